@@ -1,0 +1,2 @@
+//! Builds the C++ engines.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Makes engines.
+fn main() {}

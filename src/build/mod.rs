@@ -1,0 +1,1 @@
+//! What `build-engine` does: a Hugging Face checkpoint in, an engine directory out.

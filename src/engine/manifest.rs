@@ -1,0 +1,287 @@
+//! `engine.yaml`, the manifest of an engine directory: what the engine is, which machine it was
+//! built for, and the digest of every file beside it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the manifest inside an engine directory.
+pub const MANIFEST_FILE: &str = "engine.yaml";
+/// Name of the weights inside an engine directory (a safetensors file; see `docs/engines.md`).
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+/// Name of the tokenizer inside an engine directory.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Name of the chat template inside an engine directory.
+pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// Version of this layout. An engine of another version must be built again.
+pub const FORMAT: u32 = 1;
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// How the engine is listed and pinned.
+    pub profile: Profile,
+    /// The decoder.
+    pub model: Model,
+    /// What it is for.
+    pub task: Task,
+    /// The machine it runs on.
+    pub target: Target,
+    /// What built it.
+    pub built_with: BuiltWith,
+    /// Type of weights, activations and KV cache.
+    pub dtype: Dtype,
+    /// Sizes fixed when it was built.
+    pub limits: BuildLimits,
+    /// What turns the last hidden state into scores.
+    pub head: Head,
+    /// What turns a conversation into token ids.
+    pub prompt: PromptSpec,
+    /// Every other file of the directory, by name.
+    pub files: BTreeMap<String, FileDigest>,
+}
+
+/// How an engine is listed and pinned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// SHA-256 over the rest of the manifest, lower-case hexadecimal.
+    pub id: String,
+    /// For example `cpu-avx512_bf16-bf16`.
+    pub name: String,
+}
+
+/// A decoder told by its numbers; one kind of decoder serves every family here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Name under which it is served unless the server says otherwise.
+    pub name: String,
+    /// The checkpoint's own word, for example `LlamaForSequenceClassification`.
+    pub architecture: String,
+    /// Family.
+    pub family: Family,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward network.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub num_layers: usize,
+    /// Query heads.
+    pub num_heads: usize,
+    /// Key and value heads; divides `num_heads`.
+    pub num_kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Epsilon of every RMS norm.
+    pub norm_eps: f32,
+    /// Whether the query, key and value projections have a bias.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether the feed-forward projections have a bias.
+    pub mlp_bias: bool,
+    /// Rotary position embedding.
+    pub rope: Rope,
+}
+
+/// Families of decoders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Llama 2, 3 and 3.x.
+    Llama,
+    /// Qwen2 and Qwen2.5.
+    Qwen2,
+}
+
+/// Rotary position embedding: pairs `(i, i + head_dim / 2)` are rotated by `position * theta^(-2i / head_dim)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// How the frequencies are changed for long contexts.
+    pub scaling: RopeScaling,
+}
+
+/// Changes to the rotary frequencies, as transformers' `modeling_rope_utils` defines them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// None.
+    Default,
+    /// Every frequency divided by `factor`.
+    Linear {
+        /// At least 1.
+        factor: f64,
+    },
+    /// Llama 3: low frequencies divided by `factor`, high ones kept, those between blended.
+    Llama3 {
+        /// At least 1.
+        factor: f64,
+        /// Below this many turns within the original context a frequency counts as low.
+        low_freq_factor: f64,
+        /// Above this many it counts as high.
+        high_freq_factor: f64,
+        /// Context that the model was first trained on.
+        original_max_position_embeddings: usize,
+    },
+    /// YaRN (arXiv 2309.00071), used by Qwen2.5's long contexts.
+    Yarn {
+        /// At least 1.
+        factor: f64,
+        /// Turns above which a frequency is kept; 32 unless the checkpoint says otherwise.
+        beta_fast: f64,
+        /// Turns below which a frequency is divided by `factor`; 1 unless it says otherwise.
+        beta_slow: f64,
+        /// Factor on cosine and sine; `0.1 ln(factor) + 1` unless it says otherwise.
+        attention_factor: f64,
+        /// Context that the model was first trained on.
+        original_max_position_embeddings: usize,
+        /// Whether the bounds between kept and divided frequencies are rounded to whole ones.
+        truncate: bool,
+    },
+}
+
+/// What an engine is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Scores the last turn of a conversation.
+    Reward,
+}
+
+/// The machine an engine runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// The embedded CPU engine.
+    Cpu {
+        /// Instruction set that the weights are laid out for, as oneDNN names it in lower case,
+        /// for example `avx512_core_bf16`, `avx2`.
+        instruction_set: String,
+    },
+}
+
+/// Versions of what built an engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltWith {
+    /// Assay's own version.
+    pub assay: String,
+    /// oneDNN's version, `major.minor.patch`: another one lays weights out otherwise.
+    pub onednn: String,
+}
+
+/// Number formats of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16 weights, activations and KV cache; sums, norms and the head in f32.
+    Bf16,
+}
+
+/// Sizes fixed when an engine was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildLimits {
+    /// Longest sequence in tokens.
+    pub max_seq_len: usize,
+    /// Most sequences in one iteration.
+    pub max_batch_size: usize,
+    /// Most tokens in one iteration.
+    pub max_num_tokens: usize,
+}
+
+/// What turns the last hidden state into scores: `head` in the weights, `[attributes, hidden]`, f32.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Names of the scores, lower case, in the model's order.
+    pub attributes: Vec<String>,
+    /// Where the score is read.
+    pub pooling: Pooling,
+}
+
+/// Where the score is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// At the last token.
+    LastToken,
+}
+
+/// What turns a conversation into token ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptSpec {
+    /// Special tokens that the template may name: `bos_token`, `eos_token`, ... to their text.
+    pub special_tokens: BTreeMap<String, String>,
+}
+
+/// Size and digest of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileDigest {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// Why an engine directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The manifest is not there or cannot be read.
+    #[error("{path} cannot be read ({source}); an engine directory is what `build-engine --output` wrote")]
+    Unreadable {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The manifest's text is not what this version writes.
+    #[error("{path} is not a valid engine manifest: {reason}; build the engine again with `build-engine`")]
+    Invalid {
+        /// The manifest.
+        path: PathBuf,
+        /// What the parser says, with the line.
+        reason: String,
+    },
+    /// A file is missing, changed or truncated.
+    #[error("{path}: {reason}; copy the engine directory again or build it again with `build-engine`")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Manifest {
+    /// Reads and checks `engine.yaml` of `directory`, not the files it names.
+    ///
+    /// # Errors
+    /// It is missing, malformed or of another [`FORMAT`].
+    pub fn read(directory: &Path) -> Result<Self, ManifestError> {
+        let path = directory.join(MANIFEST_FILE);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
+        let manifest: Self = serde_saphyr::from_str(&text)
+            .map_err(|error| ManifestError::Invalid { path: path.clone(), reason: error.to_string() })?;
+        if manifest.format != FORMAT {
+            let reason = format!("its format is {}, this version reads {FORMAT}", manifest.format);
+            return Err(ManifestError::Invalid { path, reason });
+        }
+        Ok(manifest)
+    }
+}

@@ -1,0 +1,128 @@
+//! Engines: what computes logits.
+//!
+//! [`Engine`] is the one trait between the scheduler and every engine. An engine is handed
+//! [`Iteration`]s and answers each with a [`Report`] on a channel of its own, so that the scheduler
+//! never blocks on one: it plans the next iteration while this one runs.
+
+pub mod manifest;
+pub mod simulated;
+
+use std::ops::Range;
+
+use crossbeam_channel::Sender;
+
+/// Names a sequence for as long as it is in flight. Never used twice in one process.
+pub type SequenceId = u64;
+
+/// Index of a KV block in the engine's cache, `0..limits.kv_blocks`.
+pub type BlockId = u32;
+
+/// What an engine can hold and compute at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest sequence, prompt and generated tokens together.
+    pub max_seq_len: usize,
+    /// Most sequences in one iteration.
+    pub max_batch_size: usize,
+    /// Most tokens computed in one iteration.
+    pub max_num_tokens: usize,
+    /// KV blocks in the cache.
+    pub kv_blocks: usize,
+    /// Tokens that one KV block holds.
+    pub tokens_per_block: usize,
+}
+
+impl Limits {
+    /// KV blocks that a sequence of `tokens` tokens fills.
+    pub fn blocks_for(&self, tokens: usize) -> usize {
+        tokens.div_ceil(self.tokens_per_block)
+    }
+}
+
+/// Which earlier work a sequence's blocks may reuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixSharing {
+    /// Blocks written by another chunk of the same iteration, and all earlier ones.
+    WithinIteration,
+    /// Only blocks that a finished iteration has written.
+    Cached,
+}
+
+/// One sequence's part of an iteration: a run of its tokens and where their keys and values go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Whose tokens these are.
+    pub sequence: SequenceId,
+    /// Where they stand in [`Iteration::token_ids`].
+    pub tokens: Range<usize>,
+    /// Position in the sequence of the first of them.
+    pub position: usize,
+    /// Where the sequence's block table stands in [`Iteration::block_table`]. It covers positions
+    /// `0..position + tokens.len()`, shared blocks included.
+    pub blocks: Range<usize>,
+    /// Whether the logits after the last of these tokens are wanted.
+    pub logits: bool,
+}
+
+/// A flat batch: token ids one after the other, cut into chunks. Padding cannot be written down.
+///
+/// Chunks stand in the order in which they may depend on each other: one that reads blocks which
+/// another chunk of this iteration writes comes after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Iteration {
+    /// Token ids of all chunks, `[num_tokens]`.
+    pub token_ids: Vec<u32>,
+    /// Block tables of all chunks.
+    pub block_table: Vec<BlockId>,
+    /// The chunks.
+    pub chunks: Vec<Chunk>,
+}
+
+/// What an iteration gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outputs {
+    /// Of each chunk that asked for logits: its sequence and they, `[head rows]`, f32, raw.
+    pub logits: Vec<(SequenceId, Vec<f32>)>,
+    /// Time the engine took.
+    pub elapsed: std::time::Duration,
+}
+
+/// An engine's answer to an [`Iteration`].
+pub type Report = Result<Outputs, EngineError>;
+
+/// Why an engine could not start, or could not compute.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine cannot be loaded on this machine; the text says why and what to do.
+    #[error("{0}")]
+    Load(String),
+    /// A step failed; every sequence in flight is lost. The text is the engine's own.
+    #[error("the engine failed: {0}")]
+    Step(String),
+}
+
+/// Computes iterations. Implementations run on a thread of their own.
+pub trait Engine: Send {
+    /// What it can hold and compute at once. Does not change while it lives.
+    fn limits(&self) -> Limits;
+
+    /// What sequences may share.
+    fn sharing(&self) -> PrefixSharing;
+
+    /// Hands over an iteration and returns at once. One [`Report`] follows for each, in order, on
+    /// the channel given to [`EngineFactory::start`]. At most one iteration runs at a time: the
+    /// next is submitted after the report of the last.
+    ///
+    /// # Errors
+    /// The engine's thread has ended.
+    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError>;
+}
+
+/// Starts an engine, and starts it again after a failure.
+pub trait EngineFactory: Send {
+    /// Loads the engine; its reports go to `reports`, which holds one.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] with a sentence that says what to do.
+    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError>;
+}

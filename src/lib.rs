@@ -1,0 +1,15 @@
+//! Assay serves reward models: a request brings a conversation, the answer says what its last
+//! response is worth, attribute by attribute.
+//!
+//! The modules stand in the order of a request's way: [`api`] takes it, [`prompt`] makes token ids
+//! of it, [`scheduler`] batches it in flight, [`engine`] computes its logits, [`reward`] turns them
+//! into scores. [`build`] makes engines offline. Nothing imports a module to its left.
+
+pub mod api;
+pub mod build;
+pub mod config;
+pub mod engine;
+pub mod prompt;
+pub mod reward;
+pub mod scheduler;
+pub mod telemetry;

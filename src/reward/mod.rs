@@ -1,0 +1,1 @@
+//! Logits become scores, and scores the text that clients read.
