@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Time transformers on a reward model and print one JSON line.
+
+    bench_transformers.py --model DIR --texts 32 --tokens 256 \\
+        --dtype bfloat16 --threads 2 [--batch N]
+
+All texts are random ids of the same length, so no padding is computed. Two numbers are
+given: all texts as one padded batch, and the best of several batch sizes. With --batch
+only that batch size is timed. Each is timed five times after one warm-up, and the
+median counts.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification
+
+BATCHES = (1, 4, 8, 32)
+REPEATS = 5
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="checkpoint directory")
+    parser.add_argument("--texts", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=256, help="length of each text")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, help="time this batch size only")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def random_ids(config, texts, tokens, seed):
+    """Random ids without the pad id, one row a text."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, config.vocab_size - 1, (texts, tokens), generator=generator)
+    if config.pad_token_id is None:
+        config.pad_token_id = config.vocab_size - 1
+    return ids + (ids >= config.pad_token_id)
+
+
+def run_once(model, ids, batch):
+    """Score all texts, `batch` at a time; return the scores."""
+    scores = []
+    for rows in ids.split(batch):
+        mask = torch.ones_like(rows)
+        out = model(input_ids=rows, attention_mask=mask, use_cache=False)
+        scores.append(out.logits)
+    return torch.cat(scores)
+
+
+def tokens_per_second(model, ids, batch):
+    """Median speed of several runs after a warm-up."""
+    run_once(model, ids, batch)
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run_once(model, ids, batch)
+        times.append(time.perf_counter() - start)
+    return ids.numel() / statistics.median(times)
+
+
+def main():
+    """Run the measurements."""
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        args.model, dtype=getattr(torch, args.dtype)
+    ).eval()
+    ids = random_ids(model.config, args.texts, args.tokens, args.seed)
+    wanted = {args.batch} if args.batch else {b for b in BATCHES if b <= args.texts} | {args.texts}
+    with torch.inference_mode():
+        speeds = {batch: round(tokens_per_second(model, ids, batch), 1) for batch in sorted(wanted)}
+    best = max(speeds, key=speeds.get)
+    result = {
+        "engine": "transformers",
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+        "attention": model.config._attn_implementation,
+        "dtype": args.dtype,
+        "threads": args.threads,
+        "texts": args.texts,
+        "tokens": args.tokens,
+        "tokens_per_second_by_batch": speeds,
+        "tokens_per_second_one_batch": speeds.get(args.texts),
+        "best_batch": best,
+        "tokens_per_second_best": speeds[best],
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
