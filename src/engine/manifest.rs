@@ -276,8 +276,10 @@ impl Manifest {
         let path = directory.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
-        let manifest: Self = serde_saphyr::from_str(&text)
-            .map_err(|error| ManifestError::Invalid { path: path.clone(), reason: error.to_string() })?;
+        let manifest: Self = serde_saphyr::from_str(&text).map_err(|error| ManifestError::Invalid {
+            path: path.clone(),
+            reason: error.without_snippet().to_string(),
+        })?;
         if manifest.format != FORMAT {
             let reason = format!("its format is {}, this version reads {FORMAT}", manifest.format);
             return Err(ManifestError::Invalid { path, reason });

@@ -5,7 +5,9 @@
 //! never blocks on one: it plans the next iteration while this one runs.
 
 pub mod manifest;
+pub mod mapped;
 pub mod simulated;
+mod verify;
 
 use std::ops::Range;
 
