@@ -8,6 +8,9 @@ pub mod manifest;
 pub mod mapped;
 pub mod simulated;
 mod verify;
+pub mod size;
+pub mod target;
+pub mod timing;
 
 use std::ops::Range;
 
