@@ -3,8 +3,28 @@
 //! One thread owns the queue, the in-flight batch and the engine; everything else talks to it
 //! through a [`Handle`]. It knows tokens and logits, never messages.
 
+pub mod core;
+mod handle;
+mod mailbox;
+mod observer;
+mod options;
+mod supervisor;
+mod thread;
+
+/// The locks that [`mailbox`] is written against.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
+}
+
+pub use handle::{Answer, Handle, Ticket};
+pub use observer::Observer;
+pub use options::{OnFailure, Options};
+pub use thread::start;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::engine::Limits;
 
 /// Priority classes; the lower value goes first. Requests that say nothing are `Priority(0)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +57,36 @@ pub struct Job {
     pub deadline: Option<Instant>,
 }
 
+impl Job {
+    /// Tokens that it may come to, those to generate included.
+    pub fn max_len(&self) -> usize {
+        self.work.max_len(self.tokens.len())
+    }
+
+    /// Whether the engine can hold it at all.
+    ///
+    /// # Errors
+    /// [`Rejection::Empty`] or [`Rejection::TooLong`].
+    pub fn check(&self, limits: &Limits) -> Result<(), Rejection> {
+        let max_seq_len = limits.max_seq_len.min(limits.kv_blocks * limits.tokens_per_block);
+        match self.max_len() {
+            _ if self.tokens.is_empty() => Err(Rejection::Empty),
+            tokens if tokens > max_seq_len => Err(Rejection::TooLong { tokens, max_seq_len }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Work {
+    /// Tokens that a prompt of `prompt` tokens may come to.
+    pub fn max_len(&self, prompt: usize) -> usize {
+        match self {
+            Work::Score => prompt,
+            Work::Generate { max_tokens, .. } => prompt.saturating_add(*max_tokens),
+        }
+    }
+}
+
 /// What a sequence gave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
@@ -62,6 +112,9 @@ pub struct Completed {
 /// Why a job was not answered with an output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
+    /// There is nothing to run.
+    #[error("the text has no tokens")]
+    Empty,
     /// The queue is full.
     #[error("the server is at capacity: its queue holds {limit}; try again in {} s", retry_after.as_secs().max(1))]
     QueueFull {

@@ -1,0 +1,158 @@
+//! The way in: what the rest of the server holds of the scheduler.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use tokio::sync::{oneshot, watch};
+
+use super::mailbox::{Mailbox, Refused, Wake};
+use super::{Completed, Job, Rejection};
+use crate::engine::Limits;
+
+/// What a job is answered with.
+pub type Answer = Result<Completed, Rejection>;
+
+/// A job on its way to the scheduler's thread.
+pub(super) struct Envelope {
+    pub(super) job: Job,
+    pub(super) arrived: Instant,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// Wakes the thread through a channel that holds one signal.
+pub(super) struct Signal(pub(super) Sender<()>);
+
+impl Wake for Signal {
+    fn wake(&self) {
+        // A full channel means that the thread will wake anyway.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// What handles, tickets and the thread share.
+pub(super) struct Shared {
+    pub(super) mailbox: Mailbox<Envelope, Signal>,
+    pub(super) ready: AtomicBool,
+    /// Milliseconds until the queue should have room.
+    pub(super) retry_after: AtomicU64,
+    pub(super) limits: Limits,
+    pub(super) max_queue_requests: usize,
+    pub(super) drained: watch::Sender<bool>,
+    pub(super) failed: watch::Sender<bool>,
+}
+
+/// Drains the scheduler when the last handle is dropped, so that its thread ends.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.mailbox.drain();
+    }
+}
+
+/// Submits work to the scheduler. Cheap to clone; when the last is dropped, the scheduler finishes
+/// what it has accepted and ends.
+#[derive(Clone)]
+pub struct Handle(Arc<Owner>);
+
+impl Handle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Owner(shared)))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+
+    /// Hands a job over. Never blocks. The ticket resolves to the answer; dropping it before
+    /// cancels the job, waiting or in flight.
+    ///
+    /// # Errors
+    /// [`Rejection::Empty`], [`Rejection::TooLong`], [`Rejection::QueueFull`] and
+    /// [`Rejection::ShuttingDown`] where they are known at once; else they come with the ticket.
+    pub fn submit(&self, job: Job) -> Result<Ticket, Rejection> {
+        let shared = self.shared();
+        job.check(&shared.limits)?;
+        let (reply, answer) = oneshot::channel();
+        // The clock is read under the mailbox's lock, so that ids and times grow together.
+        let id = shared
+            .mailbox
+            .send(|| Envelope { job, arrived: Instant::now(), reply })
+            .map_err(|refused| self.rejection(refused))?;
+        Ok(Ticket { id, answer, shared: shared.clone(), answered: false })
+    }
+
+    fn rejection(&self, refused: Refused) -> Rejection {
+        let shared = self.shared();
+        match refused {
+            Refused::Draining => Rejection::ShuttingDown,
+            Refused::Full => Rejection::QueueFull {
+                limit: format!("{} requests", shared.max_queue_requests),
+                retry_after: Duration::from_millis(shared.retry_after.load(Ordering::Relaxed)),
+            },
+        }
+    }
+
+    /// Whether the engine runs and new work is taken.
+    pub fn ready(&self) -> bool {
+        self.shared().ready.load(Ordering::Acquire) && !self.shared().mailbox.draining()
+    }
+
+    /// What the engine can hold and compute at once.
+    pub fn limits(&self) -> Limits {
+        self.shared().limits
+    }
+
+    /// Refuses new work from now on; what was accepted is finished.
+    pub fn drain(&self) {
+        self.shared().mailbox.drain();
+    }
+
+    /// Resolves when [`Handle::drain`] was called and everything accepted is answered.
+    pub async fn drained(&self) {
+        wait_until_set(&self.shared().drained).await;
+    }
+
+    /// Resolves when the engine is lost for good and the process should end: after its first
+    /// failure with [`super::OnFailure::Exit`], else when it could not be started again.
+    pub async fn failed(&self) {
+        wait_until_set(&self.shared().failed).await;
+    }
+}
+
+async fn wait_until_set(flag: &watch::Sender<bool>) {
+    // An error means that the sender is gone, and we hold it.
+    let _ = flag.subscribe().wait_for(|set| *set).await;
+}
+
+/// An accepted job: resolves to its answer, cancels it when dropped.
+#[must_use = "dropping a ticket cancels its job"]
+pub struct Ticket {
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+    shared: Arc<Shared>,
+    answered: bool,
+}
+
+impl Future for Ticket {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        self.answered = true;
+        Poll::Ready(answer.unwrap_or_else(|_| Err(Rejection::EngineFailed("the scheduler has ended".into()))))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.mailbox.cancel(self.id);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How work reaches the scheduler's thread: one lock, taken for a moment, and a signal.
+//!
+//! Whoever sends never blocks; the thread takes everything that has come in one go. Written against
+//! `super::sync`, so that a test can compile this file with a model checker's locks in place of the
+//! standard library's.
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Wakes the scheduler's thread. Signals that come while one is pending merge with it.
+pub(super) trait Wake {
+    /// Never blocks.
+    fn wake(&self);
+}
+
+/// Everything that came since the mailbox was last emptied.
+#[derive(Debug)]
+pub(super) struct Batch<T> {
+    /// Arrivals with their ids, in order.
+    pub(super) arrivals: Vec<(u64, T)>,
+    /// Ids no longer wanted. One may be of an arrival in this batch, or of one long answered.
+    pub(super) cancelled: Vec<u64>,
+    /// Whether [`Mailbox::drain`] was called.
+    pub(super) draining: bool,
+}
+
+/// Why something was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// As much waits as may.
+    Full,
+    /// The mailbox takes nothing more.
+    Draining,
+}
+
+struct State<T> {
+    batch: Batch<T>,
+    next_id: u64,
+}
+
+/// Where arrivals and cancellations wait for the scheduler's thread.
+pub(super) struct Mailbox<T, W> {
+    capacity: usize,
+    state: Mutex<State<T>>,
+    wake: W,
+}
+
+impl<T, W: Wake> Mailbox<T, W> {
+    /// One that holds up to `capacity` arrivals. Cancellations are bounded by what has arrived.
+    pub(super) fn new(capacity: usize, wake: W) -> Self {
+        let batch = Batch { arrivals: Vec::new(), cancelled: Vec::new(), draining: false };
+        Self { capacity, state: Mutex::new(State { batch, next_id: 0 }), wake }
+    }
+
+    /// Adds an arrival and gives its id; ids grow in the order of arrival.
+    ///
+    /// # Errors
+    /// Hands nothing over if the mailbox is full or draining.
+    pub(super) fn send(&self, make: impl FnOnce() -> T) -> Result<u64, Refused> {
+        let mut state = self.lock();
+        if state.batch.draining {
+            return Err(Refused::Draining);
+        }
+        if state.batch.arrivals.len() >= self.capacity {
+            return Err(Refused::Full);
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        state.batch.arrivals.push((id, make()));
+        drop(state);
+        self.wake.wake();
+        Ok(id)
+    }
+
+    /// Says that an arrival's answer is no longer wanted.
+    pub(super) fn cancel(&self, id: u64) {
+        self.lock().batch.cancelled.push(id);
+        self.wake.wake();
+    }
+
+    /// Takes nothing more from now on; says so to the thread.
+    pub(super) fn drain(&self) {
+        self.lock().batch.draining = true;
+        self.wake.wake();
+    }
+
+    /// Whether [`Mailbox::drain`] was called.
+    pub(super) fn draining(&self) -> bool {
+        self.lock().batch.draining
+    }
+
+    /// Takes what has come.
+    pub(super) fn take(&self) -> Batch<T> {
+        let mut state = self.lock();
+        let draining = state.batch.draining;
+        std::mem::replace(&mut state.batch, Batch { arrivals: Vec::new(), cancelled: Vec::new(), draining })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,36 @@
+//! What metrics can be made of.
+
+use std::time::Duration;
+
+use super::Rejection;
+
+/// Told of everything that happens, on the scheduler's thread: implementations must be quick.
+pub trait Observer: Send + Sync {
+    /// Requests and tokens that wait, whenever they may have changed.
+    fn queue(&self, _requests: usize, _tokens: usize) {}
+    /// Sequences in flight, whenever they may have changed.
+    fn in_flight(&self, _sequences: usize) {}
+    /// KV blocks that sequences in flight hold, that only the prefix tree keeps, and that are free.
+    fn kv_blocks(&self, _used: usize, _cached: usize, _free: usize) {}
+    /// An iteration was reported: tokens computed, sequences in it, the engine's time.
+    fn iteration(&self, _tokens: usize, _sequences: usize, _elapsed: Duration) {}
+    /// Tokens whose keys and values a sequence took from the prefix tree.
+    fn prefix_reused(&self, _tokens: usize) {}
+    /// A request was answered by a computation begun for another, or by the cache of scores.
+    fn deduplicated(&self) {}
+    /// A request's first iteration begins, this long after it arrived.
+    fn started(&self, _queue_time: Duration) {}
+    /// A request was answered with its output, this long after it arrived.
+    fn completed(&self, _time: Duration) {}
+    /// A request was answered with a refusal, at arrival or later.
+    fn refused(&self, _rejection: &Rejection) {}
+    /// A request's client left before the answer.
+    fn cancelled(&self) {}
+    /// The engine failed or stalled.
+    fn engine_failed(&self) {}
+    /// The engine was started again after a failure.
+    fn engine_restarted(&self) {}
+}
+
+/// Observes nothing.
+impl Observer for () {}
