@@ -1,1 +1,156 @@
 //! A conversation becomes token ids: template, tokens.
+//!
+//! The ids are those of transformers' `apply_chat_template`, with one difference: text of the
+//! conversation never becomes a control token. Where a turn spells one, [`guard`] marks the place
+//! before the template is rendered, and [`tokens`] encodes what is marked as ordinary text.
+
+mod guard;
+mod python;
+mod template;
+mod tokens;
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+use guard::Guard;
+use template::Template;
+use tokens::Tokens;
+
+/// Roles that a turn may have. Which of them a model knows, and in which order, its template says.
+pub const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// One of [`ROLES`].
+    pub role: String,
+    /// What was said. May be empty.
+    pub content: String,
+}
+
+/// How a conversation is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Whether the beginning of an answer follows the last turn. A reward model wants none.
+    pub add_generation_prompt: bool,
+}
+
+/// Why there is no prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// A file of the engine cannot be read.
+    #[error("{path} cannot be read ({source}); copy the engine directory again or build it again")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the engine is not what it should be.
+    #[error("{path} cannot be used: {reason}; mend the checkpoint and build the engine again")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A conversation without turns.
+    #[error("`messages` is empty; send at least one message")]
+    NoMessages,
+    /// A turn whose role is none of [`ROLES`].
+    #[error("`messages[{index}].role` is `{role}`; use one of {}", ROLES.join(", "))]
+    UnknownRole {
+        /// Which turn.
+        index: usize,
+        /// Its role.
+        role: String,
+    },
+    /// The template refuses the conversation, in its own words.
+    #[error("the model's chat template refuses `messages`: {0}")]
+    Refused(String),
+    /// The template cannot render the conversation.
+    #[error("the model's chat template cannot render `messages`: {0}")]
+    Unrenderable(String),
+    /// The template renders nothing, so there is nothing to compute.
+    #[error(
+        "the model's chat template makes an empty prompt of `messages`; send at least one message that it renders"
+    )]
+    Empty,
+    /// The tokenizer cannot encode the text.
+    #[error("`messages` cannot be encoded: {0}")]
+    Unencodable(String),
+}
+
+/// Makes token ids of conversations. Shared by all threads; a call changes nothing.
+pub struct Encoder {
+    template: Template,
+    tokens: Tokens,
+    guard: Guard,
+}
+
+impl Encoder {
+    /// Loads the tokenizer and the chat template of an engine directory.
+    ///
+    /// # Errors
+    /// A file is missing or cannot be used.
+    pub fn open(directory: &Path, spec: &PromptSpec) -> Result<Self, PromptError> {
+        let tokenizer_path = directory.join(TOKENIZER_FILE);
+        let template_path = directory.join(TEMPLATE_FILE);
+        let tokenizer = read(&tokenizer_path)?;
+        let source = read(&template_path)?;
+        Self::new(&tokenizer, source, spec).map_err(|(file, reason)| {
+            let path = if file == TOKENIZER_FILE { tokenizer_path } else { template_path };
+            PromptError::Invalid { path, reason }
+        })
+    }
+
+    /// As [`Encoder::open`], from the text of both files. An error says which file is at fault.
+    fn new(tokenizer: &str, template: String, spec: &PromptSpec) -> Result<Self, (&'static str, String)> {
+        let named = spec.special_tokens.values().map(String::as_str);
+        let tokens = Tokens::new(tokenizer, &template, named).map_err(|reason| (TOKENIZER_FILE, reason))?;
+        let guard =
+            Guard::new(&tokens.control_tokens(), &template).map_err(|reason| (TOKENIZER_FILE, reason))?;
+        let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
+        Ok(Self { template, tokens, guard })
+    }
+
+    /// Token ids of a conversation, at least one. Control tokens in it are the template's own.
+    ///
+    /// # Errors
+    /// The conversation is empty or has an unknown role, or the template refuses it.
+    pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
+        check_roles(messages)?;
+        let guarded = self.guard.mark(messages)?;
+        let rendered = self.template.render(&guarded, options.add_generation_prompt)?;
+        let (text, marks) = guarded.unmark(rendered);
+        self.ids(&text, &marks)
+    }
+
+    /// Token ids of a text that was templated already: control tokens spelled in it are honoured,
+    /// and none is added.
+    ///
+    /// # Errors
+    /// The text is empty.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        self.ids(text, &[])
+    }
+
+    fn ids(&self, text: &str, marks: &[guard::Mark]) -> Result<Vec<u32>, PromptError> {
+        let ids = self.tokens.encode(text, marks).map_err(PromptError::Unencodable)?;
+        if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
+    }
+}
+
+fn read(path: &Path) -> Result<String, PromptError> {
+    std::fs::read_to_string(path).map_err(|source| PromptError::Unreadable { path: path.to_owned(), source })
+}
+
+fn check_roles(messages: &[Message]) -> Result<(), PromptError> {
+    if messages.is_empty() {
+        return Err(PromptError::NoMessages);
+    }
+    match messages.iter().position(|message| !ROLES.contains(&message.role.as_str())) {
+        None => Ok(()),
+        Some(index) => Err(PromptError::UnknownRole { index, role: messages[index].role.clone() }),
+    }
+}

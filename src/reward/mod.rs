@@ -1,1 +1,166 @@
 //! Logits become scores, and scores the text that clients read.
+//!
+//! A score is served as one number in two places: in the text of the answer and, as JSON, in its
+//! log-probabilities. Both carry the model's f32 widened to f64, which is exact, so a client reads
+//! the same number from either, and `float()` of the text gives back every bit.
+
+use std::fmt::Write;
+
+use crate::engine::manifest;
+
+/// What names the logits of a sequence: the attributes of a reward model, in the model's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    attributes: Vec<String>,
+}
+
+/// The scores of one conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Attribute and score, in the model's order. Finite; raw, so of any size and sign.
+    pub pairs: Vec<(String, f32)>,
+}
+
+/// Why logits are no scores. Each is the engine's fault, never the request's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RewardError {
+    /// Not one logit for each attribute.
+    #[error("the engine gave {logits} logits where the model has {attributes} attributes")]
+    Count {
+        /// How many came.
+        logits: usize,
+        /// How many were due.
+        attributes: usize,
+    },
+    /// A NaN or an infinity.
+    #[error("the engine gave {value} for the attribute `{attribute}`, which is no score")]
+    NotFinite {
+        /// Whose logit it is.
+        attribute: String,
+        /// NaN or an infinity.
+        value: f32,
+    },
+}
+
+impl Head {
+    /// The head that an engine's manifest describes.
+    pub fn new(head: &manifest::Head) -> Self {
+        Self { attributes: head.attributes.clone() }
+    }
+
+    /// Names of the scores, in the model's order.
+    pub fn attributes(&self) -> &[String] {
+        &self.attributes
+    }
+
+    /// Names `logits`, `[attributes]`, raw.
+    ///
+    /// # Errors
+    /// Another number of logits, or one that is not finite: never served as a score.
+    pub fn scores(&self, logits: &[f32]) -> Result<Scores, RewardError> {
+        if logits.len() != self.attributes.len() {
+            return Err(RewardError::Count { logits: logits.len(), attributes: self.attributes.len() });
+        }
+        let pair = |(attribute, &value): (&String, &f32)| match value.is_finite() {
+            true => Ok((attribute.clone(), value)),
+            false => Err(RewardError::NotFinite { attribute: attribute.clone(), value }),
+        };
+        let pairs = self.attributes.iter().zip(logits).map(pair).collect::<Result<_, _>>()?;
+        Ok(Scores { pairs })
+    }
+}
+
+impl Scores {
+    /// The text of the answer: `helpfulness:1.2578125,correctness:-0.5`.
+    pub fn content(&self) -> String {
+        let mut text = String::new();
+        for (index, (attribute, value)) in self.values().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(attribute);
+            text.push(':');
+            push_decimal(&mut text, value);
+        }
+        text
+    }
+
+    /// Attribute and score as served, the number to put into JSON: an f32 written there directly
+    /// would be cut to the digits that an f32 needs, and differ from [`Scores::content`].
+    pub fn values(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.pairs.iter().map(|(attribute, value)| (attribute.as_str(), f64::from(*value)))
+    }
+}
+
+/// Appends the shortest plain decimal that reads back as `value`: no exponent, always a fraction.
+fn push_decimal(text: &mut String, value: f64) {
+    let start = text.len();
+    // Writing to a String cannot fail. `Display`, unlike `Debug`, never writes an exponent.
+    let _ = write!(text, "{value}");
+    if !text[start..].contains('.') {
+        text.push_str(".0");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(attributes: &[&str]) -> Head {
+        Head { attributes: attributes.iter().map(|name| name.to_string()).collect() }
+    }
+
+    fn content(logits: &[f32]) -> String {
+        let names = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"];
+        head(&names[..logits.len()]).scores(logits).unwrap().content()
+    }
+
+    #[test]
+    fn the_answer_reads_as_the_published_ones_do() {
+        insta::assert_snapshot!(
+            content(&[4.09375, 4.03125, 4.25, 0.5703125, 1.109375]),
+            @"helpfulness:4.09375,correctness:4.03125,coherence:4.25,complexity:0.5703125,verbosity:1.109375"
+        );
+        insta::assert_snapshot!(head(&["reward"]).scores(&[-14.5625]).unwrap().content(), @"reward:-14.5625");
+    }
+
+    #[test]
+    fn whole_numbers_keep_a_fraction() {
+        insta::assert_snapshot!(content(&[4.0, -2.0, 0.0, -0.0]), @"helpfulness:4.0,correctness:-2.0,coherence:0.0,complexity:-0.0");
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_plain_decimals() {
+        insta::assert_snapshot!(content(&[0.1, 1e20, 1e-10]), @"helpfulness:0.10000000149011612,correctness:100000002004087730000.0,coherence:0.0000000001000000013351432");
+    }
+
+    #[test]
+    fn a_logit_that_is_no_number_names_its_attribute() {
+        let error = head(&["helpfulness", "verbosity"]).scores(&[1.0, f32::NAN]).unwrap_err();
+        insta::assert_snapshot!(error, @"the engine gave NaN for the attribute `verbosity`, which is no score");
+        assert!(head(&["reward"]).scores(&[f32::NEG_INFINITY]).is_err());
+    }
+
+    #[test]
+    fn a_missing_logit_is_no_score() {
+        let error = head(&["helpfulness", "verbosity"]).scores(&[1.0]).unwrap_err();
+        insta::assert_snapshot!(error, @"the engine gave 1 logits where the model has 2 attributes");
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_reads_back_as_the_very_number_in_the_json(bits in any::<u32>()) {
+            let logit = f32::from_bits(bits);
+            prop_assume!(logit.is_finite());
+            let scores = head(&["reward"]).scores(&[logit]).unwrap();
+            let text = scores.content().strip_prefix("reward:").unwrap().to_string();
+            prop_assert!(text.trim_start_matches('-').chars().all(|c| c.is_ascii_digit() || c == '.'));
+            prop_assert_eq!(text.matches('.').count(), 1);
+            let json = serde_json::to_string(&scores.values().next().unwrap().1).unwrap();
+            prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), json.parse::<f64>().unwrap().to_bits());
+            prop_assert_eq!((text.parse::<f64>().unwrap() as f32).to_bits(), bits);
+        }
+    }
+}

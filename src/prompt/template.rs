@@ -1,0 +1,118 @@
+//! The chat template: Jinja as transformers runs it.
+
+use std::borrow::Cow;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
+
+use super::guard::Guarded;
+use super::{PromptError, python};
+use crate::engine::manifest::PromptSpec;
+
+/// Name of the one template in its environment.
+const NAME: &str = "chat_template";
+
+/// What one rendering may cost, in steps or in pieces of 64 bytes: far beyond any real template,
+/// yet a template that would run for ever ends within a second or so.
+const FUEL: u64 = 10_000_000;
+
+/// A parsed chat template.
+pub(super) struct Template {
+    environment: Environment<'static>,
+}
+
+impl Template {
+    /// Parses a template; the special tokens of `spec` are variables in it.
+    ///
+    /// # Errors
+    /// The template's text is wrong; the text says where.
+    pub(super) fn new(source: String, spec: &PromptSpec) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| error.to_string())?);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_fuel(Some(FUEL));
+        environment.add_function("raise_exception", raise);
+        python::install(&mut environment);
+        for (name, text) in &spec.special_tokens {
+            environment.add_global(name.clone(), text.clone());
+        }
+        environment
+            .add_template_owned(NAME, without_generation_blocks(source))
+            .map_err(|error| error.to_string())?;
+        Ok(Self { environment })
+    }
+
+    /// Renders a conversation.
+    ///
+    /// # Errors
+    /// The template refuses it or fails.
+    pub(super) fn render(
+        &self,
+        guarded: &Guarded,
+        add_generation_prompt: bool,
+    ) -> Result<String, PromptError> {
+        let turn =
+            |(role, content): &(&str, Cow<str>)| context! { role => *role, content => content.as_ref() };
+        let messages: Vec<Value> = guarded.turns.iter().map(turn).collect();
+        let marks = guarded.marks.map(|marks| Value::from(String::from_iter(marks)));
+        let variables = context! {
+            messages,
+            add_generation_prompt,
+            tools => (),
+            documents => (),
+            ..marks.map_or_else(|| context! {}, |marks| Value::from_iter([(python::MARKS, marks)]))
+        };
+        self.environment.get_template(NAME).and_then(|template| template.render(variables)).map_err(refusal)
+    }
+}
+
+/// What a template said to `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+/// `raise_exception`, by which a template refuses a conversation.
+fn raise(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "raised by the template").with_source(Raised(message)))
+}
+
+/// Tells a template's refusal from its failure.
+fn refusal(error: Error) -> PromptError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(Raised(message)) = error.downcast_ref() {
+            return PromptError::Refused(message.clone());
+        }
+        cause = error.source();
+    }
+    match error.kind() {
+        ErrorKind::OutOfFuel => {
+            PromptError::Unrenderable("it did not come to an end; send fewer or shorter messages".into())
+        }
+        _ => PromptError::Unrenderable(error.to_string()),
+    }
+}
+
+/// Takes the meaning out of `{% generation %}` blocks, by which training code finds what the model
+/// said: they render what is in them, as an `if` that always holds.
+fn without_generation_blocks(source: String) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source.as_str();
+    while let Some(at) = rest.find("{%") {
+        let tag = &rest[at + 2..];
+        let sign = tag.len() - tag.trim_start_matches(['-', '+']).len();
+        let (before, word) = rest.split_at(at + 2 + sign);
+        text.push_str(before);
+        let name = word.trim_start();
+        let (tag, plain) = match name.split(|c: char| !c.is_alphanumeric()).next() {
+            Some(tag @ "generation") => (tag, " if true "),
+            Some(tag @ "endgeneration") => (tag, " endif "),
+            _ => ("", ""),
+        };
+        text.push_str(plain);
+        rest = if tag.is_empty() { word } else { &name[tag.len()..] };
+    }
+    text.push_str(rest);
+    text
+}

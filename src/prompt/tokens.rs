@@ -1,0 +1,224 @@
+//! Text becomes token ids: added tokens are found in it, what lies between is normalized, split
+//! and encoded by the tokenizer's own parts.
+//!
+//! The steps are those of `tokenizers`, taken one by one because the crate can only honour control
+//! tokens everywhere or nowhere. The post-processor is left out: the template writes every token
+//! that belongs into the prompt.
+
+use std::collections::HashSet;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use tokenizers::normalizer::Range;
+use tokenizers::{
+    AddedToken, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, Token, Tokenizer,
+};
+
+use super::guard::{Mark, guarded};
+
+/// A tokenizer that can tell whose control tokens are whose.
+pub(super) struct Tokens {
+    tokenizer: Tokenizer,
+    added: Vec<Added>,
+    control: HashSet<u32>,
+    /// Added tokens found in the text as it came.
+    plain: Search,
+    /// Those found once it is normalized.
+    normalized: Search,
+}
+
+/// An added token.
+struct Added {
+    id: u32,
+    token: AddedToken,
+    /// Whether only the template may write it.
+    control: bool,
+}
+
+/// A search for some of the added tokens.
+struct Search {
+    searcher: AhoCorasick,
+    /// Of each pattern, its index in [`Tokens::added`].
+    added: Vec<usize>,
+}
+
+/// Searches for `patterns`; of those that begin at one place, the longest is found.
+///
+/// # Errors
+/// The patterns are too large.
+pub(super) fn searcher<P: AsRef<[u8]>>(patterns: &[P]) -> Result<AhoCorasick, String> {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostLongest)
+        .build(patterns)
+        .map_err(|error| error.to_string())
+}
+
+impl Tokens {
+    /// A tokenizer from the text of `tokenizer.json`. Control tokens are those it calls special,
+    /// those in `named`, and, as transformers' `sanitize_control_tokens` has it, other added tokens
+    /// that `template` spells.
+    ///
+    /// # Errors
+    /// The text is not a tokenizer.
+    pub(super) fn new<'a>(
+        json: &str,
+        template: &str,
+        named: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, String> {
+        let tokenizer: Tokenizer = json.parse().map_err(|error: tokenizers::Error| error.to_string())?;
+        let named: HashSet<&str> = named.collect();
+        let mut added: Vec<Added> = (tokenizer.get_added_tokens_decoder().into_iter())
+            .map(|(id, token)| {
+                let content = token.content.as_str();
+                let spelled = template.contains(content) && !content.chars().all(char::is_whitespace);
+                Added { id, control: token.special || named.contains(content) || spelled, token }
+            })
+            .collect();
+        added.sort_by_key(|added| added.id);
+        Ok(Self {
+            control: added.iter().filter(|added| added.control).map(|added| added.id).collect(),
+            plain: Search::new(&added, &tokenizer, false)?,
+            normalized: Search::new(&added, &tokenizer, true)?,
+            added,
+            tokenizer,
+        })
+    }
+
+    /// The control tokens.
+    pub(super) fn control_tokens(&self) -> Vec<&str> {
+        self.added.iter().filter(|added| added.control).map(|added| added.token.content.as_str()).collect()
+    }
+
+    /// Token ids of `text`. A control token that `marks` guard is encoded as ordinary text.
+    ///
+    /// # Errors
+    /// The tokenizer cannot encode it; the text says why.
+    pub(super) fn encode(&self, text: &str, marks: &[Mark]) -> Result<Vec<u32>, String> {
+        self.try_encode(text, marks).map_err(|error| error.to_string())
+    }
+
+    fn try_encode(&self, text: &str, marks: &[Mark]) -> tokenizers::Result<Vec<u32>> {
+        let mut pieces = PreTokenizedString::from(text);
+        pieces.split(|_, piece| Ok(self.extract(piece, &self.plain, marks)))?;
+        pieces.split(|_, mut piece| {
+            if let Some(normalizer) = self.tokenizer.get_normalizer() {
+                normalizer.normalize(&mut piece)?;
+            }
+            Ok(self.extract(piece, &self.normalized, marks))
+        })?;
+        if let Some(pre_tokenizer) = self.tokenizer.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        let mut ids = Vec::with_capacity(text.len() / 4 + 8);
+        for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
+            match tokens {
+                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                None => self.encode_piece(piece, &mut ids)?,
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Encodes ordinary text.
+    fn encode_piece(&self, piece: &str, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
+        for token in self.tokenizer.get_model().tokenize(piece)? {
+            let text = piece.get(token.offsets.0..token.offsets.1).unwrap_or_default();
+            if !self.control.contains(&token.id) || token.value != text {
+                ids.push(token.id);
+                continue;
+            }
+            // The vocabulary itself spells this control token: encode its first character apart.
+            let first = text.chars().next().map_or(0, char::len_utf8);
+            if first == text.len() {
+                return Err(format!("`{text}` is a control token and has no spelling as text").into());
+            }
+            self.encode_piece(&text[..first], ids)?;
+            self.encode_piece(&text[first..], ids)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts `piece` at the added tokens in it.
+    fn extract(
+        &self,
+        piece: NormalizedString,
+        search: &Search,
+        marks: &[Mark],
+    ) -> Vec<(NormalizedString, Option<Vec<Token>>)> {
+        let text = piece.get();
+        let mut cuts = Vec::new();
+        let (mut done, mut from) = (0, 0);
+        while let Some(found) = search.searcher.find(Input::new(text).range(from..)) {
+            let added = &self.added[search.added[found.pattern().as_usize()]];
+            let (mut start, mut end) = (found.start(), found.end());
+            if added.control && !self.own(&piece, start, end, added, marks) {
+                from = start + text[start..].chars().next().map_or(1, char::len_utf8);
+                continue;
+            }
+            from = end;
+            if added.token.single_word && !stands_alone(text, start, end) {
+                continue;
+            }
+            if added.token.lstrip {
+                start = text[..start].trim_end().len();
+            }
+            if added.token.rstrip {
+                end = text.len() - text[end..].trim_start().len();
+            }
+            start = start.max(done);
+            cuts.push((done..start, None));
+            cuts.push((start..end, Some(added.id)));
+            (done, from) = (end, from.max(end));
+        }
+        if cuts.is_empty() {
+            return vec![(piece, None)];
+        }
+        cuts.push((done..text.len(), None));
+        cuts.into_iter()
+            .filter(|(range, _)| !range.is_empty())
+            .filter_map(|(range, id)| {
+                let length = range.len();
+                let cut = piece.slice(Range::Normalized(range))?;
+                let tokens = id.map(|id| vec![Token::new(id, String::new(), (0, length))]);
+                Some((cut, tokens))
+            })
+            .collect()
+    }
+
+    /// Whether a control token that stands in `start..end` of `piece` was written by the template.
+    fn own(&self, piece: &NormalizedString, start: usize, end: usize, added: &Added, marks: &[Mark]) -> bool {
+        let Some(range) = piece.convert_offsets(Range::Normalized(start..end)) else { return false };
+        // What becomes a control token only by normalization was not meant as one.
+        if added.token.normalized && piece.get_original().get(range.clone()) != Some(&added.token.content) {
+            return false;
+        }
+        let shift = piece.offsets_original().0;
+        !guarded(marks, shift + range.start, shift + range.end)
+    }
+}
+
+impl Search {
+    /// A search for the added tokens that are matched before (or after) normalization.
+    fn new(added: &[Added], tokenizer: &Tokenizer, normalized: bool) -> Result<Self, String> {
+        let (mut patterns, mut indices) = (Vec::new(), Vec::new());
+        for (index, added) in
+            added.iter().enumerate().filter(|(_, added)| added.token.normalized == normalized)
+        {
+            let mut pattern = NormalizedString::from(added.token.content.as_str());
+            if let (true, Some(normalizer)) = (normalized, tokenizer.get_normalizer()) {
+                normalizer.normalize(&mut pattern).map_err(|error| error.to_string())?;
+            }
+            if !pattern.get().is_empty() {
+                patterns.push(pattern.get().to_string());
+                indices.push(index);
+            }
+        }
+        Ok(Self { searcher: searcher(&patterns)?, added: indices })
+    }
+}
+
+/// Whether no letter, digit or underscore touches `start..end`.
+fn stands_alone(text: &str, start: usize, end: usize) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    !text[..start].ends_with(word) && !text[end..].starts_with(word)
+}
