@@ -7,10 +7,10 @@
 pub mod manifest;
 pub mod mapped;
 pub mod simulated;
-mod verify;
 pub mod size;
 pub mod target;
 pub mod timing;
+mod verify;
 
 use std::ops::Range;
 
