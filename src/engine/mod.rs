@@ -4,13 +4,17 @@
 //! [`Iteration`]s and answers each with a [`Report`] on a channel of its own, so that the scheduler
 //! never blocks on one: it plans the next iteration while this one runs.
 
+mod bridge;
+pub mod cpu;
 pub mod manifest;
 pub mod mapped;
+pub mod rope;
 pub mod simulated;
 pub mod size;
 pub mod target;
 pub mod timing;
 mod verify;
+mod weights;
 
 use std::ops::Range;
 

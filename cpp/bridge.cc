@@ -1,0 +1,77 @@
+#include "bridge.h"
+
+#include "assay/src/engine/bridge.rs.h"
+#include "cpu/matmul.h"
+
+namespace assay::bridge {
+namespace {
+
+cpu::Matmul matmul_for(bool bf16, std::size_t out, std::size_t in) {
+    const cpu::Dtype dtype = bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32;
+    return cpu::Matmul({dtype, out, in, cpu::Dtype::F32});
+}
+
+template <typename T>
+std::span<T> span_of(rust::Slice<T> slice) {
+    return {slice.data(), slice.size()};
+}
+
+}  // namespace
+
+std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const TensorView> tensors,
+                                 rust::Slice<const std::uint8_t> weights) {
+    cpu::Weights by_name;
+    const auto bytes = std::as_bytes(span_of(weights));
+    for (const TensorView& tensor : tensors) {
+        if (tensor.end > bytes.size() || tensor.begin > tensor.end)
+            throw cpu::EngineError("tensor `" + std::string(tensor.name) + "` lies outside the weights");
+        by_name.add(std::string(tensor.name), bytes.subspan(tensor.begin, tensor.end - tensor.begin));
+    }
+    const cpu::ModelConfig model{
+        .dtype = config.bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32,
+        .vocab_size = config.vocab_size,
+        .hidden_size = config.hidden_size,
+        .intermediate_size = config.intermediate_size,
+        .num_layers = config.num_layers,
+        .heads = {config.num_heads, config.num_kv_heads, config.head_dim},
+        .norm_eps = config.norm_eps,
+        .qkv_bias = config.qkv_bias,
+        .output_bias = config.output_bias,
+        .mlp_bias = config.mlp_bias,
+        .head_rows = config.head_rows,
+        .inverse_frequencies = {config.inverse_frequencies.begin(), config.inverse_frequencies.end()},
+        .rope_factor = config.rope_factor,
+    };
+    const cpu::RunLimits limits{
+        .threads = config.threads,
+        .max_num_tokens = config.max_num_tokens,
+        .kv_blocks = config.kv_blocks,
+    };
+    return std::make_unique<Handle>(cpu::make_decoder(model, limits, by_name));
+}
+
+void Handle::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
+                 rust::Slice<const ChunkView> chunks, rust::Slice<float> logits) {
+    chunks_.clear();
+    for (const ChunkView& chunk : chunks)
+        chunks_.push_back({chunk.token_begin, chunk.token_end, chunk.position, chunk.block_begin,
+                           chunk.block_end, chunk.logits});
+    engine_->run({span_of(token_ids), span_of(block_table), chunks_}, span_of(logits));
+}
+
+rust::String onednn_version() { return cpu::onednn_version(); }
+
+rust::String instruction_set() { return cpu::instruction_set(); }
+
+bool supports_bf16() { return cpu::supports_bf16(); }
+
+std::size_t packed_bytes(bool bf16, std::size_t out, std::size_t in) {
+    return matmul_for(bf16, out, in).packed_bytes();
+}
+
+void pack(bool bf16, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
+          rust::Slice<std::uint8_t> packed) {
+    matmul_for(bf16, out, in).pack(std::as_bytes(span_of(source)), std::as_writable_bytes(span_of(packed)));
+}
+
+}  // namespace assay::bridge

@@ -1,0 +1,195 @@
+// One tile of causal attention with a running softmax. Included only by kernels.cc.
+//
+// Keys are walked from position 0 in steps of kTileKeys. What is computed for one query depends on its
+// position only: keys beyond it never enter a sum, and a step that brings no new maximum multiplies by
+// exactly 1. So a query has the same bits in every tile, chunk and batch.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels.h"
+#include "simd.h"
+
+namespace assay::cpu::ASSAY_ISA {
+
+// Rows and vectors of sixteen columns whose sums the registers hold.
+#if defined(__AVX512F__)
+inline constexpr std::size_t kRows = 6, kVectors = 4;
+#elif defined(__AVX2__)
+inline constexpr std::size_t kRows = 3, kVectors = 2;
+#else
+inline constexpr std::size_t kRows = 2, kVectors = 1;
+#endif
+
+// Elements that one step of a product takes from a row: bf16 goes by pairs.
+template <typename T>
+inline constexpr std::size_t kPair = 4 / sizeof(T);
+
+template <typename T>
+struct Attention {
+    const AttentionTile<T>& tile;
+    const std::size_t rows;
+    const std::size_t padded_dim;
+    const T* const keys;
+    const T* const values;
+
+    alignas(64) float scores[kTileRows][kTileKeys];
+    alignas(64) T weights[kTileRows][kTileKeys];
+    alignas(64) float outputs[kTileRows][kMaxHeadDim];
+    alignas(64) float totals[kTileRows][kLanes];
+    float maxima[kTileRows];
+    float factors[kTileRows];
+
+    explicit Attention(const AttentionTile<T>& of)
+        : tile(of),
+          rows(of.tokens * of.heads),
+          padded_dim(round_up(of.shape.head_dim, kLanes)),
+          keys(of.cache.base + of.head / of.shape.group() * of.cache.head_stride),
+          values(keys + of.cache.value_offset) {}
+
+    T* query(std::size_t row) const {
+        return tile.queries + row / tile.heads * tile.row_stride +
+               (tile.head + row % tile.heads) * tile.shape.head_dim;
+    }
+
+    // Keys from `begin` on that a row may see, at most a step's.
+    std::size_t visible(std::size_t row, std::size_t begin) const {
+        const std::size_t end = tile.position + row / tile.heads + 1;
+        return end <= begin ? 0 : std::min(end - begin, kTileKeys);
+    }
+
+    const T* block(const T* of, std::size_t index) const {
+        return of + tile.blocks[index] * tile.cache.block_stride;
+    }
+
+    // Calls `work` with as many rows (or vectors) as registers allow, then with one at a time.
+    template <std::size_t Most, typename Work>
+    static void by_parts(std::size_t count, Work work) {
+        std::size_t i = 0;
+        for (; i + Most <= count; i += Most) work(i, std::integral_constant<std::size_t, Most>());
+        for (; i < count; ++i) work(i, std::integral_constant<std::size_t, 1>());
+    }
+
+    template <std::size_t Rows, std::size_t Blocks>
+    void score_part(std::size_t row, std::size_t begin, std::size_t column) {
+        const T* q[Rows];
+        for (std::size_t r = 0; r < Rows; ++r) q[r] = query(row + r);
+        const T* k[Blocks];
+        for (std::size_t b = 0; b < Blocks; ++b) k[b] = block(keys, (begin + column) / kLanes + b);
+        Vec sums[Rows][Blocks] = {};
+        for (std::size_t d = 0; d < tile.shape.head_dim; d += kPair<T>)
+            for (std::size_t b = 0; b < Blocks; ++b)
+                for (std::size_t r = 0; r < Rows; ++r)
+                    sums[r][b] = step(sums[r][b], q[r] + d, k[b] + d * kLanes);
+        for (std::size_t r = 0; r < Rows; ++r)
+            for (std::size_t b = 0; b < Blocks; ++b)
+                store(&scores[row + r][column + b * kLanes], sums[r][b] * splat(tile.scale));
+    }
+
+    // Scores of every row with the keys of one step that the tile's last row sees.
+    void score(std::size_t begin) {
+        const std::size_t blocks = (visible(rows - 1, begin) + kLanes - 1) / kLanes;
+        by_parts<kRows>(rows, [&](std::size_t row, auto row_count) {
+            by_parts<kVectors>(blocks, [&](std::size_t b, auto block_count) {
+                score_part<row_count(), block_count()>(row, begin, b * kLanes);
+            });
+        });
+    }
+
+    // Turns one row's scores into weights against its running maximum.
+    void soften(std::size_t row, std::size_t count) {
+        for (std::size_t t = count; t < round_up(count, kLanes); ++t)
+            scores[row][t] = -std::numeric_limits<float>::infinity();
+        Vec top = splat(maxima[row]);
+        for (std::size_t t = 0; t < count; t += kLanes) top = max(top, load(&scores[row][t]));
+        const float maximum = largest(top);
+        const Vec factor = exp(splat(maxima[row]) - splat(maximum));
+        Vec total = load(totals[row]) * factor;
+        for (std::size_t t = 0; t < count; t += kLanes) {
+            const Vec weight = exp(load(&scores[row][t]) - splat(maximum));
+            total = total + weight;
+            store_rounded(&weights[row][t], weight);
+        }
+        store(totals[row], total);
+        maxima[row] = maximum;
+        float lanes[kLanes];
+        store(lanes, factor);
+        factors[row] = lanes[0];
+    }
+
+    template <std::size_t Rows, std::size_t Vectors>
+    void weigh_part(std::size_t row, std::size_t begin, std::size_t from, std::size_t to, std::size_t column) {
+        Vec sums[Rows][Vectors];
+        for (std::size_t r = 0; r < Rows; ++r)
+            for (std::size_t c = 0; c < Vectors; ++c) {
+                sums[r][c] = load(&outputs[row + r][column + c * kLanes]);
+                if (from == 0) sums[r][c] = sums[r][c] * splat(factors[row + r]);
+            }
+        for (std::size_t t = from; t < to; t += kPair<T>) {
+            const T* v = block(values, (begin + t) / kTokensPerBlock) +
+                         (begin + t) % kTokensPerBlock * padded_dim + column * kPair<T>;
+            const bool half = t + kPair<T> > to;
+            for (std::size_t c = 0; c < Vectors; ++c)
+                for (std::size_t r = 0; r < Rows; ++r) {
+                    const T* w = &weights[row + r][t];
+                    const T* lanes = v + c * kLanes * kPair<T>;
+                    sums[r][c] = half ? half_step(sums[r][c], w, lanes) : step(sums[r][c], w, lanes);
+                }
+        }
+        for (std::size_t r = 0; r < Rows; ++r)
+            for (std::size_t c = 0; c < Vectors; ++c)
+                store(&outputs[row + r][column + c * kLanes], sums[r][c]);
+    }
+
+    template <std::size_t Rows>
+    void weigh_rows(std::size_t row, std::size_t begin, std::size_t from, std::size_t to) {
+        by_parts<kVectors>(padded_dim / kLanes, [&](std::size_t c, auto vectors) {
+            weigh_part<Rows, vectors()>(row, begin, from, to, c * kLanes);
+        });
+    }
+
+    // Adds the step's weighted values: rows together as far as all of them see, then each to its end.
+    void weigh(std::size_t begin) {
+        by_parts<kRows>(rows, [&](std::size_t row, auto count) {
+            constexpr std::size_t kCount = count();
+            const std::size_t common = visible(row, begin) / kPair<T> * kPair<T>;
+            if (common > 0) weigh_rows<kCount>(row, begin, 0, common);
+            for (std::size_t r = row; r < row + kCount; ++r)
+                if (visible(r, begin) > common) weigh_rows<1>(r, begin, common, visible(r, begin));
+        });
+    }
+
+    void finish() {
+        for (std::size_t row = 0; row < rows; ++row) {
+            const Vec divisor = splat(sum(load(totals[row])));
+            T* out = query(row);
+            std::size_t d = 0;
+            for (; d + kLanes <= tile.shape.head_dim; d += kLanes)
+                store_rounded(out + d, load(&outputs[row][d]) / divisor);
+            if (d < tile.shape.head_dim) {
+                T last[kLanes];
+                store_rounded(last, load(&outputs[row][d]) / divisor);
+                std::copy(last, last + (tile.shape.head_dim - d), out + d);
+            }
+        }
+    }
+
+    void run() {
+        for (std::size_t row = 0; row < rows; ++row) {
+            maxima[row] = -std::numeric_limits<float>::infinity();
+            std::fill(outputs[row], outputs[row] + padded_dim, 0.0f);
+            std::fill(totals[row], totals[row] + kLanes, 0.0f);
+        }
+        const std::size_t end = tile.position + tile.tokens;
+        for (std::size_t begin = 0; begin < end; begin += kTileKeys) {
+            score(begin);
+            for (std::size_t row = 0; row < rows; ++row)
+                if (const std::size_t count = visible(row, begin); count > 0) soften(row, count);
+            weigh(begin);
+        }
+        finish();
+    }
+};
+
+}  // namespace assay::cpu::ASSAY_ISA

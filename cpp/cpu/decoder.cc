@@ -1,0 +1,332 @@
+#include "decoder.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "buffer.h"
+#include "kv_cache.h"
+#include "matmul.h"
+
+namespace assay::cpu {
+namespace {
+
+// Rows of the feed-forward network computed at once: its buffers stay in the cache.
+constexpr std::size_t kPanelRows = 512;
+
+struct Layer {
+    const float* input_norm;
+    const void* qkv;
+    const float* qkv_bias;
+    const void* output;
+    const float* output_bias;
+    const float* post_norm;
+    const void* gate_up;
+    const float* gate_up_bias;
+    const void* down;
+    const float* down_bias;
+};
+
+// Some queries of one chunk: adjacent tokens and heads that share a key-value head.
+struct TileSpan {
+    const Chunk* chunk;
+    std::size_t token;  // within the chunk
+    std::size_t tokens;
+    std::size_t head;
+    std::size_t heads;
+};
+
+void check(const ModelConfig& config, const RunLimits& limits) {
+    const HeadShape& heads = config.heads;
+    const auto refuse = [](const std::string& why) { throw EngineError("the CPU engine " + why); };
+    if (heads.head_dim % 8 != 0 || heads.head_dim < 8 || heads.head_dim > kMaxHeadDim)
+        refuse("takes heads of a multiple of 8 from 8 to 256, not of " + std::to_string(heads.head_dim));
+    if (heads.kv_heads == 0 || heads.heads % heads.kv_heads != 0)
+        refuse("takes query heads in multiples of key-value heads, not " + std::to_string(heads.heads) +
+               " to " + std::to_string(heads.kv_heads));
+    if (config.inverse_frequencies.size() != heads.head_dim / 2)
+        refuse("takes one rotary frequency for each pair of a head's numbers");
+    if (config.num_layers == 0 || config.head_rows == 0 || config.vocab_size == 0)
+        refuse("takes no model without layers, head or vocabulary");
+    if (limits.max_num_tokens == 0 || limits.kv_blocks == 0) refuse("needs room for at least one token");
+}
+
+template <typename T>
+constexpr Dtype kDtype = sizeof(T) == 4 ? Dtype::F32 : Dtype::BF16;
+
+template <typename T>
+class Decoder final : public Engine {
+  public:
+    Decoder(const ModelConfig& config, const RunLimits& limits, const Weights& weights)
+        : config_(config),
+          heads_(config.heads),
+          max_num_tokens_(limits.max_num_tokens),
+          kernels_(kernels_for<T>(instruction_set())),
+          qkv_({kDtype<T>, heads_.qkv_width(), config.hidden_size, Dtype::F32, config.qkv_bias, false}),
+          output_({kDtype<T>, config.hidden_size, heads_.q_width(), Dtype::F32, config.output_bias, true}),
+          gate_up_({kDtype<T>, 2 * config.intermediate_size, config.hidden_size, kDtype<T>, config.mlp_bias,
+                    false}),
+          down_({kDtype<T>, config.hidden_size, config.intermediate_size, Dtype::F32, config.mlp_bias, true}),
+          cache_(heads_, config.num_layers, limits.kv_blocks),
+          residual_(max_num_tokens_ * config.hidden_size * sizeof(float)),
+          normed_(max_num_tokens_ * std::max(config.hidden_size, heads_.q_width()) * sizeof(T)),
+          projected_(max_num_tokens_ * heads_.qkv_width() * sizeof(float)),
+          gates_(panel_rows() * 2 * config.intermediate_size * sizeof(T)),
+          activated_(panel_rows() * config.intermediate_size * sizeof(T)),
+          angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)) {
+        if (limits.threads > 0) omp_set_num_threads(static_cast<int>(limits.threads));
+        bind(weights);
+    }
+
+    std::size_t head_rows() const override { return config_.head_rows; }
+
+    void run(const Iteration& iteration, std::span<float> logits) override {
+        validate(iteration, logits);
+        plan(iteration);
+        embed(iteration.token_ids);
+        std::size_t rows = iteration.token_ids.size();
+        for (std::size_t index = 0; index < layers_.size(); ++index) {
+            const Layer& layer = layers_[index];
+            const bool last = index + 1 == layers_.size();
+            norm(layer.input_norm, 0, rows);
+            qkv_.run(rows, normed_.as(), layer.qkv, layer.qkv_bias, projected_.as());
+            rotate_and_store(index, rows);
+            attend(index, iteration, last ? last_tiles_ : tiles_);
+            if (last) rows = gather();
+            output_.run(rows, normed_.as(), layer.output, layer.output_bias, residual_.as());
+            feed_forward(layer, rows);
+        }
+        score(rows, logits);
+    }
+
+  private:
+    std::size_t panel_rows() const { return std::min(kPanelRows, max_num_tokens_); }
+    float* residual(std::size_t row) const { return residual_.as<float>() + row * config_.hidden_size; }
+
+    void bind(const Weights& weights) {
+        const std::size_t hidden = config_.hidden_size, ffn = config_.intermediate_size;
+        const auto floats = [&](const std::string& name, std::size_t n) {
+            return weights.find<float>(name, n * sizeof(float));
+        };
+        embedding_ = weights.find<T>("embedding", config_.vocab_size * hidden * sizeof(T));
+        for (std::size_t i = 0; i < config_.num_layers; ++i) {
+            const std::string at = "layers." + std::to_string(i) + ".";
+            const auto bias = [&](bool has, const std::string& name, std::size_t n) {
+                return has ? floats(at + name, n) : nullptr;
+            };
+            layers_.push_back({
+                floats(at + "input_norm", hidden),
+                weights.find<std::byte>(at + "qkv", qkv_.packed_bytes()),
+                bias(config_.qkv_bias, "qkv_bias", heads_.qkv_width()),
+                weights.find<std::byte>(at + "output", output_.packed_bytes()),
+                bias(config_.output_bias, "output_bias", hidden),
+                floats(at + "post_norm", hidden),
+                weights.find<std::byte>(at + "gate_up", gate_up_.packed_bytes()),
+                bias(config_.mlp_bias, "gate_up_bias", 2 * ffn),
+                weights.find<std::byte>(at + "down", down_.packed_bytes()),
+                bias(config_.mlp_bias, "down_bias", hidden),
+            });
+        }
+        final_norm_ = floats("final_norm", hidden);
+        head_ = floats("head", config_.head_rows * hidden);
+    }
+
+    void validate(const Iteration& iteration, std::span<float> logits) const {
+        const auto refuse = [](const std::string& why) { throw EngineError("an iteration " + why); };
+        const std::size_t tokens = iteration.token_ids.size();
+        if (tokens > max_num_tokens_)
+            refuse("has " + std::to_string(tokens) + " tokens, more than " + std::to_string(max_num_tokens_));
+        for (const std::uint32_t id : iteration.token_ids)
+            if (id >= config_.vocab_size)
+                refuse("has token id " + std::to_string(id) + ", the vocabulary " +
+                       std::to_string(config_.vocab_size));
+        for (const std::uint32_t block : iteration.block_table)
+            if (block >= cache_.blocks())
+                refuse("names KV block " + std::to_string(block) + " of " + std::to_string(cache_.blocks()));
+        std::size_t next = 0, wanted = 0;
+        for (const Chunk& chunk : iteration.chunks) {
+            if (chunk.token_begin != next || chunk.token_end <= chunk.token_begin || chunk.token_end > tokens)
+                refuse("has chunks that do not lie one behind the other");
+            next = chunk.token_end;
+            wanted += chunk.logits ? 1 : 0;
+            if (chunk.block_end > iteration.block_table.size() || chunk.block_begin > chunk.block_end)
+                refuse("has a block table outside its own");
+            const std::size_t end = chunk.position + (chunk.token_end - chunk.token_begin);
+            if ((chunk.block_end - chunk.block_begin) * kTokensPerBlock < end)
+                refuse("has a block table too short for position " + std::to_string(end - 1));
+        }
+        if (next != tokens) refuse("has tokens that belong to no chunk");
+        if (logits.size() != wanted * config_.head_rows) refuse("has no room for its logits");
+    }
+
+    // Lists where each token's keys go, its rotation, the tiles of attention, and the rows wanted.
+    void plan(const Iteration& iteration) {
+        tiles_.clear();
+        last_tiles_.clear();
+        wanted_.clear();
+        places_.clear();
+        for (const Chunk& chunk : iteration.chunks) {
+            const std::size_t count = chunk.token_end - chunk.token_begin;
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t position = chunk.position + i;
+                const std::size_t entry = chunk.block_begin + position / kTokensPerBlock;
+                places_.push_back({position, iteration.block_table[entry]});
+            }
+            add_tiles(chunk, 0, count, tiles_);
+            if (!chunk.logits) continue;
+            add_tiles(chunk, count - 1, count, last_tiles_);
+            wanted_.push_back(chunk.token_end - 1);
+        }
+        const std::size_t half = heads_.head_dim / 2;
+        const std::ptrdiff_t rows = static_cast<std::ptrdiff_t>(places_.size());
+#pragma omp parallel for
+        for (std::ptrdiff_t row = 0; row < rows; ++row) {
+            float* cosines = angles_.as<float>() + static_cast<std::size_t>(row) * heads_.head_dim;
+            for (std::size_t i = 0; i < half; ++i) {
+                const float position = static_cast<float>(places_[static_cast<std::size_t>(row)].position);
+                const float angle = position * config_.inverse_frequencies[i];
+                cosines[i] = std::cos(angle) * config_.rope_factor;
+                cosines[half + i] = std::sin(angle) * config_.rope_factor;
+            }
+        }
+    }
+
+    void add_tiles(const Chunk& chunk, std::size_t from, std::size_t to, std::vector<TileSpan>& tiles) const {
+        const std::size_t heads = std::min(heads_.group(), kTileRows);
+        const std::size_t tokens = kTileRows / heads;
+        for (std::size_t first = 0; first < heads_.heads; first += heads_.group())
+            for (std::size_t head = first; head < first + heads_.group(); head += heads)
+                for (std::size_t token = from; token < to; token += tokens)
+                    tiles.push_back({&chunk, token, std::min(tokens, to - token), head,
+                                     std::min(heads, first + heads_.group() - head)});
+    }
+
+    void embed(std::span<const std::uint32_t> ids) {
+        const std::ptrdiff_t rows = static_cast<std::ptrdiff_t>(ids.size());
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < rows; ++i) {
+            const std::size_t row = static_cast<std::size_t>(i);
+            kernels_.embed(embedding_ + ids[row] * config_.hidden_size, config_.hidden_size, residual(row));
+        }
+    }
+
+    // Norms of `rows` rows of the residual stream from `from` on, to the first rows of `normed_`.
+    void norm(const float* weight, std::size_t from, std::size_t rows) {
+        const std::size_t hidden = config_.hidden_size;
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const std::size_t row = static_cast<std::size_t>(i);
+            kernels_.rms_norm(residual(from + row), weight, config_.norm_eps, hidden,
+                              normed_.as<T>() + row * hidden);
+        }
+    }
+
+    // Queries take the place of `normed_`, keys and values go to the cache.
+    void rotate_and_store(std::size_t layer, std::size_t rows) {
+        const CacheView<T> cache = cache_.layer(layer);
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const std::size_t row = static_cast<std::size_t>(i);
+            const float* cosines = angles_.as<float>() + row * heads_.head_dim;
+            CacheView<T> block = cache;
+            block.base += places_[row].block * cache.block_stride;
+            kernels_.rope(heads_, projected_.as<float>() + row * heads_.qkv_width(), cosines,
+                          cosines + heads_.head_dim / 2, places_[row].position % kTokensPerBlock, block,
+                          normed_.as<T>() + row * heads_.q_width());
+        }
+    }
+
+    void attend(std::size_t layer, const Iteration& iteration, const std::vector<TileSpan>& tiles) {
+        const CacheView<T> cache = cache_.layer(layer);
+        const float scale = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(tiles.size());
+#pragma omp parallel for schedule(dynamic)
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const TileSpan& span = tiles[static_cast<std::size_t>(i)];
+            const std::size_t row = span.chunk->token_begin + span.token;
+            kernels_.attention({heads_, cache, iteration.block_table.data() + span.chunk->block_begin,
+                                normed_.as<T>() + row * heads_.q_width(), heads_.q_width(), span.tokens,
+                                span.chunk->position + span.token, span.head, span.heads, scale});
+        }
+    }
+
+    // Moves the rows whose logits are wanted to the front; how many they are.
+    std::size_t gather() {
+        for (std::size_t i = 0; i < wanted_.size(); ++i) {
+            const std::size_t from = wanted_[i];
+            if (from == i) continue;
+            std::copy_n(residual(from), config_.hidden_size, residual(i));
+            const T* attended = normed_.as<T>() + from * heads_.q_width();
+            std::copy_n(attended, heads_.q_width(), normed_.as<T>() + i * heads_.q_width());
+        }
+        return wanted_.size();
+    }
+
+    void feed_forward(const Layer& layer, std::size_t rows) {
+        const std::size_t ffn = config_.intermediate_size;
+        for (std::size_t begin = 0; begin < rows; begin += kPanelRows) {
+            const std::size_t panel = std::min(kPanelRows, rows - begin);
+            norm(layer.post_norm, begin, panel);
+            gate_up_.run(panel, normed_.as(), layer.gate_up, layer.gate_up_bias, gates_.as());
+            const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(panel);
+#pragma omp parallel for
+            for (std::ptrdiff_t i = 0; i < count; ++i) {
+                const std::size_t row = static_cast<std::size_t>(i);
+                kernels_.silu(gates_.as<T>() + row * 2 * ffn, ffn, activated_.as<T>() + row * ffn);
+            }
+            down_.run(panel, activated_.as(), layer.down, layer.down_bias, residual(begin));
+        }
+    }
+
+    void score(std::size_t rows, std::span<float> logits) {
+        std::vector<float> state(config_.hidden_size);
+        for (std::size_t row = 0; row < rows; ++row) {
+            kernels_.final_norm(residual(row), final_norm_, config_.norm_eps, config_.hidden_size,
+                                state.data());
+            kernels_.head(head_, state.data(), config_.head_rows, config_.hidden_size,
+                          logits.data() + row * config_.head_rows);
+        }
+    }
+
+    // Where a token stands in its sequence, and the block that takes its keys.
+    struct Place {
+        std::size_t position;
+        std::size_t block;
+    };
+
+    const ModelConfig config_;
+    const HeadShape heads_;
+    const std::size_t max_num_tokens_;
+    const Kernels<T>& kernels_;
+    Matmul qkv_, output_, gate_up_, down_;
+    const T* embedding_ = nullptr;
+    std::vector<Layer> layers_;
+    const float* final_norm_ = nullptr;
+    const float* head_ = nullptr;
+    KvCache<T> cache_;
+    // [max_num_tokens, ...]: hidden, f32; hidden or q_width; qkv_width, f32.
+    Buffer residual_, normed_, projected_;
+    // [panel, ...]: 2 x intermediate; intermediate.
+    Buffer gates_, activated_;
+    // [max_num_tokens, head_dim]: cosines, then sines.
+    Buffer angles_;
+    std::vector<Place> places_;
+    std::vector<TileSpan> tiles_, last_tiles_;
+    std::vector<std::size_t> wanted_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_decoder(const ModelConfig& config, const RunLimits& limits,
+                                     const Weights& weights) {
+    check(config, limits);
+    if (config.dtype == Dtype::F32) return std::make_unique<Decoder<float>>(config, limits, weights);
+    if (!supports_bf16())
+        throw EngineError("this processor does not compute in bfloat16; build the engine with `--dtype f32`");
+    return std::make_unique<Decoder<bf16>>(config, limits, weights);
+}
+
+}  // namespace assay::cpu

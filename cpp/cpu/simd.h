@@ -1,0 +1,188 @@
+// Sixteen floats at a time, in as many registers as the instruction set needs. Included only by kernels.cc,
+// which is compiled once for each instruction set, each in a namespace of its own.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "types.h"
+
+namespace assay::cpu::ASSAY_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr std::size_t kRegister = 16;
+#elif defined(__AVX2__)
+inline constexpr std::size_t kRegister = 8;
+#else
+inline constexpr std::size_t kRegister = 4;
+#endif
+inline constexpr std::size_t kLanes = 16;
+inline constexpr std::size_t kParts = kLanes / kRegister;
+
+typedef float Reg __attribute__((vector_size(4 * kRegister)));
+typedef std::int32_t IntReg __attribute__((vector_size(4 * kRegister)));
+
+struct Vec {
+    Reg part[kParts];
+};
+
+#define ASSAY_INLINE static inline __attribute__((always_inline))
+
+ASSAY_INLINE Vec splat(float value) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) result.part[i] = Reg{} + value;
+    return result;
+}
+
+ASSAY_INLINE Vec load(const float* from) {
+    Vec result;
+    std::memcpy(&result, from, sizeof result);
+    return result;
+}
+
+ASSAY_INLINE void store(float* to, const Vec& value) { std::memcpy(to, &value, sizeof value); }
+
+ASSAY_INLINE Vec operator+(const Vec& a, const Vec& b) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) result.part[i] = a.part[i] + b.part[i];
+    return result;
+}
+
+ASSAY_INLINE Vec operator-(const Vec& a, const Vec& b) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) result.part[i] = a.part[i] - b.part[i];
+    return result;
+}
+
+ASSAY_INLINE Vec operator*(const Vec& a, const Vec& b) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) result.part[i] = a.part[i] * b.part[i];
+    return result;
+}
+
+ASSAY_INLINE Vec operator/(const Vec& a, const Vec& b) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) result.part[i] = a.part[i] / b.part[i];
+    return result;
+}
+
+// a * b + c, rounded once where the processor can.
+ASSAY_INLINE Vec fma(const Vec& a, const Vec& b, const Vec& c) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) {
+#if defined(__AVX512F__)
+        result.part[i] = _mm512_fmadd_ps(a.part[i], b.part[i], c.part[i]);
+#elif defined(__FMA__)
+        result.part[i] = _mm256_fmadd_ps(a.part[i], b.part[i], c.part[i]);
+#else
+        result.part[i] = a.part[i] * b.part[i] + c.part[i];
+#endif
+    }
+    return result;
+}
+
+// The larger of each; b where either is not a number.
+ASSAY_INLINE Vec max(const Vec& a, const Vec& b) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i)
+        result.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+    return result;
+}
+
+// Folds sixteen lanes in an order that never changes.
+ASSAY_INLINE float sum(const Vec& value) {
+    float lanes[kLanes];
+    store(lanes, value);
+    for (std::size_t half = kLanes / 2; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+ASSAY_INLINE float largest(const Vec& value) {
+    float lanes[kLanes];
+    store(lanes, value);
+    for (std::size_t half = kLanes / 2; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i)
+            lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+    return lanes[0];
+}
+
+// Bits of each lane shifted into the exponent: 2^n for n in the low bits of `shifted`.
+ASSAY_INLINE Vec scale_by_power(const Vec& value, const Vec& shifted) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i)
+        result.part[i] = (Reg)((IntReg)value.part[i] + ((IntReg)shifted.part[i] << 23));
+    return result;
+}
+
+// Zero where x is below the limit, x where it is not a number, otherwise the value.
+ASSAY_INLINE Vec zero_below(const Vec& x, float limit, const Vec& value) {
+    Vec result;
+    for (std::size_t i = 0; i < kParts; ++i) {
+        const Reg kept = x.part[i] < limit ? Reg{} : value.part[i];
+        result.part[i] = x.part[i] == x.part[i] ? kept : x.part[i];
+    }
+    return result;
+}
+
+// e^x to about one unit in the last place; exactly 1 at 0, exactly 0 below -87, e^88 above 88.
+// The polynomial is that of Cephes' expf.
+ASSAY_INLINE Vec exp(const Vec& x) {
+    const Vec v = max(splat(-87.0f), splat(0.0f) - max(splat(-88.0f), splat(0.0f) - x));
+    // v = n ln 2 + r; adding 1.5 * 2^23 rounds to a whole number, which its low bits then hold.
+    const Vec magic = splat(12582912.0f);
+    const Vec shifted = fma(v, splat(1.44269504f), magic);
+    const Vec n = shifted - magic;
+    const Vec r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), v));
+    Vec p = splat(1.9875691500e-4f);
+    p = fma(p, r, splat(1.3981999507e-3f));
+    p = fma(p, r, splat(8.3334519073e-3f));
+    p = fma(p, r, splat(4.1665795894e-2f));
+    p = fma(p, r, splat(1.6666665459e-1f));
+    p = fma(p, r, splat(5.0000001201e-1f));
+    p = fma(p, r * r, r) + splat(1.0f);
+    return zero_below(x, -87.0f, scale_by_power(p, shifted));
+}
+
+// Loads sixteen elements of the engine's format, or stores them, rounding to nearest even.
+ASSAY_INLINE Vec load_as_float(const float* from) { return load(from); }
+ASSAY_INLINE void store_rounded(float* to, const Vec& value) { store(to, value); }
+
+// A product's step: a is one element (f32) or two (bf16) of the left row, b sixteen lanes of as many.
+ASSAY_INLINE Vec step(const Vec& sum, const float* a, const float* b) {
+    return fma(splat(*a), load(b), sum);
+}
+ASSAY_INLINE Vec half_step(const Vec& sum, const float* a, const float* b) { return step(sum, a, b); }
+
+#if defined(__AVX512BF16__)
+ASSAY_INLINE Vec load_as_float(const bf16* from) {
+    typedef std::uint16_t Halves __attribute__((vector_size(32)));
+    typedef std::uint32_t Words __attribute__((vector_size(64)));
+    Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    return {{(Reg)(__builtin_convertvector(halves, Words) << 16)}};
+}
+ASSAY_INLINE void store_rounded(bf16* to, const Vec& value) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(value.part[0]);
+    std::memcpy(to, &rounded, sizeof rounded);
+}
+ASSAY_INLINE Vec dot_pairs(const Vec& sum, const bf16* a, __m512i b) {
+    std::int32_t pair;
+    std::memcpy(&pair, a, sizeof pair);
+    return {{_mm512_dpbf16_ps(sum.part[0], reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)),
+                              reinterpret_cast<__m512bh>(b))}};
+}
+ASSAY_INLINE Vec step(const Vec& sum, const bf16* a, const bf16* b) {
+    return dot_pairs(sum, a, _mm512_loadu_si512(b));
+}
+// Leaves out the second of each pair, which may hold anything.
+ASSAY_INLINE Vec half_step(const Vec& sum, const bf16* a, const bf16* b) {
+    const __m512i first = _mm512_set1_epi32(0xffff);
+    return dot_pairs(sum, a, _mm512_and_si512(_mm512_loadu_si512(b), first));
+}
+#endif
+
+}  // namespace assay::cpu::ASSAY_ISA

@@ -1,0 +1,43 @@
+// What every C++ engine offers. Knows nothing of Rust.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace assay {
+
+// One sequence's part of an iteration: a run of its tokens and where their keys and values go.
+struct Chunk {
+    // Where its tokens stand in Iteration::token_ids.
+    std::size_t token_begin;
+    std::size_t token_end;
+    // Position in the sequence of the first of them.
+    std::size_t position;
+    // Where the sequence's block table stands in Iteration::block_table.
+    std::size_t block_begin;
+    std::size_t block_end;
+    // Whether the logits after the last of these tokens are wanted.
+    bool logits;
+};
+
+// A flat batch. A chunk may read blocks that another one of the same iteration writes.
+struct Iteration {
+    std::span<const std::uint32_t> token_ids;
+    std::span<const std::uint32_t> block_table;
+    std::span<const Chunk> chunks;
+};
+
+class Engine {
+  public:
+    virtual ~Engine() = default;
+
+    // Rows of the head: logits of one chunk.
+    virtual std::size_t head_rows() const = 0;
+
+    // Computes an iteration. `logits` is [chunks that want them, head_rows], in the order of the chunks.
+    // Throws std::exception when the iteration cannot be computed; nothing outside the cache was touched.
+    virtual void run(const Iteration& iteration, std::span<float> logits) = 0;
+};
+
+}  // namespace assay

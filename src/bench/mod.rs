@@ -1,8 +1,0 @@
-//! `assay bench`: capacity planning on simulated time, request traces, and load on real paths.
-
-pub mod cli;
-pub mod generate;
-mod ledger;
-pub mod report;
-pub mod simulate;
-pub mod trace;

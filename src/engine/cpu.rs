@@ -1,0 +1,303 @@
+//! The embedded CPU engine: a decoder in C++ on oneDNN, driven by a thread of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::bridge::ffi;
+use super::manifest::{Dtype, Manifest, Target};
+use super::weights::Weights;
+use super::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, rope};
+
+/// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
+const TOKENS_PER_BLOCK: usize = 16;
+
+/// oneDNN's version, for example `2.6.3`. Another one may lay weights out otherwise.
+pub fn onednn_version() -> String {
+    ffi::onednn_version().unwrap_or_else(|_| "unknown".into())
+}
+
+/// The instruction set that oneDNN compiles for on this machine, as it names it, in lower case.
+pub fn instruction_set() -> String {
+    ffi::instruction_set().unwrap_or_else(|_| "unknown".into())
+}
+
+/// Whether this processor multiplies bfloat16 by itself.
+pub fn supports_bf16() -> bool {
+    ffi::supports_bf16().unwrap_or(false)
+}
+
+/// Bytes of a packed `[out, inp]` matrix, rounded up to 64.
+///
+/// # Errors
+/// oneDNN has no product of this shape and type here.
+pub fn packed_bytes(dtype: Dtype, out: usize, inp: usize) -> Result<usize, EngineError> {
+    ffi::packed_bytes(dtype == Dtype::Bf16, out, inp).map_err(load_error)
+}
+
+/// Packs `source`, row-major `[out, inp]` in `dtype`, into `packed`, [`packed_bytes`] long.
+///
+/// # Errors
+/// The lengths do not fit the shape, or oneDNN has no product of this shape and type here.
+pub fn pack(
+    dtype: Dtype,
+    out: usize,
+    inp: usize,
+    source: &[u8],
+    packed: &mut [u8],
+) -> Result<(), EngineError> {
+    ffi::pack(dtype == Dtype::Bf16, out, inp, source, packed).map_err(load_error)
+}
+
+fn load_error(error: cxx::Exception) -> EngineError {
+    EngineError::Load(error.what().to_owned())
+}
+
+/// What may be chosen when an engine is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Threads of the engine; all cores unless given.
+    pub threads: Option<usize>,
+    /// Tokens whose keys and values the cache holds. Unless given: what fits an eighth of the weights,
+    /// and at least one longest sequence and two full iterations.
+    pub kv_cache_tokens: Option<usize>,
+    /// Most sequences in one iteration; what the engine was built for unless given.
+    pub max_batch_size: Option<usize>,
+    /// Most tokens in one iteration; what the engine was built for unless given.
+    pub max_num_tokens: Option<usize>,
+    /// Longest sequence; no more than what the engine was built for.
+    pub max_seq_len: Option<usize>,
+}
+
+/// An engine directory, mapped and found to fit this machine.
+pub struct CpuFactory {
+    directory: PathBuf,
+    manifest: Manifest,
+    options: Options,
+    limits: Limits,
+    weights: Arc<Weights>,
+}
+
+impl CpuFactory {
+    /// Maps the weights and checks that they were laid out for this machine.
+    ///
+    /// # Errors
+    /// The engine was built for another instruction set or with another oneDNN, its weights cannot be
+    /// mapped, or an option is out of range. Each is a sentence that says what to do.
+    pub fn open(directory: &Path, manifest: &Manifest, options: Options) -> Result<Self, EngineError> {
+        check_machine(directory, manifest)?;
+        let weights = Arc::new(Weights::map(directory)?);
+        let limits = limits(manifest, options, weights.bytes().len())?;
+        Ok(Self { directory: directory.to_owned(), manifest: manifest.clone(), options, limits, weights })
+    }
+
+    /// What engines of this factory hold and compute at once.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+impl EngineFactory for CpuFactory {
+    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
+        let config = config(&self.manifest, self.options, self.limits);
+        let (iterations, received) = bounded(1);
+        let (opened, opening) = bounded(1);
+        let weights = Arc::clone(&self.weights);
+        let head_rows = self.manifest.head.attributes.len();
+        thread::Builder::new()
+            .name("cpu-engine".into())
+            .spawn(move || match Decoder::open(&config, weights, head_rows) {
+                Ok(decoder) => {
+                    // Whoever asked may have gone; then the loop below ends at once.
+                    let _ = opened.send(Ok(()));
+                    decoder.serve(&received, &reports);
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            })
+            .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
+        let outcome = opening.recv().unwrap_or_else(|_| Err("its thread ended while it loaded".into()));
+        outcome.map_err(|reason| {
+            EngineError::Load(format!("{} cannot be loaded: {reason}", self.directory.display()))
+        })?;
+        Ok(Box::new(CpuEngine { limits: self.limits, iterations }))
+    }
+}
+
+/// The scheduler's end of a running engine.
+struct CpuEngine {
+    limits: Limits,
+    iterations: Sender<Iteration>,
+}
+
+impl Engine for CpuEngine {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn sharing(&self) -> PrefixSharing {
+        PrefixSharing::WithinIteration
+    }
+
+    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+        self.iterations
+            .send(iteration)
+            .map_err(|_| EngineError::Step("the engine's thread has ended; start the server again".into()))
+    }
+}
+
+/// The engine thread's end: the C++ decoder and the memory that it reads.
+struct Decoder {
+    // Before the weights, so that it is dropped before them.
+    handle: cxx::UniquePtr<ffi::Handle>,
+    _weights: Arc<Weights>,
+    head_rows: usize,
+}
+
+impl Decoder {
+    fn open(config: &ffi::CpuConfig, weights: Arc<Weights>, head_rows: usize) -> Result<Self, String> {
+        let tensors: Vec<_> = weights
+            .tensors()
+            .iter()
+            .map(|(name, bytes)| ffi::TensorView { name: name.clone(), begin: bytes.start, end: bytes.end })
+            .collect();
+        // SAFETY: the decoder holds the mapping for as long as the handle; fields drop in order.
+        let handle = unsafe { ffi::open_cpu(config, &tensors, weights.bytes()) }
+            .map_err(|error| error.what().to_owned())?;
+        Ok(Self { handle, _weights: weights, head_rows })
+    }
+
+    fn serve(mut self, iterations: &Receiver<Iteration>, reports: &Sender<Report>) {
+        for iteration in iterations {
+            if reports.send(self.run(&iteration)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn run(&mut self, iteration: &Iteration) -> Report {
+        let started = Instant::now();
+        let chunks: Vec<_> = iteration
+            .chunks
+            .iter()
+            .map(|chunk| ffi::ChunkView {
+                token_begin: chunk.tokens.start,
+                token_end: chunk.tokens.end,
+                position: chunk.position,
+                block_begin: chunk.blocks.start,
+                block_end: chunk.blocks.end,
+                logits: chunk.logits,
+            })
+            .collect();
+        let wanted: Vec<_> = iteration.chunks.iter().filter(|chunk| chunk.logits).collect();
+        let mut logits = vec![0.0; wanted.len() * self.head_rows];
+        self.handle
+            .pin_mut()
+            .run(&iteration.token_ids, &iteration.block_table, &chunks, &mut logits)
+            .map_err(|error| EngineError::Step(error.what().to_owned()))?;
+        let rows = logits.chunks_exact(self.head_rows).map(<[f32]>::to_vec);
+        let logits = wanted.iter().map(|chunk| chunk.sequence).zip(rows).collect();
+        Ok(Outputs { logits, elapsed: started.elapsed() })
+    }
+}
+
+fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineError> {
+    let refuse = |found: String| {
+        let directory = directory.display();
+        Err(EngineError::Load(format!(
+            "{directory} {found}; run `build-engine` on this machine to build it again"
+        )))
+    };
+    let Target::Cpu { instruction_set: built_for } = &manifest.target;
+    let here = instruction_set();
+    if *built_for != here {
+        return refuse(format!("was built for processors with {built_for}, this one has {here}"));
+    }
+    let version = onednn_version();
+    if manifest.built_with.onednn != version {
+        let built_with = &manifest.built_with.onednn;
+        return refuse(format!("was built with oneDNN {built_with}, this server runs {version}"));
+    }
+    if manifest.dtype == Dtype::Bf16 && !supports_bf16() {
+        return refuse("computes in bfloat16, which this processor does not".into());
+    }
+    Ok(())
+}
+
+fn limits(manifest: &Manifest, options: Options, weight_bytes: usize) -> Result<Limits, EngineError> {
+    let built = manifest.limits;
+    let max_seq_len = options.max_seq_len.unwrap_or(built.max_seq_len);
+    if max_seq_len > built.max_seq_len {
+        return Err(EngineError::Load(format!(
+            "max_seq_len is {max_seq_len}, the engine was built for {}; lower it or build the engine again",
+            built.max_seq_len
+        )));
+    }
+    let max_batch_size = options.max_batch_size.unwrap_or(built.max_batch_size);
+    let max_num_tokens = options.max_num_tokens.unwrap_or(built.max_num_tokens);
+    let default_cache = || {
+        let fitting = weight_bytes / 8 / kv_bytes_per_token(manifest);
+        fitting.max(max_seq_len).max(2 * max_num_tokens)
+    };
+    let kv_cache_tokens = options.kv_cache_tokens.unwrap_or_else(default_cache);
+    for (name, value) in [
+        ("max_seq_len", max_seq_len),
+        ("max_batch_size", max_batch_size),
+        ("max_num_tokens", max_num_tokens),
+        ("threads", options.threads.unwrap_or(1)),
+    ] {
+        if value == 0 {
+            return Err(EngineError::Load(format!("{name} is 0; it must be at least 1")));
+        }
+    }
+    if kv_cache_tokens < max_seq_len {
+        return Err(EngineError::Load(format!(
+            "kv_cache_tokens is {kv_cache_tokens}, less than one sequence of max_seq_len {max_seq_len}; \
+             raise it or lower max_seq_len"
+        )));
+    }
+    Ok(Limits {
+        max_seq_len,
+        max_batch_size,
+        max_num_tokens,
+        kv_blocks: kv_cache_tokens.div_ceil(TOKENS_PER_BLOCK),
+        tokens_per_block: TOKENS_PER_BLOCK,
+    })
+}
+
+/// Bytes of one token's keys and values in all layers.
+fn kv_bytes_per_token(manifest: &Manifest) -> usize {
+    let model = &manifest.model;
+    let element = match manifest.dtype {
+        Dtype::F32 => 4,
+        Dtype::Bf16 => 2,
+    };
+    (2 * model.num_layers * model.num_kv_heads * model.head_dim * element).max(1)
+}
+
+fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
+    let model = &manifest.model;
+    let (inverse_frequencies, rope_factor) = rope::inverse_frequencies(&model.rope, model.head_dim);
+    ffi::CpuConfig {
+        bf16: manifest.dtype == Dtype::Bf16,
+        vocab_size: model.vocab_size,
+        hidden_size: model.hidden_size,
+        intermediate_size: model.intermediate_size,
+        num_layers: model.num_layers,
+        num_heads: model.num_heads,
+        num_kv_heads: model.num_kv_heads,
+        head_dim: model.head_dim,
+        norm_eps: model.norm_eps,
+        qkv_bias: model.qkv_bias,
+        output_bias: model.output_bias,
+        mlp_bias: model.mlp_bias,
+        head_rows: manifest.head.attributes.len(),
+        inverse_frequencies,
+        rope_factor,
+        threads: options.threads.unwrap_or(0),
+        max_num_tokens: limits.max_num_tokens,
+        kv_blocks: limits.kv_blocks,
+    }
+}

@@ -1,0 +1,50 @@
+//! `weights.safetensors`, mapped into memory and used in place.
+
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+
+use super::EngineError;
+use super::manifest::WEIGHTS_FILE;
+use super::mapped::map_file;
+
+/// A mapped weights file: its bytes, and where in them each tensor lies.
+pub(super) struct Weights {
+    map: Mmap,
+    tensors: Vec<(String, Range<usize>)>,
+}
+
+impl Weights {
+    /// Maps the weights of an engine directory and reads their header.
+    ///
+    /// # Errors
+    /// The file is missing or not a safetensors file; the sentence names it.
+    pub(super) fn map(directory: &Path) -> Result<Self, EngineError> {
+        let path = directory.join(WEIGHTS_FILE);
+        let damaged = |reason: &dyn std::fmt::Display| {
+            EngineError::Load(format!(
+                "{} cannot be read ({reason}); build the engine again with `build-engine`",
+                path.display()
+            ))
+        };
+        let map = map_file(&path).map_err(|error| damaged(&error))?;
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| damaged(&error))?;
+        let data = header + size_of::<u64>();
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, data + info.data_offsets.0..data + info.data_offsets.1))
+            .collect();
+        Ok(Self { map, tensors })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    pub(super) fn tensors(&self) -> &[(String, Range<usize>)] {
+        &self.tensors
+    }
+}
