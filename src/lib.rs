@@ -6,6 +6,7 @@
 //! into scores. [`build`] makes engines offline. Nothing imports a module to its left.
 
 pub mod api;
+pub mod bench;
 pub mod build;
 pub mod config;
 pub mod engine;

@@ -1,0 +1,8 @@
+//! `assay bench`: capacity planning on simulated time, request traces, and load on real paths.
+
+pub mod cli;
+pub mod generate;
+mod ledger;
+pub mod report;
+pub mod simulate;
+pub mod trace;
