@@ -1,5 +1,7 @@
 //! Capacity planning, as a user runs it.
 
+#![allow(clippy::unwrap_used)]
+
 use assay::bench::cli::{self, BenchArgs};
 use clap::Parser;
 
