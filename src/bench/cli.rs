@@ -1,19 +1,22 @@
 //! The command line of `assay bench`.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::compare::{CompareError, Comparison};
 use super::generate::{Recipe, Shape, generate};
 use super::report::Report;
 use super::simulate::{Setup, SimulationError, ideal, simulate};
 use super::trace::{self, Request, TraceError};
-use crate::engine::PrefixSharing;
+use crate::engine::cpu::{self, CpuFactory};
+use crate::engine::manifest::{Manifest, ManifestError};
 use crate::engine::size::{ModelSize, SizeError};
 use crate::engine::target::{Precision, Target, TargetError};
 use crate::engine::timing::{Assumptions, Timing, TimingError};
+use crate::engine::{EngineError, EngineFactory, PrefixSharing};
 use crate::scheduler::Options;
 
 /// Plans capacity and measures speed. One of the modes must be given.
@@ -26,6 +29,8 @@ pub struct BenchArgs {
     simulate: SimulateArgs,
     #[command(flatten)]
     generate: GenerateArgs,
+    #[command(flatten)]
+    compare: CompareArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -37,6 +42,9 @@ struct Mode {
     /// Write a request trace of this shape
     #[arg(long, value_name = "SHAPE", requires = "output")]
     generate_trace: Option<Shape>,
+    /// Compare two loads on this engine directory
+    #[arg(long, value_name = "DIR", requires = "compare")]
+    engine: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -122,6 +130,20 @@ struct GenerateArgs {
     group: usize,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Engine")]
+struct CompareArgs {
+    /// What to compare
+    #[arg(long, value_name = "WHAT")]
+    compare: Option<Comparison>,
+    /// How often, by turns
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Threads of the CPU engine; one per core if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
 /// Why a bench did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
@@ -143,6 +165,12 @@ pub enum BenchError {
     /// The scheduler.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// The engine directory.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The comparison.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// The report could not be written.
     #[error("the report cannot be written: {0}")]
     Output(#[from] std::io::Error),
@@ -153,9 +181,30 @@ pub enum BenchError {
 /// # Errors
 /// A sentence that says what to change.
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), BenchError> {
-    match (args.mode.generate_trace, args.mode.simulate) {
-        (Some(shape), _) => args.generate.run(shape, out),
-        _ => args.simulate.run(out),
+    match &args.mode {
+        Mode { generate_trace: Some(shape), .. } => args.generate.run(*shape, out),
+        Mode { engine: Some(directory), .. } => args.compare.run(directory, out),
+        Mode { .. } => args.simulate.run(out),
+    }
+}
+
+impl CompareArgs {
+    fn run(&self, directory: &Path, out: &mut dyn Write) -> Result<(), BenchError> {
+        let comparison = given("--compare", self.compare.as_ref())?;
+        check_count("--rounds", self.rounds, 1000)?;
+        let manifest = Manifest::read(directory)?;
+        manifest.verify(directory)?;
+        // Room for every text of a comparison at once: 16 of 640 tokens, 62 of up to 700.
+        let options =
+            cpu::Options { threads: self.threads, kv_cache_tokens: Some(24 << 10), ..Default::default() };
+        let open = || -> Result<Box<dyn EngineFactory>, EngineError> {
+            Ok(Box::new(CpuFactory::open(directory, &manifest, options)?))
+        };
+        let vocab_size = u32::try_from(manifest.model.vocab_size).unwrap_or(u32::MAX);
+        let compared = comparison.run(open, vocab_size, self.rounds)?;
+        writeln!(out, "{}, {}", manifest.model.name, manifest.profile.name)?;
+        writeln!(out, "{compared}")?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `assay bench`: capacity planning on simulated time, request traces, and load on real paths.
 
 pub mod cli;
+pub mod compare;
 pub mod generate;
 mod ledger;
 pub mod report;
