@@ -1,1 +1,181 @@
 //! What `build-engine` does: a Hugging Face checkpoint in, an engine directory out.
+//!
+//! Everything that can be wrong with a checkpoint is looked for before the first byte is written, its
+//! numbers aside, which are checked as they are converted. Tensors go through one at a time, and the
+//! output directory appears only when it is complete.
+
+mod checkpoint;
+mod config;
+mod convert;
+mod error;
+mod json;
+mod output;
+mod plan;
+mod progress;
+mod rope;
+mod text;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use error::BuildError;
+pub use progress::{Console, Progress, Silent};
+use sha2::{Digest, Sha256};
+
+use crate::engine::cpu;
+use crate::engine::manifest::{
+    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, Head, MANIFEST_FILE, Manifest, Pooling, Profile,
+    TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE,
+};
+use crate::engine::verify::hexadecimal;
+use checkpoint::Checkpoint;
+use config::Config;
+use output::Staging;
+
+/// Longest sequence of an engine unless its builder asks for more: what a processor reads in good time.
+pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
+/// Most sequences in one iteration unless the builder says otherwise.
+pub const DEFAULT_MAX_BATCH_SIZE: usize = 256;
+/// Most tokens in one iteration unless the builder says otherwise.
+pub const DEFAULT_MAX_NUM_TOKENS: usize = 2048;
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// Directory of the checkpoint.
+    pub model: PathBuf,
+    /// Directory to make; it may exist if it is empty.
+    pub output: PathBuf,
+    /// Type of weights and activations; bf16 where this machine has it, if none is given.
+    pub dtype: Option<Dtype>,
+    /// Name under which the engine is served; the checkpoint directory's, if none is given.
+    pub name: Option<String>,
+    /// Longest sequence in tokens; the model's, up to [`DEFAULT_MAX_SEQ_LEN`], if none is given.
+    pub max_seq_len: Option<usize>,
+    /// Most sequences in one iteration.
+    pub max_batch_size: usize,
+    /// Most tokens in one iteration.
+    pub max_num_tokens: usize,
+}
+
+impl BuildOptions {
+    /// Builds `model` into `output`, everything else by default.
+    pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            output: output.into(),
+            dtype: None,
+            name: None,
+            max_seq_len: None,
+            max_batch_size: DEFAULT_MAX_BATCH_SIZE,
+            max_num_tokens: DEFAULT_MAX_NUM_TOKENS,
+        }
+    }
+}
+
+/// Builds an engine for this machine's processor. The same checkpoint, options and machine give the
+/// same bytes.
+///
+/// # Errors
+/// The checkpoint cannot be built, the output cannot be written, or `progress` interrupted the build.
+/// Nothing is left at `options.output` then.
+pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest, BuildError> {
+    let config = config::read(&options.model, name(options)?)?;
+    let limits = limits(options, &config)?;
+    let text = text::read(&options.model, config.model.vocab_size)?;
+    let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16());
+    let checkpoint = Checkpoint::open(&options.model)?;
+    let plan = plan::plan(&checkpoint, &config.model, config.attributes.len(), dtype)?;
+    if let Some(note) = note {
+        progress.note(note);
+    }
+
+    let staging = Staging::new(&options.output)?;
+    let mut files = BTreeMap::new();
+    for (file, content) in [(TOKENIZER_FILE, &text.tokenizer), (TEMPLATE_FILE, &text.template)] {
+        staging.write(file, content.as_bytes())?;
+        let sha256 = hexadecimal(&Sha256::digest(content.as_bytes()));
+        files.insert(file.to_owned(), FileDigest { bytes: content.len() as u64, sha256 });
+    }
+    let weights = weights::write(&staging.join(WEIGHTS_FILE), &plan, progress)?;
+    files.insert(WEIGHTS_FILE.to_owned(), weights);
+
+    let instruction_set = cpu::instruction_set();
+    let profile_name = format!("cpu-{instruction_set}-{dtype}");
+    let mut manifest = Manifest {
+        format: FORMAT,
+        profile: Profile { id: String::new(), name: profile_name },
+        model: config.model,
+        task: Task::Reward,
+        target: Target::Cpu { instruction_set },
+        built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: cpu::onednn_version() },
+        dtype,
+        limits,
+        head: Head { attributes: config.attributes, pooling: Pooling::LastToken },
+        prompt: text.prompt,
+        files,
+    };
+    write_manifest(&staging, &mut manifest)?;
+    staging.publish()?;
+    Ok(manifest)
+}
+
+fn write_manifest(staging: &Staging, manifest: &mut Manifest) -> Result<(), BuildError> {
+    let unwritable =
+        |reason: String| BuildError::write(staging.join(MANIFEST_FILE))(std::io::Error::other(reason));
+    manifest.profile.id = manifest.profile_id().map_err(unwritable)?;
+    let text = serde_saphyr::to_string(manifest).map_err(|error| unwritable(error.to_string()))?;
+    staging.write(MANIFEST_FILE, text.as_bytes())
+}
+
+/// The name that was asked for, or the checkpoint directory's own.
+fn name(options: &BuildOptions) -> Result<String, BuildError> {
+    let given = match &options.name {
+        Some(name) => Some(name.clone()),
+        None => std::fs::canonicalize(&options.model)
+            .ok()
+            .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned())),
+    };
+    match given {
+        Some(name) if !name.trim().is_empty() && !name.contains(char::is_control) => Ok(name),
+        Some(name) => Err(BuildError::Option(format!("--name {name:?} cannot be the name of a model"))),
+        None => Err(BuildError::Option(format!(
+            "--model {}: there is no such directory",
+            options.model.display()
+        ))),
+    }
+}
+
+fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
+    let max_seq_len = options.max_seq_len.unwrap_or(config.max_position_embeddings.min(DEFAULT_MAX_SEQ_LEN));
+    if max_seq_len > config.longest {
+        return Err(BuildError::Option(format!(
+            "--max-seq-len {max_seq_len} is more than the model can tell apart: its positions reach {}",
+            config.longest
+        )));
+    }
+    let (max_batch_size, max_num_tokens) = (options.max_batch_size, options.max_num_tokens);
+    for (option, value) in [
+        ("--max-seq-len", max_seq_len),
+        ("--max-batch-size", max_batch_size),
+        ("--max-num-tokens", max_num_tokens),
+    ] {
+        if value == 0 {
+            return Err(BuildError::Option(format!("{option} must be at least 1")));
+        }
+    }
+    Ok(BuildLimits { max_seq_len, max_batch_size, max_num_tokens })
+}
+
+/// The engine's type, and what to say where it is not the one that was asked for.
+fn choose_dtype(asked: Option<Dtype>, has_bf16: bool) -> (Dtype, Option<&'static str>) {
+    match asked {
+        Some(Dtype::F32) => (Dtype::F32, None),
+        Some(Dtype::Bf16) | None if has_bf16 => (Dtype::Bf16, None),
+        Some(Dtype::Bf16) => {
+            (Dtype::F32, Some("this processor has no bf16 arithmetic, so the engine is built in f32 instead"))
+        }
+        None => (Dtype::F32, Some("this processor has no bf16 arithmetic, so the engine is built in f32")),
+    }
+}

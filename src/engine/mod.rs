@@ -13,7 +13,7 @@ pub mod simulated;
 pub mod size;
 pub mod target;
 pub mod timing;
-mod verify;
+pub(crate) mod verify;
 mod weights;
 
 use std::ops::Range;

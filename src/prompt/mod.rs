@@ -105,7 +105,11 @@ impl Encoder {
     }
 
     /// As [`Encoder::open`], from the text of both files. An error says which file is at fault.
-    fn new(tokenizer: &str, template: String, spec: &PromptSpec) -> Result<Self, (&'static str, String)> {
+    pub(crate) fn new(
+        tokenizer: &str,
+        template: String,
+        spec: &PromptSpec,
+    ) -> Result<Self, (&'static str, String)> {
         let named = spec.special_tokens.values().map(String::as_str);
         let tokens = Tokens::new(tokenizer, &template, named).map_err(|reason| (TOKENIZER_FILE, reason))?;
         let guard =

@@ -1,0 +1,166 @@
+//! The tensors of a checkpoint: one safetensors file, or shards with an index.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+
+use super::BuildError;
+use super::json::{Object, unreadable};
+use crate::engine::mapped::map_file;
+
+const SINGLE_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// A checkpoint's tensors, mapped: nothing is read until it is asked for.
+pub(super) struct Checkpoint {
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Place>,
+    /// File to name in complaints about tensors that are in none.
+    listing: PathBuf,
+}
+
+struct Shard {
+    path: PathBuf,
+    map: Mmap,
+}
+
+struct Place {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: std::ops::Range<usize>,
+}
+
+/// One tensor as the checkpoint holds it.
+#[derive(Clone, Copy)]
+pub(super) struct Tensor<'a> {
+    /// Its name.
+    pub(super) name: &'a str,
+    /// The file that it lies in.
+    pub(super) path: &'a Path,
+    /// Its type.
+    pub(super) dtype: Dtype,
+    /// Its shape.
+    pub(super) shape: &'a [usize],
+    /// Its elements, row-major, little-endian, at no particular alignment.
+    pub(super) bytes: &'a [u8],
+}
+
+impl Checkpoint {
+    /// Maps the tensors of the checkpoint in `directory`; a single file wins over shards, as it does in
+    /// transformers.
+    pub(super) fn open(directory: &Path) -> Result<Self, BuildError> {
+        let (single, index) = (directory.join(SINGLE_FILE), directory.join(INDEX_FILE));
+        if single.exists() {
+            let mut checkpoint = Self { shards: vec![], tensors: BTreeMap::new(), listing: single.clone() };
+            checkpoint.add(single)?;
+            Ok(checkpoint)
+        } else if index.exists() {
+            Self::open_shards(directory, index)
+        } else {
+            Err(no_safetensors(directory))
+        }
+    }
+
+    fn open_shards(directory: &Path, index: PathBuf) -> Result<Self, BuildError> {
+        let object = Object::read(&index)?;
+        let listed: BTreeMap<String, String> = object.required("weight_map")?;
+        let mut checkpoint = Self { shards: vec![], tensors: BTreeMap::new(), listing: index.clone() };
+        let mut shard_names: Vec<&String> = listed.values().collect();
+        shard_names.sort();
+        shard_names.dedup();
+        for name in shard_names {
+            if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+                return Err(
+                    object.error("weight_map", &format!("{name} is not the name of a file beside it"))
+                );
+            }
+            checkpoint.add(directory.join(name))?;
+        }
+        for (tensor, shard) in &listed {
+            let path = directory.join(shard);
+            match checkpoint.tensors.get(tensor) {
+                Some(place) if checkpoint.shards[place.shard].path == path => {}
+                _ => {
+                    let reason = format!("is not in this file, where {INDEX_FILE} says it is");
+                    return Err(BuildError::tensor(&path, tensor, reason));
+                }
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), BuildError> {
+        let map = map_file(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                BuildError::checkpoint(&path, format!("it is missing, but {INDEX_FILE} names it"))
+            }
+            _ => unreadable(&path, &error),
+        })?;
+        let damaged = |error| {
+            let reason = format!("it is cut off or no safetensors file ({error}); fetch it again");
+            BuildError::checkpoint(&path, reason)
+        };
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(damaged)?;
+        let data = header + size_of::<u64>();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let place = Place {
+                shard: self.shards.len(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: data + start..data + end,
+            };
+            if let Some(other) = self.tensors.insert(name.clone(), place) {
+                let reason = format!("is also in {}; remove one", self.shards[other.shard].path.display());
+                return Err(BuildError::tensor(&path, &name, reason));
+            }
+        }
+        self.shards.push(Shard { path, map });
+        Ok(())
+    }
+
+    /// Where a tensor that is in no file should have been.
+    pub(super) fn listing(&self) -> &Path {
+        &self.listing
+    }
+
+    /// The tensor of that name.
+    pub(super) fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let (name, place) = self.tensors.get_key_value(name)?;
+        let shard = &self.shards[place.shard];
+        Some(Tensor {
+            name,
+            path: &shard.path,
+            dtype: place.dtype,
+            shape: &place.shape,
+            bytes: &shard.map[place.bytes.clone()],
+        })
+    }
+
+    /// Every tensor, by name.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.tensors.keys().filter_map(|name| self.tensor(name))
+    }
+}
+
+/// What to say where there is neither file nor index: most often the weights are in another form.
+fn no_safetensors(directory: &Path) -> BuildError {
+    let names: Vec<String> = std::fs::read_dir(directory)
+        .map(|entries| {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        })
+        .unwrap_or_default();
+    let missing = format!("there is neither {SINGLE_FILE} nor {INDEX_FILE}");
+    let hint = if names.iter().any(|name| name == "adapter_model.safetensors") {
+        "; this is an adapter: merge it into its base model and save that (`merge_and_unload`, then `save_pretrained`)"
+    } else if names.iter().any(|name| name.ends_with(".bin") || name.ends_with(".pt")) {
+        ", only PyTorch's own format; convert it to safetensors: load it with transformers and call \
+         `save_pretrained(directory, safe_serialization=True)`"
+    } else {
+        "; --model must name a directory with a Hugging Face checkpoint"
+    };
+    BuildError::checkpoint(directory, missing + hint)
+}

@@ -1,0 +1,196 @@
+//! `config.json`: which decoder a checkpoint holds, and what its labels are called.
+//!
+//! Fields and their defaults are those of transformers' `LlamaConfig` and `Qwen2Config`, in the layout
+//! of its fifth version (`rope_parameters`) and the ones before (`rope_theta`, `rope_scaling`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::BuildError;
+use super::json::Object;
+use super::rope;
+use crate::engine::manifest::{Family, Model};
+
+/// Architectures that can be built, as `architectures` in `config.json` names them.
+const ARCHITECTURES: [(&str, Family); 2] =
+    [("LlamaForSequenceClassification", Family::Llama), ("Qwen2ForSequenceClassification", Family::Qwen2)];
+
+/// No size in a model exceeds this, so that the product of any two fits an integer.
+const LARGEST_SIZE: usize = 1 << 31;
+
+/// What a checkpoint's `config.json` says.
+pub(super) struct Config {
+    /// The decoder.
+    pub(super) model: Model,
+    /// Names of the scores, in the order of the head's rows.
+    pub(super) attributes: Vec<String>,
+    /// Longest sequence that the model was made for.
+    pub(super) max_position_embeddings: usize,
+    /// Longest sequence that its rotary scaling stretches to; at least `max_position_embeddings`.
+    pub(super) longest: usize,
+}
+
+/// Reads `config.json` of a checkpoint that will be served as `name`.
+pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError> {
+    let config = Object::read(&checkpoint.join("config.json"))?;
+    let (architecture, family) = architecture(&config)?;
+    refuse_what_no_engine_does(&config)?;
+
+    let max_position_default = match family {
+        Family::Llama => 2048,
+        Family::Qwen2 => 32768,
+    };
+    let max_position_embeddings = size(&config, "max_position_embeddings", Some(max_position_default))?;
+    let hidden_size = size(&config, "hidden_size", None)?;
+    let num_heads = size(&config, "num_attention_heads", None)?;
+    let num_kv_heads = size(&config, "num_key_value_heads", Some(num_heads))?;
+    if !num_heads.is_multiple_of(num_kv_heads) {
+        let reason = format!("{num_kv_heads} does not divide num_attention_heads, {num_heads}");
+        return Err(config.error("num_key_value_heads", &reason));
+    }
+    let rope = rope::read(&config, max_position_embeddings)?;
+    let (qkv_bias, output_bias, mlp_bias) = match family {
+        Family::Llama => {
+            let attention = config.optional("attention_bias")?.unwrap_or(false);
+            (attention, attention, config.optional("mlp_bias")?.unwrap_or(false))
+        }
+        Family::Qwen2 => (true, false, false),
+    };
+    let model = Model {
+        name,
+        architecture,
+        family,
+        vocab_size: size(&config, "vocab_size", None)?,
+        hidden_size,
+        intermediate_size: size(&config, "intermediate_size", None)?,
+        num_layers: size(&config, "num_hidden_layers", None)?,
+        num_heads,
+        num_kv_heads,
+        head_dim: head_dim(&config, hidden_size, num_heads)?,
+        norm_eps: norm_eps(&config)?,
+        qkv_bias,
+        output_bias,
+        mlp_bias,
+        rope,
+    };
+    let longest = rope::longest(&model.rope.scaling, max_position_embeddings);
+    Ok(Config { model, attributes: attributes(&config)?, max_position_embeddings, longest })
+}
+
+fn architecture(config: &Object) -> Result<(String, Family), BuildError> {
+    let named: Vec<String> = config.required("architectures")?;
+    let known = ARCHITECTURES.iter().find(|(name, _)| named.len() == 1 && named[0] == *name);
+    match known {
+        Some((name, family)) => Ok(((*name).to_owned(), *family)),
+        None => {
+            let known = ARCHITECTURES.map(|(name, _)| name).join(", ");
+            let reason = format!("{} cannot be built; known are {known}", named.join(", "));
+            Err(config.error("architectures", &reason))
+        }
+    }
+}
+
+/// Settings that would change the scores if they were ignored.
+fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
+    let quantization = config.nested("quantization_config")?;
+    if !quantization.is_empty() {
+        let method = quantization.optional::<String>("quant_method")?.unwrap_or_default();
+        let reason = format!(
+            "the checkpoint is quantized ({method}); use the original checkpoint in f32, bf16 or f16"
+        );
+        return Err(config.error("quantization_config", &reason));
+    }
+    match config.optional::<String>("hidden_act")?.as_deref() {
+        None | Some("silu") => {}
+        Some(other) => {
+            let reason = format!("the activation {other} is not supported; these families use silu");
+            return Err(config.error("hidden_act", &reason));
+        }
+    }
+    if config.optional("use_sliding_window")?.unwrap_or(false) {
+        let reason = "sliding-window attention is not supported; only checkpoints that have it false are";
+        return Err(config.error("use_sliding_window", reason));
+    }
+    let layers: Vec<String> = config.optional("layer_types")?.unwrap_or_default();
+    if let Some(other) = layers.iter().find(|kind| *kind != "full_attention") {
+        let reason = format!("{other} is not supported; every layer must have full_attention");
+        return Err(config.error("layer_types", &reason));
+    }
+    Ok(())
+}
+
+/// A size: whole, at least 1. Without a default the field must be there.
+fn size(config: &Object, field: &str, default: Option<usize>) -> Result<usize, BuildError> {
+    let value = match default {
+        Some(default) => config.optional(field)?.unwrap_or(default),
+        None => config.required(field)?,
+    };
+    if (1..=LARGEST_SIZE).contains(&value) {
+        Ok(value)
+    } else {
+        Err(config.error(field, &format!("{value} is not between 1 and {LARGEST_SIZE}")))
+    }
+}
+
+fn head_dim(config: &Object, hidden_size: usize, num_heads: usize) -> Result<usize, BuildError> {
+    let head_dim = size(config, "head_dim", Some(hidden_size / num_heads))?;
+    let given = config.optional::<usize>("head_dim")?.is_some();
+    if !given && !hidden_size.is_multiple_of(num_heads) {
+        let reason =
+            format!("hidden_size {hidden_size} is not a multiple of {num_heads}, and head_dim is not given");
+        return Err(config.error("num_attention_heads", &reason));
+    }
+    if !head_dim.is_multiple_of(2) {
+        let reason = format!("rotary embeddings need an even width, and it is {head_dim}");
+        return Err(config.error("head_dim", &reason));
+    }
+    Ok(head_dim)
+}
+
+fn norm_eps(config: &Object) -> Result<f32, BuildError> {
+    let eps = config.optional("rms_norm_eps")?.unwrap_or(1e-6_f32);
+    if eps.is_finite() && eps >= 0.0 {
+        Ok(eps)
+    } else {
+        Err(config.error("rms_norm_eps", &format!("{eps} is not a small positive number")))
+    }
+}
+
+/// Names of the scores. Names that transformers made up (`LABEL_0`) become `reward` where there is one
+/// score. Two is the number of labels that transformers does not write down.
+fn attributes(config: &Object) -> Result<Vec<String>, BuildError> {
+    let Some(labels) = config.optional::<BTreeMap<usize, String>>("id2label")? else {
+        let count = size(config, "num_labels", Some(2))?;
+        return Ok(made_up(count));
+    };
+    if labels.is_empty() || !labels.keys().copied().eq(0..labels.len()) {
+        let reason = "its keys must be the numbers from 0 on, one for each row of score.weight";
+        return Err(config.error("id2label", reason));
+    }
+    let names: Vec<String> = labels.values().map(|label| label.to_lowercase()).collect();
+    if names == ["label_0"] {
+        return Ok(made_up(1));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
+        if name.is_empty() || name.contains(unusable) {
+            let reason = format!(
+                "label {name:?} cannot stand in a score text (name:score,name:score); \
+                 rename it so that it has no comma, colon or white space"
+            );
+            return Err(config.error("id2label", &reason));
+        }
+        if names[..index].contains(name) {
+            let reason = format!("two labels are called {name} in lower case; rename one");
+            return Err(config.error("id2label", &reason));
+        }
+    }
+    Ok(names)
+}
+
+fn made_up(count: usize) -> Vec<String> {
+    match count {
+        1 => vec!["reward".to_owned()],
+        _ => (0..count).map(|index| format!("label_{index}")).collect(),
+    }
+}

@@ -1,0 +1,100 @@
+//! The output directory appears whole or not at all: it is written under a hidden name beside it and
+//! renamed when every byte is on the disk.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::BuildError;
+
+/// A directory that becomes the output when it is published, and is removed when it is not.
+pub(super) struct Staging {
+    directory: TempDir,
+    output: PathBuf,
+    parent: PathBuf,
+    /// Held while the build lives, so that another build can tell a directory in use from one that was
+    /// left behind by a killed process.
+    _lock: File,
+}
+
+impl Staging {
+    /// Makes a staging directory for `output`, after removing those that killed builds of the same
+    /// output have left.
+    ///
+    /// # Errors
+    /// `output` is there already and not an empty directory, or its parent cannot be written.
+    pub(super) fn new(output: &Path) -> Result<Self, BuildError> {
+        let output = std::path::absolute(output).map_err(BuildError::write(output))?;
+        let (Some(parent), Some(name)) = (output.parent(), output.file_name()) else {
+            let reason = format!("--output {} cannot be replaced by an engine", output.display());
+            return Err(BuildError::Option(reason));
+        };
+        refuse_existing(&output)?;
+        std::fs::create_dir_all(parent).map_err(BuildError::write(parent))?;
+        let prefix = format!(".{}.build-engine-", name.to_string_lossy());
+        remove_leftovers(parent, &prefix).map_err(BuildError::write(parent))?;
+        let directory =
+            tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(BuildError::write(parent))?;
+        let lock = File::open(directory.path()).map_err(BuildError::write(directory.path()))?;
+        lock.lock().map_err(BuildError::write(directory.path()))?;
+        Ok(Self { directory, parent: parent.to_owned(), _lock: lock, output })
+    }
+
+    /// Path of a file in it.
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a small file and waits until it is on the disk.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), BuildError> {
+        let path = self.join(name);
+        let written = || -> io::Result<()> {
+            std::fs::write(&path, content)?;
+            File::open(&path)?.sync_all()
+        };
+        written().map_err(BuildError::write(&path))
+    }
+
+    /// Gives it the output's name.
+    pub(super) fn publish(self) -> Result<(), BuildError> {
+        let renamed = || -> io::Result<()> {
+            File::open(self.directory.path())?.sync_all()?;
+            std::fs::rename(self.directory.path(), &self.output)?;
+            File::open(&self.parent)?.sync_all()
+        };
+        renamed().map_err(BuildError::write(&self.output))?;
+        // Under its old name there is nothing left to remove.
+        let _ = self.directory.keep();
+        Ok(())
+    }
+}
+
+fn refuse_existing(output: &Path) -> Result<(), BuildError> {
+    let refuse = |what: &str| {
+        let output = output.display();
+        Err(BuildError::Option(format!("--output {output} {what}; remove it or name another directory")))
+    };
+    match std::fs::symlink_metadata(output) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BuildError::write(output)(error)),
+        Ok(metadata) if !metadata.is_dir() => refuse("is there already and is not a directory"),
+        Ok(_) => match std::fs::read_dir(output).map_err(BuildError::write(output))?.next() {
+            None => Ok(()),
+            Some(_) => refuse("is there already and is not empty"),
+        },
+    }
+}
+
+fn remove_leftovers(parent: &Path, prefix: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        let left = entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type()?.is_dir();
+        // Whoever made it holds the lock for as long as it runs.
+        if left && File::open(entry.path())?.try_lock().is_ok() {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

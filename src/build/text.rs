@@ -1,0 +1,128 @@
+//! The text side of a checkpoint: tokenizer, chat template, special tokens.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::BuildError;
+use super::json::{Object, unreadable};
+use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+use crate::prompt::Encoder;
+
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+
+/// What an engine needs to make token ids of a conversation.
+pub(super) struct Text {
+    /// `tokenizer.json`, as the checkpoint has it.
+    pub(super) tokenizer: String,
+    /// The chat template.
+    pub(super) template: String,
+    /// What the template may name.
+    pub(super) prompt: PromptSpec,
+}
+
+/// Reads and checks the text side of a checkpoint whose embedding has `vocab_size` rows.
+///
+/// # Errors
+/// A file is missing or malformed, there is no chat template or one that cannot be compiled, or a token
+/// has no row in the embedding.
+pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildError> {
+    let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
+    let tokenizer = tokenizer(checkpoint, vocab_size)?;
+    let (template, template_path) = template(checkpoint, config.as_ref())?;
+    let prompt = PromptSpec { special_tokens: special_tokens(checkpoint, config.as_ref())? };
+    // What the server would refuse at its start is better refused here.
+    Encoder::new(&tokenizer, template.clone(), &prompt).map_err(|(file, reason)| {
+        let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path };
+        BuildError::checkpoint(path, reason)
+    })?;
+    Ok(Text { tokenizer, template, prompt })
+}
+
+fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError> {
+    let path = checkpoint.join(TOKENIZER_FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => BuildError::checkpoint(
+            &path,
+            "it is missing; load the tokenizer with transformers' AutoTokenizer and call `save_pretrained`",
+        ),
+        _ => unreadable(&path, &error),
+    })?;
+    let tokenizer = Tokenizer::from_str(&text)
+        .map_err(|error| BuildError::checkpoint(&path, format!("it is not a tokenizer: {error}")))?;
+    let largest = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
+    match largest {
+        Some((token, id)) if id as usize >= vocab_size => {
+            let reason = format!(
+                "its token {token:?} has the id {id}, but the embedding has {vocab_size} rows \
+                 (vocab_size in config.json); tokenizer and weights are not of one checkpoint"
+            );
+            Err(BuildError::checkpoint(&path, reason))
+        }
+        _ => Ok(text),
+    }
+}
+
+/// The template and the file that it stands in: one of its own wins over the tokenizer's configuration.
+fn template(checkpoint: &Path, config: Option<&Object>) -> Result<(String, PathBuf), BuildError> {
+    let path = checkpoint.join(TEMPLATE_FILE);
+    if path.exists() {
+        let template = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        return Ok((template, path));
+    }
+    let found = match config {
+        Some(config) => match config.optional::<Value>("chat_template")? {
+            Some(Value::String(template)) => Some(template),
+            Some(Value::Array(named)) => Some(named_default(config, &named)?),
+            Some(_) => {
+                return Err(config.error("chat_template", "it is neither text nor a list of templates"));
+            }
+            None => None,
+        },
+        None => None,
+    };
+    match found {
+        Some(template) => Ok((template, checkpoint.join(TOKENIZER_CONFIG))),
+        None => {
+            let reason = format!(
+                "there is no chat template, neither {TEMPLATE_FILE} nor chat_template in {TOKENIZER_CONFIG}; \
+                 put the one that the model was trained with into {TEMPLATE_FILE}"
+            );
+            Err(BuildError::checkpoint(checkpoint, reason))
+        }
+    }
+}
+
+/// Of several templates, each `{"name": ..., "template": ...}`, the one called `default`.
+fn named_default(config: &Object, named: &[Value]) -> Result<String, BuildError> {
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+    let default = named.iter().find(|entry| text(entry, "name").as_deref() == Some("default"));
+    default.and_then(|entry| text(entry, "template")).ok_or_else(|| {
+        let names: Vec<_> = named.iter().filter_map(|entry| text(entry, "name")).collect();
+        let reason = format!("none of its templates ({}) is called default", names.join(", "));
+        config.error("chat_template", &reason)
+    })
+}
+
+/// Every `..._token` with a text, out of the tokenizer's configuration and, where that is silent, out of
+/// `special_tokens_map.json`.
+fn special_tokens(
+    checkpoint: &Path,
+    config: Option<&Object>,
+) -> Result<BTreeMap<String, String>, BuildError> {
+    let map = Object::read_if_present(&checkpoint.join(SPECIAL_TOKENS_MAP))?;
+    let mut tokens = BTreeMap::new();
+    for object in [map.as_ref(), config].into_iter().flatten() {
+        for (name, value) in object.fields().filter(|(name, _)| name.ends_with("_token")) {
+            // Either the text, or an AddedToken with the text as its content.
+            if let Some(text) = value.as_str().or_else(|| value.get("content")?.as_str()) {
+                tokens.insert(name.to_owned(), text.to_owned());
+            }
+        }
+    }
+    Ok(tokens)
+}

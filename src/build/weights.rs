@@ -1,0 +1,144 @@
+//! Writes `weights.safetensors`, tensor by tensor: no more than one tensor, and its packed copy, is in
+//! memory at a time.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::convert;
+use super::plan::{Form, Planned};
+use super::{BuildError, Progress};
+use crate::engine::cpu;
+use crate::engine::manifest::{Dtype, FileDigest};
+use crate::engine::verify::hexadecimal;
+
+/// Where every tensor starts, so that a mapped file can be used in place.
+const ALIGNMENT: usize = 64;
+/// Elements of a plain tensor converted at a time.
+const ELEMENTS_AT_ONCE: usize = 1 << 20;
+
+/// Writes the planned tensors to `path`, which must not exist.
+///
+/// # Errors
+/// The file cannot be written, a number is not finite, or the build was interrupted.
+pub(super) fn write(
+    path: &Path,
+    plan: &[Planned<'_>],
+    progress: &dyn Progress,
+) -> Result<FileDigest, BuildError> {
+    let mut writer = Writer {
+        path,
+        file: File::create_new(path).map_err(BuildError::write(path))?,
+        hasher: Sha256::new(),
+        bytes: 0,
+    };
+    progress.begin(plan.len(), plan.iter().map(|planned| planned.form.bytes() as u64).sum());
+    writer.put(&header(plan))?;
+    for planned in plan {
+        match planned.form {
+            Form::Plain { dtype, .. } => writer.plain(planned, dtype, progress)?,
+            Form::Packed { dtype, out, inp, bytes } => {
+                let mut rows = Vec::with_capacity(out * inp * convert::width(dtype));
+                for source in &planned.sources {
+                    check_interrupted(progress)?;
+                    convert::append(source, 0..source.shape.iter().product(), dtype, &mut rows)?;
+                }
+                let mut packed = vec![0; bytes];
+                cpu::pack(dtype, out, inp, &rows, &mut packed)?;
+                writer.put(&packed)?;
+                progress.written(bytes as u64);
+            }
+        }
+        writer.put(&vec![0; padding(planned.form.bytes())])?;
+        progress.tensor(&planned.name);
+    }
+    writer.finish()
+}
+
+fn check_interrupted(progress: &dyn Progress) -> Result<(), BuildError> {
+    if progress.interrupted() { Err(BuildError::Interrupted) } else { Ok(()) }
+}
+
+fn padding(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGNMENT) - bytes
+}
+
+/// The file up to its data: the header's length, then the header, filled up with spaces so that the data
+/// starts aligned. A tensor of a size that would put the next one out of line is followed by one that
+/// fills the gap, for the format allows none.
+fn header(plan: &[Planned<'_>]) -> Vec<u8> {
+    let mut entries = Map::new();
+    let mut offset = 0;
+    let mut gaps = 0;
+    let mut entry = |name: String, dtype: &str, shape: &[usize], bytes: usize| {
+        let offsets = [offset, offset + bytes];
+        offset += bytes;
+        entries.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
+    };
+    for planned in plan {
+        let bytes = planned.form.bytes();
+        match &planned.form {
+            Form::Plain { dtype: Dtype::F32, shape } => entry(planned.name.clone(), "F32", shape, bytes),
+            Form::Plain { dtype: Dtype::Bf16, shape } => entry(planned.name.clone(), "BF16", shape, bytes),
+            Form::Packed { .. } => entry(planned.name.clone(), "U8", &[bytes], bytes),
+        }
+        let gap = padding(bytes);
+        if gap > 0 {
+            entry(format!("pad.{gaps}"), "U8", &[gap], gap);
+            gaps += 1;
+        }
+    }
+    let mut text = Value::Object(entries).to_string().into_bytes();
+    let length = (size_of::<u64>() + text.len()).next_multiple_of(ALIGNMENT) - size_of::<u64>();
+    text.resize(length, b' ');
+    let mut header = (length as u64).to_le_bytes().to_vec();
+    header.append(&mut text);
+    header
+}
+
+/// Hashes what it writes.
+struct Writer<'a> {
+    path: &'a Path,
+    file: File,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        self.file.write_all(bytes).map_err(BuildError::write(self.path))?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn plain(
+        &mut self,
+        planned: &Planned<'_>,
+        dtype: Dtype,
+        progress: &dyn Progress,
+    ) -> Result<(), BuildError> {
+        let mut converted = Vec::new();
+        for source in &planned.sources {
+            let elements: usize = source.shape.iter().product();
+            for start in (0..elements).step_by(ELEMENTS_AT_ONCE) {
+                check_interrupted(progress)?;
+                converted.clear();
+                let end = elements.min(start + ELEMENTS_AT_ONCE);
+                convert::append(source, start..end, dtype, &mut converted)?;
+                self.put(&converted)?;
+                progress.written(converted.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<FileDigest, BuildError> {
+        let synced: io::Result<()> = self.file.sync_all();
+        synced.map_err(BuildError::write(self.path))?;
+        Ok(FileDigest { bytes: self.bytes, sha256: hexadecimal(&self.hasher.finalize()) })
+    }
+}

@@ -1,0 +1,8 @@
+//! What a user of `build-engine` relies on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod built;
+mod output;
+mod refused;
+mod support;

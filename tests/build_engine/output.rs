@@ -1,0 +1,152 @@
+//! The output directory is there whole, or not at all.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use assay::build::{BuildError, Progress, build};
+use assay::engine::manifest::{Dtype, Manifest};
+
+use crate::support::{Checkpoint, assert_names};
+
+#[test]
+fn an_output_that_holds_anything_is_refused_and_left_alone() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let output = checkpoint.beside("engine");
+    std::fs::create_dir(&output).unwrap();
+    checkpoint.build(Dtype::F32).unwrap();
+    let sentence = checkpoint.build(Dtype::F32).unwrap_err().to_string();
+    assert_names(&sentence, &[output.to_str().unwrap(), "not empty", "remove"]);
+    Manifest::read(&output).unwrap().verify(&output).unwrap();
+    assert_eq!(checkpoint.neighbours(), ["engine"]);
+
+    std::fs::remove_dir_all(&output).unwrap();
+    std::fs::write(&output, "a file").unwrap();
+    assert_names(&checkpoint.build(Dtype::F32).unwrap_err().to_string(), &["not a directory"]);
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), "a file");
+}
+
+#[test]
+fn directories_above_the_output_are_made() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let mut options = checkpoint.options(Dtype::F32);
+    options.output = checkpoint.beside("engines/cpu/judge");
+    build(&options, &assay::build::Silent).unwrap();
+    Manifest::read(&options.output).unwrap().verify(&options.output).unwrap();
+}
+
+/// Interrupts a build after it has asked so many times.
+struct After(AtomicUsize);
+
+impl Progress for After {
+    fn interrupted(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+#[test]
+fn an_interrupted_build_leaves_nothing_wherever_it_stops() {
+    let checkpoint = Checkpoint::copy("llama-linear");
+    let mut steps = 0;
+    loop {
+        match build(&checkpoint.options(Dtype::F32), &After(steps.into())) {
+            Err(BuildError::Interrupted) => assert_eq!(checkpoint.neighbours(), [""; 0], "after {steps}"),
+            result => break result.map(drop).unwrap(),
+        }
+        steps += 1;
+    }
+    assert!(steps > 20, "asked only {steps} times");
+    assert_eq!(checkpoint.neighbours(), ["engine"]);
+}
+
+/// A checkpoint whose embedding is a hole of 4 GB, so that its build takes a while.
+fn large() -> Checkpoint {
+    const ROWS: usize = 1 << 24;
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let small = std::fs::read(checkpoint.file("model.safetensors")).unwrap();
+    let length = u64::from_le_bytes(small[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&small[8..8 + length]).unwrap();
+    let added = (ROWS - 640) * 64 * 4;
+    // The embedding goes last, where the file can simply be made longer.
+    let embedding = header.as_object_mut().unwrap().remove("model.embed_tokens.weight").unwrap();
+    let [start, end]: [usize; 2] = serde_json::from_value(embedding["data_offsets"].clone()).unwrap();
+    header.as_object_mut().unwrap().remove("__metadata__");
+    for (_, tensor) in header.as_object_mut().unwrap() {
+        let offsets = &mut tensor["data_offsets"];
+        if offsets[0].as_u64().unwrap() as usize >= end {
+            let moved = |offset: &serde_json::Value| offset.as_u64().unwrap() as usize - (end - start);
+            *offsets = serde_json::json!([moved(&offsets[0]), moved(&offsets[1])]);
+        }
+    }
+    let data = small.len() - 8 - length;
+    header["model.embed_tokens.weight"] = serde_json::json!({
+        "dtype": "F32", "shape": [ROWS, 64], "data_offsets": [data - (end - start), data + added],
+    });
+    let header = header.to_string();
+    let mut file = File::create(checkpoint.file("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.write_all(&small[8 + length..8 + length + start]).unwrap();
+    file.write_all(&small[8 + length + end..]).unwrap();
+    file.set_len((8 + header.len() + data + added) as u64).unwrap();
+    checkpoint.set("vocab_size", ROWS.into());
+    checkpoint
+}
+
+/// Starts `build-engine` and waits until it writes.
+fn start_writing(checkpoint: &Checkpoint) -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_build-engine"))
+        .args(["--target", "cpu", "--dtype", "f32", "--model"])
+        .arg(checkpoint.path())
+        .arg("--output")
+        .arg(checkpoint.beside("engine"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.starts_with("writing"), "{first}");
+    child
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn ctrl_c_and_sigterm_end_a_build_and_leave_nothing() {
+    let checkpoint = large();
+    for signal in ["-INT", "-TERM"] {
+        let child = start_writing(&checkpoint);
+        send(signal, &child);
+        let ended = child.wait_with_output().unwrap();
+        let rest = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(130), "{signal}: {rest}");
+        assert_eq!(checkpoint.neighbours(), [""; 0], "{signal}");
+    }
+}
+
+#[test]
+fn what_a_killed_build_left_is_hidden_and_gone_after_the_next_build() {
+    let checkpoint = large();
+    let mut killed = start_writing(&checkpoint);
+    let mut running = start_writing(&checkpoint);
+    send("-KILL", &killed);
+    killed.wait().unwrap();
+    let left = checkpoint.neighbours();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().all(|name| name.starts_with(".engine.build-engine-")), "{left:?}");
+
+    // Another build of the same output takes away what nobody holds, and only that.
+    let small = Checkpoint::copy("llama3-tiny");
+    let mut options = small.options(Dtype::F32);
+    options.output = checkpoint.beside("engine");
+    build(&options, &assay::build::Silent).unwrap();
+    let now = checkpoint.neighbours();
+    assert_eq!(now.len(), 2, "{now:?}");
+    send("-TERM", &running);
+    running.wait().unwrap();
+    assert_eq!(checkpoint.neighbours(), ["engine"]);
+}
