@@ -1,31 +1,48 @@
-//! Marks that keep a conversation's text apart from the template's control tokens.
+//! Keeps a conversation's text apart from the control tokens that the template writes.
 //!
-//! A turn may spell a control token, whole (`<|eot_id|>`) or so that it becomes one beside the
-//! template's own text (`<|eot` at its end). Two characters that occur nowhere else are put around
-//! such places before the template is rendered, and taken out of the rendering again; where they
-//! stood says whose text it is. Both stand next to what is no white space, so a template that trims
-//! turns trims them as ever, and a token is left whole, so a template that looks for it finds it.
+//! A turn may spell a control token (`<|eot_id|>`), or so much of one that the template completes
+//! it: beside its own text (`<|eot` at the end of a turn), or by cutting something out of the turn
+//! (`<|eot/think_id|>`). So, before the template is rendered,
+//!
+//! - every control token that a turn spells is put between two marks, and
+//! - outside of those, every character with which a control token begins or ends is replaced by a
+//!   stand-in.
+//!
+//! Marks and stand-ins are characters that occur nowhere else. They are turned back in the
+//! rendering, and where they stood says whose text it is. A template that looks for such characters
+//! in a turn would notice the stand-ins; then the rendering differs from that of the plain
+//! conversation, and the marks have to do alone. A template notices those only if it takes apart
+//! what they enclose: they stand next to what is no white space, so turns are trimmed as ever.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, Input};
 
 use super::{Message, PromptError, python, tokens::searcher};
 
-/// Where a mark stood in the rendering, as a byte offset into the text without marks.
+/// A place in a text that is a turn's, not the template's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The byte behind it.
-    pub(super) offset: usize,
-    /// Whether it opens or closes.
-    pub(super) opens: bool,
+    /// The byte that it stands before, or that its character begins at.
+    offset: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Opens,
+    Closes,
+    StandIn,
 }
 
 /// Finds the places to mark.
 pub(super) struct Guard {
     /// The control tokens.
     control: AhoCorasick,
+    /// What they begin and end with.
+    edges: Vec<char>,
     /// Every proper beginning of a control token.
     beginnings: HashSet<String>,
     /// Every proper ending of one.
@@ -38,12 +55,14 @@ pub(super) struct Guard {
     template: String,
 }
 
-/// A conversation with its marks.
+/// A conversation in which marks and stand-ins show what the template has not written.
 pub(super) struct Guarded<'a> {
     /// Role and content of each turn.
     pub(super) turns: Vec<(&'a str, Cow<'a, str>)>,
-    /// The two marks, if any stand in it.
-    pub(super) marks: Option<[char; 2]>,
+    /// The two marks, or nothing.
+    pub(super) marks: String,
+    /// What each private character stands for; none for the marks.
+    meaning: Vec<(char, Kind, Option<char>)>,
 }
 
 impl Guard {
@@ -52,127 +71,172 @@ impl Guard {
     /// # Errors
     /// They cannot be searched for.
     pub(super) fn new(control: &[&str], template: &str) -> Result<Self, String> {
-        let parts = |of: fn(&str, usize) -> &str| -> HashSet<String> {
-            let cuts = |token: &&str| token.char_indices().map(|(at, _)| at).skip(1).collect::<Vec<_>>();
-            control
-                .iter()
-                .flat_map(|token| cuts(token).into_iter().map(|at| of(token, at).to_string()))
-                .collect()
+        let cuts = || {
+            control.iter().flat_map(|token| token.char_indices().skip(1).map(|(at, _)| token.split_at(at)))
         };
+        let ends =
+            control.iter().flat_map(|token| [token.chars().next(), token.chars().next_back()]).flatten();
+        let mut edges: Vec<char> = ends.filter(|c| !c.is_whitespace()).collect();
+        edges.sort_unstable();
+        edges.dedup();
         Ok(Self {
-            beginnings: parts(|token, at| &token[..at]),
-            endings: parts(|token, at| &token[at..]),
+            control: searcher(control)?,
+            edges,
+            beginnings: cuts().map(|(beginning, _)| beginning.to_string()).collect(),
+            endings: cuts().map(|(_, ending)| ending.to_string()).collect(),
             joined: control.join("\0"),
             longest: control.iter().map(|token| token.len()).max().unwrap_or(0),
-            control: searcher(control)?,
             template: template.to_string(),
         })
     }
 
-    /// Marks what the turns must not write.
+    /// Whether the turns hold nothing that could become a control token or a part of one.
+    pub(super) fn harmless(&self, messages: &[Message]) -> bool {
+        messages.iter().all(|message| self.marks(&message.content, true).is_empty())
+    }
+
+    /// Marks what the template has not written; with or without stand-ins.
     ///
     /// # Errors
     /// The turns leave no character that could mark.
-    pub(super) fn mark<'a>(&self, messages: &'a [Message]) -> Result<Guarded<'a>, PromptError> {
-        let places: Vec<Vec<Mark>> = messages.iter().map(|message| self.places(&message.content)).collect();
-        let marks = if places.iter().all(Vec::is_empty) { None } else { Some(self.unused(messages)?) };
-        let turns = messages.iter().zip(&places).map(|(message, places)| {
-            let content = match marks {
-                Some(marks) if !places.is_empty() => Cow::Owned(insert(&message.content, places, marks)),
-                _ => Cow::Borrowed(message.content.as_str()),
-            };
-            (message.role.as_str(), content)
-        });
-        Ok(Guarded { turns: turns.collect(), marks })
+    pub(super) fn mark<'a>(
+        &self,
+        messages: &'a [Message],
+        stand_ins: bool,
+    ) -> Result<Guarded<'a>, PromptError> {
+        let meaning = self.meaning(messages)?;
+        let turn = |message: &'a Message| {
+            let marks = self.marks(&message.content, stand_ins);
+            (message.role.as_str(), insert(&message.content, &marks, &meaning))
+        };
+        Ok(Guarded {
+            turns: messages.iter().map(turn).collect(),
+            marks: meaning
+                .iter()
+                .filter(|(_, _, stands_for)| stands_for.is_none())
+                .map(|(c, _, _)| c)
+                .collect(),
+            meaning,
+        })
     }
 
     /// Where marks belong in one turn, in order.
-    fn places(&self, content: &str) -> Vec<Mark> {
-        let mut places = Vec::new();
-        let mut from = 0;
-        // Matches may overlap: the search goes on one character behind where the last began.
+    fn marks(&self, content: &str, stand_ins: bool) -> Vec<Mark> {
+        let spelled = self.spelled(content);
+        let mut marks = self.borders(content);
+        for range in &spelled {
+            marks.push(Mark { offset: range.start, kind: Kind::Opens });
+            marks.push(Mark { offset: range.end, kind: Kind::Closes });
+        }
+        if stand_ins {
+            let mut spelled = spelled.iter().peekable();
+            for (offset, _) in content.match_indices(&self.edges[..]) {
+                while spelled.next_if(|range| range.end <= offset).is_some() {}
+                if spelled.peek().is_none_or(|range| offset < range.start) {
+                    marks.push(Mark { offset, kind: Kind::StandIn });
+                }
+            }
+        }
+        // Stable: at one place what closes stands before what opens, and both before a stand-in.
+        marks.sort_by_key(|mark| mark.offset);
+        marks
+    }
+
+    /// Every control token in `content`; they may overlap.
+    fn spelled(&self, content: &str) -> Vec<Range<usize>> {
+        let (mut spelled, mut from) = (Vec::new(), 0);
         while let Some(found) = self.control.find(Input::new(content).range(from..)) {
-            places.push(Mark { offset: found.start(), opens: true });
-            places.push(Mark { offset: found.end(), opens: false });
+            spelled.push(found.range());
             from = found.start() + content[found.start()..].chars().next().map_or(1, char::len_utf8);
         }
+        spelled
+    }
+
+    /// Marks at the ends of a turn that could be a part of a control token which begins or ends in
+    /// other text.
+    fn borders(&self, content: &str) -> Vec<Mark> {
         let text = python::strip(content, None);
         let start = text.as_ptr() as usize - content.as_ptr() as usize;
+        let lengths = || 1..=text.len().min(self.longest);
         let inside = !text.is_empty() && text.len() <= self.longest && self.joined.contains(text);
-        if inside || self.edge(text).any(|edge| self.endings.contains(edge)) {
-            places.push(Mark { offset: start, opens: true });
+        let ends = || lengths().any(|n| text.get(..n).is_some_and(|part| self.endings.contains(part)));
+        let begins = || {
+            lengths().any(|n| text.get(text.len() - n..).is_some_and(|part| self.beginnings.contains(part)))
+        };
+        let mut marks = Vec::new();
+        if inside || begins() {
+            marks.push(Mark { offset: start + text.len(), kind: Kind::Closes });
         }
-        if inside || self.tail(text).any(|tail| self.beginnings.contains(tail)) {
-            places.push(Mark { offset: start + text.len(), opens: false });
+        if inside || ends() {
+            marks.push(Mark { offset: start, kind: Kind::Opens });
         }
-        places.sort_by_key(|mark| mark.offset);
-        places
+        marks
     }
 
-    /// What a turn begins with, up to the length of a control token.
-    fn edge<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
-        let longest = self.longest;
-        (1..=text.len()).take_while(move |at| *at < longest).filter_map(|at| text.get(..at))
-    }
-
-    /// What it ends with.
-    fn tail<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
-        let longest = self.longest;
-        (1..=text.len()).take_while(move |at| *at < longest).filter_map(|at| text.get(text.len() - at..))
-    }
-
-    /// Two characters that occur neither in the turns nor in the template.
-    fn unused(&self, messages: &[Message]) -> Result<[char; 2], PromptError> {
+    /// Private characters that occur neither in the turns nor in the template, and what they mean.
+    fn meaning(&self, messages: &[Message]) -> Result<Vec<(char, Kind, Option<char>)>, PromptError> {
         // Noncharacters first, which no text should hold, then those for private use.
         let candidates = ('\u{fdd0}'..='\u{fdef}').chain('\u{100000}'..='\u{10fffd}');
         let taken: HashSet<char> = (messages.iter().flat_map(|message| message.content.chars()))
             .chain(self.template.chars())
             .filter(|c| *c >= '\u{fdd0}')
             .collect();
-        let mut free = candidates.filter(|c| !taken.contains(c));
-        match (free.next(), free.next()) {
-            (Some(open), Some(close)) => Ok([open, close]),
-            _ => Err(PromptError::Unencodable("it uses every private-use character; leave some out".into())),
+        let kinds = [(Kind::Opens, None), (Kind::Closes, None)].into_iter();
+        let kinds = kinds.chain(self.edges.iter().map(|edge| (Kind::StandIn, Some(*edge))));
+        let free = candidates.filter(|c| !taken.contains(c));
+        let meaning: Vec<_> = free.zip(kinds).map(|(c, (kind, stands_for))| (c, kind, stands_for)).collect();
+        if meaning.len() < self.edges.len() + 2 {
+            return Err(PromptError::Unencodable(
+                "they use every private-use character; leave some of them out".into(),
+            ));
         }
+        Ok(meaning)
     }
 }
 
 impl Guarded<'_> {
-    /// Takes the marks out of what was rendered, and tells where they stood, in order.
-    pub(super) fn unmark(&self, rendered: String) -> (String, Vec<Mark>) {
-        let Some([open, close]) = self.marks else { return (rendered, Vec::new()) };
+    /// Turns the private characters of a rendering back, and tells where they stood, in order.
+    pub(super) fn unmark(&self, rendered: &str) -> (String, Vec<Mark>) {
         let mut text = String::with_capacity(rendered.len());
         let mut marks = Vec::new();
         for c in rendered.chars() {
-            if c == open || c == close {
-                marks.push(Mark { offset: text.len(), opens: c == open });
-            } else {
-                text.push(c);
+            match self.meaning.iter().find(|(private, _, _)| *private == c) {
+                None => text.push(c),
+                Some((_, kind, stands_for)) => {
+                    marks.push(Mark { offset: text.len(), kind: *kind });
+                    text.extend(stands_for);
+                }
             }
         }
         (text, marks)
     }
 }
 
-/// Puts the marks into a text.
-fn insert(content: &str, places: &[Mark], [open, close]: [char; 2]) -> String {
-    let mut text = String::with_capacity(content.len() + places.len() * open.len_utf8());
+/// Puts marks and stand-ins into a turn.
+fn insert<'a>(content: &'a str, marks: &[Mark], meaning: &[(char, Kind, Option<char>)]) -> Cow<'a, str> {
+    if marks.is_empty() {
+        return Cow::Borrowed(content);
+    }
+    let mut text = String::with_capacity(content.len() + 4 * marks.len());
     let mut done = 0;
-    for place in places {
-        text.push_str(&content[done..place.offset]);
-        text.push(if place.opens { open } else { close });
-        done = place.offset;
+    for mark in marks {
+        text.push_str(&content[done..mark.offset]);
+        done = mark.offset;
+        let edge = content[done..].chars().next().filter(|_| mark.kind == Kind::StandIn);
+        done += edge.map_or(0, char::len_utf8);
+        let private = meaning.iter().find(|(_, kind, stands_for)| *kind == mark.kind && *stands_for == edge);
+        text.extend(private.map(|(c, _, _)| c));
     }
     text.push_str(&content[done..]);
-    text
+    Cow::Owned(text)
 }
 
-/// Whether the text `start..end` is not the template's own: a mark stands inside, or it is marked
-/// as a whole. `marks` are in order.
+/// Whether the text `start..end` is not the template's own: some of its characters are a turn's, a
+/// mark stands inside, or it is marked as a whole. `marks` are in order.
 pub(super) fn guarded(marks: &[Mark], start: usize, end: usize) -> bool {
     let first = marks.partition_point(|mark| mark.offset < start);
-    let within = || marks[first..].iter().take_while(|mark| mark.offset <= end);
-    within().any(|mark| start < mark.offset && mark.offset < end)
-        || (within().any(|mark| mark.offset == start && mark.opens)
-            && within().any(|mark| mark.offset == end && !mark.opens))
+    let near = || marks[first..].iter().take_while(|mark| mark.offset <= end);
+    let at = |offset, kind| near().any(|mark| *mark == Mark { offset, kind });
+    near().any(|mark| mark.offset < end && (mark.offset > start || mark.kind == Kind::StandIn))
+        || (at(start, Kind::Opens) && at(end, Kind::Closes))
 }

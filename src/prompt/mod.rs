@@ -1,14 +1,15 @@
 //! A conversation becomes token ids: template, tokens.
 //!
 //! The ids are those of transformers' `apply_chat_template`, with one difference: text of the
-//! conversation never becomes a control token. Where a turn spells one, [`guard`] marks the place
-//! before the template is rendered, and [`tokens`] encodes what is marked as ordinary text.
+//! conversation never becomes a control token. Where a turn spells one, `guard` marks the place
+//! before the template is rendered, and `tokens` encodes what is marked as ordinary text.
 
 mod guard;
 mod python;
 mod template;
 mod tokens;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
@@ -123,11 +124,32 @@ impl Encoder {
     /// # Errors
     /// The conversation is empty or has an unknown role, or the template refuses it.
     pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
+        let plain = self.render(messages, options)?;
+        if self.guard.harmless(messages) {
+            return self.ids(&plain, Some(&[]));
+        }
+        let guarded = |stand_ins| {
+            let guarded = self.guard.mark(messages, stand_ins)?;
+            let rendered = self.template.render(&guarded.turns, &guarded.marks, options)?;
+            Ok(guarded.unmark(&rendered))
+        };
+        let (mut text, mut marks) = guarded(true)?;
+        if text != plain {
+            (text, marks) = guarded(false)?;
+        }
+        self.ids(&text, Some(&marks))
+    }
+
+    /// The text of a conversation's prompt, as the template renders it.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn render(&self, messages: &[Message], options: EncodeOptions) -> Result<String, PromptError> {
         check_roles(messages)?;
-        let guarded = self.guard.mark(messages)?;
-        let rendered = self.template.render(&guarded, options.add_generation_prompt)?;
-        let (text, marks) = guarded.unmark(rendered);
-        self.ids(&text, &marks)
+        let turns: Vec<_> = (messages.iter())
+            .map(|message| (message.role.as_str(), Cow::Borrowed(message.content.as_str())))
+            .collect();
+        self.template.render(&turns, "", options)
     }
 
     /// Token ids of a text that was templated already: control tokens spelled in it are honoured,
@@ -136,10 +158,10 @@ impl Encoder {
     /// # Errors
     /// The text is empty.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        self.ids(text, &[])
+        self.ids(text, None)
     }
 
-    fn ids(&self, text: &str, marks: &[guard::Mark]) -> Result<Vec<u32>, PromptError> {
+    fn ids(&self, text: &str, marks: Option<&[guard::Mark]>) -> Result<Vec<u32>, PromptError> {
         let ids = self.tokens.encode(text, marks).map_err(PromptError::Unencodable)?;
         if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
     }

@@ -1,11 +1,13 @@
 //! What chat templates take from Python, where minijinja's own differs from it.
 
-use minijinja::value::from_args;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::value::{Kwargs, from_args};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
 
-/// Name of the variable that holds the guard's two marks.
-pub(super) const MARKS: &str = "__marks";
+/// Name of the variable that holds the guard's marks.
+const MARKS: &str = "__marks";
 
 /// Adds Python's filters, methods and functions.
 pub(super) fn install(environment: &mut Environment<'static>) {
@@ -13,6 +15,8 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("trim", |state: &State, text: &str, chars: Option<&str>| {
         strip_marked(state, text, chars, true, true)
     });
+    environment.add_filter("tojson", to_json);
+    environment.add_function("strftime_now", |format: &str| strftime(format, SystemTime::now()));
 }
 
 /// Python's white space: Unicode's, and the four separators of ASCII.
@@ -31,6 +35,10 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
         "strip" => (true, true),
         "lstrip" => (true, false),
         "rstrip" => (false, true),
+        "startswith" | "endswith" => {
+            let text = value.as_str().map(|text| unmarked(state, text).into());
+            return pycompat::unknown_method_callback(state, text.as_ref().unwrap_or(value), name, args);
+        }
         _ => return pycompat::unknown_method_callback(state, value, name, args),
     };
     let Some(text) = value.as_str() else { return Err(Error::from(ErrorKind::UnknownMethod)) };
@@ -38,14 +46,150 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
     Ok(strip_marked(state, text, chars, sides.0, sides.1).into())
 }
 
+/// The text without the guard's marks.
+fn unmarked(state: &State, text: &str) -> String {
+    let marks = marks(state);
+    text.chars().filter(|c| !marks.contains(*c)).collect()
+}
+
+/// The guard's marks, or nothing.
+fn marks(state: &State) -> String {
+    state.lookup(MARKS).as_ref().and_then(Value::as_str).unwrap_or_default().to_string()
+}
+
 /// `str.strip` and its kin. Marks are as if they were not there, but stay.
 fn strip_marked(state: &State, text: &str, chars: Option<&str>, left: bool, right: bool) -> String {
-    let marks = state.lookup(MARKS);
-    let marks = marks.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let marks = marks(state);
     let goes = |c: char| marks.contains(c) || chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
     let kept = |part: &str| part.chars().filter(|c| marks.contains(*c)).collect::<String>();
     let tail = if left { text.trim_start_matches(goes) } else { text };
     let core = if right { tail.trim_end_matches(goes) } else { tail };
     let head = kept(&text[..text.len() - tail.len()]);
     if marks.is_empty() { core.to_string() } else { head + core + &kept(&tail[core.len()..]) }
+}
+
+/// `json.dumps`, as transformers has it for the filter `tojson`: minijinja's own, but for what that
+/// escapes for HTML.
+fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
+    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "tojson(ensure_ascii=true) is not supported"));
+    }
+    let json = filters::tojson(value, None, options)?.to_string();
+    let mut text = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let escapes = [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&"), ("\\u0027", "'")];
+        let escape = escapes.into_iter().find(|(escape, _)| rest[at..].starts_with(escape));
+        // Another escape keeps the character behind its backslash, which may be a backslash too.
+        let other = rest.get(at..at + 2).unwrap_or("\\");
+        let (escape, meaning) = escape.unwrap_or((other, other));
+        text.push_str(meaning);
+        rest = &rest[at + escape.len()..];
+    }
+    Ok(text + rest)
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+
+/// `datetime.strftime`, in universal time and in English.
+fn strftime(format: &str, now: SystemTime) -> Result<String, Error> {
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days % 7) as usize]);
+    let mut text = String::new();
+    let mut rest = format.chars();
+    while let Some(c) = rest.next() {
+        if c != '%' {
+            text.push(c);
+            continue;
+        }
+        text += &match rest.next() {
+            Some('Y') => format!("{year:04}"),
+            Some('y') => format!("{:02}", year % 100),
+            Some('m') => format!("{month:02}"),
+            Some('B') => month_name.to_string(),
+            Some('b' | 'h') => month_name[..3].to_string(),
+            Some('d') => format!("{day:02}"),
+            Some('e') => format!("{day:2}"),
+            Some('A') => day_name.to_string(),
+            Some('a') => day_name[..3].to_string(),
+            Some('F') => format!("{year:04}-{month:02}-{day:02}"),
+            Some('H') => format!("{:02}", second / 3600),
+            Some('M') => format!("{:02}", second / 60 % 60),
+            Some('S') => format!("{:02}", second % 60),
+            Some('T') => format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60),
+            Some('Z') => "UTC".to_string(),
+            Some('%') => "%".to_string(),
+            other => {
+                let what =
+                    format!("strftime_now does not know `%{}`", other.map_or(String::new(), String::from));
+                return Err(Error::new(ErrorKind::InvalidOperation, what));
+            }
+        };
+    }
+    Ok(text)
+}
+
+/// Year, month and day of the Gregorian calendar, from days since 1 January 1970.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from 1 March 0000, so that the leap day ends one.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let at = |seconds| {
+            strftime("%a %A %e %d %b %B %m %y %Y %H:%M:%S", UNIX_EPOCH + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0).unwrap(), "Thu Thursday  1 01 Jan January 01 70 1970 00:00:00");
+        assert_eq!(at(951_868_799).unwrap(), "Tue Tuesday 29 29 Feb February 02 00 2000 23:59:59");
+        assert_eq!(at(1_795_500_000).unwrap(), "Tue Tuesday 24 24 Nov November 11 26 2026 06:00:00");
+        assert!(strftime("%Q", UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn json_is_pythons() {
+        let mut environment = Environment::new();
+        install(&mut environment);
+        let render = |source| environment.render_str(source, ()).unwrap();
+        assert_eq!(
+            render(r#"{{ {"a": [1, "<b>'é\n"], "c": none}|tojson }}"#),
+            r#"{"a": [1, "<b>'é\n"], "c": null}"#
+        );
+        assert_eq!(render(r#"{{ {"a": [1]}|tojson(indent=2) }}"#), "{\n  \"a\": [\n    1\n  ]\n}");
+    }
+
+    #[test]
+    fn white_space_is_pythons() {
+        assert_eq!(strip("\u{1c}\u{a0}\u{3000} a\u{200b}\u{85}\n", None), "a\u{200b}");
+    }
 }

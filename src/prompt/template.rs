@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 
-use super::guard::Guarded;
-use super::{PromptError, python};
+use super::{EncodeOptions, PromptError, python};
 use crate::engine::manifest::PromptSpec;
 
 /// Name of the one template in its environment.
@@ -43,25 +42,25 @@ impl Template {
         Ok(Self { environment })
     }
 
-    /// Renders a conversation.
+    /// Renders `turns`, role and content of each. `marks` are characters in them that
+    /// [`python`] overlooks.
     ///
     /// # Errors
-    /// The template refuses it or fails.
+    /// The template refuses the conversation or fails.
     pub(super) fn render(
         &self,
-        guarded: &Guarded,
-        add_generation_prompt: bool,
+        turns: &[(&str, Cow<str>)],
+        marks: &str,
+        options: EncodeOptions,
     ) -> Result<String, PromptError> {
         let turn =
             |(role, content): &(&str, Cow<str>)| context! { role => *role, content => content.as_ref() };
-        let messages: Vec<Value> = guarded.turns.iter().map(turn).collect();
-        let marks = guarded.marks.map(|marks| Value::from(String::from_iter(marks)));
         let variables = context! {
-            messages,
-            add_generation_prompt,
+            messages => turns.iter().map(turn).collect::<Vec<Value>>(),
+            add_generation_prompt => options.add_generation_prompt,
             tools => (),
             documents => (),
-            ..marks.map_or_else(|| context! {}, |marks| Value::from_iter([(python::MARKS, marks)]))
+            __marks => marks,
         };
         self.environment.get_template(NAME).and_then(|template| template.render(variables)).map_err(refusal)
     }

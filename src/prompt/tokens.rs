@@ -89,15 +89,16 @@ impl Tokens {
         self.added.iter().filter(|added| added.control).map(|added| added.token.content.as_str()).collect()
     }
 
-    /// Token ids of `text`. A control token that `marks` guard is encoded as ordinary text.
+    /// Token ids of `text`. A control token that `marks` guard is encoded as ordinary text; without
+    /// marks, all are honoured.
     ///
     /// # Errors
     /// The tokenizer cannot encode it; the text says why.
-    pub(super) fn encode(&self, text: &str, marks: &[Mark]) -> Result<Vec<u32>, String> {
+    pub(super) fn encode(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, String> {
         self.try_encode(text, marks).map_err(|error| error.to_string())
     }
 
-    fn try_encode(&self, text: &str, marks: &[Mark]) -> tokenizers::Result<Vec<u32>> {
+    fn try_encode(&self, text: &str, marks: Option<&[Mark]>) -> tokenizers::Result<Vec<u32>> {
         let mut pieces = PreTokenizedString::from(text);
         pieces.split(|_, piece| Ok(self.extract(piece, &self.plain, marks)))?;
         pieces.split(|_, mut piece| {
@@ -113,27 +114,28 @@ impl Tokens {
         for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
             match tokens {
                 Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                None => self.encode_piece(piece, &mut ids)?,
+                None if marks.is_some() => self.encode_guarded(piece, &mut ids)?,
+                None => ids.extend(self.tokenizer.get_model().tokenize(piece)?.iter().map(|token| token.id)),
             }
         }
         Ok(ids)
     }
 
-    /// Encodes ordinary text.
-    fn encode_piece(&self, piece: &str, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
+    /// Encodes ordinary text, in which the vocabulary itself may spell a control token.
+    fn encode_guarded(&self, piece: &str, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
         for token in self.tokenizer.get_model().tokenize(piece)? {
             let text = piece.get(token.offsets.0..token.offsets.1).unwrap_or_default();
             if !self.control.contains(&token.id) || token.value != text {
                 ids.push(token.id);
                 continue;
             }
-            // The vocabulary itself spells this control token: encode its first character apart.
+            // It does: encode the first character apart.
             let first = text.chars().next().map_or(0, char::len_utf8);
             if first == text.len() {
                 return Err(format!("`{text}` is a control token and has no spelling as text").into());
             }
-            self.encode_piece(&text[..first], ids)?;
-            self.encode_piece(&text[first..], ids)?;
+            self.encode_guarded(&text[..first], ids)?;
+            self.encode_guarded(&text[first..], ids)?;
         }
         Ok(())
     }
@@ -143,7 +145,7 @@ impl Tokens {
         &self,
         piece: NormalizedString,
         search: &Search,
-        marks: &[Mark],
+        marks: Option<&[Mark]>,
     ) -> Vec<(NormalizedString, Option<Vec<Token>>)> {
         let text = piece.get();
         let mut cuts = Vec::new();
@@ -186,7 +188,15 @@ impl Tokens {
     }
 
     /// Whether a control token that stands in `start..end` of `piece` was written by the template.
-    fn own(&self, piece: &NormalizedString, start: usize, end: usize, added: &Added, marks: &[Mark]) -> bool {
+    fn own(
+        &self,
+        piece: &NormalizedString,
+        start: usize,
+        end: usize,
+        added: &Added,
+        marks: Option<&[Mark]>,
+    ) -> bool {
+        let Some(marks) = marks else { return true };
         let Some(range) = piece.convert_offsets(Range::Normalized(start..end)) else { return false };
         // What becomes a control token only by normalization was not meant as one.
         if added.token.normalized && piece.get_original().get(range.clone()) != Some(&added.token.content) {
