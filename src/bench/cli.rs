@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::compare::{CompareError, Comparison};
 use super::generate::{Recipe, Shape, generate};
+use super::load::{self, Address, Load, LoadError};
 use super::report::Report;
 use super::simulate::{Setup, SimulationError, ideal, simulate};
 use super::trace::{self, Request, TraceError};
@@ -31,6 +32,8 @@ pub struct BenchArgs {
     generate: GenerateArgs,
     #[command(flatten)]
     compare: CompareArgs,
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +48,9 @@ struct Mode {
     /// Compare two loads on this engine directory
     #[arg(long, value_name = "DIR", requires = "compare")]
     engine: Option<PathBuf>,
+    /// Send requests to a running server, for example http://127.0.0.1:8000
+    #[arg(long)]
+    url: Option<String>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -144,6 +150,20 @@ struct CompareArgs {
     threads: Option<usize>,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Load")]
+struct LoadArgs {
+    /// Connections, one request in flight on each
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    connections: usize,
+    /// How long
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: usize,
+    /// JSON body of every request; a short conversation to score if not given
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+}
+
 /// Why a bench did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
@@ -171,9 +191,12 @@ pub enum BenchError {
     /// The comparison.
     #[error(transparent)]
     Compare(#[from] CompareError),
-    /// The report could not be written.
-    #[error("the report cannot be written: {0}")]
-    Output(#[from] std::io::Error),
+    /// The load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The report could not be written, or the runtime not started.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }
 
 /// Runs the mode that `args` ask for, and writes what it found to `out`.
@@ -184,7 +207,26 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), BenchError> {
     match &args.mode {
         Mode { generate_trace: Some(shape), .. } => args.generate.run(*shape, out),
         Mode { engine: Some(directory), .. } => args.compare.run(directory, out),
+        Mode { url: Some(url), .. } => args.load.run(url, out),
         Mode { .. } => args.simulate.run(out),
+    }
+}
+
+impl LoadArgs {
+    fn run(&self, url: &str, out: &mut dyn Write) -> Result<(), BenchError> {
+        let address = Address::parse(url)?;
+        check_count("--connections", self.connections, 10_000)?;
+        check_count("--seconds", self.seconds, 24 * 3600)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let body = match &self.body {
+            Some(path) => std::fs::read(path)
+                .map_err(|error| BenchError::Setting(format!("--body {}: {error}", path.display())))?,
+            None => load::conversation(&runtime.block_on(address.first_model())?),
+        };
+        let time = Duration::from_secs(self.seconds as u64);
+        let load = Load { address, body, connections: self.connections, time };
+        writeln!(out, "{}", runtime.block_on(load.run())?)?;
+        Ok(())
     }
 }
 

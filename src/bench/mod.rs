@@ -4,6 +4,7 @@ pub mod cli;
 pub mod compare;
 pub mod generate;
 mod ledger;
+pub mod load;
 pub mod report;
 pub mod simulate;
 pub mod trace;
