@@ -1,0 +1,167 @@
+//! A text has one score, bit for bit: alone, in any batch, cut anywhere, with shared prefixes or without.
+
+mod support;
+
+use std::cell::RefCell;
+
+use assay::engine::BlockId;
+use assay::engine::cpu::{Options, supports_bf16};
+use assay::engine::manifest::Dtype;
+use proptest::prelude::*;
+use support::{Batch, Driver, model, random_engine};
+
+const BLOCK: usize = 16;
+const VOCABULARY: u32 = 300;
+
+/// A text: full blocks of another text's beginning, and its own tokens.
+#[derive(Clone, Debug)]
+struct Text {
+    parent: prop::sample::Index,
+    shared_blocks: usize,
+    own: Vec<u32>,
+    /// Where it is cut into chunks, and which iteration each cut leads to.
+    cuts: Vec<prop::sample::Index>,
+    same_iteration: bool,
+}
+
+fn text() -> impl Strategy<Value = Text> {
+    (
+        any::<prop::sample::Index>(),
+        0usize..6,
+        prop::collection::vec(0..VOCABULARY, 1..150),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        any::<bool>(),
+    )
+        .prop_map(|(parent, shared_blocks, own, cuts, same_iteration)| Text {
+            parent,
+            shared_blocks,
+            own,
+            cuts,
+            same_iteration,
+        })
+}
+
+/// A text laid out: all its ids, its block table, and how many of its tokens another one computes.
+struct Laid {
+    ids: Vec<u32>,
+    blocks: Vec<BlockId>,
+    reused: usize,
+}
+
+/// Gives every text its blocks; blocks of a shared prefix are those of the text that began with it.
+/// Block numbers are spread so that no table is in order.
+fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
+    let mut laid: Vec<Laid> = Vec::new();
+    let mut used = 0;
+    let mut fresh = || {
+        used += 1;
+        assert!(used <= kv_blocks);
+        ((used * 7919) % kv_blocks) as BlockId
+    };
+    for text in texts {
+        let (mut ids, mut blocks) = (Vec::new(), Vec::new());
+        if !laid.is_empty() {
+            let parent = text.parent.get(&laid);
+            let shared = text.shared_blocks.min(parent.ids.len() / BLOCK);
+            ids.extend_from_slice(&parent.ids[..shared * BLOCK]);
+            blocks.extend_from_slice(&parent.blocks[..shared]);
+        }
+        let reused = ids.len();
+        ids.extend_from_slice(&text.own);
+        blocks.extend((blocks.len()..ids.len().div_ceil(BLOCK)).map(|_| fresh()));
+        laid.push(Laid { ids, blocks, reused });
+    }
+    laid
+}
+
+/// Chunks of one text, `begin..end`, each in the iteration of the given number.
+fn chunks(text: &Text, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> {
+    let own = laid.ids.len() - laid.reused;
+    let mut cuts: Vec<_> = text.cuts.iter().map(|cut| laid.reused + cut.index(own)).collect();
+    cuts.extend([laid.reused, laid.ids.len()]);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let step = usize::from(!text.same_iteration);
+    cuts.windows(2).enumerate().map(|(n, cut)| (cut[0], cut[1], first + n * step)).collect()
+}
+
+fn check(driver: &mut Driver, texts: &[Text]) -> Result<(), TestCaseError> {
+    let laid = lay_out(texts, driver.kv_blocks());
+    // Each text begins one iteration after its predecessor's first at the latest: a prefix is computed
+    // earlier in the same iteration, or in one before.
+    let mut iterations: Vec<Vec<(usize, usize, usize)>> = Vec::new();
+    let mut first = 0;
+    for (index, (text, at)) in texts.iter().zip(&laid).enumerate() {
+        let plan = chunks(text, at, first);
+        let last = plan.last().map_or(first, |chunk| chunk.2);
+        iterations.resize(iterations.len().max(last + 1), Vec::new());
+        for (begin, end, iteration) in plan {
+            iterations[iteration].push((index, begin, end));
+        }
+        first = last;
+    }
+    let mut batched = vec![Vec::new(); texts.len()];
+    for iteration in iterations {
+        let mut batch = Batch::default();
+        let mut finishing = Vec::new();
+        for (index, begin, end) in iteration {
+            let at = &laid[index];
+            let finishes = end == at.ids.len();
+            batch.push(&at.ids[begin..end], begin, &at.blocks[..end.div_ceil(BLOCK)], finishes);
+            if finishes {
+                finishing.push(index);
+            }
+        }
+        for (index, logits) in finishing.into_iter().zip(driver.run(batch.iteration)) {
+            batched[index] = logits;
+        }
+    }
+    for (index, at) in laid.iter().enumerate() {
+        let alone = driver.score(&at.ids);
+        prop_assert!(alone.iter().all(|score| score.is_finite()));
+        let bits = |logits: &[f32]| logits.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&alone), bits(&batched[index]), "text {} of {} ids", index, at.ids.len());
+    }
+    Ok(())
+}
+
+fn one_score(dtype: Dtype, hidden: usize, ffn: usize, heads: (usize, usize, usize)) {
+    if dtype == Dtype::Bf16 && !supports_bf16() {
+        println!("skipped: this processor does not compute in bfloat16");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = random_engine(directory.path(), model(hidden, ffn, 2, heads), dtype, 7);
+    let options = Options { threads: Some(2), ..Options::default() };
+    let driver = RefCell::new(Driver::start(directory.path(), &manifest, options));
+    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(texts in prop::collection::vec(text(), 1..12))| {
+        check(&mut driver.borrow_mut(), &texts)?;
+    });
+}
+
+#[test]
+fn a_text_has_one_f32_score() {
+    one_score(Dtype::F32, 64, 176, (4, 2, 16));
+}
+
+#[test]
+fn a_text_has_one_bf16_score() {
+    one_score(Dtype::Bf16, 64, 176, (4, 2, 16));
+}
+
+#[test]
+fn a_text_has_one_score_with_seven_heads_to_a_key() {
+    one_score(Dtype::Bf16, 112, 208, (7, 1, 64));
+}
+
+#[test]
+fn a_text_has_one_score_with_heads_of_no_whole_register() {
+    one_score(Dtype::F32, 72, 88, (3, 3, 24));
+    one_score(Dtype::Bf16, 72, 88, (3, 3, 24));
+}
+
+#[test]
+fn a_text_has_one_score_with_the_largest_heads() {
+    one_score(Dtype::Bf16, 128, 96, (2, 1, 256));
+}

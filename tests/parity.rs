@@ -1,0 +1,116 @@
+//! Scores agree with transformers' on checkpoints of every family.
+
+mod support;
+
+use std::path::Path;
+
+use assay::build::{self, BuildOptions, Silent};
+use assay::engine::cpu::{Options, supports_bf16};
+use assay::engine::manifest::Dtype;
+use serde::Deserialize;
+use support::Driver;
+
+/// `tests/golden/scores/NAME.json`, which `tools/make_test_checkpoints.py` writes.
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    ids: Vec<u32>,
+    f32: Vec<f32>,
+    bf16: Vec<f32>,
+}
+
+/// Scores of every case, one after the other.
+struct Scores {
+    ours: Vec<f32>,
+    golden: Vec<f32>,
+    golden_bf16: Vec<f32>,
+}
+
+impl Scores {
+    fn of(name: &str, dtype: Dtype) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let golden = std::fs::read(root.join("golden/scores").join(format!("{name}.json"))).unwrap();
+        let golden: Golden = serde_json::from_slice(&golden).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("engine");
+        let mut options = BuildOptions::new(root.join("checkpoints").join(name), &output);
+        options.dtype = Some(dtype);
+        let manifest = build::build(&options, &Silent).unwrap();
+        let mut driver = Driver::start(&output, &manifest, Options::default());
+        let ours = golden.cases.iter().flat_map(|case| driver.score(&case.ids)).collect();
+        Self {
+            ours,
+            golden: golden.cases.iter().flat_map(|case| case.f32.clone()).collect(),
+            golden_bf16: golden.cases.iter().flat_map(|case| case.bf16.clone()).collect(),
+        }
+    }
+
+    fn spread(&self) -> f32 {
+        let largest = self.golden.iter().copied().fold(f32::MIN, f32::max);
+        largest - self.golden.iter().copied().fold(f32::MAX, f32::min)
+    }
+}
+
+fn distances<'a>(a: &'a [f32], b: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs())
+}
+
+fn rms(a: &[f32], b: &[f32]) -> f32 {
+    (distances(a, b).map(|d| d * d).sum::<f32>() / a.len() as f32).sqrt()
+}
+
+fn largest(a: &[f32], b: &[f32]) -> f32 {
+    distances(a, b).fold(0.0, f32::max)
+}
+
+fn f32_agrees(name: &str) {
+    let scores = Scores::of(name, Dtype::F32);
+    let distance = largest(&scores.ours, &scores.golden) / scores.spread();
+    println!("{name}: f32 within {distance:.1e} of the spread");
+    assert!(distance <= 1e-4, "{name}: {distance:e} of the spread from transformers in f32");
+}
+
+fn bf16_is_as_close(name: &str) {
+    if !supports_bf16() {
+        println!("{name}: skipped, this processor does not compute in bfloat16");
+        return;
+    }
+    let scores = Scores::of(name, Dtype::Bf16);
+    for (what, distance) in [("rms", rms as fn(&[f32], &[f32]) -> f32), ("largest", largest)] {
+        let ours = distance(&scores.ours, &scores.golden);
+        let theirs = distance(&scores.golden_bf16, &scores.golden);
+        println!("{name}: {what} distance from f32 {ours:.2e}, transformers' bf16 {theirs:.2e}");
+        assert!(ours <= 1.25 * theirs, "{name}: {what} distance {ours:e}, transformers' {theirs:e}");
+    }
+}
+
+macro_rules! parity {
+    ($($test:ident: $name:literal;)*) => {
+        mod f32_scores_are_those_of_transformers {
+            $(#[test]
+            fn $test() {
+                super::f32_agrees($name);
+            })*
+        }
+
+        mod bf16_scores_are_as_close_to_f32_as_those_of_transformers {
+            $(#[test]
+            fn $test() {
+                super::bf16_is_as_close($name);
+            })*
+        }
+    };
+}
+
+parity! {
+    llama3_with_rope_scaling: "llama3-tiny";
+    llama2_with_biases: "llama2-tiny";
+    llama_with_linear_scaling: "llama-linear";
+    qwen2: "qwen2-tiny";
+    qwen2_with_yarn: "qwen2-yarn";
+}

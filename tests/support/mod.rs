@@ -1,0 +1,227 @@
+//! Engines for tests: random weights of any shape, and a driver that runs iterations one by one.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use assay::engine::cpu::{self, CpuFactory, Options};
+use assay::engine::manifest::{
+    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Pooling, Profile, PromptSpec, Rope,
+    RopeScaling, Target, Task,
+};
+use assay::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
+use crossbeam_channel::{Receiver, bounded};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// An engine and the channel of its reports.
+pub struct Driver {
+    engine: Box<dyn Engine>,
+    reports: Receiver<Report>,
+}
+
+impl Driver {
+    pub fn start(directory: &Path, manifest: &Manifest, options: Options) -> Self {
+        let mut factory = CpuFactory::open(directory, manifest, options).expect("the engine opens");
+        let (sender, reports) = bounded(1);
+        Self { engine: factory.start(sender).expect("the engine starts"), reports }
+    }
+
+    pub fn tokens_per_block(&self) -> usize {
+        self.engine.limits().tokens_per_block
+    }
+
+    pub fn kv_blocks(&self) -> usize {
+        self.engine.limits().kv_blocks
+    }
+
+    /// Runs one iteration and gives its logits, in the order of the chunks that asked.
+    pub fn try_run(&mut self, iteration: Iteration) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.engine.submit(iteration)?;
+        let outputs = self.reports.recv().expect("the engine's thread lives")?;
+        Ok(outputs.logits.into_iter().map(|(_, logits)| logits).collect())
+    }
+
+    pub fn run(&mut self, iteration: Iteration) -> Vec<Vec<f32>> {
+        self.try_run(iteration).expect("the iteration runs")
+    }
+
+    /// The logits after `ids`, run alone and in one piece.
+    pub fn score(&mut self, ids: &[u32]) -> Vec<f32> {
+        let mut batch = Batch::default();
+        let blocks: Vec<_> = (0..ids.len().div_ceil(self.tokens_per_block()) as BlockId).collect();
+        batch.push(ids, 0, &blocks, true);
+        self.run(batch.iteration).remove(0)
+    }
+}
+
+/// An iteration in the making.
+#[derive(Default)]
+pub struct Batch {
+    pub iteration: Iteration,
+}
+
+impl Batch {
+    pub fn tokens(&self) -> usize {
+        self.iteration.token_ids.len()
+    }
+
+    pub fn push(&mut self, ids: &[u32], position: usize, blocks: &[BlockId], logits: bool) {
+        let Iteration { token_ids, block_table, chunks } = &mut self.iteration;
+        let (token, block) = (token_ids.len(), block_table.len());
+        token_ids.extend_from_slice(ids);
+        block_table.extend_from_slice(blocks);
+        chunks.push(Chunk {
+            sequence: chunks.len() as u64,
+            tokens: token..token_ids.len(),
+            position,
+            blocks: block..block_table.len(),
+            logits,
+        });
+    }
+}
+
+/// A model of the family and sizes that tests vary.
+pub fn model(
+    hidden: usize,
+    ffn: usize,
+    layers: usize,
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+) -> Model {
+    Model {
+        name: "random".into(),
+        architecture: "LlamaForSequenceClassification".into(),
+        family: Family::Llama,
+        vocab_size: 300,
+        hidden_size: hidden,
+        intermediate_size: ffn,
+        num_layers: layers,
+        num_heads: heads,
+        num_kv_heads: kv_heads,
+        head_dim,
+        norm_eps: 1e-6,
+        qkv_bias: true,
+        output_bias: false,
+        mlp_bias: false,
+        rope: Rope { theta: 10000.0, scaling: RopeScaling::Default },
+    }
+}
+
+/// Writes an engine of random weights for this machine and returns its manifest.
+pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) -> Manifest {
+    let mut writer = Writer { rng: SmallRng::seed_from_u64(seed), dtype, tensors: Vec::new() };
+    let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
+    let q_width = model.num_heads * model.head_dim;
+    let qkv_width = q_width + 2 * model.num_kv_heads * model.head_dim;
+    writer.matrix("embedding", model.vocab_size, hidden);
+    for layer in 0..model.num_layers {
+        let name = |part: &str| format!("layers.{layer}.{part}");
+        writer.norm(&name("input_norm"), hidden);
+        writer.packed(&name("qkv"), qkv_width, hidden);
+        writer.floats_if(model.qkv_bias, &name("qkv_bias"), qkv_width);
+        writer.packed(&name("output"), hidden, q_width);
+        writer.floats_if(model.output_bias, &name("output_bias"), hidden);
+        writer.norm(&name("post_norm"), hidden);
+        writer.packed(&name("gate_up"), 2 * ffn, hidden);
+        writer.floats_if(model.mlp_bias, &name("gate_up_bias"), 2 * ffn);
+        writer.packed(&name("down"), hidden, ffn);
+        writer.floats_if(model.mlp_bias, &name("down_bias"), hidden);
+    }
+    writer.norm("final_norm", hidden);
+    writer.floats_if(true, "head", 3 * hidden);
+    std::fs::write(directory.join("weights.safetensors"), writer.finish()).expect("the weights are written");
+    manifest(model, dtype)
+}
+
+fn manifest(model: Model, dtype: Dtype) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        profile: Profile { id: String::new(), name: "random".into() },
+        model,
+        task: Task::Reward,
+        target: Target::Cpu { instruction_set: cpu::instruction_set() },
+        built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
+        dtype,
+        limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
+        head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), pooling: Pooling::LastToken },
+        prompt: PromptSpec { special_tokens: BTreeMap::new() },
+        files: BTreeMap::new(),
+    }
+}
+
+struct Writer {
+    rng: SmallRng,
+    dtype: Dtype,
+    tensors: Vec<(String, &'static str, Vec<usize>, Vec<u8>)>,
+}
+
+impl Writer {
+    fn values(&mut self, count: usize, scale: f32, around: f32) -> Vec<f32> {
+        (0..count).map(|_| around + scale * self.rng.random_range(-1.0f32..1.0)).collect()
+    }
+
+    fn push(&mut self, name: &str, dtype: &'static str, shape: Vec<usize>, mut bytes: Vec<u8>) {
+        let missing = bytes.len().next_multiple_of(64) - bytes.len();
+        if dtype == "U8" {
+            bytes.resize(bytes.len() + missing, 0);
+        }
+        self.tensors.push((name.into(), dtype, shape, bytes));
+        if dtype != "U8" && missing > 0 {
+            let pad = format!("pad.{}", self.tensors.len());
+            self.tensors.push((pad, "U8", vec![missing], vec![0; missing]));
+        }
+    }
+
+    fn norm(&mut self, name: &str, n: usize) {
+        let values = self.values(n, 0.2, 1.0);
+        self.push(name, "F32", vec![n], bytemuck::cast_slice(&values).to_vec());
+    }
+
+    fn floats_if(&mut self, wanted: bool, name: &str, n: usize) {
+        if wanted {
+            let values = self.values(n, 0.3, 0.0);
+            self.push(name, "F32", vec![n], bytemuck::cast_slice(&values).to_vec());
+        }
+    }
+
+    fn rounded(&mut self, rows: usize, columns: usize) -> Vec<u8> {
+        let values = self.values(rows * columns, 2.0 / (columns as f32).sqrt(), 0.0);
+        match self.dtype {
+            Dtype::F32 => bytemuck::cast_slice(&values).to_vec(),
+            Dtype::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+        }
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) {
+        let bytes = self.rounded(rows, columns);
+        let dtype = if self.dtype == Dtype::F32 { "F32" } else { "BF16" };
+        self.push(name, dtype, vec![rows, columns], bytes);
+    }
+
+    fn packed(&mut self, name: &str, out: usize, inp: usize) {
+        let source = self.rounded(out, inp);
+        let mut packed = vec![0; cpu::packed_bytes(self.dtype, out, inp).expect("the shape packs")];
+        cpu::pack(self.dtype, out, inp, &source, &mut packed).expect("the matrix packs");
+        self.push(name, "U8", vec![packed.len()], packed);
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let mut header = serde_json::Map::new();
+        let mut data = Vec::new();
+        for (name, dtype, shape, bytes) in self.tensors {
+            let offsets = [data.len(), data.len() + bytes.len()];
+            header.insert(
+                name,
+                serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }),
+            );
+            data.extend_from_slice(&bytes);
+        }
+        let mut text = serde_json::to_string(&header).expect("a header is JSON");
+        let length = (8 + text.len()).next_multiple_of(64) - 8;
+        text.extend(std::iter::repeat_n(' ', length - text.len()));
+        let mut file = (text.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(text.as_bytes());
+        file.extend_from_slice(&data);
+        file
+    }
+}
