@@ -210,10 +210,8 @@ impl Writer {
         let mut data = Vec::new();
         for (name, dtype, shape, bytes) in self.tensors {
             let offsets = [data.len(), data.len() + bytes.len()];
-            header.insert(
-                name,
-                serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }),
-            );
+            header
+                .insert(name, serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
             data.extend_from_slice(&bytes);
         }
         let mut text = serde_json::to_string(&header).expect("a header is JSON");
