@@ -1,1 +1,114 @@
 //! HTTP: one file per topic.
+//!
+//! [`router`] is the whole surface. [`serve`] puts it on a port and takes it off again.
+
+mod answer;
+mod body;
+mod chat;
+mod chat_request;
+mod error;
+mod fields;
+mod load;
+mod observe;
+mod scoring;
+pub mod serve;
+mod service;
+
+use std::sync::{Arc, OnceLock};
+
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use chat_request::ChatRequest;
+pub use error::{ApiError, Class, Failure};
+pub use scoring::{Scored, Scorer};
+
+use crate::config::Settings;
+use crate::engine::manifest::Manifest;
+use crate::telemetry::Metrics;
+
+/// What every handler shares.
+pub struct App {
+    /// Names the model answers to; not empty. Answers bear the first.
+    pub models: Vec<String>,
+    /// Longest sequence in tokens.
+    pub max_seq_len: usize,
+    /// Options.
+    pub settings: Settings,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// When the process started, in seconds since 1970.
+    pub started: u64,
+    /// Set once the engine is loaded.
+    scorer: OnceLock<Scorer>,
+}
+
+impl App {
+    /// The server of one engine, before that engine is loaded.
+    ///
+    /// # Errors
+    /// The metrics cannot be made.
+    pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, prometheus::Error> {
+        let mut models = settings.served_model_name.clone();
+        if models.is_empty() {
+            models.push(manifest.model.name.clone());
+        }
+        let built = manifest.limits.max_seq_len;
+        Ok(Self {
+            metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
+            max_seq_len: settings.max_seq_len.unwrap_or(built).min(built),
+            started: answer::unix_time(),
+            models,
+            settings,
+            scorer: OnceLock::new(),
+        })
+    }
+
+    /// Takes the loaded engine into service. Later calls change nothing.
+    pub fn start(&self, scorer: Scorer) {
+        self.metrics.limits(&scorer.limits());
+        let _ = self.scorer.set(scorer);
+    }
+
+    /// The loaded engine.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] until there is one.
+    pub fn scorer(&self) -> Result<&Scorer, ApiError> {
+        self.scorer.get().ok_or(ApiError::Starting)
+    }
+
+    /// Whether requests can be answered.
+    pub fn ready(&self) -> bool {
+        self.scorer.get().is_some_and(Scorer::ready)
+    }
+
+    fn check_model(&self, asked: &str) -> Result<(), ApiError> {
+        if self.models.iter().any(|name| name == asked) {
+            return Ok(());
+        }
+        Err(ApiError::UnknownModel { asked: asked.to_owned(), served: self.models.join(", ") })
+    }
+}
+
+/// The whole HTTP surface.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(service::models))
+        .route("/v1/models/{*name}", get(service::model))
+        .route("/v1/health/ready", get(service::ready))
+        .route("/v1/health/live", get(service::live))
+        .route("/v1/version", get(service::version))
+        .route("/v1/metrics", get(service::metrics))
+        .route("/metrics", get(service::metrics))
+        .fallback(async |uri: Uri| ApiError::UnknownRoute(uri.path().to_owned()))
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            ApiError::WrongMethod(uri.path().to_owned(), method.to_string())
+        })
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
+        .with_state(app)
+}

@@ -1,2 +1,76 @@
 //! The server and its tools.
-fn main() {}
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use assay::api::serve::{self, Exit};
+use assay::config::{Options, Settings, read};
+use assay::telemetry::logs;
+use clap::{Parser, Subcommand};
+
+/// Serves LLM reward models: scores the last turn of a conversation, attribute by attribute.
+#[derive(Parser)]
+#[command(name = "assay", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve an engine over HTTP, with OpenAI's API
+    ///
+    /// An option is taken from the command line, else from its environment variable, else from the
+    /// file, where its name is written with `_` for `-`, else it has its default.
+    Serve(Serve),
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// YAML file of options
+    #[arg(long, env = "ASSAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the options that would hold, as such a file, and end
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let Command::Serve(arguments) = Arguments::parse().command;
+    match serve(arguments) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(reason) => {
+            eprintln!("assay: {reason}");
+            ExitCode::from(Exit::NotStarted as u8)
+        }
+    }
+}
+
+fn serve(arguments: Serve) -> Result<Exit, String> {
+    let settings = settings(arguments.options, arguments.config)?;
+    if arguments.print_config {
+        print!("{}", serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
+        return Ok(Exit::Drained);
+    }
+    logs::start(&settings.log_level, settings.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let exit = runtime.block_on(serve::run(settings));
+    // A load or a tokenization that still runs has nobody left to answer.
+    runtime.shutdown_background();
+    exit
+}
+
+/// Command line and our environment variables (`options`), NIM's, the file, the defaults.
+fn settings(options: Options, file: Option<PathBuf>) -> Result<Settings, String> {
+    let nim = Options::from_nim(|name| std::env::var(name).ok())?;
+    let file = match file {
+        Some(path) => read(&path).map_err(|error| error.to_string())?,
+        None => Options::default(),
+    };
+    Settings::resolve(options.or(nim).or(file))
+}

@@ -1,0 +1,210 @@
+//! Every way in which a request can fail, classified once: status, public message, OpenAI's `type`,
+//! `code` and `param`, the label under which it is counted, and what only the log is told.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::config::OverloadStatus;
+use crate::prompt::PromptError;
+use crate::reward::RewardError;
+use crate::scheduler::Rejection;
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The body is no JSON; the text is the parser's and holds line and column.
+    #[error("the request body is not valid JSON: {0}")]
+    Malformed(String),
+    /// The body is JSON, but no object.
+    #[error("the request body must be a JSON object, not {0}")]
+    NoObject(&'static str),
+    /// A field is missing, of the wrong type, or holds a value that makes no sense.
+    #[error("`{0}` {1}")]
+    Invalid(String, String),
+    /// A field asks for what a reward model cannot give.
+    #[error("`{0}` cannot be honoured: {1}")]
+    Unsupported(String, String),
+    /// The body could not be read to its end.
+    #[error("the request body could not be read to its end")]
+    Unreadable,
+    /// The body is over the limit.
+    #[error("the request body is larger than the {0} bytes this server accepts")]
+    TooLarge(usize),
+    /// No such model is served here.
+    #[error("the model `{asked}` does not exist here; this server serves {served}")]
+    UnknownModel {
+        /// What the request named.
+        asked: String,
+        /// What could have been named.
+        served: String,
+    },
+    /// No such path.
+    #[error("there is no {0} on this server; scores are at POST /v1/chat/completions")]
+    UnknownRoute(String),
+    /// The path is known, the method is not.
+    #[error("{0} does not answer {1}; see the Allow header for what it does answer")]
+    WrongMethod(String, String),
+    /// The engine is still being loaded.
+    #[error("the server is starting: its engine is being loaded; try again shortly")]
+    Starting,
+    /// The conversation cannot be made into token ids.
+    #[error("{0}")]
+    Prompt(#[from] PromptError),
+    /// The scheduler did not answer with an output.
+    #[error("{0}")]
+    Rejected(Rejection, OverloadStatus),
+    /// The engine's output is no score.
+    #[error("{0}")]
+    Reward(#[from] RewardError),
+    /// A fault of ours.
+    #[error("an internal error: {0}")]
+    Internal(String),
+}
+
+/// What follows from an error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// OpenAI's `type`.
+    pub kind: &'static str,
+    /// OpenAI's `code`.
+    pub code: &'static str,
+    /// The field at fault.
+    pub param: Option<String>,
+    /// What the client is told.
+    pub message: String,
+    /// When the client may try again.
+    pub retry_after: Option<Duration>,
+}
+
+/// What the answer's bearer is to count and to log; travels in the response's extensions.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Label of the metric; also OpenAI's `code`.
+    pub label: &'static str,
+    /// What happened, in full. Never holds a conversation's text.
+    pub private: String,
+}
+
+const REQUEST: &str = "invalid_request_error";
+const SERVER: &str = "server_error";
+const OVERLOAD: &str = "rate_limit_error";
+const TIMEOUT: &str = "timeout_error";
+const ENGINE_FAULT: &str = "the engine failed on this request; try again, and see the server's log for why";
+
+impl ApiError {
+    /// The one place that says what each error means to a client.
+    pub fn class(&self) -> Class {
+        let (status, kind, code) = self.status_kind_code();
+        Class {
+            status,
+            kind,
+            code,
+            param: self.param(),
+            message: self.message(),
+            retry_after: self.retry_after(),
+        }
+    }
+
+    fn status_kind_code(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, REQUEST, "malformed_json"),
+            Self::NoObject(_) | Self::Invalid(..) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_value"),
+            Self::Unsupported(..) => (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter"),
+            Self::Unreadable => (StatusCode::BAD_REQUEST, REQUEST, "unreadable_body"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
+            Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
+            Self::UnknownRoute(_) => (StatusCode::NOT_FOUND, REQUEST, "unknown_url"),
+            Self::WrongMethod(..) => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
+            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
+            Self::Prompt(_) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
+            Self::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+            Self::Rejected(rejection, overload) => rejected(rejection, *overload),
+        }
+    }
+
+    fn param(&self) -> Option<String> {
+        match self {
+            Self::Invalid(param, _) | Self::Unsupported(param, _) => Some(param.clone()),
+            Self::UnknownModel { .. } => Some("model".into()),
+            Self::Prompt(PromptError::UnknownRole { index, .. }) => Some(format!("messages[{index}].role")),
+            Self::Prompt(_) | Self::Rejected(Rejection::Empty | Rejection::TooLong { .. }, _) => {
+                Some("messages".into())
+            }
+            Self::Rejected(Rejection::DeadlineUnmeetable { .. } | Rejection::DeadlineExceeded, _) => {
+                Some("timeout".into())
+            }
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Internal(_) => "an internal error; see the server's log".into(),
+            Self::Rejected(Rejection::EngineFailed(_), _) => ENGINE_FAULT.into(),
+            Self::Rejected(Rejection::TooLong { .. }, _) => format!("{self}; nothing is cut off: send less"),
+            _ => self.to_string(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(Rejection::QueueFull { retry_after, .. }, _) => Some(*retry_after),
+            Self::Starting | Self::Rejected(Rejection::ShuttingDown | Rejection::EngineStalled(_), _) => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'static str, &'static str) {
+    match rejection {
+        Rejection::QueueFull { .. } => (overload.into(), OVERLOAD, "overloaded"),
+        Rejection::Empty => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
+        Rejection::TooLong { .. } => (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded"),
+        Rejection::DeadlineUnmeetable { .. } => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_unmeetable"),
+        Rejection::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_exceeded"),
+        Rejection::EngineFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "engine_failed"),
+        Rejection::EngineStalled(_) => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "engine_stalled"),
+        Rejection::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let class = self.class();
+        let inner = Inner {
+            message: &class.message,
+            r#type: class.kind,
+            param: class.param.as_deref(),
+            code: class.code,
+        };
+        let mut response = (class.status, Json(Body { error: inner })).into_response();
+        if let Some(wait) = class.retry_after {
+            let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Failure { label: class.code, private: self.to_string() });
+        response
+    }
+}

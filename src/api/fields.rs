@@ -1,0 +1,143 @@
+//! A JSON object read field by field, so that every complaint names the field it is about.
+
+use serde_json::{Map, Value};
+
+use super::ApiError;
+
+/// An object's fields; each is taken out as it is read, and what is left is unknown.
+pub(super) struct Fields {
+    path: String,
+    map: Map<String, Value>,
+}
+
+/// A type that a field may have.
+pub(super) trait Field: Sized {
+    /// What a client is told to send, for example `a string`.
+    const EXPECTED: &'static str;
+    /// The value, if it is of this type.
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+impl Fields {
+    /// Reads a request body.
+    ///
+    /// # Errors
+    /// It is no JSON, or no object.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        match serde_json::from_slice(body).map_err(|error| ApiError::Malformed(error.to_string()))? {
+            Value::Object(map) => Ok(Self { path: String::new(), map }),
+            other => Err(ApiError::NoObject(kind(&other))),
+        }
+    }
+
+    /// Reads an object that stands at `path` of a request.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub(super) fn from_value(path: String, value: Value) -> Result<Self, ApiError> {
+        match value {
+            Value::Object(map) => Ok(Self { path, map }),
+            other => Err(wrong_type(path, "an object", &other)),
+        }
+    }
+
+    /// The name under which a client knows a field.
+    pub(super) fn path(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// Takes a field out. One that is null counts as absent, as in OpenAI's API.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub(super) fn take<T: Field>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.map.swap_remove(name).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        // Kept for the complaint only, and small: a complaint never repeats a value.
+        let found = kind(&value);
+        T::from_value(value).map(Some).ok_or_else(|| {
+            ApiError::Invalid(self.path(name), format!("must be {}, not {found}", T::EXPECTED))
+        })
+    }
+
+    /// Takes out a field that must be there.
+    ///
+    /// # Errors
+    /// It is missing or of another type.
+    pub(super) fn require<T: Field>(&mut self, name: &str) -> Result<T, ApiError> {
+        self.take(name)?.ok_or_else(|| {
+            ApiError::Invalid(self.path(name), format!("is missing or null: send {}", T::EXPECTED))
+        })
+    }
+
+    /// Names of the fields not taken out.
+    pub(super) fn left(&self) -> impl Iterator<Item = &str> {
+        self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
+    }
+}
+
+/// The complaint about a value that is not what it should be.
+pub(super) fn wrong_type(path: String, expected: &str, found: &Value) -> ApiError {
+    ApiError::Invalid(path, format!("must be {expected}, not {}", kind(found)))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a fraction",
+        Value::Number(_) => "a whole number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+impl Field for String {
+    const EXPECTED: &'static str = "a string";
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl Field for bool {
+    const EXPECTED: &'static str = "true or false";
+    fn from_value(value: Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
+impl Field for i64 {
+    const EXPECTED: &'static str = "a whole number";
+    fn from_value(value: Value) -> Option<Self> {
+        value.as_i64()
+    }
+}
+
+impl Field for f64 {
+    const EXPECTED: &'static str = "a number";
+    fn from_value(value: Value) -> Option<Self> {
+        value.as_f64()
+    }
+}
+
+impl Field for Vec<Value> {
+    const EXPECTED: &'static str = "a list";
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Array(list) => Some(list),
+            _ => None,
+        }
+    }
+}
+
+impl Field for Value {
+    const EXPECTED: &'static str = "a value";
+    fn from_value(value: Value) -> Option<Self> {
+        Some(value)
+    }
+}

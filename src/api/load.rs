@@ -1,0 +1,63 @@
+//! Takes an engine directory into service.
+
+use super::{App, Scorer};
+use crate::config::Settings;
+use crate::engine::cpu::{self, CpuFactory};
+use crate::engine::manifest::{Manifest, Target};
+use crate::engine::simulated::SimulatedFactory;
+use crate::engine::{EngineFactory, Limits, PrefixSharing};
+use crate::prompt::Encoder;
+use crate::reward::Head;
+use crate::scheduler::{self, Handle};
+
+/// Tokens of a simulated engine's KV blocks.
+const SIMULATED_BLOCK: usize = 16;
+
+/// Checks the directory, loads its engine and puts it into service. Takes as long as reading it.
+///
+/// # Errors
+/// A file is missing or damaged, or the engine does not fit this machine; the text says what to do.
+pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
+    let settings = &app.settings;
+    let factory = factory(settings, manifest)?;
+    let encoder = Encoder::open(&settings.engine, &manifest.prompt).map_err(|error| error.to_string())?;
+    let scheduler = scheduler::start(factory, settings.scheduler(), app.metrics.clone())
+        .map_err(|error| error.to_string())?;
+    let head = Head::new(&manifest.head);
+    app.start(Scorer::new(encoder, head, scheduler.clone(), app.metrics.clone(), settings.overload_status));
+    Ok(scheduler)
+}
+
+fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFactory>, String> {
+    if settings.simulate {
+        tracing::warn!("the engine is simulated: its scores mean nothing");
+        return Ok(Box::new(simulated(settings, manifest)));
+    }
+    manifest.verify(&settings.engine).map_err(|error| error.to_string())?;
+    let Target::Cpu { .. } = &manifest.target;
+    let options = cpu::Options {
+        threads: settings.threads,
+        kv_cache_tokens: settings.kv_cache_tokens,
+        max_batch_size: settings.max_batch_size,
+        max_num_tokens: settings.max_num_tokens,
+        max_seq_len: settings.max_seq_len,
+    };
+    let factory = CpuFactory::open(&settings.engine, manifest, options).map_err(|error| error.to_string())?;
+    Ok(Box::new(factory))
+}
+
+fn simulated(settings: &Settings, manifest: &Manifest) -> SimulatedFactory {
+    let built = manifest.limits;
+    let lower = |option: Option<usize>, built: usize| option.unwrap_or(built).min(built);
+    let max_seq_len = lower(settings.max_seq_len, built.max_seq_len);
+    let max_num_tokens = lower(settings.max_num_tokens, built.max_num_tokens);
+    let tokens = settings.kv_cache_tokens.unwrap_or(4 * max_seq_len.max(max_num_tokens));
+    let limits = Limits {
+        max_seq_len,
+        max_batch_size: lower(settings.max_batch_size, built.max_batch_size),
+        max_num_tokens,
+        kv_blocks: tokens.div_ceil(SIMULATED_BLOCK),
+        tokens_per_block: SIMULATED_BLOCK,
+    };
+    SimulatedFactory::new(limits, PrefixSharing::WithinIteration, manifest.head.attributes.len())
+}

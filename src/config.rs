@@ -1,1 +1,0 @@
-//! Every option and its default.

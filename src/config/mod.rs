@@ -1,0 +1,188 @@
+//! Every option of `assay serve` and its default.
+//!
+//! [`Options`] holds what one source said: the command line, the environment or a file. Sources are
+//! laid over each other with [`Options::or`], and [`Settings::resolve`] fills what none of them said.
+
+mod file;
+mod options;
+mod units;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use file::{FileError, read};
+pub use options::Options;
+pub use units::{LogFormat, OnFailure, OverloadStatus, Seconds};
+
+/// What the server runs with: one value for every option. Serialised, it is a valid options file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Settings {
+    /// The engine directory.
+    pub engine: PathBuf,
+    /// Serve an engine that computes nothing in place of the directory's own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub simulate: bool,
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Names the model answers to; the first is the one in answers. Empty: the manifest's.
+    pub served_model_name: Vec<String>,
+    /// Longest sequence in tokens; no more than the engine's.
+    pub max_seq_len: Option<usize>,
+    /// Most sequences in one iteration; no more than the engine's.
+    pub max_batch_size: Option<usize>,
+    /// Most tokens in one iteration; no more than the engine's.
+    pub max_num_tokens: Option<usize>,
+    /// Tokens of the longest piece that a prompt is cut into.
+    pub max_chunk_tokens: Option<usize>,
+    /// Threads of the CPU engine; every core unless said.
+    pub threads: Option<usize>,
+    /// Tokens whose keys and values the engine keeps.
+    pub kv_cache_tokens: Option<usize>,
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Refuse a conversation whose last turn is not the assistant's.
+    pub require_assistant_turn: bool,
+    /// Deadline of requests that bring none.
+    pub timeout: Option<Seconds>,
+    /// Status of the answer to a request that found the queue full.
+    pub overload_status: OverloadStatus,
+    /// Time that requests in flight have to finish in after SIGTERM.
+    pub shutdown_grace: Seconds,
+    /// Most requests that wait.
+    pub max_queue_requests: usize,
+    /// Most tokens that wait.
+    pub max_queue_tokens: usize,
+    /// Waiting time that lifts a request by one priority class.
+    pub ageing: Seconds,
+    /// Longest time that a request is held for another with the same prompt.
+    pub follower_hold: Seconds,
+    /// Finished conversations whose scores are kept; 0 keeps none.
+    pub score_cache: usize,
+    /// Whether sequences share the keys and values of a common prefix.
+    pub prefix_sharing: bool,
+    /// Time without progress after which the engine counts as stalled.
+    pub stall_timeout: Seconds,
+    /// What follows a failure of the engine.
+    pub on_engine_failure: OnFailure,
+    /// Which log lines are written: a level, or `tracing-subscriber` directives.
+    pub log_level: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// The value of every option that has one without being told.
+    pub fn defaults(engine: PathBuf) -> Self {
+        let scheduler = crate::scheduler::Options::default();
+        Self {
+            engine,
+            simulate: false,
+            host: "0.0.0.0".into(),
+            port: 8000,
+            served_model_name: Vec::new(),
+            max_seq_len: None,
+            max_batch_size: None,
+            max_num_tokens: None,
+            max_chunk_tokens: scheduler.max_chunk_tokens,
+            threads: None,
+            kv_cache_tokens: None,
+            max_body_bytes: 16 << 20,
+            require_assistant_turn: false,
+            timeout: None,
+            overload_status: OverloadStatus::TooManyRequests,
+            shutdown_grace: Seconds(Duration::from_secs(30)),
+            max_queue_requests: scheduler.max_queue_requests,
+            max_queue_tokens: scheduler.max_queue_tokens,
+            ageing: Seconds(scheduler.ageing),
+            follower_hold: Seconds(scheduler.follower_hold),
+            score_cache: scheduler.score_cache,
+            prefix_sharing: scheduler.prefix_sharing,
+            stall_timeout: Seconds(scheduler.stall_timeout),
+            on_engine_failure: scheduler.on_failure.into(),
+            log_level: "info".into(),
+            log_format: LogFormat::Human,
+        }
+    }
+
+    /// Fills what `options` leave open.
+    ///
+    /// # Errors
+    /// No engine is named, or a value makes no sense; the text says which and what to do.
+    pub fn resolve(options: Options) -> Result<Self, String> {
+        let engine = options
+            .engine
+            .ok_or("no engine is named: say --engine DIR, where DIR is what `build-engine --output` wrote")?;
+        let default = Self::defaults(engine);
+        let settings = Self {
+            simulate: options.simulate.unwrap_or(default.simulate),
+            host: options.host.unwrap_or(default.host),
+            port: options.port.unwrap_or(default.port),
+            served_model_name: options.served_model_name.unwrap_or(default.served_model_name),
+            max_seq_len: options.max_seq_len.or(default.max_seq_len),
+            max_batch_size: options.max_batch_size.or(default.max_batch_size),
+            max_num_tokens: options.max_num_tokens.or(default.max_num_tokens),
+            max_chunk_tokens: options.max_chunk_tokens.or(default.max_chunk_tokens),
+            threads: options.threads.or(default.threads),
+            kv_cache_tokens: options.kv_cache_tokens.or(default.kv_cache_tokens),
+            max_body_bytes: options.max_body_bytes.unwrap_or(default.max_body_bytes),
+            require_assistant_turn: options.require_assistant_turn.unwrap_or(default.require_assistant_turn),
+            timeout: options.timeout.or(default.timeout),
+            overload_status: options.overload_status.unwrap_or(default.overload_status),
+            shutdown_grace: options.shutdown_grace.unwrap_or(default.shutdown_grace),
+            max_queue_requests: options.max_queue_requests.unwrap_or(default.max_queue_requests),
+            max_queue_tokens: options.max_queue_tokens.unwrap_or(default.max_queue_tokens),
+            ageing: options.ageing.unwrap_or(default.ageing),
+            follower_hold: options.follower_hold.unwrap_or(default.follower_hold),
+            score_cache: options.score_cache.unwrap_or(default.score_cache),
+            prefix_sharing: options.prefix_sharing.unwrap_or(default.prefix_sharing),
+            stall_timeout: options.stall_timeout.unwrap_or(default.stall_timeout),
+            on_engine_failure: options.on_engine_failure.unwrap_or(default.on_engine_failure),
+            log_level: options.log_level.unwrap_or(default.log_level),
+            log_format: options.log_format.unwrap_or(default.log_format),
+            engine: default.engine,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("max_seq_len", self.max_seq_len),
+            ("max_batch_size", self.max_batch_size),
+            ("max_num_tokens", self.max_num_tokens),
+            ("max_chunk_tokens", self.max_chunk_tokens),
+            ("threads", self.threads),
+            ("kv_cache_tokens", self.kv_cache_tokens),
+            ("max_body_bytes", Some(self.max_body_bytes)),
+            ("max_queue_requests", Some(self.max_queue_requests)),
+            ("max_queue_tokens", Some(self.max_queue_tokens)),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == Some(0)) {
+            return Err(format!("{name} is 0: it must be at least 1; leave it out for the default"));
+        }
+        if self.served_model_name.iter().any(|name| name.trim().is_empty()) {
+            return Err("served_model_name holds an empty name: leave it out for the engine's own".into());
+        }
+        Ok(())
+    }
+
+    /// The scheduler's part.
+    pub fn scheduler(&self) -> crate::scheduler::Options {
+        crate::scheduler::Options {
+            max_queue_requests: self.max_queue_requests,
+            max_queue_tokens: self.max_queue_tokens,
+            ageing: self.ageing.0,
+            follower_hold: self.follower_hold.0,
+            score_cache: self.score_cache,
+            stall_timeout: self.stall_timeout.0,
+            on_failure: self.on_engine_failure.into(),
+            prefix_sharing: self.prefix_sharing,
+            max_chunk_tokens: self.max_chunk_tokens,
+            ..Default::default()
+        }
+    }
+}

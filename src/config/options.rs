@@ -1,0 +1,191 @@
+//! What one source of options said.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+
+use super::{LogFormat, OnFailure, OverloadStatus, Seconds};
+
+/// What one source said of each option; `None` where it said nothing. The doc comments are the
+/// command line's help.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Engine directory, as `build-engine --output` wrote it.
+    #[arg(long, env = "ASSAY_ENGINE", value_name = "DIR")]
+    pub engine: Option<PathBuf>,
+
+    /// Serve an engine that computes nothing: scores mean nothing, only the server is tested.
+    #[arg(long, hide = true, env = "ASSAY_SIMULATE", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub simulate: Option<bool>,
+
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(long, env = "ASSAY_HOST", value_name = "ADDRESS")]
+    pub host: Option<String>,
+
+    /// Port to listen on, 0 for any that is free [default: 8000]
+    #[arg(long, env = "ASSAY_PORT")]
+    pub port: Option<u16>,
+
+    /// Names the model answers to, several in a row or joined by commas; answers bear the first
+    /// [default: the engine's own]
+    #[arg(long, env = "ASSAY_SERVED_MODEL_NAME", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    pub served_model_name: Option<Vec<String>>,
+
+    /// Longest sequence in tokens; lowers the engine's limit, cannot raise it
+    #[arg(long, env = "ASSAY_MAX_SEQ_LEN", value_name = "TOKENS")]
+    pub max_seq_len: Option<usize>,
+
+    /// Most sequences in one iteration; lowers the engine's limit
+    #[arg(long, env = "ASSAY_MAX_BATCH_SIZE", value_name = "SEQUENCES")]
+    pub max_batch_size: Option<usize>,
+
+    /// Most tokens in one iteration; lowers the engine's limit
+    #[arg(long, env = "ASSAY_MAX_NUM_TOKENS", value_name = "TOKENS")]
+    pub max_num_tokens: Option<usize>,
+
+    /// Longest piece of one prompt in an iteration; shorter pieces delay short requests less
+    #[arg(long, env = "ASSAY_MAX_CHUNK_TOKENS", value_name = "TOKENS")]
+    pub max_chunk_tokens: Option<usize>,
+
+    /// Threads of the CPU engine [default: one for every core]
+    #[arg(long, env = "ASSAY_THREADS", value_name = "COUNT")]
+    pub threads: Option<usize>,
+
+    /// Tokens whose keys and values the engine keeps [default: chosen by the engine]
+    #[arg(long, env = "ASSAY_KV_CACHE_TOKENS", value_name = "TOKENS")]
+    pub kv_cache_tokens: Option<usize>,
+
+    /// Largest request body [default: 16777216]
+    #[arg(long, env = "ASSAY_MAX_BODY_BYTES", value_name = "BYTES")]
+    pub max_body_bytes: Option<usize>,
+
+    /// Refuse a conversation that does not end with the assistant's turn [default: false]
+    #[arg(long, env = "ASSAY_REQUIRE_ASSISTANT_TURN", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub require_assistant_turn: Option<bool>,
+
+    /// Deadline of requests that bring none [default: none]
+    #[arg(long, env = "ASSAY_TIMEOUT", value_name = "SECONDS")]
+    pub timeout: Option<Seconds>,
+
+    /// Status of the answer when the queue is full: 429, or 503 for clients that give up on any 4xx
+    /// [default: 429]
+    #[arg(long, env = "ASSAY_OVERLOAD_STATUS", value_name = "STATUS")]
+    pub overload_status: Option<OverloadStatus>,
+
+    /// Time that requests in flight have to finish in after SIGTERM [default: 30]
+    #[arg(long, env = "ASSAY_SHUTDOWN_GRACE", value_name = "SECONDS")]
+    pub shutdown_grace: Option<Seconds>,
+
+    /// Most requests that wait
+    #[arg(long, env = "ASSAY_MAX_QUEUE_REQUESTS", value_name = "REQUESTS")]
+    pub max_queue_requests: Option<usize>,
+
+    /// Most tokens that wait
+    #[arg(long, env = "ASSAY_MAX_QUEUE_TOKENS", value_name = "TOKENS")]
+    pub max_queue_tokens: Option<usize>,
+
+    /// Waiting time that lifts a request by one priority class
+    #[arg(long, env = "ASSAY_AGEING", value_name = "SECONDS")]
+    pub ageing: Option<Seconds>,
+
+    /// Longest time that a request is held for another that computes the same prompt
+    #[arg(long, env = "ASSAY_FOLLOWER_HOLD", value_name = "SECONDS")]
+    pub follower_hold: Option<Seconds>,
+
+    /// Finished conversations whose scores are kept, 0 for none
+    #[arg(long, env = "ASSAY_SCORE_CACHE", value_name = "CONVERSATIONS")]
+    pub score_cache: Option<usize>,
+
+    /// Share the keys and values of common prefixes
+    #[arg(long, env = "ASSAY_PREFIX_SHARING", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub prefix_sharing: Option<bool>,
+
+    /// Time without progress after which the engine counts as failed
+    #[arg(long, env = "ASSAY_STALL_TIMEOUT", value_name = "SECONDS")]
+    pub stall_timeout: Option<Seconds>,
+
+    /// What follows a failure of the engine [default: exit]
+    #[arg(long, env = "ASSAY_ON_ENGINE_FAILURE", value_enum)]
+    pub on_engine_failure: Option<OnFailure>,
+
+    /// Log lines to write: error, warn, info, debug, trace, or directives such as
+    /// `assay::scheduler=debug,warn` [default: info]
+    #[arg(long, env = "ASSAY_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// How log lines are written [default: human]
+    #[arg(long, env = "ASSAY_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Options {
+    /// These options, with those of `lower` where these say nothing.
+    pub fn or(self, lower: Self) -> Self {
+        macro_rules! first {
+            ($($option:ident),* $(,)?) => { Self { $($option: self.$option.or(lower.$option)),* } };
+        }
+        first! {
+            engine, simulate, host, port, served_model_name, max_seq_len, max_batch_size, max_num_tokens,
+            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, require_assistant_turn, timeout,
+            overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
+            score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,
+        }
+    }
+
+    /// What NIM's environment variables say; `variable` reads one. They rank below our own.
+    ///
+    /// # Errors
+    /// A value cannot be read; the text names the variable.
+    pub fn from_nim(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        Ok(Self {
+            port: number(&variable, "NIM_SERVER_PORT")?,
+            max_seq_len: number(&variable, "NIM_MAX_MODEL_LEN")?,
+            served_model_name: text(&variable, "NIM_SERVED_MODEL_NAME")
+                .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect()),
+            log_level: text(&variable, "NIM_LOG_LEVEL").map(|level| nim_level(&level)).transpose()?,
+            log_format: text(&variable, "NIM_JSONL_LOGGING").map(|on| nim_format(&on)).transpose()?,
+            ..Self::default()
+        })
+    }
+}
+
+/// A variable's value; an empty one says nothing, as in a compose file that passes all of them on.
+fn text(variable: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.trim().is_empty())
+}
+
+fn number<T: std::str::FromStr>(
+    variable: impl Fn(&str) -> Option<String>,
+    name: &str,
+) -> Result<Option<T>, String> {
+    text(variable, name)
+        .map(|value| value.trim().parse().map_err(|_| format!("{name}=`{value}` is no number that fits")))
+        .transpose()
+}
+
+fn nim_level(level: &str) -> Result<String, String> {
+    match level.trim().to_ascii_uppercase().as_str() {
+        "DEFAULT" | "INFO" => Ok("info"),
+        "TRACE" => Ok("trace"),
+        "DEBUG" => Ok("debug"),
+        "WARNING" | "WARN" => Ok("warn"),
+        "ERROR" | "CRITICAL" => Ok("error"),
+        _ => Err(format!(
+            "NIM_LOG_LEVEL=`{level}` is unknown: give DEFAULT, TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        )),
+    }
+    .map(str::to_owned)
+}
+
+fn nim_format(on: &str) -> Result<LogFormat, String> {
+    match on.trim() {
+        "1" => Ok(LogFormat::Json),
+        "0" => Ok(LogFormat::Human),
+        _ => Err(format!("NIM_JSONL_LOGGING=`{on}` is unknown: give 0 or 1")),
+    }
+}

@@ -1,0 +1,265 @@
+//! The metrics of a process, in Prometheus' text format.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::names::{self, Name};
+use crate::engine::Limits;
+use crate::scheduler::Observer;
+
+/// Every metric. Updating one is an atomic addition or a few.
+pub struct Metrics {
+    registry: Registry,
+    running: IntGauge,
+    waiting: IntGauge,
+    waiting_tokens: IntGauge,
+    request_max: IntGauge,
+    cache_usage: Gauge,
+    kv_used: IntGauge,
+    kv_cached: IntGauge,
+    kv_free: IntGauge,
+    prompt_tokens: IntCounter,
+    generation_tokens: IntCounter,
+    finished: IntCounterVec,
+    success: IntCounter,
+    failure: IntCounter,
+    errors: IntCounterVec,
+    non_finite: IntCounter,
+    cancelled: IntCounter,
+    deduplicated: IntCounter,
+    first_token: Histogram,
+    latency: Histogram,
+    queue_time: Histogram,
+    inference_time: Histogram,
+    request_prompt_tokens: Histogram,
+    request_generation_tokens: Histogram,
+    scores: HistogramVec,
+    iterations: IntCounter,
+    iteration_seconds: Counter,
+    iteration_tokens: Histogram,
+    iteration_sequences: Histogram,
+    iteration_fill: Histogram,
+    prefix_tokens: IntCounter,
+    engine_failures: IntCounter,
+    engine_restarts: IntCounter,
+    max_num_tokens: std::sync::atomic::AtomicUsize,
+}
+
+/// A request that was answered with scores.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Attribute and score.
+    pub scores: &'a [(String, f32)],
+    /// Its prompt tokens.
+    pub prompt_tokens: usize,
+    /// Time until its first iteration.
+    pub queue_time: Duration,
+    /// Time from there until its output.
+    pub inference_time: Duration,
+    /// Time from arrival until the answer was ready.
+    pub elapsed: Duration,
+}
+
+impl Metrics {
+    /// Metrics of a server that answers as `model_name` with an engine of `profile`.
+    ///
+    /// # Errors
+    /// Two metrics share a name: a mistake in [`names`].
+    pub fn new(model_name: &str, profile: &str) -> Result<Self, prometheus::Error> {
+        let labels = HashMap::from([("model_name".to_owned(), model_name.to_owned())]);
+        let registry = Registry::new_custom(None, Some(labels))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let make = Maker { registry: &registry };
+        let info = make.gauges(names::BUILD_INFO, &["version", "profile"])?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), profile]).set(1);
+        let kv_blocks = make.gauges(names::KV_BLOCKS, &["state"])?;
+        Ok(Self {
+            running: make.gauge(names::RUNNING)?,
+            waiting: make.gauge(names::WAITING)?,
+            waiting_tokens: make.gauge(names::WAITING_TOKENS)?,
+            request_max: make.gauge(names::REQUEST_MAX)?,
+            cache_usage: make.fraction(names::CACHE_USAGE)?,
+            kv_used: kv_blocks.with_label_values(&["used"]),
+            kv_cached: kv_blocks.with_label_values(&["cached"]),
+            kv_free: kv_blocks.with_label_values(&["free"]),
+            prompt_tokens: make.counter(names::PROMPT_TOKENS)?,
+            generation_tokens: make.counter(names::GENERATION_TOKENS)?,
+            finished: make.counters(names::FINISHED, &["finished_reason"])?,
+            success: make.counter(names::SUCCESS)?,
+            failure: make.counter(names::FAILURE)?,
+            errors: make.counters(names::ERRORS, &["reason"])?,
+            non_finite: make.counter(names::NON_FINITE)?,
+            cancelled: make.counter(names::CANCELLED)?,
+            deduplicated: make.counter(names::DEDUPLICATED)?,
+            first_token: make.histogram(names::FIRST_TOKEN, &names::TIME_BUCKETS)?,
+            latency: make.histogram(names::LATENCY, &names::LATENCY_BUCKETS)?,
+            queue_time: make.histogram(names::QUEUE_TIME, &names::TIME_BUCKETS)?,
+            inference_time: make.histogram(names::INFERENCE_TIME, &names::TIME_BUCKETS)?,
+            request_prompt_tokens: make.histogram(names::REQUEST_PROMPT_TOKENS, &names::TOKEN_BUCKETS)?,
+            request_generation_tokens: make
+                .histogram(names::REQUEST_GENERATION_TOKENS, &names::TOKEN_BUCKETS)?,
+            scores: make.histograms(names::SCORE, &names::SCORE_BUCKETS, &["attribute"])?,
+            iterations: make.counter(names::ITERATIONS)?,
+            iteration_seconds: make.seconds(names::ITERATION_SECONDS)?,
+            iteration_tokens: make.histogram(names::ITERATION_TOKENS, &names::TOKEN_BUCKETS)?,
+            iteration_sequences: make.histogram(names::ITERATION_SEQUENCES, &names::SEQUENCE_BUCKETS)?,
+            iteration_fill: make.histogram(names::ITERATION_FILL, &names::FILL_BUCKETS)?,
+            prefix_tokens: make.counter(names::PREFIX_TOKENS)?,
+            engine_failures: make.counter(names::ENGINE_FAILURES)?,
+            engine_restarts: make.counter(names::ENGINE_RESTARTS)?,
+            max_num_tokens: 0.into(),
+            registry,
+        })
+    }
+
+    /// Tells what the engine can hold, once it is loaded.
+    pub fn limits(&self, limits: &Limits) {
+        self.request_max.set(gauge(limits.max_batch_size));
+        self.kv_free.set(gauge(limits.kv_blocks));
+        self.max_num_tokens.store(limits.max_num_tokens, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Counts a request that was answered with scores.
+    pub fn answered(&self, request: Answered<'_>) {
+        self.success.inc();
+        self.finished.with_label_values(&["length"]).inc();
+        self.prompt_tokens.inc_by(request.prompt_tokens as u64);
+        self.generation_tokens.inc();
+        self.request_prompt_tokens.observe(request.prompt_tokens as f64);
+        self.request_generation_tokens.observe(1.0);
+        self.queue_time.observe(request.queue_time.as_secs_f64());
+        self.inference_time.observe(request.inference_time.as_secs_f64());
+        self.first_token.observe(request.elapsed.as_secs_f64());
+        self.latency.observe(request.elapsed.as_secs_f64());
+        for (attribute, score) in request.scores {
+            self.scores.with_label_values(&[attribute]).observe(f64::from(*score));
+        }
+    }
+
+    /// Counts a request that was answered with an error, whose code is `reason`.
+    pub fn failed(&self, reason: &str) {
+        self.failure.inc();
+        self.errors.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a head that gave NaN or infinity.
+    pub fn non_finite(&self) {
+        self.non_finite.inc();
+    }
+
+    /// Everything, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A metric cannot be written down: a mistake in [`names`].
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+impl Observer for Metrics {
+    fn queue(&self, requests: usize, tokens: usize) {
+        self.waiting.set(gauge(requests));
+        self.waiting_tokens.set(gauge(tokens));
+    }
+
+    fn in_flight(&self, sequences: usize) {
+        self.running.set(gauge(sequences));
+    }
+
+    fn kv_blocks(&self, used: usize, cached: usize, free: usize) {
+        self.kv_used.set(gauge(used));
+        self.kv_cached.set(gauge(cached));
+        self.kv_free.set(gauge(free));
+        self.cache_usage.set(used as f64 / (used + cached + free).max(1) as f64);
+    }
+
+    fn iteration(&self, tokens: usize, sequences: usize, elapsed: Duration) {
+        self.iterations.inc();
+        self.iteration_seconds.inc_by(elapsed.as_secs_f64());
+        self.iteration_tokens.observe(tokens as f64);
+        self.iteration_sequences.observe(sequences as f64);
+        let most = self.max_num_tokens.load(std::sync::atomic::Ordering::Relaxed);
+        self.iteration_fill.observe(tokens as f64 / most.max(1) as f64);
+    }
+
+    fn prefix_reused(&self, tokens: usize) {
+        self.prefix_tokens.inc_by(tokens as u64);
+    }
+
+    fn deduplicated(&self) {
+        self.deduplicated.inc();
+    }
+
+    fn cancelled(&self) {
+        self.cancelled.inc();
+    }
+
+    fn engine_failed(&self) {
+        self.engine_failures.inc();
+    }
+
+    fn engine_restarted(&self) {
+        self.engine_restarts.inc();
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Makes metrics and registers them.
+struct Maker<'a> {
+    registry: &'a Registry,
+}
+
+impl Maker<'_> {
+    fn register<M: prometheus::core::Collector + Clone + 'static>(&self, metric: M) -> prometheus::Result<M> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, (name, help): Name) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, (name, help): Name, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn fraction(&self, (name, help): Name) -> prometheus::Result<Gauge> {
+        self.register(Gauge::new(name, help)?)
+    }
+
+    fn counter(&self, (name, help): Name) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, (name, help): Name, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn seconds(&self, (name, help): Name) -> prometheus::Result<Counter> {
+        self.register(Counter::new(name, help)?)
+    }
+
+    fn histogram(&self, (name, help): Name, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+    }
+
+    fn histograms(
+        &self,
+        (name, help): Name,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+    }
+}

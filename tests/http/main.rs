@@ -1,0 +1,9 @@
+//! The HTTP surface as a client sees it, over a simulated engine: what stands in front of the
+//! engine is real, its logits are a hash of the tokens.
+#![allow(unreachable_pub)]
+
+mod answers;
+mod bad_input;
+mod failures;
+mod server;
+mod service;

@@ -1,0 +1,75 @@
+//! What the server says of itself.
+
+use axum::http::StatusCode;
+
+use crate::server::{MODEL, Server, paris};
+
+#[tokio::test]
+async fn models_are_listed_with_their_longest_sequence() {
+    let server = Server::start();
+    let list = server.get("/v1/models").await.json();
+    assert_eq!(list["object"], "list");
+    let model = &list["data"][0];
+    assert_eq!(model["id"], MODEL);
+    assert_eq!(model["object"], "model");
+    assert_eq!(model["max_model_len"], 256);
+    assert_eq!(&server.get(&format!("/v1/models/{MODEL}")).await.json(), model);
+    assert_eq!(server.get("/v1/models/other").await.code(), "model_not_found");
+}
+
+#[tokio::test]
+async fn health_and_version_have_the_form_of_nim() {
+    let server = Server::start();
+    let ready = server.get("/v1/health/ready").await;
+    assert_eq!(ready.text, r#"{"object":"health.response","message":"Service is ready."}"#);
+    assert_eq!(server.get("/v1/health/live").await.json()["object"], "health.response");
+    assert_eq!(server.get("/v1/version").await.json()["release"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+#[ignore = "the scheduler does not do this yet"]
+async fn metrics_count_what_was_asked_and_answered() {
+    let server = Server::start();
+    let tokens = server.chat(paris()).await.json()["usage"]["prompt_tokens"].clone();
+    server.post("{}").await;
+    let metrics = server.get("/metrics").await;
+    assert_eq!(metrics.status, StatusCode::OK);
+    let label = format!("{{model_name=\"{MODEL}\"}}");
+    for line in [
+        format!("prompt_tokens_total{label} {tokens}"),
+        format!("request_success_total{label} 1"),
+        format!("request_failure_total{label} 1"),
+        format!("request_errors_total{{model_name=\"{MODEL}\",reason=\"invalid_value\"}} 1"),
+        format!("request_finish_total{{finished_reason=\"length\",model_name=\"{MODEL}\"}} 1"),
+        format!("reward_score_count{{attribute=\"helpfulness\",model_name=\"{MODEL}\"}} 1"),
+        format!("iterations_total{label} 1"),
+        format!("num_request_max{label} 8"),
+    ] {
+        assert!(metrics.text.lines().any(|each| each == line), "{line} is not in\n{}", metrics.text);
+    }
+    assert!(server.get("/v1/metrics").await.text.contains("process_resident_memory_bytes"));
+}
+
+#[tokio::test]
+async fn every_metric_of_nim_that_applies_is_there() {
+    let server = Server::start();
+    server.chat(paris()).await;
+    let text = server.get("/v1/metrics").await.text;
+    for name in [
+        "num_requests_running",
+        "num_requests_waiting",
+        "num_request_max",
+        "gpu_cache_usage_perc",
+        "prompt_tokens_total",
+        "generation_tokens_total",
+        "request_finish_total",
+        "request_success_total",
+        "request_failure_total",
+        "time_to_first_token_seconds",
+        "e2e_request_latency_seconds",
+        "request_prompt_tokens",
+        "request_generation_tokens",
+    ] {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing");
+    }
+}
