@@ -1,9 +1,11 @@
 //! The tensors of a checkpoint: one safetensors file, or shards with an index.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use super::BuildError;
@@ -13,7 +15,7 @@ use crate::engine::mapped::map_file;
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// A checkpoint's tensors, mapped: nothing is read until it is asked for.
+/// A checkpoint's tensors; of each, nothing is read until it is asked for.
 pub(super) struct Checkpoint {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Place>,
@@ -23,14 +25,14 @@ pub(super) struct Checkpoint {
 
 struct Shard {
     path: PathBuf,
-    map: Mmap,
+    file: File,
 }
 
 struct Place {
     shard: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: std::ops::Range<usize>,
+    offset: u64,
 }
 
 /// One tensor as the checkpoint holds it.
@@ -44,12 +46,32 @@ pub(super) struct Tensor<'a> {
     pub(super) dtype: Dtype,
     /// Its shape.
     pub(super) shape: &'a [usize],
-    /// Its elements, row-major, little-endian, at no particular alignment.
-    pub(super) bytes: &'a [u8],
+    file: &'a File,
+    /// Where in the file its elements begin, row-major, little-endian.
+    offset: u64,
+}
+
+impl Tensor<'_> {
+    /// Number of its elements.
+    pub(super) fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Reads a run of its elements, each `width` bytes, into `bytes`.
+    pub(super) fn read(
+        &self,
+        elements: &Range<usize>,
+        width: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        bytes.resize(elements.len() * width, 0);
+        let offset = self.offset + (elements.start * width) as u64;
+        self.file.read_exact_at(bytes, offset).map_err(|error| unreadable(self.path, &error))
+    }
 }
 
 impl Checkpoint {
-    /// Maps the tensors of the checkpoint in `directory`; a single file wins over shards, as it does in
+    /// Finds the tensors of the checkpoint in `directory`; a single file wins over shards, as it does in
     /// transformers.
     pub(super) fn open(directory: &Path) -> Result<Self, BuildError> {
         let (single, index) = (directory.join(SINGLE_FILE), directory.join(INDEX_FILE));
@@ -93,12 +115,16 @@ impl Checkpoint {
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), BuildError> {
-        let map = map_file(&path).map_err(|error| match error.kind() {
+        let cannot = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 BuildError::checkpoint(&path, format!("it is missing, but {INDEX_FILE} names it"))
             }
             _ => unreadable(&path, &error),
-        })?;
+        };
+        let file = File::open(&path).map_err(cannot)?;
+        // Mapped for its header only: elements are read, so that no more of a checkpoint is in memory
+        // than is being converted, and so that a disk error is an error and not a signal.
+        let map = map_file(&path).map_err(cannot)?;
         let damaged = |error| {
             let reason = format!("it is cut off or no safetensors file ({error}); fetch it again");
             BuildError::checkpoint(&path, reason)
@@ -106,19 +132,18 @@ impl Checkpoint {
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(damaged)?;
         let data = header + size_of::<u64>();
         for (name, info) in metadata.tensors() {
-            let (start, end) = info.data_offsets;
             let place = Place {
                 shard: self.shards.len(),
                 dtype: info.dtype,
                 shape: info.shape.clone(),
-                bytes: data + start..data + end,
+                offset: (data + info.data_offsets.0) as u64,
             };
             if let Some(other) = self.tensors.insert(name.clone(), place) {
                 let reason = format!("is also in {}; remove one", self.shards[other.shard].path.display());
                 return Err(BuildError::tensor(&path, &name, reason));
             }
         }
-        self.shards.push(Shard { path, map });
+        self.shards.push(Shard { path, file });
         Ok(())
     }
 
@@ -136,7 +161,8 @@ impl Checkpoint {
             path: &shard.path,
             dtype: place.dtype,
             shape: &place.shape,
-            bytes: &shard.map[place.bytes.clone()],
+            file: &shard.file,
+            offset: place.offset,
         })
     }
 

@@ -1,9 +1,11 @@
 //! Numbers from the checkpoint's type to the engine's.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
-use super::BuildError;
 use super::checkpoint::Tensor;
+use super::{BuildError, Progress};
 use crate::engine::manifest::Dtype;
 
 /// Bytes of one element.
@@ -14,32 +16,70 @@ pub(super) fn width(dtype: Dtype) -> usize {
     }
 }
 
-/// Converts a tensor's `elements` (all of `tensor.bytes` is `0..` their number) and appends them to
-/// `out`, little-endian, rounded to the nearest.
-///
-/// # Errors
-/// An element is not finite, or too large for `to`; the tensor has a type that no engine is made of.
-pub(super) fn append(
-    tensor: &Tensor<'_>,
-    elements: std::ops::Range<usize>,
+/// Elements converted at a time: between two runs a build can be interrupted.
+const ELEMENTS_AT_ONCE: usize = 1 << 20;
+
+/// Converts tensors run by run, in buffers that it keeps.
+pub(super) struct Converter<'a> {
     to: Dtype,
-    out: &mut Vec<u8>,
-) -> Result<(), BuildError> {
-    let bytes = |width: usize| &tensor.bytes[elements.start * width..elements.end * width];
-    let bad = match tensor.dtype {
-        safetensors::Dtype::F32 => append_as(bytes(4), f32::from_le_bytes, to, out),
-        safetensors::Dtype::BF16 => append_as(bytes(2), |b| bf16::from_le_bytes(b).to_f32(), to, out),
-        safetensors::Dtype::F16 => append_as(bytes(2), |b| f16::from_le_bytes(b).to_f32(), to, out),
-        other => return Err(wrong_type(tensor, other)),
-    };
-    match bad {
-        None => Ok(()),
-        Some((index, value)) => {
-            let index = elements.start + index;
-            let reason = format!(
-                "has {value} as its element {index}, which is not a finite {to} number; the checkpoint is damaged"
-            );
-            Err(BuildError::tensor(tensor.path, tensor.name, reason))
+    progress: &'a dyn Progress,
+    source: Vec<u8>,
+    converted: Vec<u8>,
+}
+
+impl<'a> Converter<'a> {
+    /// Converts to `to` until `progress` interrupts it.
+    pub(super) fn new(to: Dtype, progress: &'a dyn Progress) -> Self {
+        Self { to, progress, source: Vec::new(), converted: Vec::new() }
+    }
+
+    /// Hands a tensor's elements to `sink`, run by run, little-endian, rounded to the nearest.
+    ///
+    /// # Errors
+    /// The file cannot be read, an element is not finite or too large, `sink` fails, or the build was
+    /// interrupted.
+    pub(super) fn convert(
+        &mut self,
+        tensor: &Tensor<'_>,
+        mut sink: impl FnMut(&[u8]) -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
+        let elements = tensor.elements();
+        for start in (0..elements).step_by(ELEMENTS_AT_ONCE) {
+            if self.progress.interrupted() {
+                return Err(BuildError::Interrupted);
+            }
+            let run = start..elements.min(start + ELEMENTS_AT_ONCE);
+            self.run(tensor, &run)?;
+            sink(&self.converted)?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, tensor: &Tensor<'_>, run: &Range<usize>) -> Result<(), BuildError> {
+        let Self { to, source, converted, .. } = self;
+        let width = match tensor.dtype {
+            safetensors::Dtype::F32 => 4,
+            safetensors::Dtype::BF16 | safetensors::Dtype::F16 => 2,
+            other => return Err(wrong_type(tensor, other)),
+        };
+        tensor.read(run, width, source)?;
+        let bad = match tensor.dtype {
+            safetensors::Dtype::F32 => convert(source, f32::from_le_bytes, *to, converted),
+            safetensors::Dtype::BF16 => {
+                convert(source, |bytes| bf16::from_le_bytes(bytes).to_f32(), *to, converted)
+            }
+            _ => convert(source, |bytes| f16::from_le_bytes(bytes).to_f32(), *to, converted),
+        };
+        match bad {
+            None => Ok(()),
+            Some((index, value)) => {
+                let index = run.start + index;
+                let reason = format!(
+                    "has {value} as its element {index}, which is not a finite {to} number; \
+                     the checkpoint is damaged"
+                );
+                Err(BuildError::tensor(tensor.path, tensor.name, reason))
+            }
         }
     }
 }
@@ -50,21 +90,20 @@ pub(super) fn wrong_type(tensor: &Tensor<'_>, dtype: safetensors::Dtype) -> Buil
     BuildError::tensor(tensor.path, tensor.name, reason)
 }
 
-/// Index and value of the first element that is not finite, if any.
-fn append_as<const N: usize>(
-    bytes: &[u8],
+/// Converts `source` into `converted`; gives index and value of the first element that is not finite.
+fn convert<const N: usize>(
+    source: &[u8],
     read: impl Fn([u8; N]) -> f32,
     to: Dtype,
-    out: &mut Vec<u8>,
+    converted: &mut Vec<u8>,
 ) -> Option<(usize, f32)> {
-    let (source, _) = bytes.as_chunks::<N>();
-    let start = out.len();
-    out.resize(start + source.len() * width(to), 0);
+    let (source, _) = source.as_chunks::<N>();
+    converted.resize(source.len() * width(to), 0);
     let mut finite = true;
     // No branch on the value: the loops below are vectorised.
     match to {
         Dtype::F32 => {
-            let (target, _) = out[start..].as_chunks_mut::<4>();
+            let (target, _) = converted.as_chunks_mut::<4>();
             for (from, to) in source.iter().zip(target) {
                 let value = read(*from);
                 finite &= value.is_finite();
@@ -72,7 +111,7 @@ fn append_as<const N: usize>(
             }
         }
         Dtype::Bf16 => {
-            let (target, _) = out[start..].as_chunks_mut::<2>();
+            let (target, _) = converted.as_chunks_mut::<2>();
             for (from, to) in source.iter().zip(target) {
                 let value = bf16::from_f32(read(*from));
                 finite &= value.is_finite();
@@ -93,56 +132,52 @@ fn append_as<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-
-    fn convert(from: safetensors::Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>, BuildError> {
-        let elements = bytes.len() / if from == safetensors::Dtype::F32 { 4 } else { 2 };
-        let tensor =
-            Tensor { name: "score.weight", path: Path::new("file"), dtype: from, shape: &[elements], bytes };
-        let mut out = vec![7];
-        append(&tensor, 0..elements, to, &mut out)?;
-        Ok(out[1..].to_vec())
-    }
 
     const VALUES: [f32; 6] = [0.0, -0.0, 1.5, -65504.0, 6.1e-5, 0.333_251_95];
 
+    fn converted<const N: usize>(values: &[[u8; N]], read: impl Fn([u8; N]) -> f32, to: Dtype) -> Vec<u8> {
+        let mut converted = Vec::new();
+        assert_eq!(convert(values.as_flattened(), read, to, &mut converted), None);
+        converted
+    }
+
     #[test]
     fn every_16_bit_number_becomes_the_same_f32() {
-        let bytes = |to: fn(f32) -> [u8; 2]| VALUES.iter().flat_map(|v| to(*v)).collect::<Vec<u8>>();
-        let halves = bytes(|v| f16::from_f32(v).to_le_bytes());
-        let expected: Vec<u8> =
-            VALUES.iter().flat_map(|v| f16::from_f32(*v).to_f32().to_le_bytes()).collect();
-        assert_eq!(convert(safetensors::Dtype::F16, &halves, Dtype::F32).unwrap(), expected);
-        let brains = bytes(|v| bf16::from_f32(v).to_le_bytes());
-        let expected: Vec<u8> =
-            VALUES.iter().flat_map(|v| bf16::from_f32(*v).to_f32().to_le_bytes()).collect();
-        assert_eq!(convert(safetensors::Dtype::BF16, &brains, Dtype::F32).unwrap(), expected);
-        assert_eq!(convert(safetensors::Dtype::BF16, &brains, Dtype::Bf16).unwrap(), brains);
+        let halves = VALUES.map(f16::from_f32);
+        let expected = halves.map(|half| half.to_f32().to_le_bytes());
+        let read = |bytes| f16::from_le_bytes(bytes).to_f32();
+        assert_eq!(converted(&halves.map(f16::to_le_bytes), read, Dtype::F32), expected.as_flattened());
+
+        let brains = VALUES.map(|value| bf16::from_f32(value).to_le_bytes());
+        let expected = brains.map(|brain| bf16::from_le_bytes(brain).to_f32().to_le_bytes());
+        let read = |bytes| bf16::from_le_bytes(bytes).to_f32();
+        assert_eq!(converted(&brains, read, Dtype::F32), expected.as_flattened());
+        assert_eq!(converted(&brains, read, Dtype::Bf16), brains.as_flattened());
     }
 
     #[test]
     fn f32_is_rounded_to_the_nearest_bf16_ties_to_even() {
         // Between 1.0 (0x3f80) and its successor (0x3f81) lie 2^16 values of f32.
-        for (bits, expected) in
-            [(0x3f80_7fff, 0x3f80), (0x3f80_8000, 0x3f80), (0x3f80_8001, 0x3f81), (0x3f81_8000, 0x3f82u16)]
-        {
-            let bytes = f32::from_bits(bits).to_le_bytes();
-            let converted = convert(safetensors::Dtype::F32, &bytes, Dtype::Bf16).unwrap();
-            assert_eq!(converted, expected.to_le_bytes(), "{bits:x}");
+        let cases: [(u32, u16); 4] =
+            [(0x3f80_7fff, 0x3f80), (0x3f80_8000, 0x3f80), (0x3f80_8001, 0x3f81), (0x3f81_8000, 0x3f82)];
+        for (bits, expected) in cases {
+            let bytes = converted(&[bits.to_le_bytes()], f32::from_le_bytes, Dtype::Bf16);
+            assert_eq!(bytes, expected.to_le_bytes(), "{bits:x}");
         }
     }
 
     #[test]
-    fn a_number_that_is_not_finite_is_refused_with_its_place() {
+    fn a_number_that_the_engine_cannot_hold_is_found() {
         for (value, to) in [
             (f32::NAN, Dtype::F32),
             (f32::INFINITY, Dtype::Bf16),
             (f32::NEG_INFINITY, Dtype::F32),
             (f32::MAX, Dtype::Bf16),
         ] {
-            let bytes: Vec<u8> = [1.0, 2.0, value].iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
-            let sentence = convert(safetensors::Dtype::F32, &bytes, to).unwrap_err().to_string();
-            assert!(sentence.contains("score.weight") && sentence.contains("element 2"), "{sentence}");
+            let bytes = [1.0, 2.0, value].map(f32::to_le_bytes);
+            let found = convert(bytes.as_flattened(), f32::from_le_bytes, to, &mut Vec::new());
+            let (index, found) = found.unwrap();
+            assert_eq!((index, found.to_bits()), (2, value.to_bits()));
         }
     }
 }

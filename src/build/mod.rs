@@ -17,7 +17,7 @@ mod text;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use error::BuildError;
 pub use progress::{Console, Progress, Silent};
@@ -129,22 +129,39 @@ fn write_manifest(staging: &Staging, manifest: &mut Manifest) -> Result<(), Buil
     staging.write(MANIFEST_FILE, text.as_bytes())
 }
 
-/// The name that was asked for, or the checkpoint directory's own.
+/// The name that was asked for, or the checkpoint's own.
 fn name(options: &BuildOptions) -> Result<String, BuildError> {
-    let given = match &options.name {
+    let model = options.model.display();
+    let name = match &options.name {
         Some(name) => Some(name.clone()),
-        None => std::fs::canonicalize(&options.model)
-            .ok()
-            .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned())),
+        None => match std::fs::canonicalize(&options.model) {
+            Ok(path) => checkpoint_name(&path),
+            Err(error) => {
+                let reason = format!(
+                    "--model {model} cannot be found ({error}); it must be a directory on this machine, \
+                     so a model of the Hugging Face hub is to be fetched first (`hf download`)"
+                );
+                return Err(BuildError::Option(reason));
+            }
+        },
     };
-    match given {
-        Some(name) if !name.trim().is_empty() && !name.contains(char::is_control) => Ok(name),
-        Some(name) => Err(BuildError::Option(format!("--name {name:?} cannot be the name of a model"))),
-        None => Err(BuildError::Option(format!(
-            "--model {}: there is no such directory",
-            options.model.display()
-        ))),
+    name.filter(|name| !name.trim().is_empty() && !name.contains(char::is_control)).ok_or_else(|| {
+        BuildError::Option(format!("--model {model} gives no name to serve it under; say one with --name"))
+    })
+}
+
+/// The directory's name; `owner/name` in the hub's cache, whose directories are called after commits:
+/// `models--owner--name/snapshots/COMMIT`.
+fn checkpoint_name(path: &Path) -> Option<String> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let parent = path.parent()?;
+    if name(parent).as_deref() == Some("snapshots")
+        && let Some(repository) = parent.parent().and_then(name)
+        && let Some(repository) = repository.strip_prefix("models--")
+    {
+        return Some(repository.replace("--", "/"));
     }
+    name(path)
 }
 
 fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
@@ -177,5 +194,31 @@ fn choose_dtype(asked: Option<Dtype>, has_bf16: bool) -> (Dtype, Option<&'static
             (Dtype::F32, Some("this processor has no bf16 arithmetic, so the engine is built in f32 instead"))
         }
         None => (Dtype::F32, Some("this processor has no bf16 arithmetic, so the engine is built in f32")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_is_used_only_where_the_processor_has_it_and_the_user_is_told() {
+        assert_eq!(choose_dtype(None, true), (Dtype::Bf16, None));
+        assert_eq!(choose_dtype(Some(Dtype::Bf16), true), (Dtype::Bf16, None));
+        assert_eq!(choose_dtype(Some(Dtype::F32), true), (Dtype::F32, None));
+        assert_eq!(choose_dtype(Some(Dtype::F32), false), (Dtype::F32, None));
+        for asked in [None, Some(Dtype::Bf16)] {
+            let (dtype, note) = choose_dtype(asked, false);
+            assert_eq!(dtype, Dtype::F32);
+            assert!(note.unwrap().contains("no bf16"), "{note:?}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_in_the_hubs_cache_is_named_after_its_repository() {
+        let name = |path| checkpoint_name(Path::new(path)).unwrap();
+        assert_eq!(name("/cache/models--acme--judge-8b/snapshots/0123abcd"), "acme/judge-8b");
+        assert_eq!(name("/models/snapshots/judge"), "judge");
+        assert_eq!(name("/models/judge"), "judge");
     }
 }

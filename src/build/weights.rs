@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::convert;
+use super::convert::{self, Converter};
 use super::plan::{Form, Planned};
 use super::{BuildError, Progress};
 use crate::engine::cpu;
@@ -17,8 +17,6 @@ use crate::engine::verify::hexadecimal;
 
 /// Where every tensor starts, so that a mapped file can be used in place.
 const ALIGNMENT: usize = 64;
-/// Elements of a plain tensor converted at a time.
-const ELEMENTS_AT_ONCE: usize = 1 << 20;
 
 /// Writes the planned tensors to `path`, which must not exist.
 ///
@@ -39,15 +37,18 @@ pub(super) fn write(
     writer.put(&header(plan))?;
     for planned in plan {
         match planned.form {
-            Form::Plain { dtype, .. } => writer.plain(planned, dtype, progress)?,
-            Form::Packed { dtype, out, inp, bytes } => {
-                let mut rows = Vec::with_capacity(out * inp * convert::width(dtype));
+            Form::Plain { dtype, .. } => {
+                let mut converter = Converter::new(dtype, progress);
                 for source in &planned.sources {
-                    check_interrupted(progress)?;
-                    convert::append(source, 0..source.shape.iter().product(), dtype, &mut rows)?;
+                    converter.convert(source, |run| {
+                        writer.put(run)?;
+                        progress.written(run.len() as u64);
+                        Ok(())
+                    })?;
                 }
-                let mut packed = vec![0; bytes];
-                cpu::pack(dtype, out, inp, &rows, &mut packed)?;
+            }
+            Form::Packed { dtype, out, inp, bytes } => {
+                let packed = pack(planned, dtype, [out, inp], bytes, progress)?;
                 writer.put(&packed)?;
                 progress.written(bytes as u64);
             }
@@ -58,8 +59,24 @@ pub(super) fn write(
     writer.finish()
 }
 
-fn check_interrupted(progress: &dyn Progress) -> Result<(), BuildError> {
-    if progress.interrupted() { Err(BuildError::Interrupted) } else { Ok(()) }
+fn pack(
+    planned: &Planned<'_>,
+    dtype: Dtype,
+    [out, inp]: [usize; 2],
+    bytes: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<u8>, BuildError> {
+    let mut rows = Vec::with_capacity(out * inp * convert::width(dtype));
+    let mut converter = Converter::new(dtype, progress);
+    for source in &planned.sources {
+        converter.convert(source, |run| {
+            rows.extend_from_slice(run);
+            Ok(())
+        })?;
+    }
+    let mut packed = vec![0; bytes];
+    cpu::pack(dtype, out, inp, &rows, &mut packed)?;
+    Ok(packed)
 }
 
 fn padding(bytes: usize) -> usize {
@@ -112,27 +129,6 @@ impl Writer<'_> {
         self.file.write_all(bytes).map_err(BuildError::write(self.path))?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn plain(
-        &mut self,
-        planned: &Planned<'_>,
-        dtype: Dtype,
-        progress: &dyn Progress,
-    ) -> Result<(), BuildError> {
-        let mut converted = Vec::new();
-        for source in &planned.sources {
-            let elements: usize = source.shape.iter().product();
-            for start in (0..elements).step_by(ELEMENTS_AT_ONCE) {
-                check_interrupted(progress)?;
-                converted.clear();
-                let end = elements.min(start + ELEMENTS_AT_ONCE);
-                convert::append(source, start..end, dtype, &mut converted)?;
-                self.put(&converted)?;
-                progress.written(converted.len() as u64);
-            }
-        }
         Ok(())
     }
 

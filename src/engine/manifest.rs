@@ -247,6 +247,12 @@ pub struct FileDigest {
     pub sha256: String,
 }
 
+/// The one field that manifests of every format have.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 /// Why an engine directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -285,14 +291,15 @@ impl Manifest {
         let path = directory.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
-        let manifest: Self = serde_saphyr::from_str(&text).map_err(|error| ManifestError::Invalid {
-            path: path.clone(),
-            reason: error.without_snippet().to_string(),
-        })?;
-        if manifest.format != FORMAT {
-            let reason = format!("its format is {}, this version reads {FORMAT}", manifest.format);
-            return Err(ManifestError::Invalid { path, reason });
+        let invalid = |reason: String| ManifestError::Invalid { path: path.clone(), reason };
+        // First of all the format: a manifest of another one would only fail at some field.
+        if let Ok(Format { format }) = serde_saphyr::from_str(&text)
+            && format != FORMAT
+        {
+            return Err(invalid(format!("its format is {format}, this version reads {FORMAT}")));
         }
+        let manifest: Self =
+            serde_saphyr::from_str(&text).map_err(|error| invalid(error.without_snippet().to_string()))?;
         Ok(manifest)
     }
 }

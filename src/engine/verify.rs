@@ -251,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_another_format_is_refused_as_such_whatever_else_it_says() {
+        let (directory, _) = engine();
+        std::fs::write(directory.path().join(MANIFEST_FILE), "format: 2\nbeams: 4\n").unwrap();
+        let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
+        assert!(sentence.contains("its format is 2, this version reads 1"), "{sentence}");
+    }
+
+    #[test]
     fn an_unknown_field_and_broken_yaml_are_refused_with_their_line() {
         let (directory, manifest) = engine();
         let path = directory.path().join(MANIFEST_FILE);

@@ -24,14 +24,16 @@ fn every_family_builds_into_an_engine_that_passes_its_own_check() {
 
 #[test]
 fn the_same_checkpoint_gives_the_same_bytes() {
-    let checkpoint = Checkpoint::copy("llama2-tiny");
-    let first = checkpoint.build(Dtype::F32).unwrap();
-    let options = BuildOptions { output: checkpoint.beside("again"), ..checkpoint.options(Dtype::F32) };
-    assert_eq!(build(&options, &Silent).unwrap(), first);
-    for entry in std::fs::read_dir(checkpoint.beside("engine")).unwrap() {
-        let file = entry.unwrap().file_name();
-        let read = |engine: &str| std::fs::read(checkpoint.beside(engine).join(&file)).unwrap();
-        assert_eq!(read("engine"), read("again"), "{file:?}");
+    for (name, dtype) in [("llama2-tiny", Dtype::F32), ("qwen2-tiny", Dtype::Bf16)] {
+        let checkpoint = Checkpoint::copy(name);
+        let first = checkpoint.build(dtype).unwrap();
+        let options = BuildOptions { output: checkpoint.beside("again"), ..checkpoint.options(dtype) };
+        assert_eq!(build(&options, &Silent).unwrap(), first);
+        for entry in std::fs::read_dir(checkpoint.beside("engine")).unwrap() {
+            let file = entry.unwrap().file_name();
+            let read = |engine: &str| std::fs::read(checkpoint.beside(engine).join(&file)).unwrap();
+            assert_eq!(read("engine"), read("again"), "{name}: {file:?}");
+        }
     }
 }
 
@@ -158,6 +160,45 @@ fn the_manifest_says_what_the_checkpoint_says() {
     };
     assert_eq!((factor, beta_fast, beta_slow, truncate), (4.0, 32.0, 1.0, true));
     assert!((attention_factor - 1.138_629_436).abs() < 1e-6, "{attention_factor}");
+}
+
+#[test]
+fn rotary_settings_mean_the_same_in_both_layouts() {
+    let rope = |settings: &[(&str, serde_json::Value)]| {
+        let checkpoint = Checkpoint::copy("qwen2-yarn");
+        for (field, value) in settings {
+            checkpoint.set(field, value.clone());
+        }
+        checkpoint.build(Dtype::F32).unwrap().model.rope
+    };
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128});
+    let with = |field: &str, value: serde_json::Value| {
+        let mut settings = yarn.clone();
+        settings[field] = value;
+        settings
+    };
+    let old = rope(&[("rope_scaling", yarn.clone()), ("rope_theta", json!(5000))]);
+    assert_eq!(old.theta, 5000.0);
+    let none = ("rope_scaling", json!(null));
+    let new = with("rope_theta", json!(5000));
+    assert_eq!(rope(&[none.clone(), ("rope_theta", json!(null)), ("rope_parameters", new)]), old);
+    let mut older = yarn.clone();
+    older["type"] = older.as_object_mut().unwrap().remove("rope_type").unwrap();
+    assert_eq!(rope(&[("rope_scaling", older), ("rope_theta", json!(5000))]), old);
+
+    // Bare of everything: transformers' defaults.
+    let plain = rope(&[none, ("rope_theta", json!(null))]);
+    assert_eq!((plain.theta, plain.scaling), (10_000.0, RopeScaling::Default));
+
+    let attention_factor = |settings| match rope(&[("rope_scaling", settings)]).scaling {
+        RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(attention_factor(with("attention_factor", json!(0.75))), 0.75);
+    let mut scaled = with("mscale", json!(0.707));
+    scaled["mscale_all_dim"] = json!(1.0);
+    let expected = (0.1 * 0.707 * 4f64.ln() + 1.0) / (0.1 * 4f64.ln() + 1.0);
+    assert!((attention_factor(scaled) - expected).abs() < 1e-12);
 }
 
 #[test]

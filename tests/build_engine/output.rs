@@ -36,6 +36,24 @@ fn directories_above_the_output_are_made() {
     Manifest::read(&options.output).unwrap().verify(&options.output).unwrap();
 }
 
+#[test]
+fn off_a_terminal_a_build_reports_in_plain_lines_and_a_failure_in_one_sentence() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let build = || {
+        let ended = command(&checkpoint).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, text) = build();
+    assert_eq!(code, Some(0), "{text}");
+    assert_names(&text, &["100%", "helpfulness, correctness, coherence, complexity, verbosity"]);
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    assert!(text.lines().count() <= 14, "{text}");
+
+    let (code, text) = build();
+    assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+    assert_names(&text, &["build-engine: ", "not empty"]);
+}
+
 /// Interrupts a build after it has asked so many times.
 struct After(AtomicUsize);
 
@@ -94,16 +112,16 @@ fn large() -> Checkpoint {
     checkpoint
 }
 
+fn command(checkpoint: &Checkpoint) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+    command.args(["--target", "cpu", "--dtype", "f32", "--model"]).arg(checkpoint.path());
+    command.arg("--output").arg(checkpoint.beside("engine"));
+    command
+}
+
 /// Starts `build-engine` and waits until it writes.
 fn start_writing(checkpoint: &Checkpoint) -> Child {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_build-engine"))
-        .args(["--target", "cpu", "--dtype", "f32", "--model"])
-        .arg(checkpoint.path())
-        .arg("--output")
-        .arg(checkpoint.beside("engine"))
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command(checkpoint).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.starts_with("writing"), "{first}");

@@ -82,7 +82,8 @@ fn files_that_are_missing() {
     assert_names(&checkpoint.refusal(), &["model-00002-of-00002.safetensors", "missing"]);
 
     let options = BuildOptions { model: "/no/such/model".into(), ..checkpoint.options(Dtype::F32) };
-    assert_names(&build(&options, &Silent).unwrap_err().to_string(), &["/no/such/model"]);
+    let sentence = build(&options, &Silent).unwrap_err().to_string();
+    assert_names(&sentence, &["--model /no/such/model", "directory"]);
 }
 
 #[test]
