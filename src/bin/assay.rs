@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use assay::api::serve::{self, Exit};
+use assay::bench::cli::{self as bench, BenchArgs};
 use assay::config::{Options, Settings, read};
 use assay::telemetry::logs;
 use clap::{Parser, Subcommand};
@@ -23,6 +24,8 @@ enum Command {
     /// An option is taken from the command line, else from its environment variable, else from the
     /// file, where its name is written with `_` for `-`, else it has its default.
     Serve(Serve),
+    /// Plan capacity on simulated time, make request traces, measure an engine or a server
+    Bench(BenchArgs),
 }
 
 #[derive(clap::Args)]
@@ -38,14 +41,16 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(arguments) = Arguments::parse().command;
-    match serve(arguments) {
-        Ok(exit) => ExitCode::from(exit as u8),
-        Err(reason) => {
-            eprintln!("assay: {reason}");
-            ExitCode::from(Exit::NotStarted as u8)
-        }
-    }
+    let done = match Arguments::parse().command {
+        Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
+        Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| error.to_string()),
+    };
+    done.unwrap_or_else(|reason| {
+        eprintln!("assay: {reason}");
+        ExitCode::from(Exit::NotStarted as u8)
+    })
 }
 
 fn serve(arguments: Serve) -> Result<Exit, String> {
