@@ -36,7 +36,7 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildEr
     let (template, template_path) = template(checkpoint, config.as_ref())?;
     let prompt = PromptSpec { special_tokens: special_tokens(checkpoint, config.as_ref())? };
     // What the server would refuse at its start is better refused here.
-    Encoder::new(&tokenizer, template.clone(), &prompt).map_err(|(file, reason)| {
+    Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
         let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path };
         BuildError::checkpoint(path, reason)
     })?;

@@ -7,6 +7,8 @@
 mod guard;
 mod python;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::borrow::Cow;
@@ -99,7 +101,7 @@ impl Encoder {
         let template_path = directory.join(TEMPLATE_FILE);
         let tokenizer = read(&tokenizer_path)?;
         let source = read(&template_path)?;
-        Self::new(&tokenizer, source, spec).map_err(|(file, reason)| {
+        Self::new(&tokenizer, &source, spec).map_err(|(file, reason)| {
             let path = if file == TOKENIZER_FILE { tokenizer_path } else { template_path };
             PromptError::Invalid { path, reason }
         })
@@ -108,13 +110,13 @@ impl Encoder {
     /// As [`Encoder::open`], from the text of both files. An error says which file is at fault.
     pub(crate) fn new(
         tokenizer: &str,
-        template: String,
+        template: &str,
         spec: &PromptSpec,
     ) -> Result<Self, (&'static str, String)> {
         let named = spec.special_tokens.values().map(String::as_str);
-        let tokens = Tokens::new(tokenizer, &template, named).map_err(|reason| (TOKENIZER_FILE, reason))?;
+        let tokens = Tokens::new(tokenizer, template, named).map_err(|reason| (TOKENIZER_FILE, reason))?;
         let guard =
-            Guard::new(&tokens.control_tokens(), &template).map_err(|reason| (TOKENIZER_FILE, reason))?;
+            Guard::new(&tokens.control_tokens(), template).map_err(|reason| (TOKENIZER_FILE, reason))?;
         let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
         Ok(Self { template, tokens, guard })
     }

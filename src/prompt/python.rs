@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::value::{Kwargs, from_args};
+use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
 
@@ -16,7 +16,15 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         strip_marked(state, text, chars, true, true)
     });
     environment.add_filter("tojson", to_json);
+    environment
+        .add_test("iterable", |value: &Value| is_sequence(value) || value.kind() == ValueKind::Iterable);
+    environment.add_test("sequence", is_sequence);
     environment.add_function("strftime_now", |format: &str| strftime(format, SystemTime::now()));
+}
+
+/// What has a length and items in Python: strings and dictionaries too, and Jinja's undefined.
+fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
 }
 
 /// Python's white space: Unicode's, and the four separators of ASCII.

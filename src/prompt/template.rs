@@ -25,7 +25,7 @@ impl Template {
     ///
     /// # Errors
     /// The template's text is wrong; the text says where.
-    pub(super) fn new(source: String, spec: &PromptSpec) -> Result<Self, String> {
+    pub(super) fn new(source: &str, spec: &PromptSpec) -> Result<Self, String> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| error.to_string())?);
@@ -36,9 +36,7 @@ impl Template {
         for (name, text) in &spec.special_tokens {
             environment.add_global(name.clone(), text.clone());
         }
-        environment
-            .add_template_owned(NAME, without_generation_blocks(source))
-            .map_err(|error| error.to_string())?;
+        environment.add_template_owned(NAME, translate(source)).map_err(|error| error.to_string())?;
         Ok(Self { environment })
     }
 
@@ -93,25 +91,43 @@ fn refusal(error: Error) -> PromptError {
     }
 }
 
-/// Takes the meaning out of `{% generation %}` blocks, by which training code finds what the model
-/// said: they render what is in them, as an `if` that always holds.
-fn without_generation_blocks(source: String) -> String {
+/// Rewrites what transformers' Jinja knows and minijinja does not: `{% generation %}` blocks, by
+/// which training code finds what the model said, become an `if` that always holds; a string that
+/// goes on in the next line behind a backslash is joined.
+fn translate(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
-    let mut rest = source.as_str();
-    while let Some(at) = rest.find("{%") {
-        let tag = &rest[at + 2..];
-        let sign = tag.len() - tag.trim_start_matches(['-', '+']).len();
-        let (before, word) = rest.split_at(at + 2 + sign);
-        text.push_str(before);
-        let name = word.trim_start();
-        let (tag, plain) = match name.split(|c: char| !c.is_alphanumeric()).next() {
-            Some(tag @ "generation") => (tag, " if true "),
-            Some(tag @ "endgeneration") => (tag, " endif "),
-            _ => ("", ""),
+    let mut rest = source;
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+        text.push_str(&rest[..at]);
+        let (tag, behind) = rest[at..].split_at(tag_length(&rest[at..]));
+        let word = tag.trim_start_matches(['{', '%', '-', '+']).split_whitespace().next();
+        text += &match word {
+            _ if tag.starts_with("{#") => Cow::Borrowed(tag),
+            Some("generation") => Cow::Owned(tag.replacen("generation", "if true", 1)),
+            Some("endgeneration") => Cow::Owned(tag.replacen("endgeneration", "endif", 1)),
+            _ => Cow::Owned(tag.replace("\\\n", "")),
         };
-        text.push_str(plain);
-        rest = if tag.is_empty() { word } else { &name[tag.len()..] };
+        rest = behind;
     }
-    text.push_str(rest);
-    text
+    text + rest
+}
+
+/// Bytes of the tag, expression or comment that `text` begins with; all of it if it does not end.
+fn tag_length(text: &str) -> usize {
+    let end = match text.get(..2) {
+        Some("{{") => "}}",
+        Some("{%") => "%}",
+        _ => return text.find("#}").map_or(text.len(), |at| at + 2),
+    };
+    let (mut quote, mut escaped) = (None, false);
+    for (at, c) in text.char_indices().skip(2) {
+        match quote {
+            None if text[at..].starts_with(end) => return at + 2,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(open) if c == open && !escaped => quote = None,
+            _ => {}
+        }
+        escaped = quote.is_some() && c == '\\' && !escaped;
+    }
+    text.len()
 }

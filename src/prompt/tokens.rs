@@ -6,8 +6,10 @@
 //! that belongs into the prompt.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
+use regex::Regex;
 use tokenizers::normalizer::Range;
 use tokenizers::{
     AddedToken, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
@@ -227,8 +229,24 @@ impl Search {
     }
 }
 
-/// Whether no letter, digit or underscore touches `start..end`.
+/// Whether no letter, digit or the like touches `start..end`.
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    !text[..start].ends_with(word) && !text[end..].starts_with(word)
+    static WORD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\w").ok());
+    let word = |c: Option<char>| {
+        c.is_some_and(|c| WORD.as_ref().is_some_and(|word| word.is_match(c.encode_utf8(&mut [0; 4]))))
+    };
+    !word(text[..start].chars().next_back()) && !word(text[end..].chars().next())
+}
+
+#[cfg(test)]
+impl Tokens {
+    /// The ids that the tokenizers crate gives.
+    pub(super) fn reference(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text, false).unwrap().get_ids().to_vec()
+    }
+
+    /// The text of ids.
+    pub(super) fn decode(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids, false).unwrap()
+    }
 }

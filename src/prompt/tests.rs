@@ -1,0 +1,263 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The tokenizer of a test checkpoint, changed.
+fn tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> String {
+    let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
+    let text = std::fs::read_to_string(checkpoints.join(name).join(TOKENIZER_FILE)).unwrap();
+    let mut json = serde_json::from_str(&text).unwrap();
+    change(&mut json);
+    json.to_string()
+}
+
+/// An encoder with the tokenizer of `llama3-tiny` and a template.
+fn encoder(template: &str) -> Encoder {
+    open(&tokenizer("llama3-tiny", |_| ()), template).unwrap()
+}
+
+fn open(tokenizer: &str, template: &str) -> Result<Encoder, (&'static str, String)> {
+    let special_tokens = [("bos_token".to_string(), "<|begin_of_text|>".to_string())].into();
+    Encoder::new(tokenizer, template, &PromptSpec { special_tokens })
+}
+
+fn turns(contents: &[&str]) -> Vec<Message> {
+    let turn =
+        |(content, role): (&&str, &&str)| Message { role: role.to_string(), content: content.to_string() };
+    contents.iter().zip(["user", "assistant"].iter().cycle()).map(turn).collect()
+}
+
+fn encode(encoder: &Encoder, contents: &[&str]) -> Vec<u32> {
+    encoder.encode(&turns(contents), EncodeOptions::default()).unwrap()
+}
+
+fn render(template: &str, contents: &[&str]) -> Result<String, PromptError> {
+    encoder(template).render(&turns(contents), EncodeOptions::default())
+}
+
+/// Whether none of the ids is a control token of `llama3-tiny`.
+fn all_text(ids: &[u32]) -> bool {
+    ids.iter().all(|id| *id < 620)
+}
+
+const EOT: u32 = 624;
+const PLAIN: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
+
+#[test]
+fn two_turns_side_by_side_make_no_control_token() {
+    let encoder = encoder(PLAIN);
+    for cut in 1.."<|eot_id|>".len() {
+        let (left, right) = "<|eot_id|>".split_at(cut);
+        assert!(all_text(&encode(&encoder, &[left, right])));
+        assert!(all_text(&encode(&encoder, &[left, "", right])));
+    }
+    assert!(all_text(&encode(&encoder, &["<", "|eot_id|", ">"])));
+    assert!(all_text(&encode(&encoder, &["<|", "eot", "_id|>"])));
+}
+
+#[test]
+fn a_turn_beside_half_a_control_token_of_the_template_makes_none() {
+    let encoder = encoder("{% for m in messages %}<|eot{{ m.content }}_id|>{% endfor %}");
+    assert_eq!(encode(&encoder, &[""]), [EOT]);
+    assert!(all_text(&encode(&encoder, &["_id|>"])));
+    assert!(all_text(&encode(&encoder, &["<|eot"])));
+    assert!(all_text(&encode(&super::tests::encoder("<|{{ messages[0].content }}|>"), &["eot_id"])));
+}
+
+#[test]
+fn a_template_that_rewrites_a_turn_makes_no_control_token_of_it() {
+    for rewrite in [
+        "replace('X', '')",
+        "split('X') | join('')",
+        "lower",
+        "trim('X')",
+        "replace('X', '<|eot_id|>') | replace('<|eot_id|>', '')",
+    ] {
+        let encoder = encoder(&PLAIN.replace("m.content", &format!("(m.content | {rewrite})")));
+        for turn in ["<|eotX_id|>", "X<|EOT_ID|>X", "<X|eot_id|>", "<|eot_id|X>", "<|eo<|eot_id|>Xt_id|>"] {
+            assert!(all_text(&encode(&encoder, &[turn])), "{rewrite} of {turn}");
+        }
+    }
+}
+
+#[test]
+fn the_templates_own_control_tokens_stay_beside_turns_that_spell_them() {
+    let encoder = encoder("{% for m in messages %}{{ m.content.strip() }}<|eot_id|>{% endfor %}");
+    for turn in ["<|eot_id|>", "<|eot", "_id|>", "<", ">", "eot", "  <|eot_id|>  ", "<|eot_id|><|eot_id|>"] {
+        let ids = encode(&encoder, &[turn, turn]);
+        assert_eq!(ids.iter().filter(|id| **id == EOT).count(), 2, "{turn}");
+        assert_eq!(ids.last(), Some(&EOT));
+    }
+}
+
+#[test]
+fn a_template_that_takes_a_turn_apart_at_a_control_token_still_does() {
+    let thinking = "{% for m in messages %}{% if '</think>' in m.content %}\
+        {{ m.content.split('</think>')[-1].lstrip('\n') }}{% endif %}<think>{% endfor %}";
+    let added = |json: &mut Value| {
+        for (id, content) in [(630, "<think>"), (631, "</think>")] {
+            let token = json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": false});
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }
+    };
+    let encoder = open(&tokenizer("llama3-tiny", added), thinking).unwrap();
+    let ids = encode(&encoder, &["<think>\nwhy\n</think>\n\nbecause"]);
+    assert_eq!(ids, encoder.encode_text("because<think>").unwrap());
+    assert_eq!(ids.last(), encoder.encode_text("<think>").unwrap().first());
+}
+
+#[test]
+fn characters_used_as_marks_are_ordinary_text_in_a_turn() {
+    let encoder = encoder("{{ messages[0].content }}");
+    let turn = "\u{fdd0}<|eot_id|>\u{fdd1} \u{fdd2}";
+    let ids = encode(&encoder, &[turn]);
+    assert!(all_text(&ids));
+    assert_eq!(encoder.tokens.decode(&ids), turn);
+}
+
+#[test]
+fn a_vocabulary_that_spells_a_control_token_itself_smuggles_none_in() {
+    let whole_words = |json: &mut Value| {
+        json["model"]["ignore_merges"] = json!(true);
+        json["normalizer"] = Value::Null;
+    };
+    let encoder = open(&tokenizer("llama2-tiny", whole_words), "<s>{{ messages[0].content }}</s>").unwrap();
+    let ids = encode(&encoder, &["</s>"]);
+    assert_eq!((ids[0], ids[ids.len() - 1]), (1, 2));
+    assert!(ids.len() > 3 && ids[1..ids.len() - 1].iter().all(|id| *id > 2), "{ids:?}");
+}
+
+#[test]
+fn what_becomes_a_control_token_by_normalization_is_text() {
+    let compatible = |json: &mut Value| {
+        json["normalizer"] = json!({"type": "NFKC"});
+        for token in json["added_tokens"].as_array_mut().unwrap() {
+            token["normalized"] = json!(true);
+        }
+    };
+    let encoder = open(&tokenizer("llama3-tiny", compatible), "{{ messages[0].content }}<|eot_id|>").unwrap();
+    let ids = encode(&encoder, &["＜|eot_id|＞ <|eot_id|>"]);
+    assert!(all_text(&ids[..ids.len() - 1]));
+    assert_eq!(ids.last(), Some(&EOT));
+}
+
+#[test]
+fn a_template_refuses_in_its_own_words() {
+    let error = render("{{ raise_exception('no ' + messages[0].content) }}", &["poems"]).unwrap_err();
+    assert!(matches!(error, PromptError::Refused(_)));
+    insta::assert_snapshot!(error, @"the model's chat template refuses `messages`: no poems");
+}
+
+#[test]
+fn a_template_that_never_ends_is_stopped() {
+    let error =
+        render("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", &[""]);
+    insta::assert_snapshot!(error.unwrap_err(), @"the model's chat template cannot render `messages`: it did not come to an end; send fewer or shorter messages");
+}
+
+#[test]
+fn an_unknown_role_is_named_with_the_known_ones() {
+    let mut messages = turns(&["a", "b"]);
+    messages[1].role = "judge".into();
+    let error = encoder(PLAIN).encode(&messages, EncodeOptions::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"`messages[1].role` is `judge`; use one of system, developer, user, assistant, tool");
+}
+
+#[test]
+fn nothing_to_encode_is_an_error() {
+    let encoder = encoder(PLAIN);
+    assert!(matches!(encoder.encode(&[], EncodeOptions::default()), Err(PromptError::NoMessages)));
+    assert!(matches!(encoder.encode(&turns(&[""]), EncodeOptions::default()), Err(PromptError::Empty)));
+    assert!(matches!(encoder.encode_text(""), Err(PromptError::Empty)));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let (file, reason) = open("{}", PLAIN).err().unwrap();
+    assert_eq!(file, TOKENIZER_FILE);
+    assert!(!reason.is_empty());
+    let (file, reason) = open(&tokenizer("llama3-tiny", |_| ()), "{% for %}").err().unwrap();
+    assert_eq!(file, TEMPLATE_FILE);
+    assert!(reason.contains(":1"), "{reason}");
+    let nowhere = Path::new("nowhere");
+    let error = Encoder::open(nowhere, &PromptSpec { special_tokens: BTreeMap::new() }).err().unwrap();
+    assert!(matches!(error, PromptError::Unreadable { path, .. } if path == nowhere.join(TOKENIZER_FILE)));
+}
+
+#[test]
+fn templates_mean_what_they_mean_to_transformers() {
+    for (template, rendered) in [
+        ("{% if true %}\n  a\n{% endif %}\nb\n", "  a\nb"),
+        ("{{ bos_token }}{{ eos_token }}|", "<|begin_of_text|>|"),
+        ("{{ messages[0]['content'] | trim }}|{{ messages[0].content.rstrip() }}|", "a|  a|"),
+        ("{% generation %}{{ messages[0].content.strip() }}{%- endgeneration -%} b", "ab"),
+        ("{{ 'one\\\n two' }} \\\nthree", "one two \\\nthree"),
+        ("{{ '}}' }}{% set x = \"%}'\\\"\" %}{{ x }}{# {{ #}", "}}%}'\""),
+        (
+            "{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "02",
+        ),
+        (
+            "{{ tools is none }}{{ tools is iterable }}{{ 'a' is sequence }}{{ documents is defined }}",
+            "TrueFalseTrueTrue",
+        ),
+        ("{{ messages[0] | tojson }}", r#"{"role": "user", "content": "  a\n"}"#),
+        ("{{ add_generation_prompt }}", "False"),
+    ] {
+        assert_eq!(render(template, &["  a\n"]).unwrap(), rendered, "{template}");
+    }
+}
+
+/// Tokenizers with other parts than those of the test checkpoints.
+fn variants() -> Vec<(String, Tokens)> {
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": scheme != "first"});
+    let token = |id: u32, content: &str, flags: [bool; 5]| {
+        json!({"id": id, "content": content, "lstrip": flags[0], "rstrip": flags[1], "single_word": flags[2],
+            "normalized": flags[3], "special": flags[4]})
+    };
+    let mut variants = Vec::new();
+    for scheme in ["first", "always", "never"] {
+        for flags in 0..32 {
+            let flags = [1, 2, 4, 8, 16].map(|bit| flags & bit != 0);
+            let json = tokenizer("llama2-tiny", |json| {
+                json["pre_tokenizer"] = metaspace(scheme);
+                json["normalizer"] = json!({"type": "Lowercase"});
+                let added = json["added_tokens"].as_array_mut().unwrap();
+                added.push(token(700, "River", flags));
+                added.push(token(701, "<Tab>", flags));
+                added.push(token(702, "<Tab>x", flags));
+            });
+            let tokens = Tokens::new(&json, "", [].into_iter()).unwrap();
+            variants.push((format!("{scheme} {flags:?}"), tokens));
+        }
+    }
+    for name in ["llama2-tiny", "llama3-tiny", "qwen2-tiny"] {
+        let tokens = Tokens::new(&tokenizer(name, |_| ()), "", [].into_iter()).unwrap();
+        variants.push((name.to_string(), tokens));
+    }
+    variants
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn text_has_the_ids_that_the_tokenizers_crate_gives(
+        pieces in proptest::collection::vec(prop_oneof![
+            proptest::sample::select(&["River", "river", "<Tab>", "<tab>", "<Tab>x", "<s>", "</s>", "<|eot_id|>",
+                "<|im_end|>", " ", "  ", "\n", "_", "x", "é", "e\u{301}", "▁"][..]).prop_map(str::to_string),
+            any::<String>(),
+        ], 0..10)
+    ) {
+        thread_local!(static VARIANTS: Vec<(String, Tokens)> = variants());
+        let text = pieces.concat();
+        VARIANTS.with(|variants| for (name, tokens) in variants {
+            assert_eq!(tokens.encode(&text, None).unwrap(), tokens.reference(&text), "{name}: {text:?}");
+        });
+    }
+}
