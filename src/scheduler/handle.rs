@@ -77,7 +77,7 @@ impl Handle {
     /// [`Rejection::ShuttingDown`] where they are known at once; else they come with the ticket.
     pub fn submit(&self, job: Job) -> Result<Ticket, Rejection> {
         let shared = self.shared();
-        job.check(&shared.limits)?;
+        job.work.check(job.tokens.len(), &shared.limits)?;
         let (reply, answer) = oneshot::channel();
         // The clock is read under the mailbox's lock, so that ids and times grow together.
         let id = shared

@@ -3,11 +3,16 @@
 //! One thread owns the queue, the in-flight batch and the engine; everything else talks to it
 //! through a [`Handle`]. It knows tokens and logits, never messages.
 
+mod blocks;
 pub mod core;
 mod handle;
 mod mailbox;
 mod observer;
 mod options;
+mod prefix;
+mod queue;
+mod rate;
+mod scores;
 mod supervisor;
 mod thread;
 
@@ -57,32 +62,25 @@ pub struct Job {
     pub deadline: Option<Instant>,
 }
 
-impl Job {
-    /// Tokens that it may come to, those to generate included.
-    pub fn max_len(&self) -> usize {
-        self.work.max_len(self.tokens.len())
-    }
-
-    /// Whether the engine can hold it at all.
-    ///
-    /// # Errors
-    /// [`Rejection::Empty`] or [`Rejection::TooLong`].
-    pub fn check(&self, limits: &Limits) -> Result<(), Rejection> {
-        let max_seq_len = limits.max_seq_len.min(limits.kv_blocks * limits.tokens_per_block);
-        match self.max_len() {
-            _ if self.tokens.is_empty() => Err(Rejection::Empty),
-            tokens if tokens > max_seq_len => Err(Rejection::TooLong { tokens, max_seq_len }),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Work {
     /// Tokens that a prompt of `prompt` tokens may come to.
     pub fn max_len(&self, prompt: usize) -> usize {
         match self {
-            Work::Score => prompt,
-            Work::Generate { max_tokens, .. } => prompt.saturating_add(*max_tokens),
+            Self::Score => prompt,
+            Self::Generate { max_tokens, .. } => prompt.saturating_add(*max_tokens.max(&1)),
+        }
+    }
+
+    /// Whether an engine of these limits can hold it after a prompt of `prompt` tokens.
+    ///
+    /// # Errors
+    /// [`Rejection::Empty`] or [`Rejection::TooLong`].
+    pub fn check(&self, prompt: usize, limits: &Limits) -> Result<(), Rejection> {
+        let max_seq_len = limits.max_seq_len.min(limits.kv_blocks * limits.tokens_per_block);
+        match self.max_len(prompt) {
+            _ if prompt == 0 => Err(Rejection::Empty),
+            tokens if tokens > max_seq_len => Err(Rejection::TooLong { tokens, max_seq_len }),
+            _ => Ok(()),
         }
     }
 }

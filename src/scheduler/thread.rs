@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, bounded, never, select};
 use tokio::sync::{oneshot, watch};
 
-use super::core::{Core, JobId};
+use super::core::{Arrival, Core, JobId};
 use super::handle::{Answer, Envelope, Handle, Shared, Signal};
 use super::mailbox::Mailbox;
 use super::supervisor::{Event, Supervisor};
-use super::{Observer, Options, Rejection};
+use super::{Job, Observer, Options, Rejection};
 use crate::engine::{EngineError, EngineFactory, Report};
 
 /// Starts the engine, then a thread that schedules work on it.
@@ -76,6 +76,7 @@ impl Thread {
             self.core.expire(self.now());
             self.advance();
             self.send_answers();
+            self.core.observe();
             if self.draining && self.core.is_idle() {
                 break;
             }
@@ -110,7 +111,7 @@ impl Thread {
         tracing::error!(%rejection, "the engine is lost");
         self.shared.ready.store(false, Ordering::Release);
         self.observer.engine_failed();
-        self.core.fail(self.now(), &rejection);
+        self.core.fail(&rejection);
     }
 
     fn read_mailbox(&mut self) {
@@ -121,7 +122,7 @@ impl Thread {
         }
         for id in batch.cancelled {
             if self.replies.remove(&id).is_some() {
-                self.core.cancel(self.now(), id);
+                self.core.cancel(id);
             }
         }
     }
@@ -130,7 +131,9 @@ impl Thread {
         self.replies.insert(id, reply);
         let origin = self.origin;
         let since = |instant: Instant| instant.saturating_duration_since(origin);
-        self.core.arrive(since(arrived), id, job.tokens, job.work, job.priority, job.deadline.map(since));
+        let Job { tokens, work, priority, deadline } = job;
+        let arrival = Arrival { id, tokens, work, priority, deadline: deadline.map(since) };
+        self.core.arrive(since(arrived), arrival);
     }
 
     /// Starts the next iteration if the engine is free, else prepares it; sees to a lost engine.
@@ -139,12 +142,11 @@ impl Thread {
             Event::None => {}
             Event::Stalled(after) => self.fail(Rejection::EngineStalled(after)),
             Event::Restarted => {
-                self.core.restart();
                 self.shared.ready.store(true, Ordering::Release);
                 self.observer.engine_restarted();
             }
             Event::GivenUp(reason) => {
-                self.core.refuse_all(self.now(), &Rejection::EngineFailed(reason));
+                self.core.close(&Rejection::EngineFailed(reason));
                 self.shared.failed.send_replace(true);
             }
         }

@@ -1,0 +1,79 @@
+//! KV blocks as counted references that free themselves.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::BlockId;
+
+type FreeList = Mutex<Vec<BlockId>>;
+
+/// A reference to a KV block. The block returns to its pool when the last is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Block(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned {
+    id: BlockId,
+    free: Arc<FreeList>,
+}
+
+impl Block {
+    pub(super) fn id(&self) -> BlockId {
+        self.0.id
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        lock(&self.free).push(self.id);
+    }
+}
+
+/// The engine's blocks.
+#[derive(Debug)]
+pub(super) struct BlockPool {
+    free: Arc<FreeList>,
+}
+
+impl BlockPool {
+    pub(super) fn new(blocks: usize) -> Self {
+        Self { free: Arc::new(Mutex::new((0..blocks as BlockId).rev().collect())) }
+    }
+
+    /// Blocks that nothing refers to.
+    pub(super) fn free(&self) -> usize {
+        lock(&self.free).len()
+    }
+
+    /// Takes `count` blocks, or none if there are fewer.
+    pub(super) fn take(&self, count: usize) -> Option<Vec<Block>> {
+        let mut free = lock(&self.free);
+        let rest = free.len().checked_sub(count)?;
+        Some(
+            free.drain(rest..)
+                .rev()
+                .map(|id| Block(Arc::new(Owned { id, free: self.free.clone() })))
+                .collect(),
+        )
+    }
+}
+
+fn lock(free: &FreeList) -> MutexGuard<'_, Vec<BlockId>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_free_again_when_its_last_reference_goes() {
+        let pool = BlockPool::new(2);
+        let blocks = pool.take(2).unwrap();
+        let other = blocks[1].clone();
+        assert!(pool.take(1).is_none());
+        drop(blocks);
+        assert_eq!(pool.free(), 1);
+        drop(other);
+        assert_eq!(pool.free(), 2);
+    }
+}

@@ -1,0 +1,131 @@
+//! What an iteration gave, and what becomes of sequences when the engine is lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sequence::Sequence;
+use super::{Core, InFlight};
+use crate::engine::{EngineError, Outputs, SequenceId};
+use crate::scheduler::prefix::PrefixTree;
+use crate::scheduler::{Completed, Output, Rejection, Work};
+
+impl Core {
+    /// Takes in what the running iteration gave. Without one, it does nothing.
+    ///
+    /// # Errors
+    /// The engine left out logits that were asked for; call [`Core::fail`].
+    pub fn complete(&mut self, now: Duration, outputs: Outputs) -> Result<(), EngineError> {
+        let Some(plan) = self.running.take() else { return Ok(()) };
+        self.reported = plan.number;
+        self.observer.iteration(plan.tokens(), plan.entries.len(), outputs.elapsed);
+        self.rate.observe(plan.advanced, now.saturating_sub(plan.submitted), plan.full);
+        let mut logits: HashMap<SequenceId, Vec<f32>> = outputs.logits.into_iter().collect();
+        for entry in &plan.entries {
+            if entry.logits {
+                let logits = logits.remove(&entry.sequence).filter(|logits| !logits.is_empty());
+                let logits = logits.ok_or_else(|| EngineError::Step("it left out logits".into()))?;
+                self.take_logits(now, entry.sequence, logits);
+            }
+            self.settle(entry.sequence);
+        }
+        Ok(())
+    }
+
+    fn take_logits(&mut self, now: Duration, id: SequenceId, logits: Vec<f32>) {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return };
+        let output = match &sequence.work {
+            Work::Score => {
+                let logits: Arc<[f32]> = logits.into();
+                self.scores.insert(sequence.prompt.clone(), logits.clone());
+                Output::Logits(logits)
+            }
+            Work::Generate { max_tokens, stop } => {
+                let token = argmax(&logits);
+                sequence.generated.push(token);
+                if sequence.generated.len() < *max_tokens && !stop.contains(&token) {
+                    return;
+                }
+                Output::Tokens(std::mem::take(&mut sequence.generated))
+            }
+        };
+        self.answer_waiters(now, id, &output);
+    }
+
+    fn answer_waiters(&mut self, now: Duration, id: SequenceId, output: &Output) {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return };
+        let started = sequence.started.unwrap_or(now);
+        for waiter in std::mem::take(&mut sequence.waiters) {
+            let cached_tokens = if waiter.joined { sequence.prompt.len() } else { sequence.reused };
+            let completed = Completed {
+                output: output.clone(),
+                cached_tokens,
+                queue_time: started.saturating_sub(waiter.arrived),
+                engine_time: now.saturating_sub(started.max(waiter.arrived)),
+            };
+            self.observer.completed(now.saturating_sub(waiter.arrived));
+            self.jobs.remove(&waiter.job);
+            if let Some(deadline) = waiter.deadline {
+                self.deadlines.remove(&(deadline, waiter.job));
+            }
+            self.answers.push((waiter.job, Ok(completed)));
+        }
+    }
+
+    /// The engine is lost, with its cache: what was in flight is answered, what waits is kept.
+    pub fn fail(&mut self, rejection: &Rejection) {
+        (self.running, self.prepared) = (None, None);
+        let lost = std::mem::take(&mut self.in_flight);
+        for id in lost.order.iter().map(|key| key.sequence()) {
+            self.refuse_sequence(id, rejection);
+        }
+        self.in_flight = InFlight::default();
+        self.tree = PrefixTree::new(self.sharing);
+        self.scores.clear();
+    }
+
+    /// Answers everything with a refusal, now and from now on.
+    pub fn close(&mut self, rejection: &Rejection) {
+        self.closed = Some(rejection.clone());
+        self.fail(rejection);
+        while let Some(id) = self.queue.first(|_| true) {
+            self.refuse_waiting(id, rejection);
+        }
+    }
+
+    fn refuse_waiting(&mut self, id: SequenceId, rejection: &Rejection) {
+        if let Some(sequence) = self.sequences.get(&id) {
+            self.queue.remove(sequence.lane, sequence.key, sequence.priority, sequence.max_len());
+            self.waiting_requests -= sequence.waiters.len();
+            self.refuse_sequence(id, rejection);
+        }
+    }
+
+    /// Answers a sequence's jobs and forgets it. Its blocks go with it, its nodes with the tree.
+    fn refuse_sequence(&mut self, id: SequenceId, rejection: &Rejection) {
+        let Some(sequence) = self.sequences.remove(&id) else { return };
+        let Sequence { waiters, prompt, .. } = sequence;
+        if self.identical.get(&prompt) == Some(&id) {
+            self.identical.remove(&prompt);
+        }
+        for waiter in waiters {
+            self.jobs.remove(&waiter.job);
+            if let Some(deadline) = waiter.deadline {
+                self.deadlines.remove(&(deadline, waiter.job));
+            }
+            self.observer.refused(rejection);
+            self.answers.push((waiter.job, Err(rejection.clone())));
+        }
+    }
+}
+
+/// The first of the highest.
+fn argmax(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = token;
+        }
+    }
+    best as u32
+}

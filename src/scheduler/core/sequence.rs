@@ -1,0 +1,125 @@
+//! One sequence, from arrival to its last answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::JobId;
+use crate::engine::SequenceId;
+use crate::scheduler::blocks::Block;
+use crate::scheduler::prefix::{NodeId, PrefixTree};
+use crate::scheduler::queue::{Key, Lane};
+use crate::scheduler::{Priority, Work};
+
+/// A job that is answered with what the sequence gives.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) job: JobId,
+    pub(super) arrived: Duration,
+    pub(super) deadline: Option<Duration>,
+    /// Whether the sequence was begun for another job.
+    pub(super) joined: bool,
+}
+
+/// An entry of a block table.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) block: Block,
+    /// Where the block stands in the prefix tree, if it does.
+    pub(super) node: Option<NodeId>,
+}
+
+/// A sequence that waits or is in flight.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    pub(super) id: SequenceId,
+    pub(super) prompt: Arc<[u32]>,
+    pub(super) generated: Vec<u32>,
+    pub(super) work: Work,
+    pub(super) priority: Priority,
+    pub(super) key: Key,
+    pub(super) lane: Lane,
+    /// Empty once nobody wants the sequence any more.
+    pub(super) waiters: Vec<Waiter>,
+    /// Blocks of all its tokens, those to generate included; empty while it waits.
+    pub(super) table: Vec<Slot>,
+    /// Tokens that are computed once all planned iterations are.
+    pub(super) scheduled: usize,
+    /// Of those, tokens that were not computed for it.
+    pub(super) reused: usize,
+    /// Number of the last iteration that it has a part in; 0 if none.
+    pub(super) planned_in: u64,
+    /// When its first iteration began.
+    pub(super) started: Option<Duration>,
+    /// Since when it waits for another to compute its prefix.
+    pub(super) held_since: Option<Duration>,
+}
+
+impl Sequence {
+    /// Tokens that it may come to.
+    pub(super) fn max_len(&self) -> usize {
+        self.work.max_len(self.prompt.len())
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(super) fn in_prompt(&self) -> bool {
+        self.scheduled < self.prompt.len()
+    }
+
+    /// Whether another token can be asked for: the prompt is through and gives one itself.
+    pub(super) fn wants_token(&self) -> bool {
+        !self.in_prompt() && self.scheduled + 1 < self.max_len() && !self.waiters.is_empty()
+    }
+
+    /// The token at a position that has been scheduled.
+    pub(super) fn token(&self, position: usize) -> Option<u32> {
+        match position.checked_sub(self.prompt.len()) {
+            None => self.prompt.get(position),
+            Some(position) => self.generated.get(position),
+        }
+        .copied()
+    }
+
+    /// Tokens at its beginning that may be taken from the tree: whole blocks, and never the last
+    /// token, whose logits are wanted.
+    pub(super) fn shareable(&self, per_block: usize) -> usize {
+        (self.prompt.len() - 1) / per_block * per_block
+    }
+
+    /// Skips the blocks that the iteration can read without computing them; gives their tokens.
+    pub(super) fn skip_readable(&mut self, tree: &PrefixTree, iteration: u64, per_block: usize) -> usize {
+        let before = self.scheduled;
+        while self.scheduled.is_multiple_of(per_block)
+            && self.scheduled < self.shareable(per_block)
+            && let Some(node) = self.table[self.scheduled / per_block].node
+            && tree.is_readable(node, iteration)
+        {
+            self.scheduled += per_block;
+        }
+        self.reused += self.scheduled - before;
+        self.scheduled - before
+    }
+
+    /// Prompt tokens from here on that it is to compute itself: up to a block that another writes.
+    pub(super) fn claim_run(&self, tree: &mut PrefixTree, per_block: usize) -> usize {
+        let blocks = self.scheduled / per_block..self.prompt.len().div_ceil(per_block);
+        let own = blocks.clone().find(|&block| {
+            let node = self.table[block].node;
+            !node.is_none_or(|node| tree.claim(node, self.id))
+        });
+        let end = (own.unwrap_or(blocks.end) * per_block).min(self.prompt.len());
+        end.saturating_sub(self.scheduled)
+    }
+
+    /// The nodes of blocks that tokens `from..to` complete.
+    pub(super) fn completed_nodes(
+        &self,
+        from: usize,
+        to: usize,
+        per_block: usize,
+    ) -> impl Iterator<Item = NodeId> + '_ {
+        self.table[from / per_block..to / per_block].iter().filter_map(|slot| slot.node)
+    }
+}

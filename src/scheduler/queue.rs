@@ -1,0 +1,99 @@
+//! What waits, in order.
+//!
+//! The order is fixed at arrival: time of arrival plus what its class is worth, so that a decision
+//! costs the logarithm of what waits, classes go before each other, and nothing starves. There is
+//! one lane per kind of sequence that a plan may have no room for while others may go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Priority;
+use crate::engine::SequenceId;
+
+/// Place in the order; the lowest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// Microseconds on the scheduler's clock.
+    due: i64,
+    sequence: SequenceId,
+}
+
+impl Key {
+    pub(super) fn new(arrived: Duration, priority: Priority, ageing: Duration, sequence: SequenceId) -> Self {
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let due = micros(arrived).saturating_add(micros(ageing).saturating_mul(i64::from(priority.0)));
+        Self { due, sequence }
+    }
+
+    pub(super) fn sequence(self) -> SequenceId {
+        self.sequence
+    }
+}
+
+/// Kinds of sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lane {
+    /// Whether it generates.
+    pub(super) generates: bool,
+    /// Whether its prompt is longer than one chunk.
+    pub(super) long: bool,
+}
+
+impl Lane {
+    fn index(self) -> usize {
+        usize::from(self.generates) * 2 + usize::from(self.long)
+    }
+
+    const ALL: [Self; 4] = [
+        Self { generates: false, long: false },
+        Self { generates: false, long: true },
+        Self { generates: true, long: false },
+        Self { generates: true, long: true },
+    ];
+}
+
+/// The waiting sequences.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    lanes: [BTreeSet<Key>; 4],
+    /// Waiting tokens of every class.
+    tokens: BTreeMap<Priority, usize>,
+    total: usize,
+}
+
+impl Queue {
+    pub(super) fn insert(&mut self, lane: Lane, key: Key, priority: Priority, tokens: usize) {
+        self.lanes[lane.index()].insert(key);
+        *self.tokens.entry(priority).or_default() += tokens;
+        self.total += tokens;
+    }
+
+    pub(super) fn remove(&mut self, lane: Lane, key: Key, priority: Priority, tokens: usize) {
+        if self.lanes[lane.index()].remove(&key) {
+            if let Some(of_class) = self.tokens.get_mut(&priority) {
+                *of_class -= tokens;
+            }
+            self.total -= tokens;
+        }
+    }
+
+    /// The first of the lanes that may go on.
+    pub(super) fn first(&self, may_go: impl Fn(Lane) -> bool) -> Option<SequenceId> {
+        let heads = Lane::ALL.into_iter().filter(|lane| may_go(*lane));
+        heads.filter_map(|lane| self.lanes[lane.index()].first()).min().map(|key| key.sequence)
+    }
+
+    /// Waiting tokens.
+    pub(super) fn tokens(&self) -> usize {
+        self.total
+    }
+
+    /// Waiting tokens of a class and those before it.
+    pub(super) fn tokens_up_to(&self, priority: Priority) -> usize {
+        self.tokens.range(..=priority).map(|(_, tokens)| tokens).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(BTreeSet::is_empty)
+    }
+}

@@ -1,0 +1,68 @@
+//! How fast the queue drains.
+
+use std::time::Duration;
+
+/// Seconds over which an observation loses its weight.
+const MEMORY: f64 = 10.0;
+
+/// Tokens per second that iterations finish, those taken from the prefix tree included.
+#[derive(Debug, Default)]
+pub(super) struct DrainRate {
+    tokens: f64,
+    seconds: f64,
+    known: bool,
+}
+
+impl DrainRate {
+    /// An iteration finished `tokens` in `elapsed`. Where more could have been done (`full` is
+    /// false), it says only that the rate is no lower.
+    pub(super) fn observe(&mut self, tokens: usize, elapsed: Duration, full: bool) {
+        let (tokens, seconds) = (tokens as f64, elapsed.as_secs_f64());
+        if !full && tokens * self.seconds <= self.tokens * seconds {
+            return;
+        }
+        self.known |= full;
+        let kept = (-seconds / MEMORY).exp();
+        self.tokens = self.tokens * kept + tokens;
+        self.seconds = self.seconds * kept + seconds;
+    }
+
+    /// Time that `tokens` take, going by any iteration.
+    pub(super) fn guess(&self, tokens: usize) -> Option<Duration> {
+        let seconds = tokens as f64 * self.seconds / self.tokens;
+        // Not a number before the first observation.
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Time that `tokens` take, once an iteration was full.
+    pub(super) fn estimate(&self, tokens: usize) -> Option<Duration> {
+        self.known.then(|| self.guess(tokens)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iterations_with_room_left_do_not_lower_the_rate() {
+        let mut rate = DrainRate::default();
+        assert_eq!(rate.guess(1), None);
+        rate.observe(1000, Duration::from_secs(1), true);
+        rate.observe(10, Duration::from_secs(1), false);
+        assert_eq!(rate.estimate(500), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn the_rate_follows_the_engine() {
+        let mut rate = DrainRate::default();
+        for _ in 0..20 {
+            rate.observe(1000, Duration::from_secs(1), true);
+        }
+        for _ in 0..40 {
+            rate.observe(100, Duration::from_secs(1), true);
+        }
+        let second = rate.estimate(100).unwrap().as_secs_f64();
+        assert!((0.8..1.0).contains(&second), "{second}");
+    }
+}
