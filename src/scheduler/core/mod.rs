@@ -224,7 +224,8 @@ impl Core {
     /// Refuses what would be ready too late, as far as the drain rate is known.
     fn check_deadline(&self, now: Duration, arrival: &Arrival, tokens: usize) -> Result<(), Rejection> {
         let Some(deadline) = arrival.deadline else { return Ok(()) };
-        let ahead = self.in_flight.remaining + self.queue.tokens_up_to(arrival.priority);
+        let prepared = self.prepared.as_ref().map_or(0, |plan| plan.advanced);
+        let ahead = prepared + self.in_flight.remaining + self.queue.tokens_up_to(arrival.priority);
         match self.rate.estimate(ahead + tokens) {
             Some(estimate) if now + estimate > deadline => Err(Rejection::DeadlineUnmeetable { estimate }),
             _ => Ok(()),

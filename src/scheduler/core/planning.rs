@@ -113,48 +113,45 @@ impl Core {
             return;
         }
         let reused = sequence.skip_readable(&self.tree, plan.number, per_block);
-        let mut run = sequence.claim_run(&mut self.tree, per_block);
+        let run = sequence.claim_run(&mut self.tree, per_block);
+        let held = run == 0;
+        let run = if held { sequence.prompt.len() - sequence.scheduled } else { run };
         plan.advanced += reused;
         self.in_flight.remaining -= reused;
         if reused > 0 {
             self.observer.prefix_reused(reused);
         }
-        if run == 0 {
-            run = self.stop_following(id, now);
-        }
         let max_chunk = self.max_chunk_tokens();
-        let long = run > max_chunk;
-        let len = if long { max_chunk.min(plan.long_room) } else { run }.min(plan.room);
-        if len == 0 {
+        let most = if run > max_chunk { max_chunk.min(plan.long_room) } else { run };
+        let len = most.min(plan.room);
+        if len == 0 || (held && !self.stop_following(id, now)) {
             return;
         }
-        if long {
+        if run > max_chunk {
             plan.long_room -= len;
         }
         self.push(plan, id, len);
     }
 
     /// A sequence held too long computes its prefix itself, in blocks of its own, if there are any.
-    /// Gives the tokens that it may compute now.
-    fn stop_following(&mut self, id: SequenceId, now: Duration) -> usize {
+    fn stop_following(&mut self, id: SequenceId, now: Duration) -> bool {
         let per_block = self.limits.tokens_per_block;
-        let Some(sequence) = self.sequences.get_mut(&id) else { return 0 };
+        let Some(sequence) = self.sequences.get_mut(&id) else { return false };
         let held_since = *sequence.held_since.get_or_insert(now);
         if now.saturating_sub(held_since) < self.options.follower_hold {
-            return 0;
+            return false;
         }
         let from = sequence.scheduled / per_block;
         let needed = sequence.table.len() - from;
-        let Some(blocks) = self.take_blocks(needed) else { return 0 };
-        let Some(sequence) = self.sequences.get_mut(&id) else { return 0 };
+        let Some(blocks) = self.take_blocks(needed) else { return false };
+        let Some(sequence) = self.sequences.get_mut(&id) else { return false };
         let followed = sequence.table.split_off(from);
         sequence.table.extend(blocks.into_iter().map(|block| Slot { block, node: None }));
         sequence.held_since = None;
-        let run = sequence.prompt.len() - sequence.scheduled;
         for node in followed.into_iter().rev().filter_map(|slot| slot.node) {
             self.tree.leave(node, id);
         }
-        run
+        true
     }
 
     /// Free blocks, made by evicting cached ones where needed; none if there are too few.
@@ -299,7 +296,8 @@ impl Core {
             self.tree.set_written(node, None);
         }
         sequence.scheduled = position;
-        sequence.planned_in = plan.number - 1;
+        let runs = |running: &Plan| running.entries.iter().any(|entry| entry.sequence == id);
+        sequence.planned_in = if self.running.as_ref().is_some_and(runs) { plan.number - 1 } else { 0 };
         plan.entries.remove(place);
         plan.room += len;
         plan.advanced -= len;

@@ -1,0 +1,299 @@
+//! One rule each.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use assay::engine::{Iteration, Limits, PrefixSharing};
+use assay::scheduler::{Options, Rejection, Work};
+
+use crate::world::World;
+
+const LIMITS: Limits = Limits {
+    max_seq_len: 4096,
+    max_batch_size: 32,
+    max_num_tokens: 4096,
+    kv_blocks: 1024,
+    tokens_per_block: 16,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn world(limits: Limits, options: Options) -> World {
+    World::new(limits, PrefixSharing::WithinIteration, options)
+}
+
+/// A prompt of 512 tokens and a response of 128.
+fn response(n: u32) -> impl Iterator<Item = u32> {
+    (0..512).chain(1000 * n..1000 * n + 128)
+}
+
+fn sequences(iteration: &Iteration) -> Vec<u64> {
+    iteration.chunks.iter().map(|chunk| chunk.sequence).collect()
+}
+
+fn tokens_of(iteration: &Iteration, sequence: u64) -> usize {
+    iteration.chunks.iter().filter(|chunk| chunk.sequence == sequence).map(|chunk| chunk.tokens.len()).sum()
+}
+
+fn cached_tokens(world: &World, job: u64) -> usize {
+    world.answers[&job].as_ref().unwrap().cached_tokens
+}
+
+#[test]
+fn the_prompt_of_many_responses_is_computed_once_in_one_iteration() {
+    let mut world = world(LIMITS, Options::default());
+    let jobs: Vec<u64> = (1..=16).map(|n| world.score(response(n))).collect();
+    assert_eq!(world.step().unwrap().chunks.len(), 16);
+    world.run_dry();
+    assert_eq!(world.computed, 512 + 16 * 128);
+    assert_eq!(cached_tokens(&world, jobs[0]), 0);
+    assert_eq!(cached_tokens(&world, jobs[9]), 512);
+}
+
+#[test]
+fn where_only_the_cache_is_shared_one_goes_first_and_the_others_follow() {
+    let mut world = World::new(LIMITS, PrefixSharing::Cached, Options::default());
+    let jobs: Vec<u64> = (1..=16).map(|n| world.score(response(n))).collect();
+    let other = world.score(5000..5100);
+    assert_eq!(sequences(&world.step().unwrap()), [jobs[0], other]);
+    assert_eq!(sequences(&world.step().unwrap()), jobs[1..]);
+    world.run_dry();
+    assert_eq!(world.computed, 512 + 16 * 128 + 100);
+}
+
+#[test]
+fn a_follower_is_held_no_longer_than_the_option_says() {
+    let options = Options { follower_hold: Duration::ZERO, ..Options::default() };
+    let mut world = World::new(LIMITS, PrefixSharing::Cached, options);
+    let (leader, follower) = (world.score(response(1)), world.score(response(2)));
+    assert_eq!(sequences(&world.step().unwrap()), [leader, follower]);
+    world.run_dry();
+    assert_eq!(world.computed, 2 * 640);
+}
+
+#[test]
+fn when_a_leader_is_cancelled_its_followers_go_on_from_where_it_was() {
+    let limits = Limits { max_num_tokens: 256, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    let (leader, follower) = (world.score(response(1)), world.score(response(2)));
+    world.step();
+    world.cancel(leader);
+    world.run_dry();
+    assert!(world.answers[&follower].is_ok());
+    // The leader's second chunk was planned but not begun, and nobody had read from it.
+    assert_eq!(world.computed, 512 + 128);
+}
+
+#[test]
+fn identical_conversations_are_computed_once_and_answered_to_each() {
+    let mut world = world(LIMITS, Options::default());
+    let first = world.score(0..100);
+    world.step();
+    let (second, third) = (world.score(0..100), world.score(0..100));
+    world.cancel(first);
+    world.run_dry();
+    assert_eq!(world.computed, 100);
+    assert_eq!(cached_tokens(&world, second), 100);
+    assert!(world.answers[&third].is_ok());
+}
+
+#[test]
+fn a_short_prompt_enters_the_next_iteration_though_a_long_one_is_in_progress() {
+    let limits = Limits { max_num_tokens: 256, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    let long = world.score(0..4000);
+    assert_eq!(tokens_of(&world.step().unwrap(), long), 256, "alone, it has the whole iteration");
+    let short = world.score(5000..5100);
+    let shared = world.step().unwrap();
+    assert_eq!((tokens_of(&shared, long), tokens_of(&shared, short)), (156, 100));
+    let other_long = world.score(6000..9000);
+    let later = world.score(5100..5200);
+    assert_eq!(sequences(&world.step().unwrap()), [long, later], "one long prompt after the other");
+    world.run_dry();
+    assert!(world.answers[&other_long].is_ok());
+}
+
+#[test]
+fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
+    let mut arrive = |n: u32, priority: i8, after: u32| {
+        world.pass(after * MS);
+        world.arrive(vec![n; 20], Work::Score, priority, None)
+    };
+    let (low, high) = (arrive(1, 1, 0), arrive(2, 0, 50));
+    let (late_high, highest) = (arrive(3, 0, 51), arrive(4, -1, 0));
+    world.run_dry();
+    assert_eq!(world.begun, [highest, high, low, late_high]);
+}
+
+#[test]
+fn a_stream_of_urgent_work_does_not_starve_the_rest() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
+    let patient = world.arrive(vec![7; 20], Work::Score, 2, None);
+    for n in 0..500 {
+        world.arrive(vec![n, 1], Work::Score, 0, None);
+        world.arrive(vec![n, 2], Work::Score, 0, None);
+        world.step();
+        world.pass(MS);
+    }
+    assert!(world.is_settled(patient));
+}
+
+#[test]
+fn a_full_queue_refuses_and_says_when_there_will_be_room() {
+    let limits = Limits { max_num_tokens: 100, ..LIMITS };
+    let options = Options { max_queue_requests: 3, max_queue_tokens: 1000, ..Options::default() };
+    let mut world = world(limits, options);
+    world.score(0..200);
+    world.step();
+    world.pass(Duration::from_secs(1));
+    world.step();
+    for n in 1..=3 {
+        world.score(1000 * n..1000 * n + 200);
+    }
+    let refused = world.score(6000..6200);
+    // 100 tokens a second, and 600 wait.
+    let expected = Rejection::QueueFull { limit: "3 requests".into(), retry_after: Duration::from_secs(6) };
+    assert_eq!(world.answers[&refused], Err(expected));
+    world.run_dry();
+}
+
+#[test]
+fn a_queue_is_bounded_in_tokens_too() {
+    let mut world = world(LIMITS, Options { max_queue_tokens: 1000, ..Options::default() });
+    world.score(0..900);
+    let refused = world.score(1000..1200);
+    let limit = "1000 tokens".to_string();
+    assert_eq!(
+        world.answers[&refused],
+        Err(Rejection::QueueFull { limit, retry_after: Duration::from_secs(1) })
+    );
+    world.run_dry();
+}
+
+#[test]
+fn a_deadline_that_cannot_be_met_is_refused_at_arrival() {
+    let limits = Limits { max_num_tokens: 100, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    world.score(0..900);
+    world.step();
+    world.pass(Duration::from_secs(1));
+    world.step();
+    let meetable = world.arrive((2000..2100).collect(), Work::Score, 0, Some(Duration::from_millis(9500)));
+    let hopeless = world.arrive((3000..3100).collect(), Work::Score, 0, Some(Duration::from_secs(8)));
+    let estimate = Duration::from_secs(9);
+    assert_eq!(world.answers[&hopeless], Err(Rejection::DeadlineUnmeetable { estimate }));
+    assert!(!world.is_settled(meetable));
+    world.run_dry();
+}
+
+#[test]
+fn what_expires_while_it_waits_costs_nothing() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    world.score(0..100);
+    world.step();
+    world.score(100..200);
+    let late = world.arrive((200..300).collect(), Work::Score, 0, Some(5 * MS));
+    world.pass(5 * MS);
+    assert_eq!(world.answers[&late], Err(Rejection::DeadlineExceeded));
+    world.run_dry();
+    assert_eq!(world.computed, 200);
+}
+
+#[test]
+fn what_is_cancelled_in_flight_leaves_after_its_iteration_and_frees_its_blocks() {
+    let limits = Limits { max_num_tokens: 64, ..LIMITS };
+    let mut world = world(limits, Options { prefix_sharing: false, ..Options::default() });
+    let job = world.score(0..1600);
+    world.step();
+    assert_eq!(world.gauges().used, 100);
+    world.cancel(job);
+    assert_eq!(world.gauges().used, 100, "the engine still uses them");
+    world.finish();
+    assert_eq!(world.gauges().used, 0);
+    assert!(world.core.is_idle());
+    assert_eq!(world.computed, 64);
+}
+
+#[test]
+fn a_prefix_stays_until_its_blocks_are_needed_and_the_least_used_goes_first() {
+    let limits = Limits { kv_blocks: 18, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    let mut reused = |tokens: Range<u32>| {
+        let job = world.score(tokens);
+        world.run_dry();
+        cached_tokens(&world, job)
+    };
+    assert_eq!(reused(0..100), 0);
+    assert_eq!(reused(1000..1100), 0);
+    assert_eq!(reused(0..101), 96, "the first prefix is there, and is now the last used");
+    assert_eq!(reused(2000..2100), 0, "which takes the room of the second");
+    assert_eq!(reused(0..102), 96);
+    assert!(reused(1000..1101) < 96);
+}
+
+#[test]
+fn where_blocks_are_short_what_comes_later_does_not_overtake() {
+    let limits = Limits { kv_blocks: 10, max_num_tokens: 64, ..LIMITS };
+    let mut world = world(limits, Options { max_chunk_tokens: Some(1000), ..Options::default() });
+    let first = world.score(0..100);
+    let large = world.score(200..300);
+    let small = world.score(400..410);
+    assert_eq!(sequences(&world.step().unwrap()), [first]);
+    world.run_dry();
+    assert_eq!(world.begun, [first, large, small]);
+}
+
+#[test]
+fn tokens_are_generated_beside_scores_in_one_iteration() {
+    let mut world = world(LIMITS, Options::default());
+    let generate = Work::Generate { max_tokens: 10, stop: vec![] };
+    let job = world.arrive((0..30).collect(), generate, 0, None);
+    world.step();
+    let score = world.score(100..150);
+    let iteration = world.step().unwrap();
+    assert_eq!((tokens_of(&iteration, job), tokens_of(&iteration, score)), (1, 50));
+    world.run_dry();
+    // The last token that is generated is never computed.
+    assert_eq!(world.computed, 30 + 9 + 50);
+}
+
+#[test]
+fn finished_scores_are_kept_if_asked_and_forgotten_with_the_engine() {
+    let mut world = world(LIMITS, Options { score_cache: 8, ..Options::default() });
+    world.score(0..100);
+    world.run_dry();
+    let again = world.score(0..100);
+    assert_eq!(cached_tokens(&world, again), 100, "answered at once");
+    assert_eq!(world.computed, 100);
+    world.fail();
+    let after = world.score(0..100);
+    world.run_dry();
+    assert_eq!((world.computed, cached_tokens(&world, after)), (200, 0));
+}
+
+#[test]
+fn a_lost_engine_answers_what_was_in_flight_and_keeps_what_waits() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    let in_flight = world.score(0..100);
+    let waiting: Vec<u64> = (1..9).map(|n| world.score(100 * n..100 * n + 90)).collect();
+    world.step();
+    world.fail();
+    assert!(matches!(world.answers[&in_flight], Err(Rejection::EngineFailed(_))));
+    let last = *waiting.last().unwrap();
+    assert!(!world.is_settled(last));
+    world.run_dry();
+    assert!(world.answers[&last].is_ok());
+}
+
+#[test]
+fn what_the_engine_cannot_hold_is_refused() {
+    let mut world = world(LIMITS, Options::default());
+    let (empty, long) = (world.score([]), world.score(0..4097));
+    assert_eq!(world.answers[&empty], Err(Rejection::Empty));
+    assert_eq!(world.answers[&long], Err(Rejection::TooLong { tokens: 4097, max_seq_len: 4096 }));
+}

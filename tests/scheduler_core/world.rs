@@ -1,0 +1,239 @@
+//! A core, an engine of hashes and a clock, driven by hand, with the checks that always hold.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assay::engine::simulated::{HashCache, expected_logits};
+use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
+use assay::scheduler::core::{Arrival, Core, JobId};
+use assay::scheduler::{Answer, Observer, Options, Output, Priority, Rejection, Work};
+
+pub(crate) const ROWS: usize = 5;
+
+/// What the observer was told last: queue, in flight, KV blocks used, cached, free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    pub(crate) waiting: usize,
+    pub(crate) waiting_tokens: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) used: usize,
+    pub(crate) cached: usize,
+    pub(crate) free: usize,
+}
+
+#[derive(Default)]
+struct Gauged(Mutex<Gauges>);
+
+impl Observer for Gauged {
+    fn queue(&self, requests: usize, tokens: usize) {
+        let mut gauges = self.0.lock().unwrap();
+        (gauges.waiting, gauges.waiting_tokens) = (requests, tokens);
+    }
+    fn in_flight(&self, sequences: usize) {
+        self.0.lock().unwrap().in_flight = sequences;
+    }
+    fn kv_blocks(&self, used: usize, cached: usize, free: usize) {
+        let mut gauges = self.0.lock().unwrap();
+        (gauges.used, gauges.cached, gauges.free) = (used, cached, free);
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) core: Core,
+    pub(crate) now: Duration,
+    limits: Limits,
+    sharing: PrefixSharing,
+    cache: HashCache,
+    pub(crate) running: Option<Iteration>,
+    gauged: Arc<Gauged>,
+    pub(crate) jobs: HashMap<JobId, Arrival>,
+    pub(crate) answers: HashMap<JobId, Answer>,
+    pub(crate) cancelled: HashSet<JobId>,
+    /// Sequences in the order of their first chunk.
+    pub(crate) begun: Vec<JobId>,
+    /// Tokens computed.
+    pub(crate) computed: usize,
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits, sharing: PrefixSharing, options: Options) -> Self {
+        let gauged = Arc::new(Gauged::default());
+        Self {
+            core: Core::new(limits, sharing, options, gauged.clone()),
+            now: Duration::ZERO,
+            limits,
+            sharing,
+            cache: HashCache::new(limits, ROWS),
+            running: None,
+            gauged,
+            jobs: HashMap::new(),
+            answers: HashMap::new(),
+            cancelled: HashSet::new(),
+            begun: Vec::new(),
+            computed: 0,
+        }
+    }
+
+    pub(crate) fn arrive(
+        &mut self,
+        tokens: Vec<u32>,
+        work: Work,
+        priority: i8,
+        timeout: Option<Duration>,
+    ) -> JobId {
+        let id = self.jobs.len() as JobId;
+        let arrival = Arrival {
+            id,
+            tokens: tokens.into(),
+            work,
+            priority: Priority(priority),
+            deadline: timeout.map(|timeout| self.now + timeout),
+        };
+        self.jobs.insert(id, arrival.clone());
+        self.core.arrive(self.now, arrival);
+        self.collect();
+        id
+    }
+
+    pub(crate) fn score(&mut self, tokens: impl IntoIterator<Item = u32>) -> JobId {
+        self.arrive(tokens.into_iter().collect(), Work::Score, 0, None)
+    }
+
+    pub(crate) fn cancel(&mut self, id: JobId) {
+        if !self.answers.contains_key(&id) && self.cancelled.insert(id) {
+            self.core.cancel(id);
+            self.collect();
+        }
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.core.expire(self.now);
+        self.collect();
+        let in_time = |job: &Arrival| job.deadline.is_none_or(|deadline| deadline > self.now);
+        for (id, job) in &self.jobs {
+            assert!(self.is_settled(*id) || in_time(job), "job {id} outlived its deadline");
+        }
+    }
+
+    /// Lets the engine finish what it runs, if anything, then gives it the next iteration.
+    pub(crate) fn step(&mut self) -> Option<Iteration> {
+        self.finish();
+        self.begin()
+    }
+
+    pub(crate) fn begin(&mut self) -> Option<Iteration> {
+        assert!(self.running.is_none());
+        self.running = self.core.plan(self.now);
+        self.collect();
+        if let Some(iteration) = self.running.clone() {
+            self.check(&iteration);
+            self.prepare();
+        }
+        self.running.clone()
+    }
+
+    pub(crate) fn prepare(&mut self) {
+        self.core.prepare(self.now);
+        self.collect();
+    }
+
+    pub(crate) fn finish(&mut self) {
+        if let Some(iteration) = self.running.take() {
+            let logits = self.cache.run(&iteration).unwrap();
+            self.core.complete(self.now, Outputs { logits, elapsed: Duration::ZERO }).unwrap();
+            self.collect();
+        }
+    }
+
+    pub(crate) fn fail(&mut self) {
+        self.running = None;
+        self.core.fail(&Rejection::EngineFailed("as asked".into()));
+        self.cache = HashCache::new(self.limits, ROWS);
+        self.collect();
+        let gauges = self.gauges();
+        assert_eq!((gauges.in_flight, gauges.used, gauges.cached), (0, 0, 0), "a lost engine holds nothing");
+    }
+
+    /// Runs until nothing is left to do.
+    pub(crate) fn run_dry(&mut self) {
+        let mut steps = 0;
+        while !self.core.is_idle() {
+            assert!(
+                self.step().is_some() || self.core.is_idle(),
+                "something waits though the engine is free"
+            );
+            steps += 1;
+            assert!(steps < 100_000, "something waits for ever");
+        }
+        self.finish();
+        let gauges = self.gauges();
+        assert_eq!((gauges.waiting, gauges.waiting_tokens, gauges.in_flight, gauges.used), (0, 0, 0, 0));
+        assert_eq!(gauges.cached + gauges.free, self.limits.kv_blocks, "a block has leaked");
+        for id in self.jobs.keys() {
+            assert!(self.is_settled(*id), "job {id} was not answered");
+        }
+    }
+
+    pub(crate) fn is_settled(&self, id: JobId) -> bool {
+        self.answers.contains_key(&id) || self.cancelled.contains(&id)
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        self.core.observe();
+        *self.gauged.0.lock().unwrap()
+    }
+
+    fn collect(&mut self) {
+        for (id, answer) in self.core.take_answers() {
+            assert!(!self.cancelled.contains(&id), "job {id} was answered though nobody listens");
+            if let Ok(completed) = &answer {
+                assert_eq!(completed.output, expected(&self.jobs[&id]), "job {id}");
+                assert!(completed.cached_tokens <= self.jobs[&id].tokens.len());
+            }
+            assert!(self.answers.insert(id, answer).is_none(), "job {id} was answered twice");
+        }
+        let gauges = self.gauges();
+        assert_eq!(gauges.used + gauges.cached + gauges.free, self.limits.kv_blocks);
+    }
+
+    /// Nothing is written twice in an iteration, nor read from it where the engine cannot.
+    fn check(&mut self, iteration: &Iteration) {
+        let per_block = self.limits.tokens_per_block;
+        let mut written = HashSet::new();
+        self.computed += iteration.token_ids.len();
+        let mut sequences = HashSet::new();
+        for chunk in &iteration.chunks {
+            assert!(sequences.insert(chunk.sequence), "a sequence has two chunks in an iteration");
+            let table = &iteration.block_table[chunk.blocks.clone()];
+            let slot = |position: usize| (table[position / per_block], position % per_block);
+            if self.sharing == PrefixSharing::Cached {
+                assert!((0..chunk.position).all(|position| !written.contains(&slot(position))));
+            }
+            for position in chunk.position..chunk.position + chunk.tokens.len() {
+                assert!(written.insert(slot(position)), "a slot is written twice in an iteration");
+            }
+            if !self.begun.contains(&chunk.sequence) {
+                self.begun.push(chunk.sequence);
+            }
+        }
+    }
+}
+
+/// What a job's output is, computed the simple way.
+fn expected(job: &Arrival) -> Output {
+    let Work::Generate { max_tokens, stop } = &job.work else {
+        return Output::Logits(expected_logits(&job.tokens, ROWS).into());
+    };
+    let mut tokens = job.tokens.to_vec();
+    loop {
+        let logits = expected_logits(&tokens, ROWS);
+        let best = (0..ROWS).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
+        tokens.push(best);
+        let generated = &tokens[job.tokens.len()..];
+        if generated.len() == *max_tokens || stop.contains(&best) {
+            return Output::Tokens(generated.to_vec());
+        }
+    }
+}
