@@ -11,7 +11,7 @@ use super::ledger::Ledger;
 use super::trace::Request;
 use crate::engine::timing::{Piece, Timing, Work as Cost};
 use crate::engine::{EngineError, Iteration, Limits, Outputs, PrefixSharing};
-use crate::scheduler::core::Core;
+use crate::scheduler::core::{Arrival, Core};
 use crate::scheduler::{Answer, Options, Priority, Rejection, Work};
 
 /// What is simulated.
@@ -158,7 +158,8 @@ impl Simulation<'_> {
             };
             let deadline = request.timeout.map(|timeout| self.now + Duration::from_secs_f64(timeout));
             let id = self.arrived as u64;
-            self.core.arrive(self.now, id, tokens, work, Priority(request.priority), deadline);
+            let priority = Priority(request.priority);
+            self.core.arrive(self.now, Arrival { id, tokens, work, priority, deadline });
             self.arrived += 1;
         }
     }
