@@ -15,8 +15,8 @@ pub(super) struct Staging {
     output: PathBuf,
     parent: PathBuf,
     /// Held while the build lives, so that another build can tell a directory in use from one that was
-    /// left behind by a killed process.
-    _lock: File,
+    /// left behind by a killed process. Some file systems know no locks: there nothing is removed.
+    _lock: Option<File>,
 }
 
 impl Staging {
@@ -34,11 +34,10 @@ impl Staging {
         refuse_existing(&output)?;
         std::fs::create_dir_all(parent).map_err(BuildError::write(parent))?;
         let prefix = format!(".{}.build-engine-", name.to_string_lossy());
-        remove_leftovers(parent, &prefix).map_err(BuildError::write(parent))?;
+        remove_leftovers(parent, &prefix);
         let directory =
             tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(BuildError::write(parent))?;
-        let lock = File::open(directory.path()).map_err(BuildError::write(directory.path()))?;
-        lock.lock().map_err(BuildError::write(directory.path()))?;
+        let lock = File::open(directory.path()).ok().filter(|file| file.try_lock().is_ok());
         Ok(Self { directory, parent: parent.to_owned(), _lock: lock, output })
     }
 
@@ -87,14 +86,14 @@ fn refuse_existing(output: &Path) -> Result<(), BuildError> {
     }
 }
 
-fn remove_leftovers(parent: &Path, prefix: &str) -> io::Result<()> {
-    for entry in std::fs::read_dir(parent)? {
-        let entry = entry?;
-        let left = entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type()?.is_dir();
+/// Tidies up as far as it can: whatever stays is hidden and harms nothing.
+fn remove_leftovers(parent: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let left = entry.file_name().to_string_lossy().starts_with(prefix)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
         // Whoever made it holds the lock for as long as it runs.
-        if left && File::open(entry.path())?.try_lock().is_ok() {
-            std::fs::remove_dir_all(entry.path())?;
+        if left && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    Ok(())
 }

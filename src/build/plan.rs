@@ -173,8 +173,8 @@ impl<'a> Planner<'a> {
             more => format!(" (and {more} more)"),
         };
         let reason = format!(
-            "is one that this architecture does not have, of shape {:?}{more}; \
-             building without it would change the scores",
+            "of shape {:?} is surplus{more}: the model that config.json describes has none of that name, \
+             and building without it would change the scores",
             first.shape
         );
         Err(BuildError::tensor(first.path, first.name, reason))

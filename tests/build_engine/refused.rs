@@ -67,6 +67,45 @@ fn labels_that_cannot_stand_in_a_score_text() {
 }
 
 #[test]
+fn no_setting_of_any_value_goes_unexplained() {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(1),
+        json!(3),
+        json!(0.3),
+        json!(1e300),
+        json!(u64::MAX),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!(["x"]),
+        json!({"0": "x"}),
+    ];
+    for name in ["llama3-tiny", "qwen2-yarn"] {
+        let checkpoint = Checkpoint::copy(name);
+        // What is found fault with, is so before the output is looked at, which can never be written.
+        std::fs::create_dir_all(checkpoint.beside("engine").join("taken")).unwrap();
+        let original = std::fs::read(checkpoint.file("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&original).unwrap();
+        let top = config.as_object().unwrap().keys().map(|field| format!("/{field}"));
+        let rope = config["rope_scaling"].as_object().unwrap().keys();
+        for pointer in top.chain(rope.map(|field| format!("/rope_scaling/{field}"))) {
+            for value in &values {
+                let mut config = config.clone();
+                *config.pointer_mut(&pointer).unwrap() = value.clone();
+                std::fs::write(checkpoint.file("config.json"), config.to_string()).unwrap();
+                let sentence = checkpoint.build(Dtype::F32).unwrap_err().to_string();
+                let explained = sentence.contains("config.json") || sentence.contains("not empty");
+                assert!(explained, "{pointer} {value}: {sentence}");
+            }
+        }
+    }
+}
+
+#[test]
 fn files_that_are_missing() {
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
@@ -154,7 +193,7 @@ fn a_surplus_tensor_with_its_name() {
     {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         checkpoint.retensor(|tensors| assert!(tensors.insert(surplus.to_owned(), bias.clone()).is_none()));
-        assert_names(&checkpoint.refusal(), &["model.safetensors", surplus, "[64]"]);
+        assert_names(&checkpoint.refusal(), &["model.safetensors", surplus, "surplus", "[64]"]);
     }
 }
 
