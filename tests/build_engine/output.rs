@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use assay::build::{BuildError, Progress, build};
+use assay::build::{BuildError, Progress, Silent, build};
 use assay::engine::manifest::{Dtype, Manifest};
 
 use crate::support::{Checkpoint, assert_names};
@@ -32,7 +32,7 @@ fn directories_above_the_output_are_made() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let mut options = checkpoint.options(Dtype::F32);
     options.output = checkpoint.beside("engines/cpu/judge");
-    build(&options, &assay::build::Silent).unwrap();
+    build(&options, &Silent).unwrap();
     Manifest::read(&options.output).unwrap().verify(&options.output).unwrap();
 }
 
@@ -119,29 +119,44 @@ fn command(checkpoint: &Checkpoint) -> Command {
     command
 }
 
+/// A running `build-engine`; ended, even where it is stopped, when the test is.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn send(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Exit status, if it was not killed, once it has ended.
+    fn ended(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
 /// Starts `build-engine` and waits until it writes.
-fn start_writing(checkpoint: &Checkpoint) -> Child {
+fn start_writing(checkpoint: &Checkpoint) -> Running {
     let mut child = command(checkpoint).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.starts_with("writing"), "{first}");
-    child
-}
-
-fn send(signal: &str, child: &Child) {
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    Running(child)
 }
 
 #[test]
 fn ctrl_c_and_sigterm_end_a_build_and_leave_nothing() {
     let checkpoint = large();
     for signal in ["-INT", "-TERM"] {
-        let child = start_writing(&checkpoint);
-        send(signal, &child);
-        let ended = child.wait_with_output().unwrap();
-        let rest = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(130), "{signal}: {rest}");
+        let mut build = start_writing(&checkpoint);
+        build.send(signal);
+        assert_eq!(build.ended(), Some(130), "{signal}");
         assert_eq!(checkpoint.neighbours(), [""; 0], "{signal}");
     }
 }
@@ -150,21 +165,29 @@ fn ctrl_c_and_sigterm_end_a_build_and_leave_nothing() {
 fn what_a_killed_build_left_is_hidden_and_gone_after_the_next_build() {
     let checkpoint = large();
     let mut killed = start_writing(&checkpoint);
+    killed.send("-KILL");
+    assert_eq!(killed.ended(), None);
+    let hidden = || {
+        let names = checkpoint.neighbours();
+        assert!(names.len() == 1 && names[0].starts_with(".engine.build-engine-"), "{names:?}");
+        names
+    };
+    let left = hidden();
     let mut running = start_writing(&checkpoint);
-    send("-KILL", &killed);
-    killed.wait().unwrap();
-    let left = checkpoint.neighbours();
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert!(left.iter().all(|name| name.starts_with(".engine.build-engine-")), "{left:?}");
+    running.send("-STOP");
+    let held = hidden();
+    assert_ne!(held, left);
 
-    // Another build of the same output takes away what nobody holds, and only that.
+    // A third takes nothing away from the second, which still runs.
     let small = Checkpoint::copy("llama3-tiny");
     let mut options = small.options(Dtype::F32);
     options.output = checkpoint.beside("engine");
-    build(&options, &assay::build::Silent).unwrap();
-    let now = checkpoint.neighbours();
-    assert_eq!(now.len(), 2, "{now:?}");
-    send("-TERM", &running);
-    running.wait().unwrap();
+    build(&options, &Silent).unwrap();
+    let mut now = checkpoint.neighbours();
+    now.sort();
+    assert_eq!(now, [held[0].as_str(), "engine"]);
+    running.send("-TERM");
+    running.send("-CONT");
+    assert_eq!(running.ended(), Some(130));
     assert_eq!(checkpoint.neighbours(), ["engine"]);
 }
