@@ -127,3 +127,71 @@ fn what_cannot_be_simulated_is_refused_with_what_can() {
     assert!(bench(["--simulate", "--target", "h100"]).unwrap_err().contains("--model-config"));
     assert!(bench([]).unwrap_err().contains("--simulate"));
 }
+#[test]
+fn at_90_percent_load_batches_are_as_full_as_they_can_be() {
+    for shape in ["steady", "bursty"] {
+        let folder = folder(shape, &["--requests", "5000"]);
+        let report = simulate(&folder, &["--load", "0.9"]).unwrap();
+        println!("{report}");
+        assert!((89.9..=90.1).contains(&figure(&report, "load", "load            ")), "{report}");
+        assert!(figure(&report, "batch fill", "batch fill      ") >= 95.0, "{report}");
+    }
+}
+
+/// Every `sh` block of the page, and the block of output that follows it.
+fn examples(page: &str) -> Vec<(&str, &str)> {
+    let mut blocks = page.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap());
+    let mut examples = Vec::new();
+    while let Some((language, text)) = blocks.next() {
+        if language == "sh" {
+            let (language, output) = blocks.next().unwrap();
+            assert_eq!(language, "", "an example is followed by its output");
+            examples.push((text, output));
+        }
+    }
+    examples
+}
+
+/// The words of a line, numbers apart.
+fn words_and_numbers(line: &str) -> (Vec<&str>, Vec<f64>) {
+    let parts =
+        line.split(|c: char| c.is_whitespace() || c == ',' || c == '%').filter(|part| !part.is_empty());
+    let (numbers, words): (Vec<&str>, Vec<&str>) = parts.partition(|part| part.parse::<f64>().is_ok());
+    (words, numbers.into_iter().map(|number| number.parse().unwrap()).collect())
+}
+
+#[test]
+fn the_commands_of_the_capacity_page_print_what_it_says() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/capacity.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root.join("docs"), folder.path().join("docs")).unwrap();
+    let examples = examples(&page);
+    assert!(examples.len() >= 4);
+    for (commands, expected) in examples {
+        let mut printed = String::new();
+        for command in commands.lines() {
+            let arguments = command.strip_prefix("assay ").unwrap().split(' ');
+            let assay = std::process::Command::new(env!("CARGO_BIN_EXE_assay"))
+                .args(arguments)
+                .current_dir(folder.path())
+                .output()
+                .unwrap();
+            assert!(assay.status.success(), "{command}: {}", String::from_utf8_lossy(&assay.stderr));
+            printed.push_str(&String::from_utf8(assay.stdout).unwrap());
+        }
+        let (printed, expected) = (printed.trim_end(), expected.trim_end());
+        // The page shows the end of it, leaving out what it showed before.
+        let left_out = printed.lines().count() - expected.lines().count();
+        for (printed, expected) in printed.lines().skip(left_out).zip(expected.lines()) {
+            let (words, numbers) = words_and_numbers(printed);
+            let (expected_words, expected_numbers) = words_and_numbers(expected);
+            assert_eq!(words, expected_words, "{commands}");
+            // Figures shift a little whenever the scheduler gets better.
+            for (number, expected_number) in numbers.iter().zip(&expected_numbers) {
+                let near = (number - expected_number).abs() <= 0.1 * expected_number.abs() + 0.1;
+                assert!(near, "{commands}\nprinted: {printed}\nthe page: {expected}");
+            }
+        }
+    }
+}
