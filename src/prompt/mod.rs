@@ -10,6 +10,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod words;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

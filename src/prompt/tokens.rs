@@ -17,10 +17,13 @@ use tokenizers::{
 };
 
 use super::guard::{Mark, guarded};
+use super::words::Words;
 
 /// A tokenizer that can tell whose control tokens are whose.
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
+    /// Its pre-tokenizer, if there is a faster one.
+    words: Option<Words>,
     added: Vec<Added>,
     control: HashSet<u32>,
     /// Added tokens found in the text as it came.
@@ -82,6 +85,7 @@ impl Tokens {
             plain: Search::new(&added, &tokenizer, false)?,
             normalized: Search::new(&added, &tokenizer, true)?,
             added,
+            words: Words::new(tokenizer.get_pre_tokenizer()),
             tokenizer,
         })
     }
@@ -109,25 +113,28 @@ impl Tokens {
             }
             Ok(self.extract(piece, &self.normalized, marks))
         })?;
-        if let Some(pre_tokenizer) = self.tokenizer.get_pre_tokenizer() {
+        if let (None, Some(pre_tokenizer)) = (&self.words, self.tokenizer.get_pre_tokenizer()) {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
         let mut ids = Vec::with_capacity(text.len() / 4 + 8);
         for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
-            match tokens {
-                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                None if marks.is_some() => self.encode_guarded(piece, &mut ids)?,
-                None => ids.extend(self.tokenizer.get_model().tokenize(piece)?.iter().map(|token| token.id)),
+            match (tokens, &self.words) {
+                (Some(tokens), _) => ids.extend(tokens.iter().map(|token| token.id)),
+                (None, None) => self.encode_word(piece, marks, &mut ids)?,
+                (None, Some(words)) => {
+                    words.for_each(piece, |word| self.encode_word(word, marks, &mut ids))?
+                }
             }
         }
         Ok(ids)
     }
 
-    /// Encodes ordinary text, in which the vocabulary itself may spell a control token.
-    fn encode_guarded(&self, piece: &str, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
-        for token in self.tokenizer.get_model().tokenize(piece)? {
-            let text = piece.get(token.offsets.0..token.offsets.1).unwrap_or_default();
-            if !self.control.contains(&token.id) || token.value != text {
+    /// Encodes ordinary text. The vocabulary itself may spell a control token in it, which is
+    /// honoured only without marks.
+    fn encode_word(&self, word: &str, marks: Option<&[Mark]>, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
+        for token in self.tokenizer.get_model().tokenize(word)? {
+            let text = word.get(token.offsets.0..token.offsets.1).unwrap_or_default();
+            if marks.is_none() || !self.control.contains(&token.id) || token.value != text {
                 ids.push(token.id);
                 continue;
             }
@@ -136,8 +143,8 @@ impl Tokens {
             if first == text.len() {
                 return Err(format!("`{text}` is a control token and has no spelling as text").into());
             }
-            self.encode_guarded(&text[..first], ids)?;
-            self.encode_guarded(&text[first..], ids)?;
+            self.encode_word(&text[..first], marks, ids)?;
+            self.encode_word(&text[first..], marks, ids)?;
         }
         Ok(())
     }

@@ -1,0 +1,62 @@
+//! The pre-tokenizer of Llama 3, Qwen2 and most of their kin: one pattern cuts text into words, and
+//! each byte of a word is written as a letter. Done here without the offsets into the original text
+//! that the tokenizers crate keeps, and which take it most of the time.
+
+use tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::split::Split;
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+
+/// Words of a byte-level tokenizer.
+pub(super) struct Words {
+    split: Split,
+    /// How each byte is written.
+    letters: [char; 256],
+}
+
+impl Words {
+    /// For a tokenizer whose pre-tokenizer does just this.
+    pub(super) fn new(pre_tokenizer: Option<&PreTokenizerWrapper>) -> Option<Self> {
+        let Some(PreTokenizerWrapper::Sequence(sequence)) = pre_tokenizer else { return None };
+        match sequence.as_ref() {
+            [PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)]
+                if split.behavior == SplitDelimiterBehavior::Isolated
+                    && !split.invert
+                    && !bytes.add_prefix_space
+                    && !bytes.use_regex =>
+            {
+                Some(Self { split: split.clone(), letters: letters() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Calls `each` with every word of `text`, written in letters.
+    pub(super) fn for_each<E>(
+        &self,
+        text: &str,
+        mut each: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut word = String::new();
+        let mut done = 0;
+        let ends = self.split.regex.find_iter(text).flat_map(|(start, end)| [start, end]);
+        for end in ends.chain([text.len()]) {
+            if end > done {
+                word.clear();
+                word.extend(text.as_bytes()[done..end].iter().map(|byte| self.letters[usize::from(*byte)]));
+                each(&word)?;
+                done = end;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// GPT-2's letters for bytes: those that print stand for themselves, the others for the characters
+/// from U+0100 on.
+fn letters() -> [char; 256] {
+    let mut next = '\u{100}'..;
+    std::array::from_fn(|byte| match char::from(byte as u8) {
+        c @ ('!'..='~' | '¡'..='¬' | '®'..='ÿ') => c,
+        _ => next.next().unwrap_or_default(),
+    })
+}
