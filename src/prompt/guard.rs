@@ -5,14 +5,13 @@
 //! (`<|eot/think_id|>`). So, before the template is rendered,
 //!
 //! - every control token that a turn spells is put between two marks, and
-//! - outside of those, every character with which a control token begins or ends is replaced by a
-//!   stand-in.
+//! - elsewhere, every character with which a control token begins or ends is replaced by a
+//!   stand-in, except in strings that the template spells, for which it may look.
 //!
 //! Marks and stand-ins are characters that occur nowhere else. They are turned back in the
-//! rendering, and where they stood says whose text it is. A template that looks for such characters
-//! in a turn would notice the stand-ins; then the rendering differs from that of the plain
-//! conversation, and the marks have to do alone. A template notices those only if it takes apart
-//! what they enclose: they stand next to what is no white space, so turns are trimmed as ever.
+//! rendering, and where they stood says whose text it is. Should a template notice the stand-ins all
+//! the same, the rendering differs from that of the plain conversation, and the marks have to do
+//! alone. Those stand next to what is no white space, so turns are trimmed as ever.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -20,7 +19,7 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, Input};
 
-use super::{Message, PromptError, python, tokens::searcher};
+use super::{Message, PromptError, python, template::literals, tokens::searcher};
 
 /// A place in a text that is a turn's, not the template's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +42,8 @@ pub(super) struct Guard {
     control: AhoCorasick,
     /// What they begin and end with.
     edges: Vec<char>,
+    /// Strings with such a character that the template may look for.
+    sought: AhoCorasick,
     /// Every proper beginning of a control token.
     beginnings: HashSet<String>,
     /// Every proper ending of one.
@@ -79,11 +80,18 @@ impl Guard {
         let mut edges: Vec<char> = ends.filter(|c| !c.is_whitespace()).collect();
         edges.sort_unstable();
         edges.dedup();
+        let beginnings: HashSet<String> = cuts().map(|(beginning, _)| beginning.to_string()).collect();
+        let endings: HashSet<String> = cuts().map(|(_, ending)| ending.to_string()).collect();
+        let mut sought = literals(template);
+        sought.retain(|text| {
+            text.contains(&edges[..]) && !beginnings.contains(text) && !endings.contains(text)
+        });
         Ok(Self {
             control: searcher(control)?,
             edges,
-            beginnings: cuts().map(|(beginning, _)| beginning.to_string()).collect(),
-            endings: cuts().map(|(_, ending)| ending.to_string()).collect(),
+            sought: searcher(&sought)?,
+            beginnings,
+            endings,
             joined: control.join("\0"),
             longest: control.iter().map(|token| token.len()).max().unwrap_or(0),
             template: template.to_string(),
@@ -122,17 +130,22 @@ impl Guard {
 
     /// Where marks belong in one turn, in order.
     fn marks(&self, content: &str, stand_ins: bool) -> Vec<Mark> {
-        let spelled = self.spelled(content);
+        let spelled = occurrences(&self.control, content);
         let mut marks = self.borders(content);
         for range in &spelled {
             marks.push(Mark { offset: range.start, kind: Kind::Opens });
             marks.push(Mark { offset: range.end, kind: Kind::Closes });
         }
         if stand_ins {
-            let mut spelled = spelled.iter().peekable();
+            let mut kept = occurrences(&self.sought, content);
+            kept.extend(spelled);
+            kept.sort_by_key(|range| range.start);
+            let (mut kept, mut kept_to) = (kept.into_iter().peekable(), 0);
             for (offset, _) in content.match_indices(&self.edges[..]) {
-                while spelled.next_if(|range| range.end <= offset).is_some() {}
-                if spelled.peek().is_none_or(|range| offset < range.start) {
+                while let Some(range) = kept.next_if(|range| range.start <= offset) {
+                    kept_to = range.end.max(kept_to);
+                }
+                if offset >= kept_to {
                     marks.push(Mark { offset, kind: Kind::StandIn });
                 }
             }
@@ -140,16 +153,6 @@ impl Guard {
         // Stable: at one place what closes stands before what opens, and both before a stand-in.
         marks.sort_by_key(|mark| mark.offset);
         marks
-    }
-
-    /// Every control token in `content`; they may overlap.
-    fn spelled(&self, content: &str) -> Vec<Range<usize>> {
-        let (mut spelled, mut from) = (Vec::new(), 0);
-        while let Some(found) = self.control.find(Input::new(content).range(from..)) {
-            spelled.push(found.range());
-            from = found.start() + content[found.start()..].chars().next().map_or(1, char::len_utf8);
-        }
-        spelled
     }
 
     /// Marks at the ends of a turn that could be a part of a control token which begins or ends in
@@ -192,6 +195,16 @@ impl Guard {
         }
         Ok(meaning)
     }
+}
+
+/// Where any of the patterns stands in `text`; they may overlap.
+fn occurrences(patterns: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
+    let (mut occurrences, mut from) = (Vec::new(), 0);
+    while let Some(found) = patterns.find(Input::new(text).range(from..)) {
+        occurrences.push(found.range());
+        from = found.start() + text[found.start()..].chars().next().map_or(1, char::len_utf8);
+    }
+    occurrences
 }
 
 impl Guarded<'_> {

@@ -112,6 +112,24 @@ fn translate(source: &str) -> String {
     text + rest
 }
 
+/// The strings that stand in a template's tags and expressions, which it may look for in a turn.
+pub(super) fn literals(source: &str) -> Vec<String> {
+    let mut literals = Vec::new();
+    let mut rest = source;
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+        let (tag, behind) = rest[at..].split_at(tag_length(&rest[at..]));
+        rest = behind;
+        let mut tag = if tag.starts_with("{#") { "" } else { tag };
+        while let Some(open) = tag.find(['"', '\'']) {
+            let (quote, text) = tag[open..].split_at(1);
+            let Some(end) = text.find(quote) else { break };
+            literals.push(text[..end].replace("\\n", "\n"));
+            tag = &text[end + 1..];
+        }
+    }
+    literals
+}
+
 /// Bytes of the tag, expression or comment that `text` begins with; all of it if it does not end.
 fn tag_length(text: &str) -> usize {
     let end = match text.get(..2) {
