@@ -5,6 +5,8 @@
 //! of it, [`scheduler`] batches it in flight, [`engine`] computes its logits, [`reward`] turns them
 //! into scores. [`build`] makes engines offline. Nothing imports a module to its left.
 
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 pub mod api;
 pub mod bench;
 pub mod build;

@@ -119,7 +119,8 @@ struct Attention {
     }
 
     template <std::size_t Rows, std::size_t Vectors>
-    void weigh_part(std::size_t row, std::size_t begin, std::size_t from, std::size_t to, std::size_t column) {
+    void weigh_part(std::size_t row, std::size_t begin, std::size_t from, std::size_t to,
+                    std::size_t column) {
         Vec sums[Rows][Vectors];
         for (std::size_t r = 0; r < Rows; ++r)
             for (std::size_t c = 0; c < Vectors; ++c) {

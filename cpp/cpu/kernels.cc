@@ -6,7 +6,6 @@
 #include "attention.h"
 #include "simd.h"
 
-
 namespace assay::cpu::ASSAY_ISA {
 namespace {
 
@@ -105,8 +104,8 @@ void head_logits(const float* head, const float* x, std::size_t rows, std::size_
 }
 
 template <typename T>
-constexpr Kernels<T> kTable{&embed<T>,     &rms_norm<T>, &rope<T>,        &attention<T>,
-                            &silu<T>,      &head_logits, &rms_norm<float>};
+constexpr Kernels<T> kTable{&embed<T>, &rms_norm<T>, &rope<T>,        &attention<T>,
+                            &silu<T>,  &head_logits, &rms_norm<float>};
 
 }  // namespace
 

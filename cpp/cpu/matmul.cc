@@ -67,8 +67,7 @@ bool supports_bf16() {
     return isa == "avx512_core_bf16" || isa == "avx512_core_fp16" || isa.starts_with("avx512_core_amx");
 }
 
-Matmul::Matmul(const Shape& shape)
-    : shape_(shape), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
     weights_ = describe(kReferenceRows, any).weights_desc();
 }

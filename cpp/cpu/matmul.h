@@ -29,12 +29,12 @@ bool supports_bf16();
 class Matmul {
   public:
     struct Shape {
-        Dtype dtype;           // of x and W
-        std::size_t out;       // columns of y
-        std::size_t in;        // columns of x
-        Dtype result;          // of y
-        bool bias = false;     // f32, [out]
-        bool add = false;      // adds to what y holds
+        Dtype dtype;        // of x and W
+        std::size_t out;    // columns of y
+        std::size_t in;     // columns of x
+        Dtype result;       // of y
+        bool bias = false;  // f32, [out]
+        bool add = false;   // adds to what y holds
     };
 
     explicit Matmul(const Shape& shape);

@@ -87,8 +87,7 @@ ASSAY_INLINE Vec fma(const Vec& a, const Vec& b, const Vec& c) {
 // The larger of each; b where either is not a number.
 ASSAY_INLINE Vec max(const Vec& a, const Vec& b) {
     Vec result;
-    for (std::size_t i = 0; i < kParts; ++i)
-        result.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+    for (std::size_t i = 0; i < kParts; ++i) result.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
     return result;
 }
 
@@ -152,9 +151,7 @@ ASSAY_INLINE Vec load_as_float(const float* from) { return load(from); }
 ASSAY_INLINE void store_rounded(float* to, const Vec& value) { store(to, value); }
 
 // A product's step: a is one element (f32) or two (bf16) of the left row, b sixteen lanes of as many.
-ASSAY_INLINE Vec step(const Vec& sum, const float* a, const float* b) {
-    return fma(splat(*a), load(b), sum);
-}
+ASSAY_INLINE Vec step(const Vec& sum, const float* a, const float* b) { return fma(splat(*a), load(b), sum); }
 ASSAY_INLINE Vec half_step(const Vec& sum, const float* a, const float* b) { return step(sum, a, b); }
 
 #if defined(__AVX512BF16__)

@@ -1,10 +1,10 @@
 //! Takes an engine directory into service.
 
 use super::{App, Scorer};
-use crate::config::Settings;
+use crate::config::{Settings, Simulation};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::manifest::{Manifest, Target};
-use crate::engine::simulated::SimulatedFactory;
+use crate::engine::simulated::{Behaviour, SimulatedFactory};
 use crate::engine::{EngineFactory, Limits, PrefixSharing};
 use crate::prompt::Encoder;
 use crate::reward::Head;
@@ -29,9 +29,9 @@ pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
 }
 
 fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFactory>, String> {
-    if settings.simulate {
+    if let Some(simulation) = settings.simulate {
         tracing::warn!("the engine is simulated: its scores mean nothing");
-        return Ok(Box::new(simulated(settings, manifest)));
+        return Ok(Box::new(simulated(settings, manifest, simulation)));
     }
     manifest.verify(&settings.engine).map_err(|error| error.to_string())?;
     let Target::Cpu { .. } = &manifest.target;
@@ -46,7 +46,7 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFac
     Ok(Box::new(factory))
 }
 
-fn simulated(settings: &Settings, manifest: &Manifest) -> SimulatedFactory {
+fn simulated(settings: &Settings, manifest: &Manifest, simulation: Simulation) -> SimulatedFactory {
     let built = manifest.limits;
     let lower = |option: Option<usize>, built: usize| option.unwrap_or(built).min(built);
     let max_seq_len = lower(settings.max_seq_len, built.max_seq_len);
@@ -59,5 +59,10 @@ fn simulated(settings: &Settings, manifest: &Manifest) -> SimulatedFactory {
         kv_blocks: tokens.div_ceil(SIMULATED_BLOCK),
         tokens_per_block: SIMULATED_BLOCK,
     };
-    SimulatedFactory::new(limits, PrefixSharing::WithinIteration, manifest.head.attributes.len())
+    let script = Box::new(move |_| match simulation {
+        Simulation::Instant => Behaviour::Report,
+        Simulation::Stall => Behaviour::Stall,
+        Simulation::Fail => Behaviour::Fail("its simulation says so".into()),
+    });
+    SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.head.attributes.len(), script)
 }

@@ -1,5 +1,7 @@
 //! The server and its tools.
 
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,5 +1,7 @@
 //! Makes engines: a Hugging Face checkpoint in, an engine directory out.
 
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use file::{FileError, read};
 pub use options::Options;
-pub use units::{LogFormat, OnFailure, OverloadStatus, Seconds};
+pub use units::{LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
 
 /// What the server runs with: one value for every option. Serialised, it is a valid options file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,8 +22,8 @@ pub struct Settings {
     /// The engine directory.
     pub engine: PathBuf,
     /// Serve an engine that computes nothing in place of the directory's own.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub simulate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulate: Option<Simulation>,
     /// Address to listen on.
     pub host: String,
     /// Port to listen on; 0 lets the system choose.
@@ -80,7 +80,7 @@ impl Settings {
         let scheduler = crate::scheduler::Options::default();
         Self {
             engine,
-            simulate: false,
+            simulate: None,
             host: "0.0.0.0".into(),
             port: 8000,
             served_model_name: Vec::new(),
@@ -118,7 +118,7 @@ impl Settings {
             .ok_or("no engine is named: say --engine DIR, where DIR is what `build-engine --output` wrote")?;
         let default = Self::defaults(engine);
         let settings = Self {
-            simulate: options.simulate.unwrap_or(default.simulate),
+            simulate: options.simulate.or(default.simulate),
             host: options.host.unwrap_or(default.host),
             port: options.port.unwrap_or(default.port),
             served_model_name: options.served_model_name.unwrap_or(default.served_model_name),
@@ -186,3 +186,6 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use super::{LogFormat, OnFailure, OverloadStatus, Seconds};
+use super::{LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
 
 /// What one source said of each option; `None` where it said nothing. The doc comments are the
 /// command line's help.
@@ -17,9 +17,8 @@ pub struct Options {
     pub engine: Option<PathBuf>,
 
     /// Serve an engine that computes nothing: scores mean nothing, only the server is tested.
-    #[arg(long, hide = true, env = "ASSAY_SIMULATE", value_parser = BoolishValueParser::new(),
-          num_args = 0..=1, default_missing_value = "true")]
-    pub simulate: Option<bool>,
+    #[arg(long, hide = true, env = "ASSAY_SIMULATE", num_args = 0..=1, default_missing_value = "instant")]
+    pub simulate: Option<Simulation>,
 
     /// Address to listen on [default: 0.0.0.0]
     #[arg(long, env = "ASSAY_HOST", value_name = "ADDRESS")]
@@ -80,36 +79,36 @@ pub struct Options {
     #[arg(long, env = "ASSAY_SHUTDOWN_GRACE", value_name = "SECONDS")]
     pub shutdown_grace: Option<Seconds>,
 
-    /// Most requests that wait
+    /// Most requests that wait [default: 4096]
     #[arg(long, env = "ASSAY_MAX_QUEUE_REQUESTS", value_name = "REQUESTS")]
     pub max_queue_requests: Option<usize>,
 
-    /// Most tokens that wait
+    /// Most tokens that wait [default: 4194304]
     #[arg(long, env = "ASSAY_MAX_QUEUE_TOKENS", value_name = "TOKENS")]
     pub max_queue_tokens: Option<usize>,
 
-    /// Waiting time that lifts a request by one priority class
+    /// Waiting time that lifts a request by one priority class [default: 5]
     #[arg(long, env = "ASSAY_AGEING", value_name = "SECONDS")]
     pub ageing: Option<Seconds>,
 
-    /// Longest time that a request is held for another that computes the same prompt
+    /// Longest time that a request is held for another that computes the same prompt [default: 10]
     #[arg(long, env = "ASSAY_FOLLOWER_HOLD", value_name = "SECONDS")]
     pub follower_hold: Option<Seconds>,
 
-    /// Finished conversations whose scores are kept, 0 for none
+    /// Finished conversations whose scores are kept, 0 for none [default: 0]
     #[arg(long, env = "ASSAY_SCORE_CACHE", value_name = "CONVERSATIONS")]
     pub score_cache: Option<usize>,
 
-    /// Share the keys and values of common prefixes
+    /// Share the keys and values of common prefixes [default: true]
     #[arg(long, env = "ASSAY_PREFIX_SHARING", value_parser = BoolishValueParser::new(),
           num_args = 0..=1, default_missing_value = "true")]
     pub prefix_sharing: Option<bool>,
 
-    /// Time without progress after which the engine counts as failed
+    /// Time without progress after which the engine counts as failed [default: 60]
     #[arg(long, env = "ASSAY_STALL_TIMEOUT", value_name = "SECONDS")]
     pub stall_timeout: Option<Seconds>,
 
-    /// What follows a failure of the engine [default: exit]
+    /// What follows a failure of the engine [default: restart]
     #[arg(long, env = "ASSAY_ON_ENGINE_FAILURE", value_enum)]
     pub on_engine_failure: Option<OnFailure>,
 

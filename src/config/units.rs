@@ -128,3 +128,15 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// What an engine that computes nothing does in place of computing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Simulation {
+    /// It answers at once.
+    Instant,
+    /// It never answers.
+    Stall,
+    /// It fails.
+    Fail,
+}

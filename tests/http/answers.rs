@@ -135,7 +135,6 @@ async fn a_stream_says_nothing_of_usage_unless_asked() {
 }
 
 #[tokio::test]
-#[ignore = "the scheduler does not do this yet"]
 async fn a_repeated_conversation_says_what_was_cached() {
     let server = Server::start();
     server.chat(paris()).await;

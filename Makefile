@@ -1,0 +1,77 @@
+# What a newcomer needs. `make` alone lists it.
+
+PORT ?= 8000
+PYTHON ?= python3
+RELEASE = target/release
+DEMO_ENGINE = build/demo-engine
+CLIENTS = .venv/installed
+
+help:
+	@echo 'make demo    build everything, serve the demo model, score two answers  (PORT=8000)'
+	@echo 'make stop    stop the server that make demo left running'
+	@echo 'make test    every test: Rust, C++, and real clients against a real server'
+	@echo 'make lint    formatting and warnings, of Rust and C++'
+	@echo 'make deny    licences and known faults of dependencies  (needs cargo-deny)'
+	@echo 'make deps    install what is missing (Debian or Ubuntu)'
+
+# Does nothing where nothing is missing.
+deps:
+	@tools/install-deps.sh
+
+# --- The demo ---
+
+demo: deps
+	@$(MAKE) --no-print-directory $(DEMO_ENGINE)/engine.yaml $(CLIENTS)
+	@tools/demo.sh $(RELEASE)/assay $(DEMO_ENGINE) $(PORT)
+
+stop:
+	@if [ -f build/demo.pid ] && kill "$$(cat build/demo.pid)" 2>/dev/null; \
+	then echo 'stopped'; else echo 'no demo server is running'; fi; rm -f build/demo.pid
+
+$(DEMO_ENGINE)/engine.yaml: $(wildcard engines/demo/*) $(RELEASE)/build-engine
+	rm -rf $(DEMO_ENGINE)
+	$(RELEASE)/build-engine --model engines/demo --target cpu --output $(DEMO_ENGINE) --name demo
+
+# Cargo knows best what has changed; the file keeps its time where nothing has.
+$(RELEASE)/build-engine: always
+	cargo build --release --locked --bins
+
+# The `openai` package and pytest, in an environment of their own.
+$(CLIENTS): tests/wire/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# --- Tests ---
+
+test: deps
+	@$(MAKE) --no-print-directory test-rust test-cpp test-wire
+
+test-rust:
+	cargo test --locked
+
+test-cpp:
+	cmake -S cpp -B build/cpp -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/cpp --parallel
+	ctest --test-dir build/cpp --output-on-failure
+
+# With the binaries that `cargo test` has built already.
+test-wire: $(CLIENTS)
+	cargo build --locked --bins
+	.venv/bin/python -m pytest tests/wire
+
+# --- Style ---
+
+CXX_FILES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
+
+# C++ warnings are errors wherever it is built: see cpp/CMakeLists.txt.
+lint: deps
+	cargo fmt --check
+	clang-format --dry-run -Werror $(CXX_FILES)
+	cargo clippy --locked --all-targets -- -D warnings
+
+deny:
+	cargo deny --locked check
+
+.PHONY: help deps demo stop test test-rust test-cpp test-wire lint deny always
+.DELETE_ON_ERROR:

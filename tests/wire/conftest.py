@@ -1,0 +1,149 @@
+"""Real servers, built and started as a user does it, for real clients."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BINARIES = Path(os.environ.get("ASSAY_BINARIES", ROOT / "target/debug"))
+CHECKPOINTS = {path.name: path for path in (ROOT / "tests/checkpoints").iterdir()} | {"demo": ROOT / "engines/demo"}
+
+PARIS = "I am going to Paris, what should I see?"
+LOUVRE = "See the Louvre in the morning, and walk along the Seine in the evening."
+ATTRIBUTES = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"]
+
+
+def conversation(answer: str = LOUVRE, question: str = PARIS) -> list[dict]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without variables that set options."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "NIM_"))}
+    return kept | variables
+
+
+def assay(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    """Runs `assay` to its end."""
+    command = [BINARIES / "assay", *arguments]
+    return subprocess.run(command, env=clean_environment(**variables), capture_output=True, text=True, timeout=60)
+
+
+class Server:
+    """A running `assay serve`, on a port that the system chose."""
+
+    def __init__(self, engine: Path, *arguments: str):
+        command = [BINARIES / "assay", "serve", "--engine", engine, "--host", "127.0.0.1", "--port", "0"]
+        command += ["--log-format", "json", "--threads", "1", *arguments]
+        self.process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+        self.log: list[dict] = []
+        self.lines: list[str] = []
+        threading.Thread(target=self._read_log, daemon=True).start()
+        self.url = "http://" + self.logged("listening")["address"]
+        self.logged("ready")
+
+    def _read_log(self) -> None:
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.startswith("{"):
+                self.log.append(json.loads(line))
+
+    def logged(self, message: str) -> dict:
+        """Waits for a log line."""
+
+        def line() -> dict | None:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server has ended: {''.join(self.lines)}")
+            return next((line for line in self.log if line.get("message") == message), None)
+
+        return until(line)
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics")[1].splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
+
+    def client(self, **options) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.url + "/v1", api_key="none", **({"max_retries": 0} | options))
+
+    def async_client(self, **options) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", **({"max_retries": 0} | options))
+
+    def end(self, timeout: float = 60) -> int:
+        """Sends SIGTERM and gives the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def until(condition: Callable, timeout: float = 60):
+    """Waits until `condition` gives something that is true."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+    return value
+
+
+class Engines:
+    """Engines of the checkpoints in this repository, each built when first asked for."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def __getitem__(self, checkpoint: str) -> Path:
+        engine = self.directory / checkpoint
+        if not engine.exists():
+            command = [BINARIES / "build-engine", "--model", CHECKPOINTS[checkpoint], "--target", "cpu"]
+            command += ["--output", engine, "--dtype", "f32"]
+            built = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            assert built.returncode == 0, built.stderr
+        return engine
+
+    def copy(self, checkpoint: str, to: Path) -> Path:
+        """One to change or to damage."""
+        return Path(shutil.copytree(self[checkpoint], to / checkpoint))
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory) -> Engines:
+    return Engines(tmp_path_factory.mktemp("engines"))
+
+
+@pytest.fixture(scope="session")
+def server(engines) -> Iterator[Server]:
+    """Serves five attributes as the model `five`."""
+    with Server(engines["llama3-tiny"], "--served-model-name", "five", "nvidia/nemotron-4-340b-reward") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def one_score(engines) -> Iterator[Server]:
+    """Serves a single score as the model `one`."""
+    with Server(engines["qwen2-tiny"], "--served-model-name", "one") as server:
+        yield server

@@ -1,0 +1,224 @@
+"""Starting, ending and failing, as an orchestrator sees it."""
+
+import asyncio
+import signal
+import socket
+import time
+from pathlib import Path
+
+import openai
+import pytest
+from conftest import Engines, Server, assay, conversation, until
+
+ENGINE_FAILED = 3
+UNDRAINED = 4
+KILLED = 143
+
+
+def refused_start(*arguments: str | Path) -> str:
+    """The sentence with which the server refuses to start."""
+    done = assay("serve", "--host", "127.0.0.1", "--log-level", "error", *map(str, arguments), ASSAY_PORT="0")
+    assert done.returncode == 1, done
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+# --- Starting ---
+
+
+@pytest.mark.parametrize("name", ["engine.yaml", "weights.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_a_missing_file_is_named(engines: Engines, tmp_path: Path, name: str):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    (engine / name).unlink()
+    assert name in refused_start("--engine", engine)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_a_truncated_file_is_named(engines: Engines, tmp_path: Path, name: str):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    content = (engine / name).read_bytes()
+    (engine / name).write_bytes(content[: len(content) // 2])
+    assert name in refused_start("--engine", engine)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_a_file_with_one_bit_changed_is_named(engines: Engines, tmp_path: Path, name: str):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    content = bytearray((engine / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (engine / name).write_bytes(content)
+    assert name in refused_start("--engine", engine)
+
+
+def test_a_changed_manifest_is_named(engines: Engines, tmp_path: Path):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    manifest = engine / "engine.yaml"
+    manifest.write_text(manifest.read_text().replace("instruction_set: ", "instruction_set: not_"))
+    assert "engine.yaml" in refused_start("--engine", engine)
+
+
+def test_a_manifest_that_is_no_manifest_is_named(engines: Engines, tmp_path: Path):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    (engine / "engine.yaml").write_text("format: 1\nwishes: many\n")
+    assert "engine.yaml" in refused_start("--engine", engine)
+
+
+def test_a_directory_that_is_no_engine_is_named(tmp_path: Path):
+    assert str(tmp_path) in refused_start("--engine", tmp_path)
+
+
+def test_no_engine_at_all_says_what_to_do():
+    assert "--engine" in refused_start()
+
+
+def test_a_limit_over_the_engines_own_is_refused(engines: Engines):
+    sentence = refused_start("--engine", engines["llama3-tiny"], "--max-seq-len", "100000")
+    assert "100000" in sentence and "1024" in sentence
+
+
+def test_a_limit_under_the_engines_own_holds(engines: Engines):
+    with Server(engines["llama3-tiny"], "--max-seq-len", "64", "--served-model-name", "five") as server:
+        assert server.client().models.list().data[0].max_model_len == 64
+        with pytest.raises(openai.BadRequestError, match="64"):
+            server.client().chat.completions.create(model="five", messages=conversation("word " * 100))
+
+
+def test_a_port_that_is_taken_is_named(engines: Engines):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        sentence = refused_start("--engine", engines["llama3-tiny"], "--port", port)
+        assert port in sentence and "--port" in sentence
+
+
+# --- Ending ---
+
+
+def test_told_to_end_an_idle_server_ends_at_once(engines: Engines):
+    with Server(engines["llama3-tiny"]) as server:
+        # A connection that is kept open and idle does not hold it up.
+        server.client().models.list()
+        start = time.monotonic()
+        assert server.end() == 0
+        assert time.monotonic() - start < 10
+
+
+def test_told_to_end_a_server_finishes_what_it_has_begun(engines: Engines):
+    statuses = []
+
+    async def flood(server: Server) -> None:
+        async with server.async_client() as client:
+
+            async def one(number: int) -> None:
+                try:
+                    answer = "word " * 150 + str(number)
+                    await client.chat.completions.create(model="five", messages=conversation(answer))
+                    statuses.append(200)
+                except openai.APIStatusError as error:
+                    assert error.body["code"] == "shutting_down"
+                    statuses.append(error.status_code)
+
+            async def end() -> None:
+                while 200 not in statuses:
+                    await asyncio.sleep(0.001)
+                server.process.send_signal(signal.SIGTERM)
+
+            await asyncio.gather(end(), *(one(number) for number in range(200)))
+
+    with Server(engines["llama3-tiny"], "--served-model-name", "five") as server:
+        asyncio.run(flood(server))
+        assert server.process.wait(60) == 0
+    assert len(statuses) == 200
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) > 1
+
+
+def stalled(engines: Engines, *arguments: str) -> Server:
+    """A server with a request that will never be answered."""
+    server = Server(engines["llama3-tiny"], "--simulate", "stall", "--served-model-name", "five", *arguments)
+    request = b'{"model":"five","messages":[{"role":"user","content":"Hello"}]}'
+    server.waiting = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(request)}\r\n\r\n"
+    server.waiting.sendall(head.encode() + request)
+    until(lambda: server.metric("num_requests_running") == 1)
+    return server
+
+
+def test_told_to_end_a_server_is_not_ready_while_it_finishes(engines: Engines):
+    with stalled(engines) as server:
+        assert server.get("/v1/health/ready")[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.get("/v1/health/ready")[0] == 503)
+        assert server.get("/v1/health/live")[0] == 200
+
+
+def test_after_the_grace_time_a_server_ends_and_says_that_it_left_work(engines: Engines):
+    with stalled(engines, "--shutdown-grace", "0.5") as server:
+        assert server.end() == UNDRAINED
+
+
+def test_told_twice_a_server_ends_at_once(engines: Engines):
+    with stalled(engines, "--shutdown-grace", "600") as server:
+        server.process.send_signal(signal.SIGTERM)
+        server.logged("ending: no new requests, finishing those in flight")
+        assert server.end() == KILLED
+
+
+def test_a_client_that_hangs_up_frees_its_place(engines: Engines):
+    with stalled(engines) as server:
+        server.waiting.close()
+        until(lambda: server.metric("request_cancelled_total") == 1)
+
+
+# --- Failing ---
+
+
+def test_an_engine_that_fails_ends_the_process_where_that_is_asked_for(engines: Engines):
+    options = ("--simulate", "fail", "--on-engine-failure", "exit", "--served-model-name", "five")
+    with Server(engines["llama3-tiny"], *options) as server:
+        with pytest.raises(openai.InternalServerError) as caught:
+            server.client().chat.completions.create(model="five", messages=conversation())
+        assert caught.value.body["code"] == "engine_failed"
+        assert server.process.wait(60) == ENGINE_FAILED
+
+
+def test_an_engine_that_stalls_ends_the_process_where_that_is_asked_for(engines: Engines):
+    options = ("--simulate", "stall", "--stall-timeout", "0.2", "--on-engine-failure", "exit")
+    with Server(engines["llama3-tiny"], *options, "--served-model-name", "five") as server:
+        with pytest.raises(openai.InternalServerError) as caught:
+            server.client().chat.completions.create(model="five", messages=conversation())
+        assert caught.value.status_code == 503
+        assert caught.value.body["code"] == "engine_stalled"
+        assert server.process.wait(60) == ENGINE_FAILED
+
+
+def test_an_engine_that_fails_is_loaded_again_otherwise(engines: Engines):
+    options = ("--simulate", "fail", "--on-engine-failure", "restart", "--served-model-name", "five")
+    with Server(engines["llama3-tiny"], *options) as server:
+        with pytest.raises(openai.InternalServerError):
+            server.client().chat.completions.create(model="five", messages=conversation())
+        until(lambda: server.metric("engine_restarts_total") == 1)
+        until(lambda: server.get("/v1/health/ready")[0] == 200)
+
+
+@pytest.mark.parametrize(("status", "kind"), [("429", openai.RateLimitError), ("503", openai.InternalServerError)])
+def test_a_full_queue_is_what_the_option_says(engines: Engines, status: str, kind: type[openai.APIStatusError]):
+    options = ("--max-queue-requests", "1", "--max-batch-size", "1", "--overload-status", status)
+
+    async def refusal(server: Server) -> BaseException:
+        async with server.async_client() as client:
+            create = client.chat.completions.create
+            # Some are in flight for ever, one waits, and the rest find the queue full.
+            requests = [asyncio.create_task(create(model="five", messages=conversation(f"{n}"))) for n in range(10)]
+            done, waiting = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+            for request in waiting:
+                request.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            return done.pop().exception()
+
+    with stalled(engines, *options) as server:
+        error = asyncio.run(refusal(server))
+        assert isinstance(error, kind)
+        assert error.body["code"] == "overloaded"
+        assert int(error.response.headers["retry-after"]) >= 1
