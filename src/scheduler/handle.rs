@@ -10,18 +10,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tokio::sync::{oneshot, watch};
 
+use super::desk::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{Completed, Job, Rejection};
+use super::{Answer, Job, Rejection};
 use crate::engine::Limits;
 
-/// What a job is answered with.
-pub type Answer = Result<Completed, Rejection>;
-
-/// A job on its way to the scheduler's thread.
-pub(super) struct Envelope {
-    pub(super) job: Job,
-    pub(super) arrived: Instant,
-    pub(super) reply: oneshot::Sender<Answer>,
+impl Reply for oneshot::Sender<Answer> {
+    fn send(self, answer: Answer) {
+        let _ = self.send(answer);
+    }
 }
 
 /// Wakes the thread through a channel that holds one signal.
@@ -36,7 +33,9 @@ impl Wake for Signal {
 
 /// What handles, tickets and the thread share.
 pub(super) struct Shared {
-    pub(super) mailbox: Mailbox<Envelope, Signal>,
+    pub(super) mailbox: Mailbox<Envelope<oneshot::Sender<Answer>>, Signal>,
+    /// Where the core's clock began.
+    pub(super) origin: Instant,
     pub(super) ready: AtomicBool,
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
@@ -82,7 +81,7 @@ impl Handle {
         // The clock is read under the mailbox's lock, so that ids and times grow together.
         let id = shared
             .mailbox
-            .send(|| Envelope { job, arrived: Instant::now(), reply })
+            .send(|id| Envelope::new(id, job, shared.origin, reply))
             .map_err(|refused| self.rejection(refused))?;
         Ok(Ticket { id, answer, shared: shared.clone(), answered: false })
     }

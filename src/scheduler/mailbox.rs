@@ -55,7 +55,7 @@ impl<T, W: Wake> Mailbox<T, W> {
     ///
     /// # Errors
     /// Hands nothing over if the mailbox is full or draining.
-    pub(super) fn send(&self, make: impl FnOnce() -> T) -> Result<u64, Refused> {
+    pub(super) fn send(&self, make: impl FnOnce(u64) -> T) -> Result<u64, Refused> {
         let mut state = self.lock();
         if state.batch.draining {
             return Err(Refused::Draining);
@@ -65,7 +65,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         }
         let id = state.next_id;
         state.next_id += 1;
-        state.batch.arrivals.push((id, make()));
+        state.batch.arrivals.push((id, make(id)));
         drop(state);
         self.wake.wake();
         Ok(id)

@@ -5,6 +5,7 @@
 
 mod blocks;
 pub mod core;
+mod desk;
 mod handle;
 mod mailbox;
 mod observer;
@@ -21,7 +22,7 @@ mod sync {
     pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 }
 
-pub use handle::{Answer, Handle, Ticket};
+pub use handle::{Handle, Ticket};
 pub use observer::Observer;
 pub use options::{OnFailure, Options};
 pub use thread::start;
@@ -106,6 +107,9 @@ pub struct Completed {
     /// Time from its first iteration until its output.
     pub engine_time: Duration,
 }
+
+/// What a job is answered with.
+pub type Answer = Result<Completed, Rejection>;
 
 /// Why a job was not answered with an output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

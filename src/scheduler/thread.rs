@@ -4,7 +4,6 @@
 //! that the core asked for. When a report comes, the iteration prepared meanwhile is submitted
 //! first, and the answers go out while it runs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,11 +11,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, bounded, never, select};
 use tokio::sync::{oneshot, watch};
 
-use super::core::{Arrival, Core, JobId};
-use super::handle::{Answer, Envelope, Handle, Shared, Signal};
+use super::core::Core;
+use super::desk::Desk;
+use super::handle::{Handle, Shared, Signal};
 use super::mailbox::Mailbox;
 use super::supervisor::{Event, Supervisor};
-use super::{Job, Observer, Options, Rejection};
+use super::{Answer, Observer, Options, Rejection};
 use crate::engine::{EngineError, EngineFactory, Report};
 
 /// Starts the engine, then a thread that schedules work on it.
@@ -33,6 +33,7 @@ pub fn start(
     let (wake, woken) = bounded(1);
     let shared = Arc::new(Shared {
         mailbox: Mailbox::new(options.max_queue_requests, Signal(wake)),
+        origin: Instant::now(),
         ready: true.into(),
         retry_after: 1000.into(),
         limits: engine.limits(),
@@ -42,13 +43,10 @@ pub fn start(
     });
     let core = Core::new(engine.limits(), engine.sharing(), options.clone(), observer.clone());
     let thread = Thread {
-        core,
+        desk: Desk::new(core),
         supervisor: Supervisor::new(factory, engine, reports, options),
-        replies: HashMap::new(),
         shared: shared.clone(),
         observer,
-        origin: Instant::now(),
-        draining: false,
     };
     std::thread::Builder::new()
         .name("scheduler".into())
@@ -58,26 +56,24 @@ pub fn start(
 }
 
 struct Thread {
-    core: Core,
+    desk: Desk<oneshot::Sender<Answer>>,
     supervisor: Supervisor,
-    replies: HashMap<JobId, oneshot::Sender<Answer>>,
     shared: Arc<Shared>,
     observer: Arc<dyn Observer>,
-    origin: Instant,
-    /// Nothing more arrives.
-    draining: bool,
 }
 
 impl Thread {
     fn run(mut self, woken: &Receiver<()>) {
         loop {
             self.wait(woken);
-            self.read_mailbox();
-            self.core.expire(self.now());
+            self.desk.read(&self.shared.mailbox);
+            self.desk.core.expire(self.now());
             self.advance();
             self.send_answers();
-            self.core.observe();
-            if self.draining && self.core.is_idle() {
+            self.prepare();
+            self.send_answers();
+            self.desk.core.observe();
+            if self.desk.is_done() {
                 break;
             }
         }
@@ -87,7 +83,10 @@ impl Thread {
 
     /// Sleeps until there is something to do, and takes in what the engine has to say.
     fn wait(&mut self, woken: &Receiver<()>) {
-        let wakeup = [self.core.next_wakeup().map(|time| self.origin + time), self.supervisor.next_wakeup()];
+        let wakeup = [
+            self.desk.core.next_wakeup().and_then(|time| self.shared.origin.checked_add(time)),
+            self.supervisor.next_wakeup(),
+        ];
         let timer = wakeup.into_iter().flatten().min().map_or_else(never, at);
         select! {
             recv(woken) -> _ => {}
@@ -99,7 +98,7 @@ impl Thread {
 
     fn on_report(&mut self, report: Report) {
         self.supervisor.on_report(&report);
-        let result = report.and_then(|outputs| self.core.complete(self.now(), outputs));
+        let result = report.and_then(|outputs| self.desk.core.complete(self.now(), outputs));
         if let Err(error) = result {
             self.supervisor.lose();
             self.fail(Rejection::EngineFailed(error.to_string()));
@@ -111,32 +110,10 @@ impl Thread {
         tracing::error!(%rejection, "the engine is lost");
         self.shared.ready.store(false, Ordering::Release);
         self.observer.engine_failed();
-        self.core.fail(&rejection);
+        self.desk.core.fail(&rejection);
     }
 
-    fn read_mailbox(&mut self) {
-        let batch = self.shared.mailbox.take();
-        self.draining = batch.draining;
-        for (id, envelope) in batch.arrivals {
-            self.accept(id, envelope);
-        }
-        for id in batch.cancelled {
-            if self.replies.remove(&id).is_some() {
-                self.core.cancel(id);
-            }
-        }
-    }
-
-    fn accept(&mut self, id: JobId, Envelope { job, arrived, reply }: Envelope) {
-        self.replies.insert(id, reply);
-        let origin = self.origin;
-        let since = |instant: Instant| instant.saturating_duration_since(origin);
-        let Job { tokens, work, priority, deadline } = job;
-        let arrival = Arrival { id, tokens, work, priority, deadline: deadline.map(since) };
-        self.core.arrive(since(arrived), arrival);
-    }
-
-    /// Starts the next iteration if the engine is free, else prepares it; sees to a lost engine.
+    /// Sees to a lost engine, and starts the next iteration if the engine is free.
     fn advance(&mut self) {
         match self.supervisor.poll() {
             Event::None => {}
@@ -146,34 +123,33 @@ impl Thread {
                 self.observer.engine_restarted();
             }
             Event::GivenUp(reason) => {
-                self.core.close(&Rejection::EngineFailed(reason));
+                self.desk.core.close(&Rejection::EngineFailed(reason));
                 self.shared.failed.send_replace(true);
             }
         }
         if self.supervisor.is_free()
-            && let Some(iteration) = self.core.plan(self.now())
+            && let Some(iteration) = self.desk.core.plan(self.now())
             && let Err(error) = self.supervisor.submit(iteration)
         {
             self.fail(Rejection::EngineFailed(error.to_string()));
         }
+    }
+
+    /// Plans ahead while an iteration runs.
+    fn prepare(&mut self) {
         if self.supervisor.is_busy() {
-            self.core.prepare(self.now());
+            self.desk.core.prepare(self.now());
         }
     }
 
     fn send_answers(&mut self) {
-        for (id, answer) in self.core.take_answers() {
-            if let Some(reply) = self.replies.remove(&id) {
-                // The client may have left since.
-                let _ = reply.send(answer);
-            }
-        }
-        let retry_after = self.core.retry_after().as_millis().try_into().unwrap_or(u64::MAX);
+        self.desk.send_answers();
+        let retry_after = self.desk.core.retry_after().as_millis().try_into().unwrap_or(u64::MAX);
         self.shared.retry_after.store(retry_after, Ordering::Relaxed);
     }
 
     fn now(&self) -> Duration {
-        self.origin.elapsed()
+        self.shared.origin.elapsed()
     }
 }
 

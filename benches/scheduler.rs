@@ -1,0 +1,91 @@
+//! Time of one scheduling decision, by how much waits: it must hardly grow.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
+use assay::scheduler::core::{Arrival, Core};
+use assay::scheduler::{Options, Priority, Work};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+
+const LIMITS: Limits = Limits {
+    max_seq_len: 4096,
+    max_batch_size: 64,
+    max_num_tokens: 8192,
+    kv_blocks: 8192,
+    tokens_per_block: 16,
+};
+
+/// A core under load: as many arrive as are answered.
+struct Load {
+    core: Core,
+    next: u64,
+    now: Duration,
+}
+
+impl Load {
+    fn new(waiting: usize) -> Self {
+        let options =
+            Options { max_queue_requests: usize::MAX, max_queue_tokens: usize::MAX, ..Options::default() };
+        let core = Core::new(LIMITS, PrefixSharing::WithinIteration, options, Arc::new(()));
+        let mut load = Self { core, next: 0, now: Duration::ZERO };
+        load.arrive(waiting);
+        load
+    }
+
+    fn arrive(&mut self, jobs: usize) {
+        for _ in 0..jobs {
+            self.now += Duration::from_micros(10);
+            let seed = self.next as u32;
+            // 16 responses to each prompt; a prompt and a response have 64 tokens each.
+            let prompt = (0..64).map(|token| seed / 16 * 64 + token);
+            let arrival = Arrival {
+                id: self.next,
+                tokens: prompt.chain((0..64).map(|token| seed * 64 + token)).collect(),
+                work: Work::Score,
+                priority: Priority((seed % 3) as i8),
+                deadline: Some(self.now + Duration::from_secs(1 << 20)),
+            };
+            self.next += 1;
+            self.core.arrive(self.now, arrival);
+        }
+    }
+
+    /// Everything the scheduler does from one iteration to the next, timed.
+    fn decide(&mut self, running: &Iteration) -> (Iteration, Duration) {
+        let wanted = running.chunks.iter().filter(|chunk| chunk.logits);
+        let logits: Vec<_> = wanted.map(|chunk| (chunk.sequence, vec![0.0; 5])).collect();
+        let started = Instant::now();
+        self.core.complete(self.now, Outputs { logits, elapsed: Duration::ZERO }).unwrap_or_default();
+        let iteration = self.core.plan(self.now).unwrap_or_default();
+        self.core.prepare(self.now);
+        let answers = self.core.take_answers();
+        let elapsed = started.elapsed();
+        self.arrive(black_box(answers).len());
+        (iteration, elapsed)
+    }
+}
+
+fn decision(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decision");
+    for waiting in [1_000, 10_000, 100_000] {
+        let mut load = Load::new(waiting);
+        let mut running = load.core.plan(load.now).unwrap_or_default();
+        group.bench_function(BenchmarkId::new("waiting", waiting), |bencher| {
+            bencher.iter_custom(|iterations| {
+                let mut total = Duration::ZERO;
+                for _ in 0..iterations {
+                    let (iteration, elapsed) = load.decide(&running);
+                    running = iteration;
+                    total += elapsed;
+                }
+                total
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decision);
+criterion_main!(benches);
