@@ -95,6 +95,8 @@ const REQUEST: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 const OVERLOAD: &str = "rate_limit_error";
 const TIMEOUT: &str = "timeout_error";
+/// In characters.
+const LONGEST_MESSAGE: usize = 500;
 const ENGINE_FAULT: &str = "the engine failed on this request; try again, and see the server's log for why";
 
 impl ApiError {
@@ -105,8 +107,8 @@ impl ApiError {
             status,
             kind,
             code,
-            param: self.param(),
-            message: self.message(),
+            param: self.param().map(brief),
+            message: brief(self.message()),
             retry_after: self.retry_after(),
         }
     }
@@ -162,6 +164,15 @@ impl ApiError {
             _ => None,
         }
     }
+}
+
+/// Cuts a text that repeats a client's own words, for these may be as long as a body.
+fn brief(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'static str, &'static str) {

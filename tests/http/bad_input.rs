@@ -88,6 +88,17 @@ async fn a_body_over_the_limit_is_413_whether_or_not_its_length_was_told() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_repeat_a_long_mistake() {
+    let server = Server::start();
+    let long = "x".repeat(100_000);
+    let field = format!("{{\"{long}\":1,{}", paris().to_string().trim_start_matches('{'));
+    let role = with_message(json!({"role": long, "content": ""}));
+    for request in [with("model", json!(long)), role, field] {
+        assert!(server.post(request).await.text.len() < 2_000);
+    }
+}
+
+#[tokio::test]
 async fn a_large_body_within_the_limit_is_read_to_its_end() {
     let answer =
         Server::start().post(with_message(json!({"role": "user", "content": "word ".repeat(100_000)}))).await;
