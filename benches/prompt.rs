@@ -20,7 +20,7 @@ fn encoder() -> Encoder {
         std::fs::copy(checkpoint.join(file), engine.path().join(file)).unwrap();
     }
     let special_tokens = [("eos_token".to_string(), "<|im_end|>".to_string())].into();
-    Encoder::open(engine.path(), &PromptSpec { special_tokens }).unwrap()
+    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![] }).unwrap()
 }
 
 fn conversation(answer: String) -> [Message; 2] {

@@ -11,6 +11,22 @@ cpu::Matmul matmul_for(bool bf16, std::size_t out, std::size_t in) {
     return cpu::Matmul({dtype, out, in, cpu::Dtype::F32});
 }
 
+cpu::Activation activation(ActivationView view) {
+    switch (view) {
+        case ActivationView::Silu:
+            return cpu::Activation::Silu;
+        case ActivationView::GeluTanh:
+            return cpu::Activation::GeluTanh;
+        case ActivationView::Relu2:
+            return cpu::Activation::Relu2;
+    }
+    throw cpu::EngineError("the CPU engine does not know this activation");
+}
+
+cpu::Rope rope(const RopeView& view) {
+    return {{view.inverse_frequencies.begin(), view.inverse_frequencies.end()}, view.factor};
+}
+
 template <typename T>
 std::span<T> span_of(rust::Slice<T> slice) {
     return {slice.data(), slice.size()};
@@ -38,9 +54,17 @@ std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const Tens
         .qkv_bias = config.qkv_bias,
         .output_bias = config.output_bias,
         .mlp_bias = config.mlp_bias,
+        .layer_norm = config.layer_norm,
+        .qk_norm = config.qk_norm,
+        .post_norms = config.post_norms,
+        .activation = activation(config.activation),
+        .embedding_scale = config.embedding_scale,
+        .attention_scale = config.attention_scale,
+        .attention_softcap = config.attention_softcap,
+        .windows = {config.windows.begin(), config.windows.end()},
         .head_rows = config.head_rows,
-        .inverse_frequencies = {config.inverse_frequencies.begin(), config.inverse_frequencies.end()},
-        .rope_factor = config.rope_factor,
+        .rope = rope(config.rope),
+        .window_rope = rope(config.window_rope),
     };
     const cpu::RunLimits limits{
         .threads = config.threads,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use assay::engine::BlockId;
 use assay::engine::cpu::{Options, supports_bf16};
-use assay::engine::manifest::Dtype;
+use assay::engine::manifest::{Activation, Dtype, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
 use proptest::prelude::*;
 use support::{Batch, Driver, model, random_engine};
 
@@ -126,12 +126,16 @@ fn check(driver: &mut Driver, texts: &[Text]) -> Result<(), TestCaseError> {
 }
 
 fn one_score(dtype: Dtype, hidden: usize, ffn: usize, heads: (usize, usize, usize)) {
+    one_score_of(model(hidden, ffn, 2, heads), dtype);
+}
+
+fn one_score_of(model: Model, dtype: Dtype) {
     if dtype == Dtype::Bf16 && !supports_bf16() {
         println!("skipped: this processor does not compute in bfloat16");
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let manifest = random_engine(directory.path(), model(hidden, ffn, 2, heads), dtype, 7);
+    let manifest = random_engine(directory.path(), model, dtype, 7);
     let options = Options { threads: Some(2), ..Options::default() };
     let driver = RefCell::new(Driver::start(directory.path(), &manifest, options));
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
@@ -164,4 +168,48 @@ fn a_text_has_one_score_with_heads_of_no_whole_register() {
 #[test]
 fn a_text_has_one_score_with_the_largest_heads() {
     one_score(Dtype::Bf16, 128, 96, (2, 1, 256));
+}
+
+#[test]
+fn a_text_has_one_score_with_windows_of_any_width() {
+    for keys in [1, 15, 45, 64, 65, 128] {
+        let mut model = model(64, 96, 3, (4, 2, 16));
+        model.variant.sliding_window = Some(SlidingWindow { keys, layers: vec![0, 2], rope: None });
+        one_score_of(model.clone(), Dtype::F32);
+        one_score_of(model, Dtype::Bf16);
+    }
+}
+
+/// Norms on heads and sums, capped scores, windows with frequencies of their own: Gemma's.
+#[test]
+fn a_text_has_one_score_with_every_norm_and_a_cap() {
+    let mut model = model(64, 88, 3, (4, 1, 24));
+    let rope = Rope { theta: 500.0, scaling: RopeScaling::Default };
+    model.variant = Variant {
+        qk_norm: true,
+        post_norms: true,
+        activation: Activation::GeluTanh,
+        embedding_scale: 8.0,
+        attention_scale: Some(0.3),
+        attention_softcap: Some(3.0),
+        sliding_window: Some(SlidingWindow { keys: 29, layers: vec![0, 1], rope: Some(rope) }),
+        ..Variant::default()
+    };
+    one_score_of(model.clone(), Dtype::F32);
+    one_score_of(model, Dtype::Bf16);
+}
+
+/// Layer norms, no gate, half of each head rotated: Nemotron's.
+#[test]
+fn a_text_has_one_score_with_layer_norms_and_partial_rotation() {
+    let mut model = model(72, 104, 2, (3, 3, 24));
+    model.mlp_bias = true;
+    model.variant = Variant {
+        norm: Norm::Layer,
+        activation: Activation::Relu2,
+        rotary_dim: Some(12),
+        ..Variant::default()
+    };
+    one_score_of(model.clone(), Dtype::F32);
+    one_score_of(model, Dtype::Bf16);
 }

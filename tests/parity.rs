@@ -113,4 +113,12 @@ parity! {
     llama_with_linear_scaling: "llama-linear";
     qwen2: "qwen2-tiny";
     qwen2_with_yarn: "qwen2-yarn";
+    qwen2_with_windows: "qwen2-window";
+    qwen3: "qwen3-tiny";
+    mistral: "mistral-tiny";
+    gemma2: "gemma2-tiny";
+    gemma3: "gemma3-tiny";
+    nemotron: "nemotron-tiny";
+    phi3: "phi3-tiny";
+    internlm2: "internlm2-tiny";
 }

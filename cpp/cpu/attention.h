@@ -1,8 +1,9 @@
 // One tile of causal attention with a running softmax. Included only by kernels.cc.
 //
-// Keys are walked from position 0 in steps of kTileKeys. What is computed for one query depends on its
-// position only: keys beyond it never enter a sum, and a step that brings no new maximum multiplies by
-// exactly 1. So a query has the same bits in every tile, chunk and batch.
+// Keys are walked in steps of kTileKeys that begin at position 0, or at the step where the oldest key of a
+// window lies. What is computed for one query depends on its position only: keys beyond it never enter a
+// sum, those before its window enter with a weight of exactly 0, and a step that brings no new maximum
+// multiplies by exactly 1. So a query has the same bits in every tile, chunk and batch.
 #pragma once
 
 #include <algorithm>
@@ -59,6 +60,12 @@ struct Attention {
         return end <= begin ? 0 : std::min(end - begin, kTileKeys);
     }
 
+    // First key that a row may see.
+    std::size_t first(std::size_t row) const {
+        const std::size_t end = tile.position + row / tile.heads + 1;
+        return tile.window == 0 || end <= tile.window ? 0 : end - tile.window;
+    }
+
     const T* block(const T* of, std::size_t index) const {
         return of + tile.blocks[index] * tile.cache.block_stride;
     }
@@ -97,8 +104,26 @@ struct Attention {
         });
     }
 
-    // Turns one row's scores into weights against its running maximum.
-    void soften(std::size_t row, std::size_t count) {
+    // Leaves a row as it is in a step whose keys its window has passed by.
+    void skip(std::size_t row) {
+        std::fill(weights[row], weights[row] + kTileKeys, T{});
+        factors[row] = 1.0f;
+    }
+
+    // Bends scores towards the cap. 1 - 2 / (e^2z + 1) is the tangent of z.
+    void cap(std::size_t row, std::size_t count) {
+        for (std::size_t t = 0; t < count; t += kLanes) {
+            const Vec twice = load(&scores[row][t]) * splat(2.0f / tile.softcap);
+            const Vec tangent = splat(1.0f) - splat(2.0f) / (exp(twice) + splat(1.0f));
+            store(&scores[row][t], tangent * splat(tile.softcap));
+        }
+    }
+
+    // Turns one row's scores into weights against its running maximum. The first `hidden` of the step's
+    // `count` keys lie before the row's window.
+    void soften(std::size_t row, std::size_t hidden, std::size_t count) {
+        if (tile.softcap > 0.0f) cap(row, count);
+        for (std::size_t t = 0; t < hidden; ++t) scores[row][t] = -std::numeric_limits<float>::infinity();
         for (std::size_t t = count; t < round_up(count, kLanes); ++t)
             scores[row][t] = -std::numeric_limits<float>::infinity();
         Vec top = splat(maxima[row]);
@@ -183,10 +208,17 @@ struct Attention {
             std::fill(totals[row], totals[row] + kLanes, 0.0f);
         }
         const std::size_t end = tile.position + tile.tokens;
-        for (std::size_t begin = 0; begin < end; begin += kTileKeys) {
+        for (std::size_t begin = first(0) / kTileKeys * kTileKeys; begin < end; begin += kTileKeys) {
             score(begin);
-            for (std::size_t row = 0; row < rows; ++row)
-                if (const std::size_t count = visible(row, begin); count > 0) soften(row, count);
+            for (std::size_t row = 0; row < rows; ++row) {
+                const std::size_t count = visible(row, begin);
+                if (count == 0) continue;
+                const std::size_t hidden = first(row) > begin ? first(row) - begin : 0;
+                if (hidden >= count)
+                    skip(row);
+                else
+                    soften(row, hidden, count);
+            }
             weigh(begin);
         }
         finish();

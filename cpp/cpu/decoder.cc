@@ -16,16 +16,21 @@ namespace {
 constexpr std::size_t kPanelRows = 512;
 
 struct Layer {
-    const float* input_norm;
+    NormWeights input_norm;
     const void* qkv;
     const float* qkv_bias;
     const void* output;
     const float* output_bias;
-    const float* post_norm;
+    NormWeights post_norm;
     const void* gate_up;
     const float* gate_up_bias;
     const void* down;
     const float* down_bias;
+    // Null where there are none.
+    NormWeights query_norm;
+    NormWeights key_norm;
+    NormWeights attention_post_norm;
+    NormWeights mlp_post_norm;
 };
 
 // Some queries of one chunk: adjacent tokens and heads that share a key-value head.
@@ -45,8 +50,10 @@ void check(const ModelConfig& config, const RunLimits& limits) {
     if (heads.kv_heads == 0 || heads.heads % heads.kv_heads != 0)
         refuse("takes query heads in multiples of key-value heads, not " + std::to_string(heads.heads) +
                " to " + std::to_string(heads.kv_heads));
-    if (config.inverse_frequencies.size() != heads.head_dim / 2)
-        refuse("takes one rotary frequency for each pair of a head's numbers");
+    for (const Rope* rope : {&config.rope, &config.window_rope})
+        if (rope->inverse_frequencies.empty() || rope->inverse_frequencies.size() > heads.head_dim / 2)
+            refuse("takes at most one rotary frequency for each pair of a head's numbers");
+    if (config.windows.size() != config.num_layers) refuse("takes one window for each layer");
     if (config.num_layers == 0 || config.head_rows == 0 || config.vocab_size == 0)
         refuse("takes no model without layers, head or vocabulary");
     if (limits.max_num_tokens == 0 || limits.kv_blocks == 0) refuse("needs room for at least one token");
@@ -64,17 +71,20 @@ class Decoder final : public Engine {
           max_num_tokens_(limits.max_num_tokens),
           kernels_(kernels_for<T>(instruction_set())),
           qkv_({kDtype<T>, heads_.qkv_width(), config.hidden_size, Dtype::F32, config.qkv_bias, false}),
-          output_({kDtype<T>, config.hidden_size, heads_.q_width(), Dtype::F32, config.output_bias, true}),
-          gate_up_({kDtype<T>, 2 * config.intermediate_size, config.hidden_size, kDtype<T>, config.mlp_bias,
-                    false}),
-          down_({kDtype<T>, config.hidden_size, config.intermediate_size, Dtype::F32, config.mlp_bias, true}),
+          output_({kDtype<T>, config.hidden_size, heads_.q_width(), Dtype::F32, config.output_bias,
+                   !config.post_norms}),
+          gate_up_({kDtype<T>, gate_up_width(), config.hidden_size, kDtype<T>, config.mlp_bias, false}),
+          down_({kDtype<T>, config.hidden_size, config.intermediate_size, Dtype::F32, config.mlp_bias,
+                 !config.post_norms}),
           cache_(heads_, config.num_layers, limits.kv_blocks),
           residual_(max_num_tokens_ * config.hidden_size * sizeof(float)),
           normed_(max_num_tokens_ * std::max(config.hidden_size, heads_.q_width()) * sizeof(T)),
           projected_(max_num_tokens_ * heads_.qkv_width() * sizeof(float)),
-          gates_(panel_rows() * 2 * config.intermediate_size * sizeof(T)),
+          added_(config.post_norms ? max_num_tokens_ * config.hidden_size * sizeof(float) : 0),
+          gates_(panel_rows() * gate_up_width() * sizeof(T)),
           activated_(panel_rows() * config.intermediate_size * sizeof(T)),
-          angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)) {
+          angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)),
+          window_angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)) {
         if (limits.threads > 0) omp_set_num_threads(static_cast<int>(limits.threads));
         bind(weights);
     }
@@ -94,7 +104,8 @@ class Decoder final : public Engine {
             rotate_and_store(index, rows);
             attend(index, iteration, last ? last_tiles_ : tiles_);
             if (last) rows = gather();
-            output_.run(rows, normed_.as(), layer.output, layer.output_bias, residual_.as());
+            output_.run(rows, normed_.as(), layer.output, layer.output_bias, sums(0));
+            add(layer.attention_post_norm, 0, rows);
             feed_forward(layer, rows);
         }
         score(rows, logits);
@@ -102,10 +113,18 @@ class Decoder final : public Engine {
 
   private:
     std::size_t panel_rows() const { return std::min(kPanelRows, max_num_tokens_); }
+    std::size_t gate_up_width() const {
+        return (config_.activation == Activation::Relu2 ? 1 : 2) * config_.intermediate_size;
+    }
+    // Where the product that ends attention or feed-forward network goes: onto the residual stream, or to
+    // where it is normed first.
+    float* sums(std::size_t row) const {
+        return config_.post_norms ? added_.as<float>() + row * config_.hidden_size : residual(row);
+    }
     float* residual(std::size_t row) const { return residual_.as<float>() + row * config_.hidden_size; }
 
     void bind(const Weights& weights) {
-        const std::size_t hidden = config_.hidden_size, ffn = config_.intermediate_size;
+        const std::size_t hidden = config_.hidden_size;
         const auto floats = [&](const std::string& name, std::size_t n) {
             return weights.find<float>(name, n * sizeof(float));
         };
@@ -115,20 +134,29 @@ class Decoder final : public Engine {
             const auto bias = [&](bool has, const std::string& name, std::size_t n) {
                 return has ? floats(at + name, n) : nullptr;
             };
+            const auto norm = [&](bool has, const std::string& name, std::size_t n) {
+                return NormWeights{bias(has, name, n), bias(has && config_.layer_norm, name + "_bias", n),
+                                   config_.norm_eps};
+            };
             layers_.push_back({
-                floats(at + "input_norm", hidden),
+                norm(true, "input_norm", hidden),
                 weights.find<std::byte>(at + "qkv", qkv_.packed_bytes()),
                 bias(config_.qkv_bias, "qkv_bias", heads_.qkv_width()),
                 weights.find<std::byte>(at + "output", output_.packed_bytes()),
                 bias(config_.output_bias, "output_bias", hidden),
-                floats(at + "post_norm", hidden),
+                norm(true, "post_norm", hidden),
                 weights.find<std::byte>(at + "gate_up", gate_up_.packed_bytes()),
-                bias(config_.mlp_bias, "gate_up_bias", 2 * ffn),
+                bias(config_.mlp_bias, "gate_up_bias", gate_up_width()),
                 weights.find<std::byte>(at + "down", down_.packed_bytes()),
                 bias(config_.mlp_bias, "down_bias", hidden),
+                {bias(config_.qk_norm, "query_norm", heads_.head_dim), nullptr, config_.norm_eps},
+                {bias(config_.qk_norm, "key_norm", heads_.head_dim), nullptr, config_.norm_eps},
+                norm(config_.post_norms, "attention_post_norm", hidden),
+                norm(config_.post_norms, "mlp_post_norm", hidden),
             });
         }
-        final_norm_ = floats("final_norm", hidden);
+        final_norm_ = {floats("final_norm", hidden),
+                       config_.layer_norm ? floats("final_norm_bias", hidden) : nullptr, config_.norm_eps};
         head_ = floats("head", config_.head_rows * hidden);
     }
 
@@ -178,16 +206,22 @@ class Decoder final : public Engine {
             add_tiles(chunk, count - 1, count, last_tiles_);
             wanted_.push_back(chunk.token_end - 1);
         }
-        const std::size_t half = heads_.head_dim / 2;
+        find_angles(config_.rope, angles_);
+        if (std::ranges::any_of(config_.windows, [](std::size_t window) { return window > 0; }))
+            find_angles(config_.window_rope, window_angles_);
+    }
+
+    void find_angles(const Rope& rope, const Buffer& angles) const {
+        const std::size_t half = rope.inverse_frequencies.size();
         const std::ptrdiff_t rows = static_cast<std::ptrdiff_t>(places_.size());
 #pragma omp parallel for
         for (std::ptrdiff_t row = 0; row < rows; ++row) {
-            float* cosines = angles_.as<float>() + static_cast<std::size_t>(row) * heads_.head_dim;
+            float* cosines = angles.as<float>() + static_cast<std::size_t>(row) * heads_.head_dim;
             for (std::size_t i = 0; i < half; ++i) {
                 const float position = static_cast<float>(places_[static_cast<std::size_t>(row)].position);
-                const float angle = position * config_.inverse_frequencies[i];
-                cosines[i] = std::cos(angle) * config_.rope_factor;
-                cosines[half + i] = std::sin(angle) * config_.rope_factor;
+                const float angle = position * rope.inverse_frequencies[i];
+                cosines[i] = std::cos(angle) * rope.factor;
+                cosines[half + i] = std::sin(angle) * rope.factor;
             }
         }
     }
@@ -207,41 +241,56 @@ class Decoder final : public Engine {
 #pragma omp parallel for
         for (std::ptrdiff_t i = 0; i < rows; ++i) {
             const std::size_t row = static_cast<std::size_t>(i);
-            kernels_.embed(embedding_ + ids[row] * config_.hidden_size, config_.hidden_size, residual(row));
+            kernels_.embed(embedding_ + ids[row] * config_.hidden_size, config_.embedding_scale,
+                           config_.hidden_size, residual(row));
         }
     }
 
     // Norms of `rows` rows of the residual stream from `from` on, to the first rows of `normed_`.
-    void norm(const float* weight, std::size_t from, std::size_t rows) {
+    void norm(const NormWeights& weights, std::size_t from, std::size_t rows) {
         const std::size_t hidden = config_.hidden_size;
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
 #pragma omp parallel for
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             const std::size_t row = static_cast<std::size_t>(i);
-            kernels_.rms_norm(residual(from + row), weight, config_.norm_eps, hidden,
-                              normed_.as<T>() + row * hidden);
+            kernels_.norm(residual(from + row), weights, hidden, normed_.as<T>() + row * hidden);
+        }
+    }
+
+    // Adds the norms of `sums` to the residual stream, where they are not there already.
+    void add(const NormWeights& weights, std::size_t from, std::size_t rows) {
+        if (!config_.post_norms) return;
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const std::size_t row = from + static_cast<std::size_t>(i);
+            kernels_.add_normed(sums(row), weights, config_.hidden_size, residual(row));
         }
     }
 
     // Queries take the place of `normed_`, keys and values go to the cache.
     void rotate_and_store(std::size_t layer, std::size_t rows) {
         const CacheView<T> cache = cache_.layer(layer);
+        const bool windowed = config_.windows[layer] > 0;
+        const std::size_t half = (windowed ? config_.window_rope : config_.rope).inverse_frequencies.size();
+        const Buffer& angles = windowed ? window_angles_ : angles_;
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
 #pragma omp parallel for
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             const std::size_t row = static_cast<std::size_t>(i);
-            const float* cosines = angles_.as<float>() + row * heads_.head_dim;
+            const float* cosines = angles.as<float>() + row * heads_.head_dim;
+            const Rotation rotation{cosines, cosines + half, 2 * half, layers_[layer].query_norm,
+                                    layers_[layer].key_norm};
             CacheView<T> block = cache;
             block.base += places_[row].block * cache.block_stride;
-            kernels_.rope(heads_, projected_.as<float>() + row * heads_.qkv_width(), cosines,
-                          cosines + heads_.head_dim / 2, places_[row].position % kTokensPerBlock, block,
+            kernels_.rope(heads_, projected_.as<float>() + row * heads_.qkv_width(), rotation,
+                          places_[row].position % kTokensPerBlock, block,
                           normed_.as<T>() + row * heads_.q_width());
         }
     }
 
     void attend(std::size_t layer, const Iteration& iteration, const std::vector<TileSpan>& tiles) {
         const CacheView<T> cache = cache_.layer(layer);
-        const float scale = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(tiles.size());
 #pragma omp parallel for schedule(dynamic)
         for (std::ptrdiff_t i = 0; i < count; ++i) {
@@ -249,7 +298,8 @@ class Decoder final : public Engine {
             const std::size_t row = span.chunk->token_begin + span.token;
             kernels_.attention({heads_, cache, iteration.block_table.data() + span.chunk->block_begin,
                                 normed_.as<T>() + row * heads_.q_width(), heads_.q_width(), span.tokens,
-                                span.chunk->position + span.token, span.head, span.heads, scale});
+                                span.chunk->position + span.token, span.head, span.heads,
+                                config_.attention_scale, config_.attention_softcap, config_.windows[layer]});
         }
     }
 
@@ -275,17 +325,18 @@ class Decoder final : public Engine {
 #pragma omp parallel for
             for (std::ptrdiff_t i = 0; i < count; ++i) {
                 const std::size_t row = static_cast<std::size_t>(i);
-                kernels_.silu(gates_.as<T>() + row * 2 * ffn, ffn, activated_.as<T>() + row * ffn);
+                kernels_.activate(config_.activation, gates_.as<T>() + row * gate_up_width(), ffn,
+                                  activated_.as<T>() + row * ffn);
             }
-            down_.run(panel, activated_.as(), layer.down, layer.down_bias, residual(begin));
+            down_.run(panel, activated_.as(), layer.down, layer.down_bias, sums(begin));
+            add(layer.mlp_post_norm, begin, panel);
         }
     }
 
     void score(std::size_t rows, std::span<float> logits) {
         std::vector<float> state(config_.hidden_size);
         for (std::size_t row = 0; row < rows; ++row) {
-            kernels_.final_norm(residual(row), final_norm_, config_.norm_eps, config_.hidden_size,
-                                state.data());
+            kernels_.final_norm(residual(row), final_norm_, config_.hidden_size, state.data());
             kernels_.head(head_, state.data(), config_.head_rows, config_.hidden_size,
                           logits.data() + row * config_.head_rows);
         }
@@ -304,15 +355,17 @@ class Decoder final : public Engine {
     Matmul qkv_, output_, gate_up_, down_;
     const T* embedding_ = nullptr;
     std::vector<Layer> layers_;
-    const float* final_norm_ = nullptr;
+    NormWeights final_norm_ = {};
     const float* head_ = nullptr;
     KvCache<T> cache_;
     // [max_num_tokens, ...]: hidden, f32; hidden or q_width; qkv_width, f32.
     Buffer residual_, normed_, projected_;
-    // [panel, ...]: 2 x intermediate; intermediate.
+    // [max_num_tokens, hidden], f32, where sums are normed.
+    Buffer added_;
+    // [panel, ...]: gates and ups; intermediate.
     Buffer gates_, activated_;
     // [max_num_tokens, head_dim]: cosines, then sines.
-    Buffer angles_;
+    Buffer angles_, window_angles_;
     std::vector<Place> places_;
     std::vector<TileSpan> tiles_, last_tiles_;
     std::vector<std::size_t> wanted_;

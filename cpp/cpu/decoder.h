@@ -1,4 +1,4 @@
-// The decoder: Llama, Qwen2 and what else is made of the same parts.
+// The decoder: every family, told by its numbers.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,12 @@
 #include "weights.h"
 
 namespace assay::cpu {
+
+// Rotary frequencies, one for each pair of turned numbers, and the factor on cosine and sine.
+struct Rope {
+    std::vector<float> inverse_frequencies;
+    float factor;
+};
 
 // The model, as the manifest tells it.
 struct ModelConfig {
@@ -22,10 +28,23 @@ struct ModelConfig {
     bool qkv_bias;
     bool output_bias;
     bool mlp_bias;
+    // Whether norms are layer norms, with a bias.
+    bool layer_norm;
+    // Whether each head's queries and keys are normed.
+    bool qk_norm;
+    // Whether what attention and feed-forward network add is normed.
+    bool post_norms;
+    Activation activation;
+    float embedding_scale;
+    float attention_scale;
+    // See AttentionTile.
+    float attention_softcap;
+    // Of each layer, see AttentionTile.
+    std::vector<std::size_t> windows;
     std::size_t head_rows;
-    // Rotary frequencies, [head_dim / 2], and the factor on cosine and sine.
-    std::vector<float> inverse_frequencies;
-    float rope_factor;
+    Rope rope;
+    // Of layers with a window.
+    Rope window_rope;
 };
 
 // Sizes of what is allocated.

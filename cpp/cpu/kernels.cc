@@ -17,29 +17,78 @@ T narrow(float value) {
 }
 
 template <typename T>
-void embed(const T* row, std::size_t n, float* x) {
-    for (std::size_t i = 0; i < n; ++i) x[i] = widen(row[i]);
+void embed(const T* row, float scale, std::size_t n, float* x) {
+    for (std::size_t i = 0; i < n; ++i) x[i] = widen(row[i]) * scale;
+}
+
+// Sum of (x - mean)^2.
+float squares(const float* x, float mean, std::size_t n) {
+    const std::size_t whole = n / kLanes * kLanes;
+    Vec sums = {};
+    for (std::size_t i = 0; i < whole; i += kLanes) {
+        const Vec centred = load(x + i) - splat(mean);
+        sums = fma(centred, centred, sums);
+    }
+    float total = sum(sums);
+    for (std::size_t i = whole; i < n; ++i) total += (x[i] - mean) * (x[i] - mean);
+    return total;
+}
+
+float mean_of(const float* x, std::size_t n) {
+    const std::size_t whole = n / kLanes * kLanes;
+    Vec sums = {};
+    for (std::size_t i = 0; i < whole; i += kLanes) sums = sums + load(x + i);
+    float total = sum(sums);
+    for (std::size_t i = whole; i < n; ++i) total += x[i];
+    return total / static_cast<float>(n);
+}
+
+float inverse_deviation(float squares, float eps, std::size_t n) {
+    return 1.0f / std::sqrt(squares / static_cast<float>(n) + eps);
 }
 
 template <typename T>
-void rms_norm(const float* x, const float* weight, float eps, std::size_t n, T* y) {
+void layer_norm(const float* x, const NormWeights& norm, std::size_t n, T* y) {
     const std::size_t whole = n / kLanes * kLanes;
-    Vec squares = {};
-    for (std::size_t i = 0; i < whole; i += kLanes) squares = fma(load(x + i), load(x + i), squares);
-    float total = sum(squares);
-    for (std::size_t i = whole; i < n; ++i) total += x[i] * x[i];
-    const float factor = 1.0f / std::sqrt(total / static_cast<float>(n) + eps);
-    for (std::size_t i = 0; i < whole; i += kLanes)
-        store_rounded(y + i, load(x + i) * splat(factor) * load(weight + i));
-    for (std::size_t i = whole; i < n; ++i) y[i] = narrow<T>(x[i] * factor * weight[i]);
+    const float mean = mean_of(x, n);
+    const float factor = inverse_deviation(squares(x, mean, n), norm.eps, n);
+    for (std::size_t i = 0; i < whole; i += kLanes) {
+        const Vec centred = (load(x + i) - splat(mean)) * splat(factor);
+        store_rounded(y + i, fma(centred, load(norm.weight + i), load(norm.bias + i)));
+    }
+    for (std::size_t i = whole; i < n; ++i)
+        y[i] = narrow<T>((x[i] - mean) * factor * norm.weight[i] + norm.bias[i]);
 }
 
-// Rotates one head in place of `out`, [head_dim].
-void rotate(const float* head, const float* cosines, const float* sines, std::size_t half, float* out) {
-    for (std::size_t i = 0; i < half; ++i) {
-        out[i] = head[i] * cosines[i] - head[i + half] * sines[i];
-        out[i + half] = head[i + half] * cosines[i] + head[i] * sines[i];
+template <typename T>
+void norm(const float* x, const NormWeights& norm, std::size_t n, T* y) {
+    if (norm.bias != nullptr) return layer_norm(x, norm, n, y);
+    const std::size_t whole = n / kLanes * kLanes;
+    const float factor = inverse_deviation(squares(x, 0.0f, n), norm.eps, n);
+    for (std::size_t i = 0; i < whole; i += kLanes)
+        store_rounded(y + i, load(x + i) * splat(factor) * load(norm.weight + i));
+    for (std::size_t i = whole; i < n; ++i) y[i] = narrow<T>(x[i] * factor * norm.weight[i]);
+}
+
+void add_normed(const float* x, const NormWeights& norm, std::size_t n, float* y) {
+    const float factor = inverse_deviation(squares(x, 0.0f, n), norm.eps, n);
+    for (std::size_t i = 0; i < n; ++i) y[i] += x[i] * factor * norm.weight[i];
+}
+
+// One head, [width], normed where it is, and turned.
+void rotate(const float* head, const Rotation& by, const NormWeights& head_norm, std::size_t width,
+            float* out) {
+    float normed[kMaxHeadDim];
+    if (head_norm.weight != nullptr) {
+        norm(head, head_norm, width, normed);
+        head = normed;
     }
+    const std::size_t half = by.dim / 2;
+    for (std::size_t i = 0; i < half; ++i) {
+        out[i] = head[i] * by.cosines[i] - head[i + half] * by.sines[i];
+        out[i + half] = head[i + half] * by.cosines[i] + head[i] * by.sines[i];
+    }
+    for (std::size_t i = by.dim; i < width; ++i) out[i] = head[i];
 }
 
 template <typename T>
@@ -50,20 +99,20 @@ void narrow_row(const float* from, std::size_t n, T* to) {
 }
 
 template <typename T>
-void rope(const HeadShape& shape, const float* qkv, const float* cosines, const float* sines,
-          std::size_t slot, const CacheView<T>& cache, T* queries) {
+void rope(const HeadShape& shape, const float* qkv, const Rotation& rotation, std::size_t slot,
+          const CacheView<T>& cache, T* queries) {
     const std::size_t dim = shape.head_dim;
     const std::size_t padded = round_up(dim, kLanes);
     float rotated[kMaxHeadDim];
     T rounded[kMaxHeadDim];
     for (std::size_t h = 0; h < shape.heads; ++h) {
-        rotate(qkv + h * dim, cosines, sines, dim / 2, rotated);
+        rotate(qkv + h * dim, rotation, rotation.query_norm, dim, rotated);
         narrow_row(rotated, dim, queries + h * dim);
     }
     for (std::size_t h = 0; h < shape.kv_heads; ++h) {
         T* keys = cache.base + h * cache.head_stride;
         T* values = keys + cache.value_offset;
-        rotate(qkv + shape.q_width() + h * dim, cosines, sines, dim / 2, rotated);
+        rotate(qkv + shape.q_width() + h * dim, rotation, rotation.key_norm, dim, rotated);
         narrow_row(rotated, dim, rounded);
         for (std::size_t d = 0; d < dim; ++d)
             keys[d / kPair<T> * kPair<T> * kTokensPerBlock + slot * kPair<T> + d % kPair<T>] = rounded[d];
@@ -79,17 +128,46 @@ void attention(const AttentionTile<T>& tile) {
     work.run();
 }
 
-template <typename T>
-void silu(const T* gate_up, std::size_t n, T* y) {
+Vec silu(const Vec& x) { return x / (splat(1.0f) + exp(splat(0.0f) - x)); }
+
+// x (1 + tanh(z)) / 2 = x / (1 + e^-2z) with z = sqrt(2 / pi) (x + 0.044715 x^3).
+Vec gelu_tanh(const Vec& x) {
+    const Vec cubic = fma(x * x * x, splat(0.044715f), x);
+    return x / (splat(1.0f) + exp(cubic * splat(-1.5957691216f)));
+}
+
+Vec relu2(const Vec& x) {
+    const Vec positive = max(splat(0.0f), x);
+    return positive * positive;
+}
+
+// y = function(gate) * up, or function(up) where `up` is null. The tail goes through whole vectors too, so
+// that a number's bits do not depend on where it stands.
+template <typename T, typename Function>
+void activate_with(Function function, const T* gate, const T* up, std::size_t n, T* y) {
+    const auto lanes = [&](const T* g, const T* u, T* out) {
+        const Vec value = function(load_as_float(g));
+        store_rounded(out, u == nullptr ? value : value * load_as_float(u));
+    };
     std::size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-        const Vec gate = load_as_float(gate_up + i);
-        const Vec up = load_as_float(gate_up + n + i);
-        store_rounded(y + i, gate / (splat(1.0f) + exp(splat(0.0f) - gate)) * up);
-    }
-    for (; i < n; ++i) {
-        const float gate = widen(gate_up[i]);
-        y[i] = narrow<T>(gate / (1.0f + std::exp(-gate)) * widen(gate_up[n + i]));
+    for (; i + kLanes <= n; i += kLanes) lanes(gate + i, up == nullptr ? nullptr : up + i, y + i);
+    if (i == n) return;
+    T gates[kLanes] = {}, ups[kLanes] = {}, results[kLanes];
+    std::copy(gate + i, gate + n, gates);
+    if (up != nullptr) std::copy(up + i, up + n, ups);
+    lanes(gates, up == nullptr ? nullptr : ups, results);
+    std::copy(results, results + (n - i), y + i);
+}
+
+template <typename T>
+void activate(Activation activation, const T* gate_up, std::size_t n, T* y) {
+    switch (activation) {
+        case Activation::Silu:
+            return activate_with(silu, gate_up, gate_up + n, n, y);
+        case Activation::GeluTanh:
+            return activate_with(gelu_tanh, gate_up, gate_up + n, n, y);
+        case Activation::Relu2:
+            return activate_with<T>(relu2, gate_up, nullptr, n, y);
     }
 }
 
@@ -104,8 +182,8 @@ void head_logits(const float* head, const float* x, std::size_t rows, std::size_
 }
 
 template <typename T>
-constexpr Kernels<T> kTable{&embed<T>, &rms_norm<T>, &rope<T>,        &attention<T>,
-                            &silu<T>,  &head_logits, &rms_norm<float>};
+constexpr Kernels<T> kTable{&embed<T>,    &norm<T>,     &add_normed,  &rope<T>,
+                            &attention<T>, &activate<T>, &head_logits, &norm<float>};
 
 }  // namespace
 

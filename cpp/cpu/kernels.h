@@ -54,27 +54,48 @@ struct AttentionTile {
     std::size_t head;      // first query head
     std::size_t heads;     // query heads, all of one key-value head
     float scale;           // on the scores
+    float softcap;         // scores become softcap * tanh(score / softcap); 0: they stay
+    std::size_t window;    // newest keys that a query sees, itself included; 0: all
+};
+
+// An RMS norm's weights; with a bias, a layer norm's.
+struct NormWeights {
+    const float* weight;
+    const float* bias;
+    float eps;
+};
+
+// How one token's queries and keys are turned: cosines and sines, [dim / 2], of the first `dim` numbers of
+// each head, and before that the norms over each head, whose weights are null where there are none.
+struct Rotation {
+    const float* cosines;
+    const float* sines;
+    std::size_t dim;
+    NormWeights query_norm;
+    NormWeights key_norm;
 };
 
 // Kernels for one number format.
 template <typename T>
 struct Kernels {
-    // Widens an embedding row.
-    void (*embed)(const T* row, std::size_t n, float* x);
-    // y = x / rms(x) * weight.
-    void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, T* y);
+    // Widens an embedding row and multiplies it by `scale`.
+    void (*embed)(const T* row, float scale, std::size_t n, float* x);
+    // y = norm(x).
+    void (*norm)(const float* x, const NormWeights& norm, std::size_t n, T* y);
+    // y += norm(x), in f32.
+    void (*add_normed)(const float* x, const NormWeights& norm, std::size_t n, float* y);
     // Rotates one token's queries and keys and stores queries to `queries`, keys and values to slot `slot`
-    // of the block that `cache.base` stands at. `qkv` is [qkv_width], cosines and sines [head_dim / 2].
-    void (*rope)(const HeadShape& shape, const float* qkv, const float* cosines, const float* sines,
-                 std::size_t slot, const CacheView<T>& cache, T* queries);
-    // Causal attention over positions 0.. of the sequence.
+    // of the block that `cache.base` stands at. `qkv` is [qkv_width].
+    void (*rope)(const HeadShape& shape, const float* qkv, const Rotation& rotation, std::size_t slot,
+                 const CacheView<T>& cache, T* queries);
+    // Causal attention over the positions of the sequence that each query sees.
     void (*attention)(const AttentionTile<T>& tile);
-    // y = silu(gate) * up, of a row of gates and then ups.
-    void (*silu)(const T* gate_up, std::size_t n, T* y);
+    // y = activation, of a row of gates, where it has them, and then ups.
+    void (*activate)(Activation activation, const T* gate_up, std::size_t n, T* y);
     // Logits of one token: the head's rows times x.
     void (*head)(const float* head, const float* x, std::size_t rows, std::size_t n, float* logits);
     // The final norm, in f32.
-    void (*final_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y);
+    void (*final_norm)(const float* x, const NormWeights& norm, std::size_t n, float* y);
 };
 
 // The kernels for an instruction set as oneDNN names it.

@@ -12,6 +12,10 @@ namespace assay::cpu {
 // Format of weights, activations and KV cache.
 enum class Dtype : std::uint8_t { F32, BF16 };
 
+// What the feed-forward network does between its products: silu(gate) * up, gelu(gate) * up with the
+// tangent's approximation, or relu(up)^2.
+enum class Activation : std::uint8_t { Silu, GeluTanh, Relu2 };
+
 // A bfloat16: the upper half of a float.
 struct bf16 {
     std::uint16_t bits;

@@ -49,12 +49,22 @@ pub(super) struct Tensor<'a> {
     file: &'a File,
     /// Where in the file its elements begin, row-major, little-endian.
     offset: u64,
+    /// How many they are.
+    elements: usize,
 }
 
 impl Tensor<'_> {
     /// Number of its elements.
     pub(super) fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.elements
+    }
+
+    /// Some of its rows, as if they were a tensor of their own.
+    pub(super) fn rows(&self, rows: Range<usize>) -> Self {
+        let length = self.elements / self.shape[0].max(1);
+        let width = self.dtype.bitsize() / 8;
+        let offset = self.offset + (rows.start * length * width) as u64;
+        Self { offset, elements: rows.len() * length, ..*self }
     }
 
     /// Reads a run of its elements, each `width` bytes, into `bytes`.
@@ -163,6 +173,7 @@ impl Checkpoint {
             shape: &place.shape,
             file: &shard.file,
             offset: place.offset,
+            elements: place.shape.iter().product(),
         })
     }
 

@@ -1,19 +1,16 @@
 //! `config.json`: which decoder a checkpoint holds, and what its labels are called.
 //!
-//! Fields and their defaults are those of transformers' `LlamaConfig` and `Qwen2Config`, in the layout
-//! of its fifth version (`rope_parameters`) and the ones before (`rope_theta`, `rope_scaling`).
+//! Fields are those of transformers' configurations, in the layout of its fifth version
+//! (`rope_parameters`) and the ones before (`rope_theta`, `rope_scaling`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::BuildError;
+use super::family;
 use super::json::Object;
 use super::rope;
 use crate::engine::manifest::{Family, Model};
-
-/// Architectures that can be built, as `architectures` in `config.json` names them.
-const ARCHITECTURES: [(&str, Family); 2] =
-    [("LlamaForSequenceClassification", Family::Llama), ("Qwen2ForSequenceClassification", Family::Qwen2)];
 
 /// No size in a model exceeds this, so that the product of any two fits an integer.
 const LARGEST_SIZE: usize = 1 << 31;
@@ -24,6 +21,8 @@ pub(super) struct Config {
     pub(super) model: Model,
     /// Names of the scores, in the order of the head's rows.
     pub(super) attributes: Vec<String>,
+    /// Token ids that follow every conversation.
+    pub(super) suffix: Vec<u32>,
     /// Longest sequence that the model was made for.
     pub(super) max_position_embeddings: usize,
     /// Longest sequence that its rotary scaling stretches to; at least `max_position_embeddings`.
@@ -36,26 +35,26 @@ pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError
     let (architecture, family) = architecture(&config)?;
     refuse_what_no_engine_does(&config)?;
 
-    let max_position_default = match family {
-        Family::Llama => 2048,
-        Family::Qwen2 => 32768,
-    };
-    let max_position_embeddings = size(&config, "max_position_embeddings", Some(max_position_default))?;
+    let defaults = family::defaults(family);
+    let max_position_embeddings =
+        size(&config, "max_position_embeddings", Some(defaults.max_position_embeddings))?;
     let hidden_size = size(&config, "hidden_size", None)?;
+    let num_layers = size(&config, "num_hidden_layers", None)?;
     let num_heads = size(&config, "num_attention_heads", None)?;
-    let num_kv_heads = size(&config, "num_key_value_heads", Some(num_heads))?;
+    let num_kv_heads =
+        size(&config, "num_key_value_heads", Some(defaults.num_kv_heads.unwrap_or(num_heads)))?;
     if !num_heads.is_multiple_of(num_kv_heads) {
         let reason = format!("{num_kv_heads} does not divide num_attention_heads, {num_heads}");
         return Err(config.error("num_key_value_heads", &reason));
     }
-    let rope = rope::read(&config, max_position_embeddings)?;
-    let (qkv_bias, output_bias, mlp_bias) = match family {
-        Family::Llama => {
-            let attention = config.optional("attention_bias")?.unwrap_or(false);
-            (attention, attention, config.optional("mlp_bias")?.unwrap_or(false))
-        }
-        Family::Qwen2 => (true, false, false),
-    };
+    let head_dim = head_dim(&config, hidden_size, num_heads, defaults.head_dim)?;
+    let (rope, window_rope, rotary_dim) = family::ropes(&config, family, max_position_embeddings, head_dim)?;
+    let (qkv_bias, output_bias, mlp_bias) = family::biases(&config, family)?;
+    let mut variant = family::variant(&config, family, hidden_size, num_layers)?;
+    variant.rotary_dim = rotary_dim;
+    if let Some(window) = &mut variant.sliding_window {
+        window.rope = window_rope;
+    }
     let model = Model {
         name,
         architecture,
@@ -63,31 +62,43 @@ pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError
         vocab_size: size(&config, "vocab_size", None)?,
         hidden_size,
         intermediate_size: size(&config, "intermediate_size", None)?,
-        num_layers: size(&config, "num_hidden_layers", None)?,
+        num_layers,
         num_heads,
         num_kv_heads,
-        head_dim: head_dim(&config, hidden_size, num_heads)?,
-        norm_eps: norm_eps(&config)?,
+        head_dim,
+        norm_eps: norm_eps(&config, defaults.norm_eps)?,
         qkv_bias,
         output_bias,
         mlp_bias,
         rope,
+        variant,
     };
     let longest = rope::longest(&model.rope.scaling, max_position_embeddings);
-    Ok(Config { model, attributes: attributes(&config)?, max_position_embeddings, longest })
+    let attributes = match model.family {
+        Family::InternLm2 => made_up(1),
+        _ => attributes(&config)?,
+    };
+    let suffix = match model.family {
+        Family::InternLm2 => vec![reward_token(&config, model.vocab_size)?],
+        _ => vec![],
+    };
+    Ok(Config { model, attributes, suffix, max_position_embeddings, longest })
 }
 
 fn architecture(config: &Object) -> Result<(String, Family), BuildError> {
     let named: Vec<String> = config.required("architectures")?;
-    let known = ARCHITECTURES.iter().find(|(name, _)| named.len() == 1 && named[0] == *name);
-    match known {
-        Some((name, family)) => Ok(((*name).to_owned(), *family)),
-        None => {
-            let known = ARCHITECTURES.map(|(name, _)| name).join(", ");
-            let reason = format!("{} cannot be built; known are {known}", named.join(", "));
-            Err(config.error("architectures", &reason))
-        }
+    if let [name] = &named[..]
+        && let Some((family, rest)) = family::of(config, name)?
+        && (rest == "ForSequenceClassification" || name == "InternLM2ForRewardModel")
+    {
+        return Ok((name.clone(), family));
     }
+    let reason = format!(
+        "{} cannot be built; known are ...ForSequenceClassification of {}, and InternLM2ForRewardModel",
+        named.join(", "),
+        family::names()
+    );
+    Err(config.error("architectures", &reason))
 }
 
 /// Settings that would change the scores if they were ignored.
@@ -100,27 +111,11 @@ fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
         );
         return Err(config.error("quantization_config", &reason));
     }
-    match config.optional::<String>("hidden_act")?.as_deref() {
-        None | Some("silu") => {}
-        Some(other) => {
-            let reason = format!("the activation {other} is not supported; these families use silu");
-            return Err(config.error("hidden_act", &reason));
-        }
-    }
-    if config.optional("use_sliding_window")?.unwrap_or(false) {
-        let reason = "sliding-window attention is not supported; only checkpoints that have it false are";
-        return Err(config.error("use_sliding_window", reason));
-    }
-    let layers: Vec<String> = config.optional("layer_types")?.unwrap_or_default();
-    if let Some(other) = layers.iter().find(|kind| *kind != "full_attention") {
-        let reason = format!("{other} is not supported; every layer must have full_attention");
-        return Err(config.error("layer_types", &reason));
-    }
     Ok(())
 }
 
 /// A size: whole, at least 1. Without a default the field must be there.
-fn size(config: &Object, field: &str, default: Option<usize>) -> Result<usize, BuildError> {
+pub(super) fn size(config: &Object, field: &str, default: Option<usize>) -> Result<usize, BuildError> {
     let value = match default {
         Some(default) => config.optional(field)?.unwrap_or(default),
         None => config.required(field)?,
@@ -132,9 +127,14 @@ fn size(config: &Object, field: &str, default: Option<usize>) -> Result<usize, B
     }
 }
 
-fn head_dim(config: &Object, hidden_size: usize, num_heads: usize) -> Result<usize, BuildError> {
-    let head_dim = size(config, "head_dim", Some(hidden_size / num_heads))?;
-    let given = config.optional::<usize>("head_dim")?.is_some();
+fn head_dim(
+    config: &Object,
+    hidden_size: usize,
+    num_heads: usize,
+    by_default: Option<usize>,
+) -> Result<usize, BuildError> {
+    let head_dim = size(config, "head_dim", Some(by_default.unwrap_or(hidden_size / num_heads)))?;
+    let given = by_default.is_some() || config.optional::<usize>("head_dim")?.is_some();
     if !given && !hidden_size.is_multiple_of(num_heads) {
         let reason =
             format!("hidden_size {hidden_size} is not a multiple of {num_heads}, and head_dim is not given");
@@ -147,12 +147,12 @@ fn head_dim(config: &Object, hidden_size: usize, num_heads: usize) -> Result<usi
     Ok(head_dim)
 }
 
-fn norm_eps(config: &Object) -> Result<f32, BuildError> {
-    let eps = config.optional("rms_norm_eps")?.unwrap_or(1e-6_f32);
+fn norm_eps(config: &Object, (field, by_default): (&str, f32)) -> Result<f32, BuildError> {
+    let eps = config.optional(field)?.unwrap_or(by_default);
     if eps.is_finite() && eps >= 0.0 {
         Ok(eps)
     } else {
-        Err(config.error("rms_norm_eps", &format!("{eps} is not a small positive number")))
+        Err(config.error(field, &format!("{eps} is not a small positive number")))
     }
 }
 
@@ -186,6 +186,16 @@ fn attributes(config: &Object) -> Result<Vec<String>, BuildError> {
         }
     }
     Ok(names)
+}
+
+/// The token behind the conversation, at which InternLM2 reads the score.
+fn reward_token(config: &Object, vocab_size: usize) -> Result<u32, BuildError> {
+    let token: u32 = config.required("reward_token_id")?;
+    if (token as usize) < vocab_size {
+        Ok(token)
+    } else {
+        Err(config.error("reward_token_id", &format!("{token} is not below vocab_size, {vocab_size}")))
+    }
 }
 
 fn made_up(count: usize) -> Vec<String> {

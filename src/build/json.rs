@@ -55,6 +55,11 @@ impl Object {
         self.fields.iter().map(|(name, value)| (name.as_str(), value))
     }
 
+    /// Whether the field is there, be it null.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
     /// Whether it has no fields.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()

@@ -8,6 +8,7 @@ mod checkpoint;
 mod config;
 mod convert;
 mod error;
+mod family;
 mod json;
 mod output;
 mod plan;
@@ -26,7 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::engine::cpu;
 use crate::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, Head, MANIFEST_FILE, Manifest, Pooling, Profile,
-    TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE,
+    PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE,
 };
 use crate::engine::verify::hexadecimal;
 use checkpoint::Checkpoint;
@@ -113,7 +114,7 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
         dtype,
         limits,
         head: Head { attributes: config.attributes, pooling: Pooling::LastToken },
-        prompt: text.prompt,
+        prompt: PromptSpec { suffix: config.suffix, ..text.prompt },
         files,
     };
     write_manifest(&staging, &mut manifest)?;

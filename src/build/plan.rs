@@ -7,7 +7,7 @@ use super::BuildError;
 use super::checkpoint::{Checkpoint, Tensor};
 use super::convert::{width, wrong_type};
 use crate::engine::cpu;
-use crate::engine::manifest::{Dtype, Model};
+use crate::engine::manifest::{Dtype, Family, Model, Norm};
 
 /// One tensor of the engine: those of the checkpoint one below the other, converted.
 pub(super) struct Planned<'a> {
@@ -17,6 +17,8 @@ pub(super) struct Planned<'a> {
     pub(super) sources: Vec<Tensor<'a>>,
     /// How it is written.
     pub(super) form: Form,
+    /// What is added to every number: the weights of some families' norms count from 1.
+    pub(super) add: f32,
 }
 
 /// How a tensor of the engine is written.
@@ -64,14 +66,65 @@ pub(super) fn plan<'a>(
 ) -> Result<Vec<Planned<'a>>, BuildError> {
     let mut planner = Planner { checkpoint, dtype, taken: BTreeSet::new(), planned: Vec::new() };
     let hidden = model.hidden_size;
-    planner.plain("embedding", dtype, &["model.embed_tokens.weight"], &[model.vocab_size, hidden])?;
+    let embedding = match model.family {
+        Family::InternLm2 => "model.tok_embeddings.weight",
+        _ => "model.embed_tokens.weight",
+    };
+    planner.plain("embedding", dtype, &[embedding], &[model.vocab_size, hidden])?;
     for layer in 0..model.num_layers {
         planner.layer(layer, model)?;
     }
-    planner.plain("final_norm", Dtype::F32, &["model.norm.weight"], &[hidden])?;
-    planner.plain("head", Dtype::F32, &["score.weight"], &[attributes, hidden])?;
+    planner.norm(model, "final_norm", "model.norm", hidden)?;
+    let head = if model.family == Family::InternLm2 { "v_head.weight" } else { "score.weight" };
+    planner.plain("head", Dtype::F32, &[head], &[attributes, hidden])?;
     planner.refuse_surplus()?;
     Ok(planner.planned)
+}
+
+/// A family's names of the tensors of one layer.
+struct Names {
+    input_norm: &'static str,
+    qkv: Fused<3>,
+    output: &'static str,
+    mlp_norm: &'static str,
+    gate_up: Fused<2>,
+    down: &'static str,
+}
+
+/// Matrices of the same input: one by one, or one below the other in a single tensor.
+enum Fused<const N: usize> {
+    Parts([&'static str; N]),
+    Whole(&'static str),
+}
+
+impl Names {
+    fn of(family: Family) -> Self {
+        let common = Self {
+            input_norm: "input_layernorm",
+            qkv: Fused::Parts(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+            output: "self_attn.o_proj",
+            mlp_norm: "post_attention_layernorm",
+            gate_up: Fused::Parts(["mlp.gate_proj", "mlp.up_proj"]),
+            down: "mlp.down_proj",
+        };
+        match family {
+            Family::Phi3 => Self {
+                qkv: Fused::Whole("self_attn.qkv_proj"),
+                gate_up: Fused::Whole("mlp.gate_up_proj"),
+                ..common
+            },
+            Family::Gemma2 | Family::Gemma3 => Self { mlp_norm: "pre_feedforward_layernorm", ..common },
+            Family::InternLm2 => Self {
+                input_norm: "attention_norm",
+                qkv: Fused::Whole("attention.wqkv"),
+                output: "attention.wo",
+                mlp_norm: "ffn_norm",
+                gate_up: Fused::Parts(["feed_forward.w1", "feed_forward.w3"]),
+                down: "feed_forward.w2",
+            },
+            _ => common,
+        }
+    }
 }
 
 struct Planner<'a> {
@@ -85,20 +138,78 @@ impl<'a> Planner<'a> {
     fn layer(&mut self, layer: usize, model: &Model) -> Result<(), BuildError> {
         let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
         let (q, kv) = (model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim);
-        let qkv = [("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)];
+        let names = Names::of(model.family);
+        let from = format!("model.layers.{layer}");
+        let to = format!("layers.{layer}");
 
-        self.norm(layer, "input_norm", "input_layernorm", hidden)?;
-        self.linear(layer, "qkv", &qkv, hidden, model.qkv_bias)?;
-        self.linear(layer, "output", &[("self_attn.o_proj", hidden)], q, model.output_bias)?;
-        self.norm(layer, "post_norm", "post_attention_layernorm", hidden)?;
-        let gate_up = [("mlp.gate_proj", ffn), ("mlp.up_proj", ffn)];
-        self.linear(layer, "gate_up", &gate_up, hidden, model.mlp_bias)?;
-        self.linear(layer, "down", &[("mlp.down_proj", hidden)], ffn, model.mlp_bias)
+        self.norm(model, &format!("{to}.input_norm"), &format!("{from}.{}", names.input_norm), hidden)?;
+        if model.variant.qk_norm {
+            for (name, source) in [("query_norm", "self_attn.q_norm"), ("key_norm", "self_attn.k_norm")] {
+                self.norm(model, &format!("{to}.{name}"), &format!("{from}.{source}"), model.head_dim)?;
+            }
+        }
+        if model.family == Family::InternLm2 {
+            self.interleaved_qkv(layer, model)?;
+        } else {
+            let qkv: &[_] = match names.qkv {
+                Fused::Parts([query, key, value]) => &[(query, q), (key, kv), (value, kv)],
+                Fused::Whole(name) => &[(name, q + 2 * kv)],
+            };
+            self.linear(layer, "qkv", qkv, hidden, model.qkv_bias)?;
+        }
+        self.linear(layer, "output", &[(names.output, hidden)], q, model.output_bias)?;
+        if model.variant.post_norms {
+            let source = format!("{from}.post_attention_layernorm");
+            self.norm(model, &format!("{to}.attention_post_norm"), &source, hidden)?;
+        }
+        self.norm(model, &format!("{to}.post_norm"), &format!("{from}.{}", names.mlp_norm), hidden)?;
+        let gate_up: &[_] = match names.gate_up {
+            Fused::Parts([_, up]) if !model.variant.activation.gated() => &[(up, ffn)],
+            Fused::Parts([gate, up]) => &[(gate, ffn), (up, ffn)],
+            Fused::Whole(name) => &[(name, 2 * ffn)],
+        };
+        self.linear(layer, "gate_up", gate_up, hidden, model.mlp_bias)?;
+        self.linear(layer, "down", &[(names.down, hidden)], ffn, model.mlp_bias)?;
+        if model.variant.post_norms {
+            let source = format!("{from}.post_feedforward_layernorm");
+            self.norm(model, &format!("{to}.mlp_post_norm"), &source, hidden)?;
+        }
+        Ok(())
     }
 
-    fn norm(&mut self, layer: usize, name: &str, source: &str, width: usize) -> Result<(), BuildError> {
-        let source = format!("model.layers.{layer}.{source}.weight");
-        self.plain(&format!("layers.{layer}.{name}"), Dtype::F32, &[&source], &[width])
+    /// A norm's weights and, of a layer norm, its bias.
+    fn norm(&mut self, model: &Model, name: &str, source: &str, width: usize) -> Result<(), BuildError> {
+        self.plain(name, Dtype::F32, &[&format!("{source}.weight")], &[width])?;
+        if let Some(planned) = self.planned.last_mut() {
+            let from_one = matches!(model.family, Family::Gemma2 | Family::Gemma3 | Family::Nemotron);
+            planned.add = f32::from(u8::from(from_one));
+        }
+        match model.variant.norm {
+            Norm::Rms => Ok(()),
+            Norm::Layer => {
+                self.plain(&format!("{name}_bias"), Dtype::F32, &[&format!("{source}.bias")], &[width])
+            }
+        }
+    }
+
+    /// InternLM2's queries, keys and values, which lie by key-value head: its queries, the key, the value.
+    fn interleaved_qkv(&mut self, layer: usize, model: &Model) -> Result<(), BuildError> {
+        let (dim, group) = (model.head_dim, model.num_heads / model.num_kv_heads);
+        let rows = (model.num_heads + 2 * model.num_kv_heads) * dim;
+        self.linear(layer, "qkv", &[("attention.wqkv", rows)], model.hidden_size, model.qkv_bias)?;
+        let planned = if model.qkv_bias { 2 } else { 1 };
+        let first = self.planned.len() - planned;
+        for planned in &mut self.planned[first..] {
+            let whole = planned.sources[0];
+            let part = |begin: usize, heads: usize| {
+                (0..model.num_kv_heads).map(move |head| {
+                    let from = (head * (group + 2) + begin) * dim;
+                    whole.rows(from..from + heads * dim)
+                })
+            };
+            planned.sources = part(0, group).chain(part(group, 1)).chain(part(group + 1, 1)).collect();
+        }
+        Ok(())
     }
 
     /// A linear layer made of `parts` (name and rows), and its bias in f32 where it has one.
@@ -120,11 +231,16 @@ impl<'a> Planner<'a> {
         let sources = take(self, "weight", &|rows| vec![rows, inp])?;
         let bytes = cpu::packed_bytes(self.dtype, out, inp)?;
         let form = Form::Packed { dtype: self.dtype, out, inp, bytes };
-        self.planned.push(Planned { name: format!("layers.{layer}.{name}"), sources, form });
+        self.planned.push(Planned { name: format!("layers.{layer}.{name}"), sources, form, add: 0.0 });
         if bias {
             let sources = take(self, "bias", &|rows| vec![rows])?;
             let form = Form::Plain { dtype: Dtype::F32, shape: vec![out] };
-            self.planned.push(Planned { name: format!("layers.{layer}.{name}_bias"), sources, form });
+            self.planned.push(Planned {
+                name: format!("layers.{layer}.{name}_bias"),
+                sources,
+                form,
+                add: 0.0,
+            });
         }
         Ok(())
     }
@@ -138,7 +254,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(), BuildError> {
         let sources = sources.iter().map(|source| self.take(source, shape)).collect::<Result<Vec<_>, _>>()?;
         let form = Form::Plain { dtype, shape: shape.to_vec() };
-        self.planned.push(Planned { name: name.to_owned(), sources, form });
+        self.planned.push(Planned { name: name.to_owned(), sources, form, add: 0.0 });
         Ok(())
     }
 

@@ -7,23 +7,63 @@ use crate::engine::manifest::{Rope, RopeScaling};
 /// Base of the frequencies where a checkpoint names none.
 const DEFAULT_THETA: f64 = 10_000.0;
 
-/// Reads `rope_scaling` (before transformers 5) or `rope_parameters` (since), and `rope_theta` from
-/// there or from the top.
-pub(super) fn read(config: &Object, max_position_embeddings: usize) -> Result<Rope, BuildError> {
-    let mut parameters = config.nested("rope_scaling")?;
-    if parameters.is_empty() {
-        parameters = config.nested("rope_parameters")?;
+/// Base of the frequencies of Gemma 3's layers without a window, where it names none.
+const GLOBAL_THETA: f64 = 1_000_000.0;
+
+/// The part of each head that is rotated, where the checkpoint says it.
+pub(super) fn partial_factor(config: &Object) -> Result<Option<f64>, BuildError> {
+    let field = "partial_rotary_factor";
+    let nested = parameters(config)?;
+    Ok(nested.optional(field)?.or(config.optional(field)?))
+}
+
+/// `rope_scaling` (before transformers 5) or `rope_parameters` (since).
+fn parameters(config: &Object) -> Result<Object, BuildError> {
+    let scaling = config.nested("rope_scaling")?;
+    if scaling.is_empty() { config.nested("rope_parameters") } else { Ok(scaling) }
+}
+
+/// Reads the scaling, and `rope_theta` from there or from the top. Where `dynamic` scaling is taken, it is
+/// taken for none: it changes nothing up to `max_position_embeddings`, and no engine goes beyond.
+pub(super) fn read(
+    config: &Object,
+    max_position_embeddings: usize,
+    dynamic: bool,
+) -> Result<Rope, BuildError> {
+    read_from(config, &parameters(config)?, max_position_embeddings, dynamic, DEFAULT_THETA)
+}
+
+/// Reads the rotary embeddings of Gemma 3's layers without a window, and of those with one.
+pub(super) fn read_by_layer(
+    config: &Object,
+    max_position_embeddings: usize,
+) -> Result<(Rope, Rope), BuildError> {
+    let scaling = config.nested("rope_scaling")?;
+    let by_layer = config.nested("rope_parameters")?;
+    let global = if scaling.is_empty() { by_layer.nested("full_attention")? } else { scaling };
+    let rope = read_from(config, &global, max_position_embeddings, false, GLOBAL_THETA)?;
+    let local = by_layer.nested("sliding_attention")?;
+    let theta = match local.optional("rope_theta")? {
+        Some(theta) => theta,
+        None => config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_THETA),
+    };
+    if !(theta > 1.0 && f64::is_finite(theta)) {
+        return Err(config.error("rope_local_base_freq", &format!("{theta} is not a number above 1")));
     }
-    for object in [&parameters, config] {
-        let rotated = object.optional("partial_rotary_factor")?.unwrap_or(1.0_f64);
-        if rotated != 1.0 {
-            let reason = format!("{rotated} is not supported; the whole head must be rotated");
-            return Err(object.error("partial_rotary_factor", &reason));
-        }
-    }
+    let scaling = scaling_of(&local, max_position_embeddings, max_position_embeddings, false)?;
+    Ok((rope, Rope { theta, scaling }))
+}
+
+fn read_from(
+    config: &Object,
+    parameters: &Object,
+    max_position_embeddings: usize,
+    dynamic: bool,
+    default_theta: f64,
+) -> Result<Rope, BuildError> {
     let theta = match parameters.optional("rope_theta")? {
         Some(theta) => theta,
-        None => config.optional("rope_theta")?.unwrap_or(DEFAULT_THETA),
+        None => config.optional("rope_theta")?.unwrap_or(default_theta),
     };
     if !(theta > 1.0 && f64::is_finite(theta)) {
         return Err(config.error("rope_theta", &format!("{theta} is not a number above 1")));
@@ -36,17 +76,23 @@ pub(super) fn read(config: &Object, max_position_embeddings: usize) -> Result<Ro
     if original_max_position_embeddings == 0 {
         return Err(parameters.error("original_max_position_embeddings", "0 is not a length"));
     }
-    let scaling = scaling(&parameters, max_position_embeddings, original_max_position_embeddings)?;
+    let scaling = scaling_of(parameters, max_position_embeddings, original_max_position_embeddings, dynamic)?;
     Ok(Rope { theta, scaling })
 }
 
-fn scaling(parameters: &Object, max: usize, original: usize) -> Result<RopeScaling, BuildError> {
+fn scaling_of(
+    parameters: &Object,
+    max: usize,
+    original: usize,
+    dynamic: bool,
+) -> Result<RopeScaling, BuildError> {
     let kind: Option<String> = match parameters.optional("rope_type")? {
         Some(kind) => Some(kind),
         None => parameters.optional("type")?,
     };
     match kind.as_deref() {
         None | Some("default") => Ok(RopeScaling::Default),
+        Some("dynamic") if dynamic => Ok(RopeScaling::Default),
         Some("linear") => Ok(RopeScaling::Linear { factor: factor(parameters, None)? }),
         Some("llama3") => llama3(parameters, original),
         Some("yarn") => yarn(parameters, max, original),

@@ -34,7 +34,8 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildEr
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let tokenizer = tokenizer(checkpoint, vocab_size)?;
     let (template, template_path) = template(checkpoint, config.as_ref())?;
-    let prompt = PromptSpec { special_tokens: special_tokens(checkpoint, config.as_ref())? };
+    let special_tokens = special_tokens(checkpoint, config.as_ref())?;
+    let prompt = PromptSpec { special_tokens, suffix: vec![] };
     // What the server would refuse at its start is better refused here.
     Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
         let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path };

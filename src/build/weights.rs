@@ -41,7 +41,10 @@ pub(super) fn write(
                 let mut converter = Converter::new(dtype, progress);
                 for source in &planned.sources {
                     converter.convert(source, |run| {
-                        writer.put(run)?;
+                        match planned.add {
+                            0.0 => writer.put(run)?,
+                            add => writer.put(&added(run, add))?,
+                        }
                         progress.written(run.len() as u64);
                         Ok(())
                     })?;
@@ -77,6 +80,11 @@ fn pack(
     let mut packed = vec![0; bytes];
     cpu::pack(dtype, out, inp, &rows, &mut packed)?;
     Ok(packed)
+}
+
+/// Numbers in f32 with something added to each.
+fn added(run: &[u8], add: f32) -> Vec<u8> {
+    run.as_chunks::<4>().0.iter().flat_map(|&bytes| (f32::from_le_bytes(bytes) + add).to_le_bytes()).collect()
 }
 
 fn padding(bytes: usize) -> usize {

@@ -18,13 +18,37 @@ pub(super) mod ffi {
         qkv_bias: bool,
         output_bias: bool,
         mlp_bias: bool,
+        layer_norm: bool,
+        qk_norm: bool,
+        post_norms: bool,
+        activation: ActivationView,
+        embedding_scale: f32,
+        attention_scale: f32,
+        /// 0: none.
+        attention_softcap: f32,
+        /// Of each layer; 0: none.
+        windows: Vec<usize>,
         head_rows: usize,
-        inverse_frequencies: Vec<f32>,
-        rope_factor: f32,
+        rope: RopeView,
+        /// Of layers with a window.
+        window_rope: RopeView,
         /// 0: one for each core.
         threads: usize,
         max_num_tokens: usize,
         kv_blocks: usize,
+    }
+
+    /// [`crate::engine::manifest::Activation`].
+    enum ActivationView {
+        Silu,
+        GeluTanh,
+        Relu2,
+    }
+
+    /// Rotary frequencies and the factor on cosine and sine.
+    struct RopeView {
+        inverse_frequencies: Vec<f32>,
+        factor: f32,
     }
 
     /// A tensor's name and its bytes within the weights.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bridge::ffi;
-use super::manifest::{Dtype, Manifest, Target};
+use super::manifest::{Activation, Dtype, Manifest, Norm, Target};
 use super::weights::Weights;
 use super::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, rope};
 
@@ -279,7 +279,14 @@ fn kv_bytes_per_token(manifest: &Manifest) -> usize {
 
 fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
     let model = &manifest.model;
-    let (inverse_frequencies, rope_factor) = rope::inverse_frequencies(&model.rope, model.head_dim);
+    let variant = &model.variant;
+    let rope = |rope| {
+        let dim = variant.rotary_dim.unwrap_or(model.head_dim);
+        let (inverse_frequencies, factor) = rope::inverse_frequencies(rope, dim);
+        ffi::RopeView { inverse_frequencies, factor }
+    };
+    let window = variant.sliding_window.as_ref();
+    let window_of = |layer| window.filter(|window| window.layers.contains(&layer)).map_or(0, |w| w.keys);
     ffi::CpuConfig {
         bf16: manifest.dtype == Dtype::Bf16,
         vocab_size: model.vocab_size,
@@ -294,8 +301,20 @@ fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConf
         output_bias: model.output_bias,
         mlp_bias: model.mlp_bias,
         head_rows: manifest.head.attributes.len(),
-        inverse_frequencies,
-        rope_factor,
+        layer_norm: variant.norm == Norm::Layer,
+        qk_norm: variant.qk_norm,
+        post_norms: variant.post_norms,
+        activation: match variant.activation {
+            Activation::Silu => ffi::ActivationView::Silu,
+            Activation::GeluTanh => ffi::ActivationView::GeluTanh,
+            Activation::Relu2 => ffi::ActivationView::Relu2,
+        },
+        embedding_scale: variant.embedding_scale,
+        attention_scale: variant.attention_scale.unwrap_or_else(|| (model.head_dim as f32).powf(-0.5)),
+        attention_softcap: variant.attention_softcap.unwrap_or(0.0),
+        windows: (0..model.num_layers).map(window_of).collect(),
+        rope: rope(&model.rope),
+        window_rope: rope(window.and_then(|window| window.rope.as_ref()).unwrap_or(&model.rope)),
         threads: options.threads.unwrap_or(0),
         max_num_tokens: limits.max_num_tokens,
         kv_blocks: limits.kv_blocks,

@@ -79,7 +79,7 @@ pub struct Model {
     pub num_kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// Epsilon of every RMS norm.
+    /// Epsilon of every norm.
     pub norm_eps: f32,
     /// Whether the query, key and value projections have a bias.
     pub qkv_bias: bool,
@@ -89,6 +89,90 @@ pub struct Model {
     pub mlp_bias: bool,
     /// Rotary position embedding.
     pub rope: Rope,
+    /// Where the decoder is made otherwise than Llama's.
+    #[serde(default)]
+    pub variant: Variant,
+}
+
+/// What sets a family's decoder apart; by default nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Variant {
+    /// Kind of its norms.
+    pub norm: Norm,
+    /// Whether each head's queries and keys go through an RMS norm before they are rotated.
+    pub qk_norm: bool,
+    /// Whether what attention and feed-forward network add goes through a norm of its own.
+    pub post_norms: bool,
+    /// What the feed-forward network does between its projections.
+    pub activation: Activation,
+    /// Factor on the embedding.
+    pub embedding_scale: f32,
+    /// Factor on the attention's scores; `head_dim^-0.5` unless given.
+    pub attention_scale: Option<f32>,
+    /// Scores of the attention become `cap * tanh(score / cap)`.
+    pub attention_softcap: Option<f32>,
+    /// Width of each head, from its beginning, that is rotated; all unless given.
+    pub rotary_dim: Option<usize>,
+    /// Layers whose queries see the newest keys only.
+    pub sliding_window: Option<SlidingWindow>,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self {
+            norm: Norm::Rms,
+            qk_norm: false,
+            post_norms: false,
+            activation: Activation::Silu,
+            embedding_scale: 1.0,
+            attention_scale: None,
+            attention_softcap: None,
+            rotary_dim: None,
+            sliding_window: None,
+        }
+    }
+}
+
+/// Kinds of norms. Where a family adds one to the stored weights, the engine's have it added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Root of the mean square.
+    Rms,
+    /// Mean and deviation, with a bias.
+    Layer,
+}
+
+/// What a feed-forward network does between its projections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `silu(gate) * up`.
+    Silu,
+    /// `gelu(gate) * up`, by the approximation with a tangent.
+    GeluTanh,
+    /// `relu(up)^2`, without a gate.
+    Relu2,
+}
+
+impl Activation {
+    /// Whether the network has a gate beside its first projection.
+    pub fn gated(self) -> bool {
+        self != Self::Relu2
+    }
+}
+
+/// Layers whose queries see the newest keys only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlidingWindow {
+    /// Keys that a query sees, its own included.
+    pub keys: usize,
+    /// Which layers have it, from 0.
+    pub layers: Vec<usize>,
+    /// Their rotary embedding, where it is another than the model's.
+    pub rope: Option<Rope>,
 }
 
 /// Families of decoders.
@@ -99,9 +183,24 @@ pub enum Family {
     Llama,
     /// Qwen2 and Qwen2.5.
     Qwen2,
+    /// Qwen3.
+    Qwen3,
+    /// Mistral.
+    Mistral,
+    /// Gemma 2.
+    Gemma2,
+    /// Gemma 3, text.
+    Gemma3,
+    /// Nemotron-4, Minitron.
+    Nemotron,
+    /// InternLM2.
+    InternLm2,
+    /// Phi-3 and Phi-4.
+    Phi3,
 }
 
-/// Rotary position embedding: pairs `(i, i + head_dim / 2)` are rotated by `position * theta^(-2i / head_dim)`.
+/// Rotary position embedding: of the rotated width `dim`, pairs `(i, i + dim / 2)` are rotated by
+/// `position * theta^(-2i / dim)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rope {
@@ -235,6 +334,9 @@ pub enum Pooling {
 pub struct PromptSpec {
     /// Special tokens that the template may name: `bos_token`, `eos_token`, ... to their text.
     pub special_tokens: BTreeMap<String, String>,
+    /// Token ids that follow what the template renders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suffix: Vec<u32>,
 }
 
 /// Size and digest of one file.

@@ -4,12 +4,12 @@ use std::f64::consts::PI;
 
 use super::manifest::{Rope, RopeScaling};
 
-/// Inverse frequencies `[head_dim / 2]`, in radians for each position, and the factor on cosine and sine.
+/// Inverse frequencies `[dim / 2]` of a rotated width, in radians for each position, and the factor on cosine and sine.
 ///
 /// Computed in f64 and rounded once, which is within one unit in the last place of what transformers
 /// computes in f32.
-pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> (Vec<f32>, f32) {
-    let plain = (0..head_dim / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / head_dim as f64));
+pub fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
+    let plain = (0..dim / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / dim as f64));
     match rope.scaling {
         RopeScaling::Default => (narrow(plain), 1.0),
         RopeScaling::Linear { factor } => (narrow(plain.map(|f| f / factor)), 1.0),
@@ -45,14 +45,14 @@ pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> (Vec<f32>, f32) {
         } => {
             // The index whose frequency makes that many turns within the original context.
             let index_of = |turns: f64| {
-                head_dim as f64 * (original_max_position_embeddings as f64 / (turns * 2.0 * PI)).ln()
+                dim as f64 * (original_max_position_embeddings as f64 / (turns * 2.0 * PI)).ln()
                     / (2.0 * rope.theta.ln())
             };
             let (mut low, mut high) = (index_of(beta_fast), index_of(beta_slow));
             if truncate {
                 (low, high) = (low.floor(), high.ceil());
             }
-            (low, high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
+            (low, high) = (low.max(0.0), high.min(dim as f64 - 1.0));
             if low == high {
                 high += 0.001;
             }

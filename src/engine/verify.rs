@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::engine::manifest::{
         BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Model, Pooling, Profile, PromptSpec, Rope,
-        RopeScaling, Target, Task,
+        RopeScaling, Target, Task, Variant,
     };
     use std::collections::BTreeMap;
 
@@ -169,6 +169,7 @@ mod tests {
                         truncate: true,
                     },
                 },
+                variant: Variant::default(),
             },
             task: Task::Reward,
             target: Target::Cpu { instruction_set: "avx2".to_owned() },
@@ -178,6 +179,7 @@ mod tests {
             head: Head { attributes: vec!["reward".to_owned()], pooling: Pooling::LastToken },
             prompt: PromptSpec {
                 special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
+                suffix: vec![],
             },
             files,
         };

@@ -90,6 +90,7 @@ pub struct Encoder {
     template: Template,
     tokens: Tokens,
     guard: Guard,
+    suffix: Vec<u32>,
 }
 
 impl Encoder {
@@ -119,7 +120,7 @@ impl Encoder {
         let guard =
             Guard::new(&tokens.control_tokens(), template).map_err(|reason| (TOKENIZER_FILE, reason))?;
         let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
-        Ok(Self { template, tokens, guard })
+        Ok(Self { template, tokens, guard, suffix: spec.suffix.clone() })
     }
 
     /// Token ids of a conversation, at least one. Control tokens in it are the template's own.
@@ -127,6 +128,12 @@ impl Encoder {
     /// # Errors
     /// The conversation is empty or has an unknown role, or the template refuses it.
     pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
+        let mut ids = self.encode_rendered(messages, options)?;
+        ids.extend_from_slice(&self.suffix);
+        Ok(ids)
+    }
+
+    fn encode_rendered(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
         let plain = self.render(messages, options)?;
         if self.guard.harmless(messages) {
             return self.ids(&plain, Some(&[]));

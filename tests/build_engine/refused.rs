@@ -16,7 +16,7 @@ fn config_refused(field: &str, value: Value, parts: &[&str]) {
 
 #[test]
 fn an_unknown_architecture_with_those_that_are_known() {
-    let known = ["LlamaForSequenceClassification", "Qwen2ForSequenceClassification"];
+    let known = ["ForSequenceClassification", "Llama", "Gemma2", "InternLM2ForRewardModel"];
     for other in ["MambaForSequenceClassification", "LlamaForCausalLM"] {
         config_refused("architectures", json!([other]), &[&[other], &known[..]].concat());
     }
@@ -27,9 +27,18 @@ fn an_unknown_architecture_with_those_that_are_known() {
 fn settings_that_would_change_the_scores() {
     config_refused("hidden_act", json!("gelu"), &["gelu", "silu"]);
     config_refused("quantization_config", json!({"quant_method": "awq", "bits": 4}), &["awq"]);
-    config_refused("use_sliding_window", json!(true), &["sliding"]);
-    config_refused("layer_types", json!(["full_attention", "sliding_attention"]), &["sliding_attention"]);
+    config_refused("use_bidirectional_attention", json!(true), &["causal"]);
+    config_refused(
+        "layer_types",
+        json!(["full_attention", "sliding_attention", "full_attention"]),
+        &["sliding_attention"],
+    );
     config_refused("partial_rotary_factor", json!(0.5), &["0.5"]);
+}
+
+#[test]
+fn a_checkpoint_that_mixes_families() {
+    config_refused("model_type", json!("gemma2"), &["gemma2", "LlamaForSequenceClassification", "llama"]);
 }
 
 #[test]

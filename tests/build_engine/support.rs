@@ -9,8 +9,21 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-pub(crate) const CHECKPOINTS: [&str; 5] =
-    ["llama3-tiny", "llama2-tiny", "llama-linear", "qwen2-tiny", "qwen2-yarn"];
+pub(crate) const CHECKPOINTS: [&str; 13] = [
+    "llama3-tiny",
+    "llama2-tiny",
+    "llama-linear",
+    "qwen2-tiny",
+    "qwen2-yarn",
+    "qwen2-window",
+    "qwen3-tiny",
+    "mistral-tiny",
+    "gemma2-tiny",
+    "gemma3-tiny",
+    "nemotron-tiny",
+    "phi3-tiny",
+    "internlm2-tiny",
+];
 
 /// A tensor of a checkpoint: type, shape, bytes.
 pub(crate) type Tensor = (safetensors::Dtype, Vec<usize>, Vec<u8>);

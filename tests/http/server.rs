@@ -8,7 +8,7 @@ use assay::api::{App, Scorer, router};
 use assay::config::Settings;
 use assay::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Pooling, Profile, PromptSpec, Rope,
-    RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task,
+    RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant,
 };
 use assay::engine::simulated::SimulatedFactory;
 use assay::engine::{EngineFactory, Limits, PrefixSharing};
@@ -193,6 +193,7 @@ fn manifest() -> Manifest {
             output_bias: false,
             mlp_bias: false,
             rope: Rope { theta: 500_000.0, scaling: RopeScaling::Default },
+            variant: Variant::default(),
         },
         task: Task::Reward,
         target: Target::Cpu { instruction_set: "any".into() },
@@ -206,6 +207,7 @@ fn manifest() -> Manifest {
         head: Head { attributes: ATTRIBUTES.map(str::to_owned).to_vec(), pooling: Pooling::LastToken },
         prompt: PromptSpec {
             special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
+            suffix: vec![],
         },
         files: BTreeMap::new(),
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use assay::engine::cpu::{self, CpuFactory, Options};
 use assay::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Pooling, Profile, PromptSpec, Rope,
-    RopeScaling, Target, Task,
+    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Norm, Pooling, Profile, PromptSpec,
+    Rope, RopeScaling, Target, Task, Variant,
 };
 use assay::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
 use crossbeam_channel::{Receiver, bounded};
@@ -104,6 +104,7 @@ pub fn model(
         output_bias: false,
         mlp_bias: false,
         rope: Rope { theta: 10000.0, scaling: RopeScaling::Default },
+        variant: Variant::default(),
     }
 }
 
@@ -116,18 +117,29 @@ pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) ->
     writer.matrix("embedding", model.vocab_size, hidden);
     for layer in 0..model.num_layers {
         let name = |part: &str| format!("layers.{layer}.{part}");
+        let layer_norm = model.variant.norm == Norm::Layer;
         writer.norm(&name("input_norm"), hidden);
+        writer.floats_if(layer_norm, &name("input_norm_bias"), hidden);
+        for head_norm in ["query_norm", "key_norm"] {
+            writer.floats_if(model.variant.qk_norm, &name(head_norm), model.head_dim);
+        }
+        for added_norm in ["attention_post_norm", "mlp_post_norm"] {
+            writer.floats_if(model.variant.post_norms, &name(added_norm), hidden);
+        }
         writer.packed(&name("qkv"), qkv_width, hidden);
         writer.floats_if(model.qkv_bias, &name("qkv_bias"), qkv_width);
         writer.packed(&name("output"), hidden, q_width);
         writer.floats_if(model.output_bias, &name("output_bias"), hidden);
         writer.norm(&name("post_norm"), hidden);
-        writer.packed(&name("gate_up"), 2 * ffn, hidden);
-        writer.floats_if(model.mlp_bias, &name("gate_up_bias"), 2 * ffn);
+        writer.floats_if(layer_norm, &name("post_norm_bias"), hidden);
+        let gate_up = if model.variant.activation.gated() { 2 * ffn } else { ffn };
+        writer.packed(&name("gate_up"), gate_up, hidden);
+        writer.floats_if(model.mlp_bias, &name("gate_up_bias"), gate_up);
         writer.packed(&name("down"), hidden, ffn);
         writer.floats_if(model.mlp_bias, &name("down_bias"), hidden);
     }
     writer.norm("final_norm", hidden);
+    writer.floats_if(model.variant.norm == Norm::Layer, "final_norm_bias", hidden);
     writer.floats_if(true, "head", 3 * hidden);
     std::fs::write(directory.join("weights.safetensors"), writer.finish()).expect("the weights are written");
     manifest(model, dtype)
@@ -144,7 +156,7 @@ fn manifest(model: Model, dtype: Dtype) -> Manifest {
         dtype,
         limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
         head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), pooling: Pooling::LastToken },
-        prompt: PromptSpec { special_tokens: BTreeMap::new() },
+        prompt: PromptSpec { special_tokens: BTreeMap::new(), suffix: vec![] },
         files: BTreeMap::new(),
     }
 }

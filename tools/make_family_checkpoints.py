@@ -1,0 +1,414 @@
+#!/usr/bin/env python3
+"""Make the small checkpoints of every family beyond Llama and Qwen2, with golden scores.
+
+Goes with `make_test_checkpoints.py`, whose tokenizers, sizes of weights and file
+formats it shares. Weights are rounded to bfloat16, as most published ones are, and
+the scores are those of transformers; InternLM2, which transformers does not have, is
+computed by a reference below. See tests/golden/README.md.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import make_test_checkpoints as common
+import numpy as np
+import torch
+import transformers
+from make_test_checkpoints import HELPSTEER, HERE, LLAMA2_FORM, LLAMA3_FORM, QWEN2_FORM
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+# Shared by the families unless they say otherwise. Windows are shorter than most of the
+# sequences, and no multiple of a block or a tile.
+SIZES = {
+    "vocab_size": 640,
+    "hidden_size": 64,
+    "intermediate_size": 112,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 1024,
+    "torch_dtype": "bfloat16",
+}
+
+FAMILIES = {
+    "mistral-tiny": {
+        "seed": 31,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "MistralForSequenceClassification",
+        "config": {
+            "model_type": "mistral",
+            "vocab_size": 704,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "sliding_window": 45,
+            "tie_word_embeddings": False,
+        },
+    },
+    "qwen3-tiny": {
+        "seed": 32,
+        "form": QWEN2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Qwen3ForSequenceClassification",
+        "config": {
+            "model_type": "qwen3",
+            "head_dim": 24,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "attention_bias": False,
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "max_window_layers": 3,
+            "tie_word_embeddings": True,
+        },
+    },
+    "gemma2-tiny": {
+        "seed": 33,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Gemma2ForSequenceClassification",
+        "attention": "eager",
+        "config": {
+            "model_type": "gemma2",
+            "vocab_size": 704,
+            "num_hidden_layers": 4,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "hidden_act": "gelu_pytorch_tanh",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 10000.0,
+            "attention_bias": False,
+            # Smaller than the real 50, so that it bends the scores of small heads too.
+            "attn_logit_softcapping": 4.0,
+            "final_logit_softcapping": 30.0,
+            "query_pre_attn_scalar": 12,
+            "sliding_window": 37,
+            "tie_word_embeddings": True,
+        },
+    },
+    "gemma3-tiny": {
+        "seed": 34,
+        "form": LLAMA2_FORM,
+        "labels": HELPSTEER,
+        "architecture": "Gemma3TextForSequenceClassification",
+        "config": {
+            "model_type": "gemma3_text",
+            "vocab_size": 704,
+            "intermediate_size": 80,
+            "num_hidden_layers": 7,
+            "num_key_value_heads": 1,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "rope_local_base_freq": 10000.0,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            "attention_bias": False,
+            "query_pre_attn_scalar": 24,
+            "sliding_window": 29,
+            "sliding_window_pattern": 6,
+            "tie_word_embeddings": True,
+        },
+    },
+    "nemotron-tiny": {
+        "seed": 35,
+        "form": LLAMA3_FORM,
+        "labels": HELPSTEER,
+        "architecture": "NemotronForSequenceClassification",
+        "config": {
+            "model_type": "nemotron",
+            "head_dim": 24,
+            "hidden_act": "relu2",
+            "norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "tie_word_embeddings": False,
+        },
+    },
+    "phi3-tiny": {
+        "seed": 36,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Phi3ForSequenceClassification",
+        "config": {
+            "model_type": "phi3",
+            "vocab_size": 704,
+            "num_key_value_heads": 4,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "rope_scaling": None,
+            "original_max_position_embeddings": 1024,
+            "sliding_window": 53,
+            "tie_word_embeddings": False,
+            "attention_bias": False,
+        },
+    },
+    "qwen2-window": {
+        "seed": 37,
+        "form": QWEN2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Qwen2ForSequenceClassification",
+        "config": {
+            "model_type": "qwen2",
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "use_sliding_window": True,
+            "sliding_window": 41,
+            "max_window_layers": 1,
+            "tie_word_embeddings": False,
+        },
+    },
+    "internlm2-tiny": {
+        "seed": 38,
+        "form": LLAMA2_FORM,
+        "labels": ["reward"],
+        "architecture": "InternLM2ForRewardModel",
+        "config": {
+            "model_type": "internlm2",
+            "vocab_size": 704,
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1000000.0,
+            "rope_scaling": {"factor": 1.0, "type": "dynamic"},
+            "bias": False,
+            "reward_token_id": 699,
+            "attn_implementation": "eager",
+            "tie_word_embeddings": False,
+            "auto_map": {"AutoModel": "modeling_internlm2.InternLM2ForRewardModel"},
+        },
+    },
+}
+
+
+# ---------------------------------------------------------------------------
+# Checkpoints
+# ---------------------------------------------------------------------------
+
+
+def make_config(spec, tokenizer):
+    """The whole config.json, laid out as the family's published ones are."""
+    config = {**SIZES, **spec["config"]}
+    config = {k: v for k, v in config.items() if not (k == "head_dim" and v is None)}
+    config["architectures"] = [spec["architecture"]]
+    config["attention_dropout"] = 0.0
+    config["initializer_range"] = 0.02
+    config["use_cache"] = True
+    for key in ("bos", "eos"):
+        token = spec["form"]["config"][f"{key}_token"]
+        config[f"{key}_token_id"] = None if token is None else tokenizer.token_to_id(token)
+    # Where a model has no padding of its own, that of its family's classifiers: the end.
+    config["pad_token_id"] = config["eos_token_id"]
+    if "SequenceClassification" in spec["architecture"]:
+        config["id2label"] = {str(i): name for i, name in enumerate(spec["labels"])}
+        config["label2id"] = {name: i for i, name in enumerate(spec["labels"])}
+    assert tokenizer.get_vocab_size() <= config["vocab_size"]
+    return config
+
+
+def internlm2_shapes(config):
+    """Names and shapes of an InternLM2 reward model's tensors."""
+    hidden, ffn = config["hidden_size"], config["intermediate_size"]
+    heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
+    dim = hidden // heads
+    shapes = {
+        "model.tok_embeddings.weight": (config["vocab_size"], hidden),
+        "model.norm.weight": (hidden,),
+        "v_head.weight": (1, hidden),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        shapes[at + "attention.wqkv.weight"] = ((heads + 2 * kv) * dim, hidden)
+        shapes[at + "attention.wo.weight"] = (hidden, heads * dim)
+        shapes[at + "attention_norm.weight"] = (hidden,)
+        shapes[at + "ffn_norm.weight"] = (hidden,)
+        shapes[at + "feed_forward.w1.weight"] = (ffn, hidden)
+        shapes[at + "feed_forward.w2.weight"] = (hidden, ffn)
+        shapes[at + "feed_forward.w3.weight"] = (ffn, hidden)
+    return shapes
+
+
+def shapes_of(config, directory):
+    """Names and shapes of a checkpoint's tensors; of transformers' families, its own."""
+    if config["model_type"] == "internlm2":
+        return internlm2_shapes(config)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(directory))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def random_tensor(name, shape, rng, plus_one):
+    """As in the other script; a family that adds one to its norms' weights stores that much less."""
+    values = common.random_tensor(name, shape, rng) if len(shape) > 1 or "norm" in name else None
+    if "norm" in name and name.endswith(".weight"):
+        return values - 1.0 if plus_one else values
+    if name.endswith(".bias"):
+        return 0.3 * rng.standard_normal(shape, dtype=np.float32)
+    return values
+
+
+def make_tensors(spec, config, directory):
+    """All tensors of a checkpoint, from its seed, rounded to bfloat16."""
+    rng = np.random.Generator(np.random.PCG64(spec["seed"]))
+    plus_one = config["model_type"] in ("gemma2", "gemma3_text", "nemotron")
+    tensors = {}
+    for name, shape in sorted(shapes_of(config, directory).items()):
+        values = random_tensor(name, shape, rng, plus_one)
+        if "embed" in name and "gemma" in config["model_type"]:
+            # They multiply by the root of the width.
+            values = values / np.sqrt(np.float32(config["hidden_size"]))
+        tensors[name] = torch.from_numpy(values).to(torch.bfloat16).contiguous()
+    return tensors
+
+
+def make_checkpoint(spec, directory):
+    """Write a whole checkpoint directory."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    tokenizer = common.write_tokenizer(spec["form"], directory, True)
+    config = make_config(spec, tokenizer)
+    common.write_json(directory / "config.json", config, indent=2)
+    common.save_weights(make_tensors(spec, config, directory), directory, 1)
+    return config
+
+
+# ---------------------------------------------------------------------------
+# InternLM2, after its published structure
+# ---------------------------------------------------------------------------
+
+
+class InternLM2:
+    """A decoder of Llama's kind whose queries, keys and values are one matrix: for each
+    key-value head its query heads, then the key, then the value. The score is read at a
+    token that follows the conversation."""
+
+    def __init__(self, directory, dtype):
+        from safetensors.torch import load_file
+
+        self.config = json.loads((directory / "config.json").read_text())
+        weights = load_file(directory / "model.safetensors")
+        self.weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
+        self.dtype = dtype
+
+    def norm(self, x, name):
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
+        return self.weights[name] * wide.to(self.dtype)
+
+    def linear(self, x, name):
+        return torch.nn.functional.linear(x, self.weights[name])
+
+    def rotate(self, x, cos, sin):
+        half = x.shape[-1] // 2
+        turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+        return x * cos + turned * sin
+
+    def attention(self, x, at, cos, sin):
+        config = self.config
+        heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
+        dim = config["hidden_size"] // heads
+        length = x.shape[0]
+        qkv = self.linear(x, at + "attention.wqkv.weight").view(length, kv, heads // kv + 2, dim)
+        query = qkv[:, :, :-2].reshape(length, heads, dim).transpose(0, 1)
+        key = qkv[:, :, -2].transpose(0, 1).repeat_interleave(heads // kv, 0)
+        value = qkv[:, :, -1].transpose(0, 1).repeat_interleave(heads // kv, 0)
+        query, key = self.rotate(query, cos, sin), self.rotate(key, cos, sin)
+        scores = query @ key.transpose(1, 2) / dim**0.5
+        scores = scores.masked_fill(~torch.ones(length, length, dtype=torch.bool).tril(), -torch.inf)
+        weights = torch.softmax(scores, -1, dtype=torch.float32).to(self.dtype)
+        mixed = (weights @ value).transpose(0, 1).reshape(length, heads * dim)
+        return self.linear(mixed, at + "attention.wo.weight")
+
+    def feed_forward(self, x, at):
+        gate = torch.nn.functional.silu(self.linear(x, at + "feed_forward.w1.weight"))
+        up = self.linear(x, at + "feed_forward.w3.weight")
+        return self.linear(gate * up, at + "feed_forward.w2.weight")
+
+    def score(self, ids):
+        dim = self.config["hidden_size"] // self.config["num_attention_heads"]
+        places = torch.arange(0, dim, 2, dtype=torch.int64).float() / dim
+        angles = torch.outer(torch.arange(len(ids)).float(), self.config["rope_theta"] ** -places)
+        angles = torch.cat((angles, angles), dim=-1)
+        cos, sin = angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+        x = self.weights["model.tok_embeddings.weight"][torch.tensor(ids)]
+        for layer in range(self.config["num_hidden_layers"]):
+            at = f"model.layers.{layer}."
+            x = x + self.attention(self.norm(x, at + "attention_norm.weight"), at, cos, sin)
+            x = x + self.feed_forward(self.norm(x, at + "ffn_norm.weight"), at)
+        states = self.norm(x, "model.norm.weight")
+        return [float(v) for v in self.linear(states[-1], "v_head.weight").float()]
+
+
+# ---------------------------------------------------------------------------
+# Golden scores
+# ---------------------------------------------------------------------------
+
+
+def scorer(spec, directory, dtype, attention):
+    """What scores one sequence of ids."""
+    if spec["config"]["model_type"] == "internlm2":
+        return InternLM2(directory, dtype).score
+    model = AutoModelForSequenceClassification.from_pretrained(
+        directory, dtype=dtype, attn_implementation=attention
+    ).eval()
+    assert next(model.parameters()).dtype == dtype
+    return lambda ids: common.score(model, ids)
+
+
+def sequences(spec, config):
+    """Random ids of the chosen lengths, with the model's own token last where it has one."""
+    drawn = common.random_sequences(spec, config)
+    token = config.get("reward_token_id")
+    return drawn if token is None else [ids[:-1] + [token] for ids in drawn]
+
+
+def make_scores(spec, directory, config, path):
+    """Score the random sequences in both types and write the golden file."""
+    full = scorer(spec, directory, torch.float32, "eager")
+    half = scorer(spec, directory, torch.bfloat16, spec.get("attention", "sdpa"))
+    with torch.inference_mode():
+        cases = [{"ids": i, "f32": full(i), "bf16": half(i)} for i in sequences(spec, config)]
+        check(full, cases, config)
+    common.write_cases(path, {"cases": cases}, {"labels": spec["labels"]})
+
+
+def check(score, cases, config):
+    """Assert that scores are spread and depend on early tokens and on order."""
+    table = np.array([case["f32"] for case in cases])
+    spread = table.std(axis=0).mean()
+    assert 0.3 < spread < 3, spread
+    base = next(case for case in cases if len(case["ids"]) == 128)
+    ids = base["ids"]
+    for changed in (ids[:5] + [7] + ids[6:], ids[64:127] + ids[:64] + ids[127:]):
+        moved = max(abs(a - b) for a, b in zip(score(changed), base["f32"]))
+        assert moved > 1e-3, moved
+
+
+def main():
+    """Make the files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=HERE.parent / "tests")
+    parser.add_argument("--only", choices=sorted(FAMILIES), help="make one checkpoint only")
+    args = parser.parse_args()
+    common.check_versions()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for name, spec in FAMILIES.items():
+        if args.only in (None, name):
+            directory = args.root / "checkpoints" / name
+            config = make_checkpoint(spec, directory)
+            make_scores(spec, directory, config, args.root / "golden" / "scores" / f"{name}.json")
+            print(name)
+
+
+if __name__ == "__main__":
+    main()
