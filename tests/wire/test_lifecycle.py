@@ -4,6 +4,8 @@ import asyncio
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import openai
@@ -134,19 +136,21 @@ def test_told_to_end_a_server_finishes_what_it_has_begun(engines: Engines):
     assert statuses.count(200) > 1
 
 
-def stalled(engines: Engines, *arguments: str) -> Server:
-    """A server with a request that will never be answered."""
-    server = Server(engines["llama3-tiny"], "--simulate", "stall", "--served-model-name", "five", *arguments)
+@contextmanager
+def stalled(engines: Engines, *arguments: str) -> Iterator[tuple[Server, socket.socket]]:
+    """A server, and a connection with a request that will never be answered."""
+    options = ("--simulate", "stall", "--served-model-name", "five", *arguments)
     request = b'{"model":"five","messages":[{"role":"user","content":"Hello"}]}'
-    server.waiting = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(request)}\r\n\r\n"
-    server.waiting.sendall(head.encode() + request)
-    until(lambda: server.metric("num_requests_running") == 1)
-    return server
+    with Server(engines["llama3-tiny"], *options) as server:
+        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as waiting:
+            waiting.sendall(head.encode() + request)
+            until(lambda: server.metric("num_requests_running") == 1)
+            yield server, waiting
 
 
 def test_told_to_end_a_server_is_not_ready_while_it_finishes(engines: Engines):
-    with stalled(engines) as server:
+    with stalled(engines) as (server, _):
         assert server.get("/v1/health/ready")[0] == 200
         server.process.send_signal(signal.SIGTERM)
         until(lambda: server.get("/v1/health/ready")[0] == 503)
@@ -154,20 +158,20 @@ def test_told_to_end_a_server_is_not_ready_while_it_finishes(engines: Engines):
 
 
 def test_after_the_grace_time_a_server_ends_and_says_that_it_left_work(engines: Engines):
-    with stalled(engines, "--shutdown-grace", "0.5") as server:
+    with stalled(engines, "--shutdown-grace", "0.5") as (server, _):
         assert server.end() == UNDRAINED
 
 
 def test_told_twice_a_server_ends_at_once(engines: Engines):
-    with stalled(engines, "--shutdown-grace", "600") as server:
+    with stalled(engines, "--shutdown-grace", "600") as (server, _):
         server.process.send_signal(signal.SIGTERM)
         server.logged("ending: no new requests, finishing those in flight")
         assert server.end() == KILLED
 
 
 def test_a_client_that_hangs_up_frees_its_place(engines: Engines):
-    with stalled(engines) as server:
-        server.waiting.close()
+    with stalled(engines) as (server, waiting):
+        waiting.close()
         until(lambda: server.metric("request_cancelled_total") == 1)
 
 
@@ -217,7 +221,7 @@ def test_a_full_queue_is_what_the_option_says(engines: Engines, status: str, kin
             await asyncio.gather(*waiting, return_exceptions=True)
             return done.pop().exception()
 
-    with stalled(engines, *options) as server:
+    with stalled(engines, *options) as (server, _):
         error = asyncio.run(refusal(server))
         assert isinstance(error, kind)
         assert error.body["code"] == "overloaded"
