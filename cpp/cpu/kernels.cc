@@ -182,7 +182,7 @@ void head_logits(const float* head, const float* x, std::size_t rows, std::size_
 }
 
 template <typename T>
-constexpr Kernels<T> kTable{&embed<T>,    &norm<T>,     &add_normed,  &rope<T>,
+constexpr Kernels<T> kTable{&embed<T>,     &norm<T>,     &add_normed,  &rope<T>,
                             &attention<T>, &activate<T>, &head_logits, &norm<float>};
 
 }  // namespace
