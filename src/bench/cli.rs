@@ -237,8 +237,12 @@ impl CompareArgs {
         let manifest = Manifest::read(directory)?;
         manifest.verify(directory)?;
         // Room for every text of a comparison at once: 16 of 640 tokens, 62 of up to 700.
-        let options =
-            cpu::Options { threads: self.threads, kv_cache_tokens: Some(24 << 10), ..Default::default() };
+        let options = cpu::Options {
+            threads: self.threads,
+            kv_cache_tokens: Some(24 << 10),
+            max_seq_len: Some(manifest.limits.max_seq_len.min(1024)),
+            ..Default::default()
+        };
         let open = || -> Result<Box<dyn EngineFactory>, EngineError> {
             Ok(Box::new(CpuFactory::open(directory, &manifest, options)?))
         };
