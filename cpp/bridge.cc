@@ -83,6 +83,18 @@ void Handle::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const s
     engine_->run({span_of(token_ids), span_of(block_table), chunks_}, span_of(logits));
 }
 
+std::unique_ptr<Ceiling> open_ceiling(const CpuConfig& config, std::size_t rows) {
+    const std::size_t q_width = config.num_heads * config.head_dim;
+    const Ceiling::Shape shapes[] = {
+        {q_width + 2 * config.num_kv_heads * config.head_dim, config.hidden_size},
+        {config.hidden_size, q_width},
+        {2 * config.intermediate_size, config.hidden_size},
+        {config.hidden_size, config.intermediate_size},
+    };
+    const cpu::Dtype dtype = config.bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32;
+    return std::make_unique<Ceiling>(dtype, shapes, config.num_layers, rows, config.threads);
+}
+
 rust::String onednn_version() { return cpu::onednn_version(); }
 
 rust::String instruction_set() { return cpu::instruction_set(); }

@@ -4,6 +4,7 @@
 #include <exception>
 #include <memory>
 
+#include "cpu/ceiling.h"
 #include "cpu/decoder.h"
 #include "engine.h"
 #include "rust/cxx.h"
@@ -44,6 +45,11 @@ class Handle {
 // Opens the CPU engine. The weights outlive it.
 std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const TensorView> tensors,
                                  rust::Slice<const std::uint8_t> weights);
+
+using cpu::Ceiling;
+
+// oneDNN's products alone, for the shapes of a decoder. `threads` 0 means one for each core.
+std::unique_ptr<Ceiling> open_ceiling(const CpuConfig& config, std::size_t rows);
 
 rust::String onednn_version();
 rust::String instruction_set();

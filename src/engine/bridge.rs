@@ -89,6 +89,10 @@ pub(super) mod ffi {
             weights: &[u8],
         ) -> Result<UniquePtr<Handle>>;
 
+        type Ceiling;
+        fn open_ceiling(config: &CpuConfig, rows: usize) -> Result<UniquePtr<Ceiling>>;
+        fn seconds(self: Pin<&mut Ceiling>) -> Result<f64>;
+
         fn onednn_version() -> Result<String>;
         fn instruction_set() -> Result<String>;
         fn supports_bf16() -> Result<bool>;

@@ -277,7 +277,7 @@ fn kv_bytes_per_token(manifest: &Manifest) -> usize {
     (2 * model.num_layers * model.num_kv_heads * model.head_dim * element).max(1)
 }
 
-fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
+pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
     let model = &manifest.model;
     let variant = &model.variant;
     let rope = |rope| {

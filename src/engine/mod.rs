@@ -4,6 +4,7 @@
 //! [`Iteration`]s and answers each with a [`Report`] on a channel of its own, so that the scheduler
 //! never blocks on one: it plans the next iteration while this one runs.
 
+pub mod bench;
 mod bridge;
 pub mod cpu;
 pub mod manifest;

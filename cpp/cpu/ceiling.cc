@@ -1,0 +1,56 @@
+#include "ceiling.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace assay::cpu {
+namespace {
+
+// Small numbers of either sign, none of them so small that it slows a processor down.
+void fill(Buffer& buffer, Dtype dtype) {
+    std::uint32_t state = 1;
+    for (std::size_t i = 0; i < buffer.bytes() / size_of(dtype); ++i) {
+        state = state * 1664525u + 1013904223u;
+        const float value = (static_cast<float>(state >> 16) / 32768.0f - 1.0f) * 0.1f;
+        std::uint32_t bits;
+        std::memcpy(&bits, &value, sizeof bits);
+        if (dtype == Dtype::F32)
+            buffer.as<std::uint32_t>()[i] = bits;
+        else
+            buffer.as<std::uint16_t>()[i] = static_cast<std::uint16_t>(bits >> 16);
+    }
+}
+
+}  // namespace
+
+Ceiling::Ceiling(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
+                 std::size_t threads)
+    : rows_(rows), layers_(layers) {
+    if (threads > 0) omp_set_num_threads(static_cast<int>(threads));
+    std::size_t widest_in = 0, widest_out = 0;
+    for (const Shape& shape : shapes) {
+        widest_in = std::max(widest_in, shape.in);
+        widest_out = std::max(widest_out, shape.out);
+        Product product{Matmul({dtype, shape.out, shape.in, dtype}), {}};
+        for (std::size_t layer = 0; layer < layers; ++layer) {
+            product.weights.emplace_back(product.matmul.packed_bytes());
+            fill(product.weights.back(), dtype);
+        }
+        products_.push_back(std::move(product));
+    }
+    x_ = Buffer(rows * widest_in * size_of(dtype));
+    y_ = Buffer(rows * widest_out * size_of(dtype));
+    fill(x_, dtype);
+}
+
+double Ceiling::seconds() {
+    const auto begin = std::chrono::steady_clock::now();
+    for (std::size_t layer = 0; layer < layers_; ++layer)
+        for (Product& product : products_)
+            product.matmul.run(rows_, x_.as(), product.weights[layer].as(), nullptr, y_.as());
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace assay::cpu
