@@ -12,7 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds `--bench`.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let Some(directory) = arguments.next().map(PathBuf::from) else {
-        println!("skipped: name an engine directory, for example one built from tools/make_bench_checkpoint.py");
+        println!(
+            "skipped: name an engine directory, for example one built from tools/make_bench_checkpoint.py"
+        );
         return Ok(());
     };
     let mut number = |default| arguments.next().map_or(Ok(default), |text| text.parse::<usize>());

@@ -88,7 +88,7 @@ std::unique_ptr<Ceiling> open_ceiling(const CpuConfig& config, std::size_t rows)
     const Ceiling::Shape shapes[] = {
         {q_width + 2 * config.num_kv_heads * config.head_dim, config.hidden_size},
         {config.hidden_size, q_width},
-        {2 * config.intermediate_size, config.hidden_size},
+        {(config.activation == ActivationView::Relu2 ? 1 : 2) * config.intermediate_size, config.hidden_size},
         {config.hidden_size, config.intermediate_size},
     };
     const cpu::Dtype dtype = config.bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32;

@@ -77,10 +77,11 @@ class Decoder final : public Engine {
           down_({kDtype<T>, config.hidden_size, config.intermediate_size, Dtype::F32, config.mlp_bias,
                  !config.post_norms}),
           cache_(heads_, config.num_layers, limits.kv_blocks),
-          residual_(max_num_tokens_ * config.hidden_size * sizeof(float)),
-          normed_(max_num_tokens_ * std::max(config.hidden_size, heads_.q_width()) * sizeof(T)),
-          projected_(max_num_tokens_ * heads_.qkv_width() * sizeof(float)),
-          added_(config.post_norms ? max_num_tokens_ * config.hidden_size * sizeof(float) : 0),
+          residual_(room_for_rows(max_num_tokens_) * config.hidden_size * sizeof(float)),
+          normed_(room_for_rows(max_num_tokens_) * std::max(config.hidden_size, heads_.q_width()) *
+                  sizeof(T)),
+          projected_(room_for_rows(max_num_tokens_) * heads_.qkv_width() * sizeof(float)),
+          added_(config.post_norms ? room_for_rows(max_num_tokens_) * config.hidden_size * sizeof(float) : 0),
           gates_(panel_rows() * gate_up_width() * sizeof(T)),
           activated_(panel_rows() * config.intermediate_size * sizeof(T)),
           angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)),
@@ -112,7 +113,7 @@ class Decoder final : public Engine {
     }
 
   private:
-    std::size_t panel_rows() const { return std::min(kPanelRows, max_num_tokens_); }
+    std::size_t panel_rows() const { return std::min(kPanelRows, room_for_rows(max_num_tokens_)); }
     std::size_t gate_up_width() const {
         return (config_.activation == Activation::Relu2 ? 1 : 2) * config_.intermediate_size;
     }

@@ -1,6 +1,9 @@
 #include "matmul.h"
 
+#include <omp.h>
+
 #include <algorithm>
+#include <exception>
 
 namespace assay::cpu {
 namespace {
@@ -12,12 +15,29 @@ using Dim = dnnl::memory::dim;
 constexpr std::size_t kReferenceRows = 256;
 // Compiled products kept for each shape.
 constexpr std::size_t kMaxPlans = 64;
+// Multiplications below which a product takes no longer than its compilation.
+constexpr std::size_t kSmall = std::size_t{1} << 27;
+// Rows of a panel where rows are not independent: a multiple of what each of oneDNN's kernels takes at once,
+// so that a row has the same bits wherever it stands in a panel.
+constexpr std::size_t kPanelRows = 48;
 
 dnnl::memory::data_type type_of(Dtype dtype) {
     return dtype == Dtype::F32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
 }
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
+
+// Holds OpenMP to one thread, which is what oneDNN then compiles for.
+class OneThread {
+  public:
+    OneThread() { omp_set_num_threads(1); }
+    OneThread(const OneThread&) = delete;
+    OneThread& operator=(const OneThread&) = delete;
+    ~OneThread() { omp_set_num_threads(before_); }
+
+  private:
+    int before_ = omp_get_max_threads();
+};
 
 }  // namespace
 
@@ -28,34 +48,30 @@ std::string onednn_version() {
 }
 
 std::string instruction_set() {
-    using Isa = dnnl::cpu_isa;
-    switch (dnnl::get_effective_cpu_isa()) {
-        case Isa::sse41:
+    switch (static_cast<int>(dnnl_get_effective_cpu_isa())) {
+        case dnnl_cpu_isa_sse41:
             return "sse41";
-        case Isa::avx:
+        case dnnl_cpu_isa_avx:
             return "avx";
-        case Isa::avx2:
+        case dnnl_cpu_isa_avx2:
             return "avx2";
-        case Isa::avx2_vnni:
+        case dnnl_cpu_isa_avx2_vnni:
             return "avx2_vnni";
-        case Isa::avx512_core:
+        case dnnl_cpu_isa_avx512_core:
             return "avx512_core";
-        case Isa::avx512_core_vnni:
+        case dnnl_cpu_isa_avx512_core_vnni:
             return "avx512_core_vnni";
-        case Isa::avx512_core_bf16:
+        case dnnl_cpu_isa_avx512_core_bf16:
             return "avx512_core_bf16";
+        case dnnl_cpu_isa_avx512_core_amx:
+            return "avx512_core_amx";
 #if DNNL_VERSION_MAJOR >= 3
-        case Isa::avx2_vnni_2:
+        case dnnl_cpu_isa_avx2_vnni_2:
             return "avx2_vnni_2";
-        case Isa::avx512_core_fp16:
+        case dnnl_cpu_isa_avx512_core_fp16:
             return "avx512_core_fp16";
-        case Isa::avx512_core_amx:
-            return "avx512_core_amx";
-        case Isa::avx512_core_amx_fp16:
+        case dnnl_cpu_isa_avx512_core_amx_fp16:
             return "avx512_core_amx_fp16";
-#else
-        case Isa::avx512_core_amx:
-            return "avx512_core_amx";
 #endif
         default:
             return "unknown";
@@ -67,9 +83,13 @@ bool supports_bf16() {
     return isa == "avx512_core_bf16" || isa == "avx512_core_fp16" || isa.starts_with("avx512_core_amx");
 }
 
-Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::cpu, 0) {
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
-    weights_ = describe(kReferenceRows, any).weights_desc();
+    const dnnl::matmul::primitive_desc desc = describe(kReferenceRows, any);
+    weights_ = desc.weights_desc();
+    // oneDNN 2's block-wise kernels sum in one order for any number of rows and threads, which the tests
+    // hold it to. Its older kernels do not, and those of oneDNN 3 may share out a sum among threads.
+    independent_rows_ = DNNL_VERSION_MAJOR < 3 && std::string_view(desc.impl_info_str()).starts_with("brg");
 }
 
 std::size_t Matmul::packed_bytes() const { return round_up(weights_.get_size(), 64); }
@@ -85,8 +105,9 @@ void Matmul::pack(std::span<const std::byte> source, std::span<std::byte> packed
     // oneDNN takes no pointers to const, but only reads the source of a reorder.
     dnnl::memory from(plain, engine_, const_cast<std::byte*>(source.data()));
     dnnl::memory to(weights_, engine_, packed.data());
-    dnnl::reorder(from, to).execute(stream_, from, to);
-    stream_.wait();
+    dnnl::stream stream(engine_);
+    dnnl::reorder(from, to).execute(stream, from, to);
+    stream.wait();
 }
 
 dnnl::matmul::primitive_desc Matmul::describe(std::size_t rows, const dnnl::memory::desc& weights) const {
@@ -116,17 +137,21 @@ const Matmul::Plan& Matmul::plan(std::size_t rows) {
         plans_.splice(plans_.begin(), plans_, found);
     } else {
         dnnl::matmul::primitive_desc desc = describe(rows, weights_);
-        if (desc.scratchpad_desc().get_size() > scratch_.bytes())
-            scratch_ = Buffer(desc.scratchpad_desc().get_size());
         plans_.push_front({rows, desc, dnnl::matmul(desc)});
         if (plans_.size() > kMaxPlans) plans_.pop_back();
     }
     return plans_.front();
 }
 
-void Matmul::run(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
-    if (rows == 0) return;
-    const Plan& plan = this->plan(rows);
+void Matmul::make_scratch(const Plan& plan, std::size_t threads) {
+    if (scratch_.size() < threads) scratch_.resize(threads);
+    const std::size_t bytes = plan.desc.scratchpad_desc().get_size();
+    for (Buffer& scratch : scratch_)
+        if (scratch.bytes() < bytes) scratch = Buffer(bytes);
+}
+
+void Matmul::execute(const Plan& plan, const void* x, const void* packed, const float* bias, void* y,
+                     void* scratch) const {
     const auto memory = [&](const dnnl::memory::desc& desc, const void* data) {
         return dnnl::memory(desc, engine_, const_cast<void*>(data));
     };
@@ -134,11 +159,62 @@ void Matmul::run(std::size_t rows, const void* x, const void* packed, const floa
         {DNNL_ARG_SRC, memory(plan.desc.src_desc(), x)},
         {DNNL_ARG_WEIGHTS, memory(plan.desc.weights_desc(), packed)},
         {DNNL_ARG_DST, memory(plan.desc.dst_desc(), y)},
-        {DNNL_ARG_SCRATCHPAD, memory(plan.desc.scratchpad_desc(), scratch_.as())},
+        {DNNL_ARG_SCRATCHPAD, memory(plan.desc.scratchpad_desc(), scratch)},
     };
     if (shape_.bias) arguments.insert({DNNL_ARG_BIAS, memory(plan.desc.bias_desc(), bias)});
-    plan.primitive.execute(stream_, arguments);
-    stream_.wait();
+    dnnl::stream stream(engine_);
+    plan.primitive.execute(stream, arguments);
+    stream.wait();
+}
+
+void Matmul::run(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
+    if (rows == 0) return;
+    if (!independent_rows_) return run_panels(rows, x, packed, bias, y);
+    // Few sizes of small products, so that most find theirs compiled.
+    const bool small = rows * shape_.out * shape_.in < kSmall;
+    const Plan& plan = this->plan(small ? room_for_rows(rows) : rows);
+    make_scratch(plan, 1);
+    execute(plan, x, packed, bias, y, scratch_.front().as());
+}
+
+void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
+    const Plan* plan = nullptr;
+    {
+        const OneThread held;
+        plan = &this->plan(kPanelRows);
+    }
+    make_scratch(*plan, static_cast<std::size_t>(omp_get_max_threads()));
+    const auto panels = static_cast<std::ptrdiff_t>((rows + kPanelRows - 1) / kPanelRows);
+    std::exception_ptr failure;
+#pragma omp parallel for schedule(dynamic)
+    for (std::ptrdiff_t panel = 0; panel < panels; ++panel) {
+        const std::size_t begin = static_cast<std::size_t>(panel) * kPanelRows;
+        const auto* from = static_cast<const std::byte*>(x) + begin * shape_.in * size_of(shape_.dtype);
+        auto* to = static_cast<std::byte*>(y) + begin * shape_.out * size_of(shape_.result);
+        void* scratch = scratch_[static_cast<std::size_t>(omp_get_thread_num())].as();
+        try {
+            if (rows - begin < kPanelRows)
+                run_last_panel(*plan, rows - begin, from, packed, bias, to, scratch);
+            else
+                execute(*plan, from, packed, bias, to, scratch);
+        } catch (...) {
+#pragma omp critical
+            failure = std::current_exception();
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+}
+
+void Matmul::run_last_panel(const Plan& plan, std::size_t rows, const void* x, const void* packed,
+                            const float* bias, void* y, void* scratch) {
+    const std::size_t x_row = shape_.in * size_of(shape_.dtype);
+    const std::size_t y_row = shape_.out * size_of(shape_.result);
+    if (last_x_.bytes() < kPanelRows * x_row) last_x_ = Buffer(kPanelRows * x_row);
+    if (last_y_.bytes() < kPanelRows * y_row) last_y_ = Buffer(kPanelRows * y_row);
+    std::memcpy(last_x_.as(), x, rows * x_row);
+    std::memcpy(last_y_.as(), y, rows * y_row);
+    execute(plan, last_x_.as(), packed, bias, last_y_.as(), scratch);
+    std::memcpy(y, last_y_.as(), rows * y_row);
 }
 
 }  // namespace assay::cpu

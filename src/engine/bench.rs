@@ -38,7 +38,8 @@ pub struct Speed {
 /// Floating-point operations of one token: 2 for each parameter outside the embedding.
 pub fn operations_per_token(model: &Model) -> f64 {
     let heads = (2 * model.num_heads + 2 * model.num_kv_heads) * model.head_dim;
-    (2 * model.num_layers * model.hidden_size * (heads + 3 * model.intermediate_size)) as f64
+    let matrices = if model.variant.activation.gated() { 3 } else { 2 };
+    (2 * model.num_layers * model.hidden_size * (heads + matrices * model.intermediate_size)) as f64
 }
 
 /// Runs the engine and oneDNN's bare products by turns, so that what else the machine does slows both.
@@ -69,7 +70,8 @@ pub fn measure(
         )));
     }
     pass(&mut *engine, &reports, &iterations)?;
-    let weights = std::fs::metadata(directory.join(super::manifest::WEIGHTS_FILE)).map_or(0, |file| file.len());
+    let weights =
+        std::fs::metadata(directory.join(super::manifest::WEIGHTS_FILE)).map_or(0, |file| file.len());
     if let Some(resident) = resident_bytes() {
         let ratio = resident as f64 / weights as f64;
         say(out, format_args!("resident {} MB, {ratio:.2} x the weights", resident >> 20))?;
@@ -139,9 +141,9 @@ fn iterations(workload: &Workload, manifest: &Manifest, most: usize, per_block: 
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 8) % manifest.model.vocab_size as u32
             }));
-            iteration.block_table.extend(
-                (block..block + workload.tokens.div_ceil(per_block)).map(|block| block as BlockId),
-            );
+            iteration
+                .block_table
+                .extend((block..block + workload.tokens.div_ceil(per_block)).map(|block| block as BlockId));
             iteration.chunks.push(Chunk {
                 sequence: text as u64,
                 tokens: token..iteration.token_ids.len(),

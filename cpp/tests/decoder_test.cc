@@ -1,0 +1,152 @@
+// The decoder refuses what it cannot compute, and goes on.
+#include "cpu/decoder.h"
+
+#include "check.h"
+#include "cpu/buffer.h"
+#include "cpu/matmul.h"
+
+using namespace assay;
+using namespace assay::cpu;
+using namespace assay::test;
+
+namespace {
+
+constexpr std::size_t kVocabulary = 10, kHidden = 32, kFfn = 48, kBlocks = 6, kMaxTokens = 40;
+
+ModelConfig config() {
+    return {
+        .dtype = Dtype::F32,
+        .vocab_size = kVocabulary,
+        .hidden_size = kHidden,
+        .intermediate_size = kFfn,
+        .num_layers = 2,
+        .heads = {4, 2, 8},
+        .norm_eps = 1e-5f,
+        .qkv_bias = false,
+        .output_bias = false,
+        .mlp_bias = false,
+        .layer_norm = false,
+        .qk_norm = false,
+        .post_norms = false,
+        .activation = Activation::Silu,
+        .embedding_scale = 1.0f,
+        .attention_scale = 0.3f,
+        .attention_softcap = 0.0f,
+        .windows = {0, 0},
+        .head_rows = 3,
+        .rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
+        .window_rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
+    };
+}
+
+struct Model {
+    std::vector<Buffer> memory;
+    Weights weights;
+
+    Model() {
+        floats("embedding", kVocabulary * kHidden);
+        for (const std::string at : {"layers.0.", "layers.1."}) {
+            floats(at + "input_norm", kHidden);
+            packed(at + "qkv", 64, kHidden);
+            packed(at + "output", kHidden, 32);
+            floats(at + "post_norm", kHidden);
+            packed(at + "gate_up", 2 * kFfn, kHidden);
+            packed(at + "down", kHidden, kFfn);
+        }
+        floats("final_norm", kHidden);
+        floats("head", 3 * kHidden);
+    }
+
+    void add(const std::string& name, Buffer buffer) {
+        weights.add(name, {buffer.as<std::byte>(), buffer.bytes()});
+        memory.push_back(std::move(buffer));
+    }
+    void floats(const std::string& name, std::size_t n) {
+        Buffer buffer(n * sizeof(float));
+        const std::vector<float> values = random_floats(n, static_cast<unsigned>(memory.size()));
+        std::copy(values.begin(), values.end(), buffer.as<float>());
+        add(name, std::move(buffer));
+    }
+    void packed(const std::string& name, std::size_t out, std::size_t in) {
+        Matmul matmul({Dtype::F32, out, in, Dtype::F32});
+        Buffer buffer(matmul.packed_bytes());
+        const std::vector<float> values = random_floats(out * in, static_cast<unsigned>(memory.size()), 0.3f);
+        matmul.pack(std::as_bytes(std::span(values)), {buffer.as<std::byte>(), buffer.bytes()});
+        add(name, std::move(buffer));
+    }
+};
+
+struct Request {
+    std::vector<std::uint32_t> ids = {1, 2, 3, 4};
+    std::vector<std::uint32_t> table = {5, 0};
+    std::vector<Chunk> chunks = {{0, 4, 0, 0, 1, true}};
+    std::vector<float> logits = std::vector<float>(3);
+
+    void run(Engine& engine) { engine.run({ids, table, chunks}, logits); }
+};
+
+void bad_iterations_are_refused(Engine& engine) {
+    const auto refused = [&](const std::string& part, auto change) {
+        Request request;
+        change(request);
+        check_throws(part, [&] { request.run(engine); });
+    };
+    refused("token id 10", [](Request& r) { r.ids[2] = kVocabulary; });
+    refused("token id 4294967295", [](Request& r) { r.ids[0] = 0xffffffff; });
+    refused("KV block 6 of 6", [](Request& r) { r.table[0] = kBlocks; });
+    refused("too short for position 16", [](Request& r) { r.chunks[0].position = 13; });
+    refused("outside its own", [](Request& r) { r.chunks[0].block_end = 3; });
+    refused("one behind the other", [](Request& r) { r.chunks[0].token_begin = 1; });
+    refused("one behind the other", [](Request& r) { r.chunks[0].token_end = 5; });
+    refused("one behind the other", [](Request& r) { r.chunks[0].token_end = 0; });
+    refused("no chunk", [](Request& r) { r.chunks[0].token_end = 3; });
+    refused("no room for its logits", [](Request& r) { r.logits.resize(2); });
+    refused("more than 40", [](Request& r) { r.ids.resize(kMaxTokens + 1); });
+}
+
+void bad_models_are_refused(const Weights& weights) {
+    const auto refused = [&](const std::string& part, auto change) {
+        ModelConfig model = config();
+        change(model);
+        check_throws(part, [&] { make_decoder(model, {1, kMaxTokens, kBlocks}, weights); });
+    };
+    refused("heads of a multiple of 8", [](ModelConfig& m) { m.heads.head_dim = 12; });
+    refused("heads of a multiple of 8", [](ModelConfig& m) { m.heads.head_dim = 512; });
+    refused("in multiples of key-value heads", [](ModelConfig& m) { m.heads.kv_heads = 3; });
+    refused("one rotary frequency", [](ModelConfig& m) { m.rope.inverse_frequencies.resize(5); });
+    refused("one window for each layer", [](ModelConfig& m) { m.windows.pop_back(); });
+    refused("no tensor `layers.2.input_norm`", [](ModelConfig& m) {
+        m.num_layers = 3;
+        m.windows = {0, 0, 0};
+    });
+    refused("no tensor `layers.0.qkv_bias`", [](ModelConfig& m) { m.qkv_bias = true; });
+    refused("`embedding` has", [](ModelConfig& m) { m.vocab_size = 1000; });
+}
+
+}  // namespace
+
+int main() {
+    const Model model;
+    bad_models_are_refused(model.weights);
+    const auto engine = make_decoder(config(), {2, kMaxTokens, kBlocks}, model.weights);
+    Request first;
+    first.run(*engine);
+    for (const float logit : first.logits) CHECK(std::isfinite(logit) && logit != 0.0f);
+    bad_iterations_are_refused(*engine);
+
+    // As much as fits, in two chunks, and nothing at all.
+    Request full;
+    full.ids.assign(kMaxTokens, 7);
+    full.table = {0, 1, 2, 3};
+    full.chunks = {{0, 20, 0, 0, 2, false}, {20, 40, 0, 2, 4, true}};
+    full.run(*engine);
+    Request empty;
+    empty.ids.clear();
+    empty.chunks.clear();
+    empty.logits.clear();
+    empty.run(*engine);
+
+    Request again;
+    again.run(*engine);
+    CHECK(again.logits == first.logits);
+}

@@ -1,0 +1,95 @@
+// Products agree with sums in double, and a row has the same bits in any company.
+#include "cpu/matmul.h"
+
+#include <omp.h>
+
+#include <cstring>
+
+#include "check.h"
+
+using namespace assay::cpu;
+using namespace assay::test;
+
+namespace {
+
+constexpr std::size_t kMostRows = 700;
+
+struct Size {
+    std::size_t out;
+    std::size_t in;
+};
+
+// Widths that fill no block of any kernel, and one long sum.
+constexpr Size kSizes[] = {{64, 64}, {112, 64}, {64, 112}, {88, 72}, {200, 160}, {344, 128}, {64, 2432}};
+
+template <typename T>
+struct Product {
+    Matmul matmul;
+    std::vector<T> x;
+    Buffer packed;
+    std::vector<float> bias;
+
+    Product(const Matmul::Shape& shape, const std::vector<float>& weights, const std::vector<float>& input)
+        : matmul(shape),
+          x(rounded<T>(input)),
+          packed(matmul.packed_bytes()),
+          bias(random_floats(shape.out, 3)) {
+        const std::vector<T> plain = rounded<T>(weights);
+        matmul.pack(std::as_bytes(std::span(plain)), {packed.as<std::byte>(), packed.bytes()});
+        x.resize(room_for_rows(kMostRows) * shape.in);
+    }
+
+    std::vector<float> run(const Matmul::Shape& shape, std::size_t rows, float start) {
+        std::vector<float> y(room_for_rows(rows) * shape.out, start);
+        matmul.run(rows, x.data(), packed.as(), shape.bias ? bias.data() : nullptr, y.data());
+        y.resize(rows * shape.out);
+        return y;
+    }
+};
+
+template <typename T>
+void products_agree_and_rows_keep_their_bits(Dtype dtype, const Size& size, bool bias, bool add) {
+    const Matmul::Shape shape{dtype, size.out, size.in, Dtype::F32, bias, add};
+    Product<T> product(shape, random_floats(size.out * size.in, 1), random_floats(kMostRows * size.in, 2));
+    const std::vector<float> all = product.run(shape, kMostRows, 0.5f);
+
+    const std::vector<T> weights = rounded<T>(random_floats(size.out * size.in, 1));
+    for (std::size_t row = 0; row < kMostRows; row += 97)
+        for (std::size_t column = 0; column < size.out; ++column) {
+            double sum = (bias ? product.bias[column] : 0.0) + (add ? 0.5 : 0.0);
+            for (std::size_t k = 0; k < size.in; ++k)
+                sum += static_cast<double>(widen(product.x[row * size.in + k])) *
+                       static_cast<double>(widen(weights[column * size.in + k]));
+            const double difference = std::abs(sum - static_cast<double>(all[row * size.out + column]));
+            CHECK_THAT(difference < 1e-4, "off by " + std::to_string(difference));
+        }
+
+    for (std::size_t rows = 1; rows <= kMostRows; rows += rows < 130 ? 1 : 57) {
+        const std::vector<float> few = product.run(shape, rows, 0.5f);
+        CHECK_THAT(
+            std::memcmp(few.data(), all.data(), few.size() * sizeof(float)) == 0,
+            std::to_string(rows) + " rows of " + std::to_string(size.out) + " x " + std::to_string(size.in));
+    }
+}
+
+template <typename T>
+void every_size(Dtype dtype) {
+    for (const Size& size : kSizes) {
+        products_agree_and_rows_keep_their_bits<T>(dtype, size, false, false);
+        products_agree_and_rows_keep_their_bits<T>(dtype, size, true, true);
+    }
+}
+
+}  // namespace
+
+int main() {
+    for (const int threads : {1, 2, 5}) {
+        omp_set_num_threads(threads);
+        every_size<float>(Dtype::F32);
+        if (supports_bf16()) every_size<bf16>(Dtype::BF16);
+    }
+    Matmul matmul({Dtype::F32, 64, 64, Dtype::F32});
+    std::vector<std::byte> plain(64 * 64 * 4), packed(matmul.packed_bytes());
+    check_throws("bytes where [64, 64]", [&] { matmul.pack(std::span(plain).first(100), packed); });
+    check_throws("a packed matrix takes", [&] { matmul.pack(plain, std::span(packed).first(100)); });
+}
