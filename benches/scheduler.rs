@@ -1,12 +1,14 @@
-//! Time of one scheduling decision, by how much waits: it must hardly grow.
+//! Time of one scheduling decision, by how much waits: it must hardly grow. And what the scheduler
+//! adds to a request when the engine takes no time: alone, and with many at once.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use assay::engine::simulated::SimulatedFactory;
 use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
 use assay::scheduler::core::{Arrival, Core};
-use assay::scheduler::{Options, Priority, Work};
+use assay::scheduler::{Job, Options, Priority, Work, start};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 const LIMITS: Limits = Limits {
@@ -87,5 +89,37 @@ fn decision(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decision);
+/// Jobs of 256 tokens through the handle, so many in flight at once; time per job.
+fn round_trip(criterion: &mut Criterion) {
+    let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 5);
+    let (Ok(handle), Ok(runtime)) = (
+        start(Box::new(factory), Options::default(), Arc::new(())),
+        tokio::runtime::Builder::new_current_thread().build(),
+    ) else {
+        return;
+    };
+    let mut seed = 0;
+    let mut job = || {
+        seed += 1;
+        let tokens = (0..256).map(|token| seed + token).collect();
+        Job { tokens, work: Work::Score, priority: Priority(0), deadline: None }
+    };
+    let mut group = criterion.benchmark_group("round trip");
+    for at_once in [1, 64] {
+        group.throughput(criterion::Throughput::Elements(at_once));
+        group.bench_function(BenchmarkId::new("at once", at_once), |bencher| {
+            bencher.iter(|| {
+                runtime.block_on(async {
+                    let tickets: Vec<_> = (0..at_once).filter_map(|_| handle.submit(job()).ok()).collect();
+                    for ticket in tickets {
+                        black_box(ticket.await.is_ok());
+                    }
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decision, round_trip);
 criterion_main!(benches);

@@ -1,0 +1,38 @@
+//! An idle server uses no processor time. Alone in its file, since it looks at the threads of its process.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay::engine::simulated::SimulatedFactory;
+use assay::engine::{Limits, PrefixSharing};
+use assay::scheduler::{Job, Options, Priority, Work, start};
+
+const LIMITS: Limits =
+    Limits { max_seq_len: 256, max_batch_size: 8, max_num_tokens: 256, kv_blocks: 64, tokens_per_block: 16 };
+
+/// How often the scheduler's thread has gone to sleep or was made to.
+fn switches() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let mut named = tasks.filter(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "scheduler")
+    });
+    let status = std::fs::read_to_string(named.next().unwrap().join("status")).unwrap();
+    let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
+    counts.map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn an_idle_scheduler_does_not_wake() {
+    let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 1);
+    let handle = start(Box::new(factory), Options::default(), Arc::new(())).unwrap();
+    let tokens = [1, 2, 3].into();
+    let job = Job { tokens, work: Work::Score, priority: Priority(0), deadline: None };
+    handle.submit(job).unwrap().await.unwrap();
+    // It goes to sleep after the answer.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = switches();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(switches(), before);
+}
