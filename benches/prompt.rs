@@ -20,7 +20,8 @@ fn encoder() -> Encoder {
         std::fs::copy(checkpoint.join(file), engine.path().join(file)).unwrap();
     }
     let special_tokens = [("eos_token".to_string(), "<|im_end|>".to_string())].into();
-    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![] }).unwrap()
+    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![], generation_prompt: false })
+        .unwrap()
 }
 
 fn conversation(answer: String) -> [Message; 2] {

@@ -63,6 +63,8 @@ std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const Tens
         .attention_softcap = config.attention_softcap,
         .windows = {config.windows.begin(), config.windows.end()},
         .head_rows = config.head_rows,
+        .head_bias = config.head_bias,
+        .head_hidden = config.head_hidden,
         .rope = rope(config.rope),
         .window_rope = rope(config.window_rope),
     };

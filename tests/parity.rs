@@ -39,6 +39,8 @@ impl Scores {
         let output = directory.path().join("engine");
         let mut options = BuildOptions::new(root.join("checkpoints").join(name), &output);
         options.dtype = Some(dtype);
+        let head = root.join("checkpoints").join(name).join("head.yaml");
+        options.head = head.exists().then_some(head);
         let manifest = build::build(&options, &Silent).unwrap();
         let mut driver = Driver::start(&output, &manifest, Options::default());
         let ours = golden.cases.iter().flat_map(|case| driver.score(&case.ids)).collect();
@@ -121,4 +123,10 @@ parity! {
     nemotron: "nemotron-tiny";
     phi3: "phi3-tiny";
     internlm2: "internlm2-tiny";
+    a_logit_of_a_known_language_model: "nemotron-reward-tiny";
+    yes_against_no: "lm-head-tiny";
+    trl_value_head: "trl-tiny";
+    openrlhf_value_head: "openrlhf-tiny";
+    two_layer_head: "math-rm-tiny";
+    five_of_nine_outputs: "nemo-tiny";
 }

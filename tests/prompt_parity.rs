@@ -41,7 +41,8 @@ fn encoder(name: &str) -> Encoder {
         None => std::fs::read_to_string(checkpoint.join("chat_template.jinja")).unwrap(),
     };
     std::fs::write(engine.path().join(TEMPLATE_FILE), template).unwrap();
-    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![] }).unwrap()
+    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![], generation_prompt: false })
+        .unwrap()
 }
 
 fn messages(case: &Value) -> Vec<Message> {

@@ -158,7 +158,12 @@ class Decoder final : public Engine {
         }
         final_norm_ = {floats("final_norm", hidden),
                        config_.layer_norm ? floats("final_norm_bias", hidden) : nullptr, config_.norm_eps};
-        head_ = floats("head", config_.head_rows * hidden);
+        const std::size_t wide = config_.head_hidden;
+        head_ = floats("head", config_.head_rows * (wide > 0 ? wide : hidden));
+        if (config_.head_bias) head_bias_ = floats("head_bias", config_.head_rows);
+        if (wide == 0) return;
+        head_hidden_ = floats("head_hidden", wide * hidden);
+        head_hidden_bias_ = floats("head_hidden_bias", wide);
     }
 
     void validate(const Iteration& iteration, std::span<float> logits) const {
@@ -335,11 +340,18 @@ class Decoder final : public Engine {
     }
 
     void score(std::size_t rows, std::span<float> logits) {
-        std::vector<float> state(config_.hidden_size);
+        std::vector<float> state(config_.hidden_size), wide(config_.head_hidden);
         for (std::size_t row = 0; row < rows; ++row) {
             kernels_.final_norm(residual(row), final_norm_, config_.hidden_size, state.data());
-            kernels_.head(head_, state.data(), config_.head_rows, config_.hidden_size,
-                          logits.data() + row * config_.head_rows);
+            if (!wide.empty()) {
+                kernels_.head(head_hidden_, state.data(), wide.size(), config_.hidden_size, wide.data());
+                for (std::size_t i = 0; i < wide.size(); ++i)
+                    wide[i] = std::max(wide[i] + head_hidden_bias_[i], 0.0f);
+            }
+            const std::vector<float>& last = wide.empty() ? state : wide;
+            float* out = logits.data() + row * config_.head_rows;
+            kernels_.head(head_, last.data(), config_.head_rows, last.size(), out);
+            for (std::size_t i = 0; config_.head_bias && i < config_.head_rows; ++i) out[i] += head_bias_[i];
         }
     }
 
@@ -358,6 +370,9 @@ class Decoder final : public Engine {
     std::vector<Layer> layers_;
     NormWeights final_norm_ = {};
     const float* head_ = nullptr;
+    const float* head_bias_ = nullptr;
+    const float* head_hidden_ = nullptr;
+    const float* head_hidden_bias_ = nullptr;
     KvCache<T> cache_;
     // [max_num_tokens, ...]: hidden, f32; hidden or q_width; qkv_width, f32.
     Buffer residual_, normed_, projected_;

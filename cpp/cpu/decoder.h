@@ -42,6 +42,9 @@ struct ModelConfig {
     // Of each layer, see AttentionTile.
     std::vector<std::size_t> windows;
     std::size_t head_rows;
+    bool head_bias;
+    // Width of the head's first layer, which has a bias and ReLU; 0: there is none.
+    std::size_t head_hidden;
     Rope rope;
     // Of layers with a window.
     Rope window_rope;

@@ -38,6 +38,9 @@ struct Arguments {
     /// Longest sequence in tokens [default: the model's, up to 32768]
     #[arg(long, value_name = "TOKENS")]
     max_seq_len: Option<usize>,
+    /// File that says which logits are scores, where the checkpoint leaves it open (docs/models.md)
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
     /// Most sequences in one iteration
     #[arg(long, value_name = "SEQUENCES", default_value_t = build::DEFAULT_MAX_BATCH_SIZE)]
     max_batch_size: usize,
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         }),
         name: arguments.name,
         max_seq_len: arguments.max_seq_len,
+        head: arguments.head,
         max_batch_size: arguments.max_batch_size,
         max_num_tokens: arguments.max_num_tokens,
     };

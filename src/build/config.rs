@@ -19,7 +19,15 @@ const LARGEST_SIZE: usize = 1 << 31;
 pub(super) struct Config {
     /// The decoder.
     pub(super) model: Model,
-    /// Names of the scores, in the order of the head's rows.
+    /// What follows the family in the architecture's name, or all of a name of training code's own.
+    pub(super) rest: String,
+    /// Whether logits of the vocabulary are capped.
+    pub(super) final_softcap: bool,
+    /// Whether the embedding serves as the language model's head too.
+    pub(super) tied: bool,
+    /// The file, to complain about.
+    pub(super) object: Object,
+    /// Labels of a classifier, in the order of the head's rows.
     pub(super) attributes: Vec<String>,
     /// Token ids that follow every conversation.
     pub(super) suffix: Vec<u32>,
@@ -32,7 +40,7 @@ pub(super) struct Config {
 /// Reads `config.json` of a checkpoint that will be served as `name`.
 pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError> {
     let config = Object::read(&checkpoint.join("config.json"))?;
-    let (architecture, family) = architecture(&config)?;
+    let (architecture, family, rest) = architecture(&config)?;
     refuse_what_no_engine_does(&config)?;
 
     let defaults = family::defaults(family);
@@ -74,31 +82,59 @@ pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError
         variant,
     };
     let longest = rope::longest(&model.rope.scaling, max_position_embeddings);
-    let attributes = match model.family {
-        Family::InternLm2 => made_up(1),
-        _ => attributes(&config)?,
+    let attributes = match rest.as_str() {
+        "ForSequenceClassification" => attributes(&config)?,
+        _ => vec![],
     };
+    let capped = |by_default: bool| match config.has("final_logit_softcapping") {
+        true => Ok::<bool, BuildError>(config.optional::<f32>("final_logit_softcapping")?.is_some()),
+        false => Ok(by_default),
+    };
+    let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
+    let final_softcap = gemma && capped(family == Family::Gemma2)?;
+    let tied = config.optional("tie_word_embeddings")?.unwrap_or(gemma);
     let suffix = match model.family {
         Family::InternLm2 => vec![reward_token(&config, model.vocab_size)?],
         _ => vec![],
     };
-    Ok(Config { model, attributes, suffix, max_position_embeddings, longest })
+    Ok(Config {
+        model,
+        attributes,
+        suffix,
+        max_position_embeddings,
+        longest,
+        rest,
+        final_softcap,
+        tied,
+        object: config,
+    })
 }
 
-fn architecture(config: &Object) -> Result<(String, Family), BuildError> {
+fn architecture(config: &Object) -> Result<(String, Family, String), BuildError> {
     let named: Vec<String> = config.required("architectures")?;
     if let [name] = &named[..]
         && let Some((family, rest)) = family::of(config, name)?
-        && (rest == "ForSequenceClassification" || name == "InternLM2ForRewardModel")
+        && can_be_built(family, rest)
     {
-        return Ok((name.clone(), family));
+        return Ok((name.clone(), family, rest.to_owned()));
     }
     let reason = format!(
-        "{} cannot be built; known are ...ForSequenceClassification of {}, and InternLM2ForRewardModel",
+        "{} cannot be built; known are ...ForSequenceClassification and ...ForCausalLM of {}, \
+         Qwen2ForRewardModel, InternLM2ForRewardModel, and RewardModel with a known model_type",
         named.join(", "),
         family::names()
     );
     Err(config.error("architectures", &reason))
+}
+
+/// Whether a head of that kind is known; of training code's own classes, by the tensors.
+fn can_be_built(family: Family, rest: &str) -> bool {
+    match rest {
+        "ForSequenceClassification" | "ForCausalLM" => family != Family::InternLm2,
+        "ForRewardModel" => matches!(family, Family::InternLm2 | Family::Qwen2),
+        "Model" | "RewardModel" | "CriticModel" => family != Family::InternLm2,
+        _ => false,
+    }
 }
 
 /// Settings that would change the scores if they were ignored.
@@ -171,6 +207,14 @@ fn attributes(config: &Object) -> Result<Vec<String>, BuildError> {
     if names == ["label_0"] {
         return Ok(made_up(1));
     }
+    match fault_of_names(&names) {
+        Some(reason) => Err(config.error("id2label", &reason)),
+        None => Ok(names),
+    }
+}
+
+/// What is wrong with names of scores.
+pub(super) fn fault_of_names(names: &[String]) -> Option<String> {
     for (index, name) in names.iter().enumerate() {
         let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
         if name.is_empty() || name.contains(unusable) {
@@ -178,14 +222,14 @@ fn attributes(config: &Object) -> Result<Vec<String>, BuildError> {
                 "label {name:?} cannot stand in a score text (name:score,name:score); \
                  rename it so that it has no comma, colon or white space"
             );
-            return Err(config.error("id2label", &reason));
+            return Some(reason);
         }
         if names[..index].contains(name) {
             let reason = format!("two labels are called {name} in lower case; rename one");
-            return Err(config.error("id2label", &reason));
+            return Some(reason);
         }
     }
-    Ok(names)
+    None
 }
 
 /// The token behind the conversation, at which InternLM2 reads the score.

@@ -9,6 +9,7 @@ mod config;
 mod convert;
 mod error;
 mod family;
+mod head;
 mod json;
 mod output;
 mod plan;
@@ -54,6 +55,8 @@ pub struct BuildOptions {
     pub name: Option<String>,
     /// Longest sequence in tokens; the model's, up to [`DEFAULT_MAX_SEQ_LEN`], if none is given.
     pub max_seq_len: Option<usize>,
+    /// File that says what the checkpoint leaves open of its head.
+    pub head: Option<PathBuf>,
     /// Most sequences in one iteration.
     pub max_batch_size: usize,
     /// Most tokens in one iteration.
@@ -69,6 +72,7 @@ impl BuildOptions {
             dtype: None,
             name: None,
             max_seq_len: None,
+            head: None,
             max_batch_size: DEFAULT_MAX_BATCH_SIZE,
             max_num_tokens: DEFAULT_MAX_NUM_TOKENS,
         }
@@ -87,12 +91,14 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     let text = text::read(&options.model, config.model.vocab_size)?;
     let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16());
     let checkpoint = Checkpoint::open(&options.model)?;
-    let plan = plan::plan(&checkpoint, &config.model, config.attributes.len(), dtype)?;
+    let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
+    let plan = plan::plan(&checkpoint, &config.model, &head, dtype)?;
     if let Some(note) = note {
         progress.note(note);
     }
 
     let staging = Staging::new(&options.output)?;
+    progress.note(&head.describe(&config));
     let mut files = BTreeMap::new();
     for (file, content) in [(TOKENIZER_FILE, &text.tokenizer), (TEMPLATE_FILE, &text.template)] {
         staging.write(file, content.as_bytes())?;
@@ -104,6 +110,7 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
 
     let instruction_set = cpu::instruction_set();
     let profile_name = format!("cpu-{instruction_set}-{dtype}");
+    let hidden = head.hidden.as_ref().map(|_| config.model.hidden_size);
     let mut manifest = Manifest {
         format: FORMAT,
         profile: Profile { id: String::new(), name: profile_name },
@@ -113,8 +120,17 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
         built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: cpu::onednn_version() },
         dtype,
         limits,
-        head: Head { attributes: config.attributes, pooling: Pooling::LastToken },
-        prompt: PromptSpec { suffix: config.suffix, ..text.prompt },
+        head: Head {
+            attributes: head.attributes,
+            pooling: Pooling::LastToken,
+            bias: head.bias.is_some(),
+            hidden,
+        },
+        prompt: PromptSpec {
+            suffix: config.suffix,
+            generation_prompt: head.generation_prompt,
+            ..text.prompt
+        },
         files,
     };
     write_manifest(&staging, &mut manifest)?;

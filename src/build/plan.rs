@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::BuildError;
 use super::checkpoint::{Checkpoint, Tensor};
 use super::convert::{width, wrong_type};
+use super::head::Head;
 use crate::engine::cpu;
 use crate::engine::manifest::{Dtype, Family, Model, Norm};
 
@@ -19,6 +20,8 @@ pub(super) struct Planned<'a> {
     pub(super) form: Form,
     /// What is added to every number: the weights of some families' norms count from 1.
     pub(super) add: f32,
+    /// What is subtracted from each source, number by number.
+    pub(super) minus: Option<Tensor<'a>>,
 }
 
 /// How a tensor of the engine is written.
@@ -61,7 +64,7 @@ impl Form {
 pub(super) fn plan<'a>(
     checkpoint: &'a Checkpoint,
     model: &Model,
-    attributes: usize,
+    head: &Head,
     dtype: Dtype,
 ) -> Result<Vec<Planned<'a>>, BuildError> {
     let mut planner = Planner { checkpoint, dtype, taken: BTreeSet::new(), planned: Vec::new() };
@@ -75,8 +78,7 @@ pub(super) fn plan<'a>(
         planner.layer(layer, model)?;
     }
     planner.norm(model, "final_norm", "model.norm", hidden)?;
-    let head = if model.family == Family::InternLm2 { "v_head.weight" } else { "score.weight" };
-    planner.plain("head", Dtype::F32, &[head], &[attributes, hidden])?;
+    planner.head(head, hidden)?;
     planner.refuse_surplus()?;
     Ok(planner.planned)
 }
@@ -192,6 +194,29 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The layer before it, where there is one; the chosen rows of its matrix; and of its bias.
+    fn head(&mut self, head: &Head, hidden: usize) -> Result<(), BuildError> {
+        if let Some([weight, bias]) = &head.hidden {
+            self.plain("head_hidden", Dtype::F32, &[weight], &[hidden, hidden])?;
+            self.plain("head_hidden_bias", Dtype::F32, &[bias], &[hidden])?;
+        }
+        self.chosen("head", &head.matrix, head, &[head.outputs, hidden])?;
+        match &head.bias {
+            Some(bias) => self.chosen("head_bias", bias, head, &[head.outputs]),
+            None => Ok(()),
+        }
+    }
+
+    fn chosen(&mut self, name: &str, source: &str, head: &Head, shape: &[usize]) -> Result<(), BuildError> {
+        let whole = self.take(source, shape)?;
+        let sources = head.rows.iter().map(|&row| whole.rows(row..row + 1)).collect();
+        let shape = [&[head.rows.len()], &shape[1..]].concat();
+        let minus = head.minus.map(|row| whole.rows(row..row + 1));
+        let form = Form::Plain { dtype: Dtype::F32, shape };
+        self.planned.push(Planned { name: name.to_owned(), sources, form, add: 0.0, minus });
+        Ok(())
+    }
+
     /// InternLM2's queries, keys and values, which lie by key-value head: its queries, the key, the value.
     fn interleaved_qkv(&mut self, layer: usize, model: &Model) -> Result<(), BuildError> {
         let (dim, group) = (model.head_dim, model.num_heads / model.num_kv_heads);
@@ -231,7 +256,13 @@ impl<'a> Planner<'a> {
         let sources = take(self, "weight", &|rows| vec![rows, inp])?;
         let bytes = cpu::packed_bytes(self.dtype, out, inp)?;
         let form = Form::Packed { dtype: self.dtype, out, inp, bytes };
-        self.planned.push(Planned { name: format!("layers.{layer}.{name}"), sources, form, add: 0.0 });
+        self.planned.push(Planned {
+            name: format!("layers.{layer}.{name}"),
+            sources,
+            form,
+            add: 0.0,
+            minus: None,
+        });
         if bias {
             let sources = take(self, "bias", &|rows| vec![rows])?;
             let form = Form::Plain { dtype: Dtype::F32, shape: vec![out] };
@@ -240,6 +271,7 @@ impl<'a> Planner<'a> {
                 sources,
                 form,
                 add: 0.0,
+                minus: None,
             });
         }
         Ok(())
@@ -254,7 +286,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(), BuildError> {
         let sources = sources.iter().map(|source| self.take(source, shape)).collect::<Result<Vec<_>, _>>()?;
         let form = Form::Plain { dtype, shape: shape.to_vec() };
-        self.planned.push(Planned { name: name.to_owned(), sources, form, add: 0.0 });
+        self.planned.push(Planned { name: name.to_owned(), sources, form, add: 0.0, minus: None });
         Ok(())
     }
 

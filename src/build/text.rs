@@ -35,7 +35,7 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildEr
     let tokenizer = tokenizer(checkpoint, vocab_size)?;
     let (template, template_path) = template(checkpoint, config.as_ref())?;
     let special_tokens = special_tokens(checkpoint, config.as_ref())?;
-    let prompt = PromptSpec { special_tokens, suffix: vec![] };
+    let prompt = PromptSpec { special_tokens, suffix: vec![], generation_prompt: false };
     // What the server would refuse at its start is better refused here.
     Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
         let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path };

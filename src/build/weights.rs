@@ -39,9 +39,17 @@ pub(super) fn write(
         match planned.form {
             Form::Plain { dtype, .. } => {
                 let mut converter = Converter::new(dtype, progress);
+                let mut minus = Vec::new();
+                if let Some(tensor) = &planned.minus {
+                    converter.convert(tensor, |run| {
+                        minus.extend_from_slice(run);
+                        Ok(())
+                    })?;
+                }
                 for source in &planned.sources {
                     converter.convert(source, |run| {
                         match planned.add {
+                            _ if !minus.is_empty() => writer.put(&difference(run, &minus))?,
                             0.0 => writer.put(run)?,
                             add => writer.put(&added(run, add))?,
                         }
@@ -80,6 +88,13 @@ fn pack(
     let mut packed = vec![0; bytes];
     cpu::pack(dtype, out, inp, &rows, &mut packed)?;
     Ok(packed)
+}
+
+/// Numbers in f32, less others; a row of a head, which is converted in one run.
+fn difference(run: &[u8], minus: &[u8]) -> Vec<u8> {
+    let (a, b) = (run.as_chunks::<4>().0, minus.as_chunks::<4>().0);
+    let less = |(&a, &b): (&[u8; 4], &[u8; 4])| (f32::from_le_bytes(a) - f32::from_le_bytes(b)).to_le_bytes();
+    a.iter().zip(b).flat_map(less).collect()
 }
 
 /// Numbers in f32 with something added to each.

@@ -29,6 +29,9 @@ pub(super) mod ffi {
         /// Of each layer; 0: none.
         windows: Vec<usize>,
         head_rows: usize,
+        head_bias: bool,
+        /// 0: none.
+        head_hidden: usize,
         rope: RopeView,
         /// Of layers with a window.
         window_rope: RopeView,

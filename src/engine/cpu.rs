@@ -301,6 +301,8 @@ pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         output_bias: model.output_bias,
         mlp_bias: model.mlp_bias,
         head_rows: manifest.head.attributes.len(),
+        head_bias: manifest.head.bias,
+        head_hidden: manifest.head.hidden.unwrap_or(0),
         layer_norm: variant.norm == Norm::Layer,
         qk_norm: variant.qk_norm,
         post_norms: variant.post_norms,

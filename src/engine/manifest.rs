@@ -318,6 +318,12 @@ pub struct Head {
     pub attributes: Vec<String>,
     /// Where the score is read.
     pub pooling: Pooling,
+    /// Whether there is a `head_bias`, `[attributes]`.
+    #[serde(default)]
+    pub bias: bool,
+    /// Width of a layer before it, `head_hidden` and `head_hidden_bias`, with ReLU behind it.
+    #[serde(default)]
+    pub hidden: Option<usize>,
 }
 
 /// Where the score is read.
@@ -337,6 +343,9 @@ pub struct PromptSpec {
     /// Token ids that follow what the template renders.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suffix: Vec<u32>,
+    /// Whether the beginning of an answer follows the conversation.
+    #[serde(default)]
+    pub generation_prompt: bool,
 }
 
 /// Size and digest of one file.

@@ -176,10 +176,16 @@ mod tests {
             built_with: BuiltWith { assay: "0.1.0".to_owned(), onednn: "2.6.3".to_owned() },
             dtype: Dtype::F32,
             limits: BuildLimits { max_seq_len: 1024, max_batch_size: 256, max_num_tokens: 2048 },
-            head: Head { attributes: vec!["reward".to_owned()], pooling: Pooling::LastToken },
+            head: Head {
+                attributes: vec!["reward".to_owned()],
+                pooling: Pooling::LastToken,
+                bias: false,
+                hidden: None,
+            },
             prompt: PromptSpec {
                 special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
                 suffix: vec![],
+                generation_prompt: false,
             },
             files,
         };

@@ -91,6 +91,7 @@ pub struct Encoder {
     tokens: Tokens,
     guard: Guard,
     suffix: Vec<u32>,
+    generation_prompt: bool,
 }
 
 impl Encoder {
@@ -120,7 +121,13 @@ impl Encoder {
         let guard =
             Guard::new(&tokens.control_tokens(), template).map_err(|reason| (TOKENIZER_FILE, reason))?;
         let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
-        Ok(Self { template, tokens, guard, suffix: spec.suffix.clone() })
+        Ok(Self {
+            template,
+            tokens,
+            guard,
+            suffix: spec.suffix.clone(),
+            generation_prompt: spec.generation_prompt,
+        })
     }
 
     /// Token ids of a conversation, at least one. Control tokens in it are the template's own.
@@ -128,7 +135,8 @@ impl Encoder {
     /// # Errors
     /// The conversation is empty or has an unknown role, or the template refuses it.
     pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
-        let mut ids = self.encode_rendered(messages, options)?;
+        let add_generation_prompt = options.add_generation_prompt || self.generation_prompt;
+        let mut ids = self.encode_rendered(messages, EncodeOptions { add_generation_prompt })?;
         ids.extend_from_slice(&self.suffix);
         Ok(ids)
     }

@@ -17,7 +17,7 @@ fn config_refused(field: &str, value: Value, parts: &[&str]) {
 #[test]
 fn an_unknown_architecture_with_those_that_are_known() {
     let known = ["ForSequenceClassification", "Llama", "Gemma2", "InternLM2ForRewardModel"];
-    for other in ["MambaForSequenceClassification", "LlamaForCausalLM"] {
+    for other in ["MambaForSequenceClassification", "LlamaForRewardModelWithGating"] {
         config_refused("architectures", json!([other]), &[&[other], &known[..]].concat());
     }
     config_refused("architectures", json!(null), &["missing"]);
@@ -34,6 +34,47 @@ fn settings_that_would_change_the_scores() {
         &["sliding_attention"],
     );
     config_refused("partial_rotary_factor", json!(0.5), &["0.5"]);
+}
+
+#[test]
+fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
+    config_refused("architectures", json!(["LlamaForCausalLM"]), &["--head", "rows"]);
+}
+
+#[test]
+fn head_files_that_do_not_fit_the_head() {
+    let checkpoint = Checkpoint::copy("lm-head-tiny");
+    let file = checkpoint.beside("head.yaml");
+    for (text, parts) in [
+        ("rows: [99999]", &["99999", "lm_head.weight"][..]),
+        ("rows: [1, 2]\nattributes: [a]", &["rows", "attributes"]),
+        ("rows: [1]\nattributes: ['a:b']", &["a:b"]),
+        ("rows: []", &["rows"]),
+        ("logits: [1]", &["logits"]),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let options = BuildOptions { head: Some(file.clone()), ..checkpoint.options(Dtype::F32) };
+        let sentence = build(&options, &Silent).unwrap_err().to_string();
+        assert_names(&sentence, &["--head", "head.yaml"]);
+        assert_names(&sentence, parts);
+    }
+}
+
+#[test]
+fn checkpoints_that_lack_tensors_of_their_head() {
+    for (name, tensor) in [
+        ("trl-tiny", "v_head.summary.weight"),
+        ("math-rm-tiny", "score.0.bias"),
+        ("openrlhf-tiny", "value_head.weight"),
+        ("nemo-tiny", "score.weight"),
+        ("internlm2-tiny", "v_head.weight"),
+    ] {
+        let checkpoint = Checkpoint::copy(name);
+        checkpoint.retensor(|tensors| drop(tensors.remove(tensor)));
+        let sentence = checkpoint.refusal();
+        let named = [tensor, "score.weight", "lm_head.weight", "--head"];
+        assert!(named.iter().any(|part| sentence.contains(part)), "{tensor}: {sentence}");
+    }
 }
 
 #[test]

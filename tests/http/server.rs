@@ -204,10 +204,16 @@ fn manifest() -> Manifest {
             max_batch_size: LIMITS.max_batch_size,
             max_num_tokens: LIMITS.max_num_tokens,
         },
-        head: Head { attributes: ATTRIBUTES.map(str::to_owned).to_vec(), pooling: Pooling::LastToken },
+        head: Head {
+            attributes: ATTRIBUTES.map(str::to_owned).to_vec(),
+            pooling: Pooling::LastToken,
+            bias: false,
+            hidden: None,
+        },
         prompt: PromptSpec {
             special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
             suffix: vec![],
+            generation_prompt: false,
         },
         files: BTreeMap::new(),
     }

@@ -155,8 +155,13 @@ fn manifest(model: Model, dtype: Dtype) -> Manifest {
         built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
         dtype,
         limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
-        head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), pooling: Pooling::LastToken },
-        prompt: PromptSpec { special_tokens: BTreeMap::new(), suffix: vec![] },
+        head: Head {
+            attributes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            pooling: Pooling::LastToken,
+            bias: false,
+            hidden: None,
+        },
+        prompt: PromptSpec { special_tokens: BTreeMap::new(), suffix: vec![], generation_prompt: false },
         files: BTreeMap::new(),
     }
 }

@@ -1,0 +1,201 @@
+//! Which head a checkpoint has: where its matrix lies, which rows of it are scores, and their names.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::BuildError;
+use super::checkpoint::Checkpoint;
+use super::config::{Config, fault_of_names};
+use crate::engine::manifest::Family;
+
+/// Outputs of NeMo's reward models, of which NIM serves the last five.
+const NEMO_OUTPUTS: [&str; 9] = [
+    "quality",
+    "toxicity",
+    "humor",
+    "creativity",
+    "helpfulness",
+    "correctness",
+    "coherence",
+    "complexity",
+    "verbosity",
+];
+const NEMO_SERVED: std::ops::Range<usize> = 4..9;
+
+/// Rows of `lm_head` for `Yes` and `No`, whose difference is the score of the Principle reward models.
+const LLAMA3_YES_NO: [usize; 2] = [9642, 2822];
+
+/// A checkpoint's head.
+#[derive(Debug, PartialEq)]
+pub(super) struct Head {
+    /// Names of the scores.
+    pub(super) attributes: Vec<String>,
+    /// The tensor of its last matrix, and the rows that it has.
+    pub(super) matrix: String,
+    pub(super) outputs: usize,
+    /// Rows that are scores, in the order of the attributes.
+    pub(super) rows: Vec<usize>,
+    /// A row that is subtracted from each of them.
+    pub(super) minus: Option<usize>,
+    /// The tensor of its bias.
+    pub(super) bias: Option<String>,
+    /// A layer before it, as wide as the model, with a bias and ReLU behind it: weight and bias.
+    pub(super) hidden: Option<[String; 2]>,
+    /// Whether the beginning of an answer follows the conversation.
+    pub(super) generation_prompt: bool,
+}
+
+/// What `--head` says of a checkpoint that leaves it open.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadFile {
+    /// Names of the scores; `reward` for one row.
+    attributes: Option<Vec<String>>,
+    /// Rows of the head's matrix, or of `lm_head`: token ids.
+    rows: Vec<usize>,
+    /// A row that is subtracted from each.
+    minus: Option<usize>,
+    /// Whether the beginning of an answer follows the conversation.
+    #[serde(default)]
+    generation_prompt: bool,
+}
+
+impl Head {
+    fn rows(matrix: &str, outputs: usize, attributes: Vec<String>) -> Self {
+        Self {
+            matrix: matrix.to_owned(),
+            outputs,
+            rows: (0..attributes.len()).collect(),
+            attributes,
+            minus: None,
+            bias: None,
+            hidden: None,
+            generation_prompt: false,
+        }
+    }
+
+    /// What was recognised, for whoever builds it.
+    pub(super) fn describe(&self, config: &Config) -> String {
+        let rows = match self.minus {
+            Some(minus) => format!("rows {:?} less row {minus}", self.rows),
+            None if self.rows.len() == self.outputs => "all rows".to_owned(),
+            None => format!("rows {:?} of {}", self.rows, self.outputs),
+        };
+        let layers = if self.hidden.is_some() { "two layers with ReLU, " } else { "" };
+        let bias = if self.bias.is_some() { " with bias" } else { "" };
+        format!(
+            "recognised {} ({:?}): {layers}{rows} of {}{bias}, read at the last token",
+            config.model.architecture, config.model.family, self.matrix
+        )
+    }
+}
+
+/// Finds the head of a checkpoint, or takes it from the file that `--head` names.
+///
+/// # Errors
+/// The checkpoint leaves open which logits are scores, or has a head that is not supported; or the file is
+/// not what it should be.
+pub(super) fn recognise(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    file: Option<&PathBuf>,
+) -> Result<Head, BuildError> {
+    let found = found(config, checkpoint);
+    match file {
+        Some(path) => from_file(path, found.or_else(|_| lm_head(config, checkpoint))?),
+        None => found,
+    }
+}
+
+fn found(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
+    let has = |name: &str| checkpoint.tensor(name).is_some();
+    let one = || vec!["reward".to_owned()];
+    let with_bias = |mut head: Head, bias: &str| {
+        head.bias = has(bias).then(|| bias.to_owned());
+        head
+    };
+    match config.rest.as_str() {
+        "ForSequenceClassification" => {
+            let labels = config.attributes.len();
+            let mut head = Head::rows("score.weight", labels, config.attributes.clone());
+            if config.attributes == NEMO_OUTPUTS {
+                head.rows = NEMO_SERVED.collect();
+                head.attributes = NEMO_OUTPUTS[NEMO_SERVED].iter().map(|&name| name.to_owned()).collect();
+            }
+            Ok(with_bias(head, "score.bias"))
+        }
+        "ForRewardModel" if config.model.family == Family::InternLm2 => {
+            Ok(Head::rows("v_head.weight", 1, one()))
+        }
+        "ForRewardModel" => {
+            let mut head = with_bias(Head::rows("score.2.weight", 1, one()), "score.2.bias");
+            head.hidden = Some(["score.0.weight".to_owned(), "score.0.bias".to_owned()]);
+            Ok(head)
+        }
+        "ForCausalLM" if has("v_head.summary.weight") => {
+            Ok(with_bias(Head::rows("v_head.summary.weight", 1, one()), "v_head.summary.bias"))
+        }
+        "ForCausalLM" => known_repository(config, lm_head(config, checkpoint)?),
+        _ if has("value_head.weight") => {
+            Ok(with_bias(Head::rows("value_head.weight", 1, one()), "value_head.bias"))
+        }
+        _ => Ok(with_bias(Head::rows("score.weight", 1, one()), "score.bias")),
+    }
+}
+
+/// The language model's head, of which no row is chosen yet.
+fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
+    if config.final_softcap {
+        return Err(config.object.error(
+            "final_logit_softcapping",
+            "logits of lm_head that are capped are not supported as scores",
+        ));
+    }
+    let tied = checkpoint.tensor("lm_head.weight").is_none() && config.tied;
+    let matrix = if tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    Ok(Head::rows(matrix, config.model.vocab_size, vec![]))
+}
+
+/// Models whose name says which logits are the score.
+fn known_repository(config: &Config, head: Head) -> Result<Head, BuildError> {
+    let name = config.model.name.to_lowercase();
+    let attributes = vec!["reward".to_owned()];
+    if !(name.contains("nemotron") && name.contains("reward")) {
+        return Err(config.object.error(
+            "architectures",
+            "a language model was found, and nothing says which of its logits are scores; say it with \
+             --head FILE, where FILE holds for example `rows: [0]`, or `rows: [9642]` and `minus: 2822`",
+        ));
+    }
+    if name.contains("principle") {
+        let [yes, no] = LLAMA3_YES_NO;
+        return Ok(Head { rows: vec![yes], minus: Some(no), attributes, generation_prompt: true, ..head });
+    }
+    Ok(Head { rows: vec![0], attributes, ..head })
+}
+
+fn from_file(path: &Path, head: Head) -> Result<Head, BuildError> {
+    let wrong = |reason: String| BuildError::Option(format!("--head {}: {reason}", path.display()));
+    let text =
+        std::fs::read_to_string(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
+    let file: HeadFile =
+        serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
+    let attributes = match (file.attributes, file.rows.len()) {
+        (Some(names), _) => names.iter().map(|name| name.to_lowercase()).collect(),
+        (None, 1) => vec!["reward".to_owned()],
+        (None, count) => (0..count).map(|index| format!("label_{index}")).collect::<Vec<_>>(),
+    };
+    if file.rows.is_empty() || attributes.len() != file.rows.len() {
+        let (rows, names) = (file.rows.len(), attributes.len());
+        return Err(wrong(format!("rows has {rows} entries and attributes {names}; give as many of each")));
+    }
+    if let Some(reason) = fault_of_names(&attributes) {
+        return Err(wrong(format!("attributes: {reason}")));
+    }
+    if let Some(row) = file.rows.iter().chain(&file.minus).find(|row| **row >= head.outputs) {
+        return Err(wrong(format!("row {row} is not below {}, the rows of {}", head.outputs, head.matrix)));
+    }
+    let generation_prompt = file.generation_prompt;
+    Ok(Head { attributes, rows: file.rows, minus: file.minus, generation_prompt, ..head })
+}
