@@ -34,7 +34,12 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFac
         return Ok(Box::new(simulated(settings, manifest, simulation)));
     }
     manifest.verify(&settings.engine).map_err(|error| error.to_string())?;
-    let Target::Cpu { .. } = &manifest.target;
+    if let Target::TensorrtLlm(_) = &manifest.target {
+        return Err(format!(
+            "{} is for NVIDIA GPUs, which this build cannot drive",
+            settings.engine.display()
+        ));
+    }
     let options = cpu::Options {
         threads: settings.threads,
         kv_cache_tokens: settings.kv_cache_tokens,

@@ -210,7 +210,9 @@ fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineErro
             "{directory} {found}; run `build-engine` on this machine to build it again"
         )))
     };
-    let Target::Cpu { instruction_set: built_for } = &manifest.target;
+    let Target::Cpu { instruction_set: built_for } = &manifest.target else {
+        return refuse("was built for NVIDIA GPUs".into());
+    };
     let here = instruction_set();
     if *built_for != here {
         return refuse(format!("was built for processors with {built_for}, this one has {here}"));

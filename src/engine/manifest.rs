@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const MANIFEST_FILE: &str = "engine.yaml";
 /// Name of the weights inside an engine directory (a safetensors file; see `docs/engines.md`).
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
+/// Name of TensorRT-LLM's own description inside an engine directory for NVIDIA GPUs.
+pub const TRTLLM_CONFIG_FILE: &str = "config.json";
 /// Name of the tokenizer inside an engine directory.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Name of the chat template inside an engine directory.
@@ -267,6 +269,38 @@ pub enum Target {
         /// for example `avx512_core_bf16`, `avx2`.
         instruction_set: String,
     },
+    /// NVIDIA GPUs, driven by TensorRT-LLM.
+    TensorrtLlm(Gpus),
+}
+
+/// The GPUs that a TensorRT-LLM engine runs on. Its plan files do not say, so it is said here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gpus {
+    /// Device name as NVML prints it, for example `NVIDIA H100 80GB HBM3`.
+    pub device: String,
+    /// CUDA compute capability, `major.minor`.
+    pub compute_capability: String,
+    /// Ranks that each hold a part of every layer.
+    pub tensor_parallel: usize,
+    /// Ranks that each hold some of the layers.
+    pub pipeline_parallel: usize,
+    /// Version of TensorRT-LLM; engines of another are refused.
+    pub tensorrt_llm: String,
+    /// Version of TensorRT; engines of another are refused.
+    pub tensorrt: String,
+    /// Version of the driver that it was built with, for the record.
+    pub driver: String,
+    /// Bias of the head, `[attributes]`, if [`Head::bias`]: the plan has no place for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub head_bias: Vec<f32>,
+}
+
+impl Gpus {
+    /// Ranks, one for each GPU.
+    pub fn ranks(&self) -> usize {
+        self.tensor_parallel * self.pipeline_parallel
+    }
 }
 
 /// Versions of what built an engine.
@@ -275,7 +309,9 @@ pub enum Target {
 pub struct BuiltWith {
     /// Assay's own version.
     pub assay: String,
-    /// oneDNN's version, `major.minor.patch`: another one lays weights out otherwise.
+    /// oneDNN's version, `major.minor.patch`: another one lays weights out otherwise. Empty unless the
+    /// target is a CPU.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub onednn: String,
 }
 
@@ -393,7 +429,25 @@ pub enum ManifestError {
     },
 }
 
+/// Name of a rank's plan file inside an engine directory for NVIDIA GPUs.
+pub fn rank_file(rank: usize) -> String {
+    format!("rank{rank}.engine")
+}
+
 impl Manifest {
+    /// Files that an engine of this target cannot do without.
+    pub(crate) fn required_files(&self) -> Vec<String> {
+        let mut files = match &self.target {
+            Target::Cpu { .. } => vec![WEIGHTS_FILE.to_owned()],
+            Target::TensorrtLlm(gpus) => {
+                let ranks = (0..gpus.ranks()).map(rank_file);
+                ranks.chain([TRTLLM_CONFIG_FILE.to_owned()]).collect()
+            }
+        };
+        files.extend([TOKENIZER_FILE, TEMPLATE_FILE].map(str::to_owned));
+        files
+    }
+
     /// Reads and checks `engine.yaml` of `directory`, not the files it names.
     ///
     /// # Errors

@@ -6,9 +6,7 @@ use std::path::{Component, Path};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{
-    FileDigest, MANIFEST_FILE, Manifest, ManifestError, TEMPLATE_FILE, TOKENIZER_FILE, WEIGHTS_FILE,
-};
+use super::manifest::{FileDigest, MANIFEST_FILE, Manifest, ManifestError};
 
 /// Bytes read at a time: large enough that the system calls do not show, small enough to stay in cache.
 const READ_BYTES: usize = 256 * 1024;
@@ -39,8 +37,8 @@ impl Manifest {
             let reason = "its profile id does not match its text, so it was changed after the build";
             return damaged(MANIFEST_FILE, reason.to_owned());
         }
-        for required in [WEIGHTS_FILE, TOKENIZER_FILE, TEMPLATE_FILE] {
-            if !self.files.contains_key(required) {
+        for required in self.required_files() {
+            if !self.files.contains_key(&required) {
                 return damaged(MANIFEST_FILE, format!("it does not list {required}"));
             }
         }
@@ -125,8 +123,8 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::engine::manifest::{
-        BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Model, Pooling, Profile, PromptSpec, Rope,
-        RopeScaling, Target, Task, Variant,
+        BuildLimits, BuiltWith, Dtype, FORMAT, Family, Gpus, Head, Model, Pooling, Profile, PromptSpec, Rope,
+        RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant, WEIGHTS_FILE,
     };
     use std::collections::BTreeMap;
 
@@ -256,6 +254,30 @@ mod tests {
         manifest.profile.id = manifest.profile_id().unwrap();
         let sentence = refusal(directory.path(), &manifest);
         assert!(sentence.contains(MANIFEST_FILE) && sentence.contains(WEIGHTS_FILE), "{sentence}");
+    }
+
+    #[test]
+    fn an_engine_for_gpus_lists_a_plan_for_each_rank_and_goes_through_yaml() {
+        let (directory, mut manifest) = engine();
+        manifest.target = Target::TensorrtLlm(Gpus {
+            device: "NVIDIA H100 80GB HBM3".to_owned(),
+            compute_capability: "9.0".to_owned(),
+            tensor_parallel: 2,
+            pipeline_parallel: 2,
+            tensorrt_llm: "1.2.1".to_owned(),
+            tensorrt: "10.14.1".to_owned(),
+            driver: "580.65.06".to_owned(),
+            head_bias: vec![0.125],
+        });
+        for name in ["config.json", "rank0.engine", "rank1.engine", "rank2.engine"] {
+            manifest.files.insert(name.to_owned(), FileDigest { bytes: 1, sha256: String::new() });
+        }
+        manifest.profile.id = manifest.profile_id().unwrap();
+        let text = serde_saphyr::to_string(&manifest).unwrap();
+        std::fs::write(directory.path().join(MANIFEST_FILE), text).unwrap();
+        assert_eq!(Manifest::read(directory.path()).unwrap(), manifest);
+        let sentence = refusal(directory.path(), &manifest);
+        assert!(sentence.contains("does not list rank3.engine"), "{sentence}");
     }
 
     #[test]
