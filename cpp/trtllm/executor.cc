@@ -1,0 +1,230 @@
+#include "trtllm/executor.h"
+
+#include <limits>
+#include <list>
+#include <utility>
+
+#include "tensorrt_llm/executor/executor.h"
+#include "tensorrt_llm/plugins/api/tllmPlugin.h"
+
+namespace assay::trtllm {
+namespace {
+
+namespace tle = tensorrt_llm::executor;
+
+// Between looks at an orchestrator's connections; 0 would be a spinning loop of the library's.
+constexpr tle::SizeType32 kPollMilliseconds = 1;
+
+tle::SizeType32 size32(std::size_t value) {
+    constexpr std::size_t kMost = std::numeric_limits<tle::SizeType32>::max();
+    if (value > kMost) throw EngineError(std::to_string(value) + " is more than TensorRT-LLM counts to");
+    return static_cast<tle::SizeType32>(value);
+}
+
+void register_plugins() {
+    static const bool registered = initTrtLlmPlugins();
+    if (!registered) throw EngineError("TensorRT-LLM's plugins cannot be registered");
+}
+
+tle::KvCacheConfig kv_cache_for(const Config& config) {
+    tle::KvCacheConfig cache;
+    cache.setEnableBlockReuse(config.block_reuse);
+    cache.setFreeGpuMemoryFraction(config.kv_cache_fraction);
+    if (config.kv_cache_tokens) cache.setMaxTokens(size32(*config.kv_cache_tokens));
+    if (config.kv_cache_host_bytes > 0) cache.setHostCacheSize(config.kv_cache_host_bytes);
+    return cache;
+}
+
+tle::ExecutorConfig config_for(const Config& config) {
+    tle::ExecutorConfig executor;
+    // A sequence, once begun, is never paused for want of KV blocks.
+    executor.setSchedulerConfig(tle::SchedulerConfig(tle::CapacitySchedulerPolicy::kGUARANTEED_NO_EVICT));
+    executor.setKvCacheConfig(kv_cache_for(config));
+    executor.setEnableChunkedContext(config.chunked_context);
+    executor.setMaxBatchSize(size32(config.max_batch_size));
+    executor.setMaxNumTokens(size32(config.max_num_tokens));
+    executor.setMaxQueueSize(size32(config.max_queue_size));
+    executor.setGatherGenerationLogits(true);
+    if (config.ranks > 1) {
+        tle::ParallelConfig parallel;
+        if (config.processes == Processes::ORCHESTRATOR) {
+            parallel.setCommunicationMode(tle::CommunicationMode::kORCHESTRATOR);
+            parallel.setOrchestratorConfig(tle::OrchestratorConfig(true, config.worker.string()));
+            executor.setRecvPollPeriodMs(kPollMilliseconds);
+        }
+        executor.setParallelConfig(parallel);
+    }
+    return executor;
+}
+
+tle::Request request_for(const Sequence& sequence) {
+    const bool scored = sequence.max_tokens == 0;
+    tle::VecTokens tokens(sequence.tokens.begin(), sequence.tokens.end());
+    tle::Request request(std::move(tokens), scored ? 1 : size32(sequence.max_tokens));
+    tle::SamplingConfig greedy;
+    greedy.setTopK(1);
+    request.setSamplingConfig(greedy);
+    tle::OutputConfig output;
+    output.returnGenerationLogits = scored;
+    output.excludeInputFromOutput = true;
+    request.setOutputConfig(output);
+    request.setPriority(sequence.priority);
+    std::list<tle::VecTokens> stop;
+    for (const std::uint32_t token : sequence.stop) stop.push_back({static_cast<tle::TokenIdType>(token)});
+    if (!stop.empty()) request.setStopWords(stop);
+    return request;
+}
+
+// The first `rows` logits of the one token that was generated: [1, 1, vocabulary], padded.
+std::vector<float> logits_of(const tle::Result& result, std::size_t rows) {
+    if (!result.generationLogits) throw EngineError("TensorRT-LLM gave no logits");
+    const tle::Tensor& logits = *result.generationLogits;
+    if (logits.getDataType() != tle::DataType::kFP32)
+        throw EngineError("the engine's logits are not 32-bit floats; build it with --logits_dtype float32");
+    if (logits.getMemoryType() == tle::MemoryType::kGPU)
+        throw EngineError("TensorRT-LLM left the logits in GPU memory");
+    if (logits.getSize() < rows)
+        throw EngineError("the engine gives " + std::to_string(logits.getSize()) +
+                          " logits, fewer than the head has rows (" + std::to_string(rows) +
+                          "); build it again");
+    const auto* values = static_cast<const float*>(logits.getData());
+    return {values, values + rows};
+}
+
+Ending ending_of(const tle::Result& result) {
+    if (result.finishReasons.empty()) return Ending::COMPLETE;
+    switch (result.finishReasons.front()) {
+        case tle::FinishReason::kEND_ID:
+        case tle::FinishReason::kSTOP_WORDS:
+        case tle::FinishReason::kLENGTH:
+            return Ending::COMPLETE;
+        case tle::FinishReason::kTIMED_OUT:
+            return Ending::TIMED_OUT;
+        case tle::FinishReason::kCANCELLED:
+            return Ending::CANCELLED;
+        case tle::FinishReason::kNOT_FINISHED:
+            break;
+    }
+    throw EngineError("TensorRT-LLM ended a sequence without a reason");
+}
+
+void fill(Answer& answer, const tle::Result& result, bool scored, std::size_t head_rows) {
+    answer.ending = ending_of(result);
+    if (answer.ending != Ending::COMPLETE) return;
+    if (scored) {
+        answer.logits = logits_of(result, head_rows);
+    } else if (!result.outputTokenIds.empty()) {
+        const tle::VecTokens& tokens = result.outputTokenIds.front();
+        answer.tokens.assign(tokens.begin(), tokens.end());
+    }
+}
+
+}  // namespace
+
+Executor::Executor(const Config& config) : head_rows_(config.head_rows) {
+    register_plugins();
+    executor_ = std::make_unique<tle::Executor>(config.directory, tle::ModelType::kDECODER_ONLY,
+                                                config_for(config));
+}
+
+Executor::~Executor() {
+    try {
+        shutdown();
+    } catch (const std::exception&) {
+        // Nobody is left to tell, and the library's own destructor follows.
+    }
+}
+
+bool Executor::leads() const { return executor_->canEnqueueRequests(); }
+
+void Executor::follow() { executor_->shutdown(); }
+
+void Executor::enqueue(std::span<const Sequence> sequences) {
+    if (sequences.empty()) return;
+    std::vector<tle::Request> requests;
+    requests.reserve(sequences.size());
+    for (const Sequence& sequence : sequences) requests.push_back(request_for(sequence));
+    // Held over the call, so that an answer finds its sequence however soon it comes.
+    const std::lock_guard lock(mutex_);
+    const std::vector<tle::IdType> ids = executor_->enqueueRequests(requests);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        by_request_[ids[i]] = {sequences[i].id, sequences[i].max_tokens == 0};
+        by_sequence_[sequences[i].id] = ids[i];
+    }
+}
+
+std::vector<Answer> Executor::await(std::chrono::milliseconds timeout) {
+    const auto begun = std::chrono::steady_clock::now();
+    const std::vector<tle::Response> responses = executor_->awaitResponses(timeout);
+    // Once its own thread has ended, the library returns at once, for ever.
+    if (responses.empty() && std::chrono::steady_clock::now() - begun < timeout / 2)
+        throw EngineError("TensorRT-LLM has stopped");
+    std::vector<Answer> answers;
+    answers.reserve(responses.size());
+    for (const tle::Response& response : responses)
+        if (auto answer = answer_for(response)) answers.push_back(std::move(*answer));
+    return answers;
+}
+
+std::optional<Answer> Executor::answer_for(const tle::Response& response) {
+    const bool failed = response.hasError();
+    // Parts of an answer come only to those who stream.
+    if (!failed && !response.getResult().isFinal) return std::nullopt;
+    InFlight ended;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = by_request_.find(response.getRequestId());
+        // Answered before, or never ours.
+        if (found == by_request_.end()) return std::nullopt;
+        ended = found->second;
+        by_request_.erase(found);
+        by_sequence_.erase(ended.sequence);
+    }
+    Answer answer{ended.sequence, Ending::FAILED, {}, {}, {}};
+    try {
+        if (failed)
+            answer.error = response.getErrorMsg();
+        else
+            fill(answer, response.getResult(), ended.scored, head_rows_);
+    } catch (const std::exception& error) {
+        answer = {ended.sequence, Ending::FAILED, {}, {}, error.what()};
+    }
+    return answer;
+}
+
+void Executor::cancel(std::uint64_t sequence) {
+    std::optional<tle::IdType> request;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = by_sequence_.find(sequence);
+        if (found != by_sequence_.end()) request = found->second;
+    }
+    if (request) executor_->cancelRequest(*request);
+}
+
+std::size_t Executor::in_flight() const {
+    const std::lock_guard lock(mutex_);
+    return by_request_.size();
+}
+
+Statistics Executor::statistics() {
+    Statistics sums{};
+    for (const tle::IterationStats& iteration : executor_->getLatestIterationStats()) {
+        sums.iterations += 1;
+        sums.milliseconds += iteration.iterLatencyMS;
+        sums.active = static_cast<std::size_t>(iteration.numActiveRequests);
+        sums.queued = static_cast<std::size_t>(iteration.numQueuedRequests);
+        if (iteration.inflightBatchingStats)
+            sums.context_tokens += static_cast<std::size_t>(iteration.inflightBatchingStats->numCtxTokens);
+        if (iteration.kvCacheStats) {
+            sums.kv_blocks = static_cast<std::size_t>(iteration.kvCacheStats->maxNumBlocks);
+            sums.kv_blocks_free = static_cast<std::size_t>(iteration.kvCacheStats->freeNumBlocks);
+            sums.tokens_per_block = static_cast<std::size_t>(iteration.kvCacheStats->tokensPerBlock);
+        }
+    }
+    return sums;
+}
+
+void Executor::shutdown() { executor_->shutdown(); }
+
+}  // namespace assay::trtllm

@@ -1,0 +1,292 @@
+// What the server relies on of cpp/trtllm/executor.h, over the stand-in.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "trtllm/executor.h"
+
+namespace {
+
+using assay::trtllm::Answer;
+using assay::trtllm::Config;
+using assay::trtllm::Ending;
+using assay::trtllm::EngineError;
+using assay::trtllm::Executor;
+using assay::trtllm::Sequence;
+using Milliseconds = std::chrono::milliseconds;
+
+void check(bool holds, const char* what, int line) {
+    if (holds) return;
+    std::fprintf(stderr, "executor_test.cc:%d: %s\n", line, what);
+    std::exit(1);
+}
+#define CHECK(condition) check((condition), #condition, __LINE__)
+
+// An engine directory that tells the stand-in what to do.
+class Directory {
+  public:
+    explicit Directory(const std::string& script) {
+        std::string name = (std::filesystem::temp_directory_path() / "assay-trtllm-XXXXXX").string();
+        CHECK(mkdtemp(name.data()) != nullptr);
+        path_ = name;
+        std::ofstream(path_ / "stand-in.conf") << script;
+    }
+    ~Directory() { std::filesystem::remove_all(path_); }
+
+    Config config() const {
+        return {.directory = path_,
+                .head_rows = 5,
+                .max_batch_size = 16,
+                .max_num_tokens = 1024,
+                .max_queue_size = 4096,
+                .kv_cache_tokens = std::nullopt,
+                .kv_cache_fraction = 0.9f,
+                .kv_cache_host_bytes = 0,
+                .block_reuse = true,
+                .chunked_context = true,
+                .ranks = 1,
+                .processes = assay::trtllm::Processes::LEADER,
+                .worker = {}};
+    }
+
+  private:
+    std::filesystem::path path_;
+};
+
+const std::vector<std::uint32_t> kTokens = {3, 1, 4, 1, 5};
+
+Sequence scored(std::uint64_t id) {
+    return {.id = id, .tokens = kTokens, .max_tokens = 0, .stop = {}, .priority = 0.5f};
+}
+
+std::vector<Answer> await_all(Executor& executor) {
+    std::vector<Answer> all;
+    while (executor.in_flight() > 0)
+        for (Answer& answer : executor.await(Milliseconds(1000))) all.push_back(std::move(answer));
+    return all;
+}
+
+Answer answer_to(const std::string& script, Sequence sequence) {
+    const Directory directory(script);
+    Executor executor(directory.config());
+    executor.enqueue({&sequence, 1});
+    const std::vector<Answer> answers = await_all(executor);
+    CHECK(answers.size() == 1 && answers[0].id == sequence.id);
+    CHECK(executor.in_flight() == 0);
+    return answers[0];
+}
+
+std::string error_of(const std::function<void()>& function) {
+    try {
+        function();
+    } catch (const std::exception& error) {
+        return error.what();
+    }
+    return {};
+}
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+void a_score_is_the_first_logits_of_the_row() {
+    const Answer answer = answer_to("logits 1.5 -2 0.25 4 8 99 99", scored(7));
+    CHECK(answer.ending == Ending::COMPLETE);
+    CHECK((answer.logits == std::vector<float>{1.5f, -2.0f, 0.25f, 4.0f, 8.0f}));
+    CHECK(answer.tokens.empty());
+}
+
+void generation_ends_with_a_stop_token_or_at_its_length() {
+    Sequence sequence = scored(1);
+    sequence.max_tokens = 3;
+    CHECK((answer_to("logits 0 0 9", sequence).tokens == std::vector<std::uint32_t>{2, 2, 2}));
+    const std::vector<std::uint32_t> stop = {4, 2};
+    sequence.stop = stop;
+    const Answer answer = answer_to("logits 0 0 9", sequence);
+    CHECK((answer.tokens == std::vector<std::uint32_t>{2}) && answer.logits.empty());
+}
+
+void what_is_no_score_is_an_error_in_words() {
+    const std::pair<const char*, const char*> cases[] = {
+        {"error_share 1000000", "when fetching new request"},
+        {"fail_step_share 1000000", "forwardAsync"},
+        {"unfinished_share 1000000", "without a reason"},
+        {"logits_missing", "gave no logits"},
+        {"logits_half", "--logits_dtype float32"},
+        {"logits_on_gpu", "GPU memory"},
+        {"vocabulary 3\nrows 3", "gives 3 logits"},
+    };
+    for (const auto& [script, words] : cases) {
+        const Answer answer = answer_to(script, scored(1));
+        CHECK(answer.ending == Ending::FAILED && answer.logits.empty() && answer.tokens.empty());
+        CHECK(contains(answer.error, words));
+    }
+    CHECK(answer_to("time_out_share 1000000", scored(1)).ending == Ending::TIMED_OUT);
+}
+
+void an_engine_that_does_not_load_says_why() {
+    const Directory directory("load_error Assertion failed: Failed to deserialize cuda engine");
+    CHECK(contains(error_of([&] { Executor executor(directory.config()); }), "Failed to deserialize"));
+}
+
+void a_full_queue_takes_none_of_a_batch() {
+    const Directory directory("delay 1000");
+    Config config = directory.config();
+    config.max_queue_size = 3;
+    Executor executor(config);
+    const std::vector<Sequence> batch = {scored(1), scored(2), scored(3), scored(4)};
+    CHECK(contains(error_of([&] { executor.enqueue(batch); }), "Maximum queue size of 3"));
+    CHECK(executor.in_flight() == 0);
+    executor.enqueue(std::span(batch).first(3));
+    CHECK(await_all(executor).size() == 3);
+}
+
+void a_cancelled_sequence_is_answered_as_such() {
+    const Directory directory("delay 20000");
+    Config config = directory.config();
+    config.max_batch_size = 1;
+    Executor executor(config);
+    executor.enqueue(std::vector<Sequence>{scored(1), scored(2)});
+    executor.cancel(2);
+    executor.cancel(99);
+    for (const Answer& answer : await_all(executor))
+        CHECK(answer.ending == (answer.id == 2 ? Ending::CANCELLED : Ending::COMPLETE));
+    executor.cancel(1);
+}
+
+void an_engine_that_has_ended_is_noticed_rather_than_asked_for_ever() {
+    const Directory directory("die_in_step 1");
+    Executor executor(directory.config());
+    executor.enqueue(std::vector<Sequence>{scored(1)});
+    const auto begun = std::chrono::steady_clock::now();
+    const std::string error = error_of([&] {
+        while (true) (void)executor.await(Milliseconds(10000));
+    });
+    CHECK(contains(error, "has stopped"));
+    CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(5));
+    CHECK(executor.in_flight() == 1);
+}
+
+void after_shutdown_every_call_is_an_error_and_none_a_crash() {
+    const Directory directory("");
+    Executor executor(directory.config());
+    executor.shutdown();
+    executor.shutdown();
+    CHECK(!executor.leads());
+    CHECK(contains(error_of([&] { executor.enqueue(std::vector<Sequence>{scored(1)}); }), "Shutdown called"));
+    CHECK(contains(error_of([&] { (void)executor.await(Milliseconds(1)); }), "Shutdown called"));
+    CHECK(contains(error_of([&] { (void)executor.statistics(); }), "Shutdown called"));
+}
+
+void a_rank_that_follows_takes_no_sequences_and_ends_with_its_leader() {
+    const Directory directory("follows");
+    Config config = directory.config();
+    config.ranks = 2;
+    Executor executor(config);
+    CHECK(!executor.leads());
+    executor.follow();
+}
+
+void an_orchestrator_needs_its_worker() {
+    const Directory directory("");
+    Config config = directory.config();
+    config.ranks = 2;
+    config.processes = assay::trtllm::Processes::ORCHESTRATOR;
+    config.worker = "/no/such/executorWorker";
+    CHECK(contains(error_of([&] { Executor executor(config); }), "worker"));
+    config.worker = "/bin/true";
+    CHECK(Executor(config).leads());
+}
+
+void statistics_tell_the_cache_and_what_was_computed() {
+    const Directory directory("kv_blocks 77\ntokens_per_block 16");
+    Executor executor(directory.config());
+    executor.enqueue(std::vector<Sequence>{scored(1), scored(2)});
+    (void)await_all(executor);
+    const assay::trtllm::Statistics statistics = executor.statistics();
+    CHECK(statistics.iterations >= 1 && statistics.context_tokens == 2 * kTokens.size());
+    CHECK(statistics.kv_blocks == 77 && statistics.tokens_per_block == 16);
+    CHECK(executor.statistics().iterations == 0);
+}
+
+// Several threads submit and cancel while one awaits, and everything goes wrong that can.
+void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
+    const Directory directory(
+        "reorder\njitter 50\nseed 5\nrefuse_share 30000\nerror_share 30000\ntime_out_share 30000\n"
+        "unfinished_share 10000\npartial_share 50000\ntwice_share 50000\nfail_step_share 20000");
+    Executor executor(directory.config());
+    constexpr std::size_t kSubmitters = 3;
+    std::atomic<std::size_t> refused = 0;
+    std::atomic<std::size_t> submitting = kSubmitters;
+    std::map<std::uint64_t, std::size_t> answers;
+    std::map<Ending, std::size_t> endings;
+    std::thread awaiting([&] {
+        while (submitting > 0 || executor.in_flight() > 0)
+            for (const Answer& answer : executor.await(Milliseconds(200))) {
+                ++answers[answer.id];
+                ++endings[answer.ending];
+                CHECK((answer.ending == Ending::COMPLETE) == (answer.logits.size() == 5));
+                CHECK((answer.ending == Ending::FAILED) == !answer.error.empty());
+            }
+    });
+    std::vector<std::thread> submitters;
+    for (std::size_t submitter = 0; submitter < kSubmitters; ++submitter)
+        submitters.emplace_back([&, submitter] {
+            std::mt19937 random(static_cast<unsigned>(submitter));
+            for (std::size_t i = submitter; i < requests; i += kSubmitters) {
+                const Sequence sequence = scored(i);
+                while (executor.in_flight() > 2000) std::this_thread::sleep_for(Milliseconds(1));
+                if (const std::string error = error_of([&] { executor.enqueue({&sequence, 1}); }); !error.empty()) {
+                    CHECK(contains(error, "Maximum queue size"));
+                    ++refused;
+                } else if (random() % 20 == 0) {
+                    executor.cancel(i);
+                }
+            }
+            --submitting;
+        });
+    for (std::thread& submitter : submitters) submitter.join();
+    awaiting.join();
+    CHECK(answers.size() + refused == requests);
+    CHECK(std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.second == 1; }));
+    for (const Ending ending : {Ending::COMPLETE, Ending::CANCELLED, Ending::TIMED_OUT, Ending::FAILED})
+        CHECK(endings[ending] > 0);
+    std::printf("%zu sequences: %zu complete, %zu failed, %zu timed out, %zu cancelled, %zu refused\n", requests,
+                endings[Ending::COMPLETE], endings[Ending::FAILED], endings[Ending::TIMED_OUT],
+                endings[Ending::CANCELLED], refused.load());
+}
+
+void an_engine_can_end_with_work_in_flight() {
+    const Directory directory("delay 200");
+    for (int round = 0; round < 20; ++round) {
+        Executor executor(directory.config());
+        std::vector<Sequence> batch;
+        for (std::uint64_t id = 0; id < 200; ++id) batch.push_back(scored(id));
+        executor.enqueue(batch);
+        (void)executor.await(Milliseconds(1000));
+    }
+}
+
+}  // namespace
+
+int main() {
+    a_score_is_the_first_logits_of_the_row();
+    generation_ends_with_a_stop_token_or_at_its_length();
+    what_is_no_score_is_an_error_in_words();
+    an_engine_that_does_not_load_says_why();
+    a_full_queue_takes_none_of_a_batch();
+    a_cancelled_sequence_is_answered_as_such();
+    an_engine_that_has_ended_is_noticed_rather_than_asked_for_ever();
+    after_shutdown_every_call_is_an_error_and_none_a_crash();
+    a_rank_that_follows_takes_no_sequences_and_ends_with_its_leader();
+    an_orchestrator_needs_its_worker();
+    statistics_tell_the_cache_and_what_was_computed();
+    every_sequence_is_answered_once_whatever_goes_wrong(100'000);
+    an_engine_can_end_with_work_in_flight();
+    std::puts("ok");
+}

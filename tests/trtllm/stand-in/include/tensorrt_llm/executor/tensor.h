@@ -1,0 +1,35 @@
+// Of TensorRT-LLM's executor/tensor.h, what Assay uses; see ../../../README.md.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tensorrt_llm/executor/types.h"
+
+namespace tensorrt_llm::executor {
+
+class Tensor {
+  public:
+    Tensor() noexcept = default;
+
+    // The stand-in's own way to make one.
+    Tensor(std::vector<float> values, DataType type, MemoryType memory)
+        : storage_(std::make_shared<Storage>(Storage{std::move(values), type, memory})) {}
+
+    [[nodiscard]] void* getData() { return storage_->values.data(); }
+    [[nodiscard]] void const* getData() const { return storage_->values.data(); }
+    [[nodiscard]] DataType getDataType() const { return storage_->type; }
+    [[nodiscard]] MemoryType getMemoryType() const { return storage_->memory; }
+    [[nodiscard]] std::size_t getSize() const { return storage_->values.size(); }
+
+  private:
+    struct Storage {
+        std::vector<float> values;
+        DataType type;
+        MemoryType memory;
+    };
+    std::shared_ptr<Storage> storage_;
+};
+
+}  // namespace tensorrt_llm::executor

@@ -1,0 +1,67 @@
+// Of TensorRT-LLM's executor/types.h, what Assay uses; see ../../../README.md.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tensorrt_llm::executor {
+
+using SizeType32 = std::int32_t;
+using FloatType = float;
+using TokenIdType = std::int32_t;
+using VecTokens = std::vector<TokenIdType>;
+using BeamTokens = std::vector<VecTokens>;
+using IdType = std::uint64_t;
+using IterationType = std::uint64_t;
+using PriorityType = float;
+
+enum class DataType { kBOOL, kUINT8, kINT8, kINT32, kINT64, kBF16, kFP8, kFP16, kFP32, kUNKNOWN };
+
+enum class MemoryType { kCPU, kCPU_PINNED, kCPU_PINNEDPOOL, kGPU, kUVM, kUNKNOWN };
+
+enum class ModelType { kDECODER_ONLY = 0, kENCODER_ONLY = 1, kENCODER_DECODER = 2 };
+
+enum class CapacitySchedulerPolicy { kMAX_UTILIZATION = 0, kGUARANTEED_NO_EVICT = 1, kSTATIC_BATCH = 2 };
+
+enum class CommunicationType { kMPI = 0 };
+
+enum class CommunicationMode { kLEADER, kORCHESTRATOR };
+
+enum class FinishReason {
+    kNOT_FINISHED = 0,
+    kEND_ID = 1,
+    kSTOP_WORDS = 2,
+    kLENGTH = 3,
+    kTIMED_OUT = 4,
+    kCANCELLED = 5
+};
+
+struct KvCacheStats {
+    SizeType32 maxNumBlocks;
+    SizeType32 freeNumBlocks;
+    SizeType32 usedNumBlocks;
+    SizeType32 tokensPerBlock;
+};
+
+struct InflightBatchingStats {
+    SizeType32 numScheduledRequests;
+    SizeType32 numContextRequests;
+    SizeType32 numCtxTokens;
+};
+
+struct IterationStats {
+    IterationType iter;
+    double iterLatencyMS;
+    SizeType32 numActiveRequests;
+    SizeType32 numQueuedRequests;
+    SizeType32 numCompletedRequests;
+    std::optional<KvCacheStats> kvCacheStats;
+    std::optional<InflightBatchingStats> inflightBatchingStats;
+};
+
+}  // namespace tensorrt_llm::executor

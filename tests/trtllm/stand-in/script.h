@@ -1,0 +1,52 @@
+// What the stand-in is told to do.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace stand_in {
+
+// Read from `stand-in.conf` of the engine directory, then from STAND_IN of the environment: lines, or parts
+// between semicolons, of a name and its values. Numbers named `..._share` are of a million.
+struct Script {
+    // Width of a row of logits, and how many of them are not zero.
+    std::size_t vocabulary = 64;
+    std::size_t rows = 5;
+    // Logits of every sequence; else a hash of its tokens, else what `stand_in_set_model` was given.
+    std::vector<float> logits;
+    bool callback = false;
+    bool logits_half = false;
+    bool logits_missing = false;
+    bool logits_on_gpu = false;
+    std::size_t kv_blocks = 1024;
+    std::size_t tokens_per_block = 32;
+    // What a step takes, in microseconds: the first figure, and up to as much again as the second.
+    std::size_t delay = 0;
+    std::size_t jitter = 0;
+    bool reorder = false;
+    std::uint64_t seed = 1;
+    // Of submissions, refused as if the queue were full.
+    std::size_t refuse_share = 0;
+    // Of sequences: answered with an error, timed out, ended by a reason that is none.
+    std::size_t error_share = 0;
+    std::size_t time_out_share = 0;
+    std::size_t unfinished_share = 0;
+    // Of sequences: answered with an intermediate response first, or a second time.
+    std::size_t partial_share = 0;
+    std::size_t twice_share = 0;
+    // Of steps: failed, so that every active sequence is answered with an error.
+    std::size_t fail_step_share = 0;
+    // The engine's own thread ends in this step, or never answers again from it on; 0: never.
+    std::size_t die_in_step = 0;
+    std::size_t stall_in_step = 0;
+    // Loading fails in these words.
+    std::string load_error;
+    // This process is a rank that another leads.
+    bool follows = false;
+
+    static Script read(const std::filesystem::path& directory);
+};
+
+}  // namespace stand_in
