@@ -1,14 +1,24 @@
 //! Builds the C++ engines and their bridge: CMake for the engines, cxx for what lies between.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 fn main() {
     println!("cargo:rerun-if-changed=cpp");
     println!("cargo:rerun-if-changed=src/engine/bridge.rs");
     println!("cargo:rerun-if-env-changed=ASSAY_SANITIZE");
+    println!("cargo:rerun-if-env-changed=TRTLLM_ROOT");
     require_cmake();
-    let installed = cmake::Config::new("cpp").profile("Release").define("ASSAY_TESTS", "OFF").build();
-    cxx_build::bridge("src/engine/bridge.rs")
+    let trtllm = std::env::var_os("CARGO_FEATURE_TRTLLM").map(|_| trtllm_root());
+    let mut engines = cmake::Config::new("cpp");
+    engines.profile("Release").define("ASSAY_TESTS", "OFF");
+    let mut bridge = cxx_build::bridge("src/engine/bridge.rs");
+    if let Some(root) = &trtllm {
+        engines.define("ASSAY_TRTLLM", "ON").define("TRTLLM_ROOT", root);
+        bridge.file("cpp/trtllm/handle.cc");
+    }
+    let installed = engines.build();
+    bridge
         .file("cpp/bridge.cc")
         .include("cpp")
         .std("c++20")
@@ -17,9 +27,40 @@ fn main() {
         .opt_level(2)
         .compile("assay_bridge");
     println!("cargo:rustc-link-search=native={}/lib", installed.display());
+    if let Some(root) = &trtllm {
+        link_trtllm(root);
+    }
     println!("cargo:rustc-link-lib=static=assay_cpu");
     println!("cargo:rustc-link-lib=dylib=dnnl");
     println!("cargo:rustc-link-lib=dylib=gomp");
+}
+
+/// Where TensorRT-LLM's `include` and `lib` are: `TRTLLM_ROOT`, else where NVIDIA's image has them.
+fn trtllm_root() -> PathBuf {
+    let root = PathBuf::from(std::env::var_os("TRTLLM_ROOT").unwrap_or_else(|| "/app/tensorrt_llm".into()));
+    for needed in ["include/tensorrt_llm/executor/executor.h", "lib/libtensorrt_llm.so"] {
+        if !root.join(needed).exists() {
+            println!(
+                "cargo::error=the feature `trtllm` needs TensorRT-LLM 1.2.1, and {} has no {needed}; build in the \
+                 image nvcr.io/nvidia/tensorrt-llm/release:1.2.1, or set TRTLLM_ROOT to the folder that holds the \
+                 library's include/ and lib/",
+                root.display()
+            );
+            exit(1);
+        }
+    }
+    root
+}
+
+fn link_trtllm(root: &Path) {
+    let libraries = root.join("lib");
+    println!("cargo:rustc-link-search=native={}", libraries.display());
+    println!("cargo:rustc-link-lib=static=assay_trtllm");
+    println!("cargo:rustc-link-lib=dylib=tensorrt_llm");
+    println!("cargo:rustc-link-lib=dylib=nvinfer_plugin_tensorrt_llm");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libraries.display());
+    // What the library itself needs (TensorRT, MPI, NCCL, the driver's libcuda) is found when it is loaded.
+    println!("cargo:rustc-link-arg=-Wl,--allow-shlib-undefined");
 }
 
 fn require_cmake() {

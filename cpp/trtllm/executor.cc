@@ -123,8 +123,8 @@ void fill(Answer& answer, const tle::Result& result, bool scored, std::size_t he
 
 Executor::Executor(const Config& config) : head_rows_(config.head_rows) {
     register_plugins();
-    executor_ = std::make_unique<tle::Executor>(config.directory, tle::ModelType::kDECODER_ONLY,
-                                                config_for(config));
+    executor_ =
+        std::make_unique<tle::Executor>(config.directory, tle::ModelType::kDECODER_ONLY, config_for(config));
 }
 
 Executor::~Executor() {

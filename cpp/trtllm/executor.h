@@ -108,8 +108,8 @@ class Executor {
     // Hands sequences over, all of them or, if it throws, none.
     void enqueue(std::span<const Sequence> sequences);
 
-    // Waits for answers, for no longer than `timeout`: each sequence that was taken has exactly one, of whatever
-    // ending. Throws EngineError once the engine has stopped; what is in flight then has no answer.
+    // Waits for answers, for no longer than `timeout`: each sequence that was taken has exactly one, of
+    // whatever ending. Throws EngineError once the engine has stopped; what is in flight has no answer then.
     std::vector<Answer> await(std::chrono::milliseconds timeout);
 
     // Asks for a sequence to end early. It is answered all the same, perhaps as COMPLETE.

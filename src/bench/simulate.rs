@@ -144,7 +144,7 @@ impl Simulation<'_> {
         let wanted = iteration.chunks.iter().filter(|chunk| chunk.logits);
         let logits = wanted.map(|chunk| (chunk.sequence, vec![0.0])).collect();
         let elapsed = self.setup.timing.iteration(&iteration);
-        Ok(self.core.complete(self.now, Outputs { logits, elapsed })?)
+        Ok(self.core.complete(self.now, Outputs { logits, elapsed, ..Outputs::default() })?)
     }
 
     fn arrive(&mut self) {

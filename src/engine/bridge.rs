@@ -71,6 +71,63 @@ pub(super) mod ffi {
         logits: bool,
     }
 
+    /// How a TensorRT-LLM engine is run; 0 and "" stand for what is not given.
+    #[cfg(feature = "trtllm")]
+    struct TrtllmConfig {
+        directory: String,
+        head_rows: usize,
+        max_batch_size: usize,
+        max_num_tokens: usize,
+        max_queue_size: usize,
+        kv_cache_tokens: usize,
+        kv_cache_fraction: f32,
+        block_reuse: bool,
+        chunked_context: bool,
+        ranks: usize,
+        /// The library's worker, if it is to spawn the ranks.
+        worker: String,
+    }
+
+    /// A sequence to score, and where its tokens stand.
+    #[cfg(feature = "trtllm")]
+    struct TrtllmSequence {
+        id: u64,
+        token_begin: usize,
+        token_end: usize,
+    }
+
+    /// What became of a sequence: its logits or, if there are none, why.
+    #[cfg(feature = "trtllm")]
+    struct TrtllmAnswer {
+        id: u64,
+        logits: Vec<f32>,
+        error: String,
+    }
+
+    /// KV cache of a TensorRT-LLM engine.
+    #[cfg(feature = "trtllm")]
+    struct TrtllmCache {
+        blocks: usize,
+        tokens_per_block: usize,
+    }
+
+    #[cfg(feature = "trtllm")]
+    unsafe extern "C++" {
+        include!("assay/cpp/trtllm/handle.h");
+
+        type TrtllmHandle;
+
+        fn open_trtllm(config: &TrtllmConfig) -> Result<SharedPtr<TrtllmHandle>>;
+        fn leads(self: &TrtllmHandle) -> Result<bool>;
+        fn follow(self: &TrtllmHandle) -> Result<()>;
+        fn enqueue(self: &TrtllmHandle, sequences: &[TrtllmSequence], token_ids: &[u32]) -> Result<()>;
+        fn await_answers(self: &TrtllmHandle, timeout_ms: u64) -> Result<Vec<TrtllmAnswer>>;
+        fn cancel(self: &TrtllmHandle, sequence: u64) -> Result<()>;
+        fn in_flight(self: &TrtllmHandle) -> Result<usize>;
+        fn cache(self: &TrtllmHandle) -> Result<TrtllmCache>;
+        fn shutdown(self: &TrtllmHandle) -> Result<()>;
+    }
+
     unsafe extern "C++" {
         include!("assay/cpp/bridge.h");
 

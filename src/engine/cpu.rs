@@ -199,7 +199,7 @@ impl Decoder {
             .map_err(|error| EngineError::Step(error.what().to_owned()))?;
         let rows = logits.chunks_exact(self.head_rows).map(<[f32]>::to_vec);
         let logits = wanted.iter().map(|chunk| chunk.sequence).zip(rows).collect();
-        Ok(Outputs { logits, elapsed: started.elapsed() })
+        Ok(Outputs { logits, elapsed: started.elapsed(), ..Outputs::default() })
     }
 }
 

@@ -14,6 +14,8 @@ pub mod simulated;
 pub mod size;
 pub mod target;
 pub mod timing;
+#[cfg(feature = "trtllm")]
+pub mod trtllm;
 pub(crate) mod verify;
 mod weights;
 
@@ -93,6 +95,8 @@ pub struct Iteration {
 pub struct Outputs {
     /// Of each chunk that asked for logits: its sequence and they, `[head rows]`, f32, raw.
     pub logits: Vec<(SequenceId, Vec<f32>)>,
+    /// Of each that has none because the engine refused it alone: its sequence and the engine's words.
+    pub failed: Vec<(SequenceId, String)>,
     /// Time the engine took.
     pub elapsed: std::time::Duration,
 }

@@ -84,9 +84,11 @@ impl Engine for Instant {
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
         let started = std::time::Instant::now();
         let report = match self.behaviour() {
-            Behaviour::Report => {
-                self.cache.run(&iteration).map(|logits| Outputs { logits, elapsed: started.elapsed() })
-            }
+            Behaviour::Report => self.cache.run(&iteration).map(|logits| Outputs {
+                logits,
+                elapsed: started.elapsed(),
+                ..Outputs::default()
+            }),
             Behaviour::Fail(text) => Err(EngineError::Step(text)),
             Behaviour::Stall => return Ok(()),
         };

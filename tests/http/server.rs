@@ -172,7 +172,8 @@ fn engine_directory() -> TempDir {
     engine
 }
 
-fn manifest() -> Manifest {
+/// The manifest of the simulated model.
+pub fn manifest() -> Manifest {
     let special = [("bos_token", "<|begin_of_text|>"), ("eos_token", "<|eot_id|>")];
     Manifest {
         format: FORMAT,

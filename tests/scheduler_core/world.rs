@@ -142,7 +142,7 @@ impl World {
     pub(crate) fn finish(&mut self) {
         if let Some(iteration) = self.running.take() {
             let logits = self.cache.run(&iteration).unwrap();
-            self.core.complete(self.now, Outputs { logits, elapsed: Duration::ZERO }).unwrap();
+            self.core.complete(self.now, Outputs { logits, ..Outputs::default() }).unwrap();
             self.collect();
         }
     }

@@ -1,5 +1,7 @@
 // What the server relies on of cpp/trtllm/executor.h, over the stand-in.
 
+#include "trtllm/executor.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -9,8 +11,6 @@
 #include <map>
 #include <random>
 #include <thread>
-
-#include "trtllm/executor.h"
 
 namespace {
 
@@ -241,7 +241,10 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
             for (std::size_t i = submitter; i < requests; i += kSubmitters) {
                 const Sequence sequence = scored(i);
                 while (executor.in_flight() > 2000) std::this_thread::sleep_for(Milliseconds(1));
-                if (const std::string error = error_of([&] { executor.enqueue({&sequence, 1}); }); !error.empty()) {
+                if (const std::string error = error_of([&] {
+                        executor.enqueue({&sequence, 1});
+                    });
+                    !error.empty()) {
                     CHECK(contains(error, "Maximum queue size"));
                     ++refused;
                 } else if (random() % 20 == 0) {
@@ -256,8 +259,8 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
     CHECK(std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.second == 1; }));
     for (const Ending ending : {Ending::COMPLETE, Ending::CANCELLED, Ending::TIMED_OUT, Ending::FAILED})
         CHECK(endings[ending] > 0);
-    std::printf("%zu sequences: %zu complete, %zu failed, %zu timed out, %zu cancelled, %zu refused\n", requests,
-                endings[Ending::COMPLETE], endings[Ending::FAILED], endings[Ending::TIMED_OUT],
+    std::printf("%zu sequences: %zu complete, %zu failed, %zu timed out, %zu cancelled, %zu refused\n",
+                requests, endings[Ending::COMPLETE], endings[Ending::FAILED], endings[Ending::TIMED_OUT],
                 endings[Ending::CANCELLED], refused.load());
 }
 

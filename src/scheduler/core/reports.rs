@@ -21,8 +21,11 @@ impl Core {
         self.observer.iteration(plan.tokens(), plan.entries.len(), outputs.elapsed);
         self.rate.observe(plan.advanced, now.saturating_sub(plan.submitted), plan.full);
         let mut logits: HashMap<SequenceId, Vec<f32>> = outputs.logits.into_iter().collect();
+        let mut failed: HashMap<SequenceId, String> = outputs.failed.into_iter().collect();
         for entry in &plan.entries {
-            if entry.logits {
+            if let Some(reason) = failed.remove(&entry.sequence) {
+                self.refuse_waiters(entry.sequence, &Rejection::EngineFailed(reason));
+            } else if entry.logits {
                 let logits = logits.remove(&entry.sequence).filter(|logits| !logits.is_empty());
                 let logits = logits.ok_or_else(|| EngineError::Step("it left out logits".into()))?;
                 self.take_logits(now, entry.sequence, logits);
@@ -30,6 +33,15 @@ impl Core {
             self.settle(entry.sequence);
         }
         Ok(())
+    }
+
+    /// Answers the jobs of a sequence that the engine refused alone.
+    fn refuse_waiters(&mut self, id: SequenceId, rejection: &Rejection) {
+        let Some(sequence) = self.sequences.get(&id) else { return };
+        let jobs: Vec<_> = sequence.waiters.iter().map(|waiter| waiter.job).collect();
+        for job in jobs {
+            self.refuse(job, rejection.clone());
+        }
     }
 
     fn take_logits(&mut self, now: Duration, id: SequenceId, logits: Vec<f32>) {

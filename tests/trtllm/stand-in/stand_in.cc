@@ -153,7 +153,8 @@ class Executor::Impl {
     };
 
     void check_running(const char* what) const {
-        if (shut_down_) throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] Shutdown called, ") + what);
+        if (shut_down_)
+            throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] Shutdown called, ") + what);
     }
 
     void run() {
@@ -239,7 +240,8 @@ class Executor::Impl {
         std::vector<float> logits;
         for (SizeType32 i = 0; i < request.getMaxTokens(); ++i) {
             logits = logits_after(tokens);
-            const auto best = std::max_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(script_.rows));
+            const auto best =
+                std::max_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(script_.rows));
             tokens.push_back(static_cast<TokenIdType>(best - logits.begin()));
             if (stops(request, tokens.back())) {
                 result.finishReasons = {FinishReason::kSTOP_WORDS};
@@ -269,7 +271,8 @@ class Executor::Impl {
             return logits;
         }
         if (!script_.logits.empty()) {
-            std::copy_n(script_.logits.begin(), std::min(logits.size(), script_.logits.size()), logits.begin());
+            std::copy_n(script_.logits.begin(), std::min(logits.size(), script_.logits.size()),
+                        logits.begin());
             return logits;
         }
         std::uint64_t state = kSeed;
@@ -291,8 +294,10 @@ class Executor::Impl {
         const auto count = static_cast<SizeType32>(blocks);
         stats.kvCacheStats = KvCacheStats{count, count, 0, static_cast<SizeType32>(script_.tokens_per_block)};
         SizeType32 tokens = 0;
-        for (const Queued& queued : active) tokens += static_cast<SizeType32>(queued.request.getInputTokenIds().size());
-        stats.inflightBatchingStats = InflightBatchingStats{stats.numActiveRequests, stats.numActiveRequests, tokens};
+        for (const Queued& queued : active)
+            tokens += static_cast<SizeType32>(queued.request.getInputTokenIds().size());
+        stats.inflightBatchingStats =
+            InflightBatchingStats{stats.numActiveRequests, stats.numActiveRequests, tokens};
         statistics_.push_back(stats);
         if (statistics_.size() > 1000) statistics_.pop_front();
     }

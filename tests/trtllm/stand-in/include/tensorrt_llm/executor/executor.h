@@ -1,8 +1,8 @@
 // Of TensorRT-LLM's executor/executor.h, what Assay uses; see ../../../README.md.
 #pragma once
 
-#include <filesystem>
 #include <deque>
+#include <filesystem>
 #include <memory>
 
 #include "tensorrt_llm/executor/tensor.h"
@@ -133,7 +133,9 @@ class ParallelConfig {
     [[nodiscard]] std::optional<OrchestratorConfig> getOrchestratorConfig() const { return orchestrator_; }
 
     void setCommunicationMode(CommunicationMode mode) { mode_ = mode; }
-    void setOrchestratorConfig(OrchestratorConfig const& orchestratorConfig) { orchestrator_ = orchestratorConfig; }
+    void setOrchestratorConfig(OrchestratorConfig const& orchestratorConfig) {
+        orchestrator_ = orchestratorConfig;
+    }
 
   private:
     CommunicationMode mode_;
@@ -174,7 +176,8 @@ class ExecutorConfig {
 
 class Executor {
   public:
-    Executor(std::filesystem::path const& modelPath, ModelType modelType, ExecutorConfig const& executorConfig);
+    Executor(std::filesystem::path const& modelPath, ModelType modelType,
+             ExecutorConfig const& executorConfig);
     ~Executor();
     Executor(Executor const& executor) = delete;
     Executor& operator=(Executor const& executor) = delete;

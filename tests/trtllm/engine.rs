@@ -1,0 +1,158 @@
+//! The engine behind the scheduler: right answers, and every fault an error of whom it concerns.
+
+use std::time::Duration;
+
+use assay::engine::simulated::expected_logits;
+use assay::engine::trtllm::{Options, TrtllmFactory};
+use assay::engine::{EngineError, EngineFactory};
+use assay::scheduler::{self, OnFailure, Rejection};
+use crossbeam_channel::bounded;
+
+use crate::support::{Engine, score};
+
+const ROWS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_share_prefixes_each_get_their_own_score() {
+    let engine = Engine::new("reorder\njitter 200\ntokens_per_block 8\nkv_blocks 64");
+    let handle = engine.schedule(scheduler::Options::default());
+    let texts: Vec<Vec<u32>> = (0..400)
+        .map(|i: u32| {
+            let prompt = (0..40 + i % 3).map(move |token| token * (1 + i % 4));
+            prompt.chain((0..i % 60).map(move |token| token + i)).collect()
+        })
+        .collect();
+    let running: Vec<_> = texts
+        .iter()
+        .map(|text| {
+            let (handle, text) = (handle.clone(), text.clone());
+            tokio::spawn(async move { score(&handle, &text).await })
+        })
+        .collect();
+    for (text, answer) in texts.iter().zip(running) {
+        assert_eq!(answer.await.unwrap().unwrap(), expected_logits(text, ROWS));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
+    let engine = Engine::new("error_share 300000\nseed 3\ndelay 500");
+    let handle = engine.schedule(scheduler::Options::default());
+    let answers = (0..100u32).map(|i| {
+        let handle = handle.clone();
+        tokio::spawn(async move { score(&handle, &[i, i + 1]).await })
+    });
+    let (mut right, mut refused) = (0, 0);
+    for (i, answer) in (0..).zip(answers.collect::<Vec<_>>()) {
+        match answer.await.unwrap() {
+            Ok(logits) => {
+                assert_eq!(logits, expected_logits(&[i, i + 1], ROWS));
+                right += 1;
+            }
+            Err(Rejection::EngineFailed(text)) => {
+                assert!(text.contains("when fetching new request"), "{text}");
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(right > 0 && refused > 0 && handle.ready(), "{right} {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_ends_is_an_error_and_is_loaded_again() {
+    let engine = Engine::new("die_in_step 3");
+    let handle = engine.schedule(scheduler::Options::default());
+    // The first step is that of loading.
+    assert_eq!(score(&handle, &[1]).await.unwrap(), expected_logits(&[1], ROWS));
+    let error = score(&handle, &[2]).await.unwrap_err();
+    assert!(error.to_string().contains("TensorRT-LLM has stopped"), "{error}");
+    assert_eq!(score(&handle, &[3]).await.unwrap(), expected_logits(&[3], ROWS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_stalls_is_an_error() {
+    let engine = Engine::new("stall_in_step 2");
+    let options = scheduler::Options {
+        stall_timeout: Duration::from_millis(300),
+        on_failure: OnFailure::Exit,
+        ..scheduler::Options::default()
+    };
+    let handle = engine.schedule(options);
+    let error = score(&handle, &[1]).await.unwrap_err();
+    assert!(matches!(error, Rejection::EngineStalled(_)), "{error}");
+    handle.failed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_accepted_is_answered_before_the_server_goes() {
+    let engine = Engine::new("delay 2000");
+    let handle = engine.schedule(scheduler::Options::default());
+    let answers: Vec<_> = (0..200u32)
+        .map(|i| {
+            let handle = handle.clone();
+            tokio::spawn(async move { score(&handle, &[i]).await })
+        })
+        .collect();
+    while handle.submit(job(&[999])).is_err() {}
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    handle.drain();
+    handle.drained().await;
+    for answer in answers {
+        let answer = answer.await.unwrap();
+        assert!(answer.is_ok() || answer == Err(Rejection::ShuttingDown), "{answer:?}");
+    }
+}
+
+fn job(tokens: &[u32]) -> scheduler::Job {
+    scheduler::Job {
+        tokens: tokens.into(),
+        work: scheduler::Work::Score,
+        priority: scheduler::Priority(0),
+        deadline: None,
+    }
+}
+
+#[tokio::test]
+async fn the_head_s_bias_is_added_here() {
+    let mut engine = Engine::new("logits 1 2 3 4 5 77 77");
+    engine.manifest.head.bias = vec![0.5, 0.0, -1.0, 0.25, 0.0];
+    let handle = engine.schedule(scheduler::Options::default());
+    assert_eq!(score(&handle, &[1, 2]).await.unwrap(), [1.5, 2.0, 2.0, 4.25, 5.0]);
+}
+
+fn load_error(engine: &Engine) -> String {
+    let (reports, _received) = bounded(1);
+    match engine.factory().start(reports) {
+        Err(EngineError::Load(text)) => text,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it loads"),
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_found_out_when_it_is_loaded() {
+    for (script, words) in [
+        (
+            "load_error Assertion failed: Failed to deserialize cuda engine",
+            "Failed to deserialize cuda engine",
+        ),
+        ("follows", "rank that another leads"),
+        ("logits_half", "--logits_dtype float32"),
+        ("vocabulary 4\nrows 4", "fewer than the head has rows"),
+        ("die_in_step 1", "TensorRT-LLM has stopped"),
+    ] {
+        let engine = Engine::new(script);
+        let error = load_error(&engine);
+        assert!(error.contains(words), "{script}: {error}");
+        assert!(error.contains(&engine.directory.path().display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn more_than_the_engine_was_built_for_is_refused() {
+    let engine = Engine::new("");
+    let options = Options { max_batch_size: Some(9), ..Options::default() };
+    let error = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).err().unwrap();
+    assert!(error.to_string().contains("max_batch_size is 9, the engine was built for 8"), "{error}");
+}
