@@ -45,7 +45,7 @@ $(CLIENTS): tests/wire/requirements.txt
 # --- Tests ---
 
 test: deps
-	@$(MAKE) --no-print-directory test-rust test-cpp test-wire
+	@$(MAKE) --no-print-directory test-rust test-cpp test-trtllm test-wire
 
 test-rust:
 	cargo test --locked
@@ -54,6 +54,18 @@ test-cpp:
 	cmake -S cpp -B build/cpp -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/cpp --parallel
 	ctest --test-dir build/cpp --output-on-failure
+
+# What drives TensorRT-LLM, over a library of our own in its place: in C++ alone, with sanitizers too, and
+# behind the server.
+STAND_IN = build/trtllm-stand-in
+test-trtllm:
+	for sanitizer in '' address,undefined thread; do \
+	    build=build/trtllm-$${sanitizer:-plain} && \
+	    cmake -S tests/trtllm -B $$build -DASSAY_SANITIZE=$$sanitizer -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(STAND_IN) && \
+	    cmake --build $$build --parallel && ctest --test-dir $$build --output-on-failure || exit 1; \
+	done
+	cmake --build build/trtllm-plain --target install
+	TRTLLM_ROOT=$(CURDIR)/$(STAND_IN) cargo test --locked --features trtllm-stand-in --test trtllm
 
 # With the binaries that `cargo test` has built already.
 test-wire: $(CLIENTS)
@@ -73,5 +85,5 @@ lint: deps
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-wire lint deny always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm test-wire lint deny always
 .DELETE_ON_ERROR:

@@ -59,7 +59,7 @@ impl Load {
         let wanted = running.chunks.iter().filter(|chunk| chunk.logits);
         let logits: Vec<_> = wanted.map(|chunk| (chunk.sequence, vec![0.0; 5])).collect();
         let started = Instant::now();
-        self.core.complete(self.now, Outputs { logits, elapsed: Duration::ZERO }).unwrap_or_default();
+        self.core.complete(self.now, Outputs { logits, ..Outputs::default() }).unwrap_or_default();
         let iteration = self.core.plan(self.now).unwrap_or_default();
         self.core.prepare(self.now);
         let answers = self.core.take_answers();

@@ -5,10 +5,12 @@ use crate::config::{Settings, Simulation};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::manifest::{Manifest, Target};
 use crate::engine::simulated::{Behaviour, SimulatedFactory};
+#[cfg(feature = "trtllm")]
+use crate::engine::trtllm;
 use crate::engine::{EngineFactory, Limits, PrefixSharing};
 use crate::prompt::Encoder;
 use crate::reward::Head;
-use crate::scheduler::{self, Handle};
+use crate::scheduler::{self, Handle, OnFailure};
 
 /// Tokens of a simulated engine's KV blocks.
 const SIMULATED_BLOCK: usize = 16;
@@ -21,8 +23,13 @@ pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     let settings = &app.settings;
     let factory = factory(settings, manifest)?;
     let encoder = Encoder::open(&settings.engine, &manifest.prompt).map_err(|error| error.to_string())?;
-    let scheduler = scheduler::start(factory, settings.scheduler(), app.metrics.clone())
-        .map_err(|error| error.to_string())?;
+    let mut options = settings.scheduler();
+    if matches!(&manifest.target, Target::TensorrtLlm(gpus) if gpus.ranks() > 1) {
+        // The other ranks are processes of their own: all are started again, or none.
+        options.on_failure = OnFailure::Exit;
+    }
+    let scheduler =
+        scheduler::start(factory, options, app.metrics.clone()).map_err(|error| error.to_string())?;
     let head = Head::new(&manifest.head);
     app.start(Scorer::new(encoder, head, scheduler.clone(), app.metrics.clone(), settings.overload_status));
     Ok(scheduler)
@@ -35,10 +42,7 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFac
     }
     manifest.verify(&settings.engine).map_err(|error| error.to_string())?;
     if let Target::TensorrtLlm(_) = &manifest.target {
-        return Err(format!(
-            "{} is for NVIDIA GPUs, which this build cannot drive",
-            settings.engine.display()
-        ));
+        return gpu_factory(settings, manifest);
     }
     let options = cpu::Options {
         threads: settings.threads,
@@ -49,6 +53,59 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFac
     };
     let factory = CpuFactory::open(&settings.engine, manifest, options).map_err(|error| error.to_string())?;
     Ok(Box::new(factory))
+}
+
+#[cfg(feature = "trtllm")]
+fn gpu_factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFactory>, String> {
+    Ok(Box::new(trtllm_factory(settings, manifest)?))
+}
+
+#[cfg(not(feature = "trtllm"))]
+fn gpu_factory(settings: &Settings, _: &Manifest) -> Result<Box<dyn EngineFactory>, String> {
+    Err(format!(
+        "{} is for NVIDIA GPUs, and this server was built without them; use the GPU image, or build it with \
+         `--features trtllm`",
+        settings.engine.display()
+    ))
+}
+
+#[cfg(feature = "trtllm")]
+fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::TrtllmFactory, String> {
+    let options = trtllm::Options {
+        kv_cache_tokens: settings.kv_cache_tokens,
+        max_batch_size: settings.max_batch_size,
+        max_num_tokens: settings.max_num_tokens,
+        max_seq_len: settings.max_seq_len,
+        // Where `mpirun` did not start the ranks, the library does.
+        worker: trtllm::rank().is_none().then(trtllm::default_worker),
+        ..trtllm::Options::default()
+    };
+    trtllm::TrtllmFactory::open(&settings.engine, manifest, &options).map_err(|error| error.to_string())
+}
+
+/// Whether this process is a rank of an engine for several GPUs that another leads: it serves nobody.
+pub(super) fn follows(manifest: &Manifest) -> bool {
+    match &manifest.target {
+        #[cfg(feature = "trtllm")]
+        Target::TensorrtLlm(gpus) => gpus.ranks() > 1 && trtllm::rank().is_some_and(|rank| rank > 0),
+        _ => false,
+    }
+}
+
+/// Takes part in the engine until the rank that leads ends it.
+///
+/// # Errors
+/// It does not load.
+#[cfg(feature = "trtllm")]
+pub(super) fn follow(settings: &Settings, manifest: &Manifest) -> Result<(), String> {
+    manifest.verify(&settings.engine).map_err(|error| error.to_string())?;
+    trtllm_factory(settings, manifest)?.follow().map_err(|error| error.to_string())
+}
+
+/// As above: no engine of this build has ranks.
+#[cfg(not(feature = "trtllm"))]
+pub(super) fn follow(settings: &Settings, manifest: &Manifest) -> Result<(), String> {
+    gpu_factory(settings, manifest).map(drop)
 }
 
 fn simulated(settings: &Settings, manifest: &Manifest, simulation: Simulation) -> SimulatedFactory {

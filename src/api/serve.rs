@@ -37,6 +37,11 @@ pub enum Exit {
 pub async fn run(settings: Settings) -> Result<Exit, String> {
     let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
     let manifest = Manifest::read(&settings.engine).map_err(|error| error.to_string())?;
+    if load::follows(&manifest) {
+        // Signals are caught and left alone: the rank that leads is told too, and ends this one in order.
+        let follow = tokio::task::spawn_blocking(move || load::follow(&settings, &manifest));
+        return follow.await.map_err(|error| error.to_string())?.map(|()| Exit::Drained);
+    }
     let app = App::new(settings, &manifest).map_err(|error| error.to_string())?;
     let app = Arc::new(app);
     let listener = bind(&app.settings.host, app.settings.port).await?;

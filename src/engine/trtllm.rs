@@ -202,13 +202,17 @@ fn worker(gpus: &Gpus, options: &Options) -> String {
     }
 }
 
-/// This process's rank as `mpirun` tells it, from the variables of Open MPI, MPICH and Slurm's PMI; 0
-/// where nothing does.
-pub fn rank() -> usize {
+/// This process's rank as what started the ranks tells it (Open MPI, PMIx, PMI); `None` where nothing did.
+pub fn rank() -> Option<usize> {
     ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"]
         .iter()
         .find_map(|name| std::env::var(name).ok()?.parse().ok())
-        .unwrap_or(0)
+}
+
+/// The library's program for ranks that it spawns itself, in `TRTLLM_ROOT` or where NVIDIA's image has it.
+pub fn default_worker() -> PathBuf {
+    let root = std::env::var_os("TRTLLM_ROOT").unwrap_or_else(|| "/app/tensorrt_llm".into());
+    Path::new(&root).join("bin/executorWorker")
 }
 
 fn millis(time: Duration) -> u64 {

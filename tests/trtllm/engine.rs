@@ -36,7 +36,7 @@ async fn texts_that_share_prefixes_each_get_their_own_score() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
-    let engine = Engine::new("error_share 300000\nseed 3\ndelay 500");
+    let engine = Engine::new("error_share 300000\ncalm_steps 2\ndelay 500");
     let handle = engine.schedule(scheduler::Options::default());
     let answers = (0..100u32).map(|i| {
         let handle = handle.clone();

@@ -29,7 +29,7 @@ async fn clients_cannot_tell_which_engine_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_in_a_step_is_an_error_and_never_a_score() {
-    let (server, _engine) = serve("fail_step_share 500000\nseed 2");
+    let (server, _engine) = serve("fail_step_share 500000\ncalm_steps 2");
     let mut seen = [false, false];
     for number in 0..40 {
         let mut request = paris();

@@ -22,6 +22,7 @@ void read_line(Script& script, const std::string& line) {
         {"delay", &script.delay},
         {"jitter", &script.jitter},
         {"seed", &script.seed},
+        {"calm_steps", &script.calm_steps},
         {"refuse_share", &script.refuse_share},
         {"error_share", &script.error_share},
         {"time_out_share", &script.time_out_share},
@@ -46,7 +47,7 @@ void read_line(Script& script, const std::string& line) {
         *on->second = true;
         return;
     } else if (name == "logits") {
-        for (float value; words >> value;) script.logits.push_back(value);
+        for (std::string value; words >> value;) script.logits.push_back(std::stof(value));
         return;
     } else if (name == "load_error") {
         std::getline(words >> std::ws, script.load_error);

@@ -27,6 +27,8 @@ struct Script {
     std::size_t jitter = 0;
     bool reorder = false;
     std::uint64_t seed = 1;
+    // Steps, from the first, in which nothing below goes wrong.
+    std::size_t calm_steps = 0;
     // Of submissions, refused as if the queue were full.
     std::size_t refuse_share = 0;
     // Of sequences: answered with an error, timed out, ended by a reason that is none.

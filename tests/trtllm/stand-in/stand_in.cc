@@ -303,14 +303,19 @@ class Executor::Impl {
     }
 
     // Under the lock.
-    bool is_due(std::size_t share) { return share > 0 && random_() % 1'000'000 < share; }
+    bool is_due(std::size_t share) {
+        return share > 0 && step_ >= script_.calm_steps && random_() % 1'000'000 < share;
+    }
 
     std::uint64_t draw() {
         const std::lock_guard lock(mutex_);
         return random_();
     }
 
-    bool is_due_unlocked(std::size_t share) { return share > 0 && draw() % 1'000'000 < share; }
+    bool is_due_unlocked(std::size_t share) {
+        const std::lock_guard lock(mutex_);
+        return is_due(share);
+    }
 
     const Script script_;
     const ExecutorConfig config_;
