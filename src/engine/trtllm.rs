@@ -84,8 +84,14 @@ impl TrtllmFactory {
             return refuse("was built for a CPU".into());
         };
         let head_rows = manifest.head.attributes.len();
-        if !manifest.head.bias.is_empty() && manifest.head.bias.len() != head_rows {
-            return refuse(format!("has {} biases for {head_rows} scores", manifest.head.bias.len()));
+        let biases = if manifest.head.bias { head_rows } else { 0 };
+        if gpus.head_bias.len() != biases {
+            return refuse(format!("has {} biases where {biases} are due", gpus.head_bias.len()));
+        }
+        if manifest.head.hidden.is_some() {
+            return refuse(
+                "has a head of two layers, which TensorRT-LLM's own models have no place for".into(),
+            );
         }
         let built = manifest.limits;
         let chosen = |name: &str, option: Option<usize>, built: usize| match option.unwrap_or(built) {
@@ -113,7 +119,7 @@ impl TrtllmFactory {
             directory: directory.to_owned(),
             config,
             max_seq_len: chosen("max_seq_len", options.max_seq_len, built.max_seq_len)?,
-            bias: manifest.head.bias.as_slice().into(),
+            bias: gpus.head_bias.as_slice().into(),
         })
     }
 

@@ -28,8 +28,19 @@ impl Engine {
             tensorrt_llm: "1.2.1".into(),
             tensorrt: "10.14".into(),
             driver: "580".into(),
+            head_bias: Vec::new(),
         });
         Self { directory, manifest }
+    }
+
+    /// With a bias of the head.
+    pub(crate) fn biased(script: &str, bias: Vec<f32>) -> Self {
+        let mut engine = Self::new(script);
+        engine.manifest.head.bias = true;
+        if let Target::TensorrtLlm(gpus) = &mut engine.manifest.target {
+            gpus.head_bias = bias;
+        }
+        engine
     }
 
     pub(crate) fn factory(&self) -> TrtllmFactory {
