@@ -60,7 +60,7 @@ test-cpp:
 STAND_IN = build/trtllm-stand-in
 test-trtllm:
 	for sanitizer in '' address,undefined thread; do \
-	    build=build/trtllm-$${sanitizer:-plain} && \
+	    name=$${sanitizer%%,*} && build=build/trtllm-$${name:-plain} && \
 	    cmake -S tests/trtllm -B $$build -DASSAY_SANITIZE=$$sanitizer -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(STAND_IN) && \
 	    cmake --build $$build --parallel && ctest --test-dir $$build --output-on-failure || exit 1; \
 	done
