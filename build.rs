@@ -6,7 +6,6 @@ use std::process::{Command, exit};
 fn main() {
     println!("cargo:rerun-if-changed=cpp");
     println!("cargo:rerun-if-changed=src/engine/bridge.rs");
-    println!("cargo:rerun-if-env-changed=ASSAY_SANITIZE");
     println!("cargo:rerun-if-env-changed=TRTLLM_ROOT");
     require_cmake();
     let trtllm = std::env::var_os("CARGO_FEATURE_TRTLLM").map(|_| trtllm_root());
