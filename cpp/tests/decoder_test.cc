@@ -34,6 +34,8 @@ ModelConfig config() {
         .attention_softcap = 0.0f,
         .windows = {0, 0},
         .head_rows = 3,
+        .head_bias = false,
+        .head_hidden = 0,
         .rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
         .window_rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
     };
