@@ -45,7 +45,7 @@ impl Load {
             let arrival = Arrival {
                 id: self.next,
                 tokens: prompt.chain((0..64).map(|token| seed * 64 + token)).collect(),
-                work: Work::Score,
+                work: Work::score(128),
                 priority: Priority((seed % 3) as i8),
                 deadline: Some(self.now + Duration::from_secs(1 << 20)),
             };
@@ -56,7 +56,7 @@ impl Load {
 
     /// Everything the scheduler does from one iteration to the next, timed.
     fn decide(&mut self, running: &Iteration) -> (Iteration, Duration) {
-        let wanted = running.chunks.iter().filter(|chunk| chunk.logits);
+        let wanted = running.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits: Vec<_> = wanted.map(|chunk| (chunk.sequence, vec![0.0; 5])).collect();
         let started = Instant::now();
         self.core.complete(self.now, Outputs { logits, ..Outputs::default() }).unwrap_or_default();
@@ -102,7 +102,7 @@ fn round_trip(criterion: &mut Criterion) {
     let mut job = || {
         seed += 1;
         let tokens = (0..256).map(|token| seed + token).collect();
-        Job { tokens, work: Work::Score, priority: Priority(0), deadline: None }
+        Job { tokens, work: Work::score(256), priority: Priority(0), deadline: None }
     };
     let mut group = criterion.benchmark_group("round trip");
     for at_once in [1, 64] {

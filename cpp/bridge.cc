@@ -77,12 +77,13 @@ std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const Tens
 }
 
 void Handle::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
-                 rust::Slice<const ChunkView> chunks, rust::Slice<float> logits) {
+                 rust::Slice<const ChunkView> chunks, rust::Slice<const std::size_t> reads,
+                 rust::Slice<float> logits) {
     chunks_.clear();
     for (const ChunkView& chunk : chunks)
         chunks_.push_back({chunk.token_begin, chunk.token_end, chunk.position, chunk.block_begin,
-                           chunk.block_end, chunk.logits});
-    engine_->run({span_of(token_ids), span_of(block_table), chunks_}, span_of(logits));
+                           chunk.block_end, chunk.read_begin, chunk.read_end});
+    engine_->run({span_of(token_ids), span_of(block_table), chunks_, span_of(reads)}, span_of(logits));
 }
 
 std::unique_ptr<Ceiling> open_ceiling(const CpuConfig& config, std::size_t rows) {

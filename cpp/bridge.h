@@ -35,7 +35,8 @@ class Handle {
     explicit Handle(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
 
     void run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
-             rust::Slice<const ChunkView> chunks, rust::Slice<float> logits);
+             rust::Slice<const ChunkView> chunks, rust::Slice<const std::size_t> reads,
+             rust::Slice<float> logits);
 
   private:
     std::unique_ptr<Engine> engine_;

@@ -17,8 +17,9 @@ struct Chunk {
     // Where the sequence's block table stands in Iteration::block_table.
     std::size_t block_begin;
     std::size_t block_end;
-    // Whether the logits after the last of these tokens are wanted.
-    bool logits;
+    // Where the places of the tokens whose logits are wanted stand in Iteration::reads.
+    std::size_t read_begin;
+    std::size_t read_end;
 };
 
 // A flat batch. A chunk may read blocks that another one of the same iteration writes.
@@ -26,16 +27,18 @@ struct Iteration {
     std::span<const std::uint32_t> token_ids;
     std::span<const std::uint32_t> block_table;
     std::span<const Chunk> chunks;
+    // Places within their chunks, ascending in each.
+    std::span<const std::size_t> reads;
 };
 
 class Engine {
   public:
     virtual ~Engine() = default;
 
-    // Rows of the head: logits of one chunk.
+    // Rows of the head: logits after one token.
     virtual std::size_t head_rows() const = 0;
 
-    // Computes an iteration. `logits` is [chunks that want them, head_rows], in the order of the chunks.
+    // Computes an iteration. `logits` is [reads, head_rows], in the order of the reads.
     // Throws std::exception when the iteration cannot be computed; nothing outside the cache was touched.
     virtual void run(const Iteration& iteration, std::span<float> logits) = 0;
 };

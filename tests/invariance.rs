@@ -1,4 +1,4 @@
-//! A text has one score, bit for bit: alone, in any batch, cut anywhere, with shared prefixes or without.
+//! A text has one score at each of its tokens, bit for bit: alone, in any batch, cut anywhere, with shared prefixes or without.
 
 mod support;
 
@@ -22,6 +22,8 @@ struct Text {
     /// Where it is cut into chunks, and which iteration each cut leads to.
     cuts: Vec<prop::sample::Index>,
     same_iteration: bool,
+    /// Where its own tokens are read, the last beside.
+    reads: Vec<prop::sample::Index>,
 }
 
 fn text() -> impl Strategy<Value = Text> {
@@ -31,13 +33,15 @@ fn text() -> impl Strategy<Value = Text> {
         prop::collection::vec(0..VOCABULARY, 1..150),
         prop::collection::vec(any::<prop::sample::Index>(), 0..4),
         any::<bool>(),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..5),
     )
-        .prop_map(|(parent, shared_blocks, own, cuts, same_iteration)| Text {
+        .prop_map(|(parent, shared_blocks, own, cuts, same_iteration, reads)| Text {
             parent,
             shared_blocks,
             own,
             cuts,
             same_iteration,
+            reads,
         })
 }
 
@@ -46,6 +50,8 @@ struct Laid {
     ids: Vec<u32>,
     blocks: Vec<BlockId>,
     reused: usize,
+    /// Positions read, ascending.
+    reads: Vec<usize>,
 }
 
 /// Gives every text its blocks; blocks of a shared prefix are those of the text that began with it.
@@ -69,7 +75,11 @@ fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
         let reused = ids.len();
         ids.extend_from_slice(&text.own);
         blocks.extend((blocks.len()..ids.len().div_ceil(BLOCK)).map(|_| fresh()));
-        laid.push(Laid { ids, blocks, reused });
+        let mut reads: Vec<_> = text.reads.iter().map(|read| reused + read.index(text.own.len())).collect();
+        reads.push(ids.len() - 1);
+        reads.sort_unstable();
+        reads.dedup();
+        laid.push(Laid { ids, blocks, reused, reads });
     }
     laid
 }
@@ -103,24 +113,27 @@ fn check(driver: &mut Driver, texts: &[Text]) -> Result<(), TestCaseError> {
     let mut batched = vec![Vec::new(); texts.len()];
     for iteration in iterations {
         let mut batch = Batch::default();
-        let mut finishing = Vec::new();
+        let mut reading = Vec::new();
         for (index, begin, end) in iteration {
             let at = &laid[index];
-            let finishes = end == at.ids.len();
-            batch.push(&at.ids[begin..end], begin, &at.blocks[..end.div_ceil(BLOCK)], finishes);
-            if finishes {
-                finishing.push(index);
+            let places = at.reads.iter().filter(|read| (begin..end).contains(read));
+            let reads: Vec<_> = places.map(|read| read - begin).collect();
+            batch.push(&at.ids[begin..end], begin, &at.blocks[..end.div_ceil(BLOCK)], &reads);
+            if !reads.is_empty() {
+                reading.push(index);
             }
         }
-        for (index, logits) in finishing.into_iter().zip(driver.run(batch.iteration)) {
-            batched[index] = logits;
+        for (index, logits) in reading.into_iter().zip(driver.run(batch.iteration)) {
+            batched[index].extend(logits);
         }
     }
     for (index, at) in laid.iter().enumerate() {
-        let alone = driver.score(&at.ids);
+        let alone = driver.read(&at.ids, &at.reads);
         prop_assert!(alone.iter().all(|score| score.is_finite()));
         let bits = |logits: &[f32]| logits.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
         prop_assert_eq!(bits(&alone), bits(&batched[index]), "text {} of {} ids", index, at.ids.len());
+        let last = driver.score(&at.ids);
+        prop_assert!(bits(&alone).ends_with(&bits(&last)), "reading more changes the last score");
     }
     Ok(())
 }

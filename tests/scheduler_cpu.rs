@@ -60,17 +60,30 @@ fn job(tokens: &[u32], work: Work, priority: i8) -> Job {
     Job { tokens: tokens.into(), work, priority: Priority(priority), deadline: None }
 }
 
+/// Where a text is read: at its last token, and of some texts in two places before it.
+fn reads(text: &[u32]) -> Vec<usize> {
+    let last = text.len() - 1;
+    let mut read = if text[last].is_multiple_of(3) { vec![last / 3, last / 2, last] } else { vec![last] };
+    read.dedup();
+    read
+}
+
+fn score(text: &[u32]) -> Work {
+    Work::Score { read: reads(text).into() }
+}
+
 /// Submits each text twice, in random order and moments, among clients that leave.
-async fn run(handle: &Handle, texts: &[Vec<u32>], work: &Work, seed: u64) -> Vec<(usize, Output)> {
+async fn run(handle: &Handle, texts: &[Vec<u32>], work: Option<&Work>, seed: u64) -> Vec<(usize, Output)> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut order: Vec<usize> = (0..texts.len()).chain(0..texts.len()).collect();
     order.shuffle(&mut rng);
     let mut tickets = Vec::new();
     for text in order {
         if rng.random_bool(0.2) {
-            drop(handle.submit(job(&texts[rng.random_range(0..texts.len())], Work::Score, 0)).unwrap());
+            let leaving = &texts[rng.random_range(0..texts.len())];
+            drop(handle.submit(job(leaving, score(leaving), 0)).unwrap());
         }
-        let work = if rng.random_bool(0.8) { work.clone() } else { Work::Score };
+        let work = work.filter(|_| rng.random_bool(0.8)).cloned().unwrap_or_else(|| score(&texts[text]));
         let ticket = handle.submit(job(&texts[text], work, rng.random_range(-1..2))).unwrap();
         tickets.push((text, ticket));
         if rng.random_bool(0.2) {
@@ -112,12 +125,12 @@ fn with_engine(dtype: Dtype, test: impl Fn(&Path, &Manifest)) {
     test(directory.path(), &manifest);
 }
 
-fn check(directory: &Path, manifest: &Manifest, work: &Work, texts: &[Vec<u32>]) {
+fn check(directory: &Path, manifest: &Manifest, work: Option<&Work>, texts: &[Vec<u32>]) {
     let mut alone = Driver::start(directory, manifest, cpu::Options::default());
-    let scores: Vec<_> = texts.iter().map(|text| bits(&alone.score(text))).collect();
+    let scores: Vec<_> = texts.iter().map(|text| bits(&alone.read(text, &reads(text)))).collect();
     let tokens: Vec<_> = match work {
-        Work::Score => Vec::new(),
-        Work::Generate { max_tokens, stop } => {
+        None | Some(Work::Score { .. }) => Vec::new(),
+        Some(Work::Generate { max_tokens, stop }) => {
             texts.iter().map(|text| generate(&mut alone, text, *max_tokens, stop[0])).collect()
         }
     };
@@ -140,7 +153,7 @@ fn check(directory: &Path, manifest: &Manifest, work: &Work, texts: &[Vec<u32>])
 fn a_text_has_one_score_however_it_is_scheduled() {
     for dtype in [Dtype::F32, Dtype::Bf16] {
         with_engine(dtype, |directory, manifest| {
-            check(directory, manifest, &Work::Score, &texts(&mut SmallRng::seed_from_u64(1), 60));
+            check(directory, manifest, None, &texts(&mut SmallRng::seed_from_u64(1), 60));
         });
     }
 }
@@ -150,6 +163,6 @@ fn greedy_tokens_are_the_same_alone_and_among_scores() {
     with_engine(Dtype::F32, |directory, manifest| {
         // The head has three rows, so the tokens are 0, 1 and 2, and the last ends a sequence.
         let work = Work::Generate { max_tokens: 12, stop: vec![2] };
-        check(directory, manifest, &work, &texts(&mut SmallRng::seed_from_u64(2), 25));
+        check(directory, manifest, Some(&work), &texts(&mut SmallRng::seed_from_u64(2), 25));
     });
 }

@@ -26,7 +26,9 @@ fn healthy() -> Handle {
 }
 
 fn job(tokens: impl IntoIterator<Item = u32>) -> Job {
-    Job { tokens: tokens.into_iter().collect(), work: Work::Score, priority: Priority(0), deadline: None }
+    let tokens: Arc<[u32]> = tokens.into_iter().collect();
+    let work = Work::score(tokens.len());
+    Job { tokens, work, priority: Priority(0), deadline: None }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn an_idle_scheduler_does_not_wake() {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 1);
     let handle = start(Box::new(factory), Options::default(), Arc::new(())).unwrap();
     let tokens = [1, 2, 3].into();
-    let job = Job { tokens, work: Work::Score, priority: Priority(0), deadline: None };
+    let job = Job { tokens, work: Work::score(3), priority: Priority(0), deadline: None };
     handle.submit(job).unwrap().await.unwrap();
     // It goes to sleep after the answer.
     tokio::time::sleep(Duration::from_millis(200)).await;

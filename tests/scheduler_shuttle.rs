@@ -127,7 +127,8 @@ struct Ticket {
 impl Ticket {
     fn submit(mailbox: &Arc<Box<Hole<Answer>>>, tokens: std::ops::Range<u32>) -> Option<Self> {
         let answer = Hole::new();
-        let (tokens, work) = (tokens.collect(), Work::Score);
+        let work = Work::score(tokens.len());
+        let tokens = tokens.collect();
         let job = Job { tokens, work, priority: Priority(0), deadline: None };
         let envelope = |id| Envelope::new(id, job, Instant::now(), answer.clone());
         let id = mailbox.send(envelope).ok()?;

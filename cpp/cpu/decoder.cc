@@ -178,12 +178,19 @@ class Decoder final : public Engine {
         for (const std::uint32_t block : iteration.block_table)
             if (block >= cache_.blocks())
                 refuse("names KV block " + std::to_string(block) + " of " + std::to_string(cache_.blocks()));
-        std::size_t next = 0, wanted = 0;
+        std::size_t next = 0, next_read = 0;
         for (const Chunk& chunk : iteration.chunks) {
             if (chunk.token_begin != next || chunk.token_end <= chunk.token_begin || chunk.token_end > tokens)
                 refuse("has chunks that do not lie one behind the other");
             next = chunk.token_end;
-            wanted += chunk.logits ? 1 : 0;
+            if (chunk.read_begin != next_read || chunk.read_end < next_read ||
+                chunk.read_end > iteration.reads.size())
+                refuse("has reads that do not lie one behind the other");
+            next_read = chunk.read_end;
+            for (std::size_t read = chunk.read_begin; read < chunk.read_end; ++read)
+                if (iteration.reads[read] >= chunk.token_end - chunk.token_begin ||
+                    (read > chunk.read_begin && iteration.reads[read] <= iteration.reads[read - 1]))
+                    refuse("reads places outside a chunk, or not in order");
             if (chunk.block_end > iteration.block_table.size() || chunk.block_begin > chunk.block_end)
                 refuse("has a block table outside its own");
             const std::size_t end = chunk.position + (chunk.token_end - chunk.token_begin);
@@ -191,7 +198,8 @@ class Decoder final : public Engine {
                 refuse("has a block table too short for position " + std::to_string(end - 1));
         }
         if (next != tokens) refuse("has tokens that belong to no chunk");
-        if (logits.size() != wanted * config_.head_rows) refuse("has no room for its logits");
+        if (next_read != iteration.reads.size()) refuse("has reads that belong to no chunk");
+        if (logits.size() != iteration.reads.size() * config_.head_rows) refuse("has no room for its logits");
     }
 
     // Lists where each token's keys go, its rotation, the tiles of attention, and the rows wanted.
@@ -208,9 +216,11 @@ class Decoder final : public Engine {
                 places_.push_back({position, iteration.block_table[entry]});
             }
             add_tiles(chunk, 0, count, tiles_);
-            if (!chunk.logits) continue;
-            add_tiles(chunk, count - 1, count, last_tiles_);
-            wanted_.push_back(chunk.token_end - 1);
+            for (std::size_t read = chunk.read_begin; read < chunk.read_end; ++read) {
+                const std::size_t place = iteration.reads[read];
+                add_tiles(chunk, place, place + 1, last_tiles_);
+                wanted_.push_back(chunk.token_begin + place);
+            }
         }
         find_angles(config_.rope, angles_);
         if (std::ranges::any_of(config_.windows, [](std::size_t window) { return window > 0; }))

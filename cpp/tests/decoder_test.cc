@@ -81,10 +81,11 @@ struct Model {
 struct Request {
     std::vector<std::uint32_t> ids = {1, 2, 3, 4};
     std::vector<std::uint32_t> table = {5, 0};
-    std::vector<Chunk> chunks = {{0, 4, 0, 0, 1, true}};
+    std::vector<Chunk> chunks = {{0, 4, 0, 0, 1, 0, 1}};
+    std::vector<std::size_t> reads = {3};
     std::vector<float> logits = std::vector<float>(3);
 
-    void run(Engine& engine) { engine.run({ids, table, chunks}, logits); }
+    void run(Engine& engine) { engine.run({ids, table, chunks, reads}, logits); }
 };
 
 void bad_iterations_are_refused(Engine& engine) {
@@ -101,8 +102,18 @@ void bad_iterations_are_refused(Engine& engine) {
     refused("one behind the other", [](Request& r) { r.chunks[0].token_begin = 1; });
     refused("one behind the other", [](Request& r) { r.chunks[0].token_end = 5; });
     refused("one behind the other", [](Request& r) { r.chunks[0].token_end = 0; });
-    refused("no chunk", [](Request& r) { r.chunks[0].token_end = 3; });
+    refused("tokens that belong to no chunk", [](Request& r) {
+        r.chunks[0].token_end = 3;
+        r.reads = {2};
+    });
     refused("no room for its logits", [](Request& r) { r.logits.resize(2); });
+    refused("reads that do not lie", [](Request& r) { r.chunks[0].read_end = 2; });
+    refused("reads that belong to no chunk", [](Request& r) { r.chunks[0].read_end = 0; });
+    refused("outside a chunk", [](Request& r) { r.reads[0] = 4; });
+    refused("not in order", [](Request& r) {
+        r.reads = {3, 3};
+        r.chunks[0].read_end = 2;
+    });
     refused("more than 40", [](Request& r) { r.ids.resize(kMaxTokens + 1); });
 }
 
@@ -140,11 +151,13 @@ int main() {
     Request full;
     full.ids.assign(kMaxTokens, 7);
     full.table = {0, 1, 2, 3};
-    full.chunks = {{0, 20, 0, 0, 2, false}, {20, 40, 0, 2, 4, true}};
+    full.chunks = {{0, 20, 0, 0, 2, 0, 0}, {20, 40, 0, 2, 4, 0, 1}};
+    full.reads = {19};
     full.run(*engine);
     Request empty;
     empty.ids.clear();
     empty.chunks.clear();
+    empty.reads.clear();
     empty.logits.clear();
     empty.run(*engine);
 

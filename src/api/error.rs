@@ -183,6 +183,7 @@ fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'s
         Rejection::DeadlineUnmeetable { .. } => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_unmeetable"),
         Rejection::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_exceeded"),
         Rejection::EngineFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "engine_failed"),
+        Rejection::Unreadable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         Rejection::EngineStalled(_) => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "engine_stalled"),
         Rejection::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
     }

@@ -84,7 +84,7 @@ impl Scorer {
         let prompt_tokens = tokens.len();
         let job = Job {
             tokens: tokens.into(),
-            work: Work::Score,
+            work: Work::score(prompt_tokens),
             priority: urgency.priority,
             deadline: urgency.timeout.and_then(|timeout| urgency.arrived.checked_add(timeout)),
         };

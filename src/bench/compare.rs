@@ -108,7 +108,8 @@ impl Side {
         let started = Instant::now();
         let mut tickets = Vec::with_capacity(texts.len());
         for tokens in texts {
-            let job = Job { tokens, work: Work::Score, priority: Priority::default(), deadline: None };
+            let work = Work::score(tokens.len());
+            let job = Job { tokens, work, priority: Priority::default(), deadline: None };
             tickets.push(self.handle.submit(job)?);
         }
         for ticket in tickets {

@@ -81,7 +81,7 @@ impl Ledger {
 
     /// An iteration has ended: sequences that generate have one more token to compute.
     pub(super) fn end(&mut self, iteration: &Iteration) {
-        for chunk in iteration.chunks.iter().filter(|chunk| chunk.logits) {
+        for chunk in iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty()) {
             if let Some((_, to_come)) = self.generating.get_mut(&chunk.sequence) {
                 *to_come -= 1;
                 self.waiting += 1;
@@ -141,7 +141,7 @@ impl Ledger {
         let needed = tokens.min(entry.remaining);
         entry.remaining -= needed;
         self.waiting -= needed;
-        if chunk.logits && entry.output_tokens > 1 {
+        if !chunk.logits.is_empty() && entry.output_tokens > 1 {
             self.generating.insert(chunk.sequence, (request, entry.output_tokens - 1));
         }
     }
@@ -162,7 +162,7 @@ mod tests {
             tokens: 0..range.len(),
             position: range.start,
             blocks: 0..0,
-            logits: range.end == tokens.len(),
+            logits: if range.end == tokens.len() { vec![range.len() - 1] } else { vec![] },
         };
         Iteration { token_ids: tokens[range].to_vec(), block_table: Vec::new(), chunks: vec![chunk] }
     }

@@ -141,8 +141,8 @@ impl Simulation<'_> {
     fn complete(&mut self) -> Result<(), SimulationError> {
         let Some((_, iteration)) = self.running.take_if(|(end, _)| *end <= self.now) else { return Ok(()) };
         self.ledger.end(&iteration);
-        let wanted = iteration.chunks.iter().filter(|chunk| chunk.logits);
-        let logits = wanted.map(|chunk| (chunk.sequence, vec![0.0])).collect();
+        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
+        let logits = wanted.map(|chunk| (chunk.sequence, vec![0.0; chunk.logits.len()])).collect();
         let elapsed = self.setup.timing.iteration(&iteration);
         Ok(self.core.complete(self.now, Outputs { logits, elapsed, ..Outputs::default() })?)
     }
@@ -153,7 +153,7 @@ impl Simulation<'_> {
         {
             let tokens = self.ledger.arrive(request);
             let work = match request.output_tokens {
-                0 => Work::Score,
+                0 => Work::score(tokens.len()),
                 max_tokens => Work::Generate { max_tokens, stop: Vec::new() },
             };
             let deadline = request.timeout.map(|timeout| self.now + Duration::from_secs_f64(timeout));
@@ -230,11 +230,11 @@ pub fn ideal<'a>(setup: &Setup, requests: impl IntoIterator<Item = &'a Request>)
             known
         });
         if known < request.prompt_tokens {
-            cost.add(&Piece { position: known, tokens: request.prompt_tokens - known, logits: true });
+            cost.add(&Piece { position: known, tokens: request.prompt_tokens - known, logits: 1 });
         }
         for position in request.prompt_tokens..request.prompt_tokens + request.output_tokens.saturating_sub(1)
         {
-            cost.add(&Piece { position, tokens: 1, logits: true });
+            cost.add(&Piece { position, tokens: 1, logits: 1 });
         }
         generated += request.output_tokens;
         longest = longest.max(request.output_tokens);

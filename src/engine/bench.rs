@@ -149,7 +149,7 @@ fn iterations(workload: &Workload, manifest: &Manifest, most: usize, per_block: 
                 tokens: token..iteration.token_ids.len(),
                 position: 0,
                 blocks: block..iteration.block_table.len(),
-                logits: true,
+                logits: vec![workload.tokens - 1],
             });
         }
         iterations.push(iteration);

@@ -68,7 +68,9 @@ pub(super) mod ffi {
         position: usize,
         block_begin: usize,
         block_end: usize,
-        logits: bool,
+        /// Where the places of the tokens whose logits are wanted stand in `reads`.
+        read_begin: usize,
+        read_end: usize,
     }
 
     /// How a TensorRT-LLM engine is run; 0 and "" stand for what is not given.
@@ -138,6 +140,7 @@ pub(super) mod ffi {
             token_ids: &[u32],
             block_table: &[u32],
             chunks: &[ChunkView],
+            reads: &[usize],
             logits: &mut [f32],
         ) -> Result<()>;
 

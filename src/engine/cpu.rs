@@ -10,7 +10,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::bridge::ffi;
 use super::manifest::{Activation, Dtype, Manifest, Norm, Target};
 use super::weights::Weights;
-use super::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, rope};
+use super::{
+    Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, rope,
+};
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
 const TOKENS_PER_BLOCK: usize = 16;
@@ -179,26 +181,34 @@ impl Decoder {
 
     fn run(&mut self, iteration: &Iteration) -> Report {
         let started = Instant::now();
-        let chunks: Vec<_> = iteration
-            .chunks
-            .iter()
-            .map(|chunk| ffi::ChunkView {
+        let mut reads = Vec::new();
+        let mut view = |chunk: &Chunk| {
+            let read_begin = reads.len();
+            reads.extend_from_slice(&chunk.logits);
+            ffi::ChunkView {
                 token_begin: chunk.tokens.start,
                 token_end: chunk.tokens.end,
                 position: chunk.position,
                 block_begin: chunk.blocks.start,
                 block_end: chunk.blocks.end,
-                logits: chunk.logits,
-            })
-            .collect();
-        let wanted: Vec<_> = iteration.chunks.iter().filter(|chunk| chunk.logits).collect();
-        let mut logits = vec![0.0; wanted.len() * self.head_rows];
+                read_begin,
+                read_end: reads.len(),
+            }
+        };
+        let chunks: Vec<_> = iteration.chunks.iter().map(&mut view).collect();
+        let mut logits = vec![0.0; reads.len() * self.head_rows];
         self.handle
             .pin_mut()
-            .run(&iteration.token_ids, &iteration.block_table, &chunks, &mut logits)
+            .run(&iteration.token_ids, &iteration.block_table, &chunks, &reads, &mut logits)
             .map_err(|error| EngineError::Step(error.what().to_owned()))?;
-        let rows = logits.chunks_exact(self.head_rows).map(<[f32]>::to_vec);
-        let logits = wanted.iter().map(|chunk| chunk.sequence).zip(rows).collect();
+        let mut rest = logits.as_slice();
+        let mut take = |chunk: &Chunk| {
+            let (rows, behind) = rest.split_at(chunk.logits.len() * self.head_rows);
+            rest = behind;
+            (chunk.sequence, rows.to_vec())
+        };
+        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
+        let logits = wanted.map(&mut take).collect();
         Ok(Outputs { logits, elapsed: started.elapsed(), ..Outputs::default() })
     }
 }

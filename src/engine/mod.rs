@@ -72,8 +72,8 @@ pub struct Chunk {
     /// Where the sequence's block table stands in [`Iteration::block_table`]. It covers positions
     /// `0..position + tokens.len()`, shared blocks included.
     pub blocks: Range<usize>,
-    /// Whether the logits after the last of these tokens are wanted.
-    pub logits: bool,
+    /// After which of these tokens the logits are wanted: their places in the chunk, ascending.
+    pub logits: Vec<usize>,
 }
 
 /// A flat batch: token ids one after the other, cut into chunks. Padding cannot be written down.
@@ -93,7 +93,8 @@ pub struct Iteration {
 /// What an iteration gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
-    /// Of each chunk that asked for logits: its sequence and they, `[head rows]`, f32, raw.
+    /// Of each chunk that asked for logits: its sequence and they, `[tokens asked for, head rows]`,
+    /// f32, raw.
     pub logits: Vec<(SequenceId, Vec<f32>)>,
     /// Of each that has none because the engine refused it alone: its sequence and the engine's words.
     pub failed: Vec<(SequenceId, String)>,

@@ -119,9 +119,10 @@ impl HashCache {
         self.check(iteration)?;
         let mut logits = Vec::new();
         for chunk in &iteration.chunks {
-            let state = self.run_chunk(iteration, chunk)?;
-            if chunk.logits {
-                logits.push((chunk.sequence, logits_of(state, self.rows)));
+            let states = self.run_chunk(iteration, chunk)?;
+            if !chunk.logits.is_empty() {
+                let rows = chunk.logits.iter().flat_map(|&at| logits_of(states[at], self.rows));
+                logits.push((chunk.sequence, rows.collect()));
             }
         }
         Ok(logits)
@@ -142,11 +143,15 @@ impl HashCache {
         Ok(())
     }
 
-    fn run_chunk(&mut self, iteration: &Iteration, chunk: &Chunk) -> Result<u64, EngineError> {
+    /// The state after each token of a chunk.
+    fn run_chunk(&mut self, iteration: &Iteration, chunk: &Chunk) -> Result<Vec<u64>, EngineError> {
         let table = &iteration.block_table[chunk.blocks.clone()];
         let tokens = &iteration.token_ids[chunk.tokens.clone()];
         let end = chunk.position + tokens.len();
-        if tokens.is_empty() || end > self.limits.max_seq_len || table.len() < self.limits.blocks_for(end) {
+        let readable =
+            chunk.logits.is_sorted_by(|a, b| a < b) && chunk.logits.iter().all(|&at| at < tokens.len());
+        let fits = end <= self.limits.max_seq_len && table.len() >= self.limits.blocks_for(end);
+        if tokens.is_empty() || !fits || !readable {
             return Err(EngineError::Step(format!("a malformed chunk: {chunk:?}")));
         }
         let mut state = match chunk.position.checked_sub(1) {
@@ -155,12 +160,14 @@ impl HashCache {
                 EngineError::Step(format!("sequence {} reads position {before} unwritten", chunk.sequence))
             })?,
         };
+        let mut states = Vec::with_capacity(tokens.len());
         for (position, &token) in (chunk.position..).zip(tokens) {
             state = mix(state ^ (u64::from(token) + 1));
             let slot = self.slot(table, position);
             self.states[slot] = Some(state);
+            states.push(state);
         }
-        Ok(state)
+        Ok(states)
     }
 
     fn slot(&self, table: &[super::BlockId], position: usize) -> usize {

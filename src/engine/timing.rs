@@ -144,7 +144,7 @@ impl Timing {
         self.chunks(chunks.map(|chunk| Piece {
             position: chunk.position,
             tokens: chunk.tokens.len(),
-            logits: chunk.logits,
+            logits: chunk.logits.len(),
         }))
     }
 
@@ -241,8 +241,8 @@ pub struct Piece {
     pub position: usize,
     /// How many.
     pub tokens: usize,
-    /// Whether the logits after the last are wanted.
-    pub logits: bool,
+    /// After how many of them the logits are wanted.
+    pub logits: usize,
 }
 
 /// A sum of [`Piece`]s, as far as it sets their cost.
@@ -265,7 +265,7 @@ impl Work {
         self.tokens += tokens;
         self.attended += tokens * position + tokens * (tokens + 1.0) / 2.0;
         self.context += position;
-        self.logits += f64::from(u8::from(piece.logits));
+        self.logits += piece.logits as f64;
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
     }
 
     fn prompt(tokens: usize) -> Piece {
-        Piece { position: 0, tokens, logits: true }
+        Piece { position: 0, tokens, logits: 1 }
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn a_nearly_empty_iteration_costs_reading_the_weights() {
         let timing = timing("h100", Assumptions { fixed: Duration::ZERO, ..Assumptions::default() });
-        let took = timing.chunks([Piece { position: 99, tokens: 1, logits: true }]).as_secs_f64();
+        let took = timing.chunks([Piece { position: 99, tokens: 1, logits: 1 }]).as_secs_f64();
         let weights = 2.0 * (32.0 * 4096.0 * (5120.0 * 2.0 + 3.0 * 14336.0) + 4096.0);
         let kv = 100.0 * 32.0 * 2.0 * 1024.0 * 2.0;
         let expected = (weights + kv) / (3350e9 * 0.8);

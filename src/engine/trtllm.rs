@@ -5,6 +5,9 @@
 //! and the round is reported when all are answered. The scheduler prepares the next round
 //! meanwhile. Which prefixes are shared is the library's own affair; the scheduler only sees to it
 //! that the first of a group is through before the others follow.
+//!
+//! A request gives the logits after its last token only, so a sequence that is read anywhere but at
+//! the end of a chunk is refused.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ use super::{
     Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
 };
 
+const LAST_TOKEN_ONLY: &str = "TensorRT-LLM gives the logits after the last token of a text only";
 /// How long the library is waited for before looking whether the engine is to end.
 const AWAIT: Duration = Duration::from_millis(250);
 /// Rounds hold this many of the library's own iterations, so that few GPU steps end one.
@@ -232,6 +236,8 @@ struct Round {
     wanted: Vec<SequenceId>,
     /// Why the library took none of them, if it did not.
     refused: Option<String>,
+    /// Sequences that are read where the library gives no logits.
+    unreadable: Vec<SequenceId>,
 }
 
 /// The scheduler's end of a running engine.
@@ -252,24 +258,27 @@ impl TrtllmEngine {
         table[position / per_block] as usize * per_block + position % per_block
     }
 
-    /// Writes down the iteration's tokens; gives the sequences to score, and their tokens.
-    fn gather(&mut self, iteration: &Iteration) -> (Vec<ffi::TrtllmSequence>, Vec<u32>) {
-        let (mut sequences, mut token_ids) = (Vec::new(), Vec::new());
+    /// Writes down the iteration's tokens; gives the sequences to score, their tokens, and the
+    /// sequences that cannot be.
+    fn gather(&mut self, iteration: &Iteration) -> (Vec<ffi::TrtllmSequence>, Vec<u32>, Vec<SequenceId>) {
+        let (mut sequences, mut token_ids, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for chunk in &iteration.chunks {
             let table = &iteration.block_table[chunk.blocks.clone()];
             for (position, token) in (chunk.position..).zip(&iteration.token_ids[chunk.tokens.clone()]) {
                 let slot = self.slot(table, position);
                 self.tokens[slot] = *token;
             }
-            if chunk.logits {
+            if chunk.logits == [chunk.tokens.len() - 1] {
                 let token_begin = token_ids.len();
                 let end = chunk.position + chunk.tokens.len();
                 token_ids.extend((0..end).map(|position| self.tokens[self.slot(table, position)]));
                 let token_end = token_ids.len();
                 sequences.push(ffi::TrtllmSequence { id: chunk.sequence, token_begin, token_end });
+            } else if !chunk.logits.is_empty() {
+                unreadable.push(chunk.sequence);
             }
         }
-        (sequences, token_ids)
+        (sequences, token_ids, unreadable)
     }
 }
 
@@ -284,12 +293,12 @@ impl Engine for TrtllmEngine {
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
         let started = Instant::now();
-        let (sequences, token_ids) = self.gather(&iteration);
+        let (sequences, token_ids, unreadable) = self.gather(&iteration);
         let refused = self.handle.enqueue(&sequences, &token_ids).err().map(|error| error.what().to_owned());
         let wanted = sequences.iter().map(|sequence| sequence.id).collect();
         let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
         let rounds = self.rounds.as_ref().ok_or_else(ended)?;
-        rounds.send(Round { started, wanted, refused }).map_err(|_| ended())
+        rounds.send(Round { started, wanted, refused, unreadable }).map_err(|_| ended())
     }
 }
 
@@ -329,9 +338,10 @@ impl Awaiting {
 
     /// Waits for all answers of a round.
     fn finish(&self, round: Round) -> Report {
-        let mut outputs = Outputs::default();
+        let unreadable = round.unreadable.into_iter().map(|id| (id, LAST_TOKEN_ONLY.to_owned()));
+        let mut outputs = Outputs { failed: unreadable.collect(), ..Outputs::default() };
         if let Some(reason) = round.refused {
-            outputs.failed = round.wanted.into_iter().map(|id| (id, reason.clone())).collect();
+            outputs.failed.extend(round.wanted.into_iter().map(|id| (id, reason.clone())));
             return Ok(outputs);
         }
         let mut wanted: HashSet<SequenceId> = round.wanted.into_iter().collect();

@@ -30,6 +30,7 @@ pub use thread::start;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::scores::Text;
 use crate::engine::Limits;
 
 /// Priority classes; the lower value goes first. Requests that say nothing are `Priority(0)`.
@@ -39,8 +40,11 @@ pub struct Priority(pub i8);
 /// What to do with a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Compute the logits after the last token.
-    Score,
+    /// Compute the logits after some of the prompt's tokens.
+    Score {
+        /// Their positions in the prompt, ascending; at least one.
+        read: Arc<[usize]>,
+    },
     /// Generate tokens greedily until one of `stop` or `max_tokens`.
     Generate {
         /// Most tokens to generate; at least 1.
@@ -64,23 +68,48 @@ pub struct Job {
 }
 
 impl Work {
+    /// The logits after the last token of a prompt of `prompt` tokens.
+    pub fn score(prompt: usize) -> Self {
+        Self::Score { read: [prompt.saturating_sub(1)].into() }
+    }
+
     /// Tokens that a prompt of `prompt` tokens may come to.
     pub fn max_len(&self, prompt: usize) -> usize {
         match self {
-            Self::Score => prompt,
+            Self::Score { .. } => prompt,
             Self::Generate { max_tokens, .. } => prompt.saturating_add(*max_tokens.max(&1)),
+        }
+    }
+
+    /// What a score of `tokens` depends on; `None` of what generates.
+    fn text(&self, tokens: &Arc<[u32]>) -> Option<Text> {
+        match self {
+            Self::Score { read } => Some(Text { tokens: tokens.clone(), read: read.clone() }),
+            Self::Generate { .. } => None,
         }
     }
 
     /// Whether an engine of these limits can hold it after a prompt of `prompt` tokens.
     ///
     /// # Errors
-    /// [`Rejection::Empty`] or [`Rejection::TooLong`].
+    /// [`Rejection::Empty`], [`Rejection::TooLong`] or [`Rejection::Unreadable`].
     pub fn check(&self, prompt: usize, limits: &Limits) -> Result<(), Rejection> {
         let max_seq_len = limits.max_seq_len.min(limits.kv_blocks * limits.tokens_per_block);
         match self.max_len(prompt) {
             _ if prompt == 0 => Err(Rejection::Empty),
             tokens if tokens > max_seq_len => Err(Rejection::TooLong { tokens, max_seq_len }),
+            _ => self.check_read(prompt),
+        }
+    }
+
+    fn check_read(&self, prompt: usize) -> Result<(), Rejection> {
+        match self {
+            Self::Score { read } if read.is_empty() || !read.is_sorted_by(|a, b| a < b) => {
+                Err(Rejection::Unreadable { prompt })
+            }
+            Self::Score { read } if read.last().is_some_and(|&last| last >= prompt) => {
+                Err(Rejection::Unreadable { prompt })
+            }
             _ => Ok(()),
         }
     }
@@ -89,7 +118,7 @@ impl Work {
 /// What a sequence gave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Of [`Work::Score`]: raw logits, `[head rows]`.
+    /// Of [`Work::Score`]: raw logits, `[positions read, head rows]`.
     Logits(Arc<[f32]>),
     /// Of [`Work::Generate`]: the tokens generated, the stop token included.
     Tokens(Vec<u32>),
@@ -132,6 +161,12 @@ pub enum Rejection {
         tokens: usize,
         /// The engine's limit.
         max_seq_len: usize,
+    },
+    /// The positions to read are none, out of order or beyond the prompt: a mistake of the caller's.
+    #[error("scores are to be read at positions that a text of {prompt} tokens does not have in this order")]
+    Unreadable {
+        /// Tokens of the prompt.
+        prompt: usize,
     },
     /// The deadline cannot be met, so the work was not begun.
     #[error("the deadline cannot be met: the answer would be ready in about {} ms", estimate.as_millis())]

@@ -5,12 +5,21 @@ use std::sync::Arc;
 
 type Logits = Arc<[f32]>;
 
-/// A bounded cache from the tokens of a conversation to its logits.
+/// What logits are a function of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Text {
+    /// Token ids of the whole prompt.
+    pub(super) tokens: Arc<[u32]>,
+    /// The positions read.
+    pub(super) read: Arc<[usize]>,
+}
+
+/// A bounded cache of the logits of texts.
 #[derive(Debug)]
 pub(super) struct ScoreCache {
     capacity: usize,
-    scores: HashMap<Arc<[u32]>, (Logits, u64)>,
-    by_use: BTreeMap<u64, Arc<[u32]>>,
+    scores: HashMap<Text, (Logits, u64)>,
+    by_use: BTreeMap<u64, Text>,
     tick: u64,
 }
 
@@ -19,8 +28,8 @@ impl ScoreCache {
         Self { capacity, scores: HashMap::new(), by_use: BTreeMap::new(), tick: 0 }
     }
 
-    pub(super) fn get(&mut self, tokens: &[u32]) -> Option<Logits> {
-        let (logits, used) = self.scores.get_mut(tokens)?;
+    pub(super) fn get(&mut self, text: &Text) -> Option<Logits> {
+        let (logits, used) = self.scores.get_mut(text)?;
         self.tick += 1;
         let key = self.by_use.remove(used)?;
         self.by_use.insert(self.tick, key);
@@ -28,15 +37,15 @@ impl ScoreCache {
         Some(logits.clone())
     }
 
-    pub(super) fn insert(&mut self, tokens: Arc<[u32]>, logits: Logits) {
+    pub(super) fn insert(&mut self, text: Text, logits: Logits) {
         if self.capacity == 0 {
             return;
         }
         self.tick += 1;
-        if let Some((_, used)) = self.scores.insert(tokens.clone(), (logits, self.tick)) {
+        if let Some((_, used)) = self.scores.insert(text.clone(), (logits, self.tick)) {
             self.by_use.remove(&used);
         }
-        self.by_use.insert(self.tick, tokens);
+        self.by_use.insert(self.tick, text);
         if self.scores.len() > self.capacity
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
@@ -54,24 +63,29 @@ impl ScoreCache {
 mod tests {
     use super::*;
 
+    fn text(token: u32, read: usize) -> Text {
+        Text { tokens: [token].into(), read: [read].into() }
+    }
+
     #[test]
     fn the_score_used_longest_ago_goes_first() {
         let mut cache = ScoreCache::new(2);
-        let insert = |cache: &mut ScoreCache, token: u32| cache.insert([token].into(), [token as f32].into());
+        let insert = |cache: &mut ScoreCache, token: u32| cache.insert(text(token, 0), [token as f32].into());
         insert(&mut cache, 1);
         insert(&mut cache, 2);
-        assert!(cache.get(&[1]).is_some());
+        assert!(cache.get(&text(1, 0)).is_some());
+        assert!(cache.get(&text(1, 1)).is_none(), "what is read elsewhere is another score");
         insert(&mut cache, 3);
-        assert_eq!(cache.get(&[2]), None);
-        assert_eq!(cache.get(&[1]).as_deref(), Some([1.0].as_slice()));
+        assert_eq!(cache.get(&text(2, 0)), None);
+        assert_eq!(cache.get(&text(1, 0)).as_deref(), Some([1.0].as_slice()));
         cache.clear();
-        assert_eq!(cache.get(&[3]), None);
+        assert_eq!(cache.get(&text(3, 0)), None);
     }
 
     #[test]
     fn a_cache_of_no_capacity_keeps_nothing() {
         let mut cache = ScoreCache::new(0);
-        cache.insert([1].into(), [1.0].into());
-        assert_eq!(cache.get(&[1]), None);
+        cache.insert(text(1, 0), [1.0].into());
+        assert_eq!(cache.get(&text(1, 0)), None);
     }
 }

@@ -157,7 +157,7 @@ impl Engine for NotANumber {
     }
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        let wanted = iteration.chunks.iter().filter(|chunk| chunk.logits);
+        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits = wanted.map(|chunk| (chunk.sequence, vec![f32::NAN; ATTRIBUTES.len()])).collect();
         self.0.send(Ok(Outputs { logits, ..Outputs::default() })).unwrap();
         Ok(())

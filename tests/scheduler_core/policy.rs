@@ -119,7 +119,7 @@ fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
     let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
     let mut arrive = |n: u32, priority: i8, after: u32| {
         world.pass(after * MS);
-        world.arrive(vec![n; 20], Work::Score, priority, None)
+        world.arrive(vec![n; 20], Work::score(20), priority, None)
     };
     let (low, high) = (arrive(1, 1, 0), arrive(2, 0, 50));
     let (late_high, highest) = (arrive(3, 0, 51), arrive(4, -1, 0));
@@ -131,10 +131,10 @@ fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
 fn a_stream_of_urgent_work_does_not_starve_the_rest() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
-    let patient = world.arrive(vec![7; 20], Work::Score, 2, None);
+    let patient = world.arrive(vec![7; 20], Work::score(20), 2, None);
     for n in 0..500 {
-        world.arrive(vec![n, 1], Work::Score, 0, None);
-        world.arrive(vec![n, 2], Work::Score, 0, None);
+        world.arrive(vec![n, 1], Work::score(2), 0, None);
+        world.arrive(vec![n, 2], Work::score(2), 0, None);
         world.step();
         world.pass(MS);
     }
@@ -181,8 +181,9 @@ fn a_deadline_that_cannot_be_met_is_refused_at_arrival() {
     world.step();
     world.pass(Duration::from_secs(1));
     world.step();
-    let meetable = world.arrive((2000..2100).collect(), Work::Score, 0, Some(Duration::from_millis(9500)));
-    let hopeless = world.arrive((3000..3100).collect(), Work::Score, 0, Some(Duration::from_secs(8)));
+    let meetable =
+        world.arrive((2000..2100).collect(), Work::score(100), 0, Some(Duration::from_millis(9500)));
+    let hopeless = world.arrive((3000..3100).collect(), Work::score(100), 0, Some(Duration::from_secs(8)));
     let estimate = Duration::from_secs(9);
     assert_eq!(world.answers[&hopeless], Err(Rejection::DeadlineUnmeetable { estimate }));
     assert!(!world.is_settled(meetable));
@@ -196,7 +197,7 @@ fn what_expires_while_it_waits_costs_nothing() {
     world.score(0..100);
     world.step();
     world.score(100..200);
-    let late = world.arrive((200..300).collect(), Work::Score, 0, Some(5 * MS));
+    let late = world.arrive((200..300).collect(), Work::score(100), 0, Some(5 * MS));
     world.pass(5 * MS);
     assert_eq!(world.answers[&late], Err(Rejection::DeadlineExceeded));
     world.run_dry();
@@ -296,4 +297,23 @@ fn what_the_engine_cannot_hold_is_refused() {
     let (empty, long) = (world.score([]), world.score(0..4097));
     assert_eq!(world.answers[&empty], Err(Rejection::Empty));
     assert_eq!(world.answers[&long], Err(Rejection::TooLong { tokens: 4097, max_seq_len: 4096 }));
+}
+
+#[test]
+fn a_prefix_is_reused_only_up_to_the_first_position_that_is_read() {
+    let mut world = World::new(LIMITS, PrefixSharing::WithinIteration, Options::default());
+    world.score(0..100);
+    world.run_dry();
+    let job = world.arrive((0..100).collect(), Work::Score { read: [50, 99].into() }, 0, None);
+    world.run_dry();
+    assert_eq!(world.answers[&job].as_ref().unwrap().cached_tokens, 48);
+}
+
+#[test]
+fn positions_that_a_text_does_not_have_are_refused() {
+    let mut world = World::new(LIMITS, PrefixSharing::WithinIteration, Options::default());
+    for read in [vec![], vec![3, 2, 9], vec![4, 4], vec![10]] {
+        let job = world.arrive((0..10).collect(), Work::Score { read: read.into() }, 0, None);
+        assert_eq!(world.answers[&job], Err(Rejection::Unreadable { prompt: 10 }));
+    }
 }

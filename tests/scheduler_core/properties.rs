@@ -1,11 +1,13 @@
 //! Random arrivals, cancellations, deadlines, priorities, shortages and faults.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use assay::engine::{Limits, PrefixSharing};
 use assay::scheduler::{Options, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 use crate::world::World;
 
@@ -13,7 +15,7 @@ use crate::world::World;
 enum Operation {
     Arrive {
         conversation: Conversation,
-        work: Work,
+        work: Ask,
         priority: i8,
         timeout: Option<u64>,
     },
@@ -47,17 +49,39 @@ fn conversation() -> impl Strategy<Value = Conversation> {
     })
 }
 
-fn work() -> impl Strategy<Value = Work> {
+/// What to do with a conversation, of whatever length it is.
+#[derive(Clone, Debug)]
+enum Ask {
+    /// Read these tokens and the last.
+    Score(Vec<Index>),
+    Generate(usize, Vec<u32>),
+}
+
+impl Ask {
+    fn work(self, prompt: usize) -> Work {
+        match self {
+            Self::Score(places) => {
+                let places = places.iter().map(|place| place.index(prompt)).chain([prompt - 1]);
+                let ascending: BTreeSet<_> = places.collect();
+                Work::Score { read: ascending.into_iter().collect() }
+            }
+            Self::Generate(max_tokens, stop) => Work::Generate { max_tokens, stop },
+        }
+    }
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
-        3 => Just(Work::Score),
-        1 => (1..12usize, vec(0..5u32, 0..2)).prop_map(|(max_tokens, stop)| Work::Generate { max_tokens, stop }),
+        2 => Just(Ask::Score(Vec::new())),
+        1 => vec(any::<Index>(), 1..4).prop_map(Ask::Score),
+        1 => (1..12usize, vec(0..5u32, 0..2)).prop_map(|(max_tokens, stop)| Ask::Generate(max_tokens, stop)),
     ]
 }
 
 fn operation(faults: u32) -> impl Strategy<Value = Operation> {
     let timeout = prop_oneof![3 => Just(None), 1 => (0..50u64).prop_map(Some)];
     let arrive =
-        (conversation(), work(), -2..3i8, timeout).prop_map(|(conversation, work, priority, timeout)| {
+        (conversation(), ask(), -2..3i8, timeout).prop_map(|(conversation, work, priority, timeout)| {
             Operation::Arrive { conversation, work, priority, timeout }
         });
     prop_oneof![
@@ -105,7 +129,9 @@ fn sharing() -> impl Strategy<Value = PrefixSharing> {
 fn apply(world: &mut World, operation: Operation) {
     match operation {
         Operation::Arrive { conversation, work, priority, timeout } => {
-            world.arrive(conversation.tokens(), work, priority, timeout.map(Duration::from_millis));
+            let tokens = conversation.tokens();
+            let work = work.work(tokens.len());
+            world.arrive(tokens, work, priority, timeout.map(Duration::from_millis));
         }
         Operation::Cancel(back) => {
             if let Some(id) = world.jobs.len().checked_sub(back + 1) {
@@ -157,7 +183,8 @@ proptest! {
         let mut world = World::new(limits, sharing, options);
         for (conversation, priority, steps) in arrivals {
             let timeout = None;
-            let (work, tokens) = (Work::Score, conversation.tokens());
+            let tokens = conversation.tokens();
+            let work = Work::score(tokens.len());
             // Long prompts queue apart, so that short ones need not wait for them.
             let fits = tokens.len().div_ceil(limits.tokens_per_block) <= limits.kv_blocks;
             if fits {

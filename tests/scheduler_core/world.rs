@@ -97,7 +97,9 @@ impl World {
     }
 
     pub(crate) fn score(&mut self, tokens: impl IntoIterator<Item = u32>) -> JobId {
-        self.arrive(tokens.into_iter().collect(), Work::Score, 0, None)
+        let tokens: Vec<u32> = tokens.into_iter().collect();
+        let work = Work::score(tokens.len());
+        self.arrive(tokens, work, 0, None)
     }
 
     pub(crate) fn cancel(&mut self, id: JobId) {
@@ -223,8 +225,12 @@ impl World {
 
 /// What a job's output is, computed the simple way.
 fn expected(job: &Arrival) -> Output {
-    let Work::Generate { max_tokens, stop } = &job.work else {
-        return Output::Logits(expected_logits(&job.tokens, ROWS).into());
+    let (max_tokens, stop) = match &job.work {
+        Work::Score { read } => {
+            let rows = read.iter().flat_map(|&position| expected_logits(&job.tokens[..=position], ROWS));
+            return Output::Logits(rows.collect());
+        }
+        Work::Generate { max_tokens, stop } => (max_tokens, stop),
     };
     let mut tokens = job.tokens.to_vec();
     loop {

@@ -48,9 +48,14 @@ impl Driver {
 
     /// The logits after `ids`, run alone and in one piece.
     pub fn score(&mut self, ids: &[u32]) -> Vec<f32> {
+        self.read(ids, &[ids.len() - 1])
+    }
+
+    /// The logits at some positions of `ids`, run alone and in one piece.
+    pub fn read(&mut self, ids: &[u32], positions: &[usize]) -> Vec<f32> {
         let mut batch = Batch::default();
         let blocks: Vec<_> = (0..ids.len().div_ceil(self.tokens_per_block()) as BlockId).collect();
-        batch.push(ids, 0, &blocks, true);
+        batch.push(ids, 0, &blocks, positions);
         self.run(batch.iteration).remove(0)
     }
 }
@@ -66,7 +71,7 @@ impl Batch {
         self.iteration.token_ids.len()
     }
 
-    pub fn push(&mut self, ids: &[u32], position: usize, blocks: &[BlockId], logits: bool) {
+    pub fn push(&mut self, ids: &[u32], position: usize, blocks: &[BlockId], logits: &[usize]) {
         let Iteration { token_ids, block_table, chunks } = &mut self.iteration;
         let (token, block) = (token_ids.len(), block_table.len());
         token_ids.extend_from_slice(ids);
@@ -76,7 +81,7 @@ impl Batch {
             tokens: token..token_ids.len(),
             position,
             blocks: block..block_table.len(),
-            logits,
+            logits: logits.to_vec(),
         });
     }
 }

@@ -107,7 +107,7 @@ async fn everything_accepted_is_answered_before_the_server_goes() {
 fn job(tokens: &[u32]) -> scheduler::Job {
     scheduler::Job {
         tokens: tokens.into(),
-        work: scheduler::Work::Score,
+        work: scheduler::Work::score(tokens.len()),
         priority: scheduler::Priority(0),
         deadline: None,
     }
@@ -118,6 +118,16 @@ async fn the_head_s_bias_is_added_here() {
     let engine = Engine::biased("logits 1 2 3 4 5 77 77", vec![0.5, 0.0, -1.0, 0.25, 0.0]);
     let handle = engine.schedule(scheduler::Options::default());
     assert_eq!(score(&handle, &[1, 2]).await.unwrap(), [1.5, 2.0, 2.0, 4.25, 5.0]);
+}
+
+#[tokio::test]
+async fn a_text_read_before_its_end_is_refused_alone() {
+    let engine = Engine::new("");
+    let handle = engine.schedule(scheduler::Options::default());
+    let work = scheduler::Work::Score { read: [1, 2].into() };
+    let error = handle.submit(scheduler::Job { work, ..job(&[1, 2, 3]) }).unwrap().await.unwrap_err();
+    assert!(error.to_string().contains("after the last token of a text only"), "{error}");
+    assert_eq!(score(&handle, &[1, 2, 3]).await.unwrap(), expected_logits(&[1, 2, 3], ROWS));
 }
 
 fn load_error(engine: &Engine) -> String {

@@ -47,7 +47,13 @@ unsafe extern "C" fn compute(
     let iteration = Iteration {
         token_ids: tokens.iter().map(|&token| token as u32).collect(),
         block_table: (0..blocks as u32).collect(),
-        chunks: vec![Chunk { sequence: 0, tokens: 0..count, position: 0, blocks: 0..blocks, logits: true }],
+        chunks: vec![Chunk {
+            sequence: 0,
+            tokens: 0..count,
+            position: 0,
+            blocks: 0..blocks,
+            logits: vec![count - 1],
+        }],
     };
     cpu.engine.submit(iteration).unwrap();
     let (_, computed) = cpu.reports.recv().unwrap().unwrap().logits.remove(0);

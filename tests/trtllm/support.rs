@@ -54,7 +54,8 @@ impl Engine {
 
 /// The raw logits of a text.
 pub(crate) async fn score(handle: &Handle, tokens: &[u32]) -> Result<Vec<f32>, Rejection> {
-    let job = Job { tokens: tokens.into(), work: Work::Score, priority: Priority(0), deadline: None };
+    let job =
+        Job { tokens: tokens.into(), work: Work::score(tokens.len()), priority: Priority(0), deadline: None };
     match handle.submit(job)?.await?.output {
         Output::Logits(logits) => Ok(logits.to_vec()),
         Output::Tokens(tokens) => panic!("asked for a score, got tokens {tokens:?}"),

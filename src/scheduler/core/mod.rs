@@ -21,7 +21,7 @@ use super::blocks::BlockPool;
 use super::prefix::PrefixTree;
 use super::queue::{Key, Lane, Queue};
 use super::rate::DrainRate;
-use super::scores::ScoreCache;
+use super::scores::{ScoreCache, Text};
 use super::{Answer, Completed, Observer, Options, Output, Priority, Rejection, Work};
 use crate::engine::{Limits, PrefixSharing, SequenceId};
 
@@ -54,8 +54,8 @@ pub struct Core {
     deadlines: BTreeSet<(Duration, JobId)>,
     queue: Queue,
     waiting_requests: usize,
-    /// Those that score, waiting or in flight, by their tokens.
-    identical: HashMap<Arc<[u32]>, SequenceId>,
+    /// Those that score, waiting or in flight.
+    identical: HashMap<Text, SequenceId>,
     in_flight: InFlight,
     pool: BlockPool,
     tree: PrefixTree,
@@ -130,12 +130,12 @@ impl Core {
         if arrival.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Rejection::DeadlineExceeded);
         }
-        let scores = arrival.work == Work::Score;
-        if scores && let Some(logits) = self.scores.get(&arrival.tokens) {
+        let text = arrival.work.text(&arrival.tokens);
+        if let Some(logits) = text.as_ref().and_then(|text| self.scores.get(text)) {
             self.answer_from_cache(&arrival, logits);
             return Ok(());
         }
-        let twin = if scores { self.identical.get(&arrival.tokens).copied() } else { None };
+        let twin = text.and_then(|text| self.identical.get(&text).copied());
         match twin {
             Some(twin) => self.join(now, twin, &arrival),
             None => self.enqueue(now, arrival),
@@ -195,9 +195,10 @@ impl Core {
         let sequence = Sequence {
             id,
             prompt: arrival.tokens.clone(),
+            rows: Vec::new(),
             generated: Vec::new(),
             lane: Lane {
-                generates: arrival.work != Work::Score,
+                generates: !matches!(arrival.work, Work::Score { .. }),
                 long: arrival.tokens.len() > self.max_chunk_tokens(),
             },
             work: arrival.work.clone(),
@@ -213,8 +214,10 @@ impl Core {
         };
         self.queue.insert(sequence.lane, sequence.key, sequence.priority, tokens);
         self.waiting_requests += 1;
-        if self.options.prefix_sharing && !sequence.lane.generates {
-            self.identical.insert(sequence.prompt.clone(), id);
+        if self.options.prefix_sharing
+            && let Some(text) = sequence.text()
+        {
+            self.identical.insert(text, id);
         }
         self.sequences.insert(id, sequence);
         self.register(&arrival, id);
@@ -288,8 +291,10 @@ impl Core {
         if !sequence.waiters.is_empty() {
             return;
         }
-        if self.identical.get(&sequence.prompt) == Some(&id) {
-            self.identical.remove(&sequence.prompt);
+        if let Some(text) = sequence.text()
+            && self.identical.get(&text) == Some(&id)
+        {
+            self.identical.remove(&text);
         }
         if sequence.waits() {
             self.queue.remove(sequence.lane, sequence.key, sequence.priority, sequence.max_len());

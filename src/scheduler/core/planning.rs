@@ -29,7 +29,8 @@ pub(super) struct Entry {
     pub(super) sequence: SequenceId,
     position: usize,
     pub(super) len: usize,
-    pub(super) logits: bool,
+    /// After which of its tokens the logits are wanted.
+    pub(super) logits: Vec<usize>,
 }
 
 impl Plan {
@@ -169,7 +170,7 @@ impl Core {
         let position = sequence.scheduled;
         sequence.planned_in = plan.number;
         sequence.held_since = None;
-        plan.entries.push(Entry { sequence: id, position, len: 0, logits: false });
+        plan.entries.push(Entry { sequence: id, position, len: 0, logits: Vec::new() });
         self.lengthen(plan, plan.entries.len() - 1, len);
     }
 
@@ -183,7 +184,7 @@ impl Core {
             self.tree.set_written(node, Some(plan.number));
         }
         entry.len += len;
-        entry.logits = !sequence.in_prompt();
+        entry.logits = sequence.reads(entry.position, sequence.scheduled);
         plan.room -= len;
         plan.advanced += len;
         self.in_flight.remaining -= len;
@@ -257,13 +258,17 @@ impl Core {
             return false;
         };
         let mut parent = path.last().map(|(node, _)| *node);
-        let mut spelled = prompt.chunks_exact(per_block).skip(path.len());
+        let mut unshared = if self.options.prefix_sharing { &prompt[path.len() * per_block..] } else { &[] };
         let mut table: Vec<Slot> =
             path.into_iter().map(|(node, block)| Slot { block, node: Some(node) }).collect();
         for block in fresh {
-            let tokens = if self.options.prefix_sharing { spelled.next() } else { None };
+            let tokens = unshared.split_off(..per_block);
             let node = tokens.and_then(|tokens| self.tree.insert(parent, tokens, block.clone(), id));
-            parent = node.or(parent);
+            // What follows a block that another sequence has entered stands below that one's.
+            if node.is_none() {
+                unshared = &[];
+            }
+            parent = node;
             table.push(Slot { block, node });
         }
         self.take_in_flight(id, table);
@@ -325,7 +330,7 @@ impl Core {
                 tokens: first_token..iteration.token_ids.len(),
                 position: entry.position,
                 blocks: first_block..iteration.block_table.len(),
-                logits: entry.logits,
+                logits: entry.logits.clone(),
             });
         }
         iteration

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sequence::Sequence;
 use super::{Core, InFlight};
 use crate::engine::{EngineError, Outputs, SequenceId};
 use crate::scheduler::prefix::PrefixTree;
@@ -25,10 +24,12 @@ impl Core {
         for entry in &plan.entries {
             if let Some(reason) = failed.remove(&entry.sequence) {
                 self.refuse_waiters(entry.sequence, &Rejection::EngineFailed(reason));
-            } else if entry.logits {
-                let logits = logits.remove(&entry.sequence).filter(|logits| !logits.is_empty());
+            } else if !entry.logits.is_empty() {
+                let whole =
+                    |logits: &Vec<f32>| !logits.is_empty() && logits.len().is_multiple_of(entry.logits.len());
+                let logits = logits.remove(&entry.sequence).filter(whole);
                 let logits = logits.ok_or_else(|| EngineError::Step("it left out logits".into()))?;
-                self.take_logits(now, entry.sequence, logits);
+                self.take_logits(now, entry.sequence, entry.logits.len(), logits);
             }
             self.settle(entry.sequence);
         }
@@ -44,12 +45,20 @@ impl Core {
         }
     }
 
-    fn take_logits(&mut self, now: Duration, id: SequenceId, logits: Vec<f32>) {
+    /// Takes in the logits of `reads` positions.
+    fn take_logits(&mut self, now: Duration, id: SequenceId, reads: usize, logits: Vec<f32>) {
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
         let output = match &sequence.work {
-            Work::Score => {
-                let logits: Arc<[f32]> = logits.into();
-                self.scores.insert(sequence.prompt.clone(), logits.clone());
+            Work::Score { read } => {
+                let all = read.len() * (logits.len() / reads);
+                sequence.rows.extend_from_slice(&logits);
+                if sequence.rows.len() < all {
+                    return;
+                }
+                let logits: Arc<[f32]> = std::mem::take(&mut sequence.rows).into();
+                if let Some(text) = sequence.text() {
+                    self.scores.insert(text, logits.clone());
+                }
                 Output::Logits(logits)
             }
             Work::Generate { max_tokens, stop } => {
@@ -116,11 +125,12 @@ impl Core {
     /// Answers a sequence's jobs and forgets it. Its blocks go with it, its nodes with the tree.
     fn refuse_sequence(&mut self, id: SequenceId, rejection: &Rejection) {
         let Some(sequence) = self.sequences.remove(&id) else { return };
-        let Sequence { waiters, prompt, .. } = sequence;
-        if self.identical.get(&prompt) == Some(&id) {
-            self.identical.remove(&prompt);
+        if let Some(text) = sequence.text()
+            && self.identical.get(&text) == Some(&id)
+        {
+            self.identical.remove(&text);
         }
-        for waiter in waiters {
+        for waiter in sequence.waiters {
             self.jobs.remove(&waiter.job);
             if let Some(deadline) = waiter.deadline {
                 self.deadlines.remove(&(deadline, waiter.job));

@@ -8,6 +8,7 @@ use crate::engine::SequenceId;
 use crate::scheduler::blocks::Block;
 use crate::scheduler::prefix::{NodeId, PrefixTree};
 use crate::scheduler::queue::{Key, Lane};
+use crate::scheduler::scores::Text;
 use crate::scheduler::{Priority, Work};
 
 /// A job that is answered with what the sequence gives.
@@ -33,6 +34,8 @@ pub(super) struct Slot {
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
     pub(super) prompt: Arc<[u32]>,
+    /// Logits read so far.
+    pub(super) rows: Vec<f32>,
     pub(super) generated: Vec<u32>,
     pub(super) work: Work,
     pub(super) priority: Priority,
@@ -82,10 +85,35 @@ impl Sequence {
         .copied()
     }
 
-    /// Tokens at its beginning that may be taken from the tree: whole blocks, and never the last
-    /// token, whose logits are wanted.
+    /// What it scores, if it does.
+    pub(super) fn text(&self) -> Option<Text> {
+        self.work.text(&self.prompt)
+    }
+
+    /// Which of its tokens `from..to` the logits are wanted after, counted from `from`.
+    pub(super) fn reads(&self, from: usize, to: usize) -> Vec<usize> {
+        match &self.work {
+            Work::Score { read } => {
+                let begin = read.partition_point(|&position| position < from);
+                read[begin..]
+                    .iter()
+                    .take_while(|&&position| position < to)
+                    .map(|position| position - from)
+                    .collect()
+            }
+            Work::Generate { .. } if to >= self.prompt.len() => vec![to - 1 - from],
+            Work::Generate { .. } => Vec::new(),
+        }
+    }
+
+    /// Tokens at its beginning that may be taken from the tree: whole blocks, and never one whose
+    /// logits are wanted.
     pub(super) fn shareable(&self, per_block: usize) -> usize {
-        (self.prompt.len() - 1) / per_block * per_block
+        let first_read = match &self.work {
+            Work::Score { read } => read.first().copied(),
+            Work::Generate { .. } => None,
+        };
+        first_read.unwrap_or(self.prompt.len() - 1) / per_block * per_block
     }
 
     /// Skips the blocks that the iteration can read without computing them; gives their tokens.
