@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod load;
 mod observe;
+mod playground;
 mod scoring;
 pub mod serve;
 mod service;
@@ -95,6 +96,7 @@ impl App {
 
 /// The whole HTTP surface.
 pub fn router(app: Arc<App>) -> Router {
+    let playground = if app.settings.playground { playground::routes() } else { Router::new() };
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/models", get(service::models))
@@ -104,6 +106,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/version", get(service::version))
         .route("/v1/metrics", get(service::metrics))
         .route("/metrics", get(service::metrics))
+        .merge(playground)
         .fallback(async |uri: Uri| ApiError::UnknownRoute(uri.path().to_owned()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::WrongMethod(uri.path().to_owned(), method.to_string())

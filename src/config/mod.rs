@@ -46,6 +46,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Refuse a conversation whose last turn is not the assistant's.
     pub require_assistant_turn: bool,
+    /// Serve the playground at `/`.
+    pub playground: bool,
     /// Deadline of requests that bring none.
     pub timeout: Option<Seconds>,
     /// Status of the answer to a request that found the queue full.
@@ -92,6 +94,7 @@ impl Settings {
             kv_cache_tokens: None,
             max_body_bytes: 16 << 20,
             require_assistant_turn: false,
+            playground: true,
             timeout: None,
             overload_status: OverloadStatus::TooManyRequests,
             shutdown_grace: Seconds(Duration::from_secs(30)),
@@ -130,6 +133,7 @@ impl Settings {
             kv_cache_tokens: options.kv_cache_tokens.or(default.kv_cache_tokens),
             max_body_bytes: options.max_body_bytes.unwrap_or(default.max_body_bytes),
             require_assistant_turn: options.require_assistant_turn.unwrap_or(default.require_assistant_turn),
+            playground: options.playground.unwrap_or(default.playground),
             timeout: options.timeout.or(default.timeout),
             overload_status: options.overload_status.unwrap_or(default.overload_status),
             shutdown_grace: options.shutdown_grace.unwrap_or(default.shutdown_grace),

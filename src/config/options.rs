@@ -66,6 +66,11 @@ pub struct Options {
           num_args = 0..=1, default_missing_value = "true")]
     pub require_assistant_turn: Option<bool>,
 
+    /// Serve a page to try the model with, at `/` [default: true]
+    #[arg(long, env = "ASSAY_PLAYGROUND", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub playground: Option<bool>,
+
     /// Deadline of requests that bring none [default: none]
     #[arg(long, env = "ASSAY_TIMEOUT", value_name = "SECONDS")]
     pub timeout: Option<Seconds>,
@@ -130,7 +135,7 @@ impl Options {
         }
         first! {
             engine, simulate, host, port, served_model_name, max_seq_len, max_batch_size, max_num_tokens,
-            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, require_assistant_turn, timeout,
+            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, require_assistant_turn, playground, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,
         }

@@ -72,3 +72,24 @@ async fn every_metric_of_nim_that_applies_is_there() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing");
     }
 }
+
+#[tokio::test]
+async fn the_playground_is_served_from_the_binary_and_loads_nothing_from_elsewhere() {
+    let server = Server::start();
+    let page = server.get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    for file in ["playground.css", "playground.js"] {
+        assert!(page.text.contains(file), "{}", page.text);
+        assert_eq!(server.get(&format!("/{file}")).await.status, StatusCode::OK);
+    }
+    for text in [page.text, server.get("/playground.css").await.text] {
+        assert!(!text.contains("http://") && !text.contains("https://"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_playground_can_be_switched_off() {
+    let server = Server::starting(|settings| settings.playground = false);
+    assert_eq!(server.get("/").await.status, StatusCode::NOT_FOUND);
+}
