@@ -20,8 +20,7 @@ fn encoder() -> Encoder {
         std::fs::copy(checkpoint.join(file), engine.path().join(file)).unwrap();
     }
     let special_tokens = [("eos_token".to_string(), "<|im_end|>".to_string())].into();
-    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![], generation_prompt: false })
-        .unwrap()
+    Encoder::open(engine.path(), &PromptSpec { special_tokens, ..PromptSpec::default() }).unwrap()
 }
 
 fn conversation(answer: String) -> [Message; 2] {

@@ -35,7 +35,7 @@ class Engine {
   public:
     virtual ~Engine() = default;
 
-    // Rows of the head: logits after one token.
+    // Logits after one token: rows of the head, then of a second one.
     virtual std::size_t head_rows() const = 0;
 
     // Computes an iteration. `logits` is [reads, head_rows], in the order of the reads.

@@ -7,6 +7,7 @@ use std::path::Path;
 use assay::build::{self, BuildOptions, Silent};
 use assay::engine::cpu::{Options, supports_bf16};
 use assay::engine::manifest::Dtype;
+use assay::reward::Head;
 use serde::Deserialize;
 use support::Driver;
 
@@ -43,7 +44,12 @@ impl Scores {
         options.head = head.exists().then_some(head);
         let manifest = build::build(&options, &Silent).unwrap();
         let mut driver = Driver::start(&output, &manifest, Options::default());
-        let ours = golden.cases.iter().flat_map(|case| driver.score(&case.ids)).collect();
+        let head = Head::new(&manifest.head);
+        let score = |case: &Case| {
+            let logits = driver.read(&case.ids, &head.read(&case.ids).unwrap());
+            head.scores(&logits).unwrap().pairs.into_iter().map(|(_, score)| score).collect::<Vec<_>>()
+        };
+        let ours = golden.cases.iter().flat_map(score).collect();
         Self {
             ours,
             golden: golden.cases.iter().flat_map(|case| case.f32.clone()).collect(),
@@ -129,4 +135,6 @@ parity! {
     openrlhf_value_head: "openrlhf-tiny";
     two_layer_head: "math-rm-tiny";
     five_of_nine_outputs: "nemo-tiny";
+    every_step: "math-prm-tiny";
+    objectives_and_their_mixture: "armo-tiny";
 }

@@ -41,8 +41,7 @@ fn encoder(name: &str) -> Encoder {
         None => std::fs::read_to_string(checkpoint.join("chat_template.jinja")).unwrap(),
     };
     std::fs::write(engine.path().join(TEMPLATE_FILE), template).unwrap();
-    Encoder::open(engine.path(), &PromptSpec { special_tokens, suffix: vec![], generation_prompt: false })
-        .unwrap()
+    Encoder::open(engine.path(), &PromptSpec { special_tokens, ..PromptSpec::default() }).unwrap()
 }
 
 fn messages(case: &Value) -> Vec<Message> {

@@ -18,6 +18,7 @@ import torch
 import transformers
 from make_test_checkpoints import HELPSTEER, HERE, LLAMA2_FORM, LLAMA3_FORM, QWEN2_FORM
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 # Shared by the families unless they say otherwise. Windows are shorter than most of the
@@ -201,8 +202,77 @@ SMALL = {
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
 }
+STEP_TOKEN = "<extra_0>"
+ARMO_PATTERN = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+ARMO_OBJECTIVES = (
+    [f"helpsteer-{name}" for name in HELPSTEER]
+    + [f"ultrafeedback-{name}" for name in ("overall_score", "instruction_following")]
+    + [f"ultrafeedback-{name}" for name in ("truthfulness", "honesty", "helpfulness")]
+    + ["beavertails-is_safe", "prometheus-score", "argilla-overall_quality", "argilla-judge_lm"]
+    + [f"code-{name}" for name in ("complexity", "style", "explanation")]
+    + [f"code-{name}" for name in ("instruction-following", "readability")]
+)
+
+
+def step_tokenizer():
+    """Qwen2 form with the token that ends a step."""
+    tokenizer = common.qwen2_tokenizer()
+    common.add_specials(tokenizer, [STEP_TOKEN])
+    return tokenizer
+
+
+STEP_FORM = {
+    **QWEN2_FORM,
+    "build": step_tokenizer,
+    "specials": common.QWEN2_SPECIALS + [STEP_TOKEN],
+}
+
+
+def last_pattern(ids, pattern):
+    """Where the last occurrence of a pattern begins."""
+    places = range(len(ids) - len(pattern), -1, -1)
+    return next(at for at in places if ids[at : at + len(pattern)] == pattern)
+
+
+def step_scores(states, ids, linear, tokenizer):
+    """The probability of the second class at every step token."""
+    steps = torch.tensor(ids) == tokenizer.token_to_id(STEP_TOKEN)
+    logits = linear(torch.relu(linear(states[steps], "score.0")), "score.2")
+    return torch.softmax(logits, dim=-1)[:, 1]
+
+
+def armo_scores(states, ids, linear, tokenizer):
+    """ArmoRM: a regression at the last token, whose scores a network read at the end of the
+    last prompt mixes."""
+    pattern = tokenizer.encode(ARMO_PATTERN, add_special_tokens=False).ids
+    rewards = linear(states[-1], "regression_layer")
+    gate = states[last_pattern(ids, pattern)]
+    for layer in range(3):
+        gate = torch.relu(linear(gate, f"gating.layers.{layer}"))
+    shares = torch.softmax(linear(gate, "gating.layers.3") / 0.5, dim=-1)
+    shares = shares * linear.weights["gating.logit_scale"][0]
+    mixed = torch.sum(shares * (rewards @ linear.weights["reward_transform_matrix"]))
+    return torch.cat((rewards, mixed[None]))
+
+
+def with_steps(ids, rng, tokenizer):
+    """Some of the ids, the last among them, made step tokens."""
+    steps = set(rng.integers(0, len(ids), len(ids) // 9).tolist()) | {len(ids) - 1}
+    step = tokenizer.token_to_id(STEP_TOKEN)
+    return [step if place in steps else token for place, token in enumerate(ids)]
+
+
+def with_answer(ids, rng, tokenizer):
+    """The ids with the beginning of an answer at one or two places in them."""
+    pattern = tokenizer.encode(ARMO_PATTERN, add_special_tokens=False).ids
+    for place in rng.integers(0, len(ids), 1 + len(ids) % 2).tolist():
+        ids = ids[:place] + pattern + ids[place:]
+    return ids
+
+
 # Heads of every kind, each on a small decoder: the tensors beside the decoder's, and the
-# score from the last state and a function that applies one of the head's layers.
+# score from the last state (or from all of them) and a function that applies one of the
+# head's layers.
 HEADS = {
     "nemotron-reward-tiny": {
         "seed": 41,
@@ -245,6 +315,50 @@ HEADS = {
         },
         "score": lambda x, linear: linear(torch.relu(linear(x, "score.0")), "score.2"),
     },
+    "math-prm-tiny": {
+        "seed": 47,
+        "form": STEP_FORM,
+        "architecture": "Qwen2ForProcessRewardModel",
+        "config": {"model_type": "qwen2", "head_dim": None, "use_sliding_window": False},
+        "labels": ["step"],
+        "head": {
+            "score.0.weight": (32, 32),
+            "score.0.bias": (32,),
+            "score.2.weight": (2, 32),
+            "score.2.bias": (2,),
+        },
+        # Probabilities of every size.
+        "gains": {"score.2.weight": 5},
+        "prepare": with_steps,
+        "scores": step_scores,
+    },
+    "armo-tiny": {
+        "seed": 48,
+        "architecture": "LlamaForRewardModelWithGating",
+        "config": {
+            "num_objectives": 19,
+            "gating_hidden_dim": 24,
+            "gating_n_hidden": 3,
+            # Lower than the real 10, so that the shares differ on so small a network.
+            "gating_temperature": 0.5,
+        },
+        "served": ARMO_OBJECTIVES + ["score"],
+        "head": {
+            "regression_layer.weight": (19, 32),
+            "reward_transform_matrix": (19, 19),
+            "gating.logit_scale": (1,),
+            "gating.layers.0.weight": (24, 32),
+            "gating.layers.0.bias": (24,),
+            "gating.layers.1.weight": (24, 24),
+            "gating.layers.1.bias": (24,),
+            "gating.layers.2.weight": (24, 24),
+            "gating.layers.2.bias": (24,),
+            "gating.layers.3.weight": (19, 24),
+            "gating.layers.3.bias": (19,),
+        },
+        "prepare": with_answer,
+        "scores": armo_scores,
+    },
     "nemo-tiny": {
         "seed": 46,
         "architecture": "NemotronForSequenceClassification",
@@ -256,7 +370,7 @@ HEADS = {
     },
 }
 for _spec in HEADS.values():
-    _spec["form"] = LLAMA3_FORM
+    _spec.setdefault("form", LLAMA3_FORM)
     _spec["config"] = {**SMALL, **_spec.get("config", {})}
     _spec.setdefault("labels", ["reward"])
 
@@ -329,6 +443,8 @@ def random_tensor(name, shape, rng, plus_one):
         return values - 1.0 if plus_one else values
     if name.endswith(".bias"):
         return 0.3 * rng.standard_normal(shape, dtype=np.float32)
+    if name.endswith("logit_scale"):
+        return 1.0 + 0.25 * rng.standard_normal(shape, dtype=np.float32)
     return values
 
 
@@ -339,6 +455,7 @@ def make_tensors(spec, config, directory):
     tensors = {}
     for name, shape in sorted(shapes_of(spec, config, directory).items()):
         values = random_tensor(name, shape, rng, plus_one)
+        values = values * np.float32(spec.get("gains", {}).get(name, 1))
         if "embed" in name and "gemma" in config["model_type"]:
             # They multiply by the root of the width.
             values = values / np.sqrt(np.float32(config["hidden_size"]))
@@ -445,21 +562,32 @@ def scorer(spec, directory, dtype, attention):
 def head_scorer(spec, directory, dtype, attention):
     """Scores by transformers' decoder, and the head as its code writes it."""
     model = AutoModel.from_pretrained(directory, dtype=dtype, attn_implementation=attention).eval()
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     weights = {k: v.to(dtype) for k, v in load_file(directory / "model.safetensors").items()}
 
     def linear(x, name):
         return torch.nn.functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
 
+    linear.weights = weights
+
     def score(ids):
-        state = model(torch.tensor([ids])).last_hidden_state[0, -1]
-        return [float(v) for v in spec["score"](state, linear).float()]
+        states = model(torch.tensor([ids])).last_hidden_state[0]
+        if "scores" in spec:
+            scores = spec["scores"](states, ids, linear, tokenizer)
+        else:
+            scores = spec["score"](states[-1], linear)
+        return [float(v) for v in scores.float()]
 
     return score
 
 
-def sequences(spec, config):
-    """Random ids of the chosen lengths, with the model's own token last where it has one."""
+def sequences(spec, config, directory):
+    """Random ids of the chosen lengths, with the tokens that the model is read at."""
     drawn = common.random_sequences(spec, config)
+    if "prepare" in spec:
+        tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        rng = np.random.Generator(np.random.PCG64(2000 + spec["seed"]))
+        return [spec["prepare"](ids, rng, tokenizer) for ids in drawn]
     token = config.get("reward_token_id")
     return drawn if token is None else [ids[:-1] + [token] for ids in drawn]
 
@@ -469,19 +597,21 @@ def make_scores(spec, directory, config, path):
     full = scorer(spec, directory, torch.float32, "eager")
     half = scorer(spec, directory, torch.bfloat16, spec.get("attention", "sdpa"))
     with torch.inference_mode():
-        cases = [{"ids": i, "f32": full(i), "bf16": half(i)} for i in sequences(spec, config)]
+        cases = [{"ids": i, "f32": full(i), "bf16": half(i)} for i in sequences(spec, config, directory)]
         check(full, cases, config)
     common.write_cases(path, {"cases": cases}, {"labels": spec.get("served", spec["labels"])})
 
 
 def check(score, cases, config):
     """Assert that scores are spread and depend on early tokens and on order."""
-    table = np.array([case["f32"] for case in cases])
-    spread = table.std(axis=0).mean()
+    if all(len(case["f32"]) == len(cases[0]["f32"]) for case in cases):
+        spread = np.array([case["f32"] for case in cases]).std(axis=0).mean()
+    else:
+        spread = np.concatenate([case["f32"] for case in cases]).std()
     assert 0.15 < spread < 3, spread
-    base = next(case for case in cases if len(case["ids"]) == 128)
+    base = next(case for case in cases if len(case["ids"]) >= 127)
     ids = base["ids"]
-    for changed in (ids[:5] + [7] + ids[6:], ids[64:127] + ids[:64] + ids[127:]):
+    for changed in (ids[:5] + [7] + ids[6:], ids[64:126] + ids[:64] + ids[126:]):
         moved = max(abs(a - b) for a, b in zip(score(changed), base["f32"]))
         assert moved > 1e-3, moved
 

@@ -33,6 +33,14 @@ struct Layer {
     NormWeights mlp_post_norm;
 };
 
+// A layer of a head: [out, in] and, unless it is null, a bias.
+struct HeadLayer {
+    const float* weight;
+    const float* bias;
+    std::size_t out;
+    std::size_t in;
+};
+
 // Some queries of one chunk: adjacent tokens and heads that share a key-value head.
 struct TileSpan {
     const Chunk* chunk;
@@ -90,7 +98,9 @@ class Decoder final : public Engine {
         bind(weights);
     }
 
-    std::size_t head_rows() const override { return config_.head_rows; }
+    std::size_t head_rows() const override {
+        return config_.head_rows + (gating_.empty() ? 0 : gating_.back().out);
+    }
 
     void run(const Iteration& iteration, std::span<float> logits) override {
         validate(iteration, logits);
@@ -158,12 +168,18 @@ class Decoder final : public Engine {
         }
         final_norm_ = {floats("final_norm", hidden),
                        config_.layer_norm ? floats("final_norm_bias", hidden) : nullptr, config_.norm_eps};
+        const auto layer = [&](const std::string& name, std::size_t out, std::size_t in, bool bias) {
+            return HeadLayer{floats(name, out * in), bias ? floats(name + "_bias", out) : nullptr, out, in};
+        };
         const std::size_t wide = config_.head_hidden;
-        head_ = floats("head", config_.head_rows * (wide > 0 ? wide : hidden));
-        if (config_.head_bias) head_bias_ = floats("head_bias", config_.head_rows);
-        if (wide == 0) return;
-        head_hidden_ = floats("head_hidden", wide * hidden);
-        head_hidden_bias_ = floats("head_hidden_bias", wide);
+        if (wide > 0) head_.push_back(layer("head_hidden", wide, hidden, true));
+        head_.push_back(layer("head", config_.head_rows, wide > 0 ? wide : hidden, config_.head_bias));
+        for (std::size_t i = 0; i < config_.gating.size(); ++i) {
+            const std::size_t in = i == 0 ? hidden : config_.gating[i - 1];
+            const bool last = i + 1 == config_.gating.size();
+            gating_.push_back(
+                layer("gating." + std::to_string(i), config_.gating[i], in, !last || config_.gating_bias));
+        }
     }
 
     void validate(const Iteration& iteration, std::span<float> logits) const {
@@ -199,7 +215,7 @@ class Decoder final : public Engine {
         }
         if (next != tokens) refuse("has tokens that belong to no chunk");
         if (next_read != iteration.reads.size()) refuse("has reads that belong to no chunk");
-        if (logits.size() != iteration.reads.size() * config_.head_rows) refuse("has no room for its logits");
+        if (logits.size() != iteration.reads.size() * head_rows()) refuse("has no room for its logits");
     }
 
     // Lists where each token's keys go, its rotation, the tiles of attention, and the rows wanted.
@@ -350,18 +366,34 @@ class Decoder final : public Engine {
     }
 
     void score(std::size_t rows, std::span<float> logits) {
-        std::vector<float> state(config_.hidden_size), wide(config_.head_hidden);
-        for (std::size_t row = 0; row < rows; ++row) {
-            kernels_.final_norm(residual(row), final_norm_, config_.hidden_size, state.data());
-            if (!wide.empty()) {
-                kernels_.head(head_hidden_, state.data(), wide.size(), config_.hidden_size, wide.data());
-                for (std::size_t i = 0; i < wide.size(); ++i)
-                    wide[i] = std::max(wide[i] + head_hidden_bias_[i], 0.0f);
-            }
-            const std::vector<float>& last = wide.empty() ? state : wide;
-            float* out = logits.data() + row * config_.head_rows;
-            kernels_.head(head_, last.data(), config_.head_rows, last.size(), out);
-            for (std::size_t i = 0; config_.head_bias && i < config_.head_rows; ++i) out[i] += head_bias_[i];
+        // Of each row: the state, and two layers in turn.
+        std::size_t widest = config_.hidden_size;
+        for (const std::vector<HeadLayer>* head : {&head_, &gating_})
+            for (const HeadLayer& layer : *head) widest = std::max(widest, layer.out);
+        std::vector<float> states(rows * 3 * widest);
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const std::size_t row = static_cast<std::size_t>(i);
+            float* state = states.data() + row * 3 * widest;
+            kernels_.final_norm(residual(row), final_norm_, config_.hidden_size, state);
+            float* out = logits.data() + row * head_rows();
+            apply(head_, state, widest, out);
+            if (!gating_.empty()) apply(gating_, state, widest, out + config_.head_rows);
+        }
+    }
+
+    // A head's logits of one state. Two rows of `width` behind the state are room for its layers.
+    void apply(const std::vector<HeadLayer>& layers, float* state, std::size_t width, float* logits) const {
+        const float* x = state;
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            const HeadLayer& layer = layers[i];
+            const bool last = i + 1 == layers.size();
+            float* y = last ? logits : state + (1 + i % 2) * width;
+            kernels_.head(layer.weight, x, layer.out, layer.in, y);
+            for (std::size_t j = 0; layer.bias != nullptr && j < layer.out; ++j) y[j] += layer.bias[j];
+            for (std::size_t j = 0; !last && j < layer.out; ++j) y[j] = std::max(y[j], 0.0f);
+            x = y;
         }
     }
 
@@ -379,10 +411,7 @@ class Decoder final : public Engine {
     const T* embedding_ = nullptr;
     std::vector<Layer> layers_;
     NormWeights final_norm_ = {};
-    const float* head_ = nullptr;
-    const float* head_bias_ = nullptr;
-    const float* head_hidden_ = nullptr;
-    const float* head_hidden_bias_ = nullptr;
+    std::vector<HeadLayer> head_, gating_;
     KvCache<T> cache_;
     // [max_num_tokens, ...]: hidden, f32; hidden or q_width; qkv_width, f32.
     Buffer residual_, normed_, projected_;

@@ -45,6 +45,11 @@ struct ModelConfig {
     bool head_bias;
     // Width of the head's first layer, which has a bias and ReLU; 0: there is none.
     std::size_t head_hidden;
+    // Outputs of each layer of a second head, with biases, and ReLU behind all but the last; empty: there is
+    // none.
+    std::vector<std::size_t> gating;
+    // Whether its last layer has a bias.
+    bool gating_bias;
     Rope rope;
     // Of layers with a window.
     Rope window_rope;

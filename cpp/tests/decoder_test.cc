@@ -36,6 +36,8 @@ ModelConfig config() {
         .head_rows = 3,
         .head_bias = false,
         .head_hidden = 0,
+        .gating = {},
+        .gating_bias = false,
         .rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
         .window_rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
     };
@@ -132,6 +134,7 @@ void bad_models_are_refused(const Weights& weights) {
         m.num_layers = 3;
         m.windows = {0, 0, 0};
     });
+    refused("no tensor `gating.0`", [](ModelConfig& m) { m.gating = {5}; });
     refused("no tensor `layers.0.qkv_bias`", [](ModelConfig& m) { m.qkv_bias = true; });
     refused("`embedding` has", [](ModelConfig& m) { m.vocab_size = 1000; });
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::config::OverloadStatus;
 use crate::prompt::PromptError;
-use crate::reward::RewardError;
+use crate::reward::{RewardError, Unscorable};
 use crate::scheduler::Rejection;
 
 /// Why a request was not answered with what it asked for.
@@ -57,6 +57,9 @@ pub enum ApiError {
     /// The scheduler did not answer with an output.
     #[error("{0}")]
     Rejected(Rejection, OverloadStatus),
+    /// The conversation lacks what the model's score is read at.
+    #[error("{0}")]
+    Unscorable(#[from] Unscorable),
     /// The engine's output is no score.
     #[error("{0}")]
     Reward(#[from] RewardError),
@@ -124,7 +127,7 @@ impl ApiError {
             Self::UnknownRoute(_) => (StatusCode::NOT_FOUND, REQUEST, "unknown_url"),
             Self::WrongMethod(..) => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
-            Self::Prompt(_) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
+            Self::Prompt(_) | Self::Unscorable(_) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
             Self::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
             Self::Rejected(rejection, overload) => rejected(rejection, *overload),
@@ -136,9 +139,9 @@ impl ApiError {
             Self::Invalid(param, _) | Self::Unsupported(param, _) => Some(param.clone()),
             Self::UnknownModel { .. } => Some("model".into()),
             Self::Prompt(PromptError::UnknownRole { index, .. }) => Some(format!("messages[{index}].role")),
-            Self::Prompt(_) | Self::Rejected(Rejection::Empty | Rejection::TooLong { .. }, _) => {
-                Some("messages".into())
-            }
+            Self::Prompt(_)
+            | Self::Unscorable(_)
+            | Self::Rejected(Rejection::Empty | Rejection::TooLong { .. }, _) => Some("messages".into()),
             Self::Rejected(Rejection::DeadlineUnmeetable { .. } | Rejection::DeadlineExceeded, _) => {
                 Some("timeout".into())
             }

@@ -126,5 +126,5 @@ fn simulated(settings: &Settings, manifest: &Manifest, simulation: Simulation) -
         Simulation::Stall => Behaviour::Stall,
         Simulation::Fail => Behaviour::Fail("its simulation says so".into()),
     });
-    SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.head.attributes.len(), script)
+    SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.head.outputs(), script)
 }

@@ -83,8 +83,8 @@ impl Scorer {
     pub async fn score(&self, tokens: Vec<u32>, urgency: Urgency) -> Result<Scored, ApiError> {
         let prompt_tokens = tokens.len();
         let job = Job {
+            work: Work::Score { read: self.head.read(&tokens)? },
             tokens: tokens.into(),
-            work: Work::score(prompt_tokens),
             priority: urgency.priority,
             deadline: urgency.timeout.and_then(|timeout| urgency.arrived.checked_add(timeout)),
         };
@@ -98,7 +98,7 @@ impl Scorer {
             inference_time: completed.engine_time,
         };
         self.metrics.answered(Answered {
-            scores: &scored.scores.pairs,
+            scores: &self.head.counted(&scored.scores),
             prompt_tokens,
             queue_time: scored.queue_time,
             inference_time: scored.inference_time,

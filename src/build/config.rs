@@ -84,6 +84,7 @@ pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError
     let longest = rope::longest(&model.rope.scaling, max_position_embeddings);
     let attributes = match rest.as_str() {
         "ForSequenceClassification" => attributes(&config)?,
+        "ForRewardModelWithGating" if config.has("id2label") => attributes(&config)?,
         _ => vec![],
     };
     let capped = |by_default: bool| match config.has("final_logit_softcapping") {
@@ -120,7 +121,8 @@ fn architecture(config: &Object) -> Result<(String, Family, String), BuildError>
     }
     let reason = format!(
         "{} cannot be built; known are ...ForSequenceClassification and ...ForCausalLM of {}, \
-         Qwen2ForRewardModel, InternLM2ForRewardModel, and RewardModel with a known model_type",
+         Qwen2ForRewardModel, Qwen2ForProcessRewardModel, LlamaForRewardModelWithGating, \
+         InternLM2ForRewardModel, and RewardModel with a known model_type",
         named.join(", "),
         family::names()
     );
@@ -132,6 +134,8 @@ fn can_be_built(family: Family, rest: &str) -> bool {
     match rest {
         "ForSequenceClassification" | "ForCausalLM" => family != Family::InternLm2,
         "ForRewardModel" => matches!(family, Family::InternLm2 | Family::Qwen2),
+        "ForProcessRewardModel" => family == Family::Qwen2,
+        "ForRewardModelWithGating" => family == Family::Llama,
         "Model" | "RewardModel" | "CriticModel" => family != Family::InternLm2,
         _ => false,
     }

@@ -84,6 +84,19 @@ impl<'a> Converter<'a> {
     }
 }
 
+/// All elements of a small tensor.
+///
+/// # Errors
+/// As [`Converter::convert`].
+pub(super) fn values(tensor: &Tensor<'_>) -> Result<Vec<f32>, BuildError> {
+    let mut values = Vec::with_capacity(tensor.elements());
+    Converter::new(Dtype::F32, &super::Silent).convert(tensor, |run| {
+        values.extend(run.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+        Ok(())
+    })?;
+    Ok(values)
+}
+
 /// What to say of a tensor that is neither f32, bf16 nor f16.
 pub(super) fn wrong_type(tensor: &Tensor<'_>, dtype: safetensors::Dtype) -> BuildError {
     let reason = format!("has the type {dtype}; F32, BF16 and F16 can be built");

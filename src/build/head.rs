@@ -6,8 +6,10 @@ use serde::Deserialize;
 
 use super::BuildError;
 use super::checkpoint::Checkpoint;
-use super::config::{Config, fault_of_names};
-use crate::engine::manifest::Family;
+use super::config::{Config, fault_of_names, size};
+use super::convert;
+use crate::engine::manifest::{self, Family, Pooling};
+use crate::prompt::Encoder;
 
 /// Outputs of NeMo's reward models, of which NIM serves the last five.
 const NEMO_OUTPUTS: [&str; 9] = [
@@ -25,6 +27,38 @@ const NEMO_SERVED: std::ops::Range<usize> = 4..9;
 
 /// Rows of `lm_head` for `Yes` and `No`, whose difference is the score of the Principle reward models.
 const LLAMA3_YES_NO: [usize; 2] = [9642, 2822];
+
+/// ArmoRM's objectives, as its model card names them.
+const ARMO_OBJECTIVES: [&str; 19] = [
+    "helpsteer-helpfulness",
+    "helpsteer-correctness",
+    "helpsteer-coherence",
+    "helpsteer-complexity",
+    "helpsteer-verbosity",
+    "ultrafeedback-overall_score",
+    "ultrafeedback-instruction_following",
+    "ultrafeedback-truthfulness",
+    "ultrafeedback-honesty",
+    "ultrafeedback-helpfulness",
+    "beavertails-is_safe",
+    "prometheus-score",
+    "argilla-overall_quality",
+    "argilla-judge_lm",
+    "code-complexity",
+    "code-style",
+    "code-explanation",
+    "code-instruction-following",
+    "code-readability",
+];
+/// What stands between the last prompt and its answer, where ArmoRM's code looks for the prompt's end.
+const ARMO_PATTERN: [&str; 5] =
+    ["<|eot_id|>", "<|start_header_id|>", "assistant", "<|end_header_id|>", "\n\n"];
+/// Tensors of ArmoRM's that mix its scores.
+pub(super) const ARMO_TRANSFORM: &str = "reward_transform_matrix";
+pub(super) const ARMO_SCALE: &str = "gating.logit_scale";
+
+/// What the process reward models of Qwen2.5-Math end a step with.
+const STEP_TOKEN: &str = "<extra_0>";
 
 /// A checkpoint's head.
 #[derive(Debug, PartialEq)]
@@ -44,6 +78,22 @@ pub(super) struct Head {
     pub(super) hidden: Option<[String; 2]>,
     /// Whether the beginning of an answer follows the conversation.
     pub(super) generation_prompt: bool,
+    /// The token at which it is read, wherever that stands; else it is read at the last one.
+    pub(super) step_token: Option<&'static str>,
+    /// A second head, whose outputs mix the scores.
+    pub(super) gating: Option<Gating>,
+}
+
+/// ArmoRM's network beside its regression, `gating.layers.N`.
+#[derive(Debug, PartialEq)]
+pub(super) struct Gating {
+    /// Scores that it mixes.
+    pub(super) objectives: usize,
+    /// Outputs of its layers before the last.
+    pub(super) hidden: Vec<usize>,
+    /// Whether the last has a bias.
+    pub(super) bias: bool,
+    temperature: f32,
 }
 
 /// What `--head` says of a checkpoint that leaves it open.
@@ -72,6 +122,8 @@ impl Head {
             bias: None,
             hidden: None,
             generation_prompt: false,
+            step_token: None,
+            gating: None,
         }
     }
 
@@ -84,11 +136,116 @@ impl Head {
         };
         let layers = if self.hidden.is_some() { "two layers with ReLU, " } else { "" };
         let bias = if self.bias.is_some() { " with bias" } else { "" };
+        let place = match (self.step_token, &self.gating) {
+            (Some(token), _) => format!("at every {token}"),
+            (None, Some(_)) => "at the last token, mixed by a network read where the prompt ends".to_owned(),
+            (None, None) => "at the last token".to_owned(),
+        };
         format!(
-            "recognised {} ({:?}): {layers}{rows} of {}{bias}, read at the last token",
+            "recognised {} ({:?}): {layers}{rows} of {}{bias}, read {place}",
             config.model.architecture, config.model.family, self.matrix
         )
     }
+
+    /// What the manifest says of it, of a checkpoint whose tensors were found to be there.
+    ///
+    /// # Errors
+    /// The tokenizer lacks a token that it is read at, or a number is not finite.
+    pub(super) fn manifest(
+        self,
+        config: &Config,
+        checkpoint: &Checkpoint,
+        encoder: &Encoder,
+    ) -> Result<manifest::Head, BuildError> {
+        let pooling = match self.step_token {
+            Some(token) => {
+                Pooling::EachStep { token: token.to_owned(), id: token_id(config, encoder, token)? }
+            }
+            None => Pooling::LastToken,
+        };
+        let gating = self.gating.map(|gating| gating.manifest(config, checkpoint, encoder)).transpose()?;
+        let all = self.rows.iter().copied().eq(0..self.outputs);
+        Ok(manifest::Head {
+            attributes: self.attributes,
+            pooling,
+            bias: self.bias.is_some(),
+            hidden: self.hidden.map(|_| config.model.hidden_size),
+            rows: if all { vec![] } else { self.rows },
+            gating,
+        })
+    }
+}
+
+impl Gating {
+    fn of(config: &Config, checkpoint: &Checkpoint) -> Result<Self, BuildError> {
+        let object = &config.object;
+        let layers: usize = object.optional("gating_n_hidden")?.unwrap_or(3);
+        if layers > 64 {
+            return Err(object.error("gating_n_hidden", &format!("{layers} layers are more than 64")));
+        }
+        let temperature: f32 = object.optional("gating_temperature")?.unwrap_or(10.0);
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(object.error("gating_temperature", &format!("{temperature} is not positive")));
+        }
+        Ok(Self {
+            objectives: size(object, "num_objectives", Some(ARMO_OBJECTIVES.len()))?,
+            hidden: vec![size(object, "gating_hidden_dim", Some(1024))?; layers],
+            bias: checkpoint.tensor(&format!("gating.layers.{layers}.bias")).is_some(),
+            temperature,
+        })
+    }
+
+    /// Names of the scores, the mixed one last.
+    fn attributes(&self, config: &Config) -> Result<Vec<String>, BuildError> {
+        let mut names: Vec<String> = match self.objectives {
+            count if count == config.attributes.len() => config.attributes.clone(),
+            19 => ARMO_OBJECTIVES.map(str::to_owned).to_vec(),
+            count => (0..count).map(|index| format!("objective_{index}")).collect(),
+        };
+        names.push("score".to_owned());
+        match fault_of_names(&names) {
+            Some(reason) => Err(config.object.error("id2label", &reason)),
+            None => Ok(names),
+        }
+    }
+
+    fn manifest(
+        self,
+        config: &Config,
+        checkpoint: &Checkpoint,
+        encoder: &Encoder,
+    ) -> Result<manifest::Gating, BuildError> {
+        for token in ARMO_PATTERN.iter().filter(|part| part.starts_with('<')) {
+            token_id(config, encoder, token)?;
+        }
+        let pattern = encoder
+            .encode_text(&ARMO_PATTERN.concat())
+            .map_err(|error| config.object.error("architectures", &error.to_string()))?;
+        let values = |name: &str| match checkpoint.tensor(name) {
+            Some(tensor) => convert::values(&tensor),
+            None => Ok(vec![]),
+        };
+        Ok(manifest::Gating {
+            pattern,
+            hidden: self.hidden,
+            bias: self.bias,
+            temperature: self.temperature,
+            scale: values(ARMO_SCALE)?.first().copied().unwrap_or(1.0),
+            transform: values(ARMO_TRANSFORM)?.chunks(self.objectives).map(<[f32]>::to_vec).collect(),
+        })
+    }
+}
+
+/// The id of a control token that the head needs.
+fn token_id(config: &Config, encoder: &Encoder, token: &str) -> Result<u32, BuildError> {
+    encoder.token_id(token).ok_or_else(|| {
+        let reason = format!(
+            "{} is read at the token {token}, which tokenizer.json does not have; the tokenizer is of \
+             another checkpoint",
+            config.model.architecture
+        );
+        config.object.error("architectures", &reason)
+    })
 }
 
 /// Finds the head of a checkpoint, or takes it from the file that `--head` names.
@@ -103,6 +260,11 @@ pub(super) fn recognise(
 ) -> Result<Head, BuildError> {
     let found = found(config, checkpoint);
     match file {
+        Some(path) if found.as_ref().is_ok_and(|head| head.step_token.is_some() || head.gating.is_some()) => {
+            let architecture = &config.model.architecture;
+            let reason = format!("{architecture} says itself what its scores are; leave --head out");
+            Err(BuildError::Option(format!("--head {}: {reason}", path.display())))
+        }
         Some(path) => from_file(path, found.or_else(|_| lm_head(config, checkpoint))?),
         None => found,
     }
@@ -128,9 +290,24 @@ fn found(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
         "ForRewardModel" if config.model.family == Family::InternLm2 => {
             Ok(Head::rows("v_head.weight", 1, one()))
         }
-        "ForRewardModel" => {
-            let mut head = with_bias(Head::rows("score.2.weight", 1, one()), "score.2.bias");
+        "ForRewardModel" | "ForProcessRewardModel" => {
+            let process = config.rest == "ForProcessRewardModel";
+            let outputs = if process { 2 } else { 1 };
+            let mut head = with_bias(Head::rows("score.2.weight", outputs, one()), "score.2.bias");
             head.hidden = Some(["score.0.weight".to_owned(), "score.0.bias".to_owned()]);
+            if process {
+                head.rows = vec![0, 1];
+                head.attributes = vec!["step".to_owned()];
+                head.step_token = Some(STEP_TOKEN);
+            }
+            Ok(head)
+        }
+        "ForRewardModelWithGating" => {
+            let gating = Gating::of(config, checkpoint)?;
+            let mut head = Head::rows("regression_layer.weight", gating.objectives, vec![]);
+            head.rows = (0..gating.objectives).collect();
+            head.attributes = gating.attributes(config)?;
+            head.gating = Some(gating);
             Ok(head)
         }
         "ForCausalLM" if has("v_head.summary.weight") => {

@@ -27,8 +27,8 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::cpu;
 use crate::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, Head, MANIFEST_FILE, Manifest, Pooling, Profile,
-    PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE,
+    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, MANIFEST_FILE, Manifest, Profile, PromptSpec,
+    TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE,
 };
 use crate::engine::verify::hexadecimal;
 use checkpoint::Checkpoint;
@@ -96,9 +96,17 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     if let Some(note) = note {
         progress.note(note);
     }
+    let recognised = head.describe(&config);
+    let prompt = PromptSpec {
+        suffix: config.suffix.clone(),
+        generation_prompt: head.generation_prompt,
+        step_token: head.step_token.map(str::to_owned),
+        ..text.prompt
+    };
+    let head = head.manifest(&config, &checkpoint, &text.encoder)?;
 
     let staging = Staging::new(&options.output)?;
-    progress.note(&head.describe(&config));
+    progress.note(&recognised);
     let mut files = BTreeMap::new();
     for (file, content) in [(TOKENIZER_FILE, &text.tokenizer), (TEMPLATE_FILE, &text.template)] {
         staging.write(file, content.as_bytes())?;
@@ -110,7 +118,6 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
 
     let instruction_set = cpu::instruction_set();
     let profile_name = format!("cpu-{instruction_set}-{dtype}");
-    let hidden = head.hidden.as_ref().map(|_| config.model.hidden_size);
     let mut manifest = Manifest {
         format: FORMAT,
         profile: Profile { id: String::new(), name: profile_name },
@@ -120,17 +127,8 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
         built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: cpu::onednn_version() },
         dtype,
         limits,
-        head: Head {
-            attributes: head.attributes,
-            pooling: Pooling::LastToken,
-            bias: head.bias.is_some(),
-            hidden,
-        },
-        prompt: PromptSpec {
-            suffix: config.suffix,
-            generation_prompt: head.generation_prompt,
-            ..text.prompt
-        },
+        head,
+        prompt,
         files,
     };
     write_manifest(&staging, &mut manifest)?;

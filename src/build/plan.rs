@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::BuildError;
 use super::checkpoint::{Checkpoint, Tensor};
 use super::convert::{width, wrong_type};
-use super::head::Head;
+use super::head::{ARMO_SCALE, ARMO_TRANSFORM, Gating, Head};
 use crate::engine::cpu;
 use crate::engine::manifest::{Dtype, Family, Model, Norm};
 
@@ -201,10 +201,29 @@ impl<'a> Planner<'a> {
             self.plain("head_hidden_bias", Dtype::F32, &[bias], &[hidden])?;
         }
         self.chosen("head", &head.matrix, head, &[head.outputs, hidden])?;
+        if let Some(gating) = &head.gating {
+            self.gating(gating, hidden)?;
+        }
         match &head.bias {
             Some(bias) => self.chosen("head_bias", bias, head, &[head.outputs]),
             None => Ok(()),
         }
+    }
+
+    /// The second head. What mixes its outputs goes into the manifest.
+    fn gating(&mut self, gating: &Gating, hidden: usize) -> Result<(), BuildError> {
+        let mut inp = hidden;
+        for (layer, out) in gating.hidden.iter().copied().chain([gating.objectives]).enumerate() {
+            let from = format!("gating.layers.{layer}");
+            self.plain(&format!("gating.{layer}"), Dtype::F32, &[&format!("{from}.weight")], &[out, inp])?;
+            if layer < gating.hidden.len() || gating.bias {
+                self.plain(&format!("gating.{layer}_bias"), Dtype::F32, &[&format!("{from}.bias")], &[out])?;
+            }
+            inp = out;
+        }
+        self.take(ARMO_TRANSFORM, &[gating.objectives, gating.objectives])?;
+        self.take(ARMO_SCALE, &[1])?;
+        Ok(())
     }
 
     fn chosen(&mut self, name: &str, source: &str, head: &Head, shape: &[usize]) -> Result<(), BuildError> {

@@ -23,6 +23,8 @@ pub(super) struct Text {
     pub(super) template: String,
     /// What the template may name.
     pub(super) prompt: PromptSpec,
+    /// What they make together.
+    pub(super) encoder: Encoder,
 }
 
 /// Reads and checks the text side of a checkpoint whose embedding has `vocab_size` rows.
@@ -35,13 +37,13 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildEr
     let tokenizer = tokenizer(checkpoint, vocab_size)?;
     let (template, template_path) = template(checkpoint, config.as_ref())?;
     let special_tokens = special_tokens(checkpoint, config.as_ref())?;
-    let prompt = PromptSpec { special_tokens, suffix: vec![], generation_prompt: false };
+    let prompt = PromptSpec { special_tokens, ..PromptSpec::default() };
     // What the server would refuse at its start is better refused here.
-    Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
+    let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
         let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path };
         BuildError::checkpoint(path, reason)
     })?;
-    Ok(Text { tokenizer, template, prompt })
+    Ok(Text { tokenizer, template, prompt, encoder })
 }
 
 fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError> {

@@ -32,6 +32,9 @@ pub(super) mod ffi {
         head_bias: bool,
         /// 0: none.
         head_hidden: usize,
+        /// Outputs of each layer of the second head; empty: none.
+        gating: Vec<usize>,
+        gating_bias: bool,
         rope: RopeView,
         /// Of layers with a window.
         window_rope: RopeView,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bridge::ffi;
-use super::manifest::{Activation, Dtype, Manifest, Norm, Target};
+use super::manifest::{Activation, Dtype, Head, Manifest, Norm, Target};
 use super::weights::Weights;
 use super::{
     Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, rope,
@@ -108,7 +108,7 @@ impl EngineFactory for CpuFactory {
         let (iterations, received) = bounded(1);
         let (opened, opening) = bounded(1);
         let weights = Arc::clone(&self.weights);
-        let head_rows = self.manifest.head.attributes.len();
+        let head_rows = self.manifest.head.outputs();
         thread::Builder::new()
             .name("cpu-engine".into())
             .spawn(move || match Decoder::open(&config, weights, head_rows) {
@@ -289,6 +289,12 @@ fn kv_bytes_per_token(manifest: &Manifest) -> usize {
     (2 * model.num_layers * model.num_kv_heads * model.head_dim * element).max(1)
 }
 
+/// Outputs of each layer of the second head; empty where there is none.
+fn gating_widths(head: &Head) -> Vec<usize> {
+    let Some(gating) = &head.gating else { return Vec::new() };
+    gating.hidden.iter().copied().chain([gating.transform.len()]).collect()
+}
+
 pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
     let model = &manifest.model;
     let variant = &model.variant;
@@ -312,9 +318,11 @@ pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         qkv_bias: model.qkv_bias,
         output_bias: model.output_bias,
         mlp_bias: model.mlp_bias,
-        head_rows: manifest.head.attributes.len(),
+        head_rows: manifest.head.head_rows(),
         head_bias: manifest.head.bias,
         head_hidden: manifest.head.hidden.unwrap_or(0),
+        gating: gating_widths(&manifest.head),
+        gating_bias: manifest.head.gating.as_ref().is_some_and(|gating| gating.bias),
         layer_norm: variant.norm == Norm::Layer,
         qk_norm: variant.qk_norm,
         post_norms: variant.post_norms,

@@ -346,32 +346,84 @@ pub struct BuildLimits {
     pub max_num_tokens: usize,
 }
 
-/// What turns the last hidden state into scores: `head` in the weights, `[attributes, hidden]`, f32.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What turns the hidden states where the score is read into scores: `head` in the weights,
+/// `[outputs, hidden]`, f32.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// Names of the scores, lower case, in the model's order.
     pub attributes: Vec<String>,
     /// Where the score is read.
     pub pooling: Pooling,
-    /// Whether there is a `head_bias`, `[attributes]`.
+    /// Whether there is a `head_bias`, `[outputs]`.
     #[serde(default)]
     pub bias: bool,
     /// Width of a layer before it, `head_hidden` and `head_hidden_bias`, with ReLU behind it.
     #[serde(default)]
     pub hidden: Option<usize>,
+    /// Rows of the checkpoint's matrix that its rows are; `0..` unless given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<usize>,
+    /// What mixes the scores into one more, the last of the attributes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gating: Option<Gating>,
+}
+
+impl Head {
+    /// Logits that the engine gives for each position read: one for each attribute; of a head that
+    /// scores steps, its two classes; with gating, objectives and then their gates.
+    pub fn outputs(&self) -> usize {
+        match (&self.pooling, &self.gating) {
+            (Pooling::EachStep { .. }, _) => 2,
+            (Pooling::LastToken, Some(gating)) => 2 * gating.transform.len(),
+            (Pooling::LastToken, None) => self.attributes.len(),
+        }
+    }
+
+    /// Rows of `head` in the weights.
+    pub fn head_rows(&self) -> usize {
+        self.outputs() - self.gating.as_ref().map_or(0, |gating| gating.transform.len())
+    }
 }
 
 /// Where the score is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// At the last token.
+    #[default]
     LastToken,
+    /// At every step token: the probability of the second of two classes.
+    EachStep {
+        /// Its text, [`PromptSpec::step_token`].
+        token: String,
+        /// Its id.
+        id: u32,
+    },
+}
+
+/// ArmoRM's second head, a network read where the prompt ends: what it gives, through a softmax, are
+/// the objectives' shares in the mixed score. Its layers are `gating.0`, `gating.0_bias`, ... in the
+/// weights, with ReLU behind all but the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gating {
+    /// Token ids between the last prompt and its answer; the network is read at the first of them.
+    pub pattern: Vec<u32>,
+    /// Widths of the layers before the last.
+    pub hidden: Vec<usize>,
+    /// Whether the last has a bias.
+    pub bias: bool,
+    /// What the softmax's inputs are divided by.
+    pub temperature: f32,
+    /// Factor on its outputs.
+    pub scale: f32,
+    /// `[objectives, objectives]`: scores times it are what the shares weigh.
+    pub transform: Vec<Vec<f32>>,
 }
 
 /// What turns a conversation into token ids.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PromptSpec {
     /// Special tokens that the template may name: `bos_token`, `eos_token`, ... to their text.
@@ -382,6 +434,9 @@ pub struct PromptSpec {
     /// Whether the beginning of an answer follows the conversation.
     #[serde(default)]
     pub generation_prompt: bool,
+    /// The control token that the assistant's turns may spell, to end a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_token: Option<String>,
 }
 
 /// Size and digest of one file.

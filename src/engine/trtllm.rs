@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use cxx::SharedPtr;
 
 use super::bridge::ffi;
-use super::manifest::{Gpus, Manifest, Target};
+use super::manifest::{Gpus, Manifest, Pooling, Target};
 use super::{
     Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
 };
@@ -87,10 +87,15 @@ impl TrtllmFactory {
         let Target::TensorrtLlm(gpus) = &manifest.target else {
             return refuse("was built for a CPU".into());
         };
-        let head_rows = manifest.head.attributes.len();
+        let head_rows = manifest.head.outputs();
         let biases = if manifest.head.bias { head_rows } else { 0 };
         if gpus.head_bias.len() != biases {
             return refuse(format!("has {} biases where {biases} are due", gpus.head_bias.len()));
+        }
+        if manifest.head.pooling != Pooling::LastToken || manifest.head.gating.is_some() {
+            return refuse(format!(
+                "has a head that is read before the last token too, and {LAST_TOKEN_ONLY}; serve it on a CPU"
+            ));
         }
         if manifest.head.hidden.is_some() {
             return refuse(

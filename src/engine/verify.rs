@@ -123,7 +123,7 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::engine::manifest::{
-        BuildLimits, BuiltWith, Dtype, FORMAT, Family, Gpus, Head, Model, Pooling, Profile, PromptSpec, Rope,
+        BuildLimits, BuiltWith, Dtype, FORMAT, Family, Gpus, Head, Model, Profile, PromptSpec, Rope,
         RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant, WEIGHTS_FILE,
     };
     use std::collections::BTreeMap;
@@ -174,16 +174,10 @@ mod tests {
             built_with: BuiltWith { assay: "0.1.0".to_owned(), onednn: "2.6.3".to_owned() },
             dtype: Dtype::F32,
             limits: BuildLimits { max_seq_len: 1024, max_batch_size: 256, max_num_tokens: 2048 },
-            head: Head {
-                attributes: vec!["reward".to_owned()],
-                pooling: Pooling::LastToken,
-                bias: false,
-                hidden: None,
-            },
+            head: Head { attributes: vec!["reward".to_owned()], ..Head::default() },
             prompt: PromptSpec {
                 special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
-                suffix: vec![],
-                generation_prompt: false,
+                ..PromptSpec::default()
             },
             files,
         };

@@ -54,6 +54,8 @@ pub(super) struct Guard {
     longest: usize,
     /// Characters that the template itself uses cannot mark.
     template: String,
+    /// The control token that the assistant's turns may spell.
+    step_token: Option<String>,
 }
 
 /// A conversation in which marks and stand-ins show what the template has not written.
@@ -67,11 +69,11 @@ pub(super) struct Guarded<'a> {
 }
 
 impl Guard {
-    /// `control` are the tokens that no turn may write.
+    /// `control` are the tokens that no turn may write, but `step_token` the assistant's may.
     ///
     /// # Errors
     /// They cannot be searched for.
-    pub(super) fn new(control: &[&str], template: &str) -> Result<Self, String> {
+    pub(super) fn new(control: &[&str], template: &str, step_token: Option<&str>) -> Result<Self, String> {
         let cuts = || {
             control.iter().flat_map(|token| token.char_indices().skip(1).map(|(at, _)| token.split_at(at)))
         };
@@ -95,12 +97,13 @@ impl Guard {
             joined: control.join("\0"),
             longest: control.iter().map(|token| token.len()).max().unwrap_or(0),
             template: template.to_string(),
+            step_token: step_token.map(str::to_owned),
         })
     }
 
     /// Whether the turns hold nothing that could become a control token or a part of one.
     pub(super) fn harmless(&self, messages: &[Message]) -> bool {
-        messages.iter().all(|message| self.marks(&message.content, true).is_empty())
+        messages.iter().all(|message| self.marks(message, true).is_empty())
     }
 
     /// Marks what the template has not written; with or without stand-ins.
@@ -114,7 +117,7 @@ impl Guard {
     ) -> Result<Guarded<'a>, PromptError> {
         let meaning = self.meaning(messages)?;
         let turn = |message: &'a Message| {
-            let marks = self.marks(&message.content, stand_ins);
+            let marks = self.marks(message, stand_ins);
             (message.role.as_str(), insert(&message.content, &marks, &meaning))
         };
         Ok(Guarded {
@@ -129,8 +132,13 @@ impl Guard {
     }
 
     /// Where marks belong in one turn, in order.
-    fn marks(&self, content: &str, stand_ins: bool) -> Vec<Mark> {
-        let spelled = occurrences(&self.control, content);
+    fn marks(&self, message: &Message, stand_ins: bool) -> Vec<Mark> {
+        let content = message.content.as_str();
+        let own = self.step_token.as_deref().filter(|_| message.role == "assistant");
+        let steps: Vec<_> = own.map(|token| whole(token, content)).unwrap_or_default();
+        let mut spelled = occurrences(&self.control, content);
+        let step_at = |range: &Range<usize>| steps.binary_search_by_key(&range.start, |step| step.start);
+        spelled.retain(|range| !step_at(range).is_ok_and(|at| steps[at] == *range));
         let mut marks = self.borders(content);
         for range in &spelled {
             marks.push(Mark { offset: range.start, kind: Kind::Opens });
@@ -139,6 +147,7 @@ impl Guard {
         if stand_ins {
             let mut kept = occurrences(&self.sought, content);
             kept.extend(spelled);
+            kept.extend(steps);
             kept.sort_by_key(|range| range.start);
             let (mut kept, mut kept_to) = (kept.into_iter().peekable(), 0);
             for (offset, _) in content.match_indices(&self.edges[..]) {
@@ -195,6 +204,11 @@ impl Guard {
         }
         Ok(meaning)
     }
+}
+
+/// Where `token` stands in `text`.
+fn whole(token: &str, text: &str) -> Vec<Range<usize>> {
+    text.match_indices(token).map(|(at, _)| at..at + token.len()).collect()
 }
 
 /// Where any of the patterns stands in `text`; they may overlap.

@@ -2,7 +2,8 @@
 //!
 //! The ids are those of transformers' `apply_chat_template`, with one difference: text of the
 //! conversation never becomes a control token. Where a turn spells one, `guard` marks the place
-//! before the template is rendered, and `tokens` encodes what is marked as ordinary text.
+//! before the template is rendered, and `tokens` encodes what is marked as ordinary text. The one
+//! exception is the step token of a process reward model, which the assistant's turns may spell.
 
 mod guard;
 mod python;
@@ -116,10 +117,10 @@ impl Encoder {
         template: &str,
         spec: &PromptSpec,
     ) -> Result<Self, (&'static str, String)> {
-        let named = spec.special_tokens.values().map(String::as_str);
+        let named = spec.special_tokens.values().chain(&spec.step_token).map(String::as_str);
         let tokens = Tokens::new(tokenizer, template, named).map_err(|reason| (TOKENIZER_FILE, reason))?;
-        let guard =
-            Guard::new(&tokens.control_tokens(), template).map_err(|reason| (TOKENIZER_FILE, reason))?;
+        let guard = Guard::new(&tokens.control_tokens(), template, spec.step_token.as_deref())
+            .map_err(|reason| (TOKENIZER_FILE, reason))?;
         let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
         Ok(Self {
             template,
@@ -177,6 +178,11 @@ impl Encoder {
     /// The text is empty.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
         self.ids(text, None)
+    }
+
+    /// The id of a token that stands apart from the vocabulary.
+    pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
+        self.tokens.added(token)
     }
 
     fn ids(&self, text: &str, marks: Option<&[guard::Mark]>) -> Result<Vec<u32>, PromptError> {

@@ -22,11 +22,7 @@ fn encoder(template: &str) -> Encoder {
 
 fn open(tokenizer: &str, template: &str) -> Result<Encoder, (&'static str, String)> {
     let special_tokens = [("bos_token".to_string(), "<|begin_of_text|>".to_string())].into();
-    Encoder::new(
-        tokenizer,
-        template,
-        &PromptSpec { special_tokens, suffix: vec![], generation_prompt: false },
-    )
+    Encoder::new(tokenizer, template, &PromptSpec { special_tokens, ..PromptSpec::default() })
 }
 
 fn turns(contents: &[&str]) -> Vec<Message> {
@@ -200,12 +196,10 @@ fn a_file_that_cannot_be_used_is_named() {
     assert_eq!(file, TEMPLATE_FILE);
     assert!(reason.contains(":1"), "{reason}");
     let nowhere = Path::new("nowhere");
-    let error = Encoder::open(
-        nowhere,
-        &PromptSpec { special_tokens: BTreeMap::new(), suffix: vec![], generation_prompt: false },
-    )
-    .err()
-    .unwrap();
+    let error =
+        Encoder::open(nowhere, &PromptSpec { special_tokens: BTreeMap::new(), ..PromptSpec::default() })
+            .err()
+            .unwrap();
     assert!(matches!(error, PromptError::Unreadable { path, .. } if path == nowhere.join(TOKENIZER_FILE)));
 }
 

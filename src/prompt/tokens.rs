@@ -90,6 +90,11 @@ impl Tokens {
         })
     }
 
+    /// The id of an added token.
+    pub(super) fn added(&self, content: &str) -> Option<u32> {
+        self.added.iter().find(|added| added.token.content == content).map(|added| added.id)
+    }
+
     /// The control tokens.
     pub(super) fn control_tokens(&self) -> Vec<&str> {
         self.added.iter().filter(|added| added.control).map(|added| added.token.content.as_str()).collect()

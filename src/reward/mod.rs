@@ -4,15 +4,11 @@
 //! log-probabilities. Both carry the model's f32 widened to f64, which is exact, so a client reads
 //! the same number from either, and `float()` of the text gives back every bit.
 
+mod head;
+
 use std::fmt::Write;
 
-use crate::engine::manifest;
-
-/// What names the logits of a sequence: the attributes of a reward model, in the model's order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    attributes: Vec<String>,
-}
+pub use head::{Head, Unscorable};
 
 /// The scores of one conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,13 +20,13 @@ pub struct Scores {
 /// Why logits are no scores. Each is the engine's fault, never the request's.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RewardError {
-    /// Not one logit for each attribute.
-    #[error("the engine gave {logits} logits where the model has {attributes} attributes")]
+    /// Not as many as the head has for the positions read.
+    #[error("the engine gave {logits} logits where {due} were due")]
     Count {
         /// How many came.
         logits: usize,
         /// How many were due.
-        attributes: usize,
+        due: usize,
     },
     /// A NaN or an infinity.
     #[error("the engine gave {value} for the attribute `{attribute}`, which is no score")]
@@ -40,34 +36,6 @@ pub enum RewardError {
         /// NaN or an infinity.
         value: f32,
     },
-}
-
-impl Head {
-    /// The head that an engine's manifest describes.
-    pub fn new(head: &manifest::Head) -> Self {
-        Self { attributes: head.attributes.clone() }
-    }
-
-    /// Names of the scores, in the model's order.
-    pub fn attributes(&self) -> &[String] {
-        &self.attributes
-    }
-
-    /// Names `logits`, `[attributes]`, raw.
-    ///
-    /// # Errors
-    /// Another number of logits, or one that is not finite: never served as a score.
-    pub fn scores(&self, logits: &[f32]) -> Result<Scores, RewardError> {
-        if logits.len() != self.attributes.len() {
-            return Err(RewardError::Count { logits: logits.len(), attributes: self.attributes.len() });
-        }
-        let pair = |(attribute, &value): (&String, &f32)| match value.is_finite() {
-            true => Ok((attribute.clone(), value)),
-            false => Err(RewardError::NotFinite { attribute: attribute.clone(), value }),
-        };
-        let pairs = self.attributes.iter().zip(logits).map(pair).collect::<Result<_, _>>()?;
-        Ok(Scores { pairs })
-    }
 }
 
 impl Scores {
@@ -109,7 +77,8 @@ mod tests {
     use super::*;
 
     fn head(attributes: &[&str]) -> Head {
-        Head { attributes: attributes.iter().map(|name| name.to_string()).collect() }
+        let attributes = attributes.iter().map(|name| name.to_string()).collect();
+        Head::new(&crate::engine::manifest::Head { attributes, ..Default::default() })
     }
 
     fn content(logits: &[f32]) -> String {
@@ -146,7 +115,7 @@ mod tests {
     #[test]
     fn a_missing_logit_is_no_score() {
         let error = head(&["helpfulness", "verbosity"]).scores(&[1.0]).unwrap_err();
-        insta::assert_snapshot!(error, @"the engine gave 1 logits where the model has 2 attributes");
+        insta::assert_snapshot!(error, @"the engine gave 1 logits where 2 were due");
     }
 
     proptest! {

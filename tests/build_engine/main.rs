@@ -4,5 +4,6 @@
 
 mod built;
 mod output;
+mod reading;
 mod refused;
 mod support;

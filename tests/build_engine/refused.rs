@@ -17,10 +17,29 @@ fn config_refused(field: &str, value: Value, parts: &[&str]) {
 #[test]
 fn an_unknown_architecture_with_those_that_are_known() {
     let known = ["ForSequenceClassification", "Llama", "Gemma2", "InternLM2ForRewardModel"];
-    for other in ["MambaForSequenceClassification", "LlamaForRewardModelWithGating"] {
+    for other in ["MambaForSequenceClassification", "LlamaForTokenClassification"] {
         config_refused("architectures", json!([other]), &[&[other], &known[..]].concat());
     }
     config_refused("architectures", json!(null), &["missing"]);
+}
+
+/// Reward models of other kinds than decoders, and of decoders that are not supported.
+#[test]
+fn reward_models_of_other_families_by_their_name() {
+    for (architecture, model_type) in [
+        ("DebertaV2ForSequenceClassification", "deberta-v2"),
+        ("BertForSequenceClassification", "bert"),
+        ("ModernBertForSequenceClassification", "modernbert"),
+        ("T5ForSequenceClassification", "t5"),
+        ("MixtralForSequenceClassification", "mixtral"),
+        ("Qwen2MoeForSequenceClassification", "qwen2_moe"),
+        ("Gemma3ForConditionalGeneration", "gemma3"),
+        ("Qwen2ForTokenClassification", "qwen2"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.set("model_type", json!(model_type)).set("architectures", json!([architecture]));
+        assert_names(&checkpoint.refusal(), &["config.json", "architectures", architecture]);
+    }
 }
 
 #[test]
@@ -67,6 +86,10 @@ fn checkpoints_that_lack_tensors_of_their_head() {
         ("math-rm-tiny", "score.0.bias"),
         ("openrlhf-tiny", "value_head.weight"),
         ("nemo-tiny", "score.weight"),
+        ("math-prm-tiny", "score.2.weight"),
+        ("armo-tiny", "gating.layers.1.bias"),
+        ("armo-tiny", "reward_transform_matrix"),
+        ("armo-tiny", "gating.logit_scale"),
         ("internlm2-tiny", "v_head.weight"),
     ] {
         let checkpoint = Checkpoint::copy(name);

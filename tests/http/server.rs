@@ -7,7 +7,7 @@ use std::sync::Arc;
 use assay::api::{App, Scorer, router};
 use assay::config::Settings;
 use assay::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Pooling, Profile, PromptSpec, Rope,
+    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Profile, PromptSpec, Rope,
     RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant,
 };
 use assay::engine::simulated::SimulatedFactory;
@@ -205,16 +205,10 @@ pub fn manifest() -> Manifest {
             max_batch_size: LIMITS.max_batch_size,
             max_num_tokens: LIMITS.max_num_tokens,
         },
-        head: Head {
-            attributes: ATTRIBUTES.map(str::to_owned).to_vec(),
-            pooling: Pooling::LastToken,
-            bias: false,
-            hidden: None,
-        },
+        head: Head { attributes: ATTRIBUTES.map(str::to_owned).to_vec(), ..Head::default() },
         prompt: PromptSpec {
             special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
-            suffix: vec![],
-            generation_prompt: false,
+            ..PromptSpec::default()
         },
         files: BTreeMap::new(),
     }

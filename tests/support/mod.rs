@@ -6,8 +6,8 @@ use std::path::Path;
 
 use assay::engine::cpu::{self, CpuFactory, Options};
 use assay::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Norm, Pooling, Profile, PromptSpec,
-    Rope, RopeScaling, Target, Task, Variant,
+    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Norm, Profile, PromptSpec, Rope,
+    RopeScaling, Target, Task, Variant,
 };
 use assay::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
 use crossbeam_channel::{Receiver, bounded};
@@ -160,13 +160,8 @@ fn manifest(model: Model, dtype: Dtype) -> Manifest {
         built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
         dtype,
         limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
-        head: Head {
-            attributes: ["a", "b", "c"].map(str::to_owned).to_vec(),
-            pooling: Pooling::LastToken,
-            bias: false,
-            hidden: None,
-        },
-        prompt: PromptSpec { special_tokens: BTreeMap::new(), suffix: vec![], generation_prompt: false },
+        head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() },
+        prompt: PromptSpec { special_tokens: BTreeMap::new(), ..PromptSpec::default() },
         files: BTreeMap::new(),
     }
 }

@@ -1,0 +1,218 @@
+//! Where a conversation is read, and what its logits there are called.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{RewardError, Scores};
+use crate::engine::manifest::{self, Gating, Pooling};
+
+/// How the logits of a sequence become scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Names of the scores, in the model's order.
+    attributes: Vec<String>,
+    kind: Kind,
+}
+
+/// Kinds of heads.
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    /// A score for each logit at the last token.
+    Last,
+    /// Two classes at each step token; a step's score is the probability of the second.
+    Steps { token: String, id: u32 },
+    /// Scores at the last token, and one that mixes them by shares read where the prompt ends.
+    Gated(Gating),
+}
+
+/// Why a conversation has no place to read its score at: the request's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unscorable {
+    /// A process reward model and no step.
+    #[error("the model scores steps, and no assistant's turn holds {token}: put {token} behind each step")]
+    NoStep {
+        /// The step token.
+        token: String,
+    },
+    /// ArmoRM and no answer.
+    #[error("the model scores an answer to a prompt: send a user's turn and behind it the assistant's")]
+    NoAnswer,
+}
+
+impl Head {
+    /// The head that an engine's manifest describes.
+    pub fn new(head: &manifest::Head) -> Self {
+        let kind = match (&head.pooling, &head.gating) {
+            (Pooling::EachStep { token, id }, _) => Kind::Steps { token: token.clone(), id: *id },
+            (Pooling::LastToken, Some(gating)) => Kind::Gated(gating.clone()),
+            (Pooling::LastToken, None) => Kind::Last,
+        };
+        Self { attributes: head.attributes.clone(), kind }
+    }
+
+    /// Names of the scores, in the model's order; of steps, what they all are called.
+    pub fn attributes(&self) -> &[String] {
+        &self.attributes
+    }
+
+    /// The positions at which a conversation is read, ascending; none of an empty one.
+    ///
+    /// # Errors
+    /// It lacks what the model is read at.
+    pub fn read(&self, tokens: &[u32]) -> Result<Arc<[usize]>, Unscorable> {
+        let last = tokens.len().saturating_sub(1);
+        match &self.kind {
+            Kind::Last => Ok([last].into()),
+            Kind::Steps { token, id } => {
+                let steps = tokens.iter().enumerate().filter(|(_, token)| *token == id);
+                let steps: Arc<[usize]> = steps.map(|(position, _)| position).collect();
+                if steps.is_empty() { Err(Unscorable::NoStep { token: token.clone() }) } else { Ok(steps) }
+            }
+            Kind::Gated(gating) => {
+                let width = gating.pattern.len().max(1);
+                let end = tokens.windows(width).rposition(|window| window == gating.pattern);
+                let end = end.ok_or(Unscorable::NoAnswer)?;
+                Ok([end, last].into())
+            }
+        }
+    }
+
+    /// Names `logits`, `[positions read, outputs]`, raw.
+    ///
+    /// # Errors
+    /// Another number of logits, or one that is not finite: never served as a score.
+    pub fn scores(&self, logits: &[f32]) -> Result<Scores, RewardError> {
+        match &self.kind {
+            Kind::Last => self.named(logits),
+            Kind::Steps { .. } => self.steps(logits),
+            Kind::Gated(gating) => self.mixed(logits, gating),
+        }
+    }
+
+    /// Scores under the names by which they are counted: steps all have one, since there may be any
+    /// number of them.
+    pub fn counted<'a>(&self, scores: &'a Scores) -> Cow<'a, [(String, f32)]> {
+        match (&self.kind, self.attributes.first()) {
+            (Kind::Steps { .. }, Some(name)) => {
+                scores.pairs.iter().map(|(_, score)| (name.clone(), *score)).collect()
+            }
+            _ => Cow::Borrowed(&scores.pairs),
+        }
+    }
+
+    fn named(&self, values: &[f32]) -> Result<Scores, RewardError> {
+        check_count(values.len(), self.attributes.len())?;
+        let pair = |(name, value): (&String, &f32)| {
+            check_finite(name, &[*value])?;
+            Ok((name.clone(), *value))
+        };
+        self.attributes.iter().zip(values).map(pair).collect::<Result<_, _>>().map(|pairs| Scores { pairs })
+    }
+
+    /// `step_1`, `step_2` and so on.
+    fn steps(&self, logits: &[f32]) -> Result<Scores, RewardError> {
+        let (classes, _) = logits.as_chunks::<2>();
+        check_count(logits.len(), 2 * classes.len().max(1))?;
+        let name = self.attributes.first().map_or("step", String::as_str);
+        // The probability of the second of two classes, in the form that neither over- nor underflows.
+        let score = |(step, [no, yes]): (usize, &[f32; 2])| {
+            let name = format!("{name}_{}", step + 1);
+            check_finite(&name, &[*no, *yes])?;
+            Ok((name, 1.0 / (1.0 + (no - yes).exp())))
+        };
+        classes.iter().enumerate().map(score).collect::<Result<_, _>>().map(|pairs| Scores { pairs })
+    }
+
+    /// The objectives at the last token, and their mixture.
+    fn mixed(&self, logits: &[f32], gating: &Gating) -> Result<Scores, RewardError> {
+        let objectives = gating.transform.len();
+        check_count(logits.len(), 4 * objectives)?;
+        let (prompt, last) = logits.split_at(2 * objectives);
+        check_finite("score", logits)?;
+        let (scores, shares) = (&last[..objectives], softmax(&prompt[objectives..], gating.temperature));
+        // What the shares weigh is `scores * transform`; its sum, by the scores.
+        let weight = |row: &Vec<f32>| row.iter().zip(&shares).map(|(a, b)| a * b).sum::<f32>();
+        let mixture: f32 =
+            gating.transform.iter().zip(scores).map(|(row, score)| score * weight(row)).sum::<f32>();
+        self.named(&[scores, &[gating.scale * mixture]].concat())
+    }
+}
+
+fn check_count(logits: usize, due: usize) -> Result<(), RewardError> {
+    if logits == due { Ok(()) } else { Err(RewardError::Count { logits, due }) }
+}
+
+/// Refuses values that no score can be made of: through a softmax they might look like one.
+fn check_finite(attribute: &str, values: &[f32]) -> Result<(), RewardError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(&value) => Err(RewardError::NotFinite { attribute: attribute.to_owned(), value }),
+        None => Ok(()),
+    }
+}
+
+/// The shares of `logits / temperature`.
+fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| ((logit - largest) / temperature).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps() -> Head {
+        let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7 };
+        Head::new(&manifest::Head { attributes: vec!["step".into()], pooling, ..Default::default() })
+    }
+
+    fn gated() -> Head {
+        let gating = Gating {
+            pattern: vec![1, 2],
+            hidden: vec![],
+            bias: true,
+            temperature: 2.0,
+            scale: 0.5,
+            transform: vec![vec![1.0, 0.0], vec![-0.25, 1.0]],
+        };
+        let attributes = ["help", "length", "score"].map(str::to_owned).to_vec();
+        Head::new(&manifest::Head { attributes, gating: Some(gating), ..Default::default() })
+    }
+
+    #[test]
+    fn every_step_is_read_and_has_a_probability() {
+        assert_eq!(*steps().read(&[1, 7, 3, 7, 7, 4]).unwrap(), [1, 3, 4]);
+        let content = steps().scores(&[0.0, 0.0, 200.0, -200.0, -200.0, 200.0]).unwrap().content();
+        assert_eq!(content, "step_1:0.5,step_2:0.0,step_3:1.0");
+    }
+
+    #[test]
+    fn a_conversation_without_steps_is_told_what_is_missing() {
+        let error = steps().read(&[1, 2]).unwrap_err().to_string();
+        assert!(error.contains("put <extra_0> behind each step"), "{error}");
+    }
+
+    #[test]
+    fn scores_are_mixed_by_shares_read_where_the_last_prompt_ends() {
+        assert_eq!(*gated().read(&[1, 2, 5, 1, 2, 6]).unwrap(), [3, 5]);
+        assert_eq!(gated().read(&[2, 1, 5]), Err(Unscorable::NoAnswer));
+        // Shares of 2 ln 3 over a temperature of 2: three to one.
+        let prompt = [9.0, 9.0, 2.0 * 3f32.ln(), 0.0];
+        let last = [4.0, 8.0, 9.0, 9.0];
+        let scores = gated().scores(&[prompt, last].concat()).unwrap();
+        // 4 * 1 - 8 * 0.25 = 2 and 8, weighed 0.75 and 0.25, times 0.5.
+        let expected = 0.5 * (0.75 * 2.0 + 0.25 * 8.0);
+        assert_eq!(scores.pairs[..2], [("help".to_owned(), 4.0), ("length".to_owned(), 8.0)]);
+        assert!((scores.pairs[2].1 - expected).abs() < 1e-6, "{scores:?}");
+    }
+
+    #[test]
+    fn a_logit_that_is_no_number_is_no_score_though_a_softmax_would_hide_it() {
+        assert!(steps().scores(&[f32::INFINITY, 0.0]).is_err());
+        assert!(gated().scores(&[0.0, 0.0, f32::NEG_INFINITY, 0.0, 1.0, 1.0, 0.0, 0.0]).is_err());
+        for logits in [&[][..], &[1.0], &[1.0, 2.0, 3.0]] {
+            assert!(matches!(steps().scores(logits), Err(RewardError::Count { .. })), "{logits:?}");
+        }
+    }
+}
