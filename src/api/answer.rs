@@ -9,6 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Scored;
+use crate::engine::score_options::ScoreOptions;
 
 const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");
 const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
@@ -22,6 +23,8 @@ struct Completion<'a> {
     choices: &'a [Choice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score_options: Option<&'a ScoreOptions>,
 }
 
 #[derive(Serialize)]
@@ -86,6 +89,7 @@ pub(super) fn whole(model: &str, scored: &Scored) -> Response {
         model,
         choices: &[choice],
         usage: Some(usage(scored)),
+        score_options: scored.score_options.as_ref(),
     };
     with_times(Json(answer).into_response(), scored)
 }
@@ -115,6 +119,7 @@ pub(super) fn streamed(model: &str, scored: &Scored, include_usage: bool) -> Res
         model,
         choices,
         usage,
+        score_options: scored.score_options.as_ref(),
     };
     let (scores, end) = ([scores], [end]);
     let mut chunks = vec![chunk(&scores, None), chunk(&end, None)];

@@ -9,7 +9,6 @@ use crate::engine::simulated::{Behaviour, SimulatedFactory};
 use crate::engine::trtllm;
 use crate::engine::{EngineFactory, Limits, PrefixSharing};
 use crate::prompt::Encoder;
-use crate::reward::Head;
 use crate::scheduler::{self, Handle, OnFailure};
 
 /// Tokens of a simulated engine's KV blocks.
@@ -21,6 +20,7 @@ const SIMULATED_BLOCK: usize = 16;
 /// A file is missing or damaged, or the engine does not fit this machine; the text says what to do.
 pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     let settings = &app.settings;
+    let head = settings.head(&manifest.head)?;
     let factory = factory(settings, manifest)?;
     let encoder = Encoder::open(&settings.engine, &manifest.prompt).map_err(|error| error.to_string())?;
     let mut options = settings.scheduler();
@@ -30,7 +30,6 @@ pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     }
     let scheduler =
         scheduler::start(factory, options, app.metrics.clone()).map_err(|error| error.to_string())?;
-    let head = Head::new(&manifest.head);
     app.start(Scorer::new(encoder, head, scheduler.clone(), app.metrics.clone(), settings.overload_status));
     Ok(scheduler)
 }

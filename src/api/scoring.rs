@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::ApiError;
 use crate::config::OverloadStatus;
 use crate::engine::Limits;
+use crate::engine::score_options::ScoreOptions;
 use crate::prompt::{EncodeOptions, Encoder, Message};
 use crate::reward::{Head, RewardError, Scores};
 use crate::scheduler::{Handle, Job, Output, Priority, Work};
@@ -36,6 +37,8 @@ pub struct Urgency {
 pub struct Scored {
     /// The scores.
     pub scores: Scores,
+    /// What was done to them, if anything.
+    pub score_options: Option<ScoreOptions>,
     /// Tokens of the conversation.
     pub prompt_tokens: usize,
     /// Those of them that were not computed for it.
@@ -61,6 +64,11 @@ impl Scorer {
     /// Whether requests can be answered.
     pub fn ready(&self) -> bool {
         self.scheduler.ready()
+    }
+
+    /// What is done to scores, if anything.
+    pub fn score_options(&self) -> Option<&ScoreOptions> {
+        self.head.options()
     }
 
     /// What the engine can hold.
@@ -92,6 +100,7 @@ impl Scorer {
         let completed = self.scheduler.submit(job).map_err(refused)?.await.map_err(refused)?;
         let scored = Scored {
             scores: self.scores(&completed.output)?,
+            score_options: self.head.options().cloned(),
             prompt_tokens,
             cached_tokens: completed.cached_tokens,
             queue_time: completed.queue_time,

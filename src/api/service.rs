@@ -8,7 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::{ApiError, App};
+use super::{ApiError, App, Scorer};
+use crate::engine::score_options::ScoreOptions;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -24,6 +25,8 @@ struct Model<'a> {
     owned_by: &'static str,
     root: &'a str,
     max_model_len: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score_options: Option<&'a ScoreOptions>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +64,7 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Model<'a> {
         owned_by: "assay",
         root: &app.models[0],
         max_model_len: app.max_seq_len,
+        score_options: app.scorer().ok().and_then(Scorer::score_options),
     }
 }
 

@@ -10,7 +10,7 @@ use super::BuildError;
 use super::family;
 use super::json::Object;
 use super::rope;
-use crate::engine::manifest::{Family, Model};
+use crate::engine::manifest::{Family, Model, fault_of_names};
 
 /// No size in a model exceeds this, so that the product of any two fits an integer.
 const LARGEST_SIZE: usize = 1 << 31;
@@ -215,25 +215,6 @@ fn attributes(config: &Object) -> Result<Vec<String>, BuildError> {
         Some(reason) => Err(config.error("id2label", &reason)),
         None => Ok(names),
     }
-}
-
-/// What is wrong with names of scores.
-pub(super) fn fault_of_names(names: &[String]) -> Option<String> {
-    for (index, name) in names.iter().enumerate() {
-        let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
-        if name.is_empty() || name.contains(unusable) {
-            let reason = format!(
-                "label {name:?} cannot stand in a score text (name:score,name:score); \
-                 rename it so that it has no comma, colon or white space"
-            );
-            return Some(reason);
-        }
-        if names[..index].contains(name) {
-            let reason = format!("two labels are called {name} in lower case; rename one");
-            return Some(reason);
-        }
-    }
-    None
 }
 
 /// The token behind the conversation, at which InternLM2 reads the score.

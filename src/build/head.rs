@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use super::BuildError;
 use super::checkpoint::Checkpoint;
-use super::config::{Config, fault_of_names, size};
+use super::config::{Config, size};
 use super::convert;
-use crate::engine::manifest::{self, Family, Pooling};
+use crate::engine::manifest::{self, Family, Pooling, fault_of_names};
+use crate::engine::score_options::ScoreOptions;
 use crate::prompt::Encoder;
 
 /// Outputs of NeMo's reward models, of which NIM serves the last five.
@@ -82,6 +83,8 @@ pub(super) struct Head {
     pub(super) step_token: Option<&'static str>,
     /// A second head, whose outputs mix the scores.
     pub(super) gating: Option<Gating>,
+    /// What is done to the scores.
+    pub(super) score: ScoreOptions,
 }
 
 /// ArmoRM's network beside its regression, `gating.layers.N`.
@@ -103,12 +106,16 @@ struct HeadFile {
     /// Names of the scores; `reward` for one row.
     attributes: Option<Vec<String>>,
     /// Rows of the head's matrix, or of `lm_head`: token ids.
-    rows: Vec<usize>,
+    /// Those that the checkpoint says, unless given.
+    rows: Option<Vec<usize>>,
     /// A row that is subtracted from each.
     minus: Option<usize>,
     /// Whether the beginning of an answer follows the conversation.
     #[serde(default)]
     generation_prompt: bool,
+    /// What is done to the scores.
+    #[serde(default)]
+    score: ScoreOptions,
 }
 
 impl Head {
@@ -124,6 +131,7 @@ impl Head {
             generation_prompt: false,
             step_token: None,
             gating: None,
+            score: ScoreOptions::default(),
         }
     }
 
@@ -172,6 +180,7 @@ impl Head {
             hidden: self.hidden.map(|_| config.model.hidden_size),
             rows: if all { vec![] } else { self.rows },
             gating,
+            score: self.score,
         })
     }
 }
@@ -358,21 +367,26 @@ fn from_file(path: &Path, head: Head) -> Result<Head, BuildError> {
         std::fs::read_to_string(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
     let file: HeadFile =
         serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
-    let attributes = match (file.attributes, file.rows.len()) {
+    let rows = file.rows.unwrap_or_else(|| head.rows.clone());
+    let attributes = match (file.attributes, rows.len()) {
         (Some(names), _) => names.iter().map(|name| name.to_lowercase()).collect(),
+        (None, count) if count == head.attributes.len() => head.attributes.clone(),
         (None, 1) => vec!["reward".to_owned()],
         (None, count) => (0..count).map(|index| format!("label_{index}")).collect::<Vec<_>>(),
     };
-    if file.rows.is_empty() || attributes.len() != file.rows.len() {
-        let (rows, names) = (file.rows.len(), attributes.len());
+    if rows.is_empty() || attributes.len() != rows.len() {
+        let (rows, names) = (rows.len(), attributes.len());
         return Err(wrong(format!("rows has {rows} entries and attributes {names}; give as many of each")));
     }
     if let Some(reason) = fault_of_names(&attributes) {
         return Err(wrong(format!("attributes: {reason}")));
     }
-    if let Some(row) = file.rows.iter().chain(&file.minus).find(|row| **row >= head.outputs) {
+    if let Some(row) = rows.iter().chain(&file.minus).find(|row| **row >= head.outputs) {
         return Err(wrong(format!("row {row} is not below {}, the rows of {}", head.outputs, head.matrix)));
     }
     let generation_prompt = file.generation_prompt;
-    Ok(Head { attributes, rows: file.rows, minus: file.minus, generation_prompt, ..head })
+    crate::reward::check_options(&file.score, &attributes, true)
+        .map_err(|reason| wrong(format!("score: {reason}")))?;
+    let score = file.score;
+    Ok(Head { attributes, rows, minus: file.minus, generation_prompt, score, ..head })
 }

@@ -7,10 +7,15 @@ mod file;
 mod options;
 mod units;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+
+use crate::engine::manifest;
+use crate::engine::score_options::{ScoreActivation, ScoreOptions};
+use crate::reward::{Head, parse_normals, parse_two, parse_weights};
 
 pub use file::{FileError, read};
 pub use options::Options;
@@ -42,6 +47,20 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Tokens whose keys and values the engine keeps.
     pub kv_cache_tokens: Option<usize>,
+    /// Logits that are scores, `FIRST,END`; the manifest's unless said.
+    pub reward_logits_range: Option<String>,
+    /// Names of the scores. Empty: the manifest's.
+    pub reward_model_string: Vec<String>,
+    /// What makes probabilities of the scores.
+    pub score_activation: Option<ScoreActivation>,
+    /// `NAME=MEAN:STD` of attributes.
+    pub score_normalize: Vec<String>,
+    /// `LEAST,LARGEST` score.
+    pub score_clamp: Option<String>,
+    /// `NAME=WEIGHT` of attributes.
+    pub score_weights: Vec<String>,
+    /// What their sum is called.
+    pub score_weighted_name: Option<String>,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
     /// Refuse a conversation whose last turn is not the assistant's.
@@ -92,6 +111,13 @@ impl Settings {
             max_chunk_tokens: scheduler.max_chunk_tokens,
             threads: None,
             kv_cache_tokens: None,
+            reward_logits_range: None,
+            reward_model_string: Vec::new(),
+            score_activation: None,
+            score_normalize: Vec::new(),
+            score_clamp: None,
+            score_weights: Vec::new(),
+            score_weighted_name: None,
             max_body_bytes: 16 << 20,
             require_assistant_turn: false,
             playground: true,
@@ -131,6 +157,13 @@ impl Settings {
             max_chunk_tokens: options.max_chunk_tokens.or(default.max_chunk_tokens),
             threads: options.threads.or(default.threads),
             kv_cache_tokens: options.kv_cache_tokens.or(default.kv_cache_tokens),
+            reward_logits_range: options.reward_logits_range,
+            reward_model_string: options.reward_model_string.unwrap_or_default(),
+            score_activation: options.score_activation,
+            score_normalize: options.score_normalize.unwrap_or_default(),
+            score_clamp: options.score_clamp,
+            score_weights: options.score_weights.unwrap_or_default(),
+            score_weighted_name: options.score_weighted_name,
             max_body_bytes: options.max_body_bytes.unwrap_or(default.max_body_bytes),
             require_assistant_turn: options.require_assistant_turn.unwrap_or(default.require_assistant_turn),
             playground: options.playground.unwrap_or(default.playground),
@@ -171,7 +204,39 @@ impl Settings {
         if self.served_model_name.iter().any(|name| name.trim().is_empty()) {
             return Err("served_model_name holds an empty name: leave it out for the engine's own".into());
         }
+        self.score_options()?;
+        self.logits_range()?;
         Ok(())
+    }
+
+    /// How the scores of an engine are chosen, called and changed.
+    ///
+    /// # Errors
+    /// The options do not fit the engine; the text says which and why.
+    pub fn head(&self, head: &manifest::Head) -> Result<Head, String> {
+        let names = (!self.reward_model_string.is_empty()).then_some(self.reward_model_string.as_slice());
+        Head::with_options(head, self.logits_range()?, names, self.score_options()?)
+    }
+
+    fn logits_range(&self) -> Result<Option<Range<usize>>, String> {
+        let range = |text: &String| {
+            let [first, end] = parse_two::<usize>("reward_logits_range", text)?;
+            let wrong =
+                || format!("reward_logits_range is {first},{end}: END must be above FIRST, as in 0,1");
+            (first < end).then_some(first..end).ok_or_else(wrong)
+        };
+        self.reward_logits_range.as_ref().map(range).transpose()
+    }
+
+    fn score_options(&self) -> Result<ScoreOptions, String> {
+        let clamp = self.score_clamp.as_ref().map(|text| parse_two("score_clamp", text)).transpose()?;
+        Ok(ScoreOptions {
+            activation: self.score_activation,
+            normalize: parse_normals(&self.score_normalize)?,
+            clamp,
+            weights: parse_weights(&self.score_weights)?,
+            weighted_name: self.score_weighted_name.clone(),
+        })
     }
 
     /// The scheduler's part.

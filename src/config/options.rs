@@ -6,6 +6,7 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 use super::{LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
+use crate::engine::score_options::ScoreActivation;
 
 /// What one source said of each option; `None` where it said nothing. The doc comments are the
 /// command line's help.
@@ -56,6 +57,37 @@ pub struct Options {
     /// Tokens whose keys and values the engine keeps [default: chosen by the engine]
     #[arg(long, env = "ASSAY_KV_CACHE_TOKENS", value_name = "TOKENS")]
     pub kv_cache_tokens: Option<usize>,
+
+    /// Logits that are scores, FIRST,END without the last: `0,1` is the first logit of the model's head
+    /// [default: the engine's own]
+    #[arg(long, env = "ASSAY_REWARD_LOGITS_RANGE", value_name = "FIRST,END")]
+    pub reward_logits_range: Option<String>,
+
+    /// Names of the scores, as many as there are [default: the engine's own]
+    #[arg(long, env = "ASSAY_REWARD_MODEL_STRING", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    pub reward_model_string: Option<Vec<String>>,
+
+    /// Make probabilities of the scores [default: none]
+    #[arg(long, env = "ASSAY_SCORE_ACTIVATION", value_enum)]
+    pub score_activation: Option<ScoreActivation>,
+
+    /// Mean and standard deviation of attributes, NAME=MEAN:STD: their scores become
+    /// (score - mean) / std [default: none]
+    #[arg(long, env = "ASSAY_SCORE_NORMALIZE", value_name = "NAME=MEAN:STD", num_args = 1..,
+          value_delimiter = ',')]
+    pub score_normalize: Option<Vec<String>>,
+
+    /// Least and largest score; what lies outside becomes the nearer of them [default: none]
+    #[arg(long, env = "ASSAY_SCORE_CLAMP", value_name = "LEAST,LARGEST", allow_hyphen_values = true)]
+    pub score_clamp: Option<String>,
+
+    /// Weights of attributes, NAME=WEIGHT, in a sum that is served as one more score [default: none]
+    #[arg(long, env = "ASSAY_SCORE_WEIGHTS", value_name = "NAME=WEIGHT", num_args = 1.., value_delimiter = ',')]
+    pub score_weights: Option<Vec<String>>,
+
+    /// Name of that sum [default: weighted]
+    #[arg(long, env = "ASSAY_SCORE_WEIGHTED_NAME", value_name = "NAME")]
+    pub score_weighted_name: Option<String>,
 
     /// Largest request body [default: 16777216]
     #[arg(long, env = "ASSAY_MAX_BODY_BYTES", value_name = "BYTES")]
@@ -137,7 +169,8 @@ impl Options {
             engine, simulate, host, port, served_model_name, max_seq_len, max_batch_size, max_num_tokens,
             max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, require_assistant_turn, playground, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
-            score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,
+            reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
+            score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,
         }
     }
 
@@ -149,8 +182,9 @@ impl Options {
         Ok(Self {
             port: number(&variable, "NIM_SERVER_PORT")?,
             max_seq_len: number(&variable, "NIM_MAX_MODEL_LEN")?,
-            served_model_name: text(&variable, "NIM_SERVED_MODEL_NAME")
-                .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect()),
+            served_model_name: text(&variable, "NIM_SERVED_MODEL_NAME").map(|names| list(&names)),
+            reward_logits_range: text(&variable, "NIM_REWARD_LOGITS_RANGE"),
+            reward_model_string: text(&variable, "NIM_REWARD_MODEL_STRING").map(|names| list(&names)),
             log_level: text(&variable, "NIM_LOG_LEVEL").map(|level| nim_level(&level)).transpose()?,
             log_format: text(&variable, "NIM_JSONL_LOGGING").map(|on| nim_format(&on)).transpose()?,
             ..Self::default()
@@ -161,6 +195,10 @@ impl Options {
 /// A variable's value; an empty one says nothing, as in a compose file that passes all of them on.
 fn text(variable: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
     variable(name).filter(|value| !value.trim().is_empty())
+}
+
+fn list(names: &str) -> Vec<String> {
+    names.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 fn number<T: std::str::FromStr>(

@@ -42,6 +42,8 @@ fn names_of_nim_are_understood() {
         ("NIM_MAX_MODEL_LEN", "4096"),
         ("NIM_LOG_LEVEL", "WARNING"),
         ("NIM_JSONL_LOGGING", "1"),
+        ("NIM_REWARD_LOGITS_RANGE", "0,2"),
+        ("NIM_REWARD_MODEL_STRING", "help, length"),
     ]);
     let expected = Options {
         port: Some(9000),
@@ -49,9 +51,31 @@ fn names_of_nim_are_understood() {
         max_seq_len: Some(4096),
         log_level: Some("warn".into()),
         log_format: Some(LogFormat::Json),
+        reward_logits_range: Some("0,2".into()),
+        reward_model_string: Some(vec!["help".into(), "length".into()]),
         ..Options::default()
     };
     assert_eq!(options.unwrap(), expected);
+}
+
+#[test]
+fn scores_are_chosen_named_and_changed_as_the_options_say() {
+    let arguments = [
+        "--engine=a",
+        "--reward-logits-range=1,3",
+        "--reward-model-string=help,length",
+        "--score-clamp",
+        "-2,2",
+        "--score-weights=help=1,length=-0.5",
+        "--score-weighted-name=total",
+    ];
+    let head = crate::engine::manifest::Head {
+        attributes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    let settings = Settings::resolve(line(&arguments)).unwrap();
+    let scores = settings.head(&head).unwrap().scores(&[9.0, 1.0, 9.0]).unwrap();
+    assert_eq!(scores.content(), "help:1.0,length:2.0,total:0.0");
 }
 
 #[test]
@@ -117,6 +141,15 @@ fn values_that_make_no_sense_are_refused_by_name() {
     assert!(zero.contains("max_body_bytes"), "{zero}");
     let name = Options { served_model_name: Some(vec![String::new()]), ..engine() };
     assert!(Settings::resolve(name).unwrap_err().contains("served_model_name"));
+    for (name, wrong) in [
+        ("score_clamp", Options { score_clamp: Some("1".into()), ..engine() }),
+        ("score_weights", Options { score_weights: Some(vec!["a".into()]), ..engine() }),
+        ("score_normalize", Options { score_normalize: Some(vec!["a=1".into()]), ..engine() }),
+        ("reward_logits_range", Options { reward_logits_range: Some("3,3".into()), ..engine() }),
+    ] {
+        let error = Settings::resolve(wrong).unwrap_err();
+        assert!(error.contains(name), "{error}");
+    }
     assert!(Line::try_parse_from(["assay", "--timeout", "-1"]).is_err());
     assert!(Line::try_parse_from(["assay", "--overload-status", "418"]).is_err());
 }

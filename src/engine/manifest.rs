@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::score_options::ScoreOptions;
+
 /// Name of the manifest inside an engine directory.
 pub const MANIFEST_FILE: &str = "engine.yaml";
 /// Name of the weights inside an engine directory (a safetensors file; see `docs/engines.md`).
@@ -367,6 +369,9 @@ pub struct Head {
     /// What mixes the scores into one more, the last of the attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gating: Option<Gating>,
+    /// What is done to the scores, unless the server is told otherwise.
+    #[serde(default, skip_serializing_if = "ScoreOptions::is_off")]
+    pub score: ScoreOptions,
 }
 
 impl Head {
@@ -384,6 +389,25 @@ impl Head {
     pub fn head_rows(&self) -> usize {
         self.outputs() - self.gating.as_ref().map_or(0, |gating| gating.transform.len())
     }
+}
+
+/// What is wrong with names of scores.
+pub fn fault_of_names(names: &[String]) -> Option<String> {
+    for (index, name) in names.iter().enumerate() {
+        let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
+        if name.is_empty() || name.contains(unusable) {
+            let reason = format!(
+                "label {name:?} cannot stand in a score text (name:score,name:score); \
+                 rename it so that it has no comma, colon or white space"
+            );
+            return Some(reason);
+        }
+        if names[..index].contains(name) {
+            let reason = format!("two labels are called {name} in lower case; rename one");
+            return Some(reason);
+        }
+    }
+    None
 }
 
 /// Where the score is read.

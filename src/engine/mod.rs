@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod manifest;
 pub mod mapped;
 pub mod rope;
+pub mod score_options;
 pub mod simulated;
 pub mod size;
 pub mod target;

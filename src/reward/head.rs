@@ -1,10 +1,12 @@
 //! Where a conversation is read, and what its logits there are called.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{RewardError, Scores};
-use crate::engine::manifest::{self, Gating, Pooling};
+use super::{RewardError, Scores, options};
+use crate::engine::manifest::{self, Gating, Pooling, fault_of_names};
+use crate::engine::score_options::ScoreOptions;
 
 /// How the logits of a sequence become scores.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,13 +14,14 @@ pub struct Head {
     /// Names of the scores, in the model's order.
     attributes: Vec<String>,
     kind: Kind,
+    options: ScoreOptions,
 }
 
 /// Kinds of heads.
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
-    /// A score for each logit at the last token.
-    Last,
+    /// A score for each of these logits at the last token, of so many.
+    Last { chosen: Vec<usize>, outputs: usize },
     /// Two classes at each step token; a step's score is the probability of the second.
     Steps { token: String, id: u32 },
     /// Scores at the last token, and one that mixes them by shares read where the prompt ends.
@@ -45,9 +48,86 @@ impl Head {
         let kind = match (&head.pooling, &head.gating) {
             (Pooling::EachStep { token, id }, _) => Kind::Steps { token: token.clone(), id: *id },
             (Pooling::LastToken, Some(gating)) => Kind::Gated(gating.clone()),
-            (Pooling::LastToken, None) => Kind::Last,
+            (Pooling::LastToken, None) => {
+                let outputs = head.outputs();
+                Kind::Last { chosen: (0..outputs).collect(), outputs }
+            }
         };
-        Self { attributes: head.attributes.clone(), kind }
+        Self { attributes: head.attributes.clone(), kind, options: head.score.clone() }
+    }
+
+    /// The head that a manifest describes, as whoever serves it wants its scores chosen, called and
+    /// changed; where these say nothing, the manifest does.
+    ///
+    /// # Errors
+    /// They do not fit the model; the sentence says which and why.
+    pub fn with_options(
+        head: &manifest::Head,
+        rows: Option<Range<usize>>,
+        names: Option<&[String]>,
+        options: ScoreOptions,
+    ) -> Result<Self, String> {
+        let mut served = Self::new(head);
+        if let Some(rows) = rows {
+            served.choose(head, &rows)?;
+        }
+        if let Some(names) = names {
+            served.rename(names)?;
+        }
+        served.options = options.or(served.options);
+        let plain = matches!(served.kind, Kind::Last { .. });
+        super::check_options(&served.options, &served.attributes, plain)?;
+        if matches!(served.kind, Kind::Steps { .. }) && !served.options.weights.is_empty() {
+            return Err(
+                "score_weights: this model gives a score for each step, and steps have no weights".into()
+            );
+        }
+        Ok(served)
+    }
+
+    /// Keeps the scores of some rows of the model's own head: logits, as NIM counts them.
+    fn choose(&mut self, head: &manifest::Head, rows: &Range<usize>) -> Result<(), String> {
+        let Kind::Last { chosen, .. } = &mut self.kind else {
+            return Err("reward_logits_range: this model's scores are no single logits; leave it out".into());
+        };
+        let held: Vec<usize> = if head.rows.is_empty() { chosen.clone() } else { head.rows.clone() };
+        let named = chosen.len().min(self.attributes.len());
+        let place = |row: usize| held.iter().position(|&held| held == row).filter(|place| *place < named);
+        let places: Option<Vec<usize>> = rows.clone().map(place).collect();
+        let places = places.filter(|places| !places.is_empty()).ok_or_else(|| {
+            let (first, end) = (rows.start, rows.end);
+            format!(
+                "reward_logits_range is {first},{end}, and the engine holds the logits {held:?} of the model; \
+                 choose among these, or build it again with --head and the rows you want"
+            )
+        })?;
+        self.attributes = places.iter().map(|&place| self.attributes[place].clone()).collect();
+        *chosen = places;
+        Ok(())
+    }
+
+    fn rename(&mut self, names: &[String]) -> Result<(), String> {
+        let (given, due) = (names.len(), self.attributes.len());
+        if given != due {
+            let served = self.attributes.join(", ");
+            return Err(format!(
+                "reward_model_string has {given} names ({}), and the model {due} scores ({served}); give one \
+                 name for each",
+                names.join(", ")
+            ));
+        }
+        match fault_of_names(names) {
+            Some(reason) => Err(format!("reward_model_string: {reason}")),
+            None => {
+                self.attributes = names.to_vec();
+                Ok(())
+            }
+        }
+    }
+
+    /// What is done to the scores, if anything.
+    pub fn options(&self) -> Option<&ScoreOptions> {
+        (!self.options.is_off()).then_some(&self.options)
     }
 
     /// Names of the scores, in the model's order; of steps, what they all are called.
@@ -62,7 +142,7 @@ impl Head {
     pub fn read(&self, tokens: &[u32]) -> Result<Arc<[usize]>, Unscorable> {
         let last = tokens.len().saturating_sub(1);
         match &self.kind {
-            Kind::Last => Ok([last].into()),
+            Kind::Last { .. } => Ok([last].into()),
             Kind::Steps { token, id } => {
                 let steps = tokens.iter().enumerate().filter(|(_, token)| *token == id);
                 let steps: Arc<[usize]> = steps.map(|(position, _)| position).collect();
@@ -77,16 +157,22 @@ impl Head {
         }
     }
 
-    /// Names `logits`, `[positions read, outputs]`, raw.
+    /// Names `logits`, `[positions read, outputs]`; raw unless there are options.
     ///
     /// # Errors
     /// Another number of logits, or one that is not finite: never served as a score.
     pub fn scores(&self, logits: &[f32]) -> Result<Scores, RewardError> {
-        match &self.kind {
-            Kind::Last => self.named(logits),
+        let scores = match &self.kind {
+            Kind::Last { chosen, outputs } => {
+                check_count(logits.len(), *outputs)?;
+                self.named(&chosen.iter().map(|&place| logits[place]).collect::<Vec<_>>())
+            }
             Kind::Steps { .. } => self.steps(logits),
             Kind::Gated(gating) => self.mixed(logits, gating),
-        }
+        }?;
+        // Steps, of which there may be any number, are all of the one attribute.
+        let attribute = |place: usize| self.attributes.get(place).or(self.attributes.last());
+        options::apply(&self.options, scores, |place| attribute(place).map_or("", String::as_str))
     }
 
     /// Scores under the names by which they are counted: steps all have one, since there may be any

@@ -5,10 +5,13 @@
 //! the same number from either, and `float()` of the text gives back every bit.
 
 mod head;
+mod options;
 
 use std::fmt::Write;
 
 pub use head::{Head, Unscorable};
+pub(crate) use options::check as check_options;
+pub use options::{parse_normals, parse_two, parse_weights};
 
 /// The scores of one conversation.
 #[derive(Clone, Debug, PartialEq)]

@@ -168,3 +168,25 @@ async fn the_model_answers_to_every_name_it_is_given() {
     }
     assert_eq!(server.chat(paris()).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn scores_that_were_changed_say_how() {
+    let change = |settings: &mut assay::config::Settings| {
+        settings.score_clamp = Some("-1,1".into());
+        settings.score_weights = vec!["helpfulness=0.5".into()];
+        settings.score_weighted_name = Some("total".into());
+    };
+    let server = Server::with(change, crate::server::instant());
+    let answer = server.chat(paris()).await;
+    let scores = scores(&content(&answer));
+    assert_eq!(scores.len(), ATTRIBUTES.len() + 1);
+    assert!(scores.iter().all(|(_, score)| (-1.0..=1.0).contains(score)), "{scores:?}");
+    assert_eq!(scores.last().unwrap(), &("total".to_owned(), 0.5 * scores[0].1));
+    let how = json!({"clamp": [-1.0, 1.0], "weights": {"helpfulness": 0.5}, "weighted_name": "total"});
+    assert_eq!(answer.json()["score_options"], how);
+    assert_eq!(server.get("/v1/models").await.json()["data"][0]["score_options"], how);
+
+    let plain = Server::start();
+    assert!(plain.chat(paris()).await.json().get("score_options").is_none());
+    assert!(plain.get("/v1/models").await.json()["data"][0].get("score_options").is_none());
+}

@@ -75,7 +75,7 @@ impl Server {
         let metrics = self.app.metrics.clone();
         self.scheduler = scheduler::start(factory, settings.scheduler(), metrics.clone()).unwrap();
         let encoder = Encoder::open(&settings.engine, &manifest.prompt).unwrap();
-        let head = assay::reward::Head::new(&manifest.head);
+        let head = settings.head(&manifest.head).unwrap();
         let overload = settings.overload_status;
         self.app.start(Scorer::new(encoder, head, self.scheduler.clone(), metrics, overload));
     }
