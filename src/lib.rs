@@ -13,6 +13,7 @@ pub mod build;
 pub mod config;
 pub mod engine;
 pub mod prompt;
+pub mod report;
 pub mod reward;
 pub mod scheduler;
 pub mod telemetry;
