@@ -276,7 +276,7 @@ pub enum Target {
 }
 
 /// The GPUs that a TensorRT-LLM engine runs on. Its plan files do not say, so it is said here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gpus {
     /// Device name as NVML prints it, for example `NVIDIA H100 80GB HBM3`.
@@ -287,6 +287,12 @@ pub struct Gpus {
     pub tensor_parallel: usize,
     /// Ranks that each hold some of the layers.
     pub pipeline_parallel: usize,
+    /// How the weights of its layers are quantized.
+    #[serde(default, skip_serializing_if = "Quantization::is_none")]
+    pub quantization: Quantization,
+    /// What it was tuned for.
+    #[serde(default)]
+    pub objective: Objective,
     /// Version of TensorRT-LLM; engines of another are refused.
     pub tensorrt_llm: String,
     /// Version of TensorRT; engines of another are refused.
@@ -302,6 +308,62 @@ impl Gpus {
     /// Ranks, one for each GPU.
     pub fn ranks(&self) -> usize {
         self.tensor_parallel * self.pipeline_parallel
+    }
+}
+
+/// How the weights of an engine's layers are quantized; its embedding and head never are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantization {
+    /// Not at all.
+    #[default]
+    None,
+    /// 8-bit floats with a scale for each row, and activations too, with one for each token.
+    Fp8,
+    /// 8-bit integers with a scale for each row.
+    Int8WeightOnly,
+    /// 4-bit integers with a scale for each row.
+    Int4WeightOnly,
+    /// As the checkpoint was, by an algorithm that TensorRT-LLM names so, for example `NVFP4`.
+    Checkpoint(String),
+}
+
+impl Quantization {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// Its name in a profile's, for example `fp8`; the type of the weights where there is none.
+impl std::fmt::Display for Quantization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("bf16"),
+            Self::Fp8 => f.write_str("fp8"),
+            Self::Int8WeightOnly => f.write_str("int8wo"),
+            Self::Int4WeightOnly => f.write_str("int4wo"),
+            Self::Checkpoint(algorithm) => f.write_str(&algorithm.to_lowercase()),
+        }
+    }
+}
+
+/// What an engine is tuned for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Many sequences at once.
+    #[default]
+    Throughput,
+    /// Each sequence as soon as can be.
+    Latency,
+}
+
+impl std::fmt::Display for Objective {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+        })
     }
 }
 

@@ -262,6 +262,7 @@ mod tests {
             tensorrt: "10.14.1".to_owned(),
             driver: "580.65.06".to_owned(),
             head_bias: vec![0.125],
+            ..Gpus::default()
         });
         for name in ["config.json", "rank0.engine", "rank1.engine", "rank2.engine"] {
             manifest.files.insert(name.to_owned(), FileDigest { bytes: 1, sha256: String::new() });

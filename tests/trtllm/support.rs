@@ -29,6 +29,7 @@ impl Engine {
             tensorrt: "10.14".into(),
             driver: "580".into(),
             head_bias: Vec::new(),
+            ..Gpus::default()
         });
         Self { directory, manifest }
     }
