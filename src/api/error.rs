@@ -43,7 +43,7 @@ pub enum ApiError {
         served: String,
     },
     /// No such path.
-    #[error("there is no {0} on this server; scores are at POST /v1/chat/completions")]
+    #[error("there is no {0} on this server; scores are at POST /v1/chat/completions and POST /v1/rewards")]
     UnknownRoute(String),
     /// The path is known, the method is not.
     #[error("{0} does not answer {1}; see the Allow header for what it does answer")]
@@ -114,6 +114,12 @@ impl ApiError {
             message: brief(self.message()),
             retry_after: self.retry_after(),
         }
+    }
+
+    /// Whether the same request could be answered at another time or by another server.
+    pub(super) fn is_servers(&self) -> bool {
+        let (status, _, _) = self.status_kind_code();
+        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
     }
 
     fn status_kind_code(&self) -> (StatusCode, &'static str, &'static str) {
@@ -192,34 +198,41 @@ fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'s
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    error: Inner<'a>,
+/// An error as OpenAI's API spells it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ErrorObject {
+    /// What was wrong and what to do, in a sentence.
+    pub message: String,
+    /// Whose fault it is.
+    pub r#type: &'static str,
+    /// The field at fault.
+    pub param: Option<String>,
+    /// What it is counted as.
+    pub code: &'static str,
 }
 
 #[derive(Serialize)]
-struct Inner<'a> {
-    message: &'a str,
-    r#type: &'a str,
-    param: Option<&'a str>,
-    code: &'a str,
+struct Body {
+    error: ErrorObject,
+}
+
+impl From<Class> for ErrorObject {
+    fn from(class: Class) -> Self {
+        Self { message: class.message, r#type: class.kind, param: class.param, code: class.code }
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let class = self.class();
-        let inner = Inner {
-            message: &class.message,
-            r#type: class.kind,
-            param: class.param.as_deref(),
-            code: class.code,
-        };
-        let mut response = (class.status, Json(Body { error: inner })).into_response();
-        if let Some(wait) = class.retry_after {
+        let failure = Failure { label: class.code, private: self.to_string() };
+        let (status, retry_after) = (class.status, class.retry_after);
+        let mut response = (status, Json(Body { error: class.into() })).into_response();
+        if let Some(wait) = retry_after {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(Failure { label: class.code, private: self.to_string() });
+        response.extensions_mut().insert(failure);
         response
     }
 }

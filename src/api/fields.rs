@@ -71,6 +71,31 @@ impl Fields {
         })
     }
 
+    /// Takes out a list of tools, which may be there as long as it is empty.
+    ///
+    /// # Errors
+    /// It holds something.
+    pub(super) fn take_empty(&mut self, name: &str) -> Result<(), ApiError> {
+        match self.take::<Vec<Value>>(name)? {
+            Some(list) if !list.is_empty() => Err(ApiError::Unsupported(
+                self.path(name),
+                "a reward model calls no tools; leave it out".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses whatever was not taken out.
+    ///
+    /// # Errors
+    /// Something was not; `why` says what is wrong with it.
+    pub(super) fn end(&self, why: &str) -> Result<(), ApiError> {
+        match self.left().next() {
+            Some(name) => Err(ApiError::Unsupported(self.path(name), why.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// Names of the fields not taken out.
     pub(super) fn left(&self) -> impl Iterator<Item = &str> {
         self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())

@@ -8,9 +8,12 @@ mod chat;
 mod chat_request;
 mod error;
 mod fields;
+mod intake;
 mod load;
+mod messages;
 mod observe;
 mod playground;
+mod rewards;
 mod scoring;
 pub mod serve;
 mod service;
@@ -23,7 +26,8 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use chat_request::ChatRequest;
-pub use error::{ApiError, Class, Failure};
+pub use error::{ApiError, Class, ErrorObject, Failure};
+pub use intake::Wish;
 pub use scoring::{Scored, Scorer};
 
 use crate::config::Settings;
@@ -99,6 +103,7 @@ pub fn router(app: Arc<App>) -> Router {
     let playground = if app.settings.playground { playground::routes() } else { Router::new() };
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/rewards", post(rewards::rewards))
         .route("/v1/models", get(service::models))
         .route("/v1/models/{*name}", get(service::model))
         .route("/v1/health/ready", get(service::ready))

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use super::ApiError;
 use crate::config::OverloadStatus;
 use crate::engine::Limits;
 use crate::engine::score_options::ScoreOptions;
 use crate::prompt::{EncodeOptions, Encoder, Message};
 use crate::reward::{Head, RewardError, Scores};
-use crate::scheduler::{Handle, Job, Output, Priority, Work};
+use crate::scheduler::{Completed, Handle, Job, Output, Priority, Work};
 use crate::telemetry::{Answered, Metrics};
 
 /// A loaded engine with all that stands before and behind it.
@@ -71,6 +73,11 @@ impl Scorer {
         self.head.options()
     }
 
+    /// What names the scores.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
     /// What the engine can hold.
     pub fn limits(&self) -> Limits {
         self.scheduler.limits()
@@ -89,6 +96,27 @@ impl Scorer {
     /// # Errors
     /// It was refused, the engine failed, or its output is no score.
     pub async fn score(&self, tokens: Vec<u32>, urgency: Urgency) -> Result<Scored, ApiError> {
+        self.submit(tokens, urgency)?.await
+    }
+
+    /// Scores of many, in their order: all are with the scheduler before the first is waited for, so
+    /// that what they share is computed once. What could not be encoded stays the error that it is.
+    pub async fn score_all(
+        &self,
+        texts: impl IntoIterator<Item = Result<Vec<u32>, ApiError>>,
+        urgency: Urgency,
+    ) -> Vec<Result<Scored, ApiError>> {
+        let submitted: Vec<_> =
+            texts.into_iter().map(|tokens| tokens.and_then(|tokens| self.submit(tokens, urgency))).collect();
+        join_all(submitted.into_iter().map(async |submitted| submitted?.await)).await
+    }
+
+    /// Hands a text to the scheduler at once; what it gives resolves to the scores.
+    fn submit(
+        &self,
+        tokens: Vec<u32>,
+        urgency: Urgency,
+    ) -> Result<impl Future<Output = Result<Scored, ApiError>>, ApiError> {
         let prompt_tokens = tokens.len();
         let job = Job {
             work: Work::Score { read: self.head.read(&tokens)? },
@@ -97,7 +125,16 @@ impl Scorer {
             deadline: urgency.timeout.and_then(|timeout| urgency.arrived.checked_add(timeout)),
         };
         let refused = |rejection| ApiError::Rejected(rejection, self.overload);
-        let completed = self.scheduler.submit(job).map_err(refused)?.await.map_err(refused)?;
+        let ticket = self.scheduler.submit(job).map_err(refused)?;
+        Ok(async move { self.scored(ticket.await.map_err(refused)?, prompt_tokens, urgency) })
+    }
+
+    fn scored(
+        &self,
+        completed: Completed,
+        prompt_tokens: usize,
+        urgency: Urgency,
+    ) -> Result<Scored, ApiError> {
         let scored = Scored {
             scores: self.scores(&completed.output)?,
             score_options: self.head.options().cloned(),

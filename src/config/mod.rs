@@ -63,6 +63,8 @@ pub struct Settings {
     pub score_weighted_name: Option<String>,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Most conversations in one request.
+    pub max_request_items: usize,
     /// Refuse a conversation whose last turn is not the assistant's.
     pub require_assistant_turn: bool,
     /// Serve the playground at `/`.
@@ -119,6 +121,7 @@ impl Settings {
             score_weights: Vec::new(),
             score_weighted_name: None,
             max_body_bytes: 16 << 20,
+            max_request_items: 1024,
             require_assistant_turn: false,
             playground: true,
             timeout: None,
@@ -165,6 +168,7 @@ impl Settings {
             score_weights: options.score_weights.unwrap_or_default(),
             score_weighted_name: options.score_weighted_name,
             max_body_bytes: options.max_body_bytes.unwrap_or(default.max_body_bytes),
+            max_request_items: options.max_request_items.unwrap_or(default.max_request_items),
             require_assistant_turn: options.require_assistant_turn.unwrap_or(default.require_assistant_turn),
             playground: options.playground.unwrap_or(default.playground),
             timeout: options.timeout.or(default.timeout),
@@ -195,6 +199,7 @@ impl Settings {
             ("threads", self.threads),
             ("kv_cache_tokens", self.kv_cache_tokens),
             ("max_body_bytes", Some(self.max_body_bytes)),
+            ("max_request_items", Some(self.max_request_items)),
             ("max_queue_requests", Some(self.max_queue_requests)),
             ("max_queue_tokens", Some(self.max_queue_tokens)),
         ];

@@ -93,6 +93,10 @@ pub struct Options {
     #[arg(long, env = "ASSAY_MAX_BODY_BYTES", value_name = "BYTES")]
     pub max_body_bytes: Option<usize>,
 
+    /// Most conversations in one request [default: 1024]
+    #[arg(long, env = "ASSAY_MAX_REQUEST_ITEMS", value_name = "CONVERSATIONS")]
+    pub max_request_items: Option<usize>,
+
     /// Refuse a conversation that does not end with the assistant's turn [default: false]
     #[arg(long, env = "ASSAY_REQUIRE_ASSISTANT_TURN", value_parser = BoolishValueParser::new(),
           num_args = 0..=1, default_missing_value = "true")]
@@ -167,7 +171,7 @@ impl Options {
         }
         first! {
             engine, simulate, host, port, served_model_name, max_seq_len, max_batch_size, max_num_tokens,
-            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, require_assistant_turn, playground, timeout,
+            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, max_request_items, require_assistant_turn, playground, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
             score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,

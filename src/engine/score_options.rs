@@ -46,7 +46,15 @@ pub struct Normal {
     pub std: f64,
 }
 
+/// Name of the weighted sum unless another is given.
+const WEIGHTED: &str = "weighted";
+
 impl ScoreOptions {
+    /// What the weighted sum is called, where there is one.
+    pub fn sum_name(&self) -> Option<&str> {
+        (!self.weights.is_empty()).then(|| self.weighted_name.as_deref().unwrap_or(WEIGHTED))
+    }
+
     /// Whether scores are served as they are.
     pub fn is_off(&self) -> bool {
         let Self { activation, normalize, clamp, weights, weighted_name: _ } = self;

@@ -175,6 +175,39 @@ impl Head {
         options::apply(&self.options, scores, |place| attribute(place).map_or("", String::as_str))
     }
 
+    /// Names of the scores that every conversation has, in their order; none of a model that scores
+    /// steps, of which there may be any number.
+    pub fn names(&self) -> Vec<&str> {
+        match &self.kind {
+            Kind::Steps { .. } => Vec::new(),
+            _ => self.attributes.iter().map(String::as_str).chain(self.options.sum_name()).collect(),
+        }
+    }
+
+    /// What [`Head::single`] gives is called.
+    pub fn single_name(&self) -> String {
+        match (&self.kind, self.names().as_slice()) {
+            (Kind::Steps { .. }, _) => format!("min({})", self.attributes.join(",")),
+            (_, [.., last]) if self.ends_with_mixture() => (*last).to_owned(),
+            (_, names) => names.first().copied().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The score that stands for all where a client wants one number: of steps the lowest, else the
+    /// weighted sum or mixture where there is one, else the first. `None` if there are no scores.
+    pub fn single(&self, scores: &Scores) -> Option<f32> {
+        let mut values = scores.pairs.iter().map(|(_, value)| *value);
+        match &self.kind {
+            Kind::Steps { .. } => values.min_by(f32::total_cmp),
+            _ if self.ends_with_mixture() => values.next_back(),
+            _ => values.next(),
+        }
+    }
+
+    fn ends_with_mixture(&self) -> bool {
+        matches!(self.kind, Kind::Gated(_)) || self.options.sum_name().is_some()
+    }
+
     /// Scores under the names by which they are counted: steps all have one, since there may be any
     /// number of them.
     pub fn counted<'a>(&self, scores: &'a Scores) -> Cow<'a, [(String, f32)]> {
@@ -291,6 +324,26 @@ mod tests {
         let expected = 0.5 * (0.75 * 2.0 + 0.25 * 8.0);
         assert_eq!(scores.pairs[..2], [("help".to_owned(), 4.0), ("length".to_owned(), 8.0)]);
         assert!((scores.pairs[2].1 - expected).abs() < 1e-6, "{scores:?}");
+    }
+
+    #[test]
+    fn one_number_is_the_lowest_step_the_mixture_the_sum_or_the_first() {
+        let scores =
+            |pairs: &[f32]| Scores { pairs: pairs.iter().map(|score| (String::new(), *score)).collect() };
+        let three = scores(&[0.5, 0.25, 0.75]);
+        let attributes = ["a", "b"].map(str::to_owned).to_vec();
+        let plain = Head::new(&manifest::Head { attributes, ..Default::default() });
+        let mut summed = plain.clone();
+        summed.options.weights.insert("a".into(), 1.0);
+        for (head, single, name) in [
+            (steps(), 0.25, "min(step)"),
+            (gated(), 0.75, "score"),
+            (summed, 0.75, "weighted"),
+            (plain, 0.5, "a"),
+        ] {
+            assert_eq!((head.single(&three), head.single_name()), (Some(single), name.to_owned()));
+        }
+        assert!(steps().names().is_empty());
     }
 
     #[test]

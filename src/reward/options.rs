@@ -7,9 +7,6 @@ use super::{RewardError, Scores};
 use crate::engine::manifest::fault_of_names;
 use crate::engine::score_options::{Normal, ScoreActivation, ScoreOptions};
 
-/// Name of the weighted sum unless another is given.
-const WEIGHTED: &str = "weighted";
-
 /// Refuses options that do not fit scores of these names. `plain`: whether each is a logit of its own.
 ///
 /// # Errors
@@ -64,14 +61,13 @@ fn check_activation(activation: ScoreActivation, attributes: &[String], plain: b
 }
 
 fn check_weighted_name(options: &ScoreOptions, attributes: &[String]) -> Result<(), String> {
-    if options.weights.is_empty() {
+    let Some(name) = options.sum_name() else {
         return match &options.weighted_name {
             Some(name) => Err(format!("score_weighted_name is {name}, but score_weights gives no weights")),
             None => Ok(()),
         };
-    }
-    let name = options.weighted_name.as_deref().unwrap_or(WEIGHTED).to_owned();
-    let names: Vec<String> = attributes.iter().cloned().chain([name]).collect();
+    };
+    let names: Vec<String> = attributes.iter().cloned().chain([name.to_owned()]).collect();
     fault_of_names(&names).map_or(Ok(()), |reason| Err(format!("score_weighted_name: {reason}")))
 }
 
@@ -106,8 +102,7 @@ pub(super) fn apply<'a>(
     }
     let names = scores.pairs.into_iter().map(|(name, _)| name);
     let mut pairs: Vec<(String, f32)> = names.zip(values.into_iter().map(|value| value as f32)).collect();
-    if !options.weights.is_empty() {
-        let name = options.weighted_name.as_deref().unwrap_or(WEIGHTED);
+    if let Some(name) = options.sum_name() {
         pairs.push((name.to_owned(), weighted as f32));
     }
     match pairs.iter().find(|(_, value)| !value.is_finite()) {

@@ -5,5 +5,6 @@
 mod answers;
 mod bad_input;
 mod failures;
+mod rewards;
 mod server;
 mod service;

@@ -95,6 +95,12 @@ impl Server {
         self.post(body.to_string()).await
     }
 
+    /// Posts JSON to a path.
+    pub async fn ask(&self, path: &str, body: Value) -> Answer {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(body.to_string().into()).unwrap()).await
+    }
+
     /// Gets a path.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await

@@ -1,0 +1,126 @@
+//! What every route that scores does first: read the body, make tokens of it, learn how urgent it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::http::HeaderMap;
+
+use super::fields::Fields;
+use super::scoring::Urgency;
+use super::{ApiError, App, body};
+use crate::scheduler::Priority;
+
+/// Bodies larger than this are parsed and tokenized off the threads that serve connections.
+const LARGE_BODY: usize = 16 << 10;
+
+/// A request that was read to its end.
+pub(super) struct Intake {
+    arrived: Instant,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// What a request's fields say of its urgency.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Wish {
+    /// Its class.
+    pub priority: Option<Priority>,
+    /// How long the answer is of use.
+    pub timeout: Option<Duration>,
+}
+
+impl Intake {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// Its body is too large or breaks off.
+    pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
+        let arrived = Instant::now();
+        let (parts, body) = request.into_parts();
+        let body = body::read(&parts.headers, body, app.settings.max_body_bytes).await?;
+        Ok(Self { arrived, headers: parts.headers, body })
+    }
+
+    /// Parses and tokenizes the body, off the threads that serve connections where that takes long.
+    ///
+    /// # Errors
+    /// Those of `prepare`.
+    pub(super) async fn prepare<T: Send + 'static>(
+        &mut self,
+        app: &Arc<App>,
+        prepare: impl FnOnce(&App, &[u8]) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let body = std::mem::take(&mut self.body);
+        if body.len() <= LARGE_BODY {
+            return prepare(app, &body);
+        }
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || prepare(&app, &body))
+            .await
+            .map_err(|error| ApiError::Internal(error.to_string()))?
+    }
+
+    /// How urgent it is: what its fields say, else a header, else the server's default.
+    ///
+    /// # Errors
+    /// A header makes no sense.
+    pub(super) fn urgency(&self, app: &App, wish: Wish) -> Result<Urgency, ApiError> {
+        let class = match wish.priority {
+            Some(class) => Some(class),
+            None => self.number("X-Priority")?.map(|class| priority("X-Priority", class)).transpose()?,
+        };
+        let time = match wish.timeout {
+            Some(time) => Some(time),
+            None => self
+                .number("X-Request-Timeout")?
+                .map(|time| timeout("X-Request-Timeout", time))
+                .transpose()?,
+        };
+        Ok(Urgency {
+            arrived: self.arrived,
+            priority: class.unwrap_or_default(),
+            timeout: time.or(app.settings.timeout.map(|time| time.0)),
+        })
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        value
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .map(Some)
+            .ok_or_else(|| ApiError::Invalid(name.to_owned(), "must be a number".into()))
+    }
+}
+
+impl Wish {
+    /// Takes `priority` and `timeout` out of a request.
+    ///
+    /// # Errors
+    /// One of them is out of range.
+    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+        let class = fields.take::<i64>("priority")?;
+        let seconds = fields.take::<f64>("timeout")?;
+        Ok(Self {
+            priority: class.map(|class| priority("priority", class)).transpose()?,
+            timeout: seconds.map(|seconds| timeout("timeout", seconds)).transpose()?,
+        })
+    }
+}
+
+/// A priority class, from the field or header `name`.
+fn priority(name: &str, class: i64) -> Result<Priority, ApiError> {
+    i8::try_from(class).map(Priority).map_err(|_| {
+        ApiError::Invalid(name.to_owned(), "must be from -128 to 127; lower goes first".to_owned())
+    })
+}
+
+/// How long the answer is of use, from the field or header `name`.
+fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| ApiError::Invalid(name.to_owned(), "must be a number of seconds above 0".to_owned()))
+}
