@@ -6,9 +6,21 @@
 namespace assay::bridge {
 namespace {
 
-cpu::Matmul matmul_for(bool bf16, std::size_t out, std::size_t in) {
-    const cpu::Dtype dtype = bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32;
-    return cpu::Matmul({dtype, out, in, cpu::Dtype::F32});
+cpu::Dtype dtype(DtypeView view) {
+    switch (view) {
+        case DtypeView::F32:
+            return cpu::Dtype::F32;
+        case DtypeView::Bf16:
+            return cpu::Dtype::BF16;
+        case DtypeView::Int8:
+            return cpu::Dtype::S8;
+    }
+    throw cpu::EngineError("the CPU engine does not know this number format");
+}
+
+cpu::Matmul matmul_for(DtypeView view, std::size_t out, std::size_t in) {
+    const cpu::Dtype result = view == DtypeView::Int8 ? cpu::Dtype::S32 : cpu::Dtype::F32;
+    return cpu::Matmul({dtype(view), out, in, result});
 }
 
 cpu::Activation activation(ActivationView view) {
@@ -44,7 +56,7 @@ std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const Tens
         by_name.add(std::string(tensor.name), bytes.subspan(tensor.begin, tensor.end - tensor.begin));
     }
     const cpu::ModelConfig model{
-        .dtype = config.bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32,
+        .dtype = dtype(config.dtype),
         .vocab_size = config.vocab_size,
         .hidden_size = config.hidden_size,
         .intermediate_size = config.intermediate_size,
@@ -96,8 +108,7 @@ std::unique_ptr<Ceiling> open_ceiling(const CpuConfig& config, std::size_t rows)
         {(config.activation == ActivationView::Relu2 ? 1 : 2) * config.intermediate_size, config.hidden_size},
         {config.hidden_size, config.intermediate_size},
     };
-    const cpu::Dtype dtype = config.bf16 ? cpu::Dtype::BF16 : cpu::Dtype::F32;
-    return std::make_unique<Ceiling>(dtype, shapes, config.num_layers, rows, config.threads);
+    return std::make_unique<Ceiling>(dtype(config.dtype), shapes, config.num_layers, rows, config.threads);
 }
 
 rust::String onednn_version() { return cpu::onednn_version(); }
@@ -106,13 +117,15 @@ rust::String instruction_set() { return cpu::instruction_set(); }
 
 bool supports_bf16() { return cpu::supports_bf16(); }
 
-std::size_t packed_bytes(bool bf16, std::size_t out, std::size_t in) {
-    return matmul_for(bf16, out, in).packed_bytes();
+bool supports_int8() { return cpu::supports_int8(); }
+
+std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in) {
+    return matmul_for(dtype, out, in).packed_bytes();
 }
 
-void pack(bool bf16, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
+void pack(DtypeView dtype, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
           rust::Slice<std::uint8_t> packed) {
-    matmul_for(bf16, out, in).pack(std::as_bytes(span_of(source)), std::as_writable_bytes(span_of(packed)));
+    matmul_for(dtype, out, in).pack(std::as_bytes(span_of(source)), std::as_writable_bytes(span_of(packed)));
 }
 
 }  // namespace assay::bridge

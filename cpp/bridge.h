@@ -25,6 +25,7 @@ static void trycatch(Try&& function, Fail&& fail) noexcept try {
 
 namespace assay::bridge {
 
+enum class DtypeView : std::uint8_t;
 struct CpuConfig;
 struct ChunkView;
 struct TensorView;
@@ -55,8 +56,9 @@ std::unique_ptr<Ceiling> open_ceiling(const CpuConfig& config, std::size_t rows)
 rust::String onednn_version();
 rust::String instruction_set();
 bool supports_bf16();
-std::size_t packed_bytes(bool bf16, std::size_t out, std::size_t in);
-void pack(bool bf16, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
+bool supports_int8();
+std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in);
+void pack(DtypeView dtype, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
           rust::Slice<std::uint8_t> packed);
 
 }  // namespace assay::bridge

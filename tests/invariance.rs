@@ -5,7 +5,7 @@ mod support;
 use std::cell::RefCell;
 
 use assay::engine::BlockId;
-use assay::engine::cpu::{Options, supports_bf16};
+use assay::engine::cpu::{Options, supports_bf16, supports_int8};
 use assay::engine::manifest::{Activation, Dtype, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
 use proptest::prelude::*;
 use support::{Batch, Driver, model, random_engine};
@@ -143,8 +143,8 @@ fn one_score(dtype: Dtype, hidden: usize, ffn: usize, heads: (usize, usize, usiz
 }
 
 fn one_score_of(model: Model, dtype: Dtype) {
-    if dtype == Dtype::Bf16 && !supports_bf16() {
-        println!("skipped: this processor does not compute in bfloat16");
+    if (dtype == Dtype::Bf16 && !supports_bf16()) || (dtype == Dtype::Int8 && !supports_int8()) {
+        println!("skipped: this processor does not compute in {dtype}");
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -165,6 +165,12 @@ fn a_text_has_one_f32_score() {
 #[test]
 fn a_text_has_one_bf16_score() {
     one_score(Dtype::Bf16, 64, 176, (4, 2, 16));
+}
+
+#[test]
+fn a_text_has_one_int8_score() {
+    one_score(Dtype::Int8, 64, 176, (4, 2, 16));
+    one_score(Dtype::Int8, 72, 88, (3, 3, 24));
 }
 
 #[test]

@@ -5,9 +5,11 @@ mod support;
 use std::path::Path;
 
 use assay::build::{self, BuildOptions, Silent};
-use assay::engine::cpu::{Options, supports_bf16};
+use assay::engine::cpu::{Options, supports_bf16, supports_int8};
 use assay::engine::manifest::Dtype;
 use assay::reward::Head;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde::Deserialize;
 use support::Driver;
 
@@ -29,6 +31,7 @@ struct Scores {
     ours: Vec<f32>,
     golden: Vec<f32>,
     golden_bf16: Vec<f32>,
+    texts: usize,
 }
 
 impl Scores {
@@ -52,6 +55,7 @@ impl Scores {
         let ours = golden.cases.iter().flat_map(score).collect();
         Self {
             ours,
+            texts: golden.cases.len(),
             golden: golden.cases.iter().flat_map(|case| case.f32.clone()).collect(),
             golden_bf16: golden.cases.iter().flat_map(|case| case.bf16.clone()).collect(),
         }
@@ -97,6 +101,26 @@ fn bf16_is_as_close(name: &str) {
     }
 }
 
+/// Random pairs of which int8 finds the same the better one as f32, of 1000.
+fn int8_ranks_alike(name: &str) {
+    if !supports_int8() {
+        println!("{name}: skipped, this processor does not compute in int8");
+        return;
+    }
+    let (full, quantized) = (Scores::of(name, Dtype::F32), Scores::of(name, Dtype::Int8));
+    let width = full.ours.len() / full.texts;
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut alike = 0;
+    for _ in 0..1000 {
+        let attribute = rng.random_range(0..width);
+        let [one, other] = [(); 2].map(|()| rng.random_range(0..full.texts) * width + attribute);
+        let better = |scores: &Scores| scores.ours[one].total_cmp(&scores.ours[other]);
+        alike += usize::from(better(&full) == better(&quantized));
+    }
+    println!("{name}: {alike} of 1000 pairs rank alike in int8");
+    assert!(alike >= 970, "{name}: {alike} of 1000 pairs");
+}
+
 macro_rules! parity {
     ($($test:ident: $name:literal;)*) => {
         mod f32_scores_are_those_of_transformers {
@@ -110,6 +134,13 @@ macro_rules! parity {
             $(#[test]
             fn $test() {
                 super::bf16_is_as_close($name);
+            })*
+        }
+
+        mod int8_ranks_pairs_as_f32_does {
+            $(#[test]
+            fn $test() {
+                super::int8_ranks_alike($name);
             })*
         }
     };

@@ -16,7 +16,9 @@ void fill(Buffer& buffer, Dtype dtype) {
         const float value = (static_cast<float>(state >> 16) / 32768.0f - 1.0f) * 0.1f;
         std::uint32_t bits;
         std::memcpy(&bits, &value, sizeof bits);
-        if (dtype == Dtype::F32)
+        if (dtype == Dtype::S8)
+            buffer.as<std::uint8_t>()[i] = static_cast<std::uint8_t>(state >> 24);
+        else if (dtype == Dtype::F32)
             buffer.as<std::uint32_t>()[i] = bits;
         else
             buffer.as<std::uint16_t>()[i] = static_cast<std::uint16_t>(bits >> 16);
@@ -33,7 +35,8 @@ Ceiling::Ceiling(Dtype dtype, std::span<const Shape> shapes, std::size_t layers,
     for (const Shape& shape : shapes) {
         widest_in = std::max(widest_in, shape.in);
         widest_out = std::max(widest_out, shape.out);
-        Product product{Matmul({dtype, shape.out, shape.in, dtype}), {}};
+        const Dtype result = dtype == Dtype::S8 ? Dtype::S32 : dtype;
+        Product product{Matmul({dtype, shape.out, shape.in, result}), {}};
         for (std::size_t layer = 0; layer < layers; ++layer) {
             product.weights.emplace_back(product.matmul.packed_bytes());
             fill(product.weights.back(), dtype);
@@ -41,7 +44,7 @@ Ceiling::Ceiling(Dtype dtype, std::span<const Shape> shapes, std::size_t layers,
         products_.push_back(std::move(product));
     }
     x_ = Buffer(rows * widest_in * size_of(dtype));
-    y_ = Buffer(rows * widest_out * size_of(dtype));
+    y_ = Buffer(rows * widest_out * sizeof(float));
     fill(x_, dtype);
 }
 

@@ -7,7 +7,7 @@
 
 #include "buffer.h"
 #include "kv_cache.h"
-#include "matmul.h"
+#include "linear.h"
 
 namespace assay::cpu {
 namespace {
@@ -17,15 +17,11 @@ constexpr std::size_t kPanelRows = 512;
 
 struct Layer {
     NormWeights input_norm;
-    const void* qkv;
-    const float* qkv_bias;
-    const void* output;
-    const float* output_bias;
+    LinearWeights qkv;
+    LinearWeights output;
     NormWeights post_norm;
-    const void* gate_up;
-    const float* gate_up_bias;
-    const void* down;
-    const float* down_bias;
+    LinearWeights gate_up;
+    LinearWeights down;
     // Null where there are none.
     NormWeights query_norm;
     NormWeights key_norm;
@@ -78,12 +74,16 @@ class Decoder final : public Engine {
           heads_(config.heads),
           max_num_tokens_(limits.max_num_tokens),
           kernels_(kernels_for<T>(instruction_set())),
-          qkv_({kDtype<T>, heads_.qkv_width(), config.hidden_size, Dtype::F32, config.qkv_bias, false}),
-          output_({kDtype<T>, config.hidden_size, heads_.q_width(), Dtype::F32, config.output_bias,
-                   !config.post_norms}),
-          gate_up_({kDtype<T>, gate_up_width(), config.hidden_size, kDtype<T>, config.mlp_bias, false}),
-          down_({kDtype<T>, config.hidden_size, config.intermediate_size, Dtype::F32, config.mlp_bias,
-                 !config.post_norms}),
+          qkv_({config.dtype, heads_.qkv_width(), config.hidden_size, Dtype::F32, config.qkv_bias, false},
+               kernels_),
+          output_({config.dtype, config.hidden_size, heads_.q_width(), Dtype::F32, config.output_bias,
+                   !config.post_norms},
+                  kernels_),
+          gate_up_({config.dtype, gate_up_width(), config.hidden_size, kDtype<T>, config.mlp_bias, false},
+                   kernels_),
+          down_({config.dtype, config.hidden_size, config.intermediate_size, Dtype::F32, config.mlp_bias,
+                 !config.post_norms},
+                kernels_),
           cache_(heads_, config.num_layers, limits.kv_blocks),
           residual_(room_for_rows(max_num_tokens_) * config.hidden_size * sizeof(float)),
           normed_(room_for_rows(max_num_tokens_) * std::max(config.hidden_size, heads_.q_width()) *
@@ -111,11 +111,11 @@ class Decoder final : public Engine {
             const Layer& layer = layers_[index];
             const bool last = index + 1 == layers_.size();
             norm(layer.input_norm, 0, rows);
-            qkv_.run(rows, normed_.as(), layer.qkv, layer.qkv_bias, projected_.as());
+            qkv_.run(rows, normed_.as<T>(), layer.qkv, projected_.as());
             rotate_and_store(index, rows);
             attend(index, iteration, last ? last_tiles_ : tiles_);
             if (last) rows = gather();
-            output_.run(rows, normed_.as(), layer.output, layer.output_bias, sums(0));
+            output_.run(rows, normed_.as<T>(), layer.output, sums(0));
             add(layer.attention_post_norm, 0, rows);
             feed_forward(layer, rows);
         }
@@ -149,17 +149,19 @@ class Decoder final : public Engine {
                 return NormWeights{bias(has, name, n), bias(has && config_.layer_norm, name + "_bias", n),
                                    config_.norm_eps};
             };
+            const auto linear = [&](const std::string& name, const Linear<T>& layer) {
+                const Matmul::Shape& shape = layer.shape();
+                return LinearWeights{weights.find<std::byte>(at + name, layer.packed_bytes()),
+                                     bias(shape.dtype == Dtype::S8, name + "_scale", shape.out),
+                                     bias(shape.bias, name + "_bias", shape.out)};
+            };
             layers_.push_back({
                 norm(true, "input_norm", hidden),
-                weights.find<std::byte>(at + "qkv", qkv_.packed_bytes()),
-                bias(config_.qkv_bias, "qkv_bias", heads_.qkv_width()),
-                weights.find<std::byte>(at + "output", output_.packed_bytes()),
-                bias(config_.output_bias, "output_bias", hidden),
+                linear("qkv", qkv_),
+                linear("output", output_),
                 norm(true, "post_norm", hidden),
-                weights.find<std::byte>(at + "gate_up", gate_up_.packed_bytes()),
-                bias(config_.mlp_bias, "gate_up_bias", gate_up_width()),
-                weights.find<std::byte>(at + "down", down_.packed_bytes()),
-                bias(config_.mlp_bias, "down_bias", hidden),
+                linear("gate_up", gate_up_),
+                linear("down", down_),
                 {bias(config_.qk_norm, "query_norm", heads_.head_dim), nullptr, config_.norm_eps},
                 {bias(config_.qk_norm, "key_norm", heads_.head_dim), nullptr, config_.norm_eps},
                 norm(config_.post_norms, "attention_post_norm", hidden),
@@ -352,7 +354,7 @@ class Decoder final : public Engine {
         for (std::size_t begin = 0; begin < rows; begin += kPanelRows) {
             const std::size_t panel = std::min(kPanelRows, rows - begin);
             norm(layer.post_norm, begin, panel);
-            gate_up_.run(panel, normed_.as(), layer.gate_up, layer.gate_up_bias, gates_.as());
+            gate_up_.run(panel, normed_.as<T>(), layer.gate_up, gates_.as());
             const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(panel);
 #pragma omp parallel for
             for (std::ptrdiff_t i = 0; i < count; ++i) {
@@ -360,7 +362,7 @@ class Decoder final : public Engine {
                 kernels_.activate(config_.activation, gates_.as<T>() + row * gate_up_width(), ffn,
                                   activated_.as<T>() + row * ffn);
             }
-            down_.run(panel, activated_.as(), layer.down, layer.down_bias, sums(begin));
+            down_.run(panel, activated_.as<T>(), layer.down, sums(begin));
             add(layer.mlp_post_norm, begin, panel);
         }
     }
@@ -407,7 +409,7 @@ class Decoder final : public Engine {
     const HeadShape heads_;
     const std::size_t max_num_tokens_;
     const Kernels<T>& kernels_;
-    Matmul qkv_, output_, gate_up_, down_;
+    Linear<T> qkv_, output_, gate_up_, down_;
     const T* embedding_ = nullptr;
     std::vector<Layer> layers_;
     NormWeights final_norm_ = {};
@@ -431,7 +433,11 @@ class Decoder final : public Engine {
 std::unique_ptr<Engine> make_decoder(const ModelConfig& config, const RunLimits& limits,
                                      const Weights& weights) {
     check(config, limits);
-    if (config.dtype == Dtype::F32) return std::make_unique<Decoder<float>>(config, limits, weights);
+    if (config.dtype == Dtype::S8 && !supports_int8())
+        throw EngineError("this processor does not sum int8 products; build the engine with `--dtype f32`");
+    // With int8 weights, all else is in the best that the processor has.
+    const bool wide = config.dtype == Dtype::F32 || (config.dtype == Dtype::S8 && !supports_bf16());
+    if (wide) return std::make_unique<Decoder<float>>(config, limits, weights);
     if (!supports_bf16())
         throw EngineError("this processor does not compute in bfloat16; build the engine with `--dtype f32`");
     return std::make_unique<Decoder<bf16>>(config, limits, weights);

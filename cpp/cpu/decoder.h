@@ -18,6 +18,7 @@ struct Rope {
 
 // The model, as the manifest tells it.
 struct ModelConfig {
+    // Of the layers' matrices.
     Dtype dtype;
     std::size_t vocab_size;
     std::size_t hidden_size;

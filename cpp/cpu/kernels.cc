@@ -1,6 +1,7 @@
 // Compiled once for each instruction set, with ASSAY_ISA naming it; see CMakeLists.txt.
 #include "kernels.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "attention.h"
@@ -171,6 +172,55 @@ void activate(Activation activation, const T* gate_up, std::size_t n, T* y) {
     }
 }
 
+template <typename T>
+float quantize(const T* x, std::size_t n, std::int8_t* y) {
+    const std::size_t whole = n / kLanes * kLanes;
+    Vec most = {}, faults = {};
+    for (std::size_t i = 0; i < whole; i += kLanes) {
+        const Vec value = load_as_float(x + i);
+        most = max(most, max(value, splat(0.0f) - value));
+        faults = faults + (value - value);
+    }
+    float top = largest(most), fault = sum(faults);
+    for (std::size_t i = whole; i < n; ++i) {
+        top = std::max(top, std::abs(widen(x[i])));
+        fault += widen(x[i]) - widen(x[i]);
+    }
+    // The difference is 0 unless a number is not finite; then the scale is none, nor is the score.
+    const float scale = top / 127.0f + fault;
+    const float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+    for (std::size_t i = 0; i < n; ++i) {
+        // Adding 1.5 * 2^23 rounds to a whole number, which the low bits then hold.
+        const float shifted = widen(x[i]) * inverse + 12582912.0f;
+        std::int32_t bits;
+        std::memcpy(&bits, &shifted, sizeof bits);
+        y[i] = static_cast<std::int8_t>(bits - 0x4b400000);
+    }
+    return scale;
+}
+
+float dequantized(const Dequantized& from, std::size_t i) {
+    const float value = static_cast<float>(from.sums[i]) * (from.row * from.columns[i]);
+    return from.bias == nullptr ? value : value + from.bias[i];
+}
+
+void dequantize(const Dequantized& from, bool add, float* y) {
+    if (add)
+        for (std::size_t i = 0; i < from.n; ++i) y[i] += dequantized(from, i);
+    else
+        for (std::size_t i = 0; i < from.n; ++i) y[i] = dequantized(from, i);
+}
+
+template <typename T>
+void dequantize_rounded(const Dequantized& from, T* y) {
+    float values[kLanes];
+    for (std::size_t begin = 0; begin < from.n; begin += kLanes) {
+        const std::size_t count = std::min(kLanes, from.n - begin);
+        for (std::size_t i = 0; i < count; ++i) values[i] = dequantized(from, begin + i);
+        narrow_row(values, count, y + begin);
+    }
+}
+
 void head_logits(const float* head, const float* x, std::size_t rows, std::size_t n, float* logits) {
     const std::size_t whole = n / kLanes * kLanes;
     for (std::size_t row = 0; row < rows; ++row, head += n) {
@@ -182,8 +232,10 @@ void head_logits(const float* head, const float* x, std::size_t rows, std::size_
 }
 
 template <typename T>
-constexpr Kernels<T> kTable{&embed<T>,     &norm<T>,     &add_normed,  &rope<T>,
-                            &attention<T>, &activate<T>, &head_logits, &norm<float>};
+constexpr Kernels<T> kTable{&embed<T>,    &norm<T>,      &add_normed,
+                            &rope<T>,     &attention<T>, &activate<T>,
+                            &quantize<T>, &dequantize,   &dequantize_rounded<T>,
+                            &head_logits, &norm<float>};
 
 }  // namespace
 

@@ -75,6 +75,15 @@ struct Rotation {
     NormWeights key_norm;
 };
 
+// A row of sums of int8 products, [n]: what each stands for is sum * row * columns (+ bias).
+struct Dequantized {
+    const std::int32_t* sums;
+    float row;
+    const float* columns;
+    const float* bias;  // null: none
+    std::size_t n;
+};
+
 // Kernels for one number format.
 template <typename T>
 struct Kernels {
@@ -92,6 +101,11 @@ struct Kernels {
     void (*attention)(const AttentionTile<T>& tile);
     // y = activation, of a row of gates, where it has them, and then ups.
     void (*activate)(Activation activation, const T* gate_up, std::size_t n, T* y);
+    // Rounds x / scale to whole numbers, where the largest becomes 127; gives the scale, 0 of nothing but 0.
+    float (*quantize)(const T* x, std::size_t n, std::int8_t* y);
+    // y = what the sums stand for, or added to it.
+    void (*dequantize)(const Dequantized& from, bool add, float* y);
+    void (*dequantize_rounded)(const Dequantized& from, T* y);
     // Logits of one token: the head's rows times x.
     void (*head)(const float* head, const float* x, std::size_t rows, std::size_t n, float* logits);
     // The final norm, in f32.

@@ -22,8 +22,21 @@ constexpr std::size_t kSmall = std::size_t{1} << 27;
 constexpr std::size_t kPanelRows = 48;
 
 dnnl::memory::data_type type_of(Dtype dtype) {
-    return dtype == Dtype::F32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
+    switch (dtype) {
+        case Dtype::F32:
+            return dnnl::memory::data_type::f32;
+        case Dtype::BF16:
+            return dnnl::memory::data_type::bf16;
+        case Dtype::S8:
+            return dnnl::memory::data_type::s8;
+        case Dtype::S32:
+            return dnnl::memory::data_type::s32;
+    }
+    throw EngineError("a matrix of no known format");
 }
+
+// Columns of x beyond which 127 * 127 of each might not fit the sum.
+constexpr std::size_t kMostSummed = std::size_t{1} << 17;
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
 
@@ -83,13 +96,20 @@ bool supports_bf16() {
     return isa == "avx512_core_bf16" || isa == "avx512_core_fp16" || isa.starts_with("avx512_core_amx");
 }
 
+bool supports_int8() { return instruction_set().find("vnni") != std::string::npos || supports_bf16(); }
+
 Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::cpu, 0) {
+    if (shape.dtype == Dtype::S8 && shape.in > kMostSummed)
+        throw EngineError("an int8 product sums at most " + std::to_string(kMostSummed) + " columns, not " +
+                          std::to_string(shape.in) + "; build the engine with another `--dtype`");
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
     const dnnl::matmul::primitive_desc desc = describe(kReferenceRows, any);
     weights_ = desc.weights_desc();
     // oneDNN 2's block-wise kernels sum in one order for any number of rows and threads, which the tests
     // hold it to. Its older kernels do not, and those of oneDNN 3 may share out a sum among threads.
-    independent_rows_ = DNNL_VERSION_MAJOR < 3 && std::string_view(desc.impl_info_str()).starts_with("brg");
+    // Sums of whole numbers are the same in any order.
+    independent_rows_ = shape.dtype == Dtype::S8 ||
+                        (DNNL_VERSION_MAJOR < 3 && std::string_view(desc.impl_info_str()).starts_with("brg"));
 }
 
 std::size_t Matmul::packed_bytes() const { return round_up(weights_.get_size(), 64); }

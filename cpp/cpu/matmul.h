@@ -22,6 +22,9 @@ std::string instruction_set();
 // Whether bfloat16 products are done by the processor.
 bool supports_bf16();
 
+// Whether int8 products are summed in 32 bits by the processor.
+bool supports_int8();
+
 // Rows that buffers of activations have room for: a small product computes a few rows more than asked.
 constexpr std::size_t room_for_rows(std::size_t rows) { return round_up(rows, 16); }
 
@@ -32,10 +35,10 @@ constexpr std::size_t room_for_rows(std::size_t rows) { return round_up(rows, 16
 class Matmul {
   public:
     struct Shape {
-        Dtype dtype;        // of x and W
+        Dtype dtype;        // of x and W: F32, BF16 or S8
         std::size_t out;    // columns of y
         std::size_t in;     // columns of x
-        Dtype result;       // of y
+        Dtype result;       // of y; S32 of S8
         bool bias = false;  // f32, [out]
         bool add = false;   // adds to what y holds
     };

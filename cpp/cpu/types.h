@@ -9,8 +9,9 @@
 
 namespace assay::cpu {
 
-// Format of weights, activations and KV cache.
-enum class Dtype : std::uint8_t { F32, BF16 };
+// Format of numbers: of weights F32, BF16 or S8, of activations and KV cache F32 or BF16, of the sums of
+// S8 products S32.
+enum class Dtype : std::uint8_t { F32, BF16, S8, S32 };
 
 // What the feed-forward network does between its products: silu(gate) * up, gelu(gate) * up with the
 // tangent's approximation, or relu(up)^2.
@@ -21,7 +22,7 @@ struct bf16 {
     std::uint16_t bits;
 };
 
-constexpr std::size_t size_of(Dtype dtype) { return dtype == Dtype::F32 ? 4 : 2; }
+constexpr std::size_t size_of(Dtype dtype) { return dtype == Dtype::S8 ? 1 : dtype == Dtype::BF16 ? 2 : 4; }
 
 constexpr std::size_t round_up(std::size_t value, std::size_t step) {
     return (value + step - 1) / step * step;

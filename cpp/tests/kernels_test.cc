@@ -50,6 +50,44 @@ void norms_and_activations(const Kernels<T>& kernels, std::size_t n, double tole
     for (std::size_t i = 0; i < n; ++i) CHECK(floats[i] == 2.0f * widen(halves[i]));
 }
 
+template <typename T>
+void quantization(const Kernels<T>& kernels, std::size_t n) {
+    const std::vector<T> x = rounded<T>(random_floats(n, 4, 3.0f));
+    std::vector<std::int8_t> y(n);
+    const float scale = kernels.quantize(x.data(), n, y.data());
+    float top = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        top = std::max(top, std::abs(widen(x[i])));
+        CHECK(std::abs(static_cast<float>(y[i]) * scale - widen(x[i])) <= 0.5001f * scale);
+    }
+    CHECK(scale == top / 127.0f);
+    const std::vector<T> zeros = rounded<T>(std::vector<float>(n));
+    CHECK(kernels.quantize(zeros.data(), n, y.data()) == 0.0f && y[0] == 0);
+    // What is not finite leaves no scale that is, wherever it stands.
+    for (const float fault : {std::nanf(""), HUGE_VALF, -HUGE_VALF})
+        for (const std::size_t at : {std::size_t{0}, n / 2, n - 1}) {
+            std::vector<float> values(n, 1.0f);
+            values[at] = fault;
+            const std::vector<T> faulty = rounded<T>(values);
+            CHECK(!std::isfinite(kernels.quantize(faulty.data(), n, y.data())));
+        }
+
+    const std::vector<float> columns = random_floats(n, 5), bias = random_floats(n, 6);
+    std::vector<std::int32_t> sums(n);
+    for (std::size_t i = 0; i < n; ++i) sums[i] = static_cast<std::int32_t>(i * 31) - 400;
+    std::vector<float> plain(n), added(n, 1.0f);
+    std::vector<T> halves(n);
+    kernels.dequantize({sums.data(), 0.25f, columns.data(), nullptr, n}, false, plain.data());
+    kernels.dequantize({sums.data(), 0.25f, columns.data(), bias.data(), n}, true, added.data());
+    kernels.dequantize_rounded({sums.data(), 0.25f, columns.data(), nullptr, n}, halves.data());
+    for (std::size_t i = 0; i < n; ++i) {
+        const double right = static_cast<double>(sums[i]) * 0.25 * static_cast<double>(columns[i]);
+        check_near(static_cast<double>(plain[i]), right, 1e-6, "dequantized");
+        check_near(static_cast<double>(added[i]), right + static_cast<double>(bias[i]) + 1, 1e-5, "added");
+        check_near(static_cast<double>(widen(halves[i])), right, 1e-2, "rounded");
+    }
+}
+
 // Gates far out: no overflow, and what is not a number stays that.
 template <typename T>
 void activations_far_out(const Kernels<T>& kernels) {
@@ -103,6 +141,7 @@ void rotations(const Kernels<T>& kernels, std::size_t dim, double tolerance) {
 template <typename T>
 void all(const Kernels<T>& kernels, double tolerance) {
     for (const std::size_t n : {8, 16, 100, 896}) norms_and_activations(kernels, n, tolerance);
+    for (const std::size_t n : {8, 16, 100, 896}) quantization(kernels, n);
     activations_far_out(kernels);
     for (const std::size_t dim : {8, 24, 64, 256}) rotations(kernels, dim, tolerance);
 }

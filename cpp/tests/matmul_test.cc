@@ -72,6 +72,31 @@ void products_agree_and_rows_keep_their_bits(Dtype dtype, const Size& size, bool
     }
 }
 
+// int8: exactly the sums, for any number of rows.
+void int8_products_are_exact(const Size& size) {
+    Matmul matmul({Dtype::S8, size.out, size.in, Dtype::S32});
+    const auto bytes = [](std::size_t n, unsigned seed) {
+        const std::vector<float> values = random_floats(n, seed, 127.9f);
+        return std::vector<std::int8_t>(values.begin(), values.end());
+    };
+    std::vector<std::int8_t> x = bytes(kMostRows * size.in, 2);
+    const std::vector<std::int8_t> weights = bytes(size.out * size.in, 1);
+    x.resize(room_for_rows(kMostRows) * size.in);
+    Buffer packed(matmul.packed_bytes());
+    matmul.pack(std::as_bytes(std::span(weights)), {packed.as<std::byte>(), packed.bytes()});
+    for (const std::size_t rows : {std::size_t{1}, std::size_t{16}, std::size_t{37}, kMostRows}) {
+        std::vector<std::int32_t> y(room_for_rows(rows) * size.out);
+        matmul.run(rows, x.data(), packed.as(), nullptr, y.data());
+        for (std::size_t row = 0; row < rows; row += rows < 40 ? 1 : 97)
+            for (std::size_t column = 0; column < size.out; ++column) {
+                std::int32_t sum = 0;
+                for (std::size_t k = 0; k < size.in; ++k)
+                    sum += x[row * size.in + k] * weights[column * size.in + k];
+                CHECK(y[row * size.out + column] == sum);
+            }
+    }
+}
+
 template <typename T>
 void every_size(Dtype dtype) {
     for (const Size& size : kSizes) {
@@ -87,9 +112,12 @@ int main() {
         omp_set_num_threads(threads);
         every_size<float>(Dtype::F32);
         if (supports_bf16()) every_size<bf16>(Dtype::BF16);
+        if (supports_int8())
+            for (const Size& size : kSizes) int8_products_are_exact(size);
     }
     Matmul matmul({Dtype::F32, 64, 64, Dtype::F32});
     std::vector<std::byte> plain(64 * 64 * 4), packed(matmul.packed_bytes());
     check_throws("bytes where [64, 64]", [&] { matmul.pack(std::span(plain).first(100), packed); });
+    check_throws("sums at most", [] { Matmul({Dtype::S8, 16, std::size_t{1} << 18, Dtype::S32}); });
     check_throws("a packed matrix takes", [&] { matmul.pack(plain, std::span(packed).first(100)); });
 }

@@ -29,7 +29,8 @@ struct Arguments {
     /// Engine directory to make; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Type of weights and activations [default: bf16 where the processor has it, else f32]
+    /// Type of weights and activations; int8 quantizes both [default: bf16 where the processor has it, else
+    /// f32]
     #[arg(long, value_enum)]
     dtype: Option<DtypeKind>,
     /// Name under which the engine is served [default: the checkpoint directory's]
@@ -58,6 +59,7 @@ enum TargetKind {
 enum DtypeKind {
     F32,
     Bf16,
+    Int8,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         dtype: arguments.dtype.map(|dtype| match dtype {
             DtypeKind::F32 => Dtype::F32,
             DtypeKind::Bf16 => Dtype::Bf16,
+            DtypeKind::Int8 => Dtype::Int8,
         }),
         name: arguments.name,
         max_seq_len: arguments.max_seq_len,

@@ -61,7 +61,7 @@ impl Tensor<'_> {
 
     /// Some of its rows, as if they were a tensor of their own.
     pub(super) fn rows(&self, rows: Range<usize>) -> Self {
-        let length = self.elements / self.shape[0].max(1);
+        let length: usize = self.shape.iter().skip(1).product();
         let width = self.dtype.bitsize() / 8;
         let offset = self.offset + (rows.start * length * width) as u64;
         Self { offset, elements: rows.len() * length, ..*self }

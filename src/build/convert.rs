@@ -8,10 +8,10 @@ use super::checkpoint::Tensor;
 use super::{BuildError, Progress};
 use crate::engine::manifest::Dtype;
 
-/// Bytes of one element.
+/// Bytes of one element. Of int8 matrices, f32 is converted, and then quantized.
 pub(super) fn width(dtype: Dtype) -> usize {
     match dtype {
-        Dtype::F32 => 4,
+        Dtype::F32 | Dtype::Int8 => 4,
         Dtype::Bf16 => 2,
     }
 }
@@ -115,7 +115,7 @@ fn convert<const N: usize>(
     let mut finite = true;
     // No branch on the value: the loops below are vectorised.
     match to {
-        Dtype::F32 => {
+        Dtype::F32 | Dtype::Int8 => {
             let (target, _) = converted.as_chunks_mut::<4>();
             for (from, to) in source.iter().zip(target) {
                 let value = read(*from);
@@ -136,7 +136,7 @@ fn convert<const N: usize>(
         return None;
     }
     let fits = |value: f32| match to {
-        Dtype::F32 => value.is_finite(),
+        Dtype::F32 | Dtype::Int8 => value.is_finite(),
         Dtype::Bf16 => bf16::from_f32(value).is_finite(),
     };
     source.iter().map(|bytes| read(*bytes)).enumerate().find(|(_, value)| !fits(*value))

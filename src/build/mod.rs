@@ -14,6 +14,7 @@ mod json;
 mod output;
 mod plan;
 mod progress;
+mod quantize;
 mod rope;
 mod text;
 mod weights;
@@ -89,7 +90,7 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     let config = config::read(&options.model, name(options)?)?;
     let limits = limits(options, &config)?;
     let text = text::read(&options.model, config.model.vocab_size)?;
-    let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16());
+    let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16(), cpu::supports_int8());
     let checkpoint = Checkpoint::open(&options.model)?;
     let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
     let plan = plan::plan(&checkpoint, &config.model, &head, dtype)?;
@@ -201,8 +202,12 @@ fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildE
 }
 
 /// The engine's type, and what to say where it is not the one that was asked for.
-fn choose_dtype(asked: Option<Dtype>, has_bf16: bool) -> (Dtype, Option<&'static str>) {
+fn choose_dtype(asked: Option<Dtype>, has_bf16: bool, has_int8: bool) -> (Dtype, Option<&'static str>) {
     match asked {
+        Some(Dtype::Int8) if has_int8 => (Dtype::Int8, None),
+        Some(Dtype::Int8) => {
+            (Dtype::F32, Some("this processor has no int8 arithmetic, so the engine is built in f32 instead"))
+        }
         Some(Dtype::F32) => (Dtype::F32, None),
         Some(Dtype::Bf16) | None if has_bf16 => (Dtype::Bf16, None),
         Some(Dtype::Bf16) => {
@@ -217,16 +222,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bf16_is_used_only_where_the_processor_has_it_and_the_user_is_told() {
-        assert_eq!(choose_dtype(None, true), (Dtype::Bf16, None));
-        assert_eq!(choose_dtype(Some(Dtype::Bf16), true), (Dtype::Bf16, None));
-        assert_eq!(choose_dtype(Some(Dtype::F32), true), (Dtype::F32, None));
-        assert_eq!(choose_dtype(Some(Dtype::F32), false), (Dtype::F32, None));
+    fn bf16_and_int8_are_used_only_where_the_processor_has_them_and_the_user_is_told() {
+        assert_eq!(choose_dtype(None, true, true), (Dtype::Bf16, None));
+        assert_eq!(choose_dtype(Some(Dtype::Bf16), true, false), (Dtype::Bf16, None));
+        assert_eq!(choose_dtype(Some(Dtype::F32), true, true), (Dtype::F32, None));
+        assert_eq!(choose_dtype(Some(Dtype::F32), false, false), (Dtype::F32, None));
         for asked in [None, Some(Dtype::Bf16)] {
-            let (dtype, note) = choose_dtype(asked, false);
+            let (dtype, note) = choose_dtype(asked, false, true);
             assert_eq!(dtype, Dtype::F32);
             assert!(note.unwrap().contains("no bf16"), "{note:?}");
         }
+        assert_eq!(choose_dtype(Some(Dtype::Int8), false, true), (Dtype::Int8, None));
+        let (dtype, note) = choose_dtype(Some(Dtype::Int8), true, false);
+        assert!(dtype == Dtype::F32 && note.unwrap().contains("no int8"), "{note:?}");
     }
 
     #[test]

@@ -45,6 +45,11 @@ pub(super) enum Form {
         /// Size in bytes, a multiple of 64.
         bytes: usize,
     },
+    /// Scales of the rows of the int8 matrix before it.
+    Scales {
+        /// How many they are.
+        rows: usize,
+    },
 }
 
 impl Form {
@@ -53,6 +58,7 @@ impl Form {
         match self {
             Self::Plain { dtype, shape } => shape.iter().product::<usize>() * width(*dtype),
             Self::Packed { bytes, .. } => *bytes,
+            Self::Scales { rows } => rows * size_of::<f32>(),
         }
     }
 }
@@ -73,7 +79,7 @@ pub(super) fn plan<'a>(
         Family::InternLm2 => "model.tok_embeddings.weight",
         _ => "model.embed_tokens.weight",
     };
-    planner.plain("embedding", dtype, &[embedding], &[model.vocab_size, hidden])?;
+    planner.plain("embedding", cpu::state_dtype(dtype), &[embedding], &[model.vocab_size, hidden])?;
     for layer in 0..model.num_layers {
         planner.layer(layer, model)?;
     }
@@ -241,10 +247,9 @@ impl<'a> Planner<'a> {
         let (dim, group) = (model.head_dim, model.num_heads / model.num_kv_heads);
         let rows = (model.num_heads + 2 * model.num_kv_heads) * dim;
         self.linear(layer, "qkv", &[("attention.wqkv", rows)], model.hidden_size, model.qkv_bias)?;
-        let planned = if model.qkv_bias { 2 } else { 1 };
-        let first = self.planned.len() - planned;
-        for planned in &mut self.planned[first..] {
-            let whole = planned.sources[0];
+        let name = format!("layers.{layer}.qkv");
+        for planned in self.planned.iter_mut().filter(|planned| planned.name.starts_with(&name)) {
+            let Some(&whole) = planned.sources.first() else { continue };
             let part = |begin: usize, heads: usize| {
                 (0..model.num_kv_heads).map(move |head| {
                     let from = (head * (group + 2) + begin) * dim;
@@ -282,6 +287,11 @@ impl<'a> Planner<'a> {
             add: 0.0,
             minus: None,
         });
+        if self.dtype == Dtype::Int8 {
+            let form = Form::Scales { rows: out };
+            let name = format!("layers.{layer}.{name}_scale");
+            self.planned.push(Planned { name, sources: vec![], form, add: 0.0, minus: None });
+        }
         if bias {
             let sources = take(self, "bias", &|rows| vec![rows])?;
             let form = Form::Plain { dtype: Dtype::F32, shape: vec![out] };

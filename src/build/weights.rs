@@ -8,8 +8,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::checkpoint::Tensor;
 use super::convert::{self, Converter};
 use super::plan::{Form, Planned};
+use super::quantize::quantize;
 use super::{BuildError, Progress};
 use crate::engine::cpu;
 use crate::engine::manifest::{Dtype, FileDigest};
@@ -35,6 +37,7 @@ pub(super) fn write(
     };
     progress.begin(plan.len(), plan.iter().map(|planned| planned.form.bytes() as u64).sum());
     writer.put(&header(plan))?;
+    let mut scales = Vec::new();
     for planned in plan {
         match planned.form {
             Form::Plain { dtype, .. } => {
@@ -59,9 +62,21 @@ pub(super) fn write(
                 }
             }
             Form::Packed { dtype, out, inp, bytes } => {
-                let packed = pack(planned, dtype, [out, inp], bytes, progress)?;
+                let mut packed = vec![0; bytes];
+                if dtype == Dtype::Int8 {
+                    let quantized = quantize(&planned.sources, inp, progress)?;
+                    cpu::pack(dtype, out, inp, &quantized.values, &mut packed)?;
+                    scales = quantized.scales;
+                } else {
+                    cpu::pack(dtype, out, inp, &rows(planned, dtype, progress)?, &mut packed)?;
+                }
                 writer.put(&packed)?;
                 progress.written(bytes as u64);
+            }
+            Form::Scales { .. } => {
+                let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+                writer.put(&bytes)?;
+                progress.written(bytes.len() as u64);
             }
         }
         writer.put(&vec![0; padding(planned.form.bytes())])?;
@@ -70,14 +85,10 @@ pub(super) fn write(
     writer.finish()
 }
 
-fn pack(
-    planned: &Planned<'_>,
-    dtype: Dtype,
-    [out, inp]: [usize; 2],
-    bytes: usize,
-    progress: &dyn Progress,
-) -> Result<Vec<u8>, BuildError> {
-    let mut rows = Vec::with_capacity(out * inp * convert::width(dtype));
+/// All rows of a matrix, converted.
+fn rows(planned: &Planned<'_>, dtype: Dtype, progress: &dyn Progress) -> Result<Vec<u8>, BuildError> {
+    let elements: usize = planned.sources.iter().map(Tensor::elements).sum();
+    let mut rows = Vec::with_capacity(elements * convert::width(dtype));
     let mut converter = Converter::new(dtype, progress);
     for source in &planned.sources {
         converter.convert(source, |run| {
@@ -85,9 +96,7 @@ fn pack(
             Ok(())
         })?;
     }
-    let mut packed = vec![0; bytes];
-    cpu::pack(dtype, out, inp, &rows, &mut packed)?;
-    Ok(packed)
+    Ok(rows)
 }
 
 /// Numbers in f32, less others; a row of a head, which is converted in one run.
@@ -121,7 +130,10 @@ fn header(plan: &[Planned<'_>]) -> Vec<u8> {
     for planned in plan {
         let bytes = planned.form.bytes();
         match &planned.form {
-            Form::Plain { dtype: Dtype::F32, shape } => entry(planned.name.clone(), "F32", shape, bytes),
+            Form::Scales { rows } => entry(planned.name.clone(), "F32", &[*rows], bytes),
+            Form::Plain { dtype: Dtype::F32 | Dtype::Int8, shape } => {
+                entry(planned.name.clone(), "F32", shape, bytes)
+            }
             Form::Plain { dtype: Dtype::Bf16, shape } => entry(planned.name.clone(), "BF16", shape, bytes),
             Form::Packed { .. } => entry(planned.name.clone(), "U8", &[bytes], bytes),
         }

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::bridge::ffi;
 use super::cpu::{self, CpuFactory, Options};
-use super::manifest::{Dtype, Manifest, Model};
+use super::manifest::{Manifest, Model};
 use super::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
 
 /// What is measured: `texts` texts of `tokens` tokens, `rounds` times.
@@ -111,7 +111,7 @@ pub fn measure(
         ceiling_gflops: operations / median(&mut bare) / 1e9,
         ratio: median(&mut ratios),
     };
-    let dtype = if manifest.dtype == Dtype::F32 { "f32" } else { "bf16" };
+    let dtype = manifest.dtype;
     let Workload { texts, tokens, rounds } = workload;
     say(out, format_args!("{texts} texts of {tokens} tokens, {dtype}, median of {rounds} rounds:"))?;
     let Speed { tokens_per_second, gflops, ceiling_gflops, ratio } = speed;

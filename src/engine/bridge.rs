@@ -6,7 +6,7 @@
 pub(super) mod ffi {
     /// The model and the sizes it runs at.
     struct CpuConfig {
-        bf16: bool,
+        dtype: DtypeView,
         vocab_size: usize,
         hidden_size: usize,
         intermediate_size: usize,
@@ -42,6 +42,13 @@ pub(super) mod ffi {
         threads: usize,
         max_num_tokens: usize,
         kv_blocks: usize,
+    }
+
+    /// [`crate::engine::manifest::Dtype`].
+    enum DtypeView {
+        F32,
+        Bf16,
+        Int8,
     }
 
     /// [`crate::engine::manifest::Activation`].
@@ -162,7 +169,8 @@ pub(super) mod ffi {
         fn onednn_version() -> Result<String>;
         fn instruction_set() -> Result<String>;
         fn supports_bf16() -> Result<bool>;
-        fn packed_bytes(bf16: bool, out: usize, inp: usize) -> Result<usize>;
-        fn pack(bf16: bool, out: usize, inp: usize, source: &[u8], packed: &mut [u8]) -> Result<()>;
+        fn supports_int8() -> Result<bool>;
+        fn packed_bytes(dtype: DtypeView, out: usize, inp: usize) -> Result<usize>;
+        fn pack(dtype: DtypeView, out: usize, inp: usize, source: &[u8], packed: &mut [u8]) -> Result<()>;
     }
 }

@@ -32,15 +32,37 @@ pub fn supports_bf16() -> bool {
     ffi::supports_bf16().unwrap_or(false)
 }
 
+/// Whether this processor sums int8 products by itself.
+pub fn supports_int8() -> bool {
+    ffi::supports_int8().unwrap_or(false)
+}
+
+/// Type of embedding, activations and KV cache in an engine of this type on this machine.
+pub fn state_dtype(dtype: Dtype) -> Dtype {
+    match dtype {
+        Dtype::Int8 if supports_bf16() => Dtype::Bf16,
+        Dtype::Int8 => Dtype::F32,
+        other => other,
+    }
+}
+
+fn view(dtype: Dtype) -> ffi::DtypeView {
+    match dtype {
+        Dtype::F32 => ffi::DtypeView::F32,
+        Dtype::Bf16 => ffi::DtypeView::Bf16,
+        Dtype::Int8 => ffi::DtypeView::Int8,
+    }
+}
+
 /// Bytes of a packed `[out, inp]` matrix, rounded up to 64.
 ///
 /// # Errors
 /// oneDNN has no product of this shape and type here.
 pub fn packed_bytes(dtype: Dtype, out: usize, inp: usize) -> Result<usize, EngineError> {
-    ffi::packed_bytes(dtype == Dtype::Bf16, out, inp).map_err(load_error)
+    ffi::packed_bytes(view(dtype), out, inp).map_err(load_error)
 }
 
-/// Packs `source`, row-major `[out, inp]` in `dtype`, into `packed`, [`packed_bytes`] long.
+/// Packs `source`, row-major `[out, inp]` in `dtype`, of int8 already quantized, into `packed`, [`packed_bytes`] long.
 ///
 /// # Errors
 /// The lengths do not fit the shape, or oneDNN has no product of this shape and type here.
@@ -51,7 +73,7 @@ pub fn pack(
     source: &[u8],
     packed: &mut [u8],
 ) -> Result<(), EngineError> {
-    ffi::pack(dtype == Dtype::Bf16, out, inp, source, packed).map_err(load_error)
+    ffi::pack(view(dtype), out, inp, source, packed).map_err(load_error)
 }
 
 fn load_error(error: cxx::Exception) -> EngineError {
@@ -235,6 +257,9 @@ fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineErro
     if manifest.dtype == Dtype::Bf16 && !supports_bf16() {
         return refuse("computes in bfloat16, which this processor does not".into());
     }
+    if manifest.dtype == Dtype::Int8 && !supports_int8() {
+        return refuse("computes in int8, which this processor does not".into());
+    }
     Ok(())
 }
 
@@ -282,9 +307,9 @@ fn limits(manifest: &Manifest, options: Options, weight_bytes: usize) -> Result<
 /// Bytes of one token's keys and values in all layers.
 fn kv_bytes_per_token(manifest: &Manifest) -> usize {
     let model = &manifest.model;
-    let element = match manifest.dtype {
-        Dtype::F32 => 4,
+    let element = match state_dtype(manifest.dtype) {
         Dtype::Bf16 => 2,
+        Dtype::F32 | Dtype::Int8 => 4,
     };
     (2 * model.num_layers * model.num_kv_heads * model.head_dim * element).max(1)
 }
@@ -306,7 +331,7 @@ pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
     let window = variant.sliding_window.as_ref();
     let window_of = |layer| window.filter(|window| window.layers.contains(&layer)).map_or(0, |w| w.keys);
     ffi::CpuConfig {
-        bf16: manifest.dtype == Dtype::Bf16,
+        dtype: view(manifest.dtype),
         vocab_size: model.vocab_size,
         hidden_size: model.hidden_size,
         intermediate_size: model.intermediate_size,

@@ -387,6 +387,9 @@ pub enum Dtype {
     F32,
     /// bfloat16 weights, activations and KV cache; sums, norms and the head in f32.
     Bf16,
+    /// int8 matrices, quantized by output, whose inputs are quantized by token; all else as in bf16, or
+    /// in f32 where the processor has none.
+    Int8,
 }
 
 impl std::fmt::Display for Dtype {
@@ -394,6 +397,7 @@ impl std::fmt::Display for Dtype {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         })
     }
 }

@@ -201,25 +201,31 @@ impl Writer {
         }
     }
 
-    fn rounded(&mut self, rows: usize, columns: usize) -> Vec<u8> {
+    fn rounded(&mut self, dtype: Dtype, rows: usize, columns: usize) -> Vec<u8> {
         let values = self.values(rows * columns, 2.0 / (columns as f32).sqrt(), 0.0);
-        match self.dtype {
+        match dtype {
             Dtype::F32 => bytemuck::cast_slice(&values).to_vec(),
+            Dtype::Int8 => values.iter().map(|v| (v * 60.0 * (columns as f32).sqrt()) as i8 as u8).collect(),
             Dtype::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
         }
     }
 
     fn matrix(&mut self, name: &str, rows: usize, columns: usize) {
-        let bytes = self.rounded(rows, columns);
-        let dtype = if self.dtype == Dtype::F32 { "F32" } else { "BF16" };
+        let dtype = cpu::state_dtype(self.dtype);
+        let bytes = self.rounded(dtype, rows, columns);
+        let dtype = if dtype == Dtype::F32 { "F32" } else { "BF16" };
         self.push(name, dtype, vec![rows, columns], bytes);
     }
 
     fn packed(&mut self, name: &str, out: usize, inp: usize) {
-        let source = self.rounded(out, inp);
+        let source = self.rounded(self.dtype, out, inp);
         let mut packed = vec![0; cpu::packed_bytes(self.dtype, out, inp).expect("the shape packs")];
         cpu::pack(self.dtype, out, inp, &source, &mut packed).expect("the matrix packs");
         self.push(name, "U8", vec![packed.len()], packed);
+        if self.dtype == Dtype::Int8 {
+            let scales = self.values(out, 0.2 / 60.0, 1.0 / 60.0 / (inp as f32).sqrt());
+            self.push(&format!("{name}_scale"), "F32", vec![out], bytemuck::cast_slice(&scales).to_vec());
+        }
     }
 
     fn finish(self) -> Vec<u8> {

@@ -1,0 +1,85 @@
+// Linear layers: products of activations with packed matrices, in int8 with what is needed around them.
+#pragma once
+
+#include "kernels.h"
+#include "matmul.h"
+
+namespace assay::cpu {
+
+// A layer's tensors. `scales`, [out], are null unless the layer is int8, `bias`, [out], where there is none.
+struct LinearWeights {
+    const void* packed;
+    const float* scales;
+    const float* bias;
+};
+
+// y = x W^T (+ bias) (+ y). A row of the result has the same bits in any company.
+//
+// In int8 each row of x is quantized by itself, by its largest number, as each row of W was when the engine
+// was built; the products are whole numbers, so no order of summing changes them.
+template <typename T>
+class Linear {
+  public:
+    // Of `shape`, `dtype` is that of the weights; x is of T.
+    Linear(const Matmul::Shape& shape, const Kernels<T>& kernels)
+        : shape_(shape), kernels_(&kernels), matmul_(product(shape)) {}
+
+    std::size_t packed_bytes() const { return matmul_.packed_bytes(); }
+    const Matmul::Shape& shape() const { return shape_; }
+
+    // x is [rows, in], y [rows, out], both with room_for_rows(rows); what y holds in rows beyond the last is
+    // lost.
+    void run(std::size_t rows, const T* x, const LinearWeights& weights, void* y) {
+        if (shape_.dtype != Dtype::S8) return matmul_.run(rows, x, weights.packed, weights.bias, y);
+        const std::size_t width = shape_.out * size_of(shape_.result);
+        for (std::size_t begin = 0; begin < rows; begin += kQuantizedRows) {
+            const std::size_t panel = std::min(kQuantizedRows, rows - begin);
+            run_quantized(panel, x + begin * shape_.in, weights, static_cast<std::byte*>(y) + begin * width);
+        }
+    }
+
+  private:
+    // Rows quantized at once: their sums stay in the cache.
+    static constexpr std::size_t kQuantizedRows = 256;
+
+    static Matmul::Shape product(Matmul::Shape shape) {
+        if (shape.dtype != Dtype::S8) return shape;
+        return {shape.dtype, shape.out, shape.in, Dtype::S32};
+    }
+
+    void run_quantized(std::size_t rows, const T* x, const LinearWeights& weights, std::byte* y) {
+        const std::size_t room = room_for_rows(kQuantizedRows);
+        if (sums_.bytes() == 0) {
+            quantized_ = Buffer(room * shape_.in);
+            row_scales_ = Buffer(room * sizeof(float));
+            sums_ = Buffer(room * shape_.out * sizeof(std::int32_t));
+        }
+        const auto count = static_cast<std::ptrdiff_t>(rows);
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const auto row = static_cast<std::size_t>(i);
+            row_scales_.as<float>()[row] = kernels_->quantize(x + row * shape_.in, shape_.in,
+                                                              quantized_.as<std::int8_t>() + row * shape_.in);
+        }
+        matmul_.run(rows, quantized_.as(), weights.packed, nullptr, sums_.as());
+#pragma omp parallel for
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const auto row = static_cast<std::size_t>(i);
+            const Dequantized from{sums_.as<std::int32_t>() + row * shape_.out, row_scales_.as<float>()[row],
+                                   weights.scales, weights.bias, shape_.out};
+            std::byte* to = y + row * shape_.out * size_of(shape_.result);
+            if (shape_.result == Dtype::F32)
+                kernels_->dequantize(from, shape_.add, reinterpret_cast<float*>(to));
+            else
+                kernels_->dequantize_rounded(from, reinterpret_cast<T*>(to));
+        }
+    }
+
+    Matmul::Shape shape_;
+    const Kernels<T>* kernels_;
+    Matmul matmul_;
+    // [panel, ...]: in, int8; scales; out, whole numbers.
+    Buffer quantized_, row_scales_, sums_;
+};
+
+}  // namespace assay::cpu
