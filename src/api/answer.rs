@@ -10,9 +10,12 @@ use uuid::Uuid;
 
 use super::Scored;
 use crate::engine::score_options::ScoreOptions;
+use crate::prompt::Truncated;
 
 const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");
 const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
+/// Tokens that were cut off the prompts of an answer; absent where none were.
+pub(super) const TRUNCATED_TOKENS: HeaderName = HeaderName::from_static("x-truncated-tokens");
 
 #[derive(Serialize)]
 struct Completion<'a> {
@@ -23,6 +26,8 @@ struct Completion<'a> {
     choices: &'a [Choice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<Truncated>,
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
 }
@@ -89,9 +94,10 @@ pub(super) fn whole(model: &str, scored: &Scored) -> Response {
         model,
         choices: &[choice],
         usage: Some(usage(scored)),
+        truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
     };
-    with_times(Json(answer).into_response(), scored)
+    with_headers(Json(answer).into_response(), scored)
 }
 
 /// The answer to a request that asked for a stream: the scores, the end, the usage if wanted.
@@ -119,6 +125,7 @@ pub(super) fn streamed(model: &str, scored: &Scored, include_usage: bool) -> Res
         model,
         choices,
         usage,
+        truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
     };
     let (scores, end) = ([scores], [end]);
@@ -129,7 +136,7 @@ pub(super) fn streamed(model: &str, scored: &Scored, include_usage: bool) -> Res
     match events(&chunks) {
         Ok(text) => {
             let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-            with_times((headers, text).into_response(), scored)
+            with_headers((headers, text).into_response(), scored)
         }
         Err(error) => super::ApiError::Internal(error.to_string()).into_response(),
     }
@@ -170,8 +177,12 @@ pub(super) fn unix_time() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
-/// Adds how long the request waited and how long the engine took, in milliseconds.
-fn with_times(mut response: Response, scored: &Scored) -> Response {
+/// Adds how long the request waited and how long the engine took, in milliseconds, and how many
+/// tokens were cut off it, if any.
+fn with_headers(mut response: Response, scored: &Scored) -> Response {
+    if let Some(truncated) = scored.truncated {
+        response.headers_mut().insert(TRUNCATED_TOKENS, truncated.tokens_removed.into());
+    }
     for (name, time) in [(QUEUE_TIME, scored.queue_time), (INFERENCE_TIME, scored.inference_time)] {
         if let Ok(value) = HeaderValue::try_from(format!("{:.3}", time.as_secs_f64() * 1e3)) {
             response.headers_mut().insert(name, value);

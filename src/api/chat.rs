@@ -8,27 +8,27 @@ use axum::response::Response;
 use super::chat_request::ChatRequest;
 use super::intake::Intake;
 use super::{ApiError, App, answer};
-use crate::prompt::Message;
+use crate::prompt::{Message, Prompt};
 
 /// Scores the last turn of a conversation.
 pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut intake = Intake::read(&app, request).await?;
-    let (request, tokens) = intake.prepare(&app, prepare).await?;
+    let (request, prompt) = intake.prepare(&app, prepare).await?;
     let urgency = intake.urgency(&app, request.wish)?;
-    let scored = app.scorer()?.score(tokens, urgency).await?;
-    let model = &app.models[0];
+    let model = app.model(Some(&request.model))?;
+    let scored = app.scorer()?.score(prompt, urgency).await?.of(model);
     Ok(match request.stream {
-        true => answer::streamed(model, &scored, request.include_usage),
-        false => answer::whole(model, &scored),
+        true => answer::streamed(model.name, &scored, request.include_usage),
+        false => answer::whole(model.name, &scored),
     })
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Vec<u32>), ApiError> {
-    let request = ChatRequest::parse(body)?;
-    app.check_model(&request.model)?;
+fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
+    let request = ChatRequest::parse(body, &app.settings)?;
+    app.model(Some(&request.model))?;
     check_last_turn(app, &request.messages)?;
-    let tokens = app.scorer()?.encode(&request.messages)?;
-    Ok((request, tokens))
+    let prompt = app.scorer()?.encode(&request.messages, request.cut)?;
+    Ok((request, prompt))
 }
 
 /// Where the server is set to be strict, refuses a conversation that the assistant does not end.

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::ApiError;
 use super::fields::Fields;
 use super::intake::Wish;
-use super::messages;
+use super::{Cut, messages};
+use crate::config::Settings;
 use crate::prompt::Message;
 
 /// A request for the score of a conversation's last turn.
@@ -22,6 +23,8 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether a streamed answer ends with the usage.
     pub include_usage: bool,
+    /// What is done if it is too long; the server's own choice if it does not say.
+    pub cut: Cut,
     /// How urgent it is.
     pub wish: Wish,
 }
@@ -69,18 +72,19 @@ impl ChatRequest {
     ///
     /// # Errors
     /// It is malformed, or a field is wrong, unknown or cannot be honoured; the error names it.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub fn parse(body: &[u8], settings: &Settings) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let model = fields.require("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;
         let stream = fields.take("stream")?.unwrap_or(false);
         let include_usage = stream_options(&mut fields)?;
+        let cut = Cut::take(&mut fields, settings)?;
         let wish = Wish::take(&mut fields)?;
         ignore(&mut fields)?;
         one_answer(&mut fields)?;
         harmless(&mut fields)?;
         fields.end("a reward model has no use for it; leave it out")?;
-        Ok(Self { model, messages, stream, include_usage, wish })
+        Ok(Self { model, messages, stream, include_usage, cut, wish })
     }
 }
 

@@ -133,6 +133,9 @@ impl ApiError {
             Self::UnknownRoute(_) => (StatusCode::NOT_FOUND, REQUEST, "unknown_url"),
             Self::WrongMethod(..) => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
+            Self::Prompt(PromptError::TooLong { .. }) => {
+                (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded")
+            }
             Self::Prompt(_) | Self::Unscorable(_) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
             Self::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
@@ -159,7 +162,9 @@ impl ApiError {
         match self {
             Self::Internal(_) => "an internal error; see the server's log".into(),
             Self::Rejected(Rejection::EngineFailed(_), _) => ENGINE_FAULT.into(),
-            Self::Rejected(Rejection::TooLong { .. }, _) => format!("{self}; nothing is cut off: send less"),
+            Self::Rejected(Rejection::TooLong { .. }, _) => {
+                format!("{self}; nothing is cut off unless `truncation` says so: send less")
+            }
             _ => self.to_string(),
         }
     }

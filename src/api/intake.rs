@@ -7,8 +7,10 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 
 use super::fields::Fields;
-use super::scoring::Urgency;
+use super::scoring::{Cut, Urgency};
 use super::{ApiError, App, body};
+use crate::config::Settings;
+use crate::prompt::Truncation;
 use crate::scheduler::Priority;
 
 /// Bodies larger than this are parsed and tokenized off the threads that serve connections.
@@ -107,6 +109,23 @@ impl Wish {
             priority: class.map(|class| priority("priority", class)).transpose()?,
             timeout: seconds.map(|seconds| timeout("timeout", seconds)).transpose()?,
         })
+    }
+}
+
+impl Cut {
+    /// Takes `truncation` out of a request; where it does not say, the server's options do.
+    ///
+    /// # Errors
+    /// There is no such truncation.
+    pub(super) fn take(fields: &mut Fields, settings: &Settings) -> Result<Self, ApiError> {
+        let Some(name) = fields.take::<String>("truncation")? else {
+            return Ok(Self { truncation: settings.truncation, tokens: None });
+        };
+        let truncation = Truncation::from_name(&name).ok_or_else(|| {
+            let known = Truncation::ALL.map(Truncation::name).join(", ");
+            ApiError::Invalid(fields.path("truncation"), format!("must be one of {known}"))
+        })?;
+        Ok(Self { truncation, tokens: None })
     }
 }
 

@@ -21,6 +21,7 @@ const SIMULATED_BLOCK: usize = 16;
 pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     let settings = &app.settings;
     let head = settings.head(&manifest.head)?;
+    super::models::check(&app.models, &settings.alias, &head)?;
     let factory = factory(settings, manifest)?;
     let encoder = Encoder::open(&settings.engine, &manifest.prompt).map_err(|error| error.to_string())?;
     let mut options = settings.scheduler();

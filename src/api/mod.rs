@@ -11,6 +11,7 @@ mod fields;
 mod intake;
 mod load;
 mod messages;
+mod models;
 mod observe;
 mod playground;
 mod rewards;
@@ -28,7 +29,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use chat_request::ChatRequest;
 pub use error::{ApiError, Class, ErrorObject, Failure};
 pub use intake::Wish;
-pub use scoring::{Scored, Scorer};
+pub use models::Model;
+pub use scoring::{Cut, Scored, Scorer};
 
 use crate::config::Settings;
 use crate::engine::manifest::Manifest;
@@ -90,11 +92,12 @@ impl App {
         self.scorer.get().is_some_and(Scorer::ready)
     }
 
-    fn check_model(&self, asked: &str) -> Result<(), ApiError> {
-        if self.models.iter().any(|name| name == asked) {
-            return Ok(());
-        }
-        Err(ApiError::UnknownModel { asked: asked.to_owned(), served: self.models.join(", ") })
+    /// The model that a request asks for; the server's own if it asks for none.
+    ///
+    /// # Errors
+    /// No such model is served here.
+    pub fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
+        models::find(&self.models, &self.settings.alias, asked)
     }
 }
 

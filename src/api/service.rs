@@ -14,16 +14,22 @@ use crate::engine::score_options::ScoreOptions;
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
-    data: Vec<Model<'a>>,
+    data: Vec<Described<'a>>,
 }
 
 #[derive(Serialize)]
-struct Model<'a> {
+struct Described<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
     owned_by: &'static str,
+    /// The model whose engine it is.
     root: &'a str,
+    /// Of an alias, the model it is an alias of.
+    parent: Option<&'a str>,
+    /// Names of its scores, once the engine is loaded; none of a model that scores steps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<&'a str>,
     max_model_len: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
@@ -42,9 +48,11 @@ struct Version {
 }
 
 /// `GET /v1/models`: every name that the model answers to.
-pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
-    let data = app.models.iter().map(|name| describe(&app, name)).collect();
-    Json(List { object: "list", data }).into_response()
+pub(super) async fn models(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let aliases = app.settings.alias.iter().map(|alias| alias.name.as_str());
+    let names = app.models.iter().map(String::as_str).chain(aliases);
+    let data = names.map(|name| describe(&app, name)).collect::<Result<_, _>>()?;
+    Ok(Json(List { object: "list", data }).into_response())
 }
 
 /// `GET /v1/models/NAME`.
@@ -52,20 +60,24 @@ pub(super) async fn model(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    app.check_model(&name)?;
-    Ok(Json(describe(&app, &name)).into_response())
+    Ok(Json(describe(&app, &name)?).into_response())
 }
 
-fn describe<'a>(app: &'a App, name: &'a str) -> Model<'a> {
-    Model {
+fn describe<'a>(app: &'a App, name: &'a str) -> Result<Described<'a>, ApiError> {
+    let model = app.model(Some(name))?;
+    let root = app.models[0].as_str();
+    let scorer = app.scorer().ok();
+    Ok(Described {
         id: name,
         object: "model",
         created: app.started,
         owned_by: "assay",
-        root: &app.models[0],
+        root,
+        parent: (model.name != root).then_some(root),
+        attributes: scorer.map(|scorer| model.names(scorer.head())).unwrap_or_default(),
         max_model_len: app.max_seq_len,
-        score_options: app.scorer().ok().and_then(Scorer::score_options),
-    }
+        score_options: scorer.and_then(Scorer::score_options),
+    })
 }
 
 /// `GET /v1/health/ready`: whether requests can be answered.

@@ -3,6 +3,7 @@
 //! [`Options`] holds what one source said: the command line, the environment or a file. Sources are
 //! laid over each other with [`Options::or`], and [`Settings::resolve`] fills what none of them said.
 
+mod alias;
 mod file;
 mod options;
 mod units;
@@ -17,9 +18,12 @@ use crate::engine::manifest;
 use crate::engine::score_options::{ScoreActivation, ScoreOptions};
 use crate::reward::{Head, parse_normals, parse_two, parse_weights};
 
+pub use alias::Alias;
 pub use file::{FileError, read};
 pub use options::Options;
 pub use units::{LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
+
+use crate::prompt::Truncation;
 
 /// What the server runs with: one value for every option. Serialised, it is a valid options file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +39,8 @@ pub struct Settings {
     pub port: u16,
     /// Names the model answers to; the first is the one in answers. Empty: the manifest's.
     pub served_model_name: Vec<String>,
+    /// Other names, of all its attributes or of some.
+    pub alias: Vec<Alias>,
     /// Longest sequence in tokens; no more than the engine's.
     pub max_seq_len: Option<usize>,
     /// Most sequences in one iteration; no more than the engine's.
@@ -69,6 +75,8 @@ pub struct Settings {
     pub require_assistant_turn: bool,
     /// Serve the playground at `/`.
     pub playground: bool,
+    /// What is done about a prompt that is too long, unless its request says.
+    pub truncation: Truncation,
     /// Deadline of requests that bring none.
     pub timeout: Option<Seconds>,
     /// Status of the answer to a request that found the queue full.
@@ -107,6 +115,7 @@ impl Settings {
             host: "0.0.0.0".into(),
             port: 8000,
             served_model_name: Vec::new(),
+            alias: Vec::new(),
             max_seq_len: None,
             max_batch_size: None,
             max_num_tokens: None,
@@ -124,6 +133,7 @@ impl Settings {
             max_request_items: 1024,
             require_assistant_turn: false,
             playground: true,
+            truncation: Truncation::Error,
             timeout: None,
             overload_status: OverloadStatus::TooManyRequests,
             shutdown_grace: Seconds(Duration::from_secs(30)),
@@ -154,6 +164,7 @@ impl Settings {
             host: options.host.unwrap_or(default.host),
             port: options.port.unwrap_or(default.port),
             served_model_name: options.served_model_name.unwrap_or(default.served_model_name),
+            alias: options.alias.unwrap_or(default.alias),
             max_seq_len: options.max_seq_len.or(default.max_seq_len),
             max_batch_size: options.max_batch_size.or(default.max_batch_size),
             max_num_tokens: options.max_num_tokens.or(default.max_num_tokens),
@@ -171,6 +182,7 @@ impl Settings {
             max_request_items: options.max_request_items.unwrap_or(default.max_request_items),
             require_assistant_turn: options.require_assistant_turn.unwrap_or(default.require_assistant_turn),
             playground: options.playground.unwrap_or(default.playground),
+            truncation: options.truncation.unwrap_or(default.truncation),
             timeout: options.timeout.or(default.timeout),
             overload_status: options.overload_status.unwrap_or(default.overload_status),
             shutdown_grace: options.shutdown_grace.unwrap_or(default.shutdown_grace),

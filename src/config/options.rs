@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use super::{LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
+use super::{Alias, LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
 use crate::engine::score_options::ScoreActivation;
+use crate::prompt::Truncation;
 
 /// What one source said of each option; `None` where it said nothing. The doc comments are the
 /// command line's help.
@@ -33,6 +34,11 @@ pub struct Options {
     /// [default: the engine's own]
     #[arg(long, env = "ASSAY_SERVED_MODEL_NAME", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub served_model_name: Option<Vec<String>>,
+
+    /// Another name for the model, NAME, or for some of its attributes, NAME=ATTRIBUTE,ATTRIBUTE;
+    /// may be given several times [default: none]
+    #[arg(long, env = "ASSAY_ALIAS", value_name = "NAME[=ATTRIBUTE,...]", num_args = 1.., value_delimiter = ' ')]
+    pub alias: Option<Vec<Alias>>,
 
     /// Longest sequence in tokens; lowers the engine's limit, cannot raise it
     #[arg(long, env = "ASSAY_MAX_SEQ_LEN", value_name = "TOKENS")]
@@ -107,6 +113,10 @@ pub struct Options {
           num_args = 0..=1, default_missing_value = "true")]
     pub playground: Option<bool>,
 
+    /// What is done about a prompt that is too long, unless its request says [default: error]
+    #[arg(long, env = "ASSAY_TRUNCATION", value_enum)]
+    pub truncation: Option<Truncation>,
+
     /// Deadline of requests that bring none [default: none]
     #[arg(long, env = "ASSAY_TIMEOUT", value_name = "SECONDS")]
     pub timeout: Option<Seconds>,
@@ -170,8 +180,8 @@ impl Options {
             ($($option:ident),* $(,)?) => { Self { $($option: self.$option.or(lower.$option)),* } };
         }
         first! {
-            engine, simulate, host, port, served_model_name, max_seq_len, max_batch_size, max_num_tokens,
-            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, max_request_items, require_assistant_turn, playground, timeout,
+            engine, simulate, host, port, served_model_name, alias, max_seq_len, max_batch_size, max_num_tokens,
+            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, max_request_items, require_assistant_turn, playground, truncation, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
             score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,

@@ -50,6 +50,11 @@ impl Limits {
     pub fn blocks_for(&self, tokens: usize) -> usize {
         tokens.div_ceil(self.tokens_per_block)
     }
+
+    /// Tokens of the longest sequence that fits, prompt and generated tokens together.
+    pub fn longest(&self) -> usize {
+        self.max_seq_len.min(self.kv_blocks * self.tokens_per_block)
+    }
 }
 
 /// Which earlier work a sequence's blocks may reuse.

@@ -11,6 +11,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod truncate;
 mod words;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 use guard::Guard;
 use template::Template;
 use tokens::Tokens;
+pub use truncate::{Fit, Prompt, Truncated, Truncation};
 
 /// Roles that a turn may have. Which of them a model knows, and in which order, its template says.
 pub const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
@@ -81,6 +83,17 @@ pub enum PromptError {
         "the model's chat template makes an empty prompt of `messages`; send at least one message that it renders"
     )]
     Empty,
+    /// The conversation is too long even without the turns that may be dropped.
+    #[error(
+        "`messages` has {tokens} tokens even without its older turns, and the engine takes at most {limit}; \
+         shorten the last prompt or the response, or ask for the truncation `left`"
+    )]
+    TooLong {
+        /// Tokens of what must stay.
+        tokens: usize,
+        /// The engine's limit.
+        limit: usize,
+    },
     /// The tokenizer cannot encode the text.
     #[error("`messages` cannot be encoded: {0}")]
     Unencodable(String),
@@ -93,6 +106,8 @@ pub struct Encoder {
     guard: Guard,
     suffix: Vec<u32>,
     generation_prompt: bool,
+    /// The token that begins every conversation, if one does.
+    bos: Option<u32>,
 }
 
 impl Encoder {
@@ -122,13 +137,27 @@ impl Encoder {
         let guard = Guard::new(&tokens.control_tokens(), template, spec.step_token.as_deref())
             .map_err(|reason| (TOKENIZER_FILE, reason))?;
         let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
-        Ok(Self {
+        let mut encoder = Self {
             template,
             tokens,
             guard,
             suffix: spec.suffix.clone(),
             generation_prompt: spec.generation_prompt,
-        })
+            bos: None,
+        };
+        let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
+        encoder.bos = bos.filter(|bos| encoder.writes_first(*bos));
+        Ok(encoder)
+    }
+
+    /// Whether conversations begin with a token.
+    fn writes_first(&self, token: u32) -> bool {
+        let message = |role: &str| Message { role: role.into(), content: "a".into() };
+        let conversation = [message("user"), message("assistant")];
+        // Some templates want the assistant's turn, some refuse it.
+        let tried = [&conversation[..], &conversation[..1]];
+        let ids = tried.iter().find_map(|turns| self.encode(turns, EncodeOptions::default()).ok());
+        ids.is_some_and(|ids| ids.first() == Some(&token))
     }
 
     /// Token ids of a conversation, at least one. Control tokens in it are the template's own.
@@ -183,6 +212,37 @@ impl Encoder {
     /// The id of a token that stands apart from the vocabulary.
     pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
         self.tokens.added(token)
+    }
+
+    /// As [`Encoder::encode_text`], with what every conversation of the model begins and ends with
+    /// where the text lacks it: clients leave out the first token, or the last, for servers that add
+    /// them. A text that the template rendered gets the ids of its conversation.
+    ///
+    /// # Errors
+    /// The text is empty.
+    pub fn encode_templated(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        let mut ids = self.encode_text(text)?;
+        if let Some(bos) = self.bos.filter(|bos| ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        if self.suffix_of(&ids) == 0 {
+            ids.extend_from_slice(&self.suffix);
+        }
+        Ok(ids)
+    }
+
+    /// Whether a text holds a control token, as one does that was templated already.
+    pub fn is_templated(&self, text: &str) -> bool {
+        self.tokens.control_tokens().iter().any(|token| text.contains(token))
+    }
+
+    fn begins_with_bos(&self, ids: &[u32]) -> bool {
+        self.bos.is_some() && self.bos.as_ref() == ids.first()
+    }
+
+    /// Length of the suffix if `ids` end with it.
+    fn suffix_of(&self, ids: &[u32]) -> usize {
+        if ids.ends_with(&self.suffix) { self.suffix.len() } else { 0 }
     }
 
     fn ids(&self, text: &str, marks: Option<&[guard::Mark]>) -> Result<Vec<u32>, PromptError> {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -23,6 +24,17 @@ fn encoder(template: &str) -> Encoder {
 fn open(tokenizer: &str, template: &str) -> Result<Encoder, (&'static str, String)> {
     let special_tokens = [("bos_token".to_string(), "<|begin_of_text|>".to_string())].into();
     Encoder::new(tokenizer, template, &PromptSpec { special_tokens, ..PromptSpec::default() })
+}
+
+/// That of `llama3-tiny` as it is.
+pub(super) fn llama3() -> &'static Encoder {
+    static ENCODER: LazyLock<Encoder> = LazyLock::new(|| {
+        let config =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/llama3-tiny/tokenizer_config.json");
+        let config: Value = serde_json::from_str(&std::fs::read_to_string(config).unwrap()).unwrap();
+        encoder(config["chat_template"].as_str().unwrap())
+    });
+    &ENCODER
 }
 
 fn turns(contents: &[&str]) -> Vec<Message> {
@@ -274,4 +286,35 @@ proptest! {
             assert_eq!(tokens.encode(&text, None).unwrap(), tokens.reference(&text), "{name}: {text:?}");
         });
     }
+}
+
+#[test]
+fn a_templated_text_has_the_ids_of_its_conversation_with_or_without_its_first_token() {
+    let encoder = llama3();
+    let conversation = turns(&["Hello", "Good day <|eot"]);
+    let ids = encoder.encode(&conversation, EncodeOptions::default()).unwrap();
+    let text = encoder.render(&conversation, EncodeOptions::default()).unwrap();
+    assert_eq!(encoder.encode_templated(&text).unwrap(), ids);
+    let bare = text.strip_prefix("<|begin_of_text|>").unwrap();
+    assert_eq!(encoder.encode_templated(bare).unwrap(), ids);
+    assert!(encoder.is_templated(bare) && !encoder.is_templated("Hello <|eot"));
+}
+
+#[test]
+fn a_templated_text_gets_no_first_token_where_the_template_writes_none() {
+    let encoder = encoder(PLAIN);
+    assert_eq!(encoder.encode_templated("Hello").unwrap(), encode(&encoder, &["Hello"]));
+}
+
+#[test]
+fn a_suffix_is_neither_missing_nor_doubled() {
+    let tokenizer = tokenizer("llama3-tiny", |_| ());
+    let spec = PromptSpec { suffix: vec![EOT], ..PromptSpec::default() };
+    let encoder = Encoder::new(&tokenizer, PLAIN, &spec).unwrap();
+    let ids = encode(&encoder, &["Hello"]);
+    assert_eq!(encoder.encode_templated("Hello").unwrap(), ids);
+    assert_eq!(encoder.encode_templated("Hello<|eot_id|>").unwrap(), ids);
+    let cut = Fit { limit: 2, truncation: Truncation::Right };
+    let cut = encoder.encode_within(&turns(&["Hello there"]), EncodeOptions::default(), cut).unwrap().tokens;
+    assert_eq!((cut.len(), cut[1]), (2, EOT), "what the score is read at stays");
 }

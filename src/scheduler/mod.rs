@@ -94,7 +94,7 @@ impl Work {
     /// # Errors
     /// [`Rejection::Empty`], [`Rejection::TooLong`] or [`Rejection::Unreadable`].
     pub fn check(&self, prompt: usize, limits: &Limits) -> Result<(), Rejection> {
-        let max_seq_len = limits.max_seq_len.min(limits.kv_blocks * limits.tokens_per_block);
+        let max_seq_len = limits.longest();
         match self.max_len(prompt) {
             _ if prompt == 0 => Err(Rejection::Empty),
             tokens if tokens > max_seq_len => Err(Rejection::TooLong { tokens, max_seq_len }),

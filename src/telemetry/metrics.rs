@@ -11,6 +11,7 @@ use prometheus::{
 
 use super::names::{self, Name};
 use crate::engine::Limits;
+use crate::prompt::Truncated;
 use crate::scheduler::Observer;
 
 /// Every metric. Updating one is an atomic addition or a few.
@@ -31,6 +32,7 @@ pub struct Metrics {
     failure: IntCounter,
     errors: IntCounterVec,
     non_finite: IntCounter,
+    truncations: IntCounterVec,
     cancelled: IntCounter,
     deduplicated: IntCounter,
     first_token: Histogram,
@@ -58,6 +60,8 @@ pub struct Answered<'a> {
     pub scores: &'a [(String, f32)],
     /// Its prompt tokens.
     pub prompt_tokens: usize,
+    /// What was cut off them, if anything.
+    pub truncated: Option<Truncated>,
     /// Time until its first iteration.
     pub queue_time: Duration,
     /// Time from there until its output.
@@ -95,6 +99,7 @@ impl Metrics {
             failure: make.counter(names::FAILURE)?,
             errors: make.counters(names::ERRORS, &["reason"])?,
             non_finite: make.counter(names::NON_FINITE)?,
+            truncations: make.counters(names::TRUNCATIONS, &["strategy"])?,
             cancelled: make.counter(names::CANCELLED)?,
             deduplicated: make.counter(names::DEDUPLICATED)?,
             first_token: make.histogram(names::FIRST_TOKEN, &names::TIME_BUCKETS)?,
@@ -137,6 +142,9 @@ impl Metrics {
         self.inference_time.observe(request.inference_time.as_secs_f64());
         self.first_token.observe(request.elapsed.as_secs_f64());
         self.latency.observe(request.elapsed.as_secs_f64());
+        if let Some(truncated) = request.truncated {
+            self.truncations.with_label_values(&[truncated.strategy.name()]).inc();
+        }
         for (attribute, score) in request.scores {
             self.scores.with_label_values(&[attribute]).observe(f64::from(*score));
         }

@@ -46,6 +46,9 @@ pub const NON_FINITE: Name = (
     "reward_non_finite_scores_total",
     "Requests answered with an error because the head gave NaN or infinity.",
 );
+/// Counter, label `strategy`.
+pub const TRUNCATIONS: Name =
+    ("request_truncations_total", "Prompts that were cut because they were too long, by how.");
 /// Counter, label `reason`.
 pub const ERRORS: Name = ("request_errors_total", "Requests answered with an error, by its code.");
 /// Counter.

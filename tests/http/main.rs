@@ -5,6 +5,8 @@
 mod answers;
 mod bad_input;
 mod failures;
+mod models;
 mod rewards;
 mod server;
 mod service;
+mod truncation;

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::rank::ranks;
 use super::request::RewardsRequest;
 use crate::api::answer::unix_time;
-use crate::api::{ApiError, ErrorObject, Scored};
+use crate::api::{ApiError, ErrorObject, Model, Scored};
 use crate::engine::score_options::ScoreOptions;
+use crate::prompt::Truncated;
 use crate::reward::{Head, Scores};
 
 /// The answer to one call.
@@ -46,6 +47,9 @@ struct Reward {
     usage: Option<Usage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timing: Option<Timing>,
+    /// What was cut off it because it was too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<Truncated>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorObject>,
 }
@@ -68,7 +72,7 @@ struct Timing {
 
 impl<'a> Rewards<'a> {
     pub(super) fn new(
-        model: &'a str,
+        model: Model<'a>,
         head: &'a Head,
         request: &RewardsRequest,
         results: &[Result<Scored, ApiError>],
@@ -76,7 +80,7 @@ impl<'a> Rewards<'a> {
         let rank_by = request.rank_by.as_deref();
         let value = |result: &Result<Scored, ApiError>| {
             let scores = &result.as_ref().ok()?.scores;
-            rank_by.map_or_else(|| head.single(scores), |name| named(scores, name))
+            rank_by.map_or_else(|| model.single(head, scores), |name| named(scores, name))
         };
         let ranks = ranks(&results.iter().map(value).collect::<Vec<_>>());
         let data = results.iter().zip(ranks).enumerate();
@@ -90,11 +94,11 @@ impl<'a> Rewards<'a> {
             object: "list",
             id: format!("rewards-{}", Uuid::new_v4().simple()),
             created: unix_time(),
-            model,
+            model: model.name,
             score_options: head.options(),
             usage: data.iter().filter_map(|reward| reward.usage).fold(Usage::default(), Usage::plus),
             data,
-            ranked_by: rank_by.map_or_else(|| head.single_name(), str::to_owned),
+            ranked_by: rank_by.map_or_else(|| model.single_name(head), str::to_owned),
         }
     }
 }
@@ -110,6 +114,7 @@ impl Reward {
             ),
             rank,
             usage: Some(Usage { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens }),
+            truncated: scored.truncated,
             timing: timing.then(|| Timing {
                 queue: seconds(scored.queue_time),
                 engine: seconds(scored.inference_time),
@@ -120,7 +125,16 @@ impl Reward {
 
     fn failed(index: usize, error: &ApiError) -> Self {
         let error = Some(error.class().into());
-        Self { object: "reward", index, scores: None, rank: None, usage: None, timing: None, error }
+        Self {
+            object: "reward",
+            index,
+            scores: None,
+            rank: None,
+            usage: None,
+            timing: None,
+            truncated: None,
+            error,
+        }
     }
 }
 

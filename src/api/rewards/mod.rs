@@ -15,10 +15,10 @@ use self::request::{Candidates, RewardsRequest};
 use super::chat::check_last_turn;
 use super::intake::Intake;
 use super::{ApiError, App, Scored};
-use crate::prompt::Message;
+use crate::prompt::{Message, Prompt};
 
 /// Token ids of a candidate, or why there are none.
-type Encoded = Result<Vec<u32>, ApiError>;
+type Encoded = Result<Prompt, ApiError>;
 
 /// Scores every candidate.
 pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
@@ -26,7 +26,9 @@ pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Re
     let (request, candidates) = intake.prepare(&app, prepare).await?;
     let urgency = intake.urgency(&app, request.wish)?;
     let scorer = app.scorer()?;
-    let mut results = scorer.score_all(candidates, urgency).await;
+    let model = app.model(request.model.as_deref())?;
+    let results = scorer.score_all(candidates, urgency).await.into_iter();
+    let mut results: Vec<_> = results.map(|result| result.map(|scored| scored.of(model))).collect();
     if let Some(error) = failure_of_all(&mut results) {
         return Err(error);
     }
@@ -34,7 +36,7 @@ pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Re
         app.metrics.failed(error.class().code);
         tracing::debug!(code = error.class().code, "one of several candidates was not scored");
     }
-    let answer = Rewards::new(&app.models[0], scorer.head(), &request, &results);
+    let answer = Rewards::new(model, scorer.head(), &request, &results);
     Ok(Json(answer).into_response())
 }
 
@@ -50,10 +52,8 @@ fn failure_of_all(results: &mut Vec<Result<Scored, ApiError>>) -> Option<ApiErro
 
 fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Encoded>), ApiError> {
     let (request, candidates) = RewardsRequest::parse(body, &app.settings)?;
-    if let Some(model) = &request.model {
-        app.check_model(model)?;
-    }
-    let names = app.scorer()?.head().names();
+    let scorer = app.scorer()?;
+    let names = app.model(request.model.as_deref())?.names(scorer.head());
     if let Some(name) = request.rank_by.as_deref()
         && !names.contains(&name)
     {
@@ -67,7 +67,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Encoded>), Api
     }
     let encode = |messages: &[Message]| {
         check_last_turn(app, messages)?;
-        app.scorer()?.encode(messages)
+        scorer.encode(messages, request.cut)
     };
     let encoded = match candidates {
         Candidates::Responses { mut conversation, responses } => responses

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::Wish;
-use crate::api::{ApiError, messages};
+use crate::api::{ApiError, Cut, messages};
 use crate::config::Settings;
 use crate::prompt::Message;
 
@@ -21,6 +21,8 @@ pub(super) struct RewardsRequest {
     pub(super) rank_by: Option<String>,
     /// Whether the answer tells where the time went.
     pub(super) timing: bool,
+    /// What is done about candidates that are too long.
+    pub(super) cut: Cut,
     /// How urgent it is.
     pub(super) wish: Wish,
 }
@@ -51,6 +53,7 @@ impl RewardsRequest {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
+            cut: Cut::take(&mut fields, settings)?,
             wish: Wish::take(&mut fields)?,
         };
         let candidates = Candidates::take(&mut fields, settings)?;
