@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 use crate::engine::cpu;
 use crate::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, MANIFEST_FILE, Manifest, Profile, PromptSpec,
-    TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE,
+    TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE, profile_name,
 };
 use crate::engine::verify::hexadecimal;
 use checkpoint::Checkpoint;
@@ -117,14 +117,13 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     let weights = weights::write(&staging.join(WEIGHTS_FILE), &plan, progress)?;
     files.insert(WEIGHTS_FILE.to_owned(), weights);
 
-    let instruction_set = cpu::instruction_set();
-    let profile_name = format!("cpu-{instruction_set}-{dtype}");
+    let target = Target::Cpu { instruction_set: cpu::instruction_set() };
     let mut manifest = Manifest {
         format: FORMAT,
-        profile: Profile { id: String::new(), name: profile_name },
+        profile: Profile { id: String::new(), name: profile_name(&target, dtype) },
         model: config.model,
         task: Task::Reward,
-        target: Target::Cpu { instruction_set },
+        target,
         built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: cpu::onednn_version() },
         dtype,
         limits,

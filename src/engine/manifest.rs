@@ -55,7 +55,7 @@ pub struct Manifest {
 pub struct Profile {
     /// SHA-256 over the rest of the manifest, lower-case hexadecimal.
     pub id: String,
-    /// For example `cpu-avx512_bf16-bf16`.
+    /// [`profile_name`].
     pub name: String,
 }
 
@@ -572,6 +572,30 @@ pub enum ManifestError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Version of TensorRT-LLM whose engines this version of Assay builds and serves.
+pub const TENSORRT_LLM: &str = "1.2.1";
+
+/// A profile's name: what computes, where, in which precision; of several GPUs also how many, and what
+/// the engine was tuned for. For example `tensorrt_llm-h100-fp8-tp8-latency`, `onednn-avx2-f32`.
+pub fn profile_name(target: &Target, dtype: Dtype) -> String {
+    match target {
+        Target::Cpu { instruction_set } => format!("onednn-{instruction_set}-{dtype}"),
+        Target::TensorrtLlm(gpus) => {
+            let known = super::target::Target::of_device(&gpus.device).ok().flatten();
+            let device = match &known {
+                Some(target) => target.short_name().to_owned(),
+                None => gpus.device.trim_start_matches("NVIDIA ").to_lowercase().replace(' ', "_"),
+            };
+            let stages = match gpus.pipeline_parallel {
+                1 => String::new(),
+                stages => format!("-pp{stages}"),
+            };
+            let Gpus { quantization, tensor_parallel, objective, .. } = gpus;
+            format!("tensorrt_llm-{device}-{quantization}-tp{tensor_parallel}{stages}-{objective}")
+        }
+    }
 }
 
 /// Name of a rank's plan file inside an engine directory for NVIDIA GPUs.

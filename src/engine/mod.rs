@@ -7,6 +7,7 @@
 pub mod bench;
 mod bridge;
 pub mod cpu;
+pub mod gpus;
 pub mod manifest;
 pub mod mapped;
 pub mod rope;

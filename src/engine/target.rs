@@ -168,6 +168,20 @@ impl Target {
         }
     }
 
+    /// The target that a device is, by its name as NVML prints it.
+    ///
+    /// # Errors
+    /// [`TargetError::Invalid`] when a file of this build is malformed.
+    pub fn of_device(device: &str) -> Result<Option<Self>, TargetError> {
+        Ok(Self::all()?.into_iter().find(|target| target.devices.iter().any(|known| known == device)))
+    }
+
+    /// Its shortest name, which is its part of a profile's: `h100` for `h100-sxm`.
+    pub fn short_name(&self) -> &str {
+        let names = std::iter::once(&self.name).chain(&self.aliases);
+        names.min_by_key(|name| name.len()).map_or("", String::as_str)
+    }
+
     /// Dense rate in operations per second.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ mod tests {
             [("bos_token", "<|begin_of_text|>"), ("pad_token", "null"), ("eos_token", "'\"\n\\: #")];
         let mut manifest = Manifest {
             format: FORMAT,
-            profile: Profile { id: String::new(), name: "cpu-avx2-f32".to_owned() },
+            profile: Profile { id: String::new(), name: "onednn-avx2-f32".to_owned() },
             model: Model {
                 name: "tiny".to_owned(),
                 architecture: "LlamaForSequenceClassification".to_owned(),
