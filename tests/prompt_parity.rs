@@ -8,11 +8,23 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use assay::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
-use assay::prompt::{EncodeOptions, Encoder, Message};
+use assay::prompt::{EncodeOptions, Encoder, Message, PromptError};
 use proptest::prelude::*;
 use serde_json::Value;
 
-const CHECKPOINTS: [&str; 3] = ["llama3-tiny", "llama2-tiny", "qwen2-tiny"];
+/// Tokenizers and templates, relative to `tests`.
+const CHECKPOINTS: [&str; 10] = [
+    "checkpoints/llama3-tiny",
+    "checkpoints/llama2-tiny",
+    "checkpoints/qwen2-tiny",
+    "prompts/mistral",
+    "prompts/qwen3",
+    "prompts/gemma2",
+    "prompts/gemma3",
+    "prompts/nemotron",
+    "prompts/phi3",
+    "prompts/internlm2",
+];
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -24,7 +36,7 @@ fn json(path: &Path) -> Value {
 
 /// What `build-engine` makes of a checkpoint's tokenizer.
 fn encoder(name: &str) -> Encoder {
-    let checkpoint = tests().join("checkpoints").join(name);
+    let checkpoint = tests().join(name);
     let config = json(&checkpoint.join("tokenizer_config.json"));
     let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_string);
     let special_tokens: BTreeMap<String, String> = config
@@ -65,12 +77,25 @@ fn encode(encoder: &Encoder, messages: &[Message]) -> Vec<u32> {
 fn each_case(list: &str, check: impl Fn(&Encoder, &str, &Value)) {
     for name in CHECKPOINTS {
         let encoder = encoder(name);
-        let golden = json(&tests().join("golden/prompts").join(name).with_extension("json"));
+        let file = Path::new(name).file_name().unwrap();
+        let golden = json(&tests().join("golden/prompts").join(file).with_extension("json"));
         let cases = golden[list].as_array().unwrap();
         assert!(cases.len() > 20, "{name} has too few cases");
         for case in cases {
-            check(&encoder, &format!("{name}: {}", case["name"]), case);
+            let name = format!("{name}: {}", case["name"]);
+            match case["refused"].as_str() {
+                None => check(&encoder, &name, case),
+                Some(words) => assert_refused(&encoder, &name, case, words),
+            }
         }
+    }
+}
+
+/// The template refuses the conversation in its own words.
+fn assert_refused(encoder: &Encoder, name: &str, case: &Value, words: &str) {
+    match encoder.encode(&messages(case), EncodeOptions::default()) {
+        Err(PromptError::Refused(text)) => assert_eq!(text, words, "{name}"),
+        other => panic!("{name}: {other:?}"),
     }
 }
 
@@ -103,9 +128,10 @@ struct Model {
 
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let model = |name: &&str| {
-        let tokenizer = json(&tests().join("checkpoints").join(name).join(TOKENIZER_FILE));
+        let tokenizer = json(&tests().join(name).join(TOKENIZER_FILE));
         let added = tokenizer["added_tokens"].as_array().unwrap();
-        let control = added.iter().map(|token| token["id"].as_u64().unwrap() as u32).collect();
+        let special = added.iter().filter(|token| token["special"] == true);
+        let control = special.map(|token| token["id"].as_u64().unwrap() as u32).collect();
         Model { encoder: encoder(name), control }
     };
     CHECKPOINTS.iter().map(model).collect()
@@ -113,7 +139,7 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
 
 /// Control tokens, pieces of them, and any text.
 fn content() -> impl Strategy<Value = String> {
-    const CONTROL: [&str; 11] = [
+    const CONTROL: [&str; 18] = [
         "<|begin_of_text|>",
         "<|end_of_text|>",
         "<|start_header_id|>",
@@ -125,6 +151,13 @@ fn content() -> impl Strategy<Value = String> {
         "<unk>",
         "<s>",
         "</s>",
+        "[INST]",
+        "[/INST]",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<extra_id_1>",
+        "<|end|>",
+        "<|assistant|>",
     ];
     let piece = prop_oneof![
         proptest::sample::select(&CONTROL[..]).prop_map(str::to_string),

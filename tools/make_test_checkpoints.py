@@ -361,15 +361,15 @@ def write_tokenizer(form, directory, separate_template):
     write_json(directory / "tokenizer.json", json.loads(tokenizer.to_str()), indent=1)
     config = dict(form["config"])
     config["added_tokens_decoder"] = {
-        str(tokenizer.token_to_id(name)): {
-            "content": name,
-            "lstrip": False,
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
-            "special": True,
+        str(number): {
+            "content": token.content,
+            "lstrip": token.lstrip,
+            "normalized": token.normalized,
+            "rstrip": token.rstrip,
+            "single_word": token.single_word,
+            "special": token.special,
         }
-        for name in form["specials"]
+        for number, token in tokenizer.get_added_tokens_decoder().items()
     }
     if separate_template:
         (directory / "chat_template.jinja").write_text(form["template"], encoding="utf-8")
@@ -895,14 +895,23 @@ def special_pattern(specials):
     return re.compile("|".join(re.escape(s) for s in sorted(specials, key=len, reverse=True)))
 
 
+# What Unicode calls white space, at the beginning; Python's own counts some more.
+WHITE_SPACE = re.compile("^[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+
+
 def encode_segments(segments, tokenizer, specials):
     """Ids of a list that holds control tokens and runs of ordinary text.
 
-    `segments` has ordinary text at even places and control tokens at odd ones.
+    `segments` has ordinary text at even places and control tokens at odd ones, some of
+    which take the white space behind them.
     """
+    added = tokenizer.get_added_tokens_decoder().values()
+    strips = {token.content for token in added if token.rstrip}
     tokenizer.encode_special_tokens = True
     ids = []
     for place, segment in enumerate(segments):
+        if place % 2 == 0 and place > 0 and segments[place - 1] in strips:
+            segment = WHITE_SPACE.sub("", segment)
         if place % 2:
             ids.append(tokenizer.token_to_id(segment))
         elif segment:

@@ -22,7 +22,9 @@ import random
 import re
 import tarfile
 import time
+import urllib.request
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -1127,6 +1129,8 @@ def train(model, tokenizer, pool, args, watch):
 @torch.no_grad()
 def score_texts(model, tokenizer, conversations):
     """Scores of whole conversations, through the chat template, in 32-bit floats."""
+    if isinstance(model, Served):
+        return model.score_texts(tokenizer, conversations)
     end, limit = tokenizer.convert_tokens_to_ids(END), model.config.max_position_embeddings
     encoded = [
         tokenizer.apply_chat_template(c, add_generation_prompt=False, return_dict=False)
@@ -1149,6 +1153,37 @@ def score_texts(model, tokenizer, conversations):
             scores[places[row]] = value
         at += len(rows)
     return scores.numpy()
+
+
+class Served:
+    """Scores by a running server, in place of the model: of an engine of any type."""
+
+    def __init__(self, url, limit):
+        self.url, self.limit = url, limit
+
+    def shortened(self, tokenizer, conversation):
+        """The conversation with as much of its last turn's end cut off as the server takes."""
+        ids = tokenizer.apply_chat_template(conversation, return_dict=False)
+        surplus = len(ids) - self.limit
+        if surplus <= 0:
+            return conversation
+        last = conversation[-1]
+        content = tokenizer.encode(last["content"], add_special_tokens=False)
+        cut = tokenizer.decode(content[: max(0, len(content) - surplus - 8)])
+        return [*conversation[:-1], {**last, "content": cut}]
+
+    def score(self, conversation):
+        body = json.dumps({"model": "demo", "messages": conversation}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/v1/chat/completions", body, headers)
+        with urllib.request.urlopen(request) as answer:
+            content = json.load(answer)["choices"][0]["message"]["content"]
+        return [float(pair.split(":")[1]) for pair in content.split(",")]
+
+    def score_texts(self, tokenizer, conversations):
+        short = [self.shortened(tokenizer, c) for c in conversations]
+        with ThreadPoolExecutor(32) as pool:
+            return np.array(list(pool.map(self.score, short)), dtype=np.float32)
 
 
 def compare(model, tokenizer, pairs):
@@ -1257,10 +1292,12 @@ def summed(rows, name, kinds):
     return name, sum(row[1] for row in rows), sum(row[2] for row in rows)
 
 
-def measure(output, data, seed, limit):
+def measure(output, data, seed, limit, server=None):
     """All figures of the model card, from the checkpoint as it lies on disk."""
     tokenizer = AutoTokenizer.from_pretrained(output)
     model = AutoModelForSequenceClassification.from_pretrained(output, dtype=torch.float32).eval()
+    if server:
+        model = Served(server, model.config.max_position_embeddings)
     items = read_items(data / "qa_pairs.jsonl.gz")["test"]
     kinds = held_out_figures(model, tokenizer, items, seed, limit)
     figures = {"held out": kinds, "others": []}
@@ -1403,6 +1440,9 @@ def arguments():
     parser.add_argument(
         "--evaluate-only", action="store_true", help="only measure the checkpoint in --output"
     )
+    parser.add_argument(
+        "--server", help="measure the engine that a server at this address serves, as `demo`"
+    )
     parser.add_argument("--no-card", action="store_true", help="leave the model card as it is")
     parser.add_argument(
         "--test-items", type=int, default=200, help="held-out items to measure with"
@@ -1465,9 +1505,9 @@ def main():
     torch.set_num_threads(args.threads)
     if not args.evaluate_only:
         train_and_export(args)
-    text = tables(measure(args.output, args.data, args.seed, args.test_items))
+    text = tables(measure(args.output, args.data, args.seed, args.test_items, args.server))
     print(text)
-    if not args.no_card:
+    if not args.no_card and not args.server:
         update_card(args.output, text)
 
 
