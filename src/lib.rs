@@ -16,4 +16,5 @@ pub mod prompt;
 pub mod report;
 pub mod reward;
 pub mod scheduler;
+pub mod score;
 pub mod telemetry;

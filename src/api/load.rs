@@ -18,7 +18,7 @@ const SIMULATED_BLOCK: usize = 16;
 ///
 /// # Errors
 /// A file is missing or damaged, or the engine does not fit this machine; the text says what to do.
-pub(super) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
+pub(crate) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     let settings = &app.settings;
     let head = settings.head(&manifest.head)?;
     super::models::check(&app.models, &settings.alias, &head)?;

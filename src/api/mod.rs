@@ -9,7 +9,7 @@ mod chat_request;
 mod error;
 mod fields;
 mod intake;
-mod load;
+pub(crate) mod load;
 mod messages;
 mod models;
 mod observe;
@@ -30,7 +30,7 @@ pub use chat_request::ChatRequest;
 pub use error::{ApiError, Class, ErrorObject, Failure};
 pub use intake::Wish;
 pub use models::Model;
-pub use scoring::{Cut, Scored, Scorer};
+pub use scoring::{Cut, Scored, Scorer, Urgency};
 
 use crate::config::Settings;
 use crate::engine::manifest::Manifest;

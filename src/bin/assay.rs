@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
 use assay::config::{Options, Settings, read};
+use assay::score::ScoreError;
+use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::telemetry::logs;
 use clap::{Parser, Subcommand};
 
@@ -26,6 +28,9 @@ enum Command {
     /// An option is taken from the command line, else from its environment variable, else from the
     /// file, where its name is written with `_` for `-`, else it has its default.
     Serve(Serve),
+    Score(ScoreArgs),
+    Eval(EvalArgs),
+    Report(ReportArgs),
     /// Plan capacity on simulated time, make request traces, measure an engine or a server
     Bench(BenchArgs),
 }
@@ -45,6 +50,11 @@ struct Serve {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
+        Command::Score(arguments) => on_runtime(score::score(&arguments)),
+        Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
+        Command::Report(arguments) => {
+            score::report(&arguments).map(ExitCode::from).map_err(|error| error.to_string())
+        }
         Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| error.to_string()),
@@ -80,4 +90,15 @@ fn settings(options: Options, file: Option<PathBuf>) -> Result<Settings, String>
         None => Options::default(),
     };
     Settings::resolve(options.or(nim).or(file))
+}
+
+/// Runs a command that waits for many things at once.
+fn on_runtime(command: impl Future<Output = Result<u8, ScoreError>>) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let done = runtime.block_on(command);
+    runtime.shutdown_background();
+    done.map(ExitCode::from).map_err(|error| error.to_string())
 }

@@ -1,0 +1,241 @@
+//! Scored rows into JSONL, JSON, CSV or Parquet.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use arrow::json::ReaderBuilder;
+use arrow::json::reader::infer_json_schema_from_iterator;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use serde_json::Value;
+
+use super::rows::Format;
+use super::{Row, ScoreError};
+
+/// Rows of a Parquet file that are encoded at a time.
+const BATCH: usize = 1024;
+
+/// Rows that can be gone through again and again, each time from the first.
+pub trait Again {
+    /// All of them.
+    fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError>;
+}
+
+/// Writes `rows` to `path` by its extension. The file appears whole or not at all.
+///
+/// `input` is a Parquet file whose columns keep their types.
+///
+/// # Errors
+/// The disk refuses, or rows do not fit into columns.
+pub fn write(path: &Path, rows: &dyn Again, input: Option<&Path>) -> Result<(), ScoreError> {
+    let unfinished = beside(path, ".unfinished");
+    let failed = |reason: String| ScoreError::write(path, reason);
+    let file = File::create(&unfinished).map_err(|error| failed(error.to_string()))?;
+    let mut out = BufWriter::new(file);
+    match Format::of(path)? {
+        Format::Jsonl => jsonl(&mut out, rows, path)?,
+        Format::Json => json(&mut out, rows, path)?,
+        Format::Csv => csv(&mut out, rows, path)?,
+        Format::Parquet => parquet(&mut out, rows, path, input)?,
+    }
+    let file = out.into_inner().map_err(|error| failed(error.to_string()))?;
+    file.sync_all().map_err(|error| failed(error.to_string()))?;
+    std::fs::rename(&unfinished, path).map_err(|error| failed(error.to_string()))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn jsonl(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+    for row in rows.rows()? {
+        let line = serde_json::to_string(&row?).map_err(|error| ScoreError::write(path, error))?;
+        writeln!(out, "{line}").map_err(|error| ScoreError::write(path, error))?;
+    }
+    Ok(())
+}
+
+fn json(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+    let failed = |error: std::io::Error| ScoreError::write(path, error);
+    write!(out, "[").map_err(failed)?;
+    for (index, row) in rows.rows()?.enumerate() {
+        let text = serde_json::to_string(&row?).map_err(|error| ScoreError::write(path, error))?;
+        write!(out, "{}\n{text}", if index > 0 { "," } else { "" }).map_err(failed)?;
+    }
+    writeln!(out, "\n]").map_err(failed)
+}
+
+/// A column for every name of any row, in the order in which they first occur. What is no text or
+/// number is written as JSON.
+fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+    let mut names: Vec<String> = Vec::new();
+    for row in rows.rows()? {
+        for name in row?.keys() {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    let mut writer = csv::Writer::from_writer(out);
+    let failed = |error: csv::Error| ScoreError::write(path, error);
+    writer.write_record(&names).map_err(failed)?;
+    for row in rows.rows()? {
+        let row = row?;
+        let cell = |name: &String| match row.get(name) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        };
+        writer.write_record(names.iter().map(cell)).map_err(failed)?;
+    }
+    writer.flush().map_err(|error| ScoreError::write(path, error))
+}
+
+fn parquet(
+    out: impl Write + Send,
+    rows: &dyn Again,
+    path: &Path,
+    input: Option<&Path>,
+) -> Result<(), ScoreError> {
+    let failed = |error: &dyn std::fmt::Display| ScoreError::write(path, error);
+    let schema = Arc::new(schema(rows, path, input)?);
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut writer =
+        ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|error| failed(&error))?;
+    let mut decoder = ReaderBuilder::new(schema).build_decoder().map_err(|error| failed(&error))?;
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut rows = rows.rows()?;
+    loop {
+        let row = rows.next().transpose()?;
+        let last = row.is_none();
+        batch.extend(row);
+        if batch.len() == BATCH || last && !batch.is_empty() {
+            decoder.serialize(&batch).map_err(|error| failed(&error))?;
+            batch.clear();
+            if let Some(columns) = decoder.flush().map_err(|error| failed(&error))? {
+                writer.write(&columns).map_err(|error| failed(&error))?;
+            }
+        }
+        if last {
+            writer.close().map_err(|error| failed(&error))?;
+            return Ok(());
+        }
+    }
+}
+
+/// The types that the rows' values have, except where `input` says what a column's is.
+fn schema(rows: &dyn Again, path: &Path, input: Option<&Path>) -> Result<Schema, ScoreError> {
+    let mut wrong = None;
+    let values = rows.rows()?.map_while(|row| match row {
+        Ok(row) => Some(Ok(Value::Object(row))),
+        Err(error) => {
+            wrong = Some(error);
+            None
+        }
+    });
+    let inferred = infer_json_schema_from_iterator(values).map_err(|error| {
+        ScoreError::write(
+            path,
+            format!("the rows do not fit into columns ({error}); choose an --output of .jsonl"),
+        )
+    })?;
+    if let Some(error) = wrong {
+        return Err(error);
+    }
+    let known = match input {
+        Some(input) => parquet_schema(input)?,
+        None => Schema::empty(),
+    };
+    let field = |field: &Arc<Field>| match known.field_with_name(field.name()) {
+        Ok(known) => Arc::new(known.clone().with_nullable(true)),
+        Err(_) => field.clone(),
+    };
+    Ok(Schema::new(inferred.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+fn parquet_schema(path: &Path) -> Result<Schema, ScoreError> {
+    let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|error| ScoreError::read(path, error))?;
+    Ok(reader.schema().as_ref().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    struct Fixed(Vec<Row>);
+
+    impl Again for Fixed {
+        fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError> {
+            Ok(Box::new(self.0.iter().cloned().map(Ok)))
+        }
+    }
+
+    fn fixed() -> Fixed {
+        let rows = json!([
+            {"id": 1, "prompt": "p, \"q\"\nr", "score_reward": 2.034414291381836, "tags": ["a"]},
+            {"id": 2, "prompt": "é", "score_error": "too long", "tags": []},
+        ]);
+        Fixed(rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect())
+    }
+
+    fn read(path: &Path) -> Vec<Row> {
+        super::super::rows::open(path).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_as_json_or_parquet_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["rows.jsonl", "rows.json", "rows.parquet"] {
+            let path = directory.path().join(name);
+            write(&path, &fixed(), None).unwrap();
+            let mut rows = read(&path);
+            // A column has a value in every row of a Parquet file, if only null.
+            rows.iter_mut().for_each(|row| row.retain(|_, value| !value.is_null()));
+            let (mut due, mut got) = (fixed().0, rows);
+            for row in due.iter_mut().chain(&mut got) {
+                row.sort_keys();
+            }
+            assert_eq!(got, due, "{name}");
+            assert!(!directory.path().join(format!("{name}.unfinished")).exists());
+        }
+    }
+
+    #[test]
+    fn csv_has_a_column_for_every_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rows.csv");
+        write(&path, &fixed(), None).unwrap();
+        let rows = read(&path);
+        assert_eq!(
+            rows[0].keys().collect::<Vec<_>>(),
+            ["id", "prompt", "score_reward", "tags", "score_error"]
+        );
+        assert_eq!(rows[0]["score_reward"], "2.034414291381836");
+        assert_eq!(rows[0]["prompt"], "p, \"q\"\nr");
+        assert_eq!(rows[1]["score_error"], "too long");
+    }
+
+    #[test]
+    fn columns_of_a_parquet_file_keep_their_types() {
+        let directory = tempfile::tempdir().unwrap();
+        let input = directory.path().join("in.parquet");
+        let small = Schema::new(vec![Field::new("id", arrow::datatypes::DataType::Int8, false)]);
+        let mut writer = ArrowWriter::try_new(File::create(&input).unwrap(), Arc::new(small), None).unwrap();
+        writer.flush().unwrap();
+        writer.close().unwrap();
+        let output = directory.path().join("out.parquet");
+        write(&output, &fixed(), Some(&input)).unwrap();
+        let schema = parquet_schema(&output).unwrap();
+        assert_eq!(schema.field_with_name("id").unwrap().data_type(), &arrow::datatypes::DataType::Int8);
+    }
+}

@@ -1,0 +1,142 @@
+//! Rows of JSONL, JSON, CSV and Parquet files, one after the other.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use super::{Row, ScoreError};
+
+/// Rows of a Parquet file that are decoded at a time.
+const BATCH: usize = 256;
+
+/// How a file holds rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A JSON object in each line.
+    Jsonl,
+    /// One array of JSON objects.
+    Json,
+    /// Comma-separated, with a line of names.
+    Csv,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// By the name's extension. Standard input is JSONL.
+    ///
+    /// # Errors
+    /// The extension is none of those known.
+    pub fn of(path: &Path) -> Result<Self, ScoreError> {
+        if path == Path::new("-") {
+            return Ok(Self::Jsonl);
+        }
+        match path.extension().and_then(|extension| extension.to_str()).unwrap_or_default() {
+            "jsonl" | "ndjson" => Ok(Self::Jsonl),
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            "parquet" => Ok(Self::Parquet),
+            _ => Err(ScoreError::Option(format!(
+                "{}: the name does not say what is in it; call it .jsonl, .json, .csv or .parquet",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// Rows of a file, or why there are no more.
+pub type Rows = Box<dyn Iterator<Item = Result<Row, ScoreError>> + Send>;
+
+/// Opens a file; `-` is standard input.
+///
+/// # Errors
+/// It cannot be opened, or its beginning is not of its format.
+pub fn open(path: &Path) -> Result<Rows, ScoreError> {
+    let format = Format::of(path)?;
+    if path == Path::new("-") {
+        return Ok(jsonl(path, std::io::stdin()));
+    }
+    let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
+    match format {
+        Format::Jsonl => Ok(jsonl(path, file)),
+        Format::Json => json(path, file),
+        Format::Csv => csv(path, file),
+        Format::Parquet => parquet(path, file),
+    }
+}
+
+/// How many rows a file has, by a look that is much faster than reading them; `None` where there is no
+/// such look.
+pub fn count(path: &Path) -> Option<u64> {
+    let file = File::open(path).ok()?;
+    match Format::of(path).ok()? {
+        Format::Jsonl => Some(BufReader::with_capacity(1 << 20, file).split(b'\n').count() as u64),
+        Format::Csv => {
+            Some(csv::Reader::from_reader(BufReader::new(file)).into_byte_records().count() as u64)
+        }
+        Format::Parquet => {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).ok()?;
+            u64::try_from(builder.metadata().file_metadata().num_rows()).ok()
+        }
+        Format::Json => None,
+    }
+}
+
+fn jsonl(path: &Path, file: impl Read + Send + 'static) -> Rows {
+    let path = path.to_owned();
+    let lines = BufReader::new(file).lines().enumerate();
+    Box::new(lines.filter_map(move |(index, line)| {
+        let at = |reason: String| ScoreError::read(&path, format!("line {}: {reason}", index + 1));
+        match line {
+            Err(error) => Some(Err(at(error.to_string()))),
+            Ok(line) if line.trim().is_empty() => None,
+            Ok(line) => Some(serde_json::from_str(&line).map_err(|error| at(error.to_string()))),
+        }
+    }))
+}
+
+/// An array is read whole: JSON has no rows to stop at.
+fn json(path: &Path, file: File) -> Result<Rows, ScoreError> {
+    let rows: Vec<Row> =
+        serde_json::from_reader(BufReader::new(file)).map_err(|error| ScoreError::read(path, error))?;
+    Ok(Box::new(rows.into_iter().map(Ok)))
+}
+
+fn csv(path: &Path, file: File) -> Result<Rows, ScoreError> {
+    let mut reader = csv::Reader::from_reader(BufReader::new(file));
+    let names = reader.headers().map_err(|error| ScoreError::read(path, error))?.clone();
+    let path = path.to_owned();
+    Ok(Box::new(reader.into_records().map(move |record| {
+        let record = record.map_err(|error| ScoreError::read(&path, error))?;
+        let value = |text: &str| Value::String(text.into());
+        Ok(names.iter().map(str::to_owned).zip(record.iter().map(value)).collect())
+    })))
+}
+
+fn parquet(path: &Path, file: File) -> Result<Rows, ScoreError> {
+    let wrong = |error: &dyn std::fmt::Display| ScoreError::read(path, error);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| wrong(&error))?;
+    let reader = builder.with_batch_size(BATCH).build().map_err(|error| wrong(&error))?;
+    let path = path.to_owned();
+    Ok(Box::new(reader.flat_map(move |batch| {
+        let rows = batch.map_err(|error| error.to_string()).and_then(|batch| json_rows(&batch));
+        match rows {
+            Ok(rows) => rows.into_iter().map(Ok).collect(),
+            Err(reason) => vec![Err(ScoreError::read(&path, reason))],
+        }
+    })))
+}
+
+fn json_rows(batch: &arrow::array::RecordBatch) -> Result<Vec<Row>, String> {
+    let mut writer = arrow::json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::LineDelimited>(Vec::new());
+    writer.write(batch).map_err(|error| error.to_string())?;
+    writer.finish().map_err(|error| error.to_string())?;
+    let lines = writer.into_inner();
+    let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<Row>();
+    rows.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}

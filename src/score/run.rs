@@ -1,0 +1,325 @@
+//! The way of all rows: read, scored several at a time, kept in order.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::columns::Columns;
+use super::journal::{self, Journal, Run};
+use super::judge::{Failure, Judge};
+use super::output::{self, Again};
+use super::scored::Gathered;
+use super::select::{Selection, Selector};
+use super::shape::{Names, Shape};
+use super::{Row, ScoreError, rows};
+use crate::report::Collector;
+
+/// Rows that are read ahead, and those that are scored at once: responses to one prompt that stand so
+/// near each other have its prefix computed once.
+const WINDOW: usize = 256;
+/// Time between two lines where there is no terminal to draw on.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A run of `assay score`.
+pub struct Scoring<'a> {
+    /// Files to score, in this order.
+    pub inputs: &'a [PathBuf],
+    /// File to write.
+    pub output: &'a Path,
+    /// Column names that were given.
+    pub names: &'a Names,
+    /// Columns to add.
+    pub columns: Columns,
+    /// What to keep.
+    pub selection: Selection,
+}
+
+/// What a run did.
+pub struct Outcome {
+    /// Everything scored, what a selection dropped included.
+    pub collector: Collector,
+    /// Rows in the output.
+    pub written: usize,
+    /// Rows that failed.
+    pub failed: usize,
+}
+
+impl Scoring<'_> {
+    /// Scores what is not scored yet, and writes the output.
+    ///
+    /// # Errors
+    /// Nothing can be read, written or scored any more. What is done is kept, and the next run
+    /// continues from there.
+    pub async fn run(&self, judge: &Judge) -> Result<Outcome, ScoreError> {
+        if self.output.exists() {
+            return Err(ScoreError::Occupied(format!(
+                "{} is there already: a run has ended, or the file is another's; delete it, or choose another \
+                 --output",
+                self.output.display()
+            )));
+        }
+        rows::Format::of(self.output)?;
+        let (shape, first) = self.look()?;
+        eprintln!("{}: {shape}", display(self.inputs));
+        let mut journal = Journal::open(self.output, &self.identity(judge, &shape)?)?;
+        if journal.done > 0 {
+            eprintln!("continuing behind {} rows that are done", HumanCount(journal.done as u64));
+        }
+        let rows = source(self.inputs.to_vec(), first, journal.done);
+        let progress = Progress::new(self.inputs, journal.done);
+        score(rows, judge, &shape, &self.columns, progress, |row| journal.append(row)).await?;
+        let path = journal.finish()?;
+        let outcome = self.write(&path, &shape)?;
+        std::fs::remove_file(&path).map_err(|error| ScoreError::write(&path, error))?;
+        Ok(outcome)
+    }
+
+    /// The shape of the rows, and those that were read to find it: standard input cannot be read twice.
+    fn look(&self) -> Result<(Shape, First), ScoreError> {
+        look(self.inputs, self.names, &self.columns)
+    }
+
+    fn identity(&self, judge: &Judge, shape: &Shape) -> Result<Run, ScoreError> {
+        Ok(Run {
+            assay_journal: 1,
+            inputs: self.inputs.iter().map(|path| fingerprint(path)).collect::<Result<_, _>>()?,
+            judge: judge.identity(),
+            shape: shape.to_string(),
+            columns: format!("{:?}", self.columns),
+        })
+    }
+
+    fn write(&self, journal: &Path, shape: &Shape) -> Result<Outcome, ScoreError> {
+        let mut gathered = Gathered::new(shape.clone(), self.columns.clone());
+        let mut failed = 0;
+        let mut selector = Selector::new(&self.selection, shape, &self.columns);
+        for row in journal::rows(journal)? {
+            let row = row?;
+            failed += usize::from(row.contains_key(&self.columns.name("error")));
+            selector.see(&row);
+            gathered.add(&row)?;
+        }
+        let kept = Kept { journal, scoring: self, shape };
+        let written = kept.rows()?.try_fold(0, |count, row| row.map(|_| count + 1))?;
+        let parquet =
+            self.inputs.first().filter(|path| rows::Format::of(path).ok() == Some(rows::Format::Parquet));
+        output::write(self.output, &kept, parquet.map(PathBuf::as_path))?;
+        Ok(Outcome { collector: gathered.finish(), written, failed })
+    }
+}
+
+/// The rows of a journal that a selection keeps.
+struct Kept<'a> {
+    journal: &'a Path,
+    scoring: &'a Scoring<'a>,
+    shape: &'a Shape,
+}
+
+impl Again for Kept<'_> {
+    fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError> {
+        let mut selector = Selector::new(&self.scoring.selection, self.shape, &self.scoring.columns);
+        if self.scoring.selection.best_of {
+            for row in journal::rows(self.journal)? {
+                selector.see(&row?);
+            }
+        }
+        Ok(Box::new(journal::rows(self.journal)?.filter_map(move |row| match row {
+            Ok(row) => selector.keep(row).map_err(ScoreError::Option).transpose(),
+            Err(error) => Some(Err(error)),
+        })))
+    }
+}
+
+/// A file's rows, the first of which were read already.
+pub struct First {
+    rows: Vec<Row>,
+    rest: rows::Rows,
+}
+
+/// Finds the shape of the rows of `inputs`.
+///
+/// # Errors
+/// There are none, they are of no known shape, or have columns that would be replaced.
+pub fn look(inputs: &[PathBuf], names: &Names, columns: &Columns) -> Result<(Shape, First), ScoreError> {
+    let path = inputs.first().ok_or_else(|| ScoreError::Option("no input is named".into()))?;
+    let mut rest = rows::open(path)?;
+    let first = rest.next().ok_or_else(|| ScoreError::read(path, "it has no rows"))??;
+    if let Some(column) = columns.collision(&first) {
+        return Err(ScoreError::Option(format!(
+            "{} has a column `{column}` already: name the added ones otherwise with --prefix",
+            path.display()
+        )));
+    }
+    let shape = Shape::of(&first, names)?;
+    Ok((shape, First { rows: vec![first], rest }))
+}
+
+/// Rows of all inputs behind the first `skip`, read on a thread of their own.
+pub fn source(inputs: Vec<PathBuf>, first: First, skip: usize) -> ReceiverStream<Result<Row, ScoreError>> {
+    let (send, receive) = tokio::sync::mpsc::channel(WINDOW);
+    std::thread::spawn(move || {
+        let others = inputs.into_iter().skip(1).flat_map(|path| match rows::open(&path) {
+            Ok(rows) => rows,
+            Err(error) => Box::new(std::iter::once(Err(error))) as rows::Rows,
+        });
+        for row in first.rows.into_iter().map(Ok).chain(first.rest).chain(others).skip(skip) {
+            let failed = row.is_err();
+            if send.blocking_send(row).is_err() || failed {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receive)
+}
+
+/// Scores rows, and hands each to `done` in the order in which they came.
+///
+/// # Errors
+/// No more can be read, scored or handed over.
+pub async fn score(
+    mut rows: ReceiverStream<Result<Row, ScoreError>>,
+    judge: &Judge,
+    shape: &Shape,
+    columns: &Columns,
+    mut progress: Progress,
+    mut done: impl FnMut(&Row) -> Result<(), ScoreError>,
+) -> Result<(), ScoreError> {
+    let mut running = FuturesOrdered::new();
+    let mut more = true;
+    while more || !running.is_empty() {
+        tokio::select! {
+            row = rows.next(), if more && running.len() < WINDOW => match row.transpose()? {
+                Some(row) => {
+                    let task = scored(row, judge.clone(), shape.clone(), columns.clone());
+                    running.push_back(tokio::spawn(task));
+                }
+                None => more = false,
+            },
+            Some(finished) = running.next(), if !running.is_empty() => {
+                let (row, responses, tokens) = finished.map_err(|error| ScoreError::Gone(error.to_string()))??;
+                done(&row)?;
+                progress.row(responses, tokens);
+            }
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// A row with its scores, or with why it has none; the number of its responses; their tokens.
+async fn scored(
+    mut row: Row,
+    judge: Judge,
+    shape: Shape,
+    columns: Columns,
+) -> Result<(Row, usize, usize), ScoreError> {
+    let conversations = match shape.conversations(&row) {
+        Ok(conversations) => conversations,
+        Err(reason) => {
+            columns.fail(&mut row, &reason);
+            return Ok((row, 0, 0));
+        }
+    };
+    let all = conversations.into_iter().map(|conversation| judge.judge(conversation));
+    let judged = match futures_util::future::try_join_all(all).await {
+        Ok(judged) => judged,
+        Err(Failure::Gone(reason)) => return Err(ScoreError::Gone(reason)),
+        Err(Failure::Row(reason)) => {
+            columns.fail(&mut row, &reason);
+            return Ok((row, 0, 0));
+        }
+    };
+    columns.add(&mut row, &shape, &judged).map_err(ScoreError::Option)?;
+    Ok((row, judged.len(), judged.iter().map(|judged| judged.tokens).sum()))
+}
+
+/// Path, bytes and time of change: what tells a file from another without reading it.
+fn fingerprint(path: &Path) -> Result<String, ScoreError> {
+    if path == Path::new("-") {
+        return Ok("-".into());
+    }
+    let about = std::fs::metadata(path).map_err(|error| ScoreError::read(path, error))?;
+    let changed =
+        about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Ok(format!("{} {} {}", path.display(), about.len(), changed.as_nanos()))
+}
+
+fn display(inputs: &[PathBuf]) -> String {
+    match inputs {
+        [one] => one.display().to_string(),
+        _ => format!("{} files", inputs.len()),
+    }
+}
+
+/// A bar on a terminal, lines now and then elsewhere.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    last: Instant,
+    rows: u64,
+    responses: u64,
+    tokens: u64,
+}
+
+impl Progress {
+    /// Of the rows of `inputs`, `done` of which are done. They are counted while the first are scored.
+    pub fn new(inputs: &[PathBuf], done: usize) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  eta {eta}  {wide_msg}");
+            let bar =
+                ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let (inputs, counted) = (inputs.to_vec(), bar.clone());
+            std::thread::spawn(move || {
+                if let Some(rows) = inputs.iter().map(|path| rows::count(path)).sum::<Option<u64>>() {
+                    counted.set_length(rows.saturating_sub(done as u64));
+                }
+            });
+            bar
+        });
+        let now = Instant::now();
+        Self { bar, began: now, last: now, rows: 0, responses: 0, tokens: 0 }
+    }
+
+    fn row(&mut self, responses: usize, tokens: usize) {
+        self.rows += 1;
+        self.responses += responses as u64;
+        self.tokens += tokens as u64;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(self.rows);
+                bar.set_message(self.text());
+            }
+            None if self.last.elapsed() >= LINE_EVERY => {
+                self.last = Instant::now();
+                eprintln!("{}", self.text());
+            }
+            None => {}
+        }
+    }
+
+    fn text(&self) -> String {
+        let seconds = self.began.elapsed().as_secs_f64().max(1e-3);
+        let rate = |count: u64| HumanCount((count as f64 / seconds) as u64);
+        format!(
+            "{} rows, {} responses: {} responses/s, {} tokens/s",
+            HumanCount(self.rows),
+            HumanCount(self.responses),
+            rate(self.responses),
+            rate(self.tokens)
+        )
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if self.rows > 0 {
+            eprintln!("{}", self.text());
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `--best-of` and `--filter`: which rows and responses are kept.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::Row;
+use super::columns::Columns;
+use super::filter::Filter;
+use super::shape::Shape;
+
+/// Names that are no attributes.
+const OTHERS: [&str; 3] = ["rank", "margin", "error"];
+
+/// What is kept of the scored rows.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Keep the best response of each prompt.
+    pub best_of: bool,
+    /// Keep what this holds for.
+    pub filter: Option<Filter>,
+}
+
+/// Chooses among the rows of one run. Rows are shown once with [`Selector::see`], then given again, in
+/// the same order, to [`Selector::keep`].
+pub struct Selector<'a> {
+    selection: &'a Selection,
+    shape: &'a Shape,
+    columns: &'a Columns,
+    /// Of each prompt: its best score, and the index of the row that has it.
+    best: HashMap<[u8; 16], (f64, usize)>,
+    seen: usize,
+    given: usize,
+}
+
+impl<'a> Selector<'a> {
+    /// Chooses by `selection` among rows of `shape` whose scores stand in `columns`.
+    pub fn new(selection: &'a Selection, shape: &'a Shape, columns: &'a Columns) -> Self {
+        Self { selection, shape, columns, best: HashMap::new(), seen: 0, given: 0 }
+    }
+
+    /// Takes note of a row.
+    pub fn see(&mut self, row: &Row) {
+        let index = self.seen;
+        self.seen += 1;
+        if !self.selection.best_of || !self.across_rows() {
+            return;
+        }
+        let (Some(score), Some(prompt)) = (self.deciding(row), prompt_of(row, self.shape)) else { return };
+        let best = self.best.entry(prompt).or_insert((score, index));
+        // Of equals, the first stays.
+        if score > best.0 {
+            *best = (score, index);
+        }
+    }
+
+    /// What is kept of the next row, if anything.
+    ///
+    /// # Errors
+    /// The filter names a score that the row lacks.
+    pub fn keep(&mut self, mut row: Row) -> Result<Option<Row>, String> {
+        let index = self.given;
+        self.given += 1;
+        if self.selection.best_of {
+            if self.across_rows() {
+                let best = prompt_of(&row, self.shape).and_then(|prompt| self.best.get(&prompt));
+                if self.deciding(&row).is_none() || best.is_none_or(|(_, best)| *best != index) {
+                    return Ok(None);
+                }
+            } else if !self.best_within(&mut row) {
+                return Ok(None);
+            }
+        }
+        match &self.selection.filter {
+            None => Ok(Some(row)),
+            Some(filter) => self.filtered(filter, row),
+        }
+    }
+
+    /// Whether the responses to a prompt stand in rows of their own.
+    fn across_rows(&self) -> bool {
+        matches!(self.shape, Shape::Single { .. } | Shape::Messages { .. })
+    }
+
+    fn deciding(&self, row: &Row) -> Option<f64> {
+        match &self.columns.by {
+            Some(by) => row.get(&self.columns.name(by))?.as_f64(),
+            None => attributes(row, &self.columns.prefix).next().and_then(|(_, value)| value.as_f64()),
+        }
+    }
+
+    /// Puts the best response of the row in the place of all of them; false where there is none.
+    fn best_within(&self, row: &mut Row) -> bool {
+        match self.shape {
+            Shape::Group { responses, .. } => {
+                let ranks = row.get(&self.columns.name("rank")).and_then(Value::as_array);
+                let Some(best) = ranks.and_then(|ranks| ranks.iter().position(|rank| rank == 1)) else {
+                    return false;
+                };
+                let Some(texts) = self.shape.responses(row) else { return false };
+                let Some(text) = texts.get(best).cloned() else { return false };
+                let prefix = &self.columns.prefix;
+                let of_best = |(name, value): (String, Value)| match value {
+                    _ if name == *responses => Some(("response".into(), text.clone())),
+                    Value::Array(list) if name.starts_with(prefix) => Some((name, list.get(best)?.clone())),
+                    value => Some((name, value)),
+                };
+                *row = std::mem::take(row).into_iter().filter_map(of_best).collect();
+                true
+            }
+            Shape::Pair { chosen, rejected, .. } => {
+                let Some(margin) = row.get(&self.columns.name("margin")).and_then(Value::as_f64) else {
+                    return false;
+                };
+                let (better, worse) = if margin >= 0.0 { (chosen, rejected) } else { (rejected, chosen) };
+                let sides = if margin >= 0.0 { ["chosen_", "rejected_"] } else { ["rejected_", "chosen_"] };
+                let [of_better, of_worse] = sides.map(|side| self.columns.name(side));
+                let of_best = |(name, value): (String, Value)| match name.strip_prefix(&of_better) {
+                    _ if name == *better => Some(("response".into(), value)),
+                    _ if name == *worse || name.starts_with(&of_worse) => None,
+                    Some(attribute) => Some((self.columns.name(attribute), value)),
+                    None => Some((name, value)),
+                };
+                *row = std::mem::take(row).into_iter().filter_map(of_best).collect();
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn filtered(&self, filter: &Filter, mut row: Row) -> Result<Option<Row>, String> {
+        if row.contains_key(&self.columns.name("error")) {
+            return Ok(None);
+        }
+        let unknown = |name: String, row: &Row| {
+            let known: Vec<&str> =
+                row.keys().filter_map(|column| column.strip_prefix(self.columns.prefix.as_str())).collect();
+            format!("--filter names `{name}`, and the scores are {}", known.join(", "))
+        };
+        let list = match self.shape {
+            Shape::Group { responses, .. } => row.get(responses).map(|_| responses.clone()),
+            _ => None,
+        };
+        let Some(responses) = list else {
+            let score = |name: &str| row.get(&self.columns.name(name))?.as_f64();
+            let holds = filter.holds(&score).map_err(|name| unknown(name, &row))?;
+            return Ok(holds.then_some(row));
+        };
+        let texts = self.shape.responses(&row).map(|texts| texts.into_owned()).unwrap_or_default();
+        let mut kept = Vec::with_capacity(texts.len());
+        for index in 0..texts.len() {
+            let score = |name: &str| match row.get(&self.columns.name(name))? {
+                Value::Array(list) => list.get(index)?.as_f64(),
+                value => value.as_f64(),
+            };
+            kept.push(filter.holds(&score).map_err(|name| unknown(name, &row))?);
+        }
+        let only_kept = |list: &[Value]| -> Value {
+            list.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
+        };
+        let prefix = self.columns.prefix.clone();
+        for (name, value) in &mut row {
+            match value {
+                _ if *name == responses => *value = only_kept(&texts),
+                Value::Array(list) if name.starts_with(&prefix) => *value = only_kept(list),
+                _ => {}
+            }
+        }
+        Ok(kept.contains(&true).then_some(row))
+    }
+}
+
+/// Columns of a single response's scores.
+pub fn attributes<'a>(row: &'a Row, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    row.iter()
+        .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
+        .filter(|(name, _)| !OTHERS.contains(name))
+}
+
+/// Tells one prompt from another.
+fn prompt_of(row: &Row, shape: &Shape) -> Option<[u8; 16]> {
+    let text = match shape {
+        Shape::Single { prompt, .. } => row.get(prompt)?.to_string(),
+        Shape::Messages { .. } => {
+            let conversation = shape.conversations(row).ok()?.pop()?;
+            let (_, prompt) = conversation.split_last()?;
+            format!("{prompt:?}")
+        }
+        _ => return None,
+    };
+    Sha256::digest(text.as_bytes())[..16].try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::shape::Names;
+    use super::*;
+
+    fn kept(selection: &Selection, rows: &[Value]) -> Vec<Value> {
+        let rows: Vec<Row> = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
+        let shape = Shape::of(&rows[0], &Names::default()).unwrap();
+        let columns = Columns { prefix: "score_".into(), by: None };
+        let mut selector = Selector::new(selection, &shape, &columns);
+        rows.iter().for_each(|row| selector.see(row));
+        rows.into_iter().filter_map(|row| selector.keep(row).unwrap()).map(Value::Object).collect()
+    }
+
+    fn best_of() -> Selection {
+        Selection { best_of: true, filter: None }
+    }
+
+    #[test]
+    fn the_best_of_rows_with_one_prompt_is_kept_in_its_place() {
+        let row = |prompt: &str, response: &str, score: f64| json!({"prompt": prompt, "response": response, "score_reward": score});
+        let rows = [row("p", "a", 1.0), row("q", "b", 0.0), row("p", "c", 2.0), row("p", "d", 2.0)];
+        assert_eq!(kept(&best_of(), &rows), [row("q", "b", 0.0), row("p", "c", 2.0)]);
+    }
+
+    #[test]
+    fn the_best_of_a_list_takes_the_lists_place() {
+        let row = json!({"prompt": "p", "responses": ["a", "b"], "id": 7, "score_reward": [1.0, 2.0],
+                         "score_rank": [2, 1], "score_margin": 1.0});
+        let best = json!({"prompt": "p", "response": "b", "id": 7, "score_reward": 2.0, "score_rank": 1,
+                          "score_margin": 1.0});
+        assert_eq!(kept(&best_of(), &[row]), [best]);
+    }
+
+    #[test]
+    fn the_better_of_a_pair_is_kept() {
+        let row = |margin: f64| {
+            json!({"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen_reward": 1.0,
+                   "score_rejected_reward": 1.0 - margin, "score_margin": margin})
+        };
+        let best = |text: &str, score: f64, margin: f64| json!({"prompt": "p", "response": text, "score_reward": score, "score_margin": margin});
+        assert_eq!(kept(&best_of(), &[row(0.5), row(-2.0)]), [best("a", 1.0, 0.5), best("b", 3.0, -2.0)]);
+    }
+
+    #[test]
+    fn a_filter_keeps_rows_and_in_lists_responses() {
+        let selection = Selection { best_of: false, filter: Some("reward>=2".parse().unwrap()) };
+        let single = |score: f64| json!({"prompt": "p", "response": "a", "score_reward": score});
+        let failed = json!({"prompt": "p", "response": "a", "score_error": "too long"});
+        assert_eq!(kept(&selection, &[single(1.0), single(2.0), failed]), [single(2.0)]);
+        let group = json!({"prompt": "p", "responses": ["a", "b", "c"], "score_reward": [1.0, 2.0, 3.0],
+                           "score_rank": [3, 2, 1], "score_margin": 1.0});
+        let left = json!({"prompt": "p", "responses": ["b", "c"], "score_reward": [2.0, 3.0],
+                          "score_rank": [2, 1], "score_margin": 1.0});
+        assert_eq!(kept(&selection, &[group]), [left]);
+    }
+}

@@ -1,0 +1,305 @@
+//! Which conversations a row holds.
+
+use serde_json::Value;
+
+use super::{Row, ScoreError};
+use crate::prompt::Message;
+
+/// Names that the column of the prompt goes by, the most telling first.
+const PROMPTS: [&str; 4] = ["prompt", "instruction", "question", "messages"];
+/// Names of a column with one response.
+const RESPONSES: [&str; 4] = ["response", "completion", "answer", "output"];
+/// Names of a column with several.
+const GROUPS: [&str; 2] = ["responses", "completions"];
+
+/// What the columns are called, where flags say so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Names {
+    /// Column with the prompt: text or messages [default: prompt, instruction, question or messages]
+    #[arg(long, value_name = "COLUMN")]
+    pub prompt_column: Option<String>,
+    /// Column with one response [default: response, completion, answer or output]
+    #[arg(long, value_name = "COLUMN")]
+    pub response_column: Option<String>,
+    /// Column with a list of responses [default: responses or completions]
+    #[arg(long, value_name = "COLUMN")]
+    pub responses_column: Option<String>,
+    /// Column with whole conversations [default: messages]
+    #[arg(long, value_name = "COLUMN")]
+    pub messages_column: Option<String>,
+    /// Column with the response that was preferred [default: chosen]
+    #[arg(long, value_name = "COLUMN")]
+    pub chosen_column: Option<String>,
+    /// Column with the one that was not [default: rejected]
+    #[arg(long, value_name = "COLUMN")]
+    pub rejected_column: Option<String>,
+}
+
+/// How rows hold conversations, and in which columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A whole conversation.
+    Messages {
+        /// Its column.
+        messages: String,
+    },
+    /// A prompt and one response.
+    Single {
+        /// Column of the prompt.
+        prompt: String,
+        /// Column of the response.
+        response: String,
+    },
+    /// A prompt and several responses.
+    Group {
+        /// Column of the prompt.
+        prompt: String,
+        /// Column of the list.
+        responses: String,
+    },
+    /// A preferred response and another, each with its prompt or with one in a column.
+    Pair {
+        /// Column of the prompt, where the responses do not hold it.
+        prompt: Option<String>,
+        /// Column of the preferred one.
+        chosen: String,
+        /// Column of the other.
+        rejected: String,
+    },
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Messages { messages } => write!(f, "a conversation in `{messages}`"),
+            Self::Single { prompt, response } => {
+                write!(f, "a prompt in `{prompt}` and a response in `{response}`")
+            }
+            Self::Group { prompt, responses } => {
+                write!(f, "a prompt in `{prompt}` and responses in `{responses}`")
+            }
+            Self::Pair { prompt: Some(prompt), chosen, rejected } => {
+                write!(f, "a prompt in `{prompt}` and a pair in `{chosen}` and `{rejected}`")
+            }
+            Self::Pair { prompt: None, chosen, rejected } => {
+                write!(f, "a pair in `{chosen}` and `{rejected}`")
+            }
+        }
+    }
+}
+
+impl Shape {
+    /// What a row of these columns is.
+    ///
+    /// # Errors
+    /// None of the shapes; the text lists what the row has and what is looked for.
+    pub fn of(row: &Row, names: &Names) -> Result<Self, ScoreError> {
+        let find = |named: &Option<String>, usual: &[&str]| match named {
+            Some(name) => row.contains_key(name).then(|| name.clone()),
+            None => usual.iter().find(|name| row.contains_key(**name)).map(|name| (*name).to_owned()),
+        };
+        let prompt = || find(&names.prompt_column, &PROMPTS);
+        let chosen = find(&names.chosen_column, &["chosen"]);
+        if let (Some(chosen), Some(rejected)) = (chosen, find(&names.rejected_column, &["rejected"])) {
+            return Ok(Self::Pair { prompt: prompt(), chosen, rejected });
+        }
+        if let (Some(prompt), Some(responses)) = (prompt(), find(&names.responses_column, &GROUPS)) {
+            // OpenAI's and TRL's `completion` aside, a column of this name may hold one text.
+            if names.responses_column.is_some() || list(&row[&responses]).is_some() {
+                return Ok(Self::Group { prompt, responses });
+            }
+        }
+        if let (Some(prompt), Some(response)) = (prompt(), find(&names.response_column, &RESPONSES)) {
+            return Ok(Self::Single { prompt, response });
+        }
+        if let Some(messages) = find(&names.messages_column, &["messages"]) {
+            return Ok(Self::Messages { messages });
+        }
+        let has: Vec<&str> = row.keys().map(String::as_str).collect();
+        Err(ScoreError::Shape(format!(
+            "the first row has the columns {}, which hold no conversation that is known: name them with \
+             --prompt-column and --response-column (or --responses-column), --messages-column, or \
+             --chosen-column and --rejected-column",
+            has.join(", ")
+        )))
+    }
+
+    /// The conversations of a row, and in the same order the texts of their last turns.
+    ///
+    /// # Errors
+    /// A sentence that names the column at fault.
+    pub fn conversations(&self, row: &Row) -> Result<Vec<Vec<Message>>, String> {
+        match self {
+            Self::Messages { messages } => Ok(vec![conversation(column(row, messages)?, messages)?]),
+            Self::Single { prompt, response } => {
+                let start = turns(column(row, prompt)?, "user", prompt)?;
+                Ok(vec![answered(&start, column(row, response)?, response)?])
+            }
+            Self::Group { prompt, responses } => {
+                let start = turns(column(row, prompt)?, "user", prompt)?;
+                let found = list(column(row, responses)?).ok_or(format!("`{responses}` is no list"))?;
+                found.iter().map(|response| answered(&start, response, responses)).collect()
+            }
+            Self::Pair { prompt, chosen, rejected } => {
+                let start = match prompt {
+                    Some(prompt) => turns(column(row, prompt)?, "user", prompt)?,
+                    None => Vec::new(),
+                };
+                [chosen, rejected]
+                    .into_iter()
+                    .map(|name| answered(&start, column(row, name)?, name))
+                    .collect()
+            }
+        }
+    }
+
+    /// Responses of a group as the row has them.
+    pub fn responses<'a>(&self, row: &'a Row) -> Option<std::borrow::Cow<'a, [Value]>> {
+        match self {
+            Self::Group { responses, .. } => list(row.get(responses)?),
+            _ => None,
+        }
+    }
+}
+
+fn column<'a>(row: &'a Row, name: &str) -> Result<&'a Value, String> {
+    row.get(name).filter(|value| !value.is_null()).ok_or_else(|| format!("the row has no `{name}`"))
+}
+
+/// A list, also where it is written as JSON in a text, as CSV must have it.
+fn list(value: &Value) -> Option<std::borrow::Cow<'_, [Value]>> {
+    match value {
+        Value::Array(list) => Some(list.as_slice().into()),
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            serde_json::from_str::<Vec<Value>>(text).ok().map(Into::into)
+        }
+        _ => None,
+    }
+}
+
+/// Text of one turn, a dialogue in the form of hh-rlhf, or a list of messages.
+fn turns(value: &Value, role: &str, name: &str) -> Result<Vec<Message>, String> {
+    if let Some(messages) = list(value) {
+        return messages.iter().map(|message| message_of(message, name)).collect();
+    }
+    match value {
+        Value::String(text) => {
+            Ok(dialogue(text).unwrap_or_else(|| vec![Message { role: role.into(), content: text.clone() }]))
+        }
+        _ => Err(format!("`{name}` is neither text nor a list of messages")),
+    }
+}
+
+fn conversation(value: &Value, name: &str) -> Result<Vec<Message>, String> {
+    let turns = turns(value, "assistant", name)?;
+    if turns.is_empty() { Err(format!("`{name}` is empty")) } else { Ok(turns) }
+}
+
+/// `start` and a response to it. One that is a whole conversation stands for itself.
+fn answered(start: &[Message], response: &Value, name: &str) -> Result<Vec<Message>, String> {
+    let text = response.get("response").or_else(|| response.get("text")).or_else(|| response.get("content"));
+    let response = turns(text.unwrap_or(response), "assistant", name)?;
+    if response.len() > 1 {
+        return Ok(response);
+    }
+    if start.is_empty() {
+        return Err(format!("`{name}` holds no prompt, and no column does: name one with --prompt-column"));
+    }
+    Ok([start, &response].concat())
+}
+
+fn message_of(message: &Value, name: &str) -> Result<Message, String> {
+    let part = |key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
+    match (part("role"), part("content")) {
+        (Some(role), Some(content)) => Ok(Message { role, content }),
+        _ => Err(format!("`{name}` holds a message without a `role` and a `content` of text")),
+    }
+}
+
+/// `\n\nHuman: ...\n\nAssistant: ...`, the form of Anthropic's hh-rlhf.
+fn dialogue(text: &str) -> Option<Vec<Message>> {
+    const MARKS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
+    if !text.starts_with(MARKS[0].0) {
+        return None;
+    }
+    let mut turns = Vec::new();
+    let mut rest = text;
+    while let Some((mark, role)) = MARKS.into_iter().find(|(mark, _)| rest.starts_with(mark)) {
+        rest = &rest[mark.len()..];
+        let end = MARKS.iter().filter_map(|(mark, _)| rest.find(mark)).min().unwrap_or(rest.len());
+        turns.push(Message { role: role.into(), content: rest[..end].trim().to_owned() });
+        rest = &rest[end..];
+    }
+    Some(turns)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(row: Value) -> (Shape, Vec<Vec<(String, String)>>) {
+        let row = row.as_object().unwrap().clone();
+        let shape = Shape::of(&row, &Names::default()).unwrap();
+        let turn = |message: Message| (message.role, message.content);
+        let conversations = shape.conversations(&row).unwrap();
+        (shape, conversations.into_iter().map(|turns| turns.into_iter().map(turn).collect()).collect())
+    }
+
+    fn turn(role: &str, content: &str) -> (String, String) {
+        (role.into(), content.into())
+    }
+
+    #[test]
+    fn the_files_that_people_have_are_understood() {
+        let asked = || vec![turn("user", "q"), turn("assistant", "a")];
+        let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]);
+        for row in [
+            json!({"messages": messages}),
+            json!({"prompt": "q", "response": "a", "helpfulness": 3}),
+            json!({"instruction": "q", "completions": [{"model": "m", "response": "a"}]}),
+            json!({"prompt": [{"role": "user", "content": "q"}], "responses": ["a"]}),
+            json!({"question": "q", "answer": "a"}),
+            json!({"messages": messages.to_string()}),
+        ] {
+            assert_eq!(found(row.clone()).1, [asked()], "{row}");
+        }
+    }
+
+    #[test]
+    fn pairs_may_hold_their_prompt_or_share_one() {
+        let pair = [
+            vec![turn("user", "q"), turn("assistant", "a")],
+            vec![turn("user", "q"), turn("assistant", "b")],
+        ];
+        let whole = |answer: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]);
+        for row in [
+            json!({"prompt": "q", "chosen": "a", "rejected": "b", "subset": "s"}),
+            json!({"prompt": "q", "chosen": whole("a"), "rejected": whole("b")}),
+            json!({"chosen": whole("a"), "rejected": whole("b")}),
+            json!({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}),
+        ] {
+            assert_eq!(found(row.clone()).1, pair, "{row}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let row = |value: Value| value.as_object().unwrap().clone();
+        let unknown =
+            Shape::of(&row(json!({"id": 1, "text": "x"})), &Names::default()).unwrap_err().to_string();
+        assert!(unknown.contains("id, text") && unknown.contains("--prompt-column"), "{unknown}");
+        let shape = Shape::of(&row(json!({"prompt": "q", "response": "a"})), &Names::default()).unwrap();
+        assert_eq!(
+            shape.conversations(&row(json!({"prompt": "q"}))),
+            Err("the row has no `response`".into())
+        );
+        let names = Names {
+            response_column: Some("text".into()),
+            prompt_column: Some("id".into()),
+            ..Names::default()
+        };
+        assert!(Shape::of(&row(json!({"id": "q", "text": "x"})), &names).is_ok());
+    }
+}
