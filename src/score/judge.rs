@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::ScoreError;
-use crate::api::{ApiError, App, Urgency, load};
+use crate::api::{ApiError, App, Cut, Urgency, load};
 use crate::config::Settings;
 use crate::engine::manifest::Manifest;
 use crate::prompt::Message;
@@ -52,7 +52,7 @@ pub struct Judge {
 }
 
 enum Kind {
-    Engine { app: App, id: String },
+    Engine { app: Box<App>, id: String },
     Server(Server),
 }
 
@@ -77,7 +77,7 @@ impl Judge {
         let manifest = Manifest::read(&settings.engine).map_err(|error| unable(&error))?;
         let app = App::new(settings, &manifest).map_err(|error| unable(&error))?;
         load::load(&app, &manifest).map_err(|error| unable(&error))?;
-        Ok(Self::new(Kind::Engine { app, id: manifest.profile.id }, IN_FLIGHT))
+        Ok(Self::new(Kind::Engine { app: Box::new(app), id: manifest.profile.id }, IN_FLIGHT))
     }
 
     /// The server at `url` (its root, or with `/v1`), with up to `concurrency` requests at once.
@@ -141,7 +141,7 @@ impl Judge {
 async fn in_process(app: &App, messages: &[Message]) -> Result<Judged, ApiError> {
     let scorer = app.scorer()?;
     let urgency = Urgency { arrived: Instant::now(), priority: Priority::default(), timeout: None };
-    let scored = scorer.score(scorer.encode(messages)?, urgency).await?;
+    let scored = scorer.score(scorer.encode(messages, Cut::default())?, urgency).await?;
     let scores = scored.scores.values().map(|(attribute, score)| (attribute.to_owned(), score)).collect();
     Ok(Judged { scores, tokens: scored.prompt_tokens })
 }
