@@ -63,6 +63,9 @@ pub enum ApiError {
     /// The engine's output is no score.
     #[error("{0}")]
     Reward(#[from] RewardError),
+    /// One of several items could not be scored, on a route whose answer is all or nothing.
+    #[error("item {0}: {1}")]
+    Item(usize, Box<ApiError>),
     /// A fault of ours.
     #[error("an internal error: {0}")]
     Internal(String),
@@ -105,6 +108,10 @@ const ENGINE_FAULT: &str = "the engine failed on this request; try again, and se
 impl ApiError {
     /// The one place that says what each error means to a client.
     pub fn class(&self) -> Class {
+        if let Self::Item(index, error) = self {
+            let class = error.class();
+            return Class { message: brief(format!("item {index}: {}", class.message)), ..class };
+        }
         let (status, kind, code) = self.status_kind_code();
         Class {
             status,
@@ -124,6 +131,7 @@ impl ApiError {
 
     fn status_kind_code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
+            Self::Item(_, error) => error.status_kind_code(),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, REQUEST, "malformed_json"),
             Self::NoObject(_) | Self::Invalid(..) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_value"),
             Self::Unsupported(..) => (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter"),

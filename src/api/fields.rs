@@ -85,6 +85,26 @@ impl Fields {
         }
     }
 
+    /// Takes out a word that must be one of `known`.
+    ///
+    /// # Errors
+    /// It is another.
+    pub(super) fn take_one_of(
+        &mut self,
+        name: &str,
+        known: &[&'static str],
+    ) -> Result<Option<&'static str>, ApiError> {
+        let Some(word) = self.take::<String>(name)? else { return Ok(None) };
+        let found = known.iter().find(|known| **known == word).copied();
+        let reason = || ApiError::Invalid(self.path(name), format!("must be one of {}", known.join(", ")));
+        found.map(Some).ok_or_else(reason)
+    }
+
+    /// Whether a field is there and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Refuses whatever was not taken out.
     ///
     /// # Errors

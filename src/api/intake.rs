@@ -16,6 +16,10 @@ use crate::scheduler::Priority;
 /// Bodies larger than this are parsed and tokenized off the threads that serve connections.
 const LARGE_BODY: usize = 16 << 10;
 
+/// How many times its largest body a request may come to once the prompt stands before each
+/// response: what it costs to encode is bounded with it.
+const LARGEST_EXPANSION: usize = 4;
+
 /// A request that was read to its end.
 pub(super) struct Intake {
     arrived: Instant,
@@ -142,4 +146,44 @@ fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| ApiError::Invalid(name.to_owned(), "must be a number of seconds above 0".to_owned()))
+}
+
+/// Refuses a list, which stands in the field `field`, of no items or of more than a call may have.
+///
+/// # Errors
+/// It is one of them.
+pub(super) fn check_count(field: &str, count: usize, settings: &Settings) -> Result<(), ApiError> {
+    let most = settings.max_request_items;
+    match count {
+        0 => Err(ApiError::Invalid(field.into(), "is empty: send at least one".into())),
+        count if count > most => {
+            let reason =
+                format!("has {count} items and this server takes {most} in a call: send them in several");
+            Err(ApiError::Invalid(field.into(), reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses responses, which stand in the field `field`, that are too much text once a prompt of
+/// `prompt` bytes stands before each.
+///
+/// # Errors
+/// They are.
+pub(super) fn check_size(
+    field: &str,
+    prompt: usize,
+    responses: &[String],
+    settings: &Settings,
+) -> Result<(), ApiError> {
+    let size = prompt * responses.len() + responses.iter().map(String::len).sum::<usize>();
+    let most = LARGEST_EXPANSION * settings.max_body_bytes;
+    if size <= most {
+        return Ok(());
+    }
+    let reason = format!(
+        "come to {size} bytes with the prompt before each, more than the {most} this server takes: send fewer in \
+         a call"
+    );
+    Err(ApiError::Invalid(field.into(), reason))
 }

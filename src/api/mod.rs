@@ -13,6 +13,7 @@ pub(crate) mod load;
 mod messages;
 mod models;
 mod observe;
+mod peers;
 mod playground;
 mod rewards;
 mod scoring;
@@ -40,6 +41,8 @@ use crate::telemetry::Metrics;
 pub struct App {
     /// Names the model answers to; not empty. Answers bear the first.
     pub models: Vec<String>,
+    /// Token ids are below this.
+    pub vocab_size: usize,
     /// Longest sequence in tokens.
     pub max_seq_len: usize,
     /// Options.
@@ -65,6 +68,7 @@ impl App {
         let built = manifest.limits.max_seq_len;
         Ok(Self {
             metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
+            vocab_size: manifest.model.vocab_size,
             max_seq_len: settings.max_seq_len.unwrap_or(built).min(built),
             started: answer::unix_time(),
             models,
@@ -114,6 +118,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/version", get(service::version))
         .route("/v1/metrics", get(service::metrics))
         .route("/metrics", get(service::metrics))
+        .merge(peers::routes())
         .merge(playground)
         .fallback(async |uri: Uri| ApiError::UnknownRoute(uri.path().to_owned()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

@@ -118,6 +118,11 @@ impl Scorer {
         Ok(self.encoder.encode_templated_within(text, self.fit(cut))?)
     }
 
+    /// Token ids, cut likewise.
+    pub fn cut(&self, tokens: Vec<u32>, cut: Cut) -> Prompt {
+        self.encoder.cut(tokens, self.fit(cut))
+    }
+
     /// Whether a text was templated already: it spells a control token.
     pub fn is_templated(&self, text: &str) -> bool {
         self.encoder.is_templated(text)

@@ -148,8 +148,8 @@ impl Encoder {
         Ok(Prompt { tokens, truncated: Some(truncated) })
     }
 
-    /// Drops tokens.
-    fn cut(&self, mut tokens: Vec<u32>, fit: Fit) -> Prompt {
+    /// Token ids, cut likewise.
+    pub fn cut(&self, mut tokens: Vec<u32>, fit: Fit) -> Prompt {
         let Some(excess) = tokens.len().checked_sub(fit.limit).filter(|excess| *excess > 0) else {
             return tokens.into();
         };

@@ -130,6 +130,16 @@ impl Head {
         (!self.options.is_off()).then_some(&self.options)
     }
 
+    /// Whether the scores are logits as the model gave them, of which probabilities can be made.
+    pub fn is_raw(&self) -> bool {
+        matches!(self.kind, Kind::Last { .. }) && self.options.activation.is_none()
+    }
+
+    /// Whether the scores are of steps.
+    pub fn scores_steps(&self) -> bool {
+        matches!(self.kind, Kind::Steps { .. })
+    }
+
     /// Names of the scores, in the model's order; of steps, what they all are called.
     pub fn attributes(&self) -> &[String] {
         &self.attributes

@@ -113,6 +113,20 @@ pub(super) fn apply<'a>(
     }
 }
 
+impl Scores {
+    /// Probabilities of raw scores, as servers of classifiers make them: of one score by itself, of
+    /// several together.
+    pub fn activated(self) -> Self {
+        let mut values: Vec<f64> = self.pairs.iter().map(|(_, score)| f64::from(*score)).collect();
+        match values.as_mut_slice() {
+            [value] => *value = sigmoid(*value),
+            values => softmax(values),
+        }
+        let names = self.pairs.into_iter().map(|(name, _)| name);
+        Self { pairs: names.zip(values.into_iter().map(|value| value as f32)).collect() }
+    }
+}
+
 fn sigmoid(value: f64) -> f64 {
     1.0 / (1.0 + (-value).exp())
 }

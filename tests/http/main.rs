@@ -6,6 +6,7 @@ mod answers;
 mod bad_input;
 mod failures;
 mod models;
+mod peers;
 mod rewards;
 mod server;
 mod service;

@@ -3,14 +3,10 @@
 use serde_json::Value;
 
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::Wish;
+use crate::api::intake::{Wish, check_count, check_size};
 use crate::api::{ApiError, Cut, messages};
 use crate::config::Settings;
 use crate::prompt::Message;
-
-/// How many times its largest body a request may come to once the prompt stands before each
-/// response: what it costs to encode is bounded with it.
-const LARGEST_EXPANSION: usize = 4;
 
 /// What is asked besides the candidates.
 #[derive(Debug, PartialEq)]
@@ -82,7 +78,8 @@ impl Candidates {
         check_count("responses", responses.len(), settings)?;
         let responses: Vec<String> =
             responses.into_iter().enumerate().map(response).collect::<Result<_, _>>()?;
-        check_size(&conversation, &responses, settings)?;
+        let prompt = conversation.iter().map(|message| message.content.len()).sum();
+        check_size("responses", prompt, &responses, settings)?;
         Ok(Self::Responses { conversation, responses })
     }
 }
@@ -100,31 +97,4 @@ fn response((index, value): (usize, Value)) -> Result<String, ApiError> {
         Value::String(text) => Ok(text),
         other => Err(wrong_type(format!("responses[{index}]"), "a string", &other)),
     }
-}
-
-fn check_count(field: &str, count: usize, settings: &Settings) -> Result<(), ApiError> {
-    let most = settings.max_request_items;
-    match count {
-        0 => Err(ApiError::Invalid(field.into(), "is empty: send at least one".into())),
-        count if count > most => {
-            let reason =
-                format!("has {count} items and this server takes {most} in a call: send them in several");
-            Err(ApiError::Invalid(field.into(), reason))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_size(prompt: &[Message], responses: &[String], settings: &Settings) -> Result<(), ApiError> {
-    let prompt: usize = prompt.iter().map(|message| message.content.len()).sum();
-    let size = prompt * responses.len() + responses.iter().map(String::len).sum::<usize>();
-    let most = LARGEST_EXPANSION * settings.max_body_bytes;
-    if size <= most {
-        return Ok(());
-    }
-    let reason = format!(
-        "come to {size} bytes with the prompt before each, more than the {most} this server takes: send fewer in \
-         a call"
-    );
-    Err(ApiError::Invalid("responses".into(), reason))
 }

@@ -1,0 +1,138 @@
+"""The requests and the parsing of reinforcement-learning trainers and of other servers' clients."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import ATTRIBUTES, LOUVRE, PARIS, Server, conversation
+
+
+def post(server: Server, path: str, body: dict):
+    """As `requests.post(...)`, `raise_for_status()` and `json()` do."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(server.url + path, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=180) as answer:
+        return json.load(answer)
+
+
+def chatml(answer: str = LOUVRE) -> str:
+    """What transformers' `apply_chat_template(..., tokenize=False)` makes of the conversation for `one`."""
+    turns = {"system": "You are a helpful assistant.", "user": PARIS, "assistant": answer}
+    return "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns.items())
+
+
+def llama3(answer: str = LOUVRE) -> str:
+    """The same for `five`, whose template begins every text with a token."""
+    turn = "<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>"
+    return "<|begin_of_text|>" + turn.format("user", PARIS) + turn.format("assistant", answer)
+
+
+def chat_scores(server: Server, model: str, answer: str = LOUVRE) -> list[float]:
+    completion = server.client().chat.completions.create(model=model, messages=conversation(answer))
+    return [entry.logprob for entry in completion.choices[0].logprobs.content]
+
+
+def test_openrlhf_reads_a_reward_for_every_query(one_score: Server):
+    queries = [chatml(), chatml("Stay at home.")]
+    answer = post(one_score, "/get_reward", {"query": queries, "prompts": [PARIS] * 2, "labels": [None, "x"]})
+    # Older versions read one key, newer ones the whole object.
+    assert "rewards" in answer, answer
+    assert answer["rewards"] == chat_scores(one_score, "one") + chat_scores(one_score, "one", "Stay at home.")
+    assert answer.get("scores", answer["rewards"]) == answer["rewards"]
+    assert answer.get("extra_logs", {}) == {}
+
+
+def test_verl_over_vllm_reads_the_last_probability_of_the_last_text(server: Server, one_score: Server):
+    # It cuts the beginning-of-text token off, because vLLM adds one.
+    five = post(
+        server,
+        "/classify",
+        {"model": "five", "input": llama3().removeprefix("<|begin_of_text|>"), "use_activation": False},
+    )
+    assert five["data"][-1]["probs"][-1] == chat_scores(server, "five")[-1]
+    one = post(one_score, "/classify", {"model": "one", "input": chatml(), "use_activation": False})
+    assert [one["data"][-1]["probs"][-1]] == chat_scores(one_score, "one")
+    assert one["data"][0]["num_classes"] == 1 and one["data"][0]["label"] == "reward"
+
+
+def test_verl_over_sglang_reads_the_last_number_of_an_embedding(one_score: Server):
+    output = post(one_score, "/v1/embeddings", {"model": "one", "input": chatml()})
+    assert [output["data"][-1]["embedding"][-1]] == chat_scores(one_score, "one")
+
+
+def test_verl_gives_up_on_any_4xx_so_a_mistake_is_one_and_names_the_field(one_score: Server):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        post(one_score, "/classify", {"model": "one", "imput": chatml(), "use_activation": False})
+    assert error.value.code == 400
+    assert json.load(error.value)["error"]["param"] == "input"
+
+
+def test_slime_takes_the_body_itself_as_the_reward(server: Server, one_score: Server):
+    sample = {"prompt": PARIS, "response": LOUVRE, "label": None}
+    assert [post(one_score, "/slime/reward", sample)] == chat_scores(one_score, "one")
+    chat = {"prompt": conversation()[:1], "response": LOUVRE, "label": "42"}
+    assert [post(one_score, "/slime/reward", chat)] == chat_scores(one_score, "one")
+    # With its own template applied, the prompt ends where the response begins.
+    head, tail = chatml().split(LOUVRE)
+    templated = {"prompt": head, "response": LOUVRE + tail, "label": None}
+    assert [post(one_score, "/slime/reward", templated)] == chat_scores(one_score, "one")
+    # A model of several scores is keyed into with --reward-key.
+    reward = post(server, "/slime/reward", sample)
+    assert list(reward) == ATTRIBUTES and list(reward.values()) == chat_scores(server, "five")
+
+
+def test_vllms_poolers_read_texts_and_conversations(server: Server):
+    scores = chat_scores(server, "five")
+    texts = post(server, "/pooling", {"model": "five", "input": [llama3(), llama3("No.")]})
+    assert [entry["index"] for entry in texts["data"]] == [0, 1]
+    assert [entry["data"] for entry in texts["data"]] == [scores, chat_scores(server, "five", "No.")]
+    turns = post(server, "/pooling", {"model": "five", "messages": conversation()})
+    assert turns["data"][0]["data"] == scores and turns["usage"]["prompt_tokens"] > 0
+
+
+def test_openais_client_reads_an_embedding_which_it_asks_for_in_base_64(server: Server):
+    embedding = server.client().embeddings.create(model="five", input=llama3())
+    assert list(embedding.data[0].embedding) == pytest.approx(chat_scores(server, "five"), abs=0)
+
+
+def test_text_embeddings_inference_clients_read_labels_with_scores(server: Server, one_score: Server):
+    request = {"inputs": chatml(), "raw_scores": True, "truncate": True}
+    predictions = post(one_score, "/predict", request)
+    assert [prediction["score"] for prediction in predictions] == chat_scores(one_score, "one")
+    batch = post(server, "/predict", {"inputs": [[PARIS, LOUVRE], [llama3()]], "raw_scores": True})
+    by_label = [{entry["label"]: entry["score"] for entry in entries} for entries in batch]
+    assert by_label == [dict(zip(ATTRIBUTES, chat_scores(server, "five"), strict=True))] * 2
+    ranks = post(one_score, "/rerank", {"query": PARIS, "texts": [LOUVRE, "No."], "raw_scores": True})
+    assert {rank["index"]: [rank["score"]] for rank in ranks} == {
+        0: chat_scores(one_score, "one"),
+        1: chat_scores(one_score, "one", "No."),
+    }
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])
+def test_rerankers_read_the_best_document_first(one_score: Server, path: str):
+    documents = [LOUVRE, "No.", "Stay at home."]
+    answer = post(one_score, path, {"model": "one", "query": PARIS, "documents": documents, "top_n": 2})
+    results = answer["results"]
+    assert len(results) == 2 and results[0]["relevance_score"] >= results[1]["relevance_score"]
+    for result in results:
+        assert result["document"]["text"] == documents[result["index"]]
+        assert [result["relevance_score"]] == chat_scores(one_score, "one", documents[result["index"]])
+
+
+def test_fastdeploys_clients_read_a_list_of_scores(server: Server):
+    answer = post(server, "/v1/reward", {"model": "", "messages": conversation(), "user": "user-123"})
+    assert answer["data"][0] == {"index": 0, "object": "reward", "score": chat_scores(server, "five")}
+
+
+def test_one_call_scores_many_responses_and_says_what_was_not_computed_again(server: Server):
+    responses = [LOUVRE, "No.", "", LOUVRE]
+    answer = post(server, "/v1/rewards", {"messages": conversation()[:1], "responses": responses, "timing": True})
+    for response, item in zip(responses, answer["data"], strict=True):
+        assert list(item["scores"].values()) == chat_scores(server, "five", response)
+        assert item["timing"]["engine"] >= 0
+    ranked = sorted(answer["data"], key=lambda item: item["rank"])
+    best = [item["scores"]["helpfulness"] for item in ranked]
+    assert best == sorted(best, reverse=True) and answer["ranked_by"] == "helpfulness"
+    assert answer["usage"]["cached_tokens"] > 0
