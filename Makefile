@@ -10,6 +10,7 @@ help:
 	@echo 'make demo    build everything, serve the demo model, score two answers  (PORT=8000)'
 	@echo 'make stop    stop the server that make demo left running'
 	@echo 'make test    every test: Rust, C++, and real clients against a real server'
+	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the headers of TensorRT-LLM there'
 	@echo 'make lint    formatting and warnings, of Rust and C++'
 	@echo 'make deny    licences and known faults of dependencies  (needs cargo-deny)'
 	@echo 'make deps    install what is missing (Debian or Ubuntu)'
@@ -67,6 +68,17 @@ test-trtllm:
 	cmake --build build/trtllm-plain --target install
 	TRTLLM_ROOT=$(CURDIR)/$(STAND_IN) cargo test --locked --features trtllm-stand-in --test trtllm
 
+# Whether what drives TensorRT-LLM fits the headers of the library in TRTLLM_ROOT, without a GPU or the library
+# itself: they need CUDA's too, in CUDA_INCLUDE (several folders: separated by spaces).
+CUDA_INCLUDE ?= /usr/local/cuda/include
+check-trtllm-headers:
+	@test -f '$(TRTLLM_ROOT)/include/tensorrt_llm/executor/executor.h' || \
+	    { echo 'TRTLLM_ROOT is to hold include/tensorrt_llm/executor/executor.h' >&2; exit 1; }
+	for source in tests/trtllm/signatures.cc cpp/trtllm/executor.cc; do \
+	    $(CXX) -std=c++20 -Wall -Wextra -Wpedantic -Werror -c -o /dev/null -Icpp \
+	        -isystem $(TRTLLM_ROOT)/include $(addprefix -isystem ,$(CUDA_INCLUDE)) $$source || exit 1; \
+	done
+
 # With the binaries that `cargo test` has built already.
 test-wire: $(CLIENTS)
 	cargo build --locked --bins
@@ -85,5 +97,5 @@ lint: deps
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm test-wire lint deny always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire lint deny always
 .DELETE_ON_ERROR:

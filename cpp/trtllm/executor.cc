@@ -1,5 +1,6 @@
 #include "trtllm/executor.h"
 
+#include <algorithm>
 #include <limits>
 #include <list>
 #include <utility>
@@ -45,6 +46,8 @@ tle::ExecutorConfig config_for(const Config& config) {
     executor.setMaxNumTokens(size32(config.max_num_tokens));
     executor.setMaxQueueSize(size32(config.max_queue_size));
     executor.setGatherGenerationLogits(true);
+    // Of the model's own distribution; what the library takes unless told has changed between versions.
+    executor.setNormalizeLogProbs(false);
     if (config.ranks > 1) {
         tle::ParallelConfig parallel;
         if (config.processes == Processes::ORCHESTRATOR) {
@@ -57,21 +60,50 @@ tle::ExecutorConfig config_for(const Config& config) {
     return executor;
 }
 
-tle::Request request_for(const Sequence& sequence) {
+tle::SamplingConfig sampling_for(const Sequence& sequence) {
+    const Sampling& chosen = sequence.sampling;
+    tle::SamplingConfig sampling;
+    if (chosen.temperature <= 0) {
+        sampling.setTopK(1);
+    } else {
+        sampling.setTemperature(chosen.temperature);
+        sampling.setTopK(size32(chosen.top_k));
+        sampling.setTopP(chosen.top_p);
+        // Without one, every request draws the same numbers.
+        sampling.setSeed(chosen.seed);
+        if (chosen.min_p > 0) sampling.setMinP(chosen.min_p);
+    }
+    if (chosen.repetition_penalty != 1) sampling.setRepetitionPenalty(chosen.repetition_penalty);
+    if (chosen.presence_penalty != 0) sampling.setPresencePenalty(chosen.presence_penalty);
+    if (chosen.frequency_penalty != 0) sampling.setFrequencyPenalty(chosen.frequency_penalty);
+    if (chosen.min_tokens > 0) sampling.setMinTokens(size32(chosen.min_tokens));
+    return sampling;
+}
+
+void set_stops(tle::Request& request, std::span<const std::uint32_t> stop) {
+    if (stop.empty()) return;
+    request.setEndId(static_cast<tle::TokenIdType>(stop.front()));
+    std::list<tle::VecTokens> words;
+    for (const std::uint32_t token : stop.subspan(1))
+        words.push_back({static_cast<tle::TokenIdType>(token)});
+    if (!words.empty()) request.setStopWords(words);
+}
+
+tle::Request request_for(const Sequence& sequence,
+                         const std::optional<std::chrono::milliseconds>& allotted) {
     const bool scored = sequence.max_tokens == 0;
     tle::VecTokens tokens(sequence.tokens.begin(), sequence.tokens.end());
     tle::Request request(std::move(tokens), scored ? 1 : size32(sequence.max_tokens));
-    tle::SamplingConfig greedy;
-    greedy.setTopK(1);
-    request.setSamplingConfig(greedy);
+    request.setStreaming(!scored);
+    request.setSamplingConfig(sampling_for(sequence));
     tle::OutputConfig output;
     output.returnGenerationLogits = scored;
+    output.returnLogProbs = sequence.log_probs;
     output.excludeInputFromOutput = true;
     request.setOutputConfig(output);
     request.setPriority(sequence.priority);
-    std::list<tle::VecTokens> stop;
-    for (const std::uint32_t token : sequence.stop) stop.push_back({static_cast<tle::TokenIdType>(token)});
-    if (!stop.empty()) request.setStopWords(stop);
+    set_stops(request, sequence.stop);
+    if (allotted) request.setAllottedTimeMs(*allotted);
     return request;
 }
 
@@ -92,12 +124,14 @@ std::vector<float> logits_of(const tle::Result& result, std::size_t rows) {
 }
 
 Ending ending_of(const tle::Result& result) {
+    if (!result.isFinal) return Ending::NONE;
     if (result.finishReasons.empty()) return Ending::COMPLETE;
     switch (result.finishReasons.front()) {
-        case tle::FinishReason::kEND_ID:
-        case tle::FinishReason::kSTOP_WORDS:
         case tle::FinishReason::kLENGTH:
             return Ending::COMPLETE;
+        case tle::FinishReason::kEND_ID:
+        case tle::FinishReason::kSTOP_WORDS:
+            return Ending::STOPPED;
         case tle::FinishReason::kTIMED_OUT:
             return Ending::TIMED_OUT;
         case tle::FinishReason::kCANCELLED:
@@ -108,20 +142,32 @@ Ending ending_of(const tle::Result& result) {
     throw EngineError("TensorRT-LLM ended a sequence without a reason");
 }
 
-void fill(Answer& answer, const tle::Result& result, bool scored, std::size_t head_rows) {
-    answer.ending = ending_of(result);
-    if (answer.ending != Ending::COMPLETE) return;
-    if (scored) {
-        answer.logits = logits_of(result, head_rows);
-    } else if (!result.outputTokenIds.empty()) {
+// The tokens generated since the last response, and their probabilities.
+void fill_tokens(Answer& answer, const tle::Result& result, std::optional<std::uint32_t> end_id) {
+    if (!result.outputTokenIds.empty()) {
         const tle::VecTokens& tokens = result.outputTokenIds.front();
         answer.tokens.assign(tokens.begin(), tokens.end());
     }
+    if (result.logProbs && !result.logProbs->empty()) {
+        // Of these tokens, or of all so far.
+        const tle::VecLogProbs& all = result.logProbs->front();
+        const std::size_t count = std::min(all.size(), answer.tokens.size());
+        answer.log_probs.assign(all.end() - static_cast<std::ptrdiff_t>(count), all.end());
+    }
+    // The library may leave out the end id; its callers here rely on it.
+    const bool by_end_id = result.isFinal && !result.finishReasons.empty() &&
+                           result.finishReasons.front() == tle::FinishReason::kEND_ID;
+    if (by_end_id && end_id && (answer.tokens.empty() || answer.tokens.back() != *end_id))
+        answer.tokens.push_back(*end_id);
+}
+
+bool is_right(Ending ending) {
+    return ending == Ending::NONE || ending == Ending::COMPLETE || ending == Ending::STOPPED;
 }
 
 }  // namespace
 
-Executor::Executor(const Config& config) : head_rows_(config.head_rows) {
+Executor::Executor(const Config& config) : head_rows_(config.head_rows), allotted_(config.allotted) {
     register_plugins();
     executor_ =
         std::make_unique<tle::Executor>(config.directory, tle::ModelType::kDECODER_ONLY, config_for(config));
@@ -143,13 +189,16 @@ void Executor::enqueue(std::span<const Sequence> sequences) {
     if (sequences.empty()) return;
     std::vector<tle::Request> requests;
     requests.reserve(sequences.size());
-    for (const Sequence& sequence : sequences) requests.push_back(request_for(sequence));
+    for (const Sequence& sequence : sequences) requests.push_back(request_for(sequence, allotted_));
     // Held over the call, so that an answer finds its sequence however soon it comes.
     const std::lock_guard lock(mutex_);
     const std::vector<tle::IdType> ids = executor_->enqueueRequests(requests);
     for (std::size_t i = 0; i < ids.size(); ++i) {
-        by_request_[ids[i]] = {sequences[i].id, sequences[i].max_tokens == 0};
-        by_sequence_[sequences[i].id] = ids[i];
+        const Sequence& sequence = sequences[i];
+        std::optional<std::uint32_t> end_id;
+        if (!sequence.stop.empty()) end_id = sequence.stop.front();
+        by_request_[ids[i]] = {sequence.id, sequence.max_tokens == 0, end_id};
+        by_sequence_[sequence.id] = ids[i];
     }
 }
 
@@ -168,26 +217,38 @@ std::vector<Answer> Executor::await(std::chrono::milliseconds timeout) {
 
 std::optional<Answer> Executor::answer_for(const tle::Response& response) {
     const bool failed = response.hasError();
-    // Parts of an answer come only to those who stream.
-    if (!failed && !response.getResult().isFinal) return std::nullopt;
-    InFlight ended;
+    const bool last = failed || response.getResult().isFinal;
+    InFlight sequence;
     {
         const std::lock_guard lock(mutex_);
         const auto found = by_request_.find(response.getRequestId());
         // Answered before, or never ours.
         if (found == by_request_.end()) return std::nullopt;
-        ended = found->second;
-        by_request_.erase(found);
-        by_sequence_.erase(ended.sequence);
+        sequence = found->second;
+        // Nobody reads the parts of a score.
+        if (!last && sequence.scored) return std::nullopt;
+        if (last) {
+            by_request_.erase(found);
+            by_sequence_.erase(sequence.sequence);
+        }
     }
-    Answer answer{ended.sequence, Ending::FAILED, {}, {}, {}};
+    Answer answer{sequence.sequence, Ending::FAILED, {}, {}, {}, {}};
+    if (failed) {
+        answer.error = response.getErrorMsg();
+        return answer;
+    }
     try {
-        if (failed)
-            answer.error = response.getErrorMsg();
-        else
-            fill(answer, response.getResult(), ended.scored, head_rows_);
+        const tle::Result& result = response.getResult();
+        const Ending ending = ending_of(result);
+        if (is_right(ending)) {
+            if (sequence.scored)
+                answer.logits = logits_of(result, head_rows_);
+            else
+                fill_tokens(answer, result, sequence.end_id);
+        }
+        answer.ending = ending;
     } catch (const std::exception& error) {
-        answer = {ended.sequence, Ending::FAILED, {}, {}, error.what()};
+        answer = {sequence.sequence, Ending::FAILED, {}, {}, {}, error.what()};
     }
     return answer;
 }
@@ -202,6 +263,15 @@ void Executor::cancel(std::uint64_t sequence) {
     if (request) executor_->cancelRequest(*request);
 }
 
+void Executor::cancel_all() {
+    std::vector<tle::IdType> requests;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [sequence, request] : by_sequence_) requests.push_back(request);
+    }
+    for (const tle::IdType request : requests) executor_->cancelRequest(request);
+}
+
 std::size_t Executor::in_flight() const {
     const std::lock_guard lock(mutex_);
     return by_request_.size();
@@ -212,14 +282,19 @@ Statistics Executor::statistics() {
     for (const tle::IterationStats& iteration : executor_->getLatestIterationStats()) {
         sums.iterations += 1;
         sums.milliseconds += iteration.iterLatencyMS;
-        sums.active = static_cast<std::size_t>(iteration.numActiveRequests);
         sums.queued = static_cast<std::size_t>(iteration.numQueuedRequests);
-        if (iteration.inflightBatchingStats)
-            sums.context_tokens += static_cast<std::size_t>(iteration.inflightBatchingStats->numCtxTokens);
-        if (iteration.kvCacheStats) {
-            sums.kv_blocks = static_cast<std::size_t>(iteration.kvCacheStats->maxNumBlocks);
-            sums.kv_blocks_free = static_cast<std::size_t>(iteration.kvCacheStats->freeNumBlocks);
-            sums.tokens_per_block = static_cast<std::size_t>(iteration.kvCacheStats->tokensPerBlock);
+        if (const auto& batch = iteration.inflightBatchingStats) {
+            sums.context_tokens += static_cast<std::size_t>(batch->numCtxTokens);
+            sums.generated_tokens += static_cast<std::size_t>(batch->numGenRequests);
+            sums.scheduled = static_cast<std::size_t>(batch->numScheduledRequests);
+        }
+        if (const auto& cache = iteration.kvCacheStats) {
+            sums.kv_blocks = static_cast<std::size_t>(cache->maxNumBlocks);
+            sums.kv_blocks_free = static_cast<std::size_t>(cache->freeNumBlocks);
+            sums.tokens_per_block = static_cast<std::size_t>(cache->tokensPerBlock);
+            const auto reused = static_cast<std::size_t>(cache->reusedBlocks);
+            sums.kv_blocks_reused += reused > reused_ ? reused - reused_ : 0;
+            reused_ = reused;
         }
     }
     return sums;

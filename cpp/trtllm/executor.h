@@ -1,4 +1,4 @@
-// A TensorRT-LLM engine: whole sequences in, one answer for each out. Knows nothing of Rust.
+// A TensorRT-LLM engine: whole sequences in, what becomes of each out. Knows nothing of Rust.
 #pragma once
 
 #include <chrono>
@@ -48,11 +48,26 @@ struct Config {
     std::size_t kv_cache_host_bytes;
     bool block_reuse;
     bool chunked_context;
+    // Longest that the library works on a sequence, its own queue included; unless given, for ever.
+    std::optional<std::chrono::milliseconds> allotted;
     // Tensor-parallel times pipeline-parallel ranks.
     std::size_t ranks;
     Processes processes;
     // The library's executorWorker; for ORCHESTRATOR.
     std::filesystem::path worker;
+};
+
+// How tokens are chosen. The defaults change nothing but the temperature's: 0 takes the likeliest token.
+struct Sampling {
+    float temperature = 0;
+    std::size_t top_k = 0;  // 0: all
+    float top_p = 1;
+    float min_p = 0;
+    float repetition_penalty = 1;
+    float presence_penalty = 0;
+    float frequency_penalty = 0;
+    std::uint64_t seed = 0;
+    std::size_t min_tokens = 0;
 };
 
 // What to run. A sequence that is scored generates one token, which nobody reads.
@@ -62,32 +77,46 @@ struct Sequence {
     std::span<const std::uint32_t> tokens;
     // Tokens to generate; 0: score.
     std::size_t max_tokens;
-    // Token ids that end it.
+    // Token ids each of which ends it.
     std::span<const std::uint32_t> stop;
+    Sampling sampling;
+    // Whether each token comes with the logarithm of its probability.
+    bool log_probs;
     // From 0 to 1; the higher goes first.
     float priority;
 };
 
-enum class Ending { COMPLETE, CANCELLED, TIMED_OUT, FAILED };
+enum class Ending {
+    NONE,       // More is to come.
+    COMPLETE,   // It was scored, or has all the tokens it may have.
+    STOPPED,    // By a token of Sequence::stop, which is the last of its tokens.
+    CANCELLED,
+    TIMED_OUT,
+    FAILED,
+};
 
-// What became of a sequence. Only one that is COMPLETE has tokens or logits, only one that FAILED an error.
+// What became of a sequence since the last answer. Only one with NONE, COMPLETE or STOPPED has tokens or
+// logits, only one that FAILED an error.
 struct Answer {
     std::uint64_t id;
     Ending ending;
     std::vector<std::uint32_t> tokens;
-    std::vector<float> logits;  // [head_rows]
-    std::string error;          // the library's own words
+    std::vector<float> log_probs;  // of each token, if asked for
+    std::vector<float> logits;     // [head_rows]
+    std::string error;             // the library's own words
 };
 
-// Sums over the iterations since they were last asked for; of the KV cache, how it is now.
+// Sums over the iterations since they were last asked for; of sequences and the KV cache, how it is now.
 struct Statistics {
     std::size_t iterations;
     std::size_t context_tokens;
+    std::size_t generated_tokens;
     double milliseconds;
-    std::size_t active;
+    std::size_t scheduled;
     std::size_t queued;
     std::size_t kv_blocks;
     std::size_t kv_blocks_free;
+    std::size_t kv_blocks_reused;
     std::size_t tokens_per_block;
 };
 
@@ -108,12 +137,13 @@ class Executor {
     // Hands sequences over, all of them or, if it throws, none.
     void enqueue(std::span<const Sequence> sequences);
 
-    // Waits for answers, for no longer than `timeout`: each sequence that was taken has exactly one, of
-    // whatever ending. Throws EngineError once the engine has stopped; what is in flight has no answer then.
+    // Waits for answers, for no longer than `timeout`: each sequence that was taken has exactly one whose
+    // ending is not NONE. Throws EngineError once the engine has stopped; what is in flight has none then.
     std::vector<Answer> await(std::chrono::milliseconds timeout);
 
     // Asks for a sequence to end early. It is answered all the same, perhaps as COMPLETE.
     void cancel(std::uint64_t sequence);
+    void cancel_all();
 
     std::size_t in_flight() const;
 
@@ -126,12 +156,16 @@ class Executor {
     std::optional<Answer> answer_for(const tensorrt_llm::executor::Response& response);
 
     const std::size_t head_rows_;
+    const std::optional<std::chrono::milliseconds> allotted_;
+    // As the library last said, which counts from its start.
+    std::size_t reused_ = 0;
     std::unique_ptr<tensorrt_llm::executor::Executor> executor_;
 
     // A sequence in flight, by the library's id for it and by the caller's.
     struct InFlight {
         std::uint64_t sequence;
         bool scored;
+        std::optional<std::uint32_t> end_id;
     };
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, InFlight> by_request_;

@@ -5,12 +5,11 @@
 namespace assay::bridge {
 namespace {
 
-// Every sequence of the server's is as urgent as the others: it comes when the scheduler has chosen it.
-constexpr float kPriority = 0.5f;
-
 std::string error_of(const trtllm::Answer& answer) {
     switch (answer.ending) {
+        case trtllm::Ending::NONE:
         case trtllm::Ending::COMPLETE:
+        case trtllm::Ending::STOPPED:
             return {};
         case trtllm::Ending::CANCELLED:
             return "the sequence was cancelled";
@@ -20,6 +19,49 @@ std::string error_of(const trtllm::Answer& answer) {
             return answer.error;
     }
     return "TensorRT-LLM answered with an ending that is not known";
+}
+
+TrtllmEnding ending_of(trtllm::Ending ending) {
+    switch (ending) {
+        case trtllm::Ending::NONE:
+            return TrtllmEnding::None;
+        case trtllm::Ending::COMPLETE:
+            return TrtllmEnding::Complete;
+        case trtllm::Ending::STOPPED:
+            return TrtllmEnding::Stopped;
+        case trtllm::Ending::CANCELLED:
+        case trtllm::Ending::TIMED_OUT:
+        case trtllm::Ending::FAILED:
+            break;
+    }
+    return TrtllmEnding::Failed;
+}
+
+template <typename T>
+std::span<const T> part_of(std::span<const T> all, std::size_t begin, std::size_t end) {
+    if (begin > end || end > all.size())
+        throw trtllm::EngineError("a sequence's tokens lie outside those handed over");
+    return all.subspan(begin, end - begin);
+}
+
+template <typename T>
+rust::Vec<T> vec_of(const std::vector<T>& values) {
+    rust::Vec<T> given;
+    given.reserve(values.size());
+    for (const T value : values) given.push_back(value);
+    return given;
+}
+
+trtllm::Sampling sampling_of(const TrtllmSampling& sampling) {
+    return {.temperature = sampling.temperature,
+            .top_k = sampling.top_k,
+            .top_p = sampling.top_p,
+            .min_p = sampling.min_p,
+            .repetition_penalty = sampling.repetition_penalty,
+            .presence_penalty = sampling.presence_penalty,
+            .frequency_penalty = sampling.frequency_penalty,
+            .seed = sampling.seed,
+            .min_tokens = sampling.min_tokens};
 }
 
 }  // namespace
@@ -35,14 +77,16 @@ std::shared_ptr<TrtllmHandle> open_trtllm(const TrtllmConfig& config) {
         .max_queue_size = config.max_queue_size,
         .kv_cache_tokens = std::nullopt,
         .kv_cache_fraction = config.kv_cache_fraction,
-        .kv_cache_host_bytes = 0,
+        .kv_cache_host_bytes = config.kv_cache_host_bytes,
         .block_reuse = config.block_reuse,
         .chunked_context = config.chunked_context,
+        .allotted = std::nullopt,
         .ranks = config.ranks,
         .processes = worker.empty() ? Processes::LEADER : Processes::ORCHESTRATOR,
         .worker = worker,
     };
     if (config.kv_cache_tokens > 0) executor.kv_cache_tokens = config.kv_cache_tokens;
+    if (config.allotted_ms > 0) executor.allotted = std::chrono::milliseconds(config.allotted_ms);
     return std::make_shared<TrtllmHandle>(executor);
 }
 
@@ -51,29 +95,42 @@ void TrtllmHandle::enqueue(rust::Slice<const TrtllmSequence> sequences,
     const std::span<const std::uint32_t> all(token_ids.data(), token_ids.size());
     std::vector<trtllm::Sequence> batch;
     batch.reserve(sequences.size());
-    for (const TrtllmSequence& sequence : sequences) {
-        if (sequence.token_begin > sequence.token_end || sequence.token_end > all.size())
-            throw trtllm::EngineError("a sequence's tokens lie outside those handed over");
-        const auto tokens = all.subspan(sequence.token_begin, sequence.token_end - sequence.token_begin);
-        batch.push_back({sequence.id, tokens, 0, {}, kPriority});
-    }
+    for (const TrtllmSequence& sequence : sequences)
+        batch.push_back({.id = sequence.id,
+                         .tokens = part_of(all, sequence.token_begin, sequence.token_end),
+                         .max_tokens = sequence.max_tokens,
+                         .stop = part_of(all, sequence.token_end, sequence.stop_end),
+                         .sampling = sampling_of(sequence.sampling),
+                         .log_probs = sequence.log_probs,
+                         .priority = sequence.priority});
     executor_.enqueue(batch);
 }
 
 rust::Vec<TrtllmAnswer> TrtllmHandle::await_answers(std::uint64_t timeout_ms) const {
     rust::Vec<TrtllmAnswer> answers;
     for (const trtllm::Answer& answer : executor_.await(std::chrono::milliseconds(timeout_ms))) {
-        TrtllmAnswer given{answer.id, {}, rust::String::lossy(error_of(answer))};
-        given.logits.reserve(answer.logits.size());
-        for (const float logit : answer.logits) given.logits.push_back(logit);
+        TrtllmAnswer given;
+        given.id = answer.id;
+        given.ending = ending_of(answer.ending);
+        given.tokens = vec_of(answer.tokens);
+        given.log_probs = vec_of(answer.log_probs);
+        given.logits = vec_of(answer.logits);
+        given.error = rust::String::lossy(error_of(answer));
         answers.push_back(std::move(given));
     }
     return answers;
 }
 
-TrtllmCache TrtllmHandle::cache() const {
-    const trtllm::Statistics statistics = executor_.statistics();
-    return {statistics.kv_blocks, statistics.tokens_per_block};
+TrtllmStatistics TrtllmHandle::statistics() const {
+    const trtllm::Statistics sums = executor_.statistics();
+    return {sums.iterations,
+            sums.context_tokens + sums.generated_tokens,
+            sums.milliseconds,
+            sums.scheduled,
+            sums.kv_blocks,
+            sums.kv_blocks_free,
+            sums.kv_blocks_reused,
+            sums.tokens_per_block};
 }
 
 }  // namespace assay::bridge

@@ -9,9 +9,9 @@
 namespace assay::bridge {
 
 struct TrtllmAnswer;
-struct TrtllmCache;
 struct TrtllmConfig;
 struct TrtllmSequence;
+struct TrtllmStatistics;
 
 // An Executor behind types that cxx can pass. As safe to share between threads as that is.
 class TrtllmHandle {
@@ -24,8 +24,9 @@ class TrtllmHandle {
                  rust::Slice<const std::uint32_t> token_ids) const;
     rust::Vec<TrtllmAnswer> await_answers(std::uint64_t timeout_ms) const;
     void cancel(std::uint64_t sequence) const { executor_.cancel(sequence); }
+    void cancel_all() const { executor_.cancel_all(); }
     std::size_t in_flight() const { return executor_.in_flight(); }
-    TrtllmCache cache() const;
+    TrtllmStatistics statistics() const;
     void shutdown() const { executor_.shutdown(); }
 
   private:

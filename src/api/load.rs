@@ -73,12 +73,16 @@ fn gpu_factory(settings: &Settings, _: &Manifest) -> Result<Box<dyn EngineFactor
 fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::TrtllmFactory, String> {
     let options = trtllm::Options {
         kv_cache_tokens: settings.kv_cache_tokens,
+        kv_cache_fraction: settings.kv_cache_fraction,
+        kv_cache_host_bytes: settings.kv_cache_host_bytes,
+        block_reuse: settings.prefix_sharing,
+        chunked_context: settings.chunked_context,
+        allotted: settings.allotted_time.map(|time| time.0),
         max_batch_size: settings.max_batch_size,
         max_num_tokens: settings.max_num_tokens,
         max_seq_len: settings.max_seq_len,
         // Where `mpirun` did not start the ranks, the library does.
         worker: trtllm::rank().is_none().then(trtllm::default_worker),
-        ..trtllm::Options::default()
     };
     trtllm::TrtllmFactory::open(&settings.engine, manifest, &options).map_err(|error| error.to_string())
 }

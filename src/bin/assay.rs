@@ -44,7 +44,7 @@ struct Serve {
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
-    options: Options,
+    options: Box<Options>,
 }
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Serve) -> Result<Exit, String> {
-    let settings = settings(arguments.options, arguments.config)?;
+    let settings = settings(*arguments.options, arguments.config)?;
     if arguments.print_config {
         print!("{}", serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
         return Ok(Exit::Drained);

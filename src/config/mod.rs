@@ -53,6 +53,14 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Tokens whose keys and values the engine keeps.
     pub kv_cache_tokens: Option<usize>,
+    /// Part of the free GPU memory that keys and values take, in (0, 1).
+    pub kv_cache_fraction: f32,
+    /// Host memory for keys and values that no longer fit the GPU's.
+    pub kv_cache_host_bytes: usize,
+    /// Whether TensorRT-LLM may spread a long prompt over iterations.
+    pub chunked_context: bool,
+    /// Longest that TensorRT-LLM may work on one text, its own queue included.
+    pub allotted_time: Option<Seconds>,
     /// Logits that are scores, `FIRST,END`; the manifest's unless said.
     pub reward_logits_range: Option<String>,
     /// Names of the scores. Empty: the manifest's.
@@ -122,6 +130,10 @@ impl Settings {
             max_chunk_tokens: scheduler.max_chunk_tokens,
             threads: None,
             kv_cache_tokens: None,
+            kv_cache_fraction: 0.9,
+            kv_cache_host_bytes: 0,
+            chunked_context: true,
+            allotted_time: None,
             reward_logits_range: None,
             reward_model_string: Vec::new(),
             score_activation: None,
@@ -171,6 +183,10 @@ impl Settings {
             max_chunk_tokens: options.max_chunk_tokens.or(default.max_chunk_tokens),
             threads: options.threads.or(default.threads),
             kv_cache_tokens: options.kv_cache_tokens.or(default.kv_cache_tokens),
+            kv_cache_fraction: options.kv_cache_fraction.unwrap_or(default.kv_cache_fraction),
+            kv_cache_host_bytes: options.kv_cache_host_bytes.unwrap_or(default.kv_cache_host_bytes),
+            chunked_context: options.chunked_context.unwrap_or(default.chunked_context),
+            allotted_time: options.allotted_time.or(default.allotted_time),
             reward_logits_range: options.reward_logits_range,
             reward_model_string: options.reward_model_string.unwrap_or_default(),
             score_activation: options.score_activation,
@@ -217,6 +233,10 @@ impl Settings {
         ];
         if let Some((name, _)) = counts.iter().find(|(_, value)| *value == Some(0)) {
             return Err(format!("{name} is 0: it must be at least 1; leave it out for the default"));
+        }
+        if !(self.kv_cache_fraction > 0.0 && self.kv_cache_fraction < 1.0) {
+            let fraction = self.kv_cache_fraction;
+            return Err(format!("kv_cache_fraction is {fraction}: it must be above 0 and below 1, as 0.9"));
         }
         if self.served_model_name.iter().any(|name| name.trim().is_empty()) {
             return Err("served_model_name holds an empty name: leave it out for the engine's own".into());

@@ -64,6 +64,23 @@ pub struct Options {
     #[arg(long, env = "ASSAY_KV_CACHE_TOKENS", value_name = "TOKENS")]
     pub kv_cache_tokens: Option<usize>,
 
+    /// Part of the free GPU memory that keys and values take, above 0 and below 1; GPUs only [default: 0.9]
+    #[arg(long, env = "ASSAY_KV_CACHE_FRACTION", value_name = "FRACTION")]
+    pub kv_cache_fraction: Option<f32>,
+
+    /// Host memory for keys and values that no longer fit the GPU's; GPUs only [default: 0]
+    #[arg(long, env = "ASSAY_KV_CACHE_HOST_BYTES", value_name = "BYTES")]
+    pub kv_cache_host_bytes: Option<usize>,
+
+    /// Spread a long prompt over iterations; GPUs only, the CPU engine always does [default: true]
+    #[arg(long, env = "ASSAY_CHUNKED_CONTEXT", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub chunked_context: Option<bool>,
+
+    /// Longest that the engine may work on one text, its own queue included; GPUs only [default: none]
+    #[arg(long, env = "ASSAY_ALLOTTED_TIME", value_name = "SECONDS")]
+    pub allotted_time: Option<Seconds>,
+
     /// Logits that are scores, FIRST,END without the last: `0,1` is the first logit of the model's head
     /// [default: the engine's own]
     #[arg(long, env = "ASSAY_REWARD_LOGITS_RANGE", value_name = "FIRST,END")]
@@ -181,7 +198,8 @@ impl Options {
         }
         first! {
             engine, simulate, host, port, served_model_name, alias, max_seq_len, max_batch_size, max_num_tokens,
-            max_chunk_tokens, threads, kv_cache_tokens, max_body_bytes, max_request_items, require_assistant_turn, playground, truncation, timeout,
+            max_chunk_tokens, threads, kv_cache_tokens, kv_cache_fraction, kv_cache_host_bytes,
+            chunked_context, allotted_time, max_body_bytes, max_request_items, require_assistant_turn, playground, truncation, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
             score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,

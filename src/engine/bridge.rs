@@ -93,33 +93,76 @@ pub(super) mod ffi {
         max_queue_size: usize,
         kv_cache_tokens: usize,
         kv_cache_fraction: f32,
+        /// Host memory for KV blocks that do not fit the GPU's.
+        kv_cache_host_bytes: usize,
         block_reuse: bool,
         chunked_context: bool,
+        allotted_ms: u64,
         ranks: usize,
         /// The library's worker, if it is to spawn the ranks.
         worker: String,
     }
 
-    /// A sequence to score, and where its tokens stand.
+    /// A sequence, and where its tokens stand.
     #[cfg(feature = "trtllm")]
     struct TrtllmSequence {
         id: u64,
         token_begin: usize,
         token_end: usize,
+        /// Behind its tokens: those each of which ends it.
+        stop_end: usize,
+        /// 0: score.
+        max_tokens: usize,
+        sampling: TrtllmSampling,
+        log_probs: bool,
+        priority: f32,
     }
 
-    /// What became of a sequence: its logits or, if there are none, why.
+    /// How tokens are chosen; temperature 0 takes the likeliest.
+    #[cfg(feature = "trtllm")]
+    struct TrtllmSampling {
+        temperature: f32,
+        top_k: usize,
+        top_p: f32,
+        min_p: f32,
+        repetition_penalty: f32,
+        presence_penalty: f32,
+        frequency_penalty: f32,
+        seed: u64,
+        min_tokens: usize,
+    }
+
+    /// Whether a sequence goes on.
+    #[cfg(feature = "trtllm")]
+    enum TrtllmEnding {
+        None,
+        Complete,
+        Stopped,
+        Failed,
+    }
+
+    /// What became of a sequence since the last answer.
     #[cfg(feature = "trtllm")]
     struct TrtllmAnswer {
         id: u64,
+        ending: TrtllmEnding,
+        tokens: Vec<u32>,
+        log_probs: Vec<f32>,
         logits: Vec<f32>,
+        /// Why it failed, was cancelled or timed out.
         error: String,
     }
 
-    /// KV cache of a TensorRT-LLM engine.
+    /// Iterations of a TensorRT-LLM engine since last asked, and its KV cache now.
     #[cfg(feature = "trtllm")]
-    struct TrtllmCache {
-        blocks: usize,
+    struct TrtllmStatistics {
+        iterations: usize,
+        tokens: usize,
+        milliseconds: f64,
+        sequences: usize,
+        kv_blocks: usize,
+        kv_blocks_free: usize,
+        kv_blocks_reused: usize,
         tokens_per_block: usize,
     }
 
@@ -135,8 +178,9 @@ pub(super) mod ffi {
         fn enqueue(self: &TrtllmHandle, sequences: &[TrtllmSequence], token_ids: &[u32]) -> Result<()>;
         fn await_answers(self: &TrtllmHandle, timeout_ms: u64) -> Result<Vec<TrtllmAnswer>>;
         fn cancel(self: &TrtllmHandle, sequence: u64) -> Result<()>;
+        fn cancel_all(self: &TrtllmHandle) -> Result<()>;
         fn in_flight(self: &TrtllmHandle) -> Result<usize>;
-        fn cache(self: &TrtllmHandle) -> Result<TrtllmCache>;
+        fn statistics(self: &TrtllmHandle) -> Result<TrtllmStatistics>;
         fn shutdown(self: &TrtllmHandle) -> Result<()>;
     }
 

@@ -22,6 +22,7 @@ pub(crate) mod verify;
 mod weights;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
@@ -65,6 +66,61 @@ pub enum PrefixSharing {
     WithinIteration,
     /// Only blocks that a finished iteration has written.
     Cached,
+    /// Whatever the engine finds: it takes whole sequences and makes iterations of them itself.
+    Own,
+}
+
+/// A whole sequence, for an engine that makes iterations itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WholeSequence {
+    /// Names it in reports.
+    pub id: SequenceId,
+    /// Token ids of the prompt; not empty.
+    pub tokens: Arc<[u32]>,
+    /// What to do after them.
+    pub task: Task,
+    /// How urgent it is, 0..=1; the higher goes first.
+    pub priority: f32,
+}
+
+/// What to do with a [`WholeSequence`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// Give the logits after the tokens at these positions, ascending; at least one.
+    Score(Arc<[usize]>),
+    /// Generate greedily until one of `stop` or `max_tokens`.
+    Generate {
+        /// Most tokens to generate; at least 1.
+        max_tokens: usize,
+        /// Token ids that end the sequence.
+        stop: Vec<u32>,
+    },
+}
+
+/// What a sequence has generated since the last report that named it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generated {
+    /// The sequence.
+    pub sequence: SequenceId,
+    /// Token ids; one that ended it included.
+    pub tokens: Vec<u32>,
+    /// Whether these are the last.
+    pub last: bool,
+}
+
+/// What an engine that makes iterations itself says of those since its last report, and of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Tokens computed.
+    pub tokens: usize,
+    /// Sequences in the last iteration.
+    pub sequences: usize,
+    /// KV blocks that were found and not computed again.
+    pub reused_blocks: usize,
+    /// KV blocks in use.
+    pub used_blocks: usize,
+    /// KV blocks that are free.
+    pub free_blocks: usize,
 }
 
 /// One sequence's part of an iteration: a run of its tokens and where their keys and values go.
@@ -105,11 +161,15 @@ pub struct Outputs {
     pub logits: Vec<(SequenceId, Vec<f32>)>,
     /// Of each that has none because the engine refused it alone: its sequence and the engine's words.
     pub failed: Vec<(SequenceId, String)>,
+    /// What sequences generated. Only of an engine that makes iterations itself.
+    pub generated: Vec<Generated>,
+    /// Of those iterations.
+    pub statistics: Option<Statistics>,
     /// Time the engine took.
     pub elapsed: std::time::Duration,
 }
 
-/// An engine's answer to an [`Iteration`].
+/// What an engine says: the answer to an [`Iteration`], or of some of the sequences it was fed.
 pub type Report = Result<Outputs, EngineError>;
 
 /// Why an engine could not start, or could not compute.
@@ -138,6 +198,17 @@ pub trait Engine: Send {
     /// # Errors
     /// The engine's thread has ended.
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError>;
+
+    /// Of an engine with [`PrefixSharing::Own`], which gets no iterations: hands over whole
+    /// sequences, names sequences that are no longer wanted, and returns at once. Reports come as
+    /// there is something to say. Each sequence has exactly one last word, cancelled or not: its
+    /// logits, its [`Generated::last`] tokens, or a failure.
+    ///
+    /// # Errors
+    /// The engine's thread has ended.
+    fn feed(&mut self, _: Vec<WholeSequence>, _cancelled: &[SequenceId]) -> Result<(), EngineError> {
+        Err(EngineError::Step("it takes iterations, not whole sequences".into()))
+    }
 }
 
 /// Starts an engine, and starts it again after a failure.

@@ -1,35 +1,36 @@
 //! TensorRT-LLM engines on NVIDIA GPUs, driven in process.
 //!
-//! The library takes whole sequences and makes iterations of them itself, so what the scheduler
-//! calls an iteration is a round here: every sequence whose logits are asked for goes over whole,
-//! and the round is reported when all are answered. The scheduler prepares the next round
-//! meanwhile. Which prefixes are shared is the library's own affair; the scheduler only sees to it
-//! that the first of a group is through before the others follow.
+//! The library takes whole sequences and makes iterations of them itself, so the engine is fed: the
+//! scheduler hands sequences over as there is room for them, and a thread of the engine's reports
+//! what becomes of each as it comes. Which prefixes are shared is the library's own affair.
 //!
-//! A request gives the logits after its last token only, so a sequence that is read anywhere but at
-//! the end of a chunk is refused.
+//! A request gives the logits after its last token only, so a sequence that is read anywhere else
+//! is refused.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use cxx::SharedPtr;
 
 use super::bridge::ffi;
 use super::manifest::{Gpus, Manifest, Pooling, Target};
 use super::{
-    Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
+    Engine, EngineError, EngineFactory, Generated, Iteration, Limits, Outputs, PrefixSharing, Report,
+    SequenceId, Statistics, Task, WholeSequence,
 };
 
 const LAST_TOKEN_ONLY: &str = "TensorRT-LLM gives the logits after the last token of a text only";
 /// How long the library is waited for before looking whether the engine is to end.
 const AWAIT: Duration = Duration::from_millis(250);
-/// Rounds hold this many of the library's own iterations, so that few GPU steps end one.
-const ITERATIONS_PER_ROUND: usize = 4;
+/// Iterations' worth of sequences that the library is given at once: enough that it never waits for
+/// more, few enough that what is urgent does not wait behind them.
+const ITERATIONS_AHEAD: usize = 2;
+/// Longest that the statistics of the first iteration are waited for.
+const STATISTICS_WAIT: Duration = Duration::from_secs(1);
 /// Names the sequence that is scored while the engine loads.
 const FIRST: SequenceId = SequenceId::MAX;
 
@@ -40,6 +41,14 @@ pub struct Options {
     pub kv_cache_tokens: Option<usize>,
     /// Part of the GPU memory that is free after loading which the KV cache takes, 0..1.
     pub kv_cache_fraction: f32,
+    /// Host memory for KV blocks that no longer fit the GPU's, in bytes.
+    pub kv_cache_host_bytes: usize,
+    /// Whether sequences with equal beginnings share KV blocks.
+    pub block_reuse: bool,
+    /// Whether a long prompt may be spread over iterations.
+    pub chunked_context: bool,
+    /// Longest that the library may work on a sequence, its own queue included; for ever unless given.
+    pub allotted: Option<Duration>,
     /// Most sequences in one iteration of the library; what the engine was built for unless given.
     pub max_batch_size: Option<usize>,
     /// Most tokens in one iteration of the library; what the engine was built for unless given.
@@ -56,6 +65,10 @@ impl Default for Options {
         Self {
             kv_cache_tokens: None,
             kv_cache_fraction: 0.9,
+            kv_cache_host_bytes: 0,
+            block_reuse: true,
+            chunked_context: true,
+            allotted: None,
             max_batch_size: None,
             max_num_tokens: None,
             max_seq_len: None,
@@ -116,11 +129,13 @@ impl TrtllmFactory {
             head_rows,
             max_batch_size,
             max_num_tokens: chosen("max_num_tokens", options.max_num_tokens, built.max_num_tokens)?,
-            max_queue_size: 2 * ITERATIONS_PER_ROUND * max_batch_size,
+            max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size,
             kv_cache_tokens: options.kv_cache_tokens.unwrap_or(0),
             kv_cache_fraction: options.kv_cache_fraction,
-            block_reuse: true,
-            chunked_context: true,
+            kv_cache_host_bytes: options.kv_cache_host_bytes,
+            block_reuse: options.block_reuse,
+            chunked_context: options.chunked_context,
+            allotted_ms: options.allotted.map_or(0, millis),
             ranks: gpus.ranks(),
             worker: worker(gpus, options),
         };
@@ -156,28 +171,35 @@ impl TrtllmFactory {
         if !handle.leads().map_err(what)? {
             return Err("this process is a rank that another leads; start the ranks with `mpirun`".into());
         }
-        let first = ffi::TrtllmSequence { id: FIRST, token_begin: 0, token_end: 1 };
-        handle.enqueue(&[first], &[0]).map_err(what)?;
+        let mut batch = Batch::default();
+        batch.push(FIRST, &[0], &Task::Score([0].into()), 0.5);
+        handle.enqueue(&batch.sequences, &batch.token_ids).map_err(what)?;
         while handle.in_flight().map_err(what)? > 0 {
             let answers = handle.await_answers(millis(AWAIT)).map_err(what)?;
             if let Some(answer) = answers.into_iter().find(|answer| answer.logits.is_empty()) {
                 return Err(answer.error);
             }
         }
-        let cache = handle.cache().map_err(what)?;
-        let limits = self.limits(&cache);
+        // They may come a moment after the answer.
+        let mut statistics = handle.statistics().map_err(what)?;
+        let latest = Instant::now() + STATISTICS_WAIT;
+        while statistics.kv_blocks == 0 && Instant::now() < latest {
+            thread::sleep(Duration::from_millis(5));
+            statistics = handle.statistics().map_err(what)?;
+        }
+        let limits = self.limits(&statistics);
         Ok((handle, limits))
     }
 
-    fn limits(&self, cache: &ffi::TrtllmCache) -> Limits {
+    fn limits(&self, cache: &ffi::TrtllmStatistics) -> Limits {
         let tokens_per_block = cache.tokens_per_block.max(1);
         let longest = self.max_seq_len.div_ceil(tokens_per_block);
         Limits {
             max_seq_len: self.max_seq_len,
-            max_batch_size: ITERATIONS_PER_ROUND * self.config.max_batch_size,
-            max_num_tokens: (ITERATIONS_PER_ROUND * self.config.max_num_tokens).max(self.max_seq_len),
+            max_batch_size: ITERATIONS_AHEAD * self.config.max_batch_size,
+            max_num_tokens: (ITERATIONS_AHEAD * self.config.max_num_tokens).max(self.max_seq_len),
             // The library queues what does not fit, so too small a figure would only cost speed.
-            kv_blocks: cache.blocks.max(longest),
+            kv_blocks: cache.kv_blocks.max(longest),
             tokens_per_block,
         }
     }
@@ -186,27 +208,14 @@ impl TrtllmFactory {
 impl EngineFactory for TrtllmFactory {
     fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
         let (handle, limits) = self.load().map_err(|reason| self.load_error(&reason))?;
-        let (rounds, received) = bounded(1);
-        let ending = Arc::new(AtomicBool::new(false));
-        let awaiting = Awaiting {
-            handle: handle.clone(),
-            rounds: received,
-            reports,
-            ending: ending.clone(),
-            bias: self.bias.clone(),
-        };
+        let (fed, feeds) = bounded(1);
+        let shared = Arc::new(Shared { handle, refused: Mutex::default(), ending: false.into() });
+        let awaiting = Awaiting { shared: shared.clone(), feeds, reports, bias: self.bias.clone() };
         let thread = thread::Builder::new()
             .name("trtllm-await".into())
             .spawn(move || awaiting.serve())
             .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
-        Ok(Box::new(TrtllmEngine {
-            handle,
-            limits,
-            tokens: vec![0; limits.kv_blocks * limits.tokens_per_block],
-            rounds: Some(rounds),
-            ending,
-            thread: Some(thread),
-        }))
+        Ok(Box::new(TrtllmEngine { shared, limits, fed: Some(fed), thread: Some(thread) }))
     }
 }
 
@@ -234,57 +243,75 @@ fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// What is awaited of a round.
-struct Round {
-    started: Instant,
-    /// Sequences without an answer yet.
-    wanted: Vec<SequenceId>,
-    /// Why the library took none of them, if it did not.
-    refused: Option<String>,
-    /// Sequences that are read where the library gives no logits.
-    unreadable: Vec<SequenceId>,
+/// Sequences as the bridge takes them.
+#[derive(Default)]
+struct Batch {
+    sequences: Vec<ffi::TrtllmSequence>,
+    /// Of each, its tokens and those that end it.
+    token_ids: Vec<u32>,
+}
+
+impl Batch {
+    fn push(&mut self, id: SequenceId, tokens: &[u32], task: &Task, priority: f32) {
+        let token_begin = self.token_ids.len();
+        self.token_ids.extend_from_slice(tokens);
+        let token_end = self.token_ids.len();
+        let max_tokens = match task {
+            Task::Score(_) => 0,
+            Task::Generate { max_tokens, stop } => {
+                self.token_ids.extend_from_slice(stop);
+                (*max_tokens).max(1)
+            }
+        };
+        self.sequences.push(ffi::TrtllmSequence {
+            id,
+            token_begin,
+            token_end,
+            stop_end: self.token_ids.len(),
+            max_tokens,
+            sampling: GREEDY,
+            log_probs: false,
+            priority,
+        });
+    }
+}
+
+const GREEDY: ffi::TrtllmSampling = ffi::TrtllmSampling {
+    temperature: 0.0,
+    top_k: 0,
+    top_p: 1.0,
+    min_p: 0.0,
+    repetition_penalty: 1.0,
+    presence_penalty: 0.0,
+    frequency_penalty: 0.0,
+    seed: 0,
+    min_tokens: 0,
+};
+
+/// Why a sequence failed, by its name.
+type Refusals = Vec<(SequenceId, String)>;
+
+/// What the scheduler's end and the awaiting thread's share.
+struct Shared {
+    handle: SharedPtr<ffi::TrtllmHandle>,
+    /// Sequences that were not taken, to be reported as failed.
+    refused: Mutex<Refusals>,
+    ending: AtomicBool,
+}
+
+impl Shared {
+    fn refused(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The scheduler's end of a running engine.
 struct TrtllmEngine {
-    handle: SharedPtr<ffi::TrtllmHandle>,
+    shared: Arc<Shared>,
     limits: Limits,
-    /// Of every slot of every block, the token that stands there: a sequence goes over whole, also
-    /// where the scheduler took a prefix from its tree or cut a prompt into chunks.
-    tokens: Vec<u32>,
-    rounds: Option<Sender<Round>>,
-    ending: Arc<AtomicBool>,
+    /// Wakes the awaiting thread; closed, it ends it.
+    fed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-}
-
-impl TrtllmEngine {
-    fn slot(&self, table: &[super::BlockId], position: usize) -> usize {
-        let per_block = self.limits.tokens_per_block;
-        table[position / per_block] as usize * per_block + position % per_block
-    }
-
-    /// Writes down the iteration's tokens; gives the sequences to score, their tokens, and the
-    /// sequences that cannot be.
-    fn gather(&mut self, iteration: &Iteration) -> (Vec<ffi::TrtllmSequence>, Vec<u32>, Vec<SequenceId>) {
-        let (mut sequences, mut token_ids, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
-        for chunk in &iteration.chunks {
-            let table = &iteration.block_table[chunk.blocks.clone()];
-            for (position, token) in (chunk.position..).zip(&iteration.token_ids[chunk.tokens.clone()]) {
-                let slot = self.slot(table, position);
-                self.tokens[slot] = *token;
-            }
-            if chunk.logits == [chunk.tokens.len() - 1] {
-                let token_begin = token_ids.len();
-                let end = chunk.position + chunk.tokens.len();
-                token_ids.extend((0..end).map(|position| self.tokens[self.slot(table, position)]));
-                let token_end = token_ids.len();
-                sequences.push(ffi::TrtllmSequence { id: chunk.sequence, token_begin, token_end });
-            } else if !chunk.logits.is_empty() {
-                unreadable.push(chunk.sequence);
-            }
-        }
-        (sequences, token_ids, unreadable)
-    }
 }
 
 impl Engine for TrtllmEngine {
@@ -293,24 +320,52 @@ impl Engine for TrtllmEngine {
     }
 
     fn sharing(&self) -> PrefixSharing {
-        PrefixSharing::Cached
+        PrefixSharing::Own
     }
 
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let (sequences, token_ids, unreadable) = self.gather(&iteration);
-        let refused = self.handle.enqueue(&sequences, &token_ids).err().map(|error| error.what().to_owned());
-        let wanted = sequences.iter().map(|sequence| sequence.id).collect();
+    fn submit(&mut self, _: Iteration) -> Result<(), EngineError> {
+        Err(EngineError::Step("TensorRT-LLM takes whole sequences, not iterations".into()))
+    }
+
+    fn feed(&mut self, sequences: Vec<WholeSequence>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
+        for &id in cancelled {
+            self.shared.handle.cancel(id).map_err(step_error)?;
+        }
+        let mut batch = Batch::default();
+        for sequence in &sequences {
+            if is_readable(sequence) {
+                batch.push(sequence.id, &sequence.tokens, &sequence.task, sequence.priority);
+            } else {
+                self.shared.refused().push((sequence.id, LAST_TOKEN_ONLY.into()));
+            }
+        }
+        if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
+            let reason = error.what();
+            self.shared
+                .refused()
+                .extend(batch.sequences.iter().map(|sequence| (sequence.id, reason.to_owned())));
+        }
         let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
-        let rounds = self.rounds.as_ref().ok_or_else(ended)?;
-        rounds.send(Round { started, wanted, refused, unreadable }).map_err(|_| ended())
+        match self.fed.as_ref().ok_or_else(ended)?.try_send(()) {
+            Err(error) if error.is_disconnected() => Err(ended()),
+            // A full channel means that the thread will look anyway.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the library gives the logits that a sequence is read for.
+fn is_readable(sequence: &WholeSequence) -> bool {
+    match &sequence.task {
+        Task::Score(read) => **read == [sequence.tokens.len() - 1],
+        Task::Generate { .. } => true,
     }
 }
 
 impl Drop for TrtllmEngine {
     fn drop(&mut self) {
-        self.ending.store(true, Ordering::Release);
-        self.rounds = None;
+        self.shared.ending.store(true, Ordering::Release);
+        self.fed = None;
         if let Some(thread) = self.thread.take() {
             // It only ends by returning; if it panicked there is nobody to tell.
             let _ = thread.join();
@@ -320,65 +375,92 @@ impl Drop for TrtllmEngine {
 
 /// The awaiting thread's end.
 struct Awaiting {
-    handle: SharedPtr<ffi::TrtllmHandle>,
-    rounds: Receiver<Round>,
+    shared: Arc<Shared>,
+    feeds: Receiver<()>,
     reports: Sender<Report>,
-    ending: Arc<AtomicBool>,
     bias: Arc<[f32]>,
 }
 
 impl Awaiting {
     fn serve(self) {
-        while let Ok(round) = self.rounds.recv() {
-            let report = self.finish(round);
-            let lost = report.is_err();
-            if self.reports.send(report).is_err() || lost {
-                break;
-            }
+        if let Err(error) = self.report_all() {
+            self.send(Err(step_error(error)));
         }
-        if let Err(error) = self.handle.shutdown() {
+        if let Err(error) = self.shared.handle.shutdown() {
             tracing::warn!(%error, "TensorRT-LLM did not shut down in order");
         }
     }
 
-    /// Waits for all answers of a round.
-    fn finish(&self, round: Round) -> Report {
-        let unreadable = round.unreadable.into_iter().map(|id| (id, LAST_TOKEN_ONLY.to_owned()));
-        let mut outputs = Outputs { failed: unreadable.collect(), ..Outputs::default() };
-        if let Some(reason) = round.refused {
-            outputs.failed.extend(round.wanted.into_iter().map(|id| (id, reason.clone())));
-            return Ok(outputs);
-        }
-        let mut wanted: HashSet<SequenceId> = round.wanted.into_iter().collect();
+    /// Reports what becomes of sequences until the engine ends and nothing is in flight.
+    fn report_all(&self) -> Result<(), cxx::Exception> {
+        let handle = &self.shared.handle;
         let mut cancelled = false;
-        while !wanted.is_empty() {
-            // Nobody reads the answers any more: end early, yet in order.
-            if self.ending.load(Ordering::Acquire) && !cancelled {
-                cancelled = true;
-                for id in &wanted {
-                    self.handle.cancel(*id).map_err(step_error)?;
+        loop {
+            let mut outputs =
+                Outputs { failed: std::mem::take(&mut *self.shared.refused()), ..Outputs::default() };
+            if outputs.failed.is_empty() {
+                if handle.in_flight()? == 0 {
+                    match self.feeds.recv() {
+                        Ok(()) => continue,
+                        Err(_) => return Ok(()),
+                    }
                 }
-            }
-            for answer in self.handle.await_answers(millis(AWAIT)).map_err(step_error)? {
-                if wanted.remove(&answer.id) {
-                    self.take(answer, &mut outputs);
+                // Nobody reads the answers any more: end early, yet in order.
+                if self.shared.ending.load(Ordering::Acquire) && !cancelled {
+                    cancelled = true;
+                    handle.cancel_all()?;
                 }
+                let answers = handle.await_answers(millis(AWAIT))?;
+                if answers.is_empty() {
+                    continue;
+                }
+                self.take(answers, &mut outputs);
+                self.take_statistics(&handle.statistics()?, &mut outputs);
             }
+            self.send(Ok(outputs));
         }
-        outputs.elapsed = round.started.elapsed();
-        Ok(outputs)
     }
 
-    fn take(&self, answer: ffi::TrtllmAnswer, outputs: &mut Outputs) {
-        if answer.logits.is_empty() {
-            outputs.failed.push((answer.id, answer.error));
+    fn take(&self, answers: Vec<ffi::TrtllmAnswer>, outputs: &mut Outputs) {
+        for answer in answers {
+            let ending = answer.ending;
+            if ending == ffi::TrtllmEnding::Failed {
+                outputs.failed.push((answer.id, answer.error));
+            } else if answer.logits.is_empty() {
+                let last = ending != ffi::TrtllmEnding::None;
+                outputs.generated.push(Generated { sequence: answer.id, tokens: answer.tokens, last });
+            } else {
+                let mut logits = answer.logits;
+                for (logit, bias) in logits.iter_mut().zip(self.bias.iter()) {
+                    *logit += bias;
+                }
+                outputs.logits.push((answer.id, logits));
+            }
+        }
+    }
+
+    fn take_statistics(&self, sums: &ffi::TrtllmStatistics, outputs: &mut Outputs) {
+        if sums.iterations == 0 {
             return;
         }
-        let mut logits = answer.logits;
-        for (logit, bias) in logits.iter_mut().zip(self.bias.iter()) {
-            *logit += bias;
+        outputs.elapsed = Duration::try_from_secs_f64(sums.milliseconds / 1000.0).unwrap_or_default();
+        outputs.statistics = Some(Statistics {
+            tokens: sums.tokens,
+            sequences: sums.sequences,
+            reused_blocks: sums.kv_blocks_reused,
+            used_blocks: sums.kv_blocks.saturating_sub(sums.kv_blocks_free),
+            free_blocks: sums.kv_blocks_free,
+        });
+    }
+
+    /// Waits for the scheduler to take a report, unless it lets go of the engine meanwhile.
+    fn send(&self, mut report: Report) {
+        while let Err(SendTimeoutError::Timeout(unsent)) = self.reports.send_timeout(report, AWAIT) {
+            if self.shared.ending.load(Ordering::Acquire) {
+                return;
+            }
+            report = unsent;
         }
-        outputs.logits.push((answer.id, logits));
     }
 }
 

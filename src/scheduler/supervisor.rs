@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, never};
 
+use super::core::Feed;
 use super::{OnFailure, Options};
 use crate::engine::{Engine, EngineError, EngineFactory, Iteration, Report};
 
@@ -108,6 +109,27 @@ impl Supervisor {
         let State::Running(_, running) = &mut self.state else { return Ok(()) };
         running.busy_since = Some(Instant::now());
         running.engine.submit(iteration).inspect_err(|_| self.lose())
+    }
+
+    /// Whether there is an engine, busy or not.
+    pub(super) fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Hands whole sequences over. If that fails, the engine is lost.
+    pub(super) fn feed(&mut self, feed: Feed) -> Result<(), EngineError> {
+        let State::Running(_, running) = &mut self.state else { return Ok(()) };
+        if feed.sequences.is_empty() && feed.cancelled.is_empty() {
+            return Ok(());
+        }
+        running.engine.feed(feed.sequences, &feed.cancelled).inspect_err(|_| self.lose())
+    }
+
+    /// An engine that was fed owes reports, or does not.
+    pub(super) fn expect(&mut self, reports: bool) {
+        if let State::Running(_, running) = &mut self.state {
+            running.busy_since = reports.then(|| running.busy_since.unwrap_or_else(Instant::now));
+        }
     }
 
     /// A report has come.

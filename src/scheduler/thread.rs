@@ -98,7 +98,11 @@ impl Thread {
 
     fn on_report(&mut self, report: Report) {
         self.supervisor.on_report(&report);
-        let result = report.and_then(|outputs| self.desk.core.complete(self.now(), outputs));
+        let now = self.now();
+        let core = &mut self.desk.core;
+        let result = report.and_then(|outputs| {
+            if core.is_fed() { core.take_in(now, outputs) } else { core.complete(now, outputs) }
+        });
         if let Err(error) = result {
             self.supervisor.lose();
             self.fail(Rejection::EngineFailed(error.to_string()));
@@ -127,17 +131,31 @@ impl Thread {
                 self.shared.failed.send_replace(true);
             }
         }
-        if self.supervisor.is_free()
-            && let Some(iteration) = self.desk.core.plan(self.now())
-            && let Err(error) = self.supervisor.submit(iteration)
-        {
+        if let Err(error) = self.supply() {
             self.fail(Rejection::EngineFailed(error.to_string()));
         }
     }
 
+    /// Gives the engine what it can begin now.
+    fn supply(&mut self) -> Result<(), EngineError> {
+        let now = self.now();
+        let core = &mut self.desk.core;
+        if core.is_fed() {
+            if self.supervisor.is_running() {
+                self.supervisor.feed(core.feed(now))?;
+                self.supervisor.expect(core.is_awaiting());
+            }
+        } else if self.supervisor.is_free()
+            && let Some(iteration) = core.plan(now)
+        {
+            self.supervisor.submit(iteration)?;
+        }
+        Ok(())
+    }
+
     /// Plans ahead while an iteration runs.
     fn prepare(&mut self) {
-        if self.supervisor.is_busy() {
+        if self.supervisor.is_busy() && !self.desk.core.is_fed() {
             self.desk.core.prepare(self.now());
         }
     }

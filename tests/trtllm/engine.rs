@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::engine::{EngineError, EngineFactory};
-use assay::scheduler::{self, OnFailure, Rejection};
+use assay::scheduler::{self, OnFailure, Output, Rejection};
 use crossbeam_channel::bounded;
 
 use crate::support::{Engine, score};
@@ -156,6 +156,84 @@ fn what_cannot_be_served_is_found_out_when_it_is_loaded() {
         assert!(error.contains(words), "{script}: {error}");
         assert!(error.contains(&engine.directory.path().display().to_string()), "{error}");
     }
+}
+
+#[test]
+fn options_reach_the_library() {
+    let engine = Engine::new("echo");
+    let options = Options {
+        kv_cache_tokens: Some(4096),
+        kv_cache_fraction: 0.5,
+        kv_cache_host_bytes: 1 << 20,
+        block_reuse: false,
+        chunked_context: false,
+        max_batch_size: Some(4),
+        max_num_tokens: Some(128),
+        ..Options::default()
+    };
+    let mut factory = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).unwrap();
+    let (reports, _received) = bounded(1);
+    drop(factory.start(reports).unwrap());
+    let asked_for = std::fs::read_to_string(engine.directory.path().join("asked-for")).unwrap();
+    assert_eq!(
+        asked_for.lines().collect::<Vec<_>>(),
+        [
+            "max_batch_size 4",
+            "max_num_tokens 128",
+            "max_queue_size 16",
+            "block_reuse 0",
+            "chunked_context 0",
+            "kv_cache_fraction 0.5",
+            "kv_cache_tokens 4096",
+            "host_cache 1048576",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_texts_do_not_wait_for_a_long_generation() {
+    let engine = Engine::new("delay 20000");
+    let handle = engine.schedule(scheduler::Options::default());
+    // Its 200 steps take four seconds at least.
+    let long = tokio::spawn(handle.submit(generate(&[1, 2], 200)).unwrap());
+    for i in 0..3 {
+        assert_eq!(score(&handle, &[i]).await.unwrap(), expected_logits(&[i], ROWS));
+    }
+    assert!(!long.is_finished());
+    long.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_ends_its_generation() {
+    let engine = Engine::new("delay 20000");
+    let handle = engine.schedule(scheduler::Options::default());
+    let ticket = handle.submit(generate(&[1, 2], 240)).unwrap();
+    let started = std::time::Instant::now();
+    assert!(score(&handle, &[1]).await.is_ok());
+    drop(ticket);
+    handle.drain();
+    handle.drained().await;
+    assert!(started.elapsed() < 240 * Duration::from_millis(20), "it went on to its end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_generated_one_after_the_other() {
+    let engine = Engine::new("");
+    let handle = engine.schedule(scheduler::Options::default());
+    let Output::Tokens(tokens) = handle.submit(generate(&[1, 2], 20)).unwrap().await.unwrap().output else {
+        panic!("asked for tokens")
+    };
+    let mut text = vec![1, 2];
+    for _ in 0..20 {
+        let logits = expected_logits(&text, ROWS);
+        let best = (0..ROWS).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        text.push(best as u32);
+    }
+    assert_eq!(tokens, text[2..]);
+}
+
+fn generate(tokens: &[u32], max_tokens: usize) -> scheduler::Job {
+    scheduler::Job { work: scheduler::Work::Generate { max_tokens, stop: Vec::new() }, ..job(tokens) }
 }
 
 #[test]

@@ -51,6 +51,7 @@ class Directory {
                 .kv_cache_host_bytes = 0,
                 .block_reuse = true,
                 .chunked_context = true,
+                .allotted = std::nullopt,
                 .ranks = 1,
                 .processes = assay::trtllm::Processes::LEADER,
                 .worker = {}};
@@ -63,7 +64,13 @@ class Directory {
 const std::vector<std::uint32_t> kTokens = {3, 1, 4, 1, 5};
 
 Sequence scored(std::uint64_t id) {
-    return {.id = id, .tokens = kTokens, .max_tokens = 0, .stop = {}, .priority = 0.5f};
+    return {.id = id,
+            .tokens = kTokens,
+            .max_tokens = 0,
+            .stop = {},
+            .sampling = {},
+            .log_probs = false,
+            .priority = 0.5f};
 }
 
 std::vector<Answer> await_all(Executor& executor) {
@@ -73,14 +80,33 @@ std::vector<Answer> await_all(Executor& executor) {
     return all;
 }
 
-Answer answer_to(const std::string& script, Sequence sequence) {
+Sequence generated(std::uint64_t id, std::size_t max_tokens) {
+    Sequence sequence = scored(id);
+    sequence.max_tokens = max_tokens;
+    return sequence;
+}
+
+// Everything that came of a sequence, in one answer; `parts` is how many it came in.
+Answer answer_to(const std::string& script, Sequence sequence, std::size_t* parts = nullptr) {
     const Directory directory(script);
     Executor executor(directory.config());
     executor.enqueue({&sequence, 1});
+    Answer whole{};
     const std::vector<Answer> answers = await_all(executor);
-    CHECK(answers.size() == 1 && answers[0].id == sequence.id);
+    for (const Answer& answer : answers) {
+        CHECK(answer.id == sequence.id);
+        CHECK((answer.ending == Ending::NONE) == (&answer != &answers.back()));
+        std::vector<std::uint32_t> tokens = whole.tokens;
+        tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
+        std::vector<float> log_probs = whole.log_probs;
+        log_probs.insert(log_probs.end(), answer.log_probs.begin(), answer.log_probs.end());
+        whole = answer;
+        whole.tokens = tokens;
+        whole.log_probs = log_probs;
+    }
     CHECK(executor.in_flight() == 0);
-    return answers[0];
+    if (parts != nullptr) *parts = answers.size();
+    return whole;
 }
 
 std::string error_of(const std::function<void()>& function) {
@@ -101,14 +127,72 @@ void a_score_is_the_first_logits_of_the_row() {
     CHECK(answer.tokens.empty());
 }
 
-void generation_ends_with_a_stop_token_or_at_its_length() {
-    Sequence sequence = scored(1);
-    sequence.max_tokens = 3;
-    CHECK((answer_to("logits 0 0 9", sequence).tokens == std::vector<std::uint32_t>{2, 2, 2}));
-    const std::vector<std::uint32_t> stop = {4, 2};
-    sequence.stop = stop;
-    const Answer answer = answer_to("logits 0 0 9", sequence);
-    CHECK((answer.tokens == std::vector<std::uint32_t>{2}) && answer.logits.empty());
+void generated_tokens_come_one_by_one_up_to_the_length() {
+    std::size_t parts = 0;
+    const Answer answer = answer_to("logits 0 0 9", generated(1, 3), &parts);
+    CHECK((answer.tokens == std::vector<std::uint32_t>{2, 2, 2}) && answer.logits.empty());
+    CHECK(answer.ending == Ending::COMPLETE && parts == 3 && answer.log_probs.empty());
+}
+
+void a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is() {
+    for (const std::vector<std::uint32_t>& stop :
+         {std::vector<std::uint32_t>{2}, std::vector<std::uint32_t>{4, 2}}) {
+        Sequence sequence = generated(1, 3);
+        sequence.stop = stop;
+        const Answer answer = answer_to("logits 0 0 9", sequence);
+        CHECK((answer.tokens == std::vector<std::uint32_t>{2}) && answer.ending == Ending::STOPPED);
+    }
+}
+
+void every_token_has_the_logarithm_of_its_probability() {
+    Sequence sequence = generated(1, 4);
+    sequence.log_probs = true;
+    for (const char* script : {"logits 0 0 9 0 0", "logits 0 0 9 0 0\nlog_probs_of_all"}) {
+        const Answer answer = answer_to(script, sequence);
+        CHECK(answer.log_probs.size() == 4);
+        for (const float log_prob : answer.log_probs) CHECK(log_prob < 0 && log_prob > -0.01f);
+    }
+}
+
+void what_is_sampled_follows_its_seed() {
+    Sequence sequence = generated(1, 8);
+    sequence.sampling.temperature = 1;
+    sequence.sampling.seed = 5;
+    const std::vector<std::uint32_t> tokens = answer_to("logits 0 0 9", sequence).tokens;
+    CHECK(tokens == answer_to("logits 0 0 9", sequence).tokens);
+    sequence.sampling.seed = 6;
+    CHECK(tokens != answer_to("logits 0 0 9", sequence).tokens);
+    sequence.sampling.temperature = 0;
+    CHECK(answer_to("logits 0 0 9", sequence).tokens == std::vector<std::uint32_t>(8, 2));
+}
+
+void sampling_that_the_library_refuses_is_an_error_in_its_words() {
+    const Directory directory("");
+    Executor executor(directory.config());
+    Sequence sequence = generated(1, 1);
+    sequence.sampling = {.temperature = 1, .top_p = 2};
+    CHECK(contains(error_of([&] { executor.enqueue({&sequence, 1}); }), "topP"));
+    CHECK(executor.in_flight() == 0);
+}
+
+void a_generating_sequence_can_be_cancelled_midway() {
+    const Directory directory("delay 1000");
+    Executor executor(directory.config());
+    const Sequence sequence = generated(1, 1'000'000);
+    executor.enqueue({&sequence, 1});
+    CHECK(executor.await(Milliseconds(5000)).at(0).ending == Ending::NONE);
+    executor.cancel(1);
+    CHECK(await_all(executor).back().ending == Ending::CANCELLED);
+}
+
+void a_sequence_gets_no_more_time_than_it_is_allotted() {
+    const Directory directory("delay 1000");
+    Config config = directory.config();
+    config.allotted = Milliseconds(20);
+    Executor executor(config);
+    const Sequence sequence = generated(1, 1'000'000);
+    executor.enqueue({&sequence, 1});
+    CHECK(await_all(executor).back().ending == Ending::TIMED_OUT);
 }
 
 void what_is_no_score_is_an_error_in_words() {
@@ -127,6 +211,7 @@ void what_is_no_score_is_an_error_in_words() {
         CHECK(contains(answer.error, words));
     }
     CHECK(answer_to("time_out_share 1000000", scored(1)).ending == Ending::TIMED_OUT);
+    CHECK(answer_to("unfinished_share 1000000", generated(1, 2)).ending == Ending::FAILED);
 }
 
 void an_engine_that_does_not_load_says_why() {
@@ -221,6 +306,9 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
         "unfinished_share 10000\npartial_share 50000\ntwice_share 50000\nfail_step_share 20000");
     Executor executor(directory.config());
     constexpr std::size_t kSubmitters = 3;
+    constexpr std::size_t kGenerated = 4;
+    const auto generates = [](std::uint64_t id) { return id % 4 == 0; };
+    std::map<std::uint64_t, std::size_t> tokens;
     std::atomic<std::size_t> refused = 0;
     std::atomic<std::size_t> submitting = kSubmitters;
     std::map<std::uint64_t, std::size_t> answers;
@@ -228,10 +316,17 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
     std::thread awaiting([&] {
         while (submitting > 0 || executor.in_flight() > 0)
             for (const Answer& answer : executor.await(Milliseconds(200))) {
-                ++answers[answer.id];
                 ++endings[answer.ending];
-                CHECK((answer.ending == Ending::COMPLETE) == (answer.logits.size() == 5));
                 CHECK((answer.ending == Ending::FAILED) == !answer.error.empty());
+                CHECK(answer.logits.empty() || answer.logits.size() == 5);
+                tokens[answer.id] += answer.tokens.size();
+                if (answer.ending == Ending::NONE) {
+                    CHECK(answers[answer.id] == 0 && generates(answer.id));
+                    continue;
+                }
+                ++answers[answer.id];
+                if (answer.ending == Ending::COMPLETE)
+                    CHECK(generates(answer.id) ? tokens[answer.id] == kGenerated : !answer.logits.empty());
             }
     });
     std::vector<std::thread> submitters;
@@ -239,7 +334,7 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
         submitters.emplace_back([&, submitter] {
             std::mt19937 random(static_cast<unsigned>(submitter));
             for (std::size_t i = submitter; i < requests; i += kSubmitters) {
-                const Sequence sequence = scored(i);
+                const Sequence sequence = generates(i) ? generated(i, kGenerated) : scored(i);
                 while (executor.in_flight() > 2000) std::this_thread::sleep_for(Milliseconds(1));
                 if (const std::string error = error_of([&] {
                         executor.enqueue({&sequence, 1});
@@ -269,7 +364,8 @@ void an_engine_can_end_with_work_in_flight() {
     for (int round = 0; round < 20; ++round) {
         Executor executor(directory.config());
         std::vector<Sequence> batch;
-        for (std::uint64_t id = 0; id < 200; ++id) batch.push_back(scored(id));
+        for (std::uint64_t id = 0; id < 200; ++id)
+            batch.push_back(id % 2 == 0 ? scored(id) : generated(id, 20));
         executor.enqueue(batch);
         (void)executor.await(Milliseconds(1000));
     }
@@ -279,7 +375,13 @@ void an_engine_can_end_with_work_in_flight() {
 
 int main() {
     a_score_is_the_first_logits_of_the_row();
-    generation_ends_with_a_stop_token_or_at_its_length();
+    generated_tokens_come_one_by_one_up_to_the_length();
+    a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is();
+    every_token_has_the_logarithm_of_its_probability();
+    what_is_sampled_follows_its_seed();
+    sampling_that_the_library_refuses_is_an_error_in_its_words();
+    a_generating_sequence_can_be_cancelled_midway();
+    a_sequence_gets_no_more_time_than_it_is_allotted();
     what_is_no_score_is_an_error_in_words();
     an_engine_that_does_not_load_says_why();
     a_full_queue_takes_none_of_a_batch();

@@ -6,7 +6,11 @@
 //! iteration. While that runs, [`Core::prepare`] does most of the next plan's work; then the report
 //! goes to [`Core::complete`] or, if it is an error, [`Core::fail`]. Answers are collected with
 //! [`Core::take_answers`]: exactly one for each job that was not cancelled.
+//!
+//! An engine that makes iterations itself gets what [`Core::feed`] gives, whenever it runs, and its
+//! reports go to [`Core::take_in`].
 
+mod feeding;
 mod planning;
 mod reports;
 mod sequence;
@@ -15,6 +19,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::feeding::Feed;
 use self::planning::Plan;
 use self::sequence::{Sequence, Waiter};
 use super::blocks::BlockPool;
@@ -23,7 +28,7 @@ use super::queue::{Key, Lane, Queue};
 use super::rate::DrainRate;
 use super::scores::{ScoreCache, Text};
 use super::{Answer, Completed, Observer, Options, Output, Priority, Rejection, Work};
-use crate::engine::{Limits, PrefixSharing, SequenceId};
+use crate::engine::{Limits, PrefixSharing, SequenceId, Statistics};
 
 /// Names a job. Those that arrive later have higher ones.
 pub type JobId = u64;
@@ -65,6 +70,12 @@ pub struct Core {
     running: Option<Plan>,
     /// The iteration after it.
     prepared: Option<Plan>,
+    /// Fed sequences that nobody wants any more, until the engine is told.
+    dropped: Vec<SequenceId>,
+    /// Since when fed sequences are awaited, or the last report of them.
+    awaited_since: Duration,
+    /// What an engine that makes iterations itself said last.
+    statistics: Statistics,
     /// Number of the last iteration that ended; they count from 1.
     reported: u64,
     answers: Vec<(JobId, Answer)>,
@@ -72,11 +83,13 @@ pub struct Core {
     closed: Option<Rejection>,
 }
 
-/// The sequences that hold blocks.
+/// The sequences that hold blocks, or that the engine was fed.
 #[derive(Debug, Default)]
 struct InFlight {
     order: BTreeSet<Key>,
     generating: usize,
+    /// Tokens of those that score.
+    scoring: usize,
     /// Tokens not yet scheduled.
     remaining: usize,
 }
@@ -106,6 +119,9 @@ impl Core {
             rate: DrainRate::default(),
             running: None,
             prepared: None,
+            dropped: Vec::new(),
+            awaited_since: Duration::ZERO,
+            statistics: Statistics::default(),
             reported: 0,
             answers: Vec::new(),
             closed: None,
@@ -206,6 +222,7 @@ impl Core {
             key: Key::new(now, arrival.priority, self.options.ageing, id),
             waiters: vec![Waiter { job: id, arrived: now, deadline: arrival.deadline, joined: false }],
             table: Vec::new(),
+            fed: false,
             scheduled: 0,
             reused: 0,
             planned_in: 0,
@@ -291,11 +308,13 @@ impl Core {
         if !sequence.waiters.is_empty() {
             return;
         }
-        if let Some(text) = sequence.text()
-            && self.identical.get(&text) == Some(&id)
-        {
-            self.identical.remove(&text);
+        let (text, fed) = (sequence.text(), sequence.fed);
+        self.forget(text, id);
+        if fed {
+            self.dropped.push(id);
+            return;
         }
+        let Some(sequence) = self.sequences.get(&id) else { return };
         if sequence.waits() {
             self.queue.remove(sequence.lane, sequence.key, sequence.priority, sequence.max_len());
             self.sequences.remove(&id);
@@ -307,11 +326,21 @@ impl Core {
         }
     }
 
+    /// Lets no more jobs join a sequence.
+    fn forget(&mut self, text: Option<Text>, id: SequenceId) {
+        if let Some(text) = text
+            && self.identical.get(&text) == Some(&id)
+        {
+            self.identical.remove(&text);
+        }
+    }
+
     /// Gives a sequence's blocks back.
     fn release(&mut self, id: SequenceId) {
         let Some(mut sequence) = self.sequences.remove(&id) else { return };
         self.in_flight.order.remove(&sequence.key);
         self.in_flight.generating -= usize::from(sequence.lane.generates);
+        self.in_flight.scoring -= sequence.scoring();
         self.in_flight.remaining -= sequence.max_len() - sequence.scheduled;
         while let Some(slot) = sequence.table.pop() {
             drop(slot.block);
@@ -346,6 +375,10 @@ impl Core {
     pub fn observe(&self) {
         self.observer.queue(self.waiting_requests, self.queue.tokens());
         self.observer.in_flight(self.in_flight.order.len());
+        if self.is_fed() {
+            self.observer.kv_blocks(self.statistics.used_blocks, 0, self.statistics.free_blocks);
+            return;
+        }
         let (free, cached) = (self.pool.free(), self.tree.idle());
         self.observer.kv_blocks(self.limits.kv_blocks - free - cached, cached, free);
     }

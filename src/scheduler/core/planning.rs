@@ -225,7 +225,7 @@ impl Core {
     }
 
     /// Answers those of a sequence's jobs that would be too late if it began now.
-    fn drop_hopeless(&mut self, id: SequenceId, now: Duration) {
+    pub(super) fn drop_hopeless(&mut self, id: SequenceId, now: Duration) {
         let Some(sequence) = self.sequences.get(&id) else { return };
         let Some(estimate) = self.rate.estimate(sequence.max_len()) else { return };
         let too_late =
@@ -275,7 +275,7 @@ impl Core {
         true
     }
 
-    fn take_in_flight(&mut self, id: SequenceId, table: Vec<Slot>) {
+    pub(super) fn take_in_flight(&mut self, id: SequenceId, table: Vec<Slot>) {
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
         sequence.table = table;
         let tokens = sequence.max_len();
@@ -283,6 +283,7 @@ impl Core {
         self.waiting_requests -= sequence.waiters.len();
         self.in_flight.order.insert(sequence.key);
         self.in_flight.generating += usize::from(sequence.lane.generates);
+        self.in_flight.scoring += sequence.scoring();
         self.in_flight.remaining += tokens;
     }
 
@@ -314,12 +315,7 @@ impl Core {
         let mut iteration = Iteration::default();
         for entry in &plan.entries {
             let Some(sequence) = self.sequences.get_mut(&entry.sequence) else { continue };
-            if sequence.started.is_none() {
-                sequence.started = Some(now);
-                for waiter in &sequence.waiters {
-                    self.observer.started(now.saturating_sub(waiter.arrived));
-                }
-            }
+            sequence.start(now, &*self.observer);
             let end = entry.position + entry.len;
             let (first_token, first_block) = (iteration.token_ids.len(), iteration.block_table.len());
             iteration.token_ids.extend((entry.position..end).filter_map(|at| sequence.token(at)));

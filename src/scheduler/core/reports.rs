@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sequence::Waiter;
 use super::{Core, InFlight};
-use crate::engine::{EngineError, Outputs, SequenceId};
+use crate::engine::{EngineError, Outputs, SequenceId, Statistics};
 use crate::scheduler::prefix::PrefixTree;
 use crate::scheduler::{Completed, Output, Rejection, Work};
 
@@ -46,7 +47,7 @@ impl Core {
     }
 
     /// Takes in the logits of `reads` positions.
-    fn take_logits(&mut self, now: Duration, id: SequenceId, reads: usize, logits: Vec<f32>) {
+    pub(super) fn take_logits(&mut self, now: Duration, id: SequenceId, reads: usize, logits: Vec<f32>) {
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
         let output = match &sequence.work {
             Work::Score { read } => {
@@ -73,7 +74,7 @@ impl Core {
         self.answer_waiters(now, id, &output);
     }
 
-    fn answer_waiters(&mut self, now: Duration, id: SequenceId, output: &Output) {
+    pub(super) fn answer_waiters(&mut self, now: Duration, id: SequenceId, output: &Output) {
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
         let started = sequence.started.unwrap_or(now);
         for waiter in std::mem::take(&mut sequence.waiters) {
@@ -96,6 +97,8 @@ impl Core {
     /// The engine is lost, with its cache: what was in flight is answered, what waits is kept.
     pub fn fail(&mut self, rejection: &Rejection) {
         (self.running, self.prepared) = (None, None);
+        self.dropped.clear();
+        self.statistics = Statistics::default();
         let lost = std::mem::take(&mut self.in_flight);
         for id in lost.order.iter().map(|key| key.sequence()) {
             self.refuse_sequence(id, rejection);
@@ -125,12 +128,12 @@ impl Core {
     /// Answers a sequence's jobs and forgets it. Its blocks go with it, its nodes with the tree.
     fn refuse_sequence(&mut self, id: SequenceId, rejection: &Rejection) {
         let Some(sequence) = self.sequences.remove(&id) else { return };
-        if let Some(text) = sequence.text()
-            && self.identical.get(&text) == Some(&id)
-        {
-            self.identical.remove(&text);
-        }
-        for waiter in sequence.waiters {
+        self.forget(sequence.text(), id);
+        self.refuse_waiters_of(sequence.waiters, rejection);
+    }
+
+    pub(super) fn refuse_waiters_of(&mut self, waiters: Vec<Waiter>, rejection: &Rejection) {
+        for waiter in waiters {
             self.jobs.remove(&waiter.job);
             if let Some(deadline) = waiter.deadline {
                 self.deadlines.remove(&(deadline, waiter.job));

@@ -9,7 +9,7 @@ use crate::scheduler::blocks::Block;
 use crate::scheduler::prefix::{NodeId, PrefixTree};
 use crate::scheduler::queue::{Key, Lane};
 use crate::scheduler::scores::Text;
-use crate::scheduler::{Priority, Work};
+use crate::scheduler::{Observer, Priority, Work};
 
 /// A job that is answered with what the sequence gives.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(super) struct Sequence {
     pub(super) waiters: Vec<Waiter>,
     /// Blocks of all its tokens, those to generate included; empty while it waits.
     pub(super) table: Vec<Slot>,
+    /// Whether an engine that makes iterations itself has it.
+    pub(super) fed: bool,
     /// Tokens that are computed once all planned iterations are.
     pub(super) scheduled: usize,
     /// Of those, tokens that were not computed for it.
@@ -64,7 +66,22 @@ impl Sequence {
     }
 
     pub(super) fn waits(&self) -> bool {
-        self.table.is_empty()
+        self.table.is_empty() && !self.fed
+    }
+
+    /// Its first iteration begins, if it has not begun.
+    pub(super) fn start(&mut self, now: Duration, observer: &dyn Observer) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            for waiter in &self.waiters {
+                observer.started(now.saturating_sub(waiter.arrived));
+            }
+        }
+    }
+
+    /// Its tokens, if it scores.
+    pub(super) fn scoring(&self) -> usize {
+        if self.lane.generates { 0 } else { self.prompt.len() }
     }
 
     pub(super) fn in_prompt(&self) -> bool {

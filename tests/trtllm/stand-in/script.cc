@@ -39,6 +39,8 @@ void read_line(Script& script, const std::string& line) {
         {"logits_missing", &script.logits_missing},
         {"logits_on_gpu", &script.logits_on_gpu},
         {"reorder", &script.reorder},
+        {"log_probs_of_all", &script.log_probs_of_all},
+        {"echo", &script.echo},
         {"follows", &script.follows},
     };
     if (const auto number = numbers.find(name); number != numbers.end()) {

@@ -26,6 +26,10 @@ struct Script {
     std::size_t delay = 0;
     std::size_t jitter = 0;
     bool reorder = false;
+    // Log-probabilities come of all tokens so far rather than of the new ones.
+    bool log_probs_of_all = false;
+    // What the executor was asked for is written to `asked-for` of the engine directory.
+    bool echo = false;
     std::uint64_t seed = 1;
     // Steps, from the first, in which nothing below goes wrong.
     std::size_t calm_steps = 0;
@@ -35,7 +39,8 @@ struct Script {
     std::size_t error_share = 0;
     std::size_t time_out_share = 0;
     std::size_t unfinished_share = 0;
-    // Of sequences: answered with an intermediate response first, or a second time.
+    // Of sequences that are scored: answered with an intermediate response first; of all: their last response
+    // comes a second time.
     std::size_t partial_share = 0;
     std::size_t twice_share = 0;
     // Of steps: failed, so that every active sequence is answered with an error.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
+#include <fstream>
 #include <mutex>
 #include <random>
 #include <set>
@@ -48,8 +50,14 @@ extern "C" void stand_in_set_model(Model model, void* context) {
 
 namespace tensorrt_llm::executor {
 
-Request::Request(VecTokens inputTokenIds, SizeType32 maxTokens, bool)
-    : tokens_(std::move(inputTokenIds)), max_tokens_(maxTokens) {
+void SamplingConfig::setTopP(std::optional<FloatType> const& topP) {
+    if (topP && (*topP <= 0 || *topP > 1))
+        throw std::runtime_error("[TensorRT-LLM][ERROR] Assertion failed: topP should be in (0, 1]");
+    top_p_ = topP;
+}
+
+Request::Request(VecTokens inputTokenIds, SizeType32 maxTokens, bool streaming)
+    : tokens_(std::move(inputTokenIds)), max_tokens_(maxTokens), streaming_(streaming) {
     if (tokens_.empty() || max_tokens_ < 1)
         throw std::runtime_error("[TensorRT-LLM][ERROR] Assertion failed: !inputTokenIds.empty()");
 }
@@ -85,6 +93,7 @@ class Executor::Impl {
             parallel && parallel->getCommunicationMode() == CommunicationMode::kORCHESTRATOR &&
             !std::filesystem::exists(parallel->getOrchestratorConfig()->getWorkerExecutablePath()))
             throw std::runtime_error("[TensorRT-LLM][ERROR] the worker executable cannot be spawned");
+        if (script_.echo) echo(directory);
         thread_ = std::thread([this] { run(); });
     }
 
@@ -100,9 +109,9 @@ class Executor::Impl {
         std::vector<IdType> ids;
         for (const Request& request : requests) {
             ids.push_back(next_id_++);
-            queue_.push_back({ids.back(), request});
+            queue_.push_back({ids.back(), request, request.getInputTokenIds(), 0, {}, Clock::now()});
         }
-        std::stable_sort(queue_.begin(), queue_.end(), [](const Queued& a, const Queued& b) {
+        std::stable_sort(queue_.begin(), queue_.end(), [](const Sequence& a, const Sequence& b) {
             return a.request.getPriority() > b.request.getPriority();
         });
         queued_.notify_one();
@@ -118,7 +127,7 @@ class Executor::Impl {
         } else {
             responded_.wait(lock, ready);
         }
-        if (script_.reorder) std::shuffle(responses_.begin(), responses_.end(), random_);
+        if (script_.reorder) reorder();
         return std::exchange(responses_, {});
     }
 
@@ -147,9 +156,17 @@ class Executor::Impl {
     bool can_enqueue() const { return !shut_down_ && !script_.follows; }
 
   private:
-    struct Queued {
+    using Clock = std::chrono::steady_clock;
+
+    // A sequence that waits or is in flight.
+    struct Sequence {
         IdType id;
         Request request;
+        // Its prompt and what it has generated.
+        VecTokens tokens;
+        SizeType32 generated;
+        VecLogProbs log_probs;
+        Clock::time_point arrived;
     };
 
     void check_running(const char* what) const {
@@ -160,19 +177,20 @@ class Executor::Impl {
     void run() {
         std::unique_lock lock(mutex_);
         while (true) {
-            queued_.wait(lock, [this] { return !queue_.empty() || ending_; });
-            if (queue_.empty() || (ending_ && stalled())) break;
+            queued_.wait(lock, [this] { return !queue_.empty() || !active_.empty() || ending_; });
+            if ((queue_.empty() && active_.empty()) || (ending_ && stalled())) break;
             ++step_;
             if (step_ == script_.die_in_step) break;
             if (stalled()) {
                 queued_.wait(lock, [this] { return ending_; });
                 break;
             }
-            std::vector<Queued> active = take();
+            admit();
+            const std::size_t count = active_.size();
             lock.unlock();
-            std::vector<Response> answers = answer(active);
+            std::vector<Response> answers = answer();
             lock.lock();
-            report(active);
+            report(count);
             for (Response& response : answers) responses_.push_back(std::move(response));
             responded_.notify_all();
         }
@@ -182,84 +200,133 @@ class Executor::Impl {
 
     bool stalled() const { return script_.stall_in_step > 0 && step_ >= script_.stall_in_step; }
 
-    std::vector<Queued> take() {
+    // Sequences join those in flight between steps, as far as the batch has room.
+    void admit() {
         const std::size_t most = static_cast<std::size_t>(config_.getMaxBatchSize().value_or(1));
-        const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(std::min(most, queue_.size()));
-        std::vector<Queued> active(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
-        queue_.erase(queue_.begin(), end);
-        return active;
+        context_tokens_ = 0;
+        while (!queue_.empty() && active_.size() < most) {
+            context_tokens_ += queue_.front().tokens.size();
+            active_.push_back(std::move(queue_.front()));
+            queue_.pop_front();
+        }
     }
 
-    std::vector<Response> answer(const std::vector<Queued>& active) {
+    // A step: every sequence in flight gets on by a token, and those that are done leave.
+    std::vector<Response> answer() {
         const std::size_t extra = script_.jitter > 0 ? draw() % script_.jitter : 0;
         if (script_.delay + extra > 0)
             std::this_thread::sleep_for(std::chrono::microseconds(script_.delay + extra));
         const bool failed = is_due_unlocked(script_.fail_step_share);
         std::vector<Response> answers;
-        for (const Queued& queued : active) {
+        std::vector<Sequence> remaining;
+        for (Sequence& sequence : active_) {
             if (failed) {
-                answers.emplace_back(queued.id,
+                answers.emplace_back(sequence.id,
                                      "Encountered an error in forwardAsync function: CUDA error: as asked");
                 continue;
             }
-            if (is_due_unlocked(script_.partial_share)) {
+            const bool scored = !sequence.request.getStreaming();
+            if (scored && is_due_unlocked(script_.partial_share)) {
                 Result partial{};
-                answers.emplace_back(queued.id, partial);
+                answers.emplace_back(sequence.id, partial);
             }
-            answers.push_back(answer_one(queued));
-            if (is_due_unlocked(script_.twice_share)) answers.push_back(answers.back());
+            answers.push_back(advance(sequence));
+            if (!answers.back().hasError() && !answers.back().getResult().isFinal)
+                remaining.push_back(std::move(sequence));
+            else if (is_due_unlocked(script_.twice_share))
+                answers.push_back(answers.back());
         }
+        active_ = std::move(remaining);
         return answers;
     }
 
-    Response answer_one(const Queued& queued) {
-        if (is_due_unlocked(script_.error_share))
-            return {queued.id, std::string("Encountered an error when fetching new request: as asked")};
+    Response advance(Sequence& sequence) {
+        const bool first = sequence.generated == 0;
+        if (first && is_due_unlocked(script_.error_share))
+            return {sequence.id, std::string("Encountered an error when fetching new request: as asked")};
         Result result{};
-        result.isFinal = true;
-        result.finishReasons = {reason_for(queued.id)};
-        if (result.finishReasons.front() != FinishReason::kCANCELLED &&
-            result.finishReasons.front() != FinishReason::kTIMED_OUT)
-            compute(queued.request, result);
-        return {queued.id, std::move(result)};
-    }
-
-    FinishReason reason_for(IdType id) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (cancelled_.erase(id) > 0) return FinishReason::kCANCELLED;
+        if (const auto reason = interruption(sequence)) {
+            result.isFinal = true;
+            result.finishReasons = {*reason};
+            return {sequence.id, std::move(result)};
         }
-        if (is_due_unlocked(script_.time_out_share)) return FinishReason::kTIMED_OUT;
-        if (is_due_unlocked(script_.unfinished_share)) return FinishReason::kNOT_FINISHED;
-        return FinishReason::kLENGTH;
-    }
-
-    void compute(const Request& request, Result& result) const {
-        VecTokens tokens = request.getInputTokenIds();
-        const std::size_t prompt = tokens.size();
-        std::vector<float> logits;
-        for (SizeType32 i = 0; i < request.getMaxTokens(); ++i) {
-            logits = logits_after(tokens);
-            const auto best =
-                std::max_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(script_.rows));
-            tokens.push_back(static_cast<TokenIdType>(best - logits.begin()));
-            if (stops(request, tokens.back())) {
-                result.finishReasons = {FinishReason::kSTOP_WORDS};
-                break;
-            }
-        }
-        const std::size_t from = request.getOutputConfig().excludeInputFromOutput ? prompt : 0;
-        result.outputTokenIds = {VecTokens(tokens.begin() + static_cast<std::ptrdiff_t>(from), tokens.end())};
+        std::vector<float> logits = logits_after(sequence.tokens);
+        generate(sequence, logits, result);
+        if (!result.isFinal) result.finishReasons = {FinishReason::kNOT_FINISHED};
+        const OutputConfig output = sequence.request.getOutputConfig();
         const bool gathered = config_.getGatherGenerationLogits() && !script_.logits_missing;
-        if (request.getOutputConfig().returnGenerationLogits && gathered)
+        if (output.returnGenerationLogits && gathered)
             result.generationLogits =
                 Tensor(std::move(logits), script_.logits_half ? DataType::kFP16 : DataType::kFP32,
                        script_.logits_on_gpu ? MemoryType::kGPU : MemoryType::kCPU_PINNED);
+        if (result.isFinal && is_due_unlocked(script_.unfinished_share))
+            result.finishReasons = {FinishReason::kNOT_FINISHED};
+        return {sequence.id, std::move(result)};
     }
 
-    static bool stops(const Request& request, TokenIdType token) {
-        const auto words = request.getStopWords();
-        return words && std::find(words->begin(), words->end(), VecTokens{token}) != words->end();
+    std::optional<FinishReason> interruption(const Sequence& sequence) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (cancelled_.erase(sequence.id) > 0) return FinishReason::kCANCELLED;
+        }
+        const auto allotted = sequence.request.getAllottedTimeMs();
+        if (allotted && Clock::now() - sequence.arrived > *allotted) return FinishReason::kTIMED_OUT;
+        if (sequence.generated == 0 && is_due_unlocked(script_.time_out_share))
+            return FinishReason::kTIMED_OUT;
+        return std::nullopt;
+    }
+
+    // The next token. An end id ends the sequence and is not among its tokens; a stop word is.
+    void generate(Sequence& sequence, const std::vector<float>& logits, Result& result) const {
+        const TokenIdType token = choose(sequence, logits);
+        ++sequence.generated;
+        result.outputTokenIds = {{}};
+        if (token == sequence.request.getEndId()) {
+            result.isFinal = true;
+            result.finishReasons = {FinishReason::kEND_ID};
+            return;
+        }
+        sequence.tokens.push_back(token);
+        sequence.log_probs.push_back(log_probability(logits, token));
+        if (!sequence.request.getOutputConfig().excludeInputFromOutput)
+            result.outputTokenIds = {sequence.request.getInputTokenIds()};
+        result.outputTokenIds.front().push_back(token);
+        if (sequence.request.getOutputConfig().returnLogProbs)
+            result.logProbs = {script_.log_probs_of_all ? sequence.log_probs
+                                                        : VecLogProbs{sequence.log_probs.back()}};
+        if (stops(sequence)) {
+            result.isFinal = true;
+            result.finishReasons = {FinishReason::kSTOP_WORDS};
+        } else if (sequence.generated >= sequence.request.getMaxTokens()) {
+            result.isFinal = true;
+            result.finishReasons = {FinishReason::kLENGTH};
+        }
+    }
+
+    // The likeliest token or, at a temperature, one that the seed and the place decide.
+    TokenIdType choose(const Sequence& sequence, const std::vector<float>& logits) const {
+        const SamplingConfig sampling = sequence.request.getSamplingConfig();
+        const auto rows = static_cast<std::ptrdiff_t>(script_.rows);
+        if (sampling.getTopK() != 1) {
+            const auto place = static_cast<std::uint64_t>(sequence.generated);
+            return static_cast<TokenIdType>(mix(sampling.getSeed().value_or(0) + place) % script_.rows);
+        }
+        const auto best = std::max_element(logits.begin(), logits.begin() + rows);
+        return static_cast<TokenIdType>(best - logits.begin());
+    }
+
+    float log_probability(const std::vector<float>& logits, TokenIdType token) const {
+        double sum = 0;
+        for (std::size_t row = 0; row < script_.rows; ++row) sum += std::exp(static_cast<double>(logits[row]));
+        return logits[static_cast<std::size_t>(token)] - static_cast<float>(std::log(sum));
+    }
+
+    static bool stops(const Sequence& sequence) {
+        const auto words = sequence.request.getStopWords();
+        return words && std::any_of(words->begin(), words->end(), [&](const VecTokens& word) {
+            return static_cast<std::size_t>(sequence.generated) >= word.size() &&
+                   std::equal(word.rbegin(), word.rend(), sequence.tokens.rbegin());
+        });
     }
 
     std::vector<float> logits_after(const VecTokens& tokens) const {
@@ -282,24 +349,44 @@ class Executor::Impl {
         return logits;
     }
 
-    void report(const std::vector<Queued>& active) {
+    void report(std::size_t count) {
         IterationStats stats{};
         stats.iter = step_;
         stats.iterLatencyMS = static_cast<double>(script_.delay) / 1000;
-        stats.numActiveRequests = static_cast<SizeType32>(active.size());
+        stats.numActiveRequests = static_cast<SizeType32>(count);
         stats.numQueuedRequests = static_cast<SizeType32>(queue_.size());
         std::size_t blocks = script_.kv_blocks;
         if (const auto tokens = config_.getKvCacheConfig().getMaxTokens())
             blocks = static_cast<std::size_t>(*tokens) / script_.tokens_per_block;
-        const auto count = static_cast<SizeType32>(blocks);
-        stats.kvCacheStats = KvCacheStats{count, count, 0, static_cast<SizeType32>(script_.tokens_per_block)};
-        SizeType32 tokens = 0;
-        for (const Queued& queued : active)
-            tokens += static_cast<SizeType32>(queued.request.getInputTokenIds().size());
-        stats.inflightBatchingStats =
-            InflightBatchingStats{stats.numActiveRequests, stats.numActiveRequests, tokens};
+        stats.kvCacheStats = KvCacheStats{};
+        stats.kvCacheStats->maxNumBlocks = static_cast<SizeType32>(blocks);
+        stats.kvCacheStats->freeNumBlocks = static_cast<SizeType32>(blocks);
+        stats.kvCacheStats->tokensPerBlock = static_cast<SizeType32>(script_.tokens_per_block);
+        stats.inflightBatchingStats = InflightBatchingStats{};
+        stats.inflightBatchingStats->numScheduledRequests = stats.numActiveRequests;
+        stats.inflightBatchingStats->numCtxTokens = static_cast<SizeType32>(context_tokens_);
         statistics_.push_back(stats);
         if (statistics_.size() > 1000) statistics_.pop_front();
+    }
+
+    // Sequences in any order, yet the responses of each in theirs. Under the lock.
+    void reorder() {
+        const std::uint64_t salt = random_();
+        std::stable_sort(responses_.begin(), responses_.end(), [salt](const Response& a, const Response& b) {
+            return mix(a.getRequestId() ^ salt) < mix(b.getRequestId() ^ salt);
+        });
+    }
+
+    void echo(const std::filesystem::path& directory) const {
+        const KvCacheConfig cache = config_.getKvCacheConfig();
+        std::ofstream(directory / "asked-for")
+            << "max_batch_size " << config_.getMaxBatchSize().value_or(0) << "\nmax_num_tokens "
+            << config_.getMaxNumTokens().value_or(0) << "\nmax_queue_size "
+            << config_.getMaxQueueSize().value_or(0) << "\nblock_reuse " << cache.getEnableBlockReuse()
+            << "\nchunked_context " << config_.getEnableChunkedContext() << "\nkv_cache_fraction "
+            << cache.getFreeGpuMemoryFraction().value_or(0) << "\nkv_cache_tokens "
+            << cache.getMaxTokens().value_or(0) << "\nhost_cache " << cache.getHostCacheSize().value_or(0)
+            << "\n";
     }
 
     // Under the lock.
@@ -323,7 +410,10 @@ class Executor::Impl {
     std::condition_variable queued_;
     std::condition_variable responded_;
     std::mt19937_64 random_;
-    std::deque<Queued> queue_;
+    std::deque<Sequence> queue_;
+    // Of the library's own thread alone, like the tokens that joined with the last step.
+    std::vector<Sequence> active_;
+    std::size_t context_tokens_ = 0;
     std::vector<Response> responses_;
     std::set<IdType> cancelled_;
     std::deque<IterationStats> statistics_;

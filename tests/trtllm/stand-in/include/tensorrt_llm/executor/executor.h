@@ -17,11 +17,43 @@ class SamplingConfig {
 
     [[nodiscard]] SizeType32 getBeamWidth() const { return beam_width_; }
     [[nodiscard]] std::optional<SizeType32> getTopK() const { return top_k_; }
+    [[nodiscard]] std::optional<FloatType> getTopP() const { return top_p_; }
+    [[nodiscard]] std::optional<RandomSeedType> getSeed() const { return seed_; }
+    [[nodiscard]] std::optional<FloatType> getTemperature() const { return temperature_; }
+    [[nodiscard]] std::optional<SizeType32> getMinTokens() const { return min_tokens_; }
+    [[nodiscard]] std::optional<FloatType> getRepetitionPenalty() const { return repetition_penalty_; }
+    [[nodiscard]] std::optional<FloatType> getPresencePenalty() const { return presence_penalty_; }
+    [[nodiscard]] std::optional<FloatType> getFrequencyPenalty() const { return frequency_penalty_; }
+    [[nodiscard]] std::optional<FloatType> getMinP() const { return min_p_; }
+
     void setTopK(std::optional<SizeType32> const& topK) { top_k_ = topK; }
+    // Throws unless it is in (0, 1].
+    void setTopP(std::optional<FloatType> const& topP);
+    void setSeed(std::optional<RandomSeedType> const& seed) { seed_ = seed; }
+    void setTemperature(std::optional<FloatType> const& temperature) { temperature_ = temperature; }
+    void setMinTokens(std::optional<SizeType32> const& minTokens) { min_tokens_ = minTokens; }
+    void setRepetitionPenalty(std::optional<FloatType> const& repetitionPenalty) {
+        repetition_penalty_ = repetitionPenalty;
+    }
+    void setPresencePenalty(std::optional<FloatType> const& presencePenalty) {
+        presence_penalty_ = presencePenalty;
+    }
+    void setFrequencyPenalty(std::optional<FloatType> const& frequencyPenalty) {
+        frequency_penalty_ = frequencyPenalty;
+    }
+    void setMinP(std::optional<FloatType> const& minP) { min_p_ = minP; }
 
   private:
     SizeType32 beam_width_;
     std::optional<SizeType32> top_k_;
+    std::optional<FloatType> top_p_;
+    std::optional<RandomSeedType> seed_;
+    std::optional<FloatType> temperature_;
+    std::optional<SizeType32> min_tokens_;
+    std::optional<FloatType> repetition_penalty_;
+    std::optional<FloatType> presence_penalty_;
+    std::optional<FloatType> frequency_penalty_;
+    std::optional<FloatType> min_p_;
 };
 
 class OutputConfig {
@@ -30,6 +62,8 @@ class OutputConfig {
     bool returnContextLogits = false;
     bool returnGenerationLogits = false;
     bool excludeInputFromOutput = false;
+    bool returnEncoderOutput = false;
+    bool returnPerfMetrics = false;
 };
 
 class Request {
@@ -40,11 +74,17 @@ class Request {
 
     [[nodiscard]] VecTokens getInputTokenIds() const { return tokens_; }
     [[nodiscard]] SizeType32 getMaxTokens() const { return max_tokens_; }
+    [[nodiscard]] bool getStreaming() const { return streaming_; }
     [[nodiscard]] SamplingConfig getSamplingConfig() const { return sampling_; }
     [[nodiscard]] OutputConfig getOutputConfig() const { return output_; }
+    [[nodiscard]] std::optional<SizeType32> getEndId() const { return end_id_; }
     [[nodiscard]] std::optional<std::list<VecTokens>> getStopWords() const { return stop_words_; }
+    [[nodiscard]] std::optional<MillisecondsType> getAllottedTimeMs() const { return allotted_; }
     [[nodiscard]] PriorityType getPriority() const { return priority_; }
 
+    void setStreaming(bool streaming) { streaming_ = streaming; }
+    void setEndId(SizeType32 endId) { end_id_ = endId; }
+    void setAllottedTimeMs(MillisecondsType allottedTimeMs) { allotted_ = allottedTimeMs; }
     void setSamplingConfig(SamplingConfig const& config) { sampling_ = config; }
     void setOutputConfig(OutputConfig const& outputConfig) { output_ = outputConfig; }
     void setStopWords(std::list<VecTokens> const& stopWords) { stop_words_ = stopWords; }
@@ -53,6 +93,9 @@ class Request {
   private:
     VecTokens tokens_;
     SizeType32 max_tokens_;
+    bool streaming_;
+    std::optional<SizeType32> end_id_;
+    std::optional<MillisecondsType> allotted_;
     SamplingConfig sampling_;
     OutputConfig output_;
     std::optional<std::list<VecTokens>> stop_words_;
@@ -62,6 +105,7 @@ class Request {
 struct Result {
     bool isFinal;
     BeamTokens outputTokenIds;
+    std::optional<std::vector<VecLogProbs>> logProbs;
     std::optional<Tensor> generationLogits;
     std::vector<FinishReason> finishReasons;
 };
@@ -98,16 +142,21 @@ class KvCacheConfig {
   public:
     explicit KvCacheConfig(bool enableBlockReuse = true) : block_reuse_(enableBlockReuse) {}
 
+    [[nodiscard]] bool getEnableBlockReuse() const { return block_reuse_; }
     [[nodiscard]] std::optional<SizeType32> getMaxTokens() const { return max_tokens_; }
+    [[nodiscard]] std::optional<FloatType> getFreeGpuMemoryFraction() const { return fraction_; }
+    [[nodiscard]] std::optional<std::size_t> getHostCacheSize() const { return host_cache_; }
 
     void setEnableBlockReuse(bool enableBlockReuse) { block_reuse_ = enableBlockReuse; }
     void setMaxTokens(std::optional<SizeType32> maxTokens) { max_tokens_ = maxTokens; }
-    void setFreeGpuMemoryFraction(FloatType) {}
-    void setHostCacheSize(std::size_t) {}
+    void setFreeGpuMemoryFraction(FloatType freeGpuMemoryFraction) { fraction_ = freeGpuMemoryFraction; }
+    void setHostCacheSize(std::size_t hostCacheSize) { host_cache_ = hostCacheSize; }
 
   private:
-    [[maybe_unused]] bool block_reuse_;
+    bool block_reuse_;
     std::optional<SizeType32> max_tokens_;
+    std::optional<FloatType> fraction_;
+    std::optional<std::size_t> host_cache_;
 };
 
 class OrchestratorConfig {
@@ -145,6 +194,8 @@ class ParallelConfig {
 class ExecutorConfig {
   public:
     [[nodiscard]] KvCacheConfig getKvCacheConfig() const { return kv_cache_; }
+    [[nodiscard]] bool getEnableChunkedContext() const { return chunked_context_; }
+    [[nodiscard]] bool getNormalizeLogProbs() const { return normalize_log_probs_; }
     [[nodiscard]] std::optional<SizeType32> getMaxBatchSize() const { return max_batch_size_; }
     [[nodiscard]] std::optional<SizeType32> getMaxNumTokens() const { return max_num_tokens_; }
     [[nodiscard]] std::optional<SizeType32> getMaxQueueSize() const { return max_queue_size_; }
@@ -154,7 +205,8 @@ class ExecutorConfig {
 
     void setSchedulerConfig(SchedulerConfig const&) {}
     void setKvCacheConfig(KvCacheConfig const& kvCacheConfig) { kv_cache_ = kvCacheConfig; }
-    void setEnableChunkedContext(bool) {}
+    void setEnableChunkedContext(bool enableChunkedContext) { chunked_context_ = enableChunkedContext; }
+    void setNormalizeLogProbs(bool normalizeLogProbs) { normalize_log_probs_ = normalizeLogProbs; }
     void setMaxBatchSize(SizeType32 maxBatchSize) { max_batch_size_ = maxBatchSize; }
     void setMaxNumTokens(SizeType32 maxNumTokens) { max_num_tokens_ = maxNumTokens; }
     void setMaxQueueSize(std::optional<SizeType32> const& maxQueueSize) { max_queue_size_ = maxQueueSize; }
@@ -166,6 +218,8 @@ class ExecutorConfig {
 
   private:
     KvCacheConfig kv_cache_;
+    bool chunked_context_ = true;
+    bool normalize_log_probs_ = true;
     std::optional<SizeType32> max_batch_size_;
     std::optional<SizeType32> max_num_tokens_;
     std::optional<SizeType32> max_queue_size_;

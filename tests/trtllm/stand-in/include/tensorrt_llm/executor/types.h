@@ -19,6 +19,9 @@ using BeamTokens = std::vector<VecTokens>;
 using IdType = std::uint64_t;
 using IterationType = std::uint64_t;
 using PriorityType = float;
+using RandomSeedType = std::uint64_t;
+using VecLogProbs = std::vector<FloatType>;
+using MillisecondsType = std::chrono::milliseconds;
 
 enum class DataType { kBOOL, kUINT8, kINT8, kINT32, kINT64, kBF16, kFP8, kFP16, kFP32, kUNKNOWN };
 
@@ -46,11 +49,16 @@ struct KvCacheStats {
     SizeType32 freeNumBlocks;
     SizeType32 usedNumBlocks;
     SizeType32 tokensPerBlock;
+    SizeType32 allocTotalBlocks;
+    SizeType32 allocNewBlocks;
+    SizeType32 reusedBlocks;
 };
 
 struct InflightBatchingStats {
     SizeType32 numScheduledRequests;
     SizeType32 numContextRequests;
+    SizeType32 numGenRequests;
+    SizeType32 numPausedRequests;
     SizeType32 numCtxTokens;
 };
 
