@@ -37,16 +37,16 @@ $(DEMO_ENGINE)/engine.yaml: $(wildcard engines/demo/*) $(RELEASE)/build-engine
 $(RELEASE)/build-engine: always
 	cargo build --release --locked --bins
 
-# The `openai` package and pytest, in an environment of their own.
-$(CLIENTS): tests/wire/requirements.txt
+# The `openai` package, pytest and numpy, in an environment of their own.
+$(CLIENTS): tests/wire/requirements.txt tests/trtllm_checkpoint/requirements.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(foreach file,$^,-r $(file))
 	touch $@
 
 # --- Tests ---
 
 test: deps
-	@$(MAKE) --no-print-directory test-rust test-cpp test-trtllm test-wire
+	@$(MAKE) --no-print-directory test-rust test-cpp test-trtllm test-wire test-checkpoint
 
 test-rust:
 	cargo test --locked
@@ -84,6 +84,11 @@ test-wire: $(CLIENTS)
 	cargo build --locked --bins
 	.venv/bin/python -m pytest tests/wire
 
+# What build-engine writes for trtllm-build, against a reading of TensorRT-LLM's layout of its own.
+test-checkpoint: $(CLIENTS)
+	cargo build --locked --bins
+	.venv/bin/python -m pytest tests/trtllm_checkpoint
+
 # --- Style ---
 
 CXX_FILES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
@@ -97,5 +102,5 @@ lint: deps
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire lint deny always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint lint deny always
 .DELETE_ON_ERROR:

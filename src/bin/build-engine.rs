@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use assay::build::trtllm::{self, Machine, Outcome};
 use assay::build::{self, BuildError, BuildOptions, Console};
-use assay::engine::manifest::Dtype;
+use assay::engine::manifest::{Dtype, Objective, Quantization};
+use assay::engine::target::{Kind, Target};
 use clap::{Parser, ValueEnum};
 use indicatif::HumanBytes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,14 +25,14 @@ struct Arguments {
     /// Directory of the checkpoint: safetensors, config.json, tokenizer.json, chat template
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Kind of machine to build for; `cpu` is this machine's processor
-    #[arg(long, value_enum)]
-    target: TargetKind,
+    /// Kind of machine to build for: `cpu`, this machine's processor, or a GPU such as `h100` or `l40s`
+    #[arg(long, value_name = "NAME")]
+    target: String,
     /// Engine directory to make; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Type of weights and activations; int8 quantizes both [default: bf16 where the processor has it, else
-    /// f32]
+    /// Type of weights and activations; int8 quantizes both, and is for CPUs as f32 is [default: bf16 where
+    /// the processor has it, else f32]
     #[arg(long, value_enum)]
     dtype: Option<DtypeKind>,
     /// Name under which the engine is served [default: the checkpoint directory's]
@@ -42,44 +44,66 @@ struct Arguments {
     /// File that says which logits are scores, where the checkpoint leaves it open (docs/models.md)
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
-    /// Most sequences in one iteration
-    #[arg(long, value_name = "SEQUENCES", default_value_t = build::DEFAULT_MAX_BATCH_SIZE)]
-    max_batch_size: usize,
-    /// Most tokens in one iteration
-    #[arg(long, value_name = "TOKENS", default_value_t = build::DEFAULT_MAX_NUM_TOKENS)]
-    max_num_tokens: usize,
+    /// Most sequences in one iteration [default: 256; 32 for latency]
+    #[arg(long, value_name = "SEQUENCES")]
+    max_batch_size: Option<usize>,
+    /// Most tokens in one iteration [default: 2048; on GPUs 8192, and 4096 for latency]
+    #[arg(long, value_name = "TOKENS")]
+    max_num_tokens: Option<usize>,
+    #[command(flatten)]
+    gpu: GpuArguments,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum TargetKind {
-    Cpu,
+/// What only engines for GPUs have.
+#[derive(clap::Args, PartialEq, Default)]
+#[command(next_help_heading = "Engines for GPUs")]
+struct GpuArguments {
+    /// GPUs that each hold a part of every layer [default: 1]
+    #[arg(long, value_name = "N")]
+    tp: Option<usize>,
+    /// Groups of GPUs that each hold some of the layers [default: 1]
+    #[arg(long, value_name = "N")]
+    pp: Option<usize>,
+    /// How layers are quantized [default: none]
+    #[arg(long, value_enum)]
+    quantization: Option<QuantizationKind>,
+    /// TensorRT-LLM checkpoint of NVIDIA's modelopt whose quantized layers are taken
+    #[arg(long, value_name = "DIR")]
+    quantized: Option<PathBuf>,
+    /// What it is tuned for [default: throughput]
+    #[arg(long, value_enum)]
+    objective: Option<ObjectiveKind>,
+    /// Write the checkpoint for trtllm-build and no engine; give it as --model later, on the GPU's machine
+    #[arg(long)]
+    checkpoint_only: bool,
+    /// Print the plan, the memory of each GPU and the command, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum DtypeKind {
     F32,
     Bf16,
     Int8,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum QuantizationKind {
+    None,
+    Fp8,
+    Int8WeightOnly,
+    Int4WeightOnly,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum ObjectiveKind {
+    Throughput,
+    Latency,
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let TargetKind::Cpu = arguments.target;
-    let options = BuildOptions {
-        model: arguments.model,
-        output: arguments.output,
-        dtype: arguments.dtype.map(|dtype| match dtype {
-            DtypeKind::F32 => Dtype::F32,
-            DtypeKind::Bf16 => Dtype::Bf16,
-            DtypeKind::Int8 => Dtype::Int8,
-        }),
-        name: arguments.name,
-        max_seq_len: arguments.max_seq_len,
-        head: arguments.head,
-        max_batch_size: arguments.max_batch_size,
-        max_num_tokens: arguments.max_num_tokens,
-    };
-    match run(&options) {
+    match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("build-engine: {error}");
@@ -91,21 +115,86 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &BuildOptions) -> Result<(), BuildError> {
+fn run(arguments: Arguments) -> Result<(), BuildError> {
+    let target = Target::find(&arguments.target)?;
     let console = Console::new(stop_on_signal()?);
-    let manifest = build::build(options, &console)?;
+    let output = arguments.output.clone();
+    let outcome = match target.kind {
+        Kind::Cpu => Outcome::Engine(Box::new(build::build(&cpu_options(arguments)?, &console)?)),
+        Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Machine::read(), &console)?,
+    };
     drop(console);
-    let bytes = manifest.files.values().map(|file| file.bytes).sum();
-    eprintln!(
-        "{}: {} ({}) scores {}; profile {} {}",
-        options.output.display(),
-        manifest.model.name,
-        HumanBytes(bytes),
-        manifest.head.attributes.join(", "),
-        manifest.profile.name,
-        &manifest.profile.id[..12],
-    );
+    let output = output.display();
+    match outcome {
+        Outcome::Plan(plan) => println!("{plan}"),
+        Outcome::Checkpoint(ranks) => eprintln!(
+            "{output}: a checkpoint of {ranks} ranks; build its engine with --model {output} on the machine with the GPUs"
+        ),
+        Outcome::Engine(manifest) => eprintln!(
+            "{output}: {} ({}) scores {}; profile {} {}",
+            manifest.model.name,
+            HumanBytes(manifest.files.values().map(|file| file.bytes).sum()),
+            manifest.head.attributes.join(", "),
+            manifest.profile.name,
+            &manifest.profile.id[..12],
+        ),
+    }
     Ok(())
+}
+
+fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
+    if arguments.gpu != GpuArguments::default() {
+        let reason = "--target cpu: --tp, --pp, --quantization, --quantized, --objective, --checkpoint-only and \
+                      --dry-run are of engines for GPUs";
+        return Err(BuildError::Option(reason.to_owned()));
+    }
+    Ok(BuildOptions {
+        model: arguments.model,
+        output: arguments.output,
+        dtype: arguments.dtype.map(|dtype| match dtype {
+            DtypeKind::F32 => Dtype::F32,
+            DtypeKind::Bf16 => Dtype::Bf16,
+            DtypeKind::Int8 => Dtype::Int8,
+        }),
+        name: arguments.name,
+        max_seq_len: arguments.max_seq_len,
+        head: arguments.head,
+        max_batch_size: arguments.max_batch_size.unwrap_or(build::DEFAULT_MAX_BATCH_SIZE),
+        max_num_tokens: arguments.max_num_tokens.unwrap_or(build::DEFAULT_MAX_NUM_TOKENS),
+    })
+}
+
+fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
+    if arguments.dtype.is_some_and(|dtype| dtype != DtypeKind::Bf16) {
+        let reason = "--dtype: engines for GPUs are bf16, and quantized with --quantization; leave it out";
+        return Err(BuildError::Option(reason.to_owned()));
+    }
+    let gpu = arguments.gpu;
+    Ok(trtllm::Options {
+        model: arguments.model,
+        output: arguments.output,
+        target: arguments.target,
+        name: arguments.name,
+        head: arguments.head,
+        tensor_parallel: gpu.tp.unwrap_or(1),
+        pipeline_parallel: gpu.pp.unwrap_or(1),
+        quantization: match gpu.quantization {
+            None | Some(QuantizationKind::None) => Quantization::None,
+            Some(QuantizationKind::Fp8) => Quantization::Fp8,
+            Some(QuantizationKind::Int8WeightOnly) => Quantization::Int8WeightOnly,
+            Some(QuantizationKind::Int4WeightOnly) => Quantization::Int4WeightOnly,
+        },
+        quantized: gpu.quantized,
+        objective: match gpu.objective {
+            None | Some(ObjectiveKind::Throughput) => Objective::Throughput,
+            Some(ObjectiveKind::Latency) => Objective::Latency,
+        },
+        max_seq_len: arguments.max_seq_len,
+        max_batch_size: arguments.max_batch_size,
+        max_num_tokens: arguments.max_num_tokens,
+        checkpoint_only: gpu.checkpoint_only,
+        dry_run: gpu.dry_run,
+    })
 }
 
 /// A flag that SIGINT and SIGTERM set, so that the build can clean up after itself.

@@ -51,6 +51,11 @@ pub(super) struct Tensor<'a> {
     offset: u64,
     /// How many they are.
     elements: usize,
+    /// Elements of one row.
+    row: usize,
+    /// Elements from the beginning of one row to that of the next; more than a row has where only some
+    /// columns are taken.
+    pitch: usize,
 }
 
 impl Tensor<'_> {
@@ -59,12 +64,23 @@ impl Tensor<'_> {
         self.elements
     }
 
+    /// Number of its rows.
+    pub(super) fn row_count(&self) -> usize {
+        self.elements / self.row.max(1)
+    }
+
     /// Some of its rows, as if they were a tensor of their own.
     pub(super) fn rows(&self, rows: Range<usize>) -> Self {
-        let length: usize = self.shape.iter().skip(1).product();
         let width = self.dtype.bitsize() / 8;
-        let offset = self.offset + (rows.start * length * width) as u64;
-        Self { offset, elements: rows.len() * length, ..*self }
+        let offset = self.offset + (rows.start * self.pitch * width) as u64;
+        Self { offset, elements: rows.len() * self.row, ..*self }
+    }
+
+    /// Some of its columns, as if they were a tensor of their own.
+    pub(super) fn columns(&self, columns: Range<usize>) -> Self {
+        let width = self.dtype.bitsize() / 8;
+        let offset = self.offset + (columns.start * width) as u64;
+        Self { offset, elements: self.row_count() * columns.len(), row: columns.len(), ..*self }
     }
 
     /// Reads a run of its elements, each `width` bytes, into `bytes`.
@@ -75,8 +91,22 @@ impl Tensor<'_> {
         bytes: &mut Vec<u8>,
     ) -> Result<(), BuildError> {
         bytes.resize(elements.len() * width, 0);
-        let offset = self.offset + (elements.start * width) as u64;
-        self.file.read_exact_at(bytes, offset).map_err(|error| unreadable(self.path, &error))
+        let read = |bytes: &mut [u8], element: usize| {
+            let offset = self.offset + (element * width) as u64;
+            self.file.read_exact_at(bytes, offset).map_err(|error| unreadable(self.path, &error))
+        };
+        if self.row == self.pitch {
+            return read(bytes, elements.start);
+        }
+        let (mut element, mut rest) = (elements.start, &mut bytes[..]);
+        while element < elements.end {
+            let (row, column) = (element / self.row, element % self.row);
+            let count = (self.row - column).min(elements.end - element);
+            let (run, after) = rest.split_at_mut(count * width);
+            read(run, row * self.pitch + column)?;
+            (element, rest) = (element + count, after);
+        }
+        Ok(())
     }
 }
 
@@ -166,6 +196,8 @@ impl Checkpoint {
     pub(super) fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
         let (name, place) = self.tensors.get_key_value(name)?;
         let shard = &self.shards[place.shard];
+        let elements = place.shape.iter().product();
+        let row = elements / place.shape.first().copied().unwrap_or(1).max(1);
         Some(Tensor {
             name,
             path: &shard.path,
@@ -173,7 +205,9 @@ impl Checkpoint {
             shape: &place.shape,
             file: &shard.file,
             offset: place.offset,
-            elements: place.shape.iter().product(),
+            elements,
+            row,
+            pitch: row,
         })
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::engine::EngineError;
+use crate::engine::target::TargetError;
 
 /// Why a build failed. Whatever it is, nothing is left at `--output`.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+    /// There is no such target, or it cannot compute so.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The engine library refused.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -17,6 +17,7 @@ mod progress;
 mod quantize;
 mod rope;
 mod text;
+pub mod trtllm;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -93,7 +94,7 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16(), cpu::supports_int8());
     let checkpoint = Checkpoint::open(&options.model)?;
     let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
-    let plan = plan::plan(&checkpoint, &config.model, &head, dtype)?;
+    let plan = plan::plan(&checkpoint, &config.model, &head, dtype, true)?;
     if let Some(note) = note {
         progress.note(note);
     }

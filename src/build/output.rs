@@ -4,7 +4,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use indicatif::HumanBytes;
 use tempfile::TempDir;
 
 use super::BuildError;
@@ -26,12 +28,11 @@ impl Staging {
     /// # Errors
     /// `output` is there already and not an empty directory, or its parent cannot be written.
     pub(super) fn new(output: &Path) -> Result<Self, BuildError> {
-        let output = std::path::absolute(output).map_err(BuildError::write(output))?;
+        let output = Self::check(output)?;
         let (Some(parent), Some(name)) = (output.parent(), output.file_name()) else {
             let reason = format!("--output {} cannot be replaced by an engine", output.display());
             return Err(BuildError::Option(reason));
         };
-        refuse_existing(&output)?;
         std::fs::create_dir_all(parent).map_err(BuildError::write(parent))?;
         let prefix = format!(".{}.build-engine-", name.to_string_lossy());
         remove_leftovers(parent, &prefix);
@@ -39,6 +40,49 @@ impl Staging {
             tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(BuildError::write(parent))?;
         let lock = File::open(directory.path()).ok().filter(|file| file.try_lock().is_ok());
         Ok(Self { directory, parent: parent.to_owned(), _lock: lock, output })
+    }
+
+    /// The absolute path of `output`.
+    ///
+    /// # Errors
+    /// It is there already and not an empty directory.
+    pub(super) fn check(output: &Path) -> Result<PathBuf, BuildError> {
+        let output = std::path::absolute(output).map_err(BuildError::write(output))?;
+        refuse_existing(&output)?;
+        Ok(output)
+    }
+
+    /// Refuses a disk with less room than `bytes`, where the system tells (`df`).
+    ///
+    /// # Errors
+    /// There is less.
+    pub(super) fn check_space(&self, bytes: u64) -> Result<(), BuildError> {
+        let listed = Command::new("df").args(["-Pk", "--"]).arg(self.path()).output();
+        let free = listed.ok().and_then(|listed| {
+            let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+            listed.lines().last()?.split_whitespace().nth(3)?.parse::<u64>().ok()
+        });
+        match free {
+            Some(kilobytes) if kilobytes * 1024 < bytes => Err(BuildError::Option(format!(
+                "--output {} needs {}, and {} are free there",
+                self.output.display(),
+                HumanBytes(bytes),
+                HumanBytes(kilobytes * 1024)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory itself.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes a directory in it.
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf, BuildError> {
+        let path = self.join(name);
+        std::fs::create_dir(&path).map_err(BuildError::write(&path))?;
+        Ok(path)
     }
 
     /// Path of a file in it.

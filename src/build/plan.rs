@@ -63,7 +63,7 @@ impl Form {
     }
 }
 
-/// The engine's tensors in the order of the file.
+/// The engine's tensors in the order of the file; matrices `packed` for the CPU, or plain.
 ///
 /// # Errors
 /// A tensor is missing, surplus, misshapen or of a type that cannot be built; its name says which.
@@ -72,8 +72,9 @@ pub(super) fn plan<'a>(
     model: &Model,
     head: &Head,
     dtype: Dtype,
+    packed: bool,
 ) -> Result<Vec<Planned<'a>>, BuildError> {
-    let mut planner = Planner { checkpoint, dtype, taken: BTreeSet::new(), planned: Vec::new() };
+    let mut planner = Planner { checkpoint, dtype, packed, taken: BTreeSet::new(), planned: Vec::new() };
     let hidden = model.hidden_size;
     let embedding = match model.family {
         Family::InternLm2 => "model.tok_embeddings.weight",
@@ -138,6 +139,7 @@ impl Names {
 struct Planner<'a> {
     checkpoint: &'a Checkpoint,
     dtype: Dtype,
+    packed: bool,
     taken: BTreeSet<&'a str>,
     planned: Vec<Planned<'a>>,
 }
@@ -278,8 +280,11 @@ impl<'a> Planner<'a> {
         };
         let out = parts.iter().map(|(_, rows)| rows).sum();
         let sources = take(self, "weight", &|rows| vec![rows, inp])?;
-        let bytes = cpu::packed_bytes(self.dtype, out, inp)?;
-        let form = Form::Packed { dtype: self.dtype, out, inp, bytes };
+        let dtype = self.dtype;
+        let form = match self.packed {
+            true => Form::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? },
+            false => Form::Plain { dtype, shape: vec![out, inp] },
+        };
         self.planned.push(Planned {
             name: format!("layers.{layer}.{name}"),
             sources,

@@ -1,0 +1,185 @@
+//! The `trtllm-build` command, and running it.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::families::is_llama;
+use super::mapping::Mapping;
+use crate::build::{BuildError, Progress};
+use crate::engine::manifest::{BuildLimits, Family, Objective, Quantization};
+
+/// The program.
+pub(super) const PROGRAM: &str = "trtllm-build";
+/// Lines of its output that a failure is told with.
+const LAST_WORDS: usize = 12;
+/// Longest of them, in characters.
+const LONGEST_LINE: usize = 400;
+/// How often an interruption is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+/// How many times it is looked whether it has ended when it was told to.
+const GRACE: usize = 25;
+
+/// What decides the flags.
+pub(super) struct Recipe<'r> {
+    pub(super) family: Family,
+    pub(super) limits: BuildLimits,
+    pub(super) mapping: Mapping,
+    pub(super) quantization: &'r Quantization,
+    pub(super) objective: Objective,
+}
+
+impl Recipe<'_> {
+    /// The arguments. Why each is so: docs/engines.md.
+    pub(super) fn arguments(&self, checkpoint: &Path, output: &Path) -> Vec<String> {
+        let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } = self.limits;
+        let mut arguments = Vec::new();
+        let mut flag = |name: &str, value: String| arguments.extend([format!("--{name}"), value]);
+        flag("checkpoint_dir", checkpoint.display().to_string());
+        flag("output_dir", output.display().to_string());
+        flag("max_batch_size", max_batch_size.to_string());
+        flag("max_num_tokens", max_num_tokens.to_string());
+        flag("max_input_len", max_seq_len.to_string());
+        // One token is generated, for it carries the logits.
+        flag("max_seq_len", (max_seq_len + 1).to_string());
+        flag("max_beam_width", "1".to_owned());
+        for (name, value) in [
+            ("kv_cache_type", "paged"),
+            ("remove_input_padding", "enable"),
+            ("use_paged_context_fmha", "enable"),
+            ("tokens_per_block", "32"),
+            ("logits_dtype", "float32"),
+        ] {
+            flag(name, value.to_owned());
+        }
+        match self.objective {
+            Objective::Throughput => {
+                flag("gemm_plugin", "auto".to_owned());
+                flag("opt_num_tokens", max_num_tokens.to_string());
+            }
+            Objective::Latency => {
+                flag("gemm_plugin", "disable".to_owned());
+                flag("multiple_profiles", "enable".to_owned());
+            }
+        }
+        let fuses = self.mapping.tensor_parallel > 1
+            && is_llama(self.family)
+            && *self.quantization != Quantization::Fp8;
+        if fuses {
+            flag("reduce_fusion", "enable".to_owned());
+        }
+        flag("workers", self.mapping.ranks().to_string());
+        arguments
+    }
+}
+
+/// The program on `PATH`.
+///
+/// # Errors
+/// It is not there.
+pub(super) fn find() -> Result<PathBuf, BuildError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        BuildError::Option(format!(
+            "there is no {PROGRAM} on PATH: it comes with TensorRT-LLM 1.2.1, so run build-engine in the GPU image \
+             (docker/), or write the checkpoint alone with --checkpoint-only and build it there later"
+        ))
+    })
+}
+
+/// Runs it in `folder`, where it leaves what is of no use later, and passes its output through.
+///
+/// # Errors
+/// It cannot be started or fails, which is told with its last words, or the build was interrupted: it and
+/// all that it started are ended then.
+pub(super) fn run(
+    program: &Path,
+    arguments: &[String],
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<(), BuildError> {
+    let unstartable = |error| BuildError::Option(format!("{} cannot be started: {error}", program.display()));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A group of its own, so that its workers end with it.
+        .process_group(0)
+        .spawn()
+        .map_err(unstartable)?;
+    let (sender, lines) = bounded(64);
+    if let Some(output) = child.stdout.take() {
+        read_lines(output, sender.clone());
+    }
+    if let Some(output) = child.stderr.take() {
+        read_lines(output, sender);
+    }
+    let mut last: VecDeque<String> = VecDeque::new();
+    loop {
+        if progress.interrupted() {
+            end(&mut child);
+            return Err(BuildError::Interrupted);
+        }
+        match lines.recv_timeout(LOOK) {
+            Ok(line) => {
+                progress.note(&line);
+                last.push_back(line.chars().take(LONGEST_LINE).collect());
+                if last.len() > LAST_WORDS {
+                    last.pop_front();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // Both ends of its output are closed: it has ended, or is about to.
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let status = child.wait().map_err(unstartable)?;
+    if status.success() {
+        return Ok(());
+    }
+    let last = last.make_contiguous().join("\n    ");
+    Err(BuildError::Option(format!("{PROGRAM} failed ({status}); its last words:\n    {last}")))
+}
+
+/// Hands the lines on until there are no more, or nobody listens.
+fn read_lines(output: impl Read + Send + 'static, lines: Sender<String>) {
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while matches!(output.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if lines.send(text).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+}
+
+/// Ends its group: first politely, for it has temporary files, then at once.
+fn end(child: &mut Child) {
+    let group = child.id();
+    let signal = |name: &str| {
+        // Where there is no shell, the program itself is still ended below.
+        let command = format!("kill -s {name} -- -{group}");
+        let _ = Command::new("sh").args(["-c", &command]).stderr(Stdio::null()).status();
+    };
+    signal("TERM");
+    for _ in 0..GRACE {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
+    signal("KILL");
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -1,0 +1,194 @@
+//! From a checkpoint to an engine: runs `trtllm-build` and writes the manifest beside what it made.
+
+use std::path::Path;
+use std::process::Command;
+
+use indicatif::HumanBytes;
+
+use super::command::{self, PROGRAM, Recipe};
+use super::report::Report;
+use super::{DRAFT_FILE, Machine, Mapping, Memory, Options, Outcome, option_name, profile_name};
+use crate::build::json::{Object, unreadable};
+use crate::build::output::Staging;
+use crate::build::{BuildError, Progress, write_manifest};
+use crate::engine::manifest::{
+    FORMAT, Manifest, Quantization, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
+    Target as EngineTarget, rank_file,
+};
+use crate::engine::target::Target;
+use crate::engine::verify::digest_file;
+
+/// Folder within the output that is gone when it is published: the checkpoint, and what else
+/// `trtllm-build` leaves where it runs.
+pub(super) const WORK: &str = "work";
+/// What the engine's manifest says of TensorRT where Python does not tell.
+const UNKNOWN: &str = "unknown";
+
+/// Builds the engine of a checkpoint that was written before.
+pub(super) fn of_checkpoint(
+    options: &Options,
+    target: &Target,
+    device: &str,
+    machine: &Machine,
+    progress: &dyn Progress,
+) -> Result<Outcome, BuildError> {
+    let mut draft = read_draft(options, target)?;
+    let EngineTarget::TensorrtLlm(gpus) = &mut draft.target else {
+        return Err(BuildError::checkpoint(options.model.join(DRAFT_FILE), "it is of no GPU"));
+    };
+    gpus.device = device.to_owned();
+    gpus.driver = machine.driver.clone();
+    gpus.objective = options.objective;
+    let mapping =
+        Mapping { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel };
+    draft.profile.name = profile_name(target, gpus);
+    if let Some(name) = &options.name {
+        draft.model.name = name.clone();
+    }
+    let (mut ranks, mut files) = (Vec::new(), Vec::new());
+    for rank in mapping.each() {
+        let path = options.model.join(format!("rank{}.safetensors", rank.number()));
+        let bytes = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
+        let memory = Memory::of(&draft.model, draft.limits, mapping, rank, bytes);
+        memory.check(target, mapping, rank)?;
+        ranks.push(memory);
+        files.push(bytes);
+    }
+    let report = Report { draft: &draft, target, options, ranks: &ranks, files: &files, machine };
+    if options.dry_run {
+        Staging::check(&options.output)?;
+        return Ok(Outcome::Plan(report.to_string()));
+    }
+    let program = command::find()?;
+    let staging = Staging::new(&options.output)?;
+    staging.check_space(files.iter().sum())?;
+    for line in report.to_string().lines() {
+        progress.note(line);
+    }
+    staging.folder(WORK)?;
+    for file in [TOKENIZER_FILE, TEMPLATE_FILE] {
+        let path = options.model.join(file);
+        staging.write(file, &std::fs::read(&path).map_err(|error| unreadable(&path, &error))?)?;
+    }
+    let checkpoint =
+        std::path::absolute(&options.model).map_err(|error| unreadable(&options.model, &error))?;
+    make(&program, draft, &checkpoint, staging, progress)
+}
+
+/// The manifest that the checkpoint was written with.
+///
+/// # Errors
+/// It is malformed, or the options ask for something else.
+fn read_draft(options: &Options, target: &Target) -> Result<Manifest, BuildError> {
+    let path = options.model.join(DRAFT_FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+    let mut draft: Manifest = serde_saphyr::from_str(&text)
+        .map_err(|error| BuildError::checkpoint(&path, error.without_snippet().to_string()))?;
+    let refuse = |reason: String| Err(BuildError::checkpoint(&path, reason));
+    if draft.format != FORMAT {
+        return refuse(format!(
+            "its format is {}, this version writes {FORMAT}; write it again",
+            draft.format
+        ));
+    }
+    let EngineTarget::TensorrtLlm(gpus) = &draft.target else { return refuse("it is of no GPU".to_owned()) };
+    let capability = target.compute_capability.clone().unwrap_or_default();
+    if gpus.compute_capability != capability {
+        return refuse(format!(
+            "it was written for GPUs of compute capability {}, and {} has {capability}; write it again for --target {}",
+            gpus.compute_capability, target.title, target.name
+        ));
+    }
+    for (option, asked, written) in [
+        ("--tp", options.tensor_parallel, gpus.tensor_parallel),
+        ("--pp", options.pipeline_parallel, gpus.pipeline_parallel),
+    ] {
+        if asked != 1 && asked != written {
+            return refuse(format!(
+                "it was written with {option} {written}, not {asked}; leave {option} out"
+            ));
+        }
+    }
+    if options.quantization != Quantization::None && options.quantization != gpus.quantization {
+        let written = option_name(&gpus.quantization);
+        return refuse(format!("it was written with --quantization {written}; leave the option out"));
+    }
+    if options.checkpoint_only || options.quantized.is_some() || options.head.is_some() {
+        let reason =
+            "it is a checkpoint already; --checkpoint-only, --quantized and --head are of no use here";
+        return refuse(reason.to_owned());
+    }
+    let limits = &mut draft.limits;
+    if options.max_seq_len.is_some_and(|length| length > limits.max_seq_len) {
+        return refuse(format!("it was written for sequences of {} tokens", limits.max_seq_len));
+    }
+    limits.max_seq_len = options.max_seq_len.unwrap_or(limits.max_seq_len);
+    limits.max_batch_size = options.max_batch_size.unwrap_or(limits.max_batch_size);
+    limits.max_num_tokens = options.max_num_tokens.unwrap_or(limits.max_num_tokens);
+    Ok(draft)
+}
+
+/// Runs `trtllm-build` on `checkpoint`, completes the manifest and publishes the engine. `staging` holds
+/// tokenizer and template already.
+pub(super) fn make(
+    program: &Path,
+    mut manifest: Manifest,
+    checkpoint: &Path,
+    staging: Staging,
+    progress: &dyn Progress,
+) -> Result<Outcome, BuildError> {
+    let EngineTarget::TensorrtLlm(gpus) = &mut manifest.target else {
+        return Err(BuildError::checkpoint(checkpoint, "it is of no GPU"));
+    };
+    let recipe = Recipe {
+        family: manifest.model.family,
+        limits: manifest.limits,
+        mapping: Mapping { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel },
+        quantization: &gpus.quantization,
+        objective: gpus.objective,
+    };
+    let arguments = recipe.arguments(checkpoint, staging.path());
+    let work = staging.join(WORK);
+    command::run(program, &arguments, &work, progress)?;
+
+    let config = Object::read(&staging.join(TRTLLM_CONFIG_FILE))?;
+    gpus.tensorrt_llm = config.required("version")?;
+    gpus.tensorrt = tensorrt_version();
+    let build = config.nested("build_config")?;
+    let limits = &mut manifest.limits;
+    // It may lower what it was asked for.
+    for (field, limit, more) in [
+        ("max_batch_size", &mut limits.max_batch_size, 0),
+        ("max_num_tokens", &mut limits.max_num_tokens, 0),
+        ("max_seq_len", &mut limits.max_seq_len, 1),
+    ] {
+        let built: usize = build.required(field)?;
+        if built < *limit + more {
+            *limit = built.saturating_sub(more);
+            progress.note(&format!("{PROGRAM} lowered {field} to {built}"));
+        }
+    }
+    let plans: Vec<String> = (0..gpus.ranks()).map(rank_file).collect();
+    std::fs::remove_dir_all(&work).map_err(BuildError::write(&work))?;
+    for name in plans.iter().map(String::as_str).chain([TRTLLM_CONFIG_FILE, TOKENIZER_FILE, TEMPLATE_FILE]) {
+        let path = staging.join(name);
+        let found = digest_file(&path).map_err(|error| {
+            BuildError::checkpoint(&path, format!("{PROGRAM} ended well and did not write it ({error})"))
+        })?;
+        progress.note(&format!("{name}: {}, SHA-256 {}", HumanBytes(found.bytes), found.sha256));
+        manifest.files.insert(name.to_owned(), found);
+    }
+    write_manifest(&staging, &mut manifest)?;
+    staging.publish()?;
+    Ok(Outcome::Engine(Box::new(manifest)))
+}
+
+/// TensorRT's version, as the image's Python has it: the engine does not say.
+fn tensorrt_version() -> String {
+    let script = "import tensorrt; print(tensorrt.__version__)";
+    let output = Command::new("python3").args(["-c", script]).output();
+    match output {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        _ => UNKNOWN.to_owned(),
+    }
+}

@@ -1,0 +1,110 @@
+//! Which rank holds what.
+
+use std::ops::Range;
+
+/// How an engine is divided among ranks, one for each GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// Ranks that each hold a part of every layer.
+    pub tensor_parallel: usize,
+    /// Groups of them, called stages, that each hold some of the layers.
+    pub pipeline_parallel: usize,
+}
+
+impl Mapping {
+    /// Number of ranks.
+    pub fn ranks(self) -> usize {
+        self.tensor_parallel * self.pipeline_parallel
+    }
+
+    /// Every rank, in order: those of the first stage first.
+    pub(super) fn each(self) -> impl Iterator<Item = Rank> {
+        (0..self.ranks()).map(move |rank| Rank {
+            mapping: self,
+            tensor: rank % self.tensor_parallel,
+            stage: rank / self.tensor_parallel,
+        })
+    }
+}
+
+/// One of the ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rank {
+    mapping: Mapping,
+    /// Which part of every layer of its stage it holds.
+    tensor: usize,
+    /// Its stage.
+    stage: usize,
+}
+
+impl Rank {
+    /// Its number.
+    pub(super) fn number(self) -> usize {
+        self.stage * self.mapping.tensor_parallel + self.tensor
+    }
+
+    /// Whether it holds the embedding.
+    pub(super) fn is_first_stage(self) -> bool {
+        self.stage == 0
+    }
+
+    /// Whether it holds the last norm and the head.
+    pub(super) fn is_last_stage(self) -> bool {
+        self.stage + 1 == self.mapping.pipeline_parallel
+    }
+
+    /// Its layers; the first stages have one more where they do not divide evenly.
+    pub(super) fn layers(self, count: usize) -> Range<usize> {
+        let stages = self.mapping.pipeline_parallel;
+        let begin = |stage: usize| stage * (count / stages) + stage.min(count % stages);
+        begin(self.stage)..begin(self.stage + 1)
+    }
+
+    /// Its part of `count` rows or columns, which the ranks of a stage must divide.
+    pub(super) fn share(self, count: usize) -> Range<usize> {
+        let each = count / self.mapping.tensor_parallel;
+        self.tensor * each..(self.tensor + 1) * each
+    }
+
+    /// Its key-value heads of `count`. Where there are fewer than ranks, several ranks hold the same.
+    pub(super) fn kv_heads(self, count: usize) -> Range<usize> {
+        let ranks = self.mapping.tensor_parallel;
+        match count < ranks {
+            true => {
+                let head = self.tensor * count / ranks;
+                head..head + 1
+            }
+            false => self.share(count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranks(tensor_parallel: usize, pipeline_parallel: usize) -> Vec<Rank> {
+        Mapping { tensor_parallel, pipeline_parallel }.each().collect()
+    }
+
+    #[test]
+    fn layers_that_do_not_divide_go_to_the_first_stages() {
+        let layers: Vec<_> = ranks(1, 3).iter().map(|rank| rank.layers(8)).collect();
+        assert_eq!(layers, [0..3, 3..6, 6..8]);
+        assert_eq!(ranks(2, 2)[3].layers(4), 2..4);
+    }
+
+    #[test]
+    fn key_value_heads_are_repeated_where_there_are_fewer_than_ranks() {
+        let heads = |tp, count| ranks(tp, 1).iter().map(|rank| rank.kv_heads(count)).collect::<Vec<_>>();
+        assert_eq!(heads(4, 2), [0..1, 0..1, 1..2, 1..2]);
+        assert_eq!(heads(2, 4), [0..2, 2..4]);
+    }
+
+    #[test]
+    fn ranks_of_a_stage_follow_one_another() {
+        let ranks = ranks(2, 2);
+        assert!(ranks.iter().enumerate().all(|(number, rank)| rank.number() == number));
+        assert!(ranks[1].is_first_stage() && !ranks[1].is_last_stage() && ranks[2].is_last_stage());
+    }
+}

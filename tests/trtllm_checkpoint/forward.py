@@ -1,0 +1,151 @@
+"""What TensorRT-LLM computes of a checkpoint's ranks: a decoder in numpy, in f32, rank by rank.
+
+Each rank of a stage does its part of a layer and the parts are added, as an all-reduce does.
+"""
+
+import numpy as np
+
+from files import numbers
+
+
+def rms_or_layer_norm(x, tensors, name, epsilon):
+    weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+    if bias is not None:
+        x = x - x.mean(-1, keepdims=True)
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
+    return x * weight if bias is None else x * weight + bias
+
+
+def linear(x, tensors, name):
+    out = x @ tensors[f"{name}.weight"].T
+    bias = tensors.get(f"{name}.bias")
+    return out if bias is None else out + bias
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def frequencies(config, base):
+    dim = config["rotary_embedding_dim"]
+    frequency = 1 / base ** (np.arange(0, dim, 2) / dim)
+    scaling = config["rotary_scaling"]
+    if scaling is None:
+        return frequency
+    if scaling["type"] == "linear":
+        return frequency / scaling["factor"]
+    assert scaling["type"] == "llama3"
+    turns = scaling["original_max_position_embeddings"] * frequency / (2 * np.pi)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return frequency * (kept + (1 - kept) / scaling["factor"])
+
+
+def rotate(x, angles):
+    """`[tokens, heads, dim]`, of which as much is rotated as there are angles for."""
+    half = angles.shape[1]
+    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin, rest], -1)
+
+
+class Decoder:
+    """The ranks of a built checkpoint; `dequantize` makes matrices of quantized ones."""
+
+    def __init__(self, built, dequantize=None):
+        self.config = built.config
+        read = dequantize or (lambda rank: {name: numbers(*tensor) for name, tensor in rank.items()})
+        ranks = [read(rank) for rank in built.ranks]
+        width = self.config["mapping"]["tp_size"]
+        self.stages = [ranks[begin : begin + width] for begin in range(0, len(ranks), width)]
+
+    def logits(self, ids):
+        """Logits of the vocabulary after the last token."""
+        config = self.config
+        gemma = config["architecture"].startswith("Gemma")
+        first = self.stages[0]
+        name = "transformer.vocab_embedding.weight"
+        if config["use_parallel_embedding"]:
+            embedding = np.concatenate([rank[name] for rank in first])
+        else:
+            embedding = first[0][name]
+        x = embedding[ids] * (np.sqrt(config["hidden_size"]) if gemma else 1)
+        layer = 0
+        for stage in self.stages:
+            count = len({key.split(".")[2] for key in stage[0] if ".layers." in key})
+            for local in range(count):
+                x = self.layer(x, stage, f"transformer.layers.{local}", layer)
+                layer += 1
+        assert layer == config["num_hidden_layers"]
+        last = self.stages[-1]
+        x = rms_or_layer_norm(x[-1], last[0], "transformer.ln_f", config["norm_epsilon"])
+        return np.concatenate([linear(x, rank, "lm_head") for rank in last])
+
+    def layer(self, x, ranks, prefix, number):
+        epsilon, post_norms = self.config["norm_epsilon"], f"{prefix}.pre_feedforward_layernorm.weight" in ranks[0]
+
+        def norm(x, name):
+            return rms_or_layer_norm(x, ranks[0], f"{prefix}.{name}", epsilon)
+
+        def reduced(parts, name):
+            bias = ranks[0].get(f"{prefix}.{name}.bias")
+            return sum(parts) if bias is None else sum(parts) + bias
+
+        normed = norm(x, "input_layernorm")
+        parts = [self.attention(normed, rank, f"{prefix}.attention", number) for rank in ranks]
+        attention = reduced(parts, "attention.dense")
+        if post_norms:
+            x = x + norm(attention, "post_layernorm")
+            normed = norm(x, "pre_feedforward_layernorm")
+        else:
+            x = x + attention
+            normed = norm(x, "post_layernorm")
+        mlp = reduced([self.mlp(normed, rank, f"{prefix}.mlp") for rank in ranks], "mlp.proj")
+        return x + (norm(mlp, "post_feedforward_layernorm") if post_norms else mlp)
+
+    def attention(self, x, rank, prefix, number):
+        config = self.config
+        dim, ranks = config["head_size"], config["mapping"]["tp_size"]
+        heads = config["num_attention_heads"] // ranks
+        kv = -(-config["num_key_value_heads"] // ranks)
+        qkv = linear(x, rank, f"{prefix}.qkv").reshape(len(x), heads + 2 * kv, dim)
+        queries, keys, values = np.split(qkv, [heads, heads + kv], axis=1)
+        if f"{prefix}.q_layernorm.weight" in rank:
+            epsilon = config["norm_epsilon"]
+            queries = rms_or_layer_norm(queries, rank, f"{prefix}.q_layernorm", epsilon)
+            keys = rms_or_layer_norm(keys, rank, f"{prefix}.k_layernorm", epsilon)
+        base, pattern = config["rotary_base"], config.get("_sliding_window_pattern")
+        if pattern and (number + 1) % pattern:
+            base = config["rope_local_base_freq"]
+        angles = np.arange(len(x))[:, None] * frequencies(config, base)
+        queries, keys = rotate(queries, angles), rotate(keys, angles)
+        keys, values = (np.repeat(part, heads // kv, axis=1) for part in (keys, values))
+        scores = np.einsum("qhd,khd->hqk", queries, keys) / np.sqrt(config.get("query_pre_attn_scalar", dim))
+        cap = config.get("attn_logit_softcapping")
+        if cap:
+            scores = cap * np.tanh(scores / cap)
+        scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        context = np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), heads * dim)
+        return context @ rank[f"{prefix}.dense.weight"].T
+
+    def mlp(self, x, rank, prefix):
+        inner = linear(x, rank, f"{prefix}.fc")
+        match self.config["hidden_act"]:
+            case "silu":
+                inner = silu(inner) * linear(x, rank, f"{prefix}.gate")
+            case "gelu_pytorch_tanh":
+                inner = gelu_tanh(inner) * linear(x, rank, f"{prefix}.gate")
+            case "swiglu":
+                projected, gate = np.split(inner, 2, axis=-1)
+                inner = silu(gate) * projected
+            case "squared-relu":
+                inner = np.maximum(inner, 0) ** 2
+            case other:
+                raise AssertionError(other)
+        return inner @ rank[f"{prefix}.proj.weight"].T

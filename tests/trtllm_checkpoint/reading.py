@@ -1,0 +1,172 @@
+"""How TensorRT-LLM 1.2.1 lays a checkpoint out, read from its sources, not from ours.
+
+What each rank's file must hold, from the Hugging Face checkpoint: whole arrays, reshaped and split.
+"""
+
+import numpy as np
+
+from files import bf16
+
+HEADS = {
+    "InternLM2ForRewardModel": "v_head.weight",
+    "LlamaForCausalLM": "lm_head.weight",
+}
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "nemotron": "NemotronForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "internlm2": "InternLM2ForCausalLM",
+}
+
+
+class Sizes:
+    """The numbers of a decoder."""
+
+    def __init__(self, config):
+        self.kind = config["model_type"]
+        self.layers = config["num_hidden_layers"]
+        self.hidden = config["hidden_size"]
+        self.heads = config["num_attention_heads"]
+        self.kv = config["num_key_value_heads"]
+        self.dim = config.get("head_dim") or self.hidden // self.heads
+
+
+def query_key_value(source, sizes, layer, kind):
+    """Three arrays, each `[heads, head_dim, ...]`; nothing where the checkpoint has none of this kind."""
+    prefix = f"model.layers.{layer}"
+    counts = [sizes.heads, sizes.kv, sizes.kv]
+    if sizes.kind == "internlm2":
+        name = f"{prefix}.attention.wqkv.{kind}"
+        if name not in source.tensors:
+            return None
+        # By key-value head: its queries, the key, the value.
+        group = sizes.heads // sizes.kv
+        whole = source[name]
+        whole = whole.reshape(sizes.kv, group + 2, sizes.dim, *whole.shape[1:])
+        queries = whole[:, :group].reshape(sizes.heads, sizes.dim, *whole.shape[3:])
+        return queries, whole[:, group], whole[:, group + 1]
+    if sizes.kind == "phi3":
+        name = f"{prefix}.self_attn.qkv_proj.{kind}"
+        if name not in source.tensors:
+            return None
+        parts = np.split(source[name], np.cumsum([count * sizes.dim for count in counts])[:2])
+    else:
+        names = [f"{prefix}.self_attn.{part}_proj.{kind}" for part in "qkv"]
+        if names[0] not in source.tensors:
+            return None
+        parts = [source[name] for name in names]
+    return [part.reshape(count, sizes.dim, *part.shape[1:]) for part, count in zip(parts, counts)]
+
+
+def divided_qkv(parts, sizes, ranks):
+    """Of each rank, its queries, keys and values below one another."""
+    queries, keys, values = parts
+    if sizes.kv < ranks:
+        keys, values = (np.repeat(part, ranks // sizes.kv, axis=0) for part in (keys, values))
+    split = [np.split(part, ranks) for part in (queries, keys, values)]
+    return [np.concatenate([part.reshape(-1, *part.shape[2:]) for part in of_rank]) for of_rank in zip(*split)]
+
+
+def layer_names(kind):
+    """The family's names: norms, and projections."""
+    if kind == "internlm2":
+        return "attention_norm", "ffn_norm", "attention.wo", "feed_forward.w1", "feed_forward.w3", "feed_forward.w2"
+    return (
+        "input_layernorm",
+        "post_attention_layernorm",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    )
+
+
+def expected_layer(source, sizes, layer, ranks):
+    """One layer of each rank, by TensorRT-LLM's names within it."""
+    prefix = f"model.layers.{layer}"
+    input_norm, post_norm, output, gate, up, down = layer_names(sizes.kind)
+    tensors = [{} for _ in range(ranks)]
+
+    def put(name, arrays):
+        for rank, array in enumerate(arrays):
+            tensors[rank][name] = array
+
+    def of(name):
+        return source.tensors.get(f"{prefix}.{name}")
+
+    norms = {"input_layernorm": input_norm, "post_layernorm": post_norm}
+    if sizes.kind.startswith("gemma"):
+        norms |= {name: name for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm")}
+    if of("self_attn.q_norm.weight") is not None:
+        norms |= {"attention.q_layernorm": "self_attn.q_norm", "attention.k_layernorm": "self_attn.k_norm"}
+    one = 1 if sizes.kind.startswith(("gemma", "nemotron")) else 0
+    for name, original in norms.items():
+        put(f"{name}.weight", [of(f"{original}.weight") + one] * ranks)
+        if sizes.kind == "nemotron":
+            put(f"{name}.bias", [of(f"{original}.bias")] * ranks)
+
+    for kind in ("weight", "bias"):
+        parts = query_key_value(source, sizes, layer, kind)
+        if parts is not None:
+            put(f"attention.qkv.{kind}", divided_qkv(parts, sizes, ranks))
+        if sizes.kind == "phi3":
+            both = of(f"mlp.gate_up_proj.{kind}")
+            first, second = (None, None) if both is None else np.split(both, 2)
+        elif sizes.kind == "nemotron":
+            first, second = of(f"{up}.{kind}"), None
+        else:
+            first, second = of(f"{gate}.{kind}"), of(f"{up}.{kind}")
+        if sizes.kind == "phi3" and first is not None:
+            halves = zip(np.split(second, ranks), np.split(first, ranks))
+            put(f"mlp.fc.{kind}", [np.concatenate(pair) for pair in halves])
+        elif first is not None:
+            put(f"mlp.fc.{kind}", np.split(first, ranks))
+            if second is not None:
+                put(f"mlp.gate.{kind}", np.split(second, ranks))
+    for name, original in (("attention.dense", output), ("mlp.proj", down)):
+        put(f"{name}.weight", np.split(of(f"{original}.weight"), ranks, axis=1))
+        if of(f"{original}.bias") is not None:
+            put(f"{name}.bias", [of(f"{original}.bias")] * ranks)
+    return tensors
+
+
+def expected_head(source, config, ranks):
+    """The head in the first rows of a vocabulary, which is padded to a multiple of the ranks."""
+    name = HEADS.get(config["architectures"][0], "score.weight")
+    head = source[name][:1] if name == "lm_head.weight" else source[name]
+    rows = -(-config["vocab_size"] // ranks) * ranks
+    whole = np.zeros((rows, config["hidden_size"]), np.float32)
+    whole[: len(head)] = head
+    return np.split(whole, ranks)
+
+
+def expected(source, tensor_parallel, pipeline_parallel=1):
+    """Every rank's tensors, rounded to bf16."""
+    sizes, config = Sizes(source.config), source.config
+    embedding = next(array for name, array in source.tensors.items() if "embed" in name)
+    embeddings = [embedding] * tensor_parallel
+    if sizes.kind.startswith("gemma"):
+        missing = -len(embedding) % tensor_parallel
+        embeddings = np.split(np.pad(embedding, ((0, missing), (0, 0))), tensor_parallel)
+    one = 1 if sizes.kind.startswith(("gemma", "nemotron")) else 0
+    ranks = []
+    for stage, layers in enumerate(np.array_split(np.arange(sizes.layers), pipeline_parallel)):
+        of_stage = [{} for _ in range(tensor_parallel)]
+        for local, layer in enumerate(layers):
+            for rank, tensors in enumerate(expected_layer(source, sizes, layer, tensor_parallel)):
+                of_stage[rank] |= {f"transformer.layers.{local}.{name}": array for name, array in tensors.items()}
+        for rank, tensors in enumerate(of_stage):
+            if stage == 0:
+                tensors["transformer.vocab_embedding.weight"] = embeddings[rank]
+            if stage == pipeline_parallel - 1:
+                tensors["transformer.ln_f.weight"] = source["model.norm.weight"] + one
+                if sizes.kind == "nemotron":
+                    tensors["transformer.ln_f.bias"] = source["model.norm.bias"]
+                tensors["lm_head.weight"] = expected_head(source, config, tensor_parallel)[rank]
+        ranks += of_stage
+    return [{name: bf16(array) for name, array in tensors.items()} for tensors in ranks]

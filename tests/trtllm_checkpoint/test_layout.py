@@ -1,0 +1,99 @@
+"""Every tensor of every rank is where TensorRT-LLM looks for it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from files import ROOT, Source, build, numbers, synthetic
+from reading import ARCHITECTURES, expected
+
+CHECKPOINTS = ROOT / "tests/checkpoints"
+
+
+def compare(source, built, tensor_parallel, pipeline_parallel=1):
+    ranks = expected(source, tensor_parallel, pipeline_parallel)
+    assert len(built.ranks) == len(ranks)
+    for number, (rank, wanted) in enumerate(zip(built.ranks, ranks)):
+        assert set(rank) == set(wanted), f"rank {number}"
+        for name, array in wanted.items():
+            kind, elements = rank[name]
+            assert kind == "BF16", name
+            assert elements.shape == array.shape, f"rank {number}: {name}"
+            np.testing.assert_array_equal(numbers(kind, elements), array, f"rank {number}: {name}")
+
+
+@pytest.mark.parametrize("tensor_parallel", [1, 2, 4])
+@pytest.mark.parametrize(
+    "name",
+    ["llama3-tiny", "qwen2-window", "nemotron-tiny", "qwen3-tiny", "mistral-tiny", "gemma2-tiny", "phi3-tiny", "internlm2-tiny"],
+)
+def test_ranks_divide_heads_and_projections(name, tensor_parallel, tmp_path):
+    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel)
+    compare(Source(CHECKPOINTS / name), built, tensor_parallel)
+
+
+@pytest.mark.parametrize("name", ["llama3-tiny", "nemotron-tiny", "gemma2-tiny"])
+@pytest.mark.parametrize("stages", [2, 3])
+def test_stages_divide_layers(name, stages, tmp_path):
+    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", 2, "--pp", stages)
+    compare(Source(CHECKPOINTS / name), built, 2, stages)
+
+
+@pytest.mark.parametrize("tensor_parallel", [1, 2, 4])
+def test_a_vocabulary_that_ranks_do_not_divide_is_padded(tensor_parallel, tmp_path):
+    source = synthetic(
+        tmp_path / "source",
+        "qwen2-tiny",
+        vocab_size=611,
+        hidden_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        intermediate_size=112,
+    )
+    built = build(source.path, tmp_path / "built", "--tp", tensor_parallel)
+    compare(source, built, tensor_parallel)
+    assert built.config["vocab_size"] == 611
+
+
+def test_the_configuration_says_what_the_layers_are(tmp_path):
+    for name, fields in {
+        "llama3-tiny": {"attn_bias": False, "mlp_bias": False, "rotary_base": 500000.0},
+        "qwen2-window": {"qwen_type": "qwen2", "attn_bias": True, "tie_word_embeddings": False},
+        "qwen3-tiny": {"qwen_type": "qwen3", "attn_bias": False},
+        "nemotron-tiny": {"bias": False, "rotary_pct": 0.5, "hidden_act": "squared-relu", "rotary_embedding_dim": 12},
+        "gemma2-tiny": {"final_logit_softcapping": None, "use_parallel_embedding": True},
+        "phi3-tiny": {"hidden_act": "swiglu"},
+        "mistral-tiny": {},
+        "internlm2-tiny": {"rotary_scaling": None},
+    }.items():
+        original = json.loads((CHECKPOINTS / name / "config.json").read_text())
+        config = build(CHECKPOINTS / name, tmp_path / name, "--tp", 2).config
+        same = {
+            "vocab_size": original["vocab_size"],
+            "hidden_size": original["hidden_size"],
+            "num_hidden_layers": original["num_hidden_layers"],
+            "num_attention_heads": original["num_attention_heads"],
+            "num_key_value_heads": original["num_key_value_heads"],
+            "intermediate_size": original["intermediate_size"],
+            "max_position_embeddings": original["max_position_embeddings"],
+            "norm_epsilon": original.get("norm_eps", original.get("rms_norm_eps")),
+        }
+        constant = {
+            "architecture": ARCHITECTURES[original["model_type"]],
+            "dtype": "bfloat16",
+            "logits_dtype": "float32",
+            "position_embedding_type": "rope_gpt_neox",
+            "mapping": {"world_size": 2, "tp_size": 2, "pp_size": 1},
+        }
+        assert config == config | same | constant | fields, name
+        assert config["quantization"]["quant_algo"] is None
+    llama = json.loads((tmp_path / "llama3-tiny/config.json").read_text())
+    assert llama["rotary_scaling"] == {
+        "type": "llama3",
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
