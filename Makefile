@@ -13,6 +13,7 @@ help:
 	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the headers of TensorRT-LLM there'
 	@echo 'make lint    formatting and warnings, of Rust and C++'
 	@echo 'make deny    licences and known faults of dependencies  (needs cargo-deny)'
+	@echo 'make check-deploy  the Helm chart and the systemd unit  (needs helm)'
 	@echo 'make deps    install what is missing (Debian or Ubuntu)'
 
 # Does nothing where nothing is missing.
@@ -99,8 +100,12 @@ lint: deps
 	clang-format --dry-run -Werror $(CXX_FILES)
 	cargo clippy --locked --all-targets -- -D warnings
 
+# Chart and unit, with the tools of their own; needs helm.
+check-deploy:
+	deploy/check.sh
+
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint lint deny always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint lint deny check-deploy always
 .DELETE_ON_ERROR:

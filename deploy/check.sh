@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Checks the Helm chart and the systemd unit with their own tools. Needs `helm`; `systemd-analyze` and
+# `kubeconform` are used where they are installed.
+set -euo pipefail
+cd "$(dirname "$0")"
+chart=helm/assay
+
+if ! command -v helm >/dev/null; then
+    echo 'helm is missing: install it as https://helm.sh says, then run this again.' >&2
+    exit 1
+fi
+
+conforms() { # Checks manifests against the published schemas, where the tool is there.
+    if command -v kubeconform >/dev/null; then
+        kubeconform -strict -ignore-missing-schemas -summary
+    else
+        cat >/dev/null
+    fi
+}
+
+accepted=(
+    'engines.existingClaim=engines'
+    'engines.hostPath=/engines,gpus=1,servedModelName={a,b},config.max_seq_len=4096'
+    'engines.existingClaim=engines,apiKeysSecret=keys,tlsSecret=tls,serviceMonitor.enabled=true'
+    'engines.existingClaim=engines,autoscaling.enabled=true'
+    'engines.existingClaim=engines,gpus=8,nodes=2,sshSecret=ssh'
+)
+refused=(
+    'replicas=1'
+    'engines.existingClaim=a,engines.hostPath=/b'
+    'engines.existingClaim=a,nodes=2,sshSecret=ssh'
+    'engines.existingClaim=a,nodes=2,gpus=8'
+    'engines.existingClaim=a,nodes=2,gpus=8,sshSecret=ssh,autoscaling.enabled=true'
+    'engines.existingClaim=a,replica=2'
+)
+for values in "${accepted[@]}"; do
+    helm lint --quiet --strict "$chart" --set "$values"
+    helm template check "$chart" --set "$values" | conforms
+done
+for values in "${refused[@]}"; do
+    if helm template check "$chart" --set "$values" >/dev/null 2>&1; then
+        echo "accepted, and should be refused: $values" >&2
+        exit 1
+    fi
+done
+if command -v systemd-analyze >/dev/null; then
+    # Where the binary is not installed, that is all it should find.
+    systemd-analyze verify assay.service 2>&1 | grep -v -e 'assay is not executable' -e '^$' && exit 1
+fi
+echo "${#accepted[@]} sets of values accepted, ${#refused[@]} refused"

@@ -1,0 +1,146 @@
+{{- define "assay.name" -}}
+{{- if contains "assay" .Release.Name -}}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{- else -}}{{ printf "%s-assay" .Release.Name | trunc 52 | trimSuffix "-" }}{{- end -}}
+{{- end -}}
+
+{{- define "assay.selector" -}}
+app.kubernetes.io/name: assay
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "assay.labels" -}}
+{{ include "assay.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- /* What no release can run with, said before anything is installed. */ -}}
+{{- define "assay.check" -}}
+{{- if not (or .Values.engines.existingClaim .Values.engines.hostPath) -}}
+{{- fail "no engines: set engines.existingClaim to a volume claim, or engines.hostPath to a directory of the nodes" -}}
+{{- end -}}
+{{- if and .Values.engines.existingClaim .Values.engines.hostPath -}}
+{{- fail "engines.existingClaim and engines.hostPath exclude each other: leave one empty" -}}
+{{- end -}}
+{{- if and (gt (int .Values.nodes) 1) (lt (int .Values.gpus) 1) -}}
+{{- fail "nodes is more than 1 and gpus is 0: only GPU engines span nodes" -}}
+{{- end -}}
+{{- if and (gt (int .Values.nodes) 1) (not .Values.sshSecret) -}}
+{{- fail "nodes is more than 1: set sshSecret, with whose keys the leader starts the other ranks" -}}
+{{- end -}}
+{{- if and (gt (int .Values.nodes) 1) .Values.autoscaling.enabled -}}
+{{- fail "autoscaling scales a Deployment: with nodes above 1, set replicas" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The pod, alike for a Deployment and for the leader of several nodes. `dict "root" $ "command" [...]` */ -}}
+{{- define "assay.pod" -}}
+{{- $values := .root.Values -}}
+{{- $scheme := ternary "HTTPS" "HTTP" (ne $values.tlsSecret "") -}}
+metadata:
+  labels:
+    {{- include "assay.labels" .root | nindent 4 }}
+    {{- with $values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  annotations:
+    checksum/config: {{ include (print .root.Template.BasePath "/configmap.yaml") .root | sha256sum }}
+    {{- with $values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
+spec:
+  terminationGracePeriodSeconds: {{ add $values.shutdownGraceSeconds 10 }}
+  automountServiceAccountToken: false
+  {{- with $values.serviceAccountName }}
+  serviceAccountName: {{ . }}
+  {{- end }}
+  {{- with $values.image.pullSecrets }}
+  imagePullSecrets: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    seccompProfile: {type: RuntimeDefault}
+  containers:
+    - name: assay
+      image: "{{ $values.image.repository }}:{{ $values.image.tag | default .root.Chart.AppVersion }}"
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      {{- with .command }}
+      command: {{ toJson . }}
+      {{- end }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: {drop: [ALL]}
+      env:
+        - {name: ASSAY_CONFIG, value: /etc/assay/assay.yaml}
+        {{- with $values.env }}{{ toYaml . | nindent 8 }}{{ end }}
+      ports:
+        - {name: http, containerPort: 8000}
+      {{- if not .worker }}
+      startupProbe:
+        httpGet: {path: /v1/health/ready, port: http, scheme: {{ $scheme }}}
+        periodSeconds: 5
+        failureThreshold: {{ div (add $values.startupSeconds 4) 5 }}
+      readinessProbe:
+        httpGet: {path: /v1/health/ready, port: http, scheme: {{ $scheme }}}
+        periodSeconds: 5
+      livenessProbe:
+        httpGet: {path: /v1/health/live, port: http, scheme: {{ $scheme }}}
+        periodSeconds: 10
+        failureThreshold: 6
+      {{- end }}
+      resources:
+        {{- $gpus := int $values.gpus }}
+        {{- $limits := $values.resources.limits | default dict }}
+        {{- if $gpus }}{{ $limits = merge (dict "nvidia.com/gpu" $gpus) $limits }}{{ end }}
+        {{- with $limits }}
+        limits: {{ toYaml . | nindent 10 }}
+        {{- end }}
+        {{- with $values.resources.requests }}
+        requests: {{ toYaml . | nindent 10 }}
+        {{- end }}
+      volumeMounts:
+        - {name: engines, mountPath: /engines, readOnly: true}
+        - {name: config, mountPath: /etc/assay, readOnly: true}
+        - {name: tmp, mountPath: /tmp}
+        - {name: shm, mountPath: /dev/shm}
+        {{- if $values.apiKeysSecret }}
+        - {name: keys, mountPath: /etc/assay-keys, readOnly: true}
+        {{- end }}
+        {{- if gt (int $values.nodes) 1 }}
+        - {name: ssh, mountPath: /etc/assay-ssh, readOnly: true}
+        {{- end }}
+        {{- if $values.tlsSecret }}
+        - {name: tls, mountPath: /etc/assay-tls, readOnly: true}
+        {{- end }}
+  volumes:
+    - name: engines
+      {{- if $values.engines.existingClaim }}
+      persistentVolumeClaim: {claimName: {{ $values.engines.existingClaim }}, readOnly: true}
+      {{- else }}
+      hostPath: {path: {{ $values.engines.hostPath }}, type: Directory}
+      {{- end }}
+    - name: config
+      configMap: {name: {{ include "assay.name" .root }}}
+    - name: tmp
+      emptyDir: {}
+    - name: shm
+      emptyDir: {medium: Memory, sizeLimit: {{ $values.sharedMemory }}}
+    {{- if $values.apiKeysSecret }}
+    - name: keys
+      secret: {secretName: {{ $values.apiKeysSecret }}, items: [{key: keys, path: keys}]}
+    {{- end }}
+    {{- if gt (int $values.nodes) 1 }}
+    - name: ssh
+      secret: {secretName: {{ $values.sshSecret }}, defaultMode: 0400}
+    {{- end }}
+    {{- if $values.tlsSecret }}
+    - name: tls
+      secret: {secretName: {{ $values.tlsSecret }}}
+    {{- end }}
+  {{- with $values.nodeSelector }}
+  nodeSelector: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.tolerations }}
+  tolerations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.affinity }}
+  affinity: {{ toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
