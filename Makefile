@@ -10,6 +10,8 @@ help:
 	@echo 'make demo    build everything, serve the demo model, score two answers  (PORT=8000)'
 	@echo 'make stop    stop the server that make demo left running'
 	@echo 'make test    every test: Rust, C++, and real clients against a real server'
+	@echo 'make test-pages  the pages in headless Chromium  (needs chromium)'
+	@echo 'make test-kills  a scoring run killed a hundred times'
 	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the headers of TensorRT-LLM there'
 	@echo 'make lint    formatting and warnings, of Rust and C++'
 	@echo 'make deny    licences and known faults of dependencies  (needs cargo-deny)'
@@ -90,6 +92,17 @@ test-checkpoint: $(CLIENTS)
 	cargo build --locked --bins
 	.venv/bin/python -m pytest tests/trtllm_checkpoint
 
+# The playground and the report in headless Chromium (Debian: apt-get install chromium).
+test-pages: $(CLIENTS)
+	cargo build --locked --bins
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/pages/requirements.txt
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/pages
+
+# A run of `assay score` killed a hundred times: some minutes.
+test-kills: $(CLIENTS)
+	cargo build --locked --bins
+	ASSAY_KILLS=100 .venv/bin/python -m pytest tests/wire/test_score.py -k killed
+
 # --- Style ---
 
 CXX_FILES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
@@ -107,5 +120,5 @@ check-deploy:
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint lint deny check-deploy always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint test-pages test-kills lint deny check-deploy always
 .DELETE_ON_ERROR:

@@ -1,0 +1,37 @@
+"""The pages in headless Chromium, over the servers of tests/wire."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+# By its path: a module of the name `conftest` is this one.
+_spec = importlib.util.spec_from_file_location("wire", Path(__file__).parents[1] / "wire/conftest.py")
+wire = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(wire)
+engines, server = wire.engines, wire.server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is missing: apt-get install chromium"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Browser, request) -> Iterator[Page]:
+    """A page as wide as a phone, whose every error and every request is kept."""
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=request.param)
+    page.faults, page.asked = [], []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda asked: page.asked.append(asked.url))
+    yield page
+    page.close()
