@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use super::{App, load, router};
 use crate::config::Settings;
-use crate::engine::manifest::Manifest;
+use crate::engine::machine::Machine;
+use crate::engine::manifest::{MANIFEST_FILE, Manifest};
+use crate::engine::profiles;
 use crate::scheduler::Handle;
 
 /// How a server ended: the process's exit status.
@@ -34,9 +36,9 @@ pub enum Exit {
 ///
 /// # Errors
 /// It cannot start; the text says why and what to do.
-pub async fn run(settings: Settings) -> Result<Exit, String> {
+pub async fn run(mut settings: Settings) -> Result<Exit, String> {
     let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
-    let manifest = Manifest::read(&settings.engine).map_err(|error| error.to_string())?;
+    let manifest = choose(&mut settings)?;
     if load::follows(&manifest) {
         // Signals are caught and left alone: the rank that leads is told too, and ends this one in order.
         let follow = tokio::task::spawn_blocking(move || load::follow(&settings, &manifest));
@@ -69,6 +71,21 @@ pub async fn run(settings: Settings) -> Result<Exit, String> {
         () = signals.next() => Exit::Killed,
     };
     Ok(if failed { Exit::EngineFailed } else { exit })
+}
+
+/// The engine to serve, whose directory becomes `settings.engine`. One that is only simulated runs anywhere.
+///
+/// # Errors
+/// None of those there are runs here; the text says why and what to do.
+pub fn choose(settings: &mut Settings) -> Result<Manifest, String> {
+    let whole = settings.engine.join(MANIFEST_FILE).exists();
+    if settings.simulate.is_some() && whole {
+        return Manifest::read(&settings.engine).map_err(|error| error.to_string());
+    }
+    let chosen = profiles::choose(&settings.engine, &settings.profile, &Machine::this());
+    let (directory, manifest) = chosen.map_err(|error| error.to_string())?;
+    settings.engine = directory;
+    Ok(manifest)
 }
 
 async fn bind(host: &str, port: u16) -> Result<TcpListener, String> {

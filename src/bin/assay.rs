@@ -2,12 +2,15 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
 use assay::config::{Options, Settings, read};
+use assay::engine::machine::Machine;
+use assay::engine::profiles;
 use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::telemetry::logs;
@@ -31,6 +34,8 @@ enum Command {
     Score(ScoreArgs),
     Eval(EvalArgs),
     Report(ReportArgs),
+    /// List the engines there are, which of them run on this machine, and why the others do not
+    Profiles(Profiles),
     /// Plan capacity on simulated time, make request traces, measure an engine or a server
     Bench(BenchArgs),
 }
@@ -43,18 +48,32 @@ struct Serve {
     /// Print the options that would hold, as such a file, and end
     #[arg(long)]
     print_config: bool,
+    /// Print how many ranks the engine runs as, that of the profile that would be served, and end
+    #[arg(long)]
+    print_ranks: bool,
     #[command(flatten)]
     options: Box<Options>,
 }
 
+#[derive(clap::Args)]
+struct Profiles {
+    /// Folder of engine directories, or one of them
+    #[arg(long, visible_alias = "engine", env = "ASSAY_ENGINE", value_name = "DIR")]
+    engines: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
         Command::Score(arguments) => on_runtime(score::score(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
         Command::Report(arguments) => {
             score::report(&arguments).map(ExitCode::from).map_err(|error| error.to_string())
         }
+        Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
+        Command::Profiles(arguments) => list(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| error.to_string()),
@@ -65,10 +84,28 @@ fn main() -> ExitCode {
     })
 }
 
+fn list(arguments: &Profiles) -> Result<(), String> {
+    let nim = Options::from_nim(|name| std::env::var(name).ok())?;
+    let root = arguments.engines.clone().or(nim.engine);
+    let root = root.ok_or("no folder is named: say --engines DIR, or set NIM_CACHE_PATH")?;
+    let profiles = profiles::Profiles::find(&root, &Machine::this()).map_err(|error| error.to_string())?;
+    let text = match arguments.json {
+        true => serde_json::to_string_pretty(&profiles.listed()).map_err(|error| error.to_string())? + "\n",
+        false => profiles.to_string(),
+    };
+    // Whoever reads may have read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
 fn serve(arguments: Serve) -> Result<Exit, String> {
-    let settings = settings(*arguments.options, arguments.config)?;
+    let mut settings = settings(*arguments.options, arguments.config)?;
     if arguments.print_config {
         print!("{}", serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
+        return Ok(Exit::Drained);
+    }
+    if arguments.print_ranks {
+        println!("{}", serve::choose(&mut settings)?.ranks());
         return Ok(Exit::Drained);
     }
     logs::start(&settings.log_level, settings.log_format)?;

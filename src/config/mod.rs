@@ -28,8 +28,10 @@ use crate::prompt::Truncation;
 /// What the server runs with: one value for every option. Serialised, it is a valid options file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
-    /// The engine directory.
+    /// The engine directory, or a folder of several.
     pub engine: PathBuf,
+    /// Which of several is served: an id, a name, or `auto`.
+    pub profile: String,
     /// Serve an engine that computes nothing in place of the directory's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulate: Option<Simulation>,
@@ -119,6 +121,7 @@ impl Settings {
         let scheduler = crate::scheduler::Options::default();
         Self {
             engine,
+            profile: crate::engine::profiles::AUTO.into(),
             simulate: None,
             host: "0.0.0.0".into(),
             port: 8000,
@@ -172,6 +175,7 @@ impl Settings {
             .ok_or("no engine is named: say --engine DIR, where DIR is what `build-engine --output` wrote")?;
         let default = Self::defaults(engine);
         let settings = Self {
+            profile: options.profile.unwrap_or(default.profile),
             simulate: options.simulate.or(default.simulate),
             host: options.host.unwrap_or(default.host),
             port: options.port.unwrap_or(default.port),

@@ -14,9 +14,14 @@ use crate::prompt::Truncation;
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Engine directory, as `build-engine --output` wrote it.
-    #[arg(long, env = "ASSAY_ENGINE", value_name = "DIR")]
+    /// Engine directory, as `build-engine --output` wrote it, or a folder of several to choose from
+    #[arg(long, visible_alias = "engines", env = "ASSAY_ENGINE", value_name = "DIR")]
+    #[serde(alias = "engines")]
     pub engine: Option<PathBuf>,
+
+    /// Id or name of the profile to serve, as `assay profiles` lists them [default: auto]
+    #[arg(long, env = "ASSAY_PROFILE", value_name = "ID|NAME")]
+    pub profile: Option<String>,
 
     /// Serve an engine that computes nothing: scores mean nothing, only the server is tested.
     #[arg(long, hide = true, env = "ASSAY_SIMULATE", num_args = 0..=1, default_missing_value = "instant")]
@@ -197,7 +202,7 @@ impl Options {
             ($($option:ident),* $(,)?) => { Self { $($option: self.$option.or(lower.$option)),* } };
         }
         first! {
-            engine, simulate, host, port, served_model_name, alias, max_seq_len, max_batch_size, max_num_tokens,
+            engine, profile, simulate, host, port, served_model_name, alias, max_seq_len, max_batch_size, max_num_tokens,
             max_chunk_tokens, threads, kv_cache_tokens, kv_cache_fraction, kv_cache_host_bytes,
             chunked_context, allotted_time, max_body_bytes, max_request_items, require_assistant_turn, playground, truncation, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
@@ -212,6 +217,8 @@ impl Options {
     /// A value cannot be read; the text names the variable.
     pub fn from_nim(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         Ok(Self {
+            engine: text(&variable, "NIM_CACHE_PATH").map(PathBuf::from),
+            profile: text(&variable, "NIM_MODEL_PROFILE"),
             port: number(&variable, "NIM_SERVER_PORT")?,
             max_seq_len: number(&variable, "NIM_MAX_MODEL_LEN")?,
             served_model_name: text(&variable, "NIM_SERVED_MODEL_NAME").map(|names| list(&names)),

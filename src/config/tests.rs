@@ -37,6 +37,8 @@ fn the_command_line_goes_before_the_environment_before_the_file_before_the_defau
 #[test]
 fn names_of_nim_are_understood() {
     let options = nim(&[
+        ("NIM_CACHE_PATH", "/engines"),
+        ("NIM_MODEL_PROFILE", "onednn-avx2-f32"),
         ("NIM_SERVER_PORT", "9000"),
         ("NIM_SERVED_MODEL_NAME", "one, two"),
         ("NIM_MAX_MODEL_LEN", "4096"),
@@ -46,6 +48,8 @@ fn names_of_nim_are_understood() {
         ("NIM_REWARD_MODEL_STRING", "help, length"),
     ]);
     let expected = Options {
+        engine: Some("/engines".into()),
+        profile: Some("onednn-avx2-f32".into()),
         port: Some(9000),
         served_model_name: Some(vec!["one".into(), "two".into()]),
         max_seq_len: Some(4096),

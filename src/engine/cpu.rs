@@ -37,6 +37,55 @@ pub fn supports_int8() -> bool {
     ffi::supports_int8().unwrap_or(false)
 }
 
+/// What of a processor decides which engines it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processor {
+    /// [`instruction_set`].
+    pub instruction_set: String,
+    /// [`onednn_version`] of this server.
+    pub onednn: String,
+    /// [`supports_bf16`].
+    pub bf16: bool,
+    /// [`supports_int8`].
+    pub int8: bool,
+}
+
+impl Processor {
+    /// This machine's.
+    pub fn this() -> Self {
+        Self {
+            instruction_set: instruction_set(),
+            onednn: onednn_version(),
+            bf16: supports_bf16(),
+            int8: supports_int8(),
+        }
+    }
+
+    /// Why an engine does not run on it and what to do, as the rest of a sentence that begins with the
+    /// engine's name; `None` if it runs.
+    pub fn obstacle(&self, manifest: &Manifest) -> Option<String> {
+        let Self { instruction_set: here, onednn: version, .. } = self;
+        let built_with = &manifest.built_with.onednn;
+        let reason = match &manifest.target {
+            Target::TensorrtLlm(_) => "was built for NVIDIA GPUs".to_owned(),
+            Target::Cpu { instruction_set: built_for } if built_for != here => {
+                format!("was built for processors with {built_for}, this one has {here}")
+            }
+            _ if built_with != version => {
+                format!("was built with oneDNN {built_with}, this server runs {version}")
+            }
+            _ if manifest.dtype == Dtype::Bf16 && !self.bf16 => {
+                "computes in bfloat16, which this processor does not".to_owned()
+            }
+            _ if manifest.dtype == Dtype::Int8 && !self.int8 => {
+                "computes in int8, which this processor does not".to_owned()
+            }
+            _ => return None,
+        };
+        Some(format!("{reason}; run `build-engine --target cpu` on this machine to build it again"))
+    }
+}
+
 /// Type of embedding, activations and KV cache in an engine of this type on this machine.
 pub fn state_dtype(dtype: Dtype) -> Dtype {
     match dtype {
@@ -236,31 +285,10 @@ impl Decoder {
 }
 
 fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineError> {
-    let refuse = |found: String| {
-        let directory = directory.display();
-        Err(EngineError::Load(format!(
-            "{directory} {found}; run `build-engine` on this machine to build it again"
-        )))
-    };
-    let Target::Cpu { instruction_set: built_for } = &manifest.target else {
-        return refuse("was built for NVIDIA GPUs".into());
-    };
-    let here = instruction_set();
-    if *built_for != here {
-        return refuse(format!("was built for processors with {built_for}, this one has {here}"));
+    match Processor::this().obstacle(manifest) {
+        Some(reason) => Err(EngineError::Load(format!("{} {reason}", directory.display()))),
+        None => Ok(()),
     }
-    let version = onednn_version();
-    if manifest.built_with.onednn != version {
-        let built_with = &manifest.built_with.onednn;
-        return refuse(format!("was built with oneDNN {built_with}, this server runs {version}"));
-    }
-    if manifest.dtype == Dtype::Bf16 && !supports_bf16() {
-        return refuse("computes in bfloat16, which this processor does not".into());
-    }
-    if manifest.dtype == Dtype::Int8 && !supports_int8() {
-        return refuse("computes in int8, which this processor does not".into());
-    }
-    Ok(())
 }
 
 fn limits(manifest: &Manifest, options: Options, weight_bytes: usize) -> Result<Limits, EngineError> {

@@ -604,6 +604,14 @@ pub fn rank_file(rank: usize) -> String {
 }
 
 impl Manifest {
+    /// Processes that the engine runs as: one for each GPU, or one.
+    pub fn ranks(&self) -> usize {
+        match &self.target {
+            Target::Cpu { .. } => 1,
+            Target::TensorrtLlm(gpus) => gpus.ranks(),
+        }
+    }
+
     /// Files that an engine of this target cannot do without.
     pub(crate) fn required_files(&self) -> Vec<String> {
         let mut files = match &self.target {

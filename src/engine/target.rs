@@ -19,6 +19,8 @@ pub struct Target {
     pub kind: Kind,
     /// Device names as NVML prints them.
     pub devices: Vec<String>,
+    /// PCI device ids, in the order of `devices` or one for all.
+    pub device_ids: Vec<u16>,
     /// CUDA compute capability, `major.minor`; GPUs only.
     pub compute_capability: Option<String>,
     /// Memory in 10^9 bytes.
@@ -237,6 +239,7 @@ mod tests {
             }
             assert!((24.0..=200.0).contains(&target.memory_gb), "{}", target.name);
             assert!((300.0..=8000.0).contains(&target.memory_gb_per_s), "{}", target.name);
+            assert!(!target.device_ids.is_empty(), "{}", target.name);
             assert!(!target.devices.is_empty() && target.compute_capability.is_some(), "{}", target.name);
         }
     }
@@ -246,6 +249,8 @@ mod tests {
         let all = Target::all().unwrap();
         let names: Vec<&str> = all.iter().flat_map(Target::names).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        let ids: Vec<u16> = all.iter().flat_map(|target| target.device_ids.iter().copied()).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }
 
     #[test]

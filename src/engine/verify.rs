@@ -120,7 +120,7 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::engine::manifest::{
         BuildLimits, BuiltWith, Dtype, FORMAT, Family, Gpus, Head, Model, Profile, PromptSpec, Rope,
@@ -129,7 +129,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// A directory whose three files hold a few bytes each, and its manifest.
-    fn engine() -> (tempfile::TempDir, Manifest) {
+    pub(in crate::engine) fn engine() -> (tempfile::TempDir, Manifest) {
         let directory = tempfile::tempdir().unwrap();
         let mut files = BTreeMap::new();
         for name in [WEIGHTS_FILE, TOKENIZER_FILE, TEMPLATE_FILE] {

@@ -10,9 +10,8 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::ScoreError;
-use crate::api::{ApiError, App, Cut, Urgency, load};
+use crate::api::{ApiError, App, Cut, Urgency, load, serve};
 use crate::config::Settings;
-use crate::engine::manifest::Manifest;
 use crate::prompt::Message;
 use crate::reward::RewardError;
 use crate::scheduler::{Priority, Rejection};
@@ -74,7 +73,7 @@ impl Judge {
         settings.max_queue_tokens = usize::MAX;
         settings.timeout = None;
         let unable = |error: &dyn std::fmt::Display| ScoreError::Option(error.to_string());
-        let manifest = Manifest::read(&settings.engine).map_err(|error| unable(&error))?;
+        let manifest = serve::choose(&mut settings).map_err(|error| unable(&error))?;
         let app = App::new(settings, &manifest).map_err(|error| unable(&error))?;
         load::load(&app, &manifest).map_err(|error| unable(&error))?;
         Ok(Self::new(Kind::Engine { app: Box::new(app), id: manifest.profile.id }, IN_FLIGHT))

@@ -1,0 +1,127 @@
+//! What this machine has that an engine may need, and why an engine does not run here.
+
+use super::cpu::Processor;
+use super::gpus::Gpus as FoundGpus;
+use super::manifest::{Gpus, Manifest, TENSORRT_LLM, Target};
+use super::target;
+
+/// This machine, and what this server was built with.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its processor and oneDNN.
+    pub processor: Processor,
+    /// Its GPUs.
+    pub gpus: FoundGpus,
+    /// Whether this server can drive TensorRT-LLM.
+    pub trtllm: bool,
+    /// Whether its TensorRT-LLM computes on GPUs; the tests' stand-in for it needs none.
+    pub needs_gpus: bool,
+    /// The ranks that `mpirun` started, if it did.
+    pub ranks: Option<Ranks>,
+}
+
+/// Processes that were started together, of which this is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranks {
+    /// On all machines.
+    pub world: usize,
+    /// On this machine.
+    pub local: usize,
+}
+
+impl Ranks {
+    /// As Open MPI tells them.
+    fn find() -> Option<Self> {
+        let number = |name| std::env::var(name).ok()?.parse().ok();
+        let world = number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE"))?;
+        Some(Self { world, local: number("OMPI_COMM_WORLD_LOCAL_SIZE").unwrap_or(world) })
+    }
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        Self {
+            processor: Processor::this(),
+            gpus: FoundGpus::find(),
+            trtllm: cfg!(feature = "trtllm"),
+            needs_gpus: !cfg!(feature = "trtllm-stand-in"),
+            ranks: Ranks::find(),
+        }
+    }
+
+    /// Why an engine does not run here and what to do, as the rest of a sentence that begins with its
+    /// name; `None` if it runs.
+    pub fn obstacle(&self, manifest: &Manifest) -> Option<String> {
+        match &manifest.target {
+            Target::Cpu { .. } => self.processor.obstacle(manifest).or_else(|| self.one_process()),
+            Target::TensorrtLlm(gpus) => self.gpu_obstacle(gpus),
+        }
+    }
+
+    fn one_process(&self) -> Option<String> {
+        let world = self.ranks?.world;
+        let reason = format!("is for one process, and mpirun started {world}; start it without mpirun");
+        (world > 1).then_some(reason)
+    }
+
+    fn gpu_obstacle(&self, gpus: &Gpus) -> Option<String> {
+        if !self.trtllm {
+            return Some(
+                "is for NVIDIA GPUs, and this server was built without them; use the GPU image, or build it \
+                 with `--features trtllm`"
+                    .to_owned(),
+            );
+        }
+        if gpus.tensorrt_llm != TENSORRT_LLM {
+            return Some(format!(
+                "was built with TensorRT-LLM {}, and this server drives {TENSORRT_LLM}; build it again with \
+                 the `build-engine` of this server's image",
+                gpus.tensorrt_llm
+            ));
+        }
+        let ranks = gpus.ranks();
+        let here = match self.ranks {
+            Some(started) if started.world != ranks => {
+                return Some(format!(
+                    "has {ranks} ranks, and mpirun started {}; start it with `mpirun -n {ranks}`",
+                    started.world
+                ));
+            }
+            Some(started) => started.local,
+            None => ranks,
+        };
+        if self.needs_gpus { self.too_few(gpus, here) } else { None }
+    }
+
+    /// What is wrong with the GPUs here for `needed` ranks of an engine.
+    fn too_few(&self, gpus: &Gpus, needed: usize) -> Option<String> {
+        let Gpus { device, compute_capability, .. } = gpus;
+        let built_for = target::Target::of_device(device).ok().flatten();
+        let same = |name: &str| match &built_for {
+            Some(target) => target.devices.iter().any(|known| known == name),
+            None => name == device,
+        };
+        let fits = |gpu: &&super::gpus::Gpu| same(&gpu.name) && gpu.compute_capability == *compute_capability;
+        let found = self.gpus.gpus.iter().filter(fits).count();
+        if found >= needed {
+            return None;
+        }
+        let here = self.gpus.describe();
+        Some(match self.gpus.gpus.first() {
+            None => format!("needs {needed} x {device}, and {here}"),
+            Some(gpu) if found == 0 => {
+                let target = gpu.target().ok().flatten();
+                let target = target.map_or_else(|| "NAME".to_owned(), |target| target.name);
+                format!(
+                    "was built for {device} (compute capability {compute_capability}), and this machine has \
+                     {here}; build it for that with `build-engine --target {target}`"
+                )
+            }
+            Some(_) => format!(
+                "needs {needed} x {device}, and this machine has {here}; build it for fewer with \
+                 `build-engine --tp {found}`, or spread its ranks over machines with mpirun"
+            ),
+        })
+    }
+}
