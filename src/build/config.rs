@@ -143,13 +143,15 @@ fn can_be_built(family: Family, rest: &str) -> bool {
 
 /// Settings that would change the scores if they were ignored.
 fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
-    let quantization = config.nested("quantization_config")?;
-    if !quantization.is_empty() {
-        let method = quantization.optional::<String>("quant_method")?.unwrap_or_default();
-        let reason = format!(
-            "the checkpoint is quantized ({method}); use the original checkpoint in f32, bf16 or f16"
-        );
-        return Err(config.error("quantization_config", &reason));
+    for field in ["quantization_config", "compression_config"] {
+        let quantization = config.nested(field)?;
+        if !quantization.is_empty() {
+            let method = quantization.optional::<String>("quant_method")?.unwrap_or_default();
+            let reason = format!(
+                "the checkpoint is quantized ({method}); use the original checkpoint in f32, bf16 or f16"
+            );
+            return Err(config.error(field, &reason));
+        }
     }
     Ok(())
 }

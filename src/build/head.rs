@@ -356,6 +356,10 @@ fn known_repository(config: &Config, head: Head) -> Result<Head, BuildError> {
     }
     if name.contains("principle") {
         let [yes, no] = LLAMA3_YES_NO;
+        if head.outputs <= yes {
+            let reason = format!("{} leaves out the token {yes}, whose logit is the score", head.outputs);
+            return Err(config.object.error("vocab_size", &reason));
+        }
         return Ok(Head { rows: vec![yes], minus: Some(no), attributes, generation_prompt: true, ..head });
     }
     Ok(Head { rows: vec![0], attributes, ..head })

@@ -9,6 +9,7 @@ mod config;
 mod convert;
 mod error;
 mod family;
+mod foreign;
 mod head;
 mod json;
 mod output;
@@ -88,6 +89,7 @@ impl BuildOptions {
 /// The checkpoint cannot be built, the output cannot be written, or `progress` interrupted the build.
 /// Nothing is left at `options.output` then.
 pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest, BuildError> {
+    foreign::refuse(&options.model)?;
     let config = config::read(&options.model, name(options)?)?;
     let limits = limits(options, &config)?;
     let text = text::read(&options.model, config.model.vocab_size)?;

@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 use super::BuildError;
 use super::json::{Object, unreadable};
 use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
-use crate::prompt::Encoder;
+use crate::prompt::{EncodeOptions, Encoder, Message, PromptError};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
@@ -40,10 +40,22 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildEr
     let prompt = PromptSpec { special_tokens, ..PromptSpec::default() };
     // What the server would refuse at its start is better refused here.
     let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
-        let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path };
+        let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path.clone() };
         BuildError::checkpoint(path, reason)
     })?;
+    try_template(&encoder).map_err(|reason| BuildError::checkpoint(&template_path, reason))?;
     Ok(Text { tokenizer, template, prompt, encoder })
+}
+
+/// Renders a question and its answer: a template that fails, gives nothing or does not end is found out
+/// here. One that refuses them in words of its own may take other conversations.
+fn try_template(encoder: &Encoder) -> Result<(), String> {
+    let turn = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
+    let turns = [turn("user", "What is 2 + 3?"), turn("assistant", "It is 5.")];
+    match encoder.encode(&turns, EncodeOptions::default()) {
+        Ok(_) | Err(PromptError::Refused(_)) => Ok(()),
+        Err(error) => Err(format!("the chat template fails on a question and its answer: {error}")),
+    }
 }
 
 fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError> {

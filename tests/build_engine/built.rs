@@ -287,3 +287,48 @@ fn a_language_models_head_and_old_rotary_buffers_are_left_out() {
     });
     assert_eq!(with.build(Dtype::F32).unwrap(), plain);
 }
+
+/// A value head called `score`, as OpenRLHF has it unless told otherwise.
+#[test]
+fn a_value_head_is_found_under_either_of_its_names() {
+    for (architecture, tensor) in [
+        ("RewardModel", "value_head.weight"),
+        ("CriticModel", "value_head.weight"),
+        ("RewardModel", "score.weight"),
+        ("LlamaModel", "score.weight"),
+    ] {
+        let checkpoint = Checkpoint::copy("openrlhf-tiny");
+        checkpoint.set("architectures", json!([architecture])).retensor(|tensors| {
+            let head = tensors.remove("value_head.weight").unwrap();
+            tensors.insert(tensor.to_owned(), head);
+        });
+        let manifest = checkpoint.build(Dtype::F32).unwrap();
+        assert_eq!(manifest.head.attributes, ["reward"], "{architecture} {tensor}");
+        assert_eq!((manifest.head.head_rows(), manifest.head.bias), (1, false));
+    }
+}
+
+/// The score of the Principle models: yes against no behind the beginning of an answer.
+#[test]
+fn a_principle_model_is_known_by_its_name() {
+    let checkpoint = Checkpoint::copy("nemotron-reward-tiny");
+    let name = "nvidia/Llama-3.3-Nemotron-70B-Reward-Principle";
+    let build_it =
+        || build(&BuildOptions { name: Some(name.into()), ..checkpoint.options(Dtype::F32) }, &Silent);
+    let small = build_it().unwrap_err().to_string();
+    assert!(small.contains("vocab_size") && small.contains("9642"), "{small}");
+    checkpoint.set("vocab_size", json!(9700)).retensor(|tensors| {
+        for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+            let (_, shape, bytes) = tensors.get_mut(name).unwrap();
+            let row = bytes.len() / shape[0];
+            *shape = vec![9700, shape[1]];
+            bytes.resize(9700 * row, 0);
+        }
+    });
+    let manifest = build_it().unwrap();
+    assert_eq!(
+        (&manifest.head.attributes[..], &manifest.head.rows[..]),
+        (&["reward".to_owned()][..], &[9642][..])
+    );
+    assert!(manifest.prompt.generation_prompt);
+}

@@ -46,6 +46,11 @@ fn reward_models_of_other_families_by_their_name() {
 fn settings_that_would_change_the_scores() {
     config_refused("hidden_act", json!("gelu"), &["gelu", "silu"]);
     config_refused("quantization_config", json!({"quant_method": "awq", "bits": 4}), &["awq"]);
+    config_refused(
+        "compression_config",
+        json!({"quant_method": "compressed-tensors"}),
+        &["compressed-tensors"],
+    );
     config_refused("use_bidirectional_attention", json!(true), &["causal"]);
     config_refused(
         "layer_types",
@@ -346,6 +351,93 @@ fn a_chat_template_that_cannot_be_compiled() {
     assert_names(&checkpoint.refusal(), &["tokenizer_config.json"]);
     std::fs::write(checkpoint.file("chat_template.jinja"), broken).unwrap();
     assert_names(&checkpoint.refusal(), &["chat_template.jinja"]);
+}
+
+#[test]
+fn a_chat_template_that_fails_gives_nothing_or_never_ends() {
+    for (template, words) in [
+        ("{{ messages[0].content.nothing.at_all }}", "cannot render"),
+        ("{{ unknown_function() }}", "cannot render"),
+        ("{% for m in messages if false %}x{% endfor %}", "empty prompt"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "come to an end"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
+        assert_names(&checkpoint.refusal(), &["chat_template.jinja", "question and its answer", words]);
+    }
+}
+
+#[test]
+fn a_chat_template_that_refuses_in_its_own_words_is_no_fault() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let template = "{{ raise_exception('a system turn is needed') }}";
+    std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
+    checkpoint.build(Dtype::F32).unwrap();
+}
+
+#[test]
+fn labels_of_another_number_than_the_head_has_rows() {
+    for (labels, shape) in [(json!({"0": "a"}), "[1, 64]"), (json!(null), "[2, 64]")] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        let sentence = checkpoint.set("id2label", labels).refusal();
+        assert_names(&sentence, &["score.weight", "[5, 64]", shape]);
+    }
+}
+
+#[test]
+fn quantized_tensors_by_their_name() {
+    for (change, words) in [
+        (safetensors::Dtype::I8, ["model.layers.1.mlp.up_proj.weight", "I8"]),
+        (safetensors::Dtype::F8_E4M3, ["model.layers.1.mlp.up_proj.weight", "F8_E4M3"]),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.retensor(|tensors| {
+            let (dtype, _, bytes) = tensors.get_mut("model.layers.1.mlp.up_proj.weight").unwrap();
+            bytes.truncate(bytes.len() / 4);
+            *dtype = change;
+        });
+        assert_names(&checkpoint.refusal(), &words);
+    }
+    // GPTQ's, whose settings may be in a file of their own.
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.retensor(|tensors| {
+        let packed = tensors.remove("model.layers.0.self_attn.q_proj.weight").unwrap();
+        tensors.insert("model.layers.0.self_attn.q_proj.qweight".to_owned(), packed);
+    });
+    assert_names(&checkpoint.refusal(), &["model.layers.0.self_attn.q_proj.weight", "missing"]);
+}
+
+#[test]
+fn tensors_of_another_family_by_their_name() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.retensor(|tensors| {
+        let norm = (safetensors::Dtype::F32, vec![16], vec![0; 64]);
+        tensors.insert("model.layers.0.self_attn.q_norm.weight".to_owned(), norm);
+    });
+    assert_names(&checkpoint.refusal(), &["model.layers.0.self_attn.q_norm.weight", "surplus"]);
+}
+
+#[test]
+fn checkpoints_of_other_formats_with_the_conversion_to_do_first() {
+    let convert = ["convert_nemotron_nemo_to_hf.py", "--hf_output_path", "docs/models.md"];
+    let directory = tempfile::tempdir().unwrap();
+    let refusal = |model: std::path::PathBuf| {
+        let output = directory.path().join("engine");
+        let sentence = build(&BuildOptions::new(model, &output), &Silent).unwrap_err().to_string();
+        assert!(!output.exists());
+        sentence
+    };
+    let archive = directory.path().join("nemotron-4-340b-reward.nemo");
+    std::fs::write(&archive, "").unwrap();
+    assert_names(&refusal(archive), &[&["nemotron-4-340b-reward.nemo"], &convert[..]].concat());
+    assert_names(&refusal(directory.path().to_owned()), &convert);
+    let unpacked = directory.path().join("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    std::fs::write(unpacked.join("model_config.yaml"), "").unwrap();
+    assert_names(&refusal(unpacked), &convert);
+    let gguf = directory.path().join("judge.gguf");
+    std::fs::write(&gguf, "").unwrap();
+    assert_names(&refusal(gguf), &["GGUF", "safetensors"]);
 }
 
 #[test]
