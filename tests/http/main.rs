@@ -10,4 +10,5 @@ mod peers;
 mod rewards;
 mod server;
 mod service;
+mod steps;
 mod truncation;
