@@ -16,6 +16,8 @@ help:
 	@echo 'make lint    formatting and warnings, of Rust and C++'
 	@echo 'make deny    licences and known faults of dependencies  (needs cargo-deny)'
 	@echo 'make check-deploy  the Helm chart and the systemd unit  (needs helm)'
+	@echo 'make check-docker  what the entry script of the images starts; shellcheck and hadolint where they are'
+	@echo 'make accept  tests/gpu/accept.sh on the CPU: build, serve, compare with transformers, time, kill  (PYTHON with torch)'
 	@echo 'make deps    install what is missing (Debian or Ubuntu)'
 
 # Does nothing where nothing is missing.
@@ -114,11 +116,18 @@ lint: deps
 	cargo clippy --locked --all-targets -- -D warnings
 
 # Chart and unit, with the tools of their own; needs helm.
+check-docker:
+	docker/check.sh
+
+# Takes minutes, and a Python with torch and transformers: PYTHON=... On a GPU it is run in the GPU image.
+accept: $(RELEASE)/build-engine
+	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
+
 check-deploy:
 	deploy/check.sh
 
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint test-pages test-kills lint deny check-deploy always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint test-pages test-kills lint check-docker accept deny check-deploy always
 .DELETE_ON_ERROR:

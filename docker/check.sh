@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Checks what can be checked of the images without a container engine: what the entry script starts, with
+# stand-ins for `assay` and `mpirun`, and the files with shellcheck and hadolint where they are installed.
+set -euo pipefail
+cd "$(dirname "$0")"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+cat >"$tmp/assay" <<'END'
+#!/usr/bin/env bash
+if [[ $* == *--print-ranks* ]]; then
+    [[ $RANKS == refused ]] && { echo 'assay: no engine runs here' >&2; exit 1; }
+    echo "$RANKS"
+else
+    echo "assay $*"
+fi
+END
+cat >"$tmp/mpirun" <<'END'
+#!/usr/bin/env bash
+echo "mpirun $* (waits $OMPI_MCA_odls_base_sigkill_timeout)"
+END
+chmod +x "$tmp/assay" "$tmp/mpirun"
+
+expect() { # WHAT IT PRINTS, then VARIABLE=VALUE ... and the arguments after --
+    local expected=$1 variables=()
+    shift
+    while [[ $1 != -- ]]; do
+        variables+=("$1")
+        shift
+    done
+    shift
+    local printed
+    printed=$(env "PATH=$tmp:$PATH" "${variables[@]}" bash entrypoint.sh "$@" 2>&1) || printed+=" (status $?)"
+    if [[ $printed != "$expected" ]]; then
+        printf 'entrypoint.sh %s: expected\n  %s\nand got\n  %s\n' "$*" "$expected" "$printed" >&2
+        exit 1
+    fi
+}
+expect 'assay serve' RANKS=1 --
+expect 'assay serve --profile a b' RANKS=1 -- --profile 'a b'
+expect 'mpirun -n 8 --bind-to none assay serve --port 9 (waits 3600)' RANKS=8 -- --port 9
+expect 'assay serve --port 9' RANKS=8 OMPI_COMM_WORLD_SIZE=8 -- --port 9
+expect 'assay: no engine runs here (status 1)' RANKS=refused --
+expect 'build-engine: --help' RANKS=8 -- echo build-engine: --help
+expect 'assay serve --help' RANKS='Usage: assay serve' -- --help
+
+command -v shellcheck >/dev/null && shellcheck ./*.sh ../tests/gpu/*.sh
+command -v hadolint >/dev/null && hadolint ./*.Dockerfile
+echo 'docker/: the entry script starts what it should'

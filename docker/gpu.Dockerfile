@@ -1,0 +1,41 @@
+# syntax=docker/dockerfile:1
+# The server for NVIDIA GPUs, and what builds engines for it: an engine runs only with the TensorRT that
+# built it, so both are this image. From the repository's root:
+#   docker build -f docker/gpu.Dockerfile -t assay:gpu .
+#   docker run --gpus all -v MODELS:/models -v ENGINES:/engines assay:gpu \
+#       build-engine --model /models/judge --target h100 --output /engines/judge
+#   docker run --gpus all --shm-size 1g -v ENGINES:/engines -p 8000:8000 assay:gpu
+# Pinned: TensorRT-LLM 1.2.1 is the last stable release with the engines that Assay drives.
+
+FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1 AS build
+ARG RUST=1.95.0
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends \
+        ca-certificates cmake curl g++ libdnnl-dev make && rm -rf /var/lib/apt/lists/*
+ENV CARGO_HOME=/opt/cargo RUSTUP_HOME=/opt/rustup PATH=/opt/cargo/bin:$PATH
+RUN curl -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path --profile minimal --default-toolchain "$RUST"
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/opt/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bins --features trtllm \
+    && install -D -t /out target/release/assay target/release/build-engine
+
+FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1
+# OpenSSH starts the ranks of an engine that spans nodes.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends libdnnl3 libgomp1 openssh-client openssh-server \
+    && rm -rf /var/lib/apt/lists/* && mkdir -p /run/sshd \
+    && useradd --uid 10001 --create-home --shell /bin/bash assay
+COPY --from=build /out/ /usr/local/bin/
+COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
+USER 10001
+WORKDIR /home/assay
+# Engine directories, one or several. Beside them only /tmp is written (mpirun, trtllm-build): with a
+# read-only root give it a tmpfs.
+VOLUME /engines
+ENV NIM_CACHE_PATH=/engines
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]
+# The base image's own entry script only prints a banner.
+ENTRYPOINT ["entrypoint.sh"]
