@@ -12,6 +12,7 @@ pub mod bench;
 pub mod build;
 pub mod config;
 pub mod engine;
+pub mod manual;
 pub mod prompt;
 pub mod report;
 pub mod reward;

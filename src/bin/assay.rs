@@ -11,10 +11,12 @@ use assay::bench::cli::{self as bench, BenchArgs};
 use assay::config::{Options, Settings, read};
 use assay::engine::machine::Machine;
 use assay::engine::profiles;
+use assay::manual;
 use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::telemetry::logs;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Serves LLM reward models: scores the last turn of a conversation, attribute by attribute.
 #[derive(Parser)]
@@ -38,6 +40,16 @@ enum Command {
     Profiles(Profiles),
     /// Plan capacity on simulated time, make request traces, measure an engine or a server
     Bench(BenchArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write man pages
+    Man {
+        /// Folder to write them to
+        directory: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -72,6 +84,13 @@ fn main() -> ExitCode {
         Command::Report(arguments) => {
             score::report(&arguments).map(ExitCode::from).map_err(|error| error.to_string())
         }
+        Command::Completions { shell } => {
+            manual::completions(Arguments::command(), shell, &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { directory } => manual::pages(Arguments::command(), &directory)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| format!("{} cannot be written: {error}", directory.display())),
         Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
         Command::Profiles(arguments) => list(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BINARIES, CHECKPOINTS, ROOT, Server, clean_environment
+from conftest import BINARIES, CHECKPOINTS, ROOT, Server, assay, clean_environment
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"(?:<!-- not run here: (?P<why>[^>]+?) -->\s*\n)?^```(?P<kind>sh|python)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -88,3 +88,36 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def options_page() -> str:
+    """`docs/options.md` as it should be."""
+    text = "# Every option\n\nMade of the commands' own help; `UPDATE_DOCS=1 make test-wire` writes this page anew.\n"
+    for name in ["assay serve", "assay score", "assay eval", "assay report", "assay profiles", "assay bench", "build-engine"]:
+        program, *words = name.split()
+        command = [BINARIES / program, *words, "--help"]
+        shown = subprocess.run(command, env=clean_environment(COLUMNS="100"), capture_output=True, text=True, check=True)
+        lines = [line.rstrip() for line in shown.stdout.splitlines()]
+        text += f"\n## `{name}`\n\n```text\n" + "\n".join(lines).strip() + "\n```\n"
+    return text
+
+
+def test_every_option_is_in_its_page():
+    page = ROOT / "docs/options.md"
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(options_page())
+    assert page.read_text() == options_page(), "docs/options.md is old: run UPDATE_DOCS=1 make test-wire"
+
+
+def test_every_error_is_in_its_page():
+    source = (ROOT / "src/api/error.rs").read_text()
+    codes = set(re.findall(r'(?:REQUEST|SERVER|OVERLOAD|TIMEOUT), "([a-z_]+)"', source))
+    listed = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), re.M))
+    assert listed == codes and len(codes) > 10
+
+
+def test_man_pages_and_completions_are_made_of_the_same_description(tmp_path: Path):
+    assert assay("man", str(tmp_path)).returncode == 0
+    assert r"max\-seq\-len" in (tmp_path / "assay-serve.1").read_text()
+    for shell in ["bash", "zsh", "fish"]:
+        assert "max-seq-len" in assay("completions", shell).stdout
