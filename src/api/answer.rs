@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Scored;
@@ -17,8 +18,8 @@ const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
 /// Tokens that were cut off the prompts of an answer; absent where none were.
 pub(super) const TRUNCATED_TOKENS: HeaderName = HeaderName::from_static("x-truncated-tokens");
 
-#[derive(Serialize)]
-struct Completion<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Completion<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -32,7 +33,7 @@ struct Completion<'a> {
     score_options: Option<&'a ScoreOptions>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Choice<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +44,8 @@ struct Choice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = AssistantMessage)]
 struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
@@ -51,20 +53,22 @@ struct Message<'a> {
     content: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LogProbs<'a> {
     content: Vec<LogProb<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LogProb<'a> {
     token: &'a str,
+    #[schema(value_type = Option<Vec<u8>>)]
     bytes: Option<()>,
     logprob: f64,
+    #[schema(value_type = Vec<Object>, max_items = 0)]
     top_logprobs: [(); 0],
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, ToSchema)]
 struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -72,7 +76,7 @@ struct Usage {
     prompt_tokens_details: PromptTokens,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, ToSchema)]
 struct PromptTokens {
     cached_tokens: usize,
 }

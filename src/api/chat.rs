@@ -7,10 +7,12 @@ use axum::response::Response;
 
 use super::chat_request::ChatRequest;
 use super::intake::Intake;
+use super::openapi::{Errors, requests};
 use super::{ApiError, App, answer};
 use crate::prompt::{Message, Prompt};
 
 /// Scores the last turn of a conversation.
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "scores", request_body = requests::ChatRequest, responses((status = 200, content((answer::Completion = "application/json"), (String = "text/event-stream"))), Errors))]
 pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut intake = Intake::read(&app, request).await?;
     let (request, prompt) = intake.prepare(&app, prepare).await?;

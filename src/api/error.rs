@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::config::OverloadStatus;
 use crate::prompt::PromptError;
@@ -212,7 +213,7 @@ fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'s
 }
 
 /// An error as OpenAI's API spells it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ErrorObject {
     /// What was wrong and what to do, in a sentence.
     pub message: String,
@@ -224,8 +225,10 @@ pub struct ErrorObject {
     pub code: &'static str,
 }
 
-#[derive(Serialize)]
-struct Body {
+/// The body of an answer that is an error.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Body {
     error: ErrorObject,
 }
 

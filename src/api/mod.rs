@@ -4,6 +4,7 @@
 
 mod answer;
 mod body;
+mod by_attribute;
 mod chat;
 mod chat_request;
 mod error;
@@ -12,7 +13,9 @@ mod intake;
 pub(crate) mod load;
 mod messages;
 mod models;
+mod nim;
 mod observe;
+mod openapi;
 mod peers;
 mod playground;
 mod rewards;
@@ -41,8 +44,8 @@ use crate::telemetry::Metrics;
 pub struct App {
     /// Names the model answers to; not empty. Answers bear the first.
     pub models: Vec<String>,
-    /// Token ids are below this.
-    pub vocab_size: usize,
+    /// What the engine is.
+    pub manifest: Manifest,
     /// Longest sequence in tokens.
     pub max_seq_len: usize,
     /// Options.
@@ -68,7 +71,7 @@ impl App {
         let built = manifest.limits.max_seq_len;
         Ok(Self {
             metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
-            vocab_size: manifest.model.vocab_size,
+            manifest: manifest.clone(),
             max_seq_len: settings.max_seq_len.unwrap_or(built).min(built),
             started: answer::unix_time(),
             models,
@@ -116,9 +119,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/health/ready", get(service::ready))
         .route("/v1/health/live", get(service::live))
         .route("/v1/version", get(service::version))
-        .route("/v1/metrics", get(service::metrics))
+        .route("/v1/metrics", get(service::metrics_v1))
         .route("/metrics", get(service::metrics))
+        .route("/v1/metadata", get(nim::metadata))
+        .route("/v1/manifest", get(nim::manifest))
+        .route("/v1/license", get(nim::license))
         .merge(peers::routes())
+        .merge(openapi::routes())
         .merge(playground)
         .fallback(async |uri: Uri| ApiError::UnknownRoute(uri.path().to_owned()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

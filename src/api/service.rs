@@ -7,17 +7,21 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::openapi::Errors;
 use super::{ApiError, App, Scorer};
 use crate::engine::score_options::ScoreOptions;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Models)]
 struct List<'a> {
     object: &'static str,
     data: Vec<Described<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Model)]
 struct Described<'a> {
     id: &'a str,
     object: &'static str,
@@ -35,19 +39,20 @@ struct Described<'a> {
     score_options: Option<&'a ScoreOptions>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Health {
     object: &'static str,
     message: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Version {
     release: &'static str,
     api: &'static str,
 }
 
 /// `GET /v1/models`: every name that the model answers to.
+#[utoipa::path(get, path = "/v1/models", tag = "service", responses((status = 200, body = List)))]
 pub(super) async fn models(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let aliases = app.settings.alias.iter().map(|alias| alias.name.as_str());
     let names = app.models.iter().map(String::as_str).chain(aliases);
@@ -56,6 +61,7 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Result<Response, ApiE
 }
 
 /// `GET /v1/models/NAME`.
+#[utoipa::path(get, path = "/v1/models/{name}", tag = "service", params(("name" = String, Path)), responses((status = 200, body = Described), Errors))]
 pub(super) async fn model(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -81,6 +87,7 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Result<Described<'a>, ApiError> 
 }
 
 /// `GET /v1/health/ready`: whether requests can be answered.
+#[utoipa::path(get, path = "/v1/health/ready", tag = "service", responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let (status, message) = match app.ready() {
         true => (StatusCode::OK, "Service is ready."),
@@ -90,17 +97,27 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /v1/health/live`: whether the process answers at all.
+#[utoipa::path(get, path = "/v1/health/live", tag = "service", responses((status = 200, body = Health)))]
 pub(super) async fn live() -> Response {
     Json(Health { object: "health.response", message: "Service is live." }).into_response()
 }
 
 /// `GET /v1/version`.
+#[utoipa::path(get, path = "/v1/version", tag = "service", responses((status = 200, body = Version)))]
 pub(super) async fn version() -> Response {
     Json(Version { release: env!("CARGO_PKG_VERSION"), api: "v1" }).into_response()
 }
 
 /// `GET /metrics` and `GET /v1/metrics`.
+#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let text = app.metrics.render().map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+/// The same as at `/metrics`.
+#[utoipa::path(get, path = "/v1/metrics", tag = "service",
+               responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn metrics_v1(state: State<Arc<App>>) -> Result<Response, ApiError> {
+    metrics(state).await
 }

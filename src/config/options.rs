@@ -216,14 +216,18 @@ impl Options {
     /// # Errors
     /// A value cannot be read; the text names the variable.
     pub fn from_nim(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        if flag(&variable, "NIM_REWARD_MODEL")? == Some(false) {
+            tracing::warn!("NIM_REWARD_MODEL=0 changes nothing: what a model is, its engine says");
+        }
         Ok(Self {
-            engine: text(&variable, "NIM_CACHE_PATH").map(PathBuf::from),
+            engine: engine(&variable)?,
             profile: text(&variable, "NIM_MODEL_PROFILE"),
             port: number(&variable, "NIM_SERVER_PORT")?,
             max_seq_len: number(&variable, "NIM_MAX_MODEL_LEN")?,
             served_model_name: text(&variable, "NIM_SERVED_MODEL_NAME").map(|names| list(&names)),
             reward_logits_range: text(&variable, "NIM_REWARD_LOGITS_RANGE"),
             reward_model_string: text(&variable, "NIM_REWARD_MODEL_STRING").map(|names| list(&names)),
+            prefix_sharing: flag(&variable, "NIM_ENABLE_KV_CACHE_REUSE")?,
             log_level: text(&variable, "NIM_LOG_LEVEL").map(|level| nim_level(&level)).transpose()?,
             log_format: text(&variable, "NIM_JSONL_LOGGING").map(|on| nim_format(&on)).transpose()?,
             ..Self::default()
@@ -247,6 +251,29 @@ fn number<T: std::str::FromStr>(
     text(variable, name)
         .map(|value| value.trim().parse().map_err(|_| format!("{name}=`{value}` is no number that fits")))
         .transpose()
+}
+
+fn flag(variable: impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<bool>, String> {
+    match text(variable, name).as_deref().map(str::trim) {
+        None => Ok(None),
+        Some("1") => Ok(Some(true)),
+        Some("0") => Ok(Some(false)),
+        Some(other) => Err(format!("{name}=`{other}` is unknown: give 0 or 1")),
+    }
+}
+
+/// The folder that NIM is told its model lies in, or else the one that it keeps models in.
+fn engine(variable: impl Fn(&str) -> Option<String>) -> Result<Option<PathBuf>, String> {
+    let Some(name) = text(&variable, "NIM_MODEL_NAME") else {
+        return Ok(text(&variable, "NIM_CACHE_PATH").map(|path| path.trim().into()));
+    };
+    if name.contains("://") {
+        return Err(format!(
+            "NIM_MODEL_NAME=`{name}` is no folder, and engines are not fetched: build one with `build-engine`, and \
+             name its folder"
+        ));
+    }
+    Ok(Some(name.trim().into()))
 }
 
 fn nim_level(level: &str) -> Result<String, String> {

@@ -44,11 +44,15 @@ fn names_of_nim_are_understood() {
         ("NIM_MAX_MODEL_LEN", "4096"),
         ("NIM_LOG_LEVEL", "WARNING"),
         ("NIM_JSONL_LOGGING", "1"),
+        ("NIM_MODEL_NAME", "/engines/judge"),
+        ("NIM_ENABLE_KV_CACHE_REUSE", "0"),
+        ("NIM_REWARD_MODEL", "1"),
         ("NIM_REWARD_LOGITS_RANGE", "0,2"),
         ("NIM_REWARD_MODEL_STRING", "help, length"),
     ]);
     let expected = Options {
-        engine: Some("/engines".into()),
+        engine: Some("/engines/judge".into()),
+        prefix_sharing: Some(false),
         profile: Some("onednn-avx2-f32".into()),
         port: Some(9000),
         served_model_name: Some(vec!["one".into(), "two".into()]),
@@ -85,6 +89,8 @@ fn scores_are_chosen_named_and_changed_as_the_options_say() {
 #[test]
 fn an_empty_variable_says_nothing_and_a_bad_one_is_named() {
     assert_eq!(nim(&[("NIM_SERVER_PORT", "")]).unwrap(), Options::default());
+    assert_eq!(nim(&[("NIM_CACHE_PATH", "/engines")]).unwrap().engine, Some("/engines".into()));
+    assert!(nim(&[("NIM_MODEL_NAME", "ngc://a/b")]).unwrap_err().contains("NIM_MODEL_NAME"));
     for (name, value) in
         [("NIM_SERVER_PORT", "http"), ("NIM_LOG_LEVEL", "loud"), ("NIM_JSONL_LOGGING", "yes")]
     {

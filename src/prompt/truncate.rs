@@ -2,11 +2,12 @@
 //! cut is told.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{EncodeOptions, Encoder, Message, PromptError};
 
 /// What to do about a prompt that is too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Truncation {
@@ -43,7 +44,7 @@ impl Truncation {
 }
 
 /// What was cut off a prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Truncated {
     /// How.
     pub strategy: Truncation,

@@ -93,3 +93,43 @@ async fn the_playground_can_be_switched_off() {
     let server = Server::starting(|settings| settings.playground = false);
     assert_eq!(server.get("/").await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn metadata_manifest_and_license_have_the_form_of_nim() {
+    let server = Server::start();
+    let metadata = server.get("/v1/metadata").await.json();
+    assert_eq!(metadata["selectedModelProfileId"], "0".repeat(64));
+    assert_eq!(metadata["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(metadata["modelInfo"][0]["shortName"], MODEL);
+    assert!(metadata["assetInfo"].is_array());
+    let license = server.get("/v1/license").await.json();
+    assert_eq!(metadata["licenseInfo"], license);
+    assert_eq!(license["content"].as_str().unwrap().len(), license["size"].as_u64().unwrap() as usize);
+    let manifest = server.get("/v1/manifest").await.json();
+    assert!(manifest["manifest_file"].as_str().unwrap().contains(&format!("name: {MODEL}")), "{manifest}");
+}
+
+#[tokio::test]
+async fn every_route_described_is_there_and_the_page_that_shows_them_needs_no_network() {
+    let server = Server::start();
+    let api = server.get("/openapi.json").await.json();
+    let paths = api["paths"].as_object().unwrap();
+    assert!(paths.len() >= 20);
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let request = axum::http::Request::builder()
+                .method(method.to_uppercase().as_str())
+                .uri(path.replace("{name}", "x"));
+            let answer = server.send(request.body("{}".into()).unwrap()).await;
+            assert!(
+                answer.status != StatusCode::METHOD_NOT_ALLOWED && !answer.text.contains("unknown_url"),
+                "{method} {path}"
+            );
+        }
+    }
+    let page = server.get("/docs/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(!page.text.contains("//cdn") && !page.text.contains("https://"), "{}", page.text);
+    let docs = server.get("/docs").await;
+    assert!(docs.status == StatusCode::OK || docs.status.is_redirection());
+}

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::text::{messages_or_input, truncate_prompt_tokens};
 use super::{Call, Unknown, Usage, score, values};
 use crate::api::fields::Fields;
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Scored};
 use crate::config::Settings;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Embeddings<'a> {
     object: &'static str,
     data: Vec<Embedding>,
@@ -20,14 +22,14 @@ struct Embeddings<'a> {
     usage: Usage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Embedding {
     object: &'static str,
     embedding: Numbers,
     index: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Numbers {
     Floats(Vec<f64>),
@@ -36,6 +38,7 @@ enum Numbers {
 }
 
 /// Scores texts, or a conversation; each text's scores, in the model's order, are its embedding.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "trainers and peers", request_body = requests::EmbeddingsRequest, responses((status = 200, body = Embeddings), Errors))]
 pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let answer = score(&app, request, Unknown::Refused, read).await?;
     let in_base64 = answer.shape;

@@ -2,13 +2,13 @@
 //! around the one way from texts to scores that is here. Whatever fails fails the whole call, since
 //! none of their answers has a place for an error.
 
-mod embeddings;
-mod openrlhf;
-mod pooling;
-mod rerank;
-mod reward;
-mod slime;
-mod tei;
+pub(super) mod embeddings;
+pub(super) mod openrlhf;
+pub(super) mod pooling;
+pub(super) mod rerank;
+pub(super) mod reward;
+pub(super) mod slime;
+pub(super) mod tei;
 mod text;
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use axum::routing::post;
 use axum::{Json, http::HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use self::text::Text;
 use super::answer::TRUNCATED_TOKENS;
@@ -39,7 +40,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/predict", post(tei::predict))
         .route("/rerank", post(rerank::rerank))
-        .route("/v1/rerank", post(rerank::rerank))
+        .route("/v1/rerank", post(rerank::rerank_v1))
         .route("/v1/reward", post(reward::reward))
 }
 
@@ -70,7 +71,8 @@ struct Answer<'a, T> {
 }
 
 /// Tokens that were read.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PeerUsage)]
 struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -78,7 +80,8 @@ struct Usage {
     prompt_tokens_details: PromptTokens,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PeerPromptTokens)]
 struct PromptTokens {
     cached_tokens: usize,
 }

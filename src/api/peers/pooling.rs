@@ -6,16 +6,19 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{messages_or_input, truncate_prompt_tokens};
 use super::{Answer, Call, Unknown, Usage, score, values};
 use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Scored};
 use crate::config::Settings;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pool)]
 struct List<'a, T> {
     id: String,
     object: &'static str,
@@ -25,7 +28,7 @@ struct List<'a, T> {
     usage: Usage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Class {
     index: usize,
     /// The attribute of the largest score.
@@ -35,14 +38,14 @@ struct Class {
     num_classes: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Pooled {
     index: usize,
     object: &'static str,
     data: Rows,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Rows {
     /// A text's scores.
@@ -52,6 +55,7 @@ enum Rows {
 }
 
 /// Scores texts, or a conversation.
+#[utoipa::path(post, path = "/classify", tag = "trainers and peers", request_body = requests::PoolingRequest, responses((status = 200, body = List<Class>), Errors))]
 pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let answer = score(&app, request, Unknown::Refused, read).await?;
     let class = |(index, scored): (usize, &Scored)| {
@@ -64,6 +68,7 @@ pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> R
 }
 
 /// The same, in the form of vLLM's poolers.
+#[utoipa::path(post, path = "/pooling", tag = "trainers and peers", request_body = requests::PoolingRequest, responses((status = 200, body = List<Pooled>), Errors))]
 pub(super) async fn pooling(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let answer = score(&app, request, Unknown::Refused, read).await?;
     let pooled = |(index, scored): (usize, &Scored)| {

@@ -7,17 +7,19 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{Text, strings, truncate_prompt_tokens};
 use super::{Call, Unknown, Usage, score, tei};
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::{check_count, check_size};
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App};
 use crate::config::Settings;
 use crate::prompt::Message;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Results<'a> {
     id: String,
     model: &'a str,
@@ -25,7 +27,7 @@ struct Results<'a> {
     usage: Usage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Ranked {
     index: usize,
     relevance_score: f64,
@@ -33,17 +35,25 @@ struct Ranked {
     document: Option<Document>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Document {
     text: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Rank {
     index: usize,
     score: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+}
+
+/// The answer to `documents`, or to `texts`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Order<'a> {
+    Documents(Results<'a>),
+    Texts(Vec<Rank>),
 }
 
 /// Whose form the answer has.
@@ -61,6 +71,7 @@ struct Shape {
 }
 
 /// Scores every response and puts the best first; equal ones stay in their order.
+#[utoipa::path(post, path = "/rerank", tag = "trainers and peers", request_body = requests::RerankRequest, responses((status = 200, body = Order), Errors))]
 pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut answer = score(&app, request, Unknown::Refused, read).await?;
     let mut order: Vec<_> = answer.singles()?.into_iter().enumerate().collect();
@@ -73,21 +84,28 @@ pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Res
     match answer.shape.form {
         Form::Texts => {
             let rank = |(index, score)| Rank { index, score, text: text(index) };
-            Ok(answer.respond(order.into_iter().map(rank).collect::<Vec<_>>()))
+            Ok(answer.respond(Order::Texts(order.into_iter().map(rank).collect())))
         }
         Form::Documents => {
             let ranked = |(index, relevance_score)| {
                 let document = text(index).map(|text| Document { text });
                 Ranked { index, relevance_score, document }
             };
-            Ok(answer.respond(Results {
+            Ok(answer.respond(Order::Documents(Results {
                 id: format!("rerank-{}", Uuid::new_v4().simple()),
                 model: answer.model.name,
                 results: order.into_iter().map(ranked).collect(),
                 usage: answer.usage(),
-            }))
+            })))
         }
     }
+}
+
+/// The same as at `/rerank`.
+#[utoipa::path(post, path = "/v1/rerank", tag = "trainers and peers", request_body = requests::RerankRequest,
+               responses((status = 200, body = Order), Errors))]
+pub(super) async fn rerank_v1(state: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    rerank(state, request).await
 }
 
 fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<Shape>, ApiError> {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{messages_or_input, truncate_prompt_tokens};
 use super::{Call, Unknown, Usage, score, values};
 use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Scored};
 use crate::config::Settings;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListedRewards)]
 struct Rewards<'a> {
     id: String,
     object: &'static str,
@@ -24,7 +27,8 @@ struct Rewards<'a> {
     usage: Usage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListedReward)]
 struct Reward {
     index: usize,
     object: &'static str,
@@ -33,6 +37,7 @@ struct Reward {
 }
 
 /// Scores a conversation.
+#[utoipa::path(post, path = "/v1/reward", tag = "trainers and peers", request_body = requests::RewardRequest, responses((status = 200, body = Rewards), Errors))]
 pub(super) async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let answer = score(&app, request, Unknown::Refused, read).await?;
     let reward =

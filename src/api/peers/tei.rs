@@ -6,32 +6,44 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::text::Text;
 use super::{Call, Unknown, score};
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::check_count;
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Cut, Scored};
 use crate::config::Settings;
 use crate::prompt::Truncation;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Prediction {
     score: f64,
     label: String,
+}
+
+/// A text's scores, the highest first; of a batch, a list of these.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Predictions {
+    One(Vec<Prediction>),
+    Batch(Vec<Vec<Prediction>>),
 }
 
 /// Whether one text was sent, which is answered by one list, or a batch.
 struct Alone(bool);
 
 /// Scores templated texts, or pairs of a prompt and its response.
+#[utoipa::path(post, path = "/predict", tag = "trainers and peers", request_body = requests::PredictRequest, responses((status = 200, body = Predictions), Errors))]
 pub(super) async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let answer = score(&app, request, Unknown::Refused, read).await?;
-    let mut lists: Vec<_> = answer.scored.iter().map(predictions).collect();
-    match answer.shape {
-        Alone(true) => Ok(answer.respond(lists.pop())),
-        Alone(false) => Ok(answer.respond(lists)),
-    }
+    let lists = answer.scored.iter().map(predictions);
+    let predictions = match answer.shape {
+        Alone(true) => Predictions::One(lists.flatten().collect()),
+        Alone(false) => Predictions::Batch(lists.collect()),
+    };
+    Ok(answer.respond(predictions))
 }
 
 /// A text's scores, the highest first.

@@ -32,14 +32,18 @@ impl Text {
                 scorer.encode(&messages, cut)
             }
             Self::Templated(text) => scorer.encode_templated(&text, cut),
-            Self::Tokens(tokens) => match tokens.iter().find(|token| **token as usize >= app.vocab_size) {
-                Some(token) => {
-                    let reason =
-                        format!("holds the token id {token}, and the model's are below {}", app.vocab_size);
-                    Err(ApiError::Invalid("input".into(), reason))
+            Self::Tokens(tokens) => {
+                match tokens.iter().find(|token| **token as usize >= app.manifest.model.vocab_size) {
+                    Some(token) => {
+                        let reason = format!(
+                            "holds the token id {token}, and the model's are below {}",
+                            app.manifest.model.vocab_size
+                        );
+                        Err(ApiError::Invalid("input".into(), reason))
+                    }
+                    None => Ok(scorer.cut(tokens, cut)),
                 }
-                None => Ok(scorer.cut(tokens, cut)),
-            },
+            }
             Self::Pair(prompt, response) if scorer.is_templated(&prompt) => {
                 scorer.encode_templated(&(prompt + &response), cut)
             }

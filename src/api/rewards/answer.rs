@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::rank::ranks;
 use super::request::RewardsRequest;
 use crate::api::answer::unix_time;
+use crate::api::by_attribute::ByAttribute;
 use crate::api::{ApiError, ErrorObject, Model, Scored};
 use crate::engine::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 use crate::reward::{Head, Scores};
 
 /// The answer to one call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rewards<'a> {
     object: &'static str,
     id: String,
@@ -33,13 +34,13 @@ pub(super) struct Rewards<'a> {
 }
 
 /// One candidate: its scores, or why it has none.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Reward {
     object: &'static str,
     index: usize,
     /// By attribute, in the model's order.
     #[serde(skip_serializing_if = "Option::is_none")]
-    scores: Option<Map<String, Value>>,
+    scores: Option<ByAttribute>,
     /// From 1 for the best; equal scores share the better rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     rank: Option<usize>,
@@ -55,14 +56,15 @@ struct Reward {
 }
 
 /// Tokens that were read, and those of them that were not computed for it.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+#[schema(as = RewardsUsage)]
 struct Usage {
     prompt_tokens: usize,
     cached_tokens: usize,
 }
 
 /// Where the time went, in seconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 struct Timing {
     /// From arrival until the engine began.
     queue: f64,
@@ -109,9 +111,7 @@ impl Reward {
         Self {
             object: "reward",
             index,
-            scores: Some(
-                scored.scores.values().map(|(name, value)| (name.to_owned(), value.into())).collect(),
-            ),
+            scores: Some((&scored.scores).into()),
             rank,
             usage: Some(Usage { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens }),
             truncated: scored.truncated,

@@ -14,6 +14,7 @@ use self::answer::Rewards;
 use self::request::{Candidates, RewardsRequest};
 use super::chat::check_last_turn;
 use super::intake::Intake;
+use super::openapi::{Errors, requests};
 use super::{ApiError, App, Scored};
 use crate::prompt::{Message, Prompt};
 
@@ -21,6 +22,7 @@ use crate::prompt::{Message, Prompt};
 type Encoded = Result<Prompt, ApiError>;
 
 /// Scores every candidate.
+#[utoipa::path(post, path = "/v1/rewards", tag = "scores", request_body = requests::RewardsRequest, responses((status = 200, body = Rewards), Errors))]
 pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut intake = Intake::read(&app, request).await?;
     let (request, candidates) = intake.prepare(&app, prepare).await?;
