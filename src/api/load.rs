@@ -73,7 +73,7 @@ fn gpu_factory(settings: &Settings, _: &Manifest) -> Result<Box<dyn EngineFactor
 fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::TrtllmFactory, String> {
     let options = trtllm::Options {
         kv_cache_tokens: settings.kv_cache_tokens,
-        kv_cache_fraction: settings.kv_cache_fraction,
+        kv_cache_fraction: settings.kv_cache_fraction as f32,
         kv_cache_host_bytes: settings.kv_cache_host_bytes,
         block_reuse: settings.prefix_sharing,
         chunked_context: settings.chunked_context,

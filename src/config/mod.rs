@@ -56,7 +56,7 @@ pub struct Settings {
     /// Tokens whose keys and values the engine keeps.
     pub kv_cache_tokens: Option<usize>,
     /// Part of the free GPU memory that keys and values take, in (0, 1).
-    pub kv_cache_fraction: f32,
+    pub kv_cache_fraction: f64,
     /// Host memory for keys and values that no longer fit the GPU's.
     pub kv_cache_host_bytes: usize,
     /// Whether TensorRT-LLM may spread a long prompt over iterations.

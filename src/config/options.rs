@@ -71,7 +71,7 @@ pub struct Options {
 
     /// Part of the free GPU memory that keys and values take, above 0 and below 1; GPUs only [default: 0.9]
     #[arg(long, env = "ASSAY_KV_CACHE_FRACTION", value_name = "FRACTION")]
-    pub kv_cache_fraction: Option<f32>,
+    pub kv_cache_fraction: Option<f64>,
 
     /// Host memory for keys and values that no longer fit the GPU's; GPUs only [default: 0]
     #[arg(long, env = "ASSAY_KV_CACHE_HOST_BYTES", value_name = "BYTES")]
