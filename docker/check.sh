@@ -41,6 +41,11 @@ expect 'assay serve --profile a b' RANKS=1 -- --profile 'a b'
 expect 'mpirun -n 8 --bind-to none assay serve --port 9 (waits 3600)' RANKS=8 -- --port 9
 expect 'assay serve --port 9' RANKS=8 OMPI_COMM_WORLD_SIZE=8 -- --port 9
 expect 'assay: no engine runs here (status 1)' RANKS=refused --
+# shellcheck disable=SC2016 # It is the inner shell that reads the variable.
+engines='echo "${NIM_CACHE_PATH-none}"'
+expect /engines RANKS=1 -- bash -c "$engines"
+expect /mine RANKS=1 NIM_CACHE_PATH=/mine -- bash -c "$engines"
+expect none RANKS=1 ASSAY_CONFIG=/etc/assay.yaml -- bash -c "$engines"
 expect 'build-engine: --help' RANKS=8 -- echo build-engine: --help
 expect 'assay serve --help' RANKS='Usage: assay serve' -- --help
 

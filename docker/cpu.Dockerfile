@@ -26,7 +26,6 @@ USER 10001
 WORKDIR /home/assay
 # Engine directories, one or several. Nothing else is read or written: the root may be read-only.
 VOLUME /engines
-ENV NIM_CACHE_PATH=/engines
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]
 ENTRYPOINT ["entrypoint.sh"]

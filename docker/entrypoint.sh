@@ -6,6 +6,10 @@
 #   docker run IMAGE build-engine --model /models/judge --target h100 --output /engines/judge
 set -euo pipefail
 
+# The volume, unless engines are named; an options file may name them, and would lose against the variable.
+if [[ -z ${ASSAY_CONFIG-} && " $*" != *' --config'* ]]; then
+    export NIM_CACHE_PATH=${NIM_CACHE_PATH:-/engines}
+fi
 if [[ $# -gt 0 && $1 != -* ]]; then
     exec "$@"
 fi

@@ -24,7 +24,7 @@ RUN --mount=type=cache,target=/opt/cargo/registry --mount=type=cache,target=/src
 FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1
 # OpenSSH starts the ranks of an engine that spans nodes.
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install --yes --no-install-recommends libdnnl3 libgomp1 openssh-client openssh-server \
+RUN apt-get update && apt-get install --yes --no-install-recommends libdnnl-dev libgomp1 openssh-client openssh-server \
     && rm -rf /var/lib/apt/lists/* && mkdir -p /run/sshd \
     && useradd --uid 10001 --create-home --shell /bin/bash assay
 COPY --from=build /out/ /usr/local/bin/
@@ -34,8 +34,7 @@ WORKDIR /home/assay
 # Engine directories, one or several. Beside them only /tmp is written (mpirun, trtllm-build): with a
 # read-only root give it a tmpfs.
 VOLUME /engines
-ENV NIM_CACHE_PATH=/engines
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]
-# The base image's own entry script only prints a banner.
+# In place of the base image's own, which checks the driver and prints a banner.
 ENTRYPOINT ["entrypoint.sh"]
