@@ -1,5 +1,7 @@
 //! Scores agree with transformers' on checkpoints of every family.
 
+#[path = "support/golden.rs"]
+mod golden;
 mod support;
 
 use std::path::Path;
@@ -8,23 +10,10 @@ use assay::build::{self, BuildOptions, Silent};
 use assay::engine::cpu::{Options, supports_bf16, supports_int8};
 use assay::engine::manifest::Dtype;
 use assay::reward::Head;
+use golden::{Case, Golden};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde::Deserialize;
 use support::Driver;
-
-/// `tests/golden/scores/NAME.json`, which `tools/make_test_checkpoints.py` writes.
-#[derive(Deserialize)]
-struct Golden {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    ids: Vec<u32>,
-    f32: Vec<f32>,
-    bf16: Vec<f32>,
-}
 
 /// Scores of every case, one after the other.
 struct Scores {
@@ -37,8 +26,7 @@ struct Scores {
 impl Scores {
     fn of(name: &str, dtype: Dtype) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-        let golden = std::fs::read(root.join("golden/scores").join(format!("{name}.json"))).unwrap();
-        let golden: Golden = serde_json::from_slice(&golden).unwrap();
+        let golden = Golden::read(name);
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("engine");
         let mut options = BuildOptions::new(root.join("checkpoints").join(name), &output);

@@ -100,6 +100,7 @@ tle::Request request_for(const Sequence& sequence,
     output.returnGenerationLogits = scored;
     output.returnLogProbs = sequence.log_probs;
     output.excludeInputFromOutput = true;
+    output.returnPerfMetrics = true;
     request.setOutputConfig(output);
     request.setPriority(sequence.priority);
     set_stops(request, sequence.stop);
@@ -246,6 +247,8 @@ std::optional<Answer> Executor::answer_for(const tle::Response& response) {
             else
                 fill_tokens(answer, result, sequence.end_id);
         }
+        if (const auto& metrics = result.requestPerfMetrics)
+            answer.reused_blocks = static_cast<std::size_t>(metrics->kvCacheMetrics.numReusedBlocks);
         answer.ending = ending;
     } catch (const std::exception& error) {
         answer = {sequence.sequence, Ending::FAILED, {}, {}, {}, error.what()};

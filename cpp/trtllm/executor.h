@@ -104,6 +104,8 @@ struct Answer {
     std::vector<float> log_probs;  // of each token, if asked for
     std::vector<float> logits;     // [head_rows]
     std::string error;             // the library's own words
+    // Of the prompt, KV blocks that were found and not computed again; told with the last answer.
+    std::size_t reused_blocks = 0;
 };
 
 // Sums over the iterations since they were last asked for; of sequences and the KV cache, how it is now.

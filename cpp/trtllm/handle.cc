@@ -115,6 +115,7 @@ rust::Vec<TrtllmAnswer> TrtllmHandle::await_answers(std::uint64_t timeout_ms) co
         given.tokens = vec_of(answer.tokens);
         given.log_probs = vec_of(answer.log_probs);
         given.logits = vec_of(answer.logits);
+        given.reused_blocks = answer.reused_blocks;
         given.error = rust::String::lossy(error_of(answer));
         answers.push_back(std::move(given));
     }

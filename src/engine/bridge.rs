@@ -149,6 +149,8 @@ pub(super) mod ffi {
         tokens: Vec<u32>,
         log_probs: Vec<f32>,
         logits: Vec<f32>,
+        /// Of the prompt, KV blocks that were found.
+        reused_blocks: usize,
         /// Why it failed, was cancelled or timed out.
         error: String,
     }

@@ -163,6 +163,9 @@ pub struct Outputs {
     pub logits: Vec<(SequenceId, Vec<f32>)>,
     /// Of each that has none because the engine refused it alone: its sequence and the engine's words.
     pub failed: Vec<(SequenceId, String)>,
+    /// Of sequences whose last word this is: prompt tokens whose keys and values were found. Only of an
+    /// engine that makes iterations itself.
+    pub cached: Vec<(SequenceId, usize)>,
     /// What sequences generated. Only of an engine that makes iterations itself.
     pub generated: Vec<Generated>,
     /// Of those iterations.

@@ -210,7 +210,9 @@ impl EngineFactory for TrtllmFactory {
         let (handle, limits) = self.load().map_err(|reason| self.load_error(&reason))?;
         let (fed, feeds) = bounded(1);
         let shared = Arc::new(Shared { handle, refused: Mutex::default(), ending: false.into() });
-        let awaiting = Awaiting { shared: shared.clone(), feeds, reports, bias: self.bias.clone() };
+        let tokens_per_block = limits.tokens_per_block;
+        let bias = self.bias.clone();
+        let awaiting = Awaiting { shared: shared.clone(), feeds, reports, bias, tokens_per_block };
         let thread = thread::Builder::new()
             .name("trtllm-await".into())
             .spawn(move || awaiting.serve())
@@ -379,6 +381,7 @@ struct Awaiting {
     feeds: Receiver<()>,
     reports: Sender<Report>,
     bias: Arc<[f32]>,
+    tokens_per_block: usize,
 }
 
 impl Awaiting {
@@ -424,6 +427,9 @@ impl Awaiting {
     fn take(&self, answers: Vec<ffi::TrtllmAnswer>, outputs: &mut Outputs) {
         for answer in answers {
             let ending = answer.ending;
+            if answer.reused_blocks > 0 {
+                outputs.cached.push((answer.id, answer.reused_blocks * self.tokens_per_block));
+            }
             if ending == ffi::TrtllmEnding::Failed {
                 outputs.failed.push((answer.id, answer.error));
             } else if answer.logits.is_empty() {

@@ -6,13 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use assay::config::{OverloadStatus, Seconds};
-use assay::engine::simulated::Behaviour;
-use assay::engine::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
 use axum::http::StatusCode;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::server::{ATTRIBUTES, Answer, LIMITS, Server, chat, instant, paris, scripted};
+use crate::engines::{failing, instant, not_a_number, stalled};
+use crate::server::{Answer, Server, chat, paris};
 
 /// Waits until `condition` holds; a test that waits in vain fails.
 async fn until(condition: impl Fn() -> bool) {
@@ -45,7 +44,7 @@ async fn until_the_engine_is_loaded_the_server_is_alive_and_not_ready() {
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "starting"));
     assert!(answer.headers.contains_key("retry-after"));
 
-    server.load(Box::new(instant()));
+    server.load(instant());
     assert_eq!(server.get("/v1/health/ready").await.status, StatusCode::OK);
     assert_eq!(server.chat(paris()).await.status, StatusCode::OK);
 }
@@ -75,7 +74,7 @@ async fn overloaded(option: OverloadStatus, expected: StatusCode) {
         settings.max_queue_requests = 1;
         settings.overload_status = option;
     };
-    let server = Arc::new(Server::with(change, scripted(Box::new(|_| Behaviour::Stall))));
+    let server = Arc::new(Server::with(change, stalled()));
     let send = |number: usize| {
         let server = server.clone();
         let mut request = paris();
@@ -94,7 +93,7 @@ async fn overloaded(option: OverloadStatus, expected: StatusCode) {
 
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
-    let server = Arc::new(Server::with(|_| {}, scripted(Box::new(|_| Behaviour::Stall))));
+    let server = Arc::new(Server::with(|_| {}, stalled()));
     let request = tokio::spawn({
         let server = server.clone();
         async move { server.chat(paris()).await }
@@ -106,10 +105,8 @@ async fn a_client_that_leaves_frees_its_place() {
 
 #[tokio::test]
 async fn a_request_that_is_not_answered_in_time_is_504() {
-    let server = Server::with(
-        |settings| settings.timeout = Some(Seconds(Duration::from_secs(3600))),
-        scripted(Box::new(|_| Behaviour::Stall)),
-    );
+    let server =
+        Server::with(|settings| settings.timeout = Some(Seconds(Duration::from_secs(3600))), stalled());
     let mut field = paris();
     field["timeout"] = json!(0.05);
     let answer = server.chat(field).await;
@@ -123,10 +120,8 @@ async fn a_request_that_is_not_answered_in_time_is_504() {
 
 #[tokio::test]
 async fn the_server_has_a_time_limit_for_requests_that_bring_none() {
-    let server = Server::with(
-        |settings| settings.timeout = Some(Seconds(Duration::from_millis(50))),
-        scripted(Box::new(|_| Behaviour::Stall)),
-    );
+    let server =
+        Server::with(|settings| settings.timeout = Some(Seconds(Duration::from_millis(50))), stalled());
     assert_eq!(server.chat(paris()).await.status, StatusCode::GATEWAY_TIMEOUT);
 }
 
@@ -135,7 +130,7 @@ async fn a_failed_engine_is_500_never_a_score_and_the_server_is_not_ready() {
     let change =
         |settings: &mut assay::config::Settings| settings.on_engine_failure = assay::config::OnFailure::Exit;
     let secret = "tensor 0x7f3a fell over";
-    let server = Server::with(change, scripted(Box::new(move |_| Behaviour::Fail(secret.into()))));
+    let server = Server::with(change, failing(secret));
     let answer = server.chat(paris()).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "engine_failed"));
     assert!(!answer.text.contains("0x7f3a"), "{}", answer.text);
@@ -144,38 +139,10 @@ async fn a_failed_engine_is_500_never_a_score_and_the_server_is_not_ready() {
     assert_eq!(count(&server, "engine_failures_total"), 1.0);
 }
 
-/// An engine whose logits are no numbers.
-struct NotANumber(crossbeam_channel::Sender<Report>);
-
-impl Engine for NotANumber {
-    fn limits(&self) -> Limits {
-        LIMITS
-    }
-
-    fn sharing(&self) -> PrefixSharing {
-        PrefixSharing::Cached
-    }
-
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
-        let logits = wanted.map(|chunk| (chunk.sequence, vec![f32::NAN; ATTRIBUTES.len()])).collect();
-        self.0.send(Ok(Outputs { logits, ..Outputs::default() })).unwrap();
-        Ok(())
-    }
-}
-
-struct NotANumberFactory;
-
-impl EngineFactory for NotANumberFactory {
-    fn start(&mut self, reports: crossbeam_channel::Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(NotANumber(reports)))
-    }
-}
-
 #[tokio::test]
 async fn a_head_that_gives_nan_is_500_for_that_request_counted_and_never_a_score() {
     let mut server = Server::starting(|_| {});
-    server.load(Box::new(NotANumberFactory));
+    server.load(not_a_number());
     let answer = server.chat(paris()).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),

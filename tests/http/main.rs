@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_input;
+mod engines;
 mod failures;
 mod models;
 mod peers;

@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::server::{ATTRIBUTES, MODEL, Server, instant, paris};
+use crate::engines::instant;
+use crate::server::{ATTRIBUTES, MODEL, Server, paris};
 
 fn server() -> Server {
     let aliases = ["judge", "brief=verbosity,helpfulness"].map(|alias| alias.parse().unwrap());

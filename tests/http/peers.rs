@@ -5,7 +5,8 @@ use assay::prompt::{EncodeOptions, Encoder, Message};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::server::{ATTRIBUTES, MODEL, Server, instant, manifest, paris};
+use crate::engines::instant;
+use crate::server::{ATTRIBUTES, MODEL, Server, manifest, paris};
 
 const PROMPT: &str = "I am going to Paris, what should I see?";
 const RESPONSE: &str = "The Louvre, and the Seine by night.";

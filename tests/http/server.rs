@@ -10,8 +10,7 @@ use assay::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Profile, PromptSpec, Rope,
     RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant,
 };
-use assay::engine::simulated::SimulatedFactory;
-use assay::engine::{EngineFactory, Limits, PrefixSharing};
+use assay::engine::{EngineFactory, Limits};
 use assay::prompt::Encoder;
 use assay::scheduler::{self, Handle};
 use axum::Router;
@@ -20,6 +19,8 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
+
+use crate::engines::instant;
 
 /// Attributes of the simulated model.
 pub const ATTRIBUTES: [&str; 5] = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"];
@@ -51,9 +52,9 @@ impl Server {
     }
 
     /// One with options changed by `change`, on the engine that `factory` starts.
-    pub fn with(change: impl FnOnce(&mut Settings), factory: SimulatedFactory) -> Self {
+    pub fn with(change: impl FnOnce(&mut Settings), factory: Box<dyn EngineFactory>) -> Self {
         let mut server = Self::starting(change);
-        server.load(Box::new(factory));
+        server.load(factory);
         server
     }
 
@@ -63,8 +64,7 @@ impl Server {
         let mut settings = Settings::defaults(engine.path().to_owned());
         change(&mut settings);
         let app = Arc::new(App::new(settings, &manifest()).unwrap());
-        let scheduler =
-            scheduler::start(Box::new(instant()), scheduler::Options::default(), Arc::new(())).unwrap();
+        let scheduler = scheduler::start(instant(), scheduler::Options::default(), Arc::new(())).unwrap();
         Self { router: router(app.clone()), app, scheduler, _engine: engine }
     }
 
@@ -154,16 +154,6 @@ pub fn paris() -> Value {
             {"role": "assistant", "content": "The Louvre, and the Seine by night."},
         ],
     })
-}
-
-/// A simulated engine that answers at once.
-pub fn instant() -> SimulatedFactory {
-    SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len())
-}
-
-/// A simulated engine that does with its iterations what `script` says.
-pub fn scripted(script: assay::engine::simulated::Script) -> SimulatedFactory {
-    SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len(), script)
 }
 
 /// Tokenizer and template of a tiny checkpoint, without weights.

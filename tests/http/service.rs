@@ -42,7 +42,7 @@ async fn metrics_count_what_was_asked_and_answered() {
         format!("request_finish_total{{finished_reason=\"length\",model_name=\"{MODEL}\"}} 1"),
         format!("reward_score_count{{attribute=\"helpfulness\",model_name=\"{MODEL}\"}} 1"),
         format!("iterations_total{label} 1"),
-        format!("num_request_max{label} 8"),
+        format!("num_request_max{label} {}", server.scheduler.limits().max_batch_size),
     ] {
         assert!(metrics.text.lines().any(|each| each == line), "{line} is not in\n{}", metrics.text);
     }

@@ -4,7 +4,8 @@ use assay::prompt::Truncation;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::server::{MODEL, Server, instant};
+use crate::engines::instant;
+use crate::server::{MODEL, Server};
 
 /// A conversation that is longer than the engine takes, by its older turns.
 fn long() -> Value {

@@ -1,22 +1,22 @@
 //! The whole server over it. The stand-in's logits are the simulated engine's, so answers are too.
 
+use assay::engine::PrefixSharing;
+use assay::engine::simulated::SimulatedFactory;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::server::{Server, paris};
-use crate::support::Engine;
+use crate::engines::scripted;
+use crate::server::{ATTRIBUTES, LIMITS, Server, paris};
 
-fn serve(script: &str) -> (Server, Engine) {
-    let engine = Engine::new(script);
-    let mut server = Server::starting(|_| {});
-    server.load(Box::new(engine.factory()));
-    (server, engine)
+fn serve(script: &str) -> Server {
+    Server::with(|_| {}, scripted(script))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_cannot_tell_which_engine_answers() {
-    let (server, _engine) = serve("");
-    let simulated = Server::start();
+    let server = serve("");
+    let simulated = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len());
+    let simulated = Server::with(|_| {}, Box::new(simulated));
     for text in ["The Louvre.", "Nothing at all.", "The Seine by night, and then the Louvre."] {
         let mut request = paris();
         request["messages"][1]["content"] = json!(text);
@@ -29,7 +29,7 @@ async fn clients_cannot_tell_which_engine_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_in_a_step_is_an_error_and_never_a_score() {
-    let (server, _engine) = serve("fail_step_share 500000\ncalm_steps 2");
+    let server = serve("fail_step_share 500000\ncalm_steps 2");
     let mut seen = [false, false];
     for number in 0..40 {
         let mut request = paris();
@@ -41,11 +41,4 @@ async fn a_fault_in_a_step_is_an_error_and_never_a_score() {
         seen[usize::from(scored)] = true;
     }
     assert_eq!(seen, [true, true]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn logits_that_are_no_numbers_are_never_served() {
-    let (server, _engine) = serve("logits nan 0 0 0 0");
-    let answer = server.chat(paris()).await;
-    assert!(answer.status.is_server_error(), "{}", answer.text);
 }

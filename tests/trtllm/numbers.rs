@@ -11,8 +11,8 @@ use assay::engine::manifest::Dtype;
 use assay::engine::{Chunk, EngineFactory, Iteration, Report};
 use assay::scheduler;
 use crossbeam_channel::{Receiver, bounded};
-use serde::Deserialize;
 
+use crate::golden::Golden;
 use crate::support::{Engine, score};
 
 type Model = unsafe extern "C" fn(*mut c_void, *const i32, usize, *mut f32, usize);
@@ -60,22 +60,10 @@ unsafe extern "C" fn compute(
     row[..computed.len()].copy_from_slice(&computed);
 }
 
-#[derive(Deserialize)]
-struct Golden {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    ids: Vec<u32>,
-    f32: Vec<f32>,
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn scores_are_those_of_transformers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let golden = std::fs::read(root.join("golden/scores/llama3-tiny.json")).unwrap();
-    let golden: Golden = serde_json::from_slice(&golden).unwrap();
+    let golden = Golden::read("llama3-tiny");
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("engine");
     let mut options = BuildOptions::new(root.join("checkpoints/llama3-tiny"), &output);

@@ -78,6 +78,11 @@ impl Core {
         for (id, reason) in outputs.failed {
             self.end(id, Some(&Rejection::EngineFailed(reason)));
         }
+        for (id, cached) in outputs.cached {
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.reused = cached.min(sequence.prompt.len());
+            }
+        }
         for (id, logits) in outputs.logits {
             let Some(sequence) = self.sequences.get(&id) else { continue };
             tokens += sequence.prompt.len();

@@ -167,6 +167,8 @@ class Executor::Impl {
         SizeType32 generated;
         VecLogProbs log_probs;
         Clock::time_point arrived;
+        // Blocks of its prompt that were found.
+        SizeType32 reused = 0;
     };
 
     void check_running(const char* what) const {
@@ -250,10 +252,15 @@ class Executor::Impl {
             result.finishReasons = {*reason};
             return {sequence.id, std::move(result)};
         }
+        if (first) sequence.reused = reuse(sequence.tokens);
         std::vector<float> logits = logits_after(sequence.tokens);
         generate(sequence, logits, result);
         if (!result.isFinal) result.finishReasons = {FinishReason::kNOT_FINISHED};
         const OutputConfig output = sequence.request.getOutputConfig();
+        if (output.returnPerfMetrics && result.isFinal) {
+            result.requestPerfMetrics = RequestPerfMetrics{};
+            result.requestPerfMetrics->kvCacheMetrics.numReusedBlocks = sequence.reused;
+        }
         const bool gathered = config_.getGatherGenerationLogits() && !script_.logits_missing;
         if (output.returnGenerationLogits && gathered)
             result.generationLogits =
@@ -262,6 +269,21 @@ class Executor::Impl {
         if (result.isFinal && is_due_unlocked(script_.unfinished_share))
             result.finishReasons = {FinishReason::kNOT_FINISHED};
         return {sequence.id, std::move(result)};
+    }
+
+    // Whole blocks at the beginning of a prompt that were computed before, its last token's never; what was not
+    // is from now on. The real library holds a sequence back for another that computes its beginning, so here
+    // one of the same step counts too.
+    SizeType32 reuse(const VecTokens& prompt) {
+        if (!config_.getKvCacheConfig().getEnableBlockReuse()) return 0;
+        SizeType32 reused = 0;
+        std::uint64_t state = kSeed;
+        for (std::size_t i = 0; i + 1 < prompt.size(); ++i) {
+            state = mix(state ^ (static_cast<std::uint64_t>(prompt[i]) + 1));
+            if ((i + 1) % script_.tokens_per_block == 0 && !computed_.insert(state).second) ++reused;
+        }
+        reused_ += reused;
+        return reused;
     }
 
     std::optional<FinishReason> interruption(const Sequence& sequence) {
@@ -362,6 +384,7 @@ class Executor::Impl {
         stats.kvCacheStats->maxNumBlocks = static_cast<SizeType32>(blocks);
         stats.kvCacheStats->freeNumBlocks = static_cast<SizeType32>(blocks);
         stats.kvCacheStats->tokensPerBlock = static_cast<SizeType32>(script_.tokens_per_block);
+        stats.kvCacheStats->reusedBlocks = reused_;
         stats.inflightBatchingStats = InflightBatchingStats{};
         stats.inflightBatchingStats->numScheduledRequests = stats.numActiveRequests;
         stats.inflightBatchingStats->numCtxTokens = static_cast<SizeType32>(context_tokens_);
@@ -413,6 +436,9 @@ class Executor::Impl {
     std::deque<Sequence> queue_;
     // Of the library's own thread alone, like the tokens that joined with the last step.
     std::vector<Sequence> active_;
+    // Beginnings that are in the cache, by their hash, and how often one was found.
+    std::set<std::uint64_t> computed_;
+    SizeType32 reused_ = 0;
     std::size_t context_tokens_ = 0;
     std::vector<Response> responses_;
     std::set<IdType> cancelled_;

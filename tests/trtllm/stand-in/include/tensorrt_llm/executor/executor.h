@@ -108,6 +108,7 @@ struct Result {
     std::optional<std::vector<VecLogProbs>> logProbs;
     std::optional<Tensor> generationLogits;
     std::vector<FinishReason> finishReasons;
+    std::optional<RequestPerfMetrics> requestPerfMetrics;
 };
 
 class Response {

@@ -35,6 +35,17 @@ enum class CommunicationType { kMPI = 0 };
 
 enum class CommunicationMode { kLEADER, kORCHESTRATOR };
 
+struct RequestPerfMetrics {
+    struct KvCacheMetrics {
+        SizeType32 numTotalAllocatedBlocks{0};
+        SizeType32 numNewAllocatedBlocks{0};
+        SizeType32 numReusedBlocks{0};
+        SizeType32 numMissedBlocks{0};
+        FloatType kvCacheHitRate{0};
+    };
+    KvCacheMetrics kvCacheMetrics;
+};
+
 enum class FinishReason {
     kNOT_FINISHED = 0,
     kEND_ID = 1,
