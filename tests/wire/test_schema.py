@@ -1,0 +1,32 @@
+"""The server's own OpenAPI, held against the server by schemathesis."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import Server
+
+# Of requests that the schema allows and of some that it does not: no 5xx, no undocumented status, no answer
+# that is not what the schema says, no method answered that it does not list.
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def schemathesis(server: Server, *arguments: str) -> None:
+    command = [Path(sys.executable).parent / "schemathesis", "run", server.url + "/openapi.json"]
+    command += ["--checks", CHECKS, "--seed", "1", "--generation-database", "none", "--no-color"]
+    run = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_no_request_that_the_schema_allows_or_nearly_allows_is_answered_5xx_or_off_the_schema(server: Server):
+    schemathesis(server, "--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--workers", "2")
+    assert server.process.poll() is None
+    assert server.get("/v1/health/ready")[0] == 200
+
+
+def test_every_route_of_the_schema_has_a_summary_and_a_tag(server: Server):
+    paths = json.loads(server.get("/openapi.json")[1])["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert operation.get("summary") and operation.get("tags"), f"{method} {path}"
