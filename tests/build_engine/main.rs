@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod built;
+mod gpu;
 mod output;
 mod reading;
 mod refused;

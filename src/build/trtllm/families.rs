@@ -66,12 +66,12 @@ pub(super) fn check_model(model: &Model, quantization: &Quantization) -> Result<
 
 /// Refuses heads that cannot be rows of `lm_head`.
 pub(super) fn check_head(head: &head::Head, model: &Model) -> Result<(), BuildError> {
-    let what = if head.hidden.is_some() {
-        "is of two layers with ReLU between, which TensorRT-LLM's models have no place for"
+    let what = if head.step_token.is_some() {
+        "is read at every step, and TensorRT-LLM gives the last token's logits only"
     } else if head.gating.is_some() {
         "is mixed by a gating network read where the prompt ends, and TensorRT-LLM gives the last token's logits only"
-    } else if head.step_token.is_some() {
-        "is read at every step, and TensorRT-LLM gives the last token's logits only"
+    } else if head.hidden.is_some() {
+        "is of two layers with ReLU between, which TensorRT-LLM's models have no place for"
     } else {
         return Ok(());
     };

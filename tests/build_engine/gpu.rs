@@ -1,0 +1,351 @@
+//! Engines for NVIDIA GPUs, with a script in the place of `trtllm-build`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assay::build::Silent;
+use assay::build::trtllm::{Machine, Options, Outcome, build};
+use assay::engine::manifest::{Gpus, Manifest, Objective, Quantization, Target};
+use safetensors::SafeTensors;
+use serde_json::json;
+
+use crate::support::{Checkpoint, assert_names};
+
+/// A checkpoint beside a `bin` with the script.
+struct Site {
+    checkpoint: Checkpoint,
+    bin: PathBuf,
+}
+
+impl Site {
+    fn new(name: &str) -> Self {
+        let checkpoint = Checkpoint::copy(name);
+        let bin = checkpoint.beside("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/build_engine/trtllm-build.sh");
+        std::os::unix::fs::symlink(script, bin.join("trtllm-build")).unwrap();
+        Self { checkpoint, bin }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.checkpoint.beside("engine")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.bin.join("log")
+    }
+
+    fn command(&self, model: &Path, output: &Path, mode: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+        let path = format!("{}:{}", self.bin.display(), std::env::var("PATH").unwrap());
+        command.env("PATH", path).env("FAKE_LOG", self.log()).env("FAKE_MODE", mode);
+        command.arg("--model").arg(model).arg("--output").arg(output).args(["--target", "h100"]).args(more);
+        command
+    }
+
+    fn build(&self, mode: &str, more: &[&str]) -> Output {
+        self.command(&self.checkpoint.path(), &self.output(), mode, more).output().unwrap()
+    }
+
+    /// Builds it, which must fail and leave nothing; gives what it said.
+    fn refusal(&self, mode: &str, more: &[&str]) -> String {
+        let output = self.build(mode, more);
+        assert!(!output.status.success());
+        assert_eq!(self.checkpoint.neighbours(), ["bin"], "left behind");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn gpus(manifest: &Manifest) -> &Gpus {
+    match &manifest.target {
+        Target::TensorrtLlm(gpus) => gpus,
+        Target::Cpu { .. } => panic!("built for a CPU"),
+    }
+}
+
+#[test]
+fn an_engine_is_built_and_passes_its_own_check() {
+    let site = Site::new("nemo-tiny");
+    let said =
+        said(&site.build("", &["--tp", "2", "--pp", "2", "--objective", "latency", "--max-seq-len", "512"]));
+    assert_names(&said, &["building on standard output", "and on standard error", "rank 3:"]);
+    let manifest = Manifest::read(&site.output()).unwrap();
+    manifest.verify(&site.output()).unwrap();
+    assert_eq!(manifest.profile.name, "tensorrt_llm-h100-sxm-bf16-tp2-pp2-latency");
+    assert_eq!(manifest.limits.max_seq_len, 512);
+    let gpus = gpus(&manifest);
+    assert_eq!((gpus.ranks(), gpus.tensorrt_llm.as_str(), gpus.objective), (4, "1.2.1", Objective::Latency));
+    assert_eq!((gpus.device.as_str(), gpus.compute_capability.as_str()), ("NVIDIA H100 80GB HBM3", "9.0"));
+    assert_eq!(gpus.head_bias.len(), manifest.head.attributes.len());
+    assert_eq!(manifest.files.len(), 4 + 3);
+    assert!(!site.output().join("work").exists() && !site.output().join("model.cache").exists());
+    let arguments = std::fs::read_to_string(site.log()).unwrap();
+    // One token is generated behind the longest prompt.
+    let flags = ["--max_input_len 512", "--max_seq_len 513", "--multiple_profiles enable", "--workers 4"];
+    assert_names(&arguments, &flags);
+    assert_eq!(site.checkpoint.neighbours().len(), 2);
+}
+
+#[test]
+fn a_checkpoint_written_elsewhere_gives_the_same_engine() {
+    let site = Site::new("llama3-tiny");
+    let options = ["--tp", "4", "--quantization", "none", "--max-batch-size", "8"];
+    said(&site.build("", &options));
+    let (kept, again) = (site.checkpoint.beside("checkpoint"), site.checkpoint.beside("again"));
+    let written = [&options[..], &["--checkpoint-only"]].concat();
+    said(&site.command(&site.checkpoint.path(), &kept, "", &written).output().unwrap());
+    said(&site.command(&kept, &again, "", &[]).output().unwrap());
+    let (first, second) = (Manifest::read(&site.output()).unwrap(), Manifest::read(&again).unwrap());
+    assert_eq!(first, second);
+    second.verify(&again).unwrap();
+
+    let refuse = |more: &[&str]| {
+        let output = site.command(&kept, &site.checkpoint.beside("third"), "", more).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_names(&refuse(&["--tp", "2"]), &["checkpoint.yaml", "--tp 4"]);
+    assert_names(&refuse(&["--quantization", "fp8"]), &["checkpoint.yaml", "--quantization none"]);
+    assert_names(&refuse(&["--max-seq-len", "100000"]), &["checkpoint.yaml", "1024"]);
+}
+
+#[test]
+fn a_failure_of_trtllm_build_is_told_with_its_last_words() {
+    let site = Site::new("llama3-tiny");
+    let said = site.refusal("fail", &[]);
+    assert_names(&said, &["trtllm-build failed", "exit status: 3", "no kernel image is available"]);
+    let said = site.refusal("forget", &["--tp", "2"]);
+    assert_names(&said, &["rank1.engine", "did not write it"]);
+}
+
+#[test]
+fn limits_that_trtllm_build_lowers_are_those_of_the_engine() {
+    let site = Site::new("llama3-tiny");
+    let said = said(&site.build("lower", &[]));
+    assert_names(&said, &["lowered max_num_tokens to 512"]);
+    assert_eq!(Manifest::read(&site.output()).unwrap().limits.max_num_tokens, 512);
+}
+
+#[test]
+fn a_build_that_is_told_to_end_ends_trtllm_build_and_its_workers() {
+    let site = Site::new("llama3-tiny");
+    let mut command = site.command(&site.checkpoint.path(), &site.output(), "hang", &[]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let worker = wait_for(&mut child, &site.bin.join("log.child"));
+    assert!(Path::new(&format!("/proc/{worker}")).exists());
+    Command::new("sh").args(["-c", &format!("kill -s TERM {}", child.id())]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(site.checkpoint.neighbours(), ["bin"], "left behind");
+    let state = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "its worker is still there: {state}");
+}
+
+/// Waits until a process id stands in a file.
+fn wait_for(child: &mut Child, file: &Path) -> String {
+    let begun = Instant::now();
+    loop {
+        if let Ok(text) = std::fs::read_to_string(file)
+            && text.ends_with('\n')
+        {
+            return text.trim().to_owned();
+        }
+        assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(300));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn without_trtllm_build_it_is_said_where_that_is() {
+    let site = Site::new("llama3-tiny");
+    std::fs::remove_file(site.bin.join("trtllm-build")).unwrap();
+    assert_names(&site.refusal("", &[]), &["no trtllm-build on PATH", "docker/", "--checkpoint-only"]);
+}
+
+#[test]
+fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
+    let site = Site::new("llama3-tiny");
+    let output = site.build("", &["--tp", "2", "--dry-run"]);
+    said(&output);
+    let plan = String::from_utf8(output.stdout).unwrap();
+    assert_names(
+        &plan,
+        &["rank 0: rank0.safetensors", "rank 1:", "weights", "trtllm-build --checkpoint_dir", "--tp 1"],
+    );
+    assert_eq!(site.checkpoint.neighbours(), ["bin"]);
+    assert!(!site.log().exists());
+}
+
+/// What the library says of a checkpoint, with options changed; nothing may be left behind.
+fn refused(name: &str, target: &str, change: impl FnOnce(&mut Options)) -> String {
+    let checkpoint = Checkpoint::copy(name);
+    refused_copy(&checkpoint, target, &Machine::default(), change)
+}
+
+fn refused_copy(
+    checkpoint: &Checkpoint,
+    target: &str,
+    machine: &Machine,
+    change: impl FnOnce(&mut Options),
+) -> String {
+    let mut options = Options::new(checkpoint.path(), target, checkpoint.beside("engine"));
+    options.checkpoint_only = true;
+    change(&mut options);
+    let sentence = build(&options, machine, &Silent).expect_err("it was built").to_string();
+    assert_eq!(checkpoint.neighbours(), [""; 0], "left behind after: {sentence}");
+    sentence
+}
+
+#[test]
+fn targets_that_cannot_be_built_for() {
+    assert_names(&refused("llama3-tiny", "h9000", |_| {}), &["h9000", "h100-sxm", "l40s"]);
+    let fp8 = |options: &mut Options| options.quantization = Quantization::Fp8;
+    assert_names(&refused("llama3-tiny", "a100", fp8), &["A100", "fp8", "bf16"]);
+    let tokens = |options: &mut Options| options.max_num_tokens = Some(1 << 30);
+    assert_names(
+        &refused("llama3-tiny", "l4", tokens),
+        &["does not fit", "L4", "weights", "activations", "--tp"],
+    );
+}
+
+#[test]
+fn ranks_that_cannot_divide_the_model() {
+    let ranks = |tp, pp| {
+        move |options: &mut Options| {
+            options.tensor_parallel = tp;
+            options.pipeline_parallel = pp;
+        }
+    };
+    assert_names(&refused("llama3-tiny", "h100", ranks(3, 1)), &["--tp 3", "4 attention heads", "1, 2, 4"]);
+    assert_names(&refused("llama3-tiny", "h100", ranks(1, 4)), &["--pp 4", "3 layers"]);
+    assert_names(&refused("llama3-tiny", "h100", ranks(0, 1)), &["--tp", "at least 1"]);
+    assert_names(&refused("phi3-tiny", "h100", ranks(1, 2)), &["--pp", "Phi-3", "--tp"]);
+}
+
+#[test]
+fn heads_that_cannot_be_rows_of_a_vocabulary() {
+    for (name, parts) in [
+        ("math-rm-tiny", ["Qwen2ForRewardModel", "two layers"]),
+        ("math-prm-tiny", ["Qwen2ForProcessRewardModel", "every step"]),
+        ("armo-tiny", ["LlamaForRewardModelWithGating", "gating network"]),
+    ] {
+        let sentence = refused(name, "h100", |_| {});
+        assert_names(&sentence, &parts);
+        assert_names(&sentence, &["--target cpu"]);
+    }
+}
+
+#[test]
+fn models_that_tensorrt_llm_would_compute_otherwise() {
+    assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
+    assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma3", "rotary scaling"]);
+    let long = |options: &mut Options| options.max_seq_len = Some(400);
+    assert_names(&refused("mistral-tiny", "h100", long), &["--max-seq-len 400", "window is 45"]);
+    let fp8 = |options: &mut Options| options.quantization = Quantization::Fp8;
+    for name in ["gemma2-tiny", "nemotron-tiny", "qwen3-tiny"] {
+        assert_names(&refused(name, "h100", fp8), &["--quantization fp8", "modelopt"]);
+    }
+    let int8 = |options: &mut Options| options.quantization = Quantization::Int8WeightOnly;
+    assert_names(&refused("llama3-tiny", "h100", int8), &["int8-weight-only", "multiples of 64", "176"]);
+}
+
+#[test]
+fn a_machine_with_other_gpus() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let machine = Machine { gpus: vec!["Tesla T4".to_owned()], driver: "580.65.06".to_owned() };
+    let sentence = refused_copy(&checkpoint, "h100", &machine, |options| options.checkpoint_only = false);
+    assert_names(&sentence, &["Tesla T4", "h100-sxm", "--checkpoint-only"]);
+}
+
+#[test]
+fn an_output_that_is_not_empty_is_refused_by_a_dry_run_too() {
+    let site = Site::new("llama3-tiny");
+    std::fs::create_dir(site.output()).unwrap();
+    std::fs::write(site.output().join("file"), "").unwrap();
+    let output = site.build("", &["--dry-run"]);
+    assert!(!output.status.success());
+    assert_names(&String::from_utf8(output.stderr).unwrap(), &["--output", "not empty"]);
+}
+
+#[test]
+fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let write = |output: &str, change: &dyn Fn(&mut Options)| {
+        let mut options = Options::new(checkpoint.path(), "h100", checkpoint.beside(output));
+        options.tensor_parallel = 2;
+        options.checkpoint_only = true;
+        change(&mut options);
+        build(&options, &Machine::default(), &Silent)
+    };
+    assert!(matches!(write("ours", &|_| {}), Ok(Outcome::Checkpoint(2))));
+    // As modelopt would leave it: another lm_head, its scales, and an algorithm that needs calibration.
+    let exported = checkpoint.beside("exported");
+    std::fs::create_dir(&exported).unwrap();
+    let config = std::fs::read(checkpoint.beside("ours").join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config["quantization"] = json!({ "quant_algo": "FP8", "exclude_modules": ["router"] });
+    let files: Vec<Vec<u8>> = (0..2)
+        .map(|rank| std::fs::read(checkpoint.beside("ours").join(format!("rank{rank}.safetensors"))).unwrap())
+        .collect();
+    for (rank, bytes) in files.iter().enumerate() {
+        let tensors = SafeTensors::deserialize(bytes).unwrap();
+        let scale = 1f32.to_le_bytes();
+        let scale = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &scale).unwrap();
+        let mut changed: Vec<_> = tensors.iter().filter(|(name, _)| *name != "lm_head.weight").collect();
+        let embedding = tensors.tensor("transformer.vocab_embedding.weight").unwrap();
+        changed.push(("lm_head.weight", embedding));
+        changed.push(("lm_head.weights_scaling_factor", scale));
+        let bytes = safetensors::serialize(changed, None).unwrap();
+        std::fs::write(exported.join(format!("rank{rank}.safetensors")), bytes).unwrap();
+    }
+    std::fs::write(exported.join("config.json"), config.to_string()).unwrap();
+
+    let taken = |options: &mut Options| options.quantized = Some(checkpoint.beside("exported"));
+    assert!(matches!(write("taken", &taken), Ok(Outcome::Checkpoint(2))));
+    for (rank, expected) in files.iter().enumerate() {
+        let bytes =
+            std::fs::read(checkpoint.beside("taken").join(format!("rank{rank}.safetensors"))).unwrap();
+        let (found, expected) =
+            (SafeTensors::deserialize(&bytes).unwrap(), SafeTensors::deserialize(expected).unwrap());
+        assert_eq!(found.len(), expected.len(), "lm_head's scales are gone");
+        for (name, tensor) in expected.iter() {
+            assert_eq!(found.tensor(name).unwrap().data(), tensor.data(), "{name}");
+        }
+    }
+    let config = std::fs::read_to_string(checkpoint.beside("taken").join("config.json")).unwrap();
+    assert_names(&config, &["\"FP8\"", "\"router\"", "\"lm_head\""]);
+
+    let a100 = |options: &mut Options| {
+        taken(options);
+        options.target = "a100".to_owned();
+    };
+    assert_names(&write("refused", &a100).unwrap_err().to_string(), &["A100", "fp8"]);
+    let one_rank = |options: &mut Options| {
+        taken(options);
+        options.tensor_parallel = 1;
+    };
+    assert_names(&write("refused", &one_rank).unwrap_err().to_string(), &["mapping.tp_size", "--tp 2"]);
+    config_of(&exported, |config| config["hidden_size"] = json!(128));
+    assert_names(&write("refused", &taken).unwrap_err().to_string(), &["hidden_size", "128", "64"]);
+}
+
+fn config_of(directory: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = directory.join("config.json");
+    let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
+#[test]
+fn checkpoints_in_modelopts_own_forms_are_told_how_to_be_given() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    std::fs::write(checkpoint.file("hf_quant_config.json"), "{}").unwrap();
+    let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
+    assert_names(&sentence, &["modelopt", "--quantized", "quantize.py"]);
+}
