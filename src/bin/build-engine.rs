@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use assay::build::trtllm::{self, Machine, Outcome};
+use assay::build::trtllm::{self, Outcome};
 use assay::build::{self, BuildError, BuildOptions, Console};
+use assay::engine::gpus::Gpus;
 use assay::engine::manifest::{Dtype, Objective, Quantization};
 use assay::engine::target::{Kind, Target};
 use clap::{Parser, ValueEnum};
@@ -121,7 +122,7 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     let output = arguments.output.clone();
     let outcome = match target.kind {
         Kind::Cpu => Outcome::Engine(Box::new(build::build(&cpu_options(arguments)?, &console)?)),
-        Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Machine::read(), &console)?,
+        Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::find(), &console)?,
     };
     drop(console);
     let output = output.display();

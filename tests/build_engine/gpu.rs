@@ -5,7 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use assay::build::Silent;
-use assay::build::trtllm::{Machine, Options, Outcome, build};
+use assay::build::trtllm::{Options, Outcome, build};
+use assay::engine::gpus::{Gpu, Gpus as Machine};
 use assay::engine::manifest::{Gpus, Manifest, Objective, Quantization, Target};
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -78,7 +79,7 @@ fn an_engine_is_built_and_passes_its_own_check() {
     assert_names(&said, &["building on standard output", "and on standard error", "rank 3:"]);
     let manifest = Manifest::read(&site.output()).unwrap();
     manifest.verify(&site.output()).unwrap();
-    assert_eq!(manifest.profile.name, "tensorrt_llm-h100-sxm-bf16-tp2-pp2-latency");
+    assert_eq!(manifest.profile.name, "tensorrt_llm-h100-bf16-tp2-pp2-latency");
     assert_eq!(manifest.limits.max_seq_len, 512);
     let gpus = gpus(&manifest);
     assert_eq!((gpus.ranks(), gpus.tensorrt_llm.as_str(), gpus.objective), (4, "1.2.1", Objective::Latency));
@@ -258,7 +259,14 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
 #[test]
 fn a_machine_with_other_gpus() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
-    let machine = Machine { gpus: vec!["Tesla T4".to_owned()], driver: "580.65.06".to_owned() };
+    let gpu = Gpu {
+        name: "Tesla T4".to_owned(),
+        uuid: "GPU-0".to_owned(),
+        device_id: 0x1eb8,
+        compute_capability: "7.5".to_owned(),
+        memory_bytes: 16 << 30,
+    };
+    let machine = Machine { gpus: vec![gpu], ..Machine::default() };
     let sentence = refused_copy(&checkpoint, "h100", &machine, |options| options.checkpoint_only = false);
     assert_names(&sentence, &["Tesla T4", "h100-sxm", "--checkpoint-only"]);
 }

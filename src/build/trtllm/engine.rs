@@ -12,7 +12,7 @@ use crate::build::json::{Object, unreadable};
 use crate::build::output::Staging;
 use crate::build::{BuildError, Progress, write_manifest};
 use crate::engine::manifest::{
-    FORMAT, Manifest, Quantization, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
+    FORMAT, Manifest, Quantization, TEMPLATE_FILE, TENSORRT_LLM, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
     Target as EngineTarget, rank_file,
 };
 use crate::engine::target::Target;
@@ -37,7 +37,7 @@ pub(super) fn of_checkpoint(
         return Err(BuildError::checkpoint(options.model.join(DRAFT_FILE), "it is of no GPU"));
     };
     gpus.device = device.to_owned();
-    gpus.driver = machine.driver.clone();
+    gpus.driver = machine.driver.clone().unwrap_or_default();
     gpus.objective = options.objective;
     let mapping =
         Mapping { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel };
@@ -153,6 +153,13 @@ pub(super) fn make(
 
     let config = Object::read(&staging.join(TRTLLM_CONFIG_FILE))?;
     gpus.tensorrt_llm = config.required("version")?;
+    if gpus.tensorrt_llm != TENSORRT_LLM {
+        let found = &gpus.tensorrt_llm;
+        return Err(BuildError::Option(format!(
+            "{PROGRAM} here is of TensorRT-LLM {found}, and the server drives {TENSORRT_LLM}; run build-engine in the \
+             server's own image (docker/)"
+        )));
+    }
     gpus.tensorrt = tensorrt_version();
     let build = config.nested("build_config")?;
     let limits = &mut manifest.limits;

@@ -19,7 +19,6 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-pub use machine::Machine;
 pub use mapping::Mapping;
 
 use super::checkpoint::Checkpoint;
@@ -27,6 +26,7 @@ use super::config::{self, Config};
 use super::output::Staging;
 use super::plan::Planned;
 use super::{BuildError, BuildOptions, DEFAULT_MAX_SEQ_LEN, Progress, convert, head, name, plan, text};
+use crate::engine::gpus::Gpus as Machine;
 use crate::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, Gpus, Manifest, Objective, Profile, PromptSpec, Quantization,
     TEMPLATE_FILE, TOKENIZER_FILE, Target as EngineTarget, Task,
@@ -121,7 +121,7 @@ pub fn build(options: &Options, machine: &Machine, progress: &dyn Progress) -> R
     }
     let device = match options.checkpoint_only || options.dry_run {
         true => target.devices.first().cloned().unwrap_or_default(),
-        false => machine.device(&target)?,
+        false => machine::device(machine, &target)?,
     };
     if options.model.join(DRAFT_FILE).is_file() {
         return engine::of_checkpoint(options, &target, &device, machine, progress);
@@ -198,7 +198,7 @@ fn of_model(
         pipeline_parallel: mapping.pipeline_parallel,
         quantization,
         objective: options.objective,
-        driver: machine.driver.clone(),
+        driver: machine.driver.clone().unwrap_or_default(),
         head_bias,
         ..Gpus::default()
     };
@@ -267,7 +267,7 @@ fn of_model(
     }
 }
 
-/// `tensorrt_llm-h100-sxm-fp8-tp8-pp1-latency`: what users of NIM know, with the stages where there are some.
+/// `tensorrt_llm-h100-fp8-tp8-latency`, as users of NIM know it, and with the stages where there are some.
 fn profile_name(target: &Target, gpus: &Gpus) -> String {
     let stages = match gpus.pipeline_parallel {
         1 => String::new(),
@@ -275,7 +275,10 @@ fn profile_name(target: &Target, gpus: &Gpus) -> String {
     };
     format!(
         "tensorrt_llm-{}-{}-tp{}{stages}-{}",
-        target.name, gpus.quantization, gpus.tensor_parallel, gpus.objective
+        target.short_name(),
+        gpus.quantization,
+        gpus.tensor_parallel,
+        gpus.objective
     )
 }
 

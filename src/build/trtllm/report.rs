@@ -74,7 +74,7 @@ impl fmt::Display for Report<'_> {
             if self.options.checkpoint_only { Path::new("ENGINE") } else { self.options.output.as_path() };
         write!(out, "{PROGRAM} {}", recipe.arguments(checkpoint, engine).join(" "))?;
         if !self.options.checkpoint_only && self.machine.gpus.is_empty() {
-            write!(out, "\nno GPU was found in this machine (NVML), and {PROGRAM} needs one")?;
+            write!(out, "\n{PROGRAM} needs a GPU, and {}", self.machine.describe())?;
         }
         Ok(())
     }
