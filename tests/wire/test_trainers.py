@@ -126,6 +126,21 @@ def test_fastdeploys_clients_read_a_list_of_scores(server: Server):
     assert answer["data"][0] == {"index": 0, "object": "reward", "score": chat_scores(server, "five")}
 
 
+def test_a_model_that_scores_steps_gives_a_pair_for_each_and_its_lowest_where_one_number_is_wanted(engines):
+    answer = "Add the numbers.<extra_0>The sum is 5.<extra_0>"
+    with Server(engines["math-prm-tiny"], "--served-model-name", "steps") as server:
+        steps = chat_scores(server, "steps", answer)
+        assert len(steps) == 2
+        pooled = post(server, "/pooling", {"model": "steps", "messages": conversation(answer)})
+        assert [right for _, right in pooled["data"][0]["data"]] == steps
+        assert all(wrong + right == pytest.approx(1) for wrong, right in pooled["data"][0]["data"])
+        slime = {"prompt": conversation()[:1], "response": answer}
+        assert post(server, "/slime/reward", slime) == min(steps)
+        rewards = post(server, "/v1/rewards", {"messages": conversation()[:1], "responses": [answer, "No steps."]})
+        assert rewards["ranked_by"] == "min(step)" and rewards["data"][0]["rank"] == 1
+        assert rewards["data"][1]["error"]["code"] == "invalid_messages"
+
+
 def test_one_call_scores_many_responses_and_says_what_was_not_computed_again(server: Server):
     responses = [LOUVRE, "No.", "", LOUVRE]
     answer = post(server, "/v1/rewards", {"messages": conversation()[:1], "responses": responses, "timing": True})
