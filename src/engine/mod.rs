@@ -8,6 +8,7 @@ pub mod bench;
 mod bridge;
 pub mod cpu;
 pub mod gpus;
+mod head;
 pub mod machine;
 pub mod manifest;
 pub mod mapped;
