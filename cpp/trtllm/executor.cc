@@ -84,13 +84,11 @@ void set_stops(tle::Request& request, std::span<const std::uint32_t> stop) {
     if (stop.empty()) return;
     request.setEndId(static_cast<tle::TokenIdType>(stop.front()));
     std::list<tle::VecTokens> words;
-    for (const std::uint32_t token : stop.subspan(1))
-        words.push_back({static_cast<tle::TokenIdType>(token)});
+    for (const std::uint32_t token : stop.subspan(1)) words.push_back({static_cast<tle::TokenIdType>(token)});
     if (!words.empty()) request.setStopWords(words);
 }
 
-tle::Request request_for(const Sequence& sequence,
-                         const std::optional<std::chrono::milliseconds>& allotted) {
+tle::Request request_for(const Sequence& sequence, const std::optional<std::chrono::milliseconds>& allotted) {
     const bool scored = sequence.max_tokens == 0;
     tle::VecTokens tokens(sequence.tokens.begin(), sequence.tokens.end());
     tle::Request request(std::move(tokens), scored ? 1 : size32(sequence.max_tokens));

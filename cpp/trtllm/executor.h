@@ -87,9 +87,9 @@ struct Sequence {
 };
 
 enum class Ending {
-    NONE,       // More is to come.
-    COMPLETE,   // It was scored, or has all the tokens it may have.
-    STOPPED,    // By a token of Sequence::stop, which is the last of its tokens.
+    NONE,      // More is to come.
+    COMPLETE,  // It was scored, or has all the tokens it may have.
+    STOPPED,   // By a token of Sequence::stop, which is the last of its tokens.
     CANCELLED,
     TIMED_OUT,
     FAILED,

@@ -124,14 +124,10 @@ rust::Vec<TrtllmAnswer> TrtllmHandle::await_answers(std::uint64_t timeout_ms) co
 
 TrtllmStatistics TrtllmHandle::statistics() const {
     const trtllm::Statistics sums = executor_.statistics();
-    return {sums.iterations,
-            sums.context_tokens + sums.generated_tokens,
-            sums.milliseconds,
-            sums.scheduled,
-            sums.kv_blocks,
-            sums.kv_blocks_free,
-            sums.kv_blocks_reused,
-            sums.tokens_per_block};
+    return {sums.iterations,       sums.context_tokens + sums.generated_tokens,
+            sums.milliseconds,     sums.scheduled,
+            sums.kv_blocks,        sums.kv_blocks_free,
+            sums.kv_blocks_reused, sums.tokens_per_block};
 }
 
 }  // namespace assay::bridge

@@ -1,5 +1,5 @@
-// What cpp/trtllm relies on of TensorRT-LLM's interface, told by the compiler: of the stand-in's headers in every
-// test run, of the real ones with `make check-trtllm-headers TRTLLM_ROOT=...`.
+// What cpp/trtllm relies on of TensorRT-LLM's interface, told by the compiler: of the stand-in's headers in
+// every test run, of the real ones with `make check-trtllm-headers TRTLLM_ROOT=...`.
 
 #include <type_traits>
 
@@ -25,16 +25,18 @@ using Timeout = std::optional<std::chrono::milliseconds>;
 static_assert(is<decltype(initTrtLlmPlugins()), bool>);
 
 static_assert(is<tle::IdType, std::uint64_t> && is<tle::SizeType32, std::int32_t>);
-static_assert(is<tle::VecTokens, std::vector<std::int32_t>> && is<tle::BeamTokens, std::vector<tle::VecTokens>>);
+static_assert(is<tle::VecTokens, std::vector<std::int32_t>> &&
+              is<tle::BeamTokens, std::vector<tle::VecTokens>>);
 static_assert(is<tle::VecLogProbs, std::vector<float>> && is<tle::RandomSeedType, std::uint64_t>);
 
-static_assert(
-    std::is_constructible_v<tle::Executor, std::filesystem::path, tle::ModelType, const tle::ExecutorConfig&>);
+static_assert(std::is_constructible_v<tle::Executor, std::filesystem::path, tle::ModelType,
+                                      const tle::ExecutorConfig&>);
 static_assert(is<decltype(object<tle::Executor>().enqueueRequests(value<std::vector<tle::Request>>())), Ids>);
 static_assert(is<decltype(object<tle::Executor>().awaitResponses(value<Timeout>())), Responses>);
 static_assert(is<decltype(object<tle::Executor>().cancelRequest(tle::IdType{})), void>);
 static_assert(is<decltype(object<tle::Executor>().shutdown()), void>);
-static_assert(is<decltype(object<tle::Executor>().getLatestIterationStats()), std::deque<tle::IterationStats>>);
+static_assert(
+    is<decltype(object<tle::Executor>().getLatestIterationStats()), std::deque<tle::IterationStats>>);
 static_assert(is<decltype(object<const tle::Executor>().canEnqueueRequests()), bool>);
 // Nothing that we call may end the program instead of throwing.
 static_assert(!noexcept(object<tle::Executor>().awaitResponses(value<Timeout>())));
@@ -97,15 +99,17 @@ static_assert(is<decltype(object<const tle::Tensor>().getSize()), std::size_t>);
 static_assert(is<decltype(tle::IterationStats::iterLatencyMS), double>);
 static_assert(is<decltype(tle::IterationStats::numQueuedRequests), tle::SizeType32>);
 static_assert(is<decltype(tle::IterationStats::kvCacheStats), std::optional<tle::KvCacheStats>>);
-static_assert(is<decltype(tle::IterationStats::inflightBatchingStats), std::optional<tle::InflightBatchingStats>>);
+static_assert(
+    is<decltype(tle::IterationStats::inflightBatchingStats), std::optional<tle::InflightBatchingStats>>);
 static_assert(is<decltype(tle::KvCacheStats::reusedBlocks), tle::SizeType32>);
 static_assert(is<decltype(tle::InflightBatchingStats::numGenRequests), tle::SizeType32>);
 
 static_assert(std::is_default_constructible_v<tle::ExecutorConfig>);
 static_assert(std::is_constructible_v<tle::SchedulerConfig, tle::CapacitySchedulerPolicy>);
+static_assert(is<decltype(&tle::KvCacheConfig::setMaxTokens),
+                 void (tle::KvCacheConfig::*)(std::optional<tle::SizeType32>)>);
 static_assert(
-    is<decltype(&tle::KvCacheConfig::setMaxTokens), void (tle::KvCacheConfig::*)(std::optional<tle::SizeType32>)>);
-static_assert(is<decltype(&tle::KvCacheConfig::setFreeGpuMemoryFraction), void (tle::KvCacheConfig::*)(float)>);
+    is<decltype(&tle::KvCacheConfig::setFreeGpuMemoryFraction), void (tle::KvCacheConfig::*)(float)>);
 static_assert(is<decltype(&tle::KvCacheConfig::setHostCacheSize), void (tle::KvCacheConfig::*)(std::size_t)>);
 static_assert(is<decltype(&tle::ExecutorConfig::setNormalizeLogProbs), void (tle::ExecutorConfig::*)(bool)>);
 static_assert(std::is_constructible_v<tle::OrchestratorConfig, bool, std::string>);

@@ -271,9 +271,9 @@ class Executor::Impl {
         return {sequence.id, std::move(result)};
     }
 
-    // Whole blocks at the beginning of a prompt that were computed before, its last token's never; what was not
-    // is from now on. The real library holds a sequence back for another that computes its beginning, so here
-    // one of the same step counts too.
+    // Whole blocks at the beginning of a prompt that were computed before, its last token's never; what was
+    // not is from now on. The real library holds a sequence back for another that computes its beginning, so
+    // here one of the same step counts too.
     SizeType32 reuse(const VecTokens& prompt) {
         if (!config_.getKvCacheConfig().getEnableBlockReuse()) return 0;
         SizeType32 reused = 0;
@@ -339,16 +339,17 @@ class Executor::Impl {
 
     float log_probability(const std::vector<float>& logits, TokenIdType token) const {
         double sum = 0;
-        for (std::size_t row = 0; row < script_.rows; ++row) sum += std::exp(static_cast<double>(logits[row]));
+        for (std::size_t row = 0; row < script_.rows; ++row)
+            sum += std::exp(static_cast<double>(logits[row]));
         return logits[static_cast<std::size_t>(token)] - static_cast<float>(std::log(sum));
     }
 
     static bool stops(const Sequence& sequence) {
         const auto words = sequence.request.getStopWords();
         return words && std::any_of(words->begin(), words->end(), [&](const VecTokens& word) {
-            return static_cast<std::size_t>(sequence.generated) >= word.size() &&
-                   std::equal(word.rbegin(), word.rend(), sequence.tokens.rbegin());
-        });
+                   return static_cast<std::size_t>(sequence.generated) >= word.size() &&
+                          std::equal(word.rbegin(), word.rend(), sequence.tokens.rbegin());
+               });
     }
 
     std::vector<float> logits_after(const VecTokens& tokens) const {
