@@ -137,8 +137,9 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
         columns: Columns { prefix: arguments.prefix.clone(), by: arguments.judge.by.clone() },
         selection: Selection { best_of: arguments.best_of, filter: arguments.filter.clone() },
     };
+    let found = scoring.look()?;
     let judge = arguments.judge.open().await?;
-    let outcome = scoring.run(&judge).await?;
+    let outcome = scoring.run(found, &judge).await?;
     eprint!("{}", summary::text(&outcome.collector));
     eprintln!("{}: {} rows", arguments.output.display(), outcome.written);
     Ok(if outcome.failed > 0 { SOME_FAILED } else { 0 })
@@ -158,7 +159,7 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     }
     let judge = arguments.judge.open().await?;
     let mut gathered = Gathered::new(shape.clone(), columns.clone());
-    let rows = run::source(arguments.inputs.clone(), first, 0);
+    let rows = run::source(arguments.inputs.clone(), first, columns.clone(), Box::new(std::iter::empty()));
     let progress = Progress::new(&arguments.inputs, 0);
     run::score(rows, &judge, &shape, &columns, progress, |row| gathered.add(row)).await?;
     let evaluation = Evaluation::new(&gathered.finish(), judge.model());

@@ -2,9 +2,12 @@
 
 use serde_json::{Number, Value};
 
-use super::Row;
 use super::judge::Judged;
 use super::shape::Shape;
+use super::{Row, ScoreError};
+
+/// Names of added columns that are no attributes.
+pub const OTHERS: [&str; 4] = ["rank", "margin", "error", "line"];
 
 /// What the added columns are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +24,17 @@ impl Columns {
         format!("{}{name}", self.prefix)
     }
 
-    /// A column of the row that an added one would replace.
-    pub fn collision<'a>(&self, row: &'a Row) -> Option<&'a str> {
-        row.keys().map(String::as_str).find(|name| !self.prefix.is_empty() && name.starts_with(&self.prefix))
+    /// A column of the row that an added one would replace, or that would be taken for one.
+    pub fn collision<'a>(&self, row: &'a Row, shape: &Shape) -> Option<&'a str> {
+        let added = |name: &str| match (name.strip_prefix(&self.prefix), shape) {
+            (None, _) => false,
+            // UltraFeedback's pairs come with `score_chosen` and `score_rejected`, which are in no way.
+            (Some(rest), Shape::Pair { .. }) => {
+                ["chosen_", "rejected_"].iter().any(|side| rest.starts_with(side)) || OTHERS.contains(&rest)
+            }
+            (Some(rest), _) => !self.prefix.is_empty() || OTHERS.contains(&rest),
+        };
+        row.keys().map(String::as_str).find(|name| added(name))
     }
 
     /// The score that ranks follow.
@@ -80,6 +91,17 @@ impl Columns {
             }
         }
         Ok(())
+    }
+
+    /// The row that stands for one that could not be read: why, and what stood there.
+    pub fn unread(&self, error: &ScoreError, text: &str) -> Row {
+        let columns = [("error", error.to_string()), ("line", text.to_owned())];
+        columns.into_iter().map(|(name, value)| (self.name(name), Value::from(value))).collect()
+    }
+
+    /// Whether the row is [`Columns::unread`].
+    pub fn is_unread(&self, row: &Row) -> bool {
+        row.len() == 2 && ["error", "line"].iter().all(|name| row.contains_key(&self.name(name)))
     }
 
     /// Says in the row why it has no scores.

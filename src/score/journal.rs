@@ -42,6 +42,9 @@ pub struct Journal {
     pub done: usize,
 }
 
+/// Rows of a journal, or why there are no more.
+pub type Rows = Box<dyn Iterator<Item = Result<Row, ScoreError>> + Send>;
+
 /// Where the journal of an output is.
 pub fn path(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_owned();
@@ -64,6 +67,9 @@ impl Journal {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
+        file.try_lock().map_err(|_| {
+            ScoreError::Occupied(format!("another run is writing {} now: wait for its end", path.display()))
+        })?;
         let (whole, lines) = complete_lines(&file).map_err(failed)?;
         let fresh = lines == 0;
         if !fresh {
@@ -110,9 +116,17 @@ impl Journal {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn finish(mut self) -> Result<PathBuf, ScoreError> {
+    pub fn finish(&mut self) -> Result<&Path, ScoreError> {
         self.sync().map_err(|error| ScoreError::write(&self.path, error))?;
-        Ok(self.path)
+        Ok(&self.path)
+    }
+
+    /// The rows that were in it when it was opened.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn rows_done(&self) -> Result<Rows, ScoreError> {
+        Ok(Box::new(rows(&self.path)?.take(self.done)))
     }
 }
 
@@ -198,7 +212,8 @@ mod tests {
         let mut journal = Journal::open(&output, &run("engine")).unwrap();
         journal.append(&row(0)).unwrap();
         journal.append(&row(1)).unwrap();
-        let path = journal.finish().unwrap();
+        let path = journal.finish().unwrap().to_owned();
+        drop(journal);
         let whole = std::fs::read(&path).unwrap();
         // Wherever the end is torn off, continuing gives the same bytes.
         for end in 0..whole.len() {

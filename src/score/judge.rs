@@ -19,10 +19,12 @@ use crate::scheduler::{Priority, Rejection};
 /// Conversations that are with the scorer at once: enough to fill an engine's batches several times
 /// over, and to have the responses to one prompt meet there.
 const IN_FLIGHT: usize = 512;
-/// Times that a server which is full or restarting is asked again.
-const RETRIES: u32 = 20;
-/// Longest time between two of them.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Time for which a server that is full or restarting is asked again.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Times that a conversation on which a server fails is tried again.
+const FAULTS: u32 = 3;
+/// Shortest and longest time between two attempts.
+const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A conversation's scores.
@@ -218,7 +220,9 @@ impl Server {
         let turns: Vec<_> =
             messages.iter().map(|turn| json!({"role": turn.role, "content": turn.content})).collect();
         let body = json!({"model": self.model, "messages": turns});
-        for attempt in 0.. {
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
             let request = self.client.post(format!("{}/v1/chat/completions", self.url)).json(&body);
             let (reason, wait) = match self.authorized(request).send().await {
                 Ok(reply) if reply.status().is_success() => return read(reply).await,
@@ -232,19 +236,23 @@ impl Server {
                             return Err(Failure::Gone(reason));
                         }
                         _ if status.is_client_error() => return Err(Failure::Row(reason)),
+                        // Not the server's state: a full or restarting one says 503.
+                        StatusCode::INTERNAL_SERVER_ERROR if attempt >= FAULTS => {
+                            return Err(Failure::Row(reason));
+                        }
                         _ => {}
                     }
                     (reason, wait)
                 }
                 Err(error) => (format!("{} does not answer: {error}", self.url), None),
             };
-            if attempt == RETRIES {
-                return Err(Failure::Gone(format!("after {RETRIES} retries: {reason}")));
+            if began.elapsed() > PATIENCE {
+                return Err(Failure::Gone(format!("for {} s: {reason}", PATIENCE.as_secs())));
             }
             let usual = Duration::from_millis(250) * 2u32.pow(attempt.min(8));
-            tokio::time::sleep(wait.unwrap_or(usual).min(LONGEST_WAIT)).await;
+            tokio::time::sleep(wait.unwrap_or(usual).clamp(WAIT.0, WAIT.1)).await;
+            attempt += 1;
         }
-        Err(Failure::Gone("no attempt was made".into()))
     }
 }
 

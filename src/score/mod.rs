@@ -35,6 +35,18 @@ pub enum ScoreError {
         /// Why, with the line or row where there is one.
         reason: String,
     },
+    /// One row cannot be read; the rows behind it may.
+    #[error("{}, {place}: {reason}", path.display())]
+    Row {
+        /// The file; `-` is standard input.
+        path: PathBuf,
+        /// The line or row, counted from 1.
+        place: String,
+        /// Why.
+        reason: String,
+        /// What stands there, as far as it is text.
+        text: String,
+    },
     /// A file cannot be written.
     #[error("{} cannot be written: {reason}", path.display())]
     Write {

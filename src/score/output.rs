@@ -5,7 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::infer_json_schema_from_iterator;
 use parquet::arrow::ArrowWriter;
@@ -44,7 +45,15 @@ pub fn write(path: &Path, rows: &dyn Again, input: Option<&Path>) -> Result<(), 
     }
     let file = out.into_inner().map_err(|error| failed(error.to_string()))?;
     file.sync_all().map_err(|error| failed(error.to_string()))?;
-    std::fs::rename(&unfinished, path).map_err(|error| failed(error.to_string()))
+    std::fs::rename(&unfinished, path)
+        .and_then(|()| sync_directory(path))
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// A name is on the disk when its directory is.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -71,9 +80,8 @@ fn json(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), Score
     writeln!(out, "\n]").map_err(failed)
 }
 
-/// A column for every name of any row, in the order in which they first occur. What is no text or
-/// number is written as JSON.
-fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+/// The columns of all rows, in the order in which they first occur.
+fn names(rows: &dyn Again) -> Result<Vec<String>, ScoreError> {
     let mut names: Vec<String> = Vec::new();
     for row in rows.rows()? {
         for name in row?.keys() {
@@ -82,6 +90,12 @@ fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreE
             }
         }
     }
+    Ok(names)
+}
+
+/// A column for every name of any row. What is no text or number is written as JSON.
+fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+    let names = names(rows)?;
     let mut writer = csv::Writer::from_writer(out);
     let failed = |error: csv::Error| ScoreError::write(path, error);
     writer.write_record(&names).map_err(failed)?;
@@ -104,7 +118,8 @@ fn parquet(
     input: Option<&Path>,
 ) -> Result<(), ScoreError> {
     let failed = |error: &dyn std::fmt::Display| ScoreError::write(path, error);
-    let schema = Arc::new(schema(rows, path, input)?);
+    let (schema, texts) = schema(rows, path, input)?;
+    let schema = Arc::new(schema);
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut writer =
         ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|error| failed(&error))?;
@@ -114,7 +129,7 @@ fn parquet(
     loop {
         let row = rows.next().transpose()?;
         let last = row.is_none();
-        batch.extend(row);
+        batch.extend(row.map(|row| with_texts(row, &texts)));
         if batch.len() == BATCH || last && !batch.is_empty() {
             decoder.serialize(&batch).map_err(|error| failed(&error))?;
             batch.clear();
@@ -129,25 +144,40 @@ fn parquet(
     }
 }
 
-/// The types that the rows' values have, except where `input` says what a column's is.
-fn schema(rows: &dyn Again, path: &Path, input: Option<&Path>) -> Result<Schema, ScoreError> {
+/// Writes the values of `columns` as JSON.
+fn with_texts(mut row: Row, columns: &[String]) -> Row {
+    for name in columns {
+        if let Some(value) = row.get_mut(name).filter(|value| !value.is_null() && !value.is_string()) {
+            *value = value.to_string().into();
+        }
+    }
+    row
+}
+
+/// The types that values of the rows have, of the column `only` or of all.
+fn inferred(rows: &dyn Again, only: Option<&str>) -> Result<Result<Schema, ArrowError>, ScoreError> {
     let mut wrong = None;
     let values = rows.rows()?.map_while(|row| match row {
-        Ok(row) => Some(Ok(Value::Object(row))),
+        Ok(mut row) => {
+            row.retain(|name, _| only.is_none_or(|only| name == only));
+            Some(Ok(Value::Object(row)))
+        }
         Err(error) => {
             wrong = Some(error);
             None
         }
     });
-    let inferred = infer_json_schema_from_iterator(values).map_err(|error| {
-        ScoreError::write(
-            path,
-            format!("the rows do not fit into columns ({error}); choose an --output of .jsonl"),
-        )
-    })?;
-    if let Some(error) = wrong {
-        return Err(error);
-    }
+    let schema = infer_json_schema_from_iterator(values);
+    wrong.map_or(Ok(schema), Err)
+}
+
+/// A field for every column, and the columns whose values are written as JSON because they have several
+/// types. Where `input` says what a column's type is, it keeps that.
+fn schema(rows: &dyn Again, path: &Path, input: Option<&Path>) -> Result<(Schema, Vec<String>), ScoreError> {
+    let (inferred, texts) = match inferred(rows, None)? {
+        Ok(schema) => (schema, Vec::new()),
+        Err(_) => by_column(rows, path)?,
+    };
     let known = match input {
         Some(input) => parquet_schema(input)?,
         None => Schema::empty(),
@@ -156,7 +186,25 @@ fn schema(rows: &dyn Again, path: &Path, input: Option<&Path>) -> Result<Schema,
         Ok(known) => Arc::new(known.clone().with_nullable(true)),
         Err(_) => field.clone(),
     };
-    Ok(Schema::new(inferred.fields().iter().map(field).collect::<Vec<_>>()))
+    Ok((Schema::new(inferred.fields().iter().map(field).collect::<Vec<_>>()), texts))
+}
+
+/// The same, each column by itself.
+fn by_column(rows: &dyn Again, path: &Path) -> Result<(Schema, Vec<String>), ScoreError> {
+    let (mut fields, mut texts) = (Vec::new(), Vec::new());
+    for name in names(rows)? {
+        match inferred(rows, Some(&name))? {
+            Ok(schema) => fields.extend(schema.fields().iter().cloned()),
+            Err(_) => {
+                fields.push(Arc::new(Field::new(&name, DataType::Utf8, true)));
+                texts.push(name);
+            }
+        }
+    }
+    if !texts.is_empty() {
+        eprintln!("{}: values of several types as JSON in {}", path.display(), texts.join(", "));
+    }
+    Ok((Schema::new(fields), texts))
 }
 
 fn parquet_schema(path: &Path) -> Result<Schema, ScoreError> {
@@ -211,6 +259,20 @@ mod tests {
     }
 
     #[test]
+    fn a_column_with_values_of_several_types_is_json_in_parquet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rows.parquet");
+        let rows =
+            json!([{"b": 1, "a": {"x": 1}}, {"b": 2, "a": "text"}, {"b": 3, "a": null}, {"b": 4, "a": [1]}]);
+        let rows = rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect();
+        write(&path, &Fixed(rows), None).unwrap();
+        let read = read(&path);
+        assert_eq!(read[0].keys().collect::<Vec<_>>(), ["b", "a"]);
+        let values: Vec<&Value> = read.iter().map(|row| &row["a"]).collect();
+        assert_eq!(values, [&json!("{\"x\":1}"), &json!("text"), &Value::Null, &json!("[1]")]);
+    }
+
+    #[test]
     fn csv_has_a_column_for_every_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rows.csv");
@@ -229,13 +291,13 @@ mod tests {
     fn columns_of_a_parquet_file_keep_their_types() {
         let directory = tempfile::tempdir().unwrap();
         let input = directory.path().join("in.parquet");
-        let small = Schema::new(vec![Field::new("id", arrow::datatypes::DataType::Int8, false)]);
+        let small = Schema::new(vec![Field::new("id", DataType::Int8, false)]);
         let mut writer = ArrowWriter::try_new(File::create(&input).unwrap(), Arc::new(small), None).unwrap();
         writer.flush().unwrap();
         writer.close().unwrap();
         let output = directory.path().join("out.parquet");
         write(&output, &fixed(), Some(&input)).unwrap();
         let schema = parquet_schema(&output).unwrap();
-        assert_eq!(schema.field_with_name("id").unwrap().data_type(), &arrow::datatypes::DataType::Int8);
+        assert_eq!(schema.field_with_name("id").unwrap().data_type(), &DataType::Int8);
     }
 }

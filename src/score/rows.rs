@@ -87,30 +87,63 @@ pub fn count(path: &Path) -> Option<u64> {
 
 fn jsonl(path: &Path, file: impl Read + Send + 'static) -> Rows {
     let path = path.to_owned();
-    let lines = BufReader::new(file).lines().enumerate();
+    let lines = BufReader::new(file).split(b'\n').enumerate();
     Box::new(lines.filter_map(move |(index, line)| {
-        let at = |reason: String| ScoreError::read(&path, format!("line {}: {reason}", index + 1));
-        match line {
-            Err(error) => Some(Err(at(error.to_string()))),
-            Ok(line) if line.trim().is_empty() => None,
-            Ok(line) => Some(serde_json::from_str(&line).map_err(|error| at(error.to_string()))),
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => return Some(Err(ScoreError::read(&path, error))),
+        };
+        // Windows programs begin a file with this mark.
+        let line = if index == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+        if line.trim_ascii().is_empty() {
+            return None;
         }
+        Some(serde_json::from_slice(line).map_err(|error| ScoreError::Row {
+            path: path.clone(),
+            place: format!("line {}", index + 1),
+            reason: error.to_string(),
+            text: String::from_utf8_lossy(line).into_owned(),
+        }))
     }))
 }
 
 /// An array is read whole: JSON has no rows to stop at.
 fn json(path: &Path, file: File) -> Result<Rows, ScoreError> {
-    let rows: Vec<Row> =
+    let rows: Vec<Value> =
         serde_json::from_reader(BufReader::new(file)).map_err(|error| ScoreError::read(path, error))?;
-    Ok(Box::new(rows.into_iter().map(Ok)))
+    let path = path.to_owned();
+    Ok(Box::new(rows.into_iter().enumerate().map(move |(index, row)| match row {
+        Value::Object(row) => Ok(row),
+        other => Err(ScoreError::Row {
+            path: path.clone(),
+            place: format!("row {}", index + 1),
+            reason: "it is no object".into(),
+            text: other.to_string(),
+        }),
+    })))
 }
 
 fn csv(path: &Path, file: File) -> Result<Rows, ScoreError> {
     let mut reader = csv::Reader::from_reader(BufReader::new(file));
     let names = reader.headers().map_err(|error| ScoreError::read(path, error))?.clone();
+    if let Some(twice) = names
+        .iter()
+        .enumerate()
+        .find_map(|(index, name)| names.iter().take(index).any(|other| other == name).then_some(name))
+    {
+        return Err(ScoreError::read(path, format!("two columns are called `{twice}`")));
+    }
     let path = path.to_owned();
-    Ok(Box::new(reader.into_records().map(move |record| {
-        let record = record.map_err(|error| ScoreError::read(&path, error))?;
+    Ok(Box::new(reader.into_records().enumerate().map(move |(index, record)| {
+        let record = record.map_err(|error| match error.kind() {
+            csv::ErrorKind::Io(_) => ScoreError::read(&path, error),
+            _ => ScoreError::Row {
+                path: path.clone(),
+                place: format!("row {}", index + 1),
+                reason: error.to_string(),
+                text: String::new(),
+            },
+        })?;
         let value = |text: &str| Value::String(text.into());
         Ok(names.iter().map(str::to_owned).zip(record.iter().map(value)).collect())
     })))

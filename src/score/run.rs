@@ -50,13 +50,13 @@ pub struct Outcome {
 }
 
 impl Scoring<'_> {
-    /// Scores what is not scored yet, and writes the output.
+    /// What can be found wrong, or out, before anything that scores is loaded.
     ///
     /// # Errors
-    /// Nothing can be read, written or scored any more. What is done is kept, and the next run
-    /// continues from there.
-    pub async fn run(&self, judge: &Judge) -> Result<Outcome, ScoreError> {
-        if self.output.exists() {
+    /// The output is there already, or the inputs hold no conversations.
+    pub fn look(&self) -> Result<(Shape, First), ScoreError> {
+        // With its journal beside it, it is this run's own, which was stopped in its last moment.
+        if self.output.exists() && !journal::path(self.output).exists() {
             return Err(ScoreError::Occupied(format!(
                 "{} is there already: a run has ended, or the file is another's; delete it, or choose another \
                  --output",
@@ -64,24 +64,33 @@ impl Scoring<'_> {
             )));
         }
         rows::Format::of(self.output)?;
-        let (shape, first) = self.look()?;
+        look(self.inputs, self.names, &self.columns)
+    }
+
+    /// Scores what is not scored yet, and writes the output.
+    ///
+    /// # Errors
+    /// Nothing can be read, written or scored any more. What is done is kept, and the next run
+    /// continues from there.
+    pub async fn run(&self, (shape, first): (Shape, First), judge: &Judge) -> Result<Outcome, ScoreError> {
         eprintln!("{}: {shape}", display(self.inputs));
         let mut journal = Journal::open(self.output, &self.identity(judge, &shape)?)?;
         if journal.done > 0 {
             eprintln!("continuing behind {} rows that are done", HumanCount(journal.done as u64));
         }
-        let rows = source(self.inputs.to_vec(), first, journal.done);
+        let rows = source(self.inputs.to_vec(), first, self.columns.clone(), journal.rows_done()?);
         let progress = Progress::new(self.inputs, journal.done);
-        score(rows, judge, &shape, &self.columns, progress, |row| journal.append(row)).await?;
+        // A filter that fits no row should not be found out after hours.
+        let (selector, mut checked) = (Selector::new(&self.selection, &shape, &self.columns), false);
+        score(rows, judge, &shape, &self.columns, progress, |row| {
+            checked = checked || selector.check(row).map_err(ScoreError::Option)?;
+            journal.append(row)
+        })
+        .await?;
         let path = journal.finish()?;
-        let outcome = self.write(&path, &shape)?;
-        std::fs::remove_file(&path).map_err(|error| ScoreError::write(&path, error))?;
+        let outcome = self.write(path, &shape)?;
+        std::fs::remove_file(path).map_err(|error| ScoreError::write(path, error))?;
         Ok(outcome)
-    }
-
-    /// The shape of the rows, and those that were read to find it: standard input cannot be read twice.
-    fn look(&self) -> Result<(Shape, First), ScoreError> {
-        look(self.inputs, self.names, &self.columns)
     }
 
     fn identity(&self, judge: &Judge, shape: &Shape) -> Result<Run, ScoreError> {
@@ -135,46 +144,101 @@ impl Again for Kept<'_> {
     }
 }
 
-/// A file's rows, the first of which were read already.
+/// A file's rows, the first of which were read already: standard input cannot be read twice.
 pub struct First {
-    rows: Vec<Row>,
+    rows: Vec<Result<Row, ScoreError>>,
     rest: rows::Rows,
 }
 
-/// Finds the shape of the rows of `inputs`.
+/// Rows that are looked at for the shape of all.
+const LOOK: usize = 64;
+
+/// Finds the shape of the rows of `inputs`: that of the first row which has one.
 ///
 /// # Errors
 /// There are none, they are of no known shape, or have columns that would be replaced.
 pub fn look(inputs: &[PathBuf], names: &Names, columns: &Columns) -> Result<(Shape, First), ScoreError> {
     let path = inputs.first().ok_or_else(|| ScoreError::Option("no input is named".into()))?;
     let mut rest = rows::open(path)?;
-    let first = rest.next().ok_or_else(|| ScoreError::read(path, "it has no rows"))??;
-    if let Some(column) = columns.collision(&first) {
-        return Err(ScoreError::Option(format!(
-            "{} has a column `{column}` already: name the added ones otherwise with --prefix",
-            path.display()
-        )));
+    let (mut rows, mut wrong) = (Vec::new(), None);
+    for row in rest.by_ref().take(LOOK) {
+        match row.as_ref().map(|row| (row, Shape::of(row, names))) {
+            Ok((row, Ok(shape))) => {
+                if let Some(column) = columns.collision(row, &shape) {
+                    return Err(ScoreError::Option(format!(
+                        "{} has a column `{column}` already: name the added ones otherwise with --prefix",
+                        path.display()
+                    )));
+                }
+                rows.push(Ok(row.clone()));
+                return Ok((shape, First { rows, rest }));
+            }
+            Ok((_, Err(error))) => wrong = wrong.or(Some(error)),
+            Err(_) => {}
+        }
+        match row {
+            Err(error) if !matches!(error, ScoreError::Row { .. }) => return Err(error),
+            row => rows.push(row),
+        }
     }
-    let shape = Shape::of(&first, names)?;
-    Ok((shape, First { rows: vec![first], rest }))
+    let unread = rows.into_iter().find_map(Result::err);
+    Err(wrong.or(unread).unwrap_or_else(|| ScoreError::read(path, "it has no rows")))
 }
 
-/// Rows of all inputs behind the first `skip`, read on a thread of their own.
-pub fn source(inputs: Vec<PathBuf>, first: First, skip: usize) -> ReceiverStream<Result<Row, ScoreError>> {
+/// Rows of all inputs behind those that are `done`, read on a thread of their own. One that cannot be
+/// read is [`Columns::unread`].
+///
+/// The rows that are done are compared with those of the inputs: standard input has no name and no time
+/// by which to tell that it is another.
+pub fn source(
+    inputs: Vec<PathBuf>,
+    first: First,
+    columns: Columns,
+    mut done: journal::Rows,
+) -> ReceiverStream<Result<Row, ScoreError>> {
     let (send, receive) = tokio::sync::mpsc::channel(WINDOW);
     std::thread::spawn(move || {
         let others = inputs.into_iter().skip(1).flat_map(|path| match rows::open(&path) {
             Ok(rows) => rows,
             Err(error) => Box::new(std::iter::once(Err(error))) as rows::Rows,
         });
-        for row in first.rows.into_iter().map(Ok).chain(first.rest).chain(others).skip(skip) {
+        for (index, row) in first.rows.into_iter().chain(first.rest).chain(others).enumerate() {
+            let row = match (row.or_else(|error| readable(error, &columns)), done.next()) {
+                (Ok(row), Some(Ok(scored))) if scored.iter().take(row.len()).eq(row.iter()) => continue,
+                (Ok(_), Some(Ok(_))) => Err(changed(index)),
+                (Err(error), _) | (_, Some(Err(error))) => Err(error),
+                (row, None) => row,
+            };
             let failed = row.is_err();
             if send.blocking_send(row).is_err() || failed {
                 return;
             }
         }
+        if let Some(index) = done.next().map(|_| done.count()) {
+            // Nobody is left to hear of it where this fails.
+            let _ = send.blocking_send(Err(ScoreError::Occupied(format!(
+                "the inputs end {} rows before what is scored of them: give those of the run that was stopped, \
+                 or delete the .partial file to begin anew",
+                index + 1
+            ))));
+        }
     });
     ReceiverStream::new(receive)
+}
+
+fn readable(error: ScoreError, columns: &Columns) -> Result<Row, ScoreError> {
+    match &error {
+        ScoreError::Row { text, .. } => Ok(columns.unread(&error, text)),
+        _ => Err(error),
+    }
+}
+
+fn changed(index: usize) -> ScoreError {
+    ScoreError::Occupied(format!(
+        "row {} of the inputs is not what was scored in its place: give the inputs of the run that was stopped, \
+         or delete the .partial file to begin anew",
+        index + 1
+    ))
 }
 
 /// Scores rows, and hands each to `done` in the order in which they came.
@@ -218,7 +282,14 @@ async fn scored(
     shape: Shape,
     columns: Columns,
 ) -> Result<(Row, usize, usize), ScoreError> {
-    let conversations = match shape.conversations(&row) {
+    if columns.is_unread(&row) {
+        return Ok((row, 0, 0));
+    }
+    let free = match columns.collision(&row, &shape) {
+        Some(column) => Err(format!("the row has a column `{column}` already")),
+        None => shape.conversations(&row),
+    };
+    let conversations = match free {
         Ok(conversations) => conversations,
         Err(reason) => {
             columns.fail(&mut row, &reason);

@@ -6,12 +6,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Row;
-use super::columns::Columns;
+use super::columns::{Columns, OTHERS};
 use super::filter::Filter;
 use super::shape::Shape;
-
-/// Names that are no attributes.
-const OTHERS: [&str; 3] = ["rank", "margin", "error"];
 
 /// What is kept of the scored rows.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +49,20 @@ impl<'a> Selector<'a> {
         // Of equals, the first stays.
         if score > best.0 {
             *best = (score, index);
+        }
+    }
+
+    /// Whether the filter's names are scores of `row`; false where the row has none to tell by.
+    ///
+    /// # Errors
+    /// The filter names a score that the row lacks.
+    pub fn check(&self, row: &Row) -> Result<bool, String> {
+        let mut row = row.clone();
+        let scored = !row.contains_key(&self.columns.name("error"));
+        let within = !self.selection.best_of || self.across_rows() || self.best_within(&mut row);
+        match &self.selection.filter {
+            Some(filter) if scored && within => self.filtered(filter, row).map(|_| true),
+            filter => Ok(filter.is_none()),
         }
     }
 
@@ -143,7 +154,7 @@ impl<'a> Selector<'a> {
             _ => None,
         };
         let Some(responses) = list else {
-            let score = |name: &str| row.get(&self.columns.name(name))?.as_f64();
+            let score = |name: &str| score_of(row.get(&self.columns.name(name))?);
             let holds = filter.holds(&score).map_err(|name| unknown(name, &row))?;
             return Ok(holds.then_some(row));
         };
@@ -151,8 +162,8 @@ impl<'a> Selector<'a> {
         let mut kept = Vec::with_capacity(texts.len());
         for index in 0..texts.len() {
             let score = |name: &str| match row.get(&self.columns.name(name))? {
-                Value::Array(list) => list.get(index)?.as_f64(),
-                value => value.as_f64(),
+                Value::Array(list) => score_of(list.get(index)?),
+                value => score_of(value),
             };
             kept.push(filter.holds(&score).map_err(|name| unknown(name, &row))?);
         }
@@ -176,6 +187,12 @@ pub fn attributes<'a>(row: &'a Row, prefix: &'a str) -> impl Iterator<Item = (&'
     row.iter()
         .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
         .filter(|(name, _)| !OTHERS.contains(name))
+}
+
+/// A score as a filter compares it. One that is not there, as the margin of a lone response, is a
+/// number that no comparison holds for.
+fn score_of(value: &Value) -> Option<f64> {
+    if value.is_null() { Some(f64::NAN) } else { value.as_f64() }
 }
 
 /// Tells one prompt from another.

@@ -132,17 +132,16 @@ impl Shape {
         match self {
             Self::Messages { messages } => Ok(vec![conversation(column(row, messages)?, messages)?]),
             Self::Single { prompt, response } => {
-                let start = turns(column(row, prompt)?, "user", prompt)?;
-                Ok(vec![answered(&start, column(row, response)?, response)?])
+                Ok(vec![answered(&asked(row, prompt)?, column(row, response)?, response)?])
             }
             Self::Group { prompt, responses } => {
-                let start = turns(column(row, prompt)?, "user", prompt)?;
+                let start = asked(row, prompt)?;
                 let found = list(column(row, responses)?).ok_or(format!("`{responses}` is no list"))?;
                 found.iter().map(|response| answered(&start, response, responses)).collect()
             }
             Self::Pair { prompt, chosen, rejected } => {
                 let start = match prompt {
-                    Some(prompt) => turns(column(row, prompt)?, "user", prompt)?,
+                    Some(prompt) => asked(row, prompt)?,
                     None => Vec::new(),
                 };
                 [chosen, rejected]
@@ -179,15 +178,34 @@ fn list(value: &Value) -> Option<std::borrow::Cow<'_, [Value]>> {
 
 /// Text of one turn, a dialogue in the form of hh-rlhf, or a list of messages.
 fn turns(value: &Value, role: &str, name: &str) -> Result<Vec<Message>, String> {
-    if let Some(messages) = list(value) {
-        return messages.iter().map(|message| message_of(message, name)).collect();
-    }
     match value {
-        Value::String(text) => {
-            Ok(dialogue(text).unwrap_or_else(|| vec![Message { role: role.into(), content: text.clone() }]))
-        }
+        Value::Array(messages) => messages.iter().map(|message| message_of(message, name)).collect(),
+        Value::String(text) => Ok(written_messages(text)
+            .or_else(|| dialogue(text))
+            .unwrap_or_else(|| vec![Message { role: role.into(), content: text.clone() }])),
         _ => Err(format!("`{name}` is neither text nor a list of messages")),
     }
+}
+
+/// Messages written as JSON in a text, as CSV must have them. A text that only begins as a list does is
+/// a text: responses may well be lists.
+fn written_messages(text: &str) -> Option<Vec<Message>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    let messages: Vec<Value> = serde_json::from_str(text).ok()?;
+    messages.first()?;
+    messages.iter().map(|message| message_of(message, "").ok()).collect()
+}
+
+/// The turns before a response. An empty `Assistant:` at the end of a dialogue only asks for one.
+fn asked(row: &Row, name: &str) -> Result<Vec<Message>, String> {
+    let mut turns = turns(column(row, name)?, "user", name)?;
+    if turns.len() > 1 && turns.last().is_some_and(|turn| turn.role == "assistant" && turn.content.is_empty())
+    {
+        turns.pop();
+    }
+    Ok(turns)
 }
 
 fn conversation(value: &Value, name: &str) -> Result<Vec<Message>, String> {
@@ -195,12 +213,15 @@ fn conversation(value: &Value, name: &str) -> Result<Vec<Message>, String> {
     if turns.is_empty() { Err(format!("`{name}` is empty")) } else { Ok(turns) }
 }
 
-/// `start` and a response to it. One that is a whole conversation stands for itself.
+/// `start` and a response to it. A list of messages that does not begin with the assistant's holds its
+/// prompt and stands for itself.
 fn answered(start: &[Message], response: &Value, name: &str) -> Result<Vec<Message>, String> {
     let text = response.get("response").or_else(|| response.get("text")).or_else(|| response.get("content"));
     let response = turns(text.unwrap_or(response), "assistant", name)?;
-    if response.len() > 1 {
-        return Ok(response);
+    match response.as_slice() {
+        [] => return Err(format!("`{name}` is empty")),
+        [first, _, ..] if first.role != "assistant" => return Ok(response),
+        _ => {}
     }
     if start.is_empty() {
         return Err(format!("`{name}` holds no prompt, and no column does: name one with --prompt-column"));
@@ -209,10 +230,19 @@ fn answered(start: &[Message], response: &Value, name: &str) -> Result<Vec<Messa
 }
 
 fn message_of(message: &Value, name: &str) -> Result<Message, String> {
-    let part = |key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
-    match (part("role"), part("content")) {
-        (Some(role), Some(content)) => Ok(Message { role, content }),
+    let role = message.get("role").and_then(Value::as_str);
+    match (role, message.get("content").and_then(text_of)) {
+        (Some(role), Some(content)) => Ok(Message { role: role.into(), content }),
         _ => Err(format!("`{name}` holds a message without a `role` and a `content` of text")),
+    }
+}
+
+/// Text, or OpenAI's list of parts where all are text.
+fn text_of(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => parts.iter().map(|part| part.get("text")?.as_str()).collect(),
+        _ => None,
     }
 }
 
@@ -262,9 +292,32 @@ mod tests {
             json!({"prompt": [{"role": "user", "content": "q"}], "responses": ["a"]}),
             json!({"question": "q", "answer": "a"}),
             json!({"messages": messages.to_string()}),
+            json!({"prompt": "\n\nHuman: q\n\nAssistant:", "response": "a"}),
+            json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, messages[1]]}),
         ] {
             assert_eq!(found(row.clone()).1, [asked()], "{row}");
         }
+    }
+
+    #[test]
+    fn a_text_that_looks_like_a_list_is_a_text() {
+        for text in ["[1, 2, 3]", "[]", "[not JSON", "[{\"role\": \"x\"}]"] {
+            assert_eq!(
+                found(json!({"prompt": text, "response": text})).1,
+                [vec![turn("user", text), turn("assistant", text)]]
+            );
+        }
+    }
+
+    #[test]
+    fn turns_of_a_response_follow_its_prompt() {
+        let answer = json!([{"role": "assistant", "content": "a"}, {"role": "user", "content": "r"},
+                            {"role": "assistant", "content": "b"}]);
+        let due = [turn("user", "q"), turn("assistant", "a"), turn("user", "r"), turn("assistant", "b")];
+        assert_eq!(found(json!({"prompt": "q", "completion": answer})).1, [due.to_vec()]);
+        let row = json!({"prompt": "q", "response": []}).as_object().unwrap().clone();
+        let shape = Shape::of(&row, &Names::default()).unwrap();
+        assert_eq!(shape.conversations(&row), Err("`response` is empty".into()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 """`assay score`, `eval` and `report`: files in, files out, whatever happens on the way."""
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -75,19 +76,21 @@ def test_killed_at_any_moment_and_run_again_it_gives_what_one_run_gives(engines,
                 process.send_signal(signal.SIGKILL)
                 kills += 1
         process.wait()
-        if output.exists():
+        if output.exists() and not (tmp_path / "out.jsonl.partial").exists():
             assert output.read_bytes() == whole, f"after {kills} kills"
             if kills == KILLS:
                 return
             output.unlink()
-            (tmp_path / "out.jsonl.partial").unlink(missing_ok=True)
 
 
 def test_a_row_that_fails_says_why_and_the_others_go_on(engines, tmp_path):
     rows = [{"prompt": PARIS, "response": LOUVRE}, {"prompt": PARIS}, {"prompt": PARIS, "response": "word " * 5000}]
-    done = score(engines, write(tmp_path / "in.jsonl", rows), "--output", tmp_path / "out.jsonl")
+    source = write(tmp_path / "in.jsonl", rows)
+    source.write_text('{"torn": \n' + source.read_text())
+    done = score(engines, source, "--output", tmp_path / "out.jsonl")
     assert done.returncode == 3, done.stderr
-    first, second, third = read(tmp_path / "out.jsonl")
+    torn, first, second, third = read(tmp_path / "out.jsonl")
+    assert "line 1" in torn["score_error"] and torn["score_line"] == '{"torn": '
     assert "score_helpfulness" in first and "score_error" not in first
     assert second["score_error"] == "the row has no `response`"
     assert "tokens" in third["score_error"] and not any(name.startswith("score_h") for name in third)
@@ -152,12 +155,61 @@ def test_nothing_is_overwritten_and_no_run_is_mixed_with_another(engines, tmp_pa
     taken = score(engines, source, "--output", output)
     assert taken.returncode == 1 and "there already" in taken.stderr and output.read_text() == "mine"
     output.unlink()
-    broken = tmp_path / "broken.jsonl"
-    broken.write_text(source.read_text() + "{\n")
-    stopped = score(engines, broken, "--output", output)
-    assert stopped.returncode == 1 and "line 4" in stopped.stderr
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    stopped = score(engines, source, broken, "--output", output)
+    assert stopped.returncode == 1 and "broken.json" in stopped.stderr
     other = score(engines, source, "--output", output)
     assert other.returncode == 1 and "other inputs" in other.stderr
+
+
+def test_standard_input_is_continued_only_where_it_is_the_same(engines, tmp_path):
+    command = [BINARIES / "assay", "score", "-", tmp_path / "more.json", "--engine", engines["llama3-tiny"], "--output"]
+
+    def piped(rows: list[dict], output: Path) -> subprocess.CompletedProcess:
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        return subprocess.run([*command, output], input=text, env=clean_environment(), capture_output=True, text=True)
+
+    def more(text: str) -> None:
+        """The second input, which says of itself that it never changed."""
+        (tmp_path / "more.json").write_text(text)
+        os.utime(tmp_path / "more.json", (0, 0))
+
+    rows, output, partial = pairs(6), tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    more("[]")
+    assert piped(rows, tmp_path / "whole.jsonl").returncode == 0
+    done = (tmp_path / "whole.jsonl").read_text().splitlines()
+    more("{ ")
+    assert piped(rows, output).returncode == 1
+    more("[]")
+    # As if that run had been killed in its fourth row.
+    partial.write_text("\n".join([partial.read_text().splitlines()[0], *done[:3], done[3][:20]]))
+    for other, words in [(pairs(7)[1:], "row 1 of the inputs"), (rows[:2], "end 1 rows before")]:
+        refused = piped(other, output)
+        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+    assert piped(rows, output).returncode == 0
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not partial.exists()
+
+
+def test_a_file_is_written_by_one_run_at_a_time(engines, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+    with (tmp_path / "out.jsonl.partial").open("w") as partial:
+        fcntl.flock(partial, fcntl.LOCK_EX)
+        second = score(engines, source, "--output", output)
+        assert second.returncode == 1 and "another run" in second.stderr
+    assert score(engines, source, "--output", output).returncode == 0
+
+
+def test_a_run_stopped_in_its_last_moment_ends_when_run_again(engines, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+    assert score(engines, source, "--output", tmp_path / "whole.jsonl").returncode == 0
+    # What there is between the output's appearing and the journal's removal.
+    begun = score(engines, source, "--output", output, "--filter", "kindness>0")
+    assert begun.returncode == 1 and (tmp_path / "out.jsonl.partial").exists()
+    output.write_bytes((tmp_path / "whole.jsonl").read_bytes())
+    assert score(engines, source, "--output", output).returncode == 0
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not (tmp_path / "out.jsonl.partial").exists()
 
 
 def test_eval_counts_by_subset_and_sections_as_rewardbench_does(engines, tmp_path):
