@@ -15,11 +15,23 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Room made at once on a client's word for its body's length.
 const TRUSTED_LENGTH: u64 = 64 << 10;
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes, for no longer than `time`.
 ///
 /// # Errors
-/// It is larger, or breaks off.
-pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+/// It is larger or later, or breaks off.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    time: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    match tokio::time::timeout(time, read_all(headers, body, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::SlowBody(time)),
+    }
+}
+
+async fn read_all(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         // Who asks for leave to send is answered before sending anything.

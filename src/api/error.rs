@@ -32,6 +32,15 @@ pub enum ApiError {
     /// The body could not be read to its end.
     #[error("the request body could not be read to its end")]
     Unreadable,
+    /// The body did not arrive in time.
+    #[error("the request body did not arrive within {} s", .0.as_secs_f64())]
+    SlowBody(Duration),
+    /// The request bears no API key.
+    #[error("no API key was given; send `Authorization: Bearer KEY`")]
+    NoKey,
+    /// The request's API key is none of this server's.
+    #[error("the API key given is not one of this server's")]
+    WrongKey,
     /// The body is over the limit.
     #[error("the request body is larger than the {0} bytes this server accepts")]
     TooLarge(usize),
@@ -137,6 +146,9 @@ impl ApiError {
             Self::NoObject(_) | Self::Invalid(..) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_value"),
             Self::Unsupported(..) => (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter"),
             Self::Unreadable => (StatusCode::BAD_REQUEST, REQUEST, "unreadable_body"),
+            Self::SlowBody(_) => (StatusCode::REQUEST_TIMEOUT, TIMEOUT, "slow_body"),
+            Self::NoKey => (StatusCode::UNAUTHORIZED, REQUEST, "missing_api_key"),
+            Self::WrongKey => (StatusCode::UNAUTHORIZED, REQUEST, "invalid_api_key"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
             Self::UnknownRoute(_) => (StatusCode::NOT_FOUND, REQUEST, "unknown_url"),
@@ -247,6 +259,9 @@ impl IntoResponse for ApiError {
         if let Some(wait) = retry_after {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(failure);
         response

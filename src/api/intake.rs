@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 
 use super::fields::Fields;
 use super::scoring::{Cut, Urgency};
+use super::timeline::{Stage, Timeline};
 use super::{ApiError, App, body};
 use crate::config::Settings;
 use crate::prompt::Truncation;
@@ -44,7 +45,11 @@ impl Intake {
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
-        let body = body::read(&parts.headers, body, app.settings.max_body_bytes).await?;
+        let (limit, time) = (app.settings.max_body_bytes, app.settings.body_timeout.0);
+        let body = body::read(&parts.headers, body, limit, time).await?;
+        if app.settings.log_requests {
+            tracing::info!(body = %String::from_utf8_lossy(&body), "request");
+        }
         Ok(Self { arrived, headers: parts.headers, body })
     }
 
@@ -58,13 +63,17 @@ impl Intake {
         prepare: impl FnOnce(&App, &[u8]) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let body = std::mem::take(&mut self.body);
-        if body.len() <= LARGE_BODY {
-            return prepare(app, &body);
-        }
-        let app = app.clone();
-        tokio::task::spawn_blocking(move || prepare(&app, &body))
-            .await
-            .map_err(|error| ApiError::Internal(error.to_string()))?
+        let begin = Instant::now();
+        let prepared = if body.len() <= LARGE_BODY {
+            prepare(app, &body)
+        } else {
+            let app = app.clone();
+            tokio::task::spawn_blocking(move || prepare(&app, &body))
+                .await
+                .map_err(|error| ApiError::Internal(error.to_string()))?
+        };
+        Timeline::current().ended(Stage::Prompt, begin);
+        prepared
     }
 
     /// How urgent it is: what its fields say, else a header, else the server's default.

@@ -2,14 +2,18 @@
 //!
 //! [`router`] is the whole surface. [`serve`] puts it on a port and takes it off again.
 
+mod admin;
 mod answer;
 mod body;
 mod by_attribute;
 mod chat;
 mod chat_request;
+mod cors;
 mod error;
 mod fields;
 mod intake;
+mod keys;
+mod listen;
 pub(crate) mod load;
 mod messages;
 mod models;
@@ -22,23 +26,27 @@ mod rewards;
 mod scoring;
 pub mod serve;
 mod service;
+mod timeline;
 
 use std::sync::{Arc, OnceLock};
 
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use tokio::sync::Notify;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use chat_request::ChatRequest;
 pub use error::{ApiError, Class, ErrorObject, Failure};
 pub use intake::Wish;
+pub use keys::KeyRing;
 pub use models::Model;
 pub use scoring::{Cut, Scored, Scorer, Urgency};
 
 use crate::config::Settings;
 use crate::engine::manifest::Manifest;
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What every handler shares.
 pub struct App {
@@ -52,6 +60,12 @@ pub struct App {
     pub settings: Settings,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Who may call; anyone where it is none.
+    pub keys: Option<Arc<KeyRing>>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<Traces>,
+    /// Told when the server is to drain and end.
+    pub drain: Notify,
     /// When the process started, in seconds since 1970.
     pub started: u64,
     /// Set once the engine is loaded.
@@ -62,15 +76,19 @@ impl App {
     /// The server of one engine, before that engine is loaded.
     ///
     /// # Errors
-    /// The metrics cannot be made.
-    pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, prometheus::Error> {
+    /// The metrics cannot be made, or the API keys or the origins are refused; the text says why.
+    pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, String> {
         let mut models = settings.served_model_name.clone();
         if models.is_empty() {
             models.push(manifest.model.name.clone());
         }
         let built = manifest.limits.max_seq_len;
+        let metrics = Metrics::new(&models[0], &manifest.profile.name).map_err(|error| error.to_string())?;
         Ok(Self {
-            metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
+            metrics: Arc::new(metrics),
+            keys: settings.api_keys_file.as_deref().map(KeyRing::open).transpose()?.map(Arc::new),
+            traces: None,
+            drain: Notify::new(),
             manifest: manifest.clone(),
             max_seq_len: settings.max_seq_len.unwrap_or(built).min(built),
             started: answer::unix_time(),
@@ -109,9 +127,15 @@ impl App {
 }
 
 /// The whole HTTP surface.
-pub fn router(app: Arc<App>) -> Router {
+///
+/// # Errors
+/// The origins that may call are refused; the text says why.
+pub fn router(app: Arc<App>) -> Result<Router, String> {
+    let origins = &app.settings.cors_origin;
+    let cors = if origins.is_empty() { None } else { Some(cors::layer(origins)?) };
+    let metrics = if app.settings.metrics_port.is_none() { metrics_routes() } else { Router::new() };
     let playground = if app.settings.playground { playground::routes() } else { Router::new() };
-    Router::new()
+    let routes = Router::new()
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/rewards", post(rewards::rewards))
         .route("/v1/models", get(service::models))
@@ -119,8 +143,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/health/ready", get(service::ready))
         .route("/v1/health/live", get(service::live))
         .route("/v1/version", get(service::version))
-        .route("/v1/metrics", get(service::metrics_v1))
-        .route("/metrics", get(service::metrics))
+        .merge(metrics)
         .route("/v1/metadata", get(nim::metadata))
         .route("/v1/manifest", get(nim::manifest))
         .route("/v1/license", get(nim::license))
@@ -131,7 +154,17 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::WrongMethod(uri.path().to_owned(), method.to_string())
         })
+        .layer(middleware::from_fn_with_state(app.clone(), keys::require))
         .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
-        .with_state(app)
+        .layer(middleware::from_fn_with_state(app.clone(), observe::observe));
+    Ok(match cors {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+    .with_state(app))
+}
+
+/// The metrics, at both of their paths.
+fn metrics_routes() -> Router<Arc<App>> {
+    Router::new().route("/v1/metrics", get(service::metrics_v1)).route("/metrics", get(service::metrics))
 }

@@ -1,47 +1,190 @@
-//! What happens around every request: its id, and the count and the log line of its failure.
+//! What happens around every request: its id, its log line, its times, its traces, the count of its failure.
 
 use std::any::Any;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::body::{Frame, SizeHint};
+use opentelemetry::KeyValue;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use super::timeline::{Stage, Timeline};
 use super::{ApiError, App, Failure};
+use crate::telemetry::traces::{self, Part, Traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Longer ids are replaced: they go into log lines.
 const LONGEST_ID: usize = 128;
 
 /// Wraps every handler.
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
     let id = request_id(request.headers());
-    tracing::debug!(id = ?id, method = %request.method(), path = request.uri().path(), "request");
-    let mut response = next.run(request).await;
-    if let Some(failure) = response.extensions().get::<Failure>() {
-        app.metrics.failed(failure.label);
-        let status = response.status().as_u16();
-        if response.status().is_server_error() {
-            tracing::warn!(id = ?id, status, code = failure.label, "{}", failure.private);
-        } else {
-            tracing::debug!(id = ?id, status, code = failure.label, "refused");
-        }
-    }
+    let span = span(&request, &id);
+    let timeline = Timeline::default();
+    let traced = app.traces.clone().map(|traces| Traced::new(traces, &request, &id, begin, &timeline));
+    let answer = async {
+        tracing::debug!("request");
+        let response = timeline.of(next.run(request)).await;
+        tell(&app, &response, begin);
+        response
+    };
+    let mut response = answer.instrument(span).await;
+    timeline.answer_complete();
     response.headers_mut().insert(REQUEST_ID, id);
-    response
+    if let Some(timing) = timeline.read().server_timing() {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+    match traced {
+        Some(traced) => traced.until_sent(response),
+        None => response,
+    }
+}
+
+/// What every log line of the request bears, whatever the level of the line.
+fn span(request: &Request, id: &HeaderValue) -> Span {
+    let span = tracing::error_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = %request.method(),
+        path = request.uri().path(),
+        key = tracing::field::Empty,
+        trace_id = tracing::field::Empty,
+    );
+    if let Some(trace) = traces::trace_id(request.headers()) {
+        span.record("trace_id", trace);
+    }
+    span
+}
+
+fn tell(app: &App, response: &Response, begin: Instant) {
+    let status = response.status().as_u16();
+    let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
+    let Some(failure) = response.extensions().get::<Failure>() else {
+        tracing::debug!(status, milliseconds, "answered");
+        return;
+    };
+    app.metrics.failed(failure.label);
+    if response.status().is_server_error() {
+        tracing::warn!(status, milliseconds, code = failure.label, "{}", failure.private);
+    } else {
+        tracing::debug!(status, milliseconds, code = failure.label, "refused");
+    }
 }
 
 /// The client's id, or one of ours.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(REQUEST_ID).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
+    let given =
+        headers.get(REQUEST_ID).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID && id.to_str().is_ok());
     let made = || {
         let mut buffer = Uuid::encode_buffer();
         HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut buffer))
             .unwrap_or_else(|_| HeaderValue::from_static("-"))
     };
     given.cloned().unwrap_or_else(made)
+}
+
+/// A request that becomes spans once its answer is complete, or its client has left.
+struct Traced {
+    traces: Traces,
+    timeline: Timeline,
+    headers: HeaderMap,
+    method: Method,
+    path: String,
+    id: HeaderValue,
+    begin: Instant,
+    /// Status and error of the answer; none until there is one.
+    outcome: Option<(u16, Option<&'static str>)>,
+}
+
+/// What nginx calls the status of a request whose client has left before the answer.
+const CLIENT_LEFT: u16 = 499;
+
+impl Traced {
+    fn new(traces: Traces, request: &Request, id: &HeaderValue, begin: Instant, timeline: &Timeline) -> Self {
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        Self {
+            traces,
+            timeline: timeline.clone(),
+            headers: request.headers().clone(),
+            method: request.method().clone(),
+            // The path of an unknown route is a client's own words; there may be any number of them.
+            path: route.unwrap_or("unknown").to_owned(),
+            id: id.clone(),
+            begin,
+            outcome: None,
+        }
+    }
+
+    fn until_sent(mut self, response: Response) -> Response {
+        let error = response.extensions().get::<Failure>().map(|failure| failure.label);
+        self.outcome = Some((response.status().as_u16(), error));
+        response.map(|body| Body::new(Watched { body, _traced: self }))
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        self.timeline.answer_complete();
+        let record = self.timeline.read();
+        let (status, error) = self.outcome.unwrap_or((CLIENT_LEFT, Some("client_left")));
+        let count = |name: &'static str, number: usize| KeyValue::new(name, number as i64);
+        let request = traces::Request {
+            headers: &self.headers,
+            method: self.method.as_str(),
+            path: &self.path,
+            id: self.id.to_str().unwrap_or_default(),
+            status,
+            error,
+            attributes: vec![
+                count("assay.sequences", record.sequences),
+                count("gen_ai.usage.input_tokens", record.prompt_tokens),
+                count("assay.cached_tokens", record.cached_tokens),
+            ],
+            begin: self.begin,
+            end: Instant::now(),
+        };
+        let parts = Stage::ALL.iter().filter_map(|&stage| {
+            let period = record.stage(stage)?;
+            Some(Part { name: stage.name(), begin: period.begin, end: period.end })
+        });
+        self.traces.record(request, &parts.collect::<Vec<_>>());
+    }
+}
+
+/// A body that holds its request's trace open until it was sent.
+struct Watched {
+    body: Body,
+    _traced: Traced,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The answer of a handler that panicked.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use super::timeline::Timeline;
 use super::{ApiError, Model};
 use crate::config::OverloadStatus;
 use crate::engine::Limits;
@@ -190,6 +191,8 @@ impl Scorer {
             queue_time: completed.queue_time,
             inference_time: completed.engine_time,
         };
+        let tokens = (prompt_tokens, scored.cached_tokens);
+        Timeline::current().answered(tokens, scored.queue_time, scored.inference_time);
         self.metrics.answered(Answered {
             scores: &self.head.counted(&scored.scores),
             prompt_tokens,

@@ -1,6 +1,5 @@
 //! A server's life: bind, load, answer, drain, end.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +7,19 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::{App, load, router};
+use super::listen::{Limits, Port, tls};
+use super::{App, admin, load, metrics_routes, router};
 use crate::config::Settings;
 use crate::engine::machine::Machine;
 use crate::engine::manifest::{MANIFEST_FILE, Manifest};
 use crate::engine::profiles;
 use crate::scheduler::Handle;
+use crate::telemetry::traces::Traces;
+
+/// Where the admin routes are: nothing outside the machine reaches it.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// How a server ended: the process's exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +49,18 @@ pub async fn run(mut settings: Settings) -> Result<Exit, String> {
         let follow = tokio::task::spawn_blocking(move || load::follow(&settings, &manifest));
         return follow.await.map_err(|error| error.to_string())?.map(|()| Exit::Drained);
     }
-    let app = App::new(settings, &manifest).map_err(|error| error.to_string())?;
+    let mut app = App::new(settings, &manifest)?;
+    app.traces = Traces::from_environment()?;
     let app = Arc::new(app);
-    let listener = bind(&app.settings.host, app.settings.port).await?;
-
-    // The port answers while the engine loads: alive, and not ready.
+    // The ports answer while the engine loads: alive, and not ready.
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(listen(listener, app.clone(), stopping));
+    let ports = open(&app, stopping).await?;
+    if let Some(keys) = &app.keys {
+        tokio::spawn(keys.clone().watch());
+    }
+    let hangup =
+        signal(SignalKind::hangup()).map_err(|error| format!("SIGHUP cannot be received: {error}"))?;
+    tokio::spawn(reload_on(hangup, app.clone()));
     let load = tokio::task::spawn_blocking({
         let app = app.clone();
         move || load::load(&app, &manifest)
@@ -58,18 +68,23 @@ pub async fn run(mut settings: Settings) -> Result<Exit, String> {
     let scheduler = tokio::select! {
         loaded = load => loaded.map_err(|error| error.to_string())??,
         () = signals.next() => return Ok(Exit::Drained),
+        () = app.drain.notified() => return Ok(Exit::Drained),
     };
     tracing::info!(models = ?app.models, limits = ?scheduler.limits(), "ready");
 
     let failed = tokio::select! {
         () = scheduler.failed() => true,
         () = signals.next() => false,
+        () = app.drain.notified() => false,
     };
-    let ended = end(scheduler, stop, server, app.settings.shutdown_grace.0);
+    let ended = end(scheduler, stop, ports, app.settings.shutdown_grace.0);
     let exit = tokio::select! {
         exit = ended => exit,
         () = signals.next() => Exit::Killed,
     };
+    if let Some(traces) = app.traces.clone() {
+        let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+    }
     Ok(if failed { Exit::EngineFailed } else { exit })
 }
 
@@ -88,47 +103,71 @@ pub fn choose(settings: &mut Settings) -> Result<Manifest, String> {
     Ok(manifest)
 }
 
-async fn bind(host: &str, port: u16) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
+/// Opens every port that the options ask for. What it gives ends once all of them have stopped.
+async fn open(app: &Arc<App>, stopping: watch::Receiver<bool>) -> Result<JoinSet<()>, String> {
+    let settings = &app.settings;
+    let limits = Limits::new(settings);
+    let port = |listener, router, tls| Port {
+        listener,
+        router,
+        tls,
+        limits: limits.clone(),
+        metrics: app.metrics.clone(),
+    };
+    let tls = tls::acceptor(settings)?;
+    let router = router(app.clone())?;
+    let mut ports = JoinSet::new();
+    let listener = bind(&settings.host, settings.port, "--port").await?;
+    announce(&listener, "listening");
+    ports.spawn(port(listener, router, tls).serve(stopping.clone()));
+    if let Some(number) = settings.metrics_port {
+        let listener = bind(&settings.host, number, "--metrics-port").await?;
+        announce(&listener, "metrics have a port");
+        ports.spawn(port(listener, metrics_routes().with_state(app.clone()), None).serve(stopping.clone()));
+    }
+    if let Some(number) = settings.admin_port {
+        let listener = bind(LOOPBACK, number, "--admin-port").await?;
+        announce(&listener, "admin routes have a port");
+        ports.spawn(port(listener, admin::router(app.clone()), None).serve(stopping));
+    }
+    Ok(ports)
+}
+
+async fn bind(host: &str, port: u16, option: &str) -> Result<TcpListener, String> {
+    TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "port {port} of {host} is taken by another process: stop it, or choose another with --port"
+                "port {port} of {host} is taken by another process: stop it, or choose another with {option}"
             )
         }
         _ => format!("{host}:{port} cannot be listened on: {error}"),
-    })?;
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "listening");
-    }
-    Ok(listener)
+    })
 }
 
-/// Answers connections until told to stop, and then until the requests on them are answered.
-async fn listen(listener: TcpListener, app: Arc<App>, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Answers are small and complete: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-    });
-    let stopped = async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    axum::serve(listener, router(app)).with_graceful_shutdown(stopped).await
+fn announce(listener: &TcpListener, what: &str) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "{what}");
+    }
+}
+
+/// Reads the API keys again at every SIGHUP.
+async fn reload_on(mut hangup: Signal, app: Arc<App>) {
+    while hangup.recv().await.is_some() {
+        if let Some(keys) = &app.keys {
+            keys.reload_and_tell();
+        }
+    }
 }
 
 /// Finishes what is in flight, for no longer than `grace`. The port stays open until that is done,
 /// so that whoever asks is told that the server is not ready.
-async fn end(
-    scheduler: Handle,
-    stop: watch::Sender<bool>,
-    server: impl Future<Output = Result<io::Result<()>, tokio::task::JoinError>>,
-    grace: Duration,
-) -> Exit {
+async fn end(scheduler: Handle, stop: watch::Sender<bool>, ports: JoinSet<()>, grace: Duration) -> Exit {
     tracing::info!(grace = grace.as_secs_f64(), "ending: no new requests, finishing those in flight");
     scheduler.drain();
     let finished = async {
         scheduler.drained().await;
         let _ = stop.send(true);
-        let _ = server.await;
+        ports.join_all().await;
     };
     match tokio::time::timeout(grace, finished).await {
         Ok(()) => Exit::Drained,

@@ -109,6 +109,36 @@ pub struct Settings {
     pub stall_timeout: Seconds,
     /// What follows a failure of the engine.
     pub on_engine_failure: OnFailure,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// Largest head of a request in bytes.
+    pub max_header_bytes: usize,
+    /// Time that a client has to send a request's head in.
+    pub header_timeout: Seconds,
+    /// Time that a client has to send a request's body in.
+    pub body_timeout: Seconds,
+    /// Time after which a client that takes nothing of its answer is cut off.
+    pub write_timeout: Seconds,
+    /// Time that a connection is kept for a next request.
+    pub keep_alive: Seconds,
+    /// The server's private key; set together with `tls_cert`.
+    pub tls_key: Option<PathBuf>,
+    /// The server's certificates.
+    pub tls_cert: Option<PathBuf>,
+    /// Roots of clients' certificates; set only with the other two.
+    pub tls_client_ca: Option<PathBuf>,
+    /// API keys; without it, none is asked for.
+    pub api_keys_file: Option<PathBuf>,
+    /// Whether the metrics ask for a key too.
+    pub protect_metrics: bool,
+    /// Port of the metrics; the server's own unless said.
+    pub metrics_port: Option<u16>,
+    /// Port of the admin routes on the loopback address; none unless said.
+    pub admin_port: Option<u16>,
+    /// Origins whose pages may call the server.
+    pub cors_origin: Vec<String>,
+    /// Whether bodies of requests are logged.
+    pub log_requests: bool,
     /// Which log lines are written: a level, or `tracing-subscriber` directives.
     pub log_level: String,
     /// How log lines are written.
@@ -160,6 +190,21 @@ impl Settings {
             prefix_sharing: scheduler.prefix_sharing,
             stall_timeout: Seconds(scheduler.stall_timeout),
             on_engine_failure: scheduler.on_failure.into(),
+            max_connections: 4096,
+            max_header_bytes: 32 << 10,
+            header_timeout: Seconds(Duration::from_secs(10)),
+            body_timeout: Seconds(Duration::from_secs(60)),
+            write_timeout: Seconds(Duration::from_secs(60)),
+            keep_alive: Seconds(Duration::from_secs(75)),
+            tls_key: None,
+            tls_cert: None,
+            tls_client_ca: None,
+            api_keys_file: None,
+            protect_metrics: false,
+            metrics_port: None,
+            admin_port: None,
+            cors_origin: Vec::new(),
+            log_requests: false,
             log_level: "info".into(),
             log_format: LogFormat::Human,
         }
@@ -214,6 +259,21 @@ impl Settings {
             prefix_sharing: options.prefix_sharing.unwrap_or(default.prefix_sharing),
             stall_timeout: options.stall_timeout.unwrap_or(default.stall_timeout),
             on_engine_failure: options.on_engine_failure.unwrap_or(default.on_engine_failure),
+            max_connections: options.max_connections.unwrap_or(default.max_connections),
+            max_header_bytes: options.max_header_bytes.unwrap_or(default.max_header_bytes),
+            header_timeout: options.header_timeout.unwrap_or(default.header_timeout),
+            body_timeout: options.body_timeout.unwrap_or(default.body_timeout),
+            write_timeout: options.write_timeout.unwrap_or(default.write_timeout),
+            keep_alive: options.keep_alive.unwrap_or(default.keep_alive),
+            protect_metrics: options.protect_metrics.unwrap_or(default.protect_metrics),
+            cors_origin: options.cors_origin.unwrap_or(default.cors_origin),
+            log_requests: options.log_requests.unwrap_or(default.log_requests),
+            tls_key: options.tls_key.or(default.tls_key),
+            tls_cert: options.tls_cert.or(default.tls_cert),
+            tls_client_ca: options.tls_client_ca.or(default.tls_client_ca),
+            api_keys_file: options.api_keys_file.or(default.api_keys_file),
+            metrics_port: options.metrics_port.or(default.metrics_port),
+            admin_port: options.admin_port.or(default.admin_port),
             log_level: options.log_level.unwrap_or(default.log_level),
             log_format: options.log_format.unwrap_or(default.log_format),
             engine: default.engine,
@@ -231,6 +291,8 @@ impl Settings {
             ("threads", self.threads),
             ("kv_cache_tokens", self.kv_cache_tokens),
             ("max_body_bytes", Some(self.max_body_bytes)),
+            ("max_connections", Some(self.max_connections)),
+            ("max_header_bytes", Some(self.max_header_bytes)),
             ("max_request_items", Some(self.max_request_items)),
             ("max_queue_requests", Some(self.max_queue_requests)),
             ("max_queue_tokens", Some(self.max_queue_tokens)),
@@ -245,9 +307,24 @@ impl Settings {
         if self.served_model_name.iter().any(|name| name.trim().is_empty()) {
             return Err("served_model_name holds an empty name: leave it out for the engine's own".into());
         }
+        self.check_tls()?;
         self.score_options()?;
         self.logits_range()?;
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), String> {
+        match (&self.tls_key, &self.tls_cert, &self.tls_client_ca) {
+            (Some(_), None, _) => {
+                Err("tls_key is set and tls_cert is not: name the server's certificates too".into())
+            }
+            (None, Some(_), _) => Err("tls_cert is set and tls_key is not: name the server's key too".into()),
+            (None, None, Some(_)) => Err(
+                "tls_client_ca asks clients for certificates, which needs TLS: set tls_key and tls_cert too"
+                    .into(),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// How the scores of an engine are chosen, called and changed.

@@ -185,6 +185,69 @@ pub struct Options {
     #[arg(long, env = "ASSAY_ON_ENGINE_FAILURE", value_enum)]
     pub on_engine_failure: Option<OnFailure>,
 
+    /// Most connections at a time; one more is answered 503 [default: 4096]
+    #[arg(long, env = "ASSAY_MAX_CONNECTIONS", value_name = "CONNECTIONS")]
+    pub max_connections: Option<usize>,
+
+    /// Largest head of a request: its line and headers [default: 32768]
+    #[arg(long, env = "ASSAY_MAX_HEADER_BYTES", value_name = "BYTES")]
+    pub max_header_bytes: Option<usize>,
+
+    /// Time that a client has to send a request's head in [default: 10]
+    #[arg(long, env = "ASSAY_HEADER_TIMEOUT", value_name = "SECONDS")]
+    pub header_timeout: Option<Seconds>,
+
+    /// Time that a client has to send a request's body in [default: 60]
+    #[arg(long, env = "ASSAY_BODY_TIMEOUT", value_name = "SECONDS")]
+    pub body_timeout: Option<Seconds>,
+
+    /// Time after which a client that takes nothing of its answer is cut off [default: 60]
+    #[arg(long, env = "ASSAY_WRITE_TIMEOUT", value_name = "SECONDS")]
+    pub write_timeout: Option<Seconds>,
+
+    /// Time that a connection is kept for a next request [default: 75]
+    #[arg(long, env = "ASSAY_KEEP_ALIVE", value_name = "SECONDS")]
+    pub keep_alive: Option<Seconds>,
+
+    /// Private key of the server, in PEM; with --tls-cert the port speaks HTTPS and nothing else
+    #[arg(long, env = "ASSAY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Certificates of the server, in PEM: its own first, then those that lead to the root
+    #[arg(long, env = "ASSAY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Roots, in PEM, that a client's certificate must lead to; clients without one are refused
+    #[arg(long, env = "ASSAY_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// File of API keys, `KEY` or `KEY NAME` a line; requests without one are refused. Read again when
+    /// it changes, and on SIGHUP
+    #[arg(long, env = "ASSAY_API_KEYS_FILE", value_name = "FILE")]
+    pub api_keys_file: Option<PathBuf>,
+
+    /// Ask for an API key for the metrics too [default: false]
+    #[arg(long, env = "ASSAY_PROTECT_METRICS", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub protect_metrics: Option<bool>,
+
+    /// Serve the metrics at a port of their own, without TLS and keys, and nowhere else
+    #[arg(long, env = "ASSAY_METRICS_PORT", value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+
+    /// Serve the admin routes at this port of 127.0.0.1 [default: nowhere]
+    #[arg(long, env = "ASSAY_ADMIN_PORT", value_name = "PORT")]
+    pub admin_port: Option<u16>,
+
+    /// Origins whose pages may call the server from a browser, `*` for any [default: none]
+    #[arg(long, env = "ASSAY_CORS_ORIGIN", value_name = "ORIGIN", num_args = 1.., value_delimiter = ',')]
+    pub cors_origin: Option<Vec<String>>,
+
+    /// Log the body of every request: conversations are in it [default: false]
+    #[arg(long, env = "ASSAY_LOG_REQUESTS", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub log_requests: Option<bool>,
+
     /// Log lines to write: error, warn, info, debug, trace, or directives such as
     /// `assay::scheduler=debug,warn` [default: info]
     #[arg(long, env = "ASSAY_LOG_LEVEL", value_name = "LEVEL")]
@@ -208,6 +271,9 @@ impl Options {
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
             score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,
+            max_connections, max_header_bytes, header_timeout, body_timeout, write_timeout, keep_alive, tls_key,
+            tls_cert, tls_client_ca, api_keys_file, protect_metrics, metrics_port, admin_port, cors_origin,
+            log_requests,
         }
     }
 
@@ -219,9 +285,16 @@ impl Options {
         if flag(&variable, "NIM_REWARD_MODEL")? == Some(false) {
             tracing::warn!("NIM_REWARD_MODEL=0 changes nothing: what a model is, its engine says");
         }
+        let tls = nim_tls(&variable)?;
         Ok(Self {
             engine: engine(&variable)?,
             profile: text(&variable, "NIM_MODEL_PROFILE"),
+            tls_key: tls.key,
+            tls_cert: tls.certs,
+            tls_client_ca: tls.client_ca,
+            log_requests: text(&variable, "NIM_DISABLE_LOG_REQUESTS")
+                .map(|on| nim_requests(&on))
+                .transpose()?,
             port: number(&variable, "NIM_SERVER_PORT")?,
             max_seq_len: number(&variable, "NIM_MAX_MODEL_LEN")?,
             served_model_name: text(&variable, "NIM_SERVED_MODEL_NAME").map(|names| list(&names)),
@@ -295,5 +368,40 @@ fn nim_format(on: &str) -> Result<LogFormat, String> {
         "1" => Ok(LogFormat::Json),
         "0" => Ok(LogFormat::Human),
         _ => Err(format!("NIM_JSONL_LOGGING=`{on}` is unknown: give 0 or 1")),
+    }
+}
+
+fn nim_requests(off: &str) -> Result<bool, String> {
+    match off.trim() {
+        "1" => Ok(false),
+        "0" => Ok(true),
+        _ => Err(format!("NIM_DISABLE_LOG_REQUESTS=`{off}` is unknown: give 0 or 1")),
+    }
+}
+
+/// Files that NIM's variables name for TLS.
+#[derive(Default)]
+struct NimTls {
+    key: Option<PathBuf>,
+    certs: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+}
+
+/// The mode decides which of the files are asked for; without it, or with `disabled`, none is.
+fn nim_tls(variable: impl Fn(&str) -> Option<String>) -> Result<NimTls, String> {
+    let mode = text(&variable, "NIM_SSL_MODE").unwrap_or_default();
+    let file = |name: &str| {
+        text(&variable, name)
+            .map(|path| Some(path.trim().into()))
+            .ok_or_else(|| format!("NIM_SSL_MODE is `{mode}`, and {name} names no file: set it"))
+    };
+    let served = || -> Result<NimTls, String> {
+        Ok(NimTls { key: file("NIM_SSL_KEY_PATH")?, certs: file("NIM_SSL_CERTS_PATH")?, client_ca: None })
+    };
+    match mode.trim().to_ascii_lowercase().as_str() {
+        "" | "disabled" => Ok(NimTls::default()),
+        "tls" => served(),
+        "mtls" => Ok(NimTls { client_ca: file("NIM_SSL_CA_CERTS_PATH")?, ..served()? }),
+        _ => Err(format!("NIM_SSL_MODE=`{mode}` is unknown: give DISABLED, TLS or MTLS")),
     }
 }

@@ -48,6 +48,8 @@ pub struct Metrics {
     iteration_sequences: Histogram,
     iteration_fill: Histogram,
     prefix_tokens: IntCounter,
+    connections: IntGauge,
+    connections_cut: IntCounterVec,
     engine_failures: IntCounter,
     engine_restarts: IntCounter,
     max_num_tokens: std::sync::atomic::AtomicUsize,
@@ -68,6 +70,34 @@ pub struct Answered<'a> {
     pub inference_time: Duration,
     /// Time from arrival until the answer was ready.
     pub elapsed: Duration,
+}
+
+/// Why the server ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// There was no room for it.
+    TooMany,
+    /// Its TLS handshake failed, or took too long.
+    Handshake,
+    /// The head of a request did not arrive in time.
+    SlowHead,
+    /// Its client did not take the answer.
+    SlowReader,
+}
+
+impl ConnectionEnd {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::TooMany, Self::Handshake, Self::SlowHead, Self::SlowReader];
+
+    /// Label of the metric.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::Handshake => "handshake",
+            Self::SlowHead => "slow_head",
+            Self::SlowReader => "slow_reader",
+        }
+    }
 }
 
 impl Metrics {
@@ -116,6 +146,8 @@ impl Metrics {
             iteration_sequences: make.histogram(names::ITERATION_SEQUENCES, &names::SEQUENCE_BUCKETS)?,
             iteration_fill: make.histogram(names::ITERATION_FILL, &names::FILL_BUCKETS)?,
             prefix_tokens: make.counter(names::PREFIX_TOKENS)?,
+            connections: make.gauge(names::CONNECTIONS)?,
+            connections_cut: make.counters(names::CONNECTIONS_CUT, &["reason"])?,
             engine_failures: make.counter(names::ENGINE_FAILURES)?,
             engine_restarts: make.counter(names::ENGINE_RESTARTS)?,
             max_num_tokens: 0.into(),
@@ -154,6 +186,21 @@ impl Metrics {
     pub fn failed(&self, reason: &str) {
         self.failure.inc();
         self.errors.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection in.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// Counts a connection out.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// Counts a connection that the server refused or cut off.
+    pub fn connection_cut(&self, why: ConnectionEnd) {
+        self.connections_cut.with_label_values(&[why.label()]).inc();
     }
 
     /// Counts a head that gave NaN or infinity.

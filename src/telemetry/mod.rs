@@ -3,5 +3,6 @@
 pub mod logs;
 mod metrics;
 pub mod names;
+pub mod traces;
 
-pub use metrics::{Answered, Metrics};
+pub use metrics::{Answered, ConnectionEnd, Metrics};

@@ -82,6 +82,11 @@ pub const PREFIX_TOKENS: Name = (
 /// Gauge, label `state`: `used`, `cached` or `free`.
 pub const KV_BLOCKS: Name =
     ("kv_cache_blocks", "Blocks of the KV cache: in use, kept for their prefix, free.");
+/// Gauge.
+pub const CONNECTIONS: Name = ("http_connections", "Connections that are open.");
+/// Counter, label `reason`: `too_many`, `handshake`, `slow_head` or `slow_reader`.
+pub const CONNECTIONS_CUT: Name =
+    ("http_connections_cut_total", "Connections refused or cut off by the server, by why.");
 /// Counter.
 pub const ENGINE_FAILURES: Name = ("engine_failures_total", "Times the engine failed or stalled.");
 /// Counter.

@@ -65,7 +65,7 @@ impl Server {
         change(&mut settings);
         let app = Arc::new(App::new(settings, &manifest()).unwrap());
         let scheduler = scheduler::start(instant(), scheduler::Options::default(), Arc::new(())).unwrap();
-        Self { router: router(app.clone()), app, scheduler, _engine: engine }
+        Self { router: router(app.clone()).unwrap(), app, scheduler, _engine: engine }
     }
 
     /// Loads the engine.

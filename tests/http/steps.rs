@@ -33,7 +33,7 @@ fn serve() -> (Router, TempDir) {
     let encoder = Encoder::open(&engine, &manifest.prompt).unwrap();
     let head = settings.head(&manifest.head).unwrap();
     app.start(Scorer::new(encoder, head, scheduler, app.metrics.clone(), settings.overload_status));
-    (router(app), directory)
+    (router(app).unwrap(), directory)
 }
 
 async fn ask(server: &Router, answer: &str) -> (StatusCode, Value) {

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -30,7 +31,7 @@ def conversation(answer: str = LOUVRE, question: str = PARIS) -> list[dict]:
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """This process's environment without variables that set options."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "NIM_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "NIM_", "OTEL_"))}
     return kept | variables
 
 
@@ -43,14 +44,15 @@ def assay(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
 class Server:
     """A running `assay serve`, on a port that the system chose."""
 
-    def __init__(self, engine: Path, *arguments: str):
+    def __init__(self, engine: Path, *arguments: str | Path, **variables: str):
         command = [BINARIES / "assay", "serve", "--engine", engine, "--host", "127.0.0.1", "--port", "0"]
         command += ["--log-format", "json", "--threads", "1", *arguments]
-        self.process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, env=clean_environment(**variables), stderr=subprocess.PIPE, text=True)
         self.log: list[dict] = []
         self.lines: list[str] = []
         threading.Thread(target=self._read_log, daemon=True).start()
-        self.url = "http://" + self.logged("listening")["address"]
+        self.address = self.logged("listening")["address"]
+        self.url = "http://" + self.address
         self.logged("ready")
 
     def _read_log(self) -> None:
@@ -68,6 +70,11 @@ class Server:
             return next((line for line in self.log if line.get("message") == message), None)
 
         return until(line)
+
+    def connect(self) -> socket.socket:
+        """A connection for clients that do not keep to HTTP."""
+        host, port = self.address.rsplit(":", 1)
+        return socket.create_connection((host, int(port)), timeout=60)
 
     def get(self, path: str) -> tuple[int, str]:
         try:

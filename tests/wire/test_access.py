@@ -1,0 +1,214 @@
+"""Who may call, and over what: API keys, TLS, origins, ports."""
+
+import datetime
+import http.client
+import ipaddress
+import json
+import signal
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import openai
+import pytest
+from conftest import Engines, Server, assay, conversation, until
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+KEY, OTHER = "sk-0123456789abcdef0123", "sk-fedcba9876543210fedc"
+
+
+def ask(url: str, method: str = "GET", body: bytes | None = None, context=None, **headers: str):
+    """Status, headers and text of an answer."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def chat(client: openai.OpenAI) -> str:
+    answer = client.chat.completions.create(model="five", messages=conversation())
+    return answer.choices[0].message.content
+
+
+# --- API keys ---
+
+
+def test_only_who_has_a_key_is_answered_and_keys_change_while_serving(engines: Engines, tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"# of the trainers\n{KEY} trainer\n")
+    with Server(engines["llama3-tiny"], "--served-model-name", "five", "--api-keys-file", keys) as server:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            chat(server.client())
+        assert refused.value.status_code == 401
+        assert refused.value.code == "invalid_api_key"
+        assert refused.value.type == "invalid_request_error"
+        assert chat(server.client().with_options(api_key=KEY))
+        status, headers, text = ask(server.url + "/v1/models")
+        assert (status, headers["www-authenticate"]) == (401, "Bearer")
+        assert json.loads(text)["error"]["code"] == "missing_api_key"
+        assert server.get("/v1/health/ready")[0] == 200
+        assert server.metric("request_errors_total") == 2
+
+        keys.write_text(f"{OTHER}\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.logged("API keys read again")
+        assert chat(server.client().with_options(api_key=OTHER))
+        with pytest.raises(openai.AuthenticationError):
+            chat(server.client().with_options(api_key=KEY))
+
+        keys.write_text(f"{KEY}\n")
+        until(lambda: ask(server.url + "/v1/models", authorization=f"Bearer {KEY}")[0] == 200)
+
+        keys.write_text("short\n")
+        until(lambda: any("stay as they were" in line for line in server.lines))
+        assert ask(server.url + "/v1/models", authorization=f"Bearer {KEY}")[0] == 200
+        assert server.end() == 0
+        log = "".join(server.lines)
+        assert KEY not in log and OTHER not in log
+
+
+def test_metrics_can_be_protected_or_have_a_port_of_their_own(engines: Engines, tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text(KEY)
+    with Server(engines["llama3-tiny"], "--api-keys-file", keys, "--protect-metrics") as server:
+        assert ask(server.url + "/metrics")[0] == ask(server.url + "/v1/metrics")[0] == 401
+        assert ask(server.url + "/metrics", authorization=f"Bearer {KEY}")[0] == 200
+    with Server(engines["llama3-tiny"], "--api-keys-file", keys, "--metrics-port", "0") as server:
+        metrics = "http://" + server.logged("metrics have a port")["address"]
+        assert "num_requests_running" in ask(metrics + "/metrics")[2]
+        assert ask(server.url + "/metrics", authorization=f"Bearer {KEY}")[0] == 404
+        assert ask(metrics + "/v1/models")[0] == 404
+
+
+# --- Pages of other origins ---
+
+
+def test_no_page_may_call_unless_its_origin_is_set(engines: Engines):
+    page = {"Origin": "https://example.org", "Access_Control_Request_Method": "POST"}
+    with Server(engines["llama3-tiny"]) as server:
+        _, headers, _ = ask(server.url + "/v1/models", **page)
+        assert "access-control-allow-origin" not in headers
+    with Server(engines["llama3-tiny"], "--cors-origin", "https://example.org") as server:
+        status, headers, _ = ask(server.url + "/v1/chat/completions", "OPTIONS", **page)
+        assert (status, headers["access-control-allow-origin"]) == (200, "https://example.org")
+        other = {**page, "Origin": "https://example.com"}
+        assert "access-control-allow-origin" not in ask(server.url + "/v1/models", **other)[1]
+    refused = assay("serve", "--engine", str(engines["llama3-tiny"]), "--port", "0", "--cors-origin", "example.org")
+    assert refused.returncode == 1 and "`example.org` is no origin" in refused.stderr
+
+
+# --- The admin port ---
+
+
+def test_an_operator_sets_the_log_level_and_drains_the_server(engines: Engines):
+    with Server(engines["llama3-tiny"], "--admin-port", "0") as server:
+        admin = "http://" + server.logged("admin routes have a port")["address"] + "/admin"
+        assert admin.startswith("http://127.0.0.1:")
+        assert json.loads(ask(admin + "/log-level")[2]) == {"log_level": "info"}
+        assert ask(admin + "/log-level", "PUT", b"debug")[0] == 200
+        server.get("/v1/models")
+        assert server.logged("answered")["span"]["path"] == "/v1/models"
+        assert ask(admin + "/log-level", "PUT", b"loud=loud")[0] == 400
+        assert ask(admin + "/drain", "POST", Origin="https://example.org")[0] == 403
+        assert ask(server.url + "/admin/drain", "POST")[0] == 404
+        assert ask(admin + "/drain", "POST")[0] == 202
+        assert server.process.wait(60) == 0
+
+
+# --- TLS ---
+
+
+class Authority:
+    """Signs certificates for 127.0.0.1 and writes them into a folder."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.file = self._write(f"{name}.pem", self._sign(self.name, self.key, is_authority=True))
+
+    def certify(self, name: str) -> tuple[Path, Path]:
+        """A certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (self.folder / f"{name}.key").write_bytes(secret)
+        return self._write(f"{name}.pem", self._sign(subject, key)), self.folder / f"{name}.key"
+
+    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, is_authority: bool = False):
+        now = datetime.datetime.now(datetime.UTC)
+        day = datetime.timedelta(days=1)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        certificate = x509.CertificateBuilder(self.name, subject, key.public_key(), x509.random_serial_number())
+        certificate = certificate.not_valid_before(now - day).not_valid_after(now + day)
+        certificate = certificate.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+        certificate = certificate.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        return certificate.sign(self.key, hashes.SHA256())
+
+    def _write(self, name: str, certificate: x509.Certificate) -> Path:
+        (self.folder / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return self.folder / name
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"), "authority")
+
+
+def test_tls_is_served_and_a_client_that_speaks_plainly_is_not(engines: Engines, authority: Authority):
+    cert, key = authority.certify("server")
+    with Server(engines["llama3-tiny"], "--tls-key", key, "--tls-cert", cert) as server:
+        context = ssl.create_default_context(cafile=authority.file)
+        url = "https://" + server.address
+        assert ask(url + "/v1/health/ready", context=context)[0] == 200
+        with pytest.raises((OSError, http.client.HTTPException)):
+            ask(server.url + "/v1/health/ready")
+        until(lambda: 'reason="handshake"' in ask(url + "/metrics", context=context)[2])
+
+
+def test_mtls_with_nims_variables_asks_for_a_client_certificate(engines: Engines, authority: Authority, tmp_path: Path):
+    cert, key = authority.certify("server")
+    variables = {"NIM_SSL_MODE": "MTLS", "NIM_SSL_KEY_PATH": str(key), "NIM_SSL_CERTS_PATH": str(cert)}
+    variables["NIM_SSL_CA_CERTS_PATH"] = str(authority.file)
+    with Server(engines["llama3-tiny"], **variables) as server:
+        url = "https://" + server.address + "/v1/health/ready"
+        context = ssl.create_default_context(cafile=authority.file)
+        with pytest.raises(OSError):
+            ask(url, context=context)
+        context.load_cert_chain(*Authority(tmp_path, "stranger").certify("client"))
+        with pytest.raises(OSError):
+            ask(url, context=context)
+        context = ssl.create_default_context(cafile=authority.file)
+        context.load_cert_chain(*authority.certify("client"))
+        assert ask(url, context=context)[0] == 200
+
+
+def test_files_that_do_not_fit_are_refused_in_a_sentence(engines: Engines, authority: Authority, tmp_path: Path):
+    cert, key = authority.certify("one")
+    other_cert, _ = authority.certify("two")
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("no PEM at all")
+
+    def refused(*arguments: str | Path, **variables: str) -> str:
+        arguments = ["serve", "--engine", engines["llama3-tiny"], "--port", "0", *arguments]
+        done = assay(*map(str, arguments), ASSAY_LOG_LEVEL="error", **variables)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done
+        return done.stderr
+
+    assert "tls_cert is not" in refused("--tls-key", key)
+    assert "do not match" in refused("--tls-key", key, "--tls-cert", other_cert)
+    assert f"{nonsense} holds no private key in PEM" in refused("--tls-key", nonsense, "--tls-cert", cert)
+    assert f"{nonsense} holds no certificate in PEM" in refused("--tls-key", key, "--tls-cert", nonsense)
+    assert "none.pem cannot be read" in refused("--tls-key", key, "--tls-cert", "none.pem")
+    assert "set tls_key and tls_cert too" in refused("--tls-client-ca", cert)
+    assert "NIM_SSL_KEY_PATH names no file" in refused(NIM_SSL_MODE="tls")
+    assert "NIM_SSL_MODE=`on` is unknown" in refused(NIM_SSL_MODE="on")

@@ -1,0 +1,177 @@
+"""Clients that are slow, large, many or gone: they are cut off, and the others are answered."""
+
+import json
+import socket
+import threading
+import time
+
+from conftest import ATTRIBUTES, Engines, Server, conversation, until
+
+
+def request(body: bytes, length: int | None = None) -> bytes:
+    length = len(body) if length is None else length
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"
+    return head.encode() + body
+
+
+def good(answer: str = "x") -> bytes:
+    return request(json.dumps({"model": "five", "messages": conversation(answer)}).encode())
+
+
+def rest(stream: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    received = b""
+    try:
+        while chunk := stream.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def trickle(stream: socket.socket, data: bytes, pause: float = 0.1) -> None:
+    """Sends a byte at a time until the server closes."""
+    try:
+        for byte in data:
+            stream.sendall(bytes([byte]))
+            time.sleep(pause)
+    except OSError:
+        pass
+
+
+def limited(engines: Engines, *arguments: str) -> Server:
+    return Server(engines["llama3-tiny"], "--served-model-name", "five", *arguments)
+
+
+def test_a_client_that_sends_its_headers_byte_by_byte_is_cut_off(engines: Engines):
+    with limited(engines, "--header-timeout", "0.5") as server, server.connect() as stream:
+        threading.Thread(target=trickle, args=(stream, good()), daemon=True).start()
+        assert rest(stream) == b""
+        assert server.logged("a connection was cut off")["reason"] == "slow_head"
+        assert 'http_connections_cut_total{reason="slow_head"' in server.get("/metrics")[1]
+
+
+def test_a_client_that_sends_its_body_byte_by_byte_is_told_so_and_cut_off(engines: Engines):
+    with limited(engines, "--body-timeout", "0.5") as server, server.connect() as stream:
+        threading.Thread(target=trickle, args=(stream, good()), daemon=True).start()
+        # The head alone takes longer than the time for a body: that is counted from the body on.
+        answer = rest(stream).decode()
+        assert answer.startswith("HTTP/1.1 408 "), answer
+        assert '"code":"slow_body"' in answer
+        assert server.metric('request_errors_total{reason="slow_body"') in (0, 1)
+        assert 'reason="slow_body"' in server.get("/metrics")[1]
+
+
+def test_an_idle_connection_is_closed_and_a_busy_one_is_not(engines: Engines):
+    with limited(engines, "--keep-alive", "1", "--header-timeout", "0.5") as server, server.connect() as stream:
+        for _ in range(3):
+            stream.sendall(good())
+            assert stream.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.6)
+        start = time.monotonic()
+        assert rest(stream) == b""
+        assert time.monotonic() - start < 30
+        assert "slow_head" not in server.get("/metrics")[1]
+
+
+def test_one_connection_too_many_is_told_so_and_room_comes_back(engines: Engines):
+    with limited(engines, "--max-connections", "3") as server:
+        held = [server.connect() for _ in range(3)]
+        for stream in held:
+            stream.sendall(b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert stream.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with server.connect() as late:
+            answer = rest(late).decode()
+        assert answer.startswith("HTTP/1.1 503 ") and '"code":"too_many_connections"' in answer
+        held.pop().close()
+        until(lambda: _works(server))
+        for stream in held:
+            stream.close()
+
+
+def _works(server: Server) -> bool:
+    try:
+        return server.get("/v1/health/ready")[0] == 200
+    except OSError:
+        return False
+
+
+def test_headers_over_the_limit_are_refused(engines: Engines):
+    with limited(engines, "--max-header-bytes", "4096") as server, server.connect() as stream:
+        stream.sendall(b"GET /v1/models HTTP/1.1\r\nhost: a\r\nx-long: " + b"a" * 8192 + b"\r\n\r\n")
+        assert stream.recv(65536).startswith(b"HTTP/1.1 431 ")
+
+
+def test_json_of_any_depth_is_refused_and_breaks_nothing(server: Server):
+    for depth in (200, 100_000):
+        with server.connect() as stream:
+            stream.sendall(request(b'{"model":' + b"[" * depth + b"]" * depth + b"}"))
+            assert stream.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_does_not_take_its_answers_is_cut_off(engines: Engines):
+    with limited(engines, "--write-timeout", "0.5") as server, server.connect() as stream:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ask = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n" * 200
+
+        def ask_on() -> None:
+            try:
+                while True:
+                    stream.sendall(ask)
+            except OSError:
+                pass
+
+        threading.Thread(target=ask_on, daemon=True).start()
+        assert server.logged("a connection was cut off")["reason"] == "slow_reader"
+
+
+def test_half_the_clients_hang_up_and_the_other_half_is_answered_in_full(engines: Engines):
+    """Of one half, each fifth hangs up in the head, in the body, before the answer, sends too much, or takes
+    its answer in sips; the other half asks as it should."""
+    with limited(engines, "--max-body-bytes", "100000", "--max-batch-size", "4") as server:
+        failures: list[str] = []
+        answered: list[str] = []
+
+        def bad(number: int) -> None:
+            with server.connect() as stream:
+                data = good(f"bad {number} " * 50)
+                match number % 5:
+                    case 0:
+                        stream.sendall(data[:40])
+                    case 1:
+                        stream.sendall(data[: len(data) // 2])
+                    case 2:
+                        stream.sendall(data)
+                    case 3:
+                        stream.sendall(request(b"x" * 150_000))
+                        if b" 413 " not in stream.recv(4096):
+                            failures.append("too large, and not told so")
+                    case 4:
+                        stream.sendall(data)
+                        if not stream.recv(16).startswith(b"HTTP/1.1 200"):
+                            failures.append("a slow reader was not answered")
+                        while b"0\r\n" not in (sip := stream.recv(16)) and b"}}" not in sip:
+                            time.sleep(0.001)
+
+        def right(number: int) -> None:
+            with server.client() as client:
+                for turn in range(5):
+                    answer = client.chat.completions.create(
+                        model="five", messages=conversation(f"answer {number} {turn}"), timeout=60
+                    )
+                    pairs = answer.choices[0].message.content.split(",")
+                    if [pair.split(":")[0] for pair in pairs] != ATTRIBUTES:
+                        failures.append(answer.choices[0].message.content)
+                    answered.append(answer.id)
+
+        threads = [threading.Thread(target=target, args=(n,)) for n in range(20) for target in (bad, right)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert len(set(answered)) == 100
+        # Nothing of those who left stays behind.
+        until(lambda: server.metric("num_requests_running") == server.metric("num_requests_waiting") == 0)
+        until(lambda: server.metric("http_connections") <= 1)
+        assert server.end() == 0
