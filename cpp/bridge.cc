@@ -75,6 +75,8 @@ std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const Tens
         .attention_softcap = config.attention_softcap,
         .windows = {config.windows.begin(), config.windows.end()},
         .head_rows = config.head_rows,
+        .lm_head = config.lm_head,
+        .logit_softcap = config.logit_softcap,
         .head_bias = config.head_bias,
         .head_hidden = config.head_hidden,
         .gating = {config.gating.begin(), config.gating.end()},

@@ -3,7 +3,8 @@
 //!
 //! The modules stand in the order of a request's way: [`api`] takes it, [`prompt`] makes token ids
 //! of it, [`scheduler`] batches it in flight, [`engine`] computes its logits, [`reward`] turns them
-//! into scores. [`build`] makes engines offline. Nothing imports a module to its left.
+//! into scores. [`generate`] makes text of the logits of models that generate. [`build`] makes engines
+//! offline. Nothing imports a module to its left, but that the scheduler chooses tokens by [`generate`].
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,6 +13,7 @@ pub mod bench;
 pub mod build;
 pub mod config;
 pub mod engine;
+pub mod generate;
 pub mod manual;
 pub mod prompt;
 pub mod report;

@@ -130,8 +130,9 @@ fn check(directory: &Path, manifest: &Manifest, work: Option<&Work>, texts: &[Ve
     let scores: Vec<_> = texts.iter().map(|text| bits(&alone.read(text, &reads(text)))).collect();
     let tokens: Vec<_> = match work {
         None | Some(Work::Score { .. }) => Vec::new(),
-        Some(Work::Generate { max_tokens, stop }) => {
-            texts.iter().map(|text| generate(&mut alone, text, *max_tokens, stop[0])).collect()
+        Some(Work::Generate(sampling)) => {
+            let (most, end) = (sampling.max_tokens, sampling.end_tokens[0]);
+            texts.iter().map(|text| generate(&mut alone, text, most, end)).collect()
         }
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -162,7 +163,7 @@ fn a_text_has_one_score_however_it_is_scheduled() {
 fn greedy_tokens_are_the_same_alone_and_among_scores() {
     with_engine(Dtype::F32, |directory, manifest| {
         // The head has three rows, so the tokens are 0, 1 and 2, and the last ends a sequence.
-        let work = Work::Generate { max_tokens: 12, stop: vec![2] };
+        let work = Work::greedy(12, vec![2]);
         check(directory, manifest, Some(&work), &texts(&mut SmallRng::seed_from_u64(2), 25));
     });
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use assay::engine::sampling::Sampled;
 use assay::engine::simulated::HashCache;
 use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
 use assay::scheduler::{Answer, Job, Options, Output, Priority, Work, core};
@@ -77,6 +78,8 @@ impl Reply for Hole<Answer> {
     fn send(self, answer: Answer) {
         assert!(self.put(answer).is_none(), "a job was answered twice");
     }
+
+    fn token(&mut self, _: Sampled) {}
 }
 
 type Box<R> = Mailbox<Envelope<R>, Hole<()>>;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "buffer.h"
 #include "kv_cache.h"
@@ -14,6 +15,8 @@ namespace {
 
 // Rows of the feed-forward network computed at once: its buffers stay in the cache.
 constexpr std::size_t kPanelRows = 512;
+// Rows whose logits of the vocabulary are computed at once.
+constexpr std::size_t kLogitRows = 32;
 
 struct Layer {
     NormWeights input_norm;
@@ -95,6 +98,13 @@ class Decoder final : public Engine {
           angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)),
           window_angles_(max_num_tokens_ * heads_.head_dim * sizeof(float)) {
         if (limits.threads > 0) omp_set_num_threads(static_cast<int>(limits.threads));
+        if (config.lm_head) {
+            lm_head_.emplace(
+                Matmul::Shape{kDtype<T>, config.head_rows, config.hidden_size, Dtype::F32, false, false},
+                kernels_);
+            predicted_ = Buffer(room_for_rows(std::min(kLogitRows, max_num_tokens_)) * config.head_rows *
+                                sizeof(float));
+        }
         bind(weights);
     }
 
@@ -119,7 +129,10 @@ class Decoder final : public Engine {
             add(layer.attention_post_norm, 0, rows);
             feed_forward(layer, rows);
         }
-        score(rows, logits);
+        if (lm_head_)
+            predict(rows, logits);
+        else
+            score(rows, logits);
     }
 
   private:
@@ -170,6 +183,10 @@ class Decoder final : public Engine {
         }
         final_norm_ = {floats("final_norm", hidden),
                        config_.layer_norm ? floats("final_norm_bias", hidden) : nullptr, config_.norm_eps};
+        if (lm_head_) {
+            lm_head_weights_ = {weights.find<std::byte>("lm_head", lm_head_->packed_bytes()), nullptr, nullptr};
+            return;
+        }
         const auto layer = [&](const std::string& name, std::size_t out, std::size_t in, bool bias) {
             return HeadLayer{floats(name, out * in), bias ? floats(name + "_bias", out) : nullptr, out, in};
         };
@@ -367,6 +384,23 @@ class Decoder final : public Engine {
         }
     }
 
+    // Logits of the vocabulary, a few rows at a time.
+    void predict(std::size_t rows, std::span<float> logits) {
+        const std::size_t width = config_.head_rows;
+        const float cap = config_.logit_softcap;
+        for (std::size_t begin = 0; begin < rows; begin += kLogitRows) {
+            const std::size_t panel = std::min(kLogitRows, rows - begin);
+            norm(final_norm_, begin, panel);
+            lm_head_->run(panel, normed_.as<T>(), lm_head_weights_, predicted_.as());
+            const float* from = predicted_.as<float>();
+            float* to = logits.data() + begin * width;
+            const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(panel * width);
+#pragma omp parallel for
+            for (std::ptrdiff_t i = 0; i < count; ++i)
+                to[i] = cap > 0.0f ? cap * std::tanh(from[i] / cap) : from[i];
+        }
+    }
+
     void score(std::size_t rows, std::span<float> logits) {
         // Of each row: the state, and two layers in turn.
         std::size_t widest = config_.hidden_size;
@@ -414,6 +448,10 @@ class Decoder final : public Engine {
     std::vector<Layer> layers_;
     NormWeights final_norm_ = {};
     std::vector<HeadLayer> head_, gating_;
+    // Where the head is the vocabulary's; its logits, [kLogitRows, vocabulary].
+    std::optional<Linear<T>> lm_head_;
+    LinearWeights lm_head_weights_ = {};
+    Buffer predicted_;
     KvCache<T> cache_;
     // [max_num_tokens, ...]: hidden, f32; hidden or q_width; qkv_width, f32.
     Buffer residual_, normed_, projected_;

@@ -43,6 +43,10 @@ struct ModelConfig {
     // Of each layer, see AttentionTile.
     std::vector<std::size_t> windows;
     std::size_t head_rows;
+    // Whether the head is the language model's: `lm_head`, packed, a row for each token of the vocabulary.
+    bool lm_head;
+    // Its logits become cap * tanh(logit / cap). 0: they stay as they are.
+    float logit_softcap;
     bool head_bias;
     // Width of the head's first layer, which has a bias and ReLU; 0: there is none.
     std::size_t head_hidden;

@@ -34,6 +34,8 @@ ModelConfig config() {
         .attention_softcap = 0.0f,
         .windows = {0, 0},
         .head_rows = 3,
+        .lm_head = false,
+        .logit_softcap = 0.0f,
         .head_bias = false,
         .head_hidden = 0,
         .gating = {},

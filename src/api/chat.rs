@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`.
+//! `POST /v1/chat/completions` of a reward model, and the way to that of others.
 
 use std::sync::Arc;
 
@@ -8,12 +8,15 @@ use axum::response::Response;
 use super::chat_request::ChatRequest;
 use super::intake::Intake;
 use super::openapi::{Errors, requests};
-use super::{ApiError, App, answer};
+use super::{ApiError, App, answer, generation};
 use crate::prompt::{Message, Prompt};
 
-/// Scores the last turn of a conversation.
+/// Scores the last turn of a conversation; answers it if the model served chats.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "scores", request_body = requests::ChatRequest, responses((status = 200, content((answer::Completion = "application/json"), (String = "text/event-stream"))), Errors))]
 pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    if app.generator().is_ok() {
+        return generation::chat_completions(app, request).await;
+    }
     let mut intake = Intake::read(&app, request).await?;
     let (request, prompt) = intake.prepare(&app, prepare).await?;
     let urgency = intake.urgency(&app, request.wish)?;

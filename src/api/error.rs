@@ -58,6 +58,9 @@ pub enum ApiError {
     /// The path is known, the method is not.
     #[error("{0} does not answer {1}; see the Allow header for what it does answer")]
     WrongMethod(String, String),
+    /// The model served is for something else; the text says for what, and where.
+    #[error("{0}")]
+    WrongTask(&'static str),
     /// The engine is still being loaded.
     #[error("the server is starting: its engine is being loaded; try again shortly")]
     Starting,
@@ -153,6 +156,7 @@ impl ApiError {
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
             Self::UnknownRoute(_) => (StatusCode::NOT_FOUND, REQUEST, "unknown_url"),
             Self::WrongMethod(..) => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
+            Self::WrongTask(_) => (StatusCode::BAD_REQUEST, REQUEST, "wrong_task"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
             Self::Prompt(PromptError::TooLong { .. }) => {
                 (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded")
@@ -241,7 +245,7 @@ pub struct ErrorObject {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(super) struct Body {
-    error: ErrorObject,
+    pub(super) error: ErrorObject,
 }
 
 impl From<Class> for ErrorObject {

@@ -1,6 +1,6 @@
 //! Takes an engine directory into service.
 
-use super::{App, Scorer};
+use super::{App, Generator, Scorer};
 use crate::config::{Settings, Simulation};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::manifest::{Manifest, Target};
@@ -14,14 +14,24 @@ use crate::scheduler::{self, Handle, OnFailure};
 /// Tokens of a simulated engine's KV blocks.
 const SIMULATED_BLOCK: usize = 16;
 
+const NO_ALIAS: &str = "alias: an alias has some of a reward model's scores, and this engine generates text; \
+                        give it more names with served_model_name";
+
 /// Checks the directory, loads its engine and puts it into service. Takes as long as reading it.
 ///
 /// # Errors
 /// A file is missing or damaged, or the engine does not fit this machine; the text says what to do.
 pub(crate) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     let settings = &app.settings;
-    let head = settings.head(&manifest.head)?;
-    super::models::check(&app.models, &settings.alias, &head)?;
+    let head = match manifest.task.generates() {
+        true if !settings.alias.is_empty() => return Err(NO_ALIAS.into()),
+        true => None,
+        false => {
+            let head = settings.head(&manifest.head)?;
+            super::models::check(&app.models, &settings.alias, &head)?;
+            Some(head)
+        }
+    };
     let factory = factory(settings, manifest)?;
     let encoder = Encoder::open(&settings.engine, &manifest.prompt).map_err(|error| error.to_string())?;
     let mut options = settings.scheduler();
@@ -31,7 +41,11 @@ pub(crate) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     }
     let scheduler =
         scheduler::start(factory, options, app.metrics.clone()).map_err(|error| error.to_string())?;
-    app.start(Scorer::new(encoder, head, scheduler.clone(), app.metrics.clone(), settings.overload_status));
+    let (handle, metrics, overload) = (scheduler.clone(), app.metrics.clone(), settings.overload_status);
+    match head {
+        Some(head) => app.start(Scorer::new(encoder, head, handle, metrics, overload)),
+        None => app.start_generating(Generator::new(encoder, manifest, handle, metrics, overload)),
+    }
     Ok(scheduler)
 }
 
@@ -130,5 +144,5 @@ fn simulated(settings: &Settings, manifest: &Manifest, simulation: Simulation) -
         Simulation::Stall => Behaviour::Stall,
         Simulation::Fail => Behaviour::Fail("its simulation says so".into()),
     });
-    SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.head.outputs(), script)
+    SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.logits(), script)
 }

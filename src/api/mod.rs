@@ -11,6 +11,7 @@ mod chat_request;
 mod cors;
 mod error;
 mod fields;
+mod generation;
 mod intake;
 mod keys;
 mod listen;
@@ -38,6 +39,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use chat_request::ChatRequest;
 pub use error::{ApiError, Class, ErrorObject, Failure};
+pub use generation::Generator;
 pub use intake::Wish;
 pub use keys::KeyRing;
 pub use models::Model;
@@ -45,6 +47,7 @@ pub use scoring::{Cut, Scored, Scorer, Urgency};
 
 use crate::config::Settings;
 use crate::engine::manifest::Manifest;
+use crate::prompt::Encoder;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -69,7 +72,13 @@ pub struct App {
     /// When the process started, in seconds since 1970.
     pub started: u64,
     /// Set once the engine is loaded.
-    scorer: OnceLock<Scorer>,
+    engine: OnceLock<Loaded>,
+}
+
+/// An engine in service, by what it is for.
+enum Loaded {
+    Scorer(Box<Scorer>),
+    Generator(Box<Generator>),
 }
 
 impl App {
@@ -94,27 +103,64 @@ impl App {
             started: answer::unix_time(),
             models,
             settings,
-            scorer: OnceLock::new(),
+            engine: OnceLock::new(),
         })
     }
 
     /// Takes the loaded engine into service. Later calls change nothing.
     pub fn start(&self, scorer: Scorer) {
         self.metrics.limits(&scorer.limits());
-        let _ = self.scorer.set(scorer);
+        let _ = self.engine.set(Loaded::Scorer(Box::new(scorer)));
     }
 
-    /// The loaded engine.
+    /// Takes a loaded engine that generates into service. Later calls change nothing.
+    pub fn start_generating(&self, generator: Generator) {
+        self.metrics.limits(&generator.limits());
+        let _ = self.engine.set(Loaded::Generator(Box::new(generator)));
+    }
+
+    /// The loaded engine of a reward model.
     ///
     /// # Errors
-    /// [`ApiError::Starting`] until there is one.
+    /// [`ApiError::Starting`] until there is one, [`ApiError::WrongTask`] if it generates.
     pub fn scorer(&self) -> Result<&Scorer, ApiError> {
-        self.scorer.get().ok_or(ApiError::Starting)
+        match self.engine.get().ok_or(ApiError::Starting)? {
+            Loaded::Scorer(scorer) => Ok(scorer),
+            Loaded::Generator(_) => Err(ApiError::WrongTask(
+                "the model served here generates text and has no scores; use POST /v1/chat/completions or \
+                 /v1/completions",
+            )),
+        }
+    }
+
+    /// The loaded engine of a model that generates.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] until there is one, [`ApiError::WrongTask`] if it scores.
+    pub fn generator(&self) -> Result<&Generator, ApiError> {
+        match self.engine.get().ok_or(ApiError::Starting)? {
+            Loaded::Generator(generator) => Ok(generator),
+            Loaded::Scorer(_) => Err(ApiError::WrongTask(
+                "the model served here scores conversations and generates no text; use POST /v1/rewards or \
+                 /v1/chat/completions",
+            )),
+        }
+    }
+
+    /// What makes token ids for the loaded engine.
+    fn encoder(&self) -> Result<&Encoder, ApiError> {
+        Ok(match self.engine.get().ok_or(ApiError::Starting)? {
+            Loaded::Scorer(scorer) => scorer.encoder(),
+            Loaded::Generator(generator) => generator.encoder(),
+        })
     }
 
     /// Whether requests can be answered.
     pub fn ready(&self) -> bool {
-        self.scorer.get().is_some_and(Scorer::ready)
+        self.engine.get().is_some_and(|engine| match engine {
+            Loaded::Scorer(scorer) => scorer.ready(),
+            Loaded::Generator(generator) => generator.ready(),
+        })
     }
 
     /// The model that a request asks for; the server's own if it asks for none.
@@ -147,6 +193,7 @@ pub fn router(app: Arc<App>) -> Result<Router, String> {
         .route("/v1/metadata", get(nim::metadata))
         .route("/v1/manifest", get(nim::manifest))
         .route("/v1/license", get(nim::license))
+        .merge(generation::routes())
         .merge(peers::routes())
         .merge(openapi::routes())
         .merge(playground)

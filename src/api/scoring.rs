@@ -97,6 +97,11 @@ impl Scorer {
         &self.head
     }
 
+    /// What makes token ids.
+    pub(super) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// What the engine can hold.
     pub fn limits(&self) -> Limits {
         self.scheduler.limits()

@@ -154,7 +154,7 @@ impl Simulation<'_> {
             let tokens = self.ledger.arrive(request);
             let work = match request.output_tokens {
                 0 => Work::score(tokens.len()),
-                max_tokens => Work::Generate { max_tokens, stop: Vec::new() },
+                max_tokens => Work::greedy(max_tokens, Vec::new()),
             };
             let deadline = request.timeout.map(|timeout| self.now + Duration::from_secs_f64(timeout));
             let id = self.arrived as u64;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use assay::build::trtllm::{self, Outcome};
 use assay::build::{self, BuildError, BuildOptions, Console};
 use assay::engine::gpus::Gpus;
-use assay::engine::manifest::{Dtype, Objective, Quantization};
+use assay::engine::manifest::{Dtype, Objective, Quantization, Task};
 use assay::engine::target::{Kind, Target};
 use clap::{Parser, ValueEnum};
 use indicatif::HumanBytes;
@@ -42,6 +42,10 @@ struct Arguments {
     /// Longest sequence in tokens [default: the model's, up to 32768]
     #[arg(long, value_name = "TOKENS")]
     max_seq_len: Option<usize>,
+    /// What to build it for [default: reward for a reward model; chat for a language model with a chat
+    /// template, completion for one without]
+    #[arg(long, value_enum)]
+    task: Option<TaskKind>,
     /// File that says which logits are scores, where the checkpoint leaves it open (docs/models.md)
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
@@ -80,6 +84,13 @@ struct GpuArguments {
     /// Print the plan, the memory of each GPU and the command, and write nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum TaskKind {
+    Reward,
+    Chat,
+    Completion,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -132,10 +143,13 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
             "{output}: a checkpoint of {ranks} ranks; build its engine with --model {output} on the machine with the GPUs"
         ),
         Outcome::Engine(manifest) => eprintln!(
-            "{output}: {} ({}) scores {}; profile {} {}",
+            "{output}: {} ({}) {}; profile {} {}",
             manifest.model.name,
             HumanBytes(manifest.files.values().map(|file| file.bytes).sum()),
-            manifest.head.attributes.join(", "),
+            match manifest.task {
+                Task::Reward => format!("scores {}", manifest.head.attributes.join(", ")),
+                task => format!("is for {task}"),
+            },
             manifest.profile.name,
             &manifest.profile.id[..12],
         ),
@@ -159,6 +173,11 @@ fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
         }),
         name: arguments.name,
         max_seq_len: arguments.max_seq_len,
+        task: arguments.task.map(|task| match task {
+            TaskKind::Reward => Task::Reward,
+            TaskKind::Chat => Task::Chat,
+            TaskKind::Completion => Task::Completion,
+        }),
         head: arguments.head,
         max_batch_size: arguments.max_batch_size.unwrap_or(build::DEFAULT_MAX_BATCH_SIZE),
         max_num_tokens: arguments.max_num_tokens.unwrap_or(build::DEFAULT_MAX_NUM_TOKENS),
@@ -168,6 +187,11 @@ fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
 fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
     if arguments.dtype.is_some_and(|dtype| dtype != DtypeKind::Bf16) {
         let reason = "--dtype: engines for GPUs are bf16, and quantized with --quantization; leave it out";
+        return Err(BuildError::Option(reason.to_owned()));
+    }
+    if arguments.task.is_some_and(|task| task != TaskKind::Reward) {
+        let reason =
+            "--task: engines for GPUs are built for reward models only; leave it out, or use --target cpu";
         return Err(BuildError::Option(reason.to_owned()));
     }
     let gpu = arguments.gpu;

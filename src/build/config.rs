@@ -14,6 +14,8 @@ use crate::engine::manifest::{Family, Model, fault_of_names};
 
 /// No size in a model exceeds this, so that the product of any two fits an integer.
 const LARGEST_SIZE: usize = 1 << 31;
+/// What Gemma 2 caps logits of the vocabulary at unless its configuration says otherwise.
+const GEMMA2_SOFTCAP: f32 = 30.0;
 
 /// What a checkpoint's `config.json` says.
 pub(super) struct Config {
@@ -21,8 +23,8 @@ pub(super) struct Config {
     pub(super) model: Model,
     /// What follows the family in the architecture's name, or all of a name of training code's own.
     pub(super) rest: String,
-    /// Whether logits of the vocabulary are capped.
-    pub(super) final_softcap: bool,
+    /// What logits of the vocabulary are capped at: `cap * tanh(logit / cap)`.
+    pub(super) final_softcap: Option<f32>,
     /// Whether the embedding serves as the language model's head too.
     pub(super) tied: bool,
     /// The file, to complain about.
@@ -87,15 +89,18 @@ pub(super) fn read(checkpoint: &Path, name: String) -> Result<Config, BuildError
         "ForRewardModelWithGating" if config.has("id2label") => attributes(&config)?,
         _ => vec![],
     };
-    let capped = |by_default: bool| match config.has("final_logit_softcapping") {
-        true => Ok::<bool, BuildError>(config.optional::<f32>("final_logit_softcapping")?.is_some()),
-        false => Ok(by_default),
-    };
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
-    let final_softcap = gemma && capped(family == Family::Gemma2)?;
+    let final_softcap = match config.has("final_logit_softcapping") {
+        true if gemma => config.optional::<f32>("final_logit_softcapping")?,
+        false if family == Family::Gemma2 => Some(GEMMA2_SOFTCAP),
+        _ => None,
+    };
+    if let Some(cap) = final_softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
+        return Err(config.error("final_logit_softcapping", &format!("{cap} is not positive")));
+    }
     let tied = config.optional("tie_word_embeddings")?.unwrap_or(gemma);
     let suffix = match model.family {
-        Family::InternLm2 => vec![reward_token(&config, model.vocab_size)?],
+        Family::InternLm2 if rest == "ForRewardModel" => vec![reward_token(&config, model.vocab_size)?],
         _ => vec![],
     };
     Ok(Config {
@@ -132,7 +137,8 @@ fn architecture(config: &Object) -> Result<(String, Family, String), BuildError>
 /// Whether a head of that kind is known; of training code's own classes, by the tensors.
 fn can_be_built(family: Family, rest: &str) -> bool {
     match rest {
-        "ForSequenceClassification" | "ForCausalLM" => family != Family::InternLm2,
+        "ForCausalLM" => true,
+        "ForSequenceClassification" => family != Family::InternLm2,
         "ForRewardModel" => matches!(family, Family::InternLm2 | Family::Qwen2),
         "ForProcessRewardModel" => family == Family::Qwen2,
         "ForRewardModelWithGating" => family == Family::Llama,

@@ -181,6 +181,7 @@ impl Head {
             rows: if all { vec![] } else { self.rows },
             gating,
             score: self.score,
+            softcap: None,
         })
     }
 }
@@ -332,7 +333,7 @@ fn found(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
 
 /// The language model's head, of which no row is chosen yet.
 fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
-    if config.final_softcap {
+    if config.final_softcap.is_some() {
         return Err(config.object.error(
             "final_logit_softcapping",
             "logits of lm_head that are capped are not supported as scores",
@@ -343,11 +344,17 @@ fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError>
     Ok(Head::rows(matrix, config.model.vocab_size, vec![]))
 }
 
+/// Whether a model's name says which of its logits are the score.
+pub(super) fn known_by_name(config: &Config) -> bool {
+    let name = config.model.name.to_lowercase();
+    name.contains("nemotron") && name.contains("reward")
+}
+
 /// Models whose name says which logits are the score.
 fn known_repository(config: &Config, head: Head) -> Result<Head, BuildError> {
     let name = config.model.name.to_lowercase();
     let attributes = vec!["reward".to_owned()];
-    if !(name.contains("nemotron") && name.contains("reward")) {
+    if !known_by_name(config) {
         return Err(config.object.error(
             "architectures",
             "a language model was found, and nothing says which of its logits are scores; say it with \

@@ -12,6 +12,7 @@ mod family;
 mod foreign;
 mod head;
 mod json;
+mod language;
 mod output;
 mod plan;
 mod progress;
@@ -30,13 +31,14 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::cpu;
 use crate::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, MANIFEST_FILE, Manifest, Profile, PromptSpec,
+    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, Head, MANIFEST_FILE, Manifest, Profile, PromptSpec,
     TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE, profile_name,
 };
 use crate::engine::verify::hexadecimal;
 use checkpoint::Checkpoint;
 use config::Config;
 use output::Staging;
+use plan::Ending;
 
 /// Longest sequence of an engine unless its builder asks for more: what a processor reads in good time.
 pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
@@ -58,6 +60,8 @@ pub struct BuildOptions {
     pub name: Option<String>,
     /// Longest sequence in tokens; the model's, up to [`DEFAULT_MAX_SEQ_LEN`], if none is given.
     pub max_seq_len: Option<usize>,
+    /// What to build it for; what it was made for, if nothing is said.
+    pub task: Option<Task>,
     /// File that says what the checkpoint leaves open of its head.
     pub head: Option<PathBuf>,
     /// Most sequences in one iteration.
@@ -75,6 +79,7 @@ impl BuildOptions {
             dtype: None,
             name: None,
             max_seq_len: None,
+            task: None,
             head: None,
             max_batch_size: DEFAULT_MAX_BATCH_SIZE,
             max_num_tokens: DEFAULT_MAX_NUM_TOKENS,
@@ -92,22 +97,40 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     foreign::refuse(&options.model)?;
     let config = config::read(&options.model, name(options)?)?;
     let limits = limits(options, &config)?;
-    let text = text::read(&options.model, config.model.vocab_size)?;
+    let may_complete = config.rest == "ForCausalLM" && options.task != Some(Task::Reward);
+    let text = text::read(&options.model, config.model.vocab_size, !may_complete)?;
     let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16(), cpu::supports_int8());
     let checkpoint = Checkpoint::open(&options.model)?;
-    let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
-    let plan = plan::plan(&checkpoint, &config.model, &head, dtype, true)?;
+    let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
     if let Some(note) = note {
         progress.note(note);
     }
-    let recognised = head.describe(&config);
-    let prompt = PromptSpec {
-        suffix: config.suffix.clone(),
-        generation_prompt: head.generation_prompt,
-        step_token: head.step_token.map(str::to_owned),
-        ..text.prompt
+    let (plan, head, prompt, recognised) = match task {
+        Task::Reward => {
+            let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
+            let plan = plan::plan(&checkpoint, &config.model, Ending::Scores(&head), dtype, true)?;
+            let recognised = head.describe(&config);
+            let prompt = PromptSpec {
+                suffix: config.suffix.clone(),
+                generation_prompt: head.generation_prompt,
+                step_token: head.step_token.map(str::to_owned),
+                ..text.prompt
+            };
+            (plan, head.manifest(&config, &checkpoint, &text.encoder)?, prompt, recognised)
+        }
+        Task::Chat | Task::Completion => {
+            let matrix = language::matrix(&config, &checkpoint);
+            let plan = plan::plan(&checkpoint, &config.model, Ending::Vocabulary(matrix), dtype, true)?;
+            let end_tokens = language::end_tokens(&options.model, &config, &text)?;
+            let model = &config.model;
+            let recognised = format!(
+                "recognised {} ({:?}): a language model for {task}, ended by the tokens {end_tokens:?}",
+                model.architecture, model.family
+            );
+            let head = Head { softcap: config.final_softcap, ..Head::default() };
+            (plan, head, PromptSpec { end_tokens, ..text.prompt }, recognised)
+        }
     };
-    let head = head.manifest(&config, &checkpoint, &text.encoder)?;
 
     let staging = Staging::new(&options.output)?;
     progress.note(&recognised);
@@ -125,7 +148,7 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
         format: FORMAT,
         profile: Profile { id: String::new(), name: profile_name(&target, dtype) },
         model: config.model,
-        task: Task::Reward,
+        task,
         target,
         built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: cpu::onednn_version() },
         dtype,

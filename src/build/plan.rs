@@ -63,6 +63,15 @@ impl Form {
     }
 }
 
+/// What stands behind the last layer.
+#[derive(Clone, Copy)]
+pub(super) enum Ending<'a> {
+    /// A head that scores.
+    Scores(&'a Head),
+    /// The language model's, made of the tensor of this name.
+    Vocabulary(&'a str),
+}
+
 /// The engine's tensors in the order of the file; matrices `packed` for the CPU, or plain.
 ///
 /// # Errors
@@ -70,7 +79,7 @@ impl Form {
 pub(super) fn plan<'a>(
     checkpoint: &'a Checkpoint,
     model: &Model,
-    head: &Head,
+    ending: Ending<'_>,
     dtype: Dtype,
     packed: bool,
 ) -> Result<Vec<Planned<'a>>, BuildError> {
@@ -85,7 +94,10 @@ pub(super) fn plan<'a>(
         planner.layer(layer, model)?;
     }
     planner.norm(model, "final_norm", "model.norm", hidden)?;
-    planner.head(head, hidden)?;
+    match ending {
+        Ending::Scores(head) => planner.head(head, hidden)?,
+        Ending::Vocabulary(matrix) => planner.lm_head(matrix, model)?,
+    }
     planner.refuse_surplus()?;
     Ok(planner.planned)
 }
@@ -216,6 +228,18 @@ impl<'a> Planner<'a> {
             Some(bias) => self.chosen("head_bias", bias, head, &[head.outputs]),
             None => Ok(()),
         }
+    }
+
+    /// The language model's head, never in int8. Where it is the embedding too, that is stored twice: rows of
+    /// a packed matrix cannot be looked up.
+    fn lm_head(&mut self, matrix: &str, model: &Model) -> Result<(), BuildError> {
+        let (out, inp) = (model.vocab_size, model.hidden_size);
+        let source = self.take(matrix, &[out, inp])?;
+        let dtype = cpu::state_dtype(self.dtype);
+        let form = Form::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? };
+        let name = "lm_head".to_owned();
+        self.planned.push(Planned { name, sources: vec![source], form, add: 0.0, minus: None });
+        Ok(())
     }
 
     /// The second head. What mixes its outputs goes into the manifest.

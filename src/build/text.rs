@@ -19,23 +19,35 @@ const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 pub(super) struct Text {
     /// `tokenizer.json`, as the checkpoint has it.
     pub(super) tokenizer: String,
-    /// The chat template.
+    /// The chat template; where there is none, one that refuses every conversation.
     pub(super) template: String,
+    /// Whether there is one.
+    pub(super) has_template: bool,
     /// What the template may name.
     pub(super) prompt: PromptSpec,
     /// What they make together.
     pub(super) encoder: Encoder,
 }
 
+/// Stands in for the chat template of a model that has none.
+const NO_TEMPLATE: &str =
+    "{{ raise_exception('this model has no chat template: it completes texts, at /v1/completions') }}";
+
 /// Reads and checks the text side of a checkpoint whose embedding has `vocab_size` rows.
 ///
 /// # Errors
-/// A file is missing or malformed, there is no chat template or one that cannot be compiled, or a token
+/// A file is missing or malformed, there is no chat template where there must be one, or one that cannot be compiled, or a token
 /// has no row in the embedding.
-pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildError> {
+pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Result<Text, BuildError> {
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let tokenizer = tokenizer(checkpoint, vocab_size)?;
-    let (template, template_path) = template(checkpoint, config.as_ref())?;
+    let found = template(checkpoint, config.as_ref())?;
+    if must_chat && found.is_none() {
+        return Err(no_template(checkpoint));
+    }
+    let has_template = found.is_some();
+    let (template, template_path) =
+        found.unwrap_or_else(|| (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)));
     let special_tokens = special_tokens(checkpoint, config.as_ref())?;
     let prompt = PromptSpec { special_tokens, ..PromptSpec::default() };
     // What the server would refuse at its start is better refused here.
@@ -44,7 +56,7 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize) -> Result<Text, BuildEr
         BuildError::checkpoint(path, reason)
     })?;
     try_template(&encoder).map_err(|reason| BuildError::checkpoint(&template_path, reason))?;
-    Ok(Text { tokenizer, template, prompt, encoder })
+    Ok(Text { tokenizer, template, has_template, prompt, encoder })
 }
 
 /// Renders a question and its answer: a template that fails, gives nothing or does not end is found out
@@ -82,12 +94,12 @@ fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError>
     }
 }
 
-/// The template and the file that it stands in: one of its own wins over the tokenizer's configuration.
-fn template(checkpoint: &Path, config: Option<&Object>) -> Result<(String, PathBuf), BuildError> {
+/// The template, if there is one, and the file that it stands in: one of its own wins over the tokenizer's configuration.
+fn template(checkpoint: &Path, config: Option<&Object>) -> Result<Option<(String, PathBuf)>, BuildError> {
     let path = checkpoint.join(TEMPLATE_FILE);
     if path.exists() {
         let template = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        return Ok((template, path));
+        return Ok(Some((template, path)));
     }
     let found = match config {
         Some(config) => match config.optional::<Value>("chat_template")? {
@@ -100,16 +112,15 @@ fn template(checkpoint: &Path, config: Option<&Object>) -> Result<(String, PathB
         },
         None => None,
     };
-    match found {
-        Some(template) => Ok((template, checkpoint.join(TOKENIZER_CONFIG))),
-        None => {
-            let reason = format!(
-                "there is no chat template, neither {TEMPLATE_FILE} nor chat_template in {TOKENIZER_CONFIG}; \
-                 put the one that the model was trained with into {TEMPLATE_FILE}"
-            );
-            Err(BuildError::checkpoint(checkpoint, reason))
-        }
-    }
+    Ok(found.map(|template| (template, checkpoint.join(TOKENIZER_CONFIG))))
+}
+
+fn no_template(checkpoint: &Path) -> BuildError {
+    let reason = format!(
+        "there is no chat template, neither {TEMPLATE_FILE} nor chat_template in {TOKENIZER_CONFIG}; \
+         put the one that the model was trained with into {TEMPLATE_FILE}"
+    );
+    BuildError::checkpoint(checkpoint, reason)
 }
 
 /// Of several templates, each `{"name": ..., "template": ...}`, the one called `default`.

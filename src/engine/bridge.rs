@@ -29,6 +29,10 @@ pub(super) mod ffi {
         /// Of each layer; 0: none.
         windows: Vec<usize>,
         head_rows: usize,
+        /// Whether the head is the vocabulary's.
+        lm_head: bool,
+        /// 0: none.
+        logit_softcap: f32,
         head_bias: bool,
         /// 0: none.
         head_hidden: usize,

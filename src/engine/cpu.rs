@@ -179,7 +179,7 @@ impl EngineFactory for CpuFactory {
         let (iterations, received) = bounded(1);
         let (opened, opening) = bounded(1);
         let weights = Arc::clone(&self.weights);
-        let head_rows = self.manifest.head.outputs();
+        let head_rows = self.manifest.logits();
         thread::Builder::new()
             .name("cpu-engine".into())
             .spawn(move || match Decoder::open(&config, weights, head_rows) {
@@ -371,7 +371,9 @@ pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         qkv_bias: model.qkv_bias,
         output_bias: model.output_bias,
         mlp_bias: model.mlp_bias,
-        head_rows: manifest.head.head_rows(),
+        head_rows: if manifest.task.generates() { model.vocab_size } else { manifest.head.head_rows() },
+        lm_head: manifest.task.generates(),
+        logit_softcap: manifest.head.softcap.unwrap_or(0.0),
         head_bias: manifest.head.bias,
         head_hidden: manifest.head.hidden.unwrap_or(0),
         gating: gating_widths(&manifest.head),

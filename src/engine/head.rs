@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::score_options::ScoreOptions;
 
 /// What turns the hidden states where the score is read into scores: `head` in the weights,
-/// `[outputs, hidden]`, f32.
+/// `[outputs, hidden]`, f32. A model that generates has `lm_head` instead, packed, and no attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -28,6 +28,10 @@ pub struct Head {
     /// What is done to the scores, unless the server is told otherwise.
     #[serde(default, skip_serializing_if = "ScoreOptions::is_off")]
     pub score: ScoreOptions,
+    /// Of a model that generates, whose logits are the vocabulary's: they become
+    /// `cap * tanh(logit / cap)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub softcap: Option<f32>,
 }
 
 impl Head {

@@ -259,6 +259,28 @@ pub enum RopeScaling {
 pub enum Task {
     /// Scores the last turn of a conversation.
     Reward,
+    /// Answers a conversation.
+    Chat,
+    /// Continues a text.
+    Completion,
+}
+
+impl Task {
+    /// Whether it generates text.
+    pub fn generates(self) -> bool {
+        self != Self::Reward
+    }
+}
+
+/// Its name in manifests and on command lines.
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reward => "reward",
+            Self::Chat => "chat",
+            Self::Completion => "completion",
+        })
+    }
 }
 
 /// The machine an engine runs on.
@@ -426,6 +448,9 @@ pub struct PromptSpec {
     /// Whether the beginning of an answer follows the conversation.
     #[serde(default)]
     pub generation_prompt: bool,
+    /// Token ids that end a generated text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end_tokens: Vec<u32>,
     /// The control token that the assistant's turns may spell, to end a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_token: Option<String>,
@@ -512,6 +537,11 @@ impl Manifest {
             Target::Cpu { .. } => 1,
             Target::TensorrtLlm(gpus) => gpus.ranks(),
         }
+    }
+
+    /// Logits that the engine gives for each position read: the vocabulary's if it generates.
+    pub fn logits(&self) -> usize {
+        if self.task.generates() { self.model.vocab_size } else { self.head.outputs() }
     }
 
     /// Files that an engine of this target cannot do without.

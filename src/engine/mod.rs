@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod mapped;
 pub mod profiles;
 pub mod rope;
+pub mod sampling;
 pub mod score_options;
 pub mod simulated;
 pub mod size;
@@ -28,6 +29,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
+use sampling::{Sampled, Sampling};
 
 /// Names a sequence for as long as it is in flight. Never used twice in one process.
 pub type SequenceId = u64;
@@ -91,13 +93,8 @@ pub struct WholeSequence {
 pub enum Task {
     /// Give the logits after the tokens at these positions, ascending; at least one.
     Score(Arc<[usize]>),
-    /// Generate greedily until one of `stop` or `max_tokens`.
-    Generate {
-        /// Most tokens to generate; at least 1.
-        max_tokens: usize,
-        /// Token ids that end the sequence.
-        stop: Vec<u32>,
-    },
+    /// Generate tokens.
+    Generate(Arc<Sampling>),
 }
 
 /// What a sequence has generated since the last report that named it.
@@ -105,8 +102,8 @@ pub enum Task {
 pub struct Generated {
     /// The sequence.
     pub sequence: SequenceId,
-    /// Token ids; one that ended it included.
-    pub tokens: Vec<u32>,
+    /// The tokens; one that ended it included.
+    pub tokens: Vec<Sampled>,
     /// Whether these are the last.
     pub last: bool,
 }

@@ -18,6 +18,7 @@ use cxx::SharedPtr;
 
 use super::bridge::ffi;
 use super::manifest::{Gpus, Manifest, Pooling, Target};
+use super::sampling::{Sampled, Sampling};
 use super::{
     Engine, EngineError, EngineFactory, Generated, Iteration, Limits, Outputs, PrefixSharing, Report,
     SequenceId, Statistics, Task, WholeSequence,
@@ -260,10 +261,14 @@ impl Batch {
         let token_end = self.token_ids.len();
         let max_tokens = match task {
             Task::Score(_) => 0,
-            Task::Generate { max_tokens, stop } => {
-                self.token_ids.extend_from_slice(stop);
-                (*max_tokens).max(1)
+            Task::Generate(sampling) => {
+                self.token_ids.extend_from_slice(&sampling.end_tokens);
+                sampling.max_tokens.max(1)
             }
+        };
+        let (sampling, log_probs) = match task {
+            Task::Score(_) => (GREEDY, false),
+            Task::Generate(sampling) => (sampling_of(sampling), sampling.logprobs.is_some()),
         };
         self.sequences.push(ffi::TrtllmSequence {
             id,
@@ -271,10 +276,24 @@ impl Batch {
             token_end,
             stop_end: self.token_ids.len(),
             max_tokens,
-            sampling: GREEDY,
-            log_probs: false,
+            sampling,
+            log_probs,
             priority,
         });
+    }
+}
+
+fn sampling_of(sampling: &Sampling) -> ffi::TrtllmSampling {
+    ffi::TrtllmSampling {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        repetition_penalty: sampling.repetition_penalty,
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        seed: sampling.seed,
+        min_tokens: sampling.min_tokens,
     }
 }
 
@@ -338,7 +357,11 @@ impl Engine for TrtllmEngine {
             if is_readable(sequence) {
                 batch.push(sequence.id, &sequence.tokens, &sequence.task, sequence.priority);
             } else {
-                self.shared.refused().push((sequence.id, LAST_TOKEN_ONLY.into()));
+                let reason = match sequence.task {
+                    Task::Score(_) => LAST_TOKEN_ONLY,
+                    Task::Generate(_) => NO_SUCH_SAMPLING,
+                };
+                self.shared.refused().push((sequence.id, reason.into()));
             }
         }
         if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
@@ -356,11 +379,15 @@ impl Engine for TrtllmEngine {
     }
 }
 
-/// Whether the library gives the logits that a sequence is read for.
+/// Why a sequence is not taken.
+const NO_SUCH_SAMPLING: &str =
+    "engines for GPUs take no logit bias and give log-probabilities of the chosen tokens only";
+
+/// Whether the library can do what a sequence asks for.
 fn is_readable(sequence: &WholeSequence) -> bool {
     match &sequence.task {
         Task::Score(read) => **read == [sequence.tokens.len() - 1],
-        Task::Generate { .. } => true,
+        Task::Generate(sampling) => sampling.logit_bias.is_empty() && sampling.logprobs.unwrap_or(0) == 0,
     }
 }
 
@@ -434,7 +461,10 @@ impl Awaiting {
                 outputs.failed.push((answer.id, answer.error));
             } else if answer.logits.is_empty() {
                 let last = ending != ffi::TrtllmEnding::None;
-                outputs.generated.push(Generated { sequence: answer.id, tokens: answer.tokens, last });
+                let logprobs = answer.log_probs.into_iter().map(Some).chain(std::iter::repeat(None));
+                let sampled = |(token, logprob)| Sampled { token, logprob, top: Vec::new() };
+                let tokens = answer.tokens.into_iter().zip(logprobs).map(sampled).collect();
+                outputs.generated.push(Generated { sequence: answer.id, tokens, last });
             } else {
                 let mut logits = answer.logits;
                 for (logit, bias) in logits.iter_mut().zip(self.bias.iter()) {

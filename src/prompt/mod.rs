@@ -12,16 +12,19 @@ mod template;
 mod tests;
 mod tokens;
 mod truncate;
+mod vocabulary;
 mod words;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 use guard::Guard;
 use template::Template;
 use tokens::Tokens;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
+pub use vocabulary::Vocabulary;
 
 /// Roles that a turn may have. Which of them a model knows, and in which order, its template says.
 pub const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
@@ -108,6 +111,8 @@ pub struct Encoder {
     generation_prompt: bool,
     /// The token that begins every conversation, if one does.
     bos: Option<u32>,
+    /// Made when it is first asked for.
+    vocabulary: OnceLock<Arc<Vocabulary>>,
 }
 
 impl Encoder {
@@ -144,6 +149,7 @@ impl Encoder {
             suffix: spec.suffix.clone(),
             generation_prompt: spec.generation_prompt,
             bos: None,
+            vocabulary: OnceLock::new(),
         };
         let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
         encoder.bos = bos.filter(|bos| encoder.writes_first(*bos));
@@ -207,6 +213,25 @@ impl Encoder {
     /// The text is empty.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
         self.ids(text, None)
+    }
+
+    /// Token ids of a text to be completed: behind what the tokenizer puts before a text, unless
+    /// that is there, control tokens spelled in it honoured.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub fn encode_completion(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
+        let mut ids = self.tokens.encode(text, None).map_err(PromptError::Unencodable)?;
+        let prefix = self.tokens.prefix();
+        if add_special_tokens && !ids.starts_with(prefix) {
+            ids.splice(..0, prefix.iter().copied());
+        }
+        if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
+    }
+
+    /// What tokens stand for.
+    pub fn vocabulary(&self) -> Arc<Vocabulary> {
+        self.vocabulary.get_or_init(|| Arc::new(self.tokens.vocabulary())).clone()
     }
 
     /// The id of a token that stands apart from the vocabulary.

@@ -17,6 +17,7 @@ use tokenizers::{
 };
 
 use super::guard::{Mark, guarded};
+use super::vocabulary::Vocabulary;
 use super::words::Words;
 
 /// A tokenizer that can tell whose control tokens are whose.
@@ -26,6 +27,8 @@ pub(super) struct Tokens {
     words: Option<Words>,
     added: Vec<Added>,
     control: HashSet<u32>,
+    /// What the tokenizer itself puts before a text.
+    prefix: Vec<u32>,
     /// Added tokens found in the text as it came.
     plain: Search,
     /// Those found once it is normalized.
@@ -85,6 +88,7 @@ impl Tokens {
             plain: Search::new(&added, &tokenizer, false)?,
             normalized: Search::new(&added, &tokenizer, true)?,
             added,
+            prefix: prefix(&tokenizer)?,
             words: Words::new(tokenizer.get_pre_tokenizer()),
             tokenizer,
         })
@@ -93,6 +97,16 @@ impl Tokens {
     /// The id of an added token.
     pub(super) fn added(&self, content: &str) -> Option<u32> {
         self.added.iter().find(|added| added.token.content == content).map(|added| added.id)
+    }
+
+    /// Token ids that the tokenizer itself puts before a text.
+    pub(super) fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// What its tokens stand for.
+    pub(super) fn vocabulary(&self) -> Vocabulary {
+        Vocabulary::new(&self.tokenizer)
     }
 
     /// The control tokens.
@@ -239,6 +253,15 @@ impl Search {
         }
         Ok(Self { searcher: searcher(&patterns)?, added: indices })
     }
+}
+
+/// What a tokenizer's post-processor puts before a text.
+fn prefix(tokenizer: &Tokenizer) -> Result<Vec<u32>, String> {
+    let encode = |special| tokenizer.encode("a", special).map_err(|error| error.to_string());
+    let (plain, special) = (encode(false)?, encode(true)?);
+    let (plain, special) = (plain.get_ids(), special.get_ids());
+    let before = special.windows(plain.len().max(1)).position(|window| window == plain);
+    Ok(special[..before.unwrap_or(0)].to_vec())
 }
 
 /// Whether no letter, digit or the like touches `start..end`.

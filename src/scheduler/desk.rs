@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::core::{Arrival, Core, JobId};
 use super::mailbox::{Mailbox, Wake};
-use super::{Answer, Job};
+use super::{Answer, Job, Sampled};
 
 /// A job on its way to the scheduler's thread, and where its answer goes.
 pub(super) struct Envelope<R> {
@@ -31,6 +31,9 @@ impl<R> Envelope<R> {
 pub(super) trait Reply {
     /// Never blocks. Whoever waited may have left.
     fn send(self, answer: Answer);
+
+    /// A token, before the answer that it is part of. Never blocks.
+    fn token(&mut self, token: Sampled);
 }
 
 /// A core, and where its answers go.
@@ -59,10 +62,20 @@ impl<R: Reply> Desk<R> {
                 self.core.cancel(id);
             }
         }
+        for id in batch.finished {
+            if self.replies.remove(&id).is_some() {
+                self.core.finish(id);
+            }
+        }
     }
 
-    /// Hands out the answers there are.
+    /// Hands out the tokens and the answers there are.
     pub(super) fn send_answers(&mut self) {
+        for (id, token) in self.core.take_tokens() {
+            if let Some(reply) = self.replies.get_mut(&id) {
+                reply.token(token);
+            }
+        }
         for (id, answer) in self.core.take_answers() {
             if let Some(reply) = self.replies.remove(&id) {
                 reply.send(answer);

@@ -8,16 +8,31 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::desk::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{Answer, Job, Rejection};
+use super::{Answer, Job, Rejection, Work};
 use crate::engine::Limits;
+use crate::engine::sampling::Sampled;
 
-impl Reply for oneshot::Sender<Answer> {
+/// The way back to a ticket.
+pub(super) struct Outbox {
+    answer: oneshot::Sender<Answer>,
+    /// Has room for every token of the job, so that a slow reader is never waited for.
+    tokens: Option<mpsc::Sender<Sampled>>,
+}
+
+impl Reply for Outbox {
     fn send(self, answer: Answer) {
-        let _ = self.send(answer);
+        let _ = self.answer.send(answer);
+    }
+
+    fn token(&mut self, token: Sampled) {
+        if let Some(tokens) = &self.tokens {
+            // Whoever has left has cancelled the job too.
+            let _ = tokens.try_send(token);
+        }
     }
 }
 
@@ -33,7 +48,7 @@ impl Wake for Signal {
 
 /// What handles, tickets and the thread share.
 pub(super) struct Shared {
-    pub(super) mailbox: Mailbox<Envelope<oneshot::Sender<Answer>>, Signal>,
+    pub(super) mailbox: Mailbox<Envelope<Outbox>, Signal>,
     /// Where the core's clock began.
     pub(super) origin: Instant,
     pub(super) ready: AtomicBool,
@@ -77,13 +92,21 @@ impl Handle {
     pub fn submit(&self, job: Job) -> Result<Ticket, Rejection> {
         let shared = self.shared();
         job.work.check(job.tokens.len(), &shared.limits)?;
-        let (reply, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
+        let (tokens, received) = match &job.work {
+            Work::Score { .. } => (None, None),
+            Work::Generate(sampling) => {
+                let (tokens, received) = mpsc::channel(sampling.max_tokens.max(1));
+                (Some(tokens), Some(received))
+            }
+        };
+        let reply = Outbox { answer: sender, tokens };
         // The clock is read under the mailbox's lock, so that ids and times grow together.
         let id = shared
             .mailbox
             .send(|id| Envelope::new(id, job, shared.origin, reply))
             .map_err(|refused| self.rejection(refused))?;
-        Ok(Ticket { id, answer, shared: shared.clone(), answered: false })
+        Ok(Ticket { id, answer, tokens: received, shared: shared.clone(), answered: false })
     }
 
     fn rejection(&self, refused: Refused) -> Rejection {
@@ -134,8 +157,23 @@ async fn wait_until_set(flag: &watch::Sender<bool>) {
 pub struct Ticket {
     id: u64,
     answer: oneshot::Receiver<Answer>,
+    tokens: Option<mpsc::Receiver<Sampled>>,
     shared: Arc<Shared>,
     answered: bool,
+}
+
+impl Ticket {
+    /// The next token of a job that generates, as soon as it is chosen. After the last, and of a job
+    /// that scores, `None`: the answer is there or on its way.
+    pub async fn next_token(&mut self) -> Option<Sampled> {
+        self.tokens.as_mut()?.recv().await
+    }
+
+    /// Ends a job that generates: its tokens so far are all that is wanted.
+    pub fn finish(mut self) {
+        self.answered = true;
+        self.shared.mailbox.finish(self.id);
+    }
 }
 
 impl Future for Ticket {

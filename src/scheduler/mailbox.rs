@@ -19,8 +19,16 @@ pub(super) struct Batch<T> {
     pub(super) arrivals: Vec<(u64, T)>,
     /// Ids no longer wanted. One may be of an arrival in this batch, or of one long answered.
     pub(super) cancelled: Vec<u64>,
+    /// Ids whose tokens so far are all that was wanted. Likewise.
+    pub(super) finished: Vec<u64>,
     /// Whether [`Mailbox::drain`] was called.
     pub(super) draining: bool,
+}
+
+impl<T> Batch<T> {
+    fn empty(draining: bool) -> Self {
+        Self { arrivals: Vec::new(), cancelled: Vec::new(), finished: Vec::new(), draining }
+    }
 }
 
 /// Why something was not taken.
@@ -47,7 +55,7 @@ pub(super) struct Mailbox<T, W> {
 impl<T, W: Wake> Mailbox<T, W> {
     /// One that holds up to `capacity` arrivals. Cancellations are bounded by what has arrived.
     pub(super) fn new(capacity: usize, wake: W) -> Self {
-        let batch = Batch { arrivals: Vec::new(), cancelled: Vec::new(), draining: false };
+        let batch = Batch::empty(false);
         Self { capacity, state: Mutex::new(State { batch, next_id: 0 }), wake }
     }
 
@@ -77,6 +85,12 @@ impl<T, W: Wake> Mailbox<T, W> {
         self.wake.wake();
     }
 
+    /// Says that an arrival's tokens so far are all that was wanted.
+    pub(super) fn finish(&self, id: u64) {
+        self.lock().batch.finished.push(id);
+        self.wake.wake();
+    }
+
     /// Takes nothing more from now on; says so to the thread.
     pub(super) fn drain(&self) {
         self.lock().batch.draining = true;
@@ -92,7 +106,7 @@ impl<T, W: Wake> Mailbox<T, W> {
     pub(super) fn take(&self) -> Batch<T> {
         let mut state = self.lock();
         let draining = state.batch.draining;
-        std::mem::replace(&mut state.batch, Batch { arrivals: Vec::new(), cancelled: Vec::new(), draining })
+        std::mem::replace(&mut state.batch, Batch::empty(draining))
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

@@ -32,26 +32,22 @@ use std::time::{Duration, Instant};
 
 use self::scores::Text;
 use crate::engine::Limits;
+use crate::engine::sampling::{Sampled, Sampling};
 
 /// Priority classes; the lower value goes first. Requests that say nothing are `Priority(0)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(pub i8);
 
 /// What to do with a sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// Compute the logits after some of the prompt's tokens.
     Score {
         /// Their positions in the prompt, ascending; at least one.
         read: Arc<[usize]>,
     },
-    /// Generate tokens greedily until one of `stop` or `max_tokens`.
-    Generate {
-        /// Most tokens to generate; at least 1.
-        max_tokens: usize,
-        /// Token ids that end the sequence.
-        stop: Vec<u32>,
-    },
+    /// Generate tokens; each goes to [`Ticket::next_token`] as soon as it is chosen.
+    Generate(Arc<Sampling>),
 }
 
 /// A sequence to run, and how urgent it is.
@@ -73,11 +69,16 @@ impl Work {
         Self::Score { read: [prompt.saturating_sub(1)].into() }
     }
 
+    /// Up to `max_tokens` tokens, each the most likely, ending with one of `end_tokens`.
+    pub fn greedy(max_tokens: usize, end_tokens: Vec<u32>) -> Self {
+        Self::Generate(Arc::new(Sampling::greedy(max_tokens, end_tokens)))
+    }
+
     /// Tokens that a prompt of `prompt` tokens may come to.
     pub fn max_len(&self, prompt: usize) -> usize {
         match self {
             Self::Score { .. } => prompt,
-            Self::Generate { max_tokens, .. } => prompt.saturating_add(*max_tokens.max(&1)),
+            Self::Generate(sampling) => prompt.saturating_add(sampling.max_tokens.max(1)),
         }
     }
 
@@ -85,7 +86,7 @@ impl Work {
     fn text(&self, tokens: &Arc<[u32]>) -> Option<Text> {
         match self {
             Self::Score { read } => Some(Text { tokens: tokens.clone(), read: read.clone() }),
-            Self::Generate { .. } => None,
+            Self::Generate(_) => None,
         }
     }
 
@@ -120,7 +121,7 @@ impl Work {
 pub enum Output {
     /// Of [`Work::Score`]: raw logits, `[positions read, head rows]`.
     Logits(Arc<[f32]>),
-    /// Of [`Work::Generate`]: the tokens generated, the stop token included.
+    /// Of [`Work::Generate`]: the tokens generated, the end token included.
     Tokens(Vec<u32>),
 }
 

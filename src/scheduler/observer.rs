@@ -20,6 +20,10 @@ pub trait Observer: Send + Sync {
     fn deduplicated(&self) {}
     /// A request's first iteration begins, this long after it arrived.
     fn started(&self, _queue_time: Duration) {}
+    /// A request's first token was generated, this long after it arrived.
+    fn first_token(&self, _time: Duration) {}
+    /// Another token of a request was generated, this long after the one before.
+    fn next_token(&self, _time: Duration) {}
     /// A request was answered with its output, this long after it arrived.
     fn completed(&self, _time: Duration) {}
     /// A request was answered with a refusal, at arrival or later.

@@ -9,14 +9,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, bounded, never, select};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::core::Core;
 use super::desk::Desk;
-use super::handle::{Handle, Shared, Signal};
+use super::handle::{Handle, Outbox, Shared, Signal};
 use super::mailbox::Mailbox;
 use super::supervisor::{Event, Supervisor};
-use super::{Answer, Observer, Options, Rejection};
+use super::{Observer, Options, Rejection};
 use crate::engine::{EngineError, EngineFactory, Report};
 
 /// Starts the engine, then a thread that schedules work on it.
@@ -56,7 +56,7 @@ pub fn start(
 }
 
 struct Thread {
-    desk: Desk<oneshot::Sender<Answer>>,
+    desk: Desk<Outbox>,
     supervisor: Supervisor,
     shared: Arc<Shared>,
     observer: Arc<dyn Observer>,

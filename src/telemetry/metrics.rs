@@ -36,6 +36,7 @@ pub struct Metrics {
     cancelled: IntCounter,
     deduplicated: IntCounter,
     first_token: Histogram,
+    per_token: Histogram,
     latency: Histogram,
     queue_time: Histogram,
     inference_time: Histogram,
@@ -133,6 +134,7 @@ impl Metrics {
             cancelled: make.counter(names::CANCELLED)?,
             deduplicated: make.counter(names::DEDUPLICATED)?,
             first_token: make.histogram(names::FIRST_TOKEN, &names::TIME_BUCKETS)?,
+            per_token: make.histogram(names::PER_TOKEN, &names::PER_TOKEN_BUCKETS)?,
             latency: make.histogram(names::LATENCY, &names::LATENCY_BUCKETS)?,
             queue_time: make.histogram(names::QUEUE_TIME, &names::TIME_BUCKETS)?,
             inference_time: make.histogram(names::INFERENCE_TIME, &names::TIME_BUCKETS)?,
@@ -180,6 +182,26 @@ impl Metrics {
         for (attribute, score) in request.scores {
             self.scores.with_label_values(&[attribute]).observe(f64::from(*score));
         }
+    }
+
+    /// Counts a request that was answered with `tokens` generated tokens, in answers that ended for
+    /// `reasons`, after `elapsed`.
+    pub fn generated<'a>(
+        &self,
+        prompt_tokens: usize,
+        tokens: usize,
+        reasons: impl Iterator<Item = &'a str>,
+        elapsed: Duration,
+    ) {
+        self.success.inc();
+        for reason in reasons {
+            self.finished.with_label_values(&[reason]).inc();
+        }
+        self.prompt_tokens.inc_by(prompt_tokens as u64);
+        self.generation_tokens.inc_by(tokens as u64);
+        self.request_prompt_tokens.observe(prompt_tokens as f64);
+        self.request_generation_tokens.observe(tokens as f64);
+        self.latency.observe(elapsed.as_secs_f64());
     }
 
     /// Counts a request that was answered with an error, whose code is `reason`.
@@ -247,6 +269,14 @@ impl Observer for Metrics {
 
     fn prefix_reused(&self, tokens: usize) {
         self.prefix_tokens.inc_by(tokens as u64);
+    }
+
+    fn first_token(&self, time: Duration) {
+        self.first_token.observe(time.as_secs_f64());
+    }
+
+    fn next_token(&self, time: Duration) {
+        self.per_token.observe(time.as_secs_f64());
     }
 
     fn deduplicated(&self) {

@@ -30,7 +30,10 @@ pub const SUCCESS: Name = ("request_success_total", "Requests answered with a re
 pub const FAILURE: Name = ("request_failure_total", "Requests answered with an error.");
 /// Histogram.
 pub const FIRST_TOKEN: Name =
-    ("time_to_first_token_seconds", "Time from arrival until the scores were known.");
+    ("time_to_first_token_seconds", "Time from arrival until the scores or the first token were known.");
+/// Histogram.
+pub const PER_TOKEN: Name =
+    ("time_per_output_token_seconds", "Time from one generated token of a request to the next.");
 /// Histogram.
 pub const LATENCY: Name = ("e2e_request_latency_seconds", "Time from arrival until the answer was ready.");
 /// Histogram.
@@ -98,6 +101,9 @@ pub const BUILD_INFO: Name = ("assay_build_info", "Version of the server and pro
 /// Of [`FIRST_TOKEN`], [`QUEUE_TIME`] and [`INFERENCE_TIME`], in seconds.
 pub const TIME_BUCKETS: [f64; 16] =
     [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Of [`PER_TOKEN`], in seconds.
+pub const PER_TOKEN_BUCKETS: [f64; 13] =
+    [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 /// Of [`LATENCY`], in seconds.
 pub const LATENCY_BUCKETS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0];
 /// Of everything counted in tokens.

@@ -1,7 +1,7 @@
 //! Checkpoints that cannot be built: each is refused with a sentence that names the culprit.
 
 use assay::build::{BuildOptions, Silent, build};
-use assay::engine::manifest::Dtype;
+use assay::engine::manifest::{Dtype, Task};
 use serde_json::{Value, json};
 
 use crate::support::{Checkpoint, assert_names};
@@ -62,7 +62,22 @@ fn settings_that_would_change_the_scores() {
 
 #[test]
 fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
-    config_refused("architectures", json!(["LlamaForCausalLM"]), &["--head", "rows"]);
+    let checkpoint = Checkpoint::copy("lm-head-tiny");
+    let options = BuildOptions { task: Some(Task::Reward), ..checkpoint.options(Dtype::F32) };
+    let sentence = build(&options, &Silent).unwrap_err().to_string();
+    assert_names(&sentence, &["architectures", "--head", "rows"]);
+}
+
+#[test]
+fn tasks_that_the_checkpoint_cannot_do() {
+    for (name, task, parts) in [
+        ("llama3-tiny", Task::Chat, &["--task chat", "LlamaForSequenceClassification"][..]),
+        ("trl-tiny", Task::Completion, &["--task completion", "LlamaForCausalLM"]),
+    ] {
+        let checkpoint = Checkpoint::copy(name);
+        let options = BuildOptions { task: Some(task), ..checkpoint.options(Dtype::F32) };
+        assert_names(&build(&options, &Silent).unwrap_err().to_string(), parts);
+    }
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn where_blocks_are_short_what_comes_later_does_not_overtake() {
 #[test]
 fn tokens_are_generated_beside_scores_in_one_iteration() {
     let mut world = world(LIMITS, Options::default());
-    let generate = Work::Generate { max_tokens: 10, stop: vec![] };
+    let generate = Work::greedy(10, vec![]);
     let job = world.arrive((0..30).collect(), generate, 0, None);
     world.step();
     let score = world.score(100..150);

@@ -65,7 +65,7 @@ impl Ask {
                 let ascending: BTreeSet<_> = places.collect();
                 Work::Score { read: ascending.into_iter().collect() }
             }
-            Self::Generate(max_tokens, stop) => Work::Generate { max_tokens, stop },
+            Self::Generate(max_tokens, stop) => Work::greedy(max_tokens, stop),
         }
     }
 }

@@ -225,12 +225,12 @@ impl World {
 
 /// What a job's output is, computed the simple way.
 fn expected(job: &Arrival) -> Output {
-    let (max_tokens, stop) = match &job.work {
+    let sampling = match &job.work {
         Work::Score { read } => {
             let rows = read.iter().flat_map(|&position| expected_logits(&job.tokens[..=position], ROWS));
             return Output::Logits(rows.collect());
         }
-        Work::Generate { max_tokens, stop } => (max_tokens, stop),
+        Work::Generate(sampling) => sampling,
     };
     let mut tokens = job.tokens.to_vec();
     loop {
@@ -238,7 +238,7 @@ fn expected(job: &Arrival) -> Output {
         let best = (0..ROWS).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
         tokens.push(best);
         let generated = &tokens[job.tokens.len()..];
-        if generated.len() == *max_tokens || stop.contains(&best) {
+        if sampling.ends(generated.len(), best) {
             return Output::Tokens(generated.to_vec());
         }
     }

@@ -233,7 +233,7 @@ async fn tokens_are_generated_one_after_the_other() {
 }
 
 fn generate(tokens: &[u32], max_tokens: usize) -> scheduler::Job {
-    scheduler::Job { work: scheduler::Work::Generate { max_tokens, stop: Vec::new() }, ..job(tokens) }
+    scheduler::Job { work: scheduler::Work::greedy(max_tokens, Vec::new()), ..job(tokens) }
 }
 
 #[test]

@@ -146,11 +146,11 @@ fn of_model(
     families::check_model(&config.model, &options.quantization)?;
     let format = format(&options.quantization, target, &config, mapping)?;
     let limits = limits(options, &config)?;
-    let text = text::read(&options.model, config.model.vocab_size)?;
+    let text = text::read(&options.model, config.model.vocab_size, true)?;
     let checkpoint = Checkpoint::open(&options.model)?;
     let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
     families::check_head(&head, &config.model)?;
-    let planned = plan::plan(&checkpoint, &config.model, &head, Dtype::Bf16, false)?;
+    let planned = plan::plan(&checkpoint, &config.model, plan::Ending::Scores(&head), Dtype::Bf16, false)?;
 
     let mut config_json = config_json::config_json(
         &config.model,

@@ -61,9 +61,7 @@ impl Core {
         sequence.start(now, &*self.observer);
         let task = match &sequence.work {
             Work::Score { read } => Task::Score(read.clone()),
-            Work::Generate { max_tokens, stop } => {
-                Task::Generate { max_tokens: *max_tokens, stop: stop.clone() }
-            }
+            Work::Generate(sampling) => Task::Generate(sampling.clone()),
         };
         let priority = urgency(sequence.priority);
         Some(WholeSequence { id, tokens: sequence.prompt.clone(), task, priority })
@@ -117,7 +115,10 @@ impl Core {
         let Some(sequence) = self.sequences.get_mut(&id) else { return 0 };
         let first = sequence.generated.is_empty();
         let tokens = generated.tokens.len() + if first { sequence.prompt.len() } else { 0 };
-        sequence.generated.extend(generated.tokens);
+        for sampled in generated.tokens {
+            let job = sequence.take_token(now, sampled.token, &*self.observer);
+            self.tokens.extend(job.map(|job| (job, sampled)));
+        }
         if generated.last {
             let output = Output::Tokens(std::mem::take(&mut sequence.generated));
             self.answer_waiters(now, id, &output);

@@ -28,7 +28,9 @@ use super::queue::{Key, Lane, Queue};
 use super::rate::DrainRate;
 use super::scores::{ScoreCache, Text};
 use super::{Answer, Completed, Observer, Options, Output, Priority, Rejection, Work};
+use crate::engine::sampling::Sampled;
 use crate::engine::{Limits, PrefixSharing, SequenceId, Statistics};
+use crate::generate::Sampler;
 
 /// Names a job. Those that arrive later have higher ones.
 pub type JobId = u64;
@@ -79,6 +81,8 @@ pub struct Core {
     /// Number of the last iteration that ended; they count from 1.
     reported: u64,
     answers: Vec<(JobId, Answer)>,
+    /// Tokens chosen since they were last taken.
+    tokens: Vec<(JobId, Sampled)>,
     /// Why nothing is taken any more.
     closed: Option<Rejection>,
 }
@@ -124,6 +128,7 @@ impl Core {
             statistics: Statistics::default(),
             reported: 0,
             answers: Vec::new(),
+            tokens: Vec::new(),
             closed: None,
             options,
         }
@@ -213,6 +218,10 @@ impl Core {
             prompt: arrival.tokens.clone(),
             rows: Vec::new(),
             generated: Vec::new(),
+            sampler: match &arrival.work {
+                Work::Generate(sampling) => Some(Sampler::new(sampling.clone(), &arrival.tokens)),
+                Work::Score { .. } => None,
+            },
             lane: Lane {
                 generates: !matches!(arrival.work, Work::Score { .. }),
                 long: arrival.tokens.len() > self.max_chunk_tokens(),
@@ -227,6 +236,7 @@ impl Core {
             reused: 0,
             planned_in: 0,
             started: None,
+            last_token: None,
             held_since: None,
         };
         self.queue.insert(sequence.lane, sequence.key, sequence.priority, tokens);
@@ -267,6 +277,13 @@ impl Core {
     pub fn cancel(&mut self, id: JobId) {
         if let Some(sequence) = self.withdraw(id) {
             self.observer.cancelled();
+            self.settle(sequence);
+        }
+    }
+
+    /// Ends a job whose tokens so far are all that was wanted. Of one already answered, it does nothing.
+    pub fn finish(&mut self, id: JobId) {
+        if let Some(sequence) = self.withdraw(id) {
             self.settle(sequence);
         }
     }
@@ -348,6 +365,11 @@ impl Core {
                 self.tree.leave(node, id);
             }
         }
+    }
+
+    /// The tokens generated since the last call, in order; take them before the answers.
+    pub fn take_tokens(&mut self) -> Vec<(JobId, Sampled)> {
+        std::mem::take(&mut self.tokens)
     }
 
     /// The answers since the last call.

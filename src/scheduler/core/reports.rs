@@ -47,7 +47,7 @@ impl Core {
     }
 
     /// Takes in the logits of `reads` positions.
-    pub(super) fn take_logits(&mut self, now: Duration, id: SequenceId, reads: usize, logits: Vec<f32>) {
+    pub(super) fn take_logits(&mut self, now: Duration, id: SequenceId, reads: usize, mut logits: Vec<f32>) {
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
         let output = match &sequence.work {
             Work::Score { read } => {
@@ -62,10 +62,18 @@ impl Core {
                 }
                 Output::Logits(logits)
             }
-            Work::Generate { max_tokens, stop } => {
-                let token = argmax(&logits);
-                sequence.generated.push(token);
-                if sequence.generated.len() < *max_tokens && !stop.contains(&token) {
+            Work::Generate(sampling) => {
+                let Some(sampler) = &mut sequence.sampler else { return };
+                let sampled = match sampler.sample(&mut logits) {
+                    Ok(sampled) => sampled,
+                    Err(error) => {
+                        return self.refuse_waiters(id, &Rejection::EngineFailed(error.to_string()));
+                    }
+                };
+                let ends = sampling.ends(sequence.generated.len() + 1, sampled.token);
+                let job = sequence.take_token(now, sampled.token, &*self.observer);
+                self.tokens.extend(job.map(|job| (job, sampled)));
+                if !ends {
                     return;
                 }
                 Output::Tokens(std::mem::take(&mut sequence.generated))
@@ -142,15 +150,4 @@ impl Core {
             self.answers.push((waiter.job, Err(rejection.clone())));
         }
     }
-}
-
-/// The first of the highest.
-fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = token;
-        }
-    }
-    best as u32
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::JobId;
 use crate::engine::SequenceId;
+use crate::generate::Sampler;
 use crate::scheduler::blocks::Block;
 use crate::scheduler::prefix::{NodeId, PrefixTree};
 use crate::scheduler::queue::{Key, Lane};
@@ -37,6 +38,8 @@ pub(super) struct Sequence {
     /// Logits read so far.
     pub(super) rows: Vec<f32>,
     pub(super) generated: Vec<u32>,
+    /// Chooses its tokens, if it generates.
+    pub(super) sampler: Option<Sampler>,
     pub(super) work: Work,
     pub(super) priority: Priority,
     pub(super) key: Key,
@@ -55,6 +58,8 @@ pub(super) struct Sequence {
     pub(super) planned_in: u64,
     /// When its first iteration began.
     pub(super) started: Option<Duration>,
+    /// When its last token was generated.
+    pub(super) last_token: Option<Duration>,
     /// Since when it waits for another to compute its prefix.
     pub(super) held_since: Option<Duration>,
 }
@@ -77,6 +82,18 @@ impl Sequence {
                 observer.started(now.saturating_sub(waiter.arrived));
             }
         }
+    }
+
+    /// Takes in a token that was generated; gives whose it is.
+    pub(super) fn take_token(&mut self, now: Duration, token: u32, observer: &dyn Observer) -> Option<JobId> {
+        self.generated.push(token);
+        // Nobody joins what generates: it has one waiter, or none any more.
+        let waiter = self.waiters.first()?;
+        match self.last_token.replace(now) {
+            None => observer.first_token(now.saturating_sub(waiter.arrived)),
+            Some(last) => observer.next_token(now.saturating_sub(last)),
+        }
+        Some(waiter.job)
     }
 
     /// Its tokens, if it scores.
@@ -118,8 +135,8 @@ impl Sequence {
                     .map(|position| position - from)
                     .collect()
             }
-            Work::Generate { .. } if to >= self.prompt.len() => vec![to - 1 - from],
-            Work::Generate { .. } => Vec::new(),
+            Work::Generate(_) if to >= self.prompt.len() => vec![to - 1 - from],
+            Work::Generate(_) => Vec::new(),
         }
     }
 
@@ -128,7 +145,7 @@ impl Sequence {
     pub(super) fn shareable(&self, per_block: usize) -> usize {
         let first_read = match &self.work {
             Work::Score { read } => read.first().copied(),
-            Work::Generate { .. } => None,
+            Work::Generate(_) => None,
         };
         first_read.unwrap_or(self.prompt.len() - 1) / per_block * per_block
     }

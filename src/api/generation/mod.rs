@@ -1,0 +1,146 @@
+//! Routes of models that generate: chat and completions, streamed or whole.
+
+mod chat;
+mod choice;
+mod completions;
+mod options;
+mod stream;
+mod tokenize;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::post;
+
+pub(super) use self::chat::completions as chat_completions;
+use self::choice::Choice;
+use self::options::Options;
+use super::scoring::Urgency;
+use super::{ApiError, App};
+use crate::config::OverloadStatus;
+use crate::engine::Limits;
+use crate::engine::manifest::{Manifest, Task};
+use crate::engine::sampling::Sampling;
+use crate::generate::TextStream;
+use crate::prompt::{Encoder, Vocabulary};
+use crate::scheduler::{Handle, Job, Rejection, Work};
+use crate::telemetry::Metrics;
+
+/// The routes that no reward model has a part in.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/completions", post(completions::completions))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+}
+
+/// A loaded engine that generates, with all that stands before and behind it.
+pub struct Generator {
+    encoder: Encoder,
+    vocabulary: Arc<Vocabulary>,
+    task: Task,
+    end_tokens: Vec<u32>,
+    /// Tokens that the engine knows.
+    vocab_size: usize,
+    scheduler: Handle,
+    metrics: Arc<Metrics>,
+    overload: OverloadStatus,
+}
+
+impl Generator {
+    /// Puts the parts together.
+    pub fn new(
+        encoder: Encoder,
+        manifest: &Manifest,
+        scheduler: Handle,
+        metrics: Arc<Metrics>,
+        overload: OverloadStatus,
+    ) -> Self {
+        Self {
+            vocabulary: encoder.vocabulary(),
+            encoder,
+            task: manifest.task,
+            end_tokens: manifest.prompt.end_tokens.clone(),
+            vocab_size: manifest.model.vocab_size,
+            scheduler,
+            metrics,
+            overload,
+        }
+    }
+
+    /// Whether requests can be answered.
+    pub fn ready(&self) -> bool {
+        self.scheduler.ready()
+    }
+
+    /// What the engine can hold.
+    pub fn limits(&self) -> Limits {
+        self.scheduler.limits()
+    }
+
+    /// What makes token ids.
+    pub(super) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Hands `n` sequences for each prompt to the scheduler: those of one prompt share its cache.
+    ///
+    /// # Errors
+    /// One of them was refused at once; none is begun then.
+    fn begin(
+        &self,
+        prompts: Vec<Vec<u32>>,
+        options: &Options,
+        urgency: Urgency,
+    ) -> Result<Vec<Choice>, ApiError> {
+        let mut choices = Vec::with_capacity(prompts.len() * options.n);
+        for prompt in prompts {
+            let prompt: Arc<[u32]> = prompt.into();
+            for index in 0..options.n {
+                choices.push(self.begin_one(choices.len(), index, &prompt, options, urgency)?);
+            }
+        }
+        Ok(choices)
+    }
+
+    fn begin_one(
+        &self,
+        place: usize,
+        index: usize,
+        prompt: &Arc<[u32]>,
+        options: &Options,
+        urgency: Urgency,
+    ) -> Result<Choice, ApiError> {
+        let refused = |rejection| ApiError::Rejected(rejection, self.overload);
+        let longest = self.limits().longest();
+        let room = longest.saturating_sub(prompt.len());
+        if room == 0 {
+            let (tokens, max_seq_len) = (prompt.len() + 1, longest);
+            return Err(refused(Rejection::TooLong { tokens, max_seq_len }));
+        }
+        let sampling = Arc::new(Sampling {
+            max_tokens: options.max_tokens.unwrap_or(room),
+            // Far apart, so that no two answers' draws run alongside each other.
+            seed: options.sampling.seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)),
+            ..options.sampling.clone()
+        });
+        let job = Job {
+            tokens: prompt.clone(),
+            work: Work::Generate(sampling.clone()),
+            priority: urgency.priority,
+            deadline: urgency.timeout.and_then(|timeout| urgency.arrived.checked_add(timeout)),
+        };
+        let ticket = self.scheduler.submit(job).map_err(refused)?;
+        let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
+        Ok(Choice::new(place, ticket, text, sampling, self.overload))
+    }
+
+    /// Counts a request that was answered.
+    fn answered(&self, prompt_tokens: usize, choices: &[choice::Ending], arrived: Instant) {
+        let reasons = choices.iter().map(|ending| ending.finish_reason);
+        let tokens = choices.iter().map(|ending| ending.tokens).sum();
+        self.metrics.generated(prompt_tokens, tokens, reasons, arrived.elapsed());
+    }
+}

@@ -1,0 +1,10 @@
+//! Logits become text: the choice of each token, and the text of the tokens as they come.
+//!
+//! [`Sampler`] works on the scheduler's thread, where the next iteration waits for its token;
+//! [`TextStream`] where the answer is written.
+
+mod sampler;
+mod text;
+
+pub use sampler::{Sampler, SamplingError};
+pub use text::TextStream;

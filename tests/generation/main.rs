@@ -1,0 +1,6 @@
+//! Models that generate: built from a checkpoint, run by the CPU engine, compared with transformers.
+#![allow(clippy::unwrap_used)]
+
+mod engine;
+mod http;
+mod support;
