@@ -111,7 +111,9 @@ pub(super) async fn version() -> Response {
 /// `GET /metrics` and `GET /v1/metrics`.
 #[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let text = app.metrics.render().map_err(|error| ApiError::Internal(error.to_string()))?;
+    let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
+    let rendered = tokio::task::spawn_blocking(move || app.metrics.render()).await;
+    let text = rendered.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 

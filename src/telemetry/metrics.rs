@@ -9,6 +9,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::gpus::GpuGauges;
 use super::names::{self, Name};
 use crate::engine::Limits;
 use crate::prompt::Truncated;
@@ -53,6 +54,7 @@ pub struct Metrics {
     connections_cut: IntCounterVec,
     engine_failures: IntCounter,
     engine_restarts: IntCounter,
+    gpus: Option<GpuGauges>,
     max_num_tokens: std::sync::atomic::AtomicUsize,
 }
 
@@ -113,6 +115,11 @@ impl Metrics {
         let make = Maker { registry: &registry };
         let info = make.gauges(names::BUILD_INFO, &["version", "profile"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), profile]).set(1);
+        let connections_cut = make.counters(names::CONNECTIONS_CUT, &["reason"])?;
+        for end in ConnectionEnd::ALL {
+            // An alert sees a counter rise only from a value that it has seen.
+            connections_cut.with_label_values(&[end.label()]);
+        }
         let kv_blocks = make.gauges(names::KV_BLOCKS, &["state"])?;
         Ok(Self {
             running: make.gauge(names::RUNNING)?,
@@ -149,9 +156,10 @@ impl Metrics {
             iteration_fill: make.histogram(names::ITERATION_FILL, &names::FILL_BUCKETS)?,
             prefix_tokens: make.counter(names::PREFIX_TOKENS)?,
             connections: make.gauge(names::CONNECTIONS)?,
-            connections_cut: make.counters(names::CONNECTIONS_CUT, &["reason"])?,
+            connections_cut,
             engine_failures: make.counter(names::ENGINE_FAILURES)?,
             engine_restarts: make.counter(names::ENGINE_RESTARTS)?,
+            gpus: GpuGauges::find(&registry)?,
             max_num_tokens: 0.into(),
             registry,
         })
@@ -230,11 +238,14 @@ impl Metrics {
         self.non_finite.inc();
     }
 
-    /// Everything, in Prometheus' text format.
+    /// Everything, in Prometheus' text format. Blocks while the driver of a GPU answers.
     ///
     /// # Errors
     /// A metric cannot be written down: a mistake in [`names`].
     pub fn render(&self) -> Result<String, prometheus::Error> {
+        if let Some(gpus) = &self.gpus {
+            gpus.refresh();
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))

@@ -1,5 +1,6 @@
 //! Every metric name, and tracing.
 
+mod gpus;
 pub mod logs;
 mod metrics;
 pub mod names;

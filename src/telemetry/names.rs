@@ -42,6 +42,20 @@ pub const REQUEST_PROMPT_TOKENS: Name = ("request_prompt_tokens", "Prompt tokens
 pub const REQUEST_GENERATION_TOKENS: Name =
     ("request_generation_tokens", "Tokens generated for one request; 1 for scores.");
 
+/// Gauge, label `device_id`, as are the next five.
+pub const GPU_UTILIZATION: Name = ("gpu_utilization", "Fraction of the time that the GPU was busy.");
+/// Gauge.
+pub const GPU_POWER: Name = ("gpu_power_usage_watts", "Power that the GPU draws.");
+/// Gauge.
+pub const GPU_POWER_LIMIT: Name = ("gpu_power_limit_watts", "Power that the GPU may draw.");
+/// Gauge.
+pub const GPU_ENERGY: Name =
+    ("gpu_total_energy_consumption_joules", "Energy that the GPU has used since its driver was loaded.");
+/// Gauge.
+pub const GPU_MEMORY: Name = ("gpu_memory_total_bytes", "Memory of the GPU.");
+/// Gauge.
+pub const GPU_MEMORY_USED: Name = ("gpu_memory_used_bytes", "Memory of the GPU in use, by anyone.");
+
 /// Histogram, label `attribute`.
 pub const SCORE: Name = ("reward_score", "Scores given, by attribute.");
 /// Counter.

@@ -65,6 +65,7 @@ async fn every_metric_of_nim_that_applies_is_there() {
         "request_success_total",
         "request_failure_total",
         "time_to_first_token_seconds",
+        "time_per_output_token_seconds",
         "e2e_request_latency_seconds",
         "request_prompt_tokens",
         "request_generation_tokens",
