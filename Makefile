@@ -10,6 +10,7 @@ help:
 	@echo 'make demo    build everything, serve the demo model, score two answers  (PORT=8000)'
 	@echo 'make stop    stop the server that make demo left running'
 	@echo 'make test    every test: Rust, C++, and real clients against a real server'
+	@echo 'make test-monitoring  alerts and dashboard over a real Prometheus  (needs prometheus)'
 	@echo 'make test-pages  the pages in headless Chromium  (needs chromium)'
 	@echo 'make test-kills  a scoring run killed a hundred times'
 	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the headers of TensorRT-LLM there'
@@ -94,6 +95,11 @@ test-checkpoint: $(CLIENTS)
 	cargo build --locked --bins
 	.venv/bin/python -m pytest tests/trtllm_checkpoint
 
+# Alerts and dashboard over a real Prometheus (Debian: apt-get install prometheus).
+test-monitoring: $(CLIENTS)
+	cargo build --locked --bins
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/monitoring
+
 # The playground and the report in headless Chromium (Debian: apt-get install chromium).
 test-pages: $(CLIENTS)
 	cargo build --locked --bins
@@ -129,5 +135,5 @@ check-deploy:
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint test-pages test-kills lint check-docker accept deny check-deploy always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint test-pages test-monitoring test-kills lint check-docker accept deny check-deploy always
 .DELETE_ON_ERROR:

@@ -4,6 +4,7 @@ import datetime
 import http.client
 import ipaddress
 import json
+import re
 import signal
 import ssl
 import urllib.error
@@ -172,7 +173,8 @@ def test_tls_is_served_and_a_client_that_speaks_plainly_is_not(engines: Engines,
         assert ask(url + "/v1/health/ready", context=context)[0] == 200
         with pytest.raises((OSError, http.client.HTTPException)):
             ask(server.url + "/v1/health/ready")
-        until(lambda: 'reason="handshake"' in ask(url + "/metrics", context=context)[2])
+        counted = re.compile(r'^http_connections_cut_total\{reason="handshake"[^}]*\} [1-9]', re.MULTILINE)
+        until(lambda: counted.search(ask(url + "/metrics", context=context)[2]))
 
 
 def test_mtls_with_nims_variables_asks_for_a_client_certificate(engines: Engines, authority: Authority, tmp_path: Path):

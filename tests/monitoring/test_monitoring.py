@@ -1,0 +1,163 @@
+"""A loaded server, scraped by a real Prometheus: the rules and every query of the dashboard hold on its data."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "deploy/monitoring"
+sys.path.insert(0, str(ROOT / "tests/wire"))
+from conftest import Engines, Server, conversation, until  # noqa: E402
+
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+QUERIES = [
+    (f"{panel['title']}: {target['legendFormat']}", target["expr"])
+    for panel in DASHBOARD["panels"]
+    for target in panel.get("targets", [])
+]
+FUNCTIONS = {"sum", "by", "rate", "increase", "histogram_quantile", "le", "count"}
+NAME = re.compile(r'^pub const \w+: Name =\s*\(\s*"(\w+)",\s*"([^"]+)",?\s*\)', re.MULTILINE)
+NAMES = dict(NAME.findall((ROOT / "src/telemetry/names.rs").read_text()))
+PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "up")
+
+
+def promtool(*arguments: str) -> None:
+    done = subprocess.run(["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_are_valid_and_fire_when_they_should():
+    promtool("check", "rules", "rules.yaml")
+    promtool("check", "config", "prometheus.yml")
+    promtool("test", "rules", "rules_test.yaml")
+
+
+def test_every_metric_is_documented_and_nothing_else_is():
+    page = (ROOT / "docs/metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    assert documented == set(NAMES)
+
+
+def test_rules_and_dashboard_ask_for_names_that_exist():
+    rules = yaml.safe_load((MONITORING / "rules.yaml").read_text())["groups"][0]["rules"]
+    for expression in [rule["expr"] for rule in rules] + [query for _, query in QUERIES]:
+        names = re.findall(r"\b([a-z_0-9]+)\{", expression)
+        assert names, expression
+        for name in names:
+            stem = re.sub(r"_(bucket|sum|count)$", "", name)
+            assert stem in NAMES or name in NAMES or name in PROCESS, name
+
+
+def test_every_metric_is_on_the_dashboard():
+    shown = " ".join(query for _, query in QUERIES)
+    rest = {name for name in NAMES if not re.search(rf"\b{name}(_bucket|_sum)?\{{", shown)}
+    assert rest <= NOT_SHOWN, rest
+
+
+# Of generating models, and what only some requests bring about.
+NOT_SHOWN = {"time_per_output_token_seconds", "request_truncations_total"}
+
+
+class Prometheus:
+    """One that scrapes a server every second."""
+
+    def __init__(self, folder: Path, target: str):
+        config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["rule_files"] = [str(MONITORING / "rules.yaml")]
+        config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.url = f"http://{address}"
+        command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        command.append(f"--web.listen-address={address}")
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        until(self._ready)
+
+    def _ready(self) -> bool:
+        try:
+            return urllib.request.urlopen(self.url + "/-/ready", timeout=5).status == 200
+        except OSError:
+            return False
+
+    def ask(self, path: str, **parameters: str):
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression: str) -> list:
+        return self.ask("query", query=expression)["result"]
+
+
+def load(server: Server, stop: threading.Event) -> None:
+    """Asks for scores, now and then badly, until told to stop."""
+    number = 0
+    with server.client() as client:
+        while not stop.is_set():
+            client.chat.completions.create(model="five", messages=conversation(f"answer {number % 50}"))
+            number += 1
+            if number % 5 == 0:
+                server.get("/nowhere")
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory) -> Iterator[Prometheus]:
+    engines = Engines(tmp_path_factory.mktemp("engines"))
+    folder = tmp_path_factory.mktemp("prometheus")
+    variables = stand_in(folder)
+    with Server(engines["llama3-tiny"], "--served-model-name", "five", "--max-connections", "16", **variables) as server:
+        scraper = Prometheus(folder, server.address)
+        stop = threading.Event()
+        threads = [threading.Thread(target=load, args=(server, stop)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            until(lambda: scraper.query('sum(rate(request_success_total{job="assay"}[10s])) > 0'))
+            # One scrape more than a rate over ten seconds needs.
+            time.sleep(5)
+            yield scraper
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            scraper.process.terminate()
+            scraper.process.wait()
+
+
+def stand_in(folder: Path) -> dict[str, str]:
+    """What has the server find a driver with one GPU, which is a library of our own."""
+    compiler = os.environ.get("CC", "cc")
+    library = folder / "libnvidia-ml.so.1"
+    source = Path(__file__).with_name("nvml.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    return {"LD_LIBRARY_PATH": str(folder)}
+
+
+@pytest.mark.parametrize("query", [query for _, query in QUERIES], ids=[title for title, _ in QUERIES])
+def test_every_query_of_the_dashboard_gives_data(prometheus: Prometheus, query: str):
+    expression = query.replace("$__rate_interval", "10s").replace("$instance", ".*")
+    result = prometheus.query(expression)
+    assert result, f"no data for {expression}"
+    assert any(series["value"][1] != "NaN" for series in result), f"only NaN for {expression}"
+
+
+def test_prometheus_takes_the_rules_and_a_healthy_server_raises_no_alert(prometheus: Prometheus):
+    rules = prometheus.ask("rules")["groups"][0]["rules"]
+    assert len(rules) == 8
+    for rule in rules:
+        assert rule["health"] == "ok", rule
+        assert rule["state"] == "inactive", rule
