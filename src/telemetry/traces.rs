@@ -56,7 +56,7 @@ impl Traces {
     /// A variable asks for what this server cannot do; the text says which.
     pub fn from_environment() -> Result<Option<Self>, String> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        if !wanted(&variable)? {
+        if !wanted(variable)? {
             return Ok(None);
         }
         // For https endpoints; fails where a process has chosen before, which is as good.

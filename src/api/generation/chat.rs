@@ -79,7 +79,7 @@ fn chunks(app: &App, index: usize, delta: Delta, logprobs: bool) -> impl Iterato
         _ => None,
     };
     let some = !delta.text.is_empty() || (logprobs.is_some() && !delta.tokens.is_empty());
-    let text = some.then(|| ChatChoice {
+    let text = some.then_some(ChatChoice {
         index,
         message: None,
         delta: Some(Message { role: None, content: Some(delta.text) }),
