@@ -184,7 +184,8 @@ class Decoder final : public Engine {
         final_norm_ = {floats("final_norm", hidden),
                        config_.layer_norm ? floats("final_norm_bias", hidden) : nullptr, config_.norm_eps};
         if (lm_head_) {
-            lm_head_weights_ = {weights.find<std::byte>("lm_head", lm_head_->packed_bytes()), nullptr, nullptr};
+            lm_head_weights_ = {weights.find<std::byte>("lm_head", lm_head_->packed_bytes()), nullptr,
+                                nullptr};
             return;
         }
         const auto layer = [&](const std::string& name, std::size_t out, std::size_t in, bool bias) {
