@@ -17,6 +17,7 @@ use super::wire::{Answer, TextChoice, TextLogprobs, Usage};
 use crate::api::answer::unix_time;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::Intake;
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App};
 
 /// Tokens that are generated where the request does not say, as in OpenAI's API.
@@ -33,8 +34,12 @@ struct Call {
     echo: Vec<String>,
 }
 
-/// Continues texts.
-pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+/// Continues texts, by a model that generates.
+#[utoipa::path(post, path = "/v1/completions", tag = "text", request_body = requests::CompletionRequest, responses((status = 200, content((Answer<'static, TextChoice> = "application/json"), (String = "text/event-stream"))), Errors))]
+pub(in crate::api) async fn completions(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let mut intake = Intake::read(&app, request).await?;
     let Call { model, prompts, options, echo } = intake.prepare(&app, prepare).await?;
     let urgency = intake.urgency(&app, options.wish)?;

@@ -2,11 +2,11 @@
 
 mod chat;
 mod choice;
-mod completions;
+pub(super) mod completions;
 mod options;
 mod stream;
-mod tokenize;
-mod wire;
+pub(super) mod tokenize;
+pub(super) mod wire;
 
 use std::sync::Arc;
 use std::time::Instant;

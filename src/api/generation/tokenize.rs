@@ -10,12 +10,13 @@ use utoipa::ToSchema;
 
 use crate::api::fields::Fields;
 use crate::api::intake::Intake;
+use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, messages};
 use crate::prompt::EncodeOptions;
 
 /// Token ids of a text or a conversation.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Tokenized {
+pub(in crate::api) struct Tokenized {
     count: usize,
     max_model_len: usize,
     tokens: Vec<u32>,
@@ -26,12 +27,13 @@ pub(super) struct Tokenized {
 
 /// The text of token ids.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Detokenized {
+pub(in crate::api) struct Detokenized {
     prompt: String,
 }
 
 /// Makes token ids of `prompt` or of `messages`.
-pub(super) async fn tokenize(
+#[utoipa::path(post, path = "/tokenize", tag = "text", request_body = requests::TokenizeRequest, responses((status = 200, body = Tokenized), Errors))]
+pub(in crate::api) async fn tokenize(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Tokenized>, ApiError> {
@@ -75,7 +77,8 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
 }
 
 /// Makes text of `tokens`.
-pub(super) async fn detokenize(
+#[utoipa::path(post, path = "/detokenize", tag = "text", request_body = requests::DetokenizeRequest, responses((status = 200, body = Detokenized), Errors))]
+pub(in crate::api) async fn detokenize(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Detokenized>, ApiError> {

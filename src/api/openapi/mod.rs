@@ -14,7 +14,7 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{App, chat, error, nim, peers, rewards, service};
+use super::{App, chat, error, generation, nim, peers, rewards, service};
 
 /// Every route.
 #[derive(OpenApi)]
@@ -32,6 +32,9 @@ use super::{App, chat, error, nim, peers, rewards, service};
         peers::rerank::rerank,
         peers::rerank::rerank_v1,
         peers::reward::reward,
+        generation::completions::completions,
+        generation::tokenize::tokenize,
+        generation::tokenize::detokenize,
         service::models,
         service::model,
         service::ready,
@@ -47,6 +50,7 @@ use super::{App, chat, error, nim, peers, rewards, service};
     tags(
         (name = "scores", description = "Scores of conversations"),
         (name = "trainers and peers", description = "The same scores in the forms of others"),
+        (name = "text", description = "Text of models that generate, and token ids"),
         (name = "service", description = "What the server says of itself"),
     )
 )]

@@ -220,3 +220,53 @@ pub(in crate::api) struct RewardRequest {
     messages: Vec<Turn>,
     truncation: Option<Truncation>,
 }
+
+/// A text to continue, by a model that generates. docs/generation.md has the fields that change how; what
+/// is not supported is refused by name.
+#[derive(Deserialize, ToSchema)]
+pub(in crate::api) struct CompletionRequest {
+    model: String,
+    prompt: CompletionPrompt,
+    /// 16 if absent.
+    #[schema(minimum = 1)]
+    max_tokens: Option<u64>,
+    #[schema(minimum = 0, maximum = 2)]
+    temperature: Option<f64>,
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    top_p: Option<f64>,
+    seed: Option<i64>,
+    #[schema(minimum = 1, maximum = 128)]
+    n: Option<u64>,
+    stream: Option<bool>,
+    echo: Option<bool>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+enum CompletionPrompt {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+/// Either `prompt` or `messages`.
+#[derive(Deserialize, ToSchema)]
+pub(in crate::api) struct TokenizeRequest {
+    /// The server's own if absent.
+    model: Option<String>,
+    prompt: Option<String>,
+    messages: Option<Vec<Turn>>,
+    add_special_tokens: Option<bool>,
+    add_generation_prompt: Option<bool>,
+    /// Whether the answer spells the tokens.
+    return_token_strs: Option<bool>,
+}
+
+/// Token ids of the model.
+#[derive(Deserialize, ToSchema)]
+pub(in crate::api) struct DetokenizeRequest {
+    /// The server's own if absent.
+    model: Option<String>,
+    tokens: Vec<u32>,
+}
