@@ -27,7 +27,7 @@ use crate::telemetry::{ConnectionEnd, Metrics};
 
 /// What a connection over the limit is told before it is closed.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-content-type: application/json\r\ncontent-length: 138\r\n\r\n\
+content-type: application/json\r\ncontent-length: 143\r\n\r\n\
 {\"error\":{\"message\":\"too many connections to this server; try again shortly\",\
 \"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
 /// Wait after a failure to accept that says nothing of a single connection, such as no more descriptors.
