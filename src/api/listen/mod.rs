@@ -32,6 +32,9 @@ content-type: application/json\r\ncontent-length: 143\r\n\r\n\
 \"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
 /// Wait after a failure to accept that says nothing of a single connection, such as no more descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Time for which connections are still taken once told to stop: what was on its way is told that the
+/// server is ending, and not cut off without a word.
+const LINGER: Duration = Duration::from_millis(300);
 /// Smallest buffer of a connection; bodies pass through it too.
 const LEAST_BUFFER: usize = 64 << 10;
 
@@ -75,13 +78,17 @@ pub(super) struct Port {
 impl Port {
     /// Answers connections until told to stop, and then until the requests on them are answered.
     pub(super) async fn serve(self, mut stopping: watch::Receiver<bool>) {
-        let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
+        let stopped = async {
+            let _ = stopping.wait_for(|stop| *stop).await;
+            tokio::time::sleep(LINGER).await;
+        };
+        let mut stop = std::pin::pin!(stopped);
         let room = Arc::new(Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)));
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                _ = &mut stop => break,
+                () = &mut stop => break,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
