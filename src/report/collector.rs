@@ -1,6 +1,7 @@
 //! Rows in, columns of numbers and a few texts out.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// Best and worst responses that the page shows.
 const EXAMPLES: usize = 5;
@@ -81,6 +82,15 @@ impl Collector {
         if let Some(margin) = margin.filter(|_| self.failed == before) {
             self.pairs.push(Pair { category, margin, longer });
         }
+    }
+
+    /// Margins of the pairs by their category, in the order of its name; those that name none under "".
+    pub fn margins_by_category(&self) -> BTreeMap<&str, Vec<f64>> {
+        let mut margins = BTreeMap::<&str, Vec<f64>>::new();
+        for pair in &self.pairs {
+            margins.entry(&pair.category).or_default().push(pair.margin);
+        }
+        margins
     }
 
     /// Responses that have scores.

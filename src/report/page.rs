@@ -1,13 +1,11 @@
 //! The page: one file, no script, no network.
 
-use std::collections::BTreeMap;
-
 use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde::Serialize;
 
 use super::charts::{self, Histogram, Scatter, short};
-use super::statistics::{Summary, interval, pearson, spearman, summary};
+use super::statistics::{Accuracy, Summary, interval, pearson, spearman, summary};
 use super::{Collector, Response};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -38,7 +36,7 @@ struct Cell {
 
 /// How often the chosen response has the higher score.
 #[derive(Serialize)]
-struct Accuracy {
+struct NamedAccuracy {
     name: String,
     pairs: usize,
     ties: usize,
@@ -73,7 +71,7 @@ struct Page<'a> {
     attributes: Vec<Attribute<'a>>,
     correlation: Vec<Vec<Cell>>,
     /// All pairs, those that length alone would decide, and each category; empty without pairs.
-    accuracies: Vec<Accuracy>,
+    accuracies: Vec<NamedAccuracy>,
     examples: [Examples<'a>; 2],
     histogram_box: (f64, f64),
     scatter_box: (f64, f64),
@@ -128,7 +126,7 @@ fn correlation(of: &Collector) -> Vec<Vec<Cell>> {
     of.scores.iter().map(|a| of.scores.iter().map(|b| cell(pearson(a, b))).collect()).collect()
 }
 
-fn accuracies(of: &Collector) -> Vec<Accuracy> {
+fn accuracies(of: &Collector) -> Vec<NamedAccuracy> {
     if of.pairs.is_empty() {
         return Vec::new();
     }
@@ -138,16 +136,13 @@ fn accuracies(of: &Collector) -> Vec<Accuracy> {
 }
 
 /// Largest categories first; empty where no pair names one.
-fn by_category(of: &Collector) -> Vec<Accuracy> {
-    let mut margins = BTreeMap::<&str, Vec<f64>>::new();
-    for pair in &of.pairs {
-        margins.entry(&pair.category).or_default().push(pair.margin);
-    }
+fn by_category(of: &Collector) -> Vec<NamedAccuracy> {
+    let margins = of.margins_by_category();
     if margins.keys().all(|name| name.is_empty()) {
         return Vec::new();
     }
     let name = |name: &str| if name.is_empty() { "(none named)".into() } else { name.to_owned() };
-    let mut categories: Vec<Accuracy> = margins
+    let mut categories: Vec<NamedAccuracy> = margins
         .into_iter()
         .map(|(category, margins)| accuracy(name(category), margins.into_iter()))
         .collect();
@@ -155,17 +150,10 @@ fn by_category(of: &Collector) -> Vec<Accuracy> {
     categories
 }
 
-/// A tie is half right, as a coin would have it.
-fn accuracy(name: String, margins: impl Iterator<Item = f64>) -> Accuracy {
-    let (mut pairs, mut ties, mut right) = (0, 0, 0);
-    for margin in margins {
-        pairs += 1;
-        ties += usize::from(margin == 0.0);
-        right += usize::from(margin > 0.0);
-    }
-    let accuracy = (right as f64 + ties as f64 / 2.0) / pairs as f64;
-    let (low, high) = interval(accuracy, pairs);
-    Accuracy { name, pairs, ties, accuracy, low, high }
+fn accuracy(name: String, margins: impl Iterator<Item = f64>) -> NamedAccuracy {
+    let of = Accuracy::of(margins).unwrap_or_default();
+    let (low, high) = interval(of.share(), of.pairs);
+    NamedAccuracy { name, pairs: of.pairs, ties: of.ties, accuracy: of.share(), low, high }
 }
 
 #[derive(Serialize)]

@@ -97,6 +97,35 @@ pub fn interval(share: f64, total: usize) -> (f64, f64) {
     (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0))
 }
 
+/// How often the chosen response is ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accuracy {
+    /// All pairs.
+    pub pairs: usize,
+    /// Pairs with the chosen one ahead.
+    pub right: usize,
+    /// Pairs with equal scores.
+    pub ties: usize,
+}
+
+impl Accuracy {
+    /// Of margins; `None` of none.
+    pub fn of(margins: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut of = Self::default();
+        for margin in margins {
+            of.pairs += 1;
+            of.right += usize::from(margin > 0.0);
+            of.ties += usize::from(margin == 0.0);
+        }
+        (of.pairs > 0).then_some(of)
+    }
+
+    /// Share of pairs that are right, 0 to 1; a tie is half right, as a coin would have it.
+    pub fn share(&self) -> f64 {
+        (self.right as f64 + self.ties as f64 / 2.0) / self.pairs as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,14 +7,12 @@
 //! subsets together); the whole is the plain mean of the four sections. Subsets that RewardBench does
 //! not know are listed, and count in no section.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::summary::Accuracy;
 use crate::report::Collector;
-use crate::report::statistics::interval;
+use crate::report::statistics::{Accuracy, interval};
 
 /// Sections with their subsets and the weight of each.
 const SECTIONS: [(&str, &[(&str, f64)]); 4] = [
@@ -118,10 +116,7 @@ impl Subset {
 impl Evaluation {
     /// Of the pairs in `of`, scored by `model`.
     pub fn new(of: &Collector, model: &str) -> Self {
-        let mut margins = BTreeMap::<&str, Vec<f64>>::new();
-        for pair in &of.pairs {
-            margins.entry(&pair.category).or_default().push(pair.margin);
-        }
+        let mut margins = of.margins_by_category();
         let all: Vec<f64> = of.pairs.iter().map(|pair| pair.margin).collect();
         let (mut subsets, mut sections) = (Vec::new(), Vec::new());
         for (name, members) in SECTIONS {

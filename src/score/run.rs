@@ -106,11 +106,9 @@ impl Scoring<'_> {
     fn write(&self, journal: &Path, shape: &Shape) -> Result<Outcome, ScoreError> {
         let mut gathered = Gathered::new(shape.clone(), self.columns.clone());
         let mut failed = 0;
-        let mut selector = Selector::new(&self.selection, shape, &self.columns);
         for row in journal::rows(journal)? {
             let row = row?;
             failed += usize::from(row.contains_key(&self.columns.name("error")));
-            selector.see(&row);
             gathered.add(&row)?;
         }
         let kept = Kept { journal, scoring: self, shape };

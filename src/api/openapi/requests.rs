@@ -133,7 +133,7 @@ pub(in crate::api) struct PoolingRequest {
     truncation: Option<Truncation>,
 }
 
-/// A templated text, token ids, or a list of either.
+/// A text as it goes to the model (templated, for rewards), token ids, or a list of either.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Input {
@@ -226,7 +226,7 @@ pub(in crate::api) struct RewardRequest {
 #[derive(Deserialize, ToSchema)]
 pub(in crate::api) struct CompletionRequest {
     model: String,
-    prompt: CompletionPrompt,
+    prompt: Input,
     /// 16 if absent.
     #[schema(minimum = 1)]
     max_tokens: Option<u64>,
@@ -239,15 +239,6 @@ pub(in crate::api) struct CompletionRequest {
     n: Option<u64>,
     stream: Option<bool>,
     echo: Option<bool>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-enum CompletionPrompt {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
 }
 
 /// Either `prompt` or `messages`.

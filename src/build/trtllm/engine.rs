@@ -7,13 +7,13 @@ use indicatif::HumanBytes;
 
 use super::command::{self, PROGRAM, Recipe};
 use super::report::Report;
-use super::{DRAFT_FILE, Machine, Mapping, Memory, Options, Outcome, option_name, profile_name};
+use super::{DRAFT_FILE, Machine, Mapping, Memory, Options, Outcome, option_name};
 use crate::build::json::{Object, unreadable};
 use crate::build::output::Staging;
 use crate::build::{BuildError, Progress, write_manifest};
 use crate::engine::manifest::{
     FORMAT, Manifest, Quantization, TEMPLATE_FILE, TENSORRT_LLM, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
-    Target as EngineTarget, rank_file,
+    Target as EngineTarget, profile_name, rank_file,
 };
 use crate::engine::target::Target;
 use crate::engine::verify::digest_file;
@@ -41,7 +41,7 @@ pub(super) fn of_checkpoint(
     gpus.objective = options.objective;
     let mapping =
         Mapping { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel };
-    draft.profile.name = profile_name(target, gpus);
+    draft.profile.name = profile_name(&draft.target, draft.dtype);
     if let Some(name) = &options.name {
         draft.model.name = name.clone();
     }

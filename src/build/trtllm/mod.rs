@@ -29,7 +29,7 @@ use super::{BuildError, BuildOptions, DEFAULT_MAX_SEQ_LEN, Progress, convert, he
 use crate::engine::gpus::Gpus as Machine;
 use crate::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, Gpus, Manifest, Objective, Profile, PromptSpec, Quantization,
-    TEMPLATE_FILE, TOKENIZER_FILE, Target as EngineTarget, Task,
+    TEMPLATE_FILE, TOKENIZER_FILE, Target as EngineTarget, Task, profile_name,
 };
 use crate::engine::target::{Kind, Precision, Target};
 use fit::Memory;
@@ -202,6 +202,7 @@ fn of_model(
         head_bias,
         ..Gpus::default()
     };
+    let gpus = EngineTarget::TensorrtLlm(gpus);
     let prompt = PromptSpec {
         suffix: config.suffix.clone(),
         generation_prompt: head.generation_prompt,
@@ -210,10 +211,10 @@ fn of_model(
     let manifest_head = head.manifest(&config, &checkpoint, &text.encoder)?;
     let draft = Manifest {
         format: FORMAT,
-        profile: Profile { id: String::new(), name: profile_name(target, &gpus) },
+        profile: Profile { id: String::new(), name: profile_name(&gpus, Dtype::Bf16) },
         model: config.model.clone(),
         task: Task::Reward,
-        target: EngineTarget::TensorrtLlm(gpus),
+        target: gpus,
         built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: String::new() },
         dtype: Dtype::Bf16,
         limits,
@@ -265,21 +266,6 @@ fn of_model(
         }
         Some(program) => engine::make(&program, draft, &folder, staging, progress),
     }
-}
-
-/// `tensorrt_llm-h100-fp8-tp8-latency`, as users of NIM know it, and with the stages where there are some.
-fn profile_name(target: &Target, gpus: &Gpus) -> String {
-    let stages = match gpus.pipeline_parallel {
-        1 => String::new(),
-        stages => format!("-pp{stages}"),
-    };
-    format!(
-        "tensorrt_llm-{}-{}-tp{}{stages}-{}",
-        target.short_name(),
-        gpus.quantization,
-        gpus.tensor_parallel,
-        gpus.objective
-    )
 }
 
 /// Checkpoints in other forms than the original.
