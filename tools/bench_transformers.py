@@ -10,29 +10,21 @@ only that batch size is timed. Each is timed five times after one warm-up, and t
 median counts.
 """
 
-import argparse
 import json
-import statistics
-import time
 
 import torch
 import transformers
 from transformers import AutoModelForSequenceClassification
 
+import bench_common
+
 BATCHES = (1, 4, 8, 32)
-REPEATS = 5
 
 
 def parse_arguments():
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="checkpoint directory")
-    parser.add_argument("--texts", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=256, help="length of each text")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
-    parser.add_argument("--threads", type=int, default=2)
+    parser = bench_common.parser(__doc__)
     parser.add_argument("--batch", type=int, help="time this batch size only")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
@@ -57,13 +49,7 @@ def run_once(model, ids, batch):
 
 def tokens_per_second(model, ids, batch):
     """Median speed of several runs after a warm-up."""
-    run_once(model, ids, batch)
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        run_once(model, ids, batch)
-        times.append(time.perf_counter() - start)
-    return ids.numel() / statistics.median(times)
+    return ids.numel() / bench_common.median_seconds(lambda: run_once(model, ids, batch))
 
 
 def main():
