@@ -7,22 +7,21 @@
 //! A request gives the logits after its last token only, so a sequence that is read anywhere else
 //! is refused.
 
+mod batch;
+mod running;
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::Sender;
 use cxx::SharedPtr;
 
+use self::batch::Batch;
 use super::bridge::ffi;
 use super::manifest::{Gpus, Manifest, Pooling, Target};
-use super::sampling::{Sampled, Sampling};
-use super::{
-    Engine, EngineError, EngineFactory, Generated, Iteration, Limits, Outputs, PrefixSharing, Report,
-    SequenceId, Statistics, Task, WholeSequence,
-};
+use super::{Engine, EngineError, EngineFactory, Limits, Report, SequenceId, Task};
 
 const LAST_TOKEN_ONLY: &str = "TensorRT-LLM gives the logits after the last token of a text only";
 /// How long the library is waited for before looking whether the engine is to end.
@@ -209,16 +208,9 @@ impl TrtllmFactory {
 impl EngineFactory for TrtllmFactory {
     fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
         let (handle, limits) = self.load().map_err(|reason| self.load_error(&reason))?;
-        let (fed, feeds) = bounded(1);
-        let shared = Arc::new(Shared { handle, refused: Mutex::default(), ending: false.into() });
-        let tokens_per_block = limits.tokens_per_block;
-        let bias = self.bias.clone();
-        let awaiting = Awaiting { shared: shared.clone(), feeds, reports, bias, tokens_per_block };
-        let thread = thread::Builder::new()
-            .name("trtllm-await".into())
-            .spawn(move || awaiting.serve())
+        let engine = running::start(handle, limits, self.bias.clone(), reports)
             .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
-        Ok(Box::new(TrtllmEngine { shared, limits, fed: Some(fed), thread: Some(thread) }))
+        Ok(Box::new(engine))
     }
 }
 
@@ -244,262 +236,4 @@ pub fn default_worker() -> PathBuf {
 
 fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
-/// Sequences as the bridge takes them.
-#[derive(Default)]
-struct Batch {
-    sequences: Vec<ffi::TrtllmSequence>,
-    /// Of each, its tokens and those that end it.
-    token_ids: Vec<u32>,
-}
-
-impl Batch {
-    fn push(&mut self, id: SequenceId, tokens: &[u32], task: &Task, priority: f32) {
-        let token_begin = self.token_ids.len();
-        self.token_ids.extend_from_slice(tokens);
-        let token_end = self.token_ids.len();
-        let max_tokens = match task {
-            Task::Score(_) => 0,
-            Task::Generate(sampling) => {
-                self.token_ids.extend_from_slice(&sampling.end_tokens);
-                sampling.max_tokens.max(1)
-            }
-        };
-        let (sampling, log_probs) = match task {
-            Task::Score(_) => (GREEDY, false),
-            Task::Generate(sampling) => (sampling_of(sampling), sampling.logprobs.is_some()),
-        };
-        self.sequences.push(ffi::TrtllmSequence {
-            id,
-            token_begin,
-            token_end,
-            stop_end: self.token_ids.len(),
-            max_tokens,
-            sampling,
-            log_probs,
-            priority,
-        });
-    }
-}
-
-fn sampling_of(sampling: &Sampling) -> ffi::TrtllmSampling {
-    ffi::TrtllmSampling {
-        temperature: sampling.temperature,
-        top_k: sampling.top_k,
-        top_p: sampling.top_p,
-        min_p: sampling.min_p,
-        repetition_penalty: sampling.repetition_penalty,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        seed: sampling.seed,
-        min_tokens: sampling.min_tokens,
-    }
-}
-
-const GREEDY: ffi::TrtllmSampling = ffi::TrtllmSampling {
-    temperature: 0.0,
-    top_k: 0,
-    top_p: 1.0,
-    min_p: 0.0,
-    repetition_penalty: 1.0,
-    presence_penalty: 0.0,
-    frequency_penalty: 0.0,
-    seed: 0,
-    min_tokens: 0,
-};
-
-/// Why a sequence failed, by its name.
-type Refusals = Vec<(SequenceId, String)>;
-
-/// What the scheduler's end and the awaiting thread's share.
-struct Shared {
-    handle: SharedPtr<ffi::TrtllmHandle>,
-    /// Sequences that were not taken, to be reported as failed.
-    refused: Mutex<Refusals>,
-    ending: AtomicBool,
-}
-
-impl Shared {
-    fn refused(&self) -> std::sync::MutexGuard<'_, Refusals> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The scheduler's end of a running engine.
-struct TrtllmEngine {
-    shared: Arc<Shared>,
-    limits: Limits,
-    /// Wakes the awaiting thread; closed, it ends it.
-    fed: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Engine for TrtllmEngine {
-    fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    fn sharing(&self) -> PrefixSharing {
-        PrefixSharing::Own
-    }
-
-    fn submit(&mut self, _: Iteration) -> Result<(), EngineError> {
-        Err(EngineError::Step("TensorRT-LLM takes whole sequences, not iterations".into()))
-    }
-
-    fn feed(&mut self, sequences: Vec<WholeSequence>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
-        for &id in cancelled {
-            self.shared.handle.cancel(id).map_err(step_error)?;
-        }
-        let mut batch = Batch::default();
-        for sequence in &sequences {
-            if is_readable(sequence) {
-                batch.push(sequence.id, &sequence.tokens, &sequence.task, sequence.priority);
-            } else {
-                let reason = match sequence.task {
-                    Task::Score(_) => LAST_TOKEN_ONLY,
-                    Task::Generate(_) => NO_SUCH_SAMPLING,
-                };
-                self.shared.refused().push((sequence.id, reason.into()));
-            }
-        }
-        if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
-            let reason = error.what();
-            self.shared
-                .refused()
-                .extend(batch.sequences.iter().map(|sequence| (sequence.id, reason.to_owned())));
-        }
-        let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
-        match self.fed.as_ref().ok_or_else(ended)?.try_send(()) {
-            Err(error) if error.is_disconnected() => Err(ended()),
-            // A full channel means that the thread will look anyway.
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Why a sequence is not taken.
-const NO_SUCH_SAMPLING: &str =
-    "engines for GPUs take no logit bias and give log-probabilities of the chosen tokens only";
-
-/// Whether the library can do what a sequence asks for.
-fn is_readable(sequence: &WholeSequence) -> bool {
-    match &sequence.task {
-        Task::Score(read) => **read == [sequence.tokens.len() - 1],
-        Task::Generate(sampling) => sampling.logit_bias.is_empty() && sampling.logprobs.unwrap_or(0) == 0,
-    }
-}
-
-impl Drop for TrtllmEngine {
-    fn drop(&mut self) {
-        self.shared.ending.store(true, Ordering::Release);
-        self.fed = None;
-        if let Some(thread) = self.thread.take() {
-            // It only ends by returning; if it panicked there is nobody to tell.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// The awaiting thread's end.
-struct Awaiting {
-    shared: Arc<Shared>,
-    feeds: Receiver<()>,
-    reports: Sender<Report>,
-    bias: Arc<[f32]>,
-    tokens_per_block: usize,
-}
-
-impl Awaiting {
-    fn serve(self) {
-        if let Err(error) = self.report_all() {
-            self.send(Err(step_error(error)));
-        }
-        if let Err(error) = self.shared.handle.shutdown() {
-            tracing::warn!(%error, "TensorRT-LLM did not shut down in order");
-        }
-    }
-
-    /// Reports what becomes of sequences until the engine ends and nothing is in flight.
-    fn report_all(&self) -> Result<(), cxx::Exception> {
-        let handle = &self.shared.handle;
-        let mut cancelled = false;
-        loop {
-            let mut outputs =
-                Outputs { failed: std::mem::take(&mut *self.shared.refused()), ..Outputs::default() };
-            if outputs.failed.is_empty() {
-                if handle.in_flight()? == 0 {
-                    match self.feeds.recv() {
-                        Ok(()) => continue,
-                        Err(_) => return Ok(()),
-                    }
-                }
-                // Nobody reads the answers any more: end early, yet in order.
-                if self.shared.ending.load(Ordering::Acquire) && !cancelled {
-                    cancelled = true;
-                    handle.cancel_all()?;
-                }
-                let answers = handle.await_answers(millis(AWAIT))?;
-                if answers.is_empty() {
-                    continue;
-                }
-                self.take(answers, &mut outputs);
-                self.take_statistics(&handle.statistics()?, &mut outputs);
-            }
-            self.send(Ok(outputs));
-        }
-    }
-
-    fn take(&self, answers: Vec<ffi::TrtllmAnswer>, outputs: &mut Outputs) {
-        for answer in answers {
-            let ending = answer.ending;
-            if answer.reused_blocks > 0 {
-                outputs.cached.push((answer.id, answer.reused_blocks * self.tokens_per_block));
-            }
-            if ending == ffi::TrtllmEnding::Failed {
-                outputs.failed.push((answer.id, answer.error));
-            } else if answer.logits.is_empty() {
-                let last = ending != ffi::TrtllmEnding::None;
-                let logprobs = answer.log_probs.into_iter().map(Some).chain(std::iter::repeat(None));
-                let sampled = |(token, logprob)| Sampled { token, logprob, top: Vec::new() };
-                let tokens = answer.tokens.into_iter().zip(logprobs).map(sampled).collect();
-                outputs.generated.push(Generated { sequence: answer.id, tokens, last });
-            } else {
-                let mut logits = answer.logits;
-                for (logit, bias) in logits.iter_mut().zip(self.bias.iter()) {
-                    *logit += bias;
-                }
-                outputs.logits.push((answer.id, logits));
-            }
-        }
-    }
-
-    fn take_statistics(&self, sums: &ffi::TrtllmStatistics, outputs: &mut Outputs) {
-        if sums.iterations == 0 {
-            return;
-        }
-        outputs.elapsed = Duration::try_from_secs_f64(sums.milliseconds / 1000.0).unwrap_or_default();
-        outputs.statistics = Some(Statistics {
-            tokens: sums.tokens,
-            sequences: sums.sequences,
-            reused_blocks: sums.kv_blocks_reused,
-            used_blocks: sums.kv_blocks.saturating_sub(sums.kv_blocks_free),
-            free_blocks: sums.kv_blocks_free,
-        });
-    }
-
-    /// Waits for the scheduler to take a report, unless it lets go of the engine meanwhile.
-    fn send(&self, mut report: Report) {
-        while let Err(SendTimeoutError::Timeout(unsent)) = self.reports.send_timeout(report, AWAIT) {
-            if self.shared.ending.load(Ordering::Acquire) {
-                return;
-            }
-            report = unsent;
-        }
-    }
-}
-
-fn step_error(error: cxx::Exception) -> EngineError {
-    EngineError::Step(error.what().to_owned())
 }
