@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Exit status of a build that was interrupted, as a shell gives it for SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Builds an engine directory for `assay serve` from a Hugging Face reward checkpoint.
+/// Builds an engine directory for `assay serve` from a Hugging Face checkpoint.
 #[derive(Parser)]
 #[command(name = "build-engine", version)]
 struct Arguments {
@@ -91,6 +91,16 @@ enum TaskKind {
     Reward,
     Chat,
     Completion,
+}
+
+impl From<TaskKind> for Task {
+    fn from(kind: TaskKind) -> Self {
+        match kind {
+            TaskKind::Reward => Self::Reward,
+            TaskKind::Chat => Self::Chat,
+            TaskKind::Completion => Self::Completion,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -173,11 +183,7 @@ fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
         }),
         name: arguments.name,
         max_seq_len: arguments.max_seq_len,
-        task: arguments.task.map(|task| match task {
-            TaskKind::Reward => Task::Reward,
-            TaskKind::Chat => Task::Chat,
-            TaskKind::Completion => Task::Completion,
-        }),
+        task: arguments.task.map(Task::from),
         head: arguments.head,
         max_batch_size: arguments.max_batch_size.unwrap_or(build::DEFAULT_MAX_BATCH_SIZE),
         max_num_tokens: arguments.max_num_tokens.unwrap_or(build::DEFAULT_MAX_NUM_TOKENS),
@@ -189,17 +195,13 @@ fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
         let reason = "--dtype: engines for GPUs are bf16, and quantized with --quantization; leave it out";
         return Err(BuildError::Option(reason.to_owned()));
     }
-    if arguments.task.is_some_and(|task| task != TaskKind::Reward) {
-        let reason =
-            "--task: engines for GPUs are built for reward models only; leave it out, or use --target cpu";
-        return Err(BuildError::Option(reason.to_owned()));
-    }
     let gpu = arguments.gpu;
     Ok(trtllm::Options {
         model: arguments.model,
         output: arguments.output,
         target: arguments.target,
         name: arguments.name,
+        task: arguments.task.map(Task::from),
         head: arguments.head,
         tensor_parallel: gpu.tp.unwrap_or(1),
         pipeline_parallel: gpu.pp.unwrap_or(1),

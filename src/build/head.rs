@@ -62,7 +62,7 @@ pub(super) const ARMO_SCALE: &str = "gating.logit_scale";
 const STEP_TOKEN: &str = "<extra_0>";
 
 /// A checkpoint's head.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Head {
     /// Names of the scores.
     pub(super) attributes: Vec<String>,
@@ -88,7 +88,7 @@ pub(super) struct Head {
 }
 
 /// ArmoRM's network beside its regression, `gating.layers.N`.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Gating {
     /// Scores that it mixes.
     pub(super) objectives: usize,

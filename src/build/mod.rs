@@ -18,12 +18,13 @@ mod plan;
 mod progress;
 mod quantize;
 mod rope;
+mod source;
 mod text;
 pub mod trtllm;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use error::BuildError;
 pub use progress::{Console, Progress, Silent};
@@ -31,14 +32,13 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::cpu;
 use crate::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, Head, MANIFEST_FILE, Manifest, Profile, PromptSpec,
-    TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, WEIGHTS_FILE, profile_name,
+    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, MANIFEST_FILE, Manifest, Profile, Target, Task,
+    WEIGHTS_FILE, profile_name,
 };
 use crate::engine::verify::hexadecimal;
-use checkpoint::Checkpoint;
 use config::Config;
 use output::Staging;
-use plan::Ending;
+use source::{Source, Wish};
 
 /// Longest sequence of an engine unless its builder asks for more: what a processor reads in good time.
 pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
@@ -94,48 +94,24 @@ impl BuildOptions {
 /// The checkpoint cannot be built, the output cannot be written, or `progress` interrupted the build.
 /// Nothing is left at `options.output` then.
 pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest, BuildError> {
-    foreign::refuse(&options.model)?;
-    let config = config::read(&options.model, name(options)?)?;
-    let limits = limits(options, &config)?;
-    let may_complete = config.rest == "ForCausalLM" && options.task != Some(Task::Reward);
-    let text = text::read(&options.model, config.model.vocab_size, !may_complete)?;
+    let source = Source::open(Wish {
+        model: &options.model,
+        name: options.name.as_deref(),
+        task: options.task,
+        head: options.head.as_ref(),
+    })?;
+    let limits = limits(options, &source.config)?;
     let (dtype, note) = choose_dtype(options.dtype, cpu::supports_bf16(), cpu::supports_int8());
-    let checkpoint = Checkpoint::open(&options.model)?;
-    let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
     if let Some(note) = note {
         progress.note(note);
     }
-    let (plan, head, prompt, recognised) = match task {
-        Task::Reward => {
-            let head = head::recognise(&config, &checkpoint, options.head.as_ref())?;
-            let plan = plan::plan(&checkpoint, &config.model, Ending::Scores(&head), dtype, true)?;
-            let recognised = head.describe(&config);
-            let prompt = PromptSpec {
-                suffix: config.suffix.clone(),
-                generation_prompt: head.generation_prompt,
-                step_token: head.step_token.map(str::to_owned),
-                ..text.prompt
-            };
-            (plan, head.manifest(&config, &checkpoint, &text.encoder)?, prompt, recognised)
-        }
-        Task::Chat | Task::Completion => {
-            let matrix = language::matrix(&config, &checkpoint);
-            let plan = plan::plan(&checkpoint, &config.model, Ending::Vocabulary(matrix), dtype, true)?;
-            let end_tokens = language::end_tokens(&options.model, &config, &text)?;
-            let model = &config.model;
-            let recognised = format!(
-                "recognised {} ({:?}): a language model for {task}, ended by the tokens {end_tokens:?}",
-                model.architecture, model.family
-            );
-            let head = Head { softcap: config.final_softcap, ..Head::default() };
-            (plan, head, PromptSpec { end_tokens, ..text.prompt }, recognised)
-        }
-    };
+    let plan = source.plan(dtype, true)?;
+    let (head, prompt) = (source.head()?, source.prompt());
 
     let staging = Staging::new(&options.output)?;
-    progress.note(&recognised);
+    progress.note(&source.describe());
     let mut files = BTreeMap::new();
-    for (file, content) in [(TOKENIZER_FILE, &text.tokenizer), (TEMPLATE_FILE, &text.template)] {
+    for (file, content) in source.text.files() {
         staging.write(file, content.as_bytes())?;
         let sha256 = hexadecimal(&Sha256::digest(content.as_bytes()));
         files.insert(file.to_owned(), FileDigest { bytes: content.len() as u64, sha256 });
@@ -147,8 +123,8 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
     let mut manifest = Manifest {
         format: FORMAT,
         profile: Profile { id: String::new(), name: profile_name(&target, dtype) },
-        model: config.model,
-        task,
+        model: source.config.model.clone(),
+        task: source.task,
         target,
         built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: cpu::onednn_version() },
         dtype,
@@ -168,41 +144,6 @@ fn write_manifest(staging: &Staging, manifest: &mut Manifest) -> Result<(), Buil
     manifest.profile.id = manifest.profile_id().map_err(unwritable)?;
     let text = serde_saphyr::to_string(manifest).map_err(|error| unwritable(error.to_string()))?;
     staging.write(MANIFEST_FILE, text.as_bytes())
-}
-
-/// The name that was asked for, or the checkpoint's own.
-fn name(options: &BuildOptions) -> Result<String, BuildError> {
-    let model = options.model.display();
-    let name = match &options.name {
-        Some(name) => Some(name.clone()),
-        None => match std::fs::canonicalize(&options.model) {
-            Ok(path) => checkpoint_name(&path),
-            Err(error) => {
-                let reason = format!(
-                    "--model {model} cannot be found ({error}); it must be a directory on this machine, \
-                     so a model of the Hugging Face hub is to be fetched first (`hf download`)"
-                );
-                return Err(BuildError::Option(reason));
-            }
-        },
-    };
-    name.filter(|name| !name.trim().is_empty() && !name.contains(char::is_control)).ok_or_else(|| {
-        BuildError::Option(format!("--model {model} gives no name to serve it under; say one with --name"))
-    })
-}
-
-/// The directory's name; `owner/name` in the hub's cache, whose directories are called after commits:
-/// `models--owner--name/snapshots/COMMIT`.
-fn checkpoint_name(path: &Path) -> Option<String> {
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let parent = path.parent()?;
-    if name(parent).as_deref() == Some("snapshots")
-        && let Some(repository) = parent.parent().and_then(name)
-        && let Some(repository) = repository.strip_prefix("models--")
-    {
-        return Some(repository.replace("--", "/"));
-    }
-    name(path)
 }
 
 fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
@@ -260,13 +201,5 @@ mod tests {
         assert_eq!(choose_dtype(Some(Dtype::Int8), false, true), (Dtype::Int8, None));
         let (dtype, note) = choose_dtype(Some(Dtype::Int8), true, false);
         assert!(dtype == Dtype::F32 && note.unwrap().contains("no int8"), "{note:?}");
-    }
-
-    #[test]
-    fn a_checkpoint_in_the_hubs_cache_is_named_after_its_repository() {
-        let name = |path| checkpoint_name(Path::new(path)).unwrap();
-        assert_eq!(name("/cache/models--acme--judge-8b/snapshots/0123abcd"), "acme/judge-8b");
-        assert_eq!(name("/models/snapshots/judge"), "judge");
-        assert_eq!(name("/models/judge"), "judge");
     }
 }

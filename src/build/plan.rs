@@ -64,12 +64,11 @@ impl Form {
 }
 
 /// What stands behind the last layer.
-#[derive(Clone, Copy)]
-pub(super) enum Ending<'a> {
+pub(super) enum Ending {
     /// A head that scores.
-    Scores(&'a Head),
+    Scores(Box<Head>),
     /// The language model's, made of the tensor of this name.
-    Vocabulary(&'a str),
+    Vocabulary(&'static str),
 }
 
 /// The engine's tensors in the order of the file; matrices `packed` for the CPU, or plain.
@@ -79,7 +78,7 @@ pub(super) enum Ending<'a> {
 pub(super) fn plan<'a>(
     checkpoint: &'a Checkpoint,
     model: &Model,
-    ending: Ending<'_>,
+    ending: &Ending,
     dtype: Dtype,
     packed: bool,
 ) -> Result<Vec<Planned<'a>>, BuildError> {
@@ -231,12 +230,11 @@ impl<'a> Planner<'a> {
     }
 
     /// The language model's head, never in int8. Where it is the embedding too, that is stored twice: rows of
-    /// a packed matrix cannot be looked up.
+    /// a packed matrix cannot be looked up, and TensorRT-LLM has two tensors.
     fn lm_head(&mut self, matrix: &str, model: &Model) -> Result<(), BuildError> {
         let (out, inp) = (model.vocab_size, model.hidden_size);
         let source = self.take(matrix, &[out, inp])?;
-        let dtype = cpu::state_dtype(self.dtype);
-        let form = Form::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? };
+        let form = self.matrix(cpu::state_dtype(self.dtype), out, inp)?;
         let name = "lm_head".to_owned();
         self.planned.push(Planned { name, sources: vec![source], form, add: 0.0, minus: None });
         Ok(())
@@ -304,11 +302,7 @@ impl<'a> Planner<'a> {
         };
         let out = parts.iter().map(|(_, rows)| rows).sum();
         let sources = take(self, "weight", &|rows| vec![rows, inp])?;
-        let dtype = self.dtype;
-        let form = match self.packed {
-            true => Form::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? },
-            false => Form::Plain { dtype, shape: vec![out, inp] },
-        };
+        let form = self.matrix(self.dtype, out, inp)?;
         self.planned.push(Planned {
             name: format!("layers.{layer}.{name}"),
             sources,
@@ -333,6 +327,14 @@ impl<'a> Planner<'a> {
             });
         }
         Ok(())
+    }
+
+    /// How a matrix is written.
+    fn matrix(&self, dtype: Dtype, out: usize, inp: usize) -> Result<Form, BuildError> {
+        Ok(match self.packed {
+            true => Form::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? },
+            false => Form::Plain { dtype, shape: vec![out, inp] },
+        })
     }
 
     fn plain(

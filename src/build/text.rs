@@ -29,6 +29,13 @@ pub(super) struct Text {
     pub(super) encoder: Encoder,
 }
 
+impl Text {
+    /// The files that an engine has of it, and their contents.
+    pub(super) fn files(&self) -> [(&'static str, &str); 2] {
+        [(TOKENIZER_FILE, self.tokenizer.as_str()), (TEMPLATE_FILE, self.template.as_str())]
+    }
+}
+
 /// Stands in for the chat template of a model that has none.
 const NO_TEMPLATE: &str =
     "{{ raise_exception('this model has no chat template: it completes texts, at /v1/completions') }}";

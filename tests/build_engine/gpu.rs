@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use assay::build::Silent;
 use assay::build::trtllm::{Options, Outcome, build};
 use assay::engine::gpus::{Gpu, Gpus as Machine};
-use assay::engine::manifest::{Gpus, Manifest, Objective, Quantization, Target};
+use assay::engine::manifest::{Gpus, Manifest, Objective, Quantization, Target, Task};
 use safetensors::SafeTensors;
 use serde_json::json;
 
@@ -181,6 +181,40 @@ fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
     );
     assert_eq!(site.checkpoint.neighbours(), ["bin"]);
     assert!(!site.log().exists());
+}
+
+#[test]
+fn a_language_model_is_built_for_what_it_can_do_and_the_plan_tells() {
+    let site = Site::new("lm-head-tiny");
+    let plan = |more: &[&str]| {
+        let output = site.build("", &[more, &["--dry-run"]].concat());
+        said(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // 640 rows of 32 numbers in bf16.
+    assert_names(&plan(&[]), &["a language model for chat", "for chat", "lm_head 40.00 KiB of them"]);
+    assert_names(&plan(&["--tp", "2", "--task", "completion"]), &["for completion", "lm_head 20.00 KiB"]);
+    let stages = plan(&["--pp", "2"]);
+    let ranks: Vec<_> = stages.lines().filter(|line| line.starts_with("rank ")).collect();
+    assert_names(ranks[0], &["lm_head 0 B"]);
+    assert_names(ranks[1], &["lm_head 40.00 KiB"]);
+
+    let kept = site.checkpoint.beside("checkpoint");
+    said(&site.command(&site.checkpoint.path(), &kept, "", &["--checkpoint-only"]).output().unwrap());
+    said(&site.command(&kept, &site.output(), "", &[]).output().unwrap());
+    let manifest = Manifest::read(&site.output()).unwrap();
+    assert_eq!(manifest.task, Task::Chat);
+    assert!(!manifest.prompt.end_tokens.is_empty() && manifest.head.attributes.is_empty());
+    let other = ["--task", "completion"];
+    let output = site.command(&kept, &site.checkpoint.beside("other"), "", &other).output().unwrap();
+    assert!(!output.status.success());
+    assert_names(&String::from_utf8(output.stderr).unwrap(), &["checkpoint.yaml", "--task chat"]);
+}
+
+#[test]
+fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
+    let chat = |options: &mut Options| options.task = Some(Task::Chat);
+    assert_names(&refused("llama3-tiny", "h100", chat), &["--task chat", "LlamaForSequenceClassification"]);
 }
 
 /// What the library says of a checkpoint, with options changed; nothing may be left behind.

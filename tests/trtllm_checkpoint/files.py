@@ -98,6 +98,18 @@ def build(source, output, *options, target="h100"):
     return Built(output)
 
 
+def causal(path, name):
+    """A test checkpoint as the language model that its decoder belongs to: its head is the embedding."""
+    shutil.copytree(ROOT / "tests/checkpoints" / name, path)
+    config = json.loads((path / "config.json").read_text())
+    family = config["architectures"][0].removesuffix("ForSequenceClassification").removesuffix("ForCausalLM")
+    config["architectures"] = [f"{family}ForCausalLM"]
+    (path / "config.json").write_text(json.dumps(config))
+    kept = {key: array for key, array in Source(path).tensors.items() if key != "score.weight"}
+    write_safetensors(path / "model.safetensors", kept)
+    return Source(path)
+
+
 def synthetic(path, like, seed=0, **changes):
     """A checkpoint with random weights, with tokenizer and template of a test checkpoint: Llama or Qwen2."""
     path.mkdir()
@@ -137,6 +149,9 @@ def synthetic(path, like, seed=0, **changes):
         for name in ["input_layernorm", "post_attention_layernorm"]:
             tensors[f"{prefix}.{name}.weight"] = 1 + normal(hidden)
     tensors["model.norm.weight"] = 1 + normal(hidden)
-    tensors["score.weight"] = normal(labels, hidden)
+    if not config["architectures"][0].endswith("ForCausalLM"):
+        tensors["score.weight"] = normal(labels, hidden)
+    elif not config.get("tie_word_embeddings"):
+        tensors["lm_head.weight"] = normal(config["vocab_size"], hidden)
     write_safetensors(path / "model.safetensors", tensors)
     return Source(path)

@@ -83,7 +83,9 @@ class Decoder:
         assert layer == config["num_hidden_layers"]
         last = self.stages[-1]
         x = rms_or_layer_norm(x[-1], last[0], "transformer.ln_f", config["norm_epsilon"])
-        return np.concatenate([linear(x, rank, "lm_head") for rank in last])
+        logits = np.concatenate([linear(x, rank, "lm_head") for rank in last])
+        cap = config.get("final_logit_softcapping")
+        return cap * np.tanh(logits / cap) if cap else logits
 
     def layer(self, x, ranks, prefix, number):
         epsilon, post_norms = self.config["norm_epsilon"], f"{prefix}.pre_feedforward_layernorm.weight" in ranks[0]

@@ -135,17 +135,27 @@ def expected_layer(source, sizes, layer, ranks):
     return tensors
 
 
-def expected_head(source, config, ranks):
-    """The head in the first rows of a vocabulary, which is padded to a multiple of the ranks."""
-    name = HEADS.get(config["architectures"][0], "score.weight")
-    head = source[name][:1] if name == "lm_head.weight" else source[name]
+def vocabulary_head(source, config):
+    """The language model's, which is the embedding where they are tied."""
+    names = {"internlm2": ("output.weight", "model.tok_embeddings.weight")}
+    head, embedding = names.get(config["model_type"], ("lm_head.weight", "model.embed_tokens.weight"))
+    return source[embedding if config.get("tie_word_embeddings") else head]
+
+
+def expected_head(source, config, ranks, generates):
+    """The vocabulary's head, or one that scores in its first rows; it is padded to a multiple of the ranks."""
+    if generates:
+        head = vocabulary_head(source, config)
+    else:
+        name = HEADS.get(config["architectures"][0], "score.weight")
+        head = source[name][:1] if name == "lm_head.weight" else source[name]
     rows = -(-config["vocab_size"] // ranks) * ranks
     whole = np.zeros((rows, config["hidden_size"]), np.float32)
     whole[: len(head)] = head
     return np.split(whole, ranks)
 
 
-def expected(source, tensor_parallel, pipeline_parallel=1):
+def expected(source, tensor_parallel, pipeline_parallel=1, generates=False):
     """Every rank's tensors, rounded to bf16."""
     sizes, config = Sizes(source.config), source.config
     embedding = next(array for name, array in source.tensors.items() if "embed" in name)
@@ -167,6 +177,6 @@ def expected(source, tensor_parallel, pipeline_parallel=1):
                 tensors["transformer.ln_f.weight"] = source["model.norm.weight"] + one
                 if sizes.kind == "nemotron":
                     tensors["transformer.ln_f.bias"] = source["model.norm.bias"]
-                tensors["lm_head.weight"] = expected_head(source, config, tensor_parallel)[rank]
+                tensors["lm_head.weight"] = expected_head(source, config, tensor_parallel, generates)[rank]
         ranks += of_stage
     return [{name: bf16(array) for name, array in tensors.items()} for tensors in ranks]

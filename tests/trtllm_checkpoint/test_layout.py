@@ -11,8 +11,8 @@ from reading import ARCHITECTURES, expected
 CHECKPOINTS = ROOT / "tests/checkpoints"
 
 
-def compare(source, built, tensor_parallel, pipeline_parallel=1):
-    ranks = expected(source, tensor_parallel, pipeline_parallel)
+def compare(source, built, *division, generates=False):
+    ranks = expected(source, *division, generates=generates)
     assert len(built.ranks) == len(ranks)
     for number, (rank, wanted) in enumerate(zip(built.ranks, ranks)):
         assert set(rank) == set(wanted), f"rank {number}"

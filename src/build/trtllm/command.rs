@@ -45,7 +45,7 @@ impl Recipe<'_> {
         flag("max_batch_size", max_batch_size.to_string());
         flag("max_num_tokens", max_num_tokens.to_string());
         flag("max_input_len", max_seq_len.to_string());
-        // One token is generated, for it carries the logits.
+        // To score, one token is generated, for it carries the logits; every engine does so as it loads.
         flag("max_seq_len", (max_seq_len + 1).to_string());
         flag("max_beam_width", "1".to_owned());
         for (name, value) in [

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use super::families::architecture;
 use super::mapping::Mapping;
 use crate::build::BuildError;
+use crate::build::config::Config;
+use crate::build::source::Source;
 use crate::engine::manifest::{Activation, Family, Model, Quantization, RopeScaling, SlidingWindow};
 
 /// Modules that are never quantized. Naming any replaces TensorRT-LLM's own list, so its are among them.
@@ -24,11 +26,11 @@ const EXCLUDED: [&str; 7] = [
 /// # Errors
 /// The model's windows follow no pattern that can be written down.
 pub(super) fn config_json(
-    model: &Model,
-    max_position_embeddings: usize,
+    source: &Source,
     mapping: Mapping,
     quantization: &Quantization,
 ) -> Result<Value, BuildError> {
+    let Config { model, max_position_embeddings, .. } = &source.config;
     let rotary_dim = model.variant.rotary_dim.unwrap_or(model.head_dim);
     let mut config = json!({
         "architecture": architecture(model.family),
@@ -62,7 +64,7 @@ pub(super) fn config_json(
         },
     });
     if let Value::Object(fields) = &mut config {
-        fields.extend(of_family(model)?);
+        fields.extend(of_family(model, source.softcap())?);
     }
     Ok(config)
 }
@@ -119,7 +121,7 @@ fn rotary_scaling(scaling: &RopeScaling) -> Value {
 }
 
 /// Fields that only some families have.
-fn of_family(model: &Model) -> Result<Map<String, Value>, BuildError> {
+fn of_family(model: &Model, softcap: Option<f32>) -> Result<Map<String, Value>, BuildError> {
     let rotary_pct = |dim: usize| dim as f64 / model.head_dim as f64;
     let fields = match model.family {
         Family::Llama | Family::Mistral | Family::InternLm2 => {
@@ -147,7 +149,7 @@ fn of_family(model: &Model) -> Result<Map<String, Value>, BuildError> {
             "mlp_bias": false,
             "query_pre_attn_scalar": pre_attention_scalar(model),
             "attn_logit_softcapping": model.variant.attention_softcap.map_or(Value::Null, number),
-            "final_logit_softcapping": null,
+            "final_logit_softcapping": softcap.map(number),
         }),
         Family::Gemma3 => {
             let window = model.variant.sliding_window.as_ref();
@@ -159,7 +161,7 @@ fn of_family(model: &Model) -> Result<Map<String, Value>, BuildError> {
                 "attn_bias": model.qkv_bias,
                 "mlp_bias": false,
                 "query_pre_attn_scalar": pre_attention_scalar(model),
-                "final_logit_softcapping": null,
+                "final_logit_softcapping": softcap.map(number),
                 "_sliding_window_pattern": pattern,
                 "rope_local_base_freq": local.theta,
                 "sliding_window": window.map(|window| window.keys),

@@ -6,8 +6,10 @@ use std::process::Command;
 use indicatif::HumanBytes;
 
 use super::command::{self, PROGRAM, Recipe};
+use super::fit::Memory;
+use super::format::option_name;
 use super::report::Report;
-use super::{DRAFT_FILE, Machine, Mapping, Memory, Options, Outcome, option_name};
+use super::{DRAFT_FILE, Mapping, Options, Order, Outcome};
 use crate::build::json::{Object, unreadable};
 use crate::build::output::Staging;
 use crate::build::{BuildError, Progress, write_manifest};
@@ -25,18 +27,13 @@ pub(super) const WORK: &str = "work";
 const UNKNOWN: &str = "unknown";
 
 /// Builds the engine of a checkpoint that was written before.
-pub(super) fn of_checkpoint(
-    options: &Options,
-    target: &Target,
-    device: &str,
-    machine: &Machine,
-    progress: &dyn Progress,
-) -> Result<Outcome, BuildError> {
+pub(super) fn of_checkpoint(order: &Order<'_>, progress: &dyn Progress) -> Result<Outcome, BuildError> {
+    let Order { options, target, machine, device } = order;
     let mut draft = read_draft(options, target)?;
     let EngineTarget::TensorrtLlm(gpus) = &mut draft.target else {
         return Err(BuildError::checkpoint(options.model.join(DRAFT_FILE), "it is of no GPU"));
     };
-    gpus.device = device.to_owned();
+    gpus.device.clone_from(device);
     gpus.driver = machine.driver.clone().unwrap_or_default();
     gpus.objective = options.objective;
     let mapping =
@@ -54,7 +51,7 @@ pub(super) fn of_checkpoint(
         ranks.push(memory);
         files.push(bytes);
     }
-    let report = Report { draft: &draft, target, options, ranks: &ranks, files: &files, machine };
+    let report = Report { order, draft: &draft, ranks: &ranks, files: &files };
     if options.dry_run {
         Staging::check(&options.output)?;
         return Ok(Outcome::Plan(report.to_string()));
@@ -108,6 +105,11 @@ fn read_draft(options: &Options, target: &Target) -> Result<Manifest, BuildError
                 "it was written with {option} {written}, not {asked}; leave {option} out"
             ));
         }
+    }
+    if let Some(task) = options.task
+        && task != draft.task
+    {
+        return refuse(format!("it was written for --task {}, not {task}; leave --task out", draft.task));
     }
     if options.quantization != Quantization::None && options.quantization != gpus.quantization {
         let written = option_name(&gpus.quantization);

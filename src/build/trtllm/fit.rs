@@ -13,12 +13,16 @@ use crate::engine::target::Target;
 const RUNTIME_BYTES: u64 = 1_500_000_000;
 /// Bytes of a bf16 number.
 const BF16: u64 = 2;
+/// And of an f32 one.
+const F32: u64 = 4;
 
 /// Memory of one rank, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
     /// Its weights.
     pub(super) weights: u64,
+    /// Those of them that are `lm_head`'s.
+    pub(super) lm_head: u64,
     /// Keys and values of one sequence of the greatest length.
     pub(super) kv_cache: u64,
     /// What lies between two layers and within one, for a full iteration.
@@ -38,13 +42,15 @@ impl Memory {
         // Residual, its norm and what is added; queries, keys, values and what attention gives; both
         // projections of the feed-forward network and their product.
         let width = 3 * model.hidden_size + (2 * heads + 2 * kv_heads) * model.head_dim + 3 * ffn;
+        // TensorRT-LLM fills the vocabulary up, so that the ranks of a stage divide it.
         let vocab = model.vocab_size.next_multiple_of(mapping.tensor_parallel);
-        let logits = if rank.is_last_stage() { 4 * vocab * limits.max_batch_size } else { 0 };
+        let rows = if rank.is_last_stage() { vocab as u64 } else { 0 };
         Self {
             weights,
+            lm_head: rows / mapping.tensor_parallel as u64 * model.hidden_size as u64 * BF16,
             kv_cache: layers * of_token * limits.max_seq_len as u64,
             activations: limits.max_num_tokens as u64 * width as u64 * BF16,
-            logits: logits as u64,
+            logits: F32 * rows * limits.max_batch_size as u64,
         }
     }
 
@@ -80,9 +86,10 @@ impl fmt::Display for Memory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "weights {} + keys and values of one longest sequence {} + activations {} + logits {} + CUDA, TensorRT and \
-             NCCL {}",
+            "weights {} (lm_head {} of them) + keys and values of one longest sequence {} + activations {} + logits {} + \
+             CUDA, TensorRT and NCCL {}",
             HumanBytes(self.weights),
+            HumanBytes(self.lm_head),
             HumanBytes(self.kv_cache),
             HumanBytes(self.activations),
             HumanBytes(self.logits),

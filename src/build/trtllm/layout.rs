@@ -114,12 +114,13 @@ impl<'p, 'a> Layout<'p, 'a> {
         tensors.list
     }
 
-    /// The head in the first rows of the vocabulary's, of which this rank has its part.
+    /// The vocabulary's head, or the one that scores in its first rows; of either this rank has its part.
     pub(super) fn lm_head(&self, rank: Rank) -> Option<RankTensor<'a>> {
         let rows = rank.share(self.padded_vocab());
         let shape = vec![rows.len(), self.model.hidden_size];
         let mut tensors = Tensors { layout: self, list: Vec::new() };
-        tensors.put("lm_head.weight", "head", &[rows], None, shape);
+        let from = if self.planned.contains_key("lm_head") { "lm_head" } else { "head" };
+        tensors.put("lm_head.weight", from, &[rows], None, shape);
         tensors.list.pop()
     }
 

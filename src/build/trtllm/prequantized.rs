@@ -1,5 +1,5 @@
 //! A TensorRT-LLM checkpoint that NVIDIA's modelopt wrote: its layers are taken as they are, its `lm_head`
-//! is replaced by the reward model's head.
+//! is replaced by the model's own, which is not quantized, or by the head that scores.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::engine::target::{Precision, Target};
 
 /// Bytes copied at a time.
 const BYTES_AT_ONCE: usize = 1 << 22;
-/// Fields in which it must agree with what the reward model's own checkpoint gives.
+/// Fields in which it must agree with what the model's own checkpoint gives.
 const AGREEING: [&str; 10] = [
     "architecture",
     "dtype",
@@ -50,7 +50,7 @@ struct RankFile {
 }
 
 impl Prequantized {
-    /// Opens it; `expected` is the configuration that the reward model's own checkpoint gives.
+    /// Opens it; `expected` is the configuration that the model's own checkpoint gives.
     ///
     /// # Errors
     /// It is none, is of another model, or is divided otherwise.
@@ -79,7 +79,7 @@ impl Prequantized {
         }
         let mut config: Value =
             Value::Object(object.fields().map(|(name, value)| (name.to_owned(), value.clone())).collect());
-        // What the reward head needs, whatever the exporter thought of a language model's.
+        // What our lm_head needs, whatever the exporter thought of its own.
         for field in ["logits_dtype", "final_logit_softcapping", "tie_word_embeddings"] {
             if let Some(value) = expected.get(field) {
                 config[field] = value.clone();

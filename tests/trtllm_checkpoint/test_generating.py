@@ -1,0 +1,90 @@
+"""Language models: the whole head is where TensorRT-LLM looks for it, and the ranks together give its logits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from files import ROOT, bf16, build, causal, numbers, synthetic
+from forward import Decoder
+from reading import vocabulary_head
+from test_layout import compare
+
+DIVISIONS = [(1, 1), (2, 1), (4, 1), (2, 2)]
+SHAPE = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 2,
+}
+
+
+def language_model(path, family, tied, **changes):
+    """A random one, whose widths every quantization takes."""
+    like = {"Llama": "llama3-tiny", "Qwen2": "qwen2-window"}[family]
+    architecture = {"architectures": [f"{family}ForCausalLM"], "tie_word_embeddings": tied}
+    return synthetic(path, like, **architecture, **SHAPE | changes)
+
+
+@pytest.mark.parametrize("tensor_parallel, stages", DIVISIONS)
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_whole_head_is_divided_among_the_ranks_of_the_last_stage(family, tied, tensor_parallel, stages, tmp_path):
+    source = language_model(tmp_path / "source", family, tied)
+    built = build(source.path, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    compare(source, built, tensor_parallel, stages, generates=True)
+    if family == "Qwen2":
+        # It is written out, whatever it was tied to.
+        assert built.config["tie_word_embeddings"] is False
+
+
+@pytest.mark.parametrize("tensor_parallel", [1, 2, 4])
+def test_a_vocabulary_that_ranks_do_not_divide_is_padded(tensor_parallel, tmp_path):
+    source = language_model(tmp_path / "source", "Llama", True, vocab_size=643)
+    built = build(source.path, tmp_path / "built", "--tp", tensor_parallel)
+    compare(source, built, tensor_parallel, generates=True)
+    assert built.config["vocab_size"] == 643
+
+
+@pytest.mark.parametrize("name", ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny"])
+@pytest.mark.parametrize("tensor_parallel, stages", DIVISIONS)
+def test_ranks_give_the_log_probabilities_of_the_original(name, tensor_parallel, stages, tmp_path):
+    source = causal(tmp_path / "source", name)
+    built = build(source.path, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    compare(source, built, tensor_parallel, stages, generates=True)
+    if name == "gemma2-tiny":
+        assert built.config["final_logit_softcapping"] == source.config["final_logit_softcapping"]
+    decoder = Decoder(built)
+    golden = json.loads((ROOT / f"tests/golden/generation/{name}.json").read_text())
+    errors = []
+    for case in golden["texts"]:
+        for count in range(4):
+            logits = decoder.logits(np.array(case["prompt"] + case["tokens"][:count])).astype(np.float64)
+            log_probabilities = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+            errors.append(abs(log_probabilities[case["tokens"][count]] - case["logprobs"][count]))
+    assert len(errors) >= 8
+    # Weights are rounded to bf16.
+    assert np.mean(errors) < 0.02 and max(errors) < 0.1
+
+
+@pytest.mark.parametrize("quantization", ["fp8", "int8-weight-only", "int4-weight-only"])
+def test_head_and_embedding_are_never_quantized(quantization, tmp_path):
+    source = language_model(tmp_path / "source", "Llama", False)
+    built = build(source.path, tmp_path / "built", "--tp", 2, "--quantization", quantization)
+    head = np.split(bf16(vocabulary_head(source, source.config)), 2)
+    for rank, part in zip(built.ranks, head):
+        kind, elements = rank["lm_head.weight"]
+        assert kind == "BF16" and rank["transformer.vocab_embedding.weight"][0] == "BF16"
+        np.testing.assert_array_equal(numbers(kind, elements), part)
+        assert rank["transformer.layers.0.mlp.fc.weight"][0] != "BF16"
+    assert "*lm_head" in built.config["quantization"]["exclude_modules"]
+
+
+def test_the_manifest_tells_the_task_and_what_ends_a_text(tmp_path):
+    checkpoint = ROOT / "tests/checkpoints/lm-head-tiny"
+    for task, options in {"chat": (), "completion": ("--task", "completion")}.items():
+        build(checkpoint, tmp_path / task, *options)
+        manifest = (tmp_path / task / "checkpoint.yaml").read_text()
+        assert f"task: {task}\n" in manifest
+        assert "end_tokens:" in manifest
