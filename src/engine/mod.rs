@@ -12,6 +12,7 @@ mod head;
 pub mod machine;
 pub mod manifest;
 pub mod mapped;
+mod model;
 pub mod profiles;
 pub mod rope;
 pub mod sampling;
