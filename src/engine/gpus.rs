@@ -20,6 +20,8 @@ pub struct Gpu {
     pub compute_capability: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Whether it is divided into several (MIG), of which a process gets one.
+    pub divided: bool,
 }
 
 impl Gpu {
@@ -28,7 +30,13 @@ impl Gpu {
     /// # Errors
     /// A target file of this build is malformed.
     pub fn target(&self) -> Result<Option<Target>, TargetError> {
-        Target::of_device(&self.name)
+        Ok(Target::all()?.into_iter().find(|target| self.is(target)))
+    }
+
+    /// Whether it is a whole GPU of this kind: by its name or, where its driver has another for it, by its
+    /// PCI id.
+    pub fn is(&self, target: &Target) -> bool {
+        !self.divided && (target.devices.contains(&self.name) || target.device_ids.contains(&self.device_id))
     }
 }
 
@@ -50,7 +58,8 @@ impl Gpus {
             Ok(nvml) => Self::ask(&nvml)
                 .unwrap_or_else(|error| Self::none(format!("the NVIDIA driver does not answer: {error}"))),
             Err(NvmlError::LibloadingError(_)) => {
-                Self::none("this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)".to_owned())
+                let missing = "libnvidia-ml.so.1 is not found; a container needs `--gpus all`";
+                Self::none(format!("this machine has no NVIDIA driver ({missing})"))
             }
             Err(error) => Self::none(format!("the NVIDIA driver cannot be used: {error}")),
         };
@@ -76,6 +85,8 @@ impl Gpus {
                     device_id: (device.pci_info()?.pci_device_id >> 16) as u16,
                     compute_capability: format!("{}.{}", capability.major, capability.minor),
                     memory_bytes: device.memory_info()?.total,
+                    // Most kinds of GPUs know no such mode.
+                    divided: device.mig_mode().is_ok_and(|mode| mode.current != 0),
                 })
             })
             .collect::<Result<Vec<_>, NvmlError>>()?;
@@ -92,25 +103,30 @@ impl Gpus {
         };
         let left: Vec<Gpu> = visible.split(',').map_while(|name| named(name.trim())).collect();
         if left.is_empty() && !self.gpus.is_empty() {
-            self.absent = Some(format!("CUDA_VISIBLE_DEVICES={visible} leaves no GPU"));
+            self.absent = Some(match visible.starts_with("MIG-") {
+                true => "CUDA_VISIBLE_DEVICES names a part of a GPU (MIG), and engines are for whole ones".to_owned(),
+                false => format!("CUDA_VISIBLE_DEVICES={visible} leaves no GPU"),
+            });
         }
         self.gpus = left;
         self
     }
 
-    /// How many there are of each name, for example `8 x NVIDIA H100 80GB HBM3`; else why there are none.
+    /// How many there are of each kind, for example `8 x NVIDIA H100 80GB HBM3`; else why there are none.
     pub fn describe(&self) -> String {
-        let mut counts: Vec<(&str, usize)> = Vec::new();
+        let mut counts: Vec<(String, usize)> = Vec::new();
         for gpu in &self.gpus {
-            match counts.iter_mut().find(|(name, _)| *name == gpu.name) {
+            let divided = if gpu.divided { " divided by MIG" } else { "" };
+            let kind = format!("{}{divided}", gpu.name);
+            match counts.iter_mut().find(|(known, _)| *known == kind) {
                 Some((_, count)) => *count += 1,
-                None => counts.push((&gpu.name, 1)),
+                None => counts.push((kind, 1)),
             }
         }
         if counts.is_empty() {
             return self.absent.clone().unwrap_or_else(|| "there is no GPU".to_owned());
         }
-        let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} x {name}")).collect();
+        let counts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} x {kind}")).collect();
         counts.join(", ")
     }
 }
@@ -123,9 +139,10 @@ mod tests {
         Gpu {
             name: name.to_owned(),
             uuid: uuid.to_owned(),
-            device_id: 0x2330,
+            device_id: 0,
             compute_capability: "9.0".to_owned(),
             memory_bytes: 80 << 30,
+            divided: false,
         }
     }
 
@@ -156,6 +173,18 @@ mod tests {
         assert_eq!(name("NVIDIA GeForce GTX 970"), None);
         // Names that users give targets are no device's.
         assert_eq!(name("h100"), None);
+        let renamed = Gpu { device_id: 0x2331, ..gpu("a name of a later driver's", "GPU-1") };
+        assert_eq!(renamed.target().unwrap().unwrap().name, "h100-pcie");
+    }
+
+    #[test]
+    fn a_divided_gpu_is_none_that_engines_are_built_for_and_is_called_so() {
+        let divided = Gpu { divided: true, ..gpu("NVIDIA H100 80GB HBM3", "GPU-1") };
+        assert_eq!(divided.target().unwrap(), None);
+        let gpus = Gpus { gpus: vec![divided], ..three() };
+        assert_eq!(gpus.describe(), "1 x NVIDIA H100 80GB HBM3 divided by MIG");
+        let part = three().visible("MIG-0b5e9c1a");
+        assert!(part.gpus.is_empty() && part.absent.unwrap().contains("whole"));
     }
 
     #[test]

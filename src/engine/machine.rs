@@ -1,7 +1,7 @@
 //! What this machine has that an engine may need, and why an engine does not run here.
 
 use super::cpu::Processor;
-use super::gpus::Gpus as FoundGpus;
+use super::gpus::{Gpu, Gpus as FoundGpus};
 use super::manifest::{Gpus, Manifest, TENSORRT_LLM, Target};
 use super::target;
 
@@ -98,11 +98,11 @@ impl Machine {
     fn too_few(&self, gpus: &Gpus, needed: usize) -> Option<String> {
         let Gpus { device, compute_capability, .. } = gpus;
         let built_for = target::Target::of_device(device).ok().flatten();
-        let same = |name: &str| match &built_for {
-            Some(target) => target.devices.iter().any(|known| known == name),
-            None => name == device,
+        let same = |gpu: &Gpu| match &built_for {
+            Some(target) => gpu.is(target),
+            None => gpu.name == *device && !gpu.divided,
         };
-        let fits = |gpu: &&super::gpus::Gpu| same(&gpu.name) && gpu.compute_capability == *compute_capability;
+        let fits = |gpu: &&Gpu| same(gpu) && gpu.compute_capability == *compute_capability;
         let found = self.gpus.gpus.iter().filter(fits).count();
         if found >= needed {
             return None;
@@ -111,17 +111,22 @@ impl Machine {
         Some(match self.gpus.gpus.first() {
             None => format!("needs {needed} x {device}, and {here}"),
             Some(gpu) if found == 0 => {
-                let target = gpu.target().ok().flatten();
-                let target = target.map_or_else(|| "NAME".to_owned(), |target| target.name);
+                let advice = match gpu.target().ok().flatten() {
+                    Some(target) => format!("build it for that with `build-engine --target {}`", target.name),
+                    None => "engines cannot be built for that".to_owned(),
+                };
                 format!(
                     "was built for {device} (compute capability {compute_capability}), and this machine has \
-                     {here}; build it for that with `build-engine --target {target}`"
+                     {here}; {advice}"
                 )
             }
-            Some(_) => format!(
-                "needs {needed} x {device}, and this machine has {here}; build it for fewer with \
-                 `build-engine --tp {found}`, or spread its ranks over machines with mpirun"
-            ),
+            Some(_) => {
+                let fewer = (1..=found).rev().find(|&ranks| needed.is_multiple_of(ranks)).unwrap_or(1);
+                format!(
+                    "needs {needed} x {device}, and this machine has {here}; build it for fewer with \
+                     `build-engine --tp {fewer}`, or spread its ranks over machines with mpirun"
+                )
+            }
         })
     }
 }

@@ -19,7 +19,7 @@ pub struct Target {
     pub kind: Kind,
     /// Device names as NVML prints them.
     pub devices: Vec<String>,
-    /// PCI device ids, in the order of `devices` or one for all.
+    /// PCI device ids: of a device that its driver calls otherwise.
     pub device_ids: Vec<u16>,
     /// CUDA compute capability, `major.minor`; GPUs only.
     pub compute_capability: Option<String>,
@@ -141,6 +141,7 @@ const FILES: &[(&str, &str)] = embed![
     "h100-nvl",
     "h200",
     "gh200",
+    "gh200-144gb",
     "b200",
     "gb200",
     "rtx-pro-6000-blackwell",

@@ -299,6 +299,7 @@ fn a_machine_with_other_gpus() {
         device_id: 0x1eb8,
         compute_capability: "7.5".to_owned(),
         memory_bytes: 16 << 30,
+        divided: false,
     };
     let machine = Machine { gpus: vec![gpu], ..Machine::default() };
     let sentence = refused_copy(&checkpoint, "h100", &machine, |options| options.checkpoint_only = false);

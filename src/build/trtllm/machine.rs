@@ -9,10 +9,8 @@ use crate::engine::target::Target;
 /// # Errors
 /// It has GPUs of other kinds only.
 pub(super) fn device(machine: &Gpus, target: &Target) -> Result<String, BuildError> {
-    let is_target = |name: &&str| target.devices.iter().any(|device| device == name);
-    let names = || machine.gpus.iter().map(|gpu| gpu.name.as_str());
-    match (names().find(is_target), machine.gpus.is_empty()) {
-        (Some(name), _) => Ok(name.to_owned()),
+    match (machine.gpus.iter().find(|gpu| gpu.is(target)), machine.gpus.is_empty()) {
+        (Some(gpu), _) => Ok(gpu.name.clone()),
         (None, true) => Ok(target.devices.first().cloned().unwrap_or_default()),
         (None, false) => Err(BuildError::Option(format!(
             "this machine has {}, which is not {} (--target {}); an engine runs only on the kind of GPU that built it: \

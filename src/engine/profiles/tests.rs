@@ -16,9 +16,10 @@ fn machine(device: &str, count: usize) -> Machine {
     let gpu = |number| Gpu {
         name: device.to_owned(),
         uuid: format!("GPU-{number}"),
-        device_id: 0x2330,
+        device_id: 0,
         compute_capability: "9.0".to_owned(),
         memory_bytes: 80 << 30,
+        divided: false,
     };
     let absent = (count == 0).then(|| "this machine has no NVIDIA driver".to_owned());
     Machine {
@@ -175,6 +176,15 @@ fn each_refusal_says_what_does_not_fit_and_what_to_run() {
         }
         assert!(!sentence.contains('\n'), "{sentence}");
     }
+}
+
+#[test]
+fn a_gpu_that_is_divided_is_not_one_that_an_engine_was_built_for() {
+    let mut machine = machine(H100, 1);
+    machine.gpus.gpus[0].divided = true;
+    let gpu = manifest(h100(Quantization::None, 1, Objective::Latency), |_| {});
+    let sentence = chosen(&[gpu], AUTO, &machine).unwrap_err();
+    assert!(sentence.contains("divided by MIG; engines cannot be built for that"), "{sentence}");
 }
 
 #[test]
