@@ -29,6 +29,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends libdnnl-dev 
     && useradd --uid 10001 --create-home --shell /bin/bash assay
 COPY --from=build /out/ /usr/local/bin/
 COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
+# Python asks for the user's name, which one that --user numbers has not.
+ENV USER=assay
 USER 10001
 WORKDIR /home/assay
 # Engine directories, one or several. Beside them only /tmp is written (mpirun, trtllm-build): with a

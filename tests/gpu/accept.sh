@@ -125,7 +125,7 @@ step reference judge reference "$output" "$model" "$texts"
 if step build build_engine && step profiles assay profiles --engines "$output/engine" && step start start; then
     step agreement judge agreement "$output" "$url"
     step repeatability judge repeatability "$output" "$url" "$target"
-    step streaming judge streaming "$output" "$url"
+    step streaming judge streaming "$output" "$url" "$target"
     step throughput judge throughput "$output" "$url" "$target" "$model" "$connections" "$tokens" "$seconds"
     step drain drain
     stop_server
