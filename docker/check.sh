@@ -49,6 +49,15 @@ expect none RANKS=1 ASSAY_CONFIG=/etc/assay.yaml -- bash -c "$engines"
 expect 'build-engine: --help' RANKS=8 -- echo build-engine: --help
 expect 'assay serve --help' RANKS='Usage: assay serve' -- --help
 
+# An image is built from what .dockerignore lets through: also what the sources include from beside them.
+while IFS=: read -r source included; do
+    path=$(realpath --relative-to=.. "$(dirname "$source")/$included")
+    if ! grep -qx "!${path%%/*}" ../.dockerignore; then
+        echo "$source includes $path, which .dockerignore keeps from the images" >&2
+        exit 1
+    fi
+done < <(grep -rEo 'include_(str|bytes)!\("[^"]+"' ../src | sed -E 's/:include_[a-z]+!\("/:/; s/"$//')
+
 command -v shellcheck >/dev/null && shellcheck ./*.sh ../tests/gpu/*.sh
 command -v hadolint >/dev/null && hadolint ./*.Dockerfile
-echo 'docker/: the entry script starts what it should'
+echo 'docker/: the entry script starts what it should, and the images have what they are built from'

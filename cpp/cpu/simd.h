@@ -2,7 +2,9 @@
 // which is compiled once for each instruction set, each in a namespace of its own.
 #pragma once
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
