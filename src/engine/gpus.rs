@@ -104,7 +104,8 @@ impl Gpus {
         let left: Vec<Gpu> = visible.split(',').map_while(|name| named(name.trim())).collect();
         if left.is_empty() && !self.gpus.is_empty() {
             self.absent = Some(match visible.starts_with("MIG-") {
-                true => "CUDA_VISIBLE_DEVICES names a part of a GPU (MIG), and engines are for whole ones".to_owned(),
+                true => "CUDA_VISIBLE_DEVICES names a part of a GPU (MIG), and engines are for whole ones"
+                    .to_owned(),
                 false => format!("CUDA_VISIBLE_DEVICES={visible} leaves no GPU"),
             });
         }
