@@ -212,10 +212,10 @@ fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
             Some(QuantizationKind::Int4WeightOnly) => Quantization::Int4WeightOnly,
         },
         quantized: gpu.quantized,
-        objective: match gpu.objective {
-            None | Some(ObjectiveKind::Throughput) => Objective::Throughput,
-            Some(ObjectiveKind::Latency) => Objective::Latency,
-        },
+        objective: gpu.objective.map(|objective| match objective {
+            ObjectiveKind::Throughput => Objective::Throughput,
+            ObjectiveKind::Latency => Objective::Latency,
+        }),
         max_seq_len: arguments.max_seq_len,
         max_batch_size: arguments.max_batch_size,
         max_num_tokens: arguments.max_num_tokens,

@@ -76,7 +76,7 @@ fn an_engine_is_built_and_passes_its_own_check() {
     let site = Site::new("nemo-tiny");
     let said =
         said(&site.build("", &["--tp", "2", "--pp", "2", "--objective", "latency", "--max-seq-len", "512"]));
-    assert_names(&said, &["building on standard output", "and on standard error", "rank 3:"]);
+    assert_names(&said, &["building on standard output", "and on standard error", "4 x NVIDIA H100 SXM"]);
     let manifest = Manifest::read(&site.output()).unwrap();
     manifest.verify(&site.output()).unwrap();
     assert_eq!(manifest.profile.name, "tensorrt_llm-h100-bf16-tp2-pp2-latency");
@@ -115,6 +115,7 @@ fn a_checkpoint_written_elsewhere_gives_the_same_engine() {
     assert_names(&refuse(&["--tp", "2"]), &["checkpoint.yaml", "--tp 4"]);
     assert_names(&refuse(&["--quantization", "fp8"]), &["checkpoint.yaml", "--quantization none"]);
     assert_names(&refuse(&["--max-seq-len", "100000"]), &["checkpoint.yaml", "1024"]);
+    assert_names(&refuse(&["--max-batch-size", "0"]), &["--max-batch-size", "at least 1"]);
 }
 
 #[test]
@@ -172,15 +173,38 @@ fn without_trtllm_build_it_is_said_where_that_is() {
 #[test]
 fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
     let site = Site::new("llama3-tiny");
-    let output = site.build("", &["--tp", "2", "--dry-run"]);
-    said(&output);
-    let plan = String::from_utf8(output.stdout).unwrap();
-    assert_names(
-        &plan,
-        &["rank 0: rank0.safetensors", "rank 1:", "weights", "trtllm-build --checkpoint_dir", "--tp 1"],
-    );
+    let plan = |model: &Path, more: &[&str]| {
+        let output = site.command(model, &site.checkpoint.beside("it's"), "", more).output().unwrap();
+        said(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let path = site.checkpoint.path();
+    let two = plan(&path, &["--tp", "2", "--dry-run"]);
+    // 640 rows of 64 numbers in bf16, and the layers' 173 KiB; a gigabyte and a half for the runtime.
+    let row = cells(&two, "0-1");
+    assert_eq!((&row[3][..], &row[7][..], &row[8][..]), ("40.00 KiB", "1.41 GiB", "73.10 GiB"));
+    assert_names(&two, &["2 x NVIDIA H100 SXM, 74.51 GiB each", "--tp 1", "needs a GPU, and"]);
+    let command = ["trtllm-build \\", "--checkpoint_dir CHECKPOINT \\", "it'\\''s' \\", "--workers 2\n"];
+    assert_names(&two, &command);
     assert_eq!(site.checkpoint.neighbours(), ["bin"]);
     assert!(!site.log().exists());
+
+    // Of a checkpoint that lies there already, the command is complete.
+    let kept = site.checkpoint.beside("checkpoint");
+    let latency = ["--objective", "latency", "--checkpoint-only"];
+    said(&site.command(&path, &kept, "", &latency).output().unwrap());
+    let rest = plan(&kept, &["--dry-run"]);
+    assert_names(
+        &rest,
+        &["tp1-latency", &format!("--checkpoint_dir {} ", kept.display()), "--max_batch_size 32 "],
+    );
+    assert!(!rest.contains("CHECKPOINT"), "{rest}");
+}
+
+/// The cells of a plan's line for these ranks.
+fn cells(plan: &str, ranks: &str) -> Vec<String> {
+    let line = plan.lines().find(|line| line.trim_start().starts_with(&format!("{ranks}  "))).expect(plan);
+    line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
 }
 
 #[test]
@@ -192,12 +216,14 @@ fn a_language_model_is_built_for_what_it_can_do_and_the_plan_tells() {
         String::from_utf8(output.stdout).unwrap()
     };
     // 640 rows of 32 numbers in bf16.
-    assert_names(&plan(&[]), &["a language model for chat", "for chat", "lm_head 40.00 KiB of them"]);
-    assert_names(&plan(&["--tp", "2", "--task", "completion"]), &["for completion", "lm_head 20.00 KiB"]);
+    let chat = plan(&[]);
+    assert_names(&chat, &["a language model for chat", "for chat"]);
+    assert_eq!(cells(&chat, "0")[3], "40.00 KiB");
+    let two = plan(&["--tp", "2", "--task", "completion"]);
+    assert_names(&two, &["for completion"]);
+    assert_eq!(cells(&two, "0-1")[3], "20.00 KiB");
     let stages = plan(&["--pp", "2"]);
-    let ranks: Vec<_> = stages.lines().filter(|line| line.starts_with("rank ")).collect();
-    assert_names(ranks[0], &["lm_head 0 B"]);
-    assert_names(ranks[1], &["lm_head 40.00 KiB"]);
+    assert_eq!((&cells(&stages, "0")[3][..], &cells(&stages, "1")[3][..]), ("0 B", "40.00 KiB"));
 
     let kept = site.checkpoint.beside("checkpoint");
     said(&site.command(&site.checkpoint.path(), &kept, "", &["--checkpoint-only"]).output().unwrap());
@@ -242,6 +268,14 @@ fn targets_that_cannot_be_built_for() {
     assert_names(&refused("llama3-tiny", "h9000", |_| {}), &["h9000", "h100-sxm", "l40s"]);
     let fp8 = |options: &mut Options| options.quantization = Quantization::Fp8;
     assert_names(&refused("llama3-tiny", "a100", fp8), &["A100", "fp8", "bf16"]);
+    // trtllm-build itself would refuse these, after all has been written.
+    for quantization in [Quantization::Fp8, Quantization::Int8WeightOnly, Quantization::Int4WeightOnly] {
+        let quantize = |options: &mut Options| options.quantization = quantization;
+        assert_names(
+            &refused("llama3-tiny", "b200", quantize),
+            &["B200", "modelopt", "NVFP4", "--quantized"],
+        );
+    }
     let tokens = |options: &mut Options| options.max_num_tokens = Some(1 << 30);
     assert_names(
         &refused("llama3-tiny", "l4", tokens),
@@ -369,6 +403,15 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
         options.target = "a100".to_owned();
     };
     assert_names(&write("refused", &a100).unwrap_err().to_string(), &["A100", "fp8"]);
+    let b200 = |options: &mut Options| {
+        taken(options);
+        options.target = "b200".to_owned();
+    };
+    assert!(matches!(write("blackwell", &b200), Ok(Outcome::Checkpoint(2))));
+    let config_file = checkpoint.beside("exported").join("config.json");
+    let awq = std::fs::read_to_string(&config_file).unwrap().replace("\"FP8\"", "\"W4A16_AWQ\"");
+    std::fs::write(config_file, awq).unwrap();
+    assert_names(&write("refused", &b200).unwrap_err().to_string(), &["W4A16_AWQ", "B200", "NVFP4"]);
     let one_rank = |options: &mut Options| {
         taken(options);
         options.tensor_parallel = 1;

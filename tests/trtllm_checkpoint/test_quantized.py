@@ -160,7 +160,7 @@ def test_scores_stray_less_the_finer_the_format(source, tmp_path):
     assert errors[0] < spread / 4
 
 
-def test_integers_for_blackwell_are_left_to_trtllm_build(source, tmp_path):
-    built = build(source.path, tmp_path / "built", "--quantization", "int8-weight-only", target="b200")
+def test_integers_for_blackwell_workstations_are_left_to_trtllm_build(source, tmp_path):
+    built = build(source.path, tmp_path / "built", "--quantization", "int8-weight-only", target="rtx-pro-6000-blackwell")
     assert built.config["quantization"]["quant_algo"] == "W8A16"
     assert {kind for kind, _ in built.ranks[0].values()} == {"BF16"}

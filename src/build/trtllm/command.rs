@@ -78,6 +78,19 @@ impl Recipe<'_> {
     }
 }
 
+/// A command as a shell takes it, an option and its value on each line.
+pub(super) fn shell_line(program: &str, arguments: &[String]) -> String {
+    let quoted = |word: &String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
+        match !word.is_empty() && word.chars().all(plain) {
+            true => word.clone(),
+            false => format!("'{}'", word.replace('\'', r"'\''")),
+        }
+    };
+    let options = arguments.chunks(2).map(|option| option.iter().map(quoted).collect::<Vec<_>>().join(" "));
+    std::iter::once(program.to_owned()).chain(options).collect::<Vec<_>>().join(" \\\n    ")
+}
+
 /// The program on `PATH`.
 ///
 /// # Errors

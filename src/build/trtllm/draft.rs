@@ -26,7 +26,7 @@ pub(super) fn draft(
         tensor_parallel: mapping.tensor_parallel,
         pipeline_parallel: mapping.pipeline_parallel,
         quantization,
-        objective: order.options.objective,
+        objective: order.options.objective.unwrap_or_default(),
         driver: order.machine.driver.clone().unwrap_or_default(),
         head_bias: head_bias(planned)?,
         ..Gpus::default()

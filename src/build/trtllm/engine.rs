@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use super::command::{self, PROGRAM, Recipe};
 use super::fit::Memory;
 use super::format::option_name;
+use super::limits::checked;
 use super::report::Report;
 use super::{DRAFT_FILE, Mapping, Options, Order, Outcome};
 use crate::build::json::{Object, unreadable};
@@ -35,7 +36,7 @@ pub(super) fn of_checkpoint(order: &Order<'_>, progress: &dyn Progress) -> Resul
     };
     gpus.device.clone_from(device);
     gpus.driver = machine.driver.clone().unwrap_or_default();
-    gpus.objective = options.objective;
+    gpus.objective = options.objective.unwrap_or(gpus.objective);
     let mapping =
         Mapping { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel };
     draft.profile.name = profile_name(&draft.target, draft.dtype);
@@ -127,6 +128,7 @@ fn read_draft(options: &Options, target: &Target) -> Result<Manifest, BuildError
     limits.max_seq_len = options.max_seq_len.unwrap_or(limits.max_seq_len);
     limits.max_batch_size = options.max_batch_size.unwrap_or(limits.max_batch_size);
     limits.max_num_tokens = options.max_num_tokens.unwrap_or(limits.max_num_tokens);
+    checked(*limits)?;
     Ok(draft)
 }
 

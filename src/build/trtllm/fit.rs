@@ -10,7 +10,7 @@ use crate::engine::manifest::{BuildLimits, Model};
 use crate::engine::target::Target;
 
 /// What CUDA, TensorRT and NCCL take on a GPU beside an engine's own memory: assumed, not measured.
-const RUNTIME_BYTES: u64 = 1_500_000_000;
+pub(super) const RUNTIME_BYTES: u64 = 1_500_000_000;
 /// Bytes of a bf16 number.
 const BF16: u64 = 2;
 /// And of an f32 one.
@@ -61,7 +61,7 @@ impl Memory {
 
     /// Whether it fits a GPU of this kind.
     pub(super) fn fits(&self, target: &Target) -> bool {
-        self.total() <= bytes(target)
+        self.total() <= memory_of(target)
     }
 
     /// # Errors
@@ -77,7 +77,7 @@ impl Memory {
             mapping.ranks(),
             target.title,
             HumanBytes(self.total()),
-            HumanBytes(bytes(target)),
+            HumanBytes(memory_of(target)),
         )))
     }
 }
@@ -98,6 +98,7 @@ impl fmt::Display for Memory {
     }
 }
 
-fn bytes(target: &Target) -> u64 {
+/// Memory of one GPU in bytes, as its data sheet has it.
+pub(super) fn memory_of(target: &Target) -> u64 {
     (target.memory_gb * 1e9) as u64
 }

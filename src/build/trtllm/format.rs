@@ -6,6 +6,9 @@ use crate::build::BuildError;
 use crate::engine::manifest::{Model, Quantization};
 use crate::engine::target::{Precision, Target};
 
+/// Compute capabilities of B200, GB200 and their kin, where `trtllm-build` refuses some formats.
+pub(super) const DATA_CENTER_BLACKWELL: &str = "10.";
+
 /// The format of layers' matrices, where they are quantized.
 ///
 /// # Errors
@@ -18,6 +21,15 @@ pub(super) fn format(
 ) -> Result<Option<Format>, BuildError> {
     let capability = target.compute_capability.as_deref().unwrap_or_default();
     let (format, multiple) = match quantization {
+        Quantization::None | Quantization::Checkpoint(_) => return Ok(None),
+        _ if capability.starts_with(DATA_CENTER_BLACKWELL) => {
+            return Err(BuildError::Option(format!(
+                "--quantization {}: trtllm-build of TensorRT-LLM 1.2.1 takes neither integers nor scales for each row on \
+                 {}; quantize with NVIDIA's modelopt (FP8 or NVFP4) and give its output with --quantized DIR",
+                option_name(quantization),
+                target.title
+            )));
+        }
         Quantization::Fp8 => {
             target.rate(Precision::Fp8)?;
             (Format::Fp8, 16)
@@ -27,7 +39,6 @@ pub(super) fn format(
             // Ampere and Ada read rows that lie in each other, Hopper rows one after the other.
             (Format::Integers(Integers { bits, interleaved: capability.starts_with("8.") }), TILE)
         }
-        Quantization::None | Quantization::Checkpoint(_) => return Ok(None),
     };
     let tp = mapping.tensor_parallel;
     let kv_heads = if model.num_kv_heads < tp { 1 } else { model.num_kv_heads / tp };
@@ -48,8 +59,8 @@ pub(super) fn format(
     Ok(Some(format))
 }
 
-/// What stands in the files: how integers lie for Blackwell is left to `trtllm-build`, which quantizes what
-/// is not quantized yet.
+/// What stands in the files: how integers lie for compute capability 12.0 is left to `trtllm-build`, which
+/// quantizes what is not quantized yet.
 pub(super) fn in_file(format: Option<Format>, target: &Target) -> Option<Format> {
     let known = ["8.", "9."].iter().any(|major| {
         target.compute_capability.as_deref().is_some_and(|capability| capability.starts_with(major))

@@ -8,7 +8,7 @@ use crate::engine::manifest::{BuildLimits, Objective};
 /// Limits that were asked for, or what suits the objective.
 ///
 /// # Errors
-/// The model cannot be built for them, or one of them contradicts another.
+/// The model cannot be built for them, or they make no sense together.
 pub(super) fn limits(options: &Options, config: &Config) -> Result<BuildLimits, BuildError> {
     // TensorRT-LLM's table of rotations ends there.
     let mut longest = config.max_position_embeddings;
@@ -26,15 +26,22 @@ pub(super) fn limits(options: &Options, config: &Config) -> Result<BuildLimits, 
             format!("--max-seq-len {max_seq_len} is more than this model can be built for on GPUs: {why}");
         return Err(BuildError::Option(reason));
     }
-    let (batch, tokens) = match options.objective {
+    let (batch, tokens) = match options.objective.unwrap_or_default() {
         Objective::Throughput => (256, 8192),
         Objective::Latency => (32, 4096),
     };
-    let limits = BuildLimits {
+    checked(BuildLimits {
         max_seq_len,
         max_batch_size: options.max_batch_size.unwrap_or(batch),
         max_num_tokens: options.max_num_tokens.unwrap_or(tokens),
-    };
+    })
+}
+
+/// Limits that make sense together.
+///
+/// # Errors
+/// One is 0, or one of them contradicts another.
+pub(super) fn checked(limits: BuildLimits) -> Result<BuildLimits, BuildError> {
     for (option, value) in [
         ("--max-seq-len", limits.max_seq_len),
         ("--max-batch-size", limits.max_batch_size),

@@ -56,8 +56,9 @@ pub struct Options {
     pub quantization: Quantization,
     /// A TensorRT-LLM checkpoint of modelopt's whose layers are taken.
     pub quantized: Option<PathBuf>,
-    /// What it is tuned for.
-    pub objective: Objective,
+    /// What it is tuned for: of a checkpoint that `checkpoint_only` left what that was written for, else
+    /// throughput, if nothing is said.
+    pub objective: Option<Objective>,
     /// Longest sequence in tokens.
     pub max_seq_len: Option<usize>,
     /// Most sequences in one iteration.
@@ -84,7 +85,7 @@ impl Options {
             pipeline_parallel: 1,
             quantization: Quantization::None,
             quantized: None,
-            objective: Objective::Throughput,
+            objective: None,
             max_seq_len: None,
             max_batch_size: None,
             max_num_tokens: None,

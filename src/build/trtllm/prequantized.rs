@@ -10,6 +10,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 use serde_json::Value;
 
+use super::format::DATA_CENTER_BLACKWELL;
 use super::layout::{Entry, RankTensor};
 use super::rank_file::Writer;
 use crate::build::json::{Object, unreadable};
@@ -103,9 +104,19 @@ impl Prequantized {
         Quantization::Checkpoint(self.algorithm.clone())
     }
 
-    /// Refuses a GPU that cannot compute so.
+    /// Refuses a GPU that cannot compute so, or for which `trtllm-build` does not build so.
     pub(super) fn check(&self, target: &Target) -> Result<(), BuildError> {
-        let precision = match self.algorithm.as_str() {
+        let algorithm = self.algorithm.as_str();
+        let capability = target.compute_capability.as_deref().unwrap_or_default();
+        if capability.starts_with(DATA_CENTER_BLACKWELL)
+            && !["FP8", "NVFP4", "MIXED_PRECISION"].contains(&algorithm)
+        {
+            return Err(BuildError::Option(format!(
+                "--quantized: trtllm-build of TensorRT-LLM 1.2.1 does not build {algorithm} for {}; quantize to FP8 or NVFP4",
+                target.title
+            )));
+        }
+        let precision = match algorithm {
             name if name.starts_with("NVFP4") => Precision::Fp4,
             name if name.starts_with("FP8") || name == "W4A8_AWQ" => Precision::Fp8,
             _ => return Ok(()),
