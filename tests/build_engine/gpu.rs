@@ -180,9 +180,10 @@ fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
     };
     let path = site.checkpoint.path();
     let two = plan(&path, &["--tp", "2", "--dry-run"]);
-    // 640 rows of 64 numbers in bf16, and the layers' 173 KiB; a gigabyte and a half for the runtime.
-    let row = cells(&two, "0-1");
-    assert_eq!((&row[3][..], &row[7][..], &row[8][..]), ("40.00 KiB", "1.41 GiB", "73.10 GiB"));
+    let file = "255.88 KiB";
+    // 1024 tokens of 3 layers with one key and one value of 16 numbers; 8192 times 552 numbers; 256 rows in f32.
+    let expected = [file, file, "40.00 KiB", "192.00 KiB", "8.62 MiB", "640.00 KiB", "1.41 GiB", "73.10 GiB"];
+    assert_eq!(cells(&two, "0-1")[1..], expected);
     assert_names(&two, &["2 x NVIDIA H100 SXM, 74.51 GiB each", "--tp 1", "needs a GPU, and"]);
     let command = ["trtllm-build \\", "--checkpoint_dir CHECKPOINT \\", "it'\\''s' \\", "--workers 2\n"];
     assert_names(&two, &command);
@@ -295,6 +296,16 @@ fn ranks_that_cannot_divide_the_model() {
     assert_names(&refused("llama3-tiny", "h100", ranks(1, 4)), &["--pp 4", "3 layers"]);
     assert_names(&refused("llama3-tiny", "h100", ranks(0, 1)), &["--tp", "at least 1"]);
     assert_names(&refused("phi3-tiny", "h100", ranks(1, 2)), &["--pp", "Phi-3", "--tp"]);
+    let shaped = |sizes: &[(&str, usize)]| {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        for (field, size) in sizes {
+            checkpoint.set(field, json!(size));
+        }
+        refused_copy(&checkpoint, "h100", &Machine::default(), ranks(4, 1))
+    };
+    let heads = [("num_attention_heads", 24), ("num_key_value_heads", 6), ("head_dim", 16)];
+    assert_names(&shaped(&heads), &["--tp 4", "6 key-value heads"]);
+    assert_names(&shaped(&[("intermediate_size", 90)]), &["--tp 4", "intermediate_size, 90"]);
 }
 
 #[test]

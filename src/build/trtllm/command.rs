@@ -196,3 +196,59 @@ fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(
+        objective: Objective,
+        family: Family,
+        quantization: Quantization,
+        tensor_parallel: usize,
+    ) -> String {
+        let limits = BuildLimits { max_seq_len: 4096, max_batch_size: 64, max_num_tokens: 8192 };
+        let mapping = Mapping { tensor_parallel, pipeline_parallel: 1 };
+        let recipe = Recipe { family, limits, mapping, quantization: &quantization, objective };
+        recipe.arguments(Path::new("in"), Path::new("out")).join(" ")
+    }
+
+    /// Every flag, for each changes what an engine can do or how fast it is.
+    #[test]
+    fn flags_are_those_of_the_objective() {
+        let common = "--checkpoint_dir in --output_dir out --max_batch_size 64 --max_num_tokens 8192 \
+                      --max_input_len 4096 --max_seq_len 4097 --max_beam_width 1 --kv_cache_type paged \
+                      --remove_input_padding enable --use_paged_context_fmha enable --tokens_per_block 32 \
+                      --logits_dtype float32";
+        assert_eq!(
+            line(Objective::Throughput, Family::Qwen2, Quantization::None, 1),
+            format!("{common} --gemm_plugin auto --opt_num_tokens 8192 --workers 1")
+        );
+        // trtllm-build refuses an optimum beside several profiles.
+        assert_eq!(
+            line(Objective::Latency, Family::Qwen2, Quantization::None, 1),
+            format!("{common} --gemm_plugin disable --multiple_profiles enable --workers 1")
+        );
+    }
+
+    #[test]
+    fn reductions_are_fused_for_llama_on_several_gpus_unless_norms_quantize() {
+        let fuses = |family, quantization, ranks| {
+            line(Objective::Throughput, family, quantization, ranks).contains("--reduce_fusion enable")
+        };
+        assert!(fuses(Family::Llama, Quantization::None, 2));
+        assert!(fuses(Family::Llama, Quantization::Int8WeightOnly, 2));
+        assert!(!fuses(Family::Llama, Quantization::None, 1));
+        assert!(!fuses(Family::Llama, Quantization::Fp8, 2));
+        assert!(!fuses(Family::Qwen2, Quantization::None, 2));
+    }
+
+    #[test]
+    fn a_command_is_quoted_where_a_shell_would_read_it_otherwise() {
+        let words = ["--output_dir", "it's here", "--workers", "2"].map(str::to_owned);
+        assert_eq!(
+            shell_line("build", &words),
+            "build \\\n    --output_dir 'it'\\''s here' \\\n    --workers 2"
+        );
+    }
+}
