@@ -32,6 +32,8 @@ pub struct Collector {
     pub pairs: Vec<Pair>,
     /// Rows without scores.
     pub failed: usize,
+    /// Rows some of whose responses have scores and some not.
+    pub partly: usize,
     /// Best responses, best first.
     pub best: Vec<Response>,
     /// Worst responses, worst first.
@@ -56,10 +58,38 @@ impl Collector {
         Self { attributes, deciding, scores, ..Self::default() }
     }
 
-    /// Takes a response. One whose scores do not fit the attributes counts as failed.
-    pub fn add(&mut self, response: Response) {
-        if response.scores.len() != self.attributes.len() || !response.scores.iter().all(|s| s.is_finite()) {
-            self.failed += 1;
+    /// Takes a row of one response or several. What has not a score for every attribute is left out, and
+    /// the row is counted for it.
+    pub fn add_row(&mut self, responses: Vec<Response>) {
+        let (given, before) = (responses.len(), self.responses());
+        responses.into_iter().for_each(|response| self.add(response));
+        match self.responses() - before {
+            0 => self.failed += 1,
+            taken if taken < given => self.partly += 1,
+            _ => {}
+        }
+    }
+
+    /// Takes a row with a pair; it is one only where both have scores.
+    pub fn add_pair(&mut self, category: String, chosen: Response, rejected: Response) {
+        let margin = self.deciding_of(&chosen).zip(self.deciding_of(&rejected)).map(|(c, r)| c - r);
+        if let Some(margin) = margin {
+            let longer = length(&chosen.text) - length(&rejected.text);
+            self.pairs.push(Pair { category, margin, longer });
+        }
+        self.add_row(vec![chosen, rejected]);
+    }
+
+    fn deciding_of(&self, response: &Response) -> Option<f64> {
+        response.scores.get(self.deciding).copied().filter(|_| self.fits(response))
+    }
+
+    fn fits(&self, response: &Response) -> bool {
+        response.scores.len() == self.attributes.len() && response.scores.iter().all(|s| s.is_finite())
+    }
+
+    fn add(&mut self, response: Response) {
+        if !self.fits(&response) {
             return;
         }
         for (column, score) in self.scores.iter_mut().zip(&response.scores) {
@@ -69,19 +99,6 @@ impl Collector {
         let deciding = self.deciding;
         keep(&mut self.best, &response, |a, b| b.scores[deciding].total_cmp(&a.scores[deciding]));
         keep(&mut self.worst, &response, |a, b| a.scores[deciding].total_cmp(&b.scores[deciding]));
-    }
-
-    /// Takes a pair, both of its responses included.
-    pub fn add_pair(&mut self, category: String, chosen: Response, rejected: Response) {
-        let before = self.failed;
-        let deciding = self.deciding;
-        let margin = chosen.scores.get(deciding).zip(rejected.scores.get(deciding)).map(|(c, r)| c - r);
-        let longer = length(&chosen.text) - length(&rejected.text);
-        self.add(chosen);
-        self.add(rejected);
-        if let Some(margin) = margin.filter(|_| self.failed == before) {
-            self.pairs.push(Pair { category, margin, longer });
-        }
     }
 
     /// Margins of the pairs by their category, in the order of its name; those that name none under "".
@@ -124,7 +141,7 @@ mod tests {
     fn the_best_and_the_worst_are_kept_in_order() {
         let mut of = Collector::new(vec!["reward".into()], 0);
         for score in [3.0, -1.0, 8.0, 2.0, 2.5, 7.0, -4.0] {
-            of.add(response("x", score));
+            of.add_row(vec![response("x", score)]);
         }
         let scores = |of: &[Response]| of.iter().map(|response| response.scores[0]).collect::<Vec<_>>();
         assert_eq!(scores(&of.best), [8.0, 7.0, 3.0, 2.5, 2.0]);
@@ -134,10 +151,12 @@ mod tests {
     #[test]
     fn what_has_no_scores_is_counted_and_nothing_else() {
         let mut of = Collector::new(vec!["reward".into()], 0);
-        of.add(Response { scores: vec![], ..response("x", 0.0) });
-        of.add(response("x", f64::NAN));
-        of.add_pair("chat".into(), response("long", 2.0), Response { scores: vec![], ..response("x", 0.0) });
-        assert_eq!((of.failed, of.responses(), of.pairs.len()), (3, 1, 0));
+        let unscored = || Response { scores: vec![], ..response("x", 0.0) };
+        of.add_row(vec![unscored()]);
+        of.add_row(vec![response("x", f64::NAN), unscored()]);
+        of.add_row(vec![response("x", 1.0), unscored(), response("x", 3.0)]);
+        of.add_pair("chat".into(), response("long", 2.0), unscored());
+        assert_eq!((of.failed, of.partly, of.responses(), of.pairs.len()), (2, 2, 3, 0));
         of.add_pair("chat".into(), response("long", 2.0), response("x", 3.0));
         assert_eq!(of.pairs, [Pair { category: "chat".into(), margin: -1.0, longer: 3.0 }]);
     }

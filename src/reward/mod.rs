@@ -6,12 +6,14 @@
 
 mod head;
 mod options;
+mod rank;
 
 use std::fmt::Write;
 
 pub use head::{Head, Unscorable};
 pub(crate) use options::check as check_options;
 pub use options::{parse_normals, parse_two, parse_weights};
+pub use rank::ranks;
 
 /// The scores of one conversation.
 #[derive(Clone, Debug, PartialEq)]

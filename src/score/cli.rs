@@ -17,7 +17,7 @@ use crate::report::page;
 /// Environment variable with the key that a server asks for. No option: options are seen by others.
 const KEY: &str = "ASSAY_API_KEY";
 
-/// Exit status of a run that scored some rows and not others.
+/// Exit status of a run in which a response was left without scores.
 pub const SOME_FAILED: u8 = 3;
 
 /// What scores, and by which attribute.
@@ -38,7 +38,7 @@ struct JudgeArgs {
     /// Model to ask the server for [default: the first it lists]
     #[arg(long, requires = "url", value_name = "NAME")]
     model: Option<String>,
-    /// Requests at the server at once
+    /// Conversations at the server at once
     #[arg(long, requires = "url", default_value_t = 64, value_name = "COUNT")]
     concurrency: usize,
     /// Threads of the CPU engine [default: one for every core]
@@ -159,7 +159,7 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     }
     let judge = arguments.judge.open().await?;
     let mut gathered = Gathered::new(shape.clone(), columns.clone());
-    let rows = run::source(arguments.inputs.clone(), first, columns.clone(), Box::new(std::iter::empty()));
+    let rows = run::source(arguments.inputs.clone(), first, &shape, &columns, Box::new(std::iter::empty()));
     let progress = Progress::new(&arguments.inputs, 0);
     run::score(rows, &judge, &shape, &columns, progress, |row| gathered.add(row)).await?;
     let evaluation = Evaluation::new(&gathered.finish(), judge.model());

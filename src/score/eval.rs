@@ -76,7 +76,7 @@ pub struct Evaluation {
     pub sections: Vec<Section>,
     /// Mean of the sections, 0 to 1; only where all four are there.
     pub score: Option<f64>,
-    /// Rows without scores; they are in no accuracy.
+    /// Rows that lack a score; they are in no accuracy.
     pub failed: usize,
 }
 
@@ -146,7 +146,7 @@ impl Evaluation {
             score: (sections.len() == SECTIONS.len()).then_some(mean),
             subsets,
             sections,
-            failed: of.failed,
+            failed: of.failed + of.partly,
         }
     }
 
@@ -180,7 +180,7 @@ impl Evaluation {
             None => text.push_str("no score: not all four sections of RewardBench are here\n"),
         }
         if self.failed > 0 {
-            let _ = writeln!(text, "{} rows have no scores and are in no accuracy", self.failed);
+            let _ = writeln!(text, "{} rows lack a score and are in no accuracy", self.failed);
         }
         text
     }

@@ -1,9 +1,10 @@
 //! `assay score` and `assay eval`: files of conversations in, the same rows with scores out.
 //!
 //! Rows go through in the order of the files here: [`rows`] reads them, [`shape`] says which
-//! conversations a row holds, [`judge`] scores those, [`columns`] puts the scores into the row,
-//! [`journal`] keeps what is done so that a run which was killed continues, [`select`] and [`filter`]
-//! choose, [`output`] writes, [`summary`] tells. [`eval`] counts pairs as RewardBench does.
+//! conversations a row holds, [`judge`] scores those, in this process or through a [`server`], [`columns`]
+//! puts the scores into the row, [`journal`] keeps what is done so that a run which was killed continues,
+//! [`select`] and [`filter`] choose, [`output`] writes, [`summary`] tells. [`eval`] counts pairs as
+//! RewardBench does.
 
 pub mod cli;
 pub mod columns;
@@ -16,6 +17,7 @@ pub mod rows;
 pub mod run;
 pub mod scored;
 pub mod select;
+mod server;
 pub mod shape;
 pub mod summary;
 

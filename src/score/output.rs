@@ -26,28 +26,29 @@ pub trait Again {
     fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError>;
 }
 
-/// Writes `rows` to `path` by its extension. The file appears whole or not at all.
+/// Writes `rows` to `path` by its extension, and gives their number. The file appears whole or not at all.
 ///
 /// `input` is a Parquet file whose columns keep their types.
 ///
 /// # Errors
 /// The disk refuses, or rows do not fit into columns.
-pub fn write(path: &Path, rows: &dyn Again, input: Option<&Path>) -> Result<(), ScoreError> {
+pub fn write(path: &Path, rows: &dyn Again, input: Option<&Path>) -> Result<usize, ScoreError> {
     let unfinished = beside(path, ".unfinished");
     let failed = |reason: String| ScoreError::write(path, reason);
     let file = File::create(&unfinished).map_err(|error| failed(error.to_string()))?;
     let mut out = BufWriter::new(file);
-    match Format::of(path)? {
+    let written = match Format::of(path)? {
         Format::Jsonl => jsonl(&mut out, rows, path)?,
         Format::Json => json(&mut out, rows, path)?,
         Format::Csv => csv(&mut out, rows, path)?,
         Format::Parquet => parquet(&mut out, rows, path, input)?,
-    }
+    };
     let file = out.into_inner().map_err(|error| failed(error.to_string()))?;
     file.sync_all().map_err(|error| failed(error.to_string()))?;
     std::fs::rename(&unfinished, path)
         .and_then(|()| sync_directory(path))
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(written)
 }
 
 /// A name is on the disk when its directory is.
@@ -62,22 +63,27 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn jsonl(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+fn jsonl(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<usize, ScoreError> {
+    let mut written = 0;
     for row in rows.rows()? {
         let line = serde_json::to_string(&row?).map_err(|error| ScoreError::write(path, error))?;
         writeln!(out, "{line}").map_err(|error| ScoreError::write(path, error))?;
+        written += 1;
     }
-    Ok(())
+    Ok(written)
 }
 
-fn json(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+fn json(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<usize, ScoreError> {
     let failed = |error: std::io::Error| ScoreError::write(path, error);
     write!(out, "[").map_err(failed)?;
-    for (index, row) in rows.rows()?.enumerate() {
+    let mut written = 0;
+    for row in rows.rows()? {
         let text = serde_json::to_string(&row?).map_err(|error| ScoreError::write(path, error))?;
-        write!(out, "{}\n{text}", if index > 0 { "," } else { "" }).map_err(failed)?;
+        write!(out, "{}\n{text}", if written > 0 { "," } else { "" }).map_err(failed)?;
+        written += 1;
     }
-    writeln!(out, "\n]").map_err(failed)
+    writeln!(out, "\n]").map_err(failed)?;
+    Ok(written)
 }
 
 /// The columns of all rows, in the order in which they first occur.
@@ -94,11 +100,12 @@ fn names(rows: &dyn Again) -> Result<Vec<String>, ScoreError> {
 }
 
 /// A column for every name of any row. What is no text or number is written as JSON.
-fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreError> {
+fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<usize, ScoreError> {
     let names = names(rows)?;
     let mut writer = csv::Writer::from_writer(out);
     let failed = |error: csv::Error| ScoreError::write(path, error);
     writer.write_record(&names).map_err(failed)?;
+    let mut written = 0;
     for row in rows.rows()? {
         let row = row?;
         let cell = |name: &String| match row.get(name) {
@@ -107,8 +114,10 @@ fn csv(out: &mut impl Write, rows: &dyn Again, path: &Path) -> Result<(), ScoreE
             Some(value) => value.to_string(),
         };
         writer.write_record(names.iter().map(cell)).map_err(failed)?;
+        written += 1;
     }
-    writer.flush().map_err(|error| ScoreError::write(path, error))
+    writer.flush().map_err(|error| ScoreError::write(path, error))?;
+    Ok(written)
 }
 
 fn parquet(
@@ -116,7 +125,7 @@ fn parquet(
     rows: &dyn Again,
     path: &Path,
     input: Option<&Path>,
-) -> Result<(), ScoreError> {
+) -> Result<usize, ScoreError> {
     let failed = |error: &dyn std::fmt::Display| ScoreError::write(path, error);
     let (schema, texts) = schema(rows, path, input)?;
     let schema = Arc::new(schema);
@@ -124,7 +133,7 @@ fn parquet(
     let mut writer =
         ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|error| failed(&error))?;
     let mut decoder = ReaderBuilder::new(schema).build_decoder().map_err(|error| failed(&error))?;
-    let mut batch = Vec::with_capacity(BATCH);
+    let (mut batch, mut written) = (Vec::with_capacity(BATCH), 0);
     let mut rows = rows.rows()?;
     loop {
         let row = rows.next().transpose()?;
@@ -132,6 +141,7 @@ fn parquet(
         batch.extend(row.map(|row| with_texts(row, &texts)));
         if batch.len() == BATCH || last && !batch.is_empty() {
             decoder.serialize(&batch).map_err(|error| failed(&error))?;
+            written += batch.len();
             batch.clear();
             if let Some(columns) = decoder.flush().map_err(|error| failed(&error))? {
                 writer.write(&columns).map_err(|error| failed(&error))?;
@@ -139,7 +149,7 @@ fn parquet(
         }
         if last {
             writer.close().map_err(|error| failed(&error))?;
-            return Ok(());
+            return Ok(written);
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::marker::PhantomData;
 use std::path::Path;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::{Row, ScoreError};
 
-/// Rows of a Parquet file that are decoded at a time.
+/// Rows of a Parquet file that are decoded at a time, and of a JSON array that are parsed ahead.
 const BATCH: usize = 256;
 
 /// How a file holds rows.
@@ -68,8 +71,7 @@ pub fn open(path: &Path) -> Result<Rows, ScoreError> {
     }
 }
 
-/// How many rows a file has, by a look that is much faster than reading them; `None` where there is no
-/// such look.
+/// How many rows a file has, by a look that is much faster than reading them; `None` where that fails.
 pub fn count(path: &Path) -> Option<u64> {
     let file = File::open(path).ok()?;
     match Format::of(path).ok()? {
@@ -81,7 +83,14 @@ pub fn count(path: &Path) -> Option<u64> {
             let builder = ParquetRecordBatchReaderBuilder::try_new(file).ok()?;
             u64::try_from(builder.metadata().file_metadata().num_rows()).ok()
         }
-        Format::Json => None,
+        Format::Json => {
+            let mut rows = 0;
+            let counted = each(file, |_: IgnoredAny| {
+                rows += 1;
+                true
+            });
+            counted.ok().map(|()| rows)
+        }
     }
 }
 
@@ -107,20 +116,62 @@ fn jsonl(path: &Path, file: impl Read + Send + 'static) -> Rows {
     }))
 }
 
-/// An array is read whole: JSON has no rows to stop at.
+/// Rows of one array: a thread parses them as far ahead as the channel has room.
 fn json(path: &Path, file: File) -> Result<Rows, ScoreError> {
-    let rows: Vec<Value> =
-        serde_json::from_reader(BufReader::new(file)).map_err(|error| ScoreError::read(path, error))?;
+    let wrong = |error: &dyn std::fmt::Display| ScoreError::read(path, error);
+    // What is broken at its end is better known now than after hours.
+    if file.metadata().is_ok_and(|about| about.is_file()) {
+        File::open(path)
+            .map_err(|error| wrong(&error))
+            .and_then(|file| each(file, |_: IgnoredAny| true).map_err(|error| wrong(&error)))?;
+    }
+    let (send, receive) = std::sync::mpsc::sync_channel(BATCH);
+    std::thread::spawn(move || {
+        if let Err(error) = each(file, |row: Value| send.send(Ok(row)).is_ok()) {
+            // Nobody may be left to hear of it.
+            let _ = send.send(Err(error));
+        }
+    });
     let path = path.to_owned();
-    Ok(Box::new(rows.into_iter().enumerate().map(move |(index, row)| match row {
-        Value::Object(row) => Ok(row),
-        other => Err(ScoreError::Row {
+    Ok(Box::new(receive.into_iter().enumerate().map(move |(index, row)| match row {
+        Ok(Value::Object(row)) => Ok(row),
+        Ok(other) => Err(ScoreError::Row {
             path: path.clone(),
             place: format!("row {}", index + 1),
             reason: "it is no object".into(),
             text: other.to_string(),
         }),
+        Err(error) => Err(ScoreError::read(&path, error)),
     })))
+}
+
+/// Hands each item of an array in JSON to `take`, until that wants no more.
+fn each<T: DeserializeOwned>(file: impl Read, take: impl FnMut(T) -> bool) -> serde_json::Result<()> {
+    let mut reader = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file));
+    reader.deserialize_seq(Each { take, item: PhantomData })?;
+    reader.end()
+}
+
+struct Each<T, F> {
+    take: F,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> bool> Visitor<'de> for Each<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            if !(self.take)(item) {
+                return Err(A::Error::custom("nobody reads on"));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn csv(path: &Path, file: File) -> Result<Rows, ScoreError> {
@@ -172,4 +223,44 @@ fn json_rows(batch: &arrow::array::RecordBatch) -> Result<Vec<Row>, String> {
     let lines = writer.into_inner();
     let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<Row>();
     rows.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Result<Row, ScoreError>>, ScoreError> {
+        let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        open(file.path()).map(Iterator::collect)
+    }
+
+    #[test]
+    fn an_array_gives_its_rows_in_their_order_and_names_what_is_none() {
+        let rows: Vec<String> = (0..3 * BATCH).map(|id| format!(" {{\"id\": {id}}}\n")).collect();
+        let read_back = read(&format!("[{}]", rows.join(","))).unwrap();
+        let ids = read_back.iter().map(|row| row.as_ref().unwrap()["id"].as_u64().unwrap() as usize);
+        assert!(ids.eq(0..3 * BATCH));
+        let mixed = read("[{}, 7, {}]").unwrap();
+        assert!(mixed[0].is_ok() && mixed[2].is_ok());
+        let wrong = mixed[1].as_ref().unwrap_err().to_string();
+        assert!(wrong.contains("row 2: it is no object"), "{wrong}");
+        assert!(read("[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_broken_array_is_refused_before_its_first_row() {
+        for broken in ["", "{}", "[{}", "[{},]", "[{}] x", "[{\"a\": }]"] {
+            assert!(read(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn rows_of_an_array_are_counted_and_need_not_be_read_to_the_end() {
+        let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        std::fs::write(file.path(), format!("[{}]", vec!["{}"; 9 * BATCH].join(","))).unwrap();
+        let mut rows = open(file.path()).unwrap();
+        assert!(rows.next().is_some_and(|row| row.is_ok()));
+        assert_eq!(count(file.path()), Some(9 * BATCH as u64));
+    }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::columns::Columns;
+use super::columns::{Columns, Standing};
 use super::journal::{self, Journal, Run};
-use super::judge::{Failure, Judge};
+use super::judge::{Judge, Verdict};
 use super::output::{self, Again};
 use super::scored::Gathered;
 use super::select::{Selection, Selector};
@@ -45,7 +46,7 @@ pub struct Outcome {
     pub collector: Collector,
     /// Rows in the output.
     pub written: usize,
-    /// Rows that failed.
+    /// Rows that lack a score.
     pub failed: usize,
 }
 
@@ -78,7 +79,7 @@ impl Scoring<'_> {
         if journal.done > 0 {
             eprintln!("continuing behind {} rows that are done", HumanCount(journal.done as u64));
         }
-        let rows = source(self.inputs.to_vec(), first, self.columns.clone(), journal.rows_done()?);
+        let rows = source(self.inputs.to_vec(), first, &shape, &self.columns, journal.rows_done()?);
         let progress = Progress::new(self.inputs, journal.done);
         // A filter that fits no row should not be found out after hours.
         let (selector, mut checked) = (Selector::new(&self.selection, &shape, &self.columns), false);
@@ -95,7 +96,7 @@ impl Scoring<'_> {
 
     fn identity(&self, judge: &Judge, shape: &Shape) -> Result<Run, ScoreError> {
         Ok(Run {
-            assay_journal: 1,
+            assay_journal: 2,
             inputs: self.inputs.iter().map(|path| fingerprint(path)).collect::<Result<_, _>>()?,
             judge: judge.identity(),
             shape: shape.to_string(),
@@ -105,17 +106,18 @@ impl Scoring<'_> {
 
     fn write(&self, journal: &Path, shape: &Shape) -> Result<Outcome, ScoreError> {
         let mut gathered = Gathered::new(shape.clone(), self.columns.clone());
+        let mut selector = Selector::new(&self.selection, shape, &self.columns);
         let mut failed = 0;
         for row in journal::rows(journal)? {
             let row = row?;
-            failed += usize::from(row.contains_key(&self.columns.name("error")));
+            failed += usize::from(self.columns.standing(&row) != Standing::Whole);
             gathered.add(&row)?;
+            selector.see(&row);
         }
-        let kept = Kept { journal, scoring: self, shape };
-        let written = kept.rows()?.try_fold(0, |count, row| row.map(|_| count + 1))?;
+        let kept = Kept { journal, selector };
         let parquet =
             self.inputs.first().filter(|path| rows::Format::of(path).ok() == Some(rows::Format::Parquet));
-        output::write(self.output, &kept, parquet.map(PathBuf::as_path))?;
+        let written = output::write(self.output, &kept, parquet.map(PathBuf::as_path))?;
         Ok(Outcome { collector: gathered.finish(), written, failed })
     }
 }
@@ -123,22 +125,16 @@ impl Scoring<'_> {
 /// The rows of a journal that a selection keeps.
 struct Kept<'a> {
     journal: &'a Path,
-    scoring: &'a Scoring<'a>,
-    shape: &'a Shape,
+    selector: Selector<'a>,
 }
 
 impl Again for Kept<'_> {
     fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError> {
-        let mut selector = Selector::new(&self.scoring.selection, self.shape, &self.scoring.columns);
-        if self.scoring.selection.best_of {
-            for row in journal::rows(self.journal)? {
-                selector.see(&row?);
-            }
-        }
-        Ok(Box::new(journal::rows(self.journal)?.filter_map(move |row| match row {
-            Ok(row) => selector.keep(row).map_err(ScoreError::Option).transpose(),
+        let kept = |(index, row): (usize, Result<Row, ScoreError>)| match row {
+            Ok(row) => self.selector.keep(index, row).map_err(ScoreError::Option).transpose(),
             Err(error) => Some(Err(error)),
-        })))
+        };
+        Ok(Box::new(journal::rows(self.journal)?.enumerate().filter_map(kept)))
     }
 }
 
@@ -184,24 +180,26 @@ pub fn look(inputs: &[PathBuf], names: &Names, columns: &Columns) -> Result<(Sha
 }
 
 /// Rows of all inputs behind those that are `done`, read on a thread of their own. One that cannot be
-/// read is [`Columns::unread`].
+/// read, or has a column of ours already, is [`Columns::unread`].
 ///
 /// The rows that are done are compared with those of the inputs: standard input has no name and no time
 /// by which to tell that it is another.
 pub fn source(
     inputs: Vec<PathBuf>,
     first: First,
-    columns: Columns,
+    shape: &Shape,
+    columns: &Columns,
     mut done: journal::Rows,
 ) -> ReceiverStream<Result<Row, ScoreError>> {
     let (send, receive) = tokio::sync::mpsc::channel(WINDOW);
+    let (shape, columns) = (shape.clone(), columns.clone());
     std::thread::spawn(move || {
         let others = inputs.into_iter().skip(1).flat_map(|path| match rows::open(&path) {
             Ok(rows) => rows,
             Err(error) => Box::new(std::iter::once(Err(error))) as rows::Rows,
         });
         for (index, row) in first.rows.into_iter().chain(first.rest).chain(others).enumerate() {
-            let row = match (row.or_else(|error| readable(error, &columns)), done.next()) {
+            let row = match (taken(index, row, &shape, &columns), done.next()) {
                 (Ok(row), Some(Ok(scored))) if scored.iter().take(row.len()).eq(row.iter()) => continue,
                 (Ok(_), Some(Ok(_))) => Err(changed(index)),
                 (Err(error), _) | (_, Some(Err(error))) => Err(error),
@@ -224,10 +222,25 @@ pub fn source(
     ReceiverStream::new(receive)
 }
 
-fn readable(error: ScoreError, columns: &Columns) -> Result<Row, ScoreError> {
-    match &error {
-        ScoreError::Row { text, .. } => Ok(columns.unread(&error, text)),
-        _ => Err(error),
+/// The row at `index`, or what stands for it.
+fn taken(
+    index: usize,
+    row: Result<Row, ScoreError>,
+    shape: &Shape,
+    columns: &Columns,
+) -> Result<Row, ScoreError> {
+    match row {
+        Ok(row) => match columns.collision(&row, shape) {
+            None => Ok(row),
+            Some(column) => {
+                let reason = format!("row {} of the inputs has a column `{column}` already", index + 1);
+                Ok(columns.unread(reason, Value::Object(row).to_string()))
+            }
+        },
+        Err(error) => match &error {
+            ScoreError::Row { text, .. } => Ok(columns.unread(error.to_string(), text.clone())),
+            _ => Err(error),
+        },
     }
 }
 
@@ -283,28 +296,24 @@ async fn scored(
     if columns.is_unread(&row) {
         return Ok((row, 0, 0));
     }
-    let free = match columns.collision(&row, &shape) {
-        Some(column) => Err(format!("the row has a column `{column}` already")),
-        None => shape.conversations(&row),
-    };
-    let conversations = match free {
+    let conversations = match shape.conversations(&row) {
         Ok(conversations) => conversations,
         Err(reason) => {
             columns.fail(&mut row, &reason);
             return Ok((row, 0, 0));
         }
     };
-    let all = conversations.into_iter().map(|conversation| judge.judge(conversation));
-    let judged = match futures_util::future::try_join_all(all).await {
-        Ok(judged) => judged,
-        Err(Failure::Gone(reason)) => return Err(ScoreError::Gone(reason)),
-        Err(Failure::Row(reason)) => {
-            columns.fail(&mut row, &reason);
-            return Ok((row, 0, 0));
-        }
-    };
-    columns.add(&mut row, &shape, &judged).map_err(ScoreError::Option)?;
-    Ok((row, judged.len(), judged.iter().map(|judged| judged.tokens).sum()))
+    let mut asked = Vec::new();
+    let found: Vec<Result<(), String>> =
+        conversations.into_iter().map(|found| found.map(|turns| asked.push(turns))).collect();
+    let mut answers = judge.judge(&asked).await?.into_iter();
+    let lost = || Err("the scorer gave no answer".into());
+    let verdicts: Vec<Verdict> =
+        found.into_iter().map(|found| found.and_then(|()| answers.next().unwrap_or_else(lost))).collect();
+    columns.add(&mut row, &shape, &verdicts).map_err(ScoreError::Option)?;
+    let scored = || verdicts.iter().flatten();
+    let (responses, tokens) = (scored().count(), scored().map(|judged| judged.tokens).sum());
+    Ok((row, responses, tokens))
 }
 
 /// Path, bytes and time of change: what tells a file from another without reading it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::select::attributes;
-use super::shape::Shape;
+use super::shape::{Shape, list};
 use super::{Row, ScoreError};
 use crate::prompt::Message;
 use crate::report::{Collector, Response};
@@ -24,7 +24,7 @@ impl Gathered {
         Self { shape, columns, collector: None, failed: 0 }
     }
 
-    /// Takes a row. One without scores counts as failed.
+    /// Takes a row. One without scores counts as failed, and one that lacks some as partly so.
     ///
     /// # Errors
     /// The attribute that should decide is none of the row's.
@@ -48,8 +48,8 @@ impl Gathered {
                 let category = row.get("subset").or_else(|| row.get("category")).and_then(Value::as_str);
                 collector.add_pair(category.unwrap_or_default().into(), chosen, rejected);
             }
-            (_, Ok(two)) => two.into_iter().for_each(|response| collector.add(response)),
-            (_, Err(others)) => others.into_iter().for_each(|response| collector.add(response)),
+            (_, Ok(two)) => collector.add_row(two.into()),
+            (_, Err(others)) => collector.add_row(others),
         }
         Ok(())
     }
@@ -80,18 +80,20 @@ impl Gathered {
         }
     }
 
+    /// The row's responses; one that is no conversation is there without text and scores.
     fn responses(&self, row: &Row) -> Vec<Response> {
-        let Ok(conversations) = self.shape.conversations(row) else { return Vec::new() };
-        let response = |(index, conversation): (usize, Vec<Message>)| {
-            let (last, before) = conversation.split_last()?;
+        let conversations = self.shape.conversations(row).unwrap_or_default();
+        let response = |(index, conversation): (usize, Result<Vec<Message>, String>)| {
+            let conversation = conversation.unwrap_or_default();
+            let Some((last, before)) = conversation.split_last() else { return Response::default() };
             let prompt: Vec<&str> = before.iter().map(|turn| turn.content.as_str()).collect();
-            Some(Response {
+            Response {
                 prompt: prompt.join("\n\n"),
                 text: last.content.clone(),
                 scores: self.scores(row, index),
-            })
+            }
         };
-        conversations.into_iter().enumerate().filter_map(response).collect()
+        conversations.into_iter().enumerate().map(response).collect()
     }
 
     fn scores(&self, row: &Row, index: usize) -> Vec<f64> {
@@ -99,7 +101,7 @@ impl Gathered {
         attributes(row, &self.columns.prefix)
             .filter_map(|(name, value)| match (&self.shape, value) {
                 (Shape::Pair { .. }, value) => name.strip_prefix(side).and_then(|_| number(value)),
-                (_, Value::Array(list)) => number(list.get(index)?),
+                (Shape::Group { .. }, value) => number(list(value)?.get(index)?),
                 (_, value) => number(value),
             })
             .collect()

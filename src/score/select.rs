@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Row;
-use super::columns::{Columns, OTHERS};
+use super::columns::{Columns, OTHERS, Standing};
 use super::filter::Filter;
 use super::shape::Shape;
 
@@ -19,8 +19,8 @@ pub struct Selection {
     pub filter: Option<Filter>,
 }
 
-/// Chooses among the rows of one run. Rows are shown once with [`Selector::see`], then given again, in
-/// the same order, to [`Selector::keep`].
+/// Chooses among the rows of one run. All are shown once with [`Selector::see`], then given to
+/// [`Selector::keep`], as often as needed.
 pub struct Selector<'a> {
     selection: &'a Selection,
     shape: &'a Shape,
@@ -28,16 +28,15 @@ pub struct Selector<'a> {
     /// Of each prompt: its best score, and the index of the row that has it.
     best: HashMap<[u8; 16], (f64, usize)>,
     seen: usize,
-    given: usize,
 }
 
 impl<'a> Selector<'a> {
     /// Chooses by `selection` among rows of `shape` whose scores stand in `columns`.
     pub fn new(selection: &'a Selection, shape: &'a Shape, columns: &'a Columns) -> Self {
-        Self { selection, shape, columns, best: HashMap::new(), seen: 0, given: 0 }
+        Self { selection, shape, columns, best: HashMap::new(), seen: 0 }
     }
 
-    /// Takes note of a row.
+    /// Takes note of the next row.
     pub fn see(&mut self, row: &Row) {
         let index = self.seen;
         self.seen += 1;
@@ -58,7 +57,7 @@ impl<'a> Selector<'a> {
     /// The filter names a score that the row lacks.
     pub fn check(&self, row: &Row) -> Result<bool, String> {
         let mut row = row.clone();
-        let scored = !row.contains_key(&self.columns.name("error"));
+        let scored = self.columns.standing(&row) != Standing::Failed;
         let within = !self.selection.best_of || self.across_rows() || self.best_within(&mut row);
         match &self.selection.filter {
             Some(filter) if scored && within => self.filtered(filter, row).map(|_| true),
@@ -66,13 +65,13 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// What is kept of the next row, if anything.
+    /// What is kept of the row at `index`, if anything. A response without scores is neither the best nor
+    /// passes a filter, whatever that says; nor does a pair that lacks one.
     ///
     /// # Errors
     /// The filter names a score that the row lacks.
-    pub fn keep(&mut self, mut row: Row) -> Result<Option<Row>, String> {
-        let index = self.given;
-        self.given += 1;
+    pub fn keep(&self, index: usize, mut row: Row) -> Result<Option<Row>, String> {
+        let standing = self.columns.standing(&row);
         if self.selection.best_of {
             if self.across_rows() {
                 let best = prompt_of(&row, self.shape).and_then(|prompt| self.best.get(&prompt));
@@ -83,9 +82,12 @@ impl<'a> Selector<'a> {
                 return Ok(None);
             }
         }
-        match &self.selection.filter {
-            None => Ok(Some(row)),
-            Some(filter) => self.filtered(filter, row),
+        let lone = self.selection.best_of || !matches!(self.shape, Shape::Pair { .. });
+        match (&self.selection.filter, standing) {
+            (None, _) => Ok(Some(row)),
+            (Some(_), Standing::Failed) => Ok(None),
+            (Some(_), Standing::Partly) if !lone => Ok(None),
+            (Some(filter), _) => self.filtered(filter, row),
         }
     }
 
@@ -121,11 +123,12 @@ impl<'a> Selector<'a> {
                 true
             }
             Shape::Pair { chosen, rejected, .. } => {
-                let Some(margin) = row.get(&self.columns.name("margin")).and_then(Value::as_f64) else {
-                    return false;
-                };
-                let (better, worse) = if margin >= 0.0 { (chosen, rejected) } else { (rejected, chosen) };
-                let sides = if margin >= 0.0 { ["chosen_", "rejected_"] } else { ["rejected_", "chosen_"] };
+                let Some(margin) = row.get(&self.columns.name("margin")) else { return false };
+                // Where one side has no scores, the other is the better.
+                let first =
+                    margin.as_f64().map_or_else(|| self.has_side(row, "chosen_"), |margin| margin >= 0.0);
+                let (better, worse) = if first { (chosen, rejected) } else { (rejected, chosen) };
+                let sides = if first { ["chosen_", "rejected_"] } else { ["rejected_", "chosen_"] };
                 let [of_better, of_worse] = sides.map(|side| self.columns.name(side));
                 let of_best = |(name, value): (String, Value)| match name.strip_prefix(&of_better) {
                     _ if name == *better => Some(("response".into(), value)),
@@ -140,10 +143,12 @@ impl<'a> Selector<'a> {
         }
     }
 
+    fn has_side(&self, row: &Row, side: &str) -> bool {
+        let prefix = self.columns.name(side);
+        row.iter().any(|(name, value)| name.starts_with(&prefix) && !value.is_null())
+    }
+
     fn filtered(&self, filter: &Filter, mut row: Row) -> Result<Option<Row>, String> {
-        if row.contains_key(&self.columns.name("error")) {
-            return Ok(None);
-        }
         let unknown = |name: String, row: &Row| {
             let known: Vec<&str> =
                 row.keys().filter_map(|column| column.strip_prefix(self.columns.prefix.as_str())).collect();
@@ -159,13 +164,16 @@ impl<'a> Selector<'a> {
             return Ok(holds.then_some(row));
         };
         let texts = self.shape.responses(&row).map(|texts| texts.into_owned()).unwrap_or_default();
+        let ranks = row.get(&self.columns.name("rank")).and_then(Value::as_array);
+        let scored =
+            |index: usize| ranks.and_then(|ranks| ranks.get(index)).is_some_and(|rank| !rank.is_null());
         let mut kept = Vec::with_capacity(texts.len());
         for index in 0..texts.len() {
             let score = |name: &str| match row.get(&self.columns.name(name))? {
                 Value::Array(list) => score_of(list.get(index)?),
                 value => score_of(value),
             };
-            kept.push(filter.holds(&score).map_err(|name| unknown(name, &row))?);
+            kept.push(filter.holds(&score).map_err(|name| unknown(name, &row))? && scored(index));
         }
         let only_kept = |list: &[Value]| -> Value {
             list.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
@@ -200,7 +208,7 @@ fn prompt_of(row: &Row, shape: &Shape) -> Option<[u8; 16]> {
     let text = match shape {
         Shape::Single { prompt, .. } => row.get(prompt)?.to_string(),
         Shape::Messages { .. } => {
-            let conversation = shape.conversations(row).ok()?.pop()?;
+            let conversation = shape.conversations(row).ok()?.pop()?.ok()?;
             let (_, prompt) = conversation.split_last()?;
             format!("{prompt:?}")
         }
@@ -211,6 +219,8 @@ fn prompt_of(row: &Row, shape: &Shape) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::json;
 
     use super::super::shape::Names;
@@ -222,7 +232,8 @@ mod tests {
         let columns = Columns { prefix: "score_".into(), by: None };
         let mut selector = Selector::new(selection, &shape, &columns);
         rows.iter().for_each(|row| selector.see(row));
-        rows.into_iter().filter_map(|row| selector.keep(row).unwrap()).map(Value::Object).collect()
+        let rows = rows.into_iter().enumerate();
+        rows.filter_map(|(index, row)| selector.keep(index, row).unwrap()).map(Value::Object).collect()
     }
 
     fn best_of() -> Selection {
@@ -266,5 +277,33 @@ mod tests {
         let left = json!({"prompt": "p", "responses": ["b", "c"], "score_reward": [2.0, 3.0],
                           "score_rank": [2, 1], "score_margin": 1.0});
         assert_eq!(kept(&selection, &[group]), [left]);
+    }
+
+    #[test]
+    fn a_response_without_scores_is_never_the_best_and_passes_no_filter() {
+        let group = json!({"prompt": "p", "responses": ["a", "b", "c"], "score_reward": [1.0, null, 3.0],
+                           "score_rank": [2, null, 1], "score_margin": 2.0,
+                           "score_error": "response 2 of 3: too long"});
+        let best = json!({"prompt": "p", "response": "c", "score_reward": 3.0, "score_rank": 1, "score_margin": 2.0,
+                          "score_error": "response 2 of 3: too long"});
+        assert_eq!(kept(&best_of(), from_ref(&group)), from_ref(&best));
+        let filtered = |best_of, filter: &str, row: &Value| {
+            kept(&Selection { best_of, filter: Some(filter.parse().unwrap()) }, from_ref(row))
+        };
+        let left = json!({"prompt": "p", "responses": ["a"], "score_reward": [1.0], "score_rank": [2],
+                          "score_margin": 2.0, "score_error": "response 2 of 3: too long"});
+        assert_eq!(filtered(false, "not reward>2", &group), [left]);
+        assert_eq!(filtered(true, "reward>2", &group), [best]);
+
+        let pair = json!({"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen_reward": null,
+                          "score_rejected_reward": 1.0, "score_margin": null, "score_error": "chosen: too long"});
+        let better = json!({"prompt": "p", "response": "b", "score_reward": 1.0, "score_margin": null,
+                            "score_error": "chosen: too long"});
+        assert_eq!(kept(&best_of(), from_ref(&pair)), [better]);
+        assert!(filtered(false, "not margin>5", &pair).is_empty());
+        assert_eq!(filtered(true, "reward>0", &pair).len(), 1);
+        let failed =
+            json!({"prompt": "p", "chosen": "a", "rejected": "b", "score_error": "chosen: x; rejected: y"});
+        assert!(kept(&best_of(), &[pair.clone(), failed])[1..].is_empty());
     }
 }

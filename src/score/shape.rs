@@ -124,31 +124,41 @@ impl Shape {
         )))
     }
 
-    /// The conversations of a row, and in the same order the texts of their last turns.
+    /// The conversations of a row, or of each why it is none.
     ///
     /// # Errors
-    /// A sentence that names the column at fault.
-    pub fn conversations(&self, row: &Row) -> Result<Vec<Vec<Message>>, String> {
+    /// The row holds none at all. Each error is a sentence that names the column at fault.
+    pub fn conversations(&self, row: &Row) -> Result<Vec<Result<Vec<Message>, String>>, String> {
         match self {
-            Self::Messages { messages } => Ok(vec![conversation(column(row, messages)?, messages)?]),
+            Self::Messages { messages } => Ok(vec![Ok(conversation(column(row, messages)?, messages)?)]),
             Self::Single { prompt, response } => {
-                Ok(vec![answered(&asked(row, prompt)?, column(row, response)?, response)?])
+                Ok(vec![Ok(answered(&asked(row, prompt)?, column(row, response)?, response)?)])
             }
             Self::Group { prompt, responses } => {
                 let start = asked(row, prompt)?;
                 let found = list(column(row, responses)?).ok_or(format!("`{responses}` is no list"))?;
-                found.iter().map(|response| answered(&start, response, responses)).collect()
+                match found.is_empty() {
+                    true => Err(format!("`{responses}` is empty")),
+                    false => Ok(found.iter().map(|response| answered(&start, response, responses)).collect()),
+                }
             }
             Self::Pair { prompt, chosen, rejected } => {
                 let start = match prompt {
                     Some(prompt) => asked(row, prompt)?,
                     None => Vec::new(),
                 };
-                [chosen, rejected]
-                    .into_iter()
-                    .map(|name| answered(&start, column(row, name)?, name))
-                    .collect()
+                let side = |name: &String| answered(&start, column(row, name)?, name);
+                Ok(vec![side(chosen), side(rejected)])
             }
+        }
+    }
+
+    /// What is said before the fault of the response at `index`, where there are others in its row.
+    pub fn place(&self, index: usize, of: usize) -> String {
+        match self {
+            Self::Messages { .. } | Self::Single { .. } => String::new(),
+            Self::Group { .. } => format!("response {} of {of}: ", index + 1),
+            Self::Pair { .. } => ["chosen: ", "rejected: "][index.min(1)].into(),
         }
     }
 
@@ -166,7 +176,7 @@ fn column<'a>(row: &'a Row, name: &str) -> Result<&'a Value, String> {
 }
 
 /// A list, also where it is written as JSON in a text, as CSV must have it.
-fn list(value: &Value) -> Option<std::borrow::Cow<'_, [Value]>> {
+pub(super) fn list(value: &Value) -> Option<std::borrow::Cow<'_, [Value]>> {
     match value {
         Value::Array(list) => Some(list.as_slice().into()),
         Value::String(text) if text.trim_start().starts_with('[') => {
@@ -273,8 +283,8 @@ mod tests {
         let row = row.as_object().unwrap().clone();
         let shape = Shape::of(&row, &Names::default()).unwrap();
         let turn = |message: Message| (message.role, message.content);
-        let conversations = shape.conversations(&row).unwrap();
-        (shape, conversations.into_iter().map(|turns| turns.into_iter().map(turn).collect()).collect())
+        let conversations = shape.conversations(&row).unwrap().into_iter().map(Result::unwrap);
+        (shape, conversations.map(|turns| turns.into_iter().map(turn).collect()).collect())
     }
 
     fn turn(role: &str, content: &str) -> (String, String) {
@@ -335,6 +345,20 @@ mod tests {
         ] {
             assert_eq!(found(row.clone()).1, pair, "{row}");
         }
+    }
+
+    #[test]
+    fn a_response_at_fault_leaves_the_others_of_its_row() {
+        let faults = |row: Value| {
+            let row = row.as_object().unwrap().clone();
+            let shape = Shape::of(&row, &Names::default()).unwrap();
+            let found = shape.conversations(&row).unwrap().into_iter();
+            found.map(|found| found.err().unwrap_or_default()).collect::<Vec<_>>()
+        };
+        let neither = "`responses` is neither text nor a list of messages";
+        assert_eq!(faults(json!({"prompt": "q", "responses": ["a", 7, "b"]})), ["", neither, ""]);
+        let missing = "the row has no `rejected`";
+        assert_eq!(faults(json!({"prompt": "q", "chosen": "a", "rejected": null})), ["", missing]);
     }
 
     #[test]

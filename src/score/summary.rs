@@ -11,6 +11,9 @@ pub fn text(of: &Collector) -> String {
     if of.failed > 0 {
         let _ = write!(text, ", {} rows without scores", of.failed);
     }
+    if of.partly > 0 {
+        let _ = write!(text, ", {} rows with a response that has none", of.partly);
+    }
     text.push('\n');
     let width = of.attributes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
     if of.responses() > 0 {

@@ -8,7 +8,11 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -60,10 +64,133 @@ def test_a_server_scores_a_file_as_the_engine_does_in_process(engines, server, t
     assert (tmp_path / "here.jsonl").read_bytes() == (tmp_path / "there.jsonl").read_bytes()
 
 
+class Passing(ThreadingHTTPServer):
+    """Stands before a server and passes on some of its routes; keeps what it was asked."""
+
+    def __init__(self, behind: str, *routes: str):
+        self.asked: list[str] = []
+        passing = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.pass_on(None)
+
+            def do_POST(self):
+                passing.asked.append(self.path)
+                self.pass_on(self.rfile.read(int(self.headers["content-length"])))
+
+            def pass_on(self, body: bytes | None):
+                if body is not None and self.path not in routes:
+                    return self.answer(404, b'{"detail": "Not Found"}')
+                try:
+                    with urllib.request.urlopen(urllib.request.Request(behind + self.path, body)) as answer:
+                        self.answer(answer.status, answer.read())
+                except urllib.error.HTTPError as error:
+                    self.answer(error.code, error.read())
+
+            def answer(self, status: int, body: bytes):
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> "Passing":
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+REWARDS, CHAT = "/v1/rewards", "/v1/chat/completions"
+
+
+def test_a_row_is_one_request_and_a_server_without_that_route_is_asked_as_nim_is(engines, server, tmp_path):
+    rows = [{"prompt": f"{PARIS} {n}", "responses": [LOUVRE, "No.", f"Paris {n}."]} for n in range(4)]
+    source = write(tmp_path / "in.jsonl", rows)
+    assert score(engines, source, "--output", tmp_path / "here.jsonl").returncode == 0
+    # The first request finds out whether the route is there.
+    for routes, due in [((REWARDS, CHAT), [REWARDS] * 5), ((CHAT,), [REWARDS] + [CHAT] * 12)]:
+        output = tmp_path / f"{len(routes)}.jsonl"
+        with Passing(server.url, *routes) as passing:
+            done = assay("score", source, "--url", passing.url, "--output", output)
+        assert done.returncode == 0, done.stderr
+        assert passing.asked == due
+        assert output.read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+
+
+def test_a_row_is_split_until_the_server_takes_it(engines, tmp_path):
+    rows = [{"prompt": PARIS, "responses": [LOUVRE, 7, *(f"Number {n}." for n in range(9)), "word " * 5000]}]
+    source = write(tmp_path / "in.jsonl", rows)
+    assert score(engines, source, "--output", tmp_path / "here.jsonl").returncode == 3
+    with Server(engines["llama3-tiny"], "--max-request-items", "2", "--max-queue-requests", "1") as small:
+        there = assay("score", source, "--url", small.url, "--output", tmp_path / "there.jsonl")
+    assert there.returncode == 3, there.stderr
+    (here,), (there,) = read(tmp_path / "here.jsonl"), read(tmp_path / "there.jsonl")
+    errors = [row.pop("score_error") for row in (here, there)]
+    assert here == there and len(here["score_rank"]) == 12
+    assert [n for n, rank in enumerate(here["score_rank"]) if rank is None] == [1, 11]
+    for error in errors:
+        assert "response 2 of 12: `responses` is neither" in error and "response 12 of 12: " in error and "tokens" in error
+
+
+def test_a_response_that_fails_leaves_the_others_their_scores(engines, tmp_path):
+    whole, long = [LOUVRE, "No."], "word " * 5000
+    rows = [{"prompt": PARIS, "responses": responses} for responses in (whole, [LOUVRE, long, "No."], [long], [])]
+    source = write(tmp_path / "in.jsonl", rows)
+    done = score(engines, source, "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 3
+    assert "4 responses scored, 2 rows without scores, 1 rows with a response that has none" in done.stderr
+    first, second, third, fourth = read(tmp_path / "out.jsonl")
+    for name in ("score_helpfulness", "score_rank"):
+        assert second[name] == [first[name][0], None, first[name][1]]
+    assert second["score_margin"] == first["score_margin"]
+    assert "response 2 of 3: " in second["score_error"] and "score_error" not in first
+    assert "response 1 of 1: " in third["score_error"] and "score_rank" not in third
+    assert fourth["score_error"] == "`responses` is empty"
+    assert score(engines, source, "--output", tmp_path / "best.jsonl", "--best-of").returncode == 3
+    best = read(tmp_path / "best.jsonl")
+    assert [row["response"] for row in best] == [best[0]["response"]] * 2 and best[0]["response"] in whole
+    for output in ("out.parquet", "out.csv"):
+        assert score(engines, source, "--output", tmp_path / output).returncode == 3
+        report = assay("report", tmp_path / output)
+        assert report.returncode == 0 and ": 4 responses" in report.stderr, report.stderr
+
+    pair = [{"prompt": PARIS, "chosen": LOUVRE, "rejected": rejected} for rejected in ("No.", long)]
+    source = write(tmp_path / "pairs.jsonl", pair)
+    evaluated = assay("eval", source, "--engine", engines["llama3-tiny"], "--json")
+    assert evaluated.returncode == 3
+    result = json.loads(evaluated.stdout)
+    assert (result["all"]["pairs"], result["failed"]) == (1, 1)
+
+
+def test_a_row_with_a_column_of_ours_is_kept_as_it_is_and_the_run_continues(engines, tmp_path):
+    rows = [*pairs(3), pairs(4)[3] | {"score_margin": 7, "score_error": "mine"}, *pairs(6)[4:]]
+    source, output = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    assert score(engines, source, "--output", output).returncode == 3
+    whole = output.read_bytes()
+    taken = read(output)[3]
+    assert "row 4" in taken["score_error"] and json.loads(taken["score_line"]) == rows[3]
+    output.unlink()
+    assert score(engines, source, "--output", output, "--filter", "kindness>0").returncode == 1
+    assert score(engines, source, "--output", output).returncode == 3
+    assert output.read_bytes() == whole
+
+
 def test_killed_at_any_moment_and_run_again_it_gives_what_one_run_gives(engines, tmp_path):
-    source = write(tmp_path / "in.jsonl", pairs(600))
+    rows = pairs(600)
+    for row in rows[::50]:
+        row["rejected"] = "word " * 5000
+    source = write(tmp_path / "in.jsonl", rows)
     began = time.monotonic()
-    assert score(engines, source, "--output", tmp_path / "whole.jsonl").returncode == 0
+    assert score(engines, source, "--output", tmp_path / "whole.jsonl").returncode == 3
     whole, seconds = (tmp_path / "whole.jsonl").read_bytes(), time.monotonic() - began
     output, moment, kills = tmp_path / "out.jsonl", random.Random(7).uniform, 0
     command = [BINARIES / "assay", "score", source, "--engine", engines["llama3-tiny"], "--threads", "1", "--output", output]
@@ -146,6 +273,23 @@ def test_csv_json_and_standard_input_are_read_and_written(engines, tmp_path):
     assert again.returncode == 0, again.stderr
     margins.append([row["second_margin"] for row in read(tmp_path / "again.jsonl")])
     assert margins[1:] == margins[:1] * 3
+
+
+def test_a_long_array_is_never_in_memory_as_a_whole(engines, tmp_path):
+    def peak(rows: int) -> int:
+        """Most memory of a run, in MiB. The zeros take ten times as much parsed as written."""
+        first = {"prompt": PARIS, "response": LOUVRE, "zeros": [0] * 100}
+        (tmp_path / f"{rows}.json").write_text(json.dumps([first, *[first | {"response": None}] * rows]))
+        command = [BINARIES / "assay", "score", tmp_path / f"{rows}.json", "--engine", engines["llama3-tiny"]]
+        command += ["--threads", "1", "--output", tmp_path / f"{rows}.out.jsonl"]
+        process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 3
+        return used.ru_maxrss >> 10
+
+    few, many = peak(1000), peak(30_000)
+    assert many < few + 30, f"{few} MiB for 1,000 rows, {many} MiB for 30,000"
 
 
 def test_nothing_is_overwritten_and_no_run_is_mixed_with_another(engines, tmp_path):

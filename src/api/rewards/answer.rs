@@ -6,14 +6,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::rank::ranks;
 use super::request::RewardsRequest;
 use crate::api::answer::unix_time;
 use crate::api::by_attribute::ByAttribute;
 use crate::api::{ApiError, ErrorObject, Model, Scored};
 use crate::engine::score_options::ScoreOptions;
 use crate::prompt::Truncated;
-use crate::reward::{Head, Scores};
+use crate::reward::{Head, Scores, ranks};
 
 /// The answer to one call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,7 +83,7 @@ impl<'a> Rewards<'a> {
             let scores = &result.as_ref().ok()?.scores;
             rank_by.map_or_else(|| model.single(head, scores), |name| named(scores, name))
         };
-        let ranks = ranks(&results.iter().map(value).collect::<Vec<_>>());
+        let ranks = ranks(&results.iter().map(|result| value(result).map(f64::from)).collect::<Vec<_>>());
         let data = results.iter().zip(ranks).enumerate();
         let data: Vec<_> = data
             .map(|(index, (result, rank))| match result {

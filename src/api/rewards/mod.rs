@@ -1,7 +1,6 @@
 //! `POST /v1/rewards`: many candidates in one call, each with its own scores or its own error.
 
 mod answer;
-mod rank;
 mod request;
 
 use std::sync::Arc;
