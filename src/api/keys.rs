@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -15,18 +14,11 @@ use super::{ApiError, App};
 
 /// Keys shorter than this are refused: they can be guessed.
 const SHORTEST_KEY: usize = 16;
-/// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The keys of a file. Only digests are kept: nothing that is logged or dumped holds a key.
 pub struct KeyRing {
     file: PathBuf,
-    keys: RwLock<Keys>,
-}
-
-struct Keys {
-    known: Vec<Key>,
-    changed: Option<SystemTime>,
+    keys: RwLock<Vec<Key>>,
 }
 
 struct Key {
@@ -52,7 +44,7 @@ impl KeyRing {
     /// As [`KeyRing::open`].
     pub fn reload(&self) -> Result<usize, String> {
         let keys = read(&self.file)?;
-        let count = keys.known.len();
+        let count = keys.len();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(count)
     }
@@ -62,19 +54,6 @@ impl KeyRing {
         match self.reload() {
             Ok(keys) => tracing::info!(keys, "API keys read again"),
             Err(error) => tracing::error!("API keys stay as they were: {error}"),
-        }
-    }
-
-    /// Reloads the file whenever it has changed, for ever.
-    pub async fn watch(self: Arc<Self>) {
-        let mut seen = self.changed();
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = modified(&self.file);
-            if now.is_some() && now != seen {
-                seen = now;
-                self.reload_and_tell();
-            }
         }
     }
 
@@ -91,7 +70,7 @@ impl KeyRing {
         let given: [u8; 32] = Sha256::digest(key.trim_ascii()).into();
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
-        for key in &keys.known {
+        for key in keys.iter() {
             // Every key is compared, and all of it.
             let same: Choice = key.digest.ct_eq(&given);
             if same.into() {
@@ -100,18 +79,9 @@ impl KeyRing {
         }
         found.ok_or(ApiError::WrongKey)
     }
-
-    fn changed(&self) -> Option<SystemTime> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).changed
-    }
 }
 
-fn modified(file: &Path) -> Option<SystemTime> {
-    std::fs::metadata(file).and_then(|file| file.modified()).ok()
-}
-
-fn read(file: &Path) -> Result<Keys, String> {
-    let changed = modified(file);
+fn read(file: &Path) -> Result<Vec<Key>, String> {
     let place = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("api_keys_file: {place} cannot be read: {error}"))?;
@@ -141,7 +111,7 @@ fn read(file: &Path) -> Result<Keys, String> {
             "api_keys_file: {place} holds no key; put one on a line, or leave the option out to ask for none"
         ));
     }
-    Ok(Keys { known, changed })
+    Ok(known)
 }
 
 /// Lets through what bears a key, and what is open to all.

@@ -28,6 +28,7 @@ mod scoring;
 pub mod serve;
 mod service;
 mod timeline;
+mod watched;
 
 use std::sync::{Arc, OnceLock};
 

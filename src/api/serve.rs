@@ -9,7 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::listen::{Limits, Port, tls};
+use super::listen::tls::Tls;
+use super::listen::{Limits, Port};
+use super::watched::Watched;
 use super::{App, admin, load, metrics_routes, router};
 use crate::config::Settings;
 use crate::engine::machine::Machine;
@@ -49,18 +51,40 @@ pub async fn run(mut settings: Settings) -> Result<Exit, String> {
         let follow = tokio::task::spawn_blocking(move || load::follow(&settings, &manifest));
         return follow.await.map_err(|error| error.to_string())?.map(|()| Exit::Drained);
     }
+    let key_files = Watched::new(settings.api_keys_file.clone());
+    let tls_files = Watched::new(Tls::files(&settings));
+    let tls = Tls::open(&settings)?;
     let mut app = App::new(settings, &manifest)?;
     app.traces = Traces::from_environment()?;
     let app = Arc::new(app);
     // The ports answer while the engine loads: alive, and not ready.
     let (stop, stopping) = watch::channel(false);
-    let ports = open(&app, stopping).await?;
-    if let Some(keys) = &app.keys {
-        tokio::spawn(keys.clone().watch());
+    let ports = open(&app, tls.clone(), stopping).await?;
+    if let Some(keys) = app.keys.clone() {
+        tokio::spawn(key_files.each_change(move || keys.reload_and_tell()));
+    }
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls_files.each_change(move || tls.reload_and_tell()));
     }
     let hangup =
         signal(SignalKind::hangup()).map_err(|error| format!("SIGHUP cannot be received: {error}"))?;
-    tokio::spawn(reload_on(hangup, app.clone()));
+    tokio::spawn(reload_on(hangup, app.clone(), tls));
+    let exit = load_and_serve(&app, manifest, &mut signals, stop, ports).await;
+    // However it ends: what was answered while the engine loaded is traced too.
+    if let Some(traces) = app.traces.clone() {
+        let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+    }
+    exit
+}
+
+/// From the first look at the engine to the last answer.
+async fn load_and_serve(
+    app: &Arc<App>,
+    manifest: Manifest,
+    signals: &mut Signals,
+    stop: watch::Sender<bool>,
+    ports: JoinSet<()>,
+) -> Result<Exit, String> {
     let load = tokio::task::spawn_blocking({
         let app = app.clone();
         move || load::load(&app, &manifest)
@@ -82,9 +106,6 @@ pub async fn run(mut settings: Settings) -> Result<Exit, String> {
         exit = ended => exit,
         () = signals.next() => Exit::Killed,
     };
-    if let Some(traces) = app.traces.clone() {
-        let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
-    }
     Ok(if failed { Exit::EngineFailed } else { exit })
 }
 
@@ -104,7 +125,11 @@ pub fn choose(settings: &mut Settings) -> Result<Manifest, String> {
 }
 
 /// Opens every port that the options ask for. What it gives ends once all of them have stopped.
-async fn open(app: &Arc<App>, stopping: watch::Receiver<bool>) -> Result<JoinSet<()>, String> {
+async fn open(
+    app: &Arc<App>,
+    tls: Option<Arc<Tls>>,
+    stopping: watch::Receiver<bool>,
+) -> Result<JoinSet<()>, String> {
     let settings = &app.settings;
     let limits = Limits::new(settings);
     let port = |listener, router, tls| Port {
@@ -114,7 +139,6 @@ async fn open(app: &Arc<App>, stopping: watch::Receiver<bool>) -> Result<JoinSet
         limits: limits.clone(),
         metrics: app.metrics.clone(),
     };
-    let tls = tls::acceptor(settings)?;
     let router = router(app.clone())?;
     let mut ports = JoinSet::new();
     let listener = bind(&settings.host, settings.port, "--port").await?;
@@ -150,11 +174,14 @@ fn announce(listener: &TcpListener, what: &str) {
     }
 }
 
-/// Reads the API keys again at every SIGHUP.
-async fn reload_on(mut hangup: Signal, app: Arc<App>) {
+/// Reads the API keys and the certificates again at every SIGHUP.
+async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
     while hangup.recv().await.is_some() {
         if let Some(keys) = &app.keys {
             keys.reload_and_tell();
+        }
+        if let Some(tls) = &tls {
+            tls.reload_and_tell();
         }
     }
 }

@@ -44,6 +44,8 @@ def assay(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
 class Server:
     """A running `assay serve`, on a port that the system chose."""
 
+    STARTED = "ready"
+
     def __init__(self, engine: Path, *arguments: str | Path, **variables: str):
         command = [BINARIES / "assay", "serve", "--engine", engine, "--host", "127.0.0.1", "--port", "0"]
         command += ["--log-format", "json", "--threads", "1", *arguments]
@@ -53,7 +55,7 @@ class Server:
         threading.Thread(target=self._read_log, daemon=True).start()
         self.address = self.logged("listening")["address"]
         self.url = "http://" + self.address
-        self.logged("ready")
+        self.logged(self.STARTED)
 
     def _read_log(self) -> None:
         for line in self.process.stderr:
@@ -70,6 +72,10 @@ class Server:
             return next((line for line in self.log if line.get("message") == message), None)
 
         return until(line)
+
+    def logged_with(self, words: str) -> dict:
+        """Waits for a log line whose message holds these words."""
+        return until(lambda: next((line for line in self.log if words in line.get("message", "")), None))
 
     def connect(self) -> socket.socket:
         """A connection for clients that do not keep to HTTP."""

@@ -177,6 +177,44 @@ def test_tls_is_served_and_a_client_that_speaks_plainly_is_not(engines: Engines,
         until(lambda: counted.search(ask(url + "/metrics", context=context)[2]))
 
 
+def test_new_certificates_are_served_without_a_restart(engines: Engines, authority: Authority, tmp_path: Path):
+    def put(cert: Path, key: Path) -> None:
+        """As Kubernetes does: the files are links through a folder, which is replaced."""
+        folder = tmp_path / f"{cert.stem}-{key.stem}"
+        folder.mkdir()
+        (folder / "tls.crt").write_bytes(cert.read_bytes())
+        (folder / "tls.key").write_bytes(key.read_bytes())
+        (tmp_path / "new").symlink_to(folder)
+        (tmp_path / "new").rename(tmp_path / "data")
+
+    def served(server: Server) -> str:
+        host, port = server.address.rsplit(":", 1)
+        return ssl.get_server_certificate((host, int(port)))
+
+    (first, first_key), (second, second_key), (_, other_key) = map(authority.certify, ["first", "second", "third"])
+    put(first, first_key)
+    files = ["--tls-key", tmp_path / "data/tls.key", "--tls-cert", tmp_path / "data/tls.crt"]
+    with Server(engines["llama3-tiny"], *files) as server:
+        assert served(server) == first.read_text()
+        context = ssl.create_default_context(cafile=authority.file)
+        open_already = http.client.HTTPSConnection(server.address, context=context)
+        open_already.request("GET", "/v1/health/ready")
+        assert open_already.getresponse().read()
+
+        put(second, second_key)
+        until(lambda: served(server) == second.read_text())
+        open_already.request("GET", "/v1/health/ready")
+        assert open_already.getresponse().status == 200
+
+        put(second, other_key)
+        assert "do not match" in server.logged_with("stay as they were")["message"]
+        assert served(server) == second.read_text()
+        put(first, first_key.rename(first_key.with_name("again.key")))
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: served(server) == first.read_text())
+        assert server.end() == 0
+
+
 def test_mtls_with_nims_variables_asks_for_a_client_certificate(engines: Engines, authority: Authority, tmp_path: Path):
     cert, key = authority.certify("server")
     variables = {"NIM_SSL_MODE": "MTLS", "NIM_SSL_KEY_PATH": str(key), "NIM_SSL_CERTS_PATH": str(cert)}

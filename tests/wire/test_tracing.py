@@ -1,9 +1,11 @@
 """Logs and traces, as who runs the server sees them."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from conftest import Engines, Server, conversation
@@ -92,6 +94,22 @@ def test_a_request_is_a_tree_of_spans_below_its_callers(engines: Engines, collec
     assert len({span.trace_id for span in roots}) == 3
     lost = next(span for span in roots if span.name == "GET unknown")
     assert (attribute(lost, "error.type"), lost.parent_span_id) == ("unknown_url", b"")
+
+
+class Loading(Server):
+    """One whose engine never comes."""
+
+    STARTED = "listening"
+
+
+def test_what_was_answered_while_the_engine_loads_is_traced_too(engines: Engines, collector: Collector, tmp_path: Path):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    (engine / "tokenizer.json").unlink()
+    os.mkfifo(engine / "tokenizer.json")
+    with Loading(engine, "--simulate", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as server:
+        assert server.get("/v1/health/ready")[0] == 503
+        assert server.end() == 0
+    assert [span.name for span in collector.spans()] == ["GET /v1/health/ready"]
 
 
 def test_a_collector_that_is_not_there_delays_no_answer(engines: Engines):

@@ -18,10 +18,10 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use self::pace::{Pace, Paced};
+use self::tls::Tls;
 use crate::config::Settings;
 use crate::telemetry::{ConnectionEnd, Metrics};
 
@@ -70,7 +70,7 @@ pub(super) struct Port {
     /// How.
     pub(super) limits: Limits,
     /// Over TLS, if so.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
     /// Where connections are counted.
     pub(super) metrics: Arc<Metrics>,
 }
@@ -120,7 +120,8 @@ impl Port {
         connection: Connection,
         watcher: Watcher,
     ) -> impl Future<Output = ()> + use<> {
-        let (router, limits, tls) = (self.router.clone(), self.limits.clone(), self.tls.clone());
+        let (router, limits) = (self.router.clone(), self.limits.clone());
+        let tls = self.tls.as_ref().map(|tls| tls.acceptor());
         async move {
             let Some(tls) = tls else {
                 return converse(stream, router, &limits, &connection, watcher).await;
