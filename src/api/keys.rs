@@ -129,14 +129,14 @@ pub(super) async fn require(
     Ok(next.run(request).await)
 }
 
-/// Whether a path asks for no key: health, the metrics unless protected, and the pages, which are the
-/// same for everyone and know nothing.
-fn is_open(path: &str, protect_metrics: bool) -> bool {
+/// Whether a path asks for no key: health, the metrics unless protected, and the pages with the routes'
+/// description, which are the same for everyone and know nothing.
+pub(super) fn is_open(path: &str, protect_metrics: bool) -> bool {
     match path {
         "/v1/health/live" | "/v1/health/ready" => true,
         "/metrics" | "/v1/metrics" => !protect_metrics,
-        "/" | "/playground.css" | "/playground.js" => true,
-        _ => false,
+        "/" | "/playground.css" | "/playground.js" | "/docs" | "/openapi.json" => true,
+        _ => path.starts_with("/docs/"),
     }
 }
 

@@ -196,7 +196,7 @@ pub fn router(app: Arc<App>) -> Result<Router, String> {
         .route("/v1/license", get(nim::license))
         .merge(generation::routes())
         .merge(peers::routes())
-        .merge(openapi::routes())
+        .merge(openapi::routes(&app))
         .merge(playground)
         .fallback(async |uri: Uri| ApiError::UnknownRoute(uri.path().to_owned()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

@@ -10,11 +10,15 @@ use std::sync::Arc;
 use axum::Router;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::{Ref, RefOr};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{self, Ref, RefOr};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{App, chat, error, generation, nim, peers, rewards, service};
+use super::{App, chat, error, generation, keys, nim, peers, rewards, service};
+
+/// What the description calls an API key.
+const KEY: &str = "api_key";
 
 /// Every route.
 #[derive(OpenApi)]
@@ -56,9 +60,26 @@ use super::{App, chat, error, generation, nim, peers, rewards, service};
 )]
 struct Api;
 
-/// The routes of the description and of its page.
-pub(super) fn routes() -> Router<Arc<App>> {
-    SwaggerUi::new("/docs").url("/openapi.json", Api::openapi()).into()
+/// The routes of the description and of its page. Where keys are asked for, the description says by which
+/// routes, and so the page has a place to type one.
+pub(super) fn routes(app: &App) -> Router<Arc<App>> {
+    let mut api = Api::openapi();
+    if app.keys.is_some() {
+        ask_for_keys(&mut api, app.settings.protect_metrics);
+    }
+    SwaggerUi::new("/docs").url("/openapi.json", api).into()
+}
+
+fn ask_for_keys(api: &mut openapi::OpenApi, protect_metrics: bool) {
+    let key =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("One of this server's keys"));
+    let schemes = &mut api.components.get_or_insert_default().security_schemes;
+    schemes.insert(KEY.into(), RefOr::T(SecurityScheme::Http(key.build())));
+    api.security = Some(vec![SecurityRequirement::new(KEY, [""; 0])]);
+    let open = api.paths.paths.iter_mut().filter(|(path, _)| keys::is_open(path, protect_metrics));
+    for operation in open.filter_map(|(_, item)| item.get.as_mut()) {
+        operation.security = Some(Vec::new());
+    }
 }
 
 /// Errors of any route that scores, each in OpenAI's form.
@@ -103,6 +124,17 @@ mod tests {
             Value::Array(list) => list.iter().for_each(|value| references(value, found)),
             _ => {}
         }
+    }
+
+    #[test]
+    fn what_asks_for_a_key_says_so() {
+        let mut api = super::Api::openapi();
+        super::ask_for_keys(&mut api, true);
+        let api = serde_json::to_value(api).unwrap();
+        assert_eq!(api["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
+        assert_eq!(api["security"], serde_json::json!([{"api_key": []}]));
+        let open = |path: &str| api["paths"][path]["get"]["security"] == serde_json::json!([]);
+        assert!(open("/v1/health/ready") && !open("/v1/models") && !open("/metrics"));
     }
 
     #[test]

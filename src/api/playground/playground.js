@@ -2,6 +2,7 @@
 "use strict";
 
 const HUES = ["#2f6db3", "#b3592f", "#3f8f4f", "#8a4fa8", "#a8842b", "#2b8f9b", "#b03a6a", "#6b6f76"];
+const NOTHING = "Nothing scored yet.";
 const STARTING_RESPONSES = [
   "See the Louvre and the Musée d'Orsay, walk along the Seine in the evening, and take a day for Versailles.",
   "Paris is in France.",
@@ -62,8 +63,16 @@ function request() {
   if ($("system").value.trim()) messages.push({ role: "system", content: $("system").value });
   messages.push({ role: "user", content: $("prompt").value });
   const responses = [...document.querySelectorAll(".response textarea")].map((box) => box.value);
-  return { model: $("model").value, messages, responses };
+  // Until the models are listed, the server's own is meant.
+  const model = $("model").value;
+  return { ...(model && { model }), messages, responses };
 }
+
+/** The key is kept for this tab alone, where the browser keeps anything. */
+const kept = {
+  read() { try { return sessionStorage.getItem("key") ?? ""; } catch { return ""; } },
+  write(key) { try { sessionStorage.setItem("key", key); } catch { /* It is typed again then. */ } },
+};
 
 function headers() {
   const key = $("key").value.trim();
@@ -75,6 +84,18 @@ function headers() {
 function status(text, bad = false) {
   $("status").textContent = text;
   $("status").classList.toggle("bad", bad);
+}
+
+/** The answer's body; what a refusal says is thrown. */
+async function read(reply) {
+  const answer = await reply.json();
+  $("key").setAttribute("aria-invalid", String(reply.status === 401));
+  if (reply.status === 401) {
+    $("key").focus();
+    throw new Error($("key").value.trim() ? "This API key is not one of the server's." : "This server asks for an API key: type it into the marked field.");
+  }
+  if (!reply.ok) throw new Error(answer.error?.message ?? `the server answered ${reply.status}`);
+  return answer;
 }
 
 function clear() {
@@ -146,12 +167,11 @@ async function score(event) {
   showCode(body);
   const began = performance.now();
   try {
-    const reply = await fetch("v1/rewards", { method: "POST", headers: headers(), body: JSON.stringify(body) });
-    const answer = await reply.json();
-    if (!reply.ok) throw new Error(answer.error?.message ?? `the server answered ${reply.status}`);
+    const answer = await read(await fetch("v1/rewards", { method: "POST", headers: headers(), body: JSON.stringify(body) }));
     showRanking(answer.data, body.responses);
     showAttributes(answer.data);
     showFigures(answer, performance.now() - began);
+    if (!$("model").options.length) models();
     const failed = answer.data.filter((item) => item.error).length;
     status(`Scored ${answer.data.length - failed} of ${answer.data.length} responses with ${answer.model}.`, failed > 0);
   } catch (error) {
@@ -163,13 +183,13 @@ async function score(event) {
 }
 
 async function models() {
+  const keyWasAsked = $("key").getAttribute("aria-invalid") === "true";
   try {
-    const reply = await fetch("v1/models", { headers: headers() });
-    const answer = await reply.json();
-    if (!reply.ok) throw new Error(answer.error?.message ?? `the server answered ${reply.status}`);
+    const answer = await read(await fetch("v1/models", { headers: headers() }));
     $("model").replaceChildren(...answer.data.map((model) => element("option", {}, model.id)));
+    if (keyWasAsked) status(NOTHING);
   } catch (error) {
-    status(`The models cannot be listed: ${error.message}`, true);
+    status(error.message, true);
   }
 }
 
@@ -188,6 +208,8 @@ async function copy(button) {
 STARTING_RESPONSES.forEach((text) => addResponse(text));
 $("add").addEventListener("click", () => addResponse().querySelector("textarea").focus());
 $("ask").addEventListener("submit", score);
+$("key").value = kept.read();
+$("key").addEventListener("input", () => kept.write($("key").value.trim()));
 $("key").addEventListener("change", models);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !$("score").disabled) score(event);
