@@ -109,6 +109,10 @@ pub struct Settings {
     pub stall_timeout: Seconds,
     /// What follows a failure of the engine.
     pub on_engine_failure: OnFailure,
+    /// Starts in a row of an engine that fails, before the server ends.
+    pub restart_attempts: u32,
+    /// Wait before the second of them; doubled before each further one.
+    pub restart_wait: Seconds,
     /// Most connections at a time.
     pub max_connections: usize,
     /// Largest head of a request in bytes.
@@ -190,6 +194,8 @@ impl Settings {
             prefix_sharing: scheduler.prefix_sharing,
             stall_timeout: Seconds(scheduler.stall_timeout),
             on_engine_failure: scheduler.on_failure.into(),
+            restart_attempts: scheduler.restart_attempts,
+            restart_wait: Seconds(scheduler.restart_wait),
             max_connections: 4096,
             max_header_bytes: 32 << 10,
             header_timeout: Seconds(Duration::from_secs(10)),
@@ -259,6 +265,8 @@ impl Settings {
             prefix_sharing: options.prefix_sharing.unwrap_or(default.prefix_sharing),
             stall_timeout: options.stall_timeout.unwrap_or(default.stall_timeout),
             on_engine_failure: options.on_engine_failure.unwrap_or(default.on_engine_failure),
+            restart_attempts: options.restart_attempts.unwrap_or(default.restart_attempts),
+            restart_wait: options.restart_wait.unwrap_or(default.restart_wait),
             max_connections: options.max_connections.unwrap_or(default.max_connections),
             max_header_bytes: options.max_header_bytes.unwrap_or(default.max_header_bytes),
             header_timeout: options.header_timeout.unwrap_or(default.header_timeout),
@@ -367,9 +375,10 @@ impl Settings {
             score_cache: self.score_cache,
             stall_timeout: self.stall_timeout.0,
             on_failure: self.on_engine_failure.into(),
+            restart_attempts: self.restart_attempts,
+            restart_wait: self.restart_wait.0,
             prefix_sharing: self.prefix_sharing,
             max_chunk_tokens: self.max_chunk_tokens,
-            ..Default::default()
         }
     }
 }

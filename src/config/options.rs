@@ -185,6 +185,15 @@ pub struct Options {
     #[arg(long, env = "ASSAY_ON_ENGINE_FAILURE", value_enum)]
     pub on_engine_failure: Option<OnFailure>,
 
+    /// Times that an engine which fails is started again without having answered anything, before the server
+    /// ends [default: 5]
+    #[arg(long, env = "ASSAY_RESTART_ATTEMPTS", value_name = "COUNT")]
+    pub restart_attempts: Option<u32>,
+
+    /// Wait before the second of these starts; doubled before each further one [default: 1]
+    #[arg(long, env = "ASSAY_RESTART_WAIT", value_name = "SECONDS")]
+    pub restart_wait: Option<Seconds>,
+
     /// Most connections at a time; one more is answered 503 [default: 4096]
     #[arg(long, env = "ASSAY_MAX_CONNECTIONS", value_name = "CONNECTIONS")]
     pub max_connections: Option<usize>,
@@ -270,7 +279,8 @@ impl Options {
             chunked_context, allotted_time, max_body_bytes, max_request_items, require_assistant_turn, playground, truncation, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
-            score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, log_level, log_format,
+            score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, restart_attempts,
+            restart_wait, log_level, log_format,
             max_connections, max_header_bytes, header_timeout, body_timeout, write_timeout, keep_alive, tls_key,
             tls_cert, tls_client_ca, api_keys_file, protect_metrics, metrics_port, admin_port, cors_origin,
             log_requests,

@@ -206,6 +206,21 @@ def test_an_engine_that_fails_is_loaded_again_otherwise(engines: Engines):
         until(lambda: server.get("/v1/health/ready")[0] == 200)
 
 
+def test_an_engine_that_fails_again_and_again_ends_the_process_after_as_many_starts_as_are_asked_for(engines: Engines):
+    options = ("--simulate", "fail", "--restart-attempts", "2", "--restart-wait", "0", "--served-model-name", "five")
+    codes = []
+    with Server(engines["llama3-tiny"], *options) as server:
+        while server.process.poll() is None:
+            try:
+                server.client().chat.completions.create(model="five", messages=conversation())
+            except openai.InternalServerError as error:
+                codes.append(error.body["code"])
+            except openai.APIConnectionError:
+                continue
+        assert server.process.returncode == ENGINE_FAILED
+    assert codes.count("engine_failed") == 3
+
+
 @pytest.mark.parametrize(("status", "kind"), [("429", openai.RateLimitError), ("503", openai.InternalServerError)])
 def test_a_full_queue_is_what_the_option_says(engines: Engines, status: str, kind: type[openai.APIStatusError]):
     options = ("--max-queue-requests", "1", "--max-batch-size", "1", "--overload-status", status)
