@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod feeding;
 mod policy;
 mod properties;
 mod world;

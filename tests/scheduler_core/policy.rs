@@ -85,6 +85,55 @@ fn when_a_leader_is_cancelled_its_followers_go_on_from_where_it_was() {
 }
 
 #[test]
+fn a_follower_takes_over_from_a_leader_whose_client_left() {
+    let limits = Limits { max_num_tokens: 700, ..LIMITS };
+    let options = Options { max_chunk_tokens: Some(700), ..Options::default() };
+    for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
+        let mut world = World::new(limits, sharing, options.clone());
+        world.score(5000..5444);
+        let leader = world.score(response(1));
+        world.begin();
+        world.cancel(leader);
+        // It still computes half of the prompt, and these wait for the other half.
+        let followers = [2, 3].map(|n| world.score(response(n)));
+        world.prepare();
+        assert_eq!(world.gauges().in_flight, 4);
+        world.run_dry();
+        assert!(followers.iter().all(|id| world.answers[id].is_ok()));
+        assert_eq!(world.computed, 444 + 512 + 2 * 128, "nothing is computed twice");
+    }
+}
+
+#[test]
+fn a_leader_whose_client_leaves_still_computes_what_a_planned_follower_reads() {
+    for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
+        let limits = Limits { max_num_tokens: 1400, ..LIMITS };
+        let mut world = World::new(limits, sharing, Options::default());
+        world.score(5000..6400);
+        world.begin();
+        let (leader, follower) = (world.score(response(1)), world.score(response(2)));
+        world.prepare();
+        world.cancel(leader);
+        world.run_dry();
+        assert!(world.answers[&follower].is_ok());
+        assert_eq!(world.computed, 1400 + 512 + 2 * 128);
+    }
+}
+
+#[test]
+fn a_sequence_that_the_engine_refuses_alone_leaves_those_that_share_its_prefix_alone() {
+    for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
+        let mut world = World::new(LIMITS, sharing, Options::default());
+        let (refused, other) = (world.score(response(1)), world.score(response(2)));
+        world.begin();
+        world.finish_refusing(&[refused]);
+        world.run_dry();
+        assert_eq!(world.answers[&refused], Err(Rejection::EngineFailed("it is too odd".into())));
+        assert!(world.answers[&other].is_ok());
+    }
+}
+
+#[test]
 fn identical_conversations_are_computed_once_and_answered_to_each() {
     let mut world = world(LIMITS, Options::default());
     let first = world.score(0..100);
@@ -128,6 +177,18 @@ fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
 }
 
 #[test]
+fn a_twin_of_a_higher_class_hurries_the_sequence() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    let patient = world.arrive(vec![1; 20], Work::score(20), 1, None);
+    let other = world.arrive(vec![2; 20], Work::score(20), 0, None);
+    let twin = world.arrive(vec![1; 20], Work::score(20), -1, None);
+    world.run_dry();
+    assert_eq!(world.begun, [patient, other]);
+    assert!(world.answers[&twin].is_ok());
+}
+
+#[test]
 fn a_stream_of_urgent_work_does_not_starve_the_rest() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
@@ -161,6 +222,43 @@ fn a_full_queue_refuses_and_says_when_there_will_be_room() {
 }
 
 #[test]
+fn a_request_that_joins_a_waiting_twin_waits_like_any_other() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world = world(limits, Options { max_queue_requests: 3, ..Options::default() });
+    world.score(0..100);
+    world.begin();
+    // The next iteration is planned: these are beyond it.
+    world.score(100..200);
+    world.prepare();
+    let waiting: Vec<u64> = (0..3).map(|_| world.score(200..300)).collect();
+    let refused = world.score(200..300);
+    assert!(matches!(world.answers[&refused], Err(Rejection::QueueFull { .. })));
+    world.cancel(waiting[1]);
+    assert_eq!(world.gauges().waiting, 2);
+    let joins = world.score(200..300);
+    assert_eq!(world.gauges().waiting, 3);
+    world.run_dry();
+    assert!(world.answers[&joins].is_ok());
+}
+
+#[test]
+fn a_client_that_leaves_makes_room_in_the_queue() {
+    let limits = Limits { max_batch_size: 1, ..LIMITS };
+    let mut world =
+        world(limits, Options { max_queue_requests: 1, max_queue_tokens: 150, ..Options::default() });
+    world.score(0..100);
+    world.begin();
+    world.score(100..200);
+    world.prepare();
+    let waiting = world.score(200..300);
+    world.cancel(waiting);
+    let next = world.score(300..400);
+    assert!(!world.is_settled(next));
+    world.run_dry();
+    assert!(world.answers[&next].is_ok());
+}
+
+#[test]
 fn a_queue_is_bounded_in_tokens_too() {
     let mut world = world(LIMITS, Options { max_queue_tokens: 1000, ..Options::default() });
     world.score(0..900);
@@ -188,6 +286,64 @@ fn a_deadline_that_cannot_be_met_is_refused_at_arrival() {
     assert_eq!(world.answers[&hopeless], Err(Rejection::DeadlineUnmeetable { estimate }));
     assert!(!world.is_settled(meetable));
     world.run_dry();
+}
+
+/// A world that has computed 100 tokens a second, with nothing left to do.
+fn hundred_a_second(limits: Limits) -> World {
+    let mut world = world(limits, Options { prefix_sharing: false, ..Options::default() });
+    world.score(0..200);
+    world.step();
+    world.pass(Duration::from_secs(1));
+    world.step();
+    world.pass(Duration::from_secs(1));
+    world.run_dry();
+    world
+}
+
+/// Whether a text of 100 tokens is taken that must be answered in so many seconds.
+fn is_taken(world: &mut World, priority: i8, seconds: f64) -> bool {
+    let token = 5000 + world.jobs.len() as u32;
+    let job =
+        world.arrive(vec![token; 100], Work::score(100), priority, Some(Duration::from_secs_f64(seconds)));
+    let taken = !world.is_settled(job);
+    world.cancel(job);
+    taken
+}
+
+#[test]
+fn a_deadline_counts_what_goes_before_and_nothing_else() {
+    let mut world = hundred_a_second(Limits { max_num_tokens: 100, ..LIMITS });
+    assert!(is_taken(&mut world, 0, 1.5));
+    let running = world.score(1000..1100);
+    world.begin();
+    let waiting = world.arrive((2000..2300).collect(), Work::score(300), 1, None);
+    assert!(is_taken(&mut world, 0, 1.5), "the lower class goes behind");
+    assert!(!is_taken(&mut world, 1, 3.5), "the same class goes before");
+    assert!(is_taken(&mut world, 1, 4.5));
+    world.prepare();
+    assert!(!is_taken(&mut world, 1, 3.5), "what is planned goes before");
+    assert!(is_taken(&mut world, 1, 4.5));
+    world.cancel(waiting);
+    assert!(is_taken(&mut world, 1, 1.5), "what was cancelled goes nowhere");
+    world.cancel(running);
+    world.run_dry();
+    let waiting = world.arrive((2000..2300).collect(), Work::score(300), 1, None);
+    world.cancel(waiting);
+    assert!(is_taken(&mut world, 1, 1.5));
+    world.run_dry();
+}
+
+#[test]
+fn what_would_be_ready_too_late_when_its_turn_comes_is_not_begun() {
+    let mut world = hundred_a_second(Limits { max_num_tokens: 100, max_batch_size: 1, ..LIMITS });
+    world.score(1000..1100);
+    world.step();
+    let late = world.arrive((2000..2100).collect(), Work::score(100), 0, Some(Duration::from_millis(2500)));
+    // The first takes longer than was to be expected.
+    world.pass(Duration::from_secs(2));
+    world.run_dry();
+    assert!(matches!(world.answers[&late], Err(Rejection::DeadlineUnmeetable { .. })));
+    assert_eq!(world.computed, 300);
 }
 
 #[test]
@@ -277,18 +433,25 @@ fn finished_scores_are_kept_if_asked_and_forgotten_with_the_engine() {
 }
 
 #[test]
-fn a_lost_engine_answers_what_was_in_flight_and_keeps_what_waits() {
-    let limits = Limits { max_batch_size: 1, ..LIMITS };
+fn a_lost_engine_costs_what_it_had_begun_and_the_rest_keeps_its_place() {
+    let limits = Limits { max_num_tokens: 200, ..LIMITS };
     let mut world = world(limits, Options::default());
-    let in_flight = world.score(0..100);
-    let waiting: Vec<u64> = (1..9).map(|n| world.score(100 * n..100 * n + 90)).collect();
+    let begun: Vec<u64> = (0..2).map(|n| world.score(100 * n..100 * n + 100)).collect();
     world.step();
+    let waiting: Vec<u64> = (2..9).map(|n| world.score(100 * n..100 * n + 90)).collect();
+    let left = world.score(5000..5100);
+    world.prepare();
+    world.cancel(left);
+    assert_eq!(world.gauges().in_flight, 5, "the next iteration is planned");
     world.fail();
-    assert!(matches!(world.answers[&in_flight], Err(Rejection::EngineFailed(_))));
-    let last = *waiting.last().unwrap();
-    assert!(!world.is_settled(last));
+    for id in begun {
+        assert!(matches!(world.answers[&id], Err(Rejection::EngineFailed(_))));
+    }
+    assert_eq!(world.gauges().waiting, 7);
+    world.begun.clear();
     world.run_dry();
-    assert!(world.answers[&last].is_ok());
+    assert_eq!(world.begun, waiting);
+    assert!(waiting.iter().all(|id| world.answers[id].is_ok()));
 }
 
 #[test]

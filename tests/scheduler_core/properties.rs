@@ -149,7 +149,7 @@ fn apply(world: &mut World, operation: Operation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::default())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every job gets exactly one answer and the right one, within all budgets; no block leaks.
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Gauges {
     pub(crate) used: usize,
     pub(crate) cached: usize,
     pub(crate) free: usize,
+    /// Requests by how they ended: answered with their output, refused, left by their clients.
+    pub(crate) ended: [usize; 3],
 }
 
 #[derive(Default)]
@@ -36,6 +38,15 @@ impl Observer for Gauged {
     fn kv_blocks(&self, used: usize, cached: usize, free: usize) {
         let mut gauges = self.0.lock().unwrap();
         (gauges.used, gauges.cached, gauges.free) = (used, cached, free);
+    }
+    fn completed(&self, _: Duration) {
+        self.0.lock().unwrap().ended[0] += 1;
+    }
+    fn refused(&self, _: &Rejection) {
+        self.0.lock().unwrap().ended[1] += 1;
+    }
+    fn cancelled(&self) {
+        self.0.lock().unwrap().ended[2] += 1;
     }
 }
 
@@ -142,9 +153,16 @@ impl World {
     }
 
     pub(crate) fn finish(&mut self) {
+        self.finish_refusing(&[]);
+    }
+
+    /// The engine finishes what it runs, but for these sequences.
+    pub(crate) fn finish_refusing(&mut self, refused: &[JobId]) {
         if let Some(iteration) = self.running.take() {
-            let logits = self.cache.run(&iteration).unwrap();
-            self.core.complete(self.now, Outputs { logits, ..Outputs::default() }).unwrap();
+            let mut logits = self.cache.run(&iteration).unwrap();
+            logits.retain(|(id, _)| !refused.contains(id));
+            let failed = refused.iter().map(|&id| (id, "it is too odd".into())).collect();
+            self.core.complete(self.now, Outputs { logits, failed, ..Outputs::default() }).unwrap();
             self.collect();
         }
     }
@@ -176,6 +194,11 @@ impl World {
         for id in self.jobs.keys() {
             assert!(self.is_settled(*id), "job {id} was not answered");
         }
+        let right = self.answers.values().filter(|answer| answer.is_ok()).count();
+        let ended = [right, self.answers.len() - right, self.cancelled.len()];
+        assert_eq!(gauges.ended, ended, "each is counted once, by how it ended");
+        let soon = self.core.retry_after();
+        assert!(soon.is_zero() || soon == Duration::from_secs(1), "what has ended still counts as work");
     }
 
     pub(crate) fn is_settled(&self, id: JobId) -> bool {

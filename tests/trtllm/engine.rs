@@ -35,6 +35,21 @@ async fn texts_that_share_prefixes_each_get_their_own_score() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_is_computed_once_for_all_its_responses_though_they_come_together() {
+    let engine = Engine::new("tokens_per_block 8\ndelay 1000");
+    let handle = engine.schedule(scheduler::Options::default());
+    let texts: Vec<Vec<u32>> =
+        (0..16).map(|i| (0..64).chain(1000 + 10 * i..1010 + 10 * i).collect()).collect();
+    let tickets: Vec<_> = texts.iter().map(|text| handle.submit(job(text)).unwrap()).collect();
+    let mut cached = Vec::new();
+    for ticket in tickets {
+        cached.push(ticket.await.unwrap().cached_tokens);
+    }
+    cached.sort_unstable();
+    assert_eq!((cached[0], &cached[1..]), (0, [64; 15].as_slice()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
     let engine = Engine::new("error_share 300000\ncalm_steps 2\ndelay 500");
     let handle = engine.schedule(scheduler::Options::default());

@@ -2,7 +2,11 @@
 //!
 //! The library takes whole sequences and makes iterations of them itself, so the engine is fed: the
 //! scheduler hands sequences over as there is room for them, and a thread of the engine's reports
-//! what becomes of each as it comes. Which prefixes are shared is the library's own affair.
+//! what becomes of each as it comes. Which prefixes are shared is the library's own affair: its
+//! capacity scheduler (`beneficialToSkip` in NVIDIA's `capacityScheduler.cpp`) holds a sequence back
+//! while another computes the first block that it does not find, and blocks are found as soon as the
+//! context phase that computes them has ended. So a prompt is computed once however its responses come,
+//! and holding them back here would only leave the GPU idle meanwhile.
 //!
 //! A request gives the logits after its last token only, so a sequence that is read anywhere else
 //! is refused.

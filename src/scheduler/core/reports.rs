@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sequence::Waiter;
-use super::{Core, InFlight};
+use super::Core;
+use super::sequence::{Sequence, Waiter};
 use crate::engine::{EngineError, Outputs, SequenceId, Statistics};
 use crate::scheduler::prefix::PrefixTree;
 use crate::scheduler::{Completed, Output, Rejection, Work};
@@ -102,18 +102,32 @@ impl Core {
         }
     }
 
-    /// The engine is lost, with its cache: what was in flight is answered, what waits is kept.
+    /// The engine is lost, with its cache: what it had begun is answered, all else waits on.
     pub fn fail(&mut self, rejection: &Rejection) {
         (self.running, self.prepared) = (None, None);
         self.dropped.clear();
         self.statistics = Statistics::default();
         let lost = std::mem::take(&mut self.in_flight);
         for id in lost.order.iter().map(|key| key.sequence()) {
-            self.refuse_sequence(id, rejection);
+            let begun = |sequence: &Sequence| sequence.started.is_some() || sequence.waiters.is_empty();
+            if self.sequences.get(&id).is_some_and(begun) {
+                self.refuse_sequence(id, rejection);
+            } else {
+                self.put_back(id);
+            }
         }
-        self.in_flight = InFlight::default();
         self.tree = PrefixTree::new(self.sharing);
         self.scores.clear();
+    }
+
+    /// Gives a sequence that no iteration has begun its old place among those that wait.
+    fn put_back(&mut self, id: SequenceId) {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return };
+        sequence.table.clear();
+        (sequence.scheduled, sequence.reused, sequence.planned_in) = (0, 0, 0);
+        sequence.held_since = None;
+        self.waiting_requests += sequence.waiters.len();
+        self.queue.insert(sequence.lane, sequence.key, sequence.priority, sequence.max_len());
     }
 
     /// Answers everything with a refusal, now and from now on.

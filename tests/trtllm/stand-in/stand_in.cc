@@ -221,7 +221,12 @@ class Executor::Impl {
         const bool failed = is_due_unlocked(script_.fail_step_share);
         std::vector<Response> answers;
         std::vector<Sequence> remaining;
+        std::set<std::uint64_t> contributed;
         for (Sequence& sequence : active_) {
+            if (!failed && is_held_back(sequence, contributed)) {
+                remaining.push_back(std::move(sequence));
+                continue;
+            }
             if (failed) {
                 answers.emplace_back(sequence.id,
                                      "Encountered an error in forwardAsync function: CUDA error: as asked");
@@ -239,6 +244,7 @@ class Executor::Impl {
                 answers.push_back(answers.back());
         }
         active_ = std::move(remaining);
+        computed_.merge(computing_);
         return answers;
     }
 
@@ -271,16 +277,35 @@ class Executor::Impl {
         return {sequence.id, std::move(result)};
     }
 
-    // Whole blocks at the beginning of a prompt that were computed before, its last token's never; what was
-    // not is from now on. The real library holds a sequence back for another that computes its beginning, so
-    // here one of the same step counts too.
-    SizeType32 reuse(const VecTokens& prompt) {
-        if (!config_.getKvCacheConfig().getEnableBlockReuse()) return 0;
-        SizeType32 reused = 0;
+    // A hash of the tokens up to its end for each whole block of a prompt, its last token left out.
+    std::vector<std::uint64_t> blocks_of(const VecTokens& prompt) const {
+        std::vector<std::uint64_t> blocks;
+        if (!config_.getKvCacheConfig().getEnableBlockReuse()) return blocks;
         std::uint64_t state = kSeed;
         for (std::size_t i = 0; i + 1 < prompt.size(); ++i) {
             state = mix(state ^ (static_cast<std::uint64_t>(prompt[i]) + 1));
-            if ((i + 1) % script_.tokens_per_block == 0 && !computed_.insert(state).second) ++reused;
+            if ((i + 1) % script_.tokens_per_block == 0) blocks.push_back(state);
+        }
+        return blocks;
+    }
+
+    // Like the real library's capacity scheduler, which holds a sequence back while another computes the
+    // first block that it does not find.
+    bool is_held_back(const Sequence& sequence, std::set<std::uint64_t>& contributed) const {
+        if (sequence.generated > 0) return false;
+        for (const std::uint64_t block : blocks_of(sequence.tokens))
+            if (!computed_.contains(block)) return !contributed.insert(block).second;
+        return false;
+    }
+
+    // Blocks of a prompt that an earlier step computed. What is not found is computed in this one.
+    SizeType32 reuse(const VecTokens& prompt) {
+        SizeType32 reused = 0;
+        for (const std::uint64_t block : blocks_of(prompt)) {
+            if (computed_.contains(block))
+                ++reused;
+            else
+                computing_.insert(block);
         }
         reused_ += reused;
         return reused;
@@ -437,8 +462,9 @@ class Executor::Impl {
     std::deque<Sequence> queue_;
     // Of the library's own thread alone, like the tokens that joined with the last step.
     std::vector<Sequence> active_;
-    // Beginnings that are in the cache, by their hash, and how often one was found.
+    // Beginnings that are in the cache, by their hash, those that this step adds, and how often one was found.
     std::set<std::uint64_t> computed_;
+    std::set<std::uint64_t> computing_;
     SizeType32 reused_ = 0;
     std::size_t context_tokens_ = 0;
     std::vector<Response> responses_;
