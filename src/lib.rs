@@ -12,6 +12,7 @@ pub mod api;
 pub mod bench;
 pub mod build;
 pub mod config;
+pub mod console;
 pub mod engine;
 pub mod generate;
 pub mod manual;

@@ -2,21 +2,20 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
 use assay::config::{Options, Settings, read};
+use assay::console::{print, say};
 use assay::engine::machine::Machine;
 use assay::engine::profiles;
-use assay::manual;
+use assay::manual::Manual;
 use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::telemetry::logs;
 use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
 
 /// Serves LLM reward models: scores the last turn of a conversation, attribute by attribute.
 #[derive(Parser)]
@@ -40,16 +39,8 @@ enum Command {
     Profiles(Profiles),
     /// Plan capacity on simulated time, make request traces, measure an engine or a server
     Bench(BenchArgs),
-    /// Print completions for a shell
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
-    /// Write man pages
-    Man {
-        /// Folder to write them to
-        directory: PathBuf,
-    },
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 #[derive(clap::Args)]
@@ -84,13 +75,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => {
             score::report(&arguments).map(ExitCode::from).map_err(|error| error.to_string())
         }
-        Command::Completions { shell } => {
-            manual::completions(Arguments::command(), shell, &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Man { directory } => manual::pages(Arguments::command(), &directory)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| format!("{} cannot be written: {error}", directory.display())),
+        Command::Manual(manual) => manual.tell(Arguments::command()).map(|()| ExitCode::SUCCESS),
         Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
         Command::Profiles(arguments) => list(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())
@@ -98,7 +83,7 @@ fn main() -> ExitCode {
             .map_err(|error| error.to_string()),
     };
     done.unwrap_or_else(|reason| {
-        eprintln!("assay: {reason}");
+        say(format_args!("assay: {reason}"));
         ExitCode::from(Exit::NotStarted as u8)
     })
 }
@@ -112,19 +97,18 @@ fn list(arguments: &Profiles) -> Result<(), String> {
         true => serde_json::to_string_pretty(&profiles.listed()).map_err(|error| error.to_string())? + "\n",
         false => profiles.to_string(),
     };
-    // Whoever reads may have read enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(text);
     Ok(())
 }
 
 fn serve(arguments: Serve) -> Result<Exit, String> {
     let mut settings = settings(*arguments.options, arguments.config)?;
     if arguments.print_config {
-        print!("{}", serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
+        print(serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
         return Ok(Exit::Drained);
     }
     if arguments.print_ranks {
-        println!("{}", serve::choose(&mut settings)?.ranks());
+        print(format_args!("{}\n", serve::choose(&mut settings)?.ranks()));
         return Ok(Exit::Drained);
     }
     logs::start(&settings.log_level, settings.log_format)?;

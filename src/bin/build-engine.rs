@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use assay::build::trtllm::{self, Outcome};
 use assay::build::{self, BuildError, BuildOptions, Console};
+use assay::console::{print, say};
 use assay::engine::gpus::Gpus;
 use assay::engine::manifest::{Dtype, Objective, Quantization, Task};
 use assay::engine::target::{Kind, Target};
-use clap::{Parser, ValueEnum};
+use assay::manual::Manual;
+use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 use indicatif::HumanBytes;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,8 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const INTERRUPTED: u8 = 130;
 
 /// Builds an engine directory for `assay serve` from a Hugging Face checkpoint.
-#[derive(Parser)]
-#[command(name = "build-engine", version)]
+#[derive(Args)]
+#[command(version)]
 struct Arguments {
     /// Directory of the checkpoint: safetensors, config.json, tokenizer.json, chat template
     #[arg(long, value_name = "DIR")]
@@ -60,7 +62,7 @@ struct Arguments {
 }
 
 /// What only engines for GPUs have.
-#[derive(clap::Args, PartialEq, Default)]
+#[derive(Args, PartialEq, Default)]
 #[command(next_help_heading = "Engines for GPUs")]
 struct GpuArguments {
     /// GPUs that each hold a part of every layer [default: 1]
@@ -124,15 +126,32 @@ enum ObjectiveKind {
     Latency,
 }
 
+/// The command line: what to build, or what to tell of the command line itself.
+fn command() -> clap::Command {
+    Arguments::augment_args(Manual::augment_subcommands(clap::Command::new("build-engine")))
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+}
+
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let line = command().get_matches();
+    let done = match line.subcommand_name() {
+        Some(_) => Manual::from_arg_matches(&line)
+            .unwrap_or_else(|error| error.exit())
+            .tell(command())
+            .map_err(|reason| (reason, ExitCode::FAILURE)),
+        None => {
+            run(Arguments::from_arg_matches(&line).unwrap_or_else(|error| error.exit())).map_err(|error| {
+                let interrupted = matches!(error, BuildError::Interrupted);
+                (error.to_string(), if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE })
+            })
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("build-engine: {error}");
-            match error {
-                BuildError::Interrupted => ExitCode::from(INTERRUPTED),
-                _ => ExitCode::FAILURE,
-            }
+        Err((reason, status)) => {
+            say(format_args!("build-engine: {reason}"));
+            status
         }
     }
 }
@@ -148,11 +167,11 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     drop(console);
     let output = output.display();
     match outcome {
-        Outcome::Plan(plan) => println!("{plan}"),
-        Outcome::Checkpoint(ranks) => eprintln!(
+        Outcome::Plan(plan) => print(format_args!("{plan}\n")),
+        Outcome::Checkpoint(ranks) => say(format_args!(
             "{output}: a checkpoint of {ranks} ranks; build its engine with --model {output} on the machine with the GPUs"
-        ),
-        Outcome::Engine(manifest) => eprintln!(
+        )),
+        Outcome::Engine(manifest) => say(format_args!(
             "{output}: {} ({}) {}; profile {} {}",
             manifest.model.name,
             HumanBytes(manifest.files.values().map(|file| file.bytes).sum()),
@@ -162,7 +181,7 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
             },
             manifest.profile.name,
             &manifest.profile.id[..12],
-        ),
+        )),
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use crate::console::say;
+
 /// Follows a build, and can stop it.
 pub trait Progress: Sync {
     /// Writing begins: so many tensors, so many bytes.
@@ -71,7 +73,7 @@ impl Progress for Console {
         self.total.store(bytes, Ordering::Relaxed);
         match &self.bar {
             Some(bar) => bar.set_length(bytes),
-            None => eprintln!("writing {tensors} tensors, {}", HumanBytes(bytes)),
+            None => say(format_args!("writing {tensors} tensors, {}", HumanBytes(bytes))),
         }
     }
 
@@ -82,7 +84,7 @@ impl Progress for Console {
             Some(bar) => bar.inc(bytes),
             None if self.line_due(done, total) || done == total => {
                 let percent = 100 * done / total.max(1);
-                eprintln!("{percent:3}% {} of {}", HumanBytes(done), HumanBytes(total));
+                say(format_args!("{percent:3}% {} of {}", HumanBytes(done), HumanBytes(total)));
             }
             None => {}
         }
@@ -96,8 +98,8 @@ impl Progress for Console {
 
     fn note(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
         }
     }
 

@@ -19,6 +19,8 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 pub fn start(level: &str, format: LogFormat) -> Result<(), String> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // Where nobody reads them any more there is nobody to tell so either.
+    let lines = lines.log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Human => registry.with(lines.with_target(false)).try_init(),

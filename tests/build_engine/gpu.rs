@@ -1,5 +1,6 @@
 //! Engines for NVIDIA GPUs, with a script in the place of `trtllm-build`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -168,6 +169,45 @@ fn without_trtllm_build_it_is_said_where_that_is() {
     let site = Site::new("llama3-tiny");
     std::fs::remove_file(site.bin.join("trtllm-build")).unwrap();
     assert_names(&site.refusal("", &[]), &["no trtllm-build on PATH", "docker/", "--checkpoint-only"]);
+}
+
+#[test]
+fn another_tensorrt_llm_is_refused_before_anything_is_written() {
+    let site = Site::new("llama3-tiny");
+    // A script of pip's names the Python that knows the package.
+    let (program, python) = (site.bin.join("trtllm-build"), site.bin.join("python3.12"));
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, format!("#!{}\n", python.display())).unwrap();
+    std::fs::write(&python, "#!/bin/sh\necho 1.1.0\n").unwrap();
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
+    let said = site.refusal("", &[]);
+    assert_names(&said, &["trtllm-build here is of TensorRT-LLM 1.1.0", "drives 1.2.1", "docker/"]);
+    assert!(!said.contains("rank 0"), "{said}");
+}
+
+#[test]
+fn a_build_that_nobody_listens_to_goes_on() {
+    let site = Site::new("llama3-tiny");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = site.command(&site.checkpoint.path(), &site.output(), "", &[]);
+    let status = command.stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
+    assert!(status.success(), "{status}");
+    Manifest::read(&site.output()).unwrap().verify(&site.output()).unwrap();
+}
+
+#[test]
+fn its_man_page_and_completions_tell_of_its_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_build-engine")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_names(&run(&["completions", "bash"]), &["build-engine", "--max-seq-len"]);
+    run(&["man", folder.path().to_str().unwrap()]);
+    let page = std::fs::read_to_string(folder.path().join("build-engine.1")).unwrap();
+    assert_names(&page, &[".TH build-engine 1", "max\\-seq\\-len"]);
 }
 
 #[test]

@@ -92,7 +92,8 @@ def test_links_between_pages_lead_somewhere():
 
 def options_page() -> str:
     """`docs/options.md` as it should be."""
-    text = "# Every option\n\nMade of the commands' own help; `UPDATE_DOCS=1 make test-wire` writes this page anew.\n"
+    text = "# Every option\n\nMade of the commands' own help; `UPDATE_DOCS=1 make test-wire` writes this page anew. "
+    text += "`assay man DIR` and\n`build-engine man DIR` write the same as man pages, `completions SHELL` prints a shell's completions.\n"
     for name in ["assay serve", "assay score", "assay eval", "assay report", "assay profiles", "assay bench", "build-engine"]:
         program, *words = name.split()
         command = [BINARIES / program, *words, "--help"]

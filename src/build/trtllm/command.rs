@@ -1,6 +1,7 @@
 //! The `trtllm-build` command, and running it.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use super::families::is_llama;
 use super::mapping::Mapping;
 use crate::build::{BuildError, Progress};
-use crate::engine::manifest::{BuildLimits, Family, Objective, Quantization};
+use crate::engine::manifest::{BuildLimits, Family, Objective, Quantization, TENSORRT_LLM};
 
 /// The program.
 pub(super) const PROGRAM: &str = "trtllm-build";
@@ -94,16 +95,49 @@ pub(super) fn shell_line(program: &str, arguments: &[String]) -> String {
 /// The program on `PATH`.
 ///
 /// # Errors
-/// It is not there.
+/// It is not there, or of another TensorRT-LLM than the server drives.
 pub(super) fn find() -> Result<PathBuf, BuildError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
-    found.ok_or_else(|| {
+    let program = found.ok_or_else(|| {
         BuildError::Option(format!(
-            "there is no {PROGRAM} on PATH: it comes with TensorRT-LLM 1.2.1, so run build-engine in the GPU image \
-             (docker/), or write the checkpoint alone with --checkpoint-only and build it there later"
+            "there is no {PROGRAM} on PATH: it comes with TensorRT-LLM {TENSORRT_LLM}, so run build-engine in the GPU \
+             image (docker/), or write the checkpoint alone with --checkpoint-only and build it there later"
         ))
-    })
+    })?;
+    // Where the package does not tell, the engine will. Importing it would take long.
+    let script = "import importlib.metadata; print(importlib.metadata.version('tensorrt_llm'))";
+    if let Some(version) = python(&program, script) {
+        check_version(version.split('+').next().unwrap_or_default())?;
+    }
+    Ok(program)
+}
+
+/// Refuses a version of TensorRT-LLM whose engines the server does not drive.
+pub(super) fn check_version(found: &str) -> Result<(), BuildError> {
+    if found == TENSORRT_LLM {
+        return Ok(());
+    }
+    Err(BuildError::Option(format!(
+        "{PROGRAM} here is of TensorRT-LLM {found}, and the server drives {TENSORRT_LLM}; run build-engine in the \
+         server's own image (docker/)"
+    )))
+}
+
+/// What `script` prints in the Python that runs `program`, if it is a script for one, or else in `python3`;
+/// nothing if it fails.
+pub(super) fn python(program: &Path, script: &str) -> Option<String> {
+    let python = interpreter(program).unwrap_or_else(|| PathBuf::from("python3"));
+    let output = Command::new(python).args(["-c", script]).stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The Python that a script's first line names.
+fn interpreter(program: &Path) -> Option<PathBuf> {
+    let mut line = String::new();
+    BufReader::new(File::open(program).ok()?).take(LONGEST_LINE as u64).read_line(&mut line).ok()?;
+    let is_python = |word: &&str| word.rsplit('/').next().is_some_and(|name| name.starts_with("python"));
+    line.strip_prefix("#!")?.split_whitespace().find(is_python).map(PathBuf::from)
 }
 
 /// Runs it in `folder`, where it leaves what is of no use later, and passes its output through.

@@ -1,7 +1,6 @@
 //! From a checkpoint to an engine: runs `trtllm-build` and writes the manifest beside what it made.
 
 use std::path::Path;
-use std::process::Command;
 
 use indicatif::HumanBytes;
 
@@ -15,7 +14,7 @@ use crate::build::json::{Object, unreadable};
 use crate::build::output::Staging;
 use crate::build::{BuildError, Progress, write_manifest};
 use crate::engine::manifest::{
-    FORMAT, Manifest, Quantization, TEMPLATE_FILE, TENSORRT_LLM, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
+    FORMAT, Manifest, Quantization, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
     Target as EngineTarget, profile_name, rank_file,
 };
 use crate::engine::target::Target;
@@ -157,14 +156,10 @@ pub(super) fn make(
 
     let config = Object::read(&staging.join(TRTLLM_CONFIG_FILE))?;
     gpus.tensorrt_llm = config.required("version")?;
-    if gpus.tensorrt_llm != TENSORRT_LLM {
-        let found = &gpus.tensorrt_llm;
-        return Err(BuildError::Option(format!(
-            "{PROGRAM} here is of TensorRT-LLM {found}, and the server drives {TENSORRT_LLM}; run build-engine in the \
-             server's own image (docker/)"
-        )));
-    }
-    gpus.tensorrt = tensorrt_version();
+    command::check_version(&gpus.tensorrt_llm)?;
+    // The engine does not say.
+    let tensorrt = command::python(program, "import tensorrt; print(tensorrt.__version__)");
+    gpus.tensorrt = tensorrt.unwrap_or_else(|| UNKNOWN.to_owned());
     let build = config.nested("build_config")?;
     let limits = &mut manifest.limits;
     // It may lower what it was asked for.
@@ -192,14 +187,4 @@ pub(super) fn make(
     write_manifest(&staging, &mut manifest)?;
     staging.publish()?;
     Ok(Outcome::Engine(Box::new(manifest)))
-}
-
-/// TensorRT's version, as the image's Python has it: the engine does not say.
-fn tensorrt_version() -> String {
-    let script = "import tensorrt; print(tensorrt.__version__)";
-    let output = Command::new("python3").args(["-c", script]).output();
-    match output {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        _ => UNKNOWN.to_owned(),
-    }
 }

@@ -1,0 +1,14 @@
+//! What a command says to whoever started it, who may have stopped listening: that ends nothing.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Writes a line to standard error.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes a text to standard output.
+pub fn print(text: impl Display) {
+    let _ = write!(io::stdout(), "{text}");
+}
