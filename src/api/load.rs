@@ -41,10 +41,10 @@ pub(crate) fn load(app: &App, manifest: &Manifest) -> Result<Handle, String> {
     }
     let scheduler =
         scheduler::start(factory, options, app.metrics.clone()).map_err(|error| error.to_string())?;
-    let (handle, metrics, overload) = (scheduler.clone(), app.metrics.clone(), settings.overload_status);
+    let (handle, metrics) = (scheduler.clone(), app.metrics.clone());
     match head {
-        Some(head) => app.start(Scorer::new(encoder, head, handle, metrics, overload)),
-        None => app.start_generating(Generator::new(encoder, manifest, handle, metrics, overload)),
+        Some(head) => app.start(Scorer::new(encoder, head, handle, metrics, settings.overload_status)),
+        None => app.start_generating(Generator::new(encoder, manifest, handle, metrics, settings)),
     }
     Ok(scheduler)
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::Errors;
-use super::{ApiError, App, Scorer};
+use super::{ApiError, App, Generator, Scorer};
+use crate::engine::sampling::SamplingDefaults;
 use crate::engine::score_options::ScoreOptions;
 
 #[derive(Serialize, ToSchema)]
@@ -37,6 +38,9 @@ struct Described<'a> {
     max_model_len: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
+    /// How a model that generates samples where a request does not say and OpenAI's defaults do not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampling_defaults: Option<&'a SamplingDefaults>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -83,6 +87,11 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Result<Described<'a>, ApiError> 
         attributes: scorer.map(|scorer| model.names(scorer.head())).unwrap_or_default(),
         max_model_len: app.max_seq_len,
         score_options: scorer.and_then(Scorer::score_options),
+        sampling_defaults: app
+            .generator()
+            .ok()
+            .map(Generator::defaults)
+            .filter(|defaults| !defaults.is_empty()),
     })
 }
 

@@ -1,6 +1,8 @@
-//! Checkpoints of language models: which task they are built for, and what ends their texts.
+//! Checkpoints of language models: which task they are built for, and how they generate.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::Value;
@@ -12,6 +14,7 @@ use super::head;
 use super::json::Object;
 use super::text::Text;
 use crate::engine::manifest::{Family, Task};
+use crate::engine::sampling::{MIN_PS, REPETITION_PENALTIES, SamplingDefaults, TEMPERATURES, TOP_PS};
 
 const GENERATION_CONFIG: &str = "generation_config.json";
 
@@ -60,14 +63,41 @@ pub(super) fn matrix(config: &Config, checkpoint: &Checkpoint) -> &'static str {
     }
 }
 
-/// Token ids that end a text: those of `generation_config.json`, of `config.json` and the tokenizer's.
+/// How a language model generates; of a reward model, nothing.
+#[derive(Clone, Default)]
+pub(super) struct Generation {
+    /// Token ids that end its texts.
+    pub(super) end_tokens: Vec<u32>,
+    /// How its makers would have it sampled.
+    pub(super) sampling: SamplingDefaults,
+}
+
+/// How the language model of the checkpoint in `model` generates.
 ///
 /// # Errors
-/// One of them is no token of the model.
-pub(super) fn end_tokens(model: &Path, config: &Config, text: &Text) -> Result<Vec<u32>, BuildError> {
+/// `generation_config.json` or `config.json` says something that cannot be.
+pub(super) fn generation(model: &Path, config: &Config, text: &Text) -> Result<Generation, BuildError> {
     let generation = Object::read_if_present(&model.join(GENERATION_CONFIG))?;
+    Ok(Generation {
+        end_tokens: end_tokens(generation.as_ref(), config, text)?,
+        sampling: generation.as_ref().map(sampling).transpose()?.unwrap_or_default(),
+    })
+}
+
+/// What was recognised, for the builder's eyes.
+pub(super) fn describe(task: Task, config: &Config, generation: &Generation) -> String {
+    let (model, Generation { end_tokens, sampling }) = (&config.model, generation);
+    let sampled = if sampling.is_empty() { String::new() } else { format!(", by default with {sampling}") };
+    format!(
+        "recognised {} ({:?}): a language model for {task}, ended by the tokens {end_tokens:?}{sampled}",
+        model.architecture, model.family
+    )
+}
+
+/// Token ids that end a text: those of `generation_config.json`, of `config.json` and the tokenizer's.
+fn end_tokens(generation: Option<&Object>, config: &Config, text: &Text) -> Result<Vec<u32>, BuildError> {
     let mut tokens = BTreeSet::new();
-    for object in generation.iter().chain([&config.object]) {
+    for object in generation.into_iter().chain([&config.object]) {
         let listed = match object.optional::<Value>("eos_token_id")? {
             None => vec![],
             Some(Value::Array(list)) => list,
@@ -87,4 +117,25 @@ pub(super) fn end_tokens(model: &Path, config: &Config, text: &Text) -> Result<V
     let named = text.prompt.special_tokens.get("eos_token").and_then(|token| text.encoder.token_id(token));
     tokens.extend(named);
     Ok(tokens.into_iter().collect())
+}
+
+/// What `generation_config.json` recommends, by the names of transformers' `GenerationConfig`.
+fn sampling(generation: &Object) -> Result<SamplingDefaults, BuildError> {
+    let number = |field: &str, range: RangeInclusive<f32>| match generation.optional::<f32>(field)? {
+        Some(value) if !range.contains(&value) => {
+            let reason = format!("{value} must be from {} to {}", range.start(), range.end());
+            Err(generation.error(field, &reason))
+        }
+        value => Ok(value),
+    };
+    let greedy = generation.optional("do_sample")? == Some(false);
+    let temperature = number("temperature", TEMPERATURES)?;
+    Ok(SamplingDefaults {
+        temperature: if greedy { Some(0.0) } else { temperature },
+        top_k: generation.optional("top_k")?,
+        top_p: number("top_p", TOP_PS)?,
+        min_p: number("min_p", MIN_PS)?,
+        repetition_penalty: number("repetition_penalty", REPETITION_PENALTIES)?,
+        max_tokens: generation.optional::<NonZeroUsize>("max_new_tokens")?.map(NonZeroUsize::get),
+    })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::Checkpoint;
 use super::config::{self, Config};
+use super::language::Generation;
 use super::plan::{self, Ending, Planned};
 use super::text::{self, Text};
 use super::{BuildError, foreign, head, language};
@@ -32,8 +33,8 @@ pub(super) struct Source {
     pub(super) task: Task,
     /// What stands behind its last layer.
     pub(super) ending: Ending,
-    /// Token ids that end a text, if it generates.
-    end_tokens: Vec<u32>,
+    /// How it generates, if it does.
+    generation: Generation,
 }
 
 impl Source {
@@ -48,16 +49,17 @@ impl Source {
         let text = text::read(wish.model, config.model.vocab_size, !may_complete)?;
         let checkpoint = Checkpoint::open(wish.model)?;
         let task = language::task(wish.task, &config, &checkpoint, wish.head.is_some(), &text)?;
-        let (ending, end_tokens) = match task {
+        let (ending, generation) = match task {
             Task::Reward => {
-                (Ending::Scores(Box::new(head::recognise(&config, &checkpoint, wish.head)?)), vec![])
+                let head = Box::new(head::recognise(&config, &checkpoint, wish.head)?);
+                (Ending::Scores(head), Generation::default())
             }
             Task::Chat | Task::Completion => (
                 Ending::Vocabulary(language::matrix(&config, &checkpoint)),
-                language::end_tokens(wish.model, &config, &text)?,
+                language::generation(wish.model, &config, &text)?,
             ),
         };
-        Ok(Self { config, text, checkpoint, task, ending, end_tokens })
+        Ok(Self { config, text, checkpoint, task, ending, generation })
     }
 
     /// The engine's tensors; see [`plan::plan`].
@@ -96,19 +98,18 @@ impl Source {
                 step_token: head.step_token.map(str::to_owned),
                 ..prompt
             },
-            Ending::Vocabulary(_) => PromptSpec { end_tokens: self.end_tokens.clone(), ..prompt },
+            Ending::Vocabulary(_) => {
+                let Generation { end_tokens, sampling } = self.generation.clone();
+                PromptSpec { end_tokens, sampling, ..prompt }
+            }
         }
     }
 
     /// What was recognised, for whoever builds it.
     pub(super) fn describe(&self) -> String {
-        let model = &self.config.model;
         match &self.ending {
             Ending::Scores(head) => head.describe(&self.config),
-            Ending::Vocabulary(_) => format!(
-                "recognised {} ({:?}): a language model for {}, ended by the tokens {:?}",
-                model.architecture, model.family, self.task, self.end_tokens
-            ),
+            Ending::Vocabulary(_) => language::describe(self.task, &self.config, &self.generation),
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct Settings {
     pub score_cache: usize,
     /// Whether sequences share the keys and values of a common prefix.
     pub prefix_sharing: bool,
+    /// Whether a request that does not say how to sample is sampled as the engine's manifest says.
+    pub generation_config: bool,
     /// Time without progress after which the engine counts as stalled.
     pub stall_timeout: Seconds,
     /// What follows a failure of the engine.
@@ -192,6 +194,7 @@ impl Settings {
             follower_hold: Seconds(scheduler.follower_hold),
             score_cache: scheduler.score_cache,
             prefix_sharing: scheduler.prefix_sharing,
+            generation_config: true,
             stall_timeout: Seconds(scheduler.stall_timeout),
             on_engine_failure: scheduler.on_failure.into(),
             restart_attempts: scheduler.restart_attempts,
@@ -263,6 +266,7 @@ impl Settings {
             follower_hold: options.follower_hold.unwrap_or(default.follower_hold),
             score_cache: options.score_cache.unwrap_or(default.score_cache),
             prefix_sharing: options.prefix_sharing.unwrap_or(default.prefix_sharing),
+            generation_config: options.generation_config.unwrap_or(default.generation_config),
             stall_timeout: options.stall_timeout.unwrap_or(default.stall_timeout),
             on_engine_failure: options.on_engine_failure.unwrap_or(default.on_engine_failure),
             restart_attempts: options.restart_attempts.unwrap_or(default.restart_attempts),

@@ -177,6 +177,12 @@ pub struct Options {
           num_args = 0..=1, default_missing_value = "true")]
     pub prefix_sharing: Option<bool>,
 
+    /// Take from the engine how to sample where a request does not say: it has that of its checkpoint's
+    /// generation_config.json [default: true]
+    #[arg(long, env = "ASSAY_GENERATION_CONFIG", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true")]
+    pub generation_config: Option<bool>,
+
     /// Time without progress after which the engine counts as failed [default: 60]
     #[arg(long, env = "ASSAY_STALL_TIMEOUT", value_name = "SECONDS")]
     pub stall_timeout: Option<Seconds>,
@@ -279,8 +285,8 @@ impl Options {
             chunked_context, allotted_time, max_body_bytes, max_request_items, require_assistant_turn, playground, truncation, timeout,
             overload_status, shutdown_grace, max_queue_requests, max_queue_tokens, ageing, follower_hold,
             reward_logits_range, reward_model_string, score_activation, score_normalize, score_clamp,
-            score_weights, score_weighted_name, score_cache, prefix_sharing, stall_timeout, on_engine_failure, restart_attempts,
-            restart_wait, log_level, log_format,
+            score_weights, score_weighted_name, score_cache, prefix_sharing, generation_config, stall_timeout,
+            on_engine_failure, restart_attempts, restart_wait, log_level, log_format,
             max_connections, max_header_bytes, header_timeout, body_timeout, write_timeout, keep_alive, tls_key,
             tls_cert, tls_client_ca, api_keys_file, protect_metrics, metrics_port, admin_port, cors_origin,
             log_requests,

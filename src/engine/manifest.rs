@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::sampling::SamplingDefaults;
+
 pub use super::head::{Gating, Head, Pooling, fault_of_names};
 pub use super::model::{Activation, Family, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
 
@@ -258,6 +260,9 @@ pub struct PromptSpec {
     /// Token ids that end a generated text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub end_tokens: Vec<u32>,
+    /// How its makers would have a model that generates do so.
+    #[serde(default, skip_serializing_if = "SamplingDefaults::is_empty")]
+    pub sampling: SamplingDefaults,
     /// The control token that the assistant's turns may spell, to end a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_token: Option<String>,

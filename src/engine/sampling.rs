@@ -1,6 +1,20 @@
 //! How a sequence is generated: plain data, for the sampler of [`crate::generate`] and for engines
 //! that sample by themselves.
 
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What [`Sampling::temperature`] may be.
+pub const TEMPERATURES: RangeInclusive<f32> = 0.0..=100.0;
+/// What [`Sampling::top_p`] may be.
+pub const TOP_PS: RangeInclusive<f32> = 1e-6..=1.0;
+/// What [`Sampling::min_p`] may be.
+pub const MIN_PS: RangeInclusive<f32> = 0.0..=1.0;
+/// What [`Sampling::repetition_penalty`] may be.
+pub const REPETITION_PENALTIES: RangeInclusive<f32> = 0.01..=100.0;
+
 /// How a sequence's tokens are chosen, and where it ends.
 ///
 /// Logits are changed in the order of the fields, from the bias on.
@@ -58,6 +72,55 @@ impl Sampling {
     /// Whether a sequence ends with the last of `generated` tokens, which is `token`.
     pub fn ends(&self, generated: usize, token: u32) -> bool {
         generated >= self.max_tokens || self.end_tokens.contains(&token)
+    }
+}
+
+/// What a model's makers recommend of [`Sampling`], for requests that do not say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingDefaults {
+    /// [`Sampling::temperature`]; 0 where tokens are not to be drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// [`Sampling::top_k`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// [`Sampling::top_p`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// [`Sampling::min_p`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// [`Sampling::repetition_penalty`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
+    /// [`Sampling::max_tokens`] of an answer to a conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+}
+
+impl SamplingDefaults {
+    /// Whether nothing is recommended.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `temperature 0.6, top_p 0.95`; nothing where nothing is recommended.
+impl std::fmt::Display for SamplingDefaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let float = |value: Option<f32>| value.map(|value| value.to_string());
+        let whole = |value: Option<usize>| value.map(|value| value.to_string());
+        let told = [
+            ("temperature", float(self.temperature)),
+            ("top_k", whole(self.top_k)),
+            ("top_p", float(self.top_p)),
+            ("min_p", float(self.min_p)),
+            ("repetition_penalty", float(self.repetition_penalty)),
+            ("max_tokens", whole(self.max_tokens)),
+        ];
+        let told = told.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+        f.write_str(&told.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Models that generate: built from a checkpoint, run by the CPU engine, compared with transformers.
 #![allow(clippy::unwrap_used)]
 
+mod defaults;
 mod engine;
 mod http;
 mod support;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay::api::{App, Generator, router};
-use assay::build::{BuildOptions, Silent, build};
+use assay::build::{BuildError, BuildOptions, Silent, build};
 use assay::config::Settings;
 use assay::engine::cpu::{CpuFactory, Options};
 use assay::engine::manifest::{Dtype, Manifest};
@@ -60,7 +60,12 @@ impl Built {
         Self::with(name, |options| options.dtype = Some(dtype))
     }
 
+    /// The same, with the checkpoint or the options changed.
     pub(crate) fn with(name: &str, change: impl FnOnce(&mut BuildOptions)) -> Self {
+        Self::try_with(name, change).unwrap()
+    }
+
+    pub(crate) fn try_with(name: &str, change: impl FnOnce(&mut BuildOptions)) -> Result<Self, BuildError> {
         let directory = tempfile::tempdir().unwrap();
         let checkpoint = directory.path().join("checkpoint");
         std::fs::create_dir(&checkpoint).unwrap();
@@ -77,8 +82,8 @@ impl Built {
         let mut options = BuildOptions::new(checkpoint, directory.path().join("engine"));
         options.name = Some("tiny".into());
         change(&mut options);
-        let manifest = build(&options, &Silent).unwrap();
-        Self { directory, manifest }
+        let manifest = build(&options, &Silent)?;
+        Ok(Self { directory, manifest })
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -123,16 +128,28 @@ pub(crate) struct Answer {
 
 impl Server {
     pub(crate) fn start(name: &str) -> Self {
-        let built = Built::new(name, Dtype::F32);
-        let app = Arc::new(App::new(Settings::defaults(built.path()), &built.manifest).unwrap());
+        Self::of(Built::new(name, Dtype::F32), |_| {})
+    }
+
+    /// One with options changed by `change`.
+    pub(crate) fn of(built: Built, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::defaults(built.path());
+        change(&mut settings);
+        let app = Arc::new(App::new(settings, &built.manifest).unwrap());
         let factory = CpuFactory::open(&built.path(), &built.manifest, Options::default()).unwrap();
         let metrics = app.metrics.clone();
         let handle =
             scheduler::start(Box::new(factory), scheduler::Options::default(), metrics.clone()).unwrap();
-        let overload = app.settings.overload_status;
-        let generator = Generator::new(built.encoder(), &built.manifest, handle.clone(), metrics, overload);
+        let generator =
+            Generator::new(built.encoder(), &built.manifest, handle.clone(), metrics, &app.settings);
         app.start_generating(generator);
         Self { router: router(app.clone()).unwrap(), app, handle, _built: built }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let body = self.router.clone().oneshot(request).await.unwrap().into_body();
+        serde_json::from_slice(&axum::body::to_bytes(body, usize::MAX).await.unwrap()).unwrap()
     }
 
     /// Posts JSON to a path; gives the answer before it is read.

@@ -19,10 +19,10 @@ use self::choice::Choice;
 use self::options::Options;
 use super::scoring::Urgency;
 use super::{ApiError, App};
-use crate::config::OverloadStatus;
+use crate::config::{OverloadStatus, Settings};
 use crate::engine::Limits;
 use crate::engine::manifest::{Manifest, Task};
-use crate::engine::sampling::Sampling;
+use crate::engine::sampling::{Sampling, SamplingDefaults};
 use crate::generate::TextStream;
 use crate::prompt::{Encoder, Vocabulary};
 use crate::scheduler::{Handle, Job, Rejection, Work};
@@ -42,6 +42,8 @@ pub struct Generator {
     vocabulary: Arc<Vocabulary>,
     task: Task,
     end_tokens: Vec<u32>,
+    /// How to sample where a request does not say.
+    defaults: SamplingDefaults,
     /// Tokens that the engine knows.
     vocab_size: usize,
     scheduler: Handle,
@@ -56,17 +58,19 @@ impl Generator {
         manifest: &Manifest,
         scheduler: Handle,
         metrics: Arc<Metrics>,
-        overload: OverloadStatus,
+        settings: &Settings,
     ) -> Self {
+        let defaults = settings.generation_config.then(|| manifest.prompt.sampling.clone());
         Self {
             vocabulary: encoder.vocabulary(),
             encoder,
             task: manifest.task,
             end_tokens: manifest.prompt.end_tokens.clone(),
+            defaults: defaults.unwrap_or_default(),
             vocab_size: manifest.model.vocab_size,
             scheduler,
             metrics,
-            overload,
+            overload: settings.overload_status,
         }
     }
 
@@ -78,6 +82,11 @@ impl Generator {
     /// What the engine can hold.
     pub fn limits(&self) -> Limits {
         self.scheduler.limits()
+    }
+
+    /// How it samples where a request does not say.
+    pub(super) fn defaults(&self) -> &SamplingDefaults {
+        &self.defaults
     }
 
     /// What makes token ids.
@@ -120,8 +129,9 @@ impl Generator {
             let (tokens, max_seq_len) = (prompt.len() + 1, longest);
             return Err(refused(Rejection::TooLong { tokens, max_seq_len }));
         }
+        let most = || self.defaults.max_tokens.map_or(room, |most| most.min(room));
         let sampling = Arc::new(Sampling {
-            max_tokens: options.max_tokens.unwrap_or(room),
+            max_tokens: options.max_tokens.unwrap_or_else(most),
             // Far apart, so that no two answers' draws run alongside each other.
             seed: options.sampling.seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)),
             ..options.sampling.clone()

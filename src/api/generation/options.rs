@@ -1,5 +1,6 @@
 //! What chat and completions have in common of a request: how to generate, and how to answer.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use super::Generator;
 use crate::api::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::Wish;
-use crate::engine::sampling::Sampling;
+use crate::engine::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;
@@ -33,7 +34,7 @@ const IGNORED: [&str; 7] = [
 pub(super) struct Options {
     /// How tokens are chosen, but for `max_tokens`.
     pub(super) sampling: Sampling,
-    /// Most tokens; as many as there is room for unless given.
+    /// Most tokens; unless given the model's own number, or as many as there is room for.
     pub(super) max_tokens: Option<usize>,
     /// Answers to each prompt.
     pub(super) n: usize,
@@ -86,9 +87,11 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
     {
         end_tokens.push(token_id(value, &format!("stop_token_ids[{index}]"), generator)?);
     }
+    let defaults = &generator.defaults;
     let top_k = match fields.take::<i64>("top_k")? {
+        None => defaults.top_k.unwrap_or(0),
         // Both mean all.
-        None | Some(-1 | 0) => 0,
+        Some(-1 | 0) => 0,
         Some(top_k) => usize::try_from(top_k).map_err(|_| {
             ApiError::Invalid("top_k".into(), "must be at least 1, or -1 for all tokens".into())
         })?,
@@ -99,24 +102,29 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
         min_tokens: whole(fields, "min_tokens", 0, i64::MAX)?.unwrap_or(0) as usize,
         end_tokens,
         logit_bias: logit_bias(fields, generator)?,
-        repetition_penalty: number(fields, "repetition_penalty", 1.0, 0.01, 100.0)?,
-        frequency_penalty: number(fields, "frequency_penalty", 0.0, -2.0, 2.0)?,
-        presence_penalty: number(fields, "presence_penalty", 0.0, -2.0, 2.0)?,
-        temperature: number(fields, "temperature", 1.0, 0.0, 100.0)?,
-        min_p: number(fields, "min_p", 0.0, 0.0, 1.0)?,
+        repetition_penalty: number(fields, "repetition_penalty", REPETITION_PENALTIES)?
+            .or(defaults.repetition_penalty)
+            .unwrap_or(1.0),
+        frequency_penalty: number(fields, "frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        presence_penalty: number(fields, "presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        temperature: number(fields, "temperature", TEMPERATURES)?.or(defaults.temperature).unwrap_or(1.0),
+        min_p: number(fields, "min_p", MIN_PS)?.or(defaults.min_p).unwrap_or(0.0),
         top_k,
-        top_p: number(fields, "top_p", 1.0, 1e-6, 1.0)?,
+        top_p: number(fields, "top_p", TOP_PS)?.or(defaults.top_p).unwrap_or(1.0),
         seed,
         logprobs: None,
     })
 }
 
 /// A number within bounds.
-fn number(fields: &mut Fields, name: &str, default: f32, least: f32, most: f32) -> Result<f32, ApiError> {
-    match fields.take::<f64>(name)? {
-        None => Ok(default),
-        Some(value) if (f64::from(least)..=f64::from(most)).contains(&value) => Ok(value as f32),
-        Some(_) => Err(ApiError::Invalid(fields.path(name), format!("must be from {least} to {most}"))),
+fn number(fields: &mut Fields, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>, ApiError> {
+    let value = fields.take::<f64>(name)?.map(|value| value as f32);
+    match value.is_none_or(|value| range.contains(&value)) {
+        true => Ok(value),
+        false => {
+            let reason = format!("must be from {} to {}", range.start(), range.end());
+            Err(ApiError::Invalid(fields.path(name), reason))
+        }
     }
 }
 
