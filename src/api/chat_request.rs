@@ -82,7 +82,7 @@ impl ChatRequest {
         let wish = Wish::take(&mut fields)?;
         ignore(&mut fields)?;
         one_answer(&mut fields)?;
-        harmless(&mut fields)?;
+        fields.take_text_only()?;
         fields.end("a reward model has no use for it; leave it out")?;
         Ok(Self { model, messages, stream, include_usage, cut, wish })
     }
@@ -113,33 +113,5 @@ fn one_answer(fields: &mut Fields) -> Result<(), ApiError> {
             "n".into(),
             "a reward model has one answer to a conversation; leave it out or send 1".into(),
         )),
-    }
-}
-
-/// Fields that ask for nothing when they hold one particular value.
-fn harmless(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.take_empty("tools")?;
-    fields.take_empty("functions")?;
-    word(fields, "tool_choice", "none")?;
-    word(fields, "function_call", "none")?;
-    if let Some(value) = fields.take::<Value>("response_format")?
-        && value.get("type").and_then(Value::as_str) != Some("text")
-    {
-        return Err(ApiError::Unsupported("response_format".into(), "scores are always text".into()));
-    }
-    if let Some(list) = fields.take::<Vec<Value>>("modalities")?
-        && list.iter().any(|modality| modality != "text")
-    {
-        return Err(ApiError::Unsupported("modalities".into(), "scores are always text".into()));
-    }
-    Ok(())
-}
-
-fn word(fields: &mut Fields, name: &str, harmless: &str) -> Result<(), ApiError> {
-    match fields.take::<Value>(name)? {
-        Some(value) if value != harmless => {
-            Err(ApiError::Unsupported(name.to_owned(), "a reward model calls no tools; leave it out".into()))
-        }
-        _ => Ok(()),
     }
 }

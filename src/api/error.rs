@@ -26,7 +26,7 @@ pub enum ApiError {
     /// A field is missing, of the wrong type, or holds a value that makes no sense.
     #[error("`{0}` {1}")]
     Invalid(String, String),
-    /// A field asks for what a reward model cannot give.
+    /// A field asks for what the model cannot give.
     #[error("`{0}` cannot be honoured: {1}")]
     Unsupported(String, String),
     /// The body could not be read to its end.
@@ -53,7 +53,7 @@ pub enum ApiError {
         served: String,
     },
     /// No such path.
-    #[error("there is no {0} on this server; scores are at POST /v1/chat/completions and POST /v1/rewards")]
+    #[error("there is no {0} on this server; GET /openapi.json describes what there is")]
     UnknownRoute(String),
     /// The path is known, the method is not.
     #[error("{0} does not answer {1}; see the Allow header for what it does answer")]
@@ -70,6 +70,19 @@ pub enum ApiError {
     /// The scheduler did not answer with an output.
     #[error("{0}")]
     Rejected(Rejection, OverloadStatus),
+    /// A prompt leaves too little room for what is to be generated.
+    #[error(
+        "the prompt has {prompt} tokens and {wanted} may follow it, and the engine takes at most {max_seq_len}; shorten \
+         the prompt or lower `max_tokens`"
+    )]
+    NoRoom {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens to generate, at least one.
+        wanted: usize,
+        /// The engine's limit.
+        max_seq_len: usize,
+    },
     /// The conversation lacks what the model's score is read at.
     #[error("{0}")]
     Unscorable(#[from] Unscorable),
@@ -158,7 +171,7 @@ impl ApiError {
             Self::WrongMethod(..) => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Self::WrongTask(_) => (StatusCode::BAD_REQUEST, REQUEST, "wrong_task"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
-            Self::Prompt(PromptError::TooLong { .. }) => {
+            Self::Prompt(PromptError::TooLong { .. }) | Self::NoRoom { .. } => {
                 (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded")
             }
             Self::Prompt(_) | Self::Unscorable(_) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),

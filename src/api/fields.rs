@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use super::ApiError;
 
+/// Why a request for tools is refused.
+const NO_TOOLS: &str = "no tools are called here; leave it out";
+
 /// An object's fields; each is taken out as it is read, and what is left is unknown.
 pub(super) struct Fields {
     path: String,
@@ -77,12 +80,38 @@ impl Fields {
     /// It holds something.
     pub(super) fn take_empty(&mut self, name: &str) -> Result<(), ApiError> {
         match self.take::<Vec<Value>>(name)? {
-            Some(list) if !list.is_empty() => Err(ApiError::Unsupported(
-                self.path(name),
-                "a reward model calls no tools; leave it out".into(),
-            )),
+            Some(list) if !list.is_empty() => Err(self.unsupported(name, NO_TOOLS)),
             _ => Ok(()),
         }
+    }
+
+    /// Takes out the fields by which clients ask for more than text; they may hold what asks for nothing.
+    ///
+    /// # Errors
+    /// One asks for something.
+    pub(super) fn take_text_only(&mut self) -> Result<(), ApiError> {
+        self.take_empty("tools")?;
+        self.take_empty("functions")?;
+        for name in ["tool_choice", "function_call"] {
+            if self.take::<Value>(name)?.is_some_and(|value| value != "none") {
+                return Err(self.unsupported(name, NO_TOOLS));
+            }
+        }
+        if let Some(format) = self.take::<Value>("response_format")?
+            && format.get("type").and_then(Value::as_str) != Some("text")
+        {
+            return Err(self.unsupported("response_format", "answers are plain text; leave it out"));
+        }
+        if let Some(list) = self.take::<Vec<Value>>("modalities")?
+            && list.iter().any(|modality| modality != "text")
+        {
+            return Err(self.unsupported("modalities", "answers are text; leave it out"));
+        }
+        Ok(())
+    }
+
+    fn unsupported(&self, name: &str, reason: &str) -> ApiError {
+        ApiError::Unsupported(self.path(name), reason.into())
     }
 
     /// Takes out a word that must be one of `known`.

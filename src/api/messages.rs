@@ -9,10 +9,10 @@ use crate::prompt::Message;
 /// Reads the conversation that stands at `path` of a request; not empty.
 ///
 /// # Errors
-/// A turn is malformed, or asks for what cannot be scored; the error names it.
+/// A turn is malformed, or is more than text; the error names it.
 pub(super) fn read(path: &str, list: Vec<Value>) -> Result<Vec<Message>, ApiError> {
     if list.is_empty() {
-        let reason = "is empty: send at least one message, the last being the response to score";
+        let reason = "is empty: send at least one message";
         return Err(ApiError::Invalid(path.to_owned(), reason.into()));
     }
     list.into_iter().enumerate().map(|(index, value)| message(format!("{path}[{index}]"), value)).collect()
@@ -26,7 +26,7 @@ fn message(path: String, value: Value) -> Result<Message, ApiError> {
         fields.take::<Value>(name)?;
     }
     fields.take_empty("tool_calls")?;
-    fields.end("only role and content are scored")?;
+    fields.end("only role and content are read")?;
     Ok(Message { role, content })
 }
 
@@ -52,10 +52,7 @@ fn text_part(path: String, part: Value) -> Result<String, ApiError> {
     let mut fields = Fields::from_value(path, part)?;
     let kind: String = fields.require("type")?;
     if kind != "text" {
-        return Err(ApiError::Unsupported(
-            fields.path("type"),
-            "only parts of type text can be scored".into(),
-        ));
+        return Err(ApiError::Unsupported(fields.path("type"), "only parts of type text can be read".into()));
     }
     fields.require("text")
 }

@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::choice::Delta;
@@ -118,36 +117,9 @@ fn prepare(app: &App, body: &[u8]) -> Result<(Vec<u32>, Options, String), ApiErr
         return Err(ApiError::Invalid("top_logprobs".into(), reason.into()));
     }
     options.sampling.logprobs = logprobs.then_some(top.unwrap_or(0));
-    refuse_what_is_not_text(&mut fields)?;
+    fields.take_text_only()?;
     let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(true);
     fields.end("this server does not do that; leave it out")?;
     let prompt = generator.encoder.encode(&messages, EncodeOptions { add_generation_prompt })?;
     Ok((prompt, options, name))
-}
-
-/// Fields that ask for nothing when they hold one particular value.
-fn refuse_what_is_not_text(fields: &mut Fields) -> Result<(), ApiError> {
-    let refuse = |name: &str, reason: &str| Err(ApiError::Unsupported(name.into(), reason.into()));
-    for name in ["tools", "functions"] {
-        if fields.take::<Vec<Value>>(name)?.is_some_and(|list| !list.is_empty()) {
-            return refuse(name, "no tools are called here; leave it out");
-        }
-    }
-    for name in ["tool_choice", "function_call"] {
-        if fields.take::<Value>(name)?.is_some_and(|value| value != "none") {
-            return refuse(name, "no tools are called here; leave it out");
-        }
-    }
-    if let Some(format) = fields.take::<Value>("response_format")?
-        && format.get("type").and_then(Value::as_str) != Some("text")
-    {
-        return refuse("response_format", "answers are free text; leave it out");
-    }
-    if fields
-        .take::<Vec<Value>>("modalities")?
-        .is_some_and(|list| list.iter().any(|modality| modality != "text"))
-    {
-        return refuse("modalities", "answers are text");
-    }
-    Ok(())
 }

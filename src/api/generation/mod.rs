@@ -25,7 +25,7 @@ use crate::engine::manifest::{Manifest, Task};
 use crate::engine::sampling::{Sampling, SamplingDefaults};
 use crate::generate::TextStream;
 use crate::prompt::{Encoder, Vocabulary};
-use crate::scheduler::{Handle, Job, Rejection, Work};
+use crate::scheduler::{Handle, Job, Work};
 use crate::telemetry::Metrics;
 
 /// The routes that no reward model has a part in.
@@ -125,13 +125,14 @@ impl Generator {
         let refused = |rejection| ApiError::Rejected(rejection, self.overload);
         let longest = self.limits().longest();
         let room = longest.saturating_sub(prompt.len());
-        if room == 0 {
-            let (tokens, max_seq_len) = (prompt.len() + 1, longest);
-            return Err(refused(Rejection::TooLong { tokens, max_seq_len }));
+        let most = || self.defaults.max_tokens.unwrap_or(room).min(room).max(1);
+        let max_tokens = options.max_tokens.unwrap_or_else(most);
+        if max_tokens > room {
+            let prompt = prompt.len();
+            return Err(ApiError::NoRoom { prompt, wanted: max_tokens, max_seq_len: longest });
         }
-        let most = || self.defaults.max_tokens.map_or(room, |most| most.min(room));
         let sampling = Arc::new(Sampling {
-            max_tokens: options.max_tokens.unwrap_or_else(most),
+            max_tokens,
             // Far apart, so that no two answers' draws run alongside each other.
             seed: options.sampling.seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)),
             ..options.sampling.clone()

@@ -23,7 +23,7 @@ const KEY: &str = "api_key";
 /// Every route.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Assay", description = "Scores of conversations by reward models."),
+    info(title = "Assay", description = "Scores of conversations by reward models, and texts by models that generate."),
     paths(
         chat::completions,
         rewards::rewards,
@@ -82,7 +82,7 @@ fn ask_for_keys(api: &mut openapi::OpenApi, protect_metrics: bool) {
     }
 }
 
-/// Errors of any route that scores, each in OpenAI's form.
+/// Errors of any route, each in OpenAI's form.
 pub(super) struct Errors;
 
 impl IntoResponses for Errors {
