@@ -47,6 +47,8 @@ pub struct Sampling {
     pub seed: u64,
     /// Whether log-probabilities are wanted, and of how many of the most likely tokens besides.
     pub logprobs: Option<usize>,
+    /// Whether those of the prompt's tokens are wanted too, but for the first, which follows nothing.
+    pub prompt_logprobs: bool,
 }
 
 impl Sampling {
@@ -66,6 +68,7 @@ impl Sampling {
             top_p: 1.0,
             seed: 0,
             logprobs: None,
+            prompt_logprobs: false,
         }
     }
 
@@ -124,7 +127,7 @@ impl std::fmt::Display for SamplingDefaults {
     }
 }
 
-/// A token that was generated.
+/// A token that was generated, or one of the prompt that was looked up.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampled {
     /// Its id.

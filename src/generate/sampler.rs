@@ -41,9 +41,7 @@ impl Sampler {
     /// # Errors
     /// A logit is not finite.
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sampled, SamplingError> {
-        if logits.is_empty() || !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(SamplingError::NotFinite);
-        }
+        check(logits)?;
         let raw = self.sampling.logprobs.map(|_| logits.to_vec());
         self.adjust(logits);
         let token = if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) };
@@ -53,6 +51,15 @@ impl Sampler {
             Some(raw) => report(token, &raw, self.sampling.logprobs.unwrap_or(0)),
             None => Sampled { token, ..Sampled::default() },
         })
+    }
+
+    /// A token of the prompt, of the raw `logits`, `[vocabulary]`, before it.
+    ///
+    /// # Errors
+    /// A logit is not finite.
+    pub fn look_up(&self, token: u32, logits: &[f32]) -> Result<Sampled, SamplingError> {
+        check(logits)?;
+        Ok(report(token, logits, self.sampling.logprobs.unwrap_or(0)))
     }
 
     /// Bias and penalties.
@@ -108,6 +115,11 @@ impl Sampler {
         }
         best
     }
+}
+
+fn check(logits: &[f32]) -> Result<(), SamplingError> {
+    let finite = !logits.is_empty() && logits.iter().all(|logit| logit.is_finite());
+    if finite { Ok(()) } else { Err(SamplingError::NotFinite) }
 }
 
 /// Keeps the likeliest of `candidates` that together have the share `top_p`, one at least.

@@ -95,8 +95,8 @@ impl Handle {
         let (sender, answer) = oneshot::channel();
         let (tokens, received) = match &job.work {
             Work::Score { .. } => (None, None),
-            Work::Generate(sampling) => {
-                let (tokens, received) = mpsc::channel(sampling.max_tokens.max(1));
+            Work::Generate(_) => {
+                let (tokens, received) = mpsc::channel(job.work.told(job.tokens.len()));
                 (Some(tokens), Some(received))
             }
         };
@@ -163,7 +163,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The next token of a job that generates, as soon as it is chosen. After the last, and of a job
+    /// The next token of a job that generates, as soon as it is chosen; first those of the prompt but for the
+    /// first, if it is to look them up. After the last, and of a job
     /// that scores, `None`: the answer is there or on its way.
     pub async fn next_token(&mut self) -> Option<Sampled> {
         self.tokens.as_mut()?.recv().await

@@ -46,7 +46,8 @@ pub enum Work {
         /// Their positions in the prompt, ascending; at least one.
         read: Arc<[usize]>,
     },
-    /// Generate tokens; each goes to [`Ticket::next_token`] as soon as it is chosen.
+    /// Generate tokens; each goes to [`Ticket::next_token`] as soon as it is chosen, behind the prompt's if
+    /// their log-probabilities are wanted.
     Generate(Arc<Sampling>),
 }
 
@@ -80,6 +81,20 @@ impl Work {
             Self::Score { .. } => prompt,
             Self::Generate(sampling) => prompt.saturating_add(sampling.max_tokens.max(1)),
         }
+    }
+
+    /// Tokens that its ticket gives after a prompt of `prompt` tokens, at most.
+    fn told(&self, prompt: usize) -> usize {
+        match self {
+            Self::Score { .. } => 0,
+            Self::Generate(sampling) if sampling.prompt_logprobs => self.max_len(prompt),
+            Self::Generate(sampling) => sampling.max_tokens.max(1),
+        }
+    }
+
+    /// Whether the logits after every token of its prompt are wanted, of the whole vocabulary.
+    fn looks_prompt_up(&self) -> bool {
+        matches!(self, Self::Generate(sampling) if sampling.prompt_logprobs)
     }
 
     /// What a score of `tokens` depends on; `None` of what generates.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod defaults;
+mod echo;
 mod engine;
 mod http;
 mod support;

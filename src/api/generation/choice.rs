@@ -19,15 +19,25 @@ pub(super) struct Choice {
     generated: usize,
     /// Tokens whose text is held back.
     pending: Vec<Sampled>,
+    /// Tokens of the prompt that are still to be looked up.
+    to_look_up: usize,
+    /// Those that were, until they are told.
+    prompt: Vec<Sampled>,
+    /// Whether nothing is wanted but the prompt.
+    prompt_only: bool,
 }
 
 /// What became certain of a sequence.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
+    /// Tokens of the prompt, if they were to be looked up, but for its first.
+    pub(super) prompt: Vec<Sampled>,
     /// Text; may be empty.
     pub(super) text: String,
     /// The tokens that it is made of.
     pub(super) tokens: Vec<Sampled>,
+    /// The token that ended it, which is no part of the text.
+    pub(super) end_token: Option<Sampled>,
     /// That it has ended, and how.
     pub(super) ending: Option<Ending>,
 }
@@ -44,14 +54,32 @@ pub(super) struct Ending {
 }
 
 impl Choice {
+    /// One after a prompt of `prompt` tokens.
     pub(super) fn new(
         index: usize,
         ticket: Ticket,
         text: TextStream,
         sampling: Arc<Sampling>,
+        prompt: usize,
         overload: OverloadStatus,
     ) -> Self {
-        Self { index, ticket: Some(ticket), text, sampling, overload, generated: 0, pending: Vec::new() }
+        Self {
+            index,
+            ticket: Some(ticket),
+            text,
+            overload,
+            generated: 0,
+            pending: Vec::new(),
+            to_look_up: if sampling.prompt_logprobs { prompt.saturating_sub(1) } else { 0 },
+            prompt: Vec::new(),
+            prompt_only: false,
+            sampling,
+        }
+    }
+
+    /// The same, ending with the prompt.
+    pub(super) fn prompt_only(self, prompt_only: bool) -> Self {
+        Self { prompt_only, ..self }
     }
 
     /// The next of it, as soon as some text is certain or it ends; nothing after its end.
@@ -66,7 +94,8 @@ impl Choice {
             };
             match self.take(sampled).await {
                 Ok(delta) if delta.text.is_empty() && delta.ending.is_none() => self.pending = delta.tokens,
-                delta => return Some(delta),
+                Ok(delta) => return Some(Ok(Delta { prompt: std::mem::take(&mut self.prompt), ..delta })),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
@@ -76,19 +105,31 @@ impl Choice {
         let mut whole = Delta::default();
         while let Some(delta) = self.next().await {
             let delta = delta?;
+            whole.prompt.extend(delta.prompt);
             whole.text.push_str(&delta.text);
             whole.tokens.extend(delta.tokens);
-            whole.ending = delta.ending;
+            (whole.end_token, whole.ending) = (delta.end_token, delta.ending);
         }
         Ok(whole)
     }
 
     async fn take(&mut self, sampled: Sampled) -> Result<Delta, ApiError> {
+        if self.to_look_up > 0 {
+            self.to_look_up -= 1;
+            self.prompt.push(sampled);
+            return Ok(Delta::default());
+        }
+        if self.prompt_only {
+            let cached_tokens = Some(self.cached_tokens().await?);
+            return Ok(Delta { ending: Some(self.ending("length", cached_tokens)), ..Delta::default() });
+        }
         self.generated += 1;
         let token = sampled.token;
         let ended = self.sampling.end_tokens.contains(&token);
         let mut delta = Delta { tokens: std::mem::take(&mut self.pending), ..Delta::default() };
-        if !ended {
+        if ended {
+            delta.end_token = Some(sampled);
+        } else {
             delta.text = self.text.push(token);
             delta.tokens.push(sampled);
         }

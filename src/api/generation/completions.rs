@@ -30,8 +30,16 @@ struct Call {
     model: String,
     prompts: Vec<Vec<u32>>,
     options: Options,
-    /// Texts of the prompts, if the answer is to begin with them.
-    echo: Vec<String>,
+    /// What of each prompt its answers are to begin with.
+    echo: Vec<Echo>,
+}
+
+/// A prompt as an answer begins with it; empty unless that is asked for.
+#[derive(Clone, Debug, Default)]
+struct Echo {
+    text: String,
+    /// Its first token, if the others are looked up.
+    first: Option<u32>,
 }
 
 /// Continues texts, by a model that generates.
@@ -48,8 +56,7 @@ pub(in crate::api) async fn completions(
     let mut choices = generator.begin(prompts, &options, urgency)?;
     let id = format!("cmpl-{}", Uuid::new_v4().simple());
     let logprobs = options.sampling.logprobs.is_some();
-    let echoed: Vec<String> =
-        (0..choices.len()).map(|index| echo.get(index / options.n).cloned().unwrap_or_default()).collect();
+    let echoed: Vec<Echo> = echo.into_iter().flat_map(|echo| vec![echo; options.n]).collect();
     let mut offsets = vec![0; choices.len()];
     if options.stream {
         let heading = Heading {
@@ -61,19 +68,18 @@ pub(in crate::api) async fn completions(
             arrived: urgency.arrived,
         };
         let mut echoed = echoed;
-        let chunk = move |app: &App, index: usize, mut delta: Delta| {
-            delta.text.insert_str(0, &std::mem::take(&mut echoed[index]));
-            let generator = app.generator().ok();
-            vec![choice(generator, index, delta, logprobs, &mut offsets[index])]
+        let chunk = move |app: &App, index: usize, delta: Delta| {
+            let generator = app.generator().ok().filter(|_| logprobs);
+            let echo = std::mem::take(&mut echoed[index]);
+            vec![choice(generator, index, delta, echo, &mut offsets[index])]
         };
         return stream::answer(app.clone(), heading, choices, chunk).await;
     }
     let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole())).await?;
     let endings: Vec<_> = wholes.iter().filter_map(|whole| whole.ending).collect();
     generator.answered(prompt_tokens, &endings, urgency.arrived);
-    let choices = wholes.into_iter().zip(echoed).enumerate().map(|(index, (mut whole, echoed))| {
-        whole.text.insert_str(0, &echoed);
-        choice(Some(generator), index, whole, logprobs, &mut offsets[index])
+    let choices = wholes.into_iter().zip(echoed).enumerate().map(|(index, (whole, echo))| {
+        choice(logprobs.then_some(generator), index, whole, echo, &mut offsets[index])
     });
     let answer = Answer {
         id: &id,
@@ -86,18 +92,26 @@ pub(in crate::api) async fn completions(
     Ok(Json(answer).into_response())
 }
 
+/// A choice behind its prompt; `generator` spells the tokens of log-probabilities, if they are asked for.
 fn choice(
     generator: Option<&Generator>,
     index: usize,
     delta: Delta,
-    logprobs: bool,
+    echo: Echo,
     offset: &mut usize,
 ) -> TextChoice {
-    let logprobs = generator
-        .filter(|_| logprobs)
-        .map(|generator| TextLogprobs::new(&delta.tokens, &generator.vocabulary, offset));
+    *offset += echo.text.chars().count();
+    let logprobs = generator.map(|Generator { vocabulary, .. }| {
+        let mut logprobs = TextLogprobs::default();
+        if let Some(first) = echo.first {
+            logprobs.push_prompt(first, &delta.prompt, &echo.text, vocabulary);
+        }
+        logprobs.push(&delta.tokens, vocabulary, offset);
+        logprobs.push(delta.end_token.as_slice(), vocabulary, offset);
+        logprobs
+    });
     let finish_reason = delta.ending.map(|ending| ending.finish_reason);
-    TextChoice { index, text: delta.text, logprobs, finish_reason }
+    TextChoice { index, text: echo.text + &delta.text, logprobs, finish_reason }
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<Call, ApiError> {
@@ -109,24 +123,28 @@ fn prepare(app: &App, body: &[u8]) -> Result<Call, ApiError> {
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let prompts = prompts(generator, prompt, add_special_tokens)?;
     let mut options = Options::take(&mut fields, generator)?;
-    options.max_tokens = Some(options::max_tokens(&mut fields, "max_tokens")?.unwrap_or(DEFAULT_MAX_TOKENS));
-    options.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
     let echo = fields.take("echo")?.unwrap_or(false);
-    if echo && options.sampling.logprobs.is_some() {
-        let reason = "log-probabilities of the prompt are not computed; leave out echo or logprobs";
+    let least = if echo { 0 } else { 1 };
+    let max_tokens = options::whole(&mut fields, "max_tokens", least, i64::MAX)?;
+    options.prompt_only = max_tokens == Some(0);
+    options.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
+    options.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
+    options.sampling.prompt_logprobs = echo && options.sampling.logprobs.is_some();
+    if options.sampling.prompt_logprobs && !generator.looks_prompts_up {
+        let reason = "engines for GPUs give no log-probabilities of a prompt; leave out echo or logprobs";
         return Err(ApiError::Unsupported("echo".into(), reason.into()));
     }
     if fields.take::<String>("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(ApiError::Unsupported("suffix".into(), "texts are only continued; leave it out".into()));
     }
     fields.end("this server does not do that; leave it out")?;
-    let texts: Vec<String> = prompts.iter().map(|prompt| prompt.1.clone()).collect();
-    Ok(Call {
-        model,
-        prompts: prompts.into_iter().map(|prompt| prompt.0).collect(),
-        options,
-        echo: if echo { texts } else { vec![] },
-    })
+    let look_up = options.sampling.prompt_logprobs;
+    let echoed = |(ids, text): &(Vec<u32>, String)| match echo {
+        true => Echo { text: text.clone(), first: ids.first().copied().filter(|_| look_up) },
+        false => Echo::default(),
+    };
+    let echo = prompts.iter().map(echoed).collect();
+    Ok(Call { model, prompts: prompts.into_iter().map(|prompt| prompt.0).collect(), options, echo })
 }
 
 /// Tokens and texts of a prompt: a text, a list of texts, a list of token ids, or a list of such lists.

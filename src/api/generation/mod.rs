@@ -21,7 +21,7 @@ use super::scoring::Urgency;
 use super::{ApiError, App};
 use crate::config::{OverloadStatus, Settings};
 use crate::engine::Limits;
-use crate::engine::manifest::{Manifest, Task};
+use crate::engine::manifest::{Manifest, Target, Task};
 use crate::engine::sampling::{Sampling, SamplingDefaults};
 use crate::generate::TextStream;
 use crate::prompt::{Encoder, Vocabulary};
@@ -46,6 +46,8 @@ pub struct Generator {
     defaults: SamplingDefaults,
     /// Tokens that the engine knows.
     vocab_size: usize,
+    /// Whether the engine gives the logits after any token of a prompt.
+    looks_prompts_up: bool,
     scheduler: Handle,
     metrics: Arc<Metrics>,
     overload: OverloadStatus,
@@ -68,6 +70,7 @@ impl Generator {
             end_tokens: manifest.prompt.end_tokens.clone(),
             defaults: defaults.unwrap_or_default(),
             vocab_size: manifest.model.vocab_size,
+            looks_prompts_up: matches!(manifest.target, Target::Cpu { .. }),
             scheduler,
             metrics,
             overload: settings.overload_status,
@@ -145,7 +148,8 @@ impl Generator {
         };
         let ticket = self.scheduler.submit(job).map_err(refused)?;
         let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
-        Ok(Choice::new(place, ticket, text, sampling, self.overload))
+        let choice = Choice::new(place, ticket, text, sampling, prompt.len(), self.overload);
+        Ok(choice.prompt_only(options.prompt_only))
     }
 
     /// Counts a request that was answered.

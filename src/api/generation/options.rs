@@ -36,6 +36,8 @@ pub(super) struct Options {
     pub(super) sampling: Sampling,
     /// Most tokens; unless given the model's own number, or as many as there is room for.
     pub(super) max_tokens: Option<usize>,
+    /// Whether nothing is to be generated; `max_tokens` is 1 then, for the engine's sake.
+    pub(super) prompt_only: bool,
     /// Answers to each prompt.
     pub(super) n: usize,
     /// Texts that end an answer.
@@ -70,6 +72,7 @@ impl Options {
         Ok(Self {
             sampling: sampling(fields, generator)?,
             max_tokens: None,
+            prompt_only: false,
             n,
             stop: stop(fields)?,
             skip_special: fields.take("skip_special_tokens")?.unwrap_or(true),
@@ -113,6 +116,7 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
         top_p: number(fields, "top_p", TOP_PS)?.or(defaults.top_p).unwrap_or(1.0),
         seed,
         logprobs: None,
+        prompt_logprobs: false,
     })
 }
 

@@ -87,9 +87,11 @@ pub(super) struct TextChoice {
 /// Log-probabilities of a completion, by token.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct TextLogprobs {
+    /// Those of the prompt first, if the answer begins with it; then the end token too, if one came.
     tokens: Vec<String>,
-    token_logprobs: Vec<f32>,
-    top_logprobs: Vec<BTreeMap<String, f32>>,
+    /// Null of the prompt's first token, which follows nothing.
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
     /// Where each token begins in the answer's text, in characters.
     text_offset: Vec<usize>,
 }
@@ -125,14 +127,14 @@ impl Usage {
     }
 }
 
-fn text(vocabulary: &Vocabulary, id: u32) -> String {
+fn spelled(vocabulary: &Vocabulary, id: u32) -> String {
     String::from_utf8_lossy(vocabulary.bytes(id)).into_owned()
 }
 
 impl ChatLogprobs {
     pub(super) fn new(tokens: &[Sampled], vocabulary: &Vocabulary) -> Self {
         let token = |(id, logprob): (u32, f32)| Token {
-            token: text(vocabulary, id),
+            token: spelled(vocabulary, id),
             logprob,
             bytes: vocabulary.bytes(id).to_vec(),
         };
@@ -145,21 +147,45 @@ impl ChatLogprobs {
 }
 
 impl TextLogprobs {
-    /// Of tokens whose text begins at the character `offset`, which moves behind them.
-    pub(super) fn new(tokens: &[Sampled], vocabulary: &Vocabulary, offset: &mut usize) -> Self {
-        let mut logprobs = Self::default();
-        for sampled in tokens {
-            let token = text(vocabulary, sampled.token);
-            logprobs.text_offset.push(*offset);
-            *offset += token.chars().count();
-            let mut top: BTreeMap<_, _> =
-                sampled.top.iter().map(|&(id, logprob)| (text(vocabulary, id), logprob)).collect();
-            // The chosen token is always there, as in OpenAI's API.
-            top.insert(token.clone(), sampled.logprob.unwrap_or_default());
-            logprobs.tokens.push(token);
-            logprobs.token_logprobs.push(sampled.logprob.unwrap_or_default());
-            logprobs.top_logprobs.push(top);
-        }
-        logprobs
+    /// Adds the tokens of a prompt that the answer shows as `text`: its first, and the rest, looked up. What
+    /// the tokenizer put before the text takes no place in it.
+    pub(super) fn push_prompt(&mut self, first: u32, rest: &[Sampled], text: &str, vocabulary: &Vocabulary) {
+        self.tokens.push(spelled(vocabulary, first));
+        self.token_logprobs.push(None);
+        self.top_logprobs.push(None);
+        rest.iter().for_each(|sampled| self.push_token(sampled, vocabulary));
+        let ends: Vec<usize> = ends(&self.tokens).collect();
+        let length = text.chars().count();
+        let before = ends.last().map_or(0, |all| all.saturating_sub(length));
+        let begins = std::iter::once(&0).chain(&ends).take(ends.len());
+        self.text_offset = begins.map(|begin| begin.saturating_sub(before)).collect();
     }
+
+    /// Adds tokens whose text begins at the character `offset`, which moves behind them.
+    pub(super) fn push(&mut self, tokens: &[Sampled], vocabulary: &Vocabulary, offset: &mut usize) {
+        for sampled in tokens {
+            self.push_token(sampled, vocabulary);
+            self.text_offset.push(*offset);
+            *offset += self.tokens.last().map_or(0, |token| token.chars().count());
+        }
+    }
+
+    fn push_token(&mut self, sampled: &Sampled, vocabulary: &Vocabulary) {
+        let token = spelled(vocabulary, sampled.token);
+        let mut top: BTreeMap<_, _> =
+            sampled.top.iter().map(|&(id, logprob)| (spelled(vocabulary, id), logprob)).collect();
+        // The token itself is always there, as in OpenAI's API.
+        top.insert(token.clone(), sampled.logprob.unwrap_or_default());
+        self.tokens.push(token);
+        self.token_logprobs.push(sampled.logprob);
+        self.top_logprobs.push(Some(top));
+    }
+}
+
+/// Where each of the tokens ends, in characters.
+fn ends(tokens: &[String]) -> impl Iterator<Item = usize> + '_ {
+    tokens.iter().scan(0, |end, token| {
+        *end += token.chars().count();
+        Some(*end)
+    })
 }

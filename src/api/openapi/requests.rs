@@ -227,9 +227,11 @@ pub(in crate::api) struct RewardRequest {
 pub(in crate::api) struct CompletionRequest {
     model: String,
     prompt: Input,
-    /// 16 if absent.
-    #[schema(minimum = 1)]
+    /// 16 if absent; 0 only with `echo`.
     max_tokens: Option<u64>,
+    /// Of how many of the likeliest tokens besides; with `echo` the prompt's too.
+    #[schema(minimum = 0, maximum = 20)]
+    logprobs: Option<u64>,
     #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
     #[schema(exclusive_minimum = 0, maximum = 1)]

@@ -217,6 +217,7 @@ impl Core {
             id,
             prompt: arrival.tokens.clone(),
             rows: Vec::new(),
+            looked_up: 1,
             generated: Vec::new(),
             sampler: match &arrival.work {
                 Work::Generate(sampling) => Some(Sampler::new(sampling.clone(), &arrival.tokens)),

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use super::Core;
-use super::sequence::Slot;
+use super::sequence::{Sequence, Slot};
 use crate::engine::{Chunk, Iteration, SequenceId};
 use crate::scheduler::Rejection;
+
+/// Rows of logits, as wide as the vocabulary, that prompts may take of an iteration: as many as those that
+/// generate may, but no fewer than this.
+const LEAST_ROWS: usize = 64;
 
 /// An iteration to be: decided, but its token ids may not all be known yet.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Plan {
     room: usize,
     /// Of those, tokens that prompts longer than one chunk may take.
     long_room: usize,
+    /// Of those, tokens that prompts may take which are looked up.
+    rows: usize,
     /// Tokens by which sequences get on, those read from the prefix tree included.
     pub(super) advanced: usize,
     pub(super) submitted: Duration,
@@ -36,6 +42,11 @@ pub(super) struct Entry {
 impl Plan {
     pub(super) fn tokens(&self) -> usize {
         self.entries.iter().map(|entry| entry.len).sum()
+    }
+
+    /// Tokens of a prompt that still fit.
+    fn room_for(&self, sequence: &Sequence) -> usize {
+        if sequence.work.looks_prompt_up() { self.room.min(self.rows) } else { self.room }
     }
 }
 
@@ -73,6 +84,7 @@ impl Core {
             entries: Vec::new(),
             room: self.limits.max_num_tokens,
             long_room: self.max_chunk_tokens(),
+            rows: self.limits.max_batch_size.max(LEAST_ROWS),
             advanced: 0,
             submitted: Duration::ZERO,
             full: false,
@@ -97,7 +109,7 @@ impl Core {
     }
 
     fn schedule_token(&mut self, plan: &mut Plan, id: SequenceId) {
-        let wants = |sequence: &super::Sequence| sequence.wants_token() && sequence.planned_in < plan.number;
+        let wants = |sequence: &Sequence| sequence.wants_token() && sequence.planned_in < plan.number;
         if self.has_room(plan) && self.sequences.get(&id).is_some_and(wants) {
             self.push(plan, id, 1);
         }
@@ -124,7 +136,7 @@ impl Core {
         }
         let max_chunk = self.max_chunk_tokens();
         let most = if run > max_chunk { max_chunk.min(plan.long_room) } else { run };
-        let len = most.min(plan.room);
+        let len = most.min(plan.room_for(sequence));
         if len == 0 || (held && !self.stop_following(id, now)) {
             return;
         }
@@ -186,6 +198,7 @@ impl Core {
         entry.len += len;
         entry.logits = sequence.reads(entry.position, sequence.scheduled);
         plan.room -= len;
+        plan.rows -= sequence.rows_of(entry.position, len);
         plan.advanced += len;
         self.in_flight.remaining -= len;
     }
@@ -197,7 +210,8 @@ impl Core {
             let Some(sequence) = self.sequences.get(&plan.entries[entry].sequence) else { continue };
             if plan.room > 0 && sequence.in_prompt() && !sequence.waiters.is_empty() {
                 let run = sequence.claim_run(&mut self.tree, self.limits.tokens_per_block);
-                self.lengthen(plan, entry, run.min(plan.room));
+                let len = run.min(plan.room_for(sequence));
+                self.lengthen(plan, entry, len);
             }
         }
     }
@@ -306,6 +320,7 @@ impl Core {
         sequence.planned_in = if self.running.as_ref().is_some_and(runs) { plan.number - 1 } else { 0 };
         plan.entries.remove(place);
         plan.room += len;
+        plan.rows += sequence.rows_of(position, len);
         plan.advanced -= len;
         self.in_flight.remaining += len;
     }

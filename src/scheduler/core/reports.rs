@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Core;
 use super::sequence::{Sequence, Waiter};
 use crate::engine::{EngineError, Outputs, SequenceId, Statistics};
+use crate::generate::SamplingError;
 use crate::scheduler::prefix::PrefixTree;
 use crate::scheduler::{Completed, Output, Rejection, Work};
 
@@ -62,24 +63,44 @@ impl Core {
                 }
                 Output::Logits(logits)
             }
-            Work::Generate(sampling) => {
-                let Some(sampler) = &mut sequence.sampler else { return };
-                let sampled = match sampler.sample(&mut logits) {
-                    Ok(sampled) => sampled,
+            Work::Generate(_) => {
+                let width = logits.len() / reads;
+                let mut rows = logits.chunks_exact_mut(width);
+                match rows.try_fold(None, |_, row| self.take_row(now, id, row)) {
+                    Ok(Some(output)) => output,
+                    Ok(None) => return,
                     Err(error) => {
                         return self.refuse_waiters(id, &Rejection::EngineFailed(error.to_string()));
                     }
-                };
-                let ends = sampling.ends(sequence.generated.len() + 1, sampled.token);
-                let job = sequence.take_token(now, sampled.token, &*self.observer);
-                self.tokens.extend(job.map(|job| (job, sampled)));
-                if !ends {
-                    return;
                 }
-                Output::Tokens(std::mem::take(&mut sequence.generated))
             }
         };
         self.answer_waiters(now, id, &output);
+    }
+
+    /// Takes in the logits after one more token of a sequence that generates: looks up the prompt's next, or
+    /// chooses one. Gives all that were chosen, if that is the last.
+    fn take_row(
+        &mut self,
+        now: Duration,
+        id: SequenceId,
+        row: &mut [f32],
+    ) -> Result<Option<Output>, SamplingError> {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(None) };
+        let (next, job) = (sequence.look_up(), sequence.waiters.first().map(|waiter| waiter.job));
+        let (Work::Generate(sampling), Some(sampler)) = (&sequence.work, &mut sequence.sampler) else {
+            return Ok(None);
+        };
+        if let Some(token) = next {
+            let looked_up = sampler.look_up(token, row)?;
+            self.tokens.extend(job.map(|job| (job, looked_up)));
+            return Ok(None);
+        }
+        let sampled = sampler.sample(row)?;
+        let ends = sampling.ends(sequence.generated.len() + 1, sampled.token);
+        let job = sequence.take_token(now, sampled.token, &*self.observer);
+        self.tokens.extend(job.map(|job| (job, sampled)));
+        Ok(ends.then(|| Output::Tokens(std::mem::take(&mut sequence.generated))))
     }
 
     pub(super) fn answer_waiters(&mut self, now: Duration, id: SequenceId, output: &Output) {

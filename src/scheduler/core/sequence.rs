@@ -37,6 +37,8 @@ pub(super) struct Sequence {
     pub(super) prompt: Arc<[u32]>,
     /// Logits read so far.
     pub(super) rows: Vec<f32>,
+    /// Tokens of the prompt that were looked up, the first included.
+    pub(super) looked_up: usize,
     pub(super) generated: Vec<u32>,
     /// Chooses its tokens, if it generates.
     pub(super) sampler: Option<Sampler>,
@@ -124,6 +126,18 @@ impl Sequence {
         self.work.text(&self.prompt)
     }
 
+    /// Rows of logits that `len` tokens from `position` on take, if they are of a prompt that is looked up.
+    pub(super) fn rows_of(&self, position: usize, len: usize) -> usize {
+        if self.work.looks_prompt_up() && position < self.prompt.len() { len } else { 0 }
+    }
+
+    /// The next token of the prompt to look up, if there is one.
+    pub(super) fn look_up(&mut self) -> Option<u32> {
+        let token = self.prompt.get(self.looked_up).copied().filter(|_| self.work.looks_prompt_up())?;
+        self.looked_up += 1;
+        Some(token)
+    }
+
     /// Which of its tokens `from..to` the logits are wanted after, counted from `from`.
     pub(super) fn reads(&self, from: usize, to: usize) -> Vec<usize> {
         match &self.work {
@@ -135,6 +149,7 @@ impl Sequence {
                     .map(|position| position - from)
                     .collect()
             }
+            Work::Generate(_) if self.work.looks_prompt_up() => (0..to - from).collect(),
             Work::Generate(_) if to >= self.prompt.len() => vec![to - 1 - from],
             Work::Generate(_) => Vec::new(),
         }
@@ -145,7 +160,7 @@ impl Sequence {
     pub(super) fn shareable(&self, per_block: usize) -> usize {
         let first_read = match &self.work {
             Work::Score { read } => read.first().copied(),
-            Work::Generate(_) => None,
+            Work::Generate(_) => self.work.looks_prompt_up().then_some(0),
         };
         first_read.unwrap_or(self.prompt.len() - 1) / per_block * per_block
     }
