@@ -1,0 +1,1 @@
+"""The demonstration reward model, by stages: data, prompts, faults, model, training, evaluation."""
