@@ -8,6 +8,10 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+// So that what tests share can be compiled into the library's own.
+#[cfg(test)]
+extern crate self as assay;
+
 pub mod api;
 pub mod bench;
 pub mod build;

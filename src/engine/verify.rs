@@ -120,12 +120,13 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../tests/support/tiny.rs"]
+mod tiny;
+
+#[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::engine::manifest::{
-        BuildLimits, BuiltWith, Dtype, FORMAT, Family, Gpus, Head, Model, Profile, PromptSpec, Rope,
-        RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant, WEIGHTS_FILE,
-    };
+    use crate::engine::manifest::{Gpus, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE};
     use std::collections::BTreeMap;
 
     /// A directory whose three files hold a few bytes each, and its manifest.
@@ -136,51 +137,22 @@ pub(super) mod tests {
             std::fs::write(directory.path().join(name), format!("content of {name}")).unwrap();
             files.insert(name.to_owned(), digest_file(&directory.path().join(name)).unwrap());
         }
-        let special =
-            [("bos_token", "<|begin_of_text|>"), ("pad_token", "null"), ("eos_token", "'\"\n\\: #")];
-        let mut manifest = Manifest {
-            format: FORMAT,
-            profile: Profile { id: String::new(), name: "onednn-avx2-f32".to_owned() },
-            model: Model {
-                name: "tiny".to_owned(),
-                architecture: "LlamaForSequenceClassification".to_owned(),
-                family: Family::Llama,
-                vocab_size: 640,
-                hidden_size: 64,
-                intermediate_size: 176,
-                num_layers: 3,
-                num_heads: 4,
-                num_kv_heads: 2,
-                head_dim: 16,
-                norm_eps: 1e-5,
-                qkv_bias: false,
-                output_bias: false,
-                mlp_bias: false,
-                rope: Rope {
-                    theta: 500_000.0,
-                    scaling: RopeScaling::Yarn {
-                        factor: 4.0,
-                        beta_fast: 32.0,
-                        beta_slow: 1.0,
-                        attention_factor: 0.1 * 4f64.ln() + 1.0,
-                        original_max_position_embeddings: 128,
-                        truncate: true,
-                    },
-                },
-                variant: Variant::default(),
-            },
-            task: Task::Reward,
-            target: Target::Cpu { instruction_set: "avx2".to_owned() },
-            built_with: BuiltWith { assay: "0.1.0".to_owned(), onednn: "2.6.3".to_owned() },
-            dtype: Dtype::F32,
-            limits: BuildLimits { max_seq_len: 1024, max_batch_size: 256, max_num_tokens: 2048 },
-            head: Head { attributes: vec!["reward".to_owned()], ..Head::default() },
-            prompt: PromptSpec {
-                special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
-                ..PromptSpec::default()
-            },
-            files,
+        let mut manifest = tiny::manifest();
+        manifest.files = files;
+        // Numbers and texts that YAML may spell in several ways.
+        manifest.model.rope.scaling = RopeScaling::Yarn {
+            factor: 4.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 0.1 * 4f64.ln() + 1.0,
+            original_max_position_embeddings: 128,
+            truncate: true,
         };
+        for (name, text) in
+            [("bos_token", "<|begin_of_text|>"), ("pad_token", "null"), ("eos_token", "'\"\n\\: #")]
+        {
+            manifest.prompt.special_tokens.insert(name.to_owned(), text.to_owned());
+        }
         manifest.profile.id = manifest.profile_id().unwrap();
         (directory, manifest)
     }

@@ -1,15 +1,14 @@
 //! A server in this process, and the requests that tests send it.
 
-use std::collections::BTreeMap;
+#[path = "../support/tiny.rs"]
+mod tiny;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay::api::{App, Scorer, router};
 use assay::config::Settings;
-use assay::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Profile, PromptSpec, Rope,
-    RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, Task, Variant,
-};
+use assay::engine::manifest::{BuildLimits, Manifest, Profile, TEMPLATE_FILE, TOKENIZER_FILE};
 use assay::engine::{EngineFactory, Limits};
 use assay::prompt::Encoder;
 use assay::scheduler::{self, Handle};
@@ -170,42 +169,16 @@ fn engine_directory() -> TempDir {
 
 /// The manifest of the simulated model.
 pub fn manifest() -> Manifest {
+    let mut manifest = tiny::manifest();
+    manifest.profile = Profile { id: "0".repeat(64), name: "simulated".into() };
+    manifest.model.name = MODEL.into();
+    manifest.limits = BuildLimits {
+        max_seq_len: LIMITS.max_seq_len,
+        max_batch_size: LIMITS.max_batch_size,
+        max_num_tokens: LIMITS.max_num_tokens,
+    };
+    manifest.head.attributes = ATTRIBUTES.map(str::to_owned).to_vec();
     let special = [("bos_token", "<|begin_of_text|>"), ("eos_token", "<|eot_id|>")];
-    Manifest {
-        format: FORMAT,
-        profile: Profile { id: "0".repeat(64), name: "simulated".into() },
-        model: Model {
-            name: MODEL.into(),
-            architecture: "LlamaForSequenceClassification".into(),
-            family: Family::Llama,
-            vocab_size: 640,
-            hidden_size: 64,
-            intermediate_size: 176,
-            num_layers: 3,
-            num_heads: 4,
-            num_kv_heads: 2,
-            head_dim: 16,
-            norm_eps: 1e-5,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            rope: Rope { theta: 500_000.0, scaling: RopeScaling::Default },
-            variant: Variant::default(),
-        },
-        task: Task::Reward,
-        target: Target::Cpu { instruction_set: "any".into() },
-        built_with: BuiltWith { assay: "0".into(), onednn: "0".into() },
-        dtype: Dtype::F32,
-        limits: BuildLimits {
-            max_seq_len: LIMITS.max_seq_len,
-            max_batch_size: LIMITS.max_batch_size,
-            max_num_tokens: LIMITS.max_num_tokens,
-        },
-        head: Head { attributes: ATTRIBUTES.map(str::to_owned).to_vec(), ..Head::default() },
-        prompt: PromptSpec {
-            special_tokens: special.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
-            ..PromptSpec::default()
-        },
-        files: BTreeMap::new(),
-    }
+    manifest.prompt.special_tokens = special.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+    manifest
 }

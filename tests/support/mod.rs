@@ -1,13 +1,13 @@
 //! Engines for tests: random weights of any shape, and a driver that runs iterations one by one.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-use std::collections::BTreeMap;
+mod tiny;
+
 use std::path::Path;
 
 use assay::engine::cpu::{self, CpuFactory, Options};
 use assay::engine::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Norm, Profile, PromptSpec, Rope,
-    RopeScaling, Target, Task, Variant,
+    BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, Rope, RopeScaling, Target,
 };
 use assay::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
 use crossbeam_channel::{Receiver, bounded};
@@ -95,8 +95,6 @@ pub fn model(
 ) -> Model {
     Model {
         name: "random".into(),
-        architecture: "LlamaForSequenceClassification".into(),
-        family: Family::Llama,
         vocab_size: 300,
         hidden_size: hidden,
         intermediate_size: ffn,
@@ -106,10 +104,8 @@ pub fn model(
         head_dim,
         norm_eps: 1e-6,
         qkv_bias: true,
-        output_bias: false,
-        mlp_bias: false,
         rope: Rope { theta: 10000.0, scaling: RopeScaling::Default },
-        variant: Variant::default(),
+        ..tiny::manifest().model
     }
 }
 
@@ -152,17 +148,13 @@ pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) ->
 
 fn manifest(model: Model, dtype: Dtype) -> Manifest {
     Manifest {
-        format: FORMAT,
-        profile: Profile { id: String::new(), name: "random".into() },
         model,
-        task: Task::Reward,
         target: Target::Cpu { instruction_set: cpu::instruction_set() },
         built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
         dtype,
         limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
         head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() },
-        prompt: PromptSpec { special_tokens: BTreeMap::new(), ..PromptSpec::default() },
-        files: BTreeMap::new(),
+        ..tiny::manifest()
     }
 }
 
