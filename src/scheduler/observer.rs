@@ -16,6 +16,8 @@ pub trait Observer: Send + Sync {
     fn iteration(&self, _tokens: usize, _sequences: usize, _elapsed: Duration) {}
     /// Tokens whose keys and values a sequence took from the prefix tree.
     fn prefix_reused(&self, _tokens: usize) {}
+    /// A sequence that generates gave up its blocks to one before it.
+    fn preempted(&self) {}
     /// A request was answered by a computation begun for another, or by the cache of scores.
     fn deduplicated(&self) {}
     /// A request's first iteration begins, this long after it arrived.

@@ -36,6 +36,7 @@ pub struct Metrics {
     truncations: IntCounterVec,
     cancelled: IntCounter,
     deduplicated: IntCounter,
+    preempted: IntCounter,
     first_token: Histogram,
     per_token: Histogram,
     latency: Histogram,
@@ -140,6 +141,7 @@ impl Metrics {
             truncations: make.counters(names::TRUNCATIONS, &["strategy"])?,
             cancelled: make.counter(names::CANCELLED)?,
             deduplicated: make.counter(names::DEDUPLICATED)?,
+            preempted: make.counter(names::PREEMPTED)?,
             first_token: make.histogram(names::FIRST_TOKEN, &names::TIME_BUCKETS)?,
             per_token: make.histogram(names::PER_TOKEN, &names::PER_TOKEN_BUCKETS)?,
             latency: make.histogram(names::LATENCY, &names::LATENCY_BUCKETS)?,
@@ -292,6 +294,10 @@ impl Observer for Metrics {
 
     fn deduplicated(&self) {
         self.deduplicated.inc();
+    }
+
+    fn preempted(&self) {
+        self.preempted.inc();
     }
 
     fn cancelled(&self) {

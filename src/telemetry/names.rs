@@ -73,6 +73,11 @@ pub const CANCELLED: Name = ("request_cancelled_total", "Requests whose client l
 /// Counter.
 pub const DEDUPLICATED: Name =
     ("request_deduplicated_total", "Requests answered by the computation of an identical one.");
+/// Counter.
+pub const PREEMPTED: Name = (
+    "sequence_preempted_total",
+    "Times a sequence that generates gave up its KV blocks to one before it, to go on later.",
+);
 /// Histogram.
 pub const QUEUE_TIME: Name = ("request_queue_time_seconds", "Time from arrival until the first iteration.");
 /// Histogram.

@@ -480,3 +480,34 @@ fn positions_that_a_text_does_not_have_are_refused() {
         assert_eq!(world.answers[&job], Err(Rejection::Unreadable { prompt: 10 }));
     }
 }
+
+/// A prompt of 12 tokens that an answer of up to `max_tokens` follows.
+fn answer(world: &mut World, n: u32, max_tokens: usize, end_tokens: Vec<u32>) -> u64 {
+    world.arrive((100 * n..100 * n + 12).collect(), Work::greedy(max_tokens, end_tokens), 0, None)
+}
+
+#[test]
+fn answers_that_might_fill_the_cache_run_side_by_side_while_they_do_not() {
+    let mut world = world(Limits { kv_blocks: 64, ..LIMITS }, Options::default());
+    let jobs: Vec<u64> = (1..=16).map(|n| answer(&mut world, n, 1000, vec![0])).collect();
+    assert_eq!(sequences(&world.step().unwrap()), jobs);
+    world.run_dry();
+}
+
+#[test]
+fn where_blocks_run_out_the_last_give_way_and_still_give_the_same_tokens() {
+    let limits = Limits { kv_blocks: 10, ..LIMITS };
+    let mut world = world(limits, Options::default());
+    let jobs: Vec<u64> = (1..=4).map(|n| answer(&mut world, n, 100, vec![])).collect();
+    let mut done = Vec::new();
+    while !world.core.is_idle() {
+        world.step();
+        let ended = jobs.iter().filter(|job| world.answers.contains_key(job) && !done.contains(*job));
+        let ended: Vec<u64> = ended.copied().collect();
+        done.extend(ended);
+    }
+    // What they gave was compared as it came.
+    world.run_dry();
+    assert_eq!(done, jobs, "the first never gives way");
+    assert!(world.computed > 4 * (12 + 99), "none had to begin again");
+}

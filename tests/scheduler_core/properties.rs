@@ -74,7 +74,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         2 => Just(Ask::Score(Vec::new())),
         1 => vec(any::<Index>(), 1..4).prop_map(Ask::Score),
-        1 => (1..12usize, vec(0..5u32, 0..2)).prop_map(|(max_tokens, stop)| Ask::Generate(max_tokens, stop)),
+        1 => (1..40usize, vec(0..5u32, 0..2)).prop_map(|(max_tokens, stop)| Ask::Generate(max_tokens, stop)),
     ]
 }
 

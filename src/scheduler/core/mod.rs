@@ -12,6 +12,7 @@
 
 mod feeding;
 mod planning;
+mod preempting;
 mod reports;
 mod sequence;
 
@@ -218,6 +219,7 @@ impl Core {
             prompt: arrival.tokens.clone(),
             rows: Vec::new(),
             looked_up: 1,
+            folded: 0,
             generated: Vec::new(),
             sampler: match &arrival.work {
                 Work::Generate(sampling) => Some(Sampler::new(sampling.clone(), &arrival.tokens)),
@@ -355,7 +357,12 @@ impl Core {
 
     /// Gives a sequence's blocks back.
     fn release(&mut self, id: SequenceId) {
-        let Some(mut sequence) = self.sequences.remove(&id) else { return };
+        if let Some(mut sequence) = self.sequences.remove(&id) {
+            self.take_out_of_flight(&mut sequence);
+        }
+    }
+
+    fn take_out_of_flight(&mut self, sequence: &mut Sequence) {
         self.in_flight.order.remove(&sequence.key);
         self.in_flight.generating -= usize::from(sequence.lane.generates);
         self.in_flight.scoring -= sequence.scoring();
@@ -363,7 +370,7 @@ impl Core {
         while let Some(slot) = sequence.table.pop() {
             drop(slot.block);
             if let Some(node) = slot.node {
-                self.tree.leave(node, id);
+                self.tree.leave(node, sequence.id);
             }
         }
     }

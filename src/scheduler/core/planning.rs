@@ -46,7 +46,7 @@ impl Plan {
 
     /// Tokens of a prompt that still fit.
     fn room_for(&self, sequence: &Sequence) -> usize {
-        if sequence.work.looks_prompt_up() { self.room.min(self.rows) } else { self.room }
+        if sequence.looks_up() { self.room.min(self.rows) } else { self.room }
     }
 }
 
@@ -110,7 +110,7 @@ impl Core {
 
     fn schedule_token(&mut self, plan: &mut Plan, id: SequenceId) {
         let wants = |sequence: &Sequence| sequence.wants_token() && sequence.planned_in < plan.number;
-        if self.has_room(plan) && self.sequences.get(&id).is_some_and(wants) {
+        if self.has_room(plan) && self.sequences.get(&id).is_some_and(wants) && self.grow(id, plan.number) {
             self.push(plan, id, 1);
         }
     }
@@ -122,7 +122,9 @@ impl Core {
         }
         let per_block = self.limits.tokens_per_block;
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
-        if !sequence.in_prompt() || sequence.planned_in == plan.number || sequence.waiters.is_empty() {
+        let planned = sequence.planned_in == plan.number;
+        // It may have been preempted a moment ago.
+        if sequence.waits() || !sequence.in_prompt() || planned || sequence.waiters.is_empty() {
             return;
         }
         let reused = sequence.skip_readable(&self.tree, plan.number, per_block);
@@ -134,9 +136,10 @@ impl Core {
         if reused > 0 {
             self.observer.prefix_reused(reused);
         }
+        let room = plan.room_for(sequence);
         let max_chunk = self.max_chunk_tokens();
         let most = if run > max_chunk { max_chunk.min(plan.long_room) } else { run };
-        let len = most.min(plan.room_for(sequence));
+        let len = most.min(room);
         if len == 0 || (held && !self.stop_following(id, now)) {
             return;
         }
@@ -168,7 +171,7 @@ impl Core {
     }
 
     /// Free blocks, made by evicting cached ones where needed; none if there are too few.
-    fn take_blocks(&mut self, count: usize) -> Option<Vec<crate::scheduler::blocks::Block>> {
+    pub(super) fn take_blocks(&mut self, count: usize) -> Option<Vec<crate::scheduler::blocks::Block>> {
         let free = self.pool.free();
         if free + self.tree.idle() < count {
             return None;
@@ -240,7 +243,10 @@ impl Core {
 
     /// Answers those of a sequence's jobs that would be too late if it began now.
     pub(super) fn drop_hopeless(&mut self, id: SequenceId, now: Duration) {
-        let Some(sequence) = self.sequences.get(&id) else { return };
+        // One that has begun is not given up for being preempted.
+        let Some(sequence) = self.sequences.get(&id).filter(|sequence| sequence.started.is_none()) else {
+            return;
+        };
         let Some(estimate) = self.rate.estimate(sequence.max_len()) else { return };
         let too_late =
             |deadline: Option<Duration>| deadline.is_some_and(|deadline| now + estimate > deadline);
@@ -255,16 +261,20 @@ impl Core {
         }
     }
 
-    /// Takes the first waiting sequence in flight, with blocks for all its tokens: those of its
-    /// prefix that are in the tree, computed or not, and new ones. Gives whether there were enough.
+    /// Takes the first waiting sequence in flight, with blocks for its prompt: those of its prefix that
+    /// are in the tree, computed or not, and new ones. Gives whether there were enough, and one left for
+    /// each sequence that generates.
     fn reserve_blocks(&mut self, id: SequenceId) -> bool {
         let per_block = self.limits.tokens_per_block;
         let Some(sequence) = self.sequences.get(&id) else { return false };
         let prompt = sequence.prompt.clone();
-        let needed = self.limits.blocks_for(sequence.max_len());
+        let needed = self.limits.blocks_for(prompt.len());
         let shareable = if self.options.prefix_sharing { sequence.shareable(per_block) } else { 0 };
         let path = self.tree.enter(prompt[..shareable].chunks_exact(per_block));
-        let Some(fresh) = self.take_blocks(needed - path.len()) else {
+        let missing = needed - path.len();
+        let enough = self.pool.free() + self.tree.idle() >= missing + self.in_flight.generating;
+        let fresh = if enough { self.take_blocks(missing) } else { None };
+        let Some(fresh) = fresh else {
             for (node, block) in path.into_iter().rev() {
                 drop(block);
                 self.tree.leave(node, id);

@@ -34,11 +34,15 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
+    /// What it was begun with, and what it had generated when it was last preempted.
     pub(super) prompt: Arc<[u32]>,
+    /// How many of the prompt's tokens it had generated.
+    pub(super) folded: usize,
     /// Logits read so far.
     pub(super) rows: Vec<f32>,
     /// Tokens of the prompt that were looked up, the first included.
     pub(super) looked_up: usize,
+    /// All that it has generated.
     pub(super) generated: Vec<u32>,
     /// Chooses its tokens, if it generates.
     pub(super) sampler: Option<Sampler>,
@@ -48,7 +52,7 @@ pub(super) struct Sequence {
     pub(super) lane: Lane,
     /// Empty once nobody wants the sequence any more.
     pub(super) waiters: Vec<Waiter>,
-    /// Blocks of all its tokens, those to generate included; empty while it waits.
+    /// Blocks of all its tokens, those to generate left out until their turn comes; empty while it waits.
     pub(super) table: Vec<Slot>,
     /// Whether an engine that makes iterations itself has it.
     pub(super) fed: bool,
@@ -69,7 +73,19 @@ pub(super) struct Sequence {
 impl Sequence {
     /// Tokens that it may come to.
     pub(super) fn max_len(&self) -> usize {
-        self.work.max_len(self.prompt.len())
+        self.work.max_len(self.prompt.len() - self.folded)
+    }
+
+    /// It has lost its blocks, and computes what it has generated again with its prompt.
+    pub(super) fn begin_again(&mut self) {
+        self.prompt = [&self.prompt[..], &self.generated[self.folded..]].concat().into();
+        self.folded = self.generated.len();
+        self.scheduled = 0;
+    }
+
+    /// Whether the logits after all tokens of its prompt are wanted.
+    pub(super) fn looks_up(&self) -> bool {
+        self.work.looks_prompt_up() && self.folded == 0
     }
 
     pub(super) fn waits(&self) -> bool {
@@ -116,7 +132,7 @@ impl Sequence {
     pub(super) fn token(&self, position: usize) -> Option<u32> {
         match position.checked_sub(self.prompt.len()) {
             None => self.prompt.get(position),
-            Some(position) => self.generated.get(position),
+            Some(position) => self.generated.get(self.folded + position),
         }
         .copied()
     }
@@ -128,12 +144,12 @@ impl Sequence {
 
     /// Rows of logits that `len` tokens from `position` on take, if they are of a prompt that is looked up.
     pub(super) fn rows_of(&self, position: usize, len: usize) -> usize {
-        if self.work.looks_prompt_up() && position < self.prompt.len() { len } else { 0 }
+        if self.looks_up() && position < self.prompt.len() { len } else { 0 }
     }
 
     /// The next token of the prompt to look up, if there is one.
     pub(super) fn look_up(&mut self) -> Option<u32> {
-        let token = self.prompt.get(self.looked_up).copied().filter(|_| self.work.looks_prompt_up())?;
+        let token = self.prompt.get(self.looked_up).copied().filter(|_| self.looks_up())?;
         self.looked_up += 1;
         Some(token)
     }
@@ -149,7 +165,7 @@ impl Sequence {
                     .map(|position| position - from)
                     .collect()
             }
-            Work::Generate(_) if self.work.looks_prompt_up() => (0..to - from).collect(),
+            Work::Generate(_) if self.looks_up() && from < self.prompt.len() => (0..to - from).collect(),
             Work::Generate(_) if to >= self.prompt.len() => vec![to - 1 - from],
             Work::Generate(_) => Vec::new(),
         }
@@ -160,7 +176,7 @@ impl Sequence {
     pub(super) fn shareable(&self, per_block: usize) -> usize {
         let first_read = match &self.work {
             Work::Score { read } => read.first().copied(),
-            Work::Generate(_) => self.work.looks_prompt_up().then_some(0),
+            Work::Generate(_) => self.looks_up().then_some(0),
         };
         first_read.unwrap_or(self.prompt.len() - 1) / per_block * per_block
     }
@@ -175,8 +191,10 @@ impl Sequence {
         {
             self.scheduled += per_block;
         }
-        self.reused += self.scheduled - before;
-        self.scheduled - before
+        let skipped = self.scheduled - before;
+        // What it had computed itself before is no gain.
+        self.reused += if self.folded == 0 { skipped } else { 0 };
+        skipped
     }
 
     /// Prompt tokens from here on that it is to compute itself: up to a block that another writes.
