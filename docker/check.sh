@@ -17,9 +17,13 @@ fi
 END
 cat >"$tmp/mpirun" <<'END'
 #!/usr/bin/env bash
-echo "mpirun $* (waits $OMPI_MCA_odls_base_sigkill_timeout)"
+words=" $* "
+while [[ $words =~ ' -x '[A-Z_]+' ' ]]; do words=${words/"${BASH_REMATCH[0]}"/ }; done
+echo "mpirun${words% }"
+exit "${STATUS-0}"
 END
-chmod +x "$tmp/assay" "$tmp/mpirun"
+printf '#!/usr/bin/env bash\n' >"$tmp/ssh"
+chmod +x "$tmp/assay" "$tmp/mpirun" "$tmp/ssh"
 
 expect() { # WHAT IT PRINTS, then VARIABLE=VALUE ... and the arguments after --
     local expected=$1 variables=()
@@ -38,7 +42,8 @@ expect() { # WHAT IT PRINTS, then VARIABLE=VALUE ... and the arguments after --
 }
 expect 'assay serve' RANKS=1 --
 expect 'assay serve --profile a b' RANKS=1 -- --profile 'a b'
-expect 'mpirun -n 8 --bind-to none assay serve --port 9 (waits 3600)' RANKS=8 -- --port 9
+expect 'mpirun --bind-to none -n 8 assay serve --port 9' RANKS=8 -- --port 9
+expect 'mpirun --bind-to none -n 8 assay serve (status 3)' RANKS=8 STATUS=3 --
 expect 'assay serve --port 9' RANKS=8 OMPI_COMM_WORLD_SIZE=8 -- --port 9
 expect 'assay: no engine runs here (status 1)' RANKS=refused --
 # shellcheck disable=SC2016 # It is the inner shell that reads the variable.
@@ -48,6 +53,12 @@ expect /mine RANKS=1 NIM_CACHE_PATH=/mine -- bash -c "$engines"
 expect none RANKS=1 ASSAY_CONFIG=/etc/assay.yaml -- bash -c "$engines"
 expect 'build-engine: --help' RANKS=8 -- echo build-engine: --help
 expect 'assay serve --help' RANKS='Usage: assay serve' -- --help
+ssh='-p 2222 -i /etc/assay-ssh/ssh-privatekey -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR'
+nodes=(LWS_GROUP_SIZE=3 LWS_LEADER_ADDRESS=judge-0.judge.here)
+hosts=judge-0.judge.here:4,judge-0-1.judge.here:4,judge-0-2.judge.here:4
+expect "mpirun --bind-to none -n 12 --map-by slot --host $hosts --prefix $(dirname "$tmp") --mca plm_rsh_args $ssh assay serve" \
+    "${nodes[@]}" LWS_WORKER_INDEX=0 ASSAY_GPUS_PER_NODE=4 RANKS=refused --
+expect 'assay serve' "${nodes[@]}" OMPI_COMM_WORLD_SIZE=12 RANKS=12 --
 
 # An image is built from what .dockerignore lets through: also what the sources include from beside them.
 while IFS=: read -r source included; do

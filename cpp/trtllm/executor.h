@@ -122,6 +122,9 @@ struct Statistics {
     std::size_t tokens_per_block;
 };
 
+// Ends the process without what is to run at its end: MPI's part of that waits for every other rank.
+[[noreturn]] void leave(int status);
+
 // One thread may submit and cancel while another awaits. Everything but the destructor may throw
 // std::exception, with the library's own words.
 class Executor {

@@ -34,6 +34,7 @@ class TrtllmHandle {
     mutable trtllm::Executor executor_;
 };
 
+inline void leave(std::int32_t status) { trtllm::leave(status); }
 std::shared_ptr<TrtllmHandle> open_trtllm(const TrtllmConfig& config);
 
 }  // namespace assay::bridge

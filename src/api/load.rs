@@ -5,9 +5,9 @@ use crate::config::{Settings, Simulation};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::manifest::{Manifest, Target};
 use crate::engine::simulated::{Behaviour, SimulatedFactory};
-#[cfg(feature = "trtllm")]
-use crate::engine::trtllm;
 use crate::engine::{EngineFactory, Limits, PrefixSharing};
+#[cfg(feature = "trtllm")]
+use crate::engine::{machine::Ranks, trtllm};
 use crate::prompt::Encoder;
 use crate::scheduler::{self, Handle, OnFailure};
 
@@ -96,7 +96,7 @@ fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::Tr
         max_num_tokens: settings.max_num_tokens,
         max_seq_len: settings.max_seq_len,
         // Where `mpirun` did not start the ranks, the library does.
-        worker: trtllm::rank().is_none().then(trtllm::default_worker),
+        worker: Ranks::find().is_none().then(trtllm::default_worker),
     };
     trtllm::TrtllmFactory::open(&settings.engine, manifest, &options).map_err(|error| error.to_string())
 }
@@ -105,7 +105,7 @@ fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::Tr
 pub(super) fn follows(manifest: &Manifest) -> bool {
     match &manifest.target {
         #[cfg(feature = "trtllm")]
-        Target::TensorrtLlm(gpus) => gpus.ranks() > 1 && trtllm::rank().is_some_and(|rank| rank > 0),
+        Target::TensorrtLlm(gpus) => gpus.ranks() > 1 && Ranks::find().is_some_and(|ranks| ranks.rank > 0),
         _ => false,
     }
 }
@@ -116,8 +116,16 @@ pub(super) fn follows(manifest: &Manifest) -> bool {
 /// It does not load.
 #[cfg(feature = "trtllm")]
 pub(super) fn follow(settings: &Settings, manifest: &Manifest) -> Result<(), String> {
+    let rank = Ranks::find().map_or(0, |ranks| ranks.rank);
+    tracing::info!(
+        rank,
+        of = manifest.ranks(),
+        "a rank that another leads: it loads its part and opens no port"
+    );
     manifest.verify(&settings.engine).map_err(|error| error.to_string())?;
-    trtllm_factory(settings, manifest)?.follow().map_err(|error| error.to_string())
+    trtllm_factory(settings, manifest)?.follow().map_err(|error| error.to_string())?;
+    tracing::info!(rank, "the rank that leads has ended the engine");
+    Ok(())
 }
 
 /// As above: no engine of this build has ranks.

@@ -1,6 +1,7 @@
 //! A server's life: bind, load, answer, drain, end.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,18 @@ use super::listen::{Limits, Port};
 use super::watched::Watched;
 use super::{App, admin, load, metrics_routes, router};
 use crate::config::Settings;
-use crate::engine::machine::Machine;
-use crate::engine::manifest::{MANIFEST_FILE, Manifest};
+use crate::engine::machine::{Machine, Ranks};
+use crate::engine::manifest::{MANIFEST_FILE, Manifest, Target};
 use crate::engine::profiles;
 use crate::scheduler::Handle;
 use crate::telemetry::traces::Traces;
 
 /// Where the admin routes are: nothing outside the machine reaches it.
 const LOOPBACK: &str = "127.0.0.1";
+/// Time that the last answers have to leave in, once the grace time is over.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
+/// How long before `mpirun` kills its ranks the grace time ends at the latest.
+const BEFORE_KILL: Duration = Duration::from_millis(300);
 
 /// How a server ended: the process's exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +38,9 @@ pub enum Exit {
     NotStarted = 1,
     /// The engine failed or stalled; an orchestrator should put another process in its place.
     EngineFailed = 3,
-    /// Told to end; some requests were not answered within the grace time.
+    /// Told to end; what was not finished within the grace time was answered with an error.
     Undrained = 4,
-    /// Told to end a second time.
+    /// Told to end a second time, or while an engine for GPUs was loading.
     Killed = 143,
 }
 
@@ -85,26 +90,35 @@ async fn load_and_serve(
     stop: watch::Sender<bool>,
     ports: JoinSet<()>,
 ) -> Result<Exit, String> {
+    // A library that loads cannot be ended in order, nor ranks that wait for this one.
+    let interrupted = match &manifest.target {
+        Target::TensorrtLlm(_) => Exit::Killed,
+        Target::Cpu { .. } => Exit::Drained,
+    };
     let load = tokio::task::spawn_blocking({
         let app = app.clone();
         move || load::load(&app, &manifest)
     });
     let scheduler = tokio::select! {
         loaded = load => loaded.map_err(|error| error.to_string())??,
-        () = signals.next() => return Ok(Exit::Drained),
-        () = app.drain.notified() => return Ok(Exit::Drained),
+        _ = signals.next() => return Ok(interrupted),
+        () = app.drain.notified() => return Ok(interrupted),
     };
     tracing::info!(models = ?app.models, limits = ?scheduler.limits(), "ready");
 
+    let mut grace = app.settings.shutdown_grace.0;
     let failed = tokio::select! {
         () = scheduler.failed() => true,
-        () = signals.next() => false,
+        told = signals.next() => {
+            grace = told.grace(grace, Ranks::find());
+            false
+        }
         () = app.drain.notified() => false,
     };
-    let ended = end(scheduler, stop, ports, app.settings.shutdown_grace.0);
+    let ended = end(scheduler, stop, ports, grace);
     let exit = tokio::select! {
         exit = ended => exit,
-        () = signals.next() => Exit::Killed,
+        _ = signals.next() => Exit::Killed,
     };
     Ok(if failed { Exit::EngineFailed } else { exit })
 }
@@ -186,8 +200,8 @@ async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
     }
 }
 
-/// Finishes what is in flight, for no longer than `grace`. The port stays open until that is done,
-/// so that whoever asks is told that the server is not ready.
+/// Finishes what is in flight, for no longer than `grace`, then answers the rest with an error. The port
+/// stays open until that is done, so that whoever asks is told that the server is not ready.
 async fn end(scheduler: Handle, stop: watch::Sender<bool>, ports: JoinSet<()>, grace: Duration) -> Exit {
     tracing::info!(grace = grace.as_secs_f64(), "ending: no new requests, finishing those in flight");
     scheduler.drain();
@@ -196,30 +210,55 @@ async fn end(scheduler: Handle, stop: watch::Sender<bool>, ports: JoinSet<()>, g
         let _ = stop.send(true);
         ports.join_all().await;
     };
-    match tokio::time::timeout(grace, finished).await {
-        Ok(()) => Exit::Drained,
-        Err(_) => {
-            tracing::warn!("the grace time is over and some requests are not answered");
-            Exit::Undrained
+    let mut finished = pin!(finished);
+    if tokio::time::timeout(grace, &mut finished).await.is_ok() {
+        return Exit::Drained;
+    }
+    tracing::warn!("the grace time is over: what is not finished is answered with an error");
+    scheduler.abandon();
+    let _ = tokio::time::timeout(LAST_ANSWERS, finished).await;
+    Exit::Undrained
+}
+
+/// Signals that tell the server to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    user: Signal,
+}
+
+/// Which of them came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// SIGTERM or SIGINT.
+    Terminate,
+    /// SIGUSR1, which `mpirun` passes on to its ranks and does nothing else about.
+    User,
+}
+
+impl Told {
+    /// The grace time that there is: a rank that is told by SIGTERM was most likely told by `mpirun`, which
+    /// kills it soon, because it was told to end itself or because another rank is lost.
+    fn grace(self, grace: Duration, ranks: Option<Ranks>) -> Duration {
+        match ranks.and_then(|ranks| ranks.kill_after) {
+            Some(kill_after) if self == Self::Terminate => grace.min(kill_after.saturating_sub(BEFORE_KILL)),
+            _ => grace,
         }
     }
 }
 
-/// SIGTERM and SIGINT, which mean the same here.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt, user: signal(SignalKind::user_defined1())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Terminate,
+            _ = self.interrupt.recv() => Told::Terminate,
+            _ = self.user.recv() => Told::User,
         }
     }
 }

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
             score::report(&arguments).map(ExitCode::from).map_err(|error| error.to_string())
         }
         Command::Manual(manual) => manual.tell(Arguments::command()).map(|()| ExitCode::SUCCESS),
-        Command::Serve(arguments) => serve(arguments).map(|exit| ExitCode::from(exit as u8)),
+        Command::Serve(arguments) => return end(serve(arguments)),
         Command::Profiles(arguments) => list(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())
             .map(|()| ExitCode::SUCCESS)
@@ -86,6 +86,19 @@ fn main() -> ExitCode {
         say(format_args!("assay: {reason}"));
         ExitCode::from(Exit::NotStarted as u8)
     })
+}
+
+/// Ends a server's process with what became of it.
+fn end(ended: Result<Exit, String>) -> ExitCode {
+    let exit = ended.unwrap_or_else(|reason| {
+        eprintln!("assay: {reason}");
+        Exit::NotStarted
+    });
+    #[cfg(feature = "trtllm")]
+    if exit != Exit::Drained {
+        assay::engine::trtllm::leave(exit as u8);
+    }
+    ExitCode::from(exit as u8)
 }
 
 fn list(arguments: &Profiles) -> Result<(), String> {

@@ -178,6 +178,7 @@ pub(super) mod ffi {
 
         type TrtllmHandle;
 
+        fn leave(status: i32);
         fn open_trtllm(config: &TrtllmConfig) -> Result<SharedPtr<TrtllmHandle>>;
         fn leads(self: &TrtllmHandle) -> Result<bool>;
         fn follow(self: &TrtllmHandle) -> Result<()>;

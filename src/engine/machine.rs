@@ -1,5 +1,7 @@
 //! What this machine has that an engine may need, and why an engine does not run here.
 
+use std::time::Duration;
+
 use super::cpu::Processor;
 use super::gpus::{Gpu, Gpus as FoundGpus};
 use super::manifest::{Gpus, Manifest, TENSORRT_LLM, Target};
@@ -23,18 +25,35 @@ pub struct Machine {
 /// Processes that were started together, of which this is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranks {
-    /// On all machines.
+    /// Which of them this is, from 0.
+    pub rank: usize,
+    /// How many there are on all machines.
     pub world: usize,
-    /// On this machine.
+    /// How many of them there are on this machine.
     pub local: usize,
+    /// How long after SIGTERM `mpirun` kills its ranks, be the signal its own or passed on; only with Open MPI's.
+    pub kill_after: Option<Duration>,
 }
 
 impl Ranks {
-    /// As Open MPI tells them.
-    fn find() -> Option<Self> {
-        let number = |name| std::env::var(name).ok()?.parse().ok();
-        let world = number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE"))?;
-        Some(Self { world, local: number("OMPI_COMM_WORLD_LOCAL_SIZE").unwrap_or(world) })
+    /// As what started them tells it: Open MPI's `mpirun`, or Slurm's `srun` through PMIx or PMI.
+    pub fn find() -> Option<Self> {
+        Self::told(|name| std::env::var(name).ok()?.parse().ok())
+    }
+
+    fn told(number: impl Fn(&str) -> Option<usize>) -> Option<Self> {
+        let first = |names: [&str; 3]| names.into_iter().find_map(&number);
+        let rank = first(["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"])?;
+        let world = first(["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"])?;
+        let local = first(["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE"]);
+        let seconds = first([
+            "OMPI_MCA_odls_base_sigkill_timeout",
+            "PRTE_MCA_odls_base_sigkill_timeout",
+            "PRTE_MCA_prte_sigkill_timeout",
+        ]);
+        let kill_after = Duration::from_secs(seconds.unwrap_or(1) as u64);
+        let by_mpirun = number("OMPI_COMM_WORLD_RANK").is_some();
+        Some(Self { rank, world, local: local.unwrap_or(world), kill_after: by_mpirun.then_some(kill_after) })
     }
 }
 

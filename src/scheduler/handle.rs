@@ -52,6 +52,8 @@ pub(super) struct Shared {
     /// Where the core's clock began.
     pub(super) origin: Instant,
     pub(super) ready: AtomicBool,
+    /// Nothing is finished any more.
+    pub(super) abandoned: AtomicBool,
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
     pub(super) limits: Limits,
@@ -135,7 +137,13 @@ impl Handle {
         self.shared().mailbox.drain();
     }
 
-    /// Resolves when [`Handle::drain`] was called and everything accepted is answered.
+    /// Answers what is left with [`Rejection::ShuttingDown`], without waiting for the engine.
+    pub fn abandon(&self) {
+        self.shared().abandoned.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    /// Resolves when [`Handle::drain`] was called, everything accepted is answered and the engine has ended.
     pub async fn drained(&self) {
         wait_until_set(&self.shared().drained).await;
     }

@@ -35,6 +35,7 @@ pub fn start(
         mailbox: Mailbox::new(options.max_queue_requests, Signal(wake)),
         origin: Instant::now(),
         ready: true.into(),
+        abandoned: false.into(),
         retry_after: 1000.into(),
         limits: engine.limits(),
         max_queue_requests: options.max_queue_requests,
@@ -67,6 +68,9 @@ impl Thread {
         loop {
             self.wait(woken);
             self.desk.read(&self.shared.mailbox);
+            if self.is_abandoned() {
+                self.desk.core.close(&Rejection::ShuttingDown);
+            }
             self.desk.core.expire(self.now());
             self.advance();
             self.send_answers();
@@ -78,7 +82,17 @@ impl Thread {
             }
         }
         self.shared.ready.store(false, Ordering::Release);
+        match self.is_abandoned() {
+            // It may never end: the process does instead.
+            true => std::mem::forget(self.supervisor),
+            // Before the process ends, since an engine's other ranks end with it.
+            false => drop(self.supervisor),
+        }
         self.shared.drained.send_replace(true);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Acquire)
     }
 
     /// Sleeps until there is something to do, and takes in what the engine has to say.

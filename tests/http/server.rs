@@ -156,7 +156,7 @@ pub fn paris() -> Value {
 }
 
 /// Tokenizer and template of a tiny checkpoint, without weights.
-fn engine_directory() -> TempDir {
+pub fn engine_directory() -> TempDir {
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/llama3-tiny");
     let engine = tempfile::tempdir().unwrap();
     let copy = |name: &str| -> PathBuf { engine.path().join(name) };

@@ -1,84 +1,15 @@
 // What the server relies on of cpp/trtllm/executor.h, over the stand-in.
 
-#include "trtllm/executor.h"
-
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <functional>
 #include <map>
 #include <random>
 #include <thread>
 
+#include "support.h"
+
+namespace assay::trtllm {
 namespace {
-
-using assay::trtllm::Answer;
-using assay::trtllm::Config;
-using assay::trtllm::Ending;
-using assay::trtllm::EngineError;
-using assay::trtllm::Executor;
-using assay::trtllm::Sequence;
-using Milliseconds = std::chrono::milliseconds;
-
-void check(bool holds, const char* what, int line) {
-    if (holds) return;
-    std::fprintf(stderr, "executor_test.cc:%d: %s\n", line, what);
-    std::exit(1);
-}
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-// An engine directory that tells the stand-in what to do.
-class Directory {
-  public:
-    explicit Directory(const std::string& script) {
-        std::string name = (std::filesystem::temp_directory_path() / "assay-trtllm-XXXXXX").string();
-        CHECK(mkdtemp(name.data()) != nullptr);
-        path_ = name;
-        std::ofstream(path_ / "stand-in.conf") << script;
-    }
-    ~Directory() { std::filesystem::remove_all(path_); }
-
-    Config config() const {
-        return {.directory = path_,
-                .head_rows = 5,
-                .max_batch_size = 16,
-                .max_num_tokens = 1024,
-                .max_queue_size = 4096,
-                .kv_cache_tokens = std::nullopt,
-                .kv_cache_fraction = 0.9f,
-                .kv_cache_host_bytes = 0,
-                .block_reuse = true,
-                .chunked_context = true,
-                .allotted = std::nullopt,
-                .ranks = 1,
-                .processes = assay::trtllm::Processes::LEADER,
-                .worker = {}};
-    }
-
-  private:
-    std::filesystem::path path_;
-};
-
-const std::vector<std::uint32_t> kTokens = {3, 1, 4, 1, 5};
-
-Sequence scored(std::uint64_t id) {
-    return {.id = id,
-            .tokens = kTokens,
-            .max_tokens = 0,
-            .stop = {},
-            .sampling = {},
-            .log_probs = false,
-            .priority = 0.5f};
-}
-
-std::vector<Answer> await_all(Executor& executor) {
-    std::vector<Answer> all;
-    while (executor.in_flight() > 0)
-        for (Answer& answer : executor.await(Milliseconds(1000))) all.push_back(std::move(answer));
-    return all;
-}
 
 Sequence generated(std::uint64_t id, std::size_t max_tokens) {
     Sequence sequence = scored(id);
@@ -108,17 +39,6 @@ Answer answer_to(const std::string& script, Sequence sequence, std::size_t* part
     if (parts != nullptr) *parts = answers.size();
     return whole;
 }
-
-std::string error_of(const std::function<void()>& function) {
-    try {
-        function();
-    } catch (const std::exception& error) {
-        return error.what();
-    }
-    return {};
-}
-
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 void a_score_is_the_first_logits_of_the_row() {
     const Answer answer = answer_to("logits 1.5 -2 0.25 4 8 99 99", scored(7));
@@ -268,24 +188,13 @@ void after_shutdown_every_call_is_an_error_and_none_a_crash() {
     CHECK(contains(error_of([&] { (void)executor.statistics(); }), "Shutdown called"));
 }
 
-void a_rank_that_follows_takes_no_sequences_and_ends_with_its_leader() {
-    const Directory directory("follows");
-    Config config = directory.config();
-    config.ranks = 2;
-    Executor executor(config);
-    CHECK(!executor.leads());
-    executor.follow();
-}
-
 void an_orchestrator_needs_its_worker() {
-    const Directory directory("");
+    const Directory directory("ranks 2");
     Config config = directory.config();
     config.ranks = 2;
-    config.processes = assay::trtllm::Processes::ORCHESTRATOR;
+    config.processes = Processes::ORCHESTRATOR;
     config.worker = "/no/such/executorWorker";
     CHECK(contains(error_of([&] { Executor executor(config); }), "worker"));
-    config.worker = "/bin/true";
-    CHECK(Executor(config).leads());
 }
 
 void statistics_tell_the_cache_and_what_was_computed() {
@@ -293,7 +202,7 @@ void statistics_tell_the_cache_and_what_was_computed() {
     Executor executor(directory.config());
     executor.enqueue(std::vector<Sequence>{scored(1), scored(2)});
     (void)await_all(executor);
-    const assay::trtllm::Statistics statistics = executor.statistics();
+    const Statistics statistics = executor.statistics();
     CHECK(statistics.iterations >= 1 && statistics.context_tokens == 2 * kTokens.size());
     CHECK(statistics.kv_blocks == 77 && statistics.tokens_per_block == 16);
     CHECK(executor.statistics().iterations == 0);
@@ -372,8 +281,10 @@ void an_engine_can_end_with_work_in_flight() {
 }
 
 }  // namespace
+}  // namespace assay::trtllm
 
 int main() {
+    using namespace assay::trtllm;
     a_score_is_the_first_logits_of_the_row();
     generated_tokens_come_one_by_one_up_to_the_length();
     a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is();
@@ -388,7 +299,6 @@ int main() {
     a_cancelled_sequence_is_answered_as_such();
     an_engine_that_has_ended_is_noticed_rather_than_asked_for_ever();
     after_shutdown_every_call_is_an_error_and_none_a_crash();
-    a_rank_that_follows_takes_no_sequences_and_ends_with_its_leader();
     an_orchestrator_needs_its_worker();
     statistics_tell_the_cache_and_what_was_computed();
     every_sequence_is_answered_once_whatever_goes_wrong(100'000);

@@ -5,7 +5,9 @@
 mod engine;
 mod engines;
 mod http;
+mod job;
 mod numbers;
+mod ranks;
 mod support;
 
 #[path = "../support/engine_suite.rs"]

@@ -145,7 +145,7 @@ fn each_refusal_says_what_does_not_fit_and_what_to_run() {
         }
     };
     let avx512 = Target::Cpu { instruction_set: "avx512_core_bf16".to_owned() };
-    let mpirun = |world| Some(Ranks { world, local: world });
+    let mpirun = |world| Some(Ranks { rank: 0, world, local: world, kill_after: None });
     let cases = [
         (gpu(), machine(H100, 1), vec!["needs 2 x NVIDIA H100 80GB HBM3", "1 x", "--tp 1", "mpirun"]),
         (gpu(), machine("", 0), vec!["needs 2 x", "no NVIDIA driver"]),
@@ -190,7 +190,8 @@ fn a_gpu_that_is_divided_is_not_one_that_an_engine_was_built_for() {
 #[test]
 fn ranks_on_several_machines_need_only_their_own_gpus() {
     let eight = manifest(h100(Quantization::None, 8, Objective::Throughput), |_| {});
-    let started = |local| Machine { ranks: Some(Ranks { world: 8, local }), ..machine(H100, 4) };
+    let ranks = |local| Some(Ranks { rank: 0, world: 8, local, kill_after: None });
+    let started = |local| Machine { ranks: ranks(local), ..machine(H100, 4) };
     assert!(chosen(std::slice::from_ref(&eight), AUTO, &started(4)).is_ok());
     assert!(chosen(&[eight], AUTO, &started(5)).is_err());
 }

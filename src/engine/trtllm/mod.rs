@@ -225,11 +225,12 @@ fn worker(gpus: &Gpus, options: &Options) -> String {
     }
 }
 
-/// This process's rank as what started the ranks tells it (Open MPI, PMIx, PMI); `None` where nothing did.
-pub fn rank() -> Option<usize> {
-    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+/// Ends the process at once. At an ordinary end the library's MPI waits for every other rank, for ever if one
+/// is lost or still loads; gone without that, this rank is noticed by what started it, which ends the others.
+pub fn leave(status: u8) -> ! {
+    ffi::leave(status.into());
+    // Not reached.
+    std::process::exit(status.into())
 }
 
 /// The library's program for ranks that it spawns itself, in `TRTLLM_ROOT` or where NVIDIA's image has it.

@@ -32,6 +32,8 @@ void read_line(Script& script, const std::string& line) {
         {"fail_step_share", &script.fail_step_share},
         {"die_in_step", &script.die_in_step},
         {"stall_in_step", &script.stall_in_step},
+        {"ranks", &script.ranks},
+        {"load_rank", &script.load_rank},
     };
     const std::map<std::string, bool*> switches = {
         {"callback", &script.callback},
@@ -41,7 +43,9 @@ void read_line(Script& script, const std::string& line) {
         {"reorder", &script.reorder},
         {"log_probs_of_all", &script.log_probs_of_all},
         {"echo", &script.echo},
+        {"lost_rank_fails", &script.lost_rank_fails},
         {"follows", &script.follows},
+        {"load_gate", &script.load_gate},
     };
     if (const auto number = numbers.find(name); number != numbers.end()) {
         if (words >> *number->second) return;

@@ -11,9 +11,13 @@
 #include <stdexcept>
 #include <thread>
 
+#include "logits.h"
+#include "ranks.h"
 #include "script.h"
 #include "tensorrt_llm/executor/executor.h"
 
+using stand_in::kSeed;
+using stand_in::mix;
 using stand_in::Script;
 
 namespace {
@@ -29,16 +33,6 @@ struct Given {
 
 std::mutex given_mutex;
 Given given;
-
-constexpr std::uint64_t kSeed = 0x9e3779b97f4a7c15;
-
-// The finaliser of SplitMix64, as in src/engine/simulated.rs: both give one text the same logits.
-std::uint64_t mix(std::uint64_t value) {
-    value += kSeed;
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
-    return value ^ (value >> 31);
-}
 
 }  // namespace
 
@@ -88,13 +82,13 @@ class Executor::Impl {
   public:
     Impl(const std::filesystem::path& directory, const ExecutorConfig& config)
         : script_(Script::read(directory)), config_(config), random_(script_.seed) {
-        if (!script_.load_error.empty()) throw std::runtime_error(script_.load_error);
-        if (const auto parallel = config_.getParallelConfig();
-            parallel && parallel->getCommunicationMode() == CommunicationMode::kORCHESTRATOR &&
-            !std::filesystem::exists(parallel->getOrchestratorConfig()->getWorkerExecutablePath()))
-            throw std::runtime_error("[TensorRT-LLM][ERROR] the worker executable cannot be spawned");
+        const auto parallel = config_.getParallelConfig();
+        if (parallel && parallel->getCommunicationMode() == CommunicationMode::kORCHESTRATOR)
+            orchestrate(directory, parallel->getOrchestratorConfig()->getWorkerExecutablePath());
+        else
+            take_part(directory);
         if (script_.echo) echo(directory);
-        thread_ = std::thread([this] { run(); });
+        thread_ = std::thread([this] { follows() ? follow() : run(); });
     }
 
     ~Impl() { shutdown(); }
@@ -153,9 +147,61 @@ class Executor::Impl {
         return std::exchange(statistics_, {});
     }
 
-    bool can_enqueue() const { return !shut_down_ && !script_.follows; }
+    bool can_enqueue() const { return !shut_down_ && !follows(); }
 
   private:
+    bool follows() const { return script_.follows || world_member() != nullptr; }
+
+    const stand_in::Member* world_member() const {
+        return world_ != nullptr && world_->member ? &*world_->member : nullptr;
+    }
+
+    // The others, for whom this process speaks: those that mpirun started, or spawned workers.
+    const stand_in::Middle* others() const {
+        if (workers_) return &*workers_;
+        return world_ != nullptr && world_->middle ? &*world_->middle : nullptr;
+    }
+
+    void orchestrate(const std::filesystem::path& directory, const std::filesystem::path& worker) {
+        if (!std::filesystem::exists(worker))
+            throw std::runtime_error("[TensorRT-LLM][ERROR] the worker executable cannot be spawned");
+        if (stand_in::Place::find().world != 1)
+            throw std::runtime_error("[TensorRT-LLM][ERROR] Assertion failed: expect MPI worldSize to be 1");
+        load(directory, 0);
+        workers_.emplace(stand_in::spawn(worker, script_.ranks, directory));
+    }
+
+    // As one of the ranks that mpirun started: none goes on before all have loaded.
+    void take_part(const std::filesystem::path& directory) {
+        const stand_in::Place place = stand_in::Place::find();
+        if (place.world != script_.ranks && !script_.follows)
+            throw std::runtime_error(
+                "[TensorRT-LLM][ERROR] Assertion failed: With communicationMode kLEADER, MPI worldSize is expected to be "
+                "equal to tp*pp*cp when participantIds are not specified");
+        if (place.world > 1) world_ = &stand_in::World::join();
+        load(directory, place.rank);
+        if (const stand_in::Member* member = world_member()) member->meet();
+        if (const stand_in::Middle* middle = others()) middle->meet();
+    }
+
+    void load(const std::filesystem::path& directory, std::size_t rank) const {
+        if (rank != script_.load_rank) return;
+        if (!script_.load_error.empty()) throw std::runtime_error(script_.load_error);
+        while (script_.load_gate && !std::filesystem::exists(directory / "gate"))
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+
+    // A rank that another leads computes its part until it is ended; left alone, it waits for ever.
+    void follow() const {
+        const stand_in::Member* member = world_member();
+        if (member == nullptr) return;
+        try {
+            member->serve(script_, world_->place.rank, world_->place.world);
+        } catch (const stand_in::RankLost&) {
+            stand_in::hang();
+        }
+    }
+
     using Clock = std::chrono::steady_clock;
 
     // A sequence that waits or is in flight.
@@ -167,6 +213,8 @@ class Executor::Impl {
         SizeType32 generated;
         VecLogProbs log_probs;
         Clock::time_point arrived;
+        // Of the step that runs, if several ranks compute them.
+        std::vector<float> logits = {};
         // Blocks of its prompt that were found.
         SizeType32 reused = 0;
     };
@@ -174,6 +222,8 @@ class Executor::Impl {
     void check_running(const char* what) const {
         if (shut_down_)
             throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] Shutdown called, ") + what);
+        if (follows())
+            throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] only the leader rank is asked: ") + what);
     }
 
     void run() {
@@ -196,8 +246,38 @@ class Executor::Impl {
             for (Response& response : answers) responses_.push_back(std::move(response));
             responded_.notify_all();
         }
+        const bool orderly = ending_;
+        lock.unlock();
+        if (orderly) end_others();
+        lock.lock();
         stopped_ = true;
         responded_.notify_all();
+    }
+
+    void end_others() const {
+        const stand_in::Middle* middle = others();
+        if (middle == nullptr) return;
+        try {
+            middle->end();
+        } catch (const stand_in::RankLost&) {
+            stand_in::hang();
+        }
+    }
+
+    // Has the other ranks compute what they hold of every sequence in flight. False if one is gone.
+    bool compute_together() {
+        const stand_in::Middle* middle = others();
+        if (middle == nullptr) return true;
+        std::vector<VecTokens> texts;
+        for (const Sequence& sequence : active_) texts.push_back(sequence.tokens);
+        try {
+            std::vector<std::vector<float>> rows = middle->compute(script_, texts);
+            for (std::size_t i = 0; i < rows.size(); ++i) active_[i].logits = std::move(rows[i]);
+        } catch (const stand_in::RankLost&) {
+            if (!script_.lost_rank_fails) stand_in::hang();
+            return false;
+        }
+        return true;
     }
 
     bool stalled() const { return script_.stall_in_step > 0 && step_ >= script_.stall_in_step; }
@@ -218,7 +298,7 @@ class Executor::Impl {
         const std::size_t extra = script_.jitter > 0 ? draw() % script_.jitter : 0;
         if (script_.delay + extra > 0)
             std::this_thread::sleep_for(std::chrono::microseconds(script_.delay + extra));
-        const bool failed = is_due_unlocked(script_.fail_step_share);
+        const bool failed = is_due_unlocked(script_.fail_step_share) || !compute_together();
         std::vector<Response> answers;
         std::vector<Sequence> remaining;
         std::set<std::uint64_t> contributed;
@@ -259,7 +339,7 @@ class Executor::Impl {
             return {sequence.id, std::move(result)};
         }
         if (first) sequence.reused = reuse(sequence.tokens);
-        std::vector<float> logits = logits_after(sequence.tokens);
+        std::vector<float> logits = logits_after(sequence);
         generate(sequence, logits, result);
         if (!result.isFinal) result.finishReasons = {FinishReason::kNOT_FINISHED};
         const OutputConfig output = sequence.request.getOutputConfig();
@@ -377,23 +457,14 @@ class Executor::Impl {
                });
     }
 
-    std::vector<float> logits_after(const VecTokens& tokens) const {
+    std::vector<float> logits_after(const Sequence& sequence) const {
+        if (others() != nullptr) return sequence.logits;
+        if (!script_.callback) return stand_in::logits_of(script_, sequence.tokens, 0, 1);
         std::vector<float> logits(script_.vocabulary, 0.0f);
-        if (script_.callback) {
-            const std::lock_guard lock(given_mutex);
-            if (given.model != nullptr)
-                given.model(given.context, tokens.data(), tokens.size(), logits.data(), logits.size());
-            return logits;
-        }
-        if (!script_.logits.empty()) {
-            std::copy_n(script_.logits.begin(), std::min(logits.size(), script_.logits.size()),
-                        logits.begin());
-            return logits;
-        }
-        std::uint64_t state = kSeed;
-        for (const TokenIdType token : tokens) state = mix(state ^ (static_cast<std::uint64_t>(token) + 1));
-        for (std::size_t row = 0; row < std::min(script_.rows, logits.size()); ++row)
-            logits[row] = static_cast<float>(mix(state + row) >> 48) / 8192.0f - 4.0f;
+        const std::lock_guard lock(given_mutex);
+        if (given.model != nullptr)
+            given.model(given.context, sequence.tokens.data(), sequence.tokens.size(), logits.data(),
+                        logits.size());
         return logits;
     }
 
@@ -455,6 +526,8 @@ class Executor::Impl {
 
     const Script script_;
     const ExecutorConfig config_;
+    stand_in::World* world_ = nullptr;
+    std::optional<stand_in::Middle> workers_;
     std::mutex mutex_;
     std::condition_variable queued_;
     std::condition_variable responded_;

@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* The pod, alike for a Deployment and for the leader of several nodes. `dict "root" $ "command" [...]` */ -}}
+{{- /* The pod, alike for a Deployment and for one of several nodes. `dict "root" $ "worker" false` */ -}}
 {{- define "assay.pod" -}}
 {{- $values := .root.Values -}}
 {{- $scheme := ternary "HTTPS" "HTTP" (ne $values.tlsSecret "") -}}
@@ -56,19 +56,24 @@ spec:
   securityContext:
     runAsNonRoot: true
     seccompProfile: {type: RuntimeDefault}
+    {{- if gt (int $values.nodes) 1 }}
+    # The image's user, who is to read the keys.
+    fsGroup: 10001
+    fsGroupChangePolicy: OnRootMismatch
+    {{- end }}
   containers:
     - name: assay
       image: "{{ $values.image.repository }}:{{ $values.image.tag | default .root.Chart.AppVersion }}"
       imagePullPolicy: {{ $values.image.pullPolicy }}
-      {{- with .command }}
-      command: {{ toJson . }}
-      {{- end }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
         capabilities: {drop: [ALL]}
       env:
         - {name: ASSAY_CONFIG, value: /etc/assay/assay.yaml}
+        {{- if gt (int $values.nodes) 1 }}
+        - {name: ASSAY_GPUS_PER_NODE, value: {{ $values.gpus | quote }}}
+        {{- end }}
         {{- with $values.env }}{{ toYaml . | nindent 8 }}{{ end }}
       ports:
         - {name: http, containerPort: 8000}
@@ -128,7 +133,7 @@ spec:
     {{- end }}
     {{- if gt (int $values.nodes) 1 }}
     - name: ssh
-      secret: {secretName: {{ $values.sshSecret }}, defaultMode: 0400}
+      secret: {secretName: {{ $values.sshSecret }}, defaultMode: 0440}
     {{- end }}
     {{- if $values.tlsSecret }}
     - name: tls
