@@ -164,6 +164,34 @@ void a_cancelled_sequence_is_answered_as_such() {
     executor.cancel(1);
 }
 
+void everything_can_be_cancelled_at_once() {
+    const Directory directory("delay 20000");
+    Config config = directory.config();
+    config.max_batch_size = 1;
+    Executor executor(config);
+    executor.enqueue(std::vector<Sequence>{scored(1), scored(2), scored(3)});
+    executor.cancel_all();
+    const std::vector<Answer> answers = await_all(executor);
+    CHECK(std::count_if(answers.begin(), answers.end(),
+                        [](const Answer& answer) { return answer.ending == Ending::CANCELLED; }) >= 2);
+}
+
+void what_is_more_urgent_goes_first() {
+    const Directory directory("delay 20000");
+    Config config = directory.config();
+    config.max_batch_size = 1;
+    Executor executor(config);
+    std::vector<Sequence> batch;
+    for (std::uint64_t id = 0; id < 4; ++id) {
+        batch.push_back(scored(id));
+        batch.back().priority = 0.2f * static_cast<float>(id);
+    }
+    executor.enqueue(batch);
+    std::vector<std::uint64_t> order;
+    for (const Answer& answer : await_all(executor)) order.push_back(answer.id);
+    CHECK((order == std::vector<std::uint64_t>{3, 2, 1, 0}));
+}
+
 void an_engine_that_has_ended_is_noticed_rather_than_asked_for_ever() {
     const Directory directory("die_in_step 1");
     Executor executor(directory.config());
@@ -297,6 +325,8 @@ int main() {
     an_engine_that_does_not_load_says_why();
     a_full_queue_takes_none_of_a_batch();
     a_cancelled_sequence_is_answered_as_such();
+    everything_can_be_cancelled_at_once();
+    what_is_more_urgent_goes_first();
     an_engine_that_has_ended_is_noticed_rather_than_asked_for_ever();
     after_shutdown_every_call_is_an_error_and_none_a_crash();
     an_orchestrator_needs_its_worker();
