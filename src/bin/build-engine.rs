@@ -77,6 +77,10 @@ struct GpuArguments {
     /// TensorRT-LLM checkpoint of NVIDIA's modelopt whose quantized layers are taken
     #[arg(long, value_name = "DIR")]
     quantized: Option<PathBuf>,
+    /// Give lm_head as many rows as the head has instead of the vocabulary's; Llama's kin and Qwen only, and
+    /// not tried on TensorRT-LLM yet
+    #[arg(long)]
+    small_head: bool,
     /// What it is tuned for [default: throughput]
     #[arg(long, value_enum)]
     objective: Option<ObjectiveKind>,
@@ -188,8 +192,8 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
 
 fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
     if arguments.gpu != GpuArguments::default() {
-        let reason = "--target cpu: --tp, --pp, --quantization, --quantized, --objective, --checkpoint-only and \
-                      --dry-run are of engines for GPUs";
+        let reason = "--target cpu: --tp, --pp, --quantization, --quantized, --small-head, --objective, \
+                      --checkpoint-only and --dry-run are of engines for GPUs";
         return Err(BuildError::Option(reason.to_owned()));
     }
     Ok(BuildOptions {
@@ -222,6 +226,7 @@ fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
         name: arguments.name,
         task: arguments.task.map(Task::from),
         head: arguments.head,
+        small_head: gpu.small_head,
         tensor_parallel: gpu.tp.unwrap_or(1),
         pipeline_parallel: gpu.pp.unwrap_or(1),
         quantization: match gpu.quantization {

@@ -11,6 +11,7 @@ use crate::engine::cpu;
 use crate::engine::manifest::{Dtype, Family, Model, Norm};
 
 /// One tensor of the engine: those of the checkpoint one below the other, converted.
+#[derive(Clone)]
 pub(super) struct Planned<'a> {
     /// Its name.
     pub(super) name: String,

@@ -124,6 +124,7 @@ pub(super) mod ffi {
 
     /// How tokens are chosen; temperature 0 takes the likeliest.
     #[cfg(feature = "trtllm")]
+    #[derive(Clone)]
     struct TrtllmSampling {
         temperature: f32,
         top_k: usize,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bridge::ffi;
-use super::manifest::{Activation, Dtype, Head, Manifest, Norm, Target};
+use super::manifest::{Activation, Dtype, Manifest, Norm, Target, WEIGHTS_FILE};
 use super::weights::Weights;
 use super::{
     Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, rope,
@@ -162,7 +162,7 @@ impl CpuFactory {
     /// mapped, or an option is out of range. Each is a sentence that says what to do.
     pub fn open(directory: &Path, manifest: &Manifest, options: Options) -> Result<Self, EngineError> {
         check_machine(directory, manifest)?;
-        let weights = Arc::new(Weights::map(directory)?);
+        let weights = Arc::new(Weights::map(&directory.join(WEIGHTS_FILE))?);
         let limits = limits(manifest, options, weights.bytes().len())?;
         Ok(Self { directory: directory.to_owned(), manifest: manifest.clone(), options, limits, weights })
     }
@@ -342,12 +342,6 @@ fn kv_bytes_per_token(manifest: &Manifest) -> usize {
     (2 * model.num_layers * model.num_kv_heads * model.head_dim * element).max(1)
 }
 
-/// Outputs of each layer of the second head; empty where there is none.
-fn gating_widths(head: &Head) -> Vec<usize> {
-    let Some(gating) = &head.gating else { return Vec::new() };
-    gating.hidden.iter().copied().chain([gating.transform.len()]).collect()
-}
-
 pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
     let model = &manifest.model;
     let variant = &model.variant;
@@ -356,6 +350,7 @@ pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         let (inverse_frequencies, factor) = rope::inverse_frequencies(rope, dim);
         ffi::RopeView { inverse_frequencies, factor }
     };
+    let gating = manifest.head.gating.as_ref();
     let window = variant.sliding_window.as_ref();
     let window_of = |layer| window.filter(|window| window.layers.contains(&layer)).map_or(0, |w| w.keys);
     ffi::CpuConfig {
@@ -376,8 +371,9 @@ pub(super) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         logit_softcap: manifest.head.softcap.unwrap_or(0.0),
         head_bias: manifest.head.bias,
         head_hidden: manifest.head.hidden.unwrap_or(0),
-        gating: gating_widths(&manifest.head),
-        gating_bias: manifest.head.gating.as_ref().is_some_and(|gating| gating.bias),
+        gating: gating
+            .map_or_else(Vec::new, |gating| gating.layers().iter().map(|layer| layer.outputs).collect()),
+        gating_bias: gating.is_some_and(|gating| gating.bias),
         layer_norm: variant.norm == Norm::Layer,
         qk_norm: variant.qk_norm,
         post_norms: variant.post_norms,

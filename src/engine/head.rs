@@ -49,6 +49,37 @@ impl Head {
     pub fn head_rows(&self) -> usize {
         self.outputs() - self.gating.as_ref().map_or(0, |gating| gating.transform.len())
     }
+
+    /// Its layers, and those of the network beside it: the first of each take the hidden state, with ReLU
+    /// before each that follows.
+    pub fn networks(&self) -> Vec<Vec<HeadLayer>> {
+        let layer = |name: &str, outputs, bias| HeadLayer { name: name.to_owned(), outputs, bias };
+        let hidden = self.hidden.map(|width| layer("head_hidden", width, true));
+        let own: Vec<HeadLayer> =
+            hidden.into_iter().chain([layer("head", self.head_rows(), self.bias)]).collect();
+        [own].into_iter().chain(self.gating.iter().map(Gating::layers)).collect()
+    }
+
+    /// Outputs of the first layers together.
+    pub fn first_outputs(&self) -> usize {
+        self.networks().iter().filter_map(|layers| layers.first()).map(|layer| layer.outputs).sum()
+    }
+
+    /// Whether it is more than one layer.
+    pub fn is_deep(&self) -> bool {
+        self.hidden.is_some() || self.gating.is_some()
+    }
+}
+
+/// A layer of a head in the weights: `[outputs, inputs]` under its name, and its bias under that and `_bias`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadLayer {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub outputs: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
 }
 
 /// What is wrong with names of scores.
@@ -104,4 +135,17 @@ pub struct Gating {
     pub scale: f32,
     /// `[objectives, objectives]`: scores times it are what the shares weigh.
     pub transform: Vec<Vec<f32>>,
+}
+
+impl Gating {
+    /// Its layers.
+    pub fn layers(&self) -> Vec<HeadLayer> {
+        let widths = self.hidden.iter().copied().chain([self.transform.len()]);
+        let layer = |(index, outputs)| HeadLayer {
+            name: format!("gating.{index}"),
+            outputs,
+            bias: index < self.hidden.len() || self.bias,
+        };
+        widths.enumerate().map(layer).collect()
+    }
 }

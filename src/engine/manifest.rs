@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sampling::SamplingDefaults;
 
-pub use super::head::{Gating, Head, Pooling, fault_of_names};
+pub use super::head::{Gating, Head, HeadLayer, Pooling, fault_of_names};
 pub use super::model::{Activation, Family, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
 
 /// Name of the manifest inside an engine directory.
@@ -17,6 +17,9 @@ pub const MANIFEST_FILE: &str = "engine.yaml";
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// Name of TensorRT-LLM's own description inside an engine directory for NVIDIA GPUs.
 pub const TRTLLM_CONFIG_FILE: &str = "config.json";
+/// Name of what an engine directory for NVIDIA GPUs has of a head of several layers: all but the matrices of
+/// the first, which the plans hold (a safetensors file like [`WEIGHTS_FILE`]).
+pub const HEAD_FILE: &str = "head.safetensors";
 /// Name of the tokenizer inside an engine directory.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Name of the chat template inside an engine directory.
@@ -130,9 +133,12 @@ pub struct Gpus {
     pub tensorrt: String,
     /// Version of the driver that it was built with, for the record.
     pub driver: String,
-    /// Bias of the head, `[attributes]`, if [`Head::bias`]: the plan has no place for it.
+    /// Bias of a head of one layer, `[attributes]`, if [`Head::bias`]: the plan has no place for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub head_bias: Vec<f32>,
+    /// Rows of `lm_head`, if they are the head's own and not as many as the vocabulary's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lm_head_rows: Option<usize>,
 }
 
 impl Gpus {
@@ -365,8 +371,15 @@ impl Manifest {
                 ranks.chain([TRTLLM_CONFIG_FILE.to_owned()]).collect()
             }
         };
-        files.extend([TOKENIZER_FILE, TEMPLATE_FILE].map(str::to_owned));
+        files.extend(self.companions().into_iter().map(str::to_owned));
         files
+    }
+
+    /// Files beside weights or plans that an engine of this target cannot do without.
+    pub(crate) fn companions(&self) -> Vec<&'static str> {
+        let apart = self.head.is_deep() && matches!(self.target, Target::TensorrtLlm(_));
+        let head = apart.then_some(HEAD_FILE);
+        [TOKENIZER_FILE, TEMPLATE_FILE].into_iter().chain(head).collect()
     }
 
     /// Reads and checks `engine.yaml` of `directory`, not the files it names.

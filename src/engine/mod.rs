@@ -13,6 +13,8 @@ pub mod machine;
 pub mod manifest;
 pub mod mapped;
 mod model;
+#[cfg(any(test, feature = "trtllm"))]
+mod parts;
 pub mod profiles;
 pub mod rope;
 pub mod sampling;
@@ -23,6 +25,8 @@ pub mod target;
 pub mod timing;
 #[cfg(feature = "trtllm")]
 pub mod trtllm;
+#[cfg(any(test, feature = "trtllm"))]
+mod upper_layers;
 pub(crate) mod verify;
 mod weights;
 
@@ -43,7 +47,8 @@ pub type BlockId = u32;
 pub struct Limits {
     /// Longest sequence, prompt and generated tokens together.
     pub max_seq_len: usize,
-    /// Most sequences in one iteration.
+    /// Most sequences in one iteration; of an engine with [`PrefixSharing::Own`], places read of those that
+    /// it was fed, unless there is one sequence alone.
     pub max_batch_size: usize,
     /// Most tokens computed in one iteration.
     pub max_num_tokens: usize,

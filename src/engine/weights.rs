@@ -1,4 +1,4 @@
-//! `weights.safetensors`, mapped into memory and used in place.
+//! A safetensors file of an engine, mapped into memory and used in place.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,7 +7,6 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 
 use super::EngineError;
-use super::manifest::WEIGHTS_FILE;
 use super::mapped::map_file;
 
 /// A mapped weights file: its bytes, and where in them each tensor lies.
@@ -17,19 +16,18 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Maps the weights of an engine directory and reads their header.
+    /// Maps a file of an engine directory and reads its header.
     ///
     /// # Errors
     /// The file is missing or not a safetensors file; the sentence names it.
-    pub(super) fn map(directory: &Path) -> Result<Self, EngineError> {
-        let path = directory.join(WEIGHTS_FILE);
+    pub(super) fn map(path: &Path) -> Result<Self, EngineError> {
         let damaged = |reason: &dyn std::fmt::Display| {
             EngineError::Load(format!(
                 "{} cannot be read ({reason}); build the engine again with `build-engine`",
                 path.display()
             ))
         };
-        let map = map_file(&path).map_err(|error| damaged(&error))?;
+        let map = map_file(path).map_err(|error| damaged(&error))?;
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| damaged(&error))?;
         let data = header + size_of::<u64>();
         let tensors = metadata

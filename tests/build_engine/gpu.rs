@@ -349,16 +349,87 @@ fn ranks_that_cannot_divide_the_model() {
 }
 
 #[test]
-fn heads_that_cannot_be_rows_of_a_vocabulary() {
-    for (name, parts) in [
-        ("math-rm-tiny", ["Qwen2ForRewardModel", "two layers"]),
-        ("math-prm-tiny", ["Qwen2ForProcessRewardModel", "every step"]),
-        ("armo-tiny", ["LlamaForRewardModelWithGating", "gating network"]),
+fn a_head_of_more_rows_than_the_vocabulary() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let labels: serde_json::Map<_, _> =
+        (0..641).map(|row| (row.to_string(), json!(format!("label_{row}")))).collect();
+    checkpoint.set("id2label", labels.into());
+    checkpoint.retensor(|tensors| {
+        let (_, shape, bytes) = tensors.get_mut("score.weight").unwrap();
+        let row = bytes.len() / shape[0];
+        *bytes = bytes[..row].repeat(641);
+        shape[0] = 641;
+    });
+    let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
+    assert_names(&sentence, &["LlamaForSequenceClassification", "641 rows", "640", "--target cpu"]);
+}
+
+#[test]
+fn heads_of_several_layers_bring_what_the_server_computes_of_them() {
+    for (name, tensors) in [
+        ("math-rm-tiny", &["head", "head_bias", "head_hidden_bias"][..]),
+        ("math-prm-tiny", &["head", "head_bias", "head_hidden_bias"]),
+        ("armo-tiny", &["gating.0_bias", "gating.1", "gating.1_bias", "gating.3"]),
     ] {
-        let sentence = refused(name, "h100", |_| {});
-        assert_names(&sentence, &parts);
-        assert_names(&sentence, &["--target cpu"]);
+        let site = Site::new(name);
+        let (kept, again) = (site.checkpoint.beside("checkpoint"), site.checkpoint.beside("again"));
+        said(&site.build("", &["--tp", "2"]));
+        let written = ["--tp", "2", "--checkpoint-only"];
+        said(&site.command(&site.checkpoint.path(), &kept, "", &written).output().unwrap());
+        said(&site.command(&kept, &again, "", &[]).output().unwrap());
+        let manifest = Manifest::read(&site.output()).unwrap();
+        assert_eq!(Manifest::read(&again).unwrap(), manifest);
+        manifest.verify(&site.output()).unwrap();
+        assert_eq!((gpus(&manifest).head_bias.len(), manifest.files.len()), (0, 2 + 4));
+        let bytes = std::fs::read(site.output().join("head.safetensors")).unwrap();
+        let head = SafeTensors::deserialize(&bytes).unwrap();
+        assert!(tensors.iter().all(|name| head.tensor(name).is_ok()), "{:?}", head.names());
+
+        std::fs::remove_file(site.output().join("head.safetensors")).unwrap();
+        assert_names(
+            &manifest.verify(&site.output()).unwrap_err().to_string(),
+            &["head.safetensors", "missing"],
+        );
     }
+}
+
+#[test]
+fn a_small_head_has_its_own_rows_and_the_engine_says_how_wide_its_logits_are() {
+    let site = Site::new("llama3-tiny");
+    let options = ["--tp", "2", "--small-head"];
+    let (kept, again) = (site.checkpoint.beside("checkpoint"), site.checkpoint.beside("again"));
+    let said_of_it = said(&site.build("", &options));
+    assert_names(&said_of_it, &["Qwen2ForSequenceClassification"]);
+    assert!(!std::fs::read_to_string(site.log()).unwrap().contains("reduce_fusion"));
+    let written = [&options[..], &["--checkpoint-only"]].concat();
+    said(&site.command(&site.checkpoint.path(), &kept, "", &written).output().unwrap());
+    said(&site.command(&kept, &again, "", &[]).output().unwrap());
+    let manifest = Manifest::read(&site.output()).unwrap();
+    manifest.verify(&site.output()).unwrap();
+    assert_eq!(Manifest::read(&again).unwrap(), manifest);
+    assert_eq!(gpus(&manifest).lm_head_rows, Some(64));
+    let config = |path: PathBuf| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path.join("config.json")).unwrap()).unwrap()
+    };
+    let (checkpoint, engine) = (config(kept), config(site.output()));
+    assert_eq!((&checkpoint["vocab_size"], &checkpoint["num_labels"]), (&json!(640), &json!(64)));
+    assert_eq!(engine["pretrained_config"]["vocab_size"], 64);
+    assert_eq!(engine["pretrained_config"]["architecture"], "Qwen2ForSequenceClassification");
+    assert_eq!(
+        (&engine["version"], &engine["build_config"]["max_batch_size"]),
+        (&json!("1.2.1"), &json!(256))
+    );
+}
+
+#[test]
+fn small_heads_where_the_library_has_none() {
+    let small = |options: &mut Options| options.small_head = true;
+    assert_names(&refused("gemma2-tiny", "h100", small), &["--small-head", "Llama's and Qwen's", "Gemma2"]);
+    let quantized = |options: &mut Options| {
+        small(options);
+        options.quantized = Some("exported".into());
+    };
+    assert_names(&refused("llama3-tiny", "h100", quantized), &["--small-head", "--quantized"]);
 }
 
 #[test]

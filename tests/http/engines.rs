@@ -1,9 +1,15 @@
 //! Simulated engines, which answer with a hash of the tokens. The same tests run over engines of another
 //! kind where a module of this name offers them: see `tests/trtllm`.
 
+use std::path::{Path, PathBuf};
+
+use assay::build::{BuildOptions, Silent, build};
+use assay::engine::cpu::{self, CpuFactory};
+use assay::engine::manifest::{Dtype, Manifest};
 use assay::engine::simulated::{Behaviour, Script, SimulatedFactory};
 use assay::engine::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
 use crossbeam_channel::Sender;
+use tempfile::TempDir;
 
 use crate::server::{ATTRIBUTES, LIMITS};
 
@@ -25,6 +31,25 @@ pub fn failing(words: &'static str) -> Box<dyn EngineFactory> {
 /// One whose logits are no numbers.
 pub fn not_a_number() -> Box<dyn EngineFactory> {
     Box::new(NotANumberFactory)
+}
+
+/// An engine built of a test's checkpoint, and what starts it.
+pub struct Built {
+    pub path: PathBuf,
+    pub manifest: Manifest,
+    pub factory: Option<Box<dyn EngineFactory>>,
+    _directory: TempDir,
+}
+
+/// The CPU engine of one.
+pub fn of_checkpoint(name: &str) -> Built {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("engine");
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+    let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, &path) };
+    let manifest = build(&options, &Silent).unwrap();
+    let factory = CpuFactory::open(&path, &manifest, cpu::Options::default()).unwrap();
+    Built { path, manifest, factory: Some(Box::new(factory)), _directory: directory }
 }
 
 fn scripted(script: Script) -> Box<dyn EngineFactory> {

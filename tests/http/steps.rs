@@ -1,39 +1,31 @@
 //! A process reward model, from its checkpoint to its answers.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use assay::api::{App, Scorer, router};
-use assay::build::{BuildOptions, Silent, build};
 use assay::config::Settings;
-use assay::engine::cpu::{self, CpuFactory};
-use assay::engine::manifest::Dtype;
 use assay::prompt::Encoder;
 use assay::scheduler;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tower::ServiceExt;
 
+use crate::engines::{Built, of_checkpoint};
 use crate::server::chat;
 
-/// A server of `math-prm-tiny`, and its engine.
-fn serve() -> (Router, TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = directory.path().join("engine");
-    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/math-prm-tiny");
-    let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, &engine) };
-    let manifest = build(&options, &Silent).unwrap();
-    let settings = Settings::defaults(engine.clone());
-    let app = Arc::new(App::new(settings.clone(), &manifest).unwrap());
-    let factory = CpuFactory::open(&engine, &manifest, cpu::Options::default()).unwrap();
-    let scheduler = scheduler::start(Box::new(factory), settings.scheduler(), app.metrics.clone()).unwrap();
-    let encoder = Encoder::open(&engine, &manifest.prompt).unwrap();
-    let head = settings.head(&manifest.head).unwrap();
+/// A server of `math-prm-tiny`.
+fn serve() -> (Router, Built) {
+    let mut built = of_checkpoint("math-prm-tiny");
+    let settings = Settings::defaults(built.path.clone());
+    let app = Arc::new(App::new(settings.clone(), &built.manifest).unwrap());
+    let factory = built.factory.take().unwrap();
+    let scheduler = scheduler::start(factory, settings.scheduler(), app.metrics.clone()).unwrap();
+    let encoder = Encoder::open(&built.path, &built.manifest.prompt).unwrap();
+    let head = settings.head(&built.manifest.head).unwrap();
     app.start(Scorer::new(encoder, head, scheduler, app.metrics.clone(), settings.overload_status));
-    (router(app).unwrap(), directory)
+    (router(app).unwrap(), built)
 }
 
 async fn ask(server: &Router, answer: &str) -> (StatusCode, Value) {

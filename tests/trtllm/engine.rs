@@ -135,16 +135,6 @@ async fn the_head_s_bias_is_added_here() {
     assert_eq!(score(&handle, &[1, 2]).await.unwrap(), [1.5, 2.0, 2.0, 4.25, 5.0]);
 }
 
-#[tokio::test]
-async fn a_text_read_before_its_end_is_refused_alone() {
-    let engine = Engine::new("");
-    let handle = engine.schedule(scheduler::Options::default());
-    let work = scheduler::Work::Score { read: [1, 2].into() };
-    let error = handle.submit(scheduler::Job { work, ..job(&[1, 2, 3]) }).unwrap().await.unwrap_err();
-    assert!(error.to_string().contains("after the last token of a text only"), "{error}");
-    assert_eq!(score(&handle, &[1, 2, 3]).await.unwrap(), expected_logits(&[1, 2, 3], ROWS));
-}
-
 fn load_error(engine: &Engine) -> String {
     let (reports, _received) = bounded(1);
     match engine.factory().start(reports) {

@@ -1,6 +1,9 @@
 //! TensorRT-LLM engines over the stand-in, for the tests of the whole server: the stand-in's hash of the
 //! tokens is the simulated engine's, so clients are answered alike. What loads has scored one token.
 
+use std::path::PathBuf;
+
+use assay::engine::manifest::Manifest;
 use assay::engine::{Engine as Running, EngineError, EngineFactory, Report};
 use crossbeam_channel::Sender;
 
@@ -39,6 +42,20 @@ pub(crate) fn failing(_: &str) -> Box<dyn EngineFactory> {
 /// One whose logits are no numbers.
 pub(crate) fn not_a_number() -> Box<dyn EngineFactory> {
     scripted("logits nan nan nan nan nan")
+}
+
+/// An engine built of a test's checkpoint, and what starts it.
+pub(crate) struct Built {
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) factory: Option<Box<dyn EngineFactory>>,
+}
+
+/// That of one for GPUs, whose first layer's products are as many numbers of the stand-in's hash.
+pub(crate) fn of_checkpoint(name: &str) -> Built {
+    let engine = Engine::of_checkpoint(name, "rows 64");
+    let (path, manifest) = (engine.directory.path().to_owned(), engine.manifest.clone());
+    Built { path, manifest, factory: Some(Box::new(StandIn(engine))) }
 }
 
 mod keeps_to_the_trait {

@@ -1,5 +1,4 @@
-//! TensorRT-LLM engines over the stand-in: `make test-trtllm`. Every test of the HTTP surface runs over them too, but
-//! those of models that are read before their last token, which the library does not do.
+//! TensorRT-LLM engines over the stand-in: `make test-trtllm`. Every test of the HTTP surface runs over them too.
 #![allow(dead_code, unreachable_pub)]
 
 mod engine;
@@ -7,8 +6,12 @@ mod engines;
 mod http;
 mod job;
 mod numbers;
+mod places;
 mod ranks;
 mod support;
+
+#[path = "../support/mod.rs"]
+mod driver;
 
 #[path = "../support/engine_suite.rs"]
 mod engine_suite;
@@ -31,5 +34,7 @@ mod rewards;
 mod server;
 #[path = "../http/service.rs"]
 mod service;
+#[path = "../http/steps.rs"]
+mod steps;
 #[path = "../http/truncation.rs"]
 mod truncation;

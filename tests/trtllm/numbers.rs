@@ -1,19 +1,22 @@
-//! The path's numbers: the library answers with what the CPU engine computes for the same weights, the
-//! head in the first rows of a row as wide as the vocabulary.
+//! The path's numbers: the library answers with what the CPU engine computes for the same weights, the products of
+//! the head's first layers in the first numbers of a row as wide as the vocabulary.
 
 use std::ffi::c_void;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use assay::build::{self, BuildOptions, Silent};
-use assay::engine::cpu::{self, CpuFactory};
-use assay::engine::manifest::Dtype;
-use assay::engine::{Chunk, EngineFactory, Iteration, Report};
+use assay::engine::cpu;
+use assay::engine::manifest::{Dtype, Manifest};
+use assay::reward::Head;
 use assay::scheduler;
-use crossbeam_channel::{Receiver, bounded};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
 
+use crate::driver::Driver;
 use crate::golden::Golden;
-use crate::support::{Engine, score};
+use crate::support::{Engine, read};
 
 type Model = unsafe extern "C" fn(*mut c_void, *const i32, usize, *mut f32, usize);
 
@@ -22,12 +25,7 @@ unsafe extern "C" {
     fn stand_in_set_model(model: Model, context: *mut c_void);
 }
 
-struct Cpu {
-    engine: Box<dyn assay::engine::Engine>,
-    reports: Receiver<Report>,
-}
-
-static CPU: Mutex<Option<Cpu>> = Mutex::new(None);
+static LIBRARY: Mutex<Option<Driver>> = Mutex::new(None);
 
 /// # Safety
 /// `tokens` and `logits` point to `count` and `width` elements.
@@ -41,49 +39,85 @@ unsafe extern "C" fn compute(
     // SAFETY: the caller's promise.
     let (tokens, row) =
         unsafe { (std::slice::from_raw_parts(tokens, count), std::slice::from_raw_parts_mut(logits, width)) };
-    let mut cpu = CPU.lock().unwrap();
-    let cpu = cpu.as_mut().unwrap();
-    let blocks = count.div_ceil(cpu.engine.limits().tokens_per_block);
-    let iteration = Iteration {
-        token_ids: tokens.iter().map(|&token| token as u32).collect(),
-        block_table: (0..blocks as u32).collect(),
-        chunks: vec![Chunk {
-            sequence: 0,
-            tokens: 0..count,
-            position: 0,
-            blocks: 0..blocks,
-            logits: vec![count - 1],
-        }],
-    };
-    cpu.engine.submit(iteration).unwrap();
-    let (_, computed) = cpu.reports.recv().unwrap().unwrap().logits.remove(0);
+    let tokens: Vec<u32> = tokens.iter().map(|&token| token as u32).collect();
+    let computed = LIBRARY.lock().unwrap().as_mut().unwrap().score(&tokens);
     row[..computed.len()].copy_from_slice(&computed);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn scores_are_those_of_transformers() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let golden = Golden::read("llama3-tiny");
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("engine");
-    let mut options = BuildOptions::new(root.join("checkpoints/llama3-tiny"), &output);
-    options.dtype = Some(Dtype::F32);
+fn checkpoint(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)
+}
+
+/// The CPU engine of a checkpoint, in f32.
+fn cpu_engine(checkpoint: &Path, directory: &Path) -> (Driver, Manifest) {
+    let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, directory) };
     let manifest = build::build(&options, &Silent).unwrap();
-    let (send, reports) = bounded(1);
-    let engine = CpuFactory::open(&output, &manifest, cpu::Options::default()).unwrap().start(send).unwrap();
-    *CPU.lock().unwrap() = Some(Cpu { engine, reports });
+    (Driver::start(directory, &manifest, cpu::Options::default()), manifest)
+}
+
+/// A classifier of the same decoder, whose classes are the products of the matrices in the head's first layer.
+fn classifier(name: &str, matrices: &[&str], directory: &Path) {
+    std::fs::create_dir(directory).unwrap();
+    for file in std::fs::read_dir(checkpoint(name)).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+    }
+    let bytes = std::fs::read(checkpoint(name).join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let found: Vec<TensorView<'_>> = matrices.iter().map(|name| tensors.tensor(name).unwrap()).collect();
+    let data: Vec<u8> = found.iter().flat_map(|matrix| matrix.data()).copied().collect();
+    let rows: usize = found.iter().map(|matrix| matrix.shape()[0]).sum();
+    let score = TensorView::new(found[0].dtype(), vec![rows, found[0].shape()[1]], &data).unwrap();
+    let decoder = tensors.iter().filter(|(name, _)| name.starts_with("model."));
+    let classifier = decoder.chain([("score.weight", score)]);
+    std::fs::write(directory.join("model.safetensors"), safetensors::serialize(classifier, None).unwrap())
+        .unwrap();
+
+    let path = directory.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let family = config["architectures"][0].as_str().unwrap().split("For").next().unwrap().to_owned();
+    config["architectures"] = json!([format!("{family}ForSequenceClassification")]);
+    config["id2label"] = (0..rows).map(|row| (row.to_string(), json!(format!("class_{row}")))).collect();
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
+/// Scores of every text by the CPU engine, and by a TensorRT-LLM engine whose library computes as that does.
+async fn scores_agree(name: &str, matrices: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    classifier(name, matrices, &place("classifier"));
+    let (library, _) = cpu_engine(&place("classifier"), &place("library"));
+    *LIBRARY.lock().unwrap() = Some(library);
     // SAFETY: `compute` uses no context, and lives as long as the program.
     unsafe { stand_in_set_model(compute, std::ptr::null_mut()) };
 
-    let mut engine = Engine::new(&format!("callback\nvocabulary {}\nreorder", manifest.model.vocab_size));
-    engine.manifest.head = manifest.head.clone();
-    engine.manifest.limits = manifest.limits;
+    let (mut cpu, manifest) = cpu_engine(&checkpoint(name), &place("cpu"));
+    let script = format!("callback\nvocabulary {}\nreorder", manifest.model.vocab_size);
+    let engine = Engine::of_checkpoint(name, &script);
+    assert_eq!(engine.manifest.head, manifest.head);
     let handle = engine.schedule(scheduler::Options::default());
+    let head = Head::new(&manifest.head);
+    let golden = Golden::read(name);
     for case in &golden.cases {
-        let ours = score(&handle, &case.ids).await.unwrap();
-        assert_eq!(ours.len(), case.f32.len());
-        for (ours, theirs) in ours.iter().zip(&case.f32) {
-            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{ours} {theirs}");
+        let places = head.read(&case.ids).unwrap();
+        let scores = |logits: &[f32]| -> Vec<f32> {
+            head.scores(logits).unwrap().pairs.into_iter().map(|(_, score)| score).collect()
+        };
+        let gpu = scores(&read(&handle, &case.ids, &places).await.unwrap());
+        let cpu = scores(&cpu.read(&case.ids, &places));
+        assert_eq!(gpu.len(), case.f32.len(), "{name}");
+        for ((gpu, cpu), theirs) in gpu.iter().zip(&cpu).zip(&case.f32) {
+            assert!((gpu - cpu).abs() <= 1e-5 * cpu.abs().max(1.0), "{name}: {gpu} on a CPU {cpu}");
+            assert!((gpu - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{name}: {gpu} by torch {theirs}");
         }
     }
+}
+
+// One after the other, for the stand-in answers with one model at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_every_kind_score_as_on_a_cpu() {
+    scores_agree("llama3-tiny", &["score.weight"]).await;
+    scores_agree("math-rm-tiny", &["score.0.weight"]).await;
+    scores_agree("math-prm-tiny", &["score.0.weight"]).await;
+    scores_agree("armo-tiny", &["regression_layer.weight", "gating.layers.0.weight"]).await;
 }

@@ -1,7 +1,10 @@
 //! Engine directories that tell the stand-in what to do.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use assay::build::{Silent, trtllm};
+use assay::engine::gpus::Gpus as Machine;
 use assay::engine::manifest::{Gpus, Manifest, Target};
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::scheduler::{self, Handle, Job, Output, Priority, Rejection, Work};
@@ -34,6 +37,18 @@ impl Engine {
         Self { directory, manifest }
     }
 
+    /// What `build-engine` makes of a test's checkpoint for `trtllm-build`, as if that had made plans of it.
+    pub(crate) fn of_checkpoint(name: &str, script: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+        let mut options = trtllm::Options::new(checkpoint, "h100", directory.path());
+        options.checkpoint_only = true;
+        trtllm::build(&options, &Machine::default(), &Silent).unwrap();
+        let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();
+        std::fs::write(directory.path().join("stand-in.conf"), script).unwrap();
+        Self { directory, manifest: serde_saphyr::from_str(&draft).unwrap() }
+    }
+
     /// With a bias of the head.
     pub(crate) fn biased(script: &str, bias: Vec<f32>) -> Self {
         let mut engine = Self::new(script);
@@ -53,12 +68,21 @@ impl Engine {
     }
 }
 
-/// The raw logits of a text.
+/// The raw logits after a text.
 pub(crate) async fn score(handle: &Handle, tokens: &[u32]) -> Result<Vec<f32>, Rejection> {
-    let job =
-        Job { tokens: tokens.into(), work: Work::score(tokens.len()), priority: Priority(0), deadline: None };
-    match handle.submit(job)?.await?.output {
+    read(handle, tokens, &[tokens.len() - 1]).await
+}
+
+/// The raw logits at some places of a text.
+pub(crate) async fn read(handle: &Handle, tokens: &[u32], places: &[usize]) -> Result<Vec<f32>, Rejection> {
+    match handle.submit(reading(tokens, places))?.await?.output {
         Output::Logits(logits) => Ok(logits.to_vec()),
         Output::Tokens(tokens) => panic!("asked for a score, got tokens {tokens:?}"),
     }
+}
+
+/// The job of reading a text at some places.
+pub(crate) fn reading(tokens: &[u32], places: &[usize]) -> Job {
+    let work = Work::Score { read: places.into() };
+    Job { tokens: tokens.into(), work, priority: Priority(0), deadline: None }
 }

@@ -10,7 +10,14 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 BUILD_ENGINE = ROOT / "target/debug/build-engine"
-TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8, "F8_E4M3": np.uint8}
+TYPES = {
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "F8_E4M3": np.uint8,
+}
 
 
 def read_safetensors(path):
@@ -80,10 +87,13 @@ class Source:
 
 
 class Built:
-    """A checkpoint for trtllm-build."""
+    """A checkpoint for trtllm-build, and what it has of a head of several layers beside `lm_head`."""
 
     def __init__(self, path):
         self.path = path
+        head = path / "head.safetensors"
+        tensors = read_safetensors(head) if head.exists() else {}
+        self.head = {name: numbers(*tensor) for name, tensor in tensors.items() if not name.startswith("pad.")}
         self.config = json.loads((path / "config.json").read_text())
         count = self.config["mapping"]["world_size"]
         self.ranks = [read_safetensors(path / f"rank{rank}.safetensors") for rank in range(count)]

@@ -7,9 +7,13 @@ import numpy as np
 
 from files import bf16
 
+# The matrices that take the hidden state.
 HEADS = {
-    "InternLM2ForRewardModel": "v_head.weight",
-    "LlamaForCausalLM": "lm_head.weight",
+    "InternLM2ForRewardModel": ["v_head.weight"],
+    "LlamaForCausalLM": ["lm_head.weight"],
+    "LlamaForRewardModelWithGating": ["regression_layer.weight", "gating.layers.0.weight"],
+    "Qwen2ForProcessRewardModel": ["score.0.weight"],
+    "Qwen2ForRewardModel": ["score.0.weight"],
 }
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
@@ -142,20 +146,21 @@ def vocabulary_head(source, config):
     return source[embedding if config.get("tie_word_embeddings") else head]
 
 
-def expected_head(source, config, ranks, generates):
-    """The vocabulary's head, or one that scores in its first rows; it is padded to a multiple of the ranks."""
+def expected_head(source, config, ranks, generates, rows):
+    """The vocabulary's head, or one that scores in its first rows; it is padded to a multiple of the ranks, or
+    has as many rows as are given."""
     if generates:
         head = vocabulary_head(source, config)
     else:
-        name = HEADS.get(config["architectures"][0], "score.weight")
-        head = source[name][:1] if name == "lm_head.weight" else source[name]
-    rows = -(-config["vocab_size"] // ranks) * ranks
+        names = HEADS.get(config["architectures"][0], ["score.weight"])
+        head = np.concatenate([source[name][:1] if name == "lm_head.weight" else source[name] for name in names])
+    rows = rows or -(-config["vocab_size"] // ranks) * ranks
     whole = np.zeros((rows, config["hidden_size"]), np.float32)
     whole[: len(head)] = head
     return np.split(whole, ranks)
 
 
-def expected(source, tensor_parallel, pipeline_parallel=1, generates=False):
+def expected(source, tensor_parallel, pipeline_parallel=1, generates=False, head_rows=None):
     """Every rank's tensors, rounded to bf16."""
     sizes, config = Sizes(source.config), source.config
     embedding = next(array for name, array in source.tensors.items() if "embed" in name)
@@ -177,6 +182,24 @@ def expected(source, tensor_parallel, pipeline_parallel=1, generates=False):
                 tensors["transformer.ln_f.weight"] = source["model.norm.weight"] + one
                 if sizes.kind == "nemotron":
                     tensors["transformer.ln_f.bias"] = source["model.norm.bias"]
-                tensors["lm_head.weight"] = expected_head(source, config, tensor_parallel, generates)[rank]
+                head = expected_head(source, config, tensor_parallel, generates, head_rows)
+                tensors["lm_head.weight"] = head[rank]
         ranks += of_stage
     return [{name: bf16(array) for name, array in tensors.items()} for tensors in ranks]
+
+
+def expected_rest(source):
+    """What the server computes of a head of several layers, from the products on."""
+    match source.config["architectures"][0]:
+        case "Qwen2ForRewardModel" | "Qwen2ForProcessRewardModel":
+            return {
+                "head_hidden_bias": source["score.0.bias"],
+                "head": source["score.2.weight"],
+                "head_bias": source["score.2.bias"],
+            }
+        case "LlamaForRewardModelWithGating":
+            prefix = "gating.layers."
+            layers = {name[len(prefix) :]: source[name] for name in source.tensors if name.startswith(prefix)}
+            named = {name.replace(".weight", "").replace(".bias", "_bias"): layers[name] for name in layers}
+            return {f"gating.{name}": array for name, array in named.items() if name != "0"}
+    return {}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from files import ROOT, Source, build, numbers, synthetic
-from reading import ARCHITECTURES, expected
+from reading import ARCHITECTURES, expected, expected_rest
 
 CHECKPOINTS = ROOT / "tests/checkpoints"
 
 
-def compare(source, built, *division, generates=False):
-    ranks = expected(source, *division, generates=generates)
+def compare(source, built, *division, **head):
+    ranks = expected(source, *division, **head)
     assert len(built.ranks) == len(ranks)
     for number, (rank, wanted) in enumerate(zip(built.ranks, ranks)):
         assert set(rank) == set(wanted), f"rank {number}"
@@ -31,6 +31,36 @@ def compare(source, built, *division, generates=False):
 def test_ranks_divide_heads_and_projections(name, tensor_parallel, tmp_path):
     built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel)
     compare(Source(CHECKPOINTS / name), built, tensor_parallel)
+
+
+@pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (2, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize("name", ["math-rm-tiny", "math-prm-tiny", "armo-tiny"])
+def test_first_layers_of_a_head_are_rows_of_lm_head_and_the_rest_lies_beside(name, tensor_parallel, stages, tmp_path):
+    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    source = Source(CHECKPOINTS / name)
+    compare(source, built, tensor_parallel, stages)
+    rest = expected_rest(source)
+    assert set(built.head) == set(rest)
+    for tensor, array in rest.items():
+        np.testing.assert_array_equal(built.head[tensor], array, tensor)
+
+
+@pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize("name", ["llama3-tiny", "qwen2-window", "qwen3-tiny", "math-rm-tiny", "armo-tiny"])
+def test_a_small_head_has_64_rows_and_its_config_is_of_the_model_that_has_one(name, tensor_parallel, stages, tmp_path):
+    options = ("--small-head", "--tp", tensor_parallel, "--pp", stages)
+    built = build(CHECKPOINTS / name, tmp_path / "built", *options)
+    source = Source(CHECKPOINTS / name)
+    compare(source, built, tensor_parallel, stages, head_rows=64)
+    fields = {
+        "architecture": "Qwen2ForSequenceClassification",
+        "num_labels": 64,
+        "vocab_size": source.config["vocab_size"],
+        "qwen_type": "qwen3" if name == "qwen3-tiny" else "qwen2",
+        "attn_bias": source.config["model_type"] == "qwen2",
+        "mlp_bias": False,
+    }
+    assert built.config == built.config | fields
 
 
 @pytest.mark.parametrize("name", ["llama3-tiny", "nemotron-tiny", "gemma2-tiny"])

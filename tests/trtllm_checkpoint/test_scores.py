@@ -1,14 +1,22 @@
 """The ranks together give the scores that transformers gave for the original."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
-from files import ROOT, build
+from files import ROOT, Source, bf16, build
 from forward import Decoder
 
 CHECKPOINTS = ROOT / "tests/checkpoints"
+
+
+def listed(manifest, name):
+    """The numbers under a name of a YAML text; none where it has no such name."""
+    lines = manifest.split(f"{name}:", 1)[1].splitlines()[1:] if f"{name}:" in manifest else []
+    items = itertools.takewhile(lambda line: line.lstrip().startswith("- "), lines)
+    return [float(line.lstrip().removeprefix("- ")) for line in items]
 
 
 @pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (2, 1), (4, 1), (2, 2)])
@@ -40,10 +48,7 @@ def test_ranks_score_as_the_original_does(name, tensor_parallel, stages, tmp_pat
     manifest = (tmp_path / "built/checkpoint.yaml").read_text()
     longest = int(manifest.split("max_seq_len: ")[1].split()[0])
     labels = len(golden["labels"])
-    bias = np.zeros(labels)
-    if "head_bias:" in manifest:
-        lines = manifest.split("head_bias:")[1].splitlines()[1 : labels + 1]
-        bias = np.array([float(line.strip().removeprefix("- ")) for line in lines])
+    bias = np.array(listed(manifest, "head_bias") or [0.0] * labels)
     errors, of_bf16 = [], []
     for case in golden["cases"]:
         if len(case["ids"]) > min(longest, 120):
@@ -53,6 +58,69 @@ def test_ranks_score_as_the_original_does(name, tensor_parallel, stages, tmp_pat
         errors.append(np.abs(logits[:labels] + bias - case["f32"]).max())
         of_bf16.append(np.abs(np.array(case["bf16"]) - case["f32"]).max())
     # Weights are bf16 and the arithmetic is f32, so they are closer to f32 than bf16 all through is.
+    assert len(errors) > 3
+    assert max(errors) < max(of_bf16)
+    assert np.mean(errors) < np.mean(of_bf16)
+
+
+def upper(name, products, head, objectives=19):
+    """A head's outputs, from what the library gives: the products of its first layers, as exact as bf16."""
+
+    def layers(x, numbered):
+        for weight, bias in numbered:
+            x = head[weight] @ np.maximum(x, 0) + head.get(bias, 0)
+        return x
+
+    if name.startswith("math"):
+        return layers(products + head["head_hidden_bias"], [("head", "head_bias")])
+    scores, gates = products[:objectives], products[objectives:] + head["gating.0_bias"]
+    count = sum("_bias" not in tensor for tensor in head)
+    return scores, layers(gates, [(f"gating.{layer}", f"gating.{layer}_bias") for layer in range(1, count + 1)])
+
+
+def softmax(x):
+    powers = np.exp(x - x.max())
+    return powers / powers.sum()
+
+
+def scores_of(name, decoder, built, ids, source):
+    """What is served of a text, by the model's own definition."""
+    head, manifest = built.head, (built.path / "checkpoint.yaml").read_text()
+    width = len(head["head_hidden_bias"]) if name.startswith("math") else 19 + len(head["gating.0_bias"])
+
+    def read(place):
+        logits = decoder.logits(ids[: place + 1])
+        assert not logits[width:].any(), "rows that are no part of the head are zero"
+        return upper(name, bf16(logits[:width]), head)
+
+    if name == "math-rm-tiny":
+        return read(len(ids) - 1)
+    if name == "math-prm-tiny":
+        step = int(manifest.split("each_step:")[1].split("id:")[1].split()[0])
+        return np.array([softmax(read(place))[1] for place in np.flatnonzero(ids == step)])
+    pattern = [int(token) for token in listed(manifest, "pattern")]
+    end = max(place for place in range(len(ids)) if list(ids[place : place + len(pattern)]) == pattern)
+    (scores, _), (_, gates) = read(len(ids) - 1), read(end)
+    shares = softmax(gates / source.config["gating_temperature"])
+    mixed = source["gating.logit_scale"][0] * (scores @ source["reward_transform_matrix"]) @ shares
+    return np.append(scores, mixed)
+
+
+@pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize("name", ["math-rm-tiny", "math-prm-tiny", "armo-tiny"])
+def test_heads_of_several_layers_score_as_the_original_does(name, tensor_parallel, stages, tmp_path):
+    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    decoder, source = Decoder(built), Source(CHECKPOINTS / name)
+    golden = json.loads((ROOT / f"tests/golden/scores/{name}.json").read_text())
+    errors, of_bf16 = [], []
+    for case in golden["cases"]:
+        ids = np.array(case["ids"])
+        if len(ids) > 120:
+            continue
+        scores = scores_of(name, decoder, built, ids, source)
+        errors.append(np.abs(scores - case["f32"]).max())
+        of_bf16.append(np.abs(np.array(case["bf16"]) - case["f32"]).max())
+    print(f"{name}: mean {np.mean(errors):.1e}, largest {max(errors):.1e}; transformers in bf16 {np.mean(of_bf16):.1e}, {max(of_bf16):.1e}")
     assert len(errors) > 3
     assert max(errors) < max(of_bf16)
     assert np.mean(errors) < np.mean(of_bf16)

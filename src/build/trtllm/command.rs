@@ -33,6 +33,8 @@ pub(super) struct Recipe<'r> {
     pub(super) mapping: Mapping,
     pub(super) quantization: &'r Quantization,
     pub(super) objective: Objective,
+    /// Whether the model is the one that has a small head.
+    pub(super) small_head: bool,
 }
 
 impl Recipe<'_> {
@@ -70,6 +72,7 @@ impl Recipe<'_> {
         }
         let fuses = self.mapping.tensor_parallel > 1
             && is_llama(self.family)
+            && !self.small_head
             && *self.quantization != Quantization::Fp8;
         if fuses {
             flag("reduce_fusion", "enable".to_owned());
@@ -243,7 +246,8 @@ mod tests {
     ) -> String {
         let limits = BuildLimits { max_seq_len: 4096, max_batch_size: 64, max_num_tokens: 8192 };
         let mapping = Mapping { tensor_parallel, pipeline_parallel: 1 };
-        let recipe = Recipe { family, limits, mapping, quantization: &quantization, objective };
+        let recipe =
+            Recipe { family, limits, mapping, quantization: &quantization, objective, small_head: false };
         recipe.arguments(Path::new("in"), Path::new("out")).join(" ")
     }
 

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::families::architecture;
+use super::families::{SMALL_HEAD, architecture, is_llama};
+use super::head::LmHead;
 use super::mapping::Mapping;
 use crate::build::BuildError;
 use crate::build::config::Config;
@@ -27,6 +28,7 @@ const EXCLUDED: [&str; 7] = [
 /// The model's windows follow no pattern that can be written down.
 pub(super) fn config_json(
     source: &Source,
+    lm_head: &LmHead,
     mapping: Mapping,
     quantization: &Quantization,
 ) -> Result<Value, BuildError> {
@@ -65,8 +67,19 @@ pub(super) fn config_json(
     });
     if let Value::Object(fields) = &mut config {
         fields.extend(of_family(model, source.softcap())?);
+        if lm_head.small {
+            fields.extend(of_small_head(model, lm_head.rows)?);
+        }
     }
     Ok(config)
+}
+
+/// Fields of the model that has a head of as many rows as wanted: layers as Qwen's are.
+fn of_small_head(model: &Model, rows: usize) -> Result<Map<String, Value>, BuildError> {
+    let family = if is_llama(model.family) { Family::Qwen2 } else { model.family };
+    let mut fields = of_family(&Model { family, ..model.clone() }, None)?;
+    fields.extend([("architecture".to_owned(), SMALL_HEAD.into()), ("num_labels".to_owned(), rows.into())]);
+    Ok(fields)
 }
 
 /// Whether the embedding is divided among the ranks of a stage: TensorRT-LLM's Gemma always does.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use indicatif::HumanBytes;
+use serde_json::{Map, Value};
 
 use super::command::{self, PROGRAM, Recipe};
 use super::fit::Memory;
@@ -14,8 +15,7 @@ use crate::build::json::{Object, unreadable};
 use crate::build::output::Staging;
 use crate::build::{BuildError, Progress, write_manifest};
 use crate::engine::manifest::{
-    FORMAT, Manifest, Quantization, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE,
-    Target as EngineTarget, profile_name, rank_file,
+    FORMAT, Manifest, Quantization, TRTLLM_CONFIG_FILE, Target as EngineTarget, profile_name, rank_file,
 };
 use crate::engine::target::Target;
 use crate::engine::verify::digest_file;
@@ -46,7 +46,7 @@ pub(super) fn of_checkpoint(order: &Order<'_>, progress: &dyn Progress) -> Resul
     for rank in mapping.each() {
         let path = options.model.join(format!("rank{}.safetensors", rank.number()));
         let bytes = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
-        let memory = Memory::of(&draft.model, draft.limits, mapping, rank, bytes);
+        let memory = Memory::of(&draft, mapping, rank, bytes);
         memory.check(target, mapping, rank)?;
         ranks.push(memory);
         files.push(bytes);
@@ -63,7 +63,7 @@ pub(super) fn of_checkpoint(order: &Order<'_>, progress: &dyn Progress) -> Resul
         progress.note(line);
     }
     staging.folder(WORK)?;
-    for file in [TOKENIZER_FILE, TEMPLATE_FILE] {
+    for file in draft.companions() {
         let path = options.model.join(file);
         staging.write(file, &std::fs::read(&path).map_err(|error| unreadable(&path, &error))?)?;
     }
@@ -115,9 +115,10 @@ fn read_draft(options: &Options, target: &Target) -> Result<Manifest, BuildError
         let written = option_name(&gpus.quantization);
         return refuse(format!("it was written with --quantization {written}; leave the option out"));
     }
-    if options.checkpoint_only || options.quantized.is_some() || options.head.is_some() {
-        let reason =
-            "it is a checkpoint already; --checkpoint-only, --quantized and --head are of no use here";
+    let decided = options.quantized.is_some() || options.head.is_some() || options.small_head;
+    if options.checkpoint_only || decided {
+        let reason = "it is a checkpoint already; --checkpoint-only, --quantized, --head and --small-head are of no \
+                      use here";
         return refuse(reason.to_owned());
     }
     let limits = &mut draft.limits;
@@ -132,7 +133,7 @@ fn read_draft(options: &Options, target: &Target) -> Result<Manifest, BuildError
 }
 
 /// Runs `trtllm-build` on `checkpoint`, completes the manifest and publishes the engine. `staging` holds
-/// tokenizer and template already.
+/// what stands beside the plans already.
 pub(super) fn make(
     program: &Path,
     mut manifest: Manifest,
@@ -149,6 +150,7 @@ pub(super) fn make(
         mapping: Mapping { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel },
         quantization: &gpus.quantization,
         objective: gpus.objective,
+        small_head: gpus.lm_head_rows.is_some(),
     };
     let arguments = recipe.arguments(checkpoint, staging.path());
     let work = staging.join(WORK);
@@ -160,6 +162,9 @@ pub(super) fn make(
     // The engine does not say.
     let tensorrt = command::python(program, "import tensorrt; print(tensorrt.__version__)");
     gpus.tensorrt = tensorrt.unwrap_or_else(|| UNKNOWN.to_owned());
+    if let Some(rows) = gpus.lm_head_rows {
+        size_logits(&staging, rows)?;
+    }
     let build = config.nested("build_config")?;
     let limits = &mut manifest.limits;
     // It may lower what it was asked for.
@@ -176,7 +181,8 @@ pub(super) fn make(
     }
     let plans: Vec<String> = (0..gpus.ranks()).map(rank_file).collect();
     std::fs::remove_dir_all(&work).map_err(BuildError::write(&work))?;
-    for name in plans.iter().map(String::as_str).chain([TRTLLM_CONFIG_FILE, TOKENIZER_FILE, TEMPLATE_FILE]) {
+    let companions = manifest.companions();
+    for name in plans.iter().map(String::as_str).chain([TRTLLM_CONFIG_FILE]).chain(companions) {
         let path = staging.join(name);
         let found = digest_file(&path).map_err(|error| {
             BuildError::checkpoint(&path, format!("{PROGRAM} ended well and did not write it ({error})"))
@@ -187,4 +193,18 @@ pub(super) fn make(
     write_manifest(&staging, &mut manifest)?;
     staging.publish()?;
     Ok(Outcome::Engine(Box::new(manifest)))
+}
+
+/// Tells the runtime how wide logits are where that is not the vocabulary: it goes by the engine's `vocab_size`,
+/// which `trtllm-build` takes from the embedding (NVIDIA/TensorRT-LLM issue 3698).
+fn size_logits(staging: &Staging, rows: usize) -> Result<(), BuildError> {
+    let path = staging.join(TRTLLM_CONFIG_FILE);
+    let object = Object::read(&path)?;
+    let mut config: Map<String, Value> =
+        object.fields().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    let Some(Value::Object(model)) = config.get_mut("pretrained_config") else {
+        return Err(object.error("pretrained_config", "it is missing, and the width of logits is told there"));
+    };
+    model.insert("vocab_size".to_owned(), rows.into());
+    staging.write(TRTLLM_CONFIG_FILE, format!("{:#}\n", Value::Object(config)).as_bytes())
 }

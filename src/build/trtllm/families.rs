@@ -1,7 +1,7 @@
 //! What TensorRT-LLM 1.2.1 calls each family, and what its models cannot express.
 
-use crate::build::{BuildError, head};
-use crate::engine::manifest::{Family, Model, Quantization, RopeScaling};
+use crate::build::BuildError;
+use crate::engine::manifest::{Family, Model, Quantization, RopeScaling, Task};
 
 use super::mapping::Mapping;
 
@@ -19,6 +19,9 @@ pub(super) fn architecture(family: Family) -> &'static str {
         Family::Phi3 => "Phi3ForCausalLM",
     }
 }
+
+/// The architecture whose head has as many rows as wanted.
+pub(super) const SMALL_HEAD: &str = "Qwen2ForSequenceClassification";
 
 /// Whether all layers of the family, norms included, are built of the same classes as Llama's.
 pub(super) fn is_llama(family: Family) -> bool {
@@ -64,20 +67,25 @@ pub(super) fn check_model(model: &Model, quantization: &Quantization) -> Result<
     Ok(())
 }
 
-/// Refuses heads that cannot be rows of `lm_head`.
-pub(super) fn check_head(head: &head::Head, model: &Model) -> Result<(), BuildError> {
-    let what = if head.step_token.is_some() {
-        "is read at every step, and TensorRT-LLM gives the last token's logits only"
-    } else if head.gating.is_some() {
-        "is mixed by a gating network read where the prompt ends, and TensorRT-LLM gives the last token's logits only"
-    } else if head.hidden.is_some() {
-        "is of two layers with ReLU between, which TensorRT-LLM's models have no place for"
-    } else {
-        return Ok(());
-    };
-    let reason =
-        format!("{} ({}): its head {what}; build it for --target cpu", model.name, model.architecture);
-    Err(BuildError::Option(reason))
+/// Refuses a small head where TensorRT-LLM has no such form: its `Qwen2ForSequenceClassification` alone has a
+/// head of as many rows as wanted, and layers as Qwen's and, without biases, Llama's are.
+pub(super) fn check_small_head(model: &Model, task: Task) -> Result<(), BuildError> {
+    let refuse = |what: &str| Err(BuildError::Option(format!("--small-head: {what}; leave it out")));
+    let qwen = matches!(model.family, Family::Qwen2 | Family::Qwen3);
+    if task != Task::Reward {
+        return refuse("a model that generates needs all rows of the vocabulary's head");
+    }
+    if !qwen && !is_llama(model.family) {
+        return refuse(&format!(
+            "TensorRT-LLM has a head of fewer rows than the vocabulary for Llama's and Qwen's layers only, and {} is of \
+             {:?}",
+            model.name, model.family
+        ));
+    }
+    if !qwen && (model.qkv_bias || model.output_bias || model.mlp_bias) {
+        return refuse("TensorRT-LLM's model with such a head has none of this checkpoint's biases");
+    }
+    Ok(())
 }
 
 /// Refuses ranks that cannot divide the model.

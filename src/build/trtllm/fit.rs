@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 
 use super::mapping::{Mapping, Rank};
 use crate::build::BuildError;
-use crate::engine::manifest::{BuildLimits, Model};
+use crate::engine::manifest::{Manifest, Target as EngineTarget};
 use crate::engine::target::Target;
 
 /// What CUDA, TensorRT and NCCL take on a GPU beside an engine's own memory: assumed, not measured.
@@ -32,8 +32,9 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Sums up a rank that holds `weights` bytes.
-    pub(super) fn of(model: &Model, limits: BuildLimits, mapping: Mapping, rank: Rank, weights: u64) -> Self {
+    /// Sums up a rank of the engine that `draft` tells, which holds `weights` bytes.
+    pub(super) fn of(draft: &Manifest, mapping: Mapping, rank: Rank, weights: u64) -> Self {
+        let Manifest { model, limits, target, .. } = draft;
         let layers = rank.layers(model.num_layers).len() as u64;
         let kv_heads = rank.kv_heads(model.num_kv_heads).len();
         let heads = rank.share(model.num_heads).len();
@@ -44,7 +45,11 @@ impl Memory {
         let width = 3 * model.hidden_size + (2 * heads + 2 * kv_heads) * model.head_dim + 3 * ffn;
         // TensorRT-LLM fills the vocabulary up, so that the ranks of a stage divide it.
         let vocab = model.vocab_size.next_multiple_of(mapping.tensor_parallel);
-        let rows = if rank.is_last_stage() { vocab as u64 } else { 0 };
+        let small = match target {
+            EngineTarget::TensorrtLlm(gpus) => gpus.lm_head_rows,
+            EngineTarget::Cpu { .. } => None,
+        };
+        let rows = if rank.is_last_stage() { small.unwrap_or(vocab) as u64 } else { 0 };
         Self {
             weights,
             lm_head: rows / mapping.tensor_parallel as u64 * model.hidden_size as u64 * BF16,

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::slice::from_ref;
 
 use super::config_json::shares_embedding;
+use super::head::LmHead;
 use super::mapping::{Mapping, Rank};
 use super::quantize::Format;
 use crate::build::checkpoint::Tensor;
@@ -70,6 +71,8 @@ impl RankTensor<'_> {
 /// What the ranks' tensors are made of.
 pub(super) struct Layout<'p, 'a> {
     planned: BTreeMap<&'p str, &'p Planned<'a>>,
+    /// Those in `lm_head`, top to bottom, and its rows.
+    lm_head: (Vec<&'p Planned<'a>>, usize),
     model: &'p Model,
     mapping: Mapping,
     format: Option<Format>,
@@ -79,12 +82,16 @@ impl<'p, 'a> Layout<'p, 'a> {
     /// Divides a checkpoint's tensors as `mapping` says, and writes layers' matrices in `format`.
     pub(super) fn new(
         planned: &'p [Planned<'a>],
+        lm_head: &LmHead,
         model: &'p Model,
         mapping: Mapping,
         format: Option<Format>,
     ) -> Self {
-        let planned = planned.iter().map(|planned| (planned.name.as_str(), planned)).collect();
-        Self { planned, model, mapping, format }
+        let planned: BTreeMap<_, _> =
+            planned.iter().map(|planned| (planned.name.as_str(), planned)).collect();
+        let matrices = lm_head.matrices.iter().filter_map(|name| planned.get(name.as_str()).copied());
+        let lm_head = (matrices.collect(), lm_head.rows);
+        Self { planned, lm_head, model, mapping, format }
     }
 
     /// The tensors of one rank, in the order of its file.
@@ -114,17 +121,24 @@ impl<'p, 'a> Layout<'p, 'a> {
         tensors.list
     }
 
-    /// The vocabulary's head, or the one that scores in its first rows; of either this rank has its part.
+    /// The vocabulary's head, or in its first rows the matrices of the one that scores; of either this rank
+    /// has its part.
     pub(super) fn lm_head(&self, rank: Rank) -> Option<RankTensor<'a>> {
-        let rows = rank.share(self.padded_vocab());
-        let shape = vec![rows.len(), self.model.hidden_size];
-        let mut tensors = Tensors { layout: self, list: Vec::new() };
-        let from = if self.planned.contains_key("lm_head") { "lm_head" } else { "head" };
-        tensors.put("lm_head.weight", from, &[rows], None, shape);
-        tensors.list.pop()
+        let (matrices, rows) = &self.lm_head;
+        let rows = rank.share(*rows);
+        let sources: Vec<Tensor<'a>> =
+            matrices.iter().flat_map(|planned| &planned.sources).copied().collect();
+        Some(RankTensor {
+            name: "lm_head.weight".to_owned(),
+            shape: vec![rows.len(), self.model.hidden_size],
+            parts: slice(&sources, &rows),
+            add: 0.0,
+            minus: matrices.first()?.minus,
+            format: None,
+        })
     }
 
-    /// Rows of the vocabulary's head and, where it is divided, of the embedding.
+    /// Rows of the embedding where it is divided.
     fn padded_vocab(&self) -> usize {
         self.model.vocab_size.next_multiple_of(self.mapping.tensor_parallel)
     }
@@ -195,7 +209,7 @@ impl<'p, 'a> Tensors<'_, 'p, 'a> {
         shape: Vec<usize>,
     ) {
         let Some(planned) = self.layout.planned.get(from) else { return };
-        let mut parts: Vec<Tensor<'a>> = rows.iter().flat_map(|rows| slice(planned, rows)).collect();
+        let mut parts: Vec<Tensor<'a>> = rows.iter().flat_map(|rows| slice(&planned.sources, rows)).collect();
         if let Some(columns) = columns {
             parts = parts.iter().map(|part| part.columns(columns.clone())).collect();
         }
@@ -235,11 +249,11 @@ fn height(planned: &Planned<'_>) -> usize {
     planned.sources.iter().map(Tensor::row_count).sum()
 }
 
-/// Rows of a planned tensor; those beyond its end are left out.
-fn slice<'a>(planned: &Planned<'a>, rows: &Range<usize>) -> Vec<Tensor<'a>> {
+/// Rows of tensors that stand one below the other; those beyond the last are left out.
+fn slice<'a>(sources: &[Tensor<'a>], rows: &Range<usize>) -> Vec<Tensor<'a>> {
     let mut parts = Vec::new();
     let mut begin = 0;
-    for source in &planned.sources {
+    for source in sources {
         let end = begin + source.row_count();
         let (from, to) = (rows.start.max(begin), rows.end.min(end));
         if from < to {

@@ -11,6 +11,7 @@ mod engine;
 mod families;
 mod fit;
 mod format;
+mod head;
 mod layout;
 mod limits;
 mod machine;
@@ -48,6 +49,8 @@ pub struct Options {
     pub task: Option<Task>,
     /// File that says what the checkpoint leaves open of its head.
     pub head: Option<PathBuf>,
+    /// Give `lm_head` the head's rows alone rather than as many as the vocabulary's. Not tried on the library.
+    pub small_head: bool,
     /// Ranks that each hold a part of every layer.
     pub tensor_parallel: usize,
     /// Stages that each hold some of the layers.
@@ -81,6 +84,7 @@ impl Options {
             name: None,
             task: None,
             head: None,
+            small_head: false,
             tensor_parallel: 1,
             pipeline_parallel: 1,
             quantization: Quantization::None,

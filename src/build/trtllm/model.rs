@@ -8,6 +8,7 @@ use super::config_json::config_json;
 use super::draft::draft;
 use super::fit::Memory;
 use super::format::{format, in_file};
+use super::head::{self, LmHead};
 use super::layout::{Layout, RankTensor};
 use super::limits::limits;
 use super::mapping::{Mapping, Rank};
@@ -15,10 +16,10 @@ use super::prequantized::Prequantized;
 use super::report::Report;
 use super::{DRAFT_FILE, Order, Outcome, command, engine, families, rank_file};
 use crate::build::output::Staging;
-use crate::build::plan::{Ending, Planned};
+use crate::build::plan::Planned;
 use crate::build::source::{Source, Wish};
-use crate::build::{BuildError, Progress};
-use crate::engine::manifest::{Dtype, Manifest, Quantization};
+use crate::build::{BuildError, Progress, Silent, weights};
+use crate::engine::manifest::{Dtype, HEAD_FILE, Manifest, Quantization};
 
 /// Builds what is asked for of a model's own checkpoint.
 pub(super) fn build(order: &Order<'_>, progress: &dyn Progress) -> Result<Outcome, BuildError> {
@@ -47,6 +48,9 @@ pub(super) fn build(order: &Order<'_>, progress: &dyn Progress) -> Result<Outcom
     for (file, content) in source.text.files() {
         staging.write(file, content.as_bytes())?;
     }
+    if !plan.rest.is_empty() {
+        weights::write(&staging.join(HEAD_FILE), &plan.rest, &Silent)?;
+    }
     match program {
         None => {
             plan.write(staging.path(), progress)?;
@@ -62,13 +66,15 @@ pub(super) fn build(order: &Order<'_>, progress: &dyn Progress) -> Result<Outcom
 
 /// Refuses what TensorRT-LLM cannot do, and ranks that cannot divide the model.
 fn check(order: &Order<'_>, source: &Source) -> Result<(), BuildError> {
-    let model = &source.config.model;
+    let (model, options) = (&source.config.model, order.options);
     families::check_mapping(model, order.mapping())?;
-    families::check_model(model, &order.options.quantization)?;
-    match &source.ending {
-        Ending::Scores(head) => families::check_head(head, model),
-        Ending::Vocabulary(_) => Ok(()),
+    families::check_model(model, &options.quantization)?;
+    if options.small_head && options.quantized.is_some() {
+        let reason =
+            "--small-head makes another model of the layers than --quantized has them of; leave one out";
+        return Err(BuildError::Option(reason.to_owned()));
     }
+    Ok(())
 }
 
 /// What is written, all of it known before the first byte.
@@ -76,6 +82,8 @@ struct Plan<'p, 'a> {
     mapping: Mapping,
     config_json: Value,
     layout: Layout<'p, 'a>,
+    /// Tensors of the head that are none of `lm_head`'s.
+    rest: Vec<Planned<'a>>,
     /// Whose layers are taken, if not the model's own.
     prequantized: Option<Prequantized>,
     /// Bytes of each rank's file.
@@ -93,7 +101,9 @@ impl<'p, 'a> Plan<'p, 'a> {
         let config = &source.config;
         let format = format(&options.quantization, target, &config.model, mapping)?;
         let limits = limits(options, config)?;
-        let own_json = config_json(source, mapping, &options.quantization)?;
+        let head = source.head()?;
+        let lm_head = LmHead::of(source, &head, mapping, options.small_head)?;
+        let own_json = config_json(source, &lm_head, mapping, &options.quantization)?;
         let prequantized = prequantized(order, &own_json)?;
         let quantization = match &prequantized {
             Some(taken) => taken.quantization(),
@@ -102,15 +112,16 @@ impl<'p, 'a> Plan<'p, 'a> {
         let mut plan = Self {
             mapping,
             config_json: prequantized.as_ref().map_or(own_json, |taken| taken.config().clone()),
-            layout: Layout::new(planned, &config.model, mapping, in_file(format, target)),
+            layout: Layout::new(planned, &lm_head, &config.model, mapping, in_file(format, target)),
+            rest: head::rest(planned, &head),
             prequantized,
             files: Vec::new(),
             ranks: Vec::new(),
-            draft: draft(order, source, planned, limits, quantization)?,
+            draft: draft(order, source, planned, (head, &lm_head), limits, quantization)?,
         };
-        let in_memory = Layout::new(planned, &config.model, mapping, format);
+        let in_memory = Layout::new(planned, &lm_head, &config.model, mapping, format);
         for rank in mapping.each() {
-            let memory = Memory::of(&config.model, limits, mapping, rank, plan.bytes(&in_memory, rank)?);
+            let memory = Memory::of(&plan.draft, mapping, rank, plan.bytes(&in_memory, rank)?);
             memory.check(target, mapping, rank)?;
             plan.ranks.push(memory);
             plan.files.push(plan.bytes(&plan.layout, rank)?);

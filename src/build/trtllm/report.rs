@@ -6,7 +6,7 @@ use std::path::Path;
 use indicatif::HumanBytes;
 
 use super::command::{PROGRAM, Recipe, shell_line};
-use super::families::architecture;
+use super::families::{SMALL_HEAD, architecture};
 use super::fit::{Memory, RUNTIME_BYTES, memory_of};
 use super::machine::device;
 use super::{DRAFT_FILE, Mapping, Order};
@@ -38,7 +38,7 @@ impl fmt::Display for Report<'_> {
         writeln!(
             out,
             "layers   {} in {}; embedding and head in bf16",
-            architecture(model.family),
+            if gpus.lm_head_rows.is_some() { SMALL_HEAD } else { architecture(model.family) },
             gpus.quantization
         )?;
         writeln!(
@@ -117,6 +117,7 @@ impl Report<'_> {
             mapping: Mapping { tensor_parallel, pipeline_parallel },
             quantization: &gpus.quantization,
             objective: gpus.objective,
+            small_head: gpus.lm_head_rows.is_some(),
         };
         let [model, output] = [options.model.as_path(), options.output.as_path()];
         let (checkpoint, engine) = match (options.checkpoint_only, model.join(DRAFT_FILE).is_file()) {

@@ -1,43 +1,46 @@
 //! Sequences as the bridge takes them.
 
 use crate::engine::bridge::ffi;
+use crate::engine::parts::Request;
 use crate::engine::sampling::Sampling;
-use crate::engine::{SequenceId, Task};
+use crate::engine::{Task, WholeSequence};
 
 /// Sequences to hand over together.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) sequences: Vec<ffi::TrtllmSequence>,
-    /// Of each, its tokens and those that end it.
+    /// Of each sequence, its tokens and those that end it.
     pub(super) token_ids: Vec<u32>,
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, id: SequenceId, tokens: &[u32], task: &Task, priority: f32) {
+    /// Adds a sequence as these requests, which are all beginnings of it.
+    pub(super) fn push(&mut self, requests: &[Request], sequence: &WholeSequence) {
         let token_begin = self.token_ids.len();
-        self.token_ids.extend_from_slice(tokens);
-        let token_end = self.token_ids.len();
-        let max_tokens = match task {
-            Task::Score(_) => 0,
-            Task::Generate(sampling) => {
-                self.token_ids.extend_from_slice(&sampling.end_tokens);
-                sampling.max_tokens.max(1)
-            }
+        self.token_ids.extend_from_slice(&sequence.tokens);
+        let (max_tokens, sampling, log_probs, stop) = match &sequence.task {
+            Task::Score(_) => (0, GREEDY, false, &[][..]),
+            Task::Generate(sampling) => (
+                sampling.max_tokens.max(1),
+                sampling_of(sampling),
+                sampling.logprobs.is_some(),
+                &sampling.end_tokens[..],
+            ),
         };
-        let (sampling, log_probs) = match task {
-            Task::Score(_) => (GREEDY, false),
-            Task::Generate(sampling) => (sampling_of(sampling), sampling.logprobs.is_some()),
-        };
-        self.sequences.push(ffi::TrtllmSequence {
-            id,
-            token_begin,
-            token_end,
-            stop_end: self.token_ids.len(),
-            max_tokens,
-            sampling,
-            log_probs,
-            priority,
-        });
+        self.token_ids.extend_from_slice(stop);
+        for request in requests {
+            let token_end = token_begin + request.tokens;
+            self.sequences.push(ffi::TrtllmSequence {
+                id: request.id,
+                token_begin,
+                token_end,
+                stop_end: token_end + stop.len(),
+                max_tokens,
+                sampling: sampling.clone(),
+                log_probs,
+                priority: sequence.priority,
+            });
+        }
     }
 }
 

@@ -8,8 +8,8 @@
 //! context phase that computes them has ended. So a prompt is computed once however its responses come,
 //! and holding them back here would only leave the GPU idle meanwhile.
 //!
-//! A request gives the logits after its last token only, so a sequence that is read anywhere else
-//! is refused.
+//! A request gives the logits after its last token only, and of a head its first layer's: a sequence that
+//! is read in several places is several requests, and the layers above are computed here.
 
 mod batch;
 mod running;
@@ -25,9 +25,10 @@ use cxx::SharedPtr;
 use self::batch::Batch;
 use super::bridge::ffi;
 use super::manifest::{Gpus, Manifest, Pooling, Target};
-use super::{Engine, EngineError, EngineFactory, Limits, Report, SequenceId, Task};
+use super::parts::{Request, RequestId};
+use super::upper_layers::UpperLayers;
+use super::{Engine, EngineError, EngineFactory, Limits, Report, Task, WholeSequence};
 
-const LAST_TOKEN_ONLY: &str = "TensorRT-LLM gives the logits after the last token of a text only";
 /// How long the library is waited for before looking whether the engine is to end.
 const AWAIT: Duration = Duration::from_millis(250);
 /// Iterations' worth of sequences that the library is given at once: enough that it never waits for
@@ -35,8 +36,8 @@ const AWAIT: Duration = Duration::from_millis(250);
 const ITERATIONS_AHEAD: usize = 2;
 /// Longest that the statistics of the first iteration are waited for.
 const STATISTICS_WAIT: Duration = Duration::from_secs(1);
-/// Names the sequence that is scored while the engine loads.
-const FIRST: SequenceId = SequenceId::MAX;
+/// Names the request that is made while the engine loads.
+const FIRST: RequestId = RequestId::MAX;
 
 /// What may be chosen when an engine is opened.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +92,7 @@ pub struct TrtllmFactory {
     directory: PathBuf,
     config: ffi::TrtllmConfig,
     max_seq_len: usize,
-    bias: Arc<[f32]>,
+    head: Arc<UpperLayers>,
 }
 
 impl TrtllmFactory {
@@ -104,21 +105,7 @@ impl TrtllmFactory {
         let Target::TensorrtLlm(gpus) = &manifest.target else {
             return refuse("was built for a CPU".into());
         };
-        let head_rows = manifest.head.outputs();
-        let biases = if manifest.head.bias { head_rows } else { 0 };
-        if gpus.head_bias.len() != biases {
-            return refuse(format!("has {} biases where {biases} are due", gpus.head_bias.len()));
-        }
-        if manifest.head.pooling != Pooling::LastToken || manifest.head.gating.is_some() {
-            return refuse(format!(
-                "has a head that is read before the last token too, and {LAST_TOKEN_ONLY}; serve it on a CPU"
-            ));
-        }
-        if manifest.head.hidden.is_some() {
-            return refuse(
-                "has a head of two layers, which TensorRT-LLM's own models have no place for".into(),
-            );
-        }
+        let head = UpperLayers::open(directory, &manifest.head, &gpus.head_bias)?;
         let built = manifest.limits;
         let chosen = |name: &str, option: Option<usize>, built: usize| match option.unwrap_or(built) {
             0 => Err(EngineError::Load(format!("{name} is 0; it must be at least 1"))),
@@ -130,10 +117,10 @@ impl TrtllmFactory {
         let max_batch_size = chosen("max_batch_size", options.max_batch_size, built.max_batch_size)?;
         let config = ffi::TrtllmConfig {
             directory: directory.to_string_lossy().into_owned(),
-            head_rows,
+            head_rows: manifest.head.first_outputs(),
             max_batch_size,
             max_num_tokens: chosen("max_num_tokens", options.max_num_tokens, built.max_num_tokens)?,
-            max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size,
+            max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size + most_reads(manifest),
             kv_cache_tokens: options.kv_cache_tokens.unwrap_or(0),
             kv_cache_fraction: options.kv_cache_fraction,
             kv_cache_host_bytes: options.kv_cache_host_bytes,
@@ -147,7 +134,7 @@ impl TrtllmFactory {
             directory: directory.to_owned(),
             config,
             max_seq_len: chosen("max_seq_len", options.max_seq_len, built.max_seq_len)?,
-            bias: gpus.head_bias.as_slice().into(),
+            head: Arc::new(head),
         })
     }
 
@@ -176,7 +163,8 @@ impl TrtllmFactory {
             return Err("this process is a rank that another leads; start the ranks with `mpirun`".into());
         }
         let mut batch = Batch::default();
-        batch.push(FIRST, &[0], &Task::Score([0].into()), 0.5);
+        let first = WholeSequence { id: 0, tokens: [0].into(), task: Task::Score([0].into()), priority: 0.5 };
+        batch.push(&[Request { id: FIRST, tokens: 1 }], &first);
         handle.enqueue(&batch.sequences, &batch.token_ids).map_err(what)?;
         while handle.in_flight().map_err(what)? > 0 {
             let answers = handle.await_answers(millis(AWAIT)).map_err(what)?;
@@ -212,9 +200,18 @@ impl TrtllmFactory {
 impl EngineFactory for TrtllmFactory {
     fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
         let (handle, limits) = self.load().map_err(|reason| self.load_error(&reason))?;
-        let engine = running::start(handle, limits, self.bias.clone(), reports)
+        let engine = running::start(handle, limits, self.head.clone(), reports)
             .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
         Ok(Box::new(engine))
+    }
+}
+
+/// Requests that one sequence may be, beyond the few of any: it is fed alone if it is read in more places
+/// than a batch has room for.
+fn most_reads(manifest: &Manifest) -> usize {
+    match manifest.head.pooling {
+        Pooling::LastToken => 0,
+        Pooling::EachStep { .. } => manifest.limits.max_seq_len,
     }
 }
 

@@ -10,9 +10,11 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use cxx::SharedPtr;
 
 use super::batch::Batch;
-use super::{AWAIT, LAST_TOKEN_ONLY, millis};
+use super::{AWAIT, millis};
 use crate::engine::bridge::ffi;
+use crate::engine::parts::{Parts, Progress, RequestId};
 use crate::engine::sampling::Sampled;
+use crate::engine::upper_layers::UpperLayers;
 use crate::engine::{
     Engine, EngineError, Generated, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
     Statistics, Task, WholeSequence,
@@ -22,13 +24,14 @@ use crate::engine::{
 pub(super) fn start(
     handle: SharedPtr<ffi::TrtllmHandle>,
     limits: Limits,
-    bias: Arc<[f32]>,
+    head: Arc<UpperLayers>,
     reports: Sender<Report>,
 ) -> io::Result<TrtllmEngine> {
     let (fed, feeds) = bounded(1);
-    let shared = Arc::new(Shared { handle, refused: Mutex::default(), ending: false.into() });
+    let shared =
+        Arc::new(Shared { handle, parts: Mutex::default(), refused: Mutex::default(), ending: false.into() });
     let tokens_per_block = limits.tokens_per_block;
-    let awaiting = Awaiting { shared: shared.clone(), feeds, reports, bias, tokens_per_block };
+    let awaiting = Awaiting { shared: shared.clone(), feeds, reports, head, tokens_per_block };
     let thread = thread::Builder::new().name("trtllm-await".into()).spawn(move || awaiting.serve())?;
     Ok(TrtllmEngine { shared, limits, fed: Some(fed), thread: Some(thread) })
 }
@@ -39,6 +42,8 @@ type Refusals = Vec<(SequenceId, String)>;
 /// What the scheduler's end and the awaiting thread's share.
 struct Shared {
     handle: SharedPtr<ffi::TrtllmHandle>,
+    /// Those that the library has, as requests to it.
+    parts: Mutex<Parts>,
     /// Sequences that were not taken, to be reported as failed.
     refused: Mutex<Refusals>,
     ending: AtomicBool,
@@ -47,6 +52,14 @@ struct Shared {
 impl Shared {
     fn refused(&self) -> MutexGuard<'_, Refusals> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancel(&self, requests: &[RequestId]) -> Result<(), cxx::Exception> {
+        requests.iter().try_for_each(|&request| self.handle.cancel(request))
     }
 }
 
@@ -74,25 +87,21 @@ impl Engine for TrtllmEngine {
 
     fn feed(&mut self, sequences: Vec<WholeSequence>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
         for &id in cancelled {
-            self.shared.handle.cancel(id).map_err(step_error)?;
+            let requests = self.shared.parts().unended(id);
+            self.shared.cancel(&requests).map_err(step_error)?;
         }
         let mut batch = Batch::default();
         for sequence in &sequences {
-            if is_readable(sequence) {
-                batch.push(sequence.id, &sequence.tokens, &sequence.task, sequence.priority);
-            } else {
-                let reason = match sequence.task {
-                    Task::Score(_) => LAST_TOKEN_ONLY,
-                    Task::Generate(_) => NO_SUCH_SAMPLING,
-                };
-                self.shared.refused().push((sequence.id, reason.into()));
+            match obstacle(sequence) {
+                // Before it is handed over, so that an answer finds it however soon it comes.
+                None => batch.push(&self.shared.parts().divide(sequence), sequence),
+                Some(reason) => self.shared.refused().push((sequence.id, reason.into())),
             }
         }
         if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
-            let reason = error.what();
-            self.shared
-                .refused()
-                .extend(batch.sequences.iter().map(|sequence| (sequence.id, reason.to_owned())));
+            let mut parts = self.shared.parts();
+            let untaken = batch.sequences.iter().filter_map(|request| parts.forget(request.id));
+            self.shared.refused().extend(untaken.map(|id| (id, error.what().to_owned())));
         }
         let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
         match self.fed.as_ref().ok_or_else(ended)?.try_send(()) {
@@ -103,15 +112,16 @@ impl Engine for TrtllmEngine {
     }
 }
 
-/// Why a sequence is not taken.
-const NO_SUCH_SAMPLING: &str =
-    "engines for GPUs take no logit bias and give log-probabilities of the chosen tokens only";
-
-/// Whether the library can do what a sequence asks for.
-fn is_readable(sequence: &WholeSequence) -> bool {
+/// Why a sequence cannot be taken.
+fn obstacle(sequence: &WholeSequence) -> Option<&'static str> {
     match &sequence.task {
-        Task::Score(read) => **read == [sequence.tokens.len() - 1],
-        Task::Generate(sampling) => sampling.logit_bias.is_empty() && sampling.logprobs.unwrap_or(0) == 0,
+        Task::Score(read) if read.last().is_none_or(|&last| last >= sequence.tokens.len()) => {
+            Some("a text is read at its own tokens, at one at least")
+        }
+        Task::Generate(sampling) if !sampling.logit_bias.is_empty() || sampling.logprobs.unwrap_or(0) > 0 => {
+            Some("engines for GPUs take no logit bias and give log-probabilities of the chosen tokens only")
+        }
+        _ => None,
     }
 }
 
@@ -131,7 +141,7 @@ struct Awaiting {
     shared: Arc<Shared>,
     feeds: Receiver<()>,
     reports: Sender<Report>,
-    bias: Arc<[f32]>,
+    head: Arc<UpperLayers>,
     tokens_per_block: usize,
 }
 
@@ -168,35 +178,44 @@ impl Awaiting {
                 if answers.is_empty() {
                     continue;
                 }
-                self.take(answers, &mut outputs);
+                for answer in answers {
+                    self.take(answer, &mut outputs)?;
+                }
                 self.take_statistics(&handle.statistics()?, &mut outputs);
             }
             self.send(Ok(outputs));
         }
     }
 
-    fn take(&self, answers: Vec<ffi::TrtllmAnswer>, outputs: &mut Outputs) {
-        for answer in answers {
-            let ending = answer.ending;
-            if answer.reused_blocks > 0 {
-                outputs.cached.push((answer.id, answer.reused_blocks * self.tokens_per_block));
-            }
-            if ending == ffi::TrtllmEnding::Failed {
-                outputs.failed.push((answer.id, answer.error));
-            } else if answer.logits.is_empty() {
-                let last = ending != ffi::TrtllmEnding::None;
-                let logprobs = answer.log_probs.into_iter().map(Some).chain(std::iter::repeat(None));
-                let sampled = |(token, logprob)| Sampled { token, logprob, top: Vec::new() };
-                let tokens = answer.tokens.into_iter().zip(logprobs).map(sampled).collect();
-                outputs.generated.push(Generated { sequence: answer.id, tokens, last });
-            } else {
-                let mut logits = answer.logits;
-                for (logit, bias) in logits.iter_mut().zip(self.bias.iter()) {
-                    *logit += bias;
+    fn take(&self, answer: ffi::TrtllmAnswer, outputs: &mut Outputs) -> Result<(), cxx::Exception> {
+        let Some(sequence) = self.shared.parts().sequence_of(answer.id) else { return Ok(()) };
+        let (last, failed) =
+            (answer.ending != ffi::TrtllmEnding::None, answer.ending == ffi::TrtllmEnding::Failed);
+        if !failed && answer.logits.is_empty() {
+            outputs.generated.push(generated(sequence, &answer, last));
+        }
+        if !last {
+            return Ok(());
+        }
+        let logits = if failed { Err(answer.error) } else { Ok(self.head.outputs(&answer.logits)) };
+        let cached = answer.reused_blocks * self.tokens_per_block;
+        let progress = self.shared.parts().end(answer.id, logits, cached);
+        match progress {
+            Progress::Going => {}
+            Progress::Hopeless(requests) => self.shared.cancel(&requests)?,
+            Progress::Ended(ended) => {
+                if ended.cached > 0 {
+                    outputs.cached.push((sequence, ended.cached));
                 }
-                outputs.logits.push((answer.id, logits));
+                match ended.logits {
+                    Err(reason) => outputs.failed.push((sequence, reason)),
+                    Ok(logits) if !logits.is_empty() => outputs.logits.push((sequence, logits)),
+                    // It generated.
+                    Ok(_) => {}
+                }
             }
         }
+        Ok(())
     }
 
     fn take_statistics(&self, sums: &ffi::TrtllmStatistics, outputs: &mut Outputs) {
@@ -222,6 +241,12 @@ impl Awaiting {
             report = unsent;
         }
     }
+}
+
+fn generated(sequence: SequenceId, answer: &ffi::TrtllmAnswer, last: bool) -> Generated {
+    let logprobs = answer.log_probs.iter().copied().map(Some).chain(std::iter::repeat(None));
+    let sampled = |(&token, logprob)| Sampled { token, logprob, top: Vec::new() };
+    Generated { sequence, tokens: answer.tokens.iter().zip(logprobs).map(sampled).collect(), last }
 }
 
 fn step_error(error: cxx::Exception) -> EngineError {

@@ -50,9 +50,10 @@ impl Core {
     fn has_room_for(&self, id: SequenceId) -> bool {
         let Some(sequence) = self.sequences.get(&id) else { return false };
         let cache = self.limits.kv_blocks * self.limits.tokens_per_block;
-        let fits = self.in_flight.scoring + sequence.scoring() <= self.limits.max_num_tokens
+        let fits = self.in_flight.reads + sequence.places() <= self.limits.max_batch_size
+            && self.in_flight.scoring + sequence.scoring() <= self.limits.max_num_tokens
             && self.in_flight.remaining + sequence.max_len() <= cache;
-        !self.is_awaiting() || (self.in_flight.order.len() < self.limits.max_batch_size && fits)
+        !self.is_awaiting() || fits
     }
 
     fn hand_over(&mut self, id: SequenceId, now: Duration) -> Option<WholeSequence> {

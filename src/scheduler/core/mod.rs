@@ -93,6 +93,8 @@ pub struct Core {
 struct InFlight {
     order: BTreeSet<Key>,
     generating: usize,
+    /// Places where they are read.
+    reads: usize,
     /// Tokens of those that score.
     scoring: usize,
     /// Tokens not yet scheduled.
@@ -365,6 +367,7 @@ impl Core {
     fn take_out_of_flight(&mut self, sequence: &mut Sequence) {
         self.in_flight.order.remove(&sequence.key);
         self.in_flight.generating -= usize::from(sequence.lane.generates);
+        self.in_flight.reads -= sequence.places();
         self.in_flight.scoring -= sequence.scoring();
         self.in_flight.remaining -= sequence.max_len() - sequence.scheduled;
         while let Some(slot) = sequence.table.pop() {

@@ -307,6 +307,7 @@ impl Core {
         self.waiting_requests -= sequence.waiters.len();
         self.in_flight.order.insert(sequence.key);
         self.in_flight.generating += usize::from(sequence.lane.generates);
+        self.in_flight.reads += sequence.places();
         self.in_flight.scoring += sequence.scoring();
         self.in_flight.remaining += tokens;
     }

@@ -119,6 +119,14 @@ impl Sequence {
         if self.lane.generates { 0 } else { self.prompt.len() }
     }
 
+    /// Places where it is read; of what generates, its end.
+    pub(super) fn places(&self) -> usize {
+        match &self.work {
+            Work::Score { read } => read.len(),
+            Work::Generate(_) => 1,
+        }
+    }
+
     pub(super) fn in_prompt(&self) -> bool {
         self.scheduled < self.prompt.len()
     }

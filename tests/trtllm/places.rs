@@ -1,0 +1,144 @@
+//! Texts that are read in several places, each of which is a request to the library.
+
+use std::time::Duration;
+
+use assay::engine::manifest::Pooling;
+use assay::engine::simulated::expected_logits;
+use assay::scheduler::{self, Handle, Rejection};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::support::{Engine, read, reading};
+
+/// Classes of a step.
+const ROWS: usize = 2;
+
+/// An engine whose texts may be read in any number of places.
+fn steps(script: &str) -> Engine {
+    let mut engine = Engine::new(&format!("tokens_per_block 8\nkv_blocks 64\n{script}"));
+    engine.manifest.head.pooling = Pooling::EachStep { token: "<step>".into(), id: 7 };
+    engine
+}
+
+/// What the stand-in gives there: of each place, the logits of the text up to it.
+fn expected(text: &[u32], places: &[usize]) -> Vec<f32> {
+    places.iter().flat_map(|&place| expected_logits(&text[..=place], ROWS)).collect()
+}
+
+/// Texts with beginnings in common, and where they are read.
+fn texts(count: u32) -> Vec<(Vec<u32>, Vec<usize>)> {
+    let mut random = SmallRng::seed_from_u64(7);
+    let text = |number: u32| {
+        let length = random.random_range(1..250);
+        let tokens: Vec<u32> =
+            (0..length).map(|token| token % 9 + if token < 40 { number % 4 } else { number }).collect();
+        let share = random.random_range(0.01..0.3);
+        let mut places: Vec<usize> = (0..tokens.len()).filter(|_| random.random_bool(share)).collect();
+        if places.is_empty() {
+            places.push(random.random_range(0..tokens.len()));
+        }
+        (tokens, places)
+    };
+    (0..count).map(text).collect()
+}
+
+/// Reads all texts at once.
+async fn read_all(handle: &Handle, texts: &[(Vec<u32>, Vec<usize>)]) -> Vec<Result<Vec<f32>, Rejection>> {
+    let running: Vec<_> = texts
+        .iter()
+        .map(|(text, places)| {
+            let (handle, text, places) = (handle.clone(), text.clone(), places.clone());
+            tokio::spawn(async move { read(&handle, &text, &places).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for answer in running {
+        answers.push(answer.await.unwrap());
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_place_has_the_logits_of_the_text_up_to_there() {
+    let engine = steps("reorder\njitter 200\npartial_share 200000\ntwice_share 200000");
+    let handle = engine.schedule(scheduler::Options::default());
+    let texts = texts(150);
+    for ((text, places), logits) in texts.iter().zip(read_all(&handle, &texts).await) {
+        assert_eq!(logits.unwrap(), expected(text, places));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_with_more_places_than_the_library_takes_at_once_is_scored_and_so_are_those_beside_it() {
+    let engine = steps("echo\ndelay 200");
+    let handle = engine.schedule(scheduler::Options::default());
+    let everywhere: Vec<(Vec<u32>, Vec<usize>)> =
+        (0..8).map(|number| ((0..250).map(|token| token + number).collect(), (0..250).collect())).collect();
+    let both = [everywhere, texts(40)].concat();
+    for ((text, places), logits) in both.iter().zip(read_all(&handle, &both).await) {
+        assert_eq!(logits.unwrap(), expected(text, places));
+    }
+    // Two iterations' requests twice over, and those of the longest text.
+    let asked_for = std::fs::read_to_string(engine.directory.path().join("asked-for")).unwrap();
+    assert!(asked_for.contains(&format!("max_queue_size {}\n", 2 * 2 * 8 + 256)), "{asked_for}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_a_place_its_text_has_one_answer() {
+    for fault in [
+        "error_share 60000",
+        "time_out_share 60000",
+        "unfinished_share 60000",
+        "refuse_share 200000",
+        "fail_step_share 200000",
+        "error_share 30000\ntime_out_share 30000\nrefuse_share 100000\nfail_step_share 50000\ntwice_share 300000",
+    ] {
+        let engine = steps(&format!("reorder\ncalm_steps 2\n{fault}"));
+        let handle = engine.schedule(scheduler::Options::default());
+        let texts = texts(120);
+        let (mut right, mut failed) = (0, 0);
+        for ((text, places), answer) in texts.iter().zip(read_all(&handle, &texts).await) {
+            match answer {
+                Ok(logits) => {
+                    assert_eq!(logits, expected(text, places), "{fault}");
+                    right += 1;
+                }
+                Err(Rejection::EngineFailed(_)) => failed += 1,
+                Err(other) => panic!("{fault}: {other}"),
+            }
+        }
+        assert!(right > 0 && failed > 0 && handle.ready(), "{fault}: {right} {failed}");
+        // Nothing is left behind that would have to be waited for.
+        handle.drain();
+        handle.drained().await;
+    }
+}
+
+#[tokio::test]
+async fn a_text_of_which_every_place_fails_is_told_why_once() {
+    // What loads has taken one step.
+    for (fault, words) in [
+        ("calm_steps 2\nerror_share 1000000", "when fetching new request"),
+        ("calm_steps 2\ntime_out_share 1000000", "longer for the sequence than it was allowed"),
+        ("calm_steps 1\nrefuse_share 1000000", "Maximum queue size"),
+    ] {
+        let handle = steps(fault).schedule(scheduler::Options::default());
+        let error = read(&handle, &[1, 2, 3, 4], &[0, 2, 3]).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_leaves_nothing_behind() {
+    let engine = steps("delay 10000");
+    let handle = engine.schedule(scheduler::Options::default());
+    let (text, places): (Vec<u32>, Vec<usize>) = ((0..250).collect(), (0..250).collect());
+    for wait in [0, 5, 30] {
+        let ticket = handle.submit(reading(&text, &places)).unwrap();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        drop(ticket);
+    }
+    assert_eq!(read(&handle, &text, &[3, 9]).await.unwrap(), expected(&text, &[3, 9]));
+    handle.drain();
+    handle.drained().await;
+}
