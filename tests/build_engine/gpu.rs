@@ -543,6 +543,25 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     assert_names(&write("refused", &taken).unwrap_err().to_string(), &["hidden_size", "128", "64"]);
 }
 
+/// The plan has no place for it, so the manifest has it.
+#[test]
+fn the_bias_of_a_head_is_that_of_its_rows_less_the_row_that_is_subtracted() {
+    let checkpoint = Checkpoint::copy("nemo-tiny");
+    let head = checkpoint.beside("head.yaml");
+    std::fs::write(&head, "{rows: [4, 6], minus: 1, attributes: [a, b]}").unwrap();
+    let mut options = Options::new(checkpoint.path(), "h100", checkpoint.beside("written"));
+    options.checkpoint_only = true;
+    options.head = Some(head);
+    build(&options, &Machine::default(), &Silent).unwrap();
+    let (_, _, bytes) = &checkpoint.tensors("model.safetensors")["score.bias"];
+    // In bf16, the upper half of an f32.
+    let number = |&[low, high]: &[u8; 2]| f32::from_le_bytes([0, 0, low, high]);
+    let bias: Vec<f32> = bytes.as_chunks::<2>().0.iter().map(number).collect();
+    let draft = std::fs::read_to_string(checkpoint.beside("written").join("checkpoint.yaml")).unwrap();
+    let draft: Manifest = serde_saphyr::from_str(&draft).unwrap();
+    assert_eq!(gpus(&draft).head_bias, [bias[4] - bias[1], bias[6] - bias[1]]);
+}
+
 fn config_of(directory: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     let path = directory.join("config.json");
     let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
