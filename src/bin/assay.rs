@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 /// Ends a server's process with what became of it.
 fn end(ended: Result<Exit, String>) -> ExitCode {
     let exit = ended.unwrap_or_else(|reason| {
-        eprintln!("assay: {reason}");
+        say(format_args!("assay: {reason}"));
         Exit::NotStarted
     });
     #[cfg(feature = "trtllm")]

@@ -12,6 +12,7 @@ use super::select::Selection;
 use super::shape::{Names, Shape};
 use super::{ScoreError, rows, summary};
 use crate::config::{Options, Settings};
+use crate::console::{print, say};
 use crate::report::page;
 
 /// Environment variable with the key that a server asks for. No option: options are seen by others.
@@ -140,8 +141,8 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
     let found = scoring.look()?;
     let judge = arguments.judge.open().await?;
     let outcome = scoring.run(found, &judge).await?;
-    eprint!("{}", summary::text(&outcome.collector));
-    eprintln!("{}: {} rows", arguments.output.display(), outcome.written);
+    say(summary::text(&outcome.collector).trim_end());
+    say(format_args!("{}: {} rows", arguments.output.display(), outcome.written));
     Ok(if outcome.failed > 0 { SOME_FAILED } else { 0 })
 }
 
@@ -166,9 +167,9 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     match arguments.json {
         true => {
             let text = serde_json::to_string_pretty(&evaluation);
-            println!("{}", text.map_err(|error| ScoreError::Option(error.to_string()))?);
+            print(text.map_err(|error| ScoreError::Option(error.to_string()))? + "\n");
         }
-        false => print!("{}", evaluation.table()),
+        false => print(evaluation.table()),
     }
     Ok(if evaluation.failed > 0 { SOME_FAILED } else { 0 })
 }
@@ -205,6 +206,6 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     let page = page::render(&collector, &title, arguments.model.as_deref())
         .map_err(|error| ScoreError::write(&output, error))?;
     std::fs::write(&output, page).map_err(|error| ScoreError::write(&output, error))?;
-    eprintln!("{}: {} responses", output.display(), collector.responses());
+    say(format_args!("{}: {} responses", output.display(), collector.responses()));
     Ok(0)
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::rows::Format;
 use super::{Row, ScoreError};
+use crate::console::say;
 
 /// Rows of a Parquet file that are encoded at a time.
 const BATCH: usize = 1024;
@@ -212,7 +213,7 @@ fn by_column(rows: &dyn Again, path: &Path) -> Result<(Schema, Vec<String>), Sco
         }
     }
     if !texts.is_empty() {
-        eprintln!("{}: values of several types as JSON in {}", path.display(), texts.join(", "));
+        say(format_args!("{}: values of several types as JSON in {}", path.display(), texts.join(", ")));
     }
     Ok((Schema::new(fields), texts))
 }

@@ -18,6 +18,7 @@ use super::scored::Gathered;
 use super::select::{Selection, Selector};
 use super::shape::{Names, Shape};
 use super::{Row, ScoreError, rows};
+use crate::console::say;
 use crate::report::Collector;
 
 /// Rows that are read ahead, and those that are scored at once: responses to one prompt that stand so
@@ -74,10 +75,10 @@ impl Scoring<'_> {
     /// Nothing can be read, written or scored any more. What is done is kept, and the next run
     /// continues from there.
     pub async fn run(&self, (shape, first): (Shape, First), judge: &Judge) -> Result<Outcome, ScoreError> {
-        eprintln!("{}: {shape}", display(self.inputs));
+        say(format_args!("{}: {shape}", display(self.inputs)));
         let mut journal = Journal::open(self.output, &self.identity(judge, &shape)?)?;
         if journal.done > 0 {
-            eprintln!("continuing behind {} rows that are done", HumanCount(journal.done as u64));
+            say(format_args!("continuing behind {} rows that are done", HumanCount(journal.done as u64)));
         }
         let rows = source(self.inputs.to_vec(), first, &shape, &self.columns, journal.rows_done()?);
         let progress = Progress::new(self.inputs, journal.done);
@@ -374,7 +375,7 @@ impl Progress {
             }
             None if self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                eprintln!("{}", self.text());
+                say(self.text());
             }
             None => {}
         }
@@ -397,7 +398,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if self.rows > 0 {
-            eprintln!("{}", self.text());
+            say(self.text());
         }
     }
 }

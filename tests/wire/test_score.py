@@ -56,6 +56,17 @@ def test_rows_keep_their_columns_and_get_the_scores_that_a_server_gives(engines,
     assert "2 responses scored" in done.stderr
 
 
+def test_a_run_that_nobody_listens_to_goes_on(engines, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", pairs(10)), tmp_path / "out.jsonl"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [BINARIES / "assay", "score", "--engine", engines["llama3-tiny"], source, "--output", output]
+    done = subprocess.run(command, env=clean_environment(), stdout=writer, stderr=writer)
+    os.close(writer)
+    assert done.returncode == 0
+    assert len(read(output)) == 10
+
+
 def test_a_server_scores_a_file_as_the_engine_does_in_process(engines, server, tmp_path):
     source = write(tmp_path / "in.jsonl", pairs(40))
     assert score(engines, source, "--output", tmp_path / "here.jsonl").returncode == 0
