@@ -1,90 +1,19 @@
-//! Engines for tests: random weights of any shape, and a driver that runs iterations one by one.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+//! Engines for tests: random weights of any shape, and a driver.
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports)]
 
+mod driver;
 mod tiny;
 
 use std::path::Path;
 
-use assay::engine::cpu::{self, CpuFactory, Options};
+use assay::engine::cpu;
 use assay::engine::manifest::{
     BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, Rope, RopeScaling, Target,
 };
-use assay::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
-use crossbeam_channel::{Receiver, bounded};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// An engine and the channel of its reports.
-pub struct Driver {
-    engine: Box<dyn Engine>,
-    reports: Receiver<Report>,
-}
-
-impl Driver {
-    pub fn start(directory: &Path, manifest: &Manifest, options: Options) -> Self {
-        let mut factory = CpuFactory::open(directory, manifest, options).expect("the engine opens");
-        let (sender, reports) = bounded(1);
-        Self { engine: factory.start(sender).expect("the engine starts"), reports }
-    }
-
-    pub fn tokens_per_block(&self) -> usize {
-        self.engine.limits().tokens_per_block
-    }
-
-    pub fn kv_blocks(&self) -> usize {
-        self.engine.limits().kv_blocks
-    }
-
-    /// Runs one iteration and gives its logits, in the order of the chunks that asked.
-    pub fn try_run(&mut self, iteration: Iteration) -> Result<Vec<Vec<f32>>, EngineError> {
-        self.engine.submit(iteration)?;
-        let outputs = self.reports.recv().expect("the engine's thread lives")?;
-        Ok(outputs.logits.into_iter().map(|(_, logits)| logits).collect())
-    }
-
-    pub fn run(&mut self, iteration: Iteration) -> Vec<Vec<f32>> {
-        self.try_run(iteration).expect("the iteration runs")
-    }
-
-    /// The logits after `ids`, run alone and in one piece.
-    pub fn score(&mut self, ids: &[u32]) -> Vec<f32> {
-        self.read(ids, &[ids.len() - 1])
-    }
-
-    /// The logits at some positions of `ids`, run alone and in one piece.
-    pub fn read(&mut self, ids: &[u32], positions: &[usize]) -> Vec<f32> {
-        let mut batch = Batch::default();
-        let blocks: Vec<_> = (0..ids.len().div_ceil(self.tokens_per_block()) as BlockId).collect();
-        batch.push(ids, 0, &blocks, positions);
-        self.run(batch.iteration).remove(0)
-    }
-}
-
-/// An iteration in the making.
-#[derive(Default)]
-pub struct Batch {
-    pub iteration: Iteration,
-}
-
-impl Batch {
-    pub fn tokens(&self) -> usize {
-        self.iteration.token_ids.len()
-    }
-
-    pub fn push(&mut self, ids: &[u32], position: usize, blocks: &[BlockId], logits: &[usize]) {
-        let Iteration { token_ids, block_table, chunks } = &mut self.iteration;
-        let (token, block) = (token_ids.len(), block_table.len());
-        token_ids.extend_from_slice(ids);
-        block_table.extend_from_slice(blocks);
-        chunks.push(Chunk {
-            sequence: chunks.len() as u64,
-            tokens: token..token_ids.len(),
-            position,
-            blocks: block..block_table.len(),
-            logits: logits.to_vec(),
-        });
-    }
-}
+pub use driver::{Batch, Driver};
 
 /// A model of the family and sizes that tests vary.
 pub fn model(

@@ -10,7 +10,7 @@ mod places;
 mod ranks;
 mod support;
 
-#[path = "../support/mod.rs"]
+#[path = "../support/driver.rs"]
 mod driver;
 
 #[path = "../support/engine_suite.rs"]
