@@ -34,6 +34,9 @@ pub struct Collector {
     pub failed: usize,
     /// Rows some of whose responses have scores and some not.
     pub partly: usize,
+    /// Rows with scores of other attributes than the first row's, as where a model scores steps; those
+    /// responses are in nothing here.
+    pub apart: usize,
     /// Best responses, best first.
     pub best: Vec<Response>,
     /// Worst responses, worst first.
@@ -58,16 +61,12 @@ impl Collector {
         Self { attributes, deciding, scores, ..Self::default() }
     }
 
-    /// Takes a row of one response or several. What has not a score for every attribute is left out, and
-    /// the row is counted for it.
+    /// Takes a row of one response or several. What has not one score for every attribute is left out, and
+    /// the row counted for it.
     pub fn add_row(&mut self, responses: Vec<Response>) {
-        let (given, before) = (responses.len(), self.responses());
+        let due = self.responses() + responses.len();
         responses.into_iter().for_each(|response| self.add(response));
-        match self.responses() - before {
-            0 => self.failed += 1,
-            taken if taken < given => self.partly += 1,
-            _ => {}
-        }
+        self.apart += usize::from(self.responses() < due);
     }
 
     /// Takes a row with a pair; it is one only where both have scores.
@@ -149,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_scores_is_counted_and_nothing_else() {
+    fn what_has_other_scores_is_counted_and_nothing_else() {
         let mut of = Collector::new(vec!["reward".into()], 0);
-        let unscored = || Response { scores: vec![], ..response("x", 0.0) };
-        of.add_row(vec![unscored()]);
-        of.add_row(vec![response("x", f64::NAN), unscored()]);
-        of.add_row(vec![response("x", 1.0), unscored(), response("x", 3.0)]);
-        of.add_pair("chat".into(), response("long", 2.0), unscored());
-        assert_eq!((of.failed, of.partly, of.responses(), of.pairs.len()), (2, 2, 3, 0));
+        let other = || Response { scores: vec![1.0, 2.0], ..response("x", 0.0) };
+        of.add_row(vec![other()]);
+        of.add_row(vec![response("x", f64::NAN), other()]);
+        of.add_row(vec![response("x", 1.0), other(), response("x", 3.0)]);
+        of.add_pair("chat".into(), response("long", 2.0), other());
+        assert_eq!((of.apart, of.responses(), of.pairs.len()), (4, 3, 0));
         of.add_pair("chat".into(), response("long", 2.0), response("x", 3.0));
         assert_eq!(of.pairs, [Pair { category: "chat".into(), margin: -1.0, longer: 3.0 }]);
     }

@@ -76,7 +76,7 @@ pub struct Evaluation {
     pub sections: Vec<Section>,
     /// Mean of the sections, 0 to 1; only where all four are there.
     pub score: Option<f64>,
-    /// Rows that lack a score; they are in no accuracy.
+    /// Rows that lack a score or have others than the first; they are in no accuracy.
     pub failed: usize,
 }
 
@@ -146,7 +146,7 @@ impl Evaluation {
             score: (sections.len() == SECTIONS.len()).then_some(mean),
             subsets,
             sections,
-            failed: of.failed + of.partly,
+            failed: of.failed + of.partly + of.apart,
         }
     }
 

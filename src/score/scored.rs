@@ -16,31 +16,36 @@ pub struct Gathered {
     /// What was gathered; `None` until a row has scores.
     collector: Option<Collector>,
     failed: usize,
+    partly: usize,
 }
 
 impl Gathered {
     /// Nothing yet.
     pub fn new(shape: Shape, columns: Columns) -> Self {
-        Self { shape, columns, collector: None, failed: 0 }
+        Self { shape, columns, collector: None, failed: 0, partly: 0 }
     }
 
-    /// Takes a row. One without scores counts as failed, and one that lacks some as partly so.
+    /// Takes a row. One without scores counts as failed, one that lacks those of some responses as partly so.
     ///
     /// # Errors
     /// The attribute that should decide is none of the row's.
     pub fn add(&mut self, row: &Row) -> Result<(), ScoreError> {
-        let responses = self.responses(row);
+        let mut responses = self.responses(row);
+        responses.retain(|response| !response.scores.is_empty());
         let names = self.names(row);
         if names.is_empty() || responses.is_empty() {
             self.failed += 1;
             return Ok(());
         }
+        // In CSV and Parquet, every row has every column.
+        let error = row.get(&self.columns.name("error")).filter(|error| !error.is_null());
+        self.partly += usize::from(error.is_some_and(|error| error != ""));
         if self.collector.is_none() {
             self.collector = Some(Collector::new(names.clone(), self.deciding(&names)?));
         }
         let Some(collector) = &mut self.collector else { return Ok(()) };
         if names != collector.attributes {
-            self.failed += 1;
+            collector.apart += 1;
             return Ok(());
         }
         match (&self.shape, <[Response; 2]>::try_from(responses)) {
@@ -57,7 +62,7 @@ impl Gathered {
     /// What was gathered.
     pub fn finish(self) -> Collector {
         let mut collector = self.collector.unwrap_or_else(|| Collector::new(Vec::new(), 0));
-        collector.failed += self.failed;
+        (collector.failed, collector.partly) = (self.failed, self.partly);
         collector
     }
 
@@ -111,4 +116,51 @@ impl Gathered {
 /// A number, also where CSV made text of it.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::shape::Names;
+    use super::*;
+
+    fn gathered(rows: &[Value]) -> Collector {
+        let row = |row: &Value| row.as_object().unwrap().clone();
+        let shape = Shape::of(&row(&rows[0]), &Names::default()).unwrap();
+        let mut gathered = Gathered::new(shape, Columns { prefix: "score_".into(), by: None });
+        rows.iter().for_each(|one| gathered.add(&row(one)).unwrap());
+        gathered.finish()
+    }
+
+    #[test]
+    fn rows_are_counted_by_what_they_lack() {
+        let group = |scores: Value, error: Value| json!({"prompt": "p", "responses": ["a", "b"], "score_reward": scores, "score_error": error});
+        let rows = [
+            group(json!([1.0, 2.0]), Value::Null),
+            group(json!("[3.0, null]"), json!("response 2 of 2: too long")),
+            group(json!(""), json!("too long")),
+        ];
+        let of = gathered(&rows);
+        assert_eq!(
+            (of.scores[0].as_slice(), of.failed, of.partly, of.apart),
+            (&[1.0, 2.0, 3.0][..], 1, 1, 0)
+        );
+    }
+
+    #[test]
+    fn rows_of_other_steps_have_not_failed() {
+        let row = |scores: Value| {
+            let mut row = json!({"prompt": "p", "response": "a"}).as_object().unwrap().clone();
+            row.extend(scores.as_object().unwrap().clone());
+            Value::Object(row)
+        };
+        let rows = [
+            row(json!({"score_step_1": 0.5})),
+            row(json!({"score_step_1": 0.5, "score_step_2": 0.25})),
+            row(json!({"score_step_1": 0.75})),
+        ];
+        let of = gathered(&rows);
+        assert_eq!((of.responses(), of.failed, of.partly, of.apart), (2, 0, 0, 1));
+    }
 }

@@ -14,6 +14,13 @@ pub fn text(of: &Collector) -> String {
     if of.partly > 0 {
         let _ = write!(text, ", {} rows with a response that has none", of.partly);
     }
+    if of.apart > 0 {
+        let _ = write!(
+            text,
+            ", {} rows with other scores than the first, which are not in this summary",
+            of.apart
+        );
+    }
     text.push('\n');
     let width = of.attributes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
     if of.responses() > 0 {
