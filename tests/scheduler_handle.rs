@@ -88,3 +88,16 @@ async fn a_dropped_ticket_does_not_hold_up_draining() {
     handle.drain();
     handle.drained().await;
 }
+
+#[tokio::test]
+async fn a_reader_that_comes_late_gets_every_token() {
+    let handle = healthy();
+    let work = Work::greedy(50, Vec::new());
+    let mut ticket = handle.submit(Job { work, ..job(0..9) }).unwrap();
+    let Output::Tokens(generated) = (&mut ticket).await.unwrap().output else { panic!("asked for tokens") };
+    let mut read = Vec::new();
+    while let Some(sampled) = ticket.next_token().await {
+        read.push(sampled.token);
+    }
+    assert_eq!((read.len(), read), (50, generated));
+}

@@ -1,5 +1,5 @@
-//! An engine that fails, stalls or does not start: who is told, and what is served afterwards. The
-//! engine here does what the test says, when it says so.
+//! An engine that fails, stalls or does not start, and clients that leave: who is told, and what is
+//! served afterwards. The engine here does what the test says, when it says so.
 
 #![allow(clippy::unwrap_used)]
 
@@ -81,7 +81,7 @@ impl Engine for Puppet {
 
 impl Drop for Puppet {
     fn drop(&mut self) {
-        let _ = self.held.recv_timeout(LONG);
+        let _ = self.held.recv_timeout(2 * LONG);
     }
 }
 
@@ -367,7 +367,7 @@ async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
 
 #[tokio::test]
 async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
-    let stall_timeout = Duration::from_millis(200);
+    let stall_timeout = Duration::from_millis(300);
     let stage = Stage::with(PrefixSharing::Own, Options { stall_timeout, ..quick() });
     let engine = stage.engine();
     let begun = Instant::now();
@@ -382,7 +382,7 @@ async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
         let _other = stage.submit(token);
         tokio::select! {
             answer = &mut first => break answer,
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
         }
     };
     assert_eq!(answer, Err(Rejection::EngineStalled(stall_timeout)));
@@ -487,4 +487,24 @@ async fn asked_to_end_with_the_engine_it_is_not_started_again() {
     assert_failed(waiting, "going away").await;
     stage.handle.failed().await;
     assert_eq!(stage.counts.restarted.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_engine_hears_at_once_of_a_client_that_left() {
+    let stage = Stage::with(PrefixSharing::Own, quick());
+    let engine = stage.engine();
+    let ticket = stage.submit(1);
+    let (fed, _) = engine.feeds.recv_timeout(LONG / 2).unwrap();
+    drop(ticket);
+    assert_eq!(engine.feeds.recv_timeout(LONG / 2).unwrap(), (Vec::new(), vec![fed[0].id]));
+}
+
+#[tokio::test]
+async fn an_engine_hears_at_once_that_the_tokens_so_far_are_enough() {
+    let stage = Stage::with(PrefixSharing::Own, quick());
+    let engine = stage.engine();
+    let ticket = stage.handle.submit(Job { work: Work::greedy(20, Vec::new()), ..job(1) }).unwrap();
+    let (fed, _) = engine.feeds.recv_timeout(LONG / 2).unwrap();
+    ticket.finish();
+    assert_eq!(engine.feeds.recv_timeout(LONG / 2).unwrap(), (Vec::new(), vec![fed[0].id]));
 }

@@ -135,7 +135,8 @@ pub struct Options {
     /// Threads of the engine; all cores unless given.
     pub threads: Option<usize>,
     /// Tokens whose keys and values the cache holds. Unless given: what fits an eighth of the weights,
-    /// and at least one longest sequence and two full iterations.
+    /// and at least one longest sequence and two full iterations; of which no more than an eighth of the
+    /// weights or two iterations are kept for their prefixes.
     pub kv_cache_tokens: Option<usize>,
     /// Most sequences in one iteration; what the engine was built for unless given.
     pub max_batch_size: Option<usize>,
@@ -151,6 +152,7 @@ pub struct CpuFactory {
     manifest: Manifest,
     options: Options,
     limits: Limits,
+    kept_blocks: usize,
     weights: Arc<Weights>,
 }
 
@@ -163,8 +165,17 @@ impl CpuFactory {
     pub fn open(directory: &Path, manifest: &Manifest, options: Options) -> Result<Self, EngineError> {
         check_machine(directory, manifest)?;
         let weights = Arc::new(Weights::map(&directory.join(WEIGHTS_FILE))?);
-        let limits = limits(manifest, options, weights.bytes().len())?;
-        Ok(Self { directory: directory.to_owned(), manifest: manifest.clone(), options, limits, weights })
+        let moderate = weights.bytes().len() / 8 / kv_bytes_per_token(manifest);
+        let limits = limits(manifest, options, moderate)?;
+        let kept = options.kv_cache_tokens.unwrap_or(moderate.max(2 * limits.max_num_tokens));
+        Ok(Self {
+            directory: directory.to_owned(),
+            manifest: manifest.clone(),
+            options,
+            limits,
+            kept_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
+            weights,
+        })
     }
 
     /// What engines of this factory hold and compute at once.
@@ -195,13 +206,14 @@ impl EngineFactory for CpuFactory {
         outcome.map_err(|reason| {
             EngineError::Load(format!("{} cannot be loaded: {reason}", self.directory.display()))
         })?;
-        Ok(Box::new(CpuEngine { limits: self.limits, iterations }))
+        Ok(Box::new(CpuEngine { limits: self.limits, kept_blocks: self.kept_blocks, iterations }))
     }
 }
 
 /// The scheduler's end of a running engine.
 struct CpuEngine {
     limits: Limits,
+    kept_blocks: usize,
     iterations: Sender<Iteration>,
 }
 
@@ -212,6 +224,10 @@ impl Engine for CpuEngine {
 
     fn sharing(&self) -> PrefixSharing {
         PrefixSharing::WithinIteration
+    }
+
+    fn kept_blocks(&self) -> usize {
+        self.kept_blocks
     }
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
@@ -291,7 +307,8 @@ fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineErro
     }
 }
 
-fn limits(manifest: &Manifest, options: Options, weight_bytes: usize) -> Result<Limits, EngineError> {
+/// `moderate`: tokens of a KV cache that is small beside the weights.
+fn limits(manifest: &Manifest, options: Options, moderate: usize) -> Result<Limits, EngineError> {
     let built = manifest.limits;
     let max_seq_len = options.max_seq_len.unwrap_or(built.max_seq_len);
     if max_seq_len > built.max_seq_len {
@@ -302,11 +319,8 @@ fn limits(manifest: &Manifest, options: Options, weight_bytes: usize) -> Result<
     }
     let max_batch_size = options.max_batch_size.unwrap_or(built.max_batch_size);
     let max_num_tokens = options.max_num_tokens.unwrap_or(built.max_num_tokens);
-    let default_cache = || {
-        let fitting = weight_bytes / 8 / kv_bytes_per_token(manifest);
-        fitting.max(max_seq_len).max(2 * max_num_tokens)
-    };
-    let kv_cache_tokens = options.kv_cache_tokens.unwrap_or_else(default_cache);
+    let default_cache = moderate.max(max_seq_len).max(2 * max_num_tokens);
+    let kv_cache_tokens = options.kv_cache_tokens.unwrap_or(default_cache);
     for (name, value) in [
         ("max_seq_len", max_seq_len),
         ("max_batch_size", max_batch_size),

@@ -200,6 +200,12 @@ pub trait Engine: Send {
     /// What sequences may share.
     fn sharing(&self) -> PrefixSharing;
 
+    /// Most KV blocks to keep for their prefixes while no sequence uses them. Fewer than all of them
+    /// where memory is taken only as blocks are first used.
+    fn kept_blocks(&self) -> usize {
+        self.limits().kv_blocks
+    }
+
     /// Hands over an iteration and returns at once. One [`Report`] follows for each, in order, on
     /// the channel given to [`EngineFactory::start`]. At most one iteration runs at a time: the
     /// next is submitted after the report of the last.

@@ -1,10 +1,12 @@
 //! KV blocks as counted references that free themselves.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::BlockId;
 
-type FreeList = Mutex<Vec<BlockId>>;
+/// In order, so that the lowest are taken first: memory that was never used stays so for as long as can be.
+type FreeList = Mutex<BTreeSet<BlockId>>;
 
 /// A reference to a KV block. The block returns to its pool when the last is dropped.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ impl Block {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        lock(&self.free).push(self.id);
+        lock(&self.free).insert(self.id);
     }
 }
 
@@ -36,7 +38,7 @@ pub(super) struct BlockPool {
 
 impl BlockPool {
     pub(super) fn new(blocks: usize) -> Self {
-        Self { free: Arc::new(Mutex::new((0..blocks as BlockId).rev().collect())) }
+        Self { free: Arc::new(Mutex::new((0..blocks as BlockId).collect())) }
     }
 
     /// Blocks that nothing refers to.
@@ -47,17 +49,15 @@ impl BlockPool {
     /// Takes `count` blocks, or none if there are fewer.
     pub(super) fn take(&self, count: usize) -> Option<Vec<Block>> {
         let mut free = lock(&self.free);
-        let rest = free.len().checked_sub(count)?;
-        Some(
-            free.drain(rest..)
-                .rev()
-                .map(|id| Block(Arc::new(Owned { id, free: self.free.clone() })))
-                .collect(),
-        )
+        if free.len() < count {
+            return None;
+        }
+        let lowest = std::iter::from_fn(|| free.pop_first()).take(count);
+        Some(lowest.map(|id| Block(Arc::new(Owned { id, free: self.free.clone() }))).collect())
     }
 }
 
-fn lock(free: &FreeList) -> MutexGuard<'_, Vec<BlockId>> {
+fn lock(free: &FreeList) -> MutexGuard<'_, BTreeSet<BlockId>> {
     free.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -75,5 +75,15 @@ mod tests {
         assert_eq!(pool.free(), 1);
         drop(other);
         assert_eq!(pool.free(), 2);
+    }
+
+    #[test]
+    fn the_lowest_blocks_are_taken_first() {
+        let pool = BlockPool::new(9);
+        let ids = |blocks: &[Block]| blocks.iter().map(Block::id).collect::<Vec<_>>();
+        let (first, second) = (pool.take(3).unwrap(), pool.take(2).unwrap());
+        assert_eq!((ids(&first), ids(&second)), (vec![0, 1, 2], vec![3, 4]));
+        drop(first);
+        assert_eq!(ids(&pool.take(4).unwrap()), [0, 1, 2, 5]);
     }
 }

@@ -42,7 +42,8 @@ pub fn start(
         drained: watch::Sender::new(false),
         failed: watch::Sender::new(false),
     });
-    let core = Core::new(engine.limits(), engine.sharing(), options.clone(), observer.clone());
+    let mut core = Core::new(engine.limits(), engine.sharing(), options.clone(), observer.clone());
+    core.keep_at_most(engine.kept_blocks());
     let thread = Thread {
         desk: Desk::new(core),
         supervisor: Supervisor::new(factory, engine, reports, options),

@@ -393,6 +393,20 @@ fn a_prefix_stays_until_its_blocks_are_needed_and_the_least_used_goes_first() {
 }
 
 #[test]
+fn no_more_blocks_are_kept_for_their_prefixes_than_is_said() {
+    let mut world = world(LIMITS, Options::default());
+    world.core.keep_at_most(8);
+    for n in 0..5 {
+        world.score(1000 * n..1000 * n + 100);
+        world.run_dry();
+    }
+    assert_eq!(world.gauges().cached, 8);
+    let job = world.score(4000..4101);
+    world.run_dry();
+    assert_eq!(cached_tokens(&world, job), 96, "those last used");
+}
+
+#[test]
 fn where_blocks_are_short_what_comes_later_does_not_overtake() {
     let limits = Limits { kv_blocks: 10, max_num_tokens: 64, ..LIMITS };
     let mut world = world(limits, Options { max_chunk_tokens: Some(1000), ..Options::default() });

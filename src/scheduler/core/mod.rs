@@ -67,6 +67,8 @@ pub struct Core {
     in_flight: InFlight,
     pool: BlockPool,
     tree: PrefixTree,
+    /// Most blocks that only the tree keeps.
+    kept_blocks: usize,
     scores: ScoreCache,
     rate: DrainRate,
     /// The iteration that the engine computes.
@@ -122,6 +124,7 @@ impl Core {
             in_flight: InFlight::default(),
             pool: BlockPool::new(limits.kv_blocks),
             tree: PrefixTree::new(sharing),
+            kept_blocks: limits.kv_blocks,
             scores: ScoreCache::new(options.score_cache),
             rate: DrainRate::default(),
             running: None,
@@ -135,6 +138,11 @@ impl Core {
             closed: None,
             options,
         }
+    }
+
+    /// Keeps no more than so many blocks for their prefixes while no sequence uses them.
+    pub fn keep_at_most(&mut self, blocks: usize) {
+        self.kept_blocks = blocks;
     }
 
     /// Takes a job in. It is answered at once if it is refused or its score is known.
@@ -376,6 +384,7 @@ impl Core {
                 self.tree.leave(node, sequence.id);
             }
         }
+        self.tree.evict(self.tree.idle().saturating_sub(self.kept_blocks));
     }
 
     /// The tokens generated since the last call, in order; take them before the answers.
