@@ -2,6 +2,7 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -69,7 +70,11 @@ struct Profiles {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if matches!(command, Command::Serve(_) | Command::Score(_) | Command::Bench(_)) {
+        spin_briefly();
+    }
+    let done = match command {
         Command::Score(arguments) => on_runtime(score::score(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
         Command::Report(arguments) => {
@@ -99,6 +104,24 @@ fn end(ended: Result<Exit, String>) -> ExitCode {
         assay::engine::trtllm::leave(exit as u8);
     }
     ExitCode::from(exit as u8)
+}
+
+/// Unless they are told otherwise, OpenMP's threads spin for milliseconds where they wait for each other: where
+/// other processes want the cores, in the very time that the one waited for needs. How long is read as a
+/// process starts, so this one starts once more, under the same id.
+fn spin_briefly() {
+    const SPINS: &str = "GOMP_SPINCOUNT";
+    if [SPINS, "OMP_WAIT_POLICY"].iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut arguments = std::env::args_os();
+    let mut again = std::process::Command::new(program);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    // It returns only where that cannot be done; then they spin for longer, and all else is the same.
+    let _ = again.args(arguments).env(SPINS, "10000").exec();
 }
 
 fn list(arguments: &Profiles) -> Result<(), String> {
