@@ -401,6 +401,7 @@ async fn a_server_that_is_told_to_end_while_its_engine_starts_again_serves_what_
     stage.handle.drain();
     assert_eq!(stage.handle.submit(job(3)).err(), Some(Rejection::ShuttingDown));
     let mut second = stage.permit();
+    second.holds = None;
     second.serve(1);
     assert_served(waiting, 2).await;
     stage.handle.drained().await;
