@@ -10,6 +10,7 @@ help:
 	@echo 'make demo    build everything, serve the demo model, score two answers  (PORT=8000)'
 	@echo 'make stop    stop the server that make demo left running'
 	@echo 'make test    every test: Rust, C++, and real clients against a real server'
+	@echo 'make test-mpirun  ranks of engines for GPUs under Open MPI  (needs mpirun)'
 	@echo 'make test-monitoring  alerts and dashboard over a real Prometheus  (needs prometheus)'
 	@echo 'make test-pages  the pages in headless Chromium  (needs chromium)'
 	@echo 'make test-kills  a scoring run killed a hundred times'
@@ -65,14 +66,24 @@ test-cpp:
 # What drives TensorRT-LLM, over a library of our own in its place: in C++ alone, with sanitizers too, and
 # behind the server.
 STAND_IN = build/trtllm-stand-in
-test-trtllm:
+WITH_STAND_IN = TRTLLM_ROOT=$(CURDIR)/$(STAND_IN) cargo
+test-trtllm: stand-in
 	for sanitizer in '' address,undefined thread; do \
 	    name=$${sanitizer%%,*} && build=build/trtllm-$${name:-plain} && \
-	    cmake -S tests/trtllm -B $$build -DASSAY_SANITIZE=$$sanitizer -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(STAND_IN) && \
+	    cmake -S tests/trtllm -B $$build -DASSAY_SANITIZE=$$sanitizer && \
 	    cmake --build $$build --parallel && ctest --test-dir $$build --output-on-failure || exit 1; \
 	done
-	cmake --build build/trtllm-plain --target install
-	TRTLLM_ROOT=$(CURDIR)/$(STAND_IN) cargo test --locked --features trtllm-stand-in --test trtllm
+	$(WITH_STAND_IN) test --locked --features trtllm-stand-in --test trtllm
+	@if command -v mpirun >/dev/null; then $(MAKE) --no-print-directory test-mpirun; \
+	else echo 'no mpirun here: a script started the ranks in its place'; fi
+
+# Its ranks under Open MPI's own launcher (Debian: apt-get install openmpi-bin).
+test-mpirun: stand-in
+	ASSAY_MPIRUN=mpirun $(WITH_STAND_IN) test --locked --features trtllm-stand-in --test trtllm ranks::
+
+stand-in:
+	cmake -S tests/trtllm -B build/trtllm-plain -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(STAND_IN)
+	cmake --build build/trtllm-plain --parallel --target install
 
 # Whether what drives TensorRT-LLM fits the headers of the library in TRTLLM_ROOT, without a GPU or the library
 # itself: they need CUDA's too, in CUDA_INCLUDE (several folders: separated by spaces).
@@ -113,13 +124,14 @@ test-kills: $(CLIENTS)
 
 # --- Style ---
 
-CXX_FILES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
+CXX_FILES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h' 'tests/trtllm/*.cc' 'tests/trtllm/*.h')
 
 # C++ warnings are errors wherever it is built: see cpp/CMakeLists.txt.
-lint: deps
+lint: deps stand-in
 	cargo fmt --check
-	clang-format --dry-run -Werror $(CXX_FILES)
+	clang-format --style=file:cpp/.clang-format --dry-run -Werror $(CXX_FILES)
 	cargo clippy --locked --all-targets -- -D warnings
+	$(WITH_STAND_IN) clippy --locked --all-targets --features trtllm-stand-in -- -D warnings
 
 # Chart and unit, with the tools of their own; needs helm.
 check-docker:
@@ -135,5 +147,5 @@ check-deploy:
 deny:
 	cargo deny --locked check
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm check-trtllm-headers test-wire test-checkpoint test-pages test-monitoring test-kills lint check-docker accept deny check-deploy always
+.PHONY: help deps demo stop test test-rust test-cpp test-trtllm stand-in test-mpirun check-trtllm-headers test-wire test-checkpoint test-pages test-monitoring test-kills lint check-docker accept deny check-deploy always
 .DELETE_ON_ERROR:

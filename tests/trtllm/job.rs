@@ -232,20 +232,32 @@ pub(crate) fn listens(process: u32) -> bool {
         .any(|target| listening.contains(target.to_string_lossy().as_ref()))
 }
 
-/// Status and body of an answer; `None` if the connection ends before it.
-pub(crate) fn ask(address: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    let text = body.map(Value::to_string).unwrap_or_default();
-    let method = if body.is_some() { "POST" } else { "GET" };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        text.len()
-    );
-    stream.write_all(format!("{head}{text}").as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+/// A request that was sent.
+pub(crate) struct Sent(TcpStream);
+
+impl Sent {
+    pub(crate) fn new(address: &str, path: &str, body: Option<&Value>) -> Self {
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let kind = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(format!("{head}{kind}{text}").as_bytes()).unwrap();
+        Self(stream)
+    }
+
+    /// Status and body of its answer; `None` if the connection ends without one.
+    pub(crate) fn answer(mut self) -> Option<(u16, String)> {
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+}
+
+/// Status and body of the answer to a request.
+pub(crate) fn ask(address: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+    Sent::new(address, path, body).answer().expect("an answer")
 }
 
 /// A chat request whose last turn says `text`.

@@ -1,5 +1,5 @@
-// What the server relies on of cpp/trtllm/executor.h where an engine has several ranks, each a process: those that
-// mpirun starts, here this program itself, and those that an orchestrator spawns.
+// What the server relies on of cpp/trtllm/executor.h where an engine has several ranks, each a process: those
+// that mpirun starts, here this program itself, and those that an orchestrator spawns.
 //   ranks_test WORKER                    runs every test
 //   ranks_test WORKER TEST DIRECTORY     is a rank of that test
 
@@ -185,8 +185,12 @@ int main(int count, char** words) {
     worker = count > 1 ? words[1] : "";
     if (count == 4) {
         const std::map<std::string, void (*)(const std::filesystem::path&)> tests = {
-            {"lead", lead}, {"lead_and_fail", lead_and_fail}, {"lead_and_hang", lead_and_hang}, {"be_refused", be_refused}};
-        const bool follows = std::string(getenv("OMPI_COMM_WORLD_RANK")) != "0" && std::string(words[2]) != "be_refused";
+            {"lead", lead},
+            {"lead_and_fail", lead_and_fail},
+            {"lead_and_hang", lead_and_hang},
+            {"be_refused", be_refused}};
+        const bool follows =
+            std::string(getenv("OMPI_COMM_WORLD_RANK")) != "0" && std::string(words[2]) != "be_refused";
         (follows ? follow : tests.at(words[2]))(words[3]);
         return 0;
     }

@@ -84,6 +84,8 @@ inline std::string error_of(const std::function<void()>& function) {
     return {};
 }
 
-inline bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+inline bool contains(const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+}
 
 }  // namespace assay::trtllm

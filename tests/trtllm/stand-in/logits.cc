@@ -11,7 +11,8 @@ std::uint64_t mix(std::uint64_t value) {
     return value ^ (value >> 31);
 }
 
-std::vector<float> logits_of(const Script& script, const Tokens& tokens, std::size_t part, std::size_t parts) {
+std::vector<float> logits_of(const Script& script, const Tokens& tokens, std::size_t part,
+                             std::size_t parts) {
     std::vector<float> logits(script.vocabulary, 0.0f);
     std::uint64_t state = kSeed;
     for (const std::int32_t token : tokens) state = mix(state ^ (static_cast<std::uint64_t>(token) + 1));

@@ -1,7 +1,7 @@
 // The processes of an engine for several GPUs, and how they talk: what MPI is to the real library.
 //
-// One stands in the middle and has a connection to each of the others: rank 0 of those that mpirun started, or
-// the orchestrator that spawned them all. They meet at a Unix socket without a file, named after the job.
+// One stands in the middle and has a connection to each of the others: rank 0 of those that mpirun started,
+// or the orchestrator that spawned them all. They meet at a Unix socket without a file, named after the job.
 #pragma once
 
 #include <cstdint>

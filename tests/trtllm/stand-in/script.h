@@ -56,8 +56,8 @@ struct Script {
     std::size_t load_rank = 0;
     // GPUs that the engine was built for, which the real one has in its config.json.
     std::size_t ranks = 1;
-    // A rank that is gone is an error of every sequence from then on; else, as in a collective on GPUs, nothing
-    // ever comes back.
+    // A rank that is gone is an error of every sequence from then on; else, as in a collective on GPUs,
+    // nothing ever comes back.
     bool lost_rank_fails = false;
     // This process is a rank that another leads.
     bool follows = false;

@@ -176,7 +176,8 @@ class Executor::Impl {
         const stand_in::Place place = stand_in::Place::find();
         if (place.world != script_.ranks && !script_.follows)
             throw std::runtime_error(
-                "[TensorRT-LLM][ERROR] Assertion failed: With communicationMode kLEADER, MPI worldSize is expected to be "
+                "[TensorRT-LLM][ERROR] Assertion failed: With communicationMode kLEADER, MPI worldSize is "
+                "expected to be "
                 "equal to tp*pp*cp when participantIds are not specified");
         if (place.world > 1) world_ = &stand_in::World::join();
         load(directory, place.rank);
@@ -223,7 +224,8 @@ class Executor::Impl {
         if (shut_down_)
             throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] Shutdown called, ") + what);
         if (follows())
-            throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] only the leader rank is asked: ") + what);
+            throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] only the leader rank is asked: ") +
+                                     what);
     }
 
     void run() {
