@@ -55,8 +55,8 @@ expect 'build-engine: --help' RANKS=8 -- echo build-engine: --help
 expect 'assay serve --help' RANKS='Usage: assay serve' -- --help
 ssh='-p 2222 -i /etc/assay-ssh/ssh-privatekey -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR'
 nodes=(LWS_GROUP_SIZE=3 LWS_LEADER_ADDRESS=judge-0.judge.here)
-hosts=judge-0.judge.here:4,judge-0-1.judge.here:4,judge-0-2.judge.here:4
-expect "mpirun --bind-to none -n 12 --map-by slot --host $hosts --prefix $(dirname "$tmp") --mca plm_rsh_args $ssh assay serve" \
+hosts=$(hostname):4,judge-0-1.judge.here:4,judge-0-2.judge.here:4
+expect "mpirun --bind-to none -n 12 --map-by slot --host $hosts --prefix $(dirname "$tmp") --mca orte_keep_fqdn_hostnames 1 --mca plm_rsh_args $ssh assay serve" \
     "${nodes[@]}" LWS_WORKER_INDEX=0 ASSAY_GPUS_PER_NODE=4 RANKS=refused --
 expect 'assay serve' "${nodes[@]}" OMPI_COMM_WORLD_SIZE=12 RANKS=12 --
 

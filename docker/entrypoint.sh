@@ -32,8 +32,9 @@ exported() {
 }
 
 lead_nodes() {
-    local gpus=${ASSAY_GPUS_PER_NODE:?says how many ranks each node has} hosts=$LWS_LEADER_ADDRESS node
-    hosts+=:$gpus
+    local gpus=${ASSAY_GPUS_PER_NODE:?says how many ranks each node has} hosts node
+    # By the name that mpirun knows to be this node's.
+    hosts=$(hostname):$gpus
     for ((node = 1; node < LWS_GROUP_SIZE; node++)); do
         local host=${LWS_LEADER_ADDRESS%%.*}-$node.${LWS_LEADER_ADDRESS#*.}
         # shellcheck disable=SC2086 # Its words are its options.
@@ -42,9 +43,11 @@ lead_nodes() {
     done
     local variables
     read -ra variables <<<"$(exported | tr '\n' ' ')"
-    # Started by its path, mpirun finds the rest of Open MPI there on the other nodes too.
-    run_ranks -n $((LWS_GROUP_SIZE * gpus)) --map-by slot --host "$hosts" --prefix "$(dirname "$(dirname "$(command -v mpirun)")")" \
-        --mca plm_rsh_args "$ssh_options" "${variables[@]}" assay serve "$@"
+    # On the other nodes Open MPI is where it is here. It would cut the hosts' names off at the first dot.
+    local prefix
+    prefix=$(dirname "$(dirname "$(command -v mpirun)")")
+    run_ranks -n $((LWS_GROUP_SIZE * gpus)) --map-by slot --host "$hosts" --prefix "$prefix" \
+        --mca orte_keep_fqdn_hostnames 1 --mca plm_rsh_args "$ssh_options" "${variables[@]}" assay serve "$@"
 }
 
 # Offers SSH until told to end and without ranks: those end when the first pod's does.

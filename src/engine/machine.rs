@@ -149,3 +149,27 @@ impl Machine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(variables: &[(&str, usize)]) -> Option<Ranks> {
+        Ranks::told(|wanted| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value))
+    }
+
+    #[test]
+    fn ranks_are_told_by_open_mpi_or_slurm_and_one_process_is_alone() {
+        let mpirun = [("OMPI_COMM_WORLD_RANK", 3), ("OMPI_COMM_WORLD_SIZE", 8), ("PMIX_RANK", 3)];
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(told(&mpirun), Some(Ranks { rank: 3, world: 8, local: 8, kill_after: second }));
+        let more = [("OMPI_COMM_WORLD_LOCAL_SIZE", 4), ("OMPI_MCA_odls_base_sigkill_timeout", 20)];
+        let longer = Some(Duration::from_secs(20));
+        let ranks = told(&[&mpirun[..], &more].concat());
+        assert_eq!(ranks, Some(Ranks { rank: 3, world: 8, local: 4, kill_after: longer }));
+        let srun = [("PMIX_RANK", 1), ("SLURM_NTASKS", 8), ("SLURM_NTASKS_PER_NODE", 2)];
+        assert_eq!(told(&srun), Some(Ranks { rank: 1, world: 8, local: 2, kill_after: None }));
+        // A job of Slurm's, in which nothing has started ranks.
+        assert_eq!(told(&srun[1..]), None);
+    }
+}

@@ -75,14 +75,18 @@ impl Job {
 
     /// What the images' entry script starts.
     pub(crate) fn start_image(engine: TempDir, options: &[&str]) -> Self {
-        let bin = engine.path().join("bin");
-        std::fs::create_dir(&bin).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_assay"), bin.join("assay")).unwrap();
-        if std::env::var_os("ASSAY_MPIRUN").is_none() {
-            std::os::unix::fs::symlink(mpirun(), bin.join("mpirun")).unwrap();
-        }
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/entrypoint.sh"));
-        command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+        let command = entry_script(engine.path());
+        Self::spawn(command, engine, options)
+    }
+
+    /// What it starts in the first of `pods` pods of a LeaderWorkerSet, with `gpus` ranks in each. They are all
+    /// on this machine, and so is what the first reaches through SSH; Open MPI takes them for several.
+    pub(crate) fn start_pods(pods: usize, gpus: usize, engine: TempDir, options: &[&str]) -> Self {
+        let mut command = entry_script(engine.path());
+        let ssh = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trtllm/ssh");
+        std::os::unix::fs::symlink(ssh, engine.path().join("bin/ssh")).unwrap();
+        command.env("LWS_GROUP_SIZE", pods.to_string()).env("LWS_WORKER_INDEX", "0");
+        command.env("LWS_LEADER_ADDRESS", "judge-0.judge.here").env("ASSAY_GPUS_PER_NODE", gpus.to_string());
         Self::spawn(command, engine, options)
     }
 
@@ -170,6 +174,19 @@ impl Job {
         until(|| ranks.iter().all(|&id| !is_running(id)).then_some(()));
         status.code().unwrap_or(-1)
     }
+}
+
+/// The images' entry script, which finds the server and `mpirun` in `bin` of `directory`.
+fn entry_script(directory: &Path) -> Command {
+    let bin = directory.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_assay"), bin.join("assay")).unwrap();
+    if std::env::var_os("ASSAY_MPIRUN").is_none() {
+        std::os::unix::fs::symlink(mpirun(), bin.join("mpirun")).unwrap();
+    }
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/entrypoint.sh"));
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    command
 }
 
 impl Drop for Job {

@@ -254,3 +254,15 @@ fn a_container_whose_rank_dies_ends_with_a_status_of_its_own() {
     signal(job.ranks()[1], "KILL");
     assert_ne!(job.ended(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Open MPI: make test-mpirun"]
+async fn pods_on_several_nodes_serve_as_one_and_end_together() {
+    let mut job = Job::start_pods(2, 2, engine(2, 2, ""), &[]);
+    let address = job.address();
+    job.logged("ready", 1);
+    assert_eq!(job.logged(FOLLOWS, 3).len(), 3);
+    assert_eq!(scored(&address, "The Louvre."), expected("The Louvre.").await);
+    signal(job.id(), "TERM");
+    assert_eq!(job.ended(), 0);
+}

@@ -537,7 +537,8 @@ class Executor::Impl {
     std::deque<Sequence> queue_;
     // Of the library's own thread alone, like the tokens that joined with the last step.
     std::vector<Sequence> active_;
-    // Beginnings that are in the cache, by their hash, those that this step adds, and how often one was found.
+    // Beginnings that are in the cache, by their hash, those that this step adds, and how often one was
+    // found.
     std::set<std::uint64_t> computed_;
     std::set<std::uint64_t> computing_;
     SizeType32 reused_ = 0;
