@@ -336,11 +336,11 @@ async fn failures_with_work_done_between_them_do_not_add_up() {
 #[tokio::test]
 async fn an_engine_that_leaves_out_logits_is_replaced() {
     let stage = Stage::set(quick());
-    let first = stage.engine();
+    let mut first = stage.engine();
+    first.holds = None;
     let lost = stage.submit(1);
     first.iteration();
     first.reports.send(Ok(Outputs::default())).unwrap();
-    drop(first);
     assert_failed(lost, "left out logits").await;
     let waiting = stage.submit(2);
     let mut second = stage.permit();
