@@ -47,8 +47,6 @@ tle::ExecutorConfig config_for(const Config& config) {
     executor.setMaxNumTokens(size32(config.max_num_tokens));
     executor.setMaxQueueSize(size32(config.max_queue_size));
     executor.setGatherGenerationLogits(true);
-    // Of the model's own distribution; what the library takes unless told has changed between versions.
-    executor.setNormalizeLogProbs(false);
     if (config.ranks > 1) {
         tle::ParallelConfig parallel;
         if (config.processes == Processes::ORCHESTRATOR) {
@@ -59,6 +57,13 @@ tle::ExecutorConfig config_for(const Config& config) {
         executor.setParallelConfig(parallel);
     }
     return executor;
+}
+
+// Presence and frequency count the answer's tokens only, where the library can be told so.
+template <typename Config>
+void ignore_prompt(Config& sampling, std::size_t prompt) {
+    if constexpr (requires { sampling.setPromptIgnoreLength(size32(prompt)); })
+        sampling.setPromptIgnoreLength(size32(prompt));
 }
 
 tle::SamplingConfig sampling_for(const Sequence& sequence) {
@@ -77,7 +82,10 @@ tle::SamplingConfig sampling_for(const Sequence& sequence) {
     if (chosen.repetition_penalty != 1) sampling.setRepetitionPenalty(chosen.repetition_penalty);
     if (chosen.presence_penalty != 0) sampling.setPresencePenalty(chosen.presence_penalty);
     if (chosen.frequency_penalty != 0) sampling.setFrequencyPenalty(chosen.frequency_penalty);
-    if (chosen.min_tokens > 0) sampling.setMinTokens(size32(chosen.min_tokens));
+    if (chosen.presence_penalty != 0 || chosen.frequency_penalty != 0)
+        ignore_prompt(sampling, sequence.tokens.size());
+    // Without an end id, the library would hold back a token before the first.
+    if (chosen.min_tokens > 0 && !sequence.stop.empty()) sampling.setMinTokens(size32(chosen.min_tokens));
     return sampling;
 }
 
@@ -89,38 +97,59 @@ void set_stops(tle::Request& request, std::span<const std::uint32_t> stop) {
     if (!words.empty()) request.setStopWords(words);
 }
 
-tle::Request request_for(const Sequence& sequence, const std::optional<std::chrono::milliseconds>& allotted) {
+// A bias for each token of the vocabulary.
+void set_bias(tle::Request& request, std::span<const Bias> biases, std::size_t vocabulary) {
+    if (biases.empty()) return;
+    tle::Tensor tensor = tle::Tensor::cpu(tle::DataType::kFP32, {static_cast<std::int64_t>(vocabulary)});
+    auto* values = static_cast<float*>(tensor.getData());
+    std::fill_n(values, vocabulary, 0.0f);
+    for (const Bias& bias : biases) {
+        if (bias.token >= vocabulary) throw EngineError("a bias is of a token that the model does not have");
+        values[bias.token] += bias.bias;
+    }
+    request.setEmbeddingBias(tensor);
+}
+
+tle::Request request_for(const Sequence& sequence, std::size_t vocabulary,
+                         const std::optional<std::chrono::milliseconds>& allotted) {
     const bool scored = sequence.max_tokens == 0;
     tle::VecTokens tokens(sequence.tokens.begin(), sequence.tokens.end());
     tle::Request request(std::move(tokens), scored ? 1 : size32(sequence.max_tokens));
     request.setStreaming(!scored);
     request.setSamplingConfig(sampling_for(sequence));
     tle::OutputConfig output;
-    output.returnGenerationLogits = scored;
-    output.returnLogProbs = sequence.log_probs;
+    output.returnGenerationLogits = scored || sequence.logits;
     output.excludeInputFromOutput = true;
     output.returnPerfMetrics = true;
     request.setOutputConfig(output);
     request.setPriority(sequence.priority);
     set_stops(request, sequence.stop);
+    set_bias(request, sequence.bias, vocabulary);
     if (allotted) request.setAllottedTimeMs(*allotted);
     return request;
 }
 
-// The first `rows` logits of the one token that was generated: [1, 1, vocabulary], padded.
-std::vector<float> logits_of(const tle::Result& result, std::size_t rows) {
+// The first `rows` logits of each of so many tokens, of [tokens, 1, vocabulary] or, of one, [1, 1,
+// vocabulary]; the vocabulary is padded.
+std::vector<float> logits_of(const tle::Result& result, std::size_t tokens, std::size_t rows) {
+    if (tokens == 0) return {};
     if (!result.generationLogits) throw EngineError("TensorRT-LLM gave no logits");
     const tle::Tensor& logits = *result.generationLogits;
     if (logits.getDataType() != tle::DataType::kFP32)
         throw EngineError("the engine's logits are not 32-bit floats; build it with --logits_dtype float32");
     if (logits.getMemoryType() == tle::MemoryType::kGPU)
         throw EngineError("TensorRT-LLM left the logits in GPU memory");
-    if (logits.getSize() < rows)
-        throw EngineError("the engine gives " + std::to_string(logits.getSize()) +
+    const std::size_t width = logits.getSize() / tokens;
+    if (width < rows)
+        throw EngineError("the engine gives " + std::to_string(width) +
                           " logits, fewer than the head has rows (" + std::to_string(rows) +
                           "); build it again");
     const auto* values = static_cast<const float*>(logits.getData());
-    return {values, values + rows};
+    std::vector<float> given;
+    given.reserve(tokens * rows);
+    for (std::size_t token = 0; token < tokens; ++token)
+        given.insert(given.end(), values + token * width, values + token * width + rows);
+    return given;
 }
 
 Ending ending_of(const tle::Result& result) {
@@ -142,17 +171,11 @@ Ending ending_of(const tle::Result& result) {
     throw EngineError("TensorRT-LLM ended a sequence without a reason");
 }
 
-// The tokens generated since the last response, and their probabilities.
+// The tokens generated since the last response; those that have logits come first.
 void fill_tokens(Answer& answer, const tle::Result& result, std::optional<std::uint32_t> end_id) {
     if (!result.outputTokenIds.empty()) {
         const tle::VecTokens& tokens = result.outputTokenIds.front();
         answer.tokens.assign(tokens.begin(), tokens.end());
-    }
-    if (result.logProbs && !result.logProbs->empty()) {
-        // Of these tokens, or of all so far.
-        const tle::VecLogProbs& all = result.logProbs->front();
-        const std::size_t count = std::min(all.size(), answer.tokens.size());
-        answer.log_probs.assign(all.end() - static_cast<std::ptrdiff_t>(count), all.end());
     }
     // The library may leave out the end id; its callers here rely on it.
     const bool by_end_id = result.isFinal && !result.finishReasons.empty() &&
@@ -191,7 +214,8 @@ void Executor::enqueue(std::span<const Sequence> sequences) {
     if (sequences.empty()) return;
     std::vector<tle::Request> requests;
     requests.reserve(sequences.size());
-    for (const Sequence& sequence : sequences) requests.push_back(request_for(sequence, allotted_));
+    for (const Sequence& sequence : sequences)
+        requests.push_back(request_for(sequence, head_rows_, allotted_));
     // Held over the call, so that an answer finds its sequence however soon it comes.
     const std::lock_guard lock(mutex_);
     const std::vector<tle::IdType> ids = executor_->enqueueRequests(requests);
@@ -199,7 +223,7 @@ void Executor::enqueue(std::span<const Sequence> sequences) {
         const Sequence& sequence = sequences[i];
         std::optional<std::uint32_t> end_id;
         if (!sequence.stop.empty()) end_id = sequence.stop.front();
-        by_request_[ids[i]] = {sequence.id, sequence.max_tokens == 0, end_id};
+        by_request_[ids[i]] = {sequence.id, sequence.max_tokens == 0, sequence.logits, end_id};
         by_sequence_[sequence.id] = ids[i];
     }
 }
@@ -234,7 +258,7 @@ std::optional<Answer> Executor::answer_for(const tle::Response& response) {
             by_sequence_.erase(sequence.sequence);
         }
     }
-    Answer answer{sequence.sequence, Ending::FAILED, {}, {}, {}, {}};
+    Answer answer{sequence.sequence, Ending::FAILED, sequence.scored, {}, {}, {}};
     if (failed) {
         answer.error = response.getErrorMsg();
         return answer;
@@ -243,18 +267,32 @@ std::optional<Answer> Executor::answer_for(const tle::Response& response) {
         const tle::Result& result = response.getResult();
         const Ending ending = ending_of(result);
         if (is_right(ending)) {
-            if (sequence.scored)
-                answer.logits = logits_of(result, head_rows_);
-            else
+            if (sequence.scored) {
+                answer.logits = logits_of(result, 1, head_rows_);
+            } else {
+                const std::size_t tokens =
+                    result.outputTokenIds.empty() ? 0 : result.outputTokenIds.front().size();
+                if (sequence.logits) answer.logits = logits_of(result, tokens, head_rows_);
                 fill_tokens(answer, result, sequence.end_id);
+            }
         }
         if (const auto& metrics = result.requestPerfMetrics)
             answer.reused_blocks = static_cast<std::size_t>(metrics->kvCacheMetrics.numReusedBlocks);
         answer.ending = ending;
     } catch (const std::exception& error) {
-        answer = {sequence.sequence, Ending::FAILED, {}, {}, {}, error.what()};
+        answer = {sequence.sequence, Ending::FAILED, sequence.scored, {}, {}, error.what()};
+        if (!last) abandon(response.getRequestId(), sequence.sequence);
     }
     return answer;
+}
+
+void Executor::abandon(std::uint64_t request, std::uint64_t sequence) {
+    {
+        const std::lock_guard lock(mutex_);
+        by_request_.erase(request);
+        by_sequence_.erase(sequence);
+    }
+    executor_->cancelRequest(request);
 }
 
 void Executor::cancel(std::uint64_t sequence) {

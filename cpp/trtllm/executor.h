@@ -35,7 +35,7 @@ enum class Processes {
 
 struct Config {
     std::filesystem::path directory;
-    // Rows of the head, the first of a row of logits.
+    // Rows of the head, the first of a row of logits; of an engine that generates the vocabulary's.
     std::size_t head_rows;
     std::size_t max_batch_size;
     std::size_t max_num_tokens;
@@ -70,6 +70,12 @@ struct Sampling {
     std::size_t min_tokens = 0;
 };
 
+// What is added to a token's logit before anything else.
+struct Bias {
+    std::uint32_t token;
+    float bias;
+};
+
 // What to run. A sequence that is scored generates one token, which nobody reads.
 struct Sequence {
     // The caller's name for it; no other in flight has it.
@@ -80,8 +86,9 @@ struct Sequence {
     // Token ids each of which ends it.
     std::span<const std::uint32_t> stop;
     Sampling sampling;
-    // Whether each token comes with the logarithm of its probability.
-    bool log_probs;
+    std::vector<Bias> bias;
+    // Whether each token comes with the logits that it was chosen of, unchanged by bias and sampling.
+    bool logits;
     // From 0 to 1; the higher goes first.
     float priority;
 };
@@ -100,10 +107,10 @@ enum class Ending {
 struct Answer {
     std::uint64_t id;
     Ending ending;
+    bool scored;
     std::vector<std::uint32_t> tokens;
-    std::vector<float> log_probs;  // of each token, if asked for
-    std::vector<float> logits;     // [head_rows]
-    std::string error;             // the library's own words
+    std::vector<float> logits;  // [head_rows]; of generated tokens, if asked for, [tokens, head_rows]
+    std::string error;          // the library's own words
     // Of the prompt, KV blocks that were found and not computed again; told with the last answer.
     std::size_t reused_blocks = 0;
 };
@@ -159,6 +166,8 @@ class Executor {
 
   private:
     std::optional<Answer> answer_for(const tensorrt_llm::executor::Response& response);
+    // Ends a request whose sequence has had its last answer.
+    void abandon(std::uint64_t request, std::uint64_t sequence);
 
     const std::size_t head_rows_;
     const std::optional<std::chrono::milliseconds> allotted_;
@@ -170,6 +179,7 @@ class Executor {
     struct InFlight {
         std::uint64_t sequence;
         bool scored;
+        bool logits;
         std::optional<std::uint32_t> end_id;
     };
     mutable std::mutex mutex_;

@@ -64,6 +64,12 @@ trtllm::Sampling sampling_of(const TrtllmSampling& sampling) {
             .min_tokens = sampling.min_tokens};
 }
 
+std::vector<trtllm::Bias> bias_of(const rust::Vec<TrtllmBias>& bias) {
+    std::vector<trtllm::Bias> given;
+    for (const TrtllmBias& one : bias) given.push_back({one.token, one.bias});
+    return given;
+}
+
 }  // namespace
 
 std::shared_ptr<TrtllmHandle> open_trtllm(const TrtllmConfig& config) {
@@ -101,7 +107,8 @@ void TrtllmHandle::enqueue(rust::Slice<const TrtllmSequence> sequences,
                          .max_tokens = sequence.max_tokens,
                          .stop = part_of(all, sequence.token_end, sequence.stop_end),
                          .sampling = sampling_of(sequence.sampling),
-                         .log_probs = sequence.log_probs,
+                         .bias = bias_of(sequence.bias),
+                         .logits = sequence.logits,
                          .priority = sequence.priority});
     executor_.enqueue(batch);
 }
@@ -112,8 +119,8 @@ rust::Vec<TrtllmAnswer> TrtllmHandle::await_answers(std::uint64_t timeout_ms) co
         TrtllmAnswer given;
         given.id = answer.id;
         given.ending = ending_of(answer.ending);
+        given.scored = answer.scored;
         given.tokens = vec_of(answer.tokens);
-        given.log_probs = vec_of(answer.log_probs);
         given.logits = vec_of(answer.logits);
         given.reused_blocks = answer.reused_blocks;
         given.error = rust::String::lossy(error_of(answer));

@@ -118,7 +118,10 @@ pub(super) mod ffi {
         /// 0: score.
         max_tokens: usize,
         sampling: TrtllmSampling,
-        log_probs: bool,
+        /// Added to the logits of some tokens.
+        bias: Vec<TrtllmBias>,
+        /// Whether a token comes with the logits that it was chosen of.
+        logits: bool,
         priority: f32,
     }
 
@@ -137,6 +140,13 @@ pub(super) mod ffi {
         min_tokens: usize,
     }
 
+    /// What is added to a token's logit.
+    #[cfg(feature = "trtllm")]
+    struct TrtllmBias {
+        token: u32,
+        bias: f32,
+    }
+
     /// Whether a sequence goes on.
     #[cfg(feature = "trtllm")]
     enum TrtllmEnding {
@@ -151,8 +161,10 @@ pub(super) mod ffi {
     struct TrtllmAnswer {
         id: u64,
         ending: TrtllmEnding,
+        /// Whether it was to be scored.
+        scored: bool,
         tokens: Vec<u32>,
-        log_probs: Vec<f32>,
+        /// Of a score; or of each token, one behind the other, if asked for.
         logits: Vec<f32>,
         /// Of the prompt, KV blocks that were found.
         reused_blocks: usize,

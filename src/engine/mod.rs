@@ -34,7 +34,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use sampling::{Sampled, Sampling};
+use sampling::{Reach, Sampled, Sampling};
 
 /// Names a sequence for as long as it is in flight. Never used twice in one process.
 pub type SequenceId = u64;
@@ -204,6 +204,11 @@ pub trait Engine: Send {
     /// where memory is taken only as blocks are first used.
     fn kept_blocks(&self) -> usize {
         self.limits().kv_blocks
+    }
+
+    /// What can be asked of it when it generates.
+    fn reach(&self) -> Reach {
+        Reach::ALL
     }
 
     /// Hands over an iteration and returns at once. One [`Report`] follows for each, in order, on

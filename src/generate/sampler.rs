@@ -48,7 +48,7 @@ impl Sampler {
         *self.counts.entry(token).or_default() += 1;
         self.generated += 1;
         Ok(match raw {
-            Some(raw) => report(token, &raw, self.sampling.logprobs.unwrap_or(0)),
+            Some(raw) => Sampled::of(token, &raw, self.sampling.logprobs.unwrap_or(0)),
             None => Sampled { token, ..Sampled::default() },
         })
     }
@@ -59,7 +59,7 @@ impl Sampler {
     /// A logit is not finite.
     pub fn look_up(&self, token: u32, logits: &[f32]) -> Result<Sampled, SamplingError> {
         check(logits)?;
-        Ok(report(token, logits, self.sampling.logprobs.unwrap_or(0)))
+        Ok(Sampled::of(token, logits, self.sampling.logprobs.unwrap_or(0)))
     }
 
     /// Bias and penalties.
@@ -161,32 +161,6 @@ fn argmax(logits: &[f32]) -> u32 {
         }
     }
     best as u32
-}
-
-/// A token with its log-probability and those of the `count` likeliest.
-fn report(token: u32, logits: &[f32], count: usize) -> Sampled {
-    let highest = f64::from(logits[argmax(logits) as usize]);
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - highest).exp()).sum();
-    let normalizer = highest + sum.ln();
-    let logprob = |token: u32| {
-        let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        (f64::from(logit) - normalizer) as f32
-    };
-    let top = likeliest(logits, count).into_iter().map(|token| (token, logprob(token))).collect();
-    Sampled { token, logprob: Some(logprob(token)), top }
-}
-
-/// The `count` tokens of the highest logits, highest first; of equals the first.
-fn likeliest(logits: &[f32], count: usize) -> Vec<u32> {
-    let mut best: Vec<Candidate> = Vec::with_capacity(count + 1);
-    for (token, &logit) in (0..).zip(logits) {
-        if best.len() < count || best.last().is_some_and(|last| logit > last.1) {
-            let place = best.partition_point(|known| known.1 >= logit);
-            best.insert(place, (token, logit));
-            best.truncate(count);
-        }
-    }
-    best.into_iter().map(|(token, _)| token).collect()
 }
 
 /// A number in 0..1 that follows from both alone: SplitMix64 (Steele, Lea and Flood, 2014), whose

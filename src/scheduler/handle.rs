@@ -14,7 +14,7 @@ use super::desk::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
 use super::{Answer, Job, Rejection, Work};
 use crate::engine::Limits;
-use crate::engine::sampling::Sampled;
+use crate::engine::sampling::{Reach, Sampled};
 
 /// The way back to a ticket.
 pub(super) struct Outbox {
@@ -57,6 +57,7 @@ pub(super) struct Shared {
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
     pub(super) limits: Limits,
+    pub(super) reach: Reach,
     pub(super) max_queue_requests: usize,
     pub(super) drained: watch::Sender<bool>,
     pub(super) failed: watch::Sender<bool>,
@@ -130,6 +131,11 @@ impl Handle {
     /// What the engine can hold and compute at once.
     pub fn limits(&self) -> Limits {
         self.shared().limits
+    }
+
+    /// What can be asked of the engine when it generates.
+    pub fn reach(&self) -> Reach {
+        self.shared().reach
     }
 
     /// Refuses new work from now on; what was accepted is finished.

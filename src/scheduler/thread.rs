@@ -38,6 +38,7 @@ pub fn start(
         abandoned: false.into(),
         retry_after: 1000.into(),
         limits: engine.limits(),
+        reach: engine.reach(),
         max_queue_requests: options.max_queue_requests,
         drained: watch::Sender::new(false),
         failed: watch::Sender::new(false),

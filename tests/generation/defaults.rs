@@ -3,7 +3,7 @@
 use assay::build::BuildError;
 use serde_json::{Value, json};
 
-use crate::support::{Built, Server};
+use crate::language::{Built, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 

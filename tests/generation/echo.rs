@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Built, Golden, Server};
+use crate::language::{Built, Golden, Server};
 
 const TEXT: &str = "/v1/completions";
 

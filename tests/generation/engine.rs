@@ -8,7 +8,7 @@ use assay::prompt::{EncodeOptions, Message};
 use assay::scheduler::{Handle, Job, Output, Priority, Work};
 use futures_util::future::join_all;
 
-use crate::support::{Built, Case, Golden};
+use crate::language::{Built, Case, Golden};
 
 const CHECKPOINTS: [&str; 3] = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny"];
 

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::support::{Golden, Server};
+use crate::language::{Golden, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 const TEXT: &str = "/v1/completions";

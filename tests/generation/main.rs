@@ -4,5 +4,6 @@
 mod defaults;
 mod echo;
 mod engine;
+mod engines;
 mod http;
-mod support;
+mod language;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Settles on one machine whether Assay works there: builds an engine from a checkpoint, serves it, compares its
 # scores with transformers', asks for them again alone and together, measures throughput against what the
-# hardware can do, ends the server under load, and writes one report (report.md and report.json).
+# hardware can do, ends the server under load; does the same for the texts of a chat model; and writes one report
+# (report.md and report.json).
 #
 # In the GPU image, with the repository mounted; `--target cpu` runs the same script anywhere:
 #   docker run --gpus all --shm-size 1g -v "$PWD":/assay -w /assay assay:gpu tests/gpu/accept.sh --target h100
@@ -15,11 +16,14 @@ usage() {
 Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
   --target NAME       a file of engines/targets (h100, l4, ...), or cpu
   --model DIR         checkpoint, a *ForSequenceClassification   [default: engines/demo]
+  --chat-model DIR    checkpoint of a chat model, or none        [default: tests/checkpoints/lm-head-tiny]
   --output DIR        folder for engine, logs and report         [default: build/accept-TARGET]
   --build "ARGS"      more arguments of build-engine, such as "--tp 2 --quantization fp8"
+  --chat-build "ARGS" the same for the chat model
   --serve "ARGS"      more arguments of assay serve
   --texts N           conversations that are compared            [default: 48]
   --tokens N          words of a conversation that is timed      [default: 400]
+  --new-tokens N      tokens of a text that is generated         [default: 32]
   --seconds N         how long throughput is measured            [default: 20]
   --connections N     requests at once                           [default: 64]
   --port N            port of the server                         [default: 8123]
@@ -28,17 +32,18 @@ Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
 END
 }
 
-target='' model=engines/demo output='' build='' serve='' texts=48 tokens=400 seconds=20 connections=64 port=8123
-binaries='' python=python3
+target='' model=engines/demo chat_model=tests/checkpoints/lm-head-tiny output='' build='' chat_build='' serve=''
+texts=48 tokens=400 new_tokens=32 seconds=20 connections=64 port=8123 binaries='' python=python3
 while [[ $# -gt 0 ]]; do
     case $1 in
-    --target | --model | --output | --build | --serve | --texts | --tokens | --seconds | --connections | --port | \
-        --binaries | --python)
+    --target | --model | --chat-model | --output | --build | --chat-build | --serve | --texts | --tokens | \
+        --new-tokens | --seconds | --connections | --port | --binaries | --python)
         if [[ $# -lt 2 ]]; then
             echo "$1 needs a value" >&2
             exit 2
         fi
-        printf -v "${1#--}" %s "$2"
+        name=${1#--}
+        printf -v "${name//-/_}" %s "$2"
         shift 2
         ;;
     --help)
@@ -84,18 +89,19 @@ step() { # NAME COMMAND...: its verdict and log become part of the report
     return "$status"
 }
 judge() { "$python" tests/gpu/accept.py "$@"; }
+generation() { "$python" tests/gpu/generate.py "$@"; }
 
 describe_machine() {
     judge machine "$output" "$target" "$model"
     if command -v nvidia-smi >/dev/null; then nvidia-smi; fi
 }
-build_engine() {
+build_engine() { # CHECKPOINT ENGINE ARGUMENTS
     # shellcheck disable=SC2086 # The arguments' words are theirs.
-    build-engine --model "$model" --target "$target" --output "$output/engine" --name accept $build
+    build-engine --model "$1" --target "$target" --output "$output/$2" --name accept $3
 }
-start() {
+start() { # [ENGINE]
     # shellcheck disable=SC2086
-    bash docker/entrypoint.sh --engine "$output/engine" --host 127.0.0.1 --port "$port" $serve \
+    bash docker/entrypoint.sh --engine "$output/${1:-engine}" --host 127.0.0.1 --port "$port" $serve \
         >>"$output/server.log" 2>&1 &
     server=$!
     judge ready "$url" "$server"
@@ -122,7 +128,7 @@ trap stop_server EXIT
 
 step machine describe_machine
 step reference judge reference "$output" "$model" "$texts"
-if step build build_engine && step profiles assay profiles --engines "$output/engine" && step start start; then
+if step build build_engine "$model" engine "$build" && step profiles assay profiles --engines "$output/engine" && step start start; then
     step agreement judge agreement "$output" "$url"
     step repeatability judge repeatability "$output" "$url" "$target"
     step streaming judge streaming "$output" "$url" "$target"
@@ -130,6 +136,13 @@ if step build build_engine && step profiles assay profiles --engines "$output/en
     step drain drain
     stop_server
     step restart kill_and_start_again
+fi
+if [[ $chat_model != none ]] && step generation_reference generation reference "$output" "$chat_model" "$new_tokens" &&
+    step generation_build build_engine "$chat_model" chat "$chat_build" && step generation_start start chat; then
+    step generation_agreement generation agreement "$output" "$url"
+    step generation_throughput generation throughput "$output" "$url" "$connections" "$new_tokens" "$seconds"
+    step generation_end end TERM 0
+    stop_server
 fi
 judge report "$output" "$target" "$model" "$build"
 say "$output/report.md"

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay::engine::manifest::Target;
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::engine::{EngineError, EngineFactory};
@@ -239,6 +240,18 @@ async fn tokens_are_generated_one_after_the_other() {
 
 fn generate(tokens: &[u32], max_tokens: usize) -> scheduler::Job {
     scheduler::Job { work: scheduler::Work::greedy(max_tokens, Vec::new()), ..job(tokens) }
+}
+
+#[test]
+fn a_bias_is_taken_where_ranks_divide_the_vocabulary_and_the_library_pads_nothing() {
+    for (vocabulary, takes) in [(6, true), (7, false)] {
+        let mut engine = Engine::new(&format!("vocabulary {vocabulary}"));
+        engine.manifest.model.vocab_size = vocabulary;
+        if let Target::TensorrtLlm(gpus) = &mut engine.manifest.target {
+            gpus.tensor_parallel = 2;
+        }
+        assert_eq!(engine.schedule(scheduler::Options::default()).reach().logit_bias, takes);
+    }
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! TensorRT-LLM engines over the stand-in, for the tests of the whole server: the stand-in's hash of the
 //! tokens is the simulated engine's, so clients are answered alike. What loads has scored one token.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use assay::engine::cpu;
 use assay::engine::manifest::Manifest;
+use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::engine::{Engine as Running, EngineError, EngineFactory, Report};
 use crossbeam_channel::Sender;
 
+use crate::driver::Driver;
+use crate::language::{Built as Language, Engine as Generating};
+use crate::model;
 use crate::server::LIMITS;
 use crate::support::Engine;
 
@@ -56,6 +62,36 @@ pub(crate) fn of_checkpoint(name: &str) -> Built {
     let engine = Engine::of_checkpoint(name, "rows 64");
     let (path, manifest) = (engine.directory.path().to_owned(), engine.manifest.clone());
     Built { path, manifest, factory: Some(Box::new(StandIn(engine))) }
+}
+
+/// One of the same checkpoint as a CPU's, which computes what it answers with: built by `build-engine`, with a
+/// script in the place of `trtllm-build`.
+pub(crate) fn generating(built: Language) -> Generating {
+    build_generating(built, &[])
+}
+
+/// The same with more options of `build-engine`.
+pub(crate) fn build_generating(built: Language, options: &[&str]) -> Generating {
+    let path = built.directory.path().join("gpu");
+    let bin = built.directory.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/build_engine/trtllm-build.sh");
+    std::os::unix::fs::symlink(script, bin.join("trtllm-build")).unwrap();
+    let search = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+    command.env("PATH", search).env("FAKE_LOG", bin.join("log")).env("FAKE_MODE", "");
+    command.arg("--model").arg(built.directory.path().join("checkpoint")).arg("--output").arg(&path);
+    let output = command.args(["--target", "h100", "--name", "tiny"]).args(options).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let manifest = Manifest::read(&path).unwrap();
+    manifest.verify(&path).unwrap();
+    let model = model::script(
+        Driver::start(&built.path(), &built.manifest, cpu::Options::default()),
+        manifest.model.vocab_size,
+    );
+    std::fs::write(path.join("stand-in.conf"), model).unwrap();
+    let factory = TrtllmFactory::open(&path, &manifest, &Options::default()).unwrap();
+    Generating { path, manifest, factory: Box::new(factory), built }
 }
 
 mod keeps_to_the_trait {

@@ -29,11 +29,11 @@ Answer answer_to(const std::string& script, Sequence sequence, std::size_t* part
         CHECK((answer.ending == Ending::NONE) == (&answer != &answers.back()));
         std::vector<std::uint32_t> tokens = whole.tokens;
         tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
-        std::vector<float> log_probs = whole.log_probs;
-        log_probs.insert(log_probs.end(), answer.log_probs.begin(), answer.log_probs.end());
+        std::vector<float> logits = whole.logits;
+        logits.insert(logits.end(), answer.logits.begin(), answer.logits.end());
         whole = answer;
         whole.tokens = tokens;
-        whole.log_probs = log_probs;
+        whole.logits = logits;
     }
     CHECK(executor.in_flight() == 0);
     if (parts != nullptr) *parts = answers.size();
@@ -51,7 +51,7 @@ void generated_tokens_come_one_by_one_up_to_the_length() {
     std::size_t parts = 0;
     const Answer answer = answer_to("logits 0 0 9", generated(1, 3), &parts);
     CHECK((answer.tokens == std::vector<std::uint32_t>{2, 2, 2}) && answer.logits.empty());
-    CHECK(answer.ending == Ending::COMPLETE && parts == 3 && answer.log_probs.empty());
+    CHECK(answer.ending == Ending::COMPLETE && parts == 3);
 }
 
 void a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is() {
@@ -64,24 +64,68 @@ void a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is() {
     }
 }
 
-void every_token_has_the_logarithm_of_its_probability() {
+void every_token_comes_with_the_models_own_logits_whatever_it_was_chosen_by() {
     Sequence sequence = generated(1, 4);
-    sequence.log_probs = true;
-    for (const char* script : {"logits 0 0 9 0 0", "logits 0 0 9 0 0\nlog_probs_of_all"}) {
-        const Answer answer = answer_to(script, sequence);
-        CHECK(answer.log_probs.size() == 4);
-        for (const float log_prob : answer.log_probs) CHECK(log_prob < 0 && log_prob > -0.01f);
-    }
+    sequence.logits = true;
+    sequence.sampling.presence_penalty = 20;
+    sequence.bias = {{.token = 1, .bias = 5}};
+    const std::vector<std::uint32_t> stop = {3, 4};
+    sequence.stop = stop;
+    const Answer answer = answer_to("logits 1 2 9 0 -1", sequence);
+    // 3 ends it, as the end id, which is no token of the library's and has no logits.
+    CHECK((answer.tokens == std::vector<std::uint32_t>{2, 1, 0, 3}));
+    CHECK(answer.ending == Ending::STOPPED && answer.logits.size() == 3 * 5);
+    for (std::size_t token = 0; token < 3; ++token)
+        CHECK(answer.logits[5 * token] == 1 && answer.logits[5 * token + 2] == 9);
+}
+
+void a_bias_changes_what_is_chosen_and_is_of_a_token_that_there_is() {
+    Sequence sequence = generated(1, 2);
+    sequence.bias = {{.token = 3, .bias = 10}};
+    CHECK((answer_to("vocabulary 5\nlogits 0 0 9", sequence).tokens == std::vector<std::uint32_t>{3, 3}));
+    const Directory directory("");
+    Executor executor(directory.config());
+    sequence.bias = {{.token = 5, .bias = 10}};
+    CHECK(contains(error_of([&] { executor.enqueue({&sequence, 1}); }), "does not have"));
+}
+
+void penalties_count_the_answers_tokens_and_repetition_the_prompts_too() {
+    // The prompt is 3 1 4 1 5.
+    Sequence sequence = generated(1, 3);
+    sequence.sampling.presence_penalty = 2;
+    CHECK((answer_to("logits 0 9 8", sequence).tokens == std::vector<std::uint32_t>{1, 2, 1}));
+    sequence.sampling.presence_penalty = 0;
+    sequence.sampling.repetition_penalty = 2;
+    CHECK((answer_to("logits 0 9 8", sequence).tokens == std::vector<std::uint32_t>{2, 1, 1}));
+}
+
+void an_end_token_is_held_back_and_without_one_nothing_is() {
+    Sequence sequence = generated(1, 4);
+    sequence.sampling.min_tokens = 2;
+    CHECK(answer_to("logits 0 0 9", sequence).tokens == std::vector<std::uint32_t>(4, 2));
+    const std::vector<std::uint32_t> stop = {2};
+    sequence.stop = stop;
+    CHECK((answer_to("logits 1 0 9", sequence).tokens == std::vector<std::uint32_t>{0, 0, 2}));
+}
+
+void a_stream_that_lacks_its_logits_fails_once_and_ends() {
+    const Directory directory("logits_missing\ndelay 1000");
+    Executor executor(directory.config());
+    Sequence sequence = generated(1, 1'000'000);
+    sequence.logits = true;
+    executor.enqueue({&sequence, 1});
+    const std::vector<Answer> answers = await_all(executor);
+    CHECK(answers.size() == 1 && contains(answers.front().error, "gave no logits"));
 }
 
 void what_is_sampled_follows_its_seed() {
     Sequence sequence = generated(1, 8);
     sequence.sampling.temperature = 1;
     sequence.sampling.seed = 5;
-    const std::vector<std::uint32_t> tokens = answer_to("logits 0 0 9", sequence).tokens;
-    CHECK(tokens == answer_to("logits 0 0 9", sequence).tokens);
+    const std::vector<std::uint32_t> tokens = answer_to("logits 0 0 1", sequence).tokens;
+    CHECK(tokens == answer_to("logits 0 0 1", sequence).tokens);
     sequence.sampling.seed = 6;
-    CHECK(tokens != answer_to("logits 0 0 9", sequence).tokens);
+    CHECK(tokens != answer_to("logits 0 0 1", sequence).tokens);
     sequence.sampling.temperature = 0;
     CHECK(answer_to("logits 0 0 9", sequence).tokens == std::vector<std::uint32_t>(8, 2));
 }
@@ -256,6 +300,7 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
                 ++endings[answer.ending];
                 CHECK((answer.ending == Ending::FAILED) == !answer.error.empty());
                 CHECK(answer.logits.empty() || answer.logits.size() == 5);
+                CHECK(answer.scored != generates(answer.id));
                 tokens[answer.id] += answer.tokens.size();
                 if (answer.ending == Ending::NONE) {
                     CHECK(answers[answer.id] == 0 && generates(answer.id));
@@ -316,7 +361,11 @@ int main() {
     a_score_is_the_first_logits_of_the_row();
     generated_tokens_come_one_by_one_up_to_the_length();
     a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is();
-    every_token_has_the_logarithm_of_its_probability();
+    every_token_comes_with_the_models_own_logits_whatever_it_was_chosen_by();
+    a_bias_changes_what_is_chosen_and_is_of_a_token_that_there_is();
+    penalties_count_the_answers_tokens_and_repetition_the_prompts_too();
+    an_end_token_is_held_back_and_without_one_nothing_is();
+    a_stream_that_lacks_its_logits_fails_once_and_ends();
     what_is_sampled_follows_its_seed();
     sampling_that_the_library_refuses_is_an_error_in_its_words();
     a_generating_sequence_can_be_cancelled_midway();

@@ -3,8 +3,10 @@
 
 mod engine;
 mod engines;
+mod generation;
 mod http;
 mod job;
+mod model;
 mod numbers;
 mod places;
 mod ranks;
@@ -17,6 +19,11 @@ mod driver;
 mod engine_suite;
 #[path = "../support/golden.rs"]
 mod golden;
+
+#[path = "../generation/http.rs"]
+mod generating;
+#[path = "../generation/language.rs"]
+mod language;
 
 #[path = "../http/answers.rs"]
 mod answers;

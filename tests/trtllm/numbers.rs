@@ -1,9 +1,7 @@
 //! The path's numbers: the library answers with what the CPU engine computes for the same weights, the products of
 //! the head's first layers in the first numbers of a row as wide as the vocabulary.
 
-use std::ffi::c_void;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use assay::build::{self, BuildOptions, Silent};
 use assay::engine::cpu;
@@ -16,33 +14,8 @@ use serde_json::{Value, json};
 
 use crate::driver::Driver;
 use crate::golden::Golden;
+use crate::model;
 use crate::support::{Engine, read};
-
-type Model = unsafe extern "C" fn(*mut c_void, *const i32, usize, *mut f32, usize);
-
-unsafe extern "C" {
-    /// Of the stand-in: what sequences are answered with.
-    fn stand_in_set_model(model: Model, context: *mut c_void);
-}
-
-static LIBRARY: Mutex<Option<Driver>> = Mutex::new(None);
-
-/// # Safety
-/// `tokens` and `logits` point to `count` and `width` elements.
-unsafe extern "C" fn compute(
-    _: *mut c_void,
-    tokens: *const i32,
-    count: usize,
-    logits: *mut f32,
-    width: usize,
-) {
-    // SAFETY: the caller's promise.
-    let (tokens, row) =
-        unsafe { (std::slice::from_raw_parts(tokens, count), std::slice::from_raw_parts_mut(logits, width)) };
-    let tokens: Vec<u32> = tokens.iter().map(|&token| token as u32).collect();
-    let computed = LIBRARY.lock().unwrap().as_mut().unwrap().score(&tokens);
-    row[..computed.len()].copy_from_slice(&computed);
-}
 
 fn checkpoint(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)
@@ -87,13 +60,10 @@ async fn scores_agree(name: &str, matrices: &[&str]) {
     let place = |name: &str| directory.path().join(name);
     classifier(name, matrices, &place("classifier"));
     let (library, _) = cpu_engine(&place("classifier"), &place("library"));
-    *LIBRARY.lock().unwrap() = Some(library);
-    // SAFETY: `compute` uses no context, and lives as long as the program.
-    unsafe { stand_in_set_model(compute, std::ptr::null_mut()) };
 
     let (mut cpu, manifest) = cpu_engine(&checkpoint(name), &place("cpu"));
-    let script = format!("callback\nvocabulary {}\nreorder", manifest.model.vocab_size);
-    let engine = Engine::of_checkpoint(name, &script);
+    let script = model::script(library, manifest.model.vocab_size);
+    let engine = Engine::of_checkpoint(name, &format!("{script}reorder"));
     assert_eq!(engine.manifest.head, manifest.head);
     let handle = engine.schedule(scheduler::Options::default());
     let head = Head::new(&manifest.head);
@@ -113,7 +83,6 @@ async fn scores_agree(name: &str, matrices: &[&str]) {
     }
 }
 
-// One after the other, for the stand-in answers with one model at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_of_every_kind_score_as_on_a_cpu() {
     scores_agree("llama3-tiny", &["score.weight"]).await;

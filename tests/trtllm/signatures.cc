@@ -27,7 +27,7 @@ static_assert(is<decltype(initTrtLlmPlugins()), bool>);
 static_assert(is<tle::IdType, std::uint64_t> && is<tle::SizeType32, std::int32_t>);
 static_assert(is<tle::VecTokens, std::vector<std::int32_t>> &&
               is<tle::BeamTokens, std::vector<tle::VecTokens>>);
-static_assert(is<tle::VecLogProbs, std::vector<float>> && is<tle::RandomSeedType, std::uint64_t>);
+static_assert(is<tle::RandomSeedType, std::uint64_t>);
 
 static_assert(std::is_constructible_v<tle::Executor, std::filesystem::path, tle::ModelType,
                                       const tle::ExecutorConfig&>);
@@ -51,6 +51,8 @@ static_assert(is<decltype(&tle::Request::setOutputConfig), void (tle::Request::*
 static_assert(is<decltype(&tle::Request::setEndId), void (tle::Request::*)(tle::SizeType32)>);
 static_assert(
     is<decltype(&tle::Request::setStopWords), void (tle::Request::*)(const std::list<tle::VecTokens>&)>);
+static_assert(is<decltype(&tle::Request::setEmbeddingBias), void (tle::Request::*)(const tle::Tensor&)>);
+static_assert(is<decltype(tle::Tensor::cpu(tle::DataType::kFP32, {std::int64_t{1}})), tle::Tensor>);
 static_assert(is<decltype(&tle::Request::setPriority), void (tle::Request::*)(float)>);
 static_assert(
     is<decltype(&tle::Request::setAllottedTimeMs), void (tle::Request::*)(std::chrono::milliseconds)>);
@@ -67,7 +69,6 @@ static_assert(is<decltype(&tle::SamplingConfig::setRepetitionPenalty), Setter<fl
 static_assert(is<decltype(&tle::SamplingConfig::setPresencePenalty), Setter<float>>);
 static_assert(is<decltype(&tle::SamplingConfig::setFrequencyPenalty), Setter<float>>);
 
-static_assert(is<decltype(tle::OutputConfig::returnLogProbs), bool>);
 static_assert(is<decltype(tle::OutputConfig::returnGenerationLogits), bool>);
 static_assert(is<decltype(tle::OutputConfig::excludeInputFromOutput), bool>);
 
@@ -78,7 +79,6 @@ static_assert(is<decltype(object<const tle::Response>().getResult()), const tle:
 
 static_assert(is<decltype(tle::Result::isFinal), bool>);
 static_assert(is<decltype(tle::Result::outputTokenIds), tle::BeamTokens>);
-static_assert(is<decltype(tle::Result::logProbs), std::optional<std::vector<tle::VecLogProbs>>>);
 static_assert(is<decltype(tle::Result::generationLogits), std::optional<tle::Tensor>>);
 static_assert(is<decltype(tle::Result::finishReasons), std::vector<tle::FinishReason>>);
 static_assert(is<decltype(tle::Result::requestPerfMetrics), std::optional<tle::RequestPerfMetrics>>);
@@ -111,7 +111,6 @@ static_assert(is<decltype(&tle::KvCacheConfig::setMaxTokens),
 static_assert(
     is<decltype(&tle::KvCacheConfig::setFreeGpuMemoryFraction), void (tle::KvCacheConfig::*)(float)>);
 static_assert(is<decltype(&tle::KvCacheConfig::setHostCacheSize), void (tle::KvCacheConfig::*)(std::size_t)>);
-static_assert(is<decltype(&tle::ExecutorConfig::setNormalizeLogProbs), void (tle::ExecutorConfig::*)(bool)>);
 static_assert(std::is_constructible_v<tle::OrchestratorConfig, bool, std::string>);
 static_assert(std::is_default_constructible_v<tle::ParallelConfig>);
 

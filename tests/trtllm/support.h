@@ -64,7 +64,8 @@ inline Sequence scored(std::uint64_t id) {
             .max_tokens = 0,
             .stop = {},
             .sampling = {},
-            .log_probs = false,
+            .bias = {},
+            .logits = false,
             .priority = 0.5f};
 }
 

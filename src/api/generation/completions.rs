@@ -107,7 +107,9 @@ fn choice(
             logprobs.push_prompt(first, &delta.prompt, &echo.text, vocabulary);
         }
         logprobs.push(&delta.tokens, vocabulary, offset);
-        logprobs.push(delta.end_token.as_slice(), vocabulary, offset);
+        // An engine that samples by itself need not tell that of an end token.
+        let end_token = delta.end_token.filter(|token| token.logprob.is_some());
+        logprobs.push(end_token.as_slice(), vocabulary, offset);
         logprobs
     });
     let finish_reason = delta.ending.map(|ending| ending.finish_reason);
@@ -130,10 +132,6 @@ fn prepare(app: &App, body: &[u8]) -> Result<Call, ApiError> {
     options.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
     options.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
     options.sampling.prompt_logprobs = echo && options.sampling.logprobs.is_some();
-    if options.sampling.prompt_logprobs && !generator.looks_prompts_up {
-        let reason = "engines for GPUs give no log-probabilities of a prompt; leave out echo or logprobs";
-        return Err(ApiError::Unsupported("echo".into(), reason.into()));
-    }
     if fields.take::<String>("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(ApiError::Unsupported("suffix".into(), "texts are only continued; leave it out".into()));
     }

@@ -21,7 +21,7 @@ use super::scoring::Urgency;
 use super::{ApiError, App};
 use crate::config::{OverloadStatus, Settings};
 use crate::engine::Limits;
-use crate::engine::manifest::{Manifest, Target, Task};
+use crate::engine::manifest::{Manifest, Task};
 use crate::engine::sampling::{Sampling, SamplingDefaults};
 use crate::generate::TextStream;
 use crate::prompt::{Encoder, Vocabulary};
@@ -46,8 +46,6 @@ pub struct Generator {
     defaults: SamplingDefaults,
     /// Tokens that the engine knows.
     vocab_size: usize,
-    /// Whether the engine gives the logits after any token of a prompt.
-    looks_prompts_up: bool,
     scheduler: Handle,
     metrics: Arc<Metrics>,
     overload: OverloadStatus,
@@ -70,7 +68,6 @@ impl Generator {
             end_tokens: manifest.prompt.end_tokens.clone(),
             defaults: defaults.unwrap_or_default(),
             vocab_size: manifest.model.vocab_size,
-            looks_prompts_up: matches!(manifest.target, Target::Cpu { .. }),
             scheduler,
             metrics,
             overload: settings.overload_status,
@@ -100,13 +97,17 @@ impl Generator {
     /// Hands `n` sequences for each prompt to the scheduler: those of one prompt share its cache.
     ///
     /// # Errors
-    /// One of them was refused at once; none is begun then.
+    /// The engine cannot generate so, or one of them was refused at once; none is begun then.
     fn begin(
         &self,
         prompts: Vec<Vec<u32>>,
         options: &Options,
         urgency: Urgency,
     ) -> Result<Vec<Choice>, ApiError> {
+        self.scheduler
+            .reach()
+            .check(&options.sampling)
+            .map_err(|(field, reason)| ApiError::Unsupported(field.into(), reason))?;
         let mut choices = Vec::with_capacity(prompts.len() * options.n);
         for prompt in prompts {
             let prompt: Arc<[u32]> = prompt.into();

@@ -88,7 +88,10 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
     let mut end_tokens = if ignore_eos { Vec::new() } else { generator.end_tokens.clone() };
     for (index, value) in fields.take::<Vec<Value>>("stop_token_ids")?.unwrap_or_default().iter().enumerate()
     {
-        end_tokens.push(token_id(value, &format!("stop_token_ids[{index}]"), generator)?);
+        let token = token_id(value, &format!("stop_token_ids[{index}]"), generator)?;
+        if !end_tokens.contains(&token) {
+            end_tokens.push(token);
+        }
     }
     let defaults = &generator.defaults;
     let top_k = match fields.take::<i64>("top_k")? {

@@ -18,13 +18,14 @@ impl Batch {
     pub(super) fn push(&mut self, requests: &[Request], sequence: &WholeSequence) {
         let token_begin = self.token_ids.len();
         self.token_ids.extend_from_slice(&sequence.tokens);
-        let (max_tokens, sampling, log_probs, stop) = match &sequence.task {
-            Task::Score(_) => (0, GREEDY, false, &[][..]),
+        let (max_tokens, sampling, logits, stop, bias) = match &sequence.task {
+            Task::Score(_) => (0, GREEDY, false, &[][..], &[][..]),
             Task::Generate(sampling) => (
                 sampling.max_tokens.max(1),
                 sampling_of(sampling),
                 sampling.logprobs.is_some(),
                 &sampling.end_tokens[..],
+                &sampling.logit_bias[..],
             ),
         };
         self.token_ids.extend_from_slice(stop);
@@ -37,7 +38,8 @@ impl Batch {
                 stop_end: token_end + stop.len(),
                 max_tokens,
                 sampling: sampling.clone(),
-                log_probs,
+                bias: bias.iter().map(|&(token, bias)| ffi::TrtllmBias { token, bias }).collect(),
+                logits,
                 priority: sequence.priority,
             });
         }

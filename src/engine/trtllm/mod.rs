@@ -23,9 +23,11 @@ use crossbeam_channel::Sender;
 use cxx::SharedPtr;
 
 use self::batch::Batch;
+use self::running::Loaded;
 use super::bridge::ffi;
 use super::manifest::{Gpus, Manifest, Pooling, Target};
 use super::parts::{Request, RequestId};
+use super::sampling::Reach;
 use super::upper_layers::UpperLayers;
 use super::{Engine, EngineError, EngineFactory, Limits, Report, Task, WholeSequence};
 
@@ -93,6 +95,7 @@ pub struct TrtllmFactory {
     config: ffi::TrtllmConfig,
     max_seq_len: usize,
     head: Arc<UpperLayers>,
+    reach: Reach,
 }
 
 impl TrtllmFactory {
@@ -117,7 +120,10 @@ impl TrtllmFactory {
         let max_batch_size = chosen("max_batch_size", options.max_batch_size, built.max_batch_size)?;
         let config = ffi::TrtllmConfig {
             directory: directory.to_string_lossy().into_owned(),
-            head_rows: manifest.head.first_outputs(),
+            head_rows: match manifest.task.generates() {
+                true => manifest.model.vocab_size,
+                false => manifest.head.first_outputs(),
+            },
             max_batch_size,
             max_num_tokens: chosen("max_num_tokens", options.max_num_tokens, built.max_num_tokens)?,
             max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size + most_reads(manifest),
@@ -135,6 +141,7 @@ impl TrtllmFactory {
             config,
             max_seq_len: chosen("max_seq_len", options.max_seq_len, built.max_seq_len)?,
             head: Arc::new(head),
+            reach: reach(manifest, gpus),
         })
     }
 
@@ -200,7 +207,14 @@ impl TrtllmFactory {
 impl EngineFactory for TrtllmFactory {
     fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
         let (handle, limits) = self.load().map_err(|reason| self.load_error(&reason))?;
-        let engine = running::start(handle, limits, self.head.clone(), reports)
+        let loaded = Loaded {
+            handle,
+            limits,
+            reach: self.reach,
+            head: self.head.clone(),
+            vocabulary: self.config.head_rows,
+        };
+        let engine = running::start(loaded, reports)
             .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
         Ok(Box::new(engine))
     }
@@ -213,6 +227,13 @@ fn most_reads(manifest: &Manifest) -> usize {
         Pooling::LastToken => 0,
         Pooling::EachStep { .. } => manifest.limits.max_seq_len,
     }
+}
+
+/// How far the library's sampler goes (1.2.1): it clips `top_k` and holds back the end id alone, and where it
+/// pads the vocabulary for its ranks it takes no bias of the vocabulary's size.
+fn reach(manifest: &Manifest, gpus: &Gpus) -> Reach {
+    let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.tensor_parallel.max(1));
+    Reach { top_k: 1024, held_back: 1, logit_bias, prompt_logprobs: false }
 }
 
 fn worker(gpus: &Gpus, options: &Options) -> String {

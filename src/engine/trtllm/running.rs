@@ -1,5 +1,6 @@
 //! A running engine: the scheduler's end, and the thread that reports what becomes of sequences.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,27 +14,40 @@ use super::batch::Batch;
 use super::{AWAIT, millis};
 use crate::engine::bridge::ffi;
 use crate::engine::parts::{Parts, Progress, RequestId};
-use crate::engine::sampling::Sampled;
+use crate::engine::sampling::{Reach, Sampled};
 use crate::engine::upper_layers::UpperLayers;
 use crate::engine::{
     Engine, EngineError, Generated, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
     Statistics, Task, WholeSequence,
 };
 
+/// An engine that the library has loaded.
+pub(super) struct Loaded {
+    pub(super) handle: SharedPtr<ffi::TrtllmHandle>,
+    pub(super) limits: Limits,
+    /// How far its sampler goes.
+    pub(super) reach: Reach,
+    /// What of a head that scores is computed here.
+    pub(super) head: Arc<UpperLayers>,
+    /// Logits of a generated token, if it generates.
+    pub(super) vocabulary: usize,
+}
+
 /// Starts the thread that reports to `reports`; gives the scheduler's end.
-pub(super) fn start(
-    handle: SharedPtr<ffi::TrtllmHandle>,
-    limits: Limits,
-    head: Arc<UpperLayers>,
-    reports: Sender<Report>,
-) -> io::Result<TrtllmEngine> {
+pub(super) fn start(loaded: Loaded, reports: Sender<Report>) -> io::Result<TrtllmEngine> {
+    let Loaded { handle, limits, reach, head, vocabulary } = loaded;
     let (fed, feeds) = bounded(1);
-    let shared =
-        Arc::new(Shared { handle, parts: Mutex::default(), refused: Mutex::default(), ending: false.into() });
+    let shared = Arc::new(Shared {
+        handle,
+        parts: Mutex::default(),
+        refused: Mutex::default(),
+        logprobs: Mutex::default(),
+        ending: false.into(),
+    });
     let tokens_per_block = limits.tokens_per_block;
-    let awaiting = Awaiting { shared: shared.clone(), feeds, reports, head, tokens_per_block };
+    let awaiting = Awaiting { shared: shared.clone(), feeds, reports, head, vocabulary, tokens_per_block };
     let thread = thread::Builder::new().name("trtllm-await".into()).spawn(move || awaiting.serve())?;
-    Ok(TrtllmEngine { shared, limits, fed: Some(fed), thread: Some(thread) })
+    Ok(TrtllmEngine { shared, limits, reach, fed: Some(fed), thread: Some(thread) })
 }
 
 /// Why a sequence failed, by its name.
@@ -46,6 +60,8 @@ struct Shared {
     parts: Mutex<Parts>,
     /// Sequences that were not taken, to be reported as failed.
     refused: Mutex<Refusals>,
+    /// Of those whose log-probabilities are wanted, of how many of the likeliest tokens besides.
+    logprobs: Mutex<HashMap<SequenceId, usize>>,
     ending: AtomicBool,
 }
 
@@ -58,6 +74,10 @@ impl Shared {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn logprobs(&self) -> MutexGuard<'_, HashMap<SequenceId, usize>> {
+        self.logprobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cancel(&self, requests: &[RequestId]) -> Result<(), cxx::Exception> {
         requests.iter().try_for_each(|&request| self.handle.cancel(request))
     }
@@ -67,6 +87,7 @@ impl Shared {
 pub(super) struct TrtllmEngine {
     shared: Arc<Shared>,
     limits: Limits,
+    reach: Reach,
     /// Wakes the awaiting thread; closed, it ends it.
     fed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -81,6 +102,10 @@ impl Engine for TrtllmEngine {
         PrefixSharing::Own
     }
 
+    fn reach(&self) -> Reach {
+        self.reach
+    }
+
     fn submit(&mut self, _: Iteration) -> Result<(), EngineError> {
         Err(EngineError::Step("TensorRT-LLM takes whole sequences, not iterations".into()))
     }
@@ -92,16 +117,24 @@ impl Engine for TrtllmEngine {
         }
         let mut batch = Batch::default();
         for sequence in &sequences {
-            match obstacle(sequence) {
-                // Before it is handed over, so that an answer finds it however soon it comes.
-                None => batch.push(&self.shared.parts().divide(sequence), sequence),
-                Some(reason) => self.shared.refused().push((sequence.id, reason.into())),
+            if let Err(reason) = self.check(sequence) {
+                self.shared.refused().push((sequence.id, reason));
+                continue;
             }
+            // Before it is handed over, so that an answer finds it however soon it comes.
+            if let Task::Generate(sampling) = &sequence.task
+                && let Some(count) = sampling.logprobs
+            {
+                self.shared.logprobs().insert(sequence.id, count);
+            }
+            batch.push(&self.shared.parts().divide(sequence), sequence);
         }
         if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
             let mut parts = self.shared.parts();
-            let untaken = batch.sequences.iter().filter_map(|request| parts.forget(request.id));
-            self.shared.refused().extend(untaken.map(|id| (id, error.what().to_owned())));
+            for id in batch.sequences.iter().filter_map(|request| parts.forget(request.id)) {
+                self.shared.logprobs().remove(&id);
+                self.shared.refused().push((id, error.what().to_owned()));
+            }
         }
         let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
         match self.fed.as_ref().ok_or_else(ended)?.try_send(()) {
@@ -112,16 +145,18 @@ impl Engine for TrtllmEngine {
     }
 }
 
-/// Why a sequence cannot be taken.
-fn obstacle(sequence: &WholeSequence) -> Option<&'static str> {
-    match &sequence.task {
-        Task::Score(read) if read.last().is_none_or(|&last| last >= sequence.tokens.len()) => {
-            Some("a text is read at its own tokens, at one at least")
+impl TrtllmEngine {
+    /// Whether the library can do what a sequence asks for, and else why not.
+    fn check(&self, sequence: &WholeSequence) -> Result<(), String> {
+        match &sequence.task {
+            Task::Score(read) if read.last().is_none_or(|&last| last >= sequence.tokens.len()) => {
+                Err("a text is read at its own tokens, at one at least".into())
+            }
+            Task::Score(_) => Ok(()),
+            Task::Generate(sampling) => {
+                self.reach.check(sampling).map_err(|(field, reason)| format!("{field} {reason}"))
+            }
         }
-        Task::Generate(sampling) if !sampling.logit_bias.is_empty() || sampling.logprobs.unwrap_or(0) > 0 => {
-            Some("engines for GPUs take no logit bias and give log-probabilities of the chosen tokens only")
-        }
-        _ => None,
     }
 }
 
@@ -142,6 +177,7 @@ struct Awaiting {
     feeds: Receiver<()>,
     reports: Sender<Report>,
     head: Arc<UpperLayers>,
+    vocabulary: usize,
     tokens_per_block: usize,
 }
 
@@ -191,13 +227,19 @@ impl Awaiting {
         let Some(sequence) = self.shared.parts().sequence_of(answer.id) else { return Ok(()) };
         let (last, failed) =
             (answer.ending != ffi::TrtllmEnding::None, answer.ending == ffi::TrtllmEnding::Failed);
-        if !failed && answer.logits.is_empty() {
-            outputs.generated.push(generated(sequence, &answer, last));
+        if !failed && !answer.scored {
+            let tokens = self.sampled(sequence, &answer);
+            outputs.generated.push(Generated { sequence, tokens, last });
         }
         if !last {
             return Ok(());
         }
-        let logits = if failed { Err(answer.error) } else { Ok(self.head.outputs(&answer.logits)) };
+        self.shared.logprobs().remove(&sequence);
+        let logits = match (failed, answer.scored) {
+            (true, _) => Err(answer.error),
+            (false, true) => Ok(self.head.outputs(&answer.logits)),
+            (false, false) => Ok(vec![]),
+        };
         let cached = answer.reused_blocks * self.tokens_per_block;
         let progress = self.shared.parts().end(answer.id, logits, cached);
         match progress {
@@ -216,6 +258,18 @@ impl Awaiting {
             }
         }
         Ok(())
+    }
+
+    /// Generated tokens, with log-probabilities if they are wanted: an end token that the library left out
+    /// has none.
+    fn sampled(&self, sequence: SequenceId, answer: &ffi::TrtllmAnswer) -> Vec<Sampled> {
+        let count = self.shared.logprobs().get(&sequence).copied();
+        let mut rows = answer.logits.chunks_exact(self.vocabulary.max(1));
+        let sampled = |&token: &u32| match (count, rows.next()) {
+            (Some(count), Some(logits)) => Sampled::of(token, logits, count),
+            _ => Sampled { token, ..Sampled::default() },
+        };
+        answer.tokens.iter().map(sampled).collect()
     }
 
     fn take_statistics(&self, sums: &ffi::TrtllmStatistics, outputs: &mut Outputs) {
@@ -241,12 +295,6 @@ impl Awaiting {
             report = unsent;
         }
     }
-}
-
-fn generated(sequence: SequenceId, answer: &ffi::TrtllmAnswer, last: bool) -> Generated {
-    let logprobs = answer.log_probs.iter().copied().map(Some).chain(std::iter::repeat(None));
-    let sampled = |(&token, logprob)| Sampled { token, logprob, top: Vec::new() };
-    Generated { sequence, tokens: answer.tokens.iter().zip(logprobs).map(sampled).collect(), last }
 }
 
 fn step_error(error: cxx::Exception) -> EngineError {

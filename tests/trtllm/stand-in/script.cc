@@ -17,6 +17,7 @@ void read_line(Script& script, const std::string& line) {
     const std::map<std::string, std::size_t*> numbers = {
         {"vocabulary", &script.vocabulary},
         {"rows", &script.rows},
+        {"callback", &script.callback},
         {"kv_blocks", &script.kv_blocks},
         {"tokens_per_block", &script.tokens_per_block},
         {"delay", &script.delay},
@@ -36,12 +37,10 @@ void read_line(Script& script, const std::string& line) {
         {"load_rank", &script.load_rank},
     };
     const std::map<std::string, bool*> switches = {
-        {"callback", &script.callback},
         {"logits_half", &script.logits_half},
         {"logits_missing", &script.logits_missing},
         {"logits_on_gpu", &script.logits_on_gpu},
         {"reorder", &script.reorder},
-        {"log_probs_of_all", &script.log_probs_of_all},
         {"echo", &script.echo},
         {"lost_rank_fails", &script.lost_rank_fails},
         {"follows", &script.follows},

@@ -14,9 +14,10 @@ struct Script {
     // Width of a row of logits, and how many of them are not zero.
     std::size_t vocabulary = 64;
     std::size_t rows = 5;
-    // Logits of every sequence; else a hash of its tokens, else what `stand_in_set_model` was given.
+    // Logits of every sequence; else what `stand_in_set_model` was given under this number, from 1; else a
+    // hash of its tokens.
     std::vector<float> logits;
-    bool callback = false;
+    std::size_t callback = 0;
     bool logits_half = false;
     bool logits_missing = false;
     bool logits_on_gpu = false;
@@ -26,8 +27,6 @@ struct Script {
     std::size_t delay = 0;
     std::size_t jitter = 0;
     bool reorder = false;
-    // Log-probabilities come of all tokens so far rather than of the new ones.
-    bool log_probs_of_all = false;
     // What the executor was asked for is written to `asked-for` of the engine directory.
     bool echo = false;
     std::uint64_t seed = 1;

@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <condition_variable>
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <random>
 #include <set>
 #include <stdexcept>
 #include <thread>
 
+#include "choice.h"
 #include "logits.h"
 #include "ranks.h"
 #include "script.h"
@@ -32,14 +33,14 @@ struct Given {
 };
 
 std::mutex given_mutex;
-Given given;
+std::map<std::size_t, Given> given;
 
 }  // namespace
 
-// What sequences are answered with where the script says `callback`.
-extern "C" void stand_in_set_model(Model model, void* context) {
+// What sequences are answered with where the script says `callback` and this number.
+extern "C" void stand_in_set_model(std::size_t number, Model model, void* context) {
     const std::lock_guard lock(given_mutex);
-    given = {model, context};
+    given[number] = {model, context};
 }
 
 namespace tensorrt_llm::executor {
@@ -103,7 +104,7 @@ class Executor::Impl {
         std::vector<IdType> ids;
         for (const Request& request : requests) {
             ids.push_back(next_id_++);
-            queue_.push_back({ids.back(), request, request.getInputTokenIds(), 0, {}, Clock::now()});
+            queue_.push_back({ids.back(), request, request.getInputTokenIds(), 0, Clock::now()});
         }
         std::stable_sort(queue_.begin(), queue_.end(), [](const Sequence& a, const Sequence& b) {
             return a.request.getPriority() > b.request.getPriority();
@@ -212,7 +213,6 @@ class Executor::Impl {
         // Its prompt and what it has generated.
         VecTokens tokens;
         SizeType32 generated;
-        VecLogProbs log_probs;
         Clock::time_point arrived;
         // Of the step that runs, if several ranks compute them.
         std::vector<float> logits = {};
@@ -350,7 +350,8 @@ class Executor::Impl {
             result.requestPerfMetrics->kvCacheMetrics.numReusedBlocks = sequence.reused;
         }
         const bool gathered = config_.getGatherGenerationLogits() && !script_.logits_missing;
-        if (output.returnGenerationLogits && gathered)
+        // Of an end id there are none, for it is not among the tokens.
+        if (output.returnGenerationLogits && gathered && !result.outputTokenIds.front().empty())
             result.generationLogits =
                 Tensor(std::move(logits), script_.logits_half ? DataType::kFP16 : DataType::kFP32,
                        script_.logits_on_gpu ? MemoryType::kGPU : MemoryType::kCPU_PINNED);
@@ -407,7 +408,8 @@ class Executor::Impl {
 
     // The next token. An end id ends the sequence and is not among its tokens; a stop word is.
     void generate(Sequence& sequence, const std::vector<float>& logits, Result& result) const {
-        const TokenIdType token = choose(sequence, logits);
+        const TokenIdType token =
+            stand_in::choose(sequence.request, sequence.tokens, std::span(logits).first(script_.rows));
         ++sequence.generated;
         result.outputTokenIds = {{}};
         if (token == sequence.request.getEndId()) {
@@ -416,13 +418,9 @@ class Executor::Impl {
             return;
         }
         sequence.tokens.push_back(token);
-        sequence.log_probs.push_back(log_probability(logits, token));
         if (!sequence.request.getOutputConfig().excludeInputFromOutput)
             result.outputTokenIds = {sequence.request.getInputTokenIds()};
         result.outputTokenIds.front().push_back(token);
-        if (sequence.request.getOutputConfig().returnLogProbs)
-            result.logProbs = {script_.log_probs_of_all ? sequence.log_probs
-                                                        : VecLogProbs{sequence.log_probs.back()}};
         if (stops(sequence)) {
             result.isFinal = true;
             result.finishReasons = {FinishReason::kSTOP_WORDS};
@@ -430,25 +428,6 @@ class Executor::Impl {
             result.isFinal = true;
             result.finishReasons = {FinishReason::kLENGTH};
         }
-    }
-
-    // The likeliest token or, at a temperature, one that the seed and the place decide.
-    TokenIdType choose(const Sequence& sequence, const std::vector<float>& logits) const {
-        const SamplingConfig sampling = sequence.request.getSamplingConfig();
-        const auto rows = static_cast<std::ptrdiff_t>(script_.rows);
-        if (sampling.getTopK() != 1) {
-            const auto place = static_cast<std::uint64_t>(sequence.generated);
-            return static_cast<TokenIdType>(mix(sampling.getSeed().value_or(0) + place) % script_.rows);
-        }
-        const auto best = std::max_element(logits.begin(), logits.begin() + rows);
-        return static_cast<TokenIdType>(best - logits.begin());
-    }
-
-    float log_probability(const std::vector<float>& logits, TokenIdType token) const {
-        double sum = 0;
-        for (std::size_t row = 0; row < script_.rows; ++row)
-            sum += std::exp(static_cast<double>(logits[row]));
-        return logits[static_cast<std::size_t>(token)] - static_cast<float>(std::log(sum));
     }
 
     static bool stops(const Sequence& sequence) {
@@ -461,12 +440,11 @@ class Executor::Impl {
 
     std::vector<float> logits_after(const Sequence& sequence) const {
         if (others() != nullptr) return sequence.logits;
-        if (!script_.callback) return stand_in::logits_of(script_, sequence.tokens, 0, 1);
+        if (script_.callback == 0) return stand_in::logits_of(script_, sequence.tokens, 0, 1);
         std::vector<float> logits(script_.vocabulary, 0.0f);
         const std::lock_guard lock(given_mutex);
-        if (given.model != nullptr)
-            given.model(given.context, sequence.tokens.data(), sequence.tokens.size(), logits.data(),
-                        logits.size());
+        const Given& model = given.at(script_.callback);
+        model.model(model.context, sequence.tokens.data(), sequence.tokens.size(), logits.data(), logits.size());
         return logits;
     }
 

@@ -24,6 +24,7 @@ class SamplingConfig {
     [[nodiscard]] std::optional<FloatType> getRepetitionPenalty() const { return repetition_penalty_; }
     [[nodiscard]] std::optional<FloatType> getPresencePenalty() const { return presence_penalty_; }
     [[nodiscard]] std::optional<FloatType> getFrequencyPenalty() const { return frequency_penalty_; }
+    [[nodiscard]] std::optional<SizeType32> getPromptIgnoreLength() const { return prompt_ignore_length_; }
     [[nodiscard]] std::optional<FloatType> getMinP() const { return min_p_; }
 
     void setTopK(std::optional<SizeType32> const& topK) { top_k_ = topK; }
@@ -41,6 +42,10 @@ class SamplingConfig {
     void setFrequencyPenalty(std::optional<FloatType> const& frequencyPenalty) {
         frequency_penalty_ = frequencyPenalty;
     }
+    // Not in every version; see `ignore_prompt` of the bridge.
+    void setPromptIgnoreLength(std::optional<SizeType32> const& promptIgnoreLength) {
+        prompt_ignore_length_ = promptIgnoreLength;
+    }
     void setMinP(std::optional<FloatType> const& minP) { min_p_ = minP; }
 
   private:
@@ -53,12 +58,12 @@ class SamplingConfig {
     std::optional<FloatType> repetition_penalty_;
     std::optional<FloatType> presence_penalty_;
     std::optional<FloatType> frequency_penalty_;
+    std::optional<SizeType32> prompt_ignore_length_;
     std::optional<FloatType> min_p_;
 };
 
 class OutputConfig {
   public:
-    bool returnLogProbs = false;
     bool returnContextLogits = false;
     bool returnGenerationLogits = false;
     bool excludeInputFromOutput = false;
@@ -79,6 +84,7 @@ class Request {
     [[nodiscard]] OutputConfig getOutputConfig() const { return output_; }
     [[nodiscard]] std::optional<SizeType32> getEndId() const { return end_id_; }
     [[nodiscard]] std::optional<std::list<VecTokens>> getStopWords() const { return stop_words_; }
+    [[nodiscard]] std::optional<Tensor> getEmbeddingBias() const { return embedding_bias_; }
     [[nodiscard]] std::optional<MillisecondsType> getAllottedTimeMs() const { return allotted_; }
     [[nodiscard]] PriorityType getPriority() const { return priority_; }
 
@@ -88,6 +94,7 @@ class Request {
     void setSamplingConfig(SamplingConfig const& config) { sampling_ = config; }
     void setOutputConfig(OutputConfig const& outputConfig) { output_ = outputConfig; }
     void setStopWords(std::list<VecTokens> const& stopWords) { stop_words_ = stopWords; }
+    void setEmbeddingBias(Tensor const& embeddingBias) { embedding_bias_ = embeddingBias; }
     void setPriority(PriorityType priority);
 
   private:
@@ -99,13 +106,13 @@ class Request {
     SamplingConfig sampling_;
     OutputConfig output_;
     std::optional<std::list<VecTokens>> stop_words_;
+    std::optional<Tensor> embedding_bias_;
     PriorityType priority_ = kDefaultPriority;
 };
 
 struct Result {
     bool isFinal;
     BeamTokens outputTokenIds;
-    std::optional<std::vector<VecLogProbs>> logProbs;
     std::optional<Tensor> generationLogits;
     std::vector<FinishReason> finishReasons;
     std::optional<RequestPerfMetrics> requestPerfMetrics;
@@ -196,7 +203,6 @@ class ExecutorConfig {
   public:
     [[nodiscard]] KvCacheConfig getKvCacheConfig() const { return kv_cache_; }
     [[nodiscard]] bool getEnableChunkedContext() const { return chunked_context_; }
-    [[nodiscard]] bool getNormalizeLogProbs() const { return normalize_log_probs_; }
     [[nodiscard]] std::optional<SizeType32> getMaxBatchSize() const { return max_batch_size_; }
     [[nodiscard]] std::optional<SizeType32> getMaxNumTokens() const { return max_num_tokens_; }
     [[nodiscard]] std::optional<SizeType32> getMaxQueueSize() const { return max_queue_size_; }
@@ -207,7 +213,6 @@ class ExecutorConfig {
     void setSchedulerConfig(SchedulerConfig const&) {}
     void setKvCacheConfig(KvCacheConfig const& kvCacheConfig) { kv_cache_ = kvCacheConfig; }
     void setEnableChunkedContext(bool enableChunkedContext) { chunked_context_ = enableChunkedContext; }
-    void setNormalizeLogProbs(bool normalizeLogProbs) { normalize_log_probs_ = normalizeLogProbs; }
     void setMaxBatchSize(SizeType32 maxBatchSize) { max_batch_size_ = maxBatchSize; }
     void setMaxNumTokens(SizeType32 maxNumTokens) { max_num_tokens_ = maxNumTokens; }
     void setMaxQueueSize(std::optional<SizeType32> const& maxQueueSize) { max_queue_size_ = maxQueueSize; }
@@ -220,7 +225,6 @@ class ExecutorConfig {
   private:
     KvCacheConfig kv_cache_;
     bool chunked_context_ = true;
-    bool normalize_log_probs_ = true;
     std::optional<SizeType32> max_batch_size_;
     std::optional<SizeType32> max_num_tokens_;
     std::optional<SizeType32> max_queue_size_;

@@ -1,6 +1,7 @@
 // Of TensorRT-LLM's executor/tensor.h, what Assay uses; see ../../../README.md.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -9,8 +10,24 @@
 
 namespace tensorrt_llm::executor {
 
+class Shape {
+  public:
+    Shape(std::initializer_list<std::int64_t> dims) {  // NOLINT(*-explicit-constructor)
+        for (const std::int64_t dim : dims) size_ *= static_cast<std::size_t>(dim);
+    }
+    [[nodiscard]] std::size_t volume() const { return size_; }
+
+  private:
+    std::size_t size_ = 1;
+};
+
 class Tensor {
   public:
+    // What the stand-in makes is of 32-bit floats.
+    static Tensor cpu(DataType dataType, Shape shape) {
+        return Tensor(std::vector<float>(shape.volume()), dataType, MemoryType::kCPU);
+    }
+
     Tensor() noexcept = default;
 
     // The stand-in's own way to make one.

@@ -20,7 +20,6 @@ using IdType = std::uint64_t;
 using IterationType = std::uint64_t;
 using PriorityType = float;
 using RandomSeedType = std::uint64_t;
-using VecLogProbs = std::vector<FloatType>;
 using MillisecondsType = std::chrono::milliseconds;
 
 enum class DataType { kBOOL, kUINT8, kINT8, kINT32, kINT64, kBF16, kFP8, kFP16, kFP32, kUNKNOWN };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use assay::api::{App, Generator, router};
 use assay::build::{BuildError, BuildOptions, Silent, build};
 use assay::config::Settings;
+use assay::engine::EngineFactory;
 use assay::engine::cpu::{CpuFactory, Options};
 use assay::engine::manifest::{Dtype, Manifest};
 use assay::prompt::Encoder;
@@ -90,10 +91,13 @@ impl Built {
         self.directory.path().join("engine")
     }
 
+    pub(crate) fn factory(&self) -> CpuFactory {
+        CpuFactory::open(&self.path(), &self.manifest, Options::default()).unwrap()
+    }
+
     /// A scheduler on it.
     pub(crate) fn start(&self) -> Handle {
-        let factory = CpuFactory::open(&self.path(), &self.manifest, Options::default()).unwrap();
-        scheduler::start(Box::new(factory), scheduler::Options::default(), Arc::new(())).unwrap()
+        scheduler::start(Box::new(self.factory()), scheduler::Options::default(), Arc::new(())).unwrap()
     }
 
     pub(crate) fn encoder(&self) -> Encoder {
@@ -112,6 +116,15 @@ fn headless(weights: &[u8]) -> Vec<u8> {
     safetensors::serialize(kept, None).unwrap()
 }
 
+/// An engine directory, and what runs it.
+pub(crate) struct Engine {
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) factory: Box<dyn EngineFactory>,
+    /// Lives for as long as the engine does.
+    pub(crate) built: Built,
+}
+
 /// A server in this process.
 pub(crate) struct Server {
     pub(crate) app: Arc<App>,
@@ -127,22 +140,26 @@ pub(crate) struct Answer {
 }
 
 impl Server {
+    /// On an engine of one of the checkpoints, whichever kind is tested.
     pub(crate) fn start(name: &str) -> Self {
-        Self::of(Built::new(name, Dtype::F32), |_| {})
+        Self::on(crate::engines::generating(Built::new(name, Dtype::F32)), |_| {})
     }
 
-    /// One with options changed by `change`.
+    /// On the CPU engine, with options changed by `change`.
     pub(crate) fn of(built: Built, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings::defaults(built.path());
+        let (path, manifest, factory) = (built.path(), built.manifest.clone(), Box::new(built.factory()));
+        Self::on(Engine { path, manifest, factory, built }, change)
+    }
+
+    pub(crate) fn on(engine: Engine, change: impl FnOnce(&mut Settings)) -> Self {
+        let Engine { path, manifest, factory, built } = engine;
+        let encoder = Encoder::open(&path, &manifest.prompt).unwrap();
+        let mut settings = Settings::defaults(path);
         change(&mut settings);
-        let app = Arc::new(App::new(settings, &built.manifest).unwrap());
-        let factory = CpuFactory::open(&built.path(), &built.manifest, Options::default()).unwrap();
+        let app = Arc::new(App::new(settings, &manifest).unwrap());
         let metrics = app.metrics.clone();
-        let handle =
-            scheduler::start(Box::new(factory), scheduler::Options::default(), metrics.clone()).unwrap();
-        let generator =
-            Generator::new(built.encoder(), &built.manifest, handle.clone(), metrics, &app.settings);
-        app.start_generating(generator);
+        let handle = scheduler::start(factory, scheduler::Options::default(), metrics.clone()).unwrap();
+        app.start_generating(Generator::new(encoder, &manifest, handle.clone(), metrics, &app.settings));
         Self { router: router(app.clone()).unwrap(), app, handle, _built: built }
     }
 
