@@ -444,7 +444,8 @@ class Executor::Impl {
         std::vector<float> logits(script_.vocabulary, 0.0f);
         const std::lock_guard lock(given_mutex);
         const Given& model = given.at(script_.callback);
-        model.model(model.context, sequence.tokens.data(), sequence.tokens.size(), logits.data(), logits.size());
+        model.model(model.context, sequence.tokens.data(), sequence.tokens.size(), logits.data(),
+                    logits.size());
         return logits;
     }
 
