@@ -72,9 +72,11 @@ Config config_of(const std::filesystem::path& directory) {
     return config;
 }
 
+// Where the leader finds one of the others whole.
 void write_process_id(const std::filesystem::path& directory) {
-    std::ofstream(directory / "process.new") << getpid();
-    std::filesystem::rename(directory / "process.new", directory / "process");
+    const std::filesystem::path own = directory / ("process." + std::to_string(getpid()));
+    std::ofstream(own) << getpid();
+    std::filesystem::rename(own, directory / "process");
 }
 
 void follow(const std::filesystem::path& directory) {
