@@ -178,6 +178,15 @@ impl Stage {
     fn submit(&self, token: u32) -> Ticket {
         self.handle.submit(job(token)).unwrap()
     }
+
+    /// Fails the engine that runs in an iteration with one text, whose client is told so.
+    async fn lose_engine(&self) {
+        let engine = self.engine();
+        let lost = self.submit(1);
+        engine.iteration();
+        engine.fail("gone");
+        assert_failed(lost, "gone").await;
+    }
 }
 
 fn quick() -> Options {
@@ -243,11 +252,7 @@ async fn a_failed_step_costs_what_it_computed_and_nothing_else() {
 #[tokio::test]
 async fn an_engine_that_does_not_start_again_is_tried_again_while_requests_wait() {
     let stage = Stage::set(quick());
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    stage.lose_engine().await;
     let waiting = stage.submit(2);
     stage.refuse();
     stage.refuse();
@@ -276,11 +281,7 @@ async fn the_wait_between_attempts_doubles() {
 #[tokio::test]
 async fn an_engine_that_never_starts_again_is_given_up_and_everyone_hears() {
     let stage = Stage::set(Options { restart_attempts: 3, ..quick() });
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    stage.lose_engine().await;
     let waiting = stage.submit(2);
     let twin = stage.submit(2);
     for _ in 0..3 {
@@ -427,11 +428,7 @@ async fn a_server_that_is_told_to_end_does_not_wait_for_an_engine_that_never_sta
 #[tokio::test]
 async fn a_server_with_nothing_left_to_do_ends_though_its_engine_is_being_started() {
     let stage = Stage::set(quick());
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    stage.lose_engine().await;
     stage.handle.drain();
     stage.handle.drained().await;
 }
@@ -439,11 +436,7 @@ async fn a_server_with_nothing_left_to_do_ends_though_its_engine_is_being_starte
 #[tokio::test]
 async fn while_the_engine_starts_again_deadlines_and_clients_that_leave_are_heeded() {
     let stage = Stage::set(quick());
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    stage.lose_engine().await;
     let deadline = Some(Instant::now() + Duration::from_millis(30));
     let late = stage.handle.submit(Job { deadline, ..job(2) }).unwrap();
     drop(stage.submit(3));
