@@ -4,9 +4,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use assay::engine::bench::{Workload, measure};
+use assay::bench::roofline::{Workload, measure};
 use assay::engine::cpu::Options;
-use assay::engine::manifest::Manifest;
+use assay::manifest::Manifest;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds `--bench`.

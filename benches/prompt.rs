@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use assay::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+use assay::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 use assay::prompt::{EncodeOptions, Encoder, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 

@@ -3,8 +3,8 @@
 //!
 //! The modules stand in the order of a request's way: [`api`] takes it, [`prompt`] makes token ids
 //! of it, [`scheduler`] batches it in flight, [`engine`] computes its logits, [`reward`] turns them
-//! into scores. [`generate`] makes text of the logits of models that generate. [`build`] makes engines
-//! offline. Nothing imports a module to its left, but that the scheduler chooses tokens by [`generate`].
+//! into scores. [`sampling`] makes text of the logits of models that generate. [`builder`] makes engines
+//! offline. Nothing imports a module to its left, but that the scheduler chooses tokens by [`sampling`].
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,15 +14,16 @@ extern crate self as assay;
 
 pub mod api;
 pub mod bench;
-pub mod build;
+pub mod builder;
+pub mod cli;
 pub mod config;
-pub mod console;
 pub mod engine;
-pub mod generate;
-pub mod manual;
+pub mod hardware;
+pub mod manifest;
 pub mod prompt;
 pub mod report;
 pub mod reward;
+pub mod sampling;
 pub mod scheduler;
 pub mod score;
 pub mod telemetry;

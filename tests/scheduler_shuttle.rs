@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay::engine::sampling::Sampled;
 use assay::engine::simulated::HashCache;
 use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
+use assay::sampling::Sampled;
 use assay::scheduler::{Answer, Job, Options, Output, Priority, Work, core};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Scored;
-use crate::engine::score_options::ScoreOptions;
+use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 
 const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");

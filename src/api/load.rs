@@ -3,13 +3,13 @@
 use super::{App, Generator, Scorer};
 use crate::config::{Settings, Simulation};
 use crate::engine::cpu::{self, CpuFactory};
-use crate::engine::manifest::{Manifest, Target};
 use crate::engine::simulated::{Behaviour, SimulatedFactory};
 use crate::engine::{EngineFactory, Limits, PrefixSharing};
-#[cfg(feature = "trtllm")]
-use crate::engine::{machine::Ranks, trtllm};
+use crate::manifest::{Manifest, Target};
 use crate::prompt::Encoder;
 use crate::scheduler::{self, Handle, OnFailure};
+#[cfg(feature = "trtllm")]
+use crate::{engine::trtllm, hardware::machine::Ranks};
 
 /// Tokens of a simulated engine's KV blocks.
 const SIMULATED_BLOCK: usize = 16;

@@ -8,6 +8,7 @@ mod body;
 mod by_attribute;
 mod chat;
 mod chat_request;
+mod compat;
 mod cors;
 mod error;
 mod fields;
@@ -21,7 +22,6 @@ mod models;
 mod nim;
 mod observe;
 mod openapi;
-mod peers;
 mod playground;
 mod rewards;
 mod scoring;
@@ -47,7 +47,7 @@ pub use models::Model;
 pub use scoring::{Cut, Scored, Scorer, Urgency};
 
 use crate::config::Settings;
-use crate::engine::manifest::Manifest;
+use crate::manifest::Manifest;
 use crate::prompt::Encoder;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
@@ -195,7 +195,7 @@ pub fn router(app: Arc<App>) -> Result<Router, String> {
         .route("/v1/manifest", get(nim::manifest))
         .route("/v1/license", get(nim::license))
         .merge(generation::routes())
-        .merge(peers::routes())
+        .merge(compat::routes())
         .merge(openapi::routes(&app))
         .merge(playground)
         .fallback(async |uri: Uri| ApiError::UnknownRoute(uri.path().to_owned()))

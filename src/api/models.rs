@@ -103,7 +103,7 @@ pub(super) fn find<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::manifest;
+    use crate::manifest;
 
     fn head() -> Head {
         let attributes = ["help", "safety", "length"].map(str::to_owned).to_vec();

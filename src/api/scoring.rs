@@ -9,7 +9,7 @@ use super::timeline::Timeline;
 use super::{ApiError, Model};
 use crate::config::OverloadStatus;
 use crate::engine::Limits;
-use crate::engine::score_options::ScoreOptions;
+use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Prompt, Truncated, Truncation};
 use crate::reward::{Head, RewardError, Scores};
 use crate::scheduler::{Completed, Handle, Job, Output, Priority, Work};

@@ -15,9 +15,9 @@ use super::listen::{Limits, Port};
 use super::watched::Watched;
 use super::{App, admin, load, metrics_routes, router};
 use crate::config::Settings;
-use crate::engine::machine::{Machine, Ranks};
-use crate::engine::manifest::{MANIFEST_FILE, Manifest, Target};
-use crate::engine::profiles;
+use crate::hardware::machine::{Machine, Ranks};
+use crate::hardware::profiles;
+use crate::manifest::{MANIFEST_FILE, Manifest, Target};
 use crate::scheduler::Handle;
 use crate::telemetry::traces::Traces;
 

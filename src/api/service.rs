@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::openapi::Errors;
 use super::{ApiError, App, Generator, Scorer};
-use crate::engine::sampling::SamplingDefaults;
-use crate::engine::score_options::ScoreOptions;
+use crate::manifest::SamplingDefaults;
+use crate::manifest::score_options::ScoreOptions;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Models)]

@@ -12,12 +12,12 @@ use super::load::{self, Address, Load, LoadError};
 use super::report::Report;
 use super::simulate::{Setup, SimulationError, ideal, simulate};
 use super::trace::{self, Request, TraceError};
+use crate::bench::model_size::{ModelSize, SizeError};
+use crate::bench::timing::{Assumptions, Timing, TimingError};
 use crate::engine::cpu::{self, CpuFactory};
-use crate::engine::manifest::{Manifest, ManifestError};
-use crate::engine::size::{ModelSize, SizeError};
-use crate::engine::target::{Precision, Target, TargetError};
-use crate::engine::timing::{Assumptions, Timing, TimingError};
 use crate::engine::{EngineError, EngineFactory, PrefixSharing};
+use crate::hardware::targets::{Precision, Target, TargetError};
+use crate::manifest::{Manifest, ManifestError};
 use crate::scheduler::Options;
 
 /// Plans capacity and measures speed. One of the modes must be given.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ledger::Ledger;
 use super::trace::Request;
-use crate::engine::timing::{Piece, Timing, Work as Cost};
+use crate::bench::timing::{Piece, Timing, Work as Cost};
 use crate::engine::{EngineError, Iteration, Limits, Outputs, PrefixSharing};
 use crate::scheduler::core::{Arrival, Core};
 use crate::scheduler::{Answer, Options, Priority, Rejection, Work};

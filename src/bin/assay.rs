@@ -8,11 +8,11 @@ use std::process::ExitCode;
 
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
+use assay::cli::man::Manual;
+use assay::cli::output::{print, say};
 use assay::config::{Options, Settings, read};
-use assay::console::{print, say};
-use assay::engine::machine::Machine;
-use assay::engine::profiles;
-use assay::manual::Manual;
+use assay::hardware::machine::Machine;
+use assay::hardware::profiles;
 use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::telemetry::logs;

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use assay::build::trtllm::{self, Outcome};
-use assay::build::{self, BuildError, BuildOptions, Console};
-use assay::console::{print, say};
-use assay::engine::gpus::Gpus;
-use assay::engine::manifest::{Dtype, Objective, Quantization, Task};
-use assay::engine::target::{Kind, Target};
-use assay::manual::Manual;
+use assay::builder::trtllm::{self, Outcome};
+use assay::builder::{self, BuildError, BuildOptions, Console};
+use assay::cli::man::Manual;
+use assay::cli::output::{print, say};
+use assay::hardware::gpus::Gpus;
+use assay::hardware::targets::{Kind, Target};
+use assay::manifest::{Dtype, Objective, Quantization, Task};
 use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 use indicatif::HumanBytes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -165,7 +165,7 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     let console = Console::new(stop_on_signal()?);
     let output = arguments.output.clone();
     let outcome = match target.kind {
-        Kind::Cpu => Outcome::Engine(Box::new(build::build(&cpu_options(arguments)?, &console)?)),
+        Kind::Cpu => Outcome::Engine(Box::new(builder::build(&cpu_options(arguments)?, &console)?)),
         Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::find(), &console)?,
     };
     drop(console);
@@ -208,8 +208,8 @@ fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
         max_seq_len: arguments.max_seq_len,
         task: arguments.task.map(Task::from),
         head: arguments.head,
-        max_batch_size: arguments.max_batch_size.unwrap_or(build::DEFAULT_MAX_BATCH_SIZE),
-        max_num_tokens: arguments.max_num_tokens.unwrap_or(build::DEFAULT_MAX_NUM_TOKENS),
+        max_batch_size: arguments.max_batch_size.unwrap_or(builder::DEFAULT_MAX_BATCH_SIZE),
+        max_num_tokens: arguments.max_num_tokens.unwrap_or(builder::DEFAULT_MAX_NUM_TOKENS),
     })
 }
 

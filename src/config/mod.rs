@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::manifest;
-use crate::engine::score_options::{ScoreActivation, ScoreOptions};
+use crate::manifest;
+use crate::manifest::score_options::{ScoreActivation, ScoreOptions};
 use crate::reward::{Head, parse_normals, parse_two, parse_weights};
 
 pub use alias::Alias;
@@ -157,7 +157,7 @@ impl Settings {
         let scheduler = crate::scheduler::Options::default();
         Self {
             engine,
-            profile: crate::engine::profiles::AUTO.into(),
+            profile: crate::hardware::profiles::AUTO.into(),
             simulate: None,
             host: "0.0.0.0".into(),
             port: 8000,

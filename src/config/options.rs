@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 use super::{Alias, LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
-use crate::engine::score_options::ScoreActivation;
+use crate::manifest::score_options::ScoreActivation;
 use crate::prompt::Truncation;
 
 /// What one source said of each option; `None` where it said nothing. The doc comments are the

@@ -3,7 +3,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 #[cxx::bridge(namespace = "assay::bridge")]
-pub(super) mod ffi {
+pub(crate) mod ffi {
     /// The model and the sizes it runs at.
     struct CpuConfig {
         dtype: DtypeView,
@@ -48,14 +48,14 @@ pub(super) mod ffi {
         kv_blocks: usize,
     }
 
-    /// [`crate::engine::manifest::Dtype`].
+    /// [`crate::manifest::Dtype`].
     enum DtypeView {
         F32,
         Bf16,
         Int8,
     }
 
-    /// [`crate::engine::manifest::Activation`].
+    /// [`crate::manifest::Activation`].
     enum ActivationView {
         Silu,
         GeluTanh,

@@ -4,37 +4,23 @@
 //! [`Iteration`]s and answers each with a [`Report`] on a channel of its own, so that the scheduler
 //! never blocks on one: it plans the next iteration while this one runs.
 
-pub mod bench;
-mod bridge;
+pub(crate) mod bridge;
 pub mod cpu;
-pub mod gpus;
-mod head;
-pub mod machine;
-pub mod manifest;
-pub mod mapped;
-mod model;
 #[cfg(any(test, feature = "trtllm"))]
-mod parts;
-pub mod profiles;
-pub mod rope;
-pub mod sampling;
-pub mod score_options;
+mod fan_out;
+#[cfg(any(test, feature = "trtllm"))]
+mod head_layers;
+pub mod mmap;
 pub mod simulated;
-pub mod size;
-pub mod target;
-pub mod timing;
 #[cfg(feature = "trtllm")]
 pub mod trtllm;
-#[cfg(any(test, feature = "trtllm"))]
-mod upper_layers;
-pub(crate) mod verify;
 mod weights;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::sampling::{Reach, Sampled, Sampling};
 use crossbeam_channel::Sender;
-use sampling::{Reach, Sampled, Sampling};
 
 /// Names a sequence for as long as it is in flight. Never used twice in one process.
 pub type SequenceId = u64;

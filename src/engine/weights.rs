@@ -7,7 +7,7 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 
 use super::EngineError;
-use super::mapped::map_file;
+use super::mmap::map_file;
 
 /// A mapped weights file: its bytes, and where in them each tensor lies.
 pub(super) struct Weights {

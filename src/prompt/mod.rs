@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::engine::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 use guard::Guard;
 use template::Template;
 use tokens::Tokens;

@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 
 use super::{EncodeOptions, PromptError, python};
-use crate::engine::manifest::PromptSpec;
+use crate::manifest::PromptSpec;
 
 /// Name of the one template in its environment.
 const NAME: &str = "chat_template";

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{RewardError, Scores, options};
-use crate::engine::manifest::{self, Gating, Pooling, fault_of_names};
-use crate::engine::score_options::ScoreOptions;
+use crate::manifest::score_options::ScoreOptions;
+use crate::manifest::{self, Gating, Pooling, fault_of_names};
 
 /// How the logits of a sequence become scores.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::{RewardError, Scores};
-use crate::engine::manifest::fault_of_names;
-use crate::engine::score_options::{Normal, ScoreActivation, ScoreOptions};
+use crate::manifest::fault_of_names;
+use crate::manifest::score_options::{Normal, ScoreActivation, ScoreOptions};
 
 /// Refuses options that do not fit scores of these names. `plain`: whether each is a logit of its own.
 ///
@@ -194,7 +194,7 @@ fn by_name<T>(
 mod tests {
     use super::super::Head;
     use super::*;
-    use crate::engine::manifest;
+    use crate::manifest;
 
     const NAMES: [&str; 3] = ["helpfulness", "correctness", "verbosity"];
 

@@ -14,7 +14,7 @@ use super::desk::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
 use super::{Answer, Job, Rejection, Work};
 use crate::engine::Limits;
-use crate::engine::sampling::{Reach, Sampled};
+use crate::sampling::{Reach, Sampled};
 
 /// The way back to a ticket.
 pub(super) struct Outbox {

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use self::scores::Text;
 use crate::engine::Limits;
-use crate::engine::sampling::{Sampled, Sampling};
+use crate::sampling::{Sampled, Sampling};
 
 /// Priority classes; the lower value goes first. Requests that say nothing are `Priority(0)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,8 +11,8 @@ use super::scored::Gathered;
 use super::select::Selection;
 use super::shape::{Names, Shape};
 use super::{ScoreError, rows, summary};
+use crate::cli::output::{print, say};
 use crate::config::{Options, Settings};
-use crate::console::{print, say};
 use crate::report::page;
 
 /// Environment variable with the key that a server asks for. No option: options are seen by others.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::rows::Format;
 use super::{Row, ScoreError};
-use crate::console::say;
+use crate::cli::output::say;
 
 /// Rows of a Parquet file that are encoded at a time.
 const BATCH: usize = 1024;

@@ -18,7 +18,7 @@ use super::scored::Gathered;
 use super::select::{Selection, Selector};
 use super::shape::{Names, Shape};
 use super::{Row, ScoreError, rows};
-use crate::console::say;
+use crate::cli::output::say;
 use crate::report::Collector;
 
 /// Rows that are read ahead, and those that are scored at once: responses to one prompt that stand so

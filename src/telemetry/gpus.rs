@@ -5,7 +5,7 @@ use nvml_wrapper::{Device, Nvml};
 use prometheus::{GaugeVec, Opts, Registry};
 
 use super::names::{self, Name};
-use crate::engine::gpus::Gpus;
+use crate::hardware::gpus::Gpus;
 
 /// The driver, and what it is asked at each scrape.
 pub(super) struct GpuGauges {

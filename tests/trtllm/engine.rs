@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use assay::engine::manifest::Target;
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::engine::{EngineError, EngineFactory};
+use assay::manifest::Target;
 use assay::scheduler::{self, OnFailure, Output, Rejection};
 use crossbeam_channel::bounded;
 
-use crate::support::{Engine, score};
+use crate::engine_directory::{Engine, score};
 
 const ROWS: usize = 5;
 

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use assay::engine::cpu;
-use assay::engine::manifest::Manifest;
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::engine::{Engine as Running, EngineError, EngineFactory, Report};
+use assay::manifest::Manifest;
 use crossbeam_channel::Sender;
 
-use crate::driver::Driver;
+use crate::engine_directory::Engine;
 use crate::language::{Built as Language, Engine as Generating};
 use crate::model;
 use crate::server::LIMITS;
-use crate::support::Engine;
+use crate::support::Driver;
 
 /// A factory and the directory that it reads whenever it starts.
 struct StandIn(Engine);
@@ -75,7 +75,7 @@ pub(crate) fn build_generating(built: Language, options: &[&str]) -> Generating 
     let path = built.directory.path().join("gpu");
     let bin = built.directory.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/build_engine/trtllm-build.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/build_engine/trtllm-build.sh");
     std::os::unix::fs::symlink(script, bin.join("trtllm-build")).unwrap();
     let search = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
@@ -95,11 +95,11 @@ pub(crate) fn build_generating(built: Language, options: &[&str]) -> Generating 
 }
 
 mod keeps_to_the_trait {
-    use crate::engine_suite::Subject;
+    use crate::support::engine_suite::Subject;
 
     fn subject() -> Subject {
         Subject { factory: super::instant(), keeps: Box::new(()) }
     }
 
-    crate::engine_suite!(subject());
+    crate::support::engine_suite::engine_suite!(subject());
 }

@@ -1,7 +1,7 @@
 //! Models that generate, on engines for GPUs: built as for TensorRT-LLM and served over the stand-in, which
-//! answers with the CPU engine's logits. The tests of the routes run over it too (`tests/generation/http.rs`).
+//! answers with the CPU engine's logits. The tests of the routes run over it too (`tests/it/generation/http.rs`).
 
-use assay::engine::manifest::{Dtype, Task};
+use assay::manifest::{Dtype, Task};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 

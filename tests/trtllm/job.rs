@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use assay::engine::manifest::{
+use assay::manifest::{
     FileDigest, Gpus, MANIFEST_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE, Target, rank_file,
 };
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 mod engine;
+mod engine_directory;
 mod engines;
 mod generation;
 mod http;
@@ -10,38 +11,32 @@ mod model;
 mod numbers;
 mod places;
 mod ranks;
+
+#[path = "../it/support/mod.rs"]
 mod support;
 
-#[path = "../support/driver.rs"]
-mod driver;
-
-#[path = "../support/engine_suite.rs"]
-mod engine_suite;
-#[path = "../support/golden.rs"]
-mod golden;
-
-#[path = "../generation/http.rs"]
+#[path = "../it/generation/http.rs"]
 mod generating;
-#[path = "../generation/language.rs"]
+#[path = "../it/generation/language.rs"]
 mod language;
 
-#[path = "../http/answers.rs"]
+#[path = "../it/http/answers.rs"]
 mod answers;
-#[path = "../http/bad_input.rs"]
+#[path = "../it/http/bad_input.rs"]
 mod bad_input;
-#[path = "../http/failures.rs"]
+#[path = "../it/http/compat.rs"]
+mod compat;
+#[path = "../it/http/failures.rs"]
 mod failures;
-#[path = "../http/models.rs"]
+#[path = "../it/http/models.rs"]
 mod models;
-#[path = "../http/peers.rs"]
-mod peers;
-#[path = "../http/rewards.rs"]
+#[path = "../it/http/rewards.rs"]
 mod rewards;
-#[path = "../http/server.rs"]
+#[path = "../it/http/server.rs"]
 mod server;
-#[path = "../http/service.rs"]
+#[path = "../it/http/service.rs"]
 mod service;
-#[path = "../http/steps.rs"]
+#[path = "../it/http/steps.rs"]
 mod steps;
-#[path = "../http/truncation.rs"]
+#[path = "../it/http/truncation.rs"]
 mod truncation;

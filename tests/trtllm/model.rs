@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::driver::Driver;
+use crate::support::Driver;
 
 type Model = unsafe extern "C" fn(*mut c_void, *const i32, usize, *mut f32, usize);
 

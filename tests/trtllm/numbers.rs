@@ -3,19 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use assay::build::{self, BuildOptions, Silent};
+use assay::builder::{self, BuildOptions, Silent};
 use assay::engine::cpu;
-use assay::engine::manifest::{Dtype, Manifest};
+use assay::manifest::{Dtype, Manifest};
 use assay::reward::Head;
 use assay::scheduler;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::driver::Driver;
-use crate::golden::Golden;
+use crate::engine_directory::{Engine, read};
 use crate::model;
-use crate::support::{Engine, read};
+use crate::support::Driver;
+use crate::support::golden::Golden;
 
 fn checkpoint(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)
@@ -24,7 +24,7 @@ fn checkpoint(name: &str) -> PathBuf {
 /// The CPU engine of a checkpoint, in f32.
 fn cpu_engine(checkpoint: &Path, directory: &Path) -> (Driver, Manifest) {
     let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, directory) };
-    let manifest = build::build(&options, &Silent).unwrap();
+    let manifest = builder::build(&options, &Silent).unwrap();
     (Driver::start(directory, &manifest, cpu::Options::default()), manifest)
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use assay::engine::manifest::Pooling;
 use assay::engine::simulated::expected_logits;
+use assay::manifest::Pooling;
 use assay::scheduler::{self, Handle, Rejection};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::{Engine, read, reading};
+use crate::engine_directory::{Engine, read, reading};
 
 /// Classes of a step.
 const ROWS: usize = 2;

@@ -16,7 +16,7 @@ use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
 use crate::api::intake::Intake;
 use crate::api::{ApiError, App, messages};
-use crate::engine::manifest::Task;
+use crate::manifest::Task;
 use crate::prompt::EncodeOptions;
 
 /// Answers a conversation.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::api::ApiError;
 use crate::config::OverloadStatus;
-use crate::engine::sampling::{Sampled, Sampling};
-use crate::generate::TextStream;
+use crate::sampling::TextStream;
+use crate::sampling::{Sampled, Sampling};
 use crate::scheduler::{Rejection, Ticket};
 
 /// A sequence on its way. Dropping it cancels the sequence.

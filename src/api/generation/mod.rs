@@ -21,10 +21,11 @@ use super::scoring::Urgency;
 use super::{ApiError, App};
 use crate::config::{OverloadStatus, Settings};
 use crate::engine::Limits;
-use crate::engine::manifest::{Manifest, Task};
-use crate::engine::sampling::{Sampling, SamplingDefaults};
-use crate::generate::TextStream;
+use crate::manifest::SamplingDefaults;
+use crate::manifest::{Manifest, Task};
 use crate::prompt::{Encoder, Vocabulary};
+use crate::sampling::Sampling;
+use crate::sampling::TextStream;
 use crate::scheduler::{Handle, Job, Work};
 use crate::telemetry::Metrics;
 

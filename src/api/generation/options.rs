@@ -10,7 +10,7 @@ use super::Generator;
 use crate::api::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::Wish;
-use crate::engine::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
+use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;

@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::choice::Ending;
-use crate::engine::sampling::Sampled;
 use crate::prompt::Vocabulary;
+use crate::sampling::Sampled;
 
 /// An answer, or a chunk of one; `C` is what its choices are.
 #[derive(Debug, Serialize, ToSchema)]

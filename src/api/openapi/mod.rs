@@ -15,7 +15,7 @@ use utoipa::openapi::{self, Ref, RefOr};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{App, chat, error, generation, keys, nim, peers, rewards, service};
+use super::{App, chat, compat, error, generation, keys, nim, rewards, service};
 
 /// What the description calls an API key.
 const KEY: &str = "api_key";
@@ -27,15 +27,15 @@ const KEY: &str = "api_key";
     paths(
         chat::completions,
         rewards::rewards,
-        peers::openrlhf::get_reward,
-        peers::slime::reward,
-        peers::pooling::classify,
-        peers::pooling::pooling,
-        peers::embeddings::embeddings,
-        peers::tei::predict,
-        peers::rerank::rerank,
-        peers::rerank::rerank_v1,
-        peers::reward::reward,
+        compat::openrlhf::get_reward,
+        compat::slime::reward,
+        compat::pooling::classify,
+        compat::pooling::pooling,
+        compat::embeddings::embeddings,
+        compat::tei::predict,
+        compat::rerank::rerank,
+        compat::rerank::rerank_v1,
+        compat::reward::reward,
         generation::completions::completions,
         generation::tokenize::tokenize,
         generation::tokenize::detokenize,

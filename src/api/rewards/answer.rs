@@ -10,7 +10,7 @@ use super::request::RewardsRequest;
 use crate::api::answer::unix_time;
 use crate::api::by_attribute::ByAttribute;
 use crate::api::{ApiError, ErrorObject, Model, Scored};
-use crate::engine::score_options::ScoreOptions;
+use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 use crate::reward::{Head, Scores, ranks};
 

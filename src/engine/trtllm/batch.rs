@@ -1,9 +1,9 @@
 //! Sequences as the bridge takes them.
 
 use crate::engine::bridge::ffi;
-use crate::engine::parts::Request;
-use crate::engine::sampling::Sampling;
+use crate::engine::fan_out::Request;
 use crate::engine::{Task, WholeSequence};
+use crate::sampling::Sampling;
 
 /// Sequences to hand over together.
 #[derive(Default)]

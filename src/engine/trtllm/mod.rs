@@ -25,11 +25,11 @@ use cxx::SharedPtr;
 use self::batch::Batch;
 use self::running::Loaded;
 use super::bridge::ffi;
-use super::manifest::{Gpus, Manifest, Pooling, Target};
-use super::parts::{Request, RequestId};
-use super::sampling::Reach;
-use super::upper_layers::UpperLayers;
+use super::fan_out::{Request, RequestId};
+use super::head_layers::UpperLayers;
 use super::{Engine, EngineError, EngineFactory, Limits, Report, Task, WholeSequence};
+use crate::manifest::{Gpus, Manifest, Pooling, Target};
+use crate::sampling::Reach;
 
 /// How long the library is waited for before looking whether the engine is to end.
 const AWAIT: Duration = Duration::from_millis(250);

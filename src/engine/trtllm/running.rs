@@ -13,13 +13,13 @@ use cxx::SharedPtr;
 use super::batch::Batch;
 use super::{AWAIT, millis};
 use crate::engine::bridge::ffi;
-use crate::engine::parts::{Parts, Progress, RequestId};
-use crate::engine::sampling::{Reach, Sampled};
-use crate::engine::upper_layers::UpperLayers;
+use crate::engine::fan_out::{Parts, Progress, RequestId};
+use crate::engine::head_layers::UpperLayers;
 use crate::engine::{
     Engine, EngineError, Generated, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
     Statistics, Task, WholeSequence,
 };
+use crate::sampling::{Reach, Sampled};
 
 /// An engine that the library has loaded.
 pub(super) struct Loaded {

@@ -29,9 +29,9 @@ use super::queue::{Key, Lane, Queue};
 use super::rate::DrainRate;
 use super::scores::{ScoreCache, Text};
 use super::{Answer, Completed, Observer, Options, Output, Priority, Rejection, Work};
-use crate::engine::sampling::Sampled;
 use crate::engine::{Limits, PrefixSharing, SequenceId, Statistics};
-use crate::generate::Sampler;
+use crate::sampling::Sampled;
+use crate::sampling::Sampler;
 
 /// Names a job. Those that arrive later have higher ones.
 pub type JobId = u64;

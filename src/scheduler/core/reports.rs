@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Core;
 use super::sequence::{Sequence, Waiter};
 use crate::engine::{EngineError, Outputs, SequenceId, Statistics};
-use crate::generate::SamplingError;
+use crate::sampling::SamplingError;
 use crate::scheduler::prefix::PrefixTree;
 use crate::scheduler::{Completed, Output, Rejection, Work};
 

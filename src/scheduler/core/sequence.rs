@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::JobId;
 use crate::engine::SequenceId;
-use crate::generate::Sampler;
+use crate::sampling::Sampler;
 use crate::scheduler::blocks::Block;
 use crate::scheduler::prefix::{NodeId, PrefixTree};
 use crate::scheduler::queue::{Key, Lane};

@@ -1,0 +1,206 @@
+//! A TensorRT-LLM checkpoint that NVIDIA's modelopt wrote: its layers are taken as they are, its `lm_head`
+//! is replaced by the model's own, which is not quantized, or by the head that scores.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorInfo;
+use serde_json::Value;
+
+use super::format::DATA_CENTER_BLACKWELL;
+use super::layout::{Entry, RankTensor};
+use super::rank_file::Writer;
+use crate::builder::json::{Object, unreadable};
+use crate::builder::{BuildError, Progress};
+use crate::engine::mmap::map_file;
+use crate::hardware::targets::{Precision, Target};
+use crate::manifest::Quantization;
+
+/// Bytes copied at a time.
+const BYTES_AT_ONCE: usize = 1 << 22;
+/// Fields in which it must agree with what the model's own checkpoint gives.
+const AGREEING: [&str; 10] = [
+    "architecture",
+    "dtype",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_size",
+    "intermediate_size",
+    "hidden_act",
+];
+
+/// The checkpoint.
+pub(super) struct Prequantized {
+    directory: PathBuf,
+    config: Value,
+    algorithm: String,
+}
+
+/// One of its files.
+struct RankFile {
+    path: PathBuf,
+    file: File,
+    data: usize,
+    tensors: Vec<(String, TensorInfo)>,
+}
+
+impl Prequantized {
+    /// Opens it; `expected` is the configuration that the model's own checkpoint gives.
+    ///
+    /// # Errors
+    /// It is none, is of another model, or is divided otherwise.
+    pub(super) fn open(directory: &Path, expected: &Value) -> Result<Self, BuildError> {
+        let object = Object::read(&directory.join("config.json"))?;
+        let quantization = object.nested("quantization")?;
+        let Some(algorithm) = quantization.optional::<String>("quant_algo")? else {
+            let reason = "it names no algorithm; --quantized wants a TensorRT-LLM checkpoint as modelopt's \
+                          quantize.py --output_dir writes it";
+            return Err(quantization.error("quant_algo", reason));
+        };
+        for field in AGREEING {
+            let found: Value = object.required(field)?;
+            if found != expected[field] {
+                let wanted = &expected[field];
+                let reason = format!("it is {found} where the checkpoint of --model gives {wanted}");
+                return Err(object.error(field, &reason));
+            }
+        }
+        let mapping = object.nested("mapping")?;
+        for (field, option) in [("tp_size", "--tp"), ("pp_size", "--pp")] {
+            let found = mapping.optional::<u64>(field)?.unwrap_or(1);
+            if Some(found) != expected["mapping"][field].as_u64() {
+                return Err(mapping.error(field, &format!("it is {found}; say {option} {found}")));
+            }
+        }
+        let mut config: Value =
+            Value::Object(object.fields().map(|(name, value)| (name.to_owned(), value.clone())).collect());
+        // What our lm_head needs, whatever the exporter thought of its own.
+        for field in ["logits_dtype", "final_logit_softcapping", "tie_word_embeddings"] {
+            if let Some(value) = expected.get(field) {
+                config[field] = value.clone();
+            }
+        }
+        if let Value::Array(excluded) = &mut config["quantization"]["exclude_modules"]
+            && !excluded.iter().any(|module| module.as_str().is_some_and(|module| module.contains("lm_head")))
+        {
+            excluded.push("lm_head".into());
+        }
+        Ok(Self { directory: directory.to_owned(), config, algorithm })
+    }
+
+    /// Its `config.json`, for this head.
+    pub(super) fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// How it is quantized.
+    pub(super) fn quantization(&self) -> Quantization {
+        Quantization::Checkpoint(self.algorithm.clone())
+    }
+
+    /// Refuses a GPU that cannot compute so, or for which `trtllm-build` does not build so.
+    pub(super) fn check(&self, target: &Target) -> Result<(), BuildError> {
+        let algorithm = self.algorithm.as_str();
+        let capability = target.compute_capability.as_deref().unwrap_or_default();
+        if capability.starts_with(DATA_CENTER_BLACKWELL)
+            && !["FP8", "NVFP4", "MIXED_PRECISION"].contains(&algorithm)
+        {
+            return Err(BuildError::Option(format!(
+                "--quantized: trtllm-build of TensorRT-LLM 1.2.1 does not build {algorithm} for {}; quantize to FP8 or NVFP4",
+                target.title
+            )));
+        }
+        let precision = match algorithm {
+            name if name.starts_with("NVFP4") => Precision::Fp4,
+            name if name.starts_with("FP8") || name == "W4A8_AWQ" => Precision::Fp8,
+            _ => return Ok(()),
+        };
+        target.rate(precision).map(|_| ()).map_err(BuildError::from)
+    }
+
+    /// Bytes of a rank's file.
+    pub(super) fn bytes(&self, rank: usize) -> Result<u64, BuildError> {
+        let path = self.rank_path(rank);
+        let metadata = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        Ok(metadata.len())
+    }
+
+    /// Copies a rank's file to `path`, tensor by tensor, with `head` in place of its `lm_head`.
+    pub(super) fn write(
+        &self,
+        rank: usize,
+        path: &Path,
+        head: Option<&RankTensor<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<(), BuildError> {
+        let source = RankFile::open(self.rank_path(rank))?;
+        let kept = || source.tensors.iter().filter(|(name, _)| !name.starts_with("lm_head."));
+        let mut entries = Vec::new();
+        for (name, info) in kept() {
+            let (begin, end) = info.data_offsets;
+            entries.push(Entry {
+                name: name.clone(),
+                dtype: info.dtype.to_string(),
+                shape: info.shape.clone(),
+                bytes: end - begin,
+            });
+        }
+        entries.extend(head.iter().flat_map(|head| head.entries()));
+        let mut writer = Writer::new(path, &entries, progress)?;
+        for (name, info) in kept() {
+            source.copy(info, &mut writer, progress)?;
+            progress.tensor(name);
+        }
+        if let Some(head) = head {
+            writer.tensor(head)?;
+        }
+        writer.finish()
+    }
+
+    fn rank_path(&self, rank: usize) -> PathBuf {
+        self.directory.join(format!("rank{rank}.safetensors"))
+    }
+}
+
+impl RankFile {
+    fn open(path: PathBuf) -> Result<Self, BuildError> {
+        let map = map_file(&path).map_err(|error| unreadable(&path, &error))?;
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
+            BuildError::checkpoint(&path, format!("it is cut off or no safetensors file ({error})"))
+        })?;
+        let by_offset: BTreeMap<usize, (String, TensorInfo)> = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (info.data_offsets.0, (name, info.clone())))
+            .collect();
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        Ok(Self { path, file, data: header + size_of::<u64>(), tensors: by_offset.into_values().collect() })
+    }
+
+    fn copy(
+        &self,
+        info: &TensorInfo,
+        writer: &mut Writer<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(), BuildError> {
+        let (begin, end) = info.data_offsets;
+        let mut bytes = Vec::new();
+        for start in (begin..end).step_by(BYTES_AT_ONCE) {
+            if progress.interrupted() {
+                return Err(BuildError::Interrupted);
+            }
+            bytes.resize(BYTES_AT_ONCE.min(end - start), 0);
+            let offset = (self.data + start) as u64;
+            self.file.read_exact_at(&mut bytes, offset).map_err(|error| unreadable(&self.path, &error))?;
+            writer.put(&bytes)?;
+            progress.written(bytes.len() as u64);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! What both programs share on the terminal.
+
+pub mod man;
+pub mod output;

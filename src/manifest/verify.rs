@@ -1,0 +1,271 @@
+//! Checks an engine directory against its manifest before anything of it is used.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path};
+
+use sha2::{Digest, Sha256};
+
+use super::{FileDigest, MANIFEST_FILE, Manifest, ManifestError};
+
+/// Bytes read at a time: large enough that the system calls do not show, small enough to stay in cache.
+const READ_BYTES: usize = 256 * 1024;
+
+impl Manifest {
+    /// The profile id that belongs to this manifest: SHA-256 over its YAML text with an empty id, in
+    /// lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// A number in it cannot be written as YAML.
+    pub fn profile_id(&self) -> Result<String, String> {
+        let mut unnamed = self.clone();
+        unnamed.profile.id.clear();
+        let text = serde_saphyr::to_string(&unnamed).map_err(|error| error.to_string())?;
+        Ok(hexadecimal(&Sha256::digest(text.as_bytes())))
+    }
+
+    /// Checks that `directory` holds what this manifest lists, byte for byte, and that the manifest is
+    /// the one that was built. Sizes are compared first, then every file is read once, side by side.
+    ///
+    /// # Errors
+    /// [`ManifestError::Damaged`] names the first file (in the manifest's order) that is missing,
+    /// changed, cut off, or listed under a name that leads out of the directory.
+    pub fn verify(&self, directory: &Path) -> Result<(), ManifestError> {
+        let damaged =
+            |name: &str, reason: String| Err(ManifestError::Damaged { path: directory.join(name), reason });
+        if self.profile_id().as_deref() != Ok(&self.profile.id) {
+            let reason = "its profile id does not match its text, so it was changed after the build";
+            return damaged(MANIFEST_FILE, reason.to_owned());
+        }
+        for required in self.required_files() {
+            if !self.files.contains_key(&required) {
+                return damaged(MANIFEST_FILE, format!("it does not list {required}"));
+            }
+        }
+        for (name, expected) in &self.files {
+            if let Err(reason) = check_size(directory, name, expected) {
+                return damaged(name, reason);
+            }
+        }
+        std::thread::scope(|scope| {
+            let check = |(name, expected)| {
+                let path = directory.join(name);
+                (name, scope.spawn(move || check_digest(&path, expected)))
+            };
+            let running: Vec<(&String, _)> = self.files.iter().map(check).collect();
+            for (name, thread) in running {
+                let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                result.or_else(|reason| damaged(name, reason))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn check_size(directory: &Path, name: &str, expected: &FileDigest) -> Result<(), String> {
+    let mut components = Path::new(name).components();
+    if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
+        return Err("the manifest lists it, but it lies outside the engine directory".to_owned());
+    }
+    let metadata = match std::fs::metadata(directory.join(name)) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("it is missing".to_owned()),
+        Err(error) => return Err(format!("it cannot be read ({error})")),
+    };
+    if !metadata.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    if metadata.len() != expected.bytes {
+        return Err(format!("it has {} bytes where the manifest says {}", metadata.len(), expected.bytes));
+    }
+    Ok(())
+}
+
+fn check_digest(path: &Path, expected: &FileDigest) -> Result<(), String> {
+    match digest_file(path) {
+        Ok(found) if found == *expected => Ok(()),
+        Ok(found) => Err(format!(
+            "its content was changed: its SHA-256 is {} where the manifest says {}",
+            found.sha256, expected.sha256
+        )),
+        Err(error) => Err(format!("it cannot be read ({error})")),
+    }
+}
+
+/// Reads a file once for its size and SHA-256.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn digest_file(path: &Path) -> io::Result<FileDigest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(FileDigest { bytes, sha256: hexadecimal(&hasher.finalize()) }),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[path = "../../tests/it/support/tiny.rs"]
+mod tiny;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::manifest::{Gpus, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE};
+    use std::collections::BTreeMap;
+
+    /// A directory whose three files hold a few bytes each, and its manifest.
+    pub(crate) fn engine() -> (tempfile::TempDir, Manifest) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = BTreeMap::new();
+        for name in [WEIGHTS_FILE, TOKENIZER_FILE, TEMPLATE_FILE] {
+            std::fs::write(directory.path().join(name), format!("content of {name}")).unwrap();
+            files.insert(name.to_owned(), digest_file(&directory.path().join(name)).unwrap());
+        }
+        let mut manifest = tiny::manifest();
+        manifest.files = files;
+        // Numbers and texts that YAML may spell in several ways.
+        manifest.model.rope.scaling = RopeScaling::Yarn {
+            factor: 4.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 0.1 * 4f64.ln() + 1.0,
+            original_max_position_embeddings: 128,
+            truncate: true,
+        };
+        for (name, text) in
+            [("bos_token", "<|begin_of_text|>"), ("pad_token", "null"), ("eos_token", "'\"\n\\: #")]
+        {
+            manifest.prompt.special_tokens.insert(name.to_owned(), text.to_owned());
+        }
+        manifest.profile.id = manifest.profile_id().unwrap();
+        (directory, manifest)
+    }
+
+    fn refusal(directory: &Path, manifest: &Manifest) -> String {
+        manifest.verify(directory).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_untouched_engine_passes_after_its_manifest_went_through_yaml() {
+        let (directory, manifest) = engine();
+        let path = directory.path().join(MANIFEST_FILE);
+        std::fs::write(path, serde_saphyr::to_string(&manifest).unwrap()).unwrap();
+        let read = Manifest::read(directory.path()).unwrap();
+        assert_eq!(read, manifest);
+        read.verify(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_missing_a_cut_and_a_changed_file_are_each_named() {
+        for name in [WEIGHTS_FILE, TOKENIZER_FILE, TEMPLATE_FILE] {
+            let (directory, manifest) = engine();
+            let path = directory.path().join(name);
+            let content = std::fs::read(&path).unwrap();
+
+            let mut changed = content.clone();
+            changed[3] ^= 1;
+            std::fs::write(&path, &changed).unwrap();
+            let sentence = refusal(directory.path(), &manifest);
+            assert!(sentence.contains(name) && sentence.contains("changed"), "{sentence}");
+
+            std::fs::write(&path, &content[1..]).unwrap();
+            let sentence = refusal(directory.path(), &manifest);
+            assert!(sentence.contains(name) && sentence.contains("bytes where"), "{sentence}");
+
+            std::fs::remove_file(&path).unwrap();
+            let sentence = refusal(directory.path(), &manifest);
+            assert!(sentence.contains(name) && sentence.contains("missing"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_edited_after_the_build_is_refused() {
+        let (directory, mut manifest) = engine();
+        manifest.limits.max_seq_len *= 2;
+        let sentence = refusal(directory.path(), &manifest);
+        assert!(sentence.contains(MANIFEST_FILE) && sentence.contains("changed"), "{sentence}");
+    }
+
+    #[test]
+    fn a_file_outside_the_directory_is_refused() {
+        for outside in ["../secret", "/etc/hostname", "a/b", "..", ""] {
+            let (directory, mut manifest) = engine();
+            manifest.files.insert(outside.to_owned(), FileDigest { bytes: 1, sha256: String::new() });
+            manifest.profile.id = manifest.profile_id().unwrap();
+            let sentence = refusal(directory.path(), &manifest);
+            assert!(sentence.contains("outside the engine directory"), "{outside}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_lists_no_weights_is_refused() {
+        let (directory, mut manifest) = engine();
+        manifest.files.remove(WEIGHTS_FILE);
+        manifest.profile.id = manifest.profile_id().unwrap();
+        let sentence = refusal(directory.path(), &manifest);
+        assert!(sentence.contains(MANIFEST_FILE) && sentence.contains(WEIGHTS_FILE), "{sentence}");
+    }
+
+    #[test]
+    fn an_engine_for_gpus_lists_a_plan_for_each_rank_and_goes_through_yaml() {
+        let (directory, mut manifest) = engine();
+        manifest.target = Target::TensorrtLlm(Gpus {
+            device: "NVIDIA H100 80GB HBM3".to_owned(),
+            compute_capability: "9.0".to_owned(),
+            tensor_parallel: 2,
+            pipeline_parallel: 2,
+            tensorrt_llm: "1.2.1".to_owned(),
+            tensorrt: "10.14.1".to_owned(),
+            driver: "580.65.06".to_owned(),
+            head_bias: vec![0.125],
+            ..Gpus::default()
+        });
+        for name in ["config.json", "rank0.engine", "rank1.engine", "rank2.engine"] {
+            manifest.files.insert(name.to_owned(), FileDigest { bytes: 1, sha256: String::new() });
+        }
+        manifest.profile.id = manifest.profile_id().unwrap();
+        let text = serde_saphyr::to_string(&manifest).unwrap();
+        std::fs::write(directory.path().join(MANIFEST_FILE), text).unwrap();
+        assert_eq!(Manifest::read(directory.path()).unwrap(), manifest);
+        let sentence = refusal(directory.path(), &manifest);
+        assert!(sentence.contains("does not list rank3.engine"), "{sentence}");
+    }
+
+    #[test]
+    fn a_manifest_of_another_format_is_refused_as_such_whatever_else_it_says() {
+        let (directory, _) = engine();
+        std::fs::write(directory.path().join(MANIFEST_FILE), "format: 2\nbeams: 4\n").unwrap();
+        let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
+        assert!(sentence.contains("its format is 2, this version reads 1"), "{sentence}");
+    }
+
+    #[test]
+    fn an_unknown_field_and_broken_yaml_are_refused_with_their_line() {
+        let (directory, manifest) = engine();
+        let path = directory.path().join(MANIFEST_FILE);
+        let text = serde_saphyr::to_string(&manifest).unwrap();
+        let line = text.lines().position(|line| line.starts_with("limits:")).unwrap() + 2;
+        for bad in ["limits:\n  max_beams: 4", "limits:\n  max_seq_len: many"] {
+            std::fs::write(&path, text.replace("limits:\n  max_seq_len: 1024", bad)).unwrap();
+            let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
+            assert!(sentence.contains(&format!("line {line}")), "{line}: {sentence}");
+            assert!(sentence.contains(MANIFEST_FILE), "{sentence}");
+        }
+    }
+}

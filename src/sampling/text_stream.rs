@@ -1,0 +1,165 @@
+//! Text of a sequence while it is generated: whole characters only, and nothing that may turn out to
+//! belong to a stop string.
+
+use std::sync::Arc;
+
+use crate::prompt::Vocabulary;
+
+/// Turns the tokens of one sequence into text, as they come.
+#[derive(Debug)]
+pub struct TextStream {
+    vocabulary: Arc<Vocabulary>,
+    stop: Arc<[String]>,
+    /// Whether special tokens are left out of the text.
+    skip_special: bool,
+    /// The beginning of a character.
+    bytes: Vec<u8>,
+    /// Text that may be the beginning of a stop string.
+    held: String,
+    stopped: bool,
+}
+
+impl TextStream {
+    /// One that ends at any of `stop`, which are not empty.
+    pub fn new(vocabulary: Arc<Vocabulary>, stop: Arc<[String]>, skip_special: bool) -> Self {
+        Self { vocabulary, stop, skip_special, bytes: Vec::new(), held: String::new(), stopped: false }
+    }
+
+    /// Adds a token; gives the text that is certain now. After a stop string there is none.
+    pub fn push(&mut self, token: u32) -> String {
+        if self.stopped || (self.skip_special && self.vocabulary.is_special(token)) {
+            return String::new();
+        }
+        self.bytes.extend_from_slice(self.vocabulary.bytes(token));
+        self.take_characters();
+        self.give()
+    }
+
+    /// The text that was held back, at the sequence's end.
+    pub fn finish(&mut self) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        self.held.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.bytes)));
+        let text = self.give();
+        text + &std::mem::take(&mut self.held)
+    }
+
+    /// Whether a stop string was found.
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Moves whole characters to the text. What can become none is replaced by U+FFFD.
+    fn take_characters(&mut self) {
+        let mut done = 0;
+        for chunk in self.bytes.utf8_chunks() {
+            self.held.push_str(chunk.valid());
+            done += chunk.valid().len();
+            let invalid = chunk.invalid();
+            let unfinished = done + invalid.len() == self.bytes.len()
+                && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            if !invalid.is_empty() && !unfinished {
+                self.held.push(char::REPLACEMENT_CHARACTER);
+                done += invalid.len();
+            }
+        }
+        self.bytes.drain(..done);
+    }
+
+    /// Takes out the text up to a stop string, or up to where one may begin.
+    fn give(&mut self) -> String {
+        if let Some(end) = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+            self.stopped = true;
+            let mut held = std::mem::take(&mut self.held);
+            held.truncate(end);
+            return held;
+        }
+        let begins = |tail: &str| self.stop.iter().any(|stop| stop.starts_with(tail));
+        let tails = self.held.char_indices().map(|(at, _)| at);
+        let end = tails.into_iter().find(|&at| begins(&self.held[at..])).unwrap_or(self.held.len());
+        self.held.drain(..end).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::Tokenizer;
+
+    use super::*;
+    use crate::manifest::PromptSpec;
+    use crate::prompt::Encoder;
+
+    fn file() -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/checkpoints/llama3-tiny/tokenizer.json");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn vocabulary() -> Arc<Vocabulary> {
+        Encoder::new(&file(), "{{ messages[0].content }}", &PromptSpec::default()).unwrap().vocabulary()
+    }
+
+    fn ids(text: &str) -> Vec<u32> {
+        file().parse::<Tokenizer>().unwrap().encode(text, false).unwrap().get_ids().to_vec()
+    }
+
+    fn stream(stop: &[&str]) -> TextStream {
+        let stop = stop.iter().map(|stop| (*stop).to_owned()).collect::<Vec<_>>();
+        TextStream::new(vocabulary(), stop.into(), true)
+    }
+
+    /// The pieces in which `text` comes out.
+    fn pieces(text: &str, stop: &[&str]) -> (Vec<String>, bool) {
+        let mut stream = stream(stop);
+        let mut pieces: Vec<String> = ids(text).into_iter().map(|id| stream.push(id)).collect();
+        pieces.push(stream.finish());
+        (pieces, stream.stopped())
+    }
+
+    #[test]
+    fn characters_of_several_tokens_come_out_whole() {
+        let text = "Die 🗼 in 東京, 👩‍👩‍👧‍👦 and ñandú";
+        let (pieces, _) = pieces(text, &[]);
+        assert!(pieces.len() > text.split(' ').count(), "the text is no test: it has too few tokens");
+        assert!(pieces.iter().any(String::is_empty), "no character of it is split");
+        assert!(!pieces.concat().contains('\u{FFFD}'));
+        assert_eq!(pieces.concat(), text);
+    }
+
+    #[test]
+    fn a_stop_string_over_several_tokens_never_comes_out() {
+        let text = "One sentence. And then the end, and more.";
+        for stop in ["then the end", "And", ".", " more.", "One", "the end, and"] {
+            let (pieces, stopped) = pieces(text, &[stop]);
+            assert!(stopped, "{stop}");
+            assert_eq!(pieces.concat(), text[..text.find(stop).unwrap()], "{stop}");
+        }
+    }
+
+    #[test]
+    fn of_several_stop_strings_the_first_in_the_text_ends_it() {
+        let (pieces, stopped) = pieces("a b c d", &["d", "c", "xyz"]);
+        assert!(stopped);
+        assert_eq!(pieces.concat(), "a b ");
+    }
+
+    #[test]
+    fn what_only_looked_like_a_stop_string_is_given_in_the_end() {
+        let text = "the end of the en";
+        let (pieces, stopped) = pieces(text, &["the end!", "end?"]);
+        assert!(!stopped);
+        assert_eq!(pieces.concat(), text);
+    }
+
+    #[test]
+    fn a_character_that_never_ends_is_replaced_and_special_tokens_are_left_out() {
+        let mut stream = stream(&[]);
+        let broken = ids("🗼")[0];
+        let first = stream.push(broken);
+        assert_eq!(first, "");
+        let special = ids("<|eot_id|>");
+        assert_eq!(special.len(), 1);
+        assert_eq!(stream.push(special[0]), "");
+        assert_eq!(stream.finish(), "\u{FFFD}");
+    }
+}

@@ -1,8 +1,0 @@
-//! The engine that the tests of generating models run over.
-
-use crate::language::{Built, Engine};
-
-pub(crate) fn generating(built: Built) -> Engine {
-    let factory = Box::new(built.factory());
-    Engine { path: built.path(), manifest: built.manifest.clone(), factory, built }
-}

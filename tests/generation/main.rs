@@ -1,9 +1,0 @@
-//! Models that generate: built from a checkpoint, run by the CPU engine, compared with transformers.
-#![allow(clippy::unwrap_used)]
-
-mod defaults;
-mod echo;
-mod engine;
-mod engines;
-mod http;
-mod language;

@@ -1,0 +1,8 @@
+//! What a user of `build-engine` relies on.
+
+mod built;
+mod gpu;
+mod output;
+mod reading;
+mod refused;
+mod support;

@@ -1,0 +1,466 @@
+//! Checkpoints that cannot be built: each is refused with a sentence that names the culprit.
+
+use assay::builder::{BuildOptions, Silent, build};
+use assay::manifest::{Dtype, Task};
+use serde_json::{Value, json};
+
+use super::support::{Checkpoint, assert_names};
+
+/// Sets one field of llama3-tiny's config.json; the refusal must name the file, the field and these.
+fn config_refused(field: &str, value: Value, parts: &[&str]) {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let sentence = checkpoint.set(field, value).refusal();
+    assert_names(&sentence, &["config.json", field]);
+    assert_names(&sentence, parts);
+}
+
+#[test]
+fn an_unknown_architecture_with_those_that_are_known() {
+    let known = ["ForSequenceClassification", "Llama", "Gemma2", "InternLM2ForRewardModel"];
+    for other in ["MambaForSequenceClassification", "LlamaForTokenClassification"] {
+        config_refused("architectures", json!([other]), &[&[other], &known[..]].concat());
+    }
+    config_refused("architectures", json!(null), &["missing"]);
+}
+
+/// Reward models of other kinds than decoders, and of decoders that are not supported.
+#[test]
+fn reward_models_of_other_families_by_their_name() {
+    for (architecture, model_type) in [
+        ("DebertaV2ForSequenceClassification", "deberta-v2"),
+        ("BertForSequenceClassification", "bert"),
+        ("ModernBertForSequenceClassification", "modernbert"),
+        ("T5ForSequenceClassification", "t5"),
+        ("MixtralForSequenceClassification", "mixtral"),
+        ("Qwen2MoeForSequenceClassification", "qwen2_moe"),
+        ("Gemma3ForConditionalGeneration", "gemma3"),
+        ("Qwen2ForTokenClassification", "qwen2"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.set("model_type", json!(model_type)).set("architectures", json!([architecture]));
+        assert_names(&checkpoint.refusal(), &["config.json", "architectures", architecture]);
+    }
+}
+
+#[test]
+fn settings_that_would_change_the_scores() {
+    config_refused("hidden_act", json!("gelu"), &["gelu", "silu"]);
+    config_refused("quantization_config", json!({"quant_method": "awq", "bits": 4}), &["awq"]);
+    config_refused(
+        "compression_config",
+        json!({"quant_method": "compressed-tensors"}),
+        &["compressed-tensors"],
+    );
+    config_refused("use_bidirectional_attention", json!(true), &["causal"]);
+    config_refused(
+        "layer_types",
+        json!(["full_attention", "sliding_attention", "full_attention"]),
+        &["sliding_attention"],
+    );
+    config_refused("partial_rotary_factor", json!(0.5), &["0.5"]);
+}
+
+#[test]
+fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
+    let checkpoint = Checkpoint::copy("lm-head-tiny");
+    let options = BuildOptions { task: Some(Task::Reward), ..checkpoint.options(Dtype::F32) };
+    let sentence = build(&options, &Silent).unwrap_err().to_string();
+    assert_names(&sentence, &["architectures", "--head", "rows"]);
+}
+
+#[test]
+fn tasks_that_the_checkpoint_cannot_do() {
+    for (name, task, parts) in [
+        ("llama3-tiny", Task::Chat, &["--task chat", "LlamaForSequenceClassification"][..]),
+        ("trl-tiny", Task::Completion, &["--task completion", "LlamaForCausalLM"]),
+    ] {
+        let checkpoint = Checkpoint::copy(name);
+        let options = BuildOptions { task: Some(task), ..checkpoint.options(Dtype::F32) };
+        assert_names(&build(&options, &Silent).unwrap_err().to_string(), parts);
+    }
+}
+
+#[test]
+fn head_files_that_do_not_fit_the_head() {
+    let checkpoint = Checkpoint::copy("lm-head-tiny");
+    let file = checkpoint.beside("head.yaml");
+    for (text, parts) in [
+        ("rows: [99999]", &["99999", "lm_head.weight"][..]),
+        ("rows: [1, 2]\nattributes: [a]", &["rows", "attributes"]),
+        ("rows: [1]\nattributes: ['a:b']", &["a:b"]),
+        ("rows: []", &["rows"]),
+        ("logits: [1]", &["logits"]),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let options = BuildOptions { head: Some(file.clone()), ..checkpoint.options(Dtype::F32) };
+        let sentence = build(&options, &Silent).unwrap_err().to_string();
+        assert_names(&sentence, &["--head", "head.yaml"]);
+        assert_names(&sentence, parts);
+    }
+}
+
+#[test]
+fn checkpoints_that_lack_tensors_of_their_head() {
+    for (name, tensor) in [
+        ("trl-tiny", "v_head.summary.weight"),
+        ("math-rm-tiny", "score.0.bias"),
+        ("openrlhf-tiny", "value_head.weight"),
+        ("nemo-tiny", "score.weight"),
+        ("math-prm-tiny", "score.2.weight"),
+        ("armo-tiny", "gating.layers.1.bias"),
+        ("armo-tiny", "reward_transform_matrix"),
+        ("armo-tiny", "gating.logit_scale"),
+        ("internlm2-tiny", "v_head.weight"),
+    ] {
+        let checkpoint = Checkpoint::copy(name);
+        checkpoint.retensor(|tensors| drop(tensors.remove(tensor)));
+        let sentence = checkpoint.refusal();
+        let named = [tensor, "score.weight", "lm_head.weight", "--head"];
+        assert!(named.iter().any(|part| sentence.contains(part)), "{tensor}: {sentence}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_mixes_families() {
+    config_refused("model_type", json!("gemma2"), &["gemma2", "LlamaForSequenceClassification", "llama"]);
+}
+
+#[test]
+fn rotary_scalings_that_are_not_known_or_not_complete() {
+    for kind in ["dynamic", "longrope"] {
+        config_refused("rope_scaling", json!({"type": kind, "factor": 2.0}), &[kind, "yarn", "llama3"]);
+    }
+    config_refused("rope_scaling", json!({"rope_type": "linear"}), &["rope_scaling.factor", "missing"]);
+    config_refused("rope_scaling", json!({"rope_type": "yarn", "factor": 0.5}), &["rope_scaling.factor"]);
+    let upside_down =
+        json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1});
+    config_refused("rope_scaling", upside_down, &["high_freq_factor"]);
+}
+
+#[test]
+fn sizes_that_no_model_has() {
+    config_refused("hidden_size", json!(0), &["0"]);
+    config_refused("hidden_size", json!("64"), &["\"64\""]);
+    config_refused("num_hidden_layers", json!(-1), &["-1"]);
+    config_refused("vocab_size", json!(u64::MAX), &[]);
+    config_refused("num_key_value_heads", json!(3), &["3", "4"]);
+    config_refused("num_attention_heads", json!(6), &["64", "6"]);
+    config_refused("head_dim", json!(15), &["15", "even"]);
+    config_refused("intermediate_size", json!(null), &["missing"]);
+}
+
+#[test]
+fn labels_that_cannot_stand_in_a_score_text() {
+    for label in ["very helpful", "a,b", "a:b", "", "tab\there"] {
+        config_refused("id2label", json!({"0": label}), &[&format!("{label:?}"), "rename"]);
+    }
+    config_refused("id2label", json!({"0": "Good", "1": "good"}), &["good", "rename"]);
+    config_refused("id2label", json!({"0": "good", "2": "bad"}), &["from 0"]);
+    config_refused("id2label", json!({}), &["from 0"]);
+}
+
+#[test]
+fn no_setting_of_any_value_goes_unexplained() {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(1),
+        json!(3),
+        json!(0.3),
+        json!(1e300),
+        json!(u64::MAX),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!(["x"]),
+        json!({"0": "x"}),
+    ];
+    for name in ["llama3-tiny", "qwen2-yarn"] {
+        let checkpoint = Checkpoint::copy(name);
+        // What is found fault with, is so before the output is looked at, which can never be written.
+        std::fs::create_dir_all(checkpoint.beside("engine").join("taken")).unwrap();
+        let original = std::fs::read(checkpoint.file("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&original).unwrap();
+        let top = config.as_object().unwrap().keys().map(|field| format!("/{field}"));
+        let rope = config["rope_scaling"].as_object().unwrap().keys();
+        for pointer in top.chain(rope.map(|field| format!("/rope_scaling/{field}"))) {
+            for value in &values {
+                let mut config = config.clone();
+                *config.pointer_mut(&pointer).unwrap() = value.clone();
+                std::fs::write(checkpoint.file("config.json"), config.to_string()).unwrap();
+                let sentence = checkpoint.build(Dtype::F32).unwrap_err().to_string();
+                let explained = sentence.contains("config.json") || sentence.contains("not empty");
+                assert!(explained, "{pointer} {value}: {sentence}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_that_are_missing() {
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        std::fs::remove_file(checkpoint.file(file)).unwrap();
+        assert_names(&checkpoint.refusal(), &[file]);
+    }
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    std::fs::remove_file(checkpoint.file("tokenizer_config.json")).unwrap();
+    assert_names(&checkpoint.refusal(), &["chat_template.jinja", "tokenizer_config.json"]);
+
+    let checkpoint = Checkpoint::copy("llama-linear");
+    std::fs::remove_file(checkpoint.file("model-00002-of-00002.safetensors")).unwrap();
+    assert_names(&checkpoint.refusal(), &["model-00002-of-00002.safetensors", "missing"]);
+
+    let options = BuildOptions { model: "/no/such/model".into(), ..checkpoint.options(Dtype::F32) };
+    let sentence = build(&options, &Silent).unwrap_err().to_string();
+    assert_names(&sentence, &["--model /no/such/model", "directory"]);
+}
+
+#[test]
+fn files_that_are_cut_off_or_malformed() {
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        let bytes = std::fs::read(checkpoint.file(file)).unwrap();
+        for kept in [bytes.len() - 3, 5, 0] {
+            std::fs::write(checkpoint.file(file), &bytes[..kept]).unwrap();
+            assert_names(&checkpoint.refusal(), &[file]);
+        }
+    }
+}
+
+#[test]
+fn weights_in_another_form_with_what_to_do() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let rename = |to: &str| {
+        let from = checkpoint.file("model.safetensors");
+        if from.exists() {
+            std::fs::rename(from, checkpoint.file(to)).unwrap();
+        }
+        checkpoint.refusal()
+    };
+    assert_names(&rename("pytorch_model.bin"), &["convert it to safetensors"]);
+    std::fs::rename(checkpoint.file("pytorch_model.bin"), checkpoint.file("model.safetensors")).unwrap();
+    assert_names(&rename("adapter_model.safetensors"), &["adapter", "merge"]);
+}
+
+#[test]
+fn a_missing_tensor_with_the_shape_that_it_should_have() {
+    for (tensor, shape) in [
+        ("model.embed_tokens.weight", "[640, 64]"),
+        ("model.layers.2.self_attn.k_proj.weight", "[32, 64]"),
+        ("model.layers.0.mlp.up_proj.weight", "[176, 64]"),
+        ("model.norm.weight", "[64]"),
+        ("score.weight", "[5, 64]"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.retensor(|tensors| assert!(tensors.remove(tensor).is_some()));
+        assert_names(&checkpoint.refusal(), &["model.safetensors", tensor, "missing", shape]);
+    }
+    let checkpoint = Checkpoint::copy("qwen2-tiny");
+    let bias = "model.layers.1.self_attn.q_proj.bias";
+    checkpoint.retensor(|tensors| assert!(tensors.remove(bias).is_some()));
+    assert_names(&checkpoint.refusal(), &[bias, "missing", "[112]"]);
+}
+
+#[test]
+fn a_misshapen_tensor_with_both_shapes() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.retensor(|tensors| {
+        tensors.get_mut("model.layers.1.mlp.down_proj.weight").unwrap().1 = vec![176, 64];
+    });
+    let parts = ["model.layers.1.mlp.down_proj.weight", "[176, 64]", "[64, 176]"];
+    assert_names(&checkpoint.refusal(), &parts);
+
+    let labels = Checkpoint::copy("llama3-tiny");
+    let sentence = labels.set("id2label", json!({"0": "good", "1": "bad"})).refusal();
+    assert_names(&sentence, &["score.weight", "[5, 64]", "[2, 64]"]);
+}
+
+#[test]
+fn a_surplus_tensor_with_its_name() {
+    let bias = (safetensors::Dtype::F32, vec![64], vec![0; 256]);
+    for surplus in
+        ["model.layers.0.self_attn.q_proj.bias", "model.layers.3.input_layernorm.weight", "v_head.weight"]
+    {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.retensor(|tensors| assert!(tensors.insert(surplus.to_owned(), bias.clone()).is_none()));
+        assert_names(&checkpoint.refusal(), &["model.safetensors", surplus, "surplus", "[64]"]);
+    }
+}
+
+#[test]
+fn a_tensor_of_another_type_with_its_type() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.retensor(|tensors| {
+        let (dtype, _, bytes) = tensors.get_mut("model.layers.0.mlp.gate_proj.weight").unwrap();
+        *dtype = safetensors::Dtype::I8;
+        bytes.truncate(176 * 64);
+    });
+    assert_names(&checkpoint.refusal(), &["model.layers.0.mlp.gate_proj.weight", "I8", "BF16"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_with_their_tensor() {
+    let tensors = [
+        "model.embed_tokens.weight",
+        "model.layers.2.mlp.up_proj.weight",
+        "model.norm.weight",
+        "score.weight",
+    ];
+    for (tensor, value) in tensors.into_iter().zip([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]) {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.retensor(|tensors| {
+            tensors.get_mut(tensor).unwrap().2[40..44].copy_from_slice(&value.to_le_bytes());
+        });
+        assert_names(&checkpoint.refusal(), &["model.safetensors", tensor, "element 10", &value.to_string()]);
+    }
+}
+
+#[test]
+fn an_index_that_does_not_fit_its_shards() {
+    let index = "model.safetensors.index.json";
+    let checkpoint = Checkpoint::copy("llama-linear");
+    checkpoint.edit(index, |index| {
+        index["weight_map"]["score.weight"] = json!("model-00001-of-00002.safetensors");
+    });
+    assert_names(&checkpoint.refusal(), &["score.weight", "model-00001-of-00002.safetensors"]);
+
+    let escaping = Checkpoint::copy("llama-linear");
+    escaping.edit(index, |index| index["weight_map"]["score.weight"] = json!("../secret.safetensors"));
+    assert_names(&escaping.refusal(), &[index, "../secret.safetensors"]);
+
+    let twice = Checkpoint::copy("llama-linear");
+    let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+    std::fs::copy(twice.file(one), twice.file(two)).unwrap();
+    assert_names(&twice.refusal(), &[one, two]);
+}
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_embedding_has_rows() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.set("vocab_size", json!(624)).retensor(|tensors| {
+        let (_, shape, bytes) = tensors.get_mut("model.embed_tokens.weight").unwrap();
+        *shape = vec![624, 64];
+        bytes.truncate(624 * 64 * 4);
+    });
+    let sentence = checkpoint.refusal();
+    assert_names(&sentence, &["tokenizer.json", "<|eot_id|>", "id 624", "624 rows"]);
+}
+
+#[test]
+fn named_templates_without_a_default() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.edit("tokenizer_config.json", |config| {
+        config["chat_template"] = json!([{"name": "tool_use", "template": "x"}]);
+    });
+    assert_names(&checkpoint.refusal(), &["tokenizer_config.json", "chat_template", "tool_use", "default"]);
+}
+
+#[test]
+fn a_chat_template_that_cannot_be_compiled() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let broken = "{% for message in messages %}{{ message.content }}";
+    checkpoint.edit("tokenizer_config.json", |config| config["chat_template"] = json!(broken));
+    assert_names(&checkpoint.refusal(), &["tokenizer_config.json"]);
+    std::fs::write(checkpoint.file("chat_template.jinja"), broken).unwrap();
+    assert_names(&checkpoint.refusal(), &["chat_template.jinja"]);
+}
+
+#[test]
+fn a_chat_template_that_fails_gives_nothing_or_never_ends() {
+    for (template, words) in [
+        ("{{ messages[0].content.nothing.at_all }}", "cannot render"),
+        ("{{ unknown_function() }}", "cannot render"),
+        ("{% for m in messages if false %}x{% endfor %}", "empty prompt"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "come to an end"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
+        assert_names(&checkpoint.refusal(), &["chat_template.jinja", "question and its answer", words]);
+    }
+}
+
+#[test]
+fn a_chat_template_that_refuses_in_its_own_words_is_no_fault() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let template = "{{ raise_exception('a system turn is needed') }}";
+    std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
+    checkpoint.build(Dtype::F32).unwrap();
+}
+
+#[test]
+fn labels_of_another_number_than_the_head_has_rows() {
+    for (labels, shape) in [(json!({"0": "a"}), "[1, 64]"), (json!(null), "[2, 64]")] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        let sentence = checkpoint.set("id2label", labels).refusal();
+        assert_names(&sentence, &["score.weight", "[5, 64]", shape]);
+    }
+}
+
+#[test]
+fn quantized_tensors_by_their_name() {
+    for (change, words) in [
+        (safetensors::Dtype::I8, ["model.layers.1.mlp.up_proj.weight", "I8"]),
+        (safetensors::Dtype::F8_E4M3, ["model.layers.1.mlp.up_proj.weight", "F8_E4M3"]),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.retensor(|tensors| {
+            let (dtype, _, bytes) = tensors.get_mut("model.layers.1.mlp.up_proj.weight").unwrap();
+            bytes.truncate(bytes.len() / 4);
+            *dtype = change;
+        });
+        assert_names(&checkpoint.refusal(), &words);
+    }
+    // GPTQ's, whose settings may be in a file of their own.
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.retensor(|tensors| {
+        let packed = tensors.remove("model.layers.0.self_attn.q_proj.weight").unwrap();
+        tensors.insert("model.layers.0.self_attn.q_proj.qweight".to_owned(), packed);
+    });
+    assert_names(&checkpoint.refusal(), &["model.layers.0.self_attn.q_proj.weight", "missing"]);
+}
+
+#[test]
+fn tensors_of_another_family_by_their_name() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.retensor(|tensors| {
+        let norm = (safetensors::Dtype::F32, vec![16], vec![0; 64]);
+        tensors.insert("model.layers.0.self_attn.q_norm.weight".to_owned(), norm);
+    });
+    assert_names(&checkpoint.refusal(), &["model.layers.0.self_attn.q_norm.weight", "surplus"]);
+}
+
+#[test]
+fn checkpoints_of_other_formats_with_the_conversion_to_do_first() {
+    let convert = ["convert_nemotron_nemo_to_hf.py", "--hf_output_path", "docs/models.md"];
+    let directory = tempfile::tempdir().unwrap();
+    let refusal = |model: std::path::PathBuf| {
+        let output = directory.path().join("engine");
+        let sentence = build(&BuildOptions::new(model, &output), &Silent).unwrap_err().to_string();
+        assert!(!output.exists());
+        sentence
+    };
+    let archive = directory.path().join("nemotron-4-340b-reward.nemo");
+    std::fs::write(&archive, "").unwrap();
+    assert_names(&refusal(archive), &[&["nemotron-4-340b-reward.nemo"], &convert[..]].concat());
+    assert_names(&refusal(directory.path().to_owned()), &convert);
+    let unpacked = directory.path().join("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    std::fs::write(unpacked.join("model_config.yaml"), "").unwrap();
+    assert_names(&refusal(unpacked), &convert);
+    let gguf = directory.path().join("judge.gguf");
+    std::fs::write(&gguf, "").unwrap();
+    assert_names(&refusal(gguf), &["GGUF", "safetensors"]);
+}
+
+#[test]
+fn lengths_that_the_model_cannot_tell_apart() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    for (max_seq_len, part) in [(1025, "1024"), (0, "at least 1")] {
+        let options = BuildOptions { max_seq_len: Some(max_seq_len), ..checkpoint.options(Dtype::F32) };
+        let sentence = build(&options, &Silent).unwrap_err().to_string();
+        assert_names(&sentence, &["--max-seq-len", part]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Copies of the test checkpoints, to build and to break.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use assay::builder::{BuildError, BuildOptions, Silent, build};
+use assay::manifest::{Dtype, Manifest};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde_json::Value;
+
+pub(crate) const CHECKPOINTS: [&str; 13] = [
+    "llama3-tiny",
+    "llama2-tiny",
+    "llama-linear",
+    "qwen2-tiny",
+    "qwen2-yarn",
+    "qwen2-window",
+    "qwen3-tiny",
+    "mistral-tiny",
+    "gemma2-tiny",
+    "gemma3-tiny",
+    "nemotron-tiny",
+    "phi3-tiny",
+    "internlm2-tiny",
+];
+
+/// A tensor of a checkpoint: type, shape, bytes.
+pub(crate) type Tensor = (safetensors::Dtype, Vec<usize>, Vec<u8>);
+
+/// A checkpoint in a directory of its own, with room for engines beside it.
+pub(crate) struct Checkpoint {
+    root: tempfile::TempDir,
+    name: String,
+}
+
+impl Checkpoint {
+    /// A copy of one of the test checkpoints.
+    pub(crate) fn copy(name: &str) -> Self {
+        let copy = Self { root: tempfile::tempdir().unwrap(), name: name.to_owned() };
+        std::fs::create_dir(copy.path()).unwrap();
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+        for entry in std::fs::read_dir(original).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.file(&entry.file_name().to_string_lossy())).unwrap();
+        }
+        copy
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.root.path().join(&self.name)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// A path beside the checkpoint.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Names of everything beside the checkpoint.
+    pub(crate) fn neighbours(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        names.filter(|name| *name != self.name).collect()
+    }
+
+    /// Changes one of its JSON files.
+    pub(crate) fn edit(&self, file: &str, change: impl FnOnce(&mut Value)) -> &Self {
+        let path = self.file(file);
+        let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut value);
+        std::fs::write(path, value.to_string()).unwrap();
+        self
+    }
+
+    pub(crate) fn set(&self, field: &str, value: Value) -> &Self {
+        self.edit("config.json", |config| config[field] = value)
+    }
+
+    /// Tensors of one of its safetensors files.
+    pub(crate) fn tensors(&self, file: &str) -> BTreeMap<String, Tensor> {
+        let bytes = std::fs::read(self.file(file)).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let owned = |(name, tensor): (&str, TensorView<'_>)| {
+            (name.to_owned(), (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec()))
+        };
+        tensors.iter().map(owned).collect()
+    }
+
+    /// Changes the tensors of `model.safetensors`.
+    pub(crate) fn retensor(&self, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) -> &Self {
+        let mut tensors = self.tensors("model.safetensors");
+        change(&mut tensors);
+        let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+            (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
+        let bytes = safetensors::serialize(views, None).unwrap();
+        std::fs::write(self.file("model.safetensors"), bytes).unwrap();
+        self
+    }
+
+    pub(crate) fn options(&self, dtype: Dtype) -> BuildOptions {
+        BuildOptions { dtype: Some(dtype), ..BuildOptions::new(self.path(), self.beside("engine")) }
+    }
+
+    /// Builds it into `engine` beside it.
+    pub(crate) fn build(&self, dtype: Dtype) -> Result<Manifest, BuildError> {
+        build(&self.options(dtype), &Silent)
+    }
+
+    /// Builds it, which must fail and leave nothing; gives the sentence.
+    pub(crate) fn refusal(&self) -> String {
+        let sentence = self.build(Dtype::F32).expect_err("it was built").to_string();
+        assert_eq!(self.neighbours(), [""; 0], "left behind after: {sentence}");
+        sentence
+    }
+}
+
+/// Asserts that a sentence names all of these.
+#[track_caller]
+pub(crate) fn assert_names(sentence: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(sentence.contains(part), "nothing about {part:?} in: {sentence}");
+    }
+}

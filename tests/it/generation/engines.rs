@@ -1,0 +1,8 @@
+//! The engine that the tests of generating models run over.
+
+use super::language::{Built, Engine};
+
+pub(crate) fn generating(built: Built) -> Engine {
+    let factory = Box::new(built.factory());
+    Engine { path: built.path(), manifest: built.manifest.clone(), factory, built }
+}

@@ -1,0 +1,196 @@
+//! Engines of the tiny checkpoints as language models, and servers on them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use assay::api::{App, Generator, router};
+use assay::builder::{BuildError, BuildOptions, Silent, build};
+use assay::config::Settings;
+use assay::engine::EngineFactory;
+use assay::engine::cpu::{CpuFactory, Options};
+use assay::manifest::{Dtype, Manifest};
+use assay::prompt::Encoder;
+use assay::scheduler::{self, Handle};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// `tests/golden/generation/NAME.json`, which `tools/make_generation_goldens.py` writes.
+#[derive(Deserialize)]
+pub(crate) struct Golden {
+    pub(crate) chats: Vec<Case>,
+    pub(crate) texts: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Case {
+    #[serde(default)]
+    pub(crate) messages: Value,
+    #[serde(default)]
+    pub(crate) text: String,
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) logprobs: Vec<f32>,
+}
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+impl Golden {
+    pub(crate) fn read(name: &str) -> Self {
+        let path = tests().join("golden/generation").join(format!("{name}.json"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+}
+
+/// A built engine.
+pub(crate) struct Built {
+    pub(crate) directory: TempDir,
+    pub(crate) manifest: Manifest,
+}
+
+impl Built {
+    /// The checkpoint as a language model: a classifier loses its head, and keeps its embedding.
+    pub(crate) fn new(name: &str, dtype: Dtype) -> Self {
+        Self::with(name, |options| options.dtype = Some(dtype))
+    }
+
+    /// The same, with the checkpoint or the options changed.
+    pub(crate) fn with(name: &str, change: impl FnOnce(&mut BuildOptions)) -> Self {
+        Self::try_with(name, change).unwrap()
+    }
+
+    pub(crate) fn try_with(name: &str, change: impl FnOnce(&mut BuildOptions)) -> Result<Self, BuildError> {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoint = directory.path().join("checkpoint");
+        std::fs::create_dir(&checkpoint).unwrap();
+        for entry in std::fs::read_dir(tests().join("checkpoints").join(name)).unwrap() {
+            let entry = entry.unwrap();
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let bytes = match entry.file_name().to_str().unwrap() {
+                "config.json" => causal(&bytes),
+                "model.safetensors" => headless(&bytes),
+                _ => bytes,
+            };
+            std::fs::write(checkpoint.join(entry.file_name()), bytes).unwrap();
+        }
+        let mut options = BuildOptions::new(checkpoint, directory.path().join("engine"));
+        options.name = Some("tiny".into());
+        change(&mut options);
+        let manifest = build(&options, &Silent)?;
+        Ok(Self { directory, manifest })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("engine")
+    }
+
+    pub(crate) fn factory(&self) -> CpuFactory {
+        CpuFactory::open(&self.path(), &self.manifest, Options::default()).unwrap()
+    }
+
+    /// A scheduler on it.
+    pub(crate) fn start(&self) -> Handle {
+        scheduler::start(Box::new(self.factory()), scheduler::Options::default(), Arc::new(())).unwrap()
+    }
+
+    pub(crate) fn encoder(&self) -> Encoder {
+        Encoder::open(&self.path(), &self.manifest.prompt).unwrap()
+    }
+}
+
+fn causal(config: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(config).unwrap();
+    text.replace("ForSequenceClassification", "ForCausalLM").into_bytes()
+}
+
+fn headless(weights: &[u8]) -> Vec<u8> {
+    let tensors = SafeTensors::deserialize(weights).unwrap();
+    let kept = tensors.iter().filter(|(name, _)| *name != "score.weight");
+    safetensors::serialize(kept, None).unwrap()
+}
+
+/// An engine directory, and what runs it.
+pub(crate) struct Engine {
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) factory: Box<dyn EngineFactory>,
+    /// Lives for as long as the engine does.
+    pub(crate) built: Built,
+}
+
+/// A server in this process.
+pub(crate) struct Server {
+    pub(crate) app: Arc<App>,
+    pub(crate) handle: Handle,
+    router: Router,
+    _built: Built,
+}
+
+/// An answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
+}
+
+impl Server {
+    /// On an engine of one of the checkpoints, whichever kind is tested.
+    pub(crate) fn start(name: &str) -> Self {
+        Self::on(super::engines::generating(Built::new(name, Dtype::F32)), |_| {})
+    }
+
+    /// On the CPU engine, with options changed by `change`.
+    pub(crate) fn of(built: Built, change: impl FnOnce(&mut Settings)) -> Self {
+        let (path, manifest, factory) = (built.path(), built.manifest.clone(), Box::new(built.factory()));
+        Self::on(Engine { path, manifest, factory, built }, change)
+    }
+
+    pub(crate) fn on(engine: Engine, change: impl FnOnce(&mut Settings)) -> Self {
+        let Engine { path, manifest, factory, built } = engine;
+        let encoder = Encoder::open(&path, &manifest.prompt).unwrap();
+        let mut settings = Settings::defaults(path);
+        change(&mut settings);
+        let app = Arc::new(App::new(settings, &manifest).unwrap());
+        let metrics = app.metrics.clone();
+        let handle = scheduler::start(factory, scheduler::Options::default(), metrics.clone()).unwrap();
+        app.start_generating(Generator::new(encoder, &manifest, handle.clone(), metrics, &app.settings));
+        Self { router: router(app.clone()).unwrap(), app, handle, _built: built }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let body = self.router.clone().oneshot(request).await.unwrap().into_body();
+        serde_json::from_slice(&axum::body::to_bytes(body, usize::MAX).await.unwrap()).unwrap()
+    }
+
+    /// Posts JSON to a path; gives the answer before it is read.
+    pub(crate) async fn begin(&self, path: &str, body: &Value) -> axum::http::Response<Body> {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.router.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn ask(&self, path: &str, body: &Value) -> Answer {
+        let (parts, body) = self.begin(path, body).await.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The chunks of a stream, which must end as one does.
+    pub(crate) fn chunks(&self) -> Vec<Value> {
+        let rest = self.text.strip_suffix("data: [DONE]\n\n").unwrap_or_else(|| panic!("{}", self.text));
+        let events = rest.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap());
+        events.map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+}

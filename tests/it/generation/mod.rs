@@ -1,0 +1,7 @@
+//! Models that generate: built from a checkpoint, run by the CPU engine, compared with transformers.
+mod defaults;
+mod echo;
+mod engine;
+mod engines;
+mod http;
+mod language;

@@ -1,0 +1,155 @@
+//! What a bad request is answered with: a status, and a sentence that names the field.
+
+use std::fmt::Write;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use super::engines::instant;
+use super::server::{MODEL, Server, paris};
+
+/// The good request with one field changed.
+fn with(field: &str, value: Value) -> String {
+    let mut request = paris();
+    request[field] = value;
+    request.to_string()
+}
+
+fn with_message(message: Value) -> String {
+    with("messages", json!([message]))
+}
+
+#[tokio::test]
+async fn each_names_the_field_and_says_what_to_do() {
+    let server = Server::start();
+    let requests = [
+        ("broken JSON", "{\"model\": \"x\", \"messages\": [}".to_owned()),
+        ("no JSON", String::new()),
+        ("a list", "[]".to_owned()),
+        ("no model", json!({"messages": paris()["messages"]}).to_string()),
+        ("model of another type", with("model", json!(7))),
+        ("unknown model", with("model", json!("gpt-4"))),
+        ("no messages", json!({"model": MODEL}).to_string()),
+        ("messages of another type", with("messages", json!("Hello"))),
+        ("empty messages", with("messages", json!([]))),
+        ("a message of another type", with("messages", json!(["Hello"]))),
+        ("no role", with_message(json!({"content": "Hello"}))),
+        ("unknown role", with_message(json!({"role": "oracle", "content": "Hello"}))),
+        ("no content", with_message(json!({"role": "user"}))),
+        ("content null", with_message(json!({"role": "user", "content": null}))),
+        ("content of another type", with_message(json!({"role": "user", "content": 1.5}))),
+        (
+            "an image",
+            with_message(json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]})),
+        ),
+        ("a part without text", with_message(json!({"role": "user", "content": [{"type": "text"}]}))),
+        ("tool calls", with_message(json!({"role": "assistant", "content": "", "tool_calls": [{}]}))),
+        ("unknown field of a message", with_message(json!({"role": "user", "content": "", "mood": "good"}))),
+        ("two answers", with("n", json!(2))),
+        ("tools", with("tools", json!([{"type": "function"}]))),
+        ("another format", with("response_format", json!({"type": "json_object"}))),
+        ("unknown field", with("best_of", json!(4))),
+        ("temperature of another type", with("temperature", json!("hot"))),
+        ("stream of another type", with("stream", json!("yes"))),
+        ("priority out of range", with("priority", json!(1000))),
+        ("no time", with("timeout", json!(0))),
+        ("too long", with_message(json!({"role": "user", "content": "word ".repeat(300)}))),
+    ];
+    let mut all = String::new();
+    for (name, request) in requests {
+        let answer = server.post(request).await;
+        writeln!(all, "{name}: {}\n  {}", answer.status, answer.json()["error"]).unwrap();
+    }
+    insta::with_settings!({prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!(all);
+    });
+}
+
+#[tokio::test]
+async fn a_server_that_wants_the_assistant_last_names_the_last_role() {
+    let server = Server::with(|settings| settings.require_assistant_turn = true, instant());
+    let answer = server.post(with_message(json!({"role": "user", "content": "Hello"}))).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.json()["error"]["param"], "messages[0].role");
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("user"));
+    assert_eq!(server.chat(paris()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_whether_or_not_its_length_was_told() {
+    let server = Server::with(|settings| settings.max_body_bytes = 1000, instant());
+    let told = server.post("x".repeat(1001)).await;
+    let pieces = (0..11).map(|_| Ok::<_, std::io::Error>("x".repeat(100)));
+    let untold = server.post(Body::from_stream(Pieces(pieces))).await;
+    for answer in [told, untold] {
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(answer.code(), "request_too_large");
+        assert!(answer.text.contains("1000 bytes"));
+    }
+    assert_eq!(server.chat(paris()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_answer_does_not_repeat_a_long_mistake() {
+    let server = Server::start();
+    let long = "x".repeat(100_000);
+    let field = format!("{{\"{long}\":1,{}", paris().to_string().trim_start_matches('{'));
+    let role = with_message(json!({"role": long, "content": ""}));
+    for request in [with("model", json!(long)), role, field] {
+        assert!(server.post(request).await.text.len() < 2_000);
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_within_the_limit_is_read_to_its_end() {
+    let answer =
+        Server::start().post(with_message(json!({"role": "user", "content": "word ".repeat(100_000)}))).await;
+    assert_eq!(answer.code(), "context_length_exceeded");
+}
+
+#[tokio::test]
+async fn a_wrong_path_and_a_wrong_method_are_errors_in_openai_form() {
+    let server = Server::start();
+    let path = server.get("/v1/completion").await;
+    assert_eq!((path.status, path.code().as_str()), (StatusCode::NOT_FOUND, "unknown_url"));
+    assert!(path.text.contains("/v1/completion"));
+    let method = server.get("/v1/chat/completions").await;
+    assert_eq!(
+        (method.status, method.code().as_str()),
+        (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+    );
+    assert_eq!(method.headers["allow"], "POST");
+}
+
+#[tokio::test]
+async fn a_header_that_is_no_number_is_named() {
+    let server = Server::start();
+    for name in ["X-Priority", "X-Request-Timeout"] {
+        let request = Request::post("/v1/chat/completions").header(name, "soon");
+        let answer = server.send(request.body(Body::from(paris().to_string())).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.json()["error"]["param"], name);
+    }
+}
+
+#[tokio::test]
+async fn a_content_type_is_not_asked_for() {
+    let request = Request::post("/v1/chat/completions").header("content-type", "text/plain");
+    let answer = Server::start().send(request.body(Body::from(paris().to_string())).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+/// A body that comes in pieces of which nobody told the number.
+struct Pieces<I>(I);
+
+impl<I: Iterator + Unpin> futures_core::Stream for Pieces<I> {
+    type Item = I::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<I::Item>> {
+        std::task::Poll::Ready(self.0.next())
+    }
+}

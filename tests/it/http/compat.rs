@@ -1,0 +1,247 @@
+//! Routes of trainers and other servers: what each reads, what each answers, and that all give a
+//! conversation the same score.
+
+use assay::prompt::{EncodeOptions, Encoder, Message};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::engines::instant;
+use super::server::{ATTRIBUTES, MODEL, Server, manifest, paris};
+
+const PROMPT: &str = "I am going to Paris, what should I see?";
+const RESPONSE: &str = "The Louvre, and the Seine by night.";
+
+fn encoder(server: &Server) -> Encoder {
+    Encoder::open(&server.app.settings.engine, &manifest().prompt).unwrap()
+}
+
+fn conversation() -> [Message; 2] {
+    [("user", PROMPT), ("assistant", RESPONSE)]
+        .map(|(role, content)| Message { role: role.into(), content: content.into() })
+}
+
+/// The text that a trainer's tokenizer makes of the conversation.
+fn templated(server: &Server) -> String {
+    encoder(server).render(&conversation(), EncodeOptions::default()).unwrap()
+}
+
+async fn ok(server: &Server, path: &str, body: Value) -> Value {
+    let answer = server.ask(path, body.clone()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path} {body}: {}", answer.text);
+    answer.json()
+}
+
+async fn refused(server: &Server, path: &str, body: Value) -> String {
+    let answer = server.ask(path, body.clone()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {body}: {}", answer.text);
+    answer.json()["error"]["message"].as_str().unwrap().to_owned()
+}
+
+/// The scores as `/v1/chat/completions` gives them.
+async fn scores(server: &Server) -> Vec<Value> {
+    let answer = server.chat(paris()).await.json();
+    let logprobs = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    logprobs.iter().map(|entry| entry["logprob"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_conversation_has_the_same_scores_by_every_route() {
+    let server = Server::start();
+    let scores = scores(&server).await;
+    let text = templated(&server);
+    let bare = text.strip_prefix("<|begin_of_text|>").unwrap();
+    let ids = encoder(&server).encode(&conversation(), EncodeOptions::default()).unwrap();
+    let messages = paris()["messages"].clone();
+    let answer_of_a_pair = text.rsplit_once(RESPONSE).unwrap();
+    let (head, tail) = (answer_of_a_pair.0, format!("{RESPONSE}{}", answer_of_a_pair.1));
+
+    for input in [json!(text), json!(bare), json!([text]), json!(ids), json!([ids])] {
+        let classify = ok(&server, "/classify", json!({"model": MODEL, "input": input})).await;
+        assert_eq!(classify["data"][0]["probs"], json!(scores), "{input}");
+        assert_eq!(classify["data"][0]["num_classes"], 5);
+    }
+    for (path, place) in [
+        ("/classify", "/data/0/probs"),
+        ("/pooling", "/data/0/data"),
+        ("/v1/embeddings", "/data/0/embedding"),
+        ("/v1/reward", "/data/0/score"),
+    ] {
+        for request in [json!({"input": bare}), json!({"messages": messages})] {
+            let answer = ok(&server, path, request).await;
+            assert_eq!(answer.pointer(place), Some(&json!(scores)), "{path}");
+        }
+    }
+    let rewards = ok(&server, "/get_reward", json!({"query": [text, bare]})).await;
+    assert_eq!(
+        rewards,
+        json!({"rewards": [scores[0], scores[0]], "scores": [scores[0], scores[0]], "extra_logs": {}})
+    );
+    for prompt in [json!(PROMPT), json!([messages[0]]), json!(head)] {
+        let response = if prompt == json!(head) { tail.as_str() } else { RESPONSE };
+        let reward = ok(&server, "/slime/reward", json!({"prompt": prompt, "response": response})).await;
+        assert_eq!(
+            reward,
+            json!(ATTRIBUTES.iter().zip(&scores).collect::<std::collections::HashMap<_, _>>())
+        );
+    }
+    for inputs in [json!(text), json!([bare]), json!([PROMPT, RESPONSE])] {
+        let predictions = ok(&server, "/predict", json!({"inputs": inputs, "raw_scores": true})).await;
+        for (name, score) in ATTRIBUTES.iter().zip(&scores) {
+            let of = predictions.as_array().unwrap().iter().find(|prediction| prediction["label"] == *name);
+            assert_eq!(&of.unwrap()["score"], score);
+        }
+    }
+    for path in ["/rerank", "/v1/rerank"] {
+        let ranked = ok(&server, path, json!({"query": PROMPT, "documents": [RESPONSE]})).await;
+        assert_eq!(ranked["results"][0]["relevance_score"], scores[0]);
+        let ranks = ok(&server, path, json!({"query": PROMPT, "texts": [RESPONSE]})).await;
+        assert_eq!(ranks, json!([{"index": 0, "score": scores[0]}]));
+    }
+    let rewards = ok(&server, "/v1/rewards", json!({"conversations": [messages]})).await;
+    assert_eq!(
+        rewards["data"][0]["scores"].as_object().unwrap().values().cloned().collect::<Vec<_>>(),
+        scores
+    );
+}
+
+#[tokio::test]
+async fn a_model_of_one_score_answers_slime_with_a_number() {
+    let server = Server::with(|settings| settings.alias = vec!["one=verbosity".parse().unwrap()], instant());
+    let scores = scores(&server).await;
+    let request = json!({"model": "one", "prompt": PROMPT, "response": RESPONSE, "label": null});
+    assert_eq!(ok(&server, "/slime/reward", request).await, scores[4]);
+    let request = json!({"model": "one", "query": [templated(&server)], "prompts": ["x"], "labels": [3]});
+    assert_eq!(ok(&server, "/get_reward", request).await["rewards"], json!([scores[4]]));
+}
+
+#[tokio::test]
+async fn probabilities_are_given_only_to_who_asks_and_of_one_score_they_are_no_softmax() {
+    let server = Server::with(|settings| settings.alias = vec!["one=verbosity".parse().unwrap()], instant());
+    let scores = scores(&server).await;
+    let text = templated(&server);
+    let raw = ok(&server, "/classify", json!({"input": text, "use_activation": false})).await;
+    assert_eq!(raw["data"][0]["probs"], json!(scores));
+    let shares = ok(&server, "/classify", json!({"input": text, "use_activation": true})).await;
+    let shares: Vec<f64> = serde_json::from_value(shares["data"][0]["probs"].clone()).unwrap();
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{shares:?}");
+    let sigmoid = (1.0 / (1.0 + (-scores[4].as_f64().unwrap()).exp())) as f32;
+    for (path, request, place) in [
+        ("/classify", json!({"model": "one", "input": text, "use_activation": true}), "/data/0/probs/0"),
+        ("/predict", json!({"model": "one", "inputs": text, "raw_scores": false}), "/0/score"),
+    ] {
+        let one = ok(&server, path, request).await;
+        assert_eq!(one.pointer(place).unwrap().as_f64().unwrap() as f32, sigmoid);
+    }
+}
+
+#[tokio::test]
+async fn responses_are_ranked_the_best_first_and_sent_back_if_asked() {
+    let server = Server::start();
+    let documents = ["a", "b", "c", "d"];
+    let request = json!({"query": PROMPT, "documents": documents, "top_n": 3});
+    let results = ok(&server, "/rerank", request).await["results"].clone();
+    let results = results.as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    let score = |result: &Value| result["relevance_score"].as_f64().unwrap();
+    assert!(results.is_sorted_by(|a, b| score(a) >= score(b)));
+    for result in results {
+        let index = result["index"].as_u64().unwrap() as usize;
+        assert_eq!(result["document"]["text"], documents[index]);
+    }
+    let bare = json!({"query": PROMPT, "documents": [{"text": "a"}], "return_documents": false});
+    assert!(ok(&server, "/rerank", bare).await["results"][0].get("document").is_none());
+    let texts = json!({"query": PROMPT, "texts": documents, "return_text": true, "truncate": true});
+    let ranks = ok(&server, "/rerank", texts).await;
+    assert_eq!(ranks[0]["score"].as_f64(), Some(score(&results[0])));
+    assert_eq!(ranks[0]["text"], results[0]["document"]["text"]);
+}
+
+#[tokio::test]
+async fn an_embedding_in_base_64_holds_the_same_numbers() {
+    let server = Server::start();
+    let text = templated(&server);
+    let floats = ok(&server, "/v1/embeddings", json!({"input": text})).await["data"][0]["embedding"].clone();
+    let base64 = ok(&server, "/v1/embeddings", json!({"input": text, "encoding_format": "base64"})).await;
+    let base64 = base64["data"][0]["embedding"].as_str().unwrap().to_owned();
+    let digit = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let bits: Vec<u8> = base64
+        .trim_end_matches('=')
+        .bytes()
+        .flat_map(|c| (0..6).rev().map(move |bit| digit(c) >> bit & 1))
+        .collect();
+    let bytes: Vec<u8> =
+        bits.chunks_exact(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect();
+    let numbers: Vec<f64> =
+        bytes.chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect();
+    assert_eq!(json!(numbers), floats);
+}
+
+#[tokio::test]
+async fn a_batch_of_pairs_is_answered_by_a_list_for_each() {
+    let server = Server::start();
+    let inputs = json!([[PROMPT, RESPONSE], [templated(&server)]]);
+    let lists = ok(&server, "/predict", json!({"inputs": inputs})).await;
+    assert_eq!(lists.as_array().unwrap().len(), 2);
+    assert_eq!(lists[0], lists[1]);
+    let score = |prediction: &Value| prediction["score"].as_f64().unwrap();
+    assert!(lists[0].as_array().unwrap().is_sorted_by(|a, b| score(a) >= score(b)));
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_cut_as_its_server_has_it_and_headers_say_so() {
+    let server = Server::start();
+    let long = templated(&server).replace(RESPONSE, &"and more ".repeat(300));
+    assert!(refused(&server, "/classify", json!({"input": long})).await.contains("at most 256"));
+    for (path, request) in [
+        ("/classify", json!({"input": long, "truncate_prompt_tokens": -1})),
+        ("/predict", json!({"inputs": long, "truncate": true})),
+        ("/get_reward", json!({"query": [long], "truncation": "left"})),
+    ] {
+        let answer = server.ask(path, request).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+        assert!(answer.headers.contains_key("x-truncated-tokens"), "{path}");
+    }
+    let few = ok(&server, "/classify", json!({"input": long, "truncate_prompt_tokens": 20})).await;
+    assert_eq!(few["usage"]["prompt_tokens"], 20);
+}
+
+#[tokio::test]
+async fn what_a_route_cannot_do_is_refused_by_name() {
+    let server = Server::with(|settings| settings.max_request_items = 2, instant());
+    for (path, request, words) in [
+        ("/get_reward", json!({}), "`query` is missing"),
+        ("/get_reward", json!({"query": "text"}), "`query` must be a list"),
+        ("/get_reward", json!({"query": ["a", 7]}), "`query[1]` must be a string"),
+        ("/get_reward", json!({"query": ["a", "b", "c"]}), "takes 2 in a call"),
+        ("/get_reward", json!({"query": ["a", "more ".repeat(300)]}), "item 1: the text has"),
+        ("/slime/reward", json!({"prompt": PROMPT}), "`response` is missing"),
+        ("/slime/reward", json!({"prompt": 7, "response": ""}), "`prompt` must be a string or a list"),
+        ("/classify", json!({}), "`input` is missing"),
+        ("/classify", json!({"input": []}), "`input` is empty"),
+        ("/classify", json!({"input": [1, 640]}), "holds the token id 640"),
+        ("/classify", json!({"input": [[1], [-1]]}), "`input[1][0]` must be a token id"),
+        ("/classify", json!({"input": "a", "add_generation_prompt": true}), "`add_generation_prompt`"),
+        (
+            "/pooling",
+            json!({"input": "a", "encoding_format": "base64"}),
+            "`encoding_format` must be one of float",
+        ),
+        ("/v1/embeddings", json!({"input": "a", "dimensions": 2}), "`dimensions` cannot be honoured"),
+        ("/predict", json!({"inputs": [["a", "b", "c"]]}), "`inputs[0]` must be one text or two"),
+        ("/rerank", json!({"query": "a"}), "`documents` is missing"),
+        ("/rerank", json!({"query": "a", "documents": [7]}), "`documents[0]` must be a string"),
+        ("/rerank", json!({"query": "a", "documents": ["b"], "top_n": -1}), "`top_n`"),
+        ("/v1/reward", json!({"messages": [{"role": "robot", "content": ""}]}), "`messages[0].role`"),
+    ] {
+        let message = refused(&server, path, request.clone()).await;
+        assert!(message.contains(words), "{path} {request}: {message}");
+    }
+    let unknown = server.ask("/classify", json!({"model": "other", "input": "a"})).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}

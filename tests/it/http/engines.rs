@@ -1,0 +1,84 @@
+//! Simulated engines, which answer with a hash of the tokens. The same tests run over engines of another
+//! kind where a module of this name offers them: see `tests/trtllm`.
+
+use std::path::{Path, PathBuf};
+
+use assay::builder::{BuildOptions, Silent, build};
+use assay::engine::cpu::{self, CpuFactory};
+use assay::engine::simulated::{Behaviour, Script, SimulatedFactory};
+use assay::engine::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
+use assay::manifest::{Dtype, Manifest};
+use crossbeam_channel::Sender;
+use tempfile::TempDir;
+
+use super::server::{ATTRIBUTES, LIMITS};
+
+/// One that answers at once.
+pub fn instant() -> Box<dyn EngineFactory> {
+    scripted(Box::new(|_| Behaviour::Report))
+}
+
+/// One that loads and never answers.
+pub fn stalled() -> Box<dyn EngineFactory> {
+    scripted(Box::new(|_| Behaviour::Stall))
+}
+
+/// One that loads and then fails in these words.
+pub fn failing(words: &'static str) -> Box<dyn EngineFactory> {
+    scripted(Box::new(move |_| Behaviour::Fail(words.into())))
+}
+
+/// One whose logits are no numbers.
+pub fn not_a_number() -> Box<dyn EngineFactory> {
+    Box::new(NotANumberFactory)
+}
+
+/// An engine built of a test's checkpoint, and what starts it.
+pub struct Built {
+    pub path: PathBuf,
+    pub manifest: Manifest,
+    pub factory: Option<Box<dyn EngineFactory>>,
+    _directory: TempDir,
+}
+
+/// The CPU engine of one.
+pub fn of_checkpoint(name: &str) -> Built {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("engine");
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+    let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, &path) };
+    let manifest = build(&options, &Silent).unwrap();
+    let factory = CpuFactory::open(&path, &manifest, cpu::Options::default()).unwrap();
+    Built { path, manifest, factory: Some(Box::new(factory)), _directory: directory }
+}
+
+fn scripted(script: Script) -> Box<dyn EngineFactory> {
+    Box::new(SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len(), script))
+}
+
+struct NotANumber(Sender<Report>);
+
+impl Engine for NotANumber {
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn sharing(&self) -> PrefixSharing {
+        PrefixSharing::Cached
+    }
+
+    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
+        let logits = wanted.map(|chunk| (chunk.sequence, vec![f32::NAN; ATTRIBUTES.len()])).collect();
+        self.0.send(Ok(Outputs { logits, ..Outputs::default() })).unwrap();
+        Ok(())
+    }
+}
+
+struct NotANumberFactory;
+
+impl EngineFactory for NotANumberFactory {
+    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(NotANumber(reports)))
+    }
+}

@@ -1,0 +1,164 @@
+//! What a client is told when it is not its own fault.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use assay::config::{OverloadStatus, Seconds};
+use axum::http::StatusCode;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::engines::{failing, instant, not_a_number, stalled};
+use super::server::{Answer, Server, chat, paris};
+
+/// Waits until `condition` holds; a test that waits in vain fails.
+async fn until(condition: impl Fn() -> bool) {
+    let all = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("it never came to that");
+}
+
+fn metric(server: &Server, line: &str) -> f64 {
+    let text = server.app.metrics.render().unwrap();
+    let value = text.lines().find_map(|each| each.strip_prefix(line)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
+}
+
+const LABEL: &str = "{model_name=\"nvidia/nemotron-4-340b-reward\"}";
+
+fn count(server: &Server, name: &str) -> f64 {
+    metric(server, &format!("{name}{LABEL}"))
+}
+
+#[tokio::test]
+async fn until_the_engine_is_loaded_the_server_is_alive_and_not_ready() {
+    let mut server = Server::starting(|_| {});
+    assert_eq!(server.get("/v1/health/live").await.status, StatusCode::OK);
+    assert_eq!(server.get("/v1/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let answer = server.chat(paris()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "starting"));
+    assert!(answer.headers.contains_key("retry-after"));
+
+    server.load(instant());
+    assert_eq!(server.get("/v1/health/ready").await.status, StatusCode::OK);
+    assert_eq!(server.chat(paris()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_429_and_says_when_to_come_back() {
+    overloaded(OverloadStatus::TooManyRequests, StatusCode::TOO_MANY_REQUESTS).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_is_503_where_that_is_asked_for() {
+    overloaded(OverloadStatus::ServiceUnavailable, StatusCode::SERVICE_UNAVAILABLE).await;
+}
+
+/// The first answer that any of `requests` gets.
+async fn first(requests: &mut [JoinHandle<Answer>]) -> Answer {
+    std::future::poll_fn(|context| {
+        let mut answers = requests.iter_mut().map(|request| Pin::new(request).poll(context));
+        answers.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
+    .unwrap()
+}
+
+async fn overloaded(option: OverloadStatus, expected: StatusCode) {
+    let change = |settings: &mut assay::config::Settings| {
+        settings.max_queue_requests = 1;
+        settings.overload_status = option;
+    };
+    let server = Arc::new(Server::with(change, stalled()));
+    let send = |number: usize| {
+        let server = server.clone();
+        let mut request = paris();
+        request["messages"][1]["content"] = json!(format!("Answer {number}"));
+        tokio::spawn(async move { server.chat(request).await })
+    };
+    // Some are in flight for ever, one waits, and the rest find the queue full.
+    let mut requests: Vec<_> = (0..30).map(send).collect();
+    let refused = first(&mut requests).await;
+    assert_eq!((refused.status, refused.code().as_str()), (expected, "overloaded"));
+    assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    let reason = "request_errors_total{reason=\"overloaded\",model_name=\"nvidia/nemotron-4-340b-reward\"}";
+    assert!(metric(&server, reason) >= 1.0);
+    requests.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_frees_its_place() {
+    let server = Arc::new(Server::with(|_| {}, stalled()));
+    let request = tokio::spawn({
+        let server = server.clone();
+        async move { server.chat(paris()).await }
+    });
+    until(|| count(&server, "num_requests_running") == 1.0).await;
+    request.abort();
+    until(|| count(&server, "request_cancelled_total") == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_answered_in_time_is_504() {
+    let server =
+        Server::with(|settings| settings.timeout = Some(Seconds(Duration::from_secs(3600))), stalled());
+    let mut field = paris();
+    field["timeout"] = json!(0.05);
+    let answer = server.chat(field).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"));
+    assert_eq!(answer.json()["error"]["type"], "timeout_error");
+
+    let mut header = chat(paris().to_string());
+    header.headers_mut().insert("X-Request-Timeout", "0.05".parse().unwrap());
+    assert_eq!(server.send(header).await.status, StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test]
+async fn the_server_has_a_time_limit_for_requests_that_bring_none() {
+    let server =
+        Server::with(|settings| settings.timeout = Some(Seconds(Duration::from_millis(50))), stalled());
+    assert_eq!(server.chat(paris()).await.status, StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_failed_engine_is_500_never_a_score_and_the_server_is_not_ready() {
+    let change =
+        |settings: &mut assay::config::Settings| settings.on_engine_failure = assay::config::OnFailure::Exit;
+    let secret = "tensor 0x7f3a fell over";
+    let server = Server::with(change, failing(secret));
+    let answer = server.chat(paris()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "engine_failed"));
+    assert!(!answer.text.contains("0x7f3a"), "{}", answer.text);
+    tokio::time::timeout(Duration::from_secs(20), server.scheduler.failed()).await.unwrap();
+    assert_eq!(server.get("/v1/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(count(&server, "engine_failures_total"), 1.0);
+}
+
+#[tokio::test]
+async fn a_head_that_gives_nan_is_500_for_that_request_counted_and_never_a_score() {
+    let mut server = Server::starting(|_| {});
+    server.load(not_a_number());
+    let answer = server.chat(paris()).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (StatusCode::INTERNAL_SERVER_ERROR, "non_finite_score")
+    );
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("helpfulness"));
+    assert_eq!(count(&server, "reward_non_finite_scores_total"), 1.0);
+    assert_eq!(count(&server, "request_success_total"), 0.0);
+    assert_eq!(server.get("/v1/health/ready").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_server_that_is_ending_takes_nothing_new() {
+    let server = Server::start();
+    server.scheduler.drain();
+    assert_eq!(server.get("/v1/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let answer = server.chat(paris()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"));
+}

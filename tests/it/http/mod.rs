@@ -1,0 +1,14 @@
+//! The HTTP surface as a client sees it, over a simulated engine: what stands in front of the
+//! engine is real, its logits are a hash of the tokens.
+
+mod answers;
+mod bad_input;
+mod compat;
+mod engines;
+mod failures;
+mod models;
+mod rewards;
+mod server;
+mod service;
+mod steps;
+mod truncation;

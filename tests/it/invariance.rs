@@ -1,0 +1,232 @@
+//! A text has one score at each of its tokens, bit for bit: alone, in any batch, cut anywhere, with shared prefixes or without.
+
+use std::cell::RefCell;
+
+use crate::support::{Batch, Driver, model, random_engine};
+use assay::engine::BlockId;
+use assay::engine::cpu::{Options, supports_bf16, supports_int8};
+use assay::manifest::{Activation, Dtype, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
+use proptest::prelude::*;
+
+const BLOCK: usize = 16;
+const VOCABULARY: u32 = 300;
+
+/// A text: full blocks of another text's beginning, and its own tokens.
+#[derive(Clone, Debug)]
+struct Text {
+    parent: prop::sample::Index,
+    shared_blocks: usize,
+    own: Vec<u32>,
+    /// Where it is cut into chunks, and which iteration each cut leads to.
+    cuts: Vec<prop::sample::Index>,
+    same_iteration: bool,
+    /// Where its own tokens are read, the last beside.
+    reads: Vec<prop::sample::Index>,
+}
+
+fn text() -> impl Strategy<Value = Text> {
+    (
+        any::<prop::sample::Index>(),
+        0usize..6,
+        prop::collection::vec(0..VOCABULARY, 1..150),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        any::<bool>(),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+    )
+        .prop_map(|(parent, shared_blocks, own, cuts, same_iteration, reads)| Text {
+            parent,
+            shared_blocks,
+            own,
+            cuts,
+            same_iteration,
+            reads,
+        })
+}
+
+/// A text laid out: all its ids, its block table, and how many of its tokens another one computes.
+struct Laid {
+    ids: Vec<u32>,
+    blocks: Vec<BlockId>,
+    reused: usize,
+    /// Positions read, ascending.
+    reads: Vec<usize>,
+}
+
+/// Gives every text its blocks; blocks of a shared prefix are those of the text that began with it.
+/// Block numbers are spread so that no table is in order.
+fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
+    let mut laid: Vec<Laid> = Vec::new();
+    let mut used = 0;
+    let mut fresh = || {
+        used += 1;
+        assert!(used <= kv_blocks);
+        ((used * 7919) % kv_blocks) as BlockId
+    };
+    for text in texts {
+        let (mut ids, mut blocks) = (Vec::new(), Vec::new());
+        if !laid.is_empty() {
+            let parent = text.parent.get(&laid);
+            let shared = text.shared_blocks.min(parent.ids.len() / BLOCK);
+            ids.extend_from_slice(&parent.ids[..shared * BLOCK]);
+            blocks.extend_from_slice(&parent.blocks[..shared]);
+        }
+        let reused = ids.len();
+        ids.extend_from_slice(&text.own);
+        blocks.extend((blocks.len()..ids.len().div_ceil(BLOCK)).map(|_| fresh()));
+        let mut reads: Vec<_> = text.reads.iter().map(|read| reused + read.index(text.own.len())).collect();
+        reads.push(ids.len() - 1);
+        reads.sort_unstable();
+        reads.dedup();
+        laid.push(Laid { ids, blocks, reused, reads });
+    }
+    laid
+}
+
+/// Chunks of one text, `begin..end`, each in the iteration of the given number.
+fn chunks(text: &Text, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> {
+    let own = laid.ids.len() - laid.reused;
+    let mut cuts: Vec<_> = text.cuts.iter().map(|cut| laid.reused + cut.index(own)).collect();
+    cuts.extend([laid.reused, laid.ids.len()]);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let step = usize::from(!text.same_iteration);
+    cuts.windows(2).enumerate().map(|(n, cut)| (cut[0], cut[1], first + n * step)).collect()
+}
+
+fn check(driver: &mut Driver, texts: &[Text]) -> Result<(), TestCaseError> {
+    let laid = lay_out(texts, driver.kv_blocks());
+    // Each text begins one iteration after its predecessor's first at the latest: a prefix is computed
+    // earlier in the same iteration, or in one before.
+    let mut iterations: Vec<Vec<(usize, usize, usize)>> = Vec::new();
+    let mut first = 0;
+    for (index, (text, at)) in texts.iter().zip(&laid).enumerate() {
+        let plan = chunks(text, at, first);
+        let last = plan.last().map_or(first, |chunk| chunk.2);
+        iterations.resize(iterations.len().max(last + 1), Vec::new());
+        for (begin, end, iteration) in plan {
+            iterations[iteration].push((index, begin, end));
+        }
+        first = last;
+    }
+    let mut batched = vec![Vec::new(); texts.len()];
+    for iteration in iterations {
+        let mut batch = Batch::default();
+        let mut reading = Vec::new();
+        for (index, begin, end) in iteration {
+            let at = &laid[index];
+            let places = at.reads.iter().filter(|read| (begin..end).contains(read));
+            let reads: Vec<_> = places.map(|read| read - begin).collect();
+            batch.push(&at.ids[begin..end], begin, &at.blocks[..end.div_ceil(BLOCK)], &reads);
+            if !reads.is_empty() {
+                reading.push(index);
+            }
+        }
+        for (index, logits) in reading.into_iter().zip(driver.run(batch.iteration)) {
+            batched[index].extend(logits);
+        }
+    }
+    for (index, at) in laid.iter().enumerate() {
+        let alone = driver.read(&at.ids, &at.reads);
+        prop_assert!(alone.iter().all(|score| score.is_finite()));
+        let bits = |logits: &[f32]| logits.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&alone), bits(&batched[index]), "text {} of {} ids", index, at.ids.len());
+        let last = driver.score(&at.ids);
+        prop_assert!(bits(&alone).ends_with(&bits(&last)), "reading more changes the last score");
+    }
+    Ok(())
+}
+
+fn one_score(dtype: Dtype, hidden: usize, ffn: usize, heads: (usize, usize, usize)) {
+    one_score_of(model(hidden, ffn, 2, heads), dtype);
+}
+
+fn one_score_of(model: Model, dtype: Dtype) {
+    if (dtype == Dtype::Bf16 && !supports_bf16()) || (dtype == Dtype::Int8 && !supports_int8()) {
+        println!("skipped: this processor does not compute in {dtype}");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = random_engine(directory.path(), model, dtype, 7);
+    let options = Options { threads: Some(2), ..Options::default() };
+    let driver = RefCell::new(Driver::start(directory.path(), &manifest, options));
+    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(texts in prop::collection::vec(text(), 1..12))| {
+        check(&mut driver.borrow_mut(), &texts)?;
+    });
+}
+
+#[test]
+fn a_text_has_one_f32_score() {
+    one_score(Dtype::F32, 64, 176, (4, 2, 16));
+}
+
+#[test]
+fn a_text_has_one_bf16_score() {
+    one_score(Dtype::Bf16, 64, 176, (4, 2, 16));
+}
+
+#[test]
+fn a_text_has_one_int8_score() {
+    one_score(Dtype::Int8, 64, 176, (4, 2, 16));
+    one_score(Dtype::Int8, 72, 88, (3, 3, 24));
+}
+
+#[test]
+fn a_text_has_one_score_with_seven_heads_to_a_key() {
+    one_score(Dtype::Bf16, 112, 208, (7, 1, 64));
+}
+
+#[test]
+fn a_text_has_one_score_with_heads_of_no_whole_register() {
+    one_score(Dtype::F32, 72, 88, (3, 3, 24));
+    one_score(Dtype::Bf16, 72, 88, (3, 3, 24));
+}
+
+#[test]
+fn a_text_has_one_score_with_the_largest_heads() {
+    one_score(Dtype::Bf16, 128, 96, (2, 1, 256));
+}
+
+#[test]
+fn a_text_has_one_score_with_windows_of_any_width() {
+    for keys in [1, 15, 45, 64, 65, 128] {
+        let mut model = model(64, 96, 3, (4, 2, 16));
+        model.variant.sliding_window = Some(SlidingWindow { keys, layers: vec![0, 2], rope: None });
+        one_score_of(model.clone(), Dtype::F32);
+        one_score_of(model, Dtype::Bf16);
+    }
+}
+
+/// Norms on heads and sums, capped scores, windows with frequencies of their own: Gemma's.
+#[test]
+fn a_text_has_one_score_with_every_norm_and_a_cap() {
+    let mut model = model(64, 88, 3, (4, 1, 24));
+    let rope = Rope { theta: 500.0, scaling: RopeScaling::Default };
+    model.variant = Variant {
+        qk_norm: true,
+        post_norms: true,
+        activation: Activation::GeluTanh,
+        embedding_scale: 8.0,
+        attention_scale: Some(0.3),
+        attention_softcap: Some(3.0),
+        sliding_window: Some(SlidingWindow { keys: 29, layers: vec![0, 1], rope: Some(rope) }),
+        ..Variant::default()
+    };
+    one_score_of(model.clone(), Dtype::F32);
+    one_score_of(model, Dtype::Bf16);
+}
+
+/// Layer norms, no gate, half of each head rotated: Nemotron's.
+#[test]
+fn a_text_has_one_score_with_layer_norms_and_partial_rotation() {
+    let mut model = model(72, 104, 2, (3, 3, 24));
+    model.mlp_bias = true;
+    model.variant = Variant {
+        norm: Norm::Layer,
+        activation: Activation::Relu2,
+        rotary_dim: Some(12),
+        ..Variant::default()
+    };
+    one_score_of(model.clone(), Dtype::F32);
+    one_score_of(model, Dtype::Bf16);
+}

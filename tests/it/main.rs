@@ -1,0 +1,20 @@
+//! Integration tests, one module a topic. `cargo test --test it TOPIC` runs one of them.
+//!
+//! The scheduler under `shuttle` and the tests over TensorRT-LLM's stand-in are binaries of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod support;
+
+mod build_engine;
+mod engine_trait;
+mod generation;
+mod http;
+mod invariance;
+mod parity;
+mod prompt_parity;
+mod scheduler_core;
+mod scheduler_cpu;
+mod scheduler_handle;
+mod scheduler_idle;
+mod scheduler_restart;
+mod simulation;

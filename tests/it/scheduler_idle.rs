@@ -1,0 +1,47 @@
+//! An idle server uses no processor time.
+#![cfg(target_os = "linux")]
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay::engine::simulated::SimulatedFactory;
+use assay::engine::{Limits, PrefixSharing};
+use assay::scheduler::{Job, Options, Priority, Work, start};
+
+const LIMITS: Limits =
+    Limits { max_seq_len: 256, max_batch_size: 8, max_num_tokens: 256, kv_blocks: 64, tokens_per_block: 16 };
+
+/// How often the scheduler's thread has gone to sleep or was made to.
+fn switches() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let mut named = tasks.filter(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "scheduler")
+    });
+    let status = std::fs::read_to_string(named.next().unwrap().join("status")).unwrap();
+    let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
+    counts.map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// Runs the next test in a process of its own, since it looks for the scheduler among the process's threads.
+#[test]
+fn an_idle_scheduler_does_not_wake() {
+    let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+    let output =
+        tests.args(["--ignored", "--exact", "scheduler_idle::alone_in_its_process"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+#[tokio::test]
+#[ignore = "an_idle_scheduler_does_not_wake runs it in a process of its own"]
+async fn alone_in_its_process() {
+    let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 1);
+    let handle = start(Box::new(factory), Options::default(), Arc::new(())).unwrap();
+    let tokens = [1, 2, 3].into();
+    let job = Job { tokens, work: Work::score(3), priority: Priority(0), deadline: None };
+    handle.submit(job).unwrap().await.unwrap();
+    // It goes to sleep after the answer.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = switches();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(switches(), before);
+}

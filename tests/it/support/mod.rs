@@ -1,0 +1,171 @@
+//! Engines for tests: random weights of any shape, and a driver.
+
+mod driver;
+pub mod engine_suite;
+pub mod golden;
+pub mod tiny;
+
+use std::path::Path;
+
+use assay::engine::cpu;
+use assay::manifest::{
+    BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, Rope, RopeScaling, Target,
+};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+#[allow(unused_imports, reason = "not every binary that mounts this module uses both")]
+pub use driver::{Batch, Driver};
+
+/// A model of the family and sizes that tests vary.
+pub fn model(
+    hidden: usize,
+    ffn: usize,
+    layers: usize,
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+) -> Model {
+    Model {
+        name: "random".into(),
+        vocab_size: 300,
+        hidden_size: hidden,
+        intermediate_size: ffn,
+        num_layers: layers,
+        num_heads: heads,
+        num_kv_heads: kv_heads,
+        head_dim,
+        norm_eps: 1e-6,
+        qkv_bias: true,
+        rope: Rope { theta: 10000.0, scaling: RopeScaling::Default },
+        ..tiny::manifest().model
+    }
+}
+
+/// Writes an engine of random weights for this machine and returns its manifest.
+pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) -> Manifest {
+    let mut writer = Writer { rng: SmallRng::seed_from_u64(seed), dtype, tensors: Vec::new() };
+    let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
+    let q_width = model.num_heads * model.head_dim;
+    let qkv_width = q_width + 2 * model.num_kv_heads * model.head_dim;
+    writer.matrix("embedding", model.vocab_size, hidden);
+    for layer in 0..model.num_layers {
+        let name = |part: &str| format!("layers.{layer}.{part}");
+        let layer_norm = model.variant.norm == Norm::Layer;
+        writer.norm(&name("input_norm"), hidden);
+        writer.floats_if(layer_norm, &name("input_norm_bias"), hidden);
+        for head_norm in ["query_norm", "key_norm"] {
+            writer.floats_if(model.variant.qk_norm, &name(head_norm), model.head_dim);
+        }
+        for added_norm in ["attention_post_norm", "mlp_post_norm"] {
+            writer.floats_if(model.variant.post_norms, &name(added_norm), hidden);
+        }
+        writer.packed(&name("qkv"), qkv_width, hidden);
+        writer.floats_if(model.qkv_bias, &name("qkv_bias"), qkv_width);
+        writer.packed(&name("output"), hidden, q_width);
+        writer.floats_if(model.output_bias, &name("output_bias"), hidden);
+        writer.norm(&name("post_norm"), hidden);
+        writer.floats_if(layer_norm, &name("post_norm_bias"), hidden);
+        let gate_up = if model.variant.activation.gated() { 2 * ffn } else { ffn };
+        writer.packed(&name("gate_up"), gate_up, hidden);
+        writer.floats_if(model.mlp_bias, &name("gate_up_bias"), gate_up);
+        writer.packed(&name("down"), hidden, ffn);
+        writer.floats_if(model.mlp_bias, &name("down_bias"), hidden);
+    }
+    writer.norm("final_norm", hidden);
+    writer.floats_if(model.variant.norm == Norm::Layer, "final_norm_bias", hidden);
+    writer.floats_if(true, "head", 3 * hidden);
+    std::fs::write(directory.join("weights.safetensors"), writer.finish()).expect("the weights are written");
+    manifest(model, dtype)
+}
+
+fn manifest(model: Model, dtype: Dtype) -> Manifest {
+    Manifest {
+        model,
+        target: Target::Cpu { instruction_set: cpu::instruction_set() },
+        built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
+        dtype,
+        limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
+        head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() },
+        ..tiny::manifest()
+    }
+}
+
+struct Writer {
+    rng: SmallRng,
+    dtype: Dtype,
+    tensors: Vec<(String, &'static str, Vec<usize>, Vec<u8>)>,
+}
+
+impl Writer {
+    fn values(&mut self, count: usize, scale: f32, around: f32) -> Vec<f32> {
+        (0..count).map(|_| around + scale * self.rng.random_range(-1.0f32..1.0)).collect()
+    }
+
+    fn push(&mut self, name: &str, dtype: &'static str, shape: Vec<usize>, mut bytes: Vec<u8>) {
+        let missing = bytes.len().next_multiple_of(64) - bytes.len();
+        if dtype == "U8" {
+            bytes.resize(bytes.len() + missing, 0);
+        }
+        self.tensors.push((name.into(), dtype, shape, bytes));
+        if dtype != "U8" && missing > 0 {
+            let pad = format!("pad.{}", self.tensors.len());
+            self.tensors.push((pad, "U8", vec![missing], vec![0; missing]));
+        }
+    }
+
+    fn norm(&mut self, name: &str, n: usize) {
+        let values = self.values(n, 0.2, 1.0);
+        self.push(name, "F32", vec![n], bytemuck::cast_slice(&values).to_vec());
+    }
+
+    fn floats_if(&mut self, wanted: bool, name: &str, n: usize) {
+        if wanted {
+            let values = self.values(n, 0.3, 0.0);
+            self.push(name, "F32", vec![n], bytemuck::cast_slice(&values).to_vec());
+        }
+    }
+
+    fn rounded(&mut self, dtype: Dtype, rows: usize, columns: usize) -> Vec<u8> {
+        let values = self.values(rows * columns, 2.0 / (columns as f32).sqrt(), 0.0);
+        match dtype {
+            Dtype::F32 => bytemuck::cast_slice(&values).to_vec(),
+            Dtype::Int8 => values.iter().map(|v| (v * 60.0 * (columns as f32).sqrt()) as i8 as u8).collect(),
+            Dtype::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+        }
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) {
+        let dtype = cpu::state_dtype(self.dtype);
+        let bytes = self.rounded(dtype, rows, columns);
+        let dtype = if dtype == Dtype::F32 { "F32" } else { "BF16" };
+        self.push(name, dtype, vec![rows, columns], bytes);
+    }
+
+    fn packed(&mut self, name: &str, out: usize, inp: usize) {
+        let source = self.rounded(self.dtype, out, inp);
+        let mut packed = vec![0; cpu::packed_bytes(self.dtype, out, inp).expect("the shape packs")];
+        cpu::pack(self.dtype, out, inp, &source, &mut packed).expect("the matrix packs");
+        self.push(name, "U8", vec![packed.len()], packed);
+        if self.dtype == Dtype::Int8 {
+            let scales = self.values(out, 0.2 / 60.0, 1.0 / 60.0 / (inp as f32).sqrt());
+            self.push(&format!("{name}_scale"), "F32", vec![out], bytemuck::cast_slice(&scales).to_vec());
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let mut header = serde_json::Map::new();
+        let mut data = Vec::new();
+        for (name, dtype, shape, bytes) in self.tensors {
+            let offsets = [data.len(), data.len() + bytes.len()];
+            header
+                .insert(name, serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
+            data.extend_from_slice(&bytes);
+        }
+        let mut text = serde_json::to_string(&header).expect("a header is JSON");
+        let length = (8 + text.len()).next_multiple_of(64) - 8;
+        text.extend(std::iter::repeat_n(' ', length - text.len()));
+        let mut file = (text.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(text.as_bytes());
+        file.extend_from_slice(&data);
+        file
+    }
+}

@@ -1,0 +1,88 @@
+//! Engine directories that tell the stand-in what to do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use assay::builder::{Silent, trtllm};
+use assay::engine::trtllm::{Options, TrtllmFactory};
+use assay::hardware::gpus::Gpus as Machine;
+use assay::manifest::{Gpus, Manifest, Target};
+use assay::scheduler::{self, Handle, Job, Output, Priority, Rejection, Work};
+use tempfile::TempDir;
+
+use crate::server;
+
+/// An engine directory whose stand-in follows `script`; see `stand-in/script.h`.
+pub(crate) struct Engine {
+    pub(crate) directory: TempDir,
+    pub(crate) manifest: Manifest,
+}
+
+impl Engine {
+    pub(crate) fn new(script: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("stand-in.conf"), script).unwrap();
+        let mut manifest = server::manifest();
+        manifest.target = Target::TensorrtLlm(Gpus {
+            device: "NVIDIA H100 80GB HBM3".into(),
+            compute_capability: "9.0".into(),
+            tensor_parallel: 1,
+            pipeline_parallel: 1,
+            tensorrt_llm: "1.2.1".into(),
+            tensorrt: "10.14".into(),
+            driver: "580".into(),
+            head_bias: Vec::new(),
+            ..Gpus::default()
+        });
+        Self { directory, manifest }
+    }
+
+    /// What `build-engine` makes of a test's checkpoint for `trtllm-build`, as if that had made plans of it.
+    pub(crate) fn of_checkpoint(name: &str, script: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+        let mut options = trtllm::Options::new(checkpoint, "h100", directory.path());
+        options.checkpoint_only = true;
+        trtllm::build(&options, &Machine::default(), &Silent).unwrap();
+        let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();
+        std::fs::write(directory.path().join("stand-in.conf"), script).unwrap();
+        Self { directory, manifest: serde_saphyr::from_str(&draft).unwrap() }
+    }
+
+    /// With a bias of the head.
+    pub(crate) fn biased(script: &str, bias: Vec<f32>) -> Self {
+        let mut engine = Self::new(script);
+        engine.manifest.head.bias = true;
+        if let Target::TensorrtLlm(gpus) = &mut engine.manifest.target {
+            gpus.head_bias = bias;
+        }
+        engine
+    }
+
+    pub(crate) fn factory(&self) -> TrtllmFactory {
+        TrtllmFactory::open(self.directory.path(), &self.manifest, &Options::default()).unwrap()
+    }
+
+    pub(crate) fn schedule(&self, options: scheduler::Options) -> Handle {
+        scheduler::start(Box::new(self.factory()), options, Arc::new(())).unwrap()
+    }
+}
+
+/// The raw logits after a text.
+pub(crate) async fn score(handle: &Handle, tokens: &[u32]) -> Result<Vec<f32>, Rejection> {
+    read(handle, tokens, &[tokens.len() - 1]).await
+}
+
+/// The raw logits at some places of a text.
+pub(crate) async fn read(handle: &Handle, tokens: &[u32], places: &[usize]) -> Result<Vec<f32>, Rejection> {
+    match handle.submit(reading(tokens, places))?.await?.output {
+        Output::Logits(logits) => Ok(logits.to_vec()),
+        Output::Tokens(tokens) => panic!("asked for a score, got tokens {tokens:?}"),
+    }
+}
+
+/// The job of reading a text at some places.
+pub(crate) fn reading(tokens: &[u32], places: &[usize]) -> Job {
+    let work = Work::Score { read: places.into() };
+    Job { tokens: tokens.into(), work, priority: Priority(0), deadline: None }
+}
