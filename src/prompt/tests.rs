@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::tokenizer::Tokens;
 use super::*;
+use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
 /// The tokenizer of a test checkpoint, changed.
 fn tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> String {

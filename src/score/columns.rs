@@ -2,9 +2,8 @@
 
 use serde_json::{Number, Value};
 
-use super::Row;
-use super::judge::{Judged, Verdict};
 use super::shape::Shape;
+use super::{Judged, Row, Verdict};
 use crate::reward::ranks;
 
 /// Names of added columns that are no attributes.

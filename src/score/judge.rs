@@ -6,8 +6,8 @@ use std::time::Instant;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::ScoreError;
-use super::server::Server;
+use super::client::Server;
+use super::{Judged, ScoreError, Verdict};
 use crate::api::{ApiError, App, Cut, Urgency, load, serve};
 use crate::config::Settings;
 use crate::prompt::Message;
@@ -17,18 +17,6 @@ use crate::scheduler::{Priority, Rejection};
 /// Conversations that are with the engine at once: enough to fill its batches several times over, and to
 /// have the responses to one prompt meet there.
 const IN_FLIGHT: usize = 512;
-
-/// A conversation's scores.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
-    /// Attribute and score, in the model's order; exactly what a server would send.
-    pub scores: Vec<(String, f64)>,
-    /// Tokens of the conversation.
-    pub tokens: usize,
-}
-
-/// A conversation's scores, or why it alone has none.
-pub type Verdict = Result<Judged, String>;
 
 /// Scores conversations. Cheap to clone.
 #[derive(Clone)]

@@ -1,12 +1,13 @@
 //! `assay score` and `assay eval`: files of conversations in, the same rows with scores out.
 //!
 //! Rows go through in the order of the files here: [`rows`] reads them, [`shape`] says which
-//! conversations a row holds, [`judge`] scores those, in this process or through a [`server`], [`columns`]
+//! conversations a row holds, [`judge`] scores those, in this process or through a [`client`], [`columns`]
 //! puts the scores into the row, [`journal`] keeps what is done so that a run which was killed continues,
 //! [`select`] and [`filter`] choose, [`output`] writes, [`summary`] tells. [`eval`] counts pairs as
 //! RewardBench does.
 
 pub mod cli;
+mod client;
 pub mod columns;
 pub mod eval;
 pub mod filter;
@@ -17,7 +18,6 @@ pub mod rows;
 pub mod run;
 pub mod scored;
 pub mod select;
-mod server;
 pub mod shape;
 pub mod summary;
 
@@ -25,6 +25,18 @@ use std::path::PathBuf;
 
 /// One row of a file: its columns in their order.
 pub type Row = serde_json::Map<String, serde_json::Value>;
+
+/// A conversation's scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Attribute and score, in the model's order; exactly what a server would send.
+    pub scores: Vec<(String, f64)>,
+    /// Tokens of the conversation.
+    pub tokens: usize,
+}
+
+/// A conversation's scores, or why it alone has none.
+pub type Verdict = Result<Judged, String>;
 
 /// Why a run ended before its end. What failed in one row alone is in that row.
 #[derive(Debug, thiserror::Error)]

@@ -12,12 +12,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::columns::{Columns, Standing};
 use super::journal::{self, Journal, Run};
-use super::judge::{Judge, Verdict};
+use super::judge::Judge;
 use super::output::{self, Again};
 use super::scored::Gathered;
 use super::select::{Selection, Selector};
 use super::shape::{Names, Shape};
-use super::{Row, ScoreError, rows};
+use super::{Row, ScoreError, Verdict, rows};
 use crate::cli::output::say;
 use crate::report::Collector;
 

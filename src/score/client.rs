@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::judge::{Judged, Verdict};
-use super::{Row, ScoreError};
+use super::{Judged, Row, ScoreError, Verdict};
 use crate::prompt::{Message, Truncation};
 
 /// Time for which a server that is full or restarting is asked again.

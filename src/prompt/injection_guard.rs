@@ -17,9 +17,9 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input};
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 
-use super::{Message, PromptError, python, template::literals, tokens::searcher};
+use super::{Message, PromptError, python, template::literals};
 
 /// A place in a text that is a turn's, not the template's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +204,17 @@ impl Guard {
         }
         Ok(meaning)
     }
+}
+
+/// Searches for `patterns`; of those that begin at one place, the longest is found.
+///
+/// # Errors
+/// The patterns are too large.
+pub(super) fn searcher<P: AsRef<[u8]>>(patterns: &[P]) -> Result<AhoCorasick, String> {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostLongest)
+        .build(patterns)
+        .map_err(|error| error.to_string())
 }
 
 /// Where `token` stands in `text`.

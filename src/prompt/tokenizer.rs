@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, Input};
 use regex::Regex;
 use tokenizers::normalizer::Range;
 use tokenizers::{
@@ -16,9 +16,9 @@ use tokenizers::{
     PreTokenizer, Token, Tokenizer,
 };
 
-use super::guard::{Mark, guarded};
+use super::byte_level::Words;
+use super::injection_guard::{Mark, guarded, searcher};
 use super::vocabulary::Vocabulary;
-use super::words::Words;
 
 /// A tokenizer that can tell whose control tokens are whose.
 pub(super) struct Tokens {
@@ -48,17 +48,6 @@ struct Search {
     searcher: AhoCorasick,
     /// Of each pattern, its index in [`Tokens::added`].
     added: Vec<usize>,
-}
-
-/// Searches for `patterns`; of those that begin at one place, the longest is found.
-///
-/// # Errors
-/// The patterns are too large.
-pub(super) fn searcher<P: AsRef<[u8]>>(patterns: &[P]) -> Result<AhoCorasick, String> {
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostLongest)
-        .build(patterns)
-        .map_err(|error| error.to_string())
 }
 
 impl Tokens {
