@@ -77,10 +77,6 @@ std::unique_ptr<Handle> open_cpu(const CpuConfig& config, rust::Slice<const Tens
         .head_rows = config.head_rows,
         .lm_head = config.lm_head,
         .logit_softcap = config.logit_softcap,
-        .head_bias = config.head_bias,
-        .head_hidden = config.head_hidden,
-        .gating = {config.gating.begin(), config.gating.end()},
-        .gating_bias = config.gating_bias,
         .rope = rope(config.rope),
         .window_rope = rope(config.window_rope),
     };

@@ -35,7 +35,7 @@ class Engine {
   public:
     virtual ~Engine() = default;
 
-    // Logits after one token: rows of the head, then of a second one.
+    // Rows of the head's matrix, whose products with the hidden state after one token are its logits.
     virtual std::size_t head_rows() const = 0;
 
     // Computes an iteration. `logits` is [reads, head_rows], in the order of the reads.

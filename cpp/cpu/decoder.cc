@@ -32,14 +32,6 @@ struct Layer {
     NormWeights mlp_post_norm;
 };
 
-// A layer of a head: [out, in] and, unless it is null, a bias.
-struct HeadLayer {
-    const float* weight;
-    const float* bias;
-    std::size_t out;
-    std::size_t in;
-};
-
 // Some queries of one chunk: adjacent tokens and heads that share a key-value head.
 struct TileSpan {
     const Chunk* chunk;
@@ -108,9 +100,7 @@ class Decoder final : public Engine {
         bind(weights);
     }
 
-    std::size_t head_rows() const override {
-        return config_.head_rows + (gating_.empty() ? 0 : gating_.back().out);
-    }
+    std::size_t head_rows() const override { return config_.head_rows; }
 
     void run(const Iteration& iteration, std::span<float> logits) override {
         validate(iteration, logits);
@@ -183,23 +173,11 @@ class Decoder final : public Engine {
         }
         final_norm_ = {floats("final_norm", hidden),
                        config_.layer_norm ? floats("final_norm_bias", hidden) : nullptr, config_.norm_eps};
-        if (lm_head_) {
+        if (lm_head_)
             lm_head_weights_ = {weights.find<std::byte>("lm_head", lm_head_->packed_bytes()), nullptr,
                                 nullptr};
-            return;
-        }
-        const auto layer = [&](const std::string& name, std::size_t out, std::size_t in, bool bias) {
-            return HeadLayer{floats(name, out * in), bias ? floats(name + "_bias", out) : nullptr, out, in};
-        };
-        const std::size_t wide = config_.head_hidden;
-        if (wide > 0) head_.push_back(layer("head_hidden", wide, hidden, true));
-        head_.push_back(layer("head", config_.head_rows, wide > 0 ? wide : hidden, config_.head_bias));
-        for (std::size_t i = 0; i < config_.gating.size(); ++i) {
-            const std::size_t in = i == 0 ? hidden : config_.gating[i - 1];
-            const bool last = i + 1 == config_.gating.size();
-            gating_.push_back(
-                layer("gating." + std::to_string(i), config_.gating[i], in, !last || config_.gating_bias));
-        }
+        else
+            head_ = floats("head", config_.head_rows * hidden);
     }
 
     void validate(const Iteration& iteration, std::span<float> logits) const {
@@ -403,34 +381,15 @@ class Decoder final : public Engine {
     }
 
     void score(std::size_t rows, std::span<float> logits) {
-        // Of each row: the state, and two layers in turn.
-        std::size_t widest = config_.hidden_size;
-        for (const std::vector<HeadLayer>* head : {&head_, &gating_})
-            for (const HeadLayer& layer : *head) widest = std::max(widest, layer.out);
-        std::vector<float> states(rows * 3 * widest);
+        const std::size_t hidden = config_.hidden_size;
+        std::vector<float> states(rows * hidden);
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(rows);
 #pragma omp parallel for
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             const std::size_t row = static_cast<std::size_t>(i);
-            float* state = states.data() + row * 3 * widest;
-            kernels_.final_norm(residual(row), final_norm_, config_.hidden_size, state);
-            float* out = logits.data() + row * head_rows();
-            apply(head_, state, widest, out);
-            if (!gating_.empty()) apply(gating_, state, widest, out + config_.head_rows);
-        }
-    }
-
-    // A head's logits of one state. Two rows of `width` behind the state are room for its layers.
-    void apply(const std::vector<HeadLayer>& layers, float* state, std::size_t width, float* logits) const {
-        const float* x = state;
-        for (std::size_t i = 0; i < layers.size(); ++i) {
-            const HeadLayer& layer = layers[i];
-            const bool last = i + 1 == layers.size();
-            float* y = last ? logits : state + (1 + i % 2) * width;
-            kernels_.head(layer.weight, x, layer.out, layer.in, y);
-            for (std::size_t j = 0; layer.bias != nullptr && j < layer.out; ++j) y[j] += layer.bias[j];
-            for (std::size_t j = 0; !last && j < layer.out; ++j) y[j] = std::max(y[j], 0.0f);
-            x = y;
+            float* state = states.data() + row * hidden;
+            kernels_.final_norm(residual(row), final_norm_, hidden, state);
+            kernels_.head(head_, state, head_rows(), hidden, logits.data() + row * head_rows());
         }
     }
 
@@ -448,7 +407,8 @@ class Decoder final : public Engine {
     const T* embedding_ = nullptr;
     std::vector<Layer> layers_;
     NormWeights final_norm_ = {};
-    std::vector<HeadLayer> head_, gating_;
+    // [head_rows, hidden], unless the head is the vocabulary's.
+    const float* head_ = nullptr;
     // Where the head is the vocabulary's; its logits, [kLogitRows, vocabulary].
     std::optional<Linear<T>> lm_head_;
     LinearWeights lm_head_weights_ = {};

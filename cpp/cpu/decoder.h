@@ -42,19 +42,12 @@ struct ModelConfig {
     float attention_softcap;
     // Of each layer, see AttentionTile.
     std::vector<std::size_t> windows;
+    // Rows of the head's matrix, `head`, f32. What follows its products is not this engine's.
     std::size_t head_rows;
-    // Whether the head is the language model's: `lm_head`, packed, a row for each token of the vocabulary.
+    // Whether the matrix is the language model's instead: `lm_head`, packed, a row for each token.
     bool lm_head;
-    // Its logits become cap * tanh(logit / cap). 0: they stay as they are.
+    // Caps the language model's logits: cap * tanh(logit / cap). 0: no cap.
     float logit_softcap;
-    bool head_bias;
-    // Width of the head's first layer, which has a bias and ReLU; 0: there is none.
-    std::size_t head_hidden;
-    // Outputs of each layer of a second head, with biases, and ReLU behind all but the last; empty: there is
-    // none.
-    std::vector<std::size_t> gating;
-    // Whether its last layer has a bias.
-    bool gating_bias;
     Rope rope;
     // Of layers with a window.
     Rope window_rope;

@@ -36,10 +36,6 @@ ModelConfig config() {
         .head_rows = 3,
         .lm_head = false,
         .logit_softcap = 0.0f,
-        .head_bias = false,
-        .head_hidden = 0,
-        .gating = {},
-        .gating_bias = false,
         .rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
         .window_rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
     };
@@ -136,7 +132,7 @@ void bad_models_are_refused(const Weights& weights) {
         m.num_layers = 3;
         m.windows = {0, 0, 0};
     });
-    refused("no tensor `gating.0`", [](ModelConfig& m) { m.gating = {5}; });
+    refused("`head` has", [](ModelConfig& m) { m.head_rows = 100; });
     refused("no tensor `layers.0.qkv_bias`", [](ModelConfig& m) { m.qkv_bias = true; });
     refused("`embedding` has", [](ModelConfig& m) { m.vocab_size = 1000; });
 }

@@ -34,8 +34,8 @@ use crate::engine::cpu;
 use crate::hardware::profile_name;
 use crate::manifest::verify::hexadecimal;
 use crate::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, MANIFEST_FILE, Manifest, Profile, Target, Task,
-    WEIGHTS_FILE,
+    BuildLimits, BuiltWith, Dtype, FORMAT, FileDigest, HEAD_FILE, MANIFEST_FILE, Manifest, NUMERICS, Profile,
+    Target, Task, WEIGHTS_FILE,
 };
 use config::Config;
 use output::Staging;
@@ -117,12 +117,17 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Manifest
         let sha256 = hexadecimal(&Sha256::digest(content.as_bytes()));
         files.insert(file.to_owned(), FileDigest { bytes: content.len() as u64, sha256 });
     }
-    let weights = weights::write(&staging.join(WEIGHTS_FILE), &plan, progress)?;
+    let weights = weights::write(&staging.join(WEIGHTS_FILE), &plan.weights, progress)?;
     files.insert(WEIGHTS_FILE.to_owned(), weights);
+    if !plan.head.is_empty() {
+        let head = weights::write(&staging.join(HEAD_FILE), &plan.head, &Silent)?;
+        files.insert(HEAD_FILE.to_owned(), head);
+    }
 
     let target = Target::Cpu { instruction_set: cpu::instruction_set() };
     let mut manifest = Manifest {
         format: FORMAT,
+        numerics: NUMERICS,
         profile: Profile { id: String::new(), name: profile_name(&target, dtype) },
         model: source.config.model.clone(),
         task: source.task,

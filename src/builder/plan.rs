@@ -72,7 +72,15 @@ pub(super) enum Ending {
     Vocabulary(&'static str),
 }
 
-/// The engine's tensors in the order of the file; matrices `packed` for the CPU, or plain.
+/// The tensors of an engine.
+pub(super) struct Tensors<'a> {
+    /// The weights, in the order of their file.
+    pub(super) weights: Vec<Planned<'a>>,
+    /// What follows the products of the head's first layers, in a file of its own; may be empty.
+    pub(super) head: Vec<Planned<'a>>,
+}
+
+/// The engine's tensors; matrices `packed` for the CPU, or plain.
 ///
 /// # Errors
 /// A tensor is missing, surplus, misshapen or of a type that cannot be built; its name says which.
@@ -82,8 +90,9 @@ pub(super) fn plan<'a>(
     ending: &Ending,
     dtype: Dtype,
     packed: bool,
-) -> Result<Vec<Planned<'a>>, BuildError> {
-    let mut planner = Planner { checkpoint, dtype, packed, taken: BTreeSet::new(), planned: Vec::new() };
+) -> Result<Tensors<'a>, BuildError> {
+    let mut planner =
+        Planner { checkpoint, dtype, packed, taken: BTreeSet::new(), planned: Vec::new(), head: Vec::new() };
     let hidden = model.hidden_size;
     let embedding = match model.family {
         Family::InternLm2 => "model.tok_embeddings.weight",
@@ -99,7 +108,7 @@ pub(super) fn plan<'a>(
         Ending::Vocabulary(matrix) => planner.lm_head(matrix, model)?,
     }
     planner.refuse_surplus()?;
-    Ok(planner.planned)
+    Ok(Tensors { weights: planner.planned, head: planner.head })
 }
 
 /// A family's names of the tensors of one layer.
@@ -154,6 +163,8 @@ struct Planner<'a> {
     packed: bool,
     taken: BTreeSet<&'a str>,
     planned: Vec<Planned<'a>>,
+    /// Tensors of the head's own file.
+    head: Vec<Planned<'a>>,
 }
 
 impl<'a> Planner<'a> {
@@ -214,20 +225,32 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The layer before it, where there is one; the chosen rows of its matrix; and of its bias.
+    /// The first layers' matrices, one below the other, become the weights' `head`; biases and the layers
+    /// above go into the head's own file, under the names of [`crate::manifest::HeadLayer`].
     fn head(&mut self, head: &Head, hidden: usize) -> Result<(), BuildError> {
-        if let Some([weight, bias]) = &head.hidden {
-            self.plain("head_hidden", Dtype::F32, &[weight], &[hidden, hidden])?;
-            self.plain("head_hidden_bias", Dtype::F32, &[bias], &[hidden])?;
+        let scores = self.chosen("head", &head.matrix, head, &[head.outputs, hidden])?;
+        let mut first = match &head.hidden {
+            None => scores,
+            Some([weight, bias]) => {
+                self.above("head.0_bias", bias, &[hidden])?;
+                self.head.push(Planned { name: "head.1".to_owned(), ..scores });
+                let sources = vec![self.take(weight, &[hidden, hidden])?];
+                let form = Form::Plain { dtype: Dtype::F32, shape: vec![hidden, hidden] };
+                Planned { name: "head".to_owned(), sources, form, add: 0.0, minus: None }
+            }
+        };
+        if let Some(bias) = &head.bias {
+            let name = if head.hidden.is_some() { "head.1_bias" } else { "head.0_bias" };
+            let bias = self.chosen(name, bias, head, &[head.outputs])?;
+            self.head.push(bias);
         }
-        self.chosen("head", &head.matrix, head, &[head.outputs, hidden])?;
         if let Some(gating) = &head.gating {
-            self.gating(gating, hidden)?;
+            first.sources.push(self.gating(gating, hidden)?);
+            let rows = first.sources.iter().map(Tensor::row_count).sum();
+            first.form = Form::Plain { dtype: Dtype::F32, shape: vec![rows, hidden] };
         }
-        match &head.bias {
-            Some(bias) => self.chosen("head_bias", bias, head, &[head.outputs]),
-            None => Ok(()),
-        }
+        self.planned.push(first);
+        Ok(())
     }
 
     /// The language model's head, never in int8. Where it is the embedding too, that is stored twice: rows of
@@ -241,30 +264,48 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// The second head. What mixes its outputs goes into the manifest.
-    fn gating(&mut self, gating: &Gating, hidden: usize) -> Result<(), BuildError> {
-        let mut inp = hidden;
-        for (layer, out) in gating.hidden.iter().copied().chain([gating.objectives]).enumerate() {
+    /// Plans the gating network's upper layers and returns the matrix of its first. What mixes its outputs
+    /// goes into the manifest.
+    fn gating(&mut self, gating: &Gating, hidden: usize) -> Result<Tensor<'a>, BuildError> {
+        let mut widths = gating.hidden.clone();
+        widths.push(gating.objectives);
+        let first = self.take("gating.layers.0.weight", &[widths[0], hidden])?;
+        for (layer, &out) in widths.iter().enumerate() {
             let from = format!("gating.layers.{layer}");
-            self.plain(&format!("gating.{layer}"), Dtype::F32, &[&format!("{from}.weight")], &[out, inp])?;
-            if layer < gating.hidden.len() || gating.bias {
-                self.plain(&format!("gating.{layer}_bias"), Dtype::F32, &[&format!("{from}.bias")], &[out])?;
+            if layer > 0 {
+                self.above(&format!("gating.{layer}"), &format!("{from}.weight"), &[out, widths[layer - 1]])?;
             }
-            inp = out;
+            if layer < gating.hidden.len() || gating.bias {
+                self.above(&format!("gating.{layer}_bias"), &format!("{from}.bias"), &[out])?;
+            }
         }
         self.take(ARMO_TRANSFORM, &[gating.objectives, gating.objectives])?;
         self.take(ARMO_SCALE, &[1])?;
+        Ok(first)
+    }
+
+    /// A tensor of the head's own file.
+    fn above(&mut self, name: &str, source: &str, shape: &[usize]) -> Result<(), BuildError> {
+        let sources = vec![self.take(source, shape)?];
+        let form = Form::Plain { dtype: Dtype::F32, shape: shape.to_vec() };
+        self.head.push(Planned { name: name.to_owned(), sources, form, add: 0.0, minus: None });
         Ok(())
     }
 
-    fn chosen(&mut self, name: &str, source: &str, head: &Head, shape: &[usize]) -> Result<(), BuildError> {
+    /// The head's rows of a tensor of its last layer.
+    fn chosen(
+        &mut self,
+        name: &str,
+        source: &str,
+        head: &Head,
+        shape: &[usize],
+    ) -> Result<Planned<'a>, BuildError> {
         let whole = self.take(source, shape)?;
         let sources = head.rows.iter().map(|&row| whole.rows(row..row + 1)).collect();
         let shape = [&[head.rows.len()], &shape[1..]].concat();
         let minus = head.minus.map(|row| whole.rows(row..row + 1));
         let form = Form::Plain { dtype: Dtype::F32, shape };
-        self.planned.push(Planned { name: name.to_owned(), sources, form, add: 0.0, minus });
-        Ok(())
+        Ok(Planned { name: name.to_owned(), sources, form, add: 0.0, minus })
     }
 
     /// InternLM2's queries, keys and values, which lie by key-value head: its queries, the key, the value.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::config::{self, Config};
 use super::language::Generation;
-use super::plan::{self, Ending, Planned};
+use super::plan::{self, Ending, Tensors};
 use super::text::{self, Text};
 use super::{BuildError, foreign, head, language};
 use crate::manifest::{Dtype, Head, PromptSpec, Task};
@@ -63,7 +63,7 @@ impl Source {
     }
 
     /// The engine's tensors; see [`plan::plan`].
-    pub(super) fn plan(&self, dtype: Dtype, packed: bool) -> Result<Vec<Planned<'_>>, BuildError> {
+    pub(super) fn plan(&self, dtype: Dtype, packed: bool) -> Result<Tensors<'_>, BuildError> {
         plan::plan(&self.checkpoint, &self.config.model, &self.ending, dtype, packed)
     }
 

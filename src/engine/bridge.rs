@@ -33,12 +33,6 @@ pub(crate) mod ffi {
         lm_head: bool,
         /// 0: none.
         logit_softcap: f32,
-        head_bias: bool,
-        /// 0: none.
-        head_hidden: usize,
-        /// Outputs of each layer of the second head; empty: none.
-        gating: Vec<usize>,
-        gating_bias: bool,
         rope: RopeView,
         /// Of layers with a window.
         window_rope: RopeView,

@@ -8,7 +8,6 @@ pub(crate) mod bridge;
 pub mod cpu;
 #[cfg(any(test, feature = "trtllm"))]
 mod fan_out;
-#[cfg(any(test, feature = "trtllm"))]
 mod head_layers;
 pub mod mmap;
 pub mod simulated;

@@ -45,4 +45,11 @@ impl Weights {
     pub(super) fn tensors(&self) -> &[(String, Range<usize>)] {
         &self.tensors
     }
+
+    /// A copy of a tensor of 32-bit floats.
+    pub(super) fn floats(&self, name: &str) -> Option<Vec<f32>> {
+        let (_, place) = self.tensors.iter().find(|(found, _)| found == name)?;
+        let (numbers, _) = self.map.get(place.clone())?.as_chunks::<4>();
+        Some(numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+    }
 }

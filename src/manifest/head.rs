@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::score_options::ScoreOptions;
 
-/// What turns the hidden states where the score is read into scores: `head` in the weights,
-/// `[outputs, hidden]`, f32. A model that generates has `lm_head` instead, packed, and no attributes.
+/// What turns hidden states into scores.
+///
+/// The engine computes the products of the first layers' matrices and the hidden state; the layers above are
+/// computed in Rust ([`crate::reward::HeadLayers`]). A model that generates has the vocabulary's `lm_head`
+/// instead and no attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -13,30 +16,29 @@ pub struct Head {
     pub attributes: Vec<String>,
     /// Where the score is read.
     pub pooling: Pooling,
-    /// Whether there is a `head_bias`, `[outputs]`.
+    /// Whether the last layer has a bias.
     #[serde(default)]
     pub bias: bool,
-    /// Width of a layer before it, `head_hidden` and `head_hidden_bias`, with ReLU behind it.
+    /// Width of a layer before the last, which has a bias and is followed by ReLU.
     #[serde(default)]
     pub hidden: Option<usize>,
-    /// Rows of the checkpoint's matrix that its rows are; `0..` unless given.
+    /// Which rows of the checkpoint's matrix the last layer consists of; `0..` unless given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<usize>,
     /// What mixes the scores into one more, the last of the attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gating: Option<Gating>,
-    /// What is done to the scores, unless the server is told otherwise.
+    /// Default changes to the scores.
     #[serde(default, skip_serializing_if = "ScoreOptions::is_off")]
     pub score: ScoreOptions,
-    /// Of a model that generates, whose logits are the vocabulary's: they become
-    /// `cap * tanh(logit / cap)`.
+    /// Cap on the logits of a model that generates: they become `cap * tanh(logit / cap)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub softcap: Option<f32>,
 }
 
 impl Head {
-    /// Logits that the engine gives for each position read: one for each attribute; of a head that
-    /// scores steps, its two classes; with gating, objectives and then their gates.
+    /// Logits after the last layers, for each position read: one per attribute; two classes for a head that
+    /// scores steps; objectives and then their gates with gating.
     pub fn outputs(&self) -> usize {
         match (&self.pooling, &self.gating) {
             (Pooling::EachStep { .. }, _) => 2,
@@ -45,44 +47,64 @@ impl Head {
         }
     }
 
-    /// Rows of `head` in the weights.
-    pub fn head_rows(&self) -> usize {
-        self.outputs() - self.gating.as_ref().map_or(0, |gating| gating.transform.len())
-    }
-
-    /// Its layers, and those of the network beside it: the first of each take the hidden state, with ReLU
-    /// before each that follows.
+    /// The networks that share the hidden state as their input, each from its first layer to its last, with
+    /// ReLU between layers. [`Self::outputs`] are their outputs side by side.
     pub fn networks(&self) -> Vec<Vec<HeadLayer>> {
-        let layer = |name: &str, outputs, bias| HeadLayer { name: name.to_owned(), outputs, bias };
-        let hidden = self.hidden.map(|width| layer("head_hidden", width, true));
-        let own: Vec<HeadLayer> =
-            hidden.into_iter().chain([layer("head", self.head_rows(), self.bias)]).collect();
-        [own].into_iter().chain(self.gating.iter().map(Gating::layers)).collect()
+        let gates = self.gating.as_ref().map_or(0, |gating| gating.transform.len());
+        let mut scores = Vec::new();
+        if let Some(width) = self.hidden {
+            scores.push((width, true));
+        }
+        scores.push((self.outputs() - gates, self.bias));
+        let mut networks = vec![layers("head", scores)];
+        if let Some(gating) = &self.gating {
+            let mut widths: Vec<_> = gating.hidden.iter().map(|&width| (width, true)).collect();
+            widths.push((gates, gating.bias));
+            networks.push(layers("gating", widths));
+        }
+        networks
     }
 
-    /// Outputs of the first layers together.
-    pub fn first_outputs(&self) -> usize {
+    /// Rows of the first layers' matrices together: the numbers that an engine computes for each position.
+    pub fn products(&self) -> usize {
         self.networks().iter().filter_map(|layers| layers.first()).map(|layer| layer.outputs).sum()
     }
 
-    /// Whether it is more than one layer.
-    pub fn is_deep(&self) -> bool {
-        self.hidden.is_some() || self.gating.is_some()
+    /// Whether anything follows the engine's products: a bias or a further layer, kept in
+    /// [`super::HEAD_FILE`].
+    pub fn has_upper_layers(&self) -> bool {
+        self.networks().iter().any(|layers| layers.len() > 1 || layers.iter().any(|layer| layer.bias))
     }
 }
 
-/// A layer of a head in the weights: `[outputs, inputs]` under its name, and its bias under that and `_bias`.
+/// A layer of a head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadLayer {
-    /// Its name.
+    /// Name of its matrix, `[outputs, inputs]`: the network's and its place there, for example `gating.1`.
     pub name: String,
-    /// Its rows.
+    /// Rows of the matrix.
     pub outputs: usize,
-    /// Whether it has a bias.
+    /// Whether it has a bias, `[outputs]`.
     pub bias: bool,
 }
 
-/// What is wrong with names of scores.
+impl HeadLayer {
+    /// Name of its bias.
+    pub fn bias_name(&self) -> String {
+        format!("{}_bias", self.name)
+    }
+}
+
+/// Layers of these widths and biases.
+fn layers(network: &str, widths: Vec<(usize, bool)>) -> Vec<HeadLayer> {
+    let mut layers = Vec::new();
+    for (index, (outputs, bias)) in widths.into_iter().enumerate() {
+        layers.push(HeadLayer { name: format!("{network}.{index}"), outputs, bias });
+    }
+    layers
+}
+
+/// What is wrong with names of scores, if anything.
 pub fn fault_of_names(names: &[String]) -> Option<String> {
     for (index, name) in names.iter().enumerate() {
         let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
@@ -117,15 +139,14 @@ pub enum Pooling {
     },
 }
 
-/// ArmoRM's second head, a network read where the prompt ends: what it gives, through a softmax, are
-/// the objectives' shares in the mixed score. Its layers are `gating.0`, `gating.0_bias`, ... in the
-/// weights, with ReLU behind all but the last.
+/// ArmoRM's second head, a network read where the prompt ends: a softmax over its outputs gives each
+/// objective's share in the mixed score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gating {
     /// Token ids between the last prompt and its answer; the network is read at the first of them.
     pub pattern: Vec<u32>,
-    /// Widths of the layers before the last.
+    /// Widths of the layers before the last, each with a bias.
     pub hidden: Vec<usize>,
     /// Whether the last has a bias.
     pub bias: bool,
@@ -133,19 +154,39 @@ pub struct Gating {
     pub temperature: f32,
     /// Factor on its outputs.
     pub scale: f32,
-    /// `[objectives, objectives]`: scores times it are what the shares weigh.
+    /// `[objectives, objectives]`: the shares weigh the scores times this matrix.
     pub transform: Vec<Vec<f32>>,
 }
 
-impl Gating {
-    /// Its layers.
-    pub fn layers(&self) -> Vec<HeadLayer> {
-        let widths = self.hidden.iter().copied().chain([self.transform.len()]);
-        let layer = |(index, outputs)| HeadLayer {
-            name: format!("gating.{index}"),
-            outputs,
-            bias: index < self.hidden.len() || self.bias,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_products_are_the_first_layers_of_both_networks() {
+        let gating = Gating {
+            pattern: vec![1],
+            hidden: vec![1024, 512],
+            bias: false,
+            temperature: 1.0,
+            scale: 1.0,
+            transform: vec![vec![0.0; 3]; 3],
         };
-        widths.enumerate().map(layer).collect()
+        let head = Head { gating: Some(gating), ..Head::default() };
+        let names: Vec<Vec<String>> = head
+            .networks()
+            .iter()
+            .map(|layers| layers.iter().map(|layer| layer.name.clone()).collect())
+            .collect();
+        assert_eq!(names, [vec!["head.0"], vec!["gating.0", "gating.1", "gating.2"]]);
+        assert_eq!((head.products(), head.outputs(), head.has_upper_layers()), (3 + 1024, 6, true));
+    }
+
+    #[test]
+    fn one_layer_without_bias_has_nothing_above_it() {
+        let plain = Head { attributes: vec!["a".into(), "b".into()], ..Head::default() };
+        assert_eq!((plain.products(), plain.outputs(), plain.has_upper_layers()), (2, 2, false));
+        assert!(Head { bias: true, ..plain }.has_upper_layers());
+        assert!(!Head::default().has_upper_layers());
     }
 }

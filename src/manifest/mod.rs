@@ -22,15 +22,18 @@ pub const MANIFEST_FILE: &str = "engine.yaml";
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// Name of TensorRT-LLM's own description inside an engine directory for NVIDIA GPUs.
 pub const TRTLLM_CONFIG_FILE: &str = "config.json";
-/// Name of what an engine directory for NVIDIA GPUs has of a head of several layers: all but the matrices of
-/// the first, which the plans hold (a safetensors file like [`WEIGHTS_FILE`]).
+/// Name of the file with a head's biases and the layers above its first, if it has any (a safetensors file
+/// like [`WEIGHTS_FILE`]). The first layers' matrices are among the weights.
 pub const HEAD_FILE: &str = "head.safetensors";
 /// Name of the tokenizer inside an engine directory.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Name of the chat template inside an engine directory.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Version of this layout. An engine of another version must be built again.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// Revision of the arithmetic that turns text into scores. Raise it with every change that changes bits: then
+/// engines must be built again, and a scoring run that was begun with another revision is not continued.
+pub const NUMERICS: u32 = 1;
 
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ pub const FORMAT: u32 = 1;
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
+    /// [`NUMERICS`].
+    pub numerics: u32,
     /// How the engine is listed and pinned.
     pub profile: Profile,
     /// The decoder.
@@ -138,9 +143,6 @@ pub struct Gpus {
     pub tensorrt: String,
     /// Version of the driver that it was built with, for the record.
     pub driver: String,
-    /// Bias of a head of one layer, `[attributes]`, if [`Head::bias`]: the plan has no place for it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub head_bias: Vec<f32>,
     /// Rows of `lm_head`, if they are the head's own and not as many as the vocabulary's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lm_head_rows: Option<usize>,
@@ -289,10 +291,12 @@ pub struct FileDigest {
     pub sha256: String,
 }
 
-/// The one field that manifests of every format have.
+/// The fields by which a manifest of another version is recognised, whatever else it holds.
 #[derive(Deserialize)]
-struct Format {
+struct Versions {
     format: u32,
+    #[serde(default)]
+    numerics: u32,
 }
 
 /// Why an engine directory cannot be used.
@@ -341,9 +345,15 @@ impl Manifest {
         }
     }
 
-    /// Logits that the engine gives for each position read: the vocabulary's if it generates.
+    /// Logits of each position read: the vocabulary's if the engine generates, else the head's outputs.
     pub fn logits(&self) -> usize {
         if self.task.generates() { self.model.vocab_size } else { self.head.outputs() }
+    }
+
+    /// Numbers that the engine itself computes for each position read: the vocabulary's logits if it
+    /// generates, else the products of the head's first layers.
+    pub fn products(&self) -> usize {
+        if self.task.generates() { self.model.vocab_size } else { self.head.products() }
     }
 
     /// Files that an engine of this target cannot do without.
@@ -361,28 +371,34 @@ impl Manifest {
 
     /// Files beside weights or plans that an engine of this target cannot do without.
     pub(crate) fn companions(&self) -> Vec<&'static str> {
-        let apart = self.head.is_deep() && matches!(self.target, Target::TensorrtLlm(_));
-        let head = apart.then_some(HEAD_FILE);
+        let head = self.head.has_upper_layers().then_some(HEAD_FILE);
         [TOKENIZER_FILE, TEMPLATE_FILE].into_iter().chain(head).collect()
     }
 
     /// Reads and checks `engine.yaml` of `directory`, not the files it names.
     ///
     /// # Errors
-    /// It is missing, malformed or of another [`FORMAT`].
+    /// It is missing, malformed or of another [`FORMAT`] or [`NUMERICS`].
     pub fn read(directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
-        let invalid = |reason: String| ManifestError::Invalid { path: path.clone(), reason };
-        // First of all the format: a manifest of another one would only fail at some field.
-        if let Ok(Format { format }) = serde_saphyr::from_str(&text)
-            && format != FORMAT
-        {
-            return Err(invalid(format!("its format is {format}, this version reads {FORMAT}")));
+        Self::parse(&text).map_err(|reason| ManifestError::Invalid { path, reason })
+    }
+
+    /// Parses a manifest's text; an error says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        // The versions come first: a manifest of another version would fail at some arbitrary field.
+        if let Ok(Versions { format, numerics }) = serde_saphyr::from_str(text) {
+            if format != FORMAT {
+                return Err(format!("its format is {format}, this version reads {FORMAT}"));
+            }
+            if numerics != NUMERICS {
+                return Err(format!(
+                    "its numerics revision is {numerics}, this version computes revision {NUMERICS}"
+                ));
+            }
         }
-        let manifest: Self =
-            serde_saphyr::from_str(&text).map_err(|error| invalid(error.without_snippet().to_string()))?;
-        Ok(manifest)
+        serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
     }
 }

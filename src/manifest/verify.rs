@@ -233,7 +233,6 @@ pub(crate) mod tests {
             tensorrt_llm: "1.2.1".to_owned(),
             tensorrt: "10.14.1".to_owned(),
             driver: "580.65.06".to_owned(),
-            head_bias: vec![0.125],
             ..Gpus::default()
         });
         for name in ["config.json", "rank0.engine", "rank1.engine", "rank2.engine"] {
@@ -250,9 +249,31 @@ pub(crate) mod tests {
     #[test]
     fn a_manifest_of_another_format_is_refused_as_such_whatever_else_it_says() {
         let (directory, _) = engine();
-        std::fs::write(directory.path().join(MANIFEST_FILE), "format: 2\nbeams: 4\n").unwrap();
+        std::fs::write(directory.path().join(MANIFEST_FILE), "format: 1\nbeams: 4\n").unwrap();
         let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
-        assert!(sentence.contains("its format is 2, this version reads 1"), "{sentence}");
+        assert!(sentence.contains("its format is 1, this version reads 2"), "{sentence}");
+    }
+
+    #[test]
+    fn an_engine_of_another_numerics_revision_must_be_built_again() {
+        let (directory, mut manifest) = engine();
+        manifest.numerics += 1;
+        let text = serde_saphyr::to_string(&manifest).unwrap();
+        std::fs::write(directory.path().join(MANIFEST_FILE), text).unwrap();
+        let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
+        assert!(
+            sentence.contains("numerics revision is 2, this version computes revision 1")
+                && sentence.contains("build the engine again"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn a_head_with_layers_above_its_products_lists_their_file() {
+        let (directory, mut manifest) = engine();
+        manifest.head.bias = true;
+        manifest.profile.id = manifest.profile_id().unwrap();
+        assert!(refusal(directory.path(), &manifest).contains("does not list head.safetensors"));
     }
 
     #[test]

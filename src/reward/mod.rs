@@ -5,12 +5,16 @@
 //! the same number from either, and `float()` of the text gives back every bit.
 
 mod head;
+mod layers;
+mod linear;
+mod mlp;
 mod options;
 mod rank;
 
 use std::fmt::Write;
 
 pub use head::{Head, Unscorable};
+pub use layers::{HeadLayers, MissingTensor};
 pub(crate) use options::check as check_options;
 pub use options::{parse_normals, parse_two, parse_weights};
 pub use rank::ranks;

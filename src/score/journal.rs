@@ -23,6 +23,9 @@ const SYNC_EVERY: Duration = Duration::from_secs(2);
 pub struct Run {
     /// Format of the journal.
     pub assay_journal: u32,
+    /// [`crate::manifest::NUMERICS`]; 0 in journals from before it was recorded.
+    #[serde(default)]
+    pub numerics: u32,
     /// Each input: its path, bytes and time of change; of standard input only the path.
     pub inputs: Vec<String>,
     /// What scores.
@@ -160,6 +163,7 @@ fn check(path: &Path, mut file: &File, run: &Run) -> Result<(), ScoreError> {
         ("shape of the rows", other.shape != run.shape),
         ("columns", other.columns != run.columns),
         ("version", other.assay_journal != run.assay_journal),
+        ("numerics revision", other.numerics != run.numerics),
     ];
     match differs.into_iter().find(|(_, differs)| *differs) {
         None => Ok(()),
@@ -194,6 +198,7 @@ mod tests {
         let text = String::new;
         Run {
             assay_journal: 1,
+            numerics: 1,
             inputs: vec!["a".into()],
             judge: judge.into(),
             shape: text(),
@@ -237,6 +242,8 @@ mod tests {
         let before = std::fs::read(path(&output)).unwrap();
         let error = Journal::open(&output, &run("another")).err().unwrap().to_string();
         assert!(error.contains("engine or server"), "{error}");
+        let error = Journal::open(&output, &Run { numerics: 2, ..run("one") }).err().unwrap().to_string();
+        assert!(error.contains("numerics revision"), "{error}");
         assert_eq!(std::fs::read(path(&output)).unwrap(), before);
     }
 }

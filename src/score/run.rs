@@ -19,6 +19,7 @@ use super::select::{Selection, Selector};
 use super::shape::{Names, Shape};
 use super::{Row, ScoreError, Verdict, rows};
 use crate::cli::output::say;
+use crate::manifest::NUMERICS;
 use crate::report::Collector;
 
 /// Rows that are read ahead, and those that are scored at once: responses to one prompt that stand so
@@ -98,6 +99,7 @@ impl Scoring<'_> {
     fn identity(&self, judge: &Judge, shape: &Shape) -> Result<Run, ScoreError> {
         Ok(Run {
             assay_journal: 2,
+            numerics: NUMERICS,
             inputs: self.inputs.iter().map(|path| fingerprint(path)).collect::<Result<_, _>>()?,
             judge: judge.identity(),
             shape: shape.to_string(),

@@ -1,11 +1,14 @@
 //! A text has one score at each of its tokens, bit for bit: alone, in any batch, cut anywhere, with shared prefixes or without.
 
 use std::cell::RefCell;
+use std::path::Path;
 
-use crate::support::{Batch, Driver, model, random_engine};
+use crate::support::{Batch, Driver, model, random_engine, random_engine_with};
 use assay::engine::BlockId;
 use assay::engine::cpu::{Options, supports_bf16, supports_int8};
-use assay::manifest::{Activation, Dtype, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
+use assay::manifest::{
+    Activation, Dtype, Gating, Head, Manifest, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant,
+};
 use proptest::prelude::*;
 
 const BLOCK: usize = 16;
@@ -147,8 +150,12 @@ fn one_score_of(model: Model, dtype: Dtype) {
     }
     let directory = tempfile::tempdir().unwrap();
     let manifest = random_engine(directory.path(), model, dtype, 7);
+    one_score_from(directory.path(), &manifest);
+}
+
+fn one_score_from(directory: &Path, manifest: &Manifest) {
     let options = Options { threads: Some(2), ..Options::default() };
-    let driver = RefCell::new(Driver::start(directory.path(), &manifest, options));
+    let driver = RefCell::new(Driver::start(directory, manifest, options));
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(texts in prop::collection::vec(text(), 1..12))| {
         check(&mut driver.borrow_mut(), &texts)?;
@@ -194,6 +201,28 @@ fn a_text_has_one_score_with_windows_of_any_width() {
         model.variant.sliding_window = Some(SlidingWindow { keys, layers: vec![0, 2], rope: None });
         one_score_of(model.clone(), Dtype::F32);
         one_score_of(model, Dtype::Bf16);
+    }
+}
+
+/// Layers above the engine's products, computed in Rust.
+#[test]
+fn a_text_has_one_score_with_heads_of_several_layers() {
+    let attributes = vec!["a".to_owned(), "b".to_owned()];
+    let two_layers = Head { attributes, bias: true, hidden: Some(40), ..Head::default() };
+    let gating = Gating {
+        pattern: vec![1],
+        hidden: vec![50, 33],
+        bias: true,
+        temperature: 1.0,
+        scale: 1.0,
+        transform: vec![vec![0.0; 3]; 3],
+    };
+    let gated = Head { gating: Some(gating), ..Head::default() };
+    for head in [two_layers, gated] {
+        let directory = tempfile::tempdir().unwrap();
+        let model = model(64, 96, 2, (4, 2, 16));
+        let manifest = random_engine_with(directory.path(), model, head, Dtype::F32, 7);
+        one_score_from(directory.path(), &manifest);
     }
 }
 

@@ -131,7 +131,7 @@ fn job(tokens: &[u32]) -> scheduler::Job {
 
 #[tokio::test]
 async fn the_head_s_bias_is_added_here() {
-    let engine = Engine::biased("logits 1 2 3 4 5 77 77", vec![0.5, 0.0, -1.0, 0.25, 0.0]);
+    let engine = Engine::biased("logits 1 2 3 4 5 77 77", &[0.5, 0.0, -1.0, 0.25, 0.0]);
     let handle = engine.schedule(scheduler::Options::default());
     assert_eq!(score(&handle, &[1, 2]).await.unwrap(), [1.5, 2.0, 2.0, 4.25, 5.0]);
 }

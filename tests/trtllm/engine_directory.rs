@@ -6,8 +6,9 @@ use std::sync::Arc;
 use assay::builder::{Silent, trtllm};
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::hardware::gpus::Gpus as Machine;
-use assay::manifest::{Gpus, Manifest, Target};
+use assay::manifest::{Gpus, HEAD_FILE, Manifest, Target};
 use assay::scheduler::{self, Handle, Job, Output, Priority, Rejection, Work};
+use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
 use crate::server;
@@ -31,7 +32,6 @@ impl Engine {
             tensorrt_llm: "1.2.1".into(),
             tensorrt: "10.14".into(),
             driver: "580".into(),
-            head_bias: Vec::new(),
             ..Gpus::default()
         });
         Self { directory, manifest }
@@ -50,12 +50,13 @@ impl Engine {
     }
 
     /// With a bias of the head.
-    pub(crate) fn biased(script: &str, bias: Vec<f32>) -> Self {
+    pub(crate) fn biased(script: &str, bias: &[f32]) -> Self {
         let mut engine = Self::new(script);
         engine.manifest.head.bias = true;
-        if let Target::TensorrtLlm(gpus) = &mut engine.manifest.target {
-            gpus.head_bias = bias;
-        }
+        let data: Vec<u8> = bias.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = TensorView::new(safetensors::Dtype::F32, vec![bias.len()], &data).unwrap();
+        let file = safetensors::serialize([("head.0_bias", tensor)], None).unwrap();
+        std::fs::write(engine.directory.path().join(HEAD_FILE), file).unwrap();
         engine
     }
 

@@ -77,7 +77,7 @@ async fn scores_agree(name: &str, matrices: &[&str]) {
         let cpu = scores(&cpu.read(&case.ids, &places));
         assert_eq!(gpu.len(), case.f32.len(), "{name}");
         for ((gpu, cpu), theirs) in gpu.iter().zip(&cpu).zip(&case.f32) {
-            assert!((gpu - cpu).abs() <= 1e-5 * cpu.abs().max(1.0), "{name}: {gpu} on a CPU {cpu}");
+            assert_eq!(gpu.to_bits(), cpu.to_bits(), "{name}: {gpu}, and {cpu} on a CPU");
             assert!((gpu - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{name}: {gpu} by torch {theirs}");
         }
     }

@@ -189,13 +189,13 @@ def expected(source, tensor_parallel, pipeline_parallel=1, generates=False, head
 
 
 def expected_rest(source):
-    """What the server computes of a head of several layers, from the products on."""
+    """What the server adds to the products of the head's first layers: biases and further layers."""
     match source.config["architectures"][0]:
         case "Qwen2ForRewardModel" | "Qwen2ForProcessRewardModel":
             return {
-                "head_hidden_bias": source["score.0.bias"],
-                "head": source["score.2.weight"],
-                "head_bias": source["score.2.bias"],
+                "head.0_bias": source["score.0.bias"],
+                "head.1": source["score.2.weight"],
+                "head.1_bias": source["score.2.bias"],
             }
         case "LlamaForRewardModelWithGating":
             prefix = "gating.layers."

@@ -48,7 +48,7 @@ def test_ranks_score_as_the_original_does(name, tensor_parallel, stages, tmp_pat
     manifest = (tmp_path / "built/checkpoint.yaml").read_text()
     longest = int(manifest.split("max_seq_len: ")[1].split()[0])
     labels = len(golden["labels"])
-    bias = np.array(listed(manifest, "head_bias") or [0.0] * labels)
+    bias = built.head.get("head.0_bias", np.zeros(labels))
     errors, of_bf16 = [], []
     for case in golden["cases"]:
         if len(case["ids"]) > min(longest, 120):
@@ -72,7 +72,7 @@ def upper(name, products, head, objectives=19):
         return x
 
     if name.startswith("math"):
-        return layers(products + head["head_hidden_bias"], [("head", "head_bias")])
+        return layers(products + head["head.0_bias"], [("head.1", "head.1_bias")])
     scores, gates = products[:objectives], products[objectives:] + head["gating.0_bias"]
     count = sum("_bias" not in tensor for tensor in head)
     return scores, layers(gates, [(f"gating.{layer}", f"gating.{layer}_bias") for layer in range(1, count + 1)])
@@ -86,7 +86,7 @@ def softmax(x):
 def scores_of(name, decoder, built, ids, source):
     """What is served of a text, by the model's own definition."""
     head, manifest = built.head, (built.path / "checkpoint.yaml").read_text()
-    width = len(head["head_hidden_bias"]) if name.startswith("math") else 19 + len(head["gating.0_bias"])
+    width = len(head["head.0_bias"]) if name.startswith("math") else 19 + len(head["gating.0_bias"])
 
     def read(place):
         logits = decoder.logits(ids[: place + 1])

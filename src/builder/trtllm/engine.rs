@@ -17,9 +17,7 @@ use crate::builder::{BuildError, Progress, write_manifest};
 use crate::hardware::profile_name;
 use crate::hardware::targets::Target;
 use crate::manifest::verify::digest_file;
-use crate::manifest::{
-    FORMAT, Manifest, Quantization, TRTLLM_CONFIG_FILE, Target as EngineTarget, rank_file,
-};
+use crate::manifest::{Manifest, Quantization, TRTLLM_CONFIG_FILE, Target as EngineTarget, rank_file};
 
 /// Folder within the output that is gone when it is published: the checkpoint, and what else
 /// `trtllm-build` leaves where it runs.
@@ -80,15 +78,9 @@ pub(super) fn of_checkpoint(order: &Order<'_>, progress: &dyn Progress) -> Resul
 fn read_draft(options: &Options, target: &Target) -> Result<Manifest, BuildError> {
     let path = options.model.join(DRAFT_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-    let mut draft: Manifest = serde_saphyr::from_str(&text)
-        .map_err(|error| BuildError::checkpoint(&path, error.without_snippet().to_string()))?;
+    let mut draft = Manifest::parse(&text)
+        .map_err(|reason| BuildError::checkpoint(&path, format!("{reason}; write it again")))?;
     let refuse = |reason: String| Err(BuildError::checkpoint(&path, reason));
-    if draft.format != FORMAT {
-        return refuse(format!(
-            "its format is {}, this version writes {FORMAT}; write it again",
-            draft.format
-        ));
-    }
     let EngineTarget::TensorrtLlm(gpus) = &draft.target else { return refuse("it is of no GPU".to_owned()) };
     let capability = target.compute_capability.clone().unwrap_or_default();
     if gpus.compute_capability != capability {

@@ -3,9 +3,9 @@
 
 use super::families;
 use super::mapping::Mapping;
-use crate::builder::plan::{Ending, Planned};
+use crate::builder::BuildError;
+use crate::builder::plan::Ending;
 use crate::builder::source::Source;
-use crate::builder::{BuildError, convert};
 use crate::manifest::{Head, Model};
 
 /// What small heads have a multiple of, in rows: TensorRT-LLM's products want it.
@@ -13,8 +13,8 @@ const ROWS: usize = 64;
 
 /// What stands in `lm_head`.
 pub(super) struct LmHead {
-    /// Its matrices, top to bottom, by their names in the plan.
-    pub(super) matrices: Vec<String>,
+    /// Its matrix, by its name in the plan.
+    pub(super) matrix: &'static str,
     /// Its rows, those that are zero included; the ranks of a stage divide them.
     pub(super) rows: usize,
     /// Whether it has these instead of as many as the vocabulary.
@@ -36,15 +36,18 @@ impl LmHead {
         if small {
             families::check_small_head(model, source.task)?;
         }
-        let matrices = match source.ending {
-            Ending::Scores(_) => first_layers(head, model)?,
-            Ending::Vocabulary(_) => vec!["lm_head".to_owned()],
+        let matrix = match source.ending {
+            Ending::Scores(_) => {
+                check_rows(head, model)?;
+                "head"
+            }
+            Ending::Vocabulary(_) => "lm_head",
         };
         let rows = match small {
-            true => small_rows(head.first_outputs(), mapping),
+            true => small_rows(head.products(), mapping),
             false => model.vocab_size.next_multiple_of(mapping.tensor_parallel),
         };
-        Ok(Self { matrices, rows, small })
+        Ok(Self { matrix, rows, small })
     }
 }
 
@@ -54,8 +57,10 @@ fn small_rows(outputs: usize, mapping: Mapping) -> usize {
     (padded..).step_by(ROWS).find(|rows| rows.is_multiple_of(mapping.ranks())).unwrap_or(padded)
 }
 
-fn first_layers(head: &Head, model: &Model) -> Result<Vec<String>, BuildError> {
-    let (rows, most) = (head.first_outputs(), model.vocab_size);
+/// # Errors
+/// The head's first layers have more rows than the vocabulary.
+fn check_rows(head: &Head, model: &Model) -> Result<(), BuildError> {
+    let (rows, most) = (head.products(), model.vocab_size);
     if rows > most {
         return Err(BuildError::Option(format!(
             "{} ({}): the first layer of its head has {rows} rows, and TensorRT-LLM's lm_head has room for {most}, as \
@@ -63,40 +68,7 @@ fn first_layers(head: &Head, model: &Model) -> Result<Vec<String>, BuildError> {
             model.name, model.architecture
         )));
     }
-    Ok(head.networks().iter().filter_map(|layers| layers.first()).map(|layer| layer.name.clone()).collect())
-}
-
-/// The tensors that a server needs of a head of several layers, beside the matrices of the first.
-pub(super) fn rest<'a>(planned: &[Planned<'a>], head: &Head) -> Vec<Planned<'a>> {
-    if !head.is_deep() {
-        return Vec::new();
-    }
-    let mut names = Vec::new();
-    for network in head.networks() {
-        for (index, layer) in network.iter().enumerate() {
-            names.extend((index > 0).then(|| layer.name.clone()));
-            names.extend(layer.bias.then(|| format!("{}_bias", layer.name)));
-        }
-    }
-    planned.iter().filter(|planned| names.contains(&planned.name)).cloned().collect()
-}
-
-/// The bias of a head of one layer, row by row.
-///
-/// # Errors
-/// It cannot be read.
-pub(super) fn bias(planned: &[Planned<'_>], head: &Head) -> Result<Vec<f32>, BuildError> {
-    let found = planned.iter().find(|planned| planned.name == "head_bias");
-    let Some(bias) = found.filter(|_| !head.is_deep()) else { return Ok(vec![]) };
-    let minus = match &bias.minus {
-        Some(minus) => convert::values(minus)?.first().copied().unwrap_or(0.0),
-        None => 0.0,
-    };
-    let mut values = Vec::new();
-    for source in &bias.sources {
-        values.extend(convert::values(source)?.iter().map(|value| value - minus));
-    }
-    Ok(values)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl RankTensor<'_> {
 pub(super) struct Layout<'p, 'a> {
     planned: BTreeMap<&'p str, &'p Planned<'a>>,
     /// Those in `lm_head`, top to bottom, and its rows.
-    lm_head: (Vec<&'p Planned<'a>>, usize),
+    lm_head: (Option<&'p Planned<'a>>, usize),
     model: &'p Model,
     mapping: Mapping,
     format: Option<Format>,
@@ -89,8 +89,7 @@ impl<'p, 'a> Layout<'p, 'a> {
     ) -> Self {
         let planned: BTreeMap<_, _> =
             planned.iter().map(|planned| (planned.name.as_str(), planned)).collect();
-        let matrices = lm_head.matrices.iter().filter_map(|name| planned.get(name.as_str()).copied());
-        let lm_head = (matrices.collect(), lm_head.rows);
+        let lm_head = (planned.get(lm_head.matrix).copied(), lm_head.rows);
         Self { planned, lm_head, model, mapping, format }
     }
 
@@ -121,19 +120,16 @@ impl<'p, 'a> Layout<'p, 'a> {
         tensors.list
     }
 
-    /// The vocabulary's head, or in its first rows the matrices of the one that scores; of either this rank
-    /// has its part.
+    /// This rank's part of the vocabulary's head, or of the one that scores, whose rows come first.
     pub(super) fn lm_head(&self, rank: Rank) -> Option<RankTensor<'a>> {
-        let (matrices, rows) = &self.lm_head;
-        let rows = rank.share(*rows);
-        let sources: Vec<Tensor<'a>> =
-            matrices.iter().flat_map(|planned| &planned.sources).copied().collect();
+        let (matrix, rows) = self.lm_head;
+        let (matrix, rows) = (matrix?, rank.share(rows));
         Some(RankTensor {
             name: "lm_head.weight".to_owned(),
             shape: vec![rows.len(), self.model.hidden_size],
-            parts: slice(&sources, &rows),
+            parts: slice(&matrix.sources, &rows),
             add: 0.0,
-            minus: matrices.first()?.minus,
+            minus: matrix.minus,
             format: None,
         })
     }

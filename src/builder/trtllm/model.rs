@@ -8,7 +8,7 @@ use super::config_json::config_json;
 use super::draft::draft;
 use super::fit::Memory;
 use super::format::{format, in_file};
-use super::head::{self, LmHead};
+use super::head::LmHead;
 use super::layout::{Layout, RankTensor};
 use super::limits::limits;
 use super::mapping::{Mapping, Rank};
@@ -16,7 +16,7 @@ use super::prequantized::Prequantized;
 use super::report::Report;
 use super::{DRAFT_FILE, Order, Outcome, command, engine, families, rank_file};
 use crate::builder::output::Staging;
-use crate::builder::plan::Planned;
+use crate::builder::plan::Tensors;
 use crate::builder::source::{Source, Wish};
 use crate::builder::{BuildError, Progress, Silent, weights};
 use crate::manifest::{Dtype, HEAD_FILE, Manifest, Quantization};
@@ -32,8 +32,8 @@ pub(super) fn build(order: &Order<'_>, progress: &dyn Progress) -> Result<Outcom
         head: options.head.as_ref(),
     })?;
     check(order, &source)?;
-    let planned = source.plan(Dtype::Bf16, false)?;
-    let plan = Plan::new(order, &source, &planned)?;
+    let tensors = source.plan(Dtype::Bf16, false)?;
+    let plan = Plan::new(order, &source, &tensors)?;
     if options.dry_run {
         Staging::check(&options.output)?;
         return Ok(Outcome::Plan(format!("{}\n{}", source.describe(), plan.report(order))));
@@ -48,8 +48,8 @@ pub(super) fn build(order: &Order<'_>, progress: &dyn Progress) -> Result<Outcom
     for (file, content) in source.text.files() {
         staging.write(file, content.as_bytes())?;
     }
-    if !plan.rest.is_empty() {
-        weights::write(&staging.join(HEAD_FILE), &plan.rest, &Silent)?;
+    if !tensors.head.is_empty() {
+        weights::write(&staging.join(HEAD_FILE), &tensors.head, &Silent)?;
     }
     match program {
         None => {
@@ -82,8 +82,6 @@ struct Plan<'p, 'a> {
     mapping: Mapping,
     config_json: Value,
     layout: Layout<'p, 'a>,
-    /// Tensors of the head that are none of `lm_head`'s.
-    rest: Vec<Planned<'a>>,
     /// Whose layers are taken, if not the model's own.
     prequantized: Option<Prequantized>,
     /// Bytes of each rank's file.
@@ -96,9 +94,9 @@ struct Plan<'p, 'a> {
 impl<'p, 'a> Plan<'p, 'a> {
     /// # Errors
     /// An option does not fit the model, or a rank not its GPU.
-    fn new(order: &Order<'_>, source: &'p Source, planned: &'p [Planned<'a>]) -> Result<Self, BuildError> {
+    fn new(order: &Order<'_>, source: &'p Source, tensors: &'p Tensors<'a>) -> Result<Self, BuildError> {
         let (options, target, mapping) = (order.options, order.target, order.mapping());
-        let config = &source.config;
+        let (config, planned) = (&source.config, &tensors.weights[..]);
         let format = format(&options.quantization, target, &config.model, mapping)?;
         let limits = limits(options, config)?;
         let head = source.head()?;
@@ -113,11 +111,10 @@ impl<'p, 'a> Plan<'p, 'a> {
             mapping,
             config_json: prequantized.as_ref().map_or(own_json, |taken| taken.config().clone()),
             layout: Layout::new(planned, &lm_head, &config.model, mapping, in_file(format, target)),
-            rest: head::rest(planned, &head),
             prequantized,
             files: Vec::new(),
             ranks: Vec::new(),
-            draft: draft(order, source, planned, (head, &lm_head), limits, quantization)?,
+            draft: draft(order, source, (head, &lm_head), limits, quantization),
         };
         let in_memory = Layout::new(planned, &lm_head, &config.model, mapping, format);
         for rank in mapping.each() {

@@ -11,8 +11,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
 use crate::engine::bridge::ffi;
+use crate::engine::head_layers;
 use crate::engine::weights::Weights;
 use crate::manifest::{Activation, Dtype, Manifest, Norm, Target, WEIGHTS_FILE};
+use crate::reward::HeadLayers;
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
 const TOKENS_PER_BLOCK: usize = 16;
@@ -154,6 +156,7 @@ pub struct CpuFactory {
     limits: Limits,
     kept_blocks: usize,
     weights: Arc<Weights>,
+    head: Arc<HeadLayers>,
 }
 
 impl CpuFactory {
@@ -165,6 +168,7 @@ impl CpuFactory {
     pub fn open(directory: &Path, manifest: &Manifest, options: Options) -> Result<Self, EngineError> {
         check_machine(directory, manifest)?;
         let weights = Arc::new(Weights::map(&directory.join(WEIGHTS_FILE))?);
+        let head = Arc::new(head_layers::open(directory, manifest)?);
         let moderate = weights.bytes().len() / 8 / kv_bytes_per_token(manifest);
         let limits = limits(manifest, options, moderate)?;
         let kept = options.kv_cache_tokens.unwrap_or(moderate.max(2 * limits.max_num_tokens));
@@ -175,6 +179,7 @@ impl CpuFactory {
             limits,
             kept_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
             weights,
+            head,
         })
     }
 
@@ -189,11 +194,11 @@ impl EngineFactory for CpuFactory {
         let config = config(&self.manifest, self.options, self.limits);
         let (iterations, received) = bounded(1);
         let (opened, opening) = bounded(1);
-        let weights = Arc::clone(&self.weights);
-        let head_rows = self.manifest.logits();
+        let (weights, head) = (Arc::clone(&self.weights), Arc::clone(&self.head));
+        let products = self.manifest.products();
         thread::Builder::new()
             .name("cpu-engine".into())
-            .spawn(move || match Decoder::open(&config, weights, head_rows) {
+            .spawn(move || match Decoder::open(&config, weights, products, head) {
                 Ok(decoder) => {
                     // Whoever asked may have gone; then the loop below ends at once.
                     let _ = opened.send(Ok(()));
@@ -242,11 +247,19 @@ struct Decoder {
     // Before the weights, so that it is dropped before them.
     handle: cxx::UniquePtr<ffi::Handle>,
     _weights: Arc<Weights>,
-    head_rows: usize,
+    /// Numbers that the decoder computes for each token read.
+    products: usize,
+    /// What follows them.
+    head: Arc<HeadLayers>,
 }
 
 impl Decoder {
-    fn open(config: &ffi::CpuConfig, weights: Arc<Weights>, head_rows: usize) -> Result<Self, String> {
+    fn open(
+        config: &ffi::CpuConfig,
+        weights: Arc<Weights>,
+        products: usize,
+        head: Arc<HeadLayers>,
+    ) -> Result<Self, String> {
         let tensors: Vec<_> = weights
             .tensors()
             .iter()
@@ -255,7 +268,7 @@ impl Decoder {
         // SAFETY: the decoder holds the mapping for as long as the handle; fields drop in order.
         let handle = unsafe { ffi::open_cpu(config, &tensors, weights.bytes()) }
             .map_err(|error| error.what().to_owned())?;
-        Ok(Self { handle, _weights: weights, head_rows })
+        Ok(Self { handle, _weights: weights, products, head })
     }
 
     fn serve(mut self, iterations: &Receiver<Iteration>, reports: &Sender<Report>) {
@@ -283,20 +296,21 @@ impl Decoder {
             }
         };
         let chunks: Vec<_> = iteration.chunks.iter().map(&mut view).collect();
-        let mut logits = vec![0.0; reads.len() * self.head_rows];
+        let mut products = vec![0.0; reads.len() * self.products];
         self.handle
             .pin_mut()
-            .run(&iteration.token_ids, &iteration.block_table, &chunks, &reads, &mut logits)
+            .run(&iteration.token_ids, &iteration.block_table, &chunks, &reads, &mut products)
             .map_err(|error| EngineError::Step(error.what().to_owned()))?;
+        let logits = self.head.apply(products);
+        let width = logits.len() / reads.len().max(1);
         let mut rest = logits.as_slice();
-        let mut take = |chunk: &Chunk| {
-            let (rows, behind) = rest.split_at(chunk.logits.len() * self.head_rows);
-            rest = behind;
-            (chunk.sequence, rows.to_vec())
-        };
-        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
-        let logits = wanted.map(&mut take).collect();
-        Ok(Outputs { logits, elapsed: started.elapsed(), ..Outputs::default() })
+        let mut by_sequence = Vec::new();
+        for chunk in iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty()) {
+            let (own, others) = rest.split_at(chunk.logits.len() * width);
+            rest = others;
+            by_sequence.push((chunk.sequence, own.to_vec()));
+        }
+        Ok(Outputs { logits: by_sequence, elapsed: started.elapsed(), ..Outputs::default() })
     }
 }
 
@@ -364,7 +378,6 @@ pub(crate) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         let (inverse_frequencies, factor) = rope::inverse_frequencies(rope, dim);
         ffi::RopeView { inverse_frequencies, factor }
     };
-    let gating = manifest.head.gating.as_ref();
     let window = variant.sliding_window.as_ref();
     let window_of = |layer| window.filter(|window| window.layers.contains(&layer)).map_or(0, |w| w.keys);
     ffi::CpuConfig {
@@ -380,14 +393,9 @@ pub(crate) fn config(manifest: &Manifest, options: Options, limits: Limits) -> f
         qkv_bias: model.qkv_bias,
         output_bias: model.output_bias,
         mlp_bias: model.mlp_bias,
-        head_rows: if manifest.task.generates() { model.vocab_size } else { manifest.head.head_rows() },
+        head_rows: manifest.products(),
         lm_head: manifest.task.generates(),
         logit_softcap: manifest.head.softcap.unwrap_or(0.0),
-        head_bias: manifest.head.bias,
-        head_hidden: manifest.head.hidden.unwrap_or(0),
-        gating: gating
-            .map_or_else(Vec::new, |gating| gating.layers().iter().map(|layer| layer.outputs).collect()),
-        gating_bias: gating.is_some_and(|gating| gating.bias),
         layer_norm: variant.norm == Norm::Layer,
         qk_norm: variant.qk_norm,
         post_norms: variant.post_norms,

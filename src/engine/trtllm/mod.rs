@@ -26,9 +26,10 @@ use self::batch::Batch;
 use self::running::Loaded;
 use super::bridge::ffi;
 use super::fan_out::{Request, RequestId};
-use super::head_layers::UpperLayers;
+use super::head_layers;
 use super::{Engine, EngineError, EngineFactory, Limits, Report, Task, WholeSequence};
 use crate::manifest::{Gpus, Manifest, Pooling, Target};
+use crate::reward::HeadLayers;
 use crate::sampling::Reach;
 
 /// How long the library is waited for before looking whether the engine is to end.
@@ -94,7 +95,7 @@ pub struct TrtllmFactory {
     directory: PathBuf,
     config: ffi::TrtllmConfig,
     max_seq_len: usize,
-    head: Arc<UpperLayers>,
+    head: Arc<HeadLayers>,
     reach: Reach,
 }
 
@@ -108,7 +109,7 @@ impl TrtllmFactory {
         let Target::TensorrtLlm(gpus) = &manifest.target else {
             return refuse("was built for a CPU".into());
         };
-        let head = UpperLayers::open(directory, &manifest.head, &gpus.head_bias)?;
+        let head = head_layers::open(directory, manifest)?;
         let built = manifest.limits;
         let chosen = |name: &str, option: Option<usize>, built: usize| match option.unwrap_or(built) {
             0 => Err(EngineError::Load(format!("{name} is 0; it must be at least 1"))),
@@ -120,10 +121,7 @@ impl TrtllmFactory {
         let max_batch_size = chosen("max_batch_size", options.max_batch_size, built.max_batch_size)?;
         let config = ffi::TrtllmConfig {
             directory: directory.to_string_lossy().into_owned(),
-            head_rows: match manifest.task.generates() {
-                true => manifest.model.vocab_size,
-                false => manifest.head.first_outputs(),
-            },
+            head_rows: manifest.products(),
             max_batch_size,
             max_num_tokens: chosen("max_num_tokens", options.max_num_tokens, built.max_num_tokens)?,
             max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size + most_reads(manifest),

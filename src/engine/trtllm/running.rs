@@ -14,11 +14,11 @@ use super::batch::Batch;
 use super::{AWAIT, millis};
 use crate::engine::bridge::ffi;
 use crate::engine::fan_out::{Parts, Progress, RequestId};
-use crate::engine::head_layers::UpperLayers;
 use crate::engine::{
     Engine, EngineError, Generated, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
     Statistics, Task, WholeSequence,
 };
+use crate::reward::HeadLayers;
 use crate::sampling::{Reach, Sampled};
 
 /// An engine that the library has loaded.
@@ -28,7 +28,7 @@ pub(super) struct Loaded {
     /// How far its sampler goes.
     pub(super) reach: Reach,
     /// What of a head that scores is computed here.
-    pub(super) head: Arc<UpperLayers>,
+    pub(super) head: Arc<HeadLayers>,
     /// Logits of a generated token, if it generates.
     pub(super) vocabulary: usize,
 }
@@ -176,7 +176,7 @@ struct Awaiting {
     shared: Arc<Shared>,
     feeds: Receiver<()>,
     reports: Sender<Report>,
-    head: Arc<UpperLayers>,
+    head: Arc<HeadLayers>,
     vocabulary: usize,
     tokens_per_block: usize,
 }
@@ -237,7 +237,7 @@ impl Awaiting {
         self.shared.logprobs().remove(&sequence);
         let logits = match (failed, answer.scored) {
             (true, _) => Err(answer.error),
-            (false, true) => Ok(self.head.outputs(&answer.logits)),
+            (false, true) => Ok(self.head.apply(answer.logits)),
             (false, false) => Ok(vec![]),
         };
         let cached = answer.reused_blocks * self.tokens_per_block;

@@ -304,7 +304,7 @@ fn a_value_head_is_found_under_either_of_its_names() {
         });
         let manifest = checkpoint.build(Dtype::F32).unwrap();
         assert_eq!(manifest.head.attributes, ["reward"], "{architecture} {tensor}");
-        assert_eq!((manifest.head.head_rows(), manifest.head.bias), (1, false));
+        assert_eq!((manifest.head.products(), manifest.head.bias), (1, false));
     }
 }
 

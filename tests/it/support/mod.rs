@@ -42,6 +42,12 @@ pub fn model(
 
 /// Writes an engine of random weights for this machine and returns its manifest.
 pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) -> Manifest {
+    let head = Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() };
+    random_engine_with(directory, model, head, dtype, seed)
+}
+
+/// The same with a head of any kind.
+pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dtype, seed: u64) -> Manifest {
     let mut writer = Writer { rng: SmallRng::seed_from_u64(seed), dtype, tensors: Vec::new() };
     let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
     let q_width = model.num_heads * model.head_dim;
@@ -72,19 +78,29 @@ pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) ->
     }
     writer.norm("final_norm", hidden);
     writer.floats_if(model.variant.norm == Norm::Layer, "final_norm_bias", hidden);
-    writer.floats_if(true, "head", 3 * hidden);
+    writer.floats_if(true, "head", head.products() * hidden);
     std::fs::write(directory.join("weights.safetensors"), writer.finish()).expect("the weights are written");
-    manifest(model, dtype)
+    let mut writer = Writer { rng: SmallRng::seed_from_u64(seed), dtype, tensors: Vec::new() };
+    for network in head.networks() {
+        let mut inputs = 0;
+        for (index, layer) in network.iter().enumerate() {
+            writer.floats_if(index > 0, &layer.name, layer.outputs * inputs);
+            writer.floats_if(layer.bias, &layer.bias_name(), layer.outputs);
+            inputs = layer.outputs;
+        }
+    }
+    std::fs::write(directory.join("head.safetensors"), writer.finish()).expect("the head is written");
+    manifest(model, head, dtype)
 }
 
-fn manifest(model: Model, dtype: Dtype) -> Manifest {
+fn manifest(model: Model, head: Head, dtype: Dtype) -> Manifest {
     Manifest {
         model,
         target: Target::Cpu { instruction_set: cpu::instruction_set() },
         built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
         dtype,
         limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
-        head: Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() },
+        head,
         ..tiny::manifest()
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, Profile, PromptSpec, Rope,
-    RopeScaling, Target, Task, Variant,
+    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, NUMERICS, Profile, PromptSpec,
+    Rope, RopeScaling, Target, Task, Variant,
 };
 
 /// Of a reward model of the sizes of `tests/checkpoints/llama3-tiny` with one attribute, for a processor that
@@ -12,6 +12,7 @@ use assay::manifest::{
 pub(crate) fn manifest() -> Manifest {
     Manifest {
         format: FORMAT,
+        numerics: NUMERICS,
         profile: Profile { id: String::new(), name: "onednn-avx2-f32".into() },
         model: Model {
             name: "tiny".into(),
