@@ -29,7 +29,7 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
-    let request = ChatRequest::parse(body, &app.settings)?;
+    let request = ChatRequest::parse(body, &app.settings.server)?;
     app.model(Some(&request.model))?;
     check_last_turn(app, &request.messages)?;
     let prompt = app.scorer()?.encode(&request.messages, request.cut)?;
@@ -42,7 +42,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
 /// It ends with another's turn.
 pub(super) fn check_last_turn(app: &App, messages: &[Message]) -> Result<(), ApiError> {
     match messages.last() {
-        Some(last) if app.settings.require_assistant_turn && last.role != "assistant" => {
+        Some(last) if app.settings.server.require_assistant_turn && last.role != "assistant" => {
             let reason = format!(
                 "the last turn's role is {}: this server scores the assistant's turn, which must be the last",
                 last.role

@@ -9,7 +9,7 @@ use super::ApiError;
 use super::fields::Fields;
 use super::intake::Wish;
 use super::{Cut, messages};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::Message;
 
 /// A request for the score of a conversation's last turn.
@@ -72,7 +72,7 @@ impl ChatRequest {
     ///
     /// # Errors
     /// It is malformed, or a field is wrong, unknown or cannot be honoured; the error names it.
-    pub fn parse(body: &[u8], settings: &Settings) -> Result<Self, ApiError> {
+    pub fn parse(body: &[u8], settings: &ServerSettings) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let model = fields.require("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;

@@ -227,6 +227,15 @@ fn brief(mut text: String) -> String {
     text
 }
 
+impl From<OverloadStatus> for StatusCode {
+    fn from(status: OverloadStatus) -> Self {
+        match status {
+            OverloadStatus::TooManyRequests => Self::TOO_MANY_REQUESTS,
+            OverloadStatus::ServiceUnavailable => Self::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
 fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'static str, &'static str) {
     match rejection {
         Rejection::QueueFull { .. } => (overload.into(), OVERLOAD, "overloaded"),

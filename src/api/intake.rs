@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::scoring::{Cut, Urgency};
 use super::timeline::{Stage, Timeline};
 use super::{ApiError, App, body};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 use crate::scheduler::Priority;
 
@@ -45,9 +45,9 @@ impl Intake {
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
-        let (limit, time) = (app.settings.max_body_bytes, app.settings.body_timeout.0);
+        let (limit, time) = (app.settings.server.max_body_bytes, app.settings.server.body_timeout.0);
         let body = body::read(&parts.headers, body, limit, time).await?;
-        if app.settings.log_requests {
+        if app.settings.logging.log_requests {
             tracing::info!(body = %String::from_utf8_lossy(&body), "request");
         }
         Ok(Self { arrived, headers: parts.headers, body })
@@ -95,7 +95,7 @@ impl Intake {
         Ok(Urgency {
             arrived: self.arrived,
             priority: class.unwrap_or_default(),
-            timeout: time.or(app.settings.timeout.map(|time| time.0)),
+            timeout: time.or(app.settings.server.timeout.map(|time| time.0)),
         })
     }
 
@@ -130,7 +130,7 @@ impl Cut {
     ///
     /// # Errors
     /// There is no such truncation.
-    pub(super) fn take(fields: &mut Fields, settings: &Settings) -> Result<Self, ApiError> {
+    pub(super) fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
         let Some(name) = fields.take::<String>("truncation")? else {
             return Ok(Self { truncation: settings.truncation, tokens: None });
         };
@@ -161,7 +161,7 @@ fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
 ///
 /// # Errors
 /// It is one of them.
-pub(super) fn check_count(field: &str, count: usize, settings: &Settings) -> Result<(), ApiError> {
+pub(super) fn check_count(field: &str, count: usize, settings: &ServerSettings) -> Result<(), ApiError> {
     let most = settings.max_request_items;
     match count {
         0 => Err(ApiError::Invalid(field.into(), "is empty: send at least one".into())),
@@ -183,7 +183,7 @@ pub(super) fn check_size(
     field: &str,
     prompt: usize,
     responses: &[String],
-    settings: &Settings,
+    settings: &ServerSettings,
 ) -> Result<(), ApiError> {
     let size = prompt * responses.len() + responses.iter().map(String::len).sum::<usize>();
     let most = LARGEST_EXPANSION * settings.max_body_bytes;

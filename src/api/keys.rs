@@ -121,7 +121,7 @@ pub(super) async fn require(
     next: Next,
 ) -> Result<Response, ApiError> {
     if let Some(keys) = &app.keys
-        && !is_open(request.uri().path(), app.settings.protect_metrics)
+        && !is_open(request.uri().path(), app.settings.security.protect_metrics)
     {
         let name = keys.check(request.headers())?;
         tracing::Span::current().record("key", name.as_str());

@@ -88,7 +88,7 @@ impl App {
     /// # Errors
     /// The metrics cannot be made, or the API keys or the origins are refused; the text says why.
     pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, String> {
-        let mut models = settings.served_model_name.clone();
+        let mut models = settings.server.served_model_name.clone();
         if models.is_empty() {
             models.push(manifest.model.name.clone());
         }
@@ -96,11 +96,11 @@ impl App {
         let metrics = Metrics::new(&models[0], &manifest.profile.name).map_err(|error| error.to_string())?;
         Ok(Self {
             metrics: Arc::new(metrics),
-            keys: settings.api_keys_file.as_deref().map(KeyRing::open).transpose()?.map(Arc::new),
+            keys: settings.security.api_keys_file.as_deref().map(KeyRing::open).transpose()?.map(Arc::new),
             traces: None,
             drain: Notify::new(),
             manifest: manifest.clone(),
-            max_seq_len: settings.max_seq_len.unwrap_or(built).min(built),
+            max_seq_len: settings.engine.max_seq_len.unwrap_or(built).min(built),
             started: answer::unix_time(),
             models,
             settings,
@@ -169,7 +169,7 @@ impl App {
     /// # Errors
     /// No such model is served here.
     pub fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
-        models::find(&self.models, &self.settings.alias, asked)
+        models::find(&self.models, &self.settings.server.alias, asked)
     }
 }
 
@@ -178,10 +178,10 @@ impl App {
 /// # Errors
 /// The origins that may call are refused; the text says why.
 pub fn router(app: Arc<App>) -> Result<Router, String> {
-    let origins = &app.settings.cors_origin;
+    let origins = &app.settings.security.cors_origin;
     let cors = if origins.is_empty() { None } else { Some(cors::layer(origins)?) };
-    let metrics = if app.settings.metrics_port.is_none() { metrics_routes() } else { Router::new() };
-    let playground = if app.settings.playground { playground::routes() } else { Router::new() };
+    let metrics = if app.settings.server.metrics_port.is_none() { metrics_routes() } else { Router::new() };
+    let playground = if app.settings.server.playground { playground::routes() } else { Router::new() };
     let routes = Router::new()
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/rewards", post(rewards::rewards))

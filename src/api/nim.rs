@@ -71,7 +71,7 @@ pub(super) async fn metadata(State(app): State<Arc<App>>) -> Json<Metadata> {
         license_info: license_info(),
         model_info: vec![ModelInfo {
             short_name: manifest.model.name.clone(),
-            model_url: format!("file://{}", app.settings.engine.display()),
+            model_url: format!("file://{}", app.settings.engine.directory.display()),
         }],
         version: env!("CARGO_PKG_VERSION"),
         selected_model_profile_id: manifest.profile.id.clone(),

@@ -56,9 +56,9 @@ pub async fn run(mut settings: Settings) -> Result<Exit, String> {
         let follow = tokio::task::spawn_blocking(move || load::follow(&settings, &manifest));
         return follow.await.map_err(|error| error.to_string())?.map(|()| Exit::Drained);
     }
-    let key_files = Watched::new(settings.api_keys_file.clone());
-    let tls_files = Watched::new(Tls::files(&settings));
-    let tls = Tls::open(&settings)?;
+    let key_files = Watched::new(settings.security.api_keys_file.clone());
+    let tls_files = Watched::new(Tls::files(&settings.security));
+    let tls = Tls::open(&settings.security)?;
     let mut app = App::new(settings, &manifest)?;
     app.traces = Traces::from_environment()?;
     let app = Arc::new(app);
@@ -106,7 +106,7 @@ async fn load_and_serve(
     };
     tracing::info!(models = ?app.models, limits = ?scheduler.limits(), "ready");
 
-    let mut grace = app.settings.shutdown_grace.0;
+    let mut grace = app.settings.server.shutdown_grace.0;
     let failed = tokio::select! {
         () = scheduler.failed() => true,
         told = signals.next() => {
@@ -123,18 +123,18 @@ async fn load_and_serve(
     Ok(if failed { Exit::EngineFailed } else { exit })
 }
 
-/// The engine to serve, whose directory becomes `settings.engine`. One that is only simulated runs anywhere.
+/// The engine to serve, whose directory becomes `settings.engine.directory`. One that is only simulated runs anywhere.
 ///
 /// # Errors
 /// None of those there are runs here; the text says why and what to do.
 pub fn choose(settings: &mut Settings) -> Result<Manifest, String> {
-    let whole = settings.engine.join(MANIFEST_FILE).exists();
-    if settings.simulate.is_some() && whole {
-        return Manifest::read(&settings.engine).map_err(|error| error.to_string());
+    let whole = settings.engine.directory.join(MANIFEST_FILE).exists();
+    if settings.engine.simulate.is_some() && whole {
+        return Manifest::read(&settings.engine.directory).map_err(|error| error.to_string());
     }
-    let chosen = profiles::choose(&settings.engine, &settings.profile, &Machine::this());
+    let chosen = profiles::choose(&settings.engine.directory, &settings.engine.profile, &Machine::this());
     let (directory, manifest) = chosen.map_err(|error| error.to_string())?;
-    settings.engine = directory;
+    settings.engine.directory = directory;
     Ok(manifest)
 }
 
@@ -145,7 +145,7 @@ async fn open(
     stopping: watch::Receiver<bool>,
 ) -> Result<JoinSet<()>, String> {
     let settings = &app.settings;
-    let limits = Limits::new(settings);
+    let limits = Limits::new(&settings.server);
     let port = |listener, router, tls| Port {
         listener,
         router,
@@ -155,15 +155,15 @@ async fn open(
     };
     let router = router(app.clone())?;
     let mut ports = JoinSet::new();
-    let listener = bind(&settings.host, settings.port, "--port").await?;
+    let listener = bind(&settings.server.host, settings.server.port, "--port").await?;
     announce(&listener, "listening");
     ports.spawn(port(listener, router, tls).serve(stopping.clone()));
-    if let Some(number) = settings.metrics_port {
-        let listener = bind(&settings.host, number, "--metrics-port").await?;
+    if let Some(number) = settings.server.metrics_port {
+        let listener = bind(&settings.server.host, number, "--metrics-port").await?;
         announce(&listener, "metrics have a port");
         ports.spawn(port(listener, metrics_routes().with_state(app.clone()), None).serve(stopping.clone()));
     }
-    if let Some(number) = settings.admin_port {
+    if let Some(number) = settings.server.admin_port {
         let listener = bind(LOOPBACK, number, "--admin-port").await?;
         announce(&listener, "admin routes have a port");
         ports.spawn(port(listener, admin::router(app.clone()), None).serve(stopping));

@@ -58,7 +58,7 @@ struct Version {
 /// `GET /v1/models`: every name that the model answers to.
 #[utoipa::path(get, path = "/v1/models", tag = "service", responses((status = 200, body = List)))]
 pub(super) async fn models(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let aliases = app.settings.alias.iter().map(|alias| alias.name.as_str());
+    let aliases = app.settings.server.alias.iter().map(|alias| alias.name.as_str());
     let names = app.models.iter().map(String::as_str).chain(aliases);
     let data = names.map(|name| describe(&app, name)).collect::<Result<_, _>>()?;
     Ok(Json(List { object: "list", data }).into_response())

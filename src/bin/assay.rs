@@ -10,7 +10,7 @@ use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
 use assay::cli::man::Manual;
 use assay::cli::output::{print, say};
-use assay::config::{Options, Settings, read};
+use assay::config::{ConfigError, ServeOptions, Settings};
 use assay::hardware::machine::Machine;
 use assay::hardware::profiles;
 use assay::score::ScoreError;
@@ -28,10 +28,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve an engine over HTTP, with OpenAI's API
+    /// Serve an engine over HTTP
     ///
-    /// An option is taken from the command line, else from its environment variable, else from the
-    /// file, where its name is written with `_` for `-`, else it has its default.
+    /// Options come from the command line, else from environment variables (ASSAY_MAX_SEQ_LEN for --max-seq-len), else
+    /// from the YAML file that --config names (max_seq_len), else they have their defaults.
     Serve(Serve),
     Score(ScoreArgs),
     Eval(EvalArgs),
@@ -46,17 +46,17 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Serve {
-    /// YAML file of options
+    /// YAML file with options
     #[arg(long, env = "ASSAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the options that would hold, as such a file, and end
+    /// Print the effective options as YAML and exit
     #[arg(long)]
     print_config: bool,
-    /// Print how many ranks the engine runs as, that of the profile that would be served, and end
+    /// Print the number of processes (MPI ranks) that the engine needs and exit
     #[arg(long)]
     print_ranks: bool,
     #[command(flatten)]
-    options: Box<Options>,
+    options: Box<ServeOptions>,
 }
 
 #[derive(clap::Args)]
@@ -125,8 +125,8 @@ fn spin_briefly() {
 }
 
 fn list(arguments: &Profiles) -> Result<(), String> {
-    let nim = Options::from_nim(|name| std::env::var(name).ok())?;
-    let root = arguments.engines.clone().or(nim.engine);
+    let nim = ServeOptions::from_nim(variable).map_err(|error| error.to_string())?;
+    let root = arguments.engines.clone().or(nim.directory);
     let root = root.ok_or("no folder is named: say --engines DIR, or set NIM_CACHE_PATH")?;
     let profiles = profiles::Profiles::find(&root, &Machine::this()).map_err(|error| error.to_string())?;
     let text = match arguments.json {
@@ -138,7 +138,8 @@ fn list(arguments: &Profiles) -> Result<(), String> {
 }
 
 fn serve(arguments: Serve) -> Result<Exit, String> {
-    let mut settings = settings(*arguments.options, arguments.config)?;
+    let settings = Settings::load(*arguments.options, arguments.config.as_deref(), variable);
+    let mut settings = settings.map_err(|error| refuse(&error))?;
     if arguments.print_config {
         print(serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
         return Ok(Exit::Drained);
@@ -147,7 +148,7 @@ fn serve(arguments: Serve) -> Result<Exit, String> {
         print(format_args!("{}\n", serve::choose(&mut settings)?.ranks()));
         return Ok(Exit::Drained);
     }
-    logs::start(&settings.log_level, settings.log_format)?;
+    logs::start(&settings.logging.log_level, settings.logging.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -158,14 +159,17 @@ fn serve(arguments: Serve) -> Result<Exit, String> {
     exit
 }
 
-/// Command line and our environment variables (`options`), NIM's, the file, the defaults.
-fn settings(options: Options, file: Option<PathBuf>) -> Result<Settings, String> {
-    let nim = Options::from_nim(|name| std::env::var(name).ok())?;
-    let file = match file {
-        Some(path) => read(&path).map_err(|error| error.to_string())?,
-        None => Options::default(),
-    };
-    Settings::resolve(options.or(nim).or(file))
+/// The value of an environment variable that is set to text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Ends the process, as clap does, if the error is a mistake in one of our own variables; else returns its text.
+fn refuse(error: &ConfigError) -> String {
+    if error.is_usage() {
+        clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{error}\n")).exit();
+    }
+    error.to_string()
 }
 
 /// Runs a command that waits for many things at once.

@@ -1,61 +1,133 @@
 //! The options file.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 
-use super::Options;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_saphyr::Spanned;
 
-/// Why an options file was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// It cannot be read.
-    #[error("the options file {path} cannot be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its text is no set of options: an unknown key, a wrong type, or no YAML at all.
-    #[error("the options file {place} is refused: {reason}")]
-    Invalid {
-        /// The file, with the line where known.
-        place: String,
-        /// What is wrong there.
-        reason: String,
-    },
-}
+use super::row::Described;
+use super::table::table;
+use super::{ConfigError, InvalidValue, ServeOptions};
+
+/// How alike a wrong name and an option must be for a suggestion, from 0 to 1.
+const ALIKE: f64 = 0.8;
 
 /// Reads the YAML file at `path`: a map from option names, as on the command line but with `_` for
-/// `-`, to values.
+/// `-` (`-` works too), to values.
 ///
 /// # Errors
-/// It cannot be read, or holds anything but known options of the right type.
-pub fn read(path: &Path) -> Result<Options, FileError> {
+/// [`ConfigError::UnreadableFile`], or [`ConfigError::File`] if the text is anything but known options with values
+/// that they take.
+pub fn read(path: &Path) -> Result<ServeOptions, ConfigError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
-    parse(&text).map_err(|(line, reason)| {
-        let place = match line {
-            Some(line) => format!("{}:{line}", path.display()),
-            None => path.display().to_string(),
-        };
-        FileError::Invalid { place, reason }
-    })
+        .map_err(|source| ConfigError::UnreadableFile { path: path.to_owned(), source })?;
+    parse(&text).map_err(|(line, reason)| ConfigError::File { path: path.to_owned(), line, reason })
 }
 
-/// The line, where known, and what is wrong there.
+/// A line and what is wrong there.
 type Complaint = (Option<u64>, String);
 
-fn parse(text: &str) -> Result<Options, Complaint> {
-    // An empty document is YAML's null, which is no map; here it says nothing and is right.
-    let options: Option<Options> = serde_saphyr::from_str(text).map_err(|error| {
+fn parse(text: &str) -> Result<ServeOptions, Complaint> {
+    // An empty document is YAML's null. It gives nothing, which is right.
+    let entries: Option<Entries> = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|at| at.line());
         let reason = error.without_snippet().to_string();
-        match line.and_then(|line| text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)) {
-            Some(source) => (line, format!("{reason}, in `{}`", source.trim())),
-            None => (line, reason),
-        }
+        (line, quoted(reason, text, line))
     })?;
-    Ok(options.unwrap_or_default())
+    let Entries { entries, complaint } = entries.unwrap_or_default();
+    if let Some((line, reason)) = complaint {
+        return Err((Some(line), quoted(reason, text, Some(line))));
+    }
+    let mut options = ServeOptions::default();
+    for Entry { line, name, texts } in entries {
+        options.set(name, &texts).map_err(|InvalidValue(reason)| {
+            (Some(line), quoted(format!("{name}: {reason}"), text, Some(line)))
+        })?;
+    }
+    Ok(options)
+}
+
+/// The reason, and the line of the file as it is written there.
+fn quoted(reason: String, text: &str, line: Option<u64>) -> String {
+    let index = line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
+    match index.and_then(|index| text.lines().nth(index)) {
+        Some(source) => format!("{reason}, in `{}`", source.trim()),
+        None => reason,
+    }
+}
+
+/// What the file gives for one option.
+struct Entry {
+    line: u64,
+    name: &'static str,
+    texts: Vec<String>,
+}
+
+#[derive(Default)]
+struct Entries {
+    entries: Vec<Entry>,
+    /// The first line with a name that is wrong, and what is wrong with it.
+    complaint: Option<(u64, String)>,
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map from names of options to values")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entries, M::Error> {
+        let table = table();
+        let Entries { mut entries, mut complaint } = Entries::default();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            let line = key.referenced.line();
+            let row = match find(&table, &key.value) {
+                Ok(row) => row,
+                Err(reason) => {
+                    complaint.get_or_insert((line, reason));
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            // Values stay texts here, so that they are read as on the command line.
+            let texts = if row.delimiter.is_some() {
+                map.next_value::<Option<Vec<String>>>()?
+            } else {
+                map.next_value::<Option<String>>()?.map(|text| vec![text])
+            };
+            if entries.iter().any(|entry| entry.name == row.name) {
+                complaint.get_or_insert((line, format!("the option `{}` is given twice", row.name)));
+            }
+            if let Some(texts) = texts {
+                entries.push(Entry { line, name: row.name, texts });
+            }
+        }
+        Ok(Entries { entries, complaint })
+    }
+}
+
+/// The row of the option `key`.
+fn find<'a>(table: &'a [Described], key: &str) -> Result<&'a Described, String> {
+    let name = key.replace('-', "_");
+    if let Some(row) = table.iter().find(|row| row.names().any(|known| known == name)) {
+        return Ok(row);
+    }
+    let alike = |row: &Described| strsim::jaro_winkler(&name, row.name);
+    let nearest = table.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
+    Err(match nearest.filter(|row| alike(row) >= ALIKE) {
+        Some(row) => format!("unknown option `{key}`; did you mean `{}`?", row.name),
+        None => format!("unknown option `{key}`; `assay serve --help` lists the options"),
+    })
 }
 
 #[cfg(test)]
@@ -72,10 +144,9 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
         let error = complaint("port: 80\nprot: 81\n");
-        assert!(
-            error.contains("FILE:2 is refused: unknown field `prot`, expected one of engine,"),
-            "{error}"
-        );
+        assert!(error.starts_with("FILE:2: unknown option `prot`; did you mean `port`?"), "{error}");
+        let error = complaint("temperature: 1\n");
+        assert!(error.starts_with("FILE:1: unknown option `temperature`; `assay serve --help`"), "{error}");
     }
 
     #[test]
@@ -91,28 +162,54 @@ mod tests {
             "port: null-ish",
         ] {
             let error = complaint(&format!("host: a\n\n{wrong}\n"));
-            assert!(error.starts_with("the options file FILE:3 is refused: "), "{error}");
+            assert!(error.starts_with("FILE:3: "), "{error}");
             assert!(error.ends_with(&format!(", in `{wrong}`")), "{error}");
         }
     }
 
     #[test]
-    fn a_key_given_twice_and_text_that_is_no_map_are_refused() {
+    fn a_key_given_twice_and_text_that_is_not_a_map_are_refused() {
         assert!(complaint("port: 1\nport: 2\n").contains("FILE:2"));
+        assert!(complaint("max_seq_len: 1\nmax-seq-len: 2\n").contains("given twice"));
         assert!(complaint("- port\n").contains("FILE"));
     }
 
     #[test]
-    fn a_file_that_says_nothing_is_no_error() {
+    fn an_empty_file_gives_no_option() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(read(file.path()).unwrap(), Options::default());
+        assert_eq!(read(file.path()).unwrap(), ServeOptions::default());
         std::fs::write(&file, "# nothing yet\n").unwrap();
-        assert_eq!(read(file.path()).unwrap(), Options::default());
+        assert_eq!(read(file.path()).unwrap(), ServeOptions::default());
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn a_missing_file_is_named() {
         let error = read(Path::new("no/such/file.yaml")).unwrap_err().to_string();
         assert!(error.contains("no/such/file.yaml"), "{error}");
+    }
+
+    #[test]
+    fn a_name_may_have_hyphens_or_be_an_old_one() {
+        let options = parse("max-seq-len: 9\nfollower_hold: 2\nengines: x\nport:\n").unwrap();
+        let expected = ServeOptions {
+            max_seq_len: Some(9),
+            max_prefix_wait: Some(crate::config::Seconds::new(2)),
+            directory: Some("x".into()),
+            ..ServeOptions::default()
+        };
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn a_value_is_read_as_on_the_command_line() {
+        let options = parse("profile: 12345678\nport: '80'\nplayground: off\nalias: [a, b=c]\n").unwrap();
+        let expected = ServeOptions {
+            profile: Some("12345678".into()),
+            port: Some(80),
+            playground: Some(false),
+            alias: Some(vec!["a".parse().unwrap(), "b=c".parse().unwrap()]),
+            ..ServeOptions::default()
+        };
+        assert_eq!(options, expected);
     }
 }

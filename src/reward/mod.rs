@@ -16,7 +16,6 @@ use std::fmt::Write;
 pub use head::{Head, Unscorable};
 pub use layers::{HeadLayers, MissingTensor};
 pub(crate) use options::check as check_options;
-pub use options::{parse_normals, parse_two, parse_weights};
 pub use rank::ranks;
 
 /// The scores of one conversation.

@@ -1,8 +1,5 @@
 //! What is done to scores before they are served.
 
-use std::collections::BTreeMap;
-use std::str::FromStr;
-
 use super::{RewardError, Scores};
 use crate::manifest::fault_of_names;
 use crate::manifest::score_options::{Normal, ScoreActivation, ScoreOptions};
@@ -138,60 +135,10 @@ fn softmax(values: &mut [f64]) {
     values.iter_mut().for_each(|value| *value /= sum);
 }
 
-/// `name=mean:std` of each attribute, as `--score-normalize` takes them.
-///
-/// # Errors
-/// A sentence that repeats the part that is none.
-pub fn parse_normals(parts: &[String]) -> Result<BTreeMap<String, Normal>, String> {
-    let form = "name=mean:std, for example helpfulness=1.5:0.8";
-    let normal = |value: &str| {
-        let (mean, std) = value.split_once(':')?;
-        Some(Normal { mean: number(mean)?, std: number(std)? })
-    };
-    by_name("score_normalize", form, parts, normal)
-}
-
-/// `name=weight` of each attribute, as `--score-weights` takes them.
-///
-/// # Errors
-/// As [`parse_normals`].
-pub fn parse_weights(parts: &[String]) -> Result<BTreeMap<String, f64>, String> {
-    by_name("score_weights", "name=weight, for example helpfulness=0.65", parts, number)
-}
-
-/// Two numbers of any kind, `0,1`.
-///
-/// # Errors
-/// They are not two; the text repeats them.
-pub fn parse_two<T: FromStr>(option: &str, text: &str) -> Result<[T; 2], String> {
-    let parse = |part: &str| part.trim().parse().ok();
-    let two = text.split_once(',').and_then(|(a, b)| Some([parse(a)?, parse(b)?]));
-    two.ok_or_else(|| format!("{option} is `{text}`: give two numbers and a comma between them, such as 0,1"))
-}
-
-fn number<T: FromStr>(text: &str) -> Option<T> {
-    text.trim().parse().ok()
-}
-
-fn by_name<T>(
-    option: &str,
-    form: &str,
-    parts: &[String],
-    value: impl Fn(&str) -> Option<T>,
-) -> Result<BTreeMap<String, T>, String> {
-    let mut map = BTreeMap::new();
-    for part in parts {
-        let pair = part.split_once('=').and_then(|(name, text)| Some((name.trim().to_owned(), value(text)?)));
-        let (name, value) = pair.ok_or_else(|| format!("{option}: `{part}` is not of the form {form}"))?;
-        if map.insert(name.clone(), value).is_some() {
-            return Err(format!("{option} names {name} twice"));
-        }
-    }
-    Ok(map)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::Head;
     use super::*;
     use crate::manifest;
@@ -312,18 +259,5 @@ mod tests {
         let error = served(None, Some(&list(&["a"]))).unwrap_err();
         assert!(error.contains("1 names (a)") && error.contains("3 scores"), "{error}");
         assert!(served(None, Some(&list(&["a", "b:c", "d"]))).unwrap_err().contains("b:c"));
-    }
-
-    #[test]
-    fn lists_are_read_as_the_command_line_writes_them() {
-        let normals = parse_normals(&list(&["a=1.5:0.5", "b=-1:2"])).unwrap();
-        assert_eq!(normals["b"], Normal { mean: -1.0, std: 2.0 });
-        assert_eq!(parse_weights(&list(&["a=-0.5"])).unwrap()["a"], -0.5);
-        assert_eq!(parse_two::<f64>("score_clamp", "-5, 5"), Ok([-5.0, 5.0]));
-        for parts in [&["a"][..], &["a=b"], &["a=1", "a=2"]] {
-            assert!(parse_weights(&list(parts)).unwrap_err().contains("score_weights"), "{parts:?}");
-        }
-        assert!(parse_normals(&list(&["a=1"])).unwrap_err().contains("name=mean:std"));
-        assert!(parse_two::<usize>("reward_logits_range", "0-1").unwrap_err().contains("`0-1`"));
     }
 }

@@ -12,7 +12,7 @@ use super::select::Selection;
 use super::shape::{Names, Shape};
 use super::{ScoreError, rows, summary};
 use crate::cli::output::{print, say};
-use crate::config::{Options, Settings};
+use crate::config::{ServeOptions, Settings, positive};
 use crate::report::page;
 
 /// Environment variable with the key that a server asks for. No option: options are seen by others.
@@ -43,7 +43,7 @@ struct JudgeArgs {
     #[arg(long, requires = "url", default_value_t = 64, value_name = "COUNT")]
     concurrency: usize,
     /// Threads of the CPU engine [default: one for every core]
-    #[arg(long, conflicts_with = "url", value_name = "COUNT")]
+    #[arg(long, conflicts_with = "url", value_name = "COUNT", value_parser = positive)]
     threads: Option<usize>,
     /// Attribute that ranks, margins and accuracy follow [default: the model's first]
     #[arg(long, value_name = "ATTRIBUTE")]
@@ -119,8 +119,9 @@ impl JudgeArgs {
             let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
             return Judge::server(url, self.model.clone(), key, self.concurrency).await;
         }
-        let options = Options { engine: self.engine.clone(), threads: self.threads, ..Options::default() };
-        let settings = Settings::resolve(options).map_err(ScoreError::Option)?;
+        let options =
+            ServeOptions { directory: self.engine.clone(), threads: self.threads, ..ServeOptions::default() };
+        let settings = Settings::resolve(options).map_err(|error| ScoreError::Option(error.to_string()))?;
         let load = tokio::task::spawn_blocking(move || Judge::engine(settings));
         load.await.map_err(|error| ScoreError::Gone(error.to_string()))?
     }

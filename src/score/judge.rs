@@ -34,9 +34,9 @@ impl Judge {
     /// It does not load; the text says why.
     pub fn engine(mut settings: Settings) -> Result<Self, ScoreError> {
         // What waits is bounded here; the queue of a server would refuse what does not fit.
-        settings.max_queue_requests = settings.max_queue_requests.max(2 * IN_FLIGHT);
-        settings.max_queue_tokens = usize::MAX;
-        settings.timeout = None;
+        settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
+        settings.scheduling.max_queue_tokens = usize::MAX;
+        settings.server.timeout = None;
         let unable = |error: &dyn std::fmt::Display| ScoreError::Option(error.to_string());
         let manifest = serve::choose(&mut settings).map_err(|error| unable(&error))?;
         let app = App::new(settings, &manifest).map_err(|error| unable(&error))?;

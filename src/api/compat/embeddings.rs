@@ -12,7 +12,7 @@ use super::{Call, Unknown, Usage, score, values};
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Scored};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Embeddings<'a> {
@@ -51,7 +51,7 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
     Ok(answer.respond(Embeddings { object: "list", data, model: answer.model.name, usage: answer.usage() }))
 }
 
-fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<bool>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<bool>, ApiError> {
     let texts = messages_or_input(fields, settings)?;
     let format = fields.take_one_of("encoding_format", &["float", "base64"])?;
     let cut = truncate_prompt_tokens(fields)?;

@@ -27,7 +27,7 @@ use super::answer::TRUNCATED_TOKENS;
 use super::fields::Fields;
 use super::intake::{Intake, Wish};
 use super::{ApiError, App, Cut, Model, Scored};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::reward::Head;
 
 /// The routes.
@@ -91,7 +91,7 @@ async fn score<T: Send + 'static>(
     app: &Arc<App>,
     request: Request,
     unknown: Unknown,
-    read: fn(&mut Fields, &Settings) -> Result<Call<T>, ApiError>,
+    read: fn(&mut Fields, &ServerSettings) -> Result<Call<T>, ApiError>,
 ) -> Result<Answer<'_, T>, ApiError> {
     let mut intake = Intake::read(app, request).await?;
     let (prompts, call, name, wish) = intake
@@ -101,11 +101,11 @@ async fn score<T: Send + 'static>(
             let name = fields.take::<String>("model")?.filter(|name| !name.is_empty());
             app.model(name.as_deref())?;
             let wish = Wish::take(&mut fields)?;
-            let cut = Cut::take(&mut fields, &app.settings)?;
+            let cut = Cut::take(&mut fields, &app.settings.server)?;
             for name in ["user", "request_id"] {
                 fields.take::<Value>(name)?;
             }
-            let mut call = read(&mut fields, &app.settings)?;
+            let mut call = read(&mut fields, &app.settings.server)?;
             if unknown == Unknown::Refused {
                 fields.end("this route knows no such field; leave it out")?;
             }

@@ -13,7 +13,7 @@ use super::{Call, Unknown, score};
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = GetRewardAnswer)]
@@ -33,7 +33,7 @@ pub(super) async fn get_reward(State(app): State<Arc<App>>, request: Request) ->
     Ok(answer.respond(Rewards { rewards: &rewards, scores: &rewards, extra_logs: Map::new() }))
 }
 
-fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<()>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiError> {
     let texts = strings(fields, "query", settings)?.into_iter().map(Text::Templated).collect();
     Ok(Call { texts, shape: (), activation: None, cut: None })
 }

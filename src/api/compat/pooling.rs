@@ -15,7 +15,7 @@ use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Scored};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Pool)]
@@ -94,7 +94,7 @@ fn list<'a, T>(prefix: &str, data: Vec<T>, answer: &Answer<'a, ()>) -> List<'a, 
     }
 }
 
-fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<()>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiError> {
     let texts = messages_or_input(fields, settings)?;
     let mut activation = None;
     // The second and third are older names of the first.

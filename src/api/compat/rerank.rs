@@ -16,7 +16,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::{check_count, check_size};
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::Message;
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -108,7 +108,7 @@ pub(super) async fn rerank_v1(state: State<Arc<App>>, request: Request) -> Resul
     rerank(state, request).await
 }
 
-fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<Shape>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<Shape>, ApiError> {
     let query: String = fields.require("query")?;
     let documents = fields.take::<Vec<Value>>("documents")?;
     let (form, name, responses, sent_back, activation, cut) = match documents {
@@ -142,7 +142,7 @@ fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<Shape>, ApiErro
 }
 
 /// Texts, or objects that hold one.
-fn documents(list: Vec<Value>, settings: &Settings) -> Result<Vec<String>, ApiError> {
+fn documents(list: Vec<Value>, settings: &ServerSettings) -> Result<Vec<String>, ApiError> {
     check_count("documents", list.len(), settings)?;
     let document = |(index, value): (usize, Value)| {
         let path = format!("documents[{index}]");

@@ -14,7 +14,7 @@ use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Scored};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ListedRewards)]
@@ -52,7 +52,7 @@ pub(super) async fn reward(State(app): State<Arc<App>>, request: Request) -> Res
     }))
 }
 
-fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<()>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiError> {
     let texts = messages_or_input(fields, settings)?;
     Ok(Call { texts, shape: (), activation: None, cut: truncate_prompt_tokens(fields)? })
 }

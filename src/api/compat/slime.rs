@@ -14,7 +14,7 @@ use crate::api::by_attribute::ByAttribute;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, messages};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::Message;
 
 /// The reward itself.
@@ -43,7 +43,7 @@ pub(super) async fn reward(State(app): State<Arc<App>>, request: Request) -> Res
     Ok(answer.respond(reward))
 }
 
-fn read(fields: &mut Fields, _: &Settings) -> Result<Call<()>, ApiError> {
+fn read(fields: &mut Fields, _: &ServerSettings) -> Result<Call<()>, ApiError> {
     let response: String = fields.require("response")?;
     let text = match fields.require("prompt")? {
         Value::String(prompt) => Text::Pair(prompt, response),

@@ -14,7 +14,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::check_count;
 use crate::api::openapi::{Errors, requests};
 use crate::api::{ApiError, App, Cut, Scored};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,7 +54,7 @@ fn predictions(scored: &Scored) -> Vec<Prediction> {
     predictions
 }
 
-fn read(fields: &mut Fields, settings: &Settings) -> Result<Call<Alone>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<Alone>, ApiError> {
     let (texts, shape) = inputs(fields.require("inputs")?, settings)?;
     let activation = raw_scores(fields)?;
     Ok(Call { texts, shape, activation, cut: truncate(fields)? })
@@ -84,7 +84,7 @@ pub(super) fn truncate(fields: &mut Fields) -> Result<Option<Cut>, ApiError> {
     Ok(asked.then_some(Cut { truncation, tokens: None }))
 }
 
-fn inputs(value: Value, settings: &Settings) -> Result<(Vec<Text>, Alone), ApiError> {
+fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Text>, Alone), ApiError> {
     match value {
         Value::String(text) => Ok((vec![Text::Templated(text)], Alone(true))),
         Value::Array(list) if list.iter().any(Value::is_string) => {

@@ -6,7 +6,7 @@ use crate::api::chat::check_last_turn;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::check_count;
 use crate::api::{ApiError, App, Cut, messages};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::{Message, Prompt, Truncation};
 
 /// A text to score.
@@ -72,14 +72,17 @@ pub(super) fn encode(app: &App, texts: Vec<Text>, cut: Cut) -> Result<Vec<Prompt
 ///
 /// # Errors
 /// Neither is there, or it is something else.
-pub(super) fn messages_or_input(fields: &mut Fields, settings: &Settings) -> Result<Vec<Text>, ApiError> {
+pub(super) fn messages_or_input(
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<Vec<Text>, ApiError> {
     match fields.take("messages")? {
         Some(list) => Ok(vec![Text::Conversation(messages::read("messages", list)?)]),
         None => input(fields.require("input")?, settings),
     }
 }
 
-fn input(value: Value, settings: &Settings) -> Result<Vec<Text>, ApiError> {
+fn input(value: Value, settings: &ServerSettings) -> Result<Vec<Text>, ApiError> {
     const EXPECTED: &str = "a text, a list of texts, token ids or a list of lists of them";
     match value {
         Value::String(text) => Ok(vec![Text::Templated(text)]),
@@ -114,7 +117,11 @@ fn tokens(path: &str, list: Vec<Value>) -> Result<Vec<u32>, ApiError> {
 ///
 /// # Errors
 /// It is missing, too long, or holds something else.
-pub(super) fn strings(fields: &mut Fields, name: &str, settings: &Settings) -> Result<Vec<String>, ApiError> {
+pub(super) fn strings(
+    fields: &mut Fields,
+    name: &str,
+    settings: &ServerSettings,
+) -> Result<Vec<String>, ApiError> {
     let list: Vec<Value> = fields.require(name)?;
     check_count(name, list.len(), settings)?;
     let string = |(index, value): (usize, Value)| match value {

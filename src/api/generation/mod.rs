@@ -61,7 +61,7 @@ impl Generator {
         metrics: Arc<Metrics>,
         settings: &Settings,
     ) -> Self {
-        let defaults = settings.generation_config.then(|| manifest.prompt.sampling.clone());
+        let defaults = settings.engine.generation_config.then(|| manifest.prompt.sampling.clone());
         Self {
             vocabulary: encoder.vocabulary(),
             encoder,
@@ -71,7 +71,7 @@ impl Generator {
             vocab_size: manifest.model.vocab_size,
             scheduler,
             metrics,
-            overload: settings.overload_status,
+            overload: settings.server.overload_status,
         }
     }
 

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use self::pace::{Pace, Paced};
 use self::tls::Tls;
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::telemetry::{ConnectionEnd, Metrics};
 
 /// What a connection over the limit is told before it is closed.
@@ -48,7 +48,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// Those that the options set.
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
         Self {
             connections: settings.max_connections,
             header_bytes: settings.max_header_bytes,

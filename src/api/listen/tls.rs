@@ -9,7 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Settings;
+use crate::config::SecuritySettings;
 
 /// What accepts TLS connections: 1.2 and 1.3, with what the files held when they were last read well.
 pub(crate) struct Tls {
@@ -25,7 +25,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(settings: &Settings) -> Option<Self> {
+    fn of(settings: &SecuritySettings) -> Option<Self> {
         let (key, cert) = settings.tls_key.clone().zip(settings.tls_cert.clone())?;
         Some(Self { key, cert, client_ca: settings.tls_client_ca.clone() })
     }
@@ -36,14 +36,14 @@ impl Tls {
     ///
     /// # Errors
     /// A file is missing, holds something else, or does not match another; the text says what to do.
-    pub(crate) fn open(settings: &Settings) -> Result<Option<Arc<Self>>, String> {
+    pub(crate) fn open(settings: &SecuritySettings) -> Result<Option<Arc<Self>>, String> {
         let Some(files) = Files::of(settings) else { return Ok(None) };
         let acceptor = RwLock::new(acceptor(&files)?);
         Ok(Some(Arc::new(Self { files, acceptor })))
     }
 
     /// The files that the options name.
-    pub(crate) fn files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn files(settings: &SecuritySettings) -> impl Iterator<Item = PathBuf> {
         Files::of(settings)
             .into_iter()
             .flat_map(|files| [files.key, files.cert].into_iter().chain(files.client_ca))

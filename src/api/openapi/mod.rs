@@ -65,7 +65,7 @@ struct Api;
 pub(super) fn routes(app: &App) -> Router<Arc<App>> {
     let mut api = Api::openapi();
     if app.keys.is_some() {
-        ask_for_keys(&mut api, app.settings.protect_metrics);
+        ask_for_keys(&mut api, app.settings.security.protect_metrics);
     }
     SwaggerUi::new("/docs").url("/openapi.json", api).into()
 }

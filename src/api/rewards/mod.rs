@@ -52,7 +52,7 @@ fn failure_of_all(results: &mut Vec<Result<Scored, ApiError>>) -> Option<ApiErro
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Encoded>), ApiError> {
-    let (request, candidates) = RewardsRequest::parse(body, &app.settings)?;
+    let (request, candidates) = RewardsRequest::parse(body, &app.settings.server)?;
     let scorer = app.scorer()?;
     let names = app.model(request.model.as_deref())?.names(scorer.head());
     if let Some(name) = request.rank_by.as_deref()

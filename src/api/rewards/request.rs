@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::intake::{Wish, check_count, check_size};
 use crate::api::{ApiError, Cut, messages};
-use crate::config::Settings;
+use crate::config::ServerSettings;
 use crate::prompt::Message;
 
 /// What is asked besides the candidates.
@@ -43,7 +43,7 @@ impl RewardsRequest {
     /// # Errors
     /// It is malformed, or a field is wrong or unknown; the error names it. What is wrong with one
     /// conversation is that conversation's error alone.
-    pub(super) fn parse(body: &[u8], settings: &Settings) -> Result<(Self, Candidates), ApiError> {
+    pub(super) fn parse(body: &[u8], settings: &ServerSettings) -> Result<(Self, Candidates), ApiError> {
         let mut fields = Fields::parse(body)?;
         let request = Self {
             model: fields.take("model")?,
@@ -59,7 +59,7 @@ impl RewardsRequest {
 }
 
 impl Candidates {
-    fn take(fields: &mut Fields, settings: &Settings) -> Result<Self, ApiError> {
+    fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
         if let Some(conversations) = fields.take::<Vec<Value>>("conversations")? {
             for other in ["messages", "responses"] {
                 if fields.take::<Value>(other)?.is_some() {

@@ -69,7 +69,7 @@ async fn a_checkpoint_that_does_not_sample_gives_the_likeliest_tokens() {
 #[tokio::test]
 async fn the_server_can_be_told_to_leave_it_be() {
     let recommends = built(&json!({"temperature": 0.1, "top_k": 1, "max_new_tokens": 3})).unwrap();
-    let server = Server::of(recommends, |settings| settings.generation_config = false);
+    let server = Server::of(recommends, |settings| settings.engine.generation_config = false);
     let plain = Server::start("lm-head-tiny");
     let ask = json!({"max_tokens": 16});
     assert_eq!(choice(&server, &ask).await, choice(&plain, &ask).await);

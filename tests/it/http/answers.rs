@@ -162,7 +162,7 @@ async fn answers_bear_the_request_id_and_the_times() {
 #[tokio::test]
 async fn the_model_answers_to_every_name_it_is_given() {
     let names = ["first".to_owned(), "second".to_owned()];
-    let server = Server::with(|settings| settings.served_model_name = names.to_vec(), instant());
+    let server = Server::with(|settings| settings.server.served_model_name = names.to_vec(), instant());
     for name in names {
         let mut request = paris();
         request["model"] = json!(name);
@@ -174,9 +174,9 @@ async fn the_model_answers_to_every_name_it_is_given() {
 #[tokio::test]
 async fn scores_that_were_changed_say_how() {
     let change = |settings: &mut assay::config::Settings| {
-        settings.score_clamp = Some("-1,1".into());
-        settings.score_weights = vec!["helpfulness=0.5".into()];
-        settings.score_weighted_name = Some("total".into());
+        settings.scoring.score_clamp = Some("-1,1".parse().unwrap());
+        settings.scoring.score_weights = vec!["helpfulness=0.5".parse().unwrap()];
+        settings.scoring.score_weighted_name = Some("total".into());
     };
     let server = Server::with(change, instant());
     let answer = server.chat(paris()).await;

@@ -68,7 +68,7 @@ async fn each_names_the_field_and_says_what_to_do() {
 
 #[tokio::test]
 async fn a_server_that_wants_the_assistant_last_names_the_last_role() {
-    let server = Server::with(|settings| settings.require_assistant_turn = true, instant());
+    let server = Server::with(|settings| settings.server.require_assistant_turn = true, instant());
     let answer = server.post(with_message(json!({"role": "user", "content": "Hello"}))).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(answer.json()["error"]["param"], "messages[0].role");
@@ -78,7 +78,7 @@ async fn a_server_that_wants_the_assistant_last_names_the_last_role() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_whether_or_not_its_length_was_told() {
-    let server = Server::with(|settings| settings.max_body_bytes = 1000, instant());
+    let server = Server::with(|settings| settings.server.max_body_bytes = 1000, instant());
     let told = server.post("x".repeat(1001)).await;
     let pieces = (0..11).map(|_| Ok::<_, std::io::Error>("x".repeat(100)));
     let untold = server.post(Body::from_stream(Pieces(pieces))).await;

@@ -12,7 +12,7 @@ const PROMPT: &str = "I am going to Paris, what should I see?";
 const RESPONSE: &str = "The Louvre, and the Seine by night.";
 
 fn encoder(server: &Server) -> Encoder {
-    Encoder::open(&server.app.settings.engine, &manifest().prompt).unwrap()
+    Encoder::open(&server.app.settings.engine.directory, &manifest().prompt).unwrap()
 }
 
 fn conversation() -> [Message; 2] {
@@ -106,7 +106,8 @@ async fn a_conversation_has_the_same_scores_by_every_route() {
 
 #[tokio::test]
 async fn a_model_of_one_score_answers_slime_with_a_number() {
-    let server = Server::with(|settings| settings.alias = vec!["one=verbosity".parse().unwrap()], instant());
+    let server =
+        Server::with(|settings| settings.server.alias = vec!["one=verbosity".parse().unwrap()], instant());
     let scores = scores(&server).await;
     let request = json!({"model": "one", "prompt": PROMPT, "response": RESPONSE, "label": null});
     assert_eq!(ok(&server, "/slime/reward", request).await, scores[4]);
@@ -116,7 +117,8 @@ async fn a_model_of_one_score_answers_slime_with_a_number() {
 
 #[tokio::test]
 async fn probabilities_are_given_only_to_who_asks_and_of_one_score_they_are_no_softmax() {
-    let server = Server::with(|settings| settings.alias = vec!["one=verbosity".parse().unwrap()], instant());
+    let server =
+        Server::with(|settings| settings.server.alias = vec!["one=verbosity".parse().unwrap()], instant());
     let scores = scores(&server).await;
     let text = templated(&server);
     let raw = ok(&server, "/classify", json!({"input": text, "use_activation": false})).await;
@@ -213,7 +215,7 @@ async fn a_text_that_is_too_long_is_cut_as_its_server_has_it_and_headers_say_so(
 
 #[tokio::test]
 async fn what_a_route_cannot_do_is_refused_by_name() {
-    let server = Server::with(|settings| settings.max_request_items = 2, instant());
+    let server = Server::with(|settings| settings.server.max_request_items = 2, instant());
     for (path, request, words) in [
         ("/get_reward", json!({}), "`query` is missing"),
         ("/get_reward", json!({"query": "text"}), "`query` must be a list"),

@@ -71,8 +71,8 @@ async fn first(requests: &mut [JoinHandle<Answer>]) -> Answer {
 
 async fn overloaded(option: OverloadStatus, expected: StatusCode) {
     let change = |settings: &mut assay::config::Settings| {
-        settings.max_queue_requests = 1;
-        settings.overload_status = option;
+        settings.scheduling.max_queue_requests = 1;
+        settings.server.overload_status = option;
     };
     let server = Arc::new(Server::with(change, stalled()));
     let send = |number: usize| {
@@ -105,8 +105,10 @@ async fn a_client_that_leaves_frees_its_place() {
 
 #[tokio::test]
 async fn a_request_that_is_not_answered_in_time_is_504() {
-    let server =
-        Server::with(|settings| settings.timeout = Some(Seconds(Duration::from_secs(3600))), stalled());
+    let server = Server::with(
+        |settings| settings.server.timeout = Some(Seconds(Duration::from_secs(3600))),
+        stalled(),
+    );
     let mut field = paris();
     field["timeout"] = json!(0.05);
     let answer = server.chat(field).await;
@@ -120,15 +122,18 @@ async fn a_request_that_is_not_answered_in_time_is_504() {
 
 #[tokio::test]
 async fn the_server_has_a_time_limit_for_requests_that_bring_none() {
-    let server =
-        Server::with(|settings| settings.timeout = Some(Seconds(Duration::from_millis(50))), stalled());
+    let server = Server::with(
+        |settings| settings.server.timeout = Some(Seconds(Duration::from_millis(50))),
+        stalled(),
+    );
     assert_eq!(server.chat(paris()).await.status, StatusCode::GATEWAY_TIMEOUT);
 }
 
 #[tokio::test]
 async fn a_failed_engine_is_500_never_a_score_and_the_server_is_not_ready() {
-    let change =
-        |settings: &mut assay::config::Settings| settings.on_engine_failure = assay::config::OnFailure::Exit;
+    let change = |settings: &mut assay::config::Settings| {
+        settings.engine.on_engine_failure = assay::config::OnFailure::Exit
+    };
     let secret = "tensor 0x7f3a fell over";
     let server = Server::with(change, failing(secret));
     let answer = server.chat(paris()).await;

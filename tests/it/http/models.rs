@@ -8,7 +8,7 @@ use super::server::{ATTRIBUTES, MODEL, Server, paris};
 
 fn server() -> Server {
     let aliases = ["judge", "brief=verbosity,helpfulness"].map(|alias| alias.parse().unwrap());
-    Server::with(|settings| settings.alias = aliases.to_vec(), instant())
+    Server::with(|settings| settings.server.alias = aliases.to_vec(), instant())
 }
 
 #[tokio::test]

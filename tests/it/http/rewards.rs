@@ -125,7 +125,7 @@ async fn what_is_wrong_with_one_candidate_fails_no_other() {
 
 #[tokio::test]
 async fn a_call_that_makes_no_sense_is_refused_by_field() {
-    let server = Server::with(|settings| settings.max_request_items = 2, instant());
+    let server = Server::with(|settings| settings.server.max_request_items = 2, instant());
     for (request, field) in [
         (json!({}), "messages"),
         (json!({"messages": prompt()}), "responses"),
@@ -147,7 +147,7 @@ async fn a_call_that_makes_no_sense_is_refused_by_field() {
 
 #[tokio::test]
 async fn a_prompt_repeated_beyond_what_a_server_takes_is_refused() {
-    let server = Server::with(|settings| settings.max_body_bytes = 4096, instant());
+    let server = Server::with(|settings| settings.server.max_body_bytes = 4096, instant());
     let request = json!({
         "messages": [{"role": "user", "content": "x".repeat(2048)}], "responses": vec!["a"; 9],
     });
@@ -163,7 +163,7 @@ async fn a_call_of_which_the_engine_scored_nothing_has_the_status_of_that() {
 
 #[tokio::test]
 async fn a_strict_server_scores_the_assistants_turns_alone() {
-    let server = Server::with(|settings| settings.require_assistant_turn = true, instant());
+    let server = Server::with(|settings| settings.server.require_assistant_turn = true, instant());
     let answer = ok(&server, json!({"conversations": [prompt(), conversation("The Louvre.")]})).await;
     assert_eq!(answer["data"][0]["error"]["param"], "messages[0].role");
     assert!(answer["data"][1]["scores"].is_object());

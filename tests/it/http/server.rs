@@ -71,9 +71,9 @@ impl Server {
         let manifest = manifest();
         let metrics = self.app.metrics.clone();
         self.scheduler = scheduler::start(factory, settings.scheduler(), metrics.clone()).unwrap();
-        let encoder = Encoder::open(&settings.engine, &manifest.prompt).unwrap();
-        let head = settings.head(&manifest.head).unwrap();
-        let overload = settings.overload_status;
+        let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt).unwrap();
+        let head = settings.scoring.head(&manifest.head).unwrap();
+        let overload = settings.server.overload_status;
         self.app.start(Scorer::new(encoder, head, self.scheduler.clone(), metrics, overload));
     }
 

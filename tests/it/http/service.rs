@@ -91,7 +91,7 @@ async fn the_playground_is_served_from_the_binary_and_loads_nothing_from_elsewhe
 
 #[tokio::test]
 async fn the_playground_can_be_switched_off() {
-    let server = Server::starting(|settings| settings.playground = false);
+    let server = Server::starting(|settings| settings.server.playground = false);
     assert_eq!(server.get("/").await.status, StatusCode::NOT_FOUND);
 }
 

@@ -23,8 +23,8 @@ fn serve() -> (Router, Built) {
     let factory = built.factory.take().unwrap();
     let scheduler = scheduler::start(factory, settings.scheduler(), app.metrics.clone()).unwrap();
     let encoder = Encoder::open(&built.path, &built.manifest.prompt).unwrap();
-    let head = settings.head(&built.manifest.head).unwrap();
-    app.start(Scorer::new(encoder, head, scheduler, app.metrics.clone(), settings.overload_status));
+    let head = settings.scoring.head(&built.manifest.head).unwrap();
+    app.start(Scorer::new(encoder, head, scheduler, app.metrics.clone(), settings.server.overload_status));
     (router(app).unwrap(), built)
 }
 
