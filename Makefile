@@ -1,32 +1,41 @@
-# What a newcomer needs. `make` alone lists it.
+# Everyday commands. `make` alone lists them.
 
 PORT ?= 8000
+PREFIX ?= /usr/local
 PYTHON ?= python3
-RELEASE = target/release
+# Cargo's own default, which a variable or a configuration file of cargo may have changed.
+CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export CARGO_TARGET_DIR
+RELEASE = $(CARGO_TARGET_DIR)/release
 DEMO_ENGINE = build/demo-engine
 CLIENTS = .venv/installed
 
 help:
-	@echo 'make demo    build everything, serve the demo model, score two answers  (PORT=8000)'
-	@echo 'make stop    stop the server that make demo left running'
-	@echo 'make test    every test: Rust, C++, and real clients against a real server'
-	@echo 'make test-mpirun  ranks of engines for GPUs under Open MPI  (needs mpirun)'
-	@echo 'make test-monitoring  alerts and dashboard over a real Prometheus  (needs prometheus)'
-	@echo 'make test-pages  the pages in headless Chromium  (needs chromium)'
-	@echo 'make test-kills  a scoring run killed a hundred times'
-	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the headers of TensorRT-LLM there'
-	@echo 'make lint    formatting and warnings, of Rust and C++'
-	@echo 'make deny    licences and known faults of dependencies  (needs cargo-deny)'
-	@echo 'make check-deploy  the Helm chart and the systemd unit  (needs helm)'
-	@echo 'make check-docker  what the entry script of the images starts; shellcheck and hadolint where they are'
-	@echo 'make accept  tests/gpu/accept.sh on the CPU: build, serve, compare with transformers, time, kill  (PYTHON with torch)'
-	@echo 'make deps    install what is missing (Debian or Ubuntu)'
+	@echo 'make demo       build everything, serve the demo model, score two answers  (PORT=8000)'
+	@echo 'make stop       stop the server that make demo left running'
+	@echo 'make install    install assay, build-engine, man pages and completions  (PREFIX=/usr/local)'
+	@echo 'make deps       install what the build needs  (Debian or Ubuntu)'
+	@echo
+	@echo 'make test       run all tests: Rust, C++, and real clients against a real server'
+	@echo 'make lint       check format, warnings and spelling, in Rust and C++'
+	@echo 'make doc        build the API documentation of the Rust library, with warnings as errors'
+	@echo 'make deny       check the licenses and advisories of dependencies  (needs cargo-deny)'
+	@echo 'make fuzz TARGET=requests SECONDS=60   fuzz one target; fuzz/README.md lists them'
+	@echo 'make fuzz-seeds   run every fuzz target once over its seeds'
+	@echo
+	@echo 'make test-mpirun      test multi-rank GPU engines under Open MPI  (needs mpirun)'
+	@echo 'make test-monitoring  test the alerts and the dashboard on a real Prometheus  (needs prometheus)'
+	@echo 'make test-pages       test the web pages in headless Chromium  (needs chromium)'
+	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
+	@echo 'make check-deploy     check the Helm chart and the systemd unit  (needs helm)'
+	@echo 'make check-docker     check what the entry script of the images starts'
+	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the TensorRT-LLM headers in DIR'
+	@echo 'make accept           run the GPU acceptance test on the CPU  (PYTHON=... with torch)'
 
-# Does nothing where nothing is missing.
 deps:
 	@tools/install-deps.sh
 
-# --- The demo ---
+# --- The demo, and installing ---
 
 demo: deps
 	@$(MAKE) --no-print-directory $(DEMO_ENGINE)/engine.yaml $(CLIENTS)
@@ -36,15 +45,21 @@ stop:
 	@if [ -f build/demo.pid ] && kill "$$(cat build/demo.pid)" 2>/dev/null; \
 	then echo 'stopped'; else echo 'no demo server is running'; fi; rm -f build/demo.pid
 
+install: $(RELEASE)/build-engine
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/assay $(RELEASE)/build-engine
+	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(RELEASE)/assay man $(DESTDIR)$(PREFIX)/share/man/man1
+	$(RELEASE)/assay completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/assay
+
 $(DEMO_ENGINE)/engine.yaml: $(wildcard engines/demo/*) $(RELEASE)/build-engine
 	rm -rf $(DEMO_ENGINE)
 	$(RELEASE)/build-engine --model engines/demo --target cpu --output $(DEMO_ENGINE) --name demo
 
-# Cargo knows best what has changed; the file keeps its time where nothing has.
+# Always runs cargo, which knows what has changed and leaves an unchanged program alone.
 $(RELEASE)/build-engine: always
 	cargo build --release --locked --bins
 
-# The `openai` package, pytest and numpy, in an environment of their own.
+# A virtual environment with the `openai` package, pytest and numpy.
 $(CLIENTS): tests/wire/requirements.txt tests/trtllm_checkpoint/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(foreach file,$^,-r $(file))
@@ -55,6 +70,7 @@ $(CLIENTS): tests/wire/requirements.txt tests/trtllm_checkpoint/requirements.txt
 test: deps
 	@$(MAKE) --no-print-directory test-rust test-cpp test-trtllm test-wire test-checkpoint
 
+# Doctests included.
 test-rust:
 	cargo test --locked
 
@@ -63,8 +79,8 @@ test-cpp:
 	cmake --build build/cpp --parallel
 	ctest --test-dir build/cpp --output-on-failure
 
-# What drives TensorRT-LLM, over a library of our own in its place: in C++ alone, with sanitizers too, and
-# behind the server.
+# The TensorRT-LLM backend over a stand-in for the library: first the C++ alone, also under sanitizers, then the
+# whole server.
 STAND_IN = build/trtllm-stand-in
 WITH_STAND_IN = TRTLLM_ROOT=$(CURDIR)/$(STAND_IN) cargo
 test-trtllm: stand-in
@@ -75,9 +91,9 @@ test-trtllm: stand-in
 	done
 	$(WITH_STAND_IN) test --locked --features trtllm-stand-in --test trtllm
 	@if command -v mpirun >/dev/null; then $(MAKE) --no-print-directory test-mpirun; \
-	else echo 'no mpirun here: a script started the ranks in its place'; fi
+	else echo 'mpirun is not installed: a script started the ranks instead'; fi
 
-# Its ranks under Open MPI's own launcher (Debian: apt-get install openmpi-bin).
+# Debian's package of mpirun is openmpi-bin.
 test-mpirun: stand-in
 	ASSAY_MPIRUN=mpirun $(WITH_STAND_IN) test --locked --features trtllm-stand-in --test trtllm -- --include-ignored ranks::
 
@@ -85,67 +101,88 @@ stand-in:
 	cmake -S tests/trtllm -B build/trtllm-plain -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(STAND_IN)
 	cmake --build build/trtllm-plain --parallel --target install
 
-# Whether what drives TensorRT-LLM fits the headers of the library in TRTLLM_ROOT, without a GPU or the library
-# itself: they need CUDA's too, in CUDA_INCLUDE (several folders: separated by spaces).
+# Needs neither a GPU nor the library itself, but CUDA's headers: CUDA_INCLUDE names their directories.
 CUDA_INCLUDE ?= /usr/local/cuda/include
 check-trtllm-headers:
 	@test -f '$(TRTLLM_ROOT)/include/tensorrt_llm/executor/executor.h' || \
-	    { echo 'TRTLLM_ROOT is to hold include/tensorrt_llm/executor/executor.h' >&2; exit 1; }
+	    { echo 'set TRTLLM_ROOT to a directory that has include/tensorrt_llm/executor/executor.h' >&2; exit 1; }
 	for source in tests/trtllm/signatures.cc cpp/trtllm/executor.cc; do \
 	    $(CXX) -std=c++20 -Wall -Wextra -Wpedantic -Werror -c -o /dev/null -Icpp \
 	        -isystem $(TRTLLM_ROOT)/include $(addprefix -isystem ,$(CUDA_INCLUDE)) $$source || exit 1; \
 	done
 
-# With the binaries that `cargo test` has built already.
-test-wire: $(CLIENTS)
+bins:
 	cargo build --locked --bins
+
+test-wire: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/wire
 
-# What build-engine writes for trtllm-build, against a reading of TensorRT-LLM's layout of its own.
-test-checkpoint: $(CLIENTS)
-	cargo build --locked --bins
+# Reads the checkpoints that build-engine writes for trtllm-build, by an implementation of its own.
+test-checkpoint: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/trtllm_checkpoint
 
-# Alerts and dashboard over a real Prometheus (Debian: apt-get install prometheus).
-test-monitoring: $(CLIENTS)
-	cargo build --locked --bins
+# Debian's package is prometheus.
+test-monitoring: $(CLIENTS) bins
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/monitoring
 
-# The playground and the report in headless Chromium (Debian: apt-get install chromium).
-test-pages: $(CLIENTS)
-	cargo build --locked --bins
+# Debian's package is chromium.
+test-pages: $(CLIENTS) bins
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/pages/requirements.txt
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/pages
 
-# A run of `assay score` killed a hundred times: some minutes.
-test-kills: $(CLIENTS)
-	cargo build --locked --bins
+# Takes some minutes.
+test-kills: $(CLIENTS) bins
 	ASSAY_KILLS=100 .venv/bin/python -m pytest tests/wire/test_score.py -k killed
 
-# --- Style ---
+# --- Fuzzing ---
 
+TARGET ?= requests
+SECONDS ?= 60
+fuzz:
+	fuzz/run.sh $(TARGET) $(SECONDS)
+
+fuzz-seeds:
+	fuzz/seeds.sh
+
+# --- Checks ---
+
+lint-deps:
+	@tools/install-deps.sh lint
+
+# C++ warnings are errors wherever the C++ is built: see cpp/options.cmake.
 CXX_FILES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h' 'tests/trtllm/*.cc' 'tests/trtllm/*.h')
-
-# C++ warnings are errors wherever it is built: see cpp/CMakeLists.txt.
-lint: deps stand-in
-	cargo fmt --check
+lint: lint-deps stand-in typos
+	cargo fmt --all --check
 	clang-format --style=file:cpp/.clang-format --dry-run -Werror $(CXX_FILES)
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(WITH_STAND_IN) clippy --locked --all-targets --features trtllm-stand-in -- -D warnings
 
-# Chart and unit, with the tools of their own; needs helm.
-check-docker:
-	docker/check.sh
+# Spelling, by a program that PyPI has.
+TYPOS = .venv/bin/typos
+typos: $(TYPOS)
+	$(TYPOS)
 
-# Takes minutes, and a Python with torch and transformers: PYTHON=... On a GPU it is run in the GPU image.
-accept: $(RELEASE)/build-engine
-	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
+$(TYPOS): $(CLIENTS)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check typos==1.52.0
+	touch $@
+
+doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+deny:
+	cargo deny --locked --workspace check
 
 check-deploy:
 	deploy/check.sh
 
-deny:
-	cargo deny --locked check
+check-docker:
+	docker/check.sh
 
-.PHONY: help deps demo stop test test-rust test-cpp test-trtllm stand-in test-mpirun check-trtllm-headers test-wire test-checkpoint test-pages test-monitoring test-kills lint check-docker accept deny check-deploy always
+# Takes minutes. On a GPU, run the script in the GPU image.
+accept: $(RELEASE)/build-engine
+	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
+
+.PHONY: accept always bins check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
+.PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
+.PHONY: test-pages test-rust test-trtllm test-wire typos
 .DELETE_ON_ERROR:

@@ -69,6 +69,15 @@ while IFS=: read -r source included; do
     fi
 done < <(grep -rEo 'include_(str|bytes)!\("[^"]+"' ../src | sed -E 's/:include_[a-z]+!\("/:/; s/"$//')
 
+# The images are built with the toolchain that the project is checked with.
+channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' ../rust-toolchain.toml)
+for file in ./*.Dockerfile; do
+    if ! grep -qx "ARG RUST=$channel" "$file"; then
+        echo "$file does not build with Rust $channel, which rust-toolchain.toml names" >&2
+        exit 1
+    fi
+done
+
 command -v shellcheck >/dev/null && shellcheck ./*.sh ../tests/gpu/*.sh
 command -v hadolint >/dev/null && hadolint ./*.Dockerfile
 echo 'docker/: the entry script starts what it should, and the images have what they are built from'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serves the demo engine, scores two answers with the openai client, and leaves the server running.
-# Usage: tools/demo.sh ASSAY ENGINE PORT
+# Serves the demo engine, scores two responses with the openai client, and leaves the server running:
+#   tools/demo.sh ASSAY ENGINE PORT
 set -euo pipefail
 
 assay=$1 engine=$2 port=$3
@@ -8,7 +8,7 @@ log=build/demo.log
 serve="$assay serve --engine $engine --port $port"
 
 mkdir -p build
-# shellcheck disable=SC2086 # The words of the command are its words.
+# shellcheck disable=SC2086 # The command is split into words on purpose.
 setsid nohup $serve </dev/null >"$log" 2>&1 &
 pid=$!
 
@@ -22,10 +22,10 @@ for _ in $(seq 600); do
     if grep -q ' ready ' "$log"; then
         break
     fi
-    kill -0 "$pid" 2>/dev/null || give_up "The server did not start (another port: make demo PORT=8001). It says:"
+    kill -0 "$pid" 2>/dev/null || give_up "The server did not start (to use another port: make demo PORT=8001). Its log ends with:"
     sleep 0.1
 done
-grep -q ' ready ' "$log" || give_up "The server was not ready within a minute. It says:"
+grep -q ' ready ' "$log" || give_up "The server was not ready within a minute. Its log ends with:"
 echo "$pid" >build/demo.pid
 
 .venv/bin/python tools/demo_client.py "http://localhost:$port/v1"

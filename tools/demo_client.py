@@ -1,11 +1,11 @@
-"""Scores a good and a bad answer, with the OpenAI client, as the guide of NVIDIA's NIM does."""
+"""Scores a good and a bad response with the OpenAI client, as in the guide to NVIDIA's NIM."""
 
 import sys
 
 from openai import OpenAI
 
 QUESTION = "I am going to Paris, what should I see?"
-ANSWERS = {
+RESPONSES = {
     "good": (
         "Start with the Eiffel Tower, and go up before sunset to see the city light up. The Louvre holds the Mona "
         "Lisa and needs half a day; the Musee d'Orsay nearby shows the Impressionists. Walk along the Seine to "
@@ -16,10 +16,10 @@ ANSWERS = {
 }
 
 
-def rewards(client: OpenAI, model: str, question: str, answer: str) -> dict[str, float]:
+def rewards(client: OpenAI, model: str, question: str, response: str) -> dict[str, float]:
     completion = client.chat.completions.create(
         model=model,
-        messages=[{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+        messages=[{"role": "user", "content": question}, {"role": "assistant", "content": response}],
         stream=False,
     )
     pairs = completion.choices[0].message.content.split(",")
@@ -30,9 +30,9 @@ def main() -> None:
     client = OpenAI(base_url=sys.argv[1], api_key="none")
     model = client.models.list().data[0].id
     print(f"\nQuestion: {QUESTION}")
-    for kind, answer in ANSWERS.items():
-        print(f"\nA {kind} answer: {answer}")
-        print(rewards(client, model, QUESTION, answer))
+    for kind, response in RESPONSES.items():
+        print(f"\nA {kind} response: {response}")
+        print(rewards(client, model, QUESTION, response))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ pub struct Manifest {
 pub struct Profile {
     /// SHA-256 over the rest of the manifest, lower-case hexadecimal.
     pub id: String,
-    /// [`profile_name`].
+    /// Target and number format in one word, for example `onednn-avx2-f32`.
     pub name: String,
 }
 

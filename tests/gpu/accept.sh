@@ -1,33 +1,33 @@
 #!/usr/bin/env bash
-# Settles on one machine whether Assay works there: builds an engine from a checkpoint, serves it, compares its
-# scores with transformers', asks for them again alone and together, measures throughput against what the
-# hardware can do, ends the server under load; does the same for the texts of a chat model; and writes one report
+# The acceptance test: does Assay work on this machine? Builds an engine from a checkpoint and serves it, compares
+# its scores with those of transformers, repeats them alone and in batches, compares throughput with the hardware's
+# limit, and stops the server under load. Does the same with the text that a chat model generates. Writes a report
 # (report.md and report.json).
 #
 # In the GPU image, with the repository mounted; `--target cpu` runs the same script anywhere:
 #   docker run --gpus all --shm-size 1g -v "$PWD":/assay -w /assay assay:gpu tests/gpu/accept.sh --target h100
-# Exit status: 0 everything passed, 1 something failed (the report says what), 2 bad command line.
-# shellcheck disable=SC2317 # The steps' functions are called by `step`.
+# Exit status: 0 if everything passed, 1 if something failed (the report says what), 2 for a bad command line.
+# shellcheck disable=SC2317 # `step` calls the functions of the steps.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 usage() {
     cat <<'END'
 Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
-  --target NAME       a file of engines/targets (h100, l4, ...), or cpu
-  --model DIR         checkpoint, a *ForSequenceClassification   [default: engines/demo]
+  --target NAME       name of a file in engines/targets (h100, l4, ...), or cpu
+  --model DIR         checkpoint of a *ForSequenceClassification  [default: engines/demo]
   --chat-model DIR    checkpoint of a chat model, or none        [default: tests/checkpoints/lm-head-tiny]
-  --output DIR        folder for engine, logs and report         [default: build/accept-TARGET]
-  --build "ARGS"      more arguments of build-engine, such as "--tp 2 --quantization fp8"
-  --chat-build "ARGS" the same for the chat model
-  --serve "ARGS"      more arguments of assay serve
-  --texts N           conversations that are compared            [default: 48]
-  --tokens N          words of a conversation that is timed      [default: 400]
-  --new-tokens N      tokens of a text that is generated         [default: 32]
-  --seconds N         how long throughput is measured            [default: 20]
-  --connections N     requests at once                           [default: 64]
+  --output DIR        directory for engine, logs, report         [default: build/accept-TARGET]
+  --build "ARGS"      more arguments for build-engine, such as "--tp 2 --quantization fp8"
+  --chat-build "ARGS" more arguments for the build of the chat model
+  --serve "ARGS"      more arguments for assay serve
+  --texts N           conversations to compare                   [default: 48]
+  --tokens N          words in each conversation that is timed   [default: 400]
+  --new-tokens N      tokens to generate for each text           [default: 32]
+  --seconds N         duration of each throughput measurement    [default: 20]
+  --connections N     concurrent requests                        [default: 64]
   --port N            port of the server                         [default: 8123]
-  --binaries DIR      folder of assay and build-engine           [default: PATH, else target/release]
+  --binaries DIR      directory with assay and build-engine      [default: PATH, else target/release]
   --python FILE       Python with torch and transformers         [default: python3]
 END
 }
@@ -64,7 +64,7 @@ if [[ -z $binaries ]] && ! command -v assay >/dev/null; then
     binaries=target/release
 fi
 [[ -n $binaries ]] && PATH=$(realpath "$binaries"):$PATH
-command -v assay build-engine >/dev/null || { echo 'assay and build-engine are missing: cargo build --release' >&2; exit 2; }
+command -v assay build-engine >/dev/null || { echo 'assay and build-engine are not on the PATH: build them with cargo build --release, or set --binaries' >&2; exit 2; }
 output=${output:-build/accept-$target}
 url=http://127.0.0.1:$port
 server='' failed=0
@@ -75,7 +75,7 @@ export TOKENIZERS_PARALLELISM=false
 unset ASSAY_CONFIG ASSAY_ENGINE ASSAY_PROFILE NIM_CACHE_PATH NIM_MODEL_PROFILE
 
 say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
-step() { # NAME COMMAND...: its verdict and log become part of the report
+step() { # NAME COMMAND ...: runs the command and adds its outcome and log to the report
     local name=$1 started=$EPOCHREALTIME status
     shift
     say "$name"
@@ -96,39 +96,39 @@ describe_machine() {
     if command -v nvidia-smi >/dev/null; then nvidia-smi; fi
 }
 build_engine() { # CHECKPOINT ENGINE ARGUMENTS
-    # shellcheck disable=SC2086 # The arguments' words are theirs.
+    # shellcheck disable=SC2086 # The arguments are split into words on purpose.
     build-engine --model "$1" --target "$target" --output "$output/$2" --name accept $3
 }
-start() { # [ENGINE]
-    # shellcheck disable=SC2086
-    bash docker/entrypoint.sh --engine "$output/${1:-engine}" --host 127.0.0.1 --port "$port" $serve \
+start() { # ENGINE
+    # shellcheck disable=SC2086 # As above.
+    bash docker/entrypoint.sh --engine "$output/$1" --host 127.0.0.1 --port "$port" $serve \
         >>"$output/server.log" 2>&1 &
     server=$!
     judge ready "$url" "$server"
 }
-end() { # SIGNAL STATUS: the server ends on the signal with that status
+end() { # SIGNAL STATUS: sends the signal and expects that exit status
     local status
     kill "-$1" "$server"
     wait "$server"
     status=$?
     server=''
-    echo "the server ended with status $status on SIG$1, expected $2"
+    echo "the server exited with status $status on SIG$1; expected $2"
     [[ $status -eq $2 ]]
 }
-drain() { # Told to end while requests are in flight, it answers them first.
+drain() { # On SIGTERM the server must answer the requests in flight before it exits.
     judge flood "$output" "$url" "$connections" &
     local flood=$!
     judge busy "$url" && end TERM 0
     local ended=$?
     wait "$flood" && [[ $ended -eq 0 ]]
 }
-kill_and_start_again() { start && end KILL 137 && start && judge same "$output" "$url" && end TERM 0; }
+kill_and_start_again() { start engine && end KILL 137 && start engine && judge same "$output" "$url" && end TERM 0; }
 stop_server() { if [[ -n $server ]]; then kill -KILL "$server" 2>/dev/null; fi; }
 trap stop_server EXIT
 
 step machine describe_machine
 step reference judge reference "$output" "$model" "$texts"
-if step build build_engine "$model" engine "$build" && step profiles assay profiles --engines "$output/engine" && step start start; then
+if step build build_engine "$model" engine "$build" && step profiles assay profiles --engines "$output/engine" && step start start engine; then
     step agreement judge agreement "$output" "$url"
     step repeatability judge repeatability "$output" "$url" "$target"
     step streaming judge streaming "$output" "$url" "$target"
