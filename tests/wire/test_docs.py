@@ -1,8 +1,7 @@
-"""Every command that README and docs show is run, in the order in which they show it.
+"""Runs every command that README and docs show, in order, and checks that their links and paths exist.
 
-A block of `sh` or `python` is run unless a comment before it says why it is not:
-`<!-- not run here: REASON -->`. Blocks of one page share a folder, and a server of the demo model answers for
-`http://localhost:8000`.
+A block of `sh` or `python` is run unless a comment above it says why not: `<!-- not run here: REASON -->`. The blocks
+of one page share a folder, and a server with the demo model replaces `http://localhost:8000`.
 """
 
 import os
@@ -16,12 +15,22 @@ import pytest
 from conftest import BINARIES, CHECKPOINTS, ROOT, Server, assay, clean_environment
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+# Pages whose links and paths are checked, but whose commands are not run.
+OTHERS = [
+    *ROOT.glob("[A-Z]*.md"),
+    *(ROOT / ".github").rglob("*.md"),
+    *(ROOT / "deploy").rglob("*.md"),
+    ROOT / "engines/demo/README.md",
+    ROOT / "tests/golden/README.md",
+    ROOT / "tests/trtllm/README.md",
+]
+ALL_PAGES = sorted({*PAGES, *OTHERS})
 BLOCK = re.compile(r"(?:<!-- not run here: (?P<why>[^>]+?) -->\s*\n)?^```(?P<kind>sh|python)\n(?P<text>.*?)^```$", re.M | re.S)
 
-# A server in the foreground would never end: here it is told to once it is ready.
+# A server in the foreground would never end, so it is stopped once it is ready.
 SERVE = r"""
 serve_until_ready() {
-    "$@" --host 127.0.0.1 --port 0 --log-format json 2>serve.log & local server=$!
+    ASSAY_PORT=0 "$@" --log-format json 2>serve.log & local server=$!
     for _ in $(seq 300); do grep -q '"ready"' serve.log && break; kill -0 $server || break; sleep 0.1; done
     cat serve.log
     grep -q '"ready"' serve.log
@@ -29,6 +38,10 @@ serve_until_ready() {
     wait $server
 }
 """
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def blocks(page: Path) -> list[tuple[str, str, str | None]]:
@@ -50,7 +63,7 @@ def demo(engine: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_commands_of_a_page_work(page: Path, engine: Path, demo: Server, tmp_path: Path):
     for folder in ["docs", "engines", "tests"]:
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -65,8 +78,8 @@ def test_the_commands_of_a_page_work(page: Path, engine: Path, demo: Server, tmp
     for kind, text, why in all_blocks:
         if why:
             continue
-        for name, place in places.items():
-            text = text.replace(name, place)
+        for shown, place in places.items():
+            text = text.replace(shown, place)
         if kind == "python":
             command = [sys.executable, "-c", text]
         else:
@@ -84,10 +97,53 @@ def test_pages_show_commands_and_say_why_when_one_is_not_run():
     assert all(why is None or len(why.split()) >= 3 for _, why in shown)
 
 
-def test_links_between_pages_lead_somewhere():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def anchors(page: Path) -> set[str]:
+    """The fragments that GitHub gives to a page's headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name)
+def test_links_lead_somewhere(page: Path):
+    for target, _, fragment in re.findall(r"\]\((?!\w+:)([^)#]*)(#([^)]*))?\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if fragment:
+            assert fragment in anchors(linked), f"{target}#{fragment}"
+
+
+# Places where a path in backticks starts; what a build makes is not there.
+FOLDERS = "src|cpp|tests|tools|docs|engines|deploy|docker|benches|fuzz|examples|python|.github|.ci"
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name)
+def test_paths_in_backticks_exist(page: Path):
+    for path in re.findall(rf"`((?:{FOLDERS})/[^\s`]*)`", page.read_text()):
+        if not re.search(r"[A-Z]{3}|NAME|<", path):  # placeholders such as tests/checkpoints/NAME
+            # A test may be named behind its file: tests/it/parity.rs::name.
+            assert list(ROOT.glob(path.split("::")[0].rstrip("/"))), path
+
+
+def scores(text: str) -> dict[str, list[float]]:
+    """The scores that a text shows by name, in the order in which it shows them."""
+    found: dict[str, list[float]] = {}
+    for name, score in re.findall(r'(helpfulness|correctness)"?: ?(-?[0-9.]+)', text):
+        found.setdefault(name, []).append(float(score))
+    return found
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_scores_that_a_page_shows_are_those_of_the_demo_model(page: str, demo: Server):
+    text = (ROOT / page).read_text()
+    shown = [block for block in re.findall(r"^```json\n(.*?)^```$", text, re.M | re.S) if scores(block)]
+    asked = re.findall(r"^curl (http://localhost:8000\S+) -d '(.*?)'$", text, re.M | re.S)[: len(shown)]
+    assert shown and len(asked) == len(shown)
+    for block, (url, body) in zip(shown, asked, strict=True):
+        command = ["curl", "-sS", url.replace("http://localhost:8000", demo.url), "-d", body]
+        given = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        # Without bf16, a processor gives slightly different scores.
+        assert {name: pytest.approx(values, abs=0.05) for name, values in scores(given).items()} == scores(block)
 
 
 def options_page() -> str:
@@ -111,9 +167,11 @@ def test_every_option_is_in_its_page():
 
 
 def test_every_error_is_in_its_page():
-    source = (ROOT / "src/api/error.rs").read_text()
-    codes = set(re.findall(r'(?:REQUEST|SERVER|OVERLOAD|TIMEOUT), "([a-z_]+)"', source))
-    listed = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), re.M))
+    sources = "".join(path.read_text() for path in sorted((ROOT / "src/api").rglob("*.rs")))
+    codes = set(re.findall(r'(?:REQUEST|SERVER|OVERLOAD|TIMEOUT), "([a-z_]+)"', sources))
+    # Written out where the HTTP library cannot be used.
+    codes |= set(re.findall(r'\\"code\\":\\"([a-z_]+)\\"', sources))
+    listed = set(re.findall(r"^\| `([a-z_]+)` \| [0-9]", (ROOT / "docs/errors.md").read_text(), re.M))
     assert listed == codes and len(codes) > 10
 
 
