@@ -1,10 +1,11 @@
 //! Assay serves reward models: a request brings a conversation, the answer says what its last
 //! response is worth, attribute by attribute.
 //!
-//! The modules stand in the order of a request's way: [`api`] takes it, [`prompt`] makes token ids
-//! of it, [`scheduler`] batches it in flight, [`engine`] computes its logits, [`reward`] turns them
-//! into scores. [`sampling`] makes text of the logits of models that generate. [`builder`] makes engines
-//! offline. Nothing imports a module to its left, but that the scheduler chooses tokens by [`sampling`].
+//! A request passes through the modules in this order: [`api`] reads it, [`serving`] owns the loaded model,
+//! [`prompt`] makes token ids of it, [`scheduler`] batches it in flight, [`engine`] computes its logits and
+//! [`reward`] turns them into scores. [`score`] scores files in place of requests, also over [`serving`].
+//! [`sampling`] makes text of the logits of models that generate. [`builder`] makes engines offline. A module
+//! imports only those after it; the one exception is the scheduler, which samples tokens by [`sampling`].
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,4 +27,5 @@ pub mod reward;
 pub mod sampling;
 pub mod scheduler;
 pub mod score;
+pub mod serving;
 pub mod telemetry;

@@ -6,8 +6,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::chat_request::ChatRequest;
-use super::intake::Intake;
 use super::openapi::{Errors, requests};
+use super::request::RequestReader;
 use super::{ApiError, App, answer, generation};
 use crate::prompt::{Message, Prompt};
 
@@ -17,11 +17,11 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     if app.generator().is_ok() {
         return generation::chat_completions(app, request).await;
     }
-    let mut intake = Intake::read(&app, request).await?;
-    let (request, prompt) = intake.prepare(&app, prepare).await?;
-    let urgency = intake.urgency(&app, request.wish)?;
+    let mut reader = RequestReader::read(&app, request).await?;
+    let (request, prompt) = reader.prepare(&app, prepare).await?;
+    let scheduling = reader.scheduling(&app, request.scheduling)?;
     let model = app.model(Some(&request.model))?;
-    let scored = app.scorer()?.score(prompt, urgency).await?.of(model);
+    let scored = app.scorer()?.score(prompt, scheduling).await?.select(model);
     Ok(match request.stream {
         true => answer::streamed(model.name, &scored, request.include_usage),
         false => answer::whole(model.name, &scored),
@@ -32,7 +32,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
     let request = ChatRequest::parse(body, &app.settings.server)?;
     app.model(Some(&request.model))?;
     check_last_turn(app, &request.messages)?;
-    let prompt = app.scorer()?.encode(&request.messages, request.cut)?;
+    let prompt = app.scorer()?.encode(&request.messages, request.length)?;
     Ok((request, prompt))
 }
 

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::ApiError;
 use super::fields::Fields;
-use super::intake::Wish;
-use super::{Cut, messages};
+use super::messages;
+use super::request::{SchedulingFields, take_length_policy};
 use crate::config::ServerSettings;
 use crate::prompt::Message;
+use crate::serving::LengthPolicy;
 
 /// A request for the score of a conversation's last turn.
 #[derive(Debug, PartialEq)]
@@ -24,9 +25,9 @@ pub struct ChatRequest {
     /// Whether a streamed answer ends with the usage.
     pub include_usage: bool,
     /// What is done if it is too long; the server's own choice if it does not say.
-    pub cut: Cut,
+    pub length: LengthPolicy,
     /// How urgent it is.
-    pub wish: Wish,
+    pub scheduling: SchedulingFields,
 }
 
 /// What a field that is ignored must still be.
@@ -78,13 +79,13 @@ impl ChatRequest {
         let messages = messages::read("messages", fields.require("messages")?)?;
         let stream = fields.take("stream")?.unwrap_or(false);
         let include_usage = stream_options(&mut fields)?;
-        let cut = Cut::take(&mut fields, settings)?;
-        let wish = Wish::take(&mut fields)?;
+        let length = take_length_policy(&mut fields, settings)?;
+        let scheduling = SchedulingFields::take(&mut fields)?;
         ignore(&mut fields)?;
         one_answer(&mut fields)?;
         fields.take_text_only()?;
         fields.end("a reward model has no use for it; leave it out")?;
-        Ok(Self { model, messages, stream, include_usage, cut, wish })
+        Ok(Self { model, messages, stream, include_usage, length, scheduling })
     }
 }
 

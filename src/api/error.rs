@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::config::OverloadStatus;
 use crate::prompt::PromptError;
-use crate::reward::{RewardError, Unscorable};
 use crate::scheduler::Rejection;
+use crate::serving::ServingError;
 
 /// Why a request was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -64,31 +64,9 @@ pub enum ApiError {
     /// The engine is still being loaded.
     #[error("the server is starting: its engine is being loaded; try again shortly")]
     Starting,
-    /// The conversation cannot be made into token ids.
+    /// The model gave no score or no text.
     #[error("{0}")]
-    Prompt(#[from] PromptError),
-    /// The scheduler did not answer with an output.
-    #[error("{0}")]
-    Rejected(Rejection, OverloadStatus),
-    /// A prompt leaves too little room for what is to be generated.
-    #[error(
-        "the prompt has {prompt} tokens and {wanted} may follow it, and the engine takes at most {max_seq_len}; shorten \
-         the prompt or lower `max_tokens`"
-    )]
-    NoRoom {
-        /// Tokens of the prompt.
-        prompt: usize,
-        /// Tokens to generate, at least one.
-        wanted: usize,
-        /// The engine's limit.
-        max_seq_len: usize,
-    },
-    /// The conversation lacks what the model's score is read at.
-    #[error("{0}")]
-    Unscorable(#[from] Unscorable),
-    /// The engine's output is no score.
-    #[error("{0}")]
-    Reward(#[from] RewardError),
+    Serving(#[from] ServingError),
     /// One of several items could not be scored, on a route whose answer is all or nothing.
     #[error("item {0}: {1}")]
     Item(usize, Box<ApiError>),
@@ -124,11 +102,14 @@ pub struct Failure {
 }
 
 const REQUEST: &str = "invalid_request_error";
+/// The `code` of a full queue.
+const OVERLOADED: &str = "overloaded";
 const SERVER: &str = "server_error";
 const OVERLOAD: &str = "rate_limit_error";
 const TIMEOUT: &str = "timeout_error";
 /// In characters.
 const LONGEST_MESSAGE: usize = 500;
+const INTERNAL: &str = "an internal error; see the server's log";
 const ENGINE_FAULT: &str = "the engine failed on this request; try again, and see the server's log for why";
 
 impl ApiError {
@@ -171,13 +152,8 @@ impl ApiError {
             Self::WrongMethod(..) => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Self::WrongTask(_) => (StatusCode::BAD_REQUEST, REQUEST, "wrong_task"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
-            Self::Prompt(PromptError::TooLong { .. }) | Self::NoRoom { .. } => {
-                (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded")
-            }
-            Self::Prompt(_) | Self::Unscorable(_) => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
-            Self::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
-            Self::Rejected(rejection, overload) => rejected(rejection, *overload),
+            Self::Serving(error) => serving(error),
         }
     }
 
@@ -185,34 +161,48 @@ impl ApiError {
         match self {
             Self::Invalid(param, _) | Self::Unsupported(param, _) => Some(param.clone()),
             Self::UnknownModel { .. } => Some("model".into()),
-            Self::Prompt(PromptError::UnknownRole { index, .. }) => Some(format!("messages[{index}].role")),
-            Self::Prompt(_)
-            | Self::Unscorable(_)
-            | Self::Rejected(Rejection::Empty | Rejection::TooLong { .. }, _) => Some("messages".into()),
-            Self::Rejected(Rejection::DeadlineUnmeetable { .. } | Rejection::DeadlineExceeded, _) => {
-                Some("timeout".into())
-            }
+            Self::Serving(error) => match error {
+                ServingError::Prompt(PromptError::UnknownRole { index, .. }) => {
+                    Some(format!("messages[{index}].role"))
+                }
+                ServingError::Prompt(_)
+                | ServingError::Unscorable(_)
+                | ServingError::Rejected(Rejection::Empty | Rejection::TooLong { .. }) => {
+                    Some("messages".into())
+                }
+                ServingError::Rejected(
+                    Rejection::DeadlineUnmeetable { .. } | Rejection::DeadlineExceeded,
+                ) => Some("timeout".into()),
+                ServingError::UnsupportedSampling { parameter, .. } => Some((*parameter).to_owned()),
+                _ => None,
+            },
             _ => None,
         }
     }
 
     fn message(&self) -> String {
         match self {
-            Self::Internal(_) => "an internal error; see the server's log".into(),
-            Self::Rejected(Rejection::EngineFailed(_), _) => ENGINE_FAULT.into(),
-            Self::Rejected(Rejection::TooLong { .. }, _) => {
+            Self::Internal(_) => INTERNAL.into(),
+            Self::Serving(ServingError::Rejected(Rejection::EngineFailed(_))) => ENGINE_FAULT.into(),
+            Self::Serving(ServingError::Rejected(Rejection::TooLong { .. })) => {
                 format!("{self}; nothing is cut off unless `truncation` says so: send less")
             }
+            Self::Serving(ServingError::NoRoom { .. }) => {
+                format!("{self}; shorten the prompt or lower `max_tokens`")
+            }
+            Self::Serving(ServingError::TokensForScore) => INTERNAL.into(),
             _ => self.to_string(),
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Rejected(Rejection::QueueFull { retry_after, .. }, _) => Some(*retry_after),
-            Self::Starting | Self::Rejected(Rejection::ShuttingDown | Rejection::EngineStalled(_), _) => {
-                Some(Duration::from_secs(1))
-            }
+            Self::Starting => Some(Duration::from_secs(1)),
+            Self::Serving(ServingError::Rejected(rejection)) => match rejection {
+                Rejection::QueueFull { retry_after, .. } => Some(*retry_after),
+                Rejection::ShuttingDown | Rejection::EngineStalled(_) => Some(Duration::from_secs(1)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -227,18 +217,27 @@ fn brief(mut text: String) -> String {
     text
 }
 
-impl From<OverloadStatus> for StatusCode {
-    fn from(status: OverloadStatus) -> Self {
-        match status {
-            OverloadStatus::TooManyRequests => Self::TOO_MANY_REQUESTS,
-            OverloadStatus::ServiceUnavailable => Self::SERVICE_UNAVAILABLE,
+fn serving(error: &ServingError) -> (StatusCode, &'static str, &'static str) {
+    match error {
+        ServingError::Prompt(PromptError::TooLong { .. }) | ServingError::NoRoom { .. } => {
+            (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded")
         }
+        ServingError::Prompt(_) | ServingError::Unscorable(_) => {
+            (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages")
+        }
+        ServingError::UnsupportedSampling { .. } => {
+            (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter")
+        }
+        ServingError::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
+        ServingError::TokensForScore => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+        ServingError::Rejected(rejection) => rejected(rejection),
     }
 }
 
-fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'static str, &'static str) {
+fn rejected(rejection: &Rejection) -> (StatusCode, &'static str, &'static str) {
     match rejection {
-        Rejection::QueueFull { .. } => (overload.into(), OVERLOAD, "overloaded"),
+        // The operator may have chosen 503 instead: see `apply_overload_status`.
+        Rejection::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, OVERLOAD, OVERLOADED),
         Rejection::Empty => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
         Rejection::TooLong { .. } => (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded"),
         Rejection::DeadlineUnmeetable { .. } => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_unmeetable"),
@@ -247,6 +246,16 @@ fn rejected(rejection: &Rejection, overload: OverloadStatus) -> (StatusCode, &'s
         Rejection::Unreadable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         Rejection::EngineStalled(_) => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "engine_stalled"),
         Rejection::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
+    }
+}
+
+/// Gives the answer to a full queue the status that the operator chose, 429 or 503.
+pub(super) fn apply_overload_status(response: &mut Response, status: OverloadStatus) {
+    if response.extensions().get::<Failure>().is_some_and(|failure| failure.label == OVERLOADED) {
+        *response.status_mut() = match status {
+            OverloadStatus::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            OverloadStatus::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
     }
 }
 
@@ -268,6 +277,12 @@ pub struct ErrorObject {
 #[schema(as = Error)]
 pub(super) struct Body {
     pub(super) error: ErrorObject,
+}
+
+impl From<PromptError> for ApiError {
+    fn from(error: PromptError) -> Self {
+        Self::Serving(error.into())
+    }
 }
 
 impl From<Class> for ErrorObject {

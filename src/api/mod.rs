@@ -13,21 +13,17 @@ mod cors;
 mod error;
 mod fields;
 mod generation;
-mod intake;
 mod keys;
 mod listen;
-pub(crate) mod load;
 mod messages;
-mod models;
 mod nim;
 mod observe;
 mod openapi;
 mod playground;
+mod request;
 mod rewards;
-mod scoring;
 pub mod serve;
 mod service;
-mod timeline;
 mod watched;
 
 use std::sync::{Arc, OnceLock};
@@ -40,15 +36,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use chat_request::ChatRequest;
 pub use error::{ApiError, Class, ErrorObject, Failure};
-pub use generation::Generator;
-pub use intake::Wish;
 pub use keys::KeyRing;
-pub use models::Model;
-pub use scoring::{Cut, Scored, Scorer, Urgency};
+pub use request::SchedulingFields;
 
 use crate::config::Settings;
 use crate::manifest::Manifest;
 use crate::prompt::Encoder;
+use crate::serving::{self, Generator, LoadedModel, Model, Scorer, served_names};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -73,13 +67,7 @@ pub struct App {
     /// When the process started, in seconds since 1970.
     pub started: u64,
     /// Set once the engine is loaded.
-    engine: OnceLock<Loaded>,
-}
-
-/// An engine in service, by what it is for.
-enum Loaded {
-    Scorer(Box<Scorer>),
-    Generator(Box<Generator>),
+    engine: OnceLock<LoadedModel>,
 }
 
 impl App {
@@ -88,10 +76,7 @@ impl App {
     /// # Errors
     /// The metrics cannot be made, or the API keys or the origins are refused; the text says why.
     pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, String> {
-        let mut models = settings.server.served_model_name.clone();
-        if models.is_empty() {
-            models.push(manifest.model.name.clone());
-        }
+        let models = served_names(&settings, manifest);
         let built = manifest.limits.max_seq_len;
         let metrics = Metrics::new(&models[0], &manifest.profile.name).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -108,16 +93,11 @@ impl App {
         })
     }
 
-    /// Takes the loaded engine into service. Later calls change nothing.
-    pub fn start(&self, scorer: Scorer) {
-        self.metrics.limits(&scorer.limits());
-        let _ = self.engine.set(Loaded::Scorer(Box::new(scorer)));
-    }
-
-    /// Takes a loaded engine that generates into service. Later calls change nothing.
-    pub fn start_generating(&self, generator: Generator) {
-        self.metrics.limits(&generator.limits());
-        let _ = self.engine.set(Loaded::Generator(Box::new(generator)));
+    /// Takes the loaded model into service. Later calls change nothing.
+    pub fn start(&self, model: impl Into<LoadedModel>) {
+        let model = model.into();
+        self.metrics.limits(&model.limits());
+        let _ = self.engine.set(model);
     }
 
     /// The loaded engine of a reward model.
@@ -126,8 +106,8 @@ impl App {
     /// [`ApiError::Starting`] until there is one, [`ApiError::WrongTask`] if it generates.
     pub fn scorer(&self) -> Result<&Scorer, ApiError> {
         match self.engine.get().ok_or(ApiError::Starting)? {
-            Loaded::Scorer(scorer) => Ok(scorer),
-            Loaded::Generator(_) => Err(ApiError::WrongTask(
+            LoadedModel::Scorer(scorer) => Ok(scorer),
+            LoadedModel::Generator(_) => Err(ApiError::WrongTask(
                 "the model served here generates text and has no scores; use POST /v1/chat/completions or \
                  /v1/completions",
             )),
@@ -140,8 +120,8 @@ impl App {
     /// [`ApiError::Starting`] until there is one, [`ApiError::WrongTask`] if it scores.
     pub fn generator(&self) -> Result<&Generator, ApiError> {
         match self.engine.get().ok_or(ApiError::Starting)? {
-            Loaded::Generator(generator) => Ok(generator),
-            Loaded::Scorer(_) => Err(ApiError::WrongTask(
+            LoadedModel::Generator(generator) => Ok(generator),
+            LoadedModel::Scorer(_) => Err(ApiError::WrongTask(
                 "the model served here scores conversations and generates no text; use POST /v1/rewards or \
                  /v1/chat/completions",
             )),
@@ -150,26 +130,24 @@ impl App {
 
     /// What makes token ids for the loaded engine.
     fn encoder(&self) -> Result<&Encoder, ApiError> {
-        Ok(match self.engine.get().ok_or(ApiError::Starting)? {
-            Loaded::Scorer(scorer) => scorer.encoder(),
-            Loaded::Generator(generator) => generator.encoder(),
-        })
+        Ok(self.engine.get().ok_or(ApiError::Starting)?.encoder())
     }
 
     /// Whether requests can be answered.
     pub fn ready(&self) -> bool {
-        self.engine.get().is_some_and(|engine| match engine {
-            Loaded::Scorer(scorer) => scorer.ready(),
-            Loaded::Generator(generator) => generator.ready(),
-        })
+        self.engine.get().is_some_and(LoadedModel::ready)
     }
 
     /// The model that a request asks for; the server's own if it asks for none.
     ///
     /// # Errors
     /// No such model is served here.
-    pub fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
-        models::find(&self.models, &self.settings.server.alias, asked)
+    pub(crate) fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
+        serving::find_model(&self.models, &self.settings.server.alias, asked).ok_or_else(|| {
+            let aliases = self.settings.server.alias.iter().map(|alias| alias.name.as_str());
+            let served: Vec<_> = self.models.iter().map(String::as_str).chain(aliases).collect();
+            ApiError::UnknownModel { asked: asked.unwrap_or_default().to_owned(), served: served.join(", ") }
+        })
     }
 }
 

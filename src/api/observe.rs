@@ -13,11 +13,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Frame, SizeHint};
 use opentelemetry::KeyValue;
+use opentelemetry::propagation::Extractor;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use super::timeline::{Stage, Timeline};
+use super::error::apply_overload_status;
 use super::{ApiError, App, Failure};
+use crate::serving::timings::{Record, Stage, Timings};
 use crate::telemetry::traces::{self, Part, Traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,24 +32,37 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let begin = Instant::now();
     let id = request_id(request.headers());
     let span = span(&request, &id);
-    let timeline = Timeline::default();
-    let traced = app.traces.clone().map(|traces| Traced::new(traces, &request, &id, begin, &timeline));
+    let timings = Timings::default();
+    let traced = app.traces.clone().map(|traces| Traced::new(traces, &request, &id, begin, &timings));
     let answer = async {
         tracing::debug!("request");
-        let response = timeline.of(next.run(request)).await;
+        let mut response = timings.scope(next.run(request)).await;
+        apply_overload_status(&mut response, app.settings.server.overload_status);
         tell(&app, &response, begin);
         response
     };
     let mut response = answer.instrument(span).await;
-    timeline.answer_complete();
+    timings.answer_complete();
     response.headers_mut().insert(REQUEST_ID, id);
-    if let Some(timing) = timeline.read().server_timing() {
+    if let Some(timing) = server_timing(&timings.read()) {
         response.headers_mut().insert(SERVER_TIMING, timing);
     }
     match traced {
         Some(traced) => traced.until_sent(response),
         None => response,
     }
+}
+
+/// The stages in milliseconds, as the header `Server-Timing`; `None` if there are none.
+fn server_timing(record: &Record) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for stage in Stage::ALL {
+        let Some(period) = record.stage(stage) else { continue };
+        let separator = if text.is_empty() { "" } else { ", " };
+        let milliseconds = period.length().as_secs_f64() * 1e3;
+        text.push_str(&format!("{separator}{};dur={milliseconds:.3}", stage.name()));
+    }
+    if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
 }
 
 /// What every log line of the request bears, whatever the level of the line.
@@ -60,7 +75,7 @@ fn span(request: &Request, id: &HeaderValue) -> Span {
         key = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
-    if let Some(trace) = traces::trace_id(request.headers()) {
+    if let Some(trace) = traces::trace_id(&Headers(request.headers())) {
         span.record("trace_id", trace);
     }
     span
@@ -93,10 +108,23 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     given.cloned().unwrap_or_else(made)
 }
 
+/// Headers as OpenTelemetry reads them.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
 /// A request that becomes spans once its answer is complete, or its client has left.
 struct Traced {
     traces: Traces,
-    timeline: Timeline,
+    timings: Timings,
     headers: HeaderMap,
     method: Method,
     path: String,
@@ -110,11 +138,11 @@ struct Traced {
 const CLIENT_LEFT: u16 = 499;
 
 impl Traced {
-    fn new(traces: Traces, request: &Request, id: &HeaderValue, begin: Instant, timeline: &Timeline) -> Self {
+    fn new(traces: Traces, request: &Request, id: &HeaderValue, begin: Instant, timings: &Timings) -> Self {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         Self {
             traces,
-            timeline: timeline.clone(),
+            timings: timings.clone(),
             headers: request.headers().clone(),
             method: request.method().clone(),
             // The path of an unknown route is a client's own words; there may be any number of them.
@@ -134,12 +162,12 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        self.timeline.answer_complete();
-        let record = self.timeline.read();
+        self.timings.answer_complete();
+        let record = self.timings.read();
         let (status, error) = self.outcome.unwrap_or((CLIENT_LEFT, Some("client_left")));
         let count = |name: &'static str, number: usize| KeyValue::new(name, number as i64);
         let request = traces::Request {
-            headers: &self.headers,
+            headers: &Headers(&self.headers),
             method: self.method.as_str(),
             path: &self.path,
             id: self.id.to_str().unwrap_or_default(),
@@ -155,7 +183,7 @@ impl Drop for Traced {
         };
         let parts = Stage::ALL.iter().filter_map(|&stage| {
             let period = record.stage(stage)?;
-            Some(Part { name: stage.name(), begin: period.begin, end: period.end })
+            Some(Part { name: stage.name(), begin: period.start, end: period.end })
         });
         self.traces.record(request, &parts.collect::<Vec<_>>());
     }
@@ -195,4 +223,21 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".into());
     ApiError::Internal(text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn stages_are_listed_in_order() {
+        let timings = Timings::default();
+        assert_eq!(server_timing(&timings.read()), None);
+        timings.add_sequence((7, 2), Duration::from_secs(1), Duration::from_secs(3));
+        let header = server_timing(&timings.read()).unwrap();
+        let text = header.to_str().unwrap();
+        assert!(text.starts_with("queue;dur=") && text.contains(", engine;dur=3"), "{text}");
+    }
 }

@@ -13,12 +13,12 @@ use tokio::task::JoinSet;
 use super::listen::tls::Tls;
 use super::listen::{Limits, Port};
 use super::watched::Watched;
-use super::{App, admin, load, metrics_routes, router};
+use super::{App, admin, metrics_routes, router};
 use crate::config::Settings;
-use crate::hardware::machine::{Machine, Ranks};
-use crate::hardware::profiles;
-use crate::manifest::{MANIFEST_FILE, Manifest, Target};
+use crate::hardware::machine::Ranks;
+use crate::manifest::{Manifest, Target};
 use crate::scheduler::Handle;
+use crate::serving::{LoadError, load};
 use crate::telemetry::traces::Traces;
 
 /// Where the admin routes are: nothing outside the machine reaches it.
@@ -50,11 +50,12 @@ pub enum Exit {
 /// It cannot start; the text says why and what to do.
 pub async fn run(mut settings: Settings) -> Result<Exit, String> {
     let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
-    let manifest = choose(&mut settings)?;
-    if load::follows(&manifest) {
-        // Signals are caught and left alone: the rank that leads is told too, and ends this one in order.
-        let follow = tokio::task::spawn_blocking(move || load::follow(&settings, &manifest));
-        return follow.await.map_err(|error| error.to_string())?.map(|()| Exit::Drained);
+    let manifest = load::choose(&mut settings).map_err(|error| error.to_string())?;
+    if load::is_worker(&manifest) {
+        // Signals are caught and ignored: the leader gets them too, and ends this rank in order.
+        let worker = tokio::task::spawn_blocking(move || load::run_worker(&settings, &manifest));
+        let ended = worker.await.map_err(|error| error.to_string())?;
+        return ended.map(|()| Exit::Drained).map_err(|error| error.to_string());
     }
     let key_files = Watched::new(settings.security.api_keys_file.clone());
     let tls_files = Watched::new(Tls::files(&settings.security));
@@ -97,10 +98,15 @@ async fn load_and_serve(
     };
     let load = tokio::task::spawn_blocking({
         let app = app.clone();
-        move || load::load(&app, &manifest)
+        move || {
+            let model = load::load(&app.settings, &manifest, app.metrics.clone())?;
+            let scheduler = model.scheduler().clone();
+            app.start(model);
+            Ok::<_, LoadError>(scheduler)
+        }
     });
     let scheduler = tokio::select! {
-        loaded = load => loaded.map_err(|error| error.to_string())??,
+        loaded = load => loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?,
         _ = signals.next() => return Ok(interrupted),
         () = app.drain.notified() => return Ok(interrupted),
     };
@@ -121,21 +127,6 @@ async fn load_and_serve(
         _ = signals.next() => Exit::Killed,
     };
     Ok(if failed { Exit::EngineFailed } else { exit })
-}
-
-/// The engine to serve, whose directory becomes `settings.engine.directory`. One that is only simulated runs anywhere.
-///
-/// # Errors
-/// None of those there are runs here; the text says why and what to do.
-pub fn choose(settings: &mut Settings) -> Result<Manifest, String> {
-    let whole = settings.engine.directory.join(MANIFEST_FILE).exists();
-    if settings.engine.simulate.is_some() && whole {
-        return Manifest::read(&settings.engine.directory).map_err(|error| error.to_string());
-    }
-    let chosen = profiles::choose(&settings.engine.directory, &settings.engine.profile, &Machine::this());
-    let (directory, manifest) = chosen.map_err(|error| error.to_string())?;
-    settings.engine.directory = directory;
-    Ok(manifest)
 }
 
 /// Opens every port that the options ask for. What it gives ends once all of them have stopped.

@@ -10,9 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::Errors;
-use super::{ApiError, App, Generator, Scorer};
+use super::{ApiError, App};
 use crate::manifest::SamplingDefaults;
 use crate::manifest::score_options::ScoreOptions;
+use crate::serving::{Generator, Scorer};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Models)]

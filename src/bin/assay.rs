@@ -15,6 +15,7 @@ use assay::hardware::machine::Machine;
 use assay::hardware::profiles;
 use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
+use assay::serving::load;
 use assay::telemetry::logs;
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -145,7 +146,7 @@ fn serve(arguments: Serve) -> Result<Exit, String> {
         return Ok(Exit::Drained);
     }
     if arguments.print_ranks {
-        print(format_args!("{}\n", serve::choose(&mut settings)?.ranks()));
+        print(format_args!("{}\n", load::choose(&mut settings).map_err(|error| error.to_string())?.ranks()));
         return Ok(Exit::Drained);
     }
     logs::start(&settings.logging.log_level, settings.logging.log_format)?;

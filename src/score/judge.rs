@@ -1,18 +1,16 @@
 //! What scores conversations: an engine in this process, or a server.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::client::Server;
 use super::{Judged, ScoreError, Verdict};
-use crate::api::{ApiError, App, Cut, Urgency, load, serve};
 use crate::config::Settings;
 use crate::prompt::Message;
-use crate::reward::RewardError;
-use crate::scheduler::{Priority, Rejection};
+use crate::serving::{LengthPolicy, LoadedModel, Scheduling, Scorer, ServingError, load, served_names};
+use crate::telemetry::Metrics;
 
 /// Conversations that are with the engine at once: enough to fill its batches several times over, and to
 /// have the responses to one prompt meet there.
@@ -23,7 +21,7 @@ const IN_FLIGHT: usize = 512;
 pub struct Judge(Arc<Kind>);
 
 enum Kind {
-    Engine { app: Box<App>, id: String, in_flight: Semaphore },
+    Engine { scorer: Box<Scorer>, model: String, id: String, in_flight: Semaphore },
     Server(Server),
 }
 
@@ -38,11 +36,18 @@ impl Judge {
         settings.scheduling.max_queue_tokens = usize::MAX;
         settings.server.timeout = None;
         let unable = |error: &dyn std::fmt::Display| ScoreError::Option(error.to_string());
-        let manifest = serve::choose(&mut settings).map_err(|error| unable(&error))?;
-        let app = App::new(settings, &manifest).map_err(|error| unable(&error))?;
-        load::load(&app, &manifest).map_err(|error| unable(&error))?;
-        let (app, id, in_flight) = (Box::new(app), manifest.profile.id, Semaphore::new(IN_FLIGHT));
-        Ok(Self(Arc::new(Kind::Engine { app, id, in_flight })))
+        let manifest = load::choose(&mut settings).map_err(|error| unable(&error))?;
+        let model = served_names(&settings, &manifest).swap_remove(0);
+        let metrics = Metrics::new(&model, &manifest.profile.name).map_err(|error| unable(&error))?;
+        let loaded = load::load(&settings, &manifest, Arc::new(metrics)).map_err(|error| unable(&error))?;
+        let LoadedModel::Scorer(scorer) = loaded else {
+            return Err(ScoreError::Option(format!(
+                "{} generates text and has no scores; name the engine of a reward model",
+                settings.engine.directory.display()
+            )));
+        };
+        let (id, in_flight) = (manifest.profile.id, Semaphore::new(IN_FLIGHT));
+        Ok(Self(Arc::new(Kind::Engine { scorer, model, id, in_flight })))
     }
 
     /// The server at `url` (its root, or with `/v1`), with up to `concurrency` conversations at once.
@@ -69,7 +74,7 @@ impl Judge {
     /// The model's name.
     pub fn model(&self) -> &str {
         match &*self.0 {
-            Kind::Engine { app, .. } => &app.models[0],
+            Kind::Engine { model, .. } => model,
             Kind::Server(server) => &server.model,
         }
     }
@@ -80,38 +85,31 @@ impl Judge {
     /// [`ScoreError::Gone`]: nothing can be scored any more.
     pub async fn judge(&self, conversations: &[Vec<Message>]) -> Result<Vec<Verdict>, ScoreError> {
         match &*self.0 {
-            Kind::Engine { app, in_flight, .. } => {
-                try_join_all(conversations.iter().map(|messages| in_process(app, in_flight, messages))).await
+            Kind::Engine { scorer, in_flight, .. } => {
+                try_join_all(conversations.iter().map(|messages| in_process(scorer, in_flight, messages)))
+                    .await
             }
             Kind::Server(server) => server.judge(conversations).await,
         }
     }
 }
 
-async fn in_process(app: &App, in_flight: &Semaphore, messages: &[Message]) -> Result<Verdict, ScoreError> {
+async fn in_process(
+    scorer: &Scorer,
+    in_flight: &Semaphore,
+    messages: &[Message],
+) -> Result<Verdict, ScoreError> {
     let _place = in_flight.acquire().await.map_err(|error| ScoreError::Gone(error.to_string()))?;
-    match score(app, messages).await {
+    match score(scorer, messages).await {
         Ok(judged) => Ok(Ok(judged)),
-        Err(error) if is_its_own(&error) => Ok(Err(error.to_string())),
+        Err(error) if error.is_items_own() => Ok(Err(error.to_string())),
         Err(error) => Err(ScoreError::Gone(error.to_string())),
     }
 }
 
-async fn score(app: &App, messages: &[Message]) -> Result<Judged, ApiError> {
-    let scorer = app.scorer()?;
-    let urgency = Urgency { arrived: Instant::now(), priority: Priority::default(), timeout: None };
-    let scored = scorer.score(scorer.encode(messages, Cut::default())?, urgency).await?;
+async fn score(scorer: &Scorer, messages: &[Message]) -> Result<Judged, ServingError> {
+    let prompt = scorer.encode(messages, LengthPolicy::default())?;
+    let scored = scorer.score(prompt, Scheduling::now()).await?;
     let scores = scored.scores.values().map(|(attribute, score)| (attribute.to_owned(), score)).collect();
     Ok(Judged { scores, tokens: scored.prompt_tokens })
-}
-
-/// Whether a failure is the conversation's own.
-fn is_its_own(error: &ApiError) -> bool {
-    matches!(
-        error,
-        ApiError::Prompt(_)
-            | ApiError::Unscorable(_)
-            | ApiError::Reward(RewardError::NotFinite { .. })
-            | ApiError::Rejected(Rejection::Empty | Rejection::TooLong { .. }, _)
-    )
 }

@@ -12,7 +12,7 @@ use crate::server::{ATTRIBUTES, LIMITS, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 const READY: &str = "/v1/health/ready";
-const FOLLOWS: &str = "a rank that another leads";
+const WORKER: &str = "worker rank: loading its shard";
 
 const ENGINE_FAILED: i32 = 3;
 const UNDRAINED: i32 = 4;
@@ -67,10 +67,10 @@ async fn ranks_give_the_scores_of_one_and_only_the_first_has_a_port() {
         for text in ["The Louvre.", "The Seine by night, and then the Louvre."] {
             assert_eq!(scored(&address, text), expected(text).await);
         }
-        let mut followers: Vec<_> =
-            job.logged(FOLLOWS, ranks - 1).iter().map(|line| line["rank"].as_u64().unwrap()).collect();
-        followers.sort_unstable();
-        assert_eq!(followers, (1..ranks as u64).collect::<Vec<_>>());
+        let mut workers: Vec<_> =
+            job.logged(WORKER, ranks - 1).iter().map(|line| line["rank"].as_u64().unwrap()).collect();
+        workers.sort_unstable();
+        assert_eq!(workers, (1..ranks as u64).collect::<Vec<_>>());
         let listening: Vec<bool> = job.ranks().into_iter().map(listens).collect();
         assert_eq!(listening, (0..ranks).map(|rank| rank == 0).collect::<Vec<_>>());
     }
@@ -80,7 +80,7 @@ async fn ranks_give_the_scores_of_one_and_only_the_first_has_a_port() {
 fn a_server_is_ready_once_every_rank_is() {
     let mut job = Job::start(2, engine(2, 1, "load_gate\nload_rank 1"), &[]);
     let address = job.address();
-    job.logged(FOLLOWS, 1);
+    job.logged(WORKER, 1);
     assert_eq!(ask(&address, READY, None).0, 503);
     std::fs::write(job.engine().join("gate"), "").unwrap();
     job.logged("ready", 1);
@@ -201,7 +201,7 @@ fn a_rank_that_does_not_load_says_why_and_ends_the_job() {
 fn told_to_end_while_ranks_load_all_end() {
     let mut job = Job::start(2, engine(2, 1, "load_gate\nload_rank 1"), &[]);
     job.address();
-    job.logged(FOLLOWS, 1);
+    job.logged(WORKER, 1);
     signal(job.id(), "USR1");
     job.ended();
 }
@@ -261,7 +261,7 @@ async fn pods_on_several_nodes_serve_as_one_and_end_together() {
     let mut job = Job::start_pods(2, 2, engine(2, 2, ""), &[]);
     let address = job.address();
     job.logged("ready", 1);
-    assert_eq!(job.logged(FOLLOWS, 3).len(), 3);
+    assert_eq!(job.logged(WORKER, 3).len(), 3);
     assert_eq!(scored(&address, "The Louvre."), expected("The Louvre.").await);
     signal(job.id(), "TERM");
     assert_eq!(job.ended(), 0);

@@ -11,8 +11,9 @@ use super::text::{messages_or_input, truncate_prompt_tokens};
 use super::{Call, Unknown, Usage, score, values};
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
-use crate::api::{ApiError, App, Scored};
+use crate::api::{ApiError, App};
 use crate::config::ServerSettings;
+use crate::serving::Scored;
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Embeddings<'a> {
@@ -54,8 +55,8 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<bool>, ApiError> {
     let texts = messages_or_input(fields, settings)?;
     let format = fields.take_one_of("encoding_format", &["float", "base64"])?;
-    let cut = truncate_prompt_tokens(fields)?;
-    Ok(Call { texts, shape: format == Some("base64"), activation: None, cut })
+    let length = truncate_prompt_tokens(fields)?;
+    Ok(Call { texts, shape: format == Some("base64"), activation: None, length })
 }
 
 fn packed(scored: &Scored) -> String {

@@ -25,10 +25,11 @@ use utoipa::ToSchema;
 use self::text::Text;
 use super::answer::TRUNCATED_TOKENS;
 use super::fields::Fields;
-use super::intake::{Intake, Wish};
-use super::{ApiError, App, Cut, Model, Scored};
+use super::request::{RequestReader, SchedulingFields, take_length_policy};
+use super::{ApiError, App};
 use crate::config::ServerSettings;
 use crate::reward::Head;
+use crate::serving::{LengthPolicy, Model, Scored};
 
 /// The routes.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -51,7 +52,7 @@ struct Call<T> {
     /// Whether probabilities are asked for, and by which field.
     activation: Option<&'static str>,
     /// How texts that are too long are to be cut, if the route has a field of its own for that.
-    cut: Option<Cut>,
+    length: Option<LengthPolicy>,
 }
 
 /// Whether a route refuses fields that it does not know.
@@ -93,15 +94,15 @@ async fn score<T: Send + 'static>(
     unknown: Unknown,
     read: fn(&mut Fields, &ServerSettings) -> Result<Call<T>, ApiError>,
 ) -> Result<Answer<'_, T>, ApiError> {
-    let mut intake = Intake::read(app, request).await?;
-    let (prompts, call, name, wish) = intake
+    let mut reader = RequestReader::read(app, request).await?;
+    let (prompts, call, name, scheduling) = reader
         .prepare(app, move |app, body| {
             let mut fields = Fields::parse(body)?;
             // One client sends an empty name where it means none.
             let name = fields.take::<String>("model")?.filter(|name| !name.is_empty());
             app.model(name.as_deref())?;
-            let wish = Wish::take(&mut fields)?;
-            let cut = Cut::take(&mut fields, &app.settings.server)?;
+            let scheduling = SchedulingFields::take(&mut fields)?;
+            let length = take_length_policy(&mut fields, &app.settings.server)?;
             for name in ["user", "request_id"] {
                 fields.take::<Value>(name)?;
             }
@@ -110,16 +111,16 @@ async fn score<T: Send + 'static>(
                 fields.end("this route knows no such field; leave it out")?;
             }
             let texts = std::mem::take(&mut call.texts);
-            let prompts = text::encode(app, texts, call.cut.unwrap_or(cut))?;
-            Ok((prompts, call, name, wish))
+            let prompts = text::encode(app, texts, call.length.unwrap_or(length))?;
+            Ok((prompts, call, name, scheduling))
         })
         .await?;
-    let urgency = intake.urgency(app, wish)?;
+    let scheduling = reader.scheduling(app, scheduling)?;
     let (model, scorer) = (app.model(name.as_deref())?, app.scorer()?);
-    let results = scorer.score_all(prompts.into_iter().map(Ok), urgency).await;
+    let results = scorer.score_all(prompts.into_iter().map(Ok), scheduling).await;
     let alone = results.len() == 1;
     let scored = results.into_iter().enumerate().map(|(index, result)| match result {
-        Ok(scored) => activated(scored.of(model), scorer.head(), call.activation),
+        Ok(scored) => activated(scored.select(model), scorer.head(), call.activation),
         Err(error) if alone => Err(error),
         Err(error) => Err(ApiError::Item(index, Box::new(error))),
     });

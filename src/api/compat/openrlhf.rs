@@ -35,5 +35,5 @@ pub(super) async fn get_reward(State(app): State<Arc<App>>, request: Request) ->
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiError> {
     let texts = strings(fields, "query", settings)?.into_iter().map(Text::Templated).collect();
-    Ok(Call { texts, shape: (), activation: None, cut: None })
+    Ok(Call { texts, shape: (), activation: None, length: None })
 }

@@ -14,8 +14,9 @@ use super::{Answer, Call, Unknown, Usage, score, values};
 use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
-use crate::api::{ApiError, App, Scored};
+use crate::api::{ApiError, App};
 use crate::config::ServerSettings;
+use crate::serving::Scored;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Pool)]
@@ -109,7 +110,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiE
     fields.take_one_of("encoding_format", &["float"])?;
     fields.take_one_of("task", &["classify", "token_classify", "reward", "score"])?;
     no_generation_prompt(fields)?;
-    Ok(Call { texts, shape: (), activation, cut: truncate_prompt_tokens(fields)? })
+    Ok(Call { texts, shape: (), activation, length: truncate_prompt_tokens(fields)? })
 }
 
 fn no_generation_prompt(fields: &mut Fields) -> Result<(), ApiError> {

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::text::{Text, strings, truncate_prompt_tokens};
 use super::{Call, Unknown, Usage, score, tei};
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::{check_count, check_size};
 use crate::api::openapi::{Errors, requests};
+use crate::api::request::{check_count, check_size};
 use crate::api::{ApiError, App};
 use crate::config::ServerSettings;
 use crate::prompt::Message;
@@ -111,18 +111,18 @@ pub(super) async fn rerank_v1(state: State<Arc<App>>, request: Request) -> Resul
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<Shape>, ApiError> {
     let query: String = fields.require("query")?;
     let documents = fields.take::<Vec<Value>>("documents")?;
-    let (form, name, responses, sent_back, activation, cut) = match documents {
+    let (form, name, responses, sent_back, activation, length) = match documents {
         Some(list) => {
             let sent_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
             let asked = fields.take::<bool>("use_activation")? == Some(true);
-            let cut = truncate_prompt_tokens(fields)?;
+            let length = truncate_prompt_tokens(fields)?;
             let activation = asked.then_some("use_activation");
-            (Form::Documents, "documents", self::documents(list, settings)?, sent_back, activation, cut)
+            (Form::Documents, "documents", self::documents(list, settings)?, sent_back, activation, length)
         }
         None if fields.has("texts") => {
             let sent_back = fields.take::<bool>("return_text")?.unwrap_or(false);
-            let (activation, cut) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
-            (Form::Texts, "texts", strings(fields, "texts", settings)?, sent_back, activation, cut)
+            let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
+            (Form::Texts, "texts", strings(fields, "texts", settings)?, sent_back, activation, length)
         }
         None => {
             let reason = "is missing or null: send a list of texts, which are the responses to `query`";
@@ -138,7 +138,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<Shape>, A
         |text: &String| Text::Conversation(vec![turn("user", &query), turn("assistant", text)]);
     let texts = responses.iter().map(conversation).collect();
     let shape = Shape { form, top, texts: sent_back.then_some(responses) };
-    Ok(Call { texts, shape, activation, cut })
+    Ok(Call { texts, shape, activation, length })
 }
 
 /// Texts, or objects that hold one.

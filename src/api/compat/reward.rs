@@ -13,8 +13,9 @@ use super::{Call, Unknown, Usage, score, values};
 use crate::api::answer::unix_time;
 use crate::api::fields::Fields;
 use crate::api::openapi::{Errors, requests};
-use crate::api::{ApiError, App, Scored};
+use crate::api::{ApiError, App};
 use crate::config::ServerSettings;
+use crate::serving::Scored;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ListedRewards)]
@@ -54,5 +55,5 @@ pub(super) async fn reward(State(app): State<Arc<App>>, request: Request) -> Res
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiError> {
     let texts = messages_or_input(fields, settings)?;
-    Ok(Call { texts, shape: (), activation: None, cut: truncate_prompt_tokens(fields)? })
+    Ok(Call { texts, shape: (), activation: None, length: truncate_prompt_tokens(fields)? })
 }

@@ -54,5 +54,5 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<Call<()>, ApiError> {
         }
         other => return Err(wrong_type("prompt".into(), "a string or a list of messages", &other)),
     };
-    Ok(Call { texts: vec![text], shape: (), activation: None, cut: None })
+    Ok(Call { texts: vec![text], shape: (), activation: None, length: None })
 }

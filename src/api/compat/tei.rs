@@ -11,11 +11,12 @@ use utoipa::ToSchema;
 use super::text::Text;
 use super::{Call, Unknown, score};
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::check_count;
 use crate::api::openapi::{Errors, requests};
-use crate::api::{ApiError, App, Cut, Scored};
+use crate::api::request::check_count;
+use crate::api::{ApiError, App};
 use crate::config::ServerSettings;
 use crate::prompt::Truncation;
+use crate::serving::{LengthPolicy, Scored};
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Prediction {
@@ -57,7 +58,7 @@ fn predictions(scored: &Scored) -> Vec<Prediction> {
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<Alone>, ApiError> {
     let (texts, shape) = inputs(fields.require("inputs")?, settings)?;
     let activation = raw_scores(fields)?;
-    Ok(Call { texts, shape, activation, cut: truncate(fields)? })
+    Ok(Call { texts, shape, activation, length: truncate(fields)? })
 }
 
 /// `raw_scores`: logits, unless it says false.
@@ -74,14 +75,14 @@ pub(super) fn raw_scores(fields: &mut Fields) -> Result<Option<&'static str>, Ap
 ///
 /// # Errors
 /// One of them is something else.
-pub(super) fn truncate(fields: &mut Fields) -> Result<Option<Cut>, ApiError> {
+pub(super) fn truncate(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiError> {
     let asked = fields.take::<bool>("truncate")?.unwrap_or(false);
     let direction = fields.take_one_of("truncation_direction", &["Left", "left", "Right", "right"])?;
     let truncation = match direction {
         Some("Right" | "right") => Truncation::Right,
         _ => Truncation::Left,
     };
-    Ok(asked.then_some(Cut { truncation, tokens: None }))
+    Ok(asked.then_some(LengthPolicy { truncation, tokens: None }))
 }
 
 fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Text>, Alone), ApiError> {

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use crate::api::chat::check_last_turn;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::check_count;
-use crate::api::{ApiError, App, Cut, messages};
+use crate::api::request::check_count;
+use crate::api::{ApiError, App, messages};
 use crate::config::ServerSettings;
 use crate::prompt::{Message, Prompt, Truncation};
+use crate::serving::LengthPolicy;
 
 /// A text to score.
 pub(super) enum Text {
@@ -23,15 +24,15 @@ pub(super) enum Text {
 }
 
 impl Text {
-    fn encode(self, app: &App, cut: Cut) -> Result<Prompt, ApiError> {
+    fn encode(self, app: &App, length: LengthPolicy) -> Result<Prompt, ApiError> {
         let scorer = app.scorer()?;
         let turn = |role: &str, content| Message { role: role.into(), content };
         match self {
             Self::Conversation(messages) => {
                 check_last_turn(app, &messages)?;
-                scorer.encode(&messages, cut)
+                Ok(scorer.encode(&messages, length)?)
             }
-            Self::Templated(text) => scorer.encode_templated(&text, cut),
+            Self::Templated(text) => Ok(scorer.encode_templated(&text, length)?),
             Self::Tokens(tokens) => {
                 match tokens.iter().find(|token| **token as usize >= app.manifest.model.vocab_size) {
                     Some(token) => {
@@ -41,14 +42,14 @@ impl Text {
                         );
                         Err(ApiError::Invalid("input".into(), reason))
                     }
-                    None => Ok(scorer.cut(tokens, cut)),
+                    None => Ok(scorer.cut(tokens, length)),
                 }
             }
             Self::Pair(prompt, response) if scorer.is_templated(&prompt) => {
-                scorer.encode_templated(&(prompt + &response), cut)
+                Ok(scorer.encode_templated(&(prompt + &response), length)?)
             }
             Self::Pair(prompt, response) => {
-                scorer.encode(&[turn("user", prompt), turn("assistant", response)], cut)
+                Ok(scorer.encode(&[turn("user", prompt), turn("assistant", response)], length)?)
             }
         }
     }
@@ -58,10 +59,10 @@ impl Text {
 ///
 /// # Errors
 /// One of them has none; the error says which.
-pub(super) fn encode(app: &App, texts: Vec<Text>, cut: Cut) -> Result<Vec<Prompt>, ApiError> {
+pub(super) fn encode(app: &App, texts: Vec<Text>, length: LengthPolicy) -> Result<Vec<Prompt>, ApiError> {
     let alone = texts.len() == 1;
     let encode = |(index, text): (usize, Text)| {
-        let prompt = text.encode(app, cut);
+        let prompt = text.encode(app, length);
         prompt.map_err(|error| if alone { error } else { ApiError::Item(index, Box::new(error)) })
     };
     texts.into_iter().enumerate().map(encode).collect()
@@ -136,7 +137,7 @@ pub(super) fn strings(
 ///
 /// # Errors
 /// It is no such number.
-pub(super) fn truncate_prompt_tokens(fields: &mut Fields) -> Result<Option<Cut>, ApiError> {
+pub(super) fn truncate_prompt_tokens(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiError> {
     let Some(tokens) = fields.take::<i64>("truncate_prompt_tokens")? else { return Ok(None) };
     let tokens = match tokens {
         -1 => None,
@@ -146,5 +147,5 @@ pub(super) fn truncate_prompt_tokens(fields: &mut Fields) -> Result<Option<Cut>,
             return Err(ApiError::Invalid(fields.path("truncate_prompt_tokens"), reason.into()));
         }
     };
-    Ok(Some(Cut { truncation: Truncation::Left, tokens }))
+    Ok(Some(LengthPolicy { truncation: Truncation::Left, tokens }))
 }

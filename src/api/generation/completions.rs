@@ -9,16 +9,15 @@ use futures_util::future::try_join_all;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Generator;
-use super::choice::Delta;
 use super::options::{self, Options};
 use super::stream::{self, Heading};
 use super::wire::{Answer, TextChoice, TextLogprobs, Usage};
 use crate::api::answer::unix_time;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::Intake;
 use crate::api::openapi::{Errors, requests};
+use crate::api::request::RequestReader;
 use crate::api::{ApiError, App};
+use crate::serving::{Delta, Generator};
 
 /// Tokens that are generated where the request does not say, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -48,15 +47,15 @@ pub(in crate::api) async fn completions(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let mut intake = Intake::read(&app, request).await?;
-    let Call { model, prompts, options, echo } = intake.prepare(&app, prepare).await?;
-    let urgency = intake.urgency(&app, options.wish)?;
+    let mut reader = RequestReader::read(&app, request).await?;
+    let Call { model, prompts, options, echo } = reader.prepare(&app, prepare).await?;
+    let scheduling = reader.scheduling(&app, options.scheduling)?;
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
     let generator = app.generator()?;
-    let mut choices = generator.begin(prompts, &options, urgency)?;
+    let mut choices = generator.start(prompts, &options.generate, scheduling)?;
     let id = format!("cmpl-{}", Uuid::new_v4().simple());
-    let logprobs = options.sampling.logprobs.is_some();
-    let echoed: Vec<Echo> = echo.into_iter().flat_map(|echo| vec![echo; options.n]).collect();
+    let logprobs = options.generate.sampling.logprobs.is_some();
+    let echoed: Vec<Echo> = echo.into_iter().flat_map(|echo| vec![echo; options.generate.n]).collect();
     let mut offsets = vec![0; choices.len()];
     if options.stream {
         let heading = Heading {
@@ -65,7 +64,7 @@ pub(in crate::api) async fn completions(
             model,
             prompt_tokens,
             include_usage: options.include_usage,
-            arrived: urgency.arrived,
+            arrived: scheduling.arrived,
         };
         let mut echoed = echoed;
         let chunk = move |app: &App, index: usize, delta: Delta| {
@@ -77,7 +76,7 @@ pub(in crate::api) async fn completions(
     }
     let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole())).await?;
     let endings: Vec<_> = wholes.iter().filter_map(|whole| whole.ending).collect();
-    generator.answered(prompt_tokens, &endings, urgency.arrived);
+    generator.answered(prompt_tokens, &endings, scheduling.arrived);
     let choices = wholes.into_iter().zip(echoed).enumerate().map(|(index, (whole, echo))| {
         choice(logprobs.then_some(generator), index, whole, echo, &mut offsets[index])
     });
@@ -101,7 +100,8 @@ fn choice(
     offset: &mut usize,
 ) -> TextChoice {
     *offset += echo.text.chars().count();
-    let logprobs = generator.map(|Generator { vocabulary, .. }| {
+    let logprobs = generator.map(|generator| {
+        let vocabulary = generator.vocabulary();
         let mut logprobs = TextLogprobs::default();
         if let Some(first) = echo.first {
             logprobs.push_prompt(first, &delta.prompt, &echo.text, vocabulary);
@@ -128,15 +128,15 @@ fn prepare(app: &App, body: &[u8]) -> Result<Call, ApiError> {
     let echo = fields.take("echo")?.unwrap_or(false);
     let least = if echo { 0 } else { 1 };
     let max_tokens = options::whole(&mut fields, "max_tokens", least, i64::MAX)?;
-    options.prompt_only = max_tokens == Some(0);
-    options.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
-    options.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
-    options.sampling.prompt_logprobs = echo && options.sampling.logprobs.is_some();
+    options.generate.prompt_only = max_tokens == Some(0);
+    options.generate.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
+    options.generate.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
+    options.generate.sampling.prompt_logprobs = echo && options.generate.sampling.logprobs.is_some();
     if fields.take::<String>("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(ApiError::Unsupported("suffix".into(), "texts are only continued; leave it out".into()));
     }
     fields.end("this server does not do that; leave it out")?;
-    let look_up = options.sampling.prompt_logprobs;
+    let look_up = options.generate.sampling.prompt_logprobs;
     let echoed = |(ids, text): &(Vec<u32>, String)| match echo {
         true => Echo { text: text.clone(), first: ids.first().copied().filter(|_| look_up) },
         false => Echo::default(),
@@ -153,14 +153,14 @@ fn prompts(
 ) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
     let one = |path: String, value: Value| match value {
         Value::String(text) => {
-            let ids = generator.encoder.encode_completion(&text, add_special_tokens)?;
+            let ids = generator.encoder().encode_completion(&text, add_special_tokens)?;
             Ok((ids, text))
         }
         Value::Array(ids) if !ids.is_empty() => {
             let id =
                 |(index, id): (usize, &Value)| options::token_id(id, &format!("{path}[{index}]"), generator);
             let ids = ids.iter().enumerate().map(id).collect::<Result<Vec<_>, _>>()?;
-            let text = generator.vocabulary.decode(&ids);
+            let text = generator.vocabulary().decode(&ids);
             Ok((ids, text))
         }
         Value::Array(_) => Err(ApiError::Invalid(path, "is empty: send at least one token".into())),

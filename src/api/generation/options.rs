@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Generator;
 use crate::api::ApiError;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::Wish;
+use crate::api::request::SchedulingFields;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
+use crate::serving::{GenerateOptions, Generator};
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;
@@ -32,24 +32,14 @@ const IGNORED: [&str; 7] = [
 /// How to generate and how to answer.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// How tokens are chosen, but for `max_tokens`.
-    pub(super) sampling: Sampling,
-    /// Most tokens; unless given the model's own number, or as many as there is room for.
-    pub(super) max_tokens: Option<usize>,
-    /// Whether nothing is to be generated; `max_tokens` is 1 then, for the engine's sake.
-    pub(super) prompt_only: bool,
-    /// Answers to each prompt.
-    pub(super) n: usize,
-    /// Texts that end an answer.
-    pub(super) stop: Arc<[String]>,
-    /// Whether special tokens are left out of the text.
-    pub(super) skip_special: bool,
+    /// How to generate.
+    pub(super) generate: GenerateOptions,
     /// Whether the answer is to be streamed.
     pub(super) stream: bool,
     /// Whether a streamed answer ends with the usage.
     pub(super) include_usage: bool,
     /// How urgent it is.
-    pub(super) wish: Wish,
+    pub(super) scheduling: SchedulingFields,
 }
 
 impl Options {
@@ -70,22 +60,24 @@ impl Options {
             ));
         }
         Ok(Self {
-            sampling: sampling(fields, generator)?,
-            max_tokens: None,
-            prompt_only: false,
-            n,
-            stop: stop(fields)?,
-            skip_special: fields.take("skip_special_tokens")?.unwrap_or(true),
+            generate: GenerateOptions {
+                sampling: sampling(fields, generator)?,
+                max_tokens: None,
+                prompt_only: false,
+                n,
+                stop: stop(fields)?,
+                skip_special: fields.take("skip_special_tokens")?.unwrap_or(true),
+            },
             stream,
             include_usage: include_usage(fields, stream)?,
-            wish: Wish::take(fields)?,
+            scheduling: SchedulingFields::take(fields)?,
         })
     }
 }
 
 fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiError> {
     let ignore_eos = fields.take("ignore_eos")?.unwrap_or(false);
-    let mut end_tokens = if ignore_eos { Vec::new() } else { generator.end_tokens.clone() };
+    let mut end_tokens = if ignore_eos { Vec::new() } else { generator.end_tokens().to_vec() };
     for (index, value) in fields.take::<Vec<Value>>("stop_token_ids")?.unwrap_or_default().iter().enumerate()
     {
         let token = token_id(value, &format!("stop_token_ids[{index}]"), generator)?;
@@ -93,7 +85,7 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
             end_tokens.push(token);
         }
     }
-    let defaults = &generator.defaults;
+    let defaults = generator.defaults();
     let top_k = match fields.take::<i64>("top_k")? {
         None => defaults.top_k.unwrap_or(0),
         // Both mean all.
@@ -215,8 +207,8 @@ fn logit_bias(fields: &mut Fields, generator: &Generator) -> Result<Vec<(u32, f3
 /// A token that the model has.
 pub(super) fn token_id(value: &Value, path: &str, generator: &Generator) -> Result<u32, ApiError> {
     let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    id.filter(|&id| (id as usize) < generator.vocab_size).ok_or_else(|| {
-        let size = generator.vocab_size;
+    id.filter(|&id| (id as usize) < generator.vocab_size()).ok_or_else(|| {
+        let size = generator.vocab_size();
         ApiError::Invalid(path.to_owned(), format!("must be a token id, a whole number below {size}"))
     })
 }

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 
-use super::choice::{Choice, Delta, Ending};
 use super::wire::{Answer, Usage};
 use crate::api::answer::unix_time;
 use crate::api::error::Body as ErrorBody;
 use crate::api::{ApiError, App};
+use crate::serving::{Choice, Delta, Ending};
 
 /// What all chunks of a stream have in common.
 pub(super) struct Heading {
@@ -83,7 +83,7 @@ where
 
 fn deltas(choice: Choice) -> BoxStream<'static, (usize, Result<Delta, ApiError>)> {
     stream::unfold(choice, async |mut choice| {
-        let delta = choice.next().await?;
+        let delta = choice.next().await?.map_err(ApiError::from);
         Some(((choice.index, delta), choice))
     })
     .boxed()

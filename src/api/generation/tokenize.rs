@@ -9,8 +9,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::api::fields::Fields;
-use crate::api::intake::Intake;
 use crate::api::openapi::{Errors, requests};
+use crate::api::request::RequestReader;
 use crate::api::{ApiError, App, messages};
 use crate::prompt::EncodeOptions;
 
@@ -37,8 +37,8 @@ pub(in crate::api) async fn tokenize(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Tokenized>, ApiError> {
-    let mut intake = Intake::read(&app, request).await?;
-    intake.prepare(&app, |app, body| Ok(Json(tokenized(app, body)?))).await
+    let mut reader = RequestReader::read(&app, request).await?;
+    reader.prepare(&app, |app, body| Ok(Json(tokenized(app, body)?))).await
 }
 
 fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
@@ -82,8 +82,8 @@ pub(in crate::api) async fn detokenize(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Detokenized>, ApiError> {
-    let mut intake = Intake::read(&app, request).await?;
-    intake.prepare(&app, |app, body| Ok(Json(detokenized(app, body)?))).await
+    let mut reader = RequestReader::read(&app, request).await?;
+    reader.prepare(&app, |app, body| Ok(Json(detokenized(app, body)?))).await
 }
 
 fn detokenized(app: &App, body: &[u8]) -> Result<Detokenized, ApiError> {

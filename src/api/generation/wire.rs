@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::choice::Ending;
 use crate::prompt::Vocabulary;
 use crate::sampling::Sampled;
+use crate::serving::Ending;
 
 /// An answer, or a chunk of one; `C` is what its choices are.
 #[derive(Debug, Serialize, ToSchema)]

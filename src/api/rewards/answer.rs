@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::request::RewardsRequest;
 use crate::api::answer::unix_time;
 use crate::api::by_attribute::ByAttribute;
-use crate::api::{ApiError, ErrorObject, Model, Scored};
+use crate::api::{ApiError, ErrorObject};
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 use crate::reward::{Head, Scores, ranks};
+use crate::serving::{Model, Scored};
 
 /// The answer to one call.
 #[derive(Debug, Serialize, ToSchema)]

@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use self::answer::Rewards;
 use self::request::{Candidates, RewardsRequest};
 use super::chat::check_last_turn;
-use super::intake::Intake;
 use super::openapi::{Errors, requests};
-use super::{ApiError, App, Scored};
+use super::request::RequestReader;
+use super::{ApiError, App};
 use crate::prompt::{Message, Prompt};
+use crate::serving::Scored;
 
 /// Token ids of a candidate, or why there are none.
 type Encoded = Result<Prompt, ApiError>;
@@ -23,13 +24,13 @@ type Encoded = Result<Prompt, ApiError>;
 /// Scores every candidate.
 #[utoipa::path(post, path = "/v1/rewards", tag = "scores", request_body = requests::RewardsRequest, responses((status = 200, body = Rewards), Errors))]
 pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let mut intake = Intake::read(&app, request).await?;
-    let (request, candidates) = intake.prepare(&app, prepare).await?;
-    let urgency = intake.urgency(&app, request.wish)?;
+    let mut reader = RequestReader::read(&app, request).await?;
+    let (request, candidates) = reader.prepare(&app, prepare).await?;
+    let scheduling = reader.scheduling(&app, request.scheduling)?;
     let scorer = app.scorer()?;
     let model = app.model(request.model.as_deref())?;
-    let results = scorer.score_all(candidates, urgency).await.into_iter();
-    let mut results: Vec<_> = results.map(|result| result.map(|scored| scored.of(model))).collect();
+    let results = scorer.score_all(candidates, scheduling).await.into_iter();
+    let mut results: Vec<_> = results.map(|result| result.map(|scored| scored.select(model))).collect();
     if let Some(error) = failure_of_all(&mut results) {
         return Err(error);
     }
@@ -68,7 +69,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Encoded>), Api
     }
     let encode = |messages: &[Message]| {
         check_last_turn(app, messages)?;
-        scorer.encode(messages, request.cut)
+        Ok(scorer.encode(messages, request.length)?)
     };
     let encoded = match candidates {
         Candidates::Responses { mut conversation, responses } => responses

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::intake::{Wish, check_count, check_size};
-use crate::api::{ApiError, Cut, messages};
+use crate::api::request::{SchedulingFields, check_count, check_size, take_length_policy};
+use crate::api::{ApiError, messages};
 use crate::config::ServerSettings;
 use crate::prompt::Message;
+use crate::serving::LengthPolicy;
 
 /// What is asked besides the candidates.
 #[derive(Debug, PartialEq)]
@@ -18,9 +19,9 @@ pub(super) struct RewardsRequest {
     /// Whether the answer tells where the time went.
     pub(super) timing: bool,
     /// What is done about candidates that are too long.
-    pub(super) cut: Cut,
+    pub(super) length: LengthPolicy,
     /// How urgent it is.
-    pub(super) wish: Wish,
+    pub(super) scheduling: SchedulingFields,
 }
 
 /// What is to be scored.
@@ -49,8 +50,8 @@ impl RewardsRequest {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
-            cut: Cut::take(&mut fields, settings)?,
-            wish: Wish::take(&mut fields)?,
+            length: take_length_policy(&mut fields, settings)?,
+            scheduling: SchedulingFields::take(&mut fields)?,
         };
         let candidates = Candidates::take(&mut fields, settings)?;
         fields.end("this route knows no such field; leave it out")?;

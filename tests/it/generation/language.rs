@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use assay::api::{App, Generator, router};
+use assay::api::{App, router};
 use assay::builder::{BuildError, BuildOptions, Silent, build};
 use assay::config::Settings;
 use assay::engine::EngineFactory;
@@ -11,6 +11,7 @@ use assay::engine::cpu::{CpuFactory, Options};
 use assay::manifest::{Dtype, Manifest};
 use assay::prompt::Encoder;
 use assay::scheduler::{self, Handle};
+use assay::serving::Generator;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -159,7 +160,13 @@ impl Server {
         let app = Arc::new(App::new(settings, &manifest).unwrap());
         let metrics = app.metrics.clone();
         let handle = scheduler::start(factory, scheduler::Options::default(), metrics.clone()).unwrap();
-        app.start_generating(Generator::new(encoder, &manifest, handle.clone(), metrics, &app.settings));
+        app.start(Generator::new(
+            encoder,
+            &manifest,
+            handle.clone(),
+            metrics,
+            app.settings.engine.generation_config,
+        ));
         Self { router: router(app.clone()).unwrap(), app, handle, _built: built }
     }
 

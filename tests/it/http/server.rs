@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use assay::api::{App, Scorer, router};
+use assay::api::{App, router};
 use assay::config::Settings;
 use assay::engine::{EngineFactory, Limits};
 use assay::manifest::{BuildLimits, Manifest, Profile, TEMPLATE_FILE, TOKENIZER_FILE};
 use assay::prompt::Encoder;
 use assay::scheduler::{self, Handle};
+use assay::serving::Scorer;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
@@ -73,8 +74,7 @@ impl Server {
         self.scheduler = scheduler::start(factory, settings.scheduler(), metrics.clone()).unwrap();
         let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt).unwrap();
         let head = settings.scoring.head(&manifest.head).unwrap();
-        let overload = settings.server.overload_status;
-        self.app.start(Scorer::new(encoder, head, self.scheduler.clone(), metrics, overload));
+        self.app.start(Scorer::new(encoder, head, self.scheduler.clone(), metrics));
     }
 
     /// Sends any request.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use assay::api::{App, Scorer, router};
+use assay::api::{App, router};
 use assay::config::Settings;
 use assay::prompt::Encoder;
 use assay::scheduler;
+use assay::serving::Scorer;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::http::StatusCode;
@@ -24,7 +25,7 @@ fn serve() -> (Router, Built) {
     let scheduler = scheduler::start(factory, settings.scheduler(), app.metrics.clone()).unwrap();
     let encoder = Encoder::open(&built.path, &built.manifest.prompt).unwrap();
     let head = settings.scoring.head(&built.manifest.head).unwrap();
-    app.start(Scorer::new(encoder, head, scheduler, app.metrics.clone(), settings.server.overload_status));
+    app.start(Scorer::new(encoder, head, scheduler, app.metrics.clone()));
     (router(app).unwrap(), built)
 }
 

@@ -1,96 +1,87 @@
-//! One sequence that is being generated for an answer.
+//! One answer that is being generated: OpenAI's `choice`.
 
 use std::sync::Arc;
 
-use crate::api::ApiError;
-use crate::config::OverloadStatus;
-use crate::sampling::TextStream;
-use crate::sampling::{Sampled, Sampling};
+use super::ServingError;
+use crate::sampling::{Sampled, Sampling, TextStream};
 use crate::scheduler::{Rejection, Ticket};
 
-/// A sequence on its way. Dropping it cancels the sequence.
-pub(super) struct Choice {
-    /// Its place in the answer.
-    pub(super) index: usize,
+/// A sequence that is being generated. Dropping it cancels the sequence.
+pub(crate) struct Choice {
+    /// Its place among the answers of the request.
+    pub(crate) index: usize,
     ticket: Option<Ticket>,
     text: TextStream,
     sampling: Arc<Sampling>,
-    overload: OverloadStatus,
     generated: usize,
-    /// Tokens whose text is held back.
+    /// Generated tokens whose text is held back.
     pending: Vec<Sampled>,
-    /// Tokens of the prompt that are still to be looked up.
-    to_look_up: usize,
-    /// Those that were, until they are told.
+    /// Tokens of the prompt whose log-probabilities have not come yet.
+    prompt_logprobs_left: usize,
+    /// Tokens of the prompt whose log-probabilities have come, until the next delta.
     prompt: Vec<Sampled>,
-    /// Whether nothing is wanted but the prompt.
+    /// Whether only the prompt's log-probabilities are wanted.
     prompt_only: bool,
 }
 
-/// What became certain of a sequence.
+/// The next piece of a choice.
 #[derive(Debug, Default)]
-pub(super) struct Delta {
-    /// Tokens of the prompt, if they were to be looked up, but for its first.
-    pub(super) prompt: Vec<Sampled>,
+pub(crate) struct Delta {
+    /// Tokens of the prompt but its first, if their log-probabilities are wanted.
+    pub(crate) prompt: Vec<Sampled>,
     /// Text; may be empty.
-    pub(super) text: String,
-    /// The tokens that it is made of.
-    pub(super) tokens: Vec<Sampled>,
-    /// The token that ended it, which is no part of the text.
-    pub(super) end_token: Option<Sampled>,
-    /// That it has ended, and how.
-    pub(super) ending: Option<Ending>,
+    pub(crate) text: String,
+    /// The tokens that the text is made of.
+    pub(crate) tokens: Vec<Sampled>,
+    /// The token that ended the sequence, which is not part of the text.
+    pub(crate) end_token: Option<Sampled>,
+    /// How the sequence ended; `None` until it has.
+    pub(crate) ending: Option<Ending>,
 }
 
 /// How a sequence ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ending {
+pub(crate) struct Ending {
     /// `stop` or `length`.
-    pub(super) finish_reason: &'static str,
+    pub(crate) finish_reason: &'static str,
     /// Tokens generated, an end token included.
-    pub(super) tokens: usize,
-    /// Prompt tokens that were not computed for it; unknown where a stop string ended it.
-    pub(super) cached_tokens: Option<usize>,
+    pub(crate) tokens: usize,
+    /// Prompt tokens that were not computed for this sequence; unknown if a stop string ended it.
+    pub(crate) cached_tokens: Option<usize>,
 }
 
 impl Choice {
-    /// One after a prompt of `prompt` tokens.
+    /// A choice after a prompt of `prompt` tokens.
     pub(super) fn new(
         index: usize,
         ticket: Ticket,
         text: TextStream,
         sampling: Arc<Sampling>,
         prompt: usize,
-        overload: OverloadStatus,
+        prompt_only: bool,
     ) -> Self {
         Self {
             index,
             ticket: Some(ticket),
             text,
-            overload,
             generated: 0,
             pending: Vec::new(),
-            to_look_up: if sampling.prompt_logprobs { prompt.saturating_sub(1) } else { 0 },
+            prompt_logprobs_left: if sampling.prompt_logprobs { prompt.saturating_sub(1) } else { 0 },
             prompt: Vec::new(),
-            prompt_only: false,
+            prompt_only,
             sampling,
         }
     }
 
-    /// The same, ending with the prompt.
-    pub(super) fn prompt_only(self, prompt_only: bool) -> Self {
-        Self { prompt_only, ..self }
-    }
-
-    /// The next of it, as soon as some text is certain or it ends; nothing after its end.
-    pub(super) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
+    /// The next piece, as soon as some text is certain or the sequence ends; `None` after its end.
+    pub(crate) async fn next(&mut self) -> Option<Result<Delta, ServingError>> {
         loop {
             let Some(sampled) = self.ticket.as_mut()?.next_token().await else {
-                // It ends with a token, so that this is a refusal.
+                // A sequence that succeeds ends with a token, so this is a refusal.
                 let answer = self.ticket.take()?.await;
                 let rejection =
                     answer.err().unwrap_or_else(|| Rejection::EngineFailed("no token came".into()));
-                return Some(Err(ApiError::Rejected(rejection, self.overload)));
+                return Some(Err(rejection.into()));
             };
             match self.take(sampled).await {
                 Ok(delta) if delta.text.is_empty() && delta.ending.is_none() => self.pending = delta.tokens,
@@ -100,8 +91,8 @@ impl Choice {
         }
     }
 
-    /// All of it.
-    pub(super) async fn whole(&mut self) -> Result<Delta, ApiError> {
+    /// The whole answer.
+    pub(crate) async fn whole(&mut self) -> Result<Delta, ServingError> {
         let mut whole = Delta::default();
         while let Some(delta) = self.next().await {
             let delta = delta?;
@@ -113,9 +104,9 @@ impl Choice {
         Ok(whole)
     }
 
-    async fn take(&mut self, sampled: Sampled) -> Result<Delta, ApiError> {
-        if self.to_look_up > 0 {
-            self.to_look_up -= 1;
+    async fn take(&mut self, sampled: Sampled) -> Result<Delta, ServingError> {
+        if self.prompt_logprobs_left > 0 {
+            self.prompt_logprobs_left -= 1;
             self.prompt.push(sampled);
             return Ok(Delta::default());
         }
@@ -146,10 +137,9 @@ impl Choice {
         Ok(delta)
     }
 
-    async fn cached_tokens(&mut self) -> Result<usize, ApiError> {
+    async fn cached_tokens(&mut self) -> Result<usize, ServingError> {
         let Some(ticket) = self.ticket.take() else { return Ok(0) };
-        let completed = ticket.await.map_err(|rejection| ApiError::Rejected(rejection, self.overload))?;
-        Ok(completed.cached_tokens)
+        Ok(ticket.await?.cached_tokens)
     }
 
     fn ending(&self, finish_reason: &'static str, cached_tokens: Option<usize>) -> Ending {

@@ -7,12 +7,12 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 
 use super::fields::Fields;
-use super::scoring::{Cut, Urgency};
-use super::timeline::{Stage, Timeline};
 use super::{ApiError, App, body};
 use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 use crate::scheduler::Priority;
+use crate::serving::timings::{Stage, Timings};
+use crate::serving::{LengthPolicy, Scheduling};
 
 /// Bodies larger than this are parsed and tokenized off the threads that serve connections.
 const LARGE_BODY: usize = 16 << 10;
@@ -22,22 +22,22 @@ const LARGE_BODY: usize = 16 << 10;
 const LARGEST_EXPANSION: usize = 4;
 
 /// A request that was read to its end.
-pub(super) struct Intake {
+pub(super) struct RequestReader {
     arrived: Instant,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-/// What a request's fields say of its urgency.
+/// What a request's fields say of its scheduling.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Wish {
+pub struct SchedulingFields {
     /// Its class.
     pub priority: Option<Priority>,
     /// How long the answer is of use.
     pub timeout: Option<Duration>,
 }
 
-impl Intake {
+impl RequestReader {
     /// Reads a request.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Intake {
         prepare: impl FnOnce(&App, &[u8]) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let body = std::mem::take(&mut self.body);
-        let begin = Instant::now();
+        let start = Instant::now();
         let prepared = if body.len() <= LARGE_BODY {
             prepare(app, &body)
         } else {
@@ -72,7 +72,7 @@ impl Intake {
                 .await
                 .map_err(|error| ApiError::Internal(error.to_string()))?
         };
-        Timeline::current().ended(Stage::Prompt, begin);
+        Timings::current().add(Stage::Prompt, start);
         prepared
     }
 
@@ -80,19 +80,19 @@ impl Intake {
     ///
     /// # Errors
     /// A header makes no sense.
-    pub(super) fn urgency(&self, app: &App, wish: Wish) -> Result<Urgency, ApiError> {
-        let class = match wish.priority {
+    pub(super) fn scheduling(&self, app: &App, scheduling: SchedulingFields) -> Result<Scheduling, ApiError> {
+        let class = match scheduling.priority {
             Some(class) => Some(class),
             None => self.number("X-Priority")?.map(|class| priority("X-Priority", class)).transpose()?,
         };
-        let time = match wish.timeout {
+        let time = match scheduling.timeout {
             Some(time) => Some(time),
             None => self
                 .number("X-Request-Timeout")?
                 .map(|time| timeout("X-Request-Timeout", time))
                 .transpose()?,
         };
-        Ok(Urgency {
+        Ok(Scheduling {
             arrived: self.arrived,
             priority: class.unwrap_or_default(),
             timeout: time.or(app.settings.server.timeout.map(|time| time.0)),
@@ -110,7 +110,7 @@ impl Intake {
     }
 }
 
-impl Wish {
+impl SchedulingFields {
     /// Takes `priority` and `timeout` out of a request.
     ///
     /// # Errors
@@ -125,21 +125,22 @@ impl Wish {
     }
 }
 
-impl Cut {
-    /// Takes `truncation` out of a request; where it does not say, the server's options do.
-    ///
-    /// # Errors
-    /// There is no such truncation.
-    pub(super) fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
-        let Some(name) = fields.take::<String>("truncation")? else {
-            return Ok(Self { truncation: settings.truncation, tokens: None });
-        };
-        let truncation = Truncation::from_name(&name).ok_or_else(|| {
-            let known = Truncation::ALL.map(Truncation::name).join(", ");
-            ApiError::Invalid(fields.path("truncation"), format!("must be one of {known}"))
-        })?;
-        Ok(Self { truncation, tokens: None })
-    }
+/// Takes `truncation` out of a request; where it does not say, the server's options do.
+///
+/// # Errors
+/// There is no such truncation.
+pub(super) fn take_length_policy(
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<LengthPolicy, ApiError> {
+    let Some(name) = fields.take::<String>("truncation")? else {
+        return Ok(LengthPolicy { truncation: settings.truncation, tokens: None });
+    };
+    let truncation = Truncation::from_name(&name).ok_or_else(|| {
+        let known = Truncation::ALL.map(Truncation::name).join(", ");
+        ApiError::Invalid(fields.path("truncation"), format!("must be one of {known}"))
+    })?;
+    Ok(LengthPolicy { truncation, tokens: None })
 }
 
 /// A priority class, from the field or header `name`.

@@ -1,0 +1,180 @@
+//! The names of a loaded model. An alias may have only some of the head's attributes, in an order of its
+//! own: to clients it is a model with a smaller head.
+
+use crate::config::{Alias, Settings};
+use crate::manifest::Manifest;
+use crate::reward::{Head, Scores};
+
+/// A model as a request named it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Model<'a> {
+    /// The name in its answers.
+    pub(crate) name: &'a str,
+    /// The attributes that an alias has; all of the head's if `None`.
+    attributes: Option<&'a [String]>,
+}
+
+impl<'a> Model<'a> {
+    /// A model with all attributes of the head.
+    fn whole(name: &'a str) -> Self {
+        Self { name, attributes: None }
+    }
+
+    fn alias(alias: &'a Alias) -> Self {
+        let attributes = (!alias.attributes.is_empty()).then_some(alias.attributes.as_slice());
+        Self { name: &alias.name, attributes }
+    }
+
+    /// Names of its scores, in order; empty if the model scores steps.
+    pub(crate) fn names(&self, head: &'a Head) -> Vec<&'a str> {
+        match self.attributes {
+            Some(attributes) => attributes.iter().map(String::as_str).collect(),
+            None => head.names(),
+        }
+    }
+
+    /// Those of the head's scores that this model has, in its order.
+    pub(crate) fn select(&self, scores: Scores) -> Scores {
+        let Some(attributes) = self.attributes else { return scores };
+        let mut pairs = Vec::with_capacity(attributes.len());
+        for name in attributes {
+            pairs.extend(scores.pairs.iter().find(|(attribute, _)| attribute == name).cloned());
+        }
+        Scores { pairs }
+    }
+
+    /// The one score for clients that want one number: an alias's first, else the head's choice.
+    pub(crate) fn single(&self, head: &Head, scores: &Scores) -> Option<f32> {
+        match self.attributes {
+            Some(_) => scores.pairs.first().map(|(_, score)| *score),
+            None => head.single(scores),
+        }
+    }
+
+    /// The name of that score.
+    pub(crate) fn single_name(&self, head: &Head) -> String {
+        match self.attributes {
+            Some(attributes) => attributes.first().cloned().unwrap_or_default(),
+            None => head.single_name(),
+        }
+    }
+}
+
+/// Why the options' names and aliases do not fit the model.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AliasError {
+    /// Two models would have one name.
+    #[error("alias: two models are called {0}; give the alias another name")]
+    Duplicate(String),
+    /// An alias has an attribute that the model has not.
+    #[error("alias: {alias} has {attribute}, which is not an attribute of this model; it has {known}")]
+    UnknownAttribute {
+        /// The alias.
+        alias: String,
+        /// What is unknown.
+        attribute: String,
+        /// The model's attributes.
+        known: String,
+    },
+    /// An alias chooses among scores of steps, which have no names.
+    #[error("alias: {alias} chooses {attribute}, but this model scores steps, which cannot be chosen among")]
+    Steps {
+        /// The alias.
+        alias: String,
+        /// What it chooses.
+        attribute: String,
+    },
+    /// The model generates text.
+    #[error(
+        "alias: an alias has some of a reward model's scores, and this engine generates text; give it more names with \
+         served_model_name"
+    )]
+    Generates,
+}
+
+/// The names under which `settings` serve a model; the first is the one in answers.
+pub(crate) fn served_names(settings: &Settings, manifest: &Manifest) -> Vec<String> {
+    if settings.server.served_model_name.is_empty() {
+        vec![manifest.model.name.clone()]
+    } else {
+        settings.server.served_model_name.clone()
+    }
+}
+
+/// Checks aliases of a reward model against its names and its head.
+///
+/// # Errors
+/// Two models have one name, or an alias has an attribute that the head has not.
+pub(super) fn check(names: &[String], aliases: &[Alias], head: &Head) -> Result<(), AliasError> {
+    let known = head.names();
+    for (index, alias) in aliases.iter().enumerate() {
+        let name = &alias.name;
+        if names.contains(name) || aliases[..index].iter().any(|other| other.name == *name) {
+            return Err(AliasError::Duplicate(name.clone()));
+        }
+        let Some(unknown) = alias.attributes.iter().find(|name| !known.contains(&name.as_str())) else {
+            continue;
+        };
+        let (alias, attribute) = (name.clone(), unknown.clone());
+        if known.is_empty() {
+            return Err(AliasError::Steps { alias, attribute });
+        }
+        return Err(AliasError::UnknownAttribute { alias, attribute, known: known.join(", ") });
+    }
+    Ok(())
+}
+
+/// The model that a request asks for, the first if it asks for none; `None` if it is not served here.
+pub(crate) fn find<'a>(names: &'a [String], aliases: &'a [Alias], asked: Option<&str>) -> Option<Model<'a>> {
+    let whole = Model::whole(names.first().map_or("", String::as_str));
+    match asked {
+        None => Some(whole),
+        Some(asked) if names.iter().any(|name| name == asked) => Some(whole),
+        Some(asked) => aliases.iter().find(|alias| alias.name == asked).map(Model::alias),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest;
+
+    fn head() -> Head {
+        let attributes = ["help", "safety", "length"].map(str::to_owned).to_vec();
+        Head::new(&manifest::Head { attributes, ..Default::default() })
+    }
+
+    fn alias(text: &str) -> Alias {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_alias_has_the_scores_it_names_in_its_order_and_its_first_stands_for_all() {
+        let alias = alias("short=length,help");
+        let model = Model::alias(&alias);
+        let scores = model.select(head().scores(&[1.0, 2.0, 3.0]).unwrap());
+        assert_eq!(scores.content(), "length:3.0,help:1.0");
+        assert_eq!(
+            (model.single(&head(), &scores), model.single_name(&head())),
+            (Some(3.0), "length".into())
+        );
+        assert_eq!(Model::alias(&"all".parse().unwrap()).names(&head()), ["help", "safety", "length"]);
+    }
+
+    #[test]
+    fn an_alias_of_an_unknown_attribute_or_a_name_given_twice_is_refused() {
+        let names = ["model".to_owned()];
+        assert_eq!(check(&names, &[alias("a=help"), alias("b")], &head()), Ok(()));
+        for (aliases, words) in [
+            (
+                vec![alias("a=beauty")],
+                "a has beauty, which is not an attribute of this model; it has help, safety, length",
+            ),
+            (vec![alias("model")], "two models are called model"),
+            (vec![alias("a"), alias("a=help")], "two models are called a"),
+        ] {
+            let error = check(&names, &aliases, &head()).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! [`ServingError`]: every way in which a loaded model fails on one item.
+
+use crate::prompt::PromptError;
+use crate::reward::{RewardError, Unscorable};
+use crate::scheduler::Rejection;
+
+/// Why a loaded model gave no score or no text.
+///
+/// The errors carry data, such as the index of a message or the limit that was exceeded, and name no field
+/// of a request: the caller knows which field the text came from.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// The conversation or text cannot be made into token ids.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The conversation lacks the tokens at which the model's scores are read.
+    #[error(transparent)]
+    Unscorable(#[from] Unscorable),
+    /// The engine's output is not a score.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    /// The scheduler refused the work or could not finish it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// A prompt leaves too little room for the tokens to generate.
+    #[error(
+        "the prompt has {prompt} tokens and {wanted} may follow it, and the engine takes at most {max_seq_len}"
+    )]
+    NoRoom {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens to generate, at least one.
+        wanted: usize,
+        /// The engine's limit.
+        max_seq_len: usize,
+    },
+    /// The engine's sampler does not support a sampling parameter.
+    #[error("`{parameter}` {reason}")]
+    UnsupportedSampling {
+        /// The parameter.
+        parameter: &'static str,
+        /// The rest of the sentence, and what to do.
+        reason: String,
+    },
+    /// The engine answered a request for scores with tokens: a bug in the engine.
+    #[error("the engine answered a score with tokens")]
+    TokensForScore,
+}
+
+impl ServingError {
+    /// Whether the item itself is at fault: it would fail again on any server with this model.
+    pub fn is_items_own(&self) -> bool {
+        match self {
+            Self::Prompt(_)
+            | Self::Unscorable(_)
+            | Self::NoRoom { .. }
+            | Self::UnsupportedSampling { .. } => true,
+            Self::Reward(error) => matches!(error, RewardError::NotFinite { .. }),
+            Self::Rejected(rejection) => matches!(rejection, Rejection::Empty | Rejection::TooLong { .. }),
+            Self::TokensForScore => false,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! [`Generator`]: a loaded model that generates text.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::choice::{Choice, Ending};
+use super::{Scheduling, ServingError};
+use crate::engine::Limits;
+use crate::manifest::{Manifest, SamplingDefaults, Task};
+use crate::prompt::{Encoder, Vocabulary};
+use crate::sampling::{Sampling, TextStream};
+use crate::scheduler::{Handle, Job, Work};
+use crate::telemetry::Metrics;
+
+/// Added to the seed for each further answer to a prompt: far apart, so that no two answers' draws run
+/// alongside each other.
+const SEED_STEP: u64 = 0xD1B5_4A32_D192_ED03;
+
+/// A loaded model that generates text: its encoder, its vocabulary and the scheduler of its engine.
+pub struct Generator {
+    encoder: Encoder,
+    vocabulary: Arc<Vocabulary>,
+    task: Task,
+    end_tokens: Vec<u32>,
+    defaults: SamplingDefaults,
+    vocab_size: usize,
+    scheduler: Handle,
+    metrics: Arc<Metrics>,
+}
+
+/// How to answer a request's prompts.
+#[derive(Debug)]
+pub(crate) struct GenerateOptions {
+    /// How tokens are chosen; its `max_tokens` is replaced by the field below.
+    pub(crate) sampling: Sampling,
+    /// Most tokens to generate; the model's own number, or as many as there is room for, unless given.
+    pub(crate) max_tokens: Option<usize>,
+    /// Whether nothing is to be generated; `max_tokens` is 1 then, because an engine generates something.
+    pub(crate) prompt_only: bool,
+    /// Answers to each prompt.
+    pub(crate) n: usize,
+    /// Texts that end an answer.
+    pub(crate) stop: Arc<[String]>,
+    /// Whether special tokens are left out of the text.
+    pub(crate) skip_special: bool,
+}
+
+impl Generator {
+    /// A generator on the engine that `scheduler` runs. `use_defaults` says whether the sampling defaults of
+    /// the checkpoint apply where a request sets none.
+    pub fn new(
+        encoder: Encoder,
+        manifest: &Manifest,
+        scheduler: Handle,
+        metrics: Arc<Metrics>,
+        use_defaults: bool,
+    ) -> Self {
+        let defaults =
+            if use_defaults { manifest.prompt.sampling.clone() } else { SamplingDefaults::default() };
+        Self {
+            vocabulary: encoder.vocabulary(),
+            encoder,
+            task: manifest.task,
+            end_tokens: manifest.prompt.end_tokens.clone(),
+            defaults,
+            vocab_size: manifest.model.vocab_size,
+            scheduler,
+            metrics,
+        }
+    }
+
+    pub(crate) fn scheduler(&self) -> &Handle {
+        &self.scheduler
+    }
+
+    /// What the engine can hold.
+    pub fn limits(&self) -> Limits {
+        self.scheduler.limits()
+    }
+
+    /// Whether the model has a chat template, or only completes texts.
+    pub(crate) fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Tokens that end an answer unless a request says otherwise.
+    pub(crate) fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
+    }
+
+    /// Sampling parameters that apply where a request sets none.
+    pub(crate) fn defaults(&self) -> &SamplingDefaults {
+        &self.defaults
+    }
+
+    /// Token ids of the model are below this.
+    pub(crate) fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Hands `options.n` sequences for each prompt to the scheduler, in the order of the prompts: those of
+    /// one prompt share its cache.
+    ///
+    /// # Errors
+    /// The engine does not support the sampling parameters, or one of the sequences was refused at once; the
+    /// others are cancelled then.
+    pub(crate) fn start(
+        &self,
+        prompts: Vec<Vec<u32>>,
+        options: &GenerateOptions,
+        scheduling: Scheduling,
+    ) -> Result<Vec<Choice>, ServingError> {
+        self.scheduler
+            .reach()
+            .check(&options.sampling)
+            .map_err(|(parameter, reason)| ServingError::UnsupportedSampling { parameter, reason })?;
+        let mut choices = Vec::with_capacity(prompts.len() * options.n);
+        for prompt in prompts {
+            let prompt: Arc<[u32]> = prompt.into();
+            for answer in 0..options.n {
+                choices.push(self.start_one(choices.len(), answer, &prompt, options, scheduling)?);
+            }
+        }
+        Ok(choices)
+    }
+
+    /// Starts the answer `answer` to a prompt; `index` is its place among all answers of the request.
+    fn start_one(
+        &self,
+        index: usize,
+        answer: usize,
+        prompt: &Arc<[u32]>,
+        options: &GenerateOptions,
+        scheduling: Scheduling,
+    ) -> Result<Choice, ServingError> {
+        let sampling = Arc::new(Sampling {
+            max_tokens: self.max_tokens(prompt.len(), options.max_tokens)?,
+            seed: options.sampling.seed.wrapping_add((answer as u64).wrapping_mul(SEED_STEP)),
+            ..options.sampling.clone()
+        });
+        let ticket = self.scheduler.submit(Job {
+            tokens: prompt.clone(),
+            work: Work::Generate(sampling.clone()),
+            priority: scheduling.priority,
+            deadline: scheduling.deadline(),
+        })?;
+        let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
+        Ok(Choice::new(index, ticket, text, sampling, prompt.len(), options.prompt_only))
+    }
+
+    /// Tokens that may follow a prompt of `prompt` tokens.
+    fn max_tokens(&self, prompt: usize, asked: Option<usize>) -> Result<usize, ServingError> {
+        let max_seq_len = self.limits().longest();
+        let room = max_seq_len.saturating_sub(prompt);
+        let wanted = match asked {
+            Some(asked) => asked,
+            None => self.defaults.max_tokens.unwrap_or(room).min(room).max(1),
+        };
+        if wanted > room {
+            return Err(ServingError::NoRoom { prompt, wanted, max_seq_len });
+        }
+        Ok(wanted)
+    }
+
+    /// Counts a request whose answers are complete.
+    pub(crate) fn answered(&self, prompt_tokens: usize, endings: &[Ending], arrived: Instant) {
+        let reasons = endings.iter().map(|ending| ending.finish_reason);
+        let tokens = endings.iter().map(|ending| ending.tokens).sum();
+        self.metrics.generated(prompt_tokens, tokens, reasons, arrived.elapsed());
+    }
+}

@@ -1,0 +1,74 @@
+//! A loaded model, free of HTTP: conversations in, scores or text out.
+//!
+//! [`load`] puts an engine directory into service as a [`LoadedModel`]: a [`Scorer`] of a reward model or a
+//! [`Generator`] of a language model. Both report what goes wrong as a [`ServingError`]; naming the field of
+//! a request or choosing a status is up to the caller.
+
+mod aliases;
+mod choice;
+mod error;
+mod generator;
+pub mod load;
+mod scorer;
+pub(crate) mod timings;
+
+pub use aliases::AliasError;
+pub(crate) use aliases::{Model, find as find_model, served_names};
+pub(crate) use choice::{Choice, Delta, Ending};
+pub use error::ServingError;
+pub(crate) use generator::GenerateOptions;
+pub use generator::Generator;
+pub use load::LoadError;
+pub use scorer::{LengthPolicy, Scheduling, Scored, Scorer};
+
+use crate::engine::Limits;
+use crate::prompt::Encoder;
+use crate::scheduler::Handle;
+
+/// A model in service.
+pub enum LoadedModel {
+    /// A reward model.
+    Scorer(Box<Scorer>),
+    /// A model that generates text.
+    Generator(Box<Generator>),
+}
+
+impl LoadedModel {
+    /// The encoder of the model's prompts.
+    pub fn encoder(&self) -> &Encoder {
+        match self {
+            Self::Scorer(scorer) => scorer.encoder(),
+            Self::Generator(generator) => generator.encoder(),
+        }
+    }
+
+    /// The scheduler that runs the model's engine.
+    pub fn scheduler(&self) -> &Handle {
+        match self {
+            Self::Scorer(scorer) => scorer.scheduler(),
+            Self::Generator(generator) => generator.scheduler(),
+        }
+    }
+
+    /// Whether requests can be answered now.
+    pub fn ready(&self) -> bool {
+        self.scheduler().ready()
+    }
+
+    /// What the engine can hold.
+    pub fn limits(&self) -> Limits {
+        self.scheduler().limits()
+    }
+}
+
+impl From<Scorer> for LoadedModel {
+    fn from(scorer: Scorer) -> Self {
+        Self::Scorer(Box::new(scorer))
+    }
+}
+
+impl From<Generator> for LoadedModel {
+    fn from(generator: Generator) -> Self {
+        Self::Generator(Box::new(generator))
+    }
+}

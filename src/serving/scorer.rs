@@ -1,0 +1,223 @@
+//! [`Scorer`]: a loaded reward model.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::timings::Timings;
+use super::{Model, ServingError};
+use crate::engine::Limits;
+use crate::manifest::score_options::ScoreOptions;
+use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Prompt, Truncated, Truncation};
+use crate::reward::{Head, RewardError, Scores};
+use crate::scheduler::{Completed, Handle, Job, Output, Priority, Work};
+use crate::telemetry::{Answered, Metrics};
+
+/// A loaded reward model: its encoder, its head and the scheduler of its engine.
+pub struct Scorer {
+    encoder: Encoder,
+    head: Head,
+    scheduler: Handle,
+    metrics: Arc<Metrics>,
+}
+
+/// How urgent a request is.
+#[derive(Clone, Copy, Debug)]
+pub struct Scheduling {
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// Its priority class.
+    pub priority: Priority,
+    /// How long after its arrival the answer is of use.
+    pub timeout: Option<Duration>,
+}
+
+impl Scheduling {
+    /// A request that arrives now, of the default priority and without a deadline.
+    pub fn now() -> Self {
+        Self { arrived: Instant::now(), priority: Priority::default(), timeout: None }
+    }
+
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| self.arrived.checked_add(timeout))
+    }
+}
+
+/// What is done about a text that is too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LengthPolicy {
+    /// Which end of it is cut off, if it is cut.
+    pub truncation: Truncation,
+    /// Most tokens that it may have; as many as the engine takes if not set.
+    pub tokens: Option<usize>,
+}
+
+/// A conversation's scores and what they cost.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// The scores.
+    pub scores: Scores,
+    /// What was done to them, if anything.
+    pub score_options: Option<ScoreOptions>,
+    /// Tokens of the conversation.
+    pub prompt_tokens: usize,
+    /// What was cut off the conversation, if anything.
+    pub truncated: Option<Truncated>,
+    /// How many of the tokens were not computed for this conversation: shared or cached.
+    pub cached_tokens: usize,
+    /// Time until the first iteration.
+    pub queue_time: Duration,
+    /// Time from there until the engine's output.
+    pub inference_time: Duration,
+}
+
+impl Scored {
+    /// Keeps the scores that `model` has.
+    pub(crate) fn select(self, model: Model<'_>) -> Self {
+        Self { scores: model.select(self.scores), ..self }
+    }
+}
+
+impl Scorer {
+    /// A scorer on the engine that `scheduler` runs.
+    pub fn new(encoder: Encoder, head: Head, scheduler: Handle, metrics: Arc<Metrics>) -> Self {
+        Self { encoder, head, scheduler, metrics }
+    }
+
+    pub(crate) fn scheduler(&self) -> &Handle {
+        &self.scheduler
+    }
+
+    /// What is done to scores, if anything.
+    pub fn score_options(&self) -> Option<&ScoreOptions> {
+        self.head.options()
+    }
+
+    /// The head, which names the scores.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// What the engine can hold.
+    pub fn limits(&self) -> Limits {
+        self.scheduler.limits()
+    }
+
+    /// Token ids of a conversation, cut if it is too long and `policy` says so. Takes time in proportion to
+    /// its length.
+    ///
+    /// # Errors
+    /// The template refuses the conversation, or what must stay of it is too long.
+    pub fn encode(&self, messages: &[Message], policy: LengthPolicy) -> Result<Prompt, ServingError> {
+        Ok(self.encoder.encode_within(messages, EncodeOptions::default(), self.fit(policy))?)
+    }
+
+    /// Token ids of a text that was templated already, cut as by [`Scorer::encode`].
+    ///
+    /// # Errors
+    /// The text is empty.
+    pub fn encode_templated(&self, text: &str, policy: LengthPolicy) -> Result<Prompt, ServingError> {
+        Ok(self.encoder.encode_templated_within(text, self.fit(policy))?)
+    }
+
+    /// A prompt of token ids, cut as by [`Scorer::encode`].
+    pub fn cut(&self, tokens: Vec<u32>, policy: LengthPolicy) -> Prompt {
+        self.encoder.cut(tokens, self.fit(policy))
+    }
+
+    /// Whether a text was templated already: it spells a control token.
+    pub fn is_templated(&self, text: &str) -> bool {
+        self.encoder.is_templated(text)
+    }
+
+    fn fit(&self, policy: LengthPolicy) -> Fit {
+        let longest = self.limits().longest();
+        let limit = policy.tokens.map_or(longest, |tokens| tokens.min(longest));
+        Fit { limit, truncation: policy.truncation }
+    }
+
+    /// Scores of a tokenized conversation. Dropping the future cancels the work.
+    ///
+    /// # Errors
+    /// The scheduler refused it, the engine failed, or its output is not a score.
+    pub async fn score(&self, prompt: Prompt, scheduling: Scheduling) -> Result<Scored, ServingError> {
+        self.submit(prompt, scheduling)?.await
+    }
+
+    /// Scores of many conversations, in their order. All are with the scheduler before the first is waited
+    /// for, so that what they share is computed once. What could not be encoded keeps its error.
+    pub async fn score_all<E: From<ServingError>>(
+        &self,
+        prompts: impl IntoIterator<Item = Result<Prompt, E>>,
+        scheduling: Scheduling,
+    ) -> Vec<Result<Scored, E>> {
+        let mut submitted = Vec::new();
+        for prompt in prompts {
+            submitted.push(prompt.and_then(|prompt| Ok(self.submit(prompt, scheduling)?)));
+        }
+        join_all(submitted.into_iter().map(async |submitted| Ok(submitted?.await?))).await
+    }
+
+    /// Hands a conversation to the scheduler at once; the future resolves to its scores.
+    fn submit(
+        &self,
+        prompt: Prompt,
+        scheduling: Scheduling,
+    ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
+        let Prompt { tokens, truncated } = prompt;
+        let prompt_tokens = tokens.len();
+        let ticket = self.scheduler.submit(Job {
+            work: Work::Score { read: self.head.read(&tokens)? },
+            tokens: tokens.into(),
+            priority: scheduling.priority,
+            deadline: scheduling.deadline(),
+        })?;
+        Ok(async move { self.scored(ticket.await?, prompt_tokens, truncated, scheduling) })
+    }
+
+    fn scored(
+        &self,
+        completed: Completed,
+        prompt_tokens: usize,
+        truncated: Option<Truncated>,
+        scheduling: Scheduling,
+    ) -> Result<Scored, ServingError> {
+        let scored = Scored {
+            scores: self.scores(&completed.output)?,
+            score_options: self.head.options().cloned(),
+            prompt_tokens,
+            truncated,
+            cached_tokens: completed.cached_tokens,
+            queue_time: completed.queue_time,
+            inference_time: completed.engine_time,
+        };
+        Timings::current().add_sequence(
+            (prompt_tokens, scored.cached_tokens),
+            scored.queue_time,
+            scored.inference_time,
+        );
+        self.metrics.answered(Answered {
+            scores: &self.head.counted(&scored.scores),
+            prompt_tokens,
+            truncated,
+            queue_time: scored.queue_time,
+            inference_time: scored.inference_time,
+            elapsed: scheduling.arrived.elapsed(),
+        });
+        Ok(scored)
+    }
+
+    fn scores(&self, output: &Output) -> Result<Scores, ServingError> {
+        let Output::Logits(logits) = output else { return Err(ServingError::TokensForScore) };
+        let scores = self.head.scores(logits);
+        if let Err(RewardError::NotFinite { .. }) = scores {
+            self.metrics.non_finite();
+        }
+        Ok(scores?)
+    }
+}
