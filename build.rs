@@ -1,4 +1,4 @@
-//! Builds the C++ engines and their bridge: CMake for the engines, cxx for what lies between.
+//! Builds the C++ engines with CMake and the bridge to them with cxx.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -14,15 +14,14 @@ fn main() {
     let mut bridge = cxx_build::bridge("src/engine/bridge.rs");
     if let Some(root) = &trtllm {
         engines.define("ASSAY_TRTLLM", "ON").define("TRTLLM_ROOT", root);
-        bridge.file("cpp/trtllm/handle.cc");
+        bridge.file("cpp/trtllm/bridge.cc");
     }
     let installed = engines.build();
     bridge
-        .file("cpp/bridge.cc")
+        .file("cpp/cpu/bridge.cc")
         .include("cpp")
         .std("c++20")
-        .flag("-Wall")
-        .flag("-Wextra")
+        .flags(["-Wall", "-Wextra", "-Wpedantic", "-Werror"])
         .opt_level(2)
         .compile("assay_bridge");
     println!("cargo:rustc-link-search=native={}/lib", installed.display());

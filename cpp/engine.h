@@ -4,8 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 
 namespace assay {
+
+// Why an engine cannot do what was asked of it, as a sentence for the user.
+struct EngineError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 // One sequence's part of an iteration: a run of its tokens and where their keys and values go.
 struct Chunk {

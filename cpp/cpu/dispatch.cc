@@ -1,4 +1,5 @@
 // Chooses kernels by instruction set.
+#include "engine.h"
 #include "kernels.h"
 
 namespace assay::cpu {

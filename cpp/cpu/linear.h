@@ -30,7 +30,7 @@ class Linear {
     // x is [rows, in], y [rows, out], both with room_for_rows(rows); what y holds in rows beyond the last is
     // lost.
     void run(std::size_t rows, const T* x, const LinearWeights& weights, void* y) {
-        if (shape_.dtype != Dtype::S8) return matmul_.run(rows, x, weights.packed, weights.bias, y);
+        if (shape_.dtype != Dtype::Int8) return matmul_.run(rows, x, weights.packed, weights.bias, y);
         const std::size_t width = shape_.out * size_of(shape_.result);
         for (std::size_t begin = 0; begin < rows; begin += kQuantizedRows) {
             const std::size_t panel = std::min(kQuantizedRows, rows - begin);
@@ -43,8 +43,8 @@ class Linear {
     static constexpr std::size_t kQuantizedRows = 256;
 
     static Matmul::Shape product(Matmul::Shape shape) {
-        if (shape.dtype != Dtype::S8) return shape;
-        return {shape.dtype, shape.out, shape.in, Dtype::S32};
+        if (shape.dtype != Dtype::Int8) return shape;
+        return {shape.dtype, shape.out, shape.in, Dtype::Int32};
     }
 
     void run_quantized(std::size_t rows, const T* x, const LinearWeights& weights, std::byte* y) {
@@ -54,17 +54,13 @@ class Linear {
             row_scales_ = Buffer(room * sizeof(float));
             sums_ = Buffer(room * shape_.out * sizeof(std::int32_t));
         }
-        const auto count = static_cast<std::ptrdiff_t>(rows);
 #pragma omp parallel for
-        for (std::ptrdiff_t i = 0; i < count; ++i) {
-            const auto row = static_cast<std::size_t>(i);
+        for (std::size_t row = 0; row < rows; ++row)
             row_scales_.as<float>()[row] = kernels_->quantize(x + row * shape_.in, shape_.in,
                                                               quantized_.as<std::int8_t>() + row * shape_.in);
-        }
         matmul_.run(rows, quantized_.as(), weights.packed, nullptr, sums_.as());
 #pragma omp parallel for
-        for (std::ptrdiff_t i = 0; i < count; ++i) {
-            const auto row = static_cast<std::size_t>(i);
+        for (std::size_t row = 0; row < rows; ++row) {
             const Dequantized from{sums_.as<std::int32_t>() + row * shape_.out, row_scales_.as<float>()[row],
                                    weights.scales, weights.bias, shape_.out};
             std::byte* to = y + row * shape_.out * size_of(shape_.result);

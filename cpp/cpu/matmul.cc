@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <exception>
 
+#include "engine.h"
+
 namespace assay::cpu {
 namespace {
 
@@ -25,11 +27,11 @@ dnnl::memory::data_type type_of(Dtype dtype) {
     switch (dtype) {
         case Dtype::F32:
             return dnnl::memory::data_type::f32;
-        case Dtype::BF16:
+        case Dtype::Bf16:
             return dnnl::memory::data_type::bf16;
-        case Dtype::S8:
+        case Dtype::Int8:
             return dnnl::memory::data_type::s8;
-        case Dtype::S32:
+        case Dtype::Int32:
             return dnnl::memory::data_type::s32;
     }
     throw EngineError("a matrix of no known format");
@@ -99,7 +101,7 @@ bool supports_bf16() {
 bool supports_int8() { return instruction_set().find("vnni") != std::string::npos || supports_bf16(); }
 
 Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::cpu, 0) {
-    if (shape.dtype == Dtype::S8 && shape.in > kMostSummed)
+    if (shape.dtype == Dtype::Int8 && shape.in > kMostSummed)
         throw EngineError("an int8 product sums at most " + std::to_string(kMostSummed) + " columns, not " +
                           std::to_string(shape.in) + "; build the engine with another `--dtype`");
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
@@ -108,7 +110,7 @@ Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::
     // oneDNN 2's block-wise kernels sum in one order for any number of rows and threads, which the tests
     // hold it to. Its older kernels do not, and those of oneDNN 3 may share out a sum among threads.
     // Sums of whole numbers are the same in any order.
-    independent_rows_ = shape.dtype == Dtype::S8 ||
+    independent_rows_ = shape.dtype == Dtype::Int8 ||
                         (DNNL_VERSION_MAJOR < 3 && std::string_view(desc.impl_info_str()).starts_with("brg"));
 }
 
@@ -204,11 +206,11 @@ void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, con
         plan = &this->plan(kPanelRows);
     }
     make_scratch(*plan, static_cast<std::size_t>(omp_get_max_threads()));
-    const auto panels = static_cast<std::ptrdiff_t>((rows + kPanelRows - 1) / kPanelRows);
+    const std::size_t panels = (rows + kPanelRows - 1) / kPanelRows;
     std::exception_ptr failure;
 #pragma omp parallel for schedule(dynamic)
-    for (std::ptrdiff_t panel = 0; panel < panels; ++panel) {
-        const std::size_t begin = static_cast<std::size_t>(panel) * kPanelRows;
+    for (std::size_t panel = 0; panel < panels; ++panel) {
+        const std::size_t begin = panel * kPanelRows;
         const auto* from = static_cast<const std::byte*>(x) + begin * shape_.in * size_of(shape_.dtype);
         auto* to = static_cast<std::byte*>(y) + begin * shape_.out * size_of(shape_.result);
         void* scratch = scratch_[static_cast<std::size_t>(omp_get_thread_num())].as();

@@ -1,28 +1,26 @@
-// Number formats and errors of the CPU engine.
+// Number formats of the CPU engine.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
-#include <string>
 
 namespace assay::cpu {
 
-// Format of numbers: of weights F32, BF16 or S8, of activations and KV cache F32 or BF16, of the sums of
-// S8 products S32.
-enum class Dtype : std::uint8_t { F32, BF16, S8, S32 };
+// Number formats: weights are F32, Bf16 or Int8, activations and the KV cache F32 or Bf16, and the sums of
+// Int8 products Int32.
+enum class Dtype : std::uint8_t { F32, Bf16, Int8, Int32 };
 
-// What the feed-forward network does between its products: silu(gate) * up, gelu(gate) * up with the
-// tangent's approximation, or relu(up)^2.
+// What the feed-forward network computes between its products: silu(gate) * up, gelu(gate) * up with the tanh
+// approximation, or relu(up)^2.
 enum class Activation : std::uint8_t { Silu, GeluTanh, Relu2 };
 
-// A bfloat16: the upper half of a float.
+// The upper half of a float.
 struct bf16 {
     std::uint16_t bits;
 };
 
-constexpr std::size_t size_of(Dtype dtype) { return dtype == Dtype::S8 ? 1 : dtype == Dtype::BF16 ? 2 : 4; }
+constexpr std::size_t size_of(Dtype dtype) { return dtype == Dtype::Int8 ? 1 : dtype == Dtype::Bf16 ? 2 : 4; }
 
 constexpr std::size_t round_up(std::size_t value, std::size_t step) {
     return (value + step - 1) / step * step;
@@ -36,12 +34,11 @@ inline float widen(bf16 value) {
     return result;
 }
 
-// Tokens that one KV block holds: the lanes of one 512-bit register of scores.
-inline constexpr std::size_t kTokensPerBlock = 16;
+// Format of activations of a type.
+template <typename T>
+inline constexpr Dtype kDtype = sizeof(T) == 4 ? Dtype::F32 : Dtype::Bf16;
 
-// What was asked for cannot be done; the text is for the user.
-struct EngineError : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
+// Tokens that one KV block holds: their scores fill one 512-bit register.
+inline constexpr std::size_t kTokensPerBlock = 16;
 
 }  // namespace assay::cpu

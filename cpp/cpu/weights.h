@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "types.h"
+#include "engine.h"
 
 namespace assay::cpu {
 

@@ -14,30 +14,25 @@ namespace {
 constexpr std::size_t kVocabulary = 10, kHidden = 32, kFfn = 48, kBlocks = 6, kMaxTokens = 40;
 
 ModelConfig config() {
+    const Rope rope{{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f};
     return {
         .dtype = Dtype::F32,
         .vocab_size = kVocabulary,
         .hidden_size = kHidden,
-        .intermediate_size = kFfn,
         .num_layers = 2,
-        .heads = {4, 2, 8},
-        .norm_eps = 1e-5f,
-        .qkv_bias = false,
-        .output_bias = false,
-        .mlp_bias = false,
-        .layer_norm = false,
-        .qk_norm = false,
-        .post_norms = false,
-        .activation = Activation::Silu,
         .embedding_scale = 1.0f,
-        .attention_scale = 0.3f,
-        .attention_softcap = 0.0f,
-        .windows = {0, 0},
-        .head_rows = 3,
-        .lm_head = false,
-        .logit_softcap = 0.0f,
-        .rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
-        .window_rope = {{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f},
+        .norms = {.eps = 1e-5f, .layer_norm = false, .post_norms = false},
+        .attention = {.heads = {4, 2, 8},
+                      .qkv_bias = false,
+                      .output_bias = false,
+                      .qk_norm = false,
+                      .scale = 0.3f,
+                      .softcap = 0.0f,
+                      .windows = {0, 0},
+                      .rope = rope,
+                      .window_rope = rope},
+        .feed_forward = {.intermediate_size = kFfn, .activation = Activation::Silu, .bias = false},
+        .head = {.rows = 3, .vocabulary = false, .softcap = 0.0f},
     };
 }
 
@@ -98,19 +93,19 @@ void bad_iterations_are_refused(Engine& engine) {
     refused("token id 4294967295", [](Request& r) { r.ids[0] = 0xffffffff; });
     refused("KV block 6 of 6", [](Request& r) { r.table[0] = kBlocks; });
     refused("too short for position 16", [](Request& r) { r.chunks[0].position = 13; });
-    refused("outside its own", [](Request& r) { r.chunks[0].block_end = 3; });
-    refused("one behind the other", [](Request& r) { r.chunks[0].token_begin = 1; });
-    refused("one behind the other", [](Request& r) { r.chunks[0].token_end = 5; });
-    refused("one behind the other", [](Request& r) { r.chunks[0].token_end = 0; });
+    refused("block table is out of range", [](Request& r) { r.chunks[0].block_end = 3; });
+    refused("chunks that are not consecutive", [](Request& r) { r.chunks[0].token_begin = 1; });
+    refused("chunks that are not consecutive", [](Request& r) { r.chunks[0].token_end = 5; });
+    refused("chunks that are not consecutive", [](Request& r) { r.chunks[0].token_end = 0; });
     refused("tokens that belong to no chunk", [](Request& r) {
         r.chunks[0].token_end = 3;
         r.reads = {2};
     });
     refused("no room for its logits", [](Request& r) { r.logits.resize(2); });
-    refused("reads that do not lie", [](Request& r) { r.chunks[0].read_end = 2; });
+    refused("reads that are not consecutive", [](Request& r) { r.chunks[0].read_end = 2; });
     refused("reads that belong to no chunk", [](Request& r) { r.chunks[0].read_end = 0; });
     refused("outside a chunk", [](Request& r) { r.reads[0] = 4; });
-    refused("not in order", [](Request& r) {
+    refused("out of order", [](Request& r) {
         r.reads = {3, 3};
         r.chunks[0].read_end = 2;
     });
@@ -123,17 +118,18 @@ void bad_models_are_refused(const Weights& weights) {
         change(model);
         check_throws(part, [&] { make_decoder(model, {1, kMaxTokens, kBlocks}, weights); });
     };
-    refused("heads of a multiple of 8", [](ModelConfig& m) { m.heads.head_dim = 12; });
-    refused("heads of a multiple of 8", [](ModelConfig& m) { m.heads.head_dim = 512; });
-    refused("in multiples of key-value heads", [](ModelConfig& m) { m.heads.kv_heads = 3; });
-    refused("one rotary frequency", [](ModelConfig& m) { m.rope.inverse_frequencies.resize(5); });
-    refused("one window for each layer", [](ModelConfig& m) { m.windows.pop_back(); });
+    refused("a multiple of 8", [](ModelConfig& m) { m.attention.heads.head_dim = 12; });
+    refused("a multiple of 8", [](ModelConfig& m) { m.attention.heads.head_dim = 512; });
+    refused("a multiple of the key-value heads", [](ModelConfig& m) { m.attention.heads.kv_heads = 3; });
+    refused("rotary frequencies, at most one",
+            [](ModelConfig& m) { m.attention.rope.inverse_frequencies.resize(5); });
+    refused("one window for each layer", [](ModelConfig& m) { m.attention.windows.pop_back(); });
     refused("no tensor `layers.2.input_norm`", [](ModelConfig& m) {
         m.num_layers = 3;
-        m.windows = {0, 0, 0};
+        m.attention.windows = {0, 0, 0};
     });
-    refused("`head` has", [](ModelConfig& m) { m.head_rows = 100; });
-    refused("no tensor `layers.0.qkv_bias`", [](ModelConfig& m) { m.qkv_bias = true; });
+    refused("`head` has", [](ModelConfig& m) { m.head.rows = 100; });
+    refused("no tensor `layers.0.qkv_bias`", [](ModelConfig& m) { m.attention.qkv_bias = true; });
     refused("`embedding` has", [](ModelConfig& m) { m.vocab_size = 1000; });
 }
 

@@ -74,7 +74,7 @@ void products_agree_and_rows_keep_their_bits(Dtype dtype, const Size& size, bool
 
 // int8: exactly the sums, for any number of rows.
 void int8_products_are_exact(const Size& size) {
-    Matmul matmul({Dtype::S8, size.out, size.in, Dtype::S32});
+    Matmul matmul({Dtype::Int8, size.out, size.in, Dtype::Int32});
     const auto bytes = [](std::size_t n, unsigned seed) {
         const std::vector<float> values = random_floats(n, seed, 127.9f);
         return std::vector<std::int8_t>(values.begin(), values.end());
@@ -111,13 +111,13 @@ int main() {
     for (const int threads : {1, 2, 5}) {
         omp_set_num_threads(threads);
         every_size<float>(Dtype::F32);
-        if (supports_bf16()) every_size<bf16>(Dtype::BF16);
+        if (supports_bf16()) every_size<bf16>(Dtype::Bf16);
         if (supports_int8())
             for (const Size& size : kSizes) int8_products_are_exact(size);
     }
     Matmul matmul({Dtype::F32, 64, 64, Dtype::F32});
     std::vector<std::byte> plain(64 * 64 * 4), packed(matmul.packed_bytes());
     check_throws("bytes where [64, 64]", [&] { matmul.pack(std::span(plain).first(100), packed); });
-    check_throws("sums at most", [] { Matmul({Dtype::S8, 16, std::size_t{1} << 18, Dtype::S32}); });
+    check_throws("sums at most", [] { Matmul({Dtype::Int8, 16, std::size_t{1} << 18, Dtype::Int32}); });
     check_throws("a packed matrix takes", [&] { matmul.pack(plain, std::span(packed).first(100)); });
 }

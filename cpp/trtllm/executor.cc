@@ -1,7 +1,6 @@
 #include "trtllm/executor.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <list>
 #include <utility>
@@ -14,12 +13,12 @@ namespace {
 
 namespace tle = tensorrt_llm::executor;
 
-// Between looks at an orchestrator's connections; 0 would be a spinning loop of the library's.
+// Time between polls of an orchestrator's connections; with 0 the library would spin.
 constexpr tle::SizeType32 kPollMilliseconds = 1;
 
 tle::SizeType32 size32(std::size_t value) {
     constexpr std::size_t kMost = std::numeric_limits<tle::SizeType32>::max();
-    if (value > kMost) throw EngineError(std::to_string(value) + " is more than TensorRT-LLM counts to");
+    if (value > kMost) throw EngineError(std::to_string(value) + " is more than TensorRT-LLM's limit");
     return static_cast<tle::SizeType32>(value);
 }
 
@@ -39,7 +38,7 @@ tle::KvCacheConfig kv_cache_for(const Config& config) {
 
 tle::ExecutorConfig config_for(const Config& config) {
     tle::ExecutorConfig executor;
-    // A sequence, once begun, is never paused for want of KV blocks.
+    // A sequence that has started is never paused for lack of KV blocks.
     executor.setSchedulerConfig(tle::SchedulerConfig(tle::CapacitySchedulerPolicy::kGUARANTEED_NO_EVICT));
     executor.setKvCacheConfig(kv_cache_for(config));
     executor.setEnableChunkedContext(config.chunked_context);
@@ -49,7 +48,7 @@ tle::ExecutorConfig config_for(const Config& config) {
     executor.setGatherGenerationLogits(true);
     if (config.ranks > 1) {
         tle::ParallelConfig parallel;
-        if (config.processes == Processes::ORCHESTRATOR) {
+        if (config.processes == Processes::Orchestrator) {
             parallel.setCommunicationMode(tle::CommunicationMode::kORCHESTRATOR);
             parallel.setOrchestratorConfig(tle::OrchestratorConfig(true, config.worker.string()));
             executor.setRecvPollPeriodMs(kPollMilliseconds);
@@ -59,7 +58,7 @@ tle::ExecutorConfig config_for(const Config& config) {
     return executor;
 }
 
-// Presence and frequency count the answer's tokens only, where the library can be told so.
+// Presence and frequency penalties count the answer's tokens only, if the library has that option.
 template <typename Config>
 void ignore_prompt(Config& sampling, std::size_t prompt) {
     if constexpr (requires { sampling.setPromptIgnoreLength(size32(prompt)); })
@@ -75,7 +74,7 @@ tle::SamplingConfig sampling_for(const Sequence& sequence) {
         sampling.setTemperature(chosen.temperature);
         sampling.setTopK(size32(chosen.top_k));
         sampling.setTopP(chosen.top_p);
-        // Without one, every request draws the same numbers.
+        // Without a seed, every request draws the same numbers.
         sampling.setSeed(chosen.seed);
         if (chosen.min_p > 0) sampling.setMinP(chosen.min_p);
     }
@@ -84,7 +83,7 @@ tle::SamplingConfig sampling_for(const Sequence& sequence) {
     if (chosen.frequency_penalty != 0) sampling.setFrequencyPenalty(chosen.frequency_penalty);
     if (chosen.presence_penalty != 0 || chosen.frequency_penalty != 0)
         ignore_prompt(sampling, sequence.tokens.size());
-    // Without an end id, the library would hold back a token before the first.
+    // Without an end id, the library would suppress a token at index -1.
     if (chosen.min_tokens > 0 && !sequence.stop.empty()) sampling.setMinTokens(size32(chosen.min_tokens));
     return sampling;
 }
@@ -104,7 +103,7 @@ void set_bias(tle::Request& request, std::span<const Bias> biases, std::size_t v
     auto* values = static_cast<float*>(tensor.getData());
     std::fill_n(values, vocabulary, 0.0f);
     for (const Bias& bias : biases) {
-        if (bias.token >= vocabulary) throw EngineError("a bias is of a token that the model does not have");
+        if (bias.token >= vocabulary) throw EngineError("a bias names a token that the model does not have");
         values[bias.token] += bias.bias;
     }
     request.setEmbeddingBias(tensor);
@@ -129,11 +128,11 @@ tle::Request request_for(const Sequence& sequence, std::size_t vocabulary,
     return request;
 }
 
-// The first `rows` logits of each of so many tokens, of [tokens, 1, vocabulary] or, of one, [1, 1,
-// vocabulary]; the vocabulary is padded.
+// The first `rows` logits of each token. The library gives [tokens, 1, vocabulary], for a single token
+// [1, 1, vocabulary], with a padded vocabulary.
 std::vector<float> logits_of(const tle::Result& result, std::size_t tokens, std::size_t rows) {
     if (tokens == 0) return {};
-    if (!result.generationLogits) throw EngineError("TensorRT-LLM gave no logits");
+    if (!result.generationLogits) throw EngineError("TensorRT-LLM returned no logits");
     const tle::Tensor& logits = *result.generationLogits;
     if (logits.getDataType() != tle::DataType::kFP32)
         throw EngineError("the engine's logits are not 32-bit floats; build it with --logits_dtype float32");
@@ -153,44 +152,42 @@ std::vector<float> logits_of(const tle::Result& result, std::size_t tokens, std:
 }
 
 Ending ending_of(const tle::Result& result) {
-    if (!result.isFinal) return Ending::NONE;
-    if (result.finishReasons.empty()) return Ending::COMPLETE;
+    if (!result.isFinal) return Ending::None;
+    if (result.finishReasons.empty()) return Ending::Complete;
     switch (result.finishReasons.front()) {
         case tle::FinishReason::kLENGTH:
-            return Ending::COMPLETE;
+            return Ending::Complete;
         case tle::FinishReason::kEND_ID:
         case tle::FinishReason::kSTOP_WORDS:
-            return Ending::STOPPED;
+            return Ending::Stopped;
         case tle::FinishReason::kTIMED_OUT:
-            return Ending::TIMED_OUT;
+            return Ending::TimedOut;
         case tle::FinishReason::kCANCELLED:
-            return Ending::CANCELLED;
+            return Ending::Cancelled;
         case tle::FinishReason::kNOT_FINISHED:
             break;
     }
     throw EngineError("TensorRT-LLM ended a sequence without a reason");
 }
 
-// The tokens generated since the last response; those that have logits come first.
+// Takes the tokens generated since the last response. An end id that the library leaves out is added last: it
+// has no logits.
 void fill_tokens(Answer& answer, const tle::Result& result, std::optional<std::uint32_t> end_id) {
     if (!result.outputTokenIds.empty()) {
         const tle::VecTokens& tokens = result.outputTokenIds.front();
         answer.tokens.assign(tokens.begin(), tokens.end());
     }
-    // The library may leave out the end id; its callers here rely on it.
     const bool by_end_id = result.isFinal && !result.finishReasons.empty() &&
                            result.finishReasons.front() == tle::FinishReason::kEND_ID;
     if (by_end_id && end_id && (answer.tokens.empty() || answer.tokens.back() != *end_id))
         answer.tokens.push_back(*end_id);
 }
 
-bool is_right(Ending ending) {
-    return ending == Ending::NONE || ending == Ending::COMPLETE || ending == Ending::STOPPED;
+bool succeeded(Ending ending) {
+    return ending == Ending::None || ending == Ending::Complete || ending == Ending::Stopped;
 }
 
 }  // namespace
-
-void leave(int status) { std::_Exit(status); }
 
 Executor::Executor(const Config& config) : head_rows_(config.head_rows), allotted_(config.allotted) {
     register_plugins();
@@ -202,13 +199,14 @@ Executor::~Executor() {
     try {
         shutdown();
     } catch (const std::exception&) {
-        // Nobody is left to tell, and the library's own destructor follows.
+        // Nothing is left to do about it, and the library's own destructor follows.
     }
 }
 
-bool Executor::leads() const { return executor_->canEnqueueRequests(); }
+bool Executor::is_leader() const { return executor_->canEnqueueRequests(); }
 
-void Executor::follow() { executor_->shutdown(); }
+// On a worker rank, the library's shutdown waits for the leader's.
+void Executor::run_worker() { executor_->shutdown(); }
 
 void Executor::enqueue(std::span<const Sequence> sequences) {
     if (sequences.empty()) return;
@@ -216,7 +214,7 @@ void Executor::enqueue(std::span<const Sequence> sequences) {
     requests.reserve(sequences.size());
     for (const Sequence& sequence : sequences)
         requests.push_back(request_for(sequence, head_rows_, allotted_));
-    // Held over the call, so that an answer finds its sequence however soon it comes.
+    // Held during the call, so that even an immediate answer finds its sequence.
     const std::lock_guard lock(mutex_);
     const std::vector<tle::IdType> ids = executor_->enqueueRequests(requests);
     for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -229,10 +227,10 @@ void Executor::enqueue(std::span<const Sequence> sequences) {
 }
 
 std::vector<Answer> Executor::await(std::chrono::milliseconds timeout) {
-    const auto begun = std::chrono::steady_clock::now();
+    const auto start = std::chrono::steady_clock::now();
     const std::vector<tle::Response> responses = executor_->awaitResponses(timeout);
-    // Once its own thread has ended, the library returns at once, for ever.
-    if (responses.empty() && std::chrono::steady_clock::now() - begun < timeout / 2)
+    // Once the library's own thread has ended, every call returns at once.
+    if (responses.empty() && std::chrono::steady_clock::now() - start < timeout / 2)
         throw EngineError("TensorRT-LLM has stopped");
     std::vector<Answer> answers;
     answers.reserve(responses.size());
@@ -248,17 +246,17 @@ std::optional<Answer> Executor::answer_for(const tle::Response& response) {
     {
         const std::lock_guard lock(mutex_);
         const auto found = by_request_.find(response.getRequestId());
-        // Answered before, or never ours.
+        // Answered before, or not one of ours.
         if (found == by_request_.end()) return std::nullopt;
         sequence = found->second;
-        // Nobody reads the parts of a score.
+        // A score has no use for partial responses.
         if (!last && sequence.scored) return std::nullopt;
         if (last) {
             by_request_.erase(found);
             by_sequence_.erase(sequence.sequence);
         }
     }
-    Answer answer{sequence.sequence, Ending::FAILED, sequence.scored, {}, {}, {}};
+    Answer answer{sequence.sequence, Ending::Failed, sequence.scored, {}, {}, {}};
     if (failed) {
         answer.error = response.getErrorMsg();
         return answer;
@@ -266,7 +264,7 @@ std::optional<Answer> Executor::answer_for(const tle::Response& response) {
     try {
         const tle::Result& result = response.getResult();
         const Ending ending = ending_of(result);
-        if (is_right(ending)) {
+        if (succeeded(ending)) {
             if (sequence.scored) {
                 answer.logits = logits_of(result, 1, head_rows_);
             } else {
@@ -280,7 +278,7 @@ std::optional<Answer> Executor::answer_for(const tle::Response& response) {
             answer.reused_blocks = static_cast<std::size_t>(metrics->kvCacheMetrics.numReusedBlocks);
         answer.ending = ending;
     } catch (const std::exception& error) {
-        answer = {sequence.sequence, Ending::FAILED, sequence.scored, {}, {}, error.what()};
+        answer = {sequence.sequence, Ending::Failed, sequence.scored, {}, {}, error.what()};
         if (!last) abandon(response.getRequestId(), sequence.sequence);
     }
     return answer;
@@ -324,7 +322,6 @@ Statistics Executor::statistics() {
     for (const tle::IterationStats& iteration : executor_->getLatestIterationStats()) {
         sums.iterations += 1;
         sums.milliseconds += iteration.iterLatencyMS;
-        sums.queued = static_cast<std::size_t>(iteration.numQueuedRequests);
         if (const auto& batch = iteration.inflightBatchingStats) {
             sums.context_tokens += static_cast<std::size_t>(batch->numCtxTokens);
             sums.generated_tokens += static_cast<std::size_t>(batch->numGenRequests);

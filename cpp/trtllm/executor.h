@@ -1,4 +1,4 @@
-// A TensorRT-LLM engine: whole sequences in, what becomes of each out. Knows nothing of Rust.
+// A TensorRT-LLM engine: takes whole sequences and answers each. Independent of Rust.
 #pragma once
 
 #include <chrono>
@@ -9,10 +9,11 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include "engine.h"
 
 namespace tensorrt_llm::executor {
 class Executor;
@@ -21,43 +22,38 @@ class Response;
 
 namespace assay::trtllm {
 
-// The engine cannot be used, or has stopped: nothing more will come of it.
-class EngineError : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
-
-// How the ranks of an engine for several GPUs come about.
+// Who starts the ranks of an engine for several GPUs.
 enum class Processes {
-    LEADER,        // mpirun started one of us for each rank; rank 0 leads.
-    ORCHESTRATOR,  // The library spawns a worker for each rank; one machine only.
+    Leader,        // mpirun started this program once for each rank; rank 0 leads.
+    Orchestrator,  // The library spawns a worker for each rank, on this machine only.
 };
 
 struct Config {
     std::filesystem::path directory;
-    // Rows of the head, the first of a row of logits; of an engine that generates the vocabulary's.
+    // Rows of the head's first layers, or of the vocabulary if the engine generates: the first logits of a
+    // row.
     std::size_t head_rows;
     std::size_t max_batch_size;
     std::size_t max_num_tokens;
-    // Requests that wait within the library; more are refused.
+    // Requests that may wait in the library; more are refused.
     std::size_t max_queue_size;
-    // Tokens of the KV cache; unless given, as many as fit the fraction of free GPU memory.
+    // Tokens of the KV cache; by default as many as fit the fraction of free GPU memory.
     std::optional<std::size_t> kv_cache_tokens;
     float kv_cache_fraction;
-    // Host memory for KV blocks that no longer fit the GPU's, in bytes.
+    // Host memory in bytes for KV blocks that no longer fit in the GPU's.
     std::size_t kv_cache_host_bytes;
     bool block_reuse;
     bool chunked_context;
-    // Longest that the library works on a sequence, its own queue included; unless given, for ever.
+    // Time limit for a sequence, its time in the library's queue included; none by default.
     std::optional<std::chrono::milliseconds> allotted;
     // Tensor-parallel times pipeline-parallel ranks.
     std::size_t ranks;
     Processes processes;
-    // The library's executorWorker; for ORCHESTRATOR.
+    // The library's executorWorker, for Orchestrator.
     std::filesystem::path worker;
 };
 
-// How tokens are chosen. The defaults change nothing but the temperature's: 0 takes the likeliest token.
+// How tokens are chosen. The defaults take the likeliest token of the unchanged logits.
 struct Sampling {
     float temperature = 0;
     std::size_t top_k = 0;  // 0: all
@@ -76,34 +72,34 @@ struct Bias {
     float bias;
 };
 
-// What to run. A sequence that is scored generates one token, which nobody reads.
+// A sequence to run. One that is scored generates a single token, which is ignored.
 struct Sequence {
-    // The caller's name for it; no other in flight has it.
+    // Chosen by the caller; unique among those in flight.
     std::uint64_t id;
     std::span<const std::uint32_t> tokens;
     // Tokens to generate; 0: score.
     std::size_t max_tokens;
-    // Token ids each of which ends it.
+    // Token ids that end generation.
     std::span<const std::uint32_t> stop;
     Sampling sampling;
     std::vector<Bias> bias;
-    // Whether each token comes with the logits that it was chosen of, unchanged by bias and sampling.
+    // Whether each token comes with its logits, before bias and sampling.
     bool logits;
-    // From 0 to 1; the higher goes first.
+    // From 0 to 1, the highest first.
     float priority;
 };
 
 enum class Ending {
-    NONE,      // More is to come.
-    COMPLETE,  // It was scored, or has all the tokens it may have.
-    STOPPED,   // By a token of Sequence::stop, which is the last of its tokens.
-    CANCELLED,
-    TIMED_OUT,
-    FAILED,
+    None,      // More answers follow.
+    Complete,  // It was scored, or has max_tokens tokens.
+    Stopped,   // A token of Sequence::stop ended it and is the last of its tokens.
+    Cancelled,
+    TimedOut,
+    Failed,
 };
 
-// What became of a sequence since the last answer. Only one with NONE, COMPLETE or STOPPED has tokens or
-// logits, only one that FAILED an error.
+// What became of a sequence since its last answer. Only None, Complete and Stopped come with tokens or
+// logits, only Failed with an error.
 struct Answer {
     std::uint64_t id;
     Ending ending;
@@ -111,49 +107,46 @@ struct Answer {
     std::vector<std::uint32_t> tokens;
     std::vector<float> logits;  // [head_rows]; of generated tokens, if asked for, [tokens, head_rows]
     std::string error;          // the library's own words
-    // Of the prompt, KV blocks that were found and not computed again; told with the last answer.
+    // KV blocks of the prompt that were in the cache; in the last answer.
     std::size_t reused_blocks = 0;
 };
 
-// Sums over the iterations since they were last asked for; of sequences and the KV cache, how it is now.
+// Sums over the iterations since the last call; `scheduled` and the KV cache's block counts are current
+// values.
 struct Statistics {
     std::size_t iterations;
     std::size_t context_tokens;
     std::size_t generated_tokens;
     double milliseconds;
     std::size_t scheduled;
-    std::size_t queued;
     std::size_t kv_blocks;
     std::size_t kv_blocks_free;
     std::size_t kv_blocks_reused;
     std::size_t tokens_per_block;
 };
 
-// Ends the process without what is to run at its end: MPI's part of that waits for every other rank.
-[[noreturn]] void leave(int status);
-
-// One thread may submit and cancel while another awaits. Everything but the destructor may throw
-// std::exception, with the library's own words.
+// One thread may enqueue and cancel while another awaits. Everything but the destructor may throw
+// std::exception with the library's own message.
 class Executor {
   public:
     // Loads the engine, which takes minutes for a large one.
     explicit Executor(const Config& config);
     ~Executor();
 
-    // Whether this process takes sequences. One that does not is a rank that others drive; it calls `follow`.
-    bool leads() const;
+    // Whether this process takes sequences. One that does not is a worker rank and calls `run_worker`.
+    bool is_leader() const;
 
-    // Takes part in the engine until its leader shuts it down.
-    void follow();
+    // Serves as a worker rank until the leader shuts the engine down.
+    void run_worker();
 
-    // Hands sequences over, all of them or, if it throws, none.
+    // Hands over all sequences or, if it throws, none.
     void enqueue(std::span<const Sequence> sequences);
 
-    // Waits for answers, for no longer than `timeout`: each sequence that was taken has exactly one whose
-    // ending is not NONE. Throws EngineError once the engine has stopped; what is in flight has none then.
+    // Waits up to `timeout` for answers. Each sequence gets exactly one whose ending is not None, unless the
+    // engine stops: then this throws EngineError and sequences in flight get no answer.
     std::vector<Answer> await(std::chrono::milliseconds timeout);
 
-    // Asks for a sequence to end early. It is answered all the same, perhaps as COMPLETE.
+    // Asks for a sequence to end early. It is still answered, perhaps as Complete.
     void cancel(std::uint64_t sequence);
     void cancel_all();
 
@@ -161,21 +154,21 @@ class Executor {
 
     Statistics statistics();
 
-    // Ends the engine and, where it leads, the other ranks. Nobody may be in `await` any more.
+    // Ends the engine and, on the leader, the other ranks. No thread may be in `await`.
     void shutdown();
 
   private:
     std::optional<Answer> answer_for(const tensorrt_llm::executor::Response& response);
-    // Ends a request whose sequence has had its last answer.
+    // Cancels a request whose sequence has had its last answer.
     void abandon(std::uint64_t request, std::uint64_t sequence);
 
     const std::size_t head_rows_;
     const std::optional<std::chrono::milliseconds> allotted_;
-    // As the library last said, which counts from its start.
+    // Reused blocks as last reported: the library counts from its start.
     std::size_t reused_ = 0;
     std::unique_ptr<tensorrt_llm::executor::Executor> executor_;
 
-    // A sequence in flight, by the library's id for it and by the caller's.
+    // Sequences in flight. A request is what the library calls one; it chooses the request's id.
     struct InFlight {
         std::uint64_t sequence;
         bool scored;

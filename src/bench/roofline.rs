@@ -30,8 +30,8 @@ pub struct Speed {
     /// 2 x parameters outside the embedding x tokens, in a second, in units of 10^9.
     pub gflops: f64,
     /// The same of oneDNN's matrix products alone.
-    pub ceiling_gflops: f64,
-    /// Median over rounds of the engine's rate by the ceiling's.
+    pub roofline_gflops: f64,
+    /// Median over rounds of the engine's rate by the roofline's.
     pub ratio: f64,
 }
 
@@ -77,12 +77,12 @@ pub fn measure(
         say(out, format_args!("resident {} MB, {ratio:.2} x the weights", resident >> 20))?;
     }
 
-    let mut ceilings = Vec::new();
+    let (model, threads) = (cpu::model_view(manifest), options.threads.unwrap_or(0));
+    let mut rooflines = Vec::new();
     for iteration in &iterations {
-        let config = cpu::config(manifest, options, limits);
         let rows = iteration.token_ids.len();
-        if ceilings.iter().all(|(of, _)| *of != rows) {
-            ceilings.push((rows, ffi::open_ceiling(&config, rows).map_err(failed)?));
+        if rooflines.iter().all(|(of, _)| *of != rows) {
+            rooflines.push((rows, ffi::open_roofline(&model, threads, rows).map_err(failed)?));
         }
     }
     let tokens = (workload.texts * workload.tokens) as f64;
@@ -92,9 +92,9 @@ pub fn measure(
         let engine_seconds = pass(&mut *engine, &reports, &iterations)?;
         let mut bare_seconds = 0.0;
         for iteration in &iterations {
-            for (rows, ceiling) in &mut ceilings {
+            for (rows, roofline) in &mut rooflines {
                 if *rows == iteration.token_ids.len() {
-                    bare_seconds += ceiling.pin_mut().seconds().map_err(failed)?;
+                    bare_seconds += roofline.pin_mut().seconds().map_err(failed)?;
                 }
             }
         }
@@ -108,15 +108,15 @@ pub fn measure(
     let speed = Speed {
         tokens_per_second: tokens / median(&mut ours),
         gflops: operations / median(&mut ours) / 1e9,
-        ceiling_gflops: operations / median(&mut bare) / 1e9,
+        roofline_gflops: operations / median(&mut bare) / 1e9,
         ratio: median(&mut ratios),
     };
     let dtype = manifest.dtype;
     let Workload { texts, tokens, rounds } = workload;
     say(out, format_args!("{texts} texts of {tokens} tokens, {dtype}, median of {rounds} rounds:"))?;
-    let Speed { tokens_per_second, gflops, ceiling_gflops, ratio } = speed;
+    let Speed { tokens_per_second, gflops, roofline_gflops, ratio } = speed;
     say(out, format_args!("{tokens_per_second:.0} tokens/s, {gflops:.0} GFLOP/s"))?;
-    say(out, format_args!("oneDNN alone {ceiling_gflops:.0} GFLOP/s; ratio {ratio:.3}"))?;
+    say(out, format_args!("oneDNN alone {roofline_gflops:.0} GFLOP/s; ratio {ratio:.3}"))?;
     Ok(speed)
 }
 

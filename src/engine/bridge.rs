@@ -1,41 +1,60 @@
-//! The one bridge between Rust and C++; the other side is `cpp/bridge.h`.
+//! The bridge between Rust and C++; its other side is `cpp/cpu/bridge.h` and `cpp/trtllm/bridge.h`.
 // cxx makes its own items; they are as public as this module.
 #![allow(missing_docs, unreachable_pub)]
 
 #[cxx::bridge(namespace = "assay::bridge")]
 pub(crate) mod ffi {
-    /// The model and the sizes it runs at.
-    struct CpuConfig {
+    /// What a CPU engine computes.
+    struct CpuModel {
         dtype: DtypeView,
         vocab_size: usize,
         hidden_size: usize,
-        intermediate_size: usize,
         num_layers: usize,
+        embedding_scale: f32,
+        norms: NormView,
+        attention: AttentionView,
+        feed_forward: FeedForwardView,
+        head: HeadView,
+    }
+
+    struct NormView {
+        eps: f32,
+        layer_norm: bool,
+        post_norms: bool,
+    }
+
+    struct AttentionView {
         num_heads: usize,
         num_kv_heads: usize,
         head_dim: usize,
-        norm_eps: f32,
         qkv_bias: bool,
         output_bias: bool,
-        mlp_bias: bool,
-        layer_norm: bool,
         qk_norm: bool,
-        post_norms: bool,
-        activation: ActivationView,
-        embedding_scale: f32,
-        attention_scale: f32,
+        scale: f32,
         /// 0: none.
-        attention_softcap: f32,
-        /// Of each layer; 0: none.
+        softcap: f32,
+        /// One per layer; 0: all keys.
         windows: Vec<usize>,
-        head_rows: usize,
-        /// Whether the head is the vocabulary's.
-        lm_head: bool,
-        /// 0: none.
-        logit_softcap: f32,
         rope: RopeView,
         /// Of layers with a window.
         window_rope: RopeView,
+    }
+
+    struct FeedForwardView {
+        intermediate_size: usize,
+        activation: ActivationView,
+        bias: bool,
+    }
+
+    struct HeadView {
+        rows: usize,
+        /// Whether the matrix is the language model's.
+        vocabulary: bool,
+        /// 0: none.
+        softcap: f32,
+    }
+
+    struct CpuLimits {
         /// 0: one for each core.
         threads: usize,
         max_num_tokens: usize,
@@ -141,12 +160,11 @@ pub(crate) mod ffi {
         bias: f32,
     }
 
-    /// Whether a sequence goes on.
     #[cfg(feature = "trtllm")]
-    enum TrtllmEnding {
-        None,
-        Complete,
-        Stopped,
+    enum TrtllmState {
+        /// More answers follow.
+        Running,
+        Finished,
         Failed,
     }
 
@@ -154,7 +172,7 @@ pub(crate) mod ffi {
     #[cfg(feature = "trtllm")]
     struct TrtllmAnswer {
         id: u64,
-        ending: TrtllmEnding,
+        state: TrtllmState,
         /// Whether it was to be scored.
         scored: bool,
         tokens: Vec<u32>,
@@ -181,30 +199,29 @@ pub(crate) mod ffi {
 
     #[cfg(feature = "trtllm")]
     unsafe extern "C++" {
-        include!("assay/cpp/trtllm/handle.h");
+        include!("assay/cpp/trtllm/bridge.h");
 
-        type TrtllmHandle;
+        type TrtllmExecutor;
 
-        fn leave(status: i32);
-        fn open_trtllm(config: &TrtllmConfig) -> Result<SharedPtr<TrtllmHandle>>;
-        fn leads(self: &TrtllmHandle) -> Result<bool>;
-        fn follow(self: &TrtllmHandle) -> Result<()>;
-        fn enqueue(self: &TrtllmHandle, sequences: &[TrtllmSequence], token_ids: &[u32]) -> Result<()>;
-        fn await_answers(self: &TrtllmHandle, timeout_ms: u64) -> Result<Vec<TrtllmAnswer>>;
-        fn cancel(self: &TrtllmHandle, sequence: u64) -> Result<()>;
-        fn cancel_all(self: &TrtllmHandle) -> Result<()>;
-        fn in_flight(self: &TrtllmHandle) -> Result<usize>;
-        fn statistics(self: &TrtllmHandle) -> Result<TrtllmStatistics>;
-        fn shutdown(self: &TrtllmHandle) -> Result<()>;
+        fn open_trtllm(config: &TrtllmConfig) -> Result<SharedPtr<TrtllmExecutor>>;
+        fn is_leader(self: &TrtllmExecutor) -> Result<bool>;
+        fn run_worker(self: &TrtllmExecutor) -> Result<()>;
+        fn enqueue(self: &TrtllmExecutor, sequences: &[TrtllmSequence], token_ids: &[u32]) -> Result<()>;
+        fn await_answers(self: &TrtllmExecutor, timeout_ms: u64) -> Result<Vec<TrtllmAnswer>>;
+        fn cancel(self: &TrtllmExecutor, sequence: u64) -> Result<()>;
+        fn cancel_all(self: &TrtllmExecutor) -> Result<()>;
+        fn in_flight(self: &TrtllmExecutor) -> Result<usize>;
+        fn statistics(self: &TrtllmExecutor) -> Result<TrtllmStatistics>;
+        fn shutdown(self: &TrtllmExecutor) -> Result<()>;
     }
 
     unsafe extern "C++" {
-        include!("assay/cpp/bridge.h");
+        include!("assay/cpp/cpu/bridge.h");
 
-        type Handle;
+        type CpuEngine;
 
         fn run(
-            self: Pin<&mut Handle>,
+            self: Pin<&mut CpuEngine>,
             token_ids: &[u32],
             block_table: &[u32],
             chunks: &[ChunkView],
@@ -213,16 +230,17 @@ pub(crate) mod ffi {
         ) -> Result<()>;
 
         /// # Safety
-        /// `weights` stays mapped and unchanged for as long as the handle lives.
+        /// `weights` stays mapped and unchanged for as long as the engine lives.
         unsafe fn open_cpu(
-            config: &CpuConfig,
+            model: &CpuModel,
+            limits: &CpuLimits,
             tensors: &[TensorView],
             weights: &[u8],
-        ) -> Result<UniquePtr<Handle>>;
+        ) -> Result<UniquePtr<CpuEngine>>;
 
-        type Ceiling;
-        fn open_ceiling(config: &CpuConfig, rows: usize) -> Result<UniquePtr<Ceiling>>;
-        fn seconds(self: Pin<&mut Ceiling>) -> Result<f64>;
+        type Roofline;
+        fn open_roofline(model: &CpuModel, threads: usize, rows: usize) -> Result<UniquePtr<Roofline>>;
+        fn seconds(self: Pin<&mut Roofline>) -> Result<f64>;
 
         fn onednn_version() -> Result<String>;
         fn instruction_set() -> Result<String>;
@@ -231,4 +249,11 @@ pub(crate) mod ffi {
         fn packed_bytes(dtype: DtypeView, out: usize, inp: usize) -> Result<usize>;
         fn pack(dtype: DtypeView, out: usize, inp: usize, source: &[u8], packed: &mut [u8]) -> Result<()>;
     }
+}
+
+/// Ends the process without running exit handlers.
+#[cfg(feature = "trtllm")]
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit` has no preconditions and does not return.
+    unsafe { libc::_exit(status) }
 }

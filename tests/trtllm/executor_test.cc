@@ -26,7 +26,7 @@ Answer answer_to(const std::string& script, Sequence sequence, std::size_t* part
     const std::vector<Answer> answers = await_all(executor);
     for (const Answer& answer : answers) {
         CHECK(answer.id == sequence.id);
-        CHECK((answer.ending == Ending::NONE) == (&answer != &answers.back()));
+        CHECK((answer.ending == Ending::None) == (&answer != &answers.back()));
         std::vector<std::uint32_t> tokens = whole.tokens;
         tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
         std::vector<float> logits = whole.logits;
@@ -42,7 +42,7 @@ Answer answer_to(const std::string& script, Sequence sequence, std::size_t* part
 
 void a_score_is_the_first_logits_of_the_row() {
     const Answer answer = answer_to("logits 1.5 -2 0.25 4 8 99 99", scored(7));
-    CHECK(answer.ending == Ending::COMPLETE);
+    CHECK(answer.ending == Ending::Complete);
     CHECK((answer.logits == std::vector<float>{1.5f, -2.0f, 0.25f, 4.0f, 8.0f}));
     CHECK(answer.tokens.empty());
 }
@@ -51,7 +51,7 @@ void generated_tokens_come_one_by_one_up_to_the_length() {
     std::size_t parts = 0;
     const Answer answer = answer_to("logits 0 0 9", generated(1, 3), &parts);
     CHECK((answer.tokens == std::vector<std::uint32_t>{2, 2, 2}) && answer.logits.empty());
-    CHECK(answer.ending == Ending::COMPLETE && parts == 3);
+    CHECK(answer.ending == Ending::Complete && parts == 3);
 }
 
 void a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is() {
@@ -60,7 +60,7 @@ void a_stop_token_ends_generation_and_is_the_last_token_whichever_it_is() {
         Sequence sequence = generated(1, 3);
         sequence.stop = stop;
         const Answer answer = answer_to("logits 0 0 9", sequence);
-        CHECK((answer.tokens == std::vector<std::uint32_t>{2}) && answer.ending == Ending::STOPPED);
+        CHECK((answer.tokens == std::vector<std::uint32_t>{2}) && answer.ending == Ending::Stopped);
     }
 }
 
@@ -74,7 +74,7 @@ void every_token_comes_with_the_models_own_logits_whatever_it_was_chosen_by() {
     const Answer answer = answer_to("logits 1 2 9 0 -1", sequence);
     // 3 ends it, as the end id, which is no token of the library's and has no logits.
     CHECK((answer.tokens == std::vector<std::uint32_t>{2, 1, 0, 3}));
-    CHECK(answer.ending == Ending::STOPPED && answer.logits.size() == 3 * 5);
+    CHECK(answer.ending == Ending::Stopped && answer.logits.size() == 3 * 5);
     for (std::size_t token = 0; token < 3; ++token)
         CHECK(answer.logits[5 * token] == 1 && answer.logits[5 * token + 2] == 9);
 }
@@ -144,9 +144,9 @@ void a_generating_sequence_can_be_cancelled_midway() {
     Executor executor(directory.config());
     const Sequence sequence = generated(1, 1'000'000);
     executor.enqueue({&sequence, 1});
-    CHECK(executor.await(Milliseconds(5000)).at(0).ending == Ending::NONE);
+    CHECK(executor.await(Milliseconds(5000)).at(0).ending == Ending::None);
     executor.cancel(1);
-    CHECK(await_all(executor).back().ending == Ending::CANCELLED);
+    CHECK(await_all(executor).back().ending == Ending::Cancelled);
 }
 
 void a_sequence_gets_no_more_time_than_it_is_allotted() {
@@ -156,7 +156,7 @@ void a_sequence_gets_no_more_time_than_it_is_allotted() {
     Executor executor(config);
     const Sequence sequence = generated(1, 1'000'000);
     executor.enqueue({&sequence, 1});
-    CHECK(await_all(executor).back().ending == Ending::TIMED_OUT);
+    CHECK(await_all(executor).back().ending == Ending::TimedOut);
 }
 
 void what_is_no_score_is_an_error_in_words() {
@@ -171,11 +171,11 @@ void what_is_no_score_is_an_error_in_words() {
     };
     for (const auto& [script, words] : cases) {
         const Answer answer = answer_to(script, scored(1));
-        CHECK(answer.ending == Ending::FAILED && answer.logits.empty() && answer.tokens.empty());
+        CHECK(answer.ending == Ending::Failed && answer.logits.empty() && answer.tokens.empty());
         CHECK(contains(answer.error, words));
     }
-    CHECK(answer_to("time_out_share 1000000", scored(1)).ending == Ending::TIMED_OUT);
-    CHECK(answer_to("unfinished_share 1000000", generated(1, 2)).ending == Ending::FAILED);
+    CHECK(answer_to("time_out_share 1000000", scored(1)).ending == Ending::TimedOut);
+    CHECK(answer_to("unfinished_share 1000000", generated(1, 2)).ending == Ending::Failed);
 }
 
 void an_engine_that_does_not_load_says_why() {
@@ -204,7 +204,7 @@ void a_cancelled_sequence_is_answered_as_such() {
     executor.cancel(2);
     executor.cancel(99);
     for (const Answer& answer : await_all(executor))
-        CHECK(answer.ending == (answer.id == 2 ? Ending::CANCELLED : Ending::COMPLETE));
+        CHECK(answer.ending == (answer.id == 2 ? Ending::Cancelled : Ending::Complete));
     executor.cancel(1);
 }
 
@@ -217,7 +217,7 @@ void everything_can_be_cancelled_at_once() {
     executor.cancel_all();
     const std::vector<Answer> answers = await_all(executor);
     CHECK(std::count_if(answers.begin(), answers.end(),
-                        [](const Answer& answer) { return answer.ending == Ending::CANCELLED; }) >= 2);
+                        [](const Answer& answer) { return answer.ending == Ending::Cancelled; }) >= 2);
 }
 
 void what_is_more_urgent_goes_first() {
@@ -254,7 +254,7 @@ void after_shutdown_every_call_is_an_error_and_none_a_crash() {
     Executor executor(directory.config());
     executor.shutdown();
     executor.shutdown();
-    CHECK(!executor.leads());
+    CHECK(!executor.is_leader());
     CHECK(contains(error_of([&] { executor.enqueue(std::vector<Sequence>{scored(1)}); }), "Shutdown called"));
     CHECK(contains(error_of([&] { (void)executor.await(Milliseconds(1)); }), "Shutdown called"));
     CHECK(contains(error_of([&] { (void)executor.statistics(); }), "Shutdown called"));
@@ -264,7 +264,7 @@ void an_orchestrator_needs_its_worker() {
     const Directory directory("ranks 2");
     Config config = directory.config();
     config.ranks = 2;
-    config.processes = Processes::ORCHESTRATOR;
+    config.processes = Processes::Orchestrator;
     config.worker = "/no/such/executorWorker";
     CHECK(contains(error_of([&] { Executor executor(config); }), "worker"));
 }
@@ -298,16 +298,16 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
         while (submitting > 0 || executor.in_flight() > 0)
             for (const Answer& answer : executor.await(Milliseconds(200))) {
                 ++endings[answer.ending];
-                CHECK((answer.ending == Ending::FAILED) == !answer.error.empty());
+                CHECK((answer.ending == Ending::Failed) == !answer.error.empty());
                 CHECK(answer.logits.empty() || answer.logits.size() == 5);
                 CHECK(answer.scored != generates(answer.id));
                 tokens[answer.id] += answer.tokens.size();
-                if (answer.ending == Ending::NONE) {
+                if (answer.ending == Ending::None) {
                     CHECK(answers[answer.id] == 0 && generates(answer.id));
                     continue;
                 }
                 ++answers[answer.id];
-                if (answer.ending == Ending::COMPLETE)
+                if (answer.ending == Ending::Complete)
                     CHECK(generates(answer.id) ? tokens[answer.id] == kGenerated : !answer.logits.empty());
             }
     });
@@ -334,11 +334,11 @@ void every_sequence_is_answered_once_whatever_goes_wrong(std::size_t requests) {
     awaiting.join();
     CHECK(answers.size() + refused == requests);
     CHECK(std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.second == 1; }));
-    for (const Ending ending : {Ending::COMPLETE, Ending::CANCELLED, Ending::TIMED_OUT, Ending::FAILED})
+    for (const Ending ending : {Ending::Complete, Ending::Cancelled, Ending::TimedOut, Ending::Failed})
         CHECK(endings[ending] > 0);
     std::printf("%zu sequences: %zu complete, %zu failed, %zu timed out, %zu cancelled, %zu refused\n",
-                requests, endings[Ending::COMPLETE], endings[Ending::FAILED], endings[Ending::TIMED_OUT],
-                endings[Ending::CANCELLED], refused.load());
+                requests, endings[Ending::Complete], endings[Ending::Failed], endings[Ending::TimedOut],
+                endings[Ending::Cancelled], refused.load());
 }
 
 void an_engine_can_end_with_work_in_flight() {

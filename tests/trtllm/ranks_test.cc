@@ -81,15 +81,15 @@ void write_process_id(const std::filesystem::path& directory) {
 
 void follow(const std::filesystem::path& directory) {
     Executor executor(config_of(directory));
-    CHECK(!executor.leads());
+    CHECK(!executor.is_leader());
     CHECK(!error_of([&] { executor.enqueue(std::vector<Sequence>{scored(1)}); }).empty());
     write_process_id(directory);
-    executor.follow();
+    executor.run_worker();
 }
 
 void lead(const std::filesystem::path& directory) {
     Executor executor(config_of(directory));
-    CHECK(executor.leads());
+    CHECK(executor.is_leader());
     constexpr std::uint64_t kSequences = 2000;
     std::map<std::uint64_t, std::size_t> answers;
     std::thread submitting([&] {
@@ -97,7 +97,7 @@ void lead(const std::filesystem::path& directory) {
     });
     while (answers.size() < kSequences)
         for (const Answer& answer : executor.await(Milliseconds(1000))) {
-            CHECK(++answers[answer.id] == 1 && answer.ending == Ending::COMPLETE);
+            CHECK(++answers[answer.id] == 1 && answer.ending == Ending::Complete);
             CHECK(answer.logits == kLogits);
         }
     submitting.join();
@@ -126,9 +126,9 @@ void lead_and_fail(const std::filesystem::path& directory) {
     Executor executor(config_of(directory));
     lose_a_rank(executor, directory);
     const std::vector<Answer> answers = await_all(executor);
-    CHECK(answers.size() == 1 && answers[0].ending == Ending::FAILED && answers[0].logits.empty());
+    CHECK(answers.size() == 1 && answers[0].ending == Ending::Failed && answers[0].logits.empty());
     CHECK(contains(answers[0].error, "forwardAsync"));
-    leave(kLeft);
+    std::_Exit(kLeft);
 }
 
 void lead_and_hang(const std::filesystem::path& directory) {
@@ -136,7 +136,7 @@ void lead_and_hang(const std::filesystem::path& directory) {
     lose_a_rank(executor, directory);
     // Nothing comes, and nothing ends by itself.
     CHECK(executor.await(Milliseconds(500)).empty() && executor.in_flight() > 0);
-    leave(kLeft);
+    std::_Exit(kLeft);
 }
 
 void be_refused(const std::filesystem::path& directory) {
@@ -167,11 +167,11 @@ void an_orchestrator_s_workers_compute_and_end_with_it() {
     const Directory directory(kRow + std::string("ranks 4\n"));
     Config config = directory.config();
     config.ranks = 4;
-    config.processes = Processes::ORCHESTRATOR;
+    config.processes = Processes::Orchestrator;
     config.worker = worker;
     {
         Executor executor(config);
-        CHECK(executor.leads());
+        CHECK(executor.is_leader());
         for (std::uint64_t id = 0; id < 500; ++id) executor.enqueue(std::vector<Sequence>{scored(id)});
         for (const Answer& answer : await_all(executor)) CHECK(answer.logits == kLogits);
     }

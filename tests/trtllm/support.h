@@ -16,7 +16,7 @@ using Milliseconds = std::chrono::milliseconds;
 inline void check(bool holds, const char* what, const char* file, int line) {
     if (holds) return;
     std::fprintf(stderr, "%s:%d: %s\n", file, line, what);
-    leave(1);
+    std::_Exit(1);
 }
 #define CHECK(condition) check((condition), #condition, __FILE__, __LINE__)
 
@@ -48,7 +48,7 @@ class Directory {
                 .chunked_context = true,
                 .allotted = std::nullopt,
                 .ranks = 1,
-                .processes = Processes::LEADER,
+                .processes = Processes::Leader,
                 .worker = {}};
     }
 

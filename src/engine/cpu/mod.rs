@@ -13,7 +13,7 @@ use super::{Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Output
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
-use crate::manifest::{Activation, Dtype, Manifest, Norm, Target, WEIGHTS_FILE};
+use crate::manifest::{Activation, Dtype, Manifest, Model, Norm, Target, WEIGHTS_FILE};
 use crate::reward::HeadLayers;
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
@@ -191,14 +191,19 @@ impl CpuFactory {
 
 impl EngineFactory for CpuFactory {
     fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
-        let config = config(&self.manifest, self.options, self.limits);
+        let model = model_view(&self.manifest);
+        let limits = ffi::CpuLimits {
+            threads: self.options.threads.unwrap_or(0),
+            max_num_tokens: self.limits.max_num_tokens,
+            kv_blocks: self.limits.kv_blocks,
+        };
         let (iterations, received) = bounded(1);
         let (opened, opening) = bounded(1);
         let (weights, head) = (Arc::clone(&self.weights), Arc::clone(&self.head));
         let products = self.manifest.products();
         thread::Builder::new()
             .name("cpu-engine".into())
-            .spawn(move || match Decoder::open(&config, weights, products, head) {
+            .spawn(move || match Decoder::open((&model, &limits), weights, products, head) {
                 Ok(decoder) => {
                     // Whoever asked may have gone; then the loop below ends at once.
                     let _ = opened.send(Ok(()));
@@ -245,7 +250,7 @@ impl Engine for CpuEngine {
 /// The engine thread's end: the C++ decoder and the memory that it reads.
 struct Decoder {
     // Before the weights, so that it is dropped before them.
-    handle: cxx::UniquePtr<ffi::Handle>,
+    engine: cxx::UniquePtr<ffi::CpuEngine>,
     _weights: Arc<Weights>,
     /// Numbers that the decoder computes for each token read.
     products: usize,
@@ -255,7 +260,7 @@ struct Decoder {
 
 impl Decoder {
     fn open(
-        config: &ffi::CpuConfig,
+        (model, limits): (&ffi::CpuModel, &ffi::CpuLimits),
         weights: Arc<Weights>,
         products: usize,
         head: Arc<HeadLayers>,
@@ -265,10 +270,10 @@ impl Decoder {
             .iter()
             .map(|(name, bytes)| ffi::TensorView { name: name.clone(), begin: bytes.start, end: bytes.end })
             .collect();
-        // SAFETY: the decoder holds the mapping for as long as the handle; fields drop in order.
-        let handle = unsafe { ffi::open_cpu(config, &tensors, weights.bytes()) }
+        // SAFETY: `Self` keeps the weights mapped until the engine is dropped; fields drop in order.
+        let engine = unsafe { ffi::open_cpu(model, limits, &tensors, weights.bytes()) }
             .map_err(|error| error.what().to_owned())?;
-        Ok(Self { handle, _weights: weights, products, head })
+        Ok(Self { engine, _weights: weights, products, head })
     }
 
     fn serve(mut self, iterations: &Receiver<Iteration>, reports: &Sender<Report>) {
@@ -297,7 +302,7 @@ impl Decoder {
         };
         let chunks: Vec<_> = iteration.chunks.iter().map(&mut view).collect();
         let mut products = vec![0.0; reads.len() * self.products];
-        self.handle
+        self.engine
             .pin_mut()
             .run(&iteration.token_ids, &iteration.block_table, &chunks, &reads, &mut products)
             .map_err(|error| EngineError::Step(error.what().to_owned()))?;
@@ -370,48 +375,65 @@ fn kv_bytes_per_token(manifest: &Manifest) -> usize {
     (2 * model.num_layers * model.num_kv_heads * model.head_dim * element).max(1)
 }
 
-pub(crate) fn config(manifest: &Manifest, options: Options, limits: Limits) -> ffi::CpuConfig {
-    let model = &manifest.model;
+/// What the C++ decoder computes for an engine.
+pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
+    let (model, variant) = (&manifest.model, &manifest.model.variant);
+    ffi::CpuModel {
+        dtype: view(manifest.dtype),
+        vocab_size: model.vocab_size,
+        hidden_size: model.hidden_size,
+        num_layers: model.num_layers,
+        embedding_scale: variant.embedding_scale,
+        norms: ffi::NormView {
+            eps: model.norm_eps,
+            layer_norm: variant.norm == Norm::Layer,
+            post_norms: variant.post_norms,
+        },
+        attention: attention_view(model),
+        feed_forward: ffi::FeedForwardView {
+            intermediate_size: model.intermediate_size,
+            activation: match variant.activation {
+                Activation::Silu => ffi::ActivationView::Silu,
+                Activation::GeluTanh => ffi::ActivationView::GeluTanh,
+                Activation::Relu2 => ffi::ActivationView::Relu2,
+            },
+            bias: model.mlp_bias,
+        },
+        head: ffi::HeadView {
+            rows: manifest.products(),
+            vocabulary: manifest.task.generates(),
+            softcap: manifest.head.softcap.unwrap_or(0.0),
+        },
+    }
+}
+
+fn attention_view(model: &Model) -> ffi::AttentionView {
     let variant = &model.variant;
     let rope = |rope| {
         let dim = variant.rotary_dim.unwrap_or(model.head_dim);
         let (inverse_frequencies, factor) = rope::inverse_frequencies(rope, dim);
         ffi::RopeView { inverse_frequencies, factor }
     };
-    let window = variant.sliding_window.as_ref();
-    let window_of = |layer| window.filter(|window| window.layers.contains(&layer)).map_or(0, |w| w.keys);
-    ffi::CpuConfig {
-        dtype: view(manifest.dtype),
-        vocab_size: model.vocab_size,
-        hidden_size: model.hidden_size,
-        intermediate_size: model.intermediate_size,
-        num_layers: model.num_layers,
+    let mut windows = vec![0; model.num_layers];
+    if let Some(window) = &variant.sliding_window {
+        for &layer in &window.layers {
+            if let Some(keys) = windows.get_mut(layer) {
+                *keys = window.keys;
+            }
+        }
+    }
+    let window_rope = variant.sliding_window.as_ref().and_then(|window| window.rope.as_ref());
+    ffi::AttentionView {
         num_heads: model.num_heads,
         num_kv_heads: model.num_kv_heads,
         head_dim: model.head_dim,
-        norm_eps: model.norm_eps,
         qkv_bias: model.qkv_bias,
         output_bias: model.output_bias,
-        mlp_bias: model.mlp_bias,
-        head_rows: manifest.products(),
-        lm_head: manifest.task.generates(),
-        logit_softcap: manifest.head.softcap.unwrap_or(0.0),
-        layer_norm: variant.norm == Norm::Layer,
         qk_norm: variant.qk_norm,
-        post_norms: variant.post_norms,
-        activation: match variant.activation {
-            Activation::Silu => ffi::ActivationView::Silu,
-            Activation::GeluTanh => ffi::ActivationView::GeluTanh,
-            Activation::Relu2 => ffi::ActivationView::Relu2,
-        },
-        embedding_scale: variant.embedding_scale,
-        attention_scale: variant.attention_scale.unwrap_or_else(|| (model.head_dim as f32).powf(-0.5)),
-        attention_softcap: variant.attention_softcap.unwrap_or(0.0),
-        windows: (0..model.num_layers).map(window_of).collect(),
+        scale: variant.attention_scale.unwrap_or_else(|| (model.head_dim as f32).powf(-0.5)),
+        softcap: variant.attention_softcap.unwrap_or(0.0),
+        windows,
         rope: rope(&model.rope),
-        window_rope: rope(window.and_then(|window| window.rope.as_ref()).unwrap_or(&model.rope)),
-        threads: options.threads.unwrap_or(0),
-        max_num_tokens: limits.max_num_tokens,
-        kv_blocks: limits.kv_blocks,
+        window_rope: rope(window_rope.unwrap_or(&model.rope)),
     }
 }

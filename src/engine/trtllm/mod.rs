@@ -24,7 +24,7 @@ use cxx::SharedPtr;
 
 use self::batch::Batch;
 use self::running::Loaded;
-use super::bridge::ffi;
+use super::bridge::{exit_now, ffi};
 use super::fan_out::{Request, RequestId};
 use super::head_layers;
 use super::{Engine, EngineError, EngineFactory, Limits, Report, Task, WholeSequence};
@@ -86,9 +86,9 @@ impl Default for Options {
 }
 
 // SAFETY: `trtllm::Executor` (cpp/trtllm/executor.h) may be used and dropped on any thread.
-unsafe impl Send for ffi::TrtllmHandle {}
+unsafe impl Send for ffi::TrtllmExecutor {}
 // SAFETY: Its methods lock for themselves; `shutdown` is called once nobody awaits.
-unsafe impl Sync for ffi::TrtllmHandle {}
+unsafe impl Sync for ffi::TrtllmExecutor {}
 
 /// An engine directory for NVIDIA GPUs.
 pub struct TrtllmFactory {
@@ -149,10 +149,10 @@ impl TrtllmFactory {
     /// [`EngineError::Load`]: it does not load, or this rank leads.
     pub fn follow(&self) -> Result<(), EngineError> {
         let handle = ffi::open_trtllm(&self.config).map_err(|error| self.load_error(error.what()))?;
-        if handle.leads().map_err(|error| self.load_error(error.what()))? {
+        if handle.is_leader().map_err(|error| self.load_error(error.what()))? {
             return Err(self.load_error("this rank leads, though the environment says that it does not"));
         }
-        handle.follow().map_err(|error| self.load_error(error.what()))
+        handle.run_worker().map_err(|error| self.load_error(error.what()))
     }
 
     fn load_error(&self, reason: &str) -> EngineError {
@@ -161,10 +161,10 @@ impl TrtllmFactory {
 
     /// Loads the engine and scores one token: an engine that cannot is found out here, and only
     /// after an iteration does the library tell the size of its cache.
-    fn load(&self) -> Result<(SharedPtr<ffi::TrtllmHandle>, Limits), String> {
+    fn load(&self) -> Result<(SharedPtr<ffi::TrtllmExecutor>, Limits), String> {
         let what = |error: cxx::Exception| error.what().to_owned();
         let handle = ffi::open_trtllm(&self.config).map_err(what)?;
-        if !handle.leads().map_err(what)? {
+        if !handle.is_leader().map_err(what)? {
             return Err("this process is a rank that another leads; start the ranks with `mpirun`".into());
         }
         let mut batch = Batch::default();
@@ -244,9 +244,7 @@ fn worker(gpus: &Gpus, options: &Options) -> String {
 /// Ends the process at once. At an ordinary end the library's MPI waits for every other rank, for ever if one
 /// is lost or still loads; gone without that, this rank is noticed by what started it, which ends the others.
 pub fn leave(status: u8) -> ! {
-    ffi::leave(status.into());
-    // Not reached.
-    std::process::exit(status.into())
+    exit_now(status.into())
 }
 
 /// The library's program for ranks that it spawns itself, in `TRTLLM_ROOT` or where NVIDIA's image has it.

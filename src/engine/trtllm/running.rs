@@ -23,7 +23,7 @@ use crate::sampling::{Reach, Sampled};
 
 /// An engine that the library has loaded.
 pub(super) struct Loaded {
-    pub(super) handle: SharedPtr<ffi::TrtllmHandle>,
+    pub(super) handle: SharedPtr<ffi::TrtllmExecutor>,
     pub(super) limits: Limits,
     /// How far its sampler goes.
     pub(super) reach: Reach,
@@ -55,7 +55,7 @@ type Refusals = Vec<(SequenceId, String)>;
 
 /// What the scheduler's end and the awaiting thread's share.
 struct Shared {
-    handle: SharedPtr<ffi::TrtllmHandle>,
+    handle: SharedPtr<ffi::TrtllmExecutor>,
     /// Those that the library has, as requests to it.
     parts: Mutex<Parts>,
     /// Sequences that were not taken, to be reported as failed.
@@ -226,7 +226,7 @@ impl Awaiting {
     fn take(&self, answer: ffi::TrtllmAnswer, outputs: &mut Outputs) -> Result<(), cxx::Exception> {
         let Some(sequence) = self.shared.parts().sequence_of(answer.id) else { return Ok(()) };
         let (last, failed) =
-            (answer.ending != ffi::TrtllmEnding::None, answer.ending == ffi::TrtllmEnding::Failed);
+            (answer.state != ffi::TrtllmState::Running, answer.state == ffi::TrtllmState::Failed);
         if !failed && !answer.scored {
             let tokens = self.sampled(sequence, &answer);
             outputs.generated.push(Generated { sequence, tokens, last });

@@ -1,9 +1,9 @@
-// The thin layer that Rust sees of TensorRT-LLM; `cpp/bridge.h` is that of the rest.
+// TensorRT-LLM as Rust sees it.
 #pragma once
 
 #include <memory>
 
-#include "bridge.h"
+#include "rust_bridge.h"
 #include "trtllm/executor.h"
 
 namespace assay::bridge {
@@ -13,13 +13,13 @@ struct TrtllmConfig;
 struct TrtllmSequence;
 struct TrtllmStatistics;
 
-// An Executor behind types that cxx can pass. As safe to share between threads as that is.
-class TrtllmHandle {
+// An Executor with types that cxx can pass. As safe to share between threads as that one.
+class TrtllmExecutor {
   public:
-    explicit TrtllmHandle(const trtllm::Config& config) : executor_(config) {}
+    explicit TrtllmExecutor(const trtllm::Config& config) : executor_(config) {}
 
-    bool leads() const { return executor_.leads(); }
-    void follow() const { executor_.follow(); }
+    bool is_leader() const { return executor_.is_leader(); }
+    void run_worker() const { executor_.run_worker(); }
     void enqueue(rust::Slice<const TrtllmSequence> sequences,
                  rust::Slice<const std::uint32_t> token_ids) const;
     rust::Vec<TrtllmAnswer> await_answers(std::uint64_t timeout_ms) const;
@@ -30,11 +30,10 @@ class TrtllmHandle {
     void shutdown() const { executor_.shutdown(); }
 
   private:
-    // Its methods lock for themselves, which is what const means on this side of the bridge.
+    // Locks for itself; to cxx, const means that a method may be called from several threads.
     mutable trtllm::Executor executor_;
 };
 
-inline void leave(std::int32_t status) { trtllm::leave(status); }
-std::shared_ptr<TrtllmHandle> open_trtllm(const TrtllmConfig& config);
+std::shared_ptr<TrtllmExecutor> open_trtllm(const TrtllmConfig& config);
 
 }  // namespace assay::bridge

@@ -1,4 +1,4 @@
-#include "trtllm/handle.h"
+#include "trtllm/bridge.h"
 
 #include "assay/src/engine/bridge.rs.h"
 
@@ -7,41 +7,33 @@ namespace {
 
 std::string error_of(const trtllm::Answer& answer) {
     switch (answer.ending) {
-        case trtllm::Ending::NONE:
-        case trtllm::Ending::COMPLETE:
-        case trtllm::Ending::STOPPED:
+        case trtllm::Ending::None:
+        case trtllm::Ending::Complete:
+        case trtllm::Ending::Stopped:
             return {};
-        case trtllm::Ending::CANCELLED:
+        case trtllm::Ending::Cancelled:
             return "the sequence was cancelled";
-        case trtllm::Ending::TIMED_OUT:
+        case trtllm::Ending::TimedOut:
             return "TensorRT-LLM took longer for the sequence than it was allowed";
-        case trtllm::Ending::FAILED:
+        case trtllm::Ending::Failed:
             return answer.error;
     }
-    return "TensorRT-LLM answered with an ending that is not known";
+    return "TensorRT-LLM gave an unknown reason";
 }
 
-TrtllmEnding ending_of(trtllm::Ending ending) {
+TrtllmState state_of(trtllm::Ending ending) {
     switch (ending) {
-        case trtllm::Ending::NONE:
-            return TrtllmEnding::None;
-        case trtllm::Ending::COMPLETE:
-            return TrtllmEnding::Complete;
-        case trtllm::Ending::STOPPED:
-            return TrtllmEnding::Stopped;
-        case trtllm::Ending::CANCELLED:
-        case trtllm::Ending::TIMED_OUT:
-        case trtllm::Ending::FAILED:
+        case trtllm::Ending::None:
+            return TrtllmState::Running;
+        case trtllm::Ending::Complete:
+        case trtllm::Ending::Stopped:
+            return TrtllmState::Finished;
+        case trtllm::Ending::Cancelled:
+        case trtllm::Ending::TimedOut:
+        case trtllm::Ending::Failed:
             break;
     }
-    return TrtllmEnding::Failed;
-}
-
-template <typename T>
-std::span<const T> part_of(std::span<const T> all, std::size_t begin, std::size_t end) {
-    if (begin > end || end > all.size())
-        throw trtllm::EngineError("a sequence's tokens lie outside those handed over");
-    return all.subspan(begin, end - begin);
+    return TrtllmState::Failed;
 }
 
 template <typename T>
@@ -72,7 +64,7 @@ std::vector<trtllm::Bias> bias_of(const rust::Vec<TrtllmBias>& bias) {
 
 }  // namespace
 
-std::shared_ptr<TrtllmHandle> open_trtllm(const TrtllmConfig& config) {
+std::shared_ptr<TrtllmExecutor> open_trtllm(const TrtllmConfig& config) {
     using trtllm::Processes;
     const std::string worker(config.worker);
     trtllm::Config executor{
@@ -88,24 +80,25 @@ std::shared_ptr<TrtllmHandle> open_trtllm(const TrtllmConfig& config) {
         .chunked_context = config.chunked_context,
         .allotted = std::nullopt,
         .ranks = config.ranks,
-        .processes = worker.empty() ? Processes::LEADER : Processes::ORCHESTRATOR,
+        .processes = worker.empty() ? Processes::Leader : Processes::Orchestrator,
         .worker = worker,
     };
     if (config.kv_cache_tokens > 0) executor.kv_cache_tokens = config.kv_cache_tokens;
     if (config.allotted_ms > 0) executor.allotted = std::chrono::milliseconds(config.allotted_ms);
-    return std::make_shared<TrtllmHandle>(executor);
+    return std::make_shared<TrtllmExecutor>(executor);
 }
 
-void TrtllmHandle::enqueue(rust::Slice<const TrtllmSequence> sequences,
-                           rust::Slice<const std::uint32_t> token_ids) const {
-    const std::span<const std::uint32_t> all(token_ids.data(), token_ids.size());
+void TrtllmExecutor::enqueue(rust::Slice<const TrtllmSequence> sequences,
+                             rust::Slice<const std::uint32_t> token_ids) const {
+    const std::span<const std::uint32_t> all = span_of(token_ids);
+    const std::string what = "a sequence's part of the token ids";
     std::vector<trtllm::Sequence> batch;
     batch.reserve(sequences.size());
     for (const TrtllmSequence& sequence : sequences)
         batch.push_back({.id = sequence.id,
-                         .tokens = part_of(all, sequence.token_begin, sequence.token_end),
+                         .tokens = part_of(all, sequence.token_begin, sequence.token_end, what),
                          .max_tokens = sequence.max_tokens,
-                         .stop = part_of(all, sequence.token_end, sequence.stop_end),
+                         .stop = part_of(all, sequence.token_end, sequence.stop_end, what),
                          .sampling = sampling_of(sequence.sampling),
                          .bias = bias_of(sequence.bias),
                          .logits = sequence.logits,
@@ -113,12 +106,12 @@ void TrtllmHandle::enqueue(rust::Slice<const TrtllmSequence> sequences,
     executor_.enqueue(batch);
 }
 
-rust::Vec<TrtllmAnswer> TrtllmHandle::await_answers(std::uint64_t timeout_ms) const {
+rust::Vec<TrtllmAnswer> TrtllmExecutor::await_answers(std::uint64_t timeout_ms) const {
     rust::Vec<TrtllmAnswer> answers;
     for (const trtllm::Answer& answer : executor_.await(std::chrono::milliseconds(timeout_ms))) {
         TrtllmAnswer given;
         given.id = answer.id;
-        given.ending = ending_of(answer.ending);
+        given.state = state_of(answer.ending);
         given.scored = answer.scored;
         given.tokens = vec_of(answer.tokens);
         given.logits = vec_of(answer.logits);
@@ -129,7 +122,7 @@ rust::Vec<TrtllmAnswer> TrtllmHandle::await_answers(std::uint64_t timeout_ms) co
     return answers;
 }
 
-TrtllmStatistics TrtllmHandle::statistics() const {
+TrtllmStatistics TrtllmExecutor::statistics() const {
     const trtllm::Statistics sums = executor_.statistics();
     return {sums.iterations,       sums.context_tokens + sums.generated_tokens,
             sums.milliseconds,     sums.scheduled,

@@ -1,4 +1,4 @@
-#include "ceiling.h"
+#include "roofline.h"
 
 #include <omp.h>
 
@@ -8,7 +8,7 @@
 namespace assay::cpu {
 namespace {
 
-// Small numbers of either sign, none of them so small that it slows a processor down.
+// Fills with small numbers of either sign, none of them denormal, which would slow the processor down.
 void fill(Buffer& buffer, Dtype dtype) {
     std::uint32_t state = 1;
     for (std::size_t i = 0; i < buffer.bytes() / size_of(dtype); ++i) {
@@ -16,7 +16,7 @@ void fill(Buffer& buffer, Dtype dtype) {
         const float value = (static_cast<float>(state >> 16) / 32768.0f - 1.0f) * 0.1f;
         std::uint32_t bits;
         std::memcpy(&bits, &value, sizeof bits);
-        if (dtype == Dtype::S8)
+        if (dtype == Dtype::Int8)
             buffer.as<std::uint8_t>()[i] = static_cast<std::uint8_t>(state >> 24);
         else if (dtype == Dtype::F32)
             buffer.as<std::uint32_t>()[i] = bits;
@@ -27,15 +27,15 @@ void fill(Buffer& buffer, Dtype dtype) {
 
 }  // namespace
 
-Ceiling::Ceiling(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
-                 std::size_t threads)
+Roofline::Roofline(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
+                   std::size_t threads)
     : rows_(rows), layers_(layers) {
     if (threads > 0) omp_set_num_threads(static_cast<int>(threads));
     std::size_t widest_in = 0, widest_out = 0;
     for (const Shape& shape : shapes) {
         widest_in = std::max(widest_in, shape.in);
         widest_out = std::max(widest_out, shape.out);
-        const Dtype result = dtype == Dtype::S8 ? Dtype::S32 : dtype;
+        const Dtype result = dtype == Dtype::Int8 ? Dtype::Int32 : dtype;
         Product product{Matmul({dtype, shape.out, shape.in, result}), {}};
         for (std::size_t layer = 0; layer < layers; ++layer) {
             product.weights.emplace_back(product.matmul.packed_bytes());
@@ -48,12 +48,12 @@ Ceiling::Ceiling(Dtype dtype, std::span<const Shape> shapes, std::size_t layers,
     fill(x_, dtype);
 }
 
-double Ceiling::seconds() {
-    const auto begin = std::chrono::steady_clock::now();
+double Roofline::seconds() {
+    const auto start = std::chrono::steady_clock::now();
     for (std::size_t layer = 0; layer < layers_; ++layer)
         for (Product& product : products_)
             product.matmul.run(rows_, x_.as(), product.weights[layer].as(), nullptr, y_.as());
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace assay::cpu

@@ -1,4 +1,4 @@
-// What oneDNN alone reaches: the yardstick of the engine's speed.
+// What oneDNN's matrix products alone reach, to compare the engine's speed with.
 #pragma once
 
 #include <memory>
@@ -9,18 +9,19 @@
 
 namespace assay::cpu {
 
-// The matrix products of a decoder and nothing between them, on weights of its own for every layer.
-class Ceiling {
+// The matrix products of a decoder and nothing between them. Every layer has its own weights, so that they
+// are read from memory as in the decoder.
+class Roofline {
   public:
     struct Shape {
         std::size_t out;
         std::size_t in;
     };
 
-    Ceiling(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
-            std::size_t threads);
+    Roofline(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
+             std::size_t threads);
 
-    // Seconds of one pass of `rows` rows through all layers.
+    // Runs `rows` rows through all layers and returns the seconds it took.
     double seconds();
 
   private:

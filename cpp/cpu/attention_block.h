@@ -1,0 +1,122 @@
+// Attention of every layer: products, rotation, the cache of keys and values, and attention itself.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "batch.h"
+#include "kv_cache.h"
+#include "layer_tensors.h"
+
+namespace assay::cpu {
+
+template <typename T>
+class AttentionBlock {
+  public:
+    struct Weights {
+        LinearWeights qkv;
+        LinearWeights output;
+        // Null unless the model has them.
+        NormWeights query_norm;
+        NormWeights key_norm;
+    };
+
+    // `add`: outputs are added to what is in their place.
+    AttentionBlock(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels)
+        : config_(config.attention),
+          heads_(config_.heads),
+          kernels_(kernels),
+          qkv_({config.dtype, heads_.qkv_width(), config.hidden_size, Dtype::F32, config_.qkv_bias, false},
+               kernels),
+          output_({config.dtype, config.hidden_size, heads_.q_width(), Dtype::F32, config_.output_bias, add},
+                  kernels),
+          cache_(heads_, config.num_layers, limits.kv_blocks),
+          projected_(room_for_rows(limits.max_num_tokens) * heads_.qkv_width() * sizeof(float)),
+          angles_(limits.max_num_tokens * heads_.head_dim * sizeof(float)),
+          window_angles_(limits.max_num_tokens * heads_.head_dim * sizeof(float)) {}
+
+    Weights bind(const LayerTensors& tensors, float norm_eps) const {
+        const auto head_norm = [&](const std::string& name) {
+            return NormWeights{tensors.floats_if(config_.qk_norm, name, heads_.head_dim), nullptr, norm_eps};
+        };
+        return {tensors.linear("qkv", qkv_), tensors.linear("output", output_), head_norm("query_norm"),
+                head_norm("key_norm")};
+    }
+
+    // Finds the rotation of every token, which all layers share.
+    void prepare(const Batch& batch) {
+        find_angles(config_.rope, batch.places(), angles_);
+        if (std::ranges::any_of(config_.windows, [](std::size_t window) { return window > 0; }))
+            find_angles(config_.window_rope, batch.places(), window_angles_);
+    }
+
+    // Stores the keys and values of all tokens of the batch in the cache, and attends from those in `tiles`.
+    // `states` are [tokens, hidden]; rows of [tokens, q_width] take their place.
+    void attend(std::size_t layer, const Weights& weights, const Batch& batch,
+                std::span<const TileSpan> tiles, T* states) {
+        qkv_.run(batch.places().size(), states, weights.qkv, projected_.as());
+        rotate_and_store(layer, weights, batch.places(), states);
+        run_tiles(layer, batch, tiles, states);
+    }
+
+    // The product that ends the block: `attended`, [rows, q_width], to `outputs`, [rows, hidden].
+    void project(const Weights& weights, std::size_t rows, const T* attended, float* outputs) {
+        output_.run(rows, attended, weights.output, outputs);
+    }
+
+  private:
+    void find_angles(const Rope& rope, std::span<const TokenPlace> places, const Buffer& angles) const {
+        const std::size_t half = rope.inverse_frequencies.size();
+#pragma omp parallel for
+        for (std::size_t row = 0; row < places.size(); ++row) {
+            float* cosines = angles.as<float>() + row * heads_.head_dim;
+            for (std::size_t i = 0; i < half; ++i) {
+                const float angle = static_cast<float>(places[row].position) * rope.inverse_frequencies[i];
+                cosines[i] = std::cos(angle) * rope.factor;
+                cosines[half + i] = std::sin(angle) * rope.factor;
+            }
+        }
+    }
+
+    void rotate_and_store(std::size_t layer, const Weights& weights, std::span<const TokenPlace> places,
+                          T* queries) {
+        const CacheView<T> cache = cache_.layer(layer);
+        const bool windowed = config_.windows[layer] > 0;
+        const std::size_t half = (windowed ? config_.window_rope : config_.rope).inverse_frequencies.size();
+        const float* angles = (windowed ? window_angles_ : angles_).template as<float>();
+#pragma omp parallel for
+        for (std::size_t row = 0; row < places.size(); ++row) {
+            const float* cosines = angles + row * heads_.head_dim;
+            const Rotation rotation{cosines, cosines + half, 2 * half, weights.query_norm, weights.key_norm};
+            CacheView<T> block = cache;
+            block.base += places[row].block * cache.block_stride;
+            kernels_.rope(heads_, projected_.as<float>() + row * heads_.qkv_width(), rotation,
+                          places[row].position % kTokensPerBlock, block, queries + row * heads_.q_width());
+        }
+    }
+
+    void run_tiles(std::size_t layer, const Batch& batch, std::span<const TileSpan> tiles, T* queries) {
+        const CacheView<T> cache = cache_.layer(layer);
+#pragma omp parallel for schedule(dynamic)
+        for (std::size_t i = 0; i < tiles.size(); ++i) {
+            const TileSpan& span = tiles[i];
+            const std::size_t row = span.chunk->token_begin + span.token;
+            kernels_.attention({heads_, cache, batch.block_table(*span.chunk),
+                                queries + row * heads_.q_width(), heads_.q_width(), span.tokens,
+                                span.chunk->position + span.token, span.head, span.heads, config_.scale,
+                                config_.softcap, config_.windows[layer]});
+        }
+    }
+
+    const AttentionConfig config_;
+    const HeadShape heads_;
+    const Kernels<T>& kernels_;
+    Linear<T> qkv_, output_;
+    KvCache<T> cache_;
+    // [max_num_tokens, qkv_width].
+    Buffer projected_;
+    // [max_num_tokens, head_dim]: cosines, then sines.
+    Buffer angles_, window_angles_;
+};
+
+}  // namespace assay::cpu

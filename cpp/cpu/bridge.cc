@@ -1,0 +1,128 @@
+#include "cpu/bridge.h"
+
+#include "assay/src/engine/bridge.rs.h"
+#include "cpu/decoder.h"
+#include "cpu/matmul.h"
+
+namespace assay::bridge {
+namespace {
+
+cpu::Dtype dtype(DtypeView view) {
+    switch (view) {
+        case DtypeView::F32:
+            return cpu::Dtype::F32;
+        case DtypeView::Bf16:
+            return cpu::Dtype::Bf16;
+        case DtypeView::Int8:
+            return cpu::Dtype::Int8;
+    }
+    throw EngineError("the CPU engine does not know this number format");
+}
+
+cpu::Matmul matmul_for(DtypeView view, std::size_t out, std::size_t in) {
+    const cpu::Dtype result = view == DtypeView::Int8 ? cpu::Dtype::Int32 : cpu::Dtype::F32;
+    return cpu::Matmul({dtype(view), out, in, result});
+}
+
+cpu::Activation activation(ActivationView view) {
+    switch (view) {
+        case ActivationView::Silu:
+            return cpu::Activation::Silu;
+        case ActivationView::GeluTanh:
+            return cpu::Activation::GeluTanh;
+        case ActivationView::Relu2:
+            return cpu::Activation::Relu2;
+    }
+    throw EngineError("the CPU engine does not know this activation");
+}
+
+cpu::Rope rope(const RopeView& view) {
+    return {{view.inverse_frequencies.begin(), view.inverse_frequencies.end()}, view.factor};
+}
+
+cpu::ModelConfig model_of(const CpuModel& model) {
+    const NormView& norms = model.norms;
+    const AttentionView& attention = model.attention;
+    const FeedForwardView& feed_forward = model.feed_forward;
+    return {
+        .dtype = dtype(model.dtype),
+        .vocab_size = model.vocab_size,
+        .hidden_size = model.hidden_size,
+        .num_layers = model.num_layers,
+        .embedding_scale = model.embedding_scale,
+        .norms = {norms.eps, norms.layer_norm, norms.post_norms},
+        .attention = {.heads = {attention.num_heads, attention.num_kv_heads, attention.head_dim},
+                      .qkv_bias = attention.qkv_bias,
+                      .output_bias = attention.output_bias,
+                      .qk_norm = attention.qk_norm,
+                      .scale = attention.scale,
+                      .softcap = attention.softcap,
+                      .windows = {attention.windows.begin(), attention.windows.end()},
+                      .rope = rope(attention.rope),
+                      .window_rope = rope(attention.window_rope)},
+        .feed_forward = {feed_forward.intermediate_size, activation(feed_forward.activation),
+                         feed_forward.bias},
+        .head = {model.head.rows, model.head.vocabulary, model.head.softcap},
+    };
+}
+
+cpu::RunLimits limits_of(const CpuLimits& limits) {
+    return {limits.threads, limits.max_num_tokens, limits.kv_blocks};
+}
+
+}  // namespace
+
+std::unique_ptr<CpuEngine> open_cpu(const CpuModel& model, const CpuLimits& limits,
+                                    rust::Slice<const TensorView> tensors,
+                                    rust::Slice<const std::uint8_t> weights) {
+    cpu::Weights by_name;
+    const auto bytes = std::as_bytes(span_of(weights));
+    for (const TensorView& tensor : tensors) {
+        const std::string name(tensor.name);
+        by_name.add(name, part_of(bytes, tensor.begin, tensor.end, "tensor `" + name + "`"));
+    }
+    return std::make_unique<CpuEngine>(cpu::make_decoder(model_of(model), limits_of(limits), by_name));
+}
+
+void CpuEngine::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
+                    rust::Slice<const ChunkView> chunks, rust::Slice<const std::size_t> reads,
+                    rust::Slice<float> logits) {
+    chunks_.clear();
+    for (const ChunkView& chunk : chunks)
+        chunks_.push_back({chunk.token_begin, chunk.token_end, chunk.position, chunk.block_begin,
+                           chunk.block_end, chunk.read_begin, chunk.read_end});
+    engine_->run({span_of(token_ids), span_of(block_table), chunks_, span_of(reads)}, span_of(logits));
+}
+
+std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows) {
+    const AttentionView& attention = model.attention;
+    const FeedForwardView& feed_forward = model.feed_forward;
+    const std::size_t q_width = attention.num_heads * attention.head_dim;
+    const std::size_t gates = feed_forward.activation == ActivationView::Relu2 ? 0 : 1;
+    const Roofline::Shape shapes[] = {
+        {q_width + 2 * attention.num_kv_heads * attention.head_dim, model.hidden_size},
+        {model.hidden_size, q_width},
+        {(gates + 1) * feed_forward.intermediate_size, model.hidden_size},
+        {model.hidden_size, feed_forward.intermediate_size},
+    };
+    return std::make_unique<Roofline>(dtype(model.dtype), shapes, model.num_layers, rows, threads);
+}
+
+rust::String onednn_version() { return cpu::onednn_version(); }
+
+rust::String instruction_set() { return cpu::instruction_set(); }
+
+bool supports_bf16() { return cpu::supports_bf16(); }
+
+bool supports_int8() { return cpu::supports_int8(); }
+
+std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in) {
+    return matmul_for(dtype, out, in).packed_bytes();
+}
+
+void pack(DtypeView dtype, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
+          rust::Slice<std::uint8_t> packed) {
+    matmul_for(dtype, out, in).pack(std::as_bytes(span_of(source)), std::as_writable_bytes(span_of(packed)));
+}
+
+}  // namespace assay::bridge

@@ -1,0 +1,48 @@
+// The CPU engine as Rust sees it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "rust_bridge.h"
+#include "cpu/roofline.h"
+
+namespace assay::bridge {
+
+enum class DtypeView : std::uint8_t;
+struct ChunkView;
+struct CpuLimits;
+struct CpuModel;
+struct TensorView;
+
+class CpuEngine {
+  public:
+    explicit CpuEngine(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+
+    void run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
+             rust::Slice<const ChunkView> chunks, rust::Slice<const std::size_t> reads,
+             rust::Slice<float> logits);
+
+  private:
+    std::unique_ptr<Engine> engine_;
+    std::vector<Chunk> chunks_;
+};
+
+// The weights must outlive the engine.
+std::unique_ptr<CpuEngine> open_cpu(const CpuModel& model, const CpuLimits& limits,
+                                    rust::Slice<const TensorView> tensors,
+                                    rust::Slice<const std::uint8_t> weights);
+
+using cpu::Roofline;
+
+std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows);
+
+rust::String onednn_version();
+rust::String instruction_set();
+bool supports_bf16();
+bool supports_int8();
+std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in);
+void pack(DtypeView dtype, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
+          rust::Slice<std::uint8_t> packed);
+
+}  // namespace assay::bridge

@@ -1,0 +1,35 @@
+#include "config.h"
+
+#include <string>
+
+#include "engine.h"
+
+namespace assay::cpu {
+namespace {
+
+[[noreturn]] void refuse(const std::string& why) { throw EngineError("the CPU engine " + why); }
+
+void check_attention(const AttentionConfig& attention, std::size_t num_layers) {
+    const HeadShape& heads = attention.heads;
+    if (heads.head_dim % 8 != 0 || heads.head_dim < 8 || heads.head_dim > kMaxHeadDim)
+        refuse("needs a head size that is a multiple of 8 from 8 to 256, not " +
+               std::to_string(heads.head_dim));
+    if (heads.kv_heads == 0 || heads.heads % heads.kv_heads != 0)
+        refuse("needs a multiple of the key-value heads as query heads, not " + std::to_string(heads.heads) +
+               " for " + std::to_string(heads.kv_heads));
+    for (const Rope* rope : {&attention.rope, &attention.window_rope})
+        if (rope->inverse_frequencies.empty() || rope->inverse_frequencies.size() > heads.head_dim / 2)
+            refuse("needs rotary frequencies, at most one for each pair of a head's numbers");
+    if (attention.windows.size() != num_layers) refuse("needs one window for each layer");
+}
+
+}  // namespace
+
+void check(const ModelConfig& config, const RunLimits& limits) {
+    check_attention(config.attention, config.num_layers);
+    if (config.num_layers == 0 || config.head.rows == 0 || config.vocab_size == 0)
+        refuse("needs a model with layers, a head and a vocabulary");
+    if (limits.max_num_tokens == 0 || limits.kv_blocks == 0) refuse("needs room for at least one token");
+}
+
+}  // namespace assay::cpu

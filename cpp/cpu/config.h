@@ -1,0 +1,80 @@
+// What a model computes and the sizes it runs at.
+#pragma once
+
+#include <vector>
+
+#include "kernels.h"
+
+namespace assay::cpu {
+
+// Rotary inverse frequencies, one for each rotated pair, and a factor on cosine and sine.
+struct Rope {
+    std::vector<float> inverse_frequencies;
+    float factor;
+};
+
+struct NormConfig {
+    float eps;
+    // Layer norms with a bias instead of RMS norms.
+    bool layer_norm;
+    // Another norm over the output of attention and of the feed-forward network, before it is added to the
+    // residual stream.
+    bool post_norms;
+};
+
+struct AttentionConfig {
+    HeadShape heads;
+    bool qkv_bias;
+    bool output_bias;
+    // RMS norms over each head's queries and keys, before they are rotated.
+    bool qk_norm;
+    // Factor on the scores.
+    float scale;
+    // Cap on the scores, see AttentionTile. 0: no cap.
+    float softcap;
+    // Keys that each layer's queries see, see AttentionTile. 0: all.
+    std::vector<std::size_t> windows;
+    Rope rope;
+    // Of layers with a window.
+    Rope window_rope;
+};
+
+struct FeedForwardConfig {
+    std::size_t intermediate_size;
+    Activation activation;
+    bool bias;
+};
+
+struct HeadConfig {
+    // Rows of the matrix: `head`, f32, whose products are finished elsewhere.
+    std::size_t rows;
+    // The matrix is the language model's `lm_head` instead, packed, with a row for each token.
+    bool vocabulary;
+    // Caps the language model's logits: cap * tanh(logit / cap). 0: no cap.
+    float softcap;
+};
+
+struct ModelConfig {
+    // Of the layers' matrices.
+    Dtype dtype;
+    std::size_t vocab_size;
+    std::size_t hidden_size;
+    std::size_t num_layers;
+    // Factor on embeddings.
+    float embedding_scale;
+    NormConfig norms;
+    AttentionConfig attention;
+    FeedForwardConfig feed_forward;
+    HeadConfig head;
+};
+
+struct RunLimits {
+    std::size_t threads;  // 0: one for each core
+    std::size_t max_num_tokens;
+    std::size_t kv_blocks;
+};
+
+// Throws EngineError if the engine cannot compute such a model.
+void check(const ModelConfig& config, const RunLimits& limits);
+
+}  // namespace assay::cpu

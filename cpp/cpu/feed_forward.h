@@ -1,0 +1,61 @@
+// The feed-forward network of every layer.
+#pragma once
+
+#include <algorithm>
+
+#include "layer_tensors.h"
+
+namespace assay::cpu {
+
+template <typename T>
+class FeedForward {
+  public:
+    // Rows to compute at once: the buffers between the products then stay in the processor's cache.
+    static constexpr std::size_t kPanelRows = 512;
+
+    struct Weights {
+        LinearWeights gate_up;
+        LinearWeights down;
+    };
+
+    // `add`: outputs are added to what is in their place.
+    FeedForward(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels)
+        : config_(config.feed_forward),
+          kernels_(kernels),
+          gate_up_({config.dtype, gate_up_width(), config.hidden_size, kDtype<T>, config_.bias, false},
+                   kernels),
+          down_({config.dtype, config.hidden_size, config_.intermediate_size, Dtype::F32, config_.bias, add},
+                kernels) {
+        const std::size_t rows = std::min(kPanelRows, room_for_rows(limits.max_num_tokens));
+        gates_ = Buffer(rows * gate_up_width() * sizeof(T));
+        activated_ = Buffer(rows * config_.intermediate_size * sizeof(T));
+    }
+
+    Weights bind(const LayerTensors& tensors) const {
+        return {tensors.linear("gate_up", gate_up_), tensors.linear("down", down_)};
+    }
+
+    // `states` and `outputs` are [rows, hidden], of kPanelRows rows at most.
+    void run(const Weights& weights, std::size_t rows, const T* states, float* outputs) {
+        const std::size_t width = config_.intermediate_size;
+        gate_up_.run(rows, states, weights.gate_up, gates_.as());
+#pragma omp parallel for
+        for (std::size_t row = 0; row < rows; ++row)
+            kernels_.activate(config_.activation, gates_.as<T>() + row * gate_up_width(), width,
+                              activated_.as<T>() + row * width);
+        down_.run(rows, activated_.as<T>(), weights.down, outputs);
+    }
+
+  private:
+    // Columns of the first product: gates, unless the activation has none, and ups.
+    std::size_t gate_up_width() const {
+        return (config_.activation == Activation::Relu2 ? 1 : 2) * config_.intermediate_size;
+    }
+
+    const FeedForwardConfig config_;
+    const Kernels<T>& kernels_;
+    Linear<T> gate_up_, down_;
+    Buffer gates_, activated_;
+};
+
+}  // namespace assay::cpu

@@ -1,0 +1,68 @@
+// The residual stream: what every branch of a layer reads, normed, and adds its output to.
+#pragma once
+
+#include <algorithm>
+
+#include "buffer.h"
+#include "config.h"
+#include "matmul.h"
+
+namespace assay::cpu {
+
+// [rows, hidden], f32.
+template <typename T>
+class ResidualStream {
+  public:
+    ResidualStream(const ModelConfig& config, const RunLimits& limits, const Kernels<T>& kernels)
+        : hidden_(config.hidden_size),
+          post_norms_(config.norms.post_norms),
+          kernels_(kernels),
+          stream_(room_for_rows(limits.max_num_tokens) * hidden_ * sizeof(float)),
+          outputs_(post_norms_ ? stream_.bytes() : 0) {}
+
+    float* row(std::size_t row) const { return stream_.template as<float>() + row * hidden_; }
+
+    void embed(std::span<const std::uint32_t> ids, const T* embedding, float scale) {
+#pragma omp parallel for
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            kernels_.embed(embedding + ids[i] * hidden_, scale, hidden_, row(i));
+    }
+
+    // Writes the norms of `rows` rows from `begin` on to `normed`, [rows, hidden].
+    void norm(const NormWeights& weights, std::size_t begin, std::size_t rows, T* normed) const {
+#pragma omp parallel for
+        for (std::size_t i = 0; i < rows; ++i)
+            kernels_.norm(row(begin + i), weights, hidden_, normed + i * hidden_);
+    }
+
+    // Whether a branch's last product adds to what is in `branch_output`.
+    bool branches_add() const { return !post_norms_; }
+
+    // Where a branch's last product goes: onto the stream itself, or to where `add_branch` norms it.
+    float* branch_output(std::size_t begin) const {
+        return post_norms_ ? outputs_.template as<float>() + begin * hidden_ : row(begin);
+    }
+
+    // Adds the norms of a branch's output to the stream, if the model norms it; otherwise it is there
+    // already.
+    void add_branch(const NormWeights& weights, std::size_t begin, std::size_t rows) {
+        if (!post_norms_) return;
+#pragma omp parallel for
+        for (std::size_t i = begin; i < begin + rows; ++i)
+            kernels_.add_normed(branch_output(i), weights, hidden_, row(i));
+    }
+
+    // Moves the chosen rows, ascending, to the front.
+    void keep(std::span<const std::size_t> rows) {
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            if (rows[i] != i) std::copy_n(row(rows[i]), hidden_, row(i));
+    }
+
+  private:
+    const std::size_t hidden_;
+    const bool post_norms_;
+    const Kernels<T>& kernels_;
+    Buffer stream_, outputs_;
+};
+
+}  // namespace assay::cpu
