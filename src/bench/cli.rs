@@ -1,12 +1,14 @@
-//! The command line of `assay bench`.
+//! `assay bench`: what each of its modes does.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::compare::{CompareError, Comparison};
+pub use super::arguments::BenchArgs;
+use super::arguments::{CompareArgs, GenerateArgs, LoadArgs, Mode, Sharing, SimulateArgs};
+use super::compare::CompareError;
 use super::generate::{Recipe, Shape, generate};
 use super::load::{self, Address, Load, LoadError};
 use super::report::Report;
@@ -16,193 +18,49 @@ use crate::bench::model_size::{ModelSize, SizeError};
 use crate::bench::timing::{Assumptions, Timing, TimingError};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::{EngineError, EngineFactory, PrefixSharing};
-use crate::hardware::targets::{Precision, Target, TargetError};
+use crate::hardware::targets::{Target, TargetError};
 use crate::manifest::{Manifest, ManifestError};
 use crate::scheduler::Options;
 
-/// Plans capacity and measures speed. One of the modes must be given.
-#[derive(Clone, Debug, clap::Args)]
-#[group(skip)]
-pub struct BenchArgs {
-    #[command(flatten)]
-    mode: Mode,
-    #[command(flatten)]
-    simulate: SimulateArgs,
-    #[command(flatten)]
-    generate: GenerateArgs,
-    #[command(flatten)]
-    compare: CompareArgs,
-    #[command(flatten)]
-    load: LoadArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-struct Mode {
-    /// Replay a request trace on a machine that is not here, on simulated time
-    #[arg(long, requires_all = ["target", "model_config", "trace"])]
-    simulate: bool,
-    /// Write a request trace of this shape
-    #[arg(long, value_name = "SHAPE", requires = "output")]
-    generate_trace: Option<Shape>,
-    /// Compare two loads on this engine directory
-    #[arg(long, value_name = "DIR", requires = "compare")]
-    engine: Option<PathBuf>,
-    /// Send requests to a running server, for example http://127.0.0.1:8000
-    #[arg(long)]
-    url: Option<String>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Simulation")]
-struct SimulateArgs {
-    /// Machine: the name of a file in engines/targets, or a GPU's name as nvidia-smi prints it
-    #[arg(long)]
-    target: Option<String>,
-    /// GPUs that the model is split over
-    #[arg(long, default_value_t = 1)]
-    gpus: usize,
-    /// Format of the weights
-    #[arg(long, default_value = "bf16")]
-    dtype: Precision,
-    /// config.json of the model's Hugging Face checkpoint
-    #[arg(long, value_name = "FILE")]
-    model_config: Option<PathBuf>,
-    /// Request trace, JSONL
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-    /// Scale the trace's arrivals so that it offers this share of the ideal capacity
-    #[arg(long, value_name = "SHARE")]
-    load: Option<f64>,
-    /// Share of the dense rate that matrix products reach
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
-    efficiency: f64,
-    /// Share of the memory bandwidth that is reached
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
-    memory_efficiency: f64,
-    /// Cost of an iteration whatever is in it
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1.0)]
-    fixed_cost: f64,
-    /// Most tokens in an iteration
-    #[arg(long, value_name = "N", default_value_t = 8192)]
-    max_num_tokens: usize,
-    /// Most sequences in an iteration
-    #[arg(long, value_name = "N", default_value_t = 2048)]
-    max_batch_size: usize,
-    /// Tokens of the KV cache; as many as fit beside the weights if not given
-    #[arg(long, value_name = "N")]
-    kv_cache_tokens: Option<usize>,
-    /// What sequences may share: prefixes within an iteration, cached ones, or nothing
-    #[arg(long, value_enum, default_value_t = Sharing::Cached)]
-    sharing: Sharing,
-    /// Most requests that may wait
-    #[arg(long, value_name = "N", default_value_t = Options::default().max_queue_requests)]
-    max_queue_requests: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Sharing {
-    /// Within an iteration and what is cached, as the CPU engine does
-    Within,
-    /// Only what is cached, as TensorRT-LLM does
-    Cached,
-    /// Nothing
-    Off,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Traces")]
-struct GenerateArgs {
-    /// Where to write the trace
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Mean requests per second
-    #[arg(long, default_value_t = 10.0)]
-    rate: f64,
-    /// How many requests
-    #[arg(long, default_value_t = 1000)]
-    requests: usize,
-    /// Equal seeds make equal traces
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Mean tokens of a prompt
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    prompt_tokens: usize,
-    /// Mean tokens of a response
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    response_tokens: usize,
-    /// Responses to one prompt in a best-of-n trace
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    group: usize,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Engine")]
-struct CompareArgs {
-    /// What to compare
-    #[arg(long, value_name = "WHAT")]
-    compare: Option<Comparison>,
-    /// How often, by turns
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    rounds: usize,
-    /// Threads of the CPU engine; one per core if not given
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Load")]
-struct LoadArgs {
-    /// Connections, one request in flight on each
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    connections: usize,
-    /// How long
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    seconds: usize,
-    /// JSON body of every request; a short conversation to score if not given
-    #[arg(long, value_name = "FILE")]
-    body: Option<PathBuf>,
-}
-
-/// Why a bench did not run.
+/// Why a benchmark did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// A setting is out of its range.
+    /// An option is missing or out of its range.
     #[error("{0}")]
     Setting(String),
-    /// The trace.
+    /// The trace cannot be read or written.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// The target.
+    /// The target is unknown or does not fit.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The model.
+    /// The model's config.json cannot be used.
     #[error(transparent)]
     Model(#[from] SizeError),
-    /// The timing.
+    /// The model of the time does not cover this case.
     #[error(transparent)]
     Timing(#[from] TimingError),
-    /// The scheduler.
+    /// The simulation failed.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
-    /// The engine directory.
+    /// The engine directory cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The comparison.
+    /// The comparison failed.
     #[error(transparent)]
     Compare(#[from] CompareError),
-    /// The load.
+    /// The server cannot be measured.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The report could not be written, or the runtime not started.
+    /// The report cannot be written, or the runtime cannot start.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// Runs the mode that `args` ask for, and writes what it found to `out`.
+/// Runs the chosen mode, and writes its result to `out`.
 ///
 /// # Errors
-/// A sentence that says what to change.
+/// See [`BenchError`].
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), BenchError> {
     match &args.mode {
         Mode { generate_trace: Some(shape), .. } => args.generate.run(*shape, out),
@@ -232,11 +90,10 @@ impl LoadArgs {
 
 impl CompareArgs {
     fn run(&self, directory: &Path, out: &mut dyn Write) -> Result<(), BenchError> {
-        let comparison = given("--compare", self.compare.as_ref())?;
         check_count("--rounds", self.rounds, 1000)?;
         let manifest = Manifest::read(directory)?;
         manifest.verify(directory)?;
-        // Room for every text of a comparison at once: 16 of 640 tokens, 62 of up to 700.
+        // A comparison has up to 16 texts of 640 tokens, or 62 of up to 700, at once.
         let options = cpu::Options {
             threads: self.threads,
             kv_cache_tokens: Some(24 << 10),
@@ -247,7 +104,7 @@ impl CompareArgs {
             Ok(Box::new(CpuFactory::open(directory, &manifest, options)?))
         };
         let vocab_size = u32::try_from(manifest.model.vocab_size).unwrap_or(u32::MAX);
-        let compared = comparison.run(open, vocab_size, self.rounds)?;
+        let compared = self.compare.run(open, vocab_size, self.rounds)?;
         writeln!(out, "{}, {}", manifest.model.name, manifest.profile.name)?;
         writeln!(out, "{compared}")?;
         Ok(())
@@ -295,14 +152,14 @@ impl SimulateArgs {
         if let Some(load) = self.load {
             scale(&setup, &mut requests, load)?;
         }
-        writeln!(out, "A model, not a measurement. It assumes:")?;
+        writeln!(out, "A simulation, not a measurement. It assumes:")?;
         for line in setup.timing.describe() {
             writeln!(out, "- {line}")?;
         }
         let limits = setup.limits;
         writeln!(
             out,
-            "- iterations of at most {} tokens and {} sequences, a KV cache of {} tokens\n",
+            "- batches of at most {} tokens and {} sequences, a KV cache of {} tokens\n",
             limits.max_num_tokens,
             limits.max_batch_size,
             limits.kv_blocks * limits.tokens_per_block
@@ -347,7 +204,7 @@ impl SimulateArgs {
         let options = Options {
             prefix_sharing: self.sharing != Sharing::Off,
             max_queue_requests: self.max_queue_requests,
-            // The queue is bounded by requests alone: traces say how long they are.
+            // Requests alone bound the queue.
             max_queue_tokens: usize::MAX,
             ..Options::default()
         };
@@ -368,7 +225,7 @@ fn scale(setup: &Setup, requests: &mut [Request], load: f64) -> Result<(), Bench
     let first = requests.first().map_or(0.0, |request| request.arrival);
     if last <= first {
         return Err(BenchError::Setting(
-            "--load wants a trace whose requests do not all arrive at once".to_owned(),
+            "--load needs a trace whose requests do not all arrive at once".to_owned(),
         ));
     }
     let factor = ideal(setup, requests.iter()).as_secs_f64() / load / (last - first);

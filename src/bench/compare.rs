@@ -13,9 +13,9 @@ use crate::scheduler::{Handle, Job, Options, Priority, Rejection, Work, start};
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Comparison {
-    /// 16 responses of 128 tokens to one prompt of 512, nothing cached: sharing against no sharing
+    /// 16 responses of 128 tokens to one prompt of 512, with and without prefix sharing
     BestOfN,
-    /// Lengths from 30 to 700 tokens against equal ones
+    /// Lengths from 30 to 700 tokens, and equal lengths
     Ragged,
 }
 

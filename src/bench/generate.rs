@@ -8,13 +8,13 @@ use super::trace::Request;
 /// The shape of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shape {
-    /// Independent requests at a constant mean rate (Poisson).
+    /// Independent requests at a constant mean rate (Poisson)
     Steady,
-    /// Bursts of 32 requests on average, each burst within a tenth of a second.
+    /// Bursts of 32 requests on average, each within a tenth of a second
     Bursty,
-    /// Groups of responses to one prompt, each group at once, as reinforcement learning sends them.
+    /// Groups of responses to one prompt, all at once, as in reinforcement learning
     BestOfN,
-    /// Steady arrivals of which some are up to 32 times longer than the typical one (Pareto).
+    /// Steady arrivals, some up to 32 times longer than most (Pareto)
     LongTailed,
 }
 

@@ -1,5 +1,6 @@
 //! `assay bench`: capacity planning on simulated time, request traces, and load on real paths.
 
+mod arguments;
 pub mod cli;
 pub mod compare;
 pub mod generate;

@@ -2,6 +2,7 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+use std::error::Error;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
 use assay::cli::man::Manual;
-use assay::cli::output::{print, say};
+use assay::cli::output::{eprint_line, print};
 use assay::config::{ConfigError, ServeOptions, Settings};
 use assay::hardware::machine::Machine;
 use assay::hardware::profiles;
@@ -17,9 +18,10 @@ use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::serving::load;
 use assay::telemetry::logs;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Serves LLM reward models: scores the last turn of a conversation, attribute by attribute.
+/// An inference server for reward models: scores the last turn of a conversation.
 #[derive(Parser)]
 #[command(name = "assay", version)]
 struct Arguments {
@@ -33,27 +35,26 @@ enum Command {
     ///
     /// Options come from the command line, else from environment variables (ASSAY_MAX_SEQ_LEN for --max-seq-len), else
     /// from the YAML file that --config names (max_seq_len), else they have their defaults.
-    Serve(Serve),
+    Serve(ServeArgs),
     Score(ScoreArgs),
     Eval(EvalArgs),
     Report(ReportArgs),
-    /// List the engines there are, which of them run on this machine, and why the others do not
-    Profiles(Profiles),
-    /// Plan capacity on simulated time, make request traces, measure an engine or a server
+    /// List engines, and which of them run on this machine
+    Profiles(ProfilesArgs),
     Bench(BenchArgs),
     #[command(flatten)]
     Manual(Manual),
 }
 
 #[derive(clap::Args)]
-struct Serve {
+struct ServeArgs {
     /// YAML file with options
     #[arg(long, env = "ASSAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the effective options as YAML and exit
     #[arg(long)]
     print_config: bool,
-    /// Print the number of processes (MPI ranks) that the engine needs and exit
+    /// Print how many MPI ranks the engine needs and exit
     #[arg(long)]
     print_ranks: bool,
     #[command(flatten)]
@@ -61,8 +62,8 @@ struct Serve {
 }
 
 #[derive(clap::Args)]
-struct Profiles {
-    /// Folder of engine directories, or one of them
+struct ProfilesArgs {
+    /// Folder of engine directories, or one engine directory
     #[arg(long, visible_alias = "engine", env = "ASSAY_ENGINE", value_name = "DIR")]
     engines: Option<PathBuf>,
     /// Print JSON
@@ -73,31 +74,31 @@ struct Profiles {
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     if matches!(command, Command::Serve(_) | Command::Score(_) | Command::Bench(_)) {
-        spin_briefly();
+        limit_spinning();
     }
     let done = match command {
+        Command::Serve(arguments) => return exit(serve(arguments)),
         Command::Score(arguments) => on_runtime(score::score(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
-        Command::Report(arguments) => {
-            score::report(&arguments).map(ExitCode::from).map_err(|error| error.to_string())
+        Command::Report(arguments) => score::report(&arguments).map(ExitCode::from).map_err(Into::into),
+        Command::Profiles(arguments) => list_profiles(&arguments),
+        Command::Bench(arguments) => {
+            bench::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
-        Command::Manual(manual) => manual.tell(Arguments::command()).map(|()| ExitCode::SUCCESS),
-        Command::Serve(arguments) => return end(serve(arguments)),
-        Command::Profiles(arguments) => list(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Bench(arguments) => bench::run(&arguments, &mut std::io::stdout())
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| error.to_string()),
+        Command::Manual(manual) => {
+            manual.write(Arguments::command()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
     };
-    done.unwrap_or_else(|reason| {
-        say(format_args!("assay: {reason}"));
+    done.unwrap_or_else(|error| {
+        eprint_line(format_args!("assay: {error}"));
         ExitCode::from(Exit::NotStarted as u8)
     })
 }
 
-/// Ends a server's process with what became of it.
-fn end(ended: Result<Exit, String>) -> ExitCode {
-    let exit = ended.unwrap_or_else(|reason| {
-        say(format_args!("assay: {reason}"));
+/// Ends a server's process.
+fn exit(ended: Result<Exit, Box<dyn Error>>) -> ExitCode {
+    let exit = ended.unwrap_or_else(|error| {
+        eprint_line(format_args!("assay: {error}"));
         Exit::NotStarted
     });
     #[cfg(feature = "trtllm")]
@@ -107,10 +108,12 @@ fn end(ended: Result<Exit, String>) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Unless they are told otherwise, OpenMP's threads spin for milliseconds where they wait for each other: where
-/// other processes want the cores, in the very time that the one waited for needs. How long is read as a
-/// process starts, so this one starts once more, under the same id.
-fn spin_briefly() {
+/// Keeps OpenMP's threads from spinning for long.
+///
+/// By default libgomp's threads spin for milliseconds at a barrier. On a loaded host that takes the CPU from the very
+/// thread they wait for. libgomp reads GOMP_SPINCOUNT once, when the process starts, so this process starts itself
+/// again, under the same process id.
+fn limit_spinning() {
     const SPINS: &str = "GOMP_SPINCOUNT";
     if [SPINS, "OMP_WAIT_POLICY"].iter().any(|name| std::env::var_os(name).is_some()) {
         return;
@@ -121,28 +124,28 @@ fn spin_briefly() {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    // It returns only where that cannot be done; then they spin for longer, and all else is the same.
+    // `exec` returns only if it fails. The threads then spin for longer, and all else is the same.
     let _ = again.args(arguments).env(SPINS, "10000").exec();
 }
 
-fn list(arguments: &Profiles) -> Result<(), String> {
-    let nim = ServeOptions::from_nim(variable).map_err(|error| error.to_string())?;
+fn list_profiles(arguments: &ProfilesArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let nim = ServeOptions::from_nim(variable)?;
     let root = arguments.engines.clone().or(nim.directory);
-    let root = root.ok_or("no folder is named: say --engines DIR, or set NIM_CACHE_PATH")?;
-    let profiles = profiles::Profiles::find(&root, &Machine::this()).map_err(|error| error.to_string())?;
-    let text = match arguments.json {
-        true => serde_json::to_string_pretty(&profiles.listed()).map_err(|error| error.to_string())? + "\n",
-        false => profiles.to_string(),
-    };
-    print(text);
-    Ok(())
+    let root = root.ok_or("no folder is given: use --engines DIR, or set NIM_CACHE_PATH")?;
+    let profiles = profiles::Profiles::find(&root, &Machine::this())?;
+    if arguments.json {
+        print(serde_json::to_string_pretty(&profiles.listed())? + "\n");
+    } else {
+        print(profiles);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn serve(arguments: Serve) -> Result<Exit, String> {
+fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
     let settings = Settings::load(*arguments.options, arguments.config.as_deref(), variable);
-    let mut settings = settings.map_err(|error| refuse(&error))?;
+    let mut settings = settings.map_err(exit_on_wrong_variable)?;
     if arguments.print_config {
-        print(serde_saphyr::to_string(&settings).map_err(|error| error.to_string())?);
+        print(serde_saphyr::to_string(&settings)?);
         return Ok(Exit::Drained);
     }
     if arguments.print_ranks {
@@ -150,36 +153,35 @@ fn serve(arguments: Serve) -> Result<Exit, String> {
         return Ok(Exit::Drained);
     }
     logs::start(&settings.logging.log_level, settings.logging.log_format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let runtime = runtime()?;
     let exit = runtime.block_on(serve::run(settings));
-    // A load or a tokenization that still runs has nobody left to answer.
+    // Nobody waits for the result of a load or a tokenization that is still running.
     runtime.shutdown_background();
-    exit
+    Ok(exit?)
 }
 
-/// The value of an environment variable that is set to text.
+/// The value of an environment variable, if it is set to valid UTF-8.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Ends the process, as clap does, if the error is a mistake in one of our own variables; else returns its text.
-fn refuse(error: &ConfigError) -> String {
+/// Ends the process, as clap does, if the mistake is in one of Assay's own variables.
+fn exit_on_wrong_variable(error: ConfigError) -> ConfigError {
     if error.is_usage() {
-        clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{error}\n")).exit();
+        clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();
     }
-    error.to_string()
+    error
 }
 
-/// Runs a command that waits for many things at once.
-fn on_runtime(command: impl Future<Output = Result<u8, ScoreError>>) -> Result<ExitCode, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+/// Runs an asynchronous command.
+fn on_runtime(command: impl Future<Output = Result<u8, ScoreError>>) -> Result<ExitCode, Box<dyn Error>> {
+    let runtime = runtime()?;
     let done = runtime.block_on(command);
     runtime.shutdown_background();
-    done.map(ExitCode::from).map_err(|error| error.to_string())
+    Ok(done.map(ExitCode::from)?)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start the runtime: {error}"))
 }

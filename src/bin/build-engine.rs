@@ -1,4 +1,4 @@
-//! Makes engines: a Hugging Face checkpoint in, an engine directory out.
+//! Builds engines: a Hugging Face checkpoint in, an engine directory out.
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,127 +10,93 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use assay::builder::trtllm::{self, Outcome};
 use assay::builder::{self, BuildError, BuildOptions, Console};
 use assay::cli::man::Manual;
-use assay::cli::output::{print, say};
+use assay::cli::output::{eprint_line, print};
 use assay::hardware::gpus::Gpus;
 use assay::hardware::targets::{Kind, Target};
 use assay::manifest::{Dtype, Objective, Quantization, Task};
-use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Subcommand};
 use indicatif::HumanBytes;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit status of a build that was interrupted, as a shell gives it for SIGINT.
+/// Exit status of a build that was interrupted, as a shell reports it for SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Builds an engine directory for `assay serve` from a Hugging Face checkpoint.
+/// Build an engine directory for `assay serve` from a Hugging Face checkpoint
 #[derive(Args)]
 #[command(version)]
 struct Arguments {
-    /// Directory of the checkpoint: safetensors, config.json, tokenizer.json, chat template
+    /// Checkpoint directory: safetensors, config.json, tokenizer.json, chat template
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Kind of machine to build for: `cpu`, this machine's processor, or a GPU such as `h100` or `l40s`
+    /// Machine to build for: `cpu` for this processor, or a GPU such as `h100` or `l40s`
     #[arg(long, value_name = "NAME")]
     target: String,
-    /// Engine directory to make; must not exist, or be empty
+    /// Engine directory to create; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Type of weights and activations; int8 quantizes both, and is for CPUs as f32 is [default: bf16 where
-    /// the processor has it, else f32]
-    #[arg(long, value_enum)]
-    dtype: Option<DtypeKind>,
-    /// Name under which the engine is served [default: the checkpoint directory's]
-    #[arg(long)]
+    /// Name of the model in the server [default: the name of the checkpoint directory]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Longest sequence in tokens [default: the model's, up to 32768]
-    #[arg(long, value_name = "TOKENS")]
-    max_seq_len: Option<usize>,
-    /// What to build it for [default: reward for a reward model; chat for a language model with a chat
-    /// template, completion for one without]
-    #[arg(long, value_enum)]
-    task: Option<TaskKind>,
-    /// File that says which logits are scores, where the checkpoint leaves it open (docs/models.md)
+    /// Use of the model [default: reward for reward models, else chat, or completion without a chat template]
+    #[arg(long)]
+    task: Option<Task>,
+    /// File that says which logits are scores, if the checkpoint does not (docs/models.md)
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
-    /// Most sequences in one iteration [default: 256; 32 for latency]
-    #[arg(long, value_name = "SEQUENCES")]
-    max_batch_size: Option<usize>,
-    /// Most tokens in one iteration [default: 2048; on GPUs 8192, and 4096 for latency]
-    #[arg(long, value_name = "TOKENS")]
-    max_num_tokens: Option<usize>,
+    /// Type of weights and activations, for CPU engines [default: bf16 if the processor has it, else f32]
+    #[arg(long)]
+    dtype: Option<Dtype>,
+    #[command(flatten)]
+    limits: LimitArguments,
     #[command(flatten)]
     gpu: GpuArguments,
 }
 
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArguments {
+    /// Maximum length of a sequence [default: the model's, up to 32768]
+    #[arg(long, value_name = "TOKENS")]
+    max_seq_len: Option<usize>,
+    /// Maximum sequences in a batch [default: 256; 32 for latency]
+    #[arg(long, value_name = "COUNT")]
+    max_batch_size: Option<usize>,
+    /// Maximum tokens in a batch [default: 2048; on GPUs 8192, or 4096 for latency]
+    #[arg(long, value_name = "TOKENS")]
+    max_num_tokens: Option<usize>,
+}
+
 /// What only engines for GPUs have.
 #[derive(Args, PartialEq, Default)]
-#[command(next_help_heading = "Engines for GPUs")]
+#[command(next_help_heading = "GPU")]
 struct GpuArguments {
-    /// GPUs that each hold a part of every layer [default: 1]
-    #[arg(long, value_name = "N")]
+    /// Tensor parallelism: GPUs that share every layer [default: 1]
+    #[arg(long, value_name = "COUNT")]
     tp: Option<usize>,
-    /// Groups of GPUs that each hold some of the layers [default: 1]
-    #[arg(long, value_name = "N")]
+    /// Pipeline parallelism: groups of GPUs that share the layers between them [default: 1]
+    #[arg(long, value_name = "COUNT")]
     pp: Option<usize>,
-    /// How layers are quantized [default: none]
-    #[arg(long, value_enum)]
-    quantization: Option<QuantizationKind>,
-    /// TensorRT-LLM checkpoint of NVIDIA's modelopt whose quantized layers are taken
+    /// Quantization of the layers [default: none]
+    #[arg(long)]
+    quantization: Option<Quantization>,
+    /// TensorRT-LLM checkpoint from NVIDIA's modelopt, to take quantized layers from
     #[arg(long, value_name = "DIR")]
     quantized: Option<PathBuf>,
-    /// Give lm_head as many rows as the head has instead of the vocabulary's; Llama's kin and Qwen only, and
-    /// not tried on TensorRT-LLM yet
+    /// Give lm_head only the head's rows; Llama-like models and Qwen only, not yet run on a GPU
     #[arg(long)]
     small_head: bool,
-    /// What it is tuned for [default: throughput]
-    #[arg(long, value_enum)]
-    objective: Option<ObjectiveKind>,
-    /// Write the checkpoint for trtllm-build and no engine; give it as --model later, on the GPU's machine
+    /// What to optimize for [default: throughput]
+    #[arg(long)]
+    objective: Option<Objective>,
+    /// Write only the checkpoint for trtllm-build; pass it as --model later, on the machine with the GPU
     #[arg(long)]
     checkpoint_only: bool,
-    /// Print the plan, the memory of each GPU and the command, and write nothing
+    /// Print the plan, the memory per GPU and the command, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum TaskKind {
-    Reward,
-    Chat,
-    Completion,
-}
-
-impl From<TaskKind> for Task {
-    fn from(kind: TaskKind) -> Self {
-        match kind {
-            TaskKind::Reward => Self::Reward,
-            TaskKind::Chat => Self::Chat,
-            TaskKind::Completion => Self::Completion,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum DtypeKind {
-    F32,
-    Bf16,
-    Int8,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum QuantizationKind {
-    None,
-    Fp8,
-    Int8WeightOnly,
-    Int4WeightOnly,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum ObjectiveKind {
-    Throughput,
-    Latency,
-}
-
-/// The command line: what to build, or what to tell of the command line itself.
+/// The command line: a build, or a subcommand that documents the command line.
 fn command() -> clap::Command {
     Arguments::augment_args(Manual::augment_subcommands(clap::Command::new("build-engine")))
         .args_conflicts_with_subcommands(true)
@@ -138,26 +104,23 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let line = command().get_matches();
-    let done = match line.subcommand_name() {
-        Some(_) => Manual::from_arg_matches(&line)
-            .unwrap_or_else(|error| error.exit())
-            .tell(command())
-            .map_err(|reason| (reason, ExitCode::FAILURE)),
-        None => {
-            run(Arguments::from_arg_matches(&line).unwrap_or_else(|error| error.exit())).map_err(|error| {
-                let interrupted = matches!(error, BuildError::Interrupted);
-                (error.to_string(), if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE })
-            })
+    let matches = command().get_matches();
+    let (error, status) = if matches.subcommand_name().is_some() {
+        let manual = Manual::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        match manual.write(command()) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => (error.to_string(), ExitCode::FAILURE),
+        }
+    } else {
+        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        match run(arguments) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error @ BuildError::Interrupted) => (error.to_string(), ExitCode::from(INTERRUPTED)),
+            Err(error) => (error.to_string(), ExitCode::FAILURE),
         }
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((reason, status)) => {
-            say(format_args!("build-engine: {reason}"));
-            status
-        }
-    }
+    eprint_line(format_args!("build-engine: {error}"));
+    status
 }
 
 fn run(arguments: Arguments) -> Result<(), BuildError> {
@@ -172,16 +135,16 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     let output = output.display();
     match outcome {
         Outcome::Plan(plan) => print(format_args!("{plan}\n")),
-        Outcome::Checkpoint(ranks) => say(format_args!(
-            "{output}: a checkpoint of {ranks} ranks; build its engine with --model {output} on the machine with the GPUs"
+        Outcome::Checkpoint(ranks) => eprint_line(format_args!(
+            "{output}: checkpoint for {ranks} ranks; build the engine with --model {output} on the machine with the GPUs"
         )),
-        Outcome::Engine(manifest) => say(format_args!(
+        Outcome::Engine(manifest) => eprint_line(format_args!(
             "{output}: {} ({}) {}; profile {} {}",
             manifest.model.name,
             HumanBytes(manifest.files.values().map(|file| file.bytes).sum()),
             match manifest.task {
                 Task::Reward => format!("scores {}", manifest.head.attributes.join(", ")),
-                task => format!("is for {task}"),
+                task => format!("for {task}"),
             },
             manifest.profile.name,
             &manifest.profile.id[..12],
@@ -192,30 +155,26 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
 
 fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
     if arguments.gpu != GpuArguments::default() {
-        let reason = "--target cpu: --tp, --pp, --quantization, --quantized, --small-head, --objective, \
-                      --checkpoint-only and --dry-run are of engines for GPUs";
+        let reason = "--target cpu does not go with --tp, --pp, --quantization, --quantized, --small-head, --objective, \
+                      --checkpoint-only or --dry-run, which are for GPU engines";
         return Err(BuildError::Option(reason.to_owned()));
     }
     Ok(BuildOptions {
         model: arguments.model,
         output: arguments.output,
-        dtype: arguments.dtype.map(|dtype| match dtype {
-            DtypeKind::F32 => Dtype::F32,
-            DtypeKind::Bf16 => Dtype::Bf16,
-            DtypeKind::Int8 => Dtype::Int8,
-        }),
+        dtype: arguments.dtype,
         name: arguments.name,
-        max_seq_len: arguments.max_seq_len,
-        task: arguments.task.map(Task::from),
+        max_seq_len: arguments.limits.max_seq_len,
+        task: arguments.task,
         head: arguments.head,
-        max_batch_size: arguments.max_batch_size.unwrap_or(builder::DEFAULT_MAX_BATCH_SIZE),
-        max_num_tokens: arguments.max_num_tokens.unwrap_or(builder::DEFAULT_MAX_NUM_TOKENS),
+        max_batch_size: arguments.limits.max_batch_size.unwrap_or(builder::DEFAULT_MAX_BATCH_SIZE),
+        max_num_tokens: arguments.limits.max_num_tokens.unwrap_or(builder::DEFAULT_MAX_NUM_TOKENS),
     })
 }
 
 fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
-    if arguments.dtype.is_some_and(|dtype| dtype != DtypeKind::Bf16) {
-        let reason = "--dtype: engines for GPUs are bf16, and quantized with --quantization; leave it out";
+    if arguments.dtype.is_some_and(|dtype| dtype != Dtype::Bf16) {
+        let reason = "--dtype: GPU engines are bf16; leave it out, and quantize with --quantization";
         return Err(BuildError::Option(reason.to_owned()));
     }
     let gpu = arguments.gpu;
@@ -224,36 +183,28 @@ fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
         output: arguments.output,
         target: arguments.target,
         name: arguments.name,
-        task: arguments.task.map(Task::from),
+        task: arguments.task,
         head: arguments.head,
         small_head: gpu.small_head,
         tensor_parallel: gpu.tp.unwrap_or(1),
         pipeline_parallel: gpu.pp.unwrap_or(1),
-        quantization: match gpu.quantization {
-            None | Some(QuantizationKind::None) => Quantization::None,
-            Some(QuantizationKind::Fp8) => Quantization::Fp8,
-            Some(QuantizationKind::Int8WeightOnly) => Quantization::Int8WeightOnly,
-            Some(QuantizationKind::Int4WeightOnly) => Quantization::Int4WeightOnly,
-        },
+        quantization: gpu.quantization.unwrap_or_default(),
         quantized: gpu.quantized,
-        objective: gpu.objective.map(|objective| match objective {
-            ObjectiveKind::Throughput => Objective::Throughput,
-            ObjectiveKind::Latency => Objective::Latency,
-        }),
-        max_seq_len: arguments.max_seq_len,
-        max_batch_size: arguments.max_batch_size,
-        max_num_tokens: arguments.max_num_tokens,
+        objective: gpu.objective,
+        max_seq_len: arguments.limits.max_seq_len,
+        max_batch_size: arguments.limits.max_batch_size,
+        max_num_tokens: arguments.limits.max_num_tokens,
         checkpoint_only: gpu.checkpoint_only,
         dry_run: gpu.dry_run,
     })
 }
 
-/// A flag that SIGINT and SIGTERM set, so that the build can clean up after itself.
+/// A flag that SIGINT and SIGTERM set, so that the build can clean up.
 fn stop_on_signal() -> Result<Arc<AtomicBool>, BuildError> {
-    let unwatchable = |error| BuildError::Option(format!("signals cannot be watched: {error}"));
+    let unwatchable = |error| BuildError::Option(format!("cannot watch for signals: {error}"));
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(unwatchable)?;
-    // Within the runtime, for the signals' handlers are its; before the thread, so that none is missed.
+    // The handlers are registered inside the runtime, and before the thread starts, so that no signal is missed.
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();
         let watch = |kind| signal(kind).map_err(unwatchable);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use crate::cli::output::say;
+use crate::cli::output::eprint_line;
 
 /// Follows a build, and can stop it.
 pub trait Progress: Sync {
@@ -73,7 +73,7 @@ impl Progress for Console {
         self.total.store(bytes, Ordering::Relaxed);
         match &self.bar {
             Some(bar) => bar.set_length(bytes),
-            None => say(format_args!("writing {tensors} tensors, {}", HumanBytes(bytes))),
+            None => eprint_line(format_args!("writing {tensors} tensors, {}", HumanBytes(bytes))),
         }
     }
 
@@ -84,7 +84,7 @@ impl Progress for Console {
             Some(bar) => bar.inc(bytes),
             None if self.line_due(done, total) || done == total => {
                 let percent = 100 * done / total.max(1);
-                say(format_args!("{percent:3}% {} of {}", HumanBytes(done), HumanBytes(total)));
+                eprint_line(format_args!("{percent:3}% {} of {}", HumanBytes(done), HumanBytes(total)));
             }
             None => {}
         }
@@ -98,8 +98,8 @@ impl Progress for Console {
 
     fn note(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| say(text)),
-            None => say(text),
+            Some(bar) => bar.suspend(|| eprint_line(text)),
+            None => eprint_line(text),
         }
     }
 

@@ -1,56 +1,61 @@
-//! Man pages and shell completions, made of the command line's own description.
+//! Man pages, shell completions and the page of options, made from the description of a command line.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
 
-use crate::cli::output::print;
+use super::markdown;
+use super::output::print;
 
-/// Commands that tell of the command line itself.
+/// Subcommands that document the command line itself.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Manual {
     /// Print completions for a shell
     Completions {
-        /// The shell
+        /// Shell to complete in
         shell: Shell,
     },
     /// Write man pages
     Man {
-        /// Folder to write them to
+        /// Directory to write the pages to; it is created if needed
         directory: PathBuf,
     },
+    /// Print every option as Markdown
+    #[command(hide = true)]
+    Markdown,
+}
+
+/// Man pages could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write man pages to {}: {source}", directory.display())]
+pub struct ManualError {
+    directory: PathBuf,
+    source: io::Error,
 }
 
 impl Manual {
-    /// Tells of `command`.
+    /// Documents `command`.
     ///
     /// # Errors
-    /// The pages cannot be written; the text says where.
-    pub fn tell(&self, command: Command) -> Result<(), String> {
+    /// The directory for man pages cannot be written to.
+    pub fn write(&self, mut command: Command) -> Result<(), ManualError> {
         match self {
             Self::Completions { shell } => {
-                print(completions(command, *shell));
-                Ok(())
+                let name = command.get_name().to_owned();
+                let mut text = Vec::new();
+                clap_complete::generate(*shell, &mut command, name, &mut text);
+                print(String::from_utf8_lossy(&text));
             }
-            Self::Man { directory } => pages(command, directory)
-                .map_err(|error| format!("{} cannot be written: {error}", directory.display())),
+            Self::Man { directory } => {
+                // One page for the command and one for each subcommand, such as `assay-serve.1`.
+                std::fs::create_dir_all(directory)
+                    .and_then(|()| clap_mangen::generate_to(command, directory))
+                    .map_err(|source| ManualError { directory: directory.clone(), source })?;
+            }
+            Self::Markdown => print(markdown::options(command)),
         }
+        Ok(())
     }
-}
-
-/// The completions of `command` for `shell`.
-fn completions(mut command: Command, shell: Shell) -> String {
-    let name = command.get_name().to_owned();
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-/// Writes a page for `command` and for each of its subcommands, such as `assay-serve.1`, to `directory`,
-/// which is made if it is not there.
-fn pages(command: Command, directory: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    clap_mangen::generate_to(command, directory)
 }

@@ -1,4 +1,5 @@
-//! What both programs share on the terminal.
+//! What the programs share on the terminal.
 
 pub mod man;
+mod markdown;
 pub mod output;

@@ -1,10 +1,10 @@
-//! What a command says to whoever started it, who may have stopped listening: that ends nothing.
+//! Terminal output that ignores a closed pipe.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 /// Writes a line to standard error.
-pub fn say(line: impl Display) {
+pub fn eprint_line(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

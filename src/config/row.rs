@@ -119,11 +119,11 @@ impl<S: Setting<Item: Value>> Row<S> {
 
     pub(super) fn argument(&self) -> Arg {
         let described = self.describe();
-        let value_name = if self.value_name.is_empty() { self.name } else { self.value_name };
         let argument = Arg::new(self.name)
             .long(described.flag())
             .aliases(self.aliases.iter().map(|name| name.replace('_', "-")))
-            .value_name(value_name.to_owned())
+            .value_name(self.value_name)
+            .hide_possible_values(true)
             .value_parser(ItemParser(self.parse))
             .allow_hyphen_values(self.hyphens)
             .help_heading(self.heading)
@@ -154,7 +154,9 @@ impl<S: Setting<Item: Value>> Row<S> {
             name: self.name,
             summary: paragraphs.next().unwrap_or_default(),
             details: paragraphs.collect::<Vec<_>>().join("\n\n"),
-            default: self.default.shown().or(Some(self.unset.to_owned()).filter(|text| !text.is_empty())),
+            default: self.default.shown(),
+            unset: self.unset,
+            choices: S::Item::choices(),
             aliases: self.aliases,
             nim: self.nim,
             delimiter: S::MANY.then_some(S::Item::DELIMITER),
@@ -168,6 +170,8 @@ pub(super) struct Described {
     pub(super) summary: String,
     pub(super) details: String,
     pub(super) default: Option<String>,
+    unset: &'static str,
+    choices: Vec<PossibleValue>,
     pub(super) aliases: &'static [&'static str],
     pub(super) nim: &'static [(&'static str, FromNim)],
     /// What separates the values of an option that takes several.
@@ -185,6 +189,7 @@ impl Described {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
+    /// One line for `-h`.
     fn short_help(&self) -> String {
         match &self.default {
             Some(default) => format!("{} [default: {default}]", self.summary),
@@ -192,12 +197,25 @@ impl Described {
         }
     }
 
+    /// Everything, for `--help`.
     fn long_help(&self) -> String {
-        let mut help = self.short_help();
-        if !self.details.is_empty() {
-            help += &format!("\n\n{}", self.details);
+        let mut paragraphs = vec![self.short_help()];
+        if self.default.is_none() && !self.unset.is_empty() {
+            paragraphs[0] += &format!(" [default: {}]", self.unset);
         }
-        help + &format!("\n\n[env: {}]", variable(self.name))
+        if !self.details.is_empty() {
+            paragraphs.push(self.details.clone());
+        }
+        if !self.choices.is_empty() {
+            let choice = |value: &PossibleValue| {
+                let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+                format!("\n- {}: {help}", value.get_name())
+            };
+            paragraphs.push(format!("Values:{}", self.choices.iter().map(choice).collect::<String>()));
+        }
+        let nim: String = self.nim.iter().map(|(name, _)| format!(", {name}")).collect();
+        paragraphs.push(format!("[env: {}{nim}]", variable(self.name)));
+        paragraphs.join("\n\n")
     }
 }
 

@@ -25,73 +25,79 @@ options! {
         /// Address to listen on
         host: String = "0.0.0.0".to_owned(), value_name: "ADDRESS";
 
-        /// Port to listen on; 0 chooses a free one
+        /// Port to listen on; 0 for a free one
         port: u16 = 8000, value_name: "PORT", nim: &[("NIM_SERVER_PORT", nim::same)];
 
-        /// Serve the metrics on a port of their own
+        /// Separate port for the metrics
         ///
-        /// That port has no TLS and asks for no API key; the main port then serves no metrics.
+        /// That port has no TLS and asks for no API key. The main port then serves no metrics.
         metrics_port: Option<u16> = None, value_name: "PORT", unset: "the main port";
 
-        /// Serve the admin routes on this port of 127.0.0.1
+        /// Port for the admin routes, on 127.0.0.1 only
         admin_port: Option<u16> = None, value_name: "PORT", unset: "no admin routes";
 
-        /// Names of the model, separated by spaces or commas
+        /// Names of the model, separated by commas
         ///
-        /// Responses carry the first.
+        /// Responses carry the first. Names can also follow the option one by one.
         served_model_name: Vec<String> = Vec::new(),
             value_name: "NAME", unset: "the engine's", parse: name, nim: &[("NIM_SERVED_MODEL_NAME", nim::same)];
 
-        /// More names for the model, or for some of its attributes
+        /// More names for the model or some of its attributes
         ///
-        /// NAME is the whole model, NAME=ATTRIBUTE,ATTRIBUTE a model with these attributes only. Repeat the option, or
-        /// separate aliases by spaces.
-        alias: Vec<Alias> = Vec::new(), value_name: "NAME[=ATTRIBUTE,...]";
+        /// NAME stands for the whole model, NAME=ATTRIBUTE,ATTRIBUTE for these attributes of it. Give the option
+        /// once for each alias, or separate aliases by spaces.
+        alias: Vec<Alias> = Vec::new(), value_name: "ALIAS", unset: "none";
 
-        /// Serve a web page for trying the model, at `/`
-        playground: bool = true, value_name: "true|false";
+        /// Serve a page to try the model, at /
+        playground: bool = true, value_name: "BOOL";
 
         /// Maximum size of a request body
         max_body_bytes: usize = 16 << 20, value_name: "BYTES", parse: positive;
 
-        /// Maximum number of conversations in a request
+        /// Maximum conversations per request
         max_request_items: usize = 1024, value_name: "COUNT", parse: positive;
 
-        /// Reject conversations that do not end with an assistant turn
-        require_assistant_turn: bool = false, value_name: "true|false";
-
-        /// How to shorten a prompt that is too long
+        /// Require a final assistant turn
         ///
-        /// A request can choose for itself.
+        /// A conversation that ends with another turn is rejected.
+        require_assistant_turn: bool = false, value_name: "BOOL";
+
+        /// How to shorten overlong prompts
+        ///
+        /// A request's own `truncation` goes before this option.
         truncation: Truncation = Truncation::Error, value_name: "HOW";
 
-        /// Deadline of a request that sets none
-        timeout: Option<Seconds> = None, value_name: "SECONDS", unset: "no deadline";
+        /// Deadline for requests that set none
+        timeout: Option<Seconds> = None, value_name: "SECONDS", unset: "none";
 
-        /// Status of the response when the queue is full: 429 or 503
+        /// Status code for a full queue
         ///
-        /// Use 503 for clients that give up on any 4xx.
+        /// 429, or 503 for clients that give up on any 4xx.
         overload_status: OverloadStatus = OverloadStatus::TooManyRequests, value_name: "STATUS";
 
-        /// Maximum number of open connections; more get a 503
+        /// Maximum number of open connections
+        ///
+        /// A connection above the limit gets a 503.
         max_connections: usize = 4096, value_name: "COUNT", parse: positive;
 
-        /// Maximum size of a request's line and headers
+        /// Maximum size of request headers
         max_header_bytes: usize = 32 << 10, value_name: "BYTES", parse: positive;
 
-        /// Timeout for receiving a request's headers
+        /// Timeout for receiving request headers
         header_timeout: Seconds = Seconds::new(10), value_name: "SECONDS";
 
-        /// Timeout for receiving a request's body
+        /// Timeout for receiving a request body
         body_timeout: Seconds = Seconds::new(60), value_name: "SECONDS";
 
-        /// Timeout for a client that stops reading its response
+        /// Timeout for sending a response
+        ///
+        /// A client that reads nothing for this long is disconnected.
         write_timeout: Seconds = Seconds::new(60), value_name: "SECONDS";
 
-        /// How long to keep an idle connection open
+        /// Timeout for idle connections
         keep_alive: Seconds = Seconds::new(75), value_name: "SECONDS";
 
-        /// Time that requests have to finish after SIGTERM
+        /// Time to finish requests after SIGTERM
         shutdown_grace: Seconds = Seconds::new(30), value_name: "SECONDS";
     }
 
@@ -99,24 +105,31 @@ options! {
     "Engine" engine: EngineSettings {
         /// Engine directory, or a folder of several
         ///
-        /// `build-engine --output` wrote it. `--profile` chooses from several. `--engines` is the same option.
+        /// `build-engine --output` writes an engine directory, and `--profile` chooses from several. `--engines` is
+        /// the same option.
         directory("engine"): PathBuf = PathBuf::new(),
             value_name: "DIR", aliases: &["engines"],
             nim: &[("NIM_MODEL_NAME", nim::directory), ("NIM_CACHE_PATH", nim::same)];
 
-        /// Engine to choose from several: an id or a name
+        /// Which of several engines to load
         ///
-        /// `assay profiles` lists them. `auto` chooses the best that runs on this machine.
-        profile: String = profiles::AUTO.to_owned(), value_name: "ID|NAME", nim: &[("NIM_MODEL_PROFILE", nim::same)];
+        /// An id or a name, as `assay profiles` lists them, or `auto` for the best that runs on this machine.
+        profile: String = profiles::AUTO.to_owned(), value_name: "PROFILE", nim: &[("NIM_MODEL_PROFILE", nim::same)];
 
-        /// Maximum length of a sequence; lowers the engine's limit
+        /// Lower the maximum length of a sequence
+        ///
+        /// A value above the limit that the engine was built with is refused.
         max_seq_len: Option<usize> = None,
             value_name: "TOKENS", unset: "the engine's", parse: positive, nim: &[("NIM_MAX_MODEL_LEN", nim::same)];
 
-        /// Maximum sequences in a batch; lowers the engine's limit
+        /// Lower the maximum number of sequences in a batch
+        ///
+        /// A value above the limit that the engine was built with is refused.
         max_batch_size: Option<usize> = None, value_name: "COUNT", unset: "the engine's", parse: positive;
 
-        /// Maximum tokens in a batch; lowers the engine's limit
+        /// Lower the maximum number of tokens in a batch
+        ///
+        /// A value above the limit that the engine was built with is refused.
         max_num_tokens: Option<usize> = None, value_name: "TOKENS", unset: "the engine's", parse: positive;
 
         /// Size of the KV cache
@@ -126,26 +139,32 @@ options! {
         /// Threads of the CPU engine
         threads: Option<usize> = None, value_name: "COUNT", unset: "one per core", parse: positive;
 
-        /// Use the model's own sampling defaults
+        /// Use the model's sampling defaults
         ///
         /// They come from the checkpoint's generation_config.json and apply where a request sets nothing.
-        generation_config: bool = true, value_name: "true|false";
+        generation_config: bool = true, value_name: "BOOL";
 
         /// What to do when the engine fails
         on_engine_failure: OnFailure = OnFailure::Restart, value_name: "ACTION";
 
-        /// How often to restart a failing engine before exiting
+        /// Failed restarts before the server exits
         ///
-        /// The count starts again when the engine has finished a request.
+        /// A restarted engine that answers a request has not failed; the count then starts again.
         restart_attempts: u32 = scheduler().restart_attempts, value_name: "COUNT";
 
-        /// Wait before the second restart, doubled each time
+        /// Wait before the second restart
+        ///
+        /// The wait doubles before each further one.
         restart_wait: Seconds = Seconds(scheduler().restart_wait), value_name: "SECONDS";
 
-        /// Time without progress after which the engine has failed
+        /// Time until a stalled engine has failed
+        ///
+        /// An engine is stalled while it has work and makes no progress.
         stall_timeout: Seconds = Seconds(scheduler().stall_timeout), value_name: "SECONDS";
 
-        /// Simulate the engine, to test the server; scores mean nothing
+        /// Simulate the engine; scores mean nothing
+        ///
+        /// This tests the server and its clients without computing anything.
         simulate: Option<Simulation> = None, value_name: "HOW", unset: "off";
     }
 
@@ -157,23 +176,26 @@ options! {
         /// Maximum number of queued tokens
         max_queue_tokens: usize = scheduler().max_queue_tokens, value_name: "TOKENS", parse: positive;
 
-        /// Maximum tokens of one prompt in a batch while others wait
+        /// Maximum tokens of one prompt per batch
         ///
-        /// A longer prompt is computed in several batches. Lower values delay short requests less.
+        /// It applies while other requests wait. A longer prompt is computed in several batches; lower values delay
+        /// short requests less.
         max_chunk_tokens: Option<usize> = None, value_name: "TOKENS", unset: "half a batch", parse: positive;
 
         /// Wait that raises a request by one priority
         ageing: Seconds = Seconds(scheduler().ageing), value_name: "SECONDS";
 
-        /// Compute a prefix that several sequences share only once
+        /// Compute shared prefixes once
         prefix_sharing: bool = scheduler().prefix_sharing,
-            value_name: "true|false", nim: &[("NIM_ENABLE_KV_CACHE_REUSE", nim::flag)];
+            value_name: "BOOL", nim: &[("NIM_ENABLE_KV_CACHE_REUSE", nim::flag)];
 
-        /// How long a request may wait for another to compute its prefix
+        /// Maximum wait for another request's prefix
+        ///
+        /// A request waits while another computes a prefix that both share.
         max_prefix_wait: Seconds = Seconds(scheduler().follower_hold),
             value_name: "SECONDS", aliases: &["follower_hold"];
 
-        /// Number of conversations whose scores are cached
+        /// Conversations whose scores are cached
         score_cache: usize = scheduler().score_cache, value_name: "COUNT";
     }
 
@@ -185,21 +207,25 @@ options! {
         reward_logits_range: Option<LogitsRange> = None,
             value_name: "FIRST,END", unset: "the engine's", nim: &[("NIM_REWARD_LOGITS_RANGE", nim::same)];
 
-        /// Names of the scores, one for each
+        /// Names of the scores
+        ///
+        /// Give as many names as the model has scores.
         reward_model_string: Vec<String> = Vec::new(),
             value_name: "NAME", unset: "the engine's", nim: &[("NIM_REWARD_MODEL_STRING", nim::same)];
 
         /// Turn scores into probabilities
-        score_activation: Option<ScoreActivation> = None, value_name: "ACTIVATION", unset: "none";
+        score_activation: Option<ScoreActivation> = None, value_name: "HOW", unset: "none";
 
-        /// Shift and scale scores to (score - MEAN) / STD
-        score_normalize: Vec<Named<Normal>> = Vec::new(), value_name: "NAME=MEAN:STD";
+        /// Change scores to (score - MEAN) / STD
+        score_normalize: Vec<Named<Normal>> = Vec::new(), value_name: "NAME=MEAN:STD", unset: "none";
 
-        /// Lowest and highest score; others become the nearer one
+        /// Limit scores to a range
+        ///
+        /// A score outside the range becomes the nearer end of it.
         score_clamp: Option<Clamp> = None, value_name: "LOWEST,HIGHEST", unset: "none", hyphens: true;
 
-        /// Add a score: the weighted sum of these attributes
-        score_weights: Vec<Named<f64>> = Vec::new(), value_name: "NAME=WEIGHT";
+        /// Add the weighted sum of attributes as a score
+        score_weights: Vec<Named<f64>> = Vec::new(), value_name: "NAME=WEIGHT", unset: "none";
 
         /// Name of the weighted sum
         score_weighted_name: Option<String> = None, value_name: "NAME", unset: "weighted";
@@ -207,9 +233,9 @@ options! {
 
     /// TLS, API keys, and who may call.
     "Security" security: SecuritySettings {
-        /// Private key of the server, in PEM; needs --tls-cert
+        /// Private key of the server, in PEM
         ///
-        /// The port then speaks HTTPS only.
+        /// It needs `--tls-cert`. The port then speaks HTTPS only.
         tls_key: Option<PathBuf> = None, value_name: "FILE", nim: &[("NIM_SSL_KEY_PATH", nim::same)];
 
         /// Certificate chain of the server, in PEM
@@ -217,54 +243,61 @@ options! {
         /// The server's own certificate comes first.
         tls_cert: Option<PathBuf> = None, value_name: "FILE", nim: &[("NIM_SSL_CERTS_PATH", nim::same)];
 
-        /// Root certificates of the clients, in PEM
+        /// Certificate authorities of the clients, in PEM
         ///
-        /// A client must present a certificate that one of them signed.
+        /// A client without a certificate from one of them is refused.
         tls_client_ca: Option<PathBuf> = None, value_name: "FILE", nim: &[("NIM_SSL_CA_CERTS_PATH", nim::same)];
 
         /// File of API keys, `KEY` or `KEY NAME` per line
         ///
-        /// Requests without a key are rejected. The file is read again when it changes, and on SIGHUP.
+        /// A request without one of the keys is rejected. The file is read again when it changes, and on SIGHUP.
         api_keys_file: Option<PathBuf> = None, value_name: "FILE", unset: "no key is needed";
 
-        /// Ask for an API key on the metrics routes too
-        protect_metrics: bool = false, value_name: "true|false";
+        /// Ask for an API key for the metrics too
+        protect_metrics: bool = false, value_name: "BOOL";
 
-        /// Origins whose pages may call the server; `*` for any
+        /// Origins whose pages may call the server, or `*`
         cors_origin: Vec<String> = Vec::new(), value_name: "ORIGIN", unset: "none";
     }
 
-    /// Log lines.
+    /// What is logged, and how.
     "Logging" logging: LoggingSettings {
-        /// Log level: error, warn, info, debug or trace
+        /// Log level, such as warn or debug
         ///
-        /// Directives for single modules work too, such as `assay::scheduler=debug,warn`.
+        /// One of error, warn, info, debug and trace, or directives for single modules, such as
+        /// `assay::scheduler=debug,warn`.
         log_level: String = "info".to_owned(), value_name: "LEVEL", nim: &[("NIM_LOG_LEVEL", nim::log_level)];
 
-        /// Format of the log lines
+        /// Format of the log
         log_format: LogFormat = LogFormat::Human,
             value_name: "FORMAT", nim: &[("NIM_JSONL_LOGGING", nim::log_format)];
 
-        /// Log request bodies, conversations included
+        /// Log the body of every request
+        ///
+        /// Bodies hold the users' conversations.
         log_requests: bool = false,
-            value_name: "true|false", nim: &[("NIM_DISABLE_LOG_REQUESTS", nim::inverted_flag)];
+            value_name: "BOOL", nim: &[("NIM_DISABLE_LOG_REQUESTS", nim::inverted_flag)];
     }
 
     /// What only TensorRT-LLM engines use.
     "GPU" gpu: GpuSettings {
-        /// Share of the free GPU memory for the KV cache
+        /// Share of GPU memory for the KV cache
+        ///
+        /// It is a share, above 0 and below 1, of the memory that is free after loading the weights.
         kv_cache_fraction: f64 = 0.9, value_name: "FRACTION", parse: fraction;
 
-        /// Host memory for parts of the KV cache that leave the GPU
+        /// Host memory that extends the KV cache
         kv_cache_host_bytes: usize = 0, value_name: "BYTES";
 
-        /// Compute a long prompt in several batches
+        /// Split long prompts over several batches
         ///
         /// The CPU engine always does.
-        chunked_context: bool = true, value_name: "true|false";
+        chunked_context: bool = true, value_name: "BOOL";
 
-        /// Maximum time for one sequence, with its wait in the engine
-        allotted_time: Option<Seconds> = None, value_name: "SECONDS", unset: "no limit";
+        /// Maximum time in the engine for a sequence
+        ///
+        /// The time in TensorRT-LLM's own queue counts.
+        allotted_time: Option<Seconds> = None, value_name: "SECONDS", unset: "none";
     }
 }
 

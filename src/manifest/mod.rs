@@ -76,14 +76,14 @@ pub struct Profile {
 }
 
 /// What an engine is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Scores the last turn of a conversation.
+    /// Score the last turn of a conversation.
     Reward,
-    /// Answers a conversation.
+    /// Reply to a conversation.
     Chat,
-    /// Continues a text.
+    /// Continue a text.
     Completion,
 }
 
@@ -156,7 +156,7 @@ impl Gpus {
 }
 
 /// How the weights of an engine's layers are quantized; its embedding and head never are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantization {
     /// Not at all.
@@ -169,6 +169,7 @@ pub enum Quantization {
     /// 4-bit integers with a scale for each row.
     Int4WeightOnly,
     /// As the checkpoint was, by an algorithm that TensorRT-LLM names so, for example `NVFP4`.
+    #[value(skip)]
     Checkpoint(String),
 }
 
@@ -192,7 +193,9 @@ impl std::fmt::Display for Quantization {
 }
 
 /// What an engine is tuned for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// Many sequences at once.
@@ -224,7 +227,7 @@ pub struct BuiltWith {
 }
 
 /// Number formats of an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
     /// 32-bit floats.

@@ -31,9 +31,9 @@ pub struct ScoreOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreActivation {
-    /// Of each by itself.
+    /// The sigmoid of each score
     Sigmoid,
-    /// Of all together; they sum to 1.
+    /// The softmax of all scores, which then sum to 1
     Softmax,
 }
 

@@ -11,7 +11,7 @@ use super::scored::Gathered;
 use super::select::Selection;
 use super::shape::{Names, Shape};
 use super::{ScoreError, rows, summary};
-use crate::cli::output::{print, say};
+use crate::cli::output::{eprint_line, print};
 use crate::config::{ServeOptions, Settings, positive};
 use crate::report::page;
 
@@ -142,8 +142,8 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
     let found = scoring.look()?;
     let judge = arguments.judge.open().await?;
     let outcome = scoring.run(found, &judge).await?;
-    say(summary::text(&outcome.collector).trim_end());
-    say(format_args!("{}: {} rows", arguments.output.display(), outcome.written));
+    eprint_line(summary::text(&outcome.collector).trim_end());
+    eprint_line(format_args!("{}: {} rows", arguments.output.display(), outcome.written));
     Ok(if outcome.failed > 0 { SOME_FAILED } else { 0 })
 }
 
@@ -207,6 +207,6 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     let page = page::render(&collector, &title, arguments.model.as_deref())
         .map_err(|error| ScoreError::write(&output, error))?;
     std::fs::write(&output, page).map_err(|error| ScoreError::write(&output, error))?;
-    say(format_args!("{}: {} responses", output.display(), collector.responses()));
+    eprint_line(format_args!("{}: {} responses", output.display(), collector.responses()));
     Ok(0)
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::rows::Format;
 use super::{Row, ScoreError};
-use crate::cli::output::say;
+use crate::cli::output::eprint_line;
 
 /// Rows of a Parquet file that are encoded at a time.
 const BATCH: usize = 1024;
@@ -213,7 +213,11 @@ fn by_column(rows: &dyn Again, path: &Path) -> Result<(Schema, Vec<String>), Sco
         }
     }
     if !texts.is_empty() {
-        say(format_args!("{}: values of several types as JSON in {}", path.display(), texts.join(", ")));
+        eprint_line(format_args!(
+            "{}: values of several types as JSON in {}",
+            path.display(),
+            texts.join(", ")
+        ));
     }
     Ok((Schema::new(fields), texts))
 }

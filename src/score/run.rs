@@ -18,7 +18,7 @@ use super::scored::Gathered;
 use super::select::{Selection, Selector};
 use super::shape::{Names, Shape};
 use super::{Row, ScoreError, Verdict, rows};
-use crate::cli::output::say;
+use crate::cli::output::eprint_line;
 use crate::manifest::NUMERICS;
 use crate::report::Collector;
 
@@ -76,10 +76,13 @@ impl Scoring<'_> {
     /// Nothing can be read, written or scored any more. What is done is kept, and the next run
     /// continues from there.
     pub async fn run(&self, (shape, first): (Shape, First), judge: &Judge) -> Result<Outcome, ScoreError> {
-        say(format_args!("{}: {shape}", display(self.inputs)));
+        eprint_line(format_args!("{}: {shape}", display(self.inputs)));
         let mut journal = Journal::open(self.output, &self.identity(judge, &shape)?)?;
         if journal.done > 0 {
-            say(format_args!("continuing behind {} rows that are done", HumanCount(journal.done as u64)));
+            eprint_line(format_args!(
+                "continuing behind {} rows that are done",
+                HumanCount(journal.done as u64)
+            ));
         }
         let rows = source(self.inputs.to_vec(), first, &shape, &self.columns, journal.rows_done()?);
         let progress = Progress::new(self.inputs, journal.done);
@@ -377,7 +380,7 @@ impl Progress {
             }
             None if self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                say(self.text());
+                eprint_line(self.text());
             }
             None => {}
         }
@@ -400,7 +403,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if self.rows > 0 {
-            say(self.text());
+            eprint_line(self.text());
         }
     }
 }

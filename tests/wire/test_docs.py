@@ -146,26 +146,6 @@ def test_scores_that_a_page_shows_are_those_of_the_demo_model(page: str, demo: S
         assert {name: pytest.approx(values, abs=0.05) for name, values in scores(given).items()} == scores(block)
 
 
-def options_page() -> str:
-    """`docs/options.md` as it should be."""
-    text = "# Every option\n\nMade of the commands' own help; `UPDATE_DOCS=1 make test-wire` writes this page anew. "
-    text += "`assay man DIR` and\n`build-engine man DIR` write the same as man pages, `completions SHELL` prints a shell's completions.\n"
-    for name in ["assay serve", "assay score", "assay eval", "assay report", "assay profiles", "assay bench", "build-engine"]:
-        program, *words = name.split()
-        command = [BINARIES / program, *words, "--help"]
-        shown = subprocess.run(command, env=clean_environment(COLUMNS="100"), capture_output=True, text=True, check=True)
-        lines = [line.rstrip() for line in shown.stdout.splitlines()]
-        text += f"\n## `{name}`\n\n```text\n" + "\n".join(lines).strip() + "\n```\n"
-    return text
-
-
-def test_every_option_is_in_its_page():
-    page = ROOT / "docs/options.md"
-    if os.environ.get("UPDATE_DOCS"):
-        page.write_text(options_page())
-    assert page.read_text() == options_page(), "docs/options.md is old: run UPDATE_DOCS=1 make test-wire"
-
-
 def test_every_error_is_in_its_page():
     sources = "".join(path.read_text() for path in sorted((ROOT / "src/api").rglob("*.rs")))
     codes = set(re.findall(r'(?:REQUEST|SERVER|OVERLOAD|TIMEOUT), "([a-z_]+)"', sources))
