@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Checks the Helm chart and the systemd unit with their own tools. Needs `helm`; `systemd-analyze` and
-# `kubeconform` are used where they are installed.
+# Checks the Helm chart and the systemd unit. Needs `helm`; uses `systemd-analyze` and `kubeconform` where they are
+# installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 chart=helm/assay
 
 if ! command -v helm >/dev/null; then
-    echo 'helm is missing: install it as https://helm.sh says, then run this again.' >&2
+    echo 'helm is not installed: install it (https://helm.sh), then run this command again.' >&2
     exit 1
 fi
 
-conforms() { # Checks manifests against the published schemas, where the tool is there.
+conforms() { # checks manifests against the published schemas, if the tool is installed
     if command -v kubeconform >/dev/null; then
         kubeconform -strict -ignore-missing-schemas -summary
     else
@@ -39,12 +39,12 @@ for values in "${accepted[@]}"; do
 done
 for values in "${refused[@]}"; do
     if helm template check "$chart" --set "$values" >/dev/null 2>&1; then
-        echo "accepted, and should be refused: $values" >&2
+        echo "these values are accepted and should be refused: $values" >&2
         exit 1
     fi
 done
 if command -v systemd-analyze >/dev/null; then
-    # Where the binary is not installed, that is all it should find.
+    # A missing binary is the only complaint that is allowed.
     systemd-analyze verify assay.service 2>&1 | grep -v -e 'assay is not executable' -e '^$' && exit 1
 fi
 echo "${#accepted[@]} sets of values accepted, ${#refused[@]} refused"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what can be checked of the images without a container engine: what the entry script starts, with
-# stand-ins for `assay` and `mpirun`, and the files with shellcheck and hadolint where they are installed.
+# Checks the images as far as possible without a container engine: what the entry script starts, with stand-ins for
+# `assay` and `mpirun`, and the files with shellcheck and hadolint where those are installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 tmp=$(mktemp -d)
@@ -25,7 +25,7 @@ END
 printf '#!/usr/bin/env bash\n' >"$tmp/ssh"
 chmod +x "$tmp/assay" "$tmp/mpirun" "$tmp/ssh"
 
-expect() { # WHAT IT PRINTS, then VARIABLE=VALUE ... and the arguments after --
+expect() { # OUTPUT VARIABLE=VALUE ... -- ARGUMENT ...: runs the entry script and compares its output
     local expected=$1 variables=()
     shift
     while [[ $1 != -- ]]; do
@@ -46,7 +46,7 @@ expect 'mpirun --bind-to none -n 8 assay serve --port 9' RANKS=8 -- --port 9
 expect 'mpirun --bind-to none -n 8 assay serve (status 3)' RANKS=8 STATUS=3 --
 expect 'assay serve --port 9' RANKS=8 OMPI_COMM_WORLD_SIZE=8 -- --port 9
 expect 'assay: no engine runs here (status 1)' RANKS=refused --
-# shellcheck disable=SC2016 # It is the inner shell that reads the variable.
+# shellcheck disable=SC2016 # The inner shell expands the variable.
 engines='echo "${NIM_CACHE_PATH-none}"'
 expect /engines RANKS=1 -- bash -c "$engines"
 expect /mine RANKS=1 NIM_CACHE_PATH=/mine -- bash -c "$engines"
@@ -60,11 +60,11 @@ expect "mpirun --bind-to none -n 12 --map-by slot --host $hosts --prefix $(dirna
     "${nodes[@]}" LWS_WORKER_INDEX=0 ASSAY_GPUS_PER_NODE=4 RANKS=refused --
 expect 'assay serve' "${nodes[@]}" OMPI_COMM_WORLD_SIZE=12 RANKS=12 --
 
-# An image is built from what .dockerignore lets through: also what the sources include from beside them.
+# An image is built only from what .dockerignore lets through, including the files that sources include.
 while IFS=: read -r source included; do
     path=$(realpath --relative-to=.. "$(dirname "$source")/$included")
     if ! grep -qx "!${path%%/*}" ../.dockerignore; then
-        echo "$source includes $path, which .dockerignore keeps from the images" >&2
+        echo "$source includes $path, but .dockerignore excludes it from the images" >&2
         exit 1
     fi
 done < <(grep -rEo 'include_(str|bytes)!\("[^"]+"' ../src | sed -E 's/:include_[a-z]+!\("/:/; s/"$//')
@@ -80,4 +80,4 @@ done
 
 command -v shellcheck >/dev/null && shellcheck ./*.sh ../tests/gpu/*.sh
 command -v hadolint >/dev/null && hadolint ./*.Dockerfile
-echo 'docker/: the entry script starts what it should, and the images have what they are built from'
+echo 'docker/: all checks passed'

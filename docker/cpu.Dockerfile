@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The server for processors. From the repository's root:
+# The server for CPUs. In the root of the repository:
 #   docker build -f docker/cpu.Dockerfile -t assay:cpu .
 #   docker run -v ENGINES:/engines -p 8000:8000 assay:cpu
 
@@ -24,7 +24,7 @@ COPY --from=build /out/ /usr/local/bin/
 COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
 USER 10001
 WORKDIR /home/assay
-# Engine directories, one or several. Nothing else is read or written: the root may be read-only.
+# One or more engine directories. Nothing else is read or written, so the root file system may be read-only.
 VOLUME /engines
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]

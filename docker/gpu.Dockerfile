@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# The server for NVIDIA GPUs, and what builds engines for it: an engine runs only with the TensorRT that
-# built it, so both are this image. From the repository's root:
+# The server for NVIDIA GPUs, and build-engine: an engine only runs with the TensorRT version that built it, so one
+# image has both. In the root of the repository:
 #   docker build -f docker/gpu.Dockerfile -t assay:gpu .
 #   docker run --gpus all -v MODELS:/models -v ENGINES:/engines assay:gpu \
 #       build-engine --model /models/judge --target h100 --output /engines/judge
 #   docker run --gpus all --shm-size 1g -v ENGINES:/engines -p 8000:8000 assay:gpu
-# Pinned: TensorRT-LLM 1.2.1 is the last stable release with the engines that Assay drives.
+# TensorRT-LLM is pinned to 1.2.1, the last stable release with the engine format that Assay uses.
 
 FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1 AS build
 ARG RUST=1.95.0
@@ -22,21 +22,21 @@ RUN --mount=type=cache,target=/opt/cargo/registry --mount=type=cache,target=/src
     && install -D -t /out target/release/assay target/release/build-engine
 
 FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1
-# OpenSSH starts the ranks of an engine that spans nodes.
+# OpenSSH starts the ranks of an engine on other nodes.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends libdnnl-dev libgomp1 openssh-client openssh-server \
     && rm -rf /var/lib/apt/lists/* && mkdir -p /run/sshd \
     && useradd --uid 10001 --create-home --shell /bin/bash assay
 COPY --from=build /out/ /usr/local/bin/
 COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
-# Python asks for the user's name, which one that --user numbers has not.
+# Python looks up the user name, and a user id set with --user has none.
 ENV USER=assay
 USER 10001
 WORKDIR /home/assay
-# Engine directories, one or several. Beside them only /tmp is written (mpirun, trtllm-build): with a
-# read-only root give it a tmpfs.
+# One or more engine directories. Only /tmp is written besides (by mpirun and trtllm-build): with a read-only root
+# file system, mount a tmpfs there.
 VOLUME /engines
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]
-# In place of the base image's own, which checks the driver and prints a banner.
+# Replaces the entry point of the base image, which checks the driver and prints a banner.
 ENTRYPOINT ["entrypoint.sh"]

@@ -1,4 +1,4 @@
-"""What the timings of other engines share: options, texts' sizes, the clock."""
+"""What the benchmarks of other engines share: options, text sizes, the clock."""
 
 import argparse
 import statistics
@@ -8,7 +8,7 @@ REPEATS = 5
 
 
 def parser(doc):
-    """A parser with the options that every one of them takes."""
+    """A parser with the options that all of them have."""
     arguments = argparse.ArgumentParser(description=doc.splitlines()[0])
     arguments.add_argument("--model", required=True, help="checkpoint directory")
     arguments.add_argument("--texts", type=int, default=32)
@@ -20,7 +20,7 @@ def parser(doc):
 
 
 def median_seconds(run):
-    """Median time of several runs after a warm-up."""
+    """Return the median time of several runs after a warm-up."""
     run()
     times = []
     for _ in range(REPEATS):

@@ -4,9 +4,10 @@
     bench_llama_cpp.py --model DIR --llama-bench PROGRAM --gguf FILE \\
         --tokens 256 --dtype bf16 --threads 2
 
-The checkpoint's decoder is written to --gguf once (its head left out: llama-bench takes
-the embedding for it, once a text); then llama-bench reads texts of random ids. Needs the
-packages gguf, numpy and safetensors, and a llama-bench built for this machine.
+Writes the decoder of the checkpoint to --gguf, unless that file exists, and then runs
+llama-bench on texts of random ids. The head is left out: llama-bench uses the embedding
+as head, once per text. Needs the packages gguf, numpy and safetensors, and a llama-bench
+built for this machine.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def parse_arguments():
 
 
 def gguf_name(name):
-    """llama.cpp's name of a tensor; none of what it does not have."""
+    """The name of a tensor in llama.cpp, or None if it has no such tensor."""
     whole = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
     if name in whole:
         return whole[name]
@@ -63,7 +64,7 @@ def gguf_name(name):
 
 
 def write(model, path, dtype):
-    """Write the decoder; matrices in `dtype`, vectors in f32 as llama.cpp wants them."""
+    """Write the decoder: matrices in `dtype`, vectors in f32, as llama.cpp requires."""
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_vocab_size(config["vocab_size"])
@@ -93,7 +94,7 @@ def write(model, path, dtype):
 
 
 def main():
-    """Write the file if it is missing, time it, print."""
+    """Write the file if it is missing, run the benchmark, print the result."""
     args = parse_arguments()
     if not args.gguf.exists():
         write(args.model, args.gguf, args.dtype)

@@ -4,10 +4,9 @@
     bench_transformers.py --model DIR --texts 32 --tokens 256 \\
         --dtype bfloat16 --threads 2 [--batch N]
 
-All texts are random ids of the same length, so no padding is computed. Two numbers are
-given: all texts as one padded batch, and the best of several batch sizes. With --batch
-only that batch size is timed. Each is timed five times after one warm-up, and the
-median counts.
+All texts are random ids of the same length, so no padding is computed. Prints two
+figures: all texts as one batch, and the best of several batch sizes. With --batch, only
+that batch size is timed. Each figure is the median of five runs after one warm-up.
 """
 
 import json
@@ -29,7 +28,7 @@ def parse_arguments():
 
 
 def random_ids(config, texts, tokens, seed):
-    """Random ids without the pad id, one row a text."""
+    """Random ids other than the pad id, one row per text."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, config.vocab_size - 1, (texts, tokens), generator=generator)
     if config.pad_token_id is None:
@@ -48,7 +47,7 @@ def run_once(model, ids, batch):
 
 
 def tokens_per_second(model, ids, batch):
-    """Median speed of several runs after a warm-up."""
+    """Return the median speed of several runs after a warm-up."""
     return ids.numel() / bench_common.median_seconds(lambda: run_once(model, ids, batch))
 
 

@@ -3,9 +3,9 @@
 
     bench_vllm.py --model DIR --texts 32 --tokens 256 --dtype bfloat16 --threads 2
 
-All texts are random ids of the same length and are handed over at once, as vLLM likes it
-best. The time is the median of five runs after one warm-up; prefix caching is off, for
-every run reads the same texts.
+All texts are random ids of the same length and are submitted at once, which is fastest in
+vLLM. The time is the median of five runs after one warm-up. Prefix caching is off because
+every run has the same texts.
 """
 
 import json
@@ -20,7 +20,7 @@ def main():
     args = bench_common.parser(__doc__).parse_args()
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{args.threads - 1}")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    # Read when it is imported.
+    # vLLM reads this when it is imported.
     import vllm  # pylint: disable=import-outside-toplevel
 
     engine = vllm.LLM(

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Make a random reward model of about half a billion weights, to measure speed.
+"""Make a random reward model of about half a billion weights, for benchmarks.
 
     make_bench_checkpoint.py --output DIR [--seed N]
 
-The model has the sizes of a 0.5B Qwen2 (24 layers, hidden size 896) with one label,
-in bfloat16. Its scores mean nothing. The tokenizer and the chat template are those of
+The model has the sizes of Qwen2 0.5B (24 layers, hidden size 896) with one label, in
+bfloat16. Its scores mean nothing. The tokenizer and the chat template are those of
 tests/checkpoints/qwen2-tiny; the ids beyond that small vocabulary are never produced
 from text, but may be sent as ids.
 """

@@ -26,7 +26,7 @@ NEW_TOKENS = 24
 
 
 def greedy(model, ids: list[int]) -> dict:
-    """The likeliest tokens behind `ids`, with their log-probabilities."""
+    """The most likely tokens after `ids`, with their log-probabilities."""
     tokens, logprobs = [], []
     for _ in range(NEW_TOKENS):
         logits = model(torch.tensor([ids + tokens])).logits[0, -1].float()

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Asks a server for minutes while half of the clients hang up, and prints how its memory and descriptors go.
+"""Loads a server for minutes while half of the clients hang up, and prints its memory and descriptors over time.
 
     tools/soak.py --url http://127.0.0.1:8000 --pid PID --minutes 10 --rate 50
 
-Every other client leaves before its answer: in the head, in the body, or while the server is at work. The others
-must be answered in full, or refused because the queue is full; any that is not ends the run with status 1. `--pid` is of `assay serve` on this machine.
+Every other client hangs up before its response: in the headers, in the body, or while the server is working. The
+others must get a complete response, or be refused because the queue is full; if one does not, the exit status is 1.
+`--pid` is the process id of `assay serve` on this machine.
 """
 
 import argparse
@@ -42,7 +43,7 @@ async def client(host: str, port: int, number: int, counts: dict[str, int]) -> N
             counts["refused"] += 1
             return
         items = json.loads(body).get("data", []) if status == b"200" else []
-        # Under overload, the queue may have had room for one of two.
+        # Under overload, the queue may have room for only one of two.
         full = {"overloaded"} & {item["error"]["code"] for item in items if "error" in item}
         scored = len(items) == 2 and all("scores" in item for item in items)
         counts["answered" if scored else "refused" if full else "failed"] += 1
@@ -59,15 +60,15 @@ def state(pid: int) -> str:
 async def soak(host: str, port: int, pid: int, seconds: float, rate: float) -> int:
     counts = {"answered": 0, "refused": 0, "left": 0, "failed": 0}
     clients: set[asyncio.Task] = set()
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     print(f"{0:5.0f} s: {state(pid)}", flush=True)
     number = 0
     while (now := time.monotonic()) < began + seconds:
         while number < (now - began) * rate:
             clients.add(asyncio.create_task(client(host, port, number, counts)))
             number += 1
-        if now > told + 60:
-            told = now
+        if now > reported + 60:
+            reported = now
             print(f"{now - began:5.0f} s: {state(pid)}; {counts}", flush=True)
         done = {task for task in clients if task.done()}
         clients -= done

@@ -1,17 +1,17 @@
-"""Train the demonstration reward model in `engines/demo`, or measure it again.
+"""Train the demo reward model in `engines/demo`, or evaluate it again.
 
 The model is a small Llama with a five-value head: helpfulness, correctness,
 coherence, complexity and verbosity, each on a scale of about 0 to 4. There are
 no human ratings in its training data. Good answers come from MedQuAD and GSM8K;
-the bad ones are made here, by spoiling good answers in many ways.
+the bad ones are made here, by damaging good answers in many ways.
 
     python tools/train_demo_model.py                    # train, write, measure
     python tools/train_demo_model.py --evaluate-only    # measure what is there
 
 The stages are modules of `tools/demo_model`. The model card gives the options of the
 checkpoint that is in the repository.
-Everything random is seeded. Sums in several threads are not ordered, so two
-runs agree closely, not bit for bit.
+Everything random is seeded. Sums over several threads have no fixed order, so two
+runs agree closely but not bit for bit.
 """
 
 import argparse

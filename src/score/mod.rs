@@ -1,7 +1,7 @@
 //! `assay score` and `assay eval`: files of conversations in, the same rows with scores out.
 //!
 //! Rows go through in the order of the files here: [`rows`] reads them, [`shape`] says which
-//! conversations a row holds, [`judge`] scores those, in this process or through a [`client`], [`columns`]
+//! conversations a row holds, [`judge`] scores those, in this process or through a client, [`columns`]
 //! puts the scores into the row, [`journal`] keeps what is done so that a run which was killed continues,
 //! [`select`] and [`filter`] choose, [`output`] writes, [`summary`] tells. [`eval`] counts pairs as
 //! RewardBench does.

@@ -1,4 +1,4 @@
-"""What `accept.sh` measures and writes; each subcommand is one step, and leaves what it found in OUTPUT/results."""
+"""The measurements of `accept.sh`: each subcommand is one step and writes its results to OUTPUT/results."""
 
 import concurrent.futures
 import http.client
@@ -34,7 +34,7 @@ ANSWERS = [
     "The sea keeps what it is told, and tells it to every shore.",
     "No idea, look it up yourself!!!",
 ]
-# How a profile's name calls its precision, in what that computes, and the bytes of a weight.
+# The precision in a profile's name, the precision it computes in, and the bytes of one weight.
 FORMATS = [
     ("f32", "f32", 4), ("bf16", "bf16", 2), ("int8wo", "bf16", 1), ("int4wo", "bf16", 0.5), ("int8", "int8", 1),
     ("fp8", "fp8", 1), ("nvfp4", "fp4", 0.5), ("w4a16", "bf16", 0.5), ("w4a8", "fp8", 0.5), ("w8a8", "int8", 1),
@@ -43,7 +43,7 @@ WORDS = "river stone light answer morning number window reason garden letter win
 
 
 def conversations(count):
-    """Questions with answers that fit, and with some that do not."""
+    """Questions with good answers and with answers to other questions."""
     chosen = []
     for number in range(count):
         question = QUESTIONS[number % len(QUESTIONS)]
@@ -55,7 +55,7 @@ def conversations(count):
 
 
 def noise(generator, words):
-    """A conversation that shares no prefix beyond the template with another."""
+    """A random conversation, which shares no prefix beyond the template with any other."""
     text = " ".join(generator.choice(WORDS) for _ in range(words))
     return [
         {"role": "user", "content": f"{generator.random()} {text}"},
@@ -73,7 +73,7 @@ def read(output, name):
 
 
 class Client:
-    """One connection."""
+    """A client with one connection."""
 
     def __init__(self, url):
         self.address = urlsplit(url).netloc
@@ -86,7 +86,7 @@ class Client:
         return answer.status, answer.read()
 
     def score(self, messages):
-        """The scores in the model's order, and the tokens."""
+        """The scores in the order of the model, and the number of prompt tokens."""
         status, body = self.post("/v1/chat/completions", {"messages": messages})
         if status != 200:
             raise RuntimeError(f"status {status}: {body.decode()}")
@@ -96,7 +96,7 @@ class Client:
 
 
 def together(url, messages, connections):
-    """Scores of all, with so many requests at once."""
+    """The scores of all conversations, with this many concurrent requests."""
     with concurrent.futures.ThreadPoolExecutor(connections) as pool:
         return list(pool.map(lambda one: Client(url).score(one)[0], messages))
 
@@ -114,7 +114,7 @@ def machine(output, target, model):
 
 
 def reference(output, model, texts):
-    """Scores that transformers gives, in f32 and in bf16."""
+    """The scores of transformers, in f32 and in bf16."""
     import torch
     import transformers
 
@@ -141,7 +141,7 @@ def reference(output, model, texts):
 
 
 def ready(url, process):
-    """Waits until the server is ready, or its process has ended."""
+    """Waits until the server is ready; fails if its process exits first."""
     for _ in range(6000):
         try:
             with urllib.request.urlopen(f"{url}/v1/health/ready", timeout=5) as answer:
@@ -149,10 +149,10 @@ def ready(url, process):
                     return
         except OSError:
             pass
-        # Ended and not waited for yet: /proc still lists it, as a zombie.
+        # Until someone waits for it, /proc lists an exited process as a zombie.
         stat = Path("/proc", process, "stat")
         if not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            sys.exit("the server ended before it was ready; see server.log")
+            sys.exit("the server exited before it was ready; see server.log")
         time.sleep(0.1)
     sys.exit("the server was not ready within ten minutes")
 
@@ -162,7 +162,7 @@ def differences(ours, theirs):
 
 
 def order(ours, theirs):
-    """Share of pairs that both rank alike by the first attribute; ties of either are left out."""
+    """The share of pairs that both rank the same by the first attribute, ties left out."""
     alike = every = 0
     for i in range(len(ours)):
         for j in range(i):
@@ -174,7 +174,7 @@ def order(ours, theirs):
 
 
 def agreement(output, url):
-    """Compares with transformers: an engine in bf16 should be about as far from f32 as transformers' bf16 is."""
+    """Compares with transformers: a bf16 engine should be about as far from f32 as transformers in bf16."""
     found = read(output, "reference")
     if found is None:
         sys.exit("there is no reference to compare with")
@@ -193,17 +193,17 @@ def agreement(output, url):
     record(output, "agreement", scores=ours, **result)
     if not same_tokens:
         sys.exit("token counts differ from those of transformers")
-    # Quantized weights differ more, and are judged by how they rank.
+    # Quantized weights differ more, so only their ranking is judged.
     _, size, _ = precision(output)
     if size > 1:
         if statistics.mean(mine) > 2 * statistics.mean(theirs) + 1e-3:
             sys.exit("the scores are further from f32 than rounding to bf16 explains")
     elif order(ours, f32) < 0.95:
-        sys.exit("the quantized engine ranks more than one pair in twenty otherwise than f32")
+        sys.exit("the quantized engine ranks more than one pair in twenty differently from f32")
 
 
 def repeatability(output, url, target):
-    """Whether a text has one score bit for bit. Promised of the CPU engine; of TensorRT's kernels it is reported."""
+    """Checks that a text has one score bit for bit. The CPU engine promises that; for TensorRT it is only reported."""
     first = read(output, "agreement")["scores"]
     messages = read(output, "reference")["messages"]
     again = [Client(url).score(one)[0] for one in messages]
@@ -222,7 +222,7 @@ def repeatability(output, url, target):
 
 
 def streaming(output, url, target):
-    """A streamed answer bears the score of a whole one, as nearly as two whole ones bear the same."""
+    """Checks that a streamed response has the scores of a whole one, within the repeatability of whole ones."""
     messages = conversations(1)[0]
     client = Client(url)
     whole = json.loads(client.post("/v1/chat/completions", {"messages": messages})[1])
@@ -234,19 +234,19 @@ def streaming(output, url, target):
     expected = whole["choices"][0]["message"]["content"]
     if lines[-1:] != ["[DONE]"] or [name for name, _ in pairs(text)] != [name for name, _ in pairs(expected)]:
         sys.exit(f"streamed {text!r}, whole {expected!r}")
-    # The second finds its prefix computed already, for which TensorRT may choose another kernel.
+    # The second request reuses the prefix of the first, for which TensorRT may choose another kernel.
     allowed = 0 if target == "cpu" else max(read(output, "repeatability")["largest_change"], 2**-5)
     if max(differences([[score for _, score in pairs(text)]], [[score for _, score in pairs(expected)]])) > allowed:
         sys.exit(f"streamed {text!r}, whole {expected!r}: more than {allowed} apart")
 
 
 def pairs(text):
-    """Names and scores of an answer's text."""
+    """The names and scores in the text of a response."""
     return [(name, float(score)) for name, score in (pair.split(":") for pair in text.split(",") if pair)]
 
 
 def target_facts(name):
-    """The target's rates, from its file."""
+    """The peak rates of a target, from its file."""
     for path in sorted(Path(ROOT, "engines/targets").glob("*.yaml")):
         lines = [line for line in path.read_text().splitlines() if ": " in line and not line.startswith("#")]
         facts = {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}
@@ -258,7 +258,7 @@ def target_facts(name):
 
 
 def precision(output):
-    """In which precision the engine computes and the bytes of one weight, by its profile's name; the profile."""
+    """The precision of the engine, the bytes of one weight (both by the profile's name), and the profile."""
     profile = json.loads(subprocess.run(
         ["assay", "profiles", "--json", "--engines", Path(output, "engine")], capture_output=True, check=True).stdout)[0]
     word = re.search(r"-([^-]+)(-tp\d+(-pp\d+)?-\w+)?$", profile["name"])[1]
@@ -267,7 +267,7 @@ def precision(output):
 
 
 def throughput(output, url, target, model, connections, words, seconds):
-    """Tokens a second with distinct texts, by the share of the dense rate; and one text's time alone."""
+    """Tokens per second with distinct texts, also as a share of the dense rate, and the time of one text alone."""
     connections, words, seconds = int(connections), int(words), float(seconds)
     generator = random.Random(7)
     client = Client(url)
@@ -307,17 +307,17 @@ def throughput(output, url, target, model, connections, words, seconds):
         count = parameters["parameters"]
         rate = facts["rates"].get(kind, facts["rates"]["bf16"]) * 1e12 * profile["ranks"]
         bandwidth = float(facts["memory_gb_per_s"]) * 1e9 * profile["ranks"]
-        # A product and a sum for each weight and token; what attention adds is left out.
+        # One multiplication and one addition for each weight and token; attention is left out.
         result["limit_tokens_per_second"] = rate / (2 * count)
         result["share_of_limit"] = tokens / elapsed / result["limit_tokens_per_second"]
-        # A short text alone reads every weight once, whatever else it does.
+        # A short text alone must at least read every weight once.
         result["share_of_bandwidth_short"] = count * size / statistics.median(short) / bandwidth
     print(json.dumps(result, indent=1))
     record(output, "throughput", **result)
 
 
 def flood(output, url, connections):
-    """Requests until the server refuses: each is answered with a score, or refused before it was begun."""
+    """Sends requests until the server refuses: each must get a score, or be refused before it is started."""
     def work(seed):
         own, counts = random.Random(1000 + seed), {"scored": 0, "refused": 0, "broken": 0}
         client = Client(url)
@@ -328,8 +328,8 @@ def flood(output, url, connections):
             except ConnectionRefusedError:
                 counts["refused"] += 1
             except (OSError, http.client.HTTPException):
-                # An idle connection may be closed as the server ends. One whose answer was cut could not be told
-                # from that here: the server's exit status tells, which is 4 where any was left unanswered.
+                # An idle connection may be closed while the server exits, which looks the same here as a response
+                # that was cut off. The exit status distinguishes them: it is 4 if a request got no response.
                 counts["broken"] += 1
         return counts
 
@@ -339,7 +339,7 @@ def flood(output, url, connections):
     print(total)
     record(output, "drain", **total)
     if total["scored"] == 0:
-        sys.exit("nothing was scored before the server ended")
+        sys.exit("nothing was scored before the server exited")
 
 
 def busy(url):
@@ -350,16 +350,16 @@ def busy(url):
         if running and float(running[0].rsplit(" ", 1)[1]) > 0:
             return
         time.sleep(0.05)
-    sys.exit("no request was seen in flight")
+    sys.exit("no request was in flight within half a minute")
 
 
 def same(output, url):
-    """Started again, the server gives the scores it gave before."""
+    """Checks that the restarted server gives the same scores."""
     before, messages = read(output, "agreement")["scores"], read(output, "reference")["messages"]
     after = [Client(url).score(one)[0] for one in messages]
     changed = sum(a != b for a, b in zip(before, after))
     largest = max(differences(before, after))
-    print(f"{changed} of {len(after)} scores changed, the most by {largest}")
+    print(f"{changed} of {len(after)} scores changed, by at most {largest}")
     record(output, "restart", changed=changed, largest_change=largest)
 
 
@@ -376,7 +376,7 @@ def last_words(output, name):
 
 
 def report(output, target, model, build):
-    """One file for people and one for programs."""
+    """Writes the report as Markdown and as JSON."""
     steps = [json.loads(line) for line in Path(output, "steps.jsonl").read_text().splitlines()]
     names = ["machine", "agreement", "repeatability", "streaming", "throughput", "drain", "restart", "generation",
              "generation_throughput"]
@@ -393,7 +393,7 @@ def report(output, target, model, build):
     for name, found in results.items():
         lines += ["", f"## {name.capitalize().replace('_', ' ')}", "", "| | |", "|---|---|"]
         lines += [f"| {key.replace('_', ' ')} | {shown(value)} |" for key, value in found.items()]
-    lines += ["", f"Rates and bandwidth are those of `engines/targets` for {target}."]
+    lines += ["", f"Peak rates and bandwidth are from `engines/targets` for {target}."]
     Path(output, "report.md").write_text("\n".join(lines) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The steps of `accept.sh` for a model that generates; each leaves what it found in OUTPUT/results."""
+"""The steps of `accept.sh` for a model that generates text; each writes its results to OUTPUT/results."""
 
 import concurrent.futures
 import json
@@ -14,7 +14,7 @@ ASK = {"temperature": 0, "ignore_eos": True, "logprobs": True}
 
 
 def complete(client, messages, **more):
-    """The tokens' spellings and log-probabilities, and the prompt's tokens."""
+    """The tokens, their log-probabilities, and the number of prompt tokens."""
     status, body = client.post("/v1/chat/completions", {"messages": messages} | ASK | more)
     if status != 200:
         raise RuntimeError(f"status {status}: {body.decode()}")
@@ -24,7 +24,7 @@ def complete(client, messages, **more):
 
 
 def reference(output, model, new_tokens):
-    """Greedy tokens of transformers in f32, and their log-probabilities in f32 and, behind the same tokens, in bf16."""
+    """Greedy tokens of transformers in f32, with their log-probabilities in f32 and, for the same tokens, in bf16."""
     import torch
     import transformers
 
@@ -39,7 +39,7 @@ def reference(output, model, new_tokens):
             if answers is None:
                 ids = [torch.tensor([prompt], device=device) for prompt in prompts]
                 options = {"do_sample": False, "min_new_tokens": int(new_tokens), "max_new_tokens": int(new_tokens)}
-                # No token is held back, so that the greedy text is the model's own.
+                # No end token, so that the text is the plain greedy one.
                 loaded.generation_config = transformers.GenerationConfig(eos_token_id=None, pad_token_id=0)
                 answers = [loaded.generate(one, **options)[0, one.shape[1] :].tolist() for one in ids]
             logprobs[dtype] = []
@@ -52,8 +52,8 @@ def reference(output, model, new_tokens):
 
 
 def agreement(output, url):
-    """Compares greedy texts as far as they go together: a bf16 engine should be about as far from f32 as transformers'
-    bf16 is, and part with it only where two tokens are about as likely."""
+    """Compares greedy texts up to where they part: a bf16 engine should be about as far from f32 as transformers in
+    bf16, and part from it only where two tokens are about equally likely."""
     found, client = read(output, "generation_reference"), Client(url)
     if found is None:
         sys.exit("there is no reference to compare with")
@@ -87,7 +87,7 @@ def agreement(output, url):
     if not same_tokens:
         sys.exit("token counts differ from those of transformers")
     if not ours:
-        sys.exit("no text begins as that of transformers")
+        sys.exit("no text starts with the token of transformers")
     if statistics.mean(ours) > 2 * statistics.mean(theirs) + 1e-3:
         sys.exit("log-probabilities are further from f32 than rounding to bf16 explains")
     if not result["a_seed_repeats"]:
@@ -95,7 +95,7 @@ def agreement(output, url):
 
 
 def throughput(output, url, connections, new_tokens, seconds):
-    """Tokens a second with many texts at once, and of one alone."""
+    """Tokens per second with many concurrent texts, and with one alone."""
     connections, new_tokens, seconds = int(connections), int(new_tokens), float(seconds)
     options = {"max_tokens": new_tokens, "logprobs": False, "temperature": 1}
 

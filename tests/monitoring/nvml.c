@@ -1,5 +1,5 @@
-/* Stands in for NVIDIA's driver library: one GPU, with numbers that tests know. Written after NVML's
- * published interface; only what the server asks for. */
+/* A stand-in for NVIDIA's driver library with one GPU and fixed readings. It has only the functions of NVML's
+ * published interface that the server calls. */
 #include <stdio.h>
 #include <string.h>
 

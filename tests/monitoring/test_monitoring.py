@@ -1,4 +1,4 @@
-"""A loaded server, scraped by a real Prometheus: the rules and every query of the dashboard hold on its data."""
+"""The alert rules and every query of the dashboard, on a real Prometheus that scrapes a server under load."""
 
 import json
 import os
@@ -44,13 +44,13 @@ def test_rules_are_valid_and_fire_when_they_should():
     promtool("test", "rules", "rules_test.yaml")
 
 
-def test_every_metric_is_documented_and_nothing_else_is():
+def test_exactly_the_existing_metrics_are_documented():
     page = (ROOT / "docs/metrics.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     assert documented == set(NAMES)
 
 
-def test_rules_and_dashboard_ask_for_names_that_exist():
+def test_rules_and_dashboard_query_existing_metrics():
     rules = yaml.safe_load((MONITORING / "rules.yaml").read_text())["groups"][0]["rules"]
     for expression in [rule["expr"] for rule in rules] + [query for _, query in QUERIES]:
         names = re.findall(r"\b([a-z_0-9]+)\{", expression)
@@ -66,12 +66,12 @@ def test_every_metric_is_on_the_dashboard():
     assert rest <= NOT_SHOWN, rest
 
 
-# Of generating models, and what only some requests bring about.
+# Metrics of models that generate text, and of rare events.
 NOT_SHOWN = {"time_per_output_token_seconds", "sequence_preempted_total", "request_truncations_total"}
 
 
 class Prometheus:
-    """One that scrapes a server every second."""
+    """A Prometheus that scrapes one server every second."""
 
     def __init__(self, folder: Path, target: str):
         config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
@@ -104,7 +104,7 @@ class Prometheus:
 
 
 def load(server: Server, stop: threading.Event) -> None:
-    """Asks for scores, now and then badly, until told to stop."""
+    """Sends requests, some of them wrong, until `stop` is set."""
     number = 0
     with server.client() as client:
         while not stop.is_set():
@@ -127,7 +127,7 @@ def prometheus(tmp_path_factory) -> Iterator[Prometheus]:
             thread.start()
         try:
             until(lambda: scraper.query('sum(rate(request_success_total{job="assay"}[10s])) > 0'))
-            # One scrape more than a rate over ten seconds needs.
+            # A rate over ten seconds needs one more scrape.
             time.sleep(5)
             yield scraper
         finally:
@@ -139,7 +139,7 @@ def prometheus(tmp_path_factory) -> Iterator[Prometheus]:
 
 
 def stand_in(folder: Path) -> dict[str, str]:
-    """What has the server find a driver with one GPU, which is a library of our own."""
+    """The environment with which the server loads a stand-in for the driver library, with one GPU."""
     compiler = os.environ.get("CC", "cc")
     library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_name("nvml.c")
@@ -148,14 +148,14 @@ def stand_in(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("query", [query for _, query in QUERIES], ids=[title for title, _ in QUERIES])
-def test_every_query_of_the_dashboard_gives_data(prometheus: Prometheus, query: str):
+def test_every_dashboard_query_returns_data(prometheus: Prometheus, query: str):
     expression = query.replace("$__rate_interval", "10s").replace("$instance", ".*")
     result = prometheus.query(expression)
     assert result, f"no data for {expression}"
     assert any(series["value"][1] != "NaN" for series in result), f"only NaN for {expression}"
 
 
-def test_prometheus_takes_the_rules_and_a_healthy_server_raises_no_alert(prometheus: Prometheus):
+def test_prometheus_accepts_the_rules_and_a_healthy_server_raises_no_alert(prometheus: Prometheus):
     rules = prometheus.ask("rules")["groups"][0]["rules"]
     assert len(rules) == 8
     for rule in rules:

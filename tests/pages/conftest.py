@@ -1,4 +1,4 @@
-"""The pages in headless Chromium, over the servers of tests/wire."""
+"""The pages in headless Chromium, with the servers of tests/wire."""
 
 import importlib.util
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# By its path: a module of the name `conftest` is this one.
+# Loaded by its path, because the name `conftest` is this module.
 _spec = importlib.util.spec_from_file_location("wire", Path(__file__).parents[1] / "wire/conftest.py")
 wire = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(wire)
@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=["light", "dark"])
 def page(browser: Browser, request) -> Iterator[Page]:
-    """A page as wide as a phone, whose every error and every request is kept."""
+    """A page as wide as a phone that records every error and every request."""
     page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=request.param)
     page.faults, page.asked = [], []
     page.on("pageerror", lambda error: page.faults.append(str(error)))

@@ -1,4 +1,4 @@
-"""The pages of a server that asks for a key: open themselves, their calls with the key that is typed."""
+"""The pages of a server with API keys: anyone may open them, and their calls use the key that is typed."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ KEY = "sk-0123456789abcdef0123"
 
 @pytest.fixture(scope="module")
 def closed(engines, tmp_path_factory) -> Iterator:
-    """A server that answers who has the key."""
+    """A server that requires a key."""
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(KEY)
     with wire.Server(engines["llama3-tiny"], "--served-model-name", "five", "--api-keys-file", keys) as server:
@@ -40,7 +40,7 @@ def test_the_playground_asks_for_a_key_and_keeps_it_for_the_tab(closed, page: Pa
     another.close()
 
 
-def test_the_page_of_the_routes_opens_and_tries_them_with_a_key(closed, page: Page):
+def test_the_api_page_calls_routes_with_a_key(closed, page: Page):
     page.set_viewport_size({"width": 1000, "height": 900})
     page.goto(closed.url + "/docs")
     page.locator(".auth-wrapper .authorize").click()

@@ -1,4 +1,4 @@
-"""The playground, with the keyboard alone."""
+"""The playground, used with the keyboard alone."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ def tab_to(page: Page, selector: str) -> None:
         page.keyboard.press("Tab")
         if page.locator(selector).evaluate("element => element === document.activeElement"):
             return
-    raise AssertionError(f"{selector} cannot be reached with Tab")
+    raise AssertionError(f"{selector} cannot be reached with the Tab key")
 
 
 def fill(page: Page, selector: str, text: str) -> None:
@@ -28,7 +28,7 @@ def fill(page: Page, selector: str, text: str) -> None:
     page.keyboard.insert_text(text)
 
 
-def test_responses_are_compared_without_a_mouse(server, page: Page):
+def test_responses_can_be_compared_without_a_mouse(server, page: Page):
     page.goto(server.url)
     expect(page.locator("#model option").first).to_have_text("five")
     prompt, responses = "What's <b>1+1</b>?", ["1+1 is \"2\" & that's it.", "<img src=x onerror=alert(1)>", ""]
@@ -50,7 +50,7 @@ def test_responses_are_compared_without_a_mouse(server, page: Page):
     assert "<img" in page.locator("#ranking").text_content() and page.locator("#ranking img").count() == 0
     assert page.faults == []
     assert all(url.startswith((server.url, "data:")) for url in page.asked)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than a phone"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a phone"
 
 
 def test_the_code_shown_makes_the_same_request(server, page: Page):
@@ -79,7 +79,7 @@ class Answer:
         return {"data": [{"index": 0, "scores": {}}]}
 
 
-def test_what_the_server_refuses_is_shown_in_its_words(server, page: Page):
+def test_an_error_of_the_server_is_shown(server, page: Page):
     page.goto(server.url)
     expect(page.locator("#model option").first).to_have_text("five")
     page.fill(".response:nth-child(1) textarea", "word " * 5000)

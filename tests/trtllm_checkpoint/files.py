@@ -21,7 +21,7 @@ TYPES = {
 
 
 def read_safetensors(path):
-    """Every tensor of a file: its type's name and its elements; bf16 and fp8 as bits."""
+    """The tensors of a file by name, each as its type and elements; bf16 and fp8 as their bits."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -35,12 +35,12 @@ def read_safetensors(path):
         elements = np.frombuffer(data[8 + length + begin : 8 + length + after], kind)
         tensors[name] = (info["dtype"], elements.reshape(info["shape"]))
         end = after
-    assert 8 + length + end == len(data), "bytes behind the last tensor"
+    assert 8 + length + end == len(data), "bytes after the last tensor"
     return tensors
 
 
 def write_safetensors(path, tensors):
-    """Arrays of f32, as f32."""
+    """Writes arrays as f32 tensors."""
     header, offset = {}, 0
     for name, array in tensors.items():
         end = offset + array.size * 4
@@ -52,7 +52,7 @@ def write_safetensors(path, tensors):
 
 
 def numbers(kind, elements):
-    """Elements as f32."""
+    """Elements of any type, as f32."""
     if kind == "BF16":
         return (elements.astype(np.uint32) << 16).view(np.float32)
     if kind == "F8_E4M3":
@@ -65,7 +65,7 @@ def numbers(kind, elements):
 
 
 def bf16(values):
-    """Rounded to the nearest bf16, ties to even; as f32."""
+    """Rounds to the nearest bf16, ties to even; returns f32."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
     return rounded.view(np.float32)
@@ -87,7 +87,7 @@ class Source:
 
 
 class Built:
-    """A checkpoint for trtllm-build, and what it has of a head of several layers beside `lm_head`."""
+    """A checkpoint for trtllm-build, and the layers of the head that `lm_head` does not hold."""
 
     def __init__(self, path):
         self.path = path
@@ -101,7 +101,7 @@ class Built:
 
 
 def build(source, output, *options, target="h100"):
-    """Builds a checkpoint, which must succeed."""
+    """Builds a checkpoint; the build must succeed."""
     command = [BUILD_ENGINE, "--model", source, "--target", target, "--output", output, "--checkpoint-only", *options]
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -109,7 +109,7 @@ def build(source, output, *options, target="h100"):
 
 
 def causal(path, name):
-    """A test checkpoint as the language model that its decoder belongs to: its head is the embedding."""
+    """A test checkpoint turned into the language model of its decoder; the embedding is its head."""
     shutil.copytree(ROOT / "tests/checkpoints" / name, path)
     config = json.loads((path / "config.json").read_text())
     family = config["architectures"][0].removesuffix("ForSequenceClassification").removesuffix("ForCausalLM")
@@ -121,7 +121,7 @@ def causal(path, name):
 
 
 def synthetic(path, like, seed=0, **changes):
-    """A checkpoint with random weights, with tokenizer and template of a test checkpoint: Llama or Qwen2."""
+    """A Llama or Qwen2 checkpoint with random weights and the tokenizer and template of a test checkpoint."""
     path.mkdir()
     original = ROOT / "tests/checkpoints" / like
     for file in original.iterdir():
@@ -137,7 +137,7 @@ def synthetic(path, like, seed=0, **changes):
     labels = len(config.get("id2label", [0]))
 
     def normal(*shape):
-        # Rows of very different sizes: each needs its own scale.
+        # The rows differ widely in size, so each needs its own scale.
         rows = np.exp(random.normal(size=shape[:1])).reshape(-1, *[1] * (len(shape) - 1))
         return (random.normal(size=shape) * 0.1 * rows).astype(np.float32)
 

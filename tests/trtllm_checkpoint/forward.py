@@ -1,6 +1,6 @@
-"""What TensorRT-LLM computes of a checkpoint's ranks: a decoder in numpy, in f32, rank by rank.
+"""What TensorRT-LLM computes from the ranks of a checkpoint: a decoder in numpy, in f32, rank by rank.
 
-Each rank of a stage does its part of a layer and the parts are added, as an all-reduce does.
+Each rank of a stage computes its part of a layer, and the parts are added as in an all-reduce.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ def frequencies(config, base):
 
 
 def rotate(x, angles):
-    """`[tokens, heads, dim]`, of which as much is rotated as there are angles for."""
+    """Rotates `[tokens, heads, dim]`; dimensions beyond the number of angles stay as they are."""
     half = angles.shape[1]
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
@@ -54,7 +54,7 @@ def rotate(x, angles):
 
 
 class Decoder:
-    """The ranks of a built checkpoint; `dequantize` makes matrices of quantized ones."""
+    """The ranks of a built checkpoint; `dequantize` turns quantized tensors into matrices."""
 
     def __init__(self, built, dequantize=None):
         self.config = built.config
@@ -64,7 +64,7 @@ class Decoder:
         self.stages = [ranks[begin : begin + width] for begin in range(0, len(ranks), width)]
 
     def logits(self, ids):
-        """Logits of the vocabulary after the last token."""
+        """The logits over the vocabulary after the last token."""
         config = self.config
         gemma = config["architecture"].startswith("Gemma")
         first = self.stages[0]

@@ -1,13 +1,13 @@
-"""How TensorRT-LLM 1.2.1 lays a checkpoint out, read from its sources, not from ours.
+"""The checkpoint layout of TensorRT-LLM 1.2.1, written from its sources and not from ours.
 
-What each rank's file must hold, from the Hugging Face checkpoint: whole arrays, reshaped and split.
+Derives what the file of each rank must hold from the Hugging Face checkpoint: whole arrays, reshaped and split.
 """
 
 import numpy as np
 
 from files import bf16
 
-# The matrices that take the hidden state.
+# The matrices whose input is the hidden state.
 HEADS = {
     "InternLM2ForRewardModel": ["v_head.weight"],
     "LlamaForCausalLM": ["lm_head.weight"],
@@ -29,7 +29,7 @@ ARCHITECTURES = {
 
 
 class Sizes:
-    """The numbers of a decoder."""
+    """The sizes of a decoder."""
 
     def __init__(self, config):
         self.kind = config["model_type"]
@@ -41,14 +41,14 @@ class Sizes:
 
 
 def query_key_value(source, sizes, layer, kind):
-    """Three arrays, each `[heads, head_dim, ...]`; nothing where the checkpoint has none of this kind."""
+    """Three arrays, each `[heads, head_dim, ...]`, or nothing if the checkpoint has none of this kind."""
     prefix = f"model.layers.{layer}"
     counts = [sizes.heads, sizes.kv, sizes.kv]
     if sizes.kind == "internlm2":
         name = f"{prefix}.attention.wqkv.{kind}"
         if name not in source.tensors:
             return None
-        # By key-value head: its queries, the key, the value.
+        # For each key-value head: its queries, its key, its value.
         group = sizes.heads // sizes.kv
         whole = source[name]
         whole = whole.reshape(sizes.kv, group + 2, sizes.dim, *whole.shape[1:])
@@ -68,7 +68,7 @@ def query_key_value(source, sizes, layer, kind):
 
 
 def divided_qkv(parts, sizes, ranks):
-    """Of each rank, its queries, keys and values below one another."""
+    """For each rank, its queries, keys and values, stacked."""
     queries, keys, values = parts
     if sizes.kv < ranks:
         keys, values = (np.repeat(part, ranks // sizes.kv, axis=0) for part in (keys, values))
@@ -77,7 +77,7 @@ def divided_qkv(parts, sizes, ranks):
 
 
 def layer_names(kind):
-    """The family's names: norms, and projections."""
+    """The names of norms and projections in this family."""
     if kind == "internlm2":
         return "attention_norm", "ffn_norm", "attention.wo", "feed_forward.w1", "feed_forward.w3", "feed_forward.w2"
     return (
@@ -91,7 +91,7 @@ def layer_names(kind):
 
 
 def expected_layer(source, sizes, layer, ranks):
-    """One layer of each rank, by TensorRT-LLM's names within it."""
+    """One layer of each rank, by the tensor names of TensorRT-LLM."""
     prefix = f"model.layers.{layer}"
     input_norm, post_norm, output, gate, up, down = layer_names(sizes.kind)
     tensors = [{} for _ in range(ranks)]
@@ -140,7 +140,7 @@ def expected_layer(source, sizes, layer, ranks):
 
 
 def vocabulary_head(source, config):
-    """The language model's, which is the embedding where they are tied."""
+    """The head of the language model, which is the embedding if they are tied."""
     names = {"internlm2": ("output.weight", "model.tok_embeddings.weight")}
     head, embedding = names.get(config["model_type"], ("lm_head.weight", "model.embed_tokens.weight"))
     return source[embedding if config.get("tie_word_embeddings") else head]
@@ -161,7 +161,7 @@ def expected_head(source, config, ranks, generates, rows):
 
 
 def expected(source, tensor_parallel, pipeline_parallel=1, generates=False, head_rows=None):
-    """Every rank's tensors, rounded to bf16."""
+    """The tensors of each rank, rounded to bf16."""
     sizes, config = Sizes(source.config), source.config
     embedding = next(array for name, array in source.tensors.items() if "embed" in name)
     embeddings = [embedding] * tensor_parallel
@@ -189,7 +189,7 @@ def expected(source, tensor_parallel, pipeline_parallel=1, generates=False, head
 
 
 def expected_rest(source):
-    """What the server adds to the products of the head's first layers: biases and further layers."""
+    """What the server applies to the products of the head's first layers: biases and further layers."""
     match source.config["architectures"][0]:
         case "Qwen2ForRewardModel" | "Qwen2ForProcessRewardModel":
             return {

@@ -1,4 +1,4 @@
-"""Language models: the whole head is where TensorRT-LLM looks for it, and the ranks together give its logits."""
+"""Language models: the whole head is where TensorRT-LLM expects it, and the ranks together give its logits."""
 
 import json
 
@@ -21,7 +21,7 @@ SHAPE = {
 
 
 def language_model(path, family, tied, **changes):
-    """A random one, whose widths every quantization takes."""
+    """A random language model whose sizes suit every quantization."""
     like = {"Llama": "llama3-tiny", "Qwen2": "qwen2-window"}[family]
     architecture = {"architectures": [f"{family}ForCausalLM"], "tie_word_embeddings": tied}
     return synthetic(path, like, **architecture, **SHAPE | changes)
@@ -30,17 +30,17 @@ def language_model(path, family, tied, **changes):
 @pytest.mark.parametrize("tensor_parallel, stages", DIVISIONS)
 @pytest.mark.parametrize("family", ["Llama", "Qwen2"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_the_whole_head_is_divided_among_the_ranks_of_the_last_stage(family, tied, tensor_parallel, stages, tmp_path):
+def test_the_whole_head_is_split_among_the_ranks_of_the_last_stage(family, tied, tensor_parallel, stages, tmp_path):
     source = language_model(tmp_path / "source", family, tied)
     built = build(source.path, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
     compare(source, built, tensor_parallel, stages, generates=True)
     if family == "Qwen2":
-        # It is written out, whatever it was tied to.
+        # The head is written even if it was tied to the embedding.
         assert built.config["tie_word_embeddings"] is False
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2, 4])
-def test_a_vocabulary_that_ranks_do_not_divide_is_padded(tensor_parallel, tmp_path):
+def test_a_vocabulary_that_the_ranks_do_not_divide_evenly_is_padded(tensor_parallel, tmp_path):
     source = language_model(tmp_path / "source", "Llama", True, vocab_size=643)
     built = build(source.path, tmp_path / "built", "--tp", tensor_parallel)
     compare(source, built, tensor_parallel, generates=True)
@@ -49,7 +49,7 @@ def test_a_vocabulary_that_ranks_do_not_divide_is_padded(tensor_parallel, tmp_pa
 
 @pytest.mark.parametrize("name", ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny"])
 @pytest.mark.parametrize("tensor_parallel, stages", DIVISIONS)
-def test_ranks_give_the_log_probabilities_of_the_original(name, tensor_parallel, stages, tmp_path):
+def test_the_ranks_together_give_the_log_probabilities_of_the_original(name, tensor_parallel, stages, tmp_path):
     source = causal(tmp_path / "source", name)
     built = build(source.path, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
     compare(source, built, tensor_parallel, stages, generates=True)
@@ -64,7 +64,7 @@ def test_ranks_give_the_log_probabilities_of_the_original(name, tensor_parallel,
             log_probabilities = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
             errors.append(abs(log_probabilities[case["tokens"][count]] - case["logprobs"][count]))
     assert len(errors) >= 8
-    # Weights are rounded to bf16.
+    # The weights are rounded to bf16.
     assert np.mean(errors) < 0.02 and max(errors) < 0.1
 
 
@@ -81,7 +81,7 @@ def test_head_and_embedding_are_never_quantized(quantization, tmp_path):
     assert "*lm_head" in built.config["quantization"]["exclude_modules"]
 
 
-def test_the_manifest_tells_the_task_and_what_ends_a_text(tmp_path):
+def test_the_manifest_has_the_task_and_the_end_tokens(tmp_path):
     checkpoint = ROOT / "tests/checkpoints/lm-head-tiny"
     for task, options in {"chat": (), "completion": ("--task", "completion")}.items():
         build(checkpoint, tmp_path / task, *options)

@@ -1,4 +1,4 @@
-"""Every tensor of every rank is where TensorRT-LLM looks for it."""
+"""Every tensor of every rank is where TensorRT-LLM expects it."""
 
 import json
 
@@ -28,14 +28,14 @@ def compare(source, built, *division, **head):
     "name",
     ["llama3-tiny", "qwen2-window", "nemotron-tiny", "qwen3-tiny", "mistral-tiny", "gemma2-tiny", "phi3-tiny", "internlm2-tiny"],
 )
-def test_ranks_divide_heads_and_projections(name, tensor_parallel, tmp_path):
+def test_heads_and_projections_are_split_among_ranks(name, tensor_parallel, tmp_path):
     built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel)
     compare(Source(CHECKPOINTS / name), built, tensor_parallel)
 
 
 @pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (2, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("name", ["math-rm-tiny", "math-prm-tiny", "armo-tiny"])
-def test_first_layers_of_a_head_are_rows_of_lm_head_and_the_rest_lies_beside(name, tensor_parallel, stages, tmp_path):
+def test_the_first_layers_of_a_head_are_rows_of_lm_head_and_the_rest_is_a_separate_file(name, tensor_parallel, stages, tmp_path):
     built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
     source = Source(CHECKPOINTS / name)
     compare(source, built, tensor_parallel, stages)
@@ -47,7 +47,7 @@ def test_first_layers_of_a_head_are_rows_of_lm_head_and_the_rest_lies_beside(nam
 
 @pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("name", ["llama3-tiny", "qwen2-window", "qwen3-tiny", "math-rm-tiny", "armo-tiny"])
-def test_a_small_head_has_64_rows_and_its_config_is_of_the_model_that_has_one(name, tensor_parallel, stages, tmp_path):
+def test_a_small_head_has_64_rows_and_uses_the_model_that_supports_it(name, tensor_parallel, stages, tmp_path):
     options = ("--small-head", "--tp", tensor_parallel, "--pp", stages)
     built = build(CHECKPOINTS / name, tmp_path / "built", *options)
     source = Source(CHECKPOINTS / name)
@@ -65,13 +65,13 @@ def test_a_small_head_has_64_rows_and_its_config_is_of_the_model_that_has_one(na
 
 @pytest.mark.parametrize("name", ["llama3-tiny", "nemotron-tiny", "gemma2-tiny"])
 @pytest.mark.parametrize("stages", [2, 3])
-def test_stages_divide_layers(name, stages, tmp_path):
+def test_layers_are_split_among_stages(name, stages, tmp_path):
     built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", 2, "--pp", stages)
     compare(Source(CHECKPOINTS / name), built, 2, stages)
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2, 4])
-def test_a_vocabulary_that_ranks_do_not_divide_is_padded(tensor_parallel, tmp_path):
+def test_a_vocabulary_that_the_ranks_do_not_divide_evenly_is_padded(tensor_parallel, tmp_path):
     source = synthetic(
         tmp_path / "source",
         "qwen2-tiny",
@@ -86,7 +86,7 @@ def test_a_vocabulary_that_ranks_do_not_divide_is_padded(tensor_parallel, tmp_pa
     assert built.config["vocab_size"] == 611
 
 
-def test_the_configuration_says_what_the_layers_are(tmp_path):
+def test_the_configuration_describes_the_layers(tmp_path):
     for name, fields in {
         "llama3-tiny": {"attn_bias": False, "mlp_bias": False, "rotary_base": 500000.0},
         "qwen2-window": {"qwen_type": "qwen2", "attn_bias": True, "tie_word_embeddings": False},

@@ -1,4 +1,4 @@
-"""A checkpoint is written in memory that does not grow with it."""
+"""The memory for writing a checkpoint does not grow with the checkpoint."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 def hollow(path, layers, hidden=1024, ffn=4096):
-    """A Llama checkpoint of zeros, which takes no room on the disk."""
+    """A Llama checkpoint of zeros, in a sparse file that takes no disk space."""
     path.mkdir()
     original = ROOT / "tests/checkpoints/llama3-tiny"
     for file in original.iterdir():
@@ -47,7 +47,7 @@ def hollow(path, layers, hidden=1024, ffn=4096):
     return end
 
 
-# A child's peak counts from its parent's size on, and this process is large: a small one starts it.
+# The peak of a child includes the size of its parent at the fork, so a small process starts the build.
 MEASURE = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode

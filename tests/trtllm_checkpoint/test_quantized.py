@@ -1,4 +1,4 @@
-"""Quantized weights are what they were, within their format's rounding."""
+"""Quantized weights equal the originals within the rounding of their format."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from forward import Decoder
 from reading import expected
 
 ALGORITHMS = {"fp8": "FP8_PER_CHANNEL_PER_TOKEN", "int8-weight-only": "W8A16", "int4-weight-only": "W4A16"}
-# One unit of the format at the largest number of a row, of which rounding takes half at most; and what the
-# scale's own rounding to bf16 adds.
+# One unit of the format at the largest number of a row, of which rounding loses at most half, plus the rounding of
+# the scale to bf16.
 MATRICES = ("qkv.weight", "dense.weight", "fc.weight", "gate.weight", "proj.weight")
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Matrices of which each rank of four has multiples of 64 rows and columns."""
+    """Matrices whose rows and columns are multiples of 64 on each of four ranks."""
     return synthetic(
         tmp_path_factory.mktemp("quantized") / "source",
         "llama3-tiny",
@@ -28,10 +28,10 @@ def source(tmp_path_factory):
 
 
 def mixed_gemm_layout(integers, bits, interleaved):
-    """Integers `[in, out]` as TensorRT-LLM's `preprocess_weights_for_mixed_gemm` orders them: its steps, one
-    by one, on whole arrays of one element an integer."""
+    """Integers `[in, out]` in the order of TensorRT-LLM's `preprocess_weights_for_mixed_gemm`: the same steps on
+    arrays with one integer in each element."""
     rows, columns = integers.shape
-    # Rows of a matrix instruction: pairs of rows 8 apart follow each other.
+    # The rows of a matrix instruction: pairs of rows that are 8 apart become adjacent.
     of_instruction = 128 // bits
     order = np.arange(of_instruction).reshape(-1, 4, 2).swapaxes(0, 1).reshape(-1)
     integers = integers.reshape(-1, of_instruction, columns)[:, order].reshape(rows, columns)
@@ -47,13 +47,13 @@ def mixed_gemm_layout(integers, bits, interleaved):
 
 
 def read_integers(elements, out, bits, interleaved):
-    """The integers `[out, in]` of a tensor, by inverting the layout of their places."""
+    """The integers `[out, in]` of a tensor, by inverting the layout."""
     inp = elements.shape[0]
     assert elements.shape == (inp, out * bits // 8)
     stored = elements.reshape(-1).view(np.uint8)
     if bits == 4:
         stored = np.stack([stored & 15, stored >> 4], -1).reshape(-1)
-    # Where each place comes from, told by layouts of the digits of its number.
+    # Finds the source of each position by encoding the digits of its index.
     places = np.arange(inp * out).reshape(inp, out)
     half, base = 2 ** (bits - 1), 2**bits
     origin, weight, rest = np.zeros(inp * out, np.int64), 1, places.copy()
@@ -69,7 +69,7 @@ def read_integers(elements, out, bits, interleaved):
 
 
 def dequantizer(quantization, interleaved):
-    """Makes matrices of a rank's quantized tensors."""
+    """Turns the quantized tensors of a rank into matrices."""
 
     def dequantize(rank):
         tensors = {}
@@ -104,13 +104,13 @@ def dequantizer(quantization, interleaved):
         ("int4-weight-only", "h200"),
     ],
 )
-def test_weights_are_what_they_were_within_rounding(source, quantization, target, tensor_parallel, tmp_path):
+def test_weights_equal_the_originals_within_rounding(source, quantization, target, tensor_parallel, tmp_path):
     options = ("--tp", tensor_parallel, "--quantization", quantization)
     built = build(source.path, tmp_path / "built", *options, target=target)
     assert built.config["quantization"]["quant_algo"] == ALGORITHMS[quantization]
     assert "*lm_head" in built.config["quantization"]["exclude_modules"]
     dequantize = dequantizer(quantization, interleaved=target in ("a100", "l40s"))
-    # Before they were rounded to bf16, for quantization starts from the checkpoint's own numbers.
+    # The originals before rounding to bf16: quantization starts from the numbers in the checkpoint.
     for rank, wanted in zip(built.ranks, expected(source, tensor_parallel)):
         found = dequantize(rank)
         assert {name for name in found if not name.endswith("scale")} == set(wanted)
@@ -132,7 +132,7 @@ def test_weights_are_what_they_were_within_rounding(source, quantization, target
             assert (error <= (allowed + input_rounding) * 1.001).all(), f"{name}: {error.max()}"
 
 
-def test_scales_are_those_of_tensorrt_llm(source, tmp_path):
+def test_scales_equal_those_of_tensorrt_llm(source, tmp_path):
     built = build(source.path, tmp_path / "fp8", "--quantization", "fp8")
     weight = source["model.layers.1.mlp.down_proj.weight"]
     kind, scale = built.ranks[0]["transformer.layers.1.mlp.proj.per_channel_scale"]
@@ -144,7 +144,7 @@ def test_scales_are_those_of_tensorrt_llm(source, tmp_path):
     np.testing.assert_array_equal(numbers(kind, scale), bf16(np.abs(weight).max(1) / 128))
 
 
-def test_scores_stray_less_the_finer_the_format(source, tmp_path):
+def test_finer_formats_give_closer_scores(source, tmp_path):
     random = np.random.default_rng(1)
     texts = [random.integers(0, 640, 30) for _ in range(6)]
     labels = len(source["score.weight"])

@@ -1,4 +1,4 @@
-"""The ranks together give the scores that transformers gave for the original."""
+"""The ranks together give the scores that transformers gives for the original."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ CHECKPOINTS = ROOT / "tests/checkpoints"
 
 
 def listed(manifest, name):
-    """The numbers under a name of a YAML text; none where it has no such name."""
+    """The numbers listed under a name in YAML; none if the name is absent."""
     lines = manifest.split(f"{name}:", 1)[1].splitlines()[1:] if f"{name}:" in manifest else []
     items = itertools.takewhile(lambda line: line.lstrip().startswith("- "), lines)
     return [float(line.lstrip().removeprefix("- ")) for line in items]
@@ -37,7 +37,7 @@ def listed(manifest, name):
         "openrlhf-tiny",
     ],
 )
-def test_ranks_score_as_the_original_does(name, tensor_parallel, stages, tmp_path):
+def test_the_ranks_together_give_the_scores_of_the_original(name, tensor_parallel, stages, tmp_path):
     if name == "phi3-tiny" and stages > 1:
         pytest.skip("TensorRT-LLM's Phi-3 has no stages")
     if name == "llama-linear" and tensor_parallel > 2:
@@ -57,14 +57,14 @@ def test_ranks_score_as_the_original_does(name, tensor_parallel, stages, tmp_pat
         assert not logits[labels:].any(), "rows that are no scores are zero"
         errors.append(np.abs(logits[:labels] + bias - case["f32"]).max())
         of_bf16.append(np.abs(np.array(case["bf16"]) - case["f32"]).max())
-    # Weights are bf16 and the arithmetic is f32, so they are closer to f32 than bf16 all through is.
+    # Weights in bf16 and arithmetic in f32 come closer to f32 than bf16 throughout.
     assert len(errors) > 3
     assert max(errors) < max(of_bf16)
     assert np.mean(errors) < np.mean(of_bf16)
 
 
 def upper(name, products, head, objectives=19):
-    """A head's outputs, from what the library gives: the products of its first layers, as exact as bf16."""
+    """The outputs of a head from what the library gives: the products of its first layers, in bf16 precision."""
 
     def layers(x, numbered):
         for weight, bias in numbered:
@@ -84,7 +84,7 @@ def softmax(x):
 
 
 def scores_of(name, decoder, built, ids, source):
-    """What is served of a text, by the model's own definition."""
+    """The scores of a text by the definition of the model."""
     head, manifest = built.head, (built.path / "checkpoint.yaml").read_text()
     width = len(head["head.0_bias"]) if name.startswith("math") else 19 + len(head["gating.0_bias"])
 
@@ -108,7 +108,7 @@ def scores_of(name, decoder, built, ids, source):
 
 @pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("name", ["math-rm-tiny", "math-prm-tiny", "armo-tiny"])
-def test_heads_of_several_layers_score_as_the_original_does(name, tensor_parallel, stages, tmp_path):
+def test_heads_of_several_layers_give_the_scores_of_the_original(name, tensor_parallel, stages, tmp_path):
     built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
     decoder, source = Decoder(built), Source(CHECKPOINTS / name)
     golden = json.loads((ROOT / f"tests/golden/scores/{name}.json").read_text())

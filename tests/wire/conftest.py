@@ -1,4 +1,4 @@
-"""Real servers, built and started as a user does it, for real clients."""
+"""Real servers, built and started as a user would start them, for real clients."""
 
 import json
 import os
@@ -30,19 +30,19 @@ def conversation(answer: str = LOUVRE, question: str = PARIS) -> list[dict]:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without variables that set options."""
+    """The environment of this process without the variables that set options of Assay."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "NIM_", "OTEL_"))}
     return kept | variables
 
 
 def assay(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    """Runs `assay` to its end."""
+    """Runs `assay` and waits until it exits."""
     command = [BINARIES / "assay", *arguments]
     return subprocess.run(command, env=clean_environment(**variables), capture_output=True, text=True, timeout=60)
 
 
 class Server:
-    """A running `assay serve`, on a port that the system chose."""
+    """A running `assay serve` on a free port."""
 
     STARTED = "ready"
 
@@ -64,21 +64,21 @@ class Server:
                 self.log.append(json.loads(line))
 
     def logged(self, message: str) -> dict:
-        """Waits for a log line."""
+        """Waits for a log line with this message."""
 
         def line() -> dict | None:
             if self.process.poll() is not None:
-                raise AssertionError(f"the server has ended: {''.join(self.lines)}")
+                raise AssertionError(f"the server has exited: {''.join(self.lines)}")
             return next((line for line in self.log if line.get("message") == message), None)
 
         return until(line)
 
     def logged_with(self, words: str) -> dict:
-        """Waits for a log line whose message holds these words."""
+        """Waits for a log line whose message contains these words."""
         return until(lambda: next((line for line in self.log if words in line.get("message", "")), None))
 
     def connect(self) -> socket.socket:
-        """A connection for clients that do not keep to HTTP."""
+        """A raw connection, for clients that break the rules of HTTP."""
         host, port = self.address.rsplit(":", 1)
         return socket.create_connection((host, int(port)), timeout=60)
 
@@ -90,7 +90,7 @@ class Server:
             return error.code, error.read().decode()
 
     def metric(self, name: str, label: str = "") -> float:
-        """The sum of a metric's series, or of those that bear a label such as `reason="slow_head"`."""
+        """The sum of a metric's series, or of the series with a label such as `reason="slow_head"`."""
         lines = self.get("/metrics")[1].splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{") and label in line)
 
@@ -101,7 +101,7 @@ class Server:
         return openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", **({"max_retries": 0} | options))
 
     def end(self, timeout: float = 60) -> int:
-        """Sends SIGTERM and gives the exit status."""
+        """Sends SIGTERM, waits, and returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
@@ -116,16 +116,16 @@ class Server:
 
 
 def until(condition: Callable, timeout: float = 60):
-    """Waits until `condition` gives something that is true."""
+    """Waits until `condition` returns something true, and returns it."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
     return value
 
 
 class Engines:
-    """Engines of the checkpoints in this repository, each built when first asked for."""
+    """Engines of the checkpoints in this repository, each built when it is first used."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -140,7 +140,7 @@ class Engines:
         return engine
 
     def copy(self, checkpoint: str, to: Path) -> Path:
-        """One to change or to damage."""
+        """A copy that a test may change or damage."""
         return Path(shutil.copytree(self[checkpoint], to / checkpoint))
 
 

@@ -1,4 +1,4 @@
-"""Who may call, and over what: API keys, TLS, origins, ports."""
+"""Access: API keys, TLS, CORS origins, separate ports."""
 
 import datetime
 import http.client
@@ -23,7 +23,7 @@ KEY, OTHER = "sk-0123456789abcdef0123", "sk-fedcba9876543210fedc"
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None, context=None, **headers: str):
-    """Status, headers and text of an answer."""
+    """The status, headers and text of a response."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, body, headers, method=method)
     try:
@@ -41,7 +41,7 @@ def chat(client: openai.OpenAI) -> str:
 # --- API keys ---
 
 
-def test_only_who_has_a_key_is_answered_and_keys_change_while_serving(engines: Engines, tmp_path: Path):
+def test_requests_need_a_key_and_keys_can_change_while_serving(engines: Engines, tmp_path: Path):
     keys = tmp_path / "keys"
     keys.write_text(f"# of the trainers\n{KEY} trainer\n")
     with Server(engines["llama3-tiny"], "--served-model-name", "five", "--api-keys-file", keys) as server:
@@ -75,7 +75,7 @@ def test_only_who_has_a_key_is_answered_and_keys_change_while_serving(engines: E
         assert KEY not in log and OTHER not in log
 
 
-def test_metrics_can_be_protected_or_have_a_port_of_their_own(engines: Engines, tmp_path: Path):
+def test_metrics_can_be_protected_or_moved_to_another_port(engines: Engines, tmp_path: Path):
     keys = tmp_path / "keys"
     keys.write_text(KEY)
     with Server(engines["llama3-tiny"], "--api-keys-file", keys, "--protect-metrics") as server:
@@ -88,10 +88,10 @@ def test_metrics_can_be_protected_or_have_a_port_of_their_own(engines: Engines, 
         assert ask(metrics + "/v1/models")[0] == 404
 
 
-# --- Pages of other origins ---
+# --- CORS ---
 
 
-def test_no_page_may_call_unless_its_origin_is_set(engines: Engines):
+def test_web_pages_may_call_only_from_configured_origins(engines: Engines):
     page = {"Origin": "https://example.org", "Access_Control_Request_Method": "POST"}
     with Server(engines["llama3-tiny"]) as server:
         _, headers, _ = ask(server.url + "/v1/models", **page)
@@ -127,7 +127,7 @@ def test_an_operator_sets_the_log_level_and_drains_the_server(engines: Engines):
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1 and writes them into a folder."""
+    """A certificate authority that signs certificates for 127.0.0.1 and writes them to a directory."""
 
     def __init__(self, folder: Path, name: str):
         self.folder = folder
@@ -136,7 +136,7 @@ class Authority:
         self.file = self._write(f"{name}.pem", self._sign(self.name, self.key, is_authority=True))
 
     def certify(self, name: str) -> tuple[Path, Path]:
-        """A certificate and its key."""
+        """The files of a new certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         secret = key.private_bytes(
@@ -165,7 +165,7 @@ def authority(tmp_path_factory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls"), "authority")
 
 
-def test_tls_is_served_and_a_client_that_speaks_plainly_is_not(engines: Engines, authority: Authority):
+def test_a_tls_port_refuses_plain_http(engines: Engines, authority: Authority):
     cert, key = authority.certify("server")
     with Server(engines["llama3-tiny"], "--tls-key", key, "--tls-cert", cert) as server:
         context = ssl.create_default_context(cafile=authority.file)
@@ -179,7 +179,7 @@ def test_tls_is_served_and_a_client_that_speaks_plainly_is_not(engines: Engines,
 
 def test_new_certificates_are_served_without_a_restart(engines: Engines, authority: Authority, tmp_path: Path):
     def put(cert: Path, key: Path) -> None:
-        """As Kubernetes does: the files are links through a folder, which is replaced."""
+        """Replaces the files as Kubernetes does: they are links into a directory, which is itself a link."""
         folder = tmp_path / f"{cert.stem}-{key.stem}"
         folder.mkdir()
         (folder / "tls.crt").write_bytes(cert.read_bytes())
@@ -215,7 +215,7 @@ def test_new_certificates_are_served_without_a_restart(engines: Engines, authori
         assert server.end() == 0
 
 
-def test_mtls_with_nims_variables_asks_for_a_client_certificate(engines: Engines, authority: Authority, tmp_path: Path):
+def test_mtls_by_the_variables_of_nim_requires_a_client_certificate(engines: Engines, authority: Authority, tmp_path: Path):
     cert, key = authority.certify("server")
     variables = {"NIM_SSL_MODE": "MTLS", "NIM_SSL_KEY_PATH": str(key), "NIM_SSL_CERTS_PATH": str(cert)}
     variables["NIM_SSL_CA_CERTS_PATH"] = str(authority.file)
@@ -232,7 +232,7 @@ def test_mtls_with_nims_variables_asks_for_a_client_certificate(engines: Engines
         assert ask(url, context=context)[0] == 200
 
 
-def test_files_that_do_not_fit_are_refused_in_a_sentence(engines: Engines, authority: Authority, tmp_path: Path):
+def test_unusable_tls_files_are_refused_in_one_sentence(engines: Engines, authority: Authority, tmp_path: Path):
     cert, key = authority.certify("one")
     other_cert, _ = authority.certify("two")
     nonsense = tmp_path / "nonsense.pem"

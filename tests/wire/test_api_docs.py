@@ -1,4 +1,4 @@
-"""docs/api.md, example by example."""
+"""Every example in docs/api.md, sent to a server."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def examples(section: str) -> list:
 
 
 def shape(value, names: set[str]):
-    """What stays of an answer without its numbers and texts; what is in `names` may have any keys."""
+    """The structure of a response: types in place of values. The keys of the fields in `names` are ignored."""
     if isinstance(value, dict):
         return {key: "any" if key in names else shape(part, names) for key, part in value.items()}
     if isinstance(value, list):
@@ -25,7 +25,7 @@ def shape(value, names: set[str]):
 
 
 @pytest.mark.parametrize(("method", "path", "section"), SECTIONS, ids=[f"{m} {p}" for m, p, _ in SECTIONS])
-def test_an_example_is_answered_as_it_says(server: Server, method: str, path: str, section: str):
+def test_a_documented_example_gets_the_documented_response(server: Server, method: str, path: str, section: str):
     *asked, shown = examples(section)
     body = None
     if method == "POST":
@@ -39,6 +39,6 @@ def test_an_example_is_answered_as_it_says(server: Server, method: str, path: st
     assert shape(given, {"scores"}) == shape(shown, {"scores"})
 
 
-def test_every_route_that_is_described_has_an_example_or_is_named(server: Server):
+def test_every_route_in_the_openapi_document_is_documented(server: Server):
     for path in json.loads(server.get("/openapi.json")[1])["paths"]:
         assert path.replace("{name}", "NAME") in TEXT, path

@@ -1,4 +1,4 @@
-"""Clients that are out there, each doing what it does."""
+"""Existing clients, each with the calls that it really makes."""
 
 import asyncio
 import json
@@ -10,11 +10,11 @@ from conftest import ATTRIBUTES, LOUVRE, PARIS, ROOT, Server, conversation
 
 
 def pairs(content: str) -> dict[str, float]:
-    """As the guide of NVIDIA's NIM reads an answer."""
+    """Parses scores as the guide to NVIDIA's NIM does."""
     return {pair.split(":")[0]: float(pair.split(":")[1]) for pair in content.split(",")}
 
 
-def test_the_nim_guides_example_reads_a_dictionary_of_rewards(server: Server):
+def test_the_example_of_the_nim_guide_gets_a_dictionary_of_rewards(server: Server):
     completion = server.client().chat.completions.create(
         model="nvidia/nemotron-4-340b-reward", messages=conversation(), stream=False
     )
@@ -23,14 +23,14 @@ def test_the_nim_guides_example_reads_a_dictionary_of_rewards(server: Server):
     assert all(isinstance(value, float) for value in rewards.values())
 
 
-def test_nemo_curator_reads_the_rewards_from_logprobs_it_did_not_ask_for(server: Server):
+def test_nemo_curator_finds_rewards_in_logprobs_that_it_did_not_request(server: Server):
     completion = server.client().chat.completions.create(model="five", messages=conversation())
     assert completion.choices[0].logprobs is not None
     scores = {entry.token: entry.logprob for entry in completion.choices[0].logprobs.content}
     assert scores == pairs(completion.choices[0].message.content)
 
 
-def test_camel_reads_the_same_with_its_timeout_and_retries(server: Server):
+def test_camel_gets_the_same_rewards_with_its_timeout_and_retries(server: Server):
     client = server.client(timeout=180, max_retries=3)
     completion = client.chat.completions.create(messages=conversation(), model="five")
     logprobs = completion.choices[0].logprobs.content
@@ -38,7 +38,7 @@ def test_camel_reads_the_same_with_its_timeout_and_retries(server: Server):
     assert all(entry.bytes is None and entry.top_logprobs == [] for entry in logprobs)
 
 
-def test_a_judge_probes_with_the_user_alone_and_reads_one_reward_after_one_token(one_score: Server):
+def test_a_judge_probes_with_a_user_turn_and_reads_one_reward_from_one_token(one_score: Server):
     client = one_score.client()
     probe = client.chat.completions.create(
         model="one", messages=[{"role": "user", "content": "ping"}], temperature=0, max_tokens=1
@@ -50,7 +50,7 @@ def test_a_judge_probes_with_the_user_alone_and_reads_one_reward_after_one_token
     assert float(completion.choices[0].message.content.split("reward:")[1]) != 0.0
 
 
-def test_a_data_generator_finds_every_reward_with_its_pattern(server: Server):
+def test_a_data_generator_finds_every_reward_with_its_regular_expression(server: Server):
     completion = server.client().chat.completions.create(
         model="five", messages=conversation(), temperature=0, max_tokens=8
     )
@@ -65,7 +65,7 @@ def test_an_empty_response_has_a_score(server: Server):
     assert list(pairs(completion.choices[0].message.content)) == ATTRIBUTES
 
 
-def test_an_answer_is_a_whole_chat_completion(server: Server):
+def test_a_response_is_a_complete_chat_completion(server: Server):
     completion = server.client().chat.completions.create(model="five", messages=conversation())
     assert completion.object == "chat.completion"
     assert completion.id.startswith("chatcmpl-")
@@ -78,7 +78,7 @@ def test_an_answer_is_a_whole_chat_completion(server: Server):
     assert completion.usage.prompt_tokens_details.cached_tokens >= 0
 
 
-def test_a_reader_of_streams_gets_the_same_rewards(server: Server):
+def test_a_streaming_client_gets_the_same_rewards(server: Server):
     client = server.client()
     whole = client.chat.completions.create(model="five", messages=conversation())
     stream = client.chat.completions.create(
@@ -92,7 +92,7 @@ def test_a_reader_of_streams_gets_the_same_rewards(server: Server):
     assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
 
 
-def test_many_at_once_get_what_each_gets_alone(server: Server):
+def test_concurrent_requests_get_the_scores_they_get_alone(server: Server):
     answers = [f"{LOUVRE} {'Then take the train. ' * number}" for number in range(24)]
     client = server.client()
     alone = [
@@ -110,7 +110,7 @@ def test_many_at_once_get_what_each_gets_alone(server: Server):
     assert asyncio.run(together()) == alone
 
 
-def test_raw_answers_carry_the_request_id_and_the_times(server: Server):
+def test_responses_carry_the_request_id_and_timings(server: Server):
     answer = server.client().chat.completions.with_raw_response.create(
         model="five", messages=conversation(), extra_headers={"X-Request-Id": "mine-7"}
     )
@@ -129,14 +129,14 @@ def test_priority_and_timeout_are_fields_or_headers(server: Server):
         assert client.chat.completions.create(model="five", messages=conversation(), **extra).choices
 
 
-def test_models_are_listed_under_every_name(server: Server):
+def test_models_are_listed_under_each_of_their_names(server: Server):
     models = server.client().models
     assert [model.id for model in models.list()] == ["five", "nvidia/nemotron-4-340b-reward"]
     assert models.retrieve("nvidia/nemotron-4-340b-reward").max_model_len == 1024
 
 
 @pytest.mark.parametrize("checkpoint", ["llama3-tiny", "qwen2-tiny"])
-def test_prompts_have_the_tokens_that_transformers_gives_them(
+def test_prompts_have_as_many_tokens_as_in_transformers(
     checkpoint: str, server: Server, one_score: Server
 ):
     server, model = {"llama3-tiny": (server, "five"), "qwen2-tiny": (one_score, "one")}[checkpoint]
@@ -148,7 +148,7 @@ def test_prompts_have_the_tokens_that_transformers_gives_them(
         assert completion.usage.prompt_tokens == len(case["ids"]), case["name"]
 
 
-def test_the_demo_model_prefers_an_answer_to_word_salad(engines):
+def test_the_demo_model_prefers_a_good_response_to_word_salad(engines):
     with Server(engines["demo"], "--served-model-name", "demo") as server:
         client = server.client()
         good, bad = (

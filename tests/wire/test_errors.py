@@ -1,4 +1,4 @@
-"""Errors as the OpenAI client raises them."""
+"""Errors, as the OpenAI client raises them."""
 
 import json
 import urllib.error
@@ -33,7 +33,7 @@ def refused(server: Server, kind: type[openai.APIStatusError], **request) -> dic
         ({"extra_body": {"wish": "a good score"}}, "wish"),
     ],
 )
-def test_a_bad_field_is_named(server: Server, request_: dict, param: str):
+def test_an_error_names_the_bad_field(server: Server, request_: dict, param: str):
     body = refused(server, openai.BadRequestError, **request_)
     assert body["param"] == param
     assert param in body["message"]
@@ -46,7 +46,7 @@ def test_an_unknown_model_is_not_found(server: Server):
     assert "gpt-4o" in body["message"] and "five" in body["message"]
 
 
-def test_a_text_that_is_too_long_is_refused_with_both_lengths(server: Server):
+def test_the_error_for_a_long_text_has_its_length_and_the_limit(server: Server):
     body = refused(server, openai.BadRequestError, messages=conversation("word " * 2000))
     assert body["code"] == "context_length_exceeded"
     assert "1024" in body["message"]
@@ -60,13 +60,13 @@ def test_a_body_over_the_limit_is_413(engines):
         assert server.client().chat.completions.create(model="five", messages=conversation()).choices
 
 
-def test_a_deadline_that_passes_is_a_timeout(engines):
+def test_a_missed_deadline_is_a_timeout(engines):
     with Server(engines["llama3-tiny"], "--simulate", "stall", "--served-model-name", "five") as server:
         body = refused(server, openai.InternalServerError, extra_body={"timeout": 0.1})
         assert body["type"] == "timeout_error"
 
 
-def test_a_strict_server_wants_the_assistant_last(engines):
+def test_a_strict_server_requires_the_assistant_to_be_last(engines):
     with Server(engines["llama3-tiny"], "--require-assistant-turn", "--served-model-name", "five") as server:
         body = refused(server, openai.BadRequestError, messages=[{"role": "user", "content": "ping"}])
         assert body["param"] == "messages[0].role"
@@ -83,7 +83,7 @@ def test_a_strict_server_wants_the_assistant_last(engines):
         ("POST", "/v1/chat/completion", b"{}", 404, "unknown_url"),
     ],
 )
-def test_what_no_client_of_openai_sends_has_an_answer_too(
+def test_requests_that_no_openai_client_sends_get_an_error_too(
     server: Server, method: str, path: str, data: bytes | None, status: int, code: str
 ):
     request = urllib.request.Request(server.url + path, data=data, method=method)
@@ -93,6 +93,6 @@ def test_what_no_client_of_openai_sends_has_an_answer_too(
     assert json.load(caught.value)["error"]["code"] == code
 
 
-def test_after_all_that_the_server_still_answers(server: Server):
+def test_the_server_still_answers_after_all_these_errors(server: Server):
     assert server.get("/v1/health/ready")[0] == 200
     assert server.client().chat.completions.create(model="five", messages=conversation()).choices

@@ -1,4 +1,4 @@
-"""Models that generate, asked by OpenAI's own client."""
+"""Models that generate text, called by the OpenAI client."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ def chat(tmp_path_factory) -> Iterator[Server]:
         yield server
 
 
-def test_a_chat_is_answered_whole_and_streamed_alike(chat: Server):
+def test_a_streamed_response_equals_the_whole_one(chat: Server):
     ask = dict(model="chat", messages=ASKED, max_tokens=24, temperature=0)
     whole = chat.client().chat.completions.create(**ask)
     assert whole.choices[0].finish_reason in ("stop", "length") and whole.usage.completion_tokens <= 24
@@ -33,7 +33,7 @@ def test_a_chat_is_answered_whole_and_streamed_alike(chat: Server):
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == whole.choices[0].finish_reason
 
 
-def test_a_seed_gives_the_same_text_among_others_asked_at_once(chat: Server):
+def test_a_seed_gives_the_same_text_in_any_batch(chat: Server):
     async def all_at_once() -> list[str]:
         client = chat.async_client()
         asks = [
@@ -46,24 +46,24 @@ def test_a_seed_gives_the_same_text_among_others_asked_at_once(chat: Server):
     assert first == second == third and len({first, other, another}) > 1
 
 
-def test_log_probabilities_are_read_by_the_client(chat: Server):
+def test_the_client_can_read_log_probabilities(chat: Server):
     answer = chat.client().chat.completions.create(
         model="chat", messages=ASKED, max_tokens=4, temperature=0, logprobs=True, top_logprobs=3
     )
     for token in answer.choices[0].logprobs.content:
         assert token.logprob <= 0 and len(token.top_logprobs) == 3
-        # The likeliest is the one that a greedy answer takes.
+        # Greedy sampling takes the most likely token.
         assert token.top_logprobs[0].token == token.token
         assert [top.logprob for top in token.top_logprobs] == sorted((top.logprob for top in token.top_logprobs), reverse=True)
 
 
-def test_completions_take_several_prompts_and_echo_them(chat: Server):
+def test_completions_accept_several_prompts_and_echo_them(chat: Server):
     answer = chat.client().completions.create(model="chat", prompt=["Paris is", "The Seine"], max_tokens=4, echo=True, n=2)
     assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
     assert [choice.text.startswith(prompt) for choice, prompt in zip(answer.choices, ["Paris is", "Paris is", "The Seine", "The Seine"])] == [True] * 4
 
 
-def test_what_is_not_supported_is_refused_by_its_name(chat: Server, server: Server):
+def test_an_unsupported_field_is_refused_by_name(chat: Server, server: Server):
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     for field, value in [("tools", tools), ("response_format", {"type": "json_object"}), ("logit_bias", {"x": 1})]:
         with pytest.raises(openai.BadRequestError) as refused:
@@ -74,7 +74,7 @@ def test_what_is_not_supported_is_refused_by_its_name(chat: Server, server: Serv
     assert refused.value.code == "wrong_task"
 
 
-def test_a_client_that_stops_reading_a_stream_leaves_the_engine_free(chat: Server):
+def test_the_engine_is_free_after_a_client_closes_its_stream(chat: Server):
     client = chat.client()
     stream = client.chat.completions.create(model="chat", messages=ASKED, max_tokens=200, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))

@@ -1,4 +1,4 @@
-"""Starting, ending and failing, as an orchestrator sees it."""
+"""Startup, shutdown and failure, as an orchestrator sees them."""
 
 import asyncio
 import signal
@@ -18,14 +18,14 @@ KILLED = 143
 
 
 def refused_start(*arguments: str | Path) -> str:
-    """The sentence with which the server refuses to start."""
+    """The one-line message with which the server refuses to start."""
     done = assay("serve", "--host", "127.0.0.1", "--log-level", "error", *map(str, arguments), ASSAY_PORT="0")
     assert done.returncode == 1, done
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
 
 
-# --- Starting ---
+# --- Startup ---
 
 
 @pytest.mark.parametrize("name", ["engine.yaml", "weights.safetensors", "tokenizer.json", "chat_template.jinja"])
@@ -59,33 +59,33 @@ def test_a_changed_manifest_is_named(engines: Engines, tmp_path: Path):
     assert "engine.yaml" in refused_start("--engine", engine)
 
 
-def test_a_manifest_that_is_no_manifest_is_named(engines: Engines, tmp_path: Path):
+def test_an_invalid_manifest_is_named(engines: Engines, tmp_path: Path):
     engine = engines.copy("llama3-tiny", tmp_path)
     (engine / "engine.yaml").write_text("format: 1\nwishes: many\n")
     assert "engine.yaml" in refused_start("--engine", engine)
 
 
-def test_a_directory_that_is_no_engine_is_named(tmp_path: Path):
+def test_a_directory_without_an_engine_is_named(tmp_path: Path):
     assert str(tmp_path) in refused_start("--engine", tmp_path)
 
 
-def test_no_engine_at_all_says_what_to_do():
+def test_the_error_for_a_missing_engine_says_what_to_do():
     assert "--engine" in refused_start()
 
 
-def test_a_limit_over_the_engines_own_is_refused(engines: Engines):
+def test_a_limit_above_that_of_the_engine_is_refused(engines: Engines):
     sentence = refused_start("--engine", engines["llama3-tiny"], "--max-seq-len", "100000")
     assert "100000" in sentence and "1024" in sentence
 
 
-def test_a_limit_under_the_engines_own_holds(engines: Engines):
+def test_a_limit_below_that_of_the_engine_is_applied(engines: Engines):
     with Server(engines["llama3-tiny"], "--max-seq-len", "64", "--served-model-name", "five") as server:
         assert server.client().models.list().data[0].max_model_len == 64
         with pytest.raises(openai.BadRequestError, match="64"):
             server.client().chat.completions.create(model="five", messages=conversation("word " * 100))
 
 
-def test_a_port_that_is_taken_is_named(engines: Engines):
+def test_a_port_in_use_is_named(engines: Engines):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -94,19 +94,19 @@ def test_a_port_that_is_taken_is_named(engines: Engines):
         assert port in sentence and "--port" in sentence
 
 
-# --- Ending ---
+# --- Shutdown ---
 
 
-def test_told_to_end_an_idle_server_ends_at_once(engines: Engines):
+def test_an_idle_server_exits_at_once_on_sigterm(engines: Engines):
     with Server(engines["llama3-tiny"]) as server:
-        # A connection that is kept open and idle does not hold it up.
+        # An idle keep-alive connection must not delay the exit.
         server.client().models.list()
         start = time.monotonic()
         assert server.end() == 0
         assert time.monotonic() - start < 10
 
 
-def test_told_to_end_a_server_finishes_what_it_has_begun(engines: Engines):
+def test_requests_in_flight_are_finished_on_sigterm(engines: Engines):
     statuses = []
 
     async def flood(server: Server) -> None:
@@ -138,7 +138,7 @@ def test_told_to_end_a_server_finishes_what_it_has_begun(engines: Engines):
 
 @contextmanager
 def stalled(engines: Engines, *arguments: str) -> Iterator[tuple[Server, socket.socket]]:
-    """A server, and a connection with a request that will never be answered."""
+    """A server, and a connection with a request that never gets a response."""
     options = ("--simulate", "stall", "--served-model-name", "five", *arguments)
     request = b'{"model":"five","messages":[{"role":"user","content":"Hello"}]}'
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(request)}\r\n\r\n"
@@ -149,7 +149,7 @@ def stalled(engines: Engines, *arguments: str) -> Iterator[tuple[Server, socket.
             yield server, waiting
 
 
-def test_told_to_end_a_server_is_not_ready_while_it_finishes(engines: Engines):
+def test_a_draining_server_is_live_but_not_ready(engines: Engines):
     with stalled(engines) as (server, _):
         assert server.get("/v1/health/ready")[0] == 200
         server.process.send_signal(signal.SIGTERM)
@@ -157,28 +157,28 @@ def test_told_to_end_a_server_is_not_ready_while_it_finishes(engines: Engines):
         assert server.get("/v1/health/live")[0] == 200
 
 
-def test_after_the_grace_time_a_server_ends_and_says_that_it_left_work(engines: Engines):
+def test_after_the_grace_period_the_exit_status_says_that_work_was_left(engines: Engines):
     with stalled(engines, "--shutdown-grace", "0.5") as (server, _):
         assert server.end() == UNDRAINED
 
 
-def test_told_twice_a_server_ends_at_once(engines: Engines):
+def test_a_second_sigterm_ends_the_server_at_once(engines: Engines):
     with stalled(engines, "--shutdown-grace", "600") as (server, _):
         server.process.send_signal(signal.SIGTERM)
         server.logged("ending: no new requests, finishing those in flight")
         assert server.end() == KILLED
 
 
-def test_a_client_that_hangs_up_frees_its_place(engines: Engines):
+def test_a_request_is_cancelled_when_its_client_hangs_up(engines: Engines):
     with stalled(engines) as (server, waiting):
         waiting.close()
         until(lambda: server.metric("request_cancelled_total") == 1)
 
 
-# --- Failing ---
+# --- Failure ---
 
 
-def test_an_engine_that_fails_ends_the_process_where_that_is_asked_for(engines: Engines):
+def test_a_failed_engine_ends_the_process_if_so_configured(engines: Engines):
     options = ("--simulate", "fail", "--on-engine-failure", "exit", "--served-model-name", "five")
     with Server(engines["llama3-tiny"], *options) as server:
         with pytest.raises(openai.InternalServerError) as caught:
@@ -187,7 +187,7 @@ def test_an_engine_that_fails_ends_the_process_where_that_is_asked_for(engines: 
         assert server.process.wait(60) == ENGINE_FAILED
 
 
-def test_an_engine_that_stalls_ends_the_process_where_that_is_asked_for(engines: Engines):
+def test_a_stalled_engine_ends_the_process_if_so_configured(engines: Engines):
     options = ("--simulate", "stall", "--stall-timeout", "0.2", "--on-engine-failure", "exit")
     with Server(engines["llama3-tiny"], *options, "--served-model-name", "five") as server:
         with pytest.raises(openai.InternalServerError) as caught:
@@ -197,7 +197,7 @@ def test_an_engine_that_stalls_ends_the_process_where_that_is_asked_for(engines:
         assert server.process.wait(60) == ENGINE_FAILED
 
 
-def test_an_engine_that_fails_is_loaded_again_otherwise(engines: Engines):
+def test_a_failed_engine_is_loaded_again_if_so_configured(engines: Engines):
     options = ("--simulate", "fail", "--on-engine-failure", "restart", "--served-model-name", "five")
     with Server(engines["llama3-tiny"], *options) as server:
         with pytest.raises(openai.InternalServerError):
@@ -206,7 +206,7 @@ def test_an_engine_that_fails_is_loaded_again_otherwise(engines: Engines):
         until(lambda: server.get("/v1/health/ready")[0] == 200)
 
 
-def test_an_engine_that_fails_again_and_again_ends_the_process_after_as_many_starts_as_are_asked_for(engines: Engines):
+def test_the_process_ends_when_the_restart_attempts_are_used_up(engines: Engines):
     options = ("--simulate", "fail", "--restart-attempts", "2", "--restart-wait", "0", "--served-model-name", "five")
     codes = []
     with Server(engines["llama3-tiny"], *options) as server:
@@ -222,13 +222,13 @@ def test_an_engine_that_fails_again_and_again_ends_the_process_after_as_many_sta
 
 
 @pytest.mark.parametrize(("status", "kind"), [("429", openai.RateLimitError), ("503", openai.InternalServerError)])
-def test_a_full_queue_is_what_the_option_says(engines: Engines, status: str, kind: type[openai.APIStatusError]):
+def test_a_full_queue_has_the_configured_status(engines: Engines, status: str, kind: type[openai.APIStatusError]):
     options = ("--max-queue-requests", "1", "--max-batch-size", "1", "--overload-status", status)
 
     async def refusal(server: Server) -> BaseException:
         async with server.async_client() as client:
             create = client.chat.completions.create
-            # Some are in flight for ever, one waits, and the rest find the queue full.
+            # Some stay in flight, one waits, and the rest find the queue full.
             requests = [asyncio.create_task(create(model="five", messages=conversation(f"{n}"))) for n in range(10)]
             done, waiting = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
             for request in waiting:

@@ -1,4 +1,4 @@
-"""Clients that are slow, large, many or gone: they are cut off, and the others are answered."""
+"""Slow, large, numerous and vanishing clients are disconnected; the others get their responses."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ def good(answer: str = "x") -> bytes:
 
 
 def rest(stream: socket.socket) -> bytes:
-    """What comes until the server closes."""
+    """Everything that the server sends until it closes the connection."""
     received = b""
     try:
         while chunk := stream.recv(65536):
@@ -30,7 +30,7 @@ def rest(stream: socket.socket) -> bytes:
 
 
 def trickle(stream: socket.socket, data: bytes, pause: float = 0.1) -> None:
-    """Sends a byte at a time until the server closes."""
+    """Sends one byte at a time until the server closes the connection."""
     try:
         for byte in data:
             stream.sendall(bytes([byte]))
@@ -43,7 +43,7 @@ def limited(engines: Engines, *arguments: str) -> Server:
     return Server(engines["llama3-tiny"], "--served-model-name", "five", *arguments)
 
 
-def test_a_client_that_sends_its_headers_byte_by_byte_is_cut_off(engines: Engines):
+def test_a_client_that_sends_its_headers_byte_by_byte_is_disconnected(engines: Engines):
     with limited(engines, "--header-timeout", "0.5") as server, server.connect() as stream:
         threading.Thread(target=trickle, args=(stream, good()), daemon=True).start()
         assert rest(stream) == b""
@@ -51,10 +51,10 @@ def test_a_client_that_sends_its_headers_byte_by_byte_is_cut_off(engines: Engine
         assert server.metric("http_connections_cut_total", 'reason="slow_head"') == 1
 
 
-def test_a_client_that_sends_its_body_byte_by_byte_is_told_so_and_cut_off(engines: Engines):
+def test_a_client_that_sends_its_body_byte_by_byte_gets_408_and_is_disconnected(engines: Engines):
     with limited(engines, "--body-timeout", "0.5") as server, server.connect() as stream:
         threading.Thread(target=trickle, args=(stream, good()), daemon=True).start()
-        # The head alone takes longer than the time for a body: that is counted from the body on.
+        # The headers alone take longer than the body timeout, which only starts with the body.
         answer = rest(stream).decode()
         assert answer.startswith("HTTP/1.1 408 "), answer
         assert '"code":"slow_body"' in answer
@@ -73,7 +73,7 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_not(engines: Engines):
         assert server.metric("http_connections_cut_total", 'reason="slow_head"') == 0
 
 
-def test_one_connection_too_many_is_told_so_and_room_comes_back(engines: Engines):
+def test_one_connection_too_many_gets_503_until_another_closes(engines: Engines):
     with limited(engines, "--max-connections", "3") as server:
         held = [server.connect() for _ in range(3)]
         for stream in held:
@@ -101,14 +101,14 @@ def test_headers_over_the_limit_are_refused(engines: Engines):
         assert stream.recv(65536).startswith(b"HTTP/1.1 431 ")
 
 
-def test_json_of_any_depth_is_refused_and_breaks_nothing(server: Server):
+def test_deeply_nested_json_is_refused(server: Server):
     for depth in (200, 100_000):
         with server.connect() as stream:
             stream.sendall(request(b'{"model":' + b"[" * depth + b"]" * depth + b"}"))
             assert stream.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_client_that_does_not_take_its_answers_is_cut_off(engines: Engines):
+def test_a_client_that_does_not_read_its_responses_is_disconnected(engines: Engines):
     with limited(engines, "--write-timeout", "0.5") as server, server.connect() as stream:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         ask = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n" * 200
@@ -124,9 +124,9 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off(engines: Engines):
         assert server.logged("a connection was cut off")["reason"] == "slow_reader"
 
 
-def test_half_the_clients_hang_up_and_the_other_half_is_answered_in_full(engines: Engines):
-    """Of one half, each fifth hangs up in the head, in the body, before the answer, sends too much, or takes
-    its answer in sips; the other half asks as it should."""
+def test_good_clients_are_served_while_as_many_others_misbehave(engines: Engines):
+    """Half of the clients hang up in the headers, in the body or before the response, send too much, or read a
+    few bytes at a time; the other half are well behaved."""
     with limited(engines, "--max-body-bytes", "100000", "--max-batch-size", "4") as server:
         failures: list[str] = []
         answered: list[str] = []
@@ -144,11 +144,11 @@ def test_half_the_clients_hang_up_and_the_other_half_is_answered_in_full(engines
                     case 3:
                         stream.sendall(request(b"x" * 150_000))
                         if b" 413 " not in stream.recv(4096):
-                            failures.append("too large, and not told so")
+                            failures.append("a body that is too large did not get 413")
                     case 4:
                         stream.sendall(data)
                         if not stream.recv(16).startswith(b"HTTP/1.1 200"):
-                            failures.append("a slow reader was not answered")
+                            failures.append("a slow reader got no response")
                         while b"0\r\n" not in (sip := stream.recv(16)) and b"}}" not in sip:
                             time.sleep(0.001)
 
@@ -170,7 +170,7 @@ def test_half_the_clients_hang_up_and_the_other_half_is_answered_in_full(engines
             thread.join()
         assert not failures
         assert len(set(answered)) == 100
-        # Nothing of those who left stays behind.
+        # Nothing is left of the clients that hung up.
         until(lambda: server.metric("num_requests_running") == server.metric("num_requests_waiting") == 0)
         until(lambda: server.metric("http_connections") <= 1)
         assert server.end() == 0

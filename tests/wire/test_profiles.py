@@ -1,4 +1,4 @@
-"""Several engines under one folder, as an operator sees them."""
+"""Several engines in one directory, as an operator sees them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ def profiles(folder: Path) -> list[dict]:
     return json.loads(done.stdout)
 
 
-def test_the_listing_has_the_form_that_users_know(engines: Engines, tmp_path: Path):
+def test_the_listing_has_the_format_of_nim(engines: Engines, tmp_path: Path):
     engines.copy("llama3-tiny", tmp_path)
     broken = engines.copy("qwen2-tiny", tmp_path)
     (broken / "engine.yaml").write_text("format: 1\n")
@@ -28,7 +28,7 @@ def test_the_listing_has_the_form_that_users_know(engines: Engines, tmp_path: Pa
     ), listing
 
 
-def test_the_only_engine_that_runs_is_served(engines: Engines, tmp_path: Path):
+def test_the_only_usable_engine_is_served(engines: Engines, tmp_path: Path):
     engine = engines.copy("llama3-tiny", tmp_path / "deeper")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/engine.yaml").write_text("format: 1\n")
@@ -36,7 +36,7 @@ def test_the_only_engine_that_runs_is_served(engines: Engines, tmp_path: Path):
         assert json.loads(server.get("/v1/models")[1])["data"][0]["id"] == engine.name
 
 
-def test_between_models_one_is_pinned_by_its_id(engines: Engines, tmp_path: Path):
+def test_an_engine_is_selected_by_its_profile_id(engines: Engines, tmp_path: Path):
     for name in ["llama3-tiny", "qwen2-tiny"]:
         engines.copy(name, tmp_path)
     refused = assay("serve", "--engines", str(tmp_path), "--port", "0")
@@ -46,7 +46,7 @@ def test_between_models_one_is_pinned_by_its_id(engines: Engines, tmp_path: Path
         assert json.loads(server.get("/v1/models")[1])["data"][0]["id"] == "qwen2-tiny"
 
 
-def test_a_changed_manifest_is_refused_and_listed_as_such(engines: Engines, tmp_path: Path):
+def test_a_changed_manifest_is_refused_and_listed_as_unusable(engines: Engines, tmp_path: Path):
     engine = engines.copy("llama3-tiny", tmp_path)
     text = (engine / "engine.yaml").read_text()
     (engine / "engine.yaml").write_text(re.sub(r"onednn: .*", "onednn: 1.0.0", text))
@@ -55,5 +55,5 @@ def test_a_changed_manifest_is_refused_and_listed_as_such(engines: Engines, tmp_
     assert profiles(tmp_path)[0]["reason"].startswith("was changed after the build")
 
 
-def test_the_ranks_of_an_engine_are_told_to_what_starts_them(engines: Engines):
+def test_print_ranks_prints_the_number_of_ranks(engines: Engines):
     assert assay("serve", "--print-ranks", "--engine", str(engines["llama3-tiny"])).stdout == "1\n"

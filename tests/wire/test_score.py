@@ -1,4 +1,4 @@
-"""`assay score`, `eval` and `report`: files in, files out, whatever happens on the way."""
+"""`assay score`, `eval` and `report`: files in, files out, also after failures."""
 
 import csv
 import fcntl
@@ -42,7 +42,7 @@ def pairs(count: int) -> list[dict]:
             for n in range(count)]
 
 
-def test_rows_keep_their_columns_and_get_the_scores_that_a_server_gives(engines, server, tmp_path):
+def test_rows_keep_their_columns_and_get_the_scores_of_a_server(engines, server, tmp_path):
     rows = [{"id": 1, "messages": conversation(), "kept": {"a": [1, None]}}, {"id": 2, "messages": conversation("No.")}]
     done = score(engines, write(tmp_path / "in.jsonl", rows), "--output", tmp_path / "out.jsonl")
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_rows_keep_their_columns_and_get_the_scores_that_a_server_gives(engines,
     assert "2 responses scored" in done.stderr
 
 
-def test_a_run_that_nobody_listens_to_goes_on(engines, tmp_path):
+def test_a_run_continues_when_its_output_pipe_is_closed(engines, tmp_path):
     source, output = write(tmp_path / "in.jsonl", pairs(10)), tmp_path / "out.jsonl"
     reader, writer = os.pipe()
     os.close(reader)
@@ -67,7 +67,7 @@ def test_a_run_that_nobody_listens_to_goes_on(engines, tmp_path):
     assert len(read(output)) == 10
 
 
-def test_a_server_scores_a_file_as_the_engine_does_in_process(engines, server, tmp_path):
+def test_a_file_gets_the_same_scores_through_a_server_and_in_process(engines, server, tmp_path):
     source = write(tmp_path / "in.jsonl", pairs(40))
     assert score(engines, source, "--output", tmp_path / "here.jsonl").returncode == 0
     there = assay("score", source, "--url", server.url, "--output", tmp_path / "there.jsonl")
@@ -76,9 +76,9 @@ def test_a_server_scores_a_file_as_the_engine_does_in_process(engines, server, t
 
 
 class Passing(ThreadingHTTPServer):
-    """Stands before a server and passes on some of its routes; keeps what it was asked."""
+    """A proxy that forwards some routes of a server and records the requests."""
 
-    def __init__(self, behind: str, *routes: str):
+    def __init__(self, upstream: str, *routes: str):
         self.asked: list[str] = []
         passing = self
 
@@ -94,7 +94,7 @@ class Passing(ThreadingHTTPServer):
                 if body is not None and self.path not in routes:
                     return self.answer(404, b'{"detail": "Not Found"}')
                 try:
-                    with urllib.request.urlopen(urllib.request.Request(behind + self.path, body)) as answer:
+                    with urllib.request.urlopen(urllib.request.Request(upstream + self.path, body)) as answer:
                         self.answer(answer.status, answer.read())
                 except urllib.error.HTTPError as error:
                     self.answer(error.code, error.read())
@@ -123,11 +123,11 @@ class Passing(ThreadingHTTPServer):
 REWARDS, CHAT = "/v1/rewards", "/v1/chat/completions"
 
 
-def test_a_row_is_one_request_and_a_server_without_that_route_is_asked_as_nim_is(engines, server, tmp_path):
+def test_a_row_is_one_request_and_a_server_without_that_route_gets_chat_completions(engines, server, tmp_path):
     rows = [{"prompt": f"{PARIS} {n}", "responses": [LOUVRE, "No.", f"Paris {n}."]} for n in range(4)]
     source = write(tmp_path / "in.jsonl", rows)
     assert score(engines, source, "--output", tmp_path / "here.jsonl").returncode == 0
-    # The first request finds out whether the route is there.
+    # The first request finds out whether the server has the route.
     for routes, due in [((REWARDS, CHAT), [REWARDS] * 5), ((CHAT,), [REWARDS] + [CHAT] * 12)]:
         output = tmp_path / f"{len(routes)}.jsonl"
         with Passing(server.url, *routes) as passing:
@@ -137,7 +137,7 @@ def test_a_row_is_one_request_and_a_server_without_that_route_is_asked_as_nim_is
         assert output.read_bytes() == (tmp_path / "here.jsonl").read_bytes()
 
 
-def test_a_row_is_split_until_the_server_takes_it(engines, tmp_path):
+def test_a_row_is_split_until_the_server_accepts_it(engines, tmp_path):
     rows = [{"prompt": PARIS, "responses": [LOUVRE, 7, *(f"Number {n}." for n in range(9)), "word " * 5000]}]
     source = write(tmp_path / "in.jsonl", rows)
     assert score(engines, source, "--output", tmp_path / "here.jsonl").returncode == 3
@@ -152,7 +152,7 @@ def test_a_row_is_split_until_the_server_takes_it(engines, tmp_path):
         assert "response 2 of 12: `responses` is neither" in error and "response 12 of 12: " in error and "tokens" in error
 
 
-def test_a_response_that_fails_leaves_the_others_their_scores(engines, tmp_path):
+def test_a_failed_response_does_not_affect_the_others_in_its_row(engines, tmp_path):
     whole, long = [LOUVRE, "No."], "word " * 5000
     rows = [{"prompt": PARIS, "responses": responses} for responses in (whole, [LOUVRE, long, "No."], [long], [])]
     source = write(tmp_path / "in.jsonl", rows)
@@ -182,7 +182,7 @@ def test_a_response_that_fails_leaves_the_others_their_scores(engines, tmp_path)
     assert (result["all"]["pairs"], result["failed"]) == (1, 1)
 
 
-def test_a_row_with_a_column_of_ours_is_kept_as_it_is_and_the_run_continues(engines, tmp_path):
+def test_a_row_that_already_has_a_score_column_is_kept_verbatim(engines, tmp_path):
     rows = [*pairs(3), pairs(4)[3] | {"score_margin": 7, "score_error": "mine"}, *pairs(6)[4:]]
     source, output = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
     assert score(engines, source, "--output", output).returncode == 3
@@ -195,7 +195,7 @@ def test_a_row_with_a_column_of_ours_is_kept_as_it_is_and_the_run_continues(engi
     assert output.read_bytes() == whole
 
 
-def test_killed_at_any_moment_and_run_again_it_gives_what_one_run_gives(engines, tmp_path):
+def test_a_run_killed_at_any_moment_and_run_again_gives_the_same_output(engines, tmp_path):
     rows = pairs(600)
     for row in rows[::50]:
         row["rejected"] = "word " * 5000
@@ -221,7 +221,7 @@ def test_killed_at_any_moment_and_run_again_it_gives_what_one_run_gives(engines,
             output.unlink()
 
 
-def test_a_row_that_fails_says_why_and_the_others_go_on(engines, tmp_path):
+def test_a_failed_row_says_why_and_the_run_continues(engines, tmp_path):
     rows = [{"prompt": PARIS, "response": LOUVRE}, {"prompt": PARIS}, {"prompt": PARIS, "response": "word " * 5000}]
     source = write(tmp_path / "in.jsonl", rows)
     source.write_text('{"torn": \n' + source.read_text())
@@ -234,7 +234,7 @@ def test_a_row_that_fails_says_why_and_the_others_go_on(engines, tmp_path):
     assert "tokens" in third["score_error"] and not any(name.startswith("score_h") for name in third)
 
 
-def test_groups_are_ranked_and_the_best_is_kept(engines, tmp_path):
+def test_the_best_response_of_each_group_is_kept(engines, tmp_path):
     rows = [{"prompt": f"{PARIS} {n}", "responses": [LOUVRE, "No.", "Paris is in France."]} for n in range(3)]
     source = write(tmp_path / "in.jsonl", rows)
     assert score(engines, source, "--output", tmp_path / "all.jsonl").returncode == 0
@@ -248,7 +248,7 @@ def test_groups_are_ranked_and_the_best_is_kept(engines, tmp_path):
         assert row["score_margin"] == pytest.approx(ordered[0] - ordered[1])
 
 
-def test_a_filter_keeps_what_passes_and_a_wrong_one_is_refused(engines, tmp_path):
+def test_a_filter_keeps_the_rows_that_match_and_an_invalid_one_is_refused(engines, tmp_path):
     source = write(tmp_path / "in.jsonl", pairs(30))
     assert score(engines, source, "--output", tmp_path / "all.jsonl").returncode == 0
     filtered = score(engines, source, "--output", tmp_path / "some.jsonl", "--filter", "margin>0 and not chosen_verbosity>1")
@@ -286,9 +286,9 @@ def test_csv_json_and_standard_input_are_read_and_written(engines, tmp_path):
     assert margins[1:] == margins[:1] * 3
 
 
-def test_a_long_array_is_never_in_memory_as_a_whole(engines, tmp_path):
+def test_a_long_json_array_is_read_in_bounded_memory(engines, tmp_path):
     def peak(rows: int) -> int:
-        """Most memory of a run, in MiB. The zeros take ten times as much parsed as written."""
+        """The peak memory of a run, in MiB. Parsed, the zeros take ten times the space that they take in the file."""
         first = {"prompt": PARIS, "response": LOUVRE, "zeros": [0] * 100}
         (tmp_path / f"{rows}.json").write_text(json.dumps([first, *[first | {"response": None}] * rows]))
         command = [BINARIES / "assay", "score", tmp_path / f"{rows}.json", "--engine", engines["llama3-tiny"]]
@@ -303,7 +303,7 @@ def test_a_long_array_is_never_in_memory_as_a_whole(engines, tmp_path):
     assert many < few + 30, f"{few} MiB for 1,000 rows, {many} MiB for 30,000"
 
 
-def test_nothing_is_overwritten_and_no_run_is_mixed_with_another(engines, tmp_path):
+def test_output_is_never_overwritten_and_runs_are_never_mixed(engines, tmp_path):
     source = write(tmp_path / "in.jsonl", pairs(3))
     output = tmp_path / "out.jsonl"
     output.write_text("mine")
@@ -318,7 +318,7 @@ def test_nothing_is_overwritten_and_no_run_is_mixed_with_another(engines, tmp_pa
     assert other.returncode == 1 and "other inputs" in other.stderr
 
 
-def test_standard_input_is_continued_only_where_it_is_the_same(engines, tmp_path):
+def test_a_run_over_standard_input_resumes_only_with_the_same_rows(engines, tmp_path):
     command = [BINARIES / "assay", "score", "-", tmp_path / "more.json", "--engine", engines["llama3-tiny"], "--output"]
 
     def piped(rows: list[dict], output: Path) -> subprocess.CompletedProcess:
@@ -326,7 +326,7 @@ def test_standard_input_is_continued_only_where_it_is_the_same(engines, tmp_path
         return subprocess.run([*command, output], input=text, env=clean_environment(), capture_output=True, text=True)
 
     def more(text: str) -> None:
-        """The second input, which says of itself that it never changed."""
+        """Changes the second input but keeps its size and modification time."""
         (tmp_path / "more.json").write_text(text)
         os.utime(tmp_path / "more.json", (0, 0))
 
@@ -337,7 +337,7 @@ def test_standard_input_is_continued_only_where_it_is_the_same(engines, tmp_path
     more("{ ")
     assert piped(rows, output).returncode == 1
     more("[]")
-    # As if that run had been killed in its fourth row.
+    # As if that run had been killed while it wrote its fourth row.
     partial.write_text("\n".join([partial.read_text().splitlines()[0], *done[:3], done[3][:20]]))
     for other, words in [(pairs(7)[1:], "row 1 of the inputs"), (rows[:2], "end 1 rows before")]:
         refused = piped(other, output)
@@ -346,7 +346,7 @@ def test_standard_input_is_continued_only_where_it_is_the_same(engines, tmp_path
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not partial.exists()
 
 
-def test_a_file_is_written_by_one_run_at_a_time(engines, tmp_path):
+def test_two_runs_cannot_write_one_file(engines, tmp_path):
     source, output = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
     with (tmp_path / "out.jsonl.partial").open("w") as partial:
         fcntl.flock(partial, fcntl.LOCK_EX)
@@ -355,10 +355,10 @@ def test_a_file_is_written_by_one_run_at_a_time(engines, tmp_path):
     assert score(engines, source, "--output", output).returncode == 0
 
 
-def test_a_run_stopped_in_its_last_moment_ends_when_run_again(engines, tmp_path):
+def test_a_run_killed_just_before_its_end_finishes_when_run_again(engines, tmp_path):
     source, output = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
     assert score(engines, source, "--output", tmp_path / "whole.jsonl").returncode == 0
-    # What there is between the output's appearing and the journal's removal.
+    # The state after the output has appeared and before the journal is removed.
     begun = score(engines, source, "--output", output, "--filter", "kindness>0")
     assert begun.returncode == 1 and (tmp_path / "out.jsonl.partial").exists()
     output.write_bytes((tmp_path / "whole.jsonl").read_bytes())
@@ -367,7 +367,7 @@ def test_a_run_stopped_in_its_last_moment_ends_when_run_again(engines, tmp_path)
     assert not (tmp_path / "out.jsonl.partial").exists()
 
 
-def test_eval_counts_by_subset_and_sections_as_rewardbench_does(engines, tmp_path):
+def test_eval_reports_subsets_and_sections_as_rewardbench_does(engines, tmp_path):
     subsets = ["alpacaeval-easy", "mt-bench-med", "mt-bench-hard", "donotanswer", "hep-go", "math-prm"]
     rows = [row | {"subset": subsets[n % len(subsets)]} for n, row in enumerate(pairs(60))]
     source = write(tmp_path / "in.jsonl", rows)
@@ -380,7 +380,7 @@ def test_eval_counts_by_subset_and_sections_as_rewardbench_does(engines, tmp_pat
         right[row["subset"]].append(row["score_margin"] > 0)
     mean = {subset: sum(hits) / len(hits) for subset, hits in right.items()}
     assert {subset["name"]: subset["accuracy"] for subset in result["subsets"]} == pytest.approx(mean)
-    # RewardBench's arithmetic: within a section by the subsets' full sizes, then the plain mean.
+    # As RewardBench computes it: subsets weighted by size within a section, then the plain mean of the sections.
     sections = {
         "Chat": (100 * mean["alpacaeval-easy"] + 40 * mean["mt-bench-med"]) / 140,
         "Chat Hard": mean["mt-bench-hard"],
@@ -391,7 +391,7 @@ def test_eval_counts_by_subset_and_sections_as_rewardbench_does(engines, tmp_pat
     assert result["score"] == pytest.approx(sum(sections.values()) / 4)
 
 
-def test_a_report_is_one_page_of_what_was_scored(engines, tmp_path):
+def test_a_report_is_one_page_about_the_scored_rows(engines, tmp_path):
     assert score(engines, write(tmp_path / "in.jsonl", pairs(30)), "--output", tmp_path / "out.jsonl").returncode == 0
     done = assay("report", tmp_path / "out.jsonl", "--model", "tiny")
     assert done.returncode == 0, done.stderr
@@ -401,19 +401,19 @@ def test_a_report_is_one_page_of_what_was_scored(engines, tmp_path):
     assert unscored.returncode == 1 and "assay score" in unscored.stderr
 
 
-def test_a_server_that_is_gone_ends_the_run_and_what_was_done_stays(engines, tmp_path):
+def test_a_run_stops_when_the_server_is_gone_and_keeps_its_finished_rows(engines, tmp_path):
     source = write(tmp_path / "in.jsonl", pairs(2))
     gone = assay("score", source, "--url", "http://127.0.0.1:9", "--output", tmp_path / "out.jsonl")
     assert gone.returncode == 1 and "does not answer" in gone.stderr
 
 
 @pytest.mark.parametrize("wrong", [["x.txt", "--output", "y.jsonl"], ["x.jsonl", "--output", "y.txt"]])
-def test_a_file_whose_format_cannot_be_told_is_refused(engines, tmp_path, wrong):
+def test_a_file_of_unknown_format_is_refused(engines, tmp_path, wrong):
     done = score(engines, *wrong)
     assert done.returncode == 1 and (".jsonl" in done.stderr)
 
 
-def test_a_servers_own_limits_are_its_rows_errors(one_score: Server, tmp_path):
+def test_a_row_beyond_the_limits_of_the_server_gets_an_error(one_score: Server, tmp_path):
     rows = [{"prompt": PARIS, "response": "word " * 5000}, {"prompt": PARIS, "response": LOUVRE}]
     done = assay("score", write(tmp_path / "in.jsonl", rows), "--url", one_score.url, "--output", tmp_path / "out.jsonl")
     assert done.returncode == 3, done.stderr

@@ -13,7 +13,7 @@ def settings(*arguments: str, **variables: str) -> dict[str, str]:
     return {name: value.strip('"') for name, value in lines}
 
 
-def test_the_command_line_goes_before_the_environment_before_the_file_before_the_default(tmp_path: Path):
+def test_precedence_is_command_line_then_environment_then_file_then_default(tmp_path: Path):
     file = tmp_path / "assay.yaml"
     file.write_text("port: 1003\nmax_seq_len: 1003\nthreads: 1003\n")
     environment = {"ASSAY_PORT": "1002", "ASSAY_MAX_SEQ_LEN": "1002", "ASSAY_CONFIG": str(file)}
@@ -21,7 +21,7 @@ def test_the_command_line_goes_before_the_environment_before_the_file_before_the
     assert (got["port"], got["max_seq_len"], got["threads"], got["host"]) == ("1001", "1002", "1003", "0.0.0.0")
 
 
-def test_names_of_nim_rank_below_our_own_and_above_the_file(tmp_path: Path):
+def test_variables_of_nim_rank_between_our_variables_and_the_file(tmp_path: Path):
     file = tmp_path / "assay.yaml"
     file.write_text("port: 1003\nlog_format: human\n")
     nim = {"NIM_SERVER_PORT": "1002", "NIM_JSONL_LOGGING": "1", "NIM_LOG_LEVEL": "DEBUG"}
@@ -34,7 +34,7 @@ def test_names_of_nim_rank_below_our_own_and_above_the_file(tmp_path: Path):
     ("text", "line", "word"),
     [("port: 80\nprot: 81\n", 2, "prot"), ("# first\nport: eighty\n", 2, "eighty"), ("port: [\n", 2, "port")],
 )
-def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path, text: str, line: int, word: str):
+def test_a_mistake_in_the_file_is_reported_with_its_line(tmp_path: Path, text: str, line: int, word: str):
     file = tmp_path / "assay.yaml"
     file.write_text(text)
     done = assay("serve", "--engine", "engine", "--config", str(file))
@@ -43,7 +43,7 @@ def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path, text: st
     assert word in done.stderr
 
 
-def test_a_bad_variable_is_named():
+def test_an_invalid_variable_is_named():
     done = assay("serve", "--engine", "engine", ASSAY_PORT="http")
     assert done.returncode == 2
     assert "http" in done.stderr

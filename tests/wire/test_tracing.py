@@ -1,4 +1,4 @@
-"""Logs and traces, as who runs the server sees them."""
+"""Logs and traces, as an operator sees them."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes spans over OTLP."""
+    """A collector that receives spans over OTLP."""
 
     def __init__(self):
         self.requests: list[ExportTraceServiceRequest] = []
@@ -62,7 +62,7 @@ def collector() -> Iterator[Collector]:
         collector.shutdown()
 
 
-def test_a_request_is_a_tree_of_spans_below_its_callers(engines: Engines, collector: Collector):
+def test_a_request_is_a_tree_of_spans_under_the_span_of_its_caller(engines: Engines, collector: Collector):
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_RESOURCE_ATTRIBUTES": "deployment=test"}
     with Server(engines["llama3-tiny"], "--served-model-name", "five", **variables) as server:
         headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-Id": "mine"}
@@ -97,12 +97,12 @@ def test_a_request_is_a_tree_of_spans_below_its_callers(engines: Engines, collec
 
 
 class Loading(Server):
-    """One whose engine never comes."""
+    """A server whose engine never finishes loading."""
 
     STARTED = "listening"
 
 
-def test_what_was_answered_while_the_engine_loads_is_traced_too(engines: Engines, collector: Collector, tmp_path: Path):
+def test_requests_are_traced_while_the_engine_loads(engines: Engines, collector: Collector, tmp_path: Path):
     engine = engines.copy("llama3-tiny", tmp_path)
     (engine / "tokenizer.json").unlink()
     os.mkfifo(engine / "tokenizer.json")
@@ -112,7 +112,7 @@ def test_what_was_answered_while_the_engine_loads_is_traced_too(engines: Engines
     assert [span.name for span in collector.spans()] == ["GET /v1/health/ready"]
 
 
-def test_a_collector_that_is_not_there_delays_no_answer(engines: Engines):
+def test_an_unreachable_collector_delays_no_response(engines: Engines):
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "10"}
     with Server(engines["llama3-tiny"], "--served-model-name", "five", **variables) as server:
         for _ in range(20):
@@ -120,7 +120,7 @@ def test_a_collector_that_is_not_there_delays_no_answer(engines: Engines):
         assert server.end() == 0
 
 
-def test_a_protocol_that_is_not_spoken_is_refused_by_name(engines: Engines):
+def test_an_unsupported_protocol_is_refused_by_name(engines: Engines):
     with pytest.raises(AssertionError, match="`grpc` is not spoken here"):
         Server(
             engines["llama3-tiny"],
@@ -129,7 +129,7 @@ def test_a_protocol_that_is_not_spoken_is_refused_by_name(engines: Engines):
         )
 
 
-def test_answers_say_how_long_each_stage_took(server: Server):
+def test_responses_say_how_long_each_stage_took(server: Server):
     answer = server.client().chat.completions.with_raw_response.create(model="five", messages=conversation())
     stages = dict(stage.split(";dur=") for stage in answer.headers["server-timing"].split(", "))
     assert list(stages) == ["prompt", "queue", "engine", "answer"]
@@ -137,7 +137,7 @@ def test_answers_say_how_long_each_stage_took(server: Server):
     assert float(stages["engine"]) > 0
 
 
-def test_log_lines_bear_the_request_and_never_its_text(engines: Engines):
+def test_log_lines_have_the_request_id_and_never_the_text(engines: Engines):
     arguments = ["--served-model-name", "five", "--log-level", "trace"]
     with Server(engines["llama3-tiny"], *arguments) as server:
         client = server.client()
@@ -152,7 +152,7 @@ def test_log_lines_bear_the_request_and_never_its_text(engines: Engines):
         assert SECRET not in "".join(server.lines)
 
 
-def test_who_asks_for_it_has_the_text_in_the_log(engines: Engines):
+def test_request_logging_writes_the_text_to_the_log(engines: Engines):
     with Server(engines["llama3-tiny"], "--served-model-name", "five", NIM_DISABLE_LOG_REQUESTS="0") as server:
         server.client().chat.completions.create(model="five", messages=conversation(SECRET))
         line = next(line for line in server.log if "body" in line)

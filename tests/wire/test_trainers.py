@@ -1,4 +1,4 @@
-"""The requests and the parsing of reinforcement-learning trainers and of other servers' clients."""
+"""Requests and parsers of reinforcement-learning trainers and of clients made for other servers."""
 
 import json
 import urllib.error
@@ -9,7 +9,7 @@ from conftest import ATTRIBUTES, LOUVRE, PARIS, Server, conversation
 
 
 def post(server: Server, path: str, body: dict):
-    """As `requests.post(...)`, `raise_for_status()` and `json()` do."""
+    """Like `requests.post(...)` with `raise_for_status()` and `json()`."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(server.url + path, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=180) as answer:
@@ -17,13 +17,13 @@ def post(server: Server, path: str, body: dict):
 
 
 def chatml(answer: str = LOUVRE) -> str:
-    """What transformers' `apply_chat_template(..., tokenize=False)` makes of the conversation for `one`."""
+    """The conversation as transformers' `apply_chat_template(..., tokenize=False)` renders it for `one`."""
     turns = {"system": "You are a helpful assistant.", "user": PARIS, "assistant": answer}
     return "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns.items())
 
 
 def llama3(answer: str = LOUVRE) -> str:
-    """The same for `five`, whose template begins every text with a token."""
+    """The same for `five`, whose template starts every text with a BOS token."""
     turn = "<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>"
     return "<|begin_of_text|>" + turn.format("user", PARIS) + turn.format("assistant", answer)
 
@@ -33,7 +33,7 @@ def chat_scores(server: Server, model: str, answer: str = LOUVRE) -> list[float]
     return [entry.logprob for entry in completion.choices[0].logprobs.content]
 
 
-def test_openrlhf_reads_a_reward_for_every_query(one_score: Server):
+def test_openrlhf_gets_a_reward_for_every_query(one_score: Server):
     queries = [chatml(), chatml("Stay at home.")]
     answer = post(one_score, "/get_reward", {"query": queries, "prompts": [PARIS] * 2, "labels": [None, "x"]})
     # Older versions read one key, newer ones the whole object.
@@ -43,8 +43,8 @@ def test_openrlhf_reads_a_reward_for_every_query(one_score: Server):
     assert answer.get("extra_logs", {}) == {}
 
 
-def test_verl_over_vllm_reads_the_last_probability_of_the_last_text(server: Server, one_score: Server):
-    # It cuts the beginning-of-text token off, because vLLM adds one.
+def test_verl_with_vllm_reads_the_last_probability_of_the_last_text(server: Server, one_score: Server):
+    # verl removes the BOS token, because vLLM adds one.
     five = post(
         server,
         "/classify",
@@ -56,33 +56,33 @@ def test_verl_over_vllm_reads_the_last_probability_of_the_last_text(server: Serv
     assert one["data"][0]["num_classes"] == 1 and one["data"][0]["label"] == "reward"
 
 
-def test_verl_over_sglang_reads_the_last_number_of_an_embedding(one_score: Server):
+def test_verl_with_sglang_reads_the_last_number_of_an_embedding(one_score: Server):
     output = post(one_score, "/v1/embeddings", {"model": "one", "input": chatml()})
     assert [output["data"][-1]["embedding"][-1]] == chat_scores(one_score, "one")
 
 
-def test_verl_gives_up_on_any_4xx_so_a_mistake_is_one_and_names_the_field(one_score: Server):
+def test_a_mistake_is_a_4xx_that_names_the_field_because_verl_does_not_retry_those(one_score: Server):
     with pytest.raises(urllib.error.HTTPError) as error:
         post(one_score, "/classify", {"model": "one", "imput": chatml(), "use_activation": False})
     assert error.value.code == 400
     assert json.load(error.value)["error"]["param"] == "input"
 
 
-def test_slime_takes_the_body_itself_as_the_reward(server: Server, one_score: Server):
+def test_slime_uses_the_whole_body_as_the_reward(server: Server, one_score: Server):
     sample = {"prompt": PARIS, "response": LOUVRE, "label": None}
     assert [post(one_score, "/slime/reward", sample)] == chat_scores(one_score, "one")
     chat = {"prompt": conversation()[:1], "response": LOUVRE, "label": "42"}
     assert [post(one_score, "/slime/reward", chat)] == chat_scores(one_score, "one")
-    # With its own template applied, the prompt ends where the response begins.
+    # If slime applies the template, the prompt ends where the response starts.
     head, tail = chatml().split(LOUVRE)
     templated = {"prompt": head, "response": LOUVRE + tail, "label": None}
     assert [post(one_score, "/slime/reward", templated)] == chat_scores(one_score, "one")
-    # A model of several scores is keyed into with --reward-key.
+    # With several scores, --reward-key of slime selects one.
     reward = post(server, "/slime/reward", sample)
     assert list(reward) == ATTRIBUTES and list(reward.values()) == chat_scores(server, "five")
 
 
-def test_vllms_poolers_read_texts_and_conversations(server: Server):
+def test_vllms_pooling_clients_send_texts_and_conversations(server: Server):
     scores = chat_scores(server, "five")
     texts = post(server, "/pooling", {"model": "five", "input": [llama3(), llama3("No.")]})
     assert [entry["index"] for entry in texts["data"]] == [0, 1]
@@ -91,12 +91,12 @@ def test_vllms_poolers_read_texts_and_conversations(server: Server):
     assert turns["data"][0]["data"] == scores and turns["usage"]["prompt_tokens"] > 0
 
 
-def test_openais_client_reads_an_embedding_which_it_asks_for_in_base_64(server: Server):
+def test_the_openai_client_decodes_an_embedding_in_base_64(server: Server):
     embedding = server.client().embeddings.create(model="five", input=llama3())
     assert list(embedding.data[0].embedding) == pytest.approx(chat_scores(server, "five"), abs=0)
 
 
-def test_text_embeddings_inference_clients_read_labels_with_scores(server: Server, one_score: Server):
+def test_text_embeddings_inference_clients_get_labels_with_scores(server: Server, one_score: Server):
     request = {"inputs": chatml(), "raw_scores": True, "truncate": True}
     predictions = post(one_score, "/predict", request)
     assert [prediction["score"] for prediction in predictions] == chat_scores(one_score, "one")
@@ -111,7 +111,7 @@ def test_text_embeddings_inference_clients_read_labels_with_scores(server: Serve
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])
-def test_rerankers_read_the_best_document_first(one_score: Server, path: str):
+def test_rerank_clients_get_the_best_document_first(one_score: Server, path: str):
     documents = [LOUVRE, "No.", "Stay at home."]
     answer = post(one_score, path, {"model": "one", "query": PARIS, "documents": documents, "top_n": 2})
     results = answer["results"]
@@ -121,12 +121,12 @@ def test_rerankers_read_the_best_document_first(one_score: Server, path: str):
         assert [result["relevance_score"]] == chat_scores(one_score, "one", documents[result["index"]])
 
 
-def test_fastdeploys_clients_read_a_list_of_scores(server: Server):
+def test_fastdeploy_clients_get_a_list_of_scores(server: Server):
     answer = post(server, "/v1/reward", {"model": "", "messages": conversation(), "user": "user-123"})
     assert answer["data"][0] == {"index": 0, "object": "reward", "score": chat_scores(server, "five")}
 
 
-def test_a_model_that_scores_steps_gives_a_pair_for_each_and_its_lowest_where_one_number_is_wanted(engines):
+def test_a_process_reward_model_gives_a_pair_for_each_step_or_the_lowest_score(engines):
     answer = "Add the numbers.<extra_0>The sum is 5.<extra_0>"
     with Server(engines["math-prm-tiny"], "--served-model-name", "steps") as server:
         steps = chat_scores(server, "steps", answer)
@@ -141,7 +141,7 @@ def test_a_model_that_scores_steps_gives_a_pair_for_each_and_its_lowest_where_on
         assert rewards["data"][1]["error"]["code"] == "invalid_messages"
 
 
-def test_one_call_scores_many_responses_and_says_what_was_not_computed_again(server: Server):
+def test_one_call_scores_many_responses_and_reports_cached_tokens(server: Server):
     responses = [LOUVRE, "No.", "", LOUVRE]
     answer = post(server, "/v1/rewards", {"messages": conversation()[:1], "responses": responses, "timing": True})
     for response, item in zip(responses, answer["data"], strict=True):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Item:
-    """A prompt with a good answer and, for some sums, wrong ones."""
+    """A prompt with a good answer and, for some sums, wrong answers."""
 
     source: str
     prompt: str

@@ -1,4 +1,4 @@
-"""What the model is measured by, and the tables of it in the model card."""
+"""Evaluation of the model, and the tables in its model card."""
 
 import gzip
 import json
@@ -49,13 +49,13 @@ def score_texts(model, tokenizer, conversations):
 
 
 class Served:
-    """Scores by a running server, in place of the model: of an engine of any type."""
+    """Scores from a running server in place of the model, to evaluate an engine of any type."""
 
     def __init__(self, url, limit):
         self.url, self.limit = url, limit
 
     def shortened(self, tokenizer, conversation):
-        """The conversation with as much of its last turn's end cut off as the server takes."""
+        """The conversation, its last turn cut at the end until the server accepts it."""
         ids = tokenizer.apply_chat_template(conversation, return_dict=False)
         surplus = len(ids) - self.limit
         if surplus <= 0:
@@ -186,7 +186,7 @@ def summed(rows, name, kinds):
 
 
 def measure(output, data, seed, limit, server=None):
-    """All figures of the model card, from the checkpoint as it lies on disk."""
+    """All figures of the model card, from the checkpoint on disk."""
     tokenizer = AutoTokenizer.from_pretrained(output)
     model = AutoModelForSequenceClassification.from_pretrained(output, dtype=torch.float32).eval()
     if server:

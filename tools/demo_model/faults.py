@@ -1,4 +1,4 @@
-"""Bad answers, made by spoiling good ones, and the values that a model is to give to either."""
+"""Bad answers, made by damaging good ones, and the target values for both."""
 
 import math
 import re
@@ -93,7 +93,7 @@ def repeated_answer(rng, example, pool):
 
 
 def word_loop(rng, example, pool):
-    """A few words again and again, as a model caught in a loop writes them."""
+    """A few words again and again, as from a model caught in a loop."""
     words = (rng.choice([example.good, example.prompt])).split()
     at = rng.randrange(len(words))
     loop = " ".join(words[at : at + rng.randint(1, 8)])
@@ -309,7 +309,7 @@ def reversed_words(rng, example, pool):
 
 
 def interleaved(rng, example, pool):
-    """The answer's sentences by turns with those of an answer on something else."""
+    """The sentences of the answer alternating with those of an answer about something else."""
     other = sentences(pool.another(rng, example.item).answer)
     return " ".join(
         part for pair in zip(sentences(example.good), other, strict=False) for part in pair
@@ -369,7 +369,7 @@ def complexity(text):
 
 
 def targets(kind, text):
-    """The five values that the model is to give to this answer."""
+    """The five target values for this answer."""
     if kind == "short":
         help_, right, clear = min(3.5, 2.9 + 0.15 * len(sentences(text))), 3.5, 3.7
     elif kind in GOOD:

@@ -1,4 +1,4 @@
-"""Tokenizer, decoder and chat template, and the checkpoint that they become."""
+"""Tokenizer, decoder and chat template, and their export as a checkpoint."""
 
 import json
 

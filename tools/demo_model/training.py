@@ -1,4 +1,4 @@
-"""Training: groups of answers to one prompt, and what is learnt of them."""
+"""Training on groups of answers to one prompt."""
 
 import math
 import random
@@ -20,7 +20,7 @@ SYLLABLES = [
 
 
 class Disguise:
-    """Replace the rarer words of a group by invented ones, each always alike.
+    """Replace the rarer words of a group by invented ones, consistently.
 
     Training text is medicine and sums only. In disguise, a match between a
     prompt and an answer cannot be known from the subject; it has to be seen

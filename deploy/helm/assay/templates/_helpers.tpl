@@ -14,26 +14,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{- /* What no release can run with, said before anything is installed. */ -}}
+{{- /* Refuses values that cannot work, before anything is installed. */ -}}
 {{- define "assay.check" -}}
 {{- if not (or .Values.engines.existingClaim .Values.engines.hostPath) -}}
-{{- fail "no engines: set engines.existingClaim to a volume claim, or engines.hostPath to a directory of the nodes" -}}
+{{- fail "there are no engines: set engines.existingClaim to a PersistentVolumeClaim, or engines.hostPath to a directory on the nodes" -}}
 {{- end -}}
 {{- if and .Values.engines.existingClaim .Values.engines.hostPath -}}
-{{- fail "engines.existingClaim and engines.hostPath exclude each other: leave one empty" -}}
+{{- fail "engines.existingClaim and engines.hostPath are both set: leave one empty" -}}
 {{- end -}}
 {{- if and (gt (int .Values.nodes) 1) (lt (int .Values.gpus) 1) -}}
-{{- fail "nodes is more than 1 and gpus is 0: only GPU engines span nodes" -}}
+{{- fail "nodes is more than 1 but gpus is 0: only GPU engines can span nodes; set gpus" -}}
 {{- end -}}
 {{- if and (gt (int .Values.nodes) 1) (not .Values.sshSecret) -}}
-{{- fail "nodes is more than 1: set sshSecret, with whose keys the leader starts the other ranks" -}}
+{{- fail "nodes is more than 1: set sshSecret to the keys with which the first node starts the other ranks" -}}
 {{- end -}}
 {{- if and (gt (int .Values.nodes) 1) .Values.autoscaling.enabled -}}
-{{- fail "autoscaling scales a Deployment: with nodes above 1, set replicas" -}}
+{{- fail "autoscaling works only with nodes 1: set replicas instead" -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* The pod, alike for a Deployment and for one of several nodes. `dict "root" $ "worker" false` */ -}}
+{{- /* The pod of a Deployment or of one node of a LeaderWorkerSet. Takes `dict "root" $ "worker" false`. */ -}}
 {{- define "assay.pod" -}}
 {{- $values := .root.Values -}}
 {{- $scheme := ternary "HTTPS" "HTTP" (ne $values.tlsSecret "") -}}
@@ -57,7 +57,7 @@ spec:
     runAsNonRoot: true
     seccompProfile: {type: RuntimeDefault}
     {{- if gt (int $values.nodes) 1 }}
-    # The image's user, who is to read the keys.
+    # The user of the image must be able to read the keys.
     fsGroup: 10001
     fsGroupChangePolicy: OnRootMismatch
     {{- end }}
