@@ -58,9 +58,13 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Res
     let special_tokens = special_tokens(checkpoint, config.as_ref())?;
     let prompt = PromptSpec { special_tokens, ..PromptSpec::default() };
     // What the server would refuse at its start is better refused here.
-    let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|(file, reason)| {
-        let path = if file == TOKENIZER_FILE { checkpoint.join(file) } else { template_path.clone() };
-        BuildError::checkpoint(path, reason)
+    let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|error| {
+        let path = if error.file() == TOKENIZER_FILE {
+            checkpoint.join(TOKENIZER_FILE)
+        } else {
+            template_path.clone()
+        };
+        BuildError::checkpoint(path, error.to_string())
     })?;
     try_template(&encoder).map_err(|reason| BuildError::checkpoint(&template_path, reason))?;
     Ok(Text { tokenizer, template, has_template, prompt, encoder })

@@ -1,21 +1,23 @@
-//! The pre-tokenizer of Llama 3, Qwen2 and most of their kin: one pattern cuts text into words, and
-//! each byte of a word is written as a letter. Done here without the offsets into the original text
-//! that the tokenizers crate keeps, and which take it most of the time.
+//! A faster byte-level pre-tokenizer, for Llama 3, Qwen2 and most of their relatives: one pattern
+//! splits text into words, and each byte of a word is written as a letter.
+//!
+//! The tokenizers crate gives the same words, but keeps their offsets into the original text, which
+//! takes it most of its time and which nothing here needs.
 
 use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::split::Split;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
-/// Words of a byte-level tokenizer.
-pub(super) struct Words {
+/// Splits text into the words of a byte-level tokenizer.
+pub(super) struct ByteLevelSplitter {
     split: Split,
-    /// How each byte is written.
+    /// The letter that each byte is written as.
     letters: [char; 256],
 }
 
-impl Words {
-    /// For a tokenizer whose pre-tokenizer does just this.
-    pub(super) fn new(pre_tokenizer: Option<&PreTokenizerWrapper>) -> Option<Self> {
+impl ByteLevelSplitter {
+    /// Returns `None` for a pre-tokenizer that does anything else, or anything more.
+    pub(super) fn from_pre_tokenizer(pre_tokenizer: Option<&PreTokenizerWrapper>) -> Option<Self> {
         let Some(PreTokenizerWrapper::Sequence(sequence)) = pre_tokenizer else { return None };
         match sequence.as_ref() {
             [PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)]
@@ -51,9 +53,9 @@ impl Words {
     }
 }
 
-/// GPT-2's letters for bytes: those that print stand for themselves, the others for the characters
-/// from U+0100 on.
-fn letters() -> [char; 256] {
+/// GPT-2's alphabet of bytes: printable characters of Latin-1 represent themselves, and the other bytes
+/// are the characters from U+0100 on, in order.
+pub(super) fn letters() -> [char; 256] {
     let mut next = '\u{100}'..;
     std::array::from_fn(|byte| match char::from(byte as u8) {
         c @ ('!'..='~' | '¡'..='¬' | '®'..='ÿ') => c,

@@ -4,56 +4,69 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::injection_guard::{Guard, Mark};
+use super::injection_guard::{InjectionGuard, Mark};
 use super::template::Template;
-use super::tokenizer::Tokens;
+use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
 use super::{EncodeOptions, Message, PromptError, ROLES};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
-/// Makes token ids of conversations. Shared by all threads; a call changes nothing.
+/// Turns conversations into token ids. All threads share one: encoding changes nothing in it.
 pub struct Encoder {
     template: Template,
-    pub(super) tokens: Tokens,
-    guard: Guard,
+    pub(super) tokenizer: PromptTokenizer,
+    guard: InjectionGuard,
     suffix: Vec<u32>,
     generation_prompt: bool,
-    /// The token that begins every conversation, if one does.
+    /// The token that starts every conversation, if one does.
     bos: Option<u32>,
-    /// Made when it is first asked for.
+    /// Built on first use.
     vocabulary: OnceLock<Arc<Vocabulary>>,
+}
+
+/// Why a tokenizer and a template make no encoder.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EncoderError {
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Template(#[from] minijinja::Error),
+}
+
+impl EncoderError {
+    /// Name of the file at fault in an engine directory.
+    pub(crate) fn file(&self) -> &'static str {
+        match self {
+            Self::Tokenizer(_) => TOKENIZER_FILE,
+            Self::Template(_) => TEMPLATE_FILE,
+        }
+    }
 }
 
 impl Encoder {
     /// Loads the tokenizer and the chat template of an engine directory.
     ///
     /// # Errors
-    /// A file is missing or cannot be used.
+    /// [`PromptError::Unreadable`] or [`PromptError::Invalid`], for the file at fault.
     pub fn open(directory: &Path, spec: &PromptSpec) -> Result<Self, PromptError> {
-        let tokenizer_path = directory.join(TOKENIZER_FILE);
-        let template_path = directory.join(TEMPLATE_FILE);
-        let tokenizer = read(&tokenizer_path)?;
-        let source = read(&template_path)?;
-        Self::new(&tokenizer, &source, spec).map_err(|(file, reason)| {
-            let path = if file == TOKENIZER_FILE { tokenizer_path } else { template_path };
-            PromptError::Invalid { path, reason }
+        let tokenizer = read(&directory.join(TOKENIZER_FILE))?;
+        let template = read(&directory.join(TEMPLATE_FILE))?;
+        Self::new(&tokenizer, &template, spec).map_err(|error| PromptError::Invalid {
+            path: directory.join(error.file()),
+            reason: error.to_string(),
         })
     }
 
-    /// As [`Encoder::open`], from the text of both files. An error says which file is at fault.
-    pub(crate) fn new(
-        tokenizer: &str,
-        template: &str,
-        spec: &PromptSpec,
-    ) -> Result<Self, (&'static str, String)> {
+    /// Like [`Encoder::open`], from the text of both files.
+    pub(crate) fn new(tokenizer: &str, template: &str, spec: &PromptSpec) -> Result<Self, EncoderError> {
         let named = spec.special_tokens.values().chain(&spec.step_token).map(String::as_str);
-        let tokens = Tokens::new(tokenizer, template, named).map_err(|reason| (TOKENIZER_FILE, reason))?;
-        let guard = Guard::new(&tokens.control_tokens(), template, spec.step_token.as_deref())
-            .map_err(|reason| (TOKENIZER_FILE, reason))?;
-        let template = Template::new(template, spec).map_err(|reason| (TEMPLATE_FILE, reason))?;
+        let tokenizer = PromptTokenizer::parse(tokenizer, template, named)?;
+        let guard = InjectionGuard::new(&tokenizer.control_tokens(), template, spec.step_token.as_deref())
+            .map_err(TokenizerError::from)?;
+        let template = Template::parse(template, spec)?;
         let mut encoder = Self {
             template,
-            tokens,
+            tokenizer,
             guard,
             suffix: spec.suffix.clone(),
             generation_prompt: spec.generation_prompt,
@@ -61,21 +74,24 @@ impl Encoder {
             vocabulary: OnceLock::new(),
         };
         let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
-        encoder.bos = bos.filter(|bos| encoder.writes_first(*bos));
+        encoder.bos = bos.filter(|bos| encoder.starts_conversations(*bos));
         Ok(encoder)
     }
 
-    /// Whether conversations begin with a token.
-    fn writes_first(&self, token: u32) -> bool {
-        let message = |role: &str| Message { role: role.into(), content: "a".into() };
-        let conversation = [message("user"), message("assistant")];
-        // Some templates want the assistant's turn, some refuse it.
-        let tried = [&conversation[..], &conversation[..1]];
-        let ids = tried.iter().find_map(|turns| self.encode(turns, EncodeOptions::default()).ok());
-        ids.is_some_and(|ids| ids.first() == Some(&token))
+    /// Whether conversations start with a token.
+    fn starts_conversations(&self, token: u32) -> bool {
+        let conversation =
+            ["user", "assistant"].map(|role| Message { role: role.into(), content: "a".into() });
+        // Some templates require the assistant's turn, and some refuse it.
+        for turns in [&conversation[..], &conversation[..1]] {
+            if let Ok(ids) = self.encode(turns, EncodeOptions::default()) {
+                return ids.first() == Some(&token);
+            }
+        }
+        false
     }
 
-    /// Token ids of a conversation, at least one. Control tokens in it are the template's own.
+    /// Token ids of a conversation, at least one. Only the template's own control tokens are among them.
     ///
     /// # Errors
     /// The conversation is empty or has an unknown role, or the template refuses it.
@@ -88,25 +104,31 @@ impl Encoder {
 
     fn encode_rendered(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
         let plain = self.render(messages, options)?;
-        if self.guard.harmless(messages) {
-            return self.ids(&plain, Some(&[]));
+        if self.guard.is_harmless(messages) {
+            return self.tokenize(&plain, Some(&[]));
         }
-        let guarded = |stand_ins| {
-            let guarded = self.guard.mark(messages, stand_ins)?;
-            let rendered = self.template.render(&guarded.turns, &guarded.marks, options)?;
-            Ok(guarded.unmark(&rendered))
-        };
-        let (mut text, mut marks) = guarded(true)?;
+        let (mut text, mut marks) = self.render_guarded(messages, options, true)?;
         if text != plain {
-            (text, marks) = guarded(false)?;
+            (text, marks) = self.render_guarded(messages, options, false)?;
         }
-        self.ids(&text, Some(&marks))
+        self.tokenize(&text, Some(&marks))
+    }
+
+    fn render_guarded(
+        &self,
+        messages: &[Message],
+        options: EncodeOptions,
+        stand_ins: bool,
+    ) -> Result<(String, Vec<Mark>), PromptError> {
+        let guarded = self.guard.mark(messages, stand_ins)?;
+        let rendered = self.template.render(&guarded.turns, &guarded.marks, options)?;
+        Ok(guarded.unmark(&rendered))
     }
 
     /// The text of a conversation's prompt, as the template renders it.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// As for [`Encoder::encode`].
     pub fn render(&self, messages: &[Message], options: EncodeOptions) -> Result<String, PromptError> {
         check_roles(messages)?;
         let turns: Vec<_> = (messages.iter())
@@ -115,42 +137,43 @@ impl Encoder {
         self.template.render(&turns, "", options)
     }
 
-    /// Token ids of a text that was templated already: control tokens spelled in it are honoured,
-    /// and none is added.
+    /// Token ids of a text that has the chat template applied already: control tokens spelled in it are
+    /// honoured, and none is added.
     ///
     /// # Errors
     /// The text is empty.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        self.ids(text, None)
+        self.tokenize(text, None)
     }
 
-    /// Token ids of a text to be completed: behind what the tokenizer puts before a text, unless
-    /// that is there, control tokens spelled in it honoured.
+    /// Token ids of a text to be completed. Control tokens spelled in it are honoured. With
+    /// `add_special_tokens`, the tokens that the tokenizer puts before a text are added unless the text
+    /// starts with them.
     ///
     /// # Errors
-    /// There is no token.
+    /// The result has no tokens.
     pub fn encode_completion(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
-        let mut ids = self.tokens.encode(text, None).map_err(PromptError::Unencodable)?;
-        let prefix = self.tokens.prefix();
+        let mut ids = self.tokenizer.encode(text, None).map_err(unencodable)?;
+        let prefix = self.tokenizer.prefix();
         if add_special_tokens && !ids.starts_with(prefix) {
             ids.splice(..0, prefix.iter().copied());
         }
         if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
     }
 
-    /// What tokens stand for.
+    /// The vocabulary, which turns token ids back into text.
     pub fn vocabulary(&self) -> Arc<Vocabulary> {
-        self.vocabulary.get_or_init(|| Arc::new(self.tokens.vocabulary())).clone()
+        self.vocabulary.get_or_init(|| Arc::new(self.tokenizer.vocabulary())).clone()
     }
 
-    /// The id of a token that stands apart from the vocabulary.
+    /// Id of an added token, for example `<|eot_id|>`.
     pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
-        self.tokens.added(token)
+        self.tokenizer.added_id(token)
     }
 
-    /// As [`Encoder::encode_text`], with what every conversation of the model begins and ends with
-    /// where the text lacks it: clients leave out the first token, or the last, for servers that add
-    /// them. A text that the template rendered gets the ids of its conversation.
+    /// Like [`Encoder::encode_text`], and adds the BOS token and the suffix that every conversation of
+    /// the model has where the text lacks them: clients leave them out for servers that add them. A text
+    /// that the template rendered gets the ids of its conversation.
     ///
     /// # Errors
     /// The text is empty.
@@ -159,30 +182,34 @@ impl Encoder {
         if let Some(bos) = self.bos.filter(|bos| ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
-        if self.suffix_of(&ids) == 0 {
+        if self.suffix_len(&ids) == 0 {
             ids.extend_from_slice(&self.suffix);
         }
         Ok(ids)
     }
 
-    /// Whether a text holds a control token, as one does that was templated already.
+    /// Whether a text contains a control token, as a text with the chat template applied does.
     pub fn is_templated(&self, text: &str) -> bool {
-        self.tokens.control_tokens().iter().any(|token| text.contains(token))
+        self.tokenizer.control_tokens().iter().any(|token| text.contains(token))
     }
 
-    pub(super) fn begins_with_bos(&self, ids: &[u32]) -> bool {
+    pub(super) fn starts_with_bos(&self, ids: &[u32]) -> bool {
         self.bos.is_some() && self.bos.as_ref() == ids.first()
     }
 
-    /// Length of the suffix if `ids` end with it.
-    pub(super) fn suffix_of(&self, ids: &[u32]) -> usize {
+    /// Length of the suffix that `ids` end with; 0 if they do not.
+    pub(super) fn suffix_len(&self, ids: &[u32]) -> usize {
         if ids.ends_with(&self.suffix) { self.suffix.len() } else { 0 }
     }
 
-    fn ids(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, PromptError> {
-        let ids = self.tokens.encode(text, marks).map_err(PromptError::Unencodable)?;
+    fn tokenize(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, PromptError> {
+        let ids = self.tokenizer.encode(text, marks).map_err(unencodable)?;
         if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
     }
+}
+
+fn unencodable(error: TokenizerError) -> PromptError {
+    PromptError::Unencodable(error.to_string())
 }
 
 fn read(path: &Path) -> Result<String, PromptError> {

@@ -1,99 +1,112 @@
-//! Keeps a conversation's text apart from the control tokens that the template writes.
+//! Keeps control tokens that a conversation spells apart from those that the template writes.
 //!
-//! A turn may spell a control token (`<|eot_id|>`), or so much of one that the template completes
-//! it: beside its own text (`<|eot` at the end of a turn), or by cutting something out of the turn
+//! A turn may spell a whole control token (`<|eot_id|>`), or enough of one that the template completes
+//! it: with its own text (`<|eot` at the end of a turn), or by removing something from the turn
 //! (`<|eot/think_id|>`). So, before the template is rendered,
 //!
 //! - every control token that a turn spells is put between two marks, and
-//! - elsewhere, every character with which a control token begins or ends is replaced by a
-//!   stand-in, except in strings that the template spells, for which it may look.
+//! - elsewhere, every character that a control token starts or ends with is replaced by a stand-in,
+//!   except within strings that the template spells and may search for.
 //!
-//! Marks and stand-ins are characters that occur nowhere else. They are turned back in the
-//! rendering, and where they stood says whose text it is. Should a template notice the stand-ins all
-//! the same, the rendering differs from that of the plain conversation, and the marks have to do
-//! alone. Those stand next to what is no white space, so turns are trimmed as ever.
+//! Marks and stand-ins are characters that occur nowhere else. In the rendering they are replaced back,
+//! and their places tell which text came from a turn. If a template reacts to the stand-ins all the
+//! same, its rendering differs from that of the plain conversation, and the guard uses marks alone.
+//! Marks never touch white space, so that the template trims turns as usual.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
 
-use super::{Message, PromptError, python, template::literals};
+use super::template::literals;
+use super::{Message, PromptError, python};
 
-/// A place in a text that is a turn's, not the template's.
+/// A place in a text that came from a turn, not from the template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The byte that it stands before, or that its character begins at.
+    /// Byte offset of the character after the mark, or of the character that was replaced.
     offset: usize,
-    kind: Kind,
+    kind: MarkKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MarkKind {
     Opens,
     Closes,
     StandIn,
 }
 
-/// Finds the places to mark.
-pub(super) struct Guard {
-    /// The control tokens.
+/// A character that occurs in no turn and not in the template, and what it represents.
+struct PrivateChar {
+    private: char,
+    kind: MarkKind,
+    /// The character that it replaces, if it is a stand-in.
+    replaces: Option<char>,
+}
+
+/// Finds the places in a conversation that need marks.
+pub(super) struct InjectionGuard {
     control: AhoCorasick,
-    /// What they begin and end with.
+    /// First and last characters of the control tokens.
     edges: Vec<char>,
-    /// Strings with such a character that the template may look for.
+    /// Strings with such a character that the template may search for.
     sought: AhoCorasick,
-    /// Every proper beginning of a control token.
-    beginnings: HashSet<String>,
-    /// Every proper ending of one.
-    endings: HashSet<String>,
-    /// All of them, told apart by a zero byte.
+    /// Every proper prefix of a control token.
+    prefixes: HashSet<String>,
+    /// Every proper suffix of one.
+    suffixes: HashSet<String>,
+    /// All control tokens, separated by zero bytes.
     joined: String,
-    /// Bytes of the longest.
+    /// Bytes of the longest control token.
     longest: usize,
-    /// Characters that the template itself uses cannot mark.
+    /// Text of the template: marks must be characters that it does not use.
     template: String,
-    /// The control token that the assistant's turns may spell.
+    /// The control token that assistant turns may spell.
     step_token: Option<String>,
 }
 
-/// A conversation in which marks and stand-ins show what the template has not written.
+/// A conversation in which marks and stand-ins show what the template did not write.
 pub(super) struct Guarded<'a> {
     /// Role and content of each turn.
     pub(super) turns: Vec<(&'a str, Cow<'a, str>)>,
-    /// The two marks, or nothing.
+    /// The two characters that serve as marks.
     pub(super) marks: String,
-    /// What each private character stands for; none for the marks.
-    meaning: Vec<(char, Kind, Option<char>)>,
+    alphabet: Vec<PrivateChar>,
 }
 
-impl Guard {
-    /// `control` are the tokens that no turn may write, but `step_token` the assistant's may.
+impl InjectionGuard {
+    /// Guards against turns that spell one of `control`. Only assistant turns may spell `step_token`.
     ///
     /// # Errors
-    /// They cannot be searched for.
-    pub(super) fn new(control: &[&str], template: &str, step_token: Option<&str>) -> Result<Self, String> {
-        let cuts = || {
-            control.iter().flat_map(|token| token.char_indices().skip(1).map(|(at, _)| token.split_at(at)))
-        };
-        let ends =
-            control.iter().flat_map(|token| [token.chars().next(), token.chars().next_back()]).flatten();
-        let mut edges: Vec<char> = ends.filter(|c| !c.is_whitespace()).collect();
+    /// The control tokens are too large to search for.
+    pub(super) fn new(
+        control: &[&str],
+        template: &str,
+        step_token: Option<&str>,
+    ) -> Result<Self, BuildError> {
+        let mut edges = Vec::new();
+        let (mut prefixes, mut suffixes) = (HashSet::new(), HashSet::new());
+        for token in control {
+            edges.extend(token.chars().next());
+            edges.extend(token.chars().next_back());
+            for (at, _) in token.char_indices().skip(1) {
+                prefixes.insert(token[..at].to_owned());
+                suffixes.insert(token[at..].to_owned());
+            }
+        }
+        edges.retain(|c| !c.is_whitespace());
         edges.sort_unstable();
         edges.dedup();
-        let beginnings: HashSet<String> = cuts().map(|(beginning, _)| beginning.to_string()).collect();
-        let endings: HashSet<String> = cuts().map(|(_, ending)| ending.to_string()).collect();
         let mut sought = literals(template);
-        sought.retain(|text| {
-            text.contains(&edges[..]) && !beginnings.contains(text) && !endings.contains(text)
-        });
+        sought
+            .retain(|text| text.contains(&edges[..]) && !prefixes.contains(text) && !suffixes.contains(text));
         Ok(Self {
             control: searcher(control)?,
             edges,
             sought: searcher(&sought)?,
-            beginnings,
-            endings,
+            prefixes,
+            suffixes,
             joined: control.join("\0"),
             longest: control.iter().map(|token| token.len()).max().unwrap_or(0),
             template: template.to_string(),
@@ -101,51 +114,49 @@ impl Guard {
         })
     }
 
-    /// Whether the turns hold nothing that could become a control token or a part of one.
-    pub(super) fn harmless(&self, messages: &[Message]) -> bool {
+    /// Whether the turns contain nothing that could become a control token or a part of one.
+    pub(super) fn is_harmless(&self, messages: &[Message]) -> bool {
         messages.iter().all(|message| self.marks(message, true).is_empty())
     }
 
     /// Marks what the template has not written; with or without stand-ins.
     ///
     /// # Errors
-    /// The turns leave no character that could mark.
+    /// The turns use every character that could serve as a mark.
     pub(super) fn mark<'a>(
         &self,
         messages: &'a [Message],
         stand_ins: bool,
     ) -> Result<Guarded<'a>, PromptError> {
-        let meaning = self.meaning(messages)?;
-        let turn = |message: &'a Message| {
+        let alphabet = self.alphabet(messages)?;
+        let mut turns = Vec::with_capacity(messages.len());
+        for message in messages {
             let marks = self.marks(message, stand_ins);
-            (message.role.as_str(), insert(&message.content, &marks, &meaning))
-        };
-        Ok(Guarded {
-            turns: messages.iter().map(turn).collect(),
-            marks: meaning
-                .iter()
-                .filter(|(_, _, stands_for)| stands_for.is_none())
-                .map(|(c, _, _)| c)
-                .collect(),
-            meaning,
-        })
+            turns.push((message.role.as_str(), insert(&message.content, &marks, &alphabet)));
+        }
+        let marks = alphabet.iter().filter(|c| c.replaces.is_none()).map(|c| c.private).collect();
+        Ok(Guarded { turns, marks, alphabet })
     }
 
-    /// Where marks belong in one turn, in order.
+    /// The marks that one turn needs, in order.
     fn marks(&self, message: &Message, stand_ins: bool) -> Vec<Mark> {
         let content = message.content.as_str();
-        let own = self.step_token.as_deref().filter(|_| message.role == "assistant");
-        let steps: Vec<_> = own.map(|token| whole(token, content)).unwrap_or_default();
-        let mut spelled = occurrences(&self.control, content);
-        let step_at = |range: &Range<usize>| steps.binary_search_by_key(&range.start, |step| step.start);
-        spelled.retain(|range| !step_at(range).is_ok_and(|at| steps[at] == *range));
-        let mut marks = self.borders(content);
+        let steps: Vec<Range<usize>> = match &self.step_token {
+            Some(token) if message.role == "assistant" => find_all(token, content),
+            _ => Vec::new(),
+        };
+        let mut spelled = find_overlapping(&self.control, content);
+        spelled.retain(|range| {
+            let step = steps.binary_search_by_key(&range.start, |step| step.start);
+            !step.is_ok_and(|step| steps[step] == *range)
+        });
+        let mut marks = self.border_marks(content);
         for range in &spelled {
-            marks.push(Mark { offset: range.start, kind: Kind::Opens });
-            marks.push(Mark { offset: range.end, kind: Kind::Closes });
+            marks.push(Mark { offset: range.start, kind: MarkKind::Opens });
+            marks.push(Mark { offset: range.end, kind: MarkKind::Closes });
         }
         if stand_ins {
-            let mut kept = occurrences(&self.sought, content);
+            let mut kept = find_overlapping(&self.sought, content);
             kept.extend(spelled);
             kept.extend(steps);
             kept.sort_by_key(|range| range.start);
@@ -155,94 +166,75 @@ impl Guard {
                     kept_to = range.end.max(kept_to);
                 }
                 if offset >= kept_to {
-                    marks.push(Mark { offset, kind: Kind::StandIn });
+                    marks.push(Mark { offset, kind: MarkKind::StandIn });
                 }
             }
         }
-        // Stable: at one place what closes stands before what opens, and both before a stand-in.
+        // A stable sort: at one place closing marks come before opening ones, and both before a stand-in.
         marks.sort_by_key(|mark| mark.offset);
         marks
     }
 
-    /// Marks at the ends of a turn that could be a part of a control token which begins or ends in
-    /// other text.
-    fn borders(&self, content: &str) -> Vec<Mark> {
+    /// Marks at the ends of a turn that could be a part of a control token which starts or ends in other
+    /// text.
+    fn border_marks(&self, content: &str) -> Vec<Mark> {
         let text = python::strip(content, None);
         let start = text.as_ptr() as usize - content.as_ptr() as usize;
-        let lengths = || 1..=text.len().min(self.longest);
-        let inside = !text.is_empty() && text.len() <= self.longest && self.joined.contains(text);
-        let ends = || lengths().any(|n| text.get(..n).is_some_and(|part| self.endings.contains(part)));
-        let begins = || {
-            lengths().any(|n| text.get(text.len() - n..).is_some_and(|part| self.beginnings.contains(part)))
-        };
+        let within = !text.is_empty() && text.len() <= self.longest && self.joined.contains(text);
         let mut marks = Vec::new();
-        if inside || begins() {
-            marks.push(Mark { offset: start + text.len(), kind: Kind::Closes });
+        if within || self.ends_with_token_start(text) {
+            marks.push(Mark { offset: start + text.len(), kind: MarkKind::Closes });
         }
-        if inside || ends() {
-            marks.push(Mark { offset: start, kind: Kind::Opens });
+        if within || self.starts_with_token_end(text) {
+            marks.push(Mark { offset: start, kind: MarkKind::Opens });
         }
         marks
     }
 
-    /// Private characters that occur neither in the turns nor in the template, and what they mean.
-    fn meaning(&self, messages: &[Message]) -> Result<Vec<(char, Kind, Option<char>)>, PromptError> {
-        // Noncharacters first, which no text should hold, then those for private use.
+    fn starts_with_token_end(&self, text: &str) -> bool {
+        (1..=text.len().min(self.longest))
+            .any(|n| text.get(..n).is_some_and(|part| self.suffixes.contains(part)))
+    }
+
+    fn ends_with_token_start(&self, text: &str) -> bool {
+        (1..=text.len().min(self.longest))
+            .any(|n| text.get(text.len() - n..).is_some_and(|part| self.prefixes.contains(part)))
+    }
+
+    /// Chooses characters for the marks and stand-ins that occur neither in the turns nor in the template.
+    fn alphabet(&self, messages: &[Message]) -> Result<Vec<PrivateChar>, PromptError> {
+        // Noncharacters first, which no text should contain, then those for private use.
         let candidates = ('\u{fdd0}'..='\u{fdef}').chain('\u{100000}'..='\u{10fffd}');
         let taken: HashSet<char> = (messages.iter().flat_map(|message| message.content.chars()))
             .chain(self.template.chars())
             .filter(|c| *c >= '\u{fdd0}')
             .collect();
-        let kinds = [(Kind::Opens, None), (Kind::Closes, None)].into_iter();
-        let kinds = kinds.chain(self.edges.iter().map(|edge| (Kind::StandIn, Some(*edge))));
-        let free = candidates.filter(|c| !taken.contains(c));
-        let meaning: Vec<_> = free.zip(kinds).map(|(c, (kind, stands_for))| (c, kind, stands_for)).collect();
-        if meaning.len() < self.edges.len() + 2 {
+        let marks = [(MarkKind::Opens, None), (MarkKind::Closes, None)].into_iter();
+        let stand_ins = self.edges.iter().map(|edge| (MarkKind::StandIn, Some(*edge)));
+        let alphabet: Vec<_> = (candidates.filter(|c| !taken.contains(c)))
+            .zip(marks.chain(stand_ins))
+            .map(|(private, (kind, replaces))| PrivateChar { private, kind, replaces })
+            .collect();
+        if alphabet.len() < self.edges.len() + 2 {
             return Err(PromptError::Unencodable(
-                "they use every private-use character; leave some of them out".into(),
+                "the messages use every private-use character of Unicode; remove some of them".into(),
             ));
         }
-        Ok(meaning)
+        Ok(alphabet)
     }
-}
-
-/// Searches for `patterns`; of those that begin at one place, the longest is found.
-///
-/// # Errors
-/// The patterns are too large.
-pub(super) fn searcher<P: AsRef<[u8]>>(patterns: &[P]) -> Result<AhoCorasick, String> {
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostLongest)
-        .build(patterns)
-        .map_err(|error| error.to_string())
-}
-
-/// Where `token` stands in `text`.
-fn whole(token: &str, text: &str) -> Vec<Range<usize>> {
-    text.match_indices(token).map(|(at, _)| at..at + token.len()).collect()
-}
-
-/// Where any of the patterns stands in `text`; they may overlap.
-fn occurrences(patterns: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
-    let (mut occurrences, mut from) = (Vec::new(), 0);
-    while let Some(found) = patterns.find(Input::new(text).range(from..)) {
-        occurrences.push(found.range());
-        from = found.start() + text[found.start()..].chars().next().map_or(1, char::len_utf8);
-    }
-    occurrences
 }
 
 impl Guarded<'_> {
-    /// Turns the private characters of a rendering back, and tells where they stood, in order.
+    /// Replaces the private characters of a rendering back, and returns their places in order.
     pub(super) fn unmark(&self, rendered: &str) -> (String, Vec<Mark>) {
         let mut text = String::with_capacity(rendered.len());
         let mut marks = Vec::new();
         for c in rendered.chars() {
-            match self.meaning.iter().find(|(private, _, _)| *private == c) {
+            match self.alphabet.iter().find(|candidate| candidate.private == c) {
                 None => text.push(c),
-                Some((_, kind, stands_for)) => {
+                Some(PrivateChar { kind, replaces, .. }) => {
                     marks.push(Mark { offset: text.len(), kind: *kind });
-                    text.extend(stands_for);
+                    text.extend(replaces);
                 }
             }
         }
@@ -250,8 +242,47 @@ impl Guarded<'_> {
     }
 }
 
-/// Puts marks and stand-ins into a turn.
-fn insert<'a>(content: &'a str, marks: &[Mark], meaning: &[(char, Kind, Option<char>)]) -> Cow<'a, str> {
+/// Whether the text `start..end` is not entirely the template's own: some of its characters are a
+/// turn's, a mark is inside it, or it is marked as a whole. `marks` are in order.
+pub(super) fn is_guarded(marks: &[Mark], start: usize, end: usize) -> bool {
+    let first = marks.partition_point(|mark| mark.offset < start);
+    let (mut opens, mut closes) = (false, false);
+    for mark in marks[first..].iter().take_while(|mark| mark.offset <= end) {
+        if mark.offset < end && (mark.offset > start || mark.kind == MarkKind::StandIn) {
+            return true;
+        }
+        opens |= *mark == Mark { offset: start, kind: MarkKind::Opens };
+        closes |= *mark == Mark { offset: end, kind: MarkKind::Closes };
+    }
+    opens && closes
+}
+
+/// Searches for `patterns`. Of several that start at one place, the longest is found.
+///
+/// # Errors
+/// The patterns are too large.
+pub(super) fn searcher<P: AsRef<[u8]>>(patterns: &[P]) -> Result<AhoCorasick, BuildError> {
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns)
+}
+
+/// Where `token` occurs in `text`.
+fn find_all(token: &str, text: &str) -> Vec<Range<usize>> {
+    text.match_indices(token).map(|(at, _)| at..at + token.len()).collect()
+}
+
+/// Where any of the patterns occurs in `text`; the ranges may overlap.
+fn find_overlapping(patterns: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(occurrence) = patterns.find(Input::new(text).range(from..)) {
+        found.push(occurrence.range());
+        let start = occurrence.start();
+        from = start + text[start..].chars().next().map_or(1, char::len_utf8);
+    }
+    found
+}
+
+/// Inserts marks and stand-ins into a turn.
+fn insert<'a>(content: &'a str, marks: &[Mark], alphabet: &[PrivateChar]) -> Cow<'a, str> {
     if marks.is_empty() {
         return Cow::Borrowed(content);
     }
@@ -260,21 +291,11 @@ fn insert<'a>(content: &'a str, marks: &[Mark], meaning: &[(char, Kind, Option<c
     for mark in marks {
         text.push_str(&content[done..mark.offset]);
         done = mark.offset;
-        let edge = content[done..].chars().next().filter(|_| mark.kind == Kind::StandIn);
+        let edge = content[done..].chars().next().filter(|_| mark.kind == MarkKind::StandIn);
         done += edge.map_or(0, char::len_utf8);
-        let private = meaning.iter().find(|(_, kind, stands_for)| *kind == mark.kind && *stands_for == edge);
-        text.extend(private.map(|(c, _, _)| c));
+        let private = alphabet.iter().find(|c| c.kind == mark.kind && c.replaces == edge);
+        text.extend(private.map(|c| c.private));
     }
     text.push_str(&content[done..]);
     Cow::Owned(text)
-}
-
-/// Whether the text `start..end` is not the template's own: some of its characters are a turn's, a
-/// mark stands inside, or it is marked as a whole. `marks` are in order.
-pub(super) fn guarded(marks: &[Mark], start: usize, end: usize) -> bool {
-    let first = marks.partition_point(|mark| mark.offset < start);
-    let near = || marks[first..].iter().take_while(|mark| mark.offset <= end);
-    let at = |offset, kind| near().any(|mark| *mark == Mark { offset, kind });
-    near().any(|mark| mark.offset < end && (mark.offset > start || mark.kind == Kind::StandIn))
-        || (at(start, Kind::Opens) && at(end, Kind::Closes))
 }

@@ -1,9 +1,40 @@
-//! A conversation becomes token ids: template, tokens.
+//! Turns conversations into token ids: chat template, injection guard, tokenizer.
 //!
-//! The ids are those of transformers' `apply_chat_template`, with one difference: text of the
-//! conversation never becomes a control token. Where a turn spells one, `guard` marks the place
-//! before the template is rendered, and `tokens` encodes what is marked as ordinary text. The one
-//! exception is the step token of a process reward model, which the assistant's turns may spell.
+//! The ids equal those of transformers' `apply_chat_template`, with one difference: text of the
+//! conversation never becomes a control token. Where a turn spells one, `injection_guard` marks the place
+//! before the template is rendered, and `tokenizer` encodes what is marked as ordinary text. The one exception is the step token of a process reward model, which assistant turns may spell.
+//!
+//! # Example
+//!
+//! An engine directory holds a tokenizer and a chat template:
+//!
+//! ```
+//! use assay::manifest::PromptSpec;
+//! use assay::prompt::{EncodeOptions, Encoder, Message};
+//!
+//! let engine = tempfile::tempdir()?;
+//! let tokenizer = r#"{
+//!     "version": "1.0", "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
+//!     "post_processor": null, "decoder": null, "truncation": null, "padding": null,
+//!     "added_tokens": [{"id": 0, "content": "<turn>", "special": true, "single_word": false,
+//!         "lstrip": false, "rstrip": false, "normalized": false}],
+//!     "model": {"type": "WordLevel", "vocab": {"<turn>": 0, "?": 1, "2": 2, "+": 3, "5": 4}, "unk_token": "?"}
+//! }"#;
+//! std::fs::write(engine.path().join("tokenizer.json"), tokenizer)?;
+//! let template = "{% for message in messages %}<turn> {{ message.content }} {% endfor %}";
+//! std::fs::write(engine.path().join("chat_template.jinja"), template)?;
+//!
+//! let encoder = Encoder::open(engine.path(), &PromptSpec::default())?;
+//! let conversation = [
+//!     Message { role: "user".into(), content: "2 + 2".into() },
+//!     Message { role: "assistant".into(), content: "5 <turn>".into() },
+//! ];
+//! let ids = encoder.encode(&conversation, EncodeOptions::default())?;
+//! // The template's `<turn>` is the control token 0. The one in the answer is ordinary text: here,
+//! // two words that the vocabulary does not know, 1.
+//! assert_eq!(ids, [0, 2, 3, 2, 0, 4, 1, 1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod byte_level;
 mod encoder;
@@ -22,7 +53,7 @@ pub use encoder::Encoder;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
 pub use vocabulary::Vocabulary;
 
-/// Roles that a turn may have. Which of them a model knows, and in which order, its template says.
+/// Roles that a turn may have. The chat template decides which of them a model knows, and in which order.
 pub const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
 /// One turn of a conversation.
@@ -30,14 +61,14 @@ pub const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"
 pub struct Message {
     /// One of [`ROLES`].
     pub role: String,
-    /// What was said. May be empty.
+    /// Text of the turn; may be empty.
     pub content: String,
 }
 
 /// How a conversation is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Whether the beginning of an answer follows the last turn. A reward model wants none.
+    /// Whether to append the tokens that start a response. A reward model wants none.
     pub add_generation_prompt: bool,
 }
 

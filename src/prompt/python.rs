@@ -1,4 +1,4 @@
-//! What chat templates take from Python, where minijinja's own differs from it.
+//! Python's string functions and Jinja filters, where minijinja's own differ from them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,10 +6,10 @@ use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
 
-/// Name of the variable that holds the guard's marks.
+/// Name of the template variable that holds the injection guard's marks.
 const MARKS: &str = "__marks";
 
-/// Adds Python's filters, methods and functions.
+/// Adds Python's filters, methods and functions to a template's environment.
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
     environment.add_filter("trim", |state: &State, text: &str, chars: Option<&str>| {
@@ -22,12 +22,13 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_function("strftime_now", |format: &str| strftime(format, SystemTime::now()));
 }
 
-/// What has a length and items in Python: strings and dictionaries too, and Jinja's undefined.
+/// Whether a value has a length and items in Python: strings and dictionaries do, and so does Jinja's
+/// undefined.
 fn is_sequence(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
 }
 
-/// Python's white space: Unicode's, and the four separators of ASCII.
+/// Whether Python considers a character white space: Unicode's, and the four separators of ASCII.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -54,30 +55,31 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
     Ok(strip_marked(state, text, chars, sides.0, sides.1).into())
 }
 
-/// The text without the guard's marks.
+/// Removes the injection guard's marks from a text.
 fn unmarked(state: &State, text: &str) -> String {
     let marks = marks(state);
     text.chars().filter(|c| !marks.contains(*c)).collect()
 }
 
-/// The guard's marks, or nothing.
+/// The injection guard's marks; empty if there are none.
 fn marks(state: &State) -> String {
     state.lookup(MARKS).as_ref().and_then(Value::as_str).unwrap_or_default().to_string()
 }
 
-/// `str.strip` and its kin. Marks are as if they were not there, but stay.
+/// `str.strip`, `lstrip` and `rstrip`. They strip as if the marks were not there, but keep them.
 fn strip_marked(state: &State, text: &str, chars: Option<&str>, left: bool, right: bool) -> String {
     let marks = marks(state);
-    let goes = |c: char| marks.contains(c) || chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
-    let kept = |part: &str| part.chars().filter(|c| marks.contains(*c)).collect::<String>();
-    let tail = if left { text.trim_start_matches(goes) } else { text };
-    let core = if right { tail.trim_end_matches(goes) } else { tail };
-    let head = kept(&text[..text.len() - tail.len()]);
-    if marks.is_empty() { core.to_string() } else { head + core + &kept(&tail[core.len()..]) }
+    let strips = |c: char| marks.contains(c) || chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
+    let tail = if left { text.trim_start_matches(strips) } else { text };
+    let core = if right { tail.trim_end_matches(strips) } else { tail };
+    let (before, after) = (&text[..text.len() - tail.len()], &tail[core.len()..]);
+    let marks_before = before.chars().filter(|c| marks.contains(*c));
+    let marks_after = after.chars().filter(|c| marks.contains(*c));
+    marks_before.chain(core.chars()).chain(marks_after).collect()
 }
 
-/// `json.dumps`, as transformers has it for the filter `tojson`: minijinja's own, but for what that
-/// escapes for HTML.
+/// `json.dumps`, which transformers uses for the filter `tojson`: like minijinja's own filter, but
+/// without its escapes for HTML.
 fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
         return Err(Error::new(ErrorKind::InvalidOperation, "tojson(ensure_ascii=true) is not supported"));
@@ -89,7 +91,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
         text.push_str(&rest[..at]);
         let escapes = [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&"), ("\\u0027", "'")];
         let escape = escapes.into_iter().find(|(escape, _)| rest[at..].starts_with(escape));
-        // Another escape keeps the character behind its backslash, which may be a backslash too.
+        // Any other escape keeps the character after its backslash, which may be a backslash too.
         let other = rest.get(at..at + 2).unwrap_or("\\");
         let (escape, meaning) = escape.unwrap_or((other, other));
         text.push_str(meaning);
@@ -114,7 +116,7 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// `datetime.strftime`, in universal time and in English.
+/// `datetime.strftime`, in UTC and in English.
 fn strftime(format: &str, now: SystemTime) -> Result<String, Error> {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -145,9 +147,9 @@ fn strftime(format: &str, now: SystemTime) -> Result<String, Error> {
             Some('Z') => "UTC".to_string(),
             Some('%') => "%".to_string(),
             other => {
-                let what =
-                    format!("strftime_now does not know `%{}`", other.map_or(String::new(), String::from));
-                return Err(Error::new(ErrorKind::InvalidOperation, what));
+                let directive = other.map_or(String::new(), String::from);
+                let reason = format!("strftime_now does not support `%{directive}`");
+                return Err(Error::new(ErrorKind::InvalidOperation, reason));
             }
         };
     }
@@ -156,7 +158,7 @@ fn strftime(format: &str, now: SystemTime) -> Result<String, Error> {
 
 /// Year, month and day of the Gregorian calendar, from days since 1 January 1970.
 fn date(days: u64) -> (u64, u64, u64) {
-    // Years are counted from 1 March 0000, so that the leap day ends one.
+    // Counts years from 1 March 0000, so that the leap day is the last of its year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn strftime_gives_the_dates_of_the_gregorian_calendar() {
         let at = |seconds| {
             strftime("%a %A %e %d %b %B %m %y %Y %H:%M:%S", UNIX_EPOCH + Duration::from_secs(seconds))
         };
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_pythons() {
+    fn tojson_formats_like_pythons_json_dumps() {
         let mut environment = Environment::new();
         install(&mut environment);
         let render = |source| environment.render_str(source, ()).unwrap();
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_pythons() {
+    fn strip_removes_what_python_considers_white_space() {
         assert_eq!(strip("\u{1c}\u{a0}\u{3000} a\u{200b}\u{85}\n", None), "a\u{200b}");
     }
 }

@@ -11,11 +11,10 @@ use crate::manifest::PromptSpec;
 /// Name of the one template in its environment.
 const NAME: &str = "chat_template";
 
-/// What one rendering may cost, in steps or in pieces of 64 bytes: far beyond any real template,
-/// yet a template that would run for ever ends within a second or so.
+/// What one rendering may cost, in steps or in pieces of 64 bytes: far more than any real template
+/// needs, yet an endless one is stopped within a second or so.
 const FUEL: u64 = 10_000_000;
 
-/// A parsed chat template.
 pub(super) struct Template {
     environment: Environment<'static>,
 }
@@ -24,11 +23,10 @@ impl Template {
     /// Parses a template; the special tokens of `spec` are variables in it.
     ///
     /// # Errors
-    /// The template's text is wrong; the text says where.
-    pub(super) fn new(source: &str, spec: &PromptSpec) -> Result<Self, String> {
+    /// The template has a syntax error.
+    pub(super) fn parse(source: &str, spec: &PromptSpec) -> Result<Self, Error> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| error.to_string())?);
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         environment.add_function("raise_exception", raise);
@@ -36,12 +34,12 @@ impl Template {
         for (name, text) in &spec.special_tokens {
             environment.add_global(name.clone(), text.clone());
         }
-        environment.add_template_owned(NAME, translate(source)).map_err(|error| error.to_string())?;
+        environment.add_template_owned(NAME, translate(source))?;
         Ok(Self { environment })
     }
 
-    /// Renders `turns`, role and content of each. `marks` are characters in them that
-    /// [`python`] overlooks.
+    /// Renders `turns`, pairs of role and content. `marks` are characters in them that the template's
+    /// string functions skip (see [`python`]).
     ///
     /// # Errors
     /// The template refuses the conversation or fails.
@@ -51,10 +49,11 @@ impl Template {
         marks: &str,
         options: EncodeOptions,
     ) -> Result<String, PromptError> {
-        let turn =
-            |(role, content): &(&str, Cow<str>)| context! { role => *role, content => content.as_ref() };
+        let messages: Vec<Value> = (turns.iter())
+            .map(|(role, content)| context! { role => *role, content => content.as_ref() })
+            .collect();
         let variables = context! {
-            messages => turns.iter().map(turn).collect::<Vec<Value>>(),
+            messages,
             add_generation_prompt => options.add_generation_prompt,
             tools => (),
             documents => (),
@@ -64,17 +63,17 @@ impl Template {
     }
 }
 
-/// What a template said to `raise_exception`.
+/// The message that a template passed to `raise_exception`.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
 
-/// `raise_exception`, by which a template refuses a conversation.
+/// `raise_exception`, which a template calls to refuse a conversation.
 fn raise(message: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, "raised by the template").with_source(Raised(message)))
 }
 
-/// Tells a template's refusal from its failure.
+/// Distinguishes a template's refusal of a conversation from its failure.
 fn refusal(error: Error) -> PromptError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
@@ -85,21 +84,21 @@ fn refusal(error: Error) -> PromptError {
     }
     match error.kind() {
         ErrorKind::OutOfFuel => {
-            PromptError::Unrenderable("it did not come to an end; send fewer or shorter messages".into())
+            PromptError::Unrenderable("it ran for too long; send fewer or shorter messages".into())
         }
         _ => PromptError::Unrenderable(error.to_string()),
     }
 }
 
-/// Rewrites what transformers' Jinja knows and minijinja does not: `{% generation %}` blocks, by
-/// which training code finds what the model said, become an `if` that always holds; a string that
-/// goes on in the next line behind a backslash is joined.
+/// Rewrites what transformers' Jinja supports and minijinja does not: `{% generation %}` blocks, which
+/// mark the model's own turns for training code, become an `if` that is always true, and a string that
+/// a backslash continues on the next line is joined.
 fn translate(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
-    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+    while let Some(at) = tag_start(rest) {
         text.push_str(&rest[..at]);
-        let (tag, behind) = rest[at..].split_at(tag_length(&rest[at..]));
+        let (tag, after) = rest[at..].split_at(tag_length(&rest[at..]));
         let word = tag.trim_start_matches(['{', '%', '-', '+']).split_whitespace().next();
         text += &match word {
             _ if tag.starts_with("{#") => Cow::Borrowed(tag),
@@ -107,18 +106,18 @@ fn translate(source: &str) -> String {
             Some("endgeneration") => Cow::Owned(tag.replacen("endgeneration", "endif", 1)),
             _ => Cow::Owned(tag.replace("\\\n", "")),
         };
-        rest = behind;
+        rest = after;
     }
     text + rest
 }
 
-/// The strings that stand in a template's tags and expressions, which it may look for in a turn.
+/// The string literals in a template's tags and expressions, which it may search for in a turn.
 pub(super) fn literals(source: &str) -> Vec<String> {
     let mut literals = Vec::new();
     let mut rest = source;
-    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
-        let (tag, behind) = rest[at..].split_at(tag_length(&rest[at..]));
-        rest = behind;
+    while let Some(at) = tag_start(rest) {
+        let (tag, after) = rest[at..].split_at(tag_length(&rest[at..]));
+        rest = after;
         let mut tag = if tag.starts_with("{#") { "" } else { tag };
         while let Some(open) = tag.find(['"', '\'']) {
             let (quote, text) = tag[open..].split_at(1);
@@ -130,7 +129,13 @@ pub(super) fn literals(source: &str) -> Vec<String> {
     literals
 }
 
-/// Bytes of the tag, expression or comment that `text` begins with; all of it if it does not end.
+/// Where the first tag, expression or comment starts.
+fn tag_start(text: &str) -> Option<usize> {
+    ["{{", "{%", "{#"].iter().filter_map(|open| text.find(open)).min()
+}
+
+/// Length in bytes of the tag, expression or comment that `text` starts with; all of `text` if it is not
+/// closed.
 fn tag_length(text: &str) -> usize {
     let end = match text.get(..2) {
         Some("{{") => "}}",

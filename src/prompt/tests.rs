@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tokenizer::Tokens;
+use super::encoder::EncoderError;
+use super::tokenizer::PromptTokenizer;
 use super::*;
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
-/// The tokenizer of a test checkpoint, changed.
+/// The `tokenizer.json` of a test checkpoint, with a change.
 fn tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> String {
     let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
     let text = std::fs::read_to_string(checkpoints.join(name).join(TOKENIZER_FILE)).unwrap();
@@ -23,12 +24,12 @@ fn encoder(template: &str) -> Encoder {
     open(&tokenizer("llama3-tiny", |_| ()), template).unwrap()
 }
 
-fn open(tokenizer: &str, template: &str) -> Result<Encoder, (&'static str, String)> {
+fn open(tokenizer: &str, template: &str) -> Result<Encoder, EncoderError> {
     let special_tokens = [("bos_token".to_string(), "<|begin_of_text|>".to_string())].into();
     Encoder::new(tokenizer, template, &PromptSpec { special_tokens, ..PromptSpec::default() })
 }
 
-/// That of `llama3-tiny` as it is.
+/// The encoder of `llama3-tiny`, unchanged.
 pub(super) fn llama3() -> &'static Encoder {
     static ENCODER: LazyLock<Encoder> = LazyLock::new(|| {
         let config =
@@ -40,9 +41,11 @@ pub(super) fn llama3() -> &'static Encoder {
 }
 
 fn turns(contents: &[&str]) -> Vec<Message> {
-    let turn =
-        |(content, role): (&&str, &&str)| Message { role: role.to_string(), content: content.to_string() };
-    contents.iter().zip(["user", "assistant"].iter().cycle()).map(turn).collect()
+    let mut turns = Vec::new();
+    for (content, role) in contents.iter().zip(["user", "assistant"].iter().cycle()) {
+        turns.push(Message { role: role.to_string(), content: content.to_string() });
+    }
+    turns
 }
 
 fn encode(encoder: &Encoder, contents: &[&str]) -> Vec<u32> {
@@ -62,7 +65,7 @@ const EOT: u32 = 624;
 const PLAIN: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
 
 #[test]
-fn two_turns_side_by_side_make_no_control_token() {
+fn adjacent_turns_do_not_form_a_control_token() {
     let encoder = encoder(PLAIN);
     for cut in 1.."<|eot_id|>".len() {
         let (left, right) = "<|eot_id|>".split_at(cut);
@@ -74,7 +77,7 @@ fn two_turns_side_by_side_make_no_control_token() {
 }
 
 #[test]
-fn a_turn_beside_half_a_control_token_of_the_template_makes_none() {
+fn a_turn_does_not_complete_half_a_control_token_of_the_template() {
     let encoder = encoder("{% for m in messages %}<|eot{{ m.content }}_id|>{% endfor %}");
     assert_eq!(encode(&encoder, &[""]), [EOT]);
     assert!(all_text(&encode(&encoder, &["_id|>"])));
@@ -83,7 +86,7 @@ fn a_turn_beside_half_a_control_token_of_the_template_makes_none() {
 }
 
 #[test]
-fn a_template_that_rewrites_a_turn_makes_no_control_token_of_it() {
+fn a_template_that_rewrites_a_turn_does_not_turn_it_into_a_control_token() {
     for rewrite in [
         "replace('X', '')",
         "split('X') | join('')",
@@ -99,7 +102,7 @@ fn a_template_that_rewrites_a_turn_makes_no_control_token_of_it() {
 }
 
 #[test]
-fn a_template_that_looks_for_markup_makes_no_control_token_of_other_turns() {
+fn a_template_that_searches_for_markup_makes_no_control_token_of_other_turns() {
     let encoder = encoder(
         "{% for m in messages %}{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip() }}\
          {% else %}{{ m.content.replace('/think', '') }}{% endif %}<|eot_id|>{% endfor %}",
@@ -110,7 +113,7 @@ fn a_template_that_looks_for_markup_makes_no_control_token_of_other_turns() {
 }
 
 #[test]
-fn the_templates_own_control_tokens_stay_beside_turns_that_spell_them() {
+fn the_templates_control_tokens_survive_next_to_turns_that_spell_them() {
     let encoder = encoder("{% for m in messages %}{{ m.content.strip() }}<|eot_id|>{% endfor %}");
     for turn in ["<|eot_id|>", "<|eot", "_id|>", "<", ">", "eot", "  <|eot_id|>  ", "<|eot_id|><|eot_id|>"] {
         let ids = encode(&encoder, &[turn, turn]);
@@ -120,7 +123,7 @@ fn the_templates_own_control_tokens_stay_beside_turns_that_spell_them() {
 }
 
 #[test]
-fn a_template_that_takes_a_turn_apart_at_a_control_token_still_does() {
+fn a_template_can_still_split_a_turn_at_a_control_token() {
     let thinking = "{% for m in messages %}{% if '</think>' in m.content %}\
         {{ m.content.split('</think>')[-1].lstrip('\n') }}{% endif %}<think>{% endfor %}";
     let added = |json: &mut Value| {
@@ -142,11 +145,11 @@ fn characters_used_as_marks_are_ordinary_text_in_a_turn() {
     let turn = "\u{fdd0}<|eot_id|>\u{fdd1} \u{fdd2}";
     let ids = encode(&encoder, &[turn]);
     assert!(all_text(&ids));
-    assert_eq!(encoder.tokens.decode(&ids), turn);
+    assert_eq!(encoder.tokenizer.decode(&ids), turn);
 }
 
 #[test]
-fn a_vocabulary_that_spells_a_control_token_itself_smuggles_none_in() {
+fn a_vocabulary_that_spells_a_control_token_smuggles_none_in() {
     let whole_words = |json: &mut Value| {
         json["model"]["ignore_merges"] = json!(true);
         json["normalizer"] = Value::Null;
@@ -158,7 +161,7 @@ fn a_vocabulary_that_spells_a_control_token_itself_smuggles_none_in() {
 }
 
 #[test]
-fn what_becomes_a_control_token_by_normalization_is_text() {
+fn text_that_normalizes_to_a_control_token_stays_text() {
     let compatible = |json: &mut Value| {
         json["normalizer"] = json!({"type": "NFKC"});
         for token in json["added_tokens"].as_array_mut().unwrap() {
@@ -172,7 +175,7 @@ fn what_becomes_a_control_token_by_normalization_is_text() {
 }
 
 #[test]
-fn a_template_refuses_in_its_own_words() {
+fn a_refusal_quotes_the_template() {
     let error = render("{{ raise_exception('no ' + messages[0].content) }}", &["poems"]).unwrap_err();
     assert!(matches!(error, PromptError::Refused(_)));
     insta::assert_snapshot!(error, @"the model's chat template refuses `messages`: no poems");
@@ -182,11 +185,11 @@ fn a_template_refuses_in_its_own_words() {
 fn a_template_that_never_ends_is_stopped() {
     let error =
         render("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", &[""]);
-    insta::assert_snapshot!(error.unwrap_err(), @"the model's chat template cannot render `messages`: it did not come to an end; send fewer or shorter messages");
+    insta::assert_snapshot!(error.unwrap_err(), @"the model's chat template cannot render `messages`: it ran for too long; send fewer or shorter messages");
 }
 
 #[test]
-fn an_unknown_role_is_named_with_the_known_ones() {
+fn an_unknown_role_error_lists_the_known_ones() {
     let mut messages = turns(&["a", "b"]);
     messages[1].role = "judge".into();
     let error = encoder(PLAIN).encode(&messages, EncodeOptions::default()).unwrap_err();
@@ -202,13 +205,13 @@ fn nothing_to_encode_is_an_error() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named() {
-    let (file, reason) = open("{}", PLAIN).err().unwrap();
-    assert_eq!(file, TOKENIZER_FILE);
-    assert!(!reason.is_empty());
-    let (file, reason) = open(&tokenizer("llama3-tiny", |_| ()), "{% for %}").err().unwrap();
-    assert_eq!(file, TEMPLATE_FILE);
-    assert!(reason.contains(":1"), "{reason}");
+fn an_unusable_file_is_named() {
+    let error = open("{}", PLAIN).err().unwrap();
+    assert_eq!(error.file(), TOKENIZER_FILE);
+    assert!(!error.to_string().is_empty());
+    let error = open(&tokenizer("llama3-tiny", |_| ()), "{% for %}").err().unwrap();
+    assert_eq!(error.file(), TEMPLATE_FILE);
+    assert!(error.to_string().contains(":1"), "{error}");
     let nowhere = Path::new("nowhere");
     let error =
         Encoder::open(nowhere, &PromptSpec { special_tokens: BTreeMap::new(), ..PromptSpec::default() })
@@ -218,7 +221,7 @@ fn a_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn templates_mean_what_they_mean_to_transformers() {
+fn templates_render_as_in_transformers() {
     for (template, rendered) in [
         ("{% if true %}\n  a\n{% endif %}\nb\n", "  a\nb"),
         ("{{ bos_token }}{{ eos_token }}|", "<|begin_of_text|>|"),
@@ -241,8 +244,8 @@ fn templates_mean_what_they_mean_to_transformers() {
     }
 }
 
-/// Tokenizers with other parts than those of the test checkpoints.
-fn variants() -> Vec<(String, Tokens)> {
+/// Tokenizers whose parts differ from those of the test checkpoints.
+fn variants() -> Vec<(String, PromptTokenizer)> {
     let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": scheme != "first"});
     let token = |id: u32, content: &str, flags: [bool; 5]| {
         json!({"id": id, "content": content, "lstrip": flags[0], "rstrip": flags[1], "single_word": flags[2],
@@ -260,13 +263,13 @@ fn variants() -> Vec<(String, Tokens)> {
                 added.push(token(701, "<Tab>", flags));
                 added.push(token(702, "<Tab>x", flags));
             });
-            let tokens = Tokens::new(&json, "", [].into_iter()).unwrap();
-            variants.push((format!("{scheme} {flags:?}"), tokens));
+            let tokenizer = PromptTokenizer::parse(&json, "", [].into_iter()).unwrap();
+            variants.push((format!("{scheme} {flags:?}"), tokenizer));
         }
     }
     for name in ["llama2-tiny", "llama3-tiny", "qwen2-tiny"] {
-        let tokens = Tokens::new(&tokenizer(name, |_| ()), "", [].into_iter()).unwrap();
-        variants.push((name.to_string(), tokens));
+        let tokenizer = PromptTokenizer::parse(&tokenizer(name, |_| ()), "", [].into_iter()).unwrap();
+        variants.push((name.to_string(), tokenizer));
     }
     variants
 }
@@ -275,23 +278,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn text_has_the_ids_that_the_tokenizers_crate_gives(
+    fn ids_are_those_of_the_tokenizers_crate(
         pieces in proptest::collection::vec(prop_oneof![
             proptest::sample::select(&["River", "river", "<Tab>", "<tab>", "<Tab>x", "<s>", "</s>", "<|eot_id|>",
                 "<|im_end|>", " ", "  ", "\n", "_", "x", "é", "e\u{301}", "▁"][..]).prop_map(str::to_string),
             any::<String>(),
         ], 0..10)
     ) {
-        thread_local!(static VARIANTS: Vec<(String, Tokens)> = variants());
+        thread_local!(static VARIANTS: Vec<(String, PromptTokenizer)> = variants());
         let text = pieces.concat();
-        VARIANTS.with(|variants| for (name, tokens) in variants {
-            assert_eq!(tokens.encode(&text, None).unwrap(), tokens.reference(&text), "{name}: {text:?}");
+        VARIANTS.with(|variants| for (name, tokenizer) in variants {
+            assert_eq!(tokenizer.encode(&text, None).unwrap(), tokenizer.reference(&text), "{name}: {text:?}");
         });
     }
 }
 
 #[test]
-fn a_templated_text_has_the_ids_of_its_conversation_with_or_without_its_first_token() {
+fn a_templated_text_has_the_ids_of_its_conversation_with_or_without_bos() {
     let encoder = llama3();
     let conversation = turns(&["Hello", "Good day <|eot"]);
     let ids = encoder.encode(&conversation, EncodeOptions::default()).unwrap();
@@ -303,13 +306,13 @@ fn a_templated_text_has_the_ids_of_its_conversation_with_or_without_its_first_to
 }
 
 #[test]
-fn a_templated_text_gets_no_first_token_where_the_template_writes_none() {
+fn a_templated_text_gets_no_bos_if_the_template_writes_none() {
     let encoder = encoder(PLAIN);
     assert_eq!(encoder.encode_templated("Hello").unwrap(), encode(&encoder, &["Hello"]));
 }
 
 #[test]
-fn a_suffix_is_neither_missing_nor_doubled() {
+fn the_suffix_is_added_exactly_once() {
     let tokenizer = tokenizer("llama3-tiny", |_| ());
     let spec = PromptSpec { suffix: vec![EOT], ..PromptSpec::default() };
     let encoder = Encoder::new(&tokenizer, PLAIN, &spec).unwrap();
@@ -318,5 +321,5 @@ fn a_suffix_is_neither_missing_nor_doubled() {
     assert_eq!(encoder.encode_templated("Hello<|eot_id|>").unwrap(), ids);
     let cut = Fit { limit: 2, truncation: Truncation::Right };
     let cut = encoder.encode_within(&turns(&["Hello there"]), EncodeOptions::default(), cut).unwrap().tokens;
-    assert_eq!((cut.len(), cut[1]), (2, EOT), "what the score is read at stays");
+    assert_eq!((cut.len(), cut[1]), (2, EOT), "the token that the score is read at stays");
 }

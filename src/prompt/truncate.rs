@@ -1,5 +1,5 @@
-//! What is done about a prompt that is longer than the engine takes: nothing unless asked, and what is
-//! cut is told.
+//! Truncation of prompts that are longer than the engine takes: only on request, and the result says
+//! what is missing.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,20 +11,21 @@ use super::{EncodeOptions, Encoder, Message, PromptError};
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Truncation {
-    /// Cut nothing: the engine refuses it.
+    /// Cut nothing, and let the engine refuse the prompt.
     #[default]
     Error,
-    /// Drop the conversation's oldest turns, each time up to the next user's. The system's turn at the
-    /// beginning, the last user's and all behind it stay.
+    /// Drop the conversation's oldest turns, each time up to the next user turn. System turns at the
+    /// start, the last user turn and everything after it stay.
     OldestTurns,
-    /// Drop tokens behind the first, if that begins every text of the model, else from the first on.
+    /// Drop tokens at the start, but keep a BOS token.
     Left,
-    /// Drop tokens at the end. What a model is read at, if the engine appends it, stays behind them.
+    /// Drop tokens at the end, but keep the suffix that the engine appends: its last token is where the
+    /// score is read.
     Right,
 }
 
 impl Truncation {
-    /// What requests and options call it.
+    /// Name in requests and options.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -34,41 +35,41 @@ impl Truncation {
         }
     }
 
-    /// The one of a name.
+    /// The inverse of [`Truncation::name`].
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|truncation| truncation.name() == name)
     }
 
-    /// Every one.
+    /// Every strategy.
     pub const ALL: [Self; 4] = [Self::Error, Self::OldestTurns, Self::Left, Self::Right];
 }
 
 /// What was cut off a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Truncated {
-    /// How.
+    /// How it was cut.
     pub strategy: Truncation,
-    /// Tokens that are missing.
+    /// Number of tokens removed.
     pub tokens_removed: usize,
-    /// Turns that are missing; 0 where only tokens were cut.
+    /// Number of turns removed; 0 if only tokens were cut.
     pub turns_removed: usize,
 }
 
-/// A prompt's token ids, and what is missing of them.
+/// A prompt's token ids, and what was cut off them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// Token ids; not empty.
     pub tokens: Vec<u32>,
-    /// What was cut, if anything.
+    /// What was cut off, if anything.
     pub truncated: Option<Truncated>,
 }
 
-/// How long a prompt may be, and what is done about a longer one.
+/// How long a prompt may be, and what to do with a longer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
-    /// Most tokens; at least 1.
+    /// Maximum number of tokens; at least 1.
     pub limit: usize,
-    /// What is done.
+    /// What to do with a longer prompt.
     pub truncation: Truncation,
 }
 
@@ -79,11 +80,12 @@ impl From<Vec<u32>> for Prompt {
 }
 
 impl Encoder {
-    /// As [`Encoder::encode`], cut as `fit` says if it is too long. With [`Truncation::Error`] it is
-    /// given whole, however long.
+    /// Like [`Encoder::encode`], and truncates the prompt to `fit`. With [`Truncation::Error`] it returns
+    /// the whole prompt, however long.
     ///
     /// # Errors
-    /// As [`Encoder::encode`], and if it is too long even without its older turns.
+    /// As for [`Encoder::encode`], and [`PromptError::TooLong`] if the prompt is too long even without its
+    /// older turns.
     pub fn encode_within(
         &self,
         messages: &[Message],
@@ -97,16 +99,16 @@ impl Encoder {
         Ok(self.cut(tokens, fit))
     }
 
-    /// As [`Encoder::encode_templated`], cut likewise; it has no turns to drop, so
-    /// [`Truncation::OldestTurns`] cuts nothing.
+    /// Like [`Encoder::encode_templated`], and truncates the prompt to `fit`. A text has no turns to drop,
+    /// so [`Truncation::OldestTurns`] cuts nothing.
     ///
     /// # Errors
-    /// As [`Encoder::encode_templated`].
+    /// As for [`Encoder::encode_templated`].
     pub fn encode_templated_within(&self, text: &str, fit: Fit) -> Result<Prompt, PromptError> {
         Ok(self.cut(self.encode_templated(text)?, fit))
     }
 
-    /// Drops as few of the oldest turns as will do.
+    /// Drops as few of the oldest turns as possible. `whole` is the number of tokens of all of them.
     fn drop_turns(
         &self,
         messages: &[Message],
@@ -114,23 +116,26 @@ impl Encoder {
         limit: usize,
         whole: usize,
     ) -> Result<Prompt, PromptError> {
-        let is_system = |message: &Message| matches!(message.role.as_str(), "system" | "developer");
-        let systems = messages.iter().take_while(|message| is_system(message)).count();
-        let is_start = |index: &usize| *index > systems && messages[*index].role == "user";
-        let starts: Vec<usize> = (0..messages.len()).filter(is_start).collect();
+        let systems = messages
+            .iter()
+            .take_while(|message| matches!(message.role.as_str(), "system" | "developer"))
+            .count();
+        // The turns that the conversation may start with, after its system turns.
+        let starts: Vec<usize> =
+            (systems + 1..messages.len()).filter(|index| messages[*index].role == "user").collect();
         let encode = |start: usize| {
             let kept: Vec<Message> = messages[..systems].iter().chain(&messages[start..]).cloned().collect();
             self.encode(&kept, options)
         };
-        let shortest = match starts.last() {
-            Some(&last) => encode(last)?,
-            None => return Err(PromptError::TooLong { tokens: whole, limit }),
+        let Some(&last) = starts.last() else {
+            return Err(PromptError::TooLong { tokens: whole, limit });
         };
+        let shortest = encode(last)?;
         if shortest.len() > limit {
             return Err(PromptError::TooLong { tokens: shortest.len(), limit });
         }
-        // The fewer turns, the fewer tokens: the first start that fits is found by halving.
-        let (mut low, mut high, mut found) = (0, starts.len() - 1, (starts[starts.len() - 1], shortest));
+        // The fewer turns, the fewer tokens, so a binary search finds the first start that fits.
+        let (mut low, mut high, mut found) = (0, starts.len() - 1, (last, shortest));
         while low < high {
             let middle = (low + high) / 2;
             let tokens = encode(starts[middle])?;
@@ -149,7 +154,7 @@ impl Encoder {
         Ok(Prompt { tokens, truncated: Some(truncated) })
     }
 
-    /// Token ids, cut likewise.
+    /// Truncates token ids to `fit`; [`Truncation::OldestTurns`] cuts nothing.
     pub fn cut(&self, mut tokens: Vec<u32>, fit: Fit) -> Prompt {
         let Some(excess) = tokens.len().checked_sub(fit.limit).filter(|excess| *excess > 0) else {
             return tokens.into();
@@ -157,11 +162,11 @@ impl Encoder {
         let dropped = match fit.truncation {
             Truncation::Error | Truncation::OldestTurns => return tokens.into(),
             Truncation::Left => {
-                let first = usize::from(fit.limit > 1 && self.begins_with_bos(&tokens));
+                let first = usize::from(fit.limit > 1 && self.starts_with_bos(&tokens));
                 first..first + excess
             }
             Truncation::Right => {
-                let end = tokens.len() - self.suffix_of(&tokens).min(fit.limit - 1);
+                let end = tokens.len() - self.suffix_len(&tokens).min(fit.limit - 1);
                 end - excess..end
             }
         };
@@ -178,7 +183,7 @@ mod tests {
     use super::super::tests::llama3;
     use super::*;
 
-    fn message((role, content): (&str, String)) -> Message {
+    fn message(role: &str, content: String) -> Message {
         Message { role: role.into(), content }
     }
 
@@ -187,12 +192,14 @@ mod tests {
         let turns = prop::collection::vec((text, text), 0..6);
         (prop::option::of(text), turns, text, prop::option::of(text)).prop_map(
             |(system, turns, prompt, response)| {
-                let older = turns
-                    .into_iter()
-                    .flat_map(|(user, assistant)| [("user", user), ("assistant", assistant)]);
-                let system = system.map(|text| ("system", text));
-                let last = response.map(|text| ("assistant", text));
-                system.into_iter().chain(older).chain([("user", prompt)]).chain(last).map(message).collect()
+                let mut messages = Vec::new();
+                messages.extend(system.map(|text| message("system", text)));
+                for (user, assistant) in turns {
+                    messages.extend([message("user", user), message("assistant", assistant)]);
+                }
+                messages.push(message("user", prompt));
+                messages.extend(response.map(|text| message("assistant", text)));
+                messages
             },
         )
     }
@@ -203,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_cut_unless_asked_or_if_it_fits(messages in conversation(), limit in 1..300usize) {
+        fn nothing_is_cut_unless_requested_and_needed(messages in conversation(), limit in 1..300usize) {
             let encoder = llama3();
             let whole = encoder.encode(&messages, EncodeOptions::default()).unwrap();
             let fit = Fit { limit, truncation: Truncation::Error };
@@ -215,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn without_its_oldest_turns_a_prompt_is_that_of_the_turns_that_stay(
+        fn dropping_the_oldest_turns_gives_the_prompt_of_the_remaining_ones(
             messages in conversation(), limit in 1..300usize,
         ) {
             let encoder = llama3();
@@ -233,7 +240,7 @@ mod tests {
                     prop_assert!(tokens.len() <= limit && whole.len() > limit);
                     prop_assert_eq!(&tokens, &without(cut.turns_removed));
                     prop_assert_eq!(cut.tokens_removed, whole.len() - tokens.len());
-                    // No more than needed: turns go in pairs of the user's and the assistant's.
+                    // No more than needed: turns are dropped in pairs of a user's and an assistant's.
                     prop_assert!(cut.turns_removed >= 2 && without(cut.turns_removed - 2).len() > limit);
                     prop_assert!(systems + cut.turns_removed <= last_user);
                 }
@@ -246,7 +253,7 @@ mod tests {
         }
 
         #[test]
-        fn cut_at_the_left_a_prompt_begins_and_ends_as_the_whole_does(
+        fn a_prompt_cut_at_the_left_keeps_its_first_token_and_its_end(
             messages in conversation(), limit in 2..300usize,
         ) {
             let encoder = llama3();
@@ -259,7 +266,7 @@ mod tests {
         }
 
         #[test]
-        fn only_cut_at_the_right_a_prompt_loses_its_end(messages in conversation(), limit in 1..300usize) {
+        fn a_prompt_cut_at_the_right_keeps_its_start(messages in conversation(), limit in 1..300usize) {
             let encoder = llama3();
             let whole = encoder.encode(&messages, EncodeOptions::default()).unwrap();
             let prompt = within(encoder, &messages, Fit { limit, truncation: Truncation::Right }).unwrap();

@@ -1,13 +1,16 @@
-//! Token ids become text again: what each token stands for, in bytes.
+//! Turns token ids back into text.
 
 use std::collections::HashMap;
 
 use tokenizers::Tokenizer;
 
-/// The bytes of every token. The text of a sequence is its tokens' bytes, one after the other.
+use super::byte_level;
+
+/// The bytes of every token. The text of a sequence is the concatenation of its tokens' bytes.
 ///
-/// Tokenizers of all families here are of two kinds: those whose vocabulary spells bytes by GPT-2's
-/// alphabet, and SentencePiece's, which spells a space as `▁` and a byte that no token has as `<0xE2>`.
+/// The supported families have two kinds of tokenizers: byte-level ones, whose vocabulary spells bytes
+/// in GPT-2's alphabet, and SentencePiece's, which spell a space as `▁` and a byte without a token of
+/// its own as `<0xE2>`.
 #[derive(Debug)]
 pub struct Vocabulary {
     tokens: Vec<Option<Token>>,
@@ -21,19 +24,18 @@ struct Token {
 }
 
 impl Vocabulary {
-    /// The vocabulary of a tokenizer.
     pub(super) fn new(tokenizer: &Tokenizer) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
         let decoder = serde_json::to_string(&tokenizer.get_decoder()).unwrap_or_default();
-        let alphabet = decoder.contains("\"ByteLevel\"").then(gpt2_bytes);
+        let alphabet = decoder.contains("\"ByteLevel\"").then(byte_level_alphabet);
         let vocabulary = tokenizer.get_vocab(true);
         let size = vocabulary.values().map(|&id| id as usize + 1).max().unwrap_or(0);
         let mut tokens = vec![None; size];
         for (name, id) in vocabulary {
             let (bytes, special) = match (added.get(&id), &alphabet) {
                 (Some(token), _) => (token.content.clone().into_bytes(), token.special),
-                (None, Some(alphabet)) => (byte_level(&name, alphabet), false),
-                (None, None) => (sentence_piece(&name), false),
+                (None, Some(alphabet)) => (byte_level_bytes(&name, alphabet), false),
+                (None, None) => (sentence_piece_bytes(&name), false),
             };
             tokens[id as usize] = Some(Token { name, bytes: bytes.into(), special });
         }
@@ -44,38 +46,34 @@ impl Vocabulary {
         self.tokens.get(id as usize)?.as_ref()
     }
 
-    /// What a token stands for; nothing if the tokenizer has none of that id.
+    /// Bytes of the token `id`; empty if the tokenizer has no such token.
     pub fn bytes(&self, id: u32) -> &[u8] {
         self.token(id).map_or(&[], |token| &token.bytes)
     }
 
-    /// Whether a token marks something and is no part of a text.
+    /// Whether a token is a marker, such as the end of a turn, rather than text.
     pub fn is_special(&self, id: u32) -> bool {
         self.token(id).is_some_and(|token| token.special)
     }
 
-    /// A token as the vocabulary spells it.
+    /// The token `id` as the vocabulary spells it.
     pub fn name(&self, id: u32) -> Option<&str> {
         self.token(id).map(|token| token.name.as_str())
     }
 
-    /// Text of tokens, special ones included. Bytes that are no UTF-8 become U+FFFD.
+    /// Text of tokens, special ones included. Bytes that are not valid UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// GPT-2's alphabet: printable characters of Latin-1 stand for themselves, the other bytes for the
-/// characters from U+0100 on, in order.
-fn gpt2_bytes() -> HashMap<char, u8> {
-    let printable = |byte: &u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
-    let others = (0..=u8::MAX).filter(|byte| !printable(byte));
-    let themselves = (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte));
-    themselves.chain(('\u{100}'..).zip(others)).collect()
+/// The byte that each letter of GPT-2's alphabet represents.
+fn byte_level_alphabet() -> HashMap<char, u8> {
+    byte_level::letters().into_iter().zip(0..=u8::MAX).collect()
 }
 
-fn byte_level(name: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
+fn byte_level_bytes(name: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     for character in name.chars() {
         match alphabet.get(&character) {
@@ -86,7 +84,7 @@ fn byte_level(name: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
     bytes
 }
 
-fn sentence_piece(name: &str) -> Vec<u8> {
+fn sentence_piece_bytes(name: &str) -> Vec<u8> {
     let byte = name.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     match byte.filter(|hex| hex.len() == 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
         Some(byte) => vec![byte],
@@ -106,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_a_text_give_back_the_text() {
+    fn decoding_the_tokens_of_a_text_gives_the_text() {
         for checkpoint in CHECKPOINTS {
             let tokenizer = tokenizer(checkpoint);
             let vocabulary = Vocabulary::new(&tokenizer);
@@ -114,7 +112,7 @@ mod tests {
                 ["Hello, world!", " two  spaces\n\ttab", "naïve façade", "東京 🗼 и Москва", "a\u{0}b"]
             {
                 let ids = tokenizer.encode(text, false).unwrap().get_ids().to_vec();
-                // SentencePiece puts a space before a text, which its decoder takes away again.
+                // SentencePiece adds a space before a text, and its decoder removes it.
                 let decoded = vocabulary.decode(&ids);
                 let expected = tokenizer.decode(&ids, false).unwrap();
                 let plain = decoded == expected || decoded.strip_prefix(' ') == Some(&expected);
@@ -124,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn the_alphabet_has_every_byte_once() {
-        let alphabet = gpt2_bytes();
+    fn the_alphabet_contains_every_byte_once() {
+        let alphabet = byte_level_alphabet();
         let mut bytes: Vec<u8> = alphabet.values().copied().collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
