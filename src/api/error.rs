@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::config::OverloadStatus;
 use crate::prompt::PromptError;
+use crate::sampling::UnsupportedSampling;
 use crate::scheduler::Rejection;
 use crate::serving::ServingError;
 
@@ -173,7 +174,7 @@ impl ApiError {
                 ServingError::Rejected(
                     Rejection::DeadlineUnmeetable { .. } | Rejection::DeadlineExceeded,
                 ) => Some("timeout".into()),
-                ServingError::UnsupportedSampling { parameter, .. } => Some((*parameter).to_owned()),
+                ServingError::UnsupportedSampling(error) => Some(unsupported_sampling(*error).0.to_owned()),
                 _ => None,
             },
             _ => None,
@@ -190,6 +191,10 @@ impl ApiError {
             Self::Serving(ServingError::NoRoom { .. }) => {
                 format!("{self}; shorten the prompt or lower `max_tokens`")
             }
+            Self::Serving(ServingError::UnsupportedSampling(error)) => {
+                let (field, reason) = unsupported_sampling(*error);
+                format!("`{field}` {reason}")
+            }
             Self::Serving(ServingError::TokensForScore) => INTERNAL.into(),
             _ => self.to_string(),
         }
@@ -205,6 +210,33 @@ impl ApiError {
             },
             _ => None,
         }
+    }
+}
+
+/// The request's field that asks for what the engine's sampler does not support, and what to do.
+fn unsupported_sampling(error: UnsupportedSampling) -> (&'static str, String) {
+    match error {
+        UnsupportedSampling::TopK { max } => {
+            ("top_k", format!("must be up to {max} on this engine, or -1 for all tokens"))
+        }
+        UnsupportedSampling::MinTokens { max, end_tokens } => (
+            "min_tokens",
+            format!(
+                "suppresses up to {max} end token on this engine, and this request has {end_tokens}; leave it \
+                 out, or send ignore_eos"
+            ),
+        ),
+        UnsupportedSampling::LogitBias => (
+            "logit_bias",
+            "is not supported by this engine, whose ranks do not divide the vocabulary evenly; leave it out"
+                .to_owned(),
+        ),
+        UnsupportedSampling::PromptLogprobs => (
+            "echo",
+            "with log-probabilities is not supported by this engine, which returns none for a prompt; leave \
+             out echo or logprobs"
+                .to_owned(),
+        ),
     }
 }
 
@@ -225,9 +257,7 @@ fn serving(error: &ServingError) -> (StatusCode, &'static str, &'static str) {
         ServingError::Prompt(_) | ServingError::Unscorable(_) => {
             (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages")
         }
-        ServingError::UnsupportedSampling { .. } => {
-            (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter")
-        }
+        ServingError::UnsupportedSampling(_) => (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter"),
         ServingError::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
         ServingError::TokensForScore => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         ServingError::Rejected(rejection) => rejected(rejection),

@@ -18,7 +18,7 @@ mod weights;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::sampling::{Reach, Sampled, Sampling};
+use crate::sampling::{Sampled, Sampling, SamplingCapabilities};
 use crossbeam_channel::Sender;
 
 /// Names a sequence for as long as it is in flight. Never used twice in one process.
@@ -192,8 +192,8 @@ pub trait Engine: Send {
     }
 
     /// What can be asked of it when it generates.
-    fn reach(&self) -> Reach {
-        Reach::ALL
+    fn reach(&self) -> SamplingCapabilities {
+        SamplingCapabilities::ALL
     }
 
     /// Hands over an iteration and returns at once. One [`Report`] follows for each, in order, on

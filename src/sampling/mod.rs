@@ -1,12 +1,16 @@
-//! Logits become text: sampling parameters, the choice of each token, and the text of the tokens as they come.
+//! Turns logits into text: sampling parameters, the choice of each token, and the text of the tokens.
 //!
-//! [`Sampler`] works on the scheduler's thread, where the next iteration waits for its token;
-//! [`TextStream`] where the answer is written.
+//! [`Sampler`] runs on the scheduler's thread, because the next iteration needs its token.
+//! [`TextStream`] runs where the response is written.
 
+mod capabilities;
 mod params;
+mod sampled;
 mod sampler;
 mod text_stream;
 
+pub use capabilities::{SamplingCapabilities, UnsupportedSampling};
 pub use params::*;
+pub use sampled::Sampled;
 pub use sampler::{Sampler, SamplingError};
 pub use text_stream::TextStream;

@@ -1,42 +1,42 @@
-//! The choice of the next token from logits.
+//! Chooses the next token from logits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::sampling::{Sampled, Sampling};
+use super::{Sampled, Sampling};
 
-/// Chooses the tokens of one sequence. What it chooses depends on the logits, the prompt, the tokens
-/// before and [`Sampling`] alone.
+/// Chooses the tokens of one sequence. The choice depends only on the logits, the prompt, the tokens
+/// chosen before and [`Sampling`].
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Arc<Sampling>,
-    /// Tokens of the prompt, if the repetition penalty asks for them.
+    /// Tokens of the prompt; empty unless there is a repetition penalty.
     prompt: HashSet<u32>,
     /// How often each token was chosen.
     counts: HashMap<u32, u32>,
     generated: usize,
 }
 
-/// Why no token can be chosen: the engine's fault, never the request's.
+/// Why no token can be chosen. It is the engine's fault, never the request's.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SamplingError {
-    /// A NaN or infinity, or nothing at all.
-    #[error("the engine gave a logit that is not finite, so no token can be chosen")]
+    /// A logit is NaN or infinite, or there are no logits.
+    #[error("the engine returned a non-finite logit, so no token can be chosen")]
     NotFinite,
 }
 
-/// A token that may be chosen, and its probability times a factor that all have.
+/// A token that may be chosen, and its probability up to a factor that all candidates share.
 type Candidate = (u32, f32);
 
 impl Sampler {
-    /// One for a sequence that begins with `prompt`.
+    /// A sampler for a sequence that starts with `prompt`.
     pub fn new(sampling: Arc<Sampling>, prompt: &[u32]) -> Self {
         let penalized = if sampling.repetition_penalty == 1.0 { &[] } else { prompt };
         let prompt = penalized.iter().copied().collect();
         Self { sampling, prompt, counts: HashMap::new(), generated: 0 }
     }
 
-    /// The next token, of raw `logits`, `[vocabulary]`, which are changed.
+    /// Chooses the next token by raw `logits`, `[vocabulary]`, which it changes.
     ///
     /// # Errors
     /// A logit is not finite.
@@ -48,21 +48,22 @@ impl Sampler {
         *self.counts.entry(token).or_default() += 1;
         self.generated += 1;
         Ok(match raw {
-            Some(raw) => Sampled::of(token, &raw, self.sampling.logprobs.unwrap_or(0)),
+            Some(raw) => Sampled::from_logits(token, &raw, self.sampling.logprobs.unwrap_or(0)),
             None => Sampled { token, ..Sampled::default() },
         })
     }
 
-    /// A token of the prompt, of the raw `logits`, `[vocabulary]`, before it.
+    /// The log-probability of `token` of the prompt, by the raw `logits`, `[vocabulary]`, of the position
+    /// before it.
     ///
     /// # Errors
     /// A logit is not finite.
-    pub fn look_up(&self, token: u32, logits: &[f32]) -> Result<Sampled, SamplingError> {
+    pub fn prompt_logprob(&self, token: u32, logits: &[f32]) -> Result<Sampled, SamplingError> {
         check(logits)?;
-        Ok(Sampled::of(token, logits, self.sampling.logprobs.unwrap_or(0)))
+        Ok(Sampled::from_logits(token, logits, self.sampling.logprobs.unwrap_or(0)))
     }
 
-    /// Bias and penalties.
+    /// Applies bias and penalties.
     fn adjust(&self, logits: &mut [f32]) {
         let sampling = &*self.sampling;
         for &(token, bias) in &sampling.logit_bias {
@@ -86,7 +87,8 @@ impl Sampler {
         }
     }
 
-    /// A token by its probability at the temperature, of those that the limits leave in.
+    /// Draws a token by its probability at the temperature, from those that `min_p`, `top_k` and `top_p`
+    /// leave.
     fn draw(&self, logits: &[f32]) -> u32 {
         let Sampling { temperature, min_p, top_k, top_p, .. } = *self.sampling;
         let best = argmax(logits);
@@ -94,11 +96,11 @@ impl Sampler {
         let weight = |logit: f32| ((logit - highest) / temperature).exp();
         let mut candidates: Vec<Candidate> = (0..).zip(logits.iter().map(|&logit| weight(logit))).collect();
         if min_p > 0.0 {
-            // The most likely token weighs 1.
+            // The most likely token has the weight 1.
             candidates.retain(|&(_, weight)| weight >= min_p);
         }
         if top_k > 0 && top_k < candidates.len() {
-            candidates.select_nth_unstable_by(top_k - 1, likelier);
+            candidates.select_nth_unstable_by(top_k - 1, by_weight);
             candidates.truncate(top_k);
         }
         if top_p < 1.0 {
@@ -122,14 +124,14 @@ fn check(logits: &[f32]) -> Result<(), SamplingError> {
     if finite { Ok(()) } else { Err(SamplingError::NotFinite) }
 }
 
-/// Keeps the likeliest of `candidates` that together have the share `top_p`, one at least.
+/// Keeps the most likely of `candidates` that together have the share `top_p`; at least one.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
     let total = sum(candidates);
-    // Those below this cannot come to what may be left out, so that none of them is in the nucleus:
-    // few are left to sort.
+    // All candidates below this together weigh less than the share that may be left out, so none of them
+    // is in the nucleus, and few are left to sort.
     let least = total * f64::from(1.0 - top_p) / candidates.len() as f64;
     candidates.retain(|&(_, weight)| f64::from(weight) >= least);
-    candidates.sort_unstable_by(likelier);
+    candidates.sort_unstable_by(by_weight);
     let mut share = 0.0;
     let reached = candidates.iter().position(|&(_, weight)| {
         share += f64::from(weight);
@@ -138,7 +140,8 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
     candidates.truncate(reached.map_or(usize::MAX, |last| last + 1));
 }
 
-fn likelier(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+/// Orders by descending weight, then by id.
+fn by_weight(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
@@ -152,7 +155,7 @@ fn change(logits: &mut [f32], token: u32, to: impl Fn(f32) -> f32) {
     }
 }
 
-/// The first of the highest.
+/// The token with the highest logit; the first of several.
 fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {
@@ -163,8 +166,7 @@ fn argmax(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// A number in 0..1 that follows from both alone: SplitMix64 (Steele, Lea and Flood, 2014), whose
-/// `index`th number it is.
+/// The `index`th random number of a seed, in 0..1, by SplitMix64 (Steele, Lea and Flood, 2014).
 fn uniform(seed: u64, index: u64) -> f64 {
     let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -185,7 +187,7 @@ mod tests {
         Sampling { temperature: 1.0, ..Sampling::greedy(1, vec![]) }
     }
 
-    /// How often each token comes in 20000 draws.
+    /// Share of each token in 20,000 draws.
     fn shares(sampling: &Sampling) -> Vec<f64> {
         let mut counts = vec![0.0; 5];
         for seed in 0..20_000u64 {
@@ -198,14 +200,14 @@ mod tests {
 
     fn assert_shares(sampling: &Sampling, expected: [f64; 5]) {
         for (found, expected) in shares(sampling).into_iter().zip(expected) {
-            // Four standard deviations and more, and the seeds are fixed.
+            // More than four standard deviations; and the seeds are fixed.
             assert!((found - expected).abs() < 0.015, "{sampling:?}: {found} for {expected}");
-            assert!(expected > 0.0 || found == 0.0, "{sampling:?}: a token that was left out came");
+            assert!(expected > 0.0 || found == 0.0, "{sampling:?}: an excluded token was drawn");
         }
     }
 
     #[test]
-    fn tokens_come_as_often_as_their_probability_says() {
+    fn tokens_are_drawn_in_proportion_to_their_probability() {
         assert_shares(&sampling(), [0.5, 0.25, 0.125, 0.0625, 0.0625]);
     }
 
@@ -222,18 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn limits_leave_only_the_likeliest_in() {
+    fn limits_keep_only_the_most_likely_tokens() {
         assert_shares(&Sampling { top_k: 2, ..sampling() }, [2.0 / 3.0, 1.0 / 3.0, 0.0, 0.0, 0.0]);
         assert_shares(&Sampling { top_p: 0.7, ..sampling() }, [2.0 / 3.0, 1.0 / 3.0, 0.0, 0.0, 0.0]);
         assert_shares(&Sampling { top_p: 0.1, ..sampling() }, [1.0, 0.0, 0.0, 0.0, 0.0]);
         assert_shares(&Sampling { min_p: 0.2, ..sampling() }, [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0, 0.0, 0.0]);
-        // The nucleus is of what top_k left.
+        // top_p applies to what top_k leaves.
         let both = Sampling { top_k: 2, top_p: 0.6, ..sampling() };
         assert_shares(&both, [1.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]
-    fn a_seed_gives_the_same_tokens_again() {
+    fn one_seed_gives_the_same_tokens_every_time() {
         let run = |seed| {
             let mut sampler = Sampler::new(Arc::new(Sampling { seed, ..sampling() }), &[]);
             (0..64).map(|_| sampler.sample(&mut logits()).unwrap().token).collect::<Vec<_>>()
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn penalties_and_bias_are_those_of_the_published_formulas() {
+    fn penalties_and_bias_follow_the_published_formulas() {
         let sampling = Sampling {
             logit_bias: vec![(4, 1.5), (900, 1.0)],
             repetition_penalty: 2.0,
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn no_end_token_comes_before_the_least_number_of_tokens() {
+    fn no_end_token_is_chosen_before_min_tokens() {
         let sampling = Sampling { min_tokens: 2, ..Sampling::greedy(9, vec![0]) };
         let mut sampler = Sampler::new(Arc::new(sampling), &[]);
         let tokens: Vec<_> = (0..3).map(|_| sampler.sample(&mut logits()).unwrap().token).collect();
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logit_that_is_no_number_chooses_no_token() {
+    fn a_non_finite_logit_is_an_error() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut sampler = Sampler::new(Arc::new(sampling()), &[]);
             assert_eq!(sampler.sample(&mut [0.0, bad]), Err(SamplingError::NotFinite));

@@ -1,47 +1,47 @@
-//! Text of a sequence while it is generated: whole characters only, and nothing that may turn out to
-//! belong to a stop string.
+//! Text of a sequence while it is generated: only whole characters, and nothing that may turn out to be
+//! part of a stop string.
 
 use std::sync::Arc;
 
 use crate::prompt::Vocabulary;
 
-/// Turns the tokens of one sequence into text, as they come.
+/// Turns the tokens of one sequence into text as they arrive.
 #[derive(Debug)]
 pub struct TextStream {
     vocabulary: Arc<Vocabulary>,
     stop: Arc<[String]>,
-    /// Whether special tokens are left out of the text.
     skip_special: bool,
-    /// The beginning of a character.
+    /// The start of a character whose other bytes have not arrived.
     bytes: Vec<u8>,
-    /// Text that may be the beginning of a stop string.
+    /// Text that may be the start of a stop string.
     held: String,
     stopped: bool,
 }
 
 impl TextStream {
-    /// One that ends at any of `stop`, which are not empty.
+    /// A text that ends before the first of the stop strings, which must not be empty. With
+    /// `skip_special`, special tokens are left out of it.
     pub fn new(vocabulary: Arc<Vocabulary>, stop: Arc<[String]>, skip_special: bool) -> Self {
         Self { vocabulary, stop, skip_special, bytes: Vec::new(), held: String::new(), stopped: false }
     }
 
-    /// Adds a token; gives the text that is certain now. After a stop string there is none.
+    /// Adds a token, and returns the text that is certain now; nothing after a stop string.
     pub fn push(&mut self, token: u32) -> String {
         if self.stopped || (self.skip_special && self.vocabulary.is_special(token)) {
             return String::new();
         }
         self.bytes.extend_from_slice(self.vocabulary.bytes(token));
         self.take_characters();
-        self.give()
+        self.take_certain()
     }
 
-    /// The text that was held back, at the sequence's end.
+    /// Ends the sequence, and returns the text that was held back.
     pub fn finish(&mut self) -> String {
         if self.stopped {
             return String::new();
         }
         self.held.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.bytes)));
-        let text = self.give();
+        let text = self.take_certain();
         text + &std::mem::take(&mut self.held)
     }
 
@@ -50,7 +50,7 @@ impl TextStream {
         self.stopped
     }
 
-    /// Moves whole characters to the text. What can become none is replaced by U+FFFD.
+    /// Moves whole characters from `bytes` to `held`. Bytes that cannot become one are replaced by U+FFFD.
     fn take_characters(&mut self) {
         let mut done = 0;
         for chunk in self.bytes.utf8_chunks() {
@@ -67,18 +67,22 @@ impl TextStream {
         self.bytes.drain(..done);
     }
 
-    /// Takes out the text up to a stop string, or up to where one may begin.
-    fn give(&mut self) -> String {
+    /// Takes the text up to a stop string, or up to where one may start.
+    fn take_certain(&mut self) -> String {
         if let Some(end) = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
             self.stopped = true;
             let mut held = std::mem::take(&mut self.held);
             held.truncate(end);
             return held;
         }
-        let begins = |tail: &str| self.stop.iter().any(|stop| stop.starts_with(tail));
-        let tails = self.held.char_indices().map(|(at, _)| at);
-        let end = tails.into_iter().find(|&at| begins(&self.held[at..])).unwrap_or(self.held.len());
+        let starts = self.held.char_indices().map(|(at, _)| at);
+        let end = starts.into_iter().find(|&at| self.may_start_stop(at)).unwrap_or(self.held.len());
         self.held.drain(..end).collect()
+    }
+
+    /// Whether a stop string may start at byte `at` of the held text.
+    fn may_start_stop(&self, at: usize) -> bool {
+        self.stop.iter().any(|stop| stop.starts_with(&self.held[at..]))
     }
 }
 
@@ -90,17 +94,19 @@ mod tests {
     use crate::manifest::PromptSpec;
     use crate::prompt::Encoder;
 
-    fn file() -> String {
+    fn tokenizer_json() -> String {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/checkpoints/llama3-tiny/tokenizer.json");
         std::fs::read_to_string(path).unwrap()
     }
 
     fn vocabulary() -> Arc<Vocabulary> {
-        Encoder::new(&file(), "{{ messages[0].content }}", &PromptSpec::default()).unwrap().vocabulary()
+        Encoder::new(&tokenizer_json(), "{{ messages[0].content }}", &PromptSpec::default())
+            .unwrap()
+            .vocabulary()
     }
 
     fn ids(text: &str) -> Vec<u32> {
-        file().parse::<Tokenizer>().unwrap().encode(text, false).unwrap().get_ids().to_vec()
+        tokenizer_json().parse::<Tokenizer>().unwrap().encode(text, false).unwrap().get_ids().to_vec()
     }
 
     fn stream(stop: &[&str]) -> TextStream {
@@ -108,7 +114,7 @@ mod tests {
         TextStream::new(vocabulary(), stop.into(), true)
     }
 
-    /// The pieces in which `text` comes out.
+    /// The pieces that the stream returns for `text`, and whether it stopped.
     fn pieces(text: &str, stop: &[&str]) -> (Vec<String>, bool) {
         let mut stream = stream(stop);
         let mut pieces: Vec<String> = ids(text).into_iter().map(|id| stream.push(id)).collect();
@@ -117,17 +123,17 @@ mod tests {
     }
 
     #[test]
-    fn characters_of_several_tokens_come_out_whole() {
+    fn characters_of_several_tokens_are_returned_whole() {
         let text = "Die 🗼 in 東京, 👩‍👩‍👧‍👦 and ñandú";
         let (pieces, _) = pieces(text, &[]);
-        assert!(pieces.len() > text.split(' ').count(), "the text is no test: it has too few tokens");
-        assert!(pieces.iter().any(String::is_empty), "no character of it is split");
+        assert!(pieces.len() > text.split(' ').count(), "the text has too few tokens for this test");
+        assert!(pieces.iter().any(String::is_empty), "no character is split");
         assert!(!pieces.concat().contains('\u{FFFD}'));
         assert_eq!(pieces.concat(), text);
     }
 
     #[test]
-    fn a_stop_string_over_several_tokens_never_comes_out() {
+    fn a_stop_string_over_several_tokens_is_never_returned() {
         let text = "One sentence. And then the end, and more.";
         for stop in ["then the end", "And", ".", " more.", "One", "the end, and"] {
             let (pieces, stopped) = pieces(text, &[stop]);
@@ -137,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn of_several_stop_strings_the_first_in_the_text_ends_it() {
+    fn the_first_stop_string_in_the_text_ends_it() {
         let (pieces, stopped) = pieces("a b c d", &["d", "c", "xyz"]);
         assert!(stopped);
         assert_eq!(pieces.concat(), "a b ");
     }
 
     #[test]
-    fn what_only_looked_like_a_stop_string_is_given_in_the_end() {
+    fn text_that_only_resembled_a_stop_string_is_returned_in_the_end() {
         let text = "the end of the en";
         let (pieces, stopped) = pieces(text, &["the end!", "end?"]);
         assert!(!stopped);
@@ -152,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_never_ends_is_replaced_and_special_tokens_are_left_out() {
+    fn an_incomplete_character_is_replaced_and_special_tokens_are_skipped() {
         let mut stream = stream(&[]);
         let broken = ids("🗼")[0];
         let first = stream.push(broken);

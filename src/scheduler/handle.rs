@@ -14,7 +14,7 @@ use super::desk::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
 use super::{Answer, Job, Rejection, Work};
 use crate::engine::Limits;
-use crate::sampling::{Reach, Sampled};
+use crate::sampling::{Sampled, SamplingCapabilities};
 
 /// The way back to a ticket.
 pub(super) struct Outbox {
@@ -57,7 +57,7 @@ pub(super) struct Shared {
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
     pub(super) limits: Limits,
-    pub(super) reach: Reach,
+    pub(super) reach: SamplingCapabilities,
     pub(super) max_queue_requests: usize,
     pub(super) drained: watch::Sender<bool>,
     pub(super) failed: watch::Sender<bool>,
@@ -134,7 +134,7 @@ impl Handle {
     }
 
     /// What can be asked of the engine when it generates.
-    pub fn reach(&self) -> Reach {
+    pub fn reach(&self) -> SamplingCapabilities {
         self.shared().reach
     }
 

@@ -2,6 +2,7 @@
 
 use crate::prompt::PromptError;
 use crate::reward::{RewardError, Unscorable};
+use crate::sampling::UnsupportedSampling;
 use crate::scheduler::Rejection;
 
 /// Why a loaded model gave no score or no text.
@@ -35,13 +36,8 @@ pub enum ServingError {
         max_seq_len: usize,
     },
     /// The engine's sampler does not support a sampling parameter.
-    #[error("`{parameter}` {reason}")]
-    UnsupportedSampling {
-        /// The parameter.
-        parameter: &'static str,
-        /// The rest of the sentence, and what to do.
-        reason: String,
-    },
+    #[error(transparent)]
+    UnsupportedSampling(#[from] UnsupportedSampling),
     /// The engine answered a request for scores with tokens: a bug in the engine.
     #[error("the engine answered a score with tokens")]
     TokensForScore,
@@ -51,10 +47,9 @@ impl ServingError {
     /// Whether the item itself is at fault: it would fail again on any server with this model.
     pub fn is_items_own(&self) -> bool {
         match self {
-            Self::Prompt(_)
-            | Self::Unscorable(_)
-            | Self::NoRoom { .. }
-            | Self::UnsupportedSampling { .. } => true,
+            Self::Prompt(_) | Self::Unscorable(_) | Self::NoRoom { .. } | Self::UnsupportedSampling(_) => {
+                true
+            }
             Self::Reward(error) => matches!(error, RewardError::NotFinite { .. }),
             Self::Rejected(rejection) => matches!(rejection, Rejection::Empty | Rejection::TooLong { .. }),
             Self::TokensForScore => false,

@@ -118,10 +118,7 @@ impl Generator {
         options: &GenerateOptions,
         scheduling: Scheduling,
     ) -> Result<Vec<Choice>, ServingError> {
-        self.scheduler
-            .reach()
-            .check(&options.sampling)
-            .map_err(|(parameter, reason)| ServingError::UnsupportedSampling { parameter, reason })?;
+        self.scheduler.reach().check(&options.sampling)?;
         let mut choices = Vec::with_capacity(prompts.len() * options.n);
         for prompt in prompts {
             let prompt: Arc<[u32]> = prompt.into();

@@ -30,7 +30,7 @@ use super::head_layers;
 use super::{Engine, EngineError, EngineFactory, Limits, Report, Task, WholeSequence};
 use crate::manifest::{Gpus, Manifest, Pooling, Target};
 use crate::reward::HeadLayers;
-use crate::sampling::Reach;
+use crate::sampling::SamplingCapabilities;
 
 /// How long the library is waited for before looking whether the engine is to end.
 const AWAIT: Duration = Duration::from_millis(250);
@@ -96,7 +96,7 @@ pub struct TrtllmFactory {
     config: ffi::TrtllmConfig,
     max_seq_len: usize,
     head: Arc<HeadLayers>,
-    reach: Reach,
+    reach: SamplingCapabilities,
 }
 
 impl TrtllmFactory {
@@ -229,9 +229,9 @@ fn most_reads(manifest: &Manifest) -> usize {
 
 /// How far the library's sampler goes (1.2.1): it clips `top_k` and holds back the end id alone, and where it
 /// pads the vocabulary for its ranks it takes no bias of the vocabulary's size.
-fn reach(manifest: &Manifest, gpus: &Gpus) -> Reach {
+fn reach(manifest: &Manifest, gpus: &Gpus) -> SamplingCapabilities {
     let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.tensor_parallel.max(1));
-    Reach { top_k: 1024, held_back: 1, logit_bias, prompt_logprobs: false }
+    SamplingCapabilities { top_k: 1024, suppressed_end_tokens: 1, logit_bias, prompt_logprobs: false }
 }
 
 fn worker(gpus: &Gpus, options: &Options) -> String {

@@ -19,14 +19,14 @@ use crate::engine::{
     Statistics, Task, WholeSequence,
 };
 use crate::reward::HeadLayers;
-use crate::sampling::{Reach, Sampled};
+use crate::sampling::{Sampled, SamplingCapabilities};
 
 /// An engine that the library has loaded.
 pub(super) struct Loaded {
     pub(super) handle: SharedPtr<ffi::TrtllmExecutor>,
     pub(super) limits: Limits,
     /// How far its sampler goes.
-    pub(super) reach: Reach,
+    pub(super) reach: SamplingCapabilities,
     /// What of a head that scores is computed here.
     pub(super) head: Arc<HeadLayers>,
     /// Logits of a generated token, if it generates.
@@ -87,7 +87,7 @@ impl Shared {
 pub(super) struct TrtllmEngine {
     shared: Arc<Shared>,
     limits: Limits,
-    reach: Reach,
+    reach: SamplingCapabilities,
     /// Wakes the awaiting thread; closed, it ends it.
     fed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -102,7 +102,7 @@ impl Engine for TrtllmEngine {
         PrefixSharing::Own
     }
 
-    fn reach(&self) -> Reach {
+    fn reach(&self) -> SamplingCapabilities {
         self.reach
     }
 
@@ -153,9 +153,7 @@ impl TrtllmEngine {
                 Err("a text is read at its own tokens, at one at least".into())
             }
             Task::Score(_) => Ok(()),
-            Task::Generate(sampling) => {
-                self.reach.check(sampling).map_err(|(field, reason)| format!("{field} {reason}"))
-            }
+            Task::Generate(sampling) => self.reach.check(sampling).map_err(|error| error.to_string()),
         }
     }
 }
@@ -266,7 +264,7 @@ impl Awaiting {
         let count = self.shared.logprobs().get(&sequence).copied();
         let mut rows = answer.logits.chunks_exact(self.vocabulary.max(1));
         let sampled = |&token: &u32| match (count, rows.next()) {
-            (Some(count), Some(logits)) => Sampled::of(token, logits, count),
+            (Some(count), Some(logits)) => Sampled::from_logits(token, logits, count),
             _ => Sampled { token, ..Sampled::default() },
         };
         answer.tokens.iter().map(sampled).collect()

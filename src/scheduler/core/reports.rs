@@ -92,7 +92,7 @@ impl Core {
             return Ok(None);
         };
         if let Some(token) = next {
-            let looked_up = sampler.look_up(token, row)?;
+            let looked_up = sampler.prompt_logprob(token, row)?;
             self.tokens.extend(job.map(|job| (job, looked_up)));
             return Ok(None);
         }
