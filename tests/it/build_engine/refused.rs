@@ -374,7 +374,10 @@ fn a_chat_template_that_fails_gives_nothing_or_never_ends() {
         ("{{ messages[0].content.nothing.at_all }}", "cannot render"),
         ("{{ unknown_function() }}", "cannot render"),
         ("{% for m in messages if false %}x{% endfor %}", "empty prompt"),
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "ran for too long"),
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "ran for too long",
+        ),
     ] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
