@@ -148,7 +148,9 @@ def test_scores_that_a_page_shows_are_those_of_the_demo_model(page: str, demo: S
 
 def test_every_error_is_in_its_page():
     sources = "".join(path.read_text() for path in sorted((ROOT / "src/api").rglob("*.rs")))
-    codes = set(re.findall(r'(?:REQUEST|SERVER|OVERLOAD|TIMEOUT), "([a-z_]+)"', sources))
+    constants = dict(re.findall(r'const ([A-Z_]+): &str = "([a-z_]+)"', sources))
+    found = re.findall(r'(?:REQUEST|SERVER|OVERLOAD|TIMEOUT), "?(\w+)"?\)', sources)
+    codes = {constants.get(code, code) for code in found}
     # Written out where the HTTP library cannot be used.
     codes |= set(re.findall(r'\\"code\\":\\"([a-z_]+)\\"', sources))
     listed = set(re.findall(r"^\| `([a-z_]+)` \| [0-9]", (ROOT / "docs/errors.md").read_text(), re.M))
