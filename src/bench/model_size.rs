@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Families whose feed-forward network has a gate (three matrices).
-const GATED: [&str; 7] = ["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3"];
-/// Families whose feed-forward network has none (two matrices).
-const UNGATED: [&str; 1] = ["nemotron"];
+use crate::builder::families;
 
 /// The numbers of a decoder that set its cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,11 +61,12 @@ impl ModelSize {
         };
         let required = |name: &str| optional(name)?.ok_or_else(|| format!("{name} is missing"));
         let family = config.get("model_type").and_then(|value| value.as_str()).unwrap_or_default();
-        let gated = GATED.contains(&family);
-        if !gated && !UNGATED.contains(&family) {
-            let known = [&GATED[..], &UNGATED[..]].concat().join(", ");
-            return Err(format!("model_type {family:?} has no timing; known are {known}"));
-        }
+        let Some(gated) = families::is_gated(family) else {
+            return Err(format!(
+                "model_type {family:?} has no timing; known are {}",
+                families::model_types()
+            ));
+        };
         let (hidden_size, num_heads) = (required("hidden_size")?, required("num_attention_heads")?);
         let vocab_size = required("vocab_size")?;
         Ok(Self {

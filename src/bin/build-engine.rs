@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use assay::builder::trtllm::{self, Outcome};
-use assay::builder::{self, BuildError, BuildOptions, Console};
+use assay::builder::cpu::{self, CpuBuildOptions};
+use assay::builder::trtllm::{self, Outcome, TrtllmBuildOptions};
+use assay::builder::{BuildError, BuildOptions, Console};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::hardware::gpus::Gpus;
@@ -128,7 +129,7 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     let console = Console::new(stop_on_signal()?);
     let output = arguments.output.clone();
     let outcome = match target.kind {
-        Kind::Cpu => Outcome::Engine(Box::new(builder::build(&cpu_options(arguments)?, &console)?)),
+        Kind::Cpu => Outcome::Engine(Box::new(cpu::build(&cpu_options(arguments)?, &console)?)),
         Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::find(), &console)?,
     };
     drop(console);
@@ -153,47 +154,45 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn cpu_options(arguments: Arguments) -> Result<BuildOptions, BuildError> {
+/// The options of every build.
+fn common_options(arguments: &Arguments) -> BuildOptions {
+    BuildOptions {
+        model: arguments.model.clone(),
+        output: arguments.output.clone(),
+        name: arguments.name.clone(),
+        task: arguments.task,
+        head: arguments.head.clone(),
+        max_seq_len: arguments.limits.max_seq_len,
+        max_batch_size: arguments.limits.max_batch_size,
+        max_num_tokens: arguments.limits.max_num_tokens,
+    }
+}
+
+fn cpu_options(arguments: Arguments) -> Result<CpuBuildOptions, BuildError> {
     if arguments.gpu != GpuArguments::default() {
         let reason = "--target cpu does not go with --tp, --pp, --quantization, --quantized, --small-head, --objective, \
                       --checkpoint-only or --dry-run, which are for GPU engines";
         return Err(BuildError::Option(reason.to_owned()));
     }
-    Ok(BuildOptions {
-        model: arguments.model,
-        output: arguments.output,
-        dtype: arguments.dtype,
-        name: arguments.name,
-        max_seq_len: arguments.limits.max_seq_len,
-        task: arguments.task,
-        head: arguments.head,
-        max_batch_size: arguments.limits.max_batch_size.unwrap_or(builder::DEFAULT_MAX_BATCH_SIZE),
-        max_num_tokens: arguments.limits.max_num_tokens.unwrap_or(builder::DEFAULT_MAX_NUM_TOKENS),
-    })
+    Ok(CpuBuildOptions { common: common_options(&arguments), dtype: arguments.dtype })
 }
 
-fn gpu_options(arguments: Arguments) -> Result<trtllm::Options, BuildError> {
+fn gpu_options(arguments: Arguments) -> Result<TrtllmBuildOptions, BuildError> {
     if arguments.dtype.is_some_and(|dtype| dtype != Dtype::Bf16) {
         let reason = "--dtype: GPU engines are bf16; leave it out, and quantize with --quantization";
         return Err(BuildError::Option(reason.to_owned()));
     }
+    let common = common_options(&arguments);
     let gpu = arguments.gpu;
-    Ok(trtllm::Options {
-        model: arguments.model,
-        output: arguments.output,
+    Ok(TrtllmBuildOptions {
+        common,
         target: arguments.target,
-        name: arguments.name,
-        task: arguments.task,
-        head: arguments.head,
         small_head: gpu.small_head,
         tensor_parallel: gpu.tp.unwrap_or(1),
         pipeline_parallel: gpu.pp.unwrap_or(1),
         quantization: gpu.quantization.unwrap_or_default(),
         quantized: gpu.quantized,
         objective: gpu.objective,
-        max_seq_len: arguments.limits.max_seq_len,
-        max_batch_size: arguments.limits.max_batch_size,
-        max_num_tokens: arguments.limits.max_num_tokens,
         checkpoint_only: gpu.checkpoint_only,
         dry_run: gpu.dry_run,
     })

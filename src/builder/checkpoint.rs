@@ -15,11 +15,11 @@ use crate::engine::mmap::map_file;
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// A checkpoint's tensors; of each, nothing is read until it is asked for.
+/// A checkpoint's tensors. Their numbers are read only when they are needed.
 pub(super) struct Checkpoint {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Place>,
-    /// File to name in complaints about tensors that are in none.
+    /// The file that errors about missing tensors name.
     listing: PathBuf,
 }
 
@@ -38,45 +38,38 @@ struct Place {
 /// One tensor as the checkpoint holds it.
 #[derive(Clone, Copy)]
 pub(super) struct Tensor<'a> {
-    /// Its name.
     pub(super) name: &'a str,
-    /// The file that it lies in.
+    /// Its file.
     pub(super) path: &'a Path,
-    /// Its type.
     pub(super) dtype: Dtype,
-    /// Its shape.
     pub(super) shape: &'a [usize],
     file: &'a File,
-    /// Where in the file its elements begin, row-major, little-endian.
+    /// Where in the file its elements start; they are row-major and little-endian.
     offset: u64,
-    /// How many they are.
     elements: usize,
     /// Elements of one row.
     row: usize,
-    /// Elements from the beginning of one row to that of the next; more than a row has where only some
-    /// columns are taken.
+    /// Elements from the start of one row to that of the next; more than `row` if only some columns are taken.
     pitch: usize,
 }
 
 impl Tensor<'_> {
-    /// Number of its elements.
     pub(super) fn elements(&self) -> usize {
         self.elements
     }
 
-    /// Number of its rows.
     pub(super) fn row_count(&self) -> usize {
         self.elements / self.row.max(1)
     }
 
-    /// Some of its rows, as if they were a tensor of their own.
+    /// Some of its rows, as a tensor.
     pub(super) fn rows(&self, rows: Range<usize>) -> Self {
         let width = self.dtype.bitsize() / 8;
         let offset = self.offset + (rows.start * self.pitch * width) as u64;
         Self { offset, elements: rows.len() * self.row, ..*self }
     }
 
-    /// Some of its columns, as if they were a tensor of their own.
+    /// Some of its columns, as a tensor.
     pub(super) fn columns(&self, columns: Range<usize>) -> Self {
         let width = self.dtype.bitsize() / 8;
         let offset = self.offset + (columns.start * width) as u64;
@@ -111,7 +104,7 @@ impl Tensor<'_> {
 }
 
 impl Checkpoint {
-    /// Finds the tensors of the checkpoint in `directory`; a single file wins over shards, as it does in
+    /// Finds the tensors of the checkpoint in `directory`. A single file takes precedence over shards, as it does in
     /// transformers.
     pub(super) fn open(directory: &Path) -> Result<Self, BuildError> {
         let (single, index) = (directory.join(SINGLE_FILE), directory.join(INDEX_FILE));
@@ -136,7 +129,7 @@ impl Checkpoint {
         for name in shard_names {
             if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
                 return Err(
-                    object.error("weight_map", &format!("{name} is not the name of a file beside it"))
+                    object.error("weight_map", &format!("{name} is not a file in the same directory"))
                 );
             }
             checkpoint.add(directory.join(name))?;
@@ -162,11 +155,11 @@ impl Checkpoint {
             _ => unreadable(&path, &error),
         };
         let file = File::open(&path).map_err(cannot)?;
-        // Mapped for its header only: elements are read, so that no more of a checkpoint is in memory
-        // than is being converted, and so that a disk error is an error and not a signal.
+        // Only the header is read through the map. Elements are read with system calls, so that no more of a
+        // checkpoint is in memory than is being converted, and a disk error is an error and not a signal.
         let map = map_file(&path).map_err(cannot)?;
         let damaged = |error| {
-            let reason = format!("it is cut off or no safetensors file ({error}); fetch it again");
+            let reason = format!("it is cut off or not a safetensors file ({error}); download it again");
             BuildError::checkpoint(&path, reason)
         };
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(damaged)?;
@@ -187,12 +180,11 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Where a tensor that is in no file should have been.
+    /// The file that should list every tensor.
     pub(super) fn listing(&self) -> &Path {
         &self.listing
     }
 
-    /// The tensor of that name.
     pub(super) fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
         let (name, place) = self.tensors.get_key_value(name)?;
         let shard = &self.shards[place.shard];
@@ -217,7 +209,7 @@ impl Checkpoint {
     }
 }
 
-/// What to say where there is neither file nor index: most often the weights are in another form.
+/// The error for a directory with neither file nor index. Most often its weights are in another format.
 fn no_safetensors(directory: &Path) -> BuildError {
     let names: Vec<String> = std::fs::read_dir(directory)
         .map(|entries| {

@@ -1,4 +1,4 @@
-//! Numbers from the checkpoint's type to the engine's.
+//! Converts numbers from the checkpoint's type to the engine's.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::checkpoint::Tensor;
 use super::{BuildError, Progress};
 use crate::manifest::Dtype;
 
-/// Bytes of one element. Of int8 matrices, f32 is converted, and then quantized.
+/// Bytes of one converted element. Matrices that become int8 are converted to f32 first.
 pub(super) fn width(dtype: Dtype) -> usize {
     match dtype {
         Dtype::F32 | Dtype::Int8 => 4,
@@ -16,10 +16,10 @@ pub(super) fn width(dtype: Dtype) -> usize {
     }
 }
 
-/// Elements converted at a time: between two runs a build can be interrupted.
+/// Elements converted at a time. Between two runs a build can be interrupted.
 const ELEMENTS_AT_ONCE: usize = 1 << 20;
 
-/// Converts tensors run by run, in buffers that it keeps.
+/// Converts tensors run by run, reusing its buffers.
 pub(super) struct Converter<'a> {
     to: Dtype,
     progress: &'a dyn Progress,
@@ -33,7 +33,7 @@ impl<'a> Converter<'a> {
         Self { to, progress, source: Vec::new(), converted: Vec::new() }
     }
 
-    /// Hands a tensor's elements to `sink`, run by run, little-endian, rounded to the nearest.
+    /// Passes a tensor's elements to `sink`, run by run, little-endian, rounded to the nearest.
     ///
     /// # Errors
     /// The file cannot be read, an element is not finite or too large, `sink` fails, or the build was
@@ -70,24 +70,19 @@ impl<'a> Converter<'a> {
             }
             _ => convert(source, |bytes| f16::from_le_bytes(bytes).to_f32(), *to, converted),
         };
-        match bad {
-            None => Ok(()),
-            Some((index, value)) => {
-                let index = run.start + index;
-                let reason = format!(
-                    "has {value} as its element {index}, which is not a finite {to} number; \
-                     the checkpoint is damaged"
-                );
-                Err(BuildError::tensor(tensor.path, tensor.name, reason))
-            }
-        }
+        let Some((index, value)) = bad else { return Ok(()) };
+        let index = run.start + index;
+        let reason = format!(
+            "has {value} as its element {index}, which is not a finite {to} number; the checkpoint is damaged"
+        );
+        Err(BuildError::tensor(tensor.path, tensor.name, reason))
     }
 }
 
 /// All elements of a small tensor.
 ///
 /// # Errors
-/// As [`Converter::convert`].
+/// As for [`Converter::convert`].
 pub(super) fn values(tensor: &Tensor<'_>) -> Result<Vec<f32>, BuildError> {
     let mut values = Vec::with_capacity(tensor.elements());
     Converter::new(Dtype::F32, &super::Silent).convert(tensor, |run| {
@@ -97,13 +92,13 @@ pub(super) fn values(tensor: &Tensor<'_>) -> Result<Vec<f32>, BuildError> {
     Ok(values)
 }
 
-/// What to say of a tensor that is neither f32, bf16 nor f16.
+/// The error for a tensor that is neither f32, bf16 nor f16.
 pub(super) fn wrong_type(tensor: &Tensor<'_>, dtype: safetensors::Dtype) -> BuildError {
     let reason = format!("has the type {dtype}; F32, BF16 and F16 can be built");
     BuildError::tensor(tensor.path, tensor.name, reason)
 }
 
-/// Converts `source` into `converted`; gives index and value of the first element that is not finite.
+/// Converts `source` into `converted`. Returns index and value of the first element that is not finite.
 fn convert<const N: usize>(
     source: &[u8],
     read: impl Fn([u8; N]) -> f32,
@@ -113,7 +108,7 @@ fn convert<const N: usize>(
     let (source, _) = source.as_chunks::<N>();
     converted.resize(source.len() * width(to), 0);
     let mut finite = true;
-    // No branch on the value: the loops below are vectorised.
+    // The loops below do not branch on the value, so that they are vectorised.
     match to {
         Dtype::F32 | Dtype::Int8 => {
             let (target, _) = converted.as_chunks_mut::<4>();

@@ -1,4 +1,4 @@
-//! Why there is no engine.
+//! Why a build failed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::engine::EngineError;
 use crate::hardware::targets::TargetError;
 
-/// Why a build failed. Whatever it is, nothing is left at `--output`.
+/// Why a build failed. Nothing is left at `--output`, whatever the reason.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A file of the checkpoint is missing, malformed, or says something that no engine can do.
+    /// A file of the checkpoint is missing, malformed, or asks for something that no engine can do.
     #[error("{path}: {reason}")]
     Checkpoint {
         /// The file.
@@ -17,10 +17,10 @@ pub enum BuildError {
         /// What is wrong and what to do.
         reason: String,
     },
-    /// A tensor of the checkpoint is missing, surplus, misshapen, of a wrong type or not finite.
+    /// A tensor of the checkpoint is missing, unexpected, misshapen, of a wrong type or not finite.
     #[error("{path}: tensor {name} {reason}")]
     Tensor {
-        /// The file that holds it, or should.
+        /// The file that has it, or should have it.
         path: PathBuf,
         /// Its name.
         name: String,
@@ -38,10 +38,10 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
-    /// There is no such target, or it cannot compute so.
+    /// There is no such target, or it does not compute in the requested precision.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The engine library refused.
+    /// The CPU engine's library failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The build was interrupted.

@@ -1,10 +1,10 @@
-//! Checkpoints in formats that are to be converted first.
+//! Checkpoints in formats that must be converted first.
 
 use std::path::Path;
 
 use super::BuildError;
 
-/// Refuses NeMo's archives, packed or not, and GGUF files, with what to do first.
+/// Refuses NeMo archives, packed or not, and GGUF files, and says how to convert them.
 ///
 /// # Errors
 /// `model` is one of them.

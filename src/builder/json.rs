@@ -1,4 +1,4 @@
-//! Reads the checkpoint's JSON files so that every complaint names the file and the field.
+//! Reads the checkpoint's JSON files. Every error names the file and the field.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,13 @@ use serde_json::{Map, Value};
 
 use super::BuildError;
 
-/// A JSON object out of one file, or one nested in it.
+/// No size in a model exceeds this, so that the product of any two fits an integer.
+const LARGEST_SIZE: usize = 1 << 31;
+
+/// The JSON object of a file, or one nested in it.
 pub(super) struct Object {
     path: PathBuf,
-    /// Field under which it is nested, with a dot; empty for the file's own.
+    /// The field under which it is nested, with a dot; empty for the object of the file.
     prefix: String,
     fields: Map<String, Value>,
 }
@@ -24,12 +27,12 @@ impl Object {
         Ok(Self { path: path.to_owned(), prefix: String::new(), fields })
     }
 
-    /// As [`Object::read`], or nothing where there is no such file.
+    /// As [`Object::read`]; `None` if there is no such file.
     pub(super) fn read_if_present(path: &Path) -> Result<Option<Self>, BuildError> {
         if path.exists() { Self::read(path).map(Some) } else { Ok(None) }
     }
 
-    /// The field's value; `None` where it is absent or null.
+    /// The field's value; `None` if it is absent or null.
     pub(super) fn optional<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, BuildError> {
         match self.fields.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -44,7 +47,20 @@ impl Object {
         self.optional(field)?.ok_or_else(|| self.error(field, "it is missing"))
     }
 
-    /// The object nested under a field, or an empty one.
+    /// A size: a positive integer. Without a default the field must be there.
+    pub(super) fn size(&self, field: &str, default: Option<usize>) -> Result<usize, BuildError> {
+        let value = match default {
+            Some(default) => self.optional(field)?.unwrap_or(default),
+            None => self.required(field)?,
+        };
+        if (1..=LARGEST_SIZE).contains(&value) {
+            Ok(value)
+        } else {
+            Err(self.error(field, &format!("{value} is not between 1 and {LARGEST_SIZE}")))
+        }
+    }
+
+    /// The object nested under a field; empty if the field is absent.
     pub(super) fn nested(&self, field: &str) -> Result<Self, BuildError> {
         let fields = self.optional(field)?.unwrap_or_default();
         Ok(Self { path: self.path.clone(), prefix: format!("{}{field}.", self.prefix), fields })
@@ -55,23 +71,22 @@ impl Object {
         self.fields.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Whether the field is there, be it null.
+    /// Whether the field is present, even if it is null.
     pub(super) fn has(&self, field: &str) -> bool {
         self.fields.contains_key(field)
     }
 
-    /// Whether it has no fields.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// A complaint about one field.
+    /// An error about one field.
     pub(super) fn error(&self, field: &str, reason: &str) -> BuildError {
         BuildError::checkpoint(&self.path, format!("{}{field}: {reason}", self.prefix))
     }
 }
 
-/// What to say of a file that cannot be read.
+/// The error for a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BuildError {
     let reason = match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -82,7 +97,7 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BuildError {
     BuildError::checkpoint(path, reason)
 }
 
-/// A value's text, cut where it is long.
+/// A value's text, cut to 60 characters.
 fn brief(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

@@ -10,73 +10,63 @@ use serde_json::Value;
 use super::BuildError;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
-use super::head;
+use super::heads::vocabulary_rows::known_by_name;
 use super::json::Object;
 use super::text::Text;
-use crate::manifest::SamplingDefaults;
-use crate::manifest::{Family, Task};
+use crate::manifest::{SamplingDefaults, Task};
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, TEMPERATURES, TOP_PS};
 
 const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// What an engine is for: what was asked for, else what the checkpoint is. A plain language model with
-/// a chat template is for chat, one without for completion; all else is for rewards.
+/// What an engine is for: the requested task, else what the checkpoint suggests. A plain language model with a chat
+/// template is for chat, one without for completion; everything else is for rewards.
 ///
 /// # Errors
-/// The checkpoint cannot do what was asked for.
+/// The checkpoint cannot do the requested task.
 pub(super) fn task(
-    asked: Option<Task>,
+    requested: Option<Task>,
     config: &Config,
     checkpoint: &Checkpoint,
     has_head_file: bool,
     text: &Text,
 ) -> Result<Task, BuildError> {
     let has_value_head = checkpoint.tensors().any(|tensor| tensor.name.starts_with("v_head."));
-    let language = config.rest == "ForCausalLM" && !has_value_head;
+    let language = config.architecture.class == "ForCausalLM" && !has_value_head;
     let wrong = |reason: String| Err(BuildError::Option(reason));
-    match asked {
+    match requested {
         Some(Task::Reward) => Ok(Task::Reward),
         Some(task) if !language => wrong(format!(
-            "--task {task} needs a language model, and {} is none; leave --task out to build a reward model",
+            "--task {task} needs a language model, and {} is not one; leave --task out to build a reward model",
             config.model.architecture
         )),
-        Some(task) if has_head_file => {
-            wrong(format!("--head says which logits are scores, and --task {task} has no scores; give one"))
-        }
+        Some(task) if has_head_file => wrong(format!(
+            "--head says which logits are scores, and --task {task} has no scores; give only one of them"
+        )),
         Some(Task::Chat) if !text.has_template => wrong(
             "--task chat needs a chat template, and the checkpoint has none; add chat_template.jinja, or \
              build it with --task completion"
                 .into(),
         ),
         Some(task) => Ok(task),
-        None if !language || has_head_file || head::known_by_name(config) => Ok(Task::Reward),
+        None if !language || has_head_file || known_by_name(config) => Ok(Task::Reward),
         None if text.has_template => Ok(Task::Chat),
         None => Ok(Task::Completion),
     }
 }
 
-/// The tensor that gives a language model's logits.
-pub(super) fn matrix(config: &Config, checkpoint: &Checkpoint) -> &'static str {
-    match config.model.family {
-        Family::InternLm2 => "output.weight",
-        _ if checkpoint.tensor("lm_head.weight").is_none() && config.tied => "model.embed_tokens.weight",
-        _ => "lm_head.weight",
-    }
-}
-
-/// How a language model generates; of a reward model, nothing.
+/// How a language model generates; empty for a reward model.
 #[derive(Clone, Default)]
 pub(super) struct Generation {
     /// Token ids that end its texts.
     pub(super) end_tokens: Vec<u32>,
-    /// How its makers would have it sampled.
+    /// The sampling parameters that its makers recommend.
     pub(super) sampling: SamplingDefaults,
 }
 
 /// How the language model of the checkpoint in `model` generates.
 ///
 /// # Errors
-/// `generation_config.json` or `config.json` says something that cannot be.
+/// A value in `generation_config.json` or `config.json` is malformed or out of range.
 pub(super) fn generation(model: &Path, config: &Config, text: &Text) -> Result<Generation, BuildError> {
     let generation = Object::read_if_present(&model.join(GENERATION_CONFIG))?;
     Ok(Generation {
@@ -85,13 +75,13 @@ pub(super) fn generation(model: &Path, config: &Config, text: &Text) -> Result<G
     })
 }
 
-/// What was recognised, for the builder's eyes.
+/// One line about what was recognised.
 pub(super) fn describe(task: Task, config: &Config, generation: &Generation) -> String {
-    let (model, Generation { end_tokens, sampling }) = (&config.model, generation);
+    let Generation { end_tokens, sampling } = generation;
     let sampled = if sampling.is_empty() { String::new() } else { format!(", by default with {sampling}") };
     format!(
-        "recognised {} ({:?}): a language model for {task}, ended by the tokens {end_tokens:?}{sampled}",
-        model.architecture, model.family
+        "recognised {} ({}): a language model for {task}, ended by the tokens {end_tokens:?}{sampled}",
+        config.model.architecture, config.architecture.family.title
     )
 }
 
@@ -109,7 +99,7 @@ fn end_tokens(generation: Option<&Object>, config: &Config, text: &Text) -> Resu
             match id.filter(|&id| (id as usize) < config.model.vocab_size) {
                 Some(id) => tokens.insert(id),
                 None => {
-                    let reason = format!("{value} is no token id below {}", config.model.vocab_size);
+                    let reason = format!("{value} is not a token id below {}", config.model.vocab_size);
                     return Err(object.error("eos_token_id", &reason));
                 }
             };
@@ -120,7 +110,7 @@ fn end_tokens(generation: Option<&Object>, config: &Config, text: &Text) -> Resu
     Ok(tokens.into_iter().collect())
 }
 
-/// What `generation_config.json` recommends, by the names of transformers' `GenerationConfig`.
+/// What `generation_config.json` recommends. Its fields are those of transformers' `GenerationConfig`.
 fn sampling(generation: &Object) -> Result<SamplingDefaults, BuildError> {
     let number = |field: &str, range: RangeInclusive<f32>| match generation.optional::<f32>(field)? {
         Some(value) if !range.contains(&value) => {

@@ -1,4 +1,4 @@
-//! The output directory appears whole or not at all: it is written under a hidden name beside it and
+//! Makes the output directory appear whole or not at all: it is written under a hidden name in the same parent and
 //! renamed when every byte is on the disk.
 
 use std::fs::File;
@@ -11,26 +11,28 @@ use tempfile::TempDir;
 
 use super::BuildError;
 
-/// A directory that becomes the output when it is published, and is removed when it is not.
+/// A directory that becomes the output when it is published, and is removed otherwise.
 pub(super) struct Staging {
     directory: TempDir,
     output: PathBuf,
     parent: PathBuf,
-    /// Held while the build lives, so that another build can tell a directory in use from one that was
-    /// left behind by a killed process. Some file systems know no locks: there nothing is removed.
+    /// Held during the build, so that another build can tell a directory in use from one that a killed process left.
+    /// Some file systems have no locks; nothing is removed there.
     _lock: Option<File>,
 }
 
 impl Staging {
-    /// Makes a staging directory for `output`, after removing those that killed builds of the same
-    /// output have left.
+    /// Makes a staging directory for `output`, after removing those that killed builds of the same output left.
     ///
     /// # Errors
-    /// `output` is there already and not an empty directory, or its parent cannot be written.
+    /// `output` exists and is not an empty directory, or its parent cannot be written.
     pub(super) fn new(output: &Path) -> Result<Self, BuildError> {
         let output = Self::check(output)?;
         let (Some(parent), Some(name)) = (output.parent(), output.file_name()) else {
-            let reason = format!("--output {} cannot be replaced by an engine", output.display());
+            let reason = format!(
+                "--output {} cannot be replaced by an engine; name another directory",
+                output.display()
+            );
             return Err(BuildError::Option(reason));
         };
         std::fs::create_dir_all(parent).map_err(BuildError::write(parent))?;
@@ -45,17 +47,14 @@ impl Staging {
     /// The absolute path of `output`.
     ///
     /// # Errors
-    /// It is there already and not an empty directory.
+    /// It exists and is not an empty directory.
     pub(super) fn check(output: &Path) -> Result<PathBuf, BuildError> {
         let output = std::path::absolute(output).map_err(BuildError::write(output))?;
         refuse_existing(&output)?;
         Ok(output)
     }
 
-    /// Refuses a disk with less room than `bytes`, where the system tells (`df`).
-    ///
-    /// # Errors
-    /// There is less.
+    /// Refuses a disk with less free space than `bytes`, if `df` reports how much there is.
     pub(super) fn check_space(&self, bytes: u64) -> Result<(), BuildError> {
         let listed = Command::new("df").args(["-Pk", "--"]).arg(self.path()).output();
         let free = listed.ok().and_then(|listed| {
@@ -64,7 +63,7 @@ impl Staging {
         });
         match free {
             Some(kilobytes) if kilobytes * 1024 < bytes => Err(BuildError::Option(format!(
-                "--output {} needs {}, and {} are free there",
+                "--output {} needs {}, but only {} are free there",
                 self.output.display(),
                 HumanBytes(bytes),
                 HumanBytes(kilobytes * 1024)
@@ -73,19 +72,18 @@ impl Staging {
         }
     }
 
-    /// The directory itself.
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Makes a directory in it.
+    /// Makes a subdirectory.
     pub(super) fn folder(&self, name: &str) -> Result<PathBuf, BuildError> {
         let path = self.join(name);
         std::fs::create_dir(&path).map_err(BuildError::write(&path))?;
         Ok(path)
     }
 
-    /// Path of a file in it.
+    /// The path of a file in it.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -100,7 +98,7 @@ impl Staging {
         written().map_err(BuildError::write(&path))
     }
 
-    /// Gives it the output's name.
+    /// Renames it to the output.
     pub(super) fn publish(self) -> Result<(), BuildError> {
         let renamed = || -> io::Result<()> {
             File::open(self.directory.path())?.sync_all()?;
@@ -122,20 +120,20 @@ fn refuse_existing(output: &Path) -> Result<(), BuildError> {
     match std::fs::symlink_metadata(output) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(BuildError::write(output)(error)),
-        Ok(metadata) if !metadata.is_dir() => refuse("is there already and is not a directory"),
+        Ok(metadata) if !metadata.is_dir() => refuse("exists and is not a directory"),
         Ok(_) => match std::fs::read_dir(output).map_err(BuildError::write(output))?.next() {
             None => Ok(()),
-            Some(_) => refuse("is there already and is not empty"),
+            Some(_) => refuse("exists and is not empty"),
         },
     }
 }
 
-/// Tidies up as far as it can: whatever stays is hidden and harms nothing.
+/// Removes what it can. Whatever is left is hidden and does no harm.
 fn remove_leftovers(parent: &Path, prefix: &str) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let left = entry.file_name().to_string_lossy().starts_with(prefix)
             && entry.file_type().is_ok_and(|kind| kind.is_dir());
-        // Whoever made it holds the lock for as long as it runs.
+        // The process that made it holds the lock for as long as it runs.
         if left && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }

@@ -1,4 +1,4 @@
-//! What a user sees of a build: a bar on a terminal, plain lines elsewhere.
+//! Shows the progress of a build: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,30 +9,30 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::cli::output::eprint_line;
 
-/// Follows a build, and can stop it.
+/// Observes a build, and can stop it.
 pub trait Progress: Sync {
-    /// Writing begins: so many tensors, so many bytes.
-    fn begin(&self, _tensors: usize, _bytes: u64) {}
-    /// So many more bytes are written.
+    /// The build starts to write `tensors` tensors of `bytes` bytes in all.
+    fn start(&self, _tensors: usize, _bytes: u64) {}
+    /// `bytes` more bytes were written.
     fn written(&self, _bytes: u64) {}
     /// A tensor is complete.
     fn tensor(&self, _name: &str) {}
-    /// Something that the user should know.
+    /// The user should see this line.
     fn note(&self, _text: &str) {}
-    /// Whether the build should stop and leave nothing behind. Asked several times a second.
+    /// Whether the build should stop and leave no output. Called several times a second.
     fn interrupted(&self) -> bool {
         false
     }
 }
 
-/// Says and asks nothing.
+/// Shows nothing and never stops the build.
 pub struct Silent;
 impl Progress for Silent {}
 
-/// Time between plain lines, unless a tenth of the work was done before it is over.
+/// Time between plain lines, unless a tenth of the work is done earlier.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Reports on standard error.
+/// Shows progress on standard error.
 pub struct Console {
     bar: Option<ProgressBar>,
     total: AtomicU64,
@@ -42,8 +42,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// A bar where standard error is a terminal, plain lines elsewhere. The build stops when `stop` is
-    /// set.
+    /// Shows a bar if standard error is a terminal, else plain lines. The build stops when `stop` is set.
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
@@ -69,7 +68,7 @@ impl Console {
 }
 
 impl Progress for Console {
-    fn begin(&self, tensors: usize, bytes: u64) {
+    fn start(&self, tensors: usize, bytes: u64) {
         self.total.store(bytes, Ordering::Relaxed);
         match &self.bar {
             Some(bar) => bar.set_length(bytes),

@@ -15,35 +15,35 @@ use crate::prompt::{EncodeOptions, Encoder, Message, PromptError};
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 
-/// What an engine needs to make token ids of a conversation.
+/// What an engine needs to turn a conversation into token ids.
 pub(super) struct Text {
-    /// `tokenizer.json`, as the checkpoint has it.
+    /// The checkpoint's `tokenizer.json`.
     pub(super) tokenizer: String,
-    /// The chat template; where there is none, one that refuses every conversation.
+    /// The chat template; if the checkpoint has none, one that refuses every conversation.
     pub(super) template: String,
-    /// Whether there is one.
+    /// Whether the checkpoint has a chat template.
     pub(super) has_template: bool,
-    /// What the template may name.
+    /// The special tokens that the template may use.
     pub(super) prompt: PromptSpec,
-    /// What they make together.
+    /// All of it, ready to use.
     pub(super) encoder: Encoder,
 }
 
 impl Text {
-    /// The files that an engine has of it, and their contents.
+    /// The files that go into an engine, and their contents.
     pub(super) fn files(&self) -> [(&'static str, &str); 2] {
         [(TOKENIZER_FILE, self.tokenizer.as_str()), (TEMPLATE_FILE, self.template.as_str())]
     }
 }
 
-/// Stands in for the chat template of a model that has none.
+/// Takes the place of a missing chat template.
 const NO_TEMPLATE: &str =
     "{{ raise_exception('this model has no chat template: it completes texts, at /v1/completions') }}";
 
 /// Reads and checks the text side of a checkpoint whose embedding has `vocab_size` rows.
 ///
 /// # Errors
-/// A file is missing or malformed, there is no chat template where there must be one, or one that cannot be compiled, or a token
+/// A file is missing or malformed, a required chat template is missing, the template cannot be compiled, or a token
 /// has no row in the embedding.
 pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Result<Text, BuildError> {
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
@@ -57,7 +57,7 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Res
         found.unwrap_or_else(|| (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)));
     let special_tokens = special_tokens(checkpoint, config.as_ref())?;
     let prompt = PromptSpec { special_tokens, ..PromptSpec::default() };
-    // What the server would refuse at its start is better refused here.
+    // The server would refuse these at its start; it is better to do so here.
     let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|error| {
         let path = if error.file() == TOKENIZER_FILE {
             checkpoint.join(TOKENIZER_FILE)
@@ -66,18 +66,21 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Res
         };
         BuildError::checkpoint(path, error.to_string())
     })?;
-    try_template(&encoder).map_err(|reason| BuildError::checkpoint(&template_path, reason))?;
+    try_template(&encoder, &template_path)?;
     Ok(Text { tokenizer, template, has_template, prompt, encoder })
 }
 
-/// Renders a question and its answer: a template that fails, gives nothing or does not end is found out
-/// here. One that refuses them in words of its own may take other conversations.
-fn try_template(encoder: &Encoder) -> Result<(), String> {
+/// Renders a question and its answer, to find templates that fail, give nothing or do not end. A template that
+/// refuses them with a message of its own may accept other conversations.
+fn try_template(encoder: &Encoder, path: &Path) -> Result<(), BuildError> {
     let turn = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
     let turns = [turn("user", "What is 2 + 3?"), turn("assistant", "It is 5.")];
     match encoder.encode(&turns, EncodeOptions::default()) {
         Ok(_) | Err(PromptError::Refused(_)) => Ok(()),
-        Err(error) => Err(format!("the chat template fails on a question and its answer: {error}")),
+        Err(error) => {
+            let reason = format!("the chat template fails on a question and its answer: {error}");
+            Err(BuildError::checkpoint(path, reason))
+        }
     }
 }
 
@@ -91,13 +94,13 @@ fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError>
         _ => unreadable(&path, &error),
     })?;
     let tokenizer = Tokenizer::from_str(&text)
-        .map_err(|error| BuildError::checkpoint(&path, format!("it is not a tokenizer: {error}")))?;
+        .map_err(|error| BuildError::checkpoint(&path, format!("it is not a valid tokenizer: {error}")))?;
     let largest = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
     match largest {
         Some((token, id)) if id as usize >= vocab_size => {
             let reason = format!(
                 "its token {token:?} has the id {id}, but the embedding has {vocab_size} rows \
-                 (vocab_size in config.json); tokenizer and weights are not of one checkpoint"
+                 (vocab_size in config.json); tokenizer and weights are from different checkpoints"
             );
             Err(BuildError::checkpoint(&path, reason))
         }
@@ -105,7 +108,7 @@ fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError>
     }
 }
 
-/// The template, if there is one, and the file that it stands in: one of its own wins over the tokenizer's configuration.
+/// The template, if there is one, and its file. A file of its own takes precedence over the tokenizer's configuration.
 fn template(checkpoint: &Path, config: Option<&Object>) -> Result<Option<(String, PathBuf)>, BuildError> {
     let path = checkpoint.join(TEMPLATE_FILE);
     if path.exists() {
@@ -134,7 +137,7 @@ fn no_template(checkpoint: &Path) -> BuildError {
     BuildError::checkpoint(checkpoint, reason)
 }
 
-/// Of several templates, each `{"name": ..., "template": ...}`, the one called `default`.
+/// The template called `default` among several, each `{"name": ..., "template": ...}`.
 fn named_default(config: &Object, named: &[Value]) -> Result<String, BuildError> {
     let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
     let default = named.iter().find(|entry| text(entry, "name").as_deref() == Some("default"));
@@ -145,8 +148,7 @@ fn named_default(config: &Object, named: &[Value]) -> Result<String, BuildError>
     })
 }
 
-/// Every `..._token` with a text, out of the tokenizer's configuration and, where that is silent, out of
-/// `special_tokens_map.json`.
+/// Every `..._token` with a text, from the tokenizer's configuration or else from `special_tokens_map.json`.
 fn special_tokens(
     checkpoint: &Path,
     config: Option<&Object>,
@@ -155,7 +157,7 @@ fn special_tokens(
     let mut tokens = BTreeMap::new();
     for object in [map.as_ref(), config].into_iter().flatten() {
         for (name, value) in object.fields().filter(|(name, _)| name.ends_with("_token")) {
-            // Either the text, or an AddedToken with the text as its content.
+            // The value is either the text or an AddedToken, whose content is the text.
             if let Some(text) = value.as_str().or_else(|| value.get("content")?.as_str()) {
                 tokens.insert(name.to_owned(), text.to_owned());
             }

@@ -1,5 +1,4 @@
-//! Writes `weights.safetensors`, tensor by tensor: no more than one tensor, and its packed copy, is in
-//! memory at a time.
+//! Writes `weights.safetensors`, tensor by tensor, so that at most one tensor and its packed copy are in memory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,14 +9,14 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Tensor;
 use super::convert::{self, Converter};
-use super::plan::{Form, Planned};
-use super::quantize::quantize;
+use super::int8::quantize;
+use super::plan::{Layout, TensorPlan};
 use super::{BuildError, Progress};
 use crate::engine::cpu;
 use crate::manifest::verify::hexadecimal;
 use crate::manifest::{Dtype, FileDigest};
 
-/// Where every tensor starts, so that a mapped file can be used in place.
+/// Every tensor starts at a multiple of this, so that a mapped file can be used in place.
 const ALIGNMENT: usize = 64;
 
 /// Writes the planned tensors to `path`, which must not exist.
@@ -26,7 +25,7 @@ const ALIGNMENT: usize = 64;
 /// The file cannot be written, a number is not finite, or the build was interrupted.
 pub(super) fn write(
     path: &Path,
-    plan: &[Planned<'_>],
+    plans: &[TensorPlan<'_>],
     progress: &dyn Progress,
 ) -> Result<FileDigest, BuildError> {
     let mut writer = Writer {
@@ -35,62 +34,42 @@ pub(super) fn write(
         hasher: Sha256::new(),
         bytes: 0,
     };
-    progress.begin(plan.len(), plan.iter().map(|planned| planned.form.bytes() as u64).sum());
-    writer.put(&header(plan))?;
+    progress.start(plans.len(), plans.iter().map(|plan| plan.layout.bytes() as u64).sum());
+    writer.put(&header(plans))?;
     let mut scales = Vec::new();
-    for planned in plan {
-        match planned.form {
-            Form::Plain { dtype, .. } => {
-                let mut converter = Converter::new(dtype, progress);
-                let mut minus = Vec::new();
-                if let Some(tensor) = &planned.minus {
-                    converter.convert(tensor, |run| {
-                        minus.extend_from_slice(run);
-                        Ok(())
-                    })?;
-                }
-                for source in &planned.sources {
-                    converter.convert(source, |run| {
-                        match planned.add {
-                            _ if !minus.is_empty() => writer.put(&difference(run, &minus))?,
-                            0.0 => writer.put(run)?,
-                            add => writer.put(&added(run, add))?,
-                        }
-                        progress.written(run.len() as u64);
-                        Ok(())
-                    })?;
-                }
-            }
-            Form::Packed { dtype, out, inp, bytes } => {
+    for plan in plans {
+        match plan.layout {
+            Layout::RowMajor { dtype, .. } => writer.row_major(plan, dtype, progress)?,
+            Layout::Packed { dtype, out, inp, bytes } => {
                 let mut packed = vec![0; bytes];
                 if dtype == Dtype::Int8 {
-                    let quantized = quantize(&planned.sources, inp, progress)?;
+                    let quantized = quantize(&plan.sources, inp, progress)?;
                     cpu::pack(dtype, out, inp, &quantized.values, &mut packed)?;
                     scales = quantized.scales;
                 } else {
-                    cpu::pack(dtype, out, inp, &rows(planned, dtype, progress)?, &mut packed)?;
+                    cpu::pack(dtype, out, inp, &rows(plan, dtype, progress)?, &mut packed)?;
                 }
                 writer.put(&packed)?;
                 progress.written(bytes as u64);
             }
-            Form::Scales { .. } => {
+            Layout::Scales { .. } => {
                 let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
                 writer.put(&bytes)?;
                 progress.written(bytes.len() as u64);
             }
         }
-        writer.put(&vec![0; padding(planned.form.bytes())])?;
-        progress.tensor(&planned.name);
+        writer.put(&vec![0; padding(plan.layout.bytes())])?;
+        progress.tensor(&plan.name);
     }
     writer.finish()
 }
 
 /// All rows of a matrix, converted.
-fn rows(planned: &Planned<'_>, dtype: Dtype, progress: &dyn Progress) -> Result<Vec<u8>, BuildError> {
-    let elements: usize = planned.sources.iter().map(Tensor::elements).sum();
+fn rows(plan: &TensorPlan<'_>, dtype: Dtype, progress: &dyn Progress) -> Result<Vec<u8>, BuildError> {
+    let elements: usize = plan.sources.iter().map(Tensor::elements).sum();
     let mut rows = Vec::with_capacity(elements * convert::width(dtype));
     let mut converter = Converter::new(dtype, progress);
-    for source in &planned.sources {
+    for source in &plan.sources {
         converter.convert(source, |run| {
             rows.extend_from_slice(run);
             Ok(())
@@ -99,26 +78,28 @@ fn rows(planned: &Planned<'_>, dtype: Dtype, progress: &dyn Progress) -> Result<
     Ok(rows)
 }
 
-/// Numbers in f32, less others; a row of a head, which is converted in one run.
-fn difference(run: &[u8], minus: &[u8]) -> Vec<u8> {
-    let (a, b) = (run.as_chunks::<4>().0, minus.as_chunks::<4>().0);
-    let less = |(&a, &b): (&[u8; 4], &[u8; 4])| (f32::from_le_bytes(a) - f32::from_le_bytes(b)).to_le_bytes();
-    a.iter().zip(b).flat_map(less).collect()
+/// `run - subtract`, in f32. A row of a head is converted in one run, so both have the same length.
+fn difference(run: &[u8], subtract: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(run.len());
+    for (&value, subtract) in run.as_chunks::<4>().0.iter().zip(subtract) {
+        bytes.extend((f32::from_le_bytes(value) - subtract).to_le_bytes());
+    }
+    bytes
 }
 
-/// Numbers in f32 with something added to each.
-fn added(run: &[u8], add: f32) -> Vec<u8> {
-    run.as_chunks::<4>().0.iter().flat_map(|&bytes| (f32::from_le_bytes(bytes) + add).to_le_bytes()).collect()
+/// `run + offset`, in f32.
+fn shifted(run: &[u8], offset: f32) -> Vec<u8> {
+    let values = run.as_chunks::<4>().0.iter();
+    values.flat_map(|&bytes| (f32::from_le_bytes(bytes) + offset).to_le_bytes()).collect()
 }
 
 fn padding(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT) - bytes
 }
 
-/// The file up to its data: the header's length, then the header, filled up with spaces so that the data
-/// starts aligned. A tensor of a size that would put the next one out of line is followed by one that
-/// fills the gap, for the format allows none.
-fn header(plan: &[Planned<'_>]) -> Vec<u8> {
+/// The file up to its data: the header's length, then the header, padded with spaces so that the data starts
+/// aligned. The format allows no gaps between tensors, so where alignment needs one a tensor `pad.N` fills it.
+fn header(plans: &[TensorPlan<'_>]) -> Vec<u8> {
     let mut entries = Map::new();
     let mut offset = 0;
     let mut gaps = 0;
@@ -127,15 +108,14 @@ fn header(plan: &[Planned<'_>]) -> Vec<u8> {
         offset += bytes;
         entries.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
     };
-    for planned in plan {
-        let bytes = planned.form.bytes();
-        match &planned.form {
-            Form::Scales { rows } => entry(planned.name.clone(), "F32", &[*rows], bytes),
-            Form::Plain { dtype: Dtype::F32 | Dtype::Int8, shape } => {
-                entry(planned.name.clone(), "F32", shape, bytes)
-            }
-            Form::Plain { dtype: Dtype::Bf16, shape } => entry(planned.name.clone(), "BF16", shape, bytes),
-            Form::Packed { .. } => entry(planned.name.clone(), "U8", &[bytes], bytes),
+    for plan in plans {
+        let bytes = plan.layout.bytes();
+        let name = plan.name.clone();
+        match &plan.layout {
+            Layout::Scales { rows } => entry(name, "F32", &[*rows], bytes),
+            Layout::RowMajor { dtype: Dtype::F32 | Dtype::Int8, shape } => entry(name, "F32", shape, bytes),
+            Layout::RowMajor { dtype: Dtype::Bf16, shape } => entry(name, "BF16", shape, bytes),
+            Layout::Packed { .. } => entry(name, "U8", &[bytes], bytes),
         }
         let gap = padding(bytes);
         if gap > 0 {
@@ -151,7 +131,7 @@ fn header(plan: &[Planned<'_>]) -> Vec<u8> {
     header
 }
 
-/// Hashes what it writes.
+/// A file that is hashed as it is written.
 struct Writer<'a> {
     path: &'a Path,
     file: File,
@@ -164,6 +144,29 @@ impl Writer<'_> {
         self.file.write_all(bytes).map_err(BuildError::write(self.path))?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes a row-major tensor, converted, shifted by its offset or less a row.
+    fn row_major(
+        &mut self,
+        plan: &TensorPlan<'_>,
+        dtype: Dtype,
+        progress: &dyn Progress,
+    ) -> Result<(), BuildError> {
+        let subtract = plan.subtract.as_ref().map(convert::values).transpose()?;
+        let mut converter = Converter::new(dtype, progress);
+        for source in &plan.sources {
+            converter.convert(source, |run| {
+                match &subtract {
+                    Some(subtract) => self.put(&difference(run, subtract))?,
+                    None if plan.offset != 0.0 => self.put(&shifted(run, plan.offset))?,
+                    None => self.put(run)?,
+                }
+                progress.written(run.len() as u64);
+                Ok(())
+            })?;
+        }
         Ok(())
     }
 

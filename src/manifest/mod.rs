@@ -13,7 +13,7 @@ pub mod score_options;
 pub(crate) mod verify;
 
 pub use head::{Gating, Head, HeadLayer, Pooling, fault_of_names};
-pub use model::{Activation, Family, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
+pub use model::{Activation, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
 pub use sampling_defaults::SamplingDefaults;
 
 /// Name of the manifest inside an engine directory.

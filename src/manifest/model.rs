@@ -10,8 +10,8 @@ pub struct Model {
     pub name: String,
     /// The checkpoint's own word, for example `LlamaForSequenceClassification`.
     pub architecture: String,
-    /// Family.
-    pub family: Family,
+    /// The family in whose layout the checkpoint was, as `build-engine` names it. Engines do not depend on it.
+    pub family: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -120,30 +120,6 @@ pub struct SlidingWindow {
     pub layers: Vec<usize>,
     /// Their rotary embedding, where it is another than the model's.
     pub rope: Option<Rope>,
-}
-
-/// Families of decoders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Llama 2, 3 and 3.x.
-    Llama,
-    /// Qwen2 and Qwen2.5.
-    Qwen2,
-    /// Qwen3.
-    Qwen3,
-    /// Mistral.
-    Mistral,
-    /// Gemma 2.
-    Gemma2,
-    /// Gemma 3, text.
-    Gemma3,
-    /// Nemotron-4, Minitron.
-    Nemotron,
-    /// InternLM2.
-    InternLm2,
-    /// Phi-3 and Phi-4.
-    Phi3,
 }
 
 /// Rotary position embedding: of the rotated width `dim`, pairs `(i, i + dim / 2)` are rotated by

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::support::Driver;
 use crate::support::golden::{Case, Golden};
-use assay::builder::{self, BuildOptions, Silent};
+use assay::builder::Silent;
+use assay::builder::cpu::{CpuBuildOptions, build};
 use assay::engine::cpu::{Options, supports_bf16, supports_int8};
 use assay::manifest::Dtype;
 use assay::reward::Head;
@@ -25,11 +26,11 @@ impl Scores {
         let golden = Golden::read(name);
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("engine");
-        let mut options = BuildOptions::new(root.join("checkpoints").join(name), &output);
+        let mut options = CpuBuildOptions::new(root.join("checkpoints").join(name), &output);
         options.dtype = Some(dtype);
         let head = root.join("checkpoints").join(name).join("head.yaml");
-        options.head = head.exists().then_some(head);
-        let manifest = builder::build(&options, &Silent).unwrap();
+        options.common.head = head.exists().then_some(head);
+        let manifest = build(&options, &Silent).unwrap();
         let mut driver = Driver::start(&output, &manifest, Options::default());
         let head = Head::new(&manifest.head);
         let score = |case: &Case| {

@@ -41,7 +41,7 @@ impl Engine {
     pub(crate) fn of_checkpoint(name: &str, script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
-        let mut options = trtllm::Options::new(checkpoint, "h100", directory.path());
+        let mut options = trtllm::TrtllmBuildOptions::new(checkpoint, "h100", directory.path());
         options.checkpoint_only = true;
         trtllm::build(&options, &Machine::default(), &Silent).unwrap();
         let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use assay::builder::{self, BuildOptions, Silent};
+use assay::builder::Silent;
+use assay::builder::cpu::{CpuBuildOptions, build};
 use assay::engine::cpu;
 use assay::manifest::{Dtype, Manifest};
 use assay::reward::Head;
@@ -23,8 +24,8 @@ fn checkpoint(name: &str) -> PathBuf {
 
 /// The CPU engine of a checkpoint, in f32.
 fn cpu_engine(checkpoint: &Path, directory: &Path) -> (Driver, Manifest) {
-    let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, directory) };
-    let manifest = builder::build(&options, &Silent).unwrap();
+    let options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, directory) };
+    let manifest = build(&options, &Silent).unwrap();
     (Driver::start(directory, &manifest, cpu::Options::default()), manifest)
 }
 

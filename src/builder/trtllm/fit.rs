@@ -1,4 +1,4 @@
-//! Whether an engine fits the memory of its GPUs, with the sum that says so.
+//! Whether an engine fits the memory of its GPUs.
 
 use std::fmt;
 
@@ -9,41 +9,40 @@ use crate::builder::BuildError;
 use crate::hardware::targets::Target;
 use crate::manifest::{Manifest, Target as EngineTarget};
 
-/// What CUDA, TensorRT and NCCL take on a GPU beside an engine's own memory: assumed, not measured.
+/// Memory that CUDA, TensorRT and NCCL take on a GPU besides an engine's own: assumed, not measured.
 pub(super) const RUNTIME_BYTES: u64 = 1_500_000_000;
 /// Bytes of a bf16 number.
 const BF16: u64 = 2;
-/// And of an f32 one.
+/// Bytes of an f32 number.
 const F32: u64 = 4;
 
 /// Memory of one rank, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
-    /// Its weights.
     pub(super) weights: u64,
-    /// Those of them that are `lm_head`'s.
+    /// The part of the weights that is `lm_head`'s.
     pub(super) lm_head: u64,
-    /// Keys and values of one sequence of the greatest length.
+    /// Keys and values of one longest sequence.
     pub(super) kv_cache: u64,
-    /// What lies between two layers and within one, for a full iteration.
+    /// Activations between two layers and within one, for a full iteration.
     pub(super) activations: u64,
     /// Logits of a full batch.
     pub(super) logits: u64,
 }
 
 impl Memory {
-    /// Sums up a rank of the engine that `draft` tells, which holds `weights` bytes.
-    pub(super) fn of(draft: &Manifest, mapping: Mapping, rank: Rank, weights: u64) -> Self {
+    /// Estimates the memory of a rank of the engine that `draft` describes, with `weights` bytes of weights.
+    pub(super) fn estimate(draft: &Manifest, mapping: Mapping, rank: Rank, weights: u64) -> Self {
         let Manifest { model, limits, target, .. } = draft;
         let layers = rank.layers(model.num_layers).len() as u64;
         let kv_heads = rank.kv_heads(model.num_kv_heads).len();
         let heads = rank.share(model.num_heads).len();
         let ffn = rank.share(model.intermediate_size).len();
-        let of_token = 2 * kv_heads as u64 * model.head_dim as u64 * BF16;
-        // Residual, its norm and what is added; queries, keys, values and what attention gives; both
+        let kv_per_token = 2 * kv_heads as u64 * model.head_dim as u64 * BF16;
+        // Residual, its norm and what is added to it; queries, keys, values and the attention's output; both
         // projections of the feed-forward network and their product.
         let width = 3 * model.hidden_size + (2 * heads + 2 * kv_heads) * model.head_dim + 3 * ffn;
-        // TensorRT-LLM fills the vocabulary up, so that the ranks of a stage divide it.
+        // TensorRT-LLM pads the vocabulary so that the ranks of a stage divide it.
         let vocab = model.vocab_size.next_multiple_of(mapping.tensor_parallel);
         let small = match target {
             EngineTarget::TensorrtLlm(gpus) => gpus.lm_head_rows,
@@ -53,13 +52,13 @@ impl Memory {
         Self {
             weights,
             lm_head: rows / mapping.tensor_parallel as u64 * model.hidden_size as u64 * BF16,
-            kv_cache: layers * of_token * limits.max_seq_len as u64,
+            kv_cache: layers * kv_per_token * limits.max_seq_len as u64,
             activations: limits.max_num_tokens as u64 * width as u64 * BF16,
             logits: F32 * rows * limits.max_batch_size as u64,
         }
     }
 
-    /// All of it, and what the runtime takes.
+    /// All of it, including the runtime's.
     pub(super) fn total(&self) -> u64 {
         self.weights + self.kv_cache + self.activations + self.logits + RUNTIME_BYTES
     }
@@ -91,7 +90,7 @@ impl fmt::Display for Memory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "weights {} (lm_head {} of them) + keys and values of one longest sequence {} + activations {} + logits {} + \
+            "weights {} (lm_head {} of that) + keys and values of one longest sequence {} + activations {} + logits {} + \
              CUDA, TensorRT and NCCL {}",
             HumanBytes(self.weights),
             HumanBytes(self.lm_head),
@@ -103,7 +102,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Memory of one GPU in bytes, as its data sheet has it.
+/// Memory of one GPU in bytes, according to its data sheet.
 pub(super) fn memory_of(target: &Target) -> u64 {
     (target.memory_gb * 1e9) as u64
 }

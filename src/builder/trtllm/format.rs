@@ -1,4 +1,4 @@
-//! In which format layers are written, and whether the ranks' shapes allow it.
+//! The format in which layers are written, and whether the ranks' shapes allow it.
 
 use super::Mapping;
 use super::quantize::{Format, Integers, TILE};
@@ -6,13 +6,13 @@ use crate::builder::BuildError;
 use crate::hardware::targets::{Precision, Target};
 use crate::manifest::{Model, Quantization};
 
-/// Compute capabilities of B200, GB200 and their kin, where `trtllm-build` refuses some formats.
+/// Compute capabilities of B200, GB200 and similar, for which `trtllm-build` refuses some formats.
 pub(super) const DATA_CENTER_BLACKWELL: &str = "10.";
 
-/// The format of layers' matrices, where they are quantized.
+/// The format of layers' matrices; `None` if they are not quantized here.
 ///
 /// # Errors
-/// The target does not compute in it, or a matrix is too narrow on some rank.
+/// The target does not compute in it, or the size of a matrix on a rank does not suit it.
 pub(super) fn format(
     quantization: &Quantization,
     target: &Target,
@@ -36,7 +36,7 @@ pub(super) fn format(
         }
         Quantization::Int8WeightOnly | Quantization::Int4WeightOnly => {
             let bits = if *quantization == Quantization::Int8WeightOnly { 8 } else { 4 };
-            // Ampere and Ada read rows that lie in each other, Hopper rows one after the other.
+            // Ampere and Ada read interleaved rows, Hopper rows one after the other.
             (Format::Integers(Integers { bits, interleaved: capability.starts_with("8.") }), TILE)
         }
     };
@@ -59,8 +59,8 @@ pub(super) fn format(
     Ok(Some(format))
 }
 
-/// What stands in the files: how integers lie for compute capability 12.0 is left to `trtllm-build`, which
-/// quantizes what is not quantized yet.
+/// The format in the files. The order of integers for compute capability 12.0 is left to `trtllm-build`, which quantizes
+/// what is not quantized yet.
 pub(super) fn in_file(format: Option<Format>, target: &Target) -> Option<Format> {
     let known = ["8.", "9."].iter().any(|major| {
         target.compute_capability.as_deref().is_some_and(|capability| capability.starts_with(major))
@@ -68,7 +68,7 @@ pub(super) fn in_file(format: Option<Format>, target: &Target) -> Option<Format>
     format.filter(|format| known || *format == Format::Fp8)
 }
 
-/// What `--quantization` calls it.
+/// Its name for `--quantization`.
 pub(super) fn option_name(quantization: &Quantization) -> &str {
     match quantization {
         Quantization::None => "none",

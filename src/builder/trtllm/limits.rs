@@ -1,26 +1,28 @@
 //! Sizes that an engine is built for.
 
-use super::Options;
+use super::TrtllmBuildOptions;
 use crate::builder::config::Config;
+use crate::builder::options::check_limits;
 use crate::builder::{BuildError, DEFAULT_MAX_SEQ_LEN};
 use crate::manifest::{BuildLimits, Objective};
 
-/// Limits that were asked for, or what suits the objective.
+/// The requested limits, or those that suit the objective.
 ///
 /// # Errors
-/// The model cannot be built for them, or they make no sense together.
-pub(super) fn limits(options: &Options, config: &Config) -> Result<BuildLimits, BuildError> {
-    // TensorRT-LLM's table of rotations ends there.
+/// The model cannot be built for them, or they contradict each other.
+pub(super) fn limits(options: &TrtllmBuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
+    // TensorRT-LLM's rotary table ends there.
     let mut longest = config.max_position_embeddings;
     let mut why = format!("its positions reach {longest}");
-    // The Executor is told of no windows, so an engine must not go beyond one.
+    // The server does not tell the Executor about windows, so an engine must not go beyond one.
     if let Some(window) = &config.model.variant.sliding_window
         && window.keys < longest
     {
         longest = window.keys;
         why = format!("its layers' window is {longest}, and longer sequences would be computed without it");
     }
-    let max_seq_len = options.max_seq_len.unwrap_or(longest.min(DEFAULT_MAX_SEQ_LEN));
+    let requested = &options.common;
+    let max_seq_len = requested.max_seq_len.unwrap_or(longest.min(DEFAULT_MAX_SEQ_LEN));
     if max_seq_len > longest {
         let reason =
             format!("--max-seq-len {max_seq_len} is more than this model can be built for on GPUs: {why}");
@@ -30,27 +32,18 @@ pub(super) fn limits(options: &Options, config: &Config) -> Result<BuildLimits, 
         Objective::Throughput => (256, 8192),
         Objective::Latency => (32, 4096),
     };
-    checked(BuildLimits {
+    let limits = BuildLimits {
         max_seq_len,
-        max_batch_size: options.max_batch_size.unwrap_or(batch),
-        max_num_tokens: options.max_num_tokens.unwrap_or(tokens),
-    })
+        max_batch_size: requested.max_batch_size.unwrap_or(batch),
+        max_num_tokens: requested.max_num_tokens.unwrap_or(tokens),
+    };
+    check(&limits)?;
+    Ok(limits)
 }
 
-/// Limits that make sense together.
-///
-/// # Errors
-/// One is 0, or one of them contradicts another.
-pub(super) fn checked(limits: BuildLimits) -> Result<BuildLimits, BuildError> {
-    for (option, value) in [
-        ("--max-seq-len", limits.max_seq_len),
-        ("--max-batch-size", limits.max_batch_size),
-        ("--max-num-tokens", limits.max_num_tokens),
-    ] {
-        if value == 0 {
-            return Err(BuildError::Option(format!("{option} must be at least 1")));
-        }
-    }
+/// Refuses limits that are 0 or contradict each other.
+pub(super) fn check(limits: &BuildLimits) -> Result<(), BuildError> {
+    check_limits(limits)?;
     if limits.max_num_tokens < limits.max_batch_size {
         let reason = format!(
             "--max-num-tokens {} is less than --max-batch-size {}: each sequence needs a token in an iteration",
@@ -58,5 +51,5 @@ pub(super) fn checked(limits: BuildLimits) -> Result<BuildLimits, BuildError> {
         );
         return Err(BuildError::Option(reason));
     }
-    Ok(limits)
+    Ok(())
 }

@@ -1,24 +1,31 @@
-//! Which rank holds what.
+//! Which part of a model each rank has.
 
 use std::ops::Range;
+
+use crate::manifest::Gpus;
 
 /// How an engine is divided among ranks, one for each GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Ranks that each hold a part of every layer.
+    /// Ranks that each have a part of every layer.
     pub tensor_parallel: usize,
-    /// Groups of them, called stages, that each hold some of the layers.
+    /// Groups of ranks, called stages, that each have some of the layers.
     pub pipeline_parallel: usize,
 }
 
 impl Mapping {
+    /// The division of an engine.
+    pub(super) fn of_gpus(gpus: &Gpus) -> Self {
+        Self { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel }
+    }
+
     /// Number of ranks.
     pub fn ranks(self) -> usize {
         self.tensor_parallel * self.pipeline_parallel
     }
 
-    /// Every rank, in order: those of the first stage first.
-    pub(super) fn each(self) -> impl Iterator<Item = Rank> {
+    /// Every rank in order, those of the first stage first.
+    pub(super) fn each_rank(self) -> impl Iterator<Item = Rank> {
         (0..self.ranks()).map(move |rank| Rank {
             mapping: self,
             tensor: rank % self.tensor_parallel,
@@ -27,37 +34,34 @@ impl Mapping {
     }
 }
 
-/// One of the ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rank {
     mapping: Mapping,
-    /// Which part of every layer of its stage it holds.
+    /// Which part of every layer of its stage it has.
     tensor: usize,
-    /// Its stage.
     stage: usize,
 }
 
 impl Rank {
-    /// Its number.
     pub(super) fn number(self) -> usize {
         self.stage * self.mapping.tensor_parallel + self.tensor
     }
 
-    /// Whether it holds the embedding.
+    /// Whether it has the embedding.
     pub(super) fn is_first_stage(self) -> bool {
         self.stage == 0
     }
 
-    /// Whether it holds the last norm and the head.
+    /// Whether it has the last norm and the head.
     pub(super) fn is_last_stage(self) -> bool {
         self.stage + 1 == self.mapping.pipeline_parallel
     }
 
-    /// Its layers; the first stages have one more where they do not divide evenly.
+    /// Its layers of `count`. If the stages do not divide them, the first stages have one more.
     pub(super) fn layers(self, count: usize) -> Range<usize> {
         let stages = self.mapping.pipeline_parallel;
-        let begin = |stage: usize| stage * (count / stages) + stage.min(count % stages);
-        begin(self.stage)..begin(self.stage + 1)
+        let start = |stage: usize| stage * (count / stages) + stage.min(count % stages);
+        start(self.stage)..start(self.stage + 1)
     }
 
     /// Its part of `count` rows or columns, which the ranks of a stage must divide.
@@ -66,15 +70,14 @@ impl Rank {
         self.tensor * each..(self.tensor + 1) * each
     }
 
-    /// Its key-value heads of `count`. Where there are fewer than ranks, several ranks hold the same.
+    /// Its key-value heads of `count`. If there are fewer than ranks, several ranks have the same.
     pub(super) fn kv_heads(self, count: usize) -> Range<usize> {
         let ranks = self.mapping.tensor_parallel;
-        match count < ranks {
-            true => {
-                let head = self.tensor * count / ranks;
-                head..head + 1
-            }
-            false => self.share(count),
+        if count < ranks {
+            let head = self.tensor * count / ranks;
+            head..head + 1
+        } else {
+            self.share(count)
         }
     }
 }
@@ -84,7 +87,7 @@ mod tests {
     use super::*;
 
     fn ranks(tensor_parallel: usize, pipeline_parallel: usize) -> Vec<Rank> {
-        Mapping { tensor_parallel, pipeline_parallel }.each().collect()
+        Mapping { tensor_parallel, pipeline_parallel }.each_rank().collect()
     }
 
     #[test]
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn key_value_heads_are_repeated_where_there_are_fewer_than_ranks() {
+    fn key_value_heads_are_repeated_if_there_are_fewer_than_ranks() {
         let heads = |tp, count| ranks(tp, 1).iter().map(|rank| rank.kv_heads(count)).collect::<Vec<_>>();
         assert_eq!(heads(4, 2), [0..1, 0..1, 1..2, 1..2]);
         assert_eq!(heads(2, 4), [0..2, 2..4]);

@@ -1,5 +1,5 @@
-//! A TensorRT-LLM checkpoint that NVIDIA's modelopt wrote: its layers are taken as they are, its `lm_head`
-//! is replaced by the model's own, which is not quantized, or by the head that scores.
+//! TensorRT-LLM checkpoints that NVIDIA's modelopt wrote. Their layers are taken as they are; their `lm_head` is replaced
+//! by the model's own, which is not quantized, or by the head that scores.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,8 +11,8 @@ use safetensors::tensor::TensorInfo;
 use serde_json::Value;
 
 use super::format::DATA_CENTER_BLACKWELL;
-use super::layout::{Entry, RankTensor};
 use super::rank_file::Writer;
+use super::rank_tensors::{Entry, RankTensor};
 use crate::builder::json::{Object, unreadable};
 use crate::builder::{BuildError, Progress};
 use crate::engine::mmap::map_file;
@@ -21,7 +21,7 @@ use crate::manifest::Quantization;
 
 /// Bytes copied at a time.
 const BYTES_AT_ONCE: usize = 1 << 22;
-/// Fields in which it must agree with what the model's own checkpoint gives.
+/// Fields that must have the values that the model's own checkpoint gives.
 const AGREEING: [&str; 10] = [
     "architecture",
     "dtype",
@@ -42,7 +42,7 @@ pub(super) struct Prequantized {
     algorithm: String,
 }
 
-/// One of its files.
+/// A rank's file.
 struct RankFile {
     path: PathBuf,
     file: File,
@@ -51,16 +51,16 @@ struct RankFile {
 }
 
 impl Prequantized {
-    /// Opens it; `expected` is the configuration that the model's own checkpoint gives.
+    /// Opens it. `expected` is the configuration that the model's own checkpoint gives.
     ///
     /// # Errors
-    /// It is none, is of another model, or is divided otherwise.
+    /// It is not such a checkpoint, or it is one of another model or for other ranks.
     pub(super) fn open(directory: &Path, expected: &Value) -> Result<Self, BuildError> {
         let object = Object::read(&directory.join("config.json"))?;
         let quantization = object.nested("quantization")?;
         let Some(algorithm) = quantization.optional::<String>("quant_algo")? else {
-            let reason = "it names no algorithm; --quantized wants a TensorRT-LLM checkpoint as modelopt's \
-                          quantize.py --output_dir writes it";
+            let reason = "it names no algorithm; --quantized needs a TensorRT-LLM checkpoint as written by modelopt's quantize.py \
+                          --output_dir";
             return Err(quantization.error("quant_algo", reason));
         };
         for field in AGREEING {
@@ -80,7 +80,7 @@ impl Prequantized {
         }
         let mut config: Value =
             Value::Object(object.fields().map(|(name, value)| (name.to_owned(), value.clone())).collect());
-        // What our lm_head needs, whatever the exporter thought of its own.
+        // What our lm_head needs, whatever the exporter wrote for its own.
         for field in ["logits_dtype", "final_logit_softcapping", "tie_word_embeddings"] {
             if let Some(value) = expected.get(field) {
                 config[field] = value.clone();
@@ -94,17 +94,16 @@ impl Prequantized {
         Ok(Self { directory: directory.to_owned(), config, algorithm })
     }
 
-    /// Its `config.json`, for this head.
+    /// Its `config.json`, adapted to this head.
     pub(super) fn config(&self) -> &Value {
         &self.config
     }
 
-    /// How it is quantized.
     pub(super) fn quantization(&self) -> Quantization {
         Quantization::Checkpoint(self.algorithm.clone())
     }
 
-    /// Refuses a GPU that cannot compute so, or for which `trtllm-build` does not build so.
+    /// Refuses a GPU that does not compute in this format, or for which `trtllm-build` does not build it.
     pub(super) fn check(&self, target: &Target) -> Result<(), BuildError> {
         let algorithm = self.algorithm.as_str();
         let capability = target.compute_capability.as_deref().unwrap_or_default();
@@ -124,7 +123,7 @@ impl Prequantized {
         target.rate(precision).map(|_| ()).map_err(BuildError::from)
     }
 
-    /// Bytes of a rank's file.
+    /// The size of a rank's file.
     pub(super) fn bytes(&self, rank: usize) -> Result<u64, BuildError> {
         let path = self.rank_path(rank);
         let metadata = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
@@ -143,12 +142,12 @@ impl Prequantized {
         let kept = || source.tensors.iter().filter(|(name, _)| !name.starts_with("lm_head."));
         let mut entries = Vec::new();
         for (name, info) in kept() {
-            let (begin, end) = info.data_offsets;
+            let (start, end) = info.data_offsets;
             entries.push(Entry {
                 name: name.clone(),
                 dtype: info.dtype.to_string(),
                 shape: info.shape.clone(),
-                bytes: end - begin,
+                bytes: end - start,
             });
         }
         entries.extend(head.iter().flat_map(|head| head.entries()));
@@ -172,7 +171,7 @@ impl RankFile {
     fn open(path: PathBuf) -> Result<Self, BuildError> {
         let map = map_file(&path).map_err(|error| unreadable(&path, &error))?;
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
-            BuildError::checkpoint(&path, format!("it is cut off or no safetensors file ({error})"))
+            BuildError::checkpoint(&path, format!("it is cut off or not a safetensors file ({error})"))
         })?;
         let by_offset: BTreeMap<usize, (String, TensorInfo)> = metadata
             .tensors()
@@ -189,14 +188,14 @@ impl RankFile {
         writer: &mut Writer<'_>,
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
-        let (begin, end) = info.data_offsets;
+        let (start, end) = info.data_offsets;
         let mut bytes = Vec::new();
-        for start in (begin..end).step_by(BYTES_AT_ONCE) {
+        for position in (start..end).step_by(BYTES_AT_ONCE) {
             if progress.interrupted() {
                 return Err(BuildError::Interrupted);
             }
-            bytes.resize(BYTES_AT_ONCE.min(end - start), 0);
-            let offset = (self.data + start) as u64;
+            bytes.resize(BYTES_AT_ONCE.min(end - position), 0);
+            let offset = (self.data + position) as u64;
             self.file.read_exact_at(&mut bytes, offset).map_err(|error| unreadable(&self.path, &error))?;
             writer.put(&bytes)?;
             progress.written(bytes.len() as u64);

@@ -1,15 +1,15 @@
-//! Weights in the formats that need no calibration, as TensorRT-LLM 1.2.1 reads them.
+//! Quantizes weights to the formats that need no calibration, as TensorRT-LLM 1.2.1 reads them.
 //!
-//! 8-bit floats lie as the weights do, with a scale in f32 for each row (its `Fp8RowwiseLinear`). Integers
-//! lie as its mixed-precision products read them, by compute capability (its
-//! `preprocess_weights_for_mixed_gemm`), with a scale in bf16 for each row.
+//! 8-bit floats are in the order of the weights, with a scale in f32 for each row (`Fp8RowwiseLinear`). Integers are
+//! in the order in which the mixed-precision products of each compute capability read them
+//! (`preprocess_weights_for_mixed_gemm`), with a scale in bf16 for each row.
 
 use half::bf16;
 
 /// Largest 8-bit float (e4m3).
 const FP8_MAX: f32 = 448.0;
-/// TensorRT-LLM's own least scale of 8-bit floats.
-const FP8_LEAST_SCALE: f32 = 1.0 / (FP8_MAX * 512.0);
+/// TensorRT-LLM's smallest scale of 8-bit floats.
+const FP8_MIN_SCALE: f32 = 1.0 / (FP8_MAX * 512.0);
 
 /// A format of quantized weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +25,20 @@ pub(super) enum Format {
 pub(super) struct Integers {
     /// 8 or 4.
     pub(super) bits: usize,
-    /// Whether rows lie in each other, in tiles of [`TILE`] columns; else one after the other.
+    /// Whether rows are interleaved, in tiles of [`TILE`] columns; otherwise they follow one another.
     pub(super) interleaved: bool,
 }
 
-/// Columns of a row that lie together where rows are interleaved.
+/// Columns of a row that stay together if rows are interleaved.
 pub(super) const TILE: usize = 64;
-/// In which order the columns of a matrix instruction lie, of 8-bit integers.
+/// The order of a matrix instruction's columns, for 8-bit integers.
 const COLUMNS_8: [usize; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
-/// As [`COLUMNS_8`], of 4-bit integers.
+/// As [`COLUMNS_8`], for 4-bit integers.
 const COLUMNS_4: [usize; 32] = [
     0, 1, 8, 9, 16, 17, 24, 25, 2, 3, 10, 11, 18, 19, 26, 27, 4, 5, 12, 13, 20, 21, 28, 29, 6, 7, 14, 15, 22,
     23, 30, 31,
 ];
-/// In which order the integers of a register lie.
+/// The order of a register's integers.
 const REGISTER_8: [usize; 4] = [0, 2, 1, 3];
 const REGISTER_4: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
@@ -51,7 +51,7 @@ impl Format {
         }
     }
 
-    /// Shape of a matrix of `out` rows and `inp` columns. That of integers says nothing of how they lie.
+    /// Shape of a matrix of `out` rows and `inp` columns. For integers it does not show their order.
     pub(super) fn shape(self, out: usize, inp: usize) -> [usize; 2] {
         match self {
             Self::Fp8 => [out, inp],
@@ -75,11 +75,11 @@ impl Format {
         }
     }
 
-    /// Quantizes [`Format::rows`] rows of `inp` weights, in the order in which they lie in the file.
+    /// Quantizes [`Format::rows`] rows of `inp` weights, in the order of the file.
     pub(super) fn quantize(self, rows: &[f32], inp: usize, weights: &mut Vec<u8>, scales: &mut Vec<u8>) {
         match self {
             Self::Fp8 => {
-                let scale = (largest(rows) / FP8_MAX).max(FP8_LEAST_SCALE);
+                let scale = (largest(rows) / FP8_MAX).max(FP8_MIN_SCALE);
                 weights.extend(rows.iter().map(|weight| e4m3(weight / scale)));
                 scales.extend(scale.to_le_bytes());
             }
@@ -91,7 +91,7 @@ impl Format {
                     scales.extend(scale.to_le_bytes());
                     inverse.push(if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 });
                 }
-                // Not negative: they are stored with half of their range added.
+                // Stored with half of their range added, so that they are not negative.
                 let integer = |row: usize, column: usize| {
                     let scaled = (rows[row * inp + column] * inverse[row]).round_ties_even();
                     (scaled.clamp(-half, half - 1.0) + half) as u8
@@ -111,9 +111,9 @@ impl Integers {
             let (group, within) = (place / columns.len(), place % columns.len());
             group * columns.len() + columns[within]
         };
-        for begin in (0..inp).step_by(tile) {
+        for start in (0..inp).step_by(tile) {
             for row in 0..rows {
-                for word in (begin..begin + tile).step_by(register.len()) {
+                for word in (start..start + tile).step_by(register.len()) {
                     let taken = register.iter().map(|place| integer(row, source(word + place)));
                     if self.bits == 8 {
                         weights.extend(taken);
@@ -131,17 +131,17 @@ fn largest(row: &[f32]) -> f32 {
     row.iter().fold(0.0, |largest, weight| weight.abs().max(largest))
 }
 
-/// The nearest 8-bit float with 4 bits of exponent, ties to even; at most [`FP8_MAX`].
+/// The nearest 8-bit float with 4 exponent bits, ties to even; at most [`FP8_MAX`].
 fn e4m3(value: f32) -> u8 {
     let sign = u8::from(value.is_sign_negative()) << 7;
     let magnitude = value.abs().min(FP8_MAX);
-    // Below 2^-6 they lie 2^-9 apart.
+    // Below 2^-6 the distance between neighbours is 2^-9.
     if magnitude < 1.0 / 64.0 {
         return sign | (magnitude * 512.0).round_ties_even() as u8;
     }
     let bits = magnitude.to_bits();
     let rounded = bits + 0x7_ffff + ((bits >> 20) & 1);
-    // Exponent and 3 bits of the mantissa, with a bias of 7 for one of 127.
+    // Exponent and 3 bits of the mantissa; the exponent's bias changes from 127 to 7.
     sign | ((rounded >> 20) - ((127 - 7) << 3)) as u8
 }
 

@@ -1,5 +1,5 @@
-//! Writes `rankN.safetensors`, tensor by tensor. In memory are a run of numbers at a time, or the few rows
-//! that are quantized together, and the scales of one matrix.
+//! Writes `rankN.safetensors`, tensor by tensor. Only a run of numbers, or the few rows that are quantized together,
+//! and the scales of one matrix are in memory at a time.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -8,9 +8,9 @@ use std::path::Path;
 use half::bf16;
 use serde_json::{Map, Value, json};
 
-use super::layout::{Entry, RankTensor};
 use super::quantize::Format;
-use crate::builder::convert::Converter;
+use super::rank_tensors::{Entry, RankTensor};
+use crate::builder::convert::{self, Converter};
 use crate::builder::{BuildError, Progress};
 use crate::manifest::Dtype;
 
@@ -31,7 +31,7 @@ pub(super) fn write(
     writer.finish()
 }
 
-/// A safetensors file whose header is written, and whose tensors follow in its order.
+/// A safetensors file. Its header is written first, then its tensors in the header's order.
 pub(super) struct Writer<'w> {
     path: &'w Path,
     file: BufWriter<File>,
@@ -66,7 +66,7 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Waits until all is on the disk.
+    /// Waits until everything is on the disk.
     pub(super) fn finish(self) -> Result<(), BuildError> {
         let path = self.path;
         let file = self.file.into_inner().map_err(|error| BuildError::write(path)(error.into_error()))?;
@@ -74,16 +74,15 @@ impl<'w> Writer<'w> {
     }
 
     fn plain(&mut self, tensor: &RankTensor<'_>) -> Result<(), BuildError> {
-        let minus = tensor.minus.as_ref().map(crate::builder::convert::values).transpose()?;
+        let subtract = tensor.subtract.as_ref().map(convert::values).transpose()?;
         let mut rest = 2 * tensor.shape.iter().product::<usize>();
-        let changed = tensor.add != 0.0 || minus.is_some();
+        let changed = tensor.offset != 0.0 || subtract.is_some();
         let progress = self.progress;
         let mut converter = Converter::new(if changed { Dtype::F32 } else { Dtype::Bf16 }, progress);
         for part in &tensor.parts {
             let mut index = 0;
             converter.convert(part, |run| {
-                let rounded =
-                    if changed { Some(rounded(run, tensor.add, minus.as_deref(), index)) } else { None };
+                let rounded = changed.then(|| rounded(run, tensor.offset, subtract.as_deref(), index));
                 let bytes = rounded.as_deref().unwrap_or(run);
                 index += bytes.len() / 2;
                 rest -= bytes.len();
@@ -134,16 +133,18 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// Numbers in f32, changed and then rounded to bf16. `index` is where in its row of the head a run begins.
-fn rounded(run: &[u8], add: f32, minus: Option<&[f32]>, index: usize) -> Vec<u8> {
-    let value = |(place, &bytes): (usize, &[u8; 4])| {
-        let less = minus.map_or(0.0, |minus| minus[(index + place) % minus.len()]);
-        bf16::from_f32(f32::from_le_bytes(bytes) + add - less).to_le_bytes()
-    };
-    run.as_chunks::<4>().0.iter().enumerate().flat_map(value).collect()
+/// `run + offset - subtract` in f32, rounded to bf16. `index` is where in its part the run starts; the rows of a part
+/// have the length of `subtract`.
+fn rounded(run: &[u8], offset: f32, subtract: Option<&[f32]>, index: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(run.len() / 2);
+    for (place, &value) in run.as_chunks::<4>().0.iter().enumerate() {
+        let subtracted = subtract.map_or(0.0, |row| row[(index + place) % row.len()]);
+        bytes.extend(bf16::from_f32(f32::from_le_bytes(value) + offset - subtracted).to_le_bytes());
+    }
+    bytes
 }
 
-/// The header's length, then the header, filled up so that the data starts at a multiple of 8 bytes.
+/// The header's length, then the header, padded so that the data starts at a multiple of 8 bytes.
 fn header(entries: &[Entry]) -> Vec<u8> {
     let mut listed = Map::new();
     listed.insert("__metadata__".to_owned(), json!({ "format": "pt" }));

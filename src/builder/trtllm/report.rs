@@ -1,31 +1,33 @@
-//! What will be done, for whoever asks before it is done.
+//! Describes what a build will do.
 
 use std::fmt;
 use std::path::Path;
 
 use indicatif::HumanBytes;
 
-use super::command::{PROGRAM, Recipe, shell_line};
-use super::families::{SMALL_HEAD, architecture};
+use super::check::{Family, SMALL_HEAD};
+use super::command::{BuildCommand, shell_line};
 use super::fit::{Memory, RUNTIME_BYTES, memory_of};
 use super::machine::device;
-use super::{DRAFT_FILE, Mapping, Order};
+use super::process::PROGRAM;
+use super::{Context, DRAFT_FILE};
 use crate::manifest::{Gpus, Manifest, Objective, Target as EngineTarget};
 
 /// A build's plan.
 pub(super) struct Report<'r> {
-    pub(super) order: &'r Order<'r>,
+    pub(super) context: &'r Context<'r>,
+    pub(super) family: Family,
     pub(super) draft: &'r Manifest,
     /// Memory of each rank.
     pub(super) ranks: &'r [Memory],
-    /// Bytes of each rank's file.
+    /// Size of each rank's file.
     pub(super) files: &'r [u64],
 }
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Manifest { profile, model, task, limits, .. } = self.draft;
-        let target = self.order.target;
+        let Manifest { profile, task, limits, .. } = self.draft;
+        let target = self.context.target;
         let EngineTarget::TensorrtLlm(gpus) = &self.draft.target else { return Ok(()) };
         writeln!(out, "profile  {}, for {task}", profile.name)?;
         writeln!(
@@ -38,7 +40,7 @@ impl fmt::Display for Report<'_> {
         writeln!(
             out,
             "layers   {} in {}; embedding and head in bf16",
-            if gpus.lm_head_rows.is_some() { SMALL_HEAD } else { architecture(model.family) },
+            if gpus.lm_head_rows.is_some() { SMALL_HEAD } else { self.family.form.architecture },
             gpus.quantization
         )?;
         writeln!(
@@ -52,7 +54,7 @@ impl fmt::Display for Report<'_> {
         {
             writeln!(
                 out,
-                "it would also fit --tp {fewer}: {} engines of that on the same GPUs answer more in all, for they exchange less",
+                "--tp {fewer} would fit, too: {} such engines on the same GPUs give more throughput, because they communicate less",
                 gpus.tensor_parallel / fewer
             )?;
         }
@@ -61,7 +63,7 @@ impl fmt::Display for Report<'_> {
 }
 
 impl Report<'_> {
-    /// The memory of each rank; a line for those that follow one another and are alike.
+    /// The memory of each rank. Consecutive ranks that are alike share a line.
     fn table(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headings = [
             "rank",
@@ -83,7 +85,7 @@ impl Report<'_> {
                 count => format!("{first}-{}", first + count - 1),
             };
             let Memory { weights, lm_head, kv_cache, activations, logits } = *memory;
-            let left = memory_of(self.order.target).saturating_sub(memory.total());
+            let left = memory_of(self.context.target).saturating_sub(memory.total());
             let sizes = [*file, weights, lm_head, kv_cache, activations, logits, memory.total(), left];
             let mut line = sizes.map(|bytes| HumanBytes(bytes).to_string()).into_iter();
             lines.push(std::array::from_fn(|place| match place {
@@ -99,35 +101,30 @@ impl Report<'_> {
         }
         writeln!(
             out,
-            "one sequence: keys and values of the longest; what is left is for those of more. In all: also {}, assumed, for \
-             CUDA, TensorRT and NCCL",
+            "one sequence: keys and values of one longest sequence; the rest of the memory is for those of others. In all: \
+             includes {} for CUDA, TensorRT and NCCL (assumed)",
             HumanBytes(RUNTIME_BYTES)
         )
     }
 }
 
 impl Report<'_> {
-    /// The command, as a shell takes it.
+    /// The command, for a shell.
     fn command(&self, out: &mut fmt::Formatter<'_>, gpus: &Gpus) -> fmt::Result {
-        let options = self.order.options;
-        let Gpus { tensor_parallel, pipeline_parallel, .. } = *gpus;
-        let recipe = Recipe {
-            family: self.draft.model.family,
-            limits: self.draft.limits,
-            mapping: Mapping { tensor_parallel, pipeline_parallel },
-            quantization: &gpus.quantization,
-            objective: gpus.objective,
-            small_head: gpus.lm_head_rows.is_some(),
-        };
-        let [model, output] = [options.model.as_path(), options.output.as_path()];
+        let options = self.context.options;
+        let command = BuildCommand::new(self.family.form, gpus, self.draft.limits);
+        let [model, output] = [options.common.model.as_path(), options.common.output.as_path()];
         let (checkpoint, engine) = match (options.checkpoint_only, model.join(DRAFT_FILE).is_file()) {
             (true, _) => (output, Path::new("ENGINE")),
             (false, true) => (model, output),
             (false, false) => (Path::new("CHECKPOINT"), output),
         };
-        writeln!(out, "\n{}", shell_line(PROGRAM, &recipe.arguments(checkpoint, engine)))?;
+        writeln!(out, "\n{}", shell_line(PROGRAM, &command.arguments(checkpoint, engine)))?;
         if checkpoint == Path::new("CHECKPOINT") {
-            writeln!(out, "CHECKPOINT is a folder within the output, written first and removed in the end")?;
+            writeln!(
+                out,
+                "CHECKPOINT is a folder within the output, which is written first and removed at the end"
+            )?;
         }
         match self.obstacle() {
             Some(obstacle) if !options.checkpoint_only => writeln!(out, "{obstacle}"),
@@ -135,21 +132,22 @@ impl Report<'_> {
         }
     }
 
-    /// Why this machine's GPUs cannot build it.
+    /// Why this machine cannot build the engine.
     fn obstacle(&self) -> Option<String> {
-        let Order { machine, target, .. } = self.order;
-        match machine.gpus.is_empty() {
-            true => Some(format!("{PROGRAM} needs a GPU, and {}", machine.describe())),
-            false => device(machine, target).err().map(|error| error.to_string()),
+        let Context { machine, target, .. } = self.context;
+        if machine.gpus.is_empty() {
+            Some(format!("{PROGRAM} needs a GPU, and {}", machine.describe()))
+        } else {
+            device(machine, target).err().map(|error| error.to_string())
         }
     }
 
-    /// Fewest ranks of a stage with which it would fit too, where they are fewer.
+    /// The fewest ranks per stage with which it would fit, if they are fewer than now.
     fn fewer_ranks(&self, gpus: &Gpus) -> Option<usize> {
         let total = self.ranks.iter().map(Memory::total).max()?;
         let fits = |ranks: &usize| {
             let scaled = total * gpus.tensor_parallel as u64 / *ranks as u64;
-            gpus.tensor_parallel.is_multiple_of(*ranks) && scaled <= memory_of(self.order.target)
+            gpus.tensor_parallel.is_multiple_of(*ranks) && scaled <= memory_of(self.context.target)
         };
         (1..gpus.tensor_parallel).find(fits)
     }

@@ -1,7 +1,8 @@
 //! What is in an engine directory.
 
-use assay::builder::{BuildOptions, Silent, build};
-use assay::manifest::{Dtype, Family, Manifest, RopeScaling, TEMPLATE_FILE, WEIGHTS_FILE};
+use assay::builder::Silent;
+use assay::builder::cpu::build;
+use assay::manifest::{Dtype, Manifest, RopeScaling, TEMPLATE_FILE, WEIGHTS_FILE};
 use safetensors::SafeTensors;
 use serde_json::json;
 
@@ -27,7 +28,8 @@ fn the_same_checkpoint_gives_the_same_bytes() {
     for (name, dtype) in [("llama2-tiny", Dtype::F32), ("qwen2-tiny", Dtype::Bf16)] {
         let checkpoint = Checkpoint::copy(name);
         let first = checkpoint.build(dtype).unwrap();
-        let options = BuildOptions { output: checkpoint.beside("again"), ..checkpoint.options(dtype) };
+        let mut options = checkpoint.options(dtype);
+        options.common.output = checkpoint.beside("again");
         assert_eq!(build(&options, &Silent).unwrap(), first);
         for entry in std::fs::read_dir(checkpoint.beside("engine")).unwrap() {
             let file = entry.unwrap().file_name();
@@ -120,7 +122,7 @@ fn the_manifest_says_what_the_checkpoint_says() {
     let attributes = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"];
     assert_eq!(llama3.head.attributes, attributes);
     assert_eq!(llama3.model.name, "llama3-tiny");
-    assert_eq!((llama3.model.family, llama3.model.head_dim), (Family::Llama, 16));
+    assert_eq!((llama3.model.family.as_str(), llama3.model.head_dim), ("llama", 16));
     assert_eq!(llama3.model.rope.theta, 500_000.0);
     let scaling = RopeScaling::Llama3 {
         factor: 8.0,
@@ -145,7 +147,7 @@ fn the_manifest_says_what_the_checkpoint_says() {
 
     let qwen2 = manifest("qwen2-tiny");
     assert_eq!(qwen2.head.attributes, ["reward"]);
-    assert_eq!((qwen2.model.family, qwen2.model.num_kv_heads), (Family::Qwen2, 1));
+    assert_eq!((qwen2.model.family.as_str(), qwen2.model.num_kv_heads), ("qwen2", 1));
     assert_eq!((qwen2.model.qkv_bias, qwen2.model.output_bias, qwen2.model.mlp_bias), (true, false, false));
     assert_eq!(qwen2.model.rope.scaling, RopeScaling::Default);
     assert_eq!(qwen2.limits.max_seq_len, 1024);
@@ -219,13 +221,11 @@ fn labels_are_lower_cased_in_the_order_of_their_numbers() {
 #[test]
 fn options_win_over_the_checkpoint() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
-    let options = BuildOptions {
-        name: Some("acme/judge".to_owned()),
-        max_seq_len: Some(300),
-        max_batch_size: 7,
-        max_num_tokens: 512,
-        ..checkpoint.options(Dtype::F32)
-    };
+    let mut options = checkpoint.options(Dtype::F32);
+    options.common.name = Some("acme/judge".to_owned());
+    options.common.max_seq_len = Some(300);
+    options.common.max_batch_size = Some(7);
+    options.common.max_num_tokens = Some(512);
     let manifest = build(&options, &Silent).unwrap();
     assert_eq!(manifest.model.name, "acme/judge");
     let limits = manifest.limits;
@@ -313,8 +313,9 @@ fn a_value_head_is_found_under_either_of_its_names() {
 fn a_principle_model_is_known_by_its_name() {
     let checkpoint = Checkpoint::copy("nemotron-reward-tiny");
     let name = "nvidia/Llama-3.3-Nemotron-70B-Reward-Principle";
-    let build_it =
-        || build(&BuildOptions { name: Some(name.into()), ..checkpoint.options(Dtype::F32) }, &Silent);
+    let mut options = checkpoint.options(Dtype::F32);
+    options.common.name = Some(name.to_owned());
+    let build_it = || build(&options, &Silent);
     let small = build_it().unwrap_err().to_string();
     assert!(small.contains("vocab_size") && small.contains("9642"), "{small}");
     checkpoint.set("vocab_size", json!(9700)).retensor(|tensors| {

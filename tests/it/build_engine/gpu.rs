@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use assay::builder::Silent;
-use assay::builder::trtllm::{Options, Outcome, build};
+use assay::builder::trtllm::{Outcome, TrtllmBuildOptions, build};
 use assay::hardware::gpus::{Gpu, Gpus as Machine};
 use assay::manifest::{Gpus, Manifest, Objective, Quantization, Target, Task};
 use safetensors::SafeTensors;
@@ -181,7 +181,7 @@ fn another_tensorrt_llm_is_refused_before_anything_is_written() {
     std::fs::write(&python, "#!/bin/sh\necho 1.1.0\n").unwrap();
     std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
     let said = site.refusal("", &[]);
-    assert_names(&said, &["trtllm-build here is of TensorRT-LLM 1.1.0", "drives 1.2.1", "docker/"]);
+    assert_names(&said, &["trtllm-build here belongs to TensorRT-LLM 1.1.0", "drives 1.2.1", "docker/"]);
     assert!(!said.contains("rank 0"), "{said}");
 }
 
@@ -280,12 +280,12 @@ fn a_language_model_is_built_for_what_it_can_do_and_the_plan_tells() {
 
 #[test]
 fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
-    let chat = |options: &mut Options| options.task = Some(Task::Chat);
+    let chat = |options: &mut TrtllmBuildOptions| options.common.task = Some(Task::Chat);
     assert_names(&refused("llama3-tiny", "h100", chat), &["--task chat", "LlamaForSequenceClassification"]);
 }
 
 /// What the library says of a checkpoint, with options changed; nothing may be left behind.
-fn refused(name: &str, target: &str, change: impl FnOnce(&mut Options)) -> String {
+fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions)) -> String {
     let checkpoint = Checkpoint::copy(name);
     refused_copy(&checkpoint, target, &Machine::default(), change)
 }
@@ -294,9 +294,9 @@ fn refused_copy(
     checkpoint: &Checkpoint,
     target: &str,
     machine: &Machine,
-    change: impl FnOnce(&mut Options),
+    change: impl FnOnce(&mut TrtllmBuildOptions),
 ) -> String {
-    let mut options = Options::new(checkpoint.path(), target, checkpoint.beside("engine"));
+    let mut options = TrtllmBuildOptions::new(checkpoint.path(), target, checkpoint.beside("engine"));
     options.checkpoint_only = true;
     change(&mut options);
     let sentence = build(&options, machine, &Silent).expect_err("it was built").to_string();
@@ -307,17 +307,17 @@ fn refused_copy(
 #[test]
 fn targets_that_cannot_be_built_for() {
     assert_names(&refused("llama3-tiny", "h9000", |_| {}), &["h9000", "h100-sxm", "l40s"]);
-    let fp8 = |options: &mut Options| options.quantization = Quantization::Fp8;
+    let fp8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Fp8;
     assert_names(&refused("llama3-tiny", "a100", fp8), &["A100", "fp8", "bf16"]);
     // trtllm-build itself would refuse these, after all has been written.
     for quantization in [Quantization::Fp8, Quantization::Int8WeightOnly, Quantization::Int4WeightOnly] {
-        let quantize = |options: &mut Options| options.quantization = quantization;
+        let quantize = |options: &mut TrtllmBuildOptions| options.quantization = quantization;
         assert_names(
             &refused("llama3-tiny", "b200", quantize),
             &["B200", "modelopt", "NVFP4", "--quantized"],
         );
     }
-    let tokens = |options: &mut Options| options.max_num_tokens = Some(1 << 30);
+    let tokens = |options: &mut TrtllmBuildOptions| options.common.max_num_tokens = Some(1 << 30);
     assert_names(
         &refused("llama3-tiny", "l4", tokens),
         &["does not fit", "L4", "weights", "activations", "--tp"],
@@ -327,7 +327,7 @@ fn targets_that_cannot_be_built_for() {
 #[test]
 fn ranks_that_cannot_divide_the_model() {
     let ranks = |tp, pp| {
-        move |options: &mut Options| {
+        move |options: &mut TrtllmBuildOptions| {
             options.tensor_parallel = tp;
             options.pipeline_parallel = pp;
         }
@@ -424,9 +424,9 @@ fn a_small_head_has_its_own_rows_and_the_engine_says_how_wide_its_logits_are() {
 
 #[test]
 fn small_heads_where_the_library_has_none() {
-    let small = |options: &mut Options| options.small_head = true;
-    assert_names(&refused("gemma2-tiny", "h100", small), &["--small-head", "Llama's and Qwen's", "Gemma2"]);
-    let quantized = |options: &mut Options| {
+    let small = |options: &mut TrtllmBuildOptions| options.small_head = true;
+    assert_names(&refused("gemma2-tiny", "h100", small), &["--small-head", "Llama's and Qwen's", "Gemma 2"]);
+    let quantized = |options: &mut TrtllmBuildOptions| {
         small(options);
         options.quantized = Some("exported".into());
     };
@@ -436,14 +436,14 @@ fn small_heads_where_the_library_has_none() {
 #[test]
 fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
-    assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma3", "rotary scaling"]);
-    let long = |options: &mut Options| options.max_seq_len = Some(400);
+    assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma 3", "rotary scaling"]);
+    let long = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(400);
     assert_names(&refused("mistral-tiny", "h100", long), &["--max-seq-len 400", "window is 45"]);
-    let fp8 = |options: &mut Options| options.quantization = Quantization::Fp8;
+    let fp8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Fp8;
     for name in ["gemma2-tiny", "nemotron-tiny", "qwen3-tiny"] {
         assert_names(&refused(name, "h100", fp8), &["--quantization fp8", "modelopt"]);
     }
-    let int8 = |options: &mut Options| options.quantization = Quantization::Int8WeightOnly;
+    let int8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Int8WeightOnly;
     assert_names(&refused("llama3-tiny", "h100", int8), &["int8-weight-only", "multiples of 64", "176"]);
 }
 
@@ -476,8 +476,8 @@ fn an_output_that_is_not_empty_is_refused_by_a_dry_run_too() {
 #[test]
 fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
-    let write = |output: &str, change: &dyn Fn(&mut Options)| {
-        let mut options = Options::new(checkpoint.path(), "h100", checkpoint.beside(output));
+    let write = |output: &str, change: &dyn Fn(&mut TrtllmBuildOptions)| {
+        let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside(output));
         options.tensor_parallel = 2;
         options.checkpoint_only = true;
         change(&mut options);
@@ -506,7 +506,7 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     }
     std::fs::write(exported.join("config.json"), config.to_string()).unwrap();
 
-    let taken = |options: &mut Options| options.quantized = Some(checkpoint.beside("exported"));
+    let taken = |options: &mut TrtllmBuildOptions| options.quantized = Some(checkpoint.beside("exported"));
     assert!(matches!(write("taken", &taken), Ok(Outcome::Checkpoint(2))));
     for (rank, expected) in files.iter().enumerate() {
         let bytes =
@@ -521,12 +521,12 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     let config = std::fs::read_to_string(checkpoint.beside("taken").join("config.json")).unwrap();
     assert_names(&config, &["\"FP8\"", "\"router\"", "\"lm_head\""]);
 
-    let a100 = |options: &mut Options| {
+    let a100 = |options: &mut TrtllmBuildOptions| {
         taken(options);
         options.target = "a100".to_owned();
     };
     assert_names(&write("refused", &a100).unwrap_err().to_string(), &["A100", "fp8"]);
-    let b200 = |options: &mut Options| {
+    let b200 = |options: &mut TrtllmBuildOptions| {
         taken(options);
         options.target = "b200".to_owned();
     };
@@ -535,7 +535,7 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     let awq = std::fs::read_to_string(&config_file).unwrap().replace("\"FP8\"", "\"W4A16_AWQ\"");
     std::fs::write(config_file, awq).unwrap();
     assert_names(&write("refused", &b200).unwrap_err().to_string(), &["W4A16_AWQ", "B200", "NVFP4"]);
-    let one_rank = |options: &mut Options| {
+    let one_rank = |options: &mut TrtllmBuildOptions| {
         taken(options);
         options.tensor_parallel = 1;
     };
@@ -549,9 +549,9 @@ fn the_bias_of_a_head_is_that_of_its_rows_minus_that_of_the_subtracted_row() {
     let checkpoint = Checkpoint::copy("nemo-tiny");
     let head = checkpoint.beside("head.yaml");
     std::fs::write(&head, "{rows: [4, 6], minus: 1, attributes: [a, b]}").unwrap();
-    let mut options = Options::new(checkpoint.path(), "h100", checkpoint.beside("written"));
+    let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside("written"));
     options.checkpoint_only = true;
-    options.head = Some(head);
+    options.common.head = Some(head);
     build(&options, &Machine::default(), &Silent).unwrap();
     let (_, _, bytes) = &checkpoint.tensors("model.safetensors")["score.bias"];
     // In bf16, the upper half of an f32.

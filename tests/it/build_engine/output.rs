@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use assay::builder::{BuildError, Progress, Silent, build};
+use assay::builder::cpu::build;
+use assay::builder::{BuildError, Progress, Silent};
 use assay::manifest::{Dtype, Manifest};
 
 use super::support::{Checkpoint, assert_names};
@@ -31,9 +32,9 @@ fn an_output_that_holds_anything_is_refused_and_left_alone() {
 fn directories_above_the_output_are_made() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let mut options = checkpoint.options(Dtype::F32);
-    options.output = checkpoint.beside("engines/cpu/judge");
+    options.common.output = checkpoint.beside("engines/cpu/judge");
     build(&options, &Silent).unwrap();
-    Manifest::read(&options.output).unwrap().verify(&options.output).unwrap();
+    Manifest::read(&options.common.output).unwrap().verify(&options.common.output).unwrap();
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn what_a_killed_build_left_is_hidden_and_gone_after_the_next_build() {
     // A third takes nothing away from the second, which still runs.
     let small = Checkpoint::copy("llama3-tiny");
     let mut options = small.options(Dtype::F32);
-    options.output = checkpoint.beside("engine");
+    options.common.output = checkpoint.beside("engine");
     build(&options, &Silent).unwrap();
     let mut now = checkpoint.neighbours();
     now.sort();

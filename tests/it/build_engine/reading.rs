@@ -141,8 +141,9 @@ fn a_head_that_names_its_scores_takes_no_other_names() {
         let checkpoint = Checkpoint::copy(name);
         let file = checkpoint.beside("head.yaml");
         std::fs::write(&file, "rows: [0]\n").unwrap();
-        let options = assay::builder::BuildOptions { head: Some(file), ..checkpoint.options(Dtype::F32) };
-        let error = assay::builder::build(&options, &assay::builder::Silent).unwrap_err().to_string();
+        let mut options = checkpoint.options(Dtype::F32);
+        options.common.head = Some(file);
+        let error = assay::builder::cpu::build(&options, &assay::builder::Silent).unwrap_err().to_string();
         assert_names(&error, &["--head", "leave --head out"]);
     }
 }

@@ -1,10 +1,18 @@
 //! Checkpoints that cannot be built: each is refused with a sentence that names the culprit.
 
-use assay::builder::{BuildOptions, Silent, build};
+use assay::builder::cpu::{CpuBuildOptions, build};
+use assay::builder::{BuildOptions, Silent};
 use assay::manifest::{Dtype, Task};
 use serde_json::{Value, json};
 
 use super::support::{Checkpoint, assert_names};
+
+/// Options to build it in f32, changed.
+fn with(checkpoint: &Checkpoint, change: impl FnOnce(&mut BuildOptions)) -> CpuBuildOptions {
+    let mut options = checkpoint.options(Dtype::F32);
+    change(&mut options.common);
+    options
+}
 
 /// Sets one field of llama3-tiny's config.json; the refusal must name the file, the field and these.
 fn config_refused(field: &str, value: Value, parts: &[&str]) {
@@ -63,7 +71,7 @@ fn settings_that_would_change_the_scores() {
 #[test]
 fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
     let checkpoint = Checkpoint::copy("lm-head-tiny");
-    let options = BuildOptions { task: Some(Task::Reward), ..checkpoint.options(Dtype::F32) };
+    let options = with(&checkpoint, |options| options.task = Some(Task::Reward));
     let sentence = build(&options, &Silent).unwrap_err().to_string();
     assert_names(&sentence, &["architectures", "--head", "rows"]);
 }
@@ -75,7 +83,7 @@ fn tasks_that_the_checkpoint_cannot_do() {
         ("trl-tiny", Task::Completion, &["--task completion", "LlamaForCausalLM"]),
     ] {
         let checkpoint = Checkpoint::copy(name);
-        let options = BuildOptions { task: Some(task), ..checkpoint.options(Dtype::F32) };
+        let options = with(&checkpoint, |options| options.task = Some(task));
         assert_names(&build(&options, &Silent).unwrap_err().to_string(), parts);
     }
 }
@@ -92,7 +100,7 @@ fn head_files_that_do_not_fit_the_head() {
         ("logits: [1]", &["logits"]),
     ] {
         std::fs::write(&file, text).unwrap();
-        let options = BuildOptions { head: Some(file.clone()), ..checkpoint.options(Dtype::F32) };
+        let options = with(&checkpoint, |options| options.head = Some(file.clone()));
         let sentence = build(&options, &Silent).unwrap_err().to_string();
         assert_names(&sentence, &["--head", "head.yaml"]);
         assert_names(&sentence, parts);
@@ -213,7 +221,7 @@ fn files_that_are_missing() {
     std::fs::remove_file(checkpoint.file("model-00002-of-00002.safetensors")).unwrap();
     assert_names(&checkpoint.refusal(), &["model-00002-of-00002.safetensors", "missing"]);
 
-    let options = BuildOptions { model: "/no/such/model".into(), ..checkpoint.options(Dtype::F32) };
+    let options = with(&checkpoint, |options| options.model = "/no/such/model".into());
     let sentence = build(&options, &Silent).unwrap_err().to_string();
     assert_names(&sentence, &["--model /no/such/model", "directory"]);
 }
@@ -279,14 +287,14 @@ fn a_misshapen_tensor_with_both_shapes() {
 }
 
 #[test]
-fn a_surplus_tensor_with_its_name() {
+fn an_unexpected_tensor_with_its_name() {
     let bias = (safetensors::Dtype::F32, vec![64], vec![0; 256]);
-    for surplus in
+    for unexpected in
         ["model.layers.0.self_attn.q_proj.bias", "model.layers.3.input_layernorm.weight", "v_head.weight"]
     {
         let checkpoint = Checkpoint::copy("llama3-tiny");
-        checkpoint.retensor(|tensors| assert!(tensors.insert(surplus.to_owned(), bias.clone()).is_none()));
-        assert_names(&checkpoint.refusal(), &["model.safetensors", surplus, "surplus", "[64]"]);
+        checkpoint.retensor(|tensors| assert!(tensors.insert(unexpected.to_owned(), bias.clone()).is_none()));
+        assert_names(&checkpoint.refusal(), &["model.safetensors", unexpected, "unexpected", "[64]"]);
     }
 }
 
@@ -432,7 +440,7 @@ fn tensors_of_another_family_by_their_name() {
         let norm = (safetensors::Dtype::F32, vec![16], vec![0; 64]);
         tensors.insert("model.layers.0.self_attn.q_norm.weight".to_owned(), norm);
     });
-    assert_names(&checkpoint.refusal(), &["model.layers.0.self_attn.q_norm.weight", "surplus"]);
+    assert_names(&checkpoint.refusal(), &["model.layers.0.self_attn.q_norm.weight", "unexpected"]);
 }
 
 #[test]
@@ -441,7 +449,7 @@ fn checkpoints_of_other_formats_with_the_conversion_to_do_first() {
     let directory = tempfile::tempdir().unwrap();
     let refusal = |model: std::path::PathBuf| {
         let output = directory.path().join("engine");
-        let sentence = build(&BuildOptions::new(model, &output), &Silent).unwrap_err().to_string();
+        let sentence = build(&CpuBuildOptions::new(model, &output), &Silent).unwrap_err().to_string();
         assert!(!output.exists());
         sentence
     };
@@ -462,7 +470,7 @@ fn checkpoints_of_other_formats_with_the_conversion_to_do_first() {
 fn lengths_that_the_model_cannot_tell_apart() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     for (max_seq_len, part) in [(1025, "1024"), (0, "at least 1")] {
-        let options = BuildOptions { max_seq_len: Some(max_seq_len), ..checkpoint.options(Dtype::F32) };
+        let options = with(&checkpoint, |options| options.max_seq_len = Some(max_seq_len));
         let sentence = build(&options, &Silent).unwrap_err().to_string();
         assert_names(&sentence, &["--max-seq-len", part]);
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use assay::builder::{BuildError, BuildOptions, Silent, build};
+use assay::builder::cpu::{CpuBuildOptions, build};
+use assay::builder::{BuildError, Silent};
 use assay::manifest::{Dtype, Manifest};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -102,8 +103,8 @@ impl Checkpoint {
         self
     }
 
-    pub(crate) fn options(&self, dtype: Dtype) -> BuildOptions {
-        BuildOptions { dtype: Some(dtype), ..BuildOptions::new(self.path(), self.beside("engine")) }
+    pub(crate) fn options(&self, dtype: Dtype) -> CpuBuildOptions {
+        CpuBuildOptions { dtype: Some(dtype), ..CpuBuildOptions::new(self.path(), self.beside("engine")) }
     }
 
     /// Builds it into `engine` beside it.

@@ -10,7 +10,8 @@ const CHAT: &str = "/v1/chat/completions";
 /// A language model with a `generation_config.json`.
 fn built(generation_config: &Value) -> Result<Built, BuildError> {
     Built::try_with("lm-head-tiny", |options| {
-        std::fs::write(options.model.join("generation_config.json"), generation_config.to_string()).unwrap();
+        std::fs::write(options.common.model.join("generation_config.json"), generation_config.to_string())
+            .unwrap();
     })
 }
 

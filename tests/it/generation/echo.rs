@@ -55,7 +55,7 @@ async fn they_are_to_the_last_bit_those_it_has_when_it_is_generated() {
     // Few sequences in an iteration, so that the prompt is looked up in pieces.
     let small = Built::with("lm-head-tiny", |options| {
         options.dtype = Some(assay::manifest::Dtype::F32);
-        options.max_batch_size = 2;
+        options.common.max_batch_size = Some(2);
     });
     let small = Server::of(small, |_| {});
     let long: Vec<u32> = (0..300).map(|index| 3 + index * 7 % 500).collect();

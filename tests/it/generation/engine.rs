@@ -108,7 +108,7 @@ async fn a_seed_gives_the_same_tokens_alone_and_among_others_to_the_last_bit() {
 #[test]
 fn a_language_model_without_a_template_is_built_for_completion() {
     let built = Built::with("lm-head-tiny", |options| {
-        std::fs::remove_file(options.model.join("chat_template.jinja")).unwrap();
+        std::fs::remove_file(options.common.model.join("chat_template.jinja")).unwrap();
     });
     assert_eq!(built.manifest.task, Task::Completion);
     let turn = Message { role: "user".into(), content: "Hello".into() };

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay::api::{App, router};
-use assay::builder::{BuildError, BuildOptions, Silent, build};
+use assay::builder::cpu::{CpuBuildOptions, build};
+use assay::builder::{BuildError, Silent};
 use assay::config::Settings;
 use assay::engine::EngineFactory;
 use assay::engine::cpu::{CpuFactory, Options};
@@ -63,11 +64,14 @@ impl Built {
     }
 
     /// The same, with the checkpoint or the options changed.
-    pub(crate) fn with(name: &str, change: impl FnOnce(&mut BuildOptions)) -> Self {
+    pub(crate) fn with(name: &str, change: impl FnOnce(&mut CpuBuildOptions)) -> Self {
         Self::try_with(name, change).unwrap()
     }
 
-    pub(crate) fn try_with(name: &str, change: impl FnOnce(&mut BuildOptions)) -> Result<Self, BuildError> {
+    pub(crate) fn try_with(
+        name: &str,
+        change: impl FnOnce(&mut CpuBuildOptions),
+    ) -> Result<Self, BuildError> {
         let directory = tempfile::tempdir().unwrap();
         let checkpoint = directory.path().join("checkpoint");
         std::fs::create_dir(&checkpoint).unwrap();
@@ -81,8 +85,8 @@ impl Built {
             };
             std::fs::write(checkpoint.join(entry.file_name()), bytes).unwrap();
         }
-        let mut options = BuildOptions::new(checkpoint, directory.path().join("engine"));
-        options.name = Some("tiny".into());
+        let mut options = CpuBuildOptions::new(checkpoint, directory.path().join("engine"));
+        options.common.name = Some("tiny".into());
         change(&mut options);
         let manifest = build(&options, &Silent)?;
         Ok(Self { directory, manifest })

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use assay::builder::{BuildOptions, Silent, build};
+use assay::builder::Silent;
+use assay::builder::cpu::{CpuBuildOptions, build};
 use assay::engine::cpu::{self, CpuFactory};
 use assay::engine::simulated::{Behaviour, Script, SimulatedFactory};
 use assay::engine::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
@@ -46,7 +47,7 @@ pub fn of_checkpoint(name: &str) -> Built {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("engine");
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
-    let options = BuildOptions { dtype: Some(Dtype::F32), ..BuildOptions::new(checkpoint, &path) };
+    let options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, &path) };
     let manifest = build(&options, &Silent).unwrap();
     let factory = CpuFactory::open(&path, &manifest, cpu::Options::default()).unwrap();
     Built { path, manifest, factory: Some(Box::new(factory)), _directory: directory }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Family, Head, Manifest, Model, NUMERICS, Profile, PromptSpec,
-    Rope, RopeScaling, Target, Task, Variant,
+    BuildLimits, BuiltWith, Dtype, FORMAT, Head, Manifest, Model, NUMERICS, Profile, PromptSpec, Rope,
+    RopeScaling, Target, Task, Variant,
 };
 
 /// Of a reward model of the sizes of `tests/checkpoints/llama3-tiny` with one attribute, for a processor that
@@ -17,7 +17,7 @@ pub(crate) fn manifest() -> Manifest {
         model: Model {
             name: "tiny".into(),
             architecture: "LlamaForSequenceClassification".into(),
-            family: Family::Llama,
+            family: "llama".into(),
             vocab_size: 640,
             hidden_size: 64,
             intermediate_size: 176,

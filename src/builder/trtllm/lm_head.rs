@@ -1,51 +1,53 @@
-//! Where a head goes: the matrices of its first layers become rows of `lm_head`, whose products the library
-//! gives; what follows them is left to the server.
+//! Where a head goes: the matrices of its first layers become rows of `lm_head`, whose products TensorRT-LLM returns.
+//! The server computes the layers after them.
 
-use super::families;
+use super::check::{Family, check_small_head};
 use super::mapping::Mapping;
 use crate::builder::BuildError;
-use crate::builder::plan::Ending;
+use crate::builder::plan::OutputHead;
 use crate::builder::source::Source;
 use crate::manifest::{Head, Model};
 
-/// What small heads have a multiple of, in rows: TensorRT-LLM's products want it.
+/// Small heads have a multiple of this many rows, as TensorRT-LLM's products need it.
 const ROWS: usize = 64;
 
-/// What stands in `lm_head`.
+/// The content of `lm_head`.
 pub(super) struct LmHead {
-    /// Its matrix, by its name in the plan.
+    /// The name of its matrix in the plan.
     pub(super) matrix: &'static str,
-    /// Its rows, those that are zero included; the ranks of a stage divide them.
+    /// Its rows, including those that are zero. The ranks of a stage divide them.
     pub(super) rows: usize,
-    /// Whether it has these instead of as many as the vocabulary.
+    /// Whether it has fewer rows than the vocabulary.
     pub(super) small: bool,
 }
 
 impl LmHead {
-    /// That of a checkpoint whose head the manifest tells so.
+    /// The `lm_head` for a checkpoint with this head.
     ///
     /// # Errors
-    /// The head has more rows than the vocabulary, or is to be small where TensorRT-LLM has no such form.
-    pub(super) fn of(
+    /// The head has more rows than the vocabulary, or must be small and TensorRT-LLM has no such form.
+    pub(super) fn new(
         source: &Source,
+        family: Family,
         head: &Head,
         mapping: Mapping,
         small: bool,
     ) -> Result<Self, BuildError> {
         let model = &source.config.model;
         if small {
-            families::check_small_head(model, source.task)?;
+            check_small_head(family, model, source.task)?;
         }
-        let matrix = match source.ending {
-            Ending::Scores(_) => {
+        let matrix = match source.output_head {
+            OutputHead::Scores(_) => {
                 check_rows(head, model)?;
                 "head"
             }
-            Ending::Vocabulary(_) => "lm_head",
+            OutputHead::Vocabulary(_) => "lm_head",
         };
-        let rows = match small {
-            true => small_rows(head.products(), mapping),
-            false => model.vocab_size.next_multiple_of(mapping.tensor_parallel),
+        let rows = if small {
+            small_rows(head.products(), mapping)
+        } else {
+            model.vocab_size.next_multiple_of(mapping.tensor_parallel)
         };
         Ok(Self { matrix, rows, small })
     }

@@ -1,34 +1,33 @@
-//! Which tensors a rank holds, and of which parts of the checkpoint each is made.
+//! Which tensors a rank has, and from which parts of the checkpoint each is made.
 //!
-//! Names and order of rows are those of TensorRT-LLM 1.2.1's models: its `mlp.fc` is the gate's projection,
-//! its `mlp.gate` the other one; a network without a gate has `mlp.fc` only; Phi-3 has both in `mlp.fc`, the
-//! gate last.
+//! Names and order of rows are those of TensorRT-LLM 1.2.1's models: `mlp.fc` is the gate's projection and `mlp.gate`
+//! the other one; a network without a gate has only `mlp.fc`; if the gate is fused, `mlp.fc` has both, the gate last.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::slice::from_ref;
 
-use super::config_json::shares_embedding;
-use super::head::LmHead;
+use super::config_json::divides_embedding;
+use super::lm_head::LmHead;
 use super::mapping::{Mapping, Rank};
 use super::quantize::Format;
 use crate::builder::checkpoint::Tensor;
-use crate::builder::plan::Planned;
-use crate::manifest::{Family, Model};
+use crate::builder::families::spec::TrtllmForm;
+use crate::builder::plan::TensorPlan;
+use crate::manifest::Model;
 
-/// One tensor of a rank's file, or a quantized one and its scales.
+/// One tensor of a rank's file, or a quantized matrix and its scales.
 pub(super) struct RankTensor<'a> {
-    /// Its name.
     pub(super) name: String,
-    /// Its shape before it is quantized, `[out, in]` of a matrix.
+    /// Its shape before it is quantized; `[out, in]` for a matrix.
     pub(super) shape: Vec<usize>,
-    /// What it is made of, top to bottom. Rows that are missing to its shape are zero.
+    /// What it is made from, top to bottom. If these have fewer rows than `shape`, the rest are zero.
     pub(super) parts: Vec<Tensor<'a>>,
-    /// What is added to every number.
-    pub(super) add: f32,
-    /// What is subtracted from each part, number by number.
-    pub(super) minus: Option<Tensor<'a>>,
-    /// How it is quantized.
+    /// Added to every number.
+    pub(super) offset: f32,
+    /// Subtracted from each part, element by element.
+    pub(super) subtract: Option<Tensor<'a>>,
+    /// How it is quantized; `None` if it is not.
     pub(super) format: Option<Format>,
 }
 
@@ -41,7 +40,7 @@ pub(super) struct Entry {
 }
 
 impl RankTensor<'_> {
-    /// What stands in the file of it, in this order: weights, then scales.
+    /// Its entries in the file: weights, then scales.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let name = self.name.clone();
         let (Some(format), &[out, inp]) = (self.format, &self.shape[..]) else {
@@ -62,45 +61,48 @@ impl RankTensor<'_> {
         ]
     }
 
-    /// Bytes that it fills in the file.
+    /// Its size in the file.
     pub(super) fn bytes(&self) -> u64 {
         self.entries().iter().map(|entry| entry.bytes as u64).sum()
     }
 }
 
-/// What the ranks' tensors are made of.
-pub(super) struct Layout<'p, 'a> {
-    planned: BTreeMap<&'p str, &'p Planned<'a>>,
-    /// Those in `lm_head`, top to bottom, and its rows.
-    lm_head: (Option<&'p Planned<'a>>, usize),
+/// Divides a checkpoint's tensors among ranks.
+pub(super) struct RankPlanner<'p, 'a> {
+    plans: BTreeMap<&'p str, &'p TensorPlan<'a>>,
+    /// The matrix in `lm_head`.
+    lm_head: Option<&'p TensorPlan<'a>>,
+    lm_head_rows: usize,
     model: &'p Model,
+    form: &'p TrtllmForm,
     mapping: Mapping,
     format: Option<Format>,
 }
 
-impl<'p, 'a> Layout<'p, 'a> {
-    /// Divides a checkpoint's tensors as `mapping` says, and writes layers' matrices in `format`.
+impl<'p, 'a> RankPlanner<'p, 'a> {
+    /// Divides tensors as `mapping` says, with layers' matrices in `format`.
     pub(super) fn new(
-        planned: &'p [Planned<'a>],
+        plans: &'p [TensorPlan<'a>],
         lm_head: &LmHead,
         model: &'p Model,
+        form: &'p TrtllmForm,
         mapping: Mapping,
         format: Option<Format>,
     ) -> Self {
-        let planned: BTreeMap<_, _> =
-            planned.iter().map(|planned| (planned.name.as_str(), planned)).collect();
-        let lm_head = (planned.get(lm_head.matrix).copied(), lm_head.rows);
-        Self { planned, lm_head, model, mapping, format }
+        let plans: BTreeMap<_, _> = plans.iter().map(|plan| (plan.name.as_str(), plan)).collect();
+        let matrix = plans.get(lm_head.matrix).copied();
+        Self { lm_head: matrix, lm_head_rows: lm_head.rows, plans, model, form, mapping, format }
     }
 
     /// The tensors of one rank, in the order of its file.
     pub(super) fn rank(&self, rank: Rank) -> Vec<RankTensor<'a>> {
-        let mut tensors = Tensors { layout: self, list: Vec::new() };
+        let mut tensors = Tensors { planner: self, list: Vec::new() };
         let hidden = self.model.hidden_size;
         if rank.is_first_stage() {
-            let rows = match shares_embedding(self.model.family, self.mapping) {
-                true => rank.share(self.padded_vocab()),
-                false => 0..self.model.vocab_size,
+            let rows = if divides_embedding(self.form, self.mapping) {
+                rank.share(self.padded_vocab())
+            } else {
+                0..self.model.vocab_size
             };
             let shape = vec![rows.len(), hidden];
             tensors.put("transformer.vocab_embedding.weight", "embedding", &[rows], None, shape);
@@ -120,21 +122,21 @@ impl<'p, 'a> Layout<'p, 'a> {
         tensors.list
     }
 
-    /// This rank's part of the vocabulary's head, or of the one that scores, whose rows come first.
+    /// This rank's part of the vocabulary's head, or of the head that scores, whose rows come first.
     pub(super) fn lm_head(&self, rank: Rank) -> Option<RankTensor<'a>> {
-        let (matrix, rows) = self.lm_head;
-        let (matrix, rows) = (matrix?, rank.share(rows));
+        let rows = rank.share(self.lm_head_rows);
+        let matrix = self.lm_head?;
         Some(RankTensor {
             name: "lm_head.weight".to_owned(),
             shape: vec![rows.len(), self.model.hidden_size],
             parts: slice(&matrix.sources, &rows),
-            add: 0.0,
-            minus: matrix.minus,
+            offset: 0.0,
+            subtract: matrix.subtract,
             format: None,
         })
     }
 
-    /// Rows of the embedding where it is divided.
+    /// Rows of an embedding that is divided.
     fn padded_vocab(&self) -> usize {
         self.model.vocab_size.next_multiple_of(self.mapping.tensor_parallel)
     }
@@ -143,7 +145,7 @@ impl<'p, 'a> Layout<'p, 'a> {
         let model = self.model;
         let (dim, ffn, hidden) = (model.head_dim, model.intermediate_size, model.hidden_size);
         let (q, kv) = (model.num_heads * dim, model.num_kv_heads * dim);
-        // Rows of what is divided by columns.
+        // The rows of a matrix that is divided by columns.
         let all = 0..hidden;
         let kv_heads = rank.kv_heads(model.num_kv_heads);
         let kv_rows = |first: usize| first + kv_heads.start * dim..first + kv_heads.end * dim;
@@ -175,7 +177,7 @@ impl<'p, 'a> Layout<'p, 'a> {
         let second = first.start + ffn..first.end + ffn;
         let source = format!("{from}.gate_up");
         let (fc, gate) = (format!("{to}.mlp.fc"), format!("{to}.mlp.gate"));
-        if model.family == Family::Phi3 {
+        if self.form.fused_gate {
             tensors.linear(&fc, &source, &[second, first], None, hidden);
         } else {
             tensors.linear(&fc, &source, &[first], None, hidden);
@@ -188,14 +190,14 @@ impl<'p, 'a> Layout<'p, 'a> {
     }
 }
 
-/// The tensors of a rank as they are put together.
+/// The tensors of a rank, as they are collected.
 struct Tensors<'l, 'p, 'a> {
-    layout: &'l Layout<'p, 'a>,
+    planner: &'l RankPlanner<'p, 'a>,
     list: Vec<RankTensor<'a>>,
 }
 
 impl<'p, 'a> Tensors<'_, 'p, 'a> {
-    /// Some rows of a planned tensor, and of those some columns.
+    /// Adds some rows of a planned tensor, or some columns of these rows.
     fn put(
         &mut self,
         name: &str,
@@ -204,25 +206,25 @@ impl<'p, 'a> Tensors<'_, 'p, 'a> {
         columns: Option<Range<usize>>,
         shape: Vec<usize>,
     ) {
-        let Some(planned) = self.layout.planned.get(from) else { return };
-        let mut parts: Vec<Tensor<'a>> = rows.iter().flat_map(|rows| slice(&planned.sources, rows)).collect();
+        let Some(plan) = self.planner.plans.get(from) else { return };
+        let mut parts: Vec<Tensor<'a>> = rows.iter().flat_map(|rows| slice(&plan.sources, rows)).collect();
         if let Some(columns) = columns {
             parts = parts.iter().map(|part| part.columns(columns.clone())).collect();
         }
-        let (add, minus) = (planned.add, planned.minus);
-        self.list.push(RankTensor { name: name.to_owned(), shape, parts, add, minus, format: None });
+        let (offset, subtract) = (plan.offset, plan.subtract);
+        self.list.push(RankTensor { name: name.to_owned(), shape, parts, offset, subtract, format: None });
     }
 
-    /// A norm's weights and, where it has one, its bias: the same on every rank.
+    /// Adds a norm's weights and, if it has one, its bias: the same on every rank.
     fn norm(&mut self, to: &str, from: &str) {
         for (kind, from) in [("weight", from.to_owned()), ("bias", format!("{from}_bias"))] {
-            let width = self.layout.planned.get(from.as_str()).map_or(0, |planned| height(planned));
+            let width = self.planner.plans.get(from.as_str()).map_or(0, |plan| row_count(plan));
             self.put(&format!("{to}.{kind}"), &from, from_ref(&(0..width)), None, vec![width]);
         }
     }
 
-    /// Some rows or columns of a matrix with `inp` columns. A bias follows the rows; where columns are
-    /// divided every rank holds it, for it is added to their sum.
+    /// Adds some rows or columns of a matrix with `inp` columns. A bias is divided like the rows. If columns are divided,
+    /// every rank has all of it, because it is added to the sum over the ranks.
     fn linear(
         &mut self,
         to: &str,
@@ -235,27 +237,27 @@ impl<'p, 'a> Tensors<'_, 'p, 'a> {
         let inp = columns.as_ref().map_or(inp, ExactSizeIterator::len);
         self.put(&format!("{to}.weight"), from, rows, columns, vec![out, inp]);
         if let Some(matrix) = self.list.last_mut() {
-            matrix.format = self.layout.format;
+            matrix.format = self.planner.format;
         }
         self.put(&format!("{to}.bias"), &format!("{from}_bias"), rows, None, vec![out]);
     }
 }
 
-fn height(planned: &Planned<'_>) -> usize {
-    planned.sources.iter().map(Tensor::row_count).sum()
+fn row_count(plan: &TensorPlan<'_>) -> usize {
+    plan.sources.iter().map(Tensor::row_count).sum()
 }
 
-/// Rows of tensors that stand one below the other; those beyond the last are left out.
+/// Rows of stacked tensors. Rows beyond the last are left out.
 fn slice<'a>(sources: &[Tensor<'a>], rows: &Range<usize>) -> Vec<Tensor<'a>> {
     let mut parts = Vec::new();
-    let mut begin = 0;
+    let mut start = 0;
     for source in sources {
-        let end = begin + source.row_count();
-        let (from, to) = (rows.start.max(begin), rows.end.min(end));
+        let end = start + source.row_count();
+        let (from, to) = (rows.start.max(start), rows.end.min(end));
         if from < to {
-            parts.push(source.rows(from - begin..to - begin));
+            parts.push(source.rows(from - start..to - start));
         }
-        begin = end;
+        start = end;
     }
     parts
 }

@@ -1,11 +1,11 @@
-//! Matrices to int8: each row by its own scale, the largest number of which becomes 127.
+//! Quantizes matrices to int8. Each row has its own scale, with which its largest number becomes 127.
 
 use super::checkpoint::Tensor;
 use super::convert::Converter;
 use super::{BuildError, Progress};
 use crate::manifest::Dtype;
 
-/// A quantized matrix: `values * scales` by row are what it was.
+/// A quantized matrix: row by row, `values * scales` are about what it was.
 pub(super) struct Quantized {
     /// `[rows, columns]`, int8.
     pub(super) values: Vec<u8>,
@@ -16,7 +16,7 @@ pub(super) struct Quantized {
 /// Elements converted at a time, in whole rows.
 const ELEMENTS_AT_ONCE: usize = 1 << 20;
 
-/// Quantizes the rows of `sources`, one below the other, each of `columns` numbers.
+/// Quantizes the rows of `sources`, each of `columns` numbers.
 ///
 /// # Errors
 /// A file cannot be read, a number is not finite, or the build was interrupted.
@@ -49,7 +49,7 @@ impl Quantized {
         let values = || row.iter().map(|&bytes| f32::from_le_bytes(bytes));
         let largest = values().fold(0f32, |largest, value| largest.max(value.abs()));
         let scale = largest / 127.0;
-        // A row so small that its scale is no normal number adds nothing to any score.
+        // A row so small that its scale is subnormal adds nothing to any score.
         let scale = if scale.is_normal() { scale } else { 0.0 };
         let quantize = |value: f32| if scale == 0.0 { 0 } else { (value / scale).round_ties_even() as i8 };
         self.values.extend(values().map(|value| quantize(value).cast_unsigned()));

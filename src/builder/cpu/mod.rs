@@ -1,0 +1,131 @@
+//! Engines for this machine's processor.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::config::Config;
+use super::engine_manifest;
+use super::options::{BuildOptions, DEFAULT_MAX_SEQ_LEN, check_limits};
+use super::output::Staging;
+use super::source::Source;
+use super::{BuildError, Progress, Silent, weights};
+use crate::engine::cpu;
+use crate::manifest::verify::hexadecimal;
+use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, WEIGHTS_FILE};
+
+/// Most sequences in one iteration unless an option says otherwise.
+pub const DEFAULT_MAX_BATCH_SIZE: usize = 256;
+/// Most tokens in one iteration unless an option says otherwise.
+pub const DEFAULT_MAX_NUM_TOKENS: usize = 2048;
+
+/// What to build for a processor.
+#[derive(Clone, Debug)]
+pub struct CpuBuildOptions {
+    /// Options of every build.
+    pub common: BuildOptions,
+    /// Type of weights and activations; by default bf16 if this processor computes in it, else f32.
+    pub dtype: Option<Dtype>,
+}
+
+impl CpuBuildOptions {
+    /// Builds `model` into `output` with defaults for everything else.
+    pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        Self { common: BuildOptions::new(model, output), dtype: None }
+    }
+}
+
+/// Builds an engine for this machine's processor. The same checkpoint, options and machine give the same bytes.
+///
+/// # Errors
+/// The checkpoint cannot be built, the output cannot be written, or `progress` interrupted the build. Nothing is
+/// left in the output directory then.
+pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manifest, BuildError> {
+    let CpuBuildOptions { common, dtype } = options;
+    let source = Source::open(common)?;
+    let limits = limits(common, &source.config)?;
+    let (dtype, note) = choose_dtype(*dtype, cpu::supports_bf16(), cpu::supports_int8());
+    if let Some(note) = note {
+        progress.note(note);
+    }
+    let tensors = source.plan(dtype, true)?;
+    let head = source.head()?;
+
+    let staging = Staging::new(&common.output)?;
+    progress.note(&source.describe());
+    let mut files = BTreeMap::new();
+    for (file, content) in source.text.files() {
+        staging.write(file, content.as_bytes())?;
+        let sha256 = hexadecimal(&Sha256::digest(content.as_bytes()));
+        files.insert(file.to_owned(), FileDigest { bytes: content.len() as u64, sha256 });
+    }
+    let weights = weights::write(&staging.join(WEIGHTS_FILE), &tensors.weights, progress)?;
+    files.insert(WEIGHTS_FILE.to_owned(), weights);
+    if !tensors.head.is_empty() {
+        let head = weights::write(&staging.join(HEAD_FILE), &tensors.head, &Silent)?;
+        files.insert(HEAD_FILE.to_owned(), head);
+    }
+
+    let target = Target::Cpu { instruction_set: cpu::instruction_set() };
+    let mut manifest = engine_manifest::draft(&source, target, dtype, limits, head);
+    manifest.built_with.onednn = cpu::onednn_version();
+    manifest.files = files;
+    engine_manifest::write(&staging, &mut manifest)?;
+    staging.publish()?;
+    Ok(manifest)
+}
+
+fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
+    let default_length = config.max_position_embeddings.min(DEFAULT_MAX_SEQ_LEN);
+    let limits = BuildLimits {
+        max_seq_len: options.max_seq_len.unwrap_or(default_length),
+        max_batch_size: options.max_batch_size.unwrap_or(DEFAULT_MAX_BATCH_SIZE),
+        max_num_tokens: options.max_num_tokens.unwrap_or(DEFAULT_MAX_NUM_TOKENS),
+    };
+    if limits.max_seq_len > config.longest {
+        return Err(BuildError::Option(format!(
+            "--max-seq-len {} is more than the model can tell apart: its positions reach {}",
+            limits.max_seq_len, config.longest
+        )));
+    }
+    check_limits(&limits)?;
+    Ok(limits)
+}
+
+/// The engine's type, and a note for the user if it is not the requested one.
+fn choose_dtype(requested: Option<Dtype>, has_bf16: bool, has_int8: bool) -> (Dtype, Option<&'static str>) {
+    match requested {
+        Some(Dtype::Int8) if has_int8 => (Dtype::Int8, None),
+        Some(Dtype::Int8) => {
+            (Dtype::F32, Some("this processor has no int8 arithmetic, so the engine is built in f32 instead"))
+        }
+        Some(Dtype::F32) => (Dtype::F32, None),
+        Some(Dtype::Bf16) | None if has_bf16 => (Dtype::Bf16, None),
+        Some(Dtype::Bf16) => {
+            (Dtype::F32, Some("this processor has no bf16 arithmetic, so the engine is built in f32 instead"))
+        }
+        None => (Dtype::F32, Some("this processor has no bf16 arithmetic, so the engine is built in f32")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_and_int8_are_used_only_if_the_processor_has_them_and_a_note_says_so() {
+        assert_eq!(choose_dtype(None, true, true), (Dtype::Bf16, None));
+        assert_eq!(choose_dtype(Some(Dtype::Bf16), true, false), (Dtype::Bf16, None));
+        assert_eq!(choose_dtype(Some(Dtype::F32), true, true), (Dtype::F32, None));
+        assert_eq!(choose_dtype(Some(Dtype::F32), false, false), (Dtype::F32, None));
+        for requested in [None, Some(Dtype::Bf16)] {
+            let (dtype, note) = choose_dtype(requested, false, true);
+            assert_eq!(dtype, Dtype::F32);
+            assert!(note.unwrap().contains("no bf16"), "{note:?}");
+        }
+        assert_eq!(choose_dtype(Some(Dtype::Int8), false, true), (Dtype::Int8, None));
+        let (dtype, note) = choose_dtype(Some(Dtype::Int8), true, false);
+        assert!(dtype == Dtype::F32 && note.unwrap().contains("no int8"), "{note:?}");
+    }
+}

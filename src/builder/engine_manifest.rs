@@ -1,0 +1,42 @@
+//! The manifest of an engine that is being built.
+
+use super::BuildError;
+use super::output::Staging;
+use super::source::Source;
+use crate::hardware::profile_name;
+use crate::manifest::{
+    BuildLimits, BuiltWith, Dtype, FORMAT, Head, MANIFEST_FILE, Manifest, NUMERICS, Profile, Target,
+};
+
+/// The manifest without profile id, files and the versions of libraries.
+pub(super) fn draft(
+    source: &Source,
+    target: Target,
+    dtype: Dtype,
+    limits: BuildLimits,
+    head: Head,
+) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        numerics: NUMERICS,
+        profile: Profile { id: String::new(), name: profile_name(&target, dtype) },
+        model: source.config.model.clone(),
+        task: source.task,
+        target,
+        built_with: BuiltWith { assay: env!("CARGO_PKG_VERSION").to_owned(), onednn: String::new() },
+        dtype,
+        limits,
+        head,
+        prompt: source.prompt(),
+        files: [].into(),
+    }
+}
+
+/// Gives the manifest its profile id and writes it.
+pub(super) fn write(staging: &Staging, manifest: &mut Manifest) -> Result<(), BuildError> {
+    let unwritable =
+        |reason: String| BuildError::write(staging.join(MANIFEST_FILE))(std::io::Error::other(reason));
+    manifest.profile.id = manifest.profile_id().map_err(unwritable)?;
+    let text = serde_saphyr::to_string(manifest).map_err(|error| unwritable(error.to_string()))?;
+    staging.write(MANIFEST_FILE, text.as_bytes())
+}

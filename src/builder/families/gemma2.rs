@@ -1,0 +1,74 @@
+//! Gemma 2.
+
+use serde_json::{Map, Value, json};
+
+use super::rope;
+use super::spec::*;
+use super::trtllm_fields::{lacks_split_attention_bias, number, object, query_scalar};
+use crate::builder::BuildError;
+use crate::builder::json::Object;
+use crate::manifest::{Model, Norm};
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "gemma2",
+    title: "Gemma 2",
+    architecture: "Gemma2",
+    model_type: "gemma2",
+    in_transformers: true,
+    defaults: Defaults {
+        max_position_embeddings: 8192,
+        head_dim: Some(256),
+        num_kv_heads: Some(4),
+        tied_embeddings: true,
+    },
+    biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
+    rotary: Rotary { partial: None, read: rope::read },
+    attention: Attention {
+        query_scalar: Some(256.0),
+        softcap: Some(Softcap { field: "attn_logit_softcapping", default: Some(50.0) }),
+    },
+    windows: Some(Windows { default_keys: Some(4096), layers: every_other_layer }),
+    norms: NORMS,
+    activation: ActivationSpec::GELU_TANH,
+    scaled_embedding: true,
+    final_softcap: Some(Softcap { field: "final_logit_softcapping", default: Some(30.0) }),
+    tensors: TensorNames::COMMON,
+    trtllm: Some(TRTLLM),
+};
+
+pub(super) const NORMS: Norms = Norms {
+    kind: Norm::Rms,
+    eps_field: "rms_norm_eps",
+    default_eps: 1e-6,
+    weight_offset: 1.0,
+    inputs: ["input_layernorm", "pre_feedforward_layernorm"],
+    outputs: Some(["post_attention_layernorm", "post_feedforward_layernorm"]),
+    queries_and_keys: None,
+};
+
+pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
+    architecture: "Gemma2ForCausalLM",
+    llama_classes: false,
+    fp8: false,
+    stages: true,
+    divided_embedding: true,
+    fused_gate: false,
+    small_head: None,
+    fields: trtllm_fields,
+    lacks: lacks_split_attention_bias,
+};
+
+/// `layer_types`, else every other layer from the first.
+fn every_other_layer(_: &Object, fields: &WindowFields) -> Result<Option<Vec<usize>>, BuildError> {
+    Ok(Some(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).step_by(2).collect())))
+}
+
+fn trtllm_fields(model: &Model, final_softcap: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(object(json!({
+        "attn_bias": model.qkv_bias,
+        "mlp_bias": false,
+        "query_pre_attn_scalar": query_scalar(model),
+        "attn_logit_softcapping": model.variant.attention_softcap.map_or(Value::Null, number),
+        "final_logit_softcapping": final_softcap.map(number),
+    })))
+}

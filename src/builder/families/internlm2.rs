@@ -1,0 +1,37 @@
+//! InternLM2.
+
+use super::llama;
+use super::rope;
+use super::spec::*;
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "intern_lm2",
+    title: "InternLM2",
+    architecture: "InternLM2",
+    model_type: "internlm2",
+    in_transformers: false,
+    defaults: Defaults {
+        max_position_embeddings: 2048,
+        head_dim: None,
+        num_kv_heads: None,
+        tied_embeddings: false,
+    },
+    biases: Biases { qkv: Bias::If("bias"), output: Bias::If("bias"), mlp: Bias::Absent },
+    rotary: Rotary { partial: None, read: rope::read_dynamic },
+    attention: Attention::PLAIN,
+    windows: None,
+    norms: Norms { inputs: ["attention_norm", "ffn_norm"], ..llama::NORMS },
+    activation: ActivationSpec::SILU,
+    scaled_embedding: false,
+    final_softcap: None,
+    tensors: TensorNames {
+        embedding: "model.tok_embeddings.weight",
+        lm_head: "output.weight",
+        final_norm: "model.norm",
+        qkv: Qkv::FusedByKvHead("attention.wqkv"),
+        attention_output: "attention.wo",
+        gate_up: GateUp::Separate(["feed_forward.w1", "feed_forward.w3"]),
+        down: "feed_forward.w2",
+    },
+    trtllm: Some(TrtllmForm { architecture: "InternLM2ForCausalLM", ..llama::TRTLLM }),
+};

@@ -1,0 +1,66 @@
+//! Llama 2, 3 and 3.x.
+
+use serde_json::{Map, Value, json};
+
+use super::qwen2;
+use super::rope;
+use super::spec::*;
+use super::trtllm_fields::{lacks_split_attention_bias, object};
+use crate::builder::BuildError;
+use crate::manifest::{Model, Norm};
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "llama",
+    title: "Llama",
+    architecture: "Llama",
+    model_type: "llama",
+    in_transformers: true,
+    defaults: Defaults {
+        max_position_embeddings: 2048,
+        head_dim: None,
+        num_kv_heads: None,
+        tied_embeddings: false,
+    },
+    biases: Biases {
+        qkv: Bias::If("attention_bias"),
+        output: Bias::If("attention_bias"),
+        mlp: Bias::If("mlp_bias"),
+    },
+    rotary: Rotary { partial: None, read: rope::read },
+    attention: Attention::PLAIN,
+    windows: None,
+    norms: NORMS,
+    activation: ActivationSpec::SILU,
+    scaled_embedding: false,
+    final_softcap: None,
+    tensors: TensorNames::COMMON,
+    trtllm: Some(TRTLLM),
+};
+
+/// Llama's norms, which most families share.
+pub(super) const NORMS: Norms = Norms {
+    kind: Norm::Rms,
+    eps_field: "rms_norm_eps",
+    default_eps: 1e-6,
+    weight_offset: 0.0,
+    inputs: ["input_layernorm", "post_attention_layernorm"],
+    outputs: None,
+    queries_and_keys: None,
+};
+
+/// The form of every family whose layers TensorRT-LLM builds from Llama's classes.
+pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
+    architecture: "LlamaForCausalLM",
+    llama_classes: true,
+    fp8: true,
+    stages: true,
+    divided_embedding: false,
+    fused_gate: false,
+    small_head: Some(SmallHead { fields: qwen2::trtllm_fields, biases: false }),
+    fields: trtllm_fields,
+    lacks: lacks_split_attention_bias,
+};
+
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(object(json!({ "attn_bias": model.qkv_bias, "mlp_bias": model.mlp_bias })))
+}

@@ -1,0 +1,30 @@
+//! Mistral.
+
+use super::llama;
+use super::rope;
+use super::spec::*;
+use super::windows;
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "mistral",
+    title: "Mistral",
+    architecture: "Mistral",
+    model_type: "mistral",
+    in_transformers: true,
+    defaults: Defaults {
+        max_position_embeddings: 131_072,
+        head_dim: None,
+        num_kv_heads: Some(8),
+        tied_embeddings: false,
+    },
+    biases: Biases::NONE,
+    rotary: Rotary { partial: None, read: rope::read },
+    attention: Attention::PLAIN,
+    windows: Some(Windows { default_keys: Some(4096), layers: windows::every_layer }),
+    norms: llama::NORMS,
+    activation: ActivationSpec::SILU,
+    scaled_embedding: false,
+    final_softcap: None,
+    tensors: TensorNames::COMMON,
+    trtllm: Some(TrtllmForm { architecture: "MistralForCausalLM", ..llama::TRTLLM }),
+};

@@ -1,0 +1,61 @@
+//! Phi-3 and Phi-4.
+
+use serde_json::{Map, Value, json};
+
+use super::llama;
+use super::rope;
+use super::spec::*;
+use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
+use super::windows;
+use crate::builder::BuildError;
+use crate::manifest::Model;
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "phi3",
+    title: "Phi-3",
+    architecture: "Phi3",
+    model_type: "phi3",
+    in_transformers: true,
+    defaults: Defaults {
+        max_position_embeddings: 4096,
+        head_dim: None,
+        num_kv_heads: None,
+        tied_embeddings: false,
+    },
+    biases: Biases::NONE,
+    rotary: Rotary { partial: Some(1.0), read: rope::read },
+    attention: Attention::PLAIN,
+    windows: Some(Windows { default_keys: None, layers: windows::every_layer }),
+    norms: Norms { default_eps: 1e-5, ..llama::NORMS },
+    activation: ActivationSpec::SILU,
+    scaled_embedding: false,
+    final_softcap: None,
+    tensors: TensorNames {
+        qkv: Qkv::Fused("self_attn.qkv_proj"),
+        gate_up: GateUp::Fused("mlp.gate_up_proj"),
+        ..TensorNames::COMMON
+    },
+    trtllm: Some(TrtllmForm {
+        architecture: "Phi3ForCausalLM",
+        llama_classes: false,
+        fp8: true,
+        stages: false,
+        divided_embedding: false,
+        fused_gate: true,
+        small_head: None,
+        fields: trtllm_fields,
+        lacks,
+    }),
+};
+
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(object(json!({ "rotary_pct": rotary_fraction(model), "tie_word_embeddings": false })))
+}
+
+fn lacks(model: &Model) -> Option<&'static str> {
+    if model.qkv_bias || model.output_bias || model.mlp_bias {
+        return Some(THESE_BIASES);
+    }
+    let narrow = model.head_dim * model.num_heads != model.hidden_size;
+    narrow.then_some("heads of another width than hidden_size / num_attention_heads")
+}

@@ -1,0 +1,49 @@
+//! Qwen3.
+
+use serde_json::{Map, Value};
+
+use super::llama;
+use super::qwen2;
+use super::rope;
+use super::spec::*;
+use super::windows;
+use crate::builder::BuildError;
+use crate::manifest::Model;
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "qwen3",
+    title: "Qwen3",
+    architecture: "Qwen3",
+    model_type: "qwen3",
+    in_transformers: true,
+    defaults: Defaults {
+        max_position_embeddings: 32768,
+        head_dim: Some(128),
+        num_kv_heads: Some(32),
+        tied_embeddings: false,
+    },
+    biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
+    rotary: Rotary { partial: None, read: rope::read },
+    attention: Attention::PLAIN,
+    windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
+    norms: Norms { queries_and_keys: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..llama::NORMS },
+    activation: ActivationSpec::SILU,
+    scaled_embedding: false,
+    final_softcap: None,
+    tensors: TensorNames::COMMON,
+    trtllm: Some(TrtllmForm {
+        architecture: "Qwen3ForCausalLM",
+        llama_classes: false,
+        fp8: false,
+        stages: true,
+        divided_embedding: false,
+        fused_gate: false,
+        small_head: Some(SmallHead { fields: trtllm_fields, biases: true }),
+        fields: trtllm_fields,
+        lacks: qwen2::lacks,
+    }),
+};
+
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(qwen2::qwen_fields("qwen3", model))
+}

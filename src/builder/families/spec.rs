@@ -1,0 +1,224 @@
+//! What a family of decoders is described by.
+
+use serde_json::{Map, Value};
+
+use super::rope::Ropes;
+use crate::builder::BuildError;
+use crate::builder::json::Object;
+use crate::manifest::{Activation, Model, Norm};
+
+/// A family of decoders: how to read its `config.json` and where its tensors are.
+///
+/// Fields and defaults are those of the family's configuration in transformers; for a family that transformers
+/// does not have, those of its published one.
+pub(crate) struct FamilySpec {
+    /// Its name in manifests.
+    pub(crate) name: &'static str,
+    /// Its name in messages.
+    pub(crate) title: &'static str,
+    /// What the names of its architectures start with: `Qwen2` of `Qwen2ForCausalLM`.
+    pub(crate) architecture: &'static str,
+    pub(crate) model_type: &'static str,
+    /// Whether transformers has its classes. If not, they come with the checkpoint, so a name such as
+    /// `...ForSequenceClassification` does not say where the head is.
+    pub(crate) in_transformers: bool,
+    pub(crate) defaults: Defaults,
+    pub(crate) biases: Biases,
+    pub(crate) rotary: Rotary,
+    pub(crate) attention: Attention,
+    /// Which layers have a sliding window; `None` if the family has no windows.
+    pub(crate) windows: Option<Windows>,
+    pub(crate) norms: Norms,
+    pub(crate) activation: ActivationSpec,
+    /// Whether the embedding is multiplied by the square root of its width.
+    pub(crate) scaled_embedding: bool,
+    /// Cap on the logits of the vocabulary.
+    pub(crate) final_softcap: Option<Softcap>,
+    pub(crate) tensors: TensorNames,
+    /// `None` if TensorRT-LLM 1.2.1 does not have the family.
+    pub(crate) trtllm: Option<TrtllmForm>,
+}
+
+/// Values of fields that `config.json` may leave out.
+pub(crate) struct Defaults {
+    pub(crate) max_position_embeddings: usize,
+    /// `None`: the width divided by the number of query heads.
+    pub(crate) head_dim: Option<usize>,
+    /// `None`: as many as query heads.
+    pub(crate) num_kv_heads: Option<usize>,
+    pub(crate) tied_embeddings: bool,
+}
+
+/// Whether a linear layer has a bias.
+#[derive(Clone, Copy)]
+pub(crate) enum Bias {
+    Absent,
+    Present,
+    /// If this field of `config.json` is true.
+    If(&'static str),
+}
+
+pub(crate) struct Biases {
+    /// Of the query, key and value projections.
+    pub(crate) qkv: Bias,
+    /// Of the attention's output projection.
+    pub(crate) output: Bias,
+    /// Of the feed-forward network.
+    pub(crate) mlp: Bias,
+}
+
+impl Biases {
+    pub(crate) const NONE: Self = Self { qkv: Bias::Absent, output: Bias::Absent, mlp: Bias::Absent };
+}
+
+pub(crate) struct Rotary {
+    /// Fraction of each head that is rotated unless `partial_rotary_factor` says otherwise; `None` if the
+    /// family always rotates whole heads.
+    pub(crate) partial: Option<f64>,
+    /// Reads the embeddings, given `max_position_embeddings`.
+    pub(crate) read: fn(&Object, usize) -> Result<Ropes, BuildError>,
+}
+
+pub(crate) struct Attention {
+    /// Default of `query_pre_attn_scalar`, whose inverse square root scales the scores; `None` if the width of a
+    /// head takes its place.
+    pub(crate) query_scalar: Option<f32>,
+    /// Cap on the scores.
+    pub(crate) softcap: Option<Softcap>,
+}
+
+impl Attention {
+    /// Scores scaled by the width of a head, without a cap.
+    pub(crate) const PLAIN: Self = Self { query_scalar: None, softcap: None };
+}
+
+/// A cap: `x` becomes `cap * tanh(x / cap)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Softcap {
+    pub(crate) field: &'static str,
+    /// The cap if the field is absent. A field that is null means no cap.
+    pub(crate) default: Option<f32>,
+}
+
+pub(crate) struct Windows {
+    /// Keys of a window if `sliding_window` is absent. A field that is null means no window.
+    pub(crate) default_keys: Option<usize>,
+    pub(crate) layers: WindowedLayers,
+}
+
+/// Finds the layers that have a window, in ascending order; `None` if the checkpoint uses no windows.
+pub(crate) type WindowedLayers = fn(&Object, &WindowFields) -> Result<Option<Vec<usize>>, BuildError>;
+
+/// The fields about windows that configurations of all families have.
+pub(crate) struct WindowFields {
+    pub(crate) keys: Option<usize>,
+    /// Layers whose `layer_types` entry is `sliding_attention`; `None` if there is no such field.
+    pub(crate) listed: Option<Vec<usize>>,
+    pub(crate) num_layers: usize,
+}
+
+pub(crate) struct Norms {
+    pub(crate) kind: Norm,
+    pub(crate) eps_field: &'static str,
+    pub(crate) default_eps: f32,
+    /// What is added to stored weights: 1 in families whose weights count from 1.
+    pub(crate) weight_offset: f32,
+    /// Names of the norms before attention and feed-forward network.
+    pub(crate) inputs: [&'static str; 2],
+    /// Names of the norms after attention and feed-forward network, before the residual is added.
+    pub(crate) outputs: Option<[&'static str; 2]>,
+    /// Names of the norms of queries and keys.
+    pub(crate) queries_and_keys: Option<[&'static str; 2]>,
+}
+
+pub(crate) struct ActivationSpec {
+    /// Fields that may name it; the first that is present counts.
+    pub(crate) fields: &'static [&'static str],
+    /// The one name that is supported.
+    pub(crate) name: &'static str,
+    pub(crate) activation: Activation,
+}
+
+impl ActivationSpec {
+    pub(crate) const SILU: Self =
+        Self { fields: &["hidden_act"], name: "silu", activation: Activation::Silu };
+    pub(crate) const GELU_TANH: Self = Self {
+        fields: &["hidden_activation", "hidden_act"],
+        name: "gelu_pytorch_tanh",
+        activation: Activation::GeluTanh,
+    };
+}
+
+/// Names of tensors; those of a layer without `model.layers.N.`, and all linear layers and norms without `.weight`.
+pub(crate) struct TensorNames {
+    pub(crate) embedding: &'static str,
+    pub(crate) lm_head: &'static str,
+    pub(crate) final_norm: &'static str,
+    pub(crate) qkv: Qkv,
+    pub(crate) attention_output: &'static str,
+    pub(crate) gate_up: GateUp,
+    pub(crate) down: &'static str,
+}
+
+impl TensorNames {
+    /// The names that most families share.
+    pub(crate) const COMMON: Self = Self {
+        embedding: "model.embed_tokens.weight",
+        lm_head: "lm_head.weight",
+        final_norm: "model.norm",
+        qkv: Qkv::Separate(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+        attention_output: "self_attn.o_proj",
+        gate_up: GateUp::Separate(["mlp.gate_proj", "mlp.up_proj"]),
+        down: "mlp.down_proj",
+    };
+}
+
+/// Where the query, key and value projections are.
+pub(crate) enum Qkv {
+    Separate([&'static str; 3]),
+    /// One matrix: all queries, then all keys, then all values.
+    Fused(&'static str),
+    /// One matrix: for each key-value head its queries, its key and its value.
+    FusedByKvHead(&'static str),
+}
+
+/// Where the first projections of the feed-forward network are.
+pub(crate) enum GateUp {
+    /// Without a gate only the second is there.
+    Separate([&'static str; 2]),
+    /// One matrix: the gate, then the other projection.
+    Fused(&'static str),
+}
+
+/// A family in TensorRT-LLM 1.2.1.
+pub(crate) struct TrtllmForm {
+    /// The architecture whose layers are the family's.
+    pub(crate) architecture: &'static str,
+    /// Whether all its layers, norms included, are built from Llama's classes.
+    pub(crate) llama_classes: bool,
+    /// Whether its classes quantize to fp8 without calibrated scales.
+    pub(crate) fp8: bool,
+    /// Whether its layers can be divided into pipeline stages.
+    pub(crate) stages: bool,
+    /// Whether the ranks of a stage always divide the embedding.
+    pub(crate) divided_embedding: bool,
+    /// Whether `mlp.fc` holds both projections, the gate last.
+    pub(crate) fused_gate: bool,
+    /// The form with a head of any number of rows, if there is one.
+    pub(crate) small_head: Option<SmallHead>,
+    /// Fields of `config.json` beside those that all families have.
+    pub(crate) fields: TrtllmFields,
+    /// What the model has that the family's classes cannot express.
+    pub(crate) lacks: fn(&Model) -> Option<&'static str>,
+}
+
+/// The fields of a family's `config.json`, given the model and the cap on the vocabulary's logits.
+pub(crate) type TrtllmFields = fn(&Model, Option<f32>) -> Result<Map<String, Value>, BuildError>;
+
+/// How a family is written as the one TensorRT-LLM model with a head of any number of rows,
+/// `Qwen2ForSequenceClassification`.
+pub(crate) struct SmallHead {
+    pub(crate) fields: TrtllmFields,
+    /// Whether its layers may have biases.
+    pub(crate) biases: bool,
+}

@@ -1,0 +1,111 @@
+//! Reads from `config.json` what sets a model's decoder apart from Llama's, as its family's description says.
+
+use super::spec::{Bias, FamilySpec, Softcap};
+use super::{rope, windows};
+use crate::builder::BuildError;
+use crate::builder::json::Object;
+use crate::manifest::{Activation, Rope, Variant};
+
+/// Whether there are biases in the query, key and value projections, in the attention's output and in the
+/// feed-forward network.
+pub(crate) fn biases(config: &Object, family: &FamilySpec) -> Result<[bool; 3], BuildError> {
+    let biases = &family.biases;
+    let mut present = [false; 3];
+    for (present, bias) in present.iter_mut().zip([biases.qkv, biases.output, biases.mlp]) {
+        *present = match bias {
+            Bias::Absent => false,
+            Bias::Present => true,
+            Bias::If(field) => config.optional(field)?.unwrap_or(false),
+        };
+    }
+    Ok(present)
+}
+
+/// The rotary embedding of most layers.
+///
+/// That of layers with a window, and the rotated width, go into `variant`.
+pub(crate) fn rotary(
+    config: &Object,
+    family: &FamilySpec,
+    max_position_embeddings: usize,
+    head_dim: usize,
+    variant: &mut Variant,
+) -> Result<Rope, BuildError> {
+    let fraction = rope::partial_factor(config)?.unwrap_or(family.rotary.partial.unwrap_or(1.0));
+    let width = (head_dim as f64 * fraction) as usize;
+    if fraction != 1.0 {
+        let possible = (2..=head_dim).contains(&width) && width.is_multiple_of(2);
+        if family.rotary.partial.is_none() || !possible {
+            let reason = format!("{fraction} is not supported for this family and heads of {head_dim}");
+            return Err(config.error("partial_rotary_factor", &reason));
+        }
+        variant.rotary_dim = Some(width);
+    }
+    let ropes = (family.rotary.read)(config, max_position_embeddings)?;
+    if let Some(window) = &mut variant.sliding_window {
+        window.rope = ropes.windowed;
+    }
+    Ok(ropes.rope)
+}
+
+/// What sets the decoder apart from Llama's, its rotary embedding aside.
+pub(crate) fn variant(
+    config: &Object,
+    family: &FamilySpec,
+    hidden_size: usize,
+    num_layers: usize,
+) -> Result<Variant, BuildError> {
+    if config.optional("use_bidirectional_attention")?.unwrap_or(false) {
+        return Err(config.error("use_bidirectional_attention", "only causal attention is supported"));
+    }
+    let attention_scale = match family.attention.query_scalar {
+        Some(default) => {
+            let scalar: f32 = config.optional("query_pre_attn_scalar")?.unwrap_or(default);
+            Some(positive(config, "query_pre_attn_scalar", scalar)?.powf(-0.5))
+        }
+        None => None,
+    };
+    Ok(Variant {
+        norm: family.norms.kind,
+        qk_norm: family.norms.queries_and_keys.is_some(),
+        post_norms: family.norms.outputs.is_some(),
+        activation: activation(config, family)?,
+        embedding_scale: if family.scaled_embedding { (hidden_size as f32).sqrt() } else { 1.0 },
+        attention_scale,
+        attention_softcap: softcap(config, family.attention.softcap)?,
+        rotary_dim: None,
+        sliding_window: windows::read(config, family, num_layers)?,
+    })
+}
+
+/// What logits of the vocabulary are capped at.
+pub(crate) fn final_softcap(config: &Object, family: &FamilySpec) -> Result<Option<f32>, BuildError> {
+    softcap(config, family.final_softcap)
+}
+
+fn softcap(config: &Object, softcap: Option<Softcap>) -> Result<Option<f32>, BuildError> {
+    let Some(Softcap { field, default }) = softcap else { return Ok(None) };
+    let cap = if config.has(field) { config.optional(field)? } else { default };
+    cap.map(|cap| positive(config, field, cap)).transpose()
+}
+
+fn positive(config: &Object, field: &str, value: f32) -> Result<f32, BuildError> {
+    if value > 0.0 && value.is_finite() {
+        Ok(value)
+    } else {
+        Err(config.error(field, &format!("{value} is not above 0")))
+    }
+}
+
+fn activation(config: &Object, family: &FamilySpec) -> Result<Activation, BuildError> {
+    let spec = &family.activation;
+    for field in spec.fields {
+        let Some(named) = config.optional::<String>(field)? else { continue };
+        if named != spec.name {
+            let reason = format!("the activation {named} is not supported; this family uses {}", spec.name);
+            return Err(config.error(field, &reason));
+        }
+        break;
+    }
+    Ok(spec.activation)
+}

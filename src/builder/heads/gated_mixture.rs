@@ -1,0 +1,133 @@
+//! ArmoRM's head: scores by objective, and a network that mixes them into one more.
+
+use super::{Head, HeadKind, classifier, token_id};
+use crate::builder::checkpoint::Checkpoint;
+use crate::builder::config::Config;
+use crate::builder::{BuildError, convert};
+use crate::manifest::{self, fault_of_names};
+use crate::prompt::Encoder;
+
+const ARCHITECTURE: &str = "LlamaForRewardModelWithGating";
+
+pub(super) const KIND: HeadKind =
+    HeadKind { architectures: &[ARCHITECTURE], fits: |architecture| architecture.name == ARCHITECTURE, read };
+
+/// ArmoRM's objectives, as its model card names them.
+const OBJECTIVES: [&str; 19] = [
+    "helpsteer-helpfulness",
+    "helpsteer-correctness",
+    "helpsteer-coherence",
+    "helpsteer-complexity",
+    "helpsteer-verbosity",
+    "ultrafeedback-overall_score",
+    "ultrafeedback-instruction_following",
+    "ultrafeedback-truthfulness",
+    "ultrafeedback-honesty",
+    "ultrafeedback-helpfulness",
+    "beavertails-is_safe",
+    "prometheus-score",
+    "argilla-overall_quality",
+    "argilla-judge_lm",
+    "code-complexity",
+    "code-style",
+    "code-explanation",
+    "code-instruction-following",
+    "code-readability",
+];
+/// What separates the last prompt from its response. ArmoRM's code looks for it to find the prompt's end.
+const PATTERN: [&str; 5] = ["<|eot_id|>", "<|start_header_id|>", "assistant", "<|end_header_id|>", "\n\n"];
+/// Scores times this matrix are what the network's outputs weigh.
+const TRANSFORM: &str = "reward_transform_matrix";
+/// Factor on the network's outputs.
+const SCALE: &str = "gating.logit_scale";
+
+/// The network that mixes the scores, `gating.layers.N`.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::builder) struct GatedMixture {
+    /// Scores that it mixes.
+    pub(in crate::builder) objectives: usize,
+    /// Outputs of its layers before the last.
+    pub(in crate::builder) hidden: Vec<usize>,
+    /// Whether the last layer has a bias. The others always have one.
+    pub(in crate::builder) bias: bool,
+    temperature: f32,
+}
+
+fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Option<Head>, BuildError> {
+    let mixture = GatedMixture::read(config, checkpoint)?;
+    let mut head = Head::new("regression_layer.weight", mixture.objectives, vec![]);
+    head.rows = (0..mixture.objectives).collect();
+    head.attributes = mixture.attributes(config)?;
+    head.mixture = Some(mixture);
+    Ok(Some(head))
+}
+
+impl GatedMixture {
+    /// Tensors that go into the manifest instead of the weights, with their shapes.
+    pub(in crate::builder) fn manifest_tensors(&self) -> [(&'static str, Vec<usize>); 2] {
+        [(TRANSFORM, vec![self.objectives, self.objectives]), (SCALE, vec![1])]
+    }
+
+    fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Self, BuildError> {
+        let object = &config.object;
+        let layers: usize = object.optional("gating_n_hidden")?.unwrap_or(3);
+        if layers > 64 {
+            return Err(object.error("gating_n_hidden", &format!("{layers} layers are more than 64")));
+        }
+        let temperature: f32 = object.optional("gating_temperature")?.unwrap_or(10.0);
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(object.error("gating_temperature", &format!("{temperature} is not positive")));
+        }
+        Ok(Self {
+            objectives: object.size("num_objectives", Some(OBJECTIVES.len()))?,
+            hidden: vec![object.size("gating_hidden_dim", Some(1024))?; layers],
+            bias: checkpoint.tensor(&format!("gating.layers.{layers}.bias")).is_some(),
+            temperature,
+        })
+    }
+
+    /// Names of the scores, the mixed one last.
+    fn attributes(&self, config: &Config) -> Result<Vec<String>, BuildError> {
+        let labels = if config.object.has("id2label") { classifier::labels(&config.object)? } else { vec![] };
+        let mut names: Vec<String> = match self.objectives {
+            count if count == labels.len() => labels,
+            19 => OBJECTIVES.map(str::to_owned).to_vec(),
+            count => (0..count).map(|index| format!("objective_{index}")).collect(),
+        };
+        names.push("score".to_owned());
+        match fault_of_names(&names) {
+            Some(reason) => Err(config.object.error("id2label", &reason)),
+            None => Ok(names),
+        }
+    }
+
+    /// The network as the manifest describes it.
+    ///
+    /// # Errors
+    /// The tokenizer lacks a token of the pattern, or a number is not finite.
+    pub(super) fn manifest(
+        self,
+        config: &Config,
+        checkpoint: &Checkpoint,
+        encoder: &Encoder,
+    ) -> Result<manifest::Gating, BuildError> {
+        for token in PATTERN.iter().filter(|part| part.starts_with('<')) {
+            token_id(config, encoder, token)?;
+        }
+        let pattern = encoder
+            .encode_text(&PATTERN.concat())
+            .map_err(|error| config.object.error("architectures", &error.to_string()))?;
+        Ok(manifest::Gating {
+            pattern,
+            hidden: self.hidden,
+            bias: self.bias,
+            temperature: self.temperature,
+            scale: values(checkpoint, SCALE)?.first().copied().unwrap_or(1.0),
+            transform: values(checkpoint, TRANSFORM)?.chunks(self.objectives).map(<[f32]>::to_vec).collect(),
+        })
+    }
+}
+
+fn values(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>, BuildError> {
+    checkpoint.tensor(name).map_or(Ok(vec![]), |tensor| convert::values(&tensor))
+}

@@ -1,0 +1,99 @@
+//! The head's tensors.
+//!
+//! The matrices of its first layers, one below the other, become `head` in the weights. Biases and the layers above go
+//! into the head's own file, under the names of [`crate::manifest::HeadLayer`].
+
+use super::{Layout, Planner, TensorPlan};
+use crate::builder::BuildError;
+use crate::builder::checkpoint::Tensor;
+use crate::builder::heads::{GatedMixture, Head};
+use crate::engine::cpu;
+use crate::manifest::{Dtype, Model};
+
+impl<'a> Planner<'a> {
+    /// A head that scores.
+    pub(super) fn head(&mut self, head: &Head, hidden: usize) -> Result<(), BuildError> {
+        let scores = self.chosen_rows("head", &head.matrix, head, &[hidden])?;
+        let mut first = match &head.hidden {
+            None => scores,
+            Some([weight, bias]) => {
+                self.upper_layer("head.0_bias", bias, &[hidden])?;
+                self.head_plans.push(TensorPlan { name: "head.1".to_owned(), ..scores });
+                let matrix = self.take(weight, &[hidden, hidden])?;
+                TensorPlan::new("head", vec![matrix], f32_matrix(hidden, hidden))
+            }
+        };
+        if let Some(bias) = &head.bias {
+            let name = if head.hidden.is_some() { "head.1_bias" } else { "head.0_bias" };
+            let bias = self.chosen_rows(name, bias, head, &[])?;
+            self.head_plans.push(bias);
+        }
+        if let Some(mixture) = &head.mixture {
+            first.sources.push(self.mixture(mixture, hidden)?);
+            let rows = first.sources.iter().map(Tensor::row_count).sum();
+            first.layout = f32_matrix(rows, hidden);
+        }
+        self.plans.push(first);
+        Ok(())
+    }
+
+    /// The language model's head, never in int8.
+    ///
+    /// If it is the embedding, that is stored twice: rows of a packed matrix cannot be looked up, and TensorRT-LLM
+    /// has two tensors.
+    pub(super) fn lm_head(&mut self, matrix: &str, model: &Model) -> Result<(), BuildError> {
+        let (out, inp) = (model.vocab_size, model.hidden_size);
+        let source = self.take(matrix, &[out, inp])?;
+        let layout = self.matrix_layout(cpu::state_dtype(self.dtype), out, inp)?;
+        self.push("lm_head", vec![source], layout);
+        Ok(())
+    }
+
+    /// Plans the upper layers of the network that mixes the scores, and returns the matrix of its first.
+    fn mixture(&mut self, mixture: &GatedMixture, hidden: usize) -> Result<Tensor<'a>, BuildError> {
+        let mut widths = mixture.hidden.clone();
+        widths.push(mixture.objectives);
+        let first = self.take("gating.layers.0.weight", &[widths[0], hidden])?;
+        for (layer, &out) in widths.iter().enumerate() {
+            let (to, from) = (format!("gating.{layer}"), format!("gating.layers.{layer}"));
+            if layer > 0 {
+                self.upper_layer(&to, &format!("{from}.weight"), &[out, widths[layer - 1]])?;
+            }
+            if layer < mixture.hidden.len() || mixture.bias {
+                self.upper_layer(&format!("{to}_bias"), &format!("{from}.bias"), &[out])?;
+            }
+        }
+        for (name, shape) in mixture.manifest_tensors() {
+            self.take(name, &shape)?;
+        }
+        Ok(first)
+    }
+
+    /// A tensor of the head's own file.
+    fn upper_layer(&mut self, name: &str, source: &str, shape: &[usize]) -> Result<(), BuildError> {
+        let sources = vec![self.take(source, shape)?];
+        let layout = Layout::RowMajor { dtype: Dtype::F32, shape: shape.to_vec() };
+        self.head_plans.push(TensorPlan::new(name, sources, layout));
+        Ok(())
+    }
+
+    /// The rows that are scores, of a tensor of the shape `[head.outputs, ...rest]`.
+    fn chosen_rows(
+        &mut self,
+        name: &str,
+        source: &str,
+        head: &Head,
+        rest: &[usize],
+    ) -> Result<TensorPlan<'a>, BuildError> {
+        let whole = self.take(source, &[&[head.outputs], rest].concat())?;
+        let rows = head.rows.iter().map(|&row| whole.rows(row..row + 1)).collect();
+        let shape = [&[head.rows.len()], rest].concat();
+        let mut plan = TensorPlan::new(name, rows, Layout::RowMajor { dtype: Dtype::F32, shape });
+        plan.subtract = head.subtract.map(|row| whole.rows(row..row + 1));
+        Ok(plan)
+    }
+}
+
+fn f32_matrix(out: usize, inp: usize) -> Layout {
+    Layout::RowMajor { dtype: Dtype::F32, shape: vec![out, inp] }
+}

@@ -1,0 +1,177 @@
+//! The decoder's tensors.
+
+use super::{Layout, Planner};
+use crate::builder::BuildError;
+use crate::builder::checkpoint::Tensor;
+use crate::builder::config::Config;
+use crate::builder::families::FamilySpec;
+use crate::builder::families::spec::{GateUp, Qkv};
+use crate::engine::cpu;
+use crate::manifest::{Dtype, Model, Norm};
+
+impl<'a> Planner<'a> {
+    /// Embedding, layers and last norm.
+    pub(super) fn decoder(&mut self, config: &Config) -> Result<(), BuildError> {
+        let (model, family) = (&config.model, config.architecture.family);
+        let shape = [model.vocab_size, model.hidden_size];
+        self.row_major("embedding", cpu::state_dtype(self.dtype), family.tensors.embedding, &shape)?;
+        for number in 0..model.num_layers {
+            Layer { planner: &mut *self, family, model, number }.plan()?;
+        }
+        self.norm("final_norm", family.tensors.final_norm, family, model.hidden_size)
+    }
+
+    /// A norm's weights and, if it is a layer norm, its bias.
+    fn norm(
+        &mut self,
+        name: &str,
+        source: &str,
+        family: &FamilySpec,
+        width: usize,
+    ) -> Result<(), BuildError> {
+        self.row_major(name, Dtype::F32, &format!("{source}.weight"), &[width])?;
+        if let Some(weights) = self.plans.last_mut() {
+            weights.offset = family.norms.weight_offset;
+        }
+        match family.norms.kind {
+            Norm::Rms => Ok(()),
+            Norm::Layer => {
+                self.row_major(&format!("{name}_bias"), Dtype::F32, &format!("{source}.bias"), &[width])
+            }
+        }
+    }
+}
+
+/// One layer.
+struct Layer<'l, 'a> {
+    planner: &'l mut Planner<'a>,
+    family: &'l FamilySpec,
+    model: &'l Model,
+    number: usize,
+}
+
+impl<'a> Layer<'_, 'a> {
+    fn plan(&mut self) -> Result<(), BuildError> {
+        let Self { family, model, .. } = *self;
+        let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
+        let queries = model.num_heads * model.head_dim;
+        let [attention_norm, mlp_norm] = family.norms.inputs;
+
+        self.norm("input_norm", attention_norm, hidden)?;
+        if let Some([query_norm, key_norm]) = family.norms.queries_and_keys {
+            self.norm("query_norm", query_norm, model.head_dim)?;
+            self.norm("key_norm", key_norm, model.head_dim)?;
+        }
+        self.qkv()?;
+        self.linear("output", &[(family.tensors.attention_output, hidden)], queries, model.output_bias)?;
+        if let Some([attention_norm, _]) = family.norms.outputs {
+            self.norm("attention_post_norm", attention_norm, hidden)?;
+        }
+        self.norm("post_norm", mlp_norm, hidden)?;
+        self.gate_up()?;
+        self.linear("down", &[(family.tensors.down, hidden)], ffn, model.mlp_bias)?;
+        if let Some([_, mlp_norm]) = family.norms.outputs {
+            self.norm("mlp_post_norm", mlp_norm, hidden)?;
+        }
+        Ok(())
+    }
+
+    fn norm(&mut self, name: &str, source: &str, width: usize) -> Result<(), BuildError> {
+        let (name, source) = (self.engine_name(name), self.checkpoint_name(source));
+        self.planner.norm(&name, &source, self.family, width)
+    }
+
+    fn qkv(&mut self) -> Result<(), BuildError> {
+        let Model { hidden_size: hidden, head_dim, num_heads, num_kv_heads, qkv_bias, .. } = *self.model;
+        let (q, kv) = (num_heads * head_dim, num_kv_heads * head_dim);
+        match self.family.tensors.qkv {
+            Qkv::Separate([query, key, value]) => {
+                self.linear("qkv", &[(query, q), (key, kv), (value, kv)], hidden, qkv_bias)
+            }
+            Qkv::Fused(name) => self.linear("qkv", &[(name, q + 2 * kv)], hidden, qkv_bias),
+            Qkv::FusedByKvHead(name) => {
+                self.linear("qkv", &[(name, q + 2 * kv)], hidden, qkv_bias)?;
+                self.separate_kv_heads();
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the rows of the matrix `qkv`, and of its bias, in order: all queries, all keys, all values. In the
+    /// checkpoint each key-value head has its queries, its key and its value one after the other.
+    fn separate_kv_heads(&mut self) {
+        let (dim, kv_heads) = (self.model.head_dim, self.model.num_kv_heads);
+        let group = self.model.num_heads / kv_heads;
+        let name = self.engine_name("qkv");
+        for plan in self.planner.plans.iter_mut().filter(|plan| plan.name.starts_with(&name)) {
+            let Some(&whole) = plan.sources.first() else { continue };
+            plan.sources.clear();
+            // Where each part starts within a key-value head, and its length, in heads.
+            for (start, heads) in [(0, group), (group, 1), (group + 1, 1)] {
+                for kv_head in 0..kv_heads {
+                    let first = (kv_head * (group + 2) + start) * dim;
+                    plan.sources.push(whole.rows(first..first + heads * dim));
+                }
+            }
+        }
+    }
+
+    fn gate_up(&mut self) -> Result<(), BuildError> {
+        let Model { hidden_size: hidden, intermediate_size: ffn, mlp_bias, .. } = *self.model;
+        let gated = self.model.variant.activation.gated();
+        match self.family.tensors.gate_up {
+            GateUp::Separate([gate, up]) if gated => {
+                self.linear("gate_up", &[(gate, ffn), (up, ffn)], hidden, mlp_bias)
+            }
+            GateUp::Separate([_, up]) => self.linear("gate_up", &[(up, ffn)], hidden, mlp_bias),
+            GateUp::Fused(name) => self.linear("gate_up", &[(name, 2 * ffn)], hidden, mlp_bias),
+        }
+    }
+
+    /// A linear layer with `inp` inputs made from `parts` (name and rows), and its bias in f32 if it has one.
+    fn linear(
+        &mut self,
+        name: &str,
+        parts: &[(&str, usize)],
+        inp: usize,
+        bias: bool,
+    ) -> Result<(), BuildError> {
+        let name = self.engine_name(name);
+        let out = parts.iter().map(|(_, rows)| rows).sum();
+        let sources = self.take_parts(parts, "weight", &[inp])?;
+        let layout = self.planner.matrix_layout(self.planner.dtype, out, inp)?;
+        self.planner.push(&name, sources, layout);
+        if self.planner.dtype == Dtype::Int8 {
+            self.planner.push(&format!("{name}_scale"), vec![], Layout::Scales { rows: out });
+        }
+        if bias {
+            let sources = self.take_parts(parts, "bias", &[])?;
+            let layout = Layout::RowMajor { dtype: Dtype::F32, shape: vec![out] };
+            self.planner.push(&format!("{name}_bias"), sources, layout);
+        }
+        Ok(())
+    }
+
+    /// The weights or biases of `parts`, each of the shape `[rows, ...rest]`.
+    fn take_parts(
+        &mut self,
+        parts: &[(&str, usize)],
+        kind: &str,
+        rest: &[usize],
+    ) -> Result<Vec<Tensor<'a>>, BuildError> {
+        let mut tensors = Vec::new();
+        for (part, rows) in parts {
+            let name = format!("{}.{kind}", self.checkpoint_name(part));
+            tensors.push(self.planner.take(&name, &[&[*rows], rest].concat())?);
+        }
+        Ok(tensors)
+    }
+
+    fn engine_name(&self, name: &str) -> String {
+        format!("layers.{}.{name}", self.number)
+    }
+
+    fn checkpoint_name(&self, name: &str) -> String {
+        format!("model.layers.{}.{name}", self.number)
+    }
+}

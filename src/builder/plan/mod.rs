@@ -1,0 +1,187 @@
+//! Which tensors an engine has, and from which tensors of the checkpoint each is made.
+//!
+//! Everything that can be wrong with a checkpoint's tensors, except their numbers, is found here, before any work.
+
+mod head;
+mod layers;
+
+use std::collections::BTreeSet;
+
+use super::BuildError;
+use super::checkpoint::{Checkpoint, Tensor};
+use super::config::Config;
+use super::convert::{width, wrong_type};
+use super::heads::Head;
+use crate::engine::cpu;
+use crate::manifest::Dtype;
+
+/// One tensor of the engine: tensors of the checkpoint, one below the other, converted.
+#[derive(Clone)]
+pub(super) struct TensorPlan<'a> {
+    pub(super) name: String,
+    /// Top to bottom. All have the same row length.
+    pub(super) sources: Vec<Tensor<'a>>,
+    pub(super) layout: Layout,
+    /// Added to every number: the norm weights of some families count from 1.
+    pub(super) offset: f32,
+    /// Subtracted from each source, element by element.
+    pub(super) subtract: Option<Tensor<'a>>,
+}
+
+impl<'a> TensorPlan<'a> {
+    fn new(name: &str, sources: Vec<Tensor<'a>>, layout: Layout) -> Self {
+        Self { name: name.to_owned(), sources, layout, offset: 0.0, subtract: None }
+    }
+}
+
+/// How a tensor of the engine is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    RowMajor {
+        dtype: Dtype,
+        shape: Vec<usize>,
+    },
+    /// A weight matrix in oneDNN's own layout for this instruction set.
+    Packed {
+        dtype: Dtype,
+        /// Outputs: rows of the sources.
+        out: usize,
+        /// Inputs: their row length.
+        inp: usize,
+        /// Size in bytes, a multiple of 64.
+        bytes: usize,
+    },
+    /// Scales of the rows of the int8 matrix before it, in f32.
+    Scales {
+        rows: usize,
+    },
+}
+
+impl Layout {
+    /// Size in the file.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::RowMajor { dtype, shape } => shape.iter().product::<usize>() * width(*dtype),
+            Self::Packed { bytes, .. } => *bytes,
+            Self::Scales { rows } => rows * size_of::<f32>(),
+        }
+    }
+}
+
+/// What follows the last layer.
+pub(super) enum OutputHead {
+    /// A head that scores.
+    Scores(Box<Head>),
+    /// The language model's, made from the tensor of this name.
+    Vocabulary(&'static str),
+}
+
+/// The tensors of an engine.
+pub(super) struct EngineTensors<'a> {
+    /// The weights, in the order of their file.
+    pub(super) weights: Vec<TensorPlan<'a>>,
+    /// What follows the products of the head's first layers, in a file of its own; may be empty.
+    pub(super) head: Vec<TensorPlan<'a>>,
+}
+
+/// The engine's tensors; matrices `packed` for the CPU, or row-major.
+///
+/// # Errors
+/// A tensor is missing, unexpected, misshapen or of a type that cannot be built; the error names it.
+pub(super) fn plan<'a>(
+    checkpoint: &'a Checkpoint,
+    config: &Config,
+    head: &OutputHead,
+    dtype: Dtype,
+    packed: bool,
+) -> Result<EngineTensors<'a>, BuildError> {
+    let (taken, plans, head_plans) = (BTreeSet::new(), Vec::new(), Vec::new());
+    let mut planner = Planner { checkpoint, dtype, packed, taken, plans, head_plans };
+    planner.decoder(config)?;
+    match head {
+        OutputHead::Scores(head) => planner.head(head, config.model.hidden_size)?,
+        OutputHead::Vocabulary(matrix) => planner.lm_head(matrix, &config.model)?,
+    }
+    planner.refuse_unexpected()?;
+    Ok(EngineTensors { weights: planner.plans, head: planner.head_plans })
+}
+
+struct Planner<'a> {
+    checkpoint: &'a Checkpoint,
+    dtype: Dtype,
+    packed: bool,
+    /// Tensors of the checkpoint that the engine uses.
+    taken: BTreeSet<&'a str>,
+    plans: Vec<TensorPlan<'a>>,
+    /// Tensors of the head's own file.
+    head_plans: Vec<TensorPlan<'a>>,
+}
+
+impl<'a> Planner<'a> {
+    fn push(&mut self, name: &str, sources: Vec<Tensor<'a>>, layout: Layout) {
+        self.plans.push(TensorPlan::new(name, sources, layout));
+    }
+
+    /// A tensor that is made from one of the checkpoint, of the same shape.
+    fn row_major(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        source: &str,
+        shape: &[usize],
+    ) -> Result<(), BuildError> {
+        let source = self.take(source, shape)?;
+        self.push(name, vec![source], Layout::RowMajor { dtype, shape: shape.to_vec() });
+        Ok(())
+    }
+
+    /// How a weight matrix is written.
+    fn matrix_layout(&self, dtype: Dtype, out: usize, inp: usize) -> Result<Layout, BuildError> {
+        if self.packed {
+            Ok(Layout::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? })
+        } else {
+            Ok(Layout::RowMajor { dtype, shape: vec![out, inp] })
+        }
+    }
+
+    /// A tensor of the checkpoint, which must have this shape.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<'a>, BuildError> {
+        let Some(tensor) = self.checkpoint.tensor(name) else {
+            let reason = format!("is missing; config.json asks for it with the shape {shape:?}");
+            return Err(BuildError::tensor(self.checkpoint.listing(), name, reason));
+        };
+        if tensor.shape != shape {
+            let reason = format!("has the shape {:?}; config.json asks for {shape:?}", tensor.shape);
+            return Err(BuildError::tensor(tensor.path, name, reason));
+        }
+        match tensor.dtype {
+            safetensors::Dtype::F32 | safetensors::Dtype::BF16 | safetensors::Dtype::F16 => {}
+            other => return Err(wrong_type(&tensor, other)),
+        }
+        self.taken.insert(tensor.name);
+        Ok(tensor)
+    }
+
+    /// Refuses tensors that the engine would not use: in the model as it was trained they are part of the score.
+    fn refuse_unexpected(&self) -> Result<(), BuildError> {
+        let unused = |tensor: &Tensor<'_>| !self.taken.contains(tensor.name) && !is_harmless(tensor.name);
+        let unexpected: Vec<Tensor<'_>> = self.checkpoint.tensors().filter(unused).collect();
+        let Some(first) = unexpected.first() else { return Ok(()) };
+        let more = match unexpected.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let reason = format!(
+            "of shape {:?} is unexpected{more}: the model that config.json describes has no tensor of that name, and \
+             building without it would change the scores",
+            first.shape
+        );
+        Err(BuildError::tensor(first.path, first.name, reason))
+    }
+}
+
+/// Tensors that some checkpoints have and no classifier uses: a language model's head, and the rotary frequencies
+/// that old versions of transformers saved.
+fn is_harmless(name: &str) -> bool {
+    name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq")
+}

@@ -1,0 +1,119 @@
+//! What TensorRT-LLM 1.2.1 cannot do, and ranks that cannot divide a model.
+
+use super::mapping::Mapping;
+use crate::builder::BuildError;
+use crate::builder::families::spec::TrtllmForm;
+use crate::builder::families::{self, FamilySpec};
+use crate::manifest::{Model, Quantization, RopeScaling, TENSORRT_LLM, Task};
+
+/// The architecture whose head has as many rows as wanted.
+pub(super) const SMALL_HEAD: &str = "Qwen2ForSequenceClassification";
+
+/// A family that TensorRT-LLM has, and its form there.
+#[derive(Clone, Copy)]
+pub(super) struct Family {
+    pub(super) spec: &'static FamilySpec,
+    pub(super) form: &'static TrtllmForm,
+}
+
+/// The form of a model's family.
+///
+/// # Errors
+/// TensorRT-LLM does not have it.
+pub(super) fn family(model: &Model) -> Result<Family, BuildError> {
+    let refuse = |reason: String| Err(BuildError::Option(format!("{}: {reason}", model.name)));
+    let Some(spec) = families::named(&model.family) else {
+        return refuse(format!("its family {} is unknown to this version of build-engine", model.family));
+    };
+    match &spec.trtllm {
+        Some(form) => Ok(Family { spec, form }),
+        None => refuse(format!(
+            "TensorRT-LLM {TENSORRT_LLM} has no {} that trtllm-build builds; build it for --target cpu",
+            spec.title
+        )),
+    }
+}
+
+/// Refuses what would be computed differently than the model was trained.
+pub(super) fn check_model(
+    family: Family,
+    model: &Model,
+    quantization: &Quantization,
+) -> Result<(), BuildError> {
+    let title = family.spec.title;
+    let lacks = match model.rope.scaling {
+        RopeScaling::Yarn { .. } => Some("YaRN (its rotary table would have wrong frequencies)"),
+        _ => (family.form.lacks)(model),
+    };
+    if let Some(lacks) = lacks {
+        return Err(BuildError::Option(format!(
+            "{}: TensorRT-LLM's {title} has no {lacks}; build it for --target cpu",
+            model.name
+        )));
+    }
+    if *quantization == Quantization::Fp8 && !family.form.fp8 {
+        return Err(BuildError::Option(format!(
+            "--quantization fp8: TensorRT-LLM quantizes {title}'s layers to fp8 only with calibrated scales; quantize \
+             with NVIDIA's modelopt and give its output with --quantized DIR, or use int8-weight-only"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a small head if TensorRT-LLM has no such form: only its `Qwen2ForSequenceClassification` has a head of as
+/// many rows as wanted. Its layers are Qwen's and, without biases, Llama's.
+pub(super) fn check_small_head(family: Family, model: &Model, task: Task) -> Result<(), BuildError> {
+    let refuse = |what: &str| Err(BuildError::Option(format!("--small-head: {what}; leave it out")));
+    if task != Task::Reward {
+        return refuse("a model that generates needs all rows of the vocabulary's head");
+    }
+    let Some(small_head) = &family.form.small_head else {
+        return refuse(&format!(
+            "TensorRT-LLM has a head of fewer rows than the vocabulary only for Llama's and Qwen's layers, and {} is a \
+             {}",
+            model.name, family.spec.title
+        ));
+    };
+    if !small_head.biases && (model.qkv_bias || model.output_bias || model.mlp_bias) {
+        return refuse("TensorRT-LLM's model with such a head has none of this checkpoint's biases");
+    }
+    Ok(())
+}
+
+/// Refuses ranks that cannot divide the model.
+pub(super) fn check_mapping(family: Family, model: &Model, mapping: Mapping) -> Result<(), BuildError> {
+    let refuse = |reason: String| Err(BuildError::Option(reason));
+    let (tp, pp) = (mapping.tensor_parallel, mapping.pipeline_parallel);
+    if tp == 0 || pp == 0 {
+        return refuse("--tp and --pp must be at least 1".to_owned());
+    }
+    let (heads, kv) = (model.num_heads, model.num_kv_heads);
+    if !heads.is_multiple_of(tp) {
+        let possible: Vec<String> =
+            (1..=heads.min(64)).filter(|n| heads.is_multiple_of(*n)).map(|n| n.to_string()).collect();
+        return refuse(format!(
+            "--tp {tp} does not divide the {heads} attention heads of {}; possible are {}",
+            model.name,
+            possible.join(", ")
+        ));
+    }
+    if !kv.is_multiple_of(tp) && !tp.is_multiple_of(kv) {
+        return refuse(format!(
+            "--tp {tp} neither divides the {kv} key-value heads of {} nor is a multiple of them",
+            model.name
+        ));
+    }
+    if !model.intermediate_size.is_multiple_of(tp) {
+        return refuse(format!("--tp {tp} does not divide intermediate_size, {}", model.intermediate_size));
+    }
+    if pp > model.num_layers {
+        return refuse(format!("--pp {pp} is more than the {} layers of {}", model.num_layers, model.name));
+    }
+    if pp > 1 && !family.form.stages {
+        return refuse(format!(
+            "--pp: TensorRT-LLM's {} cannot be divided into stages; use --tp",
+            family.spec.title
+        ));
+    }
+    Ok(())
+}
