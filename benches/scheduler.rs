@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay::engine::simulated::SimulatedFactory;
-use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
-use assay::scheduler::core::{Arrival, Core};
+use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
+use assay::scheduler::core::{Core, StepCore};
 use assay::scheduler::{Job, Options, Priority, Work, start};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits {
 
 /// A core under load: as many arrive as are answered.
 struct Load {
-    core: Core,
+    core: StepCore,
     next: u64,
     now: Duration,
 }
@@ -30,7 +30,7 @@ impl Load {
     fn new(waiting: usize) -> Self {
         let options =
             Options { max_queue_requests: usize::MAX, max_queue_tokens: usize::MAX, ..Options::default() };
-        let core = Core::new(LIMITS, PrefixSharing::WithinIteration, options, Arc::new(()));
+        let core = StepCore::new(LIMITS, PrefixSharing::WithinIteration, options, Arc::new(()));
         let mut load = Self { core, next: 0, now: Duration::ZERO };
         load.arrive(waiting);
         load
@@ -42,15 +42,14 @@ impl Load {
             let seed = self.next as u32;
             // 16 responses to each prompt; a prompt and a response have 64 tokens each.
             let prompt = (0..64).map(|token| seed / 16 * 64 + token);
-            let arrival = Arrival {
-                id: self.next,
+            let job = Job {
                 tokens: prompt.chain((0..64).map(|token| seed * 64 + token)).collect(),
                 work: Work::score(128),
                 priority: Priority((seed % 3) as i8),
-                deadline: Some(self.now + Duration::from_secs(1 << 20)),
             };
+            let deadline = self.now + Duration::from_secs(1 << 20);
+            self.core.arrive(self.now, self.next, job, Some(deadline));
             self.next += 1;
-            self.core.arrive(self.now, arrival);
         }
     }
 
@@ -59,7 +58,7 @@ impl Load {
         let wanted = running.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits: Vec<_> = wanted.map(|chunk| (chunk.sequence, vec![0.0; 5])).collect();
         let started = Instant::now();
-        self.core.complete(self.now, Outputs { logits, ..Outputs::default() }).unwrap_or_default();
+        self.core.complete(self.now, StepReport { logits, ..StepReport::default() }).unwrap_or_default();
         let iteration = self.core.plan(self.now).unwrap_or_default();
         self.core.prepare(self.now);
         let answers = self.core.take_answers();
@@ -93,7 +92,7 @@ fn decision(criterion: &mut Criterion) {
 fn round_trip(criterion: &mut Criterion) {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 5);
     let (Ok(handle), Ok(runtime)) = (
-        start(Box::new(factory), Options::default(), Arc::new(())),
+        start(factory.into(), Options::default(), Arc::new(())),
         tokio::runtime::Builder::new_current_thread().build(),
     ) else {
         return;
@@ -102,7 +101,7 @@ fn round_trip(criterion: &mut Criterion) {
     let mut job = || {
         seed += 1;
         let tokens = (0..256).map(|token| seed + token).collect();
-        Job { tokens, work: Work::score(256), priority: Priority(0), deadline: None }
+        Job { tokens, work: Work::score(256), priority: Priority(0) }
     };
     let mut group = criterion.benchmark_group("round trip");
     for at_once in [1, 64] {
@@ -110,7 +109,8 @@ fn round_trip(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("at once", at_once), |bencher| {
             bencher.iter(|| {
                 runtime.block_on(async {
-                    let tickets: Vec<_> = (0..at_once).filter_map(|_| handle.submit(job()).ok()).collect();
+                    let tickets: Vec<_> =
+                        (0..at_once).filter_map(|_| handle.submit(job(), None).ok()).collect();
                     for ticket in tickets {
                         black_box(ticket.await.is_ok());
                     }

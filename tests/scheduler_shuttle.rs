@@ -1,4 +1,4 @@
-//! Where threads meet, under a model checker: shuttle runs the scheduler's own mailbox and desk in
+//! Where threads meet, under a model checker: shuttle runs the scheduler's own mailbox and dispatcher in
 //! thousands of random interleavings and fails on a lost wake-up, a deadlock or a doubled answer.
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay::engine::simulated::HashCache;
-use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
+use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
 use assay::sampling::Sampled;
-use assay::scheduler::{Answer, Job, Options, Output, Priority, Work, core};
+use assay::scheduler::core::{self, StepCore};
+use assay::scheduler::{Answer, Job, Options, Output, Priority, Work};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
-use desk::{Desk, Envelope, Reply};
+use dispatcher::{Dispatcher, Envelope, Reply};
 use mailbox::{Mailbox, Wake};
 
 /// The locks that the mailbox is compiled with here.
@@ -22,8 +23,8 @@ mod sync {
     pub(super) use std::sync::PoisonError;
 }
 
-#[path = "../src/scheduler/desk.rs"]
-mod desk;
+#[path = "../src/scheduler/dispatcher.rs"]
+mod dispatcher;
 #[path = "../src/scheduler/mailbox.rs"]
 mod mailbox;
 
@@ -86,35 +87,35 @@ type Box<R> = Mailbox<Envelope<R>, Hole<()>>;
 
 /// The scheduler's thread, with an engine that computes on another.
 fn run(mailbox: &Box<Hole<Answer>>, woken: &Hole<()>, sharing: PrefixSharing) {
-    let core = core::Core::new(LIMITS, sharing, Options::default(), Arc::new(()));
-    let mut desk = Desk::new(core);
-    let (iterations, reports) = (Hole::<Option<Iteration>>::new(), Hole::<Outputs>::new());
+    let core = StepCore::new(LIMITS, sharing, Options::default(), Arc::new(()));
+    let mut dispatcher = Dispatcher::new(core);
+    let (iterations, reports) = (Hole::<Option<Iteration>>::new(), Hole::<StepReport>::new());
     let engine = {
         let (iterations, reports, woken) = (iterations.clone(), reports.clone(), woken.clone());
         thread::spawn(move || {
             let mut cache = HashCache::new(LIMITS, 2);
             while let Some(iteration) = iterations.take() {
                 let logits = cache.run(&iteration).unwrap();
-                reports.put(Outputs { logits, ..Outputs::default() });
+                reports.put(StepReport { logits, ..StepReport::default() });
                 woken.wake();
             }
         })
     };
     let mut busy = false;
-    while !desk.is_done() {
+    while !dispatcher.is_done() {
         woken.take();
-        if let Some(outputs) = reports.try_take() {
+        if let Some(report) = reports.try_take() {
             busy = false;
-            desk.core.complete(Duration::ZERO, outputs).unwrap();
+            dispatcher.core.complete(Duration::ZERO, report).unwrap();
         }
-        desk.read(mailbox);
-        if !busy && let Some(iteration) = desk.core.plan(Duration::ZERO) {
+        dispatcher.read(mailbox);
+        if !busy && let Some(iteration) = dispatcher.core.plan(Duration::ZERO) {
             busy = true;
             iterations.put(Some(iteration));
         }
-        desk.send_answers();
-        desk.core.prepare(Duration::ZERO);
-        desk.send_answers();
+        dispatcher.send_answers();
+        dispatcher.core.prepare(Duration::ZERO);
+        dispatcher.send_answers();
     }
     iterations.put(None);
     engine.join().unwrap();
@@ -132,8 +133,8 @@ impl Ticket {
         let answer = Hole::new();
         let work = Work::score(tokens.len());
         let tokens = tokens.collect();
-        let job = Job { tokens, work, priority: Priority(0), deadline: None };
-        let envelope = |id| Envelope::new(id, job, Instant::now(), answer.clone());
+        let job = Job { tokens, work, priority: Priority(0) };
+        let envelope = || Envelope::new(job, None, Instant::now(), answer.clone());
         let id = mailbox.send(envelope).ok()?;
         Some(Self { id, answer, mailbox: mailbox.clone() })
     }

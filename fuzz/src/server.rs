@@ -36,8 +36,7 @@ impl Server {
         let (directory, manifest) = engine(checkpoint, task);
         let engine = directory.path().join("engine");
         let app = Arc::new(App::new(settings(&engine), &manifest).expect("the options are valid"));
-        let factory =
-            Box::new(SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, manifest.logits()));
+        let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, manifest.logits()).into();
         let (options, metrics) = (app.settings.scheduler(), app.metrics.clone());
         let scheduler = scheduler::start(factory, options, metrics.clone()).expect("the engine starts");
         let encoder = Encoder::open(&engine, &manifest.prompt).expect("the engine has a tokenizer");

@@ -100,8 +100,8 @@ impl CompareArgs {
             max_seq_len: Some(manifest.limits.max_seq_len.min(1024)),
             ..Default::default()
         };
-        let open = || -> Result<Box<dyn EngineFactory>, EngineError> {
-            Ok(Box::new(CpuFactory::open(directory, &manifest, options)?))
+        let open = || -> Result<EngineFactory, EngineError> {
+            Ok(CpuFactory::open(directory, &manifest, options)?.into())
         };
         let vocab_size = u32::try_from(manifest.model.vocab_size).unwrap_or(u32::MAX);
         let compared = self.compare.run(open, vocab_size, self.rounds)?;

@@ -71,7 +71,7 @@ impl Comparison {
     /// An engine does not start, or a text is not scored.
     pub fn run(
         self,
-        mut factory: impl FnMut() -> Result<Box<dyn EngineFactory>, EngineError>,
+        mut factory: impl FnMut() -> Result<EngineFactory, EngineError>,
         vocab_size: u32,
         rounds: usize,
     ) -> Result<Compared, CompareError> {
@@ -109,8 +109,8 @@ impl Side {
         let mut tickets = Vec::with_capacity(texts.len());
         for tokens in texts {
             let work = Work::score(tokens.len());
-            let job = Job { tokens, work, priority: Priority::default(), deadline: None };
-            tickets.push(self.handle.submit(job)?);
+            let job = Job { tokens, work, priority: Priority::default() };
+            tickets.push(self.handle.submit(job, None)?);
         }
         for ticket in tickets {
             ticket.await?;
@@ -193,8 +193,8 @@ mod tests {
             kv_blocks: 2048,
             tokens_per_block: 16,
         };
-        let factory = || -> Result<Box<dyn EngineFactory>, EngineError> {
-            Ok(Box::new(SimulatedFactory::new(limits, PrefixSharing::WithinIteration, 1)))
+        let factory = || -> Result<EngineFactory, EngineError> {
+            Ok(SimulatedFactory::new(limits, PrefixSharing::WithinIteration, 1).into())
         };
         for comparison in [Comparison::BestOfN, Comparison::Ragged] {
             let compared = comparison.run(factory, 1000, 2).unwrap();

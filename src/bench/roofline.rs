@@ -4,11 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, bounded};
-
 use crate::engine::bridge::ffi;
 use crate::engine::cpu::{self, CpuFactory, Options};
-use crate::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
+use crate::engine::{BlockId, Chunk, EngineError, Iteration, StartEngine, StepEngine};
 use crate::manifest::{Manifest, Model};
 
 /// What is measured: `texts` texts of `tokens` tokens, `rounds` times.
@@ -56,8 +54,7 @@ pub fn measure(
     let started = Instant::now();
     let mut factory = CpuFactory::open(directory, manifest, options)?;
     let limits = factory.limits();
-    let (sender, reports) = bounded(1);
-    let mut engine = factory.start(sender)?;
+    let mut engine = factory.start()?;
     say(out, format_args!("opened in {:.2} s", started.elapsed().as_secs_f64()))?;
 
     let iterations = iterations(&workload, manifest, limits.max_num_tokens, limits.tokens_per_block);
@@ -69,7 +66,7 @@ pub fn measure(
             limits.kv_blocks
         )));
     }
-    pass(&mut *engine, &reports, &iterations)?;
+    pass(&mut *engine, &iterations)?;
     let weights =
         std::fs::metadata(directory.join(crate::manifest::WEIGHTS_FILE)).map_or(0, |file| file.len());
     if let Some(resident) = resident_bytes() {
@@ -89,7 +86,7 @@ pub fn measure(
     let operations = operations_per_token(&manifest.model) * tokens;
     let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=workload.rounds {
-        let engine_seconds = pass(&mut *engine, &reports, &iterations)?;
+        let engine_seconds = pass(&mut *engine, &iterations)?;
         let mut bare_seconds = 0.0;
         for iteration in &iterations {
             for (rows, roofline) in &mut rooflines {
@@ -158,15 +155,11 @@ fn iterations(workload: &Workload, manifest: &Manifest, most: usize, per_block: 
 }
 
 /// Seconds of all iterations, one after the other.
-fn pass(
-    engine: &mut dyn Engine,
-    reports: &Receiver<Report>,
-    iterations: &[Iteration],
-) -> Result<f64, EngineError> {
+fn pass(engine: &mut dyn StepEngine, iterations: &[Iteration]) -> Result<f64, EngineError> {
     let started = Instant::now();
     for iteration in iterations {
         engine.submit(iteration.clone())?;
-        reports.recv().map_err(|_| EngineError::Step("the engine's thread has ended".into()))??;
+        engine.reports().recv().map_err(|_| EngineError::Step("the engine's thread has ended".into()))??;
     }
     Ok(started.elapsed().as_secs_f64())
 }

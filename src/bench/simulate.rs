@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::ledger::Ledger;
 use super::trace::Request;
 use crate::bench::timing::{Piece, Timing, Work as Cost};
-use crate::engine::{EngineError, Iteration, Limits, Outputs, PrefixSharing};
-use crate::scheduler::core::{Arrival, Core};
-use crate::scheduler::{Answer, Options, Priority, Rejection, Work};
+use crate::engine::{EngineError, Iteration, Limits, PrefixSharing, StepReport};
+use crate::scheduler::core::{Core, StepCore};
+use crate::scheduler::{Answer, Job, Options, Priority, Rejection, Work};
 
 /// What is simulated.
 pub struct Setup {
@@ -82,7 +82,7 @@ pub fn simulate(
     requests: &[Request],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Outcome, SimulationError> {
-    let core = Core::new(setup.limits, setup.sharing, setup.options.clone(), Arc::new(()));
+    let core = StepCore::new(setup.limits, setup.sharing, setup.options.clone(), Arc::new(()));
     let mut simulation = Simulation {
         setup,
         requests,
@@ -106,7 +106,7 @@ pub fn simulate(
 struct Simulation<'a> {
     setup: &'a Setup,
     requests: &'a [Request],
-    core: Core,
+    core: StepCore,
     ledger: Ledger,
     now: Duration,
     /// Requests that have arrived: the first so many.
@@ -144,7 +144,7 @@ impl Simulation<'_> {
         let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits = wanted.map(|chunk| (chunk.sequence, vec![0.0; chunk.logits.len()])).collect();
         let elapsed = self.setup.timing.iteration(&iteration);
-        Ok(self.core.complete(self.now, Outputs { logits, elapsed, ..Outputs::default() })?)
+        Ok(self.core.complete(self.now, StepReport { logits, elapsed, ..StepReport::default() })?)
     }
 
     fn arrive(&mut self) {
@@ -159,7 +159,7 @@ impl Simulation<'_> {
             let deadline = request.timeout.map(|timeout| self.now + Duration::from_secs_f64(timeout));
             let id = self.arrived as u64;
             let priority = Priority(request.priority);
-            self.core.arrive(self.now, Arrival { id, tokens, work, priority, deadline });
+            self.core.arrive(self.now, id, Job { tokens, work, priority }, deadline);
             self.arrived += 1;
         }
     }

@@ -1,26 +1,32 @@
-//! An engine that computes nothing: for tests of what stands before it, and for planning.
+//! An engine that computes nothing, for tests of everything around it and for capacity planning.
 //!
 //! Its KV cache holds, for every position, a hash of the tokens up to there. Every chunk continues
-//! from what the cache says of the position before it, so logits depend on the tokens of the whole
+//! from the hash of the position before it, so logits depend on the tokens of the whole
 //! sequence, through the very blocks the scheduler chose: a block shared wrongly, written twice or
 //! read too early gives other logits or an error.
 
-use crossbeam_channel::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use super::{Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::{
+    BlockId, Chunk, EngineError, EngineFactory, Iteration, Limits, PrefixSharing, SequenceId, StartEngine,
+    StepEngine, StepReport,
+};
 
 /// What a simulated engine does with an iteration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Reports its logits.
     Report,
-    /// Reports that the step failed, in these words.
+    /// Reports that the step failed, for this reason.
     Fail(String),
     /// Never reports.
     Stall,
 }
 
-/// Says what to do with the iteration of a number, counted from 0 over all starts of a factory.
+/// What to do with the nth iteration, counted from 0 over all starts of a factory.
 pub type Script = Box<dyn FnMut(u64) -> Behaviour + Send>;
 
 /// Starts simulated engines that answer at once.
@@ -28,51 +34,60 @@ pub struct SimulatedFactory {
     limits: Limits,
     sharing: PrefixSharing,
     rows: usize,
-    script: std::sync::Arc<std::sync::Mutex<(u64, Script)>>,
+    script: Arc<Mutex<(u64, Script)>>,
 }
 
 impl SimulatedFactory {
-    /// An engine whose head has `rows` rows (attributes, or the vocabulary when it generates).
+    /// Engines whose head has `rows` rows (attributes, or the vocabulary when they generate).
     pub fn new(limits: Limits, sharing: PrefixSharing, rows: usize) -> Self {
         Self::scripted(limits, sharing, rows, Box::new(|_| Behaviour::Report))
     }
 
-    /// One that fails or stalls where `script` says so.
+    /// Engines that fail or stall when `script` says so.
     pub fn scripted(limits: Limits, sharing: PrefixSharing, rows: usize, script: Script) -> Self {
-        Self { limits, sharing, rows, script: std::sync::Arc::new(std::sync::Mutex::new((0, script))) }
+        Self { limits, sharing, rows, script: Arc::new(Mutex::new((0, script))) }
     }
 }
 
-impl EngineFactory for SimulatedFactory {
-    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(Instant {
+impl From<SimulatedFactory> for EngineFactory {
+    fn from(factory: SimulatedFactory) -> Self {
+        Self::step(factory)
+    }
+}
+
+impl StartEngine<dyn StepEngine> for SimulatedFactory {
+    fn start(&mut self) -> Result<Box<dyn StepEngine>, EngineError> {
+        let (reporter, reports) = unbounded();
+        Ok(Box::new(SimulatedEngine {
             limits: self.limits,
             sharing: self.sharing,
             cache: HashCache::new(self.limits, self.rows),
             script: self.script.clone(),
+            reporter,
             reports,
         }))
     }
 }
 
-struct Instant {
+struct SimulatedEngine {
     limits: Limits,
     sharing: PrefixSharing,
     cache: HashCache,
-    script: std::sync::Arc<std::sync::Mutex<(u64, Script)>>,
-    reports: Sender<Report>,
+    script: Arc<Mutex<(u64, Script)>>,
+    reporter: Sender<Result<StepReport, EngineError>>,
+    reports: Receiver<Result<StepReport, EngineError>>,
 }
 
-impl Instant {
-    fn behaviour(&self) -> Behaviour {
-        let mut script = self.script.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+impl SimulatedEngine {
+    fn next_behaviour(&self) -> Behaviour {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         let number = script.0;
         script.0 += 1;
         (script.1)(number)
     }
 }
 
-impl Engine for Instant {
+impl StepEngine for SimulatedEngine {
     fn limits(&self) -> Limits {
         self.limits
     }
@@ -82,17 +97,21 @@ impl Engine for Instant {
     }
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        let started = std::time::Instant::now();
-        let report = match self.behaviour() {
-            Behaviour::Report => self.cache.run(&iteration).map(|logits| Outputs {
+        let started = Instant::now();
+        let report = match self.next_behaviour() {
+            Behaviour::Report => self.cache.run(&iteration).map(|logits| StepReport {
                 logits,
                 elapsed: started.elapsed(),
-                ..Outputs::default()
+                ..StepReport::default()
             }),
             Behaviour::Fail(text) => Err(EngineError::Step(text)),
             Behaviour::Stall => return Ok(()),
         };
-        self.reports.send(report).map_err(|_| EngineError::Step("its reports are no longer read".into()))
+        self.reporter.send(report).map_err(|_| EngineError::Step("its reports are no longer read".into()))
+    }
+
+    fn reports(&self) -> &Receiver<Result<StepReport, EngineError>> {
+        &self.reports
     }
 }
 
@@ -101,7 +120,7 @@ impl Engine for Instant {
 pub struct HashCache {
     limits: Limits,
     rows: usize,
-    /// Of every slot of every block, the hash of the tokens up to it; `None` until written.
+    /// For every slot of every block, the hash of the tokens up to it; `None` until written.
     states: Vec<Option<u64>>,
 }
 
@@ -111,11 +130,11 @@ impl HashCache {
         Self { limits, rows, states: vec![None; limits.kv_blocks * limits.tokens_per_block] }
     }
 
-    /// Runs all chunks in order and gives the logits asked for.
+    /// Runs all chunks in order and returns the logits that they request.
     ///
     /// # Errors
     /// [`EngineError::Step`] if the iteration exceeds the limits or reads what was never written.
-    pub fn run(&mut self, iteration: &Iteration) -> Result<Vec<(super::SequenceId, Vec<f32>)>, EngineError> {
+    pub fn run(&mut self, iteration: &Iteration) -> Result<Vec<(SequenceId, Vec<f32>)>, EngineError> {
         self.check(iteration)?;
         let mut logits = Vec::new();
         for chunk in &iteration.chunks {
@@ -170,13 +189,13 @@ impl HashCache {
         Ok(states)
     }
 
-    fn slot(&self, table: &[super::BlockId], position: usize) -> usize {
+    fn slot(&self, table: &[BlockId], position: usize) -> usize {
         let per_block = self.limits.tokens_per_block;
         table[position / per_block] as usize * per_block + position % per_block
     }
 }
 
-/// The logits that a simulated engine with a head of `rows` rows gives after `tokens`.
+/// The logits that a simulated engine with a head of `rows` rows returns after `tokens`.
 pub fn expected_logits(tokens: &[u32], rows: usize) -> Vec<f32> {
     let state = tokens.iter().fold(SEED, |state, &token| mix(state ^ (u64::from(token) + 1)));
     logits_of(state, rows)

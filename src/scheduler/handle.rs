@@ -1,4 +1,4 @@
-//! The way in: what the rest of the server holds of the scheduler.
+//! [`Handle`] and [`Ticket`]: the scheduler's thread-safe API.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,27 +10,27 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::desk::{Envelope, Reply};
+use super::dispatcher::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{Answer, Job, Rejection, Work};
+use super::{Answer, Job, Rejection, validate};
 use crate::engine::Limits;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
-/// The way back to a ticket.
-pub(super) struct Outbox {
+/// Sends tokens and the answer to a [`Ticket`].
+pub(super) struct ReplySender {
     answer: oneshot::Sender<Answer>,
     /// Has room for every token of the job, so that a slow reader is never waited for.
     tokens: Option<mpsc::Sender<Sampled>>,
 }
 
-impl Reply for Outbox {
+impl Reply for ReplySender {
     fn send(self, answer: Answer) {
         let _ = self.answer.send(answer);
     }
 
     fn token(&mut self, token: Sampled) {
         if let Some(tokens) = &self.tokens {
-            // Whoever has left has cancelled the job too.
+            // A client that left has cancelled the job too.
             let _ = tokens.try_send(token);
         }
     }
@@ -48,11 +48,11 @@ impl Wake for Signal {
 
 /// What handles, tickets and the thread share.
 pub(super) struct Shared {
-    pub(super) mailbox: Mailbox<Envelope<Outbox>, Signal>,
-    /// Where the core's clock began.
+    pub(super) mailbox: Mailbox<Envelope<ReplySender>, Signal>,
+    /// When the core's clock started.
     pub(super) origin: Instant,
     pub(super) ready: AtomicBool,
-    /// Nothing is finished any more.
+    /// Work in flight is not waited for any more.
     pub(super) abandoned: AtomicBool,
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
@@ -86,28 +86,29 @@ impl Handle {
         &self.0.0
     }
 
-    /// Hands a job over. Never blocks. The ticket resolves to the answer; dropping it before
-    /// cancels the job, waiting or in flight.
+    /// Hands a job over without blocking. The ticket resolves to the answer; dropping it before
+    /// cancels the job, waiting or in flight. After `deadline` the answer is of no use: a job that cannot meet it
+    /// is rejected.
     ///
     /// # Errors
     /// [`Rejection::Empty`], [`Rejection::TooLong`], [`Rejection::QueueFull`] and
-    /// [`Rejection::ShuttingDown`] where they are known at once; else they come with the ticket.
-    pub fn submit(&self, job: Job) -> Result<Ticket, Rejection> {
+    /// [`Rejection::ShuttingDown`] if they are known at once; else the ticket resolves to them.
+    pub fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<Ticket, Rejection> {
         let shared = self.shared();
-        job.work.check(job.tokens.len(), &shared.limits)?;
+        validate(&job, &shared.limits)?;
         let (sender, answer) = oneshot::channel();
-        let (tokens, received) = match &job.work {
-            Work::Score { .. } => (None, None),
-            Work::Generate(_) => {
-                let (tokens, received) = mpsc::channel(job.work.told(job.tokens.len()));
+        let (tokens, received) = match job.work.max_streamed_tokens(job.tokens.len()) {
+            0 => (None, None),
+            most => {
+                let (tokens, received) = mpsc::channel(most);
                 (Some(tokens), Some(received))
             }
         };
-        let reply = Outbox { answer: sender, tokens };
+        let reply = ReplySender { answer: sender, tokens };
         // The clock is read under the mailbox's lock, so that ids and times grow together.
         let id = shared
             .mailbox
-            .send(|id| Envelope::new(id, job, shared.origin, reply))
+            .send(|| Envelope::new(job, deadline, shared.origin, reply))
             .map_err(|refused| self.rejection(refused))?;
         Ok(Ticket { id, answer, tokens: received, shared: shared.clone(), answered: false })
     }
@@ -138,7 +139,7 @@ impl Handle {
         self.shared().reach
     }
 
-    /// Refuses new work from now on; what was accepted is finished.
+    /// Rejects new work from now on; what was accepted is finished.
     pub fn drain(&self) {
         self.shared().mailbox.drain();
     }
@@ -149,7 +150,7 @@ impl Handle {
         self.drain();
     }
 
-    /// Resolves when [`Handle::drain`] was called, everything accepted is answered and the engine has ended.
+    /// Resolves once [`Handle::drain`] was called, everything accepted is answered and the engine has ended.
     pub async fn drained(&self) {
         wait_until_set(&self.shared().drained).await;
     }
@@ -177,14 +178,14 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The next token of a job that generates, as soon as it is chosen; first those of the prompt but for the
-    /// first, if it is to look them up. After the last, and of a job
-    /// that scores, `None`: the answer is there or on its way.
+    /// The next token of a job that generates, as soon as it is chosen. If the prompt's log-probabilities are
+    /// wanted, its tokens come before, without the first. `None` after the last, and for a job
+    /// that is scored: the answer is there or on its way.
     pub async fn next_token(&mut self) -> Option<Sampled> {
         self.tokens.as_mut()?.recv().await
     }
 
-    /// Ends a job that generates: its tokens so far are all that is wanted.
+    /// Ends a job that generates: the tokens so far are all that is wanted.
     pub fn finish(mut self) {
         self.answered = true;
         self.shared.mailbox.finish(self.id);

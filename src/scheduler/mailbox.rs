@@ -1,25 +1,24 @@
 //! How work reaches the scheduler's thread: one lock, taken for a moment, and a signal.
 //!
-//! Whoever sends never blocks; the thread takes everything that has come in one go. Written against
+//! Sending never blocks; the thread takes everything that has arrived in one go. Written against
 //! `super::sync`, so that a test can compile this file with a model checker's locks in place of the
 //! standard library's.
 
 use super::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Wakes the scheduler's thread. Signals that come while one is pending merge with it.
+/// Wakes the scheduler's thread, without blocking. Signals merge with one that is pending.
 pub(super) trait Wake {
-    /// Never blocks.
     fn wake(&self);
 }
 
-/// Everything that came since the mailbox was last emptied.
+/// Everything that arrived since the mailbox was last emptied.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
     /// Arrivals with their ids, in order.
     pub(super) arrivals: Vec<(u64, T)>,
-    /// Ids no longer wanted. One may be of an arrival in this batch, or of one long answered.
+    /// Ids whose answers are no longer wanted. They may have arrived in this batch, or be answered already.
     pub(super) cancelled: Vec<u64>,
-    /// Ids whose tokens so far are all that was wanted. Likewise.
+    /// Ids whose tokens so far are all that was wanted, with the same caveat.
     pub(super) finished: Vec<u64>,
     /// Whether [`Mailbox::drain`] was called.
     pub(super) draining: bool,
@@ -31,10 +30,9 @@ impl<T> Batch<T> {
     }
 }
 
-/// Why something was not taken.
+/// Why an arrival was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// As much waits as may.
     Full,
     /// The mailbox takes nothing more.
     Draining,
@@ -45,7 +43,7 @@ struct State<T> {
     next_id: u64,
 }
 
-/// Where arrivals and cancellations wait for the scheduler's thread.
+/// Arrivals and cancellations on their way to the scheduler's thread.
 pub(super) struct Mailbox<T, W> {
     capacity: usize,
     state: Mutex<State<T>>,
@@ -53,17 +51,18 @@ pub(super) struct Mailbox<T, W> {
 }
 
 impl<T, W: Wake> Mailbox<T, W> {
-    /// One that holds up to `capacity` arrivals. Cancellations are bounded by what has arrived.
+    /// A mailbox for up to `capacity` arrivals. There are no more cancellations than arrivals.
     pub(super) fn new(capacity: usize, wake: W) -> Self {
         let batch = Batch::empty(false);
         Self { capacity, state: Mutex::new(State { batch, next_id: 0 }), wake }
     }
 
-    /// Adds an arrival and gives its id; ids grow in the order of arrival.
+    /// Adds what `make` returns and gives it an id; ids grow in the order of arrival. `make` runs under the
+    /// mailbox's lock.
     ///
     /// # Errors
-    /// Hands nothing over if the mailbox is full or draining.
-    pub(super) fn send(&self, make: impl FnOnce(u64) -> T) -> Result<u64, Refused> {
+    /// The mailbox is full or draining; nothing was added.
+    pub(super) fn send(&self, make: impl FnOnce() -> T) -> Result<u64, Refused> {
         let mut state = self.lock();
         if state.batch.draining {
             return Err(Refused::Draining);
@@ -73,25 +72,25 @@ impl<T, W: Wake> Mailbox<T, W> {
         }
         let id = state.next_id;
         state.next_id += 1;
-        state.batch.arrivals.push((id, make(id)));
+        state.batch.arrivals.push((id, make()));
         drop(state);
         self.wake.wake();
         Ok(id)
     }
 
-    /// Says that an arrival's answer is no longer wanted.
+    /// An arrival's answer is no longer wanted.
     pub(super) fn cancel(&self, id: u64) {
         self.lock().batch.cancelled.push(id);
         self.wake.wake();
     }
 
-    /// Says that an arrival's tokens so far are all that was wanted.
+    /// An arrival's tokens so far are all that was wanted.
     pub(super) fn finish(&self, id: u64) {
         self.lock().batch.finished.push(id);
         self.wake.wake();
     }
 
-    /// Takes nothing more from now on; says so to the thread.
+    /// Takes nothing more from now on, and wakes the thread.
     pub(super) fn drain(&self) {
         self.lock().batch.draining = true;
         self.wake.wake();
@@ -102,7 +101,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         self.lock().batch.draining
     }
 
-    /// Takes what has come.
+    /// Empties the mailbox.
     pub(super) fn take(&self) -> Batch<T> {
         let mut state = self.lock();
         let draining = state.batch.draining;

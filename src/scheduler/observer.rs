@@ -29,7 +29,7 @@ pub trait Observer: Send + Sync {
     /// A request was answered with its output, this long after it arrived.
     fn completed(&self, _time: Duration) {}
     /// A request was answered with a refusal, at arrival or later.
-    fn refused(&self, _rejection: &Rejection) {}
+    fn rejected(&self, _rejection: &Rejection) {}
     /// A request's client left before the answer.
     fn cancelled(&self) {}
     /// The engine failed or stalled.

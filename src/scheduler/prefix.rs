@@ -124,8 +124,7 @@ impl PrefixTree {
     pub(super) fn is_readable(&self, id: NodeId, iteration: u64) -> bool {
         self.node(id).written.is_some_and(|written| match self.sharing {
             PrefixSharing::WithinIteration => written <= iteration,
-            // One that shares by itself is never asked for an iteration.
-            PrefixSharing::Cached | PrefixSharing::Own => written < iteration,
+            PrefixSharing::Cached => written < iteration,
         })
     }
 

@@ -1,16 +1,15 @@
-//! What waits, in order.
+//! Priority queue of waiting sequences.
 //!
-//! The order is fixed at arrival: time of arrival plus what its class is worth, so that a decision
-//! costs the logarithm of what waits, classes go before each other, and nothing starves. There is
-//! one lane per kind of sequence that a plan may have no room for while others may go on.
+//! The order is fixed at arrival: time of arrival plus what the class is worth, so that a decision
+//! costs the logarithm of what waits, higher classes go first, and nothing starves. There is
+//! one lane for each kind of sequence that a plan may have no room for while others may go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Priority;
-use crate::engine::SequenceId;
+use crate::engine::{Priority, SequenceId};
 
-/// Place in the order; the lowest goes first.
+/// A sequence's place in the order; the lowest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     /// Microseconds on the scheduler's clock.
@@ -30,10 +29,9 @@ impl Key {
     }
 }
 
-/// Kinds of sequences.
+/// What kind of sequence it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lane {
-    /// Whether it generates.
     pub(super) generates: bool,
     /// Whether its prompt is longer than one chunk.
     pub(super) long: bool,
@@ -52,32 +50,41 @@ impl Lane {
     ];
 }
 
+/// A sequence in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) lane: Lane,
+    pub(super) priority: Priority,
+    /// The longest that it may become.
+    pub(super) tokens: usize,
+}
+
 /// The waiting sequences.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: [BTreeSet<Key>; 4],
-    /// Waiting tokens of every class.
+    /// Waiting tokens by class.
     tokens: BTreeMap<Priority, usize>,
     total: usize,
 }
 
 impl Queue {
-    pub(super) fn insert(&mut self, lane: Lane, key: Key, priority: Priority, tokens: usize) {
-        self.lanes[lane.index()].insert(key);
-        *self.tokens.entry(priority).or_default() += tokens;
-        self.total += tokens;
+    pub(super) fn insert(&mut self, entry: Entry) {
+        let new = self.lanes[entry.lane.index()].insert(entry.key);
+        debug_assert!(new, "sequence {} is in the queue twice", entry.key.sequence);
+        *self.tokens.entry(entry.priority).or_default() += entry.tokens;
+        self.total += entry.tokens;
     }
 
-    pub(super) fn remove(&mut self, lane: Lane, key: Key, priority: Priority, tokens: usize) {
-        if self.lanes[lane.index()].remove(&key) {
-            if let Some(of_class) = self.tokens.get_mut(&priority) {
-                *of_class -= tokens;
-            }
-            self.total -= tokens;
-        }
+    pub(super) fn remove(&mut self, entry: Entry) {
+        let found = self.lanes[entry.lane.index()].remove(&entry.key);
+        debug_assert!(found, "sequence {} is not in the queue", entry.key.sequence);
+        *self.tokens.entry(entry.priority).or_default() -= entry.tokens;
+        self.total -= entry.tokens;
     }
 
-    /// The first of the lanes that may go on.
+    /// The first sequence in any of the lanes that `may_go` allows.
     pub(super) fn first(&self, may_go: impl Fn(Lane) -> bool) -> Option<SequenceId> {
         let heads = Lane::ALL.into_iter().filter(|lane| may_go(*lane));
         heads.filter_map(|lane| self.lanes[lane.index()].first()).min().map(|key| key.sequence)
@@ -88,7 +95,7 @@ impl Queue {
         self.total
     }
 
-    /// Waiting tokens of a class and those before it.
+    /// Waiting tokens of a class and of those that go before it.
     pub(super) fn tokens_up_to(&self, priority: Priority) -> usize {
         self.tokens.range(..=priority).map(|(_, tokens)| tokens).sum()
     }

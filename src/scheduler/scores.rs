@@ -1,7 +1,9 @@
-//! Finished scores, least recently used out first.
+//! Cache of finished scores; the least recently used go first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use crate::engine::{Job, Work};
 
 type Logits = Arc<[f32]>;
 
@@ -12,6 +14,16 @@ pub(super) struct Text {
     pub(super) tokens: Arc<[u32]>,
     /// The positions read.
     pub(super) read: Arc<[usize]>,
+}
+
+impl Text {
+    /// What the job's score depends on; `None` if it generates.
+    pub(super) fn scored_by(job: &Job) -> Option<Self> {
+        match &job.work {
+            Work::Score { read } => Some(Self { tokens: job.tokens.clone(), read: read.clone() }),
+            Work::Generate(_) => None,
+        }
+    }
 }
 
 /// A bounded cache of the logits of texts.

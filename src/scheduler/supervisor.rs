@@ -1,4 +1,4 @@
-//! Watches over the engine: hands it iterations, notices that it failed or stalled, starts it again.
+//! Watches over the engine: hands it work, notices that it failed or stalled, starts it again.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,11 @@ use crossbeam_channel::{Receiver, bounded, never};
 
 use super::core::Feed;
 use super::{OnFailure, Options};
-use crate::engine::{Engine, EngineError, EngineFactory, Iteration, Report};
+use crate::engine::{EngineError, Iteration, QueueEngine, StartEngine, StepEngine};
 
 /// What happened to the engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Nothing.
     None,
     /// No report came for this long with work in flight.
     Stalled(Duration),
@@ -22,80 +21,74 @@ pub(super) enum Event {
 }
 
 /// What a thread that starts the engine hands back.
-pub(super) type Started = (Box<dyn EngineFactory>, Result<Running, EngineError>);
+pub(super) type Started<E> = (Box<dyn StartEngine<E>>, Result<Box<E>, EngineError>);
 
-pub(super) struct Running {
-    engine: Box<dyn Engine>,
-    reports: Receiver<Report>,
-    /// Since when an iteration has been running.
+struct Running<E: ?Sized> {
+    engine: Box<E>,
+    /// Since when a report has been due.
     busy_since: Option<Instant>,
 }
 
-enum State {
-    Running(Box<dyn EngineFactory>, Running),
+enum State<E: ?Sized> {
+    Running(Box<dyn StartEngine<E>>, Running<E>),
     Starting,
     Lost,
 }
 
-pub(super) struct Supervisor {
+pub(super) struct Supervisor<E: ?Sized> {
     options: Options,
-    state: State,
-    /// Holds nothing unless an engine is being started.
-    starts: Receiver<Started>,
-    idle_reports: Receiver<Report>,
+    state: State<E>,
+    /// Never has anything unless an engine is being started.
+    starts: Receiver<Started<E>>,
     /// Starts that failed since the engine last gave a report.
     failed_starts: u32,
     event: Event,
 }
 
-impl Supervisor {
-    pub(super) fn new(
-        factory: Box<dyn EngineFactory>,
-        engine: Box<dyn Engine>,
-        reports: Receiver<Report>,
-        options: Options,
-    ) -> Self {
+impl<E: ?Sized + Send + 'static> Supervisor<E> {
+    pub(super) fn new(factory: Box<dyn StartEngine<E>>, engine: Box<E>, options: Options) -> Self {
         Self {
             options,
-            state: State::Running(factory, Running { engine, reports, busy_since: None }),
+            state: State::Running(factory, Running { engine, busy_since: None }),
             starts: never(),
-            idle_reports: never(),
             failed_starts: 0,
             event: Event::None,
         }
     }
 
-    /// Where the engine reports. Those of a lost engine are never read.
-    pub(super) fn reports(&self) -> &Receiver<Report> {
-        match &self.state {
-            State::Running(_, running) => &running.reports,
-            State::Starting | State::Lost => &self.idle_reports,
-        }
+    /// The engine, unless it is lost or being started.
+    pub(super) fn engine(&self) -> Option<&E> {
+        self.running().map(|running| &*running.engine)
     }
 
-    /// Where an engine that was started again arrives.
-    pub(super) fn starts(&self) -> &Receiver<Started> {
+    /// Delivers the engine when it was started again.
+    pub(super) fn starts(&self) -> &Receiver<Started<E>> {
         &self.starts
     }
 
-    fn running(&self) -> Option<&Running> {
+    fn running(&self) -> Option<&Running<E>> {
         match &self.state {
             State::Running(_, running) => Some(running),
             State::Starting | State::Lost => None,
         }
     }
 
-    /// Whether the engine takes an iteration now.
+    /// Whether there is an engine, busy or not.
+    pub(super) fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Whether the engine runs and owes no report.
     pub(super) fn is_free(&self) -> bool {
         self.running().is_some_and(|running| running.busy_since.is_none())
     }
 
-    /// Whether an iteration is running.
+    /// Whether the engine owes a report.
     pub(super) fn is_busy(&self) -> bool {
         self.running().is_some_and(|running| running.busy_since.is_some())
     }
 
-    /// When [`Supervisor::poll`] will have something to say.
+    /// When [`Supervisor::poll`] will have something to report.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
         if self.event == Event::None { self.stalls_at() } else { Some(Instant::now()) }
     }
@@ -104,36 +97,15 @@ impl Supervisor {
         self.running()?.busy_since?.checked_add(self.options.stall_timeout)
     }
 
-    /// Hands an iteration over. If that fails, the engine is lost.
-    pub(super) fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        let State::Running(_, running) = &mut self.state else { return Ok(()) };
-        running.busy_since = Some(Instant::now());
-        running.engine.submit(iteration).inspect_err(|_| self.lose())
-    }
-
-    /// Whether there is an engine, busy or not.
-    pub(super) fn is_running(&self) -> bool {
-        self.running().is_some()
-    }
-
-    /// Hands whole sequences over. If that fails, the engine is lost.
-    pub(super) fn feed(&mut self, feed: Feed) -> Result<(), EngineError> {
-        let State::Running(_, running) = &mut self.state else { return Ok(()) };
-        if feed.sequences.is_empty() && feed.cancelled.is_empty() {
-            return Ok(());
-        }
-        running.engine.feed(feed.sequences, &feed.cancelled).inspect_err(|_| self.lose())
-    }
-
-    /// An engine that was fed owes reports, or does not.
-    pub(super) fn expect(&mut self, reports: bool) {
+    /// The engine owes reports, or does not. From when it owes one, it has the stall timeout to give one.
+    pub(super) fn expect_reports(&mut self, owed: bool) {
         if let State::Running(_, running) = &mut self.state {
-            running.busy_since = reports.then(|| running.busy_since.unwrap_or_else(Instant::now));
+            running.busy_since = owed.then(|| running.busy_since.unwrap_or_else(Instant::now));
         }
     }
 
     /// A report has come.
-    pub(super) fn on_report(&mut self, report: &Report) {
+    pub(super) fn on_report<R>(&mut self, report: &Result<R, EngineError>) {
         if let State::Running(_, running) = &mut self.state {
             running.busy_since = None;
         }
@@ -170,12 +142,12 @@ impl Supervisor {
             OnFailure::Restart if self.failed_starts >= self.options.restart_attempts => {
                 self.event = Event::GivenUp("the engine fails whenever it is started".into());
             }
-            OnFailure::Restart => self.start_again(factory, Some((running, stalled))),
+            OnFailure::Restart => self.start_again(factory, Some((running.engine, stalled))),
         }
     }
 
     /// Starts the engine on a thread of its own, since that takes seconds.
-    fn start_again(&mut self, mut factory: Box<dyn EngineFactory>, old: Option<(Running, bool)>) {
+    fn start_again(&mut self, mut factory: Box<dyn StartEngine<E>>, old: Option<(Box<E>, bool)>) {
         let wait = match self.failed_starts {
             0 => Duration::ZERO,
             failed => self.options.restart_wait.saturating_mul(1 << (failed - 1).min(16)),
@@ -186,9 +158,7 @@ impl Supervisor {
                 dispose(old, stalled);
             }
             std::thread::sleep(wait);
-            let (send_report, reports) = bounded(1);
-            let started =
-                factory.start(send_report).map(|engine| Running { engine, reports, busy_since: None });
+            let started = factory.start();
             // Nobody reads it if the scheduler has ended meanwhile.
             let _ = send.send((factory, started));
         });
@@ -198,15 +168,15 @@ impl Supervisor {
         }
     }
 
-    /// A start has ended, well or not.
-    pub(super) fn on_start(&mut self, started: Option<Started>) {
+    /// A start has ended, successfully or not.
+    pub(super) fn on_start(&mut self, started: Option<Started<E>>) {
         self.starts = never();
         // Counted until a report shows that the engine works.
         self.failed_starts += 1;
         self.state = State::Lost;
         match started {
-            Some((factory, Ok(running))) => {
-                self.state = State::Running(factory, running);
+            Some((factory, Ok(engine))) => {
+                self.state = State::Running(factory, Running { engine, busy_since: None });
                 self.event = Event::Restarted;
             }
             Some((factory, Err(error))) if self.failed_starts < self.options.restart_attempts => {
@@ -219,8 +189,32 @@ impl Supervisor {
     }
 }
 
+impl Supervisor<dyn StepEngine> {
+    /// Hands an iteration over. If that fails, the engine is lost.
+    pub(super) fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+        let State::Running(_, running) = &mut self.state else { return Err(not_running()) };
+        running.busy_since = Some(Instant::now());
+        running.engine.submit(iteration).inspect_err(|_| self.lose())
+    }
+}
+
+impl Supervisor<dyn QueueEngine> {
+    /// Hands whole sequences over. If that fails, the engine is lost.
+    pub(super) fn feed(&mut self, feed: Feed) -> Result<(), EngineError> {
+        let State::Running(_, running) = &mut self.state else { return Err(not_running()) };
+        if feed.jobs.is_empty() && feed.cancelled.is_empty() {
+            return Ok(());
+        }
+        running.engine.feed(feed.jobs, &feed.cancelled).inspect_err(|_| self.lose())
+    }
+}
+
+fn not_running() -> EngineError {
+    EngineError::Step("it does not run".into())
+}
+
 /// Drops an engine that is no longer used; one that stalled may never return from that.
-fn dispose(old: Running, stalled: bool) {
+fn dispose<E: ?Sized + Send + 'static>(old: Box<E>, stalled: bool) {
     if stalled {
         let _ = std::thread::Builder::new().name("engine end".into()).spawn(move || drop(old));
     } else {

@@ -1,7 +1,7 @@
 //! The one thread that owns the core and the engine.
 //!
-//! It sleeps until something comes: work, a report, an engine that was started again, or a moment
-//! that the core asked for. When a report comes, the iteration prepared meanwhile is submitted
+//! It sleeps until something happens: a job arrives, the engine reports, an engine was started again, or a time
+//! comes that the core asked for. When a report comes, the iteration prepared meanwhile is submitted
 //! first, and the answers go out while it runs.
 
 use std::sync::Arc;
@@ -11,25 +11,52 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, bounded, never, select};
 use tokio::sync::watch;
 
-use super::core::Core;
-use super::desk::Desk;
-use super::handle::{Handle, Outbox, Shared, Signal};
+use super::core::{QueueCore, StepCore};
+use super::dispatcher::Dispatcher;
+use super::drive::Drive;
+use super::handle::{Handle, ReplySender, Shared, Signal};
 use super::mailbox::Mailbox;
 use super::supervisor::{Event, Supervisor};
 use super::{Observer, Options, Rejection};
-use crate::engine::{EngineError, EngineFactory, Report};
+use crate::engine::{EngineError, EngineFactory, Limits};
+use crate::sampling::SamplingCapabilities;
 
 /// Starts the engine, then a thread that schedules work on it.
 ///
 /// # Errors
 /// The engine does not start.
 pub fn start(
-    mut factory: Box<dyn EngineFactory>,
+    factory: EngineFactory,
     options: Options,
     observer: Arc<dyn Observer>,
 ) -> Result<Handle, EngineError> {
-    let (send_report, reports) = bounded(1);
-    let engine = factory.start(send_report)?;
+    match factory {
+        EngineFactory::Step(mut factory) => {
+            let engine = factory.start()?;
+            let limits = engine.limits();
+            let mut core = StepCore::new(limits, engine.sharing(), options.clone(), observer.clone());
+            core.set_max_cached_blocks(engine.max_cached_blocks());
+            let supervisor = Supervisor::new(factory, engine, options.clone());
+            spawn(core, supervisor, limits, SamplingCapabilities::ALL, &options, observer)
+        }
+        EngineFactory::Queue(mut factory) => {
+            let engine = factory.start()?;
+            let (limits, reach) = (engine.limits(), engine.reach());
+            let core = QueueCore::new(limits, engine.depth(), options.clone(), observer.clone());
+            let supervisor = Supervisor::new(factory, engine, options.clone());
+            spawn(core, supervisor, limits, reach, &options, observer)
+        }
+    }
+}
+
+fn spawn<C: Drive + Send + 'static>(
+    core: C,
+    supervisor: Supervisor<C::Engine>,
+    limits: Limits,
+    reach: SamplingCapabilities,
+    options: &Options,
+    observer: Arc<dyn Observer>,
+) -> Result<Handle, EngineError> {
     let (wake, woken) = bounded(1);
     let shared = Arc::new(Shared {
         mailbox: Mailbox::new(options.max_queue_requests, Signal(wake)),
@@ -37,20 +64,13 @@ pub fn start(
         ready: true.into(),
         abandoned: false.into(),
         retry_after: 1000.into(),
-        limits: engine.limits(),
-        reach: engine.reach(),
+        limits,
+        reach,
         max_queue_requests: options.max_queue_requests,
         drained: watch::Sender::new(false),
         failed: watch::Sender::new(false),
     });
-    let mut core = Core::new(engine.limits(), engine.sharing(), options.clone(), observer.clone());
-    core.keep_at_most(engine.kept_blocks());
-    let thread = Thread {
-        desk: Desk::new(core),
-        supervisor: Supervisor::new(factory, engine, reports, options),
-        shared: shared.clone(),
-        observer,
-    };
+    let thread = Thread { dispatcher: Dispatcher::new(core), supervisor, shared: shared.clone(), observer };
     std::thread::Builder::new()
         .name("scheduler".into())
         .spawn(move || thread.run(&woken))
@@ -58,37 +78,57 @@ pub fn start(
     Ok(Handle::new(shared))
 }
 
-struct Thread {
-    desk: Desk<Outbox>,
-    supervisor: Supervisor,
+struct Thread<C: Drive> {
+    dispatcher: Dispatcher<C, ReplySender>,
+    supervisor: Supervisor<C::Engine>,
     shared: Arc<Shared>,
     observer: Arc<dyn Observer>,
 }
 
-impl Thread {
+/// Ends the scheduler for its clients when its thread ends, even by a panic: nothing waits forever.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        shared.ready.store(false, Ordering::Release);
+        if std::thread::panicking() {
+            tracing::error!("the scheduler's thread has panicked; its requests are lost");
+            shared.mailbox.drain();
+            // Their replies go with them, which their tickets notice.
+            drop(shared.mailbox.take());
+            shared.failed.send_replace(true);
+        }
+    }
+}
+
+impl<C: Drive> Thread<C> {
     fn run(mut self, woken: &Receiver<()>) {
+        let ended = Ended(self.shared.clone());
         loop {
             self.wait(woken);
-            self.desk.read(&self.shared.mailbox);
+            self.dispatcher.read(&self.shared.mailbox);
             if self.is_abandoned() {
-                self.desk.core.close(&Rejection::ShuttingDown);
+                self.dispatcher.core.close(&Rejection::ShuttingDown);
             }
-            self.desk.core.expire(self.now());
+            self.dispatcher.core.expire(self.now());
             self.advance();
             self.send_answers();
-            self.prepare();
+            let now = self.now();
+            self.dispatcher.core.plan_ahead(now, &self.supervisor);
             self.send_answers();
-            self.desk.core.observe();
-            if self.desk.is_done() {
+            self.dispatcher.core.observe();
+            if self.dispatcher.is_done() {
                 break;
             }
         }
-        self.shared.ready.store(false, Ordering::Release);
-        match self.is_abandoned() {
+        drop(ended);
+        if self.is_abandoned() {
             // It may never end: the process does instead.
-            true => std::mem::forget(self.supervisor),
+            std::mem::forget(self.supervisor);
+        } else {
             // Before the process ends, since an engine's other ranks end with it.
-            false => drop(self.supervisor),
+            drop(self.supervisor);
         }
         self.shared.drained.send_replace(true);
     }
@@ -97,29 +137,29 @@ impl Thread {
         self.shared.abandoned.load(Ordering::Acquire)
     }
 
-    /// Sleeps until there is something to do, and takes in what the engine has to say.
+    /// Sleeps until there is something to do, and takes in what the engine reports.
     fn wait(&mut self, woken: &Receiver<()>) {
         let wakeup = [
-            self.desk.core.next_wakeup().and_then(|time| self.shared.origin.checked_add(time)),
+            self.dispatcher.core.next_wakeup().and_then(|time| self.shared.origin.checked_add(time)),
             self.supervisor.next_wakeup(),
         ];
         let timer = wakeup.into_iter().flatten().min().map_or_else(never, at);
+        let no_engine = never();
+        let reports = self.supervisor.engine().map_or(&no_engine, C::reports);
         select! {
             recv(woken) -> _ => {}
-            recv(self.supervisor.reports()) -> report => self.on_report(report.unwrap_or_else(|_| Err(engine_gone()))),
+            recv(reports) -> report => {
+                self.on_report(report.unwrap_or_else(|_| Err(EngineError::Step("its thread has ended".into()))));
+            }
             recv(self.supervisor.starts()) -> started => self.supervisor.on_start(started.ok()),
             recv(timer) -> _ => {}
         }
     }
 
-    fn on_report(&mut self, report: Report) {
+    fn on_report(&mut self, report: Result<C::Report, EngineError>) {
         self.supervisor.on_report(&report);
         let now = self.now();
-        let core = &mut self.desk.core;
-        let result = report.and_then(|outputs| {
-            if core.is_fed() { core.take_in(now, outputs) } else { core.complete(now, outputs) }
-        });
-        if let Err(error) = result {
+        if let Err(error) = report.and_then(|report| self.dispatcher.core.take_report(now, report)) {
             self.supervisor.lose();
             self.fail(Rejection::EngineFailed(error.to_string()));
         }
@@ -130,10 +170,10 @@ impl Thread {
         tracing::error!(%rejection, "the engine is lost");
         self.shared.ready.store(false, Ordering::Release);
         self.observer.engine_failed();
-        self.desk.core.fail(&rejection);
+        self.dispatcher.core.fail(&rejection);
     }
 
-    /// Sees to a lost engine, and starts the next iteration if the engine is free.
+    /// Deals with a lost engine, and gives a running one what it can start now.
     fn advance(&mut self) {
         match self.supervisor.poll() {
             Event::None => {}
@@ -143,50 +183,23 @@ impl Thread {
                 self.observer.engine_restarted();
             }
             Event::GivenUp(reason) => {
-                self.desk.core.close(&Rejection::EngineFailed(reason));
+                self.dispatcher.core.close(&Rejection::EngineFailed(reason));
                 self.shared.failed.send_replace(true);
             }
         }
-        if let Err(error) = self.supply() {
+        let now = self.now();
+        if let Err(error) = self.dispatcher.core.supply(now, &mut self.supervisor) {
             self.fail(Rejection::EngineFailed(error.to_string()));
         }
     }
 
-    /// Gives the engine what it can begin now.
-    fn supply(&mut self) -> Result<(), EngineError> {
-        let now = self.now();
-        let core = &mut self.desk.core;
-        if core.is_fed() {
-            if self.supervisor.is_running() {
-                self.supervisor.feed(core.feed(now))?;
-                self.supervisor.expect(core.is_awaiting());
-            }
-        } else if self.supervisor.is_free()
-            && let Some(iteration) = core.plan(now)
-        {
-            self.supervisor.submit(iteration)?;
-        }
-        Ok(())
-    }
-
-    /// Plans ahead while an iteration runs.
-    fn prepare(&mut self) {
-        if self.supervisor.is_busy() && !self.desk.core.is_fed() {
-            self.desk.core.prepare(self.now());
-        }
-    }
-
     fn send_answers(&mut self) {
-        self.desk.send_answers();
-        let retry_after = self.desk.core.retry_after().as_millis().try_into().unwrap_or(u64::MAX);
+        self.dispatcher.send_answers();
+        let retry_after = self.dispatcher.core.retry_after().as_millis().try_into().unwrap_or(u64::MAX);
         self.shared.retry_after.store(retry_after, Ordering::Relaxed);
     }
 
     fn now(&self) -> Duration {
         self.shared.origin.elapsed()
     }
-}
-
-fn engine_gone() -> EngineError {
-    EngineError::Step("its thread has ended".into())
 }

@@ -143,12 +143,12 @@ impl Generator {
             seed: options.sampling.seed.wrapping_add((answer as u64).wrapping_mul(SEED_STEP)),
             ..options.sampling.clone()
         });
-        let ticket = self.scheduler.submit(Job {
+        let job = Job {
             tokens: prompt.clone(),
             work: Work::Generate(sampling.clone()),
             priority: scheduling.priority,
-            deadline: scheduling.deadline(),
-        })?;
+        };
+        let ticket = self.scheduler.submit(job, scheduling.deadline())?;
         let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
         Ok(Choice::new(index, ticket, text, sampling, prompt.len(), options.prompt_only))
     }

@@ -104,10 +104,10 @@ fn head(settings: &Settings, manifest: &Manifest) -> Result<Option<Head>, LoadEr
     if settings.server.alias.is_empty() { Ok(None) } else { Err(AliasError::Generates.into()) }
 }
 
-fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFactory>, LoadError> {
+fn factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, LoadError> {
     if let Some(simulation) = settings.engine.simulate {
         tracing::warn!("the engine is simulated: its scores mean nothing");
-        return Ok(Box::new(simulated(settings, manifest, simulation)));
+        return Ok(simulated(settings, manifest, simulation).into());
     }
     manifest.verify(&settings.engine.directory)?;
     if let Target::TensorrtLlm(_) = &manifest.target {
@@ -120,16 +120,16 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFac
         max_num_tokens: settings.engine.max_num_tokens,
         max_seq_len: settings.engine.max_seq_len,
     };
-    Ok(Box::new(CpuFactory::open(&settings.engine.directory, manifest, options)?))
+    Ok(CpuFactory::open(&settings.engine.directory, manifest, options)?.into())
 }
 
 #[cfg(feature = "trtllm")]
-fn gpu_factory(settings: &Settings, manifest: &Manifest) -> Result<Box<dyn EngineFactory>, LoadError> {
-    Ok(Box::new(trtllm_factory(settings, manifest)?))
+fn gpu_factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, LoadError> {
+    Ok(trtllm_factory(settings, manifest)?.into())
 }
 
 #[cfg(not(feature = "trtllm"))]
-fn gpu_factory(settings: &Settings, _: &Manifest) -> Result<Box<dyn EngineFactory>, LoadError> {
+fn gpu_factory(settings: &Settings, _: &Manifest) -> Result<EngineFactory, LoadError> {
     Err(LoadError::NoGpuSupport(settings.engine.directory.clone()))
 }
 

@@ -171,12 +171,12 @@ impl Scorer {
     ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
         let Prompt { tokens, truncated } = prompt;
         let prompt_tokens = tokens.len();
-        let ticket = self.scheduler.submit(Job {
+        let job = Job {
             work: Work::Score { read: self.head.read(&tokens)? },
             tokens: tokens.into(),
             priority: scheduling.priority,
-            deadline: scheduling.deadline(),
-        })?;
+        };
+        let ticket = self.scheduler.submit(job, scheduling.deadline())?;
         Ok(async move { self.scored(ticket.await?, prompt_tokens, truncated, scheduling) })
     }
 

@@ -1,4 +1,4 @@
-//! Every engine keeps to the trait. `tests/trtllm` runs the same over TensorRT-LLM's stand-in.
+//! Every engine keeps to its trait. `tests/trtllm` runs the same over TensorRT-LLM's stand-in.
 
 use assay::engine::cpu::{CpuFactory, Options};
 use assay::engine::simulated::SimulatedFactory;
@@ -11,7 +11,7 @@ const LIMITS: Limits =
     Limits { max_seq_len: 256, max_batch_size: 8, max_num_tokens: 512, kv_blocks: 64, tokens_per_block: 16 };
 
 fn simulated(sharing: PrefixSharing) -> Subject {
-    Subject { factory: Box::new(SimulatedFactory::new(LIMITS, sharing, 3)), keeps: Box::new(()) }
+    Subject { factory: SimulatedFactory::new(LIMITS, sharing, 3).into(), keeps: Box::new(()) }
 }
 
 fn cpu(dtype: Dtype) -> Subject {
@@ -20,7 +20,7 @@ fn cpu(dtype: Dtype) -> Subject {
     let manifest = support::random_engine(directory.path(), model, dtype, 7);
     let options = Options { max_num_tokens: Some(512), max_seq_len: Some(256), ..Options::default() };
     let factory = CpuFactory::open(directory.path(), &manifest, options).unwrap();
-    Subject { factory: Box::new(factory), keeps: Box::new(directory) }
+    Subject { factory: factory.into(), keeps: Box::new(directory) }
 }
 
 mod simulated {

@@ -53,7 +53,7 @@ fn ways() -> Vec<(Options, cpu::Options)> {
 }
 
 fn job(tokens: &[u32], work: Work, priority: i8) -> Job {
-    Job { tokens: tokens.into(), work, priority: Priority(priority), deadline: None }
+    Job { tokens: tokens.into(), work, priority: Priority(priority) }
 }
 
 /// Where a text is read: at its last token, and of some texts in two places before it.
@@ -77,10 +77,11 @@ async fn run(handle: &Handle, texts: &[Vec<u32>], work: Option<&Work>, seed: u64
     for text in order {
         if rng.random_bool(0.2) {
             let leaving = &texts[rng.random_range(0..texts.len())];
-            drop(handle.submit(job(leaving, score(leaving), 0)).unwrap());
+            drop(handle.submit(job(leaving, score(leaving), 0), None).unwrap());
         }
         let work = work.filter(|_| rng.random_bool(0.8)).cloned().unwrap_or_else(|| score(&texts[text]));
-        let ticket = handle.submit(job(&texts[text], work, rng.random_range(-1..2))).unwrap();
+        let job = job(&texts[text], work, rng.random_range(-1..2));
+        let ticket = handle.submit(job, None).unwrap();
         tickets.push((text, ticket));
         if rng.random_bool(0.2) {
             tokio::time::sleep(Duration::from_micros(rng.random_range(0..2000))).await;
@@ -134,7 +135,7 @@ fn check(directory: &Path, manifest: &Manifest, work: Option<&Work>, texts: &[Ve
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for (seed, (scheduler, engine)) in ways().into_iter().enumerate() {
         let factory = CpuFactory::open(directory, manifest, engine).unwrap();
-        let handle = start(Box::new(factory), scheduler.clone(), Arc::new(())).unwrap();
+        let handle = start(factory.into(), scheduler.clone(), Arc::new(())).unwrap();
         for (text, output) in runtime.block_on(run(&handle, texts, work, seed as u64)) {
             match output {
                 Output::Logits(logits) => assert_eq!(bits(&logits), scores[text], "{scheduler:?}"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay::engine::simulated::{Behaviour, SimulatedFactory, expected_logits};
-use assay::engine::{Limits, PrefixSharing};
+use assay::engine::{EngineFactory, Limits, PrefixSharing};
 use assay::scheduler::{Handle, Job, OnFailure, Options, Output, Priority, Rejection, Work, start};
 
 const LIMITS: Limits = Limits {
@@ -15,8 +15,8 @@ const LIMITS: Limits = Limits {
     tokens_per_block: 16,
 };
 
-fn factory(script: impl FnMut(u64) -> Behaviour + Send + 'static) -> Box<SimulatedFactory> {
-    Box::new(SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, 3, Box::new(script)))
+fn factory(script: impl FnMut(u64) -> Behaviour + Send + 'static) -> EngineFactory {
+    SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, 3, Box::new(script)).into()
 }
 
 fn healthy() -> Handle {
@@ -26,13 +26,13 @@ fn healthy() -> Handle {
 fn job(tokens: impl IntoIterator<Item = u32>) -> Job {
     let tokens: Arc<[u32]> = tokens.into_iter().collect();
     let work = Work::score(tokens.len());
-    Job { tokens, work, priority: Priority(0), deadline: None }
+    Job { tokens, work, priority: Priority(0) }
 }
 
 #[tokio::test]
 async fn a_score_is_that_of_its_tokens() {
     let handle = healthy();
-    let tickets: Vec<_> = (1..50).map(|n| handle.submit(job(0..n * 13)).unwrap()).collect();
+    let tickets: Vec<_> = (1..50).map(|n| handle.submit(job(0..n * 13), None).unwrap()).collect();
     for (n, ticket) in (1..50).zip(tickets) {
         let tokens: Vec<u32> = (0..n * 13).collect();
         let completed = ticket.await.unwrap();
@@ -43,10 +43,10 @@ async fn a_score_is_that_of_its_tokens() {
 #[tokio::test]
 async fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
     let handle = healthy();
-    let tickets: Vec<_> = (1..20).map(|n| handle.submit(job(0..n)).unwrap()).collect();
+    let tickets: Vec<_> = (1..20).map(|n| handle.submit(job(0..n), None).unwrap()).collect();
     handle.drain();
     assert!(!handle.ready());
-    assert_eq!(handle.submit(job(0..9)).err(), Some(Rejection::ShuttingDown));
+    assert_eq!(handle.submit(job(0..9), None).err(), Some(Rejection::ShuttingDown));
     handle.drained().await;
     for ticket in tickets {
         assert!(ticket.await.is_ok());
@@ -61,9 +61,9 @@ async fn after_a_failed_step_the_engine_is_started_again() {
         Arc::new(()),
     )
     .unwrap();
-    let error = handle.submit(job(0..9)).unwrap().await.unwrap_err();
+    let error = handle.submit(job(0..9), None).unwrap().await.unwrap_err();
     assert_eq!(error, Rejection::EngineFailed("the engine failed: out of memory".into()));
-    assert!(handle.submit(job(0..9)).unwrap().await.is_ok());
+    assert!(handle.submit(job(0..9), None).unwrap().await.is_ok());
     assert!(handle.ready());
 }
 
@@ -72,17 +72,17 @@ async fn a_stalled_engine_answers_and_ends_the_process_if_asked_to() {
     let stall_timeout = Duration::from_millis(50);
     let options = Options { stall_timeout, on_failure: OnFailure::Exit, ..Options::default() };
     let handle = start(factory(|_| Behaviour::Stall), options, Arc::new(())).unwrap();
-    let ticket = handle.submit(job(0..9)).unwrap();
+    let ticket = handle.submit(job(0..9), None).unwrap();
     assert_eq!(ticket.await, Err(Rejection::EngineStalled(stall_timeout)));
     handle.failed().await;
     assert!(!handle.ready());
-    assert!(handle.submit(job(0..9)).unwrap().await.is_err());
+    assert!(handle.submit(job(0..9), None).unwrap().await.is_err());
 }
 
 #[tokio::test]
 async fn a_dropped_ticket_does_not_hold_up_draining() {
     let handle = healthy();
-    drop(handle.submit(job(0..900)).unwrap());
+    drop(handle.submit(job(0..900), None).unwrap());
     handle.drain();
     handle.drained().await;
 }
@@ -91,7 +91,7 @@ async fn a_dropped_ticket_does_not_hold_up_draining() {
 async fn a_reader_that_comes_late_gets_every_token() {
     let handle = healthy();
     let work = Work::greedy(50, Vec::new());
-    let mut ticket = handle.submit(Job { work, ..job(0..9) }).unwrap();
+    let mut ticket = handle.submit(Job { work, ..job(0..9) }, None).unwrap();
     let Output::Tokens(generated) = (&mut ticket).await.unwrap().output else { panic!("asked for tokens") };
     let mut read = Vec::new();
     while let Some(sampled) = ticket.next_token().await {

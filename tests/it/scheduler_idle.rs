@@ -35,10 +35,10 @@ fn an_idle_scheduler_does_not_wake() {
 #[ignore = "an_idle_scheduler_does_not_wake runs it in a process of its own"]
 async fn alone_in_its_process() {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 1);
-    let handle = start(Box::new(factory), Options::default(), Arc::new(())).unwrap();
+    let handle = start(factory.into(), Options::default(), Arc::new(())).unwrap();
     let tokens = [1, 2, 3].into();
-    let job = Job { tokens, work: Work::score(3), priority: Priority(0), deadline: None };
-    handle.submit(job).unwrap().await.unwrap();
+    let job = Job { tokens, work: Work::score(3), priority: Priority(0) };
+    handle.submit(job, None).unwrap().await.unwrap();
     // It goes to sleep after the answer.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let before = switches();

@@ -7,73 +7,116 @@ use std::time::{Duration, Instant};
 
 use assay::engine::simulated::{HashCache, expected_logits};
 use assay::engine::{
-    Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
-    WholeSequence,
+    EngineError, EngineFactory, Iteration, Limits, PrefixSharing, QueueDepth, QueueEngine, QueueReport,
+    SequenceId, StartEngine, StepEngine, StepReport,
 };
+use assay::sampling::SamplingCapabilities;
 use assay::scheduler::{
     Handle, Job, Observer, OnFailure, Options, Output, Priority, Rejection, Ticket, Work, start,
 };
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 
 const LIMITS: Limits =
     Limits { max_seq_len: 64, max_batch_size: 2, max_num_tokens: 64, kv_blocks: 16, tokens_per_block: 8 };
+
+/// The engine panics when it is handed a text of this token.
+const PANICS: u32 = 666;
 
 /// Longer than anything here takes, so that a mistake is an error and no hang.
 const LONG: Duration = Duration::from_secs(30);
 
 /// Starts engines as the test permits.
 struct Factory {
-    sharing: PrefixSharing,
     permits: Receiver<Result<(), EngineError>>,
     started: Sender<Running>,
 }
 
+type StepResult = Result<StepReport, EngineError>;
+type Fed = (Vec<(SequenceId, Job)>, Vec<SequenceId>);
+
 /// The test's end of a running engine.
 struct Running {
     iterations: Receiver<Iteration>,
-    feeds: Receiver<(Vec<WholeSequence>, Vec<SequenceId>)>,
-    reports: Sender<Report>,
-    /// While it is kept, dropping the engine takes for ever.
+    fed: Receiver<Fed>,
+    reporter: Sender<StepResult>,
+    /// While it is kept, dropping the engine does not return.
     holds: Option<Sender<()>>,
     cache: HashCache,
 }
 
+/// An engine of either kind, of which the test holds the strings.
 struct Puppet {
-    sharing: PrefixSharing,
     iterations: Sender<Iteration>,
-    feeds: Sender<(Vec<WholeSequence>, Vec<SequenceId>)>,
+    feeds: Sender<Fed>,
+    reports: Receiver<StepResult>,
+    queue_reports: Receiver<Result<QueueReport, EngineError>>,
     held: Receiver<()>,
 }
 
-impl EngineFactory for Factory {
-    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
+impl Factory {
+    fn start(&self) -> Result<Puppet, EngineError> {
         self.permits.recv_timeout(LONG).unwrap_or_else(|_| Err(failure("the test is over")))?;
         let (iterations, given) = unbounded();
         let (feeds, fed) = unbounded();
+        let (reporter, reports) = bounded(1);
         let (holds, held) = bounded(0);
         let cache = HashCache::new(LIMITS, 2);
         // A test that has ended looks at no engine any more.
-        let _ =
-            self.started.send(Running { iterations: given, feeds: fed, reports, holds: Some(holds), cache });
-        Ok(Box::new(Puppet { sharing: self.sharing, iterations, feeds, held }))
+        let _ = self.started.send(Running { iterations: given, fed, reporter, holds: Some(holds), cache });
+        Ok(Puppet { iterations, feeds, reports, queue_reports: never(), held })
     }
 }
 
-impl Engine for Puppet {
+impl StartEngine<dyn StepEngine> for Factory {
+    fn start(&mut self) -> Result<Box<dyn StepEngine>, EngineError> {
+        Ok(Box::new(Self::start(self)?))
+    }
+}
+
+impl StartEngine<dyn QueueEngine> for Factory {
+    fn start(&mut self) -> Result<Box<dyn QueueEngine>, EngineError> {
+        Ok(Box::new(Self::start(self)?))
+    }
+}
+
+impl StepEngine for Puppet {
     fn limits(&self) -> Limits {
         LIMITS
     }
 
     fn sharing(&self) -> PrefixSharing {
-        self.sharing
+        PrefixSharing::WithinIteration
     }
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+        assert_ne!(iteration.token_ids[0], PANICS, "as asked");
         self.iterations.send(iteration).map_err(|_| failure("it is gone"))
     }
 
-    fn feed(&mut self, sequences: Vec<WholeSequence>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
-        self.feeds.send((sequences, cancelled.to_vec())).map_err(|_| failure("it is gone"))
+    fn reports(&self) -> &Receiver<StepResult> {
+        &self.reports
+    }
+}
+
+impl QueueEngine for Puppet {
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn depth(&self) -> QueueDepth {
+        QueueDepth { reads: LIMITS.max_batch_size, tokens: LIMITS.max_num_tokens }
+    }
+
+    fn reach(&self) -> SamplingCapabilities {
+        SamplingCapabilities::ALL
+    }
+
+    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
+        self.feeds.send((jobs, cancelled.to_vec())).map_err(|_| failure("it is gone"))
+    }
+
+    fn reports(&self) -> &Receiver<Result<QueueReport, EngineError>> {
+        &self.queue_reports
     }
 }
 
@@ -90,7 +133,7 @@ impl Running {
 
     fn answer(&mut self, iteration: &Iteration) {
         let logits = self.cache.run(iteration).unwrap();
-        self.reports.send(Ok(Outputs { logits, ..Outputs::default() })).unwrap();
+        self.reporter.send(Ok(StepReport { logits, ..StepReport::default() })).unwrap();
     }
 
     /// Computes `iterations` iterations as they come.
@@ -102,7 +145,7 @@ impl Running {
     }
 
     fn fail(self, reason: &str) {
-        self.reports.send(Err(failure(reason))).unwrap();
+        self.reporter.send(Err(failure(reason))).unwrap();
     }
 }
 
@@ -119,7 +162,7 @@ struct Counts {
 }
 
 impl Observer for Counts {
-    fn refused(&self, _: &Rejection) {
+    fn rejected(&self, _: &Rejection) {
         self.refused.fetch_add(1, Ordering::SeqCst);
     }
     fn engine_failed(&self) {
@@ -147,16 +190,21 @@ struct Stage {
 
 impl Stage {
     fn set(options: Options) -> Self {
-        Self::with(PrefixSharing::WithinIteration, options)
+        Self::with(|factory| EngineFactory::step(factory), options)
     }
 
-    fn with(sharing: PrefixSharing, options: Options) -> Self {
+    /// A scheduler of an engine that batches for itself.
+    fn set_queue(options: Options) -> Self {
+        Self::with(|factory| EngineFactory::queue(factory), options)
+    }
+
+    fn with(kind: impl FnOnce(Factory) -> EngineFactory, options: Options) -> Self {
         let (permits, permitted) = unbounded();
         let (starts, started) = unbounded();
         let counts = Arc::new(Counts::default());
         permits.send(Ok(())).unwrap();
-        let factory = Factory { sharing, permits: permitted, started: starts };
-        let handle = start(Box::new(factory), options, counts.clone()).unwrap();
+        let factory = kind(Factory { permits: permitted, started: starts });
+        let handle = start(factory, options, counts.clone()).unwrap();
         Self { handle, permits, started, counts }
     }
 
@@ -174,7 +222,7 @@ impl Stage {
     }
 
     fn submit(&self, token: u32) -> Ticket {
-        self.handle.submit(job(token)).unwrap()
+        self.handle.submit(job(token), None).unwrap()
     }
 
     /// Fails the engine that runs in an iteration with one text, whose client is told so.
@@ -193,7 +241,7 @@ fn quick() -> Options {
 
 /// A text of 30 tokens, so that two fill an iteration.
 fn job(token: u32) -> Job {
-    Job { tokens: [token; 30].into(), work: Work::score(30), priority: Priority(0), deadline: None }
+    Job { tokens: [token; 30].into(), work: Work::score(30), priority: Priority(0) }
 }
 
 async fn assert_served(ticket: Ticket, token: u32) {
@@ -212,8 +260,8 @@ async fn an_engine_that_does_not_start_is_told_of_at_once() {
     let (permits, permitted) = unbounded();
     let (starts, _started) = unbounded();
     permits.send(Err(EngineError::Load("no memory is left".into()))).unwrap();
-    let factory = Factory { sharing: PrefixSharing::Cached, permits: permitted, started: starts };
-    let error = start(Box::new(factory), Options::default(), Arc::new(())).err().unwrap();
+    let factory = EngineFactory::step(Factory { permits: permitted, started: starts });
+    let error = start(factory, Options::default(), Arc::new(())).err().unwrap();
     assert_eq!(error, EngineError::Load("no memory is left".into()));
 }
 
@@ -339,8 +387,8 @@ async fn an_engine_that_leaves_out_logits_is_replaced() {
     first.holds = None;
     let lost = stage.submit(1);
     first.iteration();
-    first.reports.send(Ok(Outputs::default())).unwrap();
-    assert_failed(lost, "left out logits").await;
+    first.reporter.send(Ok(StepReport::default())).unwrap();
+    assert_failed(lost, "returned no logits").await;
     let waiting = stage.submit(2);
     let mut second = stage.permit();
     second.serve(1);
@@ -358,7 +406,7 @@ async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
     let mut second = stage.permit();
     // Too late: nobody reads it, and nobody is answered with it.
     let logits = vec![(iteration.chunks[0].sequence, vec![7.0, 7.0])];
-    let _ = first.reports.try_send(Ok(Outputs { logits, ..Outputs::default() }));
+    let _ = first.reporter.try_send(Ok(StepReport { logits, ..StepReport::default() }));
     second.serve(1);
     assert_served(waiting, 2).await;
     drop(first.holds);
@@ -367,11 +415,11 @@ async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
 #[tokio::test]
 async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
     let stall_timeout = Duration::from_millis(300);
-    let stage = Stage::with(PrefixSharing::Own, Options { stall_timeout, ..quick() });
+    let stage = Stage::set_queue(Options { stall_timeout, ..quick() });
     let engine = stage.engine();
     let begun = Instant::now();
     let first = stage.submit(0);
-    engine.feeds.recv_timeout(LONG).unwrap();
+    engine.fed.recv_timeout(LONG).unwrap();
     let mut first = std::pin::pin!(first);
     let mut token = 0;
     // Clients come and leave until it is noticed.
@@ -398,7 +446,7 @@ async fn a_server_that_is_told_to_end_while_its_engine_starts_again_serves_what_
     first.fail("gone");
     assert_failed(lost, "gone").await;
     stage.handle.drain();
-    assert_eq!(stage.handle.submit(job(3)).err(), Some(Rejection::ShuttingDown));
+    assert_eq!(stage.handle.submit(job(3), None).err(), Some(Rejection::ShuttingDown));
     let mut second = stage.permit();
     second.holds = None;
     second.serve(1);
@@ -436,7 +484,7 @@ async fn while_the_engine_starts_again_deadlines_and_clients_that_leave_are_heed
     let stage = Stage::set(quick());
     stage.lose_engine().await;
     let deadline = Some(Instant::now() + Duration::from_millis(30));
-    let late = stage.handle.submit(Job { deadline, ..job(2) }).unwrap();
+    let late = stage.handle.submit(job(2), deadline).unwrap();
     drop(stage.submit(3));
     assert_eq!(late.await, Err(Rejection::DeadlineExceeded));
     let wanted = stage.submit(4);
@@ -483,20 +531,32 @@ async fn asked_to_end_with_the_engine_it_is_not_started_again() {
 
 #[tokio::test]
 async fn an_engine_hears_at_once_of_a_client_that_left() {
-    let stage = Stage::with(PrefixSharing::Own, quick());
+    let stage = Stage::set_queue(quick());
     let engine = stage.engine();
     let ticket = stage.submit(1);
-    let (fed, _) = engine.feeds.recv_timeout(LONG / 2).unwrap();
+    let (fed, _) = engine.fed.recv_timeout(LONG / 2).unwrap();
     drop(ticket);
-    assert_eq!(engine.feeds.recv_timeout(LONG / 2).unwrap(), (Vec::new(), vec![fed[0].id]));
+    assert_eq!(engine.fed.recv_timeout(LONG / 2).unwrap(), (Vec::new(), vec![fed[0].0]));
 }
 
 #[tokio::test]
 async fn an_engine_hears_at_once_that_the_tokens_so_far_are_enough() {
-    let stage = Stage::with(PrefixSharing::Own, quick());
+    let stage = Stage::set_queue(quick());
     let engine = stage.engine();
-    let ticket = stage.handle.submit(Job { work: Work::greedy(20, Vec::new()), ..job(1) }).unwrap();
-    let (fed, _) = engine.feeds.recv_timeout(LONG / 2).unwrap();
+    let ticket = stage.handle.submit(Job { work: Work::greedy(20, Vec::new()), ..job(1) }, None).unwrap();
+    let (fed, _) = engine.fed.recv_timeout(LONG / 2).unwrap();
     ticket.finish();
-    assert_eq!(engine.feeds.recv_timeout(LONG / 2).unwrap(), (Vec::new(), vec![fed[0].id]));
+    assert_eq!(engine.fed.recv_timeout(LONG / 2).unwrap(), (Vec::new(), vec![fed[0].0]));
+}
+
+#[tokio::test]
+async fn a_panic_on_the_scheduler_s_thread_is_an_error_to_everyone_and_the_end_of_the_server() {
+    let stage = Stage::set(quick());
+    let mut engine = stage.engine();
+    engine.holds = None;
+    let lost = stage.submit(PANICS);
+    assert_failed(lost, "the scheduler has ended").await;
+    stage.handle.failed().await;
+    assert!(!stage.handle.ready());
+    assert_eq!(stage.handle.submit(job(2), None).err(), Some(Rejection::ShuttingDown));
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::{Options, TrtllmFactory};
-use assay::engine::{EngineError, EngineFactory};
+use assay::engine::{EngineError, StartEngine};
 use assay::manifest::Target;
 use assay::scheduler::{self, OnFailure, Output, Rejection};
-use crossbeam_channel::bounded;
 
 use crate::engine_directory::{Engine, score};
 
@@ -41,7 +40,7 @@ async fn a_prompt_is_computed_once_for_all_its_responses_though_they_come_togeth
     let handle = engine.schedule(scheduler::Options::default());
     let texts: Vec<Vec<u32>> =
         (0..16).map(|i| (0..64).chain(1000 + 10 * i..1010 + 10 * i).collect()).collect();
-    let tickets: Vec<_> = texts.iter().map(|text| handle.submit(job(text)).unwrap()).collect();
+    let tickets: Vec<_> = texts.iter().map(|text| handle.submit(job(text), None).unwrap()).collect();
     let mut cached = Vec::new();
     for ticket in tickets {
         cached.push(ticket.await.unwrap().cached_tokens);
@@ -110,7 +109,7 @@ async fn everything_accepted_is_answered_before_the_server_goes() {
             tokio::spawn(async move { score(&handle, &[i]).await })
         })
         .collect();
-    while handle.submit(job(&[999])).is_err() {}
+    while handle.submit(job(&[999]), None).is_err() {}
     tokio::time::sleep(Duration::from_millis(20)).await;
     handle.drain();
     handle.drained().await;
@@ -125,7 +124,6 @@ fn job(tokens: &[u32]) -> scheduler::Job {
         tokens: tokens.into(),
         work: scheduler::Work::score(tokens.len()),
         priority: scheduler::Priority(0),
-        deadline: None,
     }
 }
 
@@ -137,8 +135,7 @@ async fn the_head_s_bias_is_added_here() {
 }
 
 fn load_error(engine: &Engine) -> String {
-    let (reports, _received) = bounded(1);
-    match engine.factory().start(reports) {
+    match engine.factory().start() {
         Err(EngineError::Load(text)) => text,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it loads"),
@@ -178,8 +175,7 @@ fn options_reach_the_library() {
         ..Options::default()
     };
     let mut factory = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).unwrap();
-    let (reports, _received) = bounded(1);
-    drop(factory.start(reports).unwrap());
+    drop(factory.start().unwrap());
     let asked_for = std::fs::read_to_string(engine.directory.path().join("asked-for")).unwrap();
     assert_eq!(
         asked_for.lines().collect::<Vec<_>>(),
@@ -201,7 +197,7 @@ async fn short_texts_do_not_wait_for_a_long_generation() {
     let engine = Engine::new("delay 20000");
     let handle = engine.schedule(scheduler::Options::default());
     // Its 200 steps take four seconds at least.
-    let long = tokio::spawn(handle.submit(generate(&[1, 2], 200)).unwrap());
+    let long = tokio::spawn(handle.submit(generate(&[1, 2], 200), None).unwrap());
     for i in 0..3 {
         assert_eq!(score(&handle, &[i]).await.unwrap(), expected_logits(&[i], ROWS));
     }
@@ -213,7 +209,7 @@ async fn short_texts_do_not_wait_for_a_long_generation() {
 async fn a_client_that_leaves_ends_its_generation() {
     let engine = Engine::new("delay 20000");
     let handle = engine.schedule(scheduler::Options::default());
-    let ticket = handle.submit(generate(&[1, 2], 240)).unwrap();
+    let ticket = handle.submit(generate(&[1, 2], 240), None).unwrap();
     let started = std::time::Instant::now();
     assert!(score(&handle, &[1]).await.is_ok());
     drop(ticket);
@@ -226,7 +222,8 @@ async fn a_client_that_leaves_ends_its_generation() {
 async fn tokens_are_generated_one_after_the_other() {
     let engine = Engine::new("");
     let handle = engine.schedule(scheduler::Options::default());
-    let Output::Tokens(tokens) = handle.submit(generate(&[1, 2], 20)).unwrap().await.unwrap().output else {
+    let Output::Tokens(tokens) = handle.submit(generate(&[1, 2], 20), None).unwrap().await.unwrap().output
+    else {
         panic!("asked for tokens")
     };
     let mut text = vec![1, 2];

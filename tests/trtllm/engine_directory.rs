@@ -65,7 +65,7 @@ impl Engine {
     }
 
     pub(crate) fn schedule(&self, options: scheduler::Options) -> Handle {
-        scheduler::start(Box::new(self.factory()), options, Arc::new(())).unwrap()
+        scheduler::start(self.factory().into(), options, Arc::new(())).unwrap()
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn score(handle: &Handle, tokens: &[u32]) -> Result<Vec<f32>, R
 
 /// The raw logits at some places of a text.
 pub(crate) async fn read(handle: &Handle, tokens: &[u32], places: &[usize]) -> Result<Vec<f32>, Rejection> {
-    match handle.submit(reading(tokens, places))?.await?.output {
+    match handle.submit(reading(tokens, places), None)?.await?.output {
         Output::Logits(logits) => Ok(logits.to_vec()),
         Output::Tokens(tokens) => panic!("asked for a score, got tokens {tokens:?}"),
     }
@@ -85,5 +85,5 @@ pub(crate) async fn read(handle: &Handle, tokens: &[u32], places: &[usize]) -> R
 /// The job of reading a text at some places.
 pub(crate) fn reading(tokens: &[u32], places: &[usize]) -> Job {
     let work = Work::Score { read: places.into() };
-    Job { tokens: tokens.into(), work, priority: Priority(0), deadline: None }
+    Job { tokens: tokens.into(), work, priority: Priority(0) }
 }

@@ -6,9 +6,8 @@ use std::process::Command;
 
 use assay::engine::cpu;
 use assay::engine::trtllm::{Options, TrtllmFactory};
-use assay::engine::{Engine as Running, EngineError, EngineFactory, Report};
+use assay::engine::{EngineError, EngineFactory, QueueEngine, StartEngine};
 use assay::manifest::Manifest;
-use crossbeam_channel::Sender;
 
 use crate::engine_directory::Engine;
 use crate::language::{Built as Language, Engine as Generating};
@@ -19,34 +18,37 @@ use crate::support::Driver;
 /// A factory and the directory that it reads whenever it starts.
 struct StandIn(Engine);
 
-impl EngineFactory for StandIn {
-    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Running>, EngineError> {
-        self.0.factory().start(reports)
+impl StartEngine<dyn QueueEngine> for StandIn {
+    fn start(&mut self) -> Result<Box<dyn QueueEngine>, EngineError> {
+        self.0.factory().start()
     }
 }
 
 /// One that does what `script` says; see `stand-in/script.h`.
-pub(crate) fn scripted(script: &str) -> Box<dyn EngineFactory> {
-    Box::new(StandIn(Engine::new(&format!("tokens_per_block {}\n{script}", LIMITS.tokens_per_block))))
+pub(crate) fn scripted(script: &str) -> EngineFactory {
+    EngineFactory::queue(StandIn(Engine::new(&format!(
+        "tokens_per_block {}\n{script}",
+        LIMITS.tokens_per_block
+    ))))
 }
 
 /// One that answers at once.
-pub(crate) fn instant() -> Box<dyn EngineFactory> {
+pub(crate) fn instant() -> EngineFactory {
     scripted("")
 }
 
 /// One that loads and never answers.
-pub(crate) fn stalled() -> Box<dyn EngineFactory> {
+pub(crate) fn stalled() -> EngineFactory {
     scripted("stall_in_step 2")
 }
 
 /// One that loads and then ends; its words are the bridge's own.
-pub(crate) fn failing(_: &str) -> Box<dyn EngineFactory> {
+pub(crate) fn failing(_: &str) -> EngineFactory {
     scripted("die_in_step 2")
 }
 
 /// One whose logits are no numbers.
-pub(crate) fn not_a_number() -> Box<dyn EngineFactory> {
+pub(crate) fn not_a_number() -> EngineFactory {
     scripted("logits nan nan nan nan nan")
 }
 
@@ -54,14 +56,14 @@ pub(crate) fn not_a_number() -> Box<dyn EngineFactory> {
 pub(crate) struct Built {
     pub(crate) path: PathBuf,
     pub(crate) manifest: Manifest,
-    pub(crate) factory: Option<Box<dyn EngineFactory>>,
+    pub(crate) factory: Option<EngineFactory>,
 }
 
 /// That of one for GPUs, whose first layer's products are as many numbers of the stand-in's hash.
 pub(crate) fn of_checkpoint(name: &str) -> Built {
     let engine = Engine::of_checkpoint(name, "rows 64");
     let (path, manifest) = (engine.directory.path().to_owned(), engine.manifest.clone());
-    Built { path, manifest, factory: Some(Box::new(StandIn(engine))) }
+    Built { path, manifest, factory: Some(EngineFactory::queue(StandIn(engine))) }
 }
 
 /// One of the same checkpoint as a CPU's, which computes what it answers with: built by `build-engine`, with a
@@ -91,7 +93,7 @@ pub(crate) fn build_generating(built: Language, options: &[&str]) -> Generating 
     );
     std::fs::write(path.join("stand-in.conf"), model).unwrap();
     let factory = TrtllmFactory::open(&path, &manifest, &Options::default()).unwrap();
-    Generating { path, manifest, factory: Box::new(factory), built }
+    Generating { path, manifest, factory: factory.into(), built }
 }
 
 mod keeps_to_the_trait {

@@ -16,7 +16,7 @@ fn serve(script: &str) -> Server {
 async fn clients_cannot_tell_which_engine_answers() {
     let server = serve("");
     let simulated = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len());
-    let simulated = Server::with(|_| {}, Box::new(simulated));
+    let simulated = Server::with(|_| {}, simulated.into());
     for text in ["The Louvre.", "Nothing at all.", "The Seine by night, and then the Louvre."] {
         let mut request = paris();
         request["messages"][1]["content"] = json!(text);

@@ -134,7 +134,7 @@ async fn a_client_that_leaves_leaves_nothing_behind() {
     let handle = engine.schedule(scheduler::Options::default());
     let (text, places): (Vec<u32>, Vec<usize>) = ((0..250).collect(), (0..250).collect());
     for wait in [0, 5, 30] {
-        let ticket = handle.submit(reading(&text, &places)).unwrap();
+        let ticket = handle.submit(reading(&text, &places), None).unwrap();
         tokio::time::sleep(Duration::from_millis(wait)).await;
         drop(ticket);
     }

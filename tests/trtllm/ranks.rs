@@ -20,7 +20,7 @@ const UNDRAINED: i32 = 4;
 /// What the simulated engine says of a text, whose logits the stand-in has too.
 async fn expected(text: &str) -> Value {
     let simulated = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len());
-    let server = Server::with(|_| {}, Box::new(simulated));
+    let server = Server::with(|_| {}, simulated.into());
     server.chat(request(text)).await.json()["choices"].take()
 }
 

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Chunk, Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
+use super::{
+    Chunk, EngineError, EngineFactory, Iteration, Limits, PrefixSharing, StartEngine, StepEngine, StepReport,
+};
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
@@ -154,7 +156,7 @@ pub struct CpuFactory {
     manifest: Manifest,
     options: Options,
     limits: Limits,
-    kept_blocks: usize,
+    max_cached_blocks: usize,
     weights: Arc<Weights>,
     head: Arc<HeadLayers>,
 }
@@ -177,7 +179,7 @@ impl CpuFactory {
             manifest: manifest.clone(),
             options,
             limits,
-            kept_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
+            max_cached_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
             weights,
             head,
         })
@@ -189,8 +191,14 @@ impl CpuFactory {
     }
 }
 
-impl EngineFactory for CpuFactory {
-    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
+impl From<CpuFactory> for EngineFactory {
+    fn from(factory: CpuFactory) -> Self {
+        Self::step(factory)
+    }
+}
+
+impl StartEngine<dyn StepEngine> for CpuFactory {
+    fn start(&mut self) -> Result<Box<dyn StepEngine>, EngineError> {
         let model = model_view(&self.manifest);
         let limits = ffi::CpuLimits {
             threads: self.options.threads.unwrap_or(0),
@@ -198,6 +206,7 @@ impl EngineFactory for CpuFactory {
             kv_blocks: self.limits.kv_blocks,
         };
         let (iterations, received) = bounded(1);
+        let (reporter, reports) = bounded(1);
         let (opened, opening) = bounded(1);
         let (weights, head) = (Arc::clone(&self.weights), Arc::clone(&self.head));
         let products = self.manifest.products();
@@ -207,7 +216,7 @@ impl EngineFactory for CpuFactory {
                 Ok(decoder) => {
                     // Whoever asked may have gone; then the loop below ends at once.
                     let _ = opened.send(Ok(()));
-                    decoder.serve(&received, &reports);
+                    decoder.serve(&received, &reporter);
                 }
                 Err(error) => drop(opened.send(Err(error))),
             })
@@ -216,18 +225,20 @@ impl EngineFactory for CpuFactory {
         outcome.map_err(|reason| {
             EngineError::Load(format!("{} cannot be loaded: {reason}", self.directory.display()))
         })?;
-        Ok(Box::new(CpuEngine { limits: self.limits, kept_blocks: self.kept_blocks, iterations }))
+        let Self { limits, max_cached_blocks, .. } = *self;
+        Ok(Box::new(CpuEngine { limits, max_cached_blocks, iterations, reports }))
     }
 }
 
 /// The scheduler's end of a running engine.
 struct CpuEngine {
     limits: Limits,
-    kept_blocks: usize,
+    max_cached_blocks: usize,
     iterations: Sender<Iteration>,
+    reports: Receiver<Result<StepReport, EngineError>>,
 }
 
-impl Engine for CpuEngine {
+impl StepEngine for CpuEngine {
     fn limits(&self) -> Limits {
         self.limits
     }
@@ -236,14 +247,18 @@ impl Engine for CpuEngine {
         PrefixSharing::WithinIteration
     }
 
-    fn kept_blocks(&self) -> usize {
-        self.kept_blocks
+    fn max_cached_blocks(&self) -> usize {
+        self.max_cached_blocks
     }
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
         self.iterations
             .send(iteration)
             .map_err(|_| EngineError::Step("the engine's thread has ended; start the server again".into()))
+    }
+
+    fn reports(&self) -> &Receiver<Result<StepReport, EngineError>> {
+        &self.reports
     }
 }
 
@@ -276,7 +291,7 @@ impl Decoder {
         Ok(Self { engine, _weights: weights, products, head })
     }
 
-    fn serve(mut self, iterations: &Receiver<Iteration>, reports: &Sender<Report>) {
+    fn serve(mut self, iterations: &Receiver<Iteration>, reports: &Sender<Result<StepReport, EngineError>>) {
         for iteration in iterations {
             if reports.send(self.run(&iteration)).is_err() {
                 return;
@@ -284,7 +299,7 @@ impl Decoder {
         }
     }
 
-    fn run(&mut self, iteration: &Iteration) -> Report {
+    fn run(&mut self, iteration: &Iteration) -> Result<StepReport, EngineError> {
         let started = Instant::now();
         let mut reads = Vec::new();
         let mut view = |chunk: &Chunk| {
@@ -315,7 +330,7 @@ impl Decoder {
             rest = others;
             by_sequence.push((chunk.sequence, own.to_vec()));
         }
-        Ok(Outputs { logits: by_sequence, elapsed: started.elapsed(), ..Outputs::default() })
+        Ok(StepReport { logits: by_sequence, elapsed: started.elapsed(), ..StepReport::default() })
     }
 }
 

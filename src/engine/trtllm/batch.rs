@@ -1,8 +1,8 @@
-//! Sequences as the bridge takes them.
+//! Requests in the form that the bridge takes.
 
+use super::fan_out::Request;
 use crate::engine::bridge::ffi;
-use crate::engine::fan_out::Request;
-use crate::engine::{Task, WholeSequence};
+use crate::engine::{Job, Work};
 use crate::sampling::Sampling;
 
 /// Sequences to hand over together.
@@ -14,13 +14,13 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds a sequence as these requests, which are all beginnings of it.
-    pub(super) fn push(&mut self, requests: &[Request], sequence: &WholeSequence) {
+    /// Adds the requests that a sequence was split into.
+    pub(super) fn push(&mut self, requests: &[Request], job: &Job) {
         let token_begin = self.token_ids.len();
-        self.token_ids.extend_from_slice(&sequence.tokens);
-        let (max_tokens, sampling, logits, stop, bias) = match &sequence.task {
-            Task::Score(_) => (0, GREEDY, false, &[][..], &[][..]),
-            Task::Generate(sampling) => (
+        self.token_ids.extend_from_slice(&job.tokens);
+        let (max_tokens, sampling, logits, stop, bias) = match &job.work {
+            Work::Score { .. } => (0, GREEDY, false, &[][..], &[][..]),
+            Work::Generate(sampling) => (
                 sampling.max_tokens.max(1),
                 sampling_of(sampling),
                 sampling.logprobs.is_some(),
@@ -40,7 +40,7 @@ impl Batch {
                 sampling: sampling.clone(),
                 bias: bias.iter().map(|&(token, bias)| ffi::TrtllmBias { token, bias }).collect(),
                 logits,
-                priority: sequence.priority,
+                priority: job.priority.urgency(),
             });
         }
     }

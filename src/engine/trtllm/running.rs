@@ -11,12 +11,12 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use cxx::SharedPtr;
 
 use super::batch::Batch;
-use super::{AWAIT, millis};
+use super::factory::{AWAIT, millis};
+use super::fan_out::{FanOut, Progress, RequestId};
 use crate::engine::bridge::ffi;
-use crate::engine::fan_out::{Parts, Progress, RequestId};
 use crate::engine::{
-    Engine, EngineError, Generated, Iteration, Limits, Outputs, PrefixSharing, Report, SequenceId,
-    Statistics, Task, WholeSequence,
+    EngineError, Generated, IterationStatistics, Job, Limits, QueueDepth, QueueEngine, QueueReport,
+    SequenceId, Work,
 };
 use crate::reward::HeadLayers;
 use crate::sampling::{Sampled, SamplingCapabilities};
@@ -25,53 +25,56 @@ use crate::sampling::{Sampled, SamplingCapabilities};
 pub(super) struct Loaded {
     pub(super) handle: SharedPtr<ffi::TrtllmExecutor>,
     pub(super) limits: Limits,
-    /// How far its sampler goes.
+    pub(super) depth: QueueDepth,
     pub(super) reach: SamplingCapabilities,
-    /// What of a head that scores is computed here.
+    /// The layers of a scoring head above the first.
     pub(super) head: Arc<HeadLayers>,
     /// Logits of a generated token, if it generates.
     pub(super) vocabulary: usize,
 }
 
-/// Starts the thread that reports to `reports`; gives the scheduler's end.
-pub(super) fn start(loaded: Loaded, reports: Sender<Report>) -> io::Result<TrtllmEngine> {
-    let Loaded { handle, limits, reach, head, vocabulary } = loaded;
+type Report = Result<QueueReport, EngineError>;
+
+/// Starts the thread that reports; returns the scheduler's end.
+pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
+    let Loaded { handle, limits, depth, reach, head, vocabulary } = loaded;
     let (fed, feeds) = bounded(1);
+    let (reporter, reports) = bounded(1);
     let shared = Arc::new(Shared {
         handle,
-        parts: Mutex::default(),
-        refused: Mutex::default(),
+        fan_out: Mutex::default(),
+        rejected: Mutex::default(),
         logprobs: Mutex::default(),
         ending: false.into(),
     });
     let tokens_per_block = limits.tokens_per_block;
-    let awaiting = Awaiting { shared: shared.clone(), feeds, reports, head, vocabulary, tokens_per_block };
+    let awaiting = Awaiting { shared: shared.clone(), feeds, reporter, head, vocabulary, tokens_per_block };
     let thread = thread::Builder::new().name("trtllm-await".into()).spawn(move || awaiting.serve())?;
-    Ok(TrtllmEngine { shared, limits, reach, fed: Some(fed), thread: Some(thread) })
+    Ok(TrtllmEngine { shared, limits, depth, reach, fed: Some(fed), thread: Some(thread), reports })
 }
 
-/// Why a sequence failed, by its name.
-type Refusals = Vec<(SequenceId, String)>;
+/// Sequences, and why each failed.
+type Failures = Vec<(SequenceId, String)>;
 
-/// What the scheduler's end and the awaiting thread's share.
+/// What the scheduler's end and the awaiting thread share.
 struct Shared {
     handle: SharedPtr<ffi::TrtllmExecutor>,
-    /// Those that the library has, as requests to it.
-    parts: Mutex<Parts>,
-    /// Sequences that were not taken, to be reported as failed.
-    refused: Mutex<Refusals>,
-    /// Of those whose log-probabilities are wanted, of how many of the likeliest tokens besides.
+    /// The sequences that the library has, as requests to it.
+    fan_out: Mutex<FanOut>,
+    /// Sequences that the library did not take, to be reported as failed.
+    rejected: Mutex<Failures>,
+    /// For sequences whose log-probabilities are wanted, of how many of the likeliest tokens besides.
     logprobs: Mutex<HashMap<SequenceId, usize>>,
     ending: AtomicBool,
 }
 
 impl Shared {
-    fn refused(&self) -> MutexGuard<'_, Refusals> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rejected(&self) -> MutexGuard<'_, Failures> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fan_out(&self) -> MutexGuard<'_, FanOut> {
+        self.fan_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn logprobs(&self) -> MutexGuard<'_, HashMap<SequenceId, usize>> {
@@ -87,53 +90,55 @@ impl Shared {
 pub(super) struct TrtllmEngine {
     shared: Arc<Shared>,
     limits: Limits,
+    depth: QueueDepth,
     reach: SamplingCapabilities,
-    /// Wakes the awaiting thread; closed, it ends it.
+    /// Wakes the awaiting thread, which ends when this is closed.
     fed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    reports: Receiver<Report>,
 }
 
-impl Engine for TrtllmEngine {
+impl QueueEngine for TrtllmEngine {
     fn limits(&self) -> Limits {
         self.limits
     }
 
-    fn sharing(&self) -> PrefixSharing {
-        PrefixSharing::Own
+    fn depth(&self) -> QueueDepth {
+        self.depth
     }
 
     fn reach(&self) -> SamplingCapabilities {
         self.reach
     }
 
-    fn submit(&mut self, _: Iteration) -> Result<(), EngineError> {
-        Err(EngineError::Step("TensorRT-LLM takes whole sequences, not iterations".into()))
+    fn reports(&self) -> &Receiver<Report> {
+        &self.reports
     }
 
-    fn feed(&mut self, sequences: Vec<WholeSequence>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
+    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
         for &id in cancelled {
-            let requests = self.shared.parts().unended(id);
+            let requests = self.shared.fan_out().pending(id);
             self.shared.cancel(&requests).map_err(step_error)?;
         }
         let mut batch = Batch::default();
-        for sequence in &sequences {
-            if let Err(reason) = self.check(sequence) {
-                self.shared.refused().push((sequence.id, reason));
+        for (id, job) in &jobs {
+            if let Err(reason) = self.check(job) {
+                self.shared.rejected().push((*id, reason));
                 continue;
             }
             // Before it is handed over, so that an answer finds it however soon it comes.
-            if let Task::Generate(sampling) = &sequence.task
+            if let Work::Generate(sampling) = &job.work
                 && let Some(count) = sampling.logprobs
             {
-                self.shared.logprobs().insert(sequence.id, count);
+                self.shared.logprobs().insert(*id, count);
             }
-            batch.push(&self.shared.parts().divide(sequence), sequence);
+            batch.push(&self.shared.fan_out().split(*id, job), job);
         }
         if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
-            let mut parts = self.shared.parts();
-            for id in batch.sequences.iter().filter_map(|request| parts.forget(request.id)) {
+            let mut fan_out = self.shared.fan_out();
+            for id in batch.sequences.iter().filter_map(|request| fan_out.forget(request.id)) {
                 self.shared.logprobs().remove(&id);
-                self.shared.refused().push((id, error.what().to_owned()));
+                self.shared.rejected().push((id, error.what().to_owned()));
             }
         }
         let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
@@ -147,13 +152,13 @@ impl Engine for TrtllmEngine {
 
 impl TrtllmEngine {
     /// Whether the library can do what a sequence asks for, and else why not.
-    fn check(&self, sequence: &WholeSequence) -> Result<(), String> {
-        match &sequence.task {
-            Task::Score(read) if read.last().is_none_or(|&last| last >= sequence.tokens.len()) => {
+    fn check(&self, job: &Job) -> Result<(), String> {
+        match &job.work {
+            Work::Score { read } if read.last().is_none_or(|&last| last >= job.tokens.len()) => {
                 Err("a text is read at its own tokens, at one at least".into())
             }
-            Task::Score(_) => Ok(()),
-            Task::Generate(sampling) => self.reach.check(sampling).map_err(|error| error.to_string()),
+            Work::Score { .. } => Ok(()),
+            Work::Generate(sampling) => self.reach.check(sampling).map_err(|error| error.to_string()),
         }
     }
 }
@@ -173,7 +178,7 @@ impl Drop for TrtllmEngine {
 struct Awaiting {
     shared: Arc<Shared>,
     feeds: Receiver<()>,
-    reports: Sender<Report>,
+    reporter: Sender<Report>,
     head: Arc<HeadLayers>,
     vocabulary: usize,
     tokens_per_block: usize,
@@ -194,9 +199,9 @@ impl Awaiting {
         let handle = &self.shared.handle;
         let mut cancelled = false;
         loop {
-            let mut outputs =
-                Outputs { failed: std::mem::take(&mut *self.shared.refused()), ..Outputs::default() };
-            if outputs.failed.is_empty() {
+            let failed = std::mem::take(&mut *self.shared.rejected());
+            let mut report = QueueReport { failed, ..QueueReport::default() };
+            if report.failed.is_empty() {
                 if handle.in_flight()? == 0 {
                     match self.feeds.recv() {
                         Ok(()) => continue,
@@ -213,21 +218,21 @@ impl Awaiting {
                     continue;
                 }
                 for answer in answers {
-                    self.take(answer, &mut outputs)?;
+                    self.take(answer, &mut report)?;
                 }
-                self.take_statistics(&handle.statistics()?, &mut outputs);
+                report.statistics = statistics(&handle.statistics()?);
             }
-            self.send(Ok(outputs));
+            self.send(Ok(report));
         }
     }
 
-    fn take(&self, answer: ffi::TrtllmAnswer, outputs: &mut Outputs) -> Result<(), cxx::Exception> {
-        let Some(sequence) = self.shared.parts().sequence_of(answer.id) else { return Ok(()) };
+    fn take(&self, answer: ffi::TrtllmAnswer, report: &mut QueueReport) -> Result<(), cxx::Exception> {
+        let Some(sequence) = self.shared.fan_out().sequence_of(answer.id) else { return Ok(()) };
         let (last, failed) =
             (answer.state != ffi::TrtllmState::Running, answer.state == ffi::TrtllmState::Failed);
         if !failed && !answer.scored {
             let tokens = self.sampled(sequence, &answer);
-            outputs.generated.push(Generated { sequence, tokens, last });
+            report.generated.push(Generated { sequence, tokens, last });
         }
         if !last {
             return Ok(());
@@ -239,17 +244,17 @@ impl Awaiting {
             (false, false) => Ok(vec![]),
         };
         let cached = answer.reused_blocks * self.tokens_per_block;
-        let progress = self.shared.parts().end(answer.id, logits, cached);
+        let progress = self.shared.fan_out().end(answer.id, logits, cached);
         match progress {
-            Progress::Going => {}
-            Progress::Hopeless(requests) => self.shared.cancel(&requests)?,
-            Progress::Ended(ended) => {
-                if ended.cached > 0 {
-                    outputs.cached.push((sequence, ended.cached));
+            Progress::Pending => {}
+            Progress::Doomed(requests) => self.shared.cancel(&requests)?,
+            Progress::Done(done) => {
+                if done.cached > 0 {
+                    report.cached.push((sequence, done.cached));
                 }
-                match ended.logits {
-                    Err(reason) => outputs.failed.push((sequence, reason)),
-                    Ok(logits) if !logits.is_empty() => outputs.logits.push((sequence, logits)),
+                match done.logits {
+                    Err(reason) => report.failed.push((sequence, reason)),
+                    Ok(logits) if !logits.is_empty() => report.scored.push((sequence, logits)),
                     // It generated.
                     Ok(_) => {}
                 }
@@ -270,29 +275,27 @@ impl Awaiting {
         answer.tokens.iter().map(sampled).collect()
     }
 
-    fn take_statistics(&self, sums: &ffi::TrtllmStatistics, outputs: &mut Outputs) {
-        if sums.iterations == 0 {
-            return;
-        }
-        outputs.elapsed = Duration::try_from_secs_f64(sums.milliseconds / 1000.0).unwrap_or_default();
-        outputs.statistics = Some(Statistics {
-            tokens: sums.tokens,
-            sequences: sums.sequences,
-            reused_blocks: sums.kv_blocks_reused,
-            used_blocks: sums.kv_blocks.saturating_sub(sums.kv_blocks_free),
-            free_blocks: sums.kv_blocks_free,
-        });
-    }
-
     /// Waits for the scheduler to take a report, unless it lets go of the engine meanwhile.
     fn send(&self, mut report: Report) {
-        while let Err(SendTimeoutError::Timeout(unsent)) = self.reports.send_timeout(report, AWAIT) {
+        while let Err(SendTimeoutError::Timeout(unsent)) = self.reporter.send_timeout(report, AWAIT) {
             if self.shared.ending.load(Ordering::Acquire) {
                 return;
             }
             report = unsent;
         }
     }
+}
+
+/// What the library's iterations did; `None` if it ran none.
+fn statistics(sums: &ffi::TrtllmStatistics) -> Option<IterationStatistics> {
+    (sums.iterations > 0).then(|| IterationStatistics {
+        tokens: sums.tokens,
+        elapsed: Duration::try_from_secs_f64(sums.milliseconds / 1000.0).unwrap_or_default(),
+        sequences: sums.sequences,
+        reused_blocks: sums.kv_blocks_reused,
+        used_blocks: sums.kv_blocks.saturating_sub(sums.kv_blocks_free),
+        free_blocks: sums.kv_blocks_free,
+    })
 }
 
 fn step_error(error: cxx::Exception) -> EngineError {

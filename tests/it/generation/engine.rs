@@ -13,13 +13,8 @@ use super::language::{Built, Case, Golden};
 const CHECKPOINTS: [&str; 3] = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny"];
 
 async fn generate(handle: &Handle, prompt: &[u32], sampling: Sampling) -> Vec<Sampled> {
-    let job = Job {
-        tokens: prompt.into(),
-        work: Work::Generate(Arc::new(sampling)),
-        priority: Priority(0),
-        deadline: None,
-    };
-    let mut ticket = handle.submit(job).unwrap();
+    let job = Job { tokens: prompt.into(), work: Work::Generate(Arc::new(sampling)), priority: Priority(0) };
+    let mut ticket = handle.submit(job, None).unwrap();
     let mut tokens = Vec::new();
     while let Some(token) = ticket.next_token().await {
         tokens.push(token);

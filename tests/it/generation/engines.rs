@@ -3,6 +3,6 @@
 use super::language::{Built, Engine};
 
 pub(crate) fn generating(built: Built) -> Engine {
-    let factory = Box::new(built.factory());
+    let factory = built.factory().into();
     Engine { path: built.path(), manifest: built.manifest.clone(), factory, built }
 }

@@ -102,7 +102,7 @@ impl Built {
 
     /// A scheduler on it.
     pub(crate) fn start(&self) -> Handle {
-        scheduler::start(Box::new(self.factory()), scheduler::Options::default(), Arc::new(())).unwrap()
+        scheduler::start(self.factory().into(), scheduler::Options::default(), Arc::new(())).unwrap()
     }
 
     pub(crate) fn encoder(&self) -> Encoder {
@@ -125,7 +125,7 @@ fn headless(weights: &[u8]) -> Vec<u8> {
 pub(crate) struct Engine {
     pub(crate) path: PathBuf,
     pub(crate) manifest: Manifest,
-    pub(crate) factory: Box<dyn EngineFactory>,
+    pub(crate) factory: EngineFactory,
     /// Lives for as long as the engine does.
     pub(crate) built: Built,
 }
@@ -152,7 +152,7 @@ impl Server {
 
     /// On the CPU engine, with options changed by `change`.
     pub(crate) fn of(built: Built, change: impl FnOnce(&mut Settings)) -> Self {
-        let (path, manifest, factory) = (built.path(), built.manifest.clone(), Box::new(built.factory()));
+        let (path, manifest, factory) = (built.path(), built.manifest.clone(), built.factory().into());
         Self::on(Engine { path, manifest, factory, built }, change)
     }
 

@@ -7,38 +7,40 @@ use assay::builder::Silent;
 use assay::builder::cpu::{CpuBuildOptions, build};
 use assay::engine::cpu::{self, CpuFactory};
 use assay::engine::simulated::{Behaviour, Script, SimulatedFactory};
-use assay::engine::{Engine, EngineError, EngineFactory, Iteration, Limits, Outputs, PrefixSharing, Report};
+use assay::engine::{
+    EngineError, EngineFactory, Iteration, Limits, PrefixSharing, StartEngine, StepEngine, StepReport,
+};
 use assay::manifest::{Dtype, Manifest};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use tempfile::TempDir;
 
 use super::server::{ATTRIBUTES, LIMITS};
 
 /// One that answers at once.
-pub fn instant() -> Box<dyn EngineFactory> {
+pub fn instant() -> EngineFactory {
     scripted(Box::new(|_| Behaviour::Report))
 }
 
 /// One that loads and never answers.
-pub fn stalled() -> Box<dyn EngineFactory> {
+pub fn stalled() -> EngineFactory {
     scripted(Box::new(|_| Behaviour::Stall))
 }
 
 /// One that loads and then fails in these words.
-pub fn failing(words: &'static str) -> Box<dyn EngineFactory> {
+pub fn failing(words: &'static str) -> EngineFactory {
     scripted(Box::new(move |_| Behaviour::Fail(words.into())))
 }
 
 /// One whose logits are no numbers.
-pub fn not_a_number() -> Box<dyn EngineFactory> {
-    Box::new(NotANumberFactory)
+pub fn not_a_number() -> EngineFactory {
+    EngineFactory::step(NotANumberFactory)
 }
 
 /// An engine built of a test's checkpoint, and what starts it.
 pub struct Built {
     pub path: PathBuf,
     pub manifest: Manifest,
-    pub factory: Option<Box<dyn EngineFactory>>,
+    pub factory: Option<EngineFactory>,
     _directory: TempDir,
 }
 
@@ -50,16 +52,18 @@ pub fn of_checkpoint(name: &str) -> Built {
     let options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, &path) };
     let manifest = build(&options, &Silent).unwrap();
     let factory = CpuFactory::open(&path, &manifest, cpu::Options::default()).unwrap();
-    Built { path, manifest, factory: Some(Box::new(factory)), _directory: directory }
+    Built { path, manifest, factory: Some(factory.into()), _directory: directory }
 }
 
-fn scripted(script: Script) -> Box<dyn EngineFactory> {
-    Box::new(SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len(), script))
+fn scripted(script: Script) -> EngineFactory {
+    SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len(), script).into()
 }
 
-struct NotANumber(Sender<Report>);
+type Report = Result<StepReport, EngineError>;
 
-impl Engine for NotANumber {
+struct NotANumber(Sender<Report>, Receiver<Report>);
+
+impl StepEngine for NotANumber {
     fn limits(&self) -> Limits {
         LIMITS
     }
@@ -71,15 +75,20 @@ impl Engine for NotANumber {
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
         let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits = wanted.map(|chunk| (chunk.sequence, vec![f32::NAN; ATTRIBUTES.len()])).collect();
-        self.0.send(Ok(Outputs { logits, ..Outputs::default() })).unwrap();
+        self.0.send(Ok(StepReport { logits, ..StepReport::default() })).unwrap();
         Ok(())
+    }
+
+    fn reports(&self) -> &Receiver<Report> {
+        &self.1
     }
 }
 
 struct NotANumberFactory;
 
-impl EngineFactory for NotANumberFactory {
-    fn start(&mut self, reports: Sender<Report>) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(NotANumber(reports)))
+impl StartEngine<dyn StepEngine> for NotANumberFactory {
+    fn start(&mut self) -> Result<Box<dyn StepEngine>, EngineError> {
+        let (reporter, reports) = unbounded();
+        Ok(Box::new(NotANumber(reporter, reports)))
     }
 }

@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// One with options changed by `change`, on the engine that `factory` starts.
-    pub fn with(change: impl FnOnce(&mut Settings), factory: Box<dyn EngineFactory>) -> Self {
+    pub fn with(change: impl FnOnce(&mut Settings), factory: EngineFactory) -> Self {
         let mut server = Self::starting(change);
         server.load(factory);
         server
@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Loads the engine.
-    pub fn load(&mut self, factory: Box<dyn EngineFactory>) {
+    pub fn load(&mut self, factory: EngineFactory) {
         let settings = &self.app.settings;
         let manifest = manifest();
         let metrics = self.app.metrics.clone();

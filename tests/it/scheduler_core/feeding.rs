@@ -1,31 +1,33 @@
-//! An engine that makes iterations itself is given whole sequences.
+//! An engine that batches for itself is fed whole sequences.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay::engine::simulated::expected_logits;
-use assay::engine::{Generated, Limits, Outputs, PrefixSharing, SequenceId, Task, WholeSequence};
+use assay::engine::{Generated, Limits, QueueDepth, QueueReport, SequenceId};
 use assay::sampling::Sampled;
-use assay::scheduler::core::{Arrival, Core, JobId};
-use assay::scheduler::{Answer, Options, Output, Priority, Rejection, Work};
+use assay::scheduler::core::{Core, JobId, QueueCore};
+use assay::scheduler::{Answer, Job, Options, Output, Priority, Rejection, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const LIMITS: Limits =
     Limits { max_seq_len: 200, max_batch_size: 4, max_num_tokens: 100, kv_blocks: 32, tokens_per_block: 16 };
 
+const DEPTH: QueueDepth = QueueDepth { reads: 4, tokens: 100 };
+
 /// A core, an engine that has what it was fed, and a clock.
 struct Fed {
-    core: Core,
+    core: QueueCore,
     now: Duration,
     /// What the engine has, in the order in which it came.
-    engine: Vec<WholeSequence>,
+    engine: Vec<(SequenceId, Job)>,
     /// All that it ever had.
     had: HashSet<SequenceId>,
     /// Sequences that the engine knows to be unwanted.
     unwanted: HashSet<SequenceId>,
-    jobs: HashMap<JobId, Arrival>,
+    jobs: HashMap<JobId, Job>,
     answers: HashMap<JobId, Answer>,
     tokens: HashMap<JobId, Vec<u32>>,
     cancelled: HashSet<JobId>,
@@ -34,7 +36,7 @@ struct Fed {
 impl Fed {
     fn new(options: Options) -> Self {
         Self {
-            core: Core::new(LIMITS, PrefixSharing::Own, options, Arc::new(())),
+            core: QueueCore::new(LIMITS, DEPTH, options, Arc::new(())),
             now: Duration::ZERO,
             engine: Vec::new(),
             had: HashSet::new(),
@@ -49,9 +51,9 @@ impl Fed {
     fn arrive(&mut self, tokens: Vec<u32>, work: Work, priority: i8, timeout: Option<Duration>) -> JobId {
         let id = self.jobs.len() as JobId;
         let deadline = timeout.map(|timeout| self.now + timeout);
-        let arrival = Arrival { id, tokens: tokens.into(), work, priority: Priority(priority), deadline };
-        self.jobs.insert(id, arrival.clone());
-        self.core.arrive(self.now, arrival);
+        let job = Job { tokens: tokens.into(), work, priority: Priority(priority) };
+        self.jobs.insert(id, job.clone());
+        self.core.arrive(self.now, id, job, deadline);
         self.collect();
         id
     }
@@ -83,41 +85,40 @@ impl Fed {
             assert!(self.had.contains(&id), "{id} was not the engine's");
             assert!(self.unwanted.insert(id), "{id} was cancelled twice");
         }
-        let fed: Vec<_> = feed.sequences.iter().map(|sequence| sequence.id).collect();
+        let fed: Vec<_> = feed.jobs.iter().map(|(id, _)| *id).collect();
         self.had.extend(&fed);
-        self.engine.extend(feed.sequences);
-        let scoring = self.engine.iter().filter(|sequence| matches!(sequence.task, Task::Score(_)));
-        let tokens: usize = scoring.map(|sequence| sequence.tokens.len()).sum();
-        let few = self.engine.len() <= LIMITS.max_batch_size && tokens <= LIMITS.max_num_tokens;
+        self.engine.extend(feed.jobs);
+        let scored = self.engine.iter().filter(|(_, job)| matches!(job.work, Work::Score { .. }));
+        let tokens: usize = scored.map(|(_, job)| job.tokens.len()).sum();
+        let few = self.engine.len() <= DEPTH.reads && tokens <= DEPTH.tokens;
         assert!(few || self.engine.len() == 1, "more than the engine asked for");
         self.collect();
         fed
     }
 
-    /// The engine says its last word of one of its sequences.
+    /// The engine concludes one of its sequences.
     fn report(&mut self, place: usize) -> SequenceId {
-        let sequence = self.engine.remove(place);
-        let id = sequence.id;
-        let mut outputs = Outputs::default();
+        let (id, job) = self.engine.remove(place);
+        let mut report = QueueReport::default();
         let last = |tokens| Generated { sequence: id, tokens, last: true };
-        match &sequence.task {
-            _ if self.unwanted.remove(&id) => outputs.generated.push(last(Vec::new())),
-            Task::Score(_) => outputs.logits.push((id, expected_logits(&sequence.tokens, 2))),
-            Task::Generate(sampling) => {
+        match &job.work {
+            _ if self.unwanted.remove(&id) => report.generated.push(last(Vec::new())),
+            Work::Score { .. } => report.scored.push((id, expected_logits(&job.tokens, 2))),
+            Work::Generate(sampling) => {
                 let sampled = |token| Sampled { token, logprob: None, top: Vec::new() };
                 let (first, rest): (Vec<u32>, _) =
                     (0..sampling.max_tokens as u32).partition(|token| *token < 2);
                 let begun =
                     Generated { sequence: id, tokens: first.into_iter().map(sampled).collect(), last: false };
-                outputs.generated = vec![begun, last(rest.into_iter().map(sampled).collect())];
+                report.generated = vec![begun, last(rest.into_iter().map(sampled).collect())];
             }
         }
-        self.take_in(outputs);
+        self.take_report(report);
         id
     }
 
-    fn take_in(&mut self, outputs: Outputs) {
-        self.core.take_in(self.now, outputs).unwrap();
+    fn take_report(&mut self, report: QueueReport) {
+        self.core.take_report(self.now, report).unwrap();
         self.collect();
     }
 
@@ -213,7 +214,7 @@ fn what_is_urgent_goes_first_here_and_in_the_engine() {
     let mut world = Fed::new(Options::default());
     let jobs: Vec<_> = [1, 0, i8::MIN, i8::MAX].map(|priority| world.score(20, priority)).into();
     assert_eq!(world.feed(), [jobs[2], jobs[1], jobs[0], jobs[3]]);
-    let urgency: Vec<f32> = world.engine.iter().map(|sequence| sequence.priority).collect();
+    let urgency: Vec<f32> = world.engine.iter().map(|(_, job)| job.priority.urgency()).collect();
     assert!(urgency.is_sorted_by(|a, b| a > b) && urgency[0] <= 1.0 && urgency[3] >= 0.0, "{urgency:?}");
     world.run_dry();
 }
@@ -263,7 +264,7 @@ fn a_sequence_that_the_engine_refuses_is_answered_with_its_words() {
     let (refused, other) = (world.score(20, 0), world.score(20, 0));
     world.feed();
     world.engine.remove(0);
-    world.take_in(Outputs { failed: vec![(refused, "it is too odd".into())], ..Outputs::default() });
+    world.take_report(QueueReport { failed: vec![(refused, "it is too odd".into())], ..Default::default() });
     assert_eq!(world.answers[&refused], Err(Rejection::EngineFailed("it is too odd".into())));
     world.run_dry();
     assert!(world.answers[&other].is_ok());
@@ -274,7 +275,7 @@ fn what_the_engine_found_in_its_cache_is_told() {
     let mut world = Fed::new(Options::default());
     let job = world.score(40, 0);
     world.feed();
-    world.take_in(Outputs { cached: vec![(job, 32)], ..Outputs::default() });
+    world.take_report(QueueReport { cached: vec![(job, 32)], ..Default::default() });
     world.run_dry();
     assert_eq!(world.answers[&job].as_ref().unwrap().cached_tokens, 32);
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use assay::engine::{Iteration, Limits, PrefixSharing};
+use assay::scheduler::core::Core;
 use assay::scheduler::{Options, Rejection, Work};
 
 use super::world::World;
@@ -395,7 +396,7 @@ fn a_prefix_stays_until_its_blocks_are_needed_and_the_least_used_goes_first() {
 #[test]
 fn no_more_blocks_are_kept_for_their_prefixes_than_is_said() {
     let mut world = world(LIMITS, Options::default());
-    world.core.keep_at_most(8);
+    world.core.set_max_cached_blocks(8);
     for n in 0..5 {
         world.score(1000 * n..1000 * n + 100);
         world.run_dry();

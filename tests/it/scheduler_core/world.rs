@@ -1,17 +1,17 @@
-//! A core, an engine of hashes and a clock, driven by hand, with the checks that always hold.
+//! A core, an engine of hashes and a clock, driven step by step, with the checks that always hold.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assay::engine::simulated::{HashCache, expected_logits};
-use assay::engine::{Iteration, Limits, Outputs, PrefixSharing};
-use assay::scheduler::core::{Arrival, Core, JobId};
-use assay::scheduler::{Answer, Observer, Options, Output, Priority, Rejection, Work};
+use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
+use assay::scheduler::core::{Core, JobId, StepCore};
+use assay::scheduler::{Answer, Job, Observer, Options, Output, Priority, Rejection, Work};
 
 pub(crate) const ROWS: usize = 5;
 
-/// What the observer was told last: queue, in flight, KV blocks used, cached, free.
+/// What the observer was last given: queue, in flight, KV blocks used, cached, free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gauges {
     pub(crate) waiting: usize,
@@ -42,7 +42,7 @@ impl Observer for Gauged {
     fn completed(&self, _: Duration) {
         self.0.lock().unwrap().ended[0] += 1;
     }
-    fn refused(&self, _: &Rejection) {
+    fn rejected(&self, _: &Rejection) {
         self.0.lock().unwrap().ended[1] += 1;
     }
     fn cancelled(&self) {
@@ -51,14 +51,15 @@ impl Observer for Gauged {
 }
 
 pub(crate) struct World {
-    pub(crate) core: Core,
+    pub(crate) core: StepCore,
     pub(crate) now: Duration,
     limits: Limits,
     sharing: PrefixSharing,
     cache: HashCache,
     pub(crate) running: Option<Iteration>,
     gauged: Arc<Gauged>,
-    pub(crate) jobs: HashMap<JobId, Arrival>,
+    pub(crate) jobs: HashMap<JobId, Job>,
+    deadlines: HashMap<JobId, Duration>,
     pub(crate) answers: HashMap<JobId, Answer>,
     pub(crate) cancelled: HashSet<JobId>,
     /// Sequences in the order of their first chunk.
@@ -71,7 +72,7 @@ impl World {
     pub(crate) fn new(limits: Limits, sharing: PrefixSharing, options: Options) -> Self {
         let gauged = Arc::new(Gauged::default());
         Self {
-            core: Core::new(limits, sharing, options, gauged.clone()),
+            core: StepCore::new(limits, sharing, options, gauged.clone()),
             now: Duration::ZERO,
             limits,
             sharing,
@@ -79,6 +80,7 @@ impl World {
             running: None,
             gauged,
             jobs: HashMap::new(),
+            deadlines: HashMap::new(),
             answers: HashMap::new(),
             cancelled: HashSet::new(),
             begun: Vec::new(),
@@ -94,15 +96,11 @@ impl World {
         timeout: Option<Duration>,
     ) -> JobId {
         let id = self.jobs.len() as JobId;
-        let arrival = Arrival {
-            id,
-            tokens: tokens.into(),
-            work,
-            priority: Priority(priority),
-            deadline: timeout.map(|timeout| self.now + timeout),
-        };
-        self.jobs.insert(id, arrival.clone());
-        self.core.arrive(self.now, arrival);
+        let job = Job { tokens: tokens.into(), work, priority: Priority(priority) };
+        let deadline = timeout.map(|timeout| self.now + timeout);
+        self.jobs.insert(id, job.clone());
+        self.deadlines.extend(deadline.map(|deadline| (id, deadline)));
+        self.core.arrive(self.now, id, job, deadline);
         self.collect();
         id
     }
@@ -124,9 +122,8 @@ impl World {
         self.now += time;
         self.core.expire(self.now);
         self.collect();
-        let in_time = |job: &Arrival| job.deadline.is_none_or(|deadline| deadline > self.now);
-        for (id, job) in &self.jobs {
-            assert!(self.is_settled(*id) || in_time(job), "job {id} outlived its deadline");
+        for (id, deadline) in &self.deadlines {
+            assert!(self.is_settled(*id) || *deadline > self.now, "job {id} outlived its deadline");
         }
     }
 
@@ -162,7 +159,7 @@ impl World {
             let mut logits = self.cache.run(&iteration).unwrap();
             logits.retain(|(id, _)| !refused.contains(id));
             let failed = refused.iter().map(|&id| (id, "it is too odd".into())).collect();
-            self.core.complete(self.now, Outputs { logits, failed, ..Outputs::default() }).unwrap();
+            self.core.complete(self.now, StepReport { logits, failed, ..StepReport::default() }).unwrap();
             self.collect();
         }
     }
@@ -247,7 +244,7 @@ impl World {
 }
 
 /// What a job's output is, computed the simple way.
-fn expected(job: &Arrival) -> Output {
+fn expected(job: &Job) -> Output {
     let sampling = match &job.work {
         Work::Score { read } => {
             let rows = read.iter().flat_map(|&position| expected_logits(&job.tokens[..=position], ROWS));

@@ -3,21 +3,17 @@
 use std::path::Path;
 
 use assay::engine::cpu::{CpuFactory, Options};
-use assay::engine::{BlockId, Chunk, Engine, EngineError, EngineFactory, Iteration, Report};
+use assay::engine::{BlockId, Chunk, EngineError, Iteration, StartEngine, StepEngine};
 use assay::manifest::Manifest;
-use crossbeam_channel::{Receiver, bounded};
 
-/// An engine and the channel of its reports.
 pub struct Driver {
-    engine: Box<dyn Engine>,
-    reports: Receiver<Report>,
+    engine: Box<dyn StepEngine>,
 }
 
 impl Driver {
     pub fn start(directory: &Path, manifest: &Manifest, options: Options) -> Self {
         let mut factory = CpuFactory::open(directory, manifest, options).expect("the engine opens");
-        let (sender, reports) = bounded(1);
-        Self { engine: factory.start(sender).expect("the engine starts"), reports }
+        Self { engine: factory.start().expect("the engine starts") }
     }
 
     pub fn tokens_per_block(&self) -> usize {
@@ -31,8 +27,8 @@ impl Driver {
     /// Runs one iteration and gives its logits, in the order of the chunks that asked.
     pub fn try_run(&mut self, iteration: Iteration) -> Result<Vec<Vec<f32>>, EngineError> {
         self.engine.submit(iteration)?;
-        let outputs = self.reports.recv().expect("the engine's thread lives")?;
-        Ok(outputs.logits.into_iter().map(|(_, logits)| logits).collect())
+        let report = self.engine.reports().recv().expect("the engine's thread lives")?;
+        Ok(report.logits.into_iter().map(|(_, logits)| logits).collect())
     }
 
     pub fn run(&mut self, iteration: Iteration) -> Vec<Vec<f32>> {

@@ -1,18 +1,15 @@
-//! What every engine keeps to, whether it is told its iterations or makes them itself.
+//! What every engine keeps to, whether it is handed iterations or batches whole sequences itself.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use assay::engine::{
-    Chunk, Engine, EngineFactory, Iteration, Limits, PrefixSharing, Report, SequenceId, Task, WholeSequence,
-};
+use assay::engine::{Chunk, EngineFactory, Iteration, Limits, QueueEngine, SequenceId, StepEngine};
 use assay::scheduler::{self, Job, Output, Priority, Work};
-use crossbeam_channel::{Receiver, bounded};
 
 /// An engine to test, and what it needs to live.
 pub struct Subject {
-    pub factory: Box<dyn EngineFactory>,
+    pub factory: EngineFactory,
     pub keeps: Box<dyn Any + Send>,
 }
 
@@ -34,24 +31,62 @@ macro_rules! engine_suite {
 }
 pub(crate) use engine_suite;
 
-struct Running {
-    engine: Box<dyn Engine>,
-    reports: Receiver<Report>,
+enum Running {
+    Step(Box<dyn StepEngine>),
+    Queue(Box<dyn QueueEngine>),
 }
 
 impl Running {
     fn start(subject: &mut Subject) -> Self {
-        let (sender, reports) = bounded(1);
-        Self { engine: subject.factory.start(sender).expect("the engine starts"), reports }
+        match &mut subject.factory {
+            EngineFactory::Step(factory) => Self::Step(factory.start().expect("the engine starts")),
+            EngineFactory::Queue(factory) => Self::Queue(factory.start().expect("the engine starts")),
+        }
     }
 
-    /// Hands texts over, named from `first` on.
+    fn limits(&self) -> Limits {
+        match self {
+            Self::Step(engine) => engine.limits(),
+            Self::Queue(engine) => engine.limits(),
+        }
+    }
+
+    /// Hands texts over, with ids from `first` on.
     fn submit(&mut self, first: SequenceId, texts: &[Vec<u32>]) {
-        if self.engine.sharing() == PrefixSharing::Own {
-            self.engine.feed(whole(first, texts), &[]).expect("the engine is fed");
-        } else {
-            let iteration = iteration(first, texts, &self.engine.limits());
-            self.engine.submit(iteration).expect("the engine takes an iteration");
+        match self {
+            Self::Step(engine) => {
+                let iteration = iteration(first, texts, &engine.limits());
+                engine.submit(iteration).expect("the engine takes an iteration");
+            }
+            Self::Queue(engine) => {
+                let jobs = (first..).zip(texts.iter().map(|text| job(text))).collect();
+                engine.feed(jobs, &[]).expect("the engine is fed");
+            }
+        }
+    }
+
+    /// The logits of the next report.
+    fn next_report(&self) -> Vec<(SequenceId, Vec<f32>)> {
+        match self {
+            Self::Step(engine) => {
+                let report = engine.reports().recv().expect("the engine's thread lives");
+                let report = report.expect("the engine runs");
+                assert_eq!(report.failed, []);
+                report.logits
+            }
+            Self::Queue(engine) => {
+                let report = engine.reports().recv().expect("the engine's thread lives");
+                let report = report.expect("the engine runs");
+                assert_eq!(report.failed, []);
+                report.scored
+            }
+        }
+    }
+
+    fn has_report(&self) -> bool {
+        match self {
+            Self::Step(engine) => !engine.reports().is_empty(),
+            Self::Queue(engine) => !engine.reports().is_empty(),
         }
     }
 
@@ -60,9 +95,7 @@ impl Running {
         self.submit(first, texts);
         let mut logits = HashMap::new();
         while logits.len() < texts.len() {
-            let outputs = self.reports.recv().expect("the engine's thread lives").expect("the engine runs");
-            assert_eq!(outputs.failed, []);
-            for (id, row) in outputs.logits {
+            for (id, row) in self.next_report() {
                 assert!((first..first + texts.len() as u64).contains(&id), "{id} was not handed over");
                 assert!(logits.insert(id, row).is_none(), "{id} is reported twice");
             }
@@ -75,14 +108,8 @@ impl Running {
     }
 }
 
-fn whole(first: SequenceId, texts: &[Vec<u32>]) -> Vec<WholeSequence> {
-    let sequence = |(id, text): (SequenceId, &Vec<u32>)| WholeSequence {
-        id,
-        tokens: text.as_slice().into(),
-        task: Task::Score([text.len() - 1].into()),
-        priority: 0.5,
-    };
-    (first..).zip(texts).map(sequence).collect()
+fn job(text: &[u32]) -> Job {
+    Job { tokens: text.into(), work: Work::score(text.len()), priority: Priority(0) }
 }
 
 /// One iteration with a chunk for each text, in blocks of its own.
@@ -124,12 +151,12 @@ pub fn every_sequence_is_reported_once_and_by_its_name(mut subject: Subject) {
     for round in 0..4 {
         assert_eq!(running.score(100 * round, &texts()).len(), texts().len());
     }
-    assert!(running.reports.try_recv().is_err(), "nothing is left to report");
+    assert!(!running.has_report(), "nothing is left to report");
 }
 
 pub fn a_text_as_long_as_the_limit_is_scored(mut subject: Subject) {
     let mut running = Running::start(&mut subject);
-    let limits = running.engine.limits();
+    let limits = running.limits();
     let longest = limits.max_seq_len.min(limits.max_num_tokens);
     let text: Vec<u32> = (0..longest as u32).map(|token| token % 11).collect();
     assert!(running.score_alone(&text).iter().all(|logit| logit.is_finite()));
@@ -149,15 +176,9 @@ pub fn the_scheduler_gets_the_same_scores_from_it(mut subject: Subject) {
     drop(running);
     let Subject { factory, keeps } = subject;
     let handle = scheduler::start(factory, scheduler::Options::default(), Arc::new(())).unwrap();
-    let job = |text: &Vec<u32>| Job {
-        tokens: text.as_slice().into(),
-        work: Work::score(text.len()),
-        priority: Priority(0),
-        deadline: None,
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for _ in 0..3 {
-        let tickets: Vec<_> = texts().iter().map(|text| handle.submit(job(text)).unwrap()).collect();
+        let tickets: Vec<_> = texts().iter().map(|text| handle.submit(job(text), None).unwrap()).collect();
         for (ticket, alone) in tickets.into_iter().zip(&alone) {
             let completed = runtime.block_on(ticket).unwrap();
             let Output::Logits(logits) = completed.output else { panic!("asked for a score") };

@@ -1,61 +1,59 @@
-//! The core together with those who wait for its answers.
+//! The core and the reply channel of each of its jobs.
 //!
-//! Like the mailbox it is written against `super`, so that a test can compile it beside a model
+//! Like the mailbox it is written against `super`, so that a test can compile it together with a model
 //! checker's mailbox.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::core::{Arrival, Core, JobId};
+use super::core::{Core, JobId};
 use super::mailbox::{Mailbox, Wake};
 use super::{Answer, Job, Sampled};
 
-/// A job on its way to the scheduler's thread, and where its answer goes.
+/// A job on its way to the scheduler's thread, and where its answer goes. Times are on the core's clock.
 pub(super) struct Envelope<R> {
-    pub(super) arrival: Arrival,
-    /// When it came, on the core's clock.
-    pub(super) arrived: Duration,
-    pub(super) reply: R,
+    job: Job,
+    deadline: Option<Duration>,
+    arrived: Duration,
+    reply: R,
 }
 
 impl<R> Envelope<R> {
-    /// Addresses a job to a core whose clock began at `origin`.
-    pub(super) fn new(id: JobId, job: Job, origin: std::time::Instant, reply: R) -> Self {
-        let Job { tokens, work, priority, deadline } = job;
+    /// Addresses a job to a core whose clock started at `origin`.
+    pub(super) fn new(job: Job, deadline: Option<Instant>, origin: Instant, reply: R) -> Self {
         let deadline = deadline.map(|deadline| deadline.saturating_duration_since(origin));
-        Self { arrival: Arrival { id, tokens, work, priority, deadline }, arrived: origin.elapsed(), reply }
+        Self { job, deadline, arrived: origin.elapsed(), reply }
     }
 }
 
-/// Where an answer goes.
+/// Where an answer goes. Sending never blocks, and the client may have left.
 pub(super) trait Reply {
-    /// Never blocks. Whoever waited may have left.
     fn send(self, answer: Answer);
 
-    /// A token, before the answer that it is part of. Never blocks.
+    /// A token, before the answer that it is part of.
     fn token(&mut self, token: Sampled);
 }
 
-/// A core, and where its answers go.
-pub(super) struct Desk<R> {
-    pub(super) core: Core,
+/// Passes jobs to the core, and its tokens and answers to those who wait for them.
+pub(super) struct Dispatcher<C, R> {
+    pub(super) core: C,
     replies: HashMap<JobId, R>,
     /// Nothing more arrives.
     draining: bool,
 }
 
-impl<R: Reply> Desk<R> {
-    pub(super) fn new(core: Core) -> Self {
+impl<C: Core, R: Reply> Dispatcher<C, R> {
+    pub(super) fn new(core: C) -> Self {
         Self { core, replies: HashMap::new(), draining: false }
     }
 
-    /// Takes in what has come.
+    /// Takes in what has arrived in the mailbox.
     pub(super) fn read<W: Wake>(&mut self, mailbox: &Mailbox<Envelope<R>, W>) {
         let batch = mailbox.take();
         self.draining = batch.draining;
-        for (id, Envelope { arrival, arrived, reply }) in batch.arrivals {
+        for (id, Envelope { job, deadline, arrived, reply }) in batch.arrivals {
             self.replies.insert(id, reply);
-            self.core.arrive(arrived, arrival);
+            self.core.arrive(arrived, id, job, deadline);
         }
         for id in batch.cancelled {
             if self.replies.remove(&id).is_some() {
@@ -69,7 +67,7 @@ impl<R: Reply> Desk<R> {
         }
     }
 
-    /// Hands out the tokens and the answers there are.
+    /// Sends out the tokens and answers that there are.
     pub(super) fn send_answers(&mut self) {
         for (id, token) in self.core.take_tokens() {
             if let Some(reply) = self.replies.get_mut(&id) {
@@ -83,7 +81,7 @@ impl<R: Reply> Desk<R> {
         }
     }
 
-    /// Whether nothing is left to do and nothing can come any more.
+    /// Whether nothing is left to do and nothing can arrive any more.
     pub(super) fn is_done(&self) -> bool {
         self.draining && self.core.is_idle()
     }

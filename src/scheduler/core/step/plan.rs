@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::Core;
-use super::sequence::{Sequence, Slot};
+use super::StepCore;
+use super::state::{Slot, StepState};
 use crate::engine::{Chunk, Iteration, SequenceId};
-use crate::scheduler::Rejection;
+use crate::scheduler::core::Batching;
+use crate::scheduler::core::sequence::Sequence;
+use crate::scheduler::queue::Lane;
 
-/// Rows of logits, as wide as the vocabulary, that prompts may take of an iteration: as many as those that
-/// generate may, but no fewer than this.
+/// Rows of logits, as wide as the vocabulary, that prompts may take up in an iteration: as many as it has sequences
+/// at most, but no fewer than this.
 const LEAST_ROWS: usize = 64;
 
 /// An iteration to be: decided, but its token ids may not all be known yet.
@@ -20,12 +22,12 @@ pub(super) struct Plan {
     room: usize,
     /// Of those, tokens that prompts longer than one chunk may take.
     long_room: usize,
-    /// Of those, tokens that prompts may take which are looked up.
+    /// Of those, tokens of prompts whose log-probabilities are wanted.
     rows: usize,
-    /// Tokens by which sequences get on, those read from the prefix tree included.
+    /// Tokens by which sequences advance, those read from the prefix tree included.
     pub(super) advanced: usize,
     pub(super) submitted: Duration,
-    /// Whether more was there to do than it had room for.
+    /// Whether there was more to do than it had room for.
     pub(super) full: bool,
 }
 
@@ -35,7 +37,7 @@ pub(super) struct Entry {
     pub(super) sequence: SequenceId,
     position: usize,
     pub(super) len: usize,
-    /// After which of its tokens the logits are wanted.
+    /// After which of its tokens the logits are wanted, counted from `position`.
     pub(super) logits: Vec<usize>,
 }
 
@@ -45,12 +47,12 @@ impl Plan {
     }
 
     /// Tokens of a prompt that still fit.
-    fn room_for(&self, sequence: &Sequence) -> usize {
-        if sequence.looks_up() { self.room.min(self.rows) } else { self.room }
+    fn room_for(&self, sequence: &Sequence<StepState>) -> usize {
+        if sequence.wants_prompt_logprobs() { self.room.min(self.rows) } else { self.room }
     }
 }
 
-impl Core {
+impl StepCore {
     /// The next iteration, if there is anything to compute. Call it when the engine is free, and
     /// hand the engine what it gives.
     pub fn plan(&mut self, now: Duration) -> Option<Iteration> {
@@ -62,7 +64,7 @@ impl Core {
             return None;
         }
         plan.submitted = now;
-        plan.full = plan.room == 0 || !self.queue.is_empty();
+        plan.full = plan.room == 0 || !self.jobs.queue.is_empty();
         let iteration = self.build(&plan, now);
         self.running = Some(plan);
         Some(iteration)
@@ -82,19 +84,19 @@ impl Core {
         self.prepared.take().unwrap_or_else(|| Plan {
             number: self.reported + 1 + u64::from(self.running.is_some()),
             entries: Vec::new(),
-            room: self.limits.max_num_tokens,
-            long_room: self.max_chunk_tokens(),
-            rows: self.limits.max_batch_size.max(LEAST_ROWS),
+            room: self.jobs.limits.max_num_tokens,
+            long_room: self.jobs.max_chunk_tokens(),
+            rows: self.jobs.limits.max_batch_size.max(LEAST_ROWS),
             advanced: 0,
             submitted: Duration::ZERO,
             full: false,
         })
     }
 
-    /// Adds what is not in the plan yet: tokens to generate, then prompts begun, then new ones. A
+    /// Adds what is not in the plan yet: tokens to generate, then prompts in progress, then new ones. A
     /// long prompt takes no more than its chunk, so that one that comes later still finds room.
     fn fill(&mut self, plan: &mut Plan, now: Duration) {
-        let in_flight: Vec<SequenceId> = self.in_flight.order.iter().map(|key| key.sequence()).collect();
+        let in_flight: Vec<SequenceId> = self.jobs.in_flight.ids().collect();
         for &id in &in_flight {
             self.schedule_token(plan, id);
         }
@@ -105,12 +107,13 @@ impl Core {
     }
 
     fn has_room(&self, plan: &Plan) -> bool {
-        plan.room > 0 && plan.entries.len() < self.limits.max_batch_size
+        plan.room > 0 && plan.entries.len() < self.jobs.limits.max_batch_size
     }
 
     fn schedule_token(&mut self, plan: &mut Plan, id: SequenceId) {
-        let wants = |sequence: &Sequence| sequence.wants_token() && sequence.planned_in < plan.number;
-        if self.has_room(plan) && self.sequences.get(&id).is_some_and(wants) && self.grow(id, plan.number) {
+        let sequence = &self.jobs.sequences[id];
+        let wants_token = sequence.wants_token() && sequence.state.planned_in < plan.number;
+        if wants_token && self.has_room(plan) && self.ensure_block(id, plan.number) {
             self.push(plan, id, 1);
         }
     }
@@ -120,27 +123,27 @@ impl Core {
         if !self.has_room(plan) {
             return;
         }
-        let per_block = self.limits.tokens_per_block;
-        let Some(sequence) = self.sequences.get_mut(&id) else { return };
-        let planned = sequence.planned_in == plan.number;
+        let per_block = self.jobs.limits.tokens_per_block;
+        let sequence = &mut self.jobs.sequences[id];
+        let planned = sequence.state.planned_in == plan.number;
         // It may have been preempted a moment ago.
-        if sequence.waits() || !sequence.in_prompt() || planned || sequence.waiters.is_empty() {
+        if !sequence.in_flight || !sequence.in_prompt() || planned || sequence.waiters.is_empty() {
             return;
         }
         let reused = sequence.skip_readable(&self.tree, plan.number, per_block);
         let run = sequence.claim_run(&mut self.tree, per_block);
         let held = run == 0;
-        let run = if held { sequence.prompt.len() - sequence.scheduled } else { run };
+        let run = if held { sequence.state.prompt.len() - sequence.state.scheduled } else { run };
         plan.advanced += reused;
-        self.in_flight.remaining -= reused;
+        self.jobs.in_flight.remaining -= reused;
         if reused > 0 {
-            self.observer.prefix_reused(reused);
+            self.jobs.observer.prefix_reused(reused);
         }
         let room = plan.room_for(sequence);
-        let max_chunk = self.max_chunk_tokens();
+        let max_chunk = self.jobs.max_chunk_tokens();
         let most = if run > max_chunk { max_chunk.min(plan.long_room) } else { run };
         let len = most.min(room);
-        if len == 0 || (held && !self.stop_following(id, now)) {
+        if len == 0 || (held && !self.stop_waiting_for_prefix(id, now)) {
             return;
         }
         if run > max_chunk {
@@ -149,42 +152,32 @@ impl Core {
         self.push(plan, id, len);
     }
 
-    /// A sequence held too long computes its prefix itself, in blocks of its own, if there are any.
-    fn stop_following(&mut self, id: SequenceId, now: Duration) -> bool {
-        let per_block = self.limits.tokens_per_block;
-        let Some(sequence) = self.sequences.get_mut(&id) else { return false };
-        let held_since = *sequence.held_since.get_or_insert(now);
-        if now.saturating_sub(held_since) < self.options.follower_hold {
+    /// A sequence that has waited too long computes its prefix itself, in blocks of its own, if there are any.
+    fn stop_waiting_for_prefix(&mut self, id: SequenceId, now: Duration) -> bool {
+        let per_block = self.jobs.limits.tokens_per_block;
+        let state = &mut self.jobs.sequences[id].state;
+        let held_since = *state.held_since.get_or_insert(now);
+        if now.saturating_sub(held_since) < self.jobs.options.follower_hold {
             return false;
         }
-        let from = sequence.scheduled / per_block;
-        let needed = sequence.table.len() - from;
+        let from = state.scheduled / per_block;
+        let needed = state.table.len() - from;
         let Some(blocks) = self.take_blocks(needed) else { return false };
-        let Some(sequence) = self.sequences.get_mut(&id) else { return false };
-        let followed = sequence.table.split_off(from);
-        sequence.table.extend(blocks.into_iter().map(|block| Slot { block, node: None }));
-        sequence.held_since = None;
-        for node in followed.into_iter().rev().filter_map(|slot| slot.node) {
+        let state = &mut self.jobs.sequences[id].state;
+        let awaited = state.table.split_off(from);
+        state.table.extend(blocks.into_iter().map(|block| Slot { block, node: None }));
+        state.held_since = None;
+        for node in awaited.into_iter().rev().filter_map(|slot| slot.node) {
             self.tree.leave(node, id);
         }
         true
     }
 
-    /// Free blocks, made by evicting cached ones where needed; none if there are too few.
-    pub(super) fn take_blocks(&mut self, count: usize) -> Option<Vec<crate::scheduler::blocks::Block>> {
-        let free = self.pool.free();
-        if free + self.tree.idle() < count {
-            return None;
-        }
-        self.tree.evict(count.saturating_sub(free));
-        self.pool.take(count)
-    }
-
     fn push(&mut self, plan: &mut Plan, id: SequenceId, len: usize) {
-        let Some(sequence) = self.sequences.get_mut(&id) else { return };
-        let position = sequence.scheduled;
-        sequence.planned_in = plan.number;
-        sequence.held_since = None;
+        let state = &mut self.jobs.sequences[id].state;
+        let position = state.scheduled;
+        state.planned_in = plan.number;
+        state.held_since = None;
         plan.entries.push(Entry { sequence: id, position, len: 0, logits: Vec::new() });
         self.lengthen(plan, plan.entries.len() - 1, len);
     }
@@ -192,47 +185,49 @@ impl Core {
     /// Adds the sequence's next `len` tokens to an entry.
     fn lengthen(&mut self, plan: &mut Plan, entry: usize, len: usize) {
         let entry = &mut plan.entries[entry];
-        let Some(sequence) = self.sequences.get_mut(&entry.sequence) else { return };
-        let from = sequence.scheduled;
-        sequence.scheduled += len;
-        for node in sequence.completed_nodes(from, sequence.scheduled, self.limits.tokens_per_block) {
+        let sequence = &mut self.jobs.sequences[entry.sequence];
+        let from = sequence.state.scheduled;
+        let to = from + len;
+        sequence.state.scheduled = to;
+        for node in sequence.completed_nodes(from, to, self.jobs.limits.tokens_per_block) {
             self.tree.set_written(node, Some(plan.number));
         }
         entry.len += len;
-        entry.logits = sequence.reads(entry.position, sequence.scheduled);
+        entry.logits = sequence.reads(entry.position, to);
         plan.room -= len;
         plan.rows -= sequence.rows_of(entry.position, len);
         plan.advanced += len;
-        self.in_flight.remaining -= len;
+        self.jobs.in_flight.remaining -= len;
     }
 
     /// Gives the room that nobody else wanted to the long prompts.
     fn extend(&mut self, plan: &mut Plan) {
         plan.long_room = usize::MAX;
         for entry in 0..plan.entries.len() {
-            let Some(sequence) = self.sequences.get(&plan.entries[entry].sequence) else { continue };
+            let sequence = &self.jobs.sequences[plan.entries[entry].sequence];
             if plan.room > 0 && sequence.in_prompt() && !sequence.waiters.is_empty() {
-                let run = sequence.claim_run(&mut self.tree, self.limits.tokens_per_block);
+                let run = sequence.claim_run(&mut self.tree, self.jobs.limits.tokens_per_block);
                 let len = run.min(plan.room_for(sequence));
                 self.lengthen(plan, entry, len);
             }
         }
     }
 
-    /// Starts waiting sequences in order. Where the first finds too few blocks, those behind it
-    /// wait too, so that it does not wait for ever.
+    /// Starts waiting sequences in order. When the first finds too few blocks, those after it
+    /// wait too, so that others do not overtake it again and again.
     fn admit(&mut self, plan: &mut Plan, now: Duration) {
         // Those that wait for a prefix take no room in the plan, yet they hold blocks.
-        let most = self.limits.max_batch_size.saturating_mul(4);
+        let most = self.jobs.limits.max_batch_size.saturating_mul(4);
         // Prompts always get some room beside what generates.
-        let most_generating = (self.limits.max_batch_size.min(self.limits.max_num_tokens) * 3 / 4).max(1);
-        while self.has_room(plan) && self.in_flight.order.len() < most {
-            let may_generate = self.in_flight.generating < most_generating;
-            let may_go =
-                |lane: super::Lane| (may_generate || !lane.generates) && (plan.long_room > 0 || !lane.long);
-            let Some(id) = self.queue.first(may_go) else { return };
-            self.drop_hopeless(id, now);
-            if self.sequences.contains_key(&id) {
+        let per_iteration = self.jobs.limits.max_batch_size.min(self.jobs.limits.max_num_tokens);
+        let most_generating = (per_iteration * 3 / 4).max(1);
+        while self.has_room(plan) && self.jobs.in_flight.order.len() < most {
+            let may_generate = self.generating < most_generating;
+            let may_go = |lane: Lane| (may_generate || !lane.generates) && (plan.long_room > 0 || !lane.long);
+            let Some(id) = self.jobs.queue.first(may_go) else { return };
+            self.reject_unmeetable(id, now);
+            // Without jobs left, it is gone.
+            if self.jobs.sequences.get(id).is_some() {
                 if !self.reserve_blocks(id) {
                     return;
                 }
@@ -241,38 +236,19 @@ impl Core {
         }
     }
 
-    /// Answers those of a sequence's jobs that would be too late if it began now.
-    pub(super) fn drop_hopeless(&mut self, id: SequenceId, now: Duration) {
-        // One that has begun is not given up for being preempted.
-        let Some(sequence) = self.sequences.get(&id).filter(|sequence| sequence.started.is_none()) else {
-            return;
-        };
-        let Some(estimate) = self.rate.estimate(sequence.max_len()) else { return };
-        let too_late =
-            |deadline: Option<Duration>| deadline.is_some_and(|deadline| now + estimate > deadline);
-        let hopeless: Vec<_> = sequence
-            .waiters
-            .iter()
-            .filter(|waiter| too_late(waiter.deadline))
-            .map(|waiter| waiter.job)
-            .collect();
-        for job in hopeless {
-            self.refuse(job, Rejection::DeadlineUnmeetable { estimate });
-        }
-    }
-
-    /// Takes the first waiting sequence in flight, with blocks for its prompt: those of its prefix that
-    /// are in the tree, computed or not, and new ones. Gives whether there were enough, and one left for
+    /// Takes the first waiting sequence into flight, with blocks for its prompt: those of its prefix that
+    /// are in the tree, computed or not, and new ones. Returns whether there were enough, with one left for
     /// each sequence that generates.
     fn reserve_blocks(&mut self, id: SequenceId) -> bool {
-        let per_block = self.limits.tokens_per_block;
-        let Some(sequence) = self.sequences.get(&id) else { return false };
-        let prompt = sequence.prompt.clone();
-        let needed = self.limits.blocks_for(prompt.len());
-        let shareable = if self.options.prefix_sharing { sequence.shareable(per_block) } else { 0 };
+        let per_block = self.jobs.limits.tokens_per_block;
+        let sharing = self.jobs.options.prefix_sharing;
+        let sequence = &self.jobs.sequences[id];
+        let prompt = sequence.state.prompt.clone();
+        let needed = self.jobs.limits.blocks_for(prompt.len());
+        let shareable = if sharing { sequence.shareable(per_block) } else { 0 };
         let path = self.tree.enter(prompt[..shareable].chunks_exact(per_block));
         let missing = needed - path.len();
-        let enough = self.pool.free() + self.tree.idle() >= missing + self.in_flight.generating;
+        let enough = self.pool.free() + self.tree.idle() >= missing + self.generating;
         let fresh = if enough { self.take_blocks(missing) } else { None };
         let Some(fresh) = fresh else {
             for (node, block) in path.into_iter().rev() {
@@ -282,43 +258,33 @@ impl Core {
             return false;
         };
         let mut parent = path.last().map(|(node, _)| *node);
-        let mut unshared = if self.options.prefix_sharing { &prompt[path.len() * per_block..] } else { &[] };
+        let mut unshared = if sharing { &prompt[path.len() * per_block..] } else { &[] };
         let mut table: Vec<Slot> =
             path.into_iter().map(|(node, block)| Slot { block, node: Some(node) }).collect();
         for block in fresh {
             let tokens = unshared.split_off(..per_block);
             let node = tokens.and_then(|tokens| self.tree.insert(parent, tokens, block.clone(), id));
-            // What follows a block that another sequence has entered stands below that one's.
+            // What follows a block that another sequence has entered belongs below that sequence's node.
             if node.is_none() {
                 unshared = &[];
             }
             parent = node;
             table.push(Slot { block, node });
         }
-        self.take_in_flight(id, table);
+        self.jobs.enter_flight(id);
+        let sequence = &mut self.jobs.sequences[id];
+        sequence.state.table = table;
+        self.generating += usize::from(sequence.lane.generates);
         true
-    }
-
-    pub(super) fn take_in_flight(&mut self, id: SequenceId, table: Vec<Slot>) {
-        let Some(sequence) = self.sequences.get_mut(&id) else { return };
-        sequence.table = table;
-        let tokens = sequence.max_len();
-        self.queue.remove(sequence.lane, sequence.key, sequence.priority, tokens);
-        self.waiting_requests -= sequence.waiters.len();
-        self.in_flight.order.insert(sequence.key);
-        self.in_flight.generating += usize::from(sequence.lane.generates);
-        self.in_flight.reads += sequence.places();
-        self.in_flight.scoring += sequence.scoring();
-        self.in_flight.remaining += tokens;
     }
 
     /// Takes a sequence out of the prepared plan, unless another there may read what it writes.
     pub(super) fn unplan(&mut self, id: SequenceId) {
         let Some(plan) = &mut self.prepared else { return };
         let Some(place) = plan.entries.iter().position(|entry| entry.sequence == id) else { return };
-        let Some(sequence) = self.sequences.get_mut(&id) else { return };
+        let sequence = &mut self.jobs.sequences[id];
         let Entry { position, len, .. } = plan.entries[place];
-        let per_block = self.limits.tokens_per_block;
+        let per_block = self.jobs.limits.tokens_per_block;
         let nodes: Vec<_> = sequence.completed_nodes(position, position + len, per_block).collect();
         if nodes.iter().any(|&node| self.tree.is_shared(node)) {
             return;
@@ -326,26 +292,26 @@ impl Core {
         for node in nodes {
             self.tree.set_written(node, None);
         }
-        sequence.scheduled = position;
+        sequence.state.scheduled = position;
         let runs = |running: &Plan| running.entries.iter().any(|entry| entry.sequence == id);
-        sequence.planned_in = if self.running.as_ref().is_some_and(runs) { plan.number - 1 } else { 0 };
+        sequence.state.planned_in = if self.running.as_ref().is_some_and(runs) { plan.number - 1 } else { 0 };
         plan.entries.remove(place);
         plan.room += len;
         plan.rows += sequence.rows_of(position, len);
         plan.advanced -= len;
-        self.in_flight.remaining += len;
+        self.jobs.in_flight.remaining += len;
     }
 
     /// Writes a plan down for the engine.
     fn build(&mut self, plan: &Plan, now: Duration) -> Iteration {
         let mut iteration = Iteration::default();
         for entry in &plan.entries {
-            let Some(sequence) = self.sequences.get_mut(&entry.sequence) else { continue };
-            sequence.start(now, &*self.observer);
+            let sequence = &mut self.jobs.sequences[entry.sequence];
+            sequence.start(now, &*self.jobs.observer);
             let end = entry.position + entry.len;
             let (first_token, first_block) = (iteration.token_ids.len(), iteration.block_table.len());
-            iteration.token_ids.extend((entry.position..end).filter_map(|at| sequence.token(at)));
-            let blocks = &sequence.table[..self.limits.blocks_for(end)];
+            iteration.token_ids.extend((entry.position..end).map(|position| sequence.token(position)));
+            let blocks = &sequence.state.table[..self.jobs.limits.blocks_for(end)];
             iteration.block_table.extend(blocks.iter().map(|slot| slot.block.id()));
             iteration.chunks.push(Chunk {
                 sequence: entry.sequence,

@@ -1,0 +1,83 @@
+//! Engines that are handed each iteration.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::{BlockId, EngineError, Limits, SequenceId};
+
+/// Computes iterations that the scheduler has composed, usually on a thread of its own.
+pub trait StepEngine: Send {
+    /// What it can hold and compute at once. Does not change while it lives.
+    fn limits(&self) -> Limits;
+
+    /// Which earlier work a sequence's blocks may reuse.
+    fn sharing(&self) -> PrefixSharing;
+
+    /// Most KV blocks to keep for their prefixes while no sequence uses them. An engine whose memory is taken
+    /// only as blocks are first used returns fewer than all of them.
+    fn max_cached_blocks(&self) -> usize {
+        self.limits().kv_blocks
+    }
+
+    /// Hands over an iteration and returns at once. At most one runs at a time: the next is submitted after the
+    /// report of the last.
+    ///
+    /// # Errors
+    /// The engine's thread has ended.
+    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError>;
+
+    /// Where the report of each iteration arrives, in order. An error means that every sequence in flight is lost.
+    fn reports(&self) -> &Receiver<Result<StepReport, EngineError>>;
+}
+
+/// Which earlier work a sequence's blocks may reuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixSharing {
+    /// Blocks written by another chunk of the same iteration, and all earlier ones.
+    WithinIteration,
+    /// Only blocks that a finished iteration has written.
+    Cached,
+}
+
+/// One sequence's part of an iteration: a run of its tokens and where their keys and values go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Whose tokens these are.
+    pub sequence: SequenceId,
+    /// Their range in [`Iteration::token_ids`].
+    pub tokens: Range<usize>,
+    /// Position in the sequence of the first of them.
+    pub position: usize,
+    /// The range of the sequence's block table in [`Iteration::block_table`]. It covers positions
+    /// `0..position + tokens.len()`, shared blocks included.
+    pub blocks: Range<usize>,
+    /// After which of these tokens the logits are wanted: offsets into the chunk, ascending.
+    pub logits: Vec<usize>,
+}
+
+/// A flat batch: token ids one after the other, cut into chunks. No padding can be written down.
+///
+/// Chunks come in the order in which they may depend on each other: one that reads blocks which
+/// another chunk of this iteration writes comes after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Iteration {
+    /// Token ids of all chunks, `[num_tokens]`.
+    pub token_ids: Vec<u32>,
+    /// Block tables of all chunks.
+    pub block_table: Vec<BlockId>,
+    /// The chunks.
+    pub chunks: Vec<Chunk>,
+}
+
+/// What an iteration gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepReport {
+    /// Each chunk that requested logits: its sequence, and `[requested tokens, head rows]` in raw f32.
+    pub logits: Vec<(SequenceId, Vec<f32>)>,
+    /// Each sequence that failed while the others did not, and why.
+    pub failed: Vec<(SequenceId, String)>,
+    /// How long the engine took.
+    pub elapsed: Duration,
+}
