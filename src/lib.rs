@@ -22,7 +22,7 @@ pub mod engine;
 pub mod hardware;
 pub mod manifest;
 pub mod prompt;
-pub mod report;
+mod report;
 pub mod reward;
 pub mod sampling;
 pub mod scheduler;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use assay::score::rows;
-use assay::score::shape::{Names, Shape};
+use assay::score::shape::{ColumnNames, RowShape};
 use assay_fuzz::memory_directory;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
             rows::count(&path);
             let Ok(rows) = rows::open(&path) else { continue };
             for row in rows.take(MAX_ROWS).flatten() {
-                let Ok(shape) = Shape::of(&row, &Names::default()) else { continue };
+                let Ok(shape) = RowShape::detect(&row, &ColumnNames::default()) else { continue };
                 let _ = shape.conversations(&row);
                 let _ = shape.responses(&row);
             }

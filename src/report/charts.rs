@@ -1,58 +1,57 @@
-//! Geometry: numbers turned into places on a drawing. The page's template draws them.
+//! Geometry of the charts: numbers become positions, which the page's template draws.
 
 use serde::Serialize;
 
-use super::statistics::counts;
+use super::statistics::bin_counts;
 
-/// Points of a scatter that are drawn; more would only be a blot.
-const POINTS: usize = 1500;
+/// Maximum number of points in a scatter plot: more would only make a blot.
+const MAX_POINTS: usize = 1500;
 
-/// A linear scale from values to places.
+/// A linear scale from values to positions.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
-    low: f64,
-    high: f64,
+struct Scale {
+    min: f64,
+    max: f64,
+    /// Position of `min`.
     from: f64,
+    /// Position of `max`.
     to: f64,
 }
 
 impl Scale {
-    pub(super) fn new(low: f64, high: f64, from: f64, to: f64) -> Self {
-        Self { low, high, from, to }
-    }
-
-    pub(super) fn place(&self, value: f64) -> f64 {
-        let share = if self.high > self.low { (value - self.low) / (self.high - self.low) } else { 0.5 };
+    fn position(&self, value: f64) -> f64 {
+        let share = if self.max > self.min { (value - self.min) / (self.max - self.min) } else { 0.5 };
         self.from + share * (self.to - self.from)
     }
 
-    /// A few round values on the scale, and where they stand.
-    pub(super) fn ticks(&self, about: usize) -> Vec<Tick> {
-        let span = self.high - self.low;
+    /// About `count` round values on the scale, and their positions.
+    fn ticks(&self, count: usize) -> Vec<Tick> {
+        let span = self.max - self.min;
         if span <= 0.0 {
-            return vec![Tick { place: self.place(self.low), label: short(self.low) }];
+            return vec![self.tick(self.min)];
         }
-        let rough = span / about as f64;
+        let rough = span / count as f64;
         let magnitude = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|by| by * magnitude).into_iter().find(|step| *step >= rough);
-        let step = step.unwrap_or(10.0 * magnitude);
-        let first = (self.low / step).ceil() as i64;
-        let last = (self.high / step).floor() as i64;
-        (first..=last)
-            .map(|n| n as f64 * step)
-            .map(|value| Tick { place: self.place(value), label: short(value) })
-            .collect()
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
+        let step = steps.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * magnitude);
+        let first = (self.min / step).ceil() as i64;
+        let last = (self.max / step).floor() as i64;
+        (first..=last).map(|multiple| self.tick(multiple as f64 * step)).collect()
+    }
+
+    fn tick(&self, value: f64) -> Tick {
+        Tick { place: self.position(value), label: short(value) }
     }
 }
 
-/// A value's mark on an axis.
+/// A labelled position on an axis.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Tick {
     place: f64,
     label: String,
 }
 
-/// A value as a person would write it: `2`, `-0.5`, `12k`.
+/// A value in few characters: `2`, `-0.5`, `12k`.
 pub(super) fn short(value: f64) -> String {
     if value.abs() >= 1000.0 {
         return format!("{}k", short(value / 1000.0));
@@ -62,11 +61,12 @@ pub(super) fn short(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
-/// A histogram's bars and axis.
+/// Bars and axis of a histogram.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Histogram {
     bars: Vec<Bar>,
     ticks: Vec<Tick>,
+    /// Position of the value 0, if it is on the axis.
     zero: Option<f64>,
 }
 
@@ -79,28 +79,30 @@ struct Bar {
     title: String,
 }
 
-/// Of `values` between `low` and `high`, in a box of `width` by `height`.
-pub(super) fn histogram(values: &[f64], low: f64, high: f64, width: f64, height: f64) -> Histogram {
+/// A histogram of `values` between `min` and `max`, in a box of `width` by `height`.
+pub(super) fn histogram(values: &[f64], min: f64, max: f64, width: f64, height: f64) -> Histogram {
     const BINS: usize = 32;
-    let scale = Scale::new(low, high, 0.0, width);
-    let counts = counts(values, low, high, BINS);
-    let most = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-    let step = (high - low) / BINS as f64;
-    let bar = |(index, count): (usize, &usize)| {
-        let from = low + index as f64 * step;
-        let tall = height * *count as f64 / most;
-        let of = width / BINS as f64;
-        let title = format!("{} to {}: {count}", short(from), short(from + step));
-        Bar { x: index as f64 * of, y: height - tall, width: (of - 1.0).max(0.5), height: tall, title }
-    };
-    Histogram {
-        bars: counts.iter().enumerate().map(bar).collect(),
-        ticks: scale.ticks(6),
-        zero: (low < 0.0 && high > 0.0).then(|| scale.place(0.0)),
+    let scale = Scale { min, max, from: 0.0, to: width };
+    let counts = bin_counts(values, min, max, BINS);
+    let largest = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
+    let step = (max - min) / BINS as f64;
+    let bin_width = width / BINS as f64;
+    let mut bars = Vec::with_capacity(BINS);
+    for (index, count) in counts.into_iter().enumerate() {
+        let from = min + index as f64 * step;
+        let bar_height = height * count as f64 / largest;
+        bars.push(Bar {
+            x: index as f64 * bin_width,
+            y: height - bar_height,
+            width: (bin_width - 1.0).max(0.5),
+            height: bar_height,
+            title: format!("{} to {}: {count}", short(from), short(from + step)),
+        });
     }
+    Histogram { bars, ticks: scale.ticks(6), zero: (min < 0.0 && max > 0.0).then(|| scale.position(0.0)) }
 }
 
-/// Score against length: points, the mean of each tenth of the lengths, and two axes.
+/// Score against length: points, the mean of each tenth of the responses by length, and two axes.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Scatter {
     points: Vec<(f64, f64)>,
@@ -109,35 +111,37 @@ pub(super) struct Scatter {
     y_ticks: Vec<Tick>,
 }
 
-/// Of `scores` against `lengths`, in a box of `width` by `height`.
+/// A scatter plot of `scores` against `lengths`, in a box of `width` by `height`.
 pub(super) fn scatter(lengths: &[f64], scores: &[f64], width: f64, height: f64) -> Scatter {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by(|&a, &b| lengths[a].total_cmp(&lengths[b]));
-    // The longest hundredth would squeeze all others to the left; those points stand at the edge.
+    // The longest 1% would squeeze all others to the left; their points are drawn at the right edge.
     let longest = order.get(order.len().saturating_sub(1) * 99 / 100).map_or(1.0, |&index| lengths[index]);
-    let (low, high) = bounds(scores);
-    let x = Scale::new(0.0, longest.max(1.0), 0.0, width);
-    let y = Scale::new(low, high, height, 0.0);
-    let point = |index: usize| (x.place(lengths[index].min(longest)), y.place(scores[index]));
-    let every = lengths.len().div_ceil(POINTS).max(1);
-    let mean = |tenth: &[usize]| {
-        let of = |values: &[f64]| tenth.iter().map(|&index| values[index]).sum::<f64>() / tenth.len() as f64;
-        (x.place(of(lengths).min(longest)), y.place(of(scores)))
-    };
+    let (min, max) = bounds(scores);
+    let x = Scale { min: 0.0, max: longest.max(1.0), from: 0.0, to: width };
+    let y = Scale { min, max, from: height, to: 0.0 };
+    let point = |length: f64, score: f64| (x.position(length.min(longest)), y.position(score));
+    let every = lengths.len().div_ceil(MAX_POINTS).max(1);
+    let mut means = Vec::new();
+    for tenth in order.chunks(order.len().div_ceil(10).max(1)) {
+        let mean =
+            |values: &[f64]| tenth.iter().map(|&index| values[index]).sum::<f64>() / tenth.len() as f64;
+        means.push(point(mean(lengths), mean(scores)));
+    }
     Scatter {
-        // By length, not by place in the file: there, every other row may be a rejected response.
-        points: order.iter().step_by(every).map(|&index| point(index)).collect(),
-        means: order.chunks(order.len().div_ceil(10).max(1)).map(mean).collect(),
+        // Every nth by length, not by place in the file: there, every second row may be a rejected response.
+        points: order.iter().step_by(every).map(|&index| point(lengths[index], scores[index])).collect(),
+        means,
         x_ticks: x.ticks(4),
         y_ticks: y.ticks(4),
     }
 }
 
-/// Smallest and largest, apart even where all are one.
+/// The smallest and the largest value, moved apart if they are equal.
 pub(super) fn bounds(values: &[f64]) -> (f64, f64) {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if low < high { (low, high) } else { (low - 0.5, high + 0.5) }
+    let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if min < max { (min, max) } else { (min - 0.5, max + 0.5) }
 }
 
 #[cfg(test)]
@@ -146,24 +150,25 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_on_the_scale() {
-        let labels: Vec<_> =
-            Scale::new(-1.3, 4.2, 0.0, 100.0).ticks(4).into_iter().map(|tick| tick.label).collect();
+        let scale = Scale { min: -1.3, max: 4.2, from: 0.0, to: 100.0 };
+        let labels: Vec<_> = scale.ticks(4).into_iter().map(|tick| tick.label).collect();
         assert_eq!(labels, ["0", "2", "4"]);
         assert_eq!(short(12_500.0), "12.5k");
         assert_eq!(short(-0.001), "0");
     }
 
     #[test]
-    fn the_tallest_bar_fills_the_box_and_bars_keep_the_counts() {
-        let of = histogram(&[0.0, 0.0, 1.0], 0.0, 1.0, 64.0, 10.0);
-        assert_eq!(of.bars.first().map(|bar| bar.height), Some(10.0));
-        assert_eq!(of.bars.last().map(|bar| bar.height), Some(5.0));
+    fn the_tallest_bar_fills_the_box_and_the_others_are_in_proportion() {
+        let histogram = histogram(&[0.0, 0.0, 1.0], 0.0, 1.0, 64.0, 10.0);
+        assert_eq!(histogram.bars.first().map(|bar| bar.height), Some(10.0));
+        assert_eq!(histogram.bars.last().map(|bar| bar.height), Some(5.0));
     }
 
     #[test]
-    fn a_scatter_of_many_draws_a_bounded_number() {
+    fn a_scatter_plot_of_many_responses_draws_a_limited_number_of_points() {
         let lengths: Vec<f64> = (0..100_000).map(f64::from).collect();
-        let of = scatter(&lengths, &lengths, 100.0, 100.0);
-        assert!(of.points.len() <= POINTS && of.means.len() == 10, "{}", of.points.len());
+        let scatter = scatter(&lengths, &lengths, 100.0, 100.0);
+        assert!(scatter.points.len() <= MAX_POINTS, "{}", scatter.points.len());
+        assert_eq!(scatter.means.len(), 10);
     }
 }

@@ -1,12 +1,11 @@
-//! `assay report`: what a person looks at before trusting a reward model, on one page that needs no
-//! network.
+//! `assay report`: what to look at before trusting a reward model, on one page that needs no network.
 //!
-//! Rows go into a [`Collector`] one by one, so that a file of any length is read once and only numbers
-//! and a few texts are kept; [`page::render`] draws what it found.
+//! Rows are added to [`ReportData`] one by one, so that a file of any length is read once and only numbers
+//! and a few texts are kept. [`page::render`] draws the page.
 
 mod charts;
-mod collector;
-pub mod page;
-pub mod statistics;
+mod data;
+pub(crate) mod page;
+pub(crate) mod statistics;
 
-pub use collector::{Collector, Response};
+pub(crate) use data::{ReportData, Response};

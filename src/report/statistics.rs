@@ -1,61 +1,58 @@
-//! The numbers behind the page: nothing here knows what a score is of.
+//! Statistics of columns of numbers.
 
 use serde::Serialize;
 
-/// What one column of numbers looks like.
+/// A description of a column of numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
-    /// How many.
-    pub count: usize,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Standard deviation of the sample (division by `count - 1`); 0 of a single value.
-    pub deviation: f64,
-    /// Smallest.
-    pub low: f64,
-    /// A twentieth lies below.
-    pub p5: f64,
-    /// Half lies below.
-    pub median: f64,
-    /// A twentieth lies above.
-    pub p95: f64,
-    /// Largest.
-    pub high: f64,
+pub(crate) struct Summary {
+    pub(crate) count: usize,
+    pub(crate) mean: f64,
+    /// Standard deviation of the sample (divided by `count - 1`); 0 for a single value.
+    pub(crate) deviation: f64,
+    pub(crate) min: f64,
+    /// 5th percentile.
+    pub(crate) p5: f64,
+    pub(crate) median: f64,
+    /// 95th percentile.
+    pub(crate) p95: f64,
+    pub(crate) max: f64,
 }
 
-/// Describes `values`; `None` of no values.
-pub fn summary(values: &[f64]) -> Option<Summary> {
-    let count = values.len();
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (low, high) = (*sorted.first()?, *sorted.last()?);
-    let mean = values.iter().sum::<f64>() / count as f64;
-    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-    let deviation = if count > 1 { (squares / (count - 1) as f64).sqrt() } else { 0.0 };
-    let at = |share| quantile(&sorted, share);
-    Some(Summary { count, mean, deviation, low, p5: at(0.05), median: at(0.5), p95: at(0.95), high })
+impl Summary {
+    /// Describes `values`; `None` if there are none.
+    pub(crate) fn from_values(values: &[f64]) -> Option<Self> {
+        let count = values.len();
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let mean = values.iter().sum::<f64>() / count as f64;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let deviation = if count > 1 { (squares / (count - 1) as f64).sqrt() } else { 0.0 };
+        let [p5, median, p95] = [0.05, 0.5, 0.95].map(|share| quantile(&sorted, share));
+        Some(Self { count, mean, deviation, min, p5, median, p95, max })
+    }
 }
 
-/// The value that `share` (0 to 1) of `sorted` (ascending, not empty) lies below, between neighbours
-/// in proportion, as numpy's default does.
-pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+/// The value that `share` (0 to 1) of `sorted` (ascending, not empty) is below, interpolated linearly
+/// between neighbours, as numpy does by default.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
     below + (above - below) * place.fract()
 }
 
-/// How many of `values` fall in each of `bins` equal parts of `low..=high`.
-pub fn counts(values: &[f64], low: f64, high: f64, bins: usize) -> Vec<usize> {
+/// Number of `values` in each of `bins` equal parts of `min..=max`.
+pub(super) fn bin_counts(values: &[f64], min: f64, max: f64, bins: usize) -> Vec<usize> {
     let mut counts = vec![0; bins];
     for value in values {
-        let place = if high > low { (value - low) / (high - low) } else { 0.5 };
+        let place = if max > min { (value - min) / (max - min) } else { 0.5 };
         counts[((place * bins as f64) as usize).min(bins - 1)] += 1;
     }
     counts
 }
 
-/// Pearson's correlation of two columns of one length; `None` where one does not vary.
-pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
+/// Pearson's correlation of two columns of equal length; `None` if one is constant.
+pub(super) fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
     let (mut product, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
@@ -69,8 +66,8 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     (scale > 0.0).then(|| (product / scale).clamp(-1.0, 1.0))
 }
 
-/// Spearman's correlation: Pearson's of the ranks, ties sharing theirs.
-pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
+/// Spearman's correlation: Pearson's correlation of the ranks, where ties share theirs.
+pub(super) fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     pearson(&ranks(a), &ranks(b))
 }
 
@@ -87,8 +84,8 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Wilson's 95% interval of a share of `total` (at least 1).
-pub fn interval(share: f64, total: usize) -> (f64, f64) {
+/// Wilson's 95% interval for a share of `total` (at least 1).
+pub(crate) fn wilson_interval(share: f64, total: usize) -> (f64, f64) {
     const Z: f64 = 1.959_964;
     let total = total as f64;
     let middle = share + Z * Z / (2.0 * total);
@@ -97,31 +94,30 @@ pub fn interval(share: f64, total: usize) -> (f64, f64) {
     (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0))
 }
 
-/// How often the chosen response is ahead.
+/// How often the chosen response of a pair has the higher score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accuracy {
-    /// All pairs.
-    pub pairs: usize,
-    /// Pairs with the chosen one ahead.
-    pub right: usize,
+pub(crate) struct Accuracy {
+    pub(crate) pairs: usize,
+    /// Pairs whose chosen response has the higher score.
+    pub(crate) right: usize,
     /// Pairs with equal scores.
-    pub ties: usize,
+    pub(crate) ties: usize,
 }
 
 impl Accuracy {
-    /// Of margins; `None` of none.
-    pub fn of(margins: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut of = Self::default();
+    /// Counts margins (chosen minus rejected); `None` if there are none.
+    pub(crate) fn from_margins(margins: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut accuracy = Self::default();
         for margin in margins {
-            of.pairs += 1;
-            of.right += usize::from(margin > 0.0);
-            of.ties += usize::from(margin == 0.0);
+            accuracy.pairs += 1;
+            accuracy.right += usize::from(margin > 0.0);
+            accuracy.ties += usize::from(margin == 0.0);
         }
-        (of.pairs > 0).then_some(of)
+        (accuracy.pairs > 0).then_some(accuracy)
     }
 
-    /// Share of pairs that are right, 0 to 1; a tie is half right, as a coin would have it.
-    pub fn share(&self) -> f64 {
+    /// Share of the pairs that are right, 0 to 1. A tie counts as half, like a guess.
+    pub(crate) fn share(&self) -> f64 {
         (self.right as f64 + self.ties as f64 / 2.0) / self.pairs as f64
     }
 }
@@ -131,24 +127,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summaries_are_numpys() {
+    fn summaries_equal_numpys() {
         // numpy: mean, std(ddof=1), percentile(5, 50, 95) of the same five numbers.
-        let of = summary(&[3.0, 1.0, 4.0, 1.5, 9.0]).unwrap();
-        assert_eq!((of.count, of.low, of.median, of.high), (5, 1.0, 3.0, 9.0));
-        for (ours, numpys) in [(of.mean, 3.7), (of.deviation, 3.193_743_9), (of.p5, 1.1), (of.p95, 8.0)] {
-            assert!((ours - numpys).abs() < 1e-6, "{ours} {numpys}");
+        let summary = Summary::from_values(&[3.0, 1.0, 4.0, 1.5, 9.0]).unwrap();
+        assert_eq!((summary.count, summary.min, summary.median, summary.max), (5, 1.0, 3.0, 9.0));
+        for (value, numpy) in
+            [(summary.mean, 3.7), (summary.deviation, 3.193_743_9), (summary.p5, 1.1), (summary.p95, 8.0)]
+        {
+            assert!((value - numpy).abs() < 1e-6, "{value} {numpy}");
         }
-        assert_eq!(summary(&[]), None);
+        assert_eq!(Summary::from_values(&[]), None);
     }
 
     #[test]
-    fn every_value_is_counted_once_the_ends_included() {
-        assert_eq!(counts(&[0.0, 0.1, 0.5, 1.0], 0.0, 1.0, 2), [2, 2]);
-        assert_eq!(counts(&[2.0, 2.0], 2.0, 2.0, 3).iter().sum::<usize>(), 2);
+    fn every_value_is_in_one_bin_including_the_ends() {
+        assert_eq!(bin_counts(&[0.0, 0.1, 0.5, 1.0], 0.0, 1.0, 2), [2, 2]);
+        assert_eq!(bin_counts(&[2.0, 2.0], 2.0, 2.0, 3).iter().sum::<usize>(), 2);
     }
 
     #[test]
-    fn correlations_are_those_of_scipy() {
+    fn correlations_equal_scipys() {
         let (a, b) = ([1.0, 2.0, 2.0, 5.0], [2.0, 3.0, 7.0, 6.0]);
         assert!((pearson(&a, &b).unwrap() - 0.565_916_5).abs() < 1e-4, "{:?}", pearson(&a, &b));
         assert!((spearman(&a, &b).unwrap() - 0.632_455_5).abs() < 1e-6, "{:?}", spearman(&a, &b));
@@ -157,8 +155,8 @@ mod tests {
 
     #[test]
     fn the_interval_is_wilsons() {
-        let (low, high) = interval(0.8, 50);
+        let (low, high) = wilson_interval(0.8, 50);
         assert!((low - 0.669_6).abs() < 1e-3 && (high - 0.887_6).abs() < 1e-3, "{low} {high}");
-        assert_eq!(interval(1.0, 1).1, 1.0);
+        assert_eq!(wilson_interval(1.0, 1).1, 1.0);
     }
 }

@@ -1,157 +1,182 @@
-//! Scores into a row's columns.
+//! Adds scores to a row's columns.
 
 use serde_json::{Number, Value};
 
-use super::shape::Shape;
-use super::{Judged, Row, Verdict};
+use super::shape::RowShape;
+use super::{ConversationScores, Row, ScoreError, ScoreResult};
 use crate::reward::ranks;
 
-/// Names of added columns that are no attributes.
-pub const OTHERS: [&str; 4] = ["rank", "margin", "error", "line"];
+/// Names of added columns that are not attributes, without their prefix.
+const NOT_ATTRIBUTES: [&str; 4] = ["rank", "margin", "error", "line"];
 
-/// What the added columns are called.
+/// Names of the added columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// What all of them begin with.
-    pub prefix: String,
-    /// The attribute that ranks and margins follow; the model's first where it is `None`.
-    pub by: Option<String>,
+pub(super) struct ScoreColumns {
+    /// Start of all their names.
+    pub(super) prefix: String,
+    /// The attribute that ranks and margins follow; `None` for the model's first.
+    pub(super) by: Option<String>,
 }
 
-/// Which of a row's responses have scores.
+/// Which responses of a row have scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// All.
-    Whole,
-    /// Some.
-    Partly,
-    /// None.
+pub(super) enum RowStatus {
+    Scored,
+    /// Some have scores.
+    PartlyScored,
     Failed,
 }
 
-impl Columns {
-    /// Name of the column for `name`.
-    pub fn name(&self, name: &str) -> String {
+impl ScoreColumns {
+    /// Full name of an added column.
+    pub(super) fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// A column of the row that an added one would replace, or that would be taken for one.
-    pub fn collision<'a>(&self, row: &'a Row, shape: &Shape) -> Option<&'a str> {
-        let added = |name: &str| match (name.strip_prefix(&self.prefix), shape) {
-            (None, _) => false,
-            // UltraFeedback's pairs come with `score_chosen` and `score_rejected`, which are in no way.
-            (Some(rest), Shape::Pair { .. }) => {
-                ["chosen_", "rejected_"].iter().any(|side| rest.starts_with(side)) || OTHERS.contains(&rest)
-            }
-            (Some(rest), _) => !self.prefix.is_empty() || OTHERS.contains(&rest),
-        };
-        row.keys().map(String::as_str).find(|name| added(name))
+    /// A column of an input row that an added one would replace, or that would be taken for one.
+    pub(super) fn collision<'a>(&self, row: &'a Row, shape: &RowShape) -> Option<&'a str> {
+        row.keys().map(String::as_str).find(|name| self.is_taken_for_added(name, shape))
     }
 
-    /// The score that ranks follow.
+    fn is_taken_for_added(&self, name: &str, shape: &RowShape) -> bool {
+        let Some(rest) = name.strip_prefix(&self.prefix) else { return false };
+        if NOT_ATTRIBUTES.contains(&rest) {
+            return true;
+        }
+        match shape {
+            // UltraFeedback's pairs come with `score_chosen` and `score_rejected`, which do no harm.
+            RowShape::Pair { .. } => ["chosen_", "rejected_"].iter().any(|side| rest.starts_with(side)),
+            _ => !self.prefix.is_empty(),
+        }
+    }
+
+    /// The score that ranks and margins follow.
     ///
     /// # Errors
-    /// The model has no such attribute.
-    pub fn deciding(&self, judged: &Judged) -> Result<f64, String> {
+    /// [`ScoreError::UnknownAttribute`].
+    fn ranking_score(&self, scores: &ConversationScores) -> Result<f64, ScoreError> {
         let found = match &self.by {
-            None => judged.scores.first(),
-            Some(by) => judged.scores.iter().find(|(attribute, _)| attribute == by),
+            None => scores.scores.first(),
+            Some(by) => scores.scores.iter().find(|(attribute, _)| attribute == by),
         };
-        found.map(|(_, score)| *score).ok_or_else(|| {
-            let has: Vec<&str> = judged.scores.iter().map(|(attribute, _)| attribute.as_str()).collect();
-            format!(
-                "the model has no attribute `{}`; it has {}",
-                self.by.as_deref().unwrap_or(""),
-                has.join(", ")
-            )
+        found.map(|(_, score)| *score).ok_or_else(|| ScoreError::UnknownAttribute {
+            by: self.by.clone().unwrap_or_default(),
+            known: scores.scores.iter().map(|(attribute, _)| attribute.clone()).collect(),
         })
     }
 
-    /// Adds the scores of a row's responses, and what kept those from having scores that have none.
+    /// Adds the scores of a row's responses, and the reasons why others have none.
     ///
-    /// A single response gets a number for each attribute; a pair gets `chosen_` and `rejected_` ones and
-    /// `margin` (chosen less rejected); a group gets a list for each attribute, the list `rank` (1 is the
-    /// best; equals share the better rank), and `margin` (best less second). A response without scores has
-    /// null in their place. A row without any gets none of these.
+    /// A single response gets a number for each attribute. A pair gets `chosen_` and `rejected_` numbers,
+    /// and `margin` (chosen minus rejected). A group gets a list for each attribute, the list `rank` (1 is
+    /// the best; equal scores share the better rank), and `margin` (best minus second best). A response
+    /// without scores has null in their place. A row in which no response has scores gets only `error`.
     ///
     /// # Errors
-    /// The model has no such attribute.
-    pub fn add(&self, row: &mut Row, shape: &Shape, verdicts: &[Verdict]) -> Result<(), String> {
-        let judged: Vec<Option<&Judged>> = verdicts.iter().map(|verdict| verdict.as_ref().ok()).collect();
-        let deciding = |judged: &Option<&Judged>| judged.map(|judged| self.deciding(judged)).transpose();
-        let deciding = judged.iter().map(deciding).collect::<Result<Vec<_>, _>>()?;
-        if deciding.iter().any(Option::is_some) {
-            self.add_scores(row, shape, &judged, &deciding);
+    /// [`ScoreError::UnknownAttribute`].
+    pub(super) fn add(
+        &self,
+        row: &mut Row,
+        shape: &RowShape,
+        results: &[ScoreResult],
+    ) -> Result<(), ScoreError> {
+        let (mut scores, mut ranking, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, result) in results.iter().enumerate() {
+            match result {
+                Ok(scored) => ranking.push(Some(self.ranking_score(scored)?)),
+                Err(error) => {
+                    ranking.push(None);
+                    errors.push(format!("{}{error}", shape.error_prefix(index, results.len())));
+                }
+            }
+            scores.push(result.as_ref().ok());
         }
-        let faults = verdicts.iter().enumerate().filter_map(|(index, verdict)| {
-            verdict.as_ref().err().map(|reason| shape.place(index, verdicts.len()) + reason)
-        });
-        let faults: Vec<String> = faults.collect();
-        if !faults.is_empty() {
-            self.fail(row, &faults.join("; "));
+        if ranking.iter().any(Option::is_some) {
+            self.add_scores(row, shape, &scores, &ranking);
+        }
+        if !errors.is_empty() {
+            self.add_error(row, &errors.join("; "));
         }
         Ok(())
     }
 
-    fn add_scores(&self, row: &mut Row, shape: &Shape, judged: &[Option<&Judged>], deciding: &[Option<f64>]) {
-        match (shape, judged) {
-            (Shape::Pair { .. }, [chosen, rejected]) => {
-                for (side, judged, other) in [("chosen", chosen, rejected), ("rejected", rejected, chosen)] {
-                    for attribute in attributes(&[judged.or(*other)]) {
-                        row.insert(self.name(&format!("{side}_{attribute}")), score(*judged, attribute));
+    /// Adds the columns with scores. `ranking` are the scores that ranks and margins follow.
+    fn add_scores(
+        &self,
+        row: &mut Row,
+        shape: &RowShape,
+        scores: &[Option<&ConversationScores>],
+        ranking: &[Option<f64>],
+    ) {
+        match (shape, scores) {
+            (RowShape::Pair { .. }, [chosen, rejected]) => {
+                for (side, scores, other) in [("chosen", chosen, rejected), ("rejected", rejected, chosen)] {
+                    for attribute in attribute_names(&[scores.or(*other)]) {
+                        row.insert(self.name(&format!("{side}_{attribute}")), score(*scores, attribute));
                     }
                 }
-                let margin = deciding[0].zip(deciding[1]).map(|(chosen, rejected)| chosen - rejected);
+                let margin = ranking[0].zip(ranking[1]).map(|(chosen, rejected)| chosen - rejected);
                 row.insert(self.name("margin"), number(margin));
             }
-            (Shape::Group { .. }, _) => {
-                for attribute in attributes(judged) {
-                    let column = judged.iter().map(|judged| score(*judged, attribute));
+            (RowShape::Group { .. }, _) => {
+                for attribute in attribute_names(scores) {
+                    let column = scores.iter().map(|scores| score(*scores, attribute));
                     row.insert(self.name(attribute), column.collect());
                 }
-                row.insert(self.name("rank"), ranks(deciding).into_iter().map(Value::from).collect());
-                row.insert(self.name("margin"), number(margin(deciding)));
+                row.insert(self.name("rank"), ranks(ranking).into_iter().map(Value::from).collect());
+                row.insert(self.name("margin"), number(margin(ranking)));
             }
             _ => {
-                for (attribute, score) in judged.iter().flatten().flat_map(|judged| &judged.scores) {
+                for (attribute, score) in scores.iter().flatten().flat_map(|scores| &scores.scores) {
                     row.insert(self.name(attribute), number(Some(*score)));
                 }
             }
         }
     }
 
-    /// Which responses of a scored row have scores.
-    pub fn standing(&self, row: &Row) -> Standing {
-        let has = |name| row.contains_key(&self.name(name));
-        match has("error") {
-            false => Standing::Whole,
-            true if has("margin") => Standing::Partly,
-            true => Standing::Failed,
+    /// Which responses of a row have scores, after [`ScoreColumns::add`].
+    pub(super) fn status(&self, row: &Row) -> RowStatus {
+        if !row.contains_key(&self.name("error")) {
+            RowStatus::Scored
+        } else if row.contains_key(&self.name("margin")) {
+            RowStatus::PartlyScored
+        } else {
+            RowStatus::Failed
         }
     }
 
-    /// The row that stands for one that could not be read or taken: why, and what stood there.
-    pub fn unread(&self, reason: String, text: String) -> Row {
+    /// A row in place of one that cannot be read or scored: the reason, and the text of the original.
+    pub(super) fn unreadable_row(&self, reason: String, text: String) -> Row {
         let columns = [("error", reason), ("line", text)];
         columns.into_iter().map(|(name, value)| (self.name(name), Value::from(value))).collect()
     }
 
-    /// Whether the row is [`Columns::unread`].
-    pub fn is_unread(&self, row: &Row) -> bool {
+    /// Whether [`ScoreColumns::unreadable_row`] made a row.
+    pub(super) fn is_unreadable(&self, row: &Row) -> bool {
         row.len() == 2 && ["error", "line"].iter().all(|name| row.contains_key(&self.name(name)))
     }
 
-    /// Says in the row why it has no scores.
-    pub fn fail(&self, row: &mut Row, reason: &str) {
+    /// Adds the reason why a row, or a response in it, has no scores.
+    pub(super) fn add_error(&self, row: &mut Row, reason: &str) {
         row.insert(self.name("error"), reason.into());
     }
 }
 
-/// Attributes of any of the responses, in the order in which they first occur: of steps, one response may
-/// have more than another.
-fn attributes<'a>(judged: &[Option<&'a Judged>]) -> Vec<&'a str> {
+/// The score columns of a row, without their prefix; except for rank, margin, error and line.
+pub(super) fn attribute_columns<'a>(
+    row: &'a Row,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    row.iter()
+        .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
+        .filter(|(name, _)| !NOT_ATTRIBUTES.contains(name))
+}
+
+/// Attributes of any of the responses, in the order in which they first occur: where a model scores steps,
+/// one response may have more than another.
+fn attribute_names<'a>(scores: &[Option<&'a ConversationScores>]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
-    for (attribute, _) in judged.iter().flatten().flat_map(|judged| &judged.scores) {
+    for (attribute, _) in scores.iter().flatten().flat_map(|scores| &scores.scores) {
         if !names.contains(&attribute.as_str()) {
             names.push(attribute);
         }
@@ -159,8 +184,8 @@ fn attributes<'a>(judged: &[Option<&'a Judged>]) -> Vec<&'a str> {
     names
 }
 
-fn score(judged: Option<&Judged>, attribute: &str) -> Value {
-    let found = judged.and_then(|judged| judged.scores.iter().find(|(name, _)| name == attribute));
+fn score(scores: Option<&ConversationScores>, attribute: &str) -> Value {
+    let found = scores.and_then(|scores| scores.scores.iter().find(|(name, _)| name == attribute));
     number(found.map(|(_, score)| *score))
 }
 
@@ -168,7 +193,7 @@ fn number(score: Option<f64>) -> Value {
     score.and_then(Number::from_f64).map_or(Value::Null, Value::Number)
 }
 
-/// The highest less the second; `None` of fewer than two.
+/// The highest score minus the second highest; `None` for fewer than two.
 fn margin(scores: &[Option<f64>]) -> Option<f64> {
     let mut sorted: Vec<f64> = scores.iter().flatten().copied().collect();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -179,39 +204,41 @@ fn margin(scores: &[Option<f64>]) -> Option<f64> {
 mod tests {
     use serde_json::json;
 
-    use super::super::shape::Names;
+    use super::super::Unscored;
+    use super::super::shape::ColumnNames;
     use super::*;
 
-    fn added(row: Value, verdicts: &[Result<f64, &str>]) -> (Value, Standing) {
+    fn added(row: Value, results: &[Result<f64, &str>]) -> (Value, RowStatus) {
         let mut row = row.as_object().unwrap().clone();
-        let shape = Shape::of(&row, &Names::default()).unwrap();
-        let columns = Columns { prefix: String::new(), by: None };
-        let verdict = |verdict: &Result<f64, &str>| match verdict {
-            Ok(score) => Ok(Judged { scores: vec![("reward".into(), *score)], tokens: 1 }),
-            Err(reason) => Err((*reason).to_owned()),
+        let shape = RowShape::detect(&row, &ColumnNames::default()).unwrap();
+        let columns = ScoreColumns { prefix: String::new(), by: None };
+        let result = |result: &Result<f64, &str>| match result {
+            Ok(score) => Ok(ConversationScores { scores: vec![("reward".into(), *score)], tokens: 1 }),
+            Err(reason) => Err(Unscored::Refused((*reason).to_owned())),
         };
         let before = row.len();
-        columns.add(&mut row, &shape, &verdicts.iter().map(verdict).collect::<Vec<_>>()).unwrap();
-        let standing = columns.standing(&row);
-        (row.into_iter().skip(before).collect(), standing)
+        columns.add(&mut row, &shape, &results.iter().map(result).collect::<Vec<_>>()).unwrap();
+        let status = columns.status(&row);
+        (row.into_iter().skip(before).collect(), status)
     }
 
     #[test]
-    fn a_response_that_fails_is_null_and_named_and_the_others_have_their_scores() {
+    fn a_failed_response_is_null_and_the_others_keep_their_scores() {
         let group = json!({"prompt": "p", "responses": ["a", "b", "c"]});
         let due = json!({"reward": [1.0, null, 3.5], "rank": [2, null, 1], "margin": 2.5,
                          "error": "response 2 of 3: too long"});
-        assert_eq!(added(group.clone(), &[Ok(1.0), Err("too long"), Ok(3.5)]), (due, Standing::Partly));
+        let scored = added(group.clone(), &[Ok(1.0), Err("too long"), Ok(3.5)]);
+        assert_eq!(scored, (due, RowStatus::PartlyScored));
         let due = json!({"error": "response 1 of 3: x; response 2 of 3: y; response 3 of 3: z"});
-        assert_eq!(added(group, &[Err("x"), Err("y"), Err("z")]), (due, Standing::Failed));
+        assert_eq!(added(group, &[Err("x"), Err("y"), Err("z")]), (due, RowStatus::Failed));
         let pair = json!({"prompt": "p", "chosen": "a", "rejected": "b"});
         let due = json!({"chosen_reward": null, "rejected_reward": 2.0, "margin": null,
                          "error": "chosen: too long"});
-        assert_eq!(added(pair.clone(), &[Err("too long"), Ok(2.0)]), (due, Standing::Partly));
+        assert_eq!(added(pair.clone(), &[Err("too long"), Ok(2.0)]), (due, RowStatus::PartlyScored));
         let due = json!({"chosen_reward": 2.5, "rejected_reward": 2.0, "margin": 0.5});
-        assert_eq!(added(pair, &[Ok(2.5), Ok(2.0)]), (due, Standing::Whole));
+        assert_eq!(added(pair, &[Ok(2.5), Ok(2.0)]), (due, RowStatus::Scored));
         let single = json!({"prompt": "p", "response": "a"});
-        assert_eq!(added(single, &[Err("too long")]), (json!({"error": "too long"}), Standing::Failed));
+        assert_eq!(added(single, &[Err("too long")]), (json!({"error": "too long"}), RowStatus::Failed));
     }
 
     #[test]

@@ -1,20 +1,21 @@
-//! `assay eval`: accuracy over chosen and rejected responses, by subset and section, weighted as
-//! RewardBench does.
+//! `assay eval`: accuracy over chosen and rejected responses, by subset and section, weighted as in
+//! RewardBench.
 //!
-//! Source of subsets, sections and weights: RewardBench's published evaluation (Lambert et al. 2024,
-//! `rewardbench/constants.py`). A section's score is the mean of its subsets' accuracies, each weighted
-//! by that subset's size in the full benchmark (`math-prm`, 447 rows, weighs 984, as much as the code
-//! subsets together); the whole is the plain mean of the four sections. Subsets that RewardBench does
-//! not know are listed, and count in no section.
+//! Subsets, sections and weights are those of RewardBench's published evaluation (Lambert et al. 2024,
+//! `rewardbench/constants.py`). A section's score is the mean of its subsets' accuracies, each weighted by
+//! the subset's size in the full benchmark (`math-prm` has 447 rows and the weight 984, as much as the code
+//! subsets together). The overall score is the plain mean of the four sections. Subsets that RewardBench
+//! does not have are listed, but belong to no section.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::report::Collector;
-use crate::report::statistics::{Accuracy, interval};
+use super::summary::counted;
+use crate::report::ReportData;
+use crate::report::statistics::{Accuracy, wilson_interval};
 
-/// Sections with their subsets and the weight of each.
+/// Sections, their subsets, and the weight of each subset.
 const SECTIONS: [(&str, &[(&str, f64)]); 4] = [
     (
         "Chat",
@@ -61,98 +62,96 @@ const SECTIONS: [(&str, &[(&str, f64)]); 4] = [
     ),
 ];
 
-/// An evaluation's result.
+/// The result of an evaluation; `assay eval --json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// What scored.
-    pub model: String,
-    /// The attribute that decided.
-    pub attribute: String,
+pub(super) struct Evaluation {
+    /// Name of the model.
+    pub(super) model: String,
+    /// The attribute that ranks the responses of a pair.
+    pub(super) attribute: String,
     /// All pairs together, unweighted.
-    pub all: Subset,
-    /// By subset, those of RewardBench's sections in its order, then the others by name.
-    pub subsets: Vec<Subset>,
-    /// By section, of those that have a subset here.
-    pub sections: Vec<Section>,
-    /// Mean of the sections, 0 to 1; only where all four are there.
-    pub score: Option<f64>,
-    /// Rows that lack a score or have others than the first; they are in no accuracy.
-    pub failed: usize,
+    pub(super) all: SubsetAccuracy,
+    /// Those of RewardBench's subsets that the rows have, in its order, then the others by name.
+    pub(super) subsets: Vec<SubsetAccuracy>,
+    /// Those of RewardBench's sections that have a subset here.
+    pub(super) sections: Vec<SectionAccuracy>,
+    /// Mean of the sections, 0 to 1; `None` unless all four are present.
+    pub(super) score: Option<f64>,
+    /// Rows that are in no accuracy: they lack a score, or have other attributes than the first row.
+    pub(super) failed: usize,
 }
 
 /// Accuracy over some pairs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Subset {
-    /// As the rows name it.
-    pub name: String,
-    /// Pairs.
-    pub pairs: usize,
-    /// Pairs with equal scores. A strict reading counts them wrong, as RewardBench does.
-    pub ties: usize,
-    /// Share with the chosen one strictly ahead, 0 to 1: RewardBench's reading, ties wrong.
-    pub accuracy: f64,
+pub(super) struct SubsetAccuracy {
+    pub(super) name: String,
+    pub(super) pairs: usize,
+    /// Pairs with equal scores. They count as wrong, as in RewardBench.
+    pub(super) ties: usize,
+    /// Share of pairs whose chosen response has the higher score, 0 to 1.
+    pub(super) accuracy: f64,
     /// Wilson's 95% interval.
-    pub interval: (f64, f64),
+    pub(super) interval: (f64, f64),
 }
 
-/// Weighted accuracy over subsets.
+/// Weighted accuracy over the subsets of a section.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Section {
-    /// RewardBench's name.
-    pub name: &'static str,
+pub(super) struct SectionAccuracy {
+    pub(super) name: &'static str,
     /// 0 to 1.
-    pub accuracy: f64,
+    pub(super) accuracy: f64,
 }
 
-impl Subset {
+impl SubsetAccuracy {
     fn new(name: &str, margins: &[f64]) -> Self {
-        let of = Accuracy::of(margins.iter().copied()).unwrap_or_default();
-        let accuracy = of.right as f64 / of.pairs.max(1) as f64;
-        let interval = interval(accuracy, of.pairs.max(1));
-        Self { name: name.into(), pairs: of.pairs, ties: of.ties, accuracy, interval }
+        let Accuracy { pairs, right, ties } =
+            Accuracy::from_margins(margins.iter().copied()).unwrap_or_default();
+        let accuracy = right as f64 / pairs.max(1) as f64;
+        let interval = wilson_interval(accuracy, pairs.max(1));
+        Self { name: name.into(), pairs, ties, accuracy, interval }
     }
 }
 
 impl Evaluation {
-    /// Of the pairs in `of`, scored by `model`.
-    pub fn new(of: &Collector, model: &str) -> Self {
-        let mut margins = of.margins_by_category();
-        let all: Vec<f64> = of.pairs.iter().map(|pair| pair.margin).collect();
+    /// Evaluates the pairs in `data`, which `model` scored.
+    pub(super) fn new(data: &ReportData, model: &str) -> Self {
+        let mut margins = data.margins_by_subset();
+        let all: Vec<f64> = data.pairs.iter().map(|pair| pair.margin).collect();
         let (mut subsets, mut sections) = (Vec::new(), Vec::new());
         for (name, members) in SECTIONS {
             let (mut right, mut weights) = (0.0, 0.0);
             for (subset, weight) in members {
                 let Some(margins) = margins.remove(subset) else { continue };
-                let subset = Subset::new(subset, &margins);
+                let subset = SubsetAccuracy::new(subset, &margins);
                 right += subset.accuracy * weight;
                 weights += weight;
                 subsets.push(subset);
             }
             if weights > 0.0 {
-                sections.push(Section { name, accuracy: right / weights });
+                sections.push(SectionAccuracy { name, accuracy: right / weights });
             }
         }
-        subsets.extend(
-            margins
-                .iter()
-                .filter(|(name, _)| !name.is_empty())
-                .map(|(name, margins)| Subset::new(name, margins)),
-        );
+        // What is left are subsets that RewardBench does not have.
+        for (name, margins) in margins {
+            if !name.is_empty() {
+                subsets.push(SubsetAccuracy::new(name, &margins));
+            }
+        }
         let mean = sections.iter().map(|section| section.accuracy).sum::<f64>() / SECTIONS.len() as f64;
         Self {
             model: model.into(),
-            attribute: of.attributes.get(of.deciding).cloned().unwrap_or_default(),
-            all: Subset::new("all pairs", &all),
+            attribute: data.ranking_attribute().to_owned(),
+            all: SubsetAccuracy::new("all pairs", &all),
             score: (sections.len() == SECTIONS.len()).then_some(mean),
             subsets,
             sections,
-            failed: of.failed + of.partly + of.apart,
+            failed: data.failed + data.partly_scored + data.other_attributes,
         }
     }
 
     /// The result as a table.
-    pub fn table(&self) -> String {
-        let mut text = format!("{} by {}\n", self.model, self.attribute);
+    pub(super) fn table(&self) -> String {
+        let mut text = format!("{}, by {}\n", self.model, self.attribute);
         let width = self.subsets.iter().map(|subset| subset.name.chars().count()).max().unwrap_or(0).max(9);
         let _ =
             writeln!(text, "{:width$}{:>8}{:>7}{:>10}   95% interval", "subset", "pairs", "ties", "accuracy");
@@ -172,15 +171,17 @@ impl Evaluation {
         for section in &self.sections {
             let _ = writeln!(text, "{:width$}{:>24.1}%", section.name, 100.0 * section.accuracy);
         }
-        match self.score {
-            Some(score) => {
-                let _ = writeln!(text, "{:width$}{:>24.1}%", "Score", 100.0 * score);
-            }
-            None if self.sections.is_empty() => {}
-            None => text.push_str("no score: not all four sections of RewardBench are here\n"),
+        if let Some(score) = self.score {
+            let _ = writeln!(text, "{:width$}{:>24.1}%", "Score", 100.0 * score);
+        } else if !self.sections.is_empty() {
+            text.push_str("no overall score: not all four sections of RewardBench are present\n");
         }
         if self.failed > 0 {
-            let _ = writeln!(text, "{} rows lack a score and are in no accuracy", self.failed);
+            let failed = counted(self.failed as u64, "row");
+            let _ = writeln!(
+                text,
+                "not included: {failed} without scores of the same attributes for both responses"
+            );
         }
         text
     }
@@ -192,46 +193,46 @@ mod tests {
     use crate::report::Response;
 
     fn evaluated(pairs: &[(&str, f64)]) -> Evaluation {
-        let mut of = Collector::new(vec!["reward".into()], 0);
+        let mut data = ReportData::new(vec!["reward".into()], 0);
         let response = |score| Response { scores: vec![score], ..Response::default() };
         for (subset, margin) in pairs {
-            of.add_pair((*subset).into(), response(*margin), response(0.0));
+            data.add_pair((*subset).into(), response(*margin), response(0.0));
         }
-        Evaluation::new(&of, "m")
+        Evaluation::new(&data, "m")
     }
 
     #[test]
-    fn sections_weigh_subsets_by_their_size_in_the_whole_benchmark() {
-        let of = evaluated(&[
+    fn sections_weight_subsets_by_their_size_in_the_full_benchmark() {
+        let evaluation = evaluated(&[
             ("alpacaeval-easy", 1.0),
             ("mt-bench-med", -1.0),
             ("mt-bench-med", 1.0),
             ("mine", 1.0),
         ]);
-        // 100 weigh 1.0 and 40 weigh 0.5, however many rows are here.
-        let due = (100.0 + 40.0 * 0.5) / 140.0;
-        assert_eq!(of.sections, [Section { name: "Chat", accuracy: due }]);
-        assert_eq!(of.score, None);
-        assert_eq!(of.subsets.last().unwrap().name, "mine");
-        assert!(of.table().contains("not all four sections"), "{}", of.table());
+        // The weight 100 for the accuracy 1.0, and 40 for 0.5, whatever the number of rows here.
+        let expected = (100.0 + 40.0 * 0.5) / 140.0;
+        assert_eq!(evaluation.sections, [SectionAccuracy { name: "Chat", accuracy: expected }]);
+        assert_eq!(evaluation.score, None);
+        assert_eq!(evaluation.subsets.last().unwrap().name, "mine");
+        assert!(evaluation.table().contains("not all four sections"), "{}", evaluation.table());
     }
 
     #[test]
     fn the_score_is_the_plain_mean_of_four_sections_and_a_tie_is_wrong() {
-        let of = evaluated(&[
+        let evaluation = evaluated(&[
             ("alpacaeval-easy", 1.0),
             ("mt-bench-hard", 0.0),
             ("donotanswer", 2.0),
             ("hep-go", -1.0),
         ]);
-        assert_eq!(of.score, Some(0.5));
-        assert_eq!((of.all.ties, of.all.accuracy), (1, 0.5));
+        assert_eq!(evaluation.score, Some(0.5));
+        assert_eq!((evaluation.all.ties, evaluation.all.accuracy), (1, 0.5));
     }
 
     #[test]
-    fn the_weights_are_those_of_the_benchmark() {
+    fn the_weights_sum_to_those_of_the_benchmark() {
         let total: f64 = SECTIONS.iter().flat_map(|(_, subsets)| *subsets).map(|(_, weight)| weight).sum();
-        // 2,985 rows, with 447 of mathematics weighing 984.
+        // 2,985 rows, of which the 447 of mathematics have the weight 984.
         assert_eq!(total, 2985.0 - 447.0 + 984.0);
     }
 }

@@ -5,209 +5,180 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Row;
-use super::columns::{Columns, OTHERS, Standing};
-use super::filter::Filter;
-use super::shape::Shape;
+use super::best_of::replace_by_best;
+use super::columns::{RowStatus, ScoreColumns, attribute_columns};
+use super::filter::{Filter, UnknownName};
+use super::shape::RowShape;
+use super::{Row, ScoreError};
 
-/// What is kept of the scored rows.
+/// What to keep of the scored rows.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// Keep the best response of each prompt.
-    pub best_of: bool,
-    /// Keep what this holds for.
-    pub filter: Option<Filter>,
+pub(super) struct Selection {
+    /// Keep only the best response to each prompt.
+    pub(super) best_of: bool,
+    /// Keep only rows or responses that this is true for.
+    pub(super) filter: Option<Filter>,
 }
 
-/// Chooses among the rows of one run. All are shown once with [`Selector::see`], then given to
-/// [`Selector::keep`], as often as needed.
-pub struct Selector<'a> {
+/// Applies a selection to the rows of one run. First [`Selector::observe`] sees every row, then
+/// [`Selector::keep`] may be called for each, as often as needed.
+pub(super) struct Selector<'a> {
     selection: &'a Selection,
-    shape: &'a Shape,
-    columns: &'a Columns,
-    /// Of each prompt: its best score, and the index of the row that has it.
+    shape: &'a RowShape,
+    columns: &'a ScoreColumns,
+    /// For each prompt, by its digest: the best score, and the index of the row that has it.
     best: HashMap<[u8; 16], (f64, usize)>,
-    seen: usize,
+    observed: usize,
 }
 
 impl<'a> Selector<'a> {
-    /// Chooses by `selection` among rows of `shape` whose scores stand in `columns`.
-    pub fn new(selection: &'a Selection, shape: &'a Shape, columns: &'a Columns) -> Self {
-        Self { selection, shape, columns, best: HashMap::new(), seen: 0 }
+    pub(super) fn new(selection: &'a Selection, shape: &'a RowShape, columns: &'a ScoreColumns) -> Self {
+        Self { selection, shape, columns, best: HashMap::new(), observed: 0 }
     }
 
     /// Takes note of the next row.
-    pub fn see(&mut self, row: &Row) {
-        let index = self.seen;
-        self.seen += 1;
-        if !self.selection.best_of || !self.across_rows() {
+    pub(super) fn observe(&mut self, row: &Row) {
+        let index = self.observed;
+        self.observed += 1;
+        if !self.selection.best_of || !self.has_one_response_per_row() {
             return;
         }
-        let (Some(score), Some(prompt)) = (self.deciding(row), prompt_of(row, self.shape)) else { return };
+        let Some(score) = self.ranking_score(row) else { return };
+        let Some(prompt) = prompt_digest(row, self.shape) else { return };
         let best = self.best.entry(prompt).or_insert((score, index));
-        // Of equals, the first stays.
+        // Among equal scores, the first row wins.
         if score > best.0 {
             *best = (score, index);
         }
     }
 
-    /// Whether the filter's names are scores of `row`; false where the row has none to tell by.
+    /// Checks that the names in the filter are scores of `row`. Returns false if the row has no scores to
+    /// check against.
     ///
     /// # Errors
-    /// The filter names a score that the row lacks.
-    pub fn check(&self, row: &Row) -> Result<bool, String> {
+    /// [`ScoreError::UnknownScore`].
+    pub(super) fn check(&self, row: &Row) -> Result<bool, ScoreError> {
+        let Some(filter) = &self.selection.filter else { return Ok(true) };
         let mut row = row.clone();
-        let scored = self.columns.standing(&row) != Standing::Failed;
-        let within = !self.selection.best_of || self.across_rows() || self.best_within(&mut row);
-        match &self.selection.filter {
-            Some(filter) if scored && within => self.filtered(filter, row).map(|_| true),
-            filter => Ok(filter.is_none()),
+        if self.columns.status(&row) == RowStatus::Failed {
+            return Ok(false);
         }
+        if self.selection.best_of && !replace_by_best(&mut row, self.shape, self.columns) {
+            return Ok(false);
+        }
+        self.filter_row(filter, row).map(|_| true)
     }
 
-    /// What is kept of the row at `index`, if anything. A response without scores is neither the best nor
-    /// passes a filter, whatever that says; nor does a pair that lacks one.
+    /// What is kept of the row at `index`, if anything. A response without scores is never the best, and
+    /// passes no filter; nor does a pair in which one response has no scores.
     ///
     /// # Errors
-    /// The filter names a score that the row lacks.
-    pub fn keep(&self, index: usize, mut row: Row) -> Result<Option<Row>, String> {
-        let standing = self.columns.standing(&row);
+    /// [`ScoreError::UnknownScore`].
+    pub(super) fn keep(&self, index: usize, mut row: Row) -> Result<Option<Row>, ScoreError> {
+        let status = self.columns.status(&row);
         if self.selection.best_of {
-            if self.across_rows() {
-                let best = prompt_of(&row, self.shape).and_then(|prompt| self.best.get(&prompt));
-                if self.deciding(&row).is_none() || best.is_none_or(|(_, best)| *best != index) {
-                    return Ok(None);
-                }
-            } else if !self.best_within(&mut row) {
+            if self.has_one_response_per_row() && !self.is_best(index, &row) {
+                return Ok(None);
+            }
+            if !replace_by_best(&mut row, self.shape, self.columns) {
                 return Ok(None);
             }
         }
-        let lone = self.selection.best_of || !matches!(self.shape, Shape::Pair { .. });
-        match (&self.selection.filter, standing) {
-            (None, _) => Ok(Some(row)),
-            (Some(_), Standing::Failed) => Ok(None),
-            (Some(_), Standing::Partly) if !lone => Ok(None),
-            (Some(filter), _) => self.filtered(filter, row),
+        let Some(filter) = &self.selection.filter else { return Ok(Some(row)) };
+        let is_pair = !self.selection.best_of && matches!(self.shape, RowShape::Pair { .. });
+        match status {
+            RowStatus::Failed => Ok(None),
+            RowStatus::PartlyScored if is_pair => Ok(None),
+            _ => self.filter_row(filter, row),
         }
     }
 
-    /// Whether the responses to a prompt stand in rows of their own.
-    fn across_rows(&self) -> bool {
-        matches!(self.shape, Shape::Single { .. } | Shape::Messages { .. })
+    /// Whether the responses to a prompt are in separate rows.
+    fn has_one_response_per_row(&self) -> bool {
+        matches!(self.shape, RowShape::Single { .. } | RowShape::Messages { .. })
     }
 
-    fn deciding(&self, row: &Row) -> Option<f64> {
+    /// Whether no row with the same prompt has a better response than the row at `index`.
+    fn is_best(&self, index: usize, row: &Row) -> bool {
+        let best = prompt_digest(row, self.shape).and_then(|prompt| self.best.get(&prompt));
+        self.ranking_score(row).is_some() && best.is_some_and(|(_, best)| *best == index)
+    }
+
+    /// The score that decides which of several rows is the best.
+    fn ranking_score(&self, row: &Row) -> Option<f64> {
         match &self.columns.by {
             Some(by) => row.get(&self.columns.name(by))?.as_f64(),
-            None => attributes(row, &self.columns.prefix).next().and_then(|(_, value)| value.as_f64()),
+            None => attribute_columns(row, &self.columns.prefix).next().and_then(|(_, value)| value.as_f64()),
         }
     }
 
-    /// Puts the best response of the row in the place of all of them; false where there is none.
-    fn best_within(&self, row: &mut Row) -> bool {
+    fn filter_row(&self, filter: &Filter, row: Row) -> Result<Option<Row>, ScoreError> {
         match self.shape {
-            Shape::Group { responses, .. } => {
-                let ranks = row.get(&self.columns.name("rank")).and_then(Value::as_array);
-                let Some(best) = ranks.and_then(|ranks| ranks.iter().position(|rank| rank == 1)) else {
-                    return false;
-                };
-                let Some(texts) = self.shape.responses(row) else { return false };
-                let Some(text) = texts.get(best).cloned() else { return false };
-                let prefix = &self.columns.prefix;
-                let of_best = |(name, value): (String, Value)| match value {
-                    _ if name == *responses => Some(("response".into(), text.clone())),
-                    Value::Array(list) if name.starts_with(prefix) => Some((name, list.get(best)?.clone())),
-                    value => Some((name, value)),
-                };
-                *row = std::mem::take(row).into_iter().filter_map(of_best).collect();
-                true
+            // After `--best-of`, a group has one response and no list.
+            RowShape::Group { responses, .. } if row.contains_key(responses) => {
+                self.filter_responses(filter, responses, row)
             }
-            Shape::Pair { chosen, rejected, .. } => {
-                let Some(margin) = row.get(&self.columns.name("margin")) else { return false };
-                // Where one side has no scores, the other is the better.
-                let first =
-                    margin.as_f64().map_or_else(|| self.has_side(row, "chosen_"), |margin| margin >= 0.0);
-                let (better, worse) = if first { (chosen, rejected) } else { (rejected, chosen) };
-                let sides = if first { ["chosen_", "rejected_"] } else { ["rejected_", "chosen_"] };
-                let [of_better, of_worse] = sides.map(|side| self.columns.name(side));
-                let of_best = |(name, value): (String, Value)| match name.strip_prefix(&of_better) {
-                    _ if name == *better => Some(("response".into(), value)),
-                    _ if name == *worse || name.starts_with(&of_worse) => None,
-                    Some(attribute) => Some((self.columns.name(attribute), value)),
-                    None => Some((name, value)),
-                };
-                *row = std::mem::take(row).into_iter().filter_map(of_best).collect();
-                true
+            _ => {
+                let score = |name: &str| filter_value(row.get(&self.columns.name(name))?);
+                let matches = filter.matches(&score).map_err(|error| self.unknown_score(error, &row))?;
+                Ok(matches.then_some(row))
             }
-            _ => true,
         }
     }
 
-    fn has_side(&self, row: &Row, side: &str) -> bool {
-        let prefix = self.columns.name(side);
-        row.iter().any(|(name, value)| name.starts_with(&prefix) && !value.is_null())
-    }
-
-    fn filtered(&self, filter: &Filter, mut row: Row) -> Result<Option<Row>, String> {
-        let unknown = |name: String, row: &Row| {
-            let known: Vec<&str> =
-                row.keys().filter_map(|column| column.strip_prefix(self.columns.prefix.as_str())).collect();
-            format!("--filter names `{name}`, and the scores are {}", known.join(", "))
-        };
-        let list = match self.shape {
-            Shape::Group { responses, .. } => row.get(responses).map(|_| responses.clone()),
-            _ => None,
-        };
-        let Some(responses) = list else {
-            let score = |name: &str| score_of(row.get(&self.columns.name(name))?);
-            let holds = filter.holds(&score).map_err(|name| unknown(name, &row))?;
-            return Ok(holds.then_some(row));
-        };
+    /// Keeps the responses of a group that the filter is true for; `None` if there are none.
+    fn filter_responses(
+        &self,
+        filter: &Filter,
+        responses: &str,
+        mut row: Row,
+    ) -> Result<Option<Row>, ScoreError> {
         let texts = self.shape.responses(&row).map(|texts| texts.into_owned()).unwrap_or_default();
         let ranks = row.get(&self.columns.name("rank")).and_then(Value::as_array);
-        let scored =
-            |index: usize| ranks.and_then(|ranks| ranks.get(index)).is_some_and(|rank| !rank.is_null());
         let mut kept = Vec::with_capacity(texts.len());
         for index in 0..texts.len() {
             let score = |name: &str| match row.get(&self.columns.name(name))? {
-                Value::Array(list) => score_of(list.get(index)?),
-                value => score_of(value),
+                Value::Array(list) => filter_value(list.get(index)?),
+                value => filter_value(value),
             };
-            kept.push(filter.holds(&score).map_err(|name| unknown(name, &row))? && scored(index));
+            let matches = filter.matches(&score).map_err(|error| self.unknown_score(error, &row))?;
+            let is_scored = ranks.and_then(|ranks| ranks.get(index)).is_some_and(|rank| !rank.is_null());
+            kept.push(matches && is_scored);
         }
-        let only_kept = |list: &[Value]| -> Value {
-            list.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
-        };
-        let prefix = self.columns.prefix.clone();
         for (name, value) in &mut row {
-            match value {
-                _ if *name == responses => *value = only_kept(&texts),
-                Value::Array(list) if name.starts_with(&prefix) => *value = only_kept(list),
-                _ => {}
+            if name == responses {
+                *value = only_kept(&texts, &kept);
+            } else if let Value::Array(list) = value
+                && name.starts_with(&self.columns.prefix)
+            {
+                *value = only_kept(list, &kept);
             }
         }
         Ok(kept.contains(&true).then_some(row))
     }
+
+    fn unknown_score(&self, UnknownName(name): UnknownName, row: &Row) -> ScoreError {
+        let prefix = self.columns.prefix.as_str();
+        let known = row.keys().filter_map(|column| column.strip_prefix(prefix)).map(str::to_owned);
+        ScoreError::UnknownScore { name, known: known.collect() }
+    }
 }
 
-/// Columns of a single response's scores.
-pub fn attributes<'a>(row: &'a Row, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    row.iter()
-        .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
-        .filter(|(name, _)| !OTHERS.contains(name))
+fn only_kept(list: &[Value], kept: &[bool]) -> Value {
+    list.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
 }
 
-/// A score as a filter compares it. One that is not there, as the margin of a lone response, is a
-/// number that no comparison holds for.
-fn score_of(value: &Value) -> Option<f64> {
+/// A score as a filter sees it. A missing one, such as the margin of a lone response, is NaN, for which no
+/// comparison is true.
+fn filter_value(value: &Value) -> Option<f64> {
     if value.is_null() { Some(f64::NAN) } else { value.as_f64() }
 }
 
-/// Tells one prompt from another.
-fn prompt_of(row: &Row, shape: &Shape) -> Option<[u8; 16]> {
+/// Identifies the prompt of a row with one response.
+fn prompt_digest(row: &Row, shape: &RowShape) -> Option<[u8; 16]> {
     let text = match shape {
-        Shape::Single { prompt, .. } => row.get(prompt)?.to_string(),
-        Shape::Messages { .. } => {
+        RowShape::Single { prompt, .. } => row.get(prompt)?.to_string(),
+        RowShape::Messages { .. } => {
             let conversation = shape.conversations(row).ok()?.pop()?.ok()?;
             let (_, prompt) = conversation.split_last()?;
             format!("{prompt:?}")
@@ -223,15 +194,15 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::shape::Names;
+    use super::super::shape::ColumnNames;
     use super::*;
 
     fn kept(selection: &Selection, rows: &[Value]) -> Vec<Value> {
         let rows: Vec<Row> = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
-        let shape = Shape::of(&rows[0], &Names::default()).unwrap();
-        let columns = Columns { prefix: "score_".into(), by: None };
+        let shape = RowShape::detect(&rows[0], &ColumnNames::default()).unwrap();
+        let columns = ScoreColumns { prefix: "score_".into(), by: None };
         let mut selector = Selector::new(selection, &shape, &columns);
-        rows.iter().for_each(|row| selector.see(row));
+        rows.iter().for_each(|row| selector.observe(row));
         let rows = rows.into_iter().enumerate();
         rows.filter_map(|(index, row)| selector.keep(index, row).unwrap()).map(Value::Object).collect()
     }
@@ -241,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_rows_with_one_prompt_is_kept_in_its_place() {
+    fn the_best_of_rows_with_one_prompt_keeps_its_place() {
         let row = |prompt: &str, response: &str, score: f64| json!({"prompt": prompt, "response": response, "score_reward": score});
         let rows = [row("p", "a", 1.0), row("q", "b", 0.0), row("p", "c", 2.0), row("p", "d", 2.0)];
         assert_eq!(kept(&best_of(), &rows), [row("q", "b", 0.0), row("p", "c", 2.0)]);
     }
 
     #[test]
-    fn the_best_of_a_list_takes_the_lists_place() {
+    fn the_best_of_a_group_replaces_the_list() {
         let row = json!({"prompt": "p", "responses": ["a", "b"], "id": 7, "score_reward": [1.0, 2.0],
                          "score_rank": [2, 1], "score_margin": 1.0});
         let best = json!({"prompt": "p", "response": "b", "id": 7, "score_reward": 2.0, "score_rank": 1,
@@ -257,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_of_a_pair_is_kept() {
+    fn the_better_response_of_a_pair_is_kept() {
         let row = |margin: f64| {
             json!({"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen_reward": 1.0,
                    "score_rejected_reward": 1.0 - margin, "score_margin": margin})
@@ -267,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_keeps_rows_and_in_lists_responses() {
+    fn a_filter_keeps_rows_and_in_groups_responses() {
         let selection = Selection { best_of: false, filter: Some("reward>=2".parse().unwrap()) };
         let single = |score: f64| json!({"prompt": "p", "response": "a", "score_reward": score});
         let failed = json!({"prompt": "p", "response": "a", "score_error": "too long"});

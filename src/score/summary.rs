@@ -1,50 +1,73 @@
-//! What is printed at the end of a run.
+//! The summary that `assay score` prints at the end.
 
 use std::fmt::Write;
 
-use crate::report::Collector;
-use crate::report::statistics::{Accuracy, interval, summary};
+use indicatif::HumanCount;
 
-/// Counts, each attribute's distribution, and for pairs how often the chosen one is ahead.
-pub fn text(of: &Collector) -> String {
-    let mut text = format!("{} responses scored", of.responses());
-    if of.failed > 0 {
-        let _ = write!(text, ", {} rows without scores", of.failed);
-    }
-    if of.partly > 0 {
-        let _ = write!(text, ", {} rows with a response that has none", of.partly);
-    }
-    if of.apart > 0 {
-        let _ = write!(
-            text,
-            ", {} rows with other scores than the first, which are not in this summary",
-            of.apart
-        );
-    }
-    text.push('\n');
-    let width = of.attributes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
-    if of.responses() > 0 {
-        let columns = ["mean", "sd", "low", "5%", "median", "95%", "high"].map(|name| format!("{name:>9}"));
+use crate::report::ReportData;
+use crate::report::statistics::{Accuracy, Summary, wilson_interval};
+
+/// `1 row`, `2,000 rows`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", HumanCount(count))
+}
+
+/// Counts, the distribution of each attribute, and for pairs the accuracy.
+pub(super) fn text(data: &ReportData) -> String {
+    let mut text = counts(data);
+    let width = data.attributes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
+    if data.responses() > 0 {
+        let columns = ["mean", "sd", "min", "p5", "median", "p95", "max"].map(|name| format!("{name:>9}"));
         let _ = writeln!(text, "{:width$}{}", "attribute", columns.concat());
     }
-    for (name, scores) in of.attributes.iter().zip(&of.scores) {
-        let Some(of) = summary(scores) else { continue };
-        let numbers = [of.mean, of.deviation, of.low, of.p5, of.median, of.p95, of.high];
-        let numbers = numbers.map(|number| format!("{number:>9.3}")).concat();
-        let _ = writeln!(text, "{name:width$}{numbers}");
+    for (name, scores) in data.attributes.iter().zip(&data.scores) {
+        let Some(Summary { mean, deviation, min, p5, median, p95, max, .. }) = Summary::from_values(scores)
+        else {
+            continue;
+        };
+        let numbers = [mean, deviation, min, p5, median, p95, max];
+        let _ = writeln!(text, "{name:width$}{}", numbers.map(|number| format!("{number:>9.3}")).concat());
     }
-    if let Some(accuracy) = Accuracy::of(of.pairs.iter().map(|pair| pair.margin)) {
-        let (low, high) = interval(accuracy.share(), accuracy.pairs);
-        let decided = of.attributes.get(of.deciding).map_or("", String::as_str);
+    if let Some(accuracy) = Accuracy::from_margins(data.pairs.iter().map(|pair| pair.margin)) {
+        let (low, high) = wilson_interval(accuracy.share(), accuracy.pairs);
         let _ = writeln!(
             text,
-            "chosen ahead by {decided}: {:.1}% of {} pairs (95% interval {:.1}% to {:.1}%), {} ties counted as half",
+            "accuracy by {}: {:.1}% of {} (95% interval {:.1}% to {:.1}%), {} counted as half",
+            data.ranking_attribute(),
             100.0 * accuracy.share(),
-            accuracy.pairs,
+            counted(accuracy.pairs as u64, "pair"),
             100.0 * low,
             100.0 * high,
-            accuracy.ties,
+            counted(accuracy.ties as u64, "tie"),
         );
     }
     text
+}
+
+fn counts(data: &ReportData) -> String {
+    let mut text = format!("{} scored", counted(data.responses() as u64, "response"));
+    for (count, what) in [
+        (data.failed, "without scores"),
+        (data.partly_scored, "partly scored"),
+        (data.other_attributes, "with other attributes than the first row, not included here"),
+    ] {
+        if count > 0 {
+            let _ = write!(text, ", {} {what}", counted(count as u64, "row"));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(counted(1, "row"), "1 row");
+        assert_eq!(counted(0, "row"), "0 rows");
+        assert_eq!(counted(12_345, "response"), "12,345 responses");
+    }
 }

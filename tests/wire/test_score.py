@@ -158,7 +158,7 @@ def test_a_failed_response_does_not_affect_the_others_in_its_row(engines, tmp_pa
     source = write(tmp_path / "in.jsonl", rows)
     done = score(engines, source, "--output", tmp_path / "out.jsonl")
     assert done.returncode == 3
-    assert "4 responses scored, 2 rows without scores, 1 rows with a response that has none" in done.stderr
+    assert "4 responses scored, 2 rows without scores, 1 row partly scored" in done.stderr
     first, second, third, fourth = read(tmp_path / "out.jsonl")
     for name in ("score_helpfulness", "score_rank"):
         assert second[name] == [first[name][0], None, first[name][1]]
@@ -308,14 +308,14 @@ def test_output_is_never_overwritten_and_runs_are_never_mixed(engines, tmp_path)
     output = tmp_path / "out.jsonl"
     output.write_text("mine")
     taken = score(engines, source, "--output", output)
-    assert taken.returncode == 1 and "there already" in taken.stderr and output.read_text() == "mine"
+    assert taken.returncode == 1 and "already exists" in taken.stderr and output.read_text() == "mine"
     output.unlink()
     broken = tmp_path / "broken.json"
     broken.write_text("{")
     stopped = score(engines, source, broken, "--output", output)
     assert stopped.returncode == 1 and "broken.json" in stopped.stderr
     other = score(engines, source, "--output", output)
-    assert other.returncode == 1 and "other inputs" in other.stderr
+    assert other.returncode == 1 and "different inputs" in other.stderr
 
 
 def test_a_run_over_standard_input_resumes_only_with_the_same_rows(engines, tmp_path):

@@ -1,0 +1,120 @@
+//! What scores conversations: an engine in this process, or a server.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+
+use super::client::RewardClient;
+use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
+use crate::config::Settings;
+use crate::prompt::Message;
+use crate::serving::{LengthPolicy, LoadedModel, Scheduling, Scorer, ServingError, load, served_names};
+use crate::telemetry::Metrics;
+
+/// Conversations that the engine has at once: enough to fill its batches several times over, and for the
+/// responses to one prompt to meet there.
+const IN_FLIGHT: usize = 512;
+
+/// Scores conversations. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ScoringBackend(Arc<Backend>);
+
+enum Backend {
+    Engine { scorer: Box<Scorer>, model: String, id: String, in_flight: Semaphore },
+    Server(RewardClient),
+}
+
+/// The engine cannot score.
+#[derive(Debug, thiserror::Error)]
+#[error("{} generates text and has no scores; name the engine of a reward model", _0.display())]
+struct NotARewardModel(std::path::PathBuf);
+
+impl ScoringBackend {
+    /// Loads the engine that `settings` name into this process.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn load(mut settings: Settings) -> Result<Self, ScoreError> {
+        // `in_flight` limits what waits. The limits of a server's queue would refuse the rest.
+        settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
+        settings.scheduling.max_queue_tokens = usize::MAX;
+        settings.server.timeout = None;
+        let manifest = load::choose(&mut settings).map_err(|error| ScoreError::Setup(error.into()))?;
+        let model = served_names(&settings, &manifest).swap_remove(0);
+        let metrics =
+            Metrics::new(&model, &manifest.profile.name).map_err(|error| ScoreError::Setup(error.into()))?;
+        let loaded = load::load(&settings, &manifest, Arc::new(metrics))
+            .map_err(|error| ScoreError::Setup(error.into()))?;
+        let LoadedModel::Scorer(scorer) = loaded else {
+            return Err(ScoreError::Setup(NotARewardModel(settings.engine.directory).into()));
+        };
+        let (id, in_flight) = (manifest.profile.id, Semaphore::new(IN_FLIGHT));
+        Ok(Self(Arc::new(Backend::Engine { scorer, model, id, in_flight })))
+    }
+
+    /// Connects to the server at `url`, its root or with `/v1`, and sends it up to `concurrency`
+    /// conversations at once.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`] if it does not answer, or serves no such model.
+    pub(super) async fn connect(
+        url: &str,
+        model: Option<String>,
+        key: Option<String>,
+        concurrency: usize,
+    ) -> Result<Self, ScoreError> {
+        let client = RewardClient::connect(url, model, key, concurrency).await?;
+        Ok(Self(Arc::new(Backend::Server(client))))
+    }
+
+    /// Identifies the engine, or the server and its model, in a journal.
+    pub(super) fn identity(&self) -> String {
+        match &*self.0 {
+            Backend::Engine { id, .. } => format!("engine {id}"),
+            Backend::Server(client) => format!("model {} at {}", client.model, client.url),
+        }
+    }
+
+    /// Name of the model.
+    pub(super) fn model(&self) -> &str {
+        match &*self.0 {
+            Backend::Engine { model, .. } => model,
+            Backend::Server(client) => &client.model,
+        }
+    }
+
+    /// Scores the conversations of one row, in their order. What they share is computed once.
+    ///
+    /// # Errors
+    /// [`ScoreError::Gone`].
+    pub(super) async fn score(&self, conversations: &[Vec<Message>]) -> Result<Vec<ScoreResult>, ScoreError> {
+        match &*self.0 {
+            Backend::Engine { scorer, in_flight, .. } => {
+                let scores = conversations.iter().map(|turns| score_in_process(scorer, in_flight, turns));
+                try_join_all(scores).await
+            }
+            Backend::Server(client) => client.score(conversations).await,
+        }
+    }
+}
+
+async fn score_in_process(
+    scorer: &Scorer,
+    in_flight: &Semaphore,
+    messages: &[Message],
+) -> Result<ScoreResult, ScoreError> {
+    let _permit = in_flight.acquire().await.map_err(|error| ScoreError::Gone(error.into()))?;
+    match score(scorer, messages).await {
+        Ok(scores) => Ok(Ok(scores)),
+        Err(error) if error.is_items_own() => Ok(Err(Unscored::Refused(error.to_string()))),
+        Err(error) => Err(ScoreError::Gone(error.into())),
+    }
+}
+
+async fn score(scorer: &Scorer, messages: &[Message]) -> Result<ConversationScores, ServingError> {
+    let prompt = scorer.encode(messages, LengthPolicy::default())?;
+    let scored = scorer.score(prompt, Scheduling::now()).await?;
+    let scores = scored.scores.values().map(|(attribute, score)| (attribute.to_owned(), score)).collect();
+    Ok(ConversationScores { scores, tokens: scored.prompt_tokens })
+}

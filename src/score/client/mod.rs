@@ -1,0 +1,257 @@
+//! A client of a server that scores: of Assay's own `/v1/rewards`, with all conversations of a row in one
+//! request, or of another server's chat completions, with one conversation in each.
+
+mod retry;
+mod wire;
+
+use std::error::Error;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::retry::{RetryBudget, is_final, retry_after};
+use self::wire::{
+    ErrorBody, ErrorObject, ModelList, ResponseError, error_message, messages, parse_completion,
+    parse_rewards, shared_prompt,
+};
+use super::{ScoreError, ScoreResult, Unscored};
+use crate::prompt::{Message, Truncation};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
+const REWARDS: &str = "/v1/rewards";
+const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+
+/// A server, and how it is asked.
+pub(super) struct RewardClient {
+    http: reqwest::Client,
+    pub(super) url: String,
+    pub(super) model: String,
+    key: Option<String>,
+    /// Whether the server has `/v1/rewards`.
+    has_rewards: bool,
+    /// A permit for each conversation that may be at the server at once.
+    permits: Semaphore,
+    concurrency: u32,
+}
+
+/// Why a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("--url `{0}` must start with http:// or https://")]
+    Url(String),
+    #[error("cannot create an HTTP client: {}", root_cause(.0))]
+    Client(#[source] reqwest::Error),
+    #[error("{url}/v1/models does not answer: {}; check --url", root_cause(source))]
+    Models { url: String, source: reqwest::Error },
+    #[error("{0} serves no model")]
+    NoModel(String),
+}
+
+/// A response that no further attempt would change.
+enum Response {
+    /// The text of a successful response.
+    Success(String),
+    /// The server refuses the request, with this message.
+    Refused(String),
+}
+
+impl From<ConnectError> for ScoreError {
+    fn from(error: ConnectError) -> Self {
+        Self::Setup(error.into())
+    }
+}
+
+impl From<ResponseError> for ScoreError {
+    fn from(error: ResponseError) -> Self {
+        Self::Gone(format!("cannot read scores from the server's response: {error}").into())
+    }
+}
+
+impl RewardClient {
+    /// Connects to the server at `url`, its root or with `/v1`. Without `model`, asks for the first one
+    /// that the server lists.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) async fn connect(
+        url: &str,
+        model: Option<String>,
+        key: Option<String>,
+        concurrency: usize,
+    ) -> Result<Self, ScoreError> {
+        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(ConnectError::Url(url.to_owned()).into());
+        }
+        // Fails only if a provider is installed already, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http =
+            reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().map_err(ConnectError::Client)?;
+        let concurrency = u32::try_from(concurrency.max(1)).unwrap_or(u32::MAX);
+        let mut client = Self {
+            http,
+            url: url.trim_end_matches('/').trim_end_matches("/v1").to_owned(),
+            model: String::new(),
+            key,
+            has_rewards: false,
+            permits: Semaphore::new((concurrency as usize).min(Semaphore::MAX_PERMITS)),
+            concurrency,
+        };
+        client.model = match model {
+            Some(model) => model,
+            None => client.first_model().await?,
+        };
+        client.has_rewards = client.probe_rewards().await?;
+        Ok(client)
+    }
+
+    async fn first_model(&self) -> Result<String, ConnectError> {
+        let failed = |source| ConnectError::Models { url: self.url.clone(), source };
+        let request = self.authorized(self.http.get(format!("{}/v1/models", self.url)));
+        let response = request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        let models: ModelList = response.json().await.map_err(failed)?;
+        let first = models.data.into_iter().next();
+        first.map(|model| model.id).ok_or_else(|| ConnectError::NoModel(self.url.clone()))
+    }
+
+    /// Whether the server has `/v1/rewards`: then it reports what is missing from an empty request.
+    async fn probe_rewards(&self) -> Result<bool, ScoreError> {
+        let (_, text) = self.post(REWARDS, &json!({})).await?;
+        Ok(serde_json::from_str::<ErrorBody>(&text).is_ok_and(|body| body.error.param == "messages"))
+    }
+
+    /// Scores the conversations of one row, in their order.
+    ///
+    /// # Errors
+    /// [`ScoreError::Gone`].
+    pub(super) async fn score(&self, conversations: &[Vec<Message>]) -> Result<Vec<ScoreResult>, ScoreError> {
+        if !self.has_rewards {
+            return try_join_all(conversations.iter().map(|turns| self.score_by_chat(turns))).await;
+        }
+        // A row with more conversations than may be at the server at once becomes several requests.
+        let parts = conversations.chunks(self.concurrency as usize);
+        Ok(try_join_all(parts.map(|part| self.score_by_rewards(part))).await?.concat())
+    }
+
+    async fn score_by_chat(&self, conversation: &[Message]) -> Result<ScoreResult, ScoreError> {
+        let _permit = self.acquire(1).await?;
+        let body = json!({"model": self.model, "messages": messages(conversation)});
+        match self.ask(CHAT_COMPLETIONS, &body).await? {
+            Response::Success(text) => Ok(Ok(parse_completion(&text)?)),
+            Response::Refused(reason) => Ok(Err(Unscored::Refused(reason))),
+        }
+    }
+
+    /// Scores several conversations in one request. If the server refuses it, asks for each half, until a
+    /// single conversation is refused. Asks again for those that the server failed to score.
+    async fn score_by_rewards(&self, conversations: &[Vec<Message>]) -> Result<Vec<ScoreResult>, ScoreError> {
+        let _permits = self.acquire(conversations.len()).await?;
+        let mut results: Vec<Option<ScoreResult>> = vec![None; conversations.len()];
+        // Indices of the conversations that still need scores, grouped by request.
+        let mut requests: Vec<Vec<usize>> = vec![(0..conversations.len()).collect()];
+        let mut budget = RetryBudget::new();
+        while let Some(mut indices) = requests.pop() {
+            let requested: Vec<&[Message]> = indices.iter().map(|&index| &*conversations[index]).collect();
+            let items = match self.ask(REWARDS, &self.rewards_body(&requested)).await? {
+                Response::Success(text) => parse_rewards(&text, indices.len())?,
+                Response::Refused(_) if indices.len() > 1 => {
+                    let rest = indices.split_off(indices.len() / 2);
+                    requests.extend([rest, indices]);
+                    continue;
+                }
+                Response::Refused(reason) => vec![Err(ErrorObject::invalid_request(reason))],
+            };
+            let (mut retries, mut reason) = (Vec::new(), String::new());
+            for (index, item) in indices.iter().zip(items) {
+                match item {
+                    Err(error) if error.is_retryable(budget.attempts) => {
+                        retries.push(*index);
+                        reason = error.message;
+                    }
+                    Err(error) => results[*index] = Some(Err(Unscored::Refused(error.message))),
+                    Ok(scores) => results[*index] = Some(Ok(scores)),
+                }
+            }
+            if retries.len() < indices.len() {
+                budget = RetryBudget::new();
+            }
+            if !retries.is_empty() {
+                budget.wait(reason, None).await?;
+                requests.push(retries);
+            }
+        }
+        debug_assert!(results.iter().all(Option::is_some), "every conversation has a result");
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// A request for several conversations. A prompt that all of them share is in it once.
+    fn rewards_body(&self, conversations: &[&[Message]]) -> Value {
+        // The same as with an engine in this process: a conversation that is too long is an error.
+        let (model, truncation) = (&self.model, Truncation::Error.name());
+        match shared_prompt(conversations) {
+            Some((prompt, responses)) => json!({
+                "model": model, "truncation": truncation, "messages": messages(prompt), "responses": responses,
+            }),
+            None => {
+                let conversations: Vec<Value> = conversations.iter().map(|turns| messages(turns)).collect();
+                json!({"model": model, "truncation": truncation, "conversations": conversations})
+            }
+        }
+    }
+
+    async fn acquire(&self, conversations: usize) -> Result<SemaphorePermit<'_>, ScoreError> {
+        let permits = u32::try_from(conversations).unwrap_or(u32::MAX).min(self.concurrency);
+        self.permits.acquire_many(permits).await.map_err(|error| ScoreError::Gone(error.into()))
+    }
+
+    async fn ask(&self, route: &str, body: &Value) -> Result<Response, ScoreError> {
+        let (status, text) = self.post(route, body).await?;
+        match status {
+            status if status.is_success() => Ok(Response::Success(text)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                Err(ScoreError::Gone(error_message(status, &text).into()))
+            }
+            status => Ok(Response::Refused(error_message(status, &text))),
+        }
+    }
+
+    /// Status and text of a response that no further attempt would change.
+    async fn post(&self, route: &str, body: &Value) -> Result<(StatusCode, String), ScoreError> {
+        let mut budget = RetryBudget::new();
+        loop {
+            let request = self.authorized(self.http.post(format!("{}{route}", self.url)).json(body));
+            let (reason, delay) = match request.send().await {
+                Ok(response) => {
+                    let (status, delay) = (response.status(), retry_after(&response));
+                    match response.text().await {
+                        Ok(text) if is_final(status, budget.attempts) => return Ok((status, text)),
+                        Ok(text) => (error_message(status, &text), delay),
+                        Err(error) => {
+                            (format!("{} broke off its response: {}", self.url, root_cause(&error)), None)
+                        }
+                    }
+                }
+                Err(error) => (format!("{} does not answer: {}", self.url, root_cause(&error)), None),
+            };
+            budget.wait(reason, delay).await?;
+        }
+    }
+
+    fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+}
+
+/// The innermost cause of an error. reqwest's own texts are general ("error sending request").
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,84 @@
+//! When and for how long to try again after a server failed to answer.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
+
+use super::ScoreError;
+
+/// How long to keep asking a server that is overloaded or restarting.
+const MAX_WAIT: Duration = Duration::from_secs(600);
+/// How often to retry what a server fails on: the request itself may be the cause.
+pub(super) const MAX_FAILURES: u32 = 3;
+/// Delay before the first retry; each further one doubles it.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MIN_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// Limits the time that is spent on one request and its retries.
+pub(super) struct RetryBudget {
+    started: Instant,
+    pub(super) attempts: u32,
+}
+
+/// The retry budget is spent.
+#[derive(Debug, thiserror::Error)]
+#[error("gave up after {} s: {reason}", MAX_WAIT.as_secs())]
+struct BudgetSpent {
+    reason: String,
+}
+
+impl RetryBudget {
+    pub(super) fn new() -> Self {
+        Self { started: Instant::now(), attempts: 0 }
+    }
+
+    /// Waits until the next attempt: for as long as the server says, or else longer each time. `reason` is
+    /// why the last attempt failed.
+    ///
+    /// # Errors
+    /// [`ScoreError::Gone`] if the budget is spent.
+    pub(super) async fn wait(
+        &mut self,
+        reason: String,
+        retry_after: Option<Duration>,
+    ) -> Result<(), ScoreError> {
+        if self.started.elapsed() > MAX_WAIT {
+            return Err(ScoreError::Gone(BudgetSpent { reason }.into()));
+        }
+        let delay = retry_after.unwrap_or(FIRST_DELAY * 2u32.pow(self.attempts.min(8)));
+        self.attempts += 1;
+        tokio::time::sleep(delay.clamp(MIN_DELAY, MAX_DELAY)).await;
+        Ok(())
+    }
+}
+
+/// Whether further attempts would get the same answer. An overloaded or restarting server says 429 or 503.
+pub(super) fn is_final(status: StatusCode, attempts: u32) -> bool {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => false,
+        StatusCode::INTERNAL_SERVER_ERROR => attempts >= MAX_FAILURES,
+        StatusCode::NOT_IMPLEMENTED => true,
+        status => !status.is_server_error(),
+    }
+}
+
+/// The delay that a response asks for.
+pub(super) fn retry_after(response: &reqwest::Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overload_is_retried_and_refusals_are_not() {
+        assert!(is_final(StatusCode::OK, 0) && is_final(StatusCode::BAD_REQUEST, 0));
+        assert!(
+            !is_final(StatusCode::SERVICE_UNAVAILABLE, 99) && !is_final(StatusCode::TOO_MANY_REQUESTS, 99)
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Why a run of `assay score` or `assay eval` stops, and why one conversation has no scores.
+
+use std::path::{Path, PathBuf};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a run stopped early. A failure that concerns one row only is written to that row instead.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file; `-` is standard input.
+        path: PathBuf,
+        /// What went wrong, with the line or row if there is one.
+        source: BoxError,
+    },
+    /// One row cannot be read; the rows after it may still be.
+    #[error("{}, {place}: {source}", path.display())]
+    Row {
+        /// The file; `-` is standard input.
+        path: PathBuf,
+        /// The line or row, counted from 1.
+        place: String,
+        /// What went wrong.
+        source: BoxError,
+        /// The row as it is in the file, if it is text.
+        text: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: BoxError,
+    },
+    /// No input was named.
+    #[error("no input; name a file, or `-` for standard input")]
+    NoInput,
+    /// The name of a file does not tell its format.
+    #[error("{}: unknown file format; use a name that ends in .jsonl, .json, .csv or .parquet", _0.display())]
+    UnknownFormat(PathBuf),
+    /// The first row has no columns that are known to hold conversations.
+    #[error(
+        "the first row has the columns {}, none of which is known to hold a conversation; name them with \
+         --prompt-column and --response-column (or --responses-column), --messages-column, or --chosen-column \
+         and --rejected-column",
+        _0.join(", ")
+    )]
+    NoConversations(Vec<String>),
+    /// `assay eval` got rows without pairs.
+    #[error(
+        "`assay eval` needs pairs, and each row holds {0}; name the columns of a pair with --chosen-column and \
+         --rejected-column"
+    )]
+    NotPairs(String),
+    /// An input already has a column of the name of an added one.
+    #[error("{} already has a column `{column}`; choose other names for the added columns with --prefix", path.display())]
+    ColumnExists {
+        /// The input.
+        path: PathBuf,
+        /// The column.
+        column: String,
+    },
+    /// `assay report` found no scores.
+    #[error(
+        "{} has no column that starts with `{prefix}`; score it with `assay score` first, or set --prefix",
+        path.display()
+    )]
+    NotScored {
+        /// The file.
+        path: PathBuf,
+        /// What the names of score columns were expected to start with.
+        prefix: String,
+    },
+    /// `--by` names an attribute that the model does not have.
+    #[error("--by names `{by}`, but the attributes are {}", known.join(", "))]
+    UnknownAttribute {
+        /// What `--by` names.
+        by: String,
+        /// Attributes of the model.
+        known: Vec<String>,
+    },
+    /// `--filter` names a score that the rows do not have.
+    #[error("--filter names `{name}`, but the scores are {}", known.join(", "))]
+    UnknownScore {
+        /// The name in the filter.
+        name: String,
+        /// Scores of the row.
+        known: Vec<String>,
+    },
+    /// The engine or the server cannot be used; the text says why and what to do.
+    #[error("{0}")]
+    Setup(BoxError),
+    /// The engine or the server stopped working.
+    #[error("{0}; run the same command again to continue from here")]
+    Gone(BoxError),
+    /// The output exists.
+    #[error(
+        "{} already exists: a finished run wrote it, or it is another file; delete it, or choose another --output",
+        _0.display()
+    )]
+    OutputExists(PathBuf),
+    /// Another process is writing the journal.
+    #[error("another run is writing {}; wait for it to finish", _0.display())]
+    JournalInUse(PathBuf),
+    /// There is another file where the journal should be.
+    #[error("{} is not a journal of `assay score`; move it away", _0.display())]
+    NotAJournal(PathBuf),
+    /// The journal is of a run with other inputs or options.
+    #[error(
+        "{} holds rows of another run (different {difference}); repeat that run's inputs and options to continue \
+         it, choose another --output, or delete the file to start over",
+        path.display()
+    )]
+    OtherRun {
+        /// The journal.
+        path: PathBuf,
+        /// The first difference.
+        difference: &'static str,
+    },
+    /// A row of the inputs is not the one that the journal has in its place.
+    #[error(
+        "row {0} of the inputs is not the row that was scored in its place; give the inputs of the interrupted run, \
+         or delete the .partial file to start over"
+    )]
+    InputChanged(usize),
+    /// The journal has more rows than the inputs.
+    #[error(
+        "the inputs end {0} rows before the rows that are already scored; give the inputs of the interrupted run, \
+         or delete the .partial file to start over"
+    )]
+    InputShorter(usize),
+}
+
+impl ScoreError {
+    pub(super) fn read(path: &Path, source: impl Into<BoxError>) -> Self {
+        Self::Read { path: path.to_owned(), source: source.into() }
+    }
+
+    pub(super) fn write(path: &Path, source: impl Into<BoxError>) -> Self {
+        Self::Write { path: path.to_owned(), source: source.into() }
+    }
+}
+
+/// Why a row does not hold a conversation where its shape says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConversationError {
+    /// The column is missing or null.
+    #[error("the row has no `{0}`")]
+    Missing(String),
+    /// The column should hold several responses.
+    #[error("`{0}` is not a list")]
+    NotAList(String),
+    /// The column holds no text or no messages.
+    #[error("`{0}` is empty")]
+    Empty(String),
+    /// The column holds something else.
+    #[error("`{0}` is neither text nor a list of messages")]
+    NotText(String),
+    /// A message in the column is malformed.
+    #[error("`{0}` contains a message that lacks a `role` or a text `content`")]
+    Message(String),
+    /// Neither the response nor another column holds the prompt.
+    #[error("`{0}` contains no prompt, and there is no prompt column; name one with --prompt-column")]
+    NoPrompt(String),
+}
+
+/// Why one conversation has no scores, while others may have them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unscored {
+    /// The row does not hold it.
+    #[error(transparent)]
+    Row(#[from] ConversationError),
+    /// The engine or the server refused it, in its own words.
+    #[error("{0}")]
+    Refused(String),
+}

@@ -1,0 +1,183 @@
+//! The scoring pipeline: a thread reads rows, tasks score several of them at a time, and the results come
+//! out in the order of the input.
+
+use std::path::PathBuf;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::backend::ScoringBackend;
+use super::columns::ScoreColumns;
+use super::inspect::Peeked;
+use super::journal::JournalRows;
+use super::progress::ScoreProgress;
+use super::rows::{self, Rows};
+use super::shape::RowShape;
+use super::{Row, ScoreError, ScoreResult, Unscored};
+
+/// Rows that are read ahead, and rows that are scored at a time. Responses to one prompt that are this
+/// close to each other have its prefix computed once.
+const WINDOW: usize = 256;
+
+/// Reads the rows of all inputs, on a thread of its own, and skips those that are `done`. In place of a row
+/// that cannot be read, or that has a column like an added one, comes [`ScoreColumns::unreadable_row`].
+///
+/// The rows that are done are compared with those of the inputs: standard input has no name and no time
+/// that would tell one input from another.
+pub(super) fn read_rows(
+    inputs: &[PathBuf],
+    peeked: Peeked,
+    shape: &RowShape,
+    columns: &ScoreColumns,
+    done: JournalRows,
+) -> ReceiverStream<Result<Row, ScoreError>> {
+    let (send, receive) = mpsc::channel(WINDOW);
+    let reader = Reader { shape: shape.clone(), columns: columns.clone(), done, send };
+    let others: Vec<PathBuf> = inputs.iter().skip(1).cloned().collect();
+    std::thread::spawn(move || {
+        let others = others.into_iter().flat_map(|path| match rows::open(&path) {
+            Ok(rows) => rows,
+            Err(error) => Box::new(std::iter::once(Err(error))) as Rows,
+        });
+        reader.run(peeked.into_rows().chain(others));
+    });
+    ReceiverStream::new(receive)
+}
+
+struct Reader {
+    shape: RowShape,
+    columns: ScoreColumns,
+    done: JournalRows,
+    send: mpsc::Sender<Result<Row, ScoreError>>,
+}
+
+impl Reader {
+    /// Sends the rows that are not done, up to the first error.
+    fn run(mut self, rows: impl Iterator<Item = Result<Row, ScoreError>>) {
+        for (index, row) in rows.enumerate() {
+            let Some(row) = self.skip_done(index, row).transpose() else { continue };
+            let failed = row.is_err();
+            if self.send.blocking_send(row).is_err() || failed {
+                return;
+            }
+        }
+        let missing = self.done.count();
+        if missing > 0 {
+            // Fails if the receiver is gone; then nobody needs the error.
+            let _ = self.send.blocking_send(Err(ScoreError::InputShorter(missing)));
+        }
+    }
+
+    /// The row at `index`, or `None` if it is done.
+    fn skip_done(&mut self, index: usize, row: Result<Row, ScoreError>) -> Result<Option<Row>, ScoreError> {
+        let row = self.replace_unusable(index, row)?;
+        match self.done.next().transpose()? {
+            Some(scored) if scored.iter().take(row.len()).eq(row.iter()) => Ok(None),
+            Some(_) => Err(ScoreError::InputChanged(index + 1)),
+            None => Ok(Some(row)),
+        }
+    }
+
+    fn replace_unusable(&self, index: usize, row: Result<Row, ScoreError>) -> Result<Row, ScoreError> {
+        match row {
+            Ok(row) => {
+                let Some(column) = self.columns.collision(&row, &self.shape) else { return Ok(row) };
+                let reason = format!("row {} of the inputs already has a column `{column}`", index + 1);
+                Ok(self.columns.unreadable_row(reason, Value::Object(row).to_string()))
+            }
+            Err(error) => match &error {
+                ScoreError::Row { text, .. } => {
+                    Ok(self.columns.unreadable_row(error.to_string(), text.clone()))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// Scores rows, and passes each to `done`, in the order of the input.
+///
+/// # Errors
+/// Rows cannot be read, scored or passed on any more.
+pub(super) async fn score_rows(
+    mut rows: ReceiverStream<Result<Row, ScoreError>>,
+    backend: &ScoringBackend,
+    shape: &RowShape,
+    columns: &ScoreColumns,
+    mut progress: ScoreProgress,
+    mut done: impl FnMut(&Row) -> Result<(), ScoreError>,
+) -> Result<(), ScoreError> {
+    let mut running = FuturesOrdered::new();
+    let mut has_more = true;
+    while has_more || !running.is_empty() {
+        tokio::select! {
+            row = rows.next(), if has_more && running.len() < WINDOW => match row.transpose()? {
+                Some(row) => {
+                    let task = score_row(row, backend.clone(), shape.clone(), columns.clone());
+                    running.push_back(tokio::spawn(task));
+                }
+                None => has_more = false,
+            },
+            Some(finished) = running.next(), if !running.is_empty() => {
+                let scored = finished.map_err(|error| ScoreError::Gone(error.into()))??;
+                done(&scored.row)?;
+                progress.add(scored.responses, scored.tokens);
+            }
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// A row with its scores, or with the reason why it has none.
+struct ScoredRow {
+    row: Row,
+    /// Number of responses that were scored, and of their tokens.
+    responses: usize,
+    tokens: usize,
+}
+
+async fn score_row(
+    mut row: Row,
+    backend: ScoringBackend,
+    shape: RowShape,
+    columns: ScoreColumns,
+) -> Result<ScoredRow, ScoreError> {
+    if columns.is_unreadable(&row) {
+        return Ok(ScoredRow { row, responses: 0, tokens: 0 });
+    }
+    let conversations = match shape.conversations(&row) {
+        Ok(conversations) => conversations,
+        Err(error) => {
+            columns.add_error(&mut row, &error.to_string());
+            return Ok(ScoredRow { row, responses: 0, tokens: 0 });
+        }
+    };
+    let (mut readable, mut errors) = (Vec::new(), Vec::with_capacity(conversations.len()));
+    for conversation in conversations {
+        match conversation {
+            Ok(turns) => {
+                readable.push(turns);
+                errors.push(None);
+            }
+            Err(error) => errors.push(Some(error)),
+        }
+    }
+    let scored = backend.score(&readable).await?;
+    debug_assert_eq!(scored.len(), readable.len(), "every conversation has a result");
+    let mut scored = scored.into_iter();
+    let mut results: Vec<ScoreResult> = Vec::with_capacity(errors.len());
+    for error in errors {
+        results.push(match error {
+            Some(error) => Err(Unscored::Row(error)),
+            None => scored.next().unwrap_or_else(|| Err(Unscored::Refused("it was not scored".into()))),
+        });
+    }
+    columns.add(&mut row, &shape, &results)?;
+    let scores = results.iter().flatten();
+    let tokens = scores.clone().map(|scores| scores.tokens).sum();
+    Ok(ScoredRow { row, responses: scores.count(), tokens })
+}
