@@ -3,14 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use assay::api::{App, Generator, Scorer, router};
+use assay::api::{App, router};
 use assay::builder::{BuildOptions, Silent, build};
-use assay::config::Settings;
-use assay::engine::simulated::SimulatedFactory;
-use assay::engine::{Limits, PrefixSharing};
+use assay::config::{Settings, Simulation};
 use assay::manifest::{Dtype, Manifest, Task};
-use assay::prompt::Encoder;
-use assay::scheduler;
+use assay::serving::load::load;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, header};
@@ -19,9 +16,6 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
 use crate::{fixture, memory_directory};
-
-const LIMITS: Limits =
-    Limits { max_seq_len: 256, max_batch_size: 8, max_num_tokens: 512, kv_blocks: 64, tokens_per_block: 16 };
 
 /// A server of one test checkpoint.
 pub struct Server {
@@ -34,19 +28,9 @@ impl Server {
     /// A server that scores, or one that generates text.
     pub fn new(checkpoint: &str, task: Task) -> Self {
         let (directory, manifest) = engine(checkpoint, task);
-        let engine = directory.path().join("engine");
-        let app = Arc::new(App::new(settings(&engine), &manifest).expect("the options are valid"));
-        let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, manifest.logits()).into();
-        let (options, metrics) = (app.settings.scheduler(), app.metrics.clone());
-        let scheduler = scheduler::start(factory, options, metrics.clone()).expect("the engine starts");
-        let encoder = Encoder::open(&engine, &manifest.prompt).expect("the engine has a tokenizer");
-        let overload = app.settings.overload_status;
-        if task.generates() {
-            app.start_generating(Generator::new(encoder, &manifest, scheduler, metrics, &app.settings));
-        } else {
-            let head = app.settings.head(&manifest.head).expect("the options fit the head");
-            app.start(Scorer::new(encoder, head, scheduler, metrics, overload));
-        }
+        let settings = settings(&directory.path().join("engine"));
+        let app = Arc::new(App::new(settings, &manifest).expect("the options are valid"));
+        app.start(load(&app.settings, &manifest, app.metrics.clone()).expect("the engine can be loaded"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self {
             router: router(app).expect("the options are valid"),
@@ -71,7 +55,9 @@ impl Server {
 
 fn settings(engine: &Path) -> Settings {
     let mut settings = Settings::defaults(engine.to_owned());
-    settings.served_model_name = vec!["demo".into()];
+    settings.server.served_model_name = vec!["demo".into()];
+    settings.engine.simulate = Some(Simulation::Instant);
+    settings.engine.max_seq_len = Some(256);
     settings
 }
 

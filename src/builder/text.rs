@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
 use super::BuildError;
 use super::json::{Object, unreadable};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
-use crate::prompt::{EncodeOptions, Encoder, Message, PromptError};
+use crate::prompt::{EncodeOptions, Encoder, Message, PromptError, parse_tokenizer};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
@@ -93,7 +91,7 @@ fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError>
         ),
         _ => unreadable(&path, &error),
     })?;
-    let tokenizer = Tokenizer::from_str(&text)
+    let tokenizer = parse_tokenizer(&text)
         .map_err(|error| BuildError::checkpoint(&path, format!("it is not a valid tokenizer: {error}")))?;
     let largest = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
     match largest {

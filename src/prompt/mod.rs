@@ -50,6 +50,7 @@ mod vocabulary;
 use std::path::PathBuf;
 
 pub use encoder::Encoder;
+pub(crate) use tokenizer::parse as parse_tokenizer;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
 pub use vocabulary::Vocabulary;
 

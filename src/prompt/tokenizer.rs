@@ -6,10 +6,12 @@
 //! chat template writes every token that belongs in the prompt.
 
 use std::collections::HashSet;
+use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input};
 use regex::Regex;
+use serde::de::IgnoredAny;
 use tokenizers::normalizer::Range;
 use tokenizers::{
     AddedToken, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
@@ -19,6 +21,16 @@ use tokenizers::{
 use super::byte_level::ByteLevelSplitter;
 use super::injection_guard::{Mark, is_guarded, searcher};
 use super::vocabulary::Vocabulary;
+
+/// Parses the text of `tokenizer.json`.
+///
+/// # Errors
+/// The text is not JSON, or not a tokenizer.
+pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
+    serde_json::from_str::<IgnoredAny>(json)?;
+    // The crate panics on some JSON that is not a tokenizer, such as a damaged `Precompiled` normalizer.
+    catch_unwind(|| json.parse()).unwrap_or_else(|_| Err("the tokenizers crate cannot parse it".into()))
+}
 
 /// A tokenizer that can tell the template's control tokens from those that a turn spells.
 pub(super) struct PromptTokenizer {
@@ -74,7 +86,7 @@ impl PromptTokenizer {
         template: &str,
         named: impl Iterator<Item = &'a str>,
     ) -> Result<Self, TokenizerError> {
-        let tokenizer: Tokenizer = json.parse()?;
+        let tokenizer = parse(json)?;
         let named: HashSet<&str> = named.collect();
         let mut added = Vec::new();
         for (id, token) in tokenizer.get_added_tokens_decoder() {

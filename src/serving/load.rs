@@ -72,7 +72,7 @@ pub fn choose(settings: &mut Settings) -> Result<Manifest, LoadError> {
 ///
 /// # Errors
 /// A file is missing or damaged, or the engine does not fit this machine.
-pub(crate) fn load(
+pub fn load(
     settings: &Settings,
     manifest: &Manifest,
     metrics: Arc<Metrics>,

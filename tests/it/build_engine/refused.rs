@@ -345,6 +345,20 @@ fn an_index_that_does_not_fit_its_shards() {
     assert_names(&twice.refusal(), &[one, two]);
 }
 
+/// The `tokenizers` crate panics on both.
+#[test]
+fn a_tokenizer_that_is_cut_off_or_damaged() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let whole = std::fs::read_to_string(checkpoint.file("tokenizer.json")).unwrap();
+    let decoder = whole.find("\"decoder\"").unwrap();
+    std::fs::write(checkpoint.file("tokenizer.json"), &whole[..decoder + 20]).unwrap();
+    assert_names(&checkpoint.refusal(), &["tokenizer.json", "EOF"]);
+    let damaged = whole.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Precompiled\"}");
+    assert_ne!(damaged, whole);
+    std::fs::write(checkpoint.file("tokenizer.json"), damaged).unwrap();
+    assert_names(&checkpoint.refusal(), &["tokenizer.json", "it is not a valid tokenizer"]);
+}
+
 #[test]
 fn a_tokenizer_with_more_tokens_than_the_embedding_has_rows() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
