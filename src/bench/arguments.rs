@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::compare::Comparison;
-use super::generate::Shape;
+use super::generate::TraceShape;
 use crate::hardware::targets::Precision;
 use crate::scheduler::Options as SchedulerOptions;
 
@@ -33,7 +33,7 @@ pub(super) struct Mode {
     pub(super) simulate: bool,
     /// Write a request trace of this shape
     #[arg(long, value_name = "SHAPE", requires = "output")]
-    pub(super) generate_trace: Option<Shape>,
+    pub(super) generate_trace: Option<TraceShape>,
     /// Compare two loads on the engine in this directory
     #[arg(long, value_name = "DIR")]
     pub(super) engine: Option<PathBuf>,

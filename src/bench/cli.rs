@@ -1,7 +1,7 @@
-//! `assay bench`: what each of its modes does.
+//! What each mode of `assay bench` does.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,13 +9,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub use super::arguments::BenchArgs;
 use super::arguments::{CompareArgs, GenerateArgs, LoadArgs, Mode, Sharing, SimulateArgs};
 use super::compare::CompareError;
-use super::generate::{Recipe, Shape, generate};
-use super::load::{self, Address, Load, LoadError};
-use super::report::Report;
-use super::simulate::{Setup, SimulationError, ideal, simulate};
-use super::trace::{self, Request, TraceError};
-use crate::bench::model_size::{ModelSize, SizeError};
-use crate::bench::timing::{Assumptions, Timing, TimingError};
+use super::generate::{TraceShape, TraceSpec, generate};
+use super::load::{self, Address, LoadError, LoadTest};
+use super::model_size::{ModelSize, ModelSizeError};
+use super::report::SimulationReport;
+use super::simulate::{SimulationError, SimulationSetup, ideal_time, simulate};
+use super::timing::{Assumptions, TimingError, TimingModel};
+use super::trace::{self, TraceError, TraceRequest};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::{EngineError, EngineFactory, PrefixSharing};
 use crate::hardware::targets::{Target, TargetError};
@@ -25,9 +25,30 @@ use crate::scheduler::Options;
 /// Why a benchmark did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// An option is missing or out of its range.
-    #[error("{0}")]
-    Setting(String),
+    /// An option that the mode needs is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The value of an option is out of its range.
+    #[error("{option} is {value}; it must be {range}")]
+    OutOfRange {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What the value must be.
+        range: String,
+    },
+    /// A trace without time between its requests cannot be scaled.
+    #[error("--load needs a trace whose requests do not all arrive at once")]
+    NoSpan,
+    /// The body to send cannot be read.
+    #[error("--body {}: {source}", path.display())]
+    Body {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// The trace cannot be read or written.
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -36,8 +57,8 @@ pub enum BenchError {
     Target(#[from] TargetError),
     /// The model's config.json cannot be used.
     #[error(transparent)]
-    Model(#[from] SizeError),
-    /// The model of the time does not cover this case.
+    Model(#[from] ModelSizeError),
+    /// The model cannot be timed on the target.
     #[error(transparent)]
     Timing(#[from] TimingError),
     /// The simulation failed.
@@ -77,13 +98,14 @@ impl LoadArgs {
         check_count("--seconds", self.seconds, 24 * 3600)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let body = match &self.body {
-            Some(path) => std::fs::read(path)
-                .map_err(|error| BenchError::Setting(format!("--body {}: {error}", path.display())))?,
-            None => load::conversation(&runtime.block_on(address.first_model())?),
+            Some(path) => {
+                std::fs::read(path).map_err(|source| BenchError::Body { path: path.clone(), source })?
+            }
+            None => load::default_body(&runtime.block_on(address.first_model())?),
         };
-        let time = Duration::from_secs(self.seconds as u64);
-        let load = Load { address, body, connections: self.connections, time };
-        writeln!(out, "{}", runtime.block_on(load.run())?)?;
+        let duration = Duration::from_secs(self.seconds as u64);
+        let test = LoadTest { address, body, connections: self.connections, duration };
+        writeln!(out, "{}", runtime.block_on(test.run())?)?;
         Ok(())
     }
 }
@@ -93,7 +115,7 @@ impl CompareArgs {
         check_count("--rounds", self.rounds, 1000)?;
         let manifest = Manifest::read(directory)?;
         manifest.verify(directory)?;
-        // A comparison has up to 16 texts of 640 tokens, or 62 of up to 700, at once.
+        // A comparison has up to 16 texts of 640 tokens, or 61 of up to 700, at once.
         let options = cpu::Options {
             threads: self.threads,
             kv_cache_tokens: Some(24 << 10),
@@ -104,31 +126,22 @@ impl CompareArgs {
             Ok(CpuFactory::open(directory, &manifest, options)?.into())
         };
         let vocab_size = u32::try_from(manifest.model.vocab_size).unwrap_or(u32::MAX);
-        let compared = self.compare.run(open, vocab_size, self.rounds)?;
+        let result = self.compare.run(open, vocab_size, self.rounds)?;
         writeln!(out, "{}, {}", manifest.model.name, manifest.profile.name)?;
-        writeln!(out, "{compared}")?;
+        writeln!(out, "{result}")?;
         Ok(())
     }
 }
 
 impl GenerateArgs {
-    fn run(&self, shape: Shape, out: &mut dyn Write) -> Result<(), BenchError> {
-        let path = given("--output", self.output.as_ref())?;
-        if !(self.rate > 0.0 && self.rate <= 1e6) {
-            return Err(BenchError::Setting(format!(
-                "--rate is {}; it must be above 0 and at most 1e6",
-                self.rate
-            )));
-        }
-        for (name, value, most) in [
-            ("--requests", self.requests, 10_000_000),
-            ("--prompt-tokens", self.prompt_tokens, 1 << 20),
-            ("--response-tokens", self.response_tokens, 1 << 20),
-            ("--group", self.group, 10_000_000),
-        ] {
-            check_count(name, value, most)?;
-        }
-        let requests = generate(&Recipe {
+    fn run(&self, shape: TraceShape, out: &mut dyn Write) -> Result<(), BenchError> {
+        let path = self.output.as_ref().ok_or(BenchError::Missing("--output"))?;
+        check_number("--rate", self.rate, self.rate > 0.0 && self.rate <= 1e6, "above 0 and at most 1e6")?;
+        check_count("--requests", self.requests, 10_000_000)?;
+        check_count("--prompt-tokens", self.prompt_tokens, 1 << 20)?;
+        check_count("--response-tokens", self.response_tokens, 1 << 20)?;
+        check_count("--group", self.group, 10_000_000)?;
+        let requests = generate(&TraceSpec {
             shape,
             rate: self.rate,
             requests: self.requests,
@@ -140,7 +153,8 @@ impl GenerateArgs {
         trace::write(path, &requests)?;
         let tokens: usize = requests.iter().map(|request| request.prompt_tokens).sum();
         let seconds = requests.last().map_or(0.0, |request| request.arrival);
-        writeln!(out, "{}: {} requests, {tokens} tokens, {seconds:.1} s", path.display(), requests.len())?;
+        let count = requests.len();
+        writeln!(out, "wrote {}: {count} requests, {tokens} tokens, {seconds:.1} s", path.display())?;
         Ok(())
     }
 }
@@ -148,9 +162,9 @@ impl GenerateArgs {
 impl SimulateArgs {
     fn run(&self, out: &mut dyn Write) -> Result<(), BenchError> {
         let setup = self.setup()?;
-        let mut requests = trace::read(given("--trace", self.trace.as_ref())?)?;
+        let mut requests = trace::read(self.trace.as_ref().ok_or(BenchError::Missing("--trace"))?)?;
         if let Some(load) = self.load {
-            scale(&setup, &mut requests, load)?;
+            scale_arrivals(&setup, &mut requests, load)?;
         }
         writeln!(out, "A simulation, not a measurement. It assumes:")?;
         for line in setup.timing.describe() {
@@ -167,34 +181,28 @@ impl SimulateArgs {
         let bar = progress_bar(requests.len());
         let outcome = simulate(&setup, &requests, &mut |answered| bar.set_position(answered as u64))?;
         bar.finish_and_clear();
-        writeln!(out, "{}", Report::new(&setup, &requests, &outcome))?;
+        writeln!(out, "{}", SimulationReport::new(&setup, &requests, &outcome))?;
         Ok(())
     }
 
-    fn setup(&self) -> Result<Setup, BenchError> {
-        let target = Target::find(given("--target", self.target.as_ref())?)?;
-        let model = ModelSize::read(given("--model-config", self.model_config.as_ref())?)?;
-        if !(0.0..=60_000.0).contains(&self.fixed_cost) {
-            let given = self.fixed_cost;
-            return Err(BenchError::Setting(format!(
-                "--fixed-cost is {given}; it must be from 0 to 60000 ms"
-            )));
-        }
-        let timing = Timing::new(
-            model,
-            target,
-            Assumptions {
-                gpus: self.gpus,
-                precision: self.dtype,
-                efficiency: self.efficiency,
-                memory_efficiency: self.memory_efficiency,
-                fixed: Duration::from_secs_f64(self.fixed_cost / 1e3),
-            },
-        )?;
-        let mut limits = timing.limits();
+    fn setup(&self) -> Result<SimulationSetup, BenchError> {
+        let target = Target::find(self.target.as_ref().ok_or(BenchError::Missing("--target"))?)?;
+        let config = self.model_config.as_ref().ok_or(BenchError::Missing("--model-config"))?;
+        let model = ModelSize::read(config)?;
+        let fixed = self.fixed_cost;
+        check_number("--fixed-cost", fixed, (0.0..=60_000.0).contains(&fixed), "from 0 to 60000 ms")?;
         check_count("--max-num-tokens", self.max_num_tokens, 1 << 24)?;
         check_count("--max-batch-size", self.max_batch_size, 1 << 20)?;
         check_count("--max-queue-requests", self.max_queue_requests, 1 << 30)?;
+        let assumptions = Assumptions {
+            gpus: self.gpus,
+            precision: self.dtype,
+            efficiency: self.efficiency,
+            memory_efficiency: self.memory_efficiency,
+            fixed: Duration::from_secs_f64(fixed / 1e3),
+        };
+        let timing = TimingModel::new(model, target, assumptions)?;
+        let mut limits = timing.limits();
         limits.max_num_tokens = self.max_num_tokens;
         limits.max_batch_size = self.max_batch_size;
         if let Some(tokens) = self.kv_cache_tokens {
@@ -204,7 +212,7 @@ impl SimulateArgs {
         let options = Options {
             prefix_sharing: self.sharing != Sharing::Off,
             max_queue_requests: self.max_queue_requests,
-            // Requests alone bound the queue.
+            // Only the number of requests limits the queue.
             max_queue_tokens: usize::MAX,
             ..Options::default()
         };
@@ -212,23 +220,23 @@ impl SimulateArgs {
             Sharing::Within => PrefixSharing::WithinIteration,
             Sharing::Cached | Sharing::Off => PrefixSharing::Cached,
         };
-        Ok(Setup { timing, limits, sharing, options })
+        Ok(SimulationSetup { timing, limits, sharing, options })
     }
 }
 
 /// Scales arrivals so that the ideal engine time is `load` of the trace's span.
-fn scale(setup: &Setup, requests: &mut [Request], load: f64) -> Result<(), BenchError> {
-    if !(load > 0.0 && load <= 100.0) {
-        return Err(BenchError::Setting(format!("--load is {load}; it must be above 0 and at most 100")));
-    }
+fn scale_arrivals(
+    setup: &SimulationSetup,
+    requests: &mut [TraceRequest],
+    load: f64,
+) -> Result<(), BenchError> {
+    check_number("--load", load, load > 0.0 && load <= 100.0, "above 0 and at most 100")?;
     let last = requests.last().map_or(0.0, |request| request.arrival);
     let first = requests.first().map_or(0.0, |request| request.arrival);
     if last <= first {
-        return Err(BenchError::Setting(
-            "--load needs a trace whose requests do not all arrive at once".to_owned(),
-        ));
+        return Err(BenchError::NoSpan);
     }
-    let factor = ideal(setup, requests.iter()).as_secs_f64() / load / (last - first);
+    let factor = ideal_time(setup, requests.iter()).as_secs_f64() / load / (last - first);
     for request in requests {
         request.arrival = (request.arrival - first) * factor;
     }
@@ -246,13 +254,16 @@ fn progress_bar(requests: usize) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn given<'a, T>(name: &str, value: Option<&'a T>) -> Result<&'a T, BenchError> {
-    value.ok_or_else(|| BenchError::Setting(format!("{name} is missing")))
-}
-
-fn check_count(name: &str, value: usize, most: usize) -> Result<(), BenchError> {
-    if (1..=most).contains(&value) {
+fn check_count(option: &'static str, value: usize, max: usize) -> Result<(), BenchError> {
+    if (1..=max).contains(&value) {
         return Ok(());
     }
-    Err(BenchError::Setting(format!("{name} is {value}; it must be from 1 to {most}")))
+    Err(BenchError::OutOfRange { option, value: value.to_string(), range: format!("from 1 to {max}") })
+}
+
+fn check_number(option: &'static str, value: f64, is_valid: bool, range: &str) -> Result<(), BenchError> {
+    if is_valid {
+        return Ok(());
+    }
+    Err(BenchError::OutOfRange { option, value: value.to_string(), range: range.to_owned() })
 }

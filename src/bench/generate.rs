@@ -1,13 +1,13 @@
-//! Makes request traces of the shapes that reward servers see.
+//! Generates request traces like those that reward servers get.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::trace::Request;
+use super::trace::TraceRequest;
 
 /// The shape of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Shape {
+pub(super) enum TraceShape {
     /// Independent requests at a constant mean rate (Poisson)
     Steady,
     /// Bursts of 32 requests on average, each within a tenth of a second
@@ -18,113 +18,112 @@ pub enum Shape {
     LongTailed,
 }
 
-/// What to make.
+/// The parameters of a trace. The same parameters give the same trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Recipe {
-    /// Shape.
-    pub shape: Shape,
-    /// Mean requests per second, above 0.
-    pub rate: f64,
-    /// How many.
-    pub requests: usize,
-    /// Equal seeds and recipes make equal traces.
-    pub seed: u64,
-    /// Mean tokens of a prompt; at least 1.
-    pub prompt_tokens: usize,
-    /// Mean tokens of a response; at least 1.
-    pub response_tokens: usize,
-    /// Responses to one prompt in [`Shape::BestOfN`]; at least 1.
-    pub group: usize,
+pub(super) struct TraceSpec {
+    pub(super) shape: TraceShape,
+    /// Mean number of requests per second, above 0.
+    pub(super) rate: f64,
+    /// Number of requests.
+    pub(super) requests: usize,
+    pub(super) seed: u64,
+    /// Mean number of tokens of a prompt; at least 1.
+    pub(super) prompt_tokens: usize,
+    /// Mean number of tokens of a response; at least 1.
+    pub(super) response_tokens: usize,
+    /// Responses to one prompt in [`TraceShape::BestOfN`]; at least 1.
+    pub(super) group: usize,
 }
 
-/// Mean size of a burst.
+/// Mean number of requests in a burst.
 const BURST: f64 = 32.0;
 /// Length of a burst in seconds.
 const BURST_SECONDS: f64 = 0.1;
-/// The longest text of a long-tailed trace, in typical ones.
+/// Length of the longest text of a long-tailed trace, in units of the mean.
 const TAIL: f64 = 32.0;
 
-/// Makes a trace, ordered by arrival.
+/// Generates a trace, sorted by arrival.
 ///
-/// Lengths are uniform from half to one and a half of their mean, except in best-of-n, where
-/// prompts are exact and only responses vary, and in long-tailed.
-pub fn generate(recipe: &Recipe) -> Vec<Request> {
-    let mut random = SmallRng::seed_from_u64(recipe.seed);
-    let mut requests = match recipe.shape {
-        Shape::Steady => independent(recipe, &mut random, uniform_text),
-        Shape::LongTailed => independent(recipe, &mut random, long_tailed_text),
-        Shape::Bursty => bursts(recipe, &mut random),
-        Shape::BestOfN => groups(recipe, &mut random),
+/// Lengths are uniform from 0.5 to 1.5 times their mean, except in two shapes: in best-of-n, prompts have
+/// exactly the mean length and only responses vary; in long-tailed, lengths follow a Pareto distribution.
+pub(super) fn generate(spec: &TraceSpec) -> Vec<TraceRequest> {
+    let mut random = SmallRng::seed_from_u64(spec.seed);
+    let mut requests = match spec.shape {
+        TraceShape::Steady => independent(spec, &mut random, uniform_text),
+        TraceShape::LongTailed => independent(spec, &mut random, long_tailed_text),
+        TraceShape::Bursty => bursts(spec, &mut random),
+        TraceShape::BestOfN => groups(spec, &mut random),
     };
-    requests.truncate(recipe.requests);
+    requests.truncate(spec.requests);
     requests.sort_by(|a, b| a.arrival.total_cmp(&b.arrival));
     for request in &mut requests {
-        // Microseconds are enough, and keep the files small.
+        // Microseconds are precise enough, and keep the files small.
         request.arrival = (request.arrival * 1e6).round() / 1e6;
     }
     requests
 }
 
 fn independent(
-    recipe: &Recipe,
+    spec: &TraceSpec,
     random: &mut SmallRng,
-    text: fn(&Recipe, &mut SmallRng) -> usize,
-) -> Vec<Request> {
+    text: fn(&TraceSpec, &mut SmallRng) -> usize,
+) -> Vec<TraceRequest> {
+    let mut requests = Vec::with_capacity(spec.requests);
     let mut now = 0.0;
-    let mut next = || {
-        now += exponential(random, recipe.rate);
-        Request::score(now, text(recipe, random))
-    };
-    (0..recipe.requests).map(|_| next()).collect()
+    for _ in 0..spec.requests {
+        now += exponential(random, spec.rate);
+        requests.push(TraceRequest::score(now, text(spec, random)));
+    }
+    requests
 }
 
-fn bursts(recipe: &Recipe, random: &mut SmallRng) -> Vec<Request> {
-    let mut requests = Vec::with_capacity(recipe.requests);
+fn bursts(spec: &TraceSpec, random: &mut SmallRng) -> Vec<TraceRequest> {
+    let mut requests = Vec::with_capacity(spec.requests);
     let mut start = 0.0;
-    while requests.len() < recipe.requests {
-        start += exponential(random, recipe.rate / BURST);
+    while requests.len() < spec.requests {
+        start += exponential(random, spec.rate / BURST);
         // Geometric with the mean BURST.
         let size = 1.0 + exponential(random, 1.0 / (BURST - 0.5)).floor();
         for _ in 0..size as usize {
             let arrival = start + random.random_range(0.0..BURST_SECONDS);
-            requests.push(Request::score(arrival, uniform_text(recipe, random)));
+            requests.push(TraceRequest::score(arrival, uniform_text(spec, random)));
         }
     }
     requests
 }
 
-fn groups(recipe: &Recipe, random: &mut SmallRng) -> Vec<Request> {
-    let mut requests = Vec::with_capacity(recipe.requests);
+fn groups(spec: &TraceSpec, random: &mut SmallRng) -> Vec<TraceRequest> {
+    let mut requests = Vec::with_capacity(spec.requests);
     let mut arrival = 0.0;
-    while requests.len() < recipe.requests {
-        arrival += exponential(random, recipe.rate / recipe.group as f64);
-        let prefix = format!("prompt-{}", requests.len() / recipe.group);
-        for _ in 0..recipe.group {
-            let response = around(recipe.response_tokens, random);
-            requests.push(Request {
+    while requests.len() < spec.requests {
+        arrival += exponential(random, spec.rate / spec.group as f64);
+        let prefix = format!("prompt-{}", requests.len() / spec.group);
+        for _ in 0..spec.group {
+            let response = uniform_around(spec.response_tokens, random);
+            requests.push(TraceRequest {
                 prefix: Some(prefix.clone()),
-                prefix_tokens: recipe.prompt_tokens,
-                ..Request::score(arrival, recipe.prompt_tokens + response)
+                prefix_tokens: spec.prompt_tokens,
+                ..TraceRequest::score(arrival, spec.prompt_tokens + response)
             });
         }
     }
     requests
 }
 
-fn uniform_text(recipe: &Recipe, random: &mut SmallRng) -> usize {
-    around(recipe.prompt_tokens, random) + around(recipe.response_tokens, random)
+fn uniform_text(spec: &TraceSpec, random: &mut SmallRng) -> usize {
+    uniform_around(spec.prompt_tokens, random) + uniform_around(spec.response_tokens, random)
 }
 
-/// Pareto with shape 1.5, whose mean is 3 times its least, cut at [`TAIL`] times the mean asked for.
-fn long_tailed_text(recipe: &Recipe, random: &mut SmallRng) -> usize {
-    let mean = (recipe.prompt_tokens + recipe.response_tokens) as f64;
-    let least = mean / 3.0;
-    let drawn = least * (1.0 - random.random::<f64>()).powf(-1.0 / 1.5);
+/// Pareto with shape 1.5, whose mean is 3 times its minimum, cut off at [`TAIL`] times the mean.
+fn long_tailed_text(spec: &TraceSpec, random: &mut SmallRng) -> usize {
+    let mean = (spec.prompt_tokens + spec.response_tokens) as f64;
+    let min = mean / 3.0;
+    let drawn = min * (1.0 - random.random::<f64>()).powf(-1.0 / 1.5);
     drawn.min(mean * TAIL).max(1.0) as usize
 }
 
-/// Uniform from half to one and a half of `mean`.
-fn around(mean: usize, random: &mut SmallRng) -> usize {
+/// Uniform from 0.5 to 1.5 times `mean`.
+fn uniform_around(mean: usize, random: &mut SmallRng) -> usize {
     random.random_range(mean.div_ceil(2)..=mean + mean / 2)
 }
 
@@ -136,8 +135,8 @@ fn exponential(random: &mut SmallRng, rate: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn recipe(shape: Shape) -> Recipe {
-        Recipe {
+    fn spec(shape: TraceShape) -> TraceSpec {
+        TraceSpec {
             shape,
             rate: 50.0,
             requests: 20_000,
@@ -148,12 +147,13 @@ mod tests {
         }
     }
 
-    const SHAPES: [Shape; 4] = [Shape::Steady, Shape::Bursty, Shape::BestOfN, Shape::LongTailed];
+    const SHAPES: [TraceShape; 4] =
+        [TraceShape::Steady, TraceShape::Bursty, TraceShape::BestOfN, TraceShape::LongTailed];
 
     #[test]
-    fn a_trace_has_the_rate_and_number_asked_for() {
+    fn a_trace_has_the_requested_rate_and_number() {
         for shape in SHAPES {
-            let requests = generate(&recipe(shape));
+            let requests = generate(&spec(shape));
             assert_eq!(requests.len(), 20_000);
             let rate = 20_000.0 / requests.last().unwrap().arrival;
             assert!((45.0..55.0).contains(&rate), "{shape:?}: {rate}");
@@ -162,17 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_means_one_trace() {
+    fn one_seed_gives_one_trace() {
         for shape in SHAPES {
-            assert_eq!(generate(&recipe(shape)), generate(&recipe(shape)));
-            assert_ne!(generate(&recipe(shape)), generate(&Recipe { seed: 8, ..recipe(shape) }));
+            assert_eq!(generate(&spec(shape)), generate(&spec(shape)));
+            assert_ne!(generate(&spec(shape)), generate(&TraceSpec { seed: 8, ..spec(shape) }));
         }
     }
 
     #[test]
-    fn texts_have_the_mean_length_asked_for() {
-        for shape in [Shape::Steady, Shape::Bursty, Shape::BestOfN] {
-            let requests = generate(&recipe(shape));
+    fn texts_have_the_requested_mean_length() {
+        for shape in [TraceShape::Steady, TraceShape::Bursty, TraceShape::BestOfN] {
+            let requests = generate(&spec(shape));
             let mean = requests.iter().map(|r| r.prompt_tokens).sum::<usize>() as f64 / 20_000.0;
             assert!((630.0..650.0).contains(&mean), "{shape:?}: {mean}");
         }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn best_of_n_responses_share_their_prompt_and_arrive_together() {
-        let requests = generate(&recipe(Shape::BestOfN));
+        let requests = generate(&spec(TraceShape::BestOfN));
         for group in requests.chunks(16) {
             assert!(group.iter().all(|r| r.prefix == group[0].prefix && r.arrival == group[0].arrival));
             assert!(group.iter().all(|r| r.prefix_tokens == 512 && r.prompt_tokens > 512));
@@ -189,20 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_tail_is_long_but_bounded() {
-        let requests = generate(&recipe(Shape::LongTailed));
+    fn a_long_tail_is_long_but_limited() {
+        let requests = generate(&spec(TraceShape::LongTailed));
         let longest = requests.iter().map(|request| request.prompt_tokens).max().unwrap();
         assert!((5_000..=20_480).contains(&longest), "{longest}");
     }
 
     #[test]
-    fn bursts_come_closer_together_than_steady_requests() {
+    fn requests_of_a_burst_are_closer_together_than_steady_ones() {
         let median_gap = |shape| {
-            let requests = generate(&recipe(shape));
+            let requests = generate(&spec(shape));
             let mut gaps: Vec<f64> = requests.windows(2).map(|w| w[1].arrival - w[0].arrival).collect();
             gaps.sort_by(f64::total_cmp);
             gaps[gaps.len() / 2]
         };
-        assert!(median_gap(Shape::Bursty) * 3.0 < median_gap(Shape::Steady));
+        assert!(median_gap(TraceShape::Bursty) * 3.0 < median_gap(TraceShape::Steady));
     }
 }

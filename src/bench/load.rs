@@ -1,75 +1,95 @@
-//! A load generator for a running server: a fixed request over keep-alive connections, each sending
-//! the next when the last is answered. HTTP/1.1 by hand, so that it takes little of the machine it
-//! shares with the server.
+//! A load test of a running server: one request, sent again and again over keep-alive connections, each
+//! of which sends the next request when the last one is answered.
+//!
+//! It writes HTTP/1.1 itself, so that it takes little of the machine that it may share with the server.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::report::Percentiles;
+use super::percentiles::Percentiles;
 
-/// Longest head of an answer.
+/// Maximum size of the head of a response in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
 /// What to send, and how.
 #[derive(Clone, Debug)]
-pub struct Load {
-    /// Where to.
-    pub address: Address,
+pub(super) struct LoadTest {
+    pub(super) address: Address,
     /// JSON body of every request.
-    pub body: Vec<u8>,
-    /// Connections, one request in flight on each.
-    pub connections: usize,
-    /// How long.
-    pub time: Duration,
+    pub(super) body: Vec<u8>,
+    /// Number of connections, each with one request in flight.
+    pub(super) connections: usize,
+    pub(super) duration: Duration,
 }
 
 /// An `http://` address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(super) struct Address {
     /// `host:port`.
-    pub authority: String,
-    /// Path, beginning with `/`.
-    pub path: String,
+    authority: String,
+    /// Path, with a leading `/`.
+    path: String,
 }
 
-/// What came back.
+/// The responses to a load test.
 #[derive(Clone, Debug, Default)]
-pub struct Answers {
-    /// Answers by status.
-    pub statuses: BTreeMap<u16, usize>,
-    /// Of every request, the time until its whole answer was there.
-    pub latencies: Vec<Duration>,
-    /// Time that it all took.
-    pub elapsed: Duration,
+pub(super) struct LoadResult {
+    /// Number of responses by status.
+    statuses: BTreeMap<u16, usize>,
+    /// For each request, the time until its response was complete.
+    latencies: Vec<Duration>,
+    /// Duration of the whole test.
+    elapsed: Duration,
 }
 
-/// Why a load could not be run.
+/// Why a load test cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The address is not one.
+    /// The address is not valid.
     #[error("{0:?} is not an address like http://127.0.0.1:8000 (without TLS)")]
     Address(String),
-    /// The server could not be reached, or went away.
+    /// The server could not be reached, or closed a connection.
     #[error("{authority}: {source}; is the server running?")]
     Connection {
-        /// Which server.
+        /// `host:port` of the server.
         authority: String,
-        /// Why.
-        source: std::io::Error,
+        /// What went wrong.
+        source: io::Error,
     },
 }
 
+/// Why a response cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum ResponseError {
+    #[error("the head of its response is longer than {MAX_HEAD} bytes")]
+    HeadTooLong,
+    #[error("it closed the connection")]
+    Closed,
+    #[error("its response is not HTTP/1.1: {0}")]
+    NotHttp(&'static str),
+    #[error("/v1/models lists no model")]
+    NoModel,
+}
+
+impl From<ResponseError> for io::Error {
+    fn from(error: ResponseError) -> Self {
+        Self::other(error)
+    }
+}
+
 impl Address {
-    /// Parses `http://host[:port][/path]`; without a path it is that of chat completions.
+    /// Parses `http://host[:port][/path]`. The default path is that of chat completions.
     ///
     /// # Errors
     /// [`LoadError::Address`].
-    pub fn parse(text: &str) -> Result<Self, LoadError> {
+    pub(super) fn parse(text: &str) -> Result<Self, LoadError> {
         let invalid = || LoadError::Address(text.to_owned());
         let rest = text.strip_prefix("http://").ok_or_else(invalid)?;
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -85,26 +105,27 @@ impl Address {
     /// The first model that the server lists.
     ///
     /// # Errors
-    /// The server cannot be reached or lists none.
-    pub async fn first_model(&self) -> Result<String, LoadError> {
-        let request = format!("GET /v1/models HTTP/1.1\r\nhost: {}\r\n\r\n", self.authority);
-        let list = async {
-            let mut connection = Connection::open(&self.authority).await?;
-            let answer = connection.exchange(request.as_bytes()).await?;
-            let list: serde_json::Value = serde_json::from_slice(&answer.body)?;
-            let model = list.pointer("/data/0/id").and_then(|id| id.as_str()).map(str::to_owned);
-            model.ok_or_else(|| std::io::Error::other("/v1/models lists no model"))
-        };
-        list.await.map_err(|source| self.failed(source))
+    /// [`LoadError::Connection`].
+    pub(super) async fn first_model(&self) -> Result<String, LoadError> {
+        self.try_first_model().await.map_err(|source| self.failed(source))
     }
 
-    fn failed(&self, source: std::io::Error) -> LoadError {
+    async fn try_first_model(&self) -> io::Result<String> {
+        let request = format!("GET /v1/models HTTP/1.1\r\nhost: {}\r\n\r\n", self.authority);
+        let mut connection = Connection::open(&self.authority).await?;
+        let response = connection.exchange(request.as_bytes()).await?;
+        let models: serde_json::Value = serde_json::from_slice(&response.body)?;
+        let model = models.pointer("/data/0/id").and_then(|id| id.as_str()).map(str::to_owned);
+        Ok(model.ok_or(ResponseError::NoModel)?)
+    }
+
+    fn failed(&self, source: io::Error) -> LoadError {
         LoadError::Connection { authority: self.authority.clone(), source }
     }
 }
 
-/// A short conversation to score.
-pub fn conversation(model: &str) -> Vec<u8> {
+/// The body of a request to score a short conversation.
+pub(super) fn default_body(model: &str) -> Vec<u8> {
     let body = serde_json::json!({
         "model": model,
         "messages": [
@@ -115,12 +136,10 @@ pub fn conversation(model: &str) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-impl Load {
-    /// Runs the load.
-    ///
+impl LoadTest {
     /// # Errors
-    /// The server cannot be reached, or closes a connection.
-    pub async fn run(&self) -> Result<Answers, LoadError> {
+    /// [`LoadError::Connection`].
+    pub(super) async fn run(&self) -> Result<LoadResult, LoadError> {
         let Address { authority, path } = &self.address;
         let length = self.body.len();
         let mut request = format!(
@@ -129,68 +148,68 @@ impl Load {
         )
         .into_bytes();
         request.extend_from_slice(&self.body);
-        let request: std::sync::Arc<[u8]> = request.into();
+        let request: Arc<[u8]> = request.into();
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for _ in 0..self.connections {
-            let (authority, request) = (authority.clone(), request.clone());
-            tasks.spawn(repeat(authority, request, started + self.time));
+            tasks.spawn(send_until(authority.clone(), request.clone(), started + self.duration));
         }
-        let mut all = Answers::default();
+        let mut total = LoadResult::default();
         while let Some(joined) = tasks.join_next().await {
-            let answers = joined.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            let answers = answers.map_err(|source| self.address.failed(source))?;
-            all.latencies.extend(answers.latencies);
-            for (status, count) in answers.statuses {
-                *all.statuses.entry(status).or_default() += count;
+            let result = joined.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let result = result.map_err(|source| self.address.failed(source))?;
+            total.latencies.extend(result.latencies);
+            for (status, count) in result.statuses {
+                *total.statuses.entry(status).or_default() += count;
             }
         }
-        all.elapsed = started.elapsed();
-        Ok(all)
+        total.elapsed = started.elapsed();
+        Ok(total)
     }
 }
 
 /// Sends `request` over one connection again and again until `end`.
-async fn repeat(authority: String, request: std::sync::Arc<[u8]>, end: Instant) -> std::io::Result<Answers> {
+async fn send_until(authority: String, request: Arc<[u8]>, end: Instant) -> io::Result<LoadResult> {
     let mut connection = Connection::open(&authority).await?;
-    let mut answers = Answers::default();
+    let mut result = LoadResult::default();
     let mut sent = Instant::now();
     while sent < end {
         let status = connection.exchange(&request).await?.status;
         let now = Instant::now();
-        answers.latencies.push(now - sent);
-        *answers.statuses.entry(status).or_default() += 1;
+        result.latencies.push(now - sent);
+        *result.statuses.entry(status).or_default() += 1;
         sent = now;
     }
-    Ok(answers)
+    Ok(result)
 }
 
 struct Connection {
     stream: TcpStream,
-    /// Read, but not yet part of an answer.
+    /// Bytes that have been read, but are not part of a response yet.
     buffer: Vec<u8>,
 }
 
-struct Answer {
+struct Response {
     status: u16,
     body: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(authority: &str) -> std::io::Result<Self> {
+    async fn open(authority: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new() })
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
+    /// Sends a request and reads the response.
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
         self.stream.write_all(request).await?;
         let head = loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
             }
             if self.buffer.len() > MAX_HEAD {
-                return Err(std::io::Error::other("the answer's head does not end"));
+                return Err(ResponseError::HeadTooLong.into());
             }
             self.read().await?;
         };
@@ -200,41 +219,40 @@ impl Connection {
         }
         let body = self.buffer[head..head + length].to_vec();
         self.buffer.drain(..head + length);
-        Ok(Answer { status, body })
+        Ok(Response { status, body })
     }
 
-    async fn read(&mut self) -> std::io::Result<()> {
+    async fn read(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.buffer).await? {
-            0 => Err(std::io::Error::other("the server closed the connection")),
+            0 => Err(ResponseError::Closed.into()),
             _ => Ok(()),
         }
     }
 }
 
-/// Status and content length of an answer.
-fn parse_head(head: &[u8]) -> std::io::Result<(u16, usize)> {
-    let invalid = |reason: &str| std::io::Error::other(format!("not an HTTP/1.1 answer: {reason}"));
-    let text = std::str::from_utf8(head).map_err(|_| invalid("its head is not text"))?;
+/// Status and content length of a response.
+fn parse_head(head: &[u8]) -> Result<(u16, usize), ResponseError> {
+    let text = std::str::from_utf8(head).map_err(|_| ResponseError::NotHttp("its head is not text"))?;
     let mut lines = text.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-    let status = status.ok_or_else(|| invalid("it has no status"))?;
+    let status = status.ok_or(ResponseError::NotHttp("it has no status"))?;
     let length = lines
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok())
-        .ok_or_else(|| invalid("it has no content-length"))?;
+        .ok_or(ResponseError::NotHttp("it has no content-length"))?;
     Ok((status, length))
 }
 
-impl fmt::Display for Answers {
+impl fmt::Display for LoadResult {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_second = self.latencies.len() as f64 / self.elapsed.as_secs_f64();
-        writeln!(out, "answers         {} in {:.1} s", self.latencies.len(), self.elapsed.as_secs_f64())?;
+        let (responses, seconds) = (self.latencies.len(), self.elapsed.as_secs_f64());
+        writeln!(out, "responses       {responses} in {seconds:.1} s")?;
         for (status, count) in &self.statuses {
             writeln!(out, "status {status}      {count}")?;
         }
-        writeln!(out, "throughput      {per_second:.0} requests/s")?;
-        write!(out, "latency         {}", Percentiles::of(self.latencies.clone()))
+        writeln!(out, "throughput      {:.0} requests/s", responses as f64 / seconds)?;
+        write!(out, "latency         {}", Percentiles::from_times(self.latencies.clone()))
     }
 }
 
@@ -243,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_without_a_path_means_chat_completions() {
+    fn the_default_path_is_chat_completions() {
         let address = Address::parse("http://127.0.0.1:8000").unwrap();
         assert_eq!((&*address.authority, &*address.path), ("127.0.0.1:8000", "/v1/chat/completions"));
         let address = Address::parse("http://reward/v1/classify").unwrap();
@@ -254,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answers_head_gives_status_and_length() {
+    fn status_and_length_are_read_from_the_head() {
         let head = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 12\r\nretry-after: 1\r\n\r\n";
         assert_eq!(parse_head(head).unwrap(), (429, 12));
         assert!(parse_head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         assert!(parse_head(b"hello\r\n\r\n").is_err());
     }
 
-    /// Answers every request with `status`, its body split over two writes.
+    /// A server that answers every request with `status`, and splits the body over two writes.
     async fn server(status: &'static str) -> Address {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
@@ -282,16 +300,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_is_counted_under_its_status() {
+    async fn every_response_is_counted_under_its_status() {
         let address = server("503 Service Unavailable").await;
-        let load = Load { address, body: b"{}".to_vec(), connections: 3, time: Duration::from_millis(50) };
-        let answers = load.run().await.unwrap();
-        assert!(answers.latencies.len() >= 3);
-        assert_eq!(answers.statuses, BTreeMap::from([(503, answers.latencies.len())]));
+        let test =
+            LoadTest { address, body: b"{}".to_vec(), connections: 3, duration: Duration::from_millis(50) };
+        let result = test.run().await.unwrap();
+        assert!(result.latencies.len() >= 3);
+        assert_eq!(result.statuses, BTreeMap::from([(503, result.latencies.len())]));
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_is_told_by_its_address() {
+    async fn an_unreachable_server_is_reported_with_its_address() {
         let address = Address { authority: "127.0.0.1:1".to_owned(), path: "/".to_owned() };
         let error = address.first_model().await.unwrap_err().to_string();
         assert!(error.starts_with("127.0.0.1:1: ") && error.contains("is the server running?"), "{error}");

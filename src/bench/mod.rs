@@ -1,14 +1,16 @@
-//! `assay bench`: capacity planning on simulated time, request traces, and load on real paths.
+//! `assay bench`: capacity planning on simulated time, request traces, and measurements of engines and
+//! servers.
 
 mod arguments;
 pub mod cli;
-pub mod compare;
-pub mod generate;
+mod compare;
+mod generate;
 mod ledger;
-pub mod load;
-pub mod model_size;
-pub mod report;
+mod load;
+mod model_size;
+mod percentiles;
+mod report;
 pub mod roofline;
-pub mod simulate;
-pub mod timing;
-pub mod trace;
+mod simulate;
+mod timing;
+mod trace;

@@ -1,151 +1,175 @@
-//! How fast the CPU engine is, and how near to what oneDNN's matrix products alone reach.
+//! Measures the CPU engine, and compares it with the roofline: oneDNN's matrix products alone.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use super::percentiles::median;
 use crate::engine::bridge::ffi;
 use crate::engine::cpu::{self, CpuFactory, Options};
-use crate::engine::{BlockId, Chunk, EngineError, Iteration, StartEngine, StepEngine};
-use crate::manifest::{Manifest, Model};
+use crate::engine::{BlockId, Chunk, EngineError, Iteration, Limits, StartEngine, StepEngine};
+use crate::manifest::{Manifest, Model, WEIGHTS_FILE};
 
-/// What is measured: `texts` texts of `tokens` tokens, `rounds` times.
+/// Scores `texts` texts of `tokens` tokens, `rounds` times.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
-    /// Texts of one round; none shares a prefix.
+    /// Number of texts in a round; none shares a prefix.
     pub texts: usize,
-    /// Tokens of one text.
+    /// Number of tokens of each text.
     pub tokens: usize,
-    /// Rounds; the median counts.
+    /// Number of rounds, of which the median counts.
     pub rounds: usize,
 }
 
-/// What was measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Speed {
-    /// Tokens scored in a second.
-    pub tokens_per_second: f64,
-    /// 2 x parameters outside the embedding x tokens, in a second, in units of 10^9.
-    pub gflops: f64,
-    /// The same of oneDNN's matrix products alone.
-    pub roofline_gflops: f64,
-    /// Median over rounds of the engine's rate by the roofline's.
-    pub ratio: f64,
+/// Seconds that each round took.
+#[derive(Default)]
+struct Measurements {
+    engine: Vec<f64>,
+    /// The same matrix products by oneDNN alone.
+    roofline: Vec<f64>,
 }
 
-/// Floating-point operations of one token: 2 for each parameter outside the embedding.
-pub fn operations_per_token(model: &Model) -> f64 {
+/// Why a measurement failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RooflineError {
+    /// The engine does not open, or fails.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The KV cache is too small for the workload.
+    #[error("one iteration takes {needed} KV blocks, but the cache has {available}; raise kv_cache_tokens")]
+    KvCache {
+        /// Blocks that an iteration takes.
+        needed: usize,
+        /// Blocks of the cache.
+        available: usize,
+    },
+    /// oneDNN's products failed.
+    #[error("oneDNN: {0}")]
+    OneDnn(#[from] cxx::Exception),
+    /// The engine's thread ended.
+    #[error("the engine's thread has ended")]
+    Ended(#[from] crossbeam_channel::RecvError),
+    /// The results cannot be printed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Number of floating-point operations for one token: 2 for each parameter outside the embedding.
+fn operations_per_token(model: &Model) -> f64 {
     let heads = (2 * model.num_heads + 2 * model.num_kv_heads) * model.head_dim;
     let matrices = if model.variant.activation.gated() { 3 } else { 2 };
     (2 * model.num_layers * model.hidden_size * (heads + matrices * model.intermediate_size)) as f64
 }
 
-/// Runs the engine and oneDNN's bare products by turns, so that what else the machine does slows both.
+/// Measures the engine and oneDNN's bare products in turn, so that other work on the machine slows both,
+/// and prints the results to `out`.
 ///
 /// # Errors
-/// The engine does not open, fails, or a text does not fit it.
+/// See [`RooflineError`].
 pub fn measure(
     directory: &Path,
     manifest: &Manifest,
     options: Options,
     workload: Workload,
     out: &mut dyn Write,
-) -> Result<Speed, EngineError> {
+) -> Result<(), RooflineError> {
     let started = Instant::now();
     let mut factory = CpuFactory::open(directory, manifest, options)?;
     let limits = factory.limits();
     let mut engine = factory.start()?;
-    say(out, format_args!("opened in {:.2} s", started.elapsed().as_secs_f64()))?;
+    writeln!(out, "opened in {:.2} s", started.elapsed().as_secs_f64())?;
 
-    let iterations = iterations(&workload, manifest, limits.max_num_tokens, limits.tokens_per_block);
-    if let Some(blocks) = iterations.iter().map(|iteration| iteration.block_table.len()).max()
-        && blocks > limits.kv_blocks
-    {
-        return Err(EngineError::Load(format!(
-            "one iteration takes {blocks} KV blocks, the cache has {}; raise kv_cache_tokens",
-            limits.kv_blocks
-        )));
+    let iterations = iterations(&workload, manifest, &limits);
+    let needed = iterations.iter().map(|iteration| iteration.block_table.len()).max().unwrap_or(0);
+    if needed > limits.kv_blocks {
+        return Err(RooflineError::KvCache { needed, available: limits.kv_blocks });
     }
-    pass(&mut *engine, &iterations)?;
-    let weights =
-        std::fs::metadata(directory.join(crate::manifest::WEIGHTS_FILE)).map_or(0, |file| file.len());
+    run_engine(&mut *engine, &iterations)?;
+    let weights = std::fs::metadata(directory.join(WEIGHTS_FILE)).map_or(0, |file| file.len());
     if let Some(resident) = resident_bytes() {
         let ratio = resident as f64 / weights as f64;
-        say(out, format_args!("resident {} MB, {ratio:.2} x the weights", resident >> 20))?;
+        writeln!(out, "resident {} MiB, {ratio:.2} x the weights", resident >> 20)?;
     }
+    let threads = options.threads.unwrap_or(0);
+    let measured = measure_rounds(&mut *engine, &iterations, manifest, threads, workload.rounds)?;
+    print_results(manifest, &workload, &measured, out)
+}
 
-    let (model, threads) = (cpu::model_view(manifest), options.threads.unwrap_or(0));
+fn measure_rounds(
+    engine: &mut dyn StepEngine,
+    iterations: &[Iteration],
+    manifest: &Manifest,
+    threads: usize,
+    rounds: usize,
+) -> Result<Measurements, RooflineError> {
+    let model = cpu::model_view(manifest);
+    // One for each number of rows.
     let mut rooflines = Vec::new();
-    for iteration in &iterations {
+    for iteration in iterations {
         let rows = iteration.token_ids.len();
-        if rooflines.iter().all(|(of, _)| *of != rows) {
-            rooflines.push((rows, ffi::open_roofline(&model, threads, rows).map_err(failed)?));
+        if rooflines.iter().all(|(known, _)| *known != rows) {
+            rooflines.push((rows, ffi::open_roofline(&model, threads, rows)?));
         }
     }
-    let tokens = (workload.texts * workload.tokens) as f64;
-    let operations = operations_per_token(&manifest.model) * tokens;
-    let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=workload.rounds {
-        let engine_seconds = pass(&mut *engine, &iterations)?;
-        let mut bare_seconds = 0.0;
-        for iteration in &iterations {
+    let mut measured = Measurements::default();
+    for round in 0..=rounds {
+        let engine_seconds = run_engine(engine, iterations)?;
+        let mut roofline_seconds = 0.0;
+        for iteration in iterations {
             for (rows, roofline) in &mut rooflines {
                 if *rows == iteration.token_ids.len() {
-                    bare_seconds += roofline.pin_mut().seconds().map_err(failed)?;
+                    roofline_seconds += roofline.pin_mut().seconds()?;
                 }
             }
         }
-        // The first round compiles the products.
+        // The first round compiles the products, and does not count.
         if round > 0 {
-            ours.push(engine_seconds);
-            bare.push(bare_seconds);
-            ratios.push(bare_seconds / engine_seconds);
+            measured.engine.push(engine_seconds);
+            measured.roofline.push(roofline_seconds);
         }
     }
-    let speed = Speed {
-        tokens_per_second: tokens / median(&mut ours),
-        gflops: operations / median(&mut ours) / 1e9,
-        roofline_gflops: operations / median(&mut bare) / 1e9,
-        ratio: median(&mut ratios),
-    };
-    let dtype = manifest.dtype;
+    Ok(measured)
+}
+
+fn print_results(
+    manifest: &Manifest,
+    workload: &Workload,
+    measured: &Measurements,
+    out: &mut dyn Write,
+) -> Result<(), RooflineError> {
     let Workload { texts, tokens, rounds } = workload;
-    say(out, format_args!("{texts} texts of {tokens} tokens, {dtype}, median of {rounds} rounds:"))?;
-    let Speed { tokens_per_second, gflops, roofline_gflops, ratio } = speed;
-    say(out, format_args!("{tokens_per_second:.0} tokens/s, {gflops:.0} GFLOP/s"))?;
-    say(out, format_args!("oneDNN alone {roofline_gflops:.0} GFLOP/s; ratio {ratio:.3}"))?;
-    Ok(speed)
+    let total = (texts * tokens) as f64;
+    let operations = operations_per_token(&manifest.model) * total;
+    let engine = median(measured.engine.iter().copied());
+    let roofline = median(measured.roofline.iter().copied());
+    let ratio = median(measured.roofline.iter().zip(&measured.engine).map(|(bare, engine)| bare / engine));
+    writeln!(out, "{texts} texts of {tokens} tokens, {}, median of {rounds} rounds:", manifest.dtype)?;
+    writeln!(out, "{:.0} tokens/s, {:.0} GFLOP/s", total / engine, operations / engine / 1e9)?;
+    writeln!(out, "oneDNN alone {:.0} GFLOP/s; ratio {ratio:.3}", operations / roofline / 1e9)?;
+    Ok(())
 }
 
-fn say(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), EngineError> {
-    writeln!(out, "{line}").map_err(|error: io::Error| EngineError::Load(error.to_string()))
-}
-
-fn failed(error: cxx::Exception) -> EngineError {
-    EngineError::Step(error.what().to_owned())
-}
-
-/// The texts, in iterations as full as whole texts make them. Token ids are those of a fixed sequence.
-fn iterations(workload: &Workload, manifest: &Manifest, most: usize, per_block: usize) -> Vec<Iteration> {
-    let each = (most / workload.tokens.max(1)).max(1);
+/// The texts, in iterations with as many whole texts as fit. Token ids are pseudorandom, with a fixed seed.
+fn iterations(workload: &Workload, manifest: &Manifest, limits: &Limits) -> Vec<Iteration> {
+    let texts_per_iteration = (limits.max_num_tokens / workload.tokens.max(1)).max(1);
+    let blocks_per_text = limits.blocks_for(workload.tokens);
     let mut iterations = Vec::new();
     let mut state = 1u32;
-    for first in (0..workload.texts).step_by(each) {
+    for first in (0..workload.texts).step_by(texts_per_iteration) {
         let mut iteration = Iteration::default();
-        for text in first..(first + each).min(workload.texts) {
+        for text in first..(first + texts_per_iteration).min(workload.texts) {
             let (token, block) = (iteration.token_ids.len(), iteration.block_table.len());
-            iteration.token_ids.extend((0..workload.tokens).map(|_| {
+            for _ in 0..workload.tokens {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) % manifest.model.vocab_size as u32
-            }));
-            iteration
-                .block_table
-                .extend((block..block + workload.tokens.div_ceil(per_block)).map(|block| block as BlockId));
+                iteration.token_ids.push((state >> 8) % manifest.model.vocab_size as u32);
+            }
+            let blocks = block..block + blocks_per_text;
+            iteration.block_table.extend(blocks.clone().map(|block| block as BlockId));
             iteration.chunks.push(Chunk {
                 sequence: text as u64,
                 tokens: token..iteration.token_ids.len(),
                 position: 0,
-                blocks: block..iteration.block_table.len(),
+                blocks,
                 logits: vec![workload.tokens - 1],
             });
         }
@@ -154,22 +178,17 @@ fn iterations(workload: &Workload, manifest: &Manifest, most: usize, per_block: 
     iterations
 }
 
-/// Seconds of all iterations, one after the other.
-fn pass(engine: &mut dyn StepEngine, iterations: &[Iteration]) -> Result<f64, EngineError> {
+/// Runs the iterations one after the other, and returns the seconds that they took.
+fn run_engine(engine: &mut dyn StepEngine, iterations: &[Iteration]) -> Result<f64, RooflineError> {
     let started = Instant::now();
     for iteration in iterations {
         engine.submit(iteration.clone())?;
-        engine.reports().recv().map_err(|_| EngineError::Step("the engine's thread has ended".into()))??;
+        engine.reports().recv()??;
     }
     Ok(started.elapsed().as_secs_f64())
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Resident memory of this process, mapped weights included; Linux only.
+/// Resident memory of this process, including mapped weights; on Linux only.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

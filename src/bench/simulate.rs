@@ -1,87 +1,85 @@
 //! Replays a trace through the real scheduler on simulated time.
 //!
-//! Time jumps from event to event. The scheduler's own time, HTTP and tokenization count nothing
-//! here; `docs/performance.md` has what they cost.
+//! Time jumps from event to event. The scheduler's own time, HTTP and tokenization are not counted;
+//! `docs/performance.md` says what they cost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::Ledger;
-use super::trace::Request;
-use crate::bench::timing::{Piece, Timing, Work as Cost};
+use super::timing::{ComputeCost, TimingModel, TokenRun};
+use super::trace::TraceRequest;
 use crate::engine::{EngineError, Iteration, Limits, PrefixSharing, StepReport};
 use crate::scheduler::core::{Core, StepCore};
 use crate::scheduler::{Answer, Job, Options, Priority, Rejection, Work};
 
-/// What is simulated.
-pub struct Setup {
-    /// How long an iteration takes.
-    pub timing: Timing,
-    /// What the engine holds.
-    pub limits: Limits,
-    /// What its sequences may share.
-    pub sharing: PrefixSharing,
-    /// The scheduler's options.
-    pub options: Options,
+/// The machine and the scheduler to simulate.
+pub(super) struct SimulationSetup {
+    pub(super) timing: TimingModel,
+    /// Limits of the engine.
+    pub(super) limits: Limits,
+    /// What the engine's sequences may share.
+    pub(super) sharing: PrefixSharing,
+    /// Options of the scheduler.
+    pub(super) options: Options,
 }
 
-/// What became of one request.
+/// What happened to one request.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fate {
-    /// It was answered with an output.
+pub(super) enum RequestOutcome {
     Answered {
-        /// From its arrival until its first iteration.
+        /// Time from its arrival until its first iteration.
         queue_time: Duration,
-        /// From its arrival until its answer.
+        /// Time from its arrival until its answer.
         latency: Duration,
-        /// Prompt tokens not computed for it.
+        /// Prompt tokens that were not computed for it.
         cached_tokens: usize,
     },
     /// It was refused, at once or later.
     Refused(Rejection),
 }
 
-/// What happened.
+/// The result of a simulation.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// Of each request of the trace, in order.
-    pub fates: Vec<Fate>,
-    /// From the trace's start until the last answer.
-    pub end: Duration,
-    /// Iterations run.
-    pub iterations: u64,
-    /// Time that they took.
-    pub busy: Duration,
-    /// Tokens computed.
-    pub tokens: u64,
-    /// Those that had to be: not computed before, nor beside it in the same iteration.
-    pub needed: u64,
-    /// Sum over the iterations of what a perfect filler would have put in: what had arrived and was
-    /// not computed when it began, every shared prefix counted once, up to `max_num_tokens`.
-    pub fillable: u64,
+pub(super) struct SimulationOutcome {
+    /// For each request of the trace, in its order.
+    pub(super) requests: Vec<RequestOutcome>,
+    /// Time from the trace's start until the last answer.
+    pub(super) end: Duration,
+    pub(super) iterations: u64,
+    /// Sum of the iterations' times.
+    pub(super) busy: Duration,
+    /// Number of tokens computed.
+    pub(super) tokens: u64,
+    /// Those of them that had to be computed: not computed before, nor elsewhere in the same iteration.
+    pub(super) needed: u64,
+    /// Sum over the iterations of the tokens that a perfect scheduler would have put in: those that had
+    /// arrived and were not computed when it started, with every shared prefix counted once, up to
+    /// `max_num_tokens`.
+    pub(super) fillable: u64,
 }
 
-/// Why a simulation ended early. Either is a mistake in the scheduler.
+/// Why a simulation stopped early. Either is a bug in the scheduler.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulationError {
-    /// It refused an iteration's outputs.
-    #[error("the scheduler refused an iteration's outputs: {0}")]
-    Outputs(#[from] EngineError),
-    /// It left requests without an answer.
+    /// The scheduler refused an iteration's report.
+    #[error("the scheduler refused an iteration's report: {0}")]
+    Report(#[from] EngineError),
+    /// The scheduler did not answer some requests.
     #[error("the scheduler left {0} requests unanswered")]
     Unanswered(usize),
 }
 
-/// Replays `requests`, which are ordered by arrival. `progress` is told how many are answered.
+/// Replays `requests`, which are sorted by arrival. Calls `progress` with the number of answered requests.
 ///
 /// # Errors
-/// The scheduler made a mistake.
-pub fn simulate(
-    setup: &Setup,
-    requests: &[Request],
+/// See [`SimulationError`].
+pub(super) fn simulate(
+    setup: &SimulationSetup,
+    requests: &[TraceRequest],
     progress: &mut dyn FnMut(usize),
-) -> Result<Outcome, SimulationError> {
+) -> Result<SimulationOutcome, SimulationError> {
     let core = StepCore::new(setup.limits, setup.sharing, setup.options.clone(), Arc::new(()));
     let mut simulation = Simulation {
         setup,
@@ -91,9 +89,9 @@ pub fn simulate(
         now: Duration::ZERO,
         arrived: 0,
         running: None,
-        fates: vec![None; requests.len()],
+        request_outcomes: vec![None; requests.len()],
         answered: 0,
-        outcome: Outcome::default(),
+        outcome: SimulationOutcome::default(),
     };
     while let Some(time) = simulation.next_event() {
         simulation.now = simulation.now.max(time);
@@ -104,18 +102,18 @@ pub fn simulate(
 }
 
 struct Simulation<'a> {
-    setup: &'a Setup,
-    requests: &'a [Request],
+    setup: &'a SimulationSetup,
+    requests: &'a [TraceRequest],
     core: StepCore,
     ledger: Ledger,
     now: Duration,
-    /// Requests that have arrived: the first so many.
+    /// Number of requests that have arrived.
     arrived: usize,
-    /// The iteration that runs and when it ends.
+    /// The iteration that is running, and when it ends.
     running: Option<(Duration, Iteration)>,
-    fates: Vec<Option<Fate>>,
+    request_outcomes: Vec<Option<RequestOutcome>>,
     answered: usize,
-    outcome: Outcome,
+    outcome: SimulationOutcome,
 }
 
 impl Simulation<'_> {
@@ -123,12 +121,12 @@ impl Simulation<'_> {
         if self.answered == self.requests.len() && self.running.is_none() {
             return None;
         }
-        let arrival = self.requests.get(self.arrived).map(Request::arrival);
+        let arrival = self.requests.get(self.arrived).map(TraceRequest::arrival);
         let end = self.running.as_ref().map(|(end, _)| *end);
         [arrival, end, self.core.next_wakeup()].into_iter().flatten().min()
     }
 
-    /// Does what the scheduler's thread does when it wakes, in its order.
+    /// Does what the scheduler's thread does when it wakes up, in the same order.
     fn step(&mut self) -> Result<(), SimulationError> {
         self.complete()?;
         self.arrive();
@@ -140,10 +138,10 @@ impl Simulation<'_> {
 
     fn complete(&mut self) -> Result<(), SimulationError> {
         let Some((_, iteration)) = self.running.take_if(|(end, _)| *end <= self.now) else { return Ok(()) };
-        self.ledger.end(&iteration);
-        let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
-        let logits = wanted.map(|chunk| (chunk.sequence, vec![0.0; chunk.logits.len()])).collect();
-        let elapsed = self.setup.timing.iteration(&iteration);
+        self.ledger.end_iteration(&iteration);
+        let requested = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
+        let logits = requested.map(|chunk| (chunk.sequence, vec![0.0; chunk.logits.len()])).collect();
+        let elapsed = self.setup.timing.iteration_time(&iteration);
         Ok(self.core.complete(self.now, StepReport { logits, elapsed, ..StepReport::default() })?)
     }
 
@@ -168,13 +166,13 @@ impl Simulation<'_> {
         if self.running.is_none()
             && let Some(iteration) = self.core.plan(self.now)
         {
-            let elapsed = self.setup.timing.iteration(&iteration);
+            let elapsed = self.setup.timing.iteration_time(&iteration);
             let outcome = &mut self.outcome;
             outcome.iterations += 1;
             outcome.busy += elapsed;
             outcome.tokens += iteration.token_ids.len() as u64;
             outcome.fillable += self.ledger.waiting().min(self.setup.limits.max_num_tokens) as u64;
-            outcome.needed += self.ledger.begin(&iteration) as u64;
+            outcome.needed += self.ledger.start_iteration(&iteration) as u64;
             self.running = Some((self.now + elapsed, iteration));
         }
         if self.running.is_some() {
@@ -187,54 +185,55 @@ impl Simulation<'_> {
             let index = id as usize;
             self.ledger.answered(index);
             self.outcome.end = self.now;
-            let fate = self.fate(&self.requests[index], answer);
-            if let Some(slot) = self.fates.get_mut(index)
-                && slot.replace(fate).is_none()
-            {
+            let outcome = self.request_outcome(&self.requests[index], answer);
+            if self.request_outcomes[index].replace(outcome).is_none() {
                 self.answered += 1;
             }
         }
     }
 
-    fn fate(&self, request: &Request, answer: Answer) -> Fate {
+    fn request_outcome(&self, request: &TraceRequest, answer: Answer) -> RequestOutcome {
         match answer {
-            Ok(completed) => Fate::Answered {
+            Ok(completed) => RequestOutcome::Answered {
                 queue_time: completed.queue_time,
                 latency: self.now.saturating_sub(request.arrival()),
                 cached_tokens: completed.cached_tokens,
             },
-            Err(rejection) => Fate::Refused(rejection),
+            Err(rejection) => RequestOutcome::Refused(rejection),
         }
     }
 
-    fn finish(mut self) -> Result<Outcome, SimulationError> {
-        self.outcome.fates = self.fates.into_iter().flatten().collect();
-        match self.requests.len() - self.outcome.fates.len() {
+    fn finish(mut self) -> Result<SimulationOutcome, SimulationError> {
+        self.outcome.requests = self.request_outcomes.into_iter().flatten().collect();
+        match self.requests.len() - self.outcome.requests.len() {
             0 => Ok(self.outcome),
             unanswered => Err(SimulationError::Unanswered(unanswered)),
         }
     }
 }
 
-/// The least engine time for these requests: every iteration full, every shared prefix computed
-/// once, whenever they arrive.
-pub fn ideal<'a>(setup: &Setup, requests: impl IntoIterator<Item = &'a Request>) -> Duration {
-    let mut prefixes = HashMap::new();
-    let mut cost = Cost::default();
+/// The minimum engine time for these requests, whenever they arrive: every iteration is full, and every
+/// shared prefix is computed once.
+pub(super) fn ideal_time<'a>(
+    setup: &SimulationSetup,
+    requests: impl IntoIterator<Item = &'a TraceRequest>,
+) -> Duration {
+    let mut computed_prefixes: HashMap<&str, usize> = HashMap::new();
+    let mut cost = ComputeCost::default();
     let (mut generated, mut longest) = (0usize, 0usize);
     for request in requests {
-        let known = request.prefix.as_deref().map_or(0, |name| {
-            let computed: &mut usize = prefixes.entry(name).or_default();
-            let known = (*computed).min(request.prefix_tokens);
+        let mut known = 0;
+        if let Some(name) = &request.prefix {
+            let computed = computed_prefixes.entry(name).or_default();
+            known = (*computed).min(request.prefix_tokens);
             *computed = (*computed).max(request.prefix_tokens);
-            known
-        });
+        }
         if known < request.prompt_tokens {
-            cost.add(&Piece { position: known, tokens: request.prompt_tokens - known, logits: 1 });
+            cost.add(&TokenRun { position: known, tokens: request.prompt_tokens - known, logits: 1 });
         }
         for position in request.prompt_tokens..request.prompt_tokens + request.output_tokens.saturating_sub(1)
         {
-            cost.add(&Piece { position, tokens: 1, logits: 1 });
+            cost.add(&TokenRun { position, tokens: 1, logits: 1 });
         }
         generated += request.output_tokens;
         longest = longest.max(request.output_tokens);

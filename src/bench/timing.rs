@@ -1,17 +1,17 @@
-//! How long an iteration would take on a machine that is not here: a model, not a measurement.
+//! Models how long an iteration takes on a machine that is not available: a model, not a measurement.
 //!
-//! An iteration takes the longer of computing and of reading memory, then the all-reduces of
-//! tensor parallelism, then a fixed cost:
+//! An iteration takes as long as its computation or its memory traffic, whichever is longer, plus the
+//! all-reduces of tensor parallelism, plus a fixed cost:
 //!
-//! - computing: 2 operations per weight and token outside the embedding, 4 x heads x head width per
-//!   token, layer and key attended to, 2 per weight of the head and row of logits; at the stated
-//!   share of the target's dense rate. Attention runs in 16 bits whatever the weights are.
-//! - memory: every weight once, keys and values of each chunk's context once, those of its own
-//!   tokens written once; at the stated share of the bandwidth.
-//! - all-reduce: two per layer over the chunk's hidden states in 16 bits, as a ring.
+//! - Computation: 2 operations per token and weight outside the embedding, 4 x heads x head width per
+//!   token, layer and attended key, and 2 per row of logits and weight of the output head; at the given
+//!   share of the target's dense rate. Attention runs in 16 bits, whatever the type of the weights.
+//! - Memory traffic: every weight is read once, keys and values of each chunk's context are read once, and
+//!   those of its own tokens are written once; at the given share of the bandwidth.
+//! - All-reduces: two per layer, over the chunk's hidden states in 16 bits, as a ring.
 //!
-//! Left out: activations going through memory, imbalance between GPUs, host work beyond the fixed
-//! cost, throttling.
+//! Not modelled: memory traffic of activations, imbalance between GPUs, host work beyond the fixed cost,
+//! and throttling.
 
 use std::time::Duration;
 
@@ -21,51 +21,63 @@ use crate::hardware::targets::{Precision, Target, TargetError};
 
 /// Keys, values and hidden states are 16 bits wide.
 const STATE_BYTES: f64 = 2.0;
-/// Share of the memory that weights and KV cache may fill; the rest is for activations.
+/// Share of the memory for weights and KV cache; the rest is for activations.
 const USABLE_MEMORY: f64 = 0.9;
-/// Start of one all-reduce.
+/// Time to start one all-reduce, in seconds.
 const ALL_REDUCE_LATENCY: f64 = 10e-6;
-/// Why there is no timing for what was asked.
+
+/// Why a model cannot be timed on a target.
 #[derive(Debug, thiserror::Error)]
 pub enum TimingError {
     /// The weights do not fit.
     #[error(
-        "the weights take {weights_gb:.1} GB in {precision} and {gpus} x {title} offer {usable_gb:.1} GB; \
-         ask for more --gpus or a smaller --dtype"
+        "the weights take {weights_gb:.1} GB in {precision}, but {gpus} x {title} have {usable_gb:.1} GB for them; \
+         set more --gpus or a smaller --dtype"
     )]
     TooSmall {
-        /// All weights, 10^9 bytes.
+        /// Size of all weights, in 10^9 bytes.
         weights_gb: f64,
-        /// Their format.
+        /// Type of the weights.
         precision: Precision,
-        /// GPUs asked for.
+        /// Number of GPUs.
         gpus: usize,
-        /// The target.
+        /// Name of the target.
         title: String,
-        /// Memory that weights and cache may fill, 10^9 bytes.
+        /// Memory for weights and KV cache, in 10^9 bytes.
         usable_gb: f64,
     },
-    /// A setting is out of its range.
-    #[error("{0}")]
-    Setting(String),
-    /// The target has no such rate.
+    /// A share is not a share.
+    #[error("{option} is {share}; it must be above 0 and at most 1")]
+    Share {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        share: f64,
+    },
+    /// There are more GPUs than attention heads, or none.
+    #[error("--gpus must be from 1 to {heads}: the model has {heads} attention heads to split")]
+    Gpus {
+        /// Attention heads of the model.
+        heads: usize,
+    },
+    /// The target does not support the type of the weights.
     #[error(transparent)]
     Target(#[from] TargetError),
 }
 
-/// What the model assumes about the software that would run.
+/// Assumptions about the software that runs on the target.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Assumptions {
-    /// GPUs that the model is split over (tensor parallelism).
-    pub gpus: usize,
-    /// Format of the weights.
-    pub precision: Precision,
-    /// Share of the dense rate that matrix products reach, above 0, at most 1.
-    pub efficiency: f64,
-    /// Share of the memory bandwidth that is reached, above 0, at most 1.
-    pub memory_efficiency: f64,
-    /// Cost of an iteration whatever is in it: launches, sampling, scheduling inside the engine.
-    pub fixed: Duration,
+pub(super) struct Assumptions {
+    /// Number of GPUs that the model is split over (tensor parallelism).
+    pub(super) gpus: usize,
+    /// Type of the weights.
+    pub(super) precision: Precision,
+    /// Share of the dense rate that matrix products reach; above 0, at most 1.
+    pub(super) efficiency: f64,
+    /// Share of the memory bandwidth that is reached; above 0, at most 1.
+    pub(super) memory_efficiency: f64,
+    /// Fixed cost of an iteration: kernel launches, sampling, scheduling inside the engine.
+    pub(super) fixed: Duration,
 }
 
 impl Default for Assumptions {
@@ -80,41 +92,42 @@ impl Default for Assumptions {
     }
 }
 
-/// Times iterations of one model on one target.
+/// Computes how long iterations of one model take on one target.
 #[derive(Clone, Debug)]
-pub struct Timing {
+pub(super) struct TimingModel {
     model: ModelSize,
     target: Target,
     assumptions: Assumptions,
-    /// Operations per second of products with weights, all GPUs, efficiency included.
+    /// Operations per second of products with weights, on all GPUs, at the assumed efficiency.
     rate: f64,
     /// The same in 16 bits, for attention.
     attention_rate: f64,
-    /// Bytes per second, all GPUs, efficiency included.
+    /// Memory bandwidth of all GPUs in bytes per second, at the assumed efficiency.
     bandwidth: f64,
-    /// Bytes of keys and values of one token, all GPUs.
+    /// Bytes of the keys and values of one token, on all GPUs.
     kv_bytes: f64,
 }
 
-impl Timing {
-    /// Timing of `model` on `assumptions.gpus` of `target`.
+impl TimingModel {
+    /// Models the time of `model` on `assumptions.gpus` of `target`.
     ///
     /// # Errors
-    /// The weights do not fit, the target lacks the precision, or a setting is out of range.
-    pub fn new(model: ModelSize, target: Target, assumptions: Assumptions) -> Result<Self, TimingError> {
-        check_range("--efficiency", assumptions.efficiency)?;
-        check_range("--memory-efficiency", assumptions.memory_efficiency)?;
+    /// See [`TimingError`].
+    pub(super) fn new(
+        model: ModelSize,
+        target: Target,
+        assumptions: Assumptions,
+    ) -> Result<Self, TimingError> {
+        check_share("--efficiency", assumptions.efficiency)?;
+        check_share("--memory-efficiency", assumptions.memory_efficiency)?;
         if assumptions.gpus == 0 || assumptions.gpus > model.num_heads {
-            let most = model.num_heads;
-            return Err(TimingError::Setting(format!(
-                "--gpus must be from 1 to {most}: the model has {most} attention heads to split"
-            )));
+            return Err(TimingError::Gpus { heads: model.num_heads });
         }
         let gpus = assumptions.gpus as f64;
         let rate = target.rate(assumptions.precision)?;
         let attention_precision = assumptions.precision.min(Precision::Bf16);
         let attention_rate = target.rate(attention_precision)?;
-        // Fewer key-value heads than GPUs are kept more than once.
+        // If there are fewer key-value heads than GPUs, several GPUs keep the same one.
         let kv_heads = model.num_kv_heads.div_ceil(assumptions.gpus) * assumptions.gpus;
         let kv_bytes = 2.0 * (model.num_layers * kv_heads * model.head_dim) as f64 * STATE_BYTES;
         let timing = Self {
@@ -139,46 +152,40 @@ impl Timing {
     }
 
     /// Time that `iteration` takes.
-    pub fn iteration(&self, iteration: &Iteration) -> Duration {
-        let chunks = iteration.chunks.iter();
-        self.chunks(chunks.map(|chunk| Piece {
-            position: chunk.position,
-            tokens: chunk.tokens.len(),
-            logits: chunk.logits.len(),
-        }))
-    }
-
-    /// Time that an iteration of these pieces takes.
-    pub fn chunks(&self, pieces: impl IntoIterator<Item = Piece>) -> Duration {
-        let mut work = Work::default();
-        for piece in pieces {
-            work.add(&piece);
+    pub(super) fn iteration_time(&self, iteration: &Iteration) -> Duration {
+        let mut cost = ComputeCost::default();
+        for chunk in &iteration.chunks {
+            cost.add(&TokenRun {
+                position: chunk.position,
+                tokens: chunk.tokens.len(),
+                logits: chunk.logits.len(),
+            });
         }
-        self.time(&work, 1.0)
+        self.time(&cost, 1.0)
     }
 
-    /// The least time in which `work` can be computed in `iterations` iterations.
-    pub fn time(&self, work: &Work, iterations: f64) -> Duration {
-        let compute = work.tokens * 2.0 * self.model.layer_weights() / self.rate
-            + work.logits * 2.0 * self.model.head_weights() / self.rate
-            + work.attended * self.attention_per_key() / self.attention_rate;
+    /// Minimum time to compute `cost` in `iterations` iterations.
+    pub(super) fn time(&self, cost: &ComputeCost, iterations: f64) -> Duration {
+        let compute = cost.tokens * 2.0 * self.model.layer_weights() / self.rate
+            + cost.logits * 2.0 * self.model.head_weights() / self.rate
+            + cost.attended * self.attention_per_key() / self.attention_rate;
         let weights = (self.model.layer_weights() + self.model.head_weights())
             * self.assumptions.precision.bytes()
             * iterations;
-        let memory = (weights + (work.context + work.tokens) * self.kv_bytes) / self.bandwidth;
-        let all_reduce = self.all_reduce(work.tokens, iterations);
+        let memory = (weights + (cost.context + cost.tokens) * self.kv_bytes) / self.bandwidth;
+        let all_reduce = self.all_reduce_seconds(cost.tokens, iterations);
         let fixed = self.assumptions.fixed.as_secs_f64() * iterations;
         Duration::from_secs_f64(compute.max(memory) + all_reduce + fixed)
     }
 
-    /// Tokens whose keys and values fit beside the weights.
-    pub fn kv_cache_tokens(&self) -> usize {
+    /// Number of tokens whose keys and values fit beside the weights.
+    fn kv_cache_tokens(&self) -> usize {
         let weights = self.model.all_weights() * self.assumptions.precision.bytes();
         ((self.usable_bytes() - weights).max(0.0) / self.kv_bytes) as usize
     }
 
-    /// What such an engine would hold: TensorRT-LLM's defaults, and the cache that fits.
-    pub fn limits(&self) -> Limits {
+    /// Limits of an engine on this target: TensorRT-LLM's defaults, and the KV cache that fits.
+    pub(super) fn limits(&self) -> Limits {
         let tokens_per_block = 32;
         Limits {
             max_seq_len: self.model.max_seq_len,
@@ -189,8 +196,8 @@ impl Timing {
         }
     }
 
-    /// Every assumption, a line each, for whoever reads a figure that came of it.
-    pub fn describe(&self) -> Vec<String> {
+    /// Every assumption, one in each line, to print beside the results.
+    pub(super) fn describe(&self) -> Vec<String> {
         let Assumptions { gpus, precision, efficiency, memory_efficiency, fixed } = self.assumptions;
         let rate = self.target.dense_tflops.get(&precision).copied().unwrap_or_default();
         let mut lines = vec![
@@ -209,7 +216,8 @@ impl Timing {
         ];
         if gpus > 1 {
             let link = self.target.link_gb_per_s;
-            lines.push(format!("two ring all-reduces per layer at {link} GB/s each way, 10 us to start one"));
+            lines
+                .push(format!("two ring all-reduces per layer at {link} GB/s each way, 10 µs to start each"));
         }
         lines.extend(self.target.note.clone());
         lines
@@ -219,7 +227,7 @@ impl Timing {
         4.0 * (self.model.num_layers * self.model.num_heads * self.model.head_dim) as f64
     }
 
-    fn all_reduce(&self, tokens: f64, iterations: f64) -> f64 {
+    fn all_reduce_seconds(&self, tokens: f64, iterations: f64) -> f64 {
         let gpus = self.assumptions.gpus as f64;
         if gpus < 2.0 {
             return 0.0;
@@ -234,46 +242,42 @@ impl Timing {
     }
 }
 
-/// A run of one sequence's tokens.
+/// Consecutive tokens of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Position of the first of them.
-    pub position: usize,
-    /// How many.
-    pub tokens: usize,
-    /// After how many of them the logits are wanted.
-    pub logits: usize,
+pub(super) struct TokenRun {
+    /// Position of the first one in the sequence.
+    pub(super) position: usize,
+    /// Number of tokens.
+    pub(super) tokens: usize,
+    /// Number of rows of logits.
+    pub(super) logits: usize,
 }
 
-/// A sum of [`Piece`]s, as far as it sets their cost.
+/// The sums over several [`TokenRun`]s that determine their cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Work {
-    /// Tokens computed.
-    pub tokens: f64,
-    /// Rows of logits.
-    pub logits: f64,
-    /// Keys attended to, summed over the tokens.
-    pub attended: f64,
-    /// Tokens whose keys and values are read from before the piece.
-    pub context: f64,
+pub(super) struct ComputeCost {
+    /// Number of tokens.
+    pub(super) tokens: f64,
+    /// Number of rows of logits.
+    logits: f64,
+    /// Number of attended keys, summed over the tokens.
+    attended: f64,
+    /// Number of earlier tokens whose keys and values are read.
+    context: f64,
 }
 
-impl Work {
-    /// Adds a piece.
-    pub fn add(&mut self, piece: &Piece) {
-        let (position, tokens) = (piece.position as f64, piece.tokens as f64);
+impl ComputeCost {
+    pub(super) fn add(&mut self, run: &TokenRun) {
+        let (position, tokens) = (run.position as f64, run.tokens as f64);
         self.tokens += tokens;
         self.attended += tokens * position + tokens * (tokens + 1.0) / 2.0;
         self.context += position;
-        self.logits += piece.logits as f64;
+        self.logits += run.logits as f64;
     }
 }
 
-fn check_range(name: &str, share: f64) -> Result<(), TimingError> {
-    if share > 0.0 && share <= 1.0 {
-        return Ok(());
-    }
-    Err(TimingError::Setting(format!("{name} is {share}; it must be above 0 and at most 1")))
+fn check_share(option: &'static str, share: f64) -> Result<(), TimingError> {
+    if share > 0.0 && share <= 1.0 { Ok(()) } else { Err(TimingError::Share { option, share }) }
 }
 
 #[cfg(test)]
@@ -296,29 +300,36 @@ mod tests {
         }
     }
 
-    fn timing(target: &str, assumptions: Assumptions) -> Timing {
-        Timing::new(eight_billion(), Target::find(target).unwrap(), assumptions).unwrap()
+    fn timing(target: &str, assumptions: Assumptions) -> TimingModel {
+        TimingModel::new(eight_billion(), Target::find(target).unwrap(), assumptions).unwrap()
     }
 
-    fn prompt(tokens: usize) -> Piece {
-        Piece { position: 0, tokens, logits: 1 }
+    fn prompt(tokens: usize) -> TokenRun {
+        TokenRun { position: 0, tokens, logits: 1 }
+    }
+
+    /// Time of one iteration.
+    fn time(timing: &TimingModel, runs: &[TokenRun]) -> Duration {
+        let mut cost = ComputeCost::default();
+        runs.iter().for_each(|run| cost.add(run));
+        timing.time(&cost, 1.0)
     }
 
     #[test]
-    fn a_full_iteration_costs_its_operations() {
+    fn a_full_iteration_takes_as_long_as_its_operations() {
         let timing = timing("h100", Assumptions { fixed: Duration::ZERO, ..Assumptions::default() });
         let weights = 32.0 * 4096.0 * (5120.0 * 2.0 + 3.0 * 14336.0);
         let attention = 4.0 * 32.0 * 4096.0 * 8.0 * (1024.0 * 1025.0 / 2.0);
         let operations = 8192.0 * 2.0 * weights + 8.0 * 2.0 * 4096.0 + attention;
-        let took = timing.chunks([prompt(1024); 8]).as_secs_f64();
+        let took = time(&timing, &[prompt(1024); 8]).as_secs_f64();
         let expected = operations / (989.5e12 * 0.6);
         assert!((took / expected - 1.0).abs() < 1e-6, "{took} {expected}");
     }
 
     #[test]
-    fn a_nearly_empty_iteration_costs_reading_the_weights() {
+    fn a_nearly_empty_iteration_takes_as_long_as_reading_the_weights() {
         let timing = timing("h100", Assumptions { fixed: Duration::ZERO, ..Assumptions::default() });
-        let took = timing.chunks([Piece { position: 99, tokens: 1, logits: 1 }]).as_secs_f64();
+        let took = time(&timing, &[TokenRun { position: 99, tokens: 1, logits: 1 }]).as_secs_f64();
         let weights = 2.0 * (32.0 * 4096.0 * (5120.0 * 2.0 + 3.0 * 14336.0) + 4096.0);
         let kv = 100.0 * 32.0 * 2.0 * 1024.0 * 2.0;
         let expected = (weights + kv) / (3350e9 * 0.8);
@@ -326,9 +337,10 @@ mod tests {
     }
 
     #[test]
-    fn more_gpus_are_faster_but_not_by_their_number() {
-        let one = timing("h100", Assumptions::default()).chunks([prompt(8192)]);
-        let four = timing("h100", Assumptions { gpus: 4, ..Assumptions::default() }).chunks([prompt(8192)]);
+    fn more_gpus_are_faster_but_less_than_proportionally() {
+        let one = time(&timing("h100", Assumptions::default()), &[prompt(8192)]);
+        let four = timing("h100", Assumptions { gpus: 4, ..Assumptions::default() });
+        let four = time(&four, &[prompt(8192)]);
         assert!(four < one && four * 4 > one, "{one:?} {four:?}");
     }
 
@@ -336,7 +348,7 @@ mod tests {
     fn the_fixed_cost_counts_once_per_iteration() {
         let with = timing("l4", Assumptions { fixed: Duration::from_millis(5), ..Assumptions::default() });
         let without = timing("l4", Assumptions { fixed: Duration::ZERO, ..Assumptions::default() });
-        let gap = with.chunks([prompt(64)]) - without.chunks([prompt(64)]);
+        let gap = time(&with, &[prompt(64)]) - time(&without, &[prompt(64)]);
         assert!((gap.as_secs_f64() - 0.005).abs() < 1e-9);
     }
 
@@ -350,17 +362,18 @@ mod tests {
             ..eight_billion()
         };
         let target = Target::find("h100").unwrap();
-        let error = Timing::new(seventy.clone(), target.clone(), Assumptions::default()).unwrap_err();
+        let error = TimingModel::new(seventy.clone(), target.clone(), Assumptions::default()).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("139.") && message.contains("72.0 GB"), "{message}");
-        assert!(Timing::new(seventy, target, Assumptions { gpus: 4, ..Assumptions::default() }).is_ok());
+        assert!(TimingModel::new(seventy, target, Assumptions { gpus: 4, ..Assumptions::default() }).is_ok());
     }
 
     #[test]
-    fn settings_out_of_range_are_refused_by_name() {
+    fn options_out_of_range_are_named() {
         let target = Target::find("h100").unwrap();
-        let refuse =
-            |assumptions| Timing::new(eight_billion(), target.clone(), assumptions).unwrap_err().to_string();
+        let refuse = |assumptions| {
+            TimingModel::new(eight_billion(), target.clone(), assumptions).unwrap_err().to_string()
+        };
         assert!(refuse(Assumptions { efficiency: 1.5, ..Assumptions::default() }).contains("--efficiency"));
         assert!(refuse(Assumptions { gpus: 0, ..Assumptions::default() }).contains("--gpus"));
     }
