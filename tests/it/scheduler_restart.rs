@@ -190,12 +190,12 @@ struct Stage {
 
 impl Stage {
     fn set(options: Options) -> Self {
-        Self::with(|factory| EngineFactory::step(factory), options)
+        Self::with(EngineFactory::step, options)
     }
 
     /// A scheduler of an engine that batches for itself.
     fn set_queue(options: Options) -> Self {
-        Self::with(|factory| EngineFactory::queue(factory), options)
+        Self::with(EngineFactory::queue, options)
     }
 
     fn with(kind: impl FnOnce(Factory) -> EngineFactory, options: Options) -> Self {
