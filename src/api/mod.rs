@@ -74,10 +74,10 @@ impl App {
     /// The server of one engine, before that engine is loaded.
     ///
     /// # Errors
-    /// The metrics cannot be made, or the API keys or the origins are refused; the text says why.
+    /// A limit, the API keys or the origins are refused, or the metrics cannot be made; the text says why.
     pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, String> {
         let models = served_names(&settings, manifest);
-        let built = manifest.limits.max_seq_len;
+        let limits = manifest.limits.lowered(&settings.engine.limits()).map_err(|error| error.to_string())?;
         let metrics = Metrics::new(&models[0], &manifest.profile.name).map_err(|error| error.to_string())?;
         Ok(Self {
             metrics: Arc::new(metrics),
@@ -85,7 +85,7 @@ impl App {
             traces: None,
             drain: Notify::new(),
             manifest: manifest.clone(),
-            max_seq_len: settings.engine.max_seq_len.unwrap_or(built).min(built),
+            max_seq_len: limits.max_seq_len,
             started: answer::unix_time(),
             models,
             settings,

@@ -19,7 +19,7 @@ use super::trace::{self, TraceError, TraceRequest};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::{EngineError, EngineFactory, PrefixSharing};
 use crate::hardware::targets::{Target, TargetError};
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{LimitOverrides, Manifest, ManifestError};
 use crate::scheduler::Options;
 
 /// Why a benchmark did not run.
@@ -119,7 +119,10 @@ impl CompareArgs {
         let options = cpu::Options {
             threads: self.threads,
             kv_cache_tokens: Some(24 << 10),
-            max_seq_len: Some(manifest.limits.max_seq_len.min(1024)),
+            limits: LimitOverrides {
+                max_seq_len: Some(manifest.limits.max_seq_len.min(1024)),
+                ..LimitOverrides::default()
+            },
             ..Default::default()
         };
         let open = || -> Result<EngineFactory, EngineError> {

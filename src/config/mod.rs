@@ -16,8 +16,8 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::manifest;
 use crate::manifest::score_options::ScoreOptions;
+use crate::manifest::{self, LimitOverrides};
 use crate::reward::Head;
 
 pub use alias::Alias;
@@ -82,6 +82,17 @@ impl Settings {
             restart_wait: engine.restart_wait.0,
             prefix_sharing: scheduling.prefix_sharing,
             max_chunk_tokens: scheduling.max_chunk_tokens,
+        }
+    }
+}
+
+impl EngineSettings {
+    /// The limits that are to be lower than those the engine was built with.
+    pub fn limits(&self) -> LimitOverrides {
+        LimitOverrides {
+            max_seq_len: self.max_seq_len,
+            max_batch_size: self.max_batch_size,
+            max_num_tokens: self.max_num_tokens,
         }
     }
 }

@@ -20,6 +20,8 @@ pub use job::{Job, Priority, Work};
 pub use queue::{Generated, IterationStatistics, QueueDepth, QueueEngine, QueueReport};
 pub use step::{Chunk, Iteration, PrefixSharing, StepEngine, StepReport};
 
+use crate::manifest::LimitError;
+
 /// Identifies a sequence while it is in flight. Unique within a process.
 pub type SequenceId = u64;
 
@@ -59,6 +61,9 @@ pub enum EngineError {
     /// The engine cannot be loaded on this machine; the text says why and what to do.
     #[error("{0}")]
     Load(String),
+    /// An option asks for a limit that the engine cannot have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// A step failed; every sequence in flight is lost. The text is the engine's own.
     #[error("the engine failed: {0}")]
     Step(String),

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 mod head;
+mod limits;
 mod model;
 mod sampling_defaults;
 pub mod score_options;
 pub(crate) mod verify;
 
 pub use head::{Gating, Head, HeadLayer, Pooling, fault_of_names};
+pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{Activation, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
 pub use sampling_defaults::SamplingDefaults;
 
@@ -247,18 +249,6 @@ impl std::fmt::Display for Dtype {
             Self::Int8 => "int8",
         })
     }
-}
-
-/// Sizes fixed when an engine was built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BuildLimits {
-    /// Longest sequence in tokens.
-    pub max_seq_len: usize,
-    /// Most sequences in one iteration.
-    pub max_batch_size: usize,
-    /// Most tokens in one iteration.
-    pub max_num_tokens: usize,
 }
 
 /// What turns a conversation into token ids.

@@ -11,7 +11,7 @@ use crate::engine::simulated::{Behaviour, SimulatedFactory};
 use crate::engine::{EngineError, EngineFactory, Limits, PrefixSharing};
 use crate::hardware::machine::Machine;
 use crate::hardware::profiles::{self, ProfileError};
-use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError, Target};
+use crate::manifest::{BuildLimits, LimitError, MANIFEST_FILE, Manifest, ManifestError, Target};
 use crate::prompt::{Encoder, PromptError};
 use crate::reward::Head;
 use crate::scheduler::{self, OnFailure};
@@ -43,6 +43,9 @@ pub enum LoadError {
     /// The engine does not load on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// An option asks for a limit that the engine cannot have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The engine is for GPUs and this binary is not.
     #[error(
         "{} requires NVIDIA GPUs; this binary was built without GPU support: use the GPU image, or build with \
@@ -107,7 +110,7 @@ fn head(settings: &Settings, manifest: &Manifest) -> Result<Option<Head>, LoadEr
 fn factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, LoadError> {
     if let Some(simulation) = settings.engine.simulate {
         tracing::warn!("the engine is simulated: its scores mean nothing");
-        return Ok(simulated(settings, manifest, simulation).into());
+        return Ok(simulated(settings, manifest, simulation)?.into());
     }
     manifest.verify(&settings.engine.directory)?;
     if let Target::TensorrtLlm(_) = &manifest.target {
@@ -116,9 +119,7 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, Lo
     let options = cpu::Options {
         threads: settings.engine.threads,
         kv_cache_tokens: settings.engine.kv_cache_tokens,
-        max_batch_size: settings.engine.max_batch_size,
-        max_num_tokens: settings.engine.max_num_tokens,
-        max_seq_len: settings.engine.max_seq_len,
+        limits: settings.engine.limits(),
     };
     Ok(CpuFactory::open(&settings.engine.directory, manifest, options)?.into())
 }
@@ -142,9 +143,7 @@ fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::Tr
         block_reuse: settings.scheduling.prefix_sharing,
         chunked_context: settings.gpu.chunked_context,
         allotted: settings.gpu.allotted_time.map(|time| time.0),
-        max_batch_size: settings.engine.max_batch_size,
-        max_num_tokens: settings.engine.max_num_tokens,
-        max_seq_len: settings.engine.max_seq_len,
+        limits: settings.engine.limits(),
         // Without `mpirun`, the library starts the ranks itself.
         worker: Ranks::find().is_none().then(trtllm::default_worker),
     };
@@ -180,15 +179,17 @@ pub(crate) fn run_worker(settings: &Settings, _: &Manifest) -> Result<(), LoadEr
     Err(LoadError::NoGpuSupport(settings.engine.directory.clone()))
 }
 
-fn simulated(settings: &Settings, manifest: &Manifest, simulation: Simulation) -> SimulatedFactory {
-    let built = manifest.limits;
-    let lower = |option: Option<usize>, built: usize| option.unwrap_or(built).min(built);
-    let max_seq_len = lower(settings.engine.max_seq_len, built.max_seq_len);
-    let max_num_tokens = lower(settings.engine.max_num_tokens, built.max_num_tokens);
+fn simulated(
+    settings: &Settings,
+    manifest: &Manifest,
+    simulation: Simulation,
+) -> Result<SimulatedFactory, LimitError> {
+    let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
+        manifest.limits.lowered(&settings.engine.limits())?;
     let tokens = settings.engine.kv_cache_tokens.unwrap_or(4 * max_seq_len.max(max_num_tokens));
     let limits = Limits {
         max_seq_len,
-        max_batch_size: lower(settings.engine.max_batch_size, built.max_batch_size),
+        max_batch_size,
         max_num_tokens,
         kv_blocks: tokens.div_ceil(SIMULATED_BLOCK),
         tokens_per_block: SIMULATED_BLOCK,
@@ -198,5 +199,5 @@ fn simulated(settings: &Settings, manifest: &Manifest, simulation: Simulation) -
         Simulation::Stall => Behaviour::Stall,
         Simulation::Fail => Behaviour::Fail("its simulation says so".into()),
     });
-    SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.logits(), script)
+    Ok(SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.logits(), script))
 }

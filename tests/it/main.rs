@@ -10,6 +10,7 @@ mod engine_trait;
 mod generation;
 mod http;
 mod invariance;
+mod limits;
 mod options_page;
 mod parity;
 mod prompt_parity;

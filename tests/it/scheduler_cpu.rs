@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{Driver, model, random_engine};
 use assay::engine::cpu::{self, CpuFactory, supports_bf16};
-use assay::manifest::{Dtype, Manifest};
+use assay::manifest::{Dtype, LimitOverrides, Manifest};
 use assay::scheduler::{Handle, Job, Options, Output, Priority, Work, start};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -31,10 +31,12 @@ fn texts(rng: &mut SmallRng, count: usize) -> Vec<Vec<u32>> {
 /// How the scheduler may run them: sharing or not, long chunks or short, much room or little.
 fn ways() -> Vec<(Options, cpu::Options)> {
     let engine = |max_num_tokens, kv_cache_tokens| cpu::Options {
-        max_num_tokens: Some(max_num_tokens),
         kv_cache_tokens: Some(kv_cache_tokens),
-        max_seq_len: Some(512),
-        max_batch_size: Some(24),
+        limits: LimitOverrides {
+            max_seq_len: Some(512),
+            max_batch_size: Some(24),
+            max_num_tokens: Some(max_num_tokens),
+        },
         ..cpu::Options::default()
     };
     let scheduler = |prefix_sharing, max_chunk_tokens, score_cache| Options {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::{Options, TrtllmFactory};
 use assay::engine::{EngineError, StartEngine};
-use assay::manifest::Target;
+use assay::manifest::{LimitOverrides, Target};
 use assay::scheduler::{self, OnFailure, Output, Rejection};
 
 use crate::engine_directory::{Engine, score};
@@ -170,8 +170,7 @@ fn options_reach_the_library() {
         kv_cache_host_bytes: 1 << 20,
         block_reuse: false,
         chunked_context: false,
-        max_batch_size: Some(4),
-        max_num_tokens: Some(128),
+        limits: LimitOverrides { max_batch_size: Some(4), max_num_tokens: Some(128), max_seq_len: None },
         ..Options::default()
     };
     let mut factory = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).unwrap();
@@ -254,7 +253,8 @@ fn a_bias_is_taken_where_ranks_divide_the_vocabulary_and_the_library_pads_nothin
 #[test]
 fn more_than_the_engine_was_built_for_is_refused() {
     let engine = Engine::new("");
-    let options = Options { max_batch_size: Some(9), ..Options::default() };
+    let limits = LimitOverrides { max_batch_size: Some(9), ..LimitOverrides::default() };
+    let options = Options { limits, ..Options::default() };
     let error = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).err().unwrap();
-    assert!(error.to_string().contains("max_batch_size is 9, the engine was built for 8"), "{error}");
+    assert!(error.to_string().contains("max_batch_size is 9, but the engine was built for 8"), "{error}");
 }

@@ -15,7 +15,9 @@ use super::{
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
-use crate::manifest::{Activation, Dtype, Manifest, Model, Norm, Target, WEIGHTS_FILE};
+use crate::manifest::{
+    Activation, BuildLimits, Dtype, LimitOverrides, Manifest, Model, Norm, Target, WEIGHTS_FILE,
+};
 use crate::reward::HeadLayers;
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
@@ -142,12 +144,8 @@ pub struct Options {
     /// and at least one longest sequence and two full iterations; of which no more than an eighth of the
     /// weights or two iterations are kept for their prefixes.
     pub kv_cache_tokens: Option<usize>,
-    /// Most sequences in one iteration; what the engine was built for unless given.
-    pub max_batch_size: Option<usize>,
-    /// Most tokens in one iteration; what the engine was built for unless given.
-    pub max_num_tokens: Option<usize>,
-    /// Longest sequence; no more than what the engine was built for.
-    pub max_seq_len: Option<usize>,
+    /// Lower limits than the engine was built with.
+    pub limits: LimitOverrides,
 }
 
 /// An engine directory, mapped and found to fit this machine.
@@ -343,28 +341,13 @@ fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineErro
 
 /// `moderate`: tokens of a KV cache that is small beside the weights.
 fn limits(manifest: &Manifest, options: Options, moderate: usize) -> Result<Limits, EngineError> {
-    let built = manifest.limits;
-    let max_seq_len = options.max_seq_len.unwrap_or(built.max_seq_len);
-    if max_seq_len > built.max_seq_len {
-        return Err(EngineError::Load(format!(
-            "max_seq_len is {max_seq_len}, the engine was built for {}; lower it or build the engine again",
-            built.max_seq_len
-        )));
+    let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
+        manifest.limits.lowered(&options.limits)?;
+    if options.threads == Some(0) {
+        return Err(EngineError::Load("threads is 0; it must be at least 1".to_owned()));
     }
-    let max_batch_size = options.max_batch_size.unwrap_or(built.max_batch_size);
-    let max_num_tokens = options.max_num_tokens.unwrap_or(built.max_num_tokens);
     let default_cache = moderate.max(max_seq_len).max(2 * max_num_tokens);
     let kv_cache_tokens = options.kv_cache_tokens.unwrap_or(default_cache);
-    for (name, value) in [
-        ("max_seq_len", max_seq_len),
-        ("max_batch_size", max_batch_size),
-        ("max_num_tokens", max_num_tokens),
-        ("threads", options.threads.unwrap_or(1)),
-    ] {
-        if value == 0 {
-            return Err(EngineError::Load(format!("{name} is 0; it must be at least 1")));
-        }
-    }
     if kv_cache_tokens < max_seq_len {
         return Err(EngineError::Load(format!(
             "kv_cache_tokens is {kv_cache_tokens}, less than one sequence of max_seq_len {max_seq_len}; \

@@ -15,7 +15,7 @@ use crate::engine::head_layers;
 use crate::engine::{
     EngineError, EngineFactory, Job, Limits, Priority, QueueDepth, QueueEngine, StartEngine, Work,
 };
-use crate::manifest::{Gpus, Manifest, Pooling, Target};
+use crate::manifest::{BuildLimits, Gpus, LimitOverrides, Manifest, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
@@ -44,12 +44,8 @@ pub struct Options {
     pub chunked_context: bool,
     /// Longest that the library may work on a sequence, its own queue included; for ever unless given.
     pub allotted: Option<Duration>,
-    /// Most sequences in one iteration of the library; what the engine was built for unless given.
-    pub max_batch_size: Option<usize>,
-    /// Most tokens in one iteration of the library; what the engine was built for unless given.
-    pub max_num_tokens: Option<usize>,
-    /// Longest sequence; no more than what the engine was built for.
-    pub max_seq_len: Option<usize>,
+    /// Lower limits than the engine was built with; those on an iteration are the library's.
+    pub limits: LimitOverrides,
     /// The library's `executorWorker`, if it is to spawn the ranks on this machine; else `mpirun`
     /// started one of us for each.
     pub worker: Option<PathBuf>,
@@ -64,9 +60,7 @@ impl Default for Options {
             block_reuse: true,
             chunked_context: true,
             allotted: None,
-            max_batch_size: None,
-            max_num_tokens: None,
-            max_seq_len: None,
+            limits: LimitOverrides::default(),
             worker: None,
         }
     }
@@ -97,20 +91,13 @@ impl TrtllmFactory {
             return refuse("was built for a CPU".into());
         };
         let head = head_layers::open(directory, manifest)?;
-        let built = manifest.limits;
-        let chosen = |name: &str, option: Option<usize>, built: usize| match option.unwrap_or(built) {
-            0 => Err(EngineError::Load(format!("{name} is 0; it must be at least 1"))),
-            value if value > built => Err(EngineError::Load(format!(
-                "{name} is {value}, the engine was built for {built}; lower it or build the engine again"
-            ))),
-            value => Ok(value),
-        };
-        let max_batch_size = chosen("max_batch_size", options.max_batch_size, built.max_batch_size)?;
+        let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
+            manifest.limits.lowered(&options.limits)?;
         let config = ffi::TrtllmConfig {
             directory: directory.to_string_lossy().into_owned(),
             head_rows: manifest.products(),
             max_batch_size,
-            max_num_tokens: chosen("max_num_tokens", options.max_num_tokens, built.max_num_tokens)?,
+            max_num_tokens,
             max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size + most_reads(manifest),
             kv_cache_tokens: options.kv_cache_tokens.unwrap_or(0),
             kv_cache_fraction: options.kv_cache_fraction,
@@ -124,7 +111,7 @@ impl TrtllmFactory {
         Ok(Self {
             directory: directory.to_owned(),
             config,
-            max_seq_len: chosen("max_seq_len", options.max_seq_len, built.max_seq_len)?,
+            max_seq_len,
             head: Arc::new(head),
             reach: reach(manifest, gpus),
         })
