@@ -1,11 +1,56 @@
-//! Assay serves reward models: a request brings a conversation, the answer says what its last
-//! response is worth, attribute by attribute.
+//! Assay serves reward models: a request brings a conversation, and the response says how good its last turn is,
+//! with one score for each attribute that the model knows.
 //!
-//! A request passes through the modules in this order: [`api`] reads it, [`serving`] owns the loaded model,
-//! [`prompt`] makes token ids of it, [`scheduler`] batches it in flight, [`engine`] computes its logits and
-//! [`reward`] turns them into scores. [`score`] scores files in place of requests, also over [`serving`].
-//! [`sampling`] makes text of the logits of models that generate. [`builder`] makes engines offline. A module
-//! imports only those after it; the one exception is the scheduler, which samples tokens by [`sampling`].
+//! The modules, in the order of a request:
+//!
+//! - [`api`] is the HTTP server: routes, wire formats, status codes. [`score`] scores files instead of requests.
+//! - [`serving`] is a loaded model, free of HTTP: conversations in, scores or generated text out.
+//! - [`prompt`] turns conversations into token ids.
+//! - [`scheduler`] batches sequences in flight and shares their prefixes.
+//! - [`engine`] computes logits: on the CPU, through TensorRT-LLM, or simulated. [`sampling`] draws tokens from them.
+//! - [`reward`] turns logits into scores.
+//!
+//! A module uses only those below it. Beside them, [`builder`] makes an engine from a Hugging Face checkpoint,
+//! [`manifest`] describes an engine, [`hardware`] finds out which engines run on this machine, [`config`] holds the
+//! options of the programs, [`telemetry`] the metrics, logs and traces, and [`bench`](mod@bench) measures.
+//!
+//! # Example
+//!
+//! Build the demo engine, load it and score a conversation:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use assay::builder::Silent;
+//! use assay::builder::cpu::{CpuBuildOptions, build};
+//! use assay::config::Settings;
+//! use assay::prompt::Message;
+//! use assay::serving::load::load;
+//! use assay::serving::{LengthPolicy, LoadedModel, Scheduling};
+//! use assay::telemetry::Metrics;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let engine = directory.path().join("engine");
+//! let manifest = build(&CpuBuildOptions::new("engines/demo", &engine), &Silent)?;
+//!
+//! let metrics = Arc::new(Metrics::new("demo", &manifest.profile.name)?);
+//! let LoadedModel::Scorer(scorer) = load(&Settings::defaults(engine), &manifest, metrics)? else {
+//!     panic!("the demo model is a reward model");
+//! };
+//! let conversation = [
+//!     Message { role: "user".into(), content: "What is the capital of France?".into() },
+//!     Message { role: "assistant".into(), content: "The capital of France is Paris.".into() },
+//! ];
+//! let prompt = scorer.encode(&conversation, LengthPolicy::default())?;
+//! let scored = scorer.score(prompt, Scheduling::now()).await?;
+//! let (attribute, score) = &scored.scores.pairs[0];
+//! assert_eq!(attribute, "helpfulness");
+//! assert!(score.is_finite());
+//! # Ok(())
+//! # }
+//! ```
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 

@@ -17,7 +17,7 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// Whether a panic comes from the parsers of the `tokenizers` crate.
+/// Whether a panic comes from the parsers or the post-processors of the `tokenizers` crate.
 fn is_caught(panic: &PanicHookInfo<'_>) -> bool {
     let file = panic.location().map(|location| location.file()).unwrap_or_default();
     file.contains("/tokenizers-")

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use assay::builder::{BuildError, BuildOptions, Progress, build};
+use assay::builder::cpu::{CpuBuildOptions, build};
+use assay::builder::{BuildError, Progress};
 use assay::manifest::Dtype;
 use tempfile::TempDir;
 
@@ -63,8 +64,8 @@ impl Checkpoint {
     /// Why the checkpoint cannot be built.
     pub fn check(&self) -> Result<(), BuildError> {
         let output = self.directory.path().join("engine");
-        let mut options = BuildOptions::new(self.directory(), output);
-        options.name = Some("fuzz".into());
+        let mut options = CpuBuildOptions::new(self.directory(), output);
+        options.common.name = Some("fuzz".into());
         options.dtype = Some(Dtype::F32);
         match build(&options, &StopBeforeWriting) {
             Ok(_) | Err(BuildError::Interrupted) => Ok(()),

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay::api::{App, router};
-use assay::builder::{BuildOptions, Silent, build};
+use assay::builder::Silent;
+use assay::builder::cpu::{CpuBuildOptions, build};
 use assay::config::{Settings, Simulation};
 use assay::manifest::{Dtype, Manifest, Task};
 use assay::serving::load::load;
@@ -63,9 +64,9 @@ fn settings(engine: &Path) -> Settings {
 
 fn engine(checkpoint: &str, task: Task) -> (TempDir, Manifest) {
     let directory = memory_directory();
-    let mut options = BuildOptions::new(fixture(checkpoint, ""), directory.path().join("engine"));
+    let mut options = CpuBuildOptions::new(fixture(checkpoint, ""), directory.path().join("engine"));
     options.dtype = Some(Dtype::F32);
-    options.task = Some(task);
+    options.common.task = Some(task);
     let manifest = build(&options, &Silent).expect("the test checkpoint can be built");
     (directory, manifest)
 }

@@ -6,7 +6,7 @@
 //! chat template writes every token that belongs in the prompt.
 
 use std::collections::HashSet;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input};
@@ -28,8 +28,14 @@ use super::vocabulary::Vocabulary;
 /// The text is not JSON, or not a tokenizer.
 pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
     serde_json::from_str::<IgnoredAny>(json)?;
-    // The crate panics on some JSON that is not a tokenizer, such as a damaged `Precompiled` normalizer.
-    catch_unwind(|| json.parse()).unwrap_or_else(|_| Err("the tokenizers crate cannot parse it".into()))
+    without_panics(|| json.parse())
+}
+
+/// Runs what may panic in the tokenizers crate: it does on some files that are damaged or inconsistent, such as a
+/// `Precompiled` normalizer without data, or a post-processor that names a token without saying which it is.
+fn without_panics<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    // What the closure changes is dropped with the tokenizer that is refused.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the tokenizers crate panicked on it".into()))
 }
 
 /// A tokenizer that can tell the template's control tokens from those that a turn spells.
@@ -274,7 +280,7 @@ impl AddedSearch {
 /// Token ids that a tokenizer's post-processor puts before a text.
 fn prefix(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
     let plain = tokenizer.encode("a", false)?;
-    let special = tokenizer.encode("a", true)?;
+    let special = without_panics(|| tokenizer.encode("a", true))?;
     let (plain, special) = (plain.get_ids(), special.get_ids());
     let start = special.windows(plain.len().max(1)).position(|window| window == plain);
     Ok(special[..start.unwrap_or(0)].to_vec())
