@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{self, LimitOverrides};
-use crate::reward::Head;
+use crate::reward::{Head, HeadError};
 
 pub use alias::Alias;
 pub use error::ConfigError;
@@ -117,7 +117,7 @@ impl ScoringSettings {
     pub fn head(&self, head: &manifest::Head) -> Result<Head, ConfigError> {
         let rows = self.reward_logits_range.as_ref().map(|range| range.0.clone());
         let names = (!self.reward_model_string.is_empty()).then_some(self.reward_model_string.as_slice());
-        Head::with_options(head, rows, names, self.score_options()?).map_err(ConfigError::Conflict)
+        Head::with_options(head, rows, names, self.score_options()?).map_err(conflict)
     }
 
     fn score_options(&self) -> Result<ScoreOptions, ConfigError> {
@@ -129,6 +129,16 @@ impl ScoringSettings {
             weighted_name: self.score_weighted_name.clone(),
         })
     }
+}
+
+/// Names the option that does not fit the engine.
+fn conflict(error: HeadError) -> ConfigError {
+    let option = match &error {
+        HeadError::NoRows | HeadError::UnknownRows { .. } => "reward_logits_range".to_owned(),
+        HeadError::NameCount { .. } | HeadError::UnusableName(_) => "reward_model_string".to_owned(),
+        HeadError::Options(error) => format!("score_{}", error.field()),
+    };
+    ConfigError::Conflict(format!("{option}: {error}"))
 }
 
 fn by_name<T: Clone>(option: &str, values: &[Named<T>]) -> Result<BTreeMap<String, T>, ConfigError> {

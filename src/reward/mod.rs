@@ -1,19 +1,27 @@
-//! Logits become scores, and scores the text that clients read.
+//! From an engine's products to scores, and from scores to the text that clients read.
+//!
+//! Each kind of head has its file: `linear` and `mlp` are the layers above an engine's products ([`HeadLayers`]),
+//! `row_scores`, `step_scores` and `gated_mixture` make scores of their outputs ([`Head`]).
 //!
 //! A score is served as one number in two places: in the text of the answer and, as JSON, in its
 //! log-probabilities. Both carry the model's f32 widened to f64, which is exact, so a client reads
 //! the same number from either, and `float()` of the text gives back every bit.
 
+mod error;
+mod gated_mixture;
 mod head;
 mod layers;
 mod linear;
 mod mlp;
 mod options;
 mod rank;
+mod row_scores;
+mod step_scores;
 
 use std::fmt::Write;
 
-pub use head::{Head, Unscorable};
+pub use error::{HeadError, RewardError, ScoreOptionsError, Unscorable};
+pub use head::Head;
 pub use layers::{HeadLayers, MissingTensor};
 pub(crate) use options::check as check_options;
 pub use rank::ranks;
@@ -23,27 +31,6 @@ pub use rank::ranks;
 pub struct Scores {
     /// Attribute and score, in the model's order. Finite; raw, so of any size and sign.
     pub pairs: Vec<(String, f32)>,
-}
-
-/// Why logits are no scores. Each is the engine's fault, never the request's.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RewardError {
-    /// Not as many as the head has for the positions read.
-    #[error("the engine gave {logits} logits where {due} were due")]
-    Count {
-        /// How many came.
-        logits: usize,
-        /// How many were due.
-        due: usize,
-    },
-    /// A NaN or an infinity.
-    #[error("the engine gave {value} for the attribute `{attribute}`, which is no score")]
-    NotFinite {
-        /// Whose logit it is.
-        attribute: String,
-        /// NaN or an infinity.
-        value: f32,
-    },
 }
 
 impl Scores {
@@ -95,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_reads_as_the_published_ones_do() {
+    fn the_text_has_the_form_of_the_published_ones() {
         insta::assert_snapshot!(
             content(&[4.09375, 4.03125, 4.25, 0.5703125, 1.109375]),
             @"helpfulness:4.09375,correctness:4.03125,coherence:4.25,complexity:0.5703125,verbosity:1.109375"
@@ -114,21 +101,21 @@ mod tests {
     }
 
     #[test]
-    fn a_logit_that_is_no_number_names_its_attribute() {
+    fn a_logit_that_is_not_finite_names_its_attribute() {
         let error = head(&["helpfulness", "verbosity"]).scores(&[1.0, f32::NAN]).unwrap_err();
-        insta::assert_snapshot!(error, @"the engine gave NaN for the attribute `verbosity`, which is no score");
+        insta::assert_snapshot!(error, @"the engine returned NaN for the attribute `verbosity`, which is not a score");
         assert!(head(&["reward"]).scores(&[f32::NEG_INFINITY]).is_err());
     }
 
     #[test]
-    fn a_missing_logit_is_no_score() {
+    fn a_missing_logit_is_an_error() {
         let error = head(&["helpfulness", "verbosity"]).scores(&[1.0]).unwrap_err();
-        insta::assert_snapshot!(error, @"the engine gave 1 logits where 2 were due");
+        insta::assert_snapshot!(error, @"the engine returned 1 logits, expected 2");
     }
 
     proptest! {
         #[test]
-        fn the_text_reads_back_as_the_very_number_in_the_json(bits in any::<u32>()) {
+        fn the_text_reads_back_as_the_exact_number_in_the_json(bits in any::<u32>()) {
             let logit = f32::from_bits(bits);
             prop_assume!(logit.is_finite());
             let scores = head(&["reward"]).scores(&[logit]).unwrap();

@@ -1,74 +1,62 @@
-//! What is done to scores before they are served.
+//! Changes to scores before they are served: activation, normalization, clamping and a weighted sum.
 
-use super::{RewardError, Scores};
+use super::Scores;
+use super::error::{RewardError, ScoreOptionsError};
 use crate::manifest::fault_of_names;
 use crate::manifest::score_options::{Normal, ScoreActivation, ScoreOptions};
 
-/// Refuses options that do not fit scores of these names. `plain`: whether each is a logit of its own.
+/// Checks that options fit scores of these names. `plain`: whether each score is a logit of its own.
 ///
 /// # Errors
-/// A sentence that names the option and the attribute.
-pub(crate) fn check(options: &ScoreOptions, attributes: &[String], plain: bool) -> Result<(), String> {
-    if let Some(activation) = options.activation {
-        check_activation(activation, attributes, plain)?;
-    }
-    let known = attributes.join(", ");
-    let unknown = |option: &str, name: &String| {
-        let reason = format!("{option} names {name}, which is no attribute of this model: it has {known}");
-        (!attributes.contains(name)).then_some(reason)
-    };
-    for (name, normal) in &options.normalize {
-        if let Some(reason) = unknown("score_normalize", name) {
-            return Err(reason);
+/// An option does not fit.
+pub(crate) fn check(
+    options: &ScoreOptions,
+    attributes: &[String],
+    plain: bool,
+) -> Result<(), ScoreOptionsError> {
+    match options.activation {
+        Some(_) if !plain => return Err(ScoreOptionsError::ActivationOfProbabilities),
+        Some(ScoreActivation::Softmax) if attributes.len() < 2 => {
+            return Err(ScoreOptionsError::SoftmaxOfOne);
         }
-        if !(normal.mean.is_finite() && normal.std.is_finite() && normal.std > 0.0) {
-            let Normal { mean, std } = normal;
-            return Err(format!(
-                "score_normalize: {name} has the mean {mean} and the deviation {std}; give numbers, the deviation above 0"
-            ));
+        _ => {}
+    }
+    for (name, &Normal { mean, std }) in &options.normalize {
+        let name = name.clone();
+        if !attributes.contains(&name) {
+            return Err(ScoreOptionsError::NormalOfUnknown { name, attributes: attributes.to_vec() });
+        }
+        if !(mean.is_finite() && std.is_finite() && std > 0.0) {
+            return Err(ScoreOptionsError::InvalidNormal { name, mean, std });
         }
     }
-    for (name, weight) in &options.weights {
-        if let Some(reason) = unknown("score_weights", name) {
-            return Err(reason);
+    for (name, &weight) in &options.weights {
+        let name = name.clone();
+        if !attributes.contains(&name) {
+            return Err(ScoreOptionsError::WeightOfUnknown { name, attributes: attributes.to_vec() });
         }
         if !weight.is_finite() {
-            return Err(format!("score_weights: {name} has the weight {weight}, which is no number"));
+            return Err(ScoreOptionsError::InvalidWeight { name, weight });
         }
     }
     if let Some([least, largest]) = options.clamp
         && !(least.is_finite() && largest.is_finite() && least < largest)
     {
-        return Err(format!("score_clamp is {least},{largest}; give two numbers, the lower one first"));
+        return Err(ScoreOptionsError::InvalidClamp { least, largest });
     }
     check_weighted_name(options, attributes)
 }
 
-fn check_activation(activation: ScoreActivation, attributes: &[String], plain: bool) -> Result<(), String> {
-    match activation {
-        _ if !plain => {
-            Err("score_activation: this model's scores come out of a softmax already; leave it out".into())
-        }
-        ScoreActivation::Softmax if attributes.len() < 2 => Err(
-            "score_activation: the softmax of one score is 1 whatever the text; use sigmoid, or leave it out"
-                .into(),
-        ),
-        _ => Ok(()),
-    }
-}
-
-fn check_weighted_name(options: &ScoreOptions, attributes: &[String]) -> Result<(), String> {
+fn check_weighted_name(options: &ScoreOptions, attributes: &[String]) -> Result<(), ScoreOptionsError> {
     let Some(name) = options.sum_name() else {
-        return match &options.weighted_name {
-            Some(name) => Err(format!("score_weighted_name is {name}, but score_weights gives no weights")),
-            None => Ok(()),
-        };
+        let name = options.weighted_name.clone();
+        return name.map_or(Ok(()), |name| Err(ScoreOptionsError::NameWithoutWeights(name)));
     };
-    let names: Vec<String> = attributes.iter().cloned().chain([name.to_owned()]).collect();
-    fault_of_names(&names).map_or(Ok(()), |reason| Err(format!("score_weighted_name: {reason}")))
+    let names = [attributes, &[name.to_owned()]].concat();
+    fault_of_names(&names).map_or(Ok(()), |reason| Err(ScoreOptionsError::UnusableName(reason)))
 }
 
-/// Scores as they are served; `attribute` says by its place which attribute a score is one of.
+/// Applies the options. `attribute` gives the attribute of a score by its index.
 ///
 /// # Errors
 /// A number became too large.
@@ -111,8 +99,8 @@ pub(super) fn apply<'a>(
 }
 
 impl Scores {
-    /// Probabilities of raw scores, as servers of classifiers make them: of one score by itself, of
-    /// several together.
+    /// Probabilities from raw scores, as servers of classifiers compute them: the sigmoid of a single score, the
+    /// softmax of several.
     pub fn activated(self) -> Self {
         let mut values: Vec<f64> = self.pairs.iter().map(|(_, score)| f64::from(*score)).collect();
         match values.as_mut_slice() {
@@ -139,7 +127,7 @@ fn softmax(values: &mut [f64]) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::Head;
+    use super::super::{Head, HeadError};
     use super::*;
     use crate::manifest;
 
@@ -152,7 +140,7 @@ mod tests {
         }
     }
 
-    fn head(options: ScoreOptions) -> Result<Head, String> {
+    fn head(options: ScoreOptions) -> Result<Head, HeadError> {
         Head::with_options(&manifest_head(&NAMES), None, None, options)
     }
 
@@ -179,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sigmoid_is_of_each_and_a_softmax_of_all() {
+    fn a_sigmoid_applies_to_each_score_and_a_softmax_to_all() {
         let of = |activation| ScoreOptions { activation: Some(activation), ..Default::default() };
         let half = "helpfulness:0.5,correctness:1.0,verbosity:0.0";
         assert_eq!(content(of(ScoreActivation::Sigmoid), &[0.0, 800.0, -800.0]), half);
@@ -188,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_is_of_normalized_and_clamped_scores_and_follows_them() {
+    fn the_weighted_sum_uses_changed_scores_and_comes_last() {
         let options = ScoreOptions {
             normalize: named(&[("helpfulness", Normal { mean: 1.0, std: 0.5 })]),
             clamp: Some([-1.0, 4.0]),
@@ -201,63 +189,73 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_too_large_is_no_score() {
+    fn a_number_that_overflows_is_not_a_score() {
         let options = ScoreOptions { weights: named(&[("helpfulness", 1e300)]), ..Default::default() };
         let error = head(options).unwrap().scores(&[1e10, 0.0, 0.0]).unwrap_err();
         assert!(error.to_string().contains("`weighted`"), "{error}");
     }
 
     #[test]
-    fn options_that_do_not_fit_the_model_are_refused_by_name() {
+    fn options_that_do_not_fit_the_model_are_refused() {
         let one = |activation| {
             let options = ScoreOptions { activation: Some(activation), ..Default::default() };
             Head::with_options(&manifest_head(&["reward"]), None, None, options)
         };
         assert!(one(ScoreActivation::Sigmoid).is_ok());
-        assert!(one(ScoreActivation::Softmax).unwrap_err().contains("the softmax of one score is 1"));
+        assert_eq!(one(ScoreActivation::Softmax), Err(ScoreOptionsError::SoftmaxOfOne.into()));
         let normal = |mean, std| named(&[("helpfulness", Normal { mean, std })]);
-        for (options, words) in [
+        let verbosity = named(&[("verbosity", 1.0)]);
+        for (options, field, words) in [
             (
                 ScoreOptions { weights: named(&[("humour", 1.0)]), ..Default::default() },
-                "score_weights names humour",
+                "weights",
+                "no attribute `humour`; it has helpfulness, correctness, verbosity",
             ),
             (
                 ScoreOptions { normalize: normal(0.0, 0.0), ..Default::default() },
-                "score_normalize: helpfulness",
+                "normalize",
+                "helpfulness has mean 0 and deviation 0",
             ),
-            (ScoreOptions { normalize: normal(f64::NAN, 1.0), ..Default::default() }, "score_normalize"),
-            (ScoreOptions { clamp: Some([1.0, 1.0]), ..Default::default() }, "score_clamp is 1,1"),
+            (ScoreOptions { normalize: normal(f64::NAN, 1.0), ..Default::default() }, "normalize", "NaN"),
+            (ScoreOptions { clamp: Some([1.0, 1.0]), ..Default::default() }, "clamp", "1,1"),
             (
                 ScoreOptions { weighted_name: Some("x".into()), ..Default::default() },
-                "score_weighted_name is x",
+                "weighted_name",
+                "no weights are given",
             ),
             (
                 ScoreOptions {
-                    weights: named(&[("verbosity", 1.0)]),
+                    weights: verbosity,
                     weighted_name: Some("verbosity".into()),
                     ..Default::default()
                 },
-                "score_weighted_name",
+                "weighted_name",
+                "two labels are called verbosity",
             ),
         ] {
-            let error = head(options).unwrap_err();
-            assert!(error.contains(words), "{words}: {error}");
+            let HeadError::Options(error) = head(options).unwrap_err() else { panic!("{words}") };
+            assert_eq!(error.field(), field);
+            assert!(error.to_string().contains(words), "{words}: {error}");
         }
     }
 
     #[test]
-    fn logits_are_chosen_and_called_as_nims_variables_say() {
+    fn logits_are_chosen_and_named() {
         let model = manifest::Head { rows: vec![4, 5, 6], ..manifest_head(&NAMES) };
         let served =
             |rows, names: Option<&[String]>| Head::with_options(&model, rows, names, ScoreOptions::default());
         let head = served(Some(5..7), Some(&list(&["a", "b"]))).unwrap();
         assert_eq!(head.scores(&[1.0, 2.0, 3.0]).unwrap().content(), "a:2.0,b:3.0");
-        assert!(
-            served(Some(0..1), None).unwrap_err().contains("0,1, and the engine holds the logits [4, 5, 6]")
+        let held = vec![4, 5, 6];
+        let unknown = |first, last| Err(HeadError::UnknownRows { first, last, held: held.clone() });
+        assert_eq!(served(Some(0..1), None), unknown(0, 0));
+        assert_eq!(served(Some(6..8), None), unknown(6, 7));
+        let attributes = list(&NAMES);
+        assert_eq!(
+            served(None, Some(&list(&["a"]))),
+            Err(HeadError::NameCount { given: 1, attributes: attributes.clone() })
         );
-        assert!(served(Some(6..8), None).is_err());
-        let error = served(None, Some(&list(&["a"]))).unwrap_err();
-        assert!(error.contains("1 names (a)") && error.contains("3 scores"), "{error}");
-        assert!(served(None, Some(&list(&["a", "b:c", "d"]))).unwrap_err().contains("b:c"));
+        let error = served(None, Some(&list(&["a", "b:c", "d"]))).unwrap_err();
+        assert!(matches!(&error, HeadError::UnusableName(reason) if reason.contains("b:c")), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! The order of several responses.
 
-/// Rank of each score, from 1 for the highest. Equal ones share the better rank, and the ranks that
-/// they would have had after it stay empty: 1, 2, 2, 4. What has no score has no rank.
+/// Rank of each score, from 1 for the highest. Equal scores share the better rank, and the ranks after it stay
+/// empty: 1, 2, 2, 4. Without a score there is no rank.
 pub fn ranks(scores: &[Option<f64>]) -> Vec<Option<usize>> {
     let mut sorted: Vec<f64> = scores.iter().flatten().copied().collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_is_first_equal_ones_share_a_rank_and_what_failed_has_none() {
+    fn the_highest_score_is_first_and_equal_ones_share_a_rank() {
         let scores = [Some(1.0), None, Some(-3.5), Some(7.0), Some(1.0), Some(f64::MIN)];
         assert_eq!(ranks(&scores), [Some(2), None, Some(4), Some(1), Some(2), Some(5)]);
         assert_eq!(ranks(&[Some(0.0), Some(-0.0)]), [Some(1), Some(1)]);

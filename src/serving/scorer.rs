@@ -172,7 +172,7 @@ impl Scorer {
         let Prompt { tokens, truncated } = prompt;
         let prompt_tokens = tokens.len();
         let job = Job {
-            work: Work::Score { read: self.head.read(&tokens)? },
+            work: Work::Score { read: self.head.positions(&tokens)? },
             tokens: tokens.into(),
             priority: scheduling.priority,
         };

@@ -34,7 +34,7 @@ impl Scores {
         let mut driver = Driver::start(&output, &manifest, Options::default());
         let head = Head::new(&manifest.head);
         let score = |case: &Case| {
-            let logits = driver.read(&case.ids, &head.read(&case.ids).unwrap());
+            let logits = driver.read(&case.ids, &head.positions(&case.ids).unwrap());
             head.scores(&logits).unwrap().pairs.into_iter().map(|(_, score)| score).collect::<Vec<_>>()
         };
         let ours = golden.cases.iter().flat_map(score).collect();

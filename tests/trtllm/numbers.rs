@@ -70,7 +70,7 @@ async fn scores_agree(name: &str, matrices: &[&str]) {
     let head = Head::new(&manifest.head);
     let golden = Golden::read(name);
     for case in &golden.cases {
-        let places = head.read(&case.ids).unwrap();
+        let places = head.positions(&case.ids).unwrap();
         let scores = |logits: &[f32]| -> Vec<f32> {
             head.scores(logits).unwrap().pairs.into_iter().map(|(_, score)| score).collect()
         };

@@ -58,7 +58,7 @@ pub(super) fn read(path: &Path, head: Head) -> Result<Head, BuildError> {
         return Err(wrong(format!("row {row} does not exist: {matrix} has {outputs} rows")));
     }
     crate::reward::check_options(&file.score, &attributes, true)
-        .map_err(|reason| wrong(format!("score: {reason}")))?;
+        .map_err(|error| wrong(format!("`score.{}`: {error}", error.field())))?;
     Ok(Head {
         attributes,
         rows,

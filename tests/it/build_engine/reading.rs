@@ -33,7 +33,7 @@ impl Built {
     }
 
     fn read(&self, ids: &[u32]) -> Result<Arc<[usize]>, Unscorable> {
-        Head::new(&self.manifest.head).read(ids)
+        Head::new(&self.manifest.head).positions(ids)
     }
 }
 

@@ -67,5 +67,5 @@ async fn an_answer_without_steps_is_a_bad_request_that_says_what_is_missing() {
     let (status, answer) = ask(&server, "It is 9.").await;
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_messages")));
     let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains("put <extra_0> behind each step"), "{message}");
+    assert!(message.contains("put <extra_0> after each step"), "{message}");
 }

@@ -1,0 +1,162 @@
+//! Why a head cannot be set up, cannot read a conversation, or got no scores.
+//!
+//! The errors carry data and name no command line option and no field of a request: callers know what the
+//! settings are called where they were given.
+
+/// The scores of an engine cannot be served as asked for.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum HeadError {
+    /// Rows were chosen from a head whose scores are not single rows.
+    #[error("this model's scores are not single logits, so none can be chosen")]
+    NoRows,
+    /// Rows were chosen that the engine does not have.
+    #[error(
+        "the engine has the logits {held:?} of the model, not all of {first} to {last}; choose among these, or \
+         build the engine again with other rows"
+    )]
+    UnknownRows {
+        /// First of the chosen rows.
+        first: usize,
+        /// Last of the chosen rows.
+        last: usize,
+        /// Rows of the model's head that the engine has.
+        held: Vec<usize>,
+    },
+    /// The names for the scores do not match them in number.
+    #[error("{given} names for {} scores ({}); give one name for each", attributes.len(), attributes.join(", "))]
+    NameCount {
+        /// Number of names.
+        given: usize,
+        /// The model's own names for the scores.
+        attributes: Vec<String>,
+    },
+    /// A name for a score cannot be used.
+    #[error("{0}")]
+    UnusableName(String),
+    /// The score options do not fit the model.
+    #[error(transparent)]
+    Options(#[from] ScoreOptionsError),
+}
+
+/// Score options do not fit a model.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ScoreOptionsError {
+    /// An activation for scores that are probabilities, or a mixture by them, already.
+    #[error("this model's scores already come from a softmax; leave it out")]
+    ActivationOfProbabilities,
+    /// A softmax over a single score.
+    #[error("the softmax of one score is 1 whatever the text; use sigmoid, or leave it out")]
+    SoftmaxOfOne,
+    /// Mean and deviation for an attribute that the model does not have.
+    #[error("the model has no attribute `{name}`; it has {}", attributes.join(", "))]
+    NormalOfUnknown {
+        /// The unknown attribute.
+        name: String,
+        /// The model's attributes.
+        attributes: Vec<String>,
+    },
+    /// A mean that is not finite, or a standard deviation that is not above 0.
+    #[error("{name} has mean {mean} and deviation {std}; give finite numbers, the deviation above 0")]
+    InvalidNormal {
+        /// The attribute.
+        name: String,
+        /// Its mean.
+        mean: f64,
+        /// Its standard deviation.
+        std: f64,
+    },
+    /// A range that is empty or has no finite bounds.
+    #[error("{least},{largest} is not a range; give two finite numbers, the lower one first")]
+    InvalidClamp {
+        /// The lower bound.
+        least: f64,
+        /// The upper bound.
+        largest: f64,
+    },
+    /// A weight for an attribute that the model does not have.
+    #[error("the model has no attribute `{name}`; it has {}", attributes.join(", "))]
+    WeightOfUnknown {
+        /// The unknown attribute.
+        name: String,
+        /// The model's attributes.
+        attributes: Vec<String>,
+    },
+    /// A weight that is not finite.
+    #[error("{name} has weight {weight}; give a finite number")]
+    InvalidWeight {
+        /// The attribute.
+        name: String,
+        /// Its weight.
+        weight: f64,
+    },
+    /// Weights for a model that scores steps.
+    #[error("this model has a score for each step, and steps have no weights")]
+    WeightsOfSteps,
+    /// A name for the weighted sum, but no weights.
+    #[error("`{0}` would name the weighted sum, and no weights are given")]
+    NameWithoutWeights(String),
+    /// The weighted sum's name cannot be used.
+    #[error("{0}")]
+    UnusableName(String),
+}
+
+impl ScoreOptionsError {
+    /// The field of [`crate::manifest::score_options::ScoreOptions`] that is at fault.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::ActivationOfProbabilities | Self::SoftmaxOfOne => "activation",
+            Self::NormalOfUnknown { .. } | Self::InvalidNormal { .. } => "normalize",
+            Self::InvalidClamp { .. } => "clamp",
+            Self::WeightOfUnknown { .. } | Self::InvalidWeight { .. } | Self::WeightsOfSteps => "weights",
+            Self::NameWithoutWeights(_) | Self::UnusableName(_) => "weighted_name",
+        }
+    }
+}
+
+/// A conversation lacks the tokens at which the model's scores are read: the request's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unscorable {
+    /// No step for a process reward model.
+    #[error("the model scores steps, and no assistant's turn contains {token}; put {token} after each step")]
+    NoStep {
+        /// The step token.
+        token: String,
+    },
+    /// No answer for a model that also reads where the prompt ends.
+    #[error("the model scores an answer to a prompt; send a user's turn and then the assistant's")]
+    NoAnswer,
+}
+
+/// Why logits are not scores. Always the engine's fault, never the request's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RewardError {
+    /// Not as many as the head has for the positions read.
+    #[error("the engine returned {logits} logits, expected {expected}")]
+    Count {
+        /// Logits that came.
+        logits: usize,
+        /// Logits that the head needs.
+        expected: usize,
+    },
+    /// A NaN or an infinity.
+    #[error("the engine returned {value} for the attribute `{attribute}`, which is not a score")]
+    NotFinite {
+        /// The attribute.
+        attribute: String,
+        /// NaN or an infinity.
+        value: f32,
+    },
+}
+
+/// Checks the number of logits.
+pub(super) fn check_count(logits: usize, expected: usize) -> Result<(), RewardError> {
+    if logits == expected { Ok(()) } else { Err(RewardError::Count { logits, expected }) }
+}
+
+/// Refuses values that are not finite: after a softmax they could look like a score.
+pub(super) fn check_finite(attribute: &str, values: &[f32]) -> Result<(), RewardError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(&value) => Err(RewardError::NotFinite { attribute: attribute.to_owned(), value }),
+        None => Ok(()),
+    }
+}
