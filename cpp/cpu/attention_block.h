@@ -7,6 +7,7 @@
 #include "batch.h"
 #include "kv_cache.h"
 #include "layer_tensors.h"
+#include "qk_norm.h"
 
 namespace assay::cpu {
 
@@ -16,9 +17,7 @@ class AttentionBlock {
     struct Weights {
         LinearWeights qkv;
         LinearWeights output;
-        // Null unless the model has them.
-        NormWeights query_norm;
-        NormWeights key_norm;
+        typename QkNorm<T>::Weights norms;
     };
 
     // `add`: outputs are added to what is in their place.
@@ -26,6 +25,7 @@ class AttentionBlock {
         : config_(config.attention),
           heads_(config_.heads),
           kernels_(kernels),
+          norms_(config_, kernels),
           qkv_({config.dtype, heads_.qkv_width(), config.hidden_size, Dtype::F32, config_.qkv_bias, false},
                kernels),
           output_({config.dtype, config.hidden_size, heads_.q_width(), Dtype::F32, config_.output_bias, add},
@@ -36,11 +36,8 @@ class AttentionBlock {
           window_angles_(limits.max_num_tokens * heads_.head_dim * sizeof(float)) {}
 
     Weights bind(const LayerTensors& tensors, float norm_eps) const {
-        const auto head_norm = [&](const std::string& name) {
-            return NormWeights{tensors.floats_if(config_.qk_norm, name, heads_.head_dim), nullptr, norm_eps};
-        };
-        return {tensors.linear("qkv", qkv_), tensors.linear("output", output_), head_norm("query_norm"),
-                head_norm("key_norm")};
+        return {tensors.linear("qkv", qkv_), tensors.linear("output", output_),
+                norms_.bind(tensors, norm_eps)};
     }
 
     // Finds the rotation of every token, which all layers share.
@@ -55,6 +52,7 @@ class AttentionBlock {
     void attend(std::size_t layer, const Weights& weights, const Batch& batch,
                 std::span<const TileSpan> tiles, T* states) {
         qkv_.run(batch.places().size(), states, weights.qkv, projected_.as());
+        norms_.before_rotation(weights.norms, batch.places().size(), projected_.template as<float>());
         rotate_and_store(layer, weights, batch.places(), states);
         run_tiles(layer, batch, tiles, states);
     }
@@ -83,11 +81,12 @@ class AttentionBlock {
         const CacheView<T> cache = cache_.layer(layer);
         const bool windowed = config_.windows[layer] > 0;
         const std::size_t half = (windowed ? config_.window_rope : config_.rope).inverse_frequencies.size();
+        const typename QkNorm<T>::Weights norms = norms_.by_head(weights.norms);
         const float* angles = (windowed ? window_angles_ : angles_).template as<float>();
 #pragma omp parallel for
         for (std::size_t row = 0; row < places.size(); ++row) {
             const float* cosines = angles + row * heads_.head_dim;
-            const Rotation rotation{cosines, cosines + half, 2 * half, weights.query_norm, weights.key_norm};
+            const Rotation rotation{cosines, cosines + half, 2 * half, norms.query, norms.key};
             CacheView<T> block = cache;
             block.base += places[row].block * cache.block_stride;
             kernels_.rope(heads_, projected_.as<float>() + row * heads_.qkv_width(), rotation,
@@ -111,6 +110,7 @@ class AttentionBlock {
     const AttentionConfig config_;
     const HeadShape heads_;
     const Kernels<T>& kernels_;
+    const QkNorm<T> norms_;
     Linear<T> qkv_, output_;
     KvCache<T> cache_;
     // [max_num_tokens, qkv_width].

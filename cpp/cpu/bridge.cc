@@ -36,6 +36,18 @@ cpu::Activation activation(ActivationView view) {
     throw EngineError("the CPU engine does not know this activation");
 }
 
+cpu::QkNormSpan qk_norm(QkNormView view) {
+    switch (view) {
+        case QkNormView::None:
+            return cpu::QkNormSpan::None;
+        case QkNormView::EachHead:
+            return cpu::QkNormSpan::EachHead;
+        case QkNormView::AllHeads:
+            return cpu::QkNormSpan::AllHeads;
+    }
+    throw EngineError("the CPU engine does not know this norm of queries and keys");
+}
+
 cpu::Rope rope(const RopeView& view) {
     return {{view.inverse_frequencies.begin(), view.inverse_frequencies.end()}, view.factor};
 }
@@ -50,11 +62,11 @@ cpu::ModelConfig model_of(const CpuModel& model) {
         .hidden_size = model.hidden_size,
         .num_layers = model.num_layers,
         .embedding_scale = model.embedding_scale,
-        .norms = {norms.eps, norms.layer_norm, norms.post_norms},
+        .norms = {norms.eps, norms.layer_norm, norms.pre_norms, norms.post_norms},
         .attention = {.heads = {attention.num_heads, attention.num_kv_heads, attention.head_dim},
                       .qkv_bias = attention.qkv_bias,
                       .output_bias = attention.output_bias,
-                      .qk_norm = attention.qk_norm,
+                      .qk_norm = qk_norm(attention.qk_norm),
                       .scale = attention.scale,
                       .softcap = attention.softcap,
                       .windows = {attention.windows.begin(), attention.windows.end()},

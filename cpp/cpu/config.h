@@ -17,17 +17,21 @@ struct NormConfig {
     float eps;
     // Layer norms with a bias instead of RMS norms.
     bool layer_norm;
+    // A norm over the input of attention and of the feed-forward network.
+    bool pre_norms;
     // Another norm over the output of attention and of the feed-forward network, before it is added to the
     // residual stream.
     bool post_norms;
 };
 
+// What one RMS norm of a token's queries, or of its keys, goes over before they are rotated.
+enum class QkNormSpan { None, EachHead, AllHeads };
+
 struct AttentionConfig {
     HeadShape heads;
     bool qkv_bias;
     bool output_bias;
-    // RMS norms over each head's queries and keys, before they are rotated.
-    bool qk_norm;
+    QkNormSpan qk_norm;
     // Factor on the scores.
     float scale;
     // Cap on the scores, see AttentionTile. 0: no cap.

@@ -65,15 +65,16 @@ class Decoder final : public Engine {
 
     Layer bind(const LayerTensors& tensors) const {
         const std::size_t hidden = config_.hidden_size;
-        const auto post_norm = [&](const std::string& name) {
-            return config_.norms.post_norms ? tensors.norm(name, hidden, config_.norms) : NormWeights{};
+        const auto norm_if = [&](bool present, const std::string& name) {
+            return present ? tensors.norm(name, hidden, config_.norms) : NormWeights{};
         };
-        return {tensors.norm("input_norm", hidden, config_.norms),
+        const bool pre_norms = config_.norms.pre_norms, post_norms = config_.norms.post_norms;
+        return {norm_if(pre_norms, "input_norm"),
                 attention_.bind(tensors, config_.norms.eps),
-                post_norm("attention_post_norm"),
-                tensors.norm("post_norm", hidden, config_.norms),
+                norm_if(post_norms, "attention_post_norm"),
+                norm_if(pre_norms, "post_norm"),
                 feed_forward_.bind(tensors),
-                post_norm("mlp_post_norm")};
+                norm_if(post_norms, "mlp_post_norm")};
     }
 
     std::unique_ptr<OutputHead<T>> make_head(const RunLimits& limits, const Weights& weights) const {

@@ -18,6 +18,13 @@ T narrow(float value) {
 }
 
 template <typename T>
+void narrow_row(const float* from, std::size_t n, T* to) {
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) store_rounded(to + i, load(from + i));
+    for (; i < n; ++i) to[i] = narrow<T>(from[i]);
+}
+
+template <typename T>
 void embed(const T* row, float scale, std::size_t n, float* x) {
     for (std::size_t i = 0; i < n; ++i) x[i] = widen(row[i]) * scale;
 }
@@ -63,6 +70,7 @@ void layer_norm(const float* x, const NormWeights& norm, std::size_t n, T* y) {
 
 template <typename T>
 void norm(const float* x, const NormWeights& norm, std::size_t n, T* y) {
+    if (norm.weight == nullptr) return narrow_row(x, n, y);
     if (norm.bias != nullptr) return layer_norm(x, norm, n, y);
     const std::size_t whole = n / kLanes * kLanes;
     const float factor = inverse_deviation(squares(x, 0.0f, n), norm.eps, n);
@@ -90,13 +98,6 @@ void rotate(const float* head, const Rotation& by, const NormWeights& head_norm,
         out[i + half] = head[i + half] * by.cosines[i] + head[i] * by.sines[i];
     }
     for (std::size_t i = by.dim; i < width; ++i) out[i] = head[i];
-}
-
-template <typename T>
-void narrow_row(const float* from, std::size_t n, T* to) {
-    std::size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) store_rounded(to + i, load(from + i));
-    for (; i < n; ++i) to[i] = narrow<T>(from[i]);
 }
 
 template <typename T>

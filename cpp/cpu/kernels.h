@@ -58,7 +58,7 @@ struct AttentionTile {
     std::size_t window;    // newest keys that a query sees, itself included; 0: all
 };
 
-// An RMS norm's weights; with a bias, a layer norm's.
+// An RMS norm's weights; with a bias, a layer norm's; without weights, no norm.
 struct NormWeights {
     const float* weight;
     const float* bias;
@@ -89,7 +89,7 @@ template <typename T>
 struct Kernels {
     // Widens an embedding row and multiplies it by `scale`.
     void (*embed)(const T* row, float scale, std::size_t n, float* x);
-    // y = norm(x).
+    // y = norm(x), or x if there is no norm.
     void (*norm)(const float* x, const NormWeights& norm, std::size_t n, T* y);
     // y += norm(x), in f32.
     void (*add_normed)(const float* x, const NormWeights& norm, std::size_t n, float* y);
@@ -108,8 +108,8 @@ struct Kernels {
     void (*dequantize_rounded)(const Dequantized& from, T* y);
     // Logits of one token: the head's rows times x.
     void (*head)(const float* head, const float* x, std::size_t rows, std::size_t n, float* logits);
-    // The final norm, in f32.
-    void (*final_norm)(const float* x, const NormWeights& norm, std::size_t n, float* y);
+    // As `norm`, in f32. `y` may be `x`.
+    void (*norm_f32)(const float* x, const NormWeights& norm, std::size_t n, float* y);
 };
 
 // The kernels for an instruction set as oneDNN names it.

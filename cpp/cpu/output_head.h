@@ -38,7 +38,7 @@ class ScoreHead final : public OutputHead<T> {
 #pragma omp parallel for
         for (std::size_t row = 0; row < rows; ++row) {
             float* state = states.data() + row * hidden_;
-            kernels_.final_norm(stream.row(row), norm_, hidden_, state);
+            kernels_.norm_f32(stream.row(row), norm_, hidden_, state);
             kernels_.head(matrix_, state, rows_, hidden_, logits.data() + row * rows_);
         }
     }

@@ -28,7 +28,8 @@ class ResidualStream {
             kernels_.embed(embedding + ids[i] * hidden_, scale, hidden_, row(i));
     }
 
-    // Writes the norms of `rows` rows from `begin` on to `normed`, [rows, hidden].
+    // Writes the norms of `rows` rows from `begin` on, or the rows themselves without a norm, to `normed`,
+    // [rows, hidden].
     void norm(const NormWeights& weights, std::size_t begin, std::size_t rows, T* normed) const {
 #pragma omp parallel for
         for (std::size_t i = 0; i < rows; ++i)

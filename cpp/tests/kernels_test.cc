@@ -26,11 +26,18 @@ void norms_and_activations(const Kernels<T>& kernels, std::size_t n, double tole
 
     const NormWeights norm{weight.data(), nullptr, 1e-5f};
     kernels.norm(x.data(), norm, n, y.data());
-    kernels.final_norm(x.data(), norm, n, floats.data());
+    kernels.norm_f32(x.data(), norm, n, floats.data());
     for (std::size_t i = 0; i < n; ++i) {
         const double right = static_cast<double>(x[i]) * factor * static_cast<double>(weight[i]);
         check_near(static_cast<double>(widen(y[i])), right, tolerance, "norm");
-        check_near(static_cast<double>(floats[i]), right, 1e-6, "final norm");
+        check_near(static_cast<double>(floats[i]), right, 1e-6, "norm in f32");
+    }
+    kernels.norm(x.data(), NormWeights{}, n, y.data());
+    std::vector<float> in_place = x;
+    kernels.norm_f32(in_place.data(), norm, n, in_place.data());
+    for (std::size_t i = 0; i < n; ++i) {
+        CHECK_THAT(widen(y[i]) == widen(halves[i]), "without a norm rows are only rounded");
+        CHECK_THAT(in_place[i] == floats[i], "a row may be normed in place");
     }
     kernels.activate(Activation::Silu, halves.data(), n, y.data());
     for (std::size_t i = 0; i < n; ++i) {

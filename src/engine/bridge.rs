@@ -20,6 +20,7 @@ pub(crate) mod ffi {
     struct NormView {
         eps: f32,
         layer_norm: bool,
+        pre_norms: bool,
         post_norms: bool,
     }
 
@@ -29,7 +30,7 @@ pub(crate) mod ffi {
         head_dim: usize,
         qkv_bias: bool,
         output_bias: bool,
-        qk_norm: bool,
+        qk_norm: QkNormView,
         scale: f32,
         /// 0: none.
         softcap: f32,
@@ -73,6 +74,13 @@ pub(crate) mod ffi {
         Silu,
         GeluTanh,
         Relu2,
+    }
+
+    /// [`crate::manifest::QkNorm`].
+    enum QkNormView {
+        None,
+        EachHead,
+        AllHeads,
     }
 
     /// Rotary frequencies and the factor on cosine and sine.

@@ -15,7 +15,7 @@ pub(crate) mod verify;
 
 pub use head::{Gating, Head, HeadLayer, Pooling, fault_of_names};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
-pub use model::{Activation, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant};
+pub use model::{Activation, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant};
 pub use sampling_defaults::SamplingDefaults;
 
 /// Name of the manifest inside an engine directory.

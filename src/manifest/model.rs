@@ -47,9 +47,12 @@ pub struct Model {
 pub struct Variant {
     /// Kind of its norms.
     pub norm: Norm,
-    /// Whether each head's queries and keys go through an RMS norm before they are rotated.
-    pub qk_norm: bool,
-    /// Whether what attention and feed-forward network add goes through a norm of its own.
+    /// RMS norms of queries and keys before they are rotated.
+    pub qk_norm: QkNorm,
+    /// Whether there is a norm over the inputs of attention and feed-forward network.
+    pub pre_norms: bool,
+    /// Whether there is a norm over the outputs of attention and feed-forward network, before they are added to the
+    /// residual stream.
     pub post_norms: bool,
     /// What the feed-forward network does between its projections.
     pub activation: Activation,
@@ -69,7 +72,8 @@ impl Default for Variant {
     fn default() -> Self {
         Self {
             norm: Norm::Rms,
-            qk_norm: false,
+            qk_norm: QkNorm::None,
+            pre_norms: true,
             post_norms: false,
             activation: Activation::Silu,
             embedding_scale: 1.0,
@@ -89,6 +93,18 @@ pub enum Norm {
     Rms,
     /// Mean and deviation, with a bias.
     Layer,
+}
+
+/// What one RMS norm of a token's queries, or of its keys, goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QkNorm {
+    /// There is no such norm.
+    None,
+    /// Each head by itself, all with the same weights.
+    EachHead,
+    /// All heads together.
+    AllHeads,
 }
 
 /// What a feed-forward network does between its projections.

@@ -7,7 +7,7 @@ use crate::support::{Batch, Driver, model, random_engine, random_engine_with};
 use assay::engine::BlockId;
 use assay::engine::cpu::{Options, supports_bf16, supports_int8};
 use assay::manifest::{
-    Activation, Dtype, Gating, Head, Manifest, Model, Norm, Rope, RopeScaling, SlidingWindow, Variant,
+    Activation, Dtype, Gating, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant,
 };
 use proptest::prelude::*;
 
@@ -232,7 +232,7 @@ fn a_text_has_one_score_with_every_norm_and_a_cap() {
     let mut model = model(64, 88, 3, (4, 1, 24));
     let rope = Rope { theta: 500.0, scaling: RopeScaling::Default };
     model.variant = Variant {
-        qk_norm: true,
+        qk_norm: QkNorm::EachHead,
         post_norms: true,
         activation: Activation::GeluTanh,
         embedding_scale: 8.0,
@@ -243,6 +243,17 @@ fn a_text_has_one_score_with_every_norm_and_a_cap() {
     };
     one_score_of(model.clone(), Dtype::F32);
     one_score_of(model, Dtype::Bf16);
+}
+
+/// Norms over the outputs of blocks alone, and over all heads together: OLMo-2's.
+#[test]
+fn a_text_has_one_score_with_norms_over_outputs_and_over_all_heads() {
+    let mut model = model(72, 88, 3, (6, 3, 24));
+    model.variant =
+        Variant { qk_norm: QkNorm::AllHeads, pre_norms: false, post_norms: true, ..Variant::default() };
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+        one_score_of(model.clone(), dtype);
+    }
 }
 
 /// Layer norms, no gate, half of each head rotated: Nemotron's.

@@ -7,7 +7,7 @@ use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, number, object, query_scalar};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Model, Norm};
+use crate::manifest::{Model, Norm, QkNorm};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "gemma2",
@@ -41,9 +41,9 @@ pub(super) const NORMS: Norms = Norms {
     eps_field: "rms_norm_eps",
     default_eps: 1e-6,
     weight_offset: 1.0,
-    inputs: ["input_layernorm", "pre_feedforward_layernorm"],
+    inputs: Some(["input_layernorm", "pre_feedforward_layernorm"]),
     outputs: Some(["post_attention_layernorm", "post_feedforward_layernorm"]),
-    queries_and_keys: None,
+    queries_and_keys: QkNorm::None,
 };
 
 pub(super) const TRTLLM: TrtllmForm = TrtllmForm {

@@ -8,7 +8,7 @@ use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, number, object, query_scalar, window_period};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Model, RopeScaling};
+use crate::manifest::{Model, QkNorm, RopeScaling};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "gemma3",
@@ -29,7 +29,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         softcap: Some(Softcap { field: "attn_logit_softcapping", default: None }),
     },
     windows: Some(Windows { default_keys: Some(4096), layers: all_but_every_nth_layer }),
-    norms: Norms { queries_and_keys: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..gemma2::NORMS },
+    norms: Norms { queries_and_keys: QkNorm::EachHead, ..gemma2::NORMS },
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: None }),

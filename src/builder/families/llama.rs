@@ -7,7 +7,7 @@ use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, object};
 use crate::builder::BuildError;
-use crate::manifest::{Model, Norm};
+use crate::manifest::{Model, Norm, QkNorm};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "llama",
@@ -43,9 +43,9 @@ pub(super) const NORMS: Norms = Norms {
     eps_field: "rms_norm_eps",
     default_eps: 1e-6,
     weight_offset: 0.0,
-    inputs: ["input_layernorm", "post_attention_layernorm"],
+    inputs: Some(["input_layernorm", "post_attention_layernorm"]),
     outputs: None,
-    queries_and_keys: None,
+    queries_and_keys: QkNorm::None,
 };
 
 /// The form of every family whose layers TensorRT-LLM builds from Llama's classes.

@@ -6,7 +6,7 @@ use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
 use crate::builder::BuildError;
-use crate::manifest::{Activation, Model, Norm};
+use crate::manifest::{Activation, Model, Norm, QkNorm};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "nemotron",
@@ -33,9 +33,9 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         eps_field: "norm_eps",
         default_eps: 1e-5,
         weight_offset: 1.0,
-        inputs: ["input_layernorm", "post_attention_layernorm"],
+        inputs: Some(["input_layernorm", "post_attention_layernorm"]),
         outputs: None,
-        queries_and_keys: None,
+        queries_and_keys: QkNorm::None,
     },
     activation: ActivationSpec { fields: &["hidden_act"], name: "relu2", activation: Activation::Relu2 },
     scaled_embedding: false,

@@ -8,7 +8,7 @@ use super::rope;
 use super::spec::*;
 use super::windows;
 use crate::builder::BuildError;
-use crate::manifest::Model;
+use crate::manifest::{Model, QkNorm};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "qwen3",
@@ -26,7 +26,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: None, read: rope::read },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
-    norms: Norms { queries_and_keys: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..llama::NORMS },
+    norms: Norms { queries_and_keys: QkNorm::EachHead, ..llama::NORMS },
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::rope::Ropes;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Activation, Model, Norm};
+use crate::manifest::{Activation, Model, Norm, QkNorm};
 
 /// A family of decoders: how to read its `config.json` and where its tensors are.
 ///
@@ -123,12 +123,13 @@ pub(crate) struct Norms {
     pub(crate) default_eps: f32,
     /// What is added to stored weights: 1 in families whose weights count from 1.
     pub(crate) weight_offset: f32,
-    /// Names of the norms before attention and feed-forward network.
-    pub(crate) inputs: [&'static str; 2],
-    /// Names of the norms after attention and feed-forward network, before the residual is added.
+    /// Names of the norms before attention and feed-forward network, if the family has them.
+    pub(crate) inputs: Option<[&'static str; 2]>,
+    /// Names of the norms after attention and feed-forward network, before the residual is added, if the family has
+    /// them.
     pub(crate) outputs: Option<[&'static str; 2]>,
-    /// Names of the norms of queries and keys.
-    pub(crate) queries_and_keys: Option<[&'static str; 2]>,
+    /// Norms of queries and keys, `self_attn.q_norm` and `self_attn.k_norm`.
+    pub(crate) queries_and_keys: QkNorm,
 }
 
 pub(crate) struct ActivationSpec {

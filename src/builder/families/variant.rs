@@ -67,7 +67,8 @@ pub(crate) fn variant(
     };
     Ok(Variant {
         norm: family.norms.kind,
-        qk_norm: family.norms.queries_and_keys.is_some(),
+        qk_norm: family.norms.queries_and_keys,
+        pre_norms: family.norms.inputs.is_some(),
         post_norms: family.norms.outputs.is_some(),
         activation: activation(config, family)?,
         embedding_scale: if family.scaled_embedding { (hidden_size as f32).sqrt() } else { 1.0 },

@@ -7,7 +7,7 @@ use crate::builder::config::Config;
 use crate::builder::families::FamilySpec;
 use crate::builder::families::spec::{GateUp, Qkv};
 use crate::engine::cpu;
-use crate::manifest::{Dtype, Model, Norm};
+use crate::manifest::{Dtype, Model, Norm, QkNorm};
 
 impl<'a> Planner<'a> {
     /// Embedding, layers and last norm.
@@ -54,20 +54,28 @@ impl<'a> Layer<'_, 'a> {
     fn plan(&mut self) -> Result<(), BuildError> {
         let Self { family, model, .. } = *self;
         let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
-        let queries = model.num_heads * model.head_dim;
-        let [attention_norm, mlp_norm] = family.norms.inputs;
+        let (queries, keys) = (model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim);
 
-        self.norm("input_norm", attention_norm, hidden)?;
-        if let Some([query_norm, key_norm]) = family.norms.queries_and_keys {
-            self.norm("query_norm", query_norm, model.head_dim)?;
-            self.norm("key_norm", key_norm, model.head_dim)?;
+        if let Some([attention_norm, _]) = family.norms.inputs {
+            self.norm("input_norm", attention_norm, hidden)?;
+        }
+        let norm_widths = match family.norms.queries_and_keys {
+            QkNorm::None => None,
+            QkNorm::EachHead => Some([model.head_dim; 2]),
+            QkNorm::AllHeads => Some([queries, keys]),
+        };
+        if let Some([query_width, key_width]) = norm_widths {
+            self.norm("query_norm", "self_attn.q_norm", query_width)?;
+            self.norm("key_norm", "self_attn.k_norm", key_width)?;
         }
         self.qkv()?;
         self.linear("output", &[(family.tensors.attention_output, hidden)], queries, model.output_bias)?;
         if let Some([attention_norm, _]) = family.norms.outputs {
             self.norm("attention_post_norm", attention_norm, hidden)?;
         }
-        self.norm("post_norm", mlp_norm, hidden)?;
+        if let Some([_, mlp_norm]) = family.norms.inputs {
+            self.norm("post_norm", mlp_norm, hidden)?;
+        }
         self.gate_up()?;
         self.linear("down", &[(family.tensors.down, hidden)], ffn, model.mlp_bias)?;
         if let Some([_, mlp_norm]) = family.norms.outputs {

@@ -14,7 +14,7 @@ use super::quantize::Format;
 use crate::builder::checkpoint::Tensor;
 use crate::builder::families::spec::TrtllmForm;
 use crate::builder::plan::TensorPlan;
-use crate::manifest::Model;
+use crate::manifest::{Model, QkNorm};
 
 /// One tensor of a rank's file, or a quantized matrix and its scales.
 pub(super) struct RankTensor<'a> {
@@ -161,7 +161,7 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
             columns,
             q,
         );
-        if model.variant.qk_norm {
+        if model.variant.qk_norm != QkNorm::None {
             tensors.norm(&format!("{to}.attention.q_layernorm"), &format!("{from}.query_norm"));
             tensors.norm(&format!("{to}.attention.k_layernorm"), &format!("{from}.key_norm"));
         }

@@ -16,7 +16,7 @@ use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
 use crate::manifest::{
-    Activation, BuildLimits, Dtype, LimitOverrides, Manifest, Model, Norm, Target, WEIGHTS_FILE,
+    Activation, BuildLimits, Dtype, LimitOverrides, Manifest, Model, Norm, QkNorm, Target, WEIGHTS_FILE,
 };
 use crate::reward::HeadLayers;
 
@@ -385,6 +385,7 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
         norms: ffi::NormView {
             eps: model.norm_eps,
             layer_norm: variant.norm == Norm::Layer,
+            pre_norms: variant.pre_norms,
             post_norms: variant.post_norms,
         },
         attention: attention_view(model),
@@ -427,7 +428,11 @@ fn attention_view(model: &Model) -> ffi::AttentionView {
         head_dim: model.head_dim,
         qkv_bias: model.qkv_bias,
         output_bias: model.output_bias,
-        qk_norm: variant.qk_norm,
+        qk_norm: match variant.qk_norm {
+            QkNorm::None => ffi::QkNormView::None,
+            QkNorm::EachHead => ffi::QkNormView::EachHead,
+            QkNorm::AllHeads => ffi::QkNormView::AllHeads,
+        },
         scale: variant.attention_scale.unwrap_or_else(|| (model.head_dim as f32).powf(-0.5)),
         softcap: variant.attention_softcap.unwrap_or(0.0),
         windows,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use assay::engine::cpu;
 use assay::manifest::{
-    BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, Rope, RopeScaling, Target,
+    BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, Target,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -56,10 +56,14 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
     for layer in 0..model.num_layers {
         let name = |part: &str| format!("layers.{layer}.{part}");
         let layer_norm = model.variant.norm == Norm::Layer;
-        writer.norm(&name("input_norm"), hidden);
+        writer.norm_if(model.variant.pre_norms, &name("input_norm"), hidden);
         writer.floats_if(layer_norm, &name("input_norm_bias"), hidden);
-        for head_norm in ["query_norm", "key_norm"] {
-            writer.floats_if(model.variant.qk_norm, &name(head_norm), model.head_dim);
+        for (norm, heads) in [("query_norm", model.num_heads), ("key_norm", model.num_kv_heads)] {
+            match model.variant.qk_norm {
+                QkNorm::None => {}
+                QkNorm::EachHead => writer.floats_if(true, &name(norm), model.head_dim),
+                QkNorm::AllHeads => writer.floats_if(true, &name(norm), heads * model.head_dim),
+            }
         }
         for added_norm in ["attention_post_norm", "mlp_post_norm"] {
             writer.floats_if(model.variant.post_norms, &name(added_norm), hidden);
@@ -68,7 +72,7 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
         writer.floats_if(model.qkv_bias, &name("qkv_bias"), qkv_width);
         writer.packed(&name("output"), hidden, q_width);
         writer.floats_if(model.output_bias, &name("output_bias"), hidden);
-        writer.norm(&name("post_norm"), hidden);
+        writer.norm_if(model.variant.pre_norms, &name("post_norm"), hidden);
         writer.floats_if(layer_norm, &name("post_norm_bias"), hidden);
         let gate_up = if model.variant.activation.gated() { 2 * ffn } else { ffn };
         writer.packed(&name("gate_up"), gate_up, hidden);
@@ -129,6 +133,13 @@ impl Writer {
     }
 
     fn norm(&mut self, name: &str, n: usize) {
+        self.norm_if(true, name, n);
+    }
+
+    fn norm_if(&mut self, wanted: bool, name: &str, n: usize) {
+        if !wanted {
+            return;
+        }
         let values = self.values(n, 0.2, 1.0);
         self.push(name, "F32", vec![n], bytemuck::cast_slice(&values).to_vec());
     }

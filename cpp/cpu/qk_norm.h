@@ -1,0 +1,54 @@
+// RMS norms of queries and keys between their projection and their rotation.
+#pragma once
+
+#include "layer_tensors.h"
+
+namespace assay::cpu {
+
+// Norms over each head are left to the rotation, which goes through the heads one by one anyway. Norms over
+// all heads together come before it, over rows of the projection.
+template <typename T>
+class QkNorm {
+  public:
+    // Null unless the model has them.
+    struct Weights {
+        NormWeights query;
+        NormWeights key;
+    };
+
+    QkNorm(const AttentionConfig& config, const Kernels<T>& kernels)
+        : span_(config.qk_norm), heads_(config.heads), kernels_(kernels) {}
+
+    Weights bind(const LayerTensors& tensors, float eps) const {
+        const bool wide = span_ == QkNormSpan::AllHeads;
+        const auto norm = [&](const std::string& name, std::size_t width) {
+            return NormWeights{tensors.floats_if(span_ != QkNormSpan::None, name, width), nullptr, eps};
+        };
+        return {norm("query_norm", wide ? heads_.q_width() : heads_.head_dim),
+                norm("key_norm", wide ? heads_.kv_width() : heads_.head_dim)};
+    }
+
+    // Norms the queries and keys of `rows` rows of [rows, qkv_width] in place, if the norms span all heads.
+    void before_rotation(const Weights& weights, std::size_t rows, float* projected) const {
+        if (span_ != QkNormSpan::AllHeads) return;
+#pragma omp parallel for
+        for (std::size_t i = 0; i < rows; ++i) {
+            float* query = projected + i * heads_.qkv_width();
+            float* key = query + heads_.q_width();
+            kernels_.norm_f32(query, weights.query, heads_.q_width(), query);
+            kernels_.norm_f32(key, weights.key, heads_.kv_width(), key);
+        }
+    }
+
+    // The norms that the rotation applies to each head; null if there are none.
+    Weights by_head(const Weights& weights) const {
+        return span_ == QkNormSpan::EachHead ? weights : Weights{};
+    }
+
+  private:
+    const QkNormSpan span_;
+    const HeadShape heads_;
+    const Kernels<T>& kernels_;
+};
+
+}  // namespace assay::cpu
