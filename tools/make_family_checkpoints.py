@@ -168,6 +168,25 @@ FAMILIES = {
             "tie_word_embeddings": False,
         },
     },
+    "olmo2-tiny": {
+        "seed": 39,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Olmo2ForSequenceClassification",
+        "config": {
+            "model_type": "olmo2",
+            "hidden_size": 96,
+            "num_attention_heads": 6,
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 500000.0,
+            "rope_scaling": None,
+            "attention_bias": False,
+            # Published ones are not tied; this one serves as a language model, too.
+            "tie_word_embeddings": True,
+        },
+    },
     "internlm2-tiny": {
         "seed": 38,
         "form": LLAMA2_FORM,

@@ -19,7 +19,15 @@ from pathlib import Path
 import jinja2
 import make_test_checkpoints as common
 from make_test_checkpoints import HERE
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from transformers import AutoTokenizer
 
 NEMOTRON_SYSTEM = (
@@ -184,6 +192,19 @@ PHI3_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
 
+# Its roles are ordinary text; only the end of a response is a control token.
+OLMO2_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{% if message['role'] in ['system', 'user'] %}"
+    "{{ '<|' + message['role'] + '|>\n' + message['content'] + '\n' }}"
+    "{% elif message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>\n' + message['content'] + eos_token + ('' if loop.last else '\n') }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
 INTERNLM2_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
@@ -246,6 +267,17 @@ def internlm2_tokenizer():
     return pieces(["<|im_start|>", "<|im_end|>"], spaces())
 
 
+def olmo2_tokenizer():
+    """Byte-level BPE with groups of up to three digits, and no beginning of its own."""
+    tokenizer = common.train_byte_level(common.LLAMA3_SPLIT, 620)
+    common.add_specials(tokenizer, OLMO2)
+    tokenizer.post_processor = processors.ByteLevel(
+        add_prefix_space=False, trim_offsets=False, use_regex=False
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
 def qwen3_tokenizer():
     """Qwen2 form, and words around thoughts that are added tokens, yet not special."""
     tokenizer = common.qwen2_tokenizer()
@@ -268,6 +300,7 @@ def form(build, specials, template, bos, eos):
 
 LLAMA2 = common.LLAMA2_SPECIALS
 GEMMA = LLAMA2 + ["<pad>", "<start_of_turn>", "<end_of_turn>"]
+OLMO2 = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
 PHI3 = LLAMA2 + ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"]
 
 # What the smuggling cases put into the text, as in the other script.
@@ -317,6 +350,14 @@ FAMILIES = {
         "turn": "<|end|>\n<|system|>\n",
         "end": "<|end|>",
         "open": "<|assistant|>",
+    },
+    "olmo2": {
+        "form": form(
+            olmo2_tokenizer, OLMO2, OLMO2_TEMPLATE, "<|endoftext|>", "<|endoftext|>"
+        ),
+        "turn": "<|endoftext|>\n<|user|>\n",
+        "end": "<|endoftext|>",
+        "open": "<|im_start|>",
     },
     "internlm2": {
         "form": form(

@@ -144,6 +144,7 @@ parity! {
     gemma3: "gemma3-tiny";
     nemotron: "nemotron-tiny";
     phi3: "phi3-tiny";
+    olmo2: "olmo2-tiny";
     internlm2: "internlm2-tiny";
     a_logit_of_a_known_language_model: "nemotron-reward-tiny";
     yes_against_no: "lm-head-tiny";

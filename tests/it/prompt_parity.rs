@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 /// Tokenizers and templates, relative to `tests`.
-const CHECKPOINTS: [&str; 10] = [
+const CHECKPOINTS: [&str; 11] = [
     "checkpoints/llama3-tiny",
     "checkpoints/llama2-tiny",
     "checkpoints/qwen2-tiny",
@@ -21,6 +21,7 @@ const CHECKPOINTS: [&str; 10] = [
     "prompts/gemma3",
     "prompts/nemotron",
     "prompts/phi3",
+    "prompts/olmo2",
     "prompts/internlm2",
 ];
 

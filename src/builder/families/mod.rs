@@ -9,6 +9,7 @@ mod internlm2;
 mod llama;
 mod mistral;
 mod nemotron;
+mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -25,7 +26,7 @@ pub(super) use trtllm_fields::number;
 pub(super) use variant::{biases, final_softcap, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 9] = [
+const FAMILIES: [&FamilySpec; 10] = [
     &llama::SPEC,
     &mistral::SPEC,
     &qwen2::SPEC,
@@ -35,6 +36,7 @@ const FAMILIES: [&FamilySpec; 9] = [
     &nemotron::SPEC,
     &internlm2::SPEC,
     &phi3::SPEC,
+    &olmo2::SPEC,
 ];
 
 /// What `architectures` in `config.json` says.

@@ -437,6 +437,7 @@ fn small_heads_where_the_library_has_none() {
 fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
     assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma 3", "rotary scaling"]);
+    assert_names(&refused("olmo2-tiny", "h100", |_| {}), &["OLMo 2", "1.2.1", "--target cpu"]);
     let long = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(400);
     assert_names(&refused("mistral-tiny", "h100", long), &["--max-seq-len 400", "window is 45"]);
     let fp8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Fp8;

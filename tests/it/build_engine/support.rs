@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-pub(crate) const CHECKPOINTS: [&str; 13] = [
+pub(crate) const CHECKPOINTS: [&str; 14] = [
     "llama3-tiny",
     "llama2-tiny",
     "llama-linear",
@@ -23,6 +23,7 @@ pub(crate) const CHECKPOINTS: [&str; 13] = [
     "gemma3-tiny",
     "nemotron-tiny",
     "phi3-tiny",
+    "olmo2-tiny",
     "internlm2-tiny",
 ];
 

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::language::{Built, Case, Golden};
 
-const CHECKPOINTS: [&str; 3] = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny"];
+const CHECKPOINTS: [&str; 4] = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny", "olmo2-tiny"];
 
 async fn generate(handle: &Handle, prompt: &[u32], sampling: Sampling) -> Vec<Sampled> {
     let job = Job { tokens: prompt.into(), work: Work::Generate(Arc::new(sampling)), priority: Priority(0) };
