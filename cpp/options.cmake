@@ -1,4 +1,5 @@
-# Compiler options of all C++ in this repository.
+# How C++ of this repository is compiled, wherever it is built. ASSAY_SANITIZE names sanitizers to build with, for
+# example address,undefined.
 set(ASSAY_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)

@@ -1,13 +1,12 @@
-//! A JSON object read field by field, so that every complaint names the field it is about.
+//! A JSON object read field by field, so that every error names the field that it is about.
 
 use serde_json::{Map, Value};
 
-use super::ApiError;
+use super::error::ApiError;
 
-/// Why a request for tools is refused.
 const NO_TOOLS: &str = "no tools are called here; leave it out";
 
-/// An object's fields; each is taken out as it is read, and what is left is unknown.
+/// The fields of an object. Each is taken out as it is read; those left at the end are unknown.
 pub(super) struct Fields {
     path: String,
     map: Map<String, Value>,
@@ -17,7 +16,7 @@ pub(super) struct Fields {
 pub(super) trait Field: Sized {
     /// What a client is told to send, for example `a string`.
     const EXPECTED: &'static str;
-    /// The value, if it is of this type.
+    /// The value, if it has this type.
     fn from_value(value: Value) -> Option<Self>;
 }
 
@@ -25,18 +24,18 @@ impl Fields {
     /// Reads a request body.
     ///
     /// # Errors
-    /// It is no JSON, or no object.
+    /// It is not JSON, or not an object.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        match serde_json::from_slice(body).map_err(|error| ApiError::Malformed(error.to_string()))? {
+        match serde_json::from_slice(body).map_err(|error| ApiError::MalformedJson(error.to_string()))? {
             Value::Object(map) => Ok(Self { path: String::new(), map }),
-            other => Err(ApiError::NoObject(kind(&other))),
+            other => Err(ApiError::NotAnObject(kind(&other))),
         }
     }
 
-    /// Reads an object that stands at `path` of a request.
+    /// Reads the object at `path` of a request.
     ///
     /// # Errors
-    /// It is no object.
+    /// It is not an object.
     pub(super) fn from_value(path: String, value: Value) -> Result<Self, ApiError> {
         match value {
             Value::Object(map) => Ok(Self { path, map }),
@@ -44,7 +43,7 @@ impl Fields {
         }
     }
 
-    /// The name under which a client knows a field.
+    /// The path of a field from the root of the request.
     pub(super) fn path(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -52,29 +51,30 @@ impl Fields {
     /// Takes a field out. One that is null counts as absent, as in OpenAI's API.
     ///
     /// # Errors
-    /// It is of another type.
+    /// It has another type.
     pub(super) fn take<T: Field>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(value) = self.map.swap_remove(name).filter(|value| !value.is_null()) else {
             return Ok(None);
         };
-        // Kept for the complaint only, and small: a complaint never repeats a value.
+        // An error says the type that was found and never repeats the value.
         let found = kind(&value);
-        T::from_value(value).map(Some).ok_or_else(|| {
-            ApiError::Invalid(self.path(name), format!("must be {}, not {found}", T::EXPECTED))
-        })
+        match T::from_value(value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(ApiError::invalid(self.path(name), format!("must be {}, not {found}", T::EXPECTED))),
+        }
     }
 
     /// Takes out a field that must be there.
     ///
     /// # Errors
-    /// It is missing or of another type.
+    /// It is missing or has another type.
     pub(super) fn require<T: Field>(&mut self, name: &str) -> Result<T, ApiError> {
         self.take(name)?.ok_or_else(|| {
-            ApiError::Invalid(self.path(name), format!("is missing or null: send {}", T::EXPECTED))
+            ApiError::invalid(self.path(name), format!("is missing or null: send {}", T::EXPECTED))
         })
     }
 
-    /// Takes out a list of tools, which may be there as long as it is empty.
+    /// Takes out a list of tools, which must be empty.
     ///
     /// # Errors
     /// It holds something.
@@ -85,7 +85,7 @@ impl Fields {
         }
     }
 
-    /// Takes out the fields by which clients ask for more than text; they may hold what asks for nothing.
+    /// Takes out the fields by which clients ask for more than text. They may ask for nothing.
     ///
     /// # Errors
     /// One asks for something.
@@ -111,7 +111,7 @@ impl Fields {
     }
 
     fn unsupported(&self, name: &str, reason: &str) -> ApiError {
-        ApiError::Unsupported(self.path(name), reason.into())
+        ApiError::unsupported(self.path(name), reason)
     }
 
     /// Takes out a word that must be one of `known`.
@@ -124,9 +124,10 @@ impl Fields {
         known: &[&'static str],
     ) -> Result<Option<&'static str>, ApiError> {
         let Some(word) = self.take::<String>(name)? else { return Ok(None) };
-        let found = known.iter().find(|known| **known == word).copied();
-        let reason = || ApiError::Invalid(self.path(name), format!("must be one of {}", known.join(", ")));
-        found.map(Some).ok_or_else(reason)
+        match known.iter().find(|known| **known == word) {
+            Some(known) => Ok(Some(known)),
+            None => Err(ApiError::invalid(self.path(name), format!("must be one of {}", known.join(", ")))),
+        }
     }
 
     /// Whether a field is there and not null.
@@ -134,26 +135,21 @@ impl Fields {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
-    /// Refuses whatever was not taken out.
+    /// Refuses fields that were not taken out, unless they are null; `why` goes into the error.
     ///
     /// # Errors
-    /// Something was not; `why` says what is wrong with it.
+    /// There is such a field.
     pub(super) fn end(&self, why: &str) -> Result<(), ApiError> {
-        match self.left().next() {
-            Some(name) => Err(ApiError::Unsupported(self.path(name), why.to_owned())),
+        match self.map.iter().find(|(_, value)| !value.is_null()) {
+            Some((name, _)) => Err(ApiError::unsupported(self.path(name), why)),
             None => Ok(()),
         }
     }
-
-    /// Names of the fields not taken out.
-    pub(super) fn left(&self) -> impl Iterator<Item = &str> {
-        self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
-    }
 }
 
-/// The complaint about a value that is not what it should be.
-pub(super) fn wrong_type(path: String, expected: &str, found: &Value) -> ApiError {
-    ApiError::Invalid(path, format!("must be {expected}, not {}", kind(found)))
+/// The error about a value of the wrong type.
+pub(super) fn wrong_type(path: impl Into<String>, expected: &str, found: &Value) -> ApiError {
+    ApiError::invalid(path, format!("must be {expected}, not {}", kind(found)))
 }
 
 fn kind(value: &Value) -> &'static str {

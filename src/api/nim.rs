@@ -1,4 +1,4 @@
-//! What NIM says of itself besides health, models and version: metadata, manifest, license.
+//! The routes by which NVIDIA NIM describes itself besides health, models and version.
 
 use std::sync::Arc;
 
@@ -7,24 +7,28 @@ use axum::extract::State;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{ApiError, App};
+use super::app::App;
+use super::error::ApiError;
 
 const LICENSE: &str = include_str!("../../LICENSE");
 
-/// What is served.
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(metadata)).routes(routes!(manifest)).routes(routes!(license))
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
+struct Metadata {
     /// Files of the engine.
     asset_info: Vec<Asset>,
     license_info: License,
     model_info: Vec<ModelInfo>,
-    /// Of the server.
+    /// The server's version.
     version: &'static str,
-    /// Id of the engine's profile.
     selected_model_profile_id: String,
-    /// Name of that profile.
     selected_model_profile: String,
 }
 
@@ -41,9 +45,9 @@ struct ModelInfo {
     model_url: String,
 }
 
-/// The server's license; a model has its own.
+/// The license of the server, not of the model.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct License {
+struct License {
     name: &'static str,
     path: &'static str,
     sha: String,
@@ -55,19 +59,21 @@ pub(super) struct License {
 
 /// The engine's manifest.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ManifestFile {
-    /// In YAML.
+struct ManifestFile {
+    /// The YAML text.
     manifest_file: String,
 }
 
-/// What is served: the engine's files, its profile, the server's version and license.
+/// Describes the engine's files, its profile, and the server's version and license.
 #[utoipa::path(get, path = "/v1/metadata", tag = "service", responses((status = 200, body = Metadata)))]
-pub(super) async fn metadata(State(app): State<Arc<App>>) -> Json<Metadata> {
+async fn metadata(State(app): State<Arc<App>>) -> Json<Metadata> {
     let manifest = &app.manifest;
-    let assets =
-        manifest.files.iter().map(|(name, file)| Asset { name: name.clone(), sha256: file.sha256.clone() });
+    let mut asset_info = Vec::with_capacity(manifest.files.len());
+    for (name, file) in &manifest.files {
+        asset_info.push(Asset { name: name.clone(), sha256: file.sha256.clone() });
+    }
     Json(Metadata {
-        asset_info: assets.collect(),
+        asset_info,
         license_info: license_info(),
         model_info: vec![ModelInfo {
             short_name: manifest.model.name.clone(),
@@ -81,15 +87,14 @@ pub(super) async fn metadata(State(app): State<Arc<App>>) -> Json<Metadata> {
 
 /// The engine's manifest, as `engine.yaml` has it.
 #[utoipa::path(get, path = "/v1/manifest", tag = "service", responses((status = 200, body = ManifestFile)))]
-pub(super) async fn manifest(State(app): State<Arc<App>>) -> Result<Json<ManifestFile>, ApiError> {
-    let manifest_file =
-        serde_saphyr::to_string(&app.manifest).map_err(|error| ApiError::Internal(error.to_string()))?;
+async fn manifest(State(app): State<Arc<App>>) -> Result<Json<ManifestFile>, ApiError> {
+    let manifest_file = serde_saphyr::to_string(&app.manifest).map_err(ApiError::internal)?;
     Ok(Json(ManifestFile { manifest_file }))
 }
 
-/// The server's license.
+/// The license of the server, not of the model.
 #[utoipa::path(get, path = "/v1/license", tag = "service", responses((status = 200, body = License)))]
-pub(super) async fn license() -> Json<License> {
+async fn license() -> Json<License> {
     Json(license_info())
 }
 

@@ -1,25 +1,26 @@
-//! What every route that scores does first: read the body, make tokens of it, learn how urgent it is.
+//! What every route with a body does first: read it, make token ids of it, learn how urgent it is.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::HeaderMap;
 
+use super::app::App;
+use super::error::ApiError;
 use super::fields::Fields;
-use super::{ApiError, App, body};
+use super::middleware::limits::read_body;
 use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
 use crate::serving::{LengthPolicy, Scheduling};
 
-/// Bodies larger than this are parsed and tokenized off the threads that serve connections.
+/// Larger bodies are parsed and tokenized off the threads that serve connections.
 const LARGE_BODY: usize = 16 << 10;
-
-/// How many times its largest body a request may come to once the prompt stands before each
-/// response: what it costs to encode is bounded with it.
-const LARGEST_EXPANSION: usize = 4;
+const PRIORITY_HEADER: &str = "X-Priority";
+const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 
 /// A request that was read to its end.
 pub(super) struct RequestReader {
@@ -28,32 +29,29 @@ pub(super) struct RequestReader {
     body: Vec<u8>,
 }
 
-/// What a request's fields say of its scheduling.
+/// The fields of a request that say how urgent it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SchedulingFields {
-    /// Its class.
-    pub priority: Option<Priority>,
-    /// How long the answer is of use.
-    pub timeout: Option<Duration>,
+pub(super) struct SchedulingFields {
+    priority: Option<Priority>,
+    timeout: Option<Duration>,
 }
 
 impl RequestReader {
     /// Reads a request.
     ///
     /// # Errors
-    /// Its body is too large or breaks off.
+    /// Its body is too large or too slow, or breaks off.
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
-        let (limit, time) = (app.settings.server.max_body_bytes, app.settings.server.body_timeout.0);
-        let body = body::read(&parts.headers, body, limit, time).await?;
+        let body = read_body(&parts.headers, body, &app.settings.server).await?;
         if app.settings.logging.log_requests {
             tracing::info!(body = %String::from_utf8_lossy(&body), "request");
         }
         Ok(Self { arrived, headers: parts.headers, body })
     }
 
-    /// Parses and tokenizes the body, off the threads that serve connections where that takes long.
+    /// Parses and tokenizes the body with `prepare`; a large one off the threads that serve connections.
     ///
     /// # Errors
     /// Those of `prepare`.
@@ -68,29 +66,26 @@ impl RequestReader {
             prepare(app, &body)
         } else {
             let app = app.clone();
-            tokio::task::spawn_blocking(move || prepare(&app, &body))
-                .await
-                .map_err(|error| ApiError::Internal(error.to_string()))?
+            tokio::task::spawn_blocking(move || prepare(&app, &body)).await.map_err(ApiError::internal)?
         };
         Timings::current().add(Stage::Prompt, start);
         prepared
     }
 
-    /// How urgent it is: what its fields say, else a header, else the server's default.
+    /// How urgent the request is: what its fields say, else a header, else the server's default.
     ///
     /// # Errors
-    /// A header makes no sense.
-    pub(super) fn scheduling(&self, app: &App, scheduling: SchedulingFields) -> Result<Scheduling, ApiError> {
-        let class = match scheduling.priority {
+    /// A header is not a number, or is out of range.
+    pub(super) fn scheduling(&self, app: &App, fields: SchedulingFields) -> Result<Scheduling, ApiError> {
+        let class = match fields.priority {
             Some(class) => Some(class),
-            None => self.number("X-Priority")?.map(|class| priority("X-Priority", class)).transpose()?,
+            None => {
+                self.header(PRIORITY_HEADER)?.map(|class| priority(PRIORITY_HEADER, class)).transpose()?
+            }
         };
-        let time = match scheduling.timeout {
+        let time = match fields.timeout {
             Some(time) => Some(time),
-            None => self
-                .number("X-Request-Timeout")?
-                .map(|time| timeout("X-Request-Timeout", time))
-                .transpose()?,
+            None => self.header(TIMEOUT_HEADER)?.map(|time| timeout(TIMEOUT_HEADER, time)).transpose()?,
         };
         Ok(Scheduling {
             arrived: self.arrived,
@@ -99,14 +94,11 @@ impl RequestReader {
         })
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+    /// The number in a header.
+    fn header<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
-        value
-            .to_str()
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .map(Some)
-            .ok_or_else(|| ApiError::Invalid(name.to_owned(), "must be a number".into()))
+        let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+        number.map(Some).ok_or_else(|| ApiError::invalid(name, "must be a number"))
     }
 }
 
@@ -125,7 +117,7 @@ impl SchedulingFields {
     }
 }
 
-/// Takes `truncation` out of a request; where it does not say, the server's options do.
+/// Takes `truncation` out of a request; the server's option is the default.
 ///
 /// # Errors
 /// There is no such truncation.
@@ -138,62 +130,23 @@ pub(super) fn take_length_policy(
     };
     let truncation = Truncation::from_name(&name).ok_or_else(|| {
         let known = Truncation::ALL.map(Truncation::name).join(", ");
-        ApiError::Invalid(fields.path("truncation"), format!("must be one of {known}"))
+        ApiError::invalid(fields.path("truncation"), format!("must be one of {known}"))
     })?;
     Ok(LengthPolicy { truncation, tokens: None })
 }
 
 /// A priority class, from the field or header `name`.
 fn priority(name: &str, class: i64) -> Result<Priority, ApiError> {
-    i8::try_from(class).map(Priority).map_err(|_| {
-        ApiError::Invalid(name.to_owned(), "must be from -128 to 127; lower goes first".to_owned())
-    })
+    match i8::try_from(class) {
+        Ok(class) => Ok(Priority(class)),
+        Err(_) => Err(ApiError::invalid(name, "must be from -128 to 127; lower goes first")),
+    }
 }
 
 /// How long the answer is of use, from the field or header `name`.
 fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| ApiError::Invalid(name.to_owned(), "must be a number of seconds above 0".to_owned()))
-}
-
-/// Refuses a list, which stands in the field `field`, of no items or of more than a call may have.
-///
-/// # Errors
-/// It is one of them.
-pub(super) fn check_count(field: &str, count: usize, settings: &ServerSettings) -> Result<(), ApiError> {
-    let most = settings.max_request_items;
-    match count {
-        0 => Err(ApiError::Invalid(field.into(), "is empty: send at least one".into())),
-        count if count > most => {
-            let reason =
-                format!("has {count} items and this server takes {most} in a call: send them in several");
-            Err(ApiError::Invalid(field.into(), reason))
-        }
-        _ => Ok(()),
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(ApiError::invalid(name, "must be a number of seconds above 0")),
     }
-}
-
-/// Refuses responses, which stand in the field `field`, that are too much text once a prompt of
-/// `prompt` bytes stands before each.
-///
-/// # Errors
-/// They are.
-pub(super) fn check_size(
-    field: &str,
-    prompt: usize,
-    responses: &[String],
-    settings: &ServerSettings,
-) -> Result<(), ApiError> {
-    let size = prompt * responses.len() + responses.iter().map(String::len).sum::<usize>();
-    let most = LARGEST_EXPANSION * settings.max_body_bytes;
-    if size <= most {
-        return Ok(());
-    }
-    let reason = format!(
-        "come to {size} bytes with the prompt before each, more than the {most} this server takes: send fewer in \
-         a call"
-    );
-    Err(ApiError::Invalid(field.into(), reason))
 }

@@ -8,38 +8,51 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::app::App;
+use super::error::ApiError;
 use super::openapi::Errors;
-use super::{ApiError, App};
 use crate::manifest::SamplingDefaults;
 use crate::manifest::score_options::ScoreOptions;
-use crate::serving::{Generator, Scorer};
+use crate::serving::Scorer;
 
-#[derive(Serialize, ToSchema)]
-#[schema(as = Models)]
-struct List<'a> {
-    object: &'static str,
-    data: Vec<Described<'a>>,
+pub(super) fn health() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(ready)).routes(routes!(live))
+}
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(models)).routes(routes!(model)).routes(routes!(version))
+}
+
+pub(super) fn metrics_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(metrics)).routes(routes!(metrics_v1))
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = Model)]
-struct Described<'a> {
+struct Models<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Model<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
     owned_by: &'static str,
-    /// The model whose engine it is.
+    /// The first name of the model.
     root: &'a str,
-    /// Of an alias, the model it is an alias of.
+    /// The model that an alias stands for; null if this is not an alias.
     parent: Option<&'a str>,
-    /// Names of its scores, once the engine is loaded; none of a model that scores steps.
+    /// Names of its scores, once the engine is loaded; absent if the model scores steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attributes: Vec<&'a str>,
     max_model_len: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
-    /// How a model that generates samples where a request does not say and OpenAI's defaults do not hold.
+    /// Sampling parameters that apply where a request sets none, as far as they differ from OpenAI's.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling_defaults: Option<&'a SamplingDefaults>,
 }
@@ -56,29 +69,34 @@ struct Version {
     api: &'static str,
 }
 
-/// `GET /v1/models`: every name that the model answers to.
-#[utoipa::path(get, path = "/v1/models", tag = "service", responses((status = 200, body = List)))]
-pub(super) async fn models(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let aliases = app.settings.server.alias.iter().map(|alias| alias.name.as_str());
-    let names = app.models.iter().map(String::as_str).chain(aliases);
-    let data = names.map(|name| describe(&app, name)).collect::<Result<_, _>>()?;
-    Ok(Json(List { object: "list", data }).into_response())
+/// Lists every name that the model answers to.
+#[utoipa::path(get, path = "/v1/models", tag = "service", responses((status = 200, body = Models)))]
+async fn models(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let mut data = Vec::new();
+    for name in app.served() {
+        data.push(describe(&app, name)?);
+    }
+    Ok(Json(Models { object: "list", data }).into_response())
 }
 
-/// `GET /v1/models/NAME`.
-#[utoipa::path(get, path = "/v1/models/{name}", tag = "service", params(("name" = String, Path)), responses((status = 200, body = Described), Errors))]
-pub(super) async fn model(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
+/// Describes one of the names.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{*name}",
+    tag = "service",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Model), Errors),
+)]
+async fn model(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, ApiError> {
     Ok(Json(describe(&app, &name)?).into_response())
 }
 
-fn describe<'a>(app: &'a App, name: &'a str) -> Result<Described<'a>, ApiError> {
+fn describe<'a>(app: &'a App, name: &'a str) -> Result<Model<'a>, ApiError> {
     let model = app.model(Some(name))?;
     let root = app.models[0].as_str();
-    let scorer = app.scorer().ok();
-    Ok(Described {
+    let (scorer, generator) = (app.scorer().ok(), app.generator().ok());
+    let defaults = generator.map(|generator| generator.defaults());
+    Ok(Model {
         id: name,
         object: "model",
         created: app.started,
@@ -88,48 +106,58 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Result<Described<'a>, ApiError> 
         attributes: scorer.map(|scorer| model.names(scorer.head())).unwrap_or_default(),
         max_model_len: app.max_seq_len,
         score_options: scorer.and_then(Scorer::score_options),
-        sampling_defaults: app
-            .generator()
-            .ok()
-            .map(Generator::defaults)
-            .filter(|defaults| !defaults.is_empty()),
+        sampling_defaults: defaults.filter(|defaults| !defaults.is_empty()),
     })
 }
 
-/// `GET /v1/health/ready`: whether requests can be answered.
-#[utoipa::path(get, path = "/v1/health/ready", tag = "service", responses((status = 200, body = Health), (status = 503, body = Health)))]
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let (status, message) = match app.ready() {
-        true => (StatusCode::OK, "Service is ready."),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "Service is not ready."),
+/// Says whether requests can be answered.
+#[utoipa::path(
+    get,
+    path = "/v1/health/ready",
+    tag = "service",
+    responses((status = 200, body = Health), (status = 503, body = Health)),
+)]
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let (status, message) = if app.ready() {
+        (StatusCode::OK, "Service is ready.")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "Service is not ready.")
     };
     (status, Json(Health { object: "health.response", message })).into_response()
 }
 
-/// `GET /v1/health/live`: whether the process answers at all.
+/// Answers as long as the process responds.
 #[utoipa::path(get, path = "/v1/health/live", tag = "service", responses((status = 200, body = Health)))]
-pub(super) async fn live() -> Response {
+async fn live() -> Response {
     Json(Health { object: "health.response", message: "Service is live." }).into_response()
 }
 
-/// `GET /v1/version`.
+/// The versions of the server and of its API.
 #[utoipa::path(get, path = "/v1/version", tag = "service", responses((status = 200, body = Version)))]
-pub(super) async fn version() -> Response {
+async fn version() -> Response {
     Json(Version { release: env!("CARGO_PKG_VERSION"), api: "v1" }).into_response()
 }
 
-/// `GET /metrics` and `GET /v1/metrics`.
-#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = "text/plain")))]
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
+/// The metrics, in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = 200, body = String, content_type = "text/plain")),
+)]
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let rendered = tokio::task::spawn_blocking(move || app.metrics.render()).await;
-    let text = rendered.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+    let text = rendered.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
 /// The same as at `/metrics`.
-#[utoipa::path(get, path = "/v1/metrics", tag = "service",
-               responses((status = 200, body = String, content_type = "text/plain")))]
-pub(super) async fn metrics_v1(state: State<Arc<App>>) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/v1/metrics",
+    tag = "service",
+    responses((status = 200, body = String, content_type = "text/plain")),
+)]
+async fn metrics_v1(state: State<Arc<App>>) -> Result<Response, ApiError> {
     metrics(state).await
 }

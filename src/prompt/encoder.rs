@@ -8,7 +8,7 @@ use super::injection_guard::{InjectionGuard, Mark};
 use super::template::Template;
 use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
-use super::{EncodeOptions, Message, PromptError, ROLES};
+use super::{EncodeOptions, EncoderFileError, Message, PromptError, ROLES};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
 /// Turns conversations into token ids. All threads share one: encoding changes nothing in it.
@@ -47,11 +47,11 @@ impl Encoder {
     /// Loads the tokenizer and the chat template of an engine directory.
     ///
     /// # Errors
-    /// [`PromptError::Unreadable`] or [`PromptError::Invalid`], for the file at fault.
-    pub fn open(directory: &Path, spec: &PromptSpec) -> Result<Self, PromptError> {
+    /// A file cannot be read or used.
+    pub fn open(directory: &Path, spec: &PromptSpec) -> Result<Self, EncoderFileError> {
         let tokenizer = read(&directory.join(TOKENIZER_FILE))?;
         let template = read(&directory.join(TEMPLATE_FILE))?;
-        Self::new(&tokenizer, &template, spec).map_err(|error| PromptError::Invalid {
+        Self::new(&tokenizer, &template, spec).map_err(|error| EncoderFileError::Invalid {
             path: directory.join(error.file()),
             reason: error.to_string(),
         })
@@ -212,8 +212,9 @@ fn unencodable(error: TokenizerError) -> PromptError {
     PromptError::Unencodable(error.to_string())
 }
 
-fn read(path: &Path) -> Result<String, PromptError> {
-    std::fs::read_to_string(path).map_err(|source| PromptError::Unreadable { path: path.to_owned(), source })
+fn read(path: &Path) -> Result<String, EncoderFileError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| EncoderFileError::Unreadable { path: path.to_owned(), source })
 }
 
 fn check_roles(messages: &[Message]) -> Result<(), PromptError> {

@@ -73,15 +73,15 @@ pub struct EncodeOptions {
     pub add_generation_prompt: bool,
 }
 
-/// Why there is no prompt.
+/// Why an engine directory has no encoder.
 #[derive(Debug, thiserror::Error)]
-pub enum PromptError {
+pub enum EncoderFileError {
     /// A file of the engine cannot be read.
-    #[error("{path} cannot be read ({source}); copy the engine directory again or build it again")]
+    #[error("cannot read {path}: {source}; copy the engine directory again or build it again")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system reported.
         source: std::io::Error,
     },
     /// A file of the engine is not what it should be.
@@ -92,32 +92,35 @@ pub enum PromptError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A conversation without turns.
-    #[error("`messages` is empty; send at least one message")]
+}
+
+/// Why a conversation or text has no prompt. Which field of a request it came from is the caller's to say.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The conversation has no messages.
+    #[error("the conversation is empty; send at least one message")]
     NoMessages,
-    /// A turn whose role is none of [`ROLES`].
-    #[error("`messages[{index}].role` is `{role}`; use one of {}", ROLES.join(", "))]
+    /// A message has a role that is none of [`ROLES`].
+    #[error("the role of message {index} is `{role}`; use one of {}", ROLES.join(", "))]
     UnknownRole {
-        /// Which turn.
+        /// The message, counted from 0.
         index: usize,
         /// Its role.
         role: String,
     },
-    /// The template refuses the conversation, in its own words.
-    #[error("the model's chat template refuses `messages`: {0}")]
+    /// The chat template refuses the conversation; the text is its own.
+    #[error("the model's chat template refuses the conversation: {0}")]
     Refused(String),
-    /// The template cannot render the conversation.
-    #[error("the model's chat template cannot render `messages`: {0}")]
+    /// The chat template cannot render the conversation.
+    #[error("the model's chat template cannot render the conversation: {0}")]
     Unrenderable(String),
-    /// The template renders nothing, so there is nothing to compute.
-    #[error(
-        "the model's chat template makes an empty prompt of `messages`; send at least one message that it renders"
-    )]
+    /// There are no tokens.
+    #[error("the prompt is empty; send text, or a message that the model's chat template renders")]
     Empty,
     /// The conversation is too long even without the turns that may be dropped.
     #[error(
-        "`messages` has {tokens} tokens even without its older turns, and the engine takes at most {limit}; \
-         shorten the last prompt or the response, or ask for the truncation `left`"
+        "the conversation has {tokens} tokens even without its older turns, and the engine takes at most {limit}; \
+         shorten the last prompt or the response"
     )]
     TooLong {
         /// Tokens of what must stay.
@@ -126,6 +129,6 @@ pub enum PromptError {
         limit: usize,
     },
     /// The tokenizer cannot encode the text.
-    #[error("`messages` cannot be encoded: {0}")]
+    #[error("the text cannot be encoded: {0}")]
     Unencodable(String),
 }

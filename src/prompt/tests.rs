@@ -178,14 +178,14 @@ fn text_that_normalizes_to_a_control_token_stays_text() {
 fn a_refusal_quotes_the_template() {
     let error = render("{{ raise_exception('no ' + messages[0].content) }}", &["poems"]).unwrap_err();
     assert!(matches!(error, PromptError::Refused(_)));
-    insta::assert_snapshot!(error, @"the model's chat template refuses `messages`: no poems");
+    insta::assert_snapshot!(error, @"the model's chat template refuses the conversation: no poems");
 }
 
 #[test]
 fn a_template_that_never_ends_is_stopped() {
     let error =
         render("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", &[""]);
-    insta::assert_snapshot!(error.unwrap_err(), @"the model's chat template cannot render `messages`: it ran for too long; send fewer or shorter messages");
+    insta::assert_snapshot!(error.unwrap_err(), @"the model's chat template cannot render the conversation: it ran for too long; send fewer or shorter messages");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn an_unknown_role_error_lists_the_known_ones() {
     let mut messages = turns(&["a", "b"]);
     messages[1].role = "judge".into();
     let error = encoder(PLAIN).encode(&messages, EncodeOptions::default()).unwrap_err();
-    insta::assert_snapshot!(error, @"`messages[1].role` is `judge`; use one of system, developer, user, assistant, tool");
+    insta::assert_snapshot!(error, @"the role of message 1 is `judge`; use one of system, developer, user, assistant, tool");
 }
 
 #[test]
@@ -217,7 +217,9 @@ fn an_unusable_file_is_named() {
         Encoder::open(nowhere, &PromptSpec { special_tokens: BTreeMap::new(), ..PromptSpec::default() })
             .err()
             .unwrap();
-    assert!(matches!(error, PromptError::Unreadable { path, .. } if path == nowhere.join(TOKENIZER_FILE)));
+    assert!(
+        matches!(error, EncoderFileError::Unreadable { path, .. } if path == nowhere.join(TOKENIZER_FILE))
+    );
 }
 
 #[test]

@@ -33,14 +33,14 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Those of the head's scores that this model has, in its order.
-    pub(crate) fn select(&self, scores: Scores) -> Scores {
-        let Some(attributes) = self.attributes else { return scores };
+    /// Keeps those of the head's scores that this model has, in its order.
+    pub(crate) fn select(&self, scores: &mut Scores) {
+        let Some(attributes) = self.attributes else { return };
         let mut pairs = Vec::with_capacity(attributes.len());
         for name in attributes {
             pairs.extend(scores.pairs.iter().find(|(attribute, _)| attribute == name).cloned());
         }
-        Scores { pairs }
+        scores.pairs = pairs;
     }
 
     /// The one score for clients that want one number: an alias's first, else the head's choice.
@@ -152,7 +152,8 @@ mod tests {
     fn an_alias_has_the_scores_it_names_in_its_order_and_its_first_stands_for_all() {
         let alias = alias("short=length,help");
         let model = Model::alias(&alias);
-        let scores = model.select(head().scores(&[1.0, 2.0, 3.0]).unwrap());
+        let mut scores = head().scores(&[1.0, 2.0, 3.0]).unwrap();
+        model.select(&mut scores);
         assert_eq!(scores.content(), "length:3.0,help:1.0");
         assert_eq!(
             (model.single(&head(), &scores), model.single_name(&head())),

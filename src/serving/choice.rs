@@ -8,8 +8,6 @@ use crate::scheduler::{Rejection, Ticket};
 
 /// A sequence that is being generated. Dropping it cancels the sequence.
 pub(crate) struct Choice {
-    /// Its place among the answers of the request.
-    pub(crate) index: usize,
     ticket: Option<Ticket>,
     text: TextStream,
     sampling: Arc<Sampling>,
@@ -53,7 +51,6 @@ pub(crate) struct Ending {
 impl Choice {
     /// A choice after a prompt of `prompt` tokens.
     pub(super) fn new(
-        index: usize,
         ticket: Ticket,
         text: TextStream,
         sampling: Arc<Sampling>,
@@ -61,7 +58,6 @@ impl Choice {
         prompt_only: bool,
     ) -> Self {
         Self {
-            index,
             ticket: Some(ticket),
             text,
             generated: 0,

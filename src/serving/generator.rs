@@ -106,51 +106,37 @@ impl Generator {
         &self.vocabulary
     }
 
-    /// Hands `options.n` sequences for each prompt to the scheduler, in the order of the prompts: those of
-    /// one prompt share its cache.
+    /// Hands `options.n` sequences for a prompt to the scheduler. They share its cache.
     ///
     /// # Errors
     /// The engine does not support the sampling parameters, or one of the sequences was refused at once; the
     /// others are cancelled then.
     pub(crate) fn start(
         &self,
-        prompts: Vec<Vec<u32>>,
+        prompt: Vec<u32>,
         options: &GenerateOptions,
         scheduling: Scheduling,
     ) -> Result<Vec<Choice>, ServingError> {
         self.scheduler.reach().check(&options.sampling)?;
-        let mut choices = Vec::with_capacity(prompts.len() * options.n);
-        for prompt in prompts {
-            let prompt: Arc<[u32]> = prompt.into();
-            for answer in 0..options.n {
-                choices.push(self.start_one(choices.len(), answer, &prompt, options, scheduling)?);
-            }
+        let max_tokens = self.max_tokens(prompt.len(), options.max_tokens)?;
+        let prompt: Arc<[u32]> = prompt.into();
+        let mut choices = Vec::with_capacity(options.n);
+        for index in 0..options.n {
+            let sampling = Arc::new(Sampling {
+                max_tokens,
+                seed: options.sampling.seed.wrapping_add((index as u64).wrapping_mul(SEED_STEP)),
+                ..options.sampling.clone()
+            });
+            let job = Job {
+                tokens: prompt.clone(),
+                work: Work::Generate(sampling.clone()),
+                priority: scheduling.priority,
+            };
+            let ticket = self.scheduler.submit(job, scheduling.deadline())?;
+            let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
+            choices.push(Choice::new(ticket, text, sampling, prompt.len(), options.prompt_only));
         }
         Ok(choices)
-    }
-
-    /// Starts the answer `answer` to a prompt; `index` is its place among all answers of the request.
-    fn start_one(
-        &self,
-        index: usize,
-        answer: usize,
-        prompt: &Arc<[u32]>,
-        options: &GenerateOptions,
-        scheduling: Scheduling,
-    ) -> Result<Choice, ServingError> {
-        let sampling = Arc::new(Sampling {
-            max_tokens: self.max_tokens(prompt.len(), options.max_tokens)?,
-            seed: options.sampling.seed.wrapping_add((answer as u64).wrapping_mul(SEED_STEP)),
-            ..options.sampling.clone()
-        });
-        let job = Job {
-            tokens: prompt.clone(),
-            work: Work::Generate(sampling.clone()),
-            priority: scheduling.priority,
-        };
-        let ticket = self.scheduler.submit(job, scheduling.deadline())?;
-        let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
-        Ok(Choice::new(index, ticket, text, sampling, prompt.len(), options.prompt_only))
     }
 
     /// Tokens that may follow a prompt of `prompt` tokens.

@@ -12,7 +12,7 @@ use crate::engine::{EngineError, EngineFactory, Limits, PrefixSharing};
 use crate::hardware::machine::Machine;
 use crate::hardware::profiles::{self, ProfileError};
 use crate::manifest::{BuildLimits, LimitError, MANIFEST_FILE, Manifest, ManifestError, Target};
-use crate::prompt::{Encoder, PromptError};
+use crate::prompt::{Encoder, EncoderFileError};
 use crate::reward::Head;
 use crate::scheduler::{self, OnFailure};
 use crate::telemetry::Metrics;
@@ -39,7 +39,7 @@ pub enum LoadError {
     Alias(#[from] AliasError),
     /// The tokenizer or the chat template cannot be used.
     #[error(transparent)]
-    Prompt(#[from] PromptError),
+    Encoder(#[from] EncoderFileError),
     /// The engine does not load on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),

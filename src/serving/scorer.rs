@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-
 use super::timings::Timings;
 use super::{Model, ServingError};
 use crate::engine::Limits;
@@ -73,9 +71,9 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// Keeps the scores that `model` has.
-    pub(crate) fn select(self, model: Model<'_>) -> Self {
-        Self { scores: model.select(self.scores), ..self }
+    /// Keeps only the scores that `model` has.
+    pub(crate) fn select(&mut self, model: Model<'_>) {
+        model.select(&mut self.scores);
     }
 }
 
@@ -149,22 +147,12 @@ impl Scorer {
         self.submit(prompt, scheduling)?.await
     }
 
-    /// Scores of many conversations, in their order. All are with the scheduler before the first is waited
-    /// for, so that what they share is computed once. What could not be encoded keeps its error.
-    pub async fn score_all<E: From<ServingError>>(
-        &self,
-        prompts: impl IntoIterator<Item = Result<Prompt, E>>,
-        scheduling: Scheduling,
-    ) -> Vec<Result<Scored, E>> {
-        let mut submitted = Vec::new();
-        for prompt in prompts {
-            submitted.push(prompt.and_then(|prompt| Ok(self.submit(prompt, scheduling)?)));
-        }
-        join_all(submitted.into_iter().map(async |submitted| Ok(submitted?.await?))).await
-    }
-
-    /// Hands a conversation to the scheduler at once; the future resolves to its scores.
-    fn submit(
+    /// Hands a tokenized conversation to the scheduler at once; the future resolves to its scores. Submit all of
+    /// several before waiting for the first, so that what they share is computed once.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`]; an error here means that the scheduler never had it.
+    pub fn submit(
         &self,
         prompt: Prompt,
         scheduling: Scheduling,

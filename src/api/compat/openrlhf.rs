@@ -7,17 +7,33 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::text::{Text, strings};
-use super::{Call, Unknown, score};
+use super::inputs::{Input, Text, strings};
+use super::scoring::{CompatRequest, UnknownFields, score};
+use crate::api::app::App;
+use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::openapi::{Errors, requests};
-use crate::api::{ApiError, App};
+use crate::api::openapi::Errors;
 use crate::config::ServerSettings;
 
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(get_reward))
+}
+
+/// Texts with the chat template applied. Other fields are ignored.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct GetRewardRequest {
+    #[schema(min_items = 1)]
+    query: Vec<String>,
+    prompts: Option<Value>,
+    labels: Option<Value>,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = GetRewardAnswer)]
-struct Rewards<'a> {
+struct GetRewardAnswer<'a> {
     rewards: &'a [f64],
     /// The same again: OpenRLHF filters by these.
     scores: &'a [f64],
@@ -25,15 +41,26 @@ struct Rewards<'a> {
     extra_logs: Map<String, Value>,
 }
 
-/// Scores texts that the trainer has templated.
-#[utoipa::path(post, path = "/get_reward", tag = "trainers and compat", request_body = requests::GetRewardRequest, responses((status = 200, body = Rewards), Errors))]
-pub(super) async fn get_reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let answer = score(&app, request, Unknown::Ignored, read).await?;
-    let rewards = answer.singles()?;
-    Ok(answer.respond(Rewards { rewards: &rewards, scores: &rewards, extra_logs: Map::new() }))
+/// Scores texts to which the trainer has applied the chat template.
+#[utoipa::path(
+    post,
+    path = "/get_reward",
+    tag = "compatibility",
+    request_body(content = GetRewardRequest, example = json!({
+        "query": ["<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nGood day<|eot_id|>"]
+    })),
+    responses((status = 200, body = GetRewardAnswer), Errors),
+)]
+async fn get_reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Ignore, read).await?;
+    let rewards = texts.singles()?;
+    Ok(texts.respond(GetRewardAnswer { rewards: &rewards, scores: &rewards, extra_logs: Map::new() }))
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<Call<()>, ApiError> {
-    let texts = strings(fields, "query", settings)?.into_iter().map(Text::Templated).collect();
-    Ok(Call { texts, shape: (), activation: None, length: None })
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+    let mut inputs = Vec::new();
+    for (index, text) in strings(fields, "query", settings)?.into_iter().enumerate() {
+        inputs.push(Input::at(format!("query[{index}]"), Text::Templated(text)));
+    }
+    Ok(CompatRequest::new(inputs, ()))
 }

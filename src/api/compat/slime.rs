@@ -4,55 +4,94 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::text::Text;
-use super::{Call, Unknown, score};
-use crate::api::by_attribute::ByAttribute;
+use super::inputs::{Input, Text, turn};
+use super::scoring::{CompatRequest, UnknownFields, score};
+use crate::api::app::App;
+use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::openapi::{Errors, requests};
-use crate::api::{ApiError, App, messages};
+use crate::api::item_path::ItemPath;
+use crate::api::messages::{self, Turn};
+use crate::api::openapi::Errors;
+use crate::api::wire::ScoreMap;
 use crate::config::ServerSettings;
-use crate::prompt::Message;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(reward))
+}
+
+/// A prompt and its response. Other fields are ignored.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct SlimeRewardRequest {
+    prompt: SlimePrompt,
+    response: String,
+    label: Option<Value>,
+}
+
+/// Messages, or a text. A text that spells control tokens is the start of a templated text, which the response
+/// continues; any other text is the user's turn.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+enum SlimePrompt {
+    Text(String),
+    Messages(Vec<Turn>),
+}
 
 /// The reward itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[schema(as = SlimeRewardAnswer)]
-enum Reward {
-    /// Of a model with one score, or one that scores steps.
+enum SlimeRewardAnswer {
+    /// From a model with one score, or one that scores steps.
     Number(f64),
-    /// By attribute.
-    Scores(ByAttribute),
+    /// By attribute, from any other model.
+    Scores(ScoreMap),
 }
 
-/// Scores a response. The answer is the reward itself: a number, or, of a model with several scores, an
-/// object that the trainer's `--reward-key` chooses from.
-#[utoipa::path(post, path = "/slime/reward", tag = "trainers and compat", request_body = requests::SlimeRewardRequest, responses((status = 200, body = Reward), Errors))]
-pub(super) async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let answer = score(&app, request, Unknown::Ignored, read).await?;
-    let [scored] = answer.scored.as_slice() else {
-        return Err(ApiError::Internal("one text was sent and not one was scored".into()));
+/// Scores a response. The answer is the reward itself: a number, or, if the model has several scores, an object
+/// from which the trainer's `--reward-key` chooses.
+#[utoipa::path(
+    post,
+    path = "/slime/reward",
+    tag = "compatibility",
+    request_body(
+        content = SlimeRewardRequest,
+        example = json!({"prompt": "Hello", "response": "Good day", "label": null}),
+    ),
+    responses((status = 200, body = SlimeRewardAnswer), Errors),
+)]
+async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Ignore, read).await?;
+    let [scored] = texts.scored.as_slice() else {
+        return Err(ApiError::internal("one text was sent and not one was scored"));
     };
-    let reward = match answer.model.names(answer.head).len() {
-        0 | 1 => Reward::Number(answer.single(scored)?),
-        _ => Reward::Scores((&scored.scores).into()),
+    let reward = if texts.model.names(texts.head).len() <= 1 {
+        SlimeRewardAnswer::Number(texts.single(scored)?)
+    } else {
+        SlimeRewardAnswer::Scores((&scored.scores).into())
     };
-    Ok(answer.respond(reward))
+    Ok(texts.respond(reward))
 }
 
-fn read(fields: &mut Fields, _: &ServerSettings) -> Result<Call<()>, ApiError> {
+fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let response: String = fields.require("response")?;
-    let text = match fields.require("prompt")? {
-        Value::String(prompt) => Text::Pair(prompt, response),
-        Value::Array(list) => {
-            let mut turns = messages::read("prompt", list)?;
-            turns.push(Message { role: "assistant".into(), content: response });
-            Text::Conversation(turns)
+    let input = match fields.require("prompt")? {
+        Value::String(prompt) => {
+            Input { text: Text::Pair(prompt, response), path: ItemPath::response("prompt", 1, "response") }
         }
-        other => return Err(wrong_type("prompt".into(), "a string or a list of messages", &other)),
+        Value::Array(list) => {
+            let mut messages = messages::read("prompt", list)?;
+            let path = ItemPath::response("prompt", messages.len(), "response");
+            messages.push(turn("assistant", response));
+            Input { text: Text::Conversation(messages), path }
+        }
+        other => return Err(wrong_type("prompt", "a string or a list of messages", &other)),
     };
-    Ok(Call { texts: vec![text], shape: (), activation: None, length: None })
+    Ok(CompatRequest::new(vec![input], ()))
 }

@@ -6,57 +6,123 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
+use serde::Deserialize;
 use serde_json::Value;
-use uuid::Uuid;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::choices::{TextChoice, TextLogprobs, usage};
 use super::options::{self, Options};
-use super::stream::{self, Heading};
-use super::wire::{Answer, TextChoice, TextLogprobs, Usage};
-use crate::api::answer::unix_time;
+use super::stream::{self, ChunkWriter, Heading};
+use crate::api::app::App;
+use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::openapi::{Errors, requests};
+use crate::api::item_path::ItemPath;
+use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
-use crate::api::{ApiError, App};
+use crate::api::wire::{Completion, new_id, unix_time};
 use crate::serving::{Delta, Generator};
 
-/// Tokens that are generated where the request does not say, as in OpenAI's API.
+/// Tokens to generate unless the request says otherwise, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
 /// Most prompts of one request.
 const MOST_PROMPTS: usize = 1024;
 
-/// What a request asks for.
-struct Call {
+/// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is
+/// not supported is refused by name.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `prepare` reads")]
+struct CompletionRequest {
     model: String,
-    prompts: Vec<Vec<u32>>,
-    options: Options,
-    /// What of each prompt its answers are to begin with.
-    echo: Vec<Echo>,
+    prompt: PromptSchema,
+    /// 16 if absent; 0 only with `echo`.
+    max_tokens: Option<u64>,
+    /// Of how many of the likeliest tokens besides the chosen one; with `echo` the prompt's too.
+    #[schema(minimum = 0, maximum = 20)]
+    logprobs: Option<u64>,
+    #[schema(minimum = 0, maximum = 2)]
+    temperature: Option<f64>,
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    top_p: Option<f64>,
+    seed: Option<i64>,
+    #[schema(minimum = 1, maximum = 128)]
+    n: Option<u64>,
+    stream: Option<bool>,
+    echo: Option<bool>,
 }
 
-/// A prompt as an answer begins with it; empty unless that is asked for.
+/// A text, token ids, or a list of either.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Prompt)]
+#[expect(dead_code, reason = "the schema of what `prompts` reads")]
+enum PromptSchema {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+/// A request whose prompts are encoded.
+struct CompletionCall {
+    model: String,
+    prompts: Vec<Prompt>,
+    options: Options,
+    echo: bool,
+}
+
+/// A prompt, and where it is in the request.
+struct Prompt {
+    path: ItemPath,
+    text: String,
+    tokens: Vec<u32>,
+}
+
+/// A prompt at the start of its answer; empty unless the request asks for it.
 #[derive(Clone, Debug, Default)]
 struct Echo {
     text: String,
-    /// Its first token, if the others are looked up.
+    /// Its first token, if the log-probabilities of the others are wanted.
     first: Option<u32>,
 }
 
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(completions))
+}
+
 /// Continues texts, by a model that generates.
-#[utoipa::path(post, path = "/v1/completions", tag = "text", request_body = requests::CompletionRequest, responses((status = 200, content((Answer<'static, TextChoice> = "application/json"), (String = "text/event-stream"))), Errors))]
-pub(in crate::api) async fn completions(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Response, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    tag = "text",
+    request_body(
+        content = CompletionRequest,
+        example = json!({"model": "demo", "prompt": "Paris is", "max_tokens": 8, "temperature": 0}),
+    ),
+    responses(
+        (status = 200, content((Completion<TextChoice> = "application/json"), (String = "text/event-stream"))),
+        Errors
+    ),
+)]
+async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
-    let Call { model, prompts, options, echo } = reader.prepare(&app, prepare).await?;
+    let CompletionCall { model, prompts, options, echo } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
-    let prompt_tokens = prompts.iter().map(Vec::len).sum();
     let generator = app.generator()?;
-    let mut choices = generator.start(prompts, &options.generate, scheduling)?;
-    let id = format!("cmpl-{}", Uuid::new_v4().simple());
-    let logprobs = options.generate.sampling.logprobs.is_some();
-    let echoed: Vec<Echo> = echo.into_iter().flat_map(|echo| vec![echo; options.generate.n]).collect();
-    let mut offsets = vec![0; choices.len()];
+    let sampling = &options.generate.sampling;
+    let (logprobs, prompt_logprobs) = (sampling.logprobs.is_some(), sampling.prompt_logprobs);
+    let (mut prompt_tokens, mut choices, mut echoes) = (0, Vec::new(), Vec::new());
+    for Prompt { path, text, tokens } in prompts {
+        prompt_tokens += tokens.len();
+        let first = tokens.first().copied().filter(|_| prompt_logprobs);
+        let echo = if echo { Echo { text, first } } else { Echo::default() };
+        echoes.extend(vec![echo; options.generate.n]);
+        let started = generator.start(tokens, &options.generate, scheduling);
+        choices.extend(started.map_err(|error| ApiError::on_item(error, &path))?);
+    }
+    let id = new_id("cmpl");
+    let mut writer = TextWriter { offsets: vec![0; choices.len()], echoes, logprobs };
     if options.stream {
         let heading = Heading {
             id,
@@ -66,57 +132,75 @@ pub(in crate::api) async fn completions(
             include_usage: options.include_usage,
             arrived: scheduling.arrived,
         };
-        let mut echoed = echoed;
-        let chunk = move |app: &App, index: usize, delta: Delta| {
-            let generator = app.generator().ok().filter(|_| logprobs);
-            let echo = std::mem::take(&mut echoed[index]);
-            vec![choice(generator, index, delta, echo, &mut offsets[index])]
-        };
-        return stream::answer(app.clone(), heading, choices, chunk).await;
+        return stream::respond(app, heading, choices, writer).await;
     }
-    let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole())).await?;
+    let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole()));
+    let wholes = wholes.await.map_err(ApiError::without_item)?;
     let endings: Vec<_> = wholes.iter().filter_map(|whole| whole.ending).collect();
     generator.answered(prompt_tokens, &endings, scheduling.arrived);
-    let choices = wholes.into_iter().zip(echoed).enumerate().map(|(index, (whole, echo))| {
-        choice(logprobs.then_some(generator), index, whole, echo, &mut offsets[index])
-    });
-    let answer = Answer {
+    let mut choices = Vec::with_capacity(wholes.len());
+    for (index, whole) in wholes.into_iter().enumerate() {
+        choices.push(writer.choice(generator, index, whole));
+    }
+    let answer = Completion {
         id: &id,
         object: "text_completion",
         created: unix_time(),
         model: &model,
-        choices: choices.collect(),
-        usage: Some(Some(Usage::new(prompt_tokens, &endings))),
+        choices,
+        usage: Some(usage(prompt_tokens, &endings).into()),
+        truncated: None,
+        score_options: None,
     };
     Ok(Json(answer).into_response())
 }
 
-/// A choice behind its prompt; `generator` spells the tokens of log-probabilities, if they are asked for.
-fn choice(
-    generator: Option<&Generator>,
-    index: usize,
-    delta: Delta,
-    echo: Echo,
-    offset: &mut usize,
-) -> TextChoice {
-    *offset += echo.text.chars().count();
-    let logprobs = generator.map(|generator| {
-        let vocabulary = generator.vocabulary();
-        let mut logprobs = TextLogprobs::default();
-        if let Some(first) = echo.first {
-            logprobs.push_prompt(first, &delta.prompt, &echo.text, vocabulary);
-        }
-        logprobs.push(&delta.tokens, vocabulary, offset);
-        // An engine that samples by itself need not tell that of an end token.
-        let end_token = delta.end_token.filter(|token| token.logprob.is_some());
-        logprobs.push(end_token.as_slice(), vocabulary, offset);
-        logprobs
-    });
-    let finish_reason = delta.ending.map(|ending| ending.finish_reason);
-    TextChoice { index, text: echo.text + &delta.text, logprobs, finish_reason }
+/// Writes choices, each after its prompt if that is echoed.
+struct TextWriter {
+    /// What is still to be written before each choice.
+    echoes: Vec<Echo>,
+    /// Characters written of each choice.
+    offsets: Vec<usize>,
+    logprobs: bool,
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<Call, ApiError> {
+impl TextWriter {
+    fn choice(&mut self, generator: &Generator, index: usize, delta: Delta) -> TextChoice {
+        let echo = std::mem::take(&mut self.echoes[index]);
+        let offset = &mut self.offsets[index];
+        *offset += echo.text.chars().count();
+        let logprobs = self.logprobs.then(|| logprobs(generator, &delta, &echo, offset));
+        let finish_reason = delta.ending.map(|ending| ending.finish_reason);
+        TextChoice { index, text: echo.text + &delta.text, logprobs, finish_reason }
+    }
+}
+
+impl ChunkWriter for TextWriter {
+    type Choice = TextChoice;
+
+    fn chunks(&mut self, generator: &Generator, index: usize, delta: Delta) -> Vec<TextChoice> {
+        vec![self.choice(generator, index, delta)]
+    }
+}
+
+/// Log-probabilities of a piece whose text starts at the character `offset`, which moves to its end.
+fn logprobs(generator: &Generator, delta: &Delta, echo: &Echo, offset: &mut usize) -> TextLogprobs {
+    let vocabulary = generator.vocabulary();
+    let mut logprobs = TextLogprobs::default();
+    if let Some(first) = echo.first {
+        logprobs.push_prompt(first, &delta.prompt, &echo.text, vocabulary);
+    }
+    logprobs.push(&delta.tokens, vocabulary, offset);
+    // An engine that samples by itself may give no log-probability of an end token.
+    if let Some(end_token) = &delta.end_token
+        && end_token.logprob.is_some()
+    {
+        logprobs.push(std::slice::from_ref(end_token), vocabulary, offset);
+    }
+    logprobs
+}
+
+fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let generator = app.generator()?;
     let mut fields = Fields::parse(body)?;
     let model: String = fields.require("model")?;
@@ -128,52 +212,57 @@ fn prepare(app: &App, body: &[u8]) -> Result<Call, ApiError> {
     let echo = fields.take("echo")?.unwrap_or(false);
     let least = if echo { 0 } else { 1 };
     let max_tokens = options::whole(&mut fields, "max_tokens", least, i64::MAX)?;
-    options.generate.prompt_only = max_tokens == Some(0);
-    options.generate.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
-    options.generate.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
-    options.generate.sampling.prompt_logprobs = echo && options.generate.sampling.logprobs.is_some();
+    let generate = &mut options.generate;
+    generate.prompt_only = max_tokens == Some(0);
+    generate.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
+    generate.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
+    generate.sampling.prompt_logprobs = echo && generate.sampling.logprobs.is_some();
     if fields.take::<String>("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(ApiError::Unsupported("suffix".into(), "texts are only continued; leave it out".into()));
+        return Err(ApiError::unsupported("suffix", "texts are only continued; leave it out"));
     }
     fields.end("this server does not do that; leave it out")?;
-    let look_up = options.generate.sampling.prompt_logprobs;
-    let echoed = |(ids, text): &(Vec<u32>, String)| match echo {
-        true => Echo { text: text.clone(), first: ids.first().copied().filter(|_| look_up) },
-        false => Echo::default(),
-    };
-    let echo = prompts.iter().map(echoed).collect();
-    Ok(Call { model, prompts: prompts.into_iter().map(|prompt| prompt.0).collect(), options, echo })
+    Ok(CompletionCall { model, prompts, options, echo })
 }
 
-/// Tokens and texts of a prompt: a text, a list of texts, a list of token ids, or a list of such lists.
-fn prompts(
+/// Encodes `prompt`: a text, a list of texts, a list of token ids, or a list of such lists.
+fn prompts(generator: &Generator, value: Value, add_special_tokens: bool) -> Result<Vec<Prompt>, ApiError> {
+    let list = match value {
+        Value::Array(list) if list.iter().any(|item| item.is_string() || item.is_array()) => list,
+        single => return Ok(vec![prompt(generator, "prompt".into(), single, add_special_tokens)?]),
+    };
+    if list.len() > MOST_PROMPTS {
+        let reason = format!("has {} prompts: send up to {MOST_PROMPTS}", list.len());
+        return Err(ApiError::invalid("prompt", reason));
+    }
+    let mut prompts = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        prompts.push(prompt(generator, format!("prompt[{index}]"), value, add_special_tokens)?);
+    }
+    Ok(prompts)
+}
+
+fn prompt(
     generator: &Generator,
+    path: String,
     value: Value,
     add_special_tokens: bool,
-) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
-    let one = |path: String, value: Value| match value {
+) -> Result<Prompt, ApiError> {
+    match value {
         Value::String(text) => {
-            let ids = generator.encoder().encode_completion(&text, add_special_tokens)?;
-            Ok((ids, text))
+            let path = ItemPath::field(path);
+            let encoded = generator.encoder().encode_completion(&text, add_special_tokens);
+            let tokens = encoded.map_err(|error| ApiError::on_item(error, &path))?;
+            Ok(Prompt { path, text, tokens })
         }
         Value::Array(ids) if !ids.is_empty() => {
-            let id =
-                |(index, id): (usize, &Value)| options::token_id(id, &format!("{path}[{index}]"), generator);
-            let ids = ids.iter().enumerate().map(id).collect::<Result<Vec<_>, _>>()?;
-            let text = generator.vocabulary().decode(&ids);
-            Ok((ids, text))
-        }
-        Value::Array(_) => Err(ApiError::Invalid(path, "is empty: send at least one token".into())),
-        other => Err(wrong_type(path, "a string or a list of token ids", &other)),
-    };
-    match value {
-        Value::Array(list) if list.iter().any(|item| item.is_string() || item.is_array()) => {
-            if list.len() > MOST_PROMPTS {
-                let reason = format!("has {} prompts: send up to {MOST_PROMPTS}", list.len());
-                return Err(ApiError::Invalid("prompt".into(), reason));
+            let mut tokens = Vec::with_capacity(ids.len());
+            for (index, id) in ids.iter().enumerate() {
+                tokens.push(options::token_id(id, &format!("{path}[{index}]"), generator.vocab_size())?);
             }
-            list.into_iter().enumerate().map(|(index, item)| one(format!("prompt[{index}]"), item)).collect()
+            let text = generator.vocabulary().decode(&tokens);
+            Ok(Prompt { path: ItemPath::field(path), text, tokens })
         }
-        single => Ok(vec![one("prompt".into(), single)?]),
+        Value::Array(_) => Err(ApiError::invalid(path, "is empty: send at least one token")),
+        other => Err(wrong_type(path, "a string or a list of token ids", &other)),
     }
 }

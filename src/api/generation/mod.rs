@@ -1,24 +1,19 @@
-//! Routes of models that generate: chat and completions, streamed or whole.
+//! Routes of models that generate text: chat and completions, streamed or whole, and token ids.
 
 mod chat;
-pub(super) mod completions;
+mod choices;
+mod completions;
 mod options;
 mod stream;
-pub(super) mod tokenize;
-pub(super) mod wire;
+mod tokenize;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::post;
+use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use self::chat::completions as chat_completions;
-use super::App;
+use super::app::App;
 
-/// The routes that no reward model has a part in.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/completions", post(completions::completions))
-        .route("/tokenize", post(tokenize::tokenize))
-        .route("/detokenize", post(tokenize::detokenize))
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().merge(completions::routes()).merge(tokenize::routes())
 }

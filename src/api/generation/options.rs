@@ -1,4 +1,4 @@
-//! What chat and completions have in common of a request: how to generate, and how to answer.
+//! The fields that chat and completions share: how to generate, and how to answer.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::api::ApiError;
+use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::request::SchedulingFields;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
@@ -16,9 +16,9 @@ use crate::serving::{GenerateOptions, Generator};
 const MOST_ANSWERS: i64 = 128;
 /// Most stop strings, as in OpenAI's API.
 const MOST_STOPS: usize = 4;
-/// Most of the likeliest tokens whose log-probabilities are told.
+/// Most of the likeliest tokens whose log-probabilities a request may ask for.
 const MOST_LOGPROBS: i64 = 20;
-/// Fields that change nothing here.
+/// Fields that change nothing on this server.
 const IGNORED: [&str; 7] = [
     "user",
     "store",
@@ -32,21 +32,20 @@ const IGNORED: [&str; 7] = [
 /// How to generate and how to answer.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// How to generate.
     pub(super) generate: GenerateOptions,
-    /// Whether the answer is to be streamed.
+    /// Whether the response is streamed.
     pub(super) stream: bool,
-    /// Whether a streamed answer ends with the usage.
+    /// Whether a streamed response ends with the usage.
     pub(super) include_usage: bool,
-    /// How urgent it is.
     pub(super) scheduling: SchedulingFields,
 }
 
 impl Options {
-    /// Takes them out of a request. Log-probabilities and the limit of tokens are the routes' own.
+    /// Takes the shared fields out of a request. Each route takes its own for log-probabilities and for the
+    /// number of tokens.
     ///
     /// # Errors
-    /// A field is out of range, or asks for what cannot be done.
+    /// A field is out of range, or asks for something that is not supported.
     pub(super) fn take(fields: &mut Fields, generator: &Generator) -> Result<Self, ApiError> {
         for name in IGNORED {
             fields.take::<Value>(name)?;
@@ -54,10 +53,7 @@ impl Options {
         let stream = fields.take("stream")?.unwrap_or(false);
         let n = whole(fields, "n", 1, MOST_ANSWERS)?.unwrap_or(1) as usize;
         if fields.take::<i64>("best_of")?.is_some_and(|best_of| best_of != n as i64) {
-            return Err(ApiError::Unsupported(
-                "best_of".into(),
-                "answers are not ranked; send n instead".into(),
-            ));
+            return Err(ApiError::unsupported("best_of", "answers are not ranked; send n instead"));
         }
         Ok(Self {
             generate: GenerateOptions {
@@ -76,30 +72,13 @@ impl Options {
 }
 
 fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiError> {
-    let ignore_eos = fields.take("ignore_eos")?.unwrap_or(false);
-    let mut end_tokens = if ignore_eos { Vec::new() } else { generator.end_tokens().to_vec() };
-    for (index, value) in fields.take::<Vec<Value>>("stop_token_ids")?.unwrap_or_default().iter().enumerate()
-    {
-        let token = token_id(value, &format!("stop_token_ids[{index}]"), generator)?;
-        if !end_tokens.contains(&token) {
-            end_tokens.push(token);
-        }
-    }
     let defaults = generator.defaults();
-    let top_k = match fields.take::<i64>("top_k")? {
-        None => defaults.top_k.unwrap_or(0),
-        // Both mean all.
-        Some(-1 | 0) => 0,
-        Some(top_k) => usize::try_from(top_k).map_err(|_| {
-            ApiError::Invalid("top_k".into(), "must be at least 1, or -1 for all tokens".into())
-        })?,
-    };
     let seed = fields.take::<i64>("seed")?.map_or_else(|| Uuid::new_v4().as_u64_pair().0, |seed| seed as u64);
     Ok(Sampling {
         max_tokens: 1,
         min_tokens: whole(fields, "min_tokens", 0, i64::MAX)?.unwrap_or(0) as usize,
-        end_tokens,
-        logit_bias: logit_bias(fields, generator)?,
+        end_tokens: end_tokens(fields, generator)?,
+        logit_bias: logit_bias(fields, generator.vocab_size())?,
         repetition_penalty: number(fields, "repetition_penalty", REPETITION_PENALTIES)?
             .or(defaults.repetition_penalty)
             .unwrap_or(1.0),
@@ -107,7 +86,7 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
         presence_penalty: number(fields, "presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
         temperature: number(fields, "temperature", TEMPERATURES)?.or(defaults.temperature).unwrap_or(1.0),
         min_p: number(fields, "min_p", MIN_PS)?.or(defaults.min_p).unwrap_or(0.0),
-        top_k,
+        top_k: top_k(fields)?.or(defaults.top_k).unwrap_or(0),
         top_p: number(fields, "top_p", TOP_PS)?.or(defaults.top_p).unwrap_or(1.0),
         seed,
         logprobs: None,
@@ -115,36 +94,61 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
     })
 }
 
-/// A number within bounds.
+fn end_tokens(fields: &mut Fields, generator: &Generator) -> Result<Vec<u32>, ApiError> {
+    let ignore_eos = fields.take("ignore_eos")?.unwrap_or(false);
+    let mut tokens = if ignore_eos { Vec::new() } else { generator.end_tokens().to_vec() };
+    let further = fields.take::<Vec<Value>>("stop_token_ids")?.unwrap_or_default();
+    for (index, value) in further.iter().enumerate() {
+        let token = token_id(value, &format!("stop_token_ids[{index}]"), generator.vocab_size())?;
+        if !tokens.contains(&token) {
+            tokens.push(token);
+        }
+    }
+    Ok(tokens)
+}
+
+/// Takes `top_k`; 0 stands for all tokens.
+fn top_k(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    match fields.take::<i64>("top_k")? {
+        None => Ok(None),
+        Some(-1 | 0) => Ok(Some(0)),
+        Some(top_k) => match usize::try_from(top_k) {
+            Ok(top_k) => Ok(Some(top_k)),
+            Err(_) => Err(ApiError::invalid("top_k", "must be at least 1, or -1 for all tokens")),
+        },
+    }
+}
+
+/// Takes a number within bounds.
 fn number(fields: &mut Fields, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>, ApiError> {
     let value = fields.take::<f64>(name)?.map(|value| value as f32);
-    match value.is_none_or(|value| range.contains(&value)) {
-        true => Ok(value),
-        false => {
-            let reason = format!("must be from {} to {}", range.start(), range.end());
-            Err(ApiError::Invalid(fields.path(name), reason))
-        }
+    if value.is_none_or(|value| range.contains(&value)) {
+        return Ok(value);
     }
+    let reason = format!("must be from {} to {}", range.start(), range.end());
+    Err(ApiError::invalid(fields.path(name), reason))
 }
 
-/// A whole number within bounds.
+/// Takes a whole number within bounds.
 pub(super) fn whole(fields: &mut Fields, name: &str, least: i64, most: i64) -> Result<Option<i64>, ApiError> {
     let value = fields.take::<i64>(name)?;
-    match value.is_none_or(|value| (least..=most).contains(&value)) {
-        true => Ok(value),
-        false if most == i64::MAX => {
-            Err(ApiError::Invalid(fields.path(name), format!("must be at least {least}")))
-        }
-        false => Err(ApiError::Invalid(fields.path(name), format!("must be from {least} to {most}"))),
+    if value.is_none_or(|value| (least..=most).contains(&value)) {
+        return Ok(value);
     }
+    let reason = if most == i64::MAX {
+        format!("must be at least {least}")
+    } else {
+        format!("must be from {least} to {most}")
+    };
+    Err(ApiError::invalid(fields.path(name), reason))
 }
 
-/// How many of the likeliest tokens are told.
+/// Takes the number of likeliest tokens whose log-probabilities are wanted besides the chosen one's.
 pub(super) fn top_logprobs(fields: &mut Fields, name: &str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 0, MOST_LOGPROBS)?.map(|count| count as usize))
 }
 
-/// Most tokens to generate.
+/// Takes the most tokens to generate.
 pub(super) fn max_tokens(fields: &mut Fields, name: &str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 1, i64::MAX)?.map(|count| count as usize))
 }
@@ -156,26 +160,27 @@ fn stop(fields: &mut Fields) -> Result<Arc<[String]>, ApiError> {
         Some(one) => vec![one],
     };
     if list.len() > MOST_STOPS {
-        return Err(ApiError::Invalid(
-            "stop".into(),
-            format!("has {} strings: send up to {MOST_STOPS}", list.len()),
-        ));
+        let reason = format!("has {} strings: send up to {MOST_STOPS}", list.len());
+        return Err(ApiError::invalid("stop", reason));
     }
-    let text = |value: Value| match value {
-        Value::String(text) if text.is_empty() => {
-            Err(ApiError::Invalid("stop".into(), "has an empty string: leave it out".into()))
+    let mut stops = Vec::with_capacity(list.len());
+    for value in list {
+        match value {
+            Value::String(text) if text.is_empty() => {
+                return Err(ApiError::invalid("stop", "has an empty string: leave it out"));
+            }
+            Value::String(text) => stops.push(text),
+            other => return Err(wrong_type("stop", "a string or a list of strings", &other)),
         }
-        Value::String(text) => Ok(text),
-        other => Err(wrong_type("stop".into(), "a string or a list of strings", &other)),
-    };
-    list.into_iter().map(text).collect()
+    }
+    Ok(stops.into())
 }
 
 fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     let Some(value) = fields.take::<Value>("stream_options")? else { return Ok(false) };
     if !stream {
         let reason = "is for streamed answers: send it with `stream` true, or leave it out";
-        return Err(ApiError::Invalid("stream_options".into(), reason.into()));
+        return Err(ApiError::invalid("stream_options", reason));
     }
     let mut options = Fields::from_value("stream_options".into(), value)?;
     let include_usage = options.take("include_usage")?.unwrap_or(false);
@@ -184,31 +189,32 @@ fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     Ok(include_usage)
 }
 
-fn logit_bias(fields: &mut Fields, generator: &Generator) -> Result<Vec<(u32, f32)>, ApiError> {
+fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>, ApiError> {
     let map: Map<String, Value> = match fields.take::<Value>("logit_bias")? {
         None => return Ok(vec![]),
         Some(Value::Object(map)) => map,
-        Some(other) => {
-            return Err(wrong_type("logit_bias".into(), "an object of token ids and numbers", &other));
-        }
+        Some(other) => return Err(wrong_type("logit_bias", "an object of token ids and numbers", &other)),
     };
-    let entry = |(id, bias): (String, Value)| {
+    let mut biases = Vec::with_capacity(map.len());
+    for (id, bias) in map {
         let path = format!("logit_bias.{id}");
-        let id = id.parse::<u64>().ok().map(Value::from).unwrap_or_default();
-        let token = token_id(&id, &path, generator)?;
-        match bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias)) {
-            Some(bias) => Ok((token, bias as f32)),
-            None => Err(ApiError::Invalid(path, "must be a number from -100 to 100".into())),
+        let id = id.parse::<u64>().map_or(Value::Null, Value::from);
+        let token = token_id(&id, &path, vocab_size)?;
+        match bias.as_f64() {
+            Some(bias) if (-100.0..=100.0).contains(&bias) => biases.push((token, bias as f32)),
+            _ => return Err(ApiError::invalid(path, "must be a number from -100 to 100")),
         }
-    };
-    map.into_iter().map(entry).collect()
+    }
+    Ok(biases)
 }
 
-/// A token that the model has.
-pub(super) fn token_id(value: &Value, path: &str, generator: &Generator) -> Result<u32, ApiError> {
-    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    id.filter(|&id| (id as usize) < generator.vocab_size()).ok_or_else(|| {
-        let size = generator.vocab_size();
-        ApiError::Invalid(path.to_owned(), format!("must be a token id, a whole number below {size}"))
-    })
+/// A token id of a model with `vocab_size` tokens.
+pub(super) fn token_id(value: &Value, path: &str, vocab_size: usize) -> Result<u32, ApiError> {
+    match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
+        Some(id) if (id as usize) < vocab_size => Ok(id),
+        _ => {
+            let reason = format!("must be a token id, a whole number below {vocab_size}");
+            Err(ApiError::invalid(path, reason))
+        }
+    }
 }

@@ -1,20 +1,20 @@
 //! Answers as server-sent events.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 
-use super::wire::{Answer, Usage};
-use crate::api::answer::unix_time;
-use crate::api::error::Body as ErrorBody;
-use crate::api::{ApiError, App};
-use crate::serving::{Choice, Delta, Ending};
+use super::choices::usage;
+use crate::api::app::App;
+use crate::api::error::{ApiError, ErrorBody};
+use crate::api::wire::{Completion, EVENT_STREAM, LAST_EVENT, NullableUsage, event, unix_time};
+use crate::serving::{Choice, Delta, Ending, Generator};
 
 /// What all chunks of a stream have in common.
 pub(super) struct Heading {
@@ -26,78 +26,116 @@ pub(super) struct Heading {
     pub(super) arrived: Instant,
 }
 
-/// Streams `choices` as they come; `chunk` makes the chunk's choices of what came of one. Dropping the
-/// answer cancels what is not there yet.
+/// Writes the choices of chunks in the form of one route.
+pub(super) trait ChunkWriter: Send + 'static {
+    type Choice: Serialize;
+
+    /// The chunks for the next piece of the choice `index`; each has one choice.
+    fn chunks(&mut self, generator: &Generator, index: usize, delta: Delta) -> Vec<Self::Choice>;
+}
+
+/// Streams `choices` as they are generated. Dropping the response cancels the rest.
 ///
 /// # Errors
-/// What came first was a refusal. Later ones are events of their own, which end the stream.
-pub(super) async fn answer<C, F>(
+/// The first thing to come was a refusal. A later one is an event, which ends the stream.
+pub(super) async fn respond<W: ChunkWriter>(
     app: Arc<App>,
     heading: Heading,
     choices: Vec<Choice>,
-    mut chunk: F,
-) -> Result<Response, ApiError>
-where
-    C: Serialize + Send + 'static,
-    F: FnMut(&App, usize, Delta) -> Vec<C> + Send + 'static,
-{
-    let created = unix_time();
-    let mut deltas = stream::select_all(choices.into_iter().map(deltas));
+    writer: W,
+) -> Result<Response, ApiError> {
+    let mut deltas = stream::select_all(choices.into_iter().enumerate().map(deltas));
     let first = match deltas.next().await {
         Some((_, Err(error))) => return Err(error),
         first => first,
     };
     let deltas = stream::iter(first).chain(deltas);
-    // With this the stream ends, whatever is left of the sequences.
-    let mut endings = Some(Vec::<Ending>::new());
-    let events = deltas.map(Some).chain(stream::iter([None])).map(move |next| {
-        let Some(known) = &mut endings else { return String::new() };
-        let event = |choices, usage: Option<Option<Usage>>| {
-            let Heading { id, object, model, .. } = &heading;
-            event(&Answer { id, object, created, model, choices, usage })
-        };
-        match next {
-            Some((index, Ok(delta))) => {
-                known.extend(delta.ending);
-                let usage = heading.include_usage.then_some(None);
-                chunk(&app, index, delta).into_iter().map(|choice| event(vec![choice], usage)).collect()
-            }
-            Some((_, Err(error))) => {
-                endings = None;
-                failed(&app, error)
-            }
-            None => {
-                let usage = Usage::new(heading.prompt_tokens, known);
-                if let Ok(generator) = app.generator() {
-                    generator.answered(heading.prompt_tokens, known, heading.arrived);
-                }
-                let last = heading.include_usage.then(|| event(Vec::<C>::new(), Some(Some(usage))));
-                last.unwrap_or_default() + "data: [DONE]\n\n"
-            }
+    let mut events =
+        Events { app, heading, created: unix_time(), writer, endings: Vec::new(), failed: false };
+    let end = stream::iter([None]);
+    let texts = deltas.map(Some).chain(end).map(move |next| events.write(next));
+    let texts = texts.filter(|text| ready(!text.is_empty()));
+    Ok((EVENT_STREAM, Body::from_stream(texts.map(Ok::<_, Infallible>))).into_response())
+}
+
+type IndexedDelta = (usize, Result<Delta, ApiError>);
+
+fn deltas((index, choice): (usize, Choice)) -> BoxStream<'static, IndexedDelta> {
+    stream::unfold((index, choice), next_delta).boxed()
+}
+
+async fn next_delta((index, mut choice): (usize, Choice)) -> Option<(IndexedDelta, (usize, Choice))> {
+    let delta = choice.next().await?.map_err(ApiError::without_item);
+    Some(((index, delta), (index, choice)))
+}
+
+/// Makes the events of one response.
+struct Events<W> {
+    app: Arc<App>,
+    heading: Heading,
+    created: u64,
+    writer: W,
+    /// Of the choices that have ended.
+    endings: Vec<Ending>,
+    /// Whether a choice has failed; nothing is written after that.
+    failed: bool,
+}
+
+impl<W: ChunkWriter> Events<W> {
+    /// The events for the next piece of a choice, or, for `None`, those at the end.
+    fn write(&mut self, next: Option<IndexedDelta>) -> String {
+        if self.failed {
+            return String::new();
         }
-    });
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-    let events = events.filter(|event| std::future::ready(!event.is_empty()));
-    Ok((headers, Body::from_stream(events.map(Ok::<_, Infallible>))).into_response())
-}
+        let written = match next {
+            Some((index, delta)) => delta.and_then(|delta| self.chunks(index, delta)),
+            None => self.end(),
+        };
+        written.unwrap_or_else(|error| {
+            self.failed = true;
+            self.failure(&error)
+        })
+    }
 
-fn deltas(choice: Choice) -> BoxStream<'static, (usize, Result<Delta, ApiError>)> {
-    stream::unfold(choice, async |mut choice| {
-        let delta = choice.next().await?.map_err(ApiError::from);
-        Some(((choice.index, delta), choice))
-    })
-    .boxed()
-}
+    fn chunks(&mut self, index: usize, delta: Delta) -> Result<String, ApiError> {
+        self.endings.extend(delta.ending);
+        let usage = self.heading.include_usage.then_some(NullableUsage(None));
+        let mut events = String::new();
+        for choice in self.writer.chunks(self.app.generator()?, index, delta) {
+            events += &self.chunk(vec![choice], usage);
+        }
+        Ok(events)
+    }
 
-fn event(value: &impl Serialize) -> String {
-    // Writing our own types to a string cannot fail.
-    format!("data: {}\n\n", serde_json::to_string(value).unwrap_or_default())
-}
+    fn end(&self) -> Result<String, ApiError> {
+        let Heading { prompt_tokens, include_usage, arrived, .. } = self.heading;
+        self.app.generator()?.answered(prompt_tokens, &self.endings, arrived);
+        if !include_usage {
+            return Ok(LAST_EVENT.to_owned());
+        }
+        let usage = usage(prompt_tokens, &self.endings);
+        Ok(self.chunk(Vec::new(), Some(usage.into())) + LAST_EVENT)
+    }
 
-/// Tells of a failure after the answer was begun: its status is out already.
-fn failed(app: &App, error: ApiError) -> String {
-    let class = error.class();
-    app.metrics.failed(class.code);
-    tracing::warn!(code = class.code, "a streamed answer broke off: {error}");
-    event(&ErrorBody { error: class.into() })
+    fn chunk(&self, choices: Vec<W::Choice>, usage: Option<NullableUsage>) -> String {
+        let Heading { id, object, model, .. } = &self.heading;
+        event(&Completion {
+            id,
+            object,
+            created: self.created,
+            model,
+            choices,
+            usage,
+            truncated: None,
+            score_options: None,
+        })
+    }
+
+    /// The event of a failure after the response has started, when its status is sent already.
+    fn failure(&self, error: &ApiError) -> String {
+        let class = error.classify();
+        self.app.metrics.failed(class.code);
+        tracing::warn!(code = class.code, "a stream broke off: {error}");
+        event(&ErrorBody { error: class.into() })
+    }
 }

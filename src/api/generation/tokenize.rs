@@ -1,4 +1,4 @@
-//! `POST /tokenize` and `POST /detokenize`, in vLLM's form, of every model.
+//! `POST /tokenize` and `POST /detokenize`, in vLLM's form, for every model.
 
 use std::sync::Arc;
 
@@ -7,16 +7,49 @@ use axum::extract::{Request, State};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::options::token_id;
+use crate::api::app::App;
+use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::openapi::{Errors, requests};
+use crate::api::item_path::ItemPath;
+use crate::api::messages::{self, Turn};
+use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
-use crate::api::{ApiError, App, messages};
 use crate::prompt::EncodeOptions;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(detokenize))
+}
+
+/// Either `prompt` or `messages`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `tokenized` reads")]
+struct TokenizeRequest {
+    /// The server's own if absent.
+    model: Option<String>,
+    prompt: Option<String>,
+    messages: Option<Vec<Turn>>,
+    add_special_tokens: Option<bool>,
+    add_generation_prompt: Option<bool>,
+    /// Whether the response spells the tokens.
+    return_token_strs: Option<bool>,
+}
+
+/// Token ids of the model.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `detokenized` reads")]
+struct DetokenizeRequest {
+    /// The server's own if absent.
+    model: Option<String>,
+    tokens: Vec<u32>,
+}
 
 /// Token ids of a text or a conversation.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct Tokenized {
+struct Tokenized {
     count: usize,
     max_model_len: usize,
     tokens: Vec<u32>,
@@ -27,16 +60,19 @@ pub(in crate::api) struct Tokenized {
 
 /// The text of token ids.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct Detokenized {
+struct Detokenized {
     prompt: String,
 }
 
 /// Makes token ids of `prompt` or of `messages`.
-#[utoipa::path(post, path = "/tokenize", tag = "text", request_body = requests::TokenizeRequest, responses((status = 200, body = Tokenized), Errors))]
-pub(in crate::api) async fn tokenize(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Json<Tokenized>, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/tokenize",
+    tag = "text",
+    request_body(content = TokenizeRequest, example = json!({"prompt": "Paris is", "return_token_strs": true})),
+    responses((status = 200, body = Tokenized), Errors),
+)]
+async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Tokenized>, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
     reader.prepare(&app, |app, body| Ok(Json(tokenized(app, body)?))).await
 }
@@ -44,44 +80,51 @@ pub(in crate::api) async fn tokenize(
 fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
     let mut fields = Fields::parse(body)?;
     app.model(fields.take::<String>("model")?.as_deref())?;
-    let encoder = app.encoder()?;
-    let strings = fields.take("return_token_strs")?.unwrap_or(false);
-    let tokens = match (fields.take::<String>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
-        (Some(prompt), None) => {
-            let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
-            encoder.encode_completion(&prompt, add_special_tokens)?
-        }
-        (None, Some(list)) => {
-            let messages = messages::read("messages", list)?;
-            fields.take::<bool>("add_special_tokens")?;
-            let by_default = app.generator().is_ok();
-            let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(by_default);
-            encoder.encode(&messages, EncodeOptions { add_generation_prompt })?
-        }
-        _ => {
-            return Err(ApiError::Invalid(
-                "prompt".into(),
-                "or `messages` must be there, and only one".into(),
-            ));
-        }
-    };
+    let return_token_strs = fields.take("return_token_strs")?.unwrap_or(false);
+    let tokens = tokens(app, &mut fields)?;
     fields.end("this route knows no such field; leave it out")?;
-    let vocabulary = encoder.vocabulary();
-    let name = |&id: &u32| vocabulary.name(id).unwrap_or_default().to_owned();
+    let mut token_strs = Vec::new();
+    if return_token_strs {
+        let vocabulary = app.encoder()?.vocabulary();
+        token_strs.extend(tokens.iter().map(|&id| vocabulary.name(id).unwrap_or_default().to_owned()));
+    }
     Ok(Tokenized {
         count: tokens.len(),
         max_model_len: app.max_seq_len,
-        token_strs: strings.then(|| tokens.iter().map(name).collect()),
+        token_strs: return_token_strs.then_some(token_strs),
         tokens,
     })
 }
 
+fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
+    let encoder = app.encoder()?;
+    match (fields.take::<String>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
+        (Some(prompt), None) => {
+            let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
+            let tokens = encoder.encode_completion(&prompt, add_special_tokens);
+            tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("prompt")))
+        }
+        (None, Some(list)) => {
+            let messages = messages::read("messages", list)?;
+            fields.take::<bool>("add_special_tokens")?;
+            let generates = app.generator().is_ok();
+            let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(generates);
+            let tokens = encoder.encode(&messages, EncodeOptions { add_generation_prompt });
+            tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))
+        }
+        _ => Err(ApiError::invalid("prompt", "or `messages` must be there, and only one")),
+    }
+}
+
 /// Makes text of `tokens`.
-#[utoipa::path(post, path = "/detokenize", tag = "text", request_body = requests::DetokenizeRequest, responses((status = 200, body = Detokenized), Errors))]
-pub(in crate::api) async fn detokenize(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Json<Detokenized>, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/detokenize",
+    tag = "text",
+    request_body(content = DetokenizeRequest, example = json!({"tokens": [72, 101, 108, 108, 111]})),
+    responses((status = 200, body = Detokenized), Errors),
+)]
+async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Detokenized>, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
     reader.prepare(&app, |app, body| Ok(Json(detokenized(app, body)?))).await
 }
@@ -92,17 +135,10 @@ fn detokenized(app: &App, body: &[u8]) -> Result<Detokenized, ApiError> {
     let vocabulary = app.encoder()?.vocabulary();
     let list: Vec<Value> = fields.require("tokens")?;
     fields.end("this route knows no such field; leave it out")?;
-    let known = |(index, value): (usize, &Value)| {
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        // The model may have ids that the tokenizer has no token for: they are nothing in a text.
-        id.filter(|&id| (id as usize) < app.manifest.model.vocab_size).ok_or_else(|| {
-            let size = app.manifest.model.vocab_size;
-            ApiError::Invalid(
-                format!("tokens[{index}]"),
-                format!("must be a token id, a whole number below {size}"),
-            )
-        })
-    };
-    let ids = list.iter().enumerate().map(known).collect::<Result<Vec<_>, _>>()?;
+    let mut ids = Vec::with_capacity(list.len());
+    for (index, value) in list.iter().enumerate() {
+        // The model may have ids for which the tokenizer has no token; they decode to no text.
+        ids.push(token_id(value, &format!("tokens[{index}]"), app.manifest.model.vocab_size)?);
+    }
     Ok(Detokenized { prompt: vocabulary.decode(&ids) })
 }

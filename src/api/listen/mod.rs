@@ -1,4 +1,4 @@
-//! Connections: how many, how long, and over TLS or not.
+//! Connections: how many, for how long, over TLS or not.
 
 mod pace;
 pub(super) mod tls;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,25 +21,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
-use self::pace::{Pace, Paced};
+use self::pace::{Pace, PacedStream};
 use self::tls::Tls;
+use super::error::ApiError;
 use crate::config::ServerSettings;
 use crate::telemetry::{ConnectionEnd, Metrics};
 
-/// What a connection over the limit is told before it is closed.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-content-type: application/json\r\ncontent-length: 143\r\n\r\n\
-{\"error\":{\"message\":\"too many connections to this server; try again shortly\",\
-\"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
-/// Wait after a failure to accept that says nothing of a single connection, such as no more descriptors.
+/// Wait after a failure to accept that is not about one connection, such as too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Time for which connections are still taken once told to stop: what was on its way is told that the
-/// server is ending, and not cut off without a word.
+/// How long connections are still accepted after the server stops, so that clients get an error and not a
+/// reset.
 const LINGER: Duration = Duration::from_millis(300);
-/// Smallest buffer of a connection; bodies pass through it too.
+/// Smallest buffer of a connection, through which bodies pass too.
 const LEAST_BUFFER: usize = 64 << 10;
 
-/// How connections are treated.
 #[derive(Clone)]
 pub(super) struct Limits {
     connections: usize,
@@ -47,7 +43,6 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Those that the options set.
     pub(super) fn new(settings: &ServerSettings) -> Self {
         Self {
             connections: settings.max_connections,
@@ -61,22 +56,18 @@ impl Limits {
     }
 }
 
-/// A port and what answers there.
+/// A port, and what answers its connections.
 pub(super) struct Port {
-    /// Where.
     pub(super) listener: TcpListener,
-    /// What.
     pub(super) router: Router,
-    /// How.
     pub(super) limits: Limits,
-    /// Over TLS, if so.
+    /// `None` serves without TLS.
     pub(super) tls: Option<Arc<Tls>>,
-    /// Where connections are counted.
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Port {
-    /// Answers connections until told to stop, and then until the requests on them are answered.
+    /// Answers connections until `stopping` is true, and then until the requests on them are answered.
     pub(super) async fn serve(self, mut stopping: watch::Receiver<bool>) {
         let stopped = async {
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -92,14 +83,14 @@ impl Port {
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
-                Err(error) if concerns_one(&error) => continue,
+                Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "connections cannot be accepted");
+                    tracing::warn!(%error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
                     continue;
                 }
             };
-            // Answers are small and complete: waiting to fill a packet only delays them.
+            // Responses are small and complete: waiting to fill a packet only delays them.
             let _ = stream.set_nodelay(true);
             match room.clone().try_acquire_owned() {
                 Ok(permit) => {
@@ -124,56 +115,72 @@ impl Port {
         let tls = self.tls.as_ref().map(|tls| tls.acceptor());
         async move {
             let Some(tls) = tls else {
-                return converse(stream, router, &limits, &connection, watcher).await;
+                return serve_connection(stream, router, &limits, &connection, watcher).await;
             };
             match tokio::time::timeout(limits.pace.head, tls.accept(stream)).await {
-                Ok(Ok(stream)) => converse(stream, router, &limits, &connection, watcher).await,
+                Ok(Ok(stream)) => serve_connection(stream, router, &limits, &connection, watcher).await,
                 Ok(Err(error)) => connection.cut(ConnectionEnd::Handshake, &error),
                 Err(_) => connection.cut(ConnectionEnd::Handshake, &"the client took too long"),
             }
         }
     }
 
-    /// Says that there is no room. Under TLS nothing can be said before a handshake, which is work.
+    /// Answers a connection over the limit and closes it. Under TLS it is closed without an answer, which would
+    /// take a handshake, and a handshake is work.
     fn refuse(&self, mut stream: TcpStream) {
         self.metrics.connection_cut(ConnectionEnd::TooMany);
-        tracing::debug!(limit = self.limits.connections, "a connection was refused: there are too many");
+        tracing::debug!(limit = self.limits.connections, "connection refused: too many are open");
         if self.tls.is_none() {
-            let (written, time) = (async move { stream.write_all(FULL).await }, self.limits.pace.head);
-            tokio::spawn(tokio::time::timeout(time, written));
+            let write =
+                async move { stream.write_all(&written_out(ApiError::TooManyConnections).await).await };
+            tokio::spawn(tokio::time::timeout(self.limits.pace.head, write));
         }
     }
 }
 
-/// Whether a failure to accept is of the one connection that was to be accepted.
-fn concerns_one(error: &io::Error) -> bool {
+/// An error as bytes of HTTP, for a connection that hyper does not serve.
+async fn written_out(error: ApiError) -> Vec<u8> {
+    let (parts, body) = error.into_response().into_parts();
+    // The body of an error is in memory: reading it cannot fail.
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {}\r\nconnection: close\r\n", parts.status).into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(format!("content-length: {}\r\n\r\n", body.len()).into_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// Whether a failure to accept is about the one connection that was to be accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Answers the requests of one connection.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
     limits: &Limits,
     connection: &Connection,
     watcher: Watcher,
 ) {
-    let (stream, phase) = Paced::new(stream, limits.pace);
+    let (stream, phase) = PacedStream::new(stream, limits.pace);
     let answering = phase.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        answering.request_came();
+        answering.request_arrived();
         let (router, answering) = (router.clone(), answering.clone());
         async move {
             let answer = router.oneshot(request.map(Body::new)).await;
-            answering.answer_went();
+            answering.answered();
             answer
         }
     });
     let talk = http1::Builder::new()
         .timer(TokioTimer::new())
-        // The pace cuts slow heads. This one only makes hyper look at the stream again after an answer,
-        // which it otherwise does when bytes arrive.
+        // The pace cuts slow heads. This timeout only makes hyper read the stream again after a response, which
+        // it otherwise does when bytes arrive.
         .header_read_timeout(limits.pace.idle + limits.pace.head)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
@@ -181,21 +188,22 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let ended = watcher.watch(talk).await;
     match (phase.cut(), ended) {
         (Some(end), _) => connection.cut(end, &"the client is too slow"),
-        (None, Err(error)) => tracing::debug!(%error, "a connection broke off"),
+        (None, Err(error)) => tracing::debug!(%error, "connection broke off"),
         (None, Ok(())) => {}
     }
 }
 
-/// Counts a connection for as long as it is there.
+/// Counts a connection as long as it is open.
 struct Connection {
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
+    /// Notes why the server ended the connection.
     fn cut(&self, end: ConnectionEnd, why: &dyn std::fmt::Display) {
         self.metrics.connection_cut(end);
-        tracing::info!(reason = end.label(), %why, "a connection was cut off");
+        tracing::info!(reason = end.label(), %why, "connection cut off");
     }
 }
 
@@ -209,11 +217,14 @@ impl Drop for Connection {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_refused_connection_gets_an_answer_of_the_length_it_announces() {
-        let text = std::str::from_utf8(FULL).unwrap();
+    #[tokio::test]
+    async fn a_refused_connection_gets_an_error_of_the_length_it_announces() {
+        let text = String::from_utf8(written_out(ApiError::TooManyConnections).await).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+        assert!(head.contains("\r\nretry-after: 1\r\n"), "{head}");
+        assert_eq!(head.matches("content-length").count(), 1, "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["error"]["code"], "too_many_connections");
     }

@@ -1,4 +1,4 @@
-//! A stream that is cut off when its client is too slow.
+//! [`PacedStream`]: a stream that is cut off when its client is too slow.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -16,13 +16,13 @@ use crate::telemetry::ConnectionEnd;
 pub(super) struct Pace {
     /// For the head of a request, from its first byte; from the start on a new connection.
     pub(super) head: Duration,
-    /// Until the first byte of a next request.
+    /// Until the first byte of the next request.
     pub(super) idle: Duration,
-    /// Without taking a byte of an answer.
+    /// Without taking a byte of a response.
     pub(super) write: Duration,
 }
 
-/// Where in a request a connection is; shared by the stream and what answers.
+/// Where in a request a connection is; shared by the stream and the service that answers.
 #[derive(Clone)]
 pub(super) struct Phase(Arc<Mutex<State>>);
 
@@ -34,11 +34,11 @@ struct State {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
-    /// Nothing of a next request has come.
+    /// Waiting for the next request.
     Idle,
-    /// Some of its head has.
+    /// Reading a request's head.
     Head,
-    /// Its head has; its body has a deadline of its own.
+    /// The head was read; the body has a timeout of its own.
     Answering,
 }
 
@@ -48,12 +48,12 @@ impl Phase {
     }
 
     /// A request's head was read.
-    pub(super) fn request_came(&self) {
+    pub(super) fn request_arrived(&self) {
         self.enter(Step::Answering);
     }
 
-    /// Its answer was made.
-    pub(super) fn answer_went(&self) {
+    /// Its response is ready.
+    pub(super) fn answered(&self) {
         self.enter(Step::Idle);
     }
 
@@ -72,26 +72,25 @@ impl Phase {
     }
 }
 
-/// The stream.
-pub(super) struct Paced<S> {
+pub(super) struct PacedStream<S> {
     stream: S,
     pace: Pace,
     phase: Phase,
     reading: Alarm,
     writing: Alarm,
-    /// Since when the client has taken nothing, where it is to take something.
+    /// Since when the client has taken no byte of what is written, if it has not.
     stuck: Option<Instant>,
 }
 
-impl<S> Paced<S> {
-    /// With what tells it where in a request it is.
+impl<S> PacedStream<S> {
+    /// A stream, and its phase for the service that answers.
     pub(super) fn new(stream: S, pace: Pace) -> (Self, Phase) {
         let phase = Phase::new();
         let (reading, writing) = (Alarm::default(), Alarm::default());
         (Self { stream, pace, phase: phase.clone(), reading, writing, stuck: None }, phase)
     }
 
-    /// Notes whether a write went on; fails when none has for too long.
+    /// Notes whether a write progressed; fails when none has for too long.
     fn written<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
             self.stuck = None;
@@ -104,7 +103,7 @@ impl<S> Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -126,7 +125,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             Step::Answering => Poll::Pending,
             Step::Idle => {
                 ready!(this.reading.poll(context, since + this.pace.idle));
-                // As if the client had closed it: nothing is owed to it.
+                // As if the client had closed the connection: no request is lost.
                 Poll::Ready(Ok(()))
             }
             Step::Head => {
@@ -138,7 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -172,7 +171,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 }
 
-/// A timer that is made when it is first needed.
+/// A timer that is created when it is first needed.
 #[derive(Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 

@@ -1,17 +1,94 @@
-//! TLS, from files in PEM that may be replaced while it is served.
+//! TLS, from PEM files that may be replaced while the server runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::SecuritySettings;
 
-/// What accepts TLS connections: 1.2 and 1.3, with what the files held when they were last read well.
+/// Why TLS cannot be served with the files that the options name.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{option}: cannot read {}: {source}", file.display())]
+    Unreadable {
+        /// The option that names the file.
+        option: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What the system reported.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{option}: {} holds no {expected} in PEM", file.display())]
+    Missing {
+        /// The option that names the file.
+        option: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A file is damaged.
+    #[error("{option}: {} does not hold a valid {expected} in PEM: {source}", file.display())]
+    Invalid {
+        /// The option that names the file.
+        option: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong with it.
+        source: PemError,
+    },
+    /// A certificate of a certificate authority cannot be used.
+    #[error("tls_client_ca: a certificate in {} cannot be used: {source}", file.display())]
+    ClientCertificate {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// The certificate authorities cannot be used together.
+    #[error("tls_client_ca: {} cannot be used: {source}", file.display())]
+    ClientAuthority {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: VerifierBuilderError,
+    },
+    /// The key is not that of the first certificate.
+    #[error(
+        "tls_key {} and tls_cert {} do not match: the first certificate must be for that key",
+        key.display(), cert.display()
+    )]
+    Mismatch {
+        /// The file of the key.
+        key: PathBuf,
+        /// The file of the certificates.
+        cert: PathBuf,
+    },
+    /// rustls refuses the key and the certificates.
+    #[error("TLS cannot be served with tls_key {} and tls_cert {}: {source}", key.display(), cert.display())]
+    Refused {
+        /// The file of the key.
+        key: PathBuf,
+        /// The file of the certificates.
+        cert: PathBuf,
+        /// What is wrong with them.
+        source: rustls::Error,
+    },
+    /// rustls has no protocol version to offer: a bug in Assay.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+/// Accepts TLS 1.2 and 1.3 connections, with what the files held when they were last read without an error.
 pub(crate) struct Tls {
     files: Files,
     acceptor: RwLock<TlsAcceptor>,
@@ -25,103 +102,99 @@ struct Files {
 }
 
 impl Files {
-    fn of(settings: &SecuritySettings) -> Option<Self> {
+    fn from_settings(settings: &SecuritySettings) -> Option<Self> {
         let (key, cert) = settings.tls_key.clone().zip(settings.tls_cert.clone())?;
         Some(Self { key, cert, client_ca: settings.tls_client_ca.clone() })
     }
 }
 
 impl Tls {
-    /// As the options ask for it, if they do.
+    /// TLS as the options ask for it; `None` if they do not.
     ///
     /// # Errors
-    /// A file is missing, holds something else, or does not match another; the text says what to do.
-    pub(crate) fn open(settings: &SecuritySettings) -> Result<Option<Arc<Self>>, String> {
-        let Some(files) = Files::of(settings) else { return Ok(None) };
+    /// A file cannot be read or used, or does not match another.
+    pub(crate) fn open(settings: &SecuritySettings) -> Result<Option<Arc<Self>>, TlsError> {
+        let Some(files) = Files::from_settings(settings) else { return Ok(None) };
         let acceptor = RwLock::new(acceptor(&files)?);
         Ok(Some(Arc::new(Self { files, acceptor })))
     }
 
     /// The files that the options name.
-    pub(crate) fn files(settings: &SecuritySettings) -> impl Iterator<Item = PathBuf> {
-        Files::of(settings)
-            .into_iter()
-            .flat_map(|files| [files.key, files.cert].into_iter().chain(files.client_ca))
+    pub(crate) fn files(settings: &SecuritySettings) -> Vec<PathBuf> {
+        let Some(files) = Files::from_settings(settings) else { return Vec::new() };
+        [files.key, files.cert].into_iter().chain(files.client_ca).collect()
     }
 
-    /// What accepts the next connection.
+    /// The acceptor for the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again for the connections to come and logs how that went; what is wrong with one
-    /// leaves all as they were.
-    pub(crate) fn reload_and_tell(&self) {
+    /// Reads the files again for the connections to come, and logs the result. After an error everything is as
+    /// it was.
+    pub(crate) fn reload_and_log(&self) {
         match acceptor(&self.files) {
             Ok(acceptor) => {
                 *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
-                tracing::info!("TLS certificates read again");
+                tracing::info!("TLS certificates reloaded");
             }
-            Err(error) => tracing::error!("TLS certificates stay as they were: {error}"),
+            Err(error) => tracing::error!("TLS certificates not reloaded: {error}"),
         }
     }
 }
 
-fn acceptor(files: &Files) -> Result<TlsAcceptor, String> {
+fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
     let Files { key: key_file, cert: cert_file, client_ca } = files;
     let key = PrivateKeyDer::from_pem_file(key_file)
-        .map_err(|error| unreadable("tls_key", key_file, "a private key", &error))?;
+        .map_err(|error| unusable("tls_key", key_file, "private key", error))?;
     let chain = certificates("tls_cert", cert_file)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        .map_err(TlsError::Setup)?;
     let clients = match client_ca {
         None => versions.with_no_client_auth(),
         Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for root in certificates("tls_client_ca", file)? {
-                roots.add(root).map_err(|error| {
-                    format!("tls_client_ca: a certificate in {} is refused: {error}", file.display())
-                })?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            let verifier = WebPkiClientVerifier::builder_with_provider(client_roots(file)?, provider)
                 .build()
-                .map_err(|error| format!("tls_client_ca {} is refused: {error}", file.display()))?;
+                .map_err(|source| TlsError::ClientAuthority { file: file.clone(), source })?;
             versions.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = clients.with_single_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => format!(
-            "tls_key {} and tls_cert {} do not match: the first certificate must be of that key",
-            key_file.display(),
-            cert_file.display()
-        ),
-        error => format!(
-            "TLS cannot be served with tls_key {} and tls_cert {}: {error}",
-            key_file.display(),
-            cert_file.display()
-        ),
+    let mut config = clients.with_single_cert(chain, key).map_err(|source| {
+        let (key, cert) = (key_file.clone(), cert_file.clone());
+        match source {
+            rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { key, cert },
+            source => TlsError::Refused { key, cert, source },
+        }
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn certificates(option: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let refused = |error: PemError| unreadable(option, file, "a certificate", &error);
-    let found: Vec<_> =
-        CertificateDer::pem_file_iter(file).map_err(refused)?.collect::<Result<_, _>>().map_err(refused)?;
-    if found.is_empty() {
-        return Err(unreadable(option, file, "a certificate", &PemError::NoItemsFound));
+/// The certificate authorities whose clients may connect.
+fn client_roots(file: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates("tls_client_ca", file)? {
+        roots.add(root).map_err(|source| TlsError::ClientCertificate { file: file.to_owned(), source })?;
     }
-    Ok(found)
+    Ok(Arc::new(roots))
 }
 
-fn unreadable(option: &str, file: &Path, wanted: &str, error: &PemError) -> String {
-    let file = file.display();
+fn certificates(option: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
+    match read() {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(unusable(option, file, "certificate", PemError::NoItemsFound)),
+        Err(error) => Err(unusable(option, file, "certificate", error)),
+    }
+}
+
+fn unusable(option: &'static str, file: &Path, expected: &'static str, error: PemError) -> TlsError {
+    let file = file.to_owned();
     match error {
-        PemError::Io(error) => format!("{option}: {file} cannot be read: {error}"),
-        PemError::NoItemsFound => format!("{option}: {file} holds no {} in PEM", &wanted[2..]),
-        error => format!("{option}: {file} is not {wanted} in PEM: {error}"),
+        PemError::Io(source) => TlsError::Unreadable { option, file, source },
+        PemError::NoItemsFound => TlsError::Missing { option, file, expected },
+        source => TlsError::Invalid { option, file, expected, source },
     }
 }

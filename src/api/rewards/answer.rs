@@ -1,21 +1,16 @@
 //! What `POST /v1/rewards` answers.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::request::RewardsRequest;
-use crate::api::answer::unix_time;
-use crate::api::by_attribute::ByAttribute;
-use crate::api::{ApiError, ErrorObject};
+use crate::api::error::{ApiError, ErrorObject};
+use crate::api::wire::{ScoreMap, new_id, unix_time};
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 use crate::reward::{Head, Scores, ranks};
 use crate::serving::{Model, Scored};
 
-/// The answer to one call.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rewards<'a> {
     object: &'static str,
@@ -24,51 +19,50 @@ pub(super) struct Rewards<'a> {
     model: &'a str,
     /// The candidates, in the request's order.
     data: Vec<Reward>,
-    /// What `rank` goes by: an attribute, or `min(step)` of a model that scores steps.
+    /// What `rank` goes by: an attribute, or `min(step)` if the model scores steps.
     ranked_by: String,
     /// What was done to the scores, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
-    /// Of all that were scored.
-    usage: Usage,
+    /// The sum over the candidates that were scored.
+    usage: RewardUsage,
 }
 
 /// One candidate: its scores, or why it has none.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 struct Reward {
     object: &'static str,
     index: usize,
     /// By attribute, in the model's order.
     #[serde(skip_serializing_if = "Option::is_none")]
-    scores: Option<ByAttribute>,
+    scores: Option<ScoreMap>,
     /// From 1 for the best; equal scores share the better rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     rank: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Usage>,
+    usage: Option<RewardUsage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timing: Option<Timing>,
-    /// What was cut off it because it was too long.
+    /// What was cut off because the candidate was too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     truncated: Option<Truncated>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorObject>,
 }
 
-/// Tokens that were read, and those of them that were not computed for it.
 #[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
-#[schema(as = RewardsUsage)]
-struct Usage {
+struct RewardUsage {
     prompt_tokens: usize,
+    /// Those of them that were not computed for this candidate: shared or cached.
     cached_tokens: usize,
 }
 
 /// Where the time went, in seconds.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 struct Timing {
-    /// From arrival until the engine began.
+    /// From arrival until the engine's first iteration.
     queue: f64,
-    /// From there until the engine was done.
+    /// From there until the engine's output.
     engine: f64,
 }
 
@@ -80,73 +74,64 @@ impl<'a> Rewards<'a> {
         results: &[Result<Scored, ApiError>],
     ) -> Self {
         let rank_by = request.rank_by.as_deref();
-        let value = |result: &Result<Scored, ApiError>| {
-            let scores = &result.as_ref().ok()?.scores;
-            rank_by.map_or_else(|| model.single(head, scores), |name| named(scores, name))
-        };
-        let ranks = ranks(&results.iter().map(|result| value(result).map(f64::from)).collect::<Vec<_>>());
-        let data = results.iter().zip(ranks).enumerate();
-        let data: Vec<_> = data
-            .map(|(index, (result, rank))| match result {
-                Ok(scored) => Reward::scored(index, rank, scored, request.timing),
+        let mut values = Vec::with_capacity(results.len());
+        for result in results {
+            let value = result.as_ref().ok().and_then(|scored| match rank_by {
+                Some(name) => score_named(&scored.scores, name),
+                None => model.single(head, &scored.scores),
+            });
+            values.push(value.map(f64::from));
+        }
+        let (mut data, mut usage) = (Vec::with_capacity(results.len()), RewardUsage::default());
+        for (index, (result, rank)) in results.iter().zip(ranks(&values)).enumerate() {
+            data.push(match result {
+                Ok(scored) => {
+                    usage.prompt_tokens += scored.prompt_tokens;
+                    usage.cached_tokens += scored.cached_tokens;
+                    Reward::scored(index, rank, scored, request.timing)
+                }
                 Err(error) => Reward::failed(index, error),
-            })
-            .collect();
+            });
+        }
         Self {
             object: "list",
-            id: format!("rewards-{}", Uuid::new_v4().simple()),
+            id: new_id("rewards"),
             created: unix_time(),
             model: model.name,
-            score_options: head.options(),
-            usage: data.iter().filter_map(|reward| reward.usage).fold(Usage::default(), Usage::plus),
             data,
             ranked_by: rank_by.map_or_else(|| model.single_name(head), str::to_owned),
+            score_options: head.options(),
+            usage,
         }
     }
 }
 
 impl Reward {
     fn scored(index: usize, rank: Option<usize>, scored: &Scored, timing: bool) -> Self {
-        let seconds = |time: Duration| time.as_secs_f64();
+        let timing = timing.then_some(Timing {
+            queue: scored.queue_time.as_secs_f64(),
+            engine: scored.inference_time.as_secs_f64(),
+        });
         Self {
             object: "reward",
             index,
             scores: Some((&scored.scores).into()),
             rank,
-            usage: Some(Usage { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens }),
-            truncated: scored.truncated,
-            timing: timing.then(|| Timing {
-                queue: seconds(scored.queue_time),
-                engine: seconds(scored.inference_time),
+            usage: Some(RewardUsage {
+                prompt_tokens: scored.prompt_tokens,
+                cached_tokens: scored.cached_tokens,
             }),
+            timing,
+            truncated: scored.truncated,
             error: None,
         }
     }
 
     fn failed(index: usize, error: &ApiError) -> Self {
-        let error = Some(error.class().into());
-        Self {
-            object: "reward",
-            index,
-            scores: None,
-            rank: None,
-            usage: None,
-            timing: None,
-            truncated: None,
-            error,
-        }
+        Self { object: "reward", index, error: Some(error.classify().into()), ..Self::default() }
     }
 }
 
-impl Usage {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
-            cached_tokens: self.cached_tokens + other.cached_tokens,
-        }
-    }
-}
-
-fn named(scores: &Scores, name: &str) -> Option<f32> {
+fn score_named(scores: &Scores, name: &str) -> Option<f32> {
     scores.pairs.iter().find(|(attribute, _)| attribute == name).map(|(_, score)| *score)
 }

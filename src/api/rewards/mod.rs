@@ -8,82 +8,109 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::answer::Rewards;
 use self::request::{Candidates, RewardsRequest};
-use super::chat::check_last_turn;
-use super::openapi::{Errors, requests};
+use super::app::App;
+use super::error::ApiError;
+use super::item_path::ItemPath;
+use super::items::{self, Item};
+use super::openapi::Errors;
 use super::request::RequestReader;
-use super::{ApiError, App};
-use crate::prompt::{Message, Prompt};
+use crate::prompt::Message;
 use crate::serving::Scored;
 
-/// Token ids of a candidate, or why there are none.
-type Encoded = Result<Prompt, ApiError>;
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(rewards))
+}
 
-/// Scores every candidate.
-#[utoipa::path(post, path = "/v1/rewards", tag = "scores", request_body = requests::RewardsRequest, responses((status = 200, body = Rewards), Errors))]
-pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+/// Scores every candidate and ranks them.
+#[utoipa::path(
+    post,
+    path = "/v1/rewards",
+    tag = "scores",
+    request_body(content = request::RewardsSchema, example = json!({
+        "model": "demo",
+        "messages": [{"role": "user", "content": "I am going to Paris, what should I see?"}],
+        "responses": ["See the Louvre.", "Stay at home."],
+        "timing": true
+    })),
+    responses((status = 200, body = Rewards), Errors),
+)]
+async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
     let (request, candidates) = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, request.scheduling)?;
-    let scorer = app.scorer()?;
-    let model = app.model(request.model.as_deref())?;
-    let results = scorer.score_all(candidates, scheduling).await.into_iter();
-    let mut results: Vec<_> = results.map(|result| result.map(|scored| scored.select(model))).collect();
+    let (model, scorer) = (app.model(request.model.as_deref())?, app.scorer()?);
+    let mut results = items::score_all(scorer, candidates, scheduling).await;
     if let Some(error) = failure_of_all(&mut results) {
         return Err(error);
     }
-    for error in results.iter().filter_map(|result| result.as_ref().err()) {
-        app.metrics.failed(error.class().code);
-        tracing::debug!(code = error.class().code, "one of several candidates was not scored");
+    for result in &mut results {
+        match result {
+            Ok(scored) => scored.select(model),
+            Err(error) => log_failure(&app, error),
+        }
     }
     let answer = Rewards::new(model, scorer.head(), &request, &results);
     Ok(Json(answer).into_response())
 }
 
-/// The server's own failure where no candidate was scored: then the answer is that failure, with
-/// its status, so that clients try again as they would with any other route.
+/// The first error if no candidate was scored and none is at fault itself. The call then fails with that
+/// error's status, so that clients try again as they would on any other route.
 fn failure_of_all(results: &mut Vec<Result<Scored, ApiError>>) -> Option<ApiError> {
-    let at_fault = |result: &Result<Scored, ApiError>| match result {
-        Ok(_) => false,
-        Err(error) => error.is_servers(),
-    };
-    if results.iter().all(at_fault) { results.drain(..).next()?.err() } else { None }
+    let servers_own =
+        |result: &Result<Scored, ApiError>| result.as_ref().is_err_and(|error| !error.is_items_own());
+    if results.iter().all(servers_own) { results.drain(..).next()?.err() } else { None }
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Encoded>), ApiError> {
-    let (request, candidates) = RewardsRequest::parse(body, &app.settings.server)?;
+fn log_failure(app: &App, error: &ApiError) {
+    let code = error.classify().code;
+    app.metrics.failed(code);
+    tracing::debug!(code, "one of several candidates was not scored");
+}
+
+fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
+    let settings = &app.settings.server;
+    let (request, candidates) = RewardsRequest::parse(body, settings)?;
+    check_rank_by(app, &request)?;
     let scorer = app.scorer()?;
-    let names = app.model(request.model.as_deref())?.names(scorer.head());
-    if let Some(name) = request.rank_by.as_deref()
-        && !names.contains(&name)
-    {
-        let reason = match names.as_slice() {
-            [] => {
-                "cannot be honoured: this model scores steps; leave it out to rank by the lowest".to_owned()
-            }
-            _ => format!("is none of this model's attributes: {}", names.join(", ")),
-        };
-        return Err(ApiError::Invalid("rank_by".into(), reason));
-    }
-    let encode = |messages: &[Message]| {
-        check_last_turn(app, messages)?;
-        Ok(scorer.encode(messages, request.length)?)
-    };
-    let encoded = match candidates {
-        Candidates::Responses { mut conversation, responses } => responses
-            .into_iter()
-            .map(|response| {
-                conversation.push(Message { role: "assistant".into(), content: response });
-                let encoded = encode(&conversation);
+    let mut items = Vec::new();
+    match candidates {
+        Candidates::Responses { mut conversation, responses } => {
+            let prompt = conversation.len();
+            for (index, content) in responses.into_iter().enumerate() {
+                let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
+                conversation.push(Message { role: "assistant".into(), content });
+                items.push(Item::conversation(scorer, &conversation, path, request.length, settings));
                 conversation.pop();
-                encoded
-            })
-            .collect(),
-        Candidates::Conversations(conversations) => {
-            conversations.into_iter().map(|conversation| encode(&conversation?)).collect()
+            }
         }
+        Candidates::Conversations(conversations) => {
+            for (index, conversation) in conversations.into_iter().enumerate() {
+                let path = ItemPath::field(format!("conversations[{index}]"));
+                items.push(conversation.and_then(|conversation| {
+                    Item::conversation(scorer, &conversation, path, request.length, settings)
+                }));
+            }
+        }
+    }
+    Ok((request, items))
+}
+
+/// Refuses a `rank_by` that is not an attribute of the model.
+fn check_rank_by(app: &App, request: &RewardsRequest) -> Result<(), ApiError> {
+    let names = app.model(request.model.as_deref())?.names(app.scorer()?.head());
+    let Some(name) = request.rank_by.as_deref() else { return Ok(()) };
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let reason = if names.is_empty() {
+        "cannot be used: this model scores steps; leave it out to rank by the lowest".to_owned()
+    } else {
+        format!("is not an attribute of this model: use one of {}", names.join(", "))
     };
-    Ok((request, encoded))
+    Err(ApiError::invalid("rank_by", reason))
 }

@@ -1,27 +1,57 @@
-//! What `POST /v1/rewards` may say.
+//! What `POST /v1/rewards` reads.
 
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::request::{SchedulingFields, check_count, check_size, take_length_policy};
-use crate::api::{ApiError, messages};
+use crate::api::messages::{self, Turn};
+use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::config::ServerSettings;
-use crate::prompt::Message;
+use crate::prompt::{Message, Truncation};
 use crate::serving::LengthPolicy;
 
-/// What is asked besides the candidates.
-#[derive(Debug, PartialEq)]
+/// A request without its candidates.
+#[derive(Debug)]
 pub(super) struct RewardsRequest {
-    /// The model it asks for; the server's own if it does not say.
     pub(super) model: Option<String>,
     /// The attribute by which candidates are ranked.
     pub(super) rank_by: Option<String>,
-    /// Whether the answer tells where the time went.
+    /// Whether the response says where the time went.
     pub(super) timing: bool,
     /// What is done about candidates that are too long.
     pub(super) length: LengthPolicy,
-    /// How urgent it is.
     pub(super) scheduling: SchedulingFields,
+}
+
+/// Either `messages` and `responses` to them, or `conversations`.
+#[derive(ToSchema)]
+#[schema(as = RewardsRequest)]
+#[expect(dead_code, reason = "the schema of what `RewardsRequest::parse` reads")]
+pub(super) struct RewardsSchema {
+    /// The server's own if absent.
+    model: Option<String>,
+    /// The prompt.
+    #[schema(min_items = 1)]
+    messages: Option<Vec<Turn>>,
+    /// What the assistant might answer.
+    #[schema(min_items = 1)]
+    responses: Option<Vec<String>>,
+    /// Whole conversations.
+    #[schema(min_items = 1)]
+    conversations: Option<Vec<Vec<Turn>>>,
+    /// The attribute to rank by; the weighted sum or mixture if there is one, else the first.
+    rank_by: Option<String>,
+    /// Whether the response says where the time went.
+    timing: Option<bool>,
+    truncation: Option<Truncation>,
+    /// Lower goes first.
+    #[schema(minimum = -128, maximum = 127)]
+    priority: Option<i64>,
+    /// Seconds for which the answer is of use.
+    #[schema(exclusive_minimum = 0, maximum = 1e9)]
+    timeout: Option<f64>,
 }
 
 /// What is to be scored.
@@ -31,7 +61,6 @@ pub(super) enum Candidates {
     Responses {
         /// The prompt.
         conversation: Vec<Message>,
-        /// What might follow.
         responses: Vec<String>,
     },
     /// Whole conversations, or what is wrong with one.
@@ -61,41 +90,49 @@ impl RewardsRequest {
 
 impl Candidates {
     fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
-        if let Some(conversations) = fields.take::<Vec<Value>>("conversations")? {
-            for other in ["messages", "responses"] {
-                if fields.take::<Value>(other)?.is_some() {
-                    let reason = "excludes `conversations`: send either a prompt and its responses, or whole \
-                                  conversations";
-                    return Err(ApiError::Invalid(other.into(), reason.into()));
-                }
-            }
-            check_count("conversations", conversations.len(), settings)?;
-            return Ok(Self::Conversations(
-                conversations.into_iter().enumerate().map(conversation).collect(),
-            ));
+        match fields.take::<Vec<Value>>("conversations")? {
+            Some(list) => Self::conversations(fields, list, settings),
+            None => Self::responses(fields, settings),
         }
+    }
+
+    fn conversations(
+        fields: &mut Fields,
+        list: Vec<Value>,
+        settings: &ServerSettings,
+    ) -> Result<Self, ApiError> {
+        for other in ["messages", "responses"] {
+            if fields.take::<Value>(other)?.is_some() {
+                let reason = "excludes `conversations`: send either a prompt and its responses, or whole \
+                              conversations";
+                return Err(ApiError::invalid(other, reason));
+            }
+        }
+        check_count("conversations", list.len(), settings)?;
+        let mut conversations = Vec::with_capacity(list.len());
+        for (index, value) in list.into_iter().enumerate() {
+            let path = format!("conversations[{index}]");
+            conversations.push(match value {
+                Value::Array(list) => messages::read(&path, list),
+                other => Err(wrong_type(path, "a list of messages", &other)),
+            });
+        }
+        Ok(Self::Conversations(conversations))
+    }
+
+    fn responses(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
         let conversation = messages::read("messages", fields.require("messages")?)?;
-        let responses: Vec<Value> = fields.require("responses")?;
-        check_count("responses", responses.len(), settings)?;
-        let responses: Vec<String> =
-            responses.into_iter().enumerate().map(response).collect::<Result<_, _>>()?;
+        let list: Vec<Value> = fields.require("responses")?;
+        check_count("responses", list.len(), settings)?;
+        let mut responses = Vec::with_capacity(list.len());
+        for (index, value) in list.into_iter().enumerate() {
+            match value {
+                Value::String(text) => responses.push(text),
+                other => return Err(wrong_type(format!("responses[{index}]"), "a string", &other)),
+            }
+        }
         let prompt = conversation.iter().map(|message| message.content.len()).sum();
         check_size("responses", prompt, &responses, settings)?;
         Ok(Self::Responses { conversation, responses })
-    }
-}
-
-fn conversation((index, value): (usize, Value)) -> Result<Vec<Message>, ApiError> {
-    let path = format!("conversations[{index}]");
-    match value {
-        Value::Array(list) => messages::read(&path, list),
-        other => Err(wrong_type(path, "a list of messages", &other)),
-    }
-}
-
-fn response((index, value): (usize, Value)) -> Result<String, ApiError> {
-    match value {
-        Value::String(text) => Ok(text),
-        other => Err(wrong_type(format!("responses[{index}]"), "a string", &other)),
     }
 }

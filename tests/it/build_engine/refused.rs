@@ -399,7 +399,7 @@ fn a_chat_template_that_fails_gives_nothing_or_never_ends() {
     for (template, words) in [
         ("{{ messages[0].content.nothing.at_all }}", "cannot render"),
         ("{{ unknown_function() }}", "cannot render"),
-        ("{% for m in messages if false %}x{% endfor %}", "empty prompt"),
+        ("{% for m in messages if false %}x{% endfor %}", "prompt is empty"),
         (
             "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
             "ran for too long",

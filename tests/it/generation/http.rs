@@ -197,3 +197,22 @@ async fn metrics_count_the_tokens_that_were_generated() {
     assert_eq!(value("time_to_first_token_seconds_count"), 2.0);
     assert_eq!(value("time_per_output_token_seconds_count"), 30.0);
 }
+
+#[tokio::test]
+async fn a_prompt_that_is_at_fault_is_named_by_its_field() {
+    let server = Server::start("lm-head-tiny");
+    let long = "more ".repeat(20_000);
+    for (path, body, field) in [
+        (TEXT, json!({"model": "tiny", "prompt": long}), "prompt"),
+        (TEXT, json!({"model": "tiny", "prompt": ["a", long]}), "prompt[1]"),
+        (TEXT, json!({"model": "tiny", "prompt": ["a", ""], "add_special_tokens": false}), "prompt[1]"),
+        (CHAT, json!({"model": "tiny", "messages": [{"role": "user", "content": long}]}), "messages"),
+        (CHAT, json!({"model": "tiny", "messages": [{"role": "robot", "content": ""}]}), "messages[0].role"),
+    ] {
+        let answer = server.ask(path, &body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);
+        let error = &answer.json()["error"];
+        assert_eq!(error["param"], field, "{path}: {error}");
+        assert!(error["message"].as_str().unwrap().starts_with(&format!("`{field}`")), "{error}");
+    }
+}

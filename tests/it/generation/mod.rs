@@ -4,4 +4,4 @@ mod echo;
 mod engine;
 mod engines;
 mod http;
-mod language;
+pub(crate) mod language;

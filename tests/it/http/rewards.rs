@@ -118,7 +118,7 @@ async fn what_is_wrong_with_one_candidate_fails_no_other() {
     let errors: Vec<_> = items(&answer)[1..].iter().map(|item| &item["error"]["param"]).collect();
     assert_eq!(
         errors,
-        ["conversations[1]", "conversations[2]", "messages[0].role", "conversations[4][0].content"]
+        ["conversations[1]", "conversations[2]", "conversations[3][0].role", "conversations[4][0].content"]
     );
     assert!(server.get("/metrics").await.text.contains("reason=\"context_length_exceeded\""));
 }
@@ -165,6 +165,6 @@ async fn a_call_of_which_the_engine_scored_nothing_has_the_status_of_that() {
 async fn a_strict_server_scores_the_assistants_turns_alone() {
     let server = Server::with(|settings| settings.server.require_assistant_turn = true, instant());
     let answer = ok(&server, json!({"conversations": [prompt(), conversation("The Louvre.")]})).await;
-    assert_eq!(answer["data"][0]["error"]["param"], "messages[0].role");
+    assert_eq!(answer["data"][0]["error"]["param"], "conversations[0][0].role");
     assert!(answer["data"][1]["scores"].is_object());
 }

@@ -1,36 +1,39 @@
-//! Files that are read again when they change.
+//! Notices when files change, so that they are read again.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Files and what they were like when last looked at.
-pub(super) struct Watched {
+/// Files, and what they were like when last checked.
+pub(super) struct FileWatcher {
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,
 }
 
-/// What tells a file from an earlier or another one in its place: time of change, bytes, inode. Kubernetes
-/// puts new files behind a link.
+/// Tells a file from an earlier one or another in its place. Kubernetes replaces files by changing a link.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp(Option<SystemTime>, u64, u64);
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    inode: u64,
+}
 
-impl Watched {
-    /// As they are now: to be called before they are read.
+impl FileWatcher {
+    /// Watches for changes from now on: call it before the files are read.
     pub(super) fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let files: Vec<_> = files.into_iter().collect();
         let seen = stamps(&files);
         Self { files, seen }
     }
 
-    /// Calls `reload` after every change, for ever. A file that is gone is no change until it is back.
-    pub(super) async fn each_change(mut self, reload: impl Fn()) {
+    /// Calls `reload` after every change and never ends. A file that is missing counts as a change once it is
+    /// back.
+    pub(super) async fn on_change(mut self, reload: impl Fn()) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
             if self.changed() {
                 reload();
             }
@@ -48,8 +51,11 @@ impl Watched {
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    let stamp = |about: Metadata| Stamp(about.modified().ok(), about.len(), about.ino());
     files.iter().map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
+}
+
+fn stamp(file: Metadata) -> Stamp {
+    Stamp { modified: file.modified().ok(), bytes: file.len(), inode: file.ino() }
 }
 
 #[cfg(test)]
@@ -57,20 +63,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_file_behind_a_link_is_a_change_and_a_missing_one_is_none() {
+    fn a_new_target_of_a_link_is_a_change_and_a_missing_file_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let [one, two, link] = ["one", "two", "link"].map(|name| folder.path().join(name));
         for file in [&one, &two] {
             std::fs::write(file, "same").unwrap();
         }
         std::os::unix::fs::symlink(&one, &link).unwrap();
-        let mut watched = Watched::new([link.clone()]);
-        assert!(!watched.changed());
+        let mut watcher = FileWatcher::new([link.clone()]);
+        assert!(!watcher.changed());
         std::fs::remove_file(&link).unwrap();
-        assert!(!watched.changed());
+        assert!(!watcher.changed());
         std::os::unix::fs::symlink(&two, &link).unwrap();
-        assert!(watched.changed() && !watched.changed());
+        assert!(watcher.changed() && !watcher.changed());
         std::fs::write(&two, "other").unwrap();
-        assert!(watched.changed());
+        assert!(watcher.changed());
     }
 }

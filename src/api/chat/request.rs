@@ -1,36 +1,53 @@
-//! What `POST /v1/chat/completions` may say to a reward model.
+//! What `POST /v1/chat/completions` reads for a reward model.
 //!
-//! A field that OpenAI's API has and that cannot change a reward is accepted and ignored; one that
-//! asks for what cannot be given is refused by name, and so is one that nobody knows.
+//! A field of OpenAI's API that cannot change a reward is ignored. One that asks for something else, or that
+//! is unknown, is refused by name.
 
 use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::ApiError;
-use super::fields::Fields;
-use super::messages;
-use super::request::{SchedulingFields, take_length_policy};
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::messages::{self, Turn};
+use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::config::ServerSettings;
-use crate::prompt::Message;
+use crate::prompt::{Message, Truncation};
 use crate::serving::LengthPolicy;
 
 /// A request for the score of a conversation's last turn.
-#[derive(Debug, PartialEq)]
-pub struct ChatRequest {
-    /// The model it asks for.
-    pub model: String,
-    /// The conversation; not empty.
-    pub messages: Vec<Message>,
-    /// Whether the answer is to be streamed.
-    pub stream: bool,
-    /// Whether a streamed answer ends with the usage.
-    pub include_usage: bool,
-    /// What is done if it is too long; the server's own choice if it does not say.
-    pub length: LengthPolicy,
-    /// How urgent it is.
-    pub scheduling: SchedulingFields,
+#[derive(Debug)]
+pub(super) struct ChatRequest {
+    pub(super) model: String,
+    pub(super) messages: Vec<Message>,
+    /// Whether the response is streamed.
+    pub(super) stream: bool,
+    /// Whether a streamed response ends with the usage.
+    pub(super) include_usage: bool,
+    /// What is done about a conversation that is too long.
+    pub(super) length: LengthPolicy,
+    pub(super) scheduling: SchedulingFields,
 }
 
-/// What a field that is ignored must still be.
+/// A conversation whose last turn is scored. Other fields of OpenAI's that cannot change a reward are
+/// accepted; a field that asks for something else is refused by name.
+#[derive(ToSchema)]
+#[schema(as = ChatRequest)]
+#[expect(dead_code, reason = "the schema of what `ChatRequest::parse` reads")]
+pub(super) struct ChatSchema {
+    model: String,
+    #[schema(min_items = 1)]
+    messages: Vec<Turn>,
+    stream: Option<bool>,
+    truncation: Option<Truncation>,
+    /// Lower goes first.
+    #[schema(minimum = -128, maximum = 127)]
+    priority: Option<i64>,
+    /// Seconds for which the answer is of use.
+    #[schema(exclusive_minimum = 0, maximum = 1e9)]
+    timeout: Option<f64>,
+}
+
+/// The type that a field must have although it is ignored.
 #[derive(Clone, Copy)]
 enum Kind {
     Number,
@@ -39,7 +56,7 @@ enum Kind {
     Any,
 }
 
-/// Known fields that cannot change a reward.
+/// Fields that cannot change a reward.
 const IGNORED: [(&str, Kind); 24] = [
     ("temperature", Kind::Number),
     ("top_p", Kind::Number),
@@ -72,8 +89,8 @@ impl ChatRequest {
     /// Reads a request body.
     ///
     /// # Errors
-    /// It is malformed, or a field is wrong, unknown or cannot be honoured; the error names it.
-    pub fn parse(body: &[u8], settings: &ServerSettings) -> Result<Self, ApiError> {
+    /// It is malformed, or a field is wrong, unknown or not supported; the error names it.
+    pub(super) fn parse(body: &[u8], settings: &ServerSettings) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let model = fields.require("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;
@@ -110,9 +127,9 @@ fn ignore(fields: &mut Fields) -> Result<(), ApiError> {
 fn one_answer(fields: &mut Fields) -> Result<(), ApiError> {
     match fields.take::<i64>("n")? {
         None | Some(1) => Ok(()),
-        Some(_) => Err(ApiError::Unsupported(
-            "n".into(),
-            "a reward model has one answer to a conversation; leave it out or send 1".into(),
+        Some(_) => Err(ApiError::unsupported(
+            "n",
+            "a reward model has one answer to a conversation; leave it out or send 1",
         )),
     }
 }

@@ -1,22 +1,58 @@
-//! API keys: who may call.
+//! The API keys of a file.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::Response;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{ApiError, App};
+use crate::api::error::ApiError;
 
-/// Keys shorter than this are refused: they can be guessed.
+/// Shorter keys are refused: they can be guessed.
 const SHORTEST_KEY: usize = 16;
 
+/// Why a file of API keys cannot be used. No error repeats a key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("api_keys_file: cannot read {}: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system reported.
+        source: std::io::Error,
+    },
+    /// A key can be guessed.
+    #[error(
+        "api_keys_file: the key in {}:{line} is shorter than {SHORTEST_KEY} characters and can be guessed; make one \
+         with `openssl rand -hex 24`",
+        file.display()
+    )]
+    TooShort {
+        /// The file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A key is in the file twice.
+    #[error("api_keys_file: the key in {}:{line} is in the file twice; delete one of its lines", file.display())]
+    Duplicate {
+        /// The file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// The file holds no key.
+    #[error(
+        "api_keys_file: {} holds no key; put one on a line, or leave the option out to ask for none",
+        .0.display()
+    )]
+    Empty(PathBuf),
+}
+
 /// The keys of a file. Only digests are kept: nothing that is logged or dumped holds a key.
-pub struct KeyRing {
+pub(in crate::api) struct KeyRing {
     file: PathBuf,
     keys: RwLock<Vec<Key>>,
 }
@@ -27,45 +63,43 @@ struct Key {
 }
 
 impl KeyRing {
-    /// Reads the keys of `file`: one a line, `KEY` or `KEY NAME`; what follows a `#` at a line's start is
-    /// a comment.
+    /// Reads the keys of `file`: one a line, `KEY` or `KEY NAME`; a line that starts with `#` is a comment.
     ///
     /// # Errors
-    /// It cannot be read, holds no key, or one that is too short or stands there twice; the text says
-    /// where, and repeats no key.
-    pub fn open(file: &Path) -> Result<Self, String> {
+    /// The file cannot be read, or holds no key, one that is too short, or one twice.
+    pub(in crate::api) fn open(file: &Path) -> Result<Self, KeyError> {
         let keys = RwLock::new(read(file)?);
         Ok(Self { file: file.to_owned(), keys })
     }
 
-    /// Reads the file again and gives the number of keys; what is wrong with it leaves the keys as they were.
+    /// Reads the file again and returns the number of keys. After an error the keys are as they were.
     ///
     /// # Errors
     /// As [`KeyRing::open`].
-    pub fn reload(&self) -> Result<usize, String> {
+    pub(in crate::api) fn reload(&self) -> Result<usize, KeyError> {
         let keys = read(&self.file)?;
         let count = keys.len();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(count)
     }
 
-    /// Reloads the file and logs how that went.
-    pub fn reload_and_tell(&self) {
+    /// Reloads the file and logs the result.
+    pub(in crate::api) fn reload_and_log(&self) {
         match self.reload() {
-            Ok(keys) => tracing::info!(keys, "API keys read again"),
-            Err(error) => tracing::error!("API keys stay as they were: {error}"),
+            Ok(keys) => tracing::info!(keys, "API keys reloaded"),
+            Err(error) => tracing::error!("API keys not reloaded: {error}"),
         }
     }
 
     /// Name of the key in `Authorization: Bearer KEY`. Takes as long for a wrong key as for a right one.
     ///
     /// # Errors
-    /// There is none, or it is not known.
-    pub fn check(&self, headers: &HeaderMap) -> Result<String, ApiError> {
-        let value = headers.get(header::AUTHORIZATION).ok_or(ApiError::NoKey)?.as_bytes();
-        let (scheme, key) = value.split_at_checked(7).ok_or(ApiError::NoKey)?;
+    /// The header has no key, or an unknown one.
+    pub(in crate::api) fn check(&self, headers: &HeaderMap) -> Result<String, ApiError> {
+        let value = headers.get(header::AUTHORIZATION).ok_or(ApiError::MissingKey)?.as_bytes();
+        let (scheme, key) = value.split_at_checked(7).ok_or(ApiError::MissingKey)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
-            return Err(ApiError::NoKey);
+            return Err(ApiError::MissingKey);
         }
         let given: [u8; 32] = Sha256::digest(key.trim_ascii()).into();
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
@@ -77,86 +111,54 @@ impl KeyRing {
                 found = Some(key.name.clone());
             }
         }
-        found.ok_or(ApiError::WrongKey)
+        found.ok_or(ApiError::InvalidKey)
     }
 }
 
-fn read(file: &Path) -> Result<Vec<Key>, String> {
-    let place = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("api_keys_file: {place} cannot be read: {error}"))?;
+fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
+    let file = path.to_owned();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(source) => return Err(KeyError::Unreadable { file, source }),
+    };
     let mut known: Vec<Key> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+    for (index, text) in text.lines().enumerate() {
+        let text = text.trim();
+        if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let number = index + 1;
-        let (key, name) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let line = index + 1;
+        let (key, name) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         if key.len() < SHORTEST_KEY {
-            return Err(format!(
-                "api_keys_file: the key in {place}:{number} is shorter than {SHORTEST_KEY} characters and can be \
-                 guessed; make one with `openssl rand -hex 24`"
-            ));
+            return Err(KeyError::TooShort { file, line });
         }
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         if known.iter().any(|other| other.digest == digest) {
-            return Err(format!("api_keys_file: the key in {place}:{number} stands there twice"));
+            return Err(KeyError::Duplicate { file, line });
         }
-        let name = if name.trim().is_empty() { format!("line {number}") } else { name.trim().to_owned() };
+        let name = if name.trim().is_empty() { format!("line {line}") } else { name.trim().to_owned() };
         known.push(Key { digest, name });
     }
-    if known.is_empty() {
-        return Err(format!(
-            "api_keys_file: {place} holds no key; put one on a line, or leave the option out to ask for none"
-        ));
-    }
-    Ok(known)
-}
-
-/// Lets through what bears a key, and what is open to all.
-pub(super) async fn require(
-    State(app): State<Arc<App>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    if let Some(keys) = &app.keys
-        && !is_open(request.uri().path(), app.settings.security.protect_metrics)
-    {
-        let name = keys.check(request.headers())?;
-        tracing::Span::current().record("key", name.as_str());
-    }
-    Ok(next.run(request).await)
-}
-
-/// Whether a path asks for no key: health, the metrics unless protected, and the pages with the routes'
-/// description, which are the same for everyone and know nothing.
-pub(super) fn is_open(path: &str, protect_metrics: bool) -> bool {
-    match path {
-        "/v1/health/live" | "/v1/health/ready" => true,
-        "/metrics" | "/v1/metrics" => !protect_metrics,
-        "/" | "/playground.css" | "/playground.js" | "/docs" | "/openapi.json" => true,
-        _ => path.starts_with("/docs/"),
-    }
+    if known.is_empty() { Err(KeyError::Empty(file)) } else { Ok(known) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ring(text: &str) -> Result<KeyRing, String> {
+    fn ring(text: &str) -> Result<KeyRing, KeyError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
         KeyRing::open(file.path())
     }
 
     fn refused(text: &str) -> String {
-        ring(text).err().unwrap()
+        ring(text).err().unwrap().to_string()
     }
 
     fn check(ring: &KeyRing, authorization: &str) -> Result<String, &'static str> {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization.parse().unwrap())]);
-        ring.check(&headers).map_err(|error| error.class().code)
+        ring.check(&headers).map_err(|error| error.classify().code)
     }
 
     #[test]
@@ -172,7 +174,7 @@ mod tests {
         for none in ["Basic sk-0123456789abcdef", "sk-0123456789abcdef", "x"] {
             assert_eq!(check(&ring, none), Err("missing_api_key"), "{none}");
         }
-        assert_eq!(ring.check(&HeaderMap::new()).unwrap_err().class().code, "missing_api_key");
+        assert_eq!(ring.check(&HeaderMap::new()).unwrap_err().classify().code, "missing_api_key");
     }
 
     #[test]
@@ -181,7 +183,7 @@ mod tests {
         let short = refused("sk-0123456789abcdef\nsecret\n");
         assert!(short.contains(":2 is shorter") && !short.contains("secret"), "{short}");
         let twice = refused("sk-0123456789abcdef a\nsk-0123456789abcdef b\n");
-        assert!(twice.contains(":2 stands there twice") && !twice.contains("sk-"), "{twice}");
+        assert!(twice.contains(":2 is in the file twice") && !twice.contains("sk-"), "{twice}");
     }
 
     #[test]
@@ -193,7 +195,7 @@ mod tests {
         assert!(ring.reload().is_err());
         assert!(check(&ring, "Bearer sk-0123456789abcdef").is_ok());
         std::fs::write(&file, "sk-another-key-of-length").unwrap();
-        assert_eq!(ring.reload(), Ok(1));
+        assert_eq!(ring.reload().unwrap(), 1);
         assert_eq!(check(&ring, "Bearer sk-0123456789abcdef"), Err("invalid_api_key"));
     }
 }

@@ -1,0 +1,150 @@
+//! [`App`]: what every handler shares.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+use super::error::ApiError;
+use super::middleware::keys::{KeyError, KeyRing};
+use super::wire::unix_time;
+use crate::config::Settings;
+use crate::manifest::{LimitError, Manifest};
+use crate::prompt::Encoder;
+use crate::serving::{Generator, LoadedModel, Model, Scorer, find_model, served_names};
+use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
+
+/// The state of a server: its options, and its model once that is loaded.
+pub struct App {
+    /// The names of the model, at least one; the first is the one in responses.
+    pub(super) models: Vec<String>,
+    /// What the engine is.
+    pub(super) manifest: Manifest,
+    /// Longest sequence in tokens.
+    pub(super) max_seq_len: usize,
+    /// The options.
+    pub settings: Settings,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The API keys; `None` lets everyone call.
+    pub(super) keys: Option<Arc<KeyRing>>,
+    /// Where spans are sent, if anywhere.
+    pub(super) traces: Option<Traces>,
+    /// Notified when the server is to drain and end.
+    pub(super) drain: Notify,
+    /// When the process started, in seconds since 1970.
+    pub(super) started: u64,
+    model: OnceLock<LoadedModel>,
+}
+
+/// Why a server cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The metrics cannot be registered.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The API keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// An option asks for a limit that the engine cannot have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+}
+
+impl App {
+    /// The state of a server whose engine is not loaded yet.
+    ///
+    /// # Errors
+    /// The metrics cannot be registered, or the API keys or a limit are refused.
+    pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, AppError> {
+        let models = served_names(&settings, manifest);
+        let limits = manifest.limits.lowered(&settings.engine.limits())?;
+        let keys = settings.security.api_keys_file.as_deref().map(open_keys).transpose()?;
+        Ok(Self {
+            metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
+            keys,
+            traces: None,
+            drain: Notify::new(),
+            manifest: manifest.clone(),
+            max_seq_len: limits.max_seq_len,
+            started: unix_time(),
+            models,
+            settings,
+            model: OnceLock::new(),
+        })
+    }
+
+    /// Takes the loaded model into service. Later calls change nothing.
+    pub fn start(&self, model: impl Into<LoadedModel>) {
+        let model = model.into();
+        self.metrics.limits(&model.limits());
+        let _ = self.model.set(model);
+    }
+
+    fn loaded(&self) -> Result<&LoadedModel, ApiError> {
+        self.model.get().ok_or(ApiError::Starting)
+    }
+
+    /// The loaded reward model.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] until a model is loaded, [`ApiError::WrongTask`] if it generates text.
+    pub(super) fn scorer(&self) -> Result<&Scorer, ApiError> {
+        match self.loaded()? {
+            LoadedModel::Scorer(scorer) => Ok(scorer),
+            LoadedModel::Generator(_) => Err(ApiError::WrongTask(
+                "the model served here generates text and has no scores; use POST /v1/chat/completions or \
+                 /v1/completions",
+            )),
+        }
+    }
+
+    /// The loaded model that generates text.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] until a model is loaded, [`ApiError::WrongTask`] if it is a reward model.
+    pub(super) fn generator(&self) -> Result<&Generator, ApiError> {
+        match self.loaded()? {
+            LoadedModel::Generator(generator) => Ok(generator),
+            LoadedModel::Scorer(_) => Err(ApiError::WrongTask(
+                "the model served here scores conversations and generates no text; use POST /v1/rewards or \
+                 /v1/chat/completions",
+            )),
+        }
+    }
+
+    /// The encoder of the loaded model's prompts.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] until a model is loaded.
+    pub(super) fn encoder(&self) -> Result<&Encoder, ApiError> {
+        Ok(self.loaded()?.encoder())
+    }
+
+    /// Whether requests can be answered now.
+    pub fn ready(&self) -> bool {
+        self.model.get().is_some_and(LoadedModel::ready)
+    }
+
+    /// The model of the name `asked`, or of the server's first name if a request asks for none.
+    ///
+    /// # Errors
+    /// [`ApiError::UnknownModel`] if no such model is served here.
+    pub(super) fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
+        find_model(&self.models, &self.settings.server.alias, asked).ok_or_else(|| ApiError::UnknownModel {
+            asked: asked.unwrap_or_default().to_owned(),
+            served: self.served().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Every name of the model, aliases last.
+    pub(super) fn served(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.settings.server.alias.iter().map(|alias| alias.name.as_str());
+        self.models.iter().map(String::as_str).chain(aliases)
+    }
+}
+
+fn open_keys(file: &Path) -> Result<Arc<KeyRing>, KeyError> {
+    Ok(Arc::new(KeyRing::open(file)?))
+}

@@ -1,0 +1,126 @@
+//! Scores in the form of OpenAI's chat completions, whole or streamed.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::wire::{
+    Completion, EVENT_STREAM, LAST_EVENT, Message, Usage, event, milliseconds, new_id, unix_time,
+    with_truncation,
+};
+use crate::serving::Scored;
+
+const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");
+const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ScoreChoice<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Message>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<Message>,
+    logprobs: Option<ScoreLogprobs<'a>>,
+    finish_reason: Option<&'static str>,
+}
+
+/// Scores where clients read log-probabilities, whether or not they asked for them.
+#[derive(Serialize, ToSchema)]
+struct ScoreLogprobs<'a> {
+    content: Vec<ScoreLogprob<'a>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ScoreLogprob<'a> {
+    /// The attribute.
+    token: &'a str,
+    #[schema(value_type = Option<Vec<u8>>)]
+    bytes: Option<()>,
+    /// The score.
+    logprob: f64,
+    #[schema(value_type = Vec<Object>, max_items = 0)]
+    top_logprobs: [(); 0],
+}
+
+/// The response to a request that did not ask for a stream.
+pub(super) fn whole(model: &str, scored: &Scored) -> Response {
+    let choice = ScoreChoice {
+        index: 0,
+        message: Some(Message::assistant(scored.scores.content())),
+        delta: None,
+        logprobs: Some(logprobs(scored)),
+        finish_reason: Some("length"),
+    };
+    let answer = Completion {
+        id: &new_id("chatcmpl"),
+        object: "chat.completion",
+        created: unix_time(),
+        model,
+        choices: vec![choice],
+        usage: Some(usage(scored).into()),
+        truncated: scored.truncated,
+        score_options: scored.score_options.as_ref(),
+    };
+    with_headers(Json(answer), scored)
+}
+
+/// The response to a request that asked for a stream: a chunk with the scores, one that ends the choice, and
+/// one with the usage if the request wants it.
+pub(super) fn streamed(model: &str, scored: &Scored, include_usage: bool) -> Response {
+    let scores = ScoreChoice {
+        index: 0,
+        message: None,
+        delta: Some(Message::assistant(scored.scores.content())),
+        logprobs: Some(logprobs(scored)),
+        finish_reason: None,
+    };
+    let end = ScoreChoice {
+        index: 0,
+        message: None,
+        delta: Some(Message::default()),
+        logprobs: None,
+        finish_reason: Some("length"),
+    };
+    let (id, created) = (new_id("chatcmpl"), unix_time());
+    let chunk = |choices, usage: Option<Usage>| Completion {
+        id: &id,
+        object: "chat.completion.chunk",
+        created,
+        model,
+        choices,
+        usage: usage.map(Into::into),
+        truncated: scored.truncated,
+        score_options: scored.score_options.as_ref(),
+    };
+    let mut events = event(&chunk(vec![scores], None)) + &event(&chunk(vec![end], None));
+    if include_usage {
+        events += &event(&chunk(Vec::new(), Some(usage(scored))));
+    }
+    with_headers((EVENT_STREAM, events + LAST_EVENT), scored)
+}
+
+fn logprobs(scored: &Scored) -> ScoreLogprobs<'_> {
+    let mut content = Vec::new();
+    for (token, logprob) in scored.scores.values() {
+        content.push(ScoreLogprob { token, bytes: None, logprob, top_logprobs: [] });
+    }
+    ScoreLogprobs { content }
+}
+
+fn usage(scored: &Scored) -> Usage {
+    Usage::new(scored.prompt_tokens, 1, Some(scored.cached_tokens))
+}
+
+/// Adds how long the request waited and how long the engine took, in milliseconds, and how many tokens were
+/// cut off, if any.
+fn with_headers(body: impl IntoResponse, scored: &Scored) -> Response {
+    let mut response = with_truncation(body, std::slice::from_ref(scored));
+    for (name, time) in [(QUEUE_TIME, scored.queue_time), (INFERENCE_TIME, scored.inference_time)] {
+        if let Ok(value) = HeaderValue::try_from(milliseconds(time)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,68 @@
+//! `POST /v1/chat/completions`: a reward model scores the conversation, a model that chats answers it.
+
+mod answer;
+mod request;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::request::ChatRequest;
+use super::app::App;
+use super::error::ApiError;
+use super::generation;
+use super::item_path::ItemPath;
+use super::items::Item;
+use super::openapi::Errors;
+use super::request::RequestReader;
+use super::wire::Completion;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(completions))
+}
+
+/// Scores the last turn of a conversation; a model that chats answers the conversation instead.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    tag = "scores",
+    request_body(content = request::ChatSchema, example = json!({
+        "model": "demo",
+        "messages": [
+            {"role": "user", "content": "I am going to Paris, what should I see?"},
+            {"role": "assistant", "content": "See the Louvre, and walk along the Seine in the evening."}
+        ]
+    })),
+    responses(
+        (status = 200, content((Completion<answer::ScoreChoice> = "application/json"), (String = "text/event-stream"))),
+        Errors
+    ),
+)]
+async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    if app.generator().is_ok() {
+        return generation::chat_completions(app, request).await;
+    }
+    let mut reader = RequestReader::read(&app, request).await?;
+    let (request, item) = reader.prepare(&app, prepare).await?;
+    let scheduling = reader.scheduling(&app, request.scheduling)?;
+    let model = app.model(Some(&request.model))?;
+    let mut scored = item.score(app.scorer()?, scheduling).await?;
+    scored.select(model);
+    Ok(if request.stream {
+        answer::streamed(model.name, &scored, request.include_usage)
+    } else {
+        answer::whole(model.name, &scored)
+    })
+}
+
+fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Item), ApiError> {
+    let settings = &app.settings.server;
+    let request = ChatRequest::parse(body, settings)?;
+    app.model(Some(&request.model))?;
+    let path = ItemPath::field("messages");
+    let item = Item::conversation(app.scorer()?, &request.messages, path, request.length, settings)?;
+    Ok((request, item))
+}

@@ -1,0 +1,212 @@
+//! `POST /rerank` and `POST /v1/rerank`: responses to one prompt, the best first. With `documents` they have the
+//! form of Cohere, Jina and vLLM, with `texts` that of text-embeddings-inference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::inputs::{Input, Text, strings, truncate_prompt_tokens, turn};
+use super::scoring::{CompatRequest, UnknownFields, score};
+use super::tei::{self, Rank};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::{Fields, wrong_type};
+use crate::api::item_path::ItemPath;
+use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::openapi::Errors;
+use crate::api::wire::{Usage, new_id};
+use crate::config::ServerSettings;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(rerank_v1))
+}
+
+/// A prompt and the responses to rank, as `documents` or as `texts`, each with the other fields of the clients
+/// that call them so.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct RerankRequest {
+    model: Option<String>,
+    query: String,
+    #[schema(min_items = 1)]
+    documents: Option<Vec<DocumentSchema>>,
+    #[schema(min_items = 1)]
+    texts: Option<Vec<String>>,
+    /// Most results; 0 for all.
+    #[schema(minimum = 0)]
+    top_n: Option<i64>,
+    /// Whether `documents` are sent back; true if absent.
+    return_documents: Option<bool>,
+    /// Whether `texts` are sent back; false if absent.
+    return_text: Option<bool>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of what `documents` reads")]
+enum DocumentSchema {
+    Text(String),
+    Object(BTreeMap<String, String>),
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Results<'a> {
+    id: String,
+    model: &'a str,
+    results: Vec<RankedDocument>,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RankedDocument {
+    index: usize,
+    relevance_score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Document>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Document {
+    text: String,
+}
+
+/// The response to `documents`, or to `texts`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Ranking<'a> {
+    Documents(Results<'a>),
+    Texts(Vec<Rank>),
+}
+
+/// Who is asking, told by the name of the list.
+#[derive(Clone, Copy)]
+enum Client {
+    /// `documents`.
+    Cohere,
+    /// `texts`.
+    Tei,
+}
+
+struct RerankForm {
+    client: Client,
+    /// Most results; 0 for all.
+    top: usize,
+    /// The responses, if they are to be sent back.
+    texts: Option<Vec<String>>,
+}
+
+/// Scores every response and puts the best first; equal ones keep their order.
+#[utoipa::path(
+    post,
+    path = "/rerank",
+    tag = "compatibility",
+    request_body(
+        content = RerankRequest,
+        example = json!({"query": "Hello", "documents": ["Good day", "Go away"], "top_n": 1}),
+    ),
+    responses((status = 200, body = Ranking), Errors),
+)]
+async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let mut scored = score(&app, request, UnknownFields::Refuse, read).await?;
+    let mut order: Vec<(usize, f64)> = scored.singles()?.into_iter().enumerate().collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1));
+    if scored.form.top > 0 {
+        order.truncate(scored.form.top);
+    }
+    let mut texts = scored.form.texts.take();
+    let mut take_text = |index: usize| texts.as_mut()?.get_mut(index).map(std::mem::take);
+    let ranking = match scored.form.client {
+        Client::Tei => {
+            let mut ranks = Vec::with_capacity(order.len());
+            for (index, score) in order {
+                ranks.push(Rank { index, score, text: take_text(index) });
+            }
+            Ranking::Texts(ranks)
+        }
+        Client::Cohere => {
+            let mut results = Vec::with_capacity(order.len());
+            for (index, relevance_score) in order {
+                let document = take_text(index).map(|text| Document { text });
+                results.push(RankedDocument { index, relevance_score, document });
+            }
+            let (id, model, usage) = (new_id("rerank"), scored.model.name, scored.usage());
+            Ranking::Documents(Results { id, model, results, usage })
+        }
+    };
+    Ok(scored.respond(ranking))
+}
+
+/// The same as at `/rerank`.
+#[utoipa::path(
+    post,
+    path = "/v1/rerank",
+    tag = "compatibility",
+    request_body(
+        content = RerankRequest,
+        example = json!({"query": "Hello", "texts": ["Good day", "Go away"], "return_text": true}),
+    ),
+    responses((status = 200, body = Ranking), Errors),
+)]
+async fn rerank_v1(state: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    rerank(state, request).await
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankForm>, ApiError> {
+    let query: String = fields.require("query")?;
+    let (client, responses, send_back, activation, length) = match fields.take("documents")? {
+        Some(list) => {
+            let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
+            let activate = fields.take::<bool>("use_activation")? == Some(true);
+            let activation = activate.then_some("use_activation");
+            let length = truncate_prompt_tokens(fields)?;
+            (Client::Cohere, documents(list, settings)?, send_back, activation, length)
+        }
+        None if fields.has("texts") => {
+            let send_back = fields.take::<bool>("return_text")?.unwrap_or(false);
+            let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
+            (Client::Tei, strings(fields, "texts", settings)?, send_back, activation, length)
+        }
+        None => {
+            let reason = "is missing or null: send a list of texts, which are the responses to `query`";
+            return Err(ApiError::invalid("documents", reason));
+        }
+    };
+    let list = match client {
+        Client::Cohere => "documents",
+        Client::Tei => "texts",
+    };
+    check_size(list, query.len(), &responses, settings)?;
+    let top = fields.take::<i64>("top_n")?.unwrap_or(0);
+    let top = usize::try_from(top)
+        .map_err(|_| ApiError::invalid("top_n", "must be a number of results, or 0 for all"))?;
+    let mut inputs = Vec::with_capacity(responses.len());
+    for (index, response) in responses.iter().enumerate() {
+        let messages = vec![turn("user", query.as_str()), turn("assistant", response.as_str())];
+        let path = ItemPath::response("query", 1, format!("{list}[{index}]"));
+        inputs.push(Input { text: Text::Conversation(messages), path });
+    }
+    let form = RerankForm { client, top, texts: send_back.then_some(responses) };
+    Ok(CompatRequest { inputs, form, activation, length })
+}
+
+/// Texts, or objects that hold one.
+fn documents(list: Vec<Value>, settings: &ServerSettings) -> Result<Vec<String>, ApiError> {
+    check_count("documents", list.len(), settings)?;
+    let mut texts = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        let path = format!("documents[{index}]");
+        texts.push(match value {
+            Value::String(text) => text,
+            object @ Value::Object(_) => Fields::from_value(path, object)?.require("text")?,
+            other => return Err(wrong_type(path, "a string, or an object with `text`", &other)),
+        });
+    }
+    Ok(texts)
+}

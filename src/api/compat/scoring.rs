@@ -1,0 +1,165 @@
+//! The way of every compatibility route from its request to scores. An error of one text fails the whole call,
+//! because none of these clients' formats has a place for it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::inputs::Input;
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::items::{self, Item};
+use crate::api::request::{RequestReader, SchedulingFields, take_length_policy};
+use crate::api::wire::{Usage, with_truncation};
+use crate::config::ServerSettings;
+use crate::reward::Head;
+use crate::serving::{LengthPolicy, Model, Scored};
+
+/// What a route read of its request.
+pub(super) struct CompatRequest<F> {
+    pub(super) inputs: Vec<Input>,
+    /// What the form of the response depends on besides.
+    pub(super) form: F,
+    /// The field that asks for probabilities, if one does.
+    pub(super) activation: Option<&'static str>,
+    /// How texts that are too long are cut, if a field of the route says so; else `truncation` decides.
+    pub(super) length: Option<LengthPolicy>,
+}
+
+impl<F> CompatRequest<F> {
+    pub(super) fn new(inputs: Vec<Input>, form: F) -> Self {
+        Self { inputs, form, activation: None, length: None }
+    }
+}
+
+/// What a route does about fields that it does not know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnknownFields {
+    Refuse,
+    /// Trainers send further fields for reward functions of their users' own.
+    Ignore,
+}
+
+/// The scores of a request's texts, in their order.
+pub(super) struct ScoredTexts<'a, F> {
+    pub(super) model: Model<'a>,
+    pub(super) head: &'a Head,
+    pub(super) scored: Vec<Scored>,
+    pub(super) form: F,
+}
+
+/// Reads a request with `read`, and scores its texts together.
+///
+/// # Errors
+/// The request is wrong, or one of its texts has no scores; the error names the field.
+pub(super) async fn score<F: Send + 'static>(
+    app: &Arc<App>,
+    request: Request,
+    unknown: UnknownFields,
+    read: fn(&mut Fields, &ServerSettings) -> Result<CompatRequest<F>, ApiError>,
+) -> Result<ScoredTexts<'_, F>, ApiError> {
+    let mut reader = RequestReader::read(app, request).await?;
+    let prepared = reader.prepare(app, move |app, body| prepare(app, body, unknown, read)).await?;
+    let Prepared { model, scheduling, items, activation, form } = prepared;
+    let scheduling = reader.scheduling(app, scheduling)?;
+    let (model, scorer) = (app.model(model.as_deref())?, app.scorer()?);
+    let mut scored = Vec::with_capacity(items.len());
+    for result in items::score_all(scorer, items.into_iter().map(Ok), scheduling).await {
+        let mut text = result?;
+        text.select(model);
+        scored.push(match activation {
+            Some(field) => activate(text, scorer.head(), field)?,
+            None => text,
+        });
+    }
+    Ok(ScoredTexts { model, head: scorer.head(), scored, form })
+}
+
+/// A request that was read, with its texts encoded.
+struct Prepared<F> {
+    model: Option<String>,
+    scheduling: SchedulingFields,
+    items: Vec<Item>,
+    activation: Option<&'static str>,
+    form: F,
+}
+
+fn prepare<F>(
+    app: &App,
+    body: &[u8],
+    unknown: UnknownFields,
+    read: fn(&mut Fields, &ServerSettings) -> Result<CompatRequest<F>, ApiError>,
+) -> Result<Prepared<F>, ApiError> {
+    let settings = &app.settings.server;
+    let mut fields = Fields::parse(body)?;
+    // One client sends an empty name if it has none.
+    let model = fields.take::<String>("model")?.filter(|name| !name.is_empty());
+    app.model(model.as_deref())?;
+    let scheduling = SchedulingFields::take(&mut fields)?;
+    let length = take_length_policy(&mut fields, settings)?;
+    for name in ["user", "request_id"] {
+        fields.take::<Value>(name)?;
+    }
+    let CompatRequest { inputs, form, activation, length: own_length } = read(&mut fields, settings)?;
+    if unknown == UnknownFields::Refuse {
+        fields.end("this route knows no such field; leave it out")?;
+    }
+    let mut items = Vec::with_capacity(inputs.len());
+    for Input { text, path } in inputs {
+        items.push(text.encode(app, path, own_length.unwrap_or(length))?);
+    }
+    Ok(Prepared { model, scheduling, items, activation, form })
+}
+
+/// Makes probabilities of a text's scores, as the field `field` of the request asks.
+fn activate(scored: Scored, head: &Head, field: &'static str) -> Result<Scored, ApiError> {
+    if head.is_raw() {
+        return Ok(Scored { scores: scored.scores.activated(), ..scored });
+    }
+    // An option of the server may have made probabilities of them already.
+    if head.options().is_some_and(|options| options.activation.is_some()) {
+        return Ok(scored);
+    }
+    let reason = "this model's scores are not logits, so there are no probabilities of them; leave it out";
+    Err(ApiError::unsupported(field, reason))
+}
+
+impl<F> ScoredTexts<'_, F> {
+    /// The one score of a text for clients that want one number.
+    ///
+    /// # Errors
+    /// There is none: a bug in Assay.
+    pub(super) fn single(&self, scored: &Scored) -> Result<f64, ApiError> {
+        let single = self.model.single(self.head, &scored.scores).map(f64::from);
+        single.ok_or_else(|| ApiError::internal("a text was scored and has no score"))
+    }
+
+    /// That score of each text.
+    ///
+    /// # Errors
+    /// As [`ScoredTexts::single`].
+    pub(super) fn singles(&self) -> Result<Vec<f64>, ApiError> {
+        self.scored.iter().map(|scored| self.single(scored)).collect()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let tokens = self.scored.iter().map(|scored| scored.prompt_tokens).sum();
+        let cached = self.scored.iter().map(|scored| scored.cached_tokens).sum();
+        Usage::new(tokens, 0, Some(cached))
+    }
+
+    /// A response with this body; its headers say how many tokens were cut off, if any.
+    pub(super) fn respond(&self, body: impl Serialize) -> Response {
+        with_truncation(Json(body), &self.scored)
+    }
+}
+
+/// A text's scores, in the model's order, as served.
+pub(super) fn values(scored: &Scored) -> Vec<f64> {
+    scored.scores.values().map(|(_, value)| value).collect()
+}

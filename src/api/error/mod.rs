@@ -1,0 +1,159 @@
+//! [`ApiError`]: every error of every route. What it means to a client (status, OpenAI's `type`, `code` and
+//! `param`) is decided in [`classification`], how it is written out in [`response`], and nowhere else.
+
+mod classification;
+mod response;
+
+use std::time::Duration;
+
+pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog, apply_overload_status};
+use super::item_path::ItemPath;
+use crate::prompt::{PromptError, ROLES};
+use crate::scheduler::Rejection;
+use crate::serving::ServingError;
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The body is not JSON; the text is the parser's and holds line and column.
+    #[error("the request body is not valid JSON: {0}")]
+    MalformedJson(String),
+    /// The body is JSON, but not an object.
+    #[error("the request body must be a JSON object, not {0}")]
+    NotAnObject(&'static str),
+    /// A field is missing, has the wrong type, or holds an impossible value.
+    #[error("`{param}` {reason}")]
+    Invalid {
+        /// The field.
+        param: String,
+        /// The rest of the sentence.
+        reason: String,
+    },
+    /// A field asks for something that the model or the server does not do.
+    #[error("`{param}` is not supported: {reason}")]
+    Unsupported {
+        /// The field.
+        param: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The body could not be read to its end.
+    #[error("the request body could not be read to its end")]
+    UnreadableBody,
+    /// The body did not arrive in time.
+    #[error("the request body did not arrive within {} s", .0.as_secs_f64())]
+    SlowBody(Duration),
+    /// The request has no API key.
+    #[error("no API key was given; send `Authorization: Bearer KEY`")]
+    MissingKey,
+    /// The request's API key is not one of this server's.
+    #[error("the API key is not valid")]
+    InvalidKey,
+    /// A page in a browser sent the request to the admin port.
+    #[error("the admin port does not answer requests from web pages: send it without an `Origin` header")]
+    FromWebPage,
+    /// The body is over the limit.
+    #[error("the request body is larger than the {0} bytes this server accepts")]
+    TooLarge(usize),
+    /// No such model is served here.
+    #[error("the model `{asked}` does not exist here; this server serves {served}")]
+    UnknownModel {
+        /// What the request named.
+        asked: String,
+        /// What could have been named.
+        served: String,
+    },
+    /// No such path.
+    #[error("there is no {0} on this server; GET /openapi.json describes what there is")]
+    UnknownRoute(String),
+    /// The path is known, the method is not.
+    #[error("{path} does not answer {method}; see the Allow header for what it does answer")]
+    WrongMethod {
+        /// The path.
+        path: String,
+        /// The method.
+        method: String,
+    },
+    /// The served model does something else; the text says what, and which routes are for it.
+    #[error("{0}")]
+    WrongTask(&'static str),
+    /// The engine is still being loaded.
+    #[error("the server is starting: its engine is being loaded; try again shortly")]
+    Starting,
+    /// As many connections are open as the server accepts.
+    #[error("too many connections to this server; try again shortly")]
+    TooManyConnections,
+    /// The model gave no score or no text.
+    #[error("{}", named(error, item.as_ref()))]
+    Serving {
+        /// What went wrong.
+        error: ServingError,
+        /// Where the text is in the request; `None` if the error is not about one text.
+        item: Option<ItemPath>,
+    },
+    /// A bug in Assay.
+    #[error("an internal error: {0}")]
+    Internal(String),
+}
+
+impl ApiError {
+    pub(super) fn invalid(param: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid { param: param.into(), reason: reason.into() }
+    }
+
+    pub(super) fn unsupported(param: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unsupported { param: param.into(), reason: reason.into() }
+    }
+
+    /// A bug in Assay; `error` goes to the log alone.
+    pub(super) fn internal(error: impl std::fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+
+    /// A failure of the model on the text in `item`.
+    pub(super) fn on_item(error: impl Into<ServingError>, item: &ItemPath) -> Self {
+        Self::Serving { error: error.into(), item: Some(item.clone()) }
+    }
+
+    /// A failure of the model that is not about one text of the request.
+    pub(super) fn without_item(error: ServingError) -> Self {
+        Self::Serving { error, item: None }
+    }
+
+    /// Whether what was sent is at fault: the same request would fail again, here and on any other server of
+    /// the model.
+    pub(super) fn is_items_own(&self) -> bool {
+        match self {
+            Self::Serving { error, .. } => error.is_items_own(),
+            Self::Starting | Self::TooManyConnections | Self::Internal(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the queue was full.
+    fn is_overload(&self) -> bool {
+        matches!(self, Self::Serving { error: ServingError::Rejected(Rejection::QueueFull { .. }), .. })
+    }
+}
+
+/// The field of `item` that an error is about; `None` if the text is not at fault.
+fn field_of(error: &ServingError, item: &ItemPath) -> Option<String> {
+    match error {
+        ServingError::Prompt(PromptError::UnknownRole { index, .. }) => {
+            Some(format!("{}.role", item.message(*index)))
+        }
+        error if error.is_items_own() => Some(item.whole().to_owned()),
+        _ => None,
+    }
+}
+
+/// The error in full, after the field that it is about.
+fn named(error: &ServingError, item: Option<&ItemPath>) -> String {
+    let Some(field) = item.and_then(|item| field_of(error, item)) else { return error.to_string() };
+    match error {
+        ServingError::Prompt(PromptError::UnknownRole { role, .. }) => {
+            format!("`{field}` is `{role}`; use one of {}", ROLES.join(", "))
+        }
+        _ => format!("`{field}`: {error}"),
+    }
+}

@@ -1,0 +1,112 @@
+//! How much a request may hold: bytes of its body and the time for it, items, and bytes once the prompt is
+//! repeated before each response.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, header};
+
+use crate::api::error::ApiError;
+use crate::config::ServerSettings;
+
+/// How long a body over the limit is still read: a client that is sending when the connection closes sees
+/// that, and not the response.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// Most bytes to allocate because a client announced them.
+const TRUSTED_LENGTH: u64 = 64 << 10;
+/// How many times the largest body a request may come to once the prompt is repeated before each response:
+/// this bounds what it costs to encode.
+const LARGEST_EXPANSION: usize = 4;
+
+/// Reads a body.
+///
+/// # Errors
+/// It is larger or takes longer than the settings allow, or it breaks off.
+pub(in crate::api) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    settings: &ServerSettings,
+) -> Result<Vec<u8>, ApiError> {
+    let time = settings.body_timeout.0;
+    match tokio::time::timeout(time, read_all(headers, body, settings.max_body_bytes)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::SlowBody(time)),
+    }
+}
+
+async fn read_all(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        // A client that waits for `100 Continue` has sent nothing yet.
+        if !headers.contains_key(header::EXPECT) {
+            discard(body).await;
+        }
+        return Err(ApiError::TooLarge(limit));
+    }
+    let mut bytes = Vec::with_capacity(announced.min(TRUSTED_LENGTH) as usize);
+    while let Some(data) = next(&mut body).await {
+        let data = data.map_err(|_| ApiError::UnreadableBody)?;
+        if bytes.len() + data.len() > limit {
+            discard(body).await;
+            return Err(ApiError::TooLarge(limit));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+    let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+    // A frame without data holds trailers, which end the body and are ignored.
+    Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+}
+
+async fn discard(mut body: Body) {
+    let all = async { while let Some(Ok(_)) = next(&mut body).await {} };
+    let _ = tokio::time::timeout(DISCARD_TIME, all).await;
+}
+
+/// Checks the number of items in the list `field`.
+///
+/// # Errors
+/// The list is empty or longer than `max_request_items`.
+pub(in crate::api) fn check_count(
+    field: &str,
+    count: usize,
+    settings: &ServerSettings,
+) -> Result<(), ApiError> {
+    let most = settings.max_request_items;
+    if count == 0 {
+        return Err(ApiError::invalid(field, "is empty: send at least one"));
+    }
+    if count > most {
+        let reason =
+            format!("has {count} items and this server takes {most} in a call: send them in several");
+        return Err(ApiError::invalid(field, reason));
+    }
+    Ok(())
+}
+
+/// Checks the bytes of the responses in the list `field`, with a prompt of `prompt` bytes before each.
+///
+/// # Errors
+/// They are more than the server takes.
+pub(in crate::api) fn check_size(
+    field: &str,
+    prompt: usize,
+    responses: &[String],
+    settings: &ServerSettings,
+) -> Result<(), ApiError> {
+    let size = prompt * responses.len() + responses.iter().map(String::len).sum::<usize>();
+    let most = LARGEST_EXPANSION * settings.max_body_bytes;
+    if size <= most {
+        return Ok(());
+    }
+    let reason = format!(
+        "come to {size} bytes with the prompt before each, more than the {most} this server takes: send fewer in a \
+         call"
+    );
+    Err(ApiError::invalid(field, reason))
+}

@@ -1,0 +1,8 @@
+//! What happens around the handlers of every route.
+
+pub(super) mod auth;
+pub(super) mod cors;
+pub(super) mod keys;
+pub(super) mod limits;
+pub(super) mod observe;
+mod trace;

@@ -1,0 +1,103 @@
+//! The OpenAPI document, at `/openapi.json`, and a page to read it and try it, at `/docs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{self, Ref, RefOr};
+use utoipa::{IntoResponses, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::app::App;
+use super::error::ErrorBody;
+
+/// Name of the API key in the document.
+const KEY: &str = "api_key";
+
+/// The document without the routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Assay", description = "Scores of conversations by reward models, and text by models that generate."),
+    components(schemas(ErrorBody)),
+    tags(
+        (name = "scores", description = "Scores of conversations"),
+        (name = "compatibility", description = "The same scores in the formats of trainers and other servers"),
+        (name = "text", description = "Text of models that generate, and token ids"),
+        (name = "service", description = "What the server says of itself"),
+    )
+)]
+struct Document;
+
+/// The document of the routes that are open to everyone and of those that ask for a key if `has_keys`.
+pub(super) fn document(
+    open: &OpenApiRouter<Arc<App>>,
+    keyed: &OpenApiRouter<Arc<App>>,
+    has_keys: bool,
+) -> openapi::OpenApi {
+    let (mut open, mut keyed) = (open.get_openapi().clone(), keyed.get_openapi().clone());
+    if has_keys {
+        set_security(&mut open, Vec::new());
+        set_security(&mut keyed, vec![SecurityRequirement::new(KEY, [""; 0])]);
+    }
+    let mut document = Document::openapi();
+    document.merge(open);
+    document.merge(keyed);
+    if has_keys {
+        let key =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("One of this server's keys"));
+        let schemes = &mut document.components.get_or_insert_default().security_schemes;
+        schemes.insert(KEY.into(), RefOr::T(SecurityScheme::Http(key.build())));
+    }
+    // axum's `{*name}`, which takes slashes too, is `{name}` here.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    document
+}
+
+fn set_security(document: &mut openapi::OpenApi, security: Vec<SecurityRequirement>) {
+    for item in document.paths.paths.values_mut() {
+        let PathItem { get, post, .. } = item;
+        for operation in [get, post].into_iter().flatten() {
+            operation.security = Some(security.clone());
+        }
+    }
+}
+
+/// The document and its page.
+pub(super) fn pages(document: openapi::OpenApi) -> Router<Arc<App>> {
+    SwaggerUi::new("/docs").url("/openapi.json", document).into()
+}
+
+/// The errors of any route.
+pub(super) struct Errors;
+
+impl IntoResponses for Errors {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let known = [
+            ("400", "The request is wrong; `param` names the field."),
+            ("401", "The server wants an API key."),
+            ("404", "No such model is served."),
+            ("408", "The request took too long to arrive."),
+            ("413", "The body is too large."),
+            ("429", "The queue is full; `Retry-After` says when there should be room."),
+            ("500", "The engine failed on this request."),
+            ("503", "The server is starting, ending, or its queue is full."),
+            ("504", "The deadline passed."),
+        ];
+        let mut responses = BTreeMap::new();
+        for (status, description) in known {
+            responses.insert(status.to_owned(), RefOr::T(error_response(description)));
+        }
+        responses
+    }
+}
+
+fn error_response(description: &str) -> Response {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+    ResponseBuilder::new().description(description).content("application/json", body).build()
+}

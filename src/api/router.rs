@@ -1,0 +1,73 @@
+//! The router: which routes there are, and which of them ask for an API key.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::app::App;
+use super::error::ApiError;
+use super::middleware::auth::require_key;
+use super::middleware::cors::{self, OriginError};
+use super::middleware::observe::{observe, panicked};
+use super::{chat, compat, generation, nim, openapi, playground, rewards, service};
+
+/// The whole HTTP surface.
+///
+/// # Errors
+/// The option `cors_origin` names something that is not an origin.
+pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
+    let origins = &app.settings.security.cors_origin;
+    let cors = if origins.is_empty() { None } else { Some(cors::layer(origins)?) };
+    let (open, keyed) = routes(&app);
+    let document = openapi::document(&open, &keyed, app.keys.is_some());
+    let keyed = Router::from(keyed)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), require_key));
+    let mut open = Router::from(open).merge(openapi::pages(document));
+    if app.settings.server.playground {
+        open = open.merge(playground::routes());
+    }
+    let routes = keyed
+        .merge(open.method_not_allowed_fallback(wrong_method))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), observe));
+    let routes = match cors {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    Ok(routes.with_state(app))
+}
+
+/// The routes that are open to everyone, and those that ask for a key if the server has keys.
+fn routes(app: &App) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
+    let mut open = OpenApiRouter::new().merge(service::health());
+    let mut keyed = OpenApiRouter::new()
+        .merge(chat::routes())
+        .merge(rewards::routes())
+        .merge(generation::routes())
+        .merge(compat::routes())
+        .merge(service::routes())
+        .merge(nim::routes());
+    let settings = &app.settings;
+    if settings.server.metrics_port.is_none() {
+        if settings.security.protect_metrics {
+            keyed = keyed.merge(service::metrics_routes());
+        } else {
+            open = open.merge(service::metrics_routes());
+        }
+    }
+    (open, keyed)
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::UnknownRoute(uri.path().to_owned())
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::WrongMethod { path: uri.path().to_owned(), method: method.to_string() }
+}

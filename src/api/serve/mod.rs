@@ -1,0 +1,199 @@
+//! The life of a server: open the ports, load the engine, answer, drain, end.
+
+mod ports;
+mod signals;
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+pub use self::ports::ListenError;
+use self::signals::Signals;
+use super::app::{App, AppError};
+use super::file_watcher::FileWatcher;
+use super::listen::tls::{Tls, TlsError};
+use super::middleware::cors::OriginError;
+use super::router::router;
+use crate::config::Settings;
+use crate::hardware::machine::Ranks;
+use crate::manifest::{Manifest, Target};
+use crate::scheduler::Handle;
+use crate::serving::{LoadError, load};
+use crate::telemetry::traces::Traces;
+
+/// Time to flush the last responses after the grace period.
+const FLUSH_TIME: Duration = Duration::from_millis(100);
+
+/// How a server ended: the process's exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It was told to end, and everything in flight was answered.
+    Drained = 0,
+    /// It could not start: see [`ServeError`].
+    NotStarted = 1,
+    /// The engine failed or stalled; an orchestrator should replace the process.
+    EngineFailed = 3,
+    /// It was told to end, and what was not finished within the grace time was answered with an error.
+    Undrained = 4,
+    /// It was told to end a second time, or while an engine for GPUs was loading.
+    Killed = 143,
+}
+
+/// Why a server ended before it could answer requests.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The system does not let the process receive signals.
+    #[error("cannot receive signals: {0}")]
+    Signals(#[from] io::Error),
+    /// The engine cannot be chosen or loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The thread that loads the engine panicked.
+    #[error("the thread that loads the engine ended: {0}")]
+    Thread(#[from] JoinError),
+    /// TLS cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The metrics or the API keys cannot be used.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// An origin is not valid.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Traces cannot be sent as the environment variables ask; the text says why.
+    #[error("{0}")]
+    Traces(String),
+}
+
+impl ServeError {
+    /// The process's exit status.
+    pub fn exit(&self) -> Exit {
+        Exit::NotStarted
+    }
+}
+
+/// Runs a server until it is told to end or its engine fails.
+///
+/// # Errors
+/// It cannot start.
+pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
+    let mut signals = Signals::new()?;
+    let manifest = load::choose(&mut settings)?;
+    if load::is_worker(&manifest) {
+        // Signals are caught and ignored: the leader gets them too, and ends this rank in order.
+        tokio::task::spawn_blocking(move || load::run_worker(&settings, &manifest)).await??;
+        return Ok(Exit::Drained);
+    }
+    let security = &settings.security;
+    let (key_files, tls_files) =
+        (FileWatcher::new(security.api_keys_file.clone()), FileWatcher::new(Tls::files(security)));
+    let tls = Tls::open(security)?;
+    let mut app = App::new(settings, &manifest)?;
+    app.traces = Traces::from_environment().map_err(ServeError::Traces)?;
+    let app = Arc::new(app);
+    // The ports answer while the engine loads: alive, and not ready.
+    let (stop, stopping) = watch::channel(false);
+    let ports = ports::open(&app, router(app.clone())?, tls.clone(), stopping).await?;
+    if let Some(keys) = app.keys.clone() {
+        tokio::spawn(key_files.on_change(move || keys.reload_and_log()));
+    }
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls_files.on_change(move || tls.reload_and_log()));
+    }
+    tokio::spawn(reload_on(signal(SignalKind::hangup())?, app.clone(), tls));
+    let exit = load_and_serve(&app, manifest, &mut signals, stop, ports).await;
+    // However the server ended, requests that were answered while the engine loaded are traced too.
+    if let Some(traces) = app.traces.clone() {
+        let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+    }
+    exit
+}
+
+/// From loading the engine to the last response.
+async fn load_and_serve(
+    app: &Arc<App>,
+    manifest: Manifest,
+    signals: &mut Signals,
+    stop: watch::Sender<bool>,
+    ports: JoinSet<()>,
+) -> Result<Exit, ServeError> {
+    // TensorRT-LLM cannot be stopped in order while it loads, nor can ranks that wait for this one.
+    let interrupted = match &manifest.target {
+        Target::TensorrtLlm(_) => Exit::Killed,
+        Target::Cpu { .. } => Exit::Drained,
+    };
+    let load = tokio::task::spawn_blocking({
+        let app = app.clone();
+        move || load_model(&app, &manifest)
+    });
+    let scheduler = tokio::select! {
+        loaded = load => loaded??,
+        _ = signals.next() => return Ok(interrupted),
+        () = app.drain.notified() => return Ok(interrupted),
+    };
+    tracing::info!(models = ?app.models, limits = ?scheduler.limits(), "ready");
+
+    let mut grace = app.settings.server.shutdown_grace.0;
+    let failed = tokio::select! {
+        () = scheduler.failed() => true,
+        ending = signals.next() => {
+            grace = ending.grace(grace, Ranks::find());
+            false
+        }
+        () = app.drain.notified() => false,
+    };
+    let drained = drain(scheduler, stop, ports, grace);
+    let exit = tokio::select! {
+        exit = drained => exit,
+        _ = signals.next() => Exit::Killed,
+    };
+    Ok(if failed { Exit::EngineFailed } else { exit })
+}
+
+fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, LoadError> {
+    let model = load::load(&app.settings, manifest, app.metrics.clone())?;
+    let scheduler = model.scheduler().clone();
+    app.start(model);
+    Ok(scheduler)
+}
+
+/// Reads the API keys and the certificates again at every SIGHUP.
+async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
+    while hangup.recv().await.is_some() {
+        if let Some(keys) = &app.keys {
+            keys.reload_and_log();
+        }
+        if let Some(tls) = &tls {
+            tls.reload_and_log();
+        }
+    }
+}
+
+/// Finishes what is in flight, for no longer than `grace`, then answers the rest with an error. The ports stay
+/// open until then, so that clients learn that the server is not ready.
+async fn drain(scheduler: Handle, stop: watch::Sender<bool>, ports: JoinSet<()>, grace: Duration) -> Exit {
+    tracing::info!(grace = grace.as_secs_f64(), "shutting down: finishing requests in flight");
+    scheduler.drain();
+    let finished = async {
+        scheduler.drained().await;
+        let _ = stop.send(true);
+        ports.join_all().await;
+    };
+    let mut finished = pin!(finished);
+    if tokio::time::timeout(grace, &mut finished).await.is_ok() {
+        return Exit::Drained;
+    }
+    tracing::warn!("the grace time is over: unfinished requests get an error");
+    scheduler.abandon();
+    let _ = tokio::time::timeout(FLUSH_TIME, finished).await;
+    Exit::Undrained
+}
