@@ -123,7 +123,6 @@ impl CompareArgs {
                 max_seq_len: Some(manifest.limits.max_seq_len.min(1024)),
                 ..LimitOverrides::default()
             },
-            ..Default::default()
         };
         let open = || -> Result<EngineFactory, EngineError> {
             Ok(CpuFactory::open(directory, &manifest, options)?.into())

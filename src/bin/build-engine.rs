@@ -2,19 +2,18 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use assay::builder::cpu::{self, CpuBuildOptions};
-use assay::builder::trtllm::{self, Outcome, TrtllmBuildOptions};
+use assay::builder::trtllm::{self, GpuBuildOptions, Outcome, TrtllmBuildOptions};
 use assay::builder::{BuildError, BuildOptions, Console};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::hardware::gpus::Gpus;
 use assay::hardware::targets::{Kind, Target};
-use assay::manifest::{Dtype, Objective, Quantization, Task};
+use assay::manifest::{Dtype, Task};
 use clap::{Args, FromArgMatches, Subcommand};
 use indicatif::HumanBytes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,75 +25,16 @@ const INTERRUPTED: u8 = 130;
 #[derive(Args)]
 #[command(version)]
 struct Arguments {
-    /// Checkpoint directory: safetensors, config.json, tokenizer.json, chat template
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
     /// Machine to build for: `cpu` for this processor, or a GPU such as `h100` or `l40s`
     #[arg(long, value_name = "NAME")]
     target: String,
-    /// Engine directory to create; must not exist, or be empty
-    #[arg(long, value_name = "DIR")]
-    output: PathBuf,
-    /// Name of the model in the server [default: the name of the checkpoint directory]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Use of the model [default: reward for reward models, else chat, or completion without a chat template]
-    #[arg(long)]
-    task: Option<Task>,
-    /// File that says which logits are scores, if the checkpoint does not (docs/models.md)
-    #[arg(long, value_name = "FILE")]
-    head: Option<PathBuf>,
+    #[command(flatten)]
+    common: BuildOptions,
     /// Type of weights and activations, for CPU engines [default: bf16 if the processor has it, else f32]
     #[arg(long)]
     dtype: Option<Dtype>,
     #[command(flatten)]
-    limits: LimitArguments,
-    #[command(flatten)]
-    gpu: GpuArguments,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "Limits")]
-struct LimitArguments {
-    /// Maximum length of a sequence [default: the model's, up to 32768]
-    #[arg(long, value_name = "TOKENS")]
-    max_seq_len: Option<usize>,
-    /// Maximum sequences in a batch [default: 256; 32 for latency]
-    #[arg(long, value_name = "COUNT")]
-    max_batch_size: Option<usize>,
-    /// Maximum tokens in a batch [default: 2048; on GPUs 8192, or 4096 for latency]
-    #[arg(long, value_name = "TOKENS")]
-    max_num_tokens: Option<usize>,
-}
-
-/// What only engines for GPUs have.
-#[derive(Args, PartialEq, Default)]
-#[command(next_help_heading = "GPU")]
-struct GpuArguments {
-    /// Tensor parallelism: GPUs that share every layer [default: 1]
-    #[arg(long, value_name = "COUNT")]
-    tp: Option<usize>,
-    /// Pipeline parallelism: groups of GPUs that share the layers between them [default: 1]
-    #[arg(long, value_name = "COUNT")]
-    pp: Option<usize>,
-    /// Quantization of the layers [default: none]
-    #[arg(long)]
-    quantization: Option<Quantization>,
-    /// TensorRT-LLM checkpoint from NVIDIA's modelopt, to take quantized layers from
-    #[arg(long, value_name = "DIR")]
-    quantized: Option<PathBuf>,
-    /// Give lm_head only the head's rows; Llama-like models and Qwen only, not yet run on a GPU
-    #[arg(long)]
-    small_head: bool,
-    /// What to optimize for [default: throughput]
-    #[arg(long)]
-    objective: Option<Objective>,
-    /// Write only the checkpoint for trtllm-build; pass it as --model later, on the machine with the GPU
-    #[arg(long)]
-    checkpoint_only: bool,
-    /// Print the plan, the memory per GPU and the command, and write nothing
-    #[arg(long)]
-    dry_run: bool,
+    gpu: GpuBuildOptions,
 }
 
 /// The command line: a build, or a subcommand that documents the command line.
@@ -127,7 +67,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), BuildError> {
     let target = Target::find(&arguments.target)?;
     let console = Console::new(stop_on_signal()?);
-    let output = arguments.output.clone();
+    let output = arguments.common.output.clone();
     let outcome = match target.kind {
         Kind::Cpu => Outcome::Engine(Box::new(cpu::build(&cpu_options(arguments)?, &console)?)),
         Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::find(), &console)?,
@@ -154,48 +94,22 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The options of every build.
-fn common_options(arguments: &Arguments) -> BuildOptions {
-    BuildOptions {
-        model: arguments.model.clone(),
-        output: arguments.output.clone(),
-        name: arguments.name.clone(),
-        task: arguments.task,
-        head: arguments.head.clone(),
-        max_seq_len: arguments.limits.max_seq_len,
-        max_batch_size: arguments.limits.max_batch_size,
-        max_num_tokens: arguments.limits.max_num_tokens,
-    }
-}
-
 fn cpu_options(arguments: Arguments) -> Result<CpuBuildOptions, BuildError> {
-    if arguments.gpu != GpuArguments::default() {
+    if arguments.gpu != GpuBuildOptions::default() {
         let reason = "--target cpu does not go with --tp, --pp, --quantization, --quantized, --small-head, --objective, \
                       --checkpoint-only or --dry-run, which are for GPU engines";
         return Err(BuildError::Option(reason.to_owned()));
     }
-    Ok(CpuBuildOptions { common: common_options(&arguments), dtype: arguments.dtype })
+    Ok(CpuBuildOptions { common: arguments.common, dtype: arguments.dtype })
 }
 
 fn gpu_options(arguments: Arguments) -> Result<TrtllmBuildOptions, BuildError> {
-    if arguments.dtype.is_some_and(|dtype| dtype != Dtype::Bf16) {
+    let Arguments { common, target, dtype, gpu } = arguments;
+    if dtype.is_some_and(|dtype| dtype != Dtype::Bf16) {
         let reason = "--dtype: GPU engines are bf16; leave it out, and quantize with --quantization";
         return Err(BuildError::Option(reason.to_owned()));
     }
-    let common = common_options(&arguments);
-    let gpu = arguments.gpu;
-    Ok(TrtllmBuildOptions {
-        common,
-        target: arguments.target,
-        small_head: gpu.small_head,
-        tensor_parallel: gpu.tp.unwrap_or(1),
-        pipeline_parallel: gpu.pp.unwrap_or(1),
-        quantization: gpu.quantization.unwrap_or_default(),
-        quantized: gpu.quantized,
-        objective: gpu.objective,
-        checkpoint_only: gpu.checkpoint_only,
-        dry_run: gpu.dry_run,
-    })
+    Ok(TrtllmBuildOptions { common, target, gpu })
 }
 
 /// A flag that SIGINT and SIGTERM set, so that the build can clean up.

@@ -8,24 +8,34 @@ use crate::manifest::{BuildLimits, Task};
 /// Longest sequence of an engine unless an option or the model says otherwise.
 pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
 
+// The doc comments of the fields are the help of `build-engine`.
+
 /// What to build, for any kind of machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct BuildOptions {
-    /// Directory of the checkpoint.
+    /// Checkpoint directory: safetensors, config.json, tokenizer.json, chat template
+    #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Directory to make; it may exist if it is empty.
+    /// Engine directory to create; must not exist, or be empty
+    #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Name under which the engine is served; by default that of the checkpoint's directory.
+    /// Name of the model in the server [default: the name of the checkpoint directory]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// What the engine is for; by default what the checkpoint was made for.
+    /// Use of the model [default: reward for reward models, else chat, or completion without a chat template]
+    #[arg(long)]
     pub task: Option<Task>,
-    /// File that says which logits are scores, for checkpoints that do not.
+    /// File that says which logits are scores, if the checkpoint does not (docs/models.md)
+    #[arg(long, value_name = "FILE")]
     pub head: Option<PathBuf>,
-    /// Longest sequence in tokens; by default the model's, up to [`DEFAULT_MAX_SEQ_LEN`].
+    /// Maximum length of a sequence [default: the model's, up to 32768]
+    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
     pub max_seq_len: Option<usize>,
-    /// Most sequences in one iteration; the default depends on the kind of machine.
+    /// Maximum sequences in a batch [default: 256; 32 for latency]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
     pub max_batch_size: Option<usize>,
-    /// Most tokens in one iteration; the default depends on the kind of machine.
+    /// Maximum tokens in a batch [default: 2048; on GPUs 8192, or 4096 for latency]
+    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
     pub max_num_tokens: Option<usize>,
 }
 

@@ -28,15 +28,11 @@ const SOME_FAILED: u8 = 3;
 
 /// What scores, and which attribute ranks.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("backend").args(["engine", "url"]).required(true))]
 struct BackendArgs {
     /// Engine directory: score in this process
-    #[arg(
-        long,
-        env = "ASSAY_ENGINE",
-        value_name = "DIR",
-        required_unless_present = "url",
-        conflicts_with = "url"
-    )]
+    #[arg(long, env = "ASSAY_ENGINE", value_name = "DIR")]
     engine: Option<PathBuf>,
     /// Server that scores, for example http://localhost:8000; set its API key, if any, in ASSAY_API_KEY
     #[arg(long, value_name = "URL")]

@@ -1,11 +1,11 @@
 //! Puts an engine directory into service.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::aliases::{self, AliasError, served_names};
 use super::{Generator, LoadedModel, Scorer};
-use crate::config::{ConfigError, Settings, Simulation};
+use crate::config::{ConfigError, EngineSettings, Settings, Simulation};
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::simulated::{Behaviour, SimulatedFactory};
 use crate::engine::{EngineError, EngineFactory, Limits, PrefixSharing};
@@ -31,6 +31,24 @@ pub enum LoadError {
     /// The manifest cannot be read, or the engine's files are not those that it lists.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The directory is a checkpoint.
+    #[error(
+        "{path} is a checkpoint, not an engine directory; build an engine with `build-engine --model \
+         {path} --target cpu --output DIR`, and serve DIR"
+    )]
+    Checkpoint {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory does not exist, and its name looks like that of a model on the hub.
+    #[error(
+        "{name} is not a directory; if it is a model on the Hugging Face hub, get it with `hf download {name} \
+         --local-dir DIR`, build an engine from DIR with `build-engine`, and serve that"
+    )]
+    HubId {
+        /// What was named.
+        name: PathBuf,
+    },
     /// The options for scores do not fit the head.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -65,10 +83,27 @@ pub fn choose(settings: &mut Settings) -> Result<Manifest, LoadError> {
     if settings.engine.simulate.is_some() && is_engine {
         return Ok(Manifest::read(&settings.engine.directory)?);
     }
-    let (directory, manifest) =
-        profiles::choose(&settings.engine.directory, &settings.engine.profile, &Machine::this())?;
+    let EngineSettings { directory, profile, .. } = &settings.engine;
+    let chosen = profiles::choose(directory, profile, &Machine::this());
+    let (directory, manifest) = chosen.map_err(|error| explain(error, directory))?;
     settings.engine.directory = directory;
     Ok(manifest)
+}
+
+/// Recognizes what new users name in place of an engine directory.
+fn explain(error: ProfileError, directory: &Path) -> LoadError {
+    if !matches!(error, ProfileError::Manifest(ManifestError::Unreadable { .. })) {
+        return error.into();
+    }
+    if directory.join("config.json").exists() {
+        return LoadError::Checkpoint { path: directory.to_owned() };
+    }
+    // `owner/name`, as the hub writes it.
+    let parts: Vec<Component<'_>> = directory.components().collect();
+    if matches!(parts[..], [Component::Normal(_), Component::Normal(_)]) && !directory.exists() {
+        return LoadError::HubId { name: directory.to_owned() };
+    }
+    error.into()
 }
 
 /// Checks the engine directory, loads its engine and starts its scheduler. Takes as long as reading it.

@@ -6,6 +6,7 @@
 mod support;
 
 mod build_engine;
+mod command_line;
 mod engine_trait;
 mod generation;
 mod http;

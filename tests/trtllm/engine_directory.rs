@@ -42,7 +42,7 @@ impl Engine {
         let directory = tempfile::tempdir().unwrap();
         let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
         let mut options = trtllm::TrtllmBuildOptions::new(checkpoint, "h100", directory.path());
-        options.checkpoint_only = true;
+        options.gpu.checkpoint_only = true;
         trtllm::build(&options, &Machine::default(), &Silent).unwrap();
         let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();
         std::fs::write(directory.path().join("stand-in.conf"), script).unwrap();

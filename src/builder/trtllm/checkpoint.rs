@@ -29,11 +29,11 @@ pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Ou
     let family = check(context, &source)?;
     let tensors = source.plan(Dtype::Bf16, false)?;
     let plan = Plan::new(context, family, &source, &tensors.weights)?;
-    if options.dry_run {
+    if options.gpu.dry_run {
         Staging::check(&options.common.output)?;
         return Ok(Outcome::Plan(format!("{}\n{}", source.describe(), plan.report(context))));
     }
-    let program = if options.checkpoint_only { None } else { Some(process::find()?) };
+    let program = if options.gpu.checkpoint_only { None } else { Some(process::find()?) };
     let staging = Staging::new(&options.common.output)?;
     staging.check_space(plan.space(program.is_some()))?;
     progress.note(&source.describe());
@@ -64,8 +64,8 @@ fn check(context: &Context<'_>, source: &Source) -> Result<Family, BuildError> {
     let (model, options) = (&source.config.model, context.options);
     let family = check::family(model)?;
     check::check_mapping(family, model, options.mapping())?;
-    check::check_model(family, model, &options.quantization)?;
-    if options.small_head && options.quantized.is_some() {
+    check::check_model(family, model, &options.gpu.quantization)?;
+    if options.gpu.small_head && options.gpu.quantized.is_some() {
         let reason = "--small-head writes the layers for another TensorRT-LLM model than that of --quantized; leave one out";
         return Err(BuildError::Option(reason.to_owned()));
     }
@@ -98,15 +98,15 @@ impl<'p, 'a> Plan<'p, 'a> {
     ) -> Result<Self, BuildError> {
         let (options, target, mapping) = (context.options, context.target, context.options.mapping());
         let model = &source.config.model;
-        let format = format(&options.quantization, target, model, mapping)?;
+        let format = format(&options.gpu.quantization, target, model, mapping)?;
         let limits = limits(options, &source.config)?;
         let head = source.head()?;
-        let lm_head = LmHead::new(source, family, &head, mapping, options.small_head)?;
-        let own_json = config_json(source, family, &lm_head, mapping, &options.quantization)?;
+        let lm_head = LmHead::new(source, family, &head, mapping, options.gpu.small_head)?;
+        let own_json = config_json(source, family, &lm_head, mapping, &options.gpu.quantization)?;
         let prequantized = prequantized(context, &own_json)?;
         let quantization = match &prequantized {
             Some(prequantized) => prequantized.quantization(),
-            None => options.quantization.clone(),
+            None => options.gpu.quantization.clone(),
         };
         let gpus =
             Gpus { quantization, lm_head_rows: lm_head.small.then_some(lm_head.rows), ..Gpus::default() };
@@ -187,7 +187,7 @@ fn draft(context: &Context<'_>, source: &Source, gpus: Gpus, head: Head, limits:
         compute_capability: context.target.compute_capability.clone().unwrap_or_default(),
         tensor_parallel: mapping.tensor_parallel,
         pipeline_parallel: mapping.pipeline_parallel,
-        objective: context.options.objective.unwrap_or_default(),
+        objective: context.options.gpu.objective.unwrap_or_default(),
         driver: context.machine.driver.clone().unwrap_or_default(),
         ..gpus
     });
@@ -196,8 +196,8 @@ fn draft(context: &Context<'_>, source: &Source, gpus: Gpus, head: Head, limits:
 
 /// The checkpoint to take layers from, if the options name one.
 fn prequantized(context: &Context<'_>, own_json: &Value) -> Result<Option<Prequantized>, BuildError> {
-    let Some(directory) = &context.options.quantized else { return Ok(None) };
-    if context.options.quantization != Quantization::None {
+    let Some(directory) = &context.options.gpu.quantized else { return Ok(None) };
+    if context.options.gpu.quantization != Quantization::None {
         let reason = "the checkpoint of --quantized is quantized already; leave --quantization out";
         return Err(BuildError::Option(reason.to_owned()));
     }

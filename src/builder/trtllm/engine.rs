@@ -38,7 +38,7 @@ pub(super) fn build_from_checkpoint(
     let gpus = gpus(&mut draft, &model.join(DRAFT_FILE))?;
     gpus.device.clone_from(device);
     gpus.driver = machine.driver.clone().unwrap_or_default();
-    gpus.objective = options.objective.unwrap_or(gpus.objective);
+    gpus.objective = options.gpu.objective.unwrap_or(gpus.objective);
     let mapping = Mapping::of_gpus(gpus);
     draft.profile.name = profile_name(&draft.target, draft.dtype);
     if let Some(name) = &options.common.name {
@@ -54,7 +54,7 @@ pub(super) fn build_from_checkpoint(
         files.push(bytes);
     }
     let report = Report { context, family, draft: &draft, ranks: &ranks, files: &files };
-    if options.dry_run {
+    if options.gpu.dry_run {
         Staging::check(&options.common.output)?;
         return Ok(Outcome::Plan(report.to_string()));
     }
@@ -122,8 +122,8 @@ fn contradiction(options: &TrtllmBuildOptions, target: &Target, gpus: &Gpus) -> 
         ));
     }
     for (option, requested, written) in [
-        ("--tp", options.tensor_parallel, gpus.tensor_parallel),
-        ("--pp", options.pipeline_parallel, gpus.pipeline_parallel),
+        ("--tp", options.gpu.tensor_parallel, gpus.tensor_parallel),
+        ("--pp", options.gpu.pipeline_parallel, gpus.pipeline_parallel),
     ] {
         if requested != 1 && requested != written {
             return Some(format!(
@@ -131,12 +131,12 @@ fn contradiction(options: &TrtllmBuildOptions, target: &Target, gpus: &Gpus) -> 
             ));
         }
     }
-    if options.quantization != Quantization::None && options.quantization != gpus.quantization {
+    if options.gpu.quantization != Quantization::None && options.gpu.quantization != gpus.quantization {
         let written = option_name(&gpus.quantization);
         return Some(format!("it was written with --quantization {written}; leave the option out"));
     }
-    let fixed = options.quantized.is_some() || options.common.head.is_some() || options.small_head;
-    if options.checkpoint_only || fixed {
+    let fixed = options.gpu.quantized.is_some() || options.common.head.is_some() || options.gpu.small_head;
+    if options.gpu.checkpoint_only || fixed {
         return Some(
             "it is a checkpoint for trtllm-build already; leave --checkpoint-only, --quantized, --head and --small-head \
              out"

@@ -28,7 +28,7 @@ pub(super) fn limits(options: &TrtllmBuildOptions, config: &Config) -> Result<Bu
             format!("--max-seq-len {max_seq_len} is more than this model can be built for on GPUs: {why}");
         return Err(BuildError::Option(reason));
     }
-    let (batch, tokens) = match options.objective.unwrap_or_default() {
+    let (batch, tokens) = match options.gpu.objective.unwrap_or_default() {
         Objective::Throughput => (256, 8192),
         Objective::Latency => (32, 4096),
     };

@@ -40,22 +40,55 @@ pub struct TrtllmBuildOptions {
     pub common: BuildOptions,
     /// Name of the target.
     pub target: String,
-    /// Give `lm_head` only as many rows as the head has, instead of the vocabulary's. Not tried on TensorRT-LLM.
-    pub small_head: bool,
-    /// Ranks that each have a part of every layer.
+    /// Options of GPU builds.
+    pub gpu: GpuBuildOptions,
+}
+
+// The doc comments of the fields are the help of `build-engine`.
+
+/// The options that only builds for GPUs have.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "GPU")]
+pub struct GpuBuildOptions {
+    /// Tensor parallelism: GPUs that share every layer
+    #[arg(long = "tp", value_name = "COUNT", default_value_t = 1)]
     pub tensor_parallel: usize,
-    /// Stages that each have some of the layers.
+    /// Pipeline parallelism: groups of GPUs that share the layers between them
+    #[arg(long = "pp", value_name = "COUNT", default_value_t = 1)]
     pub pipeline_parallel: usize,
-    /// How layers are quantized.
+    /// Quantization of the layers
+    #[arg(long, value_enum, default_value = "none")]
     pub quantization: Quantization,
-    /// A TensorRT-LLM checkpoint of modelopt's, to take the layers from.
+    /// TensorRT-LLM checkpoint from NVIDIA's modelopt, to take quantized layers from
+    #[arg(long, value_name = "DIR")]
     pub quantized: Option<PathBuf>,
-    /// What the engine is tuned for; by default throughput, or what the checkpoint was written for.
+    /// Give lm_head only the head's rows; Llama-like models and Qwen only, not yet run on a GPU
+    #[arg(long)]
+    pub small_head: bool,
+    /// What to optimize for [default: throughput]
+    #[arg(long)]
     pub objective: Option<Objective>,
-    /// Write the checkpoint and no engine.
+    /// Write only the checkpoint for trtllm-build; pass it as --model later, on the machine with the GPU
+    #[arg(long)]
     pub checkpoint_only: bool,
-    /// Write nothing, and describe what would be written.
+    /// Print the plan, the memory per GPU and the command, and write nothing
+    #[arg(long)]
     pub dry_run: bool,
+}
+
+impl Default for GpuBuildOptions {
+    fn default() -> Self {
+        Self {
+            tensor_parallel: 1,
+            pipeline_parallel: 1,
+            quantization: Quantization::None,
+            quantized: None,
+            small_head: false,
+            objective: None,
+            checkpoint_only: false,
+            dry_run: false,
+        }
+    }
 }
 
 impl TrtllmBuildOptions {
@@ -64,19 +97,12 @@ impl TrtllmBuildOptions {
         Self {
             common: BuildOptions::new(model, output),
             target: target.to_owned(),
-            small_head: false,
-            tensor_parallel: 1,
-            pipeline_parallel: 1,
-            quantization: Quantization::None,
-            quantized: None,
-            objective: None,
-            checkpoint_only: false,
-            dry_run: false,
+            gpu: GpuBuildOptions::default(),
         }
     }
 
     fn mapping(&self) -> Mapping {
-        let Self { tensor_parallel, pipeline_parallel, .. } = *self;
+        let GpuBuildOptions { tensor_parallel, pipeline_parallel, .. } = self.gpu;
         Mapping { tensor_parallel, pipeline_parallel }
     }
 }
@@ -118,7 +144,7 @@ pub fn build(
             options.target, target.title
         )));
     }
-    let device = if options.checkpoint_only || options.dry_run {
+    let device = if options.gpu.checkpoint_only || options.gpu.dry_run {
         target.devices.first().cloned().unwrap_or_default()
     } else {
         machine::device(machine, &target)?

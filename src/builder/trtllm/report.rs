@@ -114,7 +114,7 @@ impl Report<'_> {
         let options = self.context.options;
         let command = BuildCommand::new(self.family.form, gpus, self.draft.limits);
         let [model, output] = [options.common.model.as_path(), options.common.output.as_path()];
-        let (checkpoint, engine) = match (options.checkpoint_only, model.join(DRAFT_FILE).is_file()) {
+        let (checkpoint, engine) = match (options.gpu.checkpoint_only, model.join(DRAFT_FILE).is_file()) {
             (true, _) => (output, Path::new("ENGINE")),
             (false, true) => (model, output),
             (false, false) => (Path::new("CHECKPOINT"), output),
@@ -127,7 +127,7 @@ impl Report<'_> {
             )?;
         }
         match self.obstacle() {
-            Some(obstacle) if !options.checkpoint_only => writeln!(out, "{obstacle}"),
+            Some(obstacle) if !options.gpu.checkpoint_only => writeln!(out, "{obstacle}"),
             _ => Ok(()),
         }
     }

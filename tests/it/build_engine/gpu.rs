@@ -297,7 +297,7 @@ fn refused_copy(
     change: impl FnOnce(&mut TrtllmBuildOptions),
 ) -> String {
     let mut options = TrtllmBuildOptions::new(checkpoint.path(), target, checkpoint.beside("engine"));
-    options.checkpoint_only = true;
+    options.gpu.checkpoint_only = true;
     change(&mut options);
     let sentence = build(&options, machine, &Silent).expect_err("it was built").to_string();
     assert_eq!(checkpoint.neighbours(), [""; 0], "left behind after: {sentence}");
@@ -307,11 +307,11 @@ fn refused_copy(
 #[test]
 fn targets_that_cannot_be_built_for() {
     assert_names(&refused("llama3-tiny", "h9000", |_| {}), &["h9000", "h100-sxm", "l40s"]);
-    let fp8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Fp8;
+    let fp8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Fp8;
     assert_names(&refused("llama3-tiny", "a100", fp8), &["A100", "fp8", "bf16"]);
     // trtllm-build itself would refuse these, after all has been written.
     for quantization in [Quantization::Fp8, Quantization::Int8WeightOnly, Quantization::Int4WeightOnly] {
-        let quantize = |options: &mut TrtllmBuildOptions| options.quantization = quantization;
+        let quantize = |options: &mut TrtllmBuildOptions| options.gpu.quantization = quantization;
         assert_names(
             &refused("llama3-tiny", "b200", quantize),
             &["B200", "modelopt", "NVFP4", "--quantized"],
@@ -328,8 +328,8 @@ fn targets_that_cannot_be_built_for() {
 fn ranks_that_cannot_divide_the_model() {
     let ranks = |tp, pp| {
         move |options: &mut TrtllmBuildOptions| {
-            options.tensor_parallel = tp;
-            options.pipeline_parallel = pp;
+            options.gpu.tensor_parallel = tp;
+            options.gpu.pipeline_parallel = pp;
         }
     };
     assert_names(&refused("llama3-tiny", "h100", ranks(3, 1)), &["--tp 3", "4 attention heads", "1, 2, 4"]);
@@ -424,11 +424,11 @@ fn a_small_head_has_its_own_rows_and_the_engine_says_how_wide_its_logits_are() {
 
 #[test]
 fn small_heads_where_the_library_has_none() {
-    let small = |options: &mut TrtllmBuildOptions| options.small_head = true;
+    let small = |options: &mut TrtllmBuildOptions| options.gpu.small_head = true;
     assert_names(&refused("gemma2-tiny", "h100", small), &["--small-head", "Llama's and Qwen's", "Gemma 2"]);
     let quantized = |options: &mut TrtllmBuildOptions| {
         small(options);
-        options.quantized = Some("exported".into());
+        options.gpu.quantized = Some("exported".into());
     };
     assert_names(&refused("llama3-tiny", "h100", quantized), &["--small-head", "--quantized"]);
 }
@@ -440,11 +440,11 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("olmo2-tiny", "h100", |_| {}), &["OLMo 2", "1.2.1", "--target cpu"]);
     let long = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(400);
     assert_names(&refused("mistral-tiny", "h100", long), &["--max-seq-len 400", "window is 45"]);
-    let fp8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Fp8;
+    let fp8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Fp8;
     for name in ["gemma2-tiny", "nemotron-tiny", "qwen3-tiny"] {
         assert_names(&refused(name, "h100", fp8), &["--quantization fp8", "modelopt"]);
     }
-    let int8 = |options: &mut TrtllmBuildOptions| options.quantization = Quantization::Int8WeightOnly;
+    let int8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Int8WeightOnly;
     assert_names(&refused("llama3-tiny", "h100", int8), &["int8-weight-only", "multiples of 64", "176"]);
 }
 
@@ -460,7 +460,7 @@ fn a_machine_with_other_gpus() {
         divided: false,
     };
     let machine = Machine { gpus: vec![gpu], ..Machine::default() };
-    let sentence = refused_copy(&checkpoint, "h100", &machine, |options| options.checkpoint_only = false);
+    let sentence = refused_copy(&checkpoint, "h100", &machine, |options| options.gpu.checkpoint_only = false);
     assert_names(&sentence, &["Tesla T4", "h100-sxm", "--checkpoint-only"]);
 }
 
@@ -479,8 +479,8 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let write = |output: &str, change: &dyn Fn(&mut TrtllmBuildOptions)| {
         let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside(output));
-        options.tensor_parallel = 2;
-        options.checkpoint_only = true;
+        options.gpu.tensor_parallel = 2;
+        options.gpu.checkpoint_only = true;
         change(&mut options);
         build(&options, &Machine::default(), &Silent)
     };
@@ -507,7 +507,8 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     }
     std::fs::write(exported.join("config.json"), config.to_string()).unwrap();
 
-    let taken = |options: &mut TrtllmBuildOptions| options.quantized = Some(checkpoint.beside("exported"));
+    let taken =
+        |options: &mut TrtllmBuildOptions| options.gpu.quantized = Some(checkpoint.beside("exported"));
     assert!(matches!(write("taken", &taken), Ok(Outcome::Checkpoint(2))));
     for (rank, expected) in files.iter().enumerate() {
         let bytes =
@@ -538,7 +539,7 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
     assert_names(&write("refused", &b200).unwrap_err().to_string(), &["W4A16_AWQ", "B200", "NVFP4"]);
     let one_rank = |options: &mut TrtllmBuildOptions| {
         taken(options);
-        options.tensor_parallel = 1;
+        options.gpu.tensor_parallel = 1;
     };
     assert_names(&write("refused", &one_rank).unwrap_err().to_string(), &["mapping.tp_size", "--tp 2"]);
     config_of(&exported, |config| config["hidden_size"] = json!(128));
@@ -551,7 +552,7 @@ fn the_bias_of_a_head_is_that_of_its_rows_minus_that_of_the_subtracted_row() {
     let head = checkpoint.beside("head.yaml");
     std::fs::write(&head, "{rows: [4, 6], minus: 1, attributes: [a, b]}").unwrap();
     let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside("written"));
-    options.checkpoint_only = true;
+    options.gpu.checkpoint_only = true;
     options.common.head = Some(head);
     build(&options, &Machine::default(), &Silent).unwrap();
     let (_, _, bytes) = &checkpoint.tensors("model.safetensors")["score.bias"];
