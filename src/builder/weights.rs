@@ -147,7 +147,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes a row-major tensor, converted, shifted by its offset or less a row.
+    /// Writes a row-major tensor, converted, shifted by its offset, or minus a row.
     fn row_major(
         &mut self,
         plan: &TensorPlan<'_>,

@@ -59,11 +59,11 @@ pub(crate) enum Bias {
 }
 
 pub(crate) struct Biases {
-    /// Of the query, key and value projections.
+    /// The query, key and value projections.
     pub(crate) qkv: Bias,
-    /// Of the attention's output projection.
+    /// The output projection of the attention.
     pub(crate) output: Bias,
-    /// Of the feed-forward network.
+    /// The feed-forward network.
     pub(crate) mlp: Bias,
 }
 
