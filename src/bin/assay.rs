@@ -149,7 +149,7 @@ fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
         return Ok(Exit::Drained);
     }
     if arguments.print_ranks {
-        print(format_args!("{}\n", load::choose(&mut settings).map_err(|error| error.to_string())?.ranks()));
+        print(format_args!("{}\n", load::choose(&mut settings)?.ranks()));
         return Ok(Exit::Drained);
     }
     logs::start(&settings.logging.log_level, settings.logging.log_format)?;

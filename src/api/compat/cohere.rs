@@ -85,7 +85,7 @@ enum Ranking<'a> {
     Texts(Vec<Rank>),
 }
 
-/// Who is asking, told by the name of the list.
+/// Whose form the request has, which the name of the list shows.
 #[derive(Clone, Copy)]
 enum Client {
     /// `documents`.

@@ -128,7 +128,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     Ok(ChatCall { model, prompt, options })
 }
 
-/// Takes `logprobs` and `top_logprobs`: of how many of the likeliest tokens besides the chosen one.
+/// Takes `logprobs` and `top_logprobs`: for how many of the likeliest tokens besides the chosen one they are wanted.
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let logprobs = fields.take("logprobs")?.unwrap_or(false);
     let top = options::top_logprobs(fields, "top_logprobs")?;

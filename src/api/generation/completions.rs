@@ -38,7 +38,7 @@ struct CompletionRequest {
     prompt: PromptSchema,
     /// 16 if absent; 0 only with `echo`.
     max_tokens: Option<u64>,
-    /// Of how many of the likeliest tokens besides the chosen one; with `echo` the prompt's too.
+    /// For how many of the likeliest tokens besides the chosen one; with `echo`, also for the prompt.
     #[schema(minimum = 0, maximum = 20)]
     logprobs: Option<u64>,
     #[schema(minimum = 0, maximum = 2)]

@@ -75,7 +75,7 @@ struct Events<W> {
     heading: Heading,
     created: u64,
     writer: W,
-    /// Of the choices that have ended.
+    /// How the choices ended that have ended.
     endings: Vec<Ending>,
     /// Whether a choice has failed; nothing is written after that.
     failed: bool,
