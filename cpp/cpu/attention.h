@@ -1,9 +1,9 @@
 // One tile of causal attention with a running softmax. Included only by kernels.cc.
 //
-// Keys are walked in steps of kTileKeys that begin at position 0, or at the step where the oldest key of a
-// window lies. What is computed for one query depends on its position only: keys beyond it never enter a
-// sum, those before its window enter with a weight of exactly 0, and a step that brings no new maximum
-// multiplies by exactly 1. So a query has the same bits in every tile, chunk and batch.
+// Keys are taken in steps of kTileKeys, from position 0 or from the step with the oldest key of a window.
+// What is computed for a query depends on its position only: keys after it never enter a sum, keys before its
+// window enter with a weight of exactly 0, and a step without a new maximum multiplies by exactly 1. So a
+// query has the same bits in every tile, chunk and batch.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace assay::cpu::ASSAY_ISA {
 
-// Rows and vectors of sixteen columns whose sums the registers hold.
+// Rows and vectors of sixteen columns whose sums fit in the registers.
 #if defined(__AVX512F__)
 inline constexpr std::size_t kRows = 6, kVectors = 4;
 #elif defined(__AVX2__)
@@ -23,7 +23,7 @@ inline constexpr std::size_t kRows = 3, kVectors = 2;
 inline constexpr std::size_t kRows = 2, kVectors = 1;
 #endif
 
-// Elements that one step of a product takes from a row: bf16 goes by pairs.
+// Elements that one step of a product takes from a row: bf16 goes in pairs.
 template <typename T>
 inline constexpr std::size_t kPair = 4 / sizeof(T);
 
@@ -54,13 +54,13 @@ struct Attention {
                (tile.head + row % tile.heads) * tile.shape.head_dim;
     }
 
-    // Keys from `begin` on that a row may see, at most a step's.
+    // Keys from `begin` on that a row sees, at most one step's.
     std::size_t visible(std::size_t row, std::size_t begin) const {
         const std::size_t end = tile.position + row / tile.heads + 1;
         return end <= begin ? 0 : std::min(end - begin, kTileKeys);
     }
 
-    // First key that a row may see.
+    // First key that a row sees.
     std::size_t first(std::size_t row) const {
         const std::size_t end = tile.position + row / tile.heads + 1;
         return tile.window == 0 || end <= tile.window ? 0 : end - tile.window;
@@ -94,7 +94,7 @@ struct Attention {
                 store(&scores[row + r][column + b * kLanes], sums[r][b] * splat(tile.scale));
     }
 
-    // Scores of every row with the keys of one step that the tile's last row sees.
+    // Scores of every row with those keys of one step that the tile's last row sees.
     void score(std::size_t begin) {
         const std::size_t blocks = (visible(rows - 1, begin) + kLanes - 1) / kLanes;
         by_parts<kRows>(rows, [&](std::size_t row, auto row_count) {
@@ -104,13 +104,13 @@ struct Attention {
         });
     }
 
-    // Leaves a row as it is in a step whose keys its window has passed by.
+    // Leaves a row unchanged in a step whose keys are all before its window.
     void skip(std::size_t row) {
         std::fill(weights[row], weights[row] + kTileKeys, T{});
         factors[row] = 1.0f;
     }
 
-    // Bends scores towards the cap. 1 - 2 / (e^2z + 1) is the tangent of z.
+    // Caps scores softly. 1 - 2 / (e^2z + 1) is tanh(z).
     void cap(std::size_t row, std::size_t count) {
         for (std::size_t t = 0; t < count; t += kLanes) {
             const Vec twice = load(&scores[row][t]) * splat(2.0f / tile.softcap);
@@ -119,8 +119,8 @@ struct Attention {
         }
     }
 
-    // Turns one row's scores into weights against its running maximum. The first `hidden` of the step's
-    // `count` keys lie before the row's window.
+    // Turns one row's scores into weights relative to its running maximum. The first `hidden` of the step's
+    // `count` keys are before the row's window.
     void soften(std::size_t row, std::size_t hidden, std::size_t count) {
         if (tile.softcap > 0.0f) cap(row, count);
         for (std::size_t t = 0; t < hidden; ++t) scores[row][t] = -std::numeric_limits<float>::infinity();
@@ -175,7 +175,7 @@ struct Attention {
         });
     }
 
-    // Adds the step's weighted values: rows together as far as all of them see, then each to its end.
+    // Adds the step's weighted values: for the keys that all rows see together, then for each row's own.
     void weigh(std::size_t begin) {
         by_parts<kRows>(rows, [&](std::size_t row, auto count) {
             constexpr std::size_t kCount = count();

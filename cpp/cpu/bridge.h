@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "rust_bridge.h"
 #include "cpu/roofline.h"
+#include "rust_bridge.h"
 
 namespace assay::bridge {
 

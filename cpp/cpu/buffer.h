@@ -1,4 +1,4 @@
-// Memory on cache line bounds.
+// Memory for activations, the KV cache and scratch.
 #pragma once
 
 #include <sys/mman.h>
@@ -9,7 +9,7 @@
 
 namespace assay::cpu {
 
-// Zeroed pages that become resident as they are touched.
+// Zeroed pages, which become resident as they are touched.
 class Buffer {
   public:
     Buffer() = default;

@@ -1,4 +1,4 @@
-// Chooses kernels by instruction set.
+// Chooses the kernels for an instruction set.
 #include "engine.h"
 #include "kernels.h"
 

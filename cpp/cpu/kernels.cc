@@ -84,7 +84,7 @@ void add_normed(const float* x, const NormWeights& norm, std::size_t n, float* y
     for (std::size_t i = 0; i < n; ++i) y[i] += x[i] * factor * norm.weight[i];
 }
 
-// One head, [width], normed where it is, and turned.
+// Norms one head, [width], if the model does, and rotates it.
 void rotate(const float* head, const Rotation& by, const NormWeights& head_norm, std::size_t width,
             float* out) {
     float normed[kMaxHeadDim];
@@ -143,8 +143,8 @@ Vec relu2(const Vec& x) {
     return positive * positive;
 }
 
-// y = function(gate) * up, or function(up) where `up` is null. The tail goes through whole vectors too, so
-// that a number's bits do not depend on where it stands.
+// y = function(gate) * up, or function(gate) if `up` is null. The tail goes through whole vectors too, so
+// that a number's bits do not depend on its index.
 template <typename T, typename Function>
 void activate_with(Function function, const T* gate, const T* up, std::size_t n, T* y) {
     const auto lanes = [&](const T* g, const T* u, T* out) {
@@ -187,11 +187,11 @@ float quantize(const T* x, std::size_t n, std::int8_t* y) {
         top = std::max(top, std::abs(widen(x[i])));
         fault += widen(x[i]) - widen(x[i]);
     }
-    // The difference is 0 unless a number is not finite; then the scale is none, nor is the score.
+    // `fault` is 0 unless a number is not finite; then it makes the scale NaN, and so the score.
     const float scale = top / 127.0f + fault;
     const float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
     for (std::size_t i = 0; i < n; ++i) {
-        // Adding 1.5 * 2^23 rounds to a whole number, which the low bits then hold.
+        // Adding 1.5 * 2^23 rounds to an integer, which the low bits then hold.
         const float shifted = widen(x[i]) * inverse + 12582912.0f;
         std::int32_t bits;
         std::memcpy(&bits, &shifted, sizeof bits);

@@ -1,7 +1,7 @@
-// What lies between the matrix products. Compiled once for each instruction set; `kernels_for` chooses.
+// The computations between matrix products, compiled once for each instruction set; `kernels_for` chooses.
 //
-// Each function does one row, or one tile of attention: whoever calls it spreads rows over threads. None
-// of them lets the arithmetic of one row depend on another row.
+// Each function computes one row or one tile of attention; callers spread rows over threads. The arithmetic
+// of one row never depends on another row.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace assay::cpu {
 
-// Sizes of the attention.
+// Sizes of attention.
 struct HeadShape {
     std::size_t heads;
     std::size_t kv_heads;
@@ -27,7 +27,7 @@ struct HeadShape {
 
 // Most rows (queries x heads) of one attention tile.
 inline constexpr std::size_t kTileRows = 64;
-// Keys between two updates of the running softmax.
+// Keys that each update of the running softmax takes.
 inline constexpr std::size_t kTileKeys = 64;
 // Largest head.
 inline constexpr std::size_t kMaxHeadDim = 256;
@@ -41,21 +41,21 @@ struct CacheView {
     std::size_t value_offset;  // elements from a head's keys to its values
 };
 
-// Queries of adjacent tokens of one sequence and some heads that share a key-value head.
+// Queries of adjacent tokens of one sequence, for heads that share a key-value head.
 template <typename T>
 struct AttentionTile {
     HeadShape shape;
     CacheView<T> cache;
     const std::uint32_t* blocks;  // the sequence's block table
-    T* queries;                   // first token's row; outputs take its place
+    T* queries;                   // first token's row; outputs overwrite the queries
     std::size_t row_stride;       // elements from one token's row to the next
     std::size_t tokens;
     std::size_t position;  // of the first token
     std::size_t head;      // first query head
-    std::size_t heads;     // query heads, all of one key-value head
+    std::size_t heads;     // query heads, all sharing one key-value head
     float scale;           // on the scores
-    float softcap;         // scores become softcap * tanh(score / softcap); 0: they stay
-    std::size_t window;    // newest keys that a query sees, itself included; 0: all
+    float softcap;         // scores become softcap * tanh(score / softcap); 0: no cap
+    std::size_t window;    // newest keys that a query sees, its own included; 0: all
 };
 
 // An RMS norm's weights; with a bias, a layer norm's; without weights, no norm.
@@ -65,8 +65,8 @@ struct NormWeights {
     float eps;
 };
 
-// How one token's queries and keys are turned: cosines and sines, [dim / 2], of the first `dim` numbers of
-// each head, and before that the norms over each head, whose weights are null where there are none.
+// How to rotate one token's queries and keys: cosines and sines, [dim / 2], for the first `dim` numbers of
+// each head. Before that each head is normed, unless the weights are null.
 struct Rotation {
     const float* cosines;
     const float* sines;
@@ -75,7 +75,7 @@ struct Rotation {
     NormWeights key_norm;
 };
 
-// A row of sums of int8 products, [n]: what each stands for is sum * row * columns (+ bias).
+// A row of sums of int8 products, [n]; each stands for sum * row * columns (+ bias).
 struct Dequantized {
     const std::int32_t* sums;
     float row;
@@ -93,20 +93,21 @@ struct Kernels {
     void (*norm)(const float* x, const NormWeights& norm, std::size_t n, T* y);
     // y += norm(x), in f32.
     void (*add_normed)(const float* x, const NormWeights& norm, std::size_t n, float* y);
-    // Rotates one token's queries and keys and stores queries to `queries`, keys and values to slot `slot`
-    // of the block that `cache.base` stands at. `qkv` is [qkv_width].
+    // Rotates one token's queries and keys. Queries go to `queries`, keys and values to slot `slot` of the
+    // block at `cache.base`. `qkv` is [qkv_width].
     void (*rope)(const HeadShape& shape, const float* qkv, const Rotation& rotation, std::size_t slot,
                  const CacheView<T>& cache, T* queries);
-    // Causal attention over the positions of the sequence that each query sees.
+    // Causal attention over the positions that each query sees.
     void (*attention)(const AttentionTile<T>& tile);
-    // y = activation, of a row of gates, where it has them, and then ups.
+    // y = activation of a row that holds the gates, if the activation has any, and then the ups.
     void (*activate)(Activation activation, const T* gate_up, std::size_t n, T* y);
-    // Rounds x / scale to whole numbers, where the largest becomes 127; gives the scale, 0 of nothing but 0.
+    // Rounds x / scale to integers with a largest magnitude of 127. Returns the scale; 0 if all numbers are
+    // 0.
     float (*quantize)(const T* x, std::size_t n, std::int8_t* y);
-    // y = what the sums stand for, or added to it.
+    // Sets y to what the sums stand for, or adds it to y.
     void (*dequantize)(const Dequantized& from, bool add, float* y);
     void (*dequantize_rounded)(const Dequantized& from, T* y);
-    // Logits of one token: the head's rows times x.
+    // The products of the head's rows with x.
     void (*head)(const float* head, const float* x, std::size_t rows, std::size_t n, float* logits);
     // As `norm`, in f32. `y` may be `x`.
     void (*norm_f32)(const float* x, const NormWeights& norm, std::size_t n, float* y);

@@ -1,4 +1,4 @@
-// Paged keys and values.
+// The paged cache of keys and values.
 #pragma once
 
 #include "buffer.h"
@@ -7,7 +7,8 @@
 namespace assay::cpu {
 
 // [layers][blocks][kv_heads][keys, values]. A block's keys are [head_dim][16 tokens] and its values
-// [16 tokens][head_dim rounded up to 16]; bf16 keeps pairs of the first index together, as vdpbf16ps wants.
+// [16 tokens][head_dim rounded up to 16]. In bf16, pairs of the first index are adjacent, as vdpbf16ps needs
+// them.
 template <typename T>
 class KvCache {
   public:

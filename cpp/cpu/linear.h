@@ -1,4 +1,4 @@
-// Linear layers: products of activations with packed matrices, in int8 with what is needed around them.
+// Linear layers: products of activations with packed matrices, with quantization around int8 products.
 #pragma once
 
 #include "kernels.h"
@@ -6,29 +6,30 @@
 
 namespace assay::cpu {
 
-// A layer's tensors. `scales`, [out], are null unless the layer is int8, `bias`, [out], where there is none.
+// A layer's tensors. `scales`, [out], are null unless the layer is int8; `bias`, [out], is null if it has
+// none.
 struct LinearWeights {
     const void* packed;
     const float* scales;
     const float* bias;
 };
 
-// y = x W^T (+ bias) (+ y). A row of the result has the same bits in any company.
+// y = x W^T (+ bias) (+ y). A row of the result has the same bits in every batch.
 //
-// In int8 each row of x is quantized by itself, by its largest number, as each row of W was when the engine
-// was built; the products are whole numbers, so no order of summing changes them.
+// In int8 each row of x is scaled by its largest number, as each row of W was when the engine was built. The
+// sums are integers, which no order of additions changes.
 template <typename T>
 class Linear {
   public:
-    // Of `shape`, `dtype` is that of the weights; x is of T.
+    // The shape's `dtype` is that of the weights; x is always of T.
     Linear(const Matmul::Shape& shape, const Kernels<T>& kernels)
         : shape_(shape), kernels_(&kernels), matmul_(product(shape)) {}
 
     std::size_t packed_bytes() const { return matmul_.packed_bytes(); }
     const Matmul::Shape& shape() const { return shape_; }
 
-    // x is [rows, in], y [rows, out], both with room_for_rows(rows); what y holds in rows beyond the last is
-    // lost.
+    // x is [rows, in] and y [rows, out], both with room for room_for_rows(rows); rows of y beyond the last
+    // may be overwritten.
     void run(std::size_t rows, const T* x, const LinearWeights& weights, void* y) {
         if (shape_.dtype != Dtype::Int8) return matmul_.run(rows, x, weights.packed, weights.bias, y);
         const std::size_t width = shape_.out * size_of(shape_.result);
@@ -39,7 +40,7 @@ class Linear {
     }
 
   private:
-    // Rows quantized at once: their sums stay in the cache.
+    // Rows to quantize at once: their sums then stay in the processor's cache.
     static constexpr std::size_t kQuantizedRows = 256;
 
     static Matmul::Shape product(Matmul::Shape shape) {
@@ -74,7 +75,7 @@ class Linear {
     Matmul::Shape shape_;
     const Kernels<T>* kernels_;
     Matmul matmul_;
-    // [panel, ...]: in, int8; scales; out, whole numbers.
+    // [kQuantizedRows, in] int8, [kQuantizedRows] and [kQuantizedRows, out] int32.
     Buffer quantized_, row_scales_, sums_;
 };
 

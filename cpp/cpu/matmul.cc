@@ -13,14 +13,14 @@ namespace {
 using Tag = dnnl::memory::format_tag;
 using Dim = dnnl::memory::dim;
 
-// Rows for which the layout of the weights is chosen; it serves any number.
+// Rows for which oneDNN chooses the layout of the weights; the layout serves any number.
 constexpr std::size_t kReferenceRows = 256;
-// Compiled products kept for each shape.
+// Compiled products to keep for each shape.
 constexpr std::size_t kMaxPlans = 64;
 // Multiplications below which a product takes no longer than its compilation.
 constexpr std::size_t kSmall = std::size_t{1} << 27;
-// Rows of a panel where rows are not independent: a multiple of what each of oneDNN's kernels takes at once,
-// so that a row has the same bits wherever it stands in a panel.
+// Rows of a panel if rows are not independent: a multiple of the rows that each of oneDNN's kernels takes at
+// once, so that a row has the same bits anywhere in a panel.
 constexpr std::size_t kPanelRows = 48;
 
 dnnl::memory::data_type type_of(Dtype dtype) {
@@ -34,15 +34,15 @@ dnnl::memory::data_type type_of(Dtype dtype) {
         case Dtype::Int32:
             return dnnl::memory::data_type::s32;
     }
-    throw EngineError("a matrix of no known format");
+    throw EngineError("a matrix has an unknown number format");
 }
 
-// Columns of x beyond which 127 * 127 of each might not fit the sum.
+// Columns of x beyond which a sum of products of up to 127 * 127 might overflow.
 constexpr std::size_t kMostSummed = std::size_t{1} << 17;
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
 
-// Holds OpenMP to one thread, which is what oneDNN then compiles for.
+// Limits OpenMP to one thread while it lives: oneDNN then compiles for one.
 class OneThread {
   public:
     OneThread() { omp_set_num_threads(1); }
@@ -119,12 +119,12 @@ std::size_t Matmul::packed_bytes() const { return round_up(weights_.get_size(), 
 void Matmul::pack(std::span<const std::byte> source, std::span<std::byte> packed) {
     if (source.size() != shape_.out * shape_.in * size_of(shape_.dtype))
         throw EngineError("a matrix to pack has " + std::to_string(source.size()) + " bytes where [" +
-                          std::to_string(shape_.out) + ", " + std::to_string(shape_.in) + "] was said");
+                          std::to_string(shape_.out) + ", " + std::to_string(shape_.in) + "] was expected");
     if (packed.size() < weights_.get_size())
-        throw EngineError("a packed matrix takes " + std::to_string(weights_.get_size()) + " bytes, only " +
-                          std::to_string(packed.size()) + " were given");
+        throw EngineError("a packed matrix takes " + std::to_string(weights_.get_size()) +
+                          " bytes, and only " + std::to_string(packed.size()) + " were given");
     const dnnl::memory::desc plain({dim(shape_.in), dim(shape_.out)}, type_of(shape_.dtype), Tag::ba);
-    // oneDNN takes no pointers to const, but only reads the source of a reorder.
+    // oneDNN takes pointers to non-const, but only reads the source of a reorder.
     dnnl::memory from(plain, engine_, const_cast<std::byte*>(source.data()));
     dnnl::memory to(weights_, engine_, packed.data());
     dnnl::stream stream(engine_);
@@ -192,7 +192,7 @@ void Matmul::execute(const Plan& plan, const void* x, const void* packed, const 
 void Matmul::run(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
     if (rows == 0) return;
     if (!independent_rows_) return run_panels(rows, x, packed, bias, y);
-    // Few sizes of small products, so that most find theirs compiled.
+    // Rounding up gives few sizes of small products, so that most are compiled already.
     const bool small = rows * shape_.out * shape_.in < kSmall;
     const Plan& plan = this->plan(small ? room_for_rows(rows) : rows);
     make_scratch(plan, 1);

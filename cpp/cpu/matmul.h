@@ -1,4 +1,4 @@
-// Matrix products by oneDNN, with weights packed once into the layout that it picks.
+// Matrix products by oneDNN, with weights packed once into the layout that it chooses.
 #pragma once
 
 #include <cstddef>
@@ -16,31 +16,31 @@ namespace assay::cpu {
 // oneDNN's version, for example "2.6.3".
 std::string onednn_version();
 
-// Instruction set that oneDNN compiles for here, as it names it, in lower case.
+// oneDNN's name, in lower case, for the instruction set that it compiles for here.
 std::string instruction_set();
 
-// Whether bfloat16 products are done by the processor.
+// Whether the processor has bfloat16 products.
 bool supports_bf16();
 
-// Whether int8 products are summed in 32 bits by the processor.
+// Whether the processor sums int8 products in 32 bits.
 bool supports_int8();
 
-// Rows that buffers of activations have room for: a small product computes a few rows more than asked.
+// Rows that buffers of activations must have room for: a small product computes a few more than requested.
 constexpr std::size_t room_for_rows(std::size_t rows) { return round_up(rows, 16); }
 
 // The product of activations with a packed matrix of [out, in]: y = x W^T (+ bias) (+ y).
 //
-// One Matmul serves every layer, since layers differ in their weights only. A row of the result has the
-// same bits whatever the number of rows and wherever it stands among them.
+// One Matmul serves every layer, since layers differ only in their weights. A row of the result has the same
+// bits whatever the number of rows and its index among them.
 class Matmul {
   public:
     struct Shape {
-        Dtype dtype;        // of x and W: F32, BF16 or S8
+        Dtype dtype;        // of x and W: F32, Bf16 or Int8
         std::size_t out;    // columns of y
         std::size_t in;     // columns of x
-        Dtype result;       // of y; S32 of S8
+        Dtype result;       // of y; Int32 for Int8
         bool bias = false;  // f32, [out]
-        bool add = false;   // adds to what y holds
+        bool add = false;   // adds to y
     };
 
     explicit Matmul(const Shape& shape);
@@ -51,8 +51,8 @@ class Matmul {
     // Packs a row-major [out, in] matrix.
     void pack(std::span<const std::byte> source, std::span<std::byte> packed);
 
-    // x is [rows, in], y [rows, out], both with room_for_rows(rows); what y holds in rows beyond the last
-    // is lost. `bias` is null unless the shape has one.
+    // x is [rows, in] and y [rows, out], both with room for room_for_rows(rows); rows of y beyond the last
+    // may be overwritten. `bias` is null unless the shape has one.
     void run(std::size_t rows, const void* x, const void* packed, const float* bias, void* y);
 
   private:
@@ -76,9 +76,9 @@ class Matmul {
     dnnl::memory::desc weights_;
     // Whether oneDNN's kernel gives a row the same bits for any number of rows.
     bool independent_rows_;
-    // Most recently used first: compiling one takes about a millisecond.
+    // Compiled products, most recently used first; compiling one takes about a millisecond.
     std::list<Plan> plans_;
-    // One for each thread that runs panels, else one.
+    // One for each thread that runs panels, or a single one.
     std::vector<Buffer> scratch_;
     Buffer last_x_, last_y_;
 };

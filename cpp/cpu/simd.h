@@ -1,5 +1,5 @@
-// Sixteen floats at a time, in as many registers as the instruction set needs. Included only by kernels.cc,
-// which is compiled once for each instruction set, each in a namespace of its own.
+// Vectors of sixteen floats, in as many registers as the instruction set needs. Included only by kernels.cc,
+// which is compiled once for each instruction set, in a namespace of its own.
 #pragma once
 
 #if defined(__x86_64__)
@@ -71,7 +71,7 @@ ASSAY_INLINE Vec operator/(const Vec& a, const Vec& b) {
     return result;
 }
 
-// a * b + c, rounded once where the processor can.
+// a * b + c, rounded once if the processor can.
 ASSAY_INLINE Vec fma(const Vec& a, const Vec& b, const Vec& c) {
     Vec result;
     for (std::size_t i = 0; i < kParts; ++i) {
@@ -86,14 +86,14 @@ ASSAY_INLINE Vec fma(const Vec& a, const Vec& b, const Vec& c) {
     return result;
 }
 
-// The larger of each; b where either is not a number.
+// The larger of each pair; b if either is NaN.
 ASSAY_INLINE Vec max(const Vec& a, const Vec& b) {
     Vec result;
     for (std::size_t i = 0; i < kParts; ++i) result.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
     return result;
 }
 
-// Folds sixteen lanes in an order that never changes.
+// Adds the sixteen lanes in a fixed order.
 ASSAY_INLINE float sum(const Vec& value) {
     float lanes[kLanes];
     store(lanes, value);
@@ -111,7 +111,7 @@ ASSAY_INLINE float largest(const Vec& value) {
     return lanes[0];
 }
 
-// Bits of each lane shifted into the exponent: 2^n for n in the low bits of `shifted`.
+// Multiplies each lane by 2^n, n being the low bits of `shifted`: adds them to the exponent.
 ASSAY_INLINE Vec scale_by_power(const Vec& value, const Vec& shifted) {
     Vec result;
     for (std::size_t i = 0; i < kParts; ++i)
@@ -119,7 +119,7 @@ ASSAY_INLINE Vec scale_by_power(const Vec& value, const Vec& shifted) {
     return result;
 }
 
-// Zero where x is below the limit, x where it is not a number, otherwise the value.
+// 0 where x is below the limit, x where it is NaN, otherwise the value.
 ASSAY_INLINE Vec zero_below(const Vec& x, float limit, const Vec& value) {
     Vec result;
     for (std::size_t i = 0; i < kParts; ++i) {
@@ -133,7 +133,7 @@ ASSAY_INLINE Vec zero_below(const Vec& x, float limit, const Vec& value) {
 // The polynomial is that of Cephes' expf.
 ASSAY_INLINE Vec exp(const Vec& x) {
     const Vec v = max(splat(-87.0f), splat(0.0f) - max(splat(-88.0f), splat(0.0f) - x));
-    // v = n ln 2 + r; adding 1.5 * 2^23 rounds to a whole number, which its low bits then hold.
+    // v = n ln 2 + r; adding 1.5 * 2^23 rounds to an integer, which the low bits then hold.
     const Vec magic = splat(12582912.0f);
     const Vec shifted = fma(v, splat(1.44269504f), magic);
     const Vec n = shifted - magic;
@@ -148,11 +148,12 @@ ASSAY_INLINE Vec exp(const Vec& x) {
     return zero_below(x, -87.0f, scale_by_power(p, shifted));
 }
 
-// Loads sixteen elements of the engine's format, or stores them, rounding to nearest even.
+// Loads sixteen elements of the engine's format, or stores them, rounded to nearest even.
 ASSAY_INLINE Vec load_as_float(const float* from) { return load(from); }
 ASSAY_INLINE void store_rounded(float* to, const Vec& value) { store(to, value); }
 
-// A product's step: a is one element (f32) or two (bf16) of the left row, b sixteen lanes of as many.
+// A step of a product: `a` is one element (f32) or two (bf16) of the left row, `b` as many for each of
+// sixteen columns.
 ASSAY_INLINE Vec step(const Vec& sum, const float* a, const float* b) { return fma(splat(*a), load(b), sum); }
 ASSAY_INLINE Vec half_step(const Vec& sum, const float* a, const float* b) { return step(sum, a, b); }
 
@@ -177,7 +178,7 @@ ASSAY_INLINE Vec dot_pairs(const Vec& sum, const bf16* a, __m512i b) {
 ASSAY_INLINE Vec step(const Vec& sum, const bf16* a, const bf16* b) {
     return dot_pairs(sum, a, _mm512_loadu_si512(b));
 }
-// Leaves out the second of each pair, which may hold anything.
+// Ignores the second of each pair, which may hold anything.
 ASSAY_INLINE Vec half_step(const Vec& sum, const bf16* a, const bf16* b) {
     const __m512i first = _mm512_set1_epi32(0xffff);
     return dot_pairs(sum, a, _mm512_and_si512(_mm512_loadu_si512(b), first));

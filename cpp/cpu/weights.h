@@ -10,12 +10,12 @@
 
 namespace assay::cpu {
 
-// Knows where each tensor lies; does not own the memory.
+// Does not own the tensors' memory.
 class Weights {
   public:
     void add(std::string name, std::span<const std::byte> data) { tensors_[std::move(name)] = data; }
 
-    // The tensor, which must have at least `bytes` bytes and begin on a cache line.
+    // The tensor, which must have at least `bytes` bytes and start at a multiple of 64 bytes.
     template <typename T>
     const T* find(const std::string& name, std::size_t bytes) const {
         const auto found = tensors_.find(name);
@@ -25,7 +25,7 @@ class Weights {
             throw EngineError("tensor `" + name + "` has " + std::to_string(data.size()) + " bytes, not " +
                               std::to_string(bytes));
         if (reinterpret_cast<std::uintptr_t>(data.data()) % 64 != 0)
-            throw EngineError("tensor `" + name + "` does not begin at a multiple of 64 bytes");
+            throw EngineError("tensor `" + name + "` does not start at a multiple of 64 bytes");
         return reinterpret_cast<const T*>(data.data());
     }
 

@@ -1,4 +1,4 @@
-// Attention agrees with the textbook, and a query has the same bits in every tile.
+// Attention agrees with a straightforward computation, and a query has the same bits in every tile.
 #include <cstring>
 #include <limits>
 
@@ -19,7 +19,7 @@ struct Sequence {
     std::vector<std::uint32_t> blocks;
     std::vector<T> queries, keys, values;
 
-    // Keys and values lie in blocks out of order, and what no token has written is not a number.
+    // Blocks are out of order, and keys and values that no token has written are NaN.
     Sequence(const HeadShape& of, std::size_t length)
         : shape(of),
           tokens(length),
@@ -106,10 +106,10 @@ void agrees_and_keeps_bits(const Kernels<T>& kernels, const HeadShape& shape, do
         CHECK_THAT(same(sequence.run(kernels, begin, kLength, most), begin), std::to_string(begin));
 }
 
-// A value that is not a number spoils the queries that see it, and no others.
+// A NaN reaches the queries that see it, and no others.
 template <typename T>
 void not_a_number_stays_where_it_is_seen(const Kernels<T>& kernels) {
-    // Odd: bf16 keeps it in one pair with the key before.
+    // Odd, so that in bf16 it is paired with the key before it.
     constexpr std::size_t kBad = 41;
     const HeadShape shape{2, 1, 16};
     Sequence<T> sequence(shape, 64);

@@ -1,4 +1,4 @@
-// The little that the tests need of a test framework.
+// A minimal test framework.
 #pragma once
 
 #include <cmath>
@@ -24,7 +24,7 @@ namespace assay::test {
 #define CHECK_THAT(condition, what) \
     if (!(condition)) assay::test::fail(__FILE__, __LINE__, std::string(#condition) + ": " + (what))
 
-// The action fails with a sentence that contains `part`.
+// Fails unless the action throws an exception whose message contains `part`.
 inline void check_throws(const std::string& part, const std::function<void()>& action) {
     try {
         action();
@@ -32,7 +32,7 @@ inline void check_throws(const std::string& part, const std::function<void()>& a
         CHECK_THAT(std::string(error.what()).find(part) != std::string::npos, error.what());
         return;
     }
-    fail(__FILE__, __LINE__, "nothing was thrown where `" + part + "` was expected");
+    fail(__FILE__, __LINE__, "expected an exception with `" + part + "`");
 }
 
 inline std::vector<float> random_floats(std::size_t n, unsigned seed, float scale = 1.0f) {

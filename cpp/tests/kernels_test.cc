@@ -70,7 +70,7 @@ void quantization(const Kernels<T>& kernels, std::size_t n) {
     CHECK(scale == top / 127.0f);
     const std::vector<T> zeros = rounded<T>(std::vector<float>(n));
     CHECK(kernels.quantize(zeros.data(), n, y.data()) == 0.0f && y[0] == 0);
-    // What is not finite leaves no scale that is, wherever it stands.
+    // A number that is not finite makes the scale not finite, at any index.
     for (const float fault : {std::nanf(""), HUGE_VALF, -HUGE_VALF})
         for (const std::size_t at : {std::size_t{0}, n / 2, n - 1}) {
             std::vector<float> values(n, 1.0f);
@@ -95,7 +95,7 @@ void quantization(const Kernels<T>& kernels, std::size_t n) {
     }
 }
 
-// Gates far out: no overflow, and what is not a number stays that.
+// Large gates do not overflow, and NaN stays NaN.
 template <typename T>
 void activations_far_out(const Kernels<T>& kernels) {
     std::vector<float> gates(32, 1.0f);

@@ -1,4 +1,4 @@
-// Products agree with sums in double, and a row has the same bits in any company.
+// Products agree with sums in double, and a row has the same bits in every batch.
 #include "cpu/matmul.h"
 
 #include <omp.h>
@@ -19,7 +19,7 @@ struct Size {
     std::size_t in;
 };
 
-// Widths that fill no block of any kernel, and one long sum.
+// Widths that are not multiples of any kernel's block, and one long sum.
 constexpr Size kSizes[] = {{64, 64}, {112, 64}, {64, 112}, {88, 72}, {200, 160}, {344, 128}, {64, 2432}};
 
 template <typename T>
@@ -72,7 +72,7 @@ void products_agree_and_rows_keep_their_bits(Dtype dtype, const Size& size, bool
     }
 }
 
-// int8: exactly the sums, for any number of rows.
+// int8 products are exact for any number of rows.
 void int8_products_are_exact(const Size& size) {
     Matmul matmul({Dtype::Int8, size.out, size.in, Dtype::Int32});
     const auto bytes = [](std::size_t n, unsigned seed) {

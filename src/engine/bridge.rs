@@ -1,5 +1,5 @@
 //! The bridge between Rust and C++; its other side is `cpp/cpu/bridge.h` and `cpp/trtllm/bridge.h`.
-// cxx makes its own items; they are as public as this module.
+// cxx generates items that these lints would complain about.
 #![allow(missing_docs, unreachable_pub)]
 
 #[cxx::bridge(namespace = "assay::bridge")]
@@ -89,7 +89,7 @@ pub(crate) mod ffi {
         factor: f32,
     }
 
-    /// A tensor's name and its bytes within the weights.
+    /// A tensor's name and the range of its bytes among the weights.
     struct TensorView {
         name: String,
         begin: usize,
@@ -103,12 +103,12 @@ pub(crate) mod ffi {
         position: usize,
         block_begin: usize,
         block_end: usize,
-        /// Where the places of the tokens whose logits are wanted stand in `reads`.
+        /// Range in `reads` of the tokens to read.
         read_begin: usize,
         read_end: usize,
     }
 
-    /// How a TensorRT-LLM engine is run; 0 and "" stand for what is not given.
+    /// How to run a TensorRT-LLM engine; 0 and "" mean the library's default.
     #[cfg(feature = "trtllm")]
     struct TrtllmConfig {
         directory: String,
@@ -118,35 +118,35 @@ pub(crate) mod ffi {
         max_queue_size: usize,
         kv_cache_tokens: usize,
         kv_cache_fraction: f32,
-        /// Host memory for KV blocks that do not fit the GPU's.
+        /// Host memory for KV blocks that do not fit in the GPU's.
         kv_cache_host_bytes: usize,
         block_reuse: bool,
         chunked_context: bool,
         allotted_ms: u64,
         ranks: usize,
-        /// The library's worker, if it is to spawn the ranks.
+        /// The library's worker program, if the library is to spawn the ranks.
         worker: String,
     }
 
-    /// A sequence, and where its tokens stand.
+    /// A sequence, with its token ids as ranges of those handed over.
     #[cfg(feature = "trtllm")]
     struct TrtllmSequence {
         id: u64,
         token_begin: usize,
         token_end: usize,
-        /// Behind its tokens: those each of which ends it.
+        /// The stop tokens follow its own: `token_end..stop_end`.
         stop_end: usize,
-        /// 0: score.
+        /// 0: score it.
         max_tokens: usize,
         sampling: TrtllmSampling,
         /// Added to the logits of some tokens.
         bias: Vec<TrtllmBias>,
-        /// Whether a token comes with the logits that it was chosen of.
+        /// Whether each generated token comes with its logits.
         logits: bool,
         priority: f32,
     }
 
-    /// How tokens are chosen; temperature 0 takes the likeliest.
+    /// How to choose tokens; temperature 0 takes the likeliest.
     #[cfg(feature = "trtllm")]
     #[derive(Clone)]
     struct TrtllmSampling {
@@ -161,7 +161,7 @@ pub(crate) mod ffi {
         min_tokens: usize,
     }
 
-    /// What is added to a token's logit.
+    /// An addition to a token's logit.
     #[cfg(feature = "trtllm")]
     struct TrtllmBias {
         token: u32,
@@ -176,23 +176,23 @@ pub(crate) mod ffi {
         Failed,
     }
 
-    /// What became of a sequence since the last answer.
+    /// What became of a sequence since its last answer.
     #[cfg(feature = "trtllm")]
     struct TrtllmAnswer {
         id: u64,
         state: TrtllmState,
-        /// Whether it was to be scored.
+        /// Whether it was sent to be scored.
         scored: bool,
         tokens: Vec<u32>,
-        /// Of a score; or of each token, one behind the other, if asked for.
+        /// `[head rows]` for a score; `[tokens, head rows]` for generated tokens, if requested.
         logits: Vec<f32>,
-        /// Of the prompt, KV blocks that were found.
+        /// KV blocks of the prompt that were in the cache.
         reused_blocks: usize,
         /// Why it failed, was cancelled or timed out.
         error: String,
     }
 
-    /// Iterations of a TensorRT-LLM engine since last asked, and its KV cache now.
+    /// A TensorRT-LLM engine's iterations since the last call, and its KV cache now.
     #[cfg(feature = "trtllm")]
     struct TrtllmStatistics {
         iterations: usize,
@@ -238,7 +238,7 @@ pub(crate) mod ffi {
         ) -> Result<()>;
 
         /// # Safety
-        /// `weights` stays mapped and unchanged for as long as the engine lives.
+        /// `weights` must stay mapped and unchanged for as long as the engine lives.
         unsafe fn open_cpu(
             model: &CpuModel,
             limits: &CpuLimits,

@@ -1,4 +1,4 @@
-//! The one place that maps files into memory.
+//! Maps files into memory; nothing else in the crate does.
 
 use std::fs::File;
 use std::io;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// Maps the whole of a file, read-only. Its pages are the page cache's own: they are read when first
-/// touched and given back when memory runs short.
+/// Maps a whole file read-only. Its pages are those of the page cache: the system reads them when they are first
+/// touched and drops them when memory runs short.
 ///
 /// # Errors
 /// The file cannot be opened, is not a regular file, or cannot be mapped.
@@ -16,8 +16,8 @@ pub fn map_file(path: &Path) -> io::Result<Mmap> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    // SAFETY: the bytes could change or vanish under us only if someone rewrote or cut the file in
-    // place while it is in use. Checkpoints and engines are replaced by renaming, never rewritten; that
-    // is the condition under which we run, and docs/engines.md tells it to users.
+    // SAFETY: the bytes can change or vanish only if someone rewrites or truncates the file in place
+    // while it is in use. We require that checkpoints and engines are replaced by renaming, never
+    // rewritten; docs/engines.md says so.
     unsafe { Mmap::map(&file) }
 }

@@ -1,4 +1,4 @@
-//! A safetensors file of an engine, mapped into memory and used in place.
+//! Safetensors files of an engine, mapped into memory and used in place.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use super::EngineError;
 use super::mmap::map_file;
 
-/// A mapped weights file: its bytes, and where in them each tensor lies.
+/// A mapped safetensors file, and the range of each tensor's bytes in it.
 pub(super) struct Weights {
     map: Mmap,
     tensors: Vec<(String, Range<usize>)>,
@@ -19,11 +19,11 @@ impl Weights {
     /// Maps a file of an engine directory and reads its header.
     ///
     /// # Errors
-    /// The file is missing or not a safetensors file; the sentence names it.
+    /// The file is missing or not a safetensors file.
     pub(super) fn map(path: &Path) -> Result<Self, EngineError> {
         let damaged = |reason: &dyn std::fmt::Display| {
             EngineError::Load(format!(
-                "{} cannot be read ({reason}); build the engine again with `build-engine`",
+                "cannot read {} ({reason}); build the engine again with `build-engine`",
                 path.display()
             ))
         };

@@ -61,7 +61,7 @@ impl Machine {
     /// This one.
     pub fn this() -> Self {
         Self {
-            processor: Processor::this(),
+            processor: Processor::detect(),
             gpus: FoundGpus::find(),
             trtllm: cfg!(feature = "trtllm"),
             needs_gpus: !cfg!(feature = "trtllm-stand-in"),

@@ -1,4 +1,5 @@
-//! A text has one score at each of its tokens, bit for bit: alone, in any batch, cut anywhere, with shared prefixes or without.
+//! A text has the same score at each of its tokens, bit for bit: alone, in any batch, in any chunks, with a shared
+//! prefix or without.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -14,16 +15,16 @@ use proptest::prelude::*;
 const BLOCK: usize = 16;
 const VOCABULARY: u32 = 300;
 
-/// A text: full blocks of another text's beginning, and its own tokens.
+/// A text that starts with full blocks of another text and goes on with its own tokens.
 #[derive(Clone, Debug)]
 struct Text {
     parent: prop::sample::Index,
     shared_blocks: usize,
     own: Vec<u32>,
-    /// Where it is cut into chunks, and which iteration each cut leads to.
+    /// Where it is cut into chunks.
     cuts: Vec<prop::sample::Index>,
     same_iteration: bool,
-    /// Where its own tokens are read, the last beside.
+    /// Where its own tokens are read, besides the last.
     reads: Vec<prop::sample::Index>,
 }
 
@@ -46,7 +47,7 @@ fn text() -> impl Strategy<Value = Text> {
         })
 }
 
-/// A text laid out: all its ids, its block table, and how many of its tokens another one computes.
+/// A text's ids and block table, and how many of its tokens another text computes.
 struct Laid {
     ids: Vec<u32>,
     blocks: Vec<BlockId>,
@@ -55,8 +56,8 @@ struct Laid {
     reads: Vec<usize>,
 }
 
-/// Gives every text its blocks; blocks of a shared prefix are those of the text that began with it.
-/// Block numbers are spread so that no table is in order.
+/// Gives every text its blocks; those of a shared prefix belong to the text that has it first. Block numbers are
+/// spread so that no table is in order.
 fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
     let mut laid: Vec<Laid> = Vec::new();
     let mut used = 0;
@@ -85,7 +86,7 @@ fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
     laid
 }
 
-/// Chunks of one text, `begin..end`, each in the iteration of the given number.
+/// Chunks of one text: start, end and the index of the iteration.
 fn chunks(text: &Text, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> {
     let own = laid.ids.len() - laid.reused;
     let mut cuts: Vec<_> = text.cuts.iter().map(|cut| laid.reused + cut.index(own)).collect();
@@ -226,7 +227,7 @@ fn a_text_has_one_score_with_heads_of_several_layers() {
     }
 }
 
-/// Norms on heads and sums, capped scores, windows with frequencies of their own: Gemma's.
+/// As in Gemma: norms on heads and branches, capped scores, windows with frequencies of their own.
 #[test]
 fn a_text_has_one_score_with_every_norm_and_a_cap() {
     let mut model = model(64, 88, 3, (4, 1, 24));
@@ -245,7 +246,7 @@ fn a_text_has_one_score_with_every_norm_and_a_cap() {
     one_score_of(model, Dtype::Bf16);
 }
 
-/// Norms over the outputs of blocks alone, and over all heads together: OLMo-2's.
+/// As in OLMo-2: norms only over the outputs of blocks, and over all heads together.
 #[test]
 fn a_text_has_one_score_with_norms_over_outputs_and_over_all_heads() {
     let mut model = model(72, 88, 3, (6, 3, 24));
@@ -256,7 +257,7 @@ fn a_text_has_one_score_with_norms_over_outputs_and_over_all_heads() {
     }
 }
 
-/// Layer norms, no gate, half of each head rotated: Nemotron's.
+/// As in Nemotron: layer norms, no gate, half of each head rotated.
 #[test]
 fn a_text_has_one_score_with_layer_norms_and_partial_rotation() {
     let mut model = model(72, 104, 2, (3, 3, 24));

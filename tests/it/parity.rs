@@ -1,4 +1,4 @@
-//! Scores agree with transformers' on checkpoints of every family.
+//! Scores agree with those of transformers on checkpoints of every family.
 
 use std::path::Path;
 
@@ -86,7 +86,7 @@ fn bf16_is_as_close(name: &str) {
     }
 }
 
-/// Random pairs of which int8 finds the same the better one as f32, of 1000.
+/// In at least 970 of 1000 random pairs, int8 prefers the same text as f32.
 fn int8_ranks_alike(name: &str) {
     if !supports_int8() {
         println!("{name}: skipped, this processor does not compute in int8");

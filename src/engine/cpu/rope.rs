@@ -4,10 +4,10 @@ use std::f64::consts::PI;
 
 use crate::manifest::{Rope, RopeScaling};
 
-/// Inverse frequencies `[dim / 2]` of a rotated width, in radians for each position, and the factor on cosine and sine.
+/// Inverse frequencies, `[dim / 2]` in radians per position, and the factor on cosine and sine.
 ///
-/// Computed in f64 and rounded once, which is within one unit in the last place of what transformers
-/// computes in f32.
+/// They are computed in f64 and rounded once, which is within one unit in the last place of transformers'
+/// f32.
 pub(super) fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
     let plain = (0..dim / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / dim as f64));
     match rope.scaling {
@@ -23,7 +23,6 @@ pub(super) fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
             let blend = |frequency: f64| {
                 let turns = context * frequency / (2.0 * PI);
                 let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                // Below low_freq_factor turns this is 0, above high_freq_factor it is 1.
                 let kept = if turns < low_freq_factor {
                     0.0
                 } else if turns > high_freq_factor {
@@ -43,7 +42,7 @@ pub(super) fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
             original_max_position_embeddings,
             truncate,
         } => {
-            // The index whose frequency makes that many turns within the original context.
+            // The index of the frequency with this number of turns in the original context.
             let index_of = |turns: f64| {
                 dim as f64 * (original_max_position_embeddings as f64 / (turns * 2.0 * PI)).ln()
                     / (2.0 * rope.theta.ln())

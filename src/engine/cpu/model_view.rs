@@ -1,0 +1,81 @@
+//! A manifest's model as the bridge to the C++ decoder takes it.
+
+use super::rope;
+use crate::engine::bridge::ffi;
+use crate::manifest::{Activation, Dtype, Manifest, Model, Norm, QkNorm};
+
+pub(super) fn dtype_view(dtype: Dtype) -> ffi::DtypeView {
+    match dtype {
+        Dtype::F32 => ffi::DtypeView::F32,
+        Dtype::Bf16 => ffi::DtypeView::Bf16,
+        Dtype::Int8 => ffi::DtypeView::Int8,
+    }
+}
+
+/// The model of an engine.
+pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
+    let (model, variant) = (&manifest.model, &manifest.model.variant);
+    ffi::CpuModel {
+        dtype: dtype_view(manifest.dtype),
+        vocab_size: model.vocab_size,
+        hidden_size: model.hidden_size,
+        num_layers: model.num_layers,
+        embedding_scale: variant.embedding_scale,
+        norms: ffi::NormView {
+            eps: model.norm_eps,
+            layer_norm: variant.norm == Norm::Layer,
+            pre_norms: variant.pre_norms,
+            post_norms: variant.post_norms,
+        },
+        attention: attention_view(model),
+        feed_forward: ffi::FeedForwardView {
+            intermediate_size: model.intermediate_size,
+            activation: match variant.activation {
+                Activation::Silu => ffi::ActivationView::Silu,
+                Activation::GeluTanh => ffi::ActivationView::GeluTanh,
+                Activation::Relu2 => ffi::ActivationView::Relu2,
+            },
+            bias: model.mlp_bias,
+        },
+        head: ffi::HeadView {
+            rows: manifest.products(),
+            vocabulary: manifest.task.generates(),
+            softcap: manifest.head.softcap.unwrap_or(0.0),
+        },
+    }
+}
+
+fn attention_view(model: &Model) -> ffi::AttentionView {
+    let variant = &model.variant;
+    let rope = |rope| {
+        let dim = variant.rotary_dim.unwrap_or(model.head_dim);
+        let (inverse_frequencies, factor) = rope::inverse_frequencies(rope, dim);
+        ffi::RopeView { inverse_frequencies, factor }
+    };
+    let mut windows = vec![0; model.num_layers];
+    if let Some(window) = &variant.sliding_window {
+        for &layer in &window.layers {
+            if let Some(keys) = windows.get_mut(layer) {
+                *keys = window.keys;
+            }
+        }
+    }
+    let window_rope = variant.sliding_window.as_ref().and_then(|window| window.rope.as_ref());
+    ffi::AttentionView {
+        num_heads: model.num_heads,
+        num_kv_heads: model.num_kv_heads,
+        head_dim: model.head_dim,
+        qkv_bias: model.qkv_bias,
+        output_bias: model.output_bias,
+        qk_norm: match variant.qk_norm {
+            QkNorm::None => ffi::QkNormView::None,
+            QkNorm::EachHead => ffi::QkNormView::EachHead,
+            QkNorm::AllHeads => ffi::QkNormView::AllHeads,
+        },
+        scale: variant.attention_scale.unwrap_or_else(|| (model.head_dim as f32).powf(-0.5)),
+        softcap: variant.attention_softcap.unwrap_or(0.0),
+        windows,
+        rope: rope(&model.rope),
+        window_rope: rope(window_rope.unwrap_or(&model.rope)),
+    }
+}

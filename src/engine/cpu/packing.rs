@@ -1,0 +1,33 @@
+//! Weight matrices in oneDNN's own layout.
+
+use super::model_view::dtype_view;
+use crate::engine::EngineError;
+use crate::engine::bridge::ffi;
+use crate::manifest::Dtype;
+
+/// Bytes of a packed `[out, inp]` matrix, a multiple of 64.
+///
+/// # Errors
+/// oneDNN has no product of this shape and type here.
+pub fn packed_bytes(dtype: Dtype, out: usize, inp: usize) -> Result<usize, EngineError> {
+    ffi::packed_bytes(dtype_view(dtype), out, inp).map_err(load_error)
+}
+
+/// Packs `source`, row-major `[out, inp]` in `dtype` (int8: already quantized), into `packed`, which is
+/// [`packed_bytes`] long.
+///
+/// # Errors
+/// The lengths do not fit the shape, or oneDNN has no product of this shape and type here.
+pub fn pack(
+    dtype: Dtype,
+    out: usize,
+    inp: usize,
+    source: &[u8],
+    packed: &mut [u8],
+) -> Result<(), EngineError> {
+    ffi::pack(dtype_view(dtype), out, inp, source, packed).map_err(load_error)
+}
+
+fn load_error(error: cxx::Exception) -> EngineError {
+    EngineError::Load(error.what().to_owned())
+}
