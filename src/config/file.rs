@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::row::Described;
@@ -101,7 +101,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
             };
             // Values stay texts here, so that they are read as on the command line.
             let texts = if row.delimiter.is_some() {
-                map.next_value::<Option<Vec<String>>>()?
+                map.next_value::<Option<OneOrMany>>()?.map(|OneOrMany(texts)| texts)
             } else {
                 map.next_value::<Option<String>>()?.map(|text| vec![text])
             };
@@ -113,6 +113,37 @@ impl<'de> Visitor<'de> for EntriesVisitor {
             }
         }
         Ok(Entries { entries, complaint })
+    }
+}
+
+/// A list of texts, or a single one.
+struct OneOrMany(Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+struct OneOrManyVisitor;
+
+impl<'de> Visitor<'de> for OneOrManyVisitor {
+    type Value = OneOrMany;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value or a list of values")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+        Ok(OneOrMany(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<OneOrMany, S::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+        }
+        Ok(OneOrMany(texts))
     }
 }
 
@@ -202,8 +233,11 @@ mod tests {
 
     #[test]
     fn a_value_is_read_as_on_the_command_line() {
-        let options = parse("profile: 12345678\nport: '80'\nplayground: off\nalias: [a, b=c]\n").unwrap();
+        let options =
+            parse("profile: 12345678\nport: '80'\nplayground: off\nalias: [a, b=c]\ncors_origin: http://a\n")
+                .unwrap();
         let expected = ServeOptions {
+            cors_origin: Some(vec!["http://a".into()]),
             profile: Some("12345678".into()),
             port: Some(80),
             playground: Some(false),
