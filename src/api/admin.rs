@@ -38,7 +38,7 @@ async fn log_level() -> Response {
 /// The body is a level as `--log-level` takes it.
 async fn set_log_level(level: String) -> Result<Response, ApiError> {
     let level = level.trim();
-    logs::set_level(level).map_err(|reason| ApiError::invalid("log_level", reason))?;
+    logs::set_level(level).map_err(|error| ApiError::invalid("log_level", error.to_string()))?;
     tracing::info!(level, "log level set");
     Ok(log_level().await)
 }

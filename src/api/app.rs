@@ -78,7 +78,7 @@ impl App {
     /// Takes the loaded model into service. Later calls change nothing.
     pub fn start(&self, model: impl Into<LoadedModel>) {
         let model = model.into();
-        self.metrics.limits(&model.limits());
+        self.metrics.set_limits(&model.limits());
         let _ = self.model.set(model);
     }
 

@@ -34,9 +34,10 @@ pub(super) fn draft(
 
 /// Gives the manifest its profile id and writes it.
 pub(super) fn write(staging: &Staging, manifest: &mut Manifest) -> Result<(), BuildError> {
-    let unwritable =
-        |reason: String| BuildError::write(staging.join(MANIFEST_FILE))(std::io::Error::other(reason));
+    let unwritable = |error: serde_saphyr::SerializeError| {
+        BuildError::write(staging.join(MANIFEST_FILE))(std::io::Error::other(error.to_string()))
+    };
     manifest.profile.id = manifest.profile_id().map_err(unwritable)?;
-    let text = serde_saphyr::to_string(manifest).map_err(|error| unwritable(error.to_string()))?;
+    let text = serde_saphyr::to_string(manifest).map_err(unwritable)?;
     staging.write(MANIFEST_FILE, text.as_bytes())
 }

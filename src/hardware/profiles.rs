@@ -37,13 +37,13 @@ impl Found {
                 return Self { directory, manifest: None, obstacle };
             }
         };
-        let changed = manifest.profile_id().as_deref() != Ok(&manifest.profile.id);
-        let obstacle = match changed {
-            true => Some(format!(
+        let obstacle = if manifest.has_own_profile_id() {
+            machine.obstacle(&manifest)
+        } else {
+            Some(format!(
                 "was changed after the build: the profile id does not match the text of {MANIFEST_FILE}; copy it \
                  again or build it again"
-            )),
-            false => machine.obstacle(&manifest),
+            ))
         };
         Self { directory, manifest: Some(manifest), obstacle }
     }

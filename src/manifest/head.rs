@@ -1,10 +1,11 @@
-//! The head's part of the manifest: what turns hidden states into scores.
+//! The head's part of the manifest: how hidden states become scores.
 
 use serde::{Deserialize, Serialize};
 
+use super::AttributeNameError;
 use super::score_options::ScoreOptions;
 
-/// What turns hidden states into scores.
+/// How hidden states become scores.
 ///
 /// The engine computes the products of the first layers' matrices and the hidden state; the layers above are
 /// computed in Rust ([`crate::reward::HeadLayers`]). A model that generates has the vocabulary's `lm_head`
@@ -25,10 +26,10 @@ pub struct Head {
     /// Which rows of the checkpoint's matrix the last layer consists of; `0..` unless given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<usize>,
-    /// What mixes the scores into one more, the last of the attributes.
+    /// The network that mixes the scores into one more, the last of the attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gating: Option<Gating>,
-    /// Default changes to the scores.
+    /// What to do with the scores, unless the server's options say otherwise.
     #[serde(default, skip_serializing_if = "ScoreOptions::is_off")]
     pub score: ScoreOptions,
     /// Cap on the logits of a model that generates: they become `cap * tanh(logit / cap)`.
@@ -104,23 +105,21 @@ fn layers(network: &str, widths: Vec<(usize, bool)>) -> Vec<HeadLayer> {
     layers
 }
 
-/// What is wrong with names of scores, if anything.
-pub fn fault_of_names(names: &[String]) -> Option<String> {
+/// Checks that names can be used for scores.
+///
+/// # Errors
+/// See [`AttributeNameError`].
+pub(crate) fn check_attribute_names(names: &[String]) -> Result<(), AttributeNameError> {
     for (index, name) in names.iter().enumerate() {
         let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
         if name.is_empty() || name.contains(unusable) {
-            let reason = format!(
-                "label {name:?} cannot stand in a score text (name:score,name:score); \
-                 rename it so that it has no comma, colon or white space"
-            );
-            return Some(reason);
+            return Err(AttributeNameError::Unusable(name.clone()));
         }
         if names[..index].contains(name) {
-            let reason = format!("two labels are called {name} in lower case; rename one");
-            return Some(reason);
+            return Err(AttributeNameError::Duplicate(name.clone()));
         }
     }
-    None
+    Ok(())
 }
 
 /// Where the score is read.
@@ -132,9 +131,9 @@ pub enum Pooling {
     LastToken,
     /// At every step token: the probability of the second of two classes.
     EachStep {
-        /// Its text, [`super::PromptSpec::step_token`].
+        /// Text of the step token, [`super::PromptSpec::step_token`].
         token: String,
-        /// Its id.
+        /// Id of the step token.
         id: u32,
     },
 }
@@ -148,11 +147,11 @@ pub struct Gating {
     pub pattern: Vec<u32>,
     /// Widths of the layers before the last, each with a bias.
     pub hidden: Vec<usize>,
-    /// Whether the last has a bias.
+    /// Whether the last layer has a bias.
     pub bias: bool,
-    /// What the softmax's inputs are divided by.
+    /// Divisor of the softmax's inputs.
     pub temperature: f32,
-    /// Factor on its outputs.
+    /// Factor on the softmax's outputs.
     pub scale: f32,
     /// `[objectives, objectives]`: the shares weigh the scores times this matrix.
     pub transform: Vec<Vec<f32>>,

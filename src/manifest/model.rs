@@ -1,16 +1,16 @@
-//! The decoder's part of the manifest: what sets one model's layers apart from another's, in numbers.
+//! The decoder's part of the manifest: the numbers in which models differ.
 
 use serde::{Deserialize, Serialize};
 
-/// A decoder told by its numbers; one kind of decoder serves every family here.
+/// A decoder. One implementation, configured by these numbers, computes every family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Name under which it is served unless the server says otherwise.
+    /// Name of the model, unless the server's options set another.
     pub name: String,
-    /// The checkpoint's own word, for example `LlamaForSequenceClassification`.
+    /// Architecture in the checkpoint's config.json, for example `LlamaForSequenceClassification`.
     pub architecture: String,
-    /// The family in whose layout the checkpoint was, as `build-engine` names it. Engines do not depend on it.
+    /// Family of the checkpoint, as `build-engine` names it. The engine does not depend on it.
     pub family: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -18,11 +18,11 @@ pub struct Model {
     pub hidden_size: usize,
     /// Width of the feed-forward network.
     pub intermediate_size: usize,
-    /// Decoder layers.
+    /// Number of decoder layers.
     pub num_layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub num_heads: usize,
-    /// Key and value heads; divides `num_heads`.
+    /// Number of key and value heads; divides `num_heads`.
     pub num_kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
@@ -36,16 +36,16 @@ pub struct Model {
     pub mlp_bias: bool,
     /// Rotary position embedding.
     pub rope: Rope,
-    /// Where the decoder is made otherwise than Llama's.
+    /// How the decoder differs from Llama's.
     #[serde(default)]
     pub variant: Variant,
 }
 
-/// What sets a family's decoder apart; by default nothing.
+/// How a decoder differs from Llama's; by default not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Variant {
-    /// Kind of its norms.
+    /// Kind of the norms.
     pub norm: Norm,
     /// RMS norms of queries and keys before they are rotated.
     pub qk_norm: QkNorm,
@@ -54,17 +54,17 @@ pub struct Variant {
     /// Whether there is a norm over the outputs of attention and feed-forward network, before they are added to the
     /// residual stream.
     pub post_norms: bool,
-    /// What the feed-forward network does between its projections.
+    /// Activation between the projections of the feed-forward network.
     pub activation: Activation,
     /// Factor on the embedding.
     pub embedding_scale: f32,
-    /// Factor on the attention's scores; `head_dim^-0.5` unless given.
+    /// Factor on attention scores; `None` for `head_dim^-0.5`.
     pub attention_scale: Option<f32>,
-    /// Scores of the attention become `cap * tanh(score / cap)`.
+    /// Cap on attention scores, which become `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
-    /// Width of each head, from its beginning, that is rotated; all unless given.
+    /// Width of the rotated part at the start of each head; `None` for all of it.
     pub rotary_dim: Option<usize>,
-    /// Layers whose queries see the newest keys only.
+    /// Layers whose queries see only the newest keys.
     pub sliding_window: Option<SlidingWindow>,
 }
 
@@ -85,13 +85,13 @@ impl Default for Variant {
     }
 }
 
-/// Kinds of norms. Where a family adds one to the stored weights, the engine's have it added.
+/// Kind of a norm. For families that add 1 to the stored weights, the engine's weights include it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Norm {
-    /// Root of the mean square.
+    /// Root mean square.
     Rms,
-    /// Mean and deviation, with a bias.
+    /// Mean and standard deviation, with a bias.
     Layer,
 }
 
@@ -113,43 +113,43 @@ pub enum QkNorm {
 pub enum Activation {
     /// `silu(gate) * up`.
     Silu,
-    /// `gelu(gate) * up`, by the approximation with a tangent.
+    /// `gelu(gate) * up`, with the tanh approximation.
     GeluTanh,
     /// `relu(up)^2`, without a gate.
     Relu2,
 }
 
 impl Activation {
-    /// Whether the network has a gate beside its first projection.
+    /// Whether the network has a gate projection.
     pub fn gated(self) -> bool {
         self != Self::Relu2
     }
 }
 
-/// Layers whose queries see the newest keys only.
+/// Layers whose queries see only the newest keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlidingWindow {
-    /// Keys that a query sees, its own included.
+    /// Number of keys that a query sees, including its own.
     pub keys: usize,
-    /// Which layers have it, from 0.
+    /// Indices of the layers.
     pub layers: Vec<usize>,
-    /// Their rotary embedding, where it is another than the model's.
+    /// Rotary embedding of these layers, if it differs from the model's.
     pub rope: Option<Rope>,
 }
 
-/// Rotary position embedding: of the rotated width `dim`, pairs `(i, i + dim / 2)` are rotated by
+/// Rotary position embedding: in the rotated width `dim`, pairs `(i, i + dim / 2)` are rotated by
 /// `position * theta^(-2i / dim)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
-    /// How the frequencies are changed for long contexts.
+    /// Change of the frequencies for long contexts.
     pub scaling: RopeScaling,
 }
 
-/// Changes to the rotary frequencies, as transformers' `modeling_rope_utils` defines them.
+/// Change of the rotary frequencies, as in transformers' `modeling_rope_utils`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RopeScaling {
@@ -160,30 +160,30 @@ pub enum RopeScaling {
         /// At least 1.
         factor: f64,
     },
-    /// Llama 3: low frequencies divided by `factor`, high ones kept, those between blended.
+    /// Llama 3: low frequencies are divided by `factor`, high ones kept, and those between interpolated.
     Llama3 {
         /// At least 1.
         factor: f64,
-        /// Below this many turns within the original context a frequency counts as low.
+        /// A frequency with fewer turns than this within the original context is low.
         low_freq_factor: f64,
-        /// Above this many it counts as high.
+        /// A frequency with more turns than this is high.
         high_freq_factor: f64,
-        /// Context that the model was first trained on.
+        /// Context length of the pretraining.
         original_max_position_embeddings: usize,
     },
     /// YaRN (arXiv 2309.00071), used by Qwen2.5's long contexts.
     Yarn {
         /// At least 1.
         factor: f64,
-        /// Turns above which a frequency is kept; 32 unless the checkpoint says otherwise.
+        /// A frequency with more turns than this is kept; 32 by default.
         beta_fast: f64,
-        /// Turns below which a frequency is divided by `factor`; 1 unless it says otherwise.
+        /// A frequency with fewer turns than this is divided by `factor`; 1 by default.
         beta_slow: f64,
-        /// Factor on cosine and sine; `0.1 ln(factor) + 1` unless it says otherwise.
+        /// Factor on cosine and sine; `0.1 ln(factor) + 1` by default.
         attention_factor: f64,
-        /// Context that the model was first trained on.
+        /// Context length of the pretraining.
         original_max_position_embeddings: usize,
-        /// Whether the bounds between kept and divided frequencies are rounded to whole ones.
+        /// Whether the bounds between kept and divided frequencies are rounded to integers.
         truncate: bool,
     },
 }

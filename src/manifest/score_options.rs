@@ -1,33 +1,33 @@
-//! What may be done to scores before they are served: plain data of the manifest and of the server's
-//! options; [`crate::reward`] does it.
+//! What to do with scores before they are served. This is plain data, of the manifest and of the server's
+//! options; [`crate::reward`] applies it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What is done to scores, in the order of the fields; by default nothing.
+/// What to do with scores, in the order of the fields; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScoreOptions {
-    /// What makes probabilities of logits.
+    /// Turns logits into probabilities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<ScoreActivation>,
-    /// By attribute: the score becomes `(score - mean) / std`.
+    /// For each attribute: the score becomes `(score - mean) / std`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub normalize: BTreeMap<String, Normal>,
-    /// Least and largest score; what lies outside becomes the nearer of them.
+    /// Smallest and largest score; values outside become the nearer of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clamp: Option<[f64; 2]>,
-    /// By attribute: its share in a sum that follows the scores as one more.
+    /// For each attribute: its weight in a sum, which becomes one more score after the others.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, f64>,
-    /// What the sum is called; `weighted` unless given.
+    /// Name of the sum; `weighted` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weighted_name: Option<String>,
 }
 
-/// What makes probabilities of logits.
+/// How logits become probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreActivation {
@@ -47,22 +47,22 @@ pub struct Normal {
     pub std: f64,
 }
 
-/// Name of the weighted sum unless another is given.
+/// Default name of the weighted sum.
 const WEIGHTED: &str = "weighted";
 
 impl ScoreOptions {
-    /// What the weighted sum is called, where there is one.
+    /// Name of the weighted sum, if there is one.
     pub fn sum_name(&self) -> Option<&str> {
         (!self.weights.is_empty()).then(|| self.weighted_name.as_deref().unwrap_or(WEIGHTED))
     }
 
-    /// Whether scores are served as they are.
+    /// Whether scores are served unchanged.
     pub fn is_off(&self) -> bool {
         let Self { activation, normalize, clamp, weights, weighted_name: _ } = self;
         activation.is_none() && normalize.is_empty() && clamp.is_none() && weights.is_empty()
     }
 
-    /// These options, with those of `lower` where these say nothing.
+    /// These options, completed by those of `lower`.
     pub fn or(self, lower: Self) -> Self {
         Self {
             activation: self.activation.or(lower.activation),

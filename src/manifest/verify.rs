@@ -1,4 +1,4 @@
-//! Checks an engine directory against its manifest before anything of it is used.
+//! Verification of an engine directory against its manifest, before anything in it is used.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,93 +6,89 @@ use std::path::{Component, Path};
 
 use sha2::{Digest, Sha256};
 
-use super::{FileDigest, MANIFEST_FILE, Manifest, ManifestError};
+use super::{Damage, FileDigest, MANIFEST_FILE, Manifest, ManifestError};
 
-/// Bytes read at a time: large enough that the system calls do not show, small enough to stay in cache.
+/// Bytes to read at a time: enough that system calls cost little, and few enough to stay in cache.
 const READ_BYTES: usize = 256 * 1024;
 
 impl Manifest {
-    /// The profile id that belongs to this manifest: SHA-256 over its YAML text with an empty id, in
+    /// The profile id that belongs to this manifest: the SHA-256 of its YAML text with an empty id, in
     /// lower-case hexadecimal.
     ///
     /// # Errors
-    /// A number in it cannot be written as YAML.
-    pub fn profile_id(&self) -> Result<String, String> {
+    /// A number in the manifest cannot be written as YAML.
+    pub fn profile_id(&self) -> Result<String, serde_saphyr::SerializeError> {
         let mut unnamed = self.clone();
         unnamed.profile.id.clear();
-        let text = serde_saphyr::to_string(&unnamed).map_err(|error| error.to_string())?;
+        let text = serde_saphyr::to_string(&unnamed)?;
         Ok(hexadecimal(&Sha256::digest(text.as_bytes())))
     }
 
-    /// Checks that `directory` holds what this manifest lists, byte for byte, and that the manifest is
-    /// the one that was built. Sizes are compared first, then every file is read once, side by side.
+    /// Whether the manifest is unchanged since the build.
+    pub(crate) fn has_own_profile_id(&self) -> bool {
+        self.profile_id().is_ok_and(|id| id == self.profile.id)
+    }
+
+    /// Checks that `directory` has exactly the files that this manifest lists, and that the manifest is the
+    /// one that was built. Compares sizes first, and then reads every file once, in parallel.
     ///
     /// # Errors
-    /// [`ManifestError::Damaged`] names the first file (in the manifest's order) that is missing,
-    /// changed, cut off, or listed under a name that leads out of the directory.
+    /// [`ManifestError::Damaged`] for the first damaged file, in the manifest's order.
     pub fn verify(&self, directory: &Path) -> Result<(), ManifestError> {
-        let damaged =
-            |name: &str, reason: String| Err(ManifestError::Damaged { path: directory.join(name), reason });
-        if self.profile_id().as_deref() != Ok(&self.profile.id) {
-            let reason = "its profile id does not match its text, so it was changed after the build";
-            return damaged(MANIFEST_FILE, reason.to_owned());
+        let damaged = |name: &str, source| ManifestError::Damaged { path: directory.join(name), source };
+        if !self.has_own_profile_id() {
+            return Err(damaged(MANIFEST_FILE, Damage::ProfileId));
         }
         for required in self.required_files() {
             if !self.files.contains_key(&required) {
-                return damaged(MANIFEST_FILE, format!("it does not list {required}"));
+                return Err(damaged(MANIFEST_FILE, Damage::NotListed(required)));
             }
         }
         for (name, expected) in &self.files {
-            if let Err(reason) = check_size(directory, name, expected) {
-                return damaged(name, reason);
-            }
+            check_size(directory, name, expected).map_err(|damage| damaged(name, damage))?;
         }
         std::thread::scope(|scope| {
-            let check = |(name, expected)| {
+            let mut running = Vec::with_capacity(self.files.len());
+            for (name, expected) in &self.files {
                 let path = directory.join(name);
-                (name, scope.spawn(move || check_digest(&path, expected)))
-            };
-            let running: Vec<(&String, _)> = self.files.iter().map(check).collect();
+                running.push((name, scope.spawn(move || check_digest(&path, expected))));
+            }
             for (name, thread) in running {
                 let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                result.or_else(|reason| damaged(name, reason))?;
+                result.map_err(|damage| damaged(name, damage))?;
             }
             Ok(())
         })
     }
 }
 
-fn check_size(directory: &Path, name: &str, expected: &FileDigest) -> Result<(), String> {
+fn check_size(directory: &Path, name: &str, expected: &FileDigest) -> Result<(), Damage> {
     let mut components = Path::new(name).components();
     if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
-        return Err("the manifest lists it, but it lies outside the engine directory".to_owned());
+        return Err(Damage::Outside);
     }
     let metadata = match std::fs::metadata(directory.join(name)) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("it is missing".to_owned()),
-        Err(error) => return Err(format!("it cannot be read ({error})")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Damage::Missing),
+        metadata => metadata?,
     };
     if !metadata.is_file() {
-        return Err("it is not a regular file".to_owned());
+        return Err(Damage::NotAFile);
     }
     if metadata.len() != expected.bytes {
-        return Err(format!("it has {} bytes where the manifest says {}", metadata.len(), expected.bytes));
+        return Err(Damage::Size { found: metadata.len(), expected: expected.bytes });
     }
     Ok(())
 }
 
-fn check_digest(path: &Path, expected: &FileDigest) -> Result<(), String> {
-    match digest_file(path) {
-        Ok(found) if found == *expected => Ok(()),
-        Ok(found) => Err(format!(
-            "its content was changed: its SHA-256 is {} where the manifest says {}",
-            found.sha256, expected.sha256
-        )),
-        Err(error) => Err(format!("it cannot be read ({error})")),
+fn check_digest(path: &Path, expected: &FileDigest) -> Result<(), Damage> {
+    let found = digest_file(path)?;
+    if found == *expected {
+        return Ok(());
     }
+    Err(Damage::Digest { found: found.sha256, expected: expected.sha256.clone() })
 }
 
-/// Reads a file once for its size and SHA-256.
+/// Reads a file once, for its size and SHA-256.
 ///
 /// # Errors
 /// It cannot be read.
@@ -129,7 +125,7 @@ pub(crate) mod tests {
     use crate::manifest::{Gpus, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE};
     use std::collections::BTreeMap;
 
-    /// A directory whose three files hold a few bytes each, and its manifest.
+    /// A directory with three files of a few bytes each, and its manifest.
     pub(crate) fn engine() -> (tempfile::TempDir, Manifest) {
         let directory = tempfile::tempdir().unwrap();
         let mut files = BTreeMap::new();
@@ -139,7 +135,7 @@ pub(crate) mod tests {
         }
         let mut manifest = tiny::manifest();
         manifest.files = files;
-        // Numbers and texts that YAML may spell in several ways.
+        // Numbers and texts that YAML can spell in several ways.
         manifest.model.rope.scaling = RopeScaling::Yarn {
             factor: 4.0,
             beta_fast: 32.0,
@@ -162,7 +158,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_untouched_engine_passes_after_its_manifest_went_through_yaml() {
+    fn an_unchanged_engine_passes_after_its_manifest_was_written_and_read() {
         let (directory, manifest) = engine();
         let path = directory.path().join(MANIFEST_FILE);
         std::fs::write(path, serde_saphyr::to_string(&manifest).unwrap()).unwrap();
@@ -172,7 +168,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_missing_a_cut_and_a_changed_file_are_each_named() {
+    fn missing_truncated_and_changed_files_are_named() {
         for name in [WEIGHTS_FILE, TOKENIZER_FILE, TEMPLATE_FILE] {
             let (directory, manifest) = engine();
             let path = directory.path().join(name);
@@ -223,7 +219,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_engine_for_gpus_lists_a_plan_for_each_rank_and_goes_through_yaml() {
+    fn an_engine_for_gpus_lists_a_plan_for_each_rank() {
         let (directory, mut manifest) = engine();
         manifest.target = Target::TensorrtLlm(Gpus {
             device: "NVIDIA H100 80GB HBM3".to_owned(),
@@ -247,7 +243,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_manifest_of_another_format_is_refused_as_such_whatever_else_it_says() {
+    fn a_manifest_of_another_format_is_refused_whatever_else_it_has() {
         let (directory, _) = engine();
         std::fs::write(directory.path().join(MANIFEST_FILE), "format: 1\nbeams: 4\n").unwrap();
         let sentence = Manifest::read(directory.path()).unwrap_err().to_string();

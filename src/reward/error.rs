@@ -3,6 +3,8 @@
 //! The errors carry data and name no command line option and no field of a request: callers know what the
 //! settings are called where they were given.
 
+use crate::manifest::AttributeNameError;
+
 /// The scores of an engine cannot be served as asked for.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum HeadError {
@@ -31,8 +33,8 @@ pub enum HeadError {
         attributes: Vec<String>,
     },
     /// A name for a score cannot be used.
-    #[error("{0}")]
-    UnusableName(String),
+    #[error(transparent)]
+    UnusableName(AttributeNameError),
     /// The score options do not fit the model.
     #[error(transparent)]
     Options(#[from] ScoreOptionsError),
@@ -96,8 +98,8 @@ pub enum ScoreOptionsError {
     #[error("`{0}` would name the weighted sum, and no weights are given")]
     NameWithoutWeights(String),
     /// The weighted sum's name cannot be used.
-    #[error("{0}")]
-    UnusableName(String),
+    #[error(transparent)]
+    UnusableName(AttributeNameError),
 }
 
 impl ScoreOptionsError {

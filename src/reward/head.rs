@@ -9,7 +9,7 @@ use super::row_scores::RowScores;
 use super::step_scores::StepScores;
 use super::{Scores, gated_mixture, options};
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, Gating, Pooling, fault_of_names};
+use crate::manifest::{self, Gating, Pooling, check_attribute_names};
 
 /// How a conversation's outputs become scores.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,9 +72,7 @@ impl Head {
             let attributes = self.attributes.clone();
             return Err(HeadError::NameCount { given: names.len(), attributes });
         }
-        if let Some(reason) = fault_of_names(names) {
-            return Err(HeadError::UnusableName(reason));
-        }
+        check_attribute_names(names).map_err(HeadError::UnusableName)?;
         self.attributes = names.to_vec();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::Scores;
 use super::error::{RewardError, ScoreOptionsError};
-use crate::manifest::fault_of_names;
+use crate::manifest::check_attribute_names;
 use crate::manifest::score_options::{Normal, ScoreActivation, ScoreOptions};
 
 /// Checks that options fit scores of these names. `plain`: whether each score is a logit of its own.
@@ -53,7 +53,7 @@ fn check_weighted_name(options: &ScoreOptions, attributes: &[String]) -> Result<
         return name.map_or(Ok(()), |name| Err(ScoreOptionsError::NameWithoutWeights(name)));
     };
     let names = [attributes, &[name.to_owned()]].concat();
-    fault_of_names(&names).map_or(Ok(()), |reason| Err(ScoreOptionsError::UnusableName(reason)))
+    check_attribute_names(&names).map_err(ScoreOptionsError::UnusableName)
 }
 
 /// Applies the options. `attribute` gives the attribute of a score by its index.
@@ -256,6 +256,9 @@ mod tests {
             Err(HeadError::NameCount { given: 1, attributes: attributes.clone() })
         );
         let error = served(None, Some(&list(&["a", "b:c", "d"]))).unwrap_err();
-        assert!(matches!(&error, HeadError::UnusableName(reason) if reason.contains("b:c")), "{error}");
+        assert!(
+            matches!(&error, HeadError::UnusableName(error) if error.to_string().contains("b:c")),
+            "{error}"
+        );
     }
 }

@@ -1,16 +1,17 @@
-//! Gauges of the GPUs that this process may use. There are none without NVIDIA's driver.
+//! Gauges of the GPUs that this process may use; none without NVIDIA's driver.
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
-use prometheus::{GaugeVec, Opts, Registry};
+use prometheus::GaugeVec;
 
-use super::names::{self, Name};
+use super::names;
+use super::registrar::Registrar;
 use crate::hardware::gpus::Gpus;
 
-/// The driver, and what it is asked at each scrape.
+/// Reads the driver at each scrape.
 pub(super) struct GpuGauges {
     nvml: Nvml,
-    /// NVML's name of each.
+    /// NVML's identifiers of the GPUs.
     uuids: Vec<String>,
     utilization: GaugeVec,
     power: GaugeVec,
@@ -21,34 +22,30 @@ pub(super) struct GpuGauges {
 }
 
 impl GpuGauges {
-    /// The gauges, registered, if there is a GPU.
+    /// Registers the gauges, if there is a GPU.
     ///
     /// # Errors
-    /// Two metrics share a name: a mistake in [`names`].
-    pub(super) fn find(registry: &Registry) -> prometheus::Result<Option<Self>> {
+    /// Two metrics have the same name: a mistake in [`names`].
+    pub(super) fn detect(make: &Registrar<'_>) -> prometheus::Result<Option<Self>> {
         let Ok(nvml) = Nvml::init() else { return Ok(None) };
         let uuids: Vec<String> = Gpus::find().gpus.into_iter().map(|gpu| gpu.uuid).collect();
         if uuids.is_empty() {
             return Ok(None);
         }
-        let make = |(name, help): Name| {
-            let gauge = GaugeVec::new(Opts::new(name, help), &["device_id"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let gauges = |name| make.float_gauges(name, &["device_id"]);
         Ok(Some(Self {
             nvml,
             uuids,
-            utilization: make(names::GPU_UTILIZATION)?,
-            power: make(names::GPU_POWER)?,
-            power_limit: make(names::GPU_POWER_LIMIT)?,
-            energy: make(names::GPU_ENERGY)?,
-            memory: make(names::GPU_MEMORY)?,
-            memory_used: make(names::GPU_MEMORY_USED)?,
+            utilization: gauges(names::GPU_UTILIZATION)?,
+            power: gauges(names::GPU_POWER)?,
+            power_limit: gauges(names::GPU_POWER_LIMIT)?,
+            energy: gauges(names::GPU_ENERGY)?,
+            memory: gauges(names::GPU_MEMORY)?,
+            memory_used: gauges(names::GPU_MEMORY_USED)?,
         }))
     }
 
-    /// Asks the driver. What one GPU does not tell keeps the value it had; a scrape never fails for it.
+    /// Reads the driver. A value that a GPU does not report stays as it was, so that a scrape never fails.
     pub(super) fn refresh(&self) {
         for (index, uuid) in self.uuids.iter().enumerate() {
             if let Ok(device) = self.nvml.device_by_uuid(uuid.as_str()) {
@@ -57,7 +54,7 @@ impl GpuGauges {
         }
     }
 
-    /// NVML counts in per cent, milliwatts and millijoules.
+    /// NVML reports percentages, milliwatts and millijoules.
     fn read(&self, id: &str, device: &Device<'_>) {
         let set = |gauge: &GaugeVec, value: Result<f64, NvmlError>| {
             if let Ok(value) = value {

@@ -1,21 +1,22 @@
-//! The metrics of a process, in Prometheus' text format.
+//! The metrics of a process.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+    TextEncoder,
 };
 
 use super::gpus::GpuGauges;
-use super::names::{self, Name};
+use super::names;
+use super::registrar::Registrar;
 use crate::engine::Limits;
 use crate::prompt::Truncated;
 use crate::scheduler::Observer;
 
-/// Every metric. Updating one is an atomic addition or a few.
+/// Every metric. An update is a few atomic additions.
 pub struct Metrics {
     registry: Registry,
     running: IntGauge,
@@ -62,38 +63,38 @@ pub struct Metrics {
 /// A request that was answered with scores.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
-    /// Attribute and score.
+    /// Attributes and their scores.
     pub scores: &'a [(String, f32)],
-    /// Its prompt tokens.
+    /// Number of prompt tokens.
     pub prompt_tokens: usize,
-    /// What was cut off them, if anything.
+    /// What was cut off the prompt, if anything.
     pub truncated: Option<Truncated>,
-    /// Time until its first iteration.
+    /// Time from arrival until the first iteration.
     pub queue_time: Duration,
-    /// Time from there until its output.
+    /// Time from the first iteration until the output.
     pub inference_time: Duration,
-    /// Time from arrival until the answer was ready.
+    /// Time from arrival until the response was ready.
     pub elapsed: Duration,
 }
 
 /// Why the server ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// There was no room for it.
+    /// The limit of connections was reached.
     TooMany,
-    /// Its TLS handshake failed, or took too long.
+    /// The TLS handshake failed, or took too long.
     Handshake,
-    /// The head of a request did not arrive in time.
+    /// The headers of a request did not arrive in time.
     SlowHead,
-    /// Its client did not take the answer.
+    /// The client did not read the response.
     SlowReader,
 }
 
 impl ConnectionEnd {
-    /// Every one.
+    /// Every reason.
     pub const ALL: [Self; 4] = [Self::TooMany, Self::Handshake, Self::SlowHead, Self::SlowReader];
 
-    /// Label of the metric.
+    /// Value of the metric's label `reason`.
     pub fn label(self) -> &'static str {
         match self {
             Self::TooMany => "too_many",
@@ -105,20 +106,20 @@ impl ConnectionEnd {
 }
 
 impl Metrics {
-    /// Metrics of a server that answers as `model_name` with an engine of `profile`.
+    /// The metrics of a server of `model_name`, with an engine of `profile`.
     ///
     /// # Errors
-    /// Two metrics share a name: a mistake in [`names`].
+    /// Two metrics have the same name, which is a bug.
     pub fn new(model_name: &str, profile: &str) -> Result<Self, prometheus::Error> {
         let labels = HashMap::from([("model_name".to_owned(), model_name.to_owned())]);
         let registry = Registry::new_custom(None, Some(labels))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        let make = Maker { registry: &registry };
+        let make = Registrar { registry: &registry };
         let info = make.gauges(names::BUILD_INFO, &["version", "profile"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), profile]).set(1);
         let connections_cut = make.counters(names::CONNECTIONS_CUT, &["reason"])?;
         for end in ConnectionEnd::ALL {
-            // An alert sees a counter rise only from a value that it has seen.
+            // An alert sees a counter increase only if it has seen an earlier value.
             connections_cut.with_label_values(&[end.label()]);
         }
         let kv_blocks = make.gauges(names::KV_BLOCKS, &["state"])?;
@@ -161,14 +162,14 @@ impl Metrics {
             connections_cut,
             engine_failures: make.counter(names::ENGINE_FAILURES)?,
             engine_restarts: make.counter(names::ENGINE_RESTARTS)?,
-            gpus: GpuGauges::find(&registry)?,
+            gpus: GpuGauges::detect(&make)?,
             max_num_tokens: 0.into(),
             registry,
         })
     }
 
-    /// Tells what the engine can hold, once it is loaded.
-    pub fn limits(&self, limits: &Limits) {
+    /// Sets the limits of the engine, once it is loaded.
+    pub fn set_limits(&self, limits: &Limits) {
         self.request_max.set(gauge(limits.max_batch_size));
         self.kv_free.set(gauge(limits.kv_blocks));
         self.max_num_tokens.store(limits.max_num_tokens, std::sync::atomic::Ordering::Relaxed);
@@ -194,8 +195,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was answered with `tokens` generated tokens, in answers that ended for
-    /// `reasons`, after `elapsed`.
+    /// Counts a request that was answered with `tokens` generated tokens after `elapsed`. `reasons` has the
+    /// finish reason of each of its responses.
     pub fn generated<'a>(
         &self,
         prompt_tokens: usize,
@@ -214,36 +215,36 @@ impl Metrics {
         self.latency.observe(elapsed.as_secs_f64());
     }
 
-    /// Counts a request that was answered with an error, whose code is `reason`.
+    /// Counts a request that was answered with an error of the code `reason`.
     pub fn failed(&self, reason: &str) {
         self.failure.inc();
         self.errors.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a connection in.
+    /// Counts a connection that was opened.
     pub fn connection_opened(&self) {
         self.connections.inc();
     }
 
-    /// Counts a connection out.
+    /// Counts a connection that was closed.
     pub fn connection_closed(&self) {
         self.connections.dec();
     }
 
-    /// Counts a connection that the server refused or cut off.
+    /// Counts a connection that the server refused or closed.
     pub fn connection_cut(&self, why: ConnectionEnd) {
         self.connections_cut.with_label_values(&[why.label()]).inc();
     }
 
-    /// Counts a head that gave NaN or infinity.
+    /// Counts a score that was NaN or infinite.
     pub fn non_finite(&self) {
         self.non_finite.inc();
     }
 
-    /// Everything, in Prometheus' text format. Blocks while the driver of a GPU answers.
+    /// All metrics in Prometheus' text format. Blocks while the driver of a GPU answers.
     ///
     /// # Errors
-    /// A metric cannot be written down: a mistake in [`names`].
+    /// A metric cannot be encoded, which is a bug.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         if let Some(gpus) = &self.gpus {
             gpus.refresh();
@@ -276,8 +277,8 @@ impl Observer for Metrics {
         self.iteration_seconds.inc_by(elapsed.as_secs_f64());
         self.iteration_tokens.observe(tokens as f64);
         self.iteration_sequences.observe(sequences as f64);
-        let most = self.max_num_tokens.load(std::sync::atomic::Ordering::Relaxed);
-        self.iteration_fill.observe(tokens as f64 / most.max(1) as f64);
+        let max = self.max_num_tokens.load(std::sync::atomic::Ordering::Relaxed);
+        self.iteration_fill.observe(tokens as f64 / max.max(1) as f64);
     }
 
     fn prefix_reused(&self, tokens: usize) {
@@ -315,53 +316,4 @@ impl Observer for Metrics {
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Makes metrics and registers them.
-struct Maker<'a> {
-    registry: &'a Registry,
-}
-
-impl Maker<'_> {
-    fn register<M: prometheus::core::Collector + Clone + 'static>(&self, metric: M) -> prometheus::Result<M> {
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauge(&self, (name, help): Name) -> prometheus::Result<IntGauge> {
-        self.register(IntGauge::new(name, help)?)
-    }
-
-    fn gauges(&self, (name, help): Name, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn fraction(&self, (name, help): Name) -> prometheus::Result<Gauge> {
-        self.register(Gauge::new(name, help)?)
-    }
-
-    fn counter(&self, (name, help): Name) -> prometheus::Result<IntCounter> {
-        self.register(IntCounter::new(name, help)?)
-    }
-
-    fn counters(&self, (name, help): Name, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn seconds(&self, (name, help): Name) -> prometheus::Result<Counter> {
-        self.register(Counter::new(name, help)?)
-    }
-
-    fn histogram(&self, (name, help): Name, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
-    }
-
-    fn histograms(
-        &self,
-        (name, help): Name,
-        buckets: &[f64],
-        labels: &[&str],
-    ) -> prometheus::Result<HistogramVec> {
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
-    }
 }

@@ -1,9 +1,10 @@
-//! Every metric name, and tracing.
+//! Metrics, traces and log lines.
 
 mod gpus;
 pub mod logs;
 mod metrics;
-pub mod names;
+mod names;
+mod registrar;
 pub mod traces;
 
 pub use metrics::{Answered, ConnectionEnd, Metrics};

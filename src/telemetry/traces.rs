@@ -1,4 +1,4 @@
-//! Traces over OTLP, where OpenTelemetry's own variables name a place for them.
+//! Traces over OTLP, if OpenTelemetry's environment variables name a collector.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -6,64 +6,80 @@ use std::time::{Instant, SystemTime};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{Span, SpanContext, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::SpanExporter;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-/// Sends spans away, in batches, from a thread of its own.
+/// Sends spans to a collector, in batches, from a thread of its own.
 #[derive(Clone)]
 pub struct Traces(Arc<SdkTracerProvider>);
 
-/// A part of a request's time.
-pub struct Part {
-    /// Its span's name.
+/// A stage of a request, which becomes a child span.
+pub struct StageSpan {
+    /// Name of the span.
     pub name: &'static str,
-    /// Its begin.
-    pub begin: Instant,
-    /// Its end.
+    /// When the stage started.
+    pub start: Instant,
+    /// When the stage ended.
     pub end: Instant,
 }
 
-/// A request that was answered.
-pub struct Request<'a> {
-    /// Its headers, from which the caller's context is taken.
+/// A request that was answered, which becomes a span.
+pub struct RequestSpan<'a> {
+    /// Headers, which may carry the caller's trace context.
     pub headers: &'a dyn Extractor,
-    /// Its method.
+    /// HTTP method.
     pub method: &'a str,
-    /// Its route; the path where there is none.
+    /// Route, or the path if there is no route.
     pub path: &'a str,
-    /// Its id.
+    /// Request id.
     pub id: &'a str,
-    /// Status of the answer.
+    /// HTTP status of the response.
     pub status: u16,
-    /// Code of the error, if it was one.
+    /// Code of the error, if the response is one.
     pub error: Option<&'static str>,
-    /// Anything else that is known.
+    /// Further attributes of the span.
     pub attributes: Vec<KeyValue>,
-    /// When it arrived.
-    pub begin: Instant,
-    /// When its answer was complete.
+    /// When the request arrived.
+    pub start: Instant,
+    /// When the response was complete.
     pub end: Instant,
+}
+
+/// Why traces cannot be sent as the environment says.
+#[derive(Debug, thiserror::Error)]
+pub enum TracesError {
+    /// A variable asks for another protocol than OTLP over HTTP.
+    #[error(
+        "{variable}=`{protocol}` is not supported: set it to http/protobuf, and the endpoint to the collector's \
+         port for that, usually 4318"
+    )]
+    Protocol {
+        /// The environment variable.
+        variable: &'static str,
+        /// Its value.
+        protocol: String,
+    },
+    /// The exporter does not accept the variables.
+    #[error("cannot send traces as the OTEL_* variables say: {0}")]
+    Exporter(#[from] ExporterBuildError),
 }
 
 impl Traces {
-    /// Starts sending, if `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set and
-    /// no other variable switches traces off. The rest of the `OTEL_*` variables mean what they always do.
+    /// Starts sending if `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set and
+    /// no other variable switches traces off. The other `OTEL_*` variables have their standard meaning.
     ///
     /// # Errors
-    /// A variable asks for what this server cannot do; the text says which.
-    pub fn from_environment() -> Result<Option<Self>, String> {
+    /// See [`TracesError`].
+    pub fn from_environment() -> Result<Option<Self>, TracesError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        if !wanted(variable)? {
+        if !is_enabled(variable)? {
             return Ok(None);
         }
-        // For https endpoints; fails where a process has chosen before, which is as good.
+        // For https endpoints. Fails only if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .build()
-            .map_err(|error| format!("traces cannot be sent as the OTEL_* variables say: {error}"))?;
+        let exporter = SpanExporter::builder().with_http().build()?;
         let mut resource =
             Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
         if variable("OTEL_SERVICE_NAME").is_none() {
@@ -76,10 +92,11 @@ impl Traces {
         Ok(Some(Self(Arc::new(provider))))
     }
 
-    /// Records a request and its parts as spans: the request's below the caller's, if it came with one.
-    pub fn record(&self, request: Request<'_>, parts: &[Part]) {
+    /// Records a request and its stages as spans. The request's span is a child of the caller's, if the
+    /// headers name one.
+    pub fn record(&self, request: RequestSpan<'_>, stages: &[StageSpan]) {
         let tracer = self.0.tracer("assay");
-        let caller = caller(request.headers);
+        let caller = caller_context(request.headers);
         let clock = Clock::now();
         let mut attributes = request.attributes;
         attributes.extend([
@@ -94,33 +111,33 @@ impl Traces {
         let mut span = tracer
             .span_builder(format!("{} {}", request.method, request.path))
             .with_kind(SpanKind::Server)
-            .with_start_time(clock.at(request.begin))
+            .with_start_time(clock.system_time(request.start))
             .with_attributes(attributes)
             .start_with_context(&tracer, &caller);
         if request.status >= 500 {
             span.set_status(Status::error(request.error.unwrap_or_default()));
         }
         let within = Context::new().with_remote_span_context(span.span_context().clone());
-        for part in parts {
+        for stage in stages {
             tracer
-                .span_builder(part.name)
-                .with_start_time(clock.at(part.begin))
+                .span_builder(stage.name)
+                .with_start_time(clock.system_time(stage.start))
                 .start_with_context(&tracer, &within)
-                .end_with_timestamp(clock.at(part.end));
+                .end_with_timestamp(clock.system_time(stage.end));
         }
-        span.end_with_timestamp(clock.at(request.end));
+        span.end_with_timestamp(clock.system_time(request.end));
     }
 
-    /// Sends what has not been sent. Blocks for some seconds at most.
+    /// Sends the remaining spans. Blocks for a few seconds at most.
     pub fn finish(&self) {
         if let Err(error) = self.0.shutdown() {
-            tracing::warn!(%error, "the last traces could not be sent");
+            tracing::warn!(%error, "could not send the last traces");
         }
     }
 }
 
-/// Whether traces are to be sent.
-fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<bool, String> {
+/// Whether the environment asks for traces.
+fn is_enabled(variable: impl Fn(&str) -> Option<String>) -> Result<bool, TracesError> {
     let is = |name: &str, value: &str| variable(name).is_some_and(|text| text.eq_ignore_ascii_case(value));
     let endpoint = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
     let named = endpoint.iter().any(|name| variable(name).is_some());
@@ -128,33 +145,29 @@ fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<bool, String> {
         return Ok(false);
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
-        match variable(name).as_deref() {
-            None | Some("http/protobuf") => {}
-            Some(other) => {
-                return Err(format!(
-                    "{name}=`{other}` is not spoken here: set it to http/protobuf, and the endpoint to the \
-                     collector's port for that, usually 4318"
-                ));
-            }
+        if let Some(protocol) = variable(name)
+            && protocol != "http/protobuf"
+        {
+            return Err(TracesError::Protocol { variable: name, protocol });
         }
     }
     Ok(true)
 }
 
-/// The context that a request came with, as W3C's `traceparent` and `tracestate` say.
-fn caller(headers: &dyn Extractor) -> Context {
+/// The caller's trace context, from the W3C headers `traceparent` and `tracestate`.
+fn caller_context(headers: &dyn Extractor) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), headers)
 }
 
-/// Id of the trace that a request belongs to, where it came with one.
+/// Id of the trace that a request belongs to, if its headers name one.
 pub fn trace_id(headers: &dyn Extractor) -> Option<String> {
     headers.get("traceparent")?;
-    let context = caller(headers);
+    let context = caller_context(headers);
     let span: SpanContext = context.span().span_context().clone();
     span.is_valid().then(|| span.trace_id().to_string())
 }
 
-/// Puts times of the monotonic clock on the calendar.
+/// Converts times of the monotonic clock to calendar time.
 struct Clock {
     instant: Instant,
     time: SystemTime,
@@ -165,7 +178,7 @@ impl Clock {
         Self { instant: Instant::now(), time: SystemTime::now() }
     }
 
-    fn at(&self, instant: Instant) -> SystemTime {
+    fn system_time(&self, instant: Instant) -> SystemTime {
         let before = self.instant.saturating_duration_since(instant);
         self.time.checked_sub(before).unwrap_or(self.time)
     }
@@ -177,24 +190,26 @@ mod tests {
 
     use super::*;
 
-    fn asked(variables: &[(&str, &str)]) -> Result<bool, String> {
-        wanted(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    fn enabled(variables: &[(&str, &str)]) -> Result<bool, TracesError> {
+        is_enabled(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
-    fn traces_are_sent_only_where_a_place_is_named() {
+    fn traces_are_sent_only_to_a_configured_endpoint() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
-        assert_eq!(asked(&[]), Ok(false));
-        assert_eq!(asked(&[endpoint]), Ok(true));
-        assert_eq!(asked(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a/v1/traces")]), Ok(true));
-        assert_eq!(asked(&[endpoint, ("OTEL_SDK_DISABLED", "true")]), Ok(false));
-        assert_eq!(asked(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), Ok(false));
-        let grpc = asked(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
-        assert!(grpc.starts_with("OTEL_EXPORTER_OTLP_PROTOCOL=`grpc` is not spoken here"), "{grpc}");
+        assert!(!enabled(&[]).unwrap());
+        assert!(enabled(&[endpoint]).unwrap());
+        assert!(enabled(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a/v1/traces")]).unwrap());
+        assert!(!enabled(&[endpoint, ("OTEL_SDK_DISABLED", "true")]).unwrap());
+        assert!(!enabled(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).unwrap());
+        let grpc = enabled(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err().to_string();
+        assert!(grpc.starts_with("OTEL_EXPORTER_OTLP_PROTOCOL=`grpc` is not supported"), "{grpc}");
     }
 
     #[test]
-    fn a_callers_trace_is_taken_over_and_nonsense_is_not() {
+    fn a_valid_trace_id_is_adopted() {
         let with = |text: &str| trace_id(&HashMap::from([("traceparent".to_owned(), text.to_owned())]));
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(with(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));

@@ -28,7 +28,7 @@ QUERIES = [
     for target in panel.get("targets", [])
 ]
 FUNCTIONS = {"sum", "by", "rate", "increase", "histogram_quantile", "le", "count"}
-NAME = re.compile(r'^pub const \w+: Name =\s*\(\s*"(\w+)",\s*"([^"]+)",?\s*\)', re.MULTILINE)
+NAME = re.compile(r'^pub\(super\) const \w+: MetricName =\s*\(\s*"(\w+)",\s*"([^"]+)",?\s*\)', re.MULTILINE)
 NAMES = dict(NAME.findall((ROOT / "src/telemetry/names.rs").read_text()))
 PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "up")
 

@@ -121,7 +121,7 @@ def test_an_unreachable_collector_delays_no_response(engines: Engines):
 
 
 def test_an_unsupported_protocol_is_refused_by_name(engines: Engines):
-    with pytest.raises(AssertionError, match="`grpc` is not spoken here"):
+    with pytest.raises(AssertionError, match="`grpc` is not supported"):
         Server(
             engines["llama3-tiny"],
             OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4317",

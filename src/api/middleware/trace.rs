@@ -14,7 +14,7 @@ use opentelemetry::propagation::Extractor;
 
 use crate::api::error::FailureLog;
 use crate::serving::timings::{Stage, Timings};
-use crate::telemetry::traces::{self, Part, Traces};
+use crate::telemetry::traces::{self, RequestSpan, StageSpan, Traces};
 
 /// nginx's status for a request whose client has left before the response.
 const CLIENT_LEFT: u16 = 499;
@@ -85,7 +85,7 @@ impl Drop for Trace {
         self.timings.answer_complete();
         let record = self.timings.read();
         let (status, error) = self.outcome.unwrap_or((CLIENT_LEFT, Some("client_left")));
-        let request = traces::Request {
+        let request = RequestSpan {
             headers: &Headers(&self.headers),
             method: self.method.as_str(),
             path: &self.path,
@@ -97,16 +97,16 @@ impl Drop for Trace {
                 KeyValue::new("gen_ai.usage.input_tokens", record.prompt_tokens as i64),
                 KeyValue::new("assay.cached_tokens", record.cached_tokens as i64),
             ],
-            begin: self.start,
+            start: self.start,
             end: Instant::now(),
         };
-        let mut parts = Vec::new();
+        let mut stages = Vec::new();
         for stage in Stage::ALL {
             if let Some(period) = record.stage(stage) {
-                parts.push(Part { name: stage.name(), begin: period.start, end: period.end });
+                stages.push(StageSpan { name: stage.name(), start: period.start, end: period.end });
             }
         }
-        self.traces.record(request, &parts);
+        self.traces.record(request, &stages);
     }
 }
 

@@ -24,7 +24,7 @@ use crate::hardware::machine::Ranks;
 use crate::manifest::{Manifest, Target};
 use crate::scheduler::Handle;
 use crate::serving::{LoadError, load};
-use crate::telemetry::traces::Traces;
+use crate::telemetry::traces::{Traces, TracesError};
 
 /// Time to flush the last responses after the grace period.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
@@ -69,9 +69,9 @@ pub enum ServeError {
     /// A port cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Traces cannot be sent as the environment variables ask; the text says why.
-    #[error("{0}")]
-    Traces(String),
+    /// Traces cannot be sent as the environment variables ask.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
 }
 
 impl ServeError {
@@ -98,7 +98,7 @@ pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
         (FileWatcher::new(security.api_keys_file.clone()), FileWatcher::new(Tls::files(security)));
     let tls = Tls::open(security)?;
     let mut app = App::new(settings, &manifest)?;
-    app.traces = Traces::from_environment().map_err(ServeError::Traces)?;
+    app.traces = Traces::from_environment()?;
     let app = Arc::new(app);
     // The ports answer while the engine loads: alive, and not ready.
     let (stop, stopping) = watch::channel(false);

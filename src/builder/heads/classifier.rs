@@ -7,7 +7,7 @@ use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
 use crate::builder::json::Object;
-use crate::manifest::fault_of_names;
+use crate::manifest::check_attribute_names;
 
 pub(super) const KIND: HeadKind = HeadKind {
     architectures: &["...ForSequenceClassification"],
@@ -58,9 +58,9 @@ pub(super) fn labels(config: &Object) -> Result<Vec<String>, BuildError> {
     if names == ["label_0"] {
         return Ok(made_up(1));
     }
-    match fault_of_names(&names) {
-        Some(reason) => Err(config.error("id2label", &reason)),
-        None => Ok(names),
+    match check_attribute_names(&names) {
+        Ok(()) => Ok(names),
+        Err(error) => Err(config.error("id2label", &error.to_string())),
     }
 }
 

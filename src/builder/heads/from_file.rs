@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Head, classifier};
 use crate::builder::BuildError;
-use crate::manifest::fault_of_names;
+use crate::manifest::check_attribute_names;
 use crate::manifest::score_options::ScoreOptions;
 
 /// The file's content.
@@ -50,9 +50,7 @@ pub(super) fn read(path: &Path, head: Head) -> Result<Head, BuildError> {
             "`rows` has {rows} entries and `attributes` has {names}; give each row one name"
         )));
     }
-    if let Some(reason) = fault_of_names(&attributes) {
-        return Err(wrong(format!("attributes: {reason}")));
-    }
+    check_attribute_names(&attributes).map_err(|error| wrong(format!("attributes: {error}")))?;
     if let Some(row) = rows.iter().chain(&file.minus).find(|row| **row >= head.outputs) {
         let Head { outputs, matrix, .. } = &head;
         return Err(wrong(format!("row {row} does not exist: {matrix} has {outputs} rows")));

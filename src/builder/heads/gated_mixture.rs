@@ -4,7 +4,7 @@ use super::{Head, HeadKind, classifier, token_id};
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
 use crate::builder::{BuildError, convert};
-use crate::manifest::{self, fault_of_names};
+use crate::manifest::{self, check_attribute_names};
 use crate::prompt::Encoder;
 
 const ARCHITECTURE: &str = "LlamaForRewardModelWithGating";
@@ -95,9 +95,9 @@ impl GatedMixture {
             count => (0..count).map(|index| format!("objective_{index}")).collect(),
         };
         names.push("score".to_owned());
-        match fault_of_names(&names) {
-            Some(reason) => Err(config.object.error("id2label", &reason)),
-            None => Ok(names),
+        match check_attribute_names(&names) {
+            Ok(()) => Ok(names),
+            Err(error) => Err(config.object.error("id2label", &error.to_string())),
         }
     }
 

@@ -1,0 +1,101 @@
+//! Why an engine directory cannot be used.
+
+use std::path::PathBuf;
+
+use super::{FORMAT, NUMERICS};
+
+/// Why an engine directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The manifest is missing or cannot be read.
+    #[error("cannot read {path} ({source}); an engine directory is what `build-engine --output` wrote")]
+    Unreadable {
+        /// The manifest.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The manifest is malformed, or of another version.
+    #[error("{path} is not a valid engine manifest: {source}; build the engine again with `build-engine`")]
+    Invalid {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: InvalidManifest,
+    },
+    /// A file is missing, changed or truncated.
+    #[error("{path}: {source}; copy the engine directory again or build it again with `build-engine`")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Damage,
+    },
+}
+
+/// Why the text of a manifest is not valid.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidManifest {
+    /// It is of another [`FORMAT`].
+    #[error("its format is {0}, this version reads {FORMAT}")]
+    Format(u32),
+    /// It is of another [`NUMERICS`].
+    #[error("its numerics revision is {0}, this version computes revision {NUMERICS}")]
+    Numerics(u32),
+    /// It is not YAML, or has a wrong or unknown field.
+    #[error("{}", .0.without_snippet())]
+    Yaml(#[source] Box<serde_saphyr::Error>),
+}
+
+/// How a file of an engine directory differs from the one that was built.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// The manifest was edited.
+    #[error("its profile id does not match its text, so it was changed after the build")]
+    ProfileId,
+    /// The manifest does not list a file that the engine needs.
+    #[error("it does not list {0}")]
+    NotListed(String),
+    /// The manifest lists a file by a path that leads out of the directory.
+    #[error("the manifest lists it, but it is outside the engine directory")]
+    Outside,
+    /// The file does not exist.
+    #[error("it is missing")]
+    Missing,
+    /// The file cannot be read.
+    #[error("it cannot be read ({0})")]
+    Unreadable(#[from] std::io::Error),
+    /// It is a directory or the like.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// The file has another size.
+    #[error("it has {found} bytes where the manifest says {expected}")]
+    Size {
+        /// Its size in bytes.
+        found: u64,
+        /// Its size in the manifest.
+        expected: u64,
+    },
+    /// The file has the right size and other content.
+    #[error("its content was changed: its SHA-256 is {found} where the manifest says {expected}")]
+    Digest {
+        /// Its SHA-256.
+        found: String,
+        /// Its SHA-256 in the manifest.
+        expected: String,
+    },
+}
+
+/// Why a list of attribute names cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeNameError {
+    /// A name has a character that separates names and scores in a score text.
+    #[error(
+        "label {0:?} cannot be part of a score text (name:score,name:score); rename it so that it has no comma, \
+         colon or white space"
+    )]
+    Unusable(String),
+    /// Two names are equal.
+    #[error("two labels are called {0} in lower case; rename one")]
+    Duplicate(String),
+}
