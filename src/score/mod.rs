@@ -22,6 +22,7 @@ mod output;
 mod parquet_output;
 mod pipeline;
 mod progress;
+mod replayable;
 mod report_data;
 pub mod rows;
 mod run;

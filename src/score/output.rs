@@ -6,28 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::ScoreError;
 use super::parquet_output;
+use super::replayable::Replayable;
 use super::rows::Format;
-use super::{Row, ScoreError};
-
-/// Rows that can be read several times, each time from the first.
-pub(super) trait Replayable {
-    /// An iterator over all rows.
-    fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError>;
-
-    /// The columns of all rows, in the order in which they first occur.
-    fn column_names(&self) -> Result<Vec<String>, ScoreError> {
-        let mut names: Vec<String> = Vec::new();
-        for row in self.rows()? {
-            for name in row?.keys() {
-                if !names.contains(name) {
-                    names.push(name.clone());
-                }
-            }
-        }
-        Ok(names)
-    }
-}
 
 /// Writes `rows` to `path` in the format of its extension, and returns their number. The complete file
 /// appears at `path`, or nothing does. If `input` is given, it is a Parquet file whose columns keep their
@@ -113,12 +95,18 @@ fn csv_cell(value: Option<&Value>) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use parquet::arrow::ArrowWriter;
     use serde_json::json;
 
+    use super::super::Row;
+    use super::super::parquet_output::parquet_schema;
     use super::*;
 
-    pub(in crate::score) struct Fixed(pub(in crate::score) Vec<Row>);
+    struct Fixed(Vec<Row>);
 
     impl Replayable for Fixed {
         fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError> {
@@ -126,7 +114,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::score) fn fixed() -> Fixed {
+    fn fixed() -> Fixed {
         let rows = json!([
             {"id": 1, "prompt": "p, \"q\"\nr", "score_reward": 2.034414291381836, "tags": ["a"]},
             {"id": 2, "prompt": "é", "score_error": "too long", "tags": []},
@@ -134,7 +122,7 @@ pub(super) mod tests {
         Fixed(rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect())
     }
 
-    pub(in crate::score) fn read(path: &Path) -> Vec<Row> {
+    fn read(path: &Path) -> Vec<Row> {
         super::super::rows::open(path).unwrap().collect::<Result<_, _>>().unwrap()
     }
 
@@ -169,5 +157,33 @@ pub(super) mod tests {
         assert_eq!(rows[0]["score_reward"], "2.034414291381836");
         assert_eq!(rows[0]["prompt"], "p, \"q\"\nr");
         assert_eq!(rows[1]["score_error"], "too long");
+    }
+
+    #[test]
+    fn a_column_with_values_of_several_types_is_written_as_json() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rows.parquet");
+        let rows =
+            json!([{"b": 1, "a": {"x": 1}}, {"b": 2, "a": "text"}, {"b": 3, "a": null}, {"b": 4, "a": [1]}]);
+        let rows = rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect();
+        write(&path, &Fixed(rows), None).unwrap();
+        let read = read(&path);
+        assert_eq!(read[0].keys().collect::<Vec<_>>(), ["b", "a"]);
+        let values: Vec<&Value> = read.iter().map(|row| &row["a"]).collect();
+        assert_eq!(values, [&json!("{\"x\":1}"), &json!("text"), &Value::Null, &json!("[1]")]);
+    }
+
+    #[test]
+    fn columns_of_a_parquet_input_keep_their_types() {
+        let directory = tempfile::tempdir().unwrap();
+        let input = directory.path().join("in.parquet");
+        let small = Schema::new(vec![Field::new("id", DataType::Int8, false)]);
+        let mut writer = ArrowWriter::try_new(File::create(&input).unwrap(), Arc::new(small), None).unwrap();
+        writer.flush().unwrap();
+        writer.close().unwrap();
+        let output = directory.path().join("out.parquet");
+        write(&output, &fixed(), Some(&input)).unwrap();
+        let schema = parquet_schema(&output).unwrap();
+        assert_eq!(schema.field_with_name("id").unwrap().data_type(), &DataType::Int8);
     }
 }

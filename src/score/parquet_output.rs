@@ -15,7 +15,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-use super::output::Replayable;
+use super::replayable::Replayable;
 use super::{Row, ScoreError};
 use crate::cli::output::eprint_line;
 
@@ -136,46 +136,9 @@ fn infer_by_column(rows: &dyn Replayable, path: &Path) -> Result<(Schema, Vec<St
     Ok((Schema::new(fields), json_columns))
 }
 
-fn parquet_schema(path: &Path) -> Result<Schema, ScoreError> {
+pub(super) fn parquet_schema(path: &Path) -> Result<Schema, ScoreError> {
     let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
     let reader =
         ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| ScoreError::read(path, error))?;
     Ok(reader.schema().as_ref().clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::output::tests::{Fixed, fixed, read};
-    use super::super::output::write;
-    use super::*;
-
-    #[test]
-    fn a_column_with_values_of_several_types_is_written_as_json() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("rows.parquet");
-        let rows =
-            json!([{"b": 1, "a": {"x": 1}}, {"b": 2, "a": "text"}, {"b": 3, "a": null}, {"b": 4, "a": [1]}]);
-        let rows = rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect();
-        write(&path, &Fixed(rows), None).unwrap();
-        let read = read(&path);
-        assert_eq!(read[0].keys().collect::<Vec<_>>(), ["b", "a"]);
-        let values: Vec<&Value> = read.iter().map(|row| &row["a"]).collect();
-        assert_eq!(values, [&json!("{\"x\":1}"), &json!("text"), &Value::Null, &json!("[1]")]);
-    }
-
-    #[test]
-    fn columns_of_a_parquet_input_keep_their_types() {
-        let directory = tempfile::tempdir().unwrap();
-        let input = directory.path().join("in.parquet");
-        let small = Schema::new(vec![Field::new("id", DataType::Int8, false)]);
-        let mut writer = ArrowWriter::try_new(File::create(&input).unwrap(), Arc::new(small), None).unwrap();
-        writer.flush().unwrap();
-        writer.close().unwrap();
-        let output = directory.path().join("out.parquet");
-        write(&output, &fixed(), Some(&input)).unwrap();
-        let schema = parquet_schema(&output).unwrap();
-        assert_eq!(schema.field_with_name("id").unwrap().data_type(), &DataType::Int8);
-    }
 }
