@@ -23,6 +23,8 @@ help:
 	@echo 'make fuzz TARGET=requests SECONDS=60   fuzz one target; fuzz/README.md lists them'
 	@echo 'make fuzz-seeds   run every fuzz target once over its seeds'
 	@echo
+	@echo 'make test-sanitizers  test the C++ of the CPU engine under sanitizers  (needs libomp-dev)'
+	@echo 'make tidy             run clang-tidy over the C++  (needs clang-tidy and libomp-dev)'
 	@echo 'make test-mpirun      test multi-rank GPU engines under Open MPI  (needs mpirun)'
 	@echo 'make test-monitoring  test the alerts and the dashboard on a real Prometheus  (needs prometheus)'
 	@echo 'make test-pages       test the web pages in headless Chromium  (needs chromium)'
@@ -78,6 +80,14 @@ test-cpp:
 	cmake -S cpp -B build/cpp -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/cpp --parallel
 	ctest --test-dir build/cpp --output-on-failure
+
+# Addresses, undefined behaviour and threads; `make test-trtllm` does the same for the other engine.
+test-sanitizers:
+	for sanitizer in address,undefined thread; do \
+	    build=build/cpp-$${sanitizer%%,*} && \
+	    cmake -S cpp -B $$build -DASSAY_SANITIZE=$$sanitizer && \
+	    cmake --build $$build --parallel && ctest --test-dir $$build --output-on-failure || exit 1; \
+	done
 
 # The TensorRT-LLM backend over a stand-in for the library: first the C++ alone, also under sanitizers, then the
 # whole server.
@@ -157,6 +167,13 @@ lint: lint-deps stand-in typos
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(WITH_STAND_IN) clippy --locked --all-targets --features trtllm-stand-in -- -D warnings
 
+# The bridges need headers that cargo generates, so they are left out.
+tidy:
+	cmake -S cpp -B build/tidy -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	cmake -S tests/trtllm -B build/tidy-trtllm -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	clang-tidy -p build/tidy --quiet $(filter-out %/bridge.cc,$(wildcard cpp/cpu/*.cc cpp/tests/*.cc))
+	clang-tidy -p build/tidy-trtllm --config-file=cpp/.clang-tidy --quiet cpp/trtllm/executor.cc $(wildcard tests/trtllm/*.cc)
+
 # Spelling, by a program that PyPI has.
 TYPOS = .venv/bin/typos
 typos: $(TYPOS)
@@ -184,5 +201,5 @@ accept: $(RELEASE)/build-engine
 
 .PHONY: accept always bins check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
-.PHONY: test-pages test-rust test-trtllm test-wire typos
+.PHONY: test-pages test-rust test-sanitizers test-trtllm test-wire tidy typos
 .DELETE_ON_ERROR:

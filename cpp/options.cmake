@@ -1,5 +1,4 @@
-# How C++ of this repository is compiled, wherever it is built. ASSAY_SANITIZE names sanitizers to build with, for
-# example address,undefined.
+# Compiler options of all C++ in this repository.
 set(ASSAY_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)

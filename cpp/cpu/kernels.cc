@@ -180,6 +180,7 @@ float quantize(const T* x, std::size_t n, std::int8_t* y) {
     for (std::size_t i = 0; i < whole; i += kLanes) {
         const Vec value = load_as_float(x + i);
         most = max(most, max(value, splat(0.0f) - value));
+        // NOLINTNEXTLINE(misc-redundant-expression): NaN unless the value is finite.
         faults = faults + (value - value);
     }
     float top = largest(most), fault = sum(faults);

@@ -32,7 +32,8 @@ class ScoreHead final : public OutputHead<T> {
           matrix_(weights.find<float>("head", rows_ * hidden_ * sizeof(float))),
           kernels_(kernels) {}
 
-    void run(std::size_t rows, const ResidualStream<T>& stream, T*, std::span<float> logits) override {
+    void run(std::size_t rows, const ResidualStream<T>& stream, T* /*states*/,
+             std::span<float> logits) override {
         std::vector<float> states(rows * hidden_);
 #pragma omp parallel for
         for (std::size_t row = 0; row < rows; ++row) {

@@ -24,8 +24,8 @@ inline constexpr std::size_t kRegister = 4;
 inline constexpr std::size_t kLanes = 16;
 inline constexpr std::size_t kParts = kLanes / kRegister;
 
-typedef float Reg __attribute__((vector_size(4 * kRegister)));
-typedef std::int32_t IntReg __attribute__((vector_size(4 * kRegister)));
+using Reg [[gnu::vector_size(4 * kRegister)]] = float;
+using IntReg [[gnu::vector_size(4 * kRegister)]] = std::int32_t;
 
 struct Vec {
     Reg part[kParts];
@@ -124,6 +124,7 @@ ASSAY_INLINE Vec zero_below(const Vec& x, float limit, const Vec& value) {
     Vec result;
     for (std::size_t i = 0; i < kParts; ++i) {
         const Reg kept = x.part[i] < limit ? Reg{} : value.part[i];
+        // NOLINTNEXTLINE(misc-redundant-expression): false for NaN.
         result.part[i] = x.part[i] == x.part[i] ? kept : x.part[i];
     }
     return result;
@@ -159,8 +160,8 @@ ASSAY_INLINE Vec half_step(const Vec& sum, const float* a, const float* b) { ret
 
 #if defined(__AVX512BF16__)
 ASSAY_INLINE Vec load_as_float(const bf16* from) {
-    typedef std::uint16_t Halves __attribute__((vector_size(32)));
-    typedef std::uint32_t Words __attribute__((vector_size(64)));
+    using Halves [[gnu::vector_size(32)]] = std::uint16_t;
+    using Words [[gnu::vector_size(64)]] = std::uint32_t;
     Halves halves;
     std::memcpy(&halves, from, sizeof halves);
     return {{(Reg)(__builtin_convertvector(halves, Words) << 16)}};

@@ -1,4 +1,5 @@
-// The decoder refuses what it cannot compute, and goes on.
+// The decoder of every kind of model: the same logits alone and in a batch, and a refusal of what it cannot
+// compute.
 #include "cpu/decoder.h"
 
 #include "check.h"
@@ -11,9 +12,9 @@ using namespace assay::test;
 
 namespace {
 
-constexpr std::size_t kVocabulary = 10, kHidden = 32, kFfn = 48, kBlocks = 6, kMaxTokens = 40;
+constexpr std::size_t kVocabulary = 64, kHidden = 32, kFfn = 48, kBlocks = 8, kMaxTokens = 40;
 
-ModelConfig config() {
+ModelConfig plain() {
     const Rope rope{{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f};
     return {
         .dtype = Dtype::F32,
@@ -36,41 +37,127 @@ ModelConfig config() {
     };
 }
 
-struct Model {
-    std::vector<Buffer> memory;
-    Weights weights;
+// Norms on heads and branches, biases, a cap, a window.
+ModelConfig with_every_norm() {
+    ModelConfig model = plain();
+    model.norms.post_norms = true;
+    model.attention.qk_norm = true;
+    model.attention.qkv_bias = true;
+    model.attention.softcap = 5.0f;
+    model.attention.windows = {0, 7};
+    model.feed_forward.activation = Activation::GeluTanh;
+    return model;
+}
 
-    Model() {
-        floats("embedding", kVocabulary * kHidden);
-        for (const std::string at : {"layers.0.", "layers.1."}) {
-            floats(at + "input_norm", kHidden);
-            packed(at + "qkv", 64, kHidden);
-            packed(at + "output", kHidden, 32);
-            floats(at + "post_norm", kHidden);
-            packed(at + "gate_up", 2 * kFfn, kHidden);
-            packed(at + "down", kHidden, kFfn);
+// Layer norms, biases, no gate, half of each head rotated.
+ModelConfig with_layer_norms() {
+    ModelConfig model = plain();
+    model.norms.layer_norm = true;
+    model.attention.output_bias = true;
+    model.attention.rope.inverse_frequencies.resize(2);
+    model.feed_forward.activation = Activation::Relu2;
+    model.feed_forward.bias = true;
+    return model;
+}
+
+ModelConfig with_vocabulary() {
+    ModelConfig model = plain();
+    model.head = {.rows = kVocabulary, .vocabulary = true, .softcap = 2.0f};
+    return model;
+}
+
+template <typename T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+    return std::as_bytes(std::span(values));
+}
+
+// Random weights.
+class Model {
+  public:
+    explicit Model(const ModelConfig& config) : config_(config) {
+        const HeadShape& heads = config.attention.heads;
+        const bool gated = config.feed_forward.activation != Activation::Relu2;
+        state("embedding", kVocabulary * kHidden);
+        for (std::size_t layer = 0; layer < config.num_layers; ++layer) {
+            const std::string at = "layers." + std::to_string(layer) + ".";
+            norm(at + "input_norm");
+            linear(at + "qkv", heads.qkv_width(), kHidden, config.attention.qkv_bias);
+            linear(at + "output", kHidden, heads.q_width(), config.attention.output_bias);
+            norm(at + "post_norm");
+            linear(at + "gate_up", (gated ? 2 : 1) * kFfn, kHidden, config.feed_forward.bias);
+            linear(at + "down", kHidden, kFfn, config.feed_forward.bias);
+            for (const char* name : {"query_norm", "key_norm"})
+                if (config.attention.qk_norm) floats(at + name, heads.head_dim);
+            for (const char* name : {"attention_post_norm", "mlp_post_norm"})
+                if (config.norms.post_norms) norm(at + name);
         }
-        floats("final_norm", kHidden);
-        floats("head", 3 * kHidden);
+        norm("final_norm");
+        if (config.head.vocabulary)
+            packed("lm_head", state_dtype(), kVocabulary, kHidden);
+        else
+            floats("head", config.head.rows * kHidden);
     }
 
+    const Weights& weights() const { return weights_; }
+
+  private:
+    // Format of the embedding.
+    Dtype state_dtype() const {
+        const bool wide = config_.dtype == Dtype::F32 || !supports_bf16();
+        return wide ? Dtype::F32 : Dtype::Bf16;
+    }
+
+    std::vector<float> values(std::size_t n, float scale) {
+        return random_floats(n, static_cast<unsigned>(memory_.size()), scale);
+    }
+
+    void add(const std::string& name, std::span<const std::byte> bytes) {
+        Buffer buffer(bytes.size());
+        std::copy(bytes.begin(), bytes.end(), buffer.as<std::byte>());
+        add(name, std::move(buffer));
+    }
     void add(const std::string& name, Buffer buffer) {
-        weights.add(name, {buffer.as<std::byte>(), buffer.bytes()});
-        memory.push_back(std::move(buffer));
+        weights_.add(name, {buffer.as<std::byte>(), buffer.bytes()});
+        memory_.push_back(std::move(buffer));
     }
-    void floats(const std::string& name, std::size_t n) {
-        Buffer buffer(n * sizeof(float));
-        const std::vector<float> values = random_floats(n, static_cast<unsigned>(memory.size()));
-        std::copy(values.begin(), values.end(), buffer.as<float>());
-        add(name, std::move(buffer));
+
+    void floats(const std::string& name, std::size_t n, float scale = 1.0f) {
+        add(name, bytes_of(values(n, scale)));
     }
-    void packed(const std::string& name, std::size_t out, std::size_t in) {
-        Matmul matmul({Dtype::F32, out, in, Dtype::F32});
+    void state(const std::string& name, std::size_t n) {
+        if (state_dtype() == Dtype::F32) return floats(name, n);
+        add(name, bytes_of(rounded<bf16>(values(n, 1.0f))));
+    }
+    void norm(const std::string& name) {
+        floats(name, kHidden);
+        if (config_.norms.layer_norm) floats(name + "_bias", kHidden);
+    }
+    void linear(const std::string& name, std::size_t out, std::size_t in, bool bias) {
+        packed(name, config_.dtype, out, in);
+        if (config_.dtype == Dtype::Int8) floats(name + "_scale", out, 0.01f);
+        if (bias) floats(name + "_bias", out);
+    }
+    void packed(const std::string& name, Dtype dtype, std::size_t out, std::size_t in) {
+        Matmul matmul({dtype, out, in, dtype == Dtype::Int8 ? Dtype::Int32 : Dtype::F32});
         Buffer buffer(matmul.packed_bytes());
-        const std::vector<float> values = random_floats(out * in, static_cast<unsigned>(memory.size()), 0.3f);
-        matmul.pack(std::as_bytes(std::span(values)), {buffer.as<std::byte>(), buffer.bytes()});
+        const std::span<std::byte> to(buffer.as<std::byte>(), buffer.bytes());
+        const std::vector<float> source = values(out * in, 0.3f);
+        if (dtype == Dtype::F32) {
+            matmul.pack(bytes_of(source), to);
+        } else if (dtype == Dtype::Bf16) {
+            matmul.pack(bytes_of(rounded<bf16>(source)), to);
+        } else {
+            std::vector<std::int8_t> quantized;
+            quantized.reserve(source.size());
+            for (const float value : source) quantized.push_back(static_cast<std::int8_t>(value * 400.0f));
+            matmul.pack(bytes_of(quantized), to);
+        }
         add(name, std::move(buffer));
     }
+
+    const ModelConfig config_;
+    std::vector<Buffer> memory_;
+    Weights weights_;
 };
 
 struct Request {
@@ -78,10 +165,37 @@ struct Request {
     std::vector<std::uint32_t> table = {5, 0};
     std::vector<Chunk> chunks = {{0, 4, 0, 0, 1, 0, 1}};
     std::vector<std::size_t> reads = {3};
-    std::vector<float> logits = std::vector<float>(3);
 
-    void run(Engine& engine) { engine.run({ids, table, chunks, reads}, logits); }
+    std::vector<float> run(Engine& engine) const {
+        std::vector<float> logits(reads.size() * engine.head_rows());
+        engine.run({ids, table, chunks, reads}, logits);
+        return logits;
+    }
 };
+
+// A text of 25 tokens, in two chunks of one iteration and beside another text, and alone.
+void a_text_has_the_same_logits_alone_and_in_a_batch(const ModelConfig& config) {
+    const Model model(config);
+    const auto engine = make_decoder(config, {2, kMaxTokens, kBlocks}, model.weights());
+    Request alone;
+    alone.ids.clear();
+    for (std::uint32_t i = 0; i < 25; ++i)
+        alone.ids.push_back(i * 7 % static_cast<std::uint32_t>(kVocabulary));
+    alone.table = {3, 1};
+    alone.chunks = {{0, 25, 0, 0, 2, 0, 2}};
+    alone.reads = {10, 24};
+    const std::vector<float> expected = alone.run(*engine);
+    for (const float logit : expected) CHECK(std::isfinite(logit) && logit != 0.0f);
+
+    Request batch;
+    batch.ids.insert(batch.ids.end(), alone.ids.begin(), alone.ids.end());
+    batch.table = {6, 4, 2};
+    batch.chunks = {{0, 4, 0, 0, 1, 0, 1}, {4, 21, 0, 1, 3, 1, 2}, {21, 29, 17, 1, 3, 2, 3}};
+    batch.reads = {3, 10, 7};
+    const std::vector<float> all = batch.run(*engine);
+    CHECK((std::vector<float>(all.begin() + static_cast<std::ptrdiff_t>(engine->head_rows()), all.end()) ==
+           expected));
+}
 
 void bad_iterations_are_refused(Engine& engine) {
     const auto refused = [&](const std::string& part, auto change) {
@@ -89,9 +203,9 @@ void bad_iterations_are_refused(Engine& engine) {
         change(request);
         check_throws(part, [&] { request.run(engine); });
     };
-    refused("token id 10", [](Request& r) { r.ids[2] = kVocabulary; });
+    refused("token id 64", [](Request& r) { r.ids[2] = kVocabulary; });
     refused("token id 4294967295", [](Request& r) { r.ids[0] = 0xffffffff; });
-    refused("KV block 6 of 6", [](Request& r) { r.table[0] = kBlocks; });
+    refused("KV block 8 of 8", [](Request& r) { r.table[0] = kBlocks; });
     refused("too short for position 16", [](Request& r) { r.chunks[0].position = 13; });
     refused("block table is out of range", [](Request& r) { r.chunks[0].block_end = 3; });
     refused("chunks that are not consecutive", [](Request& r) { r.chunks[0].token_begin = 1; });
@@ -101,7 +215,6 @@ void bad_iterations_are_refused(Engine& engine) {
         r.chunks[0].token_end = 3;
         r.reads = {2};
     });
-    refused("no room for its logits", [](Request& r) { r.logits.resize(2); });
     refused("reads that are not consecutive", [](Request& r) { r.chunks[0].read_end = 2; });
     refused("reads that belong to no chunk", [](Request& r) { r.chunks[0].read_end = 0; });
     refused("outside a chunk", [](Request& r) { r.reads[0] = 4; });
@@ -110,11 +223,16 @@ void bad_iterations_are_refused(Engine& engine) {
         r.chunks[0].read_end = 2;
     });
     refused("more than 40", [](Request& r) { r.ids.resize(kMaxTokens + 1); });
+    const Request request;
+    std::vector<float> logits(2);
+    check_throws("no room for its logits", [&] {
+        engine.run({request.ids, request.table, request.chunks, request.reads}, logits);
+    });
 }
 
 void bad_models_are_refused(const Weights& weights) {
     const auto refused = [&](const std::string& part, auto change) {
-        ModelConfig model = config();
+        ModelConfig model = plain();
         change(model);
         check_throws(part, [&] { make_decoder(model, {1, kMaxTokens, kBlocks}, weights); });
     };
@@ -133,18 +251,12 @@ void bad_models_are_refused(const Weights& weights) {
     refused("`embedding` has", [](ModelConfig& m) { m.vocab_size = 1000; });
 }
 
-}  // namespace
-
-int main() {
-    const Model model;
-    bad_models_are_refused(model.weights);
-    const auto engine = make_decoder(config(), {2, kMaxTokens, kBlocks}, model.weights);
-    Request first;
-    first.run(*engine);
-    for (const float logit : first.logits) CHECK(std::isfinite(logit) && logit != 0.0f);
+void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
+    const Model model(plain());
+    bad_models_are_refused(model.weights());
+    const auto engine = make_decoder(plain(), {2, kMaxTokens, kBlocks}, model.weights());
+    const std::vector<float> first = Request().run(*engine);
     bad_iterations_are_refused(*engine);
-
-    // As much as fits, in two chunks, and nothing at all.
     Request full;
     full.ids.assign(kMaxTokens, 7);
     full.table = {0, 1, 2, 3};
@@ -155,10 +267,19 @@ int main() {
     empty.ids.clear();
     empty.chunks.clear();
     empty.reads.clear();
-    empty.logits.clear();
-    empty.run(*engine);
+    CHECK(empty.run(*engine).empty());
+    CHECK(Request().run(*engine) == first);
+}
 
-    Request again;
-    again.run(*engine);
-    CHECK(again.logits == first.logits);
+}  // namespace
+
+int main() {
+    an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing();
+    for (ModelConfig config : {plain(), with_every_norm(), with_layer_norms(), with_vocabulary()}) {
+        a_text_has_the_same_logits_alone_and_in_a_batch(config);
+        config.dtype = Dtype::Bf16;
+        if (supports_bf16()) a_text_has_the_same_logits_alone_and_in_a_batch(config);
+        config.dtype = Dtype::Int8;
+        if (supports_int8()) a_text_has_the_same_logits_alone_and_in_a_batch(config);
+    }
 }

@@ -41,8 +41,8 @@ void norms_and_activations(const Kernels<T>& kernels, std::size_t n, double tole
     }
     kernels.activate(Activation::Silu, halves.data(), n, y.data());
     for (std::size_t i = 0; i < n; ++i) {
-        const double gate = static_cast<double>(widen(halves[i]));
-        const double up = static_cast<double>(widen(halves[n + i]));
+        const auto gate = static_cast<double>(widen(halves[i]));
+        const auto up = static_cast<double>(widen(halves[n + i]));
         check_near(static_cast<double>(widen(y[i])), gate / (1 + std::exp(-gate)) * up, tolerance, "silu");
     }
     float logits[2];

@@ -116,7 +116,7 @@ int main() {
             for (const Size& size : kSizes) int8_products_are_exact(size);
     }
     Matmul matmul({Dtype::F32, 64, 64, Dtype::F32});
-    std::vector<std::byte> plain(64 * 64 * 4), packed(matmul.packed_bytes());
+    std::vector<std::byte> plain(std::size_t{64} * 64 * 4), packed(matmul.packed_bytes());
     check_throws("bytes where [64, 64]", [&] { matmul.pack(std::span(plain).first(100), packed); });
     check_throws("sums at most", [] { Matmul({Dtype::Int8, 16, std::size_t{1} << 18, Dtype::Int32}); });
     check_throws("a packed matrix takes", [&] { matmul.pack(plain, std::span(packed).first(100)); });

@@ -74,7 +74,7 @@ void every_token_comes_with_the_models_own_logits_whatever_it_was_chosen_by() {
     const Answer answer = answer_to("logits 1 2 9 0 -1", sequence);
     // 3 ends it, as the end id, which is no token of the library's and has no logits.
     CHECK((answer.tokens == std::vector<std::uint32_t>{2, 1, 0, 3}));
-    CHECK(answer.ending == Ending::Stopped && answer.logits.size() == 3 * 5);
+    CHECK(answer.ending == Ending::Stopped && answer.logits.size() == 15);
     for (std::size_t token = 0; token < 3; ++token)
         CHECK(answer.logits[5 * token] == 1 && answer.logits[5 * token + 2] == 9);
 }
@@ -115,7 +115,7 @@ void a_stream_that_lacks_its_logits_fails_once_and_ends() {
     sequence.logits = true;
     executor.enqueue({&sequence, 1});
     const std::vector<Answer> answers = await_all(executor);
-    CHECK(answers.size() == 1 && contains(answers.front().error, "gave no logits"));
+    CHECK(answers.size() == 1 && contains(answers.front().error, "returned no logits"));
 }
 
 void what_is_sampled_follows_its_seed() {
@@ -164,7 +164,7 @@ void what_is_no_score_is_an_error_in_words() {
         {"error_share 1000000", "when fetching new request"},
         {"fail_step_share 1000000", "forwardAsync"},
         {"unfinished_share 1000000", "without a reason"},
-        {"logits_missing", "gave no logits"},
+        {"logits_missing", "returned no logits"},
         {"logits_half", "--logits_dtype float32"},
         {"logits_on_gpu", "GPU memory"},
         {"vocabulary 3\nrows 3", "gives 3 logits"},

@@ -3,17 +3,15 @@
 //   ranks_test WORKER                    runs every test
 //   ranks_test WORKER TEST DIRECTORY     is a rank of that test
 
-#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <map>
 #include <thread>
 
 #include "support.h"
-
-extern char** environ;
 
 namespace assay::trtllm {
 namespace {
@@ -30,6 +28,7 @@ std::string worker;
 // What became of each of the processes, by rank: its exit status, or 128 and the signal that ended it.
 std::vector<int> statuses(const std::vector<pid_t>& processes) {
     std::vector<int> ends;
+    ends.reserve(processes.size());
     for (const pid_t process : processes) {
         int status = 0;
         CHECK(waitpid(process, &status, 0) > 0);
@@ -46,6 +45,7 @@ pid_t start_rank(std::size_t rank, std::size_t world, const char* test, const Di
     std::vector<std::string> words = {program, worker, test, directory.path().string()};
     const auto pointers = [](std::vector<std::string>& strings) {
         std::vector<char*> all;
+        all.reserve(strings.size() + 1);
         for (std::string& string : strings) all.push_back(string.data());
         all.push_back(nullptr);
         return all;
@@ -191,8 +191,9 @@ int main(int count, char** words) {
             {"lead_and_fail", lead_and_fail},
             {"lead_and_hang", lead_and_hang},
             {"be_refused", be_refused}};
+        const char* rank = getenv("OMPI_COMM_WORLD_RANK");
         const bool follows =
-            std::string(getenv("OMPI_COMM_WORLD_RANK")) != "0" && std::string(words[2]) != "be_refused";
+            rank != nullptr && std::string(rank) != "0" && std::string(words[2]) != "be_refused";
         (follows ? follow : tests.at(words[2]))(words[3]);
         return 0;
     }
