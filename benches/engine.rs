@@ -1,4 +1,4 @@
-//! `cargo bench --bench engine -- DIR [TEXTS TOKENS ROUNDS]`: the CPU engine beside oneDNN's own products.
+//! The CPU engine next to the same products in oneDNN alone: `cargo bench --bench engine -- DIR [TEXTS TOKENS ROUNDS]`.
 #![allow(missing_docs)]
 
 use std::error::Error;

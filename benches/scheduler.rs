@@ -1,5 +1,6 @@
-//! Time of one scheduling decision, by how much waits: it must hardly grow. And what the scheduler
-//! adds to a request when the engine takes no time: alone, and with many at once.
+//! The time of one scheduling decision by the length of the queue, on which it must hardly depend, and what the
+//! scheduler adds to a request when the engine takes no time, alone and with many at once.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::hint::black_box;
 use std::sync::Arc;

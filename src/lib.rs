@@ -52,8 +52,6 @@
 //! # }
 //! ```
 
-#![warn(clippy::unwrap_used, clippy::expect_used)]
-
 // So that what tests share can be compiled into the library's own.
 #[cfg(test)]
 extern crate self as assay;

@@ -1,7 +1,7 @@
 //! Where threads meet, under a model checker: shuttle runs the scheduler's own mailbox and dispatcher in
 //! thousands of random interleavings and fails on a lost wake-up, a deadlock or a doubled answer.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+#![allow(clippy::expect_used, clippy::unwrap_used, dead_code, unreachable_pub)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

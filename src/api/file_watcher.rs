@@ -51,10 +51,10 @@ impl FileWatcher {
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    files.iter().map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
+    files.iter().map(|file| std::fs::metadata(file).ok().as_ref().map(stamp)).collect()
 }
 
-fn stamp(file: Metadata) -> Stamp {
+fn stamp(file: &Metadata) -> Stamp {
     Stamp { modified: file.modified().ok(), bytes: file.len(), inode: file.ino() }
 }
 

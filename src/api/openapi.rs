@@ -41,8 +41,8 @@ pub(super) fn document(
 ) -> openapi::OpenApi {
     let (mut open, mut keyed) = (open.get_openapi().clone(), keyed.get_openapi().clone());
     if has_keys {
-        set_security(&mut open, Vec::new());
-        set_security(&mut keyed, vec![SecurityRequirement::new(KEY, [""; 0])]);
+        set_security(&mut open, &[]);
+        set_security(&mut keyed, &[SecurityRequirement::new(KEY, [""; 0])]);
     }
     let mut document = Document::openapi();
     document.merge(open);
@@ -59,11 +59,11 @@ pub(super) fn document(
     document
 }
 
-fn set_security(document: &mut openapi::OpenApi, security: Vec<SecurityRequirement>) {
+fn set_security(document: &mut openapi::OpenApi, security: &[SecurityRequirement]) {
     for item in document.paths.paths.values_mut() {
         let PathItem { get, post, .. } = item;
         for operation in [get, post].into_iter().flatten() {
-            operation.security = Some(security.clone());
+            operation.security = Some(security.to_vec());
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The server and its tools.
 
-#![warn(clippy::unwrap_used, clippy::expect_used)]
-
 use std::error::Error;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

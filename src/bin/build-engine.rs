@@ -1,7 +1,5 @@
 //! Builds engines: a Hugging Face checkpoint in, an engine directory out.
 
-#![warn(clippy::unwrap_used, clippy::expect_used)]
-
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -113,16 +113,16 @@ impl Checkpoint {
             checkpoint.add(single)?;
             Ok(checkpoint)
         } else if index.exists() {
-            Self::open_shards(directory, index)
+            Self::open_shards(directory, &index)
         } else {
             Err(no_safetensors(directory))
         }
     }
 
-    fn open_shards(directory: &Path, index: PathBuf) -> Result<Self, BuildError> {
-        let object = Object::read(&index)?;
+    fn open_shards(directory: &Path, index: &Path) -> Result<Self, BuildError> {
+        let object = Object::read(index)?;
         let listed: BTreeMap<String, String> = object.required("weight_map")?;
-        let mut checkpoint = Self { shards: vec![], tensors: BTreeMap::new(), listing: index.clone() };
+        let mut checkpoint = Self { shards: vec![], tensors: BTreeMap::new(), listing: index.to_owned() };
         let mut shard_names: Vec<&String> = listed.values().collect();
         shard_names.sort();
         shard_names.dedup();

@@ -117,7 +117,7 @@ impl ScoringSettings {
     pub fn head(&self, head: &manifest::Head) -> Result<Head, ConfigError> {
         let rows = self.reward_logits_range.as_ref().map(|range| range.0.clone());
         let names = (!self.reward_model_string.is_empty()).then_some(self.reward_model_string.as_slice());
-        Head::with_options(head, rows, names, self.score_options()?).map_err(conflict)
+        Head::with_options(head, rows, names, self.score_options()?).map_err(|error| conflict(&error))
     }
 
     fn score_options(&self) -> Result<ScoreOptions, ConfigError> {
@@ -132,8 +132,8 @@ impl ScoringSettings {
 }
 
 /// Names the option that does not fit the engine.
-fn conflict(error: HeadError) -> ConfigError {
-    let option = match &error {
+fn conflict(error: &HeadError) -> ConfigError {
+    let option = match error {
         HeadError::NoRows | HeadError::UnknownRows { .. } => "reward_logits_range".to_owned(),
         HeadError::NameCount { .. } | HeadError::UnusableName(_) => "reward_model_string".to_owned(),
         HeadError::Options(error) => format!("score_{}", error.field()),

@@ -103,10 +103,10 @@ impl Gpus {
         };
         let left: Vec<Gpu> = visible.split(',').map_while(|name| named(name.trim())).collect();
         if left.is_empty() && !self.gpus.is_empty() {
-            self.absent = Some(match visible.starts_with("MIG-") {
-                true => "CUDA_VISIBLE_DEVICES names a part of a GPU (MIG), and engines are for whole ones"
-                    .to_owned(),
-                false => format!("CUDA_VISIBLE_DEVICES={visible} leaves no GPU"),
+            self.absent = Some(if visible.starts_with("MIG-") {
+                "CUDA_VISIBLE_DEVICES names a part of a GPU (MIG), and engines are for whole ones".to_owned()
+            } else {
+                format!("CUDA_VISIBLE_DEVICES={visible} leaves no GPU")
             });
         }
         self.gpus = left;

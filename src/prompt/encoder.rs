@@ -153,7 +153,7 @@ impl Encoder {
     /// # Errors
     /// The result has no tokens.
     pub fn encode_completion(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
-        let mut ids = self.tokenizer.encode(text, None).map_err(unencodable)?;
+        let mut ids = self.tokenizer.encode(text, None).map_err(|error| unencodable(&error))?;
         let prefix = self.tokenizer.prefix();
         if add_special_tokens && !ids.starts_with(prefix) {
             ids.splice(..0, prefix.iter().copied());
@@ -203,12 +203,12 @@ impl Encoder {
     }
 
     fn tokenize(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, PromptError> {
-        let ids = self.tokenizer.encode(text, marks).map_err(unencodable)?;
+        let ids = self.tokenizer.encode(text, marks).map_err(|error| unencodable(&error))?;
         if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
     }
 }
 
-fn unencodable(error: TokenizerError) -> PromptError {
+fn unencodable(error: &TokenizerError) -> PromptError {
     PromptError::Unencodable(error.to_string())
 }
 

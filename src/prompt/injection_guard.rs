@@ -109,7 +109,7 @@ impl InjectionGuard {
             suffixes,
             joined: control.join("\0"),
             longest: control.iter().map(|token| token.len()).max().unwrap_or(0),
-            template: template.to_string(),
+            template: template.to_owned(),
             step_token: step_token.map(str::to_owned),
         })
     }

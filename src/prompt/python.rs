@@ -63,7 +63,7 @@ fn unmarked(state: &State, text: &str) -> String {
 
 /// The injection guard's marks; empty if there are none.
 fn marks(state: &State) -> String {
-    state.lookup(MARKS).as_ref().and_then(Value::as_str).unwrap_or_default().to_string()
+    state.lookup(MARKS).as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// `str.strip`, `lstrip` and `rstrip`. They strip as if the marks were not there, but keep them.
@@ -133,19 +133,19 @@ fn strftime(format: &str, now: SystemTime) -> Result<String, Error> {
             Some('Y') => format!("{year:04}"),
             Some('y') => format!("{:02}", year % 100),
             Some('m') => format!("{month:02}"),
-            Some('B') => month_name.to_string(),
+            Some('B') => month_name.to_owned(),
             Some('b' | 'h') => month_name[..3].to_string(),
             Some('d') => format!("{day:02}"),
             Some('e') => format!("{day:2}"),
-            Some('A') => day_name.to_string(),
+            Some('A') => day_name.to_owned(),
             Some('a') => day_name[..3].to_string(),
             Some('F') => format!("{year:04}-{month:02}-{day:02}"),
             Some('H') => format!("{:02}", second / 3600),
             Some('M') => format!("{:02}", second / 60 % 60),
             Some('S') => format!("{:02}", second % 60),
             Some('T') => format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60),
-            Some('Z') => "UTC".to_string(),
-            Some('%') => "%".to_string(),
+            Some('Z') => "UTC".to_owned(),
+            Some('%') => "%".to_owned(),
             other => {
                 let directive = other.map_or(String::new(), String::from);
                 let reason = format!("strftime_now does not support `%{directive}`");

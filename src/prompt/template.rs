@@ -59,7 +59,8 @@ impl Template {
             documents => (),
             __marks => marks,
         };
-        self.environment.get_template(NAME).and_then(|template| template.render(variables)).map_err(refusal)
+        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(variables));
+        rendered.map_err(|error| refusal(&error))
     }
 }
 
@@ -74,8 +75,8 @@ fn raise(message: String) -> Result<Value, Error> {
 }
 
 /// Distinguishes a template's refusal of a conversation from its failure.
-fn refusal(error: Error) -> PromptError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+fn refusal(error: &Error) -> PromptError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(Raised(message)) = error.downcast_ref() {
             return PromptError::Refused(message.clone());

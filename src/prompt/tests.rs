@@ -25,7 +25,7 @@ fn encoder(template: &str) -> Encoder {
 }
 
 fn open(tokenizer: &str, template: &str) -> Result<Encoder, EncoderError> {
-    let special_tokens = [("bos_token".to_string(), "<|begin_of_text|>".to_string())].into();
+    let special_tokens = [("bos_token".to_owned(), "<|begin_of_text|>".to_owned())].into();
     Encoder::new(tokenizer, template, &PromptSpec { special_tokens, ..PromptSpec::default() })
 }
 
@@ -271,7 +271,7 @@ fn variants() -> Vec<(String, PromptTokenizer)> {
     }
     for name in ["llama2-tiny", "llama3-tiny", "qwen2-tiny"] {
         let tokenizer = PromptTokenizer::parse(&tokenizer(name, |_| ()), "", [].into_iter()).unwrap();
-        variants.push((name.to_string(), tokenizer));
+        variants.push((name.to_owned(), tokenizer));
     }
     variants
 }
@@ -283,7 +283,7 @@ proptest! {
     fn ids_are_those_of_the_tokenizers_crate(
         pieces in proptest::collection::vec(prop_oneof![
             proptest::sample::select(&["River", "river", "<Tab>", "<tab>", "<Tab>x", "<s>", "</s>", "<|eot_id|>",
-                "<|im_end|>", " ", "  ", "\n", "_", "x", "é", "e\u{301}", "▁"][..]).prop_map(str::to_string),
+                "<|im_end|>", " ", "  ", "\n", "_", "x", "é", "e\u{301}", "▁"][..]).prop_map(str::to_owned),
             any::<String>(),
         ], 0..10)
     ) {

@@ -269,7 +269,7 @@ impl AddedSearch {
                 normalizer.normalize(&mut pattern)?;
             }
             if !pattern.get().is_empty() {
-                patterns.push(pattern.get().to_string());
+                patterns.push(pattern.get().to_owned());
                 indices.push(index);
             }
         }

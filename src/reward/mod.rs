@@ -119,7 +119,7 @@ mod tests {
             let logit = f32::from_bits(bits);
             prop_assume!(logit.is_finite());
             let scores = head(&["reward"]).scores(&[logit]).unwrap();
-            let text = scores.content().strip_prefix("reward:").unwrap().to_string();
+            let text = scores.content().strip_prefix("reward:").unwrap().to_owned();
             prop_assert!(text.trim_start_matches('-').chars().all(|c| c.is_ascii_digit() || c == '.'));
             prop_assert_eq!(text.matches('.').count(), 1);
             let json = serde_json::to_string(&scores.values().next().unwrap().1).unwrap();

@@ -30,21 +30,22 @@ pub fn start(
     options: Options,
     observer: Arc<dyn Observer>,
 ) -> Result<Handle, EngineError> {
+    let max_queue_requests = options.max_queue_requests;
     match factory {
         EngineFactory::Step(mut factory) => {
             let engine = factory.start()?;
             let limits = engine.limits();
             let mut core = StepCore::new(limits, engine.sharing(), options.clone(), observer.clone());
             core.set_max_cached_blocks(engine.max_cached_blocks());
-            let supervisor = Supervisor::new(factory, engine, options.clone());
-            spawn(core, supervisor, limits, SamplingCapabilities::ALL, &options, observer)
+            let supervisor = Supervisor::new(factory, engine, options);
+            spawn(core, supervisor, limits, SamplingCapabilities::ALL, max_queue_requests, observer)
         }
         EngineFactory::Queue(mut factory) => {
             let engine = factory.start()?;
             let (limits, reach) = (engine.limits(), engine.reach());
             let core = QueueCore::new(limits, engine.depth(), options.clone(), observer.clone());
-            let supervisor = Supervisor::new(factory, engine, options.clone());
-            spawn(core, supervisor, limits, reach, &options, observer)
+            let supervisor = Supervisor::new(factory, engine, options);
+            spawn(core, supervisor, limits, reach, max_queue_requests, observer)
         }
     }
 }
@@ -54,19 +55,19 @@ fn spawn<C: Drive + Send + 'static>(
     supervisor: Supervisor<C::Engine>,
     limits: Limits,
     reach: SamplingCapabilities,
-    options: &Options,
+    max_queue_requests: usize,
     observer: Arc<dyn Observer>,
 ) -> Result<Handle, EngineError> {
     let (wake, woken) = bounded(1);
     let shared = Arc::new(Shared {
-        mailbox: Mailbox::new(options.max_queue_requests, Signal(wake)),
+        mailbox: Mailbox::new(max_queue_requests, Signal(wake)),
         origin: Instant::now(),
         ready: true.into(),
         abandoned: false.into(),
         retry_after: 1000.into(),
         limits,
         reach,
-        max_queue_requests: options.max_queue_requests,
+        max_queue_requests,
         drained: watch::Sender::new(false),
         failed: watch::Sender::new(false),
     });
@@ -161,23 +162,23 @@ impl<C: Drive> Thread<C> {
         let now = self.now();
         if let Err(error) = report.and_then(|report| self.dispatcher.core.take_report(now, report)) {
             self.supervisor.lose();
-            self.fail(Rejection::EngineFailed(error.to_string()));
+            self.fail(&Rejection::EngineFailed(error.to_string()));
         }
     }
 
     /// Answers what was in flight. The supervisor has let go of the engine already.
-    fn fail(&mut self, rejection: Rejection) {
+    fn fail(&mut self, rejection: &Rejection) {
         tracing::error!(%rejection, "the engine is lost");
         self.shared.ready.store(false, Ordering::Release);
         self.observer.engine_failed();
-        self.dispatcher.core.fail(&rejection);
+        self.dispatcher.core.fail(rejection);
     }
 
     /// Deals with a lost engine, and gives a running one what it can start now.
     fn advance(&mut self) {
         match self.supervisor.poll() {
             Event::None => {}
-            Event::Stalled(after) => self.fail(Rejection::EngineStalled(after)),
+            Event::Stalled(after) => self.fail(&Rejection::EngineStalled(after)),
             Event::Restarted => {
                 self.shared.ready.store(true, Ordering::Release);
                 self.observer.engine_restarted();
@@ -189,7 +190,7 @@ impl<C: Drive> Thread<C> {
         }
         let now = self.now();
         if let Err(error) = self.dispatcher.core.supply(now, &mut self.supervisor) {
-            self.fail(Rejection::EngineFailed(error.to_string()));
+            self.fail(&Rejection::EngineFailed(error.to_string()));
         }
     }
 

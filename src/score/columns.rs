@@ -208,7 +208,7 @@ mod tests {
     use super::super::shape::ColumnNames;
     use super::*;
 
-    fn added(row: Value, results: &[Result<f64, &str>]) -> (Value, RowStatus) {
+    fn added(row: &Value, results: &[Result<f64, &str>]) -> (Value, RowStatus) {
         let mut row = row.as_object().unwrap().clone();
         let shape = RowShape::detect(&row, &ColumnNames::default()).unwrap();
         let columns = ScoreColumns { prefix: String::new(), by: None };
@@ -227,18 +227,18 @@ mod tests {
         let group = json!({"prompt": "p", "responses": ["a", "b", "c"]});
         let due = json!({"reward": [1.0, null, 3.5], "rank": [2, null, 1], "margin": 2.5,
                          "error": "response 2 of 3: too long"});
-        let scored = added(group.clone(), &[Ok(1.0), Err("too long"), Ok(3.5)]);
+        let scored = added(&group, &[Ok(1.0), Err("too long"), Ok(3.5)]);
         assert_eq!(scored, (due, RowStatus::PartlyScored));
         let due = json!({"error": "response 1 of 3: x; response 2 of 3: y; response 3 of 3: z"});
-        assert_eq!(added(group, &[Err("x"), Err("y"), Err("z")]), (due, RowStatus::Failed));
+        assert_eq!(added(&group, &[Err("x"), Err("y"), Err("z")]), (due, RowStatus::Failed));
         let pair = json!({"prompt": "p", "chosen": "a", "rejected": "b"});
         let due = json!({"chosen_reward": null, "rejected_reward": 2.0, "margin": null,
                          "error": "chosen: too long"});
-        assert_eq!(added(pair.clone(), &[Err("too long"), Ok(2.0)]), (due, RowStatus::PartlyScored));
+        assert_eq!(added(&pair, &[Err("too long"), Ok(2.0)]), (due, RowStatus::PartlyScored));
         let due = json!({"chosen_reward": 2.5, "rejected_reward": 2.0, "margin": 0.5});
-        assert_eq!(added(pair, &[Ok(2.5), Ok(2.0)]), (due, RowStatus::Scored));
+        assert_eq!(added(&pair, &[Ok(2.5), Ok(2.0)]), (due, RowStatus::Scored));
         let single = json!({"prompt": "p", "response": "a"});
-        assert_eq!(added(single, &[Err("too long")]), (json!({"error": "too long"}), RowStatus::Failed));
+        assert_eq!(added(&single, &[Err("too long")]), (json!({"error": "too long"}), RowStatus::Failed));
     }
 
     #[test]

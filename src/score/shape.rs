@@ -190,7 +190,7 @@ mod tests {
     use crate::prompt::Message;
 
     /// Role and content of each turn of each conversation in a row.
-    fn found(row: Value) -> Vec<Vec<(String, String)>> {
+    fn found(row: &Value) -> Vec<Vec<(String, String)>> {
         let row = row.as_object().unwrap().clone();
         let shape = RowShape::detect(&row, &ColumnNames::default()).unwrap();
         let turn = |message: Message| (message.role, message.content);
@@ -216,7 +216,7 @@ mod tests {
             json!({"prompt": "\n\nHuman: q\n\nAssistant:", "response": "a"}),
             json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, messages[1]]}),
         ] {
-            assert_eq!(found(row.clone()), [expected()], "{row}");
+            assert_eq!(found(&row), [expected()], "{row}");
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     fn a_text_that_looks_like_a_list_is_a_text() {
         for text in ["[1, 2, 3]", "[]", "[not JSON", "[{\"role\": \"x\"}]"] {
             assert_eq!(
-                found(json!({"prompt": text, "response": text})),
+                found(&json!({"prompt": text, "response": text})),
                 [vec![turn("user", text), turn("assistant", text)]]
             );
         }
@@ -235,7 +235,7 @@ mod tests {
         let answer = json!([{"role": "assistant", "content": "a"}, {"role": "user", "content": "r"},
                             {"role": "assistant", "content": "b"}]);
         let expected = [turn("user", "q"), turn("assistant", "a"), turn("user", "r"), turn("assistant", "b")];
-        assert_eq!(found(json!({"prompt": "q", "completion": answer})), [expected.to_vec()]);
+        assert_eq!(found(&json!({"prompt": "q", "completion": answer})), [expected.to_vec()]);
         let row = json!({"prompt": "q", "response": []}).as_object().unwrap().clone();
         let shape = RowShape::detect(&row, &ColumnNames::default()).unwrap();
         assert_eq!(shape.conversations(&row), Err(ConversationError::Empty("response".into())));
@@ -254,7 +254,7 @@ mod tests {
             json!({"chosen": whole("a"), "rejected": whole("b")}),
             json!({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}),
         ] {
-            assert_eq!(found(row.clone()), pair, "{row}");
+            assert_eq!(found(&row), pair, "{row}");
         }
     }
 

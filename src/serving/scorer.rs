@@ -165,12 +165,12 @@ impl Scorer {
             priority: scheduling.priority,
         };
         let ticket = self.scheduler.submit(job, scheduling.deadline())?;
-        Ok(async move { self.scored(ticket.await?, prompt_tokens, truncated, scheduling) })
+        Ok(async move { self.scored(&ticket.await?, prompt_tokens, truncated, scheduling) })
     }
 
     fn scored(
         &self,
-        completed: Completed,
+        completed: &Completed,
         prompt_tokens: usize,
         truncated: Option<Truncated>,
         scheduling: Scheduling,

@@ -37,7 +37,7 @@ fn json(path: &Path) -> Value {
 fn encoder(name: &str) -> Encoder {
     let checkpoint = tests().join(name);
     let config = json(&checkpoint.join("tokenizer_config.json"));
-    let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_string);
+    let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
     let special_tokens: BTreeMap<String, String> = config
         .as_object()
         .unwrap()
@@ -48,7 +48,7 @@ fn encoder(name: &str) -> Encoder {
     let engine = tempfile::tempdir().unwrap();
     std::fs::copy(checkpoint.join(TOKENIZER_FILE), engine.path().join(TOKENIZER_FILE)).unwrap();
     let template = match config["chat_template"].as_str() {
-        Some(template) => template.to_string(),
+        Some(template) => template.to_owned(),
         None => std::fs::read_to_string(checkpoint.join("chat_template.jinja")).unwrap(),
     };
     std::fs::write(engine.path().join(TEMPLATE_FILE), template).unwrap();
@@ -159,14 +159,14 @@ fn content() -> impl Strategy<Value = String> {
         "<|assistant|>",
     ];
     let piece = prop_oneof![
-        proptest::sample::select(&CONTROL[..]).prop_map(str::to_string),
+        proptest::sample::select(&CONTROL[..]).prop_map(str::to_owned),
         (proptest::sample::select(&CONTROL[..]), 0..20usize, 0..20usize)
             .prop_map(|(token, from, length)| token.chars().skip(from).take(length).collect()),
         any::<String>(),
         proptest::sample::select(
             &[" ", "\n", "\u{338}", "\u{301}", "\u{fdd0}", "\u{fdd1}", "<", ">", "|"][..]
         )
-        .prop_map(str::to_string),
+        .prop_map(str::to_owned),
     ];
     proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }

@@ -1,5 +1,11 @@
 //! TensorRT-LLM engines over the stand-in: `make test-trtllm`. Every test of the HTTP surface runs over them too.
-#![allow(dead_code, unreachable_pub)]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    unreachable_pub
+)]
 
 mod engine;
 mod engine_directory;

@@ -140,7 +140,7 @@ async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Re
     generator.answered(prompt_tokens, &endings, scheduling.arrived);
     let mut choices = Vec::with_capacity(wholes.len());
     for (index, whole) in wholes.into_iter().enumerate() {
-        choices.push(writer.choice(generator, index, whole));
+        choices.push(writer.choice(generator, index, &whole));
     }
     let answer = Completion {
         id: &id,
@@ -165,12 +165,12 @@ struct TextWriter {
 }
 
 impl TextWriter {
-    fn choice(&mut self, generator: &Generator, index: usize, delta: Delta) -> TextChoice {
+    fn choice(&mut self, generator: &Generator, index: usize, delta: &Delta) -> TextChoice {
         let echo = std::mem::take(&mut self.echoes[index]);
         let offset = &mut self.offsets[index];
         *offset += echo.text.chars().count();
-        let logprobs = self.logprobs.then(|| logprobs(generator, &delta, &echo, offset));
-        let finish_reason = delta.ending.map(|ending| ending.finish_reason);
+        let logprobs = self.logprobs.then(|| logprobs(generator, delta, &echo, offset));
+        let finish_reason = delta.ending.as_ref().map(|ending| ending.finish_reason);
         TextChoice { index, text: echo.text + &delta.text, logprobs, finish_reason }
     }
 }
@@ -179,7 +179,7 @@ impl ChunkWriter for TextWriter {
     type Choice = TextChoice;
 
     fn chunks(&mut self, generator: &Generator, index: usize, delta: Delta) -> Vec<TextChoice> {
-        vec![self.choice(generator, index, delta)]
+        vec![self.choice(generator, index, &delta)]
     }
 }
 

@@ -106,12 +106,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// The response of a handler that panicked.
 pub(in crate::api) fn panicked(payload: Box<dyn Any + Send>) -> Response {
-    let text = if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "panicked with a non-string payload".to_owned()
+    let text = match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload
+            .downcast_ref::<&str>()
+            .map_or_else(|| "panicked with a non-string payload".to_owned(), |text| (*text).to_owned()),
     };
     ApiError::Internal(text).into_response()
 }

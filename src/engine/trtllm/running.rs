@@ -118,7 +118,7 @@ impl QueueEngine for TrtllmEngine {
     fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
         for &id in cancelled {
             let requests = self.shared.fan_out().pending(id);
-            self.shared.cancel(&requests).map_err(step_error)?;
+            self.shared.cancel(&requests).map_err(|error| step_error(&error))?;
         }
         let mut batch = Batch::default();
         for (id, job) in &jobs {
@@ -187,7 +187,7 @@ struct Awaiting {
 impl Awaiting {
     fn serve(self) {
         if let Err(error) = self.report_all() {
-            self.send(Err(step_error(error)));
+            self.send(Err(step_error(&error)));
         }
         if let Err(error) = self.shared.handle.shutdown() {
             tracing::warn!(%error, "TensorRT-LLM did not shut down in order");
@@ -298,6 +298,6 @@ fn statistics(sums: &ffi::TrtllmStatistics) -> Option<IterationStatistics> {
     })
 }
 
-fn step_error(error: cxx::Exception) -> EngineError {
+fn step_error(error: &cxx::Exception) -> EngineError {
     EngineError::Step(error.what().to_owned())
 }

@@ -11,7 +11,7 @@ use crate::scheduler::Observer;
 use crate::scheduler::queue::{Entry, Key, Lane};
 
 /// A job that is answered with what the sequence gives.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) job: JobId,
     pub(super) arrived: Duration,

@@ -264,7 +264,7 @@ fn a_queue_is_bounded_in_tokens_too() {
     let mut world = world(LIMITS, Options { max_queue_tokens: 1000, ..Options::default() });
     world.score(0..900);
     let refused = world.score(1000..1200);
-    let limit = "1000 tokens".to_string();
+    let limit = "1000 tokens".to_owned();
     assert_eq!(
         world.answers[&refused],
         Err(Rejection::QueueFull { limit, retry_after: Duration::from_secs(1) })
