@@ -24,7 +24,7 @@ help:
 	@echo 'make fuzz-seeds   run every fuzz target once over its seeds'
 	@echo
 	@echo 'make test-sanitizers  test the C++ of the CPU engine under sanitizers  (needs libomp-dev)'
-	@echo 'make tidy             run clang-tidy over the C++  (needs clang-tidy and libomp-dev)'
+	@echo 'make tidy             run clang-tidy over the C++'
 	@echo 'make test-mpirun      test multi-rank GPU engines under Open MPI  (needs mpirun)'
 	@echo 'make test-monitoring  test the alerts and the dashboard on a real Prometheus  (needs prometheus)'
 	@echo 'make test-pages       test the web pages in headless Chromium  (needs chromium)'
@@ -169,6 +169,7 @@ lint: lint-deps stand-in typos
 
 # The bridges need headers that cargo generates, so they are left out.
 tidy:
+	@tools/install-deps.sh tidy
 	cmake -S cpp -B build/tidy -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
 	cmake -S tests/trtllm -B build/tidy-trtllm -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
 	clang-tidy -p build/tidy --quiet $(filter-out %/bridge.cc,$(wildcard cpp/cpu/*.cc cpp/tests/*.cc))

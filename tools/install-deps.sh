@@ -2,6 +2,7 @@
 # Installs the packages that Assay is built and tested with, on Debian 12 or later and Ubuntu 24.04 or later:
 #   tools/install-deps.sh         what `make demo` and `make test` need
 #   tools/install-deps.sh lint    what `make lint` needs as well
+#   tools/install-deps.sh tidy    what `make tidy` needs as well
 # Does nothing, and needs no rights, if nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ need() { # PACKAGE COMMAND ...: the package is missing if the command fails
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 has_onednn() { echo '#include <dnnl.hpp>' | c++ -E -x c++ - ; }
+has_clang_openmp() { ls /usr/lib/llvm-*/lib/clang/*/include/omp.h; }
 has_venv() { python3 -c 'import ensurepip, venv'; }
 
 need cmake cmake --version
@@ -20,9 +22,13 @@ need make make --version
 need g++ c++ --version
 need libdnnl-dev has_onednn
 need python3-venv has_venv
-if [ "${1-}" = lint ]; then
-    need clang-format clang-format --version
-fi
+case "${1-}" in
+lint) need clang-format clang-format --version ;;
+tidy)
+    need clang-tidy clang-tidy --version
+    need libomp-dev has_clang_openmp
+    ;;
+esac
 
 minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if ! command -v cargo >/dev/null; then
