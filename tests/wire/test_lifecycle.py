@@ -165,7 +165,7 @@ def test_after_the_grace_period_the_exit_status_says_that_work_was_left(engines:
 def test_a_second_sigterm_ends_the_server_at_once(engines: Engines):
     with stalled(engines, "--shutdown-grace", "600") as (server, _):
         server.process.send_signal(signal.SIGTERM)
-        server.logged("ending: no new requests, finishing those in flight")
+        server.logged("shutting down: finishing requests in flight")
         assert server.end() == KILLED
 
 

@@ -47,7 +47,7 @@ def test_a_client_that_sends_its_headers_byte_by_byte_is_disconnected(engines: E
     with limited(engines, "--header-timeout", "0.5") as server, server.connect() as stream:
         threading.Thread(target=trickle, args=(stream, good()), daemon=True).start()
         assert rest(stream) == b""
-        assert server.logged("a connection was cut off")["reason"] == "slow_head"
+        assert server.logged("connection cut off")["reason"] == "slow_head"
         assert server.metric("http_connections_cut_total", 'reason="slow_head"') == 1
 
 
@@ -121,7 +121,7 @@ def test_a_client_that_does_not_read_its_responses_is_disconnected(engines: Engi
                 pass
 
         threading.Thread(target=ask_on, daemon=True).start()
-        assert server.logged("a connection was cut off")["reason"] == "slow_reader"
+        assert server.logged("connection cut off")["reason"] == "slow_reader"
 
 
 def test_good_clients_are_served_while_as_many_others_misbehave(engines: Engines):

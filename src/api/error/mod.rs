@@ -6,6 +6,8 @@ mod response;
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+
 pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog, apply_overload_status};
 use super::item_path::ItemPath;
 use crate::prompt::{PromptError, ROLES};
@@ -120,14 +122,10 @@ impl ApiError {
         Self::Serving { error, item: None }
     }
 
-    /// Whether what was sent is at fault: the same request would fail again, here and on any other server of
-    /// the model.
-    pub(super) fn is_items_own(&self) -> bool {
-        match self {
-            Self::Serving { error, .. } => error.is_items_own(),
-            Self::Starting | Self::TooManyConnections | Self::Internal(_) => false,
-            _ => true,
-        }
+    /// Whether the same request could succeed later, or on another server.
+    pub(super) fn is_servers_fault(&self) -> bool {
+        let status = self.classify().status;
+        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Whether the queue was full.

@@ -58,12 +58,12 @@ async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Respon
     Ok(Json(answer).into_response())
 }
 
-/// The first error if no candidate was scored and none is at fault itself. The call then fails with that
-/// error's status, so that clients try again as they would on any other route.
+/// The first error if no candidate was scored and the server is to blame for all of them. The call then fails
+/// with that error's status, so that clients try again as they would on any other route.
 fn failure_of_all(results: &mut Vec<Result<Scored, ApiError>>) -> Option<ApiError> {
-    let servers_own =
-        |result: &Result<Scored, ApiError>| result.as_ref().is_err_and(|error| !error.is_items_own());
-    if results.iter().all(servers_own) { results.drain(..).next()?.err() } else { None }
+    let servers_fault =
+        |result: &Result<Scored, ApiError>| result.as_ref().is_err_and(ApiError::is_servers_fault);
+    if results.iter().all(servers_fault) { results.drain(..).next()?.err() } else { None }
 }
 
 fn log_failure(app: &App, error: &ApiError) {
