@@ -3,22 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
+/// The Rust files that declare bridges to C++.
+const BRIDGES: [&str; 2] = ["src/engine/bridge.rs", "src/hardware/processor.rs"];
+
 fn main() {
     println!("cargo:rerun-if-changed=cpp");
-    println!("cargo:rerun-if-changed=src/engine/bridge.rs");
+    for bridge in BRIDGES {
+        println!("cargo:rerun-if-changed={bridge}");
+    }
     println!("cargo:rerun-if-env-changed=TRTLLM_ROOT");
     require_cmake();
     let trtllm = std::env::var_os("CARGO_FEATURE_TRTLLM").map(|_| trtllm_root());
     let mut engines = cmake::Config::new("cpp");
     engines.profile("Release").define("ASSAY_TESTS", "OFF");
-    let mut bridge = cxx_build::bridge("src/engine/bridge.rs");
+    let mut bridge = cxx_build::bridges(BRIDGES);
     if let Some(root) = &trtllm {
         engines.define("ASSAY_TRTLLM", "ON").define("TRTLLM_ROOT", root);
         bridge.file("cpp/trtllm/bridge.cc");
     }
     let installed = engines.build();
     bridge
-        .file("cpp/cpu/bridge.cc")
+        .files(["cpp/cpu/bridge.cc", "cpp/cpu/processor.cc"])
         .include("cpp")
         .std("c++20")
         .flags(["-Wall", "-Wextra", "-Wpedantic", "-Werror"])

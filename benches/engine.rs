@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use assay::bench::roofline::{Workload, measure};
-use assay::engine::cpu::Options;
+use assay::engine::EngineOptions;
 use assay::manifest::Manifest;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,6 +20,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut number = |default| arguments.next().map_or(Ok(default), |text| text.parse::<usize>());
     let workload = Workload { texts: number(32)?, tokens: number(256)?, rounds: number(5)? };
     let manifest = Manifest::read(&directory)?;
-    measure(&directory, &manifest, Options::default(), workload, &mut std::io::stdout())?;
+    measure(&directory, &manifest, &EngineOptions::default(), workload, &mut std::io::stdout())?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use assay::engine::simulated::SimulatedFactory;
 use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
 use assay::scheduler::core::{Core, StepCore};
-use assay::scheduler::{Job, Options, Priority, Work, start};
+use assay::scheduler::{Job, Priority, SchedulerOptions, Work, start};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 const LIMITS: Limits = Limits {
@@ -29,8 +29,11 @@ struct Load {
 
 impl Load {
     fn new(waiting: usize) -> Self {
-        let options =
-            Options { max_queue_requests: usize::MAX, max_queue_tokens: usize::MAX, ..Options::default() };
+        let options = SchedulerOptions {
+            max_queue_requests: usize::MAX,
+            max_queue_tokens: usize::MAX,
+            ..SchedulerOptions::default()
+        };
         let core = StepCore::new(LIMITS, PrefixSharing::WithinIteration, options, Arc::new(()));
         let mut load = Self { core, next: 0, now: Duration::ZERO };
         load.arrive(waiting);
@@ -93,7 +96,7 @@ fn decision(criterion: &mut Criterion) {
 fn round_trip(criterion: &mut Criterion) {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 5);
     let (Ok(handle), Ok(runtime)) = (
-        start(factory.into(), Options::default(), Arc::new(())),
+        start(factory.into(), SchedulerOptions::default(), Arc::new(())),
         tokio::runtime::Builder::new_current_thread().build(),
     ) else {
         return;

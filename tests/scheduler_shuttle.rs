@@ -10,7 +10,7 @@ use assay::engine::simulated::HashCache;
 use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
 use assay::sampling::Sampled;
 use assay::scheduler::core::{self, StepCore};
-use assay::scheduler::{Answer, Job, Options, Output, Priority, Work};
+use assay::scheduler::{Answer, Job, Output, Priority, SchedulerOptions, Work};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
@@ -87,7 +87,7 @@ type Box<R> = Mailbox<Envelope<R>, Hole<()>>;
 
 /// The scheduler's thread, with an engine that computes on another.
 fn run(mailbox: &Box<Hole<Answer>>, woken: &Hole<()>, sharing: PrefixSharing) {
-    let core = StepCore::new(LIMITS, sharing, Options::default(), Arc::new(()));
+    let core = StepCore::new(LIMITS, sharing, SchedulerOptions::default(), Arc::new(()));
     let mut dispatcher = Dispatcher::new(core);
     let (iterations, reports) = (Hole::<Option<Iteration>>::new(), Hole::<StepReport>::new());
     let engine = {

@@ -120,14 +120,6 @@ std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threa
     return std::make_unique<Roofline>(dtype(model.dtype), shapes, model.num_layers, rows, threads);
 }
 
-rust::String onednn_version() { return cpu::onednn_version(); }
-
-rust::String instruction_set() { return cpu::instruction_set(); }
-
-bool supports_bf16() { return cpu::supports_bf16(); }
-
-bool supports_int8() { return cpu::supports_int8(); }
-
 std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in) {
     return matmul_for(dtype, out, in).packed_bytes();
 }

@@ -37,10 +37,6 @@ using cpu::Roofline;
 
 std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows);
 
-rust::String onednn_version();
-rust::String instruction_set();
-bool supports_bf16();
-bool supports_int8();
 std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in);
 void pack(DtypeView dtype, std::size_t out, std::size_t in, rust::Slice<const std::uint8_t> source,
           rust::Slice<std::uint8_t> packed);

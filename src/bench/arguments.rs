@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::compare::Comparison;
 use super::generate::TraceShape;
 use crate::hardware::targets::Precision;
-use crate::scheduler::Options as SchedulerOptions;
+use crate::scheduler::SchedulerOptions;
 
 /// Plan capacity, generate request traces, and measure an engine or a server
 ///

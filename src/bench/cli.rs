@@ -16,11 +16,11 @@ use super::report::SimulationReport;
 use super::simulate::{SimulationError, SimulationSetup, ideal_time, simulate};
 use super::timing::{Assumptions, TimingError, TimingModel};
 use super::trace::{self, TraceError, TraceRequest};
-use crate::engine::cpu::{self, CpuFactory};
-use crate::engine::{EngineError, EngineFactory, PrefixSharing};
+use crate::engine::cpu::CpuFactory;
+use crate::engine::{EngineError, EngineFactory, EngineOptions, PrefixSharing};
 use crate::hardware::targets::{Target, TargetError};
 use crate::manifest::{LimitOverrides, Manifest, ManifestError};
-use crate::scheduler::Options;
+use crate::scheduler::SchedulerOptions;
 
 /// Why a benchmark did not run.
 #[derive(Debug, thiserror::Error)]
@@ -116,16 +116,17 @@ impl CompareArgs {
         let manifest = Manifest::read(directory)?;
         manifest.verify(directory)?;
         // A comparison has up to 16 texts of 640 tokens, or 61 of up to 700, at once.
-        let options = cpu::Options {
+        let options = EngineOptions {
             threads: self.threads,
             kv_cache_tokens: Some(24 << 10),
             limits: LimitOverrides {
                 max_seq_len: Some(manifest.limits.max_seq_len.min(1024)),
                 ..LimitOverrides::default()
             },
+            ..EngineOptions::default()
         };
         let open = || -> Result<EngineFactory, EngineError> {
-            Ok(CpuFactory::open(directory, &manifest, options)?.into())
+            Ok(CpuFactory::open(directory, &manifest, &options)?.into())
         };
         let vocab_size = u32::try_from(manifest.model.vocab_size).unwrap_or(u32::MAX);
         let result = self.compare.run(open, vocab_size, self.rounds)?;
@@ -211,12 +212,12 @@ impl SimulateArgs {
             check_count("--kv-cache-tokens", tokens, 1 << 32)?;
             limits.kv_blocks = limits.blocks_for(tokens);
         }
-        let options = Options {
+        let options = SchedulerOptions {
             prefix_sharing: self.sharing != Sharing::Off,
             max_queue_requests: self.max_queue_requests,
             // Only the number of requests limits the queue.
             max_queue_tokens: usize::MAX,
-            ..Options::default()
+            ..SchedulerOptions::default()
         };
         let sharing = match self.sharing {
             Sharing::Within => PrefixSharing::WithinIteration,

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::percentiles::median;
 use crate::engine::{EngineError, EngineFactory};
-use crate::scheduler::{Handle, Job, Options, Priority, Rejection, Work, start};
+use crate::scheduler::{Handle, Job, Priority, Rejection, SchedulerOptions, Work, start};
 
 /// The loads to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -76,7 +76,11 @@ impl Comparison {
         rounds: usize,
     ) -> Result<ComparisonResult, CompareError> {
         let mut side = |label, prefix_sharing, texts| -> Result<Side, CompareError> {
-            let options = Options { prefix_sharing, max_queue_tokens: usize::MAX, ..Options::default() };
+            let options = SchedulerOptions {
+                prefix_sharing,
+                max_queue_tokens: usize::MAX,
+                ..SchedulerOptions::default()
+            };
             Ok(Side { label, handle: start(factory()?, options, Arc::new(()))?, texts })
         };
         let sides = match self {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::percentiles::median;
 use crate::engine::bridge::ffi;
-use crate::engine::cpu::{self, CpuFactory, Options};
-use crate::engine::{BlockId, Chunk, EngineError, Iteration, Limits, StartEngine, StepEngine};
+use crate::engine::cpu::{self, CpuFactory};
+use crate::engine::{BlockId, Chunk, EngineError, EngineOptions, Iteration, Limits, StartEngine, StepEngine};
 use crate::manifest::{Manifest, Model, WEIGHTS_FILE};
 
 /// Scores `texts` texts of `tokens` tokens, `rounds` times.
@@ -69,7 +69,7 @@ fn operations_per_token(model: &Model) -> f64 {
 pub fn measure(
     directory: &Path,
     manifest: &Manifest,
-    options: Options,
+    options: &EngineOptions,
     workload: Workload,
     out: &mut dyn Write,
 ) -> Result<(), RooflineError> {

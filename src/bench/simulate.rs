@@ -12,7 +12,7 @@ use super::timing::{ComputeCost, TimingModel, TokenRun};
 use super::trace::TraceRequest;
 use crate::engine::{EngineError, Iteration, Limits, PrefixSharing, StepReport};
 use crate::scheduler::core::{Core, StepCore};
-use crate::scheduler::{Answer, Job, Options, Priority, Rejection, Work};
+use crate::scheduler::{Answer, Job, Priority, Rejection, SchedulerOptions, Work};
 
 /// The machine and the scheduler to simulate.
 pub(super) struct SimulationSetup {
@@ -22,7 +22,7 @@ pub(super) struct SimulationSetup {
     /// What the engine's sequences may share.
     pub(super) sharing: PrefixSharing,
     /// Options of the scheduler.
-    pub(super) options: Options,
+    pub(super) options: SchedulerOptions,
 }
 
 /// What happened to one request.

@@ -10,7 +10,8 @@ use assay::bench::cli::{self as bench, BenchArgs};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::config::{ConfigError, ServeOptions, Settings};
-use assay::hardware::machine::Machine;
+use assay::engine::backends;
+use assay::hardware::Machine;
 use assay::hardware::profiles;
 use assay::score::ScoreError;
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
@@ -101,7 +102,7 @@ fn exit(ended: Result<Exit, Box<dyn Error>>) -> ExitCode {
     });
     #[cfg(feature = "trtllm")]
     if exit != Exit::Drained {
-        assay::engine::trtllm::leave(exit as u8);
+        assay::engine::trtllm::exit_now(exit as u8);
     }
     ExitCode::from(exit as u8)
 }
@@ -130,7 +131,8 @@ fn list_profiles(arguments: &ProfilesArgs) -> Result<ExitCode, Box<dyn Error>> {
     let nim = ServeOptions::from_nim(variable)?;
     let root = arguments.engines.clone().or(nim.directory);
     let root = root.ok_or("no folder is given: use --engines DIR, or set NIM_CACHE_PATH")?;
-    let profiles = profiles::Profiles::find(&root, &Machine::this())?;
+    let machine = Machine::detect();
+    let profiles = profiles::Profiles::find(&root, &backends::fit(&machine))?;
     if arguments.json {
         print(serde_json::to_string_pretty(&profiles.listed())? + "\n");
     } else {

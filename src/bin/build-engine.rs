@@ -9,7 +9,7 @@ use assay::builder::trtllm::{self, GpuBuildOptions, Outcome, TrtllmBuildOptions}
 use assay::builder::{BuildError, BuildOptions, Console};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
-use assay::hardware::gpus::Gpus;
+use assay::hardware::Gpus;
 use assay::hardware::targets::{Kind, Target};
 use assay::manifest::{Dtype, Task};
 use clap::{Args, FromArgMatches, Subcommand};
@@ -68,7 +68,7 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     let output = arguments.common.output.clone();
     let outcome = match target.kind {
         Kind::Cpu => Outcome::Engine(Box::new(cpu::build(&cpu_options(arguments)?, &console)?)),
-        Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::find(), &console)?,
+        Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::detect(), &console)?,
     };
     drop(console);
     let output = output.display();

@@ -3,7 +3,7 @@
 use super::BuildError;
 use super::output::Staging;
 use super::source::Source;
-use crate::hardware::profile_name;
+use crate::engine::backends;
 use crate::manifest::{
     BuildLimits, BuiltWith, Dtype, FORMAT, Head, MANIFEST_FILE, Manifest, NUMERICS, Profile, Target,
 };
@@ -16,10 +16,10 @@ pub(super) fn draft(
     limits: BuildLimits,
     head: Head,
 ) -> Manifest {
-    Manifest {
+    let mut manifest = Manifest {
         format: FORMAT,
         numerics: NUMERICS,
-        profile: Profile { id: String::new(), name: profile_name(&target, dtype) },
+        profile: Profile { id: String::new(), name: String::new() },
         model: source.config.model.clone(),
         task: source.task,
         target,
@@ -29,7 +29,9 @@ pub(super) fn draft(
         head,
         prompt: source.prompt(),
         files: [].into(),
-    }
+    };
+    manifest.profile.name = backends::profile_name(&manifest);
+    manifest
 }
 
 /// Gives the manifest its profile id and writes it.

@@ -16,9 +16,11 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::engine::{EngineOptions, GpuOptions};
 use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{self, LimitOverrides};
 use crate::reward::{Head, HeadError};
+use crate::scheduler::SchedulerOptions;
 
 pub use alias::Alias;
 pub use error::ConfigError;
@@ -67,14 +69,31 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The engine's options.
+    pub fn engine_options(&self) -> EngineOptions {
+        let Self { engine, gpu, scheduling, .. } = self;
+        EngineOptions {
+            threads: engine.threads,
+            kv_cache_tokens: engine.kv_cache_tokens,
+            limits: engine.limits(),
+            gpu: GpuOptions {
+                kv_cache_fraction: gpu.kv_cache_fraction as f32,
+                kv_cache_host_bytes: gpu.kv_cache_host_bytes,
+                block_reuse: scheduling.prefix_sharing,
+                chunked_context: gpu.chunked_context,
+                allotted: gpu.allotted_time.map(|time| time.0),
+            },
+        }
+    }
+
     /// The scheduler's options.
-    pub fn scheduler(&self) -> crate::scheduler::Options {
+    pub fn scheduler(&self) -> SchedulerOptions {
         let Self { engine, scheduling, .. } = self;
-        crate::scheduler::Options {
+        SchedulerOptions {
             max_queue_requests: scheduling.max_queue_requests,
             max_queue_tokens: scheduling.max_queue_tokens,
             ageing: scheduling.ageing.0,
-            follower_hold: scheduling.max_prefix_wait.0,
+            max_prefix_wait: scheduling.max_prefix_wait.0,
             score_cache: scheduling.score_cache,
             stall_timeout: engine.stall_timeout.0,
             on_failure: engine.on_engine_failure.into(),

@@ -17,7 +17,7 @@ use super::values::{
 use crate::hardware::profiles;
 use crate::manifest::score_options::{Normal, ScoreActivation};
 use crate::prompt::Truncation;
-use crate::scheduler::Options as SchedulerOptions;
+use crate::scheduler::SchedulerOptions;
 
 options! {
     /// The HTTP server: where it listens, and what it accepts.
@@ -192,7 +192,7 @@ options! {
         /// Maximum wait for another request's prefix
         ///
         /// A request waits while another computes a prefix that both share.
-        max_prefix_wait: Seconds = Seconds(scheduler().follower_hold),
+        max_prefix_wait: Seconds = Seconds(scheduler().max_prefix_wait),
             value_name: "SECONDS", aliases: &["follower_hold"];
 
         /// Conversations whose scores are cached

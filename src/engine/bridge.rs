@@ -250,10 +250,6 @@ pub(crate) mod ffi {
         fn open_roofline(model: &CpuModel, threads: usize, rows: usize) -> Result<UniquePtr<Roofline>>;
         fn seconds(self: Pin<&mut Roofline>) -> Result<f64>;
 
-        fn onednn_version() -> Result<String>;
-        fn instruction_set() -> Result<String>;
-        fn supports_bf16() -> Result<bool>;
-        fn supports_int8() -> Result<bool>;
         fn packed_bytes(dtype: DtypeView, out: usize, inp: usize) -> Result<usize>;
         fn pack(dtype: DtypeView, out: usize, inp: usize, source: &[u8], packed: &mut [u8]) -> Result<()>;
     }

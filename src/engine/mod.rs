@@ -5,11 +5,13 @@
 //! sequences and batches them itself, as TensorRT-LLM does. Either answers on a channel, so that the scheduler
 //! never blocks on an engine.
 
+pub mod backends;
 pub(crate) mod bridge;
 pub mod cpu;
 mod head_layers;
 mod job;
 pub mod mmap;
+mod options;
 mod queue;
 pub mod simulated;
 mod step;
@@ -17,6 +19,7 @@ pub mod trtllm;
 mod weights;
 
 pub use job::{Job, Priority, Work};
+pub use options::{EngineOptions, GpuOptions};
 pub use queue::{Generated, IterationStatistics, QueueDepth, QueueEngine, QueueReport};
 pub use step::{Chunk, Iteration, PrefixSharing, StepEngine, StepReport};
 

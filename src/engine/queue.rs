@@ -16,7 +16,7 @@ pub trait QueueEngine: Send {
     fn depth(&self) -> QueueDepth;
 
     /// Which sampling parameters it supports.
-    fn reach(&self) -> SamplingCapabilities;
+    fn capabilities(&self) -> SamplingCapabilities;
 
     /// Hands over sequences, names those that are no longer wanted, and returns at once. Each sequence is
     /// concluded exactly once, cancelled or not: by its logits, its [`Generated::last`] tokens, or a failure.

@@ -11,9 +11,13 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{
-    BlockId, Chunk, EngineError, EngineFactory, Iteration, Limits, PrefixSharing, SequenceId, StartEngine,
-    StepEngine, StepReport,
+    BlockId, Chunk, EngineError, EngineFactory, EngineOptions, Iteration, Limits, PrefixSharing, SequenceId,
+    StartEngine, StepEngine, StepReport,
 };
+use crate::manifest::{BuildLimits, LimitError, Manifest};
+
+/// Tokens that a KV block holds, unless the limits say otherwise.
+const TOKENS_PER_BLOCK: usize = 16;
 
 /// What a simulated engine does with an iteration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,29 @@ impl SimulatedFactory {
     /// Engines whose head has `rows` rows (attributes, or the vocabulary when they generate).
     pub fn new(limits: Limits, sharing: PrefixSharing, rows: usize) -> Self {
         Self::scripted(limits, sharing, rows, Box::new(|_| Behaviour::Report))
+    }
+
+    /// Engines with the limits that the manifest's engine has under these options.
+    ///
+    /// # Errors
+    /// An option asks for a limit that the engine cannot have.
+    pub fn for_manifest(
+        manifest: &Manifest,
+        options: &EngineOptions,
+        script: Script,
+    ) -> Result<Self, LimitError> {
+        let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
+            manifest.limits.lowered(&options.limits)?;
+        let tokens = options.kv_cache_tokens.unwrap_or(4 * max_seq_len.max(max_num_tokens));
+        let kv_blocks = tokens.div_ceil(TOKENS_PER_BLOCK);
+        let limits = Limits {
+            max_seq_len,
+            max_batch_size,
+            max_num_tokens,
+            kv_blocks,
+            tokens_per_block: TOKENS_PER_BLOCK,
+        };
+        Ok(Self::scripted(limits, PrefixSharing::WithinIteration, manifest.logits(), script))
     }
 
     /// Engines that fail or stall when `script` says so.

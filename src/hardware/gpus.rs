@@ -1,6 +1,6 @@
-//! The NVIDIA GPUs of this machine, asked of its driver.
+//! The NVIDIA GPUs of this machine, as its driver reports them.
 //!
-//! The driver's library (NVML) is loaded at run time, so that the same server starts where there is none.
+//! The driver's library (NVML) is loaded at run time, so that the same binary starts on machines without it.
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
@@ -10,11 +10,11 @@ use super::targets::{Target, TargetError};
 /// One GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
-    /// As NVML prints it, for example `NVIDIA H100 80GB HBM3`.
+    /// The name that NVML prints, for example `NVIDIA H100 80GB HBM3`.
     pub name: String,
-    /// `GPU-` and hexadecimal digits; no two GPUs have the same.
+    /// `GPU-` and hexadecimal digits; unique.
     pub uuid: String,
-    /// PCI device id, for example 0x2330 of an H100 SXM.
+    /// PCI device id, for example 0x2330 for an H100 SXM.
     pub device_id: u16,
     /// CUDA compute capability, `major.minor`.
     pub compute_capability: String,
@@ -25,7 +25,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// The target of `engines/targets` that it is, if any.
+    /// The target in `engines/targets` for this GPU, if there is one.
     ///
     /// # Errors
     /// A target file of this build is malformed.
@@ -33,7 +33,7 @@ impl Gpu {
         Ok(Target::all()?.into_iter().find(|target| self.is(target)))
     }
 
-    /// Whether it is a whole GPU of this kind: by its name or, where its driver has another for it, by its
+    /// Whether it is a whole GPU of this kind, by its name or, if its driver has another name for it, by its
     /// PCI id.
     pub fn is(&self, target: &Target) -> bool {
         !self.divided && (target.devices.contains(&self.name) || target.device_ids.contains(&self.device_id))
@@ -43,22 +43,22 @@ impl Gpu {
 /// The GPUs that this process may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gpus {
-    /// In NVML's order, that of the PCI bus.
+    /// In NVML's order, which is that of the PCI bus.
     pub gpus: Vec<Gpu>,
-    /// Version of the driver, for example `580.65.06`, where there is one.
+    /// Version of the driver, for example `580.65.06`, if there is one.
     pub driver: Option<String>,
-    /// Why there are none, where there are none.
+    /// Why there are no GPUs, if there are none.
     pub absent: Option<String>,
 }
 
 impl Gpus {
-    /// Asks the driver; those that `CUDA_VISIBLE_DEVICES` hides are left out.
-    pub fn find() -> Self {
+    /// Asks the driver. GPUs that `CUDA_VISIBLE_DEVICES` hides are left out.
+    pub fn detect() -> Self {
         let found = match Nvml::init() {
             Ok(nvml) => Self::ask(&nvml)
                 .unwrap_or_else(|error| Self::none(format!("the NVIDIA driver does not answer: {error}"))),
             Err(NvmlError::LibloadingError(_)) => {
-                let missing = "libnvidia-ml.so.1 is not found; a container needs `--gpus all`";
+                let missing = "libnvidia-ml.so.1 is missing; a container needs `--gpus all`";
                 Self::none(format!("this machine has no NVIDIA driver ({missing})"))
             }
             Err(error) => Self::none(format!("the NVIDIA driver cannot be used: {error}")),
@@ -85,7 +85,7 @@ impl Gpus {
                     device_id: (device.pci_info()?.pci_device_id >> 16) as u16,
                     compute_capability: format!("{}.{}", capability.major, capability.minor),
                     memory_bytes: device.memory_info()?.total,
-                    // Most kinds of GPUs know no such mode.
+                    // Most kinds of GPUs do not have this mode.
                     divided: device.mig_mode().is_ok_and(|mode| mode.current != 0),
                 })
             })
@@ -94,8 +94,8 @@ impl Gpus {
         Ok(Self { gpus, driver: Some(nvml.sys_driver_version()?), absent })
     }
 
-    /// Those that `CUDA_VISIBLE_DEVICES=visible` leaves: indices or beginnings of uuids, joined by
-    /// commas; as CUDA does, the first that names none ends the list.
+    /// The GPUs that `CUDA_VISIBLE_DEVICES=visible` leaves: indices or prefixes of uuids, joined by
+    /// commas. As in CUDA, the first that names no GPU ends the list.
     fn visible(mut self, visible: &str) -> Self {
         let named = |name: &str| match name.parse::<usize>() {
             Ok(index) => self.gpus.get(index).cloned(),
@@ -113,7 +113,7 @@ impl Gpus {
         self
     }
 
-    /// How many there are of each kind, for example `8 x NVIDIA H100 80GB HBM3`; else why there are none.
+    /// How many there are of each kind, for example `8 x NVIDIA H100 80GB HBM3`, or why there are none.
     pub fn describe(&self) -> String {
         let mut counts: Vec<(String, usize)> = Vec::new();
         for gpu in &self.gpus {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn asking_a_machine_never_fails_and_says_why_there_is_no_gpu() {
-        let found = Gpus::find();
+        let found = Gpus::detect();
         assert_eq!(found.gpus.is_empty(), found.absent.is_some(), "{found:?}");
     }
 
@@ -172,14 +172,14 @@ mod tests {
         assert_eq!(name("NVIDIA H100 80GB HBM3").as_deref(), Some("h100-sxm"));
         assert_eq!(name("NVIDIA L4").as_deref(), Some("l4"));
         assert_eq!(name("NVIDIA GeForce GTX 970"), None);
-        // Names that users give targets are no device's.
+        // What users call a target is not a device's name.
         assert_eq!(name("h100"), None);
         let renamed = Gpu { device_id: 0x2331, ..gpu("a name of a later driver's", "GPU-1") };
         assert_eq!(renamed.target().unwrap().unwrap().name, "h100-pcie");
     }
 
     #[test]
-    fn a_divided_gpu_is_none_that_engines_are_built_for_and_is_called_so() {
+    fn a_divided_gpu_is_not_one_that_engines_are_built_for_and_is_described_as_divided() {
         let divided = Gpu { divided: true, ..gpu("NVIDIA H100 80GB HBM3", "GPU-1") };
         assert_eq!(divided.target().unwrap(), None);
         let gpus = Gpus { gpus: vec![divided], ..three() };

@@ -1,9 +1,13 @@
-//! What this machine is, and which engine runs on it: GPUs, processors, targets, profiles.
+//! What this machine is: its processor, its GPUs, the ranks started on it; and which of several engines it runs.
 
 pub mod gpus;
-pub mod machine;
-mod profile_name;
+mod machine;
+mod processor;
 pub mod profiles;
+mod ranks;
 pub mod targets;
 
-pub use profile_name::profile_name;
+pub use gpus::{Gpu, Gpus};
+pub use machine::Machine;
+pub use processor::Cpu;
+pub use ranks::Ranks;

@@ -1,4 +1,6 @@
 //! Several engines under one folder: which of them run on this machine, and which is served.
+//!
+//! How an engine fits the machine is for its backend to say: callers pass a function that answers with a [`Fit`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -7,55 +9,80 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::machine::Machine;
-use crate::manifest::{Dtype, MANIFEST_FILE, Manifest, ManifestError, Objective, Quantization, Target};
+use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError, Objective};
 
-/// The choice that is left to the server.
+/// The name that leaves the choice to the server.
 pub const AUTO: &str = "auto";
-/// Folders below the root that are searched.
+/// How many levels of folders below the root are searched.
 const DEPTH: usize = 3;
-/// Shortest beginning of an id that names a profile.
+/// Length of the shortest prefix of an id that names a profile.
 const SHORTEST_ID: usize = 8;
+
+/// How an engine fits this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Why it does not run here and what to do, as the rest of a sentence that starts with its name; `None` if it
+    /// runs.
+    pub obstacle: Option<String>,
+    /// What it is preferred for among engines that run.
+    pub preference: Preference,
+}
+
+/// What an engine is preferred for; the lowest is preferred most.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Preference {
+    /// Its backend's place in the order of preference.
+    pub backend: usize,
+    /// Bits of one weight of its layers.
+    pub weight_bits: u32,
+    /// Latency goes before throughput.
+    pub objective: Reverse<Objective>,
+    /// Over how many GPUs each layer is spread; more goes first.
+    pub tensor_parallel: Reverse<usize>,
+}
 
 /// One engine directory.
 #[derive(Clone, Debug)]
-pub struct Found {
-    /// Where it is.
-    pub directory: PathBuf,
-    /// What it is, if its manifest can be read.
-    pub manifest: Option<Manifest>,
-    /// Why it does not run here, as the rest of a sentence that begins with its name.
-    pub obstacle: Option<String>,
+struct Found {
+    directory: PathBuf,
+    /// `None` if it cannot be read.
+    manifest: Option<Manifest>,
+    preference: Option<Preference>,
+    /// See [`Fit::obstacle`].
+    obstacle: Option<String>,
 }
 
 impl Found {
-    fn new(directory: PathBuf, machine: &Machine) -> Self {
+    fn new(directory: PathBuf, fit: &dyn Fn(&Manifest) -> Fit) -> Self {
         let manifest = match Manifest::read(&directory) {
             Ok(manifest) => manifest,
             Err(error) => {
                 let obstacle = Some(format!("cannot be used: {error}"));
-                return Self { directory, manifest: None, obstacle };
+                return Self { directory, manifest: None, preference: None, obstacle };
             }
         };
-        let obstacle = if manifest.has_own_profile_id() {
-            machine.obstacle(&manifest)
-        } else {
-            Some(format!(
+        let Fit { mut obstacle, preference } = fit(&manifest);
+        if !manifest.has_own_profile_id() {
+            obstacle = Some(format!(
                 "was changed after the build: the profile id does not match the text of {MANIFEST_FILE}; copy it \
                  again or build it again"
-            ))
-        };
-        Self { directory, manifest: Some(manifest), obstacle }
+            ));
+        }
+        Self { directory, manifest: Some(manifest), preference: Some(preference), obstacle }
+    }
+
+    fn runs(&self) -> bool {
+        self.obstacle.is_none()
     }
 
     fn is(&self, wanted: &str) -> bool {
         self.manifest.as_ref().is_some_and(|Manifest { profile, .. }| {
-            let begins = wanted.len() >= SHORTEST_ID && profile.id.starts_with(wanted);
-            profile.name == wanted || begins
+            let is_prefix = wanted.len() >= SHORTEST_ID && profile.id.starts_with(wanted);
+            profile.name == wanted || is_prefix
         })
     }
 
-    /// Id and name in the listing's form, or where it is.
+    /// Id and name in the listing's form, or the directory.
     fn title(&self) -> String {
         match &self.manifest {
             Some(Manifest { profile, .. }) => format!("{} ({})", profile.id, profile.name),
@@ -64,54 +91,21 @@ impl Found {
     }
 }
 
-/// Orders profiles, the preferred first: TensorRT-LLM before other engines, then lower precision, then
-/// latency before throughput, then higher tensor parallelism.
-fn preference(manifest: &Manifest) -> impl Ord + use<> {
-    let (other, objective, tensor_parallel) = match &manifest.target {
-        Target::TensorrtLlm(gpus) => (false, gpus.objective, gpus.tensor_parallel),
-        Target::Cpu { .. } => (true, Objective::Throughput, 1),
-    };
-    (other, bits(manifest), Reverse(objective), Reverse(tensor_parallel), manifest.profile.id.clone())
-}
-
-/// Bits of one weight of the layers.
-fn bits(manifest: &Manifest) -> u32 {
-    let quantization = match &manifest.target {
-        Target::TensorrtLlm(gpus) => &gpus.quantization,
-        Target::Cpu { .. } => &Quantization::None,
-    };
-    match quantization {
-        Quantization::Int4WeightOnly => 4,
-        Quantization::Fp8 | Quantization::Int8WeightOnly => 8,
-        // Algorithms bear the bits of their weights: NVFP4, W4A16_AWQ, W8A8_SQ_PER_CHANNEL, FP8.
-        Quantization::Checkpoint(name) => match name.find(['4', '8']) {
-            Some(at) if name[at..].starts_with('4') => 4,
-            Some(_) => 8,
-            None => 16,
-        },
-        Quantization::None => match manifest.dtype {
-            Dtype::Int8 => 8,
-            Dtype::Bf16 => 16,
-            Dtype::F32 => 32,
-        },
-    }
-}
-
-/// Why no engine is served.
+/// Why no engine can be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// The folder is neither an engine directory nor holds any.
+    /// The folder is not an engine directory and holds none.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The one that was asked for, or the only one, does not run here.
+    /// The requested engine, or the only one, does not run here.
     #[error("the engine in {directory} {reason}")]
     Unsuitable {
-        /// Where it is.
+        /// The engine's directory.
         directory: PathBuf,
         /// The rest of the sentence.
         reason: String,
     },
-    /// There are several, and none runs here.
+    /// None of several engines runs here.
     #[error("none of the {} engines under {root} runs here:\n{}", reasons.len(), reasons.join("\n"))]
     NoneRuns {
         /// The folder.
@@ -119,17 +113,17 @@ pub enum ProfileError {
         /// A line for each.
         reasons: Vec<String>,
     },
-    /// Nothing has the id or name.
+    /// Nothing has the requested id or name.
     #[error("there is no profile {wanted} under {root}; there are {}", known.join(", "))]
     Unknown {
-        /// What was asked for.
+        /// The requested id or name.
         wanted: String,
         /// The folder.
         root: PathBuf,
         /// Every profile's name.
         known: Vec<String>,
     },
-    /// The choice would be one between models, not between profiles of one.
+    /// The choice would be between models, not between profiles of one model.
     #[error(
         "{root} holds engines of several models ({}): name one profile's id with --profile, as `assay profiles` \
          lists them, or the folder of one model with --engines",
@@ -143,8 +137,8 @@ pub enum ProfileError {
     },
 }
 
-/// Every engine directory in or under one folder, those that run here first, in the order of
-/// preference; those without a readable manifest last.
+/// Every engine directory in or under one folder: first those that run here, the preferred one first, and
+/// those without a readable manifest last.
 #[derive(Clone, Debug)]
 pub struct Profiles {
     root: PathBuf,
@@ -152,33 +146,35 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Looks for them in `root` and up to three folders below it, hidden ones left out.
+    /// Looks for engine directories in `root` and up to three levels below it, except in hidden folders.
     ///
     /// # Errors
-    /// `root` is no engine directory and holds none.
-    pub fn find(root: &Path, machine: &Machine) -> Result<Self, ProfileError> {
+    /// `root` is not an engine directory and holds none.
+    pub fn find(root: &Path, fit: &dyn Fn(&Manifest) -> Fit) -> Result<Self, ProfileError> {
         let mut directories = Vec::new();
         search(root, DEPTH, &mut directories);
         if directories.is_empty() {
             Manifest::read(root)?;
         }
         let mut found: Vec<Found> =
-            directories.into_iter().map(|directory| Found::new(directory, machine)).collect();
-        found.sort_by_cached_key(|Found { directory, manifest, obstacle }| {
-            (obstacle.is_some(), manifest.is_none(), manifest.as_ref().map(preference), directory.clone())
+            directories.into_iter().map(|directory| Found::new(directory, fit)).collect();
+        found.sort_by_cached_key(|found| {
+            let id = found.manifest.as_ref().map(|manifest| manifest.profile.id.clone());
+            let readable = found.manifest.is_some();
+            (!found.runs(), !readable, found.preference.clone(), id, found.directory.clone())
         });
         Ok(Self { root: root.to_owned(), found })
     }
 
-    /// The one to serve: that with the id (or at least eight characters of its beginning) or the name
-    /// `wanted`; of [`AUTO`], or where several have the name, the preferred of those that run.
+    /// The engine to serve: the one whose id (or at least its first eight characters) or name is `wanted`. For
+    /// [`AUTO`], or if several have the name, the preferred one of those that run.
     ///
     /// # Errors
-    /// There is none, it does not run here, or several models are to choose from.
+    /// There is none, it does not run here, or there are several models to choose from.
     pub fn choose(&self, wanted: &str) -> Result<(&Path, &Manifest), ProfileError> {
         let fits = |found: &&Found| wanted == AUTO || found.is(wanted);
         let candidates: Vec<&Found> = self.found.iter().filter(fits).collect();
-        let runnable = candidates.iter().filter(|found| found.obstacle.is_none());
+        let runnable = candidates.iter().filter(|found| found.runs());
         let runnable: Vec<(&Path, &Manifest)> = runnable
             .filter_map(|found| Some((found.directory.as_path(), found.manifest.as_ref()?)))
             .collect();
@@ -190,7 +186,7 @@ impl Profiles {
         runnable.first().copied().ok_or_else(|| self.none_of(&candidates, wanted))
     }
 
-    /// Why none of `candidates` is served.
+    /// Why none of `candidates` can be served.
     fn none_of(&self, candidates: &[&Found], wanted: &str) -> ProfileError {
         let root = self.root.clone();
         let reason = |found: &Found| found.obstacle.clone().unwrap_or_default();
@@ -208,20 +204,20 @@ impl Profiles {
         }
     }
 
-    /// A line of facts for each, to be written as JSON.
+    /// The facts about each engine directory, to be written as JSON.
     pub fn listed(&self) -> Vec<Listed<'_>> {
         self.found.iter().map(Listed::from).collect()
     }
 }
 
-/// In the form of NIM's `list-model-profiles`; below what does not run stands why.
+/// In the form of NIM's `list-model-profiles`, with a reason below each profile that does not run.
 impl fmt::Display for Profiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MODEL PROFILES\n")?;
         for (heading, runs) in
             [("Compatible with system and runnable", true), ("Incompatible with system", false)]
         {
-            let listed = self.found.iter().filter(|found| found.obstacle.is_none() == runs);
+            let listed = self.found.iter().filter(|found| found.runs() == runs);
             let none = if listed.clone().next().is_none() { " <None>" } else { "" };
             writeln!(f, "- {heading}:{none}")?;
             for found in listed {
@@ -235,10 +231,10 @@ impl fmt::Display for Profiles {
     }
 }
 
-/// What is said of an engine directory as JSON.
+/// The facts about one engine directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed<'a> {
-    /// The profile's id; null where the manifest cannot be read, as all of what it says.
+    /// The profile's id; null, like everything from the manifest, if that cannot be read.
     pub id: Option<&'a str>,
     /// The profile's name.
     pub name: Option<&'a str>,
@@ -246,11 +242,11 @@ pub struct Listed<'a> {
     pub model: Option<&'a str>,
     /// Processes that it runs as.
     pub ranks: Option<usize>,
-    /// Where it is.
+    /// The engine directory.
     pub directory: &'a Path,
     /// Whether it runs here.
     pub runnable: bool,
-    /// Why it does not, as the rest of a sentence that begins with its name.
+    /// Why it does not, as the rest of a sentence that starts with its name.
     pub reason: Option<&'a str>,
 }
 
@@ -263,14 +259,14 @@ impl<'a> From<&'a Found> for Listed<'a> {
             model: manifest.map(|manifest| &*manifest.model.name),
             ranks: manifest.map(Manifest::ranks),
             directory: &found.directory,
-            runnable: found.obstacle.is_none(),
+            runnable: found.runs(),
             reason: found.obstacle.as_deref(),
         }
     }
 }
 
-/// Engine directories in `folder` and `depth` levels below it. What cannot be read is passed over: it is
-/// no engine of ours.
+/// Engine directories in `folder` and `depth` levels below it. What cannot be read is skipped, since it cannot be
+/// an engine.
 fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     if folder.join(MANIFEST_FILE).exists() {
         found.push(folder.to_owned());
@@ -289,11 +285,12 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 ///
 /// # Errors
 /// As [`Profiles::find`] and [`Profiles::choose`].
-pub fn choose(root: &Path, wanted: &str, machine: &Machine) -> Result<(PathBuf, Manifest), ProfileError> {
-    let profiles = Profiles::find(root, machine)?;
+pub fn choose(
+    root: &Path,
+    wanted: &str,
+    fit: &dyn Fn(&Manifest) -> Fit,
+) -> Result<(PathBuf, Manifest), ProfileError> {
+    let profiles = Profiles::find(root, fit)?;
     let (directory, manifest) = profiles.choose(wanted)?;
     Ok((directory.to_owned(), manifest.clone()))
 }
-
-#[cfg(test)]
-mod tests;

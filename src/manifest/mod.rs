@@ -137,6 +137,17 @@ pub enum Dtype {
     Int8,
 }
 
+impl Dtype {
+    /// Bits of one weight of a matrix.
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Self::F32 => 32,
+            Self::Bf16 => 16,
+            Self::Int8 => 8,
+        }
+    }
+}
+
 impl std::fmt::Display for Dtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

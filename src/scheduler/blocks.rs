@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::BlockId;
 
-/// In order, so that the lowest are taken first: memory that was never used stays so for as long as can be.
+/// In order, so that the lowest are taken first: memory that was never used stays unused as long as possible.
 type FreeList = Mutex<BTreeSet<BlockId>>;
 
-/// A reference to a KV block. The block returns to its pool when the last is dropped.
+/// A reference to a KV block. The block returns to its pool when the last reference is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Block(Arc<Owned>);
 
@@ -30,7 +30,7 @@ impl Drop for Owned {
     }
 }
 
-/// The engine's blocks.
+/// The blocks of an engine's cache.
 #[derive(Debug)]
 pub(super) struct BlockPool {
     free: Arc<FreeList>,
@@ -41,7 +41,7 @@ impl BlockPool {
         Self { free: Arc::new(Mutex::new((0..blocks as BlockId).collect())) }
     }
 
-    /// Blocks that nothing refers to.
+    /// Number of blocks that nothing refers to.
     pub(super) fn free(&self) -> usize {
         lock(&self.free).len()
     }

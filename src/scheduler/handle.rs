@@ -57,7 +57,7 @@ pub(super) struct Shared {
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
     pub(super) limits: Limits,
-    pub(super) reach: SamplingCapabilities,
+    pub(super) capabilities: SamplingCapabilities,
     pub(super) max_queue_requests: usize,
     pub(super) drained: watch::Sender<bool>,
     pub(super) failed: watch::Sender<bool>,
@@ -135,8 +135,8 @@ impl Handle {
     }
 
     /// What can be asked of the engine when it generates.
-    pub fn reach(&self) -> SamplingCapabilities {
-        self.shared().reach
+    pub fn capabilities(&self) -> SamplingCapabilities {
+        self.shared().capabilities
     }
 
     /// Rejects new work from now on; what was accepted is finished.

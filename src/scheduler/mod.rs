@@ -26,7 +26,7 @@ mod sync {
 pub use crate::engine::{Job, Priority, Work};
 pub use handle::{Handle, Ticket};
 pub use observer::Observer;
-pub use options::{OnFailure, Options};
+pub use options::{OnFailure, SchedulerOptions};
 pub use thread::start;
 
 use std::sync::Arc;

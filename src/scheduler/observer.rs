@@ -1,26 +1,26 @@
-//! What metrics can be made of.
+//! Scheduler events, for metrics.
 
 use std::time::Duration;
 
 use super::Rejection;
 
-/// Told of everything that happens, on the scheduler's thread: implementations must be quick.
+/// Receives every event on the scheduler's thread, so implementations must be quick.
 pub trait Observer: Send + Sync {
-    /// Requests and tokens that wait, whenever they may have changed.
+    /// The number of requests and tokens that wait, whenever they may have changed.
     fn queue(&self, _requests: usize, _tokens: usize) {}
-    /// Sequences in flight, whenever they may have changed.
+    /// The number of sequences in flight, whenever it may have changed.
     fn in_flight(&self, _sequences: usize) {}
     /// KV blocks that sequences in flight hold, that only the prefix tree keeps, and that are free.
     fn kv_blocks(&self, _used: usize, _cached: usize, _free: usize) {}
-    /// An iteration was reported: tokens computed, sequences in it, the engine's time.
+    /// The engine reported an iteration: tokens computed, sequences in it, the engine's time.
     fn iteration(&self, _tokens: usize, _sequences: usize, _elapsed: Duration) {}
-    /// Tokens whose keys and values a sequence took from the prefix tree.
+    /// The number of tokens whose keys and values a sequence took from the prefix tree.
     fn prefix_reused(&self, _tokens: usize) {}
-    /// A sequence that generates gave up its blocks to one before it.
+    /// A sequence that generates gave up its blocks to one that goes before it.
     fn preempted(&self) {}
-    /// A request was answered by a computation begun for another, or by the cache of scores.
+    /// A request is answered by the computation for another request, or by the cache of scores.
     fn deduplicated(&self) {}
-    /// A request's first iteration begins, this long after it arrived.
+    /// A request's first iteration started, this long after it arrived.
     fn started(&self, _queue_time: Duration) {}
     /// A request's first token was generated, this long after it arrived.
     fn first_token(&self, _time: Duration) {}
@@ -28,7 +28,7 @@ pub trait Observer: Send + Sync {
     fn next_token(&self, _time: Duration) {}
     /// A request was answered with its output, this long after it arrived.
     fn completed(&self, _time: Duration) {}
-    /// A request was answered with a refusal, at arrival or later.
+    /// A request was rejected, at arrival or later.
     fn rejected(&self, _rejection: &Rejection) {}
     /// A request's client left before the answer.
     fn cancelled(&self) {}

@@ -1,4 +1,4 @@
-//! What can be set.
+//! Scheduler options.
 
 use std::time::Duration;
 
@@ -12,43 +12,44 @@ pub enum OnFailure {
     Exit,
 }
 
-/// The scheduler's options and their defaults.
+/// How the scheduler orders, batches and bounds its work, and what it does about a failing engine.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Most requests that may wait.
+pub struct SchedulerOptions {
+    /// Maximum number of requests that wait.
     pub max_queue_requests: usize,
-    /// Most tokens that may wait, those to generate included.
+    /// Maximum number of tokens that wait, including those to generate.
     pub max_queue_tokens: usize,
     /// What one priority class is worth: a request that has waited this much longer than another
-    /// goes before it though its class is one lower.
+    /// goes before it even if its class is one lower.
     pub ageing: Duration,
-    /// Longest that a sequence is held for another which computes its prefix.
-    pub follower_hold: Duration,
-    /// Finished scores to keep; 0 keeps none.
+    /// How long a sequence may wait for another to compute its prefix.
+    pub max_prefix_wait: Duration,
+    /// Number of finished scores to keep.
     pub score_cache: usize,
-    /// With work in flight, longest time without a report until the engine counts as stalled.
+    /// How long the engine may go without a report while work is in flight before it counts as stalled.
     pub stall_timeout: Duration,
     /// What happens after the engine failed or stalled.
     pub on_failure: OnFailure,
-    /// Attempts to start the engine again before giving up, the wait doubling from `restart_wait`.
+    /// Number of attempts to start the engine again before giving up. The wait before each doubles, starting from
+    /// `restart_wait` before the second.
     pub restart_attempts: u32,
     /// Wait before the second attempt.
     pub restart_wait: Duration,
     /// Whether sequences share KV blocks of equal prefixes, and identical ones in flight are
     /// computed once.
     pub prefix_sharing: bool,
-    /// Most tokens of one long prompt in an iteration while others want in; half the iteration if
-    /// not set.
+    /// Maximum number of tokens of one long prompt in an iteration while others want in; half the iteration
+    /// unless given.
     pub max_chunk_tokens: Option<usize>,
 }
 
-impl Default for Options {
+impl Default for SchedulerOptions {
     fn default() -> Self {
         Self {
             max_queue_requests: 4096,
             max_queue_tokens: 4 << 20,
             ageing: Duration::from_secs(5),
-            follower_hold: Duration::from_secs(10),
+            max_prefix_wait: Duration::from_secs(10),
             score_cache: 0,
             stall_timeout: Duration::from_secs(60),
             on_failure: OnFailure::Restart,

@@ -1,9 +1,9 @@
 //! The prefix tree: which KV blocks hold, or will hold, which tokens.
 //!
 //! A node is one full block of tokens; its path from the root spells all tokens before them too.
-//! Nodes are entered when a sequence is admitted, before they are computed: whoever is admitted
-//! later and spells the same path uses the same blocks, and leaves the computing to the node's
-//! writer. A node without users stays until its block is needed, least recently used first.
+//! Nodes are entered when a sequence is admitted, before they are computed: a sequence that is admitted
+//! later and spells the same path uses the same blocks, and leaves their computation to the node's
+//! writer. A node without users stays until its block is needed; the least recently used goes first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,16 +22,15 @@ struct Node {
     tokens: Arc<[u32]>,
     block: Block,
     children: Children,
-    /// Sequences in flight whose block table has it. A node's users use its parent too.
+    /// Sequences in flight whose block table contains it. A node's users use its parent too.
     users: usize,
     /// The sequence that is to compute it.
     writer: Option<SequenceId>,
-    /// The iteration that completes it, once it is planned.
+    /// The iteration that completes it, once that is planned.
     written: Option<u64>,
     last_used: u64,
 }
 
-/// The tree.
 #[derive(Debug)]
 pub(super) struct PrefixTree {
     sharing: PrefixSharing,
@@ -58,12 +57,12 @@ impl PrefixTree {
         }
     }
 
-    /// Blocks that only the tree keeps.
+    /// Number of blocks that only the tree keeps.
     pub(super) fn idle(&self) -> usize {
         self.idle
     }
 
-    /// Makes its caller a user of the longest path that spells the blocks, and gives it.
+    /// Makes the caller a user of the longest path that spells the blocks, and returns that path.
     pub(super) fn enter<'a>(&mut self, blocks: impl Iterator<Item = &'a [u32]>) -> Vec<(NodeId, Block)> {
         self.tick += 1;
         let mut path = Vec::new();
@@ -88,7 +87,7 @@ impl PrefixTree {
         }
     }
 
-    /// Adds a node below `parent`, used and to be computed by `writer`. `None` if it is there already.
+    /// Adds a node below `parent`, used and to be computed by `writer`. `None` if it is already there.
     pub(super) fn insert(
         &mut self,
         parent: Option<NodeId>,
@@ -128,13 +127,13 @@ impl PrefixTree {
         })
     }
 
-    /// Whether `sequence` is to compute the node: it is its writer, or becomes it where there is none.
+    /// Whether `sequence` is to compute the node: it is its writer, or becomes it if there is none.
     pub(super) fn claim(&mut self, id: NodeId, sequence: SequenceId) -> bool {
         let node = self.node_mut(id);
         node.written.is_none() && *node.writer.get_or_insert(sequence) == sequence
     }
 
-    /// The node will be complete after this iteration; or not, if its chunk was taken back.
+    /// The node will be complete after this iteration, or after none if its chunk was taken back.
     pub(super) fn set_written(&mut self, id: NodeId, iteration: Option<u64>) {
         self.node_mut(id).written = iteration;
     }
@@ -144,7 +143,7 @@ impl PrefixTree {
         self.node(id).users > 1
     }
 
-    /// `sequence` no longer uses the node. Of a path, the last node must be left first.
+    /// `sequence` no longer uses the node. The last node of a path must be left first.
     pub(super) fn leave(&mut self, id: NodeId, sequence: SequenceId) {
         let node = self.node_mut(id);
         node.users -= 1;
@@ -173,8 +172,9 @@ impl PrefixTree {
     }
 
     /// Removes a node that has no users and no children.
+    #[expect(clippy::expect_used)]
     fn remove(&mut self, id: NodeId) {
-        let Some(node) = self.nodes[id].take() else { return };
+        let node = self.nodes[id].take().expect("a node to evict is in the tree");
         self.evictable.remove(&(node.last_used, id));
         self.idle -= 1;
         self.vacant.push(id);

@@ -14,8 +14,8 @@ pub(super) struct DrainRate {
 }
 
 impl DrainRate {
-    /// An iteration finished `tokens` in `elapsed`. Where more could have been done (`full` is
-    /// false), it says only that the rate is no lower.
+    /// An iteration finished `tokens` in `elapsed`. If it had room for more (`full` is false), it shows only that
+    /// the rate is not lower.
     pub(super) fn observe(&mut self, tokens: usize, elapsed: Duration, full: bool) {
         let (tokens, seconds) = (tokens as f64, elapsed.as_secs_f64());
         if !full && tokens * self.seconds <= self.tokens * seconds {
@@ -27,14 +27,14 @@ impl DrainRate {
         self.seconds = self.seconds * kept + seconds;
     }
 
-    /// Time that `tokens` take, going by any iteration.
+    /// How long `tokens` take, judging by iterations that had room left too.
     pub(super) fn guess(&self, tokens: usize) -> Option<Duration> {
         let seconds = tokens as f64 * self.seconds / self.tokens;
-        // Not a number before the first observation.
+        // NaN before the first observation.
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// Time that `tokens` take, once an iteration was full.
+    /// How long `tokens` take; known once an iteration was full.
     pub(super) fn estimate(&self, tokens: usize) -> Option<Duration> {
         self.known.then(|| self.guess(tokens)).flatten()
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded, never};
 
 use super::core::Feed;
-use super::{OnFailure, Options};
+use super::{OnFailure, SchedulerOptions};
 use crate::engine::{EngineError, Iteration, QueueEngine, StartEngine, StepEngine};
 
 /// What happened to the engine.
@@ -36,7 +36,7 @@ enum State<E: ?Sized> {
 }
 
 pub(super) struct Supervisor<E: ?Sized> {
-    options: Options,
+    options: SchedulerOptions,
     state: State<E>,
     /// Never has anything unless an engine is being started.
     starts: Receiver<Started<E>>,
@@ -46,7 +46,7 @@ pub(super) struct Supervisor<E: ?Sized> {
 }
 
 impl<E: ?Sized + Send + 'static> Supervisor<E> {
-    pub(super) fn new(factory: Box<dyn StartEngine<E>>, engine: Box<E>, options: Options) -> Self {
+    pub(super) fn new(factory: Box<dyn StartEngine<E>>, engine: Box<E>, options: SchedulerOptions) -> Self {
         Self {
             options,
             state: State::Running(factory, Running { engine, busy_since: None }),

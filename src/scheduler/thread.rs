@@ -17,7 +17,7 @@ use super::drive::Drive;
 use super::handle::{Handle, ReplySender, Shared, Signal};
 use super::mailbox::Mailbox;
 use super::supervisor::{Event, Supervisor};
-use super::{Observer, Options, Rejection};
+use super::{Observer, Rejection, SchedulerOptions};
 use crate::engine::{EngineError, EngineFactory, Limits};
 use crate::sampling::SamplingCapabilities;
 
@@ -27,7 +27,7 @@ use crate::sampling::SamplingCapabilities;
 /// The engine does not start.
 pub fn start(
     factory: EngineFactory,
-    options: Options,
+    options: SchedulerOptions,
     observer: Arc<dyn Observer>,
 ) -> Result<Handle, EngineError> {
     let max_queue_requests = options.max_queue_requests;
@@ -42,10 +42,10 @@ pub fn start(
         }
         EngineFactory::Queue(mut factory) => {
             let engine = factory.start()?;
-            let (limits, reach) = (engine.limits(), engine.reach());
+            let (limits, capabilities) = (engine.limits(), engine.capabilities());
             let core = QueueCore::new(limits, engine.depth(), options.clone(), observer.clone());
             let supervisor = Supervisor::new(factory, engine, options);
-            spawn(core, supervisor, limits, reach, max_queue_requests, observer)
+            spawn(core, supervisor, limits, capabilities, max_queue_requests, observer)
         }
     }
 }
@@ -54,7 +54,7 @@ fn spawn<C: Drive + Send + 'static>(
     core: C,
     supervisor: Supervisor<C::Engine>,
     limits: Limits,
-    reach: SamplingCapabilities,
+    capabilities: SamplingCapabilities,
     max_queue_requests: usize,
     observer: Arc<dyn Observer>,
 ) -> Result<Handle, EngineError> {
@@ -66,7 +66,7 @@ fn spawn<C: Drive + Send + 'static>(
         abandoned: false.into(),
         retry_after: 1000.into(),
         limits,
-        reach,
+        capabilities,
         max_queue_requests,
         drained: watch::Sender::new(false),
         failed: watch::Sender::new(false),

@@ -117,7 +117,7 @@ impl Generator {
         options: &GenerateOptions,
         scheduling: Scheduling,
     ) -> Result<Vec<Choice>, ServingError> {
-        self.scheduler.reach().check(&options.sampling)?;
+        self.scheduler.capabilities().check(&options.sampling)?;
         let max_tokens = self.max_tokens(prompt.len(), options.max_tokens)?;
         let prompt: Arc<[u32]> = prompt.into();
         let mut choices = Vec::with_capacity(options.n);

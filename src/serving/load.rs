@@ -6,21 +6,15 @@ use std::sync::Arc;
 use super::aliases::{self, AliasError, served_names};
 use super::{Generator, LoadedModel, Scorer};
 use crate::config::{ConfigError, EngineSettings, Settings, Simulation};
-use crate::engine::cpu::{self, CpuFactory};
-use crate::engine::simulated::{Behaviour, SimulatedFactory};
-use crate::engine::{EngineError, EngineFactory, Limits, PrefixSharing};
-use crate::hardware::machine::Machine;
+use crate::engine::simulated::{Behaviour, Script, SimulatedFactory};
+use crate::engine::{EngineError, EngineFactory, backends};
 use crate::hardware::profiles::{self, ProfileError};
-use crate::manifest::{BuildLimits, LimitError, MANIFEST_FILE, Manifest, ManifestError, Target};
+use crate::hardware::{Machine, Ranks};
+use crate::manifest::{LimitError, MANIFEST_FILE, Manifest, ManifestError};
 use crate::prompt::{Encoder, EncoderFileError};
 use crate::reward::Head;
 use crate::scheduler::{self, OnFailure};
 use crate::telemetry::Metrics;
-#[cfg(feature = "trtllm")]
-use crate::{engine::trtllm, hardware::machine::Ranks};
-
-/// Tokens in a KV block of a simulated engine.
-const SIMULATED_BLOCK: usize = 16;
 
 /// Why an engine directory cannot be put into service.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +58,6 @@ pub enum LoadError {
     /// An option asks for a limit that the engine cannot have.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// The engine is for GPUs and this binary is not.
-    #[error(
-        "{} requires NVIDIA GPUs; this binary was built without GPU support: use the GPU image, or build with \
-         `--features trtllm`",
-        .0.display()
-    )]
-    NoGpuSupport(PathBuf),
 }
 
 /// Chooses the engine to serve, whose directory becomes `settings.engine.directory`. One that is only simulated runs
@@ -83,8 +70,9 @@ pub fn choose(settings: &mut Settings) -> Result<Manifest, LoadError> {
     if settings.engine.simulate.is_some() && is_engine {
         return Ok(Manifest::read(&settings.engine.directory)?);
     }
+    let machine = Machine::detect();
     let EngineSettings { directory, profile, .. } = &settings.engine;
-    let chosen = profiles::choose(directory, profile, &Machine::this());
+    let chosen = profiles::choose(directory, profile, &backends::fit(&machine));
     let (directory, manifest) = chosen.map_err(|error| explain(error, directory))?;
     settings.engine.directory = directory;
     Ok(manifest)
@@ -143,96 +131,38 @@ fn head(settings: &Settings, manifest: &Manifest) -> Result<Option<Head>, LoadEr
 }
 
 fn factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, LoadError> {
+    let (directory, options) = (&settings.engine.directory, settings.engine_options());
     if let Some(simulation) = settings.engine.simulate {
         tracing::warn!("the engine is simulated: its scores mean nothing");
-        return Ok(simulated(settings, manifest, simulation)?.into());
+        return Ok(SimulatedFactory::for_manifest(manifest, &options, script(simulation))?.into());
     }
-    manifest.verify(&settings.engine.directory)?;
-    if let Target::TensorrtLlm(_) = &manifest.target {
-        return gpu_factory(settings, manifest);
-    }
-    let options = cpu::Options {
-        threads: settings.engine.threads,
-        kv_cache_tokens: settings.engine.kv_cache_tokens,
-        limits: settings.engine.limits(),
-    };
-    Ok(CpuFactory::open(&settings.engine.directory, manifest, options)?.into())
+    manifest.verify(directory)?;
+    Ok(backends::of(manifest).open(directory, &options)?)
 }
 
-#[cfg(feature = "trtllm")]
-fn gpu_factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, LoadError> {
-    Ok(trtllm_factory(settings, manifest)?.into())
-}
-
-#[cfg(not(feature = "trtllm"))]
-fn gpu_factory(settings: &Settings, _: &Manifest) -> Result<EngineFactory, LoadError> {
-    Err(LoadError::NoGpuSupport(settings.engine.directory.clone()))
-}
-
-#[cfg(feature = "trtllm")]
-fn trtllm_factory(settings: &Settings, manifest: &Manifest) -> Result<trtllm::TrtllmFactory, LoadError> {
-    let options = trtllm::Options {
-        kv_cache_tokens: settings.engine.kv_cache_tokens,
-        kv_cache_fraction: settings.gpu.kv_cache_fraction as f32,
-        kv_cache_host_bytes: settings.gpu.kv_cache_host_bytes,
-        block_reuse: settings.scheduling.prefix_sharing,
-        chunked_context: settings.gpu.chunked_context,
-        allotted: settings.gpu.allotted_time.map(|time| time.0),
-        limits: settings.engine.limits(),
-        // Without `mpirun`, the library starts the ranks itself.
-        worker: Ranks::find().is_none().then(trtllm::default_worker),
-    };
-    Ok(trtllm::TrtllmFactory::open(&settings.engine.directory, manifest, &options)?)
-}
-
-/// Whether this process is a rank of a multi-GPU engine other than the leader: it serves no requests.
-pub(crate) fn is_worker(manifest: &Manifest) -> bool {
-    match &manifest.target {
-        #[cfg(feature = "trtllm")]
-        Target::TensorrtLlm(gpus) => gpus.ranks() > 1 && Ranks::find().is_some_and(|ranks| ranks.rank > 0),
-        _ => false,
-    }
-}
-
-/// Loads this rank's shard of the engine and works until the leader ends the engine.
-///
-/// # Errors
-/// The shard does not load.
-#[cfg(feature = "trtllm")]
-pub(crate) fn run_worker(settings: &Settings, manifest: &Manifest) -> Result<(), LoadError> {
-    let rank = Ranks::find().map_or(0, |ranks| ranks.rank);
-    tracing::info!(rank, of = manifest.ranks(), "worker rank: loading its shard, not serving HTTP");
-    manifest.verify(&settings.engine.directory)?;
-    trtllm_factory(settings, manifest)?.follow()?;
-    tracing::info!(rank, "worker rank: the leader has ended the engine");
-    Ok(())
-}
-
-/// Engines of this build have one rank, so [`is_worker`] is never true.
-#[cfg(not(feature = "trtllm"))]
-pub(crate) fn run_worker(settings: &Settings, _: &Manifest) -> Result<(), LoadError> {
-    Err(LoadError::NoGpuSupport(settings.engine.directory.clone()))
-}
-
-fn simulated(
-    settings: &Settings,
-    manifest: &Manifest,
-    simulation: Simulation,
-) -> Result<SimulatedFactory, LimitError> {
-    let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
-        manifest.limits.lowered(&settings.engine.limits())?;
-    let tokens = settings.engine.kv_cache_tokens.unwrap_or(4 * max_seq_len.max(max_num_tokens));
-    let limits = Limits {
-        max_seq_len,
-        max_batch_size,
-        max_num_tokens,
-        kv_blocks: tokens.div_ceil(SIMULATED_BLOCK),
-        tokens_per_block: SIMULATED_BLOCK,
-    };
-    let script = Box::new(move |_| match simulation {
+fn script(simulation: Simulation) -> Script {
+    Box::new(move |_| match simulation {
         Simulation::Instant => Behaviour::Report,
         Simulation::Stall => Behaviour::Stall,
         Simulation::Fail => Behaviour::Fail("its simulation says so".into()),
-    });
-    Ok(SimulatedFactory::scripted(limits, PrefixSharing::WithinIteration, manifest.logits(), script))
+    })
+}
+
+/// What this process does instead of serving requests if it is a worker rank of a multi-GPU engine: it loads its
+/// shard and works until the leader ends the engine.
+pub(crate) fn worker(
+    settings: &Settings,
+    manifest: &Manifest,
+) -> Option<impl FnOnce() -> Result<(), LoadError> + Send + use<>> {
+    let ranks = Ranks::detect();
+    let directory = settings.engine.directory.clone();
+    let work = backends::of(manifest).worker(ranks, &directory, &settings.engine_options())?;
+    let (rank, manifest) = (ranks.map_or(0, |ranks| ranks.rank), manifest.clone());
+    Some(move || {
+        tracing::info!(rank, of = manifest.ranks(), "worker rank: loading its shard, not serving HTTP");
+        manifest.verify(&directory)?;
+        work()?;
+        tracing::info!(rank, "worker rank: the leader has ended the engine");
+        Ok(())
+    })
 }

@@ -6,7 +6,7 @@ use prometheus::GaugeVec;
 
 use super::names;
 use super::registrar::Registrar;
-use crate::hardware::gpus::Gpus;
+use crate::hardware::Gpus;
 
 /// Reads the driver at each scrape.
 pub(super) struct GpuGauges {
@@ -28,7 +28,7 @@ impl GpuGauges {
     /// Two metrics have the same name: a mistake in [`names`].
     pub(super) fn detect(make: &Registrar<'_>) -> prometheus::Result<Option<Self>> {
         let Ok(nvml) = Nvml::init() else { return Ok(None) };
-        let uuids: Vec<String> = Gpus::find().gpus.into_iter().map(|gpu| gpu.uuid).collect();
+        let uuids: Vec<String> = Gpus::detect().gpus.into_iter().map(|gpu| gpu.uuid).collect();
         if uuids.is_empty() {
             return Ok(None);
         }

@@ -1,8 +1,8 @@
 //! Every engine keeps to its trait. `tests/trtllm` runs the same over TensorRT-LLM's stand-in.
 
-use assay::engine::cpu::{CpuFactory, Options};
+use assay::engine::cpu::CpuFactory;
 use assay::engine::simulated::SimulatedFactory;
-use assay::engine::{Limits, PrefixSharing};
+use assay::engine::{EngineOptions, Limits, PrefixSharing};
 use assay::manifest::{Dtype, LimitOverrides};
 
 use crate::support::{self, engine_suite::Subject, engine_suite::engine_suite};
@@ -19,8 +19,8 @@ fn cpu(dtype: Dtype) -> Subject {
     let model = support::model(64, 96, 2, (4, 2, 16));
     let manifest = support::random_engine(directory.path(), model, dtype, 7);
     let limits = LimitOverrides { max_num_tokens: Some(512), max_seq_len: Some(256), max_batch_size: None };
-    let options = Options { limits, ..Options::default() };
-    let factory = CpuFactory::open(directory.path(), &manifest, options).unwrap();
+    let options = EngineOptions { limits, ..EngineOptions::default() };
+    let factory = CpuFactory::open(directory.path(), &manifest, &options).unwrap();
     Subject { factory: factory.into(), keeps: Box::new(directory) }
 }
 

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use crate::support::{Batch, Driver, model, random_engine, random_engine_with};
-use assay::engine::BlockId;
-use assay::engine::cpu::{Options, supports_bf16, supports_int8};
+use assay::engine::{BlockId, EngineOptions};
+use assay::hardware::Cpu;
 use assay::manifest::{
     Activation, Dtype, Gating, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant,
 };
@@ -145,7 +145,7 @@ fn one_score(dtype: Dtype, hidden: usize, ffn: usize, heads: (usize, usize, usiz
 }
 
 fn one_score_of(model: Model, dtype: Dtype) {
-    if (dtype == Dtype::Bf16 && !supports_bf16()) || (dtype == Dtype::Int8 && !supports_int8()) {
+    if (dtype == Dtype::Bf16 && !Cpu::detect().bf16) || (dtype == Dtype::Int8 && !Cpu::detect().int8) {
         println!("skipped: this processor does not compute in {dtype}");
         return;
     }
@@ -155,7 +155,7 @@ fn one_score_of(model: Model, dtype: Dtype) {
 }
 
 fn one_score_from(directory: &Path, manifest: &Manifest) {
-    let options = Options { threads: Some(2), ..Options::default() };
+    let options = EngineOptions { threads: Some(2), ..EngineOptions::default() };
     let driver = RefCell::new(Driver::start(directory, manifest, options));
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(texts in prop::collection::vec(text(), 1..12))| {

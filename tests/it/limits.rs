@@ -2,7 +2,8 @@
 
 use assay::api::App;
 use assay::config::Settings;
-use assay::engine::cpu::{CpuFactory, Options};
+use assay::engine::EngineOptions;
+use assay::engine::cpu::CpuFactory;
 use assay::manifest::{BuildLimits, Dtype, LimitOverrides};
 
 use crate::support;
@@ -32,8 +33,8 @@ fn the_cpu_engine_and_the_server_refuse_limits_above_what_was_built() {
     let model = support::model(64, 96, 2, (4, 2, 16));
     let manifest = support::random_engine(directory.path(), model, Dtype::F32, 7);
     for (limits, message) in too_high(manifest.limits) {
-        let options = Options { limits, ..Options::default() };
-        let engine = CpuFactory::open(directory.path(), &manifest, options).err().unwrap().to_string();
+        let options = EngineOptions { limits, ..EngineOptions::default() };
+        let engine = CpuFactory::open(directory.path(), &manifest, &options).err().unwrap().to_string();
         assert!(engine.contains(&message), "{engine}");
 
         let mut settings = Settings::defaults(directory.path().to_owned());

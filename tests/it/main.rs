@@ -14,6 +14,7 @@ mod invariance;
 mod limits;
 mod options_page;
 mod parity;
+mod profiles;
 mod prompt_parity;
 mod scheduler_core;
 mod scheduler_cpu;

@@ -6,7 +6,8 @@ use crate::support::Driver;
 use crate::support::golden::{Case, Golden};
 use assay::builder::Silent;
 use assay::builder::cpu::{CpuBuildOptions, build};
-use assay::engine::cpu::{Options, supports_bf16, supports_int8};
+use assay::engine::EngineOptions;
+use assay::hardware::Cpu;
 use assay::manifest::Dtype;
 use assay::reward::Head;
 use rand::rngs::SmallRng;
@@ -31,7 +32,7 @@ impl Scores {
         let head = root.join("checkpoints").join(name).join("head.yaml");
         options.common.head = head.exists().then_some(head);
         let manifest = build(&options, &Silent).unwrap();
-        let mut driver = Driver::start(&output, &manifest, Options::default());
+        let mut driver = Driver::start(&output, &manifest, EngineOptions::default());
         let head = Head::new(&manifest.head);
         let score = |case: &Case| {
             let logits = driver.read(&case.ids, &head.positions(&case.ids).unwrap());
@@ -73,7 +74,7 @@ fn f32_agrees(name: &str) {
 }
 
 fn bf16_is_as_close(name: &str) {
-    if !supports_bf16() {
+    if !Cpu::detect().bf16 {
         println!("{name}: skipped, this processor does not compute in bfloat16");
         return;
     }
@@ -88,7 +89,7 @@ fn bf16_is_as_close(name: &str) {
 
 /// In at least 970 of 1000 random pairs, int8 prefers the same text as f32.
 fn int8_ranks_alike(name: &str) {
-    if !supports_int8() {
+    if !Cpu::detect().int8 {
         println!("{name}: skipped, this processor does not compute in int8");
         return;
     }

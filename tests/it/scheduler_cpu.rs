@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Driver, model, random_engine};
-use assay::engine::cpu::{self, CpuFactory, supports_bf16};
+use assay::engine::EngineOptions;
+use assay::engine::cpu::CpuFactory;
+use assay::hardware::Cpu;
 use assay::manifest::{Dtype, LimitOverrides, Manifest};
-use assay::scheduler::{Handle, Job, Options, Output, Priority, Work, start};
+use assay::scheduler::{Handle, Job, Output, Priority, SchedulerOptions, Work, start};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -29,21 +31,21 @@ fn texts(rng: &mut SmallRng, count: usize) -> Vec<Vec<u32>> {
 }
 
 /// How the scheduler may run them: sharing or not, long chunks or short, much room or little.
-fn ways() -> Vec<(Options, cpu::Options)> {
-    let engine = |max_num_tokens, kv_cache_tokens| cpu::Options {
+fn ways() -> Vec<(SchedulerOptions, EngineOptions)> {
+    let engine = |max_num_tokens, kv_cache_tokens| EngineOptions {
         kv_cache_tokens: Some(kv_cache_tokens),
         limits: LimitOverrides {
             max_seq_len: Some(512),
             max_batch_size: Some(24),
             max_num_tokens: Some(max_num_tokens),
         },
-        ..cpu::Options::default()
+        ..EngineOptions::default()
     };
-    let scheduler = |prefix_sharing, max_chunk_tokens, score_cache| Options {
+    let scheduler = |prefix_sharing, max_chunk_tokens, score_cache| SchedulerOptions {
         prefix_sharing,
         max_chunk_tokens,
         score_cache,
-        ..Options::default()
+        ..SchedulerOptions::default()
     };
     vec![
         (scheduler(true, None, 0), engine(2048, 16384)),
@@ -115,7 +117,7 @@ fn generate(alone: &mut Driver, text: &[u32], max_tokens: usize, stop: u32) -> V
 }
 
 fn with_engine(dtype: Dtype, test: impl Fn(&Path, &Manifest)) {
-    if dtype == Dtype::Bf16 && !supports_bf16() {
+    if dtype == Dtype::Bf16 && !Cpu::detect().bf16 {
         println!("skipped: this processor does not compute in bfloat16");
         return;
     }
@@ -125,7 +127,7 @@ fn with_engine(dtype: Dtype, test: impl Fn(&Path, &Manifest)) {
 }
 
 fn check(directory: &Path, manifest: &Manifest, work: Option<&Work>, texts: &[Vec<u32>]) {
-    let mut alone = Driver::start(directory, manifest, cpu::Options::default());
+    let mut alone = Driver::start(directory, manifest, EngineOptions::default());
     let scores: Vec<_> = texts.iter().map(|text| bits(&alone.read(text, &reads(text)))).collect();
     let tokens: Vec<_> = match work {
         None | Some(Work::Score { .. }) => Vec::new(),
@@ -136,7 +138,7 @@ fn check(directory: &Path, manifest: &Manifest, work: Option<&Work>, texts: &[Ve
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for (seed, (scheduler, engine)) in ways().into_iter().enumerate() {
-        let factory = CpuFactory::open(directory, manifest, engine).unwrap();
+        let factory = CpuFactory::open(directory, manifest, &engine).unwrap();
         let handle = start(factory.into(), scheduler.clone(), Arc::new(())).unwrap();
         for (text, output) in runtime.block_on(run(&handle, texts, work, seed as u64)) {
             match output {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay::engine::simulated::{Behaviour, SimulatedFactory, expected_logits};
 use assay::engine::{EngineFactory, Limits, PrefixSharing};
-use assay::scheduler::{Handle, Job, OnFailure, Options, Output, Priority, Rejection, Work, start};
+use assay::scheduler::{Handle, Job, OnFailure, Output, Priority, Rejection, SchedulerOptions, Work, start};
 
 const LIMITS: Limits = Limits {
     max_seq_len: 1024,
@@ -20,7 +20,7 @@ fn factory(script: impl FnMut(u64) -> Behaviour + Send + 'static) -> EngineFacto
 }
 
 fn healthy() -> Handle {
-    start(factory(|_| Behaviour::Report), Options::default(), Arc::new(())).unwrap()
+    start(factory(|_| Behaviour::Report), SchedulerOptions::default(), Arc::new(())).unwrap()
 }
 
 fn job(tokens: impl IntoIterator<Item = u32>) -> Job {
@@ -57,7 +57,7 @@ async fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
 async fn after_a_failed_step_the_engine_is_started_again() {
     let handle = start(
         factory(|n| if n == 0 { Behaviour::Fail("out of memory".into()) } else { Behaviour::Report }),
-        Options::default(),
+        SchedulerOptions::default(),
         Arc::new(()),
     )
     .unwrap();
@@ -70,7 +70,8 @@ async fn after_a_failed_step_the_engine_is_started_again() {
 #[tokio::test]
 async fn a_stalled_engine_answers_and_ends_the_process_if_asked_to() {
     let stall_timeout = Duration::from_millis(50);
-    let options = Options { stall_timeout, on_failure: OnFailure::Exit, ..Options::default() };
+    let options =
+        SchedulerOptions { stall_timeout, on_failure: OnFailure::Exit, ..SchedulerOptions::default() };
     let handle = start(factory(|_| Behaviour::Stall), options, Arc::new(())).unwrap();
     let ticket = handle.submit(job(0..9), None).unwrap();
     assert_eq!(ticket.await, Err(Rejection::EngineStalled(stall_timeout)));

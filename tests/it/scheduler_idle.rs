@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay::engine::simulated::SimulatedFactory;
 use assay::engine::{Limits, PrefixSharing};
-use assay::scheduler::{Job, Options, Priority, Work, start};
+use assay::scheduler::{Job, Priority, SchedulerOptions, Work, start};
 
 const LIMITS: Limits =
     Limits { max_seq_len: 256, max_batch_size: 8, max_num_tokens: 256, kv_blocks: 64, tokens_per_block: 16 };
@@ -35,7 +35,7 @@ fn an_idle_scheduler_does_not_wake() {
 #[ignore = "an_idle_scheduler_does_not_wake runs it in a process of its own"]
 async fn alone_in_its_process() {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 1);
-    let handle = start(factory.into(), Options::default(), Arc::new(())).unwrap();
+    let handle = start(factory.into(), SchedulerOptions::default(), Arc::new(())).unwrap();
     let tokens = [1, 2, 3].into();
     let job = Job { tokens, work: Work::score(3), priority: Priority(0) };
     handle.submit(job, None).unwrap().await.unwrap();

@@ -12,7 +12,7 @@ use assay::engine::{
 };
 use assay::sampling::SamplingCapabilities;
 use assay::scheduler::{
-    Handle, Job, Observer, OnFailure, Options, Output, Priority, Rejection, Ticket, Work, start,
+    Handle, Job, Observer, OnFailure, Output, Priority, Rejection, SchedulerOptions, Ticket, Work, start,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 
@@ -107,7 +107,7 @@ impl QueueEngine for Puppet {
         QueueDepth { reads: LIMITS.max_batch_size, tokens: LIMITS.max_num_tokens }
     }
 
-    fn reach(&self) -> SamplingCapabilities {
+    fn capabilities(&self) -> SamplingCapabilities {
         SamplingCapabilities::ALL
     }
 
@@ -189,16 +189,16 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(options: Options) -> Self {
+    fn set(options: SchedulerOptions) -> Self {
         Self::with(EngineFactory::step, options)
     }
 
     /// A scheduler of an engine that batches for itself.
-    fn set_queue(options: Options) -> Self {
+    fn set_queue(options: SchedulerOptions) -> Self {
         Self::with(EngineFactory::queue, options)
     }
 
-    fn with(kind: impl FnOnce(Factory) -> EngineFactory, options: Options) -> Self {
+    fn with(kind: impl FnOnce(Factory) -> EngineFactory, options: SchedulerOptions) -> Self {
         let (permits, permitted) = unbounded();
         let (starts, started) = unbounded();
         let counts = Arc::new(Counts::default());
@@ -235,8 +235,8 @@ impl Stage {
     }
 }
 
-fn quick() -> Options {
-    Options { restart_wait: Duration::from_millis(1), ..Options::default() }
+fn quick() -> SchedulerOptions {
+    SchedulerOptions { restart_wait: Duration::from_millis(1), ..SchedulerOptions::default() }
 }
 
 /// A text of 30 tokens, so that two fill an iteration.
@@ -261,7 +261,7 @@ async fn an_engine_that_does_not_start_is_told_of_at_once() {
     let (starts, _started) = unbounded();
     permits.send(Err(EngineError::Load("no memory is left".into()))).unwrap();
     let factory = EngineFactory::step(Factory { permits: permitted, started: starts });
-    let error = start(factory, Options::default(), Arc::new(())).err().unwrap();
+    let error = start(factory, SchedulerOptions::default(), Arc::new(())).err().unwrap();
     assert_eq!(error, EngineError::Load("no memory is left".into()));
 }
 
@@ -310,7 +310,10 @@ async fn an_engine_that_does_not_start_again_is_tried_again_while_requests_wait(
 
 #[tokio::test]
 async fn the_wait_between_attempts_doubles() {
-    let stage = Stage::set(Options { restart_wait: Duration::from_millis(20), ..Options::default() });
+    let stage = Stage::set(SchedulerOptions {
+        restart_wait: Duration::from_millis(20),
+        ..SchedulerOptions::default()
+    });
     let first = stage.engine();
     let lost = stage.submit(1);
     first.iteration();
@@ -326,7 +329,7 @@ async fn the_wait_between_attempts_doubles() {
 
 #[tokio::test]
 async fn an_engine_that_never_starts_again_is_given_up_and_everyone_hears() {
-    let stage = Stage::set(Options { restart_attempts: 3, ..quick() });
+    let stage = Stage::set(SchedulerOptions { restart_attempts: 3, ..quick() });
     stage.lose_engine().await;
     let waiting = stage.submit(2);
     let twin = stage.submit(2);
@@ -344,7 +347,7 @@ async fn an_engine_that_never_starts_again_is_given_up_and_everyone_hears() {
 
 #[tokio::test]
 async fn an_engine_that_starts_but_fails_whenever_it_computes_is_given_up() {
-    let stage = Stage::set(Options { restart_attempts: 3, ..quick() });
+    let stage = Stage::set(SchedulerOptions { restart_attempts: 3, ..quick() });
     let mut engine = stage.engine();
     for attempt in 0..=3 {
         let ticket = stage.submit(attempt);
@@ -363,7 +366,7 @@ async fn an_engine_that_starts_but_fails_whenever_it_computes_is_given_up() {
 
 #[tokio::test]
 async fn failures_with_work_done_between_them_do_not_add_up() {
-    let stage = Stage::set(Options { restart_attempts: 2, ..quick() });
+    let stage = Stage::set(SchedulerOptions { restart_attempts: 2, ..quick() });
     let mut engine = stage.engine();
     for n in 0..6 {
         let good = stage.submit(n);
@@ -397,7 +400,7 @@ async fn an_engine_that_leaves_out_logits_is_replaced() {
 
 #[tokio::test]
 async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
-    let stage = Stage::set(Options { stall_timeout: Duration::from_millis(50), ..quick() });
+    let stage = Stage::set(SchedulerOptions { stall_timeout: Duration::from_millis(50), ..quick() });
     let first = stage.engine();
     let lost = stage.submit(1);
     let iteration = first.iteration();
@@ -415,7 +418,7 @@ async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
 #[tokio::test]
 async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
     let stall_timeout = Duration::from_millis(300);
-    let stage = Stage::set_queue(Options { stall_timeout, ..quick() });
+    let stage = Stage::set_queue(SchedulerOptions { stall_timeout, ..quick() });
     let engine = stage.engine();
     let begun = Instant::now();
     let first = stage.submit(0);
@@ -457,7 +460,7 @@ async fn a_server_that_is_told_to_end_while_its_engine_starts_again_serves_what_
 
 #[tokio::test]
 async fn a_server_that_is_told_to_end_does_not_wait_for_an_engine_that_never_starts() {
-    let stage = Stage::set(Options { restart_attempts: 2, ..quick() });
+    let stage = Stage::set(SchedulerOptions { restart_attempts: 2, ..quick() });
     let first = stage.engine();
     let lost = stage.submit(1);
     first.iteration();
@@ -517,7 +520,7 @@ async fn the_scheduler_ends_with_its_last_handle() {
 
 #[tokio::test]
 async fn asked_to_end_with_the_engine_it_is_not_started_again() {
-    let stage = Stage::set(Options { on_failure: OnFailure::Exit, ..quick() });
+    let stage = Stage::set(SchedulerOptions { on_failure: OnFailure::Exit, ..quick() });
     let first = stage.engine();
     let lost = stage.submit(1);
     first.iteration();

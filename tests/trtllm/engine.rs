@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use assay::engine::simulated::expected_logits;
-use assay::engine::trtllm::{Options, TrtllmFactory};
-use assay::engine::{EngineError, StartEngine};
+use assay::engine::trtllm::TrtllmFactory;
+use assay::engine::{EngineError, EngineOptions, GpuOptions, StartEngine};
 use assay::manifest::{LimitOverrides, Target};
 use assay::scheduler::{self, OnFailure, Output, Rejection};
 
@@ -15,7 +15,7 @@ const ROWS: usize = 5;
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_that_share_prefixes_each_get_their_own_score() {
     let engine = Engine::new("reorder\njitter 200\ntokens_per_block 8\nkv_blocks 64");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let texts: Vec<Vec<u32>> = (0..400)
         .map(|i: u32| {
             let prompt = (0..40 + i % 3).map(move |token| token * (1 + i % 4));
@@ -37,7 +37,7 @@ async fn texts_that_share_prefixes_each_get_their_own_score() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_is_computed_once_for_all_its_responses_though_they_come_together() {
     let engine = Engine::new("tokens_per_block 8\ndelay 1000");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let texts: Vec<Vec<u32>> =
         (0..16).map(|i| (0..64).chain(1000 + 10 * i..1010 + 10 * i).collect()).collect();
     let tickets: Vec<_> = texts.iter().map(|text| handle.submit(job(text), None).unwrap()).collect();
@@ -52,7 +52,7 @@ async fn a_prompt_is_computed_once_for_all_its_responses_though_they_come_togeth
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
     let engine = Engine::new("error_share 300000\ncalm_steps 2\ndelay 500");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let answers = (0..100u32).map(|i| {
         let handle = handle.clone();
         tokio::spawn(async move { score(&handle, &[i, i + 1]).await })
@@ -77,7 +77,7 @@ async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_that_ends_is_an_error_and_is_loaded_again() {
     let engine = Engine::new("die_in_step 3");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     // The first step is that of loading.
     assert_eq!(score(&handle, &[1]).await.unwrap(), expected_logits(&[1], ROWS));
     let error = score(&handle, &[2]).await.unwrap_err();
@@ -88,10 +88,10 @@ async fn a_library_that_ends_is_an_error_and_is_loaded_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_that_stalls_is_an_error() {
     let engine = Engine::new("stall_in_step 2");
-    let options = scheduler::Options {
+    let options = scheduler::SchedulerOptions {
         stall_timeout: Duration::from_millis(300),
         on_failure: OnFailure::Exit,
-        ..scheduler::Options::default()
+        ..scheduler::SchedulerOptions::default()
     };
     let handle = engine.schedule(options);
     let error = score(&handle, &[1]).await.unwrap_err();
@@ -102,7 +102,7 @@ async fn a_library_that_stalls_is_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_accepted_is_answered_before_the_server_goes() {
     let engine = Engine::new("delay 2000");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let answers: Vec<_> = (0..200u32)
         .map(|i| {
             let handle = handle.clone();
@@ -130,7 +130,7 @@ fn job(tokens: &[u32]) -> scheduler::Job {
 #[tokio::test]
 async fn the_head_s_bias_is_added_here() {
     let engine = Engine::biased("logits 1 2 3 4 5 77 77", &[0.5, 0.0, -1.0, 0.25, 0.0]);
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     assert_eq!(score(&handle, &[1, 2]).await.unwrap(), [1.5, 2.0, 2.0, 4.25, 5.0]);
 }
 
@@ -149,7 +149,7 @@ fn what_cannot_be_served_is_found_out_when_it_is_loaded() {
             "load_error Assertion failed: Failed to deserialize cuda engine",
             "Failed to deserialize cuda engine",
         ),
-        ("follows", "rank that another leads"),
+        ("follows", "is a worker rank"),
         ("logits_half", "--logits_dtype float32"),
         ("vocabulary 4\nrows 4", "fewer than the head has rows"),
         ("die_in_step 1", "TensorRT-LLM has stopped"),
@@ -164,14 +164,21 @@ fn what_cannot_be_served_is_found_out_when_it_is_loaded() {
 #[test]
 fn options_reach_the_library() {
     let engine = Engine::new("echo");
-    let options = Options {
+    let options = EngineOptions {
         kv_cache_tokens: Some(4096),
-        kv_cache_fraction: 0.5,
-        kv_cache_host_bytes: 1 << 20,
-        block_reuse: false,
-        chunked_context: false,
-        limits: LimitOverrides { max_batch_size: Some(4), max_num_tokens: Some(128), max_seq_len: None },
-        ..Options::default()
+        limits: LimitOverrides {
+            max_batch_size: Some(4),
+            max_num_tokens: Some(128),
+            ..LimitOverrides::default()
+        },
+        gpu: GpuOptions {
+            kv_cache_fraction: 0.5,
+            kv_cache_host_bytes: 1 << 20,
+            block_reuse: false,
+            chunked_context: false,
+            ..GpuOptions::default()
+        },
+        ..EngineOptions::default()
     };
     let mut factory = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).unwrap();
     drop(factory.start().unwrap());
@@ -194,7 +201,7 @@ fn options_reach_the_library() {
 #[tokio::test(flavor = "multi_thread")]
 async fn short_texts_do_not_wait_for_a_long_generation() {
     let engine = Engine::new("delay 20000");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     // Its 200 steps take four seconds at least.
     let long = tokio::spawn(handle.submit(generate(&[1, 2], 200), None).unwrap());
     for i in 0..3 {
@@ -207,7 +214,7 @@ async fn short_texts_do_not_wait_for_a_long_generation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_ends_its_generation() {
     let engine = Engine::new("delay 20000");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let ticket = handle.submit(generate(&[1, 2], 240), None).unwrap();
     let started = std::time::Instant::now();
     assert!(score(&handle, &[1]).await.is_ok());
@@ -220,7 +227,7 @@ async fn a_client_that_leaves_ends_its_generation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_generated_one_after_the_other() {
     let engine = Engine::new("");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let Output::Tokens(tokens) = handle.submit(generate(&[1, 2], 20), None).unwrap().await.unwrap().output
     else {
         panic!("asked for tokens")
@@ -246,7 +253,7 @@ fn a_bias_is_taken_where_ranks_divide_the_vocabulary_and_the_library_pads_nothin
         if let Target::TensorrtLlm(gpus) = &mut engine.manifest.target {
             gpus.tensor_parallel = 2;
         }
-        assert_eq!(engine.schedule(scheduler::Options::default()).reach().logit_bias, takes);
+        assert_eq!(engine.schedule(scheduler::SchedulerOptions::default()).capabilities().logit_bias, takes);
     }
 }
 
@@ -254,7 +261,7 @@ fn a_bias_is_taken_where_ranks_divide_the_vocabulary_and_the_library_pads_nothin
 fn more_than_the_engine_was_built_for_is_refused() {
     let engine = Engine::new("");
     let limits = LimitOverrides { max_batch_size: Some(9), ..LimitOverrides::default() };
-    let options = Options { limits, ..Options::default() };
+    let options = EngineOptions { limits, ..EngineOptions::default() };
     let error = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).err().unwrap();
     assert!(error.to_string().contains("max_batch_size is 9, but the engine was built for 8"), "{error}");
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay::builder::{Silent, trtllm};
-use assay::engine::trtllm::{Options, TrtllmFactory};
-use assay::hardware::gpus::Gpus as Machine;
+use assay::engine::EngineOptions;
+use assay::engine::trtllm::TrtllmFactory;
+use assay::hardware::Gpus as Machine;
 use assay::manifest::{Gpus, HEAD_FILE, Manifest, Target};
 use assay::scheduler::{self, Handle, Job, Output, Priority, Rejection, Work};
 use safetensors::tensor::TensorView;
@@ -61,10 +62,10 @@ impl Engine {
     }
 
     pub(crate) fn factory(&self) -> TrtllmFactory {
-        TrtllmFactory::open(self.directory.path(), &self.manifest, &Options::default()).unwrap()
+        TrtllmFactory::open(self.directory.path(), &self.manifest, &EngineOptions::default()).unwrap()
     }
 
-    pub(crate) fn schedule(&self, options: scheduler::Options) -> Handle {
+    pub(crate) fn schedule(&self, options: scheduler::SchedulerOptions) -> Handle {
         scheduler::start(self.factory().into(), options, Arc::new(())).unwrap()
     }
 }

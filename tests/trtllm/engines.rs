@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use assay::engine::cpu;
-use assay::engine::trtllm::{Options, TrtllmFactory};
-use assay::engine::{EngineError, EngineFactory, QueueEngine, StartEngine};
+use assay::engine::trtllm::TrtllmFactory;
+use assay::engine::{EngineError, EngineFactory, EngineOptions, QueueEngine, StartEngine};
 use assay::manifest::Manifest;
 
 use crate::engine_directory::Engine;
@@ -88,11 +87,11 @@ pub(crate) fn build_generating(built: Language, options: &[&str]) -> Generating 
     let manifest = Manifest::read(&path).unwrap();
     manifest.verify(&path).unwrap();
     let model = model::script(
-        Driver::start(&built.path(), &built.manifest, cpu::Options::default()),
+        Driver::start(&built.path(), &built.manifest, EngineOptions::default()),
         manifest.model.vocab_size,
     );
     std::fs::write(path.join("stand-in.conf"), model).unwrap();
-    let factory = TrtllmFactory::open(&path, &manifest, &Options::default()).unwrap();
+    let factory = TrtllmFactory::open(&path, &manifest, &EngineOptions::default()).unwrap();
     Generating { path, manifest, factory: factory.into(), built }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use assay::builder::Silent;
 use assay::builder::cpu::{CpuBuildOptions, build};
-use assay::engine::cpu;
+use assay::engine::EngineOptions;
 use assay::manifest::{Dtype, Manifest};
 use assay::reward::Head;
 use assay::scheduler;
@@ -26,7 +26,7 @@ fn checkpoint(name: &str) -> PathBuf {
 fn cpu_engine(checkpoint: &Path, directory: &Path) -> (Driver, Manifest) {
     let options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, directory) };
     let manifest = build(&options, &Silent).unwrap();
-    (Driver::start(directory, &manifest, cpu::Options::default()), manifest)
+    (Driver::start(directory, &manifest, EngineOptions::default()), manifest)
 }
 
 /// A classifier of the same decoder, whose classes are the products of the matrices in the head's first layer.
@@ -66,7 +66,7 @@ async fn scores_agree(name: &str, matrices: &[&str]) {
     let script = model::script(library, manifest.model.vocab_size);
     let engine = Engine::of_checkpoint(name, &format!("{script}reorder"));
     assert_eq!(engine.manifest.head, manifest.head);
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let head = Head::new(&manifest.head);
     let golden = Golden::read(name);
     for case in &golden.cases {

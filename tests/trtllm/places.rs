@@ -61,7 +61,7 @@ async fn read_all(handle: &Handle, texts: &[(Vec<u32>, Vec<usize>)]) -> Vec<Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn each_place_has_the_logits_of_the_text_up_to_there() {
     let engine = steps("reorder\njitter 200\npartial_share 200000\ntwice_share 200000");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let texts = texts(150);
     for ((text, places), logits) in texts.iter().zip(read_all(&handle, &texts).await) {
         assert_eq!(logits.unwrap(), expected(text, places));
@@ -71,7 +71,7 @@ async fn each_place_has_the_logits_of_the_text_up_to_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_with_more_places_than_the_library_takes_at_once_is_scored_and_so_are_those_beside_it() {
     let engine = steps("echo\ndelay 200");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let everywhere: Vec<(Vec<u32>, Vec<usize>)> =
         (0..8).map(|number| ((0..250).map(|token| token + number).collect(), (0..250).collect())).collect();
     let both = [everywhere, texts(40)].concat();
@@ -94,7 +94,7 @@ async fn whatever_happens_to_a_place_its_text_has_one_answer() {
         "error_share 30000\ntime_out_share 30000\nrefuse_share 100000\nfail_step_share 50000\ntwice_share 300000",
     ] {
         let engine = steps(&format!("reorder\ncalm_steps 2\n{fault}"));
-        let handle = engine.schedule(scheduler::Options::default());
+        let handle = engine.schedule(scheduler::SchedulerOptions::default());
         let texts = texts(120);
         let (mut right, mut failed) = (0, 0);
         for ((text, places), answer) in texts.iter().zip(read_all(&handle, &texts).await) {
@@ -122,7 +122,7 @@ async fn a_text_of_which_every_place_fails_is_told_why_once() {
         ("calm_steps 2\ntime_out_share 1000000", "longer for the sequence than it was allowed"),
         ("calm_steps 1\nrefuse_share 1000000", "Maximum queue size"),
     ] {
-        let handle = steps(fault).schedule(scheduler::Options::default());
+        let handle = steps(fault).schedule(scheduler::SchedulerOptions::default());
         let error = read(&handle, &[1, 2, 3, 4], &[0, 2, 3]).await.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
@@ -131,7 +131,7 @@ async fn a_text_of_which_every_place_fails_is_told_why_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_leaves_nothing_behind() {
     let engine = steps("delay 10000");
-    let handle = engine.schedule(scheduler::Options::default());
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let (text, places): (Vec<u32>, Vec<usize>) = ((0..250).collect(), (0..250).collect());
     for wait in [0, 5, 30] {
         let ticket = handle.submit(reading(&text, &places), None).unwrap();

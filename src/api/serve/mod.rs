@@ -20,8 +20,9 @@ use super::listen::tls::{Tls, TlsError};
 use super::middleware::cors::OriginError;
 use super::router::router;
 use crate::config::Settings;
-use crate::hardware::machine::Ranks;
-use crate::manifest::{Manifest, Target};
+use crate::engine::backends;
+use crate::hardware::Ranks;
+use crate::manifest::Manifest;
 use crate::scheduler::Handle;
 use crate::serving::{LoadError, load};
 use crate::telemetry::traces::{Traces, TracesError};
@@ -88,9 +89,9 @@ impl ServeError {
 pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
     let mut signals = Signals::new()?;
     let manifest = load::choose(&mut settings)?;
-    if load::is_worker(&manifest) {
+    if let Some(worker) = load::worker(&settings, &manifest) {
         // Signals are caught and ignored: the leader gets them too, and ends this rank in order.
-        tokio::task::spawn_blocking(move || load::run_worker(&settings, &manifest)).await??;
+        tokio::task::spawn_blocking(worker).await??;
         return Ok(Exit::Drained);
     }
     let security = &settings.security;
@@ -126,11 +127,8 @@ async fn load_and_serve(
     stop: watch::Sender<bool>,
     ports: JoinSet<()>,
 ) -> Result<Exit, ServeError> {
-    // TensorRT-LLM cannot be stopped in order while it loads, nor can ranks that wait for this one.
-    let interrupted = match &manifest.target {
-        Target::TensorrtLlm(_) => Exit::Killed,
-        Target::Cpu { .. } => Exit::Drained,
-    };
+    let interruptible = backends::of(&manifest).is_interruptible();
+    let interrupted = if interruptible { Exit::Drained } else { Exit::Killed };
     let load = tokio::task::spawn_blocking({
         let app = app.clone();
         move || load_model(&app, &manifest)
@@ -146,7 +144,7 @@ async fn load_and_serve(
     let failed = tokio::select! {
         () = scheduler.failed() => true,
         ending = signals.next() => {
-            grace = ending.grace(grace, Ranks::find());
+            grace = ending.grace(grace, Ranks::detect());
             false
         }
         () = app.drain.notified() => false,

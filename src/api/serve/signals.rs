@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::hardware::machine::Ranks;
+use crate::hardware::Ranks;
 
 /// How long before `mpirun` kills its ranks the grace time ends at the latest.
 const BEFORE_KILL: Duration = Duration::from_millis(300);

@@ -11,7 +11,7 @@ use super::options::{BuildOptions, DEFAULT_MAX_SEQ_LEN, check_limits};
 use super::output::Staging;
 use super::source::Source;
 use super::{BuildError, Progress, Silent, weights};
-use crate::engine::cpu;
+use crate::hardware::Cpu;
 use crate::manifest::verify::hexadecimal;
 use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, WEIGHTS_FILE};
 
@@ -45,7 +45,8 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
     let CpuBuildOptions { common, dtype } = options;
     let source = Source::open(common)?;
     let limits = limits(common, &source.config)?;
-    let (dtype, note) = choose_dtype(*dtype, cpu::supports_bf16(), cpu::supports_int8());
+    let cpu = Cpu::detect();
+    let (dtype, note) = choose_dtype(*dtype, cpu.bf16, cpu.int8);
     if let Some(note) = note {
         progress.note(note);
     }
@@ -67,9 +68,9 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
         files.insert(HEAD_FILE.to_owned(), head);
     }
 
-    let target = Target::Cpu { instruction_set: cpu::instruction_set() };
+    let target = Target::Cpu { instruction_set: cpu.instruction_set };
     let mut manifest = engine_manifest::draft(&source, target, dtype, limits, head);
-    manifest.built_with.onednn = cpu::onednn_version();
+    manifest.built_with.onednn = cpu.onednn;
     manifest.files = files;
     engine_manifest::write(&staging, &mut manifest)?;
     staging.publish()?;

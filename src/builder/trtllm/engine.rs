@@ -15,7 +15,7 @@ use super::{Context, DRAFT_FILE, Mapping, Outcome, TrtllmBuildOptions, limits};
 use crate::builder::json::{Object, unreadable};
 use crate::builder::output::Staging;
 use crate::builder::{BuildError, Progress, engine_manifest};
-use crate::hardware::profile_name;
+use crate::engine::backends;
 use crate::hardware::targets::Target;
 use crate::manifest::verify::digest_file;
 use crate::manifest::{Gpus, Manifest, Quantization, TRTLLM_CONFIG_FILE, Target as EngineTarget, rank_file};
@@ -40,7 +40,7 @@ pub(super) fn build_from_checkpoint(
     gpus.driver = machine.driver.clone().unwrap_or_default();
     gpus.objective = options.gpu.objective.unwrap_or(gpus.objective);
     let mapping = Mapping::of_gpus(gpus);
-    draft.profile.name = profile_name(&draft.target, draft.dtype);
+    draft.profile.name = backends::profile_name(&draft);
     if let Some(name) = &options.common.name {
         draft.model.name = name.clone();
     }

@@ -1,9 +1,9 @@
 //! The embedded CPU engine: a decoder in C++ on oneDNN, driven by a thread of its own.
 
+mod backend;
 mod decoder;
 mod model_view;
 mod packing;
-mod processor;
 mod rope;
 
 use std::path::{Path, PathBuf};
@@ -13,18 +13,21 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    EngineError, EngineFactory, Iteration, Limits, PrefixSharing, StartEngine, StepEngine, StepReport,
+    EngineError, EngineFactory, EngineOptions, Iteration, Limits, PrefixSharing, StartEngine, StepEngine,
+    StepReport,
 };
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
-use crate::manifest::{BuildLimits, Dtype, LimitOverrides, Manifest, WEIGHTS_FILE};
+use crate::hardware::Cpu;
+use crate::manifest::{BuildLimits, Dtype, Manifest, Target, WEIGHTS_FILE};
 use crate::reward::HeadLayers;
+use backend::REBUILD;
 use decoder::Decoder;
 
+pub(super) use backend::Backend;
 pub(crate) use model_view::model_view;
 pub use packing::{pack, packed_bytes};
-pub use processor::{Processor, instruction_set, onednn_version, supports_bf16, supports_int8};
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
 const TOKENS_PER_BLOCK: usize = 16;
@@ -32,30 +35,17 @@ const TOKENS_PER_BLOCK: usize = 16;
 /// Format of the embedding, activations and KV cache in an engine with weights of this format, on this machine.
 pub fn state_dtype(dtype: Dtype) -> Dtype {
     match dtype {
-        Dtype::Int8 if supports_bf16() => Dtype::Bf16,
+        Dtype::Int8 if Cpu::detect().bf16 => Dtype::Bf16,
         Dtype::Int8 => Dtype::F32,
         other => other,
     }
-}
-
-/// Options of the CPU engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Threads; one per core by default.
-    pub threads: Option<usize>,
-    /// Tokens that the KV cache holds. The default takes an eighth of the weights' size, but at least the
-    /// longest sequence and two full iterations; then no more than an eighth of the weights' size or two
-    /// iterations is kept for shared prefixes.
-    pub kv_cache_tokens: Option<usize>,
-    /// Limits below those that the engine was built with.
-    pub limits: LimitOverrides,
 }
 
 /// An engine directory that fits this machine, with its weights mapped.
 pub struct CpuFactory {
     directory: PathBuf,
     manifest: Manifest,
-    options: Options,
+    threads: Option<usize>,
     limits: Limits,
     max_cached_blocks: usize,
     weights: Arc<Weights>,
@@ -68,8 +58,8 @@ impl CpuFactory {
     /// # Errors
     /// [`EngineError::Load`] if it was built for another instruction set or with another oneDNN, its weights
     /// cannot be mapped, or an option is out of range.
-    pub fn open(directory: &Path, manifest: &Manifest, options: Options) -> Result<Self, EngineError> {
-        check_machine(directory, manifest)?;
+    pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
+        check_processor(directory, manifest)?;
         let weights = Arc::new(Weights::map(&directory.join(WEIGHTS_FILE))?);
         let head = Arc::new(head_layers::open(directory, manifest)?);
         let moderate = weights.bytes().len() / 8 / kv_bytes_per_token(manifest);
@@ -78,7 +68,7 @@ impl CpuFactory {
         Ok(Self {
             directory: directory.to_owned(),
             manifest: manifest.clone(),
-            options,
+            threads: options.threads,
             limits,
             max_cached_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
             weights,
@@ -102,7 +92,7 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
     fn start(&mut self) -> Result<Box<dyn StepEngine>, EngineError> {
         let model = model_view(&self.manifest);
         let limits = ffi::CpuLimits {
-            threads: self.options.threads.unwrap_or(0),
+            threads: self.threads.unwrap_or(0),
             max_num_tokens: self.limits.max_num_tokens,
             kv_blocks: self.limits.kv_blocks,
         };
@@ -163,8 +153,14 @@ impl StepEngine for CpuEngine {
     }
 }
 
-fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineError> {
-    match Processor::detect().obstacle(manifest) {
+fn check_processor(directory: &Path, manifest: &Manifest) -> Result<(), EngineError> {
+    let obstacle = match &manifest.target {
+        Target::Cpu { instruction_set } => {
+            Backend { manifest, instruction_set }.processor_obstacle(&Cpu::detect())
+        }
+        Target::TensorrtLlm(_) => Some(format!("was built for NVIDIA GPUs; {REBUILD}")),
+    };
+    match obstacle {
         Some(reason) => Err(EngineError::Load(format!("{} {reason}", directory.display()))),
         None => Ok(()),
     }
@@ -172,7 +168,7 @@ fn check_machine(directory: &Path, manifest: &Manifest) -> Result<(), EngineErro
 
 /// Limits from the manifest and the options. `moderate` is the number of tokens of a KV cache that is small
 /// compared with the weights.
-fn limits(manifest: &Manifest, options: Options, moderate: usize) -> Result<Limits, EngineError> {
+fn limits(manifest: &Manifest, options: &EngineOptions, moderate: usize) -> Result<Limits, EngineError> {
     let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
         manifest.limits.lowered(&options.limits)?;
     if options.threads == Some(0) {

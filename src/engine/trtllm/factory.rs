@@ -10,61 +10,24 @@ use cxx::SharedPtr;
 use super::batch::Batch;
 use super::fan_out::{Request, RequestId};
 use super::running::{self, Loaded};
-use crate::engine::bridge::{exit_now, ffi};
-use crate::engine::head_layers;
+use crate::engine::bridge::ffi;
 use crate::engine::{
-    EngineError, EngineFactory, Job, Limits, Priority, QueueDepth, QueueEngine, StartEngine, Work,
+    EngineError, EngineFactory, EngineOptions, Job, Limits, Priority, QueueDepth, QueueEngine, StartEngine,
+    Work, bridge, head_layers,
 };
-use crate::manifest::{BuildLimits, Gpus, LimitOverrides, Manifest, Pooling, Target};
+use crate::manifest::{BuildLimits, Gpus, Manifest, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
-/// How long the library is waited for before looking whether the engine is to end.
+/// How long to wait for the library before checking whether the engine is to end.
 pub(super) const AWAIT: Duration = Duration::from_millis(250);
-/// Iterations' worth of sequences that the library is given at once: enough that it never waits for
-/// more, few enough that what is urgent does not wait behind them.
+/// How many iterations' worth of sequences the library holds at once: enough that it never waits for
+/// more, few enough that an urgent sequence does not wait for them.
 const ITERATIONS_AHEAD: usize = 2;
-/// Longest that the statistics of the first iteration are waited for.
+/// How long to wait for the statistics of the first iteration.
 const STATISTICS_WAIT: Duration = Duration::from_secs(1);
-/// Names the request that is made while the engine loads.
+/// The request that is made while the engine loads.
 const FIRST: RequestId = RequestId::MAX;
-
-/// What may be chosen when an engine is opened.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Tokens whose keys and values the cache holds; what fits `kv_cache_fraction` unless given.
-    pub kv_cache_tokens: Option<usize>,
-    /// Part of the GPU memory that is free after loading which the KV cache takes, 0..1.
-    pub kv_cache_fraction: f32,
-    /// Host memory for KV blocks that no longer fit the GPU's, in bytes.
-    pub kv_cache_host_bytes: usize,
-    /// Whether sequences with equal beginnings share KV blocks.
-    pub block_reuse: bool,
-    /// Whether a long prompt may be spread over iterations.
-    pub chunked_context: bool,
-    /// Longest that the library may work on a sequence, its own queue included; for ever unless given.
-    pub allotted: Option<Duration>,
-    /// Lower limits than the engine was built with; those on an iteration are the library's.
-    pub limits: LimitOverrides,
-    /// The library's `executorWorker`, if it is to spawn the ranks on this machine; else `mpirun`
-    /// started one of us for each.
-    pub worker: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            kv_cache_tokens: None,
-            kv_cache_fraction: 0.9,
-            kv_cache_host_bytes: 0,
-            block_reuse: true,
-            chunked_context: true,
-            allotted: None,
-            limits: LimitOverrides::default(),
-            worker: None,
-        }
-    }
-}
 
 // SAFETY: `trtllm::Executor` (cpp/trtllm/executor.h) may be used and dropped on any thread.
 unsafe impl Send for ffi::TrtllmExecutor {}
@@ -77,18 +40,18 @@ pub struct TrtllmFactory {
     config: ffi::TrtllmConfig,
     max_seq_len: usize,
     head: Arc<HeadLayers>,
-    reach: SamplingCapabilities,
+    capabilities: SamplingCapabilities,
 }
 
 impl TrtllmFactory {
-    /// Checks what can be known before loading.
+    /// Checks what can be known before loading. The engine's ranks are started by `mpirun`, unless
+    /// [`TrtllmFactory::spawning_ranks`].
     ///
     /// # Errors
-    /// [`EngineError::Load`]: the engine is for a CPU, or an option exceeds what it was built for.
-    pub fn open(directory: &Path, manifest: &Manifest, options: &Options) -> Result<Self, EngineError> {
-        let refuse = |reason: String| Err(EngineError::Load(format!("{} {reason}", directory.display())));
+    /// The engine is for a CPU, its head cannot be read, or an option exceeds what it was built for.
+    pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
         let Target::TensorrtLlm(gpus) = &manifest.target else {
-            return refuse("was built for a CPU".into());
+            return Err(EngineError::Load(format!("{} was built for a CPU", directory.display())));
         };
         let head = head_layers::open(directory, manifest)?;
         let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
@@ -98,68 +61,81 @@ impl TrtllmFactory {
             head_rows: manifest.products(),
             max_batch_size,
             max_num_tokens,
-            max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size + most_reads(manifest),
+            max_queue_size: 2 * ITERATIONS_AHEAD * max_batch_size + max_extra_requests(manifest),
             kv_cache_tokens: options.kv_cache_tokens.unwrap_or(0),
-            kv_cache_fraction: options.kv_cache_fraction,
-            kv_cache_host_bytes: options.kv_cache_host_bytes,
-            block_reuse: options.block_reuse,
-            chunked_context: options.chunked_context,
-            allotted_ms: options.allotted.map_or(0, millis),
+            kv_cache_fraction: options.gpu.kv_cache_fraction,
+            kv_cache_host_bytes: options.gpu.kv_cache_host_bytes,
+            block_reuse: options.gpu.block_reuse,
+            chunked_context: options.gpu.chunked_context,
+            allotted_ms: options.gpu.allotted.map_or(0, millis),
             ranks: gpus.ranks(),
-            worker: worker(gpus, options),
+            worker: String::new(),
         };
         Ok(Self {
             directory: directory.to_owned(),
             config,
             max_seq_len,
             head: Arc::new(head),
-            reach: reach(manifest, gpus),
+            capabilities: capabilities(manifest, gpus),
         })
     }
 
-    /// Takes part in the engine as a rank that another leads, until the leader ends it.
+    /// Has the library spawn the ranks on this machine, if there are several.
+    #[must_use]
+    pub fn spawning_ranks(mut self) -> Self {
+        if self.config.ranks > 1 {
+            self.config.worker = worker_program().to_string_lossy().into_owned();
+        }
+        self
+    }
+
+    /// Loads this rank's shard of the engine, and works until the leader ends the engine.
     ///
     /// # Errors
-    /// [`EngineError::Load`]: it does not load, or this rank leads.
-    pub fn follow(&self) -> Result<(), EngineError> {
-        let handle = ffi::open_trtllm(&self.config).map_err(|error| self.load_error(error.what()))?;
-        if handle.is_leader().map_err(|error| self.load_error(error.what()))? {
-            return Err(self.load_error("this rank leads, though the environment says that it does not"));
+    /// [`EngineError::Load`]: the shard does not load, or this rank leads.
+    pub fn run_worker(&self) -> Result<(), EngineError> {
+        let executor = self.open_executor()?;
+        if executor.is_leader().map_err(|error| self.load_error(error.what()))? {
+            return Err(self.load_error("this rank leads, but the environment says that it is a worker"));
         }
-        handle.run_worker().map_err(|error| self.load_error(error.what()))
+        executor.run_worker().map_err(|error| self.load_error(error.what()))
+    }
+
+    fn open_executor(&self) -> Result<SharedPtr<ffi::TrtllmExecutor>, EngineError> {
+        ffi::open_trtllm(&self.config).map_err(|error| self.load_error(error.what()))
     }
 
     fn load_error(&self, reason: &str) -> EngineError {
         EngineError::Load(format!("{} cannot be loaded: {reason}", self.directory.display()))
     }
 
-    /// Loads the engine and scores one token: an engine that cannot is found out here, and only
-    /// after an iteration does the library tell the size of its cache.
-    fn load(&self) -> Result<(SharedPtr<ffi::TrtllmExecutor>, Limits), String> {
-        let what = |error: cxx::Exception| error.what().to_owned();
-        let handle = ffi::open_trtllm(&self.config).map_err(what)?;
-        if !handle.is_leader().map_err(what)? {
-            return Err("this process is a rank that another leads; start the ranks with `mpirun`".into());
+    /// Loads the engine and scores one token. So an engine that cannot is found out here; also, the library reports
+    /// the size of its cache only after an iteration.
+    fn load(&self) -> Result<(SharedPtr<ffi::TrtllmExecutor>, Limits), EngineError> {
+        let failed = |error: cxx::Exception| self.load_error(error.what());
+        let executor = self.open_executor()?;
+        if !executor.is_leader().map_err(failed)? {
+            return Err(self.load_error("this process is a worker rank; start all ranks with `mpirun`"));
         }
         let mut batch = Batch::default();
         let first = Job { tokens: [0].into(), work: Work::score(1), priority: Priority(0) };
         batch.push(&[Request { id: FIRST, tokens: 1 }], &first);
-        handle.enqueue(&batch.sequences, &batch.token_ids).map_err(what)?;
-        while handle.in_flight().map_err(what)? > 0 {
-            let answers = handle.await_answers(millis(AWAIT)).map_err(what)?;
+        executor.enqueue(&batch.sequences, &batch.token_ids).map_err(failed)?;
+        while executor.in_flight().map_err(failed)? > 0 {
+            let answers = executor.await_answers(millis(AWAIT)).map_err(failed)?;
             if let Some(answer) = answers.into_iter().find(|answer| answer.logits.is_empty()) {
-                return Err(answer.error);
+                return Err(self.load_error(&answer.error));
             }
         }
         // They may come a moment after the answer.
-        let mut statistics = handle.statistics().map_err(what)?;
+        let mut statistics = executor.statistics().map_err(failed)?;
         let latest = Instant::now() + STATISTICS_WAIT;
         while statistics.kv_blocks == 0 && Instant::now() < latest {
             thread::sleep(Duration::from_millis(5));
-            statistics = handle.statistics().map_err(what)?;
+            statistics = executor.statistics().map_err(failed)?;
         }
         let limits = self.limits(&statistics);
-        Ok((handle, limits))
+        Ok((executor, limits))
     }
 
     fn limits(&self, cache: &ffi::TrtllmStatistics) -> Limits {
@@ -184,15 +160,15 @@ impl From<TrtllmFactory> for EngineFactory {
 
 impl StartEngine<dyn QueueEngine> for TrtllmFactory {
     fn start(&mut self) -> Result<Box<dyn QueueEngine>, EngineError> {
-        let (handle, limits) = self.load().map_err(|reason| self.load_error(&reason))?;
+        let (executor, limits) = self.load()?;
         let loaded = Loaded {
-            handle,
+            executor,
             limits,
             depth: QueueDepth {
                 reads: ITERATIONS_AHEAD * self.config.max_batch_size,
                 tokens: (ITERATIONS_AHEAD * self.config.max_num_tokens).max(self.max_seq_len),
             },
-            reach: self.reach,
+            capabilities: self.capabilities,
             head: self.head.clone(),
             vocabulary: self.config.head_rows,
         };
@@ -202,37 +178,29 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
     }
 }
 
-/// Requests that one sequence may be, beyond the few of any: it is fed alone if it is read in more places
-/// than a batch has room for.
-fn most_reads(manifest: &Manifest) -> usize {
+/// How many requests a sequence that is fed alone may become: more than a batch has room for.
+fn max_extra_requests(manifest: &Manifest) -> usize {
     match manifest.head.pooling {
         Pooling::LastToken => 0,
         Pooling::EachStep { .. } => manifest.limits.max_seq_len,
     }
 }
 
-/// How far the library's sampler goes (1.2.1): it clips `top_k` and holds back the end id alone, and where it
-/// pads the vocabulary for its ranks it takes no bias of the vocabulary's size.
-fn reach(manifest: &Manifest, gpus: &Gpus) -> SamplingCapabilities {
+/// What the library's sampler supports (1.2.1). It clips `top_k`, suppresses only the end id, and takes no bias of
+/// the vocabulary's size if it pads the vocabulary for its ranks.
+fn capabilities(manifest: &Manifest, gpus: &Gpus) -> SamplingCapabilities {
     let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.tensor_parallel.max(1));
     SamplingCapabilities { top_k: 1024, suppressed_end_tokens: 1, logit_bias, prompt_logprobs: false }
 }
 
-fn worker(gpus: &Gpus, options: &Options) -> String {
-    match &options.worker {
-        Some(worker) if gpus.ranks() > 1 => worker.to_string_lossy().into_owned(),
-        _ => String::new(),
-    }
+/// Ends the process at once. At an ordinary end the library's MPI waits for every other rank, without end if one
+/// is lost or still loads. When this rank just ends, whatever started it notices and ends the others.
+pub fn exit_now(status: u8) -> ! {
+    bridge::exit_now(status.into())
 }
 
-/// Ends the process at once. At an ordinary end the library's MPI waits for every other rank, for ever if one
-/// is lost or still loads; gone without that, this rank is noticed by what started it, which ends the others.
-pub fn leave(status: u8) -> ! {
-    exit_now(status.into())
-}
-
-/// The library's program for ranks that it spawns itself, in `TRTLLM_ROOT` or where NVIDIA's image has it.
-pub fn default_worker() -> PathBuf {
+/// The library's program for ranks that it spawns itself: in `TRTLLM_ROOT`, or where NVIDIA's image has it.
+fn worker_program() -> PathBuf {
     let root = std::env::var_os("TRTLLM_ROOT").unwrap_or_else(|| "/app/tensorrt_llm".into());
     Path::new(&root).join("bin/executorWorker")
 }

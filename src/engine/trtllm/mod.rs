@@ -11,6 +11,7 @@
 //! A request gives the logits after its last token only, and of a head its first layer's: a sequence that
 //! is read in several places is several requests, and the layers above are computed here.
 
+mod backend;
 #[cfg(feature = "trtllm")]
 mod batch;
 #[cfg(feature = "trtllm")]
@@ -20,5 +21,6 @@ mod fan_out;
 #[cfg(feature = "trtllm")]
 mod running;
 
+pub(super) use backend::Backend;
 #[cfg(feature = "trtllm")]
-pub use factory::{Options, TrtllmFactory, default_worker, leave};
+pub use factory::{TrtllmFactory, exit_now};

@@ -23,10 +23,10 @@ use crate::sampling::{Sampled, SamplingCapabilities};
 
 /// An engine that the library has loaded.
 pub(super) struct Loaded {
-    pub(super) handle: SharedPtr<ffi::TrtllmExecutor>,
+    pub(super) executor: SharedPtr<ffi::TrtllmExecutor>,
     pub(super) limits: Limits,
     pub(super) depth: QueueDepth,
-    pub(super) reach: SamplingCapabilities,
+    pub(super) capabilities: SamplingCapabilities,
     /// The layers of a scoring head above the first.
     pub(super) head: Arc<HeadLayers>,
     /// Logits of a generated token, if it generates.
@@ -37,11 +37,11 @@ type Report = Result<QueueReport, EngineError>;
 
 /// Starts the thread that reports; returns the scheduler's end.
 pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
-    let Loaded { handle, limits, depth, reach, head, vocabulary } = loaded;
+    let Loaded { executor, limits, depth, capabilities, head, vocabulary } = loaded;
     let (fed, feeds) = bounded(1);
     let (reporter, reports) = bounded(1);
     let shared = Arc::new(Shared {
-        handle,
+        executor,
         fan_out: Mutex::default(),
         rejected: Mutex::default(),
         logprobs: Mutex::default(),
@@ -50,7 +50,7 @@ pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
     let tokens_per_block = limits.tokens_per_block;
     let awaiting = Awaiting { shared: shared.clone(), feeds, reporter, head, vocabulary, tokens_per_block };
     let thread = thread::Builder::new().name("trtllm-await".into()).spawn(move || awaiting.serve())?;
-    Ok(TrtllmEngine { shared, limits, depth, reach, fed: Some(fed), thread: Some(thread), reports })
+    Ok(TrtllmEngine { shared, limits, depth, capabilities, fed: Some(fed), thread: Some(thread), reports })
 }
 
 /// Sequences, and why each failed.
@@ -58,7 +58,7 @@ type Failures = Vec<(SequenceId, String)>;
 
 /// What the scheduler's end and the awaiting thread share.
 struct Shared {
-    handle: SharedPtr<ffi::TrtllmExecutor>,
+    executor: SharedPtr<ffi::TrtllmExecutor>,
     /// The sequences that the library has, as requests to it.
     fan_out: Mutex<FanOut>,
     /// Sequences that the library did not take, to be reported as failed.
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     fn cancel(&self, requests: &[RequestId]) -> Result<(), cxx::Exception> {
-        requests.iter().try_for_each(|&request| self.handle.cancel(request))
+        requests.iter().try_for_each(|&request| self.executor.cancel(request))
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) struct TrtllmEngine {
     shared: Arc<Shared>,
     limits: Limits,
     depth: QueueDepth,
-    reach: SamplingCapabilities,
+    capabilities: SamplingCapabilities,
     /// Wakes the awaiting thread, which ends when this is closed.
     fed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -107,8 +107,8 @@ impl QueueEngine for TrtllmEngine {
         self.depth
     }
 
-    fn reach(&self) -> SamplingCapabilities {
-        self.reach
+    fn capabilities(&self) -> SamplingCapabilities {
+        self.capabilities
     }
 
     fn reports(&self) -> &Receiver<Report> {
@@ -134,7 +134,7 @@ impl QueueEngine for TrtllmEngine {
             }
             batch.push(&self.shared.fan_out().split(*id, job), job);
         }
-        if let Err(error) = self.shared.handle.enqueue(&batch.sequences, &batch.token_ids) {
+        if let Err(error) = self.shared.executor.enqueue(&batch.sequences, &batch.token_ids) {
             let mut fan_out = self.shared.fan_out();
             for id in batch.sequences.iter().filter_map(|request| fan_out.forget(request.id)) {
                 self.shared.logprobs().remove(&id);
@@ -158,7 +158,7 @@ impl TrtllmEngine {
                 Err("a text is read at its own tokens, at one at least".into())
             }
             Work::Score { .. } => Ok(()),
-            Work::Generate(sampling) => self.reach.check(sampling).map_err(|error| error.to_string()),
+            Work::Generate(sampling) => self.capabilities.check(sampling).map_err(|error| error.to_string()),
         }
     }
 }
@@ -189,20 +189,20 @@ impl Awaiting {
         if let Err(error) = self.report_all() {
             self.send(Err(step_error(&error)));
         }
-        if let Err(error) = self.shared.handle.shutdown() {
+        if let Err(error) = self.shared.executor.shutdown() {
             tracing::warn!(%error, "TensorRT-LLM did not shut down in order");
         }
     }
 
     /// Reports what becomes of sequences until the engine ends and nothing is in flight.
     fn report_all(&self) -> Result<(), cxx::Exception> {
-        let handle = &self.shared.handle;
+        let executor = &self.shared.executor;
         let mut cancelled = false;
         loop {
             let failed = std::mem::take(&mut *self.shared.rejected());
             let mut report = QueueReport { failed, ..QueueReport::default() };
             if report.failed.is_empty() {
-                if handle.in_flight()? == 0 {
+                if executor.in_flight()? == 0 {
                     match self.feeds.recv() {
                         Ok(()) => continue,
                         Err(_) => return Ok(()),
@@ -211,16 +211,16 @@ impl Awaiting {
                 // Nobody reads the answers any more: end early, yet in order.
                 if self.shared.ending.load(Ordering::Acquire) && !cancelled {
                     cancelled = true;
-                    handle.cancel_all()?;
+                    executor.cancel_all()?;
                 }
-                let answers = handle.await_answers(millis(AWAIT))?;
+                let answers = executor.await_answers(millis(AWAIT))?;
                 if answers.is_empty() {
                     continue;
                 }
                 for answer in answers {
                     self.take(answer, &mut report)?;
                 }
-                report.statistics = statistics(&handle.statistics()?);
+                report.statistics = statistics(&executor.statistics()?);
             }
             self.send(Ok(report));
         }

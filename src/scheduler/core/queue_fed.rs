@@ -9,7 +9,7 @@ use super::sequence::Sequence;
 use crate::engine::{
     EngineError, Generated, IterationStatistics, Job, Limits, QueueDepth, QueueReport, SequenceId, Work,
 };
-use crate::scheduler::{Observer, Options, Output, Rejection};
+use crate::scheduler::{Observer, Output, Rejection, SchedulerOptions};
 
 /// Decides which sequences the engine is given, and when.
 ///
@@ -40,7 +40,12 @@ const NOTHING: QueueDepth = QueueDepth { reads: 0, tokens: 0 };
 
 impl QueueCore {
     /// A core for an engine of these limits that should hold up to `depth`, with nothing to do.
-    pub fn new(limits: Limits, depth: QueueDepth, options: Options, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(
+        limits: Limits,
+        depth: QueueDepth,
+        options: SchedulerOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self {
             jobs: JobTable::new(limits, options, observer),
             depth,

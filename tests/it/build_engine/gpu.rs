@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use assay::builder::Silent;
 use assay::builder::trtllm::{Outcome, TrtllmBuildOptions, build};
-use assay::hardware::gpus::{Gpu, Gpus as Machine};
+use assay::hardware::{Gpu, Gpus as Machine};
 use assay::manifest::{Gpus, Manifest, Objective, Quantization, Target, Task};
 use safetensors::SafeTensors;
 use serde_json::json;

@@ -71,7 +71,7 @@ fn prompts_of_chats_and_texts_have_the_ids_of_transformers() {
 #[tokio::test]
 async fn a_seed_gives_the_same_tokens_alone_and_among_others_to_the_last_bit() {
     for dtype in [Dtype::F32, Dtype::Bf16] {
-        if dtype == Dtype::Bf16 && !assay::engine::cpu::supports_bf16() {
+        if dtype == Dtype::Bf16 && !assay::hardware::Cpu::detect().bf16 {
             continue;
         }
         let built = Built::new("lm-head-tiny", dtype);

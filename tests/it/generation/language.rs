@@ -7,8 +7,8 @@ use assay::api::{App, router};
 use assay::builder::cpu::{CpuBuildOptions, build};
 use assay::builder::{BuildError, Silent};
 use assay::config::Settings;
-use assay::engine::EngineFactory;
-use assay::engine::cpu::{CpuFactory, Options};
+use assay::engine::cpu::CpuFactory;
+use assay::engine::{EngineFactory, EngineOptions};
 use assay::manifest::{Dtype, Manifest};
 use assay::prompt::Encoder;
 use assay::scheduler::{self, Handle};
@@ -97,12 +97,12 @@ impl Built {
     }
 
     pub(crate) fn factory(&self) -> CpuFactory {
-        CpuFactory::open(&self.path(), &self.manifest, Options::default()).unwrap()
+        CpuFactory::open(&self.path(), &self.manifest, &EngineOptions::default()).unwrap()
     }
 
     /// A scheduler on it.
     pub(crate) fn start(&self) -> Handle {
-        scheduler::start(self.factory().into(), scheduler::Options::default(), Arc::new(())).unwrap()
+        scheduler::start(self.factory().into(), scheduler::SchedulerOptions::default(), Arc::new(())).unwrap()
     }
 
     pub(crate) fn encoder(&self) -> Encoder {
@@ -163,7 +163,8 @@ impl Server {
         change(&mut settings);
         let app = Arc::new(App::new(settings, &manifest).unwrap());
         let metrics = app.metrics.clone();
-        let handle = scheduler::start(factory, scheduler::Options::default(), metrics.clone()).unwrap();
+        let handle =
+            scheduler::start(factory, scheduler::SchedulerOptions::default(), metrics.clone()).unwrap();
         app.start(Generator::new(
             encoder,
             &manifest,

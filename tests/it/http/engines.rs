@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use assay::builder::Silent;
 use assay::builder::cpu::{CpuBuildOptions, build};
-use assay::engine::cpu::{self, CpuFactory};
+use assay::engine::cpu::CpuFactory;
 use assay::engine::simulated::{Behaviour, Script, SimulatedFactory};
 use assay::engine::{
-    EngineError, EngineFactory, Iteration, Limits, PrefixSharing, StartEngine, StepEngine, StepReport,
+    EngineError, EngineFactory, EngineOptions, Iteration, Limits, PrefixSharing, StartEngine, StepEngine,
+    StepReport,
 };
 use assay::manifest::{Dtype, Manifest};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -51,7 +52,7 @@ pub fn of_checkpoint(name: &str) -> Built {
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
     let options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, &path) };
     let manifest = build(&options, &Silent).unwrap();
-    let factory = CpuFactory::open(&path, &manifest, cpu::Options::default()).unwrap();
+    let factory = CpuFactory::open(&path, &manifest, &EngineOptions::default()).unwrap();
     Built { path, manifest, factory: Some(factory.into()), _directory: directory }
 }
 

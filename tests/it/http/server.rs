@@ -62,7 +62,8 @@ impl Server {
         let mut settings = Settings::defaults(engine.path().to_owned());
         change(&mut settings);
         let app = Arc::new(App::new(settings, &manifest()).unwrap());
-        let scheduler = scheduler::start(instant(), scheduler::Options::default(), Arc::new(())).unwrap();
+        let scheduler =
+            scheduler::start(instant(), scheduler::SchedulerOptions::default(), Arc::new(())).unwrap();
         Self { router: router(app.clone()).unwrap(), app, scheduler, _engine: engine }
     }
 

@@ -8,7 +8,7 @@ use assay::engine::simulated::expected_logits;
 use assay::engine::{Generated, Limits, QueueDepth, QueueReport, SequenceId};
 use assay::sampling::Sampled;
 use assay::scheduler::core::{Core, JobId, QueueCore};
-use assay::scheduler::{Answer, Job, Options, Output, Priority, Rejection, Work};
+use assay::scheduler::{Answer, Job, Output, Priority, Rejection, SchedulerOptions, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ struct Fed {
 }
 
 impl Fed {
-    fn new(options: Options) -> Self {
+    fn new(options: SchedulerOptions) -> Self {
         Self {
             core: QueueCore::new(LIMITS, DEPTH, options, Arc::new(())),
             now: Duration::ZERO,
@@ -180,7 +180,7 @@ impl Fed {
 
 #[test]
 fn the_engine_has_no_more_than_it_asked_for_and_gets_more_as_it_answers() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let jobs: Vec<_> = (0..6).map(|_| world.score(20, 0)).collect();
     assert_eq!(world.feed(), jobs[..4], "as many sequences");
     let long = world.score(90, 0);
@@ -199,7 +199,7 @@ fn the_engine_has_no_more_than_it_asked_for_and_gets_more_as_it_answers() {
 
 #[test]
 fn a_text_longer_than_the_engine_asks_for_at_once_goes_alone() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let (short, long, later) = (world.score(20, 0), world.score(150, 0), world.score(20, 0));
     assert_eq!(world.feed(), [short]);
     world.report(0);
@@ -211,7 +211,7 @@ fn a_text_longer_than_the_engine_asks_for_at_once_goes_alone() {
 
 #[test]
 fn what_is_urgent_goes_first_here_and_in_the_engine() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let jobs: Vec<_> = [1, 0, i8::MIN, i8::MAX].map(|priority| world.score(20, priority)).into();
     assert_eq!(world.feed(), [jobs[2], jobs[1], jobs[0], jobs[3]]);
     let urgency: Vec<f32> = world.engine.iter().map(|(_, job)| job.priority.urgency()).collect();
@@ -221,7 +221,7 @@ fn what_is_urgent_goes_first_here_and_in_the_engine() {
 
 #[test]
 fn a_client_that_leaves_is_told_to_the_engine_once_and_its_place_is_free_after_the_last_word() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let jobs: Vec<_> = (0..4).map(|_| world.score(20, 0)).collect();
     world.feed();
     let next = world.score(20, 0);
@@ -236,7 +236,7 @@ fn a_client_that_leaves_is_told_to_the_engine_once_and_its_place_is_free_after_t
 
 #[test]
 fn whoever_asks_for_what_was_just_cancelled_gets_an_answer() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let tokens: Vec<u32> = (0..20).collect();
     let first = world.arrive(tokens.clone(), Work::score(20), 0, None);
     world.feed();
@@ -248,7 +248,7 @@ fn whoever_asks_for_what_was_just_cancelled_gets_an_answer() {
 
 #[test]
 fn a_new_engine_is_not_told_of_the_last_one_s_sequences() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let first = world.score(20, 0);
     world.feed();
     world.cancel(first);
@@ -260,7 +260,7 @@ fn a_new_engine_is_not_told_of_the_last_one_s_sequences() {
 
 #[test]
 fn a_sequence_that_the_engine_refuses_is_answered_with_its_words() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let (refused, other) = (world.score(20, 0), world.score(20, 0));
     world.feed();
     world.engine.remove(0);
@@ -272,7 +272,7 @@ fn a_sequence_that_the_engine_refuses_is_answered_with_its_words() {
 
 #[test]
 fn what_the_engine_found_in_its_cache_is_told() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     let job = world.score(40, 0);
     world.feed();
     world.take_report(QueueReport { cached: vec![(job, 32)], ..Default::default() });
@@ -282,7 +282,7 @@ fn what_the_engine_found_in_its_cache_is_told() {
 
 #[test]
 fn what_would_be_ready_too_late_is_not_begun() {
-    let mut world = Fed::new(Options::default());
+    let mut world = Fed::new(SchedulerOptions::default());
     // Work waits while it is done, so that the rate is known: 100 tokens a second.
     for _ in 0..3 {
         world.score(100, 0);
@@ -338,7 +338,7 @@ proptest! {
     /// Every job gets exactly one answer and the right one, and the engine never more than it asked for.
     #[test]
     fn every_job_of_a_fed_engine_is_answered_once_and_rightly(operations in vec(operation(), 1..120)) {
-        let mut world = Fed::new(Options::default());
+        let mut world = Fed::new(SchedulerOptions::default());
         for operation in operations {
             match operation {
                 Operation::Arrive { text, len, generate, priority, timeout } => {

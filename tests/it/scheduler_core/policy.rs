@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay::engine::{Iteration, Limits, PrefixSharing};
 use assay::scheduler::core::Core;
-use assay::scheduler::{Options, Rejection, Work};
+use assay::scheduler::{Rejection, SchedulerOptions, Work};
 
 use super::world::World;
 
@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits {
 
 const MS: Duration = Duration::from_millis(1);
 
-fn world(limits: Limits, options: Options) -> World {
+fn world(limits: Limits, options: SchedulerOptions) -> World {
     World::new(limits, PrefixSharing::WithinIteration, options)
 }
 
@@ -42,7 +42,7 @@ fn cached_tokens(world: &World, job: u64) -> usize {
 
 #[test]
 fn the_prompt_of_many_responses_is_computed_once_in_one_iteration() {
-    let mut world = world(LIMITS, Options::default());
+    let mut world = world(LIMITS, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=16).map(|n| world.score(response(n))).collect();
     assert_eq!(world.step().unwrap().chunks.len(), 16);
     world.run_dry();
@@ -53,7 +53,7 @@ fn the_prompt_of_many_responses_is_computed_once_in_one_iteration() {
 
 #[test]
 fn where_only_the_cache_is_shared_one_goes_first_and_the_others_follow() {
-    let mut world = World::new(LIMITS, PrefixSharing::Cached, Options::default());
+    let mut world = World::new(LIMITS, PrefixSharing::Cached, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=16).map(|n| world.score(response(n))).collect();
     let other = world.score(5000..5100);
     assert_eq!(sequences(&world.step().unwrap()), [jobs[0], other]);
@@ -64,7 +64,7 @@ fn where_only_the_cache_is_shared_one_goes_first_and_the_others_follow() {
 
 #[test]
 fn a_follower_is_held_no_longer_than_the_option_says() {
-    let options = Options { follower_hold: Duration::ZERO, ..Options::default() };
+    let options = SchedulerOptions { max_prefix_wait: Duration::ZERO, ..SchedulerOptions::default() };
     let mut world = World::new(LIMITS, PrefixSharing::Cached, options);
     let (leader, follower) = (world.score(response(1)), world.score(response(2)));
     assert_eq!(sequences(&world.step().unwrap()), [leader, follower]);
@@ -75,7 +75,7 @@ fn a_follower_is_held_no_longer_than_the_option_says() {
 #[test]
 fn when_a_leader_is_cancelled_its_followers_go_on_from_where_it_was() {
     let limits = Limits { max_num_tokens: 256, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     let (leader, follower) = (world.score(response(1)), world.score(response(2)));
     world.step();
     world.cancel(leader);
@@ -88,7 +88,7 @@ fn when_a_leader_is_cancelled_its_followers_go_on_from_where_it_was() {
 #[test]
 fn a_follower_takes_over_from_a_leader_whose_client_left() {
     let limits = Limits { max_num_tokens: 700, ..LIMITS };
-    let options = Options { max_chunk_tokens: Some(700), ..Options::default() };
+    let options = SchedulerOptions { max_chunk_tokens: Some(700), ..SchedulerOptions::default() };
     for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
         let mut world = World::new(limits, sharing, options.clone());
         world.score(5000..5444);
@@ -109,7 +109,7 @@ fn a_follower_takes_over_from_a_leader_whose_client_left() {
 fn a_leader_whose_client_leaves_still_computes_what_a_planned_follower_reads() {
     for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
         let limits = Limits { max_num_tokens: 1400, ..LIMITS };
-        let mut world = World::new(limits, sharing, Options::default());
+        let mut world = World::new(limits, sharing, SchedulerOptions::default());
         world.score(5000..6400);
         world.begin();
         let (leader, follower) = (world.score(response(1)), world.score(response(2)));
@@ -124,7 +124,7 @@ fn a_leader_whose_client_leaves_still_computes_what_a_planned_follower_reads() {
 #[test]
 fn a_sequence_that_the_engine_refuses_alone_leaves_those_that_share_its_prefix_alone() {
     for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
-        let mut world = World::new(LIMITS, sharing, Options::default());
+        let mut world = World::new(LIMITS, sharing, SchedulerOptions::default());
         let (refused, other) = (world.score(response(1)), world.score(response(2)));
         world.begin();
         world.finish_refusing(&[refused]);
@@ -136,7 +136,7 @@ fn a_sequence_that_the_engine_refuses_alone_leaves_those_that_share_its_prefix_a
 
 #[test]
 fn identical_conversations_are_computed_once_and_answered_to_each() {
-    let mut world = world(LIMITS, Options::default());
+    let mut world = world(LIMITS, SchedulerOptions::default());
     let first = world.score(0..100);
     world.step();
     let (second, third) = (world.score(0..100), world.score(0..100));
@@ -150,7 +150,7 @@ fn identical_conversations_are_computed_once_and_answered_to_each() {
 #[test]
 fn a_short_prompt_enters_the_next_iteration_though_a_long_one_is_in_progress() {
     let limits = Limits { max_num_tokens: 256, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     let long = world.score(0..4000);
     assert_eq!(tokens_of(&world.step().unwrap(), long), 256, "alone, it has the whole iteration");
     let short = world.score(5000..5100);
@@ -166,7 +166,7 @@ fn a_short_prompt_enters_the_next_iteration_though_a_long_one_is_in_progress() {
 #[test]
 fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
-    let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
+    let mut world = world(limits, SchedulerOptions { ageing: 100 * MS, ..SchedulerOptions::default() });
     let mut arrive = |n: u32, priority: i8, after: u32| {
         world.pass(after * MS);
         world.arrive(vec![n; 20], Work::score(20), priority, None)
@@ -180,7 +180,7 @@ fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
 #[test]
 fn a_twin_of_a_higher_class_hurries_the_sequence() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     let patient = world.arrive(vec![1; 20], Work::score(20), 1, None);
     let other = world.arrive(vec![2; 20], Work::score(20), 0, None);
     let twin = world.arrive(vec![1; 20], Work::score(20), -1, None);
@@ -192,7 +192,7 @@ fn a_twin_of_a_higher_class_hurries_the_sequence() {
 #[test]
 fn a_stream_of_urgent_work_does_not_starve_the_rest() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
-    let mut world = world(limits, Options { ageing: 100 * MS, ..Options::default() });
+    let mut world = world(limits, SchedulerOptions { ageing: 100 * MS, ..SchedulerOptions::default() });
     let patient = world.arrive(vec![7; 20], Work::score(20), 2, None);
     for n in 0..500 {
         world.arrive(vec![n, 1], Work::score(2), 0, None);
@@ -206,7 +206,8 @@ fn a_stream_of_urgent_work_does_not_starve_the_rest() {
 #[test]
 fn a_full_queue_refuses_and_says_when_there_will_be_room() {
     let limits = Limits { max_num_tokens: 100, ..LIMITS };
-    let options = Options { max_queue_requests: 3, max_queue_tokens: 1000, ..Options::default() };
+    let options =
+        SchedulerOptions { max_queue_requests: 3, max_queue_tokens: 1000, ..SchedulerOptions::default() };
     let mut world = world(limits, options);
     world.score(0..200);
     world.step();
@@ -225,7 +226,7 @@ fn a_full_queue_refuses_and_says_when_there_will_be_room() {
 #[test]
 fn a_request_that_joins_a_waiting_twin_waits_like_any_other() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
-    let mut world = world(limits, Options { max_queue_requests: 3, ..Options::default() });
+    let mut world = world(limits, SchedulerOptions { max_queue_requests: 3, ..SchedulerOptions::default() });
     world.score(0..100);
     world.begin();
     // The next iteration is planned: these are beyond it.
@@ -245,8 +246,10 @@ fn a_request_that_joins_a_waiting_twin_waits_like_any_other() {
 #[test]
 fn a_client_that_leaves_makes_room_in_the_queue() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
-    let mut world =
-        world(limits, Options { max_queue_requests: 1, max_queue_tokens: 150, ..Options::default() });
+    let mut world = world(
+        limits,
+        SchedulerOptions { max_queue_requests: 1, max_queue_tokens: 150, ..SchedulerOptions::default() },
+    );
     world.score(0..100);
     world.begin();
     world.score(100..200);
@@ -261,7 +264,7 @@ fn a_client_that_leaves_makes_room_in_the_queue() {
 
 #[test]
 fn a_queue_is_bounded_in_tokens_too() {
-    let mut world = world(LIMITS, Options { max_queue_tokens: 1000, ..Options::default() });
+    let mut world = world(LIMITS, SchedulerOptions { max_queue_tokens: 1000, ..SchedulerOptions::default() });
     world.score(0..900);
     let refused = world.score(1000..1200);
     let limit = "1000 tokens".to_owned();
@@ -275,7 +278,7 @@ fn a_queue_is_bounded_in_tokens_too() {
 #[test]
 fn a_deadline_that_cannot_be_met_is_refused_at_arrival() {
     let limits = Limits { max_num_tokens: 100, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     world.score(0..900);
     world.step();
     world.pass(Duration::from_secs(1));
@@ -291,7 +294,7 @@ fn a_deadline_that_cannot_be_met_is_refused_at_arrival() {
 
 /// A world that has computed 100 tokens a second, with nothing left to do.
 fn hundred_a_second(limits: Limits) -> World {
-    let mut world = world(limits, Options { prefix_sharing: false, ..Options::default() });
+    let mut world = world(limits, SchedulerOptions { prefix_sharing: false, ..SchedulerOptions::default() });
     world.score(0..200);
     world.step();
     world.pass(Duration::from_secs(1));
@@ -350,7 +353,7 @@ fn what_would_be_ready_too_late_when_its_turn_comes_is_not_begun() {
 #[test]
 fn what_expires_while_it_waits_costs_nothing() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     world.score(0..100);
     world.step();
     world.score(100..200);
@@ -364,7 +367,7 @@ fn what_expires_while_it_waits_costs_nothing() {
 #[test]
 fn what_is_cancelled_in_flight_leaves_after_its_iteration_and_frees_its_blocks() {
     let limits = Limits { max_num_tokens: 64, ..LIMITS };
-    let mut world = world(limits, Options { prefix_sharing: false, ..Options::default() });
+    let mut world = world(limits, SchedulerOptions { prefix_sharing: false, ..SchedulerOptions::default() });
     let job = world.score(0..1600);
     world.step();
     assert_eq!(world.gauges().used, 100);
@@ -379,7 +382,7 @@ fn what_is_cancelled_in_flight_leaves_after_its_iteration_and_frees_its_blocks()
 #[test]
 fn a_prefix_stays_until_its_blocks_are_needed_and_the_least_used_goes_first() {
     let limits = Limits { kv_blocks: 18, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     let mut reused = |tokens: Range<u32>| {
         let job = world.score(tokens);
         world.run_dry();
@@ -395,7 +398,7 @@ fn a_prefix_stays_until_its_blocks_are_needed_and_the_least_used_goes_first() {
 
 #[test]
 fn no_more_blocks_are_kept_for_their_prefixes_than_is_said() {
-    let mut world = world(LIMITS, Options::default());
+    let mut world = world(LIMITS, SchedulerOptions::default());
     world.core.set_max_cached_blocks(8);
     for n in 0..5 {
         world.score(1000 * n..1000 * n + 100);
@@ -410,7 +413,8 @@ fn no_more_blocks_are_kept_for_their_prefixes_than_is_said() {
 #[test]
 fn where_blocks_are_short_what_comes_later_does_not_overtake() {
     let limits = Limits { kv_blocks: 10, max_num_tokens: 64, ..LIMITS };
-    let mut world = world(limits, Options { max_chunk_tokens: Some(1000), ..Options::default() });
+    let mut world =
+        world(limits, SchedulerOptions { max_chunk_tokens: Some(1000), ..SchedulerOptions::default() });
     let first = world.score(0..100);
     let large = world.score(200..300);
     let small = world.score(400..410);
@@ -421,7 +425,7 @@ fn where_blocks_are_short_what_comes_later_does_not_overtake() {
 
 #[test]
 fn tokens_are_generated_beside_scores_in_one_iteration() {
-    let mut world = world(LIMITS, Options::default());
+    let mut world = world(LIMITS, SchedulerOptions::default());
     let generate = Work::greedy(10, vec![]);
     let job = world.arrive((0..30).collect(), generate, 0, None);
     world.step();
@@ -435,7 +439,7 @@ fn tokens_are_generated_beside_scores_in_one_iteration() {
 
 #[test]
 fn finished_scores_are_kept_if_asked_and_forgotten_with_the_engine() {
-    let mut world = world(LIMITS, Options { score_cache: 8, ..Options::default() });
+    let mut world = world(LIMITS, SchedulerOptions { score_cache: 8, ..SchedulerOptions::default() });
     world.score(0..100);
     world.run_dry();
     let again = world.score(0..100);
@@ -450,7 +454,7 @@ fn finished_scores_are_kept_if_asked_and_forgotten_with_the_engine() {
 #[test]
 fn a_lost_engine_costs_what_it_had_begun_and_the_rest_keeps_its_place() {
     let limits = Limits { max_num_tokens: 200, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     let begun: Vec<u64> = (0..2).map(|n| world.score(100 * n..100 * n + 100)).collect();
     world.step();
     let waiting: Vec<u64> = (2..9).map(|n| world.score(100 * n..100 * n + 90)).collect();
@@ -471,7 +475,7 @@ fn a_lost_engine_costs_what_it_had_begun_and_the_rest_keeps_its_place() {
 
 #[test]
 fn what_the_engine_cannot_hold_is_refused() {
-    let mut world = world(LIMITS, Options::default());
+    let mut world = world(LIMITS, SchedulerOptions::default());
     let (empty, long) = (world.score([]), world.score(0..4097));
     assert_eq!(world.answers[&empty], Err(Rejection::Empty));
     assert_eq!(world.answers[&long], Err(Rejection::TooLong { tokens: 4097, max_seq_len: 4096 }));
@@ -479,7 +483,7 @@ fn what_the_engine_cannot_hold_is_refused() {
 
 #[test]
 fn a_prefix_is_reused_only_up_to_the_first_position_that_is_read() {
-    let mut world = World::new(LIMITS, PrefixSharing::WithinIteration, Options::default());
+    let mut world = World::new(LIMITS, PrefixSharing::WithinIteration, SchedulerOptions::default());
     world.score(0..100);
     world.run_dry();
     let job = world.arrive((0..100).collect(), Work::Score { read: [50, 99].into() }, 0, None);
@@ -489,7 +493,7 @@ fn a_prefix_is_reused_only_up_to_the_first_position_that_is_read() {
 
 #[test]
 fn positions_that_a_text_does_not_have_are_refused() {
-    let mut world = World::new(LIMITS, PrefixSharing::WithinIteration, Options::default());
+    let mut world = World::new(LIMITS, PrefixSharing::WithinIteration, SchedulerOptions::default());
     for read in [vec![], vec![3, 2, 9], vec![4, 4], vec![10]] {
         let job = world.arrive((0..10).collect(), Work::Score { read: read.into() }, 0, None);
         assert_eq!(world.answers[&job], Err(Rejection::Unreadable { prompt: 10 }));
@@ -503,7 +507,7 @@ fn answer(world: &mut World, n: u32, max_tokens: usize, end_tokens: Vec<u32>) ->
 
 #[test]
 fn answers_that_might_fill_the_cache_run_side_by_side_while_they_do_not() {
-    let mut world = world(Limits { kv_blocks: 64, ..LIMITS }, Options::default());
+    let mut world = world(Limits { kv_blocks: 64, ..LIMITS }, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=16).map(|n| answer(&mut world, n, 1000, vec![0])).collect();
     assert_eq!(sequences(&world.step().unwrap()), jobs);
     world.run_dry();
@@ -512,7 +516,7 @@ fn answers_that_might_fill_the_cache_run_side_by_side_while_they_do_not() {
 #[test]
 fn where_blocks_run_out_the_last_give_way_and_still_give_the_same_tokens() {
     let limits = Limits { kv_blocks: 10, ..LIMITS };
-    let mut world = world(limits, Options::default());
+    let mut world = world(limits, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=4).map(|n| answer(&mut world, n, 100, vec![])).collect();
     let mut done = Vec::new();
     while !world.core.is_idle() {

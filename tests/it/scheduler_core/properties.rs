@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use assay::engine::{Limits, PrefixSharing};
-use assay::scheduler::{Options, Work};
+use assay::scheduler::{SchedulerOptions, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -106,18 +106,18 @@ fn limits() -> impl Strategy<Value = Limits> {
     )
 }
 
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = SchedulerOptions> {
     let chunk = prop_oneof![Just(None), (1..40usize).prop_map(Some)];
     (0..30u64, any::<bool>(), chunk, 0..4usize, 5..40usize).prop_map(
-        |(hold, sharing, chunk, scores, requests)| Options {
+        |(hold, sharing, chunk, scores, requests)| SchedulerOptions {
             ageing: Duration::from_millis(40),
-            follower_hold: Duration::from_millis(hold),
+            max_prefix_wait: Duration::from_millis(hold),
             prefix_sharing: sharing,
             max_chunk_tokens: chunk,
             score_cache: scores,
             max_queue_requests: requests,
             max_queue_tokens: 600,
-            ..Options::default()
+            ..SchedulerOptions::default()
         },
     )
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use assay::engine::simulated::{HashCache, expected_logits};
 use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
 use assay::scheduler::core::{Core, JobId, StepCore};
-use assay::scheduler::{Answer, Job, Observer, Options, Output, Priority, Rejection, Work};
+use assay::scheduler::{Answer, Job, Observer, Output, Priority, Rejection, SchedulerOptions, Work};
 
 pub(crate) const ROWS: usize = 5;
 
@@ -69,7 +69,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(limits: Limits, sharing: PrefixSharing, options: Options) -> Self {
+    pub(crate) fn new(limits: Limits, sharing: PrefixSharing, options: SchedulerOptions) -> Self {
         let gauged = Arc::new(Gauged::default());
         Self {
             core: StepCore::new(limits, sharing, options, gauged.clone()),

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use assay::engine::cpu::{CpuFactory, Options};
-use assay::engine::{BlockId, Chunk, EngineError, Iteration, StartEngine, StepEngine};
+use assay::engine::cpu::CpuFactory;
+use assay::engine::{BlockId, Chunk, EngineError, EngineOptions, Iteration, StartEngine, StepEngine};
 use assay::manifest::Manifest;
 
 pub struct Driver {
@@ -11,8 +11,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub fn start(directory: &Path, manifest: &Manifest, options: Options) -> Self {
-        let mut factory = CpuFactory::open(directory, manifest, options).expect("the engine opens");
+    pub fn start(directory: &Path, manifest: &Manifest, options: EngineOptions) -> Self {
+        let mut factory = CpuFactory::open(directory, manifest, &options).expect("the engine opens");
         Self { engine: factory.start().expect("the engine starts") }
     }
 

@@ -175,7 +175,7 @@ pub fn the_scheduler_gets_the_same_scores_from_it(mut subject: Subject) {
     let alone: Vec<_> = texts().iter().map(|text| running.score_alone(text)).collect();
     drop(running);
     let Subject { factory, keeps } = subject;
-    let handle = scheduler::start(factory, scheduler::Options::default(), Arc::new(())).unwrap();
+    let handle = scheduler::start(factory, scheduler::SchedulerOptions::default(), Arc::new(())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for _ in 0..3 {
         let tickets: Vec<_> = texts().iter().map(|text| handle.submit(job(text), None).unwrap()).collect();

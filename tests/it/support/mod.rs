@@ -8,6 +8,7 @@ pub mod tiny;
 use std::path::Path;
 
 use assay::engine::cpu;
+use assay::hardware::Cpu;
 use assay::manifest::{
     BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, Target,
 };
@@ -100,8 +101,8 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
 fn manifest(model: Model, head: Head, dtype: Dtype) -> Manifest {
     Manifest {
         model,
-        target: Target::Cpu { instruction_set: cpu::instruction_set() },
-        built_with: BuiltWith { assay: String::new(), onednn: cpu::onednn_version() },
+        target: Target::Cpu { instruction_set: Cpu::detect().instruction_set },
+        built_with: BuiltWith { assay: String::new(), onednn: Cpu::detect().onednn },
         dtype,
         limits: BuildLimits { max_seq_len: 2048, max_batch_size: 64, max_num_tokens: 4096 },
         head,

@@ -14,7 +14,7 @@ use super::jobs::JobTable;
 use crate::engine::{Limits, PrefixSharing, SequenceId};
 use crate::scheduler::blocks::BlockPool;
 use crate::scheduler::prefix::PrefixTree;
-use crate::scheduler::{Observer, Options, Rejection};
+use crate::scheduler::{Observer, Rejection, SchedulerOptions};
 
 /// Composes iterations: what is computed next, in which blocks, and what is shared.
 ///
@@ -43,7 +43,7 @@ impl StepCore {
     pub fn new(
         limits: Limits,
         sharing: PrefixSharing,
-        options: Options,
+        options: SchedulerOptions,
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self {

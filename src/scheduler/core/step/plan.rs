@@ -157,7 +157,7 @@ impl StepCore {
         let per_block = self.jobs.limits.tokens_per_block;
         let state = &mut self.jobs.sequences[id].state;
         let held_since = *state.held_since.get_or_insert(now);
-        if now.saturating_sub(held_since) < self.jobs.options.follower_hold {
+        if now.saturating_sub(held_since) < self.jobs.options.max_prefix_wait {
             return false;
         }
         let from = state.scheduled / per_block;

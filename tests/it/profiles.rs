@@ -1,14 +1,16 @@
-//! What a user relies on when several engines lie side by side.
+//! What a user relies on when there are several engines side by side.
 
+use std::path::{Path, PathBuf};
+
+use assay::engine::backends;
+use assay::hardware::profiles::{AUTO, ProfileError, Profiles};
+use assay::hardware::{Cpu, Gpu, Gpus, Machine, Ranks};
+use assay::manifest::{
+    Dtype, Gpus as GpuTarget, MANIFEST_FILE, Manifest, Objective, Quantization, TENSORRT_LLM, Target,
+};
 use tempfile::TempDir;
 
-use super::*;
-use crate::engine::cpu::Processor;
-use crate::hardware::gpus::{Gpu, Gpus as FoundGpus};
-use crate::hardware::machine::Ranks;
-use crate::hardware::profile_name;
-use crate::manifest::verify::tests::engine;
-use crate::manifest::{Gpus, TENSORRT_LLM};
+use crate::support::tiny;
 
 const H100: &str = "NVIDIA H100 80GB HBM3";
 const PCIE: &str = "NVIDIA H100 PCIe";
@@ -24,13 +26,8 @@ fn machine(device: &str, count: usize) -> Machine {
     };
     let absent = (count == 0).then(|| "this machine has no NVIDIA driver".to_owned());
     Machine {
-        processor: Processor {
-            instruction_set: "avx2".to_owned(),
-            onednn: "2.6.3".to_owned(),
-            bf16: false,
-            int8: false,
-        },
-        gpus: FoundGpus { gpus: (0..count).map(gpu).collect(), driver: None, absent },
+        cpu: Cpu { instruction_set: "avx2".to_owned(), onednn: "2.6.3".to_owned(), bf16: false, int8: false },
+        gpus: Gpus { gpus: (0..count).map(gpu).collect(), driver: None, absent },
         trtllm: true,
         needs_gpus: true,
         ranks: None,
@@ -38,7 +35,7 @@ fn machine(device: &str, count: usize) -> Machine {
 }
 
 fn h100(quantization: Quantization, tensor_parallel: usize, objective: Objective) -> Target {
-    Target::TensorrtLlm(Gpus {
+    Target::TensorrtLlm(GpuTarget {
         device: H100.to_owned(),
         compute_capability: "9.0".to_owned(),
         tensor_parallel,
@@ -46,19 +43,19 @@ fn h100(quantization: Quantization, tensor_parallel: usize, objective: Objective
         quantization,
         objective,
         tensorrt_llm: TENSORRT_LLM.to_owned(),
-        ..Gpus::default()
+        ..GpuTarget::default()
     })
 }
 
-/// The engine of `verify`'s tests, which is for AVX2 in f32, for another target.
+/// The manifest of an engine for a target; for AVX2 it is in f32.
 fn manifest(target: Target, change: impl FnOnce(&mut Manifest)) -> Manifest {
-    let (_, mut manifest) = engine();
+    let mut manifest = tiny::manifest();
     manifest.target = target;
     if let Target::TensorrtLlm(_) = &manifest.target {
         manifest.dtype = Dtype::Bf16;
     }
     change(&mut manifest);
-    manifest.profile.name = profile_name(&manifest.target, manifest.dtype);
+    manifest.profile.name = backends::profile_name(&manifest);
     manifest.profile.id = manifest.profile_id().unwrap();
     manifest
 }
@@ -79,6 +76,14 @@ fn folder(manifests: &[Manifest]) -> TempDir {
 fn write(directory: &Path, manifest: &Manifest) {
     std::fs::create_dir_all(directory).unwrap();
     std::fs::write(directory.join(MANIFEST_FILE), serde_saphyr::to_string(manifest).unwrap()).unwrap();
+}
+
+fn find(root: &Path, machine: &Machine) -> Result<Profiles, ProfileError> {
+    Profiles::find(root, &backends::fit(machine))
+}
+
+fn choose(root: &Path, wanted: &str, machine: &Machine) -> Result<(PathBuf, Manifest), ProfileError> {
+    assay::hardware::profiles::choose(root, wanted, &backends::fit(machine))
 }
 
 /// Name of the profile that is served.
@@ -111,7 +116,7 @@ fn profiles_are_preferred_by_engine_then_precision_then_objective_then_paralleli
 }
 
 #[test]
-fn what_does_not_run_here_is_passed_over() {
+fn what_does_not_run_here_is_skipped() {
     let eight = manifest(h100(Quantization::Fp8, 8, Objective::Latency), |_| {});
     let two = manifest(h100(Quantization::None, 2, Objective::Throughput), |_| {});
     let all = [eight, two, cpu()];
@@ -151,7 +156,11 @@ fn each_refusal_says_what_does_not_fit_and_what_to_run() {
         (gpu(), machine(H100, 1), vec!["needs 2 x NVIDIA H100 80GB HBM3", "1 x", "--tp 1", "mpirun"]),
         (gpu(), machine("", 0), vec!["needs 2 x", "no NVIDIA driver"]),
         (gpu(), machine(PCIE, 2), vec!["built for NVIDIA H100 80GB HBM3", PCIE, "--target h100-pcie"]),
-        (gpu(), Machine { trtllm: false, ..machine(H100, 2) }, vec!["built without", "GPU image"]),
+        (
+            gpu(),
+            Machine { trtllm: false, ..machine(H100, 2) },
+            vec!["built without GPU support", "GPU image"],
+        ),
         (
             manifest(h100(Quantization::None, 1, Objective::Throughput), older),
             machine(H100, 1),
@@ -206,7 +215,7 @@ fn a_broken_manifest_is_listed_with_its_reason_and_stops_no_other() {
     let mut changed = cpu();
     changed.limits.max_seq_len *= 2;
     write(&root.path().join("changed"), &changed);
-    let profiles = Profiles::find(root.path(), &machine("", 0)).unwrap();
+    let profiles = find(root.path(), &machine("", 0)).unwrap();
     assert_eq!(profiles.choose(AUTO).unwrap().1, &cpu());
     let text = profiles.to_string();
     assert!(text.contains(&format!("  - {}\n      cannot be used: ", broken.display())), "{text}");
@@ -217,7 +226,7 @@ fn a_broken_manifest_is_listed_with_its_reason_and_stops_no_other() {
 fn the_listing_has_nims_form() {
     let all = [manifest(h100(Quantization::Fp8, 8, Objective::Latency), |_| {}), cpu()];
     let root = folder(&all);
-    let profiles = Profiles::find(root.path(), &machine("", 0)).unwrap();
+    let profiles = find(root.path(), &machine("", 0)).unwrap();
     let expected = format!(
         "MODEL PROFILES\n\
          - Compatible with system and runnable:\n  - {} (onednn-avx2-f32)\n\
@@ -232,18 +241,18 @@ fn the_listing_has_nims_form() {
 }
 
 #[test]
-fn an_engine_directory_stands_for_itself_and_folders_are_searched_three_deep() {
+fn an_engine_directory_is_its_own_choice_and_folders_are_searched_three_deep() {
     let root = folder(&[cpu()]);
-    let find = |path: &Path| choose(path, AUTO, &machine("", 0)).map(|(directory, _)| directory);
+    let search = |path: &Path| choose(path, AUTO, &machine("", 0)).map(|(directory, _)| directory);
     let directory = root.path().join("0");
-    assert_eq!(find(&directory).unwrap(), directory);
+    assert_eq!(search(&directory).unwrap(), directory);
     let deep = tempfile::tempdir().unwrap();
     write(&deep.path().join("a/b/c"), &cpu());
     write(&deep.path().join(".a.build-engine-1"), &cpu());
-    assert_eq!(find(deep.path()).unwrap(), deep.path().join("a/b/c"));
+    assert_eq!(search(deep.path()).unwrap(), deep.path().join("a/b/c"));
     let none = tempfile::tempdir().unwrap();
     write(&none.path().join("a/b/c/d"), &cpu());
-    let sentence = find(none.path()).unwrap_err().to_string();
+    let sentence = search(none.path()).unwrap_err().to_string();
     assert!(sentence.contains(&none.path().display().to_string()), "{sentence}");
 }
 
@@ -259,7 +268,7 @@ fn models_are_never_chosen_between() {
 }
 
 #[test]
-fn where_none_of_several_runs_each_has_its_reason() {
+fn if_none_of_several_runs_each_has_its_reason() {
     let two = [1, 2].map(|ranks| manifest(h100(Quantization::None, ranks, Objective::Latency), |_| {}));
     let sentence = chosen(&two, AUTO, &machine("", 0)).unwrap_err();
     assert!(sentence.contains("none of the 2 engines") && sentence.contains("needs 1 x"), "{sentence}");
@@ -267,10 +276,10 @@ fn where_none_of_several_runs_each_has_its_reason() {
 }
 
 #[test]
-fn precisions_of_quantized_checkpoints_are_told_by_their_algorithm() {
+fn precisions_of_quantized_checkpoints_follow_from_their_algorithm() {
     for (algorithm, expected) in [("NVFP4", 4), ("W4A16_AWQ", 4), ("FP8", 8), ("W8A8_SQ_PER_CHANNEL", 8)] {
         let quantization = Quantization::Checkpoint(algorithm.to_owned());
         let built = manifest(h100(quantization, 1, Objective::Latency), |_| {});
-        assert_eq!(bits(&built), expected, "{algorithm}");
+        assert_eq!(backends::of(&built).weight_bits(), expected, "{algorithm}");
     }
 }

@@ -1,0 +1,159 @@
+//! What the TensorRT-LLM backend decides about an engine.
+
+use std::path::Path;
+
+use crate::engine::{EngineError, EngineFactory, EngineOptions, backends};
+#[cfg(feature = "trtllm")]
+use crate::hardware::Ranks;
+use crate::hardware::targets::Target;
+use crate::hardware::{Gpu, Machine};
+use crate::manifest::{Gpus, Manifest, Objective, Quantization, TENSORRT_LLM};
+
+/// Runs the engine of a manifest on GPUs.
+pub(in crate::engine) struct Backend<'a> {
+    pub(in crate::engine) manifest: &'a Manifest,
+    pub(in crate::engine) gpus: &'a Gpus,
+}
+
+const NO_GPU_SUPPORT: &str = "requires NVIDIA GPUs; this binary was built without GPU support: use the GPU image, or \
+                              build with `--features trtllm`";
+
+impl Backend<'_> {
+    /// Unless `mpirun` started the ranks, the library does.
+    #[cfg(feature = "trtllm")]
+    fn factory(
+        &self,
+        directory: &Path,
+        options: &EngineOptions,
+    ) -> Result<super::TrtllmFactory, EngineError> {
+        let factory = super::TrtllmFactory::open(directory, self.manifest, options)?;
+        Ok(if Ranks::detect().is_none() { factory.spawning_ranks() } else { factory })
+    }
+
+    /// What is wrong with a machine's GPUs for `needed` ranks of the engine.
+    fn gpu_obstacle(&self, machine: &Machine, needed: usize) -> Option<String> {
+        let Gpus { device, compute_capability, .. } = self.gpus;
+        let built_for = Target::of_device(device).ok().flatten();
+        let is_same = |gpu: &Gpu| match &built_for {
+            Some(target) => gpu.is(target),
+            None => gpu.name == *device && !gpu.divided,
+        };
+        let fits = |gpu: &&Gpu| is_same(gpu) && gpu.compute_capability == *compute_capability;
+        let found = machine.gpus.gpus.iter().filter(fits).count();
+        if found >= needed {
+            return None;
+        }
+        let here = machine.gpus.describe();
+        let Some(first) = machine.gpus.gpus.first() else {
+            return Some(format!("needs {needed} x {device}, and {here}"));
+        };
+        if found == 0 {
+            let advice = match first.target().ok().flatten() {
+                Some(target) => format!("build it for that with `build-engine --target {}`", target.name),
+                None => "engines cannot be built for that".to_owned(),
+            };
+            return Some(format!(
+                "was built for {device} (compute capability {compute_capability}), and this machine has {here}; \
+                 {advice}"
+            ));
+        }
+        let fewer = (1..=found).rev().find(|&ranks| needed.is_multiple_of(ranks)).unwrap_or(1);
+        Some(format!(
+            "needs {needed} x {device}, and this machine has {here}; build it for fewer with `build-engine --tp \
+             {fewer}`, or spread its ranks over machines with mpirun"
+        ))
+    }
+}
+
+impl backends::Backend for Backend<'_> {
+    /// With several GPUs also how many, and what the engine is tuned for: for example
+    /// `tensorrt_llm-h100-fp8-tp8-latency`.
+    fn profile_name(&self) -> String {
+        let Gpus { device, quantization, tensor_parallel, pipeline_parallel, objective, .. } = self.gpus;
+        let device = match Target::of_device(device).ok().flatten() {
+            Some(target) => target.short_name().to_owned(),
+            None => device.trim_start_matches("NVIDIA ").to_lowercase().replace(' ', "_"),
+        };
+        let stages = if *pipeline_parallel == 1 { String::new() } else { format!("-pp{pipeline_parallel}") };
+        format!("tensorrt_llm-{device}-{quantization}-tp{tensor_parallel}{stages}-{objective}")
+    }
+
+    fn obstacle(&self, machine: &Machine) -> Option<String> {
+        if !machine.trtllm {
+            return Some(NO_GPU_SUPPORT.to_owned());
+        }
+        let built_with = &self.gpus.tensorrt_llm;
+        if built_with != TENSORRT_LLM {
+            return Some(format!(
+                "was built with TensorRT-LLM {built_with}, and this server drives {TENSORRT_LLM}; build it again with \
+                 the `build-engine` of this server's image"
+            ));
+        }
+        let ranks = self.gpus.ranks();
+        let here = match machine.ranks {
+            Some(started) if started.world != ranks => {
+                return Some(format!(
+                    "has {ranks} ranks, and mpirun started {}; start it with `mpirun -n {ranks}`",
+                    started.world
+                ));
+            }
+            Some(started) => started.local,
+            None => ranks,
+        };
+        if machine.needs_gpus { self.gpu_obstacle(machine, here) } else { None }
+    }
+
+    fn weight_bits(&self) -> u32 {
+        match &self.gpus.quantization {
+            Quantization::Int4WeightOnly => 4,
+            Quantization::Fp8 | Quantization::Int8WeightOnly => 8,
+            // Algorithms are named after the bits of their weights: NVFP4, W4A16_AWQ, W8A8_SQ_PER_CHANNEL, FP8.
+            Quantization::Checkpoint(name) => match name.find(['4', '8']) {
+                Some(at) if name[at..].starts_with('4') => 4,
+                Some(_) => 8,
+                None => 16,
+            },
+            Quantization::None => self.manifest.dtype.bits(),
+        }
+    }
+
+    fn objective(&self) -> Objective {
+        self.gpus.objective
+    }
+
+    fn tensor_parallel(&self) -> usize {
+        self.gpus.tensor_parallel
+    }
+
+    #[cfg(feature = "trtllm")]
+    fn open(&self, directory: &Path, options: &EngineOptions) -> Result<EngineFactory, EngineError> {
+        Ok(self.factory(directory, options)?.into())
+    }
+
+    #[cfg(not(feature = "trtllm"))]
+    fn open(&self, directory: &Path, _: &EngineOptions) -> Result<EngineFactory, EngineError> {
+        Err(EngineError::Load(format!("{} {NO_GPU_SUPPORT}", directory.display())))
+    }
+
+    /// The first rank leads.
+    #[cfg(feature = "trtllm")]
+    fn worker(
+        &self,
+        ranks: Option<Ranks>,
+        directory: &Path,
+        options: &EngineOptions,
+    ) -> Option<backends::Worker> {
+        let rank = ranks.map_or(0, |ranks| ranks.rank);
+        if rank == 0 || self.gpus.ranks() == 1 {
+            return None;
+        }
+        let (directory, options) = (directory.to_owned(), *options);
+        let manifest = self.manifest.clone();
+        Some(Box::new(move || super::TrtllmFactory::open(&directory, &manifest, &options)?.run_worker()))
+    }
+
+    /// Neither the library while it loads nor ranks that wait for this one can be ended in order.
+    fn is_interruptible(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,155 @@
+//! How a job enters the table: rejected, answered at once, added to a sequence of the same text, or queued.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::JobTable;
+use crate::engine::{Job, SequenceId};
+use crate::scheduler::core::JobId;
+use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
+use crate::scheduler::queue::{Key, Lane};
+use crate::scheduler::scores::Text;
+use crate::scheduler::{Completed, Output, Rejection, validate};
+
+impl<S: SequenceState> JobTable<S> {
+    /// Takes a job in; `planned` tokens are planned already, beyond those that wait or remain.
+    pub(in crate::scheduler::core) fn arrive(
+        &mut self,
+        now: Duration,
+        id: JobId,
+        job: Job,
+        deadline: Option<Duration>,
+        planned: usize,
+    ) {
+        if let Err(rejection) = self.try_arrive(now, id, job, deadline, planned) {
+            self.answer_rejected(id, rejection);
+        }
+    }
+
+    fn try_arrive(
+        &mut self,
+        now: Duration,
+        id: JobId,
+        job: Job,
+        deadline: Option<Duration>,
+        planned: usize,
+    ) -> Result<(), Rejection> {
+        if let Some(rejection) = &self.closed {
+            return Err(rejection.clone());
+        }
+        validate(&job, &self.limits)?;
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(Rejection::DeadlineExceeded);
+        }
+        let text = Text::scored_by(&job);
+        if let Some(logits) = text.as_ref().and_then(|text| self.scores.get(text)) {
+            self.answer_from_cache(id, &job, logits);
+            return Ok(());
+        }
+        let waiter = Waiter { job: id, arrived: now, deadline, joined: false };
+        match text.and_then(|text| self.by_text.get(&text).copied()) {
+            Some(duplicate) => self.join(duplicate, &job, waiter),
+            None => self.enqueue(job, waiter, planned),
+        }
+    }
+
+    fn answer_from_cache(&mut self, id: JobId, job: &Job, logits: Arc<[f32]>) {
+        let completed = Completed {
+            output: Output::Logits(logits),
+            cached_tokens: job.tokens.len(),
+            queue_time: Duration::ZERO,
+            engine_time: Duration::ZERO,
+        };
+        self.observer.deduplicated();
+        self.observer.completed(Duration::ZERO);
+        self.answers.push((id, Ok(completed)));
+    }
+
+    /// Adds a job to a sequence of the same text. If its class is higher, it becomes the sequence's.
+    fn join(&mut self, duplicate: SequenceId, job: &Job, waiter: Waiter) -> Result<(), Rejection> {
+        if !self.sequences[duplicate].in_flight {
+            self.check_waiting_jobs()?;
+        }
+        let key = Key::new(waiter.arrived, job.priority, self.options.ageing, duplicate);
+        self.register(&waiter, duplicate);
+        let sequence = &mut self.sequences[duplicate];
+        sequence.waiters.push(Waiter { joined: true, ..waiter });
+        if sequence.in_flight {
+            if sequence.started.is_some() {
+                self.observer.started(Duration::ZERO);
+            }
+        } else {
+            self.waiting_jobs += 1;
+            if key < sequence.key {
+                self.queue.remove(sequence.entry());
+                (sequence.key, sequence.job.priority) = (key, job.priority);
+                self.queue.insert(sequence.entry());
+            }
+        }
+        self.observer.deduplicated();
+        Ok(())
+    }
+
+    fn enqueue(&mut self, job: Job, waiter: Waiter, planned: usize) -> Result<(), Rejection> {
+        let max_len = job.work.max_len(job.tokens.len());
+        self.check_waiting_jobs()?;
+        let most = self.options.max_queue_tokens;
+        if !self.queue.is_empty() && self.queue.tokens() + max_len > most {
+            return Err(self.queue_full(format!("{most} tokens")));
+        }
+        self.check_deadline(&job, &waiter, planned + max_len)?;
+        let id = waiter.job;
+        self.register(&waiter, id);
+        let sequence = Sequence {
+            id,
+            max_len,
+            key: Key::new(waiter.arrived, job.priority, self.options.ageing, id),
+            lane: Lane { generates: job.work.generates(), long: job.tokens.len() > self.max_chunk_tokens() },
+            waiters: vec![waiter],
+            in_flight: false,
+            cached_tokens: 0,
+            generated: Vec::new(),
+            started: None,
+            last_token: None,
+            state: S::new(&job),
+            job,
+        };
+        self.queue.insert(sequence.entry());
+        self.waiting_jobs += 1;
+        if self.options.prefix_sharing
+            && let Some(text) = Text::scored_by(&sequence.job)
+        {
+            self.by_text.insert(text, id);
+        }
+        self.sequences.insert(sequence);
+        Ok(())
+    }
+
+    fn check_waiting_jobs(&self) -> Result<(), Rejection> {
+        let most = self.options.max_queue_requests;
+        if self.waiting_jobs < most { Ok(()) } else { Err(self.queue_full(format!("{most} requests"))) }
+    }
+
+    fn queue_full(&self, limit: String) -> Rejection {
+        Rejection::QueueFull { limit, retry_after: self.time_to_drain() }
+    }
+
+    /// Rejects what would be ready too late, as far as the drain rate is known.
+    fn check_deadline(&self, job: &Job, waiter: &Waiter, tokens: usize) -> Result<(), Rejection> {
+        let Some(deadline) = waiter.deadline else { return Ok(()) };
+        let ahead = self.in_flight.remaining + self.queue.tokens_up_to(job.priority);
+        match self.rate.estimate(ahead + tokens) {
+            Some(estimate) if waiter.arrived + estimate > deadline => {
+                Err(Rejection::DeadlineUnmeetable { estimate })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn register(&mut self, waiter: &Waiter, sequence: SequenceId) {
+        self.jobs.insert(waiter.job, sequence);
+        if let Some(deadline) = waiter.deadline {
+            self.deadlines.insert((deadline, waiter.job));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The table of jobs that both cores share: who waits for which sequence, and what waits in the queue.
+
+mod answer;
+mod arrive;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::JobId;
+use super::sequence::{SequenceState, Sequences, Waiter};
+use crate::engine::{Limits, SequenceId};
+use crate::sampling::Sampled;
+use crate::scheduler::queue::{Key, Queue};
+use crate::scheduler::rate::DrainRate;
+use crate::scheduler::scores::{ScoreCache, Text};
+use crate::scheduler::{Answer, Observer, Rejection, SchedulerOptions};
+
+pub(super) struct JobTable<S> {
+    pub(super) limits: Limits,
+    pub(super) options: SchedulerOptions,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) sequences: Sequences<S>,
+    pub(super) queue: Queue,
+    pub(super) in_flight: InFlight,
+    pub(super) rate: DrainRate,
+    /// The sequence that each job waits for.
+    jobs: HashMap<JobId, SequenceId>,
+    deadlines: BTreeSet<(Duration, JobId)>,
+    /// Jobs whose sequence is in the queue.
+    waiting_jobs: usize,
+    /// Sequences that are scored and that others of the same text may still join.
+    by_text: HashMap<Text, SequenceId>,
+    scores: ScoreCache,
+    answers: Vec<(JobId, Answer)>,
+    /// Tokens chosen since they were last taken.
+    tokens: Vec<(JobId, Sampled)>,
+    /// Why nothing is taken any more.
+    closed: Option<Rejection>,
+}
+
+/// The sequences that have left the queue.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    pub(super) order: BTreeSet<Key>,
+    /// Tokens not yet scheduled.
+    pub(super) remaining: usize,
+}
+
+impl InFlight {
+    pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = SequenceId> + '_ {
+        self.order.iter().map(|key| key.sequence())
+    }
+}
+
+impl<S: SequenceState> JobTable<S> {
+    pub(super) fn new(limits: Limits, options: SchedulerOptions, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            limits,
+            observer,
+            sequences: Sequences::new(),
+            queue: Queue::default(),
+            in_flight: InFlight::default(),
+            rate: DrainRate::default(),
+            jobs: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            waiting_jobs: 0,
+            by_text: HashMap::new(),
+            scores: ScoreCache::new(options.score_cache),
+            answers: Vec::new(),
+            tokens: Vec::new(),
+            closed: None,
+            options,
+        }
+    }
+
+    /// Most tokens of a long prompt in one iteration while others want in.
+    pub(super) fn max_chunk_tokens(&self) -> usize {
+        let most = self.options.max_chunk_tokens.unwrap_or(self.limits.max_num_tokens / 2);
+        most.clamp(1, self.limits.max_num_tokens)
+    }
+
+    /// Drops a job whose client left; returns the sequence that it waited for.
+    pub(super) fn cancel(&mut self, job: JobId) -> Option<SequenceId> {
+        let sequence = self.detach(job)?;
+        self.observer.cancelled();
+        Some(sequence)
+    }
+
+    /// Forgets a job; returns the sequence that it waited for, unless it was answered already.
+    pub(super) fn detach(&mut self, job: JobId) -> Option<SequenceId> {
+        let id = self.jobs.remove(&job)?;
+        let sequence = &mut self.sequences[id];
+        let (detached, left) =
+            std::mem::take(&mut sequence.waiters).into_iter().partition(|waiter| waiter.job == job);
+        sequence.waiters = left;
+        if !sequence.in_flight {
+            self.waiting_jobs -= 1;
+        }
+        self.forget_deadlines(&detached);
+        Some(id)
+    }
+
+    fn forget_deadlines(&mut self, waiters: &[Waiter]) {
+        for waiter in waiters {
+            if let Some(deadline) = waiter.deadline {
+                self.deadlines.remove(&(deadline, waiter.job));
+            }
+        }
+    }
+
+    /// Lets no more jobs join a sequence.
+    pub(super) fn close_to_joiners(&mut self, id: SequenceId) {
+        if let Some(text) = Text::scored_by(&self.sequences[id].job)
+            && self.by_text.get(&text) == Some(&id)
+        {
+            self.by_text.remove(&text);
+        }
+    }
+
+    /// Takes a waiting sequence out of the queue and into flight.
+    pub(super) fn enter_flight(&mut self, id: SequenceId) {
+        let sequence = &mut self.sequences[id];
+        self.queue.remove(sequence.entry());
+        self.waiting_jobs -= sequence.waiters.len();
+        self.in_flight.order.insert(sequence.key);
+        self.in_flight.remaining += sequence.max_len;
+        sequence.in_flight = true;
+    }
+
+    /// Takes a sequence out of flight, of which `remaining` tokens were not scheduled.
+    pub(super) fn leave_flight(&mut self, id: SequenceId, remaining: usize) {
+        let sequence = &mut self.sequences[id];
+        self.in_flight.order.remove(&sequence.key);
+        self.in_flight.remaining -= remaining;
+        sequence.in_flight = false;
+    }
+
+    /// Gives a sequence that left flight its old place in the queue.
+    pub(super) fn requeue(&mut self, id: SequenceId) {
+        let sequence = &self.sequences[id];
+        self.queue.insert(sequence.entry());
+        self.waiting_jobs += sequence.waiters.len();
+    }
+
+    /// Removes a waiting sequence that no job waits for.
+    pub(super) fn remove_waiting(&mut self, id: SequenceId) {
+        let sequence = self.sequences.remove(id);
+        self.queue.remove(sequence.entry());
+    }
+
+    /// The next job whose deadline has passed. It is to be rejected.
+    pub(super) fn take_expired(&mut self, now: Duration) -> Option<JobId> {
+        let (deadline, _) = self.deadlines.first()?;
+        if *deadline > now {
+            return None;
+        }
+        self.deadlines.pop_first().map(|(_, job)| job)
+    }
+
+    pub(super) fn jobs_of(&self, id: SequenceId) -> Vec<JobId> {
+        self.sequences[id].waiters.iter().map(|waiter| waiter.job).collect()
+    }
+
+    pub(super) fn stream(&mut self, token: Option<(JobId, Sampled)>) {
+        self.tokens.extend(token);
+    }
+
+    pub(super) fn take_tokens(&mut self) -> Vec<(JobId, Sampled)> {
+        std::mem::take(&mut self.tokens)
+    }
+
+    pub(super) fn take_answers(&mut self) -> Vec<(JobId, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn time_to_drain(&self) -> Duration {
+        let tokens = self.queue.tokens() + self.in_flight.remaining;
+        self.rate.guess(tokens).unwrap_or(Duration::from_secs(1))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    pub(super) fn observe(&self) {
+        self.observer.queue(self.waiting_jobs, self.queue.tokens());
+        self.observer.in_flight(self.in_flight.order.len());
+    }
+}
