@@ -3,7 +3,25 @@
 //! There are two kinds, by who forms the batches. A [`StepEngine`] is handed one [`Iteration`] at a time, which
 //! the scheduler has composed; the CPU engine and the simulated one are such. A [`QueueEngine`] takes whole
 //! sequences and batches them itself, as TensorRT-LLM does. Either answers on a channel, so that the scheduler
-//! never blocks on an engine.
+//! never blocks on an engine. [`backends`] lists what runs the engine of a manifest.
+//!
+//! ```
+//! use assay::engine::simulated::{SimulatedFactory, expected_logits};
+//! use assay::engine::{Chunk, Iteration, Limits, PrefixSharing, StartEngine};
+//!
+//! let limits =
+//!     Limits { max_seq_len: 64, max_batch_size: 8, max_num_tokens: 64, kv_blocks: 16, tokens_per_block: 16 };
+//! let mut engine = SimulatedFactory::new(limits, PrefixSharing::Cached, 2).start()?;
+//! // One text of three tokens in KV block 0. The logits after its last token are wanted.
+//! engine.submit(Iteration {
+//!     token_ids: vec![1, 2, 3],
+//!     block_table: vec![0],
+//!     chunks: vec![Chunk { sequence: 7, tokens: 0..3, position: 0, blocks: 0..1, logits: vec![2] }],
+//! })?;
+//! let report = engine.reports().recv()??;
+//! assert_eq!(report.logits, [(7, expected_logits(&[1, 2, 3], 2))]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod backends;
 pub(crate) mod bridge;

@@ -2,6 +2,26 @@
 //!
 //! One thread owns the queue, the in-flight batch and the engine; everything else talks to it
 //! through a [`Handle`]. It knows tokens and logits, never messages.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use assay::engine::simulated::{SimulatedFactory, expected_logits};
+//! use assay::engine::{Limits, PrefixSharing};
+//! use assay::scheduler::{self, Job, Output, Priority, SchedulerOptions, Work};
+//!
+//! let limits =
+//!     Limits { max_seq_len: 64, max_batch_size: 8, max_num_tokens: 64, kv_blocks: 16, tokens_per_block: 16 };
+//! let engine = SimulatedFactory::new(limits, PrefixSharing::WithinIteration, 1);
+//! let handle = scheduler::start(engine.into(), SchedulerOptions::default(), Arc::new(()))?;
+//!
+//! // The ticket is a future of the answer; dropping it would cancel the job.
+//! let job = Job { tokens: [1, 2, 3].into(), work: Work::score(3), priority: Priority(0) };
+//! let ticket = handle.submit(job, None)?;
+//! let completed = tokio::runtime::Runtime::new()?.block_on(ticket)?;
+//! assert_eq!(completed.output, Output::Logits(expected_logits(&[1, 2, 3], 1).into()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blocks;
 pub mod core;
@@ -58,7 +78,7 @@ fn validate(job: &Job, limits: &Limits) -> Result<(), Rejection> {
     }
 }
 
-/// What a sequence gave.
+/// What a job's sequence gave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// For [`Work::Score`]: raw logits, `[positions read, head rows]`.
@@ -72,7 +92,7 @@ pub enum Output {
 pub struct Completed {
     /// What the sequence gave.
     pub output: Output,
-    /// Prompt tokens whose keys and values were not computed for this job: shared or cached.
+    /// Prompt tokens whose keys and values were not computed for this job, but shared or found in the cache.
     pub cached_tokens: usize,
     /// Time from arrival until its first iteration.
     pub queue_time: Duration,

@@ -5,11 +5,11 @@ use crate::engine::bridge::ffi;
 use crate::engine::{Job, Work};
 use crate::sampling::Sampling;
 
-/// Sequences to hand over together.
+/// Requests to hand over together.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) sequences: Vec<ffi::TrtllmSequence>,
-    /// Of each sequence, its tokens and those that end it.
+    /// For each sequence, its tokens followed by those that end it.
     pub(super) token_ids: Vec<u32>,
 }
 

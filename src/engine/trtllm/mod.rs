@@ -1,15 +1,14 @@
 //! TensorRT-LLM engines on NVIDIA GPUs, driven in process.
 //!
-//! The library takes whole sequences and makes iterations of them itself, so the engine is fed: the
-//! scheduler hands sequences over as there is room for them, and a thread of the engine's reports
-//! what becomes of each as it comes. Which prefixes are shared is the library's own affair: its
+//! The library takes whole sequences and batches them itself, so the scheduler feeds it sequences as there is room
+//! for them, and a thread reports what becomes of each. The library also decides which prefixes are shared: its
 //! capacity scheduler (`beneficialToSkip` in NVIDIA's `capacityScheduler.cpp`) holds a sequence back
 //! while another computes the first block that it does not find, and blocks are found as soon as the
-//! context phase that computes them has ended. So a prompt is computed once however its responses come,
-//! and holding them back here would only leave the GPU idle meanwhile.
+//! context phase that computes them has ended. So a prompt is computed once whenever its responses arrive,
+//! and holding them back here would only leave the GPU idle.
 //!
-//! A request gives the logits after its last token only, and of a head its first layer's: a sequence that
-//! is read in several places is several requests, and the layers above are computed here.
+//! A request returns the logits after its last token only, and those of a head's first layer. A sequence that
+//! is read at several positions therefore becomes several requests, and the layers above are computed here.
 
 mod backend;
 #[cfg(feature = "trtllm")]

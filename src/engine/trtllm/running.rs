@@ -63,7 +63,7 @@ struct Shared {
     fan_out: Mutex<FanOut>,
     /// Sequences that the library did not take, to be reported as failed.
     rejected: Mutex<Failures>,
-    /// For sequences whose log-probabilities are wanted, of how many of the likeliest tokens besides.
+    /// For sequences whose log-probabilities are wanted, of how many of the likeliest tokens in addition.
     logprobs: Mutex<HashMap<SequenceId, usize>>,
     ending: AtomicBool,
 }
@@ -126,7 +126,7 @@ impl QueueEngine for TrtllmEngine {
                 self.shared.rejected().push((*id, reason));
                 continue;
             }
-            // Before it is handed over, so that an answer finds it however soon it comes.
+            // Before it is handed over, so that an answer finds it, however early it comes.
             if let Work::Generate(sampling) = &job.work
                 && let Some(count) = sampling.logprobs
             {
@@ -151,11 +151,11 @@ impl QueueEngine for TrtllmEngine {
 }
 
 impl TrtllmEngine {
-    /// Whether the library can do what a sequence asks for, and else why not.
+    /// Whether the library can do what a job asks for; an error says why not.
     fn check(&self, job: &Job) -> Result<(), String> {
         match &job.work {
             Work::Score { read } if read.last().is_none_or(|&last| last >= job.tokens.len()) => {
-                Err("a text is read at its own tokens, at one at least".into())
+                Err("a text must be read at one of its tokens at least, and at no others".into())
             }
             Work::Score { .. } => Ok(()),
             Work::Generate(sampling) => self.capabilities.check(sampling).map_err(|error| error.to_string()),
@@ -168,13 +168,13 @@ impl Drop for TrtllmEngine {
         self.shared.ending.store(true, Ordering::Release);
         self.fed = None;
         if let Some(thread) = self.thread.take() {
-            // It only ends by returning; if it panicked there is nobody to tell.
+            // If it panicked, the scheduler has noticed by the reports that ended.
             let _ = thread.join();
         }
     }
 }
 
-/// The awaiting thread's end.
+/// The end of the thread that awaits the library's answers.
 struct Awaiting {
     shared: Arc<Shared>,
     feeds: Receiver<()>,
@@ -208,7 +208,7 @@ impl Awaiting {
                         Err(_) => return Ok(()),
                     }
                 }
-                // Nobody reads the answers any more: end early, yet in order.
+                // Nobody reads the answers any more: end early, but in order.
                 if self.shared.ending.load(Ordering::Acquire) && !cancelled {
                     cancelled = true;
                     executor.cancel_all()?;
@@ -263,7 +263,7 @@ impl Awaiting {
         Ok(())
     }
 
-    /// Generated tokens, with log-probabilities if they are wanted: an end token that the library left out
+    /// Generated tokens, with log-probabilities if they are wanted. An end token that the library left out
     /// has none.
     fn sampled(&self, sequence: SequenceId, answer: &ffi::TrtllmAnswer) -> Vec<Sampled> {
         let count = self.shared.logprobs().get(&sequence).copied();
