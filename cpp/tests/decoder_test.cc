@@ -41,11 +41,20 @@ ModelConfig plain() {
 ModelConfig with_every_norm() {
     ModelConfig model = plain();
     model.norms.post_norms = true;
-    model.attention.qk_norm = true;
+    model.attention.qk_norm = QkNormSpan::EachHead;
     model.attention.qkv_bias = true;
     model.attention.softcap = 5.0f;
     model.attention.windows = {0, 7};
     model.feed_forward.activation = Activation::GeluTanh;
+    return model;
+}
+
+// Norms over the outputs of branches only, and over all heads together.
+ModelConfig with_output_norms() {
+    ModelConfig model = plain();
+    model.norms.pre_norms = false;
+    model.norms.post_norms = true;
+    model.attention.qk_norm = QkNormSpan::AllHeads;
     return model;
 }
 
@@ -80,14 +89,17 @@ class Model {
         state("embedding", kVocabulary * kHidden);
         for (std::size_t layer = 0; layer < config.num_layers; ++layer) {
             const std::string at = "layers." + std::to_string(layer) + ".";
-            norm(at + "input_norm");
+            if (config.norms.pre_norms) norm(at + "input_norm");
             linear(at + "qkv", heads.qkv_width(), kHidden, config.attention.qkv_bias);
             linear(at + "output", kHidden, heads.q_width(), config.attention.output_bias);
-            norm(at + "post_norm");
+            if (config.norms.pre_norms) norm(at + "post_norm");
             linear(at + "gate_up", (gated ? 2 : 1) * kFfn, kHidden, config.feed_forward.bias);
             linear(at + "down", kHidden, kFfn, config.feed_forward.bias);
-            for (const char* name : {"query_norm", "key_norm"})
-                if (config.attention.qk_norm) floats(at + name, heads.head_dim);
+            if (config.attention.qk_norm != QkNormSpan::None) {
+                const bool all = config.attention.qk_norm == QkNormSpan::AllHeads;
+                floats(at + "query_norm", all ? heads.q_width() : heads.head_dim);
+                floats(at + "key_norm", all ? heads.kv_width() : heads.head_dim);
+            }
             for (const char* name : {"attention_post_norm", "mlp_post_norm"})
                 if (config.norms.post_norms) norm(at + name);
         }
@@ -275,7 +287,8 @@ void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
 
 int main() {
     an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing();
-    for (ModelConfig config : {plain(), with_every_norm(), with_layer_norms(), with_vocabulary()}) {
+    for (ModelConfig config :
+         {plain(), with_every_norm(), with_output_norms(), with_layer_norms(), with_vocabulary()}) {
         a_text_has_the_same_logits_alone_and_in_a_batch(config);
         config.dtype = Dtype::Bf16;
         if (supports_bf16()) a_text_has_the_same_logits_alone_and_in_a_batch(config);
