@@ -1,6 +1,6 @@
 //! The list of backends, and what each decides about the engines that it runs.
 //!
-//! A backend is a folder beside this file, a kind of [`Target`](crate::manifest::Target) in manifests, and a row
+//! A backend is a folder beside this file, a kind of [`Target`] in manifests, and a row
 //! of [`of`]. An engine without a target, the simulated one, is not a backend: an option asks for it.
 
 use std::cmp::Reverse;
