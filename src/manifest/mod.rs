@@ -25,7 +25,7 @@ pub use target::{Gpus, Objective, Quantization, Target};
 
 /// Name of the manifest inside an engine directory.
 pub const MANIFEST_FILE: &str = "engine.yaml";
-/// Name of the weights inside an engine directory (a safetensors file; see `docs/engines.md`).
+/// Name of the weights inside an engine directory (a safetensors file; see `docs/engine-format.md`).
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// Name of TensorRT-LLM's own configuration inside an engine directory for NVIDIA GPUs.
 pub const TRTLLM_CONFIG_FILE: &str = "config.json";

@@ -28,7 +28,7 @@ impl BuildCommand {
         }
     }
 
-    /// The arguments; docs/engines.md explains each.
+    /// The arguments; docs/engines-gpu.md explains each.
     pub(super) fn arguments(&self, checkpoint: &Path, output: &Path) -> Vec<String> {
         let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } = self.limits;
         let mut arguments = Vec::new();
