@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backend;
 pub mod backends;
 pub(crate) mod bridge;
 pub mod cpu;
@@ -36,6 +37,7 @@ mod step;
 pub mod trtllm;
 mod weights;
 
+pub use backend::{Backend, Worker};
 pub use job::{Job, Priority, Work};
 pub use options::{EngineOptions, GpuOptions};
 pub use queue::{Generated, IterationStatistics, QueueDepth, QueueEngine, QueueReport};

@@ -137,7 +137,7 @@ fn factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, Lo
         return Ok(SimulatedFactory::for_manifest(manifest, &options, script(simulation))?.into());
     }
     manifest.verify(directory)?;
-    Ok(backends::of(manifest).open(directory, &options)?)
+    Ok(backends::for_manifest(manifest).open(directory, &options)?)
 }
 
 fn script(simulation: Simulation) -> Script {
@@ -156,7 +156,7 @@ pub(crate) fn worker(
 ) -> Option<impl FnOnce() -> Result<(), LoadError> + Send + use<>> {
     let ranks = Ranks::detect();
     let directory = settings.engine.directory.clone();
-    let work = backends::of(manifest).worker(ranks, &directory, &settings.engine_options())?;
+    let work = backends::for_manifest(manifest).worker(ranks, &directory, &settings.engine_options())?;
     let (rank, manifest) = (ranks.map_or(0, |ranks| ranks.rank), manifest.clone());
     Some(move || {
         tracing::info!(rank, of = manifest.ranks(), "worker rank: loading its shard, not serving HTTP");

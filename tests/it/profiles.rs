@@ -280,6 +280,6 @@ fn precisions_of_quantized_checkpoints_follow_from_their_algorithm() {
     for (algorithm, expected) in [("NVFP4", 4), ("W4A16_AWQ", 4), ("FP8", 8), ("W8A8_SQ_PER_CHANNEL", 8)] {
         let quantization = Quantization::Checkpoint(algorithm.to_owned());
         let built = manifest(h100(quantization, 1, Objective::Latency), |_| {});
-        assert_eq!(backends::of(&built).weight_bits(), expected, "{algorithm}");
+        assert_eq!(backends::for_manifest(&built).weight_bits(), expected, "{algorithm}");
     }
 }

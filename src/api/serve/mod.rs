@@ -127,7 +127,7 @@ async fn load_and_serve(
     stop: watch::Sender<bool>,
     ports: JoinSet<()>,
 ) -> Result<Exit, ServeError> {
-    let interruptible = backends::of(&manifest).is_interruptible();
+    let interruptible = backends::for_manifest(&manifest).is_interruptible();
     let interrupted = if interruptible { Exit::Drained } else { Exit::Killed };
     let load = tokio::task::spawn_blocking({
         let app = app.clone();

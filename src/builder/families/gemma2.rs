@@ -7,7 +7,7 @@ use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, number, object, query_scalar};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Model, Norm, QkNorm};
+use crate::manifest::Model;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "gemma2",
@@ -37,13 +37,10 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 };
 
 pub(super) const NORMS: Norms = Norms {
-    kind: Norm::Rms,
-    eps_field: "rms_norm_eps",
-    default_eps: 1e-6,
     weight_offset: 1.0,
     inputs: Some(["input_layernorm", "pre_feedforward_layernorm"]),
     outputs: Some(["post_attention_layernorm", "post_feedforward_layernorm"]),
-    queries_and_keys: QkNorm::None,
+    ..Norms::RMS
 };
 
 pub(super) const TRTLLM: TrtllmForm = TrtllmForm {

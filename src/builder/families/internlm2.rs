@@ -20,7 +20,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: None, read: rope::read_dynamic },
     attention: Attention::PLAIN,
     windows: None,
-    norms: Norms { inputs: Some(["attention_norm", "ffn_norm"]), ..llama::NORMS },
+    norms: Norms { inputs: Some(["attention_norm", "ffn_norm"]), ..Norms::RMS },
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -7,7 +7,7 @@ use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, object};
 use crate::builder::BuildError;
-use crate::manifest::{Model, Norm, QkNorm};
+use crate::manifest::Model;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "llama",
@@ -29,23 +29,12 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: None, read: rope::read },
     attention: Attention::PLAIN,
     windows: None,
-    norms: NORMS,
+    norms: Norms::RMS,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,
     tensors: TensorNames::COMMON,
     trtllm: Some(TRTLLM),
-};
-
-/// Llama's norms, which most families share.
-pub(super) const NORMS: Norms = Norms {
-    kind: Norm::Rms,
-    eps_field: "rms_norm_eps",
-    default_eps: 1e-6,
-    weight_offset: 0.0,
-    inputs: Some(["input_layernorm", "post_attention_layernorm"]),
-    outputs: None,
-    queries_and_keys: QkNorm::None,
 };
 
 /// The form of every family whose layers TensorRT-LLM builds from Llama's classes.

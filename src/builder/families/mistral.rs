@@ -21,7 +21,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: None, read: rope::read },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::every_layer }),
-    norms: llama::NORMS,
+    norms: Norms::RMS,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

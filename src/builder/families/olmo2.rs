@@ -1,7 +1,6 @@
 //! OLMo 2: norms over the outputs of attention and feed-forward network instead of their inputs, and over the queries
 //! and keys of all heads together.
 
-use super::llama;
 use super::rope;
 use super::spec::*;
 use crate::manifest::QkNorm;
@@ -27,7 +26,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         inputs: None,
         outputs: Some(["post_attention_layernorm", "post_feedforward_layernorm"]),
         queries_and_keys: QkNorm::AllHeads,
-        ..llama::NORMS
+        ..Norms::RMS
     },
     activation: ActivationSpec::SILU,
     scaled_embedding: false,

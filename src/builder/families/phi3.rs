@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::llama;
 use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
@@ -26,7 +25,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: Some(1.0), read: rope::read },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: None, layers: windows::every_layer }),
-    norms: Norms { default_eps: 1e-5, ..llama::NORMS },
+    norms: Norms { default_eps: 1e-5, ..Norms::RMS },
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::llama;
 use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object};
@@ -26,7 +25,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: None, read: rope::read },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
-    norms: llama::NORMS,
+    norms: Norms::RMS,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

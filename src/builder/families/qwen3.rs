@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::llama;
 use super::qwen2;
 use super::rope;
 use super::spec::*;
@@ -26,7 +25,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: None, read: rope::read },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
-    norms: Norms { queries_and_keys: QkNorm::EachHead, ..llama::NORMS },
+    norms: Norms { queries_and_keys: QkNorm::EachHead, ..Norms::RMS },
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -132,6 +132,19 @@ pub(crate) struct Norms {
     pub(crate) queries_and_keys: QkNorm,
 }
 
+impl Norms {
+    /// Llama's, which most families share.
+    pub(crate) const RMS: Self = Self {
+        kind: Norm::Rms,
+        eps_field: "rms_norm_eps",
+        default_eps: 1e-6,
+        weight_offset: 0.0,
+        inputs: Some(["input_layernorm", "post_attention_layernorm"]),
+        outputs: None,
+        queries_and_keys: QkNorm::None,
+    };
+}
+
 pub(crate) struct ActivationSpec {
     /// Fields that may name it; the first that is present counts.
     pub(crate) fields: &'static [&'static str],

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::CpuFactory;
-use crate::engine::{EngineError, EngineFactory, EngineOptions, backends};
+use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
 use crate::hardware::{Cpu, Machine};
 use crate::manifest::{Dtype, Manifest};
 
@@ -37,7 +37,7 @@ impl Backend<'_> {
     }
 }
 
-impl backends::Backend for Backend<'_> {
+impl backend::Backend for Backend<'_> {
     /// For example `onednn-avx2-f32`.
     fn profile_name(&self) -> String {
         format!("onednn-{}-{}", self.instruction_set, self.manifest.dtype)

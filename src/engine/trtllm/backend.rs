@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engine::{EngineError, EngineFactory, EngineOptions, backends};
+use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
 #[cfg(feature = "trtllm")]
 use crate::hardware::Ranks;
 use crate::hardware::targets::Target;
@@ -65,7 +65,7 @@ impl Backend<'_> {
     }
 }
 
-impl backends::Backend for Backend<'_> {
+impl backend::Backend for Backend<'_> {
     /// With several GPUs also how many, and what the engine is tuned for: for example
     /// `tensorrt_llm-h100-fp8-tp8-latency`.
     fn profile_name(&self) -> String {
@@ -142,7 +142,7 @@ impl backends::Backend for Backend<'_> {
         ranks: Option<Ranks>,
         directory: &Path,
         options: &EngineOptions,
-    ) -> Option<backends::Worker> {
+    ) -> Option<backend::Worker> {
         let rank = ranks.map_or(0, |ranks| ranks.rank);
         if rank == 0 || self.gpus.ranks() == 1 {
             return None;

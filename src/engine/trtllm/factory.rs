@@ -9,7 +9,7 @@ use cxx::SharedPtr;
 
 use super::batch::Batch;
 use super::fan_out::{Request, RequestId};
-use super::running::{self, Loaded};
+use super::running::{self, AWAIT, Loaded, millis};
 use crate::engine::bridge::ffi;
 use crate::engine::{
     EngineError, EngineFactory, EngineOptions, Job, Limits, Priority, QueueDepth, QueueEngine, StartEngine,
@@ -19,8 +19,6 @@ use crate::manifest::{BuildLimits, Gpus, Manifest, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
-/// How long to wait for the library before checking whether the engine is to end.
-pub(super) const AWAIT: Duration = Duration::from_millis(250);
 /// How many iterations' worth of sequences the library holds at once: enough that it never waits for
 /// more, few enough that an urgent sequence does not wait for them.
 const ITERATIONS_AHEAD: usize = 2;
@@ -203,8 +201,4 @@ pub fn exit_now(status: u8) -> ! {
 fn worker_program() -> PathBuf {
     let root = std::env::var_os("TRTLLM_ROOT").unwrap_or_else(|| "/app/tensorrt_llm".into());
     Path::new(&root).join("bin/executorWorker")
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    time.as_millis().try_into().unwrap_or(u64::MAX)
 }

@@ -11,7 +11,6 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use cxx::SharedPtr;
 
 use super::batch::Batch;
-use super::factory::{AWAIT, millis};
 use super::fan_out::{FanOut, Progress, RequestId};
 use crate::engine::bridge::ffi;
 use crate::engine::{
@@ -20,6 +19,9 @@ use crate::engine::{
 };
 use crate::reward::HeadLayers;
 use crate::sampling::{Sampled, SamplingCapabilities};
+
+/// How long to wait for the library before checking whether the engine is to end.
+pub(super) const AWAIT: Duration = Duration::from_millis(250);
 
 /// An engine that the library has loaded.
 pub(super) struct Loaded {
@@ -51,6 +53,11 @@ pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
     let awaiting = Awaiting { shared: shared.clone(), feeds, reporter, head, vocabulary, tokens_per_block };
     let thread = thread::Builder::new().name("trtllm-await".into()).spawn(move || awaiting.serve())?;
     Ok(TrtllmEngine { shared, limits, depth, capabilities, fed: Some(fed), thread: Some(thread), reports })
+}
+
+/// Milliseconds, for the library.
+pub(super) fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// Sequences, and why each failed.

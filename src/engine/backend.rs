@@ -1,0 +1,49 @@
+//! [`Backend`]: what a kind of engine decides about one engine of its kind.
+
+use std::path::Path;
+
+use super::{EngineError, EngineFactory, EngineOptions};
+use crate::hardware::{Machine, Ranks};
+use crate::manifest::Objective;
+
+/// What runs the engine of one manifest.
+pub trait Backend {
+    /// The name of the engine's profile: what computes, where and in which precision.
+    fn profile_name(&self) -> String;
+
+    /// Why the engine does not run on a machine and what to do, as the rest of a sentence that starts with its name;
+    /// `None` if it runs.
+    fn obstacle(&self, machine: &Machine) -> Option<String>;
+
+    /// Bits of one weight of its layers.
+    fn weight_bits(&self) -> u32;
+
+    /// What the engine is tuned for.
+    fn objective(&self) -> Objective {
+        Objective::Throughput
+    }
+
+    /// Over how many GPUs each layer is spread.
+    fn tensor_parallel(&self) -> usize {
+        1
+    }
+
+    /// Prepares to load the engine in `directory`.
+    ///
+    /// # Errors
+    /// The engine does not run on this machine, or an option does not suit it.
+    fn open(&self, directory: &Path, options: &EngineOptions) -> Result<EngineFactory, EngineError>;
+
+    /// What this process does for the engine if it is not to lead it but to be one of its ranks; `None` if it leads.
+    fn worker(&self, _ranks: Option<Ranks>, _directory: &Path, _options: &EngineOptions) -> Option<Worker> {
+        None
+    }
+
+    /// Whether a process can end in order while it loads the engine.
+    fn is_interruptible(&self) -> bool {
+        true
+    }
+}
+
+/// Loads a rank's shard of an engine and works until the leader ends the engine.
+pub type Worker = Box<dyn FnOnce() -> Result<(), EngineError> + Send>;
