@@ -41,7 +41,7 @@ NEMOTRON_SYSTEM = (
 
 ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 
-# The system's text stands in the last user's turn; the bracketed words are control tokens.
+# The system's text is in the last user's turn; the bracketed words are control tokens.
 MISTRAL_TEMPLATE = """{%- if messages[0]["role"] == "system" %}
     {%- set system_text = messages[0]["content"] %}
     {%- set turns = messages[1:] %}
@@ -130,7 +130,7 @@ GEMMA2_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 
-# The system's text stands before the first user's.
+# The system's text comes before the first user's.
 GEMMA3_TEMPLATE = f"""{{{{ bos_token }}}}
 {{%- if messages[0]['role'] == 'system' -%}}
     {{%- set before_first = (messages[0]['content'] if messages[0]['content'] is string else messages[0]['content'][0]['text']) + '\\n\\n' -%}}
@@ -257,7 +257,7 @@ def nemotron_tokenizer():
 
 
 def phi3_tokenizer():
-    """Control tokens that take the white space behind them."""
+    """Control tokens that take the white space after them."""
     prepended = normalizers.Sequence([normalizers.Prepend("▁"), spaces()])
     names = ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"]
     return pieces(names, prepended, rstrip=True)

@@ -903,7 +903,7 @@ def encode_segments(segments, tokenizer, specials):
     """Ids of a list that holds control tokens and runs of ordinary text.
 
     `segments` has ordinary text at even places and control tokens at odd ones, some of
-    which take the white space behind them.
+    which take the white space after them.
     """
     added = tokenizer.get_added_tokens_decoder().values()
     strips = {token.content for token in added if token.rstrip}

@@ -39,7 +39,7 @@ struct AttentionConfig {
     // Keys that each layer's queries see, see AttentionTile. 0: all.
     std::vector<std::size_t> windows;
     Rope rope;
-    // Of layers with a window.
+    // For layers with a sliding window.
     Rope window_rope;
 };
 
@@ -59,7 +59,7 @@ struct HeadConfig {
 };
 
 struct ModelConfig {
-    // Of the layers' matrices.
+    // Type of the layers' matrices.
     Dtype dtype;
     std::size_t vocab_size;
     std::size_t hidden_size;

@@ -14,7 +14,7 @@ pub(super) struct Fields {
 
 /// A type that a field may have.
 pub(super) trait Field: Sized {
-    /// What a client is told to send, for example `a string`.
+    /// What error messages say is expected, for example `a string`.
     const EXPECTED: &'static str;
     /// The value, if it has this type.
     fn from_value(value: Value) -> Option<Self>;

@@ -37,7 +37,7 @@ pub(crate) mod ffi {
         /// One per layer; 0: all keys.
         windows: Vec<usize>,
         rope: RopeView,
-        /// Of layers with a window.
+        /// For layers with a sliding window.
         window_rope: RopeView,
     }
 

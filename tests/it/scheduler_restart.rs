@@ -1,4 +1,4 @@
-//! An engine that fails, stalls or does not start, and clients that leave: who is told, and what is
+//! An engine that fails, stalls or does not start, and clients that leave: who gets an error, and what is
 //! served afterwards. The engine here does what the test says, when it says so.
 
 use std::sync::Arc;
@@ -225,7 +225,7 @@ impl Stage {
         self.handle.submit(job(token), None).unwrap()
     }
 
-    /// Fails the engine that runs in an iteration with one text, whose client is told so.
+    /// Fails the engine that runs in an iteration with one text, whose client gets the error.
     async fn lose_engine(&self) {
         let engine = self.engine();
         let lost = self.submit(1);
@@ -427,7 +427,7 @@ async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
     let mut token = 0;
     // Clients come and leave until it is noticed.
     let answer = loop {
-        assert!(begun.elapsed() < LONG, "the stall is put off for ever");
+        assert!(begun.elapsed() < LONG, "the stall is never reported");
         token += 1;
         let _other = stage.submit(token);
         tokio::select! {

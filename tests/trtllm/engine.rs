@@ -1,4 +1,4 @@
-//! The engine behind the scheduler: right answers, and every fault an error of whom it concerns.
+//! The engine under the scheduler: right answers, and every fault an error for the requests it concerns.
 
 use std::time::Duration;
 

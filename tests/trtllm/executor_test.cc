@@ -72,7 +72,7 @@ void every_token_comes_with_the_models_own_logits_whatever_it_was_chosen_by() {
     const std::vector<std::uint32_t> stop = {3, 4};
     sequence.stop = stop;
     const Answer answer = answer_to("logits 1 2 9 0 -1", sequence);
-    // 3 ends it, as the end id, which is no token of the library's and has no logits.
+    // 3 ends it, as the end id, which the library does not count as a token and gives no logits for.
     CHECK((answer.tokens == std::vector<std::uint32_t>{2, 1, 0, 3}));
     CHECK(answer.ending == Ending::Stopped && answer.logits.size() == 15);
     for (std::size_t token = 0; token < 3; ++token)

@@ -101,7 +101,7 @@ impl Job {
     pub(crate) fn spawn(mut command: Command, engine: TempDir, options: &[&str]) -> Self {
         command.arg("--engine").arg(engine.path());
         command.args(["--host", "127.0.0.1", "--port", "0", "--log-format", "json"]).args(options);
-        // Open MPI's own refuses root, and more ranks than processors, unless told.
+        // Open MPI's own refuses root, and more ranks than processors, unless its options allow it.
         for name in
             ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"]
         {

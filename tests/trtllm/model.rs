@@ -9,19 +9,19 @@ use crate::support::Driver;
 type Model = unsafe extern "C" fn(*mut c_void, *const i32, usize, *mut f32, usize);
 
 unsafe extern "C" {
-    /// Of the stand-in: what sequences are answered with where its script says `callback` and this number.
+    /// Sets what the stand-in answers sequences with if its script says `callback` and this number.
     fn stand_in_set_model(number: usize, model: Model, context: *mut c_void);
 }
 
 static MODELS: AtomicUsize = AtomicUsize::new(0);
 
-/// Lets the stand-in answer with what this engine computes, in rows of so many logits; gives what its script
-/// is to say.
+/// Lets the stand-in answer with what this engine computes, in rows of `width` logits; returns the line
+/// for its script.
 pub(crate) fn script(engine: Driver, width: usize) -> String {
     let number = 1 + MODELS.fetch_add(1, Ordering::Relaxed);
     // The stand-in may ask for it as long as the program runs.
     let model: &'static Mutex<Driver> = Box::leak(Box::new(Mutex::new(engine)));
-    // SAFETY: `compute` takes a `Mutex<Driver>`, which this is, for ever.
+    // SAFETY: `compute` takes a `Mutex<Driver>`, and this one is never dropped.
     unsafe { stand_in_set_model(number, compute, std::ptr::from_ref(model).cast_mut().cast()) };
     format!("callback {number}\nvocabulary {width}\nrows {width}\n")
 }

@@ -132,7 +132,7 @@ fn told_to_end_mpirun_leaves_no_process_and_no_request_without_an_answer() {
 
 #[test]
 fn a_rank_that_dies_is_an_error_of_every_request_and_the_end_of_the_job() {
-    // Whether the library notices, or waits for ever.
+    // Whether the library notices, or waits forever.
     for (script, error) in [("lost_rank_fails\ndelay 500000", 500), ("delay 500000", 503)] {
         let mut job = Job::start(2, engine(2, 1, script), &[]);
         let address = job.address();
@@ -235,7 +235,7 @@ fn a_worker_that_dies_is_an_error_and_the_end_of_the_server() {
 #[test]
 fn a_container_told_to_end_has_its_ranks_finish_what_they_have_begun() {
     for ranks in [1, 2] {
-        // Two steps of a second each: longer than mpirun leaves its ranks where it is told itself.
+        // Two steps of a second each: longer than mpirun leaves its ranks when it gets the signal itself.
         let mut job = Job::start_image(engine(ranks, 1, "delay 1000000"), &[]);
         let address = job.address();
         job.logged("ready", 1);

@@ -1,5 +1,5 @@
-// What cpp/trtllm relies on of TensorRT-LLM's interface, told by the compiler: of the stand-in's headers in
-// every test run, of the real ones with `make check-trtllm-headers TRTLLM_ROOT=...`.
+// What cpp/trtllm relies on in TensorRT-LLM's interface, checked by the compiler: against the stand-in's
+// headers in every test run, against the real ones with `make check-trtllm-headers TRTLLM_ROOT=...`.
 
 #include <type_traits>
 

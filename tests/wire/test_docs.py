@@ -121,7 +121,7 @@ FOLDERS = "src|cpp|tests|tools|docs|engines|deploy|docker|benches|fuzz|examples|
 def test_paths_in_backticks_exist(page: Path):
     for path in re.findall(rf"`((?:{FOLDERS})/[^\s`]*)`", page.read_text()):
         if not re.search(r"[A-Z]{3}|NAME|<", path):  # placeholders such as tests/checkpoints/NAME
-            # A test may be named behind its file: tests/it/parity.rs::name.
+            # A test may be named after its file: tests/it/parity.rs::name.
             assert list(ROOT.glob(path.split("::")[0].rstrip("/"))), path
 
 

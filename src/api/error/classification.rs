@@ -21,7 +21,7 @@ pub(in crate::api) struct Classification {
     pub(in crate::api) code: &'static str,
     /// The field at fault.
     pub(in crate::api) param: Option<String>,
-    /// What the client is told.
+    /// The message for the client.
     pub(in crate::api) message: String,
     /// When the client may try again.
     pub(in crate::api) retry_after: Option<Duration>,

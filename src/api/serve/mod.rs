@@ -34,15 +34,15 @@ const FLUSH_TIME: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It was told to end, and everything in flight was answered.
+    /// It was asked to end, and everything in flight was answered.
     Drained = 0,
     /// It could not start: see [`ServeError`].
     NotStarted = 1,
     /// The engine failed or stalled; an orchestrator should replace the process.
     EngineFailed = 3,
-    /// It was told to end, and what was not finished within the grace time was answered with an error.
+    /// It was asked to end, and what was not finished within the grace time was answered with an error.
     Undrained = 4,
-    /// It was told to end a second time, or while an engine for GPUs was loading.
+    /// It was asked to end a second time, or while an engine for GPUs was loading.
     Killed = 143,
 }
 
@@ -82,7 +82,7 @@ impl ServeError {
     }
 }
 
-/// Runs a server until it is told to end or its engine fails.
+/// Runs a server until a signal ends it or its engine fails.
 ///
 /// # Errors
 /// It cannot start.

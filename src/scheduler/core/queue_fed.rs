@@ -20,7 +20,7 @@ pub struct QueueCore {
     depth: QueueDepth,
     /// What the engine has, by the measures of `depth`.
     held: QueueDepth,
-    /// Sequences of the engine's that nobody wants any more, until it is told.
+    /// Sequences in the engine that nobody wants any more, until the next feed cancels them.
     cancelled: Vec<SequenceId>,
     /// When the engine last reported, or was fed after it had nothing.
     last_report: Duration,

@@ -288,7 +288,7 @@ fn a_language_models_head_and_old_rotary_buffers_are_left_out() {
     assert_eq!(with.build(Dtype::F32).unwrap(), plain);
 }
 
-/// A value head called `score`, as OpenRLHF has it unless told otherwise.
+/// A value head called `score`, OpenRLHF's default.
 #[test]
 fn a_value_head_is_found_under_either_of_its_names() {
     for (architecture, tensor) in [
@@ -308,7 +308,7 @@ fn a_value_head_is_found_under_either_of_its_names() {
     }
 }
 
-/// The score of the Principle models: yes against no behind the beginning of an answer.
+/// The score of the Principle models: yes minus no after the start of an answer.
 #[test]
 fn a_principle_model_is_known_by_its_name() {
     let checkpoint = Checkpoint::copy("nemotron-reward-tiny");

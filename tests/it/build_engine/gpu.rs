@@ -89,7 +89,7 @@ fn an_engine_is_built_and_passes_its_own_check() {
     assert_eq!(manifest.files.len(), 4 + 4);
     assert!(!site.output().join("work").exists() && !site.output().join("model.cache").exists());
     let arguments = std::fs::read_to_string(site.log()).unwrap();
-    // One token is generated behind the longest prompt.
+    // One token is generated after the longest prompt.
     let flags = ["--max_input_len 512", "--max_seq_len 513", "--multiple_profiles enable", "--workers 4"];
     assert_names(&arguments, &flags);
     assert_eq!(site.checkpoint.neighbours().len(), 2);
@@ -150,7 +150,7 @@ fn a_build_that_is_told_to_end_ends_trtllm_build_and_its_workers() {
     assert!(state.is_empty() || state.contains(") Z "), "its worker is still there: {state}");
 }
 
-/// Waits until a process id stands in a file.
+/// Waits until a file contains a process id.
 fn wait_for(child: &mut Child, file: &Path) -> String {
     let begun = Instant::now();
     loop {
@@ -230,7 +230,7 @@ fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
     assert_eq!(site.checkpoint.neighbours(), ["bin"]);
     assert!(!site.log().exists());
 
-    // Of a checkpoint that lies there already, the command is complete.
+    // For a checkpoint that exists already, the command is complete.
     let kept = site.checkpoint.beside("checkpoint");
     let latency = ["--objective", "latency", "--checkpoint-only"];
     said(&site.command(&path, &kept, "", &latency).output().unwrap());
@@ -284,7 +284,7 @@ fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
     assert_names(&refused("llama3-tiny", "h100", chat), &["--task chat", "LlamaForSequenceClassification"]);
 }
 
-/// What the library says of a checkpoint, with options changed; nothing may be left behind.
+/// The error for a checkpoint with changed options; no file may be left behind.
 fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions)) -> String {
     let checkpoint = Checkpoint::copy(name);
     refused_copy(&checkpoint, target, &Machine::default(), change)

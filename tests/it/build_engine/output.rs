@@ -62,7 +62,7 @@ fn off_a_terminal_a_build_reports_in_plain_lines_and_a_failure_in_one_sentence()
     assert_names(&text, &["build-engine: ", "not empty"]);
 }
 
-/// Interrupts a build after it has asked so many times.
+/// Interrupts a build when it has asked this many times.
 struct After(AtomicUsize);
 
 impl Progress for After {

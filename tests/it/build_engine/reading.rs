@@ -55,7 +55,7 @@ fn a_process_reward_model_is_read_at_every_step_of_the_assistant() {
     assert_eq!((built.manifest.head.pooling.clone(), built.manifest.head.outputs()), (pooling, 2));
 
     let ids = built.ids(&[
-        // What the user writes is no step.
+        // Text that the user writes is not a step.
         ("user", "2 + 3 + 4?<extra_0> Answer<extra_0>"),
         ("assistant", "2 + 3 is 5.<extra_0>\n\n5 + 4 is 9. <extra_0><|im_end|> 9<extra_0>"),
     ]);

@@ -44,9 +44,9 @@ async fn what_a_request_leaves_open_is_as_the_checkpoint_recommends() {
     assert_eq!(expected["finish_reason"], "length");
 
     let model = &server.get("/v1/models").await["data"][0];
-    let mut told = recommended;
-    told["max_tokens"] = json!(12);
-    assert_eq!(model["sampling_defaults"], told);
+    let mut expected = recommended;
+    expected["max_tokens"] = json!(12);
+    assert_eq!(model["sampling_defaults"], expected);
     assert_eq!(plain.get("/v1/models").await["data"][0].get("sampling_defaults"), None);
 }
 

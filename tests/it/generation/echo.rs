@@ -85,7 +85,7 @@ async fn a_stream_begins_with_the_prompt_and_its_log_probabilities() {
         assert_eq!(json!(streamed), whole["logprobs"][list], "{list}");
         assert_eq!(streamed.len(), ids.len() + 6);
     }
-    // Of tokens that stand in the text, where they do.
+    // The offset of each token in the text.
     let offsets = numbers(&whole["logprobs"]["text_offset"]);
     assert_eq!(offsets[ids.len()] as usize, "The capital".len());
 }

@@ -77,12 +77,12 @@ async fn a_server_that_wants_the_assistant_last_names_the_last_role() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_whether_or_not_its_length_was_told() {
+async fn a_body_over_the_limit_is_413_whether_or_not_its_length_was_declared() {
     let server = Server::with(|settings| settings.server.max_body_bytes = 1000, instant());
-    let told = server.post("x".repeat(1001)).await;
+    let declared = server.post("x".repeat(1001)).await;
     let pieces = (0..11).map(|_| Ok::<_, std::io::Error>("x".repeat(100)));
-    let untold = server.post(Body::from_stream(Pieces(pieces))).await;
-    for answer in [told, untold] {
+    let undeclared = server.post(Body::from_stream(Pieces(pieces))).await;
+    for answer in [declared, undeclared] {
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(answer.code(), "request_too_large");
         assert!(answer.text.contains("1000 bytes"));
@@ -140,7 +140,7 @@ async fn a_content_type_is_not_asked_for() {
     assert_eq!(answer.status, StatusCode::OK);
 }
 
-/// A body that comes in pieces of which nobody told the number.
+/// A body that comes in pieces, without a declared length.
 struct Pieces<I>(I);
 
 impl<I: Iterator + Unpin> futures_core::Stream for Pieces<I> {

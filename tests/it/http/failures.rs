@@ -1,4 +1,4 @@
-//! What a client is told when it is not its own fault.
+//! What a client receives when the failure is not its own.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ async fn overloaded(option: OverloadStatus, expected: StatusCode) {
         request["messages"][1]["content"] = json!(format!("Answer {number}"));
         tokio::spawn(async move { server.chat(request).await })
     };
-    // Some are in flight for ever, one waits, and the rest find the queue full.
+    // Some stay in flight, one waits, and the rest find the queue full.
     let mut requests: Vec<_> = (0..30).map(send).collect();
     let refused = first(&mut requests).await;
     assert_eq!((refused.status, refused.code().as_str()), (expected, "overloaded"));

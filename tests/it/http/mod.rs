@@ -1,5 +1,5 @@
-//! The HTTP surface as a client sees it, over a simulated engine: what stands in front of the
-//! engine is real, its logits are a hash of the tokens.
+//! The HTTP surface as a client sees it, over a simulated engine: everything before the
+//! engine is real, and its logits are a hash of the tokens.
 
 mod answers;
 mod bad_input;

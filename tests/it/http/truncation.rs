@@ -1,4 +1,4 @@
-//! What is done about conversations that are too long, and what is told of it.
+//! How conversations that are too long are truncated, and what the response says about it.
 
 use assay::prompt::Truncation;
 use axum::http::StatusCode;

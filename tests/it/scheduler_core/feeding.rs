@@ -58,7 +58,7 @@ impl Fed {
         id
     }
 
-    /// A text of `len` tokens that is no other's.
+    /// A text of `len` tokens that no other job has.
     fn score(&mut self, len: usize, priority: i8) -> JobId {
         let tokens = vec![1000 + self.jobs.len() as u32; len];
         self.arrive(tokens, Work::score(len), priority, None)
@@ -81,7 +81,7 @@ impl Fed {
     fn feed(&mut self) -> Vec<SequenceId> {
         let feed = self.core.feed(self.now);
         for id in feed.cancelled {
-            // One that has ended meanwhile is no matter.
+            // It may have ended in the meantime.
             assert!(self.had.contains(&id), "{id} was not the engine's");
             assert!(self.unwanted.insert(id), "{id} was cancelled twice");
         }
@@ -152,7 +152,7 @@ impl Fed {
             }
             (Work::Generate(sampling), Output::Tokens(tokens)) => {
                 assert!(tokens.iter().copied().eq(0..sampling.max_tokens as u32));
-                assert_eq!(&self.tokens[&id], tokens, "every token was told");
+                assert_eq!(&self.tokens[&id], tokens, "every token was reported");
             }
             _ => panic!("{output:?} of {:?}", job.work),
         }

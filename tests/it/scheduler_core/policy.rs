@@ -304,7 +304,7 @@ fn hundred_a_second(limits: Limits) -> World {
     world
 }
 
-/// Whether a text of 100 tokens is taken that must be answered in so many seconds.
+/// Whether a text of 100 tokens is taken that must be answered within this many seconds.
 fn is_taken(world: &mut World, priority: i8, seconds: f64) -> bool {
     let token = 5000 + world.jobs.len() as u32;
     let job =
@@ -321,7 +321,7 @@ fn a_deadline_counts_what_goes_before_and_nothing_else() {
     let running = world.score(1000..1100);
     world.begin();
     let waiting = world.arrive((2000..2300).collect(), Work::score(300), 1, None);
-    assert!(is_taken(&mut world, 0, 1.5), "the lower class goes behind");
+    assert!(is_taken(&mut world, 0, 1.5), "the lower class goes last");
     assert!(!is_taken(&mut world, 1, 3.5), "the same class goes before");
     assert!(is_taken(&mut world, 1, 4.5));
     world.prepare();
@@ -528,5 +528,5 @@ fn where_blocks_run_out_the_last_give_way_and_still_give_the_same_tokens() {
     // What they gave was compared as it came.
     world.run_dry();
     assert_eq!(done, jobs, "the first never gives way");
-    assert!(world.computed > 4 * (12 + 99), "none had to begin again");
+    assert!(world.computed > 4 * (12 + 99), "none had to start again");
 }

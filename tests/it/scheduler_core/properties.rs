@@ -19,7 +19,7 @@ enum Operation {
         priority: i8,
         timeout: Option<u64>,
     },
-    /// Of the job that came this many before the last.
+    /// Cancels the job that came this many before the last.
     Cancel(usize),
     Pass(u64),
     Step,

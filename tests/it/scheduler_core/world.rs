@@ -182,7 +182,7 @@ impl World {
                 "something waits though the engine is free"
             );
             steps += 1;
-            assert!(steps < 100_000, "something waits for ever");
+            assert!(steps < 100_000, "something waits forever");
         }
         self.finish();
         let gauges = self.gauges();

@@ -7,8 +7,8 @@ use assay::manifest::{
     RopeScaling, Target, Task, Variant,
 };
 
-/// Of a reward model of the sizes of `tests/checkpoints/llama3-tiny` with one attribute, for a processor that
-/// is nowhere. Its files and profile id are left to the test.
+/// A reward model of the sizes of `tests/checkpoints/llama3-tiny` with one attribute, for a processor that
+/// does not exist. Its files and profile id are left to the test.
 pub(crate) fn manifest() -> Manifest {
     Manifest {
         format: FORMAT,

@@ -34,7 +34,7 @@ struct Address {
         name.sun_family = AF_UNIX;
         if (text.size() + 1 > sizeof(name.sun_path))
             throw std::runtime_error("the name of the job is too long");
-        // A name that begins with 0 is no file.
+        // A name that begins with 0 is not a file.
         std::memcpy(name.sun_path + 1, text.data(), text.size());
         length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
     }

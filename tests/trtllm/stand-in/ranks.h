@@ -1,6 +1,6 @@
 // The processes of an engine for several GPUs, and how they talk: what MPI is to the real library.
 //
-// One stands in the middle and has a connection to each of the others: rank 0 of those that mpirun started,
+// One is in the middle and has a connection to each of the others: rank 0 of those that mpirun started,
 // or the orchestrator that spawned them all. They meet at a Unix socket without a file, named after the job.
 #pragma once
 
@@ -67,7 +67,7 @@ class Middle {
     std::vector<std::vector<float>> compute(const Script& script, const std::vector<Tokens>& sequences) const;
     void send(const Message& message) const;
     void end() const;
-    // As MPI does when a process exits: waits for the others to exit too, for ever if one never does.
+    // As MPI does when a process exits: waits for the others to exit too, forever if one never does.
     void finalize() const;
 
   private:
@@ -103,7 +103,7 @@ struct World {
 // Spawns a worker for each rank and waits until they have joined and know what to load.
 Middle spawn(const std::filesystem::path& worker, std::size_t ranks, const std::filesystem::path& engine);
 
-// Waits for ever: what a rank does in the middle of a collective that another left.
+// Waits forever: what a rank does in the middle of a collective that another left.
 [[noreturn]] void hang();
 
 }  // namespace stand_in

@@ -1,4 +1,4 @@
-// What the stand-in is told to do.
+// The script of the stand-in: how it misbehaves.
 #pragma once
 
 #include <cstdint>
@@ -32,17 +32,17 @@ struct Script {
     std::uint64_t seed = 1;
     // Steps, from the first, in which nothing below goes wrong.
     std::size_t calm_steps = 0;
-    // Of submissions, refused as if the queue were full.
+    // Share of submissions refused as if the queue were full.
     std::size_t refuse_share = 0;
-    // Of sequences: answered with an error, timed out, ended by a reason that is none.
+    // Shares of sequences answered with an error, timed out, or ended for an unknown reason.
     std::size_t error_share = 0;
     std::size_t time_out_share = 0;
     std::size_t unfinished_share = 0;
-    // Of sequences that are scored: answered with an intermediate response first; of all: their last response
-    // comes a second time.
+    // Share of scored sequences that get an intermediate response first, and share of all sequences whose
+    // last response comes a second time.
     std::size_t partial_share = 0;
     std::size_t twice_share = 0;
-    // Of steps: failed, so that every active sequence is answered with an error.
+    // Share of steps that fail, so that every active sequence is answered with an error.
     std::size_t fail_step_share = 0;
     // The engine's own thread ends in this step, or never answers again from it on; 0: never.
     std::size_t die_in_step = 0;

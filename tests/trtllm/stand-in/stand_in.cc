@@ -1,4 +1,4 @@
-// Answers as TensorRT-LLM's Executor does, without a GPU, and misbehaves as it is told to.
+// Answers as TensorRT-LLM's Executor does, without a GPU, and misbehaves as its script says.
 
 #include <algorithm>
 #include <atomic>
@@ -193,7 +193,7 @@ class Executor::Impl {
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
 
-    // A rank that another leads computes its part until it is ended; left alone, it waits for ever.
+    // A worker rank computes its part until the leader ends it; without a leader, it waits forever.
     void follow() const {
         const stand_in::Member* member = world_member();
         if (member == nullptr) return;
@@ -214,7 +214,7 @@ class Executor::Impl {
         VecTokens tokens;
         SizeType32 generated;
         Clock::time_point arrived;
-        // Of the step that runs, if several ranks compute them.
+        // The logits of the step that runs, if several ranks compute them.
         std::vector<float> logits = {};
         // Blocks of its prompt that were found.
         SizeType32 reused = 0;
@@ -350,7 +350,7 @@ class Executor::Impl {
             result.requestPerfMetrics->kvCacheMetrics.numReusedBlocks = sequence.reused;
         }
         const bool gathered = config_.getGatherGenerationLogits() && !script_.logits_missing;
-        // Of an end id there are none, for it is not among the tokens.
+        // An end id has none, because it is not among the tokens.
         if (output.returnGenerationLogits && gathered && !result.outputTokenIds.front().empty())
             result.generationLogits =
                 Tensor(std::move(logits), script_.logits_half ? DataType::kFP16 : DataType::kFP32,
@@ -514,7 +514,7 @@ class Executor::Impl {
     std::condition_variable responded_;
     std::mt19937_64 random_;
     std::deque<Sequence> queue_;
-    // Of the library's own thread alone, like the tokens that joined with the last step.
+    // Used by the library's own thread only, like the tokens that joined with the last step.
     std::vector<Sequence> active_;
     // Beginnings that are in the cache, by their hash, those that this step adds, and how often one was
     // found.

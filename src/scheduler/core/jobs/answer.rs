@@ -11,7 +11,7 @@ use crate::scheduler::scores::Text;
 use crate::scheduler::{Completed, Output, Rejection};
 
 impl<S: SequenceState> JobTable<S> {
-    /// Answers everyone who waits for a score, and whoever asks for it later if scores are kept.
+    /// Answers everyone who waits for a score, and keeps it for later requests if scores are cached.
     pub(in crate::scheduler::core) fn answer_score(
         &mut self,
         now: Duration,

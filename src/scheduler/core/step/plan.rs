@@ -20,9 +20,9 @@ pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
     /// Tokens that still fit.
     room: usize,
-    /// Of those, tokens that prompts longer than one chunk may take.
+    /// The part of `room` that prompts longer than one chunk may take.
     long_room: usize,
-    /// Of those, tokens of prompts whose log-probabilities are wanted.
+    /// The part of `room` for tokens of prompts whose log-probabilities are wanted.
     rows: usize,
     /// Tokens by which sequences advance, those read from the prefix tree included.
     pub(super) advanced: usize,

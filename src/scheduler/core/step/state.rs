@@ -189,7 +189,7 @@ impl Sequence<StepState> {
             self.state.scheduled += per_block;
         }
         let skipped = self.state.scheduled - before;
-        // What it had computed itself before is no gain.
+        // Tokens that the sequence itself computed before a preemption do not count as cached.
         self.cached_tokens += if self.state.recomputed == 0 { skipped } else { 0 };
         skipped
     }
