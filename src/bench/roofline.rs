@@ -8,6 +8,7 @@ use super::percentiles::median;
 use crate::engine::bridge::ffi;
 use crate::engine::cpu::{self, CpuFactory};
 use crate::engine::{BlockId, Chunk, EngineError, EngineOptions, Iteration, Limits, StartEngine, StepEngine};
+use crate::hardware::cores;
 use crate::manifest::{Manifest, Model, WEIGHTS_FILE};
 
 /// Scores `texts` texts of `tokens` tokens, `rounds` times.
@@ -90,7 +91,7 @@ pub fn measure(
         let ratio = resident as f64 / weights as f64;
         writeln!(out, "resident {} MiB, {ratio:.2} x the weights", resident >> 20)?;
     }
-    let threads = options.threads.unwrap_or(0);
+    let threads = options.threads.unwrap_or_else(cores::usable);
     let measured = measure_rounds(&mut *engine, &iterations, manifest, threads, workload.rounds)?;
     print_results(manifest, &workload, &measured, out)
 }

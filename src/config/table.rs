@@ -137,7 +137,7 @@ options! {
             value_name: "TOKENS", unset: "chosen by the engine", parse: positive;
 
         /// Threads of the CPU engine
-        threads: Option<usize> = None, value_name: "COUNT", unset: "one per core", parse: positive;
+        threads: Option<usize> = None, value_name: "COUNT", unset: "one per physical core in the affinity mask, within the CPU quota", parse: positive;
 
         /// Use the model's sampling defaults
         ///

@@ -1,5 +1,6 @@
 //! What this machine is: its processor, its GPUs, the ranks started on it; and which of several engines it runs.
 
+pub mod cores;
 pub mod gpus;
 mod machine;
 mod processor;

@@ -1,6 +1,6 @@
 //! The name and the help text of every metric, and the buckets of the histograms.
 //!
-//! The metrics of the first part are those of NVIDIA's NIM for LLMs, with its names and buckets, so that
+//! The metrics of the first part are those of NVIDIA's NIM for LLMs, with its names and with every one of its buckets, so that
 //! dashboards made for it keep working. Every series has the label `model_name`.
 
 /// Name and help text of a metric.
@@ -96,8 +96,11 @@ pub(super) const TIME_BUCKETS: [f64; 16] =
 /// Buckets of [`PER_TOKEN`], in seconds.
 pub(super) const PER_TOKEN_BUCKETS: [f64; 13] =
     [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
-/// Buckets of [`LATENCY`], in seconds.
-pub(super) const LATENCY_BUCKETS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0];
+/// Buckets of [`LATENCY`], in seconds: NIM's begin at 1 s, which scores rarely take, so there are finer ones below.
+pub(super) const LATENCY_BUCKETS: [f64; 19] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0,
+    50.0, 60.0,
+];
 /// Buckets of everything that is counted in tokens.
 pub(super) const TOKEN_BUCKETS: [f64; 16] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0,

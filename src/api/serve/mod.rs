@@ -20,7 +20,7 @@ use super::listen::tls::{Tls, TlsError};
 use super::middleware::cors::OriginError;
 use super::router::router;
 use crate::config::Settings;
-use crate::engine::backends;
+use crate::engine::{Limits, backends};
 use crate::hardware::Ranks;
 use crate::manifest::Manifest;
 use crate::scheduler::Handle;
@@ -138,7 +138,7 @@ async fn load_and_serve(
         _ = signals.next() => return Ok(interrupted),
         () = app.drain.notified() => return Ok(interrupted),
     };
-    tracing::info!(models = ?app.models, limits = ?scheduler.limits(), "ready");
+    log_ready(app, &scheduler.limits());
 
     let mut grace = app.settings.server.shutdown_grace.0;
     let failed = tokio::select! {
@@ -155,6 +155,17 @@ async fn load_and_serve(
         _ = signals.next() => Exit::Killed,
     };
     Ok(if failed { Exit::EngineFailed } else { exit })
+}
+
+fn log_ready(app: &App, limits: &Limits) {
+    tracing::info!(
+        models = ?app.models,
+        max_seq_len = limits.max_seq_len,
+        max_batch_size = limits.max_batch_size,
+        max_num_tokens = limits.max_num_tokens,
+        kv_cache_tokens = limits.kv_blocks * limits.tokens_per_block,
+        "ready"
+    );
 }
 
 fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, LoadError> {

@@ -19,7 +19,7 @@ use super::{
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
-use crate::hardware::Cpu;
+use crate::hardware::{Cpu, cores};
 use crate::manifest::{BuildLimits, Dtype, Manifest, Target, WEIGHTS_FILE};
 use crate::reward::HeadLayers;
 use backend::REBUILD;
@@ -45,7 +45,7 @@ pub fn state_dtype(dtype: Dtype) -> Dtype {
 pub struct CpuFactory {
     directory: PathBuf,
     manifest: Manifest,
-    threads: Option<usize>,
+    threads: usize,
     limits: Limits,
     max_cached_blocks: usize,
     weights: Arc<Weights>,
@@ -64,11 +64,14 @@ impl CpuFactory {
         let head = Arc::new(head_layers::open(directory, manifest)?);
         let moderate = weights.bytes().len() / 8 / kv_bytes_per_token(manifest);
         let limits = limits(manifest, options, moderate)?;
+        let threads = options.threads.unwrap_or_else(cores::usable);
+        let Cpu { instruction_set, onednn, .. } = Cpu::detect();
+        tracing::info!(threads, instruction_set, onednn, "opening the CPU engine");
         let kept = options.kv_cache_tokens.unwrap_or(moderate.max(2 * limits.max_num_tokens));
         Ok(Self {
             directory: directory.to_owned(),
             manifest: manifest.clone(),
-            threads: options.threads,
+            threads,
             limits,
             max_cached_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
             weights,
@@ -92,7 +95,7 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
     fn start(&mut self) -> Result<Box<dyn StepEngine>, EngineError> {
         let model = model_view(&self.manifest);
         let limits = ffi::CpuLimits {
-            threads: self.threads.unwrap_or(0),
+            threads: self.threads,
             max_num_tokens: self.limits.max_num_tokens,
             kv_blocks: self.limits.kv_blocks,
         };
