@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{FORMAT, NUMERICS};
+use super::{FORMAT, NUMERICS, OutOfBounds};
 
 /// Why an engine directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum InvalidManifest {
     /// It is not YAML, or has a wrong or unknown field.
     #[error("{}", .0.without_snippet())]
     Yaml(#[source] Box<serde_saphyr::Error>),
+    /// A number is one that no engine can have.
+    #[error(transparent)]
+    OutOfBounds(#[from] OutOfBounds),
 }
 
 /// How a file of an engine directory differs from the one that was built.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod bounds;
 mod error;
 mod head;
 mod limits;
@@ -15,6 +16,7 @@ pub mod score_options;
 mod target;
 pub(crate) mod verify;
 
+pub use bounds::OutOfBounds;
 pub use error::{AttributeNameError, Damage, InvalidManifest, ManifestError};
 pub(crate) use head::check_attribute_names;
 pub use head::{Gating, Head, HeadLayer, Pooling};
@@ -272,6 +274,9 @@ impl Manifest {
                 return Err(InvalidManifest::Numerics(numerics));
             }
         }
-        serde_saphyr::from_str(text).map_err(|error| InvalidManifest::Yaml(Box::new(error)))
+        let manifest =
+            serde_saphyr::from_str(text).map_err(|error| InvalidManifest::Yaml(Box::new(error)))?;
+        bounds::check(&manifest)?;
+        Ok(manifest)
     }
 }

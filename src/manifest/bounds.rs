@@ -1,0 +1,265 @@
+//! Bounds of the manifest's numbers. An engine directory may come from a stranger: no number in it may lead the engine
+//! to divide by zero, to compute a size that overflows, or to loop for hours before it finds that a tensor is missing.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::{BuildLimits, Gating, Gpus, Head, Manifest, Model, Pooling, Rope, RopeScaling, Target, Variant};
+
+/// A number of the manifest that no engine can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {found}; it must be {expected}")]
+pub struct OutOfBounds {
+    /// Its path in the manifest, for example `model.hidden_size`.
+    pub field: String,
+    /// Its value.
+    pub found: String,
+    /// What it may be, as the rest of a sentence.
+    pub expected: String,
+}
+
+/// Widths of vectors: the product of any three fits in 64 bits, with room for the bytes of a value.
+const WIDTH: RangeInclusive<usize> = 1..=1 << 20;
+/// Rows of the embedding.
+const VOCABULARY: RangeInclusive<usize> = 1..=1 << 24;
+const LAYERS: RangeInclusive<usize> = 1..=4096;
+/// Tokens of a text, and sequences or tokens of an iteration.
+const TOKENS: RangeInclusive<usize> = 1..=1 << 30;
+/// Ranks in one direction.
+const RANKS: RangeInclusive<usize> = 1..=4096;
+
+type Checked = Result<(), OutOfBounds>;
+
+/// Checks every number that sizes or divides something.
+pub(super) fn check(manifest: &Manifest) -> Checked {
+    check_model(&manifest.model)?;
+    check_limits(&manifest.limits)?;
+    check_head(&manifest.head)?;
+    if let Target::TensorrtLlm(gpus) = &manifest.target {
+        check_gpus(gpus)?;
+    }
+    for (field, tokens) in
+        [("prompt.suffix", &manifest.prompt.suffix), ("prompt.end_tokens", &manifest.prompt.end_tokens)]
+    {
+        if let Some(token) = tokens.iter().find(|&&token| token as usize > *VOCABULARY.end()) {
+            return Err(out_of_bounds(field, token, range(&(0..=*VOCABULARY.end()))));
+        }
+    }
+    Ok(())
+}
+
+fn check_model(model: &Model) -> Checked {
+    within("model.vocab_size", model.vocab_size, VOCABULARY)?;
+    within("model.hidden_size", model.hidden_size, WIDTH)?;
+    within("model.intermediate_size", model.intermediate_size, WIDTH)?;
+    within("model.num_layers", model.num_layers, LAYERS)?;
+    within("model.num_heads", model.num_heads, WIDTH)?;
+    within("model.num_kv_heads", model.num_kv_heads, 1..=model.num_heads)?;
+    within("model.head_dim", model.head_dim, WIDTH)?;
+    within("model.num_heads times model.head_dim", model.num_heads * model.head_dim, WIDTH)?;
+    if !model.num_heads.is_multiple_of(model.num_kv_heads) {
+        let expected = format!("a divisor of model.num_heads, {}", model.num_heads);
+        return Err(out_of_bounds("model.num_kv_heads", model.num_kv_heads, expected));
+    }
+    not_negative("model.norm_eps", model.norm_eps.into())?;
+    check_rope("model.rope", &model.rope)?;
+    check_variant(model, &model.variant)
+}
+
+fn check_variant(model: &Model, variant: &Variant) -> Checked {
+    finite("model.variant.embedding_scale", variant.embedding_scale.into())?;
+    if let Some(scale) = variant.attention_scale {
+        finite("model.variant.attention_scale", scale.into())?;
+    }
+    if let Some(cap) = variant.attention_softcap {
+        positive("model.variant.attention_softcap", cap.into())?;
+    }
+    if let Some(dim) = variant.rotary_dim {
+        within("model.variant.rotary_dim", dim, 2..=model.head_dim)?;
+    }
+    if let Some(window) = &variant.sliding_window {
+        within("model.variant.sliding_window.keys", window.keys, TOKENS)?;
+        for &layer in &window.layers {
+            within("model.variant.sliding_window.layers", layer, 0..=model.num_layers - 1)?;
+        }
+        if let Some(rope) = &window.rope {
+            check_rope("model.variant.sliding_window.rope", rope)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_rope(field: &str, rope: &Rope) -> Checked {
+    let path = |name: &str| format!("{field}.{name}");
+    if !(rope.theta.is_finite() && rope.theta > 1.0) {
+        return Err(out_of_bounds(path("theta"), rope.theta, "a finite number above 1"));
+    }
+    match rope.scaling {
+        RopeScaling::Default => Ok(()),
+        RopeScaling::Linear { factor } => positive(path("scaling.factor"), factor),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            positive(path("scaling.factor"), factor)?;
+            positive(path("scaling.low_freq_factor"), low_freq_factor)?;
+            positive(path("scaling.high_freq_factor"), high_freq_factor)?;
+            within(path("scaling.original_max_position_embeddings"), original_max_position_embeddings, TOKENS)
+        }
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            attention_factor,
+            original_max_position_embeddings,
+            truncate: _,
+        } => {
+            positive(path("scaling.factor"), factor)?;
+            positive(path("scaling.beta_fast"), beta_fast)?;
+            positive(path("scaling.beta_slow"), beta_slow)?;
+            positive(path("scaling.attention_factor"), attention_factor)?;
+            within(path("scaling.original_max_position_embeddings"), original_max_position_embeddings, TOKENS)
+        }
+    }
+}
+
+fn check_limits(limits: &BuildLimits) -> Checked {
+    within("limits.max_seq_len", limits.max_seq_len, TOKENS)?;
+    within("limits.max_batch_size", limits.max_batch_size, TOKENS)?;
+    within("limits.max_num_tokens", limits.max_num_tokens, TOKENS)
+}
+
+fn check_head(head: &Head) -> Checked {
+    if let Some(width) = head.hidden {
+        within("head.hidden", width, WIDTH)?;
+    }
+    if let Some(cap) = head.softcap {
+        positive("head.softcap", cap.into())?;
+    }
+    if let Pooling::EachStep { id, .. } = head.pooling {
+        within("head.pooling.id", id as usize, 0..=*VOCABULARY.end())?;
+    }
+    head.gating.as_ref().map_or(Ok(()), check_gating)
+}
+
+fn check_gating(gating: &Gating) -> Checked {
+    for &width in &gating.hidden {
+        within("head.gating.hidden", width, WIDTH)?;
+    }
+    positive("head.gating.temperature", gating.temperature.into())?;
+    finite("head.gating.scale", gating.scale.into())?;
+    within("the number of rows of head.gating.transform", gating.transform.len(), WIDTH)?;
+    for row in &gating.transform {
+        if row.len() != gating.transform.len() {
+            let expected = format!("{}, the number of rows", gating.transform.len());
+            return Err(out_of_bounds("the length of a row of head.gating.transform", row.len(), expected));
+        }
+        for &value in row {
+            finite("head.gating.transform", value.into())?;
+        }
+    }
+    Ok(())
+}
+
+fn check_gpus(gpus: &Gpus) -> Checked {
+    within("target.tensor_parallel", gpus.tensor_parallel, RANKS)?;
+    within("target.pipeline_parallel", gpus.pipeline_parallel, RANKS)?;
+    if let Some(rows) = gpus.lm_head_rows {
+        within("target.lm_head_rows", rows, VOCABULARY)?;
+    }
+    Ok(())
+}
+
+fn within(field: impl Into<String>, value: usize, bounds: RangeInclusive<usize>) -> Checked {
+    if bounds.contains(&value) { Ok(()) } else { Err(out_of_bounds(field, value, range(&bounds))) }
+}
+
+fn finite(field: impl Into<String>, value: f64) -> Checked {
+    if value.is_finite() { Ok(()) } else { Err(out_of_bounds(field, value, "a finite number")) }
+}
+
+fn positive(field: impl Into<String>, value: f64) -> Checked {
+    let valid = value.is_finite() && value > 0.0;
+    if valid { Ok(()) } else { Err(out_of_bounds(field, value, "a finite number above 0")) }
+}
+
+fn not_negative(field: impl Into<String>, value: f64) -> Checked {
+    let valid = value.is_finite() && value >= 0.0;
+    if valid { Ok(()) } else { Err(out_of_bounds(field, value, "a finite number of 0 or more")) }
+}
+
+fn range(bounds: &RangeInclusive<usize>) -> String {
+    format!("from {} to {}", bounds.start(), bounds.end())
+}
+
+fn out_of_bounds(field: impl Into<String>, found: impl Display, expected: impl Into<String>) -> OutOfBounds {
+    OutOfBounds { field: field.into(), found: found.to_string(), expected: expected.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verify::tests::engine;
+    use super::*;
+    use crate::manifest::{InvalidManifest, SlidingWindow};
+
+    /// The field that is refused after `change`, in a manifest whose profile id fits.
+    fn refused(change: impl FnOnce(&mut Manifest)) -> String {
+        let (_, mut manifest) = engine();
+        change(&mut manifest);
+        manifest.profile.id = manifest.profile_id().unwrap();
+        let text = serde_saphyr::to_string(&manifest).unwrap();
+        match Manifest::parse(&text).unwrap_err() {
+            InvalidManifest::OutOfBounds(error) => error.field,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused_before_anything_is_opened() {
+        assert_eq!(refused(|m| m.model.hidden_size = (1 << 62) + 192), "model.hidden_size");
+        assert_eq!(refused(|m| m.model.num_heads = (1 << 62) + 6), "model.num_heads");
+        assert_eq!(refused(|m| m.model.num_layers = 1_000_000_000), "model.num_layers");
+        assert_eq!(refused(|m| m.model.vocab_size = usize::MAX), "model.vocab_size");
+        assert_eq!(refused(|m| m.limits.max_num_tokens = usize::MAX), "limits.max_num_tokens");
+        let heads = |m: &mut Manifest| (m.model.num_heads, m.model.head_dim) = (1 << 16, 1 << 16);
+        assert_eq!(refused(heads), "model.num_heads times model.head_dim");
+        assert_eq!(refused(|m| m.head.hidden = Some(usize::MAX)), "head.hidden");
+    }
+
+    #[test]
+    fn zeros_and_heads_that_do_not_divide_are_refused() {
+        assert_eq!(refused(|m| m.model.hidden_size = 0), "model.hidden_size");
+        assert_eq!(refused(|m| m.model.num_kv_heads = 0), "model.num_kv_heads");
+        assert_eq!(refused(|m| m.model.num_kv_heads = 3), "model.num_kv_heads");
+        assert_eq!(refused(|m| m.model.head_dim = 0), "model.head_dim");
+        assert_eq!(refused(|m| m.limits.max_seq_len = 0), "limits.max_seq_len");
+        assert_eq!(refused(|m| m.model.num_layers = 0), "model.num_layers");
+        assert_eq!(refused(|m| m.model.variant.rotary_dim = Some(0)), "model.variant.rotary_dim");
+    }
+
+    #[test]
+    fn factors_that_would_turn_scores_into_nan_are_refused() {
+        assert_eq!(refused(|m| m.model.rope.theta = f64::INFINITY), "model.rope.theta");
+        assert_eq!(refused(|m| m.model.rope.theta = 1.0), "model.rope.theta");
+        assert_eq!(
+            refused(|m| m.model.rope.scaling = RopeScaling::Linear { factor: 0.0 }),
+            "model.rope.scaling.factor"
+        );
+        assert_eq!(refused(|m| m.model.norm_eps = f32::NAN), "model.norm_eps");
+        assert_eq!(refused(|m| m.head.softcap = Some(f32::NAN)), "head.softcap");
+        let field = "model.variant.attention_softcap";
+        assert_eq!(refused(|m| m.model.variant.attention_softcap = Some(f32::NAN)), field);
+        assert_eq!(refused(|m| m.model.variant.attention_softcap = Some(0.0)), field);
+    }
+
+    #[test]
+    fn windows_name_layers_that_exist() {
+        let window = SlidingWindow { keys: 8, layers: vec![3], rope: None };
+        assert_eq!(
+            refused(|m| m.model.variant.sliding_window = Some(window)),
+            "model.variant.sliding_window.layers"
+        );
+    }
+}
