@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::BuildError;
-use crate::manifest::{BuildLimits, Task};
+use crate::manifest::{BuildLimits, Task, TemplateDate};
 
 /// Longest sequence of an engine unless an option or the model says otherwise.
 pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
@@ -28,6 +28,9 @@ pub struct BuildOptions {
     /// File that says which logits are scores, if the checkpoint does not (docs/models.md)
     #[arg(long, value_name = "FILE")]
     pub head: Option<PathBuf>,
+    /// Date that the chat template prints, if it prints one [default: the template's own, else 2024-07-26]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub template_date: Option<TemplateDate>,
     /// Maximum length of a sequence [default: the model's, up to 32768]
     #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
     pub max_seq_len: Option<usize>,
@@ -48,6 +51,7 @@ impl BuildOptions {
             name: None,
             task: None,
             head: None,
+            template_date: None,
             max_seq_len: None,
             max_batch_size: None,
             max_num_tokens: None,

@@ -38,7 +38,7 @@ impl Source {
         let architecture = heads::architecture(&object)?;
         let config = config::read(object, architecture, name)?;
         let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
-        let text = text::read(model, config.model.vocab_size, !may_complete)?;
+        let text = text::read(options, config.model.vocab_size, !may_complete)?;
         let checkpoint = Checkpoint::open(model)?;
         let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
         let (output_head, generation) = match task {
@@ -97,12 +97,15 @@ impl Source {
         }
     }
 
-    /// One line about what was recognised.
+    /// What was recognised, and what the user should know of the chat template, in lines.
     pub(super) fn describe(&self) -> String {
-        match &self.output_head {
+        let recognised = match &self.output_head {
             OutputHead::Scores(head) => head.describe(&self.config),
             OutputHead::Vocabulary(_) => language::describe(self.task, &self.config, &self.generation),
-        }
+        };
+        let mut lines = vec![recognised];
+        lines.extend_from_slice(&self.text.notes);
+        lines.join("\n")
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::BuildError;
 use super::json::{Object, unreadable};
-use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
-use crate::prompt::{EncodeOptions, Encoder, Message, PromptError, parse_tokenizer};
+use super::options::BuildOptions;
+use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
+use crate::prompt::{DateUse, EncodeOptions, Encoder, Message, PromptError, parse_tokenizer};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
@@ -25,6 +26,8 @@ pub(super) struct Text {
     pub(super) prompt: PromptSpec,
     /// All of it, ready to use.
     pub(super) encoder: Encoder,
+    /// What the user should know about it, in lines.
+    pub(super) notes: Vec<String>,
 }
 
 impl Text {
@@ -43,7 +46,8 @@ const NO_TEMPLATE: &str =
 /// # Errors
 /// A file is missing or malformed, a required chat template is missing, the template cannot be compiled, or a token
 /// has no row in the embedding.
-pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Result<Text, BuildError> {
+pub(super) fn read(options: &BuildOptions, vocab_size: usize, must_chat: bool) -> Result<Text, BuildError> {
+    let checkpoint = options.model.as_path();
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let tokenizer = tokenizer(checkpoint, vocab_size)?;
     let found = template(checkpoint, config.as_ref())?;
@@ -54,7 +58,11 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Res
     let (template, template_path) =
         found.unwrap_or_else(|| (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)));
     let special_tokens = special_tokens(checkpoint, config.as_ref())?;
-    let prompt = PromptSpec { special_tokens, ..PromptSpec::default() };
+    let date_use = DateUse::detect(&template);
+    let template_date =
+        options.template_date.or(date_use.default_date()).filter(|_| date_use != DateUse::None);
+    let notes = date_note(date_use, options.template_date).into_iter().collect();
+    let prompt = PromptSpec { special_tokens, template_date, ..PromptSpec::default() };
     // The server would refuse these at its start; it is better to do so here.
     let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|error| {
         let path = if error.file() == TOKENIZER_FILE {
@@ -65,7 +73,7 @@ pub(super) fn read(checkpoint: &Path, vocab_size: usize, must_chat: bool) -> Res
         BuildError::checkpoint(path, error.to_string())
     })?;
     try_template(&encoder, &template_path)?;
-    Ok(Text { tokenizer, template, has_template, prompt, encoder })
+    Ok(Text { tokenizer, template, has_template, prompt, encoder, notes })
 }
 
 /// Renders a question and its answer, to find templates that fail, give nothing or do not end. A template that
@@ -79,6 +87,25 @@ fn try_template(encoder: &Encoder, path: &Path) -> Result<(), BuildError> {
             let reason = format!("the chat template fails on a question and its answer: {error}");
             Err(BuildError::checkpoint(path, reason))
         }
+    }
+}
+
+/// What a build says about the date that the template prints.
+fn date_note(date_use: DateUse, requested: Option<TemplateDate>) -> Option<String> {
+    let default = TemplateDate::DEFAULT;
+    match (date_use, requested) {
+        (DateUse::None, None) => None,
+        (DateUse::None, Some(date)) => {
+            Some(format!("the chat template prints no date, so --template-date {date} changes nothing"))
+        }
+        (_, Some(date)) => Some(format!("the chat template prints the date {date}, whatever the day")),
+        (DateUse::Today, None) => Some(format!(
+            "the chat template prints the date {default}, whatever the day; --template-date sets another"
+        )),
+        (DateUse::Variable | DateUse::Fallback, None) => Some(
+            "the chat template prints its own fixed date, whatever the day; --template-date sets another"
+                .into(),
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ mod model;
 mod sampling_defaults;
 pub mod score_options;
 mod target;
+mod template_date;
 pub(crate) mod verify;
 
 pub use bounds::OutOfBounds;
@@ -24,6 +25,7 @@ pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{Activation, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant};
 pub use sampling_defaults::SamplingDefaults;
 pub use target::{Gpus, Objective, Quantization, Target};
+pub use template_date::{NotADate, TemplateDate};
 
 /// Name of the manifest inside an engine directory.
 pub const MANIFEST_FILE: &str = "engine.yaml";
@@ -181,6 +183,9 @@ pub struct PromptSpec {
     /// The control token that ends a step, which assistant turns may spell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_token: Option<String>,
+    /// The date that the template prints. Without it, templates that know what to print without a date print that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_date: Option<TemplateDate>,
 }
 
 /// Size and digest of one file.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::injection_guard::{InjectionGuard, Mark};
-use super::template::Template;
+use super::template::{Template, normalize_line_ends};
 use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
 use super::{EncodeOptions, EncoderFileError, Message, PromptError, ROLES};
@@ -59,6 +59,7 @@ impl Encoder {
 
     /// Like [`Encoder::open`], from the text of both files.
     pub(crate) fn new(tokenizer: &str, template: &str, spec: &PromptSpec) -> Result<Self, EncoderError> {
+        let template = &*normalize_line_ends(template);
         let named = spec.special_tokens.values().chain(&spec.step_token).map(String::as_str);
         let tokenizer = PromptTokenizer::parse(tokenizer, template, named)?;
         let guard = InjectionGuard::new(&tokenizer.control_tokens(), template, spec.step_token.as_deref())

@@ -40,6 +40,7 @@ mod byte_level;
 mod encoder;
 mod injection_guard;
 mod python;
+mod strftime;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ mod vocabulary;
 use std::path::PathBuf;
 
 pub use encoder::Encoder;
+pub(crate) use template::DateUse;
 pub(crate) use tokenizer::parse as parse_tokenizer;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
 pub use vocabulary::Vocabulary;

@@ -1,7 +1,5 @@
 //! Python's string functions and Jinja filters, where minijinja's own differ from them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
@@ -19,7 +17,6 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment
         .add_test("iterable", |value: &Value| is_sequence(value) || value.kind() == ValueKind::Iterable);
     environment.add_test("sequence", is_sequence);
-    environment.add_function("strftime_now", |format: &str| strftime(format, SystemTime::now()));
 }
 
 /// Whether a value has a length and items in Python: strings and dictionaries do, and so does Jinja's
@@ -100,91 +97,9 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     Ok(text + rest)
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-
-/// `datetime.strftime`, in UTC and in English.
-fn strftime(format: &str, now: SystemTime) -> Result<String, Error> {
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days % 7) as usize]);
-    let mut text = String::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            text.push(c);
-            continue;
-        }
-        text += &match rest.next() {
-            Some('Y') => format!("{year:04}"),
-            Some('y') => format!("{:02}", year % 100),
-            Some('m') => format!("{month:02}"),
-            Some('B') => month_name.to_owned(),
-            Some('b' | 'h') => month_name[..3].to_string(),
-            Some('d') => format!("{day:02}"),
-            Some('e') => format!("{day:2}"),
-            Some('A') => day_name.to_owned(),
-            Some('a') => day_name[..3].to_string(),
-            Some('F') => format!("{year:04}-{month:02}-{day:02}"),
-            Some('H') => format!("{:02}", second / 3600),
-            Some('M') => format!("{:02}", second / 60 % 60),
-            Some('S') => format!("{:02}", second % 60),
-            Some('T') => format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60),
-            Some('Z') => "UTC".to_owned(),
-            Some('%') => "%".to_owned(),
-            other => {
-                let directive = other.map_or(String::new(), String::from);
-                let reason = format!("strftime_now does not support `%{directive}`");
-                return Err(Error::new(ErrorKind::InvalidOperation, reason));
-            }
-        };
-    }
-    Ok(text)
-}
-
-/// Year, month and day of the Gregorian calendar, from days since 1 January 1970.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Counts years from 1 March 0000, so that the leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn strftime_gives_the_dates_of_the_gregorian_calendar() {
-        let at = |seconds| {
-            strftime("%a %A %e %d %b %B %m %y %Y %H:%M:%S", UNIX_EPOCH + Duration::from_secs(seconds))
-        };
-        assert_eq!(at(0).unwrap(), "Thu Thursday  1 01 Jan January 01 70 1970 00:00:00");
-        assert_eq!(at(951_868_799).unwrap(), "Tue Tuesday 29 29 Feb February 02 00 2000 23:59:59");
-        assert_eq!(at(1_795_500_000).unwrap(), "Tue Tuesday 24 24 Nov November 11 26 2026 06:00:00");
-        assert!(strftime("%Q", UNIX_EPOCH).is_err());
-    }
 
     #[test]
     fn tojson_formats_like_pythons_json_dumps() {

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 
+use super::strftime::strftime;
 use super::{EncodeOptions, PromptError, python};
-use crate::manifest::PromptSpec;
+use crate::manifest::{PromptSpec, TemplateDate};
 
 /// Name of the one template in its environment.
 const NAME: &str = "chat_template";
@@ -33,6 +34,18 @@ impl Template {
         python::install(&mut environment);
         for (name, text) in &spec.special_tokens {
             environment.add_global(name.clone(), text.clone());
+        }
+        let date_use = DateUse::detect(source);
+        let date = spec.template_date.or(date_use.default_date());
+        match date {
+            // Llama 3.1 takes the date as a variable, in this form.
+            Some(date) if date_use == DateUse::Variable => {
+                environment.add_global("date_string", strftime("%d %b %Y", date));
+            }
+            Some(date) => {
+                environment.add_function("strftime_now", move |format: &str| strftime(format, date))
+            }
+            None => {}
         }
         environment.add_template_owned(NAME, translate(source))?;
         Ok(Self { environment })
@@ -61,6 +74,52 @@ impl Template {
         };
         let rendered = self.environment.get_template(NAME).and_then(|template| template.render(variables));
         rendered.map_err(|error| refusal(&error))
+    }
+}
+
+/// How a template prints the date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DateUse {
+    /// It prints none.
+    None,
+    /// It takes it as the variable `date_string`, or prints a date of its own.
+    Variable,
+    /// It asks `strftime_now`, or prints a date of its own if there is no such function.
+    Fallback,
+    /// It asks `strftime_now`.
+    Today,
+}
+
+impl DateUse {
+    pub(crate) fn detect(source: &str) -> Self {
+        let words: Vec<_> = source.split_whitespace().collect();
+        let words = words.join(" ");
+        if ["strftime_now is defined", "strftime_now is not ", "strftime_now is undefined"]
+            .iter()
+            .any(|test| words.contains(test))
+        {
+            Self::Fallback
+        } else if words.contains("strftime_now") {
+            Self::Today
+        } else if words.contains("date_string") {
+            Self::Variable
+        } else {
+            Self::None
+        }
+    }
+
+    /// The date for a template that has none of its own.
+    pub(crate) fn default_date(self) -> Option<TemplateDate> {
+        (self == Self::Today).then_some(TemplateDate::DEFAULT)
+    }
+}
+
+/// Line ends as Jinja reads them: each of `\r\n` and `\r` is `\n`.
+pub(super) fn normalize_line_ends(source: &str) -> Cow<'_, str> {
+    if source.contains('\r') {
+        source.replace("\r\n", "\n").replace('\r', "\n").into()
+    } else {
+        source.into()
     }
 }
 

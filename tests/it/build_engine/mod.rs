@@ -6,3 +6,4 @@ mod output;
 mod reading;
 mod refused;
 mod support;
+mod templates;
