@@ -17,6 +17,7 @@ mod items;
 mod listen;
 mod messages;
 mod middleware;
+mod neutral;
 mod nim;
 mod openapi;
 mod playground;
@@ -25,6 +26,8 @@ mod rewards;
 mod router;
 pub mod serve;
 mod service;
+mod stream_options;
+mod token_ids;
 mod wire;
 
 pub use app::{App, AppError};

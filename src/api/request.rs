@@ -11,7 +11,6 @@ use super::app::App;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::middleware::limits::read_body;
-use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
@@ -117,21 +116,39 @@ impl SchedulingFields {
     }
 }
 
-/// Takes `truncation` out of a request; the server's option is the default.
+/// Takes out what a request says about texts that are too long: `truncation`, or vLLM's
+/// `truncate_prompt_tokens` and `truncation_side`, which go before it. The server's option is the default.
 ///
 /// # Errors
-/// There is no such truncation.
-pub(super) fn take_length_policy(
-    fields: &mut Fields,
-    settings: &ServerSettings,
-) -> Result<LengthPolicy, ApiError> {
-    let Some(name) = fields.take::<String>("truncation")? else {
-        return Ok(LengthPolicy { truncation: settings.truncation, tokens: None });
+/// There is no such truncation or side, or the number of tokens is more than the engine takes.
+pub(super) fn take_length_policy(fields: &mut Fields, app: &App) -> Result<LengthPolicy, ApiError> {
+    let policy = truncation(fields, app.settings.server.truncation)?;
+    let side = fields.take_one_of("truncation_side", &["left", "right"])?;
+    let Some(tokens) = fields.take::<i64>("truncate_prompt_tokens")? else { return Ok(policy) };
+    let tokens = match usize::try_from(tokens) {
+        Err(_) if tokens == -1 => None,
+        Ok(count) if (1..=app.max_seq_len).contains(&count) => Some(count),
+        _ => {
+            let reason = format!(
+                "is {tokens}: send a number of tokens from 1 to {}, which is as many as the engine takes, or -1 \
+                 for that many",
+                app.max_seq_len
+            );
+            return Err(ApiError::invalid(fields.path("truncate_prompt_tokens"), reason));
+        }
     };
-    let truncation = Truncation::from_name(&name).ok_or_else(|| {
-        let known = Truncation::ALL.map(Truncation::name).join(", ");
-        ApiError::invalid(fields.path("truncation"), format!("must be one of {known}"))
-    })?;
+    let truncation = if side == Some("right") { Truncation::Right } else { Truncation::Left };
+    Ok(LengthPolicy { truncation, tokens })
+}
+
+fn truncation(fields: &mut Fields, default: Truncation) -> Result<LengthPolicy, ApiError> {
+    let truncation = match fields.take::<String>("truncation")? {
+        None => default,
+        Some(name) => Truncation::from_name(&name).ok_or_else(|| {
+            let known = Truncation::ALL.map(Truncation::name).join(", ");
+            ApiError::invalid(fields.path("truncation"), format!("must be one of {known}"))
+        })?,
+    };
     Ok(LengthPolicy { truncation, tokens: None })
 }
 

@@ -126,9 +126,9 @@ impl Message {
     }
 }
 
-/// Headers of a stream of server-sent events.
+/// Headers of a stream of server-sent events. Some clients read text without a `charset` as Latin-1.
 pub(super) const EVENT_STREAM: [(HeaderName, &str); 2] =
-    [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
 /// The event that ends a stream.
 pub(super) const LAST_EVENT: &str = "data: [DONE]\n\n";
 

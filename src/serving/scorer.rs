@@ -123,6 +123,14 @@ impl Scorer {
         Ok(self.encoder.encode_templated_within(text, self.fit(policy))?)
     }
 
+    /// Token ids of a text to which nothing is added, cut as by [`Scorer::encode`].
+    ///
+    /// # Errors
+    /// The text is empty.
+    pub fn encode_text(&self, text: &str, policy: LengthPolicy) -> Result<Prompt, ServingError> {
+        Ok(self.cut(self.encoder.encode_text(text)?, policy))
+    }
+
     /// A prompt of token ids, cut as by [`Scorer::encode`].
     pub fn cut(&self, tokens: Vec<u32>, policy: LengthPolicy) -> Prompt {
         self.encoder.cut(tokens, self.fit(policy))

@@ -6,9 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::stream_options::StreamOptions;
 use crate::api::wire::{
-    Completion, EVENT_STREAM, LAST_EVENT, Message, Usage, event, milliseconds, new_id, unix_time,
-    with_truncation,
+    Completion, EVENT_STREAM, LAST_EVENT, Message, NullableUsage, Usage, event, milliseconds, new_id,
+    unix_time, with_truncation,
 };
 use crate::serving::Scored;
 
@@ -68,7 +69,7 @@ pub(super) fn whole(model: &str, scored: &Scored) -> Response {
 
 /// The response to a request that asked for a stream: a chunk with the scores, one that ends the choice, and
 /// one with the usage if the request wants it.
-pub(super) fn streamed(model: &str, scored: &Scored, include_usage: bool) -> Response {
+pub(super) fn streamed(model: &str, scored: &Scored, wanted: StreamOptions) -> Response {
     let scores = ScoreChoice {
         index: 0,
         message: None,
@@ -84,19 +85,21 @@ pub(super) fn streamed(model: &str, scored: &Scored, include_usage: bool) -> Res
         finish_reason: Some("length"),
     };
     let (id, created) = (new_id("chatcmpl"), unix_time());
-    let chunk = |choices, usage: Option<Usage>| Completion {
+    let chunk = |choices, usage| Completion {
         id: &id,
         object: "chat.completion.chunk",
         created,
         model,
         choices,
-        usage: usage.map(Into::into),
+        usage,
         truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
     };
-    let mut events = event(&chunk(vec![scores], None)) + &event(&chunk(vec![end], None));
-    if include_usage {
-        events += &event(&chunk(Vec::new(), Some(usage(scored))));
+    let so_far = wanted.continuous_usage.then(|| usage(scored));
+    let so_far = wanted.include_usage.then_some(NullableUsage(so_far));
+    let mut events = event(&chunk(vec![scores], so_far)) + &event(&chunk(vec![end], so_far));
+    if wanted.include_usage {
+        events += &event(&chunk(Vec::new(), Some(usage(scored).into())));
     }
     with_headers((EVENT_STREAM, events + LAST_EVENT), scored)
 }

@@ -52,7 +52,7 @@ async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Re
     let mut scored = item.score(app.scorer()?, scheduling).await?;
     scored.select(model);
     Ok(if request.stream {
-        answer::streamed(model.name, &scored, request.include_usage)
+        answer::streamed(model.name, &scored, request.usage)
     } else {
         answer::whole(model.name, &scored)
     })
@@ -60,7 +60,7 @@ async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Re
 
 fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Item), ApiError> {
     let settings = &app.settings.server;
-    let request = ChatRequest::parse(body, settings)?;
+    let request = ChatRequest::parse(body, app)?;
     app.model(Some(&request.model))?;
     let path = ItemPath::field("messages");
     let item = Item::conversation(app.scorer()?, &request.messages, path, request.length, settings)?;

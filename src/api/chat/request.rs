@@ -1,16 +1,17 @@
 //! What `POST /v1/chat/completions` reads for a reward model.
 //!
-//! A field of OpenAI's API that cannot change a reward is ignored. One that asks for something else, or that
-//! is unknown, is refused by name.
+//! A field that says how to generate cannot change a reward and is ignored. One that asks for something else, or
+//! that is unknown, is refused by name.
 
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::messages::{self, Turn};
 use crate::api::request::{SchedulingFields, take_length_policy};
-use crate::config::ServerSettings;
+use crate::api::stream_options::{StreamOptions, take_stream_options};
 use crate::prompt::{Message, Truncation};
 use crate::serving::LengthPolicy;
 
@@ -21,8 +22,8 @@ pub(super) struct ChatRequest {
     pub(super) messages: Vec<Message>,
     /// Whether the response is streamed.
     pub(super) stream: bool,
-    /// Whether a streamed response ends with the usage.
-    pub(super) include_usage: bool,
+    /// What a streamed response says about usage.
+    pub(super) usage: StreamOptions,
     /// What is done about a conversation that is too long.
     pub(super) length: LengthPolicy,
     pub(super) scheduling: SchedulingFields,
@@ -56,33 +57,44 @@ enum Kind {
     Any,
 }
 
-/// Fields that cannot change a reward.
-const IGNORED: [(&str, Kind); 24] = [
+/// Fields that say how to generate.
+const IGNORED: [(&str, Kind); 36] = [
     ("temperature", Kind::Number),
     ("top_p", Kind::Number),
-    ("frequency_penalty", Kind::Number),
-    ("presence_penalty", Kind::Number),
-    ("max_tokens", Kind::Whole),
-    ("max_completion_tokens", Kind::Whole),
-    ("seed", Kind::Whole),
-    ("logprobs", Kind::Flag),
-    ("top_logprobs", Kind::Whole),
-    ("logit_bias", Kind::Any),
-    ("stop", Kind::Any),
-    ("user", Kind::Any),
-    ("store", Kind::Flag),
-    ("metadata", Kind::Any),
-    ("service_tier", Kind::Any),
-    ("safety_identifier", Kind::Any),
-    ("prompt_cache_key", Kind::Any),
-    ("parallel_tool_calls", Kind::Flag),
-    // Sampling that other servers add to OpenAI's.
     ("top_k", Kind::Whole),
     ("min_p", Kind::Number),
+    ("typical_p", Kind::Number),
+    ("frequency_penalty", Kind::Number),
+    ("presence_penalty", Kind::Number),
     ("repetition_penalty", Kind::Number),
+    ("repetition_ngram_size", Kind::Whole),
+    ("repetition_ngram_threshold", Kind::Whole),
+    ("repetition_detection", Kind::Any),
+    ("do_sample", Kind::Flag),
+    ("use_beam_search", Kind::Flag),
+    ("watermarking", Kind::Flag),
+    ("seed", Kind::Any),
+    ("logit_bias", Kind::Any),
+    ("allowed_token_ids", Kind::Any),
+    ("bad_words", Kind::Any),
+    ("logprobs", Kind::Any),
+    ("top_logprobs", Kind::Whole),
+    ("max_tokens", Kind::Whole),
+    ("max_completion_tokens", Kind::Whole),
+    ("max_new_tokens", Kind::Whole),
     ("min_tokens", Kind::Whole),
+    ("min_new_tokens", Kind::Whole),
+    ("thinking_token_budget", Kind::Any),
+    ("reasoning_effort", Kind::Any),
+    ("stop", Kind::Any),
+    ("stop_token_ids", Kind::Any),
     ("ignore_eos", Kind::Flag),
     ("skip_special_tokens", Kind::Flag),
+    ("include_stop_str_in_output", Kind::Flag),
+    ("no_stop_trim", Kind::Flag),
+    ("suffix", Kind::Any),
+    ("prediction", Kind::Any),
+    ("verbosity", Kind::Any),
 ];
 
 impl ChatRequest {
@@ -90,26 +102,20 @@ impl ChatRequest {
     ///
     /// # Errors
     /// It is malformed, or a field is wrong, unknown or not supported; the error names it.
-    pub(super) fn parse(body: &[u8], settings: &ServerSettings) -> Result<Self, ApiError> {
+    pub(super) fn parse(body: &[u8], app: &App) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let model = fields.require("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;
         let stream = fields.take("stream")?.unwrap_or(false);
-        let include_usage = stream_options(&mut fields)?;
-        let length = take_length_policy(&mut fields, settings)?;
+        let usage = take_stream_options(&mut fields, stream)?;
+        let length = take_length_policy(&mut fields, app)?;
         let scheduling = SchedulingFields::take(&mut fields)?;
         ignore(&mut fields)?;
         one_answer(&mut fields)?;
-        fields.take_text_only()?;
+        fields.take_neutral()?;
         fields.end("a reward model has no use for it; leave it out")?;
-        Ok(Self { model, messages, stream, include_usage, length, scheduling })
+        Ok(Self { model, messages, stream, usage, length, scheduling })
     }
-}
-
-fn stream_options(fields: &mut Fields) -> Result<bool, ApiError> {
-    let Some(value) = fields.take::<Value>("stream_options")? else { return Ok(false) };
-    let mut options = Fields::from_value("stream_options".into(), value)?;
-    Ok(options.take("include_usage")?.unwrap_or(false))
 }
 
 fn ignore(fields: &mut Fields) -> Result<(), ApiError> {
@@ -125,11 +131,11 @@ fn ignore(fields: &mut Fields) -> Result<(), ApiError> {
 }
 
 fn one_answer(fields: &mut Fields) -> Result<(), ApiError> {
-    match fields.take::<i64>("n")? {
-        None | Some(1) => Ok(()),
-        Some(_) => Err(ApiError::unsupported(
-            "n",
-            "a reward model has one answer to a conversation; leave it out or send 1",
-        )),
+    for name in ["n", "best_of"] {
+        if fields.take::<i64>(name)?.is_some_and(|count| count != 1) {
+            let reason = "a reward model has one answer to a conversation; leave it out or send 1";
+            return Err(ApiError::unsupported(name, reason));
+        }
     }
+    Ok(())
 }

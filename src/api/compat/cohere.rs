@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, strings, truncate_prompt_tokens, turn};
+use super::inputs::{Input, Text, strings, turn};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::tei::{self, Rank};
 use crate::api::app::App;
@@ -165,8 +165,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
             let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
             let activate = fields.take::<bool>("use_activation")? == Some(true);
             let activation = activate.then_some("use_activation");
-            let length = truncate_prompt_tokens(fields)?;
-            (Client::Cohere, documents(list, settings)?, send_back, activation, length)
+            (Client::Cohere, documents(list, settings)?, send_back, activation, None)
         }
         None if fields.has("texts") => {
             let send_back = fields.take::<bool>("return_text")?.unwrap_or(false);

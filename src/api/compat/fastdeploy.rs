@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{messages_or_input, truncate_prompt_tokens};
+use super::inputs::messages_or_input;
 use super::scoring::{CompatRequest, UnknownFields, score, values};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -80,6 +80,5 @@ async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Respons
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
-    let length = truncate_prompt_tokens(fields)?;
-    Ok(CompatRequest { length, ..CompatRequest::new(inputs, ()) })
+    Ok(CompatRequest::new(inputs, ()))
 }

@@ -11,8 +11,9 @@ use crate::api::item_path::ItemPath;
 use crate::api::items::Item;
 use crate::api::messages;
 use crate::api::middleware::limits::check_count;
+use crate::api::token_ids;
 use crate::config::ServerSettings;
-use crate::prompt::{Message, Truncation};
+use crate::prompt::Message;
 use crate::serving::LengthPolicy;
 
 /// A text to score, and where it is in the request.
@@ -26,8 +27,10 @@ pub(super) enum Text {
     Conversation(Vec<Message>),
     /// What a chat template rendered; control tokens in it are recognised.
     Templated(String),
-    /// Token ids.
-    Tokens(Vec<u32>),
+    /// A text to which nothing is added.
+    Raw(String),
+    /// Token ids, which are read when the model is known.
+    Tokens(Vec<Value>),
     /// A prompt and its response: messages, or, if the prompt spells control tokens, the two parts of what a
     /// chat template rendered.
     Pair(String, String),
@@ -58,8 +61,9 @@ impl Text {
         match self {
             Self::Conversation(messages) => Item::conversation(scorer, &messages, path, length, settings),
             Self::Templated(text) => Item::new(path, scorer.encode_templated(&text, length)),
-            Self::Tokens(tokens) => {
-                check_tokens(&tokens, app.manifest.model.vocab_size, &path)?;
+            Self::Raw(text) => Item::new(path, scorer.encode_text(&text, length)),
+            Self::Tokens(list) => {
+                let tokens = token_ids::read(path.whole(), &list, app.manifest.model.vocab_size)?;
                 Item::new(path, Ok(scorer.cut(tokens, length)))
             }
             Self::Pair(prompt, response) if scorer.is_templated(&prompt) => {
@@ -77,18 +81,8 @@ pub(super) fn turn(role: &str, content: impl Into<String>) -> Message {
     Message { role: role.into(), content: content.into() }
 }
 
-/// Refuses ids that the model does not have.
-fn check_tokens(tokens: &[u32], vocab_size: usize, path: &ItemPath) -> Result<(), ApiError> {
-    match tokens.iter().find(|token| **token as usize >= vocab_size) {
-        Some(token) => {
-            let reason = format!("holds the token id {token}, and the model's are below {vocab_size}");
-            Err(ApiError::invalid(path.whole(), reason))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Takes `messages`, which is one conversation, or else `input`: a text, token ids, or a list of either.
+/// Takes `messages`, which is one conversation, or else `input`: a text, token ids, or a list of either. With
+/// `add_special_tokens` false, nothing is added to texts; to a conversation the chat template adds what it needs.
 ///
 /// # Errors
 /// Neither is there, or it is something else.
@@ -96,21 +90,23 @@ pub(super) fn messages_or_input(
     fields: &mut Fields,
     settings: &ServerSettings,
 ) -> Result<Vec<Input>, ApiError> {
+    let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     match fields.take("messages")? {
         Some(list) => {
             let messages = messages::read("messages", list)?;
             Ok(vec![Input::at("messages", Text::Conversation(messages))])
         }
-        None => input(fields.require("input")?, settings),
+        None => input(fields.require("input")?, add_special_tokens, settings),
     }
 }
 
-fn input(value: Value, settings: &ServerSettings) -> Result<Vec<Input>, ApiError> {
+fn input(value: Value, add_special_tokens: bool, settings: &ServerSettings) -> Result<Vec<Input>, ApiError> {
     const EXPECTED: &str = "a text, a list of texts, token ids or a list of lists of them";
+    let text = |text| if add_special_tokens { Text::Templated(text) } else { Text::Raw(text) };
     match value {
-        Value::String(text) => Ok(vec![Input::at("input", Text::Templated(text))]),
-        Value::Array(list) if list.iter().all(Value::is_number) && !list.is_empty() => {
-            Ok(vec![Input::at("input", Text::Tokens(tokens("input", list)?))])
+        Value::String(one) => Ok(vec![Input::at("input", text(one))]),
+        Value::Array(list) if list.first().is_some_and(Value::is_number) => {
+            Ok(vec![Input::at("input", Text::Tokens(list))])
         }
         Value::Array(list) => {
             check_count("input", list.len(), settings)?;
@@ -118,9 +114,9 @@ fn input(value: Value, settings: &ServerSettings) -> Result<Vec<Input>, ApiError
             for (index, value) in list.into_iter().enumerate() {
                 let path = format!("input[{index}]");
                 let text = match value {
-                    Value::String(text) => Text::Templated(text),
-                    Value::Array(ids) => Text::Tokens(tokens(&path, ids)?),
-                    other => return Err(wrong_type(path, "a text or token ids", &other)),
+                    Value::String(one) => text(one),
+                    Value::Array(ids) => Text::Tokens(ids),
+                    other => return Err(wrong_type(path, "a text or a list of token ids", &other)),
                 };
                 inputs.push(Input::at(path, text));
             }
@@ -130,24 +126,13 @@ fn input(value: Value, settings: &ServerSettings) -> Result<Vec<Input>, ApiError
     }
 }
 
-fn tokens(path: &str, list: Vec<Value>) -> Result<Vec<u32>, ApiError> {
-    let mut ids = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
-        match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
-            Some(id) => ids.push(id),
-            None => return Err(wrong_type(format!("{path}[{index}]"), "a token id", &value)),
-        }
-    }
-    Ok(ids)
-}
-
 /// Takes a list of strings out of a request.
 ///
 /// # Errors
 /// It is missing, empty or too long, or holds something else.
 pub(super) fn strings(
     fields: &mut Fields,
-    name: &str,
+    name: &'static str,
     settings: &ServerSettings,
 ) -> Result<Vec<String>, ApiError> {
     let list: Vec<Value> = fields.require(name)?;
@@ -160,22 +145,4 @@ pub(super) fn strings(
         }
     }
     Ok(strings)
-}
-
-/// Takes vLLM's `truncate_prompt_tokens`: how many tokens are kept of a text's end, or -1 for as many as the
-/// engine takes.
-///
-/// # Errors
-/// It is another number.
-pub(super) fn truncate_prompt_tokens(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiError> {
-    let Some(tokens) = fields.take::<i64>("truncate_prompt_tokens")? else { return Ok(None) };
-    let tokens = match tokens {
-        -1 => None,
-        1.. => usize::try_from(tokens).ok(),
-        _ => {
-            let reason = "must be a number of tokens from 1, or -1 for as many as the engine takes";
-            return Err(ApiError::invalid(fields.path("truncate_prompt_tokens"), reason));
-        }
-    };
-    Ok(Some(LengthPolicy { truncation: Truncation::Left, tokens }))
 }

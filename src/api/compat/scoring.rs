@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::inputs::Input;
 use crate::api::app::App;
@@ -101,12 +100,10 @@ fn prepare<F>(
     let model = fields.take::<String>("model")?.filter(|name| !name.is_empty());
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
-    let length = take_length_policy(&mut fields, settings)?;
-    for name in ["user", "request_id"] {
-        fields.take::<Value>(name)?;
-    }
+    let length = take_length_policy(&mut fields, app)?;
     let CompatRequest { inputs, form, activation, length: own_length } = read(&mut fields, settings)?;
     if unknown == UnknownFields::Refuse {
+        fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
     }
     let mut items = Vec::with_capacity(inputs.len());

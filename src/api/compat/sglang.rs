@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{InputSchema, messages_or_input, truncate_prompt_tokens};
+use super::inputs::{InputSchema, messages_or_input};
 use super::scoring::{CompatRequest, UnknownFields, score, values};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -100,8 +100,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         Some("base64") => EncodingFormat::Base64,
         _ => EncodingFormat::Float,
     };
-    let length = truncate_prompt_tokens(fields)?;
-    Ok(CompatRequest { length, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest::new(inputs, form))
 }
 
 fn packed(scored: &Scored) -> String {

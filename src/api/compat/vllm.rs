@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{InputSchema, messages_or_input, truncate_prompt_tokens};
+use super::inputs::{InputSchema, messages_or_input};
 use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score, values};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -148,22 +147,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
             activation = Some(name);
         }
     }
-    // Either value gets what it asks for: the tokens that every text of the model has are added if they are
-    // missing, and never twice.
-    fields.take::<bool>("add_special_tokens")?;
     fields.take_one_of("encoding_format", &["float"])?;
     fields.take_one_of("task", &["classify", "token_classify", "reward", "score"])?;
-    no_generation_prompt(fields)?;
-    let length = truncate_prompt_tokens(fields)?;
-    Ok(CompatRequest { inputs, form: (), activation, length })
-}
-
-fn no_generation_prompt(fields: &mut Fields) -> Result<(), ApiError> {
-    match fields.take::<Value>("add_generation_prompt")? {
-        None | Some(Value::Bool(false)) => Ok(()),
-        Some(_) => Err(ApiError::unsupported(
-            fields.path("add_generation_prompt"),
-            "the engine knows what follows a conversation; leave it out",
-        )),
-    }
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, ()) })
 }

@@ -45,7 +45,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
             object: "chat.completion.chunk",
             model,
             prompt_tokens,
-            include_usage: options.include_usage,
+            usage: options.usage,
             arrived: scheduling.arrived,
         };
         let writer = ChatChunks { started: vec![false; choices.len()], logprobs };
@@ -87,19 +87,18 @@ struct ChatChunks {
 impl ChunkWriter for ChatChunks {
     type Choice = ChatChoice;
 
-    /// The role, before the first piece; the text, if there is some; the end, if this is it.
+    /// The role, before the first piece; then the text and the end, as far as they are there.
     fn chunks(&mut self, generator: &Generator, index: usize, delta: Delta) -> Vec<ChatChoice> {
         let mut chunks = Vec::new();
         if !std::mem::replace(&mut self.started[index], true) {
             chunks.push(ChatChoice::chunk(index, Message::assistant(String::new())));
         }
-        if !delta.text.is_empty() || (self.logprobs && !delta.tokens.is_empty()) {
-            let logprobs = self.logprobs.then(|| ChatLogprobs::new(&delta.tokens, generator.vocabulary()));
-            chunks.push(ChatChoice { logprobs, ..ChatChoice::chunk(index, Message::part(delta.text)) });
-        }
-        if let Some(ending) = delta.ending {
-            let finish_reason = Some(ending.finish_reason);
-            chunks.push(ChatChoice { finish_reason, ..ChatChoice::chunk(index, Message::default()) });
+        let logprobs = (self.logprobs && !delta.tokens.is_empty())
+            .then(|| ChatLogprobs::new(&delta.tokens, generator.vocabulary()));
+        let finish_reason = delta.ending.map(|ending| ending.finish_reason);
+        if !delta.text.is_empty() || logprobs.is_some() || finish_reason.is_some() {
+            let part = if delta.text.is_empty() { Message::default() } else { Message::part(delta.text) };
+            chunks.push(ChatChoice { logprobs, finish_reason, ..ChatChoice::chunk(index, part) });
         }
         chunks
     }
@@ -120,8 +119,8 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     let max_tokens = options::max_tokens(&mut fields, "max_tokens")?;
     options.generate.max_tokens = options::max_tokens(&mut fields, "max_completion_tokens")?.or(max_tokens);
     options.generate.sampling.logprobs = logprobs(&mut fields)?;
-    fields.take_text_only()?;
     let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(true);
+    fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
     let encoded = generator.encoder().encode(&messages, EncodeOptions { add_generation_prompt });
     let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?;
@@ -132,7 +131,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let logprobs = fields.take("logprobs")?.unwrap_or(false);
     let top = options::top_logprobs(fields, "top_logprobs")?;
-    if top.is_some() && !logprobs {
+    if top.is_some_and(|top| top > 0) && !logprobs {
         let reason = "is for log-probabilities: send it with `logprobs` true, or leave it out";
         return Err(ApiError::invalid("top_logprobs", reason));
     }

@@ -21,6 +21,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
+use crate::api::token_ids;
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::serving::{Delta, Generator};
 
@@ -129,7 +130,7 @@ async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Re
             object: "text_completion",
             model,
             prompt_tokens,
-            include_usage: options.include_usage,
+            usage: options.usage,
             arrived: scheduling.arrived,
         };
         return stream::respond(app, heading, choices, writer).await;
@@ -211,23 +212,27 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let mut options = Options::take(&mut fields, generator)?;
     let echo = fields.take("echo")?.unwrap_or(false);
     let least = if echo { 0 } else { 1 };
-    let max_tokens = options::whole(&mut fields, "max_tokens", least, i64::MAX)?;
+    let max_tokens = max_tokens(&mut fields, least)?;
     let generate = &mut options.generate;
     generate.prompt_only = max_tokens == Some(0);
     generate.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
     generate.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
     generate.sampling.prompt_logprobs = echo && generate.sampling.logprobs.is_some();
-    if fields.take::<String>("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(ApiError::unsupported("suffix", "texts are only continued; leave it out"));
-    }
+    fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
     Ok(CompletionCall { model, prompts, options, echo })
+}
+
+/// Takes `max_tokens`. A client of lmdeploy's sends its default of `max_completion_tokens` beside it.
+fn max_tokens(fields: &mut Fields, least: i64) -> Result<Option<i64>, ApiError> {
+    let newer = options::whole(fields, "max_completion_tokens", least, i64::MAX)?;
+    Ok(options::whole(fields, "max_tokens", least, i64::MAX)?.or(newer))
 }
 
 /// Encodes `prompt`: a text, a list of texts, a list of token ids, or a list of such lists.
 fn prompts(generator: &Generator, value: Value, add_special_tokens: bool) -> Result<Vec<Prompt>, ApiError> {
     let list = match value {
-        Value::Array(list) if list.iter().any(|item| item.is_string() || item.is_array()) => list,
+        Value::Array(list) if list.first().is_some_and(|first| !first.is_number()) => list,
         single => return Ok(vec![prompt(generator, "prompt".into(), single, add_special_tokens)?]),
     };
     if list.len() > MOST_PROMPTS {
@@ -254,15 +259,11 @@ fn prompt(
             let tokens = encoded.map_err(|error| ApiError::on_item(error, &path))?;
             Ok(Prompt { path, text, tokens })
         }
-        Value::Array(ids) if !ids.is_empty() => {
-            let mut tokens = Vec::with_capacity(ids.len());
-            for (index, id) in ids.iter().enumerate() {
-                tokens.push(options::token_id(id, &format!("{path}[{index}]"), generator.vocab_size())?);
-            }
+        Value::Array(ids) => {
+            let tokens = token_ids::read(&path, &ids, generator.vocab_size())?;
             let text = generator.vocabulary().decode(&tokens);
             Ok(Prompt { path: ItemPath::field(path), text, tokens })
         }
-        Value::Array(_) => Err(ApiError::invalid(path, "is empty: send at least one token")),
         other => Err(wrong_type(path, "a string or a list of token ids", &other)),
     }
 }

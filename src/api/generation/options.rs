@@ -9,6 +9,8 @@ use uuid::Uuid;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::request::SchedulingFields;
+use crate::api::stream_options::{StreamOptions, take_stream_options};
+use crate::api::token_ids;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
 use crate::serving::{GenerateOptions, Generator};
 
@@ -18,25 +20,14 @@ const MOST_ANSWERS: i64 = 128;
 const MOST_STOPS: usize = 4;
 /// Most of the likeliest tokens whose log-probabilities a request may ask for.
 const MOST_LOGPROBS: i64 = 20;
-/// Fields that change nothing on this server.
-const IGNORED: [&str; 7] = [
-    "user",
-    "store",
-    "metadata",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "parallel_tool_calls",
-];
-
 /// How to generate and how to answer.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) generate: GenerateOptions,
     /// Whether the response is streamed.
     pub(super) stream: bool,
-    /// Whether a streamed response ends with the usage.
-    pub(super) include_usage: bool,
+    /// What a streamed response says about usage.
+    pub(super) usage: StreamOptions,
     pub(super) scheduling: SchedulingFields,
 }
 
@@ -47,9 +38,6 @@ impl Options {
     /// # Errors
     /// A field is out of range, or asks for something that is not supported.
     pub(super) fn take(fields: &mut Fields, generator: &Generator) -> Result<Self, ApiError> {
-        for name in IGNORED {
-            fields.take::<Value>(name)?;
-        }
         let stream = fields.take("stream")?.unwrap_or(false);
         let n = whole(fields, "n", 1, MOST_ANSWERS)?.unwrap_or(1) as usize;
         if fields.take::<i64>("best_of")?.is_some_and(|best_of| best_of != n as i64) {
@@ -65,7 +53,7 @@ impl Options {
                 skip_special: fields.take("skip_special_tokens")?.unwrap_or(true),
             },
             stream,
-            include_usage: include_usage(fields, stream)?,
+            usage: take_stream_options(fields, stream)?,
             scheduling: SchedulingFields::take(fields)?,
         })
     }
@@ -76,7 +64,7 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
     let seed = fields.take::<i64>("seed")?.map_or_else(|| Uuid::new_v4().as_u64_pair().0, |seed| seed as u64);
     Ok(Sampling {
         max_tokens: 1,
-        min_tokens: whole(fields, "min_tokens", 0, i64::MAX)?.unwrap_or(0) as usize,
+        min_tokens: min_tokens(fields)?,
         end_tokens: end_tokens(fields, generator)?,
         logit_bias: logit_bias(fields, generator.vocab_size())?,
         repetition_penalty: number(fields, "repetition_penalty", REPETITION_PENALTIES)?
@@ -87,11 +75,29 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
         temperature: number(fields, "temperature", TEMPERATURES)?.or(defaults.temperature).unwrap_or(1.0),
         min_p: number(fields, "min_p", MIN_PS)?.or(defaults.min_p).unwrap_or(0.0),
         top_k: top_k(fields)?.or(defaults.top_k).unwrap_or(0),
-        top_p: number(fields, "top_p", TOP_PS)?.or(defaults.top_p).unwrap_or(1.0),
+        top_p: top_p(fields)?.or(defaults.top_p).unwrap_or(1.0),
         seed,
         logprobs: None,
         prompt_logprobs: false,
     })
+}
+
+/// Takes `min_tokens`, which lmdeploy calls `min_new_tokens`.
+fn min_tokens(fields: &mut Fields) -> Result<usize, ApiError> {
+    let mut least = 0;
+    for name in ["min_new_tokens", "min_tokens"] {
+        least = whole(fields, name, 0, i64::MAX)?.unwrap_or(least);
+    }
+    Ok(least as usize)
+}
+
+/// Takes `top_p`. Engines take no number below [`TOP_PS`]; with its least, only the most likely token is left.
+fn top_p(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
+    let Some(value) = fields.take::<f64>("top_p")? else { return Ok(None) };
+    if value > 0.0 && value <= 1.0 {
+        return Ok(Some((value as f32).max(*TOP_PS.start())));
+    }
+    Err(ApiError::invalid("top_p", format!("is {value}: it must be above 0 and at most 1")))
 }
 
 fn end_tokens(fields: &mut Fields, generator: &Generator) -> Result<Vec<u32>, ApiError> {
@@ -99,7 +105,8 @@ fn end_tokens(fields: &mut Fields, generator: &Generator) -> Result<Vec<u32>, Ap
     let mut tokens = if ignore_eos { Vec::new() } else { generator.end_tokens().to_vec() };
     let further = fields.take::<Vec<Value>>("stop_token_ids")?.unwrap_or_default();
     for (index, value) in further.iter().enumerate() {
-        let token = token_id(value, &format!("stop_token_ids[{index}]"), generator.vocab_size())?;
+        let path = format!("stop_token_ids[{index}]");
+        let token = token_ids::read_one(&path, value, generator.vocab_size())?;
         if !tokens.contains(&token) {
             tokens.push(token);
         }
@@ -120,36 +127,47 @@ fn top_k(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 }
 
 /// Takes a number within bounds.
-fn number(fields: &mut Fields, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>, ApiError> {
+fn number(
+    fields: &mut Fields,
+    name: &'static str,
+    range: RangeInclusive<f32>,
+) -> Result<Option<f32>, ApiError> {
     let value = fields.take::<f64>(name)?.map(|value| value as f32);
     if value.is_none_or(|value| range.contains(&value)) {
         return Ok(value);
     }
-    let reason = format!("must be from {} to {}", range.start(), range.end());
+    let found = value.unwrap_or_default();
+    let reason = format!("is {found}: it must be from {} to {}", range.start(), range.end());
     Err(ApiError::invalid(fields.path(name), reason))
 }
 
 /// Takes a whole number within bounds.
-pub(super) fn whole(fields: &mut Fields, name: &str, least: i64, most: i64) -> Result<Option<i64>, ApiError> {
+pub(super) fn whole(
+    fields: &mut Fields,
+    name: &'static str,
+    least: i64,
+    most: i64,
+) -> Result<Option<i64>, ApiError> {
     let value = fields.take::<i64>(name)?;
     if value.is_none_or(|value| (least..=most).contains(&value)) {
         return Ok(value);
     }
+    let found = value.unwrap_or_default();
     let reason = if most == i64::MAX {
-        format!("must be at least {least}")
+        format!("is {found}: it must be at least {least}")
     } else {
-        format!("must be from {least} to {most}")
+        format!("is {found}: it must be from {least} to {most}")
     };
     Err(ApiError::invalid(fields.path(name), reason))
 }
 
 /// Takes the number of likeliest tokens whose log-probabilities are wanted besides the chosen one's.
-pub(super) fn top_logprobs(fields: &mut Fields, name: &str) -> Result<Option<usize>, ApiError> {
+pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 0, MOST_LOGPROBS)?.map(|count| count as usize))
 }
 
 /// Takes the most tokens to generate.
-pub(super) fn max_tokens(fields: &mut Fields, name: &str) -> Result<Option<usize>, ApiError> {
+pub(super) fn max_tokens(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 1, i64::MAX)?.map(|count| count as usize))
 }
 
@@ -176,19 +194,6 @@ fn stop(fields: &mut Fields) -> Result<Arc<[String]>, ApiError> {
     Ok(stops.into())
 }
 
-fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
-    let Some(value) = fields.take::<Value>("stream_options")? else { return Ok(false) };
-    if !stream {
-        let reason = "is for streamed answers: send it with `stream` true, or leave it out";
-        return Err(ApiError::invalid("stream_options", reason));
-    }
-    let mut options = Fields::from_value("stream_options".into(), value)?;
-    let include_usage = options.take("include_usage")?.unwrap_or(false);
-    options.take::<bool>("include_obfuscation")?;
-    options.end("only include_usage is known")?;
-    Ok(include_usage)
-}
-
 fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>, ApiError> {
     let map: Map<String, Value> = match fields.take::<Value>("logit_bias")? {
         None => return Ok(vec![]),
@@ -198,23 +203,12 @@ fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>,
     let mut biases = Vec::with_capacity(map.len());
     for (id, bias) in map {
         let path = format!("logit_bias.{id}");
-        let id = id.parse::<u64>().map_or(Value::Null, Value::from);
-        let token = token_id(&id, &path, vocab_size)?;
+        let id = id.parse::<i64>().map_or(Value::String(id), Value::from);
+        let token = token_ids::read_one(&path, &id, vocab_size)?;
         match bias.as_f64() {
             Some(bias) if (-100.0..=100.0).contains(&bias) => biases.push((token, bias as f32)),
             _ => return Err(ApiError::invalid(path, "must be a number from -100 to 100")),
         }
     }
     Ok(biases)
-}
-
-/// A token id of a model with `vocab_size` tokens.
-pub(super) fn token_id(value: &Value, path: &str, vocab_size: usize) -> Result<u32, ApiError> {
-    match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
-        Some(id) if (id as usize) < vocab_size => Ok(id),
-        _ => {
-            let reason = format!("must be a token id, a whole number below {vocab_size}");
-            Err(ApiError::invalid(path, reason))
-        }
-    }
 }

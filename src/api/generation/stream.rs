@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::choices::usage;
 use crate::api::app::App;
 use crate::api::error::{ApiError, ErrorBody};
-use crate::api::wire::{Completion, EVENT_STREAM, LAST_EVENT, NullableUsage, event, unix_time};
+use crate::api::stream_options::StreamOptions;
+use crate::api::wire::{Completion, EVENT_STREAM, LAST_EVENT, NullableUsage, Usage, event, unix_time};
 use crate::serving::{Choice, Delta, Ending, Generator};
 
 /// What all chunks of a stream have in common.
@@ -22,7 +23,7 @@ pub(super) struct Heading {
     pub(super) object: &'static str,
     pub(super) model: String,
     pub(super) prompt_tokens: usize,
-    pub(super) include_usage: bool,
+    pub(super) usage: StreamOptions,
     pub(super) arrived: Instant,
 }
 
@@ -50,8 +51,15 @@ pub(super) async fn respond<W: ChunkWriter>(
         first => first,
     };
     let deltas = stream::iter(first).chain(deltas);
-    let mut events =
-        Events { app, heading, created: unix_time(), writer, endings: Vec::new(), failed: false };
+    let mut events = Events {
+        app,
+        heading,
+        created: unix_time(),
+        writer,
+        generated: 0,
+        endings: Vec::new(),
+        failed: false,
+    };
     let end = stream::iter([None]);
     let texts = deltas.map(Some).chain(end).map(move |next| events.write(next));
     let texts = texts.filter(|text| ready(!text.is_empty()));
@@ -75,6 +83,8 @@ struct Events<W> {
     heading: Heading,
     created: u64,
     writer: W,
+    /// Tokens generated so far, of all choices.
+    generated: usize,
     /// How the choices ended that have ended.
     endings: Vec<Ending>,
     /// Whether a choice has failed; nothing is written after that.
@@ -98,19 +108,30 @@ impl<W: ChunkWriter> Events<W> {
     }
 
     fn chunks(&mut self, index: usize, delta: Delta) -> Result<String, ApiError> {
+        let before = self.generated;
+        self.generated += delta.tokens.len() + usize::from(delta.end_token.is_some());
         self.endings.extend(delta.ending);
-        let usage = self.heading.include_usage.then_some(NullableUsage(None));
-        let mut events = String::new();
-        for choice in self.writer.chunks(self.app.generator()?, index, delta) {
+        let choices = self.writer.chunks(self.app.generator()?, index, delta);
+        let (last, mut events) = (choices.len().saturating_sub(1), String::new());
+        for (at, choice) in choices.into_iter().enumerate() {
+            // The last chunk has the text, those before it only start the message.
+            let usage = self.usage_after(if at == last { self.generated } else { before });
             events += &self.chunk(vec![choice], usage);
         }
         Ok(events)
     }
 
+    /// The `usage` field of a chunk before the last, after so many generated tokens.
+    fn usage_after(&self, generated: usize) -> Option<NullableUsage> {
+        let Heading { prompt_tokens, usage, .. } = self.heading;
+        let so_far = usage.continuous_usage.then(|| Usage::new(prompt_tokens, generated, None));
+        usage.include_usage.then_some(NullableUsage(so_far))
+    }
+
     fn end(&self) -> Result<String, ApiError> {
-        let Heading { prompt_tokens, include_usage, arrived, .. } = self.heading;
+        let Heading { prompt_tokens, usage: wanted, arrived, .. } = self.heading;
         self.app.generator()?.answered(prompt_tokens, &self.endings, arrived);
-        if !include_usage {
+        if !wanted.include_usage {
             return Ok(LAST_EVENT.to_owned());
         }
         let usage = usage(prompt_tokens, &self.endings);

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::options::token_id;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -18,7 +17,8 @@ use crate::api::item_path::ItemPath;
 use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
-use crate::prompt::EncodeOptions;
+use crate::api::token_ids;
+use crate::prompt::{EncodeOptions, PromptError};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(detokenize))
@@ -53,8 +53,7 @@ struct Tokenized {
     count: usize,
     max_model_len: usize,
     tokens: Vec<u32>,
-    /// The tokens as the vocabulary spells them, if they were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The tokens as the vocabulary spells them; null unless they were asked for.
     token_strs: Option<Vec<String>>,
 }
 
@@ -82,6 +81,7 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
     app.model(fields.take::<String>("model")?.as_deref())?;
     let return_token_strs = fields.take("return_token_strs")?.unwrap_or(false);
     let tokens = tokens(app, &mut fields)?;
+    fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
     let mut token_strs = Vec::new();
     if return_token_strs {
@@ -97,23 +97,40 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
 }
 
 fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
-    let encoder = app.encoder()?;
+    let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     match (fields.take::<String>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
         (Some(prompt), None) => {
-            let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
-            let tokens = encoder.encode_completion(&prompt, add_special_tokens);
+            let tokens = text_tokens(app, &prompt, add_special_tokens)?;
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("prompt")))
         }
         (None, Some(list)) => {
             let messages = messages::read("messages", list)?;
-            fields.take::<bool>("add_special_tokens")?;
             let generates = app.generator().is_ok();
             let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(generates);
-            let tokens = encoder.encode(&messages, EncodeOptions { add_generation_prompt });
+            let tokens = app.encoder()?.encode(&messages, EncodeOptions { add_generation_prompt });
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))
         }
-        _ => Err(ApiError::invalid("prompt", "or `messages` must be there, and only one")),
+        (None, None) => Err(ApiError::invalid("prompt", "or `messages` is missing: send one of them")),
+        (Some(_), Some(_)) => {
+            Err(ApiError::invalid("prompt", "and `messages` are both there: send one of them"))
+        }
     }
+}
+
+/// The tokens of a text as the model is given it: those that are scored, or those that are continued.
+fn text_tokens(
+    app: &App,
+    text: &str,
+    add_special_tokens: bool,
+) -> Result<Result<Vec<u32>, PromptError>, ApiError> {
+    let encoder = app.encoder()?;
+    Ok(if app.generator().is_ok() {
+        encoder.encode_completion(text, add_special_tokens)
+    } else if add_special_tokens {
+        encoder.encode_templated(text)
+    } else {
+        encoder.encode_text(text)
+    })
 }
 
 /// Makes text of `tokens`.
@@ -134,11 +151,12 @@ fn detokenized(app: &App, body: &[u8]) -> Result<Detokenized, ApiError> {
     app.model(fields.take::<String>("model")?.as_deref())?;
     let vocabulary = app.encoder()?.vocabulary();
     let list: Vec<Value> = fields.require("tokens")?;
+    fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
-    let mut ids = Vec::with_capacity(list.len());
-    for (index, value) in list.iter().enumerate() {
-        // The model may have ids for which the tokenizer has no token; they decode to no text.
-        ids.push(token_id(value, &format!("tokens[{index}]"), app.manifest.model.vocab_size)?);
+    if list.is_empty() {
+        return Ok(Detokenized { prompt: String::new() });
     }
+    // The model may have ids for which the tokenizer has no token; they decode to no text.
+    let ids = token_ids::read("tokens", &list, app.manifest.model.vocab_size)?;
     Ok(Detokenized { prompt: vocabulary.decode(&ids) })
 }

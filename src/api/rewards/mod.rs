@@ -74,7 +74,7 @@ fn log_failure(app: &App, error: &ApiError) {
 
 fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
     let settings = &app.settings.server;
-    let (request, candidates) = RewardsRequest::parse(body, settings)?;
+    let (request, candidates) = RewardsRequest::parse(body, app)?;
     check_rank_by(app, &request)?;
     let scorer = app.scorer()?;
     let mut items = Vec::new();

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::messages::{self, Turn};
@@ -73,16 +74,17 @@ impl RewardsRequest {
     /// # Errors
     /// It is malformed, or a field is wrong or unknown; the error names it. What is wrong with one
     /// conversation is that conversation's error alone.
-    pub(super) fn parse(body: &[u8], settings: &ServerSettings) -> Result<(Self, Candidates), ApiError> {
+    pub(super) fn parse(body: &[u8], app: &App) -> Result<(Self, Candidates), ApiError> {
         let mut fields = Fields::parse(body)?;
         let request = Self {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
-            length: take_length_policy(&mut fields, settings)?,
+            length: take_length_policy(&mut fields, app)?,
             scheduling: SchedulingFields::take(&mut fields)?,
         };
-        let candidates = Candidates::take(&mut fields, settings)?;
+        let candidates = Candidates::take(&mut fields, &app.settings.server)?;
+        fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
         Ok((request, candidates))
     }

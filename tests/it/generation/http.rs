@@ -145,7 +145,7 @@ async fn what_is_not_supported_is_refused_by_name() {
     for (name, value) in [
         ("tools", json!([{"type": "function"}])),
         ("response_format", json!({"type": "json_schema"})),
-        ("audio", json!({})),
+        ("audio", json!({"voice": "alloy"})),
         ("best_of", json!(3)),
         ("n", json!(0)),
         ("temperature", json!(-1)),

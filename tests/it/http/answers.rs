@@ -112,7 +112,7 @@ async fn a_stream_carries_the_scores_the_end_and_the_usage() {
     request["stream_options"] = json!({"include_usage": true});
     let server = Server::start();
     let answer = server.chat(request).await;
-    assert_eq!(answer.headers["content-type"], "text/event-stream");
+    assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
 
     let events: Vec<&str> = answer.text.split_terminator("\n\n").collect();
     let data = |event: &str| event.strip_prefix("data: ").unwrap().to_owned();
@@ -123,6 +123,8 @@ async fn a_stream_carries_the_scores_the_end_and_the_usage() {
     assert_eq!(first["choices"][0]["delta"]["content"], content_with(&server, |_| {}).await);
     assert_eq!(first["choices"][0]["logprobs"]["content"].as_array().unwrap().len(), ATTRIBUTES.len());
     assert_eq!(first["choices"][0]["finish_reason"], Value::Null);
+    assert_eq!(first["usage"], Value::Null);
+    assert!(first.get("usage").is_some() && last.get("usage").is_some());
     assert_eq!(last["choices"][0]["finish_reason"], "length");
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"]["completion_tokens"], 1);

@@ -51,7 +51,7 @@ async fn each_names_the_field_and_says_what_to_do() {
         ("another format", with("response_format", json!({"type": "json_object"}))),
         ("unknown field", with("best_of", json!(4))),
         ("temperature of another type", with("temperature", json!("hot"))),
-        ("stream of another type", with("stream", json!("yes"))),
+        ("stream of another type", with("stream", json!("maybe"))),
         ("priority out of range", with("priority", json!(1000))),
         ("no time", with("timeout", json!(0))),
         ("too long", with_message(json!({"role": "user", "content": "word ".repeat(300)}))),

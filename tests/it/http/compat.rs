@@ -226,8 +226,8 @@ async fn what_a_route_cannot_do_is_refused_by_name() {
         ("/slime/reward", json!({"prompt": 7, "response": ""}), "`prompt` must be a string or a list"),
         ("/classify", json!({}), "`input` is missing"),
         ("/classify", json!({"input": []}), "`input` is empty"),
-        ("/classify", json!({"input": [1, 640]}), "holds the token id 640"),
-        ("/classify", json!({"input": [[1], [-1]]}), "`input[1][0]` must be a token id"),
+        ("/classify", json!({"input": [1, 640]}), "`input[1]` is 640"),
+        ("/classify", json!({"input": [[1], [-1]]}), "`input[1][0]` is -1"),
         ("/classify", json!({"input": "a", "add_generation_prompt": true}), "`add_generation_prompt`"),
         (
             "/pooling",

@@ -41,7 +41,7 @@ async fn a_text_that_is_at_fault_is_named_by_the_field_it_came_from() {
         ("/slime/reward", json!({"prompt": robots, "response": "a"}), "prompt[1].role"),
         ("/classify", json!({"input": long}), "input"),
         ("/classify", json!({"input": ["a", long]}), "input[1]"),
-        ("/classify", json!({"input": [[1], [640]]}), "input[1]"),
+        ("/classify", json!({"input": [[1], [640]]}), "input[1][0]"),
         ("/classify", json!({"messages": robots}), "messages[1].role"),
         ("/pooling", json!({"input": ["a", long]}), "input[1]"),
         ("/pooling", json!({"messages": long_conversation}), "messages"),

@@ -1,0 +1,118 @@
+//! Fields that ask for what happens anyway are taken on every route; what cannot be done is refused by name.
+
+use serde_json::{Map, Value, json};
+
+use super::server::{MODEL, Server, paris};
+
+/// A good request to each route that refuses fields it does not know.
+fn requests() -> Vec<(&'static str, Value)> {
+    let messages = paris()["messages"].clone();
+    vec![
+        ("/v1/chat/completions", paris()),
+        ("/v1/rewards", json!({"conversations": [messages]})),
+        ("/classify", json!({"input": "a"})),
+        ("/pooling", json!({"messages": messages})),
+        ("/v1/embeddings", json!({"input": ["a"]})),
+        ("/tokenize", json!({"prompt": "a"})),
+        ("/detokenize", json!({"tokens": [1]})),
+    ]
+}
+
+fn with(request: &Value, further: &Value) -> Value {
+    let mut request: Map<String, Value> = request.as_object().unwrap().clone();
+    request.extend(further.as_object().unwrap().clone());
+    request.into()
+}
+
+#[tokio::test]
+async fn what_happens_anyway_may_be_asked_for() {
+    let server = Server::start();
+    let neutral = [
+        json!({"user": "me", "metadata": {"a": "b"}, "store": false, "service_tier": "auto", "request_id": "r"}),
+        json!({"rid": "1", "session_id": -1, "safety_identifier": "s", "prompt_cache_key": "k"}),
+        json!({"tools": [], "functions": [], "tool_choice": "none", "parallel_tool_calls": true}),
+        json!({"tool_choice": "auto", "function_call": "none"}),
+        json!({"response_format": {"type": "text"}, "modalities": ["text"], "audio": null}),
+        json!({"add_special_tokens": true, "continue_final_message": false, "add_generation_prompt": false}),
+        json!({"chat_template": null, "chat_template_kwargs": {}, "documents": [], "mm_processor_kwargs": null}),
+        json!({"use_beam_search": false, "length_penalty": 1.0, "early_stopping": false, "bad_words": []}),
+        json!({"spaces_between_special_tokens": true, "include_stop_str_in_output": false}),
+        json!({"return_token_ids": false, "return_tokens_as_token_ids": null, "kwargs": {}}),
+        json!({"padding": "do_not_pad", "do_preprocess": false, "echo": false, "suffix": null}),
+        json!({"model": MODEL, "unheard_of": null}),
+    ];
+    for (path, request) in requests() {
+        for fields in &neutral {
+            let answer = server.ask(path, with(&request, fields)).await;
+            assert_eq!(answer.status, 200, "{path} {fields}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_by_name() {
+    let server = Server::start();
+    for (path, request) in requests() {
+        for (name, value) in [
+            ("tools", json!([{"type": "function"}])),
+            ("tool_choice", json!("required")),
+            ("response_format", json!({"type": "json_object"})),
+            ("modalities", json!(["audio"])),
+            ("chat_template", json!("{{ messages }}")),
+            ("documents", json!([{"text": "a"}])),
+            ("return_hidden_states", json!(true)),
+            ("kwargs", json!({"a": 1})),
+            ("unheard_of", json!(1)),
+        ] {
+            let answer = server.ask(path, with(&request, &json!({name: value}))).await;
+            assert_eq!(answer.status, 400, "{path} {name}: {}", answer.text);
+            assert_eq!(answer.json()["error"]["param"], name, "{path}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_typo_is_answered_with_the_field_that_was_meant() {
+    let server = Server::start();
+    for (path, request) in requests() {
+        let answer = server.ask(path, with(&request, &json!({"modle": MODEL}))).await;
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.ends_with("did you mean `model`?"), "{path}: {message}");
+    }
+    let typo = server.ask("/pooling", json!({"input": "a", "truncatePromptTokens": 5})).await;
+    assert!(typo.text.contains("did you mean `truncate_prompt_tokens`?"), "{}", typo.text);
+}
+
+#[tokio::test]
+async fn fields_that_say_how_to_generate_change_no_reward() {
+    let server = Server::start();
+    let plain = server.chat(paris()).await.json();
+    for fields in [
+        json!({"temperature": 0, "top_p": 1e-10, "top_k": -1, "min_p": 0, "seed": 1u64 << 63, "n": 1}),
+        json!({"max_tokens": 1, "max_completion_tokens": 1, "min_tokens": 0, "ignore_eos": false, "best_of": 1}),
+        json!({"logprobs": false, "top_logprobs": 0, "logit_bias": {}, "stop": [], "stop_token_ids": []}),
+        json!({"repetition_penalty": 1.0, "repetition_ngram_size": 0, "min_new_tokens": null}),
+        json!({"stream": "false", "temperature": "0.5"}),
+    ] {
+        let answer = server.chat(with(&paris(), &fields)).await;
+        assert_eq!(answer.status, 200, "{fields}: {}", answer.text);
+        assert_eq!(answer.json()["choices"], plain["choices"], "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn a_number_out_of_range_says_so() {
+    let server = Server::start();
+    for (name, value, words) in [
+        ("max_tokens", json!(1u64 << 63), "`max_tokens` is 9223372036854775808: whole numbers here go from"),
+        ("max_tokens", json!(1.5), "`max_tokens` must be a whole number, not 1.5"),
+        ("priority", json!(1e30), "`priority` is 1e+30: whole numbers here go from"),
+        ("n", json!([]), "`n` must be a whole number, not a list"),
+        ("temperature", json!("hot"), "`temperature` must be a number, not a string"),
+    ] {
+        let answer = server.chat(with(&paris(), &json!({name: value}))).await;
+        assert_eq!(answer.json()["error"]["param"], name, "{}", answer.text);
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with(words), "{message}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Token ids: `/tokenize` gives those that are scored, and wrong ones are named by their index.
+
+use serde_json::{Value, json};
+
+use super::server::{MODEL, Server};
+
+const TEXT: &str = "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>";
+
+async fn answer(server: &Server, path: &str, body: Value) -> Value {
+    let answer = server.ask(path, body).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    answer.json()
+}
+
+/// The scores and the number of tokens that a route answers to `body`.
+async fn scored(server: &Server, path: &str, body: Value) -> (Value, Value) {
+    let json = answer(server, path, body).await;
+    let data = &json["data"][0];
+    let scores = ["probs", "data", "embedding"].iter().find_map(|name| data.get(name)).unwrap();
+    (scores.clone(), json["usage"]["prompt_tokens"].clone())
+}
+
+#[tokio::test]
+async fn a_text_and_its_ids_have_one_count_and_one_score() {
+    let server = Server::start();
+    let mut counts = Vec::new();
+    for add_special_tokens in [true, false] {
+        let body = json!({"prompt": TEXT, "add_special_tokens": add_special_tokens});
+        let tokenized = answer(&server, "/tokenize", body).await;
+        for path in ["/classify", "/pooling", "/v1/embeddings"] {
+            let text = json!({"input": TEXT, "add_special_tokens": add_special_tokens});
+            let of_text = scored(&server, path, text).await;
+            let of_ids = scored(&server, path, json!({"input": tokenized["tokens"]})).await;
+            assert_eq!(of_text, of_ids, "{path}");
+            assert_eq!(of_text.1, tokenized["count"], "{path}");
+        }
+        counts.push(tokenized["count"].as_u64().unwrap());
+    }
+    // The BOS token makes the difference.
+    assert_eq!(counts[0], counts[1] + 1);
+}
+
+#[tokio::test]
+async fn a_conversation_and_its_ids_have_one_count_and_one_score() {
+    let server = Server::start();
+    let messages =
+        json!([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]);
+    let tokenized = answer(&server, "/tokenize", json!({"messages": messages, "model": MODEL})).await;
+    assert_eq!(tokenized["token_strs"], Value::Null);
+    let of_messages = scored(&server, "/pooling", json!({"messages": messages})).await;
+    assert_eq!(of_messages, scored(&server, "/pooling", json!({"input": tokenized["tokens"]})).await);
+    let body = json!({"messages": messages, "add_generation_prompt": true, "return_token_strs": true});
+    let longer = answer(&server, "/tokenize", body).await;
+    assert!(longer["count"].as_u64() > tokenized["count"].as_u64());
+    assert_eq!(longer["token_strs"].as_array().unwrap().len(), longer["tokens"].as_array().unwrap().len());
+}
+
+#[tokio::test]
+async fn wrong_ids_are_named_by_their_index() {
+    let server = Server::start();
+    let ids = "the model's token ids are whole numbers from 0 to";
+    for (input, field, words) in [
+        (json!([-1]), "input[0]", format!("is -1, and {ids}")),
+        (json!([5, 1e30]), "input[1]", format!("is 1e+30, and {ids}")),
+        (json!([5, 1.5]), "input[1]", format!("is 1.5, and {ids}")),
+        (json!([5, 1u64 << 40]), "input[1]", format!("is 1099511627776, and {ids}")),
+        (json!([5, "a"]), "input[1]", "must be a token id, not a string".into()),
+        (json!([[1], [1, 640]]), "input[1][1]", format!("is 640, and {ids}")),
+        (json!([[]]), "input[0]", "is empty: send at least one token id".into()),
+        (json!(["a", 5]), "input[1]", "must be a text or a list of token ids, not 5".into()),
+        (json!([]), "input", "is empty".into()),
+        (json!(7), "input", "must be a text".into()),
+    ] {
+        for path in ["/classify", "/pooling", "/v1/embeddings"] {
+            let answer = server.ask(path, json!({"input": input})).await;
+            assert_eq!(answer.status, 400, "{path} {input}: {}", answer.text);
+            let error = &answer.json()["error"];
+            assert_eq!(error["param"], field, "{path} {input}: {error}");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(&words), "{path} {input}: {message}");
+        }
+    }
+    for (tokens, field) in
+        [(json!([1, -1]), "tokens[1]"), (json!(["a"]), "tokens[0]"), (json!("a"), "tokens")]
+    {
+        let answer = server.ask("/detokenize", json!({"tokens": tokens})).await;
+        assert_eq!(answer.json()["error"]["param"], field, "{}", answer.text);
+    }
+    let empty = server.ask("/detokenize", json!({"tokens": []})).await;
+    assert_eq!(empty.json(), json!({"prompt": ""}));
+}
+
+#[tokio::test]
+async fn vllms_truncation_is_honoured_within_the_engines_length() {
+    let server = Server::start();
+    let long = "more ".repeat(300);
+    for path in ["/classify", "/pooling", "/v1/embeddings"] {
+        for side in ["left", "right"] {
+            let body = json!({"input": long, "truncate_prompt_tokens": 10, "truncation_side": side});
+            assert_eq!(scored(&server, path, body).await.1, 10, "{path} {side}");
+        }
+        let all = json!({"input": long, "truncate_prompt_tokens": -1});
+        assert_eq!(scored(&server, path, all).await.1, 256, "{path}");
+        for (name, value) in [
+            ("truncate_prompt_tokens", json!(257)),
+            ("truncate_prompt_tokens", json!(0)),
+            ("truncate_prompt_tokens", json!(-2)),
+            ("truncation_side", json!("middle")),
+        ] {
+            let answer = server.ask(path, json!({"input": "a", name: value})).await;
+            assert_eq!(answer.json()["error"]["param"], name, "{path}: {}", answer.text);
+        }
+    }
+    let kept = |side: &str| json!({"input": [7, 8, 9], "truncate_prompt_tokens": 2, "truncation_side": side});
+    let right = scored(&server, "/pooling", kept("right")).await;
+    assert_eq!(right, scored(&server, "/pooling", json!({"input": [7, 8]})).await);
+    let left = scored(&server, "/pooling", kept("left")).await;
+    assert_eq!(left, scored(&server, "/pooling", json!({"input": [8, 9]})).await);
+}
