@@ -92,7 +92,7 @@ fn decision(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Jobs of 256 tokens through the handle, so many in flight at once; time per job.
+/// Jobs of 256 tokens through the handle, this many in flight at once; time per job.
 fn round_trip(criterion: &mut Criterion) {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 5);
     let (Ok(handle), Ok(runtime)) = (

@@ -167,7 +167,7 @@ GEMMA3_TEMPLATE = f"""{{{{ bos_token }}}}
 {{%- endif -%}}
 """
 
-# That of Nemotron-4's reward model, which ends where the labels would begin.
+# The template of Nemotron-4's reward model. It stops where the labels would start.
 NEMOTRON_TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}"
     "{% set system_text, turns = messages[0]['content'], messages[1:] %}"

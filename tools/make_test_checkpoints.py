@@ -895,7 +895,7 @@ def special_pattern(specials):
     return re.compile("|".join(re.escape(s) for s in sorted(specials, key=len, reverse=True)))
 
 
-# What Unicode calls white space, at the beginning; Python's own counts some more.
+# Leading white space as Unicode defines it; Python's definition includes more.
 WHITE_SPACE = re.compile("^[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 
 

@@ -20,7 +20,7 @@ class AttentionBlock {
         typename QkNorm<T>::Weights norms;
     };
 
-    // `add`: outputs are added to what is in their place.
+    // `add`: add to the output buffer instead of overwriting it.
     AttentionBlock(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels)
         : config_(config.attention),
           heads_(config_.heads),

@@ -18,7 +18,7 @@ class FeedForward {
         LinearWeights down;
     };
 
-    // `add`: outputs are added to what is in their place.
+    // `add`: add to the output buffer instead of overwriting it.
     FeedForward(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels)
         : config_(config.feed_forward),
           kernels_(kernels),

@@ -1,6 +1,6 @@
 //! What the fuzz targets share: checkpoints and engine directories in memory, and a server on a simulated engine.
 //!
-//! The targets call what the programs call, so a directory on a memory file system stands in for the
+//! The targets call what the programs call, so a directory on a memory file system replaces the
 //! directory that a user would name on the command line.
 
 mod checkpoint;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Files, and what they were like when last checked.
+/// Files, and their state at the last check.
 pub(super) struct FileWatcher {
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,

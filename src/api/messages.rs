@@ -18,7 +18,7 @@ pub(super) struct Turn {
     content: Content,
 }
 
-/// Who speaks. Which roles a model knows, and in which order, its chat template says.
+/// The speaker. The chat template decides which roles a model knows, and in which order.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Role {

@@ -28,7 +28,7 @@ const KEY: &str = "api_key";
         (name = "scores", description = "Scores of conversations"),
         (name = "compatibility", description = "The same scores in the formats of trainers and other servers"),
         (name = "text", description = "Text of models that generate, and token ids"),
-        (name = "service", description = "What the server says of itself"),
+        (name = "service", description = "The server's models, health, version and metrics"),
     )
 )]
 struct Document;

@@ -1,4 +1,4 @@
-//! What the server says of itself: models, health, version, metrics.
+//! Routes about the server itself: models, health, version, metrics.
 
 use std::sync::Arc;
 

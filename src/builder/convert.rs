@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn f32_is_rounded_to_the_nearest_bf16_ties_to_even() {
-        // Between 1.0 (0x3f80) and its successor (0x3f81) lie 2^16 values of f32.
+        // Between 1.0 (0x3f80) and its successor (0x3f81) are 2^16 values of f32.
         let cases: [(u32, u16); 4] =
             [(0x3f80_7fff, 0x3f80), (0x3f80_8000, 0x3f80), (0x3f80_8001, 0x3f81), (0x3f81_8000, 0x3f82)];
         for (bits, expected) in cases {

@@ -7,6 +7,7 @@ mod alias;
 mod environment;
 mod error;
 mod file;
+mod invalid_value;
 mod nim;
 mod row;
 mod score_values;
@@ -25,13 +26,14 @@ use crate::scheduler::SchedulerOptions;
 pub use alias::Alias;
 pub use error::ConfigError;
 pub use file::read;
+pub use invalid_value::InvalidValue;
 pub use score_values::{Clamp, LogitsRange, Named};
 pub use table::{
     EngineSettings, GpuSettings, LoggingSettings, SchedulingSettings, ScoringSettings, SecuritySettings,
     ServeOptions, ServerSettings, Settings,
 };
 pub(crate) use values::positive;
-pub use values::{InvalidValue, LogFormat, OnFailure, OverloadStatus, Seconds, Simulation};
+pub use values::{LogFormat, OverloadStatus, Seconds, Simulation};
 
 impl Settings {
     /// The default of every option, for the engine in `directory`.
@@ -96,7 +98,7 @@ impl Settings {
             max_prefix_wait: scheduling.max_prefix_wait.0,
             score_cache: scheduling.score_cache,
             stall_timeout: engine.stall_timeout.0,
-            on_failure: engine.on_engine_failure.into(),
+            on_failure: engine.on_engine_failure,
             restart_attempts: engine.restart_attempts,
             restart_wait: engine.restart_wait.0,
             prefix_sharing: scheduling.prefix_sharing,
@@ -106,7 +108,7 @@ impl Settings {
 }
 
 impl EngineSettings {
-    /// The limits that are to be lower than those the engine was built with.
+    /// Limits that lower those the engine was built with.
     pub fn limits(&self) -> LimitOverrides {
         LimitOverrides {
             max_seq_len: self.max_seq_len,

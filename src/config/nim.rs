@@ -95,7 +95,7 @@ impl TlsMode {
         }
     }
 
-    /// Whether the variable `name` is to be read.
+    /// Whether the variable `name` is read.
     pub(super) fn reads(self, name: &str) -> bool {
         !name.starts_with("NIM_SSL_") || self.needs(name)
     }

@@ -7,17 +7,15 @@
 
 use std::path::PathBuf;
 
-use super::Alias;
 use super::nim;
 use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
-use super::values::{
-    InvalidValue, LogFormat, OnFailure, OverloadStatus, Seconds, Simulation, fraction, name, positive,
-};
+use super::values::{LogFormat, OverloadStatus, Seconds, Simulation, fraction, name, positive};
+use super::{Alias, InvalidValue};
 use crate::hardware::profiles;
 use crate::manifest::score_options::{Normal, ScoreActivation};
 use crate::prompt::Truncation;
-use crate::scheduler::SchedulerOptions;
+use crate::scheduler::{OnFailure, SchedulerOptions};
 
 options! {
     /// The HTTP server: where it listens, and what it accepts.

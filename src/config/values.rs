@@ -9,18 +9,14 @@ use clap::ValueEnum;
 use clap::builder::{BoolishValueParser, PossibleValue, TypedValueParser};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Alias;
+use super::{Alias, InvalidValue};
 use crate::manifest::score_options::ScoreActivation;
 use crate::prompt::Truncation;
-
-/// What a value should have been, such as "expected a whole number from 0 to 65535".
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidValue(pub String);
+use crate::scheduler::OnFailure;
 
 /// One value of an option. It is read from the same text on the command line, in the environment and in YAML.
 pub(super) trait Value: Clone + Send + Sync + Sized + 'static {
-    /// Stands between several values in one text.
+    /// Separates several values in one text.
     const DELIMITER: char = ',';
     /// The value of an option that is given without one, such as `--playground`.
     const WITHOUT_VALUE: Option<&str> = None;
@@ -254,25 +250,6 @@ impl OverloadStatus {
 impl From<OverloadStatus> for u16 {
     fn from(status: OverloadStatus) -> Self {
         status.code()
-    }
-}
-
-/// What the server does when its engine fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Exit with status 3, so that an orchestrator replaces the process
-    Exit,
-    /// Load the engine again
-    Restart,
-}
-
-impl From<OnFailure> for crate::scheduler::OnFailure {
-    fn from(choice: OnFailure) -> Self {
-        match choice {
-            OnFailure::Exit => Self::Exit,
-            OnFailure::Restart => Self::Restart,
-        }
     }
 }
 

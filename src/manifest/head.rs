@@ -81,7 +81,7 @@ impl Head {
 /// A layer of a head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadLayer {
-    /// Name of its matrix, `[outputs, inputs]`: the network's and its place there, for example `gating.1`.
+    /// Name of its matrix, `[outputs, inputs]`: the network and the layer's index, such as `gating.1`.
     pub name: String,
     /// Rows of the matrix.
     pub outputs: usize,

@@ -217,10 +217,7 @@ pub fn rank_file(rank: usize) -> String {
 impl Manifest {
     /// Number of processes that the engine runs as: one for each GPU, or one.
     pub fn ranks(&self) -> usize {
-        match &self.target {
-            Target::Cpu { .. } => 1,
-            Target::TensorrtLlm(gpus) => gpus.ranks(),
-        }
+        self.target.ranks()
     }
 
     /// Number of logits for each position read: the vocabulary's size if the engine generates, or else the
@@ -237,13 +234,7 @@ impl Manifest {
 
     /// Files that an engine for this target needs.
     pub(crate) fn required_files(&self) -> Vec<String> {
-        let mut files = match &self.target {
-            Target::Cpu { .. } => vec![WEIGHTS_FILE.to_owned()],
-            Target::TensorrtLlm(gpus) => {
-                let ranks = (0..gpus.ranks()).map(rank_file);
-                ranks.chain([TRTLLM_CONFIG_FILE.to_owned()]).collect()
-            }
-        };
+        let mut files = self.target.files();
         files.extend(self.companions().into_iter().map(str::to_owned));
         files
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{TRTLLM_CONFIG_FILE, WEIGHTS_FILE, rank_file};
+
 /// The machine that an engine runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -14,6 +16,26 @@ pub enum Target {
     },
     /// NVIDIA GPUs, driven by TensorRT-LLM.
     TensorrtLlm(Gpus),
+}
+
+impl Target {
+    /// Number of processes that the engine runs as: one for each GPU, or one.
+    pub(super) fn ranks(&self) -> usize {
+        match self {
+            Self::Cpu { .. } => 1,
+            Self::TensorrtLlm(gpus) => gpus.ranks(),
+        }
+    }
+
+    /// Files of the engine itself.
+    pub(super) fn files(&self) -> Vec<String> {
+        match self {
+            Self::Cpu { .. } => vec![WEIGHTS_FILE.to_owned()],
+            Self::TensorrtLlm(gpus) => {
+                (0..gpus.ranks()).map(rank_file).chain([TRTLLM_CONFIG_FILE.to_owned()]).collect()
+            }
+        }
+    }
 }
 
 /// The GPUs that a TensorRT-LLM engine runs on. They are here because its plan files do not name them.

@@ -257,7 +257,7 @@ pub(super) fn is_guarded(marks: &[Mark], start: usize, end: usize) -> bool {
     opens && closes
 }
 
-/// Searches for `patterns`. Of several that start at one place, the longest is found.
+/// Searches for `patterns`. If several start at one place, it finds the longest.
 ///
 /// # Errors
 /// The patterns are too large.

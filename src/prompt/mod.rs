@@ -71,7 +71,7 @@ pub struct Message {
 /// How a conversation is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Whether to append the tokens that start a response. A reward model wants none.
+    /// Whether to append the tokens that start a response. Reward models do not need them.
     pub add_generation_prompt: bool,
 }
 
@@ -87,7 +87,7 @@ pub enum EncoderFileError {
         source: std::io::Error,
     },
     /// A file of the engine is not what it should be.
-    #[error("{path} cannot be used: {reason}; mend the checkpoint and build the engine again")]
+    #[error("{path} cannot be used: {reason}; fix the checkpoint and build the engine again")]
     Invalid {
         /// The file.
         path: PathBuf,

@@ -34,7 +34,7 @@ mod options;
 mod prefix;
 mod queue;
 mod rate;
-mod scores;
+mod score_cache;
 mod supervisor;
 mod thread;
 
@@ -125,7 +125,7 @@ pub enum Rejection {
         /// The engine's limit.
         max_seq_len: usize,
     },
-    /// The positions to read are none, out of order or beyond the prompt: a mistake of the caller's.
+    /// The positions to read are missing, unsorted or beyond the prompt: the caller's mistake.
     #[error("read positions must be strictly ascending and below {prompt}, at least one")]
     Unreadable {
         /// Tokens of the prompt.

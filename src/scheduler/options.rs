@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+use serde::Serialize;
+
 /// What happens after the engine failed or stalled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// The engine is started again; what waits is kept meanwhile.
-    #[default]
-    Restart,
-    /// [`super::Handle::failed`] resolves, so that the process can end and be replaced.
+    // The lines that help shows.
+    /// Exit with status 3, so that an orchestrator replaces the process
     Exit,
+    /// Load the engine again; requests in the queue keep waiting
+    Restart,
 }
 
 /// How the scheduler orders, batches and bounds its work, and what it does about a failing engine.
@@ -38,8 +42,7 @@ pub struct SchedulerOptions {
     /// Whether sequences share KV blocks of equal prefixes, and identical ones in flight are
     /// computed once.
     pub prefix_sharing: bool,
-    /// Maximum number of tokens of one long prompt in an iteration while others want in; half the iteration
-    /// unless given.
+    /// Maximum tokens of one long prompt per iteration while others wait; by default half an iteration.
     pub max_chunk_tokens: Option<usize>,
 }
 

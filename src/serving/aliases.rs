@@ -126,7 +126,8 @@ pub(super) fn check(names: &[String], aliases: &[Alias], head: &Head) -> Result<
 
 /// The model that a request asks for, the first if it asks for none; `None` if it is not served here.
 pub(crate) fn find<'a>(names: &'a [String], aliases: &'a [Alias], asked: Option<&str>) -> Option<Model<'a>> {
-    let whole = Model::whole(names.first().map_or("", String::as_str));
+    // [`served_names`] always gives one.
+    let whole = Model::whole(&names[0]);
     match asked {
         None => Some(whole),
         Some(asked) if names.iter().any(|name| name == asked) => Some(whole),

@@ -35,7 +35,7 @@ pub(crate) struct GenerateOptions {
     pub(crate) sampling: Sampling,
     /// Most tokens to generate; the model's own number, or as many as there is room for, unless given.
     pub(crate) max_tokens: Option<usize>,
-    /// Whether nothing is to be generated; `max_tokens` is 1 then, because an engine generates something.
+    /// Whether to generate nothing; `max_tokens` is 1 then, because an engine generates something.
     pub(crate) prompt_only: bool,
     /// Answers to each prompt.
     pub(crate) n: usize,

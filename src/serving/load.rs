@@ -144,7 +144,7 @@ fn script(simulation: Simulation) -> Script {
     Box::new(move |_| match simulation {
         Simulation::Instant => Behaviour::Report,
         Simulation::Stall => Behaviour::Stall,
-        Simulation::Fail => Behaviour::Fail("its simulation says so".into()),
+        Simulation::Fail => Behaviour::Fail("the simulated engine is set to fail (--simulate fail)".into()),
     })
 }
 

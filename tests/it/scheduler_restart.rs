@@ -61,7 +61,7 @@ impl Factory {
         let (reporter, reports) = bounded(1);
         let (holds, held) = bounded(0);
         let cache = HashCache::new(LIMITS, 2);
-        // A test that has ended looks at no engine any more.
+        // The test may have ended and dropped the receiver.
         let _ = self.started.send(Running { iterations: given, fed, reporter, holds: Some(holds), cache });
         Ok(Puppet { iterations, feeds, reports, queue_reports: never(), held })
     }
@@ -256,7 +256,7 @@ async fn assert_failed(ticket: Ticket, reason: &str) {
 }
 
 #[tokio::test]
-async fn an_engine_that_does_not_start_is_told_of_at_once() {
+async fn an_engine_that_does_not_start_is_reported_at_once() {
     let (permits, permitted) = unbounded();
     let (starts, _started) = unbounded();
     permits.send(Err(EngineError::Load("no memory is left".into()))).unwrap();
@@ -440,7 +440,7 @@ async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_told_to_end_while_its_engine_starts_again_serves_what_waits_first() {
+async fn on_sigterm_a_server_whose_engine_restarts_serves_what_waits_first() {
     let stage = Stage::set(quick());
     let first = stage.engine();
     let lost = stage.submit(1);
@@ -459,7 +459,7 @@ async fn a_server_that_is_told_to_end_while_its_engine_starts_again_serves_what_
 }
 
 #[tokio::test]
-async fn a_server_that_is_told_to_end_does_not_wait_for_an_engine_that_never_starts() {
+async fn on_sigterm_a_server_does_not_wait_for_an_engine_that_never_starts() {
     let stage = Stage::set(SchedulerOptions { restart_attempts: 2, ..quick() });
     let first = stage.engine();
     let lost = stage.submit(1);

@@ -1,4 +1,4 @@
-//! Engine directories that tell the stand-in what to do.
+//! Engine directories that script the stand-in.
 
 use std::path::Path;
 use std::sync::Arc;

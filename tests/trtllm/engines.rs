@@ -46,7 +46,7 @@ pub(crate) fn failing(_: &str) -> EngineFactory {
     scripted("die_in_step 2")
 }
 
-/// One whose logits are no numbers.
+/// An engine that returns NaN.
 pub(crate) fn not_a_number() -> EngineFactory {
     scripted("logits nan nan nan nan nan")
 }

@@ -115,7 +115,7 @@ async fn whatever_happens_to_a_place_its_text_has_one_answer() {
 }
 
 #[tokio::test]
-async fn a_text_of_which_every_place_fails_is_told_why_once() {
+async fn a_text_whose_every_position_fails_reports_one_reason() {
     // What loads has taken one step.
     for (fault, words) in [
         ("calm_steps 2\nerror_share 1000000", "when fetching new request"),

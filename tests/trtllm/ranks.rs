@@ -88,7 +88,7 @@ fn a_server_is_ready_once_every_rank_is() {
 }
 
 #[test]
-fn told_to_end_ranks_finish_what_they_have_begun_and_end_together() {
+fn on_sigterm_ranks_finish_what_they_started_and_end_together() {
     for (whom, how) in [("mpirun", "USR1"), ("leader", "USR1"), ("leader", "TERM")] {
         let mut job = Job::start(2, engine(2, 1, "delay 5000"), &[]);
         let address = job.address();
@@ -104,7 +104,7 @@ fn told_to_end_ranks_finish_what_they_have_begun_and_end_together() {
 }
 
 #[test]
-fn a_follower_that_is_told_to_end_waits_for_its_leader() {
+fn a_follower_that_gets_sigterm_waits_for_its_leader() {
     let mut job = Job::start(2, engine(2, 1, ""), &[]);
     let address = job.address();
     job.logged("ready", 1);
@@ -117,7 +117,7 @@ fn a_follower_that_is_told_to_end_waits_for_its_leader() {
 }
 
 #[test]
-fn told_to_end_mpirun_leaves_no_process_and_no_request_without_an_answer() {
+fn on_sigterm_mpirun_leaves_no_process_and_no_request_without_an_answer() {
     // The second rank never answers again: nothing in flight can be finished.
     let mut job = Job::start(2, engine(2, 1, "stall_in_step 3"), &[]);
     let address = job.address();
@@ -198,7 +198,7 @@ fn a_rank_that_does_not_load_says_why_and_ends_the_job() {
 }
 
 #[test]
-fn told_to_end_while_ranks_load_all_end() {
+fn on_sigterm_while_loading_all_ranks_end() {
     let mut job = Job::start(2, engine(2, 1, "load_gate\nload_rank 1"), &[]);
     job.address();
     job.logged(WORKER, 1);
@@ -233,7 +233,7 @@ fn a_worker_that_dies_is_an_error_and_the_end_of_the_server() {
 }
 
 #[test]
-fn a_container_told_to_end_has_its_ranks_finish_what_they_have_begun() {
+fn on_sigterm_a_containers_ranks_finish_what_they_started() {
     for ranks in [1, 2] {
         // Two steps of a second each: longer than mpirun leaves its ranks when it gets the signal itself.
         let mut job = Job::start_image(engine(ranks, 1, "delay 1000000"), &[]);

@@ -54,7 +54,7 @@ def test_the_ranks_together_give_the_scores_of_the_original(name, tensor_paralle
         if len(case["ids"]) > min(longest, 120):
             continue
         logits = decoder.logits(np.array(case["ids"]))
-        assert not logits[labels:].any(), "rows that are no scores are zero"
+        assert not logits[labels:].any(), "rows that are not scores are zero"
         errors.append(np.abs(logits[:labels] + bias - case["f32"]).max())
         of_bf16.append(np.abs(np.array(case["bf16"]) - case["f32"]).max())
     # Weights in bf16 and arithmetic in f32 come closer to f32 than bf16 throughout.
@@ -90,7 +90,7 @@ def scores_of(name, decoder, built, ids, source):
 
     def read(place):
         logits = decoder.logits(ids[: place + 1])
-        assert not logits[width:].any(), "rows that are no part of the head are zero"
+        assert not logits[width:].any(), "rows that are not part of the head are zero"
         return upper(name, bf16(logits[:width]), head)
 
     if name == "math-rm-tiny":

@@ -1,4 +1,4 @@
-"""README and docs in plain English: turns of phrase that CONTRIBUTING.md bans, and tables that hold facts, not paragraphs."""
+"""Plain English: turns of phrase that CONTRIBUTING.md bans, in pages and comments, and tables that hold facts, not paragraphs."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,8 @@ PAGES = sorted(
         *(ROOT / ".github").rglob("*.md"),
         *(ROOT / "deploy").rglob("*.md"),
         ROOT / "engines/demo/README.md",
-        ROOT / "tests/golden/README.md",
+        *(ROOT / "tests").rglob("README.md"),
+        ROOT / "fuzz/README.md",
     ]
 )
 # Made from the programs' own help.
@@ -76,3 +77,22 @@ def test_cells_of_tables_are_short(page: Path):
         if line.lstrip().startswith("|"):
             for cell in line.strip().strip("|").split(" | "):
                 assert len(cell.split()) <= LONGEST_CELL, cell
+
+
+COMMENT = re.compile(r"(?:///?!?|#)\s(.*)$")
+CODE = ("build.rs", "src/**/*.rs", "cpp/**/*.*", "tests/**/*.rs", "tests/**/*.cc", "tests/**/*.h", "tests/**/*.py")
+TOOLS = ("tools/**/*.*", "benches/*.rs", "fuzz/src/*.rs", "deploy/**/*.*", "docker/*", ".ci/*")
+
+
+def test_comments_have_none_of_the_banned_turns():
+    files = [file for pattern in CODE + TOOLS for file in ROOT.glob(pattern) if file.is_file()]
+    assert len(files) > 300
+    found = []
+    for file in files:
+        if file == Path(__file__):
+            continue  # it lists them
+        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
+            comment = COMMENT.search(line)
+            text = re.sub(r"`[^`]*`", "`code`", comment[1]) if comment else ""
+            found += [f"{name(file)}:{number}: {text}: {BANNED[turn]}" for turn in BANNED if re.search(turn, text)]
+    assert not found, "\n".join(found)

@@ -100,7 +100,7 @@ class Pool:
         self.words = [word for word, n in counts.items() if n >= 3 and len(word) >= 4]
 
     def another(self, rng, item, items=None):
-        """An item other than this one, with another topic where there is one."""
+        """An item other than this one, with another topic if there is one."""
         items = items or self.items
         for _ in range(8):
             other = rng.choice(items)

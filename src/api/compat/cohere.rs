@@ -98,7 +98,7 @@ struct RerankForm {
     client: Client,
     /// Most results; 0 for all.
     top: usize,
-    /// The responses, if they are to be sent back.
+    /// The responses, if the answer returns them.
     texts: Option<Vec<String>>,
 }
 

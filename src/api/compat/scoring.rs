@@ -1,4 +1,4 @@
-//! The way of every compatibility route from its request to scores. An error of one text fails the whole call,
+//! What all compatibility routes share, from the request to the scores. An error of one text fails the whole call,
 //! because none of these clients' formats has a place for it.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What each error means to a client.
+//! The table of errors: the status, type and code of each.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::sampling::UnsupportedSampling;
 use crate::scheduler::Rejection;
 use crate::serving::ServingError;
 
-/// What an error means to a client.
+/// An error as a response reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::api) struct Classification {
     /// Status of the response.
@@ -36,7 +36,7 @@ const LONGEST_MESSAGE: usize = 500;
 const ONE_SECOND: Duration = Duration::from_secs(1);
 
 impl ApiError {
-    /// What the error means to a client.
+    /// Status, code and message of this error.
     pub(in crate::api) fn classify(&self) -> Classification {
         let (status, error_type, code) = self.status_type_code();
         Classification {
@@ -98,7 +98,7 @@ impl ApiError {
                     "the engine failed on this request; try again, and see the server's log for why".into()
                 }
                 ServingError::Rejected(Rejection::TooLong { .. }) => {
-                    format!("{self}; nothing is cut off unless `truncation` says so: send less")
+                    format!("{self}; shorten the text, or set `truncation`")
                 }
                 ServingError::Prompt(PromptError::TooLong { .. }) => {
                     format!("{self}, or set `truncation` to `left`")
@@ -144,7 +144,7 @@ fn serving(error: &ServingError) -> (StatusCode, &'static str, &'static str) {
 
 fn rejected(rejection: &Rejection) -> (StatusCode, &'static str, &'static str) {
     match rejection {
-        // The operator may have chosen 503 instead: see `apply_overload_status`.
+        // `apply_overload_status` in `response.rs` replaces it with 503 if the operator chose that.
         Rejection::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, OVERLOAD, "overloaded"),
         Rejection::Empty => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
         Rejection::TooLong { .. } => (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded"),

@@ -85,7 +85,7 @@ struct Events<W> {
     writer: W,
     /// Tokens generated so far, of all choices.
     generated: usize,
-    /// How the choices ended that have ended.
+    /// How each finished choice ended.
     endings: Vec<Ending>,
     /// Whether a choice has failed; nothing is written after that.
     failed: bool,

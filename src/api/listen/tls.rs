@@ -25,7 +25,7 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file does not hold what it should.
-    #[error("{option}: {} holds no {expected} in PEM", file.display())]
+    #[error("{option}: {} does not contain {expected} in PEM", file.display())]
     Missing {
         /// The option that names the file.
         option: &'static str,
@@ -130,8 +130,7 @@ impl Tls {
         self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again for the connections to come, and logs the result. After an error everything is as
-    /// it was.
+    /// Reloads the files for new connections and logs the result. After an error the old certificate stays in use.
     pub(crate) fn reload_and_log(&self) {
         match acceptor(&self.files) {
             Ok(acceptor) => {

@@ -43,9 +43,9 @@ pub enum KeyError {
         /// Counted from 1.
         line: usize,
     },
-    /// The file holds no key.
+    /// The file does not contain a key.
     #[error(
-        "api_keys_file: {} holds no key; put one on a line, or leave the option out to ask for none",
+        "api_keys_file: {} does not contain a key; add one per line, or remove the option to require none",
         .0.display()
     )]
     Empty(PathBuf),

@@ -55,7 +55,7 @@ pub(super) struct RewardsSchema {
     timeout: Option<f64>,
 }
 
-/// What is to be scored.
+/// What to score.
 #[derive(Debug)]
 pub(super) enum Candidates {
     /// Responses to one prompt.

@@ -9,6 +9,7 @@
 //! [`Core::arrive`] and [`Core::cancel`] as they come and [`Core::expire`] when [`Core::next_wakeup`] says, and
 //! collects answers with [`Core::take_answers`]: exactly one for each job that was not cancelled.
 
+mod job_id;
 mod jobs;
 mod queue_fed;
 mod sequence;
@@ -16,6 +17,7 @@ mod step;
 
 use std::time::Duration;
 
+pub use self::job_id::JobId;
 pub use self::queue_fed::{Feed, QueueCore};
 pub use self::step::StepCore;
 
@@ -24,9 +26,6 @@ use self::sequence::SequenceState;
 use super::{Answer, Rejection};
 use crate::engine::{Job, SequenceId};
 use crate::sampling::Sampled;
-
-/// Identifies a job. Jobs that arrive later have higher ids.
-pub type JobId = u64;
 
 /// What the scheduler does with jobs, whichever kind of engine runs them.
 pub trait Core {
@@ -43,7 +42,7 @@ pub trait Core {
     /// Answers the jobs whose deadline has passed.
     fn expire(&mut self, now: Duration);
 
-    /// The engine is lost, with its cache: what it had begun is answered with `rejection`, all else waits on.
+    /// The engine is lost, with its cache. Answers the jobs it had started with `rejection`; the others keep waiting.
     fn fail(&mut self, rejection: &Rejection);
 
     /// Answers everything with a rejection, now and from now on.

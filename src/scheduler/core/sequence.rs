@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
-use super::JobId;
+use super::job_id::JobId;
 use crate::engine::{Job, SequenceId};
 use crate::sampling::Sampled;
 use crate::scheduler::Observer;

@@ -120,7 +120,7 @@ fn a_checkpoint_written_elsewhere_gives_the_same_engine() {
 }
 
 #[test]
-fn a_failure_of_trtllm_build_is_told_with_its_last_words() {
+fn a_failure_of_trtllm_build_is_reported_with_its_last_lines() {
     let site = Site::new("llama3-tiny");
     let said = site.refusal("fail", &[]);
     assert_names(&said, &["trtllm-build failed", "exit status: 3", "no kernel image is available"]);
@@ -137,7 +137,7 @@ fn limits_that_trtllm_build_lowers_are_those_of_the_engine() {
 }
 
 #[test]
-fn a_build_that_is_told_to_end_ends_trtllm_build_and_its_workers() {
+fn an_interrupted_build_ends_trtllm_build_and_its_workers() {
     let site = Site::new("llama3-tiny");
     let mut command = site.command(&site.checkpoint.path(), &site.output(), "hang", &[]);
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
@@ -575,7 +575,7 @@ fn config_of(directory: &Path, change: impl FnOnce(&mut serde_json::Value)) {
 }
 
 #[test]
-fn checkpoints_in_modelopts_own_forms_are_told_how_to_be_given() {
+fn a_checkpoint_in_modelopts_own_form_is_refused_with_the_form_that_works() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     std::fs::write(checkpoint.file("hf_quant_config.json"), "{}").unwrap();
     let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});

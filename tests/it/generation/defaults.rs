@@ -68,7 +68,7 @@ async fn a_checkpoint_that_does_not_sample_gives_the_likeliest_tokens() {
 }
 
 #[tokio::test]
-async fn the_server_can_be_told_to_leave_it_be() {
+async fn an_option_ignores_the_recommended_sampling() {
     let recommends = built(&json!({"temperature": 0.1, "top_k": 1, "max_new_tokens": 3})).unwrap();
     let server = Server::of(recommends, |settings| settings.engine.generation_config = false);
     let plain = Server::start("lm-head-tiny");

@@ -1,4 +1,4 @@
-//! The engine's part: the same greedy tokens as transformers, and the same tokens in any company.
+//! The engine's part: the same greedy tokens as transformers, and the same tokens in any batch.
 
 use std::sync::Arc;
 

@@ -32,7 +32,7 @@ pub fn failing(words: &'static str) -> EngineFactory {
     scripted(Box::new(move |_| Behaviour::Fail(words.into())))
 }
 
-/// One whose logits are no numbers.
+/// An engine that returns NaN.
 pub fn not_a_number() -> EngineFactory {
     EngineFactory::step(NotANumberFactory)
 }

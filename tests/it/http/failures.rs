@@ -132,7 +132,7 @@ async fn the_server_has_a_time_limit_for_requests_that_bring_none() {
 #[tokio::test]
 async fn a_failed_engine_is_500_never_a_score_and_the_server_is_not_ready() {
     let change = |settings: &mut assay::config::Settings| {
-        settings.engine.on_engine_failure = assay::config::OnFailure::Exit
+        settings.engine.on_engine_failure = assay::scheduler::OnFailure::Exit
     };
     let secret = "tensor 0x7f3a fell over";
     let server = Server::with(change, failing(secret));

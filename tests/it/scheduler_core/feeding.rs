@@ -220,7 +220,7 @@ fn what_is_urgent_goes_first_here_and_in_the_engine() {
 }
 
 #[test]
-fn a_client_that_leaves_is_told_to_the_engine_once_and_its_place_is_free_after_the_last_word() {
+fn an_abandoned_sequence_is_cancelled_once_and_frees_its_place_when_answered() {
     let mut world = Fed::new(SchedulerOptions::default());
     let jobs: Vec<_> = (0..4).map(|_| world.score(20, 0)).collect();
     world.feed();
@@ -235,7 +235,7 @@ fn a_client_that_leaves_is_told_to_the_engine_once_and_its_place_is_free_after_t
 }
 
 #[test]
-fn whoever_asks_for_what_was_just_cancelled_gets_an_answer() {
+fn a_repeat_of_a_cancelled_request_is_answered() {
     let mut world = Fed::new(SchedulerOptions::default());
     let tokens: Vec<u32> = (0..20).collect();
     let first = world.arrive(tokens.clone(), Work::score(20), 0, None);
@@ -247,7 +247,7 @@ fn whoever_asks_for_what_was_just_cancelled_gets_an_answer() {
 }
 
 #[test]
-fn a_new_engine_is_not_told_of_the_last_one_s_sequences() {
+fn a_new_engine_gets_no_cancellations_of_the_old_one() {
     let mut world = Fed::new(SchedulerOptions::default());
     let first = world.score(20, 0);
     world.feed();
@@ -271,7 +271,7 @@ fn a_sequence_that_the_engine_refuses_is_answered_with_its_words() {
 }
 
 #[test]
-fn what_the_engine_found_in_its_cache_is_told() {
+fn cached_tokens_are_reported() {
     let mut world = Fed::new(SchedulerOptions::default());
     let job = world.score(40, 0);
     world.feed();
@@ -281,7 +281,7 @@ fn what_the_engine_found_in_its_cache_is_told() {
 }
 
 #[test]
-fn what_would_be_ready_too_late_is_not_begun() {
+fn a_job_that_cannot_meet_its_deadline_is_not_started() {
     let mut world = Fed::new(SchedulerOptions::default());
     // Work waits while it is done, so that the rate is known: 100 tokens a second.
     for _ in 0..3 {

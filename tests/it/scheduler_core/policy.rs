@@ -178,7 +178,7 @@ fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
 }
 
 #[test]
-fn a_twin_of_a_higher_class_hurries_the_sequence() {
+fn a_duplicate_of_a_higher_class_hurries_the_sequence() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let mut world = world(limits, SchedulerOptions::default());
     let patient = world.arrive(vec![1; 20], Work::score(20), 1, None);
@@ -224,7 +224,7 @@ fn a_full_queue_refuses_and_says_when_there_will_be_room() {
 }
 
 #[test]
-fn a_request_that_joins_a_waiting_twin_waits_like_any_other() {
+fn a_request_that_joins_a_waiting_duplicate_waits_like_any_other() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let mut world = world(limits, SchedulerOptions { max_queue_requests: 3, ..SchedulerOptions::default() });
     world.score(0..100);
@@ -338,7 +338,7 @@ fn a_deadline_counts_what_goes_before_and_nothing_else() {
 }
 
 #[test]
-fn what_would_be_ready_too_late_when_its_turn_comes_is_not_begun() {
+fn a_job_that_would_miss_its_deadline_when_its_turn_comes_is_not_started() {
     let mut world = hundred_a_second(Limits { max_num_tokens: 100, max_batch_size: 1, ..LIMITS });
     world.score(1000..1100);
     world.step();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::JobTable;
 use crate::engine::SequenceId;
-use crate::scheduler::core::JobId;
+use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{SequenceState, Waiter};
-use crate::scheduler::scores::Text;
+use crate::scheduler::score_cache::Text;
 use crate::scheduler::{Completed, Output, Rejection};
 
 impl<S: SequenceState> JobTable<S> {
@@ -56,8 +56,8 @@ impl<S: SequenceState> JobTable<S> {
         Some(sequence)
     }
 
-    /// Those of a sequence's jobs that would be answered too late if it started now. One that has started is not
-    /// given up for having been preempted.
+    /// The sequence's jobs that would miss their deadline if it started now. One that has started is not given up
+    /// because it was preempted.
     pub(in crate::scheduler::core) fn unmeetable(
         &self,
         id: SequenceId,

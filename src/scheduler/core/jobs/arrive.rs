@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::JobTable;
 use crate::engine::{Job, SequenceId};
-use crate::scheduler::core::JobId;
+use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
 use crate::scheduler::queue::{Key, Lane};
-use crate::scheduler::scores::Text;
+use crate::scheduler::score_cache::Text;
 use crate::scheduler::{Completed, Output, Rejection, validate};
 
 impl<S: SequenceState> JobTable<S> {
-    /// Takes a job in; `planned` tokens are planned already, beyond those that wait or remain.
+    /// Takes a job in. `planned` is the number of tokens in an iteration that is not submitted yet.
     pub(in crate::scheduler::core) fn arrive(
         &mut self,
         now: Duration,

@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::JobId;
+use super::job_id::JobId;
 use super::sequence::{SequenceState, Sequences, Waiter};
 use crate::engine::{Limits, SequenceId};
 use crate::sampling::Sampled;
 use crate::scheduler::queue::{Key, Queue};
 use crate::scheduler::rate::DrainRate;
-use crate::scheduler::scores::{ScoreCache, Text};
+use crate::scheduler::score_cache::{ScoreCache, Text};
 use crate::scheduler::{Answer, Observer, Rejection, SchedulerOptions};
 
 pub(super) struct JobTable<S> {
@@ -74,7 +74,7 @@ impl<S: SequenceState> JobTable<S> {
         }
     }
 
-    /// Most tokens of a long prompt in one iteration while others want in.
+    /// Maximum tokens of one long prompt per iteration while others wait.
     pub(super) fn max_chunk_tokens(&self) -> usize {
         let most = self.options.max_chunk_tokens.unwrap_or(self.limits.max_num_tokens / 2);
         most.clamp(1, self.limits.max_num_tokens)
@@ -149,7 +149,7 @@ impl<S: SequenceState> JobTable<S> {
         self.queue.remove(sequence.entry());
     }
 
-    /// The next job whose deadline has passed. It is to be rejected.
+    /// Removes the next job whose deadline has passed; the caller rejects it.
     pub(super) fn take_expired(&mut self, now: Duration) -> Option<JobId> {
         let (deadline, _) = self.deadlines.first()?;
         if *deadline > now {

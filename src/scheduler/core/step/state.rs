@@ -117,7 +117,7 @@ impl SequenceState for StepState {
 }
 
 impl Sequence<StepState> {
-    /// It has lost its blocks: what it generated is to be computed again with its prompt.
+    /// It has lost its blocks: what it generated must be computed again with its prompt.
     pub(super) fn reset_for_recompute(&mut self) {
         let state = &mut self.state;
         state.prompt = [&state.prompt[..], &self.generated[state.recomputed..]].concat().into();

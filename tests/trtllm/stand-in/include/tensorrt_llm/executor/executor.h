@@ -1,4 +1,4 @@
-// Of TensorRT-LLM's executor/executor.h, what Assay uses; see ../../../README.md.
+// What Assay uses of TensorRT-LLM's executor/executor.h; see ../../../README.md.
 #pragma once
 
 #include <deque>

@@ -1,4 +1,4 @@
-// Of TensorRT-LLM's executor/tensor.h, what Assay uses; see ../../../README.md.
+// What Assay uses of TensorRT-LLM's executor/tensor.h; see ../../../README.md.
 #pragma once
 
 #include <initializer_list>

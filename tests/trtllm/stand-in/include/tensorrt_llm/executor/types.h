@@ -1,4 +1,4 @@
-// Of TensorRT-LLM's executor/types.h, what Assay uses; see ../../../README.md.
+// What Assay uses of TensorRT-LLM's executor/types.h; see ../../../README.md.
 #pragma once
 
 #include <chrono>
