@@ -115,6 +115,59 @@ FAMILIES = {
             "tie_word_embeddings": True,
         },
     },
+    "gemma3-vision": {
+        "seed": 49,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Gemma3ForSequenceClassification",
+        "config": {
+            "model_type": "gemma3_text",
+            "vocab_size": 704,
+            "num_hidden_layers": 4,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 20000.0},
+            },
+            "query_pre_attn_scalar": 24,
+            "sliding_window": 31,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        },
+        # What is around the text part.
+        "wrapper": {
+            "model_type": "gemma3",
+            "image_token_index": 703,
+            "boi_token_index": 701,
+            "eoi_token_index": 702,
+            "mm_tokens_per_image": 4,
+            "vision_config": {
+                "model_type": "siglip_vision_model",
+                "hidden_size": 8,
+                "intermediate_size": 12,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "image_size": 28,
+                "patch_size": 14,
+            },
+        },
+    },
+    "ministral-tiny": {
+        "seed": 50,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        # transformers reads a Mistral with `layer_types` as a Ministral.
+        "architecture": "MistralForSequenceClassification",
+        "config": {
+            "model_type": "mistral",
+            "vocab_size": 704,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "sliding_window": 33,
+            "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+            "tie_word_embeddings": False,
+        },
+    },
     "nemotron-tiny": {
         "seed": 35,
         "form": LLAMA3_FORM,
@@ -416,6 +469,10 @@ def make_config(spec, tokenizer):
         config["id2label"] = {str(i): name for i, name in enumerate(spec["labels"])}
         config["label2id"] = {name: i for i, name in enumerate(spec["labels"])}
     assert tokenizer.get_vocab_size() <= config["vocab_size"]
+    if "wrapper" in spec:
+        outside = ("architectures", "id2label", "label2id", "pad_token_id")
+        wrapped = {key: config.pop(key) for key in outside}
+        return {**wrapped, **spec["wrapper"], "text_config": config}
     return config
 
 
@@ -460,7 +517,7 @@ def random_tensor(name, shape, rng, plus_one):
     values = common.random_tensor(name, shape, rng) if len(shape) > 1 or "norm" in name else None
     if "norm" in name and name.endswith(".weight"):
         return values - 1.0 if plus_one else values
-    if name.endswith(".bias"):
+    if name.endswith("bias"):
         return 0.3 * rng.standard_normal(shape, dtype=np.float32)
     if name.endswith("logit_scale"):
         return 1.0 + 0.25 * rng.standard_normal(shape, dtype=np.float32)
@@ -470,14 +527,15 @@ def random_tensor(name, shape, rng, plus_one):
 def make_tensors(spec, config, directory):
     """All tensors of a checkpoint, from its seed, rounded to bfloat16."""
     rng = np.random.Generator(np.random.PCG64(spec["seed"]))
-    plus_one = config["model_type"] in ("gemma2", "gemma3_text", "nemotron")
+    plus_one = config["model_type"] in ("gemma2", "gemma3", "gemma3_text", "nemotron")
     tensors = {}
     for name, shape in sorted(shapes_of(spec, config, directory).items()):
         values = random_tensor(name, shape, rng, plus_one)
         values = values * np.float32(spec.get("gains", {}).get(name, 1))
         if "embed" in name and "gemma" in config["model_type"]:
             # They multiply by the root of the width.
-            values = values / np.sqrt(np.float32(config["hidden_size"]))
+            width = config.get("text_config", config)["hidden_size"]
+            values = values / np.sqrt(np.float32(width))
         tensors[name] = torch.from_numpy(values).to(torch.bfloat16).contiguous()
     return tensors
 
@@ -649,6 +707,7 @@ def main():
         if args.only in (None, name):
             directory = args.root / "checkpoints" / name
             config = make_checkpoint(spec, directory)
+            config = config.get("text_config", config)
             make_scores(spec, directory, config, args.root / "golden" / "scores" / f"{name}.json")
             print(name)
 

@@ -180,6 +180,17 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Renames the tensors, and leaves out those without a new name. Returns how many those are.
+    pub(super) fn rename(&mut self, new_name: impl Fn(&str) -> Option<String>) -> usize {
+        let before = self.tensors.len();
+        for (name, place) in std::mem::take(&mut self.tensors) {
+            if let Some(name) = new_name(&name) {
+                self.tensors.insert(name, place);
+            }
+        }
+        before - self.tensors.len()
+    }
+
     /// The file that should list every tensor.
     pub(super) fn listing(&self) -> &Path {
         &self.listing

@@ -19,6 +19,8 @@ pub(super) struct Config {
     pub(super) tied: bool,
     /// The file, for fields that only some heads have, and for errors.
     pub(super) object: Object,
+    /// What the user should know about how it was read.
+    pub(super) notes: Vec<String>,
     /// The longest sequence that the model was made for.
     pub(super) max_position_embeddings: usize,
     /// The longest sequence that its rotary scaling stretches to; at least `max_position_embeddings`.
@@ -27,35 +29,41 @@ pub(super) struct Config {
 
 /// Reads `config.json` of a checkpoint that will be served as `name`.
 pub(super) fn read(object: Object, architecture: Architecture, name: String) -> Result<Config, BuildError> {
+    let section = architecture.decoder_config(&object)?;
+    let decoder = section.as_ref().unwrap_or(&object);
     refuse_what_no_engine_does(&object)?;
+    refuse_what_no_engine_does(decoder)?;
     let family = architecture.family;
+    let defaults = &family.defaults;
+    let mut notes = Vec::new();
     let max_position_embeddings =
-        object.size("max_position_embeddings", Some(family.defaults.max_position_embeddings))?;
-    let hidden_size = object.size("hidden_size", None)?;
-    let num_layers = object.size("num_hidden_layers", None)?;
-    let num_heads = object.size("num_attention_heads", None)?;
+        decoder.size("max_position_embeddings", Some(defaults.max_position_embeddings))?;
+    let hidden_size = decoder.size("hidden_size", None)?;
+    let num_layers = decoder.size("num_hidden_layers", None)?;
+    let num_heads = decoder.size("num_attention_heads", defaults.num_heads)?;
     let num_kv_heads =
-        object.size("num_key_value_heads", Some(family.defaults.num_kv_heads.unwrap_or(num_heads)))?;
+        decoder.size("num_key_value_heads", Some(defaults.num_kv_heads.unwrap_or(num_heads)))?;
     if !num_heads.is_multiple_of(num_kv_heads) {
         let reason = format!("{num_kv_heads} does not divide num_attention_heads, {num_heads}");
-        return Err(object.error("num_key_value_heads", &reason));
+        return Err(decoder.error("num_key_value_heads", &reason));
     }
-    let head_dim = head_dim(&object, hidden_size, num_heads, family.defaults.head_dim)?;
-    let [qkv_bias, output_bias, mlp_bias] = families::biases(&object, family)?;
-    let mut variant = families::variant(&object, family, hidden_size, num_layers)?;
-    let rope = families::rotary(&object, family, max_position_embeddings, head_dim, &mut variant)?;
+    let head_dim = head_dim(decoder, hidden_size, num_heads, defaults.head_dim)?;
+    let [qkv_bias, output_bias, mlp_bias] = families::biases(decoder, family)?;
+    let mut variant = families::variant(decoder, family, hidden_size, num_layers, &mut notes)?;
+    let rope =
+        families::rotary(decoder, family, max_position_embeddings, head_dim, &mut variant, &mut notes)?;
     let model = Model {
         name,
         architecture: architecture.name.clone(),
         family: family.name.to_owned(),
-        vocab_size: object.size("vocab_size", None)?,
+        vocab_size: decoder.size("vocab_size", defaults.vocab_size)?,
         hidden_size,
-        intermediate_size: object.size("intermediate_size", None)?,
+        intermediate_size: decoder.size("intermediate_size", None)?,
         num_layers,
         num_heads,
         num_kv_heads,
         head_dim,
-        norm_eps: norm_eps(&object, family.norms.eps_field, family.norms.default_eps)?,
+        norm_eps: norm_eps(decoder, family.norms.eps_field, family.norms.default_eps)?,
         qkv_bias,
         output_bias,
         mlp_bias,
@@ -64,12 +72,16 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
     };
     Ok(Config {
         longest: rope::longest(&model.rope.scaling, max_position_embeddings),
-        final_softcap: families::final_softcap(&object, family)?,
-        tied: object.optional("tie_word_embeddings")?.unwrap_or(family.defaults.tied_embeddings),
+        final_softcap: families::final_softcap(decoder, family)?,
+        // Models of images and text are tied by default, whatever their text part is by itself.
+        tied: object
+            .optional("tie_word_embeddings")?
+            .unwrap_or(architecture.multimodal || defaults.tied_embeddings),
         architecture,
         model,
         max_position_embeddings,
         object,
+        notes,
     })
 }
 

@@ -66,6 +66,19 @@ impl Object {
         Ok(Self { path: self.path.clone(), prefix: format!("{}{field}.", self.prefix), fields })
     }
 
+    /// Its fields, and those of another object in place of those of the same name.
+    pub(super) fn overlaid(&self, over: &Self) -> Self {
+        let names = if over.is_empty() { self } else { over };
+        let mut fields = self.fields.clone();
+        fields.extend(over.fields.clone());
+        Self { path: self.path.clone(), prefix: names.prefix.clone(), fields }
+    }
+
+    /// A field's name with those of the objects around it.
+    pub(super) fn name(&self, field: &str) -> String {
+        format!("{}{field}", self.prefix)
+    }
+
     /// Every field, in the file's order.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value))
@@ -82,7 +95,7 @@ impl Object {
 
     /// An error about one field.
     pub(super) fn error(&self, field: &str, reason: &str) -> BuildError {
-        BuildError::checkpoint(&self.path, format!("{}{field}: {reason}", self.prefix))
+        BuildError::checkpoint(&self.path, format!("{}: {reason}", self.name(field)))
     }
 }
 

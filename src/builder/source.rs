@@ -10,7 +10,7 @@ use super::language::Generation;
 use super::options::BuildOptions;
 use super::plan::{self, EngineTensors, OutputHead};
 use super::text::{self, Text};
-use super::{BuildError, foreign, heads, language};
+use super::{BuildError, families, foreign, heads, language};
 use crate::manifest::{Dtype, Head, PromptSpec, Task};
 
 /// The checkpoint.
@@ -36,10 +36,17 @@ impl Source {
         let name = name(model, options.name.as_deref())?;
         let object = Object::read(&model.join("config.json"))?;
         let architecture = heads::architecture(&object)?;
-        let config = config::read(object, architecture, name)?;
+        let mut config = config::read(object, architecture, name)?;
         let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
         let text = text::read(options, config.model.vocab_size, !may_complete)?;
-        let checkpoint = Checkpoint::open(model)?;
+        let mut checkpoint = Checkpoint::open(model)?;
+        if config.architecture.multimodal {
+            let left_out = checkpoint.rename(families::text_tensor);
+            config.notes.push(format!(
+                "{} takes images, too; only its text part is built, without the {left_out} tensors of the rest",
+                config.architecture.name
+            ));
+        }
         let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
         let (output_head, generation) = match task {
             Task::Reward => {
@@ -97,13 +104,14 @@ impl Source {
         }
     }
 
-    /// What was recognised, and what the user should know of the chat template, in lines.
+    /// What was recognised, and what the user should know about decoder and chat template, in lines.
     pub(super) fn describe(&self) -> String {
         let recognised = match &self.output_head {
             OutputHead::Scores(head) => head.describe(&self.config),
             OutputHead::Vocabulary(_) => language::describe(self.task, &self.config, &self.generation),
         };
         let mut lines = vec![recognised];
+        lines.extend_from_slice(&self.config.notes);
         lines.extend_from_slice(&self.text.notes);
         lines.join("\n")
     }

@@ -20,6 +20,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         head_dim: Some(256),
         num_kv_heads: Some(4),
         tied_embeddings: true,
+        ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
     rotary: Rotary { partial: None, read: rope::read },
@@ -56,8 +57,8 @@ pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
 };
 
 /// `layer_types`, else every other layer from the first.
-fn every_other_layer(_: &Object, fields: &WindowFields) -> Result<Option<Vec<usize>>, BuildError> {
-    Ok(Some(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).step_by(2).collect())))
+fn every_other_layer(_: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
+    Ok(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).step_by(2).collect()))
 }
 
 fn trtllm_fields(model: &Model, final_softcap: Option<f32>) -> Result<Map<String, Value>, BuildError> {

@@ -13,13 +13,15 @@ use crate::manifest::{Model, QkNorm, RopeScaling};
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "gemma3",
     title: "Gemma 3",
-    architecture: "Gemma3Text",
+    architecture: "Gemma3",
     model_type: "gemma3_text",
     in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 131_072,
         head_dim: Some(256),
         num_kv_heads: Some(4),
+        vocab_size: Some(262_208),
+        num_heads: Some(8),
         tied_embeddings: true,
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
@@ -43,10 +45,10 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 };
 
 /// `layer_types`, else all layers but each `sliding_window_pattern`th.
-fn all_but_every_nth_layer(config: &Object, fields: &WindowFields) -> Result<Option<Vec<usize>>, BuildError> {
+fn all_but_every_nth_layer(config: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
     let period = config.size("sliding_window_pattern", Some(6))?;
     let windowed = |layer: &usize| !(layer + 1).is_multiple_of(period);
-    Ok(Some(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).filter(windowed).collect())))
+    Ok(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).filter(windowed).collect()))
 }
 
 fn trtllm_fields(model: &Model, final_softcap: Option<f32>) -> Result<Map<String, Value>, BuildError> {

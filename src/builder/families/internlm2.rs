@@ -15,6 +15,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         head_dim: None,
         num_kv_heads: None,
         tied_embeddings: false,
+        ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("bias"), output: Bias::If("bias"), mlp: Bias::Absent },
     rotary: Rotary { partial: None, read: rope::read_dynamic },

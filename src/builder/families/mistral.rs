@@ -1,9 +1,11 @@
 //! Mistral.
 
 use super::llama;
+use super::ministral;
 use super::rope;
 use super::spec::*;
 use super::windows;
+use crate::builder::json::Object;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "mistral",
@@ -16,6 +18,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         head_dim: None,
         num_kv_heads: Some(8),
         tied_embeddings: false,
+        ..Defaults::NONE
     },
     biases: Biases::NONE,
     rotary: Rotary { partial: None, read: rope::read },
@@ -28,3 +31,9 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     tensors: TensorNames::COMMON,
     trtllm: Some(TrtllmForm { architecture: "MistralForCausalLM", ..llama::TRTLLM }),
 };
+
+/// Ministral if `family` is Mistral and the checkpoint lists the kinds of its layers: transformers' `AutoConfig` reads
+/// such a `config.json` as Ministral's.
+pub(super) fn or_ministral(config: &Object, family: &'static FamilySpec) -> &'static FamilySpec {
+    if family.name == SPEC.name && config.has("layer_types") { &ministral::SPEC } else { family }
+}

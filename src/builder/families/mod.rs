@@ -7,7 +7,9 @@ mod gemma2;
 mod gemma3;
 mod internlm2;
 mod llama;
+mod ministral;
 mod mistral;
+mod multimodal;
 mod nemotron;
 mod olmo2;
 mod phi3;
@@ -16,19 +18,23 @@ mod qwen3;
 pub(super) mod rope;
 pub(super) mod spec;
 mod trtllm_fields;
+mod unsupported;
 mod variant;
 mod windows;
 
 use super::BuildError;
 use super::json::Object;
+pub(super) use multimodal::text_tensor;
 pub(super) use spec::FamilySpec;
 pub(super) use trtllm_fields::number;
+pub(super) use unsupported::kind as unsupported_kind;
 pub(super) use variant::{biases, final_softcap, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 10] = [
+const FAMILIES: [&FamilySpec; 11] = [
     &llama::SPEC,
     &mistral::SPEC,
+    &ministral::SPEC,
     &qwen2::SPEC,
     &qwen3::SPEC,
     &gemma2::SPEC,
@@ -47,20 +53,22 @@ pub(super) struct Architecture {
     /// What follows the family in the name; all of the name if it does not start with the family, as those of
     /// training code's own classes.
     pub(super) class: String,
+    /// Whether the decoder is the text part of a model that takes images, too.
+    pub(super) multimodal: bool,
 }
 
 impl Architecture {
     /// Recognises the family of an architecture.
     ///
     /// # Errors
-    /// `model_type` names another family.
+    /// `model_type` names another family, or the text part is of a family that cannot be built.
     pub(super) fn recognise(config: &Object, name: &str) -> Result<Option<Self>, BuildError> {
+        if let Some(found) = multimodal::recognise(config, name)? {
+            return Ok(Some(found));
+        }
         let model_type: Option<String> = config.optional("model_type")?;
         for family in FAMILIES {
-            let Some(class) = name.strip_prefix(family.architecture) else { continue };
-            if !(class.is_empty() || class.starts_with("For") || class == "Model") {
-                continue;
-            }
+            let Some(class) = class_of(name, family) else { continue };
             if let Some(other) = model_type.filter(|model_type| model_type != family.model_type) {
                 let reason = format!(
                     "{other} does not go with the architecture {name}, which is {}",
@@ -68,17 +76,39 @@ impl Architecture {
                 );
                 return Err(config.error("model_type", &reason));
             }
-            return Ok(Some(Self { name: name.to_owned(), family, class: class.to_owned() }));
+            let family = mistral::or_ministral(config, family);
+            return Ok(Some(Self::new(name, family, class)));
         }
         // Training code gives its classes names of its own, such as `RewardModel`.
         let family = match model_type {
-            Some(model_type) if !name.contains("For") => {
-                FAMILIES.into_iter().find(|family| family.model_type == model_type)
-            }
+            Some(model_type) if !name.contains("For") => with_model_type(&model_type),
             _ => None,
         };
-        Ok(family.map(|family| Self { name: name.to_owned(), family, class: name.to_owned() }))
+        Ok(family.map(|family| Self::new(name, mistral::or_ministral(config, family), name)))
     }
+
+    fn new(name: &str, family: &'static FamilySpec, class: &str) -> Self {
+        Self { name: name.to_owned(), family, class: class.to_owned(), multimodal: false }
+    }
+
+    /// The part of `config.json` that describes the decoder.
+    ///
+    /// # Errors
+    /// It is not an object.
+    pub(super) fn decoder_config(&self, config: &Object) -> Result<Option<Object>, BuildError> {
+        if self.multimodal { config.nested(multimodal::SECTION).map(Some) } else { Ok(None) }
+    }
+}
+
+/// What follows the family's name in that of an architecture, if it starts with it.
+fn class_of<'a>(name: &'a str, family: &FamilySpec) -> Option<&'a str> {
+    let rest = name.strip_prefix(family.architecture)?;
+    let class = rest.strip_prefix("Text").unwrap_or(rest);
+    (class.is_empty() || class.starts_with("For") || class == "Model").then_some(class)
+}
+
+fn with_model_type(model_type: &str) -> Option<&'static FamilySpec> {
+    FAMILIES.into_iter().find(|family| family.model_type == model_type)
 }
 
 /// How the names of the architectures that can be built start.
@@ -94,7 +124,7 @@ pub(super) fn named(name: &str) -> Option<&'static FamilySpec> {
 /// Whether the feed-forward networks of a `model_type` have a gate: three matrices instead of two. `None` if no
 /// family has this `model_type`.
 pub(crate) fn is_gated(model_type: &str) -> Option<bool> {
-    let family = FAMILIES.into_iter().find(|family| family.model_type == model_type)?;
+    let family = with_model_type(model_type)?;
     Some(family.activation.activation.gated())
 }
 

@@ -19,6 +19,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         head_dim: None,
         num_kv_heads: None,
         tied_embeddings: false,
+        ..Defaults::NONE
     },
     biases: Biases {
         qkv: Bias::If("attention_bias"),

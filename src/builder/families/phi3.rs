@@ -20,6 +20,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         head_dim: None,
         num_kv_heads: None,
         tied_embeddings: false,
+        ..Defaults::NONE
     },
     biases: Biases::NONE,
     rotary: Rotary { partial: Some(1.0), read: rope::read },

@@ -20,6 +20,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         head_dim: Some(128),
         num_kv_heads: Some(32),
         tied_embeddings: false,
+        ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
     rotary: Rotary { partial: None, read: rope::read },

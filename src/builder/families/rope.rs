@@ -1,5 +1,9 @@
 //! Rotary embeddings as `config.json` describes them, after transformers' `modeling_rope_utils`.
 
+use std::fmt::Display;
+
+use serde_json::Value;
+
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Rope, RopeScaling};
@@ -17,50 +21,136 @@ pub(crate) struct Ropes {
     pub(crate) windowed: Option<Rope>,
 }
 
+/// Sections of `rope_parameters` in models whose layers have different embeddings.
+const FULL: &str = "full_attention";
+const WINDOWED: &str = "sliding_attention";
+
+/// Fields that mean the same with any type of scaling, and without one.
+const WITHOUT_TYPE: [&str; 4] =
+    ["rope_theta", "partial_rotary_factor", "max_position_embeddings", "original_max_position_embeddings"];
+
 /// The fraction of each head that is rotated, if the checkpoint sets it.
-pub(super) fn partial_factor(config: &Object) -> Result<Option<f64>, BuildError> {
-    let field = "partial_rotary_factor";
-    let nested = parameters(config)?;
-    Ok(nested.optional(field)?.or(config.optional(field)?))
+pub(super) fn partial_factor(config: &Object, notes: &mut Vec<String>) -> Result<Option<f64>, BuildError> {
+    let mut parameters = section(config, &mut vec![])?;
+    if parameters.has(FULL) {
+        parameters = parameters.nested(FULL)?;
+    }
+    inner_or_outer(&parameters, config, "partial_rotary_factor", notes)
 }
 
-/// `rope_scaling` (before transformers 5) or `rope_parameters` (since).
-fn parameters(config: &Object) -> Result<Object, BuildError> {
-    let scaling = config.nested("rope_scaling")?;
-    if scaling.is_empty() { config.nested("rope_parameters") } else { Ok(scaling) }
+/// `rope_scaling` (before transformers 5) or `rope_parameters` (since); if a checkpoint has both, transformers takes
+/// the first.
+fn section(config: &Object, notes: &mut Vec<String>) -> Result<Object, BuildError> {
+    let (scaling, parameters) = (config.nested("rope_scaling")?, config.nested("rope_parameters")?);
+    if scaling.is_empty() {
+        return Ok(parameters);
+    }
+    if !parameters.is_empty() {
+        notes.push("config.json has both rope_scaling and rope_parameters; rope_scaling counts".to_owned());
+    }
+    Ok(scaling)
 }
 
-/// Reads one embedding for all layers.
-pub(super) fn read(config: &Object, max_position_embeddings: usize) -> Result<Ropes, BuildError> {
-    let rope =
-        read_from(config, &parameters(config)?, max_position_embeddings, Dynamic::Refused, DEFAULT_THETA)?;
-    Ok(Ropes { rope, windowed: None })
+/// A field of the section or, if that lacks it, of `config`.
+fn inner_or_outer(
+    section: &Object,
+    config: &Object,
+    field: &str,
+    notes: &mut Vec<String>,
+) -> Result<Option<f64>, BuildError> {
+    let (inner, outer) = (section.optional::<f64>(field)?, config.optional::<f64>(field)?);
+    if let (Some(inner), Some(outer)) = (inner, outer)
+        && inner != outer
+    {
+        notes.push(conflict(&section.name(field), inner, &config.name(field), outer));
+    }
+    Ok(inner.or(outer))
+}
+
+/// What is said about two values, the first of which counts.
+fn conflict<T: Display>(name: &str, value: T, other_name: &str, other: T) -> String {
+    format!("config.json has {name} {value} and {other_name} {other}; {name} counts")
+}
+
+/// Reads one embedding for all layers, or one for each kind of layer in sections of their own.
+pub(super) fn read(
+    config: &Object,
+    max_position_embeddings: usize,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    read_with(config, max_position_embeddings, Dynamic::Refused, notes)
 }
 
 /// As [`read`], and accepts `dynamic` scaling as no scaling: it changes nothing up to
 /// `max_position_embeddings`, and no engine goes beyond.
-pub(super) fn read_dynamic(config: &Object, max_position_embeddings: usize) -> Result<Ropes, BuildError> {
-    let rope =
-        read_from(config, &parameters(config)?, max_position_embeddings, Dynamic::Ignored, DEFAULT_THETA)?;
-    Ok(Ropes { rope, windowed: None })
+pub(super) fn read_dynamic(
+    config: &Object,
+    max_position_embeddings: usize,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    read_with(config, max_position_embeddings, Dynamic::Ignored, notes)
 }
 
-/// Reads the embedding of layers without a window, and that of layers with one.
-pub(super) fn read_by_layer(config: &Object, max_position_embeddings: usize) -> Result<Ropes, BuildError> {
-    let scaling = config.nested("rope_scaling")?;
-    let by_layer = config.nested("rope_parameters")?;
-    let global = if scaling.is_empty() { by_layer.nested("full_attention")? } else { scaling };
-    let rope = read_from(config, &global, max_position_embeddings, Dynamic::Refused, DEFAULT_GLOBAL_THETA)?;
-    let local = by_layer.nested("sliding_attention")?;
-    let theta = match local.optional("rope_theta")? {
+fn read_with(
+    config: &Object,
+    max_position_embeddings: usize,
+    dynamic: Dynamic,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    let section = section(config, notes)?;
+    let reader = Reader { config, max_position_embeddings, dynamic, default_theta: DEFAULT_THETA };
+    if !section.has(FULL) && !section.has(WINDOWED) {
+        return Ok(Ropes { rope: reader.read(&section, true, notes)?, windowed: None });
+    }
+    let rope = reader.read(&kind_of_layer(&section, FULL)?, false, notes)?;
+    let windowed = reader.read(&kind_of_layer(&section, WINDOWED)?, false, notes)?;
+    Ok(Ropes { windowed: Some(windowed).filter(|windowed| *windowed != rope), rope })
+}
+
+/// The section of the layers of one kind.
+fn kind_of_layer(section: &Object, kind: &str) -> Result<Object, BuildError> {
+    let parameters = section.nested(kind)?;
+    if section.has(kind) && parameters.is_empty() {
+        return Err(section.error(kind, "it is empty; layers without a rotary embedding are not supported"));
+    }
+    Ok(parameters)
+}
+
+/// Reads the embedding of layers without a window, and that of layers with one, where their bases have fields and
+/// defaults of their own.
+pub(super) fn read_by_layer(
+    config: &Object,
+    max_position_embeddings: usize,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    let (scaling, by_layer) = (config.nested("rope_scaling")?, config.nested("rope_parameters")?);
+    if !by_layer.is_empty() && !by_layer.has(FULL) && !by_layer.has(WINDOWED) {
+        let reason = format!("it needs the sections {FULL} and {WINDOWED}");
+        return Err(config.error("rope_parameters", &reason));
+    }
+    // `rope_scaling` is that of the layers without a window.
+    let full = kind_of_layer(&by_layer, FULL)?.overlaid(&scaling);
+    let reader = Reader {
+        config,
+        max_position_embeddings,
+        dynamic: Dynamic::Refused,
+        default_theta: DEFAULT_GLOBAL_THETA,
+    };
+    let rope = reader.read(&full, false, notes)?;
+    let windowed = kind_of_layer(&by_layer, WINDOWED)?;
+    let theta = match windowed.optional("rope_theta")? {
         Some(theta) => theta,
         None => config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_THETA),
     };
-    if !(theta > 1.0 && f64::is_finite(theta)) {
+    if !is_theta(theta) {
         return Err(config.error("rope_local_base_freq", &format!("{theta} is not a number above 1")));
     }
-    let scaling = read_scaling(&local, max_position_embeddings, max_position_embeddings, Dynamic::Refused)?;
+    let scaling = reader.scaling(&windowed, max_position_embeddings, notes)?;
     Ok(Ropes { rope, windowed: Some(Rope { theta, scaling }) })
+}
+
+fn is_theta(theta: f64) -> bool {
+    theta > 1.0 && theta.is_finite()
 }
 
 /// What to do with `dynamic` scaling.
@@ -70,55 +160,106 @@ enum Dynamic {
     Ignored,
 }
 
-/// Reads the scaling, and `rope_theta` from `parameters` or from the top of `config`.
-fn read_from(
-    config: &Object,
-    parameters: &Object,
+/// Reads sections about an embedding.
+struct Reader<'a> {
+    /// Where fields are that a section may leave out.
+    config: &'a Object,
     max_position_embeddings: usize,
     dynamic: Dynamic,
     default_theta: f64,
-) -> Result<Rope, BuildError> {
-    let theta = match parameters.optional("rope_theta")? {
-        Some(theta) => theta,
-        None => config.optional("rope_theta")?.unwrap_or(default_theta),
-    };
-    if !(theta > 1.0 && f64::is_finite(theta)) {
-        return Err(config.error("rope_theta", &format!("{theta} is not a number above 1")));
-    }
-    // A value at the top, as in Phi-3 checkpoints, overrides that of the parameters, as it does in transformers.
-    let original_max_position_embeddings = match config.optional("original_max_position_embeddings")? {
-        Some(original) => original,
-        None => parameters.optional("original_max_position_embeddings")?.unwrap_or(max_position_embeddings),
-    };
-    if original_max_position_embeddings == 0 {
-        return Err(parameters.error("original_max_position_embeddings", "0 is not a length"));
-    }
-    let scaling =
-        read_scaling(parameters, max_position_embeddings, original_max_position_embeddings, dynamic)?;
-    Ok(Rope { theta, scaling })
 }
 
-fn read_scaling(
-    parameters: &Object,
-    max: usize,
-    original: usize,
-    dynamic: Dynamic,
-) -> Result<RopeScaling, BuildError> {
-    let kind: Option<String> = match parameters.optional("rope_type")? {
-        Some(kind) => Some(kind),
-        None => parameters.optional("type")?,
-    };
-    match kind.as_deref() {
-        None | Some("default") => Ok(RopeScaling::Default),
-        Some("dynamic") if dynamic == Dynamic::Ignored => Ok(RopeScaling::Default),
-        Some("linear") => Ok(RopeScaling::Linear { factor: factor(parameters, None)? }),
-        Some("llama3") => llama3(parameters, original),
-        Some("yarn") => yarn(parameters, max, original),
-        Some(other) => {
-            let reason = format!("{other} is not supported; known are default, linear, llama3, yarn");
-            Err(parameters.error("rope_type", &reason))
+impl Reader<'_> {
+    /// One embedding. `outer_original`: `original_max_position_embeddings` beside the section, as in Phi-3 checkpoints,
+    /// overrides that in the section, as it does in transformers.
+    fn read(
+        &self,
+        section: &Object,
+        outer_original: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Rope, BuildError> {
+        let theta = inner_or_outer(section, self.config, "rope_theta", notes)?.unwrap_or(self.default_theta);
+        if !is_theta(theta) {
+            return Err(self.config.error("rope_theta", &format!("{theta} is not a number above 1")));
         }
+        let field = "original_max_position_embeddings";
+        let inner = section.optional::<usize>(field)?;
+        let outer = if outer_original { self.config.optional(field)? } else { None };
+        if let (Some(inner), Some(outer)) = (inner, outer)
+            && inner != outer
+        {
+            notes.push(conflict(&self.config.name(field), outer, &section.name(field), inner));
+        }
+        let original = outer.or(inner).unwrap_or(self.max_position_embeddings);
+        if original == 0 {
+            return Err(section.error(field, "0 is not a length"));
+        }
+        Ok(Rope { theta, scaling: self.scaling(section, original, notes)? })
     }
+
+    /// The scaling of a section, given its `original_max_position_embeddings`.
+    fn scaling(
+        &self,
+        section: &Object,
+        original: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<RopeScaling, BuildError> {
+        let scaling = match scaling_type(section, notes)?.as_deref() {
+            None | Some("default") => RopeScaling::Default,
+            Some("dynamic") if self.dynamic == Dynamic::Ignored => RopeScaling::Default,
+            Some("linear") => RopeScaling::Linear { factor: factor(section, None)? },
+            Some("llama3") => llama3(section, original)?,
+            Some("yarn") => yarn(section, self.max_position_embeddings, original)?,
+            Some(other) => {
+                let reason = format!("{other} is not supported; known are default, linear, llama3, yarn");
+                return Err(section.error("rope_type", &reason));
+            }
+        };
+        if let RopeScaling::Yarn { factor, .. } = scaling {
+            let stretched = self.max_position_embeddings as f64 / original as f64;
+            if stretched != factor && stretched != 1.0 {
+                notes.push(format!(
+                    "config.json has {} {factor}, and max_position_embeddings is {stretched} times the original \
+                     length; {factor} counts",
+                    section.name("factor")
+                ));
+            }
+        }
+        Ok(scaling)
+    }
+}
+
+/// The type of the scaling; `None` if the section asks for none.
+///
+/// # Errors
+/// It has fields of a scaling, but no type: they would change nothing.
+fn scaling_type(section: &Object, notes: &mut Vec<String>) -> Result<Option<String>, BuildError> {
+    let (new, old) = (section.optional::<String>("rope_type")?, section.optional::<String>("type")?);
+    if let (Some(new), Some(old)) = (&new, &old)
+        && new != old
+    {
+        notes.push(conflict(&section.name("rope_type"), new, &section.name("type"), old));
+    }
+    let kind = new.or(old);
+    let is_setting = |(field, value): &(&str, &Value)| {
+        !value.is_null() && !WITHOUT_TYPE.contains(field) && !["rope_type", "type"].contains(field)
+    };
+    let setting = section.fields().find(is_setting).map(|(field, _)| field);
+    match (kind.as_deref(), setting) {
+        (None, Some(field)) => {
+            let reason = format!(
+                "it is missing, so {field} would have no effect; add the type of the scaling, for example \"linear\", or \
+                 remove the section"
+            );
+            return Err(section.error("rope_type", &reason));
+        }
+        (Some("default"), Some(field)) => notes.push(format!(
+            "config.json has {} but the type default, with which it has no effect",
+            section.name(field)
+        )),
+        _ => {}
+    }
+    Ok(kind)
 }
 
 fn llama3(parameters: &Object, original: usize) -> Result<RopeScaling, BuildError> {

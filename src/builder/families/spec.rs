@@ -16,7 +16,8 @@ pub(crate) struct FamilySpec {
     pub(crate) name: &'static str,
     /// Its name in messages.
     pub(crate) title: &'static str,
-    /// What the names of its architectures start with: `Qwen2` of `Qwen2ForCausalLM`.
+    /// What the names of its architectures start with: `Qwen2` of `Qwen2ForCausalLM`. The classifier of a text part
+    /// may have `Text` between this and the rest.
     pub(crate) architecture: &'static str,
     pub(crate) model_type: &'static str,
     /// Whether transformers has its classes. If not, they come with the checkpoint, so a name such as
@@ -46,7 +47,22 @@ pub(crate) struct Defaults {
     pub(crate) head_dim: Option<usize>,
     /// `None`: as many as query heads.
     pub(crate) num_kv_heads: Option<usize>,
+    /// Left out only by models of images and text, whose text part has its settings in a section of its own.
+    pub(crate) vocab_size: Option<usize>,
+    /// As `vocab_size`.
+    pub(crate) num_heads: Option<usize>,
     pub(crate) tied_embeddings: bool,
+}
+
+impl Defaults {
+    pub(crate) const NONE: Self = Self {
+        max_position_embeddings: 2048,
+        head_dim: None,
+        num_kv_heads: None,
+        vocab_size: None,
+        num_heads: None,
+        tied_embeddings: false,
+    };
 }
 
 /// Whether a linear layer has a bias.
@@ -75,8 +91,8 @@ pub(crate) struct Rotary {
     /// Fraction of each head that is rotated unless `partial_rotary_factor` says otherwise; `None` if the
     /// family always rotates whole heads.
     pub(crate) partial: Option<f64>,
-    /// Reads the embeddings, given `max_position_embeddings`.
-    pub(crate) read: fn(&Object, usize) -> Result<Ropes, BuildError>,
+    /// Reads the embeddings, given `max_position_embeddings`; adds what the user should know to the notes.
+    pub(crate) read: fn(&Object, usize, &mut Vec<String>) -> Result<Ropes, BuildError>,
 }
 
 pub(crate) struct Attention {
@@ -106,13 +122,14 @@ pub(crate) struct Windows {
     pub(crate) layers: WindowedLayers,
 }
 
-/// Finds the layers that have a window, in ascending order; `None` if the checkpoint uses no windows.
-pub(crate) type WindowedLayers = fn(&Object, &WindowFields) -> Result<Option<Vec<usize>>, BuildError>;
+/// Finds the layers that have a window, in ascending order.
+pub(crate) type WindowedLayers = fn(&Object, &WindowFields) -> Result<Vec<usize>, BuildError>;
 
 /// The fields about windows that configurations of all families have.
 pub(crate) struct WindowFields {
     pub(crate) keys: Option<usize>,
-    /// Layers whose `layer_types` entry is `sliding_attention`; `None` if there is no such field.
+    /// Layers whose `layer_types` entry is `sliding_attention`; `None` if there is no such field. Families whose layers
+    /// are all alike ignore it, as they do in transformers.
     pub(crate) listed: Option<Vec<usize>>,
     pub(crate) num_layers: usize,
 }

@@ -30,8 +30,9 @@ pub(crate) fn rotary(
     max_position_embeddings: usize,
     head_dim: usize,
     variant: &mut Variant,
+    notes: &mut Vec<String>,
 ) -> Result<Rope, BuildError> {
-    let fraction = rope::partial_factor(config)?.unwrap_or(family.rotary.partial.unwrap_or(1.0));
+    let fraction = rope::partial_factor(config, notes)?.unwrap_or(family.rotary.partial.unwrap_or(1.0));
     let width = (head_dim as f64 * fraction) as usize;
     if fraction != 1.0 {
         let possible = (2..=head_dim).contains(&width) && width.is_multiple_of(2);
@@ -41,7 +42,7 @@ pub(crate) fn rotary(
         }
         variant.rotary_dim = Some(width);
     }
-    let ropes = (family.rotary.read)(config, max_position_embeddings)?;
+    let ropes = (family.rotary.read)(config, max_position_embeddings, notes)?;
     if let Some(window) = &mut variant.sliding_window {
         window.rope = ropes.windowed;
     }
@@ -54,6 +55,7 @@ pub(crate) fn variant(
     family: &FamilySpec,
     hidden_size: usize,
     num_layers: usize,
+    notes: &mut Vec<String>,
 ) -> Result<Variant, BuildError> {
     if config.optional("use_bidirectional_attention")?.unwrap_or(false) {
         return Err(config.error("use_bidirectional_attention", "only causal attention is supported"));
@@ -75,7 +77,7 @@ pub(crate) fn variant(
         attention_scale,
         attention_softcap: softcap(config, family.attention.softcap)?,
         rotary_dim: None,
-        sliding_window: windows::read(config, family, num_layers)?,
+        sliding_window: windows::read(config, family, num_layers, notes)?,
     })
 }
 

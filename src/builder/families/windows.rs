@@ -13,6 +13,7 @@ pub(super) fn read(
     config: &Object,
     family: &FamilySpec,
     num_layers: usize,
+    notes: &mut Vec<String>,
 ) -> Result<Option<SlidingWindow>, BuildError> {
     let default_keys = match &family.windows {
         Some(windows) if !config.has("sliding_window") => windows.default_keys,
@@ -25,16 +26,16 @@ pub(super) fn read(
     let fields = WindowFields { keys, listed: layer_types(config, num_layers)?, num_layers };
     let layers = match &family.windows {
         Some(windows) => (windows.layers)(config, &fields)?,
-        None => None,
+        None => vec![],
     };
-    let Some(layers) = layers else {
-        // The model has no windows, whatever `sliding_window` says.
-        if fields.listed.is_some_and(|listed| !listed.is_empty()) {
-            let reason = "sliding_attention is not supported here; every layer must have full_attention";
-            return Err(config.error("layer_types", reason));
-        }
-        return Ok(None);
-    };
+    if let Some(listed) = &fields.listed
+        && *listed != layers
+    {
+        notes.push(format!(
+            "layer_types in config.json has no effect: in a {} every layer is alike, as in transformers",
+            family.title
+        ));
+    }
     if layers.is_empty() {
         return Ok(None);
     }
@@ -45,17 +46,32 @@ pub(super) fn read(
 }
 
 /// Every layer has a window, if `sliding_window` is set.
-pub(super) fn every_layer(_: &Object, fields: &WindowFields) -> Result<Option<Vec<usize>>, BuildError> {
-    Ok(fields.keys.map(|_| (0..fields.num_layers).collect()))
+pub(super) fn every_layer(_: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
+    let layers = if fields.keys.is_some() { fields.num_layers } else { 0 };
+    Ok((0..layers).collect())
 }
 
-/// Layers from `max_window_layers` on have a window, if `use_sliding_window` is set.
-pub(super) fn last_layers(config: &Object, fields: &WindowFields) -> Result<Option<Vec<usize>>, BuildError> {
-    if !config.optional("use_sliding_window")?.unwrap_or(false) {
-        return Ok(None);
+/// The layers that `layer_types` lists, else as [`every_layer`].
+pub(super) fn listed_or_every_layer(
+    config: &Object,
+    fields: &WindowFields,
+) -> Result<Vec<usize>, BuildError> {
+    fields.listed.clone().map_or_else(|| every_layer(config, fields), Ok)
+}
+
+/// The layers that `layer_types` lists, else those from `max_window_layers` on, if `use_sliding_window` is set.
+pub(super) fn last_layers(config: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
+    let used = config.optional("use_sliding_window")?.unwrap_or(false);
+    if let Some(listed) = &fields.listed {
+        if !used && !listed.is_empty() {
+            let reason = "it is not set, but layer_types has layers with sliding_attention; set it to true, or list \
+                          full_attention";
+            return Err(config.error("use_sliding_window", reason));
+        }
+        return Ok(listed.clone());
     }
     let first = config.optional("max_window_layers")?.unwrap_or(28);
-    Ok(Some(fields.listed.clone().unwrap_or_else(|| (first..fields.num_layers).collect())))
+    Ok(if used { (first..fields.num_layers).collect() } else { vec![] })
 }
 
 fn layer_types(config: &Object, num_layers: usize) -> Result<Option<Vec<usize>>, BuildError> {
@@ -67,7 +83,8 @@ fn layer_types(config: &Object, num_layers: usize) -> Result<Option<Vec<usize>>,
     let mut windowed = Vec::new();
     for (layer, kind) in kinds.iter().enumerate() {
         match kind.as_str() {
-            "full_attention" => {}
+            // `attention` is the older name.
+            "full_attention" | "attention" => {}
             "sliding_attention" => windowed.push(layer),
             other => {
                 let reason =

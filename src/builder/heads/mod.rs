@@ -185,9 +185,10 @@ pub(super) fn architecture(config: &Object) -> Result<Architecture, BuildError> 
             known.push(name);
         }
     }
+    let names = names.join(", ");
+    let kind = families::unsupported_kind(config, &names).unwrap_or("cannot be built");
     let reason = format!(
-        "{} cannot be built; known are {}, where ... is one of {}",
-        names.join(", "),
+        "{names} {kind}; known are {}, where ... is one of {}",
         known.join(", "),
         families::architectures()
     );

@@ -1,6 +1,7 @@
 //! What a user of `build-engine` relies on.
 
 mod built;
+mod families;
 mod gpu;
 mod output;
 mod reading;

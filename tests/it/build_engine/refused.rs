@@ -41,7 +41,7 @@ fn reward_models_of_other_families_by_their_name() {
         ("T5ForSequenceClassification", "t5"),
         ("MixtralForSequenceClassification", "mixtral"),
         ("Qwen2MoeForSequenceClassification", "qwen2_moe"),
-        ("Gemma3ForConditionalGeneration", "gemma3"),
+        ("LlavaForConditionalGeneration", "llava"),
         ("Qwen2ForTokenClassification", "qwen2"),
     ] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
@@ -62,8 +62,8 @@ fn settings_that_would_change_the_scores() {
     config_refused("use_bidirectional_attention", json!(true), &["causal"]);
     config_refused(
         "layer_types",
-        json!(["full_attention", "sliding_attention", "full_attention"]),
-        &["sliding_attention"],
+        json!(["full_attention", "linear_attention", "full_attention"]),
+        &["linear_attention"],
     );
     config_refused("partial_rotary_factor", json!(0.5), &["0.5"]);
 }

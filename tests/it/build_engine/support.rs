@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-pub(crate) const CHECKPOINTS: [&str; 14] = [
+pub(crate) const CHECKPOINTS: [&str; 16] = [
     "llama3-tiny",
     "llama2-tiny",
     "llama-linear",
@@ -21,6 +21,8 @@ pub(crate) const CHECKPOINTS: [&str; 14] = [
     "mistral-tiny",
     "gemma2-tiny",
     "gemma3-tiny",
+    "gemma3-vision",
+    "ministral-tiny",
     "nemotron-tiny",
     "phi3-tiny",
     "olmo2-tiny",

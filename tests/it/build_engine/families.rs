@@ -1,0 +1,241 @@
+//! Families under the names and layouts that their checkpoints have, and what the build says about them.
+
+use std::sync::Mutex;
+
+use assay::builder::Progress;
+use assay::builder::cpu::build;
+use assay::manifest::{Dtype, Manifest, RopeScaling, SlidingWindow, Task, WEIGHTS_FILE};
+use serde_json::{Value, json};
+
+use super::support::{Checkpoint, assert_names};
+
+/// Keeps what a build says.
+#[derive(Default)]
+struct Notes(Mutex<String>);
+
+impl Progress for Notes {
+    fn note(&self, note: &str) {
+        let mut notes = self.0.lock().unwrap();
+        notes.push_str(note);
+        notes.push('\n');
+    }
+}
+
+/// Builds it in f32; the manifest and what was said.
+fn built(checkpoint: &Checkpoint) -> (Manifest, String) {
+    let notes = Notes::default();
+    let _ = std::fs::remove_dir_all(checkpoint.beside("engine"));
+    let manifest = build(&checkpoint.options(Dtype::F32), &notes).unwrap();
+    (manifest, notes.0.into_inner().unwrap())
+}
+
+fn digest(manifest: &Manifest) -> &str {
+    &manifest.files[WEIGHTS_FILE].sha256
+}
+
+#[test]
+fn gemma_3_text_models_under_every_class_that_transformers_gives_them() {
+    let checkpoint = Checkpoint::copy("gemma3-tiny");
+    let (text, _) = built(&checkpoint);
+    checkpoint.set("architectures", json!(["Gemma3ForSequenceClassification"]));
+    assert_eq!(digest(&built(&checkpoint).0), digest(&text));
+
+    checkpoint.set("architectures", json!(["Gemma3ForCausalLM"]));
+    checkpoint.retensor(|tensors| drop(tensors.remove("score.weight")));
+    let (language, said) = built(&checkpoint);
+    assert_eq!((language.task, language.model.family.as_str()), (Task::Chat, "gemma3"));
+    assert_names(&said, &["Gemma3ForCausalLM", "Gemma 3"]);
+}
+
+#[test]
+fn the_text_part_of_a_model_of_images_in_both_layouts_of_its_tensors() {
+    let checkpoint = Checkpoint::copy("gemma3-vision");
+    let (new, said) = built(&checkpoint);
+    assert_names(&said, &["Gemma3ForSequenceClassification takes images", "only its text part"]);
+    assert_eq!(new.model.rope.scaling, RopeScaling::Linear { factor: 4.0 });
+    assert_eq!(new.model.variant.sliding_window.as_ref().unwrap().layers, [0, 2]);
+
+    // As `save_pretrained` writes it and the hub has it.
+    checkpoint.retensor(|tensors| {
+        for (name, tensor) in std::mem::take(tensors) {
+            let name = match name.strip_prefix("model.language_model.") {
+                Some(text) => format!("language_model.model.{text}"),
+                None => name.strip_prefix("model.").unwrap_or(&name).to_owned(),
+            };
+            tensors.insert(name, tensor);
+        }
+    });
+    assert_eq!(digest(&built(&checkpoint).0), digest(&new));
+
+    // A tensor of the text part that it should not have is found as elsewhere.
+    checkpoint.retensor(|tensors| {
+        let tensor = tensors["language_model.model.norm.weight"].clone();
+        tensors.insert("language_model.model.norm.bias".to_owned(), tensor);
+    });
+    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
+    assert_names(&checkpoint.refusal(), &["model.norm.bias", "unexpected"]);
+}
+
+#[test]
+fn a_language_model_of_images_with_the_defaults_of_its_text_part() {
+    let checkpoint = Checkpoint::copy("gemma3-vision");
+    checkpoint.retensor(|tensors| drop(tensors.remove("score.weight")));
+    checkpoint.set("architectures", json!(["Gemma3ForConditionalGeneration"]));
+    assert_eq!(built(&checkpoint).0.task, Task::Chat);
+    // Published text sections leave out what is Gemma 3's default.
+    checkpoint.edit("config.json", |config| {
+        drop(config["text_config"].as_object_mut().unwrap().remove("vocab_size"))
+    });
+    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
+    assert_names(&checkpoint.refusal(), &["embed_tokens", "[262208, 64]"]);
+    checkpoint.set("text_config", json!({}));
+    assert_names(&checkpoint.refusal(), &["text_config", "missing"]);
+    checkpoint.set("text_config", json!({"model_type": "gemma4_text"}));
+    assert_names(&checkpoint.refusal(), &["text_config.model_type", "gemma4_text"]);
+}
+
+#[test]
+fn a_mistral_3_whose_text_part_is_a_mistral() {
+    let checkpoint = Checkpoint::copy("mistral-tiny");
+    let (text, _) = built(&checkpoint);
+    checkpoint.edit("config.json", |config| {
+        let mut section = config.clone();
+        section["architectures"] = json!(["MistralForSequenceClassification"]);
+        *config = json!({
+            "architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3",
+            "text_config": section, "vision_config": {}, "tie_word_embeddings": false,
+        });
+    });
+    checkpoint.retensor(|tensors| {
+        for (name, tensor) in std::mem::take(tensors) {
+            if name != "score.weight" {
+                tensors.insert(format!("language_model.{name}"), tensor);
+            }
+        }
+        let head = tensors["language_model.model.embed_tokens.weight"].clone();
+        tensors.insert("language_model.lm_head.weight".to_owned(), head);
+    });
+    let (language, said) = built(&checkpoint);
+    assert_names(&said, &["Mistral3ForConditionalGeneration", "text part"]);
+    assert_eq!((&language.model.variant, language.task), (&text.model.variant, Task::Chat));
+}
+
+#[test]
+fn layer_types_mean_what_they_mean_in_transformers() {
+    let kinds = json!(["full_attention", "sliding_attention", "full_attention"]);
+    let checkpoint = Checkpoint::copy("mistral-tiny");
+    checkpoint.set("layer_types", kinds.clone());
+    let (ministral, _) = built(&checkpoint);
+    assert_eq!(ministral.model.family, "ministral");
+    let window = SlidingWindow { keys: 45, layers: vec![1], rope: None };
+    assert_eq!(ministral.model.variant.sliding_window, Some(window));
+    checkpoint
+        .set("model_type", json!("ministral"))
+        .set("architectures", json!(["MinistralForSequenceClassification"]));
+    assert_eq!(digest(&built(&checkpoint).0), digest(&ministral));
+    checkpoint.set("layer_types", json!(null));
+    assert_eq!(built(&checkpoint).0.model.variant.sliding_window.unwrap().layers, [0, 1, 2]);
+
+    // Every layer of these is alike.
+    for name in ["phi3-tiny", "olmo2-tiny"] {
+        let checkpoint = Checkpoint::copy(name);
+        let (plain, _) = built(&checkpoint);
+        checkpoint.set("layer_types", kinds.clone());
+        let (listed, said) = built(&checkpoint);
+        assert_eq!(listed.model.variant, plain.model.variant, "{name}");
+        assert_names(&said, &["layer_types", "no effect"]);
+    }
+
+    let checkpoint = Checkpoint::copy("qwen3-tiny");
+    checkpoint.set("layer_types", kinds);
+    assert_names(&checkpoint.refusal(), &["use_sliding_window", "sliding_attention"]);
+    checkpoint.set("use_sliding_window", json!(true)).set("sliding_window", json!(30));
+    assert_eq!(built(&checkpoint).0.model.variant.sliding_window.unwrap().layers, [1]);
+}
+
+#[test]
+fn of_two_rotary_settings_the_one_that_counts_is_said() {
+    let said_with = |settings: &[(&str, Value)]| {
+        let checkpoint = Checkpoint::copy("qwen2-tiny");
+        for (field, value) in settings {
+            checkpoint.set(field, value.clone());
+        }
+        let (manifest, said) = built(&checkpoint);
+        (manifest.model.rope, said)
+    };
+    let linear = json!({"rope_type": "linear", "factor": 2.0});
+    let (rope, said) = said_with(&[
+        ("rope_scaling", linear.clone()),
+        ("rope_parameters", json!({"rope_type": "default", "rope_theta": 5.0})),
+        ("rope_theta", json!(7000.0)),
+    ]);
+    assert_eq!((rope.theta, rope.scaling), (7000.0, RopeScaling::Linear { factor: 2.0 }));
+    assert_names(&said, &["both rope_scaling and rope_parameters", "rope_scaling counts"]);
+
+    let (rope, said) = said_with(&[
+        ("rope_parameters", json!({"rope_type": "default", "rope_theta": 5000.0})),
+        ("rope_theta", json!(7000.0)),
+    ]);
+    assert_eq!(rope.theta, 5000.0);
+    assert_names(
+        &said,
+        &["rope_parameters.rope_theta 5000", "rope_theta 7000", "rope_parameters.rope_theta counts"],
+    );
+
+    let (rope, said) =
+        said_with(&[("rope_scaling", json!({"rope_type": "linear", "type": "yarn", "factor": 2.0}))]);
+    assert_eq!(rope.scaling, RopeScaling::Linear { factor: 2.0 });
+    assert_names(&said, &["rope_scaling.rope_type linear", "rope_scaling.type yarn"]);
+
+    let yarn = json!({"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 512});
+    let (_, said) =
+        said_with(&[("rope_scaling", yarn.clone()), ("original_max_position_embeddings", json!(256))]);
+    assert_names(&said, &["original_max_position_embeddings 256 and", "512", "factor 8"]);
+
+    let (rope, said) = said_with(&[("rope_scaling", json!({"rope_type": "default", "factor": 8.0}))]);
+    assert_eq!(rope.scaling, RopeScaling::Default);
+    assert_names(&said, &["rope_scaling.factor", "no effect"]);
+
+    // One section for each kind of layer.
+    let (rope, _) = said_with(&[(
+        "rope_parameters",
+        json!({"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0}, "sliding_attention": {"rope_type": "default"}}),
+    )]);
+    assert_eq!((rope.theta, rope.scaling), (5000.0, RopeScaling::Linear { factor: 2.0 }));
+}
+
+#[test]
+fn a_scaling_without_a_type() {
+    for section in ["rope_scaling", "rope_parameters"] {
+        let checkpoint = Checkpoint::copy("qwen2-tiny");
+        checkpoint.set(section, json!({"factor": 8.0}));
+        assert_names(&checkpoint.refusal(), &[&format!("{section}.rope_type"), "missing", "factor"]);
+        checkpoint.set(section, json!({"rope_theta": 5000.0}));
+        assert_eq!(built(&checkpoint).0.model.rope.theta, 5000.0);
+    }
+    let checkpoint = Checkpoint::copy("gemma3-tiny");
+    checkpoint.set("rope_scaling", json!({"factor": 8.0}));
+    assert_names(&checkpoint.refusal(), &["rope_scaling.rope_type", "factor"]);
+}
+
+#[test]
+fn what_kind_a_model_is_that_cannot_be_built() {
+    for (architecture, field, kind) in [
+        ("Qwen2VLForConditionalGeneration", "vision_config", "images"),
+        ("LlavaForConditionalGeneration", "vision_config", "images"),
+        ("DebertaV2ForSequenceClassification", "", "encoder"),
+        ("XLMRobertaForSequenceClassification", "", "encoder"),
+        ("T5ForSequenceClassification", "", "encoder beside its decoder"),
+        ("MambaForCausalLM", "", "recurrent state"),
+        ("Qwen3NextForCausalLM", "linear_num_key_heads", "recurrent state"),
+        ("DeepseekV3ForCausalLM", "n_routed_experts", "mixture of experts"),
+        ("Qwen2ForTokenClassification", "", "each token"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.set("architectures", json!([architecture])).set("model_type", json!(null));
+        if !field.is_empty() {
+            checkpoint.set(field, json!({}));
+        }
+        assert_names(&checkpoint.refusal(), &[architecture, kind, "known are"]);
+    }
+}
