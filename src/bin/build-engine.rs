@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use assay::builder::cpu::{self, CpuBuildOptions};
-use assay::builder::trtllm::{self, GpuBuildOptions, Outcome, TrtllmBuildOptions};
+use assay::builder::trtllm::{self, GPU_HEADING, GpuBuildOptions, Outcome, TrtllmBuildOptions};
 use assay::builder::{BuildError, BuildOptions, Console};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::hardware::Gpus;
 use assay::hardware::targets::{Kind, Target};
 use assay::manifest::{Dtype, Task};
+use clap::parser::ValueSource;
 use clap::{Args, FromArgMatches, Subcommand};
 use indicatif::HumanBytes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         }
     } else {
         let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        match run(arguments) {
+        match run(arguments, &gpu_flags(&matches)) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error @ BuildError::Interrupted) => (error.to_string(), ExitCode::from(INTERRUPTED)),
             Err(error) => (error.to_string(), ExitCode::FAILURE),
@@ -62,12 +63,27 @@ fn main() -> ExitCode {
     status
 }
 
-fn run(arguments: Arguments) -> Result<(), BuildError> {
+/// The options for GPU engines that the command line has.
+fn gpu_flags(matches: &clap::ArgMatches) -> Vec<String> {
+    let mut given = Vec::new();
+    for argument in command().get_arguments() {
+        let on_command_line =
+            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+        if let (Some(GPU_HEADING), Some(flag), true) =
+            (argument.get_help_heading(), argument.get_long(), on_command_line)
+        {
+            given.push(format!("--{flag}"));
+        }
+    }
+    given
+}
+
+fn run(arguments: Arguments, gpu_flags: &[String]) -> Result<(), BuildError> {
     let target = Target::find(&arguments.target)?;
     let console = Console::new(stop_on_signal()?);
     let output = arguments.common.output.clone();
     let outcome = match target.kind {
-        Kind::Cpu => Outcome::Engine(Box::new(cpu::build(&cpu_options(arguments)?, &console)?)),
+        Kind::Cpu => Outcome::Engine(Box::new(cpu::build(&cpu_options(arguments, gpu_flags)?, &console)?)),
         Kind::Gpu => trtllm::build(&gpu_options(arguments)?, &Gpus::detect(), &console)?,
     };
     drop(console);
@@ -92,11 +108,11 @@ fn run(arguments: Arguments) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn cpu_options(arguments: Arguments) -> Result<CpuBuildOptions, BuildError> {
-    if arguments.gpu != GpuBuildOptions::default() {
-        let reason = "--target cpu does not go with --tp, --pp, --quantization, --quantized, --small-head, --objective, \
-                      --checkpoint-only or --dry-run, which are for GPU engines";
-        return Err(BuildError::Option(reason.to_owned()));
+fn cpu_options(arguments: Arguments, gpu_flags: &[String]) -> Result<CpuBuildOptions, BuildError> {
+    if !gpu_flags.is_empty() {
+        let flags = gpu_flags.join(", ");
+        let reason = format!("{flags}: only for GPU engines; leave out, or choose a GPU with --target");
+        return Err(BuildError::Option(reason));
     }
     Ok(CpuBuildOptions { common: arguments.common, dtype: arguments.dtype })
 }

@@ -46,9 +46,12 @@ pub struct TrtllmBuildOptions {
 
 // The doc comments of the fields are the help of `build-engine`.
 
+/// Heading of these options in the help.
+pub const GPU_HEADING: &str = "GPU";
+
 /// The options that only builds for GPUs have.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "GPU")]
+#[command(next_help_heading = GPU_HEADING)]
 pub struct GpuBuildOptions {
     /// Tensor parallelism: GPUs that share every layer
     #[arg(long = "tp", value_name = "COUNT", default_value_t = 1)]
