@@ -12,6 +12,7 @@ fn main() {
         println!("cargo:rerun-if-changed={bridge}");
     }
     println!("cargo:rerun-if-env-changed=TRTLLM_ROOT");
+    println!("cargo:rerun-if-env-changed=ASSAY_WARNINGS_ARE_ERRORS");
     require_cmake();
     let trtllm = std::env::var_os("CARGO_FEATURE_TRTLLM").map(|_| trtllm_root());
     let mut engines = cmake::Config::new("cpp");
@@ -22,11 +23,15 @@ fn main() {
         bridge.file("cpp/trtllm/bridge.cc");
     }
     let installed = engines.build();
+    // CI sets this. Elsewhere a compiler that warns about more must not stop a build.
+    if std::env::var_os("ASSAY_WARNINGS_ARE_ERRORS").is_some() {
+        bridge.flag("-Werror");
+    }
     bridge
         .files(["cpp/cpu/bridge.cc", "cpp/cpu/processor.cc"])
         .include("cpp")
         .std("c++20")
-        .flags(["-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        .flags(["-Wall", "-Wextra", "-Wpedantic"])
         .opt_level(2)
         .compile("assay_bridge");
     println!("cargo:rustc-link-search=native={}/lib", installed.display());

@@ -2,6 +2,9 @@
 // compute.
 #include "cpu/decoder.h"
 
+#include <algorithm>
+#include <span>
+
 #include "check.h"
 #include "cpu/buffer.h"
 #include "cpu/matmul.h"
@@ -205,8 +208,7 @@ void a_text_has_the_same_logits_alone_and_in_a_batch(const ModelConfig& config) 
     batch.chunks = {{0, 4, 0, 0, 1, 0, 1}, {4, 21, 0, 1, 3, 1, 2}, {21, 29, 17, 1, 3, 2, 3}};
     batch.reads = {3, 10, 7};
     const std::vector<float> all = batch.run(*engine);
-    CHECK((std::vector<float>(all.begin() + static_cast<std::ptrdiff_t>(engine->head_rows()), all.end()) ==
-           expected));
+    CHECK(std::ranges::equal(std::span(all).subspan(engine->head_rows()), expected));
 }
 
 void bad_iterations_are_refused(Engine& engine) {
