@@ -14,6 +14,8 @@ pub(super) struct Item {
     /// Where it is in the request.
     path: ItemPath,
     prompt: Prompt,
+    /// Whether scores are wanted at each of its tokens.
+    each_token: bool,
 }
 
 impl Item {
@@ -23,7 +25,7 @@ impl Item {
     /// The scorer could not encode it.
     pub(super) fn new(path: ItemPath, prompt: Result<Prompt, ServingError>) -> Result<Self, ApiError> {
         match prompt {
-            Ok(prompt) => Ok(Self { path, prompt }),
+            Ok(prompt) => Ok(Self { path, prompt, each_token: false }),
             Err(error) => Err(ApiError::on_item(error, &path)),
         }
     }
@@ -44,6 +46,11 @@ impl Item {
         Self::new(path, scorer.encode(messages, length))
     }
 
+    /// The item, with scores at each of its tokens besides.
+    pub(super) fn at_each_token(self) -> Self {
+        Self { each_token: true, ..self }
+    }
+
     /// Scores the item.
     ///
     /// # Errors
@@ -58,8 +65,8 @@ impl Item {
         scorer: &Scorer,
         scheduling: Scheduling,
     ) -> Result<impl Future<Output = Result<Scored, ApiError>>, ApiError> {
-        let Self { path, prompt } = self;
-        match scorer.submit(prompt, scheduling) {
+        let Self { path, prompt, each_token } = self;
+        match scorer.submit_reading(prompt, each_token, scheduling) {
             Ok(scored) => Ok(async move { scored.await.map_err(|error| ApiError::on_item(error, &path)) }),
             Err(error) => Err(ApiError::on_item(error, &path)),
         }

@@ -124,6 +124,31 @@ impl Head {
         options::apply(&self.options, Scores { pairs }, |index| attribute(index).map_or("", String::as_str))
     }
 
+    /// Whether a score is made of one token's outputs, so that it can be read at any token.
+    pub fn scores_any_token(&self) -> bool {
+        matches!(self.kind, Kind::Rows(_))
+    }
+
+    /// Turns the outputs of each of `count` tokens into scores: those of the last token, which are the text's, and
+    /// those of all. The head [scores any token](Self::scores_any_token).
+    ///
+    /// # Errors
+    /// As [`Head::scores`].
+    pub fn scores_at_each(
+        &self,
+        outputs: &[f32],
+        count: usize,
+    ) -> Result<(Scores, Vec<Scores>), RewardError> {
+        let width = outputs.len() / count.max(1);
+        check_count(outputs.len(), width * count)?;
+        let mut tokens = Vec::with_capacity(count);
+        for outputs in outputs.chunks(width.max(1)) {
+            tokens.push(self.scores(outputs)?);
+        }
+        let last = tokens.last().cloned().unwrap_or(Scores { pairs: Vec::new() });
+        Ok((last, tokens))
+    }
+
     /// Names of the scores that every conversation has, in their order; none if the model scores steps, of
     /// which there may be any number.
     pub fn names(&self) -> Vec<&str> {

@@ -56,7 +56,9 @@ pub struct LengthPolicy {
 pub struct Scored {
     /// The scores.
     pub scores: Scores,
-    /// What was done to them, if anything.
+    /// The scores at each token, if they were wanted; the last are `scores`.
+    pub tokens: Vec<Scores>,
+    /// What was done to the scores, if anything.
     pub score_options: Option<ScoreOptions>,
     /// Tokens of the conversation.
     pub prompt_tokens: usize,
@@ -73,7 +75,15 @@ pub struct Scored {
 impl Scored {
     /// Keeps only the scores that `model` has.
     pub(crate) fn select(&mut self, model: Model<'_>) {
-        model.select(&mut self.scores);
+        for scores in std::iter::once(&mut self.scores).chain(&mut self.tokens) {
+            model.select(scores);
+        }
+    }
+
+    /// The same with probabilities in place of logits.
+    pub(crate) fn activated(self) -> Self {
+        let tokens = self.tokens.into_iter().map(Scores::activated).collect();
+        Self { scores: self.scores.activated(), tokens, ..self }
     }
 }
 
@@ -165,26 +175,41 @@ impl Scorer {
         prompt: Prompt,
         scheduling: Scheduling,
     ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
+        self.submit_reading(prompt, false, scheduling)
+    }
+
+    /// The same, with scores at each token besides if `each_token`: a head that
+    /// [scores any token](Head::scores_any_token) is needed. Such a text takes nothing from the prefix cache.
+    ///
+    /// # Errors
+    /// As [`Scorer::submit`].
+    pub(crate) fn submit_reading(
+        &self,
+        prompt: Prompt,
+        each_token: bool,
+        scheduling: Scheduling,
+    ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
         let Prompt { tokens, truncated } = prompt;
         let prompt_tokens = tokens.len();
-        let job = Job {
-            work: Work::Score { read: self.head.positions(&tokens)? },
-            tokens: tokens.into(),
-            priority: scheduling.priority,
-        };
+        let read = if each_token { (0..prompt_tokens).collect() } else { self.head.positions(&tokens)? };
+        let positions = if each_token { Some(prompt_tokens) } else { None };
+        let job = Job { work: Work::Score { read }, tokens: tokens.into(), priority: scheduling.priority };
         let ticket = self.scheduler.submit(job, scheduling.deadline())?;
-        Ok(async move { self.scored(&ticket.await?, prompt_tokens, truncated, scheduling) })
+        Ok(async move { self.scored(&ticket.await?, prompt_tokens, positions, truncated, scheduling) })
     }
 
     fn scored(
         &self,
         completed: &Completed,
         prompt_tokens: usize,
+        positions: Option<usize>,
         truncated: Option<Truncated>,
         scheduling: Scheduling,
     ) -> Result<Scored, ServingError> {
+        let (scores, tokens) = self.scores(&completed.output, positions)?;
         let scored = Scored {
-            scores: self.scores(&completed.output)?,
+            scores,
+            tokens,
             score_options: self.head.options().cloned(),
             prompt_tokens,
             truncated,
@@ -208,9 +233,17 @@ impl Scorer {
         Ok(scored)
     }
 
-    fn scores(&self, output: &Output) -> Result<Scores, ServingError> {
+    /// The scores, and those at each of `positions` tokens if there are so many in the output.
+    fn scores(
+        &self,
+        output: &Output,
+        positions: Option<usize>,
+    ) -> Result<(Scores, Vec<Scores>), ServingError> {
         let Output::Logits(logits) = output else { return Err(ServingError::TokensForScore) };
-        let scores = self.head.scores(logits);
+        let scores = match positions {
+            None => self.head.scores(logits).map(|scores| (scores, Vec::new())),
+            Some(count) => self.head.scores_at_each(logits, count),
+        };
         if let Err(RewardError::NotFinite { .. }) = scores {
             self.metrics.non_finite();
         }

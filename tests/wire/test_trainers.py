@@ -86,9 +86,11 @@ def test_vllms_pooling_clients_send_texts_and_conversations(server: Server):
     scores = chat_scores(server, "five")
     texts = post(server, "/pooling", {"model": "five", "input": [llama3(), llama3("No.")]})
     assert [entry["index"] for entry in texts["data"]] == [0, 1]
-    assert [entry["data"] for entry in texts["data"]] == [scores, chat_scores(server, "five", "No.")]
+    assert [entry["data"] for entry in texts["data"]] == [[scores], [chat_scores(server, "five", "No.")]]
     turns = post(server, "/pooling", {"model": "five", "messages": conversation()})
-    assert turns["data"][0]["data"] == scores and turns["usage"]["prompt_tokens"] > 0
+    assert turns["data"][0]["data"][-1][0] == scores[0] and turns["usage"]["prompt_tokens"] > 0
+    rows = post(server, "/pooling", {"model": "five", "messages": conversation(), "task": "token_classify"})
+    assert len(rows["data"][0]["data"]) == rows["usage"]["prompt_tokens"] and rows["data"][0]["data"][-1] == scores
 
 
 def test_the_openai_client_decodes_an_embedding_in_base_64(server: Server):

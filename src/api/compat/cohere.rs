@@ -192,7 +192,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         inputs.push(Input { text: Text::Conversation(messages), path });
     }
     let form = RerankForm { client, top, texts: send_back.then_some(responses) };
-    Ok(CompatRequest { inputs, form, activation, length })
+    Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) })
 }
 
 /// Texts, or objects that hold one.

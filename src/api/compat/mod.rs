@@ -4,11 +4,13 @@
 //! To add a route, write its file and add it to [`routes`].
 
 mod cohere;
+mod embeddings;
+mod encoding;
 mod fastdeploy;
 mod inputs;
 mod openrlhf;
+mod pooling;
 mod scoring;
-mod sglang;
 mod slime;
 mod tei;
 mod vllm;
@@ -24,7 +26,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(openrlhf::routes())
         .merge(slime::routes())
         .merge(vllm::routes())
-        .merge(sglang::routes())
+        .merge(pooling::routes())
+        .merge(embeddings::routes())
         .merge(tei::routes())
         .merge(cohere::routes())
         .merge(fastdeploy::routes())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::inputs::Input;
@@ -26,13 +26,15 @@ pub(super) struct CompatRequest<F> {
     pub(super) form: F,
     /// The field that asks for probabilities, if one does.
     pub(super) activation: Option<&'static str>,
+    /// The field that asks for scores at each token, if one does.
+    pub(super) each_token: Option<&'static str>,
     /// How texts that are too long are cut, if a field of the route says so; else `truncation` decides.
     pub(super) length: Option<LengthPolicy>,
 }
 
 impl<F> CompatRequest<F> {
     pub(super) fn new(inputs: Vec<Input>, form: F) -> Self {
-        Self { inputs, form, activation: None, length: None }
+        Self { inputs, form, activation: None, each_token: None, length: None }
     }
 }
 
@@ -101,14 +103,22 @@ fn prepare<F>(
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
     let length = take_length_policy(&mut fields, app)?;
-    let CompatRequest { inputs, form, activation, length: own_length } = read(&mut fields, settings)?;
+    let CompatRequest { inputs, form, activation, each_token, length: own_length } =
+        read(&mut fields, settings)?;
     if unknown == UnknownFields::Refuse {
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
     }
+    if let Some(field) = each_token
+        && !app.scorer()?.head().scores_any_token()
+    {
+        let reason = "this model's scores are made of several tokens; leave it out";
+        return Err(ApiError::unsupported(field, reason));
+    }
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
-        items.push(text.encode(app, path, own_length.unwrap_or(length))?);
+        let item = text.encode(app, path, own_length.unwrap_or(length))?;
+        items.push(if each_token.is_some() { item.at_each_token() } else { item });
     }
     Ok(Prepared { model, scheduling, items, activation, form })
 }
@@ -116,7 +126,7 @@ fn prepare<F>(
 /// Makes probabilities of a text's scores, as the field `field` of the request asks.
 fn activate(scored: Scored, head: &Head, field: &'static str) -> Result<Scored, ApiError> {
     if head.is_raw() {
-        return Ok(Scored { scores: scored.scores.activated(), ..scored });
+        return Ok(scored.activated());
     }
     // An option of the server may have made probabilities of them already.
     if head.options().is_some_and(|options| options.activation.is_some()) {
@@ -152,7 +162,12 @@ impl<F> ScoredTexts<'_, F> {
 
     /// A response with this body; its headers say how many tokens were cut off, if any.
     pub(super) fn respond(&self, body: impl Serialize) -> Response {
-        with_truncation(Json(body), &self.scored)
+        self.respond_with(Json(body))
+    }
+
+    /// The same of a body that is not JSON.
+    pub(super) fn respond_with(&self, body: impl IntoResponse) -> Response {
+        with_truncation(body, &self.scored)
     }
 }
 

@@ -116,7 +116,7 @@ fn predictions(scored: &Scored) -> Vec<Prediction> {
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PredictForm>, ApiError> {
     let (inputs, form) = inputs(fields.require("inputs")?, settings)?;
     let (activation, length) = (raw_scores(fields)?, truncate(fields)?);
-    Ok(CompatRequest { inputs, form, activation, length })
+    Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) })
 }
 
 /// Takes `raw_scores`: logits, unless it is false.

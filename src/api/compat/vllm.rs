@@ -1,4 +1,4 @@
-//! `POST /classify` and `POST /pooling`: vLLM's routes, which verl and others use.
+//! `POST /classify`: vLLM's route, which verl and others use.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{InputSchema, messages_or_input};
-use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score, values};
+use super::scoring::{CompatRequest, UnknownFields, score, values};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -21,13 +21,13 @@ use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(classify)).routes(routes!(pooling))
+    OpenApiRouter::new().routes(routes!(classify))
 }
 
 /// `messages`, or `input`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
-struct PoolingRequest {
+struct ClassifyRequest {
     model: Option<String>,
     input: Option<InputSchema>,
     #[schema(min_items = 1)]
@@ -41,13 +41,12 @@ struct PoolingRequest {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Pool)]
-struct List<'a, T> {
+struct Classes<'a> {
     id: String,
     object: &'static str,
     created: u64,
     model: &'a str,
-    data: Vec<T>,
+    data: Vec<Class>,
     usage: Usage,
 }
 
@@ -61,33 +60,17 @@ struct Class {
     num_classes: usize,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-struct Pooled {
-    index: usize,
-    object: &'static str,
-    data: PooledData,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-enum PooledData {
-    /// A text's scores.
-    Scores(Vec<f64>),
-    /// For each step, the probabilities that it is wrong and that it is right.
-    Steps(Vec<[f64; 2]>),
-}
-
 /// Scores texts, or a conversation.
 #[utoipa::path(
     post,
     path = "/classify",
     tag = "compatibility",
-    request_body(content = PoolingRequest, example = json!({
+    request_body(content = ClassifyRequest, example = json!({
         "model": "demo",
         "input": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>",
         "use_activation": false
     })),
-    responses((status = 200, body = List<Class>), Errors),
+    responses((status = 200, body = Classes), Errors),
 )]
 async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
@@ -98,56 +81,34 @@ async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Respo
         let label = largest.map(|(name, _)| name.clone());
         data.push(Class { index, label, num_classes: probs.len(), probs });
     }
-    Ok(texts.respond(list("classify", data, &texts)))
-}
-
-/// Scores texts, or a conversation, in the form of vLLM's poolers.
-#[utoipa::path(
-    post,
-    path = "/pooling",
-    tag = "compatibility",
-    request_body(content = PoolingRequest, example = json!({
-        "model": "demo",
-        "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
-    })),
-    responses((status = 200, body = List<Pooled>), Errors),
-)]
-async fn pooling(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let mut data = Vec::with_capacity(texts.scored.len());
-    for (index, scored) in texts.scored.iter().enumerate() {
-        let scores = values(scored);
-        let scores = if texts.head.scores_steps() {
-            PooledData::Steps(scores.into_iter().map(|right| [1.0 - right, right]).collect())
-        } else {
-            PooledData::Scores(scores)
-        };
-        data.push(Pooled { index, object: "pooling", data: scores });
-    }
-    Ok(texts.respond(list("pool", data, &texts)))
-}
-
-fn list<'a, T>(prefix: &str, data: Vec<T>, texts: &ScoredTexts<'a, ()>) -> List<'a, T> {
-    List {
-        id: new_id(prefix),
+    Ok(texts.respond(Classes {
+        id: new_id("classify"),
         object: "list",
         created: unix_time(),
         model: texts.model.name,
         data,
         usage: texts.usage(),
-    }
+    }))
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
+    let activation = use_activation(fields)?;
+    fields.take_one_of("encoding_format", &["float"])?;
+    fields.take_one_of("task", &["classify", "reward", "score"])?;
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, ()) })
+}
+
+/// Takes `use_activation`, or one of its older names; returns the field that asks for probabilities, if one does.
+///
+/// # Errors
+/// One of them is not a boolean.
+pub(super) fn use_activation(fields: &mut Fields) -> Result<Option<&'static str>, ApiError> {
     let mut activation = None;
-    // The second and third are older names of the first.
     for name in ["use_activation", "activation", "softmax"] {
         if fields.take::<bool>(name)? == Some(true) {
             activation = Some(name);
         }
     }
-    fields.take_one_of("encoding_format", &["float"])?;
-    fields.take_one_of("task", &["classify", "token_classify", "reward", "score"])?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, ()) })
+    Ok(activation)
 }

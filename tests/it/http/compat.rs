@@ -62,7 +62,7 @@ async fn a_conversation_has_the_same_scores_by_every_route() {
     }
     for (path, place) in [
         ("/classify", "/data/0/probs"),
-        ("/pooling", "/data/0/data"),
+        ("/pooling", "/data/0/data/0"),
         ("/v1/embeddings", "/data/0/embedding"),
         ("/v1/reward", "/data/0/score"),
     ] {
@@ -159,32 +159,6 @@ async fn responses_are_ranked_the_best_first_and_sent_back_if_asked() {
 }
 
 #[tokio::test]
-async fn an_embedding_in_base_64_holds_the_same_numbers() {
-    let server = Server::start();
-    let text = templated(&server);
-    let floats = ok(&server, "/v1/embeddings", json!({"input": text})).await["data"][0]["embedding"].clone();
-    let base64 = ok(&server, "/v1/embeddings", json!({"input": text, "encoding_format": "base64"})).await;
-    let base64 = base64["data"][0]["embedding"].as_str().unwrap().to_owned();
-    let digit = |c: u8| match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let bits: Vec<u8> = base64
-        .trim_end_matches('=')
-        .bytes()
-        .flat_map(|c| (0..6).rev().map(move |bit| digit(c) >> bit & 1))
-        .collect();
-    let bytes: Vec<u8> =
-        bits.chunks_exact(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect();
-    let numbers: Vec<f64> =
-        bytes.chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect();
-    assert_eq!(json!(numbers), floats);
-}
-
-#[tokio::test]
 async fn a_batch_of_pairs_is_answered_by_a_list_for_each() {
     let server = Server::start();
     let inputs = json!([[PROMPT, RESPONSE], [templated(&server)]]);
@@ -229,11 +203,6 @@ async fn what_a_route_cannot_do_is_refused_by_name() {
         ("/classify", json!({"input": [1, 640]}), "`input[1]` is 640"),
         ("/classify", json!({"input": [[1], [-1]]}), "`input[1][0]` is -1"),
         ("/classify", json!({"input": "a", "add_generation_prompt": true}), "`add_generation_prompt`"),
-        (
-            "/pooling",
-            json!({"input": "a", "encoding_format": "base64"}),
-            "`encoding_format` must be one of float",
-        ),
         ("/v1/embeddings", json!({"input": "a", "dimensions": 2}), "`dimensions` is not supported"),
         ("/predict", json!({"inputs": [["a", "b", "c"]]}), "`inputs[0]` must be one text or two"),
         ("/rerank", json!({"query": "a"}), "`documents` is missing"),

@@ -10,6 +10,7 @@ mod field_names;
 mod models;
 mod neutral;
 mod openapi;
+mod pooling;
 mod rewards;
 mod server;
 mod service;

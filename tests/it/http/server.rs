@@ -78,6 +78,11 @@ impl Server {
         self.app.start(Scorer::new(encoder, head, self.scheduler.clone(), metrics));
     }
 
+    /// The routes, for answers that are not text.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Sends any request.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         read(self.router.clone().oneshot(request).await.unwrap()).await

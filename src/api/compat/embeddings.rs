@@ -1,0 +1,115 @@
+//! `POST /v1/embeddings`: the form of OpenAI's embeddings, in which vLLM and SGLang answer with rewards.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
+use super::inputs::{InputSchema, messages_or_input};
+use super::scoring::{CompatRequest, UnknownFields, score};
+use super::vllm::use_activation;
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::messages::Turn;
+use crate::api::openapi::Errors;
+use crate::api::wire::{Usage, new_id, unix_time};
+use crate::config::ServerSettings;
+use crate::prompt::Truncation;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(embeddings))
+}
+
+/// `messages`, or `input`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct EmbeddingsRequest {
+    model: Option<String>,
+    input: Option<InputSchema>,
+    #[schema(min_items = 1)]
+    messages: Option<Vec<Turn>>,
+    /// As many as the model has scores.
+    dimensions: Option<u64>,
+    /// Whether probabilities are wanted instead of logits.
+    use_activation: Option<bool>,
+    encoding_format: Option<EncodingFormat>,
+    embed_dtype: Option<EmbedDtype>,
+    endianness: Option<Endianness>,
+    /// Whether the tokens that every text of the model has are added to `input` where it lacks them.
+    add_special_tokens: Option<bool>,
+    /// Tokens to keep of a text; -1 for as many as the engine takes.
+    #[schema(minimum = -1)]
+    truncate_prompt_tokens: Option<i64>,
+    truncation: Option<Truncation>,
+}
+
+struct EmbeddingsForm {
+    encoding: Encoding,
+    dimensions: Option<i64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Embeddings<'a> {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    data: Vec<Embedding>,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Embedding {
+    index: usize,
+    object: &'static str,
+    /// A text's scores, in the model's order.
+    embedding: Written,
+}
+
+/// Scores texts, or a conversation; each text's scores, in the model's order, are its embedding.
+#[utoipa::path(
+    post,
+    path = "/v1/embeddings",
+    tag = "compatibility",
+    request_body(content = EmbeddingsRequest, example = json!({
+        "model": "demo",
+        "input": ["<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>"]
+    })),
+    responses((status = 200, body = Embeddings), Errors),
+)]
+async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    let EmbeddingsForm { encoding, dimensions } = texts.form;
+    let mut numbers = Vec::with_capacity(texts.scored.len());
+    for scored in &texts.scored {
+        let row: Vec<f32> = scored.scores.pairs.iter().map(|(_, score)| *score).collect();
+        if dimensions.is_some_and(|dimensions| usize::try_from(dimensions) != Ok(row.len())) {
+            let reason = format!("this model has {} scores, and all are answered; leave it out", row.len());
+            return Err(ApiError::unsupported("dimensions", reason));
+        }
+        numbers.push(Numbers::Row(row));
+    }
+    let (id, created, model, usage) = (new_id("embd"), unix_time(), texts.model.name, texts.usage());
+    if matches!(encoding.format, Format::Bytes | Format::BytesOnly) {
+        let response = encoding.respond_in_bytes(id, created, model, &numbers, usage)?;
+        return Ok(texts.respond_with(response));
+    }
+    let mut data = Vec::with_capacity(numbers.len());
+    for (index, numbers) in numbers.iter().enumerate() {
+        data.push(Embedding { index, object: "embedding", embedding: encoding.write(numbers) });
+    }
+    Ok(texts.respond(Embeddings { id, object: "list", created, model, data, usage }))
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsForm>, ApiError> {
+    let inputs = messages_or_input(fields, settings)?;
+    let activation = use_activation(fields)?;
+    let form = EmbeddingsForm { encoding: Encoding::take(fields)?, dimensions: fields.take("dimensions")? };
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+}

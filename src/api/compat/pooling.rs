@@ -1,0 +1,166 @@
+//! `POST /pooling`: vLLM's poolers.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
+use super::inputs::{InputSchema, messages_or_input};
+use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
+use super::vllm::use_activation;
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::messages::Turn;
+use crate::api::openapi::Errors;
+use crate::api::wire::{Usage, new_id, unix_time};
+use crate::config::ServerSettings;
+use crate::prompt::Truncation;
+use crate::reward::Scores;
+use crate::serving::Scored;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(pooling))
+}
+
+/// `messages`, or `input`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct PoolRequest {
+    model: Option<String>,
+    input: Option<InputSchema>,
+    #[schema(min_items = 1)]
+    messages: Option<Vec<Turn>>,
+    task: Option<Task>,
+    /// Whether probabilities are wanted instead of logits.
+    use_activation: Option<bool>,
+    encoding_format: Option<EncodingFormat>,
+    embed_dtype: Option<EmbedDtype>,
+    endianness: Option<Endianness>,
+    /// Whether the tokens that every text of the model has are added to `input` where it lacks them.
+    add_special_tokens: Option<bool>,
+    /// Tokens to keep of a text; -1 for as many as the engine takes.
+    #[schema(minimum = -1)]
+    truncate_prompt_tokens: Option<i64>,
+    truncation: Option<Truncation>,
+}
+
+/// What a pooler of vLLM's gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Task {
+    /// A row of scores where the model is read: of its steps, or of its last token. What is answered unless the
+    /// request says otherwise, so that `data[-1][0]` is a reward.
+    Reward,
+    /// The scores of a text.
+    Classify,
+    /// A row of scores for every token.
+    TokenClassify,
+}
+
+struct PoolForm {
+    task: Task,
+    encoding: Encoding,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Pool<'a> {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    data: Vec<Pooled>,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Pooled {
+    index: usize,
+    object: &'static str,
+    /// Rows of scores, or, of the task `classify`, one row. Of a model that scores steps, each row has the
+    /// probabilities that the step is wrong and that it is right.
+    data: Written,
+}
+
+/// Scores texts, or a conversation, in the form of vLLM's poolers.
+#[utoipa::path(
+    post,
+    path = "/pooling",
+    tag = "compatibility",
+    request_body(content = PoolRequest, example = json!({
+        "model": "demo",
+        "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+    })),
+    responses((status = 200, body = Pool), Errors),
+)]
+async fn pooling(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    let PoolForm { task, encoding } = texts.form;
+    let mut numbers = Vec::with_capacity(texts.scored.len());
+    for scored in &texts.scored {
+        numbers.push(rows(&texts, scored, task)?);
+    }
+    let (id, created, model, usage) = (new_id("pool"), unix_time(), texts.model.name, texts.usage());
+    if matches!(encoding.format, Format::Bytes | Format::BytesOnly) {
+        let response = encoding.respond_in_bytes(id, created, model, &numbers, usage)?;
+        return Ok(texts.respond_with(response));
+    }
+    let mut data = Vec::with_capacity(numbers.len());
+    for (index, numbers) in numbers.iter().enumerate() {
+        data.push(Pooled { index, object: "pooling", data: encoding.write(numbers) });
+    }
+    Ok(texts.respond(Pool { id, object: "list", created, model, data, usage }))
+}
+
+/// The numbers of one text.
+fn rows(texts: &ScoredTexts<'_, PoolForm>, scored: &Scored, task: Task) -> Result<Numbers, ApiError> {
+    if texts.head.scores_steps() {
+        if task == Task::Classify {
+            let reason = "this model scores steps, and has no scores of a whole text; leave it out";
+            return Err(ApiError::unsupported("task", reason));
+        }
+        return Ok(Numbers::Rows(
+            row(&scored.scores).into_iter().map(|right| vec![1.0 - right, right]).collect(),
+        ));
+    }
+    Ok(match task {
+        Task::Reward => Numbers::Rows(vec![row(&scored.scores)]),
+        Task::Classify => Numbers::Row(row(&scored.scores)),
+        Task::TokenClassify => Numbers::Rows(scored.tokens.iter().map(row).collect()),
+    })
+}
+
+fn row(scores: &Scores) -> Vec<f32> {
+    scores.pairs.iter().map(|(_, score)| *score).collect()
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PoolForm>, ApiError> {
+    let inputs = messages_or_input(fields, settings)?;
+    let activation = use_activation(fields)?;
+    let form = PoolForm { task: task(fields)?, encoding: Encoding::take(fields)? };
+    let each_token = (form.task == Task::TokenClassify).then_some("task");
+    Ok(CompatRequest { activation, each_token, ..CompatRequest::new(inputs, form) })
+}
+
+/// Takes `task`. `score` is an older name of `classify`.
+fn task(fields: &mut Fields) -> Result<Task, ApiError> {
+    let Some(name) = fields.take::<String>("task")? else { return Ok(Task::Reward) };
+    match name.as_str() {
+        "reward" => Ok(Task::Reward),
+        "classify" | "score" => Ok(Task::Classify),
+        "token_classify" => Ok(Task::TokenClassify),
+        "embed" | "token_embed" | "plugin" => {
+            let reason = "this model gives scores; send `classify` or `token_classify`, or leave it out";
+            Err(ApiError::unsupported(fields.path("task"), reason))
+        }
+        _ => Err(ApiError::invalid(
+            fields.path("task"),
+            "must be one of classify, token_classify, reward, score",
+        )),
+    }
+}
