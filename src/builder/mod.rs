@@ -4,6 +4,7 @@
 //! numbers, which are checked as they are converted. Tensors go through one at a time, and the output directory
 //! appears only when it is complete.
 
+mod adapter;
 mod checkpoint;
 mod config;
 mod convert;
@@ -13,9 +14,11 @@ mod error;
 pub(crate) mod families;
 mod foreign;
 mod heads;
+mod hub;
 mod int8;
 mod json;
 mod language;
+mod location;
 mod options;
 mod output;
 mod plan;

@@ -13,9 +13,12 @@ pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
 /// What to build, for any kind of machine.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BuildOptions {
-    /// Checkpoint directory: safetensors, config.json, tokenizer.json, chat template
+    /// Checkpoint directory (safetensors, config.json, tokenizer, chat template), or OWNER/NAME in the hub's cache
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// Adapter (LoRA, as peft saves it) to merge into the model
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Engine directory to create; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
@@ -47,6 +50,7 @@ impl BuildOptions {
     pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            adapter: None,
             output: output.into(),
             name: None,
             task: None,

@@ -1,16 +1,16 @@
 //! A checkpoint, opened and recognised: what it is and what engines of it are for.
 
-use std::path::Path;
-
+use super::adapter::Task as Adapted;
 use super::checkpoint::Checkpoint;
 use super::config::{self, Config};
 use super::heads::vocabulary_rows;
 use super::json::Object;
 use super::language::Generation;
+use super::location::Location;
 use super::options::BuildOptions;
 use super::plan::{self, EngineTensors, OutputHead};
 use super::text::{self, Text};
-use super::{BuildError, families, foreign, heads, language};
+use super::{BuildError, families, heads, language};
 use crate::manifest::{Dtype, Head, PromptSpec, Task};
 
 /// The checkpoint.
@@ -31,15 +31,12 @@ impl Source {
     /// # Errors
     /// It is not a checkpoint that can be built, or not for what the options ask for.
     pub(super) fn open(options: &BuildOptions) -> Result<Self, BuildError> {
-        let model = options.model.as_path();
-        foreign::refuse(model)?;
-        let name = name(model, options.name.as_deref())?;
-        let object = Object::read(&model.join("config.json"))?;
-        let architecture = heads::architecture(&object)?;
+        let Location { base, text, head, adapter, name } = Location::find(options)?;
+        let object = Object::read(&base.join("config.json"))?;
+        let adapted = adapter.as_ref().map_or(Adapted::Same, |adapter| adapter.config.task);
+        let architecture = heads::architecture(&object, adapted)?;
         let mut config = config::read(object, architecture, name)?;
-        let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
-        let text = text::read(options, config.model.vocab_size, !may_complete)?;
-        let mut checkpoint = Checkpoint::open(model)?;
+        let mut checkpoint = Checkpoint::open(&base, &head)?;
         if config.architecture.multimodal {
             let left_out = checkpoint.rename(families::text_tensor);
             config.notes.push(format!(
@@ -47,6 +44,16 @@ impl Source {
                 config.architecture.name
             ));
         }
+        if let Some(adapter) = &adapter {
+            let name = if config.architecture.multimodal { families::text_tensor } else { unchanged };
+            checkpoint.adapt(adapter, name)?;
+            config.notes.push(adapter.describe());
+        }
+        if let Some(embedding) = checkpoint.adapted_rows(config.architecture.family.tensors.embedding) {
+            config.model.vocab_size = embedding;
+        }
+        let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
+        let text = text::read(&text, options, config.model.vocab_size, !may_complete)?;
         let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
         let (output_head, generation) = match task {
             Task::Reward => {
@@ -55,7 +62,7 @@ impl Source {
             }
             Task::Chat | Task::Completion => (
                 OutputHead::Vocabulary(vocabulary_rows::matrix(&config, &checkpoint)),
-                language::generation(model, &config, &text)?,
+                language::generation(&base, &config, &text)?,
             ),
         };
         Ok(Self { config, text, checkpoint, task, output_head, generation })
@@ -104,7 +111,7 @@ impl Source {
         }
     }
 
-    /// What was recognised, and what the user should know about decoder and chat template, in lines.
+    /// What was recognised, and what the user should know about it, a line for each.
     pub(super) fn describe(&self) -> String {
         let recognised = match &self.output_head {
             OutputHead::Scores(head) => head.describe(&self.config),
@@ -117,50 +124,7 @@ impl Source {
     }
 }
 
-/// The requested name, or the checkpoint's own.
-fn name(model: &Path, requested: Option<&str>) -> Result<String, BuildError> {
-    let shown = model.display();
-    let name = match requested {
-        Some(name) => Some(name.to_owned()),
-        None => match std::fs::canonicalize(model) {
-            Ok(path) => checkpoint_name(&path),
-            Err(error) => {
-                let reason = format!(
-                    "--model {shown} cannot be found ({error}); it must be a directory on this machine, so download a \
-                     model of the Hugging Face hub first (`hf download`)"
-                );
-                return Err(BuildError::Option(reason));
-            }
-        },
-    };
-    name.filter(|name| !name.trim().is_empty() && !name.contains(char::is_control)).ok_or_else(|| {
-        BuildError::Option(format!("--model {shown} gives no name to serve it under; choose one with --name"))
-    })
-}
-
-/// The directory's name; `owner/name` in the hub's cache, whose directories are named after commits:
-/// `models--owner--name/snapshots/COMMIT`.
-fn checkpoint_name(path: &Path) -> Option<String> {
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let parent = path.parent()?;
-    if name(parent).as_deref() == Some("snapshots")
-        && let Some(repository) = parent.parent().and_then(name)
-        && let Some(repository) = repository.strip_prefix("models--")
-    {
-        return Some(repository.replace("--", "/"));
-    }
-    name(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checkpoint_in_the_hubs_cache_is_named_after_its_repository() {
-        let name = |path| checkpoint_name(Path::new(path)).unwrap();
-        assert_eq!(name("/cache/models--acme--judge-8b/snapshots/0123abcd"), "acme/judge-8b");
-        assert_eq!(name("/models/snapshots/judge"), "judge");
-        assert_eq!(name("/models/judge"), "judge");
-    }
+/// The name of a tensor of an adapter in a model of text alone.
+fn unchanged(name: &str) -> Option<String> {
+    Some(name.to_owned())
 }

@@ -41,13 +41,17 @@ impl Text {
 const NO_TEMPLATE: &str =
     "{{ raise_exception('this model has no chat template: it completes texts, at /v1/completions') }}";
 
-/// Reads and checks the text side of a checkpoint whose embedding has `vocab_size` rows.
+/// Reads and checks the text side of the checkpoint in the directory `checkpoint`, whose embedding has `vocab_size` rows.
 ///
 /// # Errors
 /// A file is missing or malformed, a required chat template is missing, the template cannot be compiled, or a token
 /// has no row in the embedding.
-pub(super) fn read(options: &BuildOptions, vocab_size: usize, must_chat: bool) -> Result<Text, BuildError> {
-    let checkpoint = options.model.as_path();
+pub(super) fn read(
+    checkpoint: &Path,
+    options: &BuildOptions,
+    vocab_size: usize,
+    must_chat: bool,
+) -> Result<Text, BuildError> {
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let tokenizer = tokenizer(checkpoint, vocab_size)?;
     let found = template(checkpoint, config.as_ref())?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Head, classifier};
+use super::{Head, labels};
 use crate::builder::BuildError;
 use crate::manifest::check_attribute_names;
 use crate::manifest::score_options::ScoreOptions;
@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path, head: Head) -> Result<Head, BuildError> {
     let attributes = match file.attributes {
         Some(names) => names.iter().map(|name| name.to_lowercase()).collect(),
         None if rows.len() == head.attributes.len() => head.attributes.clone(),
-        None => classifier::made_up(rows.len()),
+        None => labels::made_up(rows.len()),
     };
     if rows.is_empty() || attributes.len() != rows.len() {
         let (rows, names) = (rows.len(), attributes.len());

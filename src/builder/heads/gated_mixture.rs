@@ -1,6 +1,6 @@
 //! ArmoRM's head: scores by objective, and a network that mixes them into one more.
 
-use super::{Head, HeadKind, classifier, token_id};
+use super::{Head, HeadKind, labels, token_id};
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
 use crate::builder::{BuildError, convert};
@@ -81,14 +81,14 @@ impl GatedMixture {
         Ok(Self {
             objectives: object.size("num_objectives", Some(OBJECTIVES.len()))?,
             hidden: vec![object.size("gating_hidden_dim", Some(1024))?; layers],
-            bias: checkpoint.tensor(&format!("gating.layers.{layers}.bias")).is_some(),
+            bias: checkpoint.has(&format!("gating.layers.{layers}.bias")),
             temperature,
         })
     }
 
     /// Names of the scores, the mixed one last.
     fn attributes(&self, config: &Config) -> Result<Vec<String>, BuildError> {
-        let labels = if config.object.has("id2label") { classifier::labels(&config.object)? } else { vec![] };
+        let labels = labels::listed(&config.object)?.unwrap_or_default();
         let mut names: Vec<String> = match self.objectives {
             count if count == labels.len() => labels,
             19 => OBJECTIVES.map(str::to_owned).to_vec(),

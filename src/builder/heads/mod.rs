@@ -5,6 +5,7 @@
 mod classifier;
 mod from_file;
 mod gated_mixture;
+mod labels;
 mod process_reward;
 mod two_layers;
 mod value_head;
@@ -13,6 +14,7 @@ pub(super) mod vocabulary_rows;
 use std::path::PathBuf;
 
 use super::BuildError;
+use super::adapter::Task as Adapted;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::families::{self, Architecture};
@@ -100,7 +102,7 @@ impl Head {
 
     /// Adds a bias if the checkpoint has this tensor.
     fn with_bias(mut self, tensor: &str, checkpoint: &Checkpoint) -> Self {
-        self.bias = checkpoint.tensor(tensor).is_some().then(|| tensor.to_owned());
+        self.bias = checkpoint.has(tensor).then(|| tensor.to_owned());
         self
     }
 
@@ -171,10 +173,10 @@ fn token_id(config: &Config, encoder: &Encoder, token: &str) -> Result<u32, Buil
 ///
 /// # Errors
 /// No family or no kind of head is known for it.
-pub(super) fn architecture(config: &Object) -> Result<Architecture, BuildError> {
+pub(super) fn architecture(config: &Object, adapted: Adapted) -> Result<Architecture, BuildError> {
     let names: Vec<String> = config.required("architectures")?;
     if let [name] = &names[..]
-        && let Some(architecture) = Architecture::recognise(config, name)?
+        && let Some(architecture) = Architecture::recognise(config, &adapted.architecture(name))?
         && KINDS.iter().any(|kind| (kind.fits)(&architecture))
     {
         return Ok(architecture);

@@ -24,7 +24,7 @@ fn is_trainers(architecture: &Architecture) -> bool {
 }
 
 fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Option<Head>, BuildError> {
-    let has = |name: &str| checkpoint.tensor(name).is_some();
+    let has = |name: &str| checkpoint.has(name);
     let architecture = &config.architecture;
     if architecture.name == INTERNLM2 {
         let suffix = vec![reward_token(&config.object, config.model.vocab_size)?];

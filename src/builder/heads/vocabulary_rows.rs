@@ -61,9 +61,5 @@ pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, 
 /// The tensor that gives a language model's logits.
 pub(in crate::builder) fn matrix(config: &Config, checkpoint: &Checkpoint) -> &'static str {
     let tensors = &config.architecture.family.tensors;
-    if config.tied && checkpoint.tensor(tensors.lm_head).is_none() {
-        tensors.embedding
-    } else {
-        tensors.lm_head
-    }
+    if config.tied && !checkpoint.has(tensors.lm_head) { tensors.embedding } else { tensors.lm_head }
 }

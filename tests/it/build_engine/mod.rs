@@ -1,5 +1,6 @@
 //! What a user of `build-engine` relies on.
 
+mod adapters;
 mod built;
 mod families;
 mod gpu;

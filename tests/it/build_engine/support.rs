@@ -42,12 +42,8 @@ impl Checkpoint {
     /// A copy of one of the test checkpoints.
     pub(crate) fn copy(name: &str) -> Self {
         let copy = Self { root: tempfile::tempdir().unwrap(), name: name.to_owned() };
-        std::fs::create_dir(copy.path()).unwrap();
         let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
-        for entry in std::fs::read_dir(original).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), copy.file(&entry.file_name().to_string_lossy())).unwrap();
-        }
+        copy_into(&original, &copy.path());
         copy
     }
 
@@ -86,23 +82,28 @@ impl Checkpoint {
 
     /// Tensors of one of its safetensors files.
     pub(crate) fn tensors(&self, file: &str) -> BTreeMap<String, Tensor> {
-        let bytes = std::fs::read(self.file(file)).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let owned = |(name, tensor): (&str, TensorView<'_>)| {
-            (name.to_owned(), (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec()))
-        };
-        tensors.iter().map(owned).collect()
+        read_tensors(&self.file(file))
+    }
+
+    /// Renames the tensors of a safetensors file.
+    pub(crate) fn rewrite(&self, path: &Path, name: impl Fn(&str) -> String) {
+        let renamed = read_tensors(path).into_iter().map(|(old, tensor)| (name(&old), tensor)).collect();
+        write_tensors(path, &renamed);
+    }
+
+    /// Moves the tensors whose names start so from `model.safetensors` to a file of their own.
+    pub(crate) fn split_head(&self, start: &str, file: &str) {
+        let (head, rest) =
+            self.tensors("model.safetensors").into_iter().partition(|(name, _)| name.starts_with(start));
+        write_tensors(&self.file(file), &head);
+        write_tensors(&self.file("model.safetensors"), &rest);
     }
 
     /// Changes the tensors of `model.safetensors`.
     pub(crate) fn retensor(&self, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) -> &Self {
         let mut tensors = self.tensors("model.safetensors");
         change(&mut tensors);
-        let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
-            (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-        });
-        let bytes = safetensors::serialize(views, None).unwrap();
-        std::fs::write(self.file("model.safetensors"), bytes).unwrap();
+        write_tensors(&self.file("model.safetensors"), &tensors);
         self
     }
 
@@ -129,4 +130,30 @@ pub(crate) fn assert_names(sentence: &str, parts: &[&str]) {
     for part in parts {
         assert!(sentence.contains(part), "nothing about {part:?} in: {sentence}");
     }
+}
+
+/// Copies the files of a directory into another, which is made if it is not there.
+pub(crate) fn copy_into(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The tensors of a safetensors file.
+pub(crate) fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
+    let bytes = std::fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let owned = |(name, tensor): (&str, TensorView<'_>)| {
+        (name.to_owned(), (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec()))
+    };
+    tensors.iter().map(owned).collect()
+}
+
+pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) {
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }

@@ -1,0 +1,188 @@
+//! Which files of a directory are a checkpoint's weights.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::stored::Stored;
+use crate::builder::BuildError;
+use crate::builder::json::Object;
+
+const SINGLE_FILE: &str = "model.safetensors";
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
+/// Where LLaMA-Factory and ms-swift save a value head, beside the model or an adapter.
+const VALUE_HEAD: &str = "value_head.safetensors";
+/// The same head as these frameworks save it without safetensors.
+const VALUE_HEAD_PICKLE: &str = "value_head.bin";
+
+/// How to convert weights that only Python's pickle can read.
+pub(in crate::builder) const CONVERT: &str = "convert it to safetensors with `python3 tools/bin_to_safetensors.py DIRECTORY`, which runs nothing that \
+     the file contains";
+
+/// A checkpoint's weights.
+pub(super) struct Weights {
+    /// The safetensors files.
+    pub(super) paths: Vec<PathBuf>,
+    /// The file or directory that errors about missing tensors name.
+    pub(super) listing: PathBuf,
+    pub(super) index: Option<Index>,
+}
+
+/// The index of a set of shards.
+pub(super) struct Index {
+    directory: PathBuf,
+    /// The file name of each tensor.
+    listed: BTreeMap<String, String>,
+}
+
+/// Finds the weights in `directory`. A single file takes precedence over shards, as it does in transformers.
+pub(super) fn find(directory: &Path) -> Result<Weights, BuildError> {
+    let (single, index) = (directory.join(SINGLE_FILE), directory.join(INDEX_FILE));
+    if single.exists() {
+        return Ok(Weights { paths: vec![single.clone()], listing: single, index: None });
+    }
+    if index.exists() {
+        return indexed(directory, &index);
+    }
+    let shards = shards(directory)?;
+    if shards.is_empty() {
+        return Err(no_safetensors(directory));
+    }
+    Ok(Weights { paths: shards, listing: directory.to_owned(), index: None })
+}
+
+fn indexed(directory: &Path, path: &Path) -> Result<Weights, BuildError> {
+    let object = Object::read(path)?;
+    let listed: BTreeMap<String, String> = object.required("weight_map")?;
+    let mut names: Vec<&String> = listed.values().collect();
+    names.sort();
+    names.dedup();
+    let mut paths = Vec::new();
+    for name in names {
+        if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+            return Err(object.error("weight_map", &format!("{name} is not a file in the same directory")));
+        }
+        let shard = directory.join(name);
+        if !shard.exists() {
+            return Err(missing_shard(directory, path, name));
+        }
+        paths.push(shard);
+    }
+    let index = Index { directory: directory.to_owned(), listed };
+    Ok(Weights { paths, listing: path.to_owned(), index: Some(index) })
+}
+
+/// The error for a shard that the index names and the directory lacks.
+fn missing_shard(directory: &Path, index: &Path, name: &str) -> BuildError {
+    let others: Vec<String> =
+        names(directory).into_iter().filter(|file| file.ends_with(".safetensors")).collect();
+    if others.iter().any(|file| total(file).is_some() && total(file) != total(name)) {
+        let reason = format!(
+            "it names {name}, which is missing, and the directory has {}: the index is that of other weights; delete \
+             it, and the shards are read without one",
+            others.join(", ")
+        );
+        return BuildError::checkpoint(index, reason);
+    }
+    let reason = format!("it is missing, but {INDEX_FILE} names it; download it, too");
+    BuildError::checkpoint(directory.join(name), reason)
+}
+
+/// The number of shards that a shard's name gives.
+fn total(name: &str) -> Option<usize> {
+    shard_name()?.captures(name)?.get(3)?.as_str().parse().ok()
+}
+
+fn shard_name() -> Option<Regex> {
+    Regex::new(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$").ok()
+}
+
+/// The shards of a directory without an index: all files of one set `NAME-00001-of-00003.safetensors`.
+fn shards(directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let Some(pattern) = shard_name() else { return Ok(vec![]) };
+    let mut sets: BTreeMap<(String, usize), Vec<usize>> = BTreeMap::new();
+    for name in names(directory) {
+        let Some(parts) = pattern.captures(&name) else { continue };
+        if let (Ok(number), Ok(total)) = (parts[2].parse(), parts[3].parse()) {
+            sets.entry((parts[1].to_owned(), total)).or_default().push(number);
+        }
+    }
+    let shard =
+        |set: &str, number: usize, total: usize| format!("{set}-{number:05}-of-{total:05}.safetensors");
+    if sets.len() > 1 {
+        let found: Vec<String> = sets.keys().map(|(set, total)| shard(set, 1, *total)).collect();
+        let reason = format!(
+            "it has no {INDEX_FILE} and several sets of shards ({}); leave only the model's",
+            found.join(", ")
+        );
+        return Err(BuildError::checkpoint(directory, reason));
+    }
+    let Some(((set, total), mut numbers)) = sets.pop_first() else { return Ok(vec![]) };
+    numbers.sort_unstable();
+    if let Some(missing) = (1..=total).find(|number| !numbers.contains(number)) {
+        let reason = format!(
+            "it has {} of {total} shards, and {} is missing; download it, too",
+            numbers.len(),
+            shard(&set, missing, total)
+        );
+        return Err(BuildError::checkpoint(directory, reason));
+    }
+    Ok(numbers.into_iter().map(|number| directory.join(shard(&set, number, total))).collect())
+}
+
+impl Index {
+    /// Checks that every tensor is in the file that the index says.
+    pub(super) fn check(&self, found: &[(String, Stored)]) -> Result<(), BuildError> {
+        let places: BTreeMap<&str, &Path> =
+            found.iter().map(|(name, stored)| (name.as_str(), stored.path())).collect();
+        for (tensor, shard) in &self.listed {
+            let path = self.directory.join(shard);
+            if places.get(tensor.as_str()) != Some(&path.as_path()) {
+                let reason = format!("is not in this file, where {INDEX_FILE} says it is");
+                return Err(BuildError::tensor(&path, tensor, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file with the value head, if a directory has one.
+///
+/// # Errors
+/// The head is only there as a pickle.
+pub(super) fn value_head(directory: &Path) -> Result<Option<PathBuf>, BuildError> {
+    let (head, pickle) = (directory.join(VALUE_HEAD), directory.join(VALUE_HEAD_PICKLE));
+    if head.exists() {
+        return Ok(Some(head));
+    }
+    if pickle.exists() {
+        let reason = format!("it is the model's value head in PyTorch's own format; {CONVERT}");
+        return Err(BuildError::checkpoint(pickle, reason));
+    }
+    Ok(None)
+}
+
+/// The names of a directory's files.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The error for a directory without weights in safetensors.
+fn no_safetensors(directory: &Path) -> BuildError {
+    let names = names(directory);
+    let with = |end: &str| names.iter().find(|name| name.ends_with(end));
+    let missing = format!("there is neither {SINGLE_FILE} nor {INDEX_FILE}");
+    let hint = if let Some(pickle) = with(".bin").or_else(|| with(".pt")).or_else(|| with(".pth")) {
+        format!(", only {pickle} in PyTorch's own format; {CONVERT}")
+    } else if let Some(other) = with(".safetensors") {
+        format!(", only {other}; if it holds the model under transformers' names, rename it to {SINGLE_FILE}")
+    } else {
+        "; --model must name a directory with a Hugging Face checkpoint".to_owned()
+    };
+    BuildError::checkpoint(directory, missing + &hint)
+}

@@ -1,0 +1,121 @@
+//! The tensors of a checkpoint, under the names that transformers gives them.
+
+mod files;
+mod names;
+mod stored;
+mod tensor;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::BuildError;
+use super::adapter::{Adapter, Merge};
+pub(super) use files::CONVERT;
+pub(super) use names::plain as plain_name;
+pub(super) use stored::{LFS_POINTER, Stored, open as open_file};
+pub(super) use tensor::Tensor;
+
+/// A checkpoint's tensors. Their numbers are read only when they are needed.
+pub(super) struct Checkpoint {
+    tensors: BTreeMap<String, Entry>,
+    /// The file that errors about missing tensors name.
+    listing: PathBuf,
+}
+
+/// A tensor, and what an adapter changes in it.
+struct Entry {
+    stored: Stored,
+    merge: Option<Merge>,
+    /// Whether it is an adapter's.
+    adapted: bool,
+}
+
+impl Checkpoint {
+    /// Finds the tensors of the checkpoint in `directory`. `head_directory` may hold a value head in a file of its own.
+    ///
+    /// # Errors
+    /// There are no weights in a form that can be read, or a file is damaged.
+    pub(super) fn open(directory: &Path, head_directory: &Path) -> Result<Self, BuildError> {
+        let weights = files::find(directory)?;
+        let mut found = Vec::new();
+        for path in &weights.paths {
+            found.extend(open_file(path, weights.index.as_ref().map(|_| files::INDEX_FILE))?);
+        }
+        if let Some(index) = &weights.index {
+            index.check(&found)?;
+        }
+        if let Some(head) = files::value_head(head_directory)? {
+            found.extend(open_file(&head, None)?);
+        }
+        let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();
+        for (name, stored) in names::normalise(found) {
+            if let Some(other) = tensors.get(&name) {
+                let reason = format!("is also in {}; remove one", other.stored.path().display());
+                return Err(BuildError::tensor(stored.path(), &name, reason));
+            }
+            tensors.insert(name, Entry { stored, merge: None, adapted: false });
+        }
+        Ok(Self { tensors, listing: weights.listing })
+    }
+
+    /// Renames the tensors, and leaves out those without a new name. Returns how many those are.
+    pub(super) fn rename(&mut self, new_name: impl Fn(&str) -> Option<String>) -> usize {
+        let before = self.tensors.len();
+        for (name, entry) in std::mem::take(&mut self.tensors) {
+            if let Some(name) = new_name(&name) {
+                self.tensors.insert(name, entry);
+            }
+        }
+        before - self.tensors.len()
+    }
+
+    /// Merges an adapter: its whole tensors take the place of the checkpoint's own. Tensors without a new name are
+    /// those of parts that are not built.
+    ///
+    /// # Errors
+    /// The adapter changes a tensor that the checkpoint lacks or that has another shape.
+    pub(super) fn adapt(
+        &mut self,
+        adapter: &Adapter,
+        new_name: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), BuildError> {
+        for (name, stored) in &adapter.replaced {
+            let Some(name) = new_name(name) else { continue };
+            let entry = Entry { stored: stored.clone(), merge: None, adapted: true };
+            self.tensors.insert(name, entry);
+        }
+        for (name, change) in &adapter.changes {
+            let Some(name) = new_name(name) else { continue };
+            let Some(entry) = self.tensors.get_mut(&name) else {
+                return Err(adapter.no_such_tensor(&name, &self.listing));
+            };
+            entry.merge = Some(change.merge(&name, &entry.stored)?);
+        }
+        Ok(())
+    }
+
+    /// The rows of a tensor that an adapter brings whole, such as an embedding with new tokens.
+    pub(super) fn adapted_rows(&self, name: &str) -> Option<usize> {
+        let entry = self.tensors.get(name).filter(|entry| entry.adapted)?;
+        entry.stored.shape.first().copied()
+    }
+
+    /// The file that should list every tensor.
+    pub(super) fn listing(&self) -> &Path {
+        &self.listing
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let (name, entry) = self.tensors.get_key_value(name)?;
+        Some(Tensor::new(name, &entry.stored, entry.merge.as_ref()))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Every tensor, by name.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.tensors.iter().map(|(name, entry)| Tensor::new(name, &entry.stored, entry.merge.as_ref()))
+    }
+}

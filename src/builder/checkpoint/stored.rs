@@ -1,0 +1,117 @@
+//! Tensors as files hold them.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::builder::BuildError;
+use crate::builder::json::unreadable;
+use crate::engine::mmap::map_file;
+
+/// An open safetensors file.
+pub(super) struct Shard {
+    pub(super) path: PathBuf,
+    file: File,
+}
+
+/// Where a file holds a tensor. Its numbers are read only when they are needed.
+#[derive(Clone)]
+pub(in crate::builder) struct Stored {
+    shard: Arc<Shard>,
+    pub(in crate::builder) dtype: Dtype,
+    pub(in crate::builder) shape: Vec<usize>,
+    /// Where in the file its elements start; they are row-major and little-endian.
+    offset: u64,
+}
+
+impl Stored {
+    /// The file.
+    pub(in crate::builder) fn path(&self) -> &Path {
+        &self.shard.path
+    }
+
+    pub(in crate::builder) fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Elements of one row: of everything that one index of the first dimension selects.
+    pub(in crate::builder) fn columns(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// Reads elements of `width` bytes from the element `first` on, until `bytes` is full.
+    pub(super) fn read(&self, first: usize, width: usize, bytes: &mut [u8]) -> Result<(), BuildError> {
+        let offset = self.offset + (first * width) as u64;
+        self.shard.file.read_exact_at(bytes, offset).map_err(|error| unreadable(self.path(), &error))
+    }
+
+    /// Some of its elements in f32. `None` if they are of another type than F32, BF16 and F16.
+    pub(in crate::builder) fn floats(&self, elements: Range<usize>) -> Result<Option<Vec<f32>>, BuildError> {
+        let width = self.dtype.bitsize() / 8;
+        let mut bytes = vec![0; elements.len() * width];
+        self.read(elements.start, width, &mut bytes)?;
+        let halves = bytes.as_chunks::<2>().0;
+        Ok(match self.dtype {
+            Dtype::F32 => {
+                Some(bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect())
+            }
+            Dtype::BF16 => Some(halves.iter().map(|&two| bf16::from_le_bytes(two).to_f32()).collect()),
+            Dtype::F16 => Some(halves.iter().map(|&two| f16::from_le_bytes(two).to_f32()).collect()),
+            _ => None,
+        })
+    }
+}
+
+/// The tensors of a safetensors file, in the order of their names.
+///
+/// # Errors
+/// The file is missing, which `named_by` explains, or cannot be read.
+pub(in crate::builder) fn open(
+    path: &Path,
+    named_by: Option<&str>,
+) -> Result<Vec<(String, Stored)>, BuildError> {
+    let cannot = |error: std::io::Error| match (error.kind(), named_by) {
+        (std::io::ErrorKind::NotFound, Some(index)) => {
+            BuildError::checkpoint(path, format!("it is missing, but {index} names it"))
+        }
+        _ => unreadable(path, &error),
+    };
+    // A FIFO would block until someone writes to it.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err(BuildError::checkpoint(path, "it is not a regular file"));
+    }
+    let file = File::open(path).map_err(cannot)?;
+    // Only the header is read through the map. Elements are read with system calls, so that no more of a checkpoint
+    // is in memory than is being converted, and a disk error is an error and not a signal.
+    let map = map_file(path).map_err(cannot)?;
+    let damaged = |error| BuildError::checkpoint(path, damage(&map, &error));
+    let (header, metadata) = SafeTensors::read_metadata(&map).map_err(damaged)?;
+    let data = header + size_of::<u64>();
+    let shard = Arc::new(Shard { path: path.to_owned(), file });
+    let mut tensors: Vec<(String, Stored)> = Vec::new();
+    for (name, info) in metadata.tensors() {
+        let (shard, offset) = (shard.clone(), (data + info.data_offsets.0) as u64);
+        tensors.push((name, Stored { shard, dtype: info.dtype, shape: info.shape.clone(), offset }));
+    }
+    tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(tensors)
+}
+
+/// What is wrong with a file that is not in the format.
+fn damage(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
+    if bytes.starts_with(LFS_POINTER) {
+        "it is a Git LFS pointer, not the file itself; run `git lfs pull` in the checkpoint's repository, or \
+         download it with `hf download`"
+            .to_owned()
+    } else {
+        format!("it is cut off or not a safetensors file ({error}); download it again")
+    }
+}
+
+/// How a file starts that Git LFS has not replaced by the content yet.
+pub(in crate::builder) const LFS_POINTER: &[u8] = b"version https://git-lfs";
