@@ -130,14 +130,14 @@ impl AdapterConfig {
 }
 
 fn refuse_unsupported(object: &Object) -> Result<(), BuildError> {
-    if let Some(Value::String(start)) = object.optional::<Value>("init_lora_weights")? {
-        if !HARMLESS_STARTS.contains(&start.to_lowercase().as_str()) {
-            let reason = format!(
-                "an adapter that was started with {start} counts from base weights that the training changed; save it \
-                 with peft's path_initial_model_for_weight_conversion, or {MERGE_ELSEWHERE}"
-            );
-            return Err(object.error("init_lora_weights", &reason));
-        }
+    if let Some(Value::String(start)) = object.optional::<Value>("init_lora_weights")?
+        && !HARMLESS_STARTS.contains(&start.to_lowercase().as_str())
+    {
+        let reason = format!(
+            "an adapter that was started with {start} counts from base weights that the training changed; save it \
+             with peft's path_initial_model_for_weight_conversion, or {MERGE_ELSEWHERE}"
+        );
+        return Err(object.error("init_lora_weights", &reason));
     }
     for field in UNSUPPORTED {
         let empty = match object.optional::<Value>(field)? {

@@ -134,8 +134,12 @@ fn shards(directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
 impl Index {
     /// Checks that every tensor is in the file that the index says.
     pub(super) fn check(&self, found: &[(String, Stored)]) -> Result<(), BuildError> {
-        let places: BTreeMap<&str, &Path> =
-            found.iter().map(|(name, stored)| (name.as_str(), stored.path())).collect();
+        let mut places: BTreeMap<&str, &Path> = BTreeMap::new();
+        for (name, stored) in found {
+            if let Some(other) = places.insert(name, stored.path()) {
+                return Err(twice(name, stored, other));
+            }
+        }
         for (tensor, shard) in &self.listed {
             let path = self.directory.join(shard);
             if places.get(tensor.as_str()) != Some(&path.as_path()) {
@@ -145,6 +149,11 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// The error for a tensor that another file has, too.
+pub(super) fn twice(name: &str, stored: &Stored, other: &Path) -> BuildError {
+    BuildError::tensor(stored.path(), name, format!("is also in {}; remove one", other.display()))
 }
 
 /// The file with the value head, if a directory has one.

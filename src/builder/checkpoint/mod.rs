@@ -50,8 +50,7 @@ impl Checkpoint {
         let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();
         for (name, stored) in names::normalise(found) {
             if let Some(other) = tensors.get(&name) {
-                let reason = format!("is also in {}; remove one", other.stored.path().display());
-                return Err(BuildError::tensor(stored.path(), &name, reason));
+                return Err(files::twice(&name, &stored, other.stored.path()));
             }
             tensors.insert(name, Entry { stored, merge: None, adapted: false });
         }

@@ -29,7 +29,11 @@ const NEMO_SERVED: std::ops::Range<usize> = 4..9;
 
 fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Option<Head>, BuildError> {
     let rows = checkpoint.tensor("score.weight").and_then(|tensor| tensor.shape.first().copied());
-    let labels = labels::names(&config.object, rows.unwrap_or(1))?;
+    let labels = match rows {
+        Some(rows) => labels::names(&config.object, rows, config.model.hidden_size)?,
+        // The missing matrix will be reported with the shape that the labels ask for.
+        None => labels::listed(&config.object)?.unwrap_or_else(|| labels::made_up(1)),
+    };
     let is_nemo = labels == NEMO_OUTPUTS;
     let mut head = Head::new("score.weight", labels.len(), labels);
     if is_nemo {

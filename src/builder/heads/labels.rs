@@ -15,18 +15,21 @@ const MOST: usize = 1024;
 const RENAME: &str =
     "correct them in config.json, or name the scores with --head FILE, where FILE has `attributes: [...]`";
 
-/// Names of the scores of a head with this many rows, one for each.
+/// Names of the scores of a head of the shape `[rows, width]`, one for each row.
 ///
 /// The number of rows decides: `num_labels` and labels that transformers made up (`LABEL_0`) are often those of a
 /// default. A single score without a name is called `reward`.
-pub(super) fn names(config: &Object, rows: usize) -> Result<Vec<String>, BuildError> {
+pub(super) fn names(config: &Object, rows: usize, width: usize) -> Result<Vec<String>, BuildError> {
     check_count(config, rows)?;
     match listed(config)? {
         None => Ok(made_up(rows)),
         Some(names) if names.len() == rows => Ok(names),
         Some(names) => {
-            let reason =
-                format!("it names {} labels, and score.weight has {rows} rows; {RENAME}", names.len());
+            let labels = names.len();
+            let reason = format!(
+                "it names {labels} labels, which asks for the shape [{labels}, {width}], and score.weight has the \
+                 shape [{rows}, {width}]; {RENAME}"
+            );
             Err(config.error("id2label", &reason))
         }
     }
