@@ -1,4 +1,7 @@
 //! Reads the checkpoint's JSON files. Every error names the file and the field.
+//!
+//! The files are read as Python's `json` reads them: a byte order mark and numbers that are not finite, which
+//! JSON does not have, are accepted.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +24,8 @@ pub(super) struct Object {
 impl Object {
     /// Reads `path`, whose text must be a JSON object.
     pub(super) fn read(path: &Path) -> Result<Self, BuildError> {
-        let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-        let fields = serde_json::from_slice(&text)
+        let text = read_text(path).map_err(|error| unreadable(path, &error))?;
+        let fields = serde_json::from_str(&text)
             .map_err(|error| BuildError::checkpoint(path, format!("it is not a JSON object: {error}")))?;
         Ok(Self { path: path.to_owned(), prefix: String::new(), fields })
     }
@@ -99,6 +102,42 @@ impl Object {
     }
 }
 
+/// Text of a JSON file, without a byte order mark and with null for `NaN`, `Infinity` and `-Infinity`.
+pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = std::fs::read_to_string(path)?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    if text.contains("NaN") || text.contains("Infinity") { Ok(without_infinities(&text)) } else { Ok(text) }
+}
+
+/// Replaces numbers that are not finite, outside strings, by null.
+fn without_infinities(text: &str) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let (mut in_string, mut escaped, mut done) = (false, false, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if at < done => {}
+            b'"' if !escaped => in_string = !in_string,
+            b'N' | b'I' | b'-' if !in_string => {
+                let word =
+                    ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| text[at..].starts_with(word));
+                if let Some(word) = word {
+                    replaced.push_str("null");
+                    done = at + word.len();
+                }
+            }
+            _ => {}
+        }
+        escaped = in_string && byte == b'\\' && !escaped;
+        if at >= done {
+            // The bytes of a character are copied together, where it starts.
+            replaced.extend(text.get(at..).and_then(|rest| rest.chars().next()));
+        }
+    }
+    replaced
+}
+
 /// The error for a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BuildError {
     let reason = match error.kind() {
@@ -116,5 +155,17 @@ fn brief(value: &Value) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_are_null_and_strings_stay() {
+        let text = r#"{"é": [NaN, -Infinity, Infinity, -1], "NaN \\" : "a \"Infinity\" NaN"}"#;
+        let replaced = r#"{"é": [null, null, null, -1], "NaN \\" : "a \"Infinity\" NaN"}"#;
+        assert_eq!(without_infinities(text), replaced);
     }
 }

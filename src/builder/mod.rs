@@ -25,6 +25,7 @@ mod plan;
 mod progress;
 mod source;
 mod text;
+mod tokenizer;
 pub mod trtllm;
 mod weights;
 

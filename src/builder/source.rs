@@ -53,7 +53,7 @@ impl Source {
             config.model.vocab_size = embedding;
         }
         let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
-        let text = text::read(&text, options, config.model.vocab_size, !may_complete)?;
+        let text = text::read(&text, options, &config, !may_complete)?;
         let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
         let (output_head, generation) = match task {
             Task::Reward => {

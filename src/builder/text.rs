@@ -1,22 +1,22 @@
 //! The text side of a checkpoint: tokenizer, chat template, special tokens.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::BuildError;
+use super::config::Config;
 use super::json::{Object, unreadable};
 use super::options::BuildOptions;
+use super::tokenizer::{self, CheckpointTokenizer};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
-use crate::prompt::{DateUse, EncodeOptions, Encoder, Message, PromptError, parse_tokenizer};
+use crate::prompt::{DateUse, EncodeOptions, Encoder, Message, PromptError};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 
 /// What an engine needs to turn a conversation into token ids.
 pub(super) struct Text {
-    /// The checkpoint's `tokenizer.json`.
+    /// Text of the `tokenizer.json` that serves.
     pub(super) tokenizer: String,
     /// The chat template; if the checkpoint has none, one that refuses every conversation.
     pub(super) template: String,
@@ -41,19 +41,21 @@ impl Text {
 const NO_TEMPLATE: &str =
     "{{ raise_exception('this model has no chat template: it completes texts, at /v1/completions') }}";
 
-/// Reads and checks the text side of the checkpoint in the directory `checkpoint`, whose embedding has `vocab_size` rows.
+/// Reads and checks the text side, in the directory `checkpoint`, of a checkpoint with this `config`.
 ///
 /// # Errors
-/// A file is missing or malformed, a required chat template is missing, the template cannot be compiled, or a token
-/// has no row in the embedding.
+/// A file is missing or malformed, a required chat template is missing, or the template cannot be compiled.
 pub(super) fn read(
     checkpoint: &Path,
     options: &BuildOptions,
-    vocab_size: usize,
+    config: &Config,
     must_chat: bool,
 ) -> Result<Text, BuildError> {
+    let model_type: Option<String> = config.object.optional("model_type")?;
+    let vocab_size = config.model.vocab_size;
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
-    let tokenizer = tokenizer(checkpoint, vocab_size)?;
+    let CheckpointTokenizer { json: tokenizer, special_tokens, mut notes } =
+        tokenizer::read(checkpoint, config.as_ref(), model_type.as_deref())?;
     let found = template(checkpoint, config.as_ref())?;
     if must_chat && found.is_none() {
         return Err(no_template(checkpoint));
@@ -61,11 +63,10 @@ pub(super) fn read(
     let has_template = found.is_some();
     let (template, template_path) =
         found.unwrap_or_else(|| (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)));
-    let special_tokens = special_tokens(checkpoint, config.as_ref())?;
     let date_use = DateUse::detect(&template);
     let template_date =
         options.template_date.or(date_use.default_date()).filter(|_| date_use != DateUse::None);
-    let notes = date_note(date_use, options.template_date).into_iter().collect();
+    notes.extend(date_note(date_use, options.template_date));
     let prompt = PromptSpec { special_tokens, template_date, ..PromptSpec::default() };
     // The server would refuse these at its start; it is better to do so here.
     let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|error| {
@@ -76,6 +77,7 @@ pub(super) fn read(
         };
         BuildError::checkpoint(path, error.to_string())
     })?;
+    let encoder = encoder.with_embedding_rows(vocab_size);
     try_template(&encoder, &template_path)?;
     Ok(Text { tokenizer, template, has_template, prompt, encoder, notes })
 }
@@ -110,30 +112,6 @@ fn date_note(date_use: DateUse, requested: Option<TemplateDate>) -> Option<Strin
             "the chat template prints its own fixed date, whatever the day; --template-date sets another"
                 .into(),
         ),
-    }
-}
-
-fn tokenizer(checkpoint: &Path, vocab_size: usize) -> Result<String, BuildError> {
-    let path = checkpoint.join(TOKENIZER_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => BuildError::checkpoint(
-            &path,
-            "it is missing; load the tokenizer with transformers' AutoTokenizer and call `save_pretrained`",
-        ),
-        _ => unreadable(&path, &error),
-    })?;
-    let tokenizer = parse_tokenizer(&text)
-        .map_err(|error| BuildError::checkpoint(&path, format!("it is not a valid tokenizer: {error}")))?;
-    let largest = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
-    match largest {
-        Some((token, id)) if id as usize >= vocab_size => {
-            let reason = format!(
-                "its token {token:?} has the id {id}, but the embedding has {vocab_size} rows \
-                 (vocab_size in config.json); tokenizer and weights are from different checkpoints"
-            );
-            Err(BuildError::checkpoint(&path, reason))
-        }
-        _ => Ok(text),
     }
 }
 
@@ -175,22 +153,4 @@ fn named_default(config: &Object, named: &[Value]) -> Result<String, BuildError>
         let reason = format!("none of its templates ({}) is called default", names.join(", "));
         config.error("chat_template", &reason)
     })
-}
-
-/// Every `..._token` with a text, from the tokenizer's configuration or else from `special_tokens_map.json`.
-fn special_tokens(
-    checkpoint: &Path,
-    config: Option<&Object>,
-) -> Result<BTreeMap<String, String>, BuildError> {
-    let map = Object::read_if_present(&checkpoint.join(SPECIAL_TOKENS_MAP))?;
-    let mut tokens = BTreeMap::new();
-    for object in [map.as_ref(), config].into_iter().flatten() {
-        for (name, value) in object.fields().filter(|(name, _)| name.ends_with("_token")) {
-            // The value is either the text or an AddedToken, whose content is the text.
-            if let Some(text) = value.as_str().or_else(|| value.get("content")?.as_str()) {
-                tokens.insert(name.to_owned(), text.to_owned());
-            }
-        }
-    }
-    Ok(tokens)
 }

@@ -20,6 +20,8 @@ pub struct Encoder {
     generation_prompt: bool,
     /// The token that starts every conversation, if one does.
     bos: Option<u32>,
+    /// Rows of the model's embedding, if the tokenizer has ids beyond them.
+    rows: Option<u32>,
     /// Built on first use.
     vocabulary: OnceLock<Arc<Vocabulary>>,
 }
@@ -72,11 +74,26 @@ impl Encoder {
             suffix: spec.suffix.clone(),
             generation_prompt: spec.generation_prompt,
             bos: None,
+            rows: None,
             vocabulary: OnceLock::new(),
         };
         let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
         encoder.bos = bos.filter(|bos| encoder.starts_conversations(*bos));
         Ok(encoder)
+    }
+
+    /// Refuses texts with tokens that the model's embedding has no row for. Many tokenizers have a few of them,
+    /// such as a padding token that was added for training.
+    #[must_use]
+    pub fn with_embedding_rows(mut self, rows: usize) -> Self {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        self.rows = Some(rows).filter(|rows| self.tokenizer.largest_id() >= *rows);
+        self.bos = self.bos.filter(|bos| self.has_row(*bos));
+        self
+    }
+
+    fn has_row(&self, id: u32) -> bool {
+        self.rows.is_none_or(|rows| id < rows)
     }
 
     /// Whether conversations start with a token.
@@ -154,7 +171,7 @@ impl Encoder {
     /// # Errors
     /// The result has no tokens.
     pub fn encode_completion(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
-        let mut ids = self.tokenizer.encode(text, None).map_err(|error| unencodable(&error))?;
+        let mut ids = self.ids(text, None)?;
         let prefix = self.tokenizer.prefix();
         if add_special_tokens && !ids.starts_with(prefix) {
             ids.splice(..0, prefix.iter().copied());
@@ -167,9 +184,9 @@ impl Encoder {
         self.vocabulary.get_or_init(|| Arc::new(self.tokenizer.vocabulary())).clone()
     }
 
-    /// Id of an added token, for example `<|eot_id|>`.
+    /// Id of an added token that the model knows, for example `<|eot_id|>`.
     pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
-        self.tokenizer.added_id(token)
+        self.tokenizer.added_id(token).filter(|id| self.has_row(*id))
     }
 
     /// Like [`Encoder::encode_text`], and adds the BOS token and the suffix that every conversation of
@@ -204,8 +221,20 @@ impl Encoder {
     }
 
     fn tokenize(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, PromptError> {
-        let ids = self.tokenizer.encode(text, marks).map_err(|error| unencodable(&error))?;
+        let ids = self.ids(text, marks)?;
         if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
+    }
+
+    /// Token ids of a text, possibly none, all of which the model knows.
+    fn ids(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, PromptError> {
+        let ids = self.tokenizer.encode(text, marks).map_err(|error| unencodable(&error))?;
+        match ids.iter().find(|id| !self.has_row(**id)) {
+            None => Ok(ids),
+            Some(&id) => {
+                let token = self.vocabulary().name(id).unwrap_or_default().to_owned();
+                Err(PromptError::NoEmbedding { token, id, rows: self.rows.unwrap_or_default() })
+            }
+        }
     }
 }
 

@@ -130,6 +130,19 @@ pub enum PromptError {
         /// The engine's limit.
         limit: usize,
     },
+    /// The tokenizer has a token that the model does not have.
+    #[error(
+        "the text has the token `{token}` with the id {id}, and the model's embedding has only {rows} rows; \
+         remove it from the text"
+    )]
+    NoEmbedding {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the embedding.
+        rows: u32,
+    },
     /// The tokenizer cannot encode the text.
     #[error("the text cannot be encoded: {0}")]
     Unencodable(String),

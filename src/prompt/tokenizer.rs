@@ -118,6 +118,11 @@ impl PromptTokenizer {
         self.added.iter().find(|added| added.token.content == content).map(|added| added.id)
     }
 
+    /// The largest token id.
+    pub(super) fn largest_id(&self) -> u32 {
+        self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
     /// Token ids that the tokenizer itself puts before a text.
     pub(super) fn prefix(&self) -> &[u32] {
         &self.prefix
@@ -208,15 +213,17 @@ impl PromptTokenizer {
                 continue;
             }
             if added.token.lstrip {
-                start = text[..start].trim_end().len();
+                start = text[..start].trim_end().len().max(done);
             }
             if added.token.rstrip {
                 end = text.len() - text[end..].trim_start().len();
             }
-            start = start.max(done);
-            cuts.push((done..start, None));
+            // White space that one token strips may itself be a token, which is found all the same.
+            if done < start {
+                cuts.push((done..start, None));
+            }
             cuts.push((start..end, Some(added.id)));
-            (done, from) = (end, from.max(end));
+            done = end;
         }
         if cuts.is_empty() {
             return vec![(piece, None)];

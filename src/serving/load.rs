@@ -105,7 +105,8 @@ pub fn load(
 ) -> Result<LoadedModel, LoadError> {
     let head = head(settings, manifest)?;
     let factory = factory(settings, manifest)?;
-    let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt)?;
+    let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt)?
+        .with_embedding_rows(manifest.model.vocab_size);
     let mut options = settings.scheduler();
     if manifest.ranks() > 1 {
         // The other ranks are processes of their own: all are started again, or none.

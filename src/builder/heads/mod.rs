@@ -161,7 +161,7 @@ impl Head {
 fn token_id(config: &Config, encoder: &Encoder, token: &str) -> Result<u32, BuildError> {
     encoder.token_id(token).ok_or_else(|| {
         let reason = format!(
-            "{} is read at the token {token}, which tokenizer.json does not have; the tokenizer is that of another \
+            "{} is read at the token {token}, which the tokenizer does not have; the tokenizer is that of another \
              checkpoint",
             config.model.architecture
         );

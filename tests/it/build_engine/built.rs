@@ -256,22 +256,28 @@ fn the_template_file_wins_and_of_named_templates_the_default_is_taken() {
 
 #[test]
 fn special_tokens_come_as_text_or_as_objects_from_either_file() {
-    let checkpoint = Checkpoint::copy("llama3-tiny");
-    checkpoint.edit("tokenizer_config.json", |config| {
-        config["eos_token"] = json!({"content": "<|eot_id|>", "lstrip": false, "special": true});
-        config["unk_token"] = json!(null);
-        config["add_bos_token"] = json!(true);
-    });
     let map = json!({"pad_token": "<|start_header_id|>", "sep_token": {"content": "<|end_header_id|>"}});
-    std::fs::write(checkpoint.file("special_tokens_map.json"), map.to_string()).unwrap();
-    let tokens = checkpoint.build(Dtype::F32).unwrap().prompt.special_tokens;
-    let expected = [
-        ("bos_token", "<|begin_of_text|>"),
-        ("eos_token", "<|eot_id|>"),
-        ("pad_token", "<|end_of_text|>"),
-        ("sep_token", "<|end_header_id|>"),
-    ];
-    assert_eq!(tokens, expected.map(|(name, text)| (name.to_owned(), text.to_owned())).into());
+    // As in transformers, the older file counts only where the configuration lists no added tokens.
+    for (lists_tokens, pad, sep) in [
+        (true, "<|end_of_text|>", None),
+        (false, "<|start_header_id|>", Some(("sep_token", "<|end_header_id|>"))),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.edit("tokenizer_config.json", |config| {
+            config["eos_token"] = json!({"content": "<|eot_id|>", "lstrip": false, "special": true});
+            config["unk_token"] = json!(null);
+            config["add_bos_token"] = json!(true);
+            if !lists_tokens {
+                config.as_object_mut().unwrap().remove("added_tokens_decoder");
+            }
+        });
+        std::fs::write(checkpoint.file("special_tokens_map.json"), map.to_string()).unwrap();
+        let tokens = checkpoint.build(Dtype::F32).unwrap().prompt.special_tokens;
+        let expected =
+            [("bos_token", "<|begin_of_text|>"), ("eos_token", "<|eot_id|>"), ("pad_token", pad)].into_iter();
+        let expected = expected.chain(sep).map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(tokens, expected.collect());
+    }
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod reading;
 mod refused;
 mod support;
 mod templates;
+mod tokenizer;

@@ -150,11 +150,13 @@ fn a_head_that_names_its_scores_takes_no_other_names() {
 
 #[test]
 fn a_tokenizer_without_the_token_that_is_read_is_refused() {
-    for (name, token) in [("math-prm-tiny", "<extra_0>"), ("armo-tiny", "<|eot_id|>")] {
-        let checkpoint = Checkpoint::copy(name);
-        checkpoint.edit("tokenizer.json", |tokenizer| {
-            tokenizer["added_tokens"].as_array_mut().unwrap().retain(|added| added["content"] != token);
-        });
-        assert_names(&checkpoint.refusal(), &["tokenizer.json", token]);
-    }
+    let checkpoint = Checkpoint::copy("math-prm-tiny");
+    let token = "<extra_0>";
+    checkpoint.edit("tokenizer.json", |tokenizer| {
+        tokenizer["added_tokens"].as_array_mut().unwrap().retain(|added| added["content"] != token);
+    });
+    checkpoint.edit("tokenizer_config.json", |config| {
+        config["added_tokens_decoder"].as_object_mut().unwrap().retain(|_, added| added["content"] != token);
+    });
+    assert_names(&checkpoint.refusal(), &["tokenizer", token]);
 }

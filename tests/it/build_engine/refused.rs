@@ -364,7 +364,7 @@ fn a_tokenizer_that_is_cut_off_or_damaged() {
 }
 
 #[test]
-fn a_tokenizer_with_more_tokens_than_the_embedding_has_rows() {
+fn a_template_that_writes_a_token_without_a_row_in_the_embedding() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.set("vocab_size", json!(624)).retensor(|tensors| {
         let (_, shape, bytes) = tensors.get_mut("model.embed_tokens.weight").unwrap();
@@ -372,7 +372,7 @@ fn a_tokenizer_with_more_tokens_than_the_embedding_has_rows() {
         bytes.truncate(624 * 64 * 4);
     });
     let sentence = checkpoint.refusal();
-    assert_names(&sentence, &["tokenizer.json", "<|eot_id|>", "id 624", "624 rows"]);
+    assert_names(&sentence, &["tokenizer_config.json", "chat template", "<|eot_id|>", "id 624", "624 rows"]);
 }
 
 #[test]

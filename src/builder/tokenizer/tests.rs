@@ -1,0 +1,72 @@
+//! Ids equal those that transformers gives with the same files; see `tools/make_tokenizer_fixtures.py`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::*;
+use crate::manifest::PromptSpec;
+use crate::prompt::Encoder;
+
+const PLAIN: &str = "{% for message in messages %}{{ message.content }}{% endfor %}";
+
+fn tests_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// A recorded case: the files of a checkpoint, and what transformers makes of them.
+#[derive(serde::Deserialize)]
+struct Case {
+    base: String,
+    model_type: String,
+    changes: BTreeMap<String, Value>,
+    files: BTreeMap<String, Value>,
+    texts: Vec<String>,
+    /// `None` for a text that the tokenizer cannot encode.
+    ids: Vec<Option<Vec<u32>>>,
+    added: BTreeMap<String, u32>,
+    special_tokens: BTreeMap<String, String>,
+}
+
+impl Case {
+    fn read(&self) -> CheckpointTokenizer {
+        let folder = tempfile::tempdir().unwrap();
+        let base = std::fs::read_to_string(tests_folder().join(&self.base).join(TOKENIZER_FILE)).unwrap();
+        let mut tokenizer: Value = serde_json::from_str(&base).unwrap();
+        for (field, value) in &self.changes {
+            tokenizer[field] = value.clone();
+        }
+        std::fs::write(folder.path().join(TOKENIZER_FILE), tokenizer.to_string()).unwrap();
+        for (name, content) in &self.files {
+            std::fs::write(folder.path().join(name), content.to_string()).unwrap();
+        }
+        let config = Object::read_if_present(&folder.path().join("tokenizer_config.json")).unwrap();
+        read(folder.path(), config.as_ref(), Some(&self.model_type)).unwrap()
+    }
+
+    fn check(&self, name: &str) {
+        let tokenizer = self.read();
+        assert_eq!(tokenizer.special_tokens, self.special_tokens, "{name}");
+        let parsed = parse_tokenizer(&tokenizer.json).unwrap();
+        let added: BTreeMap<String, u32> =
+            (parsed.get_added_tokens_decoder().into_iter()).map(|(id, token)| (token.content, id)).collect();
+        assert_eq!(added, self.added, "{name}");
+        let encoder = Encoder::new(&tokenizer.json, PLAIN, &PromptSpec::default()).unwrap();
+        for (text, ids) in self.texts.iter().zip(&self.ids) {
+            let found = encoder.encode_completion(text, false).ok();
+            assert_eq!(found.unwrap_or_default(), ids.clone().unwrap_or_default(), "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn random_configurations_give_the_ids_that_transformers_gives() {
+    let path = std::env::var_os("TOKENIZER_CASES");
+    let path = path.map_or(tests_folder().join("golden/tokenizers/random.json"), PathBuf::from);
+    let recorded: BTreeMap<String, Vec<Case>> =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for (number, case) in recorded["cases"].iter().enumerate() {
+        case.check(&format!("case {number}"));
+    }
+}

@@ -1,0 +1,152 @@
+//! The tokenizer that serves is the one that all of a checkpoint's files describe together.
+
+use assay::builder::Progress;
+use assay::builder::cpu::build;
+use assay::manifest::{Dtype, TOKENIZER_FILE};
+use assay::prompt::{EncodeOptions, Encoder, Message, PromptError};
+use serde_json::{Value, json};
+
+use super::support::{Checkpoint, assert_names};
+
+const CHATML: &str =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+
+fn encoder(checkpoint: &Checkpoint) -> Encoder {
+    let manifest = checkpoint.build(Dtype::F32).unwrap();
+    let encoder = Encoder::open(&checkpoint.beside("engine"), &manifest.prompt).unwrap();
+    encoder.with_embedding_rows(manifest.model.vocab_size)
+}
+
+fn encode(encoder: &Encoder, content: &str) -> Result<Vec<u32>, PromptError> {
+    let turn = Message { role: "user".into(), content: content.into() };
+    encoder.encode(&[turn], EncodeOptions::default())
+}
+
+/// `llama3-tiny` with a ChatML template and a change to its `tokenizer_config.json`.
+fn chatml(change: impl FnOnce(&mut Value)) -> Checkpoint {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    std::fs::write(checkpoint.file("chat_template.jinja"), CHATML).unwrap();
+    checkpoint.edit("tokenizer_config.json", change);
+    checkpoint
+}
+
+#[test]
+fn tokens_that_only_the_configuration_names_have_one_id_each() {
+    let plain = encoder(&chatml(|_| ()));
+    assert!(encode(&plain, "Hi").unwrap().iter().all(|id| *id < 625));
+    let token = |content: &str| {
+        json!({"content": content, "lstrip": false, "rstrip": false, "single_word": false,
+            "normalized": false, "special": true})
+    };
+    for change in [
+        json!({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}),
+        json!({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}),
+        json!({"extra_special_tokens": {"start_token": "<|im_start|>", "end_token": "<|im_end|>"}}),
+        json!({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}),
+        json!({"added_tokens_decoder": {"625": token("<|im_start|>"), "626": token("<|im_end|>")}}),
+    ] {
+        let checkpoint = chatml(|config| {
+            for (name, value) in change.as_object().unwrap() {
+                config[name] = value.clone();
+            }
+        });
+        let ids = encode(&encoder(&checkpoint), "Hi").unwrap();
+        let count = |id: u32| ids.iter().filter(|other| **other == id).count();
+        assert_eq!((ids[0], count(625), count(626)), (625, 1, 1), "{change}");
+    }
+}
+
+/// Passes the lines of a build on.
+struct Notes(std::sync::Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+#[test]
+fn the_build_lists_tokens_that_tokenizer_json_does_not_have() {
+    let checkpoint =
+        chatml(|config| config["additional_special_tokens"] = json!(["<|im_start|>", "<|im_end|>"]));
+    let notes = Notes(Vec::new().into());
+    build(&checkpoint.options(Dtype::F32), &notes).unwrap();
+    let lines = notes.0.into_inner().unwrap().join("\n");
+    assert_names(&lines, &["\"<|im_start|>\" (625)", "\"<|im_end|>\" (626)"]);
+}
+
+#[test]
+fn an_engine_serves_the_file_itself_if_nothing_goes_over_it() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.build(Dtype::F32).unwrap();
+    let read = |path| std::fs::read(path).unwrap();
+    assert_eq!(read(checkpoint.beside("engine").join(TOKENIZER_FILE)), read(checkpoint.file(TOKENIZER_FILE)));
+}
+
+#[test]
+fn dropout_truncation_and_padding_of_the_file_change_no_text() {
+    let text = "A long text, which is cut, padded or encoded at random if those settings count. ".repeat(8);
+    let expected = encode(&encoder(&Checkpoint::copy("llama3-tiny")), &text).unwrap();
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.edit(TOKENIZER_FILE, |file| {
+        file["model"]["dropout"] = json!(0.5);
+        file["truncation"] =
+            json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+        file["padding"] = json!({"strategy": {"Fixed": 600}, "direction": "Left", "pad_to_multiple_of": null,
+            "pad_id": 621, "pad_type_id": 0, "pad_token": "<|end_of_text|>"});
+    });
+    let encoder = encoder(&checkpoint);
+    for _ in 0..8 {
+        assert_eq!(encode(&encoder, &text).unwrap(), expected);
+    }
+}
+
+#[test]
+fn files_are_read_with_a_byte_order_mark_and_numbers_that_json_does_not_have() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let expected = encode(&encoder(&checkpoint), "Hi").unwrap();
+    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
+    for (file, unused) in [(TOKENIZER_FILE, ""), ("tokenizer_config.json", "\"unused\": [NaN, -Infinity],")] {
+        let text = std::fs::read_to_string(checkpoint.file(file)).unwrap();
+        let text = text.replacen('{', &format!("{{{unused}"), 1);
+        std::fs::write(checkpoint.file(file), format!("\u{feff}{text}")).unwrap();
+    }
+    assert_eq!(encode(&encoder(&checkpoint), "Hi").unwrap(), expected);
+}
+
+#[test]
+fn a_token_without_a_row_in_the_embedding_is_refused_only_where_a_text_has_it() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.set("pad_token_id", json!(-1));
+    let tokens: Vec<String> = (0..16).map(|index| format!("[PAD{index}]")).collect();
+    checkpoint.edit("tokenizer_config.json", |config| config["additional_special_tokens"] = json!(tokens));
+    let encoder = encoder(&checkpoint);
+    // The embedding has 640 rows.
+    encode(&encoder, "Hi").unwrap();
+    encoder.encode_text("Hi [PAD14]").unwrap();
+    let error = encoder.encode_text("Hi [PAD15]").unwrap_err().to_string();
+    assert_names(&error, &["[PAD15]", "640", "640 rows", "remove"]);
+    assert!(encoder.encode_completion("[PAD15]", true).is_err());
+}
+
+#[test]
+fn what_the_configuration_gets_wrong_is_named() {
+    for (field, value, words) in [
+        ("eos_token", json!(7), "neither a token's text"),
+        ("extra_special_tokens", json!("x"), "neither a list"),
+        ("added_tokens_decoder", json!({"x": {"content": "y"}}), "not a token id"),
+        ("added_tokens_decoder", json!({"7": {"lstrip": true}}), "without content"),
+        ("added_tokens_decoder", json!({"7": {"content": "y", "lstrip": 1}}), "true or false"),
+        ("split_special_tokens", json!(true), "set it to false"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.edit("tokenizer_config.json", |config| config[field] = value);
+        assert_names(&checkpoint.refusal(), &["tokenizer_config.json", field, words]);
+    }
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.edit("tokenizer_config.json", |config| {
+        config.as_object_mut().unwrap().remove("added_tokens_decoder");
+    });
+    std::fs::write(checkpoint.file("added_tokens.json"), r#"{"x": "y"}"#).unwrap();
+    assert_names(&checkpoint.refusal(), &["added_tokens.json", "x", "token id"]);
+}

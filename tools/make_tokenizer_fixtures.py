@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Make random tokenizer configurations, and record the ids that transformers gives with them.
+
+Each case is a checkpoint without weights: a `tokenizer.json` of the test checkpoints, changed, and
+the files that go over it. The cases in `tests/golden/tokenizers` are those of the default options.
+For a longer run:
+
+    python tools/make_tokenizer_fixtures.py --seed 1 --cases 5000 --output /tmp/tokenizers.json
+    TOKENIZER_CASES=/tmp/tokenizers.json cargo test --lib builder::tokenizer
+"""
+
+import argparse
+import copy
+import json
+import logging
+import random
+import tempfile
+from pathlib import Path
+
+from make_test_checkpoints import HERE
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+TESTS = HERE.parent / "tests"
+
+# The tokenizer.json of a case, relative to `tests`, and its model types.
+BASES = {
+    "checkpoints/llama3-tiny": ["llama", "llama", "qwen2", "mistral", "nemotron", "olmo2"],
+    "checkpoints/llama2-tiny": ["llama", "llama", "mistral", "gemma2", "phi3", "internlm2"],
+    "checkpoints/qwen2-tiny": ["qwen2", "qwen3", "llama"],
+    "prompts/gemma2": ["gemma2", "gemma3_text", "llama"],
+    "prompts/mistral": ["mistral", "llama"],
+}
+CLASSES = [
+    None,
+    "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+    "LlamaTokenizer",
+    "LlamaTokenizerFast",
+    "Qwen2Tokenizer",
+    "GemmaTokenizer",
+    "HouseTokenizer",
+]
+NEW = ["<|im_start|>", "<|im_end|>", "<image>", "[STEP]", "River", "river", "ab", "ь", "<sep>x", "<sep>", "tok en"]
+OLD = ["<s>", "</s>", "<unk>", "<|eot_id|>", "<|endoftext|>", "<|begin_of_text|>", "the", "▁the", "\n"]
+NAMED = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
+SPECIFIC = ["image_token", "step_token", "end_of_turn_token"]
+TEXT = [
+    " ", "  ", "\n", "\n\n", "\t", ".", "!", "the river", " the", "The", "River bank", "riverside", "ab", "abc",
+    "é", "e\u0301", "ﬁ", "東京", "🗼", "1234", "don't", "_", "▁", "ＡＢ", "x", "İ", "\u00a0", "a",
+]  # fmt: skip
+
+
+class Case:
+    """Draws one configuration."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def maybe(self, probability=0.5):
+        return self.random.random() < probability
+
+    def content(self):
+        return self.random.choice(NEW if self.maybe(0.7) else OLD)
+
+    def flags(self):
+        flags = {name: self.maybe(0.25) for name in ["lstrip", "rstrip", "single_word", "normalized"]}
+        return flags | {"special": self.maybe(0.6)}
+
+    def token(self):
+        return {"content": self.content()} | self.flags()
+
+    def given(self):
+        if self.maybe(0.6):
+            return self.content()
+        return {"__type": "AddedToken"} | self.token()
+
+    def distinct(self, count):
+        tokens = {}
+        for _ in range(count):
+            token = self.token()
+            tokens[token["content"]] = token
+        return list(tokens.values())
+
+    def config(self):
+        config = {}
+        for name in NAMED:
+            if self.maybe(0.25):
+                config[name] = None if self.maybe(0.1) else self.given()
+        for name in SPECIFIC:
+            if self.maybe(0.1):
+                config[name] = self.given()
+        if self.maybe(0.3):
+            name = self.random.choice(["extra_special_tokens", "additional_special_tokens"])
+            config[name] = [self.given() for _ in range(self.random.randint(0, 3))]
+        elif self.maybe(0.2):
+            config["extra_special_tokens"] = {name: self.given() for name in SPECIFIC if self.maybe()}
+        if self.maybe(0.5):
+            ids = self.random.sample(range(0, 720), 5)
+            config["added_tokens_decoder"] = {str(id): token for id, token in zip(ids, self.distinct(3))}
+        for name in ["add_bos_token", "add_eos_token", "add_prefix_space", "legacy"]:
+            if self.maybe(0.2):
+                config[name] = self.maybe()
+        tokenizer_class = self.random.choice(CLASSES)
+        if tokenizer_class:
+            config["tokenizer_class"] = tokenizer_class
+        return config
+
+    def special_tokens_map(self):
+        tokens = {name: self.random.choice([self.content(), self.token()]) for name in NAMED if self.maybe(0.2)}
+        for token in tokens.values():
+            if isinstance(token, dict):
+                token.pop("special")
+        if self.maybe(0.3):
+            name = self.random.choice(["extra_special_tokens", "additional_special_tokens"])
+            tokens[name] = [self.content() for _ in range(self.random.randint(0, 3))]
+        return tokens
+
+    def changes(self):
+        """Changes to fields of tokenizer.json."""
+        changes = {}
+        if self.maybe(0.3):
+            next_id = self.random.randint(590, 720)
+            changes["added_tokens"] = [{"id": next_id + n} | token for n, token in enumerate(self.distinct(3))]
+        if self.maybe(0.1):
+            changes["normalizer"] = self.random.choice([{"type": "Lowercase"}, {"type": "NFKC"}])
+        if self.maybe(0.1):
+            changes["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+        if self.maybe(0.1):
+            changes["padding"] = {
+                "strategy": {"Fixed": 8}, "direction": "Left", "pad_to_multiple_of": None,
+                "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>",
+            }  # fmt: skip
+        return changes
+
+    def text(self):
+        pieces = [self.random.choice(TEXT + NEW + OLD) for _ in range(self.random.randint(1, 8))]
+        return "".join(pieces)
+
+    def draw(self):
+        base = self.random.choice(list(BASES))
+        files = {}
+        if self.maybe(0.9):
+            files["tokenizer_config.json"] = self.config()
+        if self.maybe(0.3):
+            files["special_tokens_map.json"] = self.special_tokens_map()
+        if self.maybe(0.2):
+            files["added_tokens.json"] = {token["content"]: 650 + n for n, token in enumerate(self.distinct(3))}
+        return {
+            "base": base,
+            "model_type": self.random.choice(BASES[base]),
+            "changes": self.changes(),
+            "files": files,
+            "texts": [self.text() for _ in range(6)],
+        }
+
+
+def load(case, folder):
+    """The tokenizer of a case, as transformers loads it."""
+    tokenizer = json.loads((TESTS / case["base"] / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | copy.deepcopy(case["changes"])))
+    (folder / "config.json").write_text(json.dumps({"model_type": case["model_type"]}))
+    for name, content in case["files"].items():
+        (folder / name).write_text(json.dumps(content))
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def encode(tokenizer, text):
+    """The ids of a text; None if the tokenizer fails on it, as without a token for unknown words."""
+    try:
+        return tokenizer.encode(text, add_special_tokens=False)
+    except Exception:
+        return None
+
+
+def record(case):
+    """Adds what transformers gives; None if it cannot load the case."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            tokenizer = load(case, Path(folder))
+        except Exception as error:
+            logging.info("left out, since transformers fails: %s", error)
+            return None
+    ids = [encode(tokenizer, text) for text in case["texts"]]
+    added = {token.content: id for id, token in tokenizer.added_tokens_decoder.items()}
+    return case | {"ids": ids, "added": added, "special_tokens": tokenizer.special_tokens_map}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=150)
+    parser.add_argument("--output", type=Path, default=TESTS / "golden/tokenizers/random.json")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    transformers_logging.set_verbosity_error()
+    recorded = []
+    for number in range(options.cases):
+        case = record(Case(f"{options.seed}.{number}").draw())
+        if case:
+            recorded.append(case)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in recorded)
+    options.output.write_text(f'{{"cases": [\n{lines}\n]}}\n')
+    print(f"{len(recorded)} of {options.cases} cases in {options.output}")
+
+
+if __name__ == "__main__":
+    main()
