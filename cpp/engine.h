@@ -20,6 +20,8 @@ struct Chunk {
     std::size_t token_end;
     // Position of the first token in the sequence.
     std::size_t position;
+    // Tokens of the whole sequence.
+    std::size_t text_tokens;
     // Range in Iteration::block_table of the sequence's own table.
     std::size_t block_begin;
     std::size_t block_end;

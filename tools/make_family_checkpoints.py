@@ -204,6 +204,48 @@ FAMILIES = {
             "attention_bias": False,
         },
     },
+    "phi3-longrope": {
+        "seed": 51,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Phi3ForSequenceClassification",
+        "config": {
+            "model_type": "phi3",
+            "vocab_size": 704,
+            "num_key_value_heads": 4,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.75,
+            # Shorter than some of the sequences.
+            "original_max_position_embeddings": 150,
+            "rope_scaling": {
+                "type": "longrope",
+                "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5],
+                "long_factor": [1.0, 1.4, 2.2, 3.5, 5.0, 6.5],
+            },
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+        },
+    },
+    "llama-dynamic": {
+        "seed": 52,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "LlamaForSequenceClassification",
+        # transformers keeps the frequencies of the longest text that it has seen.
+        "fresh": True,
+        "config": {
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "rope_scaling": {"type": "dynamic", "factor": 4.0},
+            # Shorter than some of the sequences.
+            "max_position_embeddings": 150,
+            "tie_word_embeddings": False,
+        },
+    },
     "qwen2-window": {
         "seed": 37,
         "form": QWEN2_FORM,
@@ -629,6 +671,9 @@ def scorer(spec, directory, dtype, attention):
         return InternLM2(directory, dtype).score
     if "head" in spec:
         return head_scorer(spec, directory, dtype, attention)
+    if "fresh" in spec:
+        load = {key: value for key, value in spec.items() if key != "fresh"}
+        return lambda ids: scorer(load, directory, dtype, attention)(ids)
     model = AutoModelForSequenceClassification.from_pretrained(
         directory, dtype=dtype, attn_implementation=attention
     ).eval()

@@ -42,9 +42,9 @@ class AttentionBlock {
 
     // Finds the rotation of every token, which all layers share.
     void prepare(const Batch& batch) {
-        find_angles(config_.rope, batch.places(), angles_);
+        find_angles(config_.rope, batch, angles_);
         if (std::ranges::any_of(config_.windows, [](std::size_t window) { return window > 0; }))
-            find_angles(config_.window_rope, batch.places(), window_angles_);
+            find_angles(config_.window_rope, batch, window_angles_);
     }
 
     // Stores the keys and values of all tokens of the batch in the cache, and attends from those in `tiles`.
@@ -63,13 +63,16 @@ class AttentionBlock {
     }
 
   private:
-    void find_angles(const Rope& rope, std::span<const TokenPlace> places, const Buffer& angles) const {
+    void find_angles(const Rope& rope, const Batch& batch, const Buffer& angles) {
+        const std::span<const TokenPlace> places = batch.places();
         const std::size_t half = rope.inverse_frequencies.size();
+        frequencies_.find(rope, batch.chunks());
 #pragma omp parallel for
         for (std::size_t row = 0; row < places.size(); ++row) {
             float* cosines = angles.as<float>() + row * heads_.head_dim;
+            const float* frequencies = frequencies_.of(places[row].chunk);
             for (std::size_t i = 0; i < half; ++i) {
-                const float angle = static_cast<float>(places[row].position) * rope.inverse_frequencies[i];
+                const float angle = static_cast<float>(places[row].position) * frequencies[i];
                 cosines[i] = std::cos(angle) * rope.factor;
                 cosines[half + i] = std::sin(angle) * rope.factor;
             }
@@ -113,6 +116,7 @@ class AttentionBlock {
     const QkNorm<T> norms_;
     Linear<T> qkv_, output_;
     KvCache<T> cache_;
+    ChunkFrequencies frequencies_;
     // [max_num_tokens, qkv_width].
     Buffer projected_;
     // [max_num_tokens, head_dim]: cosines, then sines.

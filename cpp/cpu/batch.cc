@@ -17,6 +17,9 @@ void check_chunk(const Chunk& chunk, const Iteration& iteration) {
     if (chunk.block_end > iteration.block_table.size() || chunk.block_begin > chunk.block_end)
         refuse("has a chunk whose block table is out of range");
     const std::size_t end = chunk.position + count;
+    if (end > chunk.text_tokens)
+        refuse("has a chunk that ends at position " + std::to_string(end) + " of a text of " +
+               std::to_string(chunk.text_tokens) + " tokens");
     if ((chunk.block_end - chunk.block_begin) * kTokensPerBlock < end)
         refuse("has a block table too short for position " + std::to_string(end - 1));
 }
@@ -53,15 +56,17 @@ void check(const Iteration& iteration, const BatchLimits& limits) {
 
 void Batch::plan(const Iteration& iteration) {
     blocks_ = iteration.block_table.data();
+    chunks_ = iteration.chunks;
     places_.clear();
     reads_.clear();
     tiles_.clear();
     read_tiles_.clear();
-    for (const Chunk& chunk : iteration.chunks) {
+    for (std::size_t index = 0; index < chunks_.size(); ++index) {
+        const Chunk& chunk = chunks_[index];
         const std::size_t count = chunk.token_end - chunk.token_begin;
         for (std::size_t i = 0; i < count; ++i) {
             const std::size_t position = chunk.position + i;
-            places_.push_back({position, block_table(chunk)[position / kTokensPerBlock]});
+            places_.push_back({position, block_table(chunk)[position / kTokensPerBlock], index});
         }
         add_tiles(chunk, 0, count, tiles_);
         for (const std::size_t token :

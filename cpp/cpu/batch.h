@@ -18,10 +18,12 @@ struct BatchLimits {
 // Throws EngineError unless the iteration keeps to the limits and its parts fit together.
 void check(const Iteration& iteration, const BatchLimits& limits);
 
-// Position of a token in its sequence and the KV block that takes its keys and values.
+// Position of a token in its sequence, the KV block that takes its keys and values, and the index of its
+// chunk.
 struct TokenPlace {
     std::size_t position;
     std::size_t block;
+    std::size_t chunk;
 };
 
 // Adjacent tokens of one chunk and some of their query heads, all of one key-value head: what one attention
@@ -41,6 +43,7 @@ class Batch {
 
     void plan(const Iteration& iteration);
 
+    std::span<const Chunk> chunks() const { return chunks_; }
     std::span<const TokenPlace> places() const { return places_; }
     // Rows whose logits are wanted, ascending.
     std::span<const std::size_t> reads() const { return reads_; }
@@ -55,6 +58,7 @@ class Batch {
 
     HeadShape heads_;
     const std::uint32_t* blocks_ = nullptr;
+    std::span<const Chunk> chunks_;
     std::vector<TokenPlace> places_;
     std::vector<std::size_t> reads_;
     std::vector<TileSpan> tiles_, read_tiles_;

@@ -49,7 +49,13 @@ cpu::QkNormSpan qk_norm(QkNormView view) {
 }
 
 cpu::Rope rope(const RopeView& view) {
-    return {{view.inverse_frequencies.begin(), view.inverse_frequencies.end()}, view.factor};
+    return {.inverse_frequencies = {view.inverse_frequencies.begin(), view.inverse_frequencies.end()},
+            .factor = view.factor,
+            .usual_tokens = view.usual_tokens,
+            .long_inverse_frequencies = {view.long_inverse_frequencies.begin(),
+                                         view.long_inverse_frequencies.end()},
+            .ntk_theta = view.ntk_theta,
+            .ntk_factor = view.ntk_factor};
 }
 
 cpu::ModelConfig model_of(const CpuModel& model) {
@@ -101,8 +107,8 @@ void CpuEngine::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<cons
                     rust::Slice<float> logits) {
     chunks_.clear();
     for (const ChunkView& chunk : chunks)
-        chunks_.push_back({chunk.token_begin, chunk.token_end, chunk.position, chunk.block_begin,
-                           chunk.block_end, chunk.read_begin, chunk.read_end});
+        chunks_.push_back({chunk.token_begin, chunk.token_end, chunk.position, chunk.text_tokens,
+                           chunk.block_begin, chunk.block_end, chunk.read_begin, chunk.read_end});
     engine_->run({span_of(token_ids), span_of(block_table), chunks_, span_of(reads)}, span_of(logits));
 }
 

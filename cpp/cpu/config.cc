@@ -20,6 +20,13 @@ void check_attention(const AttentionConfig& attention, std::size_t num_layers) {
     for (const Rope* rope : {&attention.rope, &attention.window_rope})
         if (rope->inverse_frequencies.empty() || rope->inverse_frequencies.size() > heads.head_dim / 2)
             refuse("needs rotary frequencies, at most one for each pair of a head's numbers");
+    const Rope& rope = attention.rope;
+    if (!rope.long_inverse_frequencies.empty() &&
+        rope.long_inverse_frequencies.size() != rope.inverse_frequencies.size())
+        refuse("needs as many rotary frequencies for long texts as for others");
+    if (rope.usual_tokens > 0 && rope.long_inverse_frequencies.empty() &&
+        (rope.ntk_theta <= 1.0 || rope.ntk_factor < 1.0 || rope.inverse_frequencies.size() < 2))
+        refuse("needs a base and a factor for the rotary frequencies of long texts, and two pairs");
     if (attention.windows.size() != num_layers) refuse("needs one window for each layer");
 }
 

@@ -4,14 +4,9 @@
 #include <vector>
 
 #include "kernels.h"
+#include "rope.h"
 
 namespace assay::cpu {
-
-// Rotary inverse frequencies, one for each rotated pair, and a factor on cosine and sine.
-struct Rope {
-    std::vector<float> inverse_frequencies;
-    float factor;
-};
 
 struct NormConfig {
     float eps;

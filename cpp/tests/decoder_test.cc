@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kVocabulary = 64, kHidden = 32, kFfn = 48, kBlocks = 8, kMaxTokens = 40;
 
 ModelConfig plain() {
-    const Rope rope{{1.0f, 0.1f, 0.01f, 0.001f}, 1.0f};
+    const Rope rope{.inverse_frequencies = {1.0f, 0.1f, 0.01f, 0.001f}, .factor = 1.0f};
     return {
         .dtype = Dtype::F32,
         .vocab_size = kVocabulary,
@@ -69,6 +69,15 @@ ModelConfig with_layer_norms() {
     model.attention.rope.inverse_frequencies.resize(2);
     model.feed_forward.activation = Activation::Relu2;
     model.feed_forward.bias = true;
+    return model;
+}
+
+// Frequencies by the length of the text, which change beyond 9 tokens.
+ModelConfig with_ntk_scaling() {
+    ModelConfig model = plain();
+    model.attention.rope.usual_tokens = 9;
+    model.attention.rope.ntk_theta = 10000.0;
+    model.attention.rope.ntk_factor = 2.0;
     return model;
 }
 
@@ -178,7 +187,7 @@ class Model {
 struct Request {
     std::vector<std::uint32_t> ids = {1, 2, 3, 4};
     std::vector<std::uint32_t> table = {5, 0};
-    std::vector<Chunk> chunks = {{0, 4, 0, 0, 1, 0, 1}};
+    std::vector<Chunk> chunks = {{0, 4, 0, 4, 0, 1, 0, 1}};
     std::vector<std::size_t> reads = {3};
 
     std::vector<float> run(Engine& engine) const {
@@ -197,7 +206,7 @@ void a_text_has_the_same_logits_alone_and_in_a_batch(const ModelConfig& config) 
     for (std::uint32_t i = 0; i < 25; ++i)
         alone.ids.push_back(i * 7 % static_cast<std::uint32_t>(kVocabulary));
     alone.table = {3, 1};
-    alone.chunks = {{0, 25, 0, 0, 2, 0, 2}};
+    alone.chunks = {{0, 25, 0, 25, 0, 2, 0, 2}};
     alone.reads = {10, 24};
     const std::vector<float> expected = alone.run(*engine);
     for (const float logit : expected) CHECK(std::isfinite(logit) && logit != 0.0f);
@@ -205,7 +214,7 @@ void a_text_has_the_same_logits_alone_and_in_a_batch(const ModelConfig& config) 
     Request batch;
     batch.ids.insert(batch.ids.end(), alone.ids.begin(), alone.ids.end());
     batch.table = {6, 4, 2};
-    batch.chunks = {{0, 4, 0, 0, 1, 0, 1}, {4, 21, 0, 1, 3, 1, 2}, {21, 29, 17, 1, 3, 2, 3}};
+    batch.chunks = {{0, 4, 0, 4, 0, 1, 0, 1}, {4, 21, 0, 25, 1, 3, 1, 2}, {21, 29, 17, 25, 1, 3, 2, 3}};
     batch.reads = {3, 10, 7};
     const std::vector<float> all = batch.run(*engine);
     CHECK(std::ranges::equal(std::span(all).subspan(engine->head_rows()), expected));
@@ -220,7 +229,11 @@ void bad_iterations_are_refused(Engine& engine) {
     refused("token id 64", [](Request& r) { r.ids[2] = kVocabulary; });
     refused("token id 4294967295", [](Request& r) { r.ids[0] = 0xffffffff; });
     refused("KV block 8 of 8", [](Request& r) { r.table[0] = kBlocks; });
-    refused("too short for position 16", [](Request& r) { r.chunks[0].position = 13; });
+    refused("too short for position 16", [](Request& r) {
+        r.chunks[0].position = 13;
+        r.chunks[0].text_tokens = 17;
+    });
+    refused("ends at position 4 of a text of 3 tokens", [](Request& r) { r.chunks[0].text_tokens = 3; });
     refused("block table is out of range", [](Request& r) { r.chunks[0].block_end = 3; });
     refused("chunks that are not consecutive", [](Request& r) { r.chunks[0].token_begin = 1; });
     refused("chunks that are not consecutive", [](Request& r) { r.chunks[0].token_end = 5; });
@@ -255,6 +268,11 @@ void bad_models_are_refused(const Weights& weights) {
     refused("a multiple of the key-value heads", [](ModelConfig& m) { m.attention.heads.kv_heads = 3; });
     refused("rotary frequencies, at most one",
             [](ModelConfig& m) { m.attention.rope.inverse_frequencies.resize(5); });
+    refused("as many rotary frequencies for long texts", [](ModelConfig& m) {
+        m.attention.rope.usual_tokens = 9;
+        m.attention.rope.long_inverse_frequencies = {1.0f};
+    });
+    refused("a base and a factor", [](ModelConfig& m) { m.attention.rope.usual_tokens = 9; });
     refused("one window for each layer", [](ModelConfig& m) { m.attention.windows.pop_back(); });
     refused("no tensor `layers.2.input_norm`", [](ModelConfig& m) {
         m.num_layers = 3;
@@ -274,7 +292,7 @@ void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
     Request full;
     full.ids.assign(kMaxTokens, 7);
     full.table = {0, 1, 2, 3};
-    full.chunks = {{0, 20, 0, 0, 2, 0, 0}, {20, 40, 0, 2, 4, 0, 1}};
+    full.chunks = {{0, 20, 0, 20, 0, 2, 0, 0}, {20, 40, 0, 20, 2, 4, 0, 1}};
     full.reads = {19};
     full.run(*engine);
     Request empty;
@@ -289,8 +307,8 @@ void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
 
 int main() {
     an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing();
-    for (ModelConfig config :
-         {plain(), with_every_norm(), with_output_norms(), with_layer_norms(), with_vocabulary()}) {
+    for (ModelConfig config : {plain(), with_every_norm(), with_output_norms(), with_layer_norms(),
+                               with_ntk_scaling(), with_vocabulary()}) {
         a_text_has_the_same_logits_alone_and_in_a_batch(config);
         config.dtype = Dtype::Bf16;
         if (supports_bf16()) a_text_has_the_same_logits_alone_and_in_a_batch(config);

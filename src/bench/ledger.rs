@@ -166,6 +166,7 @@ mod tests {
             sequence,
             tokens: 0..range.len(),
             position: range.start,
+            text_tokens: tokens.len(),
             blocks: 0..0,
             logits: if range.end == tokens.len() { vec![range.len() - 1] } else { vec![] },
         };

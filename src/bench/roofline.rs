@@ -170,6 +170,7 @@ fn iterations(workload: &Workload, manifest: &Manifest, limits: &Limits) -> Vec<
                 sequence: text as u64,
                 tokens: token..iteration.token_ids.len(),
                 position: 0,
+                text_tokens: workload.tokens,
                 blocks,
                 logits: vec![workload.tokens - 1],
             });

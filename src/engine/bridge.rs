@@ -87,6 +87,12 @@ pub(crate) mod ffi {
     struct RopeView {
         inverse_frequencies: Vec<f32>,
         factor: f32,
+        /// Texts of more tokens have other frequencies. 0: none have.
+        usual_tokens: usize,
+        /// Those of longer texts. Empty: NTK frequencies by the length of the text.
+        long_inverse_frequencies: Vec<f32>,
+        ntk_theta: f64,
+        ntk_factor: f64,
     }
 
     /// A tensor's name and the range of its bytes among the weights.
@@ -101,6 +107,7 @@ pub(crate) mod ffi {
         token_begin: usize,
         token_end: usize,
         position: usize,
+        text_tokens: usize,
         block_begin: usize,
         block_end: usize,
         /// Range in `reads` of the tokens to read.

@@ -16,7 +16,7 @@
 //! engine.submit(Iteration {
 //!     token_ids: vec![1, 2, 3],
 //!     block_table: vec![0],
-//!     chunks: vec![Chunk { sequence: 7, tokens: 0..3, position: 0, blocks: 0..1, logits: vec![2] }],
+//!     chunks: vec![Chunk { sequence: 7, tokens: 0..3, position: 0, text_tokens: 3, blocks: 0..1, logits: vec![2] }],
 //! })?;
 //! let report = engine.reports().recv()??;
 //! assert_eq!(report.logits, [(7, expected_logits(&[1, 2, 3], 2))]);
@@ -41,7 +41,7 @@ pub use backend::{Backend, Worker};
 pub use job::{Job, Priority, Work};
 pub use options::{EngineOptions, GpuOptions};
 pub use queue::{Generated, IterationStatistics, QueueDepth, QueueEngine, QueueReport};
-pub use step::{Chunk, Iteration, PrefixSharing, StepEngine, StepReport};
+pub use step::{Chunk, Iteration, LengthClasses, PrefixSharing, StepEngine, StepReport};
 
 use crate::manifest::LimitError;
 

@@ -21,6 +21,11 @@ pub trait StepEngine: Send {
         self.limits().kv_blocks
     }
 
+    /// Which texts may share a prefix, by their lengths.
+    fn length_classes(&self) -> LengthClasses {
+        LengthClasses::Alike
+    }
+
     /// Hands over an iteration and returns at once. At most one runs at a time: the next is submitted after the
     /// report of the last.
     ///
@@ -41,6 +46,35 @@ pub enum PrefixSharing {
     Cached,
 }
 
+/// Which texts may share the blocks of a common prefix, by their lengths: the rotation of all tokens may depend on the
+/// length of the whole text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LengthClasses {
+    /// All.
+    Alike,
+    /// Those of at most this many tokens among themselves, and the longer ones among themselves.
+    Two {
+        /// Tokens of the longest text of the first class.
+        usual: usize,
+    },
+    /// Those of at most this many tokens, and longer ones of the same length.
+    EachBeyond {
+        /// Tokens of the longest text of the first class.
+        usual: usize,
+    },
+}
+
+impl LengthClasses {
+    /// The class of a text; 0 for the usual one.
+    pub fn of(self, tokens: usize) -> usize {
+        match self {
+            Self::Two { usual } if tokens > usual => 1,
+            Self::EachBeyond { usual } if tokens > usual => tokens,
+            _ => 0,
+        }
+    }
+}
+
 /// One sequence's part of an iteration: a run of its tokens and where their keys and values go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -50,6 +84,8 @@ pub struct Chunk {
     pub tokens: Range<usize>,
     /// Position in the sequence of the first of them.
     pub position: usize,
+    /// Tokens of the whole text, those that other chunks have included. For one that generates, those known so far.
+    pub text_tokens: usize,
     /// The range of the sequence's block table in [`Iteration::block_table`]. It covers positions
     /// `0..position + tokens.len()`, shared blocks included.
     pub blocks: Range<usize>,

@@ -63,6 +63,7 @@ fn check_model(model: &Model) -> Checked {
     }
     not_negative("model.norm_eps", model.norm_eps.into())?;
     check_rope("model.rope", &model.rope)?;
+    check_frequencies(model)?;
     check_variant(model, &model.variant)
 }
 
@@ -89,38 +90,74 @@ fn check_variant(model: &Model, variant: &Variant) -> Checked {
     Ok(())
 }
 
+/// A LongRoPE has a factor for each frequency, and only layers that are all alike may have a rotation that depends on
+/// the length of the text.
+fn check_frequencies(model: &Model) -> Checked {
+    if let RopeScaling::LongRope { short_factor, long_factor, .. } = &model.rope.scaling {
+        let pairs = model.variant.rotary_dim.unwrap_or(model.head_dim) / 2;
+        within("the number of short factors in model.rope.scaling", short_factor.len(), pairs..=pairs)?;
+        within("the number of long factors in model.rope.scaling", long_factor.len(), pairs..=pairs)?;
+    }
+    let windowed = model.variant.sliding_window.as_ref().and_then(|window| window.rope.as_ref());
+    match windowed.and_then(|rope| rope.scaling.usual_length()) {
+        None => Ok(()),
+        Some(length) => {
+            let expected = "a scaling that does not depend on the length of the text";
+            Err(out_of_bounds("model.variant.sliding_window.rope.scaling", length, expected))
+        }
+    }
+}
+
 fn check_rope(field: &str, rope: &Rope) -> Checked {
     let path = |name: &str| format!("{field}.{name}");
     if !(rope.theta.is_finite() && rope.theta > 1.0) {
         return Err(out_of_bounds(path("theta"), rope.theta, "a finite number above 1"));
     }
-    match rope.scaling {
+    match &rope.scaling {
         RopeScaling::Default => Ok(()),
-        RopeScaling::Linear { factor } => positive(path("scaling.factor"), factor),
+        RopeScaling::Linear { factor } => positive(path("scaling.factor"), *factor),
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,
             high_freq_factor,
-            original_max_position_embeddings,
+            original_max_position_embeddings: original,
         } => {
-            positive(path("scaling.factor"), factor)?;
-            positive(path("scaling.low_freq_factor"), low_freq_factor)?;
-            positive(path("scaling.high_freq_factor"), high_freq_factor)?;
-            within(path("scaling.original_max_position_embeddings"), original_max_position_embeddings, TOKENS)
+            positive(path("scaling.factor"), *factor)?;
+            positive(path("scaling.low_freq_factor"), *low_freq_factor)?;
+            positive(path("scaling.high_freq_factor"), *high_freq_factor)?;
+            within(path("scaling.original_max_position_embeddings"), *original, TOKENS)
         }
         RopeScaling::Yarn {
             factor,
             beta_fast,
             beta_slow,
             attention_factor,
-            original_max_position_embeddings,
+            original_max_position_embeddings: original,
             truncate: _,
         } => {
-            positive(path("scaling.factor"), factor)?;
-            positive(path("scaling.beta_fast"), beta_fast)?;
-            positive(path("scaling.beta_slow"), beta_slow)?;
-            positive(path("scaling.attention_factor"), attention_factor)?;
-            within(path("scaling.original_max_position_embeddings"), original_max_position_embeddings, TOKENS)
+            positive(path("scaling.factor"), *factor)?;
+            positive(path("scaling.beta_fast"), *beta_fast)?;
+            positive(path("scaling.beta_slow"), *beta_slow)?;
+            positive(path("scaling.attention_factor"), *attention_factor)?;
+            within(path("scaling.original_max_position_embeddings"), *original, TOKENS)
+        }
+        RopeScaling::Dynamic { factor, max_position_embeddings } => {
+            positive(path("scaling.factor"), *factor)?;
+            within(path("scaling.max_position_embeddings"), *max_position_embeddings, TOKENS)
+        }
+        RopeScaling::LongRope {
+            short_factor,
+            long_factor,
+            attention_factor,
+            original_max_position_embeddings: original,
+        } => {
+            for (name, factors) in [("short_factor", short_factor), ("long_factor", long_factor)] {
+                for &factor in factors {
+                    positive(path(&format!("scaling.{name}")), factor)?;
+                }
+            }
+            positive(path("scaling.attention_factor"), *attention_factor)?;
+            within(path("scaling.original_max_position_embeddings"), *original, TOKENS)
         }
     }
 }
@@ -252,6 +289,23 @@ mod tests {
         let field = "model.variant.attention_softcap";
         assert_eq!(refused(|m| m.model.variant.attention_softcap = Some(f32::NAN)), field);
         assert_eq!(refused(|m| m.model.variant.attention_softcap = Some(0.0)), field);
+    }
+
+    #[test]
+    fn a_longrope_has_a_factor_above_0_for_each_frequency() {
+        let with = |short_factor: Vec<f64>| {
+            refused(|m| {
+                let long_factor = vec![2.0; m.model.head_dim / 2];
+                m.model.rope.scaling = RopeScaling::LongRope {
+                    short_factor,
+                    long_factor,
+                    attention_factor: 1.0,
+                    original_max_position_embeddings: 8,
+                };
+            })
+        };
+        assert_eq!(with(vec![0.0]), "model.rope.scaling.short_factor");
+        assert_eq!(with(vec![1.0]), "the number of short factors in model.rope.scaling");
     }
 
     #[test]

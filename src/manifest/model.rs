@@ -186,4 +186,35 @@ pub enum RopeScaling {
         /// Whether the bounds between kept and divided frequencies are rounded to integers.
         truncate: bool,
     },
+    /// NTK scaling by a text's own length: in a text of more than `max_position_embeddings` tokens, `theta` becomes
+    /// `theta * (factor * tokens / max_position_embeddings - (factor - 1))^(dim / (dim - 2))`.
+    Dynamic {
+        /// At least 1.
+        factor: f64,
+        /// Length of the longest text without a change.
+        max_position_embeddings: usize,
+    },
+    /// LongRoPE (arXiv 2402.13753), used by Phi-3's long contexts: each frequency is divided by a factor of its own,
+    /// and by another one in texts longer than `original_max_position_embeddings`.
+    LongRope {
+        /// Divisors in short texts, one for each frequency.
+        short_factor: Vec<f64>,
+        /// Divisors in longer texts.
+        long_factor: Vec<f64>,
+        /// Factor on cosine and sine.
+        attention_factor: f64,
+        /// Length of the longest text that is short.
+        original_max_position_embeddings: usize,
+    },
+}
+
+impl RopeScaling {
+    /// The length beyond which a text's own length decides how all its tokens are rotated; `None` if it never does.
+    pub fn usual_length(&self) -> Option<usize> {
+        match *self {
+            Self::Default | Self::Linear { .. } | Self::Llama3 { .. } | Self::Yarn { .. } => None,
+            Self::Dynamic { max_position_embeddings: length, .. }
+            | Self::LongRope { original_max_position_embeddings: length, .. } => Some(length),
+        }
+    }
 }

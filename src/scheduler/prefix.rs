@@ -1,6 +1,7 @@
 //! The prefix tree: which KV blocks hold, or will hold, which tokens.
 //!
-//! A node is one full block of tokens; its path from the root spells all tokens before them too.
+//! A node is one full block of tokens; its path from the root spells all tokens before them too. Texts whose lengths
+//! are of different classes have different roots.
 //! Nodes are entered when a sequence is admitted, before they are computed: a sequence that is admitted
 //! later and spells the same path uses the same blocks, and leaves their computation to the node's
 //! writer. A node without users stays until its block is needed; the least recently used goes first.
@@ -19,6 +20,7 @@ type Children = HashMap<Arc<[u32]>, NodeId>;
 #[derive(Debug)]
 struct Node {
     parent: Option<NodeId>,
+    class: usize,
     tokens: Arc<[u32]>,
     block: Block,
     children: Children,
@@ -36,7 +38,10 @@ pub(super) struct PrefixTree {
     sharing: PrefixSharing,
     nodes: Vec<Option<Node>>,
     vacant: Vec<NodeId>,
-    roots: Children,
+    /// By class.
+    roots: HashMap<usize, Children>,
+    /// What a class without nodes has.
+    none: Children,
     /// Nodes without users and children, least recently used first.
     evictable: BTreeSet<(u64, NodeId)>,
     /// Nodes without users.
@@ -51,6 +56,7 @@ impl PrefixTree {
             nodes: Vec::new(),
             vacant: Vec::new(),
             roots: HashMap::new(),
+            none: Children::new(),
             evictable: BTreeSet::new(),
             idle: 0,
             tick: 0,
@@ -62,13 +68,17 @@ impl PrefixTree {
         self.idle
     }
 
-    /// Makes the caller a user of the longest path that spells the blocks, and returns that path.
-    pub(super) fn enter<'a>(&mut self, blocks: impl Iterator<Item = &'a [u32]>) -> Vec<(NodeId, Block)> {
+    /// Makes the caller a user of the longest path of its class that spells the blocks, and returns that path.
+    pub(super) fn enter<'a>(
+        &mut self,
+        class: usize,
+        blocks: impl Iterator<Item = &'a [u32]>,
+    ) -> Vec<(NodeId, Block)> {
         self.tick += 1;
         let mut path = Vec::new();
         let mut parent = None;
         for tokens in blocks {
-            let Some(id) = self.children(parent).get(tokens).copied() else { break };
+            let Some(id) = self.children(class, parent).get(tokens).copied() else { break };
             self.use_node(id);
             path.push((id, self.node(id).block.clone()));
             parent = Some(id);
@@ -87,20 +97,22 @@ impl PrefixTree {
         }
     }
 
-    /// Adds a node below `parent`, used and to be computed by `writer`. `None` if it is already there.
+    /// Adds a node of a class below `parent`, used and to be computed by `writer`. `None` if it is already there.
     pub(super) fn insert(
         &mut self,
+        class: usize,
         parent: Option<NodeId>,
         tokens: &[u32],
         block: Block,
         writer: SequenceId,
     ) -> Option<NodeId> {
-        if self.children(parent).contains_key(tokens) {
+        if self.children(class, parent).contains_key(tokens) {
             return None;
         }
         let tokens: Arc<[u32]> = tokens.into();
         let node = Node {
             parent,
+            class,
             tokens: tokens.clone(),
             block,
             children: HashMap::new(),
@@ -115,7 +127,7 @@ impl PrefixTree {
         } else {
             self.nodes[id] = Some(node);
         }
-        self.children_mut(parent).insert(tokens, id);
+        self.children_mut(class, parent).insert(tokens, id);
         Some(id)
     }
 
@@ -178,7 +190,12 @@ impl PrefixTree {
         self.evictable.remove(&(node.last_used, id));
         self.idle -= 1;
         self.vacant.push(id);
-        self.children_mut(node.parent).remove(&node.tokens);
+        let siblings = self.children_mut(node.class, node.parent);
+        siblings.remove(&node.tokens);
+        let emptied = siblings.is_empty();
+        if node.parent.is_none() && emptied {
+            self.roots.remove(&node.class);
+        }
         if let Some(parent) = node.parent {
             let above = self.node(parent);
             if above.users == 0 && above.children.is_empty() {
@@ -187,14 +204,17 @@ impl PrefixTree {
         }
     }
 
-    fn children(&self, parent: Option<NodeId>) -> &Children {
-        parent.map_or(&self.roots, |id| &self.node(id).children)
+    fn children(&self, class: usize, parent: Option<NodeId>) -> &Children {
+        match parent {
+            Some(id) => &self.node(id).children,
+            None => self.roots.get(&class).unwrap_or(&self.none),
+        }
     }
 
-    fn children_mut(&mut self, parent: Option<NodeId>) -> &mut Children {
+    fn children_mut(&mut self, class: usize, parent: Option<NodeId>) -> &mut Children {
         match parent {
             Some(id) => &mut self.node_mut(id).children,
-            None => &mut self.roots,
+            None => self.roots.entry(class).or_default(),
         }
     }
 

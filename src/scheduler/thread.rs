@@ -37,6 +37,7 @@ pub fn start(
             let limits = engine.limits();
             let mut core = StepCore::new(limits, engine.sharing(), options.clone(), observer.clone());
             core.set_max_cached_blocks(engine.max_cached_blocks());
+            core.set_length_classes(engine.length_classes());
             let supervisor = Supervisor::new(factory, engine, options);
             spawn(core, supervisor, limits, SamplingCapabilities::ALL, max_queue_requests, observer)
         }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use crate::support::{Batch, Driver, model, random_engine, random_engine_with};
-use assay::engine::{BlockId, EngineOptions};
+use assay::engine::{BlockId, EngineOptions, LengthClasses};
 use assay::hardware::Cpu;
 use assay::manifest::{
     Activation, Dtype, Gating, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant,
@@ -58,7 +58,7 @@ struct Laid {
 
 /// Gives every text its blocks; those of a shared prefix belong to the text that has it first. Block numbers are
 /// spread so that no table is in order.
-fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
+fn lay_out(texts: &[Text], kv_blocks: usize, classes: LengthClasses) -> Vec<Laid> {
     let mut laid: Vec<Laid> = Vec::new();
     let mut used = 0;
     let mut fresh = || {
@@ -72,12 +72,15 @@ fn lay_out(texts: &[Text], kv_blocks: usize) -> Vec<Laid> {
             let parent = text.parent.get(&laid);
             let shared = text.shared_blocks.min(parent.ids.len() / BLOCK);
             ids.extend_from_slice(&parent.ids[..shared * BLOCK]);
-            blocks.extend_from_slice(&parent.blocks[..shared]);
+            if classes.of(parent.ids.len()) == classes.of(ids.len() + text.own.len()) {
+                blocks.extend_from_slice(&parent.blocks[..shared]);
+            }
         }
-        let reused = ids.len();
+        let reused = blocks.len() * BLOCK;
+        let prefix = ids.len();
         ids.extend_from_slice(&text.own);
         blocks.extend((blocks.len()..ids.len().div_ceil(BLOCK)).map(|_| fresh()));
-        let mut reads: Vec<_> = text.reads.iter().map(|read| reused + read.index(text.own.len())).collect();
+        let mut reads: Vec<_> = text.reads.iter().map(|read| prefix + read.index(text.own.len())).collect();
         reads.push(ids.len() - 1);
         reads.sort_unstable();
         reads.dedup();
@@ -97,8 +100,8 @@ fn chunks(text: &Text, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> 
     cuts.windows(2).enumerate().map(|(n, cut)| (cut[0], cut[1], first + n * step)).collect()
 }
 
-fn check(driver: &mut Driver, texts: &[Text]) -> Result<(), TestCaseError> {
-    let laid = lay_out(texts, driver.kv_blocks());
+fn check(driver: &mut Driver, texts: &[Text], classes: LengthClasses) -> Result<(), TestCaseError> {
+    let laid = lay_out(texts, driver.kv_blocks(), classes);
     // Each text begins one iteration after its predecessor's first at the latest: a prefix is computed
     // earlier in the same iteration, or in one before.
     let mut iterations: Vec<Vec<(usize, usize, usize)>> = Vec::new();
@@ -120,7 +123,8 @@ fn check(driver: &mut Driver, texts: &[Text]) -> Result<(), TestCaseError> {
             let at = &laid[index];
             let places = at.reads.iter().filter(|read| (begin..end).contains(read));
             let reads: Vec<_> = places.map(|read| read - begin).collect();
-            batch.push(&at.ids[begin..end], begin, &at.blocks[..end.div_ceil(BLOCK)], &reads);
+            let blocks = &at.blocks[..end.div_ceil(BLOCK)];
+            batch.push_part(at.ids.len(), &at.ids[begin..end], begin, blocks, &reads);
             if !reads.is_empty() {
                 reading.push(index);
             }
@@ -151,15 +155,25 @@ fn one_score_of(model: Model, dtype: Dtype) {
     }
     let directory = tempfile::tempdir().unwrap();
     let manifest = random_engine(directory.path(), model, dtype, 7);
-    one_score_from(directory.path(), &manifest);
+    let classes = match manifest.model.rope.scaling {
+        RopeScaling::Dynamic { max_position_embeddings: usual, .. } => LengthClasses::EachBeyond { usual },
+        RopeScaling::LongRope { original_max_position_embeddings: usual, .. } => LengthClasses::Two { usual },
+        _ => LengthClasses::Alike,
+    };
+    one_score_within(directory.path(), &manifest, classes);
 }
 
 fn one_score_from(directory: &Path, manifest: &Manifest) {
+    one_score_within(directory, manifest, LengthClasses::Alike);
+}
+
+/// Only texts of one class share blocks.
+fn one_score_within(directory: &Path, manifest: &Manifest, classes: LengthClasses) {
     let options = EngineOptions { threads: Some(2), ..EngineOptions::default() };
     let driver = RefCell::new(Driver::start(directory, manifest, options));
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(texts in prop::collection::vec(text(), 1..12))| {
-        check(&mut driver.borrow_mut(), &texts)?;
+        check(&mut driver.borrow_mut(), &texts, classes)?;
     });
 }
 
@@ -200,6 +214,24 @@ fn a_text_has_one_score_with_windows_of_any_width() {
     for keys in [1, 15, 45, 64, 65, 128] {
         let mut model = model(64, 96, 3, (4, 2, 16));
         model.variant.sliding_window = Some(SlidingWindow { keys, layers: vec![0, 2], rope: None });
+        one_score_of(model.clone(), Dtype::F32);
+        one_score_of(model, Dtype::Bf16);
+    }
+}
+
+/// Rotations that depend on the length of the whole text.
+#[test]
+fn a_text_has_one_score_with_other_frequencies_if_it_is_long() {
+    let dynamic = RopeScaling::Dynamic { factor: 2.0, max_position_embeddings: 75 };
+    let long_rope = RopeScaling::LongRope {
+        short_factor: vec![1.0, 1.1, 1.3, 1.0, 2.0, 1.0, 1.0, 3.0],
+        long_factor: vec![1.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+        attention_factor: 1.2,
+        original_max_position_embeddings: 75,
+    };
+    for scaling in [dynamic, long_rope] {
+        let mut model = model(64, 96, 3, (4, 2, 16));
+        model.rope.scaling = scaling;
         one_score_of(model.clone(), Dtype::F32);
         one_score_of(model, Dtype::Bf16);
     }

@@ -29,6 +29,7 @@ impl Scores {
         let output = directory.path().join("engine");
         let mut options = CpuBuildOptions::new(root.join("checkpoints").join(name), &output);
         options.dtype = Some(dtype);
+        options.common.max_seq_len = Some(512);
         let head = root.join("checkpoints").join(name).join("head.yaml");
         options.common.head = head.exists().then_some(head);
         let manifest = build(&options, &Silent).unwrap();
@@ -147,6 +148,8 @@ parity! {
     ministral: "ministral-tiny";
     nemotron: "nemotron-tiny";
     phi3: "phi3-tiny";
+    phi3_with_longrope: "phi3-longrope";
+    llama_with_dynamic_scaling: "llama-dynamic";
     olmo2: "olmo2-tiny";
     internlm2: "internlm2-tiny";
     a_logit_of_a_known_language_model: "nemotron-reward-tiny";

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::{BuildError, Progress, Silent, weights};
 use crate::hardware::Cpu;
 use crate::manifest::verify::hexadecimal;
-use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, WEIGHTS_FILE};
+use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, Task, WEIGHTS_FILE};
 
 /// Most sequences in one iteration unless an option says otherwise.
 pub const DEFAULT_MAX_BATCH_SIZE: usize = 256;
@@ -44,7 +44,7 @@ impl CpuBuildOptions {
 pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manifest, BuildError> {
     let CpuBuildOptions { common, dtype } = options;
     let source = Source::open(common)?;
-    let limits = limits(common, &source.config)?;
+    let limits = limits(common, &source.config, source.task)?;
     let cpu = Cpu::detect();
     let (dtype, note) = choose_dtype(*dtype, cpu.bf16, cpu.int8);
     if let Some(note) = note {
@@ -77,8 +77,10 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
     Ok(manifest)
 }
 
-fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
-    let default_length = config.max_position_embeddings.min(DEFAULT_MAX_SEQ_LEN);
+fn limits(options: &BuildOptions, config: &Config, task: Task) -> Result<BuildLimits, BuildError> {
+    let usual = config.model.rope.scaling.usual_length().filter(|_| task.generates());
+    let default_length =
+        config.max_position_embeddings.min(DEFAULT_MAX_SEQ_LEN).min(usual.unwrap_or(usize::MAX));
     let limits = BuildLimits {
         max_seq_len: options.max_seq_len.unwrap_or(default_length),
         max_batch_size: options.max_batch_size.unwrap_or(DEFAULT_MAX_BATCH_SIZE),
@@ -88,6 +90,15 @@ fn limits(options: &BuildOptions, config: &Config) -> Result<BuildLimits, BuildE
         return Err(BuildError::Option(format!(
             "--max-seq-len {} is more than the model can tell apart: its positions reach {}",
             limits.max_seq_len, config.longest
+        )));
+    }
+    if let Some(usual) = usual
+        && limits.max_seq_len > usual
+    {
+        return Err(BuildError::Option(format!(
+            "--max-seq-len {}: in a text of more than {usual} tokens this model rotates all tokens otherwise, so a text \
+             that is generated cannot grow beyond them; use at most {usual}",
+            limits.max_seq_len
         )));
     }
     check_limits(&limits)?;

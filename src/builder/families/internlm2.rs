@@ -18,7 +18,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("bias"), output: Bias::If("bias"), mlp: Bias::Absent },
-    rotary: Rotary { partial: None, read: rope::read_dynamic },
+    rotary: Rotary { partial: None, read: rope::read },
     attention: Attention::PLAIN,
     windows: None,
     norms: Norms { inputs: Some(["attention_norm", "ffn_norm"]), ..Norms::RMS },

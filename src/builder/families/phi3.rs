@@ -7,7 +7,7 @@ use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
 use super::windows;
 use crate::builder::BuildError;
-use crate::manifest::Model;
+use crate::manifest::{Model, RopeScaling};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "phi3",
@@ -23,7 +23,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases::NONE,
-    rotary: Rotary { partial: Some(1.0), read: rope::read },
+    rotary: Rotary { partial: Some(1.0), read: rope::read_phi3 },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: None, layers: windows::every_layer }),
     norms: Norms { default_eps: 1e-5, ..Norms::RMS },
@@ -49,7 +49,18 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 };
 
 fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
-    Ok(object(json!({ "rotary_pct": rotary_fraction(model), "tie_word_embeddings": false })))
+    let mut fields = object(json!({ "rotary_pct": rotary_fraction(model), "tie_word_embeddings": false }));
+    if let RopeScaling::LongRope { short_factor, long_factor, original_max_position_embeddings, .. } =
+        &model.rope.scaling
+    {
+        fields.extend(object(json!({
+            "position_embedding_type": "long_rope",
+            "longrope_scaling_short_factors": short_factor,
+            "longrope_scaling_long_factors": long_factor,
+            "original_max_position_embeddings": original_max_position_embeddings,
+        })));
+    }
+    Ok(fields)
 }
 
 fn lacks(model: &Model) -> Option<&'static str> {

@@ -14,6 +14,9 @@ const DEFAULT_THETA: f64 = 10_000.0;
 /// As [`DEFAULT_THETA`], for layers without a window in models whose layers have different embeddings.
 const DEFAULT_GLOBAL_THETA: f64 = 1_000_000.0;
 
+/// Phi-3's `original_max_position_embeddings` if its `config.json` has none; what its section says does not count.
+const PHI3_ORIGINAL: usize = 4096;
+
 /// The rotary embeddings of a model.
 pub(crate) struct Ropes {
     pub(crate) rope: Rope,
@@ -78,33 +81,44 @@ pub(super) fn read(
     max_position_embeddings: usize,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
-    read_with(config, max_position_embeddings, Dynamic::Refused, notes)
+    read_with(config, max_position_embeddings, Types::All, notes)
 }
 
-/// As [`read`], and accepts `dynamic` scaling as no scaling: it changes nothing up to
-/// `max_position_embeddings`, and no engine goes beyond.
-pub(super) fn read_dynamic(
+/// As [`read`], for Phi-3: `su` and `yarn` are old names of `longrope`, and it has no other scaling.
+pub(super) fn read_phi3(
     config: &Object,
     max_position_embeddings: usize,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
-    read_with(config, max_position_embeddings, Dynamic::Ignored, notes)
+    read_with(config, max_position_embeddings, Types::Phi3, notes)
 }
 
 fn read_with(
     config: &Object,
     max_position_embeddings: usize,
-    dynamic: Dynamic,
+    types: Types,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
     let section = section(config, notes)?;
-    let reader = Reader { config, max_position_embeddings, dynamic, default_theta: DEFAULT_THETA };
+    let reader = Reader { config, max_position_embeddings, types, default_theta: DEFAULT_THETA };
     if !section.has(FULL) && !section.has(WINDOWED) {
         return Ok(Ropes { rope: reader.read(&section, true, notes)?, windowed: None });
     }
     let rope = reader.read(&kind_of_layer(&section, FULL)?, false, notes)?;
     let windowed = reader.read(&kind_of_layer(&section, WINDOWED)?, false, notes)?;
-    Ok(Ropes { windowed: Some(windowed).filter(|windowed| *windowed != rope), rope })
+    let windowed = Some(windowed).filter(|windowed| *windowed != rope);
+    refuse_lengths(&section, windowed.as_ref())?;
+    Ok(Ropes { rope, windowed })
+}
+
+/// Refuses a rotation by the length of the text for layers with a window.
+fn refuse_lengths(section: &Object, windowed: Option<&Rope>) -> Result<(), BuildError> {
+    if windowed.is_some_and(|rope| rope.scaling.usual_length().is_some()) {
+        let reason =
+            "its type depends on the length of the text, which is supported only if all layers share it";
+        return Err(section.error(WINDOWED, reason));
+    }
+    Ok(())
 }
 
 /// The section of the layers of one kind.
@@ -130,12 +144,8 @@ pub(super) fn read_by_layer(
     }
     // `rope_scaling` is that of the layers without a window.
     let full = kind_of_layer(&by_layer, FULL)?.overlaid(&scaling);
-    let reader = Reader {
-        config,
-        max_position_embeddings,
-        dynamic: Dynamic::Refused,
-        default_theta: DEFAULT_GLOBAL_THETA,
-    };
+    let reader =
+        Reader { config, max_position_embeddings, types: Types::All, default_theta: DEFAULT_GLOBAL_THETA };
     let rope = reader.read(&full, false, notes)?;
     let windowed = kind_of_layer(&by_layer, WINDOWED)?;
     let theta = match windowed.optional("rope_theta")? {
@@ -146,18 +156,29 @@ pub(super) fn read_by_layer(
         return Err(config.error("rope_local_base_freq", &format!("{theta} is not a number above 1")));
     }
     let scaling = reader.scaling(&windowed, max_position_embeddings, notes)?;
-    Ok(Ropes { rope, windowed: Some(Rope { theta, scaling }) })
+    let windowed = Some(Rope { theta, scaling });
+    refuse_lengths(&by_layer, windowed.as_ref())?;
+    Ok(Ropes { rope, windowed })
 }
 
 fn is_theta(theta: f64) -> bool {
     theta > 1.0 && theta.is_finite()
 }
 
-/// What to do with `dynamic` scaling.
-#[derive(Clone, Copy, PartialEq)]
-enum Dynamic {
-    Refused,
-    Ignored,
+/// The types of scaling that a family has.
+#[derive(Clone, Copy)]
+enum Types {
+    All,
+    Phi3,
+}
+
+impl Types {
+    fn known(self) -> &'static str {
+        match self {
+            Self::All => "default, linear, dynamic, yarn, longrope, su, llama3",
+            Self::Phi3 => "default, longrope, su, yarn",
+        }
+    }
 }
 
 /// Reads sections about an embedding.
@@ -165,7 +186,7 @@ struct Reader<'a> {
     /// Where fields are that a section may leave out.
     config: &'a Object,
     max_position_embeddings: usize,
-    dynamic: Dynamic,
+    types: Types,
     default_theta: f64,
 }
 
@@ -184,7 +205,11 @@ impl Reader<'_> {
         }
         let field = "original_max_position_embeddings";
         let inner = section.optional::<usize>(field)?;
-        let outer = if outer_original { self.config.optional(field)? } else { None };
+        let outer = match self.types {
+            _ if !outer_original => None,
+            Types::All => self.config.optional(field)?,
+            Types::Phi3 => Some(self.config.optional(field)?.unwrap_or(PHI3_ORIGINAL)),
+        };
         if let (Some(inner), Some(outer)) = (inner, outer)
             && inner != outer
         {
@@ -204,14 +229,19 @@ impl Reader<'_> {
         original: usize,
         notes: &mut Vec<String>,
     ) -> Result<RopeScaling, BuildError> {
-        let scaling = match scaling_type(section, notes)?.as_deref() {
-            None | Some("default") => RopeScaling::Default,
-            Some("dynamic") if self.dynamic == Dynamic::Ignored => RopeScaling::Default,
-            Some("linear") => RopeScaling::Linear { factor: factor(section, None)? },
-            Some("llama3") => llama3(section, original)?,
-            Some("yarn") => yarn(section, self.max_position_embeddings, original)?,
-            Some(other) => {
-                let reason = format!("{other} is not supported; known are default, linear, llama3, yarn");
+        let kind = scaling_type(section, notes)?;
+        let max = self.max_position_embeddings;
+        let scaling = match (kind.as_deref(), self.types) {
+            (None | Some("default"), _) => RopeScaling::Default,
+            (Some("longrope" | "su"), _) | (Some("yarn"), Types::Phi3) => longrope(section, max, original)?,
+            (Some("linear"), Types::All) => RopeScaling::Linear { factor: factor(section, None)? },
+            (Some("dynamic"), Types::All) => {
+                RopeScaling::Dynamic { factor: factor(section, None)?, max_position_embeddings: max }
+            }
+            (Some("llama3"), Types::All) => llama3(section, original)?,
+            (Some("yarn"), Types::All) => yarn(section, max, original)?,
+            (Some(other), types) => {
+                let reason = format!("{other} is not supported; known are {}", types.known());
                 return Err(section.error("rope_type", &reason));
             }
         };
@@ -300,6 +330,43 @@ fn yarn(parameters: &Object, max: usize, original: usize) -> Result<RopeScaling,
     })
 }
 
+fn longrope(parameters: &Object, max: usize, original: usize) -> Result<RopeScaling, BuildError> {
+    let factor = factor(parameters, Some((max as f64 / original as f64).max(1.0)))?;
+    let default = (1.0 + factor.ln() / (original as f64).ln()).sqrt();
+    let attention_factor = positive(parameters, "attention_factor", default)?;
+    Ok(RopeScaling::LongRope {
+        short_factor: divisors(parameters, "short_factor")?,
+        long_factor: divisors(parameters, "long_factor")?,
+        attention_factor,
+        original_max_position_embeddings: original,
+    })
+}
+
+/// Numbers above 0.
+fn divisors(parameters: &Object, field: &str) -> Result<Vec<f64>, BuildError> {
+    let factors: Vec<f64> = parameters.required(field)?;
+    match factors.iter().find(|factor| !(**factor > 0.0 && factor.is_finite())) {
+        None => Ok(factors),
+        Some(factor) => Err(parameters.error(field, &format!("{factor} is not above 0"))),
+    }
+}
+
+/// Refuses a LongRoPE without a factor for each frequency of a rotated width.
+pub(super) fn check_factors(config: &Object, scaling: &RopeScaling, width: usize) -> Result<(), BuildError> {
+    let RopeScaling::LongRope { short_factor, long_factor, .. } = scaling else { return Ok(()) };
+    for (field, factors) in [("short_factor", short_factor), ("long_factor", long_factor)] {
+        if factors.len() != width / 2 {
+            let reason = format!(
+                "{} factors for {} frequencies, one for each two numbers of the rotated part of a head",
+                factors.len(),
+                width / 2
+            );
+            return Err(section(config, &mut vec![])?.error(field, &reason));
+        }
+    }
+    Ok(())
+}
+
 /// A number above 0. Zero counts as absent, as it does in transformers.
 fn positive(parameters: &Object, field: &str, default: f64) -> Result<f64, BuildError> {
     match parameters.optional::<f64>(field)? {
@@ -324,8 +391,10 @@ fn factor(parameters: &Object, default: Option<f64>) -> Result<f64, BuildError> 
 /// The longest sequence that the scaling stretches to, in tokens; at least `max_position_embeddings`.
 pub(crate) fn longest(scaling: &RopeScaling, max_position_embeddings: usize) -> usize {
     let (factor, original) = match *scaling {
-        RopeScaling::Default => (1.0, max_position_embeddings),
-        RopeScaling::Linear { factor } => (factor, max_position_embeddings),
+        RopeScaling::Default | RopeScaling::LongRope { .. } => (1.0, max_position_embeddings),
+        RopeScaling::Linear { factor } | RopeScaling::Dynamic { factor, .. } => {
+            (factor, max_position_embeddings)
+        }
         RopeScaling::Llama3 { factor, original_max_position_embeddings, .. }
         | RopeScaling::Yarn { factor, original_max_position_embeddings, .. } => {
             (factor, original_max_position_embeddings)

@@ -43,6 +43,7 @@ pub(crate) fn rotary(
         variant.rotary_dim = Some(width);
     }
     let ropes = (family.rotary.read)(config, max_position_embeddings, notes)?;
+    rope::check_factors(config, &ropes.rope.scaling, width)?;
     if let Some(window) = &mut variant.sliding_window {
         window.rope = ropes.windowed;
     }

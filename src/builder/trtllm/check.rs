@@ -41,8 +41,9 @@ pub(super) fn check_model(
     quantization: &Quantization,
 ) -> Result<(), BuildError> {
     let title = family.spec.title;
-    let lacks = match model.rope.scaling {
+    let lacks = match &model.rope.scaling {
         RopeScaling::Yarn { .. } => Some("YaRN (its rotary table would have wrong frequencies)"),
+        RopeScaling::LongRope { .. } if family.spec.name != "phi3" => Some("LongRoPE"),
         _ => (family.form.lacks)(model),
     };
     if let Some(lacks) = lacks {

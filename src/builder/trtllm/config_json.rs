@@ -105,8 +105,12 @@ fn activation(activation: Activation, form: &TrtllmForm) -> &'static str {
 
 fn rotary_scaling(scaling: &RopeScaling) -> Value {
     match scaling {
-        // YaRN was refused earlier.
-        RopeScaling::Default | RopeScaling::Yarn { .. } => Value::Null,
+        // YaRN was refused earlier, and no text is so long that NTK scaling changes anything. The factors of LongRoPE
+        // are among the fields of its family.
+        RopeScaling::Default
+        | RopeScaling::Yarn { .. }
+        | RopeScaling::Dynamic { .. }
+        | RopeScaling::LongRope { .. } => Value::Null,
         RopeScaling::Linear { factor } => json!({ "type": "linear", "factor": factor }),
         RopeScaling::Llama3 {
             factor,

@@ -21,6 +21,15 @@ pub(super) fn limits(options: &TrtllmBuildOptions, config: &Config) -> Result<Bu
         longest = window.keys;
         why = format!("its layers' window is {longest}, and longer sequences would be computed without it");
     }
+    // TensorRT-LLM decides by the longest text of a batch what a text's own length should.
+    if let Some(usual) = config.model.rope.scaling.usual_length()
+        && usual < longest
+    {
+        longest = usual;
+        why = format!(
+            "it rotates texts of more than {usual} tokens otherwise, and TensorRT-LLM would do so with a whole batch"
+        );
+    }
     let requested = &options.common;
     let max_seq_len = requested.max_seq_len.unwrap_or(longest.min(DEFAULT_MAX_SEQ_LEN));
     if max_seq_len > longest {

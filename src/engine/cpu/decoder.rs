@@ -82,6 +82,7 @@ fn views(chunks: &[Chunk]) -> (Vec<ffi::ChunkView>, Vec<usize>) {
             token_begin: chunk.tokens.start,
             token_end: chunk.tokens.end,
             position: chunk.position,
+            text_tokens: chunk.text_tokens,
             block_begin: chunk.blocks.start,
             block_end: chunk.blocks.end,
             read_begin,

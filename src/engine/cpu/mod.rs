@@ -13,8 +13,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    EngineError, EngineFactory, EngineOptions, Iteration, Limits, PrefixSharing, StartEngine, StepEngine,
-    StepReport,
+    EngineError, EngineFactory, EngineOptions, Iteration, LengthClasses, Limits, PrefixSharing, StartEngine,
+    StepEngine, StepReport,
 };
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
@@ -120,7 +120,8 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
             EngineError::Load(format!("cannot load {}: {reason}", self.directory.display()))
         })?;
         let Self { limits, max_cached_blocks, .. } = *self;
-        Ok(Box::new(CpuEngine { limits, max_cached_blocks, iterations, reports }))
+        let length_classes = rope::length_classes(&self.manifest.model.rope.scaling);
+        Ok(Box::new(CpuEngine { limits, max_cached_blocks, length_classes, iterations, reports }))
     }
 }
 
@@ -128,6 +129,7 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
 struct CpuEngine {
     limits: Limits,
     max_cached_blocks: usize,
+    length_classes: LengthClasses,
     iterations: Sender<Iteration>,
     reports: Receiver<Result<StepReport, EngineError>>,
 }
@@ -143,6 +145,10 @@ impl StepEngine for CpuEngine {
 
     fn max_cached_blocks(&self) -> usize {
         self.max_cached_blocks
+    }
+
+    fn length_classes(&self) -> LengthClasses {
+        self.length_classes
     }
 
     fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {

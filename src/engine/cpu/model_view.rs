@@ -49,8 +49,7 @@ fn attention_view(model: &Model) -> ffi::AttentionView {
     let variant = &model.variant;
     let rope = |rope| {
         let dim = variant.rotary_dim.unwrap_or(model.head_dim);
-        let (inverse_frequencies, factor) = rope::inverse_frequencies(rope, dim);
-        ffi::RopeView { inverse_frequencies, factor }
+        rope::view(rope, dim)
     };
     let mut windows = vec![0; model.num_layers];
     if let Some(window) = &variant.sliding_window {

@@ -2,16 +2,70 @@
 
 use std::f64::consts::PI;
 
+use crate::engine::LengthClasses;
+use crate::engine::bridge::ffi;
 use crate::manifest::{Rope, RopeScaling};
 
-/// Inverse frequencies, `[dim / 2]` in radians per position, and the factor on cosine and sine.
+/// A model's embedding as the C++ decoder takes it; `dim` is the rotated width.
+pub(super) fn view(rope: &Rope, dim: usize) -> ffi::RopeView {
+    let (inverse_frequencies, factor) = inverse_frequencies(rope, dim);
+    let plain = ffi::RopeView {
+        inverse_frequencies,
+        factor,
+        usual_tokens: 0,
+        long_inverse_frequencies: vec![],
+        ntk_theta: 0.0,
+        ntk_factor: 0.0,
+    };
+    match &rope.scaling {
+        RopeScaling::Dynamic { factor, max_position_embeddings } => ffi::RopeView {
+            usual_tokens: *max_position_embeddings,
+            ntk_theta: rope.theta,
+            ntk_factor: *factor,
+            ..plain
+        },
+        RopeScaling::LongRope { long_factor, original_max_position_embeddings, .. } => ffi::RopeView {
+            usual_tokens: *original_max_position_embeddings,
+            long_inverse_frequencies: divided(rope, dim, long_factor),
+            ..plain
+        },
+        _ => plain,
+    }
+}
+
+/// Which texts may share a prefix.
+pub(super) fn length_classes(scaling: &RopeScaling) -> LengthClasses {
+    match scaling {
+        RopeScaling::Dynamic { max_position_embeddings, .. } => {
+            LengthClasses::EachBeyond { usual: *max_position_embeddings }
+        }
+        RopeScaling::LongRope { original_max_position_embeddings, .. } => {
+            LengthClasses::Two { usual: *original_max_position_embeddings }
+        }
+        _ => LengthClasses::Alike,
+    }
+}
+
+fn plain_frequencies(rope: &Rope, dim: usize) -> impl Iterator<Item = f64> {
+    (0..dim / 2).map(move |i| rope.theta.powf(-2.0 * i as f64 / dim as f64))
+}
+
+fn divided(rope: &Rope, dim: usize, factors: &[f64]) -> Vec<f32> {
+    narrow(plain_frequencies(rope, dim).zip(factors).map(|(frequency, factor)| frequency / factor))
+}
+
+/// Inverse frequencies, `[dim / 2]` in radians per position, and the factor on cosine and sine, in texts of usual
+/// length.
 ///
 /// They are computed in f64 and rounded once, which is within one unit in the last place of transformers'
 /// f32.
-pub(super) fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
-    let plain = (0..dim / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / dim as f64));
+fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
+    let plain = plain_frequencies(rope, dim);
     match rope.scaling {
-        RopeScaling::Default => (narrow(plain), 1.0),
+        RopeScaling::Default | RopeScaling::Dynamic { .. } => (narrow(plain), 1.0),
+        RopeScaling::LongRope { ref short_factor, attention_factor, .. } => {
+            (divided(rope, dim, short_factor), attention_factor as f32)
+        }
         RopeScaling::Linear { factor } => (narrow(plain.map(|f| f / factor)), 1.0),
         RopeScaling::Llama3 {
             factor,

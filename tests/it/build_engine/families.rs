@@ -219,6 +219,42 @@ fn a_scaling_without_a_type() {
 }
 
 #[test]
+fn phi_3_scales_by_longrope_under_all_its_names() {
+    let checkpoint = Checkpoint::copy("phi3-longrope");
+    let (first, _) = built(&checkpoint);
+    let RopeScaling::LongRope { attention_factor, original_max_position_embeddings, .. } =
+        &first.model.rope.scaling
+    else {
+        panic!("{:?}", first.model.rope)
+    };
+    // sqrt(1 + ln(1024 / 150) / ln 150), as transformers computes it.
+    assert_eq!(*original_max_position_embeddings, 150);
+    assert!((attention_factor - 1.176_160).abs() < 1e-6, "{attention_factor}");
+    for name in ["su", "yarn"] {
+        checkpoint.edit("config.json", |config| config["rope_scaling"]["type"] = json!(name));
+        assert_eq!(built(&checkpoint).0.model.rope, first.model.rope, "{name}");
+    }
+    checkpoint.edit("config.json", |config| config["rope_scaling"]["type"] = json!("linear"));
+    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
+    assert_names(&checkpoint.refusal(), &["rope_scaling.rope_type", "linear", "longrope"]);
+}
+
+#[test]
+fn a_model_that_generates_ends_where_its_rotation_would_change() {
+    let checkpoint = Checkpoint::copy("phi3-longrope");
+    checkpoint.set("architectures", json!(["Phi3ForCausalLM"]));
+    checkpoint.retensor(|tensors| {
+        tensors.remove("score.weight").unwrap();
+        tensors.insert("lm_head.weight".to_owned(), tensors["model.embed_tokens.weight"].clone());
+    });
+    assert_eq!(built(&checkpoint).0.limits.max_seq_len, 150);
+    let mut options = checkpoint.options(Dtype::F32);
+    options.common.max_seq_len = Some(151);
+    let sentence = build(&options, &Notes::default()).unwrap_err().to_string();
+    assert_names(&sentence, &["--max-seq-len 151", "more than 150 tokens", "use at most 150"]);
+}
+
+#[test]
 fn what_kind_a_model_is_that_cannot_be_built() {
     for (architecture, field, kind) in [
         ("Qwen2VLForConditionalGeneration", "vision_config", "images"),

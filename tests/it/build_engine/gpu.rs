@@ -440,6 +440,10 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("olmo2-tiny", "h100", |_| {}), &["OLMo 2", "1.2.1", "--target cpu"]);
     let long = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(400);
     assert_names(&refused("mistral-tiny", "h100", long), &["--max-seq-len 400", "window is 45"]);
+    let longer = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(151);
+    for name in ["phi3-longrope", "llama-dynamic"] {
+        assert_names(&refused(name, "h100", longer), &["--max-seq-len 151", "150"]);
+    }
     let fp8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Fp8;
     for name in ["gemma2-tiny", "nemotron-tiny", "qwen3-tiny"] {
         assert_names(&refused(name, "h100", fp8), &["--quantization fp8", "modelopt"]);

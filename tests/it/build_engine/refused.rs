@@ -135,9 +135,15 @@ fn a_checkpoint_that_mixes_families() {
 
 #[test]
 fn rotary_scalings_that_are_not_known_or_not_complete() {
-    for kind in ["dynamic", "longrope"] {
+    for kind in ["mrope", "proportional"] {
         config_refused("rope_scaling", json!({"type": kind, "factor": 2.0}), &[kind, "yarn", "llama3"]);
     }
+    config_refused("rope_scaling", json!({"type": "su"}), &["rope_scaling.short_factor", "missing"]);
+    config_refused("rope_scaling", json!({"type": "dynamic"}), &["rope_scaling.factor", "missing"]);
+    let long = json!({"rope_type": "longrope", "short_factor": [1.0, 0.0], "long_factor": [1.0]});
+    config_refused("rope_scaling", long, &["rope_scaling.short_factor", "above 0"]);
+    let long = json!({"rope_type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [1.0]});
+    config_refused("rope_scaling", long, &["rope_scaling.short_factor", "2 factors for 8"]);
     config_refused("rope_scaling", json!({"rope_type": "linear"}), &["rope_scaling.factor", "missing"]);
     config_refused("rope_scaling", json!({"rope_type": "yarn", "factor": 0.5}), &["rope_scaling.factor"]);
     let upside_down =

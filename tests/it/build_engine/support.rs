@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-pub(crate) const CHECKPOINTS: [&str; 16] = [
+pub(crate) const CHECKPOINTS: [&str; 18] = [
     "llama3-tiny",
     "llama2-tiny",
     "llama-linear",
@@ -25,6 +25,8 @@ pub(crate) const CHECKPOINTS: [&str; 16] = [
     "ministral-tiny",
     "nemotron-tiny",
     "phi3-tiny",
+    "phi3-longrope",
+    "llama-dynamic",
     "olmo2-tiny",
     "internlm2-tiny",
 ];

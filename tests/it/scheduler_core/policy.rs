@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use assay::engine::{Iteration, Limits, PrefixSharing};
+use assay::engine::{Iteration, LengthClasses, Limits, PrefixSharing};
 use assay::scheduler::core::Core;
 use assay::scheduler::{Rejection, SchedulerOptions, Work};
 
@@ -49,6 +49,28 @@ fn the_prompt_of_many_responses_is_computed_once_in_one_iteration() {
     assert_eq!(world.computed, 512 + 16 * 128);
     assert_eq!(cached_tokens(&world, jobs[0]), 0);
     assert_eq!(cached_tokens(&world, jobs[9]), 512);
+}
+
+#[test]
+fn texts_that_the_engine_rotates_otherwise_share_no_prefix() {
+    let beginning = |length: u32| 0..length;
+    for (classes, computed) in [
+        (LengthClasses::Alike, 560 + 80 + 32 + 32),
+        (LengthClasses::Two { usual: 600 }, 560 + 640 + 32 + 32),
+        (LengthClasses::EachBeyond { usual: 600 }, 560 + 640 + 672 + 16),
+    ] {
+        let mut world = world(LIMITS, SchedulerOptions::default());
+        world.core.set_length_classes(classes);
+        world.score(beginning(560));
+        world.score(beginning(640));
+        world.score(beginning(672));
+        let other_end = if classes == (LengthClasses::EachBeyond { usual: 600 }) { 656 } else { 640 };
+        world.score(beginning(other_end).chain(9000..9000 + 672 - other_end));
+        let chunks = world.step().unwrap().chunks;
+        assert!(chunks.iter().all(|chunk| chunk.text_tokens >= 560));
+        world.run_dry();
+        assert_eq!(world.computed, computed as usize, "{classes:?}");
+    }
 }
 
 #[test]

@@ -61,7 +61,20 @@ impl Batch {
         self.iteration.token_ids.len()
     }
 
+    /// Adds the last tokens of a text.
     pub fn push(&mut self, ids: &[u32], position: usize, blocks: &[BlockId], logits: &[usize]) {
+        self.push_part(position + ids.len(), ids, position, blocks, logits);
+    }
+
+    /// Adds tokens of a text of `text_tokens` tokens.
+    pub fn push_part(
+        &mut self,
+        text_tokens: usize,
+        ids: &[u32],
+        position: usize,
+        blocks: &[BlockId],
+        logits: &[usize],
+    ) {
         let Iteration { token_ids, block_table, chunks } = &mut self.iteration;
         let (token, block) = (token_ids.len(), block_table.len());
         token_ids.extend_from_slice(ids);
@@ -70,6 +83,7 @@ impl Batch {
             sequence: chunks.len() as u64,
             tokens: token..token_ids.len(),
             position,
+            text_tokens,
             blocks: block..block_table.len(),
             logits: logits.to_vec(),
         });

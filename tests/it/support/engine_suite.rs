@@ -124,6 +124,7 @@ fn iteration(first: SequenceId, texts: &[Vec<u32>], limits: &Limits) -> Iteratio
             sequence,
             tokens: token..iteration.token_ids.len(),
             position: 0,
+            text_tokens: text.len(),
             blocks: block..iteration.block_table.len(),
             logits: vec![text.len() - 1],
         });

@@ -11,7 +11,7 @@ use self::plan::Plan;
 use self::state::StepState;
 use super::Batching;
 use super::jobs::JobTable;
-use crate::engine::{Limits, PrefixSharing, SequenceId};
+use crate::engine::{LengthClasses, Limits, PrefixSharing, SequenceId};
 use crate::scheduler::blocks::BlockPool;
 use crate::scheduler::prefix::PrefixTree;
 use crate::scheduler::{Observer, Rejection, SchedulerOptions};
@@ -28,6 +28,8 @@ pub struct StepCore {
     tree: PrefixTree,
     /// Most blocks that only the tree keeps.
     max_cached_blocks: usize,
+    /// Which texts may share a prefix.
+    length_classes: LengthClasses,
     /// Sequences in flight that generate.
     generating: usize,
     /// The iteration that the engine computes.
@@ -52,6 +54,7 @@ impl StepCore {
             pool: BlockPool::new(limits.kv_blocks),
             tree: PrefixTree::new(sharing),
             max_cached_blocks: limits.kv_blocks,
+            length_classes: LengthClasses::Alike,
             generating: 0,
             running: None,
             prepared: None,
@@ -62,6 +65,11 @@ impl StepCore {
     /// Keeps no more than this many blocks for their prefixes while no sequence uses them.
     pub fn set_max_cached_blocks(&mut self, blocks: usize) {
         self.max_cached_blocks = blocks;
+    }
+
+    /// Lets only texts of one class share a prefix.
+    pub fn set_length_classes(&mut self, classes: LengthClasses) {
+        self.length_classes = classes;
     }
 
     /// Takes a sequence out of flight and gives its blocks back.

@@ -246,7 +246,8 @@ impl StepCore {
         let prompt = sequence.state.prompt.clone();
         let needed = self.jobs.limits.blocks_for(prompt.len());
         let shareable = if sharing { sequence.shareable(per_block) } else { 0 };
-        let path = self.tree.enter(prompt[..shareable].chunks_exact(per_block));
+        let class = self.length_classes.of(prompt.len());
+        let path = self.tree.enter(class, prompt[..shareable].chunks_exact(per_block));
         let missing = needed - path.len();
         let enough = self.pool.free() + self.tree.idle() >= missing + self.generating;
         let fresh = if enough { self.take_blocks(missing) } else { None };
@@ -263,7 +264,7 @@ impl StepCore {
             path.into_iter().map(|(node, block)| Slot { block, node: Some(node) }).collect();
         for block in fresh {
             let tokens = unshared.split_off(..per_block);
-            let node = tokens.and_then(|tokens| self.tree.insert(parent, tokens, block.clone(), id));
+            let node = tokens.and_then(|tokens| self.tree.insert(class, parent, tokens, block.clone(), id));
             // What follows a block that another sequence has entered belongs below that sequence's node.
             if node.is_none() {
                 unshared = &[];
@@ -317,6 +318,7 @@ impl StepCore {
                 sequence: entry.sequence,
                 tokens: first_token..iteration.token_ids.len(),
                 position: entry.position,
+                text_tokens: end.max(sequence.state.prompt.len()),
                 blocks: first_block..iteration.block_table.len(),
                 logits: entry.logits.clone(),
             });
