@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -14,6 +15,9 @@ use crate::prompt::Encoder;
 use crate::serving::{Generator, LoadedModel, Model, Scorer, find_model, served_names};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
+
+/// What SGLang's clients send as the name of a model if they know none.
+const UNNAMED: &str = "default";
 
 /// The state of a server: its options, and its model once that is loaded.
 pub struct App {
@@ -127,12 +131,21 @@ impl App {
         self.model.get().is_some_and(LoadedModel::ready)
     }
 
+    /// Whether the engine computes a token within `patience`.
+    pub(super) async fn computes(&self, patience: Duration) -> bool {
+        let Some(model) = self.model.get() else { return false };
+        matches!(tokio::time::timeout(patience, model.compute_one_token()).await, Ok(Ok(_)))
+    }
+
     /// The model of the name `asked`, or of the server's first name if a request asks for none.
     ///
     /// # Errors
     /// [`ApiError::UnknownModel`] if no such model is served here.
     pub(super) fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
-        find_model(&self.models, &self.settings.server.alias, asked).ok_or_else(|| ApiError::UnknownModel {
+        let find = |asked| find_model(&self.models, &self.settings.server.alias, asked);
+        // Clients that have no name to send leave it empty or send SGLang's word for that.
+        let unnamed = asked.is_none_or(|name| name.is_empty() || name == UNNAMED);
+        find(asked).or_else(|| find(None).filter(|_| unnamed)).ok_or_else(|| ApiError::UnknownModel {
             asked: asked.unwrap_or_default().to_owned(),
             served: self.served().collect::<Vec<_>>().join(", "),
         })

@@ -78,7 +78,11 @@ fn message(path: String, value: Value) -> Result<Message, ApiError> {
     Ok(Message { role, content })
 }
 
-fn content(fields: &mut Fields) -> Result<String, ApiError> {
+/// Takes `content`: a text, or a list of text parts.
+///
+/// # Errors
+/// It is missing, or more than text.
+pub(super) fn content(fields: &mut Fields) -> Result<String, ApiError> {
     const EXPECTED: &str = "a string or a list of text parts";
     let path = fields.path("content");
     match fields.take("content")? {

@@ -45,7 +45,7 @@ pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
 
 /// The routes that are open to everyone, and those that ask for a key if the server has keys.
 fn routes(app: &App) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
-    let mut open = OpenApiRouter::new().merge(service::health());
+    let mut open = OpenApiRouter::new().merge(service::health()).merge(compat::open_routes());
     let mut keyed = OpenApiRouter::new()
         .merge(chat::routes())
         .merge(rewards::routes())

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use super::nim;
 use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
-use super::values::{LogFormat, OverloadStatus, Seconds, Simulation, fraction, name, positive};
+use super::values::{
+    LogFormat, OverloadStatus, RouteActivation, Seconds, Simulation, fraction, name, positive,
+};
 use super::{Alias, InvalidValue};
 use crate::hardware::profiles;
 use crate::manifest::score_options::{Normal, ScoreActivation};
@@ -210,6 +212,12 @@ options! {
         /// Give as many names as the model has scores.
         reward_model_string: Vec<String> = Vec::new(),
             value_name: "NAME", unset: "the engine's", nim: &[("NIM_REWARD_MODEL_STRING", nim::same)];
+
+        /// Default on other servers' routes
+        ///
+        /// It applies where a request does not say whether it wants raw scores or probabilities. The routes of vLLM,
+        /// TEI and others give probabilities with `peer`, as those servers do.
+        activation: RouteActivation = RouteActivation::Raw, value_name: "HOW";
 
         /// Turn scores into probabilities
         score_activation: Option<ScoreActivation> = None, value_name: "HOW", unset: "none";

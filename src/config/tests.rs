@@ -201,6 +201,7 @@ fn every_option_can_be_given_in_every_source() {
             "admin_port" | "metrics_port" | "threads" | "timeout" | "allotted_time" => "7",
             name if name.starts_with("max_") => "7",
             "kv_cache_tokens" => "7",
+            "activation" => "peer",
             "score_activation" => "sigmoid",
             "score_normalize" => "a=1:2",
             "score_weights" => "a=1",

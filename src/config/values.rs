@@ -184,6 +184,7 @@ macro_rules! words {
 words! {
     LogFormat;
     OnFailure;
+    RouteActivation;
     ScoreActivation;
     Simulation, without_value: "instant";
     Truncation;
@@ -251,6 +252,16 @@ impl From<OverloadStatus> for u16 {
     fn from(status: OverloadStatus) -> Self {
         status.code()
     }
+}
+
+/// What the routes of other servers answer if a request does not say whether it wants probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteActivation {
+    /// The model's own scores
+    Raw,
+    /// What the server gives that the route comes from
+    Peer,
 }
 
 /// How log lines are written.

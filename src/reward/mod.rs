@@ -23,7 +23,7 @@ use std::fmt::Write;
 pub use error::{HeadError, RewardError, ScoreOptionsError, Unscorable};
 pub use head::Head;
 pub use layers::{HeadLayers, MissingTensor};
-pub(crate) use options::check as check_options;
+pub(crate) use options::{check as check_options, probability};
 pub use rank::ranks;
 
 /// The scores of one conversation.

@@ -98,6 +98,11 @@ pub(super) fn apply<'a>(
     }
 }
 
+/// The probability that a raw score stands for: its sigmoid.
+pub(crate) fn probability(score: f32) -> f32 {
+    sigmoid(f64::from(score)) as f32
+}
+
 impl Scores {
     /// Probabilities from raw scores, as servers of classifiers compute them: the sigmoid of a single score, the
     /// softmax of several.

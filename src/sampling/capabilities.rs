@@ -14,6 +14,8 @@ pub struct SamplingCapabilities {
     pub logit_bias: bool,
     /// Whether it supports [`Sampling::prompt_logprobs`].
     pub prompt_logprobs: bool,
+    /// Whether it supports [`Sampling::label_tokens`].
+    pub label_tokens: bool,
 }
 
 /// A sampling parameter that an engine does not support.
@@ -39,6 +41,9 @@ pub enum UnsupportedSampling {
     /// [`Sampling::prompt_logprobs`].
     #[error("this engine does not return log-probabilities of a prompt")]
     PromptLogprobs,
+    /// [`Sampling::label_tokens`].
+    #[error("this engine does not return log-probabilities of chosen tokens")]
+    LabelTokens,
 }
 
 impl SamplingCapabilities {
@@ -48,6 +53,7 @@ impl SamplingCapabilities {
         suppressed_end_tokens: usize::MAX,
         logit_bias: true,
         prompt_logprobs: true,
+        label_tokens: true,
     };
 
     /// Checks that the engine supports a sequence's parameters.
@@ -55,7 +61,7 @@ impl SamplingCapabilities {
     /// # Errors
     /// The first parameter that it does not support.
     pub fn check(self, sampling: &Sampling) -> Result<(), UnsupportedSampling> {
-        let Self { top_k, suppressed_end_tokens, logit_bias, prompt_logprobs } = self;
+        let Self { top_k, suppressed_end_tokens, logit_bias, prompt_logprobs, label_tokens } = self;
         if sampling.top_k > top_k {
             return Err(UnsupportedSampling::TopK { max: top_k });
         }
@@ -68,6 +74,9 @@ impl SamplingCapabilities {
         }
         if sampling.prompt_logprobs && !prompt_logprobs {
             return Err(UnsupportedSampling::PromptLogprobs);
+        }
+        if !sampling.label_tokens.is_empty() && !label_tokens {
+            return Err(UnsupportedSampling::LabelTokens);
         }
         Ok(())
     }
@@ -84,6 +93,7 @@ mod tests {
             suppressed_end_tokens: 1,
             logit_bias: false,
             prompt_logprobs: false,
+            label_tokens: false,
         };
         let greedy = Sampling::greedy(4, vec![1, 2]);
         assert_eq!(limited.check(&greedy), Ok(()));
@@ -95,6 +105,7 @@ mod tests {
             (min_tokens, UnsupportedSampling::MinTokens { max: 1, end_tokens: 2 }),
             (Sampling { logit_bias: vec![(1, 0.5)], ..greedy.clone() }, UnsupportedSampling::LogitBias),
             (Sampling { prompt_logprobs: true, ..greedy.clone() }, UnsupportedSampling::PromptLogprobs),
+            (Sampling { label_tokens: vec![1], ..greedy.clone() }, UnsupportedSampling::LabelTokens),
         ] {
             assert_eq!(limited.check(&sampling), Err(error));
             assert_eq!(SamplingCapabilities::ALL.check(&sampling), Ok(()));

@@ -44,6 +44,9 @@ pub struct Sampling {
     pub seed: u64,
     /// Whether to return log-probabilities, and of how many of the most likely tokens in addition.
     pub logprobs: Option<usize>,
+    /// Tokens whose log-probabilities to return in place of those of the most likely tokens, in this order; none
+    /// if empty. It needs [`Sampling::logprobs`].
+    pub label_tokens: Vec<u32>,
     /// Whether to return those of the prompt's tokens too, except for the first, which has none.
     pub prompt_logprobs: bool,
 }
@@ -65,6 +68,7 @@ impl Sampling {
             top_p: 1.0,
             seed: 0,
             logprobs: None,
+            label_tokens: Vec::new(),
             prompt_logprobs: false,
         }
     }

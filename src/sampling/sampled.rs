@@ -7,7 +7,8 @@ pub struct Sampled {
     pub token: u32,
     /// Its log-probability by the model's unchanged logits, if [`super::Sampling::logprobs`] asks for it.
     pub logprob: Option<f32>,
-    /// The most likely tokens and their log-probabilities, most likely first.
+    /// The most likely tokens and their log-probabilities, most likely first; or those that
+    /// [`super::Sampling::label_tokens`] asks for.
     pub top: Vec<(u32, f32)>,
 }
 
@@ -15,6 +16,11 @@ impl Sampled {
     /// A token with its log-probability by raw `logits`, `[vocabulary]`, and those of the `count` most
     /// likely tokens.
     pub fn from_logits(token: u32, logits: &[f32], count: usize) -> Self {
+        Self::with_logprobs(token, logits, most_likely(logits, count))
+    }
+
+    /// A token with its log-probability by raw `logits`, `[vocabulary]`, and those of `others`.
+    pub(super) fn with_logprobs(token: u32, logits: &[f32], others: Vec<u32>) -> Self {
         let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - highest).exp()).sum();
         let normalizer = highest + sum.ln();
@@ -22,7 +28,7 @@ impl Sampled {
             let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
             (f64::from(logit) - normalizer) as f32
         };
-        let top = most_likely(logits, count).into_iter().map(|token| (token, logprob(token))).collect();
+        let top = others.into_iter().map(|token| (token, logprob(token))).collect();
         Self { token, logprob: Some(logprob(token)), top }
     }
 }

@@ -48,7 +48,10 @@ impl Sampler {
         *self.counts.entry(token).or_default() += 1;
         self.generated += 1;
         Ok(match raw {
-            Some(raw) => Sampled::from_logits(token, &raw, self.sampling.logprobs.unwrap_or(0)),
+            Some(raw) if self.sampling.label_tokens.is_empty() => {
+                Sampled::from_logits(token, &raw, self.sampling.logprobs.unwrap_or(0))
+            }
+            Some(raw) => Sampled::with_logprobs(token, &raw, self.sampling.label_tokens.clone()),
             None => Sampled { token, ..Sampled::default() },
         })
     }
@@ -288,5 +291,16 @@ mod tests {
             let mut sampler = Sampler::new(Arc::new(sampling()), &[]);
             assert_eq!(sampler.sample(&mut [0.0, bad]), Err(SamplingError::NotFinite));
         }
+    }
+
+    #[test]
+    fn log_probabilities_of_chosen_tokens_take_the_place_of_the_likeliest() {
+        let sampling = Sampling { logprobs: Some(2), label_tokens: vec![3, 0], ..sampling() };
+        let sampled = Sampler::new(Arc::new(sampling), &[]).sample(&mut logits()).unwrap();
+        let tokens: Vec<u32> = sampled.top.iter().map(|(token, _)| *token).collect();
+        assert_eq!(tokens, [3, 0]);
+        assert!(
+            (sampled.top[0].1 - 0.0625f32.ln()).abs() < 1e-6 && (sampled.top[1].1 - 0.5f32.ln()).abs() < 1e-6
+        );
     }
 }

@@ -23,7 +23,7 @@ pub use scorer::{LengthPolicy, Scheduling, Scored, Scorer};
 
 use crate::engine::Limits;
 use crate::prompt::Encoder;
-use crate::scheduler::Handle;
+use crate::scheduler::{Handle, Job, Priority, Rejection, Work};
 
 /// A model in service.
 pub enum LoadedModel {
@@ -58,6 +58,20 @@ impl LoadedModel {
     /// What the engine can hold.
     pub fn limits(&self) -> Limits {
         self.scheduler().limits()
+    }
+
+    /// Lets the engine compute one token, before all other work.
+    ///
+    /// # Errors
+    /// The scheduler refused it, or the engine failed.
+    pub async fn compute_one_token(&self) -> Result<(), Rejection> {
+        let work = match self {
+            Self::Scorer(_) => Work::score(1),
+            Self::Generator(_) => Work::greedy(1, Vec::new()),
+        };
+        let job = Job { tokens: [0].into(), work, priority: Priority(i8::MIN) };
+        self.scheduler().submit(job, None)?.await?;
+        Ok(())
     }
 }
 

@@ -241,6 +241,11 @@ impl Metrics {
         self.non_finite.inc();
     }
 
+    /// Sequences that are computed or wait.
+    pub fn load(&self) -> i64 {
+        self.running.get() + self.waiting.get()
+    }
+
     /// All metrics in Prometheus' text format. Blocks while the driver of a GPU answers.
     ///
     /// # Errors

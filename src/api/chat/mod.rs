@@ -41,7 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         Errors
     ),
 )]
-async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     if app.generator().is_ok() {
         return generation::chat_completions(app, request).await;
     }

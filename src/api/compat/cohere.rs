@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, Text, strings, turn};
-use super::scoring::{CompatRequest, UnknownFields, score};
+use super::scoring::{Activation, CompatRequest, UnknownFields, score};
 use super::tei::{self, Rank};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -113,10 +113,9 @@ struct RerankForm {
     ),
     responses((status = 200, body = Ranking), Errors),
 )]
-async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut scored = score(&app, request, UnknownFields::Refuse, read).await?;
-    let mut order: Vec<(usize, f64)> = scored.singles()?.into_iter().enumerate().collect();
-    order.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut order = scored.ranked()?;
     if scored.form.top > 0 {
         order.truncate(scored.form.top);
     }
@@ -163,8 +162,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     let (client, responses, send_back, activation, length) = match fields.take("documents")? {
         Some(list) => {
             let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
-            let activate = fields.take::<bool>("use_activation")? == Some(true);
-            let activation = activate.then_some("use_activation");
+            let activation = Activation::take(fields, "use_activation")?;
             (Client::Cohere, documents(list, settings)?, send_back, activation, None)
         }
         None if fields.has("texts") => {
@@ -181,7 +179,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         Client::Cohere => "documents",
         Client::Tei => "texts",
     };
-    check_size(list, query.len(), &responses, settings)?;
+    check_size(list, query.len(), responses.iter().map(String::len), settings)?;
     let top = fields.take::<i64>("top_n")?.unwrap_or(0);
     let top = usize::try_from(top)
         .map_err(|_| ApiError::invalid("top_n", "must be a number of results, or 0 for all"))?;

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
 use super::scoring::{CompatRequest, UnknownFields, score};
-use super::vllm::use_activation;
+use super::vllm::activation;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -88,7 +88,7 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let EmbeddingsForm { encoding, dimensions } = texts.form;
     let mut numbers = Vec::with_capacity(texts.scored.len());
     for scored in &texts.scored {
-        let row: Vec<f32> = scored.scores.pairs.iter().map(|(_, score)| *score).collect();
+        let row: Vec<f32> = texts.answered(scored).scores.pairs.iter().map(|(_, score)| *score).collect();
         if dimensions.is_some_and(|dimensions| usize::try_from(dimensions) != Ok(row.len())) {
             let reason = format!("this model has {} scores, and all are answered; leave it out", row.len());
             return Err(ApiError::unsupported("dimensions", reason));
@@ -109,7 +109,7 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsForm>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
-    let activation = use_activation(fields)?;
+    let activation = activation(fields)?;
     let form = EmbeddingsForm { encoding: Encoding::take(fields)?, dimensions: fields.take("dimensions")? };
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }

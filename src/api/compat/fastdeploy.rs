@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::messages_or_input;
-use super::scoring::{CompatRequest, UnknownFields, score, values};
+use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -66,7 +66,7 @@ async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let mut data = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {
-        data.push(ListedReward { index, object: "reward", score: values(scored) });
+        data.push(ListedReward { index, object: "reward", score: texts.values(scored) });
     }
     Ok(texts.respond(ListedRewards {
         id: new_id("reward"),

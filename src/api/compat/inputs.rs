@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::sglang_score::QueryItem;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -31,6 +32,8 @@ pub(super) enum Text {
     Raw(String),
     /// Token ids, which are read when the model is known.
     Tokens(Vec<Value>),
+    /// Token ids of a query, and of an item that comes before or after it.
+    QueryItem(QueryItem),
     /// A prompt and its response: messages, or, if the prompt spells control tokens, the two parts of what a
     /// chat template rendered.
     Pair(String, String),
@@ -44,6 +47,28 @@ pub(super) enum Text {
 pub(super) enum InputSchema {
     Text(String),
     Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+/// A text with the chat template applied, or a list of them. In a list, two texts in a list are a prompt and its
+/// response.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = InputText)]
+#[expect(dead_code, reason = "the schema of what `sglang_classify::read` reads")]
+pub(super) enum TextSchema {
+    Text(String),
+    Texts(Vec<String>),
+    Pairs(Vec<Vec<String>>),
+}
+
+/// Token ids, or a list of lists of them.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = InputTokens)]
+#[expect(dead_code, reason = "the schema of what `sglang_classify::read` reads")]
+pub(super) enum TokensSchema {
     Tokens(Vec<u32>),
     TokenLists(Vec<Vec<u32>>),
 }
@@ -64,6 +89,10 @@ impl Text {
             Self::Raw(text) => Item::new(path, scorer.encode_text(&text, length)),
             Self::Tokens(list) => {
                 let tokens = token_ids::read(path.whole(), &list, app.manifest.model.vocab_size)?;
+                Item::new(path, Ok(scorer.cut(tokens, length)))
+            }
+            Self::QueryItem(joined) => {
+                let tokens = joined.read(path.whole(), app.manifest.model.vocab_size)?;
                 Item::new(path, Ok(scorer.cut(tokens, length)))
             }
             Self::Pair(prompt, response) if scorer.is_templated(&prompt) => {

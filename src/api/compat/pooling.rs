@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
 use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
-use super::vllm::use_activation;
+use super::vllm::activation;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -119,6 +119,7 @@ async fn pooling(State(app): State<Arc<App>>, request: Request) -> Result<Respon
 
 /// The numbers of one text.
 fn rows(texts: &ScoredTexts<'_, PoolForm>, scored: &Scored, task: Task) -> Result<Numbers, ApiError> {
+    let scored = texts.answered(scored);
     if texts.head.scores_steps() {
         if task == Task::Classify {
             let reason = "this model scores steps, and has no scores of a whole text; leave it out";
@@ -141,7 +142,7 @@ fn row(scores: &Scores) -> Vec<f32> {
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PoolForm>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
-    let activation = use_activation(fields)?;
+    let activation = activation(fields)?;
     let form = PoolForm { task: task(fields)?, encoding: Encoding::take(fields)? };
     let each_token = (form.task == Task::TokenClassify).then_some("task");
     Ok(CompatRequest { activation, each_token, ..CompatRequest::new(inputs, form) })

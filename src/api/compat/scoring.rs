@@ -1,6 +1,7 @@
 //! What all compatibility routes share, from the request to the scores. An error of one text fails the whole call,
 //! because none of these clients' formats has a place for it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,8 +16,8 @@ use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
 use crate::api::request::{RequestReader, SchedulingFields, take_length_policy};
 use crate::api::wire::{Usage, with_truncation};
-use crate::config::ServerSettings;
-use crate::reward::Head;
+use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
+use crate::reward::{Head, probability};
 use crate::serving::{LengthPolicy, Model, Scored};
 
 /// What a route read of its request.
@@ -24,8 +25,7 @@ pub(super) struct CompatRequest<F> {
     pub(super) inputs: Vec<Input>,
     /// What the form of the response depends on besides.
     pub(super) form: F,
-    /// The field that asks for probabilities, if one does.
-    pub(super) activation: Option<&'static str>,
+    pub(super) activation: Activation,
     /// The field that asks for scores at each token, if one does.
     pub(super) each_token: Option<&'static str>,
     /// How texts that are too long are cut, if a field of the route says so; else `truncation` decides.
@@ -34,7 +34,54 @@ pub(super) struct CompatRequest<F> {
 
 impl<F> CompatRequest<F> {
     pub(super) fn new(inputs: Vec<Input>, form: F) -> Self {
-        Self { inputs, form, activation: None, each_token: None, length: None }
+        Self { inputs, form, activation: Activation::Raw, each_token: None, length: None }
+    }
+}
+
+/// Whether a route answers with the model's own scores or with probabilities made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activation {
+    /// The request asks for raw scores, or the server that the route comes from gives them.
+    Raw,
+    /// The request asks for neither, and the server that the route comes from gives probabilities. Assay gives
+    /// them only with `--activation peer`.
+    Peers,
+    /// The field that asks for probabilities.
+    Probabilities(&'static str),
+}
+
+impl Activation {
+    /// Takes a field that is true for probabilities and false for raw scores.
+    ///
+    /// # Errors
+    /// It is not a boolean.
+    pub(super) fn take(fields: &mut Fields, name: &'static str) -> Result<Self, ApiError> {
+        Ok(match fields.take::<bool>(name)? {
+            Some(true) => Self::Probabilities(name),
+            Some(false) => Self::Raw,
+            None => Self::Peers,
+        })
+    }
+
+    /// Whether scores of this head become probabilities.
+    ///
+    /// # Errors
+    /// A field asks for them, and the scores are not logits.
+    fn applies(self, head: &Head, settings: &ScoringSettings) -> Result<bool, ApiError> {
+        match self {
+            Self::Raw => Ok(false),
+            Self::Peers => Ok(head.is_raw() && settings.activation == RouteActivation::Peer),
+            Self::Probabilities(_) if head.is_raw() => Ok(true),
+            // An option of the server may have made probabilities of them already.
+            Self::Probabilities(_) if head.options().is_some_and(|options| options.activation.is_some()) => {
+                Ok(false)
+            }
+            Self::Probabilities(field) => {
+                let reason =
+                    "this model's scores are not logits, so there are no probabilities of them; leave it out";
+                Err(ApiError::unsupported(field, reason))
+            }
+        }
     }
 }
 
@@ -50,8 +97,11 @@ pub(super) enum UnknownFields {
 pub(super) struct ScoredTexts<'a, F> {
     pub(super) model: Model<'a>,
     pub(super) head: &'a Head,
+    /// The raw scores, of those attributes that the model named by the request has.
     pub(super) scored: Vec<Scored>,
     pub(super) form: F,
+    /// Whether they are answered as probabilities.
+    activate: bool,
 }
 
 /// Reads a request with `read`, and scores its texts together.
@@ -69,16 +119,14 @@ pub(super) async fn score<F: Send + 'static>(
     let Prepared { model, scheduling, items, activation, form } = prepared;
     let scheduling = reader.scheduling(app, scheduling)?;
     let (model, scorer) = (app.model(model.as_deref())?, app.scorer()?);
+    let activate = activation.applies(scorer.head(), &app.settings.scoring)?;
     let mut scored = Vec::with_capacity(items.len());
     for result in items::score_all(scorer, items.into_iter().map(Ok), scheduling).await {
         let mut text = result?;
         text.select(model);
-        scored.push(match activation {
-            Some(field) => activate(text, scorer.head(), field)?,
-            None => text,
-        });
+        scored.push(text);
     }
-    Ok(ScoredTexts { model, head: scorer.head(), scored, form })
+    Ok(ScoredTexts { model, head: scorer.head(), scored, form, activate })
 }
 
 /// A request that was read, with its texts encoded.
@@ -86,7 +134,7 @@ struct Prepared<F> {
     model: Option<String>,
     scheduling: SchedulingFields,
     items: Vec<Item>,
-    activation: Option<&'static str>,
+    activation: Activation,
     form: F,
 }
 
@@ -98,8 +146,7 @@ fn prepare<F>(
 ) -> Result<Prepared<F>, ApiError> {
     let settings = &app.settings.server;
     let mut fields = Fields::parse(body)?;
-    // One client sends an empty name if it has none.
-    let model = fields.take::<String>("model")?.filter(|name| !name.is_empty());
+    let model = fields.take::<String>("model")?;
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
     let length = take_length_policy(&mut fields, app)?;
@@ -123,27 +170,27 @@ fn prepare<F>(
     Ok(Prepared { model, scheduling, items, activation, form })
 }
 
-/// Makes probabilities of a text's scores, as the field `field` of the request asks.
-fn activate(scored: Scored, head: &Head, field: &'static str) -> Result<Scored, ApiError> {
-    if head.is_raw() {
-        return Ok(scored.activated());
-    }
-    // An option of the server may have made probabilities of them already.
-    if head.options().is_some_and(|options| options.activation.is_some()) {
-        return Ok(scored);
-    }
-    let reason = "this model's scores are not logits, so there are no probabilities of them; leave it out";
-    Err(ApiError::unsupported(field, reason))
-}
-
 impl<F> ScoredTexts<'_, F> {
+    /// A text's scores as they are answered.
+    pub(super) fn answered<'s>(&self, scored: &'s Scored) -> Cow<'s, Scored> {
+        if self.activate { Cow::Owned(scored.clone().activated()) } else { Cow::Borrowed(scored) }
+    }
+
+    /// Their numbers, in the model's order.
+    pub(super) fn values(&self, scored: &Scored) -> Vec<f64> {
+        self.answered(scored).scores.values().map(|(_, value)| value).collect()
+    }
+
     /// The one score of a text for clients that want one number.
     ///
     /// # Errors
     /// There is none: a bug in Assay.
     pub(super) fn single(&self, scored: &Scored) -> Result<f64, ApiError> {
-        let single = self.model.single(self.head, &scored.scores).map(f64::from);
-        single.ok_or_else(|| ApiError::internal("a text was scored and has no score"))
+        let raw = self.model.single(self.head, &scored.scores);
+        let raw = raw.ok_or_else(|| ApiError::internal("a text was scored and has no score"))?;
+        // Of several scores, only the one that stands for them counts: a share among them would put texts in
+        // another order.
+        Ok(f64::from(if self.activate { probability(raw) } else { raw }))
     }
 
     /// That score of each text.
@@ -152,6 +199,18 @@ impl<F> ScoredTexts<'_, F> {
     /// As [`ScoredTexts::single`].
     pub(super) fn singles(&self) -> Result<Vec<f64>, ApiError> {
         self.scored.iter().map(|scored| self.single(scored)).collect()
+    }
+
+    /// The texts and their single scores, the best first; equal ones keep their order. Raw scores decide: far
+    /// from 0, different ones have the same probability.
+    ///
+    /// # Errors
+    /// As [`ScoredTexts::single`].
+    pub(super) fn ranked(&self) -> Result<Vec<(usize, f64)>, ApiError> {
+        let raw = |index: usize| self.model.single(self.head, &self.scored[index].scores).unwrap_or(f32::MIN);
+        let mut order: Vec<(usize, f64)> = self.singles()?.into_iter().enumerate().collect();
+        order.sort_by(|a, b| raw(b.0).total_cmp(&raw(a.0)));
+        Ok(order)
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -169,9 +228,4 @@ impl<F> ScoredTexts<'_, F> {
     pub(super) fn respond_with(&self, body: impl IntoResponse) -> Response {
         with_truncation(body, &self.scored)
     }
-}
-
-/// A text's scores, in the model's order, as served.
-pub(super) fn values(scored: &Scored) -> Vec<f64> {
-    scored.scores.values().map(|(_, value)| value).collect()
 }

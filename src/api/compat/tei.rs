@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, Text};
-use super::scoring::{CompatRequest, UnknownFields, score};
+use super::scoring::{Activation, CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -19,7 +19,8 @@ use crate::api::middleware::limits::check_count;
 use crate::api::openapi::Errors;
 use crate::config::ServerSettings;
 use crate::prompt::Truncation;
-use crate::serving::{LengthPolicy, Scored};
+use crate::reward::Scores;
+use crate::serving::LengthPolicy;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(predict))
@@ -93,9 +94,9 @@ pub(super) struct Rank {
     })),
     responses((status = 200, body = Predictions), Errors),
 )]
-async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let lists = texts.scored.iter().map(predictions);
+    let lists = texts.scored.iter().map(|scored| predictions(&texts.answered(scored).scores));
     let predictions = match texts.form {
         PredictForm::One => Predictions::One(lists.flatten().collect()),
         PredictForm::Batch => Predictions::Batch(lists.collect()),
@@ -104,9 +105,9 @@ async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Respon
 }
 
 /// A text's scores, the highest first.
-fn predictions(scored: &Scored) -> Vec<Prediction> {
+fn predictions(scores: &Scores) -> Vec<Prediction> {
     let mut predictions = Vec::new();
-    for (name, score) in scored.scores.values() {
+    for (name, score) in scores.values() {
         predictions.push(Prediction { score, label: name.to_owned() });
     }
     predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -119,13 +120,16 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) })
 }
 
-/// Takes `raw_scores`: logits, unless it is false.
+/// Takes `raw_scores`, which is false for probabilities.
 ///
 /// # Errors
 /// It is not a boolean.
-pub(super) fn raw_scores(fields: &mut Fields) -> Result<Option<&'static str>, ApiError> {
-    let probabilities = fields.take::<bool>("raw_scores")? == Some(false);
-    Ok(probabilities.then_some("raw_scores"))
+pub(super) fn raw_scores(fields: &mut Fields) -> Result<Activation, ApiError> {
+    Ok(match fields.take::<bool>("raw_scores")? {
+        Some(true) => Activation::Raw,
+        Some(false) => Activation::Probabilities("raw_scores"),
+        None => Activation::Peers,
+    })
 }
 
 /// Takes `truncate` and `truncation_direction`. Unless a direction is given, the start is cut: the end of a

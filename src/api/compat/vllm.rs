@@ -1,57 +1,35 @@
-//! `POST /classify`: vLLM's route, which verl and others use.
+//! vLLM's form of `POST /classify`, which verl and others use, and what its other routes share.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::inputs::{InputSchema, messages_or_input};
-use super::scoring::{CompatRequest, UnknownFields, score, values};
-use crate::api::app::App;
+use super::inputs::messages_or_input;
+use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::messages::Turn;
-use crate::api::openapi::Errors;
 use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
-use crate::prompt::Truncation;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(classify))
-}
-
-/// `messages`, or `input`.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of what `read` reads")]
-struct ClassifyRequest {
-    model: Option<String>,
-    input: Option<InputSchema>,
-    #[schema(min_items = 1)]
-    messages: Option<Vec<Turn>>,
-    /// Whether probabilities are wanted instead of logits.
-    use_activation: Option<bool>,
-    /// Tokens to keep of a text's end; -1 for as many as the engine takes.
-    #[schema(minimum = -1)]
-    truncate_prompt_tokens: Option<i64>,
-    truncation: Option<Truncation>,
-}
-
+/// What vLLM answers about several texts.
 #[derive(Debug, Serialize, ToSchema)]
-struct Classes<'a> {
+pub(super) struct List<'a, T> {
     id: String,
     object: &'static str,
     created: u64,
     model: &'a str,
-    data: Vec<Class>,
+    data: Vec<T>,
     usage: Usage,
 }
 
+impl<'a, T> List<'a, T> {
+    /// A list whose id starts with `prefix`.
+    pub(super) fn new(prefix: &str, model: &'a str, data: Vec<T>, usage: Usage) -> Self {
+        Self { id: new_id(prefix), object: "list", created: unix_time(), model, data, usage }
+    }
+}
+
 #[derive(Debug, Serialize, ToSchema)]
-struct Class {
+pub(super) struct Class {
     index: usize,
     /// The attribute of the largest score.
     label: Option<String>,
@@ -60,55 +38,65 @@ struct Class {
     num_classes: usize,
 }
 
-/// Scores texts, or a conversation.
-#[utoipa::path(
-    post,
-    path = "/classify",
-    tag = "compatibility",
-    request_body(content = ClassifyRequest, example = json!({
-        "model": "demo",
-        "input": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>",
-        "use_activation": false
-    })),
-    responses((status = 200, body = Classes), Errors),
-)]
-async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+/// The answer to `POST /classify`.
+pub(super) fn classes<'a, F>(texts: &ScoredTexts<'a, F>) -> List<'a, Class> {
     let mut data = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {
-        let probs = values(scored);
+        let probs = texts.values(scored);
         let largest = scored.scores.pairs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let label = largest.map(|(name, _)| name.clone());
         data.push(Class { index, label, num_classes: probs.len(), probs });
     }
-    Ok(texts.respond(Classes {
-        id: new_id("classify"),
-        object: "list",
-        created: unix_time(),
-        model: texts.model.name,
-        data,
-        usage: texts.usage(),
-    }))
+    List::new("classify", texts.model.name, data, texts.usage())
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+/// Reads a request of vLLM's classifiers.
+///
+/// # Errors
+/// A field is missing or wrong.
+pub(super) fn read_as<F>(
+    form: F,
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<CompatRequest<F>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
-    let activation = use_activation(fields)?;
+    let activation = activation(fields)?;
     fields.take_one_of("encoding_format", &["float"])?;
     fields.take_one_of("task", &["classify", "reward", "score"])?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, ()) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }
 
-/// Takes `use_activation`, or one of its older names; returns the field that asks for probabilities, if one does.
+/// Takes `use_activation`, or one of its older names.
 ///
 /// # Errors
 /// One of them is not a boolean.
-pub(super) fn use_activation(fields: &mut Fields) -> Result<Option<&'static str>, ApiError> {
-    let mut activation = None;
-    for name in ["use_activation", "activation", "softmax"] {
-        if fields.take::<bool>(name)? == Some(true) {
-            activation = Some(name);
+pub(super) fn activation(fields: &mut Fields) -> Result<Activation, ApiError> {
+    let mut activation = Activation::Peers;
+    for name in ["softmax", "activation", "use_activation"] {
+        match Activation::take(fields, name)? {
+            Activation::Peers => {}
+            asked => activation = asked,
         }
     }
     Ok(activation)
+}
+
+/// Takes the fields of a pair of a prompt and a response that ask for nothing, or are refused.
+///
+/// # Errors
+/// One of them asks for something.
+pub(super) fn take_pair_fields(fields: &mut Fields) -> Result<(), ApiError> {
+    for name in ["max_tokens_per_query", "max_tokens_per_doc"] {
+        if fields.take::<i64>(name)?.is_some_and(|tokens| tokens != 0) {
+            let reason = "only a whole conversation is cut: send truncate_prompt_tokens instead";
+            return Err(ApiError::unsupported(name, reason));
+        }
+    }
+    for name in ["instruction", "instruct"] {
+        if fields.take::<String>(name)?.is_some_and(|text| !text.is_empty()) {
+            let reason = "the chat template has no place for it: put it into the text of the prompt";
+            return Err(ApiError::unsupported(name, reason));
+        }
+    }
+    Ok(())
 }

@@ -185,6 +185,11 @@ fn unsupported_sampling(error: UnsupportedSampling) -> (&'static str, String) {
              out echo or logprobs"
                 .to_owned(),
         ),
+        UnsupportedSampling::LabelTokens => (
+            "label_token_ids",
+            "cannot be scored by this engine, which returns log-probabilities of the likeliest tokens only"
+                .to_owned(),
+        ),
     }
 }
 

@@ -106,7 +106,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         Errors
     ),
 )]
-async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn completions(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
     let CompletionCall { model, prompts, options, echo } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;

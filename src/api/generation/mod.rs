@@ -12,6 +12,7 @@ use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use self::chat::completions as chat_completions;
+pub(super) use self::completions::completions as text_completions;
 use super::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {

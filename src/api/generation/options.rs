@@ -78,6 +78,7 @@ fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiE
         top_p: top_p(fields)?.or(defaults.top_p).unwrap_or(1.0),
         seed,
         logprobs: None,
+        label_tokens: Vec::new(),
         prompt_logprobs: false,
     })
 }

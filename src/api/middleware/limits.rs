@@ -89,17 +89,17 @@ pub(in crate::api) fn check_count(
     Ok(())
 }
 
-/// Checks the bytes of the responses in the list `field`, with a prompt of `prompt` bytes before each.
+/// Checks the bytes of the responses in the list `field`, whose lengths are given, with a prompt of `prompt` bytes before each.
 ///
 /// # Errors
 /// They are more than the server takes.
 pub(in crate::api) fn check_size(
     field: &str,
     prompt: usize,
-    responses: &[String],
+    responses: impl ExactSizeIterator<Item = usize>,
     settings: &ServerSettings,
 ) -> Result<(), ApiError> {
-    let size = prompt * responses.len() + responses.iter().map(String::len).sum::<usize>();
+    let size = prompt * responses.len() + responses.sum::<usize>();
     let most = LARGEST_EXPANSION * settings.max_body_bytes;
     if size <= most {
         return Ok(());

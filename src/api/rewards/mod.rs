@@ -39,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     })),
     responses((status = 200, body = Rewards), Errors),
 )]
-async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
     let (request, candidates) = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, request.scheduling)?;

@@ -134,7 +134,7 @@ impl Candidates {
             }
         }
         let prompt = conversation.iter().map(|message| message.content.len()).sum();
-        check_size("responses", prompt, &responses, settings)?;
+        check_size("responses", prompt, responses.iter().map(String::len), settings)?;
         Ok(Self::Responses { conversation, responses })
     }
 }

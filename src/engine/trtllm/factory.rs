@@ -188,7 +188,13 @@ fn max_extra_requests(manifest: &Manifest) -> usize {
 /// the vocabulary's size if it pads the vocabulary for its ranks.
 fn capabilities(manifest: &Manifest, gpus: &Gpus) -> SamplingCapabilities {
     let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.tensor_parallel.max(1));
-    SamplingCapabilities { top_k: 1024, suppressed_end_tokens: 1, logit_bias, prompt_logprobs: false }
+    SamplingCapabilities {
+        top_k: 1024,
+        suppressed_end_tokens: 1,
+        logit_bias,
+        prompt_logprobs: false,
+        label_tokens: false,
+    }
 }
 
 /// Ends the process at once. At an ordinary end the library's MPI waits for every other rank, without end if one

@@ -8,37 +8,37 @@ use serde_json::{Value, json};
 use super::engines::instant;
 use super::server::{ATTRIBUTES, MODEL, Server, manifest, paris};
 
-const PROMPT: &str = "I am going to Paris, what should I see?";
-const RESPONSE: &str = "The Louvre, and the Seine by night.";
+pub(super) const PROMPT: &str = "I am going to Paris, what should I see?";
+pub(super) const RESPONSE: &str = "The Louvre, and the Seine by night.";
 
-fn encoder(server: &Server) -> Encoder {
+pub(super) fn encoder(server: &Server) -> Encoder {
     Encoder::open(&server.app.settings.engine.directory, &manifest().prompt).unwrap()
 }
 
-fn conversation() -> [Message; 2] {
+pub(super) fn conversation() -> [Message; 2] {
     [("user", PROMPT), ("assistant", RESPONSE)]
         .map(|(role, content)| Message { role: role.into(), content: content.into() })
 }
 
 /// The text that a trainer's tokenizer makes of the conversation.
-fn templated(server: &Server) -> String {
+pub(super) fn templated(server: &Server) -> String {
     encoder(server).render(&conversation(), EncodeOptions::default()).unwrap()
 }
 
-async fn ok(server: &Server, path: &str, body: Value) -> Value {
+pub(super) async fn ok(server: &Server, path: &str, body: Value) -> Value {
     let answer = server.ask(path, body.clone()).await;
     assert_eq!(answer.status, StatusCode::OK, "{path} {body}: {}", answer.text);
     answer.json()
 }
 
-async fn refused(server: &Server, path: &str, body: Value) -> String {
+pub(super) async fn refused(server: &Server, path: &str, body: Value) -> String {
     let answer = server.ask(path, body.clone()).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {body}: {}", answer.text);
     answer.json()["error"]["message"].as_str().unwrap().to_owned()
 }
 
 /// The scores as `/v1/chat/completions` gives them.
-async fn scores(server: &Server) -> Vec<Value> {
+pub(super) async fn scores(server: &Server) -> Vec<Value> {
     let answer = server.chat(paris()).await.json();
     let logprobs = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
     logprobs.iter().map(|entry| entry["logprob"].clone()).collect()

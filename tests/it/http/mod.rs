@@ -14,6 +14,7 @@ mod pooling;
 mod rewards;
 mod server;
 mod service;
+mod sglang;
 mod steps;
 mod token_ids;
 mod truncation;

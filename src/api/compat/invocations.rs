@@ -1,0 +1,157 @@
+//! `POST /invocations`, the one route that SageMaker calls: the fields of a request say which route it is for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{classify, cohere, openrlhf, score, tei};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::openapi::Errors;
+use crate::api::request::RequestReader;
+use crate::api::{chat, generation, rewards};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(invocations))
+}
+
+/// A route that a request may be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Chat,
+    Completions,
+    Rewards,
+    Classify,
+    Rerank,
+    Score,
+    Predict,
+    GetReward,
+}
+
+/// The fields that a request for each route has. The first row of which all are there counts.
+const TARGETS: [(&[&str], Target); 15] = [
+    (&["conversations"], Target::Rewards),
+    (&["responses"], Target::Rewards),
+    (&["query", "documents"], Target::Rerank),
+    (&["query", "texts"], Target::Rerank),
+    (&["items"], Target::Score),
+    (&["text_1"], Target::Score),
+    (&["queries"], Target::Score),
+    (&["data_1"], Target::Score),
+    (&["query"], Target::GetReward),
+    (&["inputs"], Target::Predict),
+    (&["input"], Target::Classify),
+    (&["text"], Target::Classify),
+    (&["input_ids"], Target::Classify),
+    (&["prompt"], Target::Completions),
+    (&["messages"], Target::Classify),
+];
+
+/// Answers a request of another route, which its fields show: as `/classify`, `/rerank`, `/score`, `/predict`,
+/// `/get_reward` or `/v1/rewards`, or, by a model that generates text, as chat or completions.
+#[utoipa::path(
+    post,
+    path = "/invocations",
+    tag = "compatibility",
+    request_body(
+        content = Value,
+        example = json!({"query": "Hello", "documents": ["Good day", "Go away"]}),
+    ),
+    responses((status = 200, body = Value), Errors),
+)]
+async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let generates = app.generator().is_ok();
+    let mut reader = RequestReader::read(&app, request).await?;
+    let (target, body) =
+        reader.prepare(&app, move |_, body| Ok((target(body, generates)?, body.to_vec()))).await?;
+    let mut request = Request::new(Body::from(body));
+    *request.headers_mut() = headers;
+    let app = State(app);
+    match target {
+        Target::Chat => chat::completions(app, request).await,
+        Target::Completions => generation::text_completions(app, request).await,
+        Target::Rewards => rewards::rewards(app, request).await,
+        Target::Classify => classify::classify(app, request).await,
+        Target::Rerank => cohere::rerank(app, request).await,
+        Target::Score => score::answer(app.0, request).await,
+        Target::Predict => tei::predict(app, request).await,
+        Target::GetReward => openrlhf::get_reward(app, request).await,
+    }
+}
+
+/// The route that a body is for, by the names of its fields.
+fn target(body: &[u8], generates: bool) -> Result<Target, ApiError> {
+    let names: Names =
+        serde_json::from_slice(body).map_err(|error| ApiError::MalformedJson(error.to_string()))?;
+    let known = TARGETS.iter().find(|(fields, _)| fields.iter().all(|field| names.0.contains(*field)));
+    match known {
+        Some((_, Target::Classify)) if generates => Ok(Target::Chat),
+        Some((_, target)) => Ok(*target),
+        None => Err(ApiError::invalid(
+            "messages",
+            "is missing, and no other field says which route this is for: send a request of /classify, /rerank, \
+             /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions",
+        )),
+    }
+}
+
+/// The names of a JSON object's fields. Their values are skipped.
+struct Names(HashSet<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Names;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = HashSet::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.insert(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_request_say_which_route_it_is_for() {
+        for (body, scores, generates) in [
+            (json!({"messages": []}), Target::Classify, Target::Chat),
+            (json!({"messages": [], "responses": []}), Target::Rewards, Target::Rewards),
+            (json!({"prompt": "a"}), Target::Completions, Target::Completions),
+            (json!({"query": "a", "documents": []}), Target::Rerank, Target::Rerank),
+            (json!({"query": "a", "items": []}), Target::Score, Target::Score),
+            (json!({"query": ["a"], "prompts": []}), Target::GetReward, Target::GetReward),
+            (json!({"text_1": "a", "text_2": "b"}), Target::Score, Target::Score),
+            (json!({"inputs": "a"}), Target::Predict, Target::Predict),
+        ] {
+            let body = body.to_string();
+            assert_eq!(target(body.as_bytes(), false).unwrap(), scores, "{body}");
+            assert_eq!(target(body.as_bytes(), true).unwrap(), generates, "{body}");
+        }
+        for wrong in ["{}", "[]", "{\"inputs\"", ""] {
+            assert!(target(wrong.as_bytes(), false).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `POST /score` and `POST /v1/score`, which two servers have: with `query` and `items` the request has the form of
+//! SGLang, with two lists of texts that of vLLM.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::inputs::{InputSchema, TokensSchema};
+use super::labels;
+use super::scoring::{CompatRequest, UnknownFields, score};
+use super::sglang_score::{self, Matrix};
+use super::vllm::List;
+use super::vllm_score::{self, PairScore};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::openapi::Errors;
+use crate::config::ServerSettings;
+use crate::prompt::Truncation;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(score_pairs)).routes(routes!(score_v1))
+}
+
+/// vLLM's form: prompts and their responses, under one of four pairs of names. One prompt may have many responses.
+/// SGLang's form: `query` and `items`.
+#[derive(ToSchema)]
+#[schema(as = ScoreRequest)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct ScoreSchema {
+    model: Option<String>,
+    text_1: Option<vllm_score::TextsSchema>,
+    text_2: Option<vllm_score::TextsSchema>,
+    queries: Option<vllm_score::TextsSchema>,
+    documents: Option<vllm_score::TextsSchema>,
+    data_1: Option<vllm_score::TextsSchema>,
+    data_2: Option<vllm_score::TextsSchema>,
+    /// What stands before each item: text, or token ids.
+    query: Option<InputSchema>,
+    /// With `query`, texts or lists of token ids; with `queries`, the responses to them.
+    items: Option<InputSchema>,
+    /// Tokens whose probabilities after each item are wanted, from a model that generates text.
+    label_token_ids: Option<TokensSchema>,
+    apply_softmax: Option<bool>,
+    /// Whether items come before the query.
+    item_first: Option<bool>,
+    /// Whether probabilities are wanted instead of logits.
+    use_activation: Option<bool>,
+    #[schema(minimum = -1)]
+    truncate_prompt_tokens: Option<i64>,
+    truncation: Option<Truncation>,
+}
+
+/// The response in the form of the request.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum ScoreAnswer<'a> {
+    Pairs(List<'a, PairScore>),
+    Matrix(Matrix<'a>),
+}
+
+/// Whose form the request has.
+enum Client {
+    Vllm,
+    Sglang,
+}
+
+/// Scores responses to prompts, or items after a query.
+#[utoipa::path(
+    post,
+    path = "/score",
+    tag = "compatibility",
+    request_body(
+        content = ScoreSchema,
+        example = json!({"model": "demo", "text_1": "Hello", "text_2": ["Good day", "Go away"]}),
+    ),
+    responses((status = 200, body = ScoreAnswer), Errors),
+)]
+async fn score_pairs(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    answer(app, request).await
+}
+
+/// The same as at `/score`.
+#[utoipa::path(
+    post,
+    path = "/v1/score",
+    tag = "compatibility",
+    request_body(content = ScoreSchema, example = json!({
+        "query": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>",
+        "items": ["<|start_header_id|>assistant<|end_header_id|>\n\nGood day<|eot_id|>"]
+    })),
+    responses((status = 200, body = ScoreAnswer), Errors),
+)]
+async fn score_v1(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    answer(app, request).await
+}
+
+/// Answers a request of either form.
+///
+/// # Errors
+/// The request is wrong, or one of its texts has no score.
+pub(super) async fn answer(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
+    if app.generator().is_ok() {
+        return labels::matrix(app, request).await;
+    }
+    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    let answer = match texts.form {
+        Client::Vllm => ScoreAnswer::Pairs(vllm_score::pairs(&texts)?),
+        Client::Sglang => ScoreAnswer::Matrix(sglang_score::matrix(&texts)),
+    };
+    Ok(texts.respond(answer))
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<Client>, ApiError> {
+    if fields.has("items") && !fields.has("queries") {
+        return sglang_score::read_as(Client::Sglang, fields, settings);
+    }
+    vllm_score::read_as(Client::Vllm, fields, settings)
+}

@@ -1,0 +1,165 @@
+//! SGLang's native form of `POST /classify`: the cards of well-known reward models and AReaL send it.
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::inputs::{Input, Text};
+use super::scoring::ScoredTexts;
+use crate::api::error::ApiError;
+use crate::api::fields::{Fields, wrong_type};
+use crate::api::middleware::limits::check_count;
+use crate::config::ServerSettings;
+use crate::serving::Scored;
+
+/// What the response depends on besides the scores.
+pub(super) struct NativeForm {
+    /// Whether one text was sent, not a list, so that one object is the response.
+    single: bool,
+    /// The ids that the client gave to its texts.
+    rids: Option<Vec<String>>,
+}
+
+/// A text's scores, in the place where an embedding model has its embedding.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Embedded {
+    /// In the model's order.
+    embedding: Vec<f64>,
+    meta_info: MetaInfo,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct MetaInfo {
+    /// The `rid` of the text.
+    id: String,
+    finish_reason: FinishReason,
+    prompt_tokens: usize,
+    /// Those of them that were not computed for this text: shared or cached.
+    cached_tokens: usize,
+    /// Seconds in the queue and in the engine.
+    e2e_latency: f64,
+}
+
+/// SGLang's reason for the end of a text that nothing is generated after.
+#[derive(Debug, Serialize, ToSchema)]
+struct FinishReason {
+    r#type: &'static str,
+    length: usize,
+}
+
+impl NativeForm {
+    pub(super) fn is_single(&self) -> bool {
+        self.single
+    }
+
+    fn rid(&self, index: usize) -> String {
+        let rid = self.rids.as_ref().and_then(|rids| rids.get(index));
+        rid.cloned().unwrap_or_else(|| Uuid::new_v4().simple().to_string())
+    }
+}
+
+/// The scores of each text.
+pub(super) fn embedded<F>(texts: &ScoredTexts<'_, F>, form: &NativeForm) -> Vec<Embedded> {
+    let mut embedded = Vec::with_capacity(texts.scored.len());
+    for (index, scored) in texts.scored.iter().enumerate() {
+        embedded.push(Embedded {
+            embedding: texts.values(scored),
+            meta_info: meta_info(scored, form.rid(index)),
+        });
+    }
+    embedded
+}
+
+fn meta_info(scored: &Scored, id: String) -> MetaInfo {
+    MetaInfo {
+        id,
+        finish_reason: FinishReason { r#type: "length", length: 0 },
+        prompt_tokens: scored.prompt_tokens,
+        cached_tokens: scored.cached_tokens,
+        e2e_latency: (scored.queue_time + scored.inference_time).as_secs_f64(),
+    }
+}
+
+/// Reads `text`, or else `input_ids`, and `rid`.
+///
+/// # Errors
+/// Both are there or one of them is malformed.
+pub(super) fn read(
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<(Vec<Input>, NativeForm), ApiError> {
+    let (single, inputs) = match (fields.take("text")?, fields.take("input_ids")?) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("input_ids", "excludes `text`: send one of them"));
+        }
+        (Some(Value::String(text)), _) => (true, vec![Input::at("text", Text::Templated(text))]),
+        (Some(Value::Array(list)), _) => (false, list_of("text", list, settings, text)?),
+        (_, Some(Value::Array(list))) if list.first().is_some_and(Value::is_number) => {
+            (true, vec![Input::at("input_ids", Text::Tokens(list))])
+        }
+        (_, Some(Value::Array(list))) => (false, list_of("input_ids", list, settings, ids)?),
+        (Some(other), _) => return Err(wrong_type("text", "a text or a list of texts", &other)),
+        (_, Some(other)) => {
+            return Err(wrong_type("input_ids", "token ids or a list of lists of them", &other));
+        }
+        (None, None) => {
+            return Err(ApiError::invalid("text", "is missing or null: send a text or a list of texts"));
+        }
+    };
+    let rids = rids(fields, single, inputs.len())?;
+    Ok((inputs, NativeForm { single, rids }))
+}
+
+fn list_of(
+    name: &str,
+    list: Vec<Value>,
+    settings: &ServerSettings,
+    read: fn(&str, Value) -> Result<Text, ApiError>,
+) -> Result<Vec<Input>, ApiError> {
+    check_count(name, list.len(), settings)?;
+    let mut inputs = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        let path = format!("{name}[{index}]");
+        let text = read(&path, value)?;
+        inputs.push(Input::at(path, text));
+    }
+    Ok(inputs)
+}
+
+/// A text, or a prompt and its response.
+fn text(path: &str, value: Value) -> Result<Text, ApiError> {
+    const EXPECTED: &str = "a text, or a prompt and its response in a list";
+    match value {
+        Value::String(text) => Ok(Text::Templated(text)),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(prompt), Value::String(response)] => {
+                Ok(Text::Pair(prompt.clone(), response.clone()))
+            }
+            _ => Err(ApiError::invalid(path, format!("must be {EXPECTED}"))),
+        },
+        other => Err(wrong_type(path, EXPECTED, &other)),
+    }
+}
+
+fn ids(path: &str, value: Value) -> Result<Text, ApiError> {
+    match value {
+        Value::Array(ids) => Ok(Text::Tokens(ids)),
+        other => Err(wrong_type(path, "a list of token ids", &other)),
+    }
+}
+
+/// Takes `rid`: the id of the text, or a list of as many ids as there are texts.
+fn rids(fields: &mut Fields, single: bool, texts: usize) -> Result<Option<Vec<String>>, ApiError> {
+    const EXPECTED: &str = "a string, or, with a list of texts, a list of as many strings";
+    match fields.take("rid")? {
+        None => Ok(None),
+        Some(Value::String(rid)) if single => Ok(Some(vec![rid])),
+        // One id for a list is the start of the id of each of its texts.
+        Some(Value::String(rid)) => Ok(Some((0..texts).map(|index| format!("{rid}_{index}")).collect())),
+        Some(Value::Array(list)) if list.len() == texts && list.iter().all(Value::is_string) => {
+            Ok(Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
+        }
+        Some(_) => Err(ApiError::invalid("rid", format!("must be {EXPECTED}"))),
+    }
+}

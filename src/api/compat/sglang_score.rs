@@ -1,0 +1,208 @@
+//! SGLang's form of `POST /v1/score` for a reward model: the scores of each item after a query.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::inputs::{Input, Text};
+use super::scoring::{Activation, CompatRequest, ScoredTexts};
+use crate::api::error::ApiError;
+use crate::api::fields::{Fields, wrong_type};
+use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::token_ids;
+use crate::api::wire::Usage;
+use crate::config::ServerSettings;
+
+/// Scores, a row for each item.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScoreMatrix)]
+pub(super) struct Matrix<'a> {
+    object: &'static str,
+    model: &'a str,
+    /// From a reward model, its scores; else the probabilities of the label tokens.
+    scores: Vec<Vec<f64>>,
+    /// The labels' log-probabilities, if the request asks for them.
+    token_logprobs: Option<Vec<Vec<f64>>>,
+    usage: Usage,
+}
+
+impl<'a> Matrix<'a> {
+    pub(super) fn new(
+        model: &'a str,
+        scores: Vec<Vec<f64>>,
+        token_logprobs: Option<Vec<Vec<f64>>>,
+        usage: Usage,
+    ) -> Self {
+        Self { object: "scoring", model, scores, token_logprobs, usage }
+    }
+}
+
+/// The answer.
+pub(super) fn matrix<'a, F>(texts: &ScoredTexts<'a, F>) -> Matrix<'a> {
+    let rows = texts.scored.iter().map(|scored| texts.values(scored)).collect();
+    Matrix::new(texts.model.name, rows, None, texts.usage())
+}
+
+/// Items after or before a query.
+pub(super) enum Joined {
+    Texts(Vec<String>),
+    Tokens(Vec<QueryItem>),
+}
+
+/// Token ids of a query and of an item.
+pub(super) struct QueryItem {
+    /// Empty if there is none.
+    query: Arc<[Value]>,
+    item: Vec<Value>,
+    item_first: bool,
+}
+
+impl QueryItem {
+    /// The joined token ids of an item at `path`.
+    ///
+    /// # Errors
+    /// One of them is not a token id of the model, or the item has none.
+    pub(super) fn read(&self, path: &str, vocab_size: usize) -> Result<Vec<u32>, ApiError> {
+        let mut query = Vec::new();
+        if !self.query.is_empty() {
+            query = token_ids::read("query", &self.query, vocab_size)?;
+        }
+        let item = token_ids::read(path, &self.item, vocab_size)?;
+        Ok(if self.item_first { [item, query].concat() } else { [query, item].concat() })
+    }
+}
+
+/// Reads a request for the scores of a reward model.
+///
+/// # Errors
+/// It is malformed, or asks for label tokens, which only a model that generates text has.
+pub(super) fn read_as<F>(
+    form: F,
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<CompatRequest<F>, ApiError> {
+    let inputs = match Parts::take(fields, settings)?.join(settings)? {
+        Joined::Texts(texts) => texts.into_iter().map(Text::Templated).collect::<Vec<_>>(),
+        Joined::Tokens(items) => items.into_iter().map(Text::QueryItem).collect(),
+    };
+    for name in ["label_token_ids", "return_token_logprobs", "temperature"] {
+        if fields.take::<Value>(name)?.is_some_and(|value| value != false && value.as_f64() != Some(1.0)) {
+            let reason =
+                "this model has a head whose outputs are the scores, and no token is scored; leave it out";
+            return Err(ApiError::unsupported(name, reason));
+        }
+    }
+    let activation = match fields.take::<bool>("apply_softmax")? {
+        Some(true) => Activation::Probabilities("apply_softmax"),
+        _ => Activation::Raw,
+    };
+    refuse_extraction(fields)?;
+    let mut located = Vec::with_capacity(inputs.len());
+    for (index, text) in inputs.into_iter().enumerate() {
+        located.push(Input::at(format!("items[{index}]"), text));
+    }
+    Ok(CompatRequest { activation, ..CompatRequest::new(located, form) })
+}
+
+/// Takes the fields that ask for scores at several tokens of an item, which must be off.
+///
+/// # Errors
+/// One of them is on.
+pub(super) fn refuse_extraction(fields: &mut Fields) -> Result<(), ApiError> {
+    const NAMES: [&str; 4] = [
+        "score_extraction_token",
+        "embed_override_token_id",
+        "query_embed_overrides",
+        "item_embed_overrides",
+    ];
+    for name in NAMES {
+        if fields.take::<Value>(name)?.is_some() {
+            return Err(ApiError::unsupported(name, "an item is scored at its end; leave it out"));
+        }
+    }
+    Ok(())
+}
+
+/// The fields `query`, `items` and `item_first`.
+pub(super) struct Parts {
+    pub(super) query: Option<Value>,
+    /// Not empty.
+    pub(super) items: Vec<Value>,
+    item_first: bool,
+}
+
+impl Parts {
+    /// Takes them out of a request.
+    ///
+    /// # Errors
+    /// One of them is missing or has another type.
+    pub(super) fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
+        let items = match fields.require("items")? {
+            Value::Array(list) => list,
+            text @ Value::String(_) => vec![text],
+            other => return Err(wrong_type("items", "a list of texts or of lists of token ids", &other)),
+        };
+        check_count("items", items.len(), settings)?;
+        let item_first = fields.take::<bool>("item_first")?.unwrap_or(false);
+        Ok(Self { query: fields.take("query")?, items, item_first })
+    }
+
+    /// Joins the query with each item.
+    ///
+    /// # Errors
+    /// An item is malformed, texts and token ids are mixed, or the result is too large.
+    pub(super) fn join(self, settings: &ServerSettings) -> Result<Joined, ApiError> {
+        let Self { query, items, item_first } = self;
+        if items.first().is_some_and(Value::is_array) {
+            let query = match query {
+                None => Vec::new(),
+                Some(Value::Array(ids)) => ids,
+                Some(other) => {
+                    return Err(wrong_type("query", "a list of token ids, as the items are", &other));
+                }
+            };
+            check_size("items", size_of::<u32>() * query.len(), items.iter().map(|_| 0), settings)?;
+            return Ok(Joined::Tokens(token_lists(&query.into(), items, item_first)?));
+        }
+        let query = match query {
+            None => String::new(),
+            Some(Value::String(text)) => text,
+            Some(other) => return Err(wrong_type("query", "a text, as the items are", &other)),
+        };
+        let texts = texts(items)?;
+        check_size("items", query.len(), texts.iter().map(String::len), settings)?;
+        let join = |item: String| if item_first { item + &query } else { query.clone() + &item };
+        Ok(Joined::Texts(texts.into_iter().map(join).collect()))
+    }
+}
+
+fn texts(items: Vec<Value>) -> Result<Vec<String>, ApiError> {
+    let mut texts = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Value::String(text) => texts.push(text),
+            other => {
+                return Err(wrong_type(format!("items[{index}]"), "a text, as the first item is", &other));
+            }
+        }
+    }
+    Ok(texts)
+}
+
+fn token_lists(
+    query: &Arc<[Value]>,
+    items: Vec<Value>,
+    item_first: bool,
+) -> Result<Vec<QueryItem>, ApiError> {
+    let mut lists = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let Value::Array(item) = item else {
+            let path = format!("items[{index}]");
+            return Err(wrong_type(path, "a list of token ids, as the first item is", &item));
+        };
+        lists.push(QueryItem { query: query.clone(), item, item_first });
+    }
+    Ok(lists)
+}

@@ -1,0 +1,127 @@
+//! vLLM's form of `POST /score`: pairs of a prompt and a response.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::inputs::{Input, Text, turn};
+use super::scoring::{CompatRequest, ScoredTexts};
+use super::vllm::{List, activation, take_pair_fields};
+use crate::api::error::ApiError;
+use crate::api::fields::{Fields, wrong_type};
+use crate::api::item_path::ItemPath;
+use crate::api::messages;
+use crate::api::middleware::limits::{check_count, check_size};
+use crate::config::ServerSettings;
+
+/// Names of the prompts and of the responses.
+const NAMES: [(&str, &str); 4] =
+    [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")];
+
+/// A text, a list of texts, or the same as objects with a list of text parts in `content`.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ScoreTexts)]
+#[expect(dead_code, reason = "the schema of what `texts` reads")]
+pub(super) enum TextsSchema {
+    Text(String),
+    Texts(Vec<String>),
+}
+
+/// The score of a pair.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PairScore {
+    index: usize,
+    object: &'static str,
+    score: f64,
+}
+
+impl PairScore {
+    pub(super) fn new(index: usize, score: f64) -> Self {
+        Self { index, object: "score", score }
+    }
+}
+
+/// The answer.
+///
+/// # Errors
+/// A text has no score: a bug in Assay.
+pub(super) fn pairs<'a, F>(texts: &ScoredTexts<'a, F>) -> Result<List<'a, PairScore>, ApiError> {
+    let mut data = Vec::with_capacity(texts.scored.len());
+    for (index, score) in texts.singles()?.into_iter().enumerate() {
+        data.push(PairScore::new(index, score));
+    }
+    Ok(List::new("score", texts.model.name, data, texts.usage()))
+}
+
+/// Reads the two lists: one prompt for all responses, or as many prompts as responses.
+///
+/// # Errors
+/// A list is missing, empty or malformed, or their lengths do not fit.
+pub(super) fn read_as<F>(
+    form: F,
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<CompatRequest<F>, ApiError> {
+    let present = NAMES.iter().find(|(first, second)| fields.has(first) && fields.has(second));
+    let (first, second) = present.copied().unwrap_or_else(|| incomplete(fields));
+    let prompts = texts(first, fields.require(first)?, settings)?;
+    let responses = texts(second, fields.require(second)?, settings)?;
+    if prompts.len() > 1 && prompts.len() != responses.len() {
+        let reason = format!(
+            "has {} texts and `{first}` has {}: send one text in `{first}` for all, or as many as in `{second}`",
+            responses.len(),
+            prompts.len()
+        );
+        return Err(ApiError::invalid(second, reason));
+    }
+    let repeated = if let [prompt] = prompts.as_slice() { prompt.text.len() } else { 0 };
+    check_size(second, repeated, responses.iter().map(|response| response.text.len()), settings)?;
+    let activation = activation(fields)?;
+    take_pair_fields(fields)?;
+    let mut inputs = Vec::with_capacity(responses.len());
+    for (index, response) in responses.into_iter().enumerate() {
+        let prompt = if prompts.len() == 1 { &prompts[0] } else { &prompts[index] };
+        let text =
+            Text::Conversation(vec![turn("user", prompt.text.as_str()), turn("assistant", response.text)]);
+        inputs.push(Input { text, path: ItemPath::response(prompt.path.as_str(), 1, response.path) });
+    }
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+}
+
+/// The names to ask for if no two lists are there: those of which one is.
+fn incomplete(fields: &Fields) -> (&'static str, &'static str) {
+    let half = NAMES.iter().find(|(first, second)| fields.has(first) || fields.has(second));
+    half.copied().unwrap_or(NAMES[0])
+}
+
+/// A text, and where it is in the request.
+struct Located {
+    path: String,
+    text: String,
+}
+
+fn texts(name: &str, value: Value, settings: &ServerSettings) -> Result<Vec<Located>, ApiError> {
+    let Value::Array(list) = value else {
+        return Ok(vec![Located { text: text(name, value)?, path: name.to_owned() }]);
+    };
+    check_count(name, list.len(), settings)?;
+    let mut texts = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        let path = format!("{name}[{index}]");
+        texts.push(Located { text: text(&path, value)?, path });
+    }
+    Ok(texts)
+}
+
+/// A text, or an object whose `content` is a list of text parts.
+///
+/// # Errors
+/// It is something else, or a part is not text.
+pub(super) fn text(path: &str, value: Value) -> Result<String, ApiError> {
+    match value {
+        Value::String(text) => Ok(text),
+        object @ Value::Object(_) => messages::content(&mut Fields::from_value(path.to_owned(), object)?),
+        other => Err(wrong_type(path, "a string, or an object with text parts in `content`", &other)),
+    }
+}
