@@ -5,7 +5,8 @@
 #   docker run IMAGE --profile NAME
 #   docker run IMAGE build-engine --model /models/judge --target h100 --output /engines/judge
 # In a LeaderWorkerSet of Kubernetes (deploy/helm), the first pod starts ASSAY_GPUS_PER_NODE ranks in each pod over
-# SSH, with the key pair in /etc/assay-ssh; the other pods run an SSH server.
+# SSH, with the key pair in /etc/assay-ssh; the other pods run an SSH server. The engine must be built for as many
+# GPUs in each pod (build-engine --gpus-per-node); `assay serve` checks that before it loads.
 set -euo pipefail
 
 keys=/etc/assay-ssh
@@ -33,6 +34,14 @@ exported() {
 
 lead_nodes() {
     local gpus=${ASSAY_GPUS_PER_NODE:?must be set to the number of ranks per node} hosts node
+    # Refused here, in one sentence, rather than by every rank.
+    local ranks
+    ranks=$(assay serve --print-ranks "$@")
+    if [[ $ranks =~ ^[0-9]+$ && $ranks -ne $((LWS_GROUP_SIZE * gpus)) ]]; then
+        echo "the engine has $ranks ranks, and $LWS_GROUP_SIZE pods with $gpus GPUs each have room for" \
+            "$((LWS_GROUP_SIZE * gpus)); set nodes and gpus so that their product is $ranks" >&2
+        exit 2
+    fi
     # The name by which mpirun recognises this node.
     hosts=$(hostname):$gpus
     for ((node = 1; node < LWS_GROUP_SIZE; node++)); do

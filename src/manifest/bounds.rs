@@ -203,6 +203,9 @@ fn check_gating(gating: &Gating) -> Checked {
 fn check_gpus(gpus: &Gpus) -> Checked {
     within("target.tensor_parallel", gpus.tensor_parallel, RANKS)?;
     within("target.pipeline_parallel", gpus.pipeline_parallel, RANKS)?;
+    if let Some(count) = gpus.gpus_per_node {
+        within("target.gpus_per_node", count, RANKS)?;
+    }
     if let Some(rows) = gpus.lm_head_rows {
         within("target.lm_head_rows", rows, VOCABULARY)?;
     }

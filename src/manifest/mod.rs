@@ -24,7 +24,7 @@ pub use head::{Gating, Head, HeadLayer, Pooling};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{Activation, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant};
 pub use sampling_defaults::SamplingDefaults;
-pub use target::{Gpus, Objective, Quantization, Target};
+pub use target::{DEFAULT_GPUS_PER_NODE, Gpus, Objective, Quantization, Target};
 pub use template_date::{NotADate, TemplateDate};
 
 /// Name of the manifest inside an engine directory.

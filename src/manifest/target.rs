@@ -38,6 +38,9 @@ impl Target {
     }
 }
 
+/// What TensorRT-LLM assumes of a node if an engine does not say otherwise (`WorldConfig::kDefaultGpusPerNode`).
+pub const DEFAULT_GPUS_PER_NODE: usize = 8;
+
 /// The GPUs that a TensorRT-LLM engine runs on. They are here because its plan files do not name them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +65,10 @@ pub struct Gpus {
     pub tensorrt: String,
     /// Version of the driver that it was built with; informational.
     pub driver: String,
+    /// GPUs of every node that its ranks run on, if it was built for another number than
+    /// [`DEFAULT_GPUS_PER_NODE`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus_per_node: Option<usize>,
     /// Number of rows of `lm_head`, if it is the model's own and has other than the vocabulary's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lm_head_rows: Option<usize>,
@@ -71,6 +78,11 @@ impl Gpus {
     /// Number of ranks, one for each GPU.
     pub fn ranks(&self) -> usize {
         self.tensor_parallel * self.pipeline_parallel
+    }
+
+    /// GPUs of every node that its ranks run on.
+    pub fn gpus_per_node(&self) -> usize {
+        self.gpus_per_node.unwrap_or(DEFAULT_GPUS_PER_NODE)
     }
 }
 

@@ -16,7 +16,8 @@ usage() {
 Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
   --target NAME       name of a file in engines/targets (h100, l4, ...), or cpu
   --model DIR         checkpoint of a *ForSequenceClassification  [default: engines/demo]
-  --chat-model DIR    checkpoint of a chat model, or none        [default: tests/checkpoints/lm-head-tiny]
+  --chat-model DIR    checkpoint of a chat model, or none        [default: tests/checkpoints/lm-head-tiny
+                                                               with heads of 32 numbers, which GPUs need]
   --output DIR        directory for engine, logs, report         [default: build/accept-TARGET]
   --build "ARGS"      more arguments for build-engine, such as "--tp 2 --quantization fp8"
   --chat-build "ARGS" more arguments for the build of the chat model
@@ -32,7 +33,7 @@ Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
 END
 }
 
-target='' model=engines/demo chat_model=tests/checkpoints/lm-head-tiny output='' build='' chat_build='' serve=''
+target='' model=engines/demo chat_model='' output='' build='' chat_build='' serve=''
 texts=48 tokens=400 new_tokens=32 seconds=20 connections=64 port=8123 binaries='' python=python3
 while [[ $# -gt 0 ]]; do
     case $1 in
@@ -136,6 +137,10 @@ if step build build_engine "$model" engine "$build" && step profiles assay profi
     step drain drain
     stop_server
     step restart kill_and_start_again
+fi
+if [[ -z $chat_model ]]; then
+    chat_model=$output/lm-head-wide
+    step chat_model "$python" tests/trtllm_checkpoint/wide.py tests/checkpoints/lm-head-tiny "$chat_model" || chat_model=none
 fi
 if [[ $chat_model != none ]] && step generation_reference generation reference "$output" "$chat_model" "$new_tokens" &&
     step generation_build build_engine "$chat_model" chat "$chat_build" && step generation_start start chat; then

@@ -151,11 +151,26 @@ fn each_refusal_says_what_does_not_fit_and_what_to_run() {
         }
     };
     let avx512 = Target::Cpu { instruction_set: "avx512_core_bf16".to_owned() };
+    let eight = |gpus_per_node| {
+        manifest(h100(Quantization::None, 8, Objective::Throughput), move |manifest| {
+            if let Target::TensorrtLlm(gpus) = &mut manifest.target {
+                gpus.gpus_per_node = gpus_per_node;
+            }
+        })
+    };
+    let four_here = Some(Ranks { rank: 0, world: 8, local: 4, kill_after: None });
     let mpirun = |world| Some(Ranks { rank: 0, world, local: world, kill_after: None });
     let cases = [
         (gpu(), machine(H100, 1), vec!["needs 2 x NVIDIA H100 80GB HBM3", "1 x", "--tp 1", "mpirun"]),
         (gpu(), machine("", 0), vec!["needs 2 x", "no NVIDIA driver"]),
         (gpu(), machine(PCIE, 2), vec!["built for NVIDIA H100 80GB HBM3", PCIE, "--target h100-pcie"]),
+        (
+            eight(None),
+            Machine { ranks: four_here, ..machine(H100, 4) },
+            vec!["nodes of 8 GPUs", "this one has 4", "4 of the 8 ranks", "--gpus-per-node 4"],
+        ),
+        // Ranks 4 to 7 would take the GPUs of ranks 0 to 3.
+        (eight(Some(4)), machine(H100, 8), vec!["nodes of 4 GPUs", "8 of the 8 ranks", "--gpus-per-node 8"]),
         (
             gpu(),
             Machine { trtllm: false, ..machine(H100, 2) },
@@ -199,7 +214,11 @@ fn a_gpu_that_is_divided_is_not_one_that_an_engine_was_built_for() {
 
 #[test]
 fn ranks_on_several_machines_need_only_their_own_gpus() {
-    let eight = manifest(h100(Quantization::None, 8, Objective::Throughput), |_| {});
+    let eight = manifest(h100(Quantization::None, 8, Objective::Throughput), |manifest| {
+        if let Target::TensorrtLlm(gpus) = &mut manifest.target {
+            gpus.gpus_per_node = Some(4);
+        }
+    });
     let ranks = |local| Some(Ranks { rank: 0, world: 8, local, kill_after: None });
     let started = |local| Machine { ranks: ranks(local), ..machine(H100, 4) };
     assert!(chosen(std::slice::from_ref(&eight), AUTO, &started(4)).is_ok());

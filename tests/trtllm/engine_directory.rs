@@ -13,6 +13,7 @@ use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
 use crate::server;
+use crate::support::wide::widen;
 
 /// An engine directory whose stand-in follows `script`; see `stand-in/script.h`.
 pub(crate) struct Engine {
@@ -41,8 +42,10 @@ impl Engine {
     /// What `build-engine` makes of a test's checkpoint for `trtllm-build`, as if that had made plans of it.
     pub(crate) fn of_checkpoint(name: &str, script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
-        let mut options = trtllm::TrtllmBuildOptions::new(checkpoint, "h100", directory.path());
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+        let checkpoint = tempfile::tempdir().unwrap();
+        copy_wide(&original, checkpoint.path());
+        let mut options = trtllm::TrtllmBuildOptions::new(checkpoint.path(), "h100", directory.path());
         options.gpu.checkpoint_only = true;
         trtllm::build(&options, &Machine::default(), &Silent).unwrap();
         let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();
@@ -68,6 +71,15 @@ impl Engine {
     pub(crate) fn schedule(&self, options: scheduler::SchedulerOptions) -> Handle {
         scheduler::start(self.factory().into(), options, Arc::new(())).unwrap()
     }
+}
+
+/// Copies a checkpoint, with heads as wide as TensorRT-LLM needs them.
+pub(crate) fn copy_wide(original: &Path, copy: &Path) {
+    for file in std::fs::read_dir(original).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    widen(copy);
 }
 
 /// The raw logits after a text.

@@ -8,7 +8,7 @@ use assay::engine::trtllm::TrtllmFactory;
 use assay::engine::{EngineError, EngineFactory, EngineOptions, QueueEngine, StartEngine};
 use assay::manifest::Manifest;
 
-use crate::engine_directory::Engine;
+use crate::engine_directory::{Engine, copy_wide};
 use crate::language::{Built as Language, Engine as Generating};
 use crate::model;
 use crate::server::LIMITS;
@@ -79,9 +79,12 @@ pub(crate) fn build_generating(built: Language, options: &[&str]) -> Generating 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/build_engine/trtllm-build.sh");
     std::os::unix::fs::symlink(script, bin.join("trtllm-build")).unwrap();
     let search = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let wide = built.directory.path().join("wide");
+    std::fs::create_dir(&wide).unwrap();
+    copy_wide(&built.directory.path().join("checkpoint"), &wide);
     let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
     command.env("PATH", search).env("FAKE_LOG", bin.join("log")).env("FAKE_MODE", "");
-    command.arg("--model").arg(built.directory.path().join("checkpoint")).arg("--output").arg(&path);
+    command.arg("--model").arg(wide).arg("--output").arg(&path);
     let output = command.args(["--target", "h100", "--name", "tiny"]).args(options).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let manifest = Manifest::read(&path).unwrap();

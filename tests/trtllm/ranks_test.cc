@@ -56,8 +56,10 @@ pid_t start_rank(std::size_t rank, std::size_t world, const char* test, const Di
     return process;
 }
 
-std::vector<int> run(const char* test, std::size_t world, const std::string& script) {
+std::vector<int> run(const char* test, std::size_t world, const std::string& script,
+                     const std::string& config = "{}") {
     const Directory directory(kRow + script);
+    std::ofstream(directory.path() / "config.json") << config;
     std::vector<pid_t> processes;
     for (std::size_t rank = 0; rank < world; ++rank)
         processes.push_back(start_rank(rank, world, test, directory));
@@ -143,6 +145,17 @@ void be_refused(const std::filesystem::path& directory) {
     CHECK(contains(error_of([&] { Executor executor(config_of(directory)); }), "worldSize"));
 }
 
+void lack_gpus(const std::filesystem::path& directory) {
+    CHECK(contains(error_of([&] { Executor executor(config_of(directory)); }), "with 8 gpusPerNode"));
+}
+
+void fail_every_step(const std::filesystem::path& directory) {
+    Executor executor(config_of(directory));
+    executor.enqueue(std::vector<Sequence>{scored(1)});
+    CHECK(contains(await_all(executor).at(0).error, "Incompatible buffer sizes"));
+    executor.shutdown();
+}
+
 // --- Tests ---
 
 void every_rank_has_a_part_in_every_score_and_all_end_in_order() {
@@ -161,6 +174,21 @@ void a_rank_that_is_lost_does_not_keep_the_leader_from_leaving() {
 void as_many_ranks_as_the_engine_has_not_is_an_error() {
     CHECK(run("be_refused", 1, "ranks 2\n") == std::vector<int>(1, 0));
     CHECK(run("be_refused", 3, "ranks 2\n") == std::vector<int>(3, 0));
+}
+
+void nodes_of_fewer_gpus_need_an_engine_that_says_so() {
+    // Four ranks on two nodes of two GPUs each.
+    CHECK(run("lack_gpus", 4, "ranks 4\ndevices 2\n") == std::vector<int>(4, 0));
+    const char* nodes = R"({"mapping": {"tp_size": 4, "gpus_per_node": 2}})";
+    CHECK(run("lead", 4, "ranks 4\ndevices 2\n", nodes) == std::vector<int>(4, 0));
+}
+
+void a_vocabulary_that_is_padded_in_two_ways_fails_every_step() {
+    const auto padded = [](const char* vocabulary) {
+        return std::string(R"({"mapping": {"tp_size": 1, "pp_size": 2}, "vocab_size": )") + vocabulary + "}";
+    };
+    CHECK(run("fail_every_step", 2, "ranks 2\n", padded("641")) == std::vector<int>(2, 0));
+    CHECK(run("lead", 2, "ranks 2\n", padded("642")) == std::vector<int>(2, 0));
 }
 
 void an_orchestrator_s_workers_compute_and_end_with_it() {
@@ -190,10 +218,13 @@ int main(int count, char** words) {
             {"lead", lead},
             {"lead_and_fail", lead_and_fail},
             {"lead_and_hang", lead_and_hang},
-            {"be_refused", be_refused}};
+            {"be_refused", be_refused},
+            {"lack_gpus", lack_gpus},
+            {"fail_every_step", fail_every_step}};
         const char* rank = getenv("OMPI_COMM_WORLD_RANK");
+        const std::string test = words[2];
         const bool follows =
-            rank != nullptr && std::string(rank) != "0" && std::string(words[2]) != "be_refused";
+            rank != nullptr && std::string(rank) != "0" && test != "be_refused" && test != "lack_gpus";
         (follows ? follow : tests.at(words[2]))(words[3]);
         return 0;
     }
@@ -201,6 +232,8 @@ int main(int count, char** words) {
     a_rank_that_is_lost_is_an_error_and_never_a_score();
     a_rank_that_is_lost_does_not_keep_the_leader_from_leaving();
     as_many_ranks_as_the_engine_has_not_is_an_error();
+    nodes_of_fewer_gpus_need_an_engine_that_says_so();
+    a_vocabulary_that_is_padded_in_two_ways_fails_every_step();
     an_orchestrator_s_workers_compute_and_end_with_it();
     std::puts("ok");
 }

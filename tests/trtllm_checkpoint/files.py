@@ -108,18 +108,6 @@ def build(source, output, *options, target="h100"):
     return Built(output)
 
 
-def causal(path, name):
-    """A test checkpoint turned into the language model of its decoder; the embedding is its head."""
-    shutil.copytree(ROOT / "tests/checkpoints" / name, path)
-    config = json.loads((path / "config.json").read_text())
-    family = config["architectures"][0].removesuffix("ForSequenceClassification").removesuffix("ForCausalLM")
-    config["architectures"] = [f"{family}ForCausalLM"]
-    (path / "config.json").write_text(json.dumps(config))
-    kept = {key: array for key, array in Source(path).tensors.items() if key != "score.weight"}
-    write_safetensors(path / "model.safetensors", kept)
-    return Source(path)
-
-
 def synthetic(path, like, seed=0, **changes):
     """A Llama or Qwen2 checkpoint with random weights and the tokenizer and template of a test checkpoint."""
     path.mkdir()

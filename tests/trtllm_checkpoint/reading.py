@@ -147,14 +147,12 @@ def vocabulary_head(source, config):
 
 
 def expected_head(source, config, ranks, generates, rows):
-    """The vocabulary's head, or one that scores in its first rows; it is padded to a multiple of the ranks, or
-    has as many rows as are given."""
+    """The vocabulary's head, or one that scores in its first rows, with as many rows as are given."""
     if generates:
         head = vocabulary_head(source, config)
     else:
         names = HEADS.get(config["architectures"][0], ["score.weight"])
         head = np.concatenate([source[name][:1] if name == "lm_head.weight" else source[name] for name in names])
-    rows = rows or -(-config["vocab_size"] // ranks) * ranks
     whole = np.zeros((rows, config["hidden_size"]), np.float32)
     whole[: len(head)] = head
     return np.split(whole, ranks)
@@ -164,6 +162,12 @@ def expected(source, tensor_parallel, pipeline_parallel=1, generates=False, head
     """The tensors of each rank, rounded to bf16."""
     sizes, config = Sizes(source.config), source.config
     embedding = next(array for name, array in source.tensors.items() if "embed" in name)
+    # The runtime pads the vocabulary for all ranks, trtllm-build for those of a stage. Where that gives two widths,
+    # the vocabulary itself is padded.
+    world = tensor_parallel * pipeline_parallel
+    padded = -(-len(embedding) // world) * world
+    if -(-len(embedding) // tensor_parallel) * tensor_parallel != padded and not head_rows:
+        embedding = np.pad(embedding, ((0, padded - len(embedding)), (0, 0)))
     embeddings = [embedding] * tensor_parallel
     if sizes.kind.startswith("gemma"):
         missing = -len(embedding) % tensor_parallel
@@ -182,7 +186,7 @@ def expected(source, tensor_parallel, pipeline_parallel=1, generates=False, head
                 tensors["transformer.ln_f.weight"] = source["model.norm.weight"] + one
                 if sizes.kind == "nemotron":
                     tensors["transformer.ln_f.bias"] = source["model.norm.bias"]
-                head = expected_head(source, config, tensor_parallel, generates, head_rows)
+                head = expected_head(source, config, tensor_parallel, generates, head_rows or padded)
                 tensors["lm_head.weight"] = head[rank]
         ranks += of_stage
     return [{name: bf16(array) for name, array in tensors.items()} for tensors in ranks]

@@ -1,14 +1,16 @@
 """Language models: the whole head is where TensorRT-LLM expects it, and the ranks together give its logits."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from files import ROOT, bf16, build, causal, numbers, synthetic
+from files import ROOT, Source, bf16, build, numbers, synthetic, write_safetensors
 from forward import Decoder
 from reading import vocabulary_head
 from test_layout import compare
+from wide import checkpoint
 
 DIVISIONS = [(1, 1), (2, 1), (4, 1), (2, 2)]
 SHAPE = {
@@ -18,6 +20,18 @@ SHAPE = {
     "num_key_value_heads": 2,
     "num_hidden_layers": 2,
 }
+
+
+def causal(path, name):
+    """A test checkpoint turned into the language model of its decoder; the embedding is its head."""
+    shutil.copytree(checkpoint(name), path)
+    config = json.loads((path / "config.json").read_text())
+    family = config["architectures"][0].removesuffix("ForSequenceClassification").removesuffix("ForCausalLM")
+    config["architectures"] = [f"{family}ForCausalLM"]
+    (path / "config.json").write_text(json.dumps(config))
+    kept = {key: array for key, array in Source(path).tensors.items() if key != "score.weight"}
+    write_safetensors(path / "model.safetensors", kept)
+    return Source(path)
 
 
 def language_model(path, family, tied, **changes):
@@ -82,9 +96,19 @@ def test_head_and_embedding_are_never_quantized(quantization, tmp_path):
 
 
 def test_the_manifest_has_the_task_and_the_end_tokens(tmp_path):
-    checkpoint = ROOT / "tests/checkpoints/lm-head-tiny"
     for task, options in {"chat": (), "completion": ("--task", "completion")}.items():
-        build(checkpoint, tmp_path / task, *options)
+        build(checkpoint("lm-head-tiny"), tmp_path / task, *options)
         manifest = (tmp_path / task / "checkpoint.yaml").read_text()
         assert f"task: {task}\n" in manifest
         assert "end_tokens:" in manifest
+
+
+@pytest.mark.parametrize("vocab, stages, allowed", [(640, 2, True), (643, 2, False), (642, 4, False), (643, 1, True)])
+def test_a_vocabulary_that_stages_would_need_padded_with_tokens_is_refused(vocab, stages, allowed, tmp_path):
+    source = language_model(tmp_path / "source", "Llama", True, vocab_size=vocab, num_hidden_layers=4)
+    options = ("--pp", stages)
+    if allowed:
+        build(source.path, tmp_path / "built", *options)
+        return
+    with pytest.raises(AssertionError, match=f"vocabulary of {vocab} tokens for all {stages} ranks"):
+        build(source.path, tmp_path / "built", *options)

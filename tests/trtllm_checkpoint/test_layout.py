@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from files import ROOT, Source, build, numbers, synthetic
+from files import Source, build, numbers, synthetic
 from reading import ARCHITECTURES, expected, expected_rest
+from wide import SIZES, checkpoint, head_dim
 
-CHECKPOINTS = ROOT / "tests/checkpoints"
 
 
 def compare(source, built, *division, **head):
@@ -29,15 +29,15 @@ def compare(source, built, *division, **head):
     ["llama3-tiny", "qwen2-window", "nemotron-tiny", "qwen3-tiny", "mistral-tiny", "gemma2-tiny", "phi3-tiny", "internlm2-tiny"],
 )
 def test_heads_and_projections_are_split_among_ranks(name, tensor_parallel, tmp_path):
-    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel)
-    compare(Source(CHECKPOINTS / name), built, tensor_parallel)
+    built = build(checkpoint(name), tmp_path / "built", "--tp", tensor_parallel)
+    compare(Source(checkpoint(name)), built, tensor_parallel)
 
 
 @pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (2, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("name", ["math-rm-tiny", "math-prm-tiny", "armo-tiny"])
 def test_the_first_layers_of_a_head_are_rows_of_lm_head_and_the_rest_is_a_separate_file(name, tensor_parallel, stages, tmp_path):
-    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
-    source = Source(CHECKPOINTS / name)
+    built = build(checkpoint(name), tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    source = Source(checkpoint(name))
     compare(source, built, tensor_parallel, stages)
     rest = expected_rest(source)
     assert set(built.head) == set(rest)
@@ -49,8 +49,8 @@ def test_the_first_layers_of_a_head_are_rows_of_lm_head_and_the_rest_is_a_separa
 @pytest.mark.parametrize("name", ["llama3-tiny", "qwen2-window", "qwen3-tiny", "math-rm-tiny", "armo-tiny"])
 def test_a_small_head_has_64_rows_and_uses_the_model_that_supports_it(name, tensor_parallel, stages, tmp_path):
     options = ("--small-head", "--tp", tensor_parallel, "--pp", stages)
-    built = build(CHECKPOINTS / name, tmp_path / "built", *options)
-    source = Source(CHECKPOINTS / name)
+    built = build(checkpoint(name), tmp_path / "built", *options)
+    source = Source(checkpoint(name))
     compare(source, built, tensor_parallel, stages, head_rows=64)
     fields = {
         "architecture": "Qwen2ForSequenceClassification",
@@ -66,8 +66,8 @@ def test_a_small_head_has_64_rows_and_uses_the_model_that_supports_it(name, tens
 @pytest.mark.parametrize("name", ["llama3-tiny", "nemotron-tiny", "gemma2-tiny"])
 @pytest.mark.parametrize("stages", [2, 3])
 def test_layers_are_split_among_stages(name, stages, tmp_path):
-    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", 2, "--pp", stages)
-    compare(Source(CHECKPOINTS / name), built, 2, stages)
+    built = build(checkpoint(name), tmp_path / "built", "--tp", 2, "--pp", stages)
+    compare(Source(checkpoint(name)), built, 2, stages)
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2, 4])
@@ -76,7 +76,7 @@ def test_a_vocabulary_that_the_ranks_do_not_divide_evenly_is_padded(tensor_paral
         tmp_path / "source",
         "qwen2-tiny",
         vocab_size=611,
-        hidden_size=64,
+        hidden_size=128,
         num_attention_heads=4,
         num_key_value_heads=1,
         intermediate_size=112,
@@ -86,19 +86,48 @@ def test_a_vocabulary_that_the_ranks_do_not_divide_evenly_is_padded(tensor_paral
     assert built.config["vocab_size"] == 611
 
 
+@pytest.mark.parametrize(
+    "tensor_parallel, stages, vocab_size", [(1, 2, 612), (2, 2, 611), (4, 2, 616), (1, 3, 612), (2, 3, 611)]
+)
+def test_logits_are_as_wide_as_the_runtime_takes_them_for_all_ranks(tensor_parallel, stages, vocab_size, tmp_path):
+    source = synthetic(
+        tmp_path / "source",
+        "qwen2-tiny",
+        vocab_size=611,
+        hidden_size=128,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        intermediate_size=112,
+        num_hidden_layers=3,
+    )
+    built = build(source.path, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    compare(source, built, tensor_parallel, stages)
+    assert built.config["vocab_size"] == vocab_size
+    # trtllm-build pads for the ranks of a stage, the runtime for all.
+    world = tensor_parallel * stages
+    rows = sum(rank["lm_head.weight"][1].shape[0] for rank in built.ranks if "lm_head.weight" in rank)
+    assert rows == -(-vocab_size // tensor_parallel) * tensor_parallel == -(-vocab_size // world) * world
+
+
+def test_every_checkpoint_has_heads_that_tensorrt_llm_has_attention_for(tmp_path):
+    for name in ("llama3-tiny", "nemotron-tiny", "armo-tiny", "llama-linear"):
+        assert build(checkpoint(name), tmp_path / name).config["head_size"] in SIZES
+        assert head_dim(Source(checkpoint(name)).config) in SIZES
+
+
 def test_the_configuration_describes_the_layers(tmp_path):
     for name, fields in {
         "llama3-tiny": {"attn_bias": False, "mlp_bias": False, "rotary_base": 500000.0},
         "qwen2-window": {"qwen_type": "qwen2", "attn_bias": True, "tie_word_embeddings": False},
         "qwen3-tiny": {"qwen_type": "qwen3", "attn_bias": False},
-        "nemotron-tiny": {"bias": False, "rotary_pct": 0.5, "hidden_act": "squared-relu", "rotary_embedding_dim": 12},
+        "nemotron-tiny": {"bias": False, "rotary_pct": 0.5, "hidden_act": "squared-relu", "rotary_embedding_dim": 48},
         "gemma2-tiny": {"final_logit_softcapping": None, "use_parallel_embedding": True},
         "phi3-tiny": {"hidden_act": "swiglu"},
         "mistral-tiny": {},
         "internlm2-tiny": {"rotary_scaling": None},
     }.items():
-        original = json.loads((CHECKPOINTS / name / "config.json").read_text())
-        config = build(CHECKPOINTS / name, tmp_path / name, "--tp", 2).config
+        original = json.loads((checkpoint(name) / "config.json").read_text())
+        config = build(checkpoint(name), tmp_path / name, "--tp", 2).config
         same = {
             "vocab_size": original["vocab_size"],
             "hidden_size": original["hidden_size"],

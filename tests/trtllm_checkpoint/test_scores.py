@@ -8,8 +8,7 @@ import pytest
 
 from files import ROOT, Source, bf16, build
 from forward import Decoder
-
-CHECKPOINTS = ROOT / "tests/checkpoints"
+from wide import checkpoint
 
 
 def listed(manifest, name):
@@ -42,7 +41,7 @@ def test_the_ranks_together_give_the_scores_of_the_original(name, tensor_paralle
         pytest.skip("TensorRT-LLM's Phi-3 has no stages")
     if name == "llama-linear" and tensor_parallel > 2:
         pytest.skip("it has two heads")
-    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    built = build(checkpoint(name), tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
     decoder = Decoder(built)
     golden = json.loads((ROOT / f"tests/golden/scores/{name}.json").read_text())
     manifest = (tmp_path / "built/checkpoint.yaml").read_text()
@@ -109,8 +108,8 @@ def scores_of(name, decoder, built, ids, source):
 @pytest.mark.parametrize("tensor_parallel, stages", [(1, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("name", ["math-rm-tiny", "math-prm-tiny", "armo-tiny"])
 def test_heads_of_several_layers_give_the_scores_of_the_original(name, tensor_parallel, stages, tmp_path):
-    built = build(CHECKPOINTS / name, tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
-    decoder, source = Decoder(built), Source(CHECKPOINTS / name)
+    built = build(checkpoint(name), tmp_path / "built", "--tp", tensor_parallel, "--pp", stages)
+    decoder, source = Decoder(built), Source(checkpoint(name))
     golden = json.loads((ROOT / f"tests/golden/scores/{name}.json").read_text())
     errors, of_bf16 = [], []
     for case in golden["cases"]:

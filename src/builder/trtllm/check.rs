@@ -34,6 +34,23 @@ pub(super) fn family(model: &Model) -> Result<Family, BuildError> {
     }
 }
 
+/// Widths of a head that TensorRT-LLM's attention has kernels for: `MMHA_SUPPORTED_HEAD_SIZES` of its
+/// `decoderMaskedMultiheadAttention.cu`. Loading an engine with another ends the process.
+const HEAD_SIZES: [usize; 13] = [32, 48, 64, 80, 96, 104, 112, 128, 144, 160, 192, 224, 256];
+
+/// Refuses heads that TensorRT-LLM has no attention for.
+pub(super) fn check_head_size(model: &Model) -> Result<(), BuildError> {
+    if HEAD_SIZES.contains(&model.head_dim) {
+        return Ok(());
+    }
+    let sizes = HEAD_SIZES.map(|size| size.to_string()).join(", ");
+    Err(BuildError::Option(format!(
+        "{}: its attention heads are {} numbers wide (head_dim of config.json), and TensorRT-LLM has attention for {sizes} \
+         only; build it for --target cpu",
+        model.name, model.head_dim
+    )))
+}
+
 /// Refuses what would be computed differently than the model was trained.
 pub(super) fn check_model(
     family: Family,
@@ -79,6 +96,35 @@ pub(super) fn check_small_head(family: Family, model: &Model, task: Task) -> Res
         return refuse("TensorRT-LLM's model with such a head has none of this checkpoint's biases");
     }
     Ok(())
+}
+
+/// Refuses stages for which the vocabulary would have to be padded with tokens. Only a reward's may be: a model that
+/// generates might choose such a token.
+pub(super) fn check_vocabulary(model: &Model, mapping: Mapping) -> Result<(), BuildError> {
+    let Mapping { tensor_parallel: tp, pipeline_parallel: pp } = mapping;
+    if mapping.vocab_size(model.vocab_size) == model.vocab_size {
+        return Ok(());
+    }
+    Err(BuildError::Option(format!(
+        "--pp {pp}: TensorRT-LLM's runtime pads the vocabulary of {} tokens for all {} ranks and trtllm-build for the {tp} \
+         of a stage, so the logits would have two widths; leave --pp out",
+        model.vocab_size,
+        mapping.ranks()
+    )))
+}
+
+/// Refuses nodes among which the ranks cannot be divided.
+pub(super) fn check_nodes(gpus_per_node: Option<usize>, mapping: Mapping) -> Result<(), BuildError> {
+    let (Some(count), ranks) = (gpus_per_node, mapping.ranks()) else { return Ok(()) };
+    if count > 0 && (count >= ranks || ranks.is_multiple_of(count)) {
+        return Ok(());
+    }
+    let possible: Vec<String> =
+        (1..=ranks).filter(|count| ranks.is_multiple_of(*count)).map(|count| count.to_string()).collect();
+    Err(BuildError::Option(format!(
+        "--gpus-per-node {count} does not divide the {ranks} ranks of --tp and --pp; possible are {}",
+        possible.join(", ")
+    )))
 }
 
 /// Refuses ranks that cannot divide the model.

@@ -14,12 +14,14 @@ use super::mapping::{Mapping, Rank};
 use super::prequantized::Prequantized;
 use super::rank_tensors::{RankPlanner, RankTensor};
 use super::report::Report;
-use super::{Context, DRAFT_FILE, Outcome, engine, process, rank_file};
+use super::{Context, DRAFT_FILE, Outcome, TrtllmBuildOptions, engine, process, rank_file};
 use crate::builder::output::Staging;
 use crate::builder::plan::TensorPlan;
 use crate::builder::source::Source;
 use crate::builder::{BuildError, Progress, Silent, engine_manifest, weights};
-use crate::manifest::{BuildLimits, Dtype, Gpus, HEAD_FILE, Head, Manifest, Quantization, Target};
+use crate::manifest::{
+    BuildLimits, DEFAULT_GPUS_PER_NODE, Dtype, Gpus, HEAD_FILE, Head, Manifest, Quantization, Target, Task,
+};
 
 /// Builds the engine, or only the checkpoint, of a model.
 pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Outcome, BuildError> {
@@ -63,7 +65,13 @@ pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Ou
 fn check(context: &Context<'_>, source: &Source) -> Result<Family, BuildError> {
     let (model, options) = (&source.config.model, context.options);
     let family = check::family(model)?;
+    check::check_head_size(model)?;
     check::check_mapping(family, model, options.mapping())?;
+    // The layers of --quantized come with an embedding, and a small head's logits are not the vocabulary's.
+    if source.task != Task::Reward || options.gpu.quantized.is_some() {
+        check::check_vocabulary(model, options.mapping())?;
+    }
+    check::check_nodes(options.gpu.gpus_per_node, options.mapping())?;
     check::check_model(family, model, &options.gpu.quantization)?;
     if options.gpu.small_head && options.gpu.quantized.is_some() {
         let reason = "--small-head writes the layers for another TensorRT-LLM model than that of --quantized; leave one out";
@@ -187,11 +195,17 @@ fn draft(context: &Context<'_>, source: &Source, gpus: Gpus, head: Head, limits:
         compute_capability: context.target.compute_capability.clone().unwrap_or_default(),
         tensor_parallel: mapping.tensor_parallel,
         pipeline_parallel: mapping.pipeline_parallel,
+        gpus_per_node: gpus_per_node(context.options),
         objective: context.options.gpu.objective.unwrap_or_default(),
         driver: context.machine.driver.clone().unwrap_or_default(),
         ..gpus
     });
     engine_manifest::draft(source, target, Dtype::Bf16, limits, head)
+}
+
+/// GPUs of a node if they are others than TensorRT-LLM assumes.
+pub(super) fn gpus_per_node(options: &TrtllmBuildOptions) -> Option<usize> {
+    options.gpu.gpus_per_node.filter(|&count| count != DEFAULT_GPUS_PER_NODE)
 }
 
 /// The checkpoint to take layers from, if the options name one.

@@ -41,7 +41,7 @@ pub(super) fn config_json(
         "architecture": family.form.architecture,
         "dtype": "bfloat16",
         "logits_dtype": "float32",
-        "vocab_size": model.vocab_size,
+        "vocab_size": lm_head.vocab_size,
         "hidden_size": model.hidden_size,
         "num_hidden_layers": model.num_layers,
         "num_attention_heads": model.num_heads,

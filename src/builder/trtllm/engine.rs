@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use serde_json::{Map, Value};
 
 use super::check::{self, Family};
+use super::checkpoint::gpus_per_node;
 use super::command::BuildCommand;
 use super::fit::Memory;
 use super::format::option_name;
@@ -35,11 +36,16 @@ pub(super) fn build_from_checkpoint(
     let model = &options.common.model;
     let mut draft = read_draft(options, target)?;
     let family = check::family(&draft.model)?;
+    check::check_head_size(&draft.model)?;
     let gpus = gpus(&mut draft, &model.join(DRAFT_FILE))?;
     gpus.device.clone_from(device);
     gpus.driver = machine.driver.clone().unwrap_or_default();
     gpus.objective = options.gpu.objective.unwrap_or(gpus.objective);
     let mapping = Mapping::of_gpus(gpus);
+    if options.gpu.gpus_per_node.is_some() {
+        check::check_nodes(options.gpu.gpus_per_node, mapping)?;
+        gpus.gpus_per_node = gpus_per_node(options);
+    }
     draft.profile.name = backends::profile_name(&draft);
     if let Some(name) = &options.common.name {
         draft.model.name = name.clone();
@@ -168,9 +174,7 @@ pub(super) fn run_build(
     // The engine does not name its version of TensorRT.
     let tensorrt = process::python(program, "import tensorrt; print(tensorrt.__version__)");
     gpus.tensorrt = tensorrt.unwrap_or_else(|| UNKNOWN.to_owned());
-    if let Some(rows) = gpus.lm_head_rows {
-        size_logits(&staging, rows)?;
-    }
+    complete_config(&staging, gpus)?;
     let plans: Vec<String> = (0..gpus.ranks()).map(rank_file).collect();
     let build = config.nested("build_config")?;
     let limits = &mut manifest.limits;
@@ -201,18 +205,33 @@ pub(super) fn run_build(
     Ok(Outcome::Engine(Box::new(manifest)))
 }
 
-/// Sets the width of logits if it is not the vocabulary's size. The runtime takes it from the engine's `vocab_size`,
-/// which `trtllm-build` takes from the embedding (NVIDIA/TensorRT-LLM issue 3698).
-fn size_logits(staging: &Staging, rows: usize) -> Result<(), BuildError> {
+/// Writes into the engine's configuration what the runtime takes from there and `trtllm-build` does not know:
+///
+/// - the width of logits if it is not the vocabulary's size. `trtllm-build` takes `vocab_size` from the embedding
+///   (NVIDIA/TensorRT-LLM issue 3698).
+/// - the GPUs of every node. `GptJsonConfig::parse` takes 8 if `mapping` does not say, and `WorldConfig::mpi` then
+///   refuses several nodes that have fewer.
+fn complete_config(staging: &Staging, gpus: &Gpus) -> Result<(), BuildError> {
+    if gpus.lm_head_rows.is_none() && gpus.gpus_per_node.is_none() {
+        return Ok(());
+    }
     let path = staging.join(TRTLLM_CONFIG_FILE);
     let object = Object::read(&path)?;
     let mut config: Map<String, Value> =
         object.fields().map(|(name, value)| (name.to_owned(), value.clone())).collect();
     let Some(Value::Object(model)) = config.get_mut("pretrained_config") else {
-        return Err(
-            object.error("pretrained_config", "it is missing, so the width of the logits cannot be set")
-        );
+        return Err(object.error("pretrained_config", "it is missing, so the runtime's sizes cannot be set"));
     };
-    model.insert("vocab_size".to_owned(), rows.into());
+    if let Some(rows) = gpus.lm_head_rows {
+        model.insert("vocab_size".to_owned(), rows.into());
+    }
+    if let Some(count) = gpus.gpus_per_node {
+        let Some(Value::Object(mapping)) = model.get_mut("mapping") else {
+            return Err(
+                object.error("pretrained_config.mapping", "it is missing, so the nodes cannot be set")
+            );
+        };
+        mapping.insert("gpus_per_node".to_owned(), count.into());
+    }
     staging.write(TRTLLM_CONFIG_FILE, format!("{:#}\n", Value::Object(config)).as_bytes())
 }

@@ -42,8 +42,7 @@ impl Memory {
         // Residual, its norm and what is added to it; queries, keys, values and the attention's output; both
         // projections of the feed-forward network and their product.
         let width = 3 * model.hidden_size + (2 * heads + 2 * kv_heads) * model.head_dim + 3 * ffn;
-        // TensorRT-LLM pads the vocabulary so that the ranks of a stage divide it.
-        let vocab = model.vocab_size.next_multiple_of(mapping.tensor_parallel);
+        let vocab = mapping.padded_vocab(model.vocab_size);
         let small = match target {
             EngineTarget::TensorrtLlm(gpus) => gpus.lm_head_rows,
             EngineTarget::Cpu { .. } => None,

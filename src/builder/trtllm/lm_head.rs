@@ -19,6 +19,8 @@ pub(super) struct LmHead {
     pub(super) rows: usize,
     /// Whether it has fewer rows than the vocabulary.
     pub(super) small: bool,
+    /// The vocabulary's size in `config.json`, which the embedding has as many rows as.
+    pub(super) vocab_size: usize,
 }
 
 impl LmHead {
@@ -44,12 +46,10 @@ impl LmHead {
             }
             OutputHead::Vocabulary(_) => "lm_head",
         };
-        let rows = if small {
-            small_rows(head.products(), mapping)
-        } else {
-            model.vocab_size.next_multiple_of(mapping.tensor_parallel)
-        };
-        Ok(Self { matrix, rows, small })
+        let rows =
+            if small { small_rows(head.products(), mapping) } else { mapping.padded_vocab(model.vocab_size) };
+        let vocab_size = if small { model.vocab_size } else { mapping.vocab_size(model.vocab_size) };
+        Ok(Self { matrix, rows, small, vocab_size })
     }
 }
 

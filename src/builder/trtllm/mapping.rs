@@ -24,6 +24,19 @@ impl Mapping {
         self.tensor_parallel * self.pipeline_parallel
     }
 
+    /// The width of logits for a vocabulary: the runtime pads it for all ranks (`ModelConfig::getVocabSizePadded` of
+    /// `WorldConfig::getSize`).
+    pub(super) fn padded_vocab(self, vocab: usize) -> usize {
+        vocab.next_multiple_of(self.ranks())
+    }
+
+    /// The `vocab_size` with which `trtllm-build`, which pads `lm_head` for the ranks of one stage, arrives at the
+    /// width that the runtime expects: the vocabulary's own, or one that all ranks divide.
+    pub(super) fn vocab_size(self, vocab: usize) -> usize {
+        let padded = self.padded_vocab(vocab);
+        if vocab.next_multiple_of(self.tensor_parallel) == padded { vocab } else { padded }
+    }
+
     /// Every rank in order, those of the first stage first.
     pub(super) fn each_rank(self) -> impl Iterator<Item = Rank> {
         (0..self.ranks()).map(move |rank| Rank {
@@ -88,6 +101,22 @@ mod tests {
 
     fn ranks(tensor_parallel: usize, pipeline_parallel: usize) -> Vec<Rank> {
         Mapping { tensor_parallel, pipeline_parallel }.each_rank().collect()
+    }
+
+    #[test]
+    fn a_vocabulary_is_as_wide_for_the_runtime_as_for_the_build() {
+        for (vocab, tensor_parallel, pipeline_parallel, size, padded) in [
+            (128_256, 8, 2, 128_256, 128_256),
+            (32_001, 2, 1, 32_001, 32_002),
+            (32_001, 1, 2, 32_002, 32_002),
+            (32_001, 2, 2, 32_004, 32_004),
+            (32_003, 2, 2, 32_003, 32_004),
+            (32_000, 1, 3, 32_001, 32_001),
+        ] {
+            let mapping = Mapping { tensor_parallel, pipeline_parallel };
+            assert_eq!((mapping.vocab_size(vocab), mapping.padded_vocab(vocab)), (size, padded));
+            assert_eq!(size.next_multiple_of(tensor_parallel), mapping.padded_vocab(size));
+        }
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub struct GpuBuildOptions {
     /// Pipeline parallelism: groups of GPUs that share the layers between them
     #[arg(long = "pp", value_name = "COUNT", default_value_t = 1)]
     pub pipeline_parallel: usize,
+    /// GPUs that the ranks use on every node, if they run on several [default: 8]
+    #[arg(long, value_name = "COUNT")]
+    pub gpus_per_node: Option<usize>,
     /// Quantization of the layers
     #[arg(long, value_enum, default_value = "none")]
     pub quantization: Quantization,
@@ -84,6 +87,7 @@ impl Default for GpuBuildOptions {
         Self {
             tensor_parallel: 1,
             pipeline_parallel: 1,
+            gpus_per_node: None,
             quantization: Quantization::None,
             quantized: None,
             small_head: false,

@@ -73,6 +73,7 @@ pub(super) struct RankPlanner<'p, 'a> {
     /// The matrix in `lm_head`.
     lm_head: Option<&'p TensorPlan<'a>>,
     lm_head_rows: usize,
+    vocab_size: usize,
     model: &'p Model,
     form: &'p TrtllmForm,
     mapping: Mapping,
@@ -91,7 +92,16 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
     ) -> Self {
         let plans: BTreeMap<_, _> = plans.iter().map(|plan| (plan.name.as_str(), plan)).collect();
         let matrix = plans.get(lm_head.matrix).copied();
-        Self { lm_head: matrix, lm_head_rows: lm_head.rows, plans, model, form, mapping, format }
+        Self {
+            lm_head: matrix,
+            lm_head_rows: lm_head.rows,
+            vocab_size: lm_head.vocab_size,
+            plans,
+            model,
+            form,
+            mapping,
+            format,
+        }
     }
 
     /// The tensors of one rank, in the order of its file.
@@ -100,9 +110,9 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
         let hidden = self.model.hidden_size;
         if rank.is_first_stage() {
             let rows = if divides_embedding(self.form, self.mapping) {
-                rank.share(self.padded_vocab())
+                rank.share(self.vocab_size.next_multiple_of(self.mapping.tensor_parallel))
             } else {
-                0..self.model.vocab_size
+                0..self.vocab_size
             };
             let shape = vec![rows.len(), hidden];
             tensors.put("transformer.vocab_embedding.weight", "embedding", &[rows], None, shape);
@@ -134,11 +144,6 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
             subtract: matrix.subtract,
             format: None,
         })
-    }
-
-    /// Rows of an embedding that is divided.
-    fn padded_vocab(&self) -> usize {
-        self.model.vocab_size.next_multiple_of(self.mapping.tensor_parallel)
     }
 
     fn layer(&self, rank: Rank, to: &str, from: &str, tensors: &mut Tensors<'_, 'p, 'a>) {

@@ -65,6 +65,26 @@ impl Backend<'_> {
     }
 }
 
+impl Backend<'_> {
+    /// Why the library would refuse this node, or have two of its `local` ranks use one GPU: it numbers a rank's GPU by
+    /// the rank modulo the GPUs of a node (`WorldConfig::mpi`).
+    fn node_obstacle(&self, machine: &Machine, local: usize) -> Option<String> {
+        let (ranks, per_node) = (self.gpus.ranks(), self.gpus.gpus_per_node());
+        let found = machine.gpus.gpus.len();
+        // A rank that sees a single GPU uses that.
+        if ranks == 1 || (found == 1 && local == 1) {
+            return None;
+        }
+        if found >= ranks.min(per_node) && local <= per_node {
+            return None;
+        }
+        Some(format!(
+            "was built for nodes of {per_node} GPUs, and this one has {found} and {local} of the {ranks} ranks; build it \
+             again with `build-engine --gpus-per-node {local}`, and start {local} ranks on every node"
+        ))
+    }
+}
+
 impl backend::Backend for Backend<'_> {
     /// With several GPUs also how many, and what the engine is tuned for: for example
     /// `tensorrt_llm-h100-fp8-tp8-latency`.
@@ -100,7 +120,10 @@ impl backend::Backend for Backend<'_> {
             Some(started) => started.local,
             None => ranks,
         };
-        if machine.needs_gpus { self.gpu_obstacle(machine, here) } else { None }
+        if !machine.needs_gpus {
+            return None;
+        }
+        self.gpu_obstacle(machine, here).or_else(|| self.node_obstacle(machine, here))
     }
 
     fn weight_bits(&self) -> u32 {

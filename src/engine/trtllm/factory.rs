@@ -185,9 +185,9 @@ fn max_extra_requests(manifest: &Manifest) -> usize {
 }
 
 /// What the library's sampler supports (1.2.1). It clips `top_k`, suppresses only the end id, and takes no bias of
-/// the vocabulary's size if it pads the vocabulary for its ranks.
+/// the vocabulary's size if it pads the vocabulary, which it does for all ranks.
 fn capabilities(manifest: &Manifest, gpus: &Gpus) -> SamplingCapabilities {
-    let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.tensor_parallel.max(1));
+    let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.ranks().max(1));
     SamplingCapabilities {
         top_k: 1024,
         suppressed_end_tokens: 1,

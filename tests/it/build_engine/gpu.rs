@@ -22,7 +22,7 @@ struct Site {
 
 impl Site {
     fn new(name: &str) -> Self {
-        let checkpoint = Checkpoint::copy(name);
+        let checkpoint = Checkpoint::wide(name);
         let bin = checkpoint.beside("bin");
         std::fs::create_dir(&bin).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/build_engine/trtllm-build.sh");
@@ -220,9 +220,10 @@ fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
     };
     let path = site.checkpoint.path();
     let two = plan(&path, &["--tp", "2", "--dry-run"]);
-    let file = "255.88 KiB";
-    // 1024 tokens of 3 layers with one key and one value of 16 numbers; 8192 times 552 numbers; 256 rows in f32.
-    let expected = [file, file, "40.00 KiB", "192.00 KiB", "8.62 MiB", "640.00 KiB", "1.41 GiB", "73.10 GiB"];
+    let file = "363.88 KiB";
+    // 1024 tokens of 3 layers with one key and one value of 64 numbers; 8192 times 840 numbers; 256 rows in f32.
+    let expected =
+        [file, file, "40.00 KiB", "768.00 KiB", "13.12 MiB", "640.00 KiB", "1.41 GiB", "73.09 GiB"];
     assert_eq!(cells(&two, "0-1")[1..], expected);
     assert_names(&two, &["2 x NVIDIA H100 SXM, 74.51 GiB each", "--tp 1", "needs a GPU, and"]);
     let command = ["trtllm-build \\", "--checkpoint_dir CHECKPOINT \\", "it'\\''s' \\", "--workers 2\n"];
@@ -286,7 +287,7 @@ fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
 
 /// The error for a checkpoint with changed options; no file may be left behind.
 fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions)) -> String {
-    let checkpoint = Checkpoint::copy(name);
+    let checkpoint = Checkpoint::wide(name);
     refused_copy(&checkpoint, target, &Machine::default(), change)
 }
 
@@ -337,20 +338,20 @@ fn ranks_that_cannot_divide_the_model() {
     assert_names(&refused("llama3-tiny", "h100", ranks(0, 1)), &["--tp", "at least 1"]);
     assert_names(&refused("phi3-tiny", "h100", ranks(1, 2)), &["--pp", "Phi-3", "--tp"]);
     let shaped = |sizes: &[(&str, usize)]| {
-        let checkpoint = Checkpoint::copy("llama3-tiny");
+        let checkpoint = Checkpoint::wide("llama3-tiny");
         for (field, size) in sizes {
             checkpoint.set(field, json!(size));
         }
         refused_copy(&checkpoint, "h100", &Machine::default(), ranks(4, 1))
     };
-    let heads = [("num_attention_heads", 24), ("num_key_value_heads", 6), ("head_dim", 16)];
+    let heads = [("num_attention_heads", 24), ("num_key_value_heads", 6), ("head_dim", 32)];
     assert_names(&shaped(&heads), &["--tp 4", "6 key-value heads"]);
     assert_names(&shaped(&[("intermediate_size", 90)]), &["--tp 4", "intermediate_size, 90"]);
 }
 
 #[test]
 fn a_head_of_more_rows_than_the_vocabulary() {
-    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let checkpoint = Checkpoint::wide("llama3-tiny");
     let labels: serde_json::Map<_, _> =
         (0..641).map(|row| (row.to_string(), json!(format!("label_{row}")))).collect();
     checkpoint.set("id2label", labels.into());
@@ -434,6 +435,57 @@ fn small_heads_where_the_library_has_none() {
 }
 
 #[test]
+fn heads_that_the_library_has_no_attention_for_are_refused_before_anything_is_written() {
+    for (name, width) in [("lm-head-tiny", "8"), ("llama3-tiny", "16"), ("qwen3-tiny", "24")] {
+        let checkpoint = Checkpoint::copy(name);
+        let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
+        assert_names(
+            &sentence,
+            &[&format!("heads are {width} numbers wide"), "head_dim", "32, 48, 64", "--target cpu"],
+        );
+        let dry = |options: &mut TrtllmBuildOptions| options.gpu.dry_run = true;
+        assert_eq!(refused_copy(&checkpoint, "h100", &Machine::default(), dry), sentence);
+    }
+}
+
+#[test]
+fn nodes_that_the_ranks_do_not_fill_are_refused() {
+    let nodes = |tensor_parallel: usize, count: usize| {
+        move |options: &mut TrtllmBuildOptions| {
+            options.gpu.tensor_parallel = tensor_parallel;
+            options.gpu.gpus_per_node = Some(count);
+        }
+    };
+    assert_names(&refused("llama3-tiny", "h100", nodes(4, 3)), &["--gpus-per-node 3", "4 ranks", "1, 2, 4"]);
+    assert_names(&refused("llama3-tiny", "h100", nodes(1, 0)), &["--gpus-per-node 0"]);
+}
+
+#[test]
+fn the_engine_says_how_many_gpus_its_nodes_have() {
+    let site = Site::new("llama3-tiny");
+    let (kept, again) = (site.checkpoint.beside("checkpoint"), site.checkpoint.beside("again"));
+    let per_node = |engine: &Path| {
+        let config = std::fs::read(engine.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        config["pretrained_config"]["mapping"]["gpus_per_node"].clone()
+    };
+    said(&site.build("", &["--tp", "4", "--gpus-per-node", "2"]));
+    let manifest = Manifest::read(&site.output()).unwrap();
+    manifest.verify(&site.output()).unwrap();
+    assert_eq!((gpus(&manifest).gpus_per_node(), per_node(&site.output())), (2, json!(2)));
+
+    // Which nodes there are may be known only when the engine is built.
+    let written = ["--tp", "4", "--checkpoint-only"];
+    said(&site.command(&site.checkpoint.path(), &kept, "", &written).output().unwrap());
+    said(&site.command(&kept, &again, "", &["--gpus-per-node", "2"]).output().unwrap());
+    assert_eq!(Manifest::read(&again).unwrap(), manifest);
+    assert_eq!(per_node(&again), 2);
+    let eight = site.checkpoint.beside("eight");
+    said(&site.command(&kept, &eight, "", &[]).output().unwrap());
+    assert_eq!(gpus(&Manifest::read(&eight).unwrap()).gpus_per_node(), 8);
+}
+
+#[test]
 fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
     assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma 3", "rotary scaling"]);
@@ -454,7 +506,7 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
 
 #[test]
 fn a_machine_with_other_gpus() {
-    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let checkpoint = Checkpoint::wide("llama3-tiny");
     let gpu = Gpu {
         name: "Tesla T4".to_owned(),
         uuid: "GPU-0".to_owned(),
@@ -480,7 +532,7 @@ fn an_output_that_is_not_empty_is_refused_by_a_dry_run_too() {
 
 #[test]
 fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() {
-    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let checkpoint = Checkpoint::wide("llama3-tiny");
     let write = |output: &str, change: &dyn Fn(&mut TrtllmBuildOptions)| {
         let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside(output));
         options.gpu.tensor_parallel = 2;
@@ -552,7 +604,7 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
 
 #[test]
 fn the_bias_of_a_head_is_that_of_its_rows_minus_that_of_the_subtracted_row() {
-    let checkpoint = Checkpoint::copy("nemo-tiny");
+    let checkpoint = Checkpoint::wide("nemo-tiny");
     let head = checkpoint.beside("head.yaml");
     std::fs::write(&head, "{rows: [4, 6], minus: 1, attributes: [a, b]}").unwrap();
     let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside("written"));
@@ -580,7 +632,7 @@ fn config_of(directory: &Path, change: impl FnOnce(&mut serde_json::Value)) {
 
 #[test]
 fn a_checkpoint_in_modelopts_own_form_is_refused_with_the_form_that_works() {
-    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let checkpoint = Checkpoint::wide("llama3-tiny");
     std::fs::write(checkpoint.file("hf_quant_config.json"), "{}").unwrap();
     let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
     assert_names(&sentence, &["modelopt", "--quantized", "quantize.py"]);

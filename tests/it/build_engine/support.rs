@@ -10,6 +10,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
+use crate::support::wide::widen;
+
 pub(crate) const CHECKPOINTS: [&str; 18] = [
     "llama3-tiny",
     "llama2-tiny",
@@ -46,6 +48,13 @@ impl Checkpoint {
         let copy = Self { root: tempfile::tempdir().unwrap(), name: name.to_owned() };
         let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
         copy_into(&original, &copy.path());
+        copy
+    }
+
+    /// A copy with heads as wide as TensorRT-LLM needs them.
+    pub(crate) fn wide(name: &str) -> Self {
+        let copy = Self::copy(name);
+        widen(&copy.path());
         copy
     }
 

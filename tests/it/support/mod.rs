@@ -4,6 +4,8 @@ mod driver;
 pub mod engine_suite;
 pub mod golden;
 pub mod tiny;
+#[cfg_attr(not(feature = "trtllm-stand-in"), allow(dead_code, reason = "some binaries build for CPUs only"))]
+pub mod wide;
 
 use std::path::Path;
 

@@ -53,6 +53,8 @@ struct Script {
     bool load_gate = false;
     // On which rank these two hold.
     std::size_t load_rank = 0;
+    // GPUs of this node; 0: as many as the engine needs.
+    std::size_t devices = 0;
     // GPUs that the engine was built for, which the real one has in its config.json.
     std::size_t ranks = 1;
     // A rank that is gone is an error of every sequence from then on; else, as in a collective on GPUs,

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "choice.h"
+#include "engine_config.h"
 #include "logits.h"
 #include "ranks.h"
 #include "script.h"
@@ -82,7 +83,11 @@ Result const& Response::getResult() const {
 class Executor::Impl {
   public:
     Impl(const std::filesystem::path& directory, const ExecutorConfig& config)
-        : script_(Script::read(directory)), config_(config), random_(script_.seed) {
+        : script_(Script::read(directory)),
+          engine_(stand_in::EngineConfig::read(directory)),
+          config_(config),
+          random_(script_.seed) {
+        if (script_.devices > 0) engine_.check_node(script_.ranks, script_.devices);
         const auto parallel = config_.getParallelConfig();
         if (parallel && parallel->getCommunicationMode() == CommunicationMode::kORCHESTRATOR)
             orchestrate(directory, parallel->getOrchestratorConfig()->getWorkerExecutablePath());
@@ -300,7 +305,8 @@ class Executor::Impl {
         const std::size_t extra = script_.jitter > 0 ? draw() % script_.jitter : 0;
         if (script_.delay + extra > 0)
             std::this_thread::sleep_for(std::chrono::microseconds(script_.delay + extra));
-        const bool failed = is_due_unlocked(script_.fail_step_share) || !compute_together();
+        const std::string failure = step_failure();
+        const bool failed = !failure.empty();
         std::vector<Response> answers;
         std::vector<Sequence> remaining;
         std::set<std::uint64_t> contributed;
@@ -311,7 +317,7 @@ class Executor::Impl {
             }
             if (failed) {
                 answers.emplace_back(sequence.id,
-                                     "Encountered an error in forwardAsync function: CUDA error: as asked");
+                                     "Encountered an error in forwardAsync function: " + failure);
                 continue;
             }
             const bool scored = !sequence.request.getStreaming();
@@ -328,6 +334,14 @@ class Executor::Impl {
         active_ = std::move(remaining);
         computed_.merge(computing_);
         return answers;
+    }
+
+    // Why this step fails, and every sequence in flight with it; empty if it does not.
+    std::string step_failure() {
+        if (is_due_unlocked(script_.fail_step_share)) return "CUDA error: as asked";
+        if (!engine_.logits_fit()) return "Incompatible buffer sizes";
+        if (!compute_together()) return "NCCL error: a rank has gone";
+        return {};
     }
 
     Response advance(Sequence& sequence) {
@@ -506,6 +520,7 @@ class Executor::Impl {
     }
 
     const Script script_;
+    const stand_in::EngineConfig engine_;
     const ExecutorConfig config_;
     stand_in::World* world_ = nullptr;
     std::optional<stand_in::Middle> workers_;
