@@ -11,7 +11,7 @@ use super::nim;
 use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
 use super::values::{
-    LogFormat, OverloadStatus, RouteActivation, Seconds, Simulation, fraction, name, positive,
+    FinishReason, LogFormat, OverloadStatus, RouteActivation, Seconds, Simulation, fraction, name, positive,
 };
 use super::{Alias, InvalidValue};
 use crate::hardware::profiles;
@@ -66,6 +66,12 @@ options! {
         ///
         /// A request's own `truncation` goes before this option.
         truncation: Truncation = Truncation::Error, value_name: "HOW";
+
+        /// Finish reason of scores
+        ///
+        /// For /v1/chat/completions: `stop`, or `length` as NIM's reward models answer. The `openai` package's
+        /// `parse()` raises an error on `length`.
+        finish_reason: FinishReason = FinishReason::Stop, value_name: "REASON";
 
         /// Deadline for requests that set none
         timeout: Option<Seconds> = None, value_name: "SECONDS", unset: "none";

@@ -182,6 +182,7 @@ macro_rules! words {
 }
 
 words! {
+    FinishReason;
     LogFormat;
     OnFailure;
     RouteActivation;
@@ -262,6 +263,26 @@ pub enum RouteActivation {
     Raw,
     /// What the server gives that the route comes from
     Peer,
+}
+
+/// The `finish_reason` of scores in the form of a chat completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// What a complete answer has
+    Stop,
+    /// What NIM's reward models answer
+    Length,
+}
+
+impl FinishReason {
+    /// As responses spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// How log lines are written.

@@ -121,8 +121,8 @@ pub enum PromptError {
     Empty,
     /// The conversation is too long even without the turns that may be dropped.
     #[error(
-        "the conversation has {tokens} tokens even without its older turns, and the engine takes at most {limit}; \
-         shorten the last prompt or the response"
+        "the conversation has {tokens} tokens even without its older turns, and this model's maximum context \
+         length is {limit} tokens; shorten the last prompt or the response"
     )]
     TooLong {
         /// Tokens of what must stay.

@@ -118,7 +118,8 @@ pub enum Rejection {
         retry_after: Duration,
     },
     /// The sequence is longer than the engine can hold.
-    #[error("the text has {tokens} tokens and the engine takes at most {max_seq_len}")]
+    // Clients recognise a text that is too long by the words "this model's maximum context length is".
+    #[error("the text has {tokens} tokens, and this model's maximum context length is {max_seq_len} tokens")]
     TooLong {
         /// Its tokens, those to generate included.
         tokens: usize,

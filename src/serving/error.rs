@@ -25,7 +25,8 @@ pub enum ServingError {
     Rejected(#[from] Rejection),
     /// A prompt leaves too little room for the tokens to generate.
     #[error(
-        "the prompt has {prompt} tokens and {wanted} may follow it, and the engine takes at most {max_seq_len}"
+        "the prompt has {prompt} tokens and {wanted} may follow it, and this model's maximum context length is \
+         {max_seq_len} tokens"
     )]
     NoRoom {
         /// Tokens of the prompt.

@@ -5,7 +5,9 @@ import json
 import re
 from pathlib import Path
 
+import openai
 import pytest
+import requests
 from conftest import ATTRIBUTES, LOUVRE, PARIS, ROOT, Server, conversation
 
 
@@ -71,7 +73,7 @@ def test_a_response_is_a_complete_chat_completion(server: Server):
     assert completion.id.startswith("chatcmpl-")
     assert completion.created > 1_700_000_000
     assert completion.model == "five"
-    assert completion.choices[0].finish_reason == "length"
+    assert completion.choices[0].finish_reason == "stop"
     assert completion.choices[0].message.role == "assistant"
     assert completion.usage.completion_tokens == 1
     assert completion.usage.total_tokens == completion.usage.prompt_tokens + 1
@@ -88,8 +90,47 @@ def test_a_streaming_client_gets_the_same_rewards(server: Server):
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content
     assert chunks[0].choices[0].logprobs.content == whole.choices[0].logprobs.content
-    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices] == [None, "length"]
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices] == [None, "stop"]
     assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+def test_the_helpers_of_the_openai_package_read_a_reward(server: Server):
+    completions = server.client().chat.completions
+    content = completions.create(model="five", messages=conversation()).choices[0].message.content
+    parsed = completions.parse(model="five", messages=conversation())
+    assert parsed.choices[0].message.content == content and parsed.choices[0].message.parsed is None
+    with completions.stream(
+        model="five", messages=conversation(), logprobs=True, stream_options={"include_usage": True}
+    ) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done", "logprobs.content.delta"} <= kinds
+    assert final.choices[0].message.content == content and final.usage.completion_tokens == 1
+    assert len(final.choices[0].logprobs.content) == len(ATTRIBUTES)
+
+
+def test_nims_finish_reason_is_an_option(engines):
+    with Server(engines["llama3-tiny"], "--finish-reason", "length") as server:
+        client = server.client()
+        model = client.models.list().data[0].id
+        assert client.chat.completions.create(model=model, messages=conversation()).choices[0].finish_reason == "length"
+        with pytest.raises(openai.LengthFinishReasonError):
+            client.chat.completions.parse(model=model, messages=conversation())
+
+
+def test_a_text_that_is_too_long_says_so_in_the_words_that_clients_match(server: Server):
+    long = conversation("more " * 20_000)
+    with pytest.raises(openai.BadRequestError) as error:
+        server.client().chat.completions.create(model="five", messages=long)
+    # litellm makes a ContextWindowExceededError of these words, lmdeploy's tests look for the last three.
+    assert "this model's maximum context length is" in str(error.value)
+    assert error.value.code == "context_length_exceeded" and error.value.param == "messages"
+
+
+def test_a_stream_is_read_as_utf_8(server: Server):
+    body = {"model": "five", "messages": conversation(), "stream": True}
+    answer = requests.post(server.url + "/v1/chat/completions", json=body, stream=True, timeout=60)
+    assert answer.encoding == "utf-8" and answer.text.endswith("data: [DONE]\n\n")
 
 
 def test_concurrent_requests_get_the_scores_they_get_alone(server: Server):

@@ -11,6 +11,7 @@ use crate::api::wire::{
     Completion, EVENT_STREAM, LAST_EVENT, Message, NullableUsage, Usage, event, milliseconds, new_id,
     unix_time, with_truncation,
 };
+use crate::config::FinishReason;
 use crate::serving::Scored;
 
 const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");
@@ -46,13 +47,13 @@ struct ScoreLogprob<'a> {
 }
 
 /// The response to a request that did not ask for a stream.
-pub(super) fn whole(model: &str, scored: &Scored) -> Response {
+pub(super) fn whole(model: &str, scored: &Scored, finish: FinishReason) -> Response {
     let choice = ScoreChoice {
         index: 0,
         message: Some(Message::assistant(scored.scores.content())),
         delta: None,
         logprobs: Some(logprobs(scored)),
-        finish_reason: Some("length"),
+        finish_reason: Some(finish.name()),
     };
     let answer = Completion {
         id: &new_id("chatcmpl"),
@@ -69,7 +70,12 @@ pub(super) fn whole(model: &str, scored: &Scored) -> Response {
 
 /// The response to a request that asked for a stream: a chunk with the scores, one that ends the choice, and
 /// one with the usage if the request wants it.
-pub(super) fn streamed(model: &str, scored: &Scored, wanted: StreamOptions) -> Response {
+pub(super) fn streamed(
+    model: &str,
+    scored: &Scored,
+    finish: FinishReason,
+    wanted: StreamOptions,
+) -> Response {
     let scores = ScoreChoice {
         index: 0,
         message: None,
@@ -82,7 +88,7 @@ pub(super) fn streamed(model: &str, scored: &Scored, wanted: StreamOptions) -> R
         message: None,
         delta: Some(Message::default()),
         logprobs: None,
-        finish_reason: Some("length"),
+        finish_reason: Some(finish.name()),
     };
     let (id, created) = (new_id("chatcmpl"), unix_time());
     let chunk = |choices, usage| Completion {

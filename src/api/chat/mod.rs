@@ -51,10 +51,11 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     let model = app.model(Some(&request.model))?;
     let mut scored = item.score(app.scorer()?, scheduling).await?;
     scored.select(model);
+    let finish = app.settings.server.finish_reason;
     Ok(if request.stream {
-        answer::streamed(model.name, &scored, request.usage)
+        answer::streamed(model.name, &scored, finish, request.usage)
     } else {
-        answer::whole(model.name, &scored)
+        answer::whole(model.name, &scored, finish)
     })
 }
 

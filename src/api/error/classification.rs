@@ -1,9 +1,10 @@
-//! The table of errors: the status, type and code of each.
+//! Which kind each error is, and what the client reads about it.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
 
+use super::kinds::{self, ErrorKind};
 use super::{ApiError, field_of};
 use crate::prompt::PromptError;
 use crate::sampling::UnsupportedSampling;
@@ -27,10 +28,6 @@ pub(in crate::api) struct Classification {
     pub(in crate::api) retry_after: Option<Duration>,
 }
 
-const REQUEST: &str = "invalid_request_error";
-const SERVER: &str = "server_error";
-const OVERLOAD: &str = "rate_limit_error";
-const TIMEOUT: &str = "timeout_error";
 /// In characters.
 const LONGEST_MESSAGE: usize = 500;
 const ONE_SECOND: Duration = Duration::from_secs(1);
@@ -38,7 +35,7 @@ const ONE_SECOND: Duration = Duration::from_secs(1);
 impl ApiError {
     /// Status, code and message of this error.
     pub(in crate::api) fn classify(&self) -> Classification {
-        let (status, error_type, code) = self.status_type_code();
+        let ErrorKind { status, error_type, code } = self.kind();
         Classification {
             status,
             error_type,
@@ -49,26 +46,24 @@ impl ApiError {
         }
     }
 
-    fn status_type_code(&self) -> (StatusCode, &'static str, &'static str) {
+    pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, REQUEST, "malformed_json"),
-            Self::NotAnObject(_) | Self::Invalid { .. } => {
-                (StatusCode::BAD_REQUEST, REQUEST, "invalid_value")
-            }
-            Self::Unsupported { .. } => (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter"),
-            Self::UnreadableBody => (StatusCode::BAD_REQUEST, REQUEST, "unreadable_body"),
-            Self::SlowBody(_) => (StatusCode::REQUEST_TIMEOUT, TIMEOUT, "slow_body"),
-            Self::MissingKey => (StatusCode::UNAUTHORIZED, REQUEST, "missing_api_key"),
-            Self::InvalidKey => (StatusCode::UNAUTHORIZED, REQUEST, "invalid_api_key"),
-            Self::FromWebPage => (StatusCode::FORBIDDEN, REQUEST, "origin_not_allowed"),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
-            Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
-            Self::UnknownRoute(_) => (StatusCode::NOT_FOUND, REQUEST, "unknown_url"),
-            Self::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
-            Self::WrongTask(_) => (StatusCode::BAD_REQUEST, REQUEST, "wrong_task"),
-            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "starting"),
-            Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "too_many_connections"),
-            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+            Self::MalformedJson(_) => kinds::MALFORMED_JSON,
+            Self::NotAnObject(_) | Self::Invalid { .. } => kinds::INVALID_VALUE,
+            Self::Unsupported { .. } => kinds::UNSUPPORTED_PARAMETER,
+            Self::UnreadableBody => kinds::UNREADABLE_BODY,
+            Self::SlowBody(_) => kinds::SLOW_BODY,
+            Self::MissingKey => kinds::MISSING_API_KEY,
+            Self::InvalidKey => kinds::INVALID_API_KEY,
+            Self::FromWebPage => kinds::ORIGIN_NOT_ALLOWED,
+            Self::TooLarge(_) => kinds::REQUEST_TOO_LARGE,
+            Self::UnknownModel { .. } => kinds::MODEL_NOT_FOUND,
+            Self::UnknownRoute(_) => kinds::UNKNOWN_URL,
+            Self::WrongMethod { .. } => kinds::METHOD_NOT_ALLOWED,
+            Self::WrongTask(_) => kinds::WRONG_TASK,
+            Self::Starting => kinds::STARTING,
+            Self::TooManyConnections => kinds::TOO_MANY_CONNECTIONS,
+            Self::Internal(_) => kinds::INTERNAL_ERROR,
             Self::Serving { error, .. } => serving(error),
         }
     }
@@ -127,33 +122,30 @@ impl ApiError {
     }
 }
 
-fn serving(error: &ServingError) -> (StatusCode, &'static str, &'static str) {
+fn serving(error: &ServingError) -> ErrorKind {
     match error {
         ServingError::Prompt(PromptError::TooLong { .. }) | ServingError::NoRoom { .. } => {
-            (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded")
+            kinds::CONTEXT_LENGTH_EXCEEDED
         }
-        ServingError::Prompt(_) | ServingError::Unscorable(_) => {
-            (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages")
-        }
-        ServingError::UnsupportedSampling(_) => (StatusCode::BAD_REQUEST, REQUEST, "unsupported_parameter"),
-        ServingError::Reward(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "non_finite_score"),
-        ServingError::TokensForScore => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+        ServingError::Prompt(_) | ServingError::Unscorable(_) => kinds::INVALID_MESSAGES,
+        ServingError::UnsupportedSampling(_) => kinds::UNSUPPORTED_PARAMETER,
+        ServingError::Reward(_) => kinds::NON_FINITE_SCORE,
+        ServingError::TokensForScore => kinds::INTERNAL_ERROR,
         ServingError::Rejected(rejection) => rejected(rejection),
     }
 }
 
-fn rejected(rejection: &Rejection) -> (StatusCode, &'static str, &'static str) {
+fn rejected(rejection: &Rejection) -> ErrorKind {
     match rejection {
-        // `apply_overload_status` in `response.rs` replaces it with 503 if the operator chose that.
-        Rejection::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, OVERLOAD, "overloaded"),
-        Rejection::Empty => (StatusCode::BAD_REQUEST, REQUEST, "invalid_messages"),
-        Rejection::TooLong { .. } => (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded"),
-        Rejection::DeadlineUnmeetable { .. } => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_unmeetable"),
-        Rejection::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "deadline_exceeded"),
-        Rejection::EngineFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "engine_failed"),
-        Rejection::Unreadable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
-        Rejection::EngineStalled(_) => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "engine_stalled"),
-        Rejection::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
+        Rejection::QueueFull { .. } => kinds::OVERLOADED,
+        Rejection::Empty => kinds::INVALID_MESSAGES,
+        Rejection::TooLong { .. } => kinds::CONTEXT_LENGTH_EXCEEDED,
+        Rejection::DeadlineUnmeetable { .. } => kinds::DEADLINE_UNMEETABLE,
+        Rejection::DeadlineExceeded => kinds::DEADLINE_EXCEEDED,
+        Rejection::EngineFailed(_) => kinds::ENGINE_FAILED,
+        Rejection::Unreadable { .. } => kinds::INTERNAL_ERROR,
+        Rejection::EngineStalled(_) => kinds::ENGINE_STALLED,
+        Rejection::ShuttingDown => kinds::SHUTTING_DOWN,
     }
 }
 

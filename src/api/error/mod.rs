@@ -2,6 +2,7 @@
 //! `param`) is decided in [`classification`], how it is written out in [`response`], and nowhere else.
 
 mod classification;
+mod kinds;
 mod response;
 
 use std::time::Duration;
@@ -124,7 +125,7 @@ impl ApiError {
 
     /// Whether the same request could succeed later, or on another server.
     pub(super) fn is_servers_fault(&self) -> bool {
-        let status = self.classify().status;
+        let status = self.kind().status;
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
     }
 

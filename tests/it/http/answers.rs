@@ -125,7 +125,7 @@ async fn a_stream_carries_the_scores_the_end_and_the_usage() {
     assert_eq!(first["choices"][0]["finish_reason"], Value::Null);
     assert_eq!(first["usage"], Value::Null);
     assert!(first.get("usage").is_some() && last.get("usage").is_some());
-    assert_eq!(last["choices"][0]["finish_reason"], "length");
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"]["completion_tokens"], 1);
     assert_eq!(data(events[3]), "[DONE]");

@@ -173,7 +173,7 @@ async fn a_batch_of_pairs_is_answered_by_a_list_for_each() {
 async fn a_text_that_is_too_long_is_cut_as_its_server_has_it_and_headers_say_so() {
     let server = Server::start();
     let long = templated(&server).replace(RESPONSE, &"and more ".repeat(300));
-    assert!(refused(&server, "/classify", json!({"input": long})).await.contains("at most 256"));
+    assert!(refused(&server, "/classify", json!({"input": long})).await.contains("length is 256 tokens"));
     for (path, request) in [
         ("/classify", json!({"input": long, "truncate_prompt_tokens": -1})),
         ("/predict", json!({"inputs": long, "truncate": true})),
