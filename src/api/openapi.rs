@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::response::{Response, ResponseBuilder};
@@ -68,9 +70,21 @@ fn set_security(document: &mut openapi::OpenApi, security: &[SecurityRequirement
     }
 }
 
+/// What the page may load: its own files, and images and styles that it contains. It may send requests to this
+/// server only.
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' \
+     data:; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
 /// The document and its page.
 pub(super) fn pages(document: openapi::OpenApi) -> Router<Arc<App>> {
-    SwaggerUi::new("/docs").url("/openapi.json", document).into()
+    Router::from(SwaggerUi::new("/docs").url("/openapi.json", document)).layer(map_response(with_policy))
+}
+
+async fn with_policy(mut response: axum::response::Response) -> axum::response::Response {
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY);
+    response
 }
 
 /// The errors of any route.

@@ -123,8 +123,16 @@ impl SchedulingFields {
 /// There is no such truncation or side, or the number of tokens is more than the engine takes.
 pub(super) fn take_length_policy(fields: &mut Fields, app: &App) -> Result<LengthPolicy, ApiError> {
     let policy = truncation(fields, app.settings.server.truncation)?;
+    Ok(take_prompt_tokens(fields, app)?.unwrap_or(policy))
+}
+
+/// Takes vLLM's `truncate_prompt_tokens` and `truncation_side`; without the first, the second has no effect.
+///
+/// # Errors
+/// There is no such side, or the number of tokens is more than the engine takes.
+pub(super) fn take_prompt_tokens(fields: &mut Fields, app: &App) -> Result<Option<LengthPolicy>, ApiError> {
     let side = fields.take_one_of("truncation_side", &["left", "right"])?;
-    let Some(tokens) = fields.take::<i64>("truncate_prompt_tokens")? else { return Ok(policy) };
+    let Some(tokens) = fields.take::<i64>("truncate_prompt_tokens")? else { return Ok(None) };
     let tokens = match usize::try_from(tokens) {
         Err(_) if tokens == -1 => None,
         Ok(count) if (1..=app.max_seq_len).contains(&count) => Some(count),
@@ -138,7 +146,7 @@ pub(super) fn take_length_policy(fields: &mut Fields, app: &App) -> Result<Lengt
         }
     };
     let truncation = if side == Some("right") { Truncation::Right } else { Truncation::Left };
-    Ok(LengthPolicy { truncation, tokens })
+    Ok(Some(LengthPolicy { truncation, tokens }))
 }
 
 fn truncation(fields: &mut Fields, default: Truncation) -> Result<LengthPolicy, ApiError> {

@@ -102,6 +102,9 @@ pub(super) struct Completion<'a, C> {
     /// What was done to the scores, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) score_options: Option<&'a ScoreOptions>,
+    /// Log-probabilities of the prompt, in vLLM's form; null unless they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prompt_logprobs: Option<Value>,
 }
 
 /// A message of the assistant, or a part of one.

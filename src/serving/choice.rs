@@ -48,6 +48,13 @@ pub(crate) struct Ending {
     pub(crate) cached_tokens: Option<usize>,
 }
 
+impl Delta {
+    /// Ids of the tokens in it, the one that ended the sequence included.
+    pub(crate) fn token_ids(&self) -> Vec<u32> {
+        self.tokens.iter().chain(&self.end_token).map(|sampled| sampled.token).collect()
+    }
+}
+
 impl Choice {
     /// A choice after a prompt of `prompt` tokens.
     pub(super) fn new(

@@ -1,6 +1,6 @@
 //! Log lines. None contains text of a conversation, unless `--log-requests` asks for that.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Stderr, Write};
 use std::sync::OnceLock;
 
 use tracing_subscriber::filter::ParseError;
@@ -43,7 +43,7 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), LogError> {
     let lines = lines.log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
-        LogFormat::Human => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Human => registry.with(lines.with_target(false).with_writer(EscapedLines::new)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
     };
     // Fails only if the process has started its log before; then that one stays in use.
@@ -67,6 +67,56 @@ pub fn set_level(level: &str) -> Result<(), LogError> {
     Ok(handle.reload(filter(level)?)?)
 }
 
+/// Standard error, to which each event is written as one line: texts of clients in it, such as a request's body,
+/// cannot add lines of their own or steer a terminal.
+struct EscapedLines(Stderr);
+
+impl EscapedLines {
+    fn new() -> Self {
+        Self(std::io::stderr())
+    }
+}
+
+impl Write for EscapedLines {
+    /// Writes an event, which the subscriber hands over in one piece.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(escaped(&String::from_utf8_lossy(event)).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// An event with escapes for what would end its line or steer a terminal. The colours of the subscriber stay: it
+/// escapes such sequences in what it is given.
+fn escaped(event: &str) -> String {
+    let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
+    let mut text = String::with_capacity(event.len());
+    for letter in line.chars() {
+        let is_line_end = matches!(letter, '\u{2028}' | '\u{2029}');
+        if is_line_end || (letter.is_control() && !matches!(letter, '\t' | '\u{1b}')) {
+            text.extend(letter.escape_default());
+        } else {
+            text.push(letter);
+        }
+    }
+    text + end
+}
+
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(level).map_err(|source| LogError::Level { level: level.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn a_text_in_an_event_cannot_forge_a_line() {
+        let event = "INFO request body=a\nERROR forged\r\u{7}\u{9b}2J\u{2028}é\tz\n";
+        assert_eq!(escaped(event), "INFO request body=a\\nERROR forged\\r\\u{7}\\u{9b}2J\\u{2028}é\tz\n");
+        assert_eq!(escaped("\u{1b}[32m INFO\u{1b}[0m ready\n"), "\u{1b}[32m INFO\u{1b}[0m ready\n");
+    }
 }

@@ -2,8 +2,10 @@
 
 import json
 import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 from conftest import ATTRIBUTES, Engines, Server, conversation, until
 
@@ -174,3 +176,30 @@ def test_good_clients_are_served_while_as_many_others_misbehave(engines: Engines
         until(lambda: server.metric("num_requests_running") == server.metric("num_requests_waiting") == 0)
         until(lambda: server.metric("http_connections") <= 1)
         assert server.end() == 0
+
+
+def test_a_request_names_its_host_once(engines: Engines):
+    ask = "GET /v1/health/live HTTP/1.{minor}\r\n{hosts}connection: close\r\n\r\n"
+    with limited(engines) as server:
+        for minor, hosts, status in [
+            (1, "", 400), (1, "host: a\r\nhost: b\r\n", 400), (1, "host: a\r\n", 200), (0, "", 200)
+        ]:
+            with server.connect() as stream:
+                stream.sendall(ask.format(minor=minor, hosts=hosts).encode())
+                answer = rest(stream).decode()
+                assert answer.split()[1] == str(status), answer
+                assert status == 200 or '"code":"invalid_host"' in answer
+        assert server.metric("request_errors_total", 'reason="invalid_host"') == 2
+
+
+def test_many_connections_may_wait_to_be_accepted(engines: Engines):
+    with limited(engines, "--max-connections", "3000") as server:
+        limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+        soft = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3]
+        assert soft == "unlimited" or int(soft) >= 3000
+        allowed = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        listening = subprocess.run(
+            ["ss", "-Hltn", f"sport = :{server.address.rsplit(':', 1)[1]}"], capture_output=True, text=True
+        ).stdout
+        if listening:
+            assert int(listening.split()[2]) == min(3000, allowed)

@@ -64,6 +64,7 @@ pub(super) fn whole(model: &str, scored: &Scored, finish: FinishReason) -> Respo
         usage: Some(usage(scored).into()),
         truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
+        prompt_logprobs: None,
     };
     with_headers(Json(answer), scored)
 }
@@ -100,6 +101,7 @@ pub(super) fn streamed(
         usage,
         truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
+        prompt_logprobs: None,
     };
     let so_far = wanted.continuous_usage.then(|| usage(scored));
     let so_far = wanted.include_usage.then_some(NullableUsage(so_far));

@@ -48,7 +48,7 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     let mut reader = RequestReader::read(&app, request).await?;
     let (request, item) = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, request.scheduling)?;
-    let model = app.model(Some(&request.model))?;
+    let model = app.model(request.model.as_deref())?;
     let mut scored = item.score(app.scorer()?, scheduling).await?;
     scored.select(model);
     let finish = app.settings.server.finish_reason;
@@ -62,7 +62,7 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
 fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Item), ApiError> {
     let settings = &app.settings.server;
     let request = ChatRequest::parse(body, app)?;
-    app.model(Some(&request.model))?;
+    app.model(request.model.as_deref())?;
     let path = ItemPath::field("messages");
     let item = Item::conversation(app.scorer()?, &request.messages, path, request.length, settings)?;
     Ok((request, item))

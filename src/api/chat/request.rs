@@ -18,7 +18,7 @@ use crate::serving::LengthPolicy;
 /// A request for the score of a conversation's last turn.
 #[derive(Debug)]
 pub(super) struct ChatRequest {
-    pub(super) model: String,
+    pub(super) model: Option<String>,
     pub(super) messages: Vec<Message>,
     /// Whether the response is streamed.
     pub(super) stream: bool,
@@ -104,7 +104,7 @@ impl ChatRequest {
     /// It is malformed, or a field is wrong, unknown or not supported; the error names it.
     pub(super) fn parse(body: &[u8], app: &App) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
-        let model = fields.require("model")?;
+        let model = fields.take("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;
         let stream = fields.take("stream")?.unwrap_or(false);
         let usage = take_stream_options(&mut fields, stream)?;

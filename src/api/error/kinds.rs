@@ -24,7 +24,7 @@ const TIMEOUT: &str = "timeout_error";
 macro_rules! kinds {
     ($($name:ident: $status:ident, $error_type:expr, $code:literal;)*) => {
         $(
-            pub(super) const $name: ErrorKind =
+            pub(in crate::api) const $name: ErrorKind =
                 ErrorKind { status: StatusCode::$status, error_type: $error_type, code: $code };
         )*
         #[cfg(test)]
@@ -37,6 +37,7 @@ kinds! {
     INVALID_VALUE: BAD_REQUEST, REQUEST, "invalid_value";
     UNSUPPORTED_PARAMETER: BAD_REQUEST, REQUEST, "unsupported_parameter";
     UNREADABLE_BODY: BAD_REQUEST, REQUEST, "unreadable_body";
+    INVALID_HOST: BAD_REQUEST, REQUEST, "invalid_host";
     INVALID_MESSAGES: BAD_REQUEST, REQUEST, "invalid_messages";
     CONTEXT_LENGTH_EXCEEDED: BAD_REQUEST, REQUEST, "context_length_exceeded";
     WRONG_TASK: BAD_REQUEST, REQUEST, "wrong_task";

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
+pub(super) use self::kinds::INVALID_HOST;
 pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog, apply_overload_status};
 use super::item_path::ItemPath;
 use crate::prompt::{PromptError, ROLES};
@@ -40,6 +41,9 @@ pub(super) enum ApiError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The request has no `Host` header, or several: this many.
+    #[error("the request has {0} `Host` headers; HTTP/1.1 requires one")]
+    InvalidHost(usize),
     /// The body could not be read to its end.
     #[error("the request body could not be read to its end")]
     UnreadableBody,

@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
+use serde_json::Value;
 
-use super::choices::{ChatChoice, ChatLogprobs, usage};
+use super::choices::{ChatChoice, ChatLogprobs, prompt_logprobs, usage};
 use super::options::{self, Options};
 use super::stream::{self, ChunkWriter, Heading};
 use crate::api::app::App;
@@ -26,19 +27,23 @@ struct ChatCall {
     model: String,
     prompt: Vec<u32>,
     options: Options,
+    /// Log-probabilities of the answer, with those of so many likeliest tokens.
+    logprobs: Option<usize>,
+    /// The same of the prompt.
+    prompt_logprobs: Option<usize>,
 }
 
 /// Answers a conversation.
 pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
-    let ChatCall { model, prompt, options } = reader.prepare(&app, prepare).await?;
+    let ChatCall { model, prompt, options, logprobs, prompt_logprobs: prompt_top } =
+        reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
     let generator = app.generator()?;
     let prompt_tokens = prompt.len();
     let started = generator.start(prompt, &options.generate, scheduling);
     let mut choices = started.map_err(|error| ApiError::on_item(error, &messages_path()))?;
     let id = new_id("chatcmpl");
-    let logprobs = options.generate.sampling.logprobs.is_some();
     if options.stream {
         let heading = Heading {
             id,
@@ -55,11 +60,17 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
     let wholes = wholes.await.map_err(ApiError::without_item)?;
     let endings: Vec<_> = wholes.iter().filter_map(|whole| whole.ending).collect();
     generator.answered(prompt_tokens, &endings, scheduling.arrived);
+    let prompt_logprobs = match (prompt_top, wholes.first()) {
+        (Some(top), Some(whole)) => {
+            serde_json::to_value(prompt_logprobs(&whole.prompt, top, generator.vocabulary()))
+        }
+        _ => Ok(Value::Null),
+    };
     let mut choices = Vec::with_capacity(wholes.len());
     for (index, whole) in wholes.into_iter().enumerate() {
         choices.push(ChatChoice {
             index,
-            logprobs: logprobs.then(|| ChatLogprobs::new(&whole.tokens, generator.vocabulary())),
+            logprobs: logprobs.map(|top| ChatLogprobs::new(&whole.tokens, top, generator.vocabulary())),
             message: Some(Message::assistant(whole.text)),
             delta: None,
             finish_reason: whole.ending.map(|ending| ending.finish_reason),
@@ -74,6 +85,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
         usage: Some(usage(prompt_tokens, &endings).into()),
         truncated: None,
         score_options: None,
+        prompt_logprobs: Some(prompt_logprobs.map_err(ApiError::internal)?),
     };
     Ok(Json(answer).into_response())
 }
@@ -81,7 +93,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
 struct ChatChunks {
     /// Whether the first chunk of each choice was written.
     started: Vec<bool>,
-    logprobs: bool,
+    logprobs: Option<usize>,
 }
 
 impl ChunkWriter for ChatChunks {
@@ -93,8 +105,8 @@ impl ChunkWriter for ChatChunks {
         if !std::mem::replace(&mut self.started[index], true) {
             chunks.push(ChatChoice::chunk(index, Message::assistant(String::new())));
         }
-        let logprobs = (self.logprobs && !delta.tokens.is_empty())
-            .then(|| ChatLogprobs::new(&delta.tokens, generator.vocabulary()));
+        let logprobs = self.logprobs.filter(|_| !delta.tokens.is_empty());
+        let logprobs = logprobs.map(|top| ChatLogprobs::new(&delta.tokens, top, generator.vocabulary()));
         let finish_reason = delta.ending.map(|ending| ending.finish_reason);
         if !delta.text.is_empty() || logprobs.is_some() || finish_reason.is_some() {
             let part = if delta.text.is_empty() { Message::default() } else { Message::part(delta.text) };
@@ -112,19 +124,27 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
         ));
     }
     let mut fields = Fields::parse(body)?;
-    let model: String = fields.require("model")?;
-    let model = app.model(Some(&model))?.name.to_owned();
+    let model: Option<String> = fields.take("model")?;
+    let model = app.model(model.as_deref())?.name.to_owned();
     let messages = messages::read("messages", fields.require("messages")?)?;
     let mut options = Options::take(&mut fields, generator)?;
     let max_tokens = options::max_tokens(&mut fields, "max_tokens")?;
     options.generate.max_tokens = options::max_tokens(&mut fields, "max_completion_tokens")?.or(max_tokens);
-    options.generate.sampling.logprobs = logprobs(&mut fields)?;
+    let logprobs = logprobs(&mut fields)?;
+    let prompt_logprobs = options::prompt_logprobs(&mut fields, options.stream)?;
+    options.generate.sampling.logprobs = logprobs.max(prompt_logprobs);
+    options.generate.sampling.prompt_logprobs = prompt_logprobs.is_some();
+    let fit = options::prompt_fit(&mut fields, app, options.generate.max_tokens.unwrap_or(1))?;
     let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(true);
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
     let encoded = generator.encoder().encode(&messages, EncodeOptions { add_generation_prompt });
     let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?;
-    Ok(ChatCall { model, prompt, options })
+    let prompt = match fit {
+        Some(fit) => generator.encoder().cut(prompt, fit).tokens,
+        None => prompt,
+    };
+    Ok(ChatCall { model, prompt, options, logprobs, prompt_logprobs })
 }
 
 /// Takes `logprobs` and `top_logprobs`: for how many of the likeliest tokens besides the chosen one they are wanted.

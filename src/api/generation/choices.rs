@@ -59,11 +59,55 @@ pub(super) struct TextChoice {
     pub(super) logprobs: Option<TextLogprobs>,
     /// `stop` or `length`.
     pub(super) finish_reason: Option<&'static str>,
+    /// Null unless they were asked for.
+    pub(super) prompt_logprobs: Option<PromptLogprobs>,
+    /// The prompt's, in the first chunk of a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prompt_token_ids: Option<Vec<u32>>,
+    /// Those of the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token_ids: Option<Vec<u32>>,
+}
+
+/// Log-probabilities of a prompt's tokens in vLLM's form, by token id. Null for the first token.
+pub(super) type PromptLogprobs = Vec<Option<BTreeMap<u32, PromptToken>>>;
+
+/// A token that a prompt has, or that was likely in its place.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PromptToken {
+    logprob: f32,
+    /// From 1 for the likeliest; null if it was not among those that were asked for.
+    rank: Option<usize>,
+    decoded_token: String,
+}
+
+/// The log-probabilities of a prompt, whose first token is not in `tokens`, with `top` of the likeliest tokens.
+pub(super) fn prompt_logprobs(tokens: &[Sampled], top: usize, vocabulary: &Vocabulary) -> PromptLogprobs {
+    let mut list = vec![None];
+    for sampled in tokens {
+        let mut entries = BTreeMap::new();
+        let mut insert = |id, logprob, rank| {
+            let decoded_token = spelled(vocabulary, id);
+            entries.insert(id, PromptToken { logprob, rank, decoded_token });
+        };
+        insert(sampled.token, sampled.logprob.unwrap_or_default(), None);
+        for (index, &(id, logprob)) in sampled.top.iter().enumerate() {
+            if index < top || id == sampled.token {
+                insert(id, logprob, Some(index + 1));
+            }
+        }
+        list.push(Some(entries));
+    }
+    list
 }
 
 /// Log-probabilities of a completion, by token.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct TextLogprobs {
+    /// How many of the likeliest tokens are listed.
+    #[serde(skip)]
+    #[schema(ignore)]
+    top: usize,
     /// First those of the prompt, if the answer starts with it; last the end token, if one came.
     tokens: Vec<String>,
     /// Null for the prompt's first token, which follows nothing.
@@ -86,10 +130,11 @@ fn spelled(vocabulary: &Vocabulary, id: u32) -> String {
 }
 
 impl ChatLogprobs {
-    pub(super) fn new(tokens: &[Sampled], vocabulary: &Vocabulary) -> Self {
+    /// The log-probabilities of tokens, with those of `top` of the likeliest ones.
+    pub(super) fn new(tokens: &[Sampled], top: usize, vocabulary: &Vocabulary) -> Self {
         let mut content = Vec::with_capacity(tokens.len());
         for sampled in tokens {
-            let top = sampled.top.iter().map(|&(id, logprob)| Token::new(id, logprob, vocabulary));
+            let top = sampled.top.iter().take(top).map(|&(id, logprob)| Token::new(id, logprob, vocabulary));
             content.push(ChatToken {
                 token: Token::new(sampled.token, sampled.logprob.unwrap_or_default(), vocabulary),
                 top_logprobs: top.collect(),
@@ -106,6 +151,11 @@ impl Token {
 }
 
 impl TextLogprobs {
+    /// An empty list, of tokens with `top` of the likeliest ones.
+    pub(super) fn new(top: usize) -> Self {
+        Self { top, ..Self::default() }
+    }
+
     /// Adds the tokens of a prompt that the answer shows as `text`: the first, which has no log-probability,
     /// and the rest. Tokens that the tokenizer put before the text have the offset 0.
     pub(super) fn push_prompt(&mut self, first: u32, rest: &[Sampled], text: &str, vocabulary: &Vocabulary) {
@@ -135,8 +185,12 @@ impl TextLogprobs {
 
     fn push_token(&mut self, sampled: &Sampled, vocabulary: &Vocabulary) {
         let token = spelled(vocabulary, sampled.token);
-        let mut top: BTreeMap<_, _> =
-            sampled.top.iter().map(|&(id, logprob)| (spelled(vocabulary, id), logprob)).collect();
+        let mut top: BTreeMap<_, _> = sampled
+            .top
+            .iter()
+            .take(self.top)
+            .map(|&(id, logprob)| (spelled(vocabulary, id), logprob))
+            .collect();
         // The token itself is always there, as in OpenAI's API.
         top.insert(token.clone(), sampled.logprob.unwrap_or_default());
         self.tokens.push(token);

@@ -7,28 +7,24 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::choices::{TextChoice, TextLogprobs, usage};
+use super::choices::{TextChoice, TextLogprobs, prompt_logprobs, usage};
 use super::options::{self, Options};
+use super::prompts::{self, Prompt, PromptOptions};
 use super::stream::{self, ChunkWriter, Heading};
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, wrong_type};
-use crate::api::item_path::ItemPath;
+use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
-use crate::api::token_ids;
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::serving::{Delta, Generator};
 
 /// Tokens to generate unless the request says otherwise, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
-/// Most prompts of one request.
-const MOST_PROMPTS: usize = 1024;
 
 /// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is
 /// not supported is refused by name.
@@ -49,6 +45,10 @@ struct CompletionRequest {
     seed: Option<i64>,
     #[schema(minimum = 1, maximum = 128)]
     n: Option<u64>,
+    /// For how many of the likeliest tokens the prompt's log-probabilities are wanted, in vLLM's form.
+    #[schema(minimum = 0, maximum = 20)]
+    prompt_logprobs: Option<u64>,
+    return_token_ids: Option<bool>,
     stream: Option<bool>,
     echo: Option<bool>,
 }
@@ -70,22 +70,31 @@ struct CompletionCall {
     model: String,
     prompts: Vec<Prompt>,
     options: Options,
+    wanted: Wanted,
+}
+
+/// What an answer has besides the generated text.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// The prompt, before the text.
     echo: bool,
+    /// Log-probabilities of the text, with those of so many likeliest tokens.
+    logprobs: Option<usize>,
+    /// The same of the prompt, in vLLM's form.
+    prompt_logprobs: Option<usize>,
+    token_ids: bool,
 }
 
-/// A prompt, and where it is in the request.
-struct Prompt {
-    path: ItemPath,
-    text: String,
-    tokens: Vec<u32>,
-}
-
-/// A prompt at the start of its answer; empty unless the request asks for it.
+/// What the start of an answer says about its prompt; nothing unless the request asks for it.
 #[derive(Clone, Debug, Default)]
-struct Echo {
-    text: String,
-    /// Its first token, if the log-probabilities of the others are wanted.
+struct Start {
+    /// The prompt itself.
+    echo: String,
+    /// Its first token, if the log-probabilities of the others are part of the answer's.
     first: Option<u32>,
+    /// How many likeliest tokens the prompt's own log-probabilities have.
+    prompt_logprobs: Option<usize>,
+    prompt_token_ids: Option<Vec<u32>>,
 }
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -111,22 +120,18 @@ pub(in crate::api) async fn completions(
     request: Request,
 ) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
-    let CompletionCall { model, prompts, options, echo } = reader.prepare(&app, prepare).await?;
+    let CompletionCall { model, prompts, options, wanted } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
     let generator = app.generator()?;
-    let sampling = &options.generate.sampling;
-    let (logprobs, prompt_logprobs) = (sampling.logprobs.is_some(), sampling.prompt_logprobs);
-    let (mut prompt_tokens, mut choices, mut echoes) = (0, Vec::new(), Vec::new());
+    let (mut prompt_tokens, mut choices, mut starts) = (0, Vec::new(), Vec::new());
     for Prompt { path, text, tokens } in prompts {
         prompt_tokens += tokens.len();
-        let first = tokens.first().copied().filter(|_| prompt_logprobs);
-        let echo = if echo { Echo { text, first } } else { Echo::default() };
-        echoes.extend(vec![echo; options.generate.n]);
+        starts.extend(vec![Start::new(text, &tokens, wanted); options.generate.n]);
         let started = generator.start(tokens, &options.generate, scheduling);
         choices.extend(started.map_err(|error| ApiError::on_item(error, &path))?);
     }
     let id = new_id("cmpl");
-    let mut writer = TextWriter { offsets: vec![0; choices.len()], echoes, logprobs };
+    let mut writer = TextWriter { offsets: vec![0; choices.len()], starts, wanted };
     if options.stream {
         let heading = Heading {
             id,
@@ -155,27 +160,46 @@ pub(in crate::api) async fn completions(
         usage: Some(usage(prompt_tokens, &endings).into()),
         truncated: None,
         score_options: None,
+        prompt_logprobs: None,
     };
     Ok(Json(answer).into_response())
+}
+
+impl Start {
+    fn new(text: String, tokens: &[u32], wanted: Wanted) -> Self {
+        Self {
+            echo: if wanted.echo { text } else { String::new() },
+            first: tokens.first().copied().filter(|_| wanted.echo && wanted.logprobs.is_some()),
+            prompt_logprobs: wanted.prompt_logprobs,
+            prompt_token_ids: wanted.token_ids.then(|| tokens.to_vec()),
+        }
+    }
 }
 
 /// Writes choices, each after its prompt if that is echoed.
 struct TextWriter {
     /// What is still to be written before each choice.
-    echoes: Vec<Echo>,
+    starts: Vec<Start>,
     /// Characters written of each choice.
     offsets: Vec<usize>,
-    logprobs: bool,
+    wanted: Wanted,
 }
 
 impl TextWriter {
     fn choice(&mut self, generator: &Generator, index: usize, delta: &Delta) -> TextChoice {
-        let echo = std::mem::take(&mut self.echoes[index]);
+        let start = std::mem::take(&mut self.starts[index]);
         let offset = &mut self.offsets[index];
-        *offset += echo.text.chars().count();
-        let logprobs = self.logprobs.then(|| logprobs(generator, delta, &echo, offset));
-        let finish_reason = delta.ending.as_ref().map(|ending| ending.finish_reason);
-        TextChoice { index, text: echo.text + &delta.text, logprobs, finish_reason }
+        *offset += start.echo.chars().count();
+        let vocabulary = generator.vocabulary();
+        TextChoice {
+            index,
+            logprobs: self.wanted.logprobs.map(|top| logprobs(generator, delta, &start, top, offset)),
+            finish_reason: delta.ending.as_ref().map(|ending| ending.finish_reason),
+            prompt_logprobs: start.prompt_logprobs.map(|top| prompt_logprobs(&delta.prompt, top, vocabulary)),
+            prompt_token_ids: start.prompt_token_ids,
+            token_ids: self.wanted.token_ids.then(|| delta.token_ids()),
+            text: start.echo + &delta.text,
+        }
     }
 }
 
@@ -188,11 +212,17 @@ impl ChunkWriter for TextWriter {
 }
 
 /// Log-probabilities of a piece whose text starts at the character `offset`, which moves to its end.
-fn logprobs(generator: &Generator, delta: &Delta, echo: &Echo, offset: &mut usize) -> TextLogprobs {
+fn logprobs(
+    generator: &Generator,
+    delta: &Delta,
+    start: &Start,
+    top: usize,
+    offset: &mut usize,
+) -> TextLogprobs {
     let vocabulary = generator.vocabulary();
-    let mut logprobs = TextLogprobs::default();
-    if let Some(first) = echo.first {
-        logprobs.push_prompt(first, &delta.prompt, &echo.text, vocabulary);
+    let mut logprobs = TextLogprobs::new(top);
+    if let Some(first) = start.first {
+        logprobs.push_prompt(first, &delta.prompt, &start.echo, vocabulary);
     }
     logprobs.push(&delta.tokens, vocabulary, offset);
     // An engine that samples by itself may give no log-probability of an end token.
@@ -207,66 +237,57 @@ fn logprobs(generator: &Generator, delta: &Delta, echo: &Echo, offset: &mut usiz
 fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let generator = app.generator()?;
     let mut fields = Fields::parse(body)?;
-    let model: String = fields.require("model")?;
-    let model = app.model(Some(&model))?.name.to_owned();
-    let prompt: Value = fields.require("prompt")?;
+    let model: Option<String> = fields.take("model")?;
+    let model = app.model(model.as_deref())?.name.to_owned();
+    let list = prompts::list(fields.require("prompt")?)?;
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
-    let prompts = prompts(generator, prompt, add_special_tokens)?;
     let mut options = Options::take(&mut fields, generator)?;
-    let echo = fields.take("echo")?.unwrap_or(false);
-    let least = if echo { 0 } else { 1 };
-    let max_tokens = max_tokens(&mut fields, least)?;
+    check_answers(list.len(), options.generate.n, app.settings.server.max_request_items)?;
+    let wanted = wanted(&mut fields, options.stream)?;
+    let max_tokens = max_tokens(&mut fields, if wanted.echo { 0 } else { 1 })?;
     let generate = &mut options.generate;
     generate.prompt_only = max_tokens == Some(0);
-    generate.max_tokens = Some(max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize));
-    generate.sampling.logprobs = options::top_logprobs(&mut fields, "logprobs")?;
-    generate.sampling.prompt_logprobs = echo && generate.sampling.logprobs.is_some();
+    let most = max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize);
+    generate.max_tokens = Some(most);
+    generate.sampling.logprobs = wanted.logprobs.max(wanted.prompt_logprobs);
+    generate.sampling.prompt_logprobs =
+        wanted.prompt_logprobs.is_some() || (wanted.echo && wanted.logprobs.is_some());
+    let fit = options::prompt_fit(&mut fields, app, most)?;
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
-    Ok(CompletionCall { model, prompts, options, echo })
+    let encoding = PromptOptions { add_special_tokens, fit };
+    let mut prompts = Vec::with_capacity(list.len());
+    for (path, value) in list {
+        prompts.push(prompts::encode(generator, path, value, &encoding)?);
+    }
+    Ok(CompletionCall { model, prompts, options, wanted })
+}
+
+/// Refuses a request for more answers than the server takes items in a call.
+fn check_answers(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> {
+    let answers = prompts * n;
+    // A single prompt may have as many answers as `n` may say.
+    if prompts == 1 || answers <= most {
+        return Ok(());
+    }
+    let reason = format!(
+        "asks for {n} answers to each of {prompts} prompts, and this server gives {most} in a call: send fewer \
+         prompts, or a smaller `n`"
+    );
+    Err(ApiError::invalid(if n > 1 { "n" } else { "prompt" }, reason))
+}
+
+fn wanted(fields: &mut Fields, stream: bool) -> Result<Wanted, ApiError> {
+    Ok(Wanted {
+        echo: fields.take("echo")?.unwrap_or(false),
+        logprobs: options::top_logprobs(fields, "logprobs")?,
+        prompt_logprobs: options::prompt_logprobs(fields, stream)?,
+        token_ids: fields.take("return_token_ids")?.unwrap_or(false),
+    })
 }
 
 /// Takes `max_tokens`. A client of lmdeploy's sends its default of `max_completion_tokens` beside it.
 fn max_tokens(fields: &mut Fields, least: i64) -> Result<Option<i64>, ApiError> {
     let newer = options::whole(fields, "max_completion_tokens", least, i64::MAX)?;
     Ok(options::whole(fields, "max_tokens", least, i64::MAX)?.or(newer))
-}
-
-/// Encodes `prompt`: a text, a list of texts, a list of token ids, or a list of such lists.
-fn prompts(generator: &Generator, value: Value, add_special_tokens: bool) -> Result<Vec<Prompt>, ApiError> {
-    let list = match value {
-        Value::Array(list) if list.first().is_some_and(|first| !first.is_number()) => list,
-        single => return Ok(vec![prompt(generator, "prompt".into(), single, add_special_tokens)?]),
-    };
-    if list.len() > MOST_PROMPTS {
-        let reason = format!("has {} prompts: send up to {MOST_PROMPTS}", list.len());
-        return Err(ApiError::invalid("prompt", reason));
-    }
-    let mut prompts = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
-        prompts.push(prompt(generator, format!("prompt[{index}]"), value, add_special_tokens)?);
-    }
-    Ok(prompts)
-}
-
-fn prompt(
-    generator: &Generator,
-    path: String,
-    value: Value,
-    add_special_tokens: bool,
-) -> Result<Prompt, ApiError> {
-    match value {
-        Value::String(text) => {
-            let path = ItemPath::field(path);
-            let encoded = generator.encoder().encode_completion(&text, add_special_tokens);
-            let tokens = encoded.map_err(|error| ApiError::on_item(error, &path))?;
-            Ok(Prompt { path, text, tokens })
-        }
-        Value::Array(ids) => {
-            let tokens = token_ids::read(&path, &ids, generator.vocab_size())?;
-            let text = generator.vocabulary().decode(&tokens);
-            Ok(Prompt { path: ItemPath::field(path), text, tokens })
-        }
-        other => Err(wrong_type(path, "a string or a list of token ids", &other)),
-    }
 }

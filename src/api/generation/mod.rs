@@ -4,6 +4,7 @@ mod chat;
 mod choices;
 mod completions;
 mod options;
+mod prompts;
 mod stream;
 mod tokenize;
 

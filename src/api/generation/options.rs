@@ -6,13 +6,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
-use crate::api::request::SchedulingFields;
+use crate::api::request::{SchedulingFields, take_prompt_tokens};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
 use crate::api::token_ids;
+use crate::prompt::Fit;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
-use crate::serving::{GenerateOptions, Generator};
+use crate::serving::{GenerateOptions, Generator, LengthPolicy};
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;
@@ -165,6 +167,24 @@ pub(super) fn whole(
 /// Takes the number of likeliest tokens whose log-probabilities are wanted besides the chosen one's.
 pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 0, MOST_LOGPROBS)?.map(|count| count as usize))
+}
+
+/// Takes `prompt_logprobs`: for how many of the likeliest tokens the prompt's log-probabilities are wanted.
+pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Option<usize>, ApiError> {
+    let top = top_logprobs(fields, "prompt_logprobs")?;
+    if top.is_some() && stream {
+        let reason = "is for answers that are not streamed: send it with `stream` false, or leave it out";
+        return Err(ApiError::invalid("prompt_logprobs", reason));
+    }
+    Ok(top)
+}
+
+/// Takes `truncate_prompt_tokens` and `truncation_side`, by which prompts are cut. With -1 they are cut to what
+/// leaves room for `max_tokens` tokens.
+pub(super) fn prompt_fit(fields: &mut Fields, app: &App, max_tokens: usize) -> Result<Option<Fit>, ApiError> {
+    let Some(LengthPolicy { truncation, tokens }) = take_prompt_tokens(fields, app)? else { return Ok(None) };
+    let limit = tokens.unwrap_or_else(|| app.max_seq_len.saturating_sub(max_tokens).max(1));
+    Ok(Some(Fit { limit, truncation }))
 }
 
 /// Takes the most tokens to generate.

@@ -149,6 +149,7 @@ impl<W: ChunkWriter> Events<W> {
             usage,
             truncated: None,
             score_options: None,
+            prompt_logprobs: None,
         })
     }
 

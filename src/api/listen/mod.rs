@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Version, header};
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 use self::pace::{Pace, PacedStream};
 use self::tls::Tls;
-use super::error::ApiError;
+use super::error::{ApiError, INVALID_HOST};
 use crate::config::ServerSettings;
 use crate::telemetry::{ConnectionEnd, Metrics};
 
@@ -168,11 +168,19 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let (stream, phase) = PacedStream::new(stream, limits.pace);
     let answering = phase.clone();
+    let metrics = connection.metrics.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         answering.request_arrived();
         let (router, answering) = (router.clone(), answering.clone());
+        let refused = wrong_host(&request);
+        if refused.is_some() {
+            metrics.failed(INVALID_HOST.code);
+        }
         async move {
-            let answer = router.oneshot(request.map(Body::new)).await;
+            let answer = match refused {
+                Some(error) => Ok(error.into_response()),
+                None => router.oneshot(request.map(Body::new)).await,
+            };
             answering.answered();
             answer
         }
@@ -191,6 +199,16 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         (None, Err(error)) => tracing::debug!(%error, "connection broke off"),
         (None, Ok(())) => {}
     }
+}
+
+/// The error of a request that does not name its host once, as HTTP/1.1 requires: servers that read different
+/// ones of several `Host` headers can be played off against each other.
+fn wrong_host(request: &Request<Incoming>) -> Option<ApiError> {
+    if request.version() != Version::HTTP_11 {
+        return None;
+    }
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts == 1 { None } else { Some(ApiError::InvalidHost(hosts)) }
 }
 
 /// Counts a connection as long as it is open.

@@ -1,10 +1,11 @@
 //! The ports that a server opens.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -13,6 +14,10 @@ use crate::api::listen::tls::Tls;
 use crate::api::listen::{Limits, Port};
 use crate::api::{admin, service};
 
+/// Fewest connections that may wait to be accepted.
+const LEAST_BACKLOG: u32 = 128;
+/// Files that a server has open besides its connections.
+const OTHER_FILES: u64 = 256;
 /// Where the admin port listens: nothing outside the machine reaches it.
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -54,17 +59,19 @@ pub(super) async fn open(
 ) -> Result<JoinSet<()>, ListenError> {
     let settings = &app.settings.server;
     let mut ports = JoinSet::new();
-    let listener = bind(&settings.host, settings.port, "--port").await?;
+    raise_file_limit(settings.max_connections);
+    let backlog = settings.max_connections;
+    let listener = bind(&settings.host, settings.port, backlog, "--port").await?;
     log_address(&listener, "listening");
     ports.spawn(new_port(app, listener, router, tls).serve(stopping.clone()));
     if let Some(number) = settings.metrics_port {
-        let listener = bind(&settings.host, number, "--metrics-port").await?;
+        let listener = bind(&settings.host, number, backlog, "--metrics-port").await?;
         log_address(&listener, "metrics listening");
         let router = Router::from(service::metrics_routes()).with_state(app.clone());
         ports.spawn(new_port(app, listener, router, None).serve(stopping.clone()));
     }
     if let Some(number) = settings.admin_port {
-        let listener = bind(LOOPBACK, number, "--admin-port").await?;
+        let listener = bind(LOOPBACK, number, backlog, "--admin-port").await?;
         log_address(&listener, "admin listening");
         let router = admin::router(app.clone());
         ports.spawn(new_port(app, listener, router, None).serve(stopping));
@@ -76,14 +83,53 @@ fn new_port(app: &App, listener: TcpListener, router: Router, tls: Option<Arc<Tl
     Port { listener, router, limits: Limits::new(&app.settings.server), tls, metrics: app.metrics.clone() }
 }
 
-async fn bind(host: &str, port: u16, option: &'static str) -> Result<TcpListener, ListenError> {
+/// Opens a port at which `backlog` connections may wait to be accepted, as far as the system lets them: with too
+/// few, clients that come at once wait a second until they try again.
+async fn bind(
+    host: &str,
+    port: u16,
+    backlog: usize,
+    option: &'static str,
+) -> Result<TcpListener, ListenError> {
     let host = host.to_owned();
-    match TcpListener::bind((host.as_str(), port)).await {
+    match listen(&host, port, backlog).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(ListenError::InUse { host, port, option })
         }
         Err(source) => Err(ListenError::Refused { host, port, source }),
+    }
+}
+
+async fn listen(host: &str, port: u16, backlog: usize) -> io::Result<TcpListener> {
+    let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).clamp(LEAST_BACKLOG, i32::MAX as u32);
+    let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
+    for address in lookup_host((host, port)).await? {
+        match listen_at(address, backlog) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn listen_at(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A server that restarts gets its port back although old connections are still closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// Raises the limit of open files to what `connections` connections need, as far as the system lets this process.
+fn raise_file_limit(connections: usize) {
+    let needed = connections as u64 + OTHER_FILES;
+    match rlimit::increase_nofile_limit(needed) {
+        Ok(limit) if limit < needed => {
+            tracing::warn!(limit, needed, "the limit of open files is too low for --max-connections");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, needed, "cannot raise the limit of open files"),
     }
 }
 

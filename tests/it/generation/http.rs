@@ -216,3 +216,129 @@ async fn a_prompt_that_is_at_fault_is_named_by_its_field() {
         assert!(error["message"].as_str().unwrap().starts_with(&format!("`{field}`")), "{error}");
     }
 }
+
+#[tokio::test]
+async fn requests_of_other_servers_clients_are_taken() {
+    let server = Server::start("lm-head-tiny");
+    let plain = server.ask(CHAT, &chat(json!({}))).await.json();
+    for change in [
+        json!({"model": null, "logprobs": false, "top_logprobs": 0, "stop_token_ids": [], "bad_words": []}),
+        json!({"max_completion_tokens": 16, "tools": [], "tool_choice": "none", "user": "me", "kwargs": {}}),
+        json!({"spaces_between_special_tokens": true, "return_token_ids": false, "stream": "false"}),
+        json!({"use_beam_search": false, "length_penalty": 1.0, "include_stop_str_in_output": false}),
+        json!({"min_new_tokens": 1, "repetition_penalty": 1, "temperature": "1.0", "best_of": 1, "echo": false}),
+        json!({"truncate_prompt_tokens": -1, "truncation_side": "left", "prompt_logprobs": null}),
+    ] {
+        let answer = server.ask(CHAT, &chat(change.clone())).await;
+        assert_eq!(answer.status, StatusCode::OK, "{change}: {}", answer.text);
+        assert_eq!(answer.json()["choices"], plain["choices"], "{change}");
+    }
+    assert_eq!(plain["prompt_logprobs"], Value::Null);
+    // Only the most likely token is left.
+    let greedy = server.ask(CHAT, &chat(json!({"temperature": 0}))).await.json();
+    let narrow = server.ask(CHAT, &chat(json!({"top_p": 1e-10}))).await.json();
+    assert_eq!(content(&narrow["choices"][0]), content(&greedy["choices"][0]));
+    for (name, value, words) in [
+        ("seed", json!(1u64 << 63), "is 9223372036854775808"),
+        ("top_p", json!(1.01), "is 1.01: it must be above 0"),
+        ("top_p", json!("test"), "must be a number, not a string"),
+        ("max_tokens", json!(-1), "is -1: it must be at least 1"),
+        ("stop_token_ids", json!([-1]), "is -1, and the model's token ids"),
+        ("logit_bias", json!({"x": 1}), "must be a token id"),
+        ("prompt_logprobs", json!(-1), "is -1: it must be from 0 to 20"),
+        ("truncate_prompt_tokens", json!(1 << 30), "send a number of tokens from 1 to"),
+        ("top_logprobs", json!(21), "is 21: it must be from 0 to 20"),
+        ("structured_outputs", json!({"regex": "a"}), "is not supported"),
+    ] {
+        let answer = server.ask(CHAT, &chat(json!({name: value}))).await;
+        let error = answer.json()["error"].clone();
+        assert!(error["param"].as_str().unwrap().starts_with(name), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_lmdeploy_client_sends_both_limits_and_the_routes_own_holds() {
+    let server = Server::start("lm-head-tiny");
+    let body = text(json!({"max_tokens": 5, "max_completion_tokens": 16, "top_k": 40, "suffix": null}));
+    assert_eq!(server.ask(TEXT, &body).await.json()["usage"]["completion_tokens"], 5);
+    let body = chat(json!({"max_tokens": 16, "max_completion_tokens": 5}));
+    assert_eq!(server.ask(CHAT, &body).await.json()["usage"]["completion_tokens"], 5);
+}
+
+#[tokio::test]
+async fn the_last_chunk_has_the_end_of_the_text_and_the_reason() {
+    let server = Server::start("lm-head-tiny");
+    let options = json!({"include_usage": true, "continuous_usage_stats": true});
+    for (path, body) in [(CHAT, chat(json!({}))), (TEXT, text(json!({})))] {
+        let mut body = body;
+        merge(&mut body, json!({"stream": true, "stream_options": options}));
+        let chunks = server.ask(path, &body).await.chunks();
+        let (usage, chunks) = chunks.split_last().unwrap();
+        let reasons = chunks.iter().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null());
+        assert_eq!(reasons.count(), 1);
+        assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "length");
+        let so_far: Vec<u64> =
+            chunks.iter().map(|chunk| chunk["usage"]["completion_tokens"].as_u64().unwrap()).collect();
+        assert!(so_far.is_sorted(), "{so_far:?}");
+        assert_eq!(usage["usage"]["completion_tokens"], *so_far.last().unwrap());
+    }
+    let body = text(json!({"stream": true, "stream_options": {"continuous_usage_stats": true}}));
+    assert!(server.ask(TEXT, &body).await.chunks().iter().all(|chunk| chunk.get("usage").is_none()));
+}
+
+#[tokio::test]
+async fn a_prompt_has_its_log_probabilities_and_its_ids_in_vllms_form() {
+    let server = Server::start("lm-head-tiny");
+    let wanted = json!({"prompt_logprobs": 2, "return_token_ids": true, "logprobs": 0});
+    let answer = server.ask(TEXT, &text(wanted)).await.json();
+    let choice = &answer["choices"][0];
+    let ids = choice["prompt_token_ids"].as_array().unwrap();
+    let list = choice["prompt_logprobs"].as_array().unwrap();
+    assert_eq!((list.len(), &list[0]), (ids.len(), &Value::Null));
+    let echoed = server.ask(TEXT, &text(json!({"echo": true, "logprobs": 2, "max_tokens": 0}))).await.json();
+    for (index, entries) in list.iter().enumerate().skip(1) {
+        let entry = &entries[ids[index].to_string()];
+        assert_eq!(entry["logprob"], echoed["choices"][0]["logprobs"]["token_logprobs"][index]);
+        assert_eq!(entry["decoded_token"], echoed["choices"][0]["logprobs"]["tokens"][index]);
+        let ranks = entries.as_object().unwrap().values().filter(|entry| !entry["rank"].is_null());
+        assert!(ranks.count() >= 2);
+    }
+    assert_eq!(choice["token_ids"].as_array().unwrap().len(), 12);
+    // The answer's own log-probabilities keep to their own number.
+    assert!(choice["logprobs"]["top_logprobs"][0].as_object().unwrap().len() == 1);
+    let chat_answer = server.ask(CHAT, &chat(json!({"prompt_logprobs": 1}))).await.json();
+    assert_eq!(
+        chat_answer["prompt_logprobs"].as_array().unwrap().len(),
+        chat_answer["usage"]["prompt_tokens"]
+    );
+    assert_eq!(chat_answer["choices"][0]["logprobs"], Value::Null);
+    let streamed = server.ask(TEXT, &text(json!({"prompt_logprobs": 1, "stream": true}))).await;
+    assert_eq!(streamed.json()["error"]["param"], "prompt_logprobs");
+}
+
+#[tokio::test]
+async fn prompts_are_cut_at_the_side_that_is_asked_for() {
+    let server = Server::start("lm-head-tiny");
+    let prompt: Vec<u32> = (100..108).collect();
+    for (side, kept) in [("right", &prompt[..4]), ("left", &prompt[4..])] {
+        let wanted = json!({
+            "prompt": prompt, "truncate_prompt_tokens": 4, "truncation_side": side, "return_token_ids": true
+        });
+        let answer = server.ask(TEXT, &text(wanted)).await.json();
+        assert_eq!(answer["choices"][0]["prompt_token_ids"], json!(kept), "{side}");
+        assert_eq!(answer["usage"]["prompt_tokens"], 4);
+    }
+}
+
+#[tokio::test]
+async fn more_answers_than_a_call_may_have_are_refused_before_anything_is_computed() {
+    let server = Server::start("lm-head-tiny");
+    let answer = server.ask(TEXT, &text(json!({"prompt": vec!["a"; 1024], "n": 128}))).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.json()["error"]["param"], "n");
+    assert!(answer.text.contains("gives 1024 in a call"), "{}", answer.text);
+    let metrics = server.app.metrics.render().unwrap();
+    assert!(metrics.lines().any(|line| line.starts_with("generation_tokens_total") && line.ends_with(" 0")));
+    assert_eq!(server.ask(TEXT, &text(json!({"prompt": []}))).await.json()["error"]["param"], "prompt");
+}

@@ -27,7 +27,6 @@ async fn each_names_the_field_and_says_what_to_do() {
         ("broken JSON", "{\"model\": \"x\", \"messages\": [}".to_owned()),
         ("no JSON", String::new()),
         ("a list", "[]".to_owned()),
-        ("no model", json!({"messages": paris()["messages"]}).to_string()),
         ("model of another type", with("model", json!(7))),
         ("unknown model", with("model", json!("gpt-4"))),
         ("no messages", json!({"model": MODEL}).to_string()),

@@ -90,6 +90,16 @@ async fn the_playground_is_served_from_the_binary_and_loads_nothing_from_elsewhe
 }
 
 #[tokio::test]
+async fn the_page_of_the_routes_may_load_its_own_files_only() {
+    let server = Server::start();
+    let policy = server.get("/docs/").await.headers["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    // The page needs no script that a policy of its own files forbids.
+    let page = server.get("/docs/").await.text;
+    assert!(page.matches("<script").count() == page.matches("<script src=\"./").count(), "{page}");
+}
+
+#[tokio::test]
 async fn the_playground_can_be_switched_off() {
     let server = Server::starting(|settings| settings.server.playground = false);
     assert_eq!(server.get("/").await.status, StatusCode::NOT_FOUND);
