@@ -386,6 +386,9 @@ def more_conversations():
         "thoughts-before": turns("2 + 3?", "<think>\nSum.\n</think>\n\n5", "And 4?", "9"),
         "thoughts-open": turns("2 + 3?", "Two and three.\n</think>\n5"),
         "thoughts-twice": turns("?", "<think>a</think>b<think>c</think>\n\n\nd"),
+        "words-paired": turns("<tool_response>\n5\n</tool_response>", "<think>\na\n</think>\n\nFive."),
+        "words-alone": turns("What does <think> do?</tool_response> x", "It opens <think> or <tool_response>"),
+        "words-in-words": turns("a<think>b</think>c", "</think></think>d <tool_response>", "<think>", "e"),
         "line-ends": turns("a\nb\n\nc\n\n\nd\n\n\n\ne\n\n\n\n\nf", "\n\n\nx\n\n\n"),
         "two-questions": [
             {"role": "user", "content": "One?"},

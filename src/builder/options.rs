@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::BuildError;
 use crate::manifest::{BuildLimits, Task, TemplateDate};
+use crate::prompt::ControlPolicy;
 
 /// Longest sequence of an engine unless an option or the model says otherwise.
 pub const DEFAULT_MAX_SEQ_LEN: usize = 32768;
@@ -34,6 +35,9 @@ pub struct BuildOptions {
     /// Date that the chat template prints, if it prints one [default: the template's own, else 2024-07-26]
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub template_date: Option<TemplateDate>,
+    /// Tokens that the text of messages may not spell: those that structure conversations, or think and tool tags, too
+    #[arg(long, value_name = "WHICH", default_value = "structure")]
+    pub control_tokens: ControlPolicy,
     /// Maximum length of a sequence [default: the model's, up to 32768]
     #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
     pub max_seq_len: Option<usize>,
@@ -56,6 +60,7 @@ impl BuildOptions {
             task: None,
             head: None,
             template_date: None,
+            control_tokens: ControlPolicy::default(),
             max_seq_len: None,
             max_batch_size: None,
             max_num_tokens: None,

@@ -10,7 +10,7 @@ use super::json::{Object, unreadable};
 use super::options::BuildOptions;
 use super::tokenizer::{self, CheckpointTokenizer};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
-use crate::prompt::{DateUse, EncodeOptions, Encoder, Message, PromptError};
+use crate::prompt::{DateUse, EncodeOptions, Encoder, Message, PromptError, control_tokens};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -67,7 +67,12 @@ pub(super) fn read(
     let template_date =
         options.template_date.or(date_use.default_date()).filter(|_| date_use != DateUse::None);
     notes.extend(date_note(date_use, options.template_date));
-    let prompt = PromptSpec { special_tokens, template_date, ..PromptSpec::default() };
+    let named = special_tokens.values().map(String::as_str);
+    let (control_tokens, structure) = control_tokens(&tokenizer, &template, named, options.control_tokens)
+        .map_err(|error| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), error.to_string()))?;
+    notes.push(control_note(&structure, &control_tokens.words));
+    let control_tokens = Some(control_tokens);
+    let prompt = PromptSpec { special_tokens, template_date, control_tokens, ..PromptSpec::default() };
     // The server would refuse these at its start; it is better to do so here.
     let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|error| {
         let path = if error.file() == TOKENIZER_FILE {
@@ -94,6 +99,21 @@ fn try_template(encoder: &Encoder, path: &Path) -> Result<(), BuildError> {
             Err(BuildError::checkpoint(path, reason))
         }
     }
+}
+
+/// What a build says about the tokens that messages may and may not spell.
+fn control_note(structure: &[String], words: &[String]) -> String {
+    const LISTED: usize = 8;
+    let listed = |tokens: &[String]| {
+        let more = if tokens.len() > LISTED { ", ..." } else { "" };
+        tokens.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ") + more
+    };
+    let count = structure.len();
+    let guarded = match structure {
+        [] => "no token is kept out of the text of messages".to_owned(),
+        _ => format!("tokens that the text of messages cannot spell: {} ({count} in all)", listed(structure)),
+    };
+    if words.is_empty() { guarded } else { format!("{guarded}; tokens that it can spell: {}", listed(words)) }
 }
 
 /// What a build says about the date that the template prints.

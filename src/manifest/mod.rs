@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 mod bounds;
+mod control_tokens;
 mod error;
 mod head;
 mod limits;
@@ -18,6 +19,7 @@ mod template_date;
 pub(crate) mod verify;
 
 pub use bounds::OutOfBounds;
+pub use control_tokens::ControlTokens;
 pub use error::{AttributeNameError, Damage, InvalidManifest, ManifestError};
 pub(crate) use head::check_attribute_names;
 pub use head::{Gating, Head, HeadLayer, Pooling};
@@ -42,9 +44,9 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Version of this layout. An engine of another version must be built again.
 pub const FORMAT: u32 = 2;
-/// Revision of the arithmetic that turns text into scores. Raise it with every change that changes bits:
+/// Revision of what turns text into scores, from tokens to arithmetic. Raise it with every change that changes bits:
 /// then engines must be built again, and a scoring run that started with another revision cannot continue.
-pub const NUMERICS: u32 = 1;
+pub const NUMERICS: u32 = 2;
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -183,6 +185,9 @@ pub struct PromptSpec {
     /// The control token that ends a step, which assistant turns may spell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_token: Option<String>,
+    /// Which tokens the text of messages may spell; decided from tokenizer and template if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_tokens: Option<ControlTokens>,
     /// The date that the template prints. Without it, templates that know what to print without a date print that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_date: Option<TemplateDate>,

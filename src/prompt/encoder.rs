@@ -62,8 +62,7 @@ impl Encoder {
     /// Like [`Encoder::open`], from the text of both files.
     pub(crate) fn new(tokenizer: &str, template: &str, spec: &PromptSpec) -> Result<Self, EncoderError> {
         let template = &*normalize_line_ends(template);
-        let named = spec.special_tokens.values().chain(&spec.step_token).map(String::as_str);
-        let tokenizer = PromptTokenizer::parse(tokenizer, template, named)?;
+        let tokenizer = PromptTokenizer::parse(tokenizer, template, spec)?;
         let guard = InjectionGuard::new(&tokenizer.control_tokens(), template, spec.step_token.as_deref())
             .map_err(TokenizerError::from)?;
         let template = Template::parse(template, spec)?;

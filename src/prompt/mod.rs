@@ -1,8 +1,10 @@
 //! Turns conversations into token ids: chat template, injection guard, tokenizer.
 //!
 //! The ids equal those of transformers' `apply_chat_template`, with one difference: text of the
-//! conversation never becomes a control token. Where a turn spells one, `injection_guard` marks the place
-//! before the template is rendered, and `tokenizer` encodes what is marked as ordinary text. The one exception is the step token of a process reward model, which assistant turns may spell.
+//! conversation never becomes a control token, one that structures conversations (`control_tokens` says which
+//! do). Where a turn spells one, `injection_guard` marks the place before the template is rendered, and
+//! `tokenizer` encodes what is marked as ordinary text. The one exception is the step token of a process reward
+//! model, which assistant turns may spell.
 //!
 //! # Example
 //!
@@ -37,6 +39,7 @@
 //! ```
 
 mod byte_level;
+mod control_tokens;
 mod encoder;
 mod injection_guard;
 mod python;
@@ -50,6 +53,8 @@ mod vocabulary;
 
 use std::path::PathBuf;
 
+pub use control_tokens::ControlPolicy;
+pub(crate) use control_tokens::control_tokens;
 pub use encoder::Encoder;
 pub(crate) use template::DateUse;
 pub(crate) use tokenizer::parse as parse_tokenizer;

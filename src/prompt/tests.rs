@@ -265,12 +265,12 @@ fn variants() -> Vec<(String, PromptTokenizer)> {
                 added.push(token(701, "<Tab>", flags));
                 added.push(token(702, "<Tab>x", flags));
             });
-            let tokenizer = PromptTokenizer::parse(&json, "", [].into_iter()).unwrap();
+            let tokenizer = PromptTokenizer::parse(&json, "", &PromptSpec::default()).unwrap();
             variants.push((format!("{scheme} {flags:?}"), tokenizer));
         }
     }
     for name in ["llama2-tiny", "llama3-tiny", "qwen2-tiny"] {
-        let tokenizer = PromptTokenizer::parse(&tokenizer(name, |_| ()), "", [].into_iter()).unwrap();
+        let tokenizer = PromptTokenizer::parse(&tokenizer(name, |_| ()), "", &PromptSpec::default()).unwrap();
         variants.push((name.to_owned(), tokenizer));
     }
     variants

@@ -19,8 +19,10 @@ use tokenizers::{
 };
 
 use super::byte_level::ByteLevelSplitter;
+use super::control_tokens::{ControlPolicy, classify};
 use super::injection_guard::{Mark, is_guarded, searcher};
 use super::vocabulary::Vocabulary;
+use crate::manifest::PromptSpec;
 
 /// Parses the text of `tokenizer.json`.
 ///
@@ -81,24 +83,25 @@ pub(crate) enum TokenizerError {
 }
 
 impl PromptTokenizer {
-    /// Parses the text of `tokenizer.json`. Control tokens are those that it calls special, those in
-    /// `named`, and, as in transformers' `sanitize_control_tokens`, other added tokens that `template`
-    /// spells.
+    /// Parses the text of `tokenizer.json`. Control tokens are those that structure conversations, as `spec` says,
+    /// or else `control_tokens` finds; and the token that ends a step.
     ///
     /// # Errors
     /// The text is not a valid tokenizer.
-    pub(super) fn parse<'a>(
-        json: &str,
-        template: &str,
-        named: impl Iterator<Item = &'a str>,
-    ) -> Result<Self, TokenizerError> {
+    pub(super) fn parse(json: &str, template: &str, spec: &PromptSpec) -> Result<Self, TokenizerError> {
         let tokenizer = parse(json)?;
-        let named: HashSet<&str> = named.collect();
+        let decoder = tokenizer.get_added_tokens_decoder();
+        let tokens = match &spec.control_tokens {
+            Some(tokens) => tokens.clone(),
+            None => {
+                let named = spec.special_tokens.values().map(String::as_str).collect();
+                classify(decoder.values(), template, &named, ControlPolicy::default())
+            }
+        };
         let mut added = Vec::new();
-        for (id, token) in tokenizer.get_added_tokens_decoder() {
-            let content = token.content.as_str();
-            let spelled = template.contains(content) && !content.chars().all(char::is_whitespace);
-            let control = token.special || named.contains(content) || spelled;
+        for (id, token) in decoder {
+            let is_step = spec.step_token.as_ref() == Some(&token.content);
+            let control = is_step || tokens.is_structure(&token.content, token.special);
             added.push(Added { id, token, control });
         }
         added.sort_by_key(|added| added.id);

@@ -3,7 +3,7 @@
 use assay::builder::Progress;
 use assay::builder::cpu::build;
 use assay::manifest::{Dtype, TOKENIZER_FILE};
-use assay::prompt::{EncodeOptions, Encoder, Message, PromptError};
+use assay::prompt::{ControlPolicy, EncodeOptions, Encoder, Message, PromptError};
 use serde_json::{Value, json};
 
 use super::support::{Checkpoint, assert_names};
@@ -73,6 +73,43 @@ fn the_build_lists_tokens_that_tokenizer_json_does_not_have() {
     build(&checkpoint.options(Dtype::F32), &notes).unwrap();
     let lines = notes.0.into_inner().unwrap().join("\n");
     assert_names(&lines, &["\"<|im_start|>\" (625)", "\"<|im_end|>\" (626)"]);
+}
+
+#[test]
+fn the_build_says_which_tokens_messages_may_spell_and_an_option_is_stricter() {
+    let template =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n<think>{{ m.content }}<|im_end|>{% endfor %}";
+    let checkpoint = Checkpoint::copy("qwen3-tiny");
+    std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
+    checkpoint.edit(TOKENIZER_FILE, |file| {
+        for (index, content) in ["<think>", "<|User|>", "<tool_call>"].iter().enumerate() {
+            let token = json!({"id": 620 + index, "content": content, "special": false, "lstrip": false,
+                "rstrip": false, "single_word": false, "normalized": false});
+            file["added_tokens"].as_array_mut().unwrap().push(token);
+        }
+    });
+    checkpoint.edit("tokenizer_config.json", |config| {
+        config.as_object_mut().unwrap().remove("added_tokens_decoder");
+    });
+    let mut options = checkpoint.options(Dtype::F32);
+    for (policy, structure, words, line) in [
+        (ControlPolicy::Structure, vec![], vec!["<think>", "<tool_call>"], "can spell: <think>, <tool_call>"),
+        (ControlPolicy::All, vec!["<think>"], vec!["<tool_call>"], "<think> (4 in all)"),
+    ] {
+        options.common.control_tokens = policy;
+        let notes = Notes(Vec::new().into());
+        let manifest = build(&options, &notes).unwrap();
+        let control = manifest.prompt.control_tokens.unwrap();
+        assert_eq!(
+            (control.structure, control.words),
+            (
+                structure.iter().map(|s| (*s).to_owned()).collect(),
+                words.iter().map(|s| (*s).to_owned()).collect()
+            )
+        );
+        assert_names(&notes.0.into_inner().unwrap().join("\n"), &["cannot spell", "<|im_start|>", line]);
+        std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
+    }
 }
 
 #[test]

@@ -18,3 +18,4 @@ mod sglang;
 mod steps;
 mod token_ids;
 mod truncation;
+mod words;
