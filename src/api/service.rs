@@ -49,6 +49,12 @@ struct Model<'a> {
     /// Names of its scores, once the engine is loaded; absent if the model scores steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attributes: Vec<&'a str>,
+    /// The score that ranks responses unless a request names another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranked_by: Option<String>,
+    /// The token to put after each step, if the model scores steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_token: Option<&'a str>,
     max_model_len: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
@@ -104,6 +110,8 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Result<Model<'a>, ApiError> {
         root,
         parent: (model.name != root).then_some(root),
         attributes: scorer.map(|scorer| model.names(scorer.head())).unwrap_or_default(),
+        ranked_by: scorer.map(|scorer| model.single_name(scorer.head())),
+        step_token: scorer.and_then(|scorer| scorer.head().step_token()),
         max_model_len: app.max_seq_len,
         score_options: scorer.and_then(Scorer::score_options),
         sampling_defaults: defaults.filter(|defaults| !defaults.is_empty()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{HeadError, RewardError, ScoreOptionsError, Unscorable, check_count, check_finite};
 use super::row_scores::RowScores;
 use super::step_scores::StepScores;
-use super::{Scores, gated_mixture, options};
+use super::{RankedBy, Scores, gated_mixture, options};
 use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{self, Gating, Pooling, check_attribute_names};
 
@@ -92,6 +92,14 @@ impl Head {
         matches!(self.kind, Kind::Steps(_))
     }
 
+    /// The token that must follow each step of a conversation, if the model scores steps.
+    pub fn step_token(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Steps(steps) => Some(&steps.token),
+            _ => None,
+        }
+    }
+
     /// Names of the scores, in the model's order; for steps, the one name that they share.
     pub fn attributes(&self) -> &[String] {
         &self.attributes
@@ -158,12 +166,20 @@ impl Head {
         self.attributes.iter().map(String::as_str).chain(self.options.sum_name()).collect()
     }
 
+    /// Every name that responses can be ranked by.
+    pub fn ranking_names(&self) -> Vec<String> {
+        if self.scores_steps() {
+            return RankedBy::summaries(self.step_name());
+        }
+        self.names().into_iter().map(str::to_owned).collect()
+    }
+
     /// The name of [`Head::single`].
     pub fn single_name(&self) -> String {
         let names = self.names();
         let name = if self.ends_with_mixture() { names.last() } else { names.first() };
         if self.scores_steps() {
-            format!("min({})", self.attributes.join(","))
+            format!("min({})", self.step_name())
         } else {
             name.copied().unwrap_or_default().to_owned()
         }
@@ -260,6 +276,7 @@ mod tests {
             assert_eq!((head.single(&three), head.single_name()), (Some(single), name.to_owned()));
         }
         assert!(steps().names().is_empty());
+        assert_eq!(steps().ranking_names(), ["min(step)", "mean(step)", "last(step)", "prod(step)"]);
     }
 
     #[test]

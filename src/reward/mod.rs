@@ -1,7 +1,8 @@
 //! From an engine's products to scores, and from scores to the text that clients read.
 //!
 //! Each kind of head has its file: `linear` and `mlp` are the layers above an engine's products ([`HeadLayers`]),
-//! `row_scores`, `step_scores` and `gated_mixture` make scores of their outputs ([`Head`]).
+//! `row_scores`, `step_scores` and `gated_mixture` make scores of their outputs ([`Head`]). [`RankedBy`] is the one
+//! rule of which score ranks responses.
 //!
 //! A score is served as one number in two places: in the text of the answer and, as JSON, in its
 //! log-probabilities. Both carry the model's f32 widened to f64, which is exact, so a client reads
@@ -15,6 +16,7 @@ mod linear;
 mod mlp;
 mod options;
 mod rank;
+mod ranking;
 mod row_scores;
 mod step_scores;
 
@@ -25,6 +27,7 @@ pub use head::Head;
 pub use layers::{HeadLayers, MissingTensor};
 pub(crate) use options::{check as check_options, probability};
 pub use rank::ranks;
+pub use ranking::RankedBy;
 
 /// The scores of one conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +53,7 @@ impl Scores {
 
     /// Attribute and score as served, the number to put into JSON: an f32 written there directly
     /// would be cut to the digits that an f32 needs, and differ from [`Scores::content`].
-    pub fn values(&self) -> impl Iterator<Item = (&str, f64)> {
+    pub fn values(&self) -> impl Iterator<Item = (&str, f64)> + Clone {
         self.pairs.iter().map(|(attribute, value)| (attribute.as_str(), f64::from(*value)))
     }
 }

@@ -33,6 +33,11 @@ impl StepScores {
     }
 }
 
+/// The number of the step that `attribute` is the score of, from 1, where steps share the name `name`.
+pub(super) fn step_number(attribute: &str, name: &str) -> Option<usize> {
+    attribute.strip_prefix(name)?.strip_prefix('_')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,14 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// Every name that responses can be ranked by.
+    pub(crate) fn ranking_names(&self, head: &Head) -> Vec<String> {
+        match self.attributes {
+            Some(attributes) => attributes.to_vec(),
+            None => head.ranking_names(),
+        }
+    }
+
     /// Keeps those of the head's scores that this model has, in its order.
     pub(crate) fn select(&self, scores: &mut Scores) {
         let Some(attributes) = self.attributes else { return };

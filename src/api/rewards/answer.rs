@@ -8,7 +8,7 @@ use crate::api::error::{ApiError, ErrorObject};
 use crate::api::wire::{ScoreMap, new_id, unix_time};
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
-use crate::reward::{Head, Scores, ranks};
+use crate::reward::{Head, RankedBy, ranks};
 use crate::serving::{Model, Scored};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,14 +73,13 @@ impl<'a> Rewards<'a> {
         request: &RewardsRequest,
         results: &[Result<Scored, ApiError>],
     ) -> Self {
-        let rank_by = request.rank_by.as_deref();
+        let rank_by = request.rank_by.as_deref().map(RankedBy::parse);
         let mut values = Vec::with_capacity(results.len());
         for result in results {
-            let value = result.as_ref().ok().and_then(|scored| match rank_by {
-                Some(name) => score_named(&scored.scores, name),
-                None => model.single(head, &scored.scores),
-            });
-            values.push(value.map(f64::from));
+            values.push(result.as_ref().ok().and_then(|scored| match &rank_by {
+                Some(rank_by) => rank_by.value(scored.scores.values()),
+                None => model.single(head, &scored.scores).map(f64::from),
+            }));
         }
         let (mut data, mut usage) = (Vec::with_capacity(results.len()), RewardUsage::default());
         for (index, (result, rank)) in results.iter().zip(ranks(&values)).enumerate() {
@@ -99,7 +98,7 @@ impl<'a> Rewards<'a> {
             created: unix_time(),
             model: model.name,
             data,
-            ranked_by: rank_by.map_or_else(|| model.single_name(head), str::to_owned),
+            ranked_by: rank_by.map_or_else(|| model.single_name(head), |rank_by| rank_by.name().to_owned()),
             score_options: head.options(),
             usage,
         }
@@ -130,8 +129,4 @@ impl Reward {
     fn failed(index: usize, error: &ApiError) -> Self {
         Self { object: "reward", index, error: Some(error.classify().into()), ..Self::default() }
     }
-}
-
-fn score_named(scores: &Scores, name: &str) -> Option<f32> {
-    scores.pairs.iter().find(|(attribute, _)| attribute == name).map(|(_, score)| *score)
 }

@@ -22,6 +22,9 @@ use super::request::RequestReader;
 use crate::prompt::Message;
 use crate::serving::Scored;
 
+/// Header with the engine's profile id, by which a client notices that the server came back with another engine.
+const ENGINE_HEADER: &str = "x-assay-engine";
+
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(rewards))
 }
@@ -55,7 +58,7 @@ pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Re
         }
     }
     let answer = Rewards::new(model, scorer.head(), &request, &results);
-    Ok(Json(answer).into_response())
+    Ok(([(ENGINE_HEADER, app.manifest.profile.id.clone())], Json(answer)).into_response())
 }
 
 /// The first error if no candidate was scored and the server is to blame for all of them. The call then fails
@@ -100,17 +103,13 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
     Ok((request, items))
 }
 
-/// Refuses a `rank_by` that is not an attribute of the model.
+/// Refuses a `rank_by` that is not a score of the model, or a summary of the steps that it scores.
 fn check_rank_by(app: &App, request: &RewardsRequest) -> Result<(), ApiError> {
-    let names = app.model(request.model.as_deref())?.names(app.scorer()?.head());
-    let Some(name) = request.rank_by.as_deref() else { return Ok(()) };
-    if names.contains(&name) {
+    let names = app.model(request.model.as_deref())?.ranking_names(app.scorer()?.head());
+    let Some(name) = &request.rank_by else { return Ok(()) };
+    if names.contains(name) {
         return Ok(());
     }
-    let reason = if names.is_empty() {
-        "cannot be used: this model scores steps; leave it out to rank by the lowest".to_owned()
-    } else {
-        format!("is not an attribute of this model: use one of {}", names.join(", "))
-    };
+    let reason = format!("is not a score of this model: use one of {}", names.join(", "));
     Err(ApiError::invalid("rank_by", reason))
 }

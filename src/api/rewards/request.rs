@@ -17,7 +17,7 @@ use crate::serving::LengthPolicy;
 #[derive(Debug)]
 pub(super) struct RewardsRequest {
     pub(super) model: Option<String>,
-    /// The attribute by which candidates are ranked.
+    /// The score by which candidates are ranked.
     pub(super) rank_by: Option<String>,
     /// Whether the response says where the time went.
     pub(super) timing: bool,
@@ -42,7 +42,8 @@ pub(super) struct RewardsSchema {
     /// Whole conversations.
     #[schema(min_items = 1)]
     conversations: Option<Vec<Vec<Turn>>>,
-    /// The attribute to rank by; the weighted sum or mixture if there is one, else the first.
+    /// The score to rank by, such as `helpfulness`, `weighted` or `mean(step)`. By default the weighted sum or
+    /// mixture if there is one, else the lowest step, else the first attribute.
     rank_by: Option<String>,
     /// Whether the response says where the time went.
     timing: Option<bool>,
