@@ -1,8 +1,8 @@
 //! Files of `assay score`: Parquet if the input starts as one does, else each of the text formats.
 #![no_main]
 
+use assay::score::forms::{FormArgs, RowLayout};
 use assay::score::rows;
-use assay::score::shape::{ColumnNames, RowShape};
 use assay_fuzz::memory_directory;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -15,7 +15,11 @@ thread_local! {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let formats: &[&str] = if data.starts_with(b"PAR1") { &["parquet"] } else { &["jsonl", "json", "csv"] };
+    let formats: &[&str] = if data.starts_with(b"PAR1") {
+        &["parquet"]
+    } else {
+        &["jsonl", "csv", "tsv", "jsonl.gz", "jsonl.zst"]
+    };
     DIRECTORY.with(|directory| {
         for format in formats {
             let path = directory.path().join("rows").with_extension(format);
@@ -23,9 +27,8 @@ fuzz_target!(|data: &[u8]| {
             rows::count(&path);
             let Ok(rows) = rows::open(&path) else { continue };
             for row in rows.take(MAX_ROWS).flatten() {
-                let Ok(shape) = RowShape::detect(&row, &ColumnNames::default()) else { continue };
-                let _ = shape.conversations(&row);
-                let _ = shape.responses(&row);
+                let Ok(layout) = RowLayout::detect(&row, &FormArgs::default()) else { continue };
+                layout.count_conversations(&row);
             }
         }
     });

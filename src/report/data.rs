@@ -39,6 +39,18 @@ pub(crate) struct ReportData {
     pub(crate) best: Vec<Response>,
     /// Worst responses, worst first.
     pub(crate) worst: Vec<Response>,
+    /// The pairs whose rejected response has the largest lead, largest first.
+    pub(crate) wrong: Vec<WrongPair>,
+}
+
+/// A pair whose rejected response scores higher.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WrongPair {
+    pub(crate) subset: String,
+    /// Below 0.
+    pub(crate) margin: f64,
+    pub(crate) chosen: Response,
+    pub(crate) rejected: Response,
 }
 
 /// A chosen and a rejected response to one prompt.
@@ -59,9 +71,10 @@ impl ReportData {
         Self { attributes, ranking, scores, ..Self::default() }
     }
 
-    /// Adds the responses of a row. A response that does not have exactly one score for each attribute is
-    /// left out, and its row counts in `other_attributes`.
-    pub(crate) fn add_row(&mut self, responses: Vec<Response>) {
+    /// Adds the responses of a row. Those without scores are left out. So is a response that does not have exactly
+    /// one score for each attribute, and its row counts in `other_attributes`.
+    pub(crate) fn add_row(&mut self, mut responses: Vec<Response>) {
+        responses.retain(|response| !response.scores.is_empty());
         let expected = self.responses() + responses.len();
         for response in responses {
             self.add(&response);
@@ -69,16 +82,50 @@ impl ReportData {
         self.other_attributes += usize::from(self.responses() < expected);
     }
 
-    /// Adds a row with a pair. It counts as a pair only if both responses have scores.
-    pub(crate) fn add_pair(&mut self, subset: String, chosen: Response, rejected: Response) {
-        if self.has_all_scores(&chosen) && self.has_all_scores(&rejected) {
-            self.pairs.push(Pair {
-                subset,
-                margin: chosen.scores[self.ranking] - rejected.scores[self.ranking],
-                length_difference: length(&chosen.text) - length(&rejected.text),
+    /// Adds a row whose first `chosen` responses are better than the others.
+    pub(crate) fn add_chosen_and_rejected(&mut self, subset: &str, chosen: usize, responses: Vec<Response>) {
+        let (better, worse) = responses.split_at(chosen.min(responses.len()));
+        self.compare(subset, better, worse);
+        self.add_row(responses);
+    }
+
+    /// Compares responses of which the `better` should score higher than the `worse`; as a pair, the lowest of the one
+    /// with the highest of the other. Counts only if all have scores.
+    pub(crate) fn compare(&mut self, subset: &str, better: &[Response], worse: &[Response]) {
+        let lowest = self.extreme(better, |a, b| a.total_cmp(&b).is_lt());
+        let highest = self.extreme(worse, |a, b| a.total_cmp(&b).is_gt());
+        let (Some(lowest), Some(highest)) = (lowest, highest) else { return };
+        let margin = lowest.0 - highest.0;
+        self.pairs.push(Pair { subset: subset.to_owned(), margin, length_difference: lowest.1 - highest.1 });
+        let [chosen, rejected] = [lowest.2.clone(), highest.2.clone()];
+        if margin < 0.0 {
+            let wrong = WrongPair { subset: subset.to_owned(), margin, chosen, rejected };
+            keep_first(&mut self.wrong, &wrong, |a, b| a.margin.total_cmp(&b.margin));
+        }
+    }
+
+    /// The most extreme score and length among responses, and the response with that score; `None` unless all have
+    /// scores.
+    fn extreme<'r>(
+        &self,
+        responses: &'r [Response],
+        is_more: impl Fn(f64, f64) -> bool,
+    ) -> Option<(f64, f64, &'r Response)> {
+        let mut extreme: Option<(f64, f64, &Response)> = None;
+        for response in responses {
+            if !self.has_all_scores(response) {
+                return None;
+            }
+            let (score, length) = (response.scores[self.ranking], length(&response.text));
+            extreme = Some(match extreme {
+                None => (score, length, response),
+                Some((most, longest, kept)) => {
+                    let (score, kept) = if is_more(score, most) { (score, response) } else { (most, kept) };
+                    (score, if is_more(length, longest) { length } else { longest }, kept)
+                }
             });
         }
-        self.add_row(vec![chosen, rejected]);
+        extreme
     }
 
     fn has_all_scores(&self, response: &Response) -> bool {
@@ -123,14 +170,10 @@ fn length(text: &str) -> f64 {
 }
 
 /// Keeps the first [`EXAMPLES`] by `order`; among equals, those that were added first.
-fn keep_first(
-    kept: &mut Vec<Response>,
-    response: &Response,
-    order: impl Fn(&Response, &Response) -> Ordering,
-) {
-    let place = kept.partition_point(|other| order(other, response) != Ordering::Greater);
+fn keep_first<T: Clone>(kept: &mut Vec<T>, new: &T, order: impl Fn(&T, &T) -> Ordering) {
+    let place = kept.partition_point(|other| order(other, new) != Ordering::Greater);
     if place < EXAMPLES {
-        kept.insert(place, response.clone());
+        kept.insert(place, new.clone());
         kept.truncate(EXAMPLES);
     }
 }
@@ -161,9 +204,9 @@ mod tests {
         data.add_row(vec![other()]);
         data.add_row(vec![response("x", f64::NAN), other()]);
         data.add_row(vec![response("x", 1.0), other(), response("x", 3.0)]);
-        data.add_pair("chat".into(), response("long", 2.0), other());
+        data.add_chosen_and_rejected("chat", 1, vec![response("long", 2.0), other()]);
         assert_eq!((data.other_attributes, data.responses(), data.pairs.len()), (4, 3, 0));
-        data.add_pair("chat".into(), response("long", 2.0), response("x", 3.0));
+        data.add_chosen_and_rejected("chat", 1, vec![response("long", 2.0), response("x", 3.0)]);
         assert_eq!(data.pairs, [Pair { subset: "chat".into(), margin: -1.0, length_difference: 3.0 }]);
     }
 }

@@ -228,7 +228,11 @@ mod tests {
                 scores: vec![score, f64::from(n as u32)],
             };
             let (chosen, rejected) = (response(2.0 + n as f64), response(if n < 15 { 0.0 } else { 90.0 }));
-            data.add_pair(if n % 2 == 0 { "chat" } else { "safety" }.into(), chosen, rejected);
+            data.add_chosen_and_rejected(
+                if n % 2 == 0 { "chat" } else { "safety" },
+                1,
+                vec![chosen, rejected],
+            );
         }
         data
     }

@@ -9,6 +9,7 @@ use super::client::RewardClient;
 use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
 use crate::config::Settings;
 use crate::prompt::Message;
+use crate::reward::RankedBy;
 use crate::serving::{LengthPolicy, LoadedModel, Scheduling, Scorer, ServingError, load, served_names};
 use crate::telemetry::Metrics;
 
@@ -71,8 +72,52 @@ impl ScoringBackend {
     /// Identifies the engine, or the server and its model, in a journal.
     pub(super) fn identity(&self) -> String {
         match &*self.0 {
-            Backend::Engine { id, .. } => format!("engine {id}"),
-            Backend::Server(client) => format!("model {} at {}", client.model, client.url),
+            Backend::Engine { id, scorer, .. } => {
+                let options = scorer.score_options().map(serde_json::to_string);
+                let options = options.and_then(Result::ok).unwrap_or_default();
+                format!("engine {id}, options {options}")
+            }
+            Backend::Server(client) => {
+                format!("model {} at {}, {}", client.model, client.url, client.identity().line())
+            }
+        }
+    }
+
+    /// The score that ranks responses by default: the rule of `/v1/rewards`. `None` for a server that does not
+    /// say; then it is the first.
+    pub(super) fn ranked_by(&self) -> Option<String> {
+        match &*self.0 {
+            Backend::Engine { scorer, .. } => Some(scorer.head().single_name()),
+            Backend::Server(client) => client.identity().ranked_by().map(str::to_owned),
+        }
+    }
+
+    /// Names of the scores that every conversation has, as far as they are known; none if the model scores steps.
+    pub(super) fn attributes(&self) -> Vec<String> {
+        match &*self.0 {
+            Backend::Engine { scorer, .. } => scorer.head().names().into_iter().map(str::to_owned).collect(),
+            Backend::Server(client) => client.identity().attributes().to_vec(),
+        }
+    }
+
+    /// Every name that responses can be ranked by; empty if that is not known before the first answer.
+    pub(super) fn ranking_names(&self) -> Vec<String> {
+        match &*self.0 {
+            Backend::Engine { scorer, .. } => scorer.head().ranking_names(),
+            Backend::Server(client) => match (client.identity().step_token(), self.ranked_by()) {
+                (Some(_), Some(summary)) => {
+                    RankedBy::parse(&summary).step().map(RankedBy::summaries).unwrap_or_default()
+                }
+                _ => client.identity().attributes().to_vec(),
+            },
+        }
+    }
+
+    /// The token that must follow each step, if the model scores steps.
+    pub(super) fn step_token(&self) -> Option<&str> {
+        match &*self.0 {
+            Backend::Engine { scorer, .. } => scorer.head().step_token(),
+            Backend::Server(client) => client.identity().step_token(),
         }
     }
 

@@ -1,77 +1,87 @@
 //! `--best-of` within a row: the best response of a group, or the better one of a pair.
 
-use serde_json::Value;
+use super::columns::{SIDES, ScoreColumns};
+use super::conversation::list;
+use super::forms::{Found, Holds, RowLayout};
+use super::row::{Cell, Row};
+use super::scores_of_row::{ranking_score, scores_of_row};
 
-use super::Row;
-use super::columns::ScoreColumns;
-use super::shape::RowShape;
+/// The column of the response that is kept.
+pub(super) const RESPONSE: &str = "response";
 
 /// Puts the best response of a row in place of all of them. Returns false if none has scores. Rows that
 /// have only one response stay as they are.
-pub(super) fn replace_by_best(row: &mut Row, shape: &RowShape, columns: &ScoreColumns) -> bool {
-    match shape {
-        RowShape::Group { responses, .. } => best_of_group(row, shape, responses, columns).is_some(),
-        RowShape::Pair { chosen, rejected, .. } => better_of_pair(row, chosen, rejected, columns).is_some(),
-        RowShape::Single { .. } | RowShape::Messages { .. } => true,
+pub(super) fn replace_by_best(row: &mut Row, layout: &RowLayout, columns: &ScoreColumns) -> bool {
+    let holds = layout.holds();
+    if matches!(holds, Holds::One | Holds::Steps) {
+        return true;
     }
+    let Ok(found) = layout.found(row) else { return false };
+    let best = match holds {
+        Holds::Group => best_of_group(row, columns),
+        _ => best_by_scores(row, holds, &found, columns),
+    };
+    let Some(best) = best.filter(|best| *best < found.candidates.len()) else { return false };
+    keep(row, &found, best, holds, columns);
+    true
 }
 
-/// The list of responses becomes the best response, and the lists of scores its scores.
-fn best_of_group(row: &mut Row, shape: &RowShape, responses: &str, columns: &ScoreColumns) -> Option<()> {
-    let ranks = row.get(&columns.name("rank"))?.as_array()?;
-    let best = ranks.iter().position(|rank| rank == 1)?;
-    let text = shape.responses(row)?.get(best)?.clone();
-    let mut kept = Row::new();
-    for (name, value) in std::mem::take(row) {
-        if name == responses {
-            kept.insert("response".into(), text.clone());
-            continue;
+/// Index of the response of rank 1.
+fn best_of_group(row: &Row, columns: &ScoreColumns) -> Option<usize> {
+    let ranks = list(&row.get(&columns.name("rank"))?.value())?;
+    ranks.iter().position(|rank| rank == 1)
+}
+
+/// Index of the response with the highest score among the chosen and the rejected; the first of equals.
+fn best_by_scores(row: &Row, holds: Holds, found: &Found, columns: &ScoreColumns) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (index, scores) in scores_of_row(row, holds, found, columns).iter().enumerate() {
+        let Some(score) = ranking_score(scores, columns.by.as_ref()) else { continue };
+        if best.is_none_or(|(_, highest)| score > highest) {
+            best = Some((index, score));
         }
-        match value {
-            Value::Array(list) if name.starts_with(&columns.prefix) => {
-                if let Some(value) = list.get(best) {
-                    kept.insert(name, value.clone());
-                }
+    }
+    best.map(|(index, _)| index)
+}
+
+/// The start of the names of a response's scores, and its place on that side.
+fn side(found: &Found, index: usize) -> (&'static str, usize) {
+    if index < found.chosen { (SIDES[0], index) } else { (SIDES[1], index - found.chosen) }
+}
+
+/// Puts the response at `best` in place of the columns that hold the responses, and keeps only its scores.
+fn keep(row: &mut Row, found: &Found, best: usize, holds: Holds, columns: &ScoreColumns) {
+    let response = Cell::from(&found.candidates[best].response);
+    let (side, place) = match holds {
+        Holds::Group => ("", best),
+        _ => side(found, best),
+    };
+    let mut kept = Row::default();
+    for (name, cell) in std::mem::take(row).into_columns() {
+        if found.columns.contains(&name) {
+            if !kept.contains(RESPONSE) {
+                kept.push(RESPONSE.to_owned(), response.clone());
             }
-            value => {
-                kept.insert(name, value);
+        } else if let Some(added) = columns.added(&name) {
+            let is_others =
+                SIDES.iter().any(|other| holds != Holds::Group && *other != side && added.starts_with(other));
+            if !is_others {
+                let name = columns.name(added.strip_prefix(side).unwrap_or(added));
+                kept.set(&name, item(cell, place));
             }
+        } else if name != RESPONSE {
+            kept.push(name, cell);
         }
     }
+    // A response inside of another column, such as a tree, has no column of its own to replace.
+    kept.set(RESPONSE, response);
     *row = kept;
-    Some(())
 }
 
-/// The better response of a pair becomes `response`, and its scores lose their `chosen_` or `rejected_`.
-fn better_of_pair(row: &mut Row, chosen: &str, rejected: &str, columns: &ScoreColumns) -> Option<()> {
-    let margin = row.get(&columns.name("margin"))?;
-    // If one response has no scores, the other one is better.
-    let chosen_is_better =
-        margin.as_f64().map_or_else(|| has_scores(row, "chosen_", columns), |margin| margin >= 0.0);
-    let mut sides = [(chosen, columns.name("chosen_")), (rejected, columns.name("rejected_"))];
-    if !chosen_is_better {
-        sides.reverse();
+/// The item at `place` of a list; other values as they are.
+fn item(cell: Cell, place: usize) -> Cell {
+    match cell.as_list() {
+        Some(list) => list.get(place).map_or_else(Cell::null, Cell::from),
+        None => cell,
     }
-    let [(better, better_prefix), (worse, worse_prefix)] = sides;
-    let mut kept = Row::new();
-    for (name, value) in std::mem::take(row) {
-        if name == worse || name.starts_with(&worse_prefix) {
-            continue;
-        }
-        let name = if name == better {
-            "response".into()
-        } else if let Some(attribute) = name.strip_prefix(&better_prefix) {
-            columns.name(attribute)
-        } else {
-            name
-        };
-        kept.insert(name, value);
-    }
-    *row = kept;
-    Some(())
-}
-
-fn has_scores(row: &Row, side: &str, columns: &ScoreColumns) -> bool {
-    let prefix = columns.name(side);
-    row.iter().any(|(name, value)| name.starts_with(&prefix) && !value.is_null())
 }

@@ -6,13 +6,14 @@ use super::backend::ScoringBackend;
 use super::columns::ScoreColumns;
 use super::eval::Evaluation;
 use super::filter::Filter;
+use super::forms::{FormArgs, Holds, RowLayout};
 use super::inspect::inspect;
+use super::interrupt::exit_on_interrupt;
 use super::pipeline::{read_rows, score_rows};
 use super::progress::ScoreProgress;
 use super::report_data::ReportDataBuilder;
-use super::run::ScoreRun;
+use super::run::{ScoreRun, prepare};
 use super::select::Selection;
-use super::shape::{ColumnNames, RowShape};
 use super::summary::counted;
 use super::{ScoreError, rows, summary};
 use crate::cli::output::{eprint_line, print};
@@ -46,8 +47,10 @@ struct BackendArgs {
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, conflicts_with = "url", value_name = "COUNT", value_parser = positive)]
     threads: Option<usize>,
-    /// Attribute that ranks, margins and accuracy follow [default: the model's first]
-    #[arg(long, value_name = "ATTRIBUTE")]
+    /// Score that ranks, margins and accuracy follow: an attribute, `weighted`, or for steps min(step), mean(step),
+    /// last(step) or prod(step) [default: that of /v1/rewards, the weighted sum or mixture, else the lowest step, else
+    /// the first attribute]
+    #[arg(long, value_name = "SCORE")]
     by: Option<String>,
 }
 
@@ -56,16 +59,17 @@ struct BackendArgs {
 /// An interrupted run continues when you run the same command again.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ScoreArgs {
-    /// JSONL, JSON, CSV or Parquet files, by their extension; `-` for JSONL from standard input
+    /// JSONL, JSON, CSV, TSV or Parquet files, by their extension, which .gz or .zst may follow; `-` for JSON from
+    /// standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// File to write: .jsonl, .json, .csv or .parquet
+    /// File to write: .jsonl, .json, .csv, .tsv (all also .gz or .zst) or .parquet; `-` for JSONL to standard output
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
-    names: ColumnNames,
+    form: FormArgs,
     /// Start of the names of added columns
     #[arg(long, default_value = "score_", value_name = "TEXT")]
     prefix: String,
@@ -86,7 +90,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
-    names: ColumnNames,
+    form: FormArgs,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -102,12 +106,12 @@ pub struct ReportArgs {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    names: ColumnNames,
+    form: FormArgs,
     /// Start of the names of the columns with scores
     #[arg(long, default_value = "score_", value_name = "TEXT")]
     prefix: String,
-    /// Attribute that ranks pairs and examples [default: the first]
-    #[arg(long, value_name = "ATTRIBUTE")]
+    /// Score that ranks pairs and examples [default: the one that ranked the rows of the file]
+    #[arg(long, value_name = "SCORE")]
     by: Option<String>,
     /// Name of the model, to show in the report
     #[arg(long, value_name = "NAME")]
@@ -133,19 +137,29 @@ impl BackendArgs {
 /// # Errors
 /// See [`ScoreError`].
 pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
-    let run = ScoreRun {
+    // What goes to standard output cannot be continued, and needs no journal after the run.
+    let scratch = if arguments.output == Path::new("-") {
+        Some(tempfile::tempdir().map_err(|error| ScoreError::write(&std::env::temp_dir(), error))?)
+    } else {
+        None
+    };
+    let mut run = ScoreRun {
         inputs: &arguments.inputs,
         output: &arguments.output,
-        names: &arguments.names,
-        columns: ScoreColumns { prefix: arguments.prefix.clone(), by: arguments.backend.by.clone() },
+        journal: scratch.as_ref().map_or(arguments.output.clone(), |scratch| scratch.path().join("rows")),
+        form: &arguments.form,
+        columns: ScoreColumns::new(&arguments.prefix, arguments.backend.by.as_deref()),
         selection: Selection { best_of: arguments.best_of, filter: arguments.filter.clone() },
     };
     let inspected = run.inspect()?;
     let backend = arguments.backend.open().await?;
+    exit_on_interrupt(&arguments.output);
     let outcome = run.run(inspected, &backend).await?;
     eprint_line(summary::text(&outcome.data).trim_end());
     let written = counted(outcome.written as u64, "row");
-    eprint_line(format_args!("wrote {written} to {}", arguments.output.display()));
+    let place =
+        if scratch.is_some() { "standard output".into() } else { arguments.output.display().to_string() };
+    eprint_line(format_args!("wrote {written} to {place}"));
     Ok(if outcome.failed > 0 { SOME_FAILED } else { 0 })
 }
 
@@ -154,17 +168,20 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
 /// # Errors
 /// See [`ScoreError`].
 pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
-    let EvalArgs { inputs, backend, names, json } = arguments;
-    let columns = ScoreColumns { prefix: "score_".into(), by: backend.by.clone() };
-    let (shape, peeked) = inspect(inputs, names, &columns)?;
-    if !matches!(shape, RowShape::Pair { .. }) {
-        return Err(ScoreError::NotPairs(shape.to_string()));
+    let EvalArgs { inputs, backend, form, json } = arguments;
+    let mut columns = ScoreColumns::new("score_", backend.by.as_deref());
+    let (mut layout, peeked) = inspect(inputs, form, &columns)?;
+    let has_labels = |row| layout.found(row).is_ok_and(|found| !found.ratings.is_empty());
+    let is_unlabelled = layout.holds() == Holds::Group && !peeked.first().is_some_and(has_labels);
+    if matches!(layout.holds(), Holds::One | Holds::Steps) || is_unlabelled {
+        return Err(ScoreError::NotPairs(layout.to_string()));
     }
     let backend = backend.open().await?;
-    let mut data = ReportDataBuilder::new(shape.clone(), columns.clone());
-    let rows = read_rows(inputs, peeked, &shape, &columns, Box::new(std::iter::empty()));
+    prepare(&mut layout, &mut columns, &backend)?;
+    let mut data = ReportDataBuilder::new(layout.clone(), columns.clone());
+    let rows = read_rows(inputs, peeked, &layout, &columns, Box::new(std::iter::empty()));
     let progress = ScoreProgress::new(inputs, 0);
-    score_rows(rows, &backend, &shape, &columns, progress, |row| data.add(row)).await?;
+    score_rows(rows, &backend, &layout, &columns, progress, |row| data.add(row)).await?;
     let evaluation = Evaluation::new(&data.finish(), backend.model());
     if *json {
         let text = serde_json::to_string_pretty(&evaluation);
@@ -181,15 +198,15 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
 /// See [`ScoreError`].
 pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     let path: &Path = &arguments.input;
-    let columns = ScoreColumns { prefix: arguments.prefix.clone(), by: arguments.by.clone() };
+    let columns = ScoreColumns::new(&arguments.prefix, arguments.by.as_deref());
     let mut builder: Option<ReportDataBuilder> = None;
     for row in rows::open(path)? {
         let row = row?;
         let builder = match &mut builder {
             Some(builder) => builder,
             none => {
-                let shape = RowShape::detect(&row, &arguments.names)?;
-                none.insert(ReportDataBuilder::new(shape, columns.clone()))
+                let layout = RowLayout::detect(&row, &arguments.form)?;
+                none.insert(ReportDataBuilder::new(layout, columns.clone()))
             }
         };
         builder.add(&row)?;

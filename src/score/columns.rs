@@ -2,20 +2,25 @@
 
 use serde_json::{Number, Value};
 
-use super::shape::RowShape;
-use super::{ConversationScores, Row, ScoreError, ScoreResult};
-use crate::reward::ranks;
+use super::forms::{Holds, RowLayout};
+use super::row::{Cell, Row};
+use super::{ConversationScores, ScoreError, ScoreResult};
+use crate::reward::{RankedBy, ranks};
 
 /// Names of added columns that are not attributes, without their prefix.
-const NOT_ATTRIBUTES: [&str; 4] = ["rank", "margin", "error", "line"];
+const NOT_ATTRIBUTES: [&str; 5] = ["rank", "margin", "ranked_by", "error", "line"];
+/// What the attributes of chosen and rejected responses start with.
+pub(super) const SIDES: [&str; 2] = ["chosen_", "rejected_"];
 
 /// Names of the added columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScoreColumns {
     /// Start of all their names.
     pub(super) prefix: String,
-    /// The attribute that ranks and margins follow; `None` for the model's first.
-    pub(super) by: Option<String>,
+    /// The score that ranks and margins follow; `None` for the first.
+    pub(super) by: Option<RankedBy>,
+    /// Names of the scores that every conversation has, as far as they are known.
+    pub(super) attributes: Vec<String>,
 }
 
 /// Which responses of a row have scores.
@@ -27,27 +32,74 @@ pub(super) enum RowStatus {
     Failed,
 }
 
+/// A row whose responses were scored.
+pub(super) struct Scored<'a> {
+    pub(super) layout: &'a RowLayout,
+    /// How many of the responses are chosen, where a form has chosen and rejected ones.
+    pub(super) chosen: usize,
+    pub(super) results: &'a [ScoreResult],
+}
+
 impl ScoreColumns {
+    /// Columns of the prefix `prefix`, ranked by the score that is called `by`.
+    pub(super) fn new(prefix: &str, by: Option<&str>) -> Self {
+        Self { prefix: prefix.to_owned(), by: by.map(RankedBy::parse), attributes: Vec::new() }
+    }
+
     /// Full name of an added column.
     pub(super) fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// A column of an input row that an added one would replace, or that would be taken for one.
-    pub(super) fn collision<'a>(&self, row: &'a Row, shape: &RowShape) -> Option<&'a str> {
-        row.keys().map(String::as_str).find(|name| self.is_taken_for_added(name, shape))
+    /// The name of an added column without the prefix; `None` if the column is not an added one.
+    pub(super) fn added<'a>(&self, column: &'a str) -> Option<&'a str> {
+        let name = column.strip_prefix(&self.prefix)?;
+        if NOT_ATTRIBUTES.contains(&name) {
+            return Some(name);
+        }
+        let attribute = SIDES.iter().find_map(|side| name.strip_prefix(side)).unwrap_or(name);
+        let is_known = if self.attributes.is_empty() && !self.has_steps() {
+            !self.prefix.is_empty()
+        } else {
+            self.attributes.iter().any(|known| known == attribute) || self.is_step(attribute)
+        };
+        is_known.then_some(name)
     }
 
-    fn is_taken_for_added(&self, name: &str, shape: &RowShape) -> bool {
-        let Some(rest) = name.strip_prefix(&self.prefix) else { return false };
-        if NOT_ATTRIBUTES.contains(&rest) {
+    /// The columns with scores, without their prefix.
+    pub(super) fn scores<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (&'a str, &'a Cell)> {
+        row.columns()
+            .filter_map(move |(column, cell)| Some((self.added(column)?, cell)))
+            .filter(|(name, _)| !NOT_ATTRIBUTES.contains(name))
+    }
+
+    fn has_steps(&self) -> bool {
+        self.by.as_ref().is_some_and(|by| by.step().is_some())
+    }
+
+    fn is_step(&self, attribute: &str) -> bool {
+        let step = self.by.as_ref().and_then(RankedBy::step);
+        let number = step.and_then(|step| attribute.strip_prefix(step)?.strip_prefix('_'));
+        number.is_some_and(|number| number.parse::<usize>().is_ok())
+    }
+
+    /// A column of an input row that an added one would replace, or that would be taken for one.
+    pub(super) fn collision<'a>(&self, row: &'a Row, layout: &RowLayout) -> Option<&'a str> {
+        row.names().find(|name| self.is_taken_for_added(name, layout.holds()))
+    }
+
+    fn is_taken_for_added(&self, column: &str, holds: Holds) -> bool {
+        let Some(name) = column.strip_prefix(&self.prefix) else { return false };
+        if NOT_ATTRIBUTES.contains(&name) {
             return true;
         }
-        match shape {
-            // UltraFeedback's pairs come with `score_chosen` and `score_rejected`, which do no harm.
-            RowShape::Pair { .. } => ["chosen_", "rejected_"].iter().any(|side| rest.starts_with(side)),
-            _ => !self.prefix.is_empty(),
+        let has_side = SIDES.iter().any(|side| name.starts_with(side));
+        let has_sides = matches!(holds, Holds::Pair | Holds::Lists);
+        if self.prefix.is_empty() {
+            return has_side == has_sides && self.added(column).is_some();
         }
+        // UltraFeedback's pairs come with `score_chosen` and `score_rejected`, which do no harm.
+        if has_sides { has_side } else { true }
     }
 
     /// The score that ranks and margins follow.
@@ -55,12 +107,13 @@ impl ScoreColumns {
     /// # Errors
     /// [`ScoreError::UnknownAttribute`].
     fn ranking_score(&self, scores: &ConversationScores) -> Result<f64, ScoreError> {
+        let named = scores.scores.iter().map(|(attribute, score)| (attribute.as_str(), *score));
         let found = match &self.by {
-            None => scores.scores.first(),
-            Some(by) => scores.scores.iter().find(|(attribute, _)| attribute == by),
+            None => scores.scores.first().map(|(_, score)| *score),
+            Some(by) => by.value(named),
         };
-        found.map(|(_, score)| *score).ok_or_else(|| ScoreError::UnknownAttribute {
-            by: self.by.clone().unwrap_or_default(),
+        found.ok_or_else(|| ScoreError::UnknownAttribute {
+            by: self.by.as_ref().map(|by| by.name().to_owned()).unwrap_or_default(),
             known: scores.scores.iter().map(|(attribute, _)| attribute.clone()).collect(),
         })
     }
@@ -69,30 +122,34 @@ impl ScoreColumns {
     ///
     /// A single response gets a number for each attribute. A pair gets `chosen_` and `rejected_` numbers,
     /// and `margin` (chosen minus rejected). A group gets a list for each attribute, the list `rank` (1 is
-    /// the best; equal scores share the better rank), and `margin` (best minus second best). A response
-    /// without scores has null in their place. A row in which no response has scores gets only `error`.
+    /// the best; equal scores share the better rank), and `margin` (best minus second best). Lists of chosen
+    /// and rejected responses get `chosen_` and `rejected_` lists, and `margin` (the lowest of the chosen minus the
+    /// highest of the rejected). `ranked_by` names the score that these follow if it is not the first one. A
+    /// response without scores has null in their place. A row in which no response has scores gets only `error`.
     ///
     /// # Errors
     /// [`ScoreError::UnknownAttribute`].
-    pub(super) fn add(
-        &self,
-        row: &mut Row,
-        shape: &RowShape,
-        results: &[ScoreResult],
-    ) -> Result<(), ScoreError> {
+    pub(super) fn add(&self, row: &mut Row, scored: &Scored<'_>) -> Result<(), ScoreError> {
+        let Scored { layout, chosen, results } = scored;
         let (mut scores, mut ranking, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (index, result) in results.iter().enumerate() {
             match result {
                 Ok(scored) => ranking.push(Some(self.ranking_score(scored)?)),
                 Err(error) => {
                     ranking.push(None);
-                    errors.push(format!("{}{error}", shape.error_prefix(index, results.len())));
+                    errors.push(format!("{}{error}", layout.error_prefix(index, results.len(), *chosen)));
                 }
             }
             scores.push(result.as_ref().ok());
         }
         if ranking.iter().any(Option::is_some) {
-            self.add_scores(row, shape, &scores, &ranking);
+            match layout.holds() {
+                Holds::One | Holds::Steps => self.add_one(row, &scores),
+                Holds::Group => self.add_group(row, &scores, &ranking),
+                Holds::Pair => self.add_pair(row, &scores, &ranking),
+                Holds::Lists => self.add_lists(row, &scores, &ranking, *chosen),
+            }
+            self.add_ranked_by(row, &scores);
         }
         if !errors.is_empty() {
             self.add_error(row, &errors.join("; "));
@@ -100,45 +157,66 @@ impl ScoreColumns {
         Ok(())
     }
 
-    /// Adds the columns with scores. `ranking` are the scores that ranks and margins follow.
-    fn add_scores(
-        &self,
-        row: &mut Row,
-        shape: &RowShape,
-        scores: &[Option<&ConversationScores>],
-        ranking: &[Option<f64>],
-    ) {
-        match (shape, scores) {
-            (RowShape::Pair { .. }, [chosen, rejected]) => {
-                for (side, scores, other) in [("chosen", chosen, rejected), ("rejected", rejected, chosen)] {
-                    for attribute in attribute_names(&[scores.or(*other)]) {
-                        row.insert(self.name(&format!("{side}_{attribute}")), score(*scores, attribute));
-                    }
-                }
-                let margin = ranking[0].zip(ranking[1]).map(|(chosen, rejected)| chosen - rejected);
-                row.insert(self.name("margin"), number(margin));
-            }
-            (RowShape::Group { .. }, _) => {
-                for attribute in attribute_names(scores) {
-                    let column = scores.iter().map(|scores| score(*scores, attribute));
-                    row.insert(self.name(attribute), column.collect());
-                }
-                row.insert(self.name("rank"), ranks(ranking).into_iter().map(Value::from).collect());
-                row.insert(self.name("margin"), number(margin(ranking)));
-            }
-            _ => {
-                for (attribute, score) in scores.iter().flatten().flat_map(|scores| &scores.scores) {
-                    row.insert(self.name(attribute), number(Some(*score)));
-                }
+    fn add_one(&self, row: &mut Row, scores: &[Option<&ConversationScores>]) {
+        for (attribute, score) in scores.iter().flatten().flat_map(|scores| &scores.scores) {
+            self.set(row, attribute, &number(Some(*score)));
+        }
+    }
+
+    fn add_group(&self, row: &mut Row, scores: &[Option<&ConversationScores>], ranking: &[Option<f64>]) {
+        for attribute in attribute_names(scores) {
+            self.set(row, attribute, &column(scores, attribute));
+        }
+        self.set(row, "rank", &ranks(ranking).into_iter().map(Value::from).collect());
+        self.set(row, "margin", &number(margin(ranking)));
+    }
+
+    fn add_pair(&self, row: &mut Row, scores: &[Option<&ConversationScores>], ranking: &[Option<f64>]) {
+        let [chosen, rejected] = [0, 1].map(|index| scores.get(index).copied().flatten());
+        for (side, scores, other) in [(SIDES[0], chosen, rejected), (SIDES[1], rejected, chosen)] {
+            for attribute in attribute_names(&[scores.or(other)]) {
+                self.set(row, &format!("{side}{attribute}"), &score(scores, attribute));
             }
         }
+        let [chosen, rejected] = [0, 1].map(|index| ranking.get(index).copied().flatten());
+        self.set(row, "margin", &number(chosen.zip(rejected).map(|(chosen, rejected)| chosen - rejected)));
+    }
+
+    fn add_lists(
+        &self,
+        row: &mut Row,
+        scores: &[Option<&ConversationScores>],
+        ranking: &[Option<f64>],
+        chosen: usize,
+    ) {
+        let names = attribute_names(scores);
+        let (chosen_scores, rejected_scores) = scores.split_at(chosen.min(scores.len()));
+        for (side, scores) in [(SIDES[0], chosen_scores), (SIDES[1], rejected_scores)] {
+            for attribute in &names {
+                self.set(row, &format!("{side}{attribute}"), &column(scores, attribute));
+            }
+        }
+        self.set(row, "margin", &number(lists_margin(ranking, chosen)));
+    }
+
+    /// Names the score that ranks if it is not the first one.
+    fn add_ranked_by(&self, row: &mut Row, scores: &[Option<&ConversationScores>]) {
+        let Some(by) = &self.by else { return };
+        let first = scores.iter().flatten().find_map(|scores| scores.scores.first());
+        if first.is_some_and(|(first, _)| first != by.name()) {
+            self.set(row, "ranked_by", &by.name().into());
+        }
+    }
+
+    fn set(&self, row: &mut Row, name: &str, value: &Value) {
+        row.set(&self.name(name), Cell::from(value));
     }
 
     /// Which responses of a row have scores, after [`ScoreColumns::add`].
     pub(super) fn status(&self, row: &Row) -> RowStatus {
-        if !row.contains_key(&self.name("error")) {
+        if !row.contains(&self.name("error")) {
             RowStatus::Scored
-        } else if row.contains_key(&self.name("margin")) {
+        } else if row.contains(&self.name("margin")) {
             RowStatus::PartlyScored
         } else {
             RowStatus::Failed
@@ -146,30 +224,20 @@ impl ScoreColumns {
     }
 
     /// A row in place of one that cannot be read or scored: the reason, and the text of the original.
-    pub(super) fn unreadable_row(&self, reason: String, text: String) -> Row {
+    pub(super) fn unreadable_row(&self, reason: &str, text: &str) -> Row {
         let columns = [("error", reason), ("line", text)];
-        columns.into_iter().map(|(name, value)| (self.name(name), Value::from(value))).collect()
+        columns.into_iter().map(|(name, value)| (self.name(name), Cell::text(value))).collect()
     }
 
     /// Whether [`ScoreColumns::unreadable_row`] made a row.
     pub(super) fn is_unreadable(&self, row: &Row) -> bool {
-        row.len() == 2 && ["error", "line"].iter().all(|name| row.contains_key(&self.name(name)))
+        row.len() == 2 && ["error", "line"].iter().all(|name| row.contains(&self.name(name)))
     }
 
     /// Adds the reason why a row, or a response in it, has no scores.
     pub(super) fn add_error(&self, row: &mut Row, reason: &str) {
-        row.insert(self.name("error"), reason.into());
+        row.set(&self.name("error"), Cell::text(reason));
     }
-}
-
-/// The score columns of a row, without their prefix; except for rank, margin, error and line.
-pub(super) fn attribute_columns<'a>(
-    row: &'a Row,
-    prefix: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    row.iter()
-        .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
-        .filter(|(name, _)| !NOT_ATTRIBUTES.contains(name))
 }
 
 /// Attributes of any of the responses, in the order in which they first occur: where a model scores steps,
@@ -182,6 +250,10 @@ fn attribute_names<'a>(scores: &[Option<&'a ConversationScores>]) -> Vec<&'a str
         }
     }
     names
+}
+
+fn column(scores: &[Option<&ConversationScores>], attribute: &str) -> Value {
+    scores.iter().map(|scores| score(*scores, attribute)).collect()
 }
 
 fn score(scores: Option<&ConversationScores>, attribute: &str) -> Value {
@@ -200,26 +272,42 @@ fn margin(scores: &[Option<f64>]) -> Option<f64> {
     Some(sorted.first()? - sorted.get(1)?)
 }
 
+/// The lowest score of the `chosen` first minus the highest of the others: above 0 if all of the chosen are better.
+/// `None` unless all have scores.
+pub(super) fn lists_margin(scores: &[Option<f64>], chosen: usize) -> Option<f64> {
+    let scores: Vec<f64> = scores.iter().copied().collect::<Option<_>>()?;
+    let (chosen, rejected) = scores.split_at_checked(chosen)?;
+    let lowest = chosen.iter().copied().min_by(f64::total_cmp)?;
+    Some(lowest - rejected.iter().copied().max_by(f64::total_cmp)?)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::super::Unscored;
-    use super::super::shape::ColumnNames;
+    use super::super::forms::FormArgs;
     use super::*;
 
-    fn added(row: &Value, results: &[Result<f64, &str>]) -> (Value, RowStatus) {
-        let mut row = row.as_object().unwrap().clone();
-        let shape = RowShape::detect(&row, &ColumnNames::default()).unwrap();
-        let columns = ScoreColumns { prefix: String::new(), by: None };
+    fn layout(row: &Value) -> (Row, RowLayout) {
+        let row = Row::parse(&row.to_string()).unwrap();
+        let layout = RowLayout::detect(&row, &FormArgs::default()).unwrap();
+        (row, layout)
+    }
+
+    fn added(row: &Value, chosen: usize, results: &[Result<f64, &str>]) -> (Value, RowStatus) {
+        let (mut row, layout) = layout(row);
+        let columns = ScoreColumns::new("", None);
         let result = |result: &Result<f64, &str>| match result {
             Ok(score) => Ok(ConversationScores { scores: vec![("reward".into(), *score)], tokens: 1 }),
             Err(reason) => Err(Unscored::Refused((*reason).to_owned())),
         };
         let before = row.len();
-        columns.add(&mut row, &shape, &results.iter().map(result).collect::<Vec<_>>()).unwrap();
+        let results: Vec<ScoreResult> = results.iter().map(result).collect();
+        columns.add(&mut row, &Scored { layout: &layout, chosen, results: &results }).unwrap();
         let status = columns.status(&row);
-        (row.into_iter().skip(before).collect(), status)
+        let new = row.columns().skip(before).map(|(name, cell)| (name.to_owned(), cell.value()));
+        (Value::Object(new.collect()), status)
     }
 
     #[test]
@@ -227,18 +315,61 @@ mod tests {
         let group = json!({"prompt": "p", "responses": ["a", "b", "c"]});
         let due = json!({"reward": [1.0, null, 3.5], "rank": [2, null, 1], "margin": 2.5,
                          "error": "response 2 of 3: too long"});
-        let scored = added(&group, &[Ok(1.0), Err("too long"), Ok(3.5)]);
+        let scored = added(&group, 0, &[Ok(1.0), Err("too long"), Ok(3.5)]);
         assert_eq!(scored, (due, RowStatus::PartlyScored));
         let due = json!({"error": "response 1 of 3: x; response 2 of 3: y; response 3 of 3: z"});
-        assert_eq!(added(&group, &[Err("x"), Err("y"), Err("z")]), (due, RowStatus::Failed));
+        assert_eq!(added(&group, 0, &[Err("x"), Err("y"), Err("z")]), (due, RowStatus::Failed));
         let pair = json!({"prompt": "p", "chosen": "a", "rejected": "b"});
         let due = json!({"chosen_reward": null, "rejected_reward": 2.0, "margin": null,
                          "error": "chosen: too long"});
-        assert_eq!(added(&pair, &[Err("too long"), Ok(2.0)]), (due, RowStatus::PartlyScored));
+        assert_eq!(added(&pair, 1, &[Err("too long"), Ok(2.0)]), (due, RowStatus::PartlyScored));
         let due = json!({"chosen_reward": 2.5, "rejected_reward": 2.0, "margin": 0.5});
-        assert_eq!(added(&pair, &[Ok(2.5), Ok(2.0)]), (due, RowStatus::Scored));
+        assert_eq!(added(&pair, 1, &[Ok(2.5), Ok(2.0)]), (due, RowStatus::Scored));
         let single = json!({"prompt": "p", "response": "a"});
-        assert_eq!(added(&single, &[Err("too long")]), (json!({"error": "too long"}), RowStatus::Failed));
+        assert_eq!(added(&single, 0, &[Err("too long")]), (json!({"error": "too long"}), RowStatus::Failed));
+        let lists = json!({"prompt": "p", "chosen": ["a"], "rejected": ["b", "c"]});
+        let due = json!({"chosen_reward": [2.5], "rejected_reward": [2.0, 1.0], "margin": 0.5});
+        assert_eq!(added(&lists, 1, &[Ok(2.5), Ok(2.0), Ok(1.0)]), (due, RowStatus::Scored));
+        let due = json!({"chosen_reward": [2.5], "rejected_reward": [2.0, null], "margin": null,
+                         "error": "rejected 2 of 2: too long"});
+        assert_eq!(added(&lists, 1, &[Ok(2.5), Ok(2.0), Err("too long")]), (due, RowStatus::PartlyScored));
+    }
+
+    #[test]
+    fn ranks_and_margins_follow_the_score_that_ranks_which_is_named_unless_it_is_the_first() {
+        let group = json!({"prompt": "p", "responses": ["a", "b"]});
+        let (row, layout) = layout(&group);
+        let scored = |help: f64, total: f64| {
+            let scores = vec![("help".into(), help), ("weighted".into(), total)];
+            Ok(ConversationScores { scores, tokens: 1 })
+        };
+        for (by, rank, named) in [
+            (None, "[1,2]", None),
+            (Some("help"), "[1,2]", None),
+            (Some("weighted"), "[2,1]", Some("\"weighted\"")),
+        ] {
+            let columns = ScoreColumns::new("score_", by);
+            let mut row = row.clone();
+            let results = [scored(2.0, 1.0), scored(1.0, 2.0)];
+            columns.add(&mut row, &Scored { layout: &layout, chosen: 0, results: &results }).unwrap();
+            assert_eq!(row.get("score_rank").map(Cell::json), Some(rank), "{by:?}");
+            assert_eq!(row.get("score_ranked_by").map(Cell::json), named, "{by:?}");
+        }
+        let columns = ScoreColumns::new("score_", Some("beauty"));
+        let results = [scored(2.0, 1.0)];
+        let error = columns.add(&mut row.clone(), &Scored { layout: &layout, chosen: 0, results: &results });
+        assert!(matches!(error, Err(ScoreError::UnknownAttribute { .. })));
+    }
+
+    #[test]
+    fn without_a_prefix_a_column_that_is_called_like_an_attribute_would_be_replaced() {
+        let (row, layout) = layout(&json!({"prompt": "p", "response": "a", "helpfulness": 3}));
+        let mut columns = ScoreColumns::new("", None);
+        columns.attributes = vec!["verbosity".into()];
+        assert_eq!(columns.collision(&row, &layout), None);
+        columns.attributes.push("helpfulness".into());
+        assert_eq!(columns.collision(&row, &layout), Some("helpfulness"));
+        assert_eq!(ScoreColumns::new("score_", None).collision(&row, &layout), None);
     }
 
     #[test]

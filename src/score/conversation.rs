@@ -1,92 +1,95 @@
-//! Parses the values of a row's columns into conversations.
-
-use std::borrow::Cow;
+//! Parses values of a row's columns into turns of conversations.
 
 use serde_json::Value;
 
-use super::ConversationError;
+use super::dialogue::parse_dialogue;
+use super::python_literal;
 use crate::prompt::Message;
 
 /// The turns of a conversation, in their order.
 pub(super) type Conversation = Vec<Message>;
 
-/// A list, or a JSON list in a text, which is how CSV holds one.
-pub(super) fn list(value: &Value) -> Option<Cow<'_, [Value]>> {
+/// Names that data sets give to the roles of OpenAI's format.
+const ROLE_NAMES: [(&str, &str); 14] = [
+    ("human", "user"),
+    ("prompter", "user"),
+    ("user", "user"),
+    ("gpt", "assistant"),
+    ("chatgpt", "assistant"),
+    ("bing", "assistant"),
+    ("bard", "assistant"),
+    ("bot", "assistant"),
+    ("model", "assistant"),
+    ("function_call", "assistant"),
+    ("assistant", "assistant"),
+    ("observation", "tool"),
+    ("system", "system"),
+    ("tool", "tool"),
+];
+
+/// A list, or one in a text, which is how CSV holds it: as JSON, or as Python prints it.
+pub(super) fn list(value: &Value) -> Option<Vec<Value>> {
+    match structure(value)? {
+        Value::Array(list) => Some(list),
+        _ => None,
+    }
+}
+
+/// A list or an object, or one in a text.
+pub(super) fn structure(value: &Value) -> Option<Value> {
     match value {
-        Value::Array(list) => Some(list.as_slice().into()),
-        Value::String(text) if text.trim_start().starts_with('[') => {
-            serde_json::from_str::<Vec<Value>>(text).ok().map(Into::into)
+        Value::Array(_) | Value::Object(_) => Some(value.clone()),
+        Value::String(text) => {
+            let parsed = serde_json::from_str(text).ok().or_else(|| python_literal::parse(text));
+            parsed.filter(|parsed: &Value| parsed.is_array() || parsed.is_object())
         }
         _ => None,
     }
 }
 
-/// Parses a column with a whole conversation.
-pub(super) fn parse_messages(value: &Value, column: &str) -> Result<Conversation, ConversationError> {
-    let turns = parse_turns(value, "assistant", column)?;
-    if turns.is_empty() { Err(ConversationError::Empty(column.to_owned())) } else { Ok(turns) }
+/// The messages of a list; `None` if an item is not a message.
+pub(super) fn parse_messages(list: &[Value]) -> Option<Conversation> {
+    list.iter().map(parse_message).collect()
 }
 
-/// Parses a column with a prompt. An empty `Assistant:` at the end of a dialogue only asks for a response.
-pub(super) fn parse_prompt(value: &Value, column: &str) -> Result<Conversation, ConversationError> {
-    let mut turns = parse_turns(value, "user", column)?;
-    if turns.len() > 1 && turns.last().is_some_and(|turn| turn.role == "assistant" && turn.content.is_empty())
-    {
-        turns.pop();
-    }
-    Ok(turns)
-}
-
-/// Parses a column with a response, and appends it to its prompt `start`. A list of messages that does not
-/// start with the assistant contains its prompt, and replaces `start`.
-pub(super) fn parse_answered(
-    start: &[Message],
-    response: &Value,
-    column: &str,
-) -> Result<Conversation, ConversationError> {
-    let text = response.get("response").or_else(|| response.get("text")).or_else(|| response.get("content"));
-    let response = parse_turns(text.unwrap_or(response), "assistant", column)?;
-    match response.as_slice() {
-        [] => return Err(ConversationError::Empty(column.to_owned())),
-        [first, _, ..] if first.role != "assistant" => return Ok(response),
-        _ => {}
-    }
-    if start.is_empty() {
-        return Err(ConversationError::NoPrompt(column.to_owned()));
-    }
-    Ok([start, &response].concat())
-}
-
-/// Parses the text of one turn of `role`, a dialogue in the format of hh-rlhf, or a list of messages.
-fn parse_turns(value: &Value, role: &str, column: &str) -> Result<Conversation, ConversationError> {
-    match value {
-        Value::Array(messages) => {
-            let messages = messages.iter().map(parse_message).collect::<Option<_>>();
-            messages.ok_or_else(|| ConversationError::Message(column.to_owned()))
-        }
-        Value::String(text) => {
-            let turns = parse_json_messages(text).or_else(|| parse_dialogue(text));
-            Ok(turns.unwrap_or_else(|| vec![Message { role: role.into(), content: text.clone() }]))
-        }
-        _ => Err(ConversationError::NotText(column.to_owned())),
-    }
-}
-
-/// Messages as JSON in a text, which is how CSV holds them. A text that only starts like a list is a text:
-/// responses may well be lists.
-fn parse_json_messages(text: &str) -> Option<Conversation> {
-    if !text.trim_start().starts_with('[') {
+/// Messages in a text, as JSON or as Python prints them. A text that only starts like a list is a text.
+pub(super) fn parse_printed_messages(text: &str) -> Option<Conversation> {
+    if !text.trim_start().starts_with(['[', 'a']) {
         return None;
     }
-    let messages: Vec<Value> = serde_json::from_str(text).ok()?;
-    messages.first()?;
-    messages.iter().map(parse_message).collect()
+    let Value::Array(list) = structure(&Value::from(text))? else { return None };
+    if list.is_empty() { None } else { parse_messages(&list) }
 }
 
-/// `{"role": ..., "content": ...}`.
-fn parse_message(message: &Value) -> Option<Message> {
-    let role = message.get("role")?.as_str()?;
-    Some(Message { role: role.into(), content: parse_content(message.get("content")?)? })
+/// Messages that Python printed: no JSON, so hardly the text of a turn.
+pub(super) fn parse_python_messages(text: &str) -> Option<Conversation> {
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return None;
+    }
+    parse_printed_messages(text)
+}
+
+/// Whether a text begins like messages that Python printed. numpy prints only the first and the last of many.
+pub(super) fn looks_printed(text: &str) -> bool {
+    let start: String = text.chars().filter(|character| !character.is_whitespace()).take(16).collect();
+    ["[{'role'", "[{'content'", "[{'from'", "[{'value'", "array([{'"]
+        .iter()
+        .any(|known| start.starts_with(known))
+}
+
+/// `{"role": ..., "content": ...}`, or ShareGPT's `{"from": ..., "value": ...}`.
+pub(super) fn parse_message(message: &Value) -> Option<Message> {
+    let (role, content) = match message.get("role") {
+        Some(role) => (role, message.get("content")?),
+        None => (message.get("from")?, message.get("value")?),
+    };
+    Some(Message { role: role_name(role.as_str()?), content: parse_content(content)? })
+}
+
+/// OpenAI's name of a role. Unknown ones are left to the chat template.
+fn role_name(role: &str) -> String {
+    let known = ROLE_NAMES.iter().find(|(name, _)| role.eq_ignore_ascii_case(name));
+    known.map_or(role, |(_, name)| name).to_owned()
 }
 
 /// Text, or OpenAI's list of parts if all of them are text.
@@ -98,19 +101,27 @@ fn parse_content(content: &Value) -> Option<String> {
     }
 }
 
-/// `\n\nHuman: ...\n\nAssistant: ...`, the format of Anthropic's hh-rlhf.
-fn parse_dialogue(text: &str) -> Option<Conversation> {
-    const SPEAKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
-    if !text.starts_with(SPEAKERS[0].0) {
-        return None;
+/// One turn of `role`.
+pub(super) fn turn(role: &str, content: &str) -> Message {
+    Message { role: role.into(), content: content.into() }
+}
+
+/// The turns of a prompt, and whether they were messages in a text. An empty turn of the assistant at the end
+/// of a dialogue only asks for a response.
+pub(super) fn parse_prompt(value: &Value) -> Option<(Conversation, bool)> {
+    let (mut turns, printed) = match value {
+        Value::Array(list) => (parse_messages(list)?, false),
+        Value::Object(_) => (vec![parse_message(value)?], false),
+        Value::String(text) => match parse_printed_messages(text) {
+            Some(turns) => (turns, true),
+            None if looks_printed(text) => return None,
+            None => (parse_dialogue(text).unwrap_or_else(|| vec![turn("user", text)]), false),
+        },
+        _ => return None,
+    };
+    if turns.len() > 1 && turns.last().is_some_and(|turn| turn.role == "assistant" && turn.content.is_empty())
+    {
+        turns.pop();
     }
-    let mut turns = Vec::new();
-    let mut rest = text;
-    while let Some((speaker, role)) = SPEAKERS.into_iter().find(|(speaker, _)| rest.starts_with(speaker)) {
-        rest = &rest[speaker.len()..];
-        let end = SPEAKERS.iter().filter_map(|(speaker, _)| rest.find(speaker)).min().unwrap_or(rest.len());
-        turns.push(Message { role: role.into(), content: rest[..end].trim().to_owned() });
-        rest = &rest[end..];
-    }
-    Some(turns)
+    Some((turns, printed))
 }

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use super::conversation::looks_printed;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a run stopped early. A failure that concerns one row only is written to that row instead.
@@ -35,24 +39,88 @@ pub enum ScoreError {
         /// What went wrong.
         source: BoxError,
     },
+    /// The output cannot be written; the journal has the rows.
+    #[error(
+        "cannot write {}: {source}; the scored rows are in {}: make room, and run the same command again to write them",
+        path.display(),
+        journal.display()
+    )]
+    Output {
+        /// The output.
+        path: PathBuf,
+        /// What went wrong.
+        source: BoxError,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// The journal cannot be written.
+    #[error(
+        "cannot write {}: {source}; the rows up to here are in it: make room, and run the same command again to \
+         continue, or delete it",
+        path.display()
+    )]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// No input was named.
     #[error("no input; name a file, or `-` for standard input")]
     NoInput,
     /// The name of a file does not tell its format.
-    #[error("{}: unknown file format; use a name that ends in .jsonl, .json, .csv or .parquet", _0.display())]
+    #[error("{}: unknown file format; use a name that ends in .jsonl, .json, .csv, .tsv or .parquet, the first four also followed by .gz or .zst", _0.display())]
     UnknownFormat(PathBuf),
     /// The first row has no columns that are known to hold conversations.
     #[error(
-        "the first row has the columns {}, none of which is known to hold a conversation; name them with \
-         --prompt-column and --response-column (or --responses-column), --messages-column, or --chosen-column \
-         and --rejected-column",
+        "the first row has the columns {}, which fit no form that is known to hold conversations; name them, for \
+         example with --columns prompt=TASK,response=RESULT (see docs/score.md)",
         _0.join(", ")
     )]
     NoConversations(Vec<String>),
+    /// The command line names a column that the first row does not have.
+    #[error("the first row has no column `{column}` for the {role}; it has {}", columns.join(", "))]
+    NoSuchColumn {
+        /// What it is named for.
+        role: &'static str,
+        /// The name.
+        column: String,
+        /// What there is.
+        columns: Vec<String>,
+    },
+    /// `--form` names no form.
+    #[error("there is no form `{name}`; --form takes {}", known.join(", "))]
+    UnknownForm {
+        /// The name.
+        name: String,
+        /// The forms.
+        known: Vec<&'static str>,
+    },
+    /// `--form` names a form that the first row is not in.
+    #[error("the first row is not of the form {form}: it has the columns {}, and such a row is {example}", columns.join(", "))]
+    WrongForm {
+        /// The form.
+        form: &'static str,
+        /// Columns of the row.
+        columns: Vec<String>,
+        /// A row of the form.
+        example: &'static str,
+    },
+    /// The rows hold steps, and the model scores whole conversations.
+    #[error(
+        "each row has {form}, and {model} does not score steps; use a process reward model, or read the rows in another \
+         way with --form"
+    )]
+    NotStepwise {
+        /// The model.
+        model: String,
+        /// The form of the rows.
+        form: String,
+    },
     /// `assay eval` got rows without pairs.
     #[error(
-        "`assay eval` needs pairs, and each row holds {0}; name the columns of a pair with --chosen-column and \
-         --rejected-column"
+        "`assay eval` needs to know which responses are better, and each row has {0}; name the columns of a pair \
+         with --columns chosen=GOOD,rejected=BAD"
     )]
     NotPairs(String),
     /// An input already has a column of the name of an added one.
@@ -74,8 +142,8 @@ pub enum ScoreError {
         /// What the names of score columns were expected to start with.
         prefix: String,
     },
-    /// `--by` names an attribute that the model does not have.
-    #[error("--by names `{by}`, but the attributes are {}", known.join(", "))]
+    /// `--by` names a score that the model does not have.
+    #[error("--by names `{by}`, but the scores are {}", known.join(", "))]
     UnknownAttribute {
         /// What `--by` names.
         by: String,
@@ -144,7 +212,7 @@ impl ScoreError {
     }
 }
 
-/// Why a row does not hold a conversation where its shape says so.
+/// Why a row does not hold a conversation where its form says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConversationError {
     /// The column is missing or null.
@@ -159,12 +227,61 @@ pub enum ConversationError {
     /// The column holds something else.
     #[error("`{0}` is neither text nor a list of messages")]
     NotText(String),
+    /// The column should hold texts.
+    #[error("`{0}` is not a list of texts")]
+    NotTexts(String),
+    /// The column holds the start of a list of messages that Python printed.
+    #[error(
+        "`{0}` looks like messages that Python printed, and some of them are missing or malformed; write them as JSON"
+    )]
+    Printed(String),
+    /// The column should hold earlier exchanges.
+    #[error("`{0}` is not a list of pairs of a question and its answer")]
+    History(String),
+    /// Two columns have different system prompts.
+    #[error("`{0}` starts with a system prompt, and the row has another one in a column of its own")]
+    TwoSystems(String),
+    /// The last turn is not a response.
+    #[error(
+        "`{column}` ends with a turn of the {role}, which is not a response; score it all the same with \
+         --allow-unanswered"
+    )]
+    Unanswered {
+        /// The column.
+        column: String,
+        /// The role of the last turn.
+        role: String,
+    },
+    /// The row's response is made of steps.
+    #[error("`{0}` has steps, and the model scores whole responses")]
+    Steps(String),
+    /// There should be steps.
+    #[error("`{0}` has no steps")]
+    NoSteps(String),
+    /// There are more questions than answers, or fewer.
+    #[error("`{0}` does not have as many turns as the prompt")]
+    Turns(String),
+    /// Each row is only a part of a conversation.
+    #[error("{0}")]
+    NotAConversation(&'static str),
     /// A message in the column is malformed.
     #[error("`{0}` contains a message that lacks a `role` or a text `content`")]
     Message(String),
     /// Neither the response nor another column holds the prompt.
-    #[error("`{0}` contains no prompt, and there is no prompt column; name one with --prompt-column")]
+    #[error("`{0}` contains no prompt, and there is no prompt column; name one with --columns prompt=NAME")]
     NoPrompt(String),
+}
+
+impl ConversationError {
+    /// Why `value` does not have the turns of a conversation.
+    pub(super) fn of_turns(value: &Value, column: &str) -> Self {
+        let column = column.to_owned();
+        match value {
+            Value::Array(_) | Value::Object(_) => Self::Message(column),
+            Value::String(text) if looks_printed(text) => Self::Printed(column),
+            _ => Self::NotText(column),
+        }
+    }
 }
 
 /// Why one conversation has no scores, while others may have them.

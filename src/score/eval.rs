@@ -196,7 +196,7 @@ mod tests {
         let mut data = ReportData::new(vec!["reward".into()], 0);
         let response = |score| Response { scores: vec![score], ..Response::default() };
         for (subset, margin) in pairs {
-            data.add_pair((*subset).into(), response(*margin), response(0.0));
+            data.add_chosen_and_rejected(subset, 1, vec![response(*margin), response(0.0)]);
         }
         Evaluation::new(&data, "m")
     }

@@ -1,13 +1,14 @@
-//! Detects the shape of the rows before anything is loaded.
+//! Finds the form of the rows before anything is loaded.
 
 use std::path::PathBuf;
 
 use super::columns::ScoreColumns;
+use super::forms::{FormArgs, RowLayout};
+use super::row::Row;
 use super::rows::{self, Rows};
-use super::shape::{ColumnNames, RowShape};
-use super::{Row, ScoreError};
+use super::{ConversationError, ScoreError};
 
-/// Rows to inspect for one that has a shape.
+/// Rows to inspect for one whose form is known.
 const INSPECTED_ROWS: usize = 64;
 
 /// The rows of the first input, the first of which have been read: standard input cannot be read twice.
@@ -17,24 +18,29 @@ pub(super) struct Peeked {
 }
 
 impl Peeked {
+    /// The row whose form was found.
+    pub(super) fn first(&self) -> Option<&Row> {
+        self.read.last().and_then(|row| row.as_ref().ok())
+    }
+
     /// All rows of the input.
     pub(super) fn into_rows(self) -> impl Iterator<Item = Result<Row, ScoreError>> + Send {
         self.read.into_iter().chain(self.rest)
     }
 }
 
-/// Detects the shape of the rows of `inputs`: that of the first row which has one.
+/// Finds the form of the rows of `inputs`: that of the first row which has one.
 ///
 /// # Errors
-/// There are no rows, none has a known shape, or the first has a column that would be replaced.
+/// There are no rows, none is in a known form, or the first has a column that would be replaced.
 pub(super) fn inspect(
     inputs: &[PathBuf],
-    names: &ColumnNames,
+    form: &FormArgs,
     columns: &ScoreColumns,
-) -> Result<(RowShape, Peeked), ScoreError> {
+) -> Result<(RowLayout, Peeked), ScoreError> {
     let path = inputs.first().ok_or(ScoreError::NoInput)?;
     let mut rest = rows::open(path)?;
-    let (mut read, mut no_shape) = (Vec::new(), None);
+    let (mut read, mut no_form) = (Vec::new(), None);
     for row in rest.by_ref().take(INSPECTED_ROWS) {
         let row = match row {
             Err(error @ ScoreError::Row { .. }) => {
@@ -43,20 +49,24 @@ pub(super) fn inspect(
             }
             row => row?,
         };
-        match RowShape::detect(&row, names) {
-            Ok(shape) => {
-                if let Some(column) = columns.collision(&row, &shape) {
+        match RowLayout::detect(&row, form) {
+            Ok(layout) => {
+                if let Err(error @ ConversationError::NotAConversation(_)) = layout.found(&row) {
+                    return Err(ScoreError::read(path, error));
+                }
+                layout.check_chosen(&row)?;
+                if let Some(column) = columns.collision(&row, &layout) {
                     return Err(ScoreError::ColumnExists { path: path.clone(), column: column.to_owned() });
                 }
                 read.push(Ok(row));
-                return Ok((shape, Peeked { read, rest }));
+                return Ok((layout, Peeked { read, rest }));
             }
             Err(error) => {
-                no_shape.get_or_insert(error);
+                no_form.get_or_insert(error);
             }
         }
         read.push(Ok(row));
     }
     let unreadable = read.into_iter().find_map(Result::err);
-    Err(no_shape.or(unreadable).unwrap_or_else(|| ScoreError::read(path, "it has no rows")))
+    Err(no_form.or(unreadable).unwrap_or_else(|| ScoreError::read(path, "it has no rows")))
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Row, ScoreError};
+use super::ScoreError;
+use super::row::Row;
 
 /// Rows are on the disk after this time at the latest: what a power cut can lose. A kill loses less.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
@@ -28,9 +29,9 @@ pub(super) struct RunIdentity {
     pub(super) inputs: Vec<String>,
     /// The engine, or the server and its model.
     pub(super) backend: String,
-    /// How rows hold conversations.
-    pub(super) shape: String,
-    /// Names of the added columns, and the attribute that ranks follow.
+    /// The form of the rows, and how they are read.
+    pub(super) form: String,
+    /// Names of the added columns, and the score that ranks follow.
     pub(super) columns: String,
 }
 
@@ -70,17 +71,20 @@ impl Journal {
             .map_err(failed)?;
         file.try_lock().map_err(|_| ScoreError::JournalInUse(path.clone()))?;
         let (complete_bytes, lines) = complete_lines(&file).map_err(failed)?;
-        let is_new = lines == 0;
-        if !is_new {
+        // Without a row there is nothing to continue: whatever run began it, this one replaces it.
+        let is_new = lines <= 1;
+        if is_new {
+            check_is_journal(&path, &file)?;
+        } else {
             check_identity(&path, &file, run)?;
         }
-        file.set_len(complete_bytes).map_err(failed)?;
+        file.set_len(if is_new { 0 } else { complete_bytes }).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let mut journal = Self {
             path: path.clone(),
             file: BufWriter::new(file),
             synced: Instant::now(),
-            done: lines.saturating_sub(1),
+            done: if is_new { 0 } else { lines - 1 },
         };
         if is_new {
             let line = serde_json::to_string(run).map_err(|error| ScoreError::write(&path, error))?;
@@ -94,12 +98,11 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn append(&mut self, row: &Row) -> Result<(), ScoreError> {
-        let line = serde_json::to_string(row).map_err(|error| ScoreError::write(&self.path, error))?;
-        self.append_line(&line)
+        self.append_line(&row.json())
     }
 
     fn append_line(&mut self, line: &str) -> Result<(), ScoreError> {
-        self.try_append_line(line).map_err(|error| ScoreError::write(&self.path, error))
+        self.try_append_line(line).map_err(|source| ScoreError::Journal { path: self.path.clone(), source })
     }
 
     fn try_append_line(&mut self, line: &str) -> io::Result<()> {
@@ -118,7 +121,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn finish(&mut self) -> Result<&Path, ScoreError> {
-        self.sync().map_err(|error| ScoreError::write(&self.path, error))?;
+        self.sync().map_err(|source| ScoreError::Journal { path: self.path.clone(), source })?;
         Ok(&self.path)
     }
 
@@ -148,18 +151,34 @@ fn complete_lines(mut file: &File) -> io::Result<(u64, usize)> {
     }
 }
 
-/// Checks that a journal is of this run.
-fn check_identity(path: &Path, mut file: &File, run: &RunIdentity) -> Result<(), ScoreError> {
-    let mut first = String::new();
+/// Checks that a file without rows is a journal, or the start of one that was cut off: nothing else is replaced.
+fn check_is_journal(path: &Path, file: &File) -> Result<(), ScoreError> {
+    const START: &str = "{\"assay_journal\":";
+    let first = first_line(path, file)?;
+    if first.starts_with(START) || START.starts_with(&first) {
+        Ok(())
+    } else {
+        Err(ScoreError::NotAJournal(path.to_owned()))
+    }
+}
+
+fn first_line(path: &Path, mut file: &File) -> Result<String, ScoreError> {
+    let mut first = Vec::new();
     file.seek(SeekFrom::Start(0)).map_err(|error| ScoreError::read(path, error))?;
-    BufReader::new(file).read_line(&mut first).map_err(|error| ScoreError::read(path, error))?;
+    BufReader::new(file).read_until(b'\n', &mut first).map_err(|error| ScoreError::read(path, error))?;
+    Ok(String::from_utf8_lossy(&first).into_owned())
+}
+
+/// Checks that a journal is of this run.
+fn check_identity(path: &Path, file: &File, run: &RunIdentity) -> Result<(), ScoreError> {
+    let first = first_line(path, file)?;
     let other: RunIdentity =
         serde_json::from_str(&first).map_err(|_| ScoreError::NotAJournal(path.to_owned()))?;
     let comparisons = [
         ("version", other.assay_journal != run.assay_journal),
         ("inputs", other.inputs != run.inputs),
         ("engine or server", other.backend != run.backend),
-        ("shape of the rows", other.shape != run.shape),
+        ("form of the rows", other.form != run.form),
         ("columns", other.columns != run.columns),
         ("numerics revision", other.numerics != run.numerics),
     ];
@@ -180,14 +199,12 @@ pub(super) fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row, Score
     let path = path.to_owned();
     Ok(BufReader::new(file).lines().skip(1).map(move |line| {
         let line = line.map_err(|error| ScoreError::read(&path, error))?;
-        serde_json::from_str(&line).map_err(|error| ScoreError::read(&path, error))
+        Row::parse(&line).map_err(|error| ScoreError::read(&path, error))
     }))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn run(backend: &str) -> RunIdentity {
@@ -196,13 +213,13 @@ mod tests {
             numerics: 1,
             inputs: vec!["a".into()],
             backend: backend.into(),
-            shape: String::new(),
+            form: String::new(),
             columns: String::new(),
         }
     }
 
     fn row(id: u64) -> Row {
-        json!({"id": id}).as_object().unwrap().clone()
+        Row::parse(&format!("{{\"id\":{id}}}")).unwrap()
     }
 
     #[test]
@@ -241,5 +258,28 @@ mod tests {
         let error = Journal::open(&output, &other).err().unwrap().to_string();
         assert!(error.contains("numerics revision"), "{error}");
         assert_eq!(std::fs::read(path(&output)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_journal_without_rows_is_replaced_and_another_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("out.jsonl");
+        drop(Journal::open(&output, &run("one")).unwrap());
+        let mut journal = Journal::open(&output, &run("another")).unwrap();
+        journal.append(&row(0)).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&output, &run("another")).unwrap().done, 1);
+        for other in ["", "{\"assay_jour"] {
+            std::fs::write(path(&output), other).unwrap();
+            assert_eq!(Journal::open(&output, &run("one")).unwrap().done, 0);
+        }
+        for other in ["mine", "{\"id\": 1}\n", "{\"id\": 1}\n{\"id\": 2}\n"] {
+            std::fs::write(path(&output), other).unwrap();
+            assert!(
+                matches!(Journal::open(&output, &run("one")), Err(ScoreError::NotAJournal(_))),
+                "{other}"
+            );
+            assert_eq!(std::fs::read_to_string(path(&output)).unwrap(), other);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `assay score` and `assay eval`: files of conversations in, the same rows with scores out.
 //!
-//! In the order in which a row passes through them: `rows` reads it, `shape` and `conversation` find the
+//! In the order in which a row passes through them: `rows` reads it, `forms` and `conversation` find the
 //! conversations in it, `backend` scores those, in this process or through a server (`client`), `columns`
 //! adds the scores to the row, and `journal` keeps it, so that an interrupted run can continue. When all
 //! rows are scored, `select` applies `--best-of` and `--filter`, `output` writes the file, and `summary`
@@ -12,29 +12,30 @@ pub mod cli;
 mod client;
 mod columns;
 mod conversation;
+mod dialogue;
 mod error;
 mod eval;
 mod filter;
 mod filter_parser;
+pub mod forms;
 mod inspect;
+mod interrupt;
 mod journal;
 mod output;
-mod parquet_output;
 mod pipeline;
 mod progress;
-mod replayable;
+mod python_literal;
 mod report_data;
+mod row;
 pub mod rows;
 mod run;
+mod scores_of_row;
 mod select;
-pub mod shape;
 mod summary;
 
 pub(crate) use error::Unscored;
 pub use error::{ConversationError, ScoreError};
-
-/// One row of a file: its columns in their order.
-pub type Row = serde_json::Map<String, serde_json::Value>;
+pub use row::{Cell, Row};
 
 /// The scores of one conversation.
 #[derive(Clone, Debug, PartialEq)]

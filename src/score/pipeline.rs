@@ -5,18 +5,18 @@ use std::path::PathBuf;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::backend::ScoringBackend;
-use super::columns::ScoreColumns;
+use super::columns::{ScoreColumns, Scored};
+use super::forms::RowLayout;
 use super::inspect::Peeked;
 use super::journal::JournalRows;
 use super::progress::ScoreProgress;
+use super::row::Row;
 use super::rows::{self, Rows};
-use super::shape::RowShape;
-use super::{Row, ScoreError, ScoreResult, Unscored};
+use super::{ScoreError, ScoreResult, Unscored};
 
 /// Rows that are read ahead, and rows that are scored at a time. Responses to one prompt that are this
 /// close to each other have its prefix computed once.
@@ -30,12 +30,12 @@ const WINDOW: usize = 256;
 pub(super) fn read_rows(
     inputs: &[PathBuf],
     peeked: Peeked,
-    shape: &RowShape,
+    layout: &RowLayout,
     columns: &ScoreColumns,
     done: JournalRows,
 ) -> ReceiverStream<Result<Row, ScoreError>> {
     let (send, receive) = mpsc::channel(WINDOW);
-    let reader = Reader { shape: shape.clone(), columns: columns.clone(), done, send };
+    let reader = Reader { layout: layout.clone(), columns: columns.clone(), done, send };
     let others: Vec<PathBuf> = inputs.iter().skip(1).cloned().collect();
     std::thread::spawn(move || {
         let others = others.into_iter().flat_map(|path| match rows::open(&path) {
@@ -48,7 +48,7 @@ pub(super) fn read_rows(
 }
 
 struct Reader {
-    shape: RowShape,
+    layout: RowLayout,
     columns: ScoreColumns,
     done: JournalRows,
     send: mpsc::Sender<Result<Row, ScoreError>>,
@@ -75,7 +75,7 @@ impl Reader {
     fn skip_done(&mut self, index: usize, row: Result<Row, ScoreError>) -> Result<Option<Row>, ScoreError> {
         let row = self.replace_unusable(index, row)?;
         match self.done.next().transpose()? {
-            Some(scored) if scored.iter().take(row.len()).eq(row.iter()) => Ok(None),
+            Some(scored) if scored.columns().take(row.len()).eq(row.columns()) => Ok(None),
             Some(_) => Err(ScoreError::InputChanged(index + 1)),
             None => Ok(Some(row)),
         }
@@ -84,14 +84,12 @@ impl Reader {
     fn replace_unusable(&self, index: usize, row: Result<Row, ScoreError>) -> Result<Row, ScoreError> {
         match row {
             Ok(row) => {
-                let Some(column) = self.columns.collision(&row, &self.shape) else { return Ok(row) };
+                let Some(column) = self.columns.collision(&row, &self.layout) else { return Ok(row) };
                 let reason = format!("row {} of the inputs already has a column `{column}`", index + 1);
-                Ok(self.columns.unreadable_row(reason, Value::Object(row).to_string()))
+                Ok(self.columns.unreadable_row(&reason, &row.json()))
             }
             Err(error) => match &error {
-                ScoreError::Row { text, .. } => {
-                    Ok(self.columns.unreadable_row(error.to_string(), text.clone()))
-                }
+                ScoreError::Row { text, .. } => Ok(self.columns.unreadable_row(&error.to_string(), text)),
                 _ => Err(error),
             },
         }
@@ -105,21 +103,23 @@ impl Reader {
 pub(super) async fn score_rows(
     mut rows: ReceiverStream<Result<Row, ScoreError>>,
     backend: &ScoringBackend,
-    shape: &RowShape,
+    layout: &RowLayout,
     columns: &ScoreColumns,
     mut progress: ScoreProgress,
     mut done: impl FnMut(&Row) -> Result<(), ScoreError>,
 ) -> Result<(), ScoreError> {
     let mut running = FuturesOrdered::new();
-    let mut has_more = true;
+    let (mut has_more, mut unreadable) = (true, None);
     while has_more || !running.is_empty() {
         tokio::select! {
-            row = rows.next(), if has_more && running.len() < WINDOW => match row.transpose()? {
-                Some(row) => {
-                    let task = score_row(row, backend.clone(), shape.clone(), columns.clone());
+            row = rows.next(), if has_more && running.len() < WINDOW => match row.transpose() {
+                // What is being scored is still finished and kept.
+                Err(error) => (has_more, unreadable) = (false, Some(error)),
+                Ok(Some(row)) => {
+                    let task = score_row(row, backend.clone(), layout.clone(), columns.clone());
                     running.push_back(tokio::spawn(task));
                 }
-                None => has_more = false,
+                Ok(None) => has_more = false,
             },
             Some(finished) = running.next(), if !running.is_empty() => {
                 let scored = finished.map_err(|error| ScoreError::Gone(error.into()))??;
@@ -129,7 +129,7 @@ pub(super) async fn score_rows(
         }
     }
     progress.finish();
-    Ok(())
+    unreadable.map_or(Ok(()), Err)
 }
 
 /// A row with its scores, or with the reason why it has none.
@@ -143,22 +143,22 @@ struct ScoredRow {
 async fn score_row(
     mut row: Row,
     backend: ScoringBackend,
-    shape: RowShape,
+    layout: RowLayout,
     columns: ScoreColumns,
 ) -> Result<ScoredRow, ScoreError> {
     if columns.is_unreadable(&row) {
         return Ok(ScoredRow { row, responses: 0, tokens: 0 });
     }
-    let conversations = match shape.conversations(&row) {
-        Ok(conversations) => conversations,
+    let found = match layout.found(&row) {
+        Ok(found) => found,
         Err(error) => {
             columns.add_error(&mut row, &error.to_string());
             return Ok(ScoredRow { row, responses: 0, tokens: 0 });
         }
     };
-    let (mut readable, mut errors) = (Vec::new(), Vec::with_capacity(conversations.len()));
-    for conversation in conversations {
-        match conversation {
+    let (mut readable, mut errors) = (Vec::new(), Vec::with_capacity(found.candidates.len()));
+    for candidate in found.candidates {
+        match candidate.turns {
             Ok(turns) => {
                 readable.push(turns);
                 errors.push(None);
@@ -176,7 +176,7 @@ async fn score_row(
             None => scored.next().unwrap_or_else(|| Err(Unscored::Refused("it was not scored".into()))),
         });
     }
-    columns.add(&mut row, &shape, &results)?;
+    columns.add(&mut row, &Scored { layout: &layout, chosen: found.chosen, results: &results })?;
     let scores = results.iter().flatten();
     let tokens = scores.clone().map(|scores| scores.tokens).sum();
     Ok(ScoredRow { row, responses: scores.count(), tokens })

@@ -1,16 +1,16 @@
 //! Collects scored rows for a report, an evaluation or a summary.
 
-use serde_json::Value;
-
-use super::columns::{ScoreColumns, attribute_columns};
-use super::conversation::list;
-use super::shape::RowShape;
-use super::{Row, ScoreError};
+use super::ScoreError;
+use super::columns::ScoreColumns;
+use super::forms::{Found, Holds, RowLayout};
+use super::row::Row;
+use super::scores_of_row::{NamedScores, ranking_score, scores_of_row};
 use crate::report::{ReportData, Response};
+use crate::reward::RankedBy;
 
-/// Builds [`ReportData`] from scored rows of one shape.
+/// Builds [`ReportData`] from scored rows of one form.
 pub(super) struct ReportDataBuilder {
-    shape: RowShape,
+    layout: RowLayout,
     columns: ScoreColumns,
     /// `None` until a row has scores.
     data: Option<ReportData>,
@@ -19,8 +19,10 @@ pub(super) struct ReportDataBuilder {
 }
 
 impl ReportDataBuilder {
-    pub(super) fn new(shape: RowShape, columns: ScoreColumns) -> Self {
-        Self { shape, columns, data: None, failed: 0, partly_scored: 0 }
+    pub(super) fn new(mut layout: RowLayout, columns: ScoreColumns) -> Self {
+        // A report only shows the steps, whatever the token that the model read after each.
+        layout.show_steps();
+        Self { layout, columns, data: None, failed: 0, partly_scored: 0 }
     }
 
     /// Adds a row. It counts as failed if it has no scores, and as partly scored if only some of its
@@ -29,20 +31,23 @@ impl ReportDataBuilder {
     /// # Errors
     /// [`ScoreError::UnknownAttribute`].
     pub(super) fn add(&mut self, row: &Row) -> Result<(), ScoreError> {
-        let mut responses = self.responses(row);
-        responses.retain(|response| !response.scores.is_empty());
-        let attributes = self.attributes(row);
-        if attributes.is_empty() || responses.is_empty() {
+        if self.columns.by.is_none() {
+            self.columns.by = self.ranked_by(row);
+        }
+        let found = self.layout.found(row).unwrap_or_default();
+        let scores = scores_of_row(row, self.layout.holds(), &found, &self.columns);
+        let scores: Vec<NamedScores> = scores.into_iter().map(|scores| self.shown(scores)).collect();
+        let Some(attributes) = scores.iter().find(|scores| !scores.is_empty()).map(names) else {
             self.failed += 1;
             return Ok(());
-        }
+        };
         // In CSV and Parquet files, every row has every column.
         let error = row.get(&self.columns.name("error")).filter(|error| !error.is_null());
-        self.partly_scored += usize::from(error.is_some_and(|error| error != ""));
+        self.partly_scored += usize::from(error.is_some_and(|error| error.json() != "\"\""));
         let data = match &mut self.data {
             Some(data) => data,
             none => {
-                let ranking = ranking_attribute(&attributes, self.columns.by.as_deref())?;
+                let ranking = ranking_attribute(&attributes, self.columns.by.as_ref())?;
                 none.insert(ReportData::new(attributes.clone(), ranking))
             }
         };
@@ -50,13 +55,19 @@ impl ReportDataBuilder {
             data.other_attributes += 1;
             return Ok(());
         }
-        match (&self.shape, <[Response; 2]>::try_from(responses)) {
-            (RowShape::Pair { .. }, Ok([chosen, rejected])) => {
-                let subset = row.get("subset").or_else(|| row.get("category")).and_then(Value::as_str);
-                data.add_pair(subset.unwrap_or_default().into(), chosen, rejected);
+        let subset = subset(row);
+        match self.layout.holds() {
+            Holds::Pair | Holds::Lists => {
+                data.add_chosen_and_rejected(&subset, found.chosen, responses(&found, &scores));
             }
-            (_, Ok(two)) => data.add_row(two.into()),
-            (_, Err(others)) => data.add_row(others),
+            Holds::Group => {
+                let responses = responses(&found, &scores);
+                for (better, worse) in rated_pairs(&found.ratings) {
+                    data.compare(&subset, &responses[better..=better], &responses[worse..=worse]);
+                }
+                data.add_row(responses);
+            }
+            Holds::One | Holds::Steps => data.add_row(responses(&found, &scores)),
         }
         Ok(())
     }
@@ -67,74 +78,85 @@ impl ReportDataBuilder {
         data
     }
 
-    /// Attributes of the row, in its order.
-    fn attributes(&self, row: &Row) -> Vec<String> {
-        let columns = attribute_columns(row, &self.columns.prefix);
-        match self.shape {
-            RowShape::Pair { .. } => {
-                columns.filter_map(|(name, _)| name.strip_prefix("chosen_")).map(str::to_owned).collect()
-            }
-            _ => columns.filter(|(_, value)| !value.is_null()).map(|(name, _)| name.to_owned()).collect(),
-        }
+    /// The score that ranked a row, if it is not the first.
+    fn ranked_by(&self, row: &Row) -> Option<RankedBy> {
+        let name = row.get(&self.columns.name("ranked_by"))?.as_text()?;
+        if name.is_empty() { None } else { Some(RankedBy::parse(&name)) }
     }
 
-    /// The row's responses. One that is not a conversation has neither text nor scores.
-    fn responses(&self, row: &Row) -> Vec<Response> {
-        let conversations = self.shape.conversations(row).unwrap_or_default();
-        let mut responses = Vec::with_capacity(conversations.len());
-        for (index, conversation) in conversations.into_iter().enumerate() {
-            let conversation = conversation.unwrap_or_default();
-            responses.push(match conversation.split_last() {
-                None => Response::default(),
-                Some((last, before)) => {
-                    let prompt: Vec<&str> = before.iter().map(|turn| turn.content.as_str()).collect();
-                    Response {
-                        prompt: prompt.join("\n\n"),
-                        text: last.content.clone(),
-                        scores: self.scores(row, index),
-                    }
+    /// The scores to show: of steps, of which each response may have another number, what sums them up.
+    fn shown(&self, scores: NamedScores) -> NamedScores {
+        let Some(step) = self.columns.by.as_ref().and_then(RankedBy::step) else { return scores };
+        let mut shown = Vec::new();
+        for name in RankedBy::summaries(step) {
+            let value = ranking_score(&scores, Some(&RankedBy::parse(&name)));
+            shown.extend(value.map(|value| (name, value)));
+        }
+        if shown.is_empty() { scores } else { shown }
+    }
+}
+
+fn names(scores: &NamedScores) -> Vec<String> {
+    scores.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// The part of a data set that a row belongs to; empty if it does not say.
+pub(super) fn subset(row: &Row) -> String {
+    let column = ["subset", "domain", "category"].into_iter().find_map(|name| row.get(name)?.as_text());
+    column.unwrap_or_default()
+}
+
+/// The responses of a row. One that is not a conversation has neither text nor scores.
+fn responses(found: &Found, scores: &[NamedScores]) -> Vec<Response> {
+    let mut responses = Vec::with_capacity(found.candidates.len());
+    for (candidate, scores) in found.candidates.iter().zip(scores) {
+        let turns = candidate.turns.as_deref().unwrap_or_default();
+        responses.push(match turns.split_last() {
+            None => Response::default(),
+            Some((last, before)) => {
+                let prompt: Vec<&str> = before.iter().map(|turn| turn.content.as_str()).collect();
+                Response {
+                    prompt: prompt.join("\n\n"),
+                    text: last.content.clone(),
+                    scores: scores.iter().map(|(_, score)| *score).collect(),
                 }
-            });
-        }
-        responses
+            }
+        });
     }
+    responses
+}
 
-    /// Scores of the response at `index`, in the order of the columns.
-    fn scores(&self, row: &Row, index: usize) -> Vec<f64> {
-        let side = ["chosen_", "rejected_"][index.min(1)];
-        attribute_columns(row, &self.columns.prefix)
-            .filter_map(|(name, value)| match (&self.shape, value) {
-                (RowShape::Pair { .. }, value) => name.strip_prefix(side).and_then(|_| number(value)),
-                (RowShape::Group { .. }, value) => number(list(value)?.get(index)?),
-                (_, value) => number(value),
-            })
-            .collect()
+/// Every pair of responses, of which people or a stronger model found the first one better.
+pub(super) fn rated_pairs(ratings: &[Option<f64>]) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for (better, a) in ratings.iter().enumerate() {
+        for (worse, b) in ratings.iter().enumerate() {
+            if a.zip(*b).is_some_and(|(a, b)| a > b) {
+                pairs.push((better, worse));
+            }
+        }
     }
+    pairs
 }
 
 /// Index of the attribute that ranks responses: `by`, or the first.
-fn ranking_attribute(attributes: &[String], by: Option<&str>) -> Result<usize, ScoreError> {
+fn ranking_attribute(attributes: &[String], by: Option<&RankedBy>) -> Result<usize, ScoreError> {
     let Some(by) = by else { return Ok(0) };
-    let index = attributes.iter().position(|attribute| attribute == by);
-    index.ok_or_else(|| ScoreError::UnknownAttribute { by: by.to_owned(), known: attributes.to_vec() })
-}
-
-/// A number, or its text, which is how CSV holds one.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+    let index = attributes.iter().position(|attribute| attribute == by.name());
+    index.ok_or_else(|| ScoreError::UnknownAttribute { by: by.name().to_owned(), known: attributes.to_vec() })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::super::shape::ColumnNames;
+    use super::super::forms::FormArgs;
     use super::*;
 
     fn collected(rows: &[Value]) -> ReportData {
-        let row = |row: &Value| row.as_object().unwrap().clone();
-        let shape = RowShape::detect(&row(&rows[0]), &ColumnNames::default()).unwrap();
-        let mut builder = ReportDataBuilder::new(shape, ScoreColumns { prefix: "score_".into(), by: None });
+        let row = |row: &Value| Row::parse(&row.to_string()).unwrap();
+        let layout = RowLayout::detect(&row(&rows[0]), &FormArgs::default()).unwrap();
+        let mut builder = ReportDataBuilder::new(layout, ScoreColumns::new("score_", None));
         rows.iter().for_each(|one| builder.add(&row(one)).unwrap());
         builder.finish()
     }

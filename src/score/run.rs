@@ -3,26 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use super::ScoreError;
 use super::backend::ScoringBackend;
+use super::best_of::RESPONSE;
 use super::columns::{RowStatus, ScoreColumns};
+use super::forms::{FormArgs, Holds, RowLayout};
 use super::inspect::{Peeked, inspect};
 use super::journal::{self, Journal, RunIdentity};
-use super::output;
+use super::output::{self, IndexedRows, Replayable};
 use super::pipeline::{read_rows, score_rows};
 use super::progress::ScoreProgress;
-use super::replayable::Replayable;
 use super::report_data::ReportDataBuilder;
-use super::rows::Format;
+use super::rows::FileKind;
 use super::select::{Selection, Selector};
-use super::shape::{ColumnNames, RowShape};
 use super::summary::counted;
-use super::{Row, ScoreError};
 use crate::cli::output::eprint_line;
 use crate::manifest::NUMERICS;
 use crate::report::ReportData;
+use crate::reward::RankedBy;
 
 /// Version of the journal's format.
-const JOURNAL_VERSION: u32 = 3;
+const JOURNAL_VERSION: u32 = 4;
 
 /// What to score, and where to write it.
 pub(super) struct ScoreRun<'a> {
@@ -30,7 +31,9 @@ pub(super) struct ScoreRun<'a> {
     pub(super) inputs: &'a [PathBuf],
     /// File to write.
     pub(super) output: &'a Path,
-    pub(super) names: &'a ColumnNames,
+    /// What the journal is named after: the output, unless that is standard output.
+    pub(super) journal: PathBuf,
+    pub(super) form: &'a FormArgs,
     pub(super) columns: ScoreColumns,
     pub(super) selection: Selection,
 }
@@ -46,17 +49,20 @@ pub(super) struct RunOutcome {
 }
 
 impl ScoreRun<'_> {
-    /// Finds what can be found wrong before an engine is loaded, and the shape of the rows.
+    /// Finds what can be found wrong before an engine is loaded, and the form of the rows.
     ///
     /// # Errors
     /// The output exists, or the inputs have no conversations.
-    pub(super) fn inspect(&self) -> Result<(RowShape, Peeked), ScoreError> {
+    pub(super) fn inspect(&self) -> Result<(RowLayout, Peeked), ScoreError> {
         // If its journal exists too, the output is that of this run, which was stopped just before its end.
-        if self.output.exists() && !journal::path(self.output).exists() {
+        let is_file = self.output != Path::new("-");
+        if is_file && self.output.exists() && !journal::path(self.output).exists() {
             return Err(ScoreError::OutputExists(self.output.to_owned()));
         }
-        Format::from_path(self.output)?;
-        inspect(self.inputs, self.names, &self.columns)
+        FileKind::from_path(self.output)?;
+        let (layout, peeked) = inspect(self.inputs, self.form, &self.columns)?;
+        self.describe(&layout, &peeked);
+        Ok((layout, peeked))
     }
 
     /// Scores what is not scored yet, and writes the output.
@@ -65,59 +71,108 @@ impl ScoreRun<'_> {
     /// Something cannot be read, written or scored any more. The journal keeps what is done, and the next
     /// run continues from there.
     pub(super) async fn run(
-        &self,
-        (shape, peeked): (RowShape, Peeked),
+        &mut self,
+        (mut layout, peeked): (RowLayout, Peeked),
         backend: &ScoringBackend,
     ) -> Result<RunOutcome, ScoreError> {
-        eprint_line(format_args!("{}: each row has {shape}", self.display_inputs()));
-        let mut journal = Journal::open(self.output, &self.identity(backend, &shape)?)?;
+        prepare(&mut layout, &mut self.columns, backend)?;
+        // The names of the attributes are known only now.
+        if let Some(row) = peeked.first()
+            && let Some(column) = self.columns.collision(row, &layout)
+        {
+            let path = self.inputs.first().cloned().unwrap_or_default();
+            return Err(ScoreError::ColumnExists { path, column: column.to_owned() });
+        }
+        let mut journal = Journal::open(&self.journal, &self.identity(backend, &layout)?)?;
         if journal.done > 0 {
             let done = counted(journal.done as u64, "row");
             eprint_line(format_args!("resuming after {done} that an earlier run scored"));
         }
-        let rows = read_rows(self.inputs, peeked, &shape, &self.columns, journal.rows_done()?);
+        let rows = read_rows(self.inputs, peeked, &layout, &self.columns, journal.rows_done()?);
         let progress = ScoreProgress::new(self.inputs, journal.done);
-        let selector = Selector::new(&self.selection, &shape, &self.columns);
+        let selector = Selector::new(&self.selection, &layout, &self.columns);
         // A filter with an unknown name should not be found out after hours.
         let mut filter_is_checked = false;
-        score_rows(rows, backend, &shape, &self.columns, progress, |row| {
+        score_rows(rows, backend, &layout, &self.columns, progress, |row| {
             filter_is_checked = filter_is_checked || selector.check(row)?;
             journal.append(row)
         })
         .await?;
         let path = journal.finish()?;
-        let outcome = self.write(path, &shape)?;
+        let outcome = self.write(path, &layout)?;
         std::fs::remove_file(path).map_err(|error| ScoreError::write(path, error))?;
         Ok(outcome)
     }
 
-    fn identity(&self, backend: &ScoringBackend, shape: &RowShape) -> Result<RunIdentity, ScoreError> {
-        let ScoreColumns { prefix, by } = &self.columns;
+    /// Says what form the rows have, and what of them is not used.
+    fn describe(&self, layout: &RowLayout, peeked: &Peeked) {
+        eprint_line(format_args!("{}: each row has {layout}", self.display_inputs()));
+        if !layout.others().is_empty() {
+            let others = layout.others().join(", ");
+            eprint_line(format_args!("other forms that fit: {others}; choose one with --form"));
+        }
+        let Some(row) = peeked.first() else { return };
+        let unread = layout.unread(row);
+        if !unread.is_empty() {
+            eprint_line(format_args!(
+                "warning: not read, though it looks like a part of the conversation: {}; choose another --form, or name \
+                 the columns with --columns",
+                unread.join(", ")
+            ));
+        }
+        if self.selection.best_of
+            && !matches!(layout.holds(), Holds::One | Holds::Steps)
+            && row.contains(RESPONSE)
+            && layout.found(row).is_ok_and(|found| !found.columns.iter().any(|column| column == RESPONSE))
+        {
+            eprint_line(
+                "warning: --best-of replaces the column `response` of the input by the best response",
+            );
+        }
+    }
+
+    fn identity(&self, backend: &ScoringBackend, layout: &RowLayout) -> Result<RunIdentity, ScoreError> {
+        let ScoreColumns { prefix, by, .. } = &self.columns;
+        let by = by.as_ref().map(RankedBy::name);
         Ok(RunIdentity {
             assay_journal: JOURNAL_VERSION,
             numerics: NUMERICS,
             inputs: self.inputs.iter().map(|path| fingerprint(path)).collect::<Result<_, _>>()?,
             backend: backend.identity(),
-            shape: shape.to_string(),
+            form: layout.identity(),
             columns: format!("prefix {prefix:?}, by {by:?}"),
         })
     }
 
     /// Writes the rows of a journal that the selection keeps.
-    fn write(&self, journal: &Path, shape: &RowShape) -> Result<RunOutcome, ScoreError> {
-        let mut data = ReportDataBuilder::new(shape.clone(), self.columns.clone());
-        let mut selector = Selector::new(&self.selection, shape, &self.columns);
+    fn write(&self, journal: &Path, layout: &RowLayout) -> Result<RunOutcome, ScoreError> {
+        let mut data = ReportDataBuilder::new(layout.clone(), self.columns.clone());
+        let mut selector = Selector::new(&self.selection, layout, &self.columns);
         let mut failed = 0;
+        let mut changed = Vec::new();
         for row in journal::rows(journal)? {
             let row = row?;
+            if changed.is_empty() {
+                changed = selector.changed_columns(&row);
+            }
             failed += usize::from(self.columns.status(&row) != RowStatus::Scored);
             data.add(&row)?;
             selector.observe(&row);
         }
-        let selected = SelectedRows { journal, selector };
-        let input = self.inputs.first().filter(|path| Format::from_path(path).ok() == Some(Format::Parquet));
-        let written = output::write(self.output, &selected, input.map(PathBuf::as_path))?;
+        let selected = SelectedRows { journal, selector, changed };
+        let written = output::write(self.output, &selected, self.inputs)
+            .map_err(|error| self.keep_journal(error, journal))?;
         Ok(RunOutcome { data: data.finish(), written, failed })
+    }
+
+    /// Says that the scored rows are not lost if the output cannot be written.
+    fn keep_journal(&self, error: ScoreError, journal: &Path) -> ScoreError {
+        match error {
+            ScoreError::Write { path, source } => {
+                ScoreError::Output { path, source, journal: journal.to_owned() }
+            }
+            other => other,
+        }
     }
 
     fn display_inputs(&self) -> String {
@@ -128,19 +183,49 @@ impl ScoreRun<'_> {
     }
 }
 
+/// Completes the layout and the columns by what the backend knows: the token of steps, and which score ranks.
+///
+/// # Errors
+/// The model has no such score, or the rows hold steps and the model scores none.
+pub(super) fn prepare(
+    layout: &mut RowLayout,
+    columns: &mut ScoreColumns,
+    backend: &ScoringBackend,
+) -> Result<(), ScoreError> {
+    layout.set_step_token(backend.step_token());
+    if layout.holds() == Holds::Steps && backend.step_token().is_none() {
+        return Err(ScoreError::NotStepwise { model: backend.model().to_owned(), form: layout.to_string() });
+    }
+    columns.attributes = backend.attributes();
+    let known = backend.ranking_names();
+    match &columns.by {
+        None => columns.by = backend.ranked_by().as_deref().map(RankedBy::parse),
+        Some(by) if !known.is_empty() && !known.iter().any(|name| name == by.name()) => {
+            return Err(ScoreError::UnknownAttribute { by: by.name().to_owned(), known });
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
 /// The rows of a journal that a selection keeps.
 struct SelectedRows<'a> {
     journal: &'a Path,
     selector: Selector<'a>,
+    changed: Vec<String>,
 }
 
 impl Replayable for SelectedRows<'_> {
-    fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row, ScoreError>> + '_>, ScoreError> {
+    fn rows(&self) -> Result<IndexedRows<'_>, ScoreError> {
         let rows = journal::rows(self.journal)?.enumerate();
         Ok(Box::new(rows.filter_map(|(index, row)| match row {
-            Ok(row) => self.selector.keep(index, row).transpose(),
+            Ok(row) => self.selector.keep(index, row).transpose().map(|kept| Ok((index, kept?))),
             Err(error) => Some(Err(error)),
         })))
+    }
+
+    fn changed_columns(&self) -> &[String] {
+        &self.changed
     }
 }
 

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::best_of::replace_by_best;
-use super::columns::{RowStatus, ScoreColumns, attribute_columns};
+use super::ScoreError;
+use super::best_of::{RESPONSE, replace_by_best};
+use super::columns::{RowStatus, ScoreColumns};
 use super::filter::{Filter, UnknownName};
-use super::shape::RowShape;
-use super::{Row, ScoreError};
+use super::forms::{Holds, RowLayout};
+use super::row::{Cell, Row};
+use super::scores_of_row::ranking_score;
 
 /// What to keep of the scored rows.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +26,7 @@ pub(super) struct Selection {
 /// [`Selector::keep`] may be called for each, as often as needed.
 pub(super) struct Selector<'a> {
     selection: &'a Selection,
-    shape: &'a RowShape,
+    layout: &'a RowLayout,
     columns: &'a ScoreColumns,
     /// For each prompt, by its digest: the best score, and the index of the row that has it.
     best: HashMap<[u8; 16], (f64, usize)>,
@@ -32,8 +34,8 @@ pub(super) struct Selector<'a> {
 }
 
 impl<'a> Selector<'a> {
-    pub(super) fn new(selection: &'a Selection, shape: &'a RowShape, columns: &'a ScoreColumns) -> Self {
-        Self { selection, shape, columns, best: HashMap::new(), observed: 0 }
+    pub(super) fn new(selection: &'a Selection, layout: &'a RowLayout, columns: &'a ScoreColumns) -> Self {
+        Self { selection, layout, columns, best: HashMap::new(), observed: 0 }
     }
 
     /// Takes note of the next row.
@@ -44,12 +46,25 @@ impl<'a> Selector<'a> {
             return;
         }
         let Some(score) = self.ranking_score(row) else { return };
-        let Some(prompt) = prompt_digest(row, self.shape) else { return };
+        let Some(prompt) = prompt_digest(row, self.layout) else { return };
         let best = self.best.entry(prompt).or_insert((score, index));
         // Among equal scores, the first row wins.
         if score > best.0 {
             *best = (score, index);
         }
+    }
+
+    /// The columns of the input that the selection changes, by a row of it.
+    pub(super) fn changed_columns(&self, row: &Row) -> Vec<String> {
+        let filters = self.selection.filter.is_some() && self.layout.holds() == Holds::Group;
+        if self.has_one_response_per_row() || !(self.selection.best_of || filters) {
+            return Vec::new();
+        }
+        let mut changed = self.layout.found(row).map(|found| found.columns).unwrap_or_default();
+        if self.selection.best_of {
+            changed.push(RESPONSE.to_owned());
+        }
+        changed
     }
 
     /// Checks that the names in the filter are scores of `row`. Returns false if the row has no scores to
@@ -63,10 +78,10 @@ impl<'a> Selector<'a> {
         if self.columns.status(&row) == RowStatus::Failed {
             return Ok(false);
         }
-        if self.selection.best_of && !replace_by_best(&mut row, self.shape, self.columns) {
+        if self.selection.best_of && !replace_by_best(&mut row, self.layout, self.columns) {
             return Ok(false);
         }
-        self.filter_row(filter, row).map(|_| true)
+        self.filter_row(filter, row, self.selection.best_of).map(|_| true)
     }
 
     /// What is kept of the row at `index`, if anything. A response without scores is never the best, and
@@ -80,92 +95,113 @@ impl<'a> Selector<'a> {
             if self.has_one_response_per_row() && !self.is_best(index, &row) {
                 return Ok(None);
             }
-            if !replace_by_best(&mut row, self.shape, self.columns) {
+            if !replace_by_best(&mut row, self.layout, self.columns) {
                 return Ok(None);
             }
         }
         let Some(filter) = &self.selection.filter else { return Ok(Some(row)) };
-        let is_pair = !self.selection.best_of && matches!(self.shape, RowShape::Pair { .. });
+        let is_pair = !self.selection.best_of && matches!(self.layout.holds(), Holds::Pair | Holds::Lists);
         match status {
             RowStatus::Failed => Ok(None),
             RowStatus::PartlyScored if is_pair => Ok(None),
-            _ => self.filter_row(filter, row),
+            _ => self.filter_row(filter, row, self.selection.best_of),
         }
     }
 
     /// Whether the responses to a prompt are in separate rows.
     fn has_one_response_per_row(&self) -> bool {
-        matches!(self.shape, RowShape::Single { .. } | RowShape::Messages { .. })
+        matches!(self.layout.holds(), Holds::One | Holds::Steps)
     }
 
     /// Whether no row with the same prompt has a better response than the row at `index`.
     fn is_best(&self, index: usize, row: &Row) -> bool {
-        let best = prompt_digest(row, self.shape).and_then(|prompt| self.best.get(&prompt));
+        let best = prompt_digest(row, self.layout).and_then(|prompt| self.best.get(&prompt));
         self.ranking_score(row).is_some() && best.is_some_and(|(_, best)| *best == index)
     }
 
     /// The score that decides which of several rows is the best.
     fn ranking_score(&self, row: &Row) -> Option<f64> {
-        match &self.columns.by {
-            Some(by) => row.get(&self.columns.name(by))?.as_f64(),
-            None => attribute_columns(row, &self.columns.prefix).next().and_then(|(_, value)| value.as_f64()),
-        }
+        let scores = self.columns.scores(row);
+        let scores = scores.filter_map(|(name, cell)| Some((name.to_owned(), cell.as_f64()?))).collect();
+        ranking_score(&scores, self.columns.by.as_ref())
     }
 
-    fn filter_row(&self, filter: &Filter, row: Row) -> Result<Option<Row>, ScoreError> {
-        match self.shape {
-            // After `--best-of`, a group has one response and no list.
-            RowShape::Group { responses, .. } if row.contains_key(responses) => {
-                self.filter_responses(filter, responses, row)
-            }
-            _ => {
-                let score = |name: &str| filter_value(row.get(&self.columns.name(name))?);
-                let matches = filter.matches(&score).map_err(|error| self.unknown_score(error, &row))?;
-                Ok(matches.then_some(row))
-            }
+    fn filter_row(&self, filter: &Filter, row: Row, is_best: bool) -> Result<Option<Row>, ScoreError> {
+        if self.layout.holds() == Holds::Group && !is_best {
+            return self.filter_responses(filter, row);
         }
+        let score = |name: &str| filter_value(&row.get(&self.columns.name(name))?.value());
+        let matches = filter.matches(&score).map_err(|error| self.unknown_score(error, &row))?;
+        Ok(matches.then_some(row))
     }
 
-    /// Keeps the responses of a group that the filter is true for; `None` if there are none.
-    fn filter_responses(
-        &self,
-        filter: &Filter,
-        responses: &str,
-        mut row: Row,
-    ) -> Result<Option<Row>, ScoreError> {
-        let texts = self.shape.responses(&row).map(|texts| texts.into_owned()).unwrap_or_default();
-        let ranks = row.get(&self.columns.name("rank")).and_then(Value::as_array);
-        let mut kept = Vec::with_capacity(texts.len());
-        for index in 0..texts.len() {
-            let score = |name: &str| match row.get(&self.columns.name(name))? {
-                Value::Array(list) => filter_value(list.get(index)?),
-                value => filter_value(value),
+    /// Keeps the responses of a group that the filter is true for; `None` if there are none. Responses in columns of
+    /// their own become null, and so do their scores, since the others keep their places.
+    fn filter_responses(&self, filter: &Filter, mut row: Row) -> Result<Option<Row>, ScoreError> {
+        let Ok(found) = self.layout.found(&row) else { return Ok(None) };
+        let lists: Vec<(String, Vec<Value>)> = row
+            .columns()
+            .filter(|(name, _)| self.columns.added(name).is_some())
+            .filter_map(|(name, cell)| Some((name.to_owned(), cell.as_list()?)))
+            .collect();
+        let rank = self.columns.name("rank");
+        let mut kept = Vec::with_capacity(found.candidates.len());
+        for index in 0..found.candidates.len() {
+            let score = |name: &str| {
+                let name = self.columns.name(name);
+                match lists.iter().find(|(column, _)| *column == name) {
+                    Some((_, list)) => filter_value(list.get(index)?),
+                    None => filter_value(&row.get(&name)?.value()),
+                }
             };
             let matches = filter.matches(&score).map_err(|error| self.unknown_score(error, &row))?;
-            let is_scored = ranks.and_then(|ranks| ranks.get(index)).is_some_and(|rank| !rank.is_null());
-            kept.push(matches && is_scored);
+            let ranks = lists.iter().find(|(column, _)| *column == rank);
+            kept.push(
+                matches
+                    && ranks.is_some_and(|(_, ranks)| ranks.get(index).is_some_and(|rank| !rank.is_null())),
+            );
         }
-        for (name, value) in &mut row {
-            if name == responses {
-                *value = only_kept(&texts, &kept);
-            } else if let Value::Array(list) = value
-                && name.starts_with(&self.columns.prefix)
-            {
-                *value = only_kept(list, &kept);
+        if !kept.contains(&true) {
+            return Ok(None);
+        }
+        match found.columns.as_slice() {
+            [column] => {
+                let items = row.get(column).and_then(|cell| super::conversation::list(&cell.value()));
+                if let Some(items) = items.filter(|items| items.len() == kept.len()) {
+                    row.set(column, only_kept(&items, &kept));
+                    for (name, list) in &lists {
+                        row.set(name, only_kept(list, &kept));
+                    }
+                }
+            }
+            columns => {
+                for (column, is_kept) in columns.iter().zip(&kept) {
+                    if !is_kept {
+                        row.set(column, Cell::null());
+                    }
+                }
+                for (name, list) in &lists {
+                    row.set(name, others_null(list, &kept));
+                }
             }
         }
-        Ok(kept.contains(&true).then_some(row))
+        Ok(Some(row))
     }
 
     fn unknown_score(&self, UnknownName(name): UnknownName, row: &Row) -> ScoreError {
-        let prefix = self.columns.prefix.as_str();
-        let known = row.keys().filter_map(|column| column.strip_prefix(prefix)).map(str::to_owned);
+        let known = row.names().filter_map(|column| self.columns.added(column)).map(str::to_owned);
         ScoreError::UnknownScore { name, known: known.collect() }
     }
 }
 
-fn only_kept(list: &[Value], kept: &[bool]) -> Value {
-    list.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
+fn only_kept(list: &[Value], kept: &[bool]) -> Cell {
+    let items = list.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone());
+    Cell::from(&items.collect::<Value>())
+}
+
+fn others_null(list: &[Value], kept: &[bool]) -> Cell {
+    let items = list.iter().zip(kept).map(|(value, kept)| if *kept { value.clone() } else { Value::Null });
+    Cell::from(&items.collect::<Value>())
 }
 
 /// A score as a filter sees it. A missing one, such as the margin of a lone response, is NaN, for which no
@@ -174,18 +210,11 @@ fn filter_value(value: &Value) -> Option<f64> {
     if value.is_null() { Some(f64::NAN) } else { value.as_f64() }
 }
 
-/// Identifies the prompt of a row with one response.
-fn prompt_digest(row: &Row, shape: &RowShape) -> Option<[u8; 16]> {
-    let text = match shape {
-        RowShape::Single { prompt, .. } => row.get(prompt)?.to_string(),
-        RowShape::Messages { .. } => {
-            let conversation = shape.conversations(row).ok()?.pop()?.ok()?;
-            let (_, prompt) = conversation.split_last()?;
-            format!("{prompt:?}")
-        }
-        _ => return None,
-    };
-    Sha256::digest(text.as_bytes())[..16].try_into().ok()
+/// Identifies the prompt of a row with one response: all turns but the last.
+fn prompt_digest(row: &Row, layout: &RowLayout) -> Option<[u8; 16]> {
+    let conversation = layout.found(row).ok()?.candidates.pop()?.turns.ok()?;
+    let (_, prompt) = conversation.split_last()?;
+    Sha256::digest(format!("{prompt:?}").as_bytes())[..16].try_into().ok()
 }
 
 #[cfg(test)]
@@ -194,17 +223,18 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::shape::ColumnNames;
+    use super::super::forms::FormArgs;
     use super::*;
 
     fn kept(selection: &Selection, rows: &[Value]) -> Vec<Value> {
-        let rows: Vec<Row> = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
-        let shape = RowShape::detect(&rows[0], &ColumnNames::default()).unwrap();
-        let columns = ScoreColumns { prefix: "score_".into(), by: None };
-        let mut selector = Selector::new(selection, &shape, &columns);
+        let rows: Vec<Row> = rows.iter().map(|row| Row::parse(&row.to_string()).unwrap()).collect();
+        let layout = RowLayout::detect(&rows[0], &FormArgs::default()).unwrap();
+        let columns = ScoreColumns::new("score_", None);
+        let mut selector = Selector::new(selection, &layout, &columns);
         rows.iter().for_each(|row| selector.observe(row));
         let rows = rows.into_iter().enumerate();
-        rows.filter_map(|(index, row)| selector.keep(index, row).unwrap()).map(Value::Object).collect()
+        let kept = rows.filter_map(|(index, row)| selector.keep(index, row).unwrap());
+        kept.map(|row| serde_json::from_str(&row.json()).unwrap()).collect()
     }
 
     fn best_of() -> Selection {
@@ -225,6 +255,35 @@ mod tests {
         let best = json!({"prompt": "p", "response": "b", "id": 7, "score_reward": 2.0, "score_rank": 1,
                           "score_margin": 1.0});
         assert_eq!(kept(&best_of(), &[row]), [best]);
+    }
+
+    #[test]
+    fn the_winner_takes_the_place_of_a_column_that_is_called_response() {
+        let group = json!({"response": "old", "prompt": "p", "responses": ["a", {"text": "b"}], "score_reward": [1.0, 2.0],
+                           "score_rank": [2, 1], "score_margin": 1.0});
+        let best = json!({"prompt": "p", "response": "b", "score_reward": 2.0, "score_rank": 1, "score_margin": 1.0});
+        assert_eq!(kept(&best_of(), &[group]), [best]);
+        let pair = json!({"prompt": "p", "chosen": "a", "rejected": "b", "response": "old", "score_chosen_reward": 1.0,
+                          "score_rejected_reward": 2.0, "score_margin": -1.0});
+        let better = json!({"prompt": "p", "response": "b", "score_reward": 2.0, "score_margin": -1.0});
+        assert_eq!(kept(&best_of(), &[pair]), [better]);
+    }
+
+    #[test]
+    fn responses_in_columns_of_their_own_and_lists_of_both_sides_have_a_best_one() {
+        let columns = json!({"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 0,
+                             "score_reward": [1.0, 2.0], "score_rank": [2, 1], "score_margin": 1.0});
+        let best = json!({"prompt": "p", "response": "b", "better_response_id": 0, "score_reward": 2.0, "score_rank": 1,
+                          "score_margin": 1.0});
+        assert_eq!(kept(&best_of(), from_ref(&columns)), [best]);
+        let selection = Selection { best_of: false, filter: Some("reward>1.5".parse().unwrap()) };
+        let left = json!({"prompt": "p", "response_0": null, "response_1": "b", "better_response_id": 0,
+                          "score_reward": [null, 2.0], "score_rank": [null, 1], "score_margin": 1.0});
+        assert_eq!(kept(&selection, &[columns]), [left]);
+        let lists = json!({"prompt": "p", "chosen": ["a"], "rejected": ["b", "c"], "score_chosen_reward": [1.0],
+                           "score_rejected_reward": [0.5, 2.0], "score_margin": -1.0});
+        let best = json!({"prompt": "p", "response": "c", "score_reward": 2.0, "score_margin": -1.0});
+        assert_eq!(kept(&best_of(), &[lists]), [best]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod support;
 mod build_engine;
 mod command_line;
 mod engine_trait;
+mod forms_table;
 mod generation;
 mod http;
 mod invariance;

@@ -419,3 +419,145 @@ def test_a_row_beyond_the_limits_of_the_server_gets_an_error(one_score: Server, 
     assert done.returncode == 3, done.stderr
     first, second = read(tmp_path / "out.jsonl")
     assert "tokens" in first["score_error"] and "score_reward" in second
+
+
+def test_one_rule_ranks_files_as_the_server_ranks_candidates(engines, tmp_path):
+    answers = [LOUVRE, "No.", "Paris is in France.", "Rain and sun and a long walk."]
+    source = write(tmp_path / "in.jsonl", [{"prompt": PARIS, "responses": answers}])
+    for checkpoint, options in [("armo-tiny", []), ("llama3-tiny", ["--score-weights", "helpfulness=-1,verbosity=2"])]:
+        with Server(engines[checkpoint], *options) as ranking:
+            body = json.dumps({"messages": conversation()[:1], "responses": answers}).encode()
+            with urllib.request.urlopen(urllib.request.Request(ranking.url + "/v1/rewards", body)) as answer:
+                served = json.load(answer)
+            done = assay("score", source, "--url", ranking.url, "--output", tmp_path / f"{checkpoint}.jsonl")
+            assert done.returncode == 0, done.stderr
+        (row,) = read(tmp_path / f"{checkpoint}.jsonl")
+        assert row["score_rank"] == [item["rank"] for item in served["data"]]
+        assert row["score_ranked_by"] == served["ranked_by"]
+    here = score(engines, source, "--output", tmp_path / "here.jsonl", checkpoint="armo-tiny")
+    assert here.returncode == 0, here.stderr
+    assert (tmp_path / "here.jsonl").read_bytes() == (tmp_path / "armo-tiny.jsonl").read_bytes()
+    best = score(engines, source, "--output", tmp_path / "best.jsonl", "--best-of", checkpoint="armo-tiny")
+    assert best.returncode == 0, best.stderr
+    (row,) = read(tmp_path / "here.jsonl")
+    assert read(tmp_path / "best.jsonl")[0]["response"] == answers[row["score_rank"].index(1)]
+    unknown = score(engines, source, "--output", tmp_path / "by.jsonl", "--by", "nope")
+    assert unknown.returncode == 1 and "helpfulness" in unknown.stderr
+    assert not (tmp_path / "by.jsonl.partial").exists()
+
+
+def test_steps_are_scored_and_ranked_by_any_summary_and_need_a_model_of_steps(engines, tmp_path):
+    rows = [{"prompt": f"What is {n}+1?", "completions": [f"{n}+1 = ", f"{n + 1}", "done"][: 1 + n % 3], "labels": [True] * (1 + n % 3)}
+            for n in range(6)]
+    source = write(tmp_path / "in.jsonl", rows)
+    refused = score(engines, source, "--output", tmp_path / "no.jsonl")
+    assert refused.returncode == 1 and "process reward model" in refused.stderr
+    steps = {}
+    for by in [None, "min(step)", "mean(step)", "last(step)", "prod(step)"]:
+        output = tmp_path / f"{by}.jsonl"
+        done = score(engines, source, "--output", output, *(["--by", by] if by else []), checkpoint="math-prm-tiny")
+        assert done.returncode == 0, done.stderr
+        for row in read(output):
+            count = len(row["completions"])
+            steps[count] = [row[f"score_step_{n + 1}"] for n in range(count)]
+            assert f"score_step_{count + 1}" not in row and row["score_ranked_by"] == (by or "min(step)")
+        report = assay("report", output)
+        assert report.returncode == 0 and "6 responses" in report.stderr, report.stderr
+    assert sorted(steps) == [1, 2, 3]
+
+
+def test_without_a_prefix_a_column_called_like_an_attribute_is_refused(engines, tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": PARIS, "response": LOUVRE, "helpfulness": 3}])
+    for output in ["out.jsonl", "out.parquet"]:
+        done = score(engines, source, "--output", tmp_path / output, "--prefix", "")
+        assert done.returncode == 1 and "`helpfulness`" in done.stderr and not (tmp_path / output).exists()
+    source = write(tmp_path / "other.jsonl", [{"prompt": PARIS, "response": LOUVRE, "quality": 3}])
+    done = score(engines, source, "--output", tmp_path / "other.out.jsonl", "--prefix", "")
+    assert done.returncode == 0 and read(tmp_path / "other.out.jsonl")[0]["quality"] == 3, done.stderr
+
+
+class Answering(ThreadingHTTPServer):
+    """A server that scores each response by its length, and answers the items in the order that `order` gives."""
+
+    def __init__(self, order, profile=lambda: None):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                found = {"/v1/models": {"data": [{"id": "m"}]}, "/v1/metadata": {"selectedModelProfileId": profile()}}
+                self.answer(200, found[self.path])
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if "messages" not in body:
+                    return self.answer(400, {"error": {"message": "missing", "param": "messages"}})
+                items = [{"index": n, "scores": {"reward": len(text)}} for n, text in enumerate(body["responses"])]
+                self.answer(200, {"data": order(items)})
+
+            def answer(self, status: int, body: dict):
+                text = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(text)))
+                if profile():
+                    self.send_header("x-assay-engine", profile())
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def test_answers_belong_to_responses_by_their_index(tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": "q", "responses": ["a", "bb", "ccc"]}])
+    reversed_items = Answering(lambda items: items[::-1])
+    done = assay("score", source, "--url", reversed_items.url, "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "out.jsonl")[0]["score_reward"] == [1.0, 2.0, 3.0]
+    twice = Answering(lambda items: [items[0] | {"index": 1}, *items[1:]])
+    done = assay("score", source, "--url", twice.url, "--output", tmp_path / "no.jsonl")
+    assert done.returncode == 1 and "index" in done.stderr
+
+
+def test_a_run_stops_when_the_server_comes_back_with_another_engine(tmp_path):
+    profiles = iter(["one"] * 40 + ["two"] * 999)
+    source = write(tmp_path / "in.jsonl", [{"prompt": f"q{n}", "responses": ["a", "bb"]} for n in range(50)])
+    output = tmp_path / "out.jsonl"
+    changing = Answering(lambda items: items, lambda: next(profiles))
+    done = assay("score", source, "--url", changing.url, "--output", output, "--concurrency", "2")
+    assert done.returncode == 1 and "another engine" in done.stderr, done.stderr
+    again = assay("score", source, "--url", changing.url, "--output", output)
+    assert again.returncode == 1 and "engine or server" in again.stderr, again.stderr
+
+
+def test_standard_output_gets_the_rows_and_nothing_else(engines, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path / "in.jsonl", pairs(3))
+    assert score(engines, source, "--output", tmp_path / "out.jsonl").returncode == 0
+    done = score(engines, source, "--output", "-")
+    assert done.returncode == 0 and done.stdout == (tmp_path / "out.jsonl").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_an_interrupted_run_says_how_to_go_on(engines, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", pairs(2000)), tmp_path / "out.jsonl"
+    command = [BINARIES / "assay", "score", source, "--engine", engines["llama3-tiny"], "--threads", "1", "--output", output]
+    process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+    partial = tmp_path / "out.jsonl.partial"
+    while not partial.exists() or partial.stat().st_size < 2000:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again" in said and not output.exists()
+
+
+def test_a_full_disk_leaves_no_unfinished_file_and_says_where_the_rows_are(engines, tmp_path):
+    source = write(tmp_path / "in.jsonl", pairs(40))
+    command = ["bash", "-c", 'ulimit -f 12; trap "" XFSZ; exec "$@"', "bash", BINARIES / "assay", "score", source, "--engine"]
+    command += [engines["llama3-tiny"], "--threads", "1", "--output", tmp_path / "out.json"]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and "out.json.partial" in done.stderr and "run the same command again" in done.stderr, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.json.partial"]
+    again = score(engines, source, "--output", tmp_path / "out.json")
+    assert again.returncode == 0 and len(json.loads((tmp_path / "out.json").read_text())) == 40, again.stderr

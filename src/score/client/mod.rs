@@ -1,6 +1,7 @@
 //! A client of a server that scores: of Assay's own `/v1/rewards`, with all conversations of a row in one
 //! request, or of another server's chat completions, with one conversation in each.
 
+mod identity;
 mod retry;
 mod wire;
 
@@ -12,10 +13,11 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::identity::{ENGINE_HEADER, ServerIdentity};
 use self::retry::{RetryBudget, is_final, retry_after};
 use self::wire::{
-    ErrorBody, ErrorObject, ModelList, ResponseError, error_message, messages, parse_completion,
-    parse_rewards, shared_prompt,
+    ErrorBody, ErrorObject, ResponseError, error_message, messages, parse_completion, parse_rewards,
+    shared_prompt,
 };
 use super::{ScoreError, ScoreResult, Unscored};
 use crate::prompt::{Message, Truncation};
@@ -30,6 +32,8 @@ pub(super) struct RewardClient {
     pub(super) url: String,
     pub(super) model: String,
     key: Option<String>,
+    /// What the server ran when the client connected.
+    identity: ServerIdentity,
     /// Whether the server has `/v1/rewards`.
     has_rewards: bool,
     /// A permit for each conversation that may be at the server at once.
@@ -48,6 +52,16 @@ enum ConnectError {
     Models { url: String, source: reqwest::Error },
     #[error("{0} serves no model")]
     NoModel(String),
+}
+
+/// The server came back with something else.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{url} now runs another engine, or the same with other score options, than it did for the rows that are scored \
+     already; start it again as it was to continue, or delete the .partial file to start over"
+)]
+struct EngineChanged {
+    url: String,
 }
 
 /// A response that no further attempt would change.
@@ -95,25 +109,20 @@ impl RewardClient {
             url: url.trim_end_matches('/').trim_end_matches("/v1").to_owned(),
             model: String::new(),
             key,
+            identity: ServerIdentity::default(),
             has_rewards: false,
             permits: Semaphore::new((concurrency as usize).min(Semaphore::MAX_PERMITS)),
             concurrency,
         };
-        client.model = match model {
-            Some(model) => model,
-            None => client.first_model().await?,
-        };
+        client.identity = client.ask_identity(model.as_deref()).await?;
+        client.model = model.unwrap_or_else(|| client.identity.name().to_owned());
         client.has_rewards = client.probe_rewards().await?;
         Ok(client)
     }
 
-    async fn first_model(&self) -> Result<String, ConnectError> {
-        let failed = |source| ConnectError::Models { url: self.url.clone(), source };
-        let request = self.authorized(self.http.get(format!("{}/v1/models", self.url)));
-        let response = request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        let models: ModelList = response.json().await.map_err(failed)?;
-        let first = models.data.into_iter().next();
-        first.map(|model| model.id).ok_or_else(|| ConnectError::NoModel(self.url.clone()))
+    /// What the server runs; the same in text for a journal.
+    pub(super) fn identity(&self) -> &ServerIdentity {
+        &self.identity
     }
 
     /// Whether the server has `/v1/rewards`: then it reports what is missing from an empty request.
@@ -225,6 +234,7 @@ impl RewardClient {
             let (reason, delay) = match request.send().await {
                 Ok(response) => {
                     let (status, delay) = (response.status(), retry_after(&response));
+                    self.identity.check_header(response.headers().get(ENGINE_HEADER), &self.url)?;
                     match response.text().await {
                         Ok(text) if is_final(status, budget.attempts) => return Ok((status, text)),
                         Ok(text) => (error_message(status, &text), delay),
@@ -236,6 +246,7 @@ impl RewardClient {
                 Err(error) => (format!("{} does not answer: {}", self.url, root_cause(&error)), None),
             };
             budget.wait(reason, delay).await?;
+            self.check_identity().await?;
         }
     }
 

@@ -17,9 +17,27 @@ pub(super) struct ModelList {
     pub(super) data: Vec<ModelEntry>,
 }
 
-#[derive(Deserialize)]
+/// A model that a server lists. Other servers than Assay have only its name.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct ModelEntry {
     pub(super) id: String,
+    /// Names of the scores that every conversation has.
+    #[serde(default)]
+    pub(super) attributes: Vec<String>,
+    /// The score that ranks responses unless a request names another.
+    pub(super) ranked_by: Option<String>,
+    /// The token that follows each step, if the model scores steps.
+    pub(super) step_token: Option<String>,
+    /// What is done to scores before they are served.
+    #[serde(default)]
+    pub(super) score_options: Value,
+}
+
+/// `GET /v1/metadata`, which NIM has too.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Metadata {
+    pub(super) selected_model_profile_id: String,
 }
 
 /// `POST /v1/rewards`.
@@ -30,6 +48,7 @@ struct RewardList {
 
 #[derive(Deserialize)]
 struct RewardItem {
+    index: Option<usize>,
     scores: Option<Row>,
     usage: Option<TokenUsage>,
     error: Option<ErrorObject>,
@@ -91,6 +110,8 @@ pub(super) enum ResponseError {
     EmptyLogprobs,
     #[error("it has {found} items for {requested} conversations")]
     WrongLength { found: usize, requested: usize },
+    #[error("item {place} has the index {index}, which is out of range or given twice")]
+    WrongIndex { place: usize, index: usize },
     #[error("a score is not a number")]
     NotANumber,
     #[error("an item has neither scores nor an error")]
@@ -158,7 +179,17 @@ pub(super) fn parse_rewards(
     if found != requested {
         return Err(ResponseError::WrongLength { found, requested });
     }
-    rewards.data.into_iter().map(parse_item).collect()
+    // Answers belong to conversations by their index; a server may send them in any order.
+    let mut items: Vec<Option<RewardItem>> = Vec::new();
+    items.resize_with(requested, || None);
+    for (place, item) in rewards.data.into_iter().enumerate() {
+        let index = item.index.unwrap_or(place);
+        match items.get_mut(index) {
+            Some(free @ None) => *free = Some(item),
+            _ => return Err(ResponseError::WrongIndex { place, index }),
+        }
+    }
+    items.into_iter().flatten().map(parse_item).collect()
 }
 
 fn parse_item(item: RewardItem) -> Result<Result<ConversationScores, ErrorObject>, ResponseError> {
@@ -167,7 +198,7 @@ fn parse_item(item: RewardItem) -> Result<Result<ConversationScores, ErrorObject
     }
     let item_scores = item.scores.filter(|scores| !scores.is_empty()).ok_or(ResponseError::EmptyItem)?;
     let mut scores = Vec::with_capacity(item_scores.len());
-    for (attribute, score) in item_scores {
+    for (attribute, score) in item_scores.into_columns() {
         scores.push((attribute, score.as_f64().ok_or(ResponseError::NotANumber)?));
     }
     Ok(Ok(ConversationScores { scores, tokens: item.usage.map_or(0, |usage| usage.prompt_tokens) }))
@@ -213,6 +244,18 @@ mod tests {
         assert_eq!(parsed[0].as_ref().ok(), Some(&expected));
         assert!(parsed[1].as_ref().is_err_and(|error| error.is_retryable(100) && error.message == "full"));
         assert!(parse_rewards(text, 3).is_err());
+        let reordered =
+            r#"{"data": [{"index": 1, "scores": {"a": 1.0}}, {"index": 0, "scores": {"a": 0.0}}]}"#;
+        let parsed = parse_rewards(reordered, 2).unwrap();
+        let scores: Vec<f64> = parsed.iter().map(|item| item.as_ref().ok().unwrap().scores[0].1).collect();
+        assert_eq!(scores, [0.0, 1.0]);
+        for wrong in [
+            r#"{"data": [{"index": 1, "scores": {"a": 1.0}}, {"index": 1, "scores": {"a": 0.0}}]}"#,
+            r#"{"data": [{"index": 2, "scores": {"a": 1.0}}, {"index": 0, "scores": {"a": 0.0}}]}"#,
+        ] {
+            let error = parse_rewards(wrong, 2).err().unwrap().to_string();
+            assert!(error.contains("index"), "{error}");
+        }
         for wrong in
             [r#"{"data": [{}]}"#, r#"{"data": [{"scores": {"a": null}}]}"#, r#"{"data": [{"scores": {}}]}"#]
         {

@@ -1,0 +1,93 @@
+//! Votes of the Chatbot Arena, and of MT-Bench's judges.
+
+use serde_json::Value;
+
+use super::super::ConversationError;
+use super::super::conversation::{list, turn};
+use super::found::Candidate;
+use super::view::RowView;
+use super::{Form, Found, Holds};
+
+pub(super) static CONVERSATIONS: Form = Form {
+    name: "arena-conversations",
+    data_sets: &[
+        "Chatbot Arena conversations",
+        "Arena human preference 100k, 140k",
+        "MT-Bench human judgments",
+    ],
+    columns: "`conversation_a`, `conversation_b`, `winner`",
+    holds: Holds::Group,
+    fits: |view| view.has_all(&["conversation_a", "conversation_b"]),
+    read: |view| {
+        let columns = ["conversation_a", "conversation_b"];
+        let mut candidates = Vec::new();
+        for column in columns {
+            let response = view.peek(column).unwrap_or_default();
+            candidates.push(match view.conversation(column) {
+                Ok(candidate) => candidate,
+                Err(error) => Candidate { turns: Err(error), response },
+            });
+        }
+        let preference = match view.text("winner").as_deref() {
+            Some("model_a") => Some(1.0),
+            Some("model_b") => Some(-1.0),
+            Some(tie) if tie.starts_with("tie") || tie == "both_bad" => Some(0.0),
+            _ => None,
+        };
+        Ok(Found::group(candidates, &columns).preferred(preference))
+    },
+    repeated: &["full_conversation"],
+    example: r#"{"question_id": "x", "model_a": "m", "model_b": "n", "winner": "model_a", "conversation_a": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "conversation_b": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#,
+};
+
+pub(super) static RESPONSES: Form = Form {
+    name: "arena-responses",
+    data_sets: &["Arena human preference 55k"],
+    columns: "`prompt`, `response_a`, `response_b`, `winner_model_a`, `winner_model_b`",
+    holds: Holds::Group,
+    fits: |view| view.has_all(&["prompt", "response_a", "response_b"]),
+    read: |view| {
+        let columns = ["response_a", "response_b"];
+        let mut candidates = Vec::new();
+        for column in columns {
+            candidates.push(Candidate {
+                turns: exchanges(view, column),
+                response: view.peek(column).unwrap_or_default(),
+            });
+        }
+        let won = |model: &str| view.number(model).filter(|won| [0.0, 1.0].contains(won));
+        let preference = won("winner_model_a").zip(won("winner_model_b")).map(|(a, b)| a - b);
+        Ok(Found::group(candidates, &columns).preferred(preference))
+    },
+    repeated: &[],
+    example: r#"{"id": 30192, "model_a": "m", "model_b": "n", "prompt": "[\"q\"]", "response_a": "[\"a\"]", "response_b": "[\"b\"]", "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}"#,
+};
+
+/// A conversation of the user's turns in `prompt` and the model's in `column`, each a list in a text, or one text.
+fn exchanges(view: &RowView, column: &str) -> Result<Vec<crate::prompt::Message>, ConversationError> {
+    let [questions, answers] = ["prompt", column].map(|name| {
+        let value = view.value(name)?;
+        match list(&value) {
+            Some(items) => items.into_iter().map(|item| text_of(&item, name)).collect(),
+            None => text_of(&value, name).map(|text| vec![text]),
+        }
+    });
+    let (questions, answers): (Vec<String>, Vec<String>) = (questions?, answers?);
+    if questions.len() != answers.len() {
+        return Err(ConversationError::Turns(column.to_owned()));
+    }
+    let mut turns = Vec::new();
+    for (question, answer) in questions.iter().zip(&answers) {
+        turns.extend([turn("user", question), turn("assistant", answer)]);
+    }
+    view.finish(turns, None, column)
+}
+
+/// A text; a missing one is empty there.
+fn text_of(value: &Value, column: &str) -> Result<String, ConversationError> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Null => Ok(String::new()),
+        _ => Err(ConversationError::NotTexts(column.to_owned())),
+    }
+}

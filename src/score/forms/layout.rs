@@ -1,0 +1,191 @@
+//! Which form the rows of a run are in.
+
+use std::fmt;
+
+use super::super::{ConversationError, Row, ScoreError};
+use super::names::{ColumnNames, SUSPECTS};
+use super::view::RowView;
+use super::{FORMS, Form, Found, Holds};
+
+/// How rows are read, from the command line.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FormArgs {
+    /// Form of the rows, by its name in docs/score.md [default: the first that fits the columns]
+    #[arg(long, value_name = "NAME")]
+    pub form: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help")]
+    pub names: ColumnNames,
+    /// Also score conversations that end with a user's or system's turn
+    #[arg(long)]
+    pub allow_unanswered: bool,
+}
+
+/// How a row is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::score) struct ReadOptions {
+    pub(super) names: ColumnNames,
+    pub(super) allow_unanswered: bool,
+    /// The token that the model reads after each step; `None` if it does not score steps.
+    pub(super) step_token: Option<String>,
+}
+
+/// The form of the rows of a run, and how they are read.
+#[derive(Clone)]
+pub struct RowLayout {
+    form: &'static Form,
+    options: ReadOptions,
+    /// Whether the command line names the form.
+    is_chosen: bool,
+    /// Other forms that fit the row, by name.
+    others: Vec<&'static str>,
+}
+
+impl RowLayout {
+    /// Finds the form of a row: the one that the command line names, or the first that fits.
+    ///
+    /// # Errors
+    /// No form has this name, or none fits.
+    pub fn detect(row: &Row, arguments: &FormArgs) -> Result<Self, ScoreError> {
+        let options = ReadOptions {
+            names: arguments.names.clone(),
+            allow_unanswered: arguments.allow_unanswered,
+            step_token: None,
+        };
+        let view = RowView::new(row, &options);
+        for (role, column) in options.names.all() {
+            if !view.has(column) {
+                let columns = row.names().map(str::to_owned).collect();
+                return Err(ScoreError::NoSuchColumn { role, column: column.to_owned(), columns });
+            }
+        }
+        if let Some(name) = &arguments.form {
+            let form = super::find(name).ok_or_else(|| ScoreError::UnknownForm {
+                name: name.clone(),
+                known: FORMS.iter().map(|form| form.name).collect(),
+            })?;
+            return Ok(Self { form, options, is_chosen: true, others: Vec::new() });
+        }
+        let has_names = !options.names.all().is_empty();
+        let mut fitting = FORMS.iter().copied().filter(|form| {
+            // Names of columns only make sense for the forms whose columns have various names.
+            (form.takes_names() || !has_names) && (form.fits)(&view)
+        });
+        let form = fitting
+            .next()
+            .ok_or_else(|| ScoreError::NoConversations(row.names().map(str::to_owned).collect()))?;
+        let others = fitting.filter(|other| !other.takes_names()).map(|other| other.name).collect();
+        Ok(Self { form, options, is_chosen: false, others })
+    }
+
+    /// Checks the first row if the command line names its form.
+    ///
+    /// # Errors
+    /// [`ScoreError::WrongForm`].
+    pub(in crate::score) fn check_chosen(&self, row: &Row) -> Result<(), ScoreError> {
+        let fits = (self.form.fits)(&RowView::new(row, &self.options));
+        if !self.is_chosen || fits {
+            return Ok(());
+        }
+        let columns = row.names().map(str::to_owned).collect();
+        Err(ScoreError::WrongForm { form: self.form.name, columns, example: self.form.example })
+    }
+
+    /// How the responses of a row belong together.
+    pub(in crate::score) fn holds(&self) -> Holds {
+        self.form.holds
+    }
+
+    /// The conversations of a row.
+    ///
+    /// # Errors
+    /// The row holds none.
+    pub(in crate::score) fn found(&self, row: &Row) -> Result<Found, ConversationError> {
+        (self.form.read)(&RowView::new(row, &self.options))
+    }
+
+    /// Number of conversations of a row; 0 if it holds none.
+    pub fn count_conversations(&self, row: &Row) -> usize {
+        self.found(row).map_or(0, |found| found.candidates.len())
+    }
+
+    /// Sets the token that the model reads after each step.
+    pub(in crate::score) fn set_step_token(&mut self, token: Option<&str>) {
+        self.options.step_token = token.map(str::to_owned);
+    }
+
+    /// Lets steps be read without a model that scores them.
+    pub(in crate::score) fn show_steps(&mut self) {
+        self.options.step_token.get_or_insert_with(|| "\n\n".to_owned());
+    }
+
+    /// Columns of a row that look like a part of the conversation and are not read.
+    pub(in crate::score) fn unread(&self, row: &Row) -> Vec<String> {
+        let view = RowView::new(row, &self.options);
+        // Only the columns that it looks at matter here.
+        let _ = (self.form.read)(&view);
+        let read = view.columns_read();
+        let is_unread = |name: &&str| {
+            SUSPECTS.contains(name) && !read.contains(*name) && !self.form.repeated.contains(name)
+        };
+        let mut unread: Vec<String> = row
+            .columns()
+            .filter(|(_, cell)| !cell.is_null() && !matches!(cell.json(), "\"\"" | "[]"))
+            .map(|(name, _)| name)
+            .filter(is_unread)
+            .map(str::to_owned)
+            .collect();
+        unread.extend(super::ultrafeedback::unread_system(&view));
+        unread
+    }
+
+    /// Other forms that the row might be in.
+    pub(in crate::score) fn others(&self) -> &[&'static str] {
+        &self.others
+    }
+
+    /// What a journal remembers of it.
+    pub(in crate::score) fn identity(&self) -> String {
+        let names: Vec<String> =
+            self.options.names.all().into_iter().map(|(role, column)| format!("{role}={column}")).collect();
+        let unanswered = if self.options.allow_unanswered { ", unanswered too" } else { "" };
+        format!("{} ({}){unanswered}", self.form.name, names.join(","))
+    }
+
+    /// Prefix of an error of the response at `index`, which tells it from the others of its row.
+    pub(in crate::score) fn error_prefix(&self, index: usize, responses: usize, chosen: usize) -> String {
+        match self.form.holds {
+            Holds::One | Holds::Steps => String::new(),
+            Holds::Group => format!("response {} of {responses}: ", index + 1),
+            Holds::Pair => ["chosen: ", "rejected: "][index.min(1)].into(),
+            Holds::Lists if index < chosen => format!("chosen {} of {chosen}: ", index + 1),
+            Holds::Lists => format!("rejected {} of {}: ", index + 1 - chosen, responses - chosen),
+        }
+    }
+}
+
+impl Form {
+    /// Whether its columns have various names, which the command line may add to.
+    fn takes_names(&self) -> bool {
+        ["pair", "lists", "responses", "response", "conversation"].contains(&self.name)
+    }
+}
+
+impl fmt::Display for RowLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holds = match self.form.holds {
+            Holds::One => "a conversation",
+            Holds::Steps => "a response in steps",
+            Holds::Group => "a prompt and several responses",
+            Holds::Pair => "a chosen and a rejected response",
+            Holds::Lists => "lists of chosen and rejected responses",
+        };
+        write!(f, "{holds} (form {})", self.form.name)
+    }
+}
+
+impl fmt::Debug for RowLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.identity())
+    }
+}

@@ -1,0 +1,202 @@
+//! The usual names of columns, and those that the command line gives.
+
+use std::str::FromStr;
+
+/// Usual names of the prompt's column, the most specific first.
+pub(super) const PROMPTS: [&str; 8] =
+    ["prompt", "instruction", "question", "query", "problem", "input", "context", "messages"];
+/// Usual names of a column with one response.
+pub(super) const RESPONSES: [&str; 6] =
+    ["response", "completion", "answer", "output", "generation", "solution"];
+/// Usual names of a column with several responses.
+pub(super) const GROUPS: [&str; 4] = ["responses", "completions", "answers", "outputs"];
+/// Usual names of a column with a whole conversation.
+pub(super) const CONVERSATIONS: [&str; 6] =
+    ["messages", "conversations", "conversation", "transcript", "dialogue", "text"];
+/// Usual names of a column with a system prompt.
+pub(super) const SYSTEMS: [&str; 3] = ["system", "system_prompt", "custom_system_prompt"];
+
+/// Columns that look like a part of the conversation: a warning names those that are not read.
+pub(super) const SUSPECTS: [&str; 50] = [
+    "prompt",
+    "instruction",
+    "question",
+    "query",
+    "problem",
+    "input",
+    "context",
+    "messages",
+    "response",
+    "completion",
+    "answer",
+    "output",
+    "generation",
+    "responses",
+    "completions",
+    "answers",
+    "outputs",
+    "generations",
+    "conversations",
+    "conversation",
+    "transcript",
+    "dialogue",
+    "system",
+    "system_prompt",
+    "custom_system_prompt",
+    "history",
+    "chosen",
+    "rejected",
+    "rejected_response",
+    "rejected_messages",
+    "chosen_response",
+    "response_0",
+    "response_1",
+    "response_2",
+    "response1",
+    "response2",
+    "response_a",
+    "response_b",
+    "response_A",
+    "response_B",
+    "tools",
+    "functions",
+    "documents",
+    "images",
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "images",
+    "steps",
+    "suffix",
+];
+
+/// What a column holds, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnName {
+    role: Role,
+    column: String,
+}
+
+/// What the command line may name columns for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Prompt,
+    Response,
+    Responses,
+    Conversation,
+    Chosen,
+    Rejected,
+    System,
+}
+
+const ROLES: [(&str, Role); 8] = [
+    ("prompt", Role::Prompt),
+    ("response", Role::Response),
+    ("responses", Role::Responses),
+    ("conversation", Role::Conversation),
+    ("messages", Role::Conversation),
+    ("chosen", Role::Chosen),
+    ("rejected", Role::Rejected),
+    ("system", Role::System),
+];
+
+/// `--columns` has something else than a pair of names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ColumnNameError {
+    /// There is no `=`.
+    #[error("`{0}` is not ROLE=COLUMN, for example prompt=question")]
+    NotAPair(String),
+    /// The role is unknown.
+    #[error(
+        "`{0}` is not a role; the roles are prompt, response, responses, conversation, chosen, rejected, system"
+    )]
+    UnknownRole(String),
+}
+
+impl FromStr for ColumnName {
+    type Err = ColumnNameError;
+
+    fn from_str(text: &str) -> Result<Self, ColumnNameError> {
+        let (role, column) =
+            text.split_once('=').ok_or_else(|| ColumnNameError::NotAPair(text.to_owned()))?;
+        let known = ROLES.iter().find(|(name, _)| *name == role);
+        let (_, role) = known.ok_or_else(|| ColumnNameError::UnknownRole(role.to_owned()))?;
+        Ok(Self { role: *role, column: column.to_owned() })
+    }
+}
+
+/// Column names from the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct ColumnNames {
+    /// Columns that have unusual names, for example prompt=task,response=result; roles: prompt, response, responses,
+    /// conversation, chosen, rejected, system. A dot goes into an object: prompt=question.text
+    #[arg(long, value_name = "ROLE=COLUMN", value_delimiter = ',')]
+    pub columns: Vec<ColumnName>,
+    /// The same as --columns prompt=COLUMN
+    #[arg(long, value_name = "COLUMN", hide = true)]
+    pub prompt_column: Option<String>,
+    /// The same as --columns response=COLUMN
+    #[arg(long, value_name = "COLUMN", hide = true)]
+    pub response_column: Option<String>,
+    /// The same as --columns responses=COLUMN
+    #[arg(long, value_name = "COLUMN", hide = true)]
+    pub responses_column: Option<String>,
+    /// The same as --columns conversation=COLUMN
+    #[arg(long, value_name = "COLUMN", hide = true)]
+    pub messages_column: Option<String>,
+    /// The same as --columns chosen=COLUMN
+    #[arg(long, value_name = "COLUMN", hide = true)]
+    pub chosen_column: Option<String>,
+    /// The same as --columns rejected=COLUMN
+    #[arg(long, value_name = "COLUMN", hide = true)]
+    pub rejected_column: Option<String>,
+}
+
+impl ColumnNames {
+    fn named<'a>(&'a self, role: Role, option: Option<&'a String>) -> Option<&'a str> {
+        let listed = self.columns.iter().find(|name| name.role == role).map(|name| name.column.as_str());
+        listed.or(option.map(String::as_str))
+    }
+
+    pub(super) fn prompt(&self) -> Option<&str> {
+        self.named(Role::Prompt, self.prompt_column.as_ref())
+    }
+
+    pub(super) fn response(&self) -> Option<&str> {
+        self.named(Role::Response, self.response_column.as_ref())
+    }
+
+    pub(super) fn responses(&self) -> Option<&str> {
+        self.named(Role::Responses, self.responses_column.as_ref())
+    }
+
+    pub(super) fn conversation(&self) -> Option<&str> {
+        self.named(Role::Conversation, self.messages_column.as_ref())
+    }
+
+    pub(super) fn chosen(&self) -> Option<&str> {
+        self.named(Role::Chosen, self.chosen_column.as_ref())
+    }
+
+    pub(super) fn rejected(&self) -> Option<&str> {
+        self.named(Role::Rejected, self.rejected_column.as_ref())
+    }
+
+    pub(super) fn system(&self) -> Option<&str> {
+        self.named(Role::System, None)
+    }
+
+    /// The columns that are named, with what they are named for.
+    pub(super) fn all(&self) -> Vec<(&'static str, &str)> {
+        let named = [
+            ("prompt", self.prompt()),
+            ("response", self.response()),
+            ("responses", self.responses()),
+            ("conversation", self.conversation()),
+            ("chosen", self.chosen()),
+            ("rejected", self.rejected()),
+            ("system", self.system()),
+        ];
+        named.into_iter().filter_map(|(role, column)| Some((role, column?))).collect()
+    }
+}

@@ -1,0 +1,47 @@
+//! Pairs of a chosen and a rejected response.
+
+use super::super::ConversationError;
+use super::view::RowView;
+use super::{Form, Found, Holds};
+
+/// Columns that hold the prompt of a pair besides those that usually hold one.
+const CONVERSATIONS: [&str; 2] = ["conversations", "conversation"];
+
+pub(super) static PAIR: Form = Form {
+    name: "pair",
+    data_sets: &[
+        "hh-rlhf",
+        "RewardBench",
+        "Skywork-Reward-Preference-80K",
+        "UltraFeedback binarized (H4, TRL, Argilla cleaned)",
+        "Tulu 3 preferences",
+        "argilla/dpo-mix-7k, distilabel and Orca DPO pairs",
+        "LLaMA-Factory, preference (Alpaca, ShareGPT)",
+        "TRL, preference",
+    ],
+    columns: "`chosen` and `rejected`; the prompt in a column of its own, or in both",
+    holds: Holds::Pair,
+    fits: |view| columns(view).into_iter().all(|column| column.is_some()),
+    read,
+    repeated: &["messages", "generations", "original_response"],
+    example: r#"{"prompt": "q", "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#,
+};
+
+fn columns<'a>(view: &'a RowView) -> [Option<&'a str>; 2] {
+    let names = &view.options.names;
+    [view.column(names.chosen(), &["chosen"]), view.column(names.rejected(), &["rejected"])]
+}
+
+fn read(view: &RowView) -> Result<Found, ConversationError> {
+    let [chosen, rejected] = columns(view);
+    let missing = |name: &str| ConversationError::Missing(name.to_owned());
+    let chosen = chosen.ok_or_else(|| missing("chosen"))?;
+    let rejected = rejected.ok_or_else(|| missing("rejected"))?;
+    let prompt = match view.prompt_column().or_else(|| view.column(None, &CONVERSATIONS)) {
+        // An empty prompt is in the responses.
+        Some(column) if view.peek(column).is_some_and(|value| value != "") => view.prompt(column)?,
+        _ => view.no_prompt(),
+    };
+    let [better, worse] = [chosen, rejected].map(|column| view.candidate(&prompt, column));
+    Ok(Found::pair(better, worse, [chosen, rejected]))
+}

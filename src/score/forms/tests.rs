@@ -1,0 +1,309 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::score::Row;
+
+type Turns = Vec<(String, String)>;
+
+fn row(value: &Value) -> Row {
+    Row::parse(&value.to_string()).unwrap()
+}
+
+fn layout(row: &Row) -> RowLayout {
+    let mut layout = RowLayout::detect(row, &FormArgs::default()).unwrap();
+    layout.set_step_token(Some("<step>"));
+    layout
+}
+
+fn turns_of(found: Found) -> Vec<Result<Turns, ConversationError>> {
+    let turn = |message: crate::prompt::Message| (message.role, message.content);
+    let turns = found.candidates.into_iter().map(|candidate| candidate.turns);
+    turns.map(|turns| turns.map(|turns| turns.into_iter().map(turn).collect())).collect()
+}
+
+/// Role and content of each turn of each conversation in a row.
+fn found(value: &Value) -> Vec<Turns> {
+    let row = row(value);
+    turns_of(layout(&row).found(&row).unwrap()).into_iter().map(Result::unwrap).collect()
+}
+
+fn turn(role: &str, content: &str) -> (String, String) {
+    (role.into(), content.into())
+}
+
+fn answered(answer: &str) -> Turns {
+    vec![turn("user", "q"), turn("assistant", answer)]
+}
+
+/// The first error of a row.
+fn error(value: &Value) -> String {
+    let row = row(value);
+    let found = match layout(&row).found(&row) {
+        Ok(found) => turns_of(found).into_iter().find_map(Result::err),
+        Err(error) => Some(error),
+    };
+    found.expect("the row has an error").to_string()
+}
+
+#[test]
+fn every_form_finds_the_conversations_of_its_own_example() {
+    for form in FORMS.iter().filter(|form| form.name != "oasst-messages") {
+        let row = Row::parse(form.example).unwrap();
+        let layout = layout(&row);
+        assert!(
+            layout.identity().starts_with(&format!("{} ", form.name)),
+            "{}: {}",
+            form.name,
+            layout.identity()
+        );
+        let found = layout.found(&row).unwrap();
+        let (chosen, ratings, first_error) = (found.chosen, found.ratings.clone(), found.first_error);
+        let turns: Vec<Turns> = turns_of(found).into_iter().map(Result::unwrap).collect();
+        let expected = match form.holds {
+            Holds::One => vec![answered("a")],
+            Holds::Steps if form.name == "math-shepherd" => vec![answered("Step 1: a<step>Step 2: b<step>")],
+            Holds::Steps => vec![answered("a<step>b<step>")],
+            Holds::Group | Holds::Pair => vec![answered("a"), answered("b")],
+            Holds::Lists => ["a", "c", "e", "b", "d", "f"].map(answered).into(),
+        };
+        assert_eq!(turns, expected, "{}", form.name);
+        match form.holds {
+            Holds::Pair => assert_eq!(chosen, 1, "{}", form.name),
+            Holds::Lists => assert_eq!(chosen, 3, "{}", form.name),
+            Holds::Steps => assert_eq!(first_error, Some(1), "{}", form.name),
+            Holds::Group if !ratings.is_empty() => assert!(ratings[0] > ratings[1], "{}", form.name),
+            _ => {}
+        }
+        assert_eq!(layout.unread(&row), Vec::<String>::new(), "{}", form.name);
+    }
+}
+
+#[test]
+fn rows_that_are_single_messages_are_refused() {
+    let row = Row::parse(oasst::MESSAGE.example).unwrap();
+    assert!(layout(&row).found(&row).unwrap_err().to_string().contains("trees"));
+}
+
+#[test]
+fn common_data_sets_are_understood() {
+    let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]);
+    let shared = json!([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]);
+    for row in [
+        json!({"messages": messages}),
+        json!({"conversations": shared}),
+        json!({"conversation_id": "x", "model": "m", "conversation": messages, "language": "English"}),
+        json!({"prompt": "q", "response": "a", "helpfulness": 3}),
+        json!({"instruction": "q", "completions": [{"model": "m", "response": "a"}]}),
+        json!({"prompt": [{"role": "user", "content": "q"}], "responses": ["a"]}),
+        json!({"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}], "label": true}),
+        json!({"question": "q", "answer": "a"}),
+        json!({"problem": "q", "solution": "a"}),
+        json!({"input": [{"role": "user", "content": "q"}], "output": "a"}),
+        json!({"instruction": "", "input": "q", "output": "a"}),
+        json!({"instruction": "q", "input": "", "output": "a", "history": []}),
+        json!({"messages": messages.to_string()}),
+        json!({"messages": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}),
+        json!({"prompt": "\n\nHuman: q\n\nAssistant:", "response": "a"}),
+        json!({"prompt": "Human: q\n\nAssistant:", "response": "a"}),
+        json!({"text": "### Human: q### Assistant: a"}),
+        json!({"transcript": "\n\nHuman: q\n\nAssistant: a", "rating": 1}),
+        json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, messages[1]]}),
+    ] {
+        assert_eq!(found(&row), [answered("a")], "{row}");
+    }
+}
+
+#[test]
+fn pairs_may_contain_their_prompt_or_share_one() {
+    let pair = [answered("a"), answered("b")];
+    let whole =
+        |answer: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]);
+    let only = |answer: &str| json!([{"role": "assistant", "content": answer}]);
+    let printed = |answer: &str| {
+        format!("[{{'content': 'q', 'role': 'user'}}\n {{'content': '{answer}', 'role': 'assistant'}}]")
+    };
+    for row in [
+        json!({"prompt": "q", "chosen": "a", "rejected": "b"}),
+        json!({"prompt": "q", "chosen": whole("a"), "rejected": whole("b"), "messages": whole("a")}),
+        json!({"prompt": "q", "chosen": only("a"), "rejected": only("b")}),
+        json!({"prompt": [{"role": "user", "content": "q"}], "chosen": only("a"), "rejected": only("b")}),
+        json!({"chosen": whole("a"), "rejected": whole("b"), "source": "s"}),
+        json!({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}),
+        json!({"prompt": "q", "chosen": printed("a"), "rejected": printed("b")}),
+        json!({"chosen": printed("a"), "rejected": printed("b")}),
+        json!({"prompt": "q", "chosen": whole("a").to_string(), "rejected": whole("b").to_string()}),
+        json!({"prompt": "[{'role': 'user', 'content': 'q'}]", "chosen": only("a").to_string(), "rejected": only("b").to_string()}),
+        json!({"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}),
+        json!({"query": "q", "response": "a", "rejected_response": "b"}),
+        json!({"messages": whole("a"), "rejected_messages": whole("b")}),
+    ] {
+        assert_eq!(found(&row), pair, "{row}");
+    }
+}
+
+#[test]
+fn a_text_is_a_text_even_if_it_looks_like_a_list_or_is_a_chat_in_json() {
+    for text in [
+        "[1, 2, 3]",
+        "[]",
+        "[not JSON",
+        "[{\"role\": \"x\"}]",
+        "[{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", \"content\": \"x\"}]",
+    ] {
+        assert_eq!(found(&json!({"prompt": "q", "response": text})), [answered(text)], "{text}");
+        let pair = json!({"prompt": "q", "chosen": text, "rejected": "b"});
+        assert_eq!(found(&pair), [answered(text), answered("b")], "{text}");
+        let group = json!({"prompt": "q", "responses": [text, {"text": text}]});
+        assert_eq!(found(&group), [answered(text), answered(text)], "{text}");
+    }
+    let dialogue = "Human: x\n\nAssistant: y";
+    assert_eq!(found(&json!({"prompt": "q", "response": dialogue})), [answered(dialogue)]);
+}
+
+#[test]
+fn a_list_that_python_printed_only_in_part_is_refused() {
+    let cut = "[{'role': 'user', 'content': 'q'} ... {'role': 'assistant', 'content': 'a'}]";
+    for row in [
+        json!({"messages": cut}),
+        json!({"prompt": cut, "response": "a"}),
+        json!({"prompt": "q", "response": cut}),
+    ] {
+        assert!(error(&row).contains("Python printed"), "{row}");
+    }
+}
+
+#[test]
+fn a_prompt_of_several_turns_and_what_belongs_to_it_is_read() {
+    let expected = [
+        turn("system", "s"),
+        turn("user", "q"),
+        turn("assistant", "a"),
+        turn("user", "r\ni"),
+        turn("assistant", "b"),
+    ];
+    for row in [
+        json!({"instruction": "r", "input": "i", "output": "b", "system": "s", "history": [["q", "a"]]}),
+        json!({"query": "r\ni", "response": "b", "system_prompt": "s", "history": "[['q', 'a']]"}),
+        json!({"prompt": "q\n<extra_id_1>Assistant\na\n<extra_id_1>User\nr\ni", "response": "b", "custom_system_prompt": "s"}),
+        json!({"prompt": "<extra_id_0>System\ns\n<extra_id_1>User\nq\n<extra_id_1>Assistant\na\n<extra_id_1>User\nr\ni", "response": "b"}),
+        json!({"prompt": "Human: q\n\nAssistant: a\n\nHuman: r\ni\n\nAssistant:", "response": "b", "system": "s"}),
+        json!({"system": "s", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "human", "value": "r\ni"}, {"from": "gpt", "value": "b"}]}),
+    ] {
+        assert_eq!(found(&row), [expected.to_vec()], "{row}");
+    }
+    let two = json!({"system": "s", "messages": [{"role": "system", "content": "t"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]});
+    assert!(error(&two).contains("system prompt"), "{}", error(&two));
+    let pair = json!({"system": "s", "question": "q", "chosen": "a", "rejected": "b"});
+    assert_eq!(found(&pair)[1][0], turn("system", "s"));
+}
+
+#[test]
+fn a_conversation_that_ends_with_a_question_is_refused_unless_it_is_allowed() {
+    let unanswered = [
+        json!({"messages": [{"role": "user", "content": "q"}]}),
+        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "system", "content": "s"}]}),
+        json!({"conversations": [{"from": "human", "value": "q"}]}),
+        json!({"prompt": "q", "response": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]}),
+    ];
+    for value in unanswered {
+        assert!(error(&value).contains("--allow-unanswered"), "{value}");
+        let row = row(&value);
+        let arguments = FormArgs { allow_unanswered: true, ..FormArgs::default() };
+        let layout = RowLayout::detect(&row, &arguments).unwrap();
+        assert!(layout.found(&row).unwrap().candidates[0].turns.is_ok(), "{value}");
+    }
+}
+
+#[test]
+fn columns_that_look_like_a_part_of_the_conversation_and_are_not_read_are_named() {
+    for (value, unread) in [
+        (
+            json!({"prompt": "q", "response": "a", "context": "c", "tools": "[]", "documents": ""}),
+            vec!["context", "tools"],
+        ),
+        (json!({"question": "q", "context": "c", "answer": "a"}), vec!["context"]),
+        (json!({"prompt": "q", "response": "a", "system": "s", "helpfulness": 1}), vec![]),
+        (
+            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "prompt": "q"}),
+            vec![],
+        ),
+        (
+            json!({"instruction": "q", "completions": [{"response": "a", "custom_system_prompt": "s"}]}),
+            vec!["completions.custom_system_prompt"],
+        ),
+        (json!({"prompt": "q", "responses": ["a"], "input": "i"}), vec!["input"]),
+    ] {
+        let row = row(&value);
+        assert_eq!(layout(&row).unread(&row), unread, "{value}");
+    }
+}
+
+#[test]
+fn columns_with_other_names_are_found_when_they_are_named() {
+    let read = |columns: &[&str], value: &Value| {
+        let names = ColumnNames {
+            columns: columns.iter().map(|name| name.parse().unwrap()).collect(),
+            ..ColumnNames::default()
+        };
+        let row = row(value);
+        let layout = RowLayout::detect(&row, &FormArgs { names, ..FormArgs::default() });
+        layout.map(|layout| {
+            turns_of(layout.found(&row).unwrap()).into_iter().map(Result::unwrap).collect::<Vec<_>>()
+        })
+    };
+    let nested = json!({"task": {"text": "q"}, "result": "a", "better": "a", "worse": "b", "list": ["a", "b"], "rules": "s"});
+    assert_eq!(read(&["prompt=task.text", "response=result"], &nested).unwrap(), [answered("a")]);
+    assert_eq!(
+        read(&["prompt=task.text", "chosen=better", "rejected=worse"], &nested).unwrap(),
+        [answered("a"), answered("b")]
+    );
+    assert_eq!(
+        read(&["prompt=task.text", "responses=list"], &nested).unwrap(),
+        [answered("a"), answered("b")]
+    );
+    let with_system = read(&["prompt=task.text", "response=result", "system=rules"], &nested).unwrap();
+    assert_eq!(with_system[0][0], turn("system", "s"));
+    let missing = read(&["prompt=nope", "response=result"], &nested).unwrap_err().to_string();
+    assert!(missing.contains("no column `nope`") && missing.contains("task"), "{missing}");
+    assert!("prompt".parse::<ColumnName>().is_err() && "colour=x".parse::<ColumnName>().is_err());
+}
+
+#[test]
+fn a_form_can_be_chosen_where_two_fit() {
+    let value = json!({"prompt": "q", "completions": ["a", "b"], "labels": [1, 0]});
+    let row = row(&value);
+    assert_eq!(layout(&row).holds(), Holds::Steps);
+    let arguments = FormArgs { form: Some("responses".into()), ..FormArgs::default() };
+    assert_eq!(RowLayout::detect(&row, &arguments).unwrap().holds(), Holds::Group);
+    let arguments = FormArgs { form: Some("nope".into()), ..FormArgs::default() };
+    let unknown = RowLayout::detect(&row, &arguments).unwrap_err().to_string();
+    assert!(unknown.contains("`nope`") && unknown.contains("stepwise"), "{unknown}");
+}
+
+#[test]
+fn labels_say_which_response_is_better() {
+    let ratings = |value: &Value| {
+        let row = row(value);
+        layout(&row).found(&row).unwrap().ratings
+    };
+    let order = |value: &Value| {
+        let ratings = ratings(value);
+        ratings[0].zip(ratings[1]).and_then(|(a, b)| a.partial_cmp(&b))
+    };
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    let pku =
+        |id: Value| json!({"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": id});
+    assert_eq!([order(&pku(json!(0))), order(&pku(json!("1")))], [Some(Greater), Some(Less)]);
+    assert!(ratings(&pku(Value::Null)).is_empty());
+    let judge = |label: &str| json!({"question": "q", "response_A": "a", "response_B": "b", "label": label});
+    assert_eq!([order(&judge("A>B")), order(&judge("B>A"))], [Some(Greater), Some(Less)]);
+    let helpsteer = |strength: i64| json!({"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": strength});
+    assert_eq!([-3, 0, 1].map(|s| order(&helpsteer(s))), [Some(Greater), Some(Equal), Some(Less)]);
+    let arena = |a: i64, b: i64| json!({"prompt": "[\"q\"]", "response_a": "[\"a\"]", "response_b": "[null]", "winner_model_a": a, "winner_model_b": b});
+    assert_eq!(
+        [(1, 0), (0, 1), (0, 0)].map(|(a, b)| order(&arena(a, b))),
+        [Some(Greater), Some(Less), Some(Equal)]
+    );
+    let shp = |label: i64| json!({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": label});
+    assert_eq!([order(&shp(1)), order(&shp(0))], [Some(Greater), Some(Less)]);
+}

@@ -1,0 +1,205 @@
+//! JSON: an object in each line, objects one after the other, or one array of objects.
+
+use std::io::{BufRead, Cursor, Read};
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::text::Text;
+use super::{Compression, FileKind, Row, Rows, ScoreError, unreadable};
+
+/// Rows of an array that are parsed ahead.
+const BATCH: usize = 256;
+
+/// A line, or an item of an array, is not an object.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not a JSON object: {}", without_line(.0))]
+struct InvalidRow(#[source] serde_json::Error);
+
+/// Every line is a document of its own, so serde's line number would mislead.
+fn without_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
+/// How objects are put together, by what a file starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Lines,
+    /// Objects that may take several lines each.
+    Objects,
+    Array,
+}
+
+/// Finds out how the objects are put together, and returns the text from its start.
+fn detect(mut text: Text) -> std::io::Result<(Layout, Box<dyn BufRead + Send>)> {
+    let mut start = Vec::new();
+    loop {
+        let line = start.len();
+        if text.read_until(b'\n', &mut start)? == 0 || !start[line..].trim_ascii().is_empty() {
+            break;
+        }
+    }
+    let first = start.trim_ascii();
+    let layout = if first.starts_with(b"[") {
+        Layout::Array
+    } else if first.starts_with(b"{") && !is_whole(first) && is_cut_off(first) {
+        Layout::Objects
+    } else {
+        Layout::Lines
+    };
+    Ok((layout, Box::new(Cursor::new(start).chain(text))))
+}
+
+fn is_whole(line: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(line).is_ok()
+}
+
+/// Whether more lines could make it valid: the start of an object that was printed on several.
+fn is_cut_off(line: &[u8]) -> bool {
+    let ends_like_a_start = line.ends_with(b"{") || line.ends_with(b",") || line.ends_with(b"[");
+    ends_like_a_start && serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof())
+}
+
+/// Opens a text of JSON.
+pub(super) fn open(path: &Path, text: Text, _kind: FileKind) -> Result<Rows, ScoreError> {
+    let (layout, text) = detect(text).map_err(|error| ScoreError::read(path, error))?;
+    Ok(match layout {
+        Layout::Lines => lines(path, text),
+        Layout::Objects => parsed_ahead(path, text, |text, take| {
+            for row in serde_json::Deserializer::from_reader(text).into_iter::<Box<RawValue>>() {
+                if !take(row?) {
+                    break;
+                }
+            }
+            Ok(())
+        }),
+        Layout::Array => parsed_ahead(path, text, |text, take| for_each_item(text, take)),
+    })
+}
+
+/// Checks what [`open`] would find broken only later. Lines are checked one by one when they are read.
+///
+/// # Errors
+/// It is broken.
+pub(super) fn check(path: &Path, text: Text, kind: FileKind) -> Result<(), ScoreError> {
+    let (layout, mut text) = detect(text).map_err(|error| ScoreError::read(path, error))?;
+    match layout {
+        Layout::Array => {
+            for_each_item(text, |_: IgnoredAny| true).map_err(|error| ScoreError::read(path, error))
+        }
+        _ if kind.compression != Compression::None => {
+            std::io::copy(&mut text, &mut std::io::sink()).map_err(|error| ScoreError::read(path, error))?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn count(text: Text) -> Option<u64> {
+    let mut rows = 0;
+    let (layout, text) = detect(text).ok()?;
+    match layout {
+        Layout::Lines => {
+            rows =
+                text.split(b'\n').map_while(Result::ok).filter(|line| !line.trim_ascii().is_empty()).count()
+                    as u64
+        }
+        Layout::Objects => {
+            for row in serde_json::Deserializer::from_reader(text).into_iter::<IgnoredAny>() {
+                row.ok()?;
+                rows += 1;
+            }
+        }
+        Layout::Array => {
+            let counted = for_each_item(text, |_: IgnoredAny| {
+                rows += 1;
+                true
+            });
+            counted.ok()?;
+        }
+    }
+    Some(rows)
+}
+
+fn lines(path: &Path, text: Box<dyn BufRead + Send>) -> Rows {
+    let path = path.to_owned();
+    let lines = text.split(b'\n').enumerate();
+    Box::new(lines.filter_map(move |(index, line)| parse_line(&path, index, line)))
+}
+
+/// Parses a line; `None` for an empty one.
+fn parse_line(path: &Path, index: usize, line: std::io::Result<Vec<u8>>) -> Option<Result<Row, ScoreError>> {
+    let line = match line {
+        Ok(line) => line,
+        Err(error) => return Some(Err(ScoreError::read(path, error))),
+    };
+    let line = line.strip_suffix(b"\r").unwrap_or(&line);
+    if line.trim_ascii().is_empty() {
+        return None;
+    }
+    Some(serde_json::from_slice(line).map_err(|error| {
+        let text = String::from_utf8_lossy(line).into_owned();
+        unreadable(path, format!("line {}", index + 1), InvalidRow(error), text)
+    }))
+}
+
+/// Rows that a thread parses as far ahead as the channel has room. `parse` passes each to its argument, until that
+/// returns false.
+fn parsed_ahead(
+    path: &Path,
+    text: Box<dyn BufRead + Send>,
+    parse: impl FnOnce(Box<dyn BufRead + Send>, &mut dyn FnMut(Box<RawValue>) -> bool) -> serde_json::Result<()>
+    + Send
+    + 'static,
+) -> Rows {
+    let (send, receive) = std::sync::mpsc::sync_channel(BATCH);
+    std::thread::spawn(move || {
+        let parsed = parse(text, &mut |row| send.send(Ok(row)).is_ok());
+        if let Err(error) = parsed {
+            // Fails if the reader stopped early; then nobody needs the error.
+            let _ = send.send(Err(error));
+        }
+    });
+    let path = path.to_owned();
+    Box::new(receive.into_iter().enumerate().map(move |(index, row)| {
+        let raw: Box<RawValue> = row.map_err(|error| ScoreError::read(&path, error))?;
+        Row::parse(raw.get()).map_err(|_| {
+            unreadable(&path, format!("row {}", index + 1), "it is not an object", raw.get().to_owned())
+        })
+    }))
+}
+
+/// Passes each item of an array to `take`, until that returns false.
+fn for_each_item<T: DeserializeOwned>(
+    text: impl Read,
+    take: impl FnMut(T) -> bool,
+) -> serde_json::Result<()> {
+    let mut reader = serde_json::Deserializer::from_reader(text);
+    reader.deserialize_seq(ItemVisitor { take, item: PhantomData })?;
+    reader.end()
+}
+
+struct ItemVisitor<T, F> {
+    take: F,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> bool> Visitor<'de> for ItemVisitor<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            if !(self.take)(item) {
+                return Err(A::Error::custom("the reader stopped"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! Reads the rows of JSONL, JSON, CSV, TSV and Parquet files one after the other.
+
+mod csv;
+mod format;
+mod json;
+mod parquet;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use super::{Row, ScoreError};
+
+pub(super) use format::{Compression, FileKind, Format};
+pub(super) use parquet::{Batches, batches};
+
+/// The rows of a file. Only after [`ScoreError::Row`] are there more rows.
+pub type Rows = Box<dyn Iterator<Item = Result<Row, ScoreError>> + Send>;
+
+/// Opens a file; `-` is standard input.
+///
+/// # Errors
+/// It cannot be opened, or does not start as its format does.
+pub fn open(path: &Path) -> Result<Rows, ScoreError> {
+    let kind = FileKind::from_path(path)?;
+    if kind.format != Format::Parquet {
+        text::check_regular(path, kind)?;
+    }
+    match kind.format {
+        Format::Json => json::open(path, text::open(path, kind)?, kind),
+        Format::Csv { delimiter } => csv::open(path, text::open(path, kind)?, delimiter),
+        Format::Parquet => parquet::open(path),
+    }
+}
+
+/// Counts the rows of a file, much faster than reading them; `None` if that fails.
+pub fn count(path: &Path) -> Option<u64> {
+    let kind = FileKind::from_path(path).ok()?;
+    match kind.format {
+        _ if path == Path::new("-") => None,
+        Format::Json => json::count(text::open(path, kind).ok()?),
+        Format::Csv { delimiter } => csv::count(text::open(path, kind).ok()?, delimiter),
+        Format::Parquet => parquet::count(path),
+    }
+}
+
+/// A row that cannot be read, while others can.
+fn unreadable(
+    path: &Path,
+    place: String,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    text: String,
+) -> ScoreError {
+    ScoreError::Row { path: PathBuf::from(path), place, source: source.into(), text }
+}

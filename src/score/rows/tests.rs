@@ -1,0 +1,116 @@
+use std::io::Write;
+
+use super::*;
+
+/// What a file of this name and these bytes is read as.
+fn read(name: &str, bytes: &[u8]) -> Result<Vec<Result<Row, ScoreError>>, ScoreError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    open(&path).map(Iterator::collect)
+}
+
+fn rows(name: &str, bytes: &[u8]) -> Vec<String> {
+    read(name, bytes).unwrap().into_iter().map(|row| row.unwrap().json()).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn what_a_file_of_json_starts_with_decides_how_it_is_read() {
+    let expected = ["{\"a\":1}", "{\"a\":2.50}"];
+    for text in [
+        "{\"a\": 1}\n{\"a\": 2.50}\n",
+        "\u{feff}{\"a\": 1}\r\n\r\n{\"a\": 2.50}",
+        "[{\"a\": 1}, {\"a\": 2.50}]",
+        "\n [\n{\"a\": 1},\n{\"a\": 2.50}\n]\n",
+        "{\n  \"a\": 1\n}\n{\n  \"a\": 2.50\n}\n",
+    ] {
+        for name in ["x.json", "x.jsonl", "x.NDJSON"] {
+            assert_eq!(rows(name, text.as_bytes()), expected, "{name} {text:?}");
+        }
+        assert_eq!(rows("x.jsonl.gz", &gzip(text.as_bytes())), expected, "{text:?}");
+        assert_eq!(rows("x.json.zst", &zstd::encode_all(text.as_bytes(), 1).unwrap()), expected, "{text:?}");
+    }
+    let two = [gzip(b"{\"a\":1}\n"), gzip(b"{\"a\":2.50}\n")].concat();
+    assert_eq!(rows("x.jsonl.gz", &two), expected);
+}
+
+#[test]
+fn other_items_of_an_array_are_reported_and_a_broken_one_is_refused_before_its_first_row() {
+    let mixed = read("x.json", b"[{}, 7, {}]").unwrap();
+    assert!(mixed[0].is_ok() && mixed[2].is_ok());
+    let wrong = mixed[1].as_ref().unwrap_err().to_string();
+    assert!(wrong.contains("row 2: it is not an object"), "{wrong}");
+    for broken in ["[{}", "[{},]", "[{}] x", "[{\"a\": }]"] {
+        assert!(read("x.json", broken.as_bytes()).is_err(), "{broken}");
+    }
+    let whole = gzip(&b"{\"a\": 1}\n".repeat(1000));
+    assert!(read("x.jsonl.gz", &whole[..whole.len() - 9]).is_err());
+}
+
+#[test]
+fn a_broken_line_is_kept_whole_and_the_next_one_is_read() {
+    let read = read("x.jsonl", b"{\"a\": 1}\n{\"torn\": \n[1]\n{\"a\": 2}\n").unwrap();
+    assert_eq!(read.len(), 4);
+    for (index, line, kept) in [(1, "line 2", "{\"torn\": "), (2, "line 3", "[1]")] {
+        match read[index].as_ref().unwrap_err() {
+            ScoreError::Row { place, text, .. } => assert_eq!((place.as_str(), text.as_str()), (line, kept)),
+            error => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn tables_are_read_as_texts_and_bad_rows_are_kept_whole() {
+    let expected =
+        ["{\"id\":\"007\",\"text\":\"a \\\"b\\\"\\nc, d\"}", "{\"id\":\"1.10\",\"text\":\"5\\\" pipe\"}"];
+    let comma = "\u{feff}id,text\r\n007,\"a \"\"b\"\"\nc, d\"\r\n1.10,5\" pipe\r\n";
+    assert_eq!(rows("x.csv", comma.as_bytes()), expected);
+    assert_eq!(
+        rows("x.TSV", comma.replace("id,", "id\t").replace("7,", "7\t").replace("0,", "0\t").as_bytes()),
+        expected
+    );
+    let bad = read("x.csv", b"a,b\n1,2\n\"x, y\",2,3\n\xff,4\n5,6\n").unwrap();
+    let kept: Vec<Option<&str>> = bad
+        .iter()
+        .map(|row| match row {
+            Err(ScoreError::Row { text, .. }) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kept, [None, Some("\"x, y\",2,3"), Some("\u{fffd},4"), None]);
+}
+
+#[test]
+fn a_table_with_an_open_quote_or_another_separator_is_refused_with_what_to_do() {
+    for (name, text, words) in [
+        ("x.csv", "a,b\n1,\"2\n3,4\n5,6\n", "opens in line 2"),
+        ("x.csv", "a;b\n1;2\n", "semicolons"),
+        ("x.csv", "a\tb\n1\t2\n", "tabs"),
+        ("x.tsv", "a,b\n1,2\n", "commas"),
+        ("x.csv", "a,a\n1,2\n", "two columns"),
+        ("x.csv", "\u{0}", ""),
+    ] {
+        match read(name, text.as_bytes()) {
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+            Ok(_) => assert!(words.is_empty(), "{text:?} is read"),
+        }
+    }
+    let utf16 = read("x.csv", b"\xff\xfea\0,\0").err().unwrap().to_string();
+    assert!(utf16.contains("UTF-16"), "{utf16}");
+}
+
+#[test]
+fn rows_of_an_array_are_counted_and_need_not_all_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.json");
+    std::fs::write(&path, format!("[{}]", vec!["{}"; 2000].join(","))).unwrap();
+    let mut rows = open(&path).unwrap();
+    assert!(rows.next().is_some_and(|row| row.is_ok()));
+    assert_eq!(count(&path), Some(2000));
+}

@@ -1,0 +1,64 @@
+//! Opens files of text: decompressed, and without a byte order mark.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use super::{Compression, FileKind, Format, ScoreError, csv, json};
+
+/// Text of a file.
+pub(super) type Text = BufReader<Box<dyn Read + Send>>;
+
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// The file is in another encoding.
+#[derive(Debug, thiserror::Error)]
+#[error("it is encoded in UTF-16; save it as UTF-8")]
+struct Utf16;
+
+/// Opens a file, or standard input.
+pub(super) fn open(path: &Path, kind: FileKind) -> Result<Text, ScoreError> {
+    let failed = |error: io::Error| ScoreError::read(path, error);
+    let raw: Box<dyn Read + Send> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(failed)?)
+    };
+    let plain: Box<dyn Read + Send> = match kind.compression {
+        Compression::None => raw,
+        Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(raw))),
+        Compression::Zstd => Box::new(zstd::Decoder::new(raw).map_err(failed)?),
+    };
+    without_mark(BufReader::with_capacity(1 << 16, plain)).map_err(|error| ScoreError::read(path, error))
+}
+
+/// Skips the mark with which Windows programs start a file.
+fn without_mark(mut text: Text) -> io::Result<Text> {
+    let start = text.fill_buf()?;
+    if UTF16_MARKS.iter().any(|mark| start.starts_with(mark)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, Utf16));
+    }
+    let mark = if start.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
+    text.consume(mark);
+    Ok(text)
+}
+
+/// Reads a file once, to find now, and not after hours, what would be found broken at its end: an array that is not
+/// closed, a quote that is not closed, a compressed file that was cut off.
+///
+/// # Errors
+/// It is broken.
+pub(super) fn check_regular(path: &Path, kind: FileKind) -> Result<(), ScoreError> {
+    if path == Path::new("-") || !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let text = open(path, kind)?;
+    match kind.format {
+        Format::Json => json::check(path, text, kind),
+        Format::Csv { delimiter } => csv::check(path, text, delimiter),
+        Format::Parquet => Ok(()),
+    }
+}
