@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_bad_file_is_refused_with_the_line_and_without_the_key() {
-        assert!(refused("# nothing\n").contains("holds no key"));
+        assert!(refused("# nothing\n").contains("does not contain a key"));
         let short = refused("sk-0123456789abcdef\nsecret\n");
         assert!(short.contains(":2 is shorter") && !short.contains("secret"), "{short}");
         let twice = refused("sk-0123456789abcdef a\nsk-0123456789abcdef b\n");
