@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::BuildError;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
-use super::heads::vocabulary_rows::known_by_name;
+use super::heads::{self, judged_tokens, vocabulary_rows::known_by_name};
 use super::json::Object;
 use super::text::Text;
 use crate::manifest::{SamplingDefaults, Task};
@@ -30,8 +30,7 @@ pub(super) fn task(
     has_head_file: bool,
     text: &Text,
 ) -> Result<Task, BuildError> {
-    let has_value_head = checkpoint.tensors().any(|tensor| tensor.name.starts_with("v_head."));
-    let language = config.architecture.class == "ForCausalLM" && !has_value_head;
+    let language = config.architecture.class == "ForCausalLM" && !heads::has_own_head(checkpoint);
     let wrong = |reason: String| Err(BuildError::Option(reason));
     match requested {
         Some(Task::Reward) => Ok(Task::Reward),
@@ -48,7 +47,9 @@ pub(super) fn task(
                 .into(),
         ),
         Some(task) => Ok(task),
-        None if !language || has_head_file || known_by_name(config) => Ok(Task::Reward),
+        None if !language || has_head_file || known_by_name(config) || judged_tokens::is_known(config) => {
+            Ok(Task::Reward)
+        }
         None if text.has_template => Ok(Task::Chat),
         None => Ok(Task::Completion),
     }

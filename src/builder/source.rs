@@ -34,7 +34,7 @@ impl Source {
         let Location { base, text, head, adapter, name } = Location::find(options)?;
         let object = Object::read(&base.join("config.json"))?;
         let adapted = adapter.as_ref().map_or(Adapted::Same, |adapter| adapter.config.task);
-        let architecture = heads::architecture(&object, adapted)?;
+        let architecture = heads::architecture(&object, adapted, options.head.as_ref())?;
         let mut config = config::read(object, architecture, name)?;
         let mut checkpoint = Checkpoint::open(&base, &head)?;
         if config.architecture.multimodal {
@@ -53,11 +53,12 @@ impl Source {
             config.model.vocab_size = embedding;
         }
         let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
-        let text = text::read(&text, options, &config, !may_complete)?;
+        let mut text = text::read(&text, options, &config, !may_complete)?;
         let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
         let (output_head, generation) = match task {
             Task::Reward => {
-                let head = Box::new(heads::recognise(&config, &checkpoint, options.head.as_ref())?);
+                let head =
+                    Box::new(heads::recognise(&config, &checkpoint, &text.encoder, options.head.as_ref())?);
                 (OutputHead::Scores(head), Generation::default())
             }
             Task::Chat | Task::Completion => (
@@ -65,6 +66,12 @@ impl Source {
                 language::generation(&base, &config, &text)?,
             ),
         };
+        if let OutputHead::Scores(head) = &output_head
+            && let Some(template) = head.template
+            && !text.template.contains(head.template_mark)
+        {
+            text.replace_template(template, config.model.vocab_size)?;
+        }
         Ok(Self { config, text, checkpoint, task, output_head, generation })
     }
 
@@ -101,7 +108,7 @@ impl Source {
             OutputHead::Scores(head) => PromptSpec {
                 suffix: head.suffix.clone(),
                 generation_prompt: head.generation_prompt,
-                step_token: head.step_token.map(str::to_owned),
+                step_token: head.step_token(&self.text.encoder).map(str::to_owned),
                 ..prompt
             },
             OutputHead::Vocabulary(_) => {

@@ -37,6 +37,23 @@ impl Text {
     }
 }
 
+impl Text {
+    /// Puts another chat template in the place of the checkpoint's own, for an embedding of `vocab_size` rows.
+    ///
+    /// # Errors
+    /// The tokenizer and the template make no encoder.
+    pub(super) fn replace_template(&mut self, template: &str, vocab_size: usize) -> Result<(), BuildError> {
+        let encoder = Encoder::new(&self.tokenizer, template, &self.prompt)
+            .map_err(|error| BuildError::Option(format!("the model's own prompt cannot be used: {error}")))?;
+        self.encoder = encoder.with_embedding_rows(vocab_size);
+        self.template = template.to_owned();
+        self.has_template = true;
+        self.notes
+            .push("the prompt is that of the model's card, not the checkpoint's chat template".to_owned());
+        Ok(())
+    }
+}
+
 /// Takes the place of a missing chat template.
 const NO_TEMPLATE: &str =
     "{{ raise_exception('this model has no chat template: it completes texts, at /v1/completions') }}";

@@ -169,8 +169,9 @@ fn check_limits(limits: &BuildLimits) -> Checked {
 }
 
 fn check_head(head: &Head) -> Checked {
-    if let Some(width) = head.hidden {
-        within("head.hidden", width, WIDTH)?;
+    within("the number of layers in head.hidden", head.hidden.len(), 0..=64)?;
+    for layer in &head.hidden {
+        within("head.hidden.width", layer.width, WIDTH)?;
     }
     if let Some(cap) = head.softcap {
         positive("head.softcap", cap.into())?;
@@ -265,7 +266,10 @@ mod tests {
         assert_eq!(refused(|m| m.limits.max_num_tokens = usize::MAX), "limits.max_num_tokens");
         let heads = |m: &mut Manifest| (m.model.num_heads, m.model.head_dim) = (1 << 16, 1 << 16);
         assert_eq!(refused(heads), "model.num_heads times model.head_dim");
-        assert_eq!(refused(|m| m.head.hidden = Some(usize::MAX)), "head.hidden");
+        let layer =
+            |width| crate::manifest::HiddenLayer { width, bias: false, activation: Default::default() };
+        assert_eq!(refused(|m| m.head.hidden = vec![layer(usize::MAX)]), "head.hidden.width");
+        assert_eq!(refused(|m| m.head.hidden = vec![layer(1); 65]), "the number of layers in head.hidden");
     }
 
     #[test]

@@ -20,9 +20,9 @@ pub struct Head {
     /// Whether the last layer has a bias.
     #[serde(default)]
     pub bias: bool,
-    /// Width of a layer before the last, which has a bias and is followed by ReLU.
-    #[serde(default)]
-    pub hidden: Option<usize>,
+    /// Layers before the last, from the first on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<HiddenLayer>,
     /// Which rows of the checkpoint's matrix the last layer consists of; `0..` unless given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<usize>,
@@ -38,29 +38,29 @@ pub struct Head {
 }
 
 impl Head {
-    /// Logits after the last layers, for each position read: one per attribute; two classes for a head that
-    /// scores steps; objectives and then their gates with gating.
+    /// Logits after the last layers, for each position read: one per attribute; one or two for a head that scores
+    /// steps; objectives and then their gates with gating.
     pub fn outputs(&self) -> usize {
         match (&self.pooling, &self.gating) {
-            (Pooling::EachStep { .. }, _) => 2,
+            (Pooling::EachStep { value, .. }, _) => value.outputs(),
+            (Pooling::EachTurn { .. }, _) => StepValue::Softmax.outputs(),
             (Pooling::LastToken, Some(gating)) => 2 * gating.transform.len(),
             (Pooling::LastToken, None) => self.attributes.len(),
         }
     }
 
-    /// The networks that share the hidden state as their input, each from its first layer to its last, with
-    /// ReLU between layers. [`Self::outputs`] are their outputs side by side.
+    /// The networks that share the hidden state as their input, each from its first layer to its last.
+    /// [`Self::outputs`] are their outputs side by side.
     pub fn networks(&self) -> Vec<Vec<HeadLayer>> {
         let gates = self.gating.as_ref().map_or(0, |gating| gating.transform.len());
-        let mut scores = Vec::new();
-        if let Some(width) = self.hidden {
-            scores.push((width, true));
-        }
-        scores.push((self.outputs() - gates, self.bias));
+        let last = |width, bias| HiddenLayer { width, bias, activation: HeadActivation::None };
+        let mut scores = self.hidden.clone();
+        scores.push(last(self.outputs() - gates, self.bias));
         let mut networks = vec![layers("head", scores)];
         if let Some(gating) = &self.gating {
-            let mut widths: Vec<_> = gating.hidden.iter().map(|&width| (width, true)).collect();
-            widths.push((gates, gating.bias));
+            let relu = |&width: &usize| HiddenLayer { width, bias: true, activation: HeadActivation::Relu };
+            let mut widths: Vec<_> = gating.hidden.iter().map(relu).collect();
+            widths.push(last(gates, gating.bias));
             networks.push(layers("gating", widths));
         }
         networks
@@ -87,6 +87,8 @@ pub struct HeadLayer {
     pub outputs: usize,
     /// Whether it has a bias, `[outputs]`.
     pub bias: bool,
+    /// What follows it.
+    pub activation: HeadActivation,
 }
 
 impl HeadLayer {
@@ -96,13 +98,67 @@ impl HeadLayer {
     }
 }
 
-/// Layers of these widths and biases.
-fn layers(network: &str, widths: Vec<(usize, bool)>) -> Vec<HeadLayer> {
-    let mut layers = Vec::new();
-    for (index, (outputs, bias)) in widths.into_iter().enumerate() {
-        layers.push(HeadLayer { name: format!("{network}.{index}"), outputs, bias });
+/// The layers of a network under their names.
+fn layers(network: &str, layers: Vec<HiddenLayer>) -> Vec<HeadLayer> {
+    let mut named = Vec::new();
+    for (index, HiddenLayer { width, bias, activation }) in layers.into_iter().enumerate() {
+        named.push(HeadLayer { name: format!("{network}.{index}"), outputs: width, bias, activation });
     }
-    layers
+    named
+}
+
+/// A layer of a head before its last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HiddenLayer {
+    /// Its outputs.
+    pub width: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// What follows it.
+    pub activation: HeadActivation,
+}
+
+/// What follows a layer of a head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadActivation {
+    /// Nothing.
+    None,
+    /// `max(x, 0)`.
+    #[default]
+    Relu,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// GELU, with the tanh approximation.
+    GeluTanh,
+    /// SELU (arXiv 1706.02515).
+    Selu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+/// How the outputs at a step token become the step's score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepValue {
+    /// The probability of the second of two classes.
+    #[default]
+    Softmax,
+    /// The sigmoid of one output.
+    Sigmoid,
+    /// One output as it is.
+    Raw,
+}
+
+impl StepValue {
+    /// Outputs that it is made of.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::Softmax => 2,
+            Self::Sigmoid | Self::Raw => 1,
+        }
+    }
 }
 
 /// Checks that names can be used for scores.
@@ -129,12 +185,20 @@ pub enum Pooling {
     /// At the last token.
     #[default]
     LastToken,
-    /// At every step token: the probability of the second of two classes.
+    /// At every step token.
     EachStep {
-        /// Text of the step token, [`super::PromptSpec::step_token`].
+        /// Text of the step token, also [`super::PromptSpec::step_token`] if it is a control token.
         token: String,
         /// Id of the step token.
         id: u32,
+        /// What is made of the outputs there.
+        #[serde(default)]
+        value: StepValue,
+    },
+    /// In every assistant's turn, at the last token of what precedes its text.
+    EachTurn {
+        /// Token ids that precede the text of an assistant's turn.
+        pattern: Vec<u32>,
     },
 }
 

@@ -22,7 +22,7 @@ pub use bounds::OutOfBounds;
 pub use control_tokens::ControlTokens;
 pub use error::{AttributeNameError, Damage, InvalidManifest, ManifestError};
 pub(crate) use head::check_attribute_names;
-pub use head::{Gating, Head, HeadLayer, Pooling};
+pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{Activation, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant};
 pub use sampling_defaults::SamplingDefaults;
@@ -43,7 +43,7 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Name of the chat template inside an engine directory.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Version of this layout. An engine of another version must be built again.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Revision of what turns text into scores, from tokens to arithmetic. Raise it with every change that changes bits:
 /// then engines must be built again, and a scoring run that started with another revision cannot continue.
 pub const NUMERICS: u32 = 2;

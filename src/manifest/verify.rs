@@ -247,7 +247,7 @@ pub(crate) mod tests {
         let (directory, _) = engine();
         std::fs::write(directory.path().join(MANIFEST_FILE), "format: 1\nbeams: 4\n").unwrap();
         let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
-        assert!(sentence.contains("its format is 1, this version reads 2"), "{sentence}");
+        assert!(sentence.contains("its format is 1, this version reads 3"), "{sentence}");
     }
 
     #[test]

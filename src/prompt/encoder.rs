@@ -183,6 +183,16 @@ impl Encoder {
         self.vocabulary.get_or_init(|| Arc::new(self.tokenizer.vocabulary())).clone()
     }
 
+    /// Token ids that the template writes before the text of an assistant's turn; `None` if it does not show.
+    pub(crate) fn turn_start(&self) -> Option<Vec<u32>> {
+        let question = [Message { role: "user".into(), content: "a".into() }];
+        let ids = |add_generation_prompt| {
+            self.encode_rendered(&question, EncodeOptions { add_generation_prompt }).ok()
+        };
+        let (plain, longer) = (ids(false)?, ids(true)?);
+        longer.strip_prefix(&plain[..]).filter(|start| !start.is_empty()).map(<[u32]>::to_vec)
+    }
+
     /// Id of an added token that the model knows, for example `<|eot_id|>`.
     pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
         self.tokenizer.added_id(token).filter(|id| self.has_row(*id))

@@ -124,6 +124,11 @@ pub enum Unscorable {
         /// The step token.
         token: String,
     },
+    /// No assistant's turn for a model that judges one step with each.
+    #[error(
+        "the model scores an assistant's turn after each step; send each step as a user's turn and `+` as its answer"
+    )]
+    NoTurn,
     /// No answer for a model that also reads where the prompt ends.
     #[error("the model scores an answer to a prompt; send a user's turn and then the assistant's")]
     NoAnswer,

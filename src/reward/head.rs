@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::error::{HeadError, RewardError, ScoreOptionsError, Unscorable, check_count, check_finite};
 use super::row_scores::RowScores;
-use super::step_scores::StepScores;
+use super::step_scores::{StepEnds, StepScores};
 use super::{RankedBy, Scores, gated_mixture, options};
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, Gating, Pooling, check_attribute_names};
+use crate::manifest::{self, Gating, Pooling, StepValue, check_attribute_names};
 
 /// How a conversation's outputs become scores.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,14 @@ impl Head {
     /// The head that an engine's manifest describes.
     pub fn new(head: &manifest::Head) -> Self {
         let kind = match (&head.pooling, &head.gating) {
-            (Pooling::EachStep { token, id }, _) => Kind::Steps(StepScores { token: token.clone(), id: *id }),
+            (Pooling::EachStep { token, id, value }, _) => {
+                let ends = StepEnds::Token { text: token.clone(), id: *id };
+                Kind::Steps(StepScores { ends, value: *value })
+            }
+            (Pooling::EachTurn { pattern }, _) => {
+                let ends = StepEnds::Pattern(pattern.clone());
+                Kind::Steps(StepScores { ends, value: StepValue::Softmax })
+            }
             (Pooling::LastToken, Some(gating)) => Kind::Gated(gating.clone()),
             (Pooling::LastToken, None) => Kind::Rows(RowScores::new(head)),
         };
@@ -92,10 +99,10 @@ impl Head {
         matches!(self.kind, Kind::Steps(_))
     }
 
-    /// The token that must follow each step of a conversation, if the model scores steps.
+    /// The token that must follow each step of a conversation, if the model scores steps that end with one.
     pub fn step_token(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Steps(steps) => Some(&steps.token),
+            Kind::Steps(StepScores { ends: StepEnds::Token { text, .. }, .. }) => Some(text),
             _ => None,
         }
     }
@@ -232,7 +239,7 @@ mod tests {
     use super::*;
 
     fn steps() -> Head {
-        let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7 };
+        let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7, value: StepValue::Softmax };
         Head::new(&manifest::Head { attributes: vec!["step".into()], pooling, ..Default::default() })
     }
 
@@ -290,7 +297,7 @@ mod tests {
         let error = Head::with_options(&head, Some(0..1), None, ScoreOptions::default());
         assert_eq!(error, Err(HeadError::NoRows));
 
-        let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7 };
+        let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7, value: StepValue::Softmax };
         let head = manifest::Head { attributes: vec!["step".into()], pooling, ..Default::default() };
         let weights = [("step".to_owned(), 1.0)].into();
         let options = ScoreOptions { weights, ..Default::default() };

@@ -44,11 +44,12 @@ impl HeadLayers {
         for network in head.networks() {
             let Some((first, above)) = network.split_first() else { continue };
             let mut mlp = Mlp { products: first.outputs, bias: bias_of(first)?, layers: Vec::new() };
-            let mut inputs = first.outputs;
+            let mut below = first;
             for layer in above {
+                let inputs = below.outputs;
                 let matrix = read(layer.name.clone(), layer.outputs.saturating_mul(inputs))?;
-                mlp.layers.push(Linear { matrix, inputs, bias: bias_of(layer)? });
-                inputs = layer.outputs;
+                mlp.layers.push((below.activation, Linear { matrix, inputs, bias: bias_of(layer)? }));
+                below = layer;
             }
             networks.push(mlp);
         }

@@ -1,5 +1,7 @@
 //! A layer of a head, in f32 and with sums of a fixed order.
 
+use crate::manifest::HeadActivation;
+
 /// `y = x W^T + bias`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Linear {
@@ -43,13 +45,45 @@ pub(super) fn add_bias(values: &mut [f32], bias: &[f32]) {
 }
 
 /// Replaces negative values by 0.
-pub(super) fn relu(values: &mut [f32]) {
+fn relu(values: &mut [f32]) {
     for value in values {
         // `max` would turn NaN into 0, and hide it from the check of the scores.
         if *value < 0.0 {
             *value = 0.0;
         }
     }
+}
+
+/// Applies an activation to each value. NaN stays NaN.
+pub(super) fn activate(activation: HeadActivation, values: &mut [f32]) {
+    match activation {
+        HeadActivation::None => {}
+        HeadActivation::Relu => relu(values),
+        HeadActivation::Silu => each(values, |x| x / (1.0 + (-x).exp())),
+        HeadActivation::GeluTanh => each(values, gelu_tanh),
+        HeadActivation::Selu => each(values, selu),
+        HeadActivation::Tanh => each(values, f32::tanh),
+    }
+}
+
+fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = function(*value);
+    }
+}
+
+fn gelu_tanh(x: f32) -> f32 {
+    0.5 * x
+        * (1.0
+            + (std::f32::consts::FRAC_2_SQRT_PI / std::f32::consts::SQRT_2 * (x + 0.044715 * x * x * x))
+                .tanh())
+}
+
+/// Constants of the SELU paper.
+fn selu(x: f32) -> f32 {
+    const ALPHA: f32 = 1.673_263_2;
+    const SCALE: f32 = 1.050_701;
+    SCALE * if x > 0.0 { x } else { ALPHA * x.exp_m1() }
 }
 
 /// The dot product, in 16 partial sums that compilers vectorize without changing the order of additions, so
@@ -76,6 +110,26 @@ mod tests {
             let numbers: Vec<f32> = (0..length).map(|number| number as f32).collect();
             let sum: f32 = numbers.iter().map(|number| number * number).sum();
             assert_eq!(dot(&numbers, &numbers), sum);
+        }
+    }
+
+    #[test]
+    fn activations_are_those_of_pytorch() {
+        // torch.nn.functional of -2, -0.5, 0, 0.5 and 2.
+        for (activation, expected) in [
+            (HeadActivation::None, [-2.0, -0.5, 0.0, 0.5, 2.0]),
+            (HeadActivation::Relu, [0.0, 0.0, 0.0, 0.5, 2.0]),
+            (HeadActivation::Silu, [-0.238_405_84, -0.188_770_34, 0.0, 0.311_229_67, 1.761_594_2]),
+            (HeadActivation::GeluTanh, [-0.045_402_3, -0.154_285_99, 0.0, 0.345_714, 1.954_597_7]),
+            (HeadActivation::Selu, [-1.520_166_9, -0.691_758_16, 0.0, 0.525_350_5, 2.101_402]),
+            (HeadActivation::Tanh, [-0.964_027_6, -0.462_117_16, 0.0, 0.462_117_16, 0.964_027_6]),
+        ] {
+            let mut values = [-2.0, -0.5, 0.0, 0.5, 2.0, f32::NAN];
+            activate(activation, &mut values);
+            for (value, expected) in values.iter().zip(expected) {
+                assert!((value - expected).abs() < 1e-6, "{activation:?}: {value} for {expected}");
+            }
+            assert!(values[5].is_nan());
         }
     }
 

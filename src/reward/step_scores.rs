@@ -1,33 +1,59 @@
-//! Process reward models: two classes at each step token, and the second one's probability as the score.
+//! Process reward models: one or two outputs at the end of each step, and what is made of them as its score.
 
 use std::sync::Arc;
 
 use super::error::{RewardError, Unscorable, check_count, check_finite};
+use crate::manifest::StepValue;
 
-/// The token that ends a step.
+/// Where the steps of a conversation end, and how their scores are made.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StepScores {
-    pub(super) token: String,
-    pub(super) id: u32,
+    pub(super) ends: StepEnds,
+    pub(super) value: StepValue,
+}
+
+/// Where steps are read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum StepEnds {
+    /// At every occurrence of a token.
+    Token { text: String, id: u32 },
+    /// At the last token of every occurrence of these.
+    Pattern(Vec<u32>),
 }
 
 impl StepScores {
     /// Positions of the steps.
     pub(super) fn positions(&self, tokens: &[u32]) -> Result<Arc<[usize]>, Unscorable> {
-        let steps: Arc<[usize]> = (0..tokens.len()).filter(|&position| tokens[position] == self.id).collect();
-        if steps.is_empty() { Err(Unscorable::NoStep { token: self.token.clone() }) } else { Ok(steps) }
+        let (steps, missing): (Arc<[usize]>, _) = match &self.ends {
+            StepEnds::Token { text, id } => (
+                (0..tokens.len()).filter(|&position| tokens[position] == *id).collect(),
+                Unscorable::NoStep { token: text.clone() },
+            ),
+            StepEnds::Pattern(pattern) => {
+                let width = pattern.len().max(1);
+                let found = tokens.windows(width).enumerate().filter(|(_, window)| window == pattern);
+                (found.map(|(start, _)| start + width - 1).collect(), Unscorable::NoTurn)
+            }
+        };
+        if steps.is_empty() { Err(missing) } else { Ok(steps) }
     }
 
-    /// The scores of all steps from `outputs`, `[steps, 2]`: `NAME_1`, `NAME_2` and so on.
+    /// The scores of all steps from `outputs`, `[steps, outputs]`: `NAME_1`, `NAME_2` and so on.
     pub(super) fn scores(&self, name: &str, outputs: &[f32]) -> Result<Vec<(String, f32)>, RewardError> {
-        let (classes, _) = outputs.as_chunks::<2>();
-        check_count(outputs.len(), 2 * classes.len().max(1))?;
+        let width = self.value.outputs();
+        check_count(outputs.len(), width * (outputs.len() / width).max(1))?;
         let mut scores = Vec::new();
-        for (step, [no, yes]) in classes.iter().enumerate() {
+        for (step, outputs) in outputs.chunks_exact(width).enumerate() {
             let name = format!("{name}_{}", step + 1);
-            check_finite(&name, &[*no, *yes])?;
-            // The softmax's second value, in the form that neither over- nor underflows.
-            scores.push((name, 1.0 / (1.0 + (no - yes).exp())));
+            check_finite(&name, outputs)?;
+            let score = match (self.value, outputs) {
+                // The softmax's second value, in the form that neither over- nor underflows.
+                (StepValue::Softmax, &[no, yes]) => 1.0 / (1.0 + (no - yes).exp()),
+                (StepValue::Sigmoid, &[logit]) => 1.0 / (1.0 + (-logit).exp()),
+                (StepValue::Raw, &[score]) => score,
+                _ => unreachable!("chunks have the width of the value"),
+            };
+            scores.push((name, score));
         }
         Ok(scores)
     }
@@ -43,7 +69,25 @@ mod tests {
     use super::*;
 
     fn steps() -> StepScores {
-        StepScores { token: "<extra_0>".into(), id: 7 }
+        let ends = StepEnds::Token { text: "<extra_0>".into(), id: 7 };
+        StepScores { ends, value: StepValue::Softmax }
+    }
+
+    #[test]
+    fn one_output_is_a_score_or_a_probability() {
+        let raw = StepScores { value: StepValue::Raw, ..steps() };
+        assert_eq!(raw.scores("step", &[-3.5]).unwrap(), [("step_1".to_owned(), -3.5)]);
+        let sigmoid = StepScores { value: StepValue::Sigmoid, ..steps() };
+        let scores = sigmoid.scores("step", &[0.0, 200.0, -200.0]).unwrap();
+        assert_eq!(scores.iter().map(|(_, score)| *score).collect::<Vec<_>>(), [0.5, 1.0, 0.0]);
+        assert!(raw.scores("step", &[]).is_err());
+    }
+
+    #[test]
+    fn turns_are_read_at_the_end_of_what_precedes_them() {
+        let turns = StepScores { ends: StepEnds::Pattern(vec![1, 2]), ..steps() };
+        assert_eq!(*turns.positions(&[1, 2, 7, 1, 1, 2, 7]).unwrap(), [1, 5]);
+        assert_eq!(turns.positions(&[1, 7, 2]), Err(Unscorable::NoTurn));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::support::{Batch, Driver, model, random_engine, random_engine_with};
 use assay::engine::{BlockId, EngineOptions, LengthClasses};
 use assay::hardware::Cpu;
 use assay::manifest::{
-    Activation, Dtype, Gating, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant,
+    Activation, Dtype, Gating, Head, HeadActivation, HiddenLayer, Manifest, Model, Norm, QkNorm, Rope,
+    RopeScaling, SlidingWindow, Variant,
 };
 use proptest::prelude::*;
 
@@ -241,7 +242,8 @@ fn a_text_has_one_score_with_other_frequencies_if_it_is_long() {
 #[test]
 fn a_text_has_one_score_with_heads_of_several_layers() {
     let attributes = vec!["a".to_owned(), "b".to_owned()];
-    let two_layers = Head { attributes, bias: true, hidden: Some(40), ..Head::default() };
+    let layer = HiddenLayer { width: 40, bias: true, activation: HeadActivation::Relu };
+    let two_layers = Head { attributes, bias: true, hidden: vec![layer], ..Head::default() };
     let gating = Gating {
         pattern: vec![1],
         hidden: vec![50, 33],

@@ -16,7 +16,8 @@ const ROWS: usize = 2;
 /// An engine whose texts may be read in any number of places.
 fn steps(script: &str) -> Engine {
     let mut engine = Engine::new(&format!("tokens_per_block 8\nkv_blocks 64\n{script}"));
-    engine.manifest.head.pooling = Pooling::EachStep { token: "<step>".into(), id: 7 };
+    engine.manifest.head.pooling =
+        Pooling::EachStep { token: "<step>".into(), id: 7, value: Default::default() };
     engine
 }
 

@@ -80,10 +80,7 @@ impl Architecture {
             return Ok(Some(Self::new(name, family, class)));
         }
         // Training code gives its classes names of its own, such as `RewardModel`.
-        let family = match model_type {
-            Some(model_type) if !name.contains("For") => with_model_type(&model_type),
-            _ => None,
-        };
+        let family = model_type.as_deref().and_then(with_model_type);
         Ok(family.map(|family| Self::new(name, mistral::or_ministral(config, family), name)))
     }
 

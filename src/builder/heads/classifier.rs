@@ -1,9 +1,8 @@
 //! Classifiers: `score`, with a row for each label.
 
-use super::{Head, HeadKind, labels};
+use super::network::{self, Layer};
+use super::{Context, Head, HeadKind, labels};
 use crate::builder::BuildError;
-use crate::builder::checkpoint::Checkpoint;
-use crate::builder::config::Config;
 
 pub(super) const KIND: HeadKind = HeadKind {
     architectures: &["...ForSequenceClassification"],
@@ -27,18 +26,33 @@ const NEMO_OUTPUTS: [&str; 9] = [
 ];
 const NEMO_SERVED: std::ops::Range<usize> = 4..9;
 
-fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Option<Head>, BuildError> {
-    let rows = checkpoint.tensor("score.weight").and_then(|tensor| tensor.shape.first().copied());
-    let labels = match rows {
-        Some(rows) => labels::names(&config.object, rows, config.model.hidden_size)?,
+fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+    let checkpoint = context.checkpoint;
+    let (name, layers) = match network::layers("score", checkpoint) {
+        Some(layers) => ("score", layers),
+        None => network::only(checkpoint).unwrap_or_else(|| ("score", vec![Layer::new("score", checkpoint)])),
+    };
+    if layers.len() > 1 {
+        return Err(context.unknown_activation(name, &layers));
+    }
+    let has_matrix = checkpoint.has(&layers[0].matrix);
+    let labels = if !has_matrix {
+        if checkpoint.has("lm_head.weight") {
+            return Err(context.never_saved());
+        }
         // The missing matrix will be reported with the shape that the labels ask for.
-        None => labels::listed(&config.object)?.unwrap_or_else(|| labels::made_up(1)),
+        labels::listed(&context.config.object)?.unwrap_or_else(|| labels::made_up(1))
+    } else {
+        context.labels(layers[0].outputs(checkpoint)?)?
     };
     let is_nemo = labels == NEMO_OUTPUTS;
-    let mut head = Head::new("score.weight", labels.len(), labels);
+    let mut head = Head::new(layers, labels.len(), labels);
+    if name != "score" && has_matrix {
+        head.notes.push(format!("the head is {name}, not score as in transformers' own classifiers"));
+    }
     if is_nemo {
         head.rows = NEMO_SERVED.collect();
         head.attributes = NEMO_OUTPUTS[NEMO_SERVED].iter().map(|&name| name.to_owned()).collect();
     }
-    Ok(Some(head.with_bias("score.bias", checkpoint)))
+    Ok(Some(head))
 }

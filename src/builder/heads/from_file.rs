@@ -1,21 +1,37 @@
-//! Heads that `--head` describes, for checkpoints that do not say which logits are scores.
+//! Heads that `--head` describes, for checkpoints that do not say what their scores are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Head, labels};
+use super::network::Layer;
+use super::{Context, Head, StepToken, Steps, labels};
 use crate::builder::BuildError;
-use crate::manifest::check_attribute_names;
 use crate::manifest::score_options::ScoreOptions;
+use crate::manifest::{HeadActivation, StepValue, check_attribute_names};
 
-/// The file's content.
+/// Layers of a head, at most.
+const MOST_LAYERS: usize = 64;
+
+/// The file.
+pub(super) struct HeadFile {
+    path: PathBuf,
+    content: Content,
+}
+
+/// What it says.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HeadFile {
+struct Content {
+    /// The tensor of the head's matrix, if the head is one layer.
+    matrix: Option<String>,
+    /// The tensor of its bias.
+    bias: Option<String>,
+    /// The head's layers from the first on, if they are several.
+    layers: Option<Vec<FileLayer>>,
     /// Names of the scores; by default those of the checkpoint, or made up.
     attributes: Option<Vec<String>>,
-    /// Rows of the head's matrix, or of `lm_head`, where they are token ids; by default those that the checkpoint
+    /// Rows of the head's last matrix, or of `lm_head`, where they are token ids; by default those that the checkpoint
     /// serves.
     rows: Option<Vec<usize>>,
     /// A row that is subtracted from each.
@@ -23,46 +39,175 @@ struct HeadFile {
     /// Whether the start of a response follows the conversation.
     #[serde(default)]
     generation_prompt: bool,
+    /// Token ids that follow every conversation.
+    suffix: Option<Vec<u32>>,
+    /// What each step ends with, if steps are scored: a control token or a text.
+    step_token: Option<String>,
+    /// How a step's score is made: by default the probability of the second of two rows, or the sigmoid of one.
+    step_value: Option<StepValue>,
     /// What is done to the scores.
     #[serde(default)]
     score: ScoreOptions,
 }
 
-/// Changes the checkpoint's own head as the file says.
-///
-/// # Errors
-/// The file cannot be read, is malformed, or does not fit the head.
-pub(super) fn read(path: &Path, head: Head) -> Result<Head, BuildError> {
-    let wrong = |reason: String| BuildError::Option(format!("--head {}: {reason}", path.display()));
-    let text =
-        std::fs::read_to_string(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
-    let file: HeadFile =
-        serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
-    let rows = file.rows.unwrap_or_else(|| head.rows.clone());
-    let attributes = match file.attributes {
-        Some(names) => names.iter().map(|name| name.to_lowercase()).collect(),
-        None if rows.len() == head.attributes.len() => head.attributes.clone(),
-        None => labels::made_up(rows.len()),
-    };
-    if rows.is_empty() || attributes.len() != rows.len() {
-        let (rows, names) = (rows.len(), attributes.len());
-        return Err(wrong(format!(
-            "`rows` has {rows} entries and `attributes` has {names}; give each row one name"
-        )));
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLayer {
+    matrix: String,
+    bias: Option<String>,
+    #[serde(default)]
+    activation: HeadActivation,
+}
+
+impl HeadFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It cannot be read or is malformed.
+    pub(super) fn read(path: &Path) -> Result<Self, BuildError> {
+        let wrong = |reason: String| BuildError::Option(format!("--head {}: {reason}", path.display()));
+        let text =
+            std::fs::read_to_string(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
+        let content: Content =
+            serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
+        let file = Self { path: path.to_owned(), content };
+        if file.content.matrix.is_some() && file.content.layers.is_some() {
+            return Err(file.wrong(
+                "`matrix` is for a head of one layer and `layers` for one of several; give one of them",
+            ));
+        }
+        if file.content.bias.is_some() && file.content.matrix.is_none() {
+            return Err(file.wrong("`bias` goes with `matrix`; give a layer of `layers` its own"));
+        }
+        let count = file.content.layers.as_ref().map_or(1, Vec::len);
+        if count == 0 || count > MOST_LAYERS {
+            return Err(file.wrong(&format!("`layers` has {count} layers; give 1 to {MOST_LAYERS}")));
+        }
+        Ok(file)
     }
-    check_attribute_names(&attributes).map_err(|error| wrong(format!("attributes: {error}")))?;
-    if let Some(row) = rows.iter().chain(&file.minus).find(|row| **row >= head.outputs) {
-        let Head { outputs, matrix, .. } = &head;
-        return Err(wrong(format!("row {row} does not exist: {matrix} has {outputs} rows")));
+
+    fn wrong(&self, reason: &str) -> BuildError {
+        BuildError::Option(format!("--head {}: {reason}", self.path.display()))
     }
-    crate::reward::check_options(&file.score, &attributes, true)
-        .map_err(|error| wrong(format!("`score.{}`: {error}", error.field())))?;
-    Ok(Head {
-        attributes,
-        rows,
-        subtract: file.minus,
-        generation_prompt: file.generation_prompt,
-        score: file.score,
-        ..head
-    })
+
+    /// Whether it says what the head's tensors are.
+    pub(super) fn has_layers(&self) -> bool {
+        self.content.matrix.is_some() || self.content.layers.is_some()
+    }
+
+    /// Whether it names the scores.
+    pub(super) fn names_scores(&self) -> bool {
+        self.content.attributes.is_some()
+    }
+
+    /// The head whose tensors it names.
+    ///
+    /// # Errors
+    /// The checkpoint does not have them.
+    pub(super) fn head(&self, context: &Context<'_>) -> Result<Head, BuildError> {
+        let mut layers = Vec::new();
+        if let Some(matrix) = &self.content.matrix {
+            let (matrix, bias) = (matrix.clone(), self.content.bias.clone());
+            layers.push(Layer { matrix, bias, activation: HeadActivation::None });
+        }
+        for FileLayer { matrix, bias, activation } in self.content.layers.iter().flatten() {
+            layers.push(Layer { matrix: matrix.clone(), bias: bias.clone(), activation: *activation });
+        }
+        for layer in &layers {
+            for name in std::iter::once(&layer.matrix).chain(&layer.bias) {
+                if !context.checkpoint.has(name) {
+                    let beside = super::network::beside_decoder(context.checkpoint);
+                    let reason = format!(
+                        "the checkpoint has no tensor {name}; beside the decoder it has {}",
+                        if beside.is_empty() { "none".to_owned() } else { beside.join(", ") }
+                    );
+                    return Err(self.wrong(&reason));
+                }
+            }
+        }
+        let outputs = layers[layers.len() - 1].outputs(context.checkpoint)?;
+        // `rows` may choose a few of many.
+        let named = if self.content.rows.is_some() { vec![] } else { context.labels(outputs)? };
+        Ok(Head::new(layers, outputs, named))
+    }
+
+    /// Changes a head as the file says.
+    ///
+    /// # Errors
+    /// It does not fit the head.
+    pub(super) fn change(&self, context: &Context<'_>, head: Head) -> Result<Head, BuildError> {
+        let content = &self.content;
+        if head.mixture.is_some() || head.steps.is_some() && content.rows.is_some() {
+            let class = &context.config.model.architecture;
+            return Err(self.wrong(&format!("{class} defines its scores itself; leave --head out")));
+        }
+        let rows = content.rows.clone().unwrap_or_else(|| head.rows.clone());
+        if let Some(row) = rows.iter().chain(&content.minus).find(|row| **row >= head.outputs) {
+            let matrix = head.last().map_or("", |layer| layer.matrix.as_str());
+            return Err(self.wrong(&format!("row {row} does not exist: {matrix} has {} rows", head.outputs)));
+        }
+        let steps = self.steps(&head, rows.len())?;
+        let attributes = self.attributes(&head, rows.len(), steps.is_some())?;
+        let score = content.score.clone().or(head.score.clone());
+        crate::reward::check_options(&score, &attributes, steps.is_none())
+            .map_err(|error| self.wrong(&format!("`score.{}`: {error}", error.field())))?;
+        let suffix = content.suffix.clone().unwrap_or_else(|| head.suffix.clone());
+        let vocabulary = context.config.model.vocab_size;
+        if let Some(id) = suffix.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(self.wrong(&format!("`suffix`: {id} is not a token id below {vocabulary}")));
+        }
+        Ok(Head {
+            attributes,
+            rows,
+            steps,
+            suffix,
+            subtract: content.minus.or(head.subtract),
+            generation_prompt: content.generation_prompt || head.generation_prompt,
+            score,
+            ..head
+        })
+    }
+
+    /// Names of the scores.
+    fn attributes(&self, head: &Head, rows: usize, steps: bool) -> Result<Vec<String>, BuildError> {
+        let expected = if steps { 1 } else { rows };
+        let attributes = match &self.content.attributes {
+            Some(names) => names.iter().map(|name| name.to_lowercase()).collect(),
+            None if steps => vec!["step".to_owned()],
+            None if rows == head.attributes.len() => head.attributes.clone(),
+            None => labels::made_up(rows),
+        };
+        if rows == 0 || attributes.len() != expected {
+            let names = attributes.len();
+            return Err(self.wrong(&format!(
+                "`rows` has {rows} entries and `attributes` has {names}; give each row one name, and all steps one"
+            )));
+        }
+        check_attribute_names(&attributes).map_err(|error| self.wrong(&format!("attributes: {error}")))?;
+        Ok(attributes)
+    }
+
+    /// Where steps end, and how they are scored.
+    fn steps(&self, head: &Head, rows: usize) -> Result<Option<Steps>, BuildError> {
+        let (token, value) = (&self.content.step_token, self.content.step_value);
+        let Some(token) = token else {
+            let own = head.steps.clone().map(|own| Steps { value: value.unwrap_or(own.value), ..own });
+            if own.is_none() && value.is_some() {
+                return Err(self.wrong("`step_value` goes with `step_token`, which says where a step ends"));
+            }
+            return Ok(own);
+        };
+        let default = if rows == 2 { StepValue::Softmax } else { StepValue::Sigmoid };
+        let value = value.or(head.steps.as_ref().map(|own| own.value)).unwrap_or(default);
+        if rows != value.outputs() {
+            return Err(self.wrong(&format!(
+                "`rows` has {rows} entries; the score of a step is made of {} (`step_value`)",
+                value.outputs()
+            )));
+        }
+        if token.is_empty() {
+            return Err(self.wrong("`step_token` is empty"));
+        }
+        Ok(Some(Steps { token: StepToken::Text(token.clone()), value }))
+    }
 }

@@ -1,6 +1,7 @@
 //! ArmoRM's head: scores by objective, and a network that mixes them into one more.
 
-use super::{Head, HeadKind, labels, token_id};
+use super::network::Layer;
+use super::{Context, Head, HeadKind, labels, token_id};
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
 use crate::builder::{BuildError, convert};
@@ -53,9 +54,11 @@ pub(in crate::builder) struct GatedMixture {
     temperature: f32,
 }
 
-fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+    let (config, checkpoint) = (context.config, context.checkpoint);
     let mixture = GatedMixture::read(config, checkpoint)?;
-    let mut head = Head::new("regression_layer.weight", mixture.objectives, vec![]);
+    let layer = Layer { bias: None, ..Layer::new("regression_layer", checkpoint) };
+    let mut head = Head::new(vec![layer], mixture.objectives, vec![]);
     head.rows = (0..mixture.objectives).collect();
     head.attributes = mixture.attributes(config)?;
     head.mixture = Some(mixture);

@@ -3,10 +3,15 @@
 //! To add a kind, write a file with a [`HeadKind`] and add that to the list below.
 
 mod classifier;
+mod context;
 mod from_file;
 mod gated_mixture;
+pub(super) mod judged_tokens;
 mod labels;
+mod network;
+mod normalisation;
 mod process_reward;
+mod steps;
 mod two_layers;
 mod value_head;
 pub(super) mod vocabulary_rows;
@@ -20,9 +25,12 @@ use super::config::Config;
 use super::families::{self, Architecture};
 use super::json::Object;
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, Pooling};
+use crate::manifest::{self, HeadActivation, HiddenLayer, Pooling, StepValue};
 use crate::prompt::Encoder;
+use context::Context;
+use from_file::HeadFile;
 pub(super) use gated_mixture::GatedMixture;
+pub(super) use network::Layer;
 
 /// A kind of head and how to recognise it.
 struct HeadKind {
@@ -31,15 +39,16 @@ struct HeadKind {
     /// Whether an architecture may have it.
     fits: fn(&Architecture) -> bool,
     /// Reads it; `None` if the tensors are those of another kind.
-    read: fn(&Config, &Checkpoint) -> Result<Option<Head>, BuildError>,
+    read: fn(&Context<'_>) -> Result<Option<Head>, BuildError>,
 }
 
 /// Every kind; the first that a checkpoint has counts.
-const KINDS: [HeadKind; 6] = [
+const KINDS: [HeadKind; 7] = [
+    judged_tokens::KIND,
     classifier::KIND,
-    value_head::KIND,
-    two_layers::KIND,
     process_reward::KIND,
+    two_layers::KIND,
+    value_head::KIND,
     gated_mixture::KIND,
     vocabulary_rows::KIND,
 ];
@@ -52,78 +61,122 @@ const ONE_SCORE: &str = "reward";
 pub(super) struct Head {
     /// Names of the scores.
     pub(super) attributes: Vec<String>,
-    /// The tensor of its last matrix.
-    pub(super) matrix: String,
-    /// Rows of that matrix.
+    /// Its layers, at least one; the rows of the last are scores.
+    pub(super) layers: Vec<Layer>,
+    /// Rows of the last matrix.
     pub(super) outputs: usize,
-    /// Rows that are scores, in the order of the attributes.
+    /// Rows that are scores, in the order of the attributes; or classes of a step.
     pub(super) rows: Vec<usize>,
     /// A row that is subtracted from each of them.
     pub(super) subtract: Option<usize>,
-    /// The tensor of its bias.
-    pub(super) bias: Option<String>,
-    /// Weight and bias of a layer before it, as wide as the model, that is followed by a ReLU.
-    pub(super) hidden: Option<[String; 2]>,
     /// Token ids that follow every conversation.
     pub(super) suffix: Vec<u32>,
     /// Whether the start of a response follows the conversation.
     pub(super) generation_prompt: bool,
-    /// The token at which it is read, wherever that occurs; `None` if it is read at the last token.
-    pub(super) step_token: Option<&'static str>,
+    /// Where the steps that it scores end; `None` if it is read at the last token.
+    pub(super) steps: Option<Steps>,
     /// A second head, whose outputs mix the scores.
     pub(super) mixture: Option<GatedMixture>,
     /// What is done to the scores.
     pub(super) score: ScoreOptions,
+    /// The chat template that the model needs, in the place of the checkpoint's own.
+    pub(super) template: Option<&'static str>,
+    /// What a template of the checkpoint has if it is such a template itself.
+    pub(super) template_mark: &'static str,
+    /// What the user should know about how it was recognised.
+    pub(super) notes: Vec<String>,
+}
+
+/// Where the steps of a conversation end, and how their scores are made.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Steps {
+    token: StepToken,
+    value: StepValue,
+}
+
+/// What a step ends with.
+#[derive(Clone, Debug, PartialEq)]
+enum StepToken {
+    /// A control token, which only assistants' turns may spell.
+    Control(String),
+    /// A text; the last of its tokens.
+    Text(String),
+    /// Every assistant's turn answers one step, and is read where its text starts.
+    Turn,
 }
 
 impl Head {
-    /// The first rows of a matrix of `outputs` rows, one for each attribute.
-    fn new(matrix: &str, outputs: usize, attributes: Vec<String>) -> Self {
+    /// The first rows of the last layer's matrix, which has `outputs` rows, one for each attribute.
+    fn new(layers: Vec<Layer>, outputs: usize, attributes: Vec<String>) -> Self {
         Self {
-            matrix: matrix.to_owned(),
+            layers,
             outputs,
             rows: (0..attributes.len()).collect(),
             attributes,
             subtract: None,
-            bias: None,
-            hidden: None,
             suffix: vec![],
             generation_prompt: false,
-            step_token: None,
+            steps: None,
             mixture: None,
             score: ScoreOptions::default(),
+            template: None,
+            template_mark: "\0",
+            notes: vec![],
         }
     }
 
     /// A matrix of one row.
-    fn one_row(matrix: &str) -> Self {
-        Self::new(matrix, 1, vec![ONE_SCORE.to_owned()])
+    fn one_row(layer: Layer) -> Self {
+        Self::new(vec![layer], 1, vec![ONE_SCORE.to_owned()])
     }
 
-    /// Adds a bias if the checkpoint has this tensor.
-    fn with_bias(mut self, tensor: &str, checkpoint: &Checkpoint) -> Self {
-        self.bias = checkpoint.has(tensor).then(|| tensor.to_owned());
-        self
+    /// A head that scores steps by these rows.
+    fn of_steps(layers: Vec<Layer>, rows: Vec<usize>, steps: Steps) -> Self {
+        let outputs = rows.len();
+        let attributes = vec!["step".to_owned()];
+        Self { rows, attributes, steps: Some(steps), ..Self::new(layers, outputs, vec![]) }
     }
 
-    /// One line about what was recognised.
+    /// The last layer.
+    fn last(&self) -> Option<&Layer> {
+        self.layers.last()
+    }
+
+    /// The step token, if it is one that prompts must keep apart from text.
+    pub(super) fn step_token(&self, encoder: &Encoder) -> Option<&str> {
+        match &self.steps.as_ref()?.token {
+            StepToken::Control(token) => Some(token),
+            StepToken::Text(text) => encoder.token_id(text).map(|_| text.as_str()),
+            StepToken::Turn => None,
+        }
+    }
+
+    /// What was recognised, and what the user should know about it, a line for each.
     pub(super) fn describe(&self, config: &Config) -> String {
         let rows = match self.subtract {
             Some(subtracted) => format!("rows {:?} minus row {subtracted}", self.rows),
             None if self.rows.len() == self.outputs => "all rows".to_owned(),
             None => format!("rows {:?} of {}", self.rows, self.outputs),
         };
-        let layers = if self.hidden.is_some() { "two layers with ReLU, " } else { "" };
-        let bias = if self.bias.is_some() { " with bias" } else { "" };
-        let place = match (self.step_token, &self.mixture) {
-            (Some(token), _) => format!("at every {token}"),
+        let layers = match self.layers.len() {
+            1 => String::new(),
+            2 if self.layers[0].activation == HeadActivation::Relu => "two layers with ReLU, ".to_owned(),
+            count => format!("{count} layers, "),
+        };
+        let matrix = self.last().map_or("", |layer| layer.matrix.as_str());
+        let bias = if self.last().is_some_and(|layer| layer.bias.is_some()) { " with bias" } else { "" };
+        let place = match (self.steps.as_ref().map(|steps| &steps.token), &self.mixture) {
+            (Some(StepToken::Control(token)), _) => format!("at every {token}"),
+            (Some(StepToken::Text(token)), _) => format!("at every {token:?}"),
+            (Some(StepToken::Turn), _) => "where each assistant's turn starts".to_owned(),
             (None, Some(_)) => "at the last token, mixed by a network read where the prompt ends".to_owned(),
             (None, None) => "at the last token".to_owned(),
         };
-        format!(
-            "recognised {} ({}): {layers}{rows} of {}{bias}, read {place}",
-            config.model.architecture, config.architecture.family.title, self.matrix
-        )
+        let recognised = format!(
+            "recognised {} ({}): {layers}{rows} of {matrix}{bias}, read {place}",
+            config.model.architecture, config.architecture.family.title
+        );
+        [&[recognised], &self.notes[..]].concat().join("\n")
     }
 
     /// The head as the manifest describes it, once its tensors were found.
@@ -136,19 +189,23 @@ impl Head {
         checkpoint: &Checkpoint,
         encoder: &Encoder,
     ) -> Result<manifest::Head, BuildError> {
-        let pooling = match self.step_token {
-            Some(token) => {
-                Pooling::EachStep { token: token.to_owned(), id: token_id(config, encoder, token)? }
-            }
+        let pooling = match &self.steps {
+            Some(steps) => steps.pooling(config, encoder)?,
             None => Pooling::LastToken,
         };
         let gating = self.mixture.map(|mixture| mixture.manifest(config, checkpoint, encoder)).transpose()?;
         let all_rows = self.rows.iter().copied().eq(0..self.outputs);
+        let bias = self.layers.last().is_some_and(|layer| layer.bias.is_some());
+        let mut hidden = Vec::new();
+        for layer in &self.layers[..self.layers.len().saturating_sub(1)] {
+            let (width, bias) = (layer.outputs(checkpoint)?, layer.bias.is_some());
+            hidden.push(HiddenLayer { width, bias, activation: layer.activation });
+        }
         Ok(manifest::Head {
             attributes: self.attributes,
             pooling,
-            bias: self.bias.is_some(),
-            hidden: self.hidden.map(|_| config.model.hidden_size),
+            bias,
+            hidden,
             rows: if all_rows { vec![] } else { self.rows },
             gating,
             score: self.score,
@@ -172,29 +229,48 @@ fn token_id(config: &Config, encoder: &Encoder, token: &str) -> Result<u32, Buil
 /// Reads `architectures` from `config.json`.
 ///
 /// # Errors
-/// No family or no kind of head is known for it.
-pub(super) fn architecture(config: &Object, adapted: Adapted) -> Result<Architecture, BuildError> {
+/// No family is known for it, or no kind of head unless the file that `--head` names says what its head is.
+pub(super) fn architecture(
+    config: &Object,
+    adapted: Adapted,
+    head_file: Option<&PathBuf>,
+) -> Result<Architecture, BuildError> {
+    let has_layers =
+        head_file.map(|path| HeadFile::read(path)).transpose()?.is_some_and(|file| file.has_layers());
     let names: Vec<String> = config.required("architectures")?;
+    let mut family_known = false;
     if let [name] = &names[..]
         && let Some(architecture) = Architecture::recognise(config, &adapted.architecture(name))?
-        && KINDS.iter().any(|kind| (kind.fits)(&architecture))
     {
-        return Ok(architecture);
+        if has_layers || KINDS.iter().any(|kind| (kind.fits)(&architecture)) {
+            return Ok(architecture);
+        }
+        family_known = true;
     }
+    Err(unknown(config, &names.join(", "), family_known))
+}
+
+/// The error for an architecture that cannot be built. If its decoder is of a known family, a description of its head
+/// is enough.
+fn unknown(config: &Object, names: &str, family_known: bool) -> BuildError {
     let mut known: Vec<&str> = Vec::new();
     for name in KINDS.iter().flat_map(|kind| kind.architectures) {
         if !known.contains(name) {
             known.push(name);
         }
     }
-    let names = names.join(", ");
-    let kind = families::unsupported_kind(config, &names).unwrap_or("cannot be built");
+    let kind = families::unsupported_kind(config, names).unwrap_or("cannot be built");
+    let head = if family_known {
+        "; a decoder of these families with another linear head is built with --head FILE, where FILE has `matrix: NAME`"
+    } else {
+        ""
+    };
     let reason = format!(
-        "{names} {kind}; known are {}, where ... is one of {}",
+        "{names} {kind}; known are {}, where ... is one of {}{head}",
         known.join(", "),
         families::architectures()
     );
-    Err(config.error("architectures", &reason))
+    config.error("architectures", &reason)
 }
 
 /// Finds the head of a checkpoint, or takes it from the file that `--head` names.
@@ -205,30 +281,38 @@ pub(super) fn architecture(config: &Object, adapted: Adapted) -> Result<Architec
 pub(super) fn recognise(
     config: &Config,
     checkpoint: &Checkpoint,
+    encoder: &Encoder,
     file: Option<&PathBuf>,
 ) -> Result<Head, BuildError> {
-    let found = find(config, checkpoint);
-    let Some(path) = file else { return found };
-    let head = match found {
-        // The file chooses the rows.
-        Err(_) if config.architecture.class == "ForCausalLM" => vocabulary_rows::lm_head(config, checkpoint)?,
-        found => found?,
+    let file = file.map(|path| HeadFile::read(path)).transpose()?;
+    let context = Context { config, checkpoint, encoder, file: file.as_ref() };
+    let mut head = match &file {
+        Some(file) if file.has_layers() => file.head(&context)?,
+        _ => match (find(&context), &file) {
+            // The file chooses the rows.
+            (Err(_), Some(_)) if config.architecture.class == "ForCausalLM" => {
+                vocabulary_rows::lm_head(config, checkpoint)?
+            }
+            (found, _) => found?,
+        },
     };
-    if head.step_token.is_some() || head.mixture.is_some() {
-        return Err(BuildError::Option(format!(
-            "--head {}: {} defines its scores itself; leave --head out",
-            path.display(),
-            config.model.architecture
-        )));
+    normalisation::apply(config, &mut head)?;
+    match &file {
+        Some(file) => file.change(&context, head),
+        None => Ok(head),
     }
-    from_file::read(path, head)
 }
 
-fn find(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
-    for kind in KINDS.iter().filter(|kind| (kind.fits)(&config.architecture)) {
-        if let Some(head) = (kind.read)(config, checkpoint)? {
+fn find(context: &Context<'_>) -> Result<Head, BuildError> {
+    for kind in KINDS.iter().filter(|kind| (kind.fits)(&context.config.architecture)) {
+        if let Some(head) = (kind.read)(context)? {
             return Ok(head);
         }
     }
-    Err(config.object.error("architectures", "no head was found among the tensors of the checkpoint"))
+    Err(context.which_head())
+}
+
+/// Whether a language model's checkpoint has another head than `lm_head`, so that it is a reward model.
+pub(super) fn has_own_head(checkpoint: &Checkpoint) -> bool {
+    !network::known(checkpoint).is_empty()
 }

@@ -1,20 +1,52 @@
-//! Process reward models: two classes, read at the end of every step.
+//! Process reward models whose classes say where they are read: at the end of every step.
 
-use super::two_layers::{LAST_LAYER, with_hidden_layer};
-use super::{Head, HeadKind};
+use super::network::Layer;
+use super::{Context, Head, HeadKind, StepToken, Steps, two_layers};
+use crate::builder::BuildError;
+use crate::manifest::StepValue;
 
-const ARCHITECTURE: &str = "Qwen2ForProcessRewardModel";
+const QWEN: &str = "Qwen2ForProcessRewardModel";
+/// Skywork-o1-Open-PRM's class, with a value head as TRL names it.
+const SKYWORK: &str = "Qwen2ForPrmModel";
 
 pub(super) const KIND: HeadKind = HeadKind {
-    architectures: &[ARCHITECTURE],
-    fits: |architecture| architecture.name == ARCHITECTURE,
-    read: |_, checkpoint| {
-        let head = Head::new(LAST_LAYER, 2, vec![]);
-        let head = Head { rows: vec![0, 1], attributes: vec!["step".to_owned()], ..head };
-        let head = with_hidden_layer(head, checkpoint);
-        Ok(Some(Head { step_token: Some(STEP_TOKEN), ..head }))
+    architectures: &[QWEN, SKYWORK, "...ForTokenClassification"],
+    fits: |architecture| {
+        architecture.name == QWEN
+            || architecture.name == SKYWORK
+            || architecture.class == "ForTokenClassification" && architecture.family.in_transformers
     },
+    read,
 };
 
-/// Ends a step.
-const STEP_TOKEN: &str = "<extra_0>";
+/// Ends a step of Qwen2.5-Math-PRM.
+const QWEN_STEP: &str = "<extra_0>";
+/// Ends a step of Skywork-o1-Open-PRM, and of TRL's process reward models by default.
+const NEW_LINE: &str = "\n";
+
+fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+    let checkpoint = context.checkpoint;
+    let name = context.config.architecture.name.as_str();
+    if name == QWEN {
+        let steps = Steps { token: StepToken::Control(QWEN_STEP.to_owned()), value: StepValue::Softmax };
+        return Ok(Some(Head::of_steps(two_layers::layers(context), vec![0, 1], steps)));
+    }
+    let token = StepToken::Text(NEW_LINE.to_owned());
+    if name == SKYWORK {
+        let steps = Steps { token, value: StepValue::Sigmoid };
+        return Ok(Some(Head::of_steps(vec![Layer::new("v_head.summary", checkpoint)], vec![0], steps)));
+    }
+    // TRL's PRMTrainer: the second of two classes is a good step. Other numbers of classes are other tasks.
+    let layer = Layer::new("score", checkpoint);
+    if checkpoint.has(&layer.matrix) && layer.outputs(checkpoint)? != 2 {
+        return Err(super::unknown(&context.config.object, name, true));
+    }
+    let steps = Steps { token, value: StepValue::Softmax };
+    let mut head = Head::of_steps(vec![layer], vec![0, 1], steps);
+    head.notes.push(
+        "steps end with a line break, as TRL's PRMTrainer separates them by default; another separator is \
+         `step_token` in the file that --head names"
+            .to_owned(),
+    );
+    Ok(Some(head))
+}

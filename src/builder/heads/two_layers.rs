@@ -1,22 +1,20 @@
-//! Two layers with a ReLU between them: the reward models of Qwen2.5-Math.
+//! Two layers with a ReLU between them: the reward models of Qwen2.5-Math and INF-ORM.
 
-use super::{Head, HeadKind};
-use crate::builder::checkpoint::Checkpoint;
+use super::network::Layer;
+use super::{Context, Head, HeadKind, ONE_SCORE};
 
-const ARCHITECTURE: &str = "Qwen2ForRewardModel";
+const ARCHITECTURES: [&str; 2] = ["Qwen2ForRewardModel", "INFORMForSequenceClassification"];
 
 pub(super) const KIND: HeadKind = HeadKind {
-    architectures: &[ARCHITECTURE],
-    fits: |architecture| architecture.name == ARCHITECTURE,
-    read: |_, checkpoint| Ok(Some(with_hidden_layer(Head::one_row(LAST_LAYER), checkpoint))),
+    architectures: &ARCHITECTURES,
+    fits: |architecture| ARCHITECTURES.contains(&architecture.name.as_str()),
+    read: |context| Ok(Some(Head::new(layers(context), 1, vec![ONE_SCORE.to_owned()]))),
 };
 
-/// The matrix of the second layer.
-pub(super) const LAST_LAYER: &str = "score.2.weight";
-
-/// Adds the first layer, and the bias of the second.
-pub(super) fn with_hidden_layer(head: Head, checkpoint: &Checkpoint) -> Head {
-    let mut head = head.with_bias("score.2.bias", checkpoint);
-    head.hidden = Some(["score.0.weight".to_owned(), "score.0.bias".to_owned()]);
-    head
+/// `score.0` and `score.2`.
+pub(super) fn layers(context: &Context<'_>) -> Vec<Layer> {
+    let mut first = Layer::new("score.0", context.checkpoint);
+    // Every published one has it.
+    first.bias = Some("score.0.bias".to_owned());
+    vec![first, Layer::new("score.2", context.checkpoint)]
 }

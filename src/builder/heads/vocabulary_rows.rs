@@ -1,9 +1,11 @@
 //! Logits of a language model that serve as scores.
 
-use super::{Head, HeadKind, ONE_SCORE};
+use super::network::Layer;
+use super::{Context, Head, HeadKind, ONE_SCORE};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
+use crate::manifest::HeadActivation;
 
 pub(super) const KIND: HeadKind = HeadKind {
     architectures: &["...ForCausalLM"],
@@ -21,8 +23,9 @@ pub(in crate::builder) fn known_by_name(config: &Config) -> bool {
     name.contains("nemotron") && name.contains("reward")
 }
 
-fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Option<Head>, BuildError> {
-    let head = lm_head(config, checkpoint)?;
+fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+    let config = context.config;
+    let head = lm_head(config, context.checkpoint)?;
     if !known_by_name(config) {
         return Err(config.object.error(
             "architectures",
@@ -55,7 +58,9 @@ pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, 
             "logits of lm_head that are capped are not supported as scores",
         ));
     }
-    Ok(Head::new(matrix(config, checkpoint), config.model.vocab_size, vec![]))
+    let layer =
+        Layer { matrix: matrix(config, checkpoint).to_owned(), bias: None, activation: HeadActivation::None };
+    Ok(Head::new(vec![layer], config.model.vocab_size, vec![]))
 }
 
 /// The tensor that gives a language model's logits.

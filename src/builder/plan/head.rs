@@ -13,21 +13,34 @@ use crate::manifest::{Dtype, Model};
 impl<'a> Planner<'a> {
     /// A head that scores.
     pub(super) fn head(&mut self, head: &Head, hidden: usize) -> Result<(), BuildError> {
-        let scores = self.chosen_rows("head", &head.matrix, head, &[hidden])?;
-        let mut first = match &head.hidden {
-            None => scores,
-            Some([weight, bias]) => {
-                self.upper_layer("head.0_bias", bias, &[hidden])?;
-                self.head_plans.push(TensorPlan { name: "head.1".to_owned(), ..scores });
-                let matrix = self.take(weight, &[hidden, hidden])?;
-                TensorPlan::new("head", vec![matrix], f32_matrix(hidden, hidden))
+        let (mut inputs, mut first) = (hidden, None);
+        for (number, layer) in head.layers.iter().enumerate() {
+            let is_last = number + 1 == head.layers.len();
+            let (name, bias_name) = (format!("head.{number}"), format!("head.{number}_bias"));
+            let outputs = if is_last { head.outputs } else { layer.outputs(self.checkpoint)? };
+            let mut plan = if is_last {
+                self.chosen_rows(&name, &layer.matrix, head, &[inputs])?
+            } else {
+                let matrix = self.take(&layer.matrix, &[outputs, inputs])?;
+                TensorPlan::new(&name, vec![matrix], f32_matrix(outputs, inputs))
+            };
+            if let Some(bias) = &layer.bias {
+                if is_last {
+                    let bias = self.chosen_rows(&bias_name, bias, head, &[])?;
+                    self.head_plans.push(bias);
+                } else {
+                    self.upper_layer(&bias_name, bias, &[outputs])?;
+                }
             }
-        };
-        if let Some(bias) = &head.bias {
-            let name = if head.hidden.is_some() { "head.1_bias" } else { "head.0_bias" };
-            let bias = self.chosen_rows(name, bias, head, &[])?;
-            self.head_plans.push(bias);
+            if number == 0 {
+                plan.name = "head".to_owned();
+                first = Some(plan);
+            } else {
+                self.head_plans.push(plan);
+            }
+            inputs = outputs;
         }
+        let Some(mut first) = first else { return Ok(()) };
         if let Some(mixture) = &head.mixture {
             first.sources.push(self.mixture(mixture, hidden)?);
             let rows = first.sources.iter().map(Tensor::row_count).sum();

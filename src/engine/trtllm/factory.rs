@@ -180,7 +180,7 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
 fn max_extra_requests(manifest: &Manifest) -> usize {
     match manifest.head.pooling {
         Pooling::LastToken => 0,
-        Pooling::EachStep { .. } => manifest.limits.max_seq_len,
+        Pooling::EachStep { .. } | Pooling::EachTurn { .. } => manifest.limits.max_seq_len,
     }
 }
 

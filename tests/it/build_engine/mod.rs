@@ -4,6 +4,7 @@ mod adapters;
 mod built;
 mod families;
 mod gpu;
+mod heads;
 mod output;
 mod reading;
 mod refused;

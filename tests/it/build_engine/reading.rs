@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use assay::manifest::{Dtype, Manifest, Pooling};
+use assay::manifest::{Dtype, Manifest, Pooling, StepValue};
 use assay::prompt::{EncodeOptions, Encoder, Message};
 use assay::reward::{Head, Unscorable};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn a_process_reward_model_is_read_at_every_step_of_the_assistant() {
     let checkpoint = Checkpoint::copy("math-prm-tiny");
     let built = Built::of(&checkpoint);
     let step = id(&checkpoint, "<extra_0>");
-    let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: step };
+    let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: step, value: StepValue::Softmax };
     assert_eq!((built.manifest.head.pooling.clone(), built.manifest.head.outputs()), (pooling, 2));
 
     let ids = built.ids(&[
