@@ -16,8 +16,8 @@ use crate::serving::{Generator, LoadedModel, Model, Scorer, find_model, served_n
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 
-/// What SGLang's clients send as the name of a model if they know none.
-const UNNAMED: &str = "default";
+/// What the clients of SGLang, Infinity and LLaMA-Factory send as the name of a model if they know none.
+const UNNAMED: [&str; 4] = ["", "default", "default/not-specified", "model"];
 
 /// The state of a server: its options, and its model once that is loaded.
 pub struct App {
@@ -143,8 +143,7 @@ impl App {
     /// [`ApiError::UnknownModel`] if no such model is served here.
     pub(super) fn model(&self, asked: Option<&str>) -> Result<Model<'_>, ApiError> {
         let find = |asked| find_model(&self.models, &self.settings.server.alias, asked);
-        // Clients that have no name to send leave it empty or send SGLang's word for that.
-        let unnamed = asked.is_none_or(|name| name.is_empty() || name == UNNAMED);
+        let unnamed = asked.is_some_and(|name| UNNAMED.contains(&name));
         find(asked).or_else(|| find(None).filter(|_| unnamed)).ok_or_else(|| ApiError::UnknownModel {
             asked: asked.unwrap_or_default().to_owned(),
             served: self.served().collect::<Vec<_>>().join(", "),

@@ -92,6 +92,11 @@ impl Fields {
         }
     }
 
+    /// Takes out all fields that were not taken out yet.
+    pub(super) fn take_rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.map)
+    }
+
     /// Whether every field was taken out.
     pub(super) fn is_empty(&self) -> bool {
         self.map.is_empty()

@@ -1,19 +1,31 @@
 //! The items of a request that are scored together.
 
-use futures_util::future::join_all;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::messages::check_last_turn;
 use crate::config::ServerSettings;
-use crate::prompt::{Message, Prompt};
+use crate::prompt::{Message, Prompt, Truncated};
+use crate::scheduler::Rejection;
 use crate::serving::{LengthPolicy, Scheduling, Scored, Scorer, ServingError};
+
+/// Most items of one request that are with the scheduler at once, so that a long list leaves room for others.
+const MOST_IN_FLIGHT: usize = 1024;
+/// Longest wait before an item is offered to a full queue again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A conversation or text to score.
 pub(super) struct Item {
     /// Where it is in the request.
     path: ItemPath,
-    prompt: Prompt,
+    tokens: Arc<[u32]>,
+    /// What was cut off it, if anything.
+    truncated: Option<Truncated>,
     /// Whether scores are wanted at each of its tokens.
     each_token: bool,
 }
@@ -25,7 +37,9 @@ impl Item {
     /// The scorer could not encode it.
     pub(super) fn new(path: ItemPath, prompt: Result<Prompt, ServingError>) -> Result<Self, ApiError> {
         match prompt {
-            Ok(prompt) => Ok(Self { path, prompt, each_token: false }),
+            Ok(Prompt { tokens, truncated }) => {
+                Ok(Self { path, tokens: tokens.into(), truncated, each_token: false })
+            }
             Err(error) => Err(ApiError::on_item(error, &path)),
         }
     }
@@ -51,38 +65,88 @@ impl Item {
         Self { each_token: true, ..self }
     }
 
+    /// Checks that the item can be scored, before others are.
+    ///
+    /// # Errors
+    /// It is too long, or lacks the tokens at which the model is read.
+    pub(super) fn check(&self, scorer: &Scorer) -> Result<(), ApiError> {
+        scorer.check(&self.tokens).map_err(|error| ApiError::on_item(error, &self.path))
+    }
+
     /// Scores the item.
     ///
     /// # Errors
     /// As [`Scorer::score`].
     pub(super) async fn score(self, scorer: &Scorer, scheduling: Scheduling) -> Result<Scored, ApiError> {
-        self.submit(scorer, scheduling)?.await
-    }
-
-    /// Hands the item to the scheduler at once; the future resolves to its scores.
-    fn submit(
-        self,
-        scorer: &Scorer,
-        scheduling: Scheduling,
-    ) -> Result<impl Future<Output = Result<Scored, ApiError>>, ApiError> {
-        let Self { path, prompt, each_token } = self;
-        match scorer.submit_reading(prompt, each_token, scheduling) {
-            Ok(scored) => Ok(async move { scored.await.map_err(|error| ApiError::on_item(error, &path)) }),
+        let Self { path, tokens, truncated, each_token } = self;
+        match scorer.submit_shared(tokens, truncated, each_token, scheduling) {
+            Ok(scored) => scored.await.map_err(|error| ApiError::on_item(error, &path)),
             Err(error) => Err(ApiError::on_item(error, &path)),
         }
     }
+
+    /// Hands the item to the scheduler at once; the future resolves to its scores.
+    fn submit<'a>(
+        &self,
+        scorer: &'a Scorer,
+        scheduling: Scheduling,
+    ) -> Result<impl Future<Output = Result<Scored, ServingError>> + use<'a>, ServingError> {
+        scorer.submit_shared(self.tokens.clone(), self.truncated, self.each_token, scheduling)
+    }
 }
 
-/// Scores of items, in their order; an item that could not be encoded keeps its error. All are with the
-/// scheduler before the first is waited for, so that what they share is computed once.
+/// Scores of items, in their order; an item that could not be encoded keeps its error.
+///
+/// A list may be longer than the queue. As many items as fit are with the scheduler at once, so that what they
+/// share is computed once, and the others follow as those are answered. Only if the queue has no room for even
+/// one of them is that an error.
 pub(super) async fn score_all(
     scorer: &Scorer,
     items: impl IntoIterator<Item = Result<Item, ApiError>>,
     scheduling: Scheduling,
 ) -> Vec<Result<Scored, ApiError>> {
-    let mut submitted = Vec::new();
-    for item in items {
-        submitted.push(item.and_then(|item| item.submit(scorer, scheduling)));
+    let (mut results, mut waiting) = (Vec::new(), VecDeque::new());
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(item) => {
+                waiting.push_back((index, item));
+                results.push(None);
+            }
+            Err(error) => results.push(Some(Err(error))),
+        }
     }
-    join_all(submitted.into_iter().map(async |submitted| submitted?.await)).await
+    let (mut running, mut window, mut any_scored) = (FuturesUnordered::new(), MOST_IN_FLIGHT, false);
+    loop {
+        while running.len() < window
+            && let Some((index, item)) = waiting.pop_front()
+        {
+            let submitted = item.submit(scorer, scheduling);
+            running.push(async move {
+                let scored = match submitted {
+                    Ok(scored) => scored.await,
+                    Err(error) => Err(error),
+                };
+                (index, item, scored)
+            });
+        }
+        let Some((index, item, scored)) = running.next().await else { break };
+        match scored {
+            Ok(scored) => {
+                (any_scored, window) = (true, (window + 1).min(MOST_IN_FLIGHT));
+                results[index] = Some(Ok(scored));
+            }
+            Err(ServingError::Rejected(Rejection::QueueFull { retry_after, .. }))
+                if any_scored || !running.is_empty() =>
+            {
+                window = running.len().max(1);
+                if running.is_empty() {
+                    tokio::time::sleep(retry_after.min(LONGEST_WAIT)).await;
+                }
+                waiting.push_front((index, item));
+            }
+            Err(error) => results[index] = Some(Err(ApiError::on_item(error, &item.path))),
+        }
+    }
+    let unanswered = || Err(ApiError::internal("an item was not scored"));
+    results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
 }

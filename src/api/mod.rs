@@ -17,6 +17,7 @@ mod items;
 mod listen;
 mod messages;
 mod middleware;
+mod nearest_route;
 mod neutral;
 mod nim;
 mod openapi;

@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::middleware::auth::require_key;
 use super::middleware::cors::{self, OriginError};
 use super::middleware::observe::{observe, panicked};
+use super::nearest_route::RouteIndex;
 use super::{chat, compat, generation, nim, openapi, playground, rewards, service};
 
 /// The whole HTTP surface.
@@ -24,16 +25,20 @@ pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
     let cors = if origins.is_empty() { None } else { Some(cors::layer(origins)?) };
     let (open, keyed) = routes(&app);
     let document = openapi::document(&open, &keyed, app.keys.is_some());
+    let index = Arc::new(RouteIndex::new(&document));
+    let methods = index.clone();
     let keyed = Router::from(keyed)
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(move |uri: Uri| unknown_route(index.clone(), uri))
         .layer(from_fn_with_state(app.clone(), require_key));
     let mut open = Router::from(open).merge(openapi::pages(document));
     if app.settings.server.playground {
         open = open.merge(playground::routes());
     }
     let routes = keyed
-        .merge(open.method_not_allowed_fallback(wrong_method))
+        .merge(open)
+        .method_not_allowed_fallback(move |method: Method, uri: Uri| {
+            wrong_method(methods.clone(), method, uri)
+        })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), observe));
     let routes = match cors {
@@ -64,10 +69,12 @@ fn routes(app: &App) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
     (open, keyed)
 }
 
-async fn unknown_route(uri: Uri) -> ApiError {
-    ApiError::UnknownRoute(uri.path().to_owned())
+async fn unknown_route(index: Arc<RouteIndex>, uri: Uri) -> ApiError {
+    let nearest = index.nearest(uri.path()).map(str::to_owned);
+    ApiError::UnknownRoute { path: uri.path().to_owned(), nearest }
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    ApiError::WrongMethod { path: uri.path().to_owned(), method: method.to_string() }
+async fn wrong_method(index: Arc<RouteIndex>, method: Method, uri: Uri) -> ApiError {
+    let allowed = index.methods(uri.path());
+    ApiError::WrongMethod { path: uri.path().to_owned(), method: method.to_string(), allowed }
 }

@@ -55,7 +55,9 @@ options! {
         max_body_bytes: usize = 16 << 20, value_name: "BYTES", parse: positive;
 
         /// Maximum conversations per request
-        max_request_items: usize = 1024, value_name: "COUNT", parse: positive;
+        ///
+        /// A list may be longer than the queue: its items enter the queue as it has room.
+        max_request_items: usize = 128 << 10, value_name: "COUNT", parse: positive;
 
         /// Require a final assistant turn
         ///

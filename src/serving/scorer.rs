@@ -9,7 +9,7 @@ use crate::engine::Limits;
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Prompt, Truncated, Truncation};
 use crate::reward::{Head, RewardError, Scores};
-use crate::scheduler::{Completed, Handle, Job, Output, Priority, Work};
+use crate::scheduler::{Completed, Handle, Job, Output, Priority, Rejection, Work};
 use crate::telemetry::{Answered, Metrics};
 
 /// A loaded reward model: its encoder, its head and the scheduler of its engine.
@@ -60,6 +60,8 @@ pub struct Scored {
     pub tokens: Vec<Scores>,
     /// What was done to the scores, if anything.
     pub score_options: Option<ScoreOptions>,
+    /// The tokens at which the model was read, by their index.
+    pub positions: Arc<[usize]>,
     /// Tokens of the conversation.
     pub prompt_tokens: usize,
     /// What was cut off the conversation, if anything.
@@ -151,6 +153,19 @@ impl Scorer {
         self.encoder.is_templated(text)
     }
 
+    /// Checks that a text of these tokens can be scored.
+    ///
+    /// # Errors
+    /// It is too long, or lacks the tokens at which the model is read.
+    pub(crate) fn check(&self, tokens: &[u32]) -> Result<(), ServingError> {
+        let max_seq_len = self.limits().longest();
+        if tokens.len() > max_seq_len {
+            return Err(Rejection::TooLong { tokens: tokens.len(), max_seq_len }.into());
+        }
+        self.head.positions(tokens)?;
+        Ok(())
+    }
+
     fn fit(&self, policy: LengthPolicy) -> Fit {
         let longest = self.limits().longest();
         let limit = policy.tokens.map_or(longest, |tokens| tokens.min(longest));
@@ -189,26 +204,42 @@ impl Scorer {
         each_token: bool,
         scheduling: Scheduling,
     ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
-        let Prompt { tokens, truncated } = prompt;
+        self.submit_shared(prompt.tokens.into(), prompt.truncated, each_token, scheduling)
+    }
+
+    /// The same for tokens that the caller keeps, in order to try again if the queue is full.
+    ///
+    /// # Errors
+    /// As [`Scorer::submit`].
+    pub(crate) fn submit_shared(
+        &self,
+        tokens: Arc<[u32]>,
+        truncated: Option<Truncated>,
+        each_token: bool,
+        scheduling: Scheduling,
+    ) -> Result<impl Future<Output = Result<Scored, ServingError>> + use<'_>, ServingError> {
         let prompt_tokens = tokens.len();
-        let read = if each_token { (0..prompt_tokens).collect() } else { self.head.positions(&tokens)? };
-        let positions = if each_token { Some(prompt_tokens) } else { None };
-        let job = Job { work: Work::Score { read }, tokens: tokens.into(), priority: scheduling.priority };
+        let read: Arc<[usize]> =
+            if each_token { (0..prompt_tokens).collect() } else { self.head.positions(&tokens)? };
+        let positions = read.clone();
+        let job = Job { work: Work::Score { read }, tokens, priority: scheduling.priority };
         let ticket = self.scheduler.submit(job, scheduling.deadline())?;
-        Ok(async move { self.scored(&ticket.await?, prompt_tokens, positions, truncated, scheduling) })
+        let read = (positions, each_token);
+        Ok(async move { self.scored(&ticket.await?, prompt_tokens, read, truncated, scheduling) })
     }
 
     fn scored(
         &self,
         completed: &Completed,
         prompt_tokens: usize,
-        positions: Option<usize>,
+        (positions, each_token): (Arc<[usize]>, bool),
         truncated: Option<Truncated>,
         scheduling: Scheduling,
     ) -> Result<Scored, ServingError> {
-        let (scores, tokens) = self.scores(&completed.output, positions)?;
+        let (scores, tokens) = self.scores(&completed.output, each_token.then_some(positions.len()))?;
         let scored = Scored {
             scores,
+            positions,
             tokens,
             score_options: self.head.options().cloned(),
             prompt_tokens,

@@ -1,4 +1,4 @@
-//! `POST /rerank` and `POST /v1/rerank`: responses to one prompt, the best first. With `documents` they have the
+//! `POST /rerank`, `/v1/rerank` and `/v2/rerank`: responses to one prompt, the best first. With `documents` they have the
 //! form of Cohere, Jina and vLLM, with `texts` that of text-embeddings-inference.
 
 use std::collections::BTreeMap;
@@ -12,20 +12,20 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, strings, turn};
-use super::scoring::{Activation, CompatRequest, UnknownFields, score};
+use super::inputs::strings;
+use super::ranking::{conversations, document, documents, keep, top};
+use super::scoring::{CompatRequest, UnknownFields, score};
 use super::tei::{self, Rank};
+use super::vllm::{activation, take_pair_fields};
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, wrong_type};
-use crate::api::item_path::ItemPath;
-use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
 use crate::api::wire::{Usage, new_id};
 use crate::config::ServerSettings;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(rerank_v1))
+    OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(rerank_v1)).routes(routes!(rerank_v2))
 }
 
 /// A prompt and the responses to rank, as `documents` or as `texts`, each with the other fields of the clients
@@ -115,10 +115,7 @@ struct RerankForm {
 )]
 pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut scored = score(&app, request, UnknownFields::Refuse, read).await?;
-    let mut order = scored.ranked()?;
-    if scored.form.top > 0 {
-        order.truncate(scored.form.top);
-    }
+    let order = keep(scored.ranked()?, scored.form.top);
     let mut texts = scored.form.texts.take();
     let mut take_text = |index: usize| texts.as_mut()?.get_mut(index).map(std::mem::take);
     let ranking = match scored.form.client {
@@ -157,53 +154,57 @@ async fn rerank_v1(state: State<Arc<App>>, request: Request) -> Result<Response,
     rerank(state, request).await
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankForm>, ApiError> {
-    let query: String = fields.require("query")?;
-    let (client, responses, send_back, activation, length) = match fields.take("documents")? {
-        Some(list) => {
-            let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
-            let activation = Activation::take(fields, "use_activation")?;
-            (Client::Cohere, documents(list, settings)?, send_back, activation, None)
-        }
-        None if fields.has("texts") => {
-            let send_back = fields.take::<bool>("return_text")?.unwrap_or(false);
-            let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
-            (Client::Tei, strings(fields, "texts", settings)?, send_back, activation, length)
-        }
-        None => {
-            let reason = "is missing or null: send a list of texts, which are the responses to `query`";
-            return Err(ApiError::invalid("documents", reason));
-        }
-    };
-    let list = match client {
-        Client::Cohere => "documents",
-        Client::Tei => "texts",
-    };
-    check_size(list, query.len(), responses.iter().map(String::len), settings)?;
-    let top = fields.take::<i64>("top_n")?.unwrap_or(0);
-    let top = usize::try_from(top)
-        .map_err(|_| ApiError::invalid("top_n", "must be a number of results, or 0 for all"))?;
-    let mut inputs = Vec::with_capacity(responses.len());
-    for (index, response) in responses.iter().enumerate() {
-        let messages = vec![turn("user", query.as_str()), turn("assistant", response.as_str())];
-        let path = ItemPath::response("query", 1, format!("{list}[{index}]"));
-        inputs.push(Input { text: Text::Conversation(messages), path });
-    }
-    let form = RerankForm { client, top, texts: send_back.then_some(responses) };
-    Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) })
+/// The same as at `/rerank`.
+#[utoipa::path(
+    post,
+    path = "/v2/rerank",
+    tag = "compatibility",
+    request_body(
+        content = RerankRequest,
+        example = json!({"model": "demo", "query": "Hello", "documents": ["Good day", "Go away"]}),
+    ),
+    responses((status = 200, body = Ranking), Errors),
+)]
+async fn rerank_v2(state: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    rerank(state, request).await
 }
 
-/// Texts, or objects that hold one.
-fn documents(list: Vec<Value>, settings: &ServerSettings) -> Result<Vec<String>, ApiError> {
-    check_count("documents", list.len(), settings)?;
-    let mut texts = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
-        let path = format!("documents[{index}]");
-        texts.push(match value {
-            Value::String(text) => text,
-            object @ Value::Object(_) => Fields::from_value(path, object)?.require("text")?,
-            other => return Err(wrong_type(path, "a string, or an object with `text`", &other)),
-        });
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankForm>, ApiError> {
+    let query = document("query", fields.require("query")?)?;
+    if !fields.has("documents") && !fields.has("texts") {
+        let reason = "is missing or null: send a list of texts, which are the responses to `query`";
+        return Err(ApiError::invalid("documents", reason));
     }
-    Ok(texts)
+    if fields.has("texts") {
+        let texts = strings(fields, "texts", settings)?;
+        let inputs = conversations(&query, "texts", &texts, settings)?;
+        let send_back = fields.take::<bool>("return_text")?.unwrap_or(false);
+        let form =
+            RerankForm { client: Client::Tei, top: top(fields, "top_n")?, texts: send_back.then_some(texts) };
+        let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
+        return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) });
+    }
+    let documents = documents(fields, settings)?;
+    let inputs = conversations(&query, "documents", &documents, settings)?;
+    let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
+    let form = RerankForm {
+        client: Client::Cohere,
+        top: top(fields, "top_n")?,
+        texts: send_back.then_some(documents),
+    };
+    let activation = activation(fields)?;
+    take_pair_fields(fields)?;
+    rank_fields(fields)?;
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+}
+
+/// Takes Cohere's fields about the parts of a document: `rank_fields`, which may be its text, and
+/// `max_chunks_per_doc`, which changes nothing because documents are not split.
+fn rank_fields(fields: &mut Fields) -> Result<(), ApiError> {
+    fields.take::<i64>("max_chunks_per_doc")?;
+    let list = fields.take::<Vec<Value>>("rank_fields")?.unwrap_or_default();
+    if list.iter().any(|field| field != "text") {
+        return Err(ApiError::unsupported("rank_fields", "only `text` is read of a document; leave it out"));
+    }
+    Ok(())
 }

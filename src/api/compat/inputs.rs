@@ -164,8 +164,24 @@ pub(super) fn strings(
     name: &'static str,
     settings: &ServerSettings,
 ) -> Result<Vec<String>, ApiError> {
-    let list: Vec<Value> = fields.require(name)?;
+    let list = texts(fields, name, settings)?;
     check_count(name, list.len(), settings)?;
+    Ok(list)
+}
+
+/// Takes a list of strings that may be empty out of a request.
+///
+/// # Errors
+/// It is missing or too long, or holds something else.
+pub(super) fn texts(
+    fields: &mut Fields,
+    name: &'static str,
+    settings: &ServerSettings,
+) -> Result<Vec<String>, ApiError> {
+    let list: Vec<Value> = fields.require(name)?;
+    if !list.is_empty() {
+        check_count(name, list.len(), settings)?;
+    }
     let mut strings = Vec::with_capacity(list.len());
     for (index, value) in list.into_iter().enumerate() {
         match value {

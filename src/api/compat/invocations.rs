@@ -66,7 +66,7 @@ const TARGETS: [(&[&str], Target); 15] = [
     ),
     responses((status = 200, body = Value), Errors),
 )]
-async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
     let generates = app.generator().is_ok();
     let mut reader = RequestReader::read(&app, request).await?;

@@ -5,22 +5,30 @@
 
 mod classify;
 mod cohere;
+mod context_logits;
 mod embeddings;
 mod encoding;
 mod fastdeploy;
+mod gym;
+mod infinity;
 mod inputs;
 mod invocations;
 mod labels;
+mod llama_factory;
+mod nvidia;
 mod openrlhf;
 mod pooling;
 mod probes;
+mod ranking;
 mod score;
 mod scoring;
 mod sglang_classify;
 mod sglang_info;
+mod sglang_rerank;
 mod sglang_score;
 mod slime;
 mod tei;
+mod tei_service;
 mod vllm;
 mod vllm_score;
 
@@ -28,6 +36,7 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
+pub(super) use self::context_logits::respond as context_logits;
 use super::app::App;
 
 /// The routes that ask for no key.
@@ -39,15 +48,21 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .merge(openrlhf::routes())
         .merge(slime::routes())
+        .merge(llama_factory::routes())
+        .merge(gym::routes())
         .merge(classify::routes())
         .merge(score::routes())
         .merge(labels::routes())
         .merge(probes::routes())
         .merge(sglang_info::routes())
+        .merge(sglang_rerank::routes())
         .merge(pooling::routes())
         .merge(embeddings::routes())
         .merge(tei::routes())
+        .merge(tei_service::routes())
         .merge(cohere::routes())
+        .merge(nvidia::routes())
+        .merge(infinity::routes())
         .merge(fastdeploy::routes())
         .merge(invocations::routes())
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, strings};
+use super::inputs::{Input, Text, texts};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct GetRewardRequest {
-    #[schema(min_items = 1)]
+    /// Empty if a rank of the trainer has no samples.
     query: Vec<String>,
     prompts: Option<Value>,
     labels: Option<Value>,
@@ -59,7 +59,7 @@ pub(super) async fn get_reward(State(app): State<Arc<App>>, request: Request) ->
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let mut inputs = Vec::new();
-    for (index, text) in strings(fields, "query", settings)?.into_iter().enumerate() {
+    for (index, text) in texts(fields, "query", settings)?.into_iter().enumerate() {
         inputs.push(Input::at(format!("query[{index}]"), Text::Templated(text)));
     }
     Ok(CompatRequest::new(inputs, ()))

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
-use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
+use super::scoring::{CompatRequest, ReadAt, ScoredTexts, UnknownFields, score};
 use super::vllm::activation;
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -144,8 +144,8 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     let inputs = messages_or_input(fields, settings)?;
     let activation = activation(fields)?;
     let form = PoolForm { task: task(fields)?, encoding: Encoding::take(fields)? };
-    let each_token = (form.task == Task::TokenClassify).then_some("task");
-    Ok(CompatRequest { activation, each_token, ..CompatRequest::new(inputs, form) })
+    let read_at = if form.task == Task::TokenClassify { ReadAt::EachToken("task") } else { ReadAt::Model };
+    Ok(CompatRequest { activation, read_at, ..CompatRequest::new(inputs, form) })
 }
 
 /// Takes `task`. `score` is an older name of `classify`.

@@ -26,15 +26,14 @@ pub(super) struct CompatRequest<F> {
     /// What the form of the response depends on besides.
     pub(super) form: F,
     pub(super) activation: Activation,
-    /// The field that asks for scores at each token, if one does.
-    pub(super) each_token: Option<&'static str>,
+    pub(super) read_at: ReadAt,
     /// How texts that are too long are cut, if a field of the route says so; else `truncation` decides.
     pub(super) length: Option<LengthPolicy>,
 }
 
 impl<F> CompatRequest<F> {
     pub(super) fn new(inputs: Vec<Input>, form: F) -> Self {
-        Self { inputs, form, activation: Activation::Raw, each_token: None, length: None }
+        Self { inputs, form, activation: Activation::Raw, read_at: ReadAt::Model, length: None }
     }
 }
 
@@ -79,6 +78,35 @@ impl Activation {
             Self::Probabilities(field) => {
                 let reason =
                     "this model's scores are not logits, so there are no probabilities of them; leave it out";
+                Err(ApiError::unsupported(field, reason))
+            }
+        }
+    }
+}
+
+/// At which tokens of a text scores are wanted.
+#[derive(Clone, Copy)]
+pub(super) enum ReadAt {
+    /// Where the model is read.
+    Model,
+    /// At each token, because this field asks for it.
+    EachToken(&'static str),
+    /// At each token, or, of a model that scores steps, at the end of each step; this field asks for it.
+    EachTokenOrStep(&'static str),
+}
+
+impl ReadAt {
+    /// Whether scores are wanted at each token.
+    ///
+    /// # Errors
+    /// They are, and this head's are made of several tokens.
+    fn each_token(self, head: &Head) -> Result<bool, ApiError> {
+        match self {
+            Self::Model => Ok(false),
+            Self::EachTokenOrStep(_) if head.scores_steps() => Ok(false),
+            Self::EachToken(_) | Self::EachTokenOrStep(_) if head.scores_any_token() => Ok(true),
+            Self::EachToken(field) | Self::EachTokenOrStep(field) => {
+                let reason = "this model's scores are made of several tokens; leave it out";
                 Err(ApiError::unsupported(field, reason))
             }
         }
@@ -150,22 +178,19 @@ fn prepare<F>(
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
     let length = take_length_policy(&mut fields, app)?;
-    let CompatRequest { inputs, form, activation, each_token, length: own_length } =
+    let CompatRequest { inputs, form, activation, read_at, length: own_length } =
         read(&mut fields, settings)?;
     if unknown == UnknownFields::Refuse {
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
     }
-    if let Some(field) = each_token
-        && !app.scorer()?.head().scores_any_token()
-    {
-        let reason = "this model's scores are made of several tokens; leave it out";
-        return Err(ApiError::unsupported(field, reason));
-    }
+    let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
         let item = text.encode(app, path, own_length.unwrap_or(length))?;
-        items.push(if each_token.is_some() { item.at_each_token() } else { item });
+        // A text that cannot be scored fails the whole call, so that is found before any is computed.
+        item.check(app.scorer()?)?;
+        items.push(if each_token { item.at_each_token() } else { item });
     }
     Ok(Prepared { model, scheduling, items, activation, form })
 }

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, Text};
+use super::ranking;
 use super::scoring::{Activation, CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -21,6 +22,9 @@ use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 use crate::reward::Scores;
 use crate::serving::LengthPolicy;
+
+/// The field that names the function.
+const FUNCTION: &str = "parameters.function_to_apply";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(predict))
@@ -36,6 +40,29 @@ struct PredictRequest {
     /// Whether texts that are too long are cut.
     truncate: Option<bool>,
     truncation_direction: Option<Direction>,
+    /// What clients of Hugging Face's Inference API send. One text is then answered by a list in a list.
+    parameters: Option<ParametersSchema>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PredictParameters)]
+#[expect(dead_code, reason = "the schema of what `parameters` reads")]
+struct ParametersSchema {
+    function_to_apply: Option<Function>,
+    /// Most labels of a text; 0 for all.
+    #[schema(minimum = 0)]
+    top_k: Option<i64>,
+}
+
+/// What makes numbers of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Function {
+    None,
+    /// For a model with one score.
+    Sigmoid,
+    /// For a model with several.
+    Softmax,
 }
 
 /// One text, or, in a list, one text, a pair, or lists of these.
@@ -55,7 +82,7 @@ enum Direction {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Prediction {
+pub(super) struct Prediction {
     score: f64,
     label: String,
 }
@@ -68,10 +95,12 @@ enum Predictions {
     Batch(Vec<Vec<Prediction>>),
 }
 
-enum PredictForm {
-    /// One text was sent, which is answered by one list.
-    One,
-    Batch,
+struct PredictForm {
+    /// Whether one text is answered by one list, not by a list in a list.
+    flat: bool,
+    function: Option<Function>,
+    /// Most labels of a text; 0 for all.
+    top: usize,
 }
 
 /// A text's place in the ranking of `POST /rerank`.
@@ -96,16 +125,25 @@ pub(super) struct Rank {
 )]
 pub(super) async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let lists = texts.scored.iter().map(|scored| predictions(&texts.answered(scored).scores));
-    let predictions = match texts.form {
-        PredictForm::One => Predictions::One(lists.flatten().collect()),
-        PredictForm::Batch => Predictions::Batch(lists.collect()),
-    };
-    Ok(texts.respond(predictions))
+    let PredictForm { flat, function, top } = texts.form;
+    let mut lists = Vec::with_capacity(texts.scored.len());
+    for scored in &texts.scored {
+        let mut list = predictions(&texts.answered(scored).scores);
+        check_function(function, list.len())?;
+        if top > 0 {
+            list.truncate(top);
+        }
+        lists.push(list);
+    }
+    Ok(texts.respond(if flat {
+        Predictions::One(lists.into_iter().flatten().collect())
+    } else {
+        Predictions::Batch(lists)
+    }))
 }
 
 /// A text's scores, the highest first.
-fn predictions(scores: &Scores) -> Vec<Prediction> {
+pub(super) fn predictions(scores: &Scores) -> Vec<Prediction> {
     let mut predictions = Vec::new();
     for (name, score) in scores.values() {
         predictions.push(Prediction { score, label: name.to_owned() });
@@ -115,9 +153,40 @@ fn predictions(scores: &Scores) -> Vec<Prediction> {
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PredictForm>, ApiError> {
-    let (inputs, form) = inputs(fields.require("inputs")?, settings)?;
+    let (inputs, single) = inputs(fields.require("inputs")?, settings)?;
     let (activation, length) = (raw_scores(fields)?, truncate(fields)?);
+    let Some(parameters) = fields.take("parameters")? else {
+        let form = PredictForm { flat: single, function: None, top: 0 };
+        return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) });
+    };
+    // How long the hosted service may wait, and whether it may answer from a cache.
+    fields.take::<Value>("options")?;
+    let mut parameters = Fields::from_value("parameters".into(), parameters)?;
+    let top = ranking::top(&mut parameters, "top_k")?;
+    let function = match parameters.take_one_of("function_to_apply", &["none", "sigmoid", "softmax"])? {
+        Some("none") => Some(Function::None),
+        Some("sigmoid") => Some(Function::Sigmoid),
+        Some(_) => Some(Function::Softmax),
+        None => None,
+    };
+    parameters.end("only function_to_apply and top_k are read; leave it out")?;
+    let activation = match function {
+        None => activation,
+        Some(Function::None) => Activation::Raw,
+        Some(_) => Activation::Probabilities(FUNCTION),
+    };
+    let form = PredictForm { flat: false, function, top };
     Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) })
+}
+
+/// Checks that the function fits a model with this many scores.
+fn check_function(function: Option<Function>, scores: usize) -> Result<(), ApiError> {
+    let reason = match function {
+        Some(Function::Softmax) if scores == 1 => "this model has one score: send sigmoid or none",
+        Some(Function::Sigmoid) if scores > 1 => "this model has several scores: send softmax or none",
+        _ => return Ok(()),
+    };
+    Err(ApiError::unsupported(FUNCTION, reason))
 }
 
 /// Takes `raw_scores`, which is false for probabilities.
@@ -147,11 +216,12 @@ pub(super) fn truncate(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiE
     Ok(asked.then_some(LengthPolicy { truncation, tokens: None }))
 }
 
-fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Input>, PredictForm), ApiError> {
+/// The texts, and whether there is one that is not in a list of its own.
+fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Input>, bool), ApiError> {
     match value {
-        Value::String(text) => Ok((vec![Input::at("inputs", Text::Templated(text))], PredictForm::One)),
+        Value::String(text) => Ok((vec![Input::at("inputs", Text::Templated(text))], true)),
         Value::Array(list) if list.iter().any(Value::is_string) => {
-            Ok((vec![sequence("inputs".into(), list.into())?], PredictForm::One))
+            Ok((vec![sequence("inputs".into(), list.into())?], true))
         }
         Value::Array(list) => {
             check_count("inputs", list.len(), settings)?;
@@ -159,7 +229,7 @@ fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Input>, Predic
             for (index, value) in list.into_iter().enumerate() {
                 inputs.push(sequence(format!("inputs[{index}]"), value)?);
             }
-            Ok((inputs, PredictForm::Batch))
+            Ok((inputs, false))
         }
         other => Err(wrong_type("inputs", "a text, a pair of texts or a list of lists of them", &other)),
     }

@@ -59,7 +59,7 @@ impl ApiError {
             Self::FromWebPage => kinds::ORIGIN_NOT_ALLOWED,
             Self::TooLarge(_) => kinds::REQUEST_TOO_LARGE,
             Self::UnknownModel { .. } => kinds::MODEL_NOT_FOUND,
-            Self::UnknownRoute(_) => kinds::UNKNOWN_URL,
+            Self::UnknownRoute { .. } => kinds::UNKNOWN_URL,
             Self::WrongMethod { .. } => kinds::METHOD_NOT_ALLOWED,
             Self::WrongTask(_) => kinds::WRONG_TASK,
             Self::Starting => kinds::STARTING,

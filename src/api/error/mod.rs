@@ -51,7 +51,9 @@ pub(super) enum ApiError {
     #[error("the request body did not arrive within {} s", .0.as_secs_f64())]
     SlowBody(Duration),
     /// The request has no API key.
-    #[error("no API key was given; send `Authorization: Bearer KEY`")]
+    #[error(
+        "no API key was given; send `Authorization: Bearer KEY`, or the key as the password of Basic authentication"
+    )]
     MissingKey,
     /// The request's API key is not one of this server's.
     #[error("the API key is not valid")]
@@ -71,15 +73,22 @@ pub(super) enum ApiError {
         served: String,
     },
     /// No such path.
-    #[error("there is no {0} on this server; GET /openapi.json describes what there is")]
-    UnknownRoute(String),
+    #[error("there is no {path} on this server{}; GET /openapi.json describes what there is", meant(nearest.as_deref()))]
+    UnknownRoute {
+        /// The path.
+        path: String,
+        /// The route that may have been meant.
+        nearest: Option<String>,
+    },
     /// The path is known, the method is not.
-    #[error("{path} does not answer {method}; see the Allow header for what it does answer")]
+    #[error("{path} does not answer {method}; send {}", allowed.as_deref().unwrap_or("what the Allow header says"))]
     WrongMethod {
         /// The path.
         path: String,
         /// The method.
         method: String,
+        /// The methods that it answers, if the path is in the OpenAPI document.
+        allowed: Option<String>,
     },
     /// The served model does something else; the text says what, and which routes are for it.
     #[error("{0}")]
@@ -137,6 +146,10 @@ impl ApiError {
     fn is_overload(&self) -> bool {
         matches!(self, Self::Serving { error: ServingError::Rejected(Rejection::QueueFull { .. }), .. })
     }
+}
+
+fn meant(nearest: Option<&str>) -> String {
+    nearest.map(|path| format!(": did you mean {path}?")).unwrap_or_default()
 }
 
 /// The field of `item` that an error is about; `None` if the text is not at fault.

@@ -16,6 +16,7 @@ use super::options::{self, Options};
 use super::prompts::{self, Prompt, PromptOptions};
 use super::stream::{self, ChunkWriter, Heading};
 use crate::api::app::App;
+use crate::api::compat;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
@@ -25,6 +26,9 @@ use crate::serving::{Delta, Generator};
 
 /// Tokens to generate unless the request says otherwise, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// Most answers to one call, each of which is computed on its own.
+const MOST_ANSWERS_OF_A_CALL: usize = 1024;
 
 /// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is
 /// not supported is refused by name.
@@ -119,6 +123,9 @@ pub(in crate::api) async fn completions(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    if app.scorer().is_ok() {
+        return compat::context_logits(app, request).await;
+    }
     let mut reader = RequestReader::read(&app, request).await?;
     let CompletionCall { model, prompts, options, wanted } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
@@ -242,7 +249,8 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let list = prompts::list(fields.require("prompt")?)?;
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let mut options = Options::take(&mut fields, generator)?;
-    check_answers(list.len(), options.generate.n, app.settings.server.max_request_items)?;
+    let most = app.settings.server.max_request_items.min(MOST_ANSWERS_OF_A_CALL);
+    check_answers(list.len(), options.generate.n, most)?;
     let wanted = wanted(&mut fields, options.stream)?;
     let max_tokens = max_tokens(&mut fields, if wanted.echo { 0 } else { 1 })?;
     let generate = &mut options.generate;

@@ -1,9 +1,12 @@
 //! The API keys of a file.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -91,17 +94,14 @@ impl KeyRing {
         }
     }
 
-    /// Name of the key in `Authorization: Bearer KEY`. Takes as long for a wrong key as for a right one.
+    /// Name of the key in `Authorization: Bearer KEY`, or of the password in `Authorization: Basic`, which is what
+    /// clients make of `http://NAME:KEY@HOST`. Takes as long for a wrong key as for a right one.
     ///
     /// # Errors
     /// The header has no key, or an unknown one.
     pub(in crate::api) fn check(&self, headers: &HeaderMap) -> Result<String, ApiError> {
         let value = headers.get(header::AUTHORIZATION).ok_or(ApiError::MissingKey)?.as_bytes();
-        let (scheme, key) = value.split_at_checked(7).ok_or(ApiError::MissingKey)?;
-        if !scheme.eq_ignore_ascii_case(b"bearer ") {
-            return Err(ApiError::MissingKey);
-        }
-        let given: [u8; 32] = Sha256::digest(key.trim_ascii()).into();
+        let given: [u8; 32] = Sha256::digest(key(value).ok_or(ApiError::MissingKey)?).into();
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
         for key in keys.iter() {
@@ -115,6 +115,24 @@ impl KeyRing {
     }
 }
 
+/// The key in an `Authorization` header.
+fn key(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let space = value.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(Cow::Borrowed(rest));
+    }
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let decoded = BASE64.decode(rest).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let (name, password) = (&decoded[..colon], &decoded[colon + 1..]);
+    // `http://KEY@HOST` has no password.
+    let key = if password.is_empty() { name } else { password };
+    Some(Cow::Owned(key.to_vec()))
+}
+
 fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
     let file = path.to_owned();
     let text = match std::fs::read_to_string(path) {
@@ -122,6 +140,8 @@ fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
         Err(source) => return Err(KeyError::Unreadable { file, source }),
     };
     let mut known: Vec<Key> = Vec::new();
+    // Editors on Windows begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (index, text) in text.lines().enumerate() {
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') {
@@ -171,10 +191,29 @@ mod tests {
         {
             assert_eq!(check(&ring, wrong), Err("invalid_api_key"), "{wrong}");
         }
-        for none in ["Basic sk-0123456789abcdef", "sk-0123456789abcdef", "x"] {
+        for none in ["Basic sk-0123456789abcdef", "Digest sk-0123456789abcdef", "sk-0123456789abcdef", "x"] {
             assert_eq!(check(&ring, none), Err("missing_api_key"), "{none}");
         }
         assert_eq!(ring.check(&HeaderMap::new()).unwrap_err().classify().code, "missing_api_key");
+    }
+
+    #[test]
+    fn the_password_of_basic_authentication_is_the_key() {
+        let ring = ring("\u{feff}sk-0123456789abcdef the trainer\r\n").unwrap();
+        for (credentials, result) in [
+            ("trainer:sk-0123456789abcdef", Ok("the trainer".into())),
+            (":sk-0123456789abcdef", Ok("the trainer".into())),
+            ("sk-0123456789abcdef:", Ok("the trainer".into())),
+            ("trainer:sk-0123456789abcdeF", Err("invalid_api_key")),
+            ("sk-0123456789abcdef:wrong", Err("invalid_api_key")),
+            ("sk-0123456789abcdef", Err("missing_api_key")),
+        ] {
+            for scheme in ["Basic", "basic"] {
+                let header = format!("{scheme} {}", BASE64.encode(credentials));
+                assert_eq!(check(&ring, &header), result, "{credentials}");
+            }
+        }
+        assert_eq!(check(&ring, "Basic !!!"), Err("missing_api_key"));
     }
 
     #[test]

@@ -1,0 +1,155 @@
+//! Infinity's `POST /rerank` and `POST /classify`, under the prefix `/infinity`: their requests look like those of
+//! other servers, and their responses do not.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::inputs::{Input, Text, strings};
+use super::ranking::{conversations, documents, keep, top};
+use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
+use super::tei::{self, Prediction, predictions};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::openapi::Errors;
+use crate::api::wire::{Usage, new_id, unix_time};
+use crate::config::ServerSettings;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(classify))
+}
+
+/// A prompt and the responses to rank.
+#[derive(ToSchema)]
+#[schema(as = InfinityRerankRequest)]
+#[expect(dead_code, reason = "the schema of what `read_rerank` reads")]
+struct RerankRequest {
+    model: Option<String>,
+    query: String,
+    #[schema(min_items = 1)]
+    documents: Vec<String>,
+    /// Whether the documents are sent back; false if absent.
+    return_documents: Option<bool>,
+    /// `false` asks for probabilities.
+    raw_scores: Option<bool>,
+    #[schema(minimum = 0)]
+    top_n: Option<i64>,
+}
+
+/// Texts with the chat template applied.
+#[derive(ToSchema)]
+#[schema(as = InfinityClassifyRequest)]
+#[expect(dead_code, reason = "the schema of what `read_classify` reads")]
+struct ClassifyRequest {
+    model: Option<String>,
+    #[schema(min_items = 1)]
+    input: Vec<String>,
+    /// `false` asks for probabilities.
+    raw_scores: Option<bool>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityRanking)]
+struct Ranking<'a> {
+    object: &'static str,
+    id: String,
+    created: u64,
+    model: &'a str,
+    results: Vec<Ranked>,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityRanked)]
+struct Ranked {
+    relevance_score: f64,
+    index: usize,
+    document: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityClasses)]
+struct Classes<'a> {
+    object: &'static str,
+    id: String,
+    created: u64,
+    model: &'a str,
+    /// Each text's scores, the highest first.
+    data: Vec<Vec<Prediction>>,
+    usage: Usage,
+}
+
+struct RankingForm {
+    top: usize,
+    /// The responses, if the answer returns them.
+    documents: Option<Vec<String>>,
+}
+
+/// Scores every response and puts the best first, in Infinity's form.
+#[utoipa::path(
+    post,
+    path = "/infinity/rerank",
+    tag = "compatibility",
+    request_body(content = RerankRequest, example = json!({
+        "query": "Hello", "documents": ["Good day", "Go away"], "return_documents": true, "raw_scores": true
+    })),
+    responses((status = 200, body = Ranking), Errors),
+)]
+async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Refuse, read_rerank).await?;
+    let documents = texts.form.documents.as_ref();
+    let mut results = Vec::new();
+    for (index, relevance_score) in keep(texts.ranked()?, texts.form.top) {
+        let document = documents.and_then(|documents| documents.get(index)).cloned();
+        results.push(Ranked { relevance_score, index, document });
+    }
+    let (id, created) = (new_id("infinity"), unix_time());
+    let (model, usage) = (texts.model.name, texts.usage());
+    Ok(texts.respond(Ranking { object: "rerank", id, created, model, results, usage }))
+}
+
+/// Scores texts, in Infinity's form.
+#[utoipa::path(
+    post,
+    path = "/infinity/classify",
+    tag = "compatibility",
+    request_body(content = ClassifyRequest, example = json!({
+        "input": ["<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>"], "raw_scores": true
+    })),
+    responses((status = 200, body = Classes), Errors),
+)]
+async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts: ScoredTexts<'_, ()> = score(&app, request, UnknownFields::Refuse, read_classify).await?;
+    let data = texts.scored.iter().map(|scored| predictions(&texts.answered(scored).scores)).collect();
+    let (id, created) = (new_id("infinity"), unix_time());
+    let (model, usage) = (texts.model.name, texts.usage());
+    Ok(texts.respond(Classes { object: "classify", id, created, model, data, usage }))
+}
+
+fn read_rerank(
+    fields: &mut Fields,
+    settings: &ServerSettings,
+) -> Result<CompatRequest<RankingForm>, ApiError> {
+    let query: String = fields.require("query")?;
+    let documents = documents(fields, settings)?;
+    let inputs = conversations(&query, "documents", &documents, settings)?;
+    let send_back = fields.take::<bool>("return_documents")?.unwrap_or(false);
+    let form = RankingForm { top: top(fields, "top_n")?, documents: send_back.then_some(documents) };
+    let activation = tei::raw_scores(fields)?;
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+}
+
+fn read_classify(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+    let mut inputs = Vec::new();
+    for (index, text) in strings(fields, "input", settings)?.into_iter().enumerate() {
+        inputs.push(Input::at(format!("input[{index}]"), Text::Templated(text)));
+    }
+    let activation = tei::raw_scores(fields)?;
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, ()) })
+}

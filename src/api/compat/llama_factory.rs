@@ -1,0 +1,64 @@
+//! `POST /v1/score/evaluation`: the route that LLaMA-Factory's reward models are served at, which its PPO calls.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::inputs::{Input, Text, texts};
+use super::scoring::{CompatRequest, UnknownFields, score};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::openapi::Errors;
+use crate::api::wire::new_id;
+use crate::config::ServerSettings;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(evaluation))
+}
+
+/// Texts with the chat template applied.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct EvaluationRequest {
+    model: Option<String>,
+    messages: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Evaluation<'a> {
+    id: String,
+    object: &'static str,
+    model: &'a str,
+    scores: Vec<f64>,
+}
+
+/// Scores texts to which LLaMA-Factory has applied the chat template.
+#[utoipa::path(
+    post,
+    path = "/v1/score/evaluation",
+    tag = "compatibility",
+    request_body(content = EvaluationRequest, example = json!({
+        "model": "model",
+        "messages": ["<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>"]
+    })),
+    responses((status = 200, body = Evaluation), Errors),
+)]
+async fn evaluation(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Ignore, read).await?;
+    let (model, scores) = (texts.model.name, texts.singles()?);
+    Ok(texts.respond(Evaluation { id: new_id("scoreval"), object: "score.evaluation", model, scores }))
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+    let mut inputs = Vec::new();
+    for (index, text) in texts(fields, "messages", settings)?.into_iter().enumerate() {
+        inputs.push(Input::at(format!("messages[{index}]"), Text::Templated(text)));
+    }
+    Ok(CompatRequest::new(inputs, ()))
+}

@@ -1,0 +1,114 @@
+//! `POST /v1/ranking`: the route of NVIDIA's reranking NIMs.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::inputs::{Input, Text, turn};
+use super::ranking::document;
+use super::scoring::{CompatRequest, UnknownFields, score};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::item_path::ItemPath;
+use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::openapi::Errors;
+use crate::api::wire::Usage;
+use crate::config::ServerSettings;
+use crate::prompt::Truncation;
+use crate::serving::LengthPolicy;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(ranking))
+}
+
+/// A prompt and the passages to rank, which are responses to it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct RankingRequest {
+    model: Option<String>,
+    query: Passage,
+    #[schema(min_items = 1)]
+    passages: Vec<Passage>,
+    truncate: Option<Truncate>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct Passage {
+    text: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum Truncate {
+    /// A passage that is too long is an error.
+    None,
+    /// Its start is cut off.
+    Start,
+    /// Its end is cut off.
+    End,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Rankings {
+    rankings: Vec<PassageRank>,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct PassageRank {
+    index: usize,
+    logit: f64,
+}
+
+/// Scores every passage and puts the best first.
+#[utoipa::path(
+    post,
+    path = "/v1/ranking",
+    tag = "compatibility",
+    request_body(content = RankingRequest, example = json!({
+        "model": "demo", "query": {"text": "Hello"}, "passages": [{"text": "Good day"}, {"text": "Go away"}],
+        "truncate": "END"
+    })),
+    responses((status = 200, body = Rankings), Errors),
+)]
+async fn ranking(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    let mut rankings = Vec::with_capacity(texts.scored.len());
+    for (index, logit) in texts.ranked()? {
+        rankings.push(PassageRank { index, logit });
+    }
+    Ok(texts.respond(Rankings { rankings, usage: texts.usage() }))
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+    let query = document("query", fields.require("query")?)?;
+    let list: Vec<Value> = fields.require("passages")?;
+    check_count("passages", list.len(), settings)?;
+    let mut passages = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        passages.push(document(&format!("passages[{index}]"), value)?);
+    }
+    check_size("passages", query.len(), passages.iter().map(String::len), settings)?;
+    let truncation = match fields.take_one_of("truncate", &["NONE", "START", "END"])? {
+        Some("START") => Some(Truncation::Left),
+        Some("END") => Some(Truncation::Right),
+        Some(_) => Some(Truncation::Error),
+        None => None,
+    };
+    let mut inputs = Vec::with_capacity(passages.len());
+    for (index, passage) in passages.into_iter().enumerate() {
+        let messages = vec![turn("user", query.as_str()), turn("assistant", passage)];
+        let path = ItemPath::response("query", 1, format!("passages[{index}]"));
+        inputs.push(Input { text: Text::Conversation(messages), path });
+    }
+    let length = truncation.map(|truncation| LengthPolicy { truncation, tokens: None });
+    Ok(CompatRequest { length, ..CompatRequest::new(inputs, ()) })
+}

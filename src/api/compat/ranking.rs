@@ -1,0 +1,75 @@
+//! What the routes that rank responses to a prompt share: Cohere's and its like, NVIDIA's, SGLang's and Infinity's.
+
+use serde_json::Value;
+
+use super::inputs::{Input, Text, turn};
+use super::vllm_score;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::item_path::ItemPath;
+use crate::api::middleware::limits::{check_count, check_size};
+use crate::config::ServerSettings;
+
+/// Takes `documents`: a text, or a list of texts or of objects that hold one.
+///
+/// # Errors
+/// It is missing, empty or too long, or holds something else.
+pub(super) fn documents(fields: &mut Fields, settings: &ServerSettings) -> Result<Vec<String>, ApiError> {
+    let list = match fields.require("documents")? {
+        Value::Array(list) => list,
+        one => return Ok(vec![document("documents", one)?]),
+    };
+    check_count("documents", list.len(), settings)?;
+    let mut texts = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        texts.push(document(&format!("documents[{index}]"), value)?);
+    }
+    Ok(texts)
+}
+
+/// A text, an object with a `text`, or one with text parts in `content`.
+pub(super) fn document(path: &str, value: Value) -> Result<String, ApiError> {
+    match value {
+        object @ Value::Object(_) if object.get("content").is_none() => {
+            Fields::from_value(path.to_owned(), object)?.require("text")
+        }
+        other => vllm_score::text(path, other),
+    }
+}
+
+/// A conversation for each response in the list `list` to `query`.
+///
+/// # Errors
+/// They are too large together.
+pub(super) fn conversations(
+    query: &str,
+    list: &str,
+    responses: &[String],
+    settings: &ServerSettings,
+) -> Result<Vec<Input>, ApiError> {
+    check_size(list, query.len(), responses.iter().map(String::len), settings)?;
+    let mut inputs = Vec::with_capacity(responses.len());
+    for (index, response) in responses.iter().enumerate() {
+        let messages = vec![turn("user", query), turn("assistant", response.as_str())];
+        let path = ItemPath::response("query", 1, format!("{list}[{index}]"));
+        inputs.push(Input { text: Text::Conversation(messages), path });
+    }
+    Ok(inputs)
+}
+
+/// Takes the number of results that are wanted; 0 for all.
+///
+/// # Errors
+/// It is negative.
+pub(super) fn top(fields: &mut Fields, name: &'static str) -> Result<usize, ApiError> {
+    let top = fields.take::<i64>(name)?.unwrap_or(0);
+    usize::try_from(top).map_err(|_| ApiError::invalid(name, "must be a number of results, or 0 for all"))
+}
+
+/// Keeps the first `top`; all if it is 0.
+pub(super) fn keep(mut order: Vec<(usize, f64)>, top: usize) -> Vec<(usize, f64)> {
+    if top > 0 {
+        order.truncate(top);
+    }
+    order
+}

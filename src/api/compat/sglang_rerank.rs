@@ -1,0 +1,96 @@
+//! SGLang's `POST /v1/rerank`, under the prefix `/sglang`: its request looks like Cohere's, and its response is a
+//! bare list.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ranking::{conversations, document, documents, keep, top};
+use super::scoring::{CompatRequest, UnknownFields, score};
+use super::vllm::{activation, take_pair_fields};
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::openapi::Errors;
+use crate::config::ServerSettings;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(rerank))
+}
+
+/// A prompt and the responses to rank.
+#[derive(ToSchema)]
+#[schema(as = SglangRerankRequest)]
+#[expect(dead_code, reason = "the schema of what `read` reads")]
+struct RerankRequest {
+    model: Option<String>,
+    query: String,
+    #[schema(min_items = 1)]
+    documents: Vec<String>,
+    #[schema(minimum = 0)]
+    top_n: Option<i64>,
+    /// Whether the documents are sent back; true if absent.
+    return_documents: Option<bool>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SglangRanked)]
+struct Ranked {
+    score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<String>,
+    index: usize,
+    meta_info: MetaInfo,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SglangRankedMeta)]
+struct MetaInfo {
+    prompt_tokens: usize,
+    cached_tokens: usize,
+}
+
+struct RankingForm {
+    top: usize,
+    /// The responses, if the answer returns them.
+    documents: Option<Vec<String>>,
+}
+
+/// Scores every response and puts the best first, in SGLang's form.
+#[utoipa::path(
+    post,
+    path = "/sglang/v1/rerank",
+    tag = "compatibility",
+    request_body(
+        content = RerankRequest,
+        example = json!({"query": "Hello", "documents": ["Good day", "Go away"]}),
+    ),
+    responses((status = 200, body = [Ranked]), Errors),
+)]
+async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    let mut ranked = Vec::new();
+    for (index, score) in keep(texts.ranked()?, texts.form.top) {
+        let document = texts.form.documents.as_ref().and_then(|documents| documents.get(index)).cloned();
+        let scored = &texts.scored[index];
+        let meta_info = MetaInfo { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens };
+        ranked.push(Ranked { score, document, index, meta_info });
+    }
+    Ok(texts.respond(ranked))
+}
+
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RankingForm>, ApiError> {
+    let query = document("query", fields.require("query")?)?;
+    let documents = documents(fields, settings)?;
+    let inputs = conversations(&query, "documents", &documents, settings)?;
+    let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
+    let form = RankingForm { top: top(fields, "top_n")?, documents: send_back.then_some(documents) };
+    let activation = activation(fields)?;
+    take_pair_fields(fields)?;
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+}

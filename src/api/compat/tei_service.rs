@@ -1,0 +1,93 @@
+//! What text-embeddings-inference (TEI) and Hugging Face's endpoints have besides: `POST /`, and `GET /info`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::invocations;
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::openapi::Errors;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(root)).routes(routes!(info))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Info<'a> {
+    model_id: &'a str,
+    model_sha: Option<&'a str>,
+    model_dtype: String,
+    model_type: ModelType<'a>,
+    max_concurrent_requests: usize,
+    max_input_length: usize,
+    max_batch_tokens: usize,
+    max_batch_requests: usize,
+    max_client_batch_size: usize,
+    auto_truncate: bool,
+    version: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ModelType<'a> {
+    Classifier(Labels<'a>),
+    /// A model that generates text, which TEI has no name for.
+    Generator,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Labels<'a> {
+    id2label: BTreeMap<String, &'a str>,
+    label2id: BTreeMap<&'a str, usize>,
+}
+
+/// Answers a request of `/predict`, or, with `query` and `texts`, of `/rerank`.
+#[utoipa::path(
+    post,
+    path = "/",
+    tag = "compatibility",
+    request_body(content = Value, example = json!({
+        "inputs": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>", "parameters": {"top_k": 1}
+    })),
+    responses((status = 200, body = Value), Errors),
+)]
+async fn root(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    invocations::invocations(app, request).await
+}
+
+/// What TEI says about its model.
+#[utoipa::path(get, path = "/info", tag = "service", responses((status = 200, body = Info)))]
+async fn info(State(app): State<Arc<App>>) -> Response {
+    let manifest = &app.manifest;
+    let model_type = match app.scorer() {
+        Ok(scorer) => {
+            let names = app.model(None).map(|model| model.names(scorer.head())).unwrap_or_default();
+            let id2label = names.iter().enumerate().map(|(id, name)| (id.to_string(), *name)).collect();
+            let label2id = names.iter().enumerate().map(|(id, name)| (*name, id)).collect();
+            ModelType::Classifier(Labels { id2label, label2id })
+        }
+        Err(_) => ModelType::Generator,
+    };
+    Json(Info {
+        model_id: &app.models[0],
+        model_sha: Some(&manifest.profile.id),
+        model_dtype: manifest.dtype.to_string(),
+        model_type,
+        max_concurrent_requests: app.settings.scheduling.max_queue_requests,
+        max_input_length: app.max_seq_len,
+        max_batch_tokens: manifest.limits.max_num_tokens,
+        max_batch_requests: manifest.limits.max_batch_size,
+        max_client_batch_size: app.settings.server.max_request_items,
+        auto_truncate: false,
+        version: env!("CARGO_PKG_VERSION"),
+    })
+    .into_response()
+}
