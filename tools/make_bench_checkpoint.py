@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Make a random reward model of about half a billion weights, for benchmarks.
 
-    make_bench_checkpoint.py --output DIR [--seed N]
+    make_bench_checkpoint.py --output DIR [--seed N] [--experts]
 
 The model has the sizes of Qwen2 0.5B (24 layers, hidden size 896) with one label, in
 bfloat16. Its scores mean nothing. The tokenizer and the chat template are those of
 tests/checkpoints/qwen2-tiny; the ids beyond that small vocabulary are never produced
 from text, but may be sent as ids.
+
+With --experts it has two layers of the sizes of Qwen3-30B-A3B (hidden size 2048), with
+64 experts of which each token has 8, and a small vocabulary.
 """
 
 import argparse
@@ -46,6 +49,49 @@ CONFIG = {
 }
 
 
+EXPERTS = {
+    **CONFIG,
+    "architectures": ["Qwen3MoeForSequenceClassification"],
+    "head_dim": 128,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "model_type": "qwen3_moe",
+    "moe_intermediate_size": 768,
+    "norm_topk_prob": True,
+    "num_attention_heads": 32,
+    "num_experts": 64,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": False,
+    "vocab_size": 4096,
+}
+
+
+def expert_shapes():
+    """Names and shapes of all tensors of the model with experts."""
+    hidden, ffn, dim = EXPERTS["hidden_size"], EXPERTS["moe_intermediate_size"], EXPERTS["head_dim"]
+    heads, kv = EXPERTS["num_attention_heads"] * dim, EXPERTS["num_key_value_heads"] * dim
+    shapes = {
+        "model.embed_tokens.weight": (EXPERTS["vocab_size"], hidden),
+        "model.norm.weight": (hidden,),
+        "score.weight": (1, hidden),
+    }
+    for layer in range(EXPERTS["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        shapes[prefix + "input_layernorm.weight"] = (hidden,)
+        shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
+        shapes[prefix + "self_attn.q_norm.weight"] = shapes[prefix + "self_attn.k_norm.weight"] = (dim,)
+        for name, rows in (("q", heads), ("k", kv), ("v", kv)):
+            shapes[f"{prefix}self_attn.{name}_proj.weight"] = (rows, hidden)
+        shapes[prefix + "self_attn.o_proj.weight"] = (hidden, heads)
+        shapes[prefix + "mlp.gate.weight"] = (EXPERTS["num_experts"], hidden)
+        for expert in range(EXPERTS["num_experts"]):
+            for name, shape in (("gate", (ffn, hidden)), ("up", (ffn, hidden)), ("down", (hidden, ffn))):
+                shapes[f"{prefix}mlp.experts.{expert}.{name}_proj.weight"] = shape
+    return shapes
+
+
 def tensor_shapes():
     """Names and shapes of all tensors."""
     hidden, ffn = CONFIG["hidden_size"], CONFIG["intermediate_size"]
@@ -69,11 +115,11 @@ def tensor_shapes():
     return shapes
 
 
-def make_tensors(seed):
+def make_tensors(seed, shapes):
     """Random tensors in bfloat16: norm weights one, all others of size 0.02."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
-    for name, shape in sorted(tensor_shapes().items()):
+    for name, shape in sorted(shapes.items()):
         if "norm" in name:
             tensors[name] = torch.ones(shape, dtype=torch.bfloat16)
         else:
@@ -94,11 +140,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="directory to write to")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--experts", action="store_true", help="make a mixture of experts")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     control = copy_tokenizer(args.output)
     config = {
-        **CONFIG,
+        **(EXPERTS if args.experts else CONFIG),
         "bos_token_id": None,
         "eos_token_id": control["<|im_end|>"],
         "pad_token_id": control["<|endoftext|>"],
@@ -106,7 +153,8 @@ def main():
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (args.output / "config.json").write_text(text, encoding="utf-8")
     weights = args.output / "model.safetensors"
-    save_file(make_tensors(args.seed), weights, metadata={"format": "pt"})
+    shapes = expert_shapes() if args.experts else tensor_shapes()
+    save_file(make_tensors(args.seed, shapes), weights, metadata={"format": "pt"})
     weights.chmod(0o644)
     print(f"{weights}: {weights.stat().st_size / 1e6:.0f} MB")
 

@@ -35,6 +35,18 @@ SIZES = {
     "torch_dtype": "bfloat16",
 }
 
+
+
+def value_head(architecture, hidden):
+    """The head of a family that transformers has no classifier of: TRL's value head."""
+    return {
+        "architecture": architecture,
+        "labels": ["reward"],
+        "head": {"v_head.summary.weight": (1, hidden), "v_head.summary.bias": (1,)},
+        "score": lambda x, linear: linear(x, "v_head.summary"),
+    }
+
+
 FAMILIES = {
     "mistral-tiny": {
         "seed": 31,
@@ -243,6 +255,91 @@ FAMILIES = {
             "rope_scaling": {"type": "dynamic", "factor": 4.0},
             # Shorter than some of the sequences.
             "max_position_embeddings": 150,
+            "tie_word_embeddings": False,
+        },
+    },
+    "mixtral-tiny": {
+        "seed": 53,
+        "form": LLAMA2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "MixtralForSequenceClassification",
+        "config": {
+            "model_type": "mixtral",
+            "vocab_size": 704,
+            "intermediate_size": 72,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1000000.0,
+            "sliding_window": None,
+            "num_local_experts": 5,
+            "num_experts_per_tok": 2,
+            "tie_word_embeddings": False,
+        },
+    },
+    "qwen3-moe-tiny": {
+        "seed": 57,
+        "form": QWEN2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Qwen3MoeForSequenceClassification",
+        "config": {
+            "model_type": "qwen3_moe",
+            "num_hidden_layers": 4,
+            "head_dim": 24,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "attention_bias": False,
+            "use_sliding_window": False,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [1],
+            "moe_intermediate_size": 40,
+            "num_experts": 11,
+            "num_experts_per_tok": 4,
+            "norm_topk_prob": True,
+            "tie_word_embeddings": False,
+        },
+    },
+    "qwen2-moe-tiny": {
+        "seed": 55,
+        "form": QWEN2_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Qwen2MoeForSequenceClassification",
+        "config": {
+            "model_type": "qwen2_moe",
+            "num_hidden_layers": 4,
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "use_sliding_window": False,
+            "decoder_sparse_step": 2,
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 56,
+            "num_experts": 6,
+            "num_experts_per_tok": 4,
+            "norm_topk_prob": False,
+            "tie_word_embeddings": False,
+        },
+    },
+    "olmoe-tiny": {
+        "seed": 56,
+        "form": LLAMA3_FORM,
+        # transformers has no classifier of this family.
+        **value_head("OlmoeForCausalLM", 72),
+        "config": {
+            "model_type": "olmoe",
+            "hidden_size": 72,
+            "intermediate_size": 48,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 3,
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "clip_qkv": None,
+            "num_experts": 7,
+            "num_experts_per_tok": 3,
+            "norm_topk_prob": False,
             "tie_word_embeddings": False,
         },
     },
@@ -548,10 +645,30 @@ def shapes_of(spec, config, directory):
         with torch.device("meta"):
             model = AutoModel.from_config(AutoConfig.from_pretrained(directory))
         shapes = {f"model.{name}": tuple(t.shape) for name, t in model.state_dict().items()}
-        return {**shapes, **spec["head"]}
+        return {**published_shapes(shapes, False), **spec["head"]}
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(directory))
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return published_shapes(shapes, config["model_type"] == "mixtral")
+
+
+def published_shapes(shapes, mixtral):
+    """The same with the tensors of each expert by itself, as published checkpoints have them."""
+    names = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
+    published = {}
+    for name, shape in shapes.items():
+        if mixtral:
+            name = name.replace(".mlp.", ".block_sparse_moe.")
+        at, _, part = name.rpartition(".experts.")
+        for expert in range(shape[0] if at else 0):
+            if part == "gate_up_proj":
+                for half in names[:2]:
+                    published[f"{at}.experts.{expert}.{half}.weight"] = (shape[1] // 2, shape[2])
+            else:
+                published[f"{at}.experts.{expert}.{names[2]}.weight"] = shape[1:]
+        if not at:
+            published[name] = shape
+    return published
 
 
 def random_tensor(name, shape, rng, plus_one):

@@ -58,6 +58,15 @@ cpu::Rope rope(const RopeView& view) {
             .ntk_factor = view.ntk_factor};
 }
 
+cpu::ExpertsConfig experts(const ExpertsView& view) {
+    return {.count = view.count,
+            .active = view.active,
+            .intermediate_size = view.intermediate_size,
+            .normalized = view.normalized,
+            .shared_intermediate_size = view.shared_intermediate_size,
+            .layers = {view.layers.begin(), view.layers.end()}};
+}
+
 cpu::ModelConfig model_of(const CpuModel& model) {
     const NormView& norms = model.norms;
     const AttentionView& attention = model.attention;
@@ -79,7 +88,7 @@ cpu::ModelConfig model_of(const CpuModel& model) {
                       .rope = rope(attention.rope),
                       .window_rope = rope(attention.window_rope)},
         .feed_forward = {feed_forward.intermediate_size, activation(feed_forward.activation),
-                         feed_forward.bias},
+                         feed_forward.bias, experts(feed_forward.experts)},
         .head = {model.head.rows, model.head.vocabulary, model.head.softcap},
     };
 }
@@ -115,15 +124,28 @@ void CpuEngine::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<cons
 std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows) {
     const AttentionView& attention = model.attention;
     const FeedForwardView& feed_forward = model.feed_forward;
+    const ExpertsView& experts = feed_forward.experts;
     const std::size_t q_width = attention.num_heads * attention.head_dim;
     const std::size_t gates = feed_forward.activation == ActivationView::Relu2 ? 0 : 1;
-    const Roofline::Shape shapes[] = {
-        {q_width + 2 * attention.num_kv_heads * attention.head_dim, model.hidden_size},
-        {model.hidden_size, q_width},
-        {(gates + 1) * feed_forward.intermediate_size, model.hidden_size},
-        {model.hidden_size, feed_forward.intermediate_size},
+    const std::size_t sparse = experts.layers.size(), dense = model.num_layers - sparse;
+    std::vector<Roofline::Shape> shapes = {
+        {q_width + 2 * attention.num_kv_heads * attention.head_dim, model.hidden_size, rows,
+         model.num_layers},
+        {model.hidden_size, q_width, rows, model.num_layers},
     };
-    return std::make_unique<Roofline>(dtype(model.dtype), shapes, model.num_layers, rows, threads);
+    const auto feed_forwards = [&](std::size_t width, std::size_t each_rows, std::size_t count) {
+        if (count == 0 || width == 0) return;
+        shapes.push_back({(gates + 1) * width, model.hidden_size, each_rows, count});
+        shapes.push_back({model.hidden_size, width, each_rows, count});
+    };
+    feed_forwards(feed_forward.intermediate_size, rows, dense);
+    feed_forwards(experts.shared_intermediate_size, rows, sparse);
+    // Tokens that divide evenly among the experts.
+    if (experts.count > 0)
+        feed_forwards(experts.intermediate_size,
+                      std::max<std::size_t>(rows * experts.active / experts.count, 1),
+                      sparse * experts.count);
+    return std::make_unique<Roofline>(dtype(model.dtype), shapes, threads);
 }
 
 std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in) {

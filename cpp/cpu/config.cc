@@ -30,10 +30,20 @@ void check_attention(const AttentionConfig& attention, std::size_t num_layers) {
     if (attention.windows.size() != num_layers) refuse("needs one window for each layer");
 }
 
+void check_experts(const ExpertsConfig& experts, std::size_t num_layers) {
+    if (experts.count == 0) return;
+    if (experts.active == 0 || experts.active > experts.count)
+        refuse("needs at least one active expert and no more than there are, not " +
+               std::to_string(experts.active) + " of " + std::to_string(experts.count));
+    for (const std::size_t layer : experts.layers)
+        if (layer >= num_layers) refuse("needs experts in layers that exist, not " + std::to_string(layer));
+}
+
 }  // namespace
 
 void check(const ModelConfig& config, const RunLimits& limits) {
     check_attention(config.attention, config.num_layers);
+    check_experts(config.feed_forward.experts, config.num_layers);
     if (config.num_layers == 0 || config.head.rows == 0 || config.vocab_size == 0)
         refuse("needs a model with layers, a head and a vocabulary");
     if (limits.max_num_tokens == 0 || limits.kv_blocks == 0) refuse("needs room for at least one token");

@@ -38,10 +38,24 @@ struct AttentionConfig {
     Rope window_rope;
 };
 
+// Feed-forward networks of which each token goes through a few, chosen by a router.
+struct ExpertsConfig {
+    std::size_t count = 0;  // 0: none
+    std::size_t active = 0;
+    std::size_t intermediate_size = 0;
+    // The weights of a token's experts sum to 1.
+    bool normalized = false;
+    // Width of another expert, which every token goes through. 0: none.
+    std::size_t shared_intermediate_size = 0;
+    // Layers that have experts.
+    std::vector<std::size_t> layers = {};
+};
+
 struct FeedForwardConfig {
     std::size_t intermediate_size;
     Activation activation;
     bool bias;
+    ExpertsConfig experts = {};
 };
 
 struct HeadConfig {

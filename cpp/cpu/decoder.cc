@@ -3,10 +3,12 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "attention_block.h"
 #include "batch.h"
 #include "feed_forward.h"
+#include "mixture_of_experts.h"
 #include "output_head.h"
 #include "residual_stream.h"
 
@@ -26,10 +28,11 @@ class Decoder final : public Engine {
           feed_forward_(config, limits, stream_.branches_add(), kernels_),
           states_(room_for_rows(limits.max_num_tokens) *
                   std::max(config.hidden_size, config.attention.heads.q_width()) * sizeof(T)) {
+        if (config.feed_forward.experts.count > 0) experts_.emplace(config, limits, kernels_);
         if (limits.threads > 0) omp_set_num_threads(static_cast<int>(limits.threads));
         embedding_ = weights.find<T>("embedding", config.vocab_size * config.hidden_size * sizeof(T));
         for (std::size_t layer = 0; layer < config.num_layers; ++layer)
-            layers_.push_back(bind(LayerTensors(weights, layer)));
+            layers_.push_back(bind(LayerTensors(weights, layer), has_experts(layer)));
         head_ = make_head(limits, weights);
     }
 
@@ -60,10 +63,17 @@ class Decoder final : public Engine {
         NormWeights attention_post_norm;
         NormWeights feed_forward_norm;
         typename FeedForward<T>::Weights feed_forward;
+        // In place of the feed-forward network.
+        std::optional<typename MixtureOfExperts<T>::Weights> experts;
         NormWeights feed_forward_post_norm;
     };
 
-    Layer bind(const LayerTensors& tensors) const {
+    bool has_experts(std::size_t layer) const {
+        return experts_ && std::ranges::find(config_.feed_forward.experts.layers, layer) !=
+                               config_.feed_forward.experts.layers.end();
+    }
+
+    Layer bind(const LayerTensors& tensors, bool has_experts) const {
         const std::size_t hidden = config_.hidden_size;
         const auto norm_if = [&](bool present, const std::string& name) {
             return present ? tensors.norm(name, hidden, config_.norms) : NormWeights{};
@@ -73,7 +83,8 @@ class Decoder final : public Engine {
                 attention_.bind(tensors, config_.norms.eps),
                 norm_if(post_norms, "attention_post_norm"),
                 norm_if(pre_norms, "post_norm"),
-                feed_forward_.bind(tensors),
+                has_experts ? typename FeedForward<T>::Weights{} : feed_forward_.bind(tensors),
+                has_experts ? std::optional(experts_->bind(tensors)) : std::nullopt,
                 norm_if(post_norms, "mlp_post_norm")};
     }
 
@@ -98,6 +109,7 @@ class Decoder final : public Engine {
     void finish_layer(const Layer& layer, std::size_t rows) {
         attention_.project(layer.attention, rows, states_.as<T>(), stream_.branch_output(0));
         stream_.add_branch(layer.attention_post_norm, 0, rows);
+        if (layer.experts) return mix_experts(layer, rows);
         constexpr std::size_t kPanelRows = FeedForward<T>::kPanelRows;
         for (std::size_t begin = 0; begin < rows; begin += kPanelRows) {
             const std::size_t panel = std::min(kPanelRows, rows - begin);
@@ -105,6 +117,14 @@ class Decoder final : public Engine {
             feed_forward_.run(layer.feed_forward, panel, states_.as<T>(), stream_.branch_output(begin));
             stream_.add_branch(layer.feed_forward_post_norm, begin, panel);
         }
+    }
+
+    // All rows at once, so that each expert's matrices are read once.
+    void mix_experts(const Layer& layer, std::size_t rows) {
+        stream_.norm(layer.feed_forward_norm, 0, rows, states_.as<T>());
+        if (!stream_.branches_add()) std::fill_n(stream_.branch_output(0), rows * config_.hidden_size, 0.0f);
+        experts_->run(*layer.experts, rows, states_.as<T>(), stream_.branch_output(0));
+        stream_.add_branch(layer.feed_forward_post_norm, 0, rows);
     }
 
     // Moves the rows that are read to the front.
@@ -124,6 +144,7 @@ class Decoder final : public Engine {
     ResidualStream<T> stream_;
     AttentionBlock<T> attention_;
     FeedForward<T> feed_forward_;
+    std::optional<MixtureOfExperts<T>> experts_;
     const T* embedding_ = nullptr;
     std::vector<Layer> layers_;
     std::unique_ptr<OutputHead<T>> head_;

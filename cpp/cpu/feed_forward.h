@@ -1,4 +1,4 @@
-// The feed-forward network of every layer.
+// The feed-forward network of a layer, or one of its experts.
 #pragma once
 
 #include <algorithm>
@@ -18,21 +18,25 @@ class FeedForward {
         LinearWeights down;
     };
 
-    // `add`: add to the output buffer instead of overwriting it.
-    FeedForward(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels)
+    // `add`: add to the output buffer instead of overwriting it. `any_rows`: see Matmul::Shape.
+    FeedForward(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels,
+                bool any_rows = false)
         : config_(config.feed_forward),
           kernels_(kernels),
-          gate_up_({config.dtype, gate_up_width(), config.hidden_size, kDtype<T>, config_.bias, false},
-                   kernels),
-          down_({config.dtype, config.hidden_size, config_.intermediate_size, Dtype::F32, config_.bias, add},
+          gate_up_(
+              {config.dtype, gate_up_width(), config.hidden_size, kDtype<T>, config_.bias, false, any_rows},
+              kernels),
+          down_({config.dtype, config.hidden_size, config_.intermediate_size, Dtype::F32, config_.bias, add,
+                 any_rows},
                 kernels) {
         const std::size_t rows = std::min(kPanelRows, room_for_rows(limits.max_num_tokens));
         gates_ = Buffer(rows * gate_up_width() * sizeof(T));
         activated_ = Buffer(rows * config_.intermediate_size * sizeof(T));
     }
 
-    Weights bind(const LayerTensors& tensors) const {
-        return {tensors.linear("gate_up", gate_up_), tensors.linear("down", down_)};
+    // `prefix` comes before the tensors' names.
+    Weights bind(const LayerTensors& tensors, const std::string& prefix = "") const {
+        return {tensors.linear(prefix + "gate_up", gate_up_), tensors.linear(prefix + "down", down_)};
     }
 
     // `states` and `outputs` are [rows, hidden], of kPanelRows rows at most.

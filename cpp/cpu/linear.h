@@ -45,7 +45,11 @@ class Linear {
 
     static Matmul::Shape product(Matmul::Shape shape) {
         if (shape.dtype != Dtype::Int8) return shape;
-        return {shape.dtype, shape.out, shape.in, Dtype::Int32};
+        return {.dtype = shape.dtype,
+                .out = shape.out,
+                .in = shape.in,
+                .result = Dtype::Int32,
+                .any_rows = shape.any_rows};
     }
 
     void run_quantized(std::size_t rows, const T* x, const LinearWeights& weights, std::byte* y) {

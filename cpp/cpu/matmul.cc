@@ -193,7 +193,7 @@ void Matmul::run(std::size_t rows, const void* x, const void* packed, const floa
     if (rows == 0) return;
     if (!independent_rows_) return run_panels(rows, x, packed, bias, y);
     // Rounding up gives few sizes of small products, so that most are compiled already.
-    const bool small = rows * shape_.out * shape_.in < kSmall;
+    const bool small = shape_.any_rows || rows * shape_.out * shape_.in < kSmall;
     const Plan& plan = this->plan(small ? room_for_rows(rows) : rows);
     make_scratch(plan, 1);
     execute(plan, x, packed, bias, y, scratch_.front().as());

@@ -41,6 +41,8 @@ class Matmul {
         Dtype result;       // of y; Int32 for Int8
         bool bias = false;  // f32, [out]
         bool add = false;   // adds to y
+        // The number of rows differs from call to call: it is rounded up, so that few products are compiled.
+        bool any_rows = false;
     };
 
     explicit Matmul(const Shape& shape);

@@ -27,32 +27,30 @@ void fill(Buffer& buffer, Dtype dtype) {
 
 }  // namespace
 
-Roofline::Roofline(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
-                   std::size_t threads)
-    : rows_(rows), layers_(layers) {
+Roofline::Roofline(Dtype dtype, std::span<const Shape> shapes, std::size_t threads) {
     if (threads > 0) omp_set_num_threads(static_cast<int>(threads));
-    std::size_t widest_in = 0, widest_out = 0;
+    std::size_t largest_in = 0, largest_out = 0;
     for (const Shape& shape : shapes) {
-        widest_in = std::max(widest_in, shape.in);
-        widest_out = std::max(widest_out, shape.out);
+        largest_in = std::max(largest_in, shape.rows * shape.in);
+        largest_out = std::max(largest_out, shape.rows * shape.out);
         const Dtype result = dtype == Dtype::Int8 ? Dtype::Int32 : dtype;
-        Product product{Matmul({dtype, shape.out, shape.in, result}), {}};
-        for (std::size_t layer = 0; layer < layers; ++layer) {
+        Product product{Matmul({dtype, shape.out, shape.in, result}), shape.rows, {}};
+        for (std::size_t i = 0; i < shape.count; ++i) {
             product.weights.emplace_back(product.matmul.packed_bytes());
             fill(product.weights.back(), dtype);
         }
         products_.push_back(std::move(product));
     }
-    x_ = Buffer(rows * widest_in * size_of(dtype));
-    y_ = Buffer(rows * widest_out * sizeof(float));
+    x_ = Buffer(largest_in * size_of(dtype));
+    y_ = Buffer(largest_out * sizeof(float));
     fill(x_, dtype);
 }
 
 double Roofline::seconds() {
     const auto start = std::chrono::steady_clock::now();
-    for (std::size_t layer = 0; layer < layers_; ++layer)
-        for (Product& product : products_)
-            product.matmul.run(rows_, x_.as(), product.weights[layer].as(), nullptr, y_.as());
+    for (Product& product : products_)
+        for (const Buffer& weights : product.weights)
+            product.matmul.run(product.rows, x_.as(), weights.as(), nullptr, y_.as());
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 

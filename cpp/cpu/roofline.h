@@ -9,29 +9,30 @@
 
 namespace assay::cpu {
 
-// The matrix products of a decoder and nothing between them. Every layer has its own weights, so that they
+// The matrix products of a decoder and nothing between them. Every product has its own weights, so that they
 // are read from memory as in the decoder.
 class Roofline {
   public:
     struct Shape {
         std::size_t out;
         std::size_t in;
+        std::size_t rows;
+        // Products of this shape: those of all layers or, of experts, of all experts.
+        std::size_t count;
     };
 
-    Roofline(Dtype dtype, std::span<const Shape> shapes, std::size_t layers, std::size_t rows,
-             std::size_t threads);
+    Roofline(Dtype dtype, std::span<const Shape> shapes, std::size_t threads);
 
-    // Runs `rows` rows through all layers and returns the seconds it took.
+    // Runs all products and returns the seconds it took.
     double seconds();
 
   private:
     struct Product {
         Matmul matmul;
-        std::vector<Buffer> weights;  // of each layer
+        std::size_t rows;
+        std::vector<Buffer> weights;
     };
 
-    std::size_t rows_;
-    std::size_t layers_;
     std::vector<Product> products_;
     Buffer x_, y_;
 };

@@ -81,6 +81,18 @@ ModelConfig with_ntk_scaling() {
     return model;
 }
 
+// Experts in the second layer, one of which every token has.
+ModelConfig with_experts() {
+    ModelConfig model = plain();
+    model.feed_forward.experts = {.count = 5,
+                                  .active = 2,
+                                  .intermediate_size = 24,
+                                  .normalized = true,
+                                  .shared_intermediate_size = 40,
+                                  .layers = {1}};
+    return model;
+}
+
 ModelConfig with_vocabulary() {
     ModelConfig model = plain();
     model.head = {.rows = kVocabulary, .vocabulary = true, .softcap = 2.0f};
@@ -105,8 +117,12 @@ class Model {
             linear(at + "qkv", heads.qkv_width(), kHidden, config.attention.qkv_bias);
             linear(at + "output", kHidden, heads.q_width(), config.attention.output_bias);
             if (config.norms.pre_norms) norm(at + "post_norm");
-            linear(at + "gate_up", (gated ? 2 : 1) * kFfn, kHidden, config.feed_forward.bias);
-            linear(at + "down", kHidden, kFfn, config.feed_forward.bias);
+            if (std::ranges::count(config.feed_forward.experts.layers, layer) > 0) {
+                experts(at);
+            } else {
+                linear(at + "gate_up", (gated ? 2 : 1) * kFfn, kHidden, config.feed_forward.bias);
+                linear(at + "down", kHidden, kFfn, config.feed_forward.bias);
+            }
             if (config.attention.qk_norm != QkNormSpan::None) {
                 const bool all = config.attention.qk_norm == QkNormSpan::AllHeads;
                 floats(at + "query_norm", all ? heads.q_width() : heads.head_dim);
@@ -155,6 +171,17 @@ class Model {
     void norm(const std::string& name) {
         floats(name, kHidden);
         if (config_.norms.layer_norm) floats(name + "_bias", kHidden);
+    }
+    void experts(const std::string& at) {
+        const ExpertsConfig& experts = config_.feed_forward.experts;
+        packed(at + "router", state_dtype(), experts.count + 1, kHidden);
+        for (std::size_t expert = 0; expert < experts.count; ++expert)
+            this->expert(at + "experts." + std::to_string(expert) + ".", experts.intermediate_size);
+        expert(at + "shared.", experts.shared_intermediate_size);
+    }
+    void expert(const std::string& at, std::size_t width) {
+        linear(at + "gate_up", 2 * width, kHidden, false);
+        linear(at + "down", kHidden, width, false);
     }
     void linear(const std::string& name, std::size_t out, std::size_t in, bool bias) {
         packed(name, config_.dtype, out, in);
@@ -273,6 +300,14 @@ void bad_models_are_refused(const Weights& weights) {
         m.attention.rope.long_inverse_frequencies = {1.0f};
     });
     refused("a base and a factor", [](ModelConfig& m) { m.attention.rope.usual_tokens = 9; });
+    refused("no more than there are", [](ModelConfig& m) {
+        m.feed_forward.experts.count = 2;
+        m.feed_forward.experts.active = 3;
+    });
+    refused("experts in layers that exist", [](ModelConfig& m) {
+        m.feed_forward.experts.count = m.feed_forward.experts.active = 2;
+        m.feed_forward.experts.layers = {2};
+    });
     refused("one window for each layer", [](ModelConfig& m) { m.attention.windows.pop_back(); });
     refused("no tensor `layers.2.input_norm`", [](ModelConfig& m) {
         m.num_layers = 3;
@@ -308,7 +343,7 @@ void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
 int main() {
     an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing();
     for (ModelConfig config : {plain(), with_every_norm(), with_output_norms(), with_layer_norms(),
-                               with_ntk_scaling(), with_vocabulary()}) {
+                               with_ntk_scaling(), with_experts(), with_vocabulary()}) {
         a_text_has_the_same_logits_alone_and_in_a_batch(config);
         config.dtype = Dtype::Bf16;
         if (supports_bf16()) a_text_has_the_same_logits_alone_and_in_a_batch(config);

@@ -48,7 +48,7 @@ enum ModelConfigError {
     Missing(&'static str),
     #[error("{name} is {value}, not a positive integer")]
     NotPositive { name: &'static str, value: Value },
-    #[error("there is no timing for model_type {family:?}; supported are {}", families::model_types())]
+    #[error("there is no timing for model_type {family:?}; supported are {}", families::dense_model_types())]
     UnknownFamily { family: String },
 }
 

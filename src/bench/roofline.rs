@@ -55,11 +55,19 @@ pub enum RooflineError {
     Io(#[from] std::io::Error),
 }
 
-/// Number of floating-point operations for one token: 2 for each parameter outside the embedding.
+/// Number of floating-point operations for one token: 2 for each parameter outside the embedding that the token goes
+/// through.
 fn operations_per_token(model: &Model) -> f64 {
     let heads = (2 * model.num_heads + 2 * model.num_kv_heads) * model.head_dim;
     let matrices = if model.variant.activation.gated() { 3 } else { 2 };
-    (2 * model.num_layers * model.hidden_size * (heads + matrices * model.intermediate_size)) as f64
+    let (mut widths, mut dense) = (0, model.num_layers);
+    if let Some(experts) = &model.variant.experts {
+        let shared = experts.shared.as_ref().map_or(0, |shared| shared.intermediate_size);
+        widths = experts.layers.len() * (experts.active * experts.intermediate_size + shared);
+        dense -= experts.layers.len();
+    }
+    widths += dense * model.intermediate_size;
+    (2 * model.hidden_size * (model.num_layers * heads + matrices * widths)) as f64
 }
 
 /// Measures the engine and oneDNN's bare products in turn, so that other work on the machine slows both,

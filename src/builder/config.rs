@@ -97,6 +97,9 @@ fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
             return Err(config.error(field, &reason));
         }
     }
+    if config.optional::<f64>("clip_qkv")?.is_some() {
+        return Err(config.error("clip_qkv", "queries, keys and values that are clipped are not supported"));
+    }
     Ok(())
 }
 

@@ -45,6 +45,19 @@ pub(crate) mod ffi {
         intermediate_size: usize,
         activation: ActivationView,
         bias: bool,
+        experts: ExpertsView,
+    }
+
+    /// [`crate::manifest::Experts`].
+    struct ExpertsView {
+        /// 0: none.
+        count: usize,
+        active: usize,
+        intermediate_size: usize,
+        normalized: bool,
+        /// 0: none.
+        shared_intermediate_size: usize,
+        layers: Vec<usize>,
     }
 
     struct HeadView {

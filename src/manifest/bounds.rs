@@ -4,7 +4,9 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::{BuildLimits, Gating, Gpus, Head, Manifest, Model, Pooling, Rope, RopeScaling, Target, Variant};
+use super::{
+    BuildLimits, Experts, Gating, Gpus, Head, Manifest, Model, Pooling, Rope, RopeScaling, Target, Variant,
+};
 
 /// A number of the manifest that no engine can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,8 @@ pub struct OutOfBounds {
 const WIDTH: RangeInclusive<usize> = 1..=1 << 20;
 /// Rows of the embedding.
 const VOCABULARY: RangeInclusive<usize> = 1..=1 << 24;
+/// Experts of a layer.
+const EXPERTS: RangeInclusive<usize> = 1..=1 << 16;
 const LAYERS: RangeInclusive<usize> = 1..=4096;
 /// Tokens of a text, and sequences or tokens of an iteration.
 const TOKENS: RangeInclusive<usize> = 1..=1 << 30;
@@ -78,6 +82,9 @@ fn check_variant(model: &Model, variant: &Variant) -> Checked {
     if let Some(dim) = variant.rotary_dim {
         within("model.variant.rotary_dim", dim, 2..=model.head_dim)?;
     }
+    if let Some(experts) = &variant.experts {
+        check_experts(model, experts)?;
+    }
     if let Some(window) = &variant.sliding_window {
         within("model.variant.sliding_window.keys", window.keys, TOKENS)?;
         for &layer in &window.layers {
@@ -86,6 +93,20 @@ fn check_variant(model: &Model, variant: &Variant) -> Checked {
         if let Some(rope) = &window.rope {
             check_rope("model.variant.sliding_window.rope", rope)?;
         }
+    }
+    Ok(())
+}
+
+fn check_experts(model: &Model, experts: &Experts) -> Checked {
+    within("model.variant.experts.count", experts.count, EXPERTS)?;
+    within("model.variant.experts.active", experts.active, 1..=experts.count)?;
+    within("model.variant.experts.intermediate_size", experts.intermediate_size, WIDTH)?;
+    if let Some(shared) = &experts.shared {
+        within("model.variant.experts.shared.intermediate_size", shared.intermediate_size, WIDTH)?;
+    }
+    within("the number of model.variant.experts.layers", experts.layers.len(), 1..=model.num_layers)?;
+    for &layer in &experts.layers {
+        within("model.variant.experts.layers", layer, 0..=model.num_layers - 1)?;
     }
     Ok(())
 }
@@ -313,6 +334,27 @@ mod tests {
         };
         assert_eq!(with(vec![0.0]), "model.rope.scaling.short_factor");
         assert_eq!(with(vec![1.0]), "the number of short factors in model.rope.scaling");
+    }
+
+    #[test]
+    fn experts_are_no_more_than_there_are_and_in_layers_that_exist() {
+        let with = |change: fn(&mut Experts)| {
+            refused(|m| {
+                let mut experts = Experts {
+                    count: 4,
+                    active: 2,
+                    intermediate_size: 8,
+                    normalized: true,
+                    layers: vec![0],
+                    shared: None,
+                };
+                change(&mut experts);
+                m.model.variant.experts = Some(experts);
+            })
+        };
+        assert_eq!(with(|experts| experts.active = 5), "model.variant.experts.active");
+        assert_eq!(with(|experts| experts.count = usize::MAX), "model.variant.experts.count");
+        assert_eq!(with(|experts| experts.layers = vec![99]), "model.variant.experts.layers");
     }
 
     #[test]

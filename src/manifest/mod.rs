@@ -24,7 +24,9 @@ pub use error::{AttributeNameError, Damage, InvalidManifest, ManifestError};
 pub(crate) use head::check_attribute_names;
 pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
-pub use model::{Activation, Model, Norm, QkNorm, Rope, RopeScaling, SlidingWindow, Variant};
+pub use model::{
+    Activation, Experts, Model, Norm, QkNorm, Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
+};
 pub use sampling_defaults::SamplingDefaults;
 pub use target::{DEFAULT_GPUS_PER_NODE, Gpus, Objective, Quantization, Target};
 pub use template_date::{NotADate, TemplateDate};

@@ -66,6 +66,9 @@ pub struct Variant {
     pub rotary_dim: Option<usize>,
     /// Layers whose queries see only the newest keys.
     pub sliding_window: Option<SlidingWindow>,
+    /// Experts that take the place of the feed-forward network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<Experts>,
 }
 
 impl Default for Variant {
@@ -81,6 +84,7 @@ impl Default for Variant {
             attention_softcap: None,
             rotary_dim: None,
             sliding_window: None,
+            experts: None,
         }
     }
 }
@@ -123,6 +127,39 @@ impl Activation {
     /// Whether the network has a gate projection.
     pub fn gated(self) -> bool {
         self != Self::Relu2
+    }
+}
+
+/// Feed-forward networks of which each token goes through a few, chosen by a router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experts {
+    /// Experts of a layer.
+    pub count: usize,
+    /// Experts that a token goes through.
+    pub active: usize,
+    /// Width of one expert.
+    pub intermediate_size: usize,
+    /// Whether the weights of a token's experts sum to 1; if not, they are their shares of all experts.
+    pub normalized: bool,
+    /// Indices of the layers that have experts, ascending.
+    pub layers: Vec<usize>,
+    /// Another expert, which every token goes through.
+    pub shared: Option<SharedExpert>,
+}
+
+/// An expert that every token goes through, weighted by a gate of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedExpert {
+    /// Its width.
+    pub intermediate_size: usize,
+}
+
+impl Experts {
+    /// Rows of the router's matrix: one for each expert, and one for the gate of the shared expert.
+    pub fn router_rows(&self) -> usize {
+        self.count + usize::from(self.shared.is_some())
     }
 }
 

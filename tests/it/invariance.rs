@@ -8,8 +8,8 @@ use crate::support::{Batch, Driver, model, random_engine, random_engine_with};
 use assay::engine::{BlockId, EngineOptions, LengthClasses};
 use assay::hardware::Cpu;
 use assay::manifest::{
-    Activation, Dtype, Gating, Head, HeadActivation, HiddenLayer, Manifest, Model, Norm, QkNorm, Rope,
-    RopeScaling, SlidingWindow, Variant,
+    Activation, Dtype, Experts, Gating, Head, HeadActivation, HiddenLayer, Manifest, Model, Norm, QkNorm,
+    Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
 };
 use proptest::prelude::*;
 
@@ -217,6 +217,26 @@ fn a_text_has_one_score_with_windows_of_any_width() {
         model.variant.sliding_window = Some(SlidingWindow { keys, layers: vec![0, 2], rope: None });
         one_score_of(model.clone(), Dtype::F32);
         one_score_of(model, Dtype::Bf16);
+    }
+}
+
+/// Whoever else chooses a token's experts, and however many.
+#[test]
+fn a_text_has_one_score_with_experts_that_others_share() {
+    let experts = |count, active, width, shared: Option<usize>| Experts {
+        count,
+        active,
+        intermediate_size: width,
+        normalized: shared.is_none(),
+        layers: vec![0, 2],
+        shared: shared.map(|intermediate_size| SharedExpert { intermediate_size }),
+    };
+    for experts in [experts(4, 2, 56, None), experts(37, 5, 24, Some(72)), experts(3, 3, 40, None)] {
+        let mut model = model(64, 96, 3, (4, 2, 16));
+        model.variant.experts = Some(experts);
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+            one_score_of(model.clone(), dtype);
+        }
     }
 }
 

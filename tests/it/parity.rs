@@ -151,6 +151,10 @@ parity! {
     phi3_with_longrope: "phi3-longrope";
     llama_with_dynamic_scaling: "llama-dynamic";
     olmo2: "olmo2-tiny";
+    mixtral: "mixtral-tiny";
+    qwen3_with_experts: "qwen3-moe-tiny";
+    qwen2_with_a_shared_expert: "qwen2-moe-tiny";
+    olmoe: "olmoe-tiny";
     internlm2: "internlm2-tiny";
     a_logit_of_a_known_language_model: "nemotron-reward-tiny";
     yes_against_no: "lm-head-tiny";

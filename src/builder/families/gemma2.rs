@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, number, object, query_scalar};
 use crate::builder::BuildError;
@@ -23,13 +22,14 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention {
         query_scalar: Some(256.0),
         softcap: Some(Softcap { field: "attn_logit_softcapping", default: Some(50.0) }),
     },
     windows: Some(Windows { default_keys: Some(4096), layers: every_other_layer }),
     norms: NORMS,
+    experts: None,
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: Some(30.0) }),

@@ -1,7 +1,6 @@
 //! InternLM2.
 
 use super::llama;
-use super::rope;
 use super::spec::*;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
@@ -18,10 +17,11 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("bias"), output: Bias::If("bias"), mlp: Bias::Absent },
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention::PLAIN,
     windows: None,
     norms: Norms { inputs: Some(["attention_norm", "ffn_norm"]), ..Norms::RMS },
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

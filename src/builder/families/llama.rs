@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::qwen2;
-use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, object};
 use crate::builder::BuildError;
@@ -27,10 +26,11 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         output: Bias::If("attention_bias"),
         mlp: Bias::If("mlp_bias"),
     },
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention::PLAIN,
     windows: None,
     norms: Norms::RMS,
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

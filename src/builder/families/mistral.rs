@@ -2,7 +2,6 @@
 
 use super::llama;
 use super::ministral;
-use super::rope;
 use super::spec::*;
 use super::windows;
 use crate::builder::json::Object;
@@ -21,10 +20,11 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases::NONE,
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::every_layer }),
     norms: Norms::RMS,
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

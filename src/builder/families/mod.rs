@@ -3,18 +3,23 @@
 //! To add a family, describe it in a file of its own and add that to the list below. If its layers compute
 //! something new, that is a part of the decoder (`cpp/cpu`) with a field in the manifest's `Variant` besides.
 
+pub(super) mod experts;
 mod gemma2;
 mod gemma3;
 mod internlm2;
 mod llama;
 mod ministral;
 mod mistral;
+mod mixtral;
 mod multimodal;
 mod nemotron;
 mod olmo2;
+mod olmoe;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
 pub(super) mod rope;
 pub(super) mod spec;
 mod trtllm_fields;
@@ -31,7 +36,7 @@ pub(super) use unsupported::kind as unsupported_kind;
 pub(super) use variant::{biases, final_softcap, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 11] = [
+const FAMILIES: [&FamilySpec; 15] = [
     &llama::SPEC,
     &mistral::SPEC,
     &ministral::SPEC,
@@ -43,6 +48,10 @@ const FAMILIES: [&FamilySpec; 11] = [
     &internlm2::SPEC,
     &phi3::SPEC,
     &olmo2::SPEC,
+    &mixtral::SPEC,
+    &qwen2_moe::SPEC,
+    &qwen3_moe::SPEC,
+    &olmoe::SPEC,
 ];
 
 /// What `architectures` in `config.json` says.
@@ -119,15 +128,16 @@ pub(super) fn named(name: &str) -> Option<&'static FamilySpec> {
 }
 
 /// Whether the feed-forward networks of a `model_type` have a gate: three matrices instead of two. `None` if no
-/// family has this `model_type`.
+/// family has this `model_type`, or if it has experts instead.
 pub(crate) fn is_gated(model_type: &str) -> Option<bool> {
-    let family = with_model_type(model_type)?;
+    let family = with_model_type(model_type).filter(|family| family.experts.is_none())?;
     Some(family.activation.activation.gated())
 }
 
-/// The `model_type` of every family.
-pub(crate) fn model_types() -> String {
-    FAMILIES.map(|family| family.model_type).join(", ")
+/// The `model_type` of every family without experts.
+pub(crate) fn dense_model_types() -> String {
+    let dense = FAMILIES.into_iter().filter(|family| family.experts.is_none());
+    dense.map(|family| family.model_type).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
 use crate::builder::BuildError;
@@ -26,7 +25,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         output: Bias::If("attention_bias"),
         mlp: Bias::If("mlp_bias"),
     },
-    rotary: Rotary { partial: Some(0.5), read: rope::read },
+    rotary: Rotary { partial: Some(0.5), ..Rotary::WHOLE },
     attention: Attention::PLAIN,
     windows: None,
     norms: Norms {
@@ -38,6 +37,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         outputs: None,
         queries_and_keys: QkNorm::None,
     },
+    experts: None,
     activation: ActivationSpec { fields: &["hidden_act"], name: "relu2", activation: Activation::Relu2 },
     scaled_embedding: false,
     final_softcap: None,

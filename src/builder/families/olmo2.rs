@@ -1,7 +1,6 @@
 //! OLMo 2: norms over the outputs of attention and feed-forward network instead of their inputs, and over the queries
 //! and keys of all heads together.
 
-use super::rope;
 use super::spec::*;
 use crate::manifest::QkNorm;
 
@@ -19,7 +18,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention::PLAIN,
     windows: None,
     norms: Norms {
@@ -29,6 +28,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         queries_and_keys: QkNorm::AllHeads,
         ..Norms::RMS
     },
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

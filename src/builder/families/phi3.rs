@@ -23,10 +23,11 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases::NONE,
-    rotary: Rotary { partial: Some(1.0), read: rope::read_phi3 },
+    rotary: Rotary { partial: Some(1.0), read: rope::read_phi3, ..Rotary::WHOLE },
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: None, layers: windows::every_layer }),
     norms: Norms { default_eps: 1e-5, ..Norms::RMS },
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

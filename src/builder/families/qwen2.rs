@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object};
 use super::windows;
@@ -23,10 +22,11 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::Present, output: Bias::Absent, mlp: Bias::Absent },
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
     norms: Norms::RMS,
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::qwen2;
-use super::rope;
 use super::spec::*;
 use super::windows;
 use crate::builder::BuildError;
@@ -23,10 +22,11 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary { partial: None, read: rope::read },
+    rotary: Rotary::WHOLE,
     attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..Norms::RMS },
+    experts: None,
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -8,11 +8,14 @@ use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Rope, RopeScaling};
 
-/// Base of the frequencies unless the checkpoint sets one.
-const DEFAULT_THETA: f64 = 10_000.0;
+/// Base of the frequencies of layers with a window, in models whose layers have different embeddings.
+const DEFAULT_LOCAL_THETA: f64 = 10_000.0;
 
-/// As [`DEFAULT_THETA`], for layers without a window in models whose layers have different embeddings.
-const DEFAULT_GLOBAL_THETA: f64 = 1_000_000.0;
+/// What a checkpoint's rotary settings may leave out.
+pub(crate) struct RopeDefaults {
+    pub(crate) theta: f64,
+    pub(crate) max_position_embeddings: usize,
+}
 
 /// Phi-3's `original_max_position_embeddings` if its `config.json` has none; what its section says does not count.
 const PHI3_ORIGINAL: usize = 4096;
@@ -78,29 +81,29 @@ fn conflict<T: Display>(name: &str, value: T, other_name: &str, other: T) -> Str
 /// Reads one embedding for all layers, or one for each kind of layer in sections of their own.
 pub(super) fn read(
     config: &Object,
-    max_position_embeddings: usize,
+    defaults: &RopeDefaults,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
-    read_with(config, max_position_embeddings, Types::All, notes)
+    read_with(config, defaults, Types::All, notes)
 }
 
 /// As [`read`], for Phi-3: `su` and `yarn` are old names of `longrope`, and it has no other scaling.
 pub(super) fn read_phi3(
     config: &Object,
-    max_position_embeddings: usize,
+    defaults: &RopeDefaults,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
-    read_with(config, max_position_embeddings, Types::Phi3, notes)
+    read_with(config, defaults, Types::Phi3, notes)
 }
 
 fn read_with(
     config: &Object,
-    max_position_embeddings: usize,
+    defaults: &RopeDefaults,
     types: Types,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
     let section = section(config, notes)?;
-    let reader = Reader { config, max_position_embeddings, types, default_theta: DEFAULT_THETA };
+    let reader = Reader { config, defaults, types };
     if !section.has(FULL) && !section.has(WINDOWED) {
         return Ok(Ropes { rope: reader.read(&section, true, notes)?, windowed: None });
     }
@@ -134,7 +137,7 @@ fn kind_of_layer(section: &Object, kind: &str) -> Result<Object, BuildError> {
 /// defaults of their own.
 pub(super) fn read_by_layer(
     config: &Object,
-    max_position_embeddings: usize,
+    defaults: &RopeDefaults,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
     let (scaling, by_layer) = (config.nested("rope_scaling")?, config.nested("rope_parameters")?);
@@ -144,18 +147,17 @@ pub(super) fn read_by_layer(
     }
     // `rope_scaling` is that of the layers without a window.
     let full = kind_of_layer(&by_layer, FULL)?.overlaid(&scaling);
-    let reader =
-        Reader { config, max_position_embeddings, types: Types::All, default_theta: DEFAULT_GLOBAL_THETA };
+    let reader = Reader { config, defaults, types: Types::All };
     let rope = reader.read(&full, false, notes)?;
     let windowed = kind_of_layer(&by_layer, WINDOWED)?;
     let theta = match windowed.optional("rope_theta")? {
         Some(theta) => theta,
-        None => config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_THETA),
+        None => config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_THETA),
     };
     if !is_theta(theta) {
         return Err(config.error("rope_local_base_freq", &format!("{theta} is not a number above 1")));
     }
-    let scaling = reader.scaling(&windowed, max_position_embeddings, notes)?;
+    let scaling = reader.scaling(&windowed, defaults.max_position_embeddings, notes)?;
     let windowed = Some(Rope { theta, scaling });
     refuse_lengths(&by_layer, windowed.as_ref())?;
     Ok(Ropes { rope, windowed })
@@ -185,9 +187,8 @@ impl Types {
 struct Reader<'a> {
     /// Where fields are that a section may leave out.
     config: &'a Object,
-    max_position_embeddings: usize,
+    defaults: &'a RopeDefaults,
     types: Types,
-    default_theta: f64,
 }
 
 impl Reader<'_> {
@@ -199,7 +200,7 @@ impl Reader<'_> {
         outer_original: bool,
         notes: &mut Vec<String>,
     ) -> Result<Rope, BuildError> {
-        let theta = inner_or_outer(section, self.config, "rope_theta", notes)?.unwrap_or(self.default_theta);
+        let theta = inner_or_outer(section, self.config, "rope_theta", notes)?.unwrap_or(self.defaults.theta);
         if !is_theta(theta) {
             return Err(self.config.error("rope_theta", &format!("{theta} is not a number above 1")));
         }
@@ -215,7 +216,7 @@ impl Reader<'_> {
         {
             notes.push(conflict(&self.config.name(field), outer, &section.name(field), inner));
         }
-        let original = outer.or(inner).unwrap_or(self.max_position_embeddings);
+        let original = outer.or(inner).unwrap_or(self.defaults.max_position_embeddings);
         if original == 0 {
             return Err(section.error(field, "0 is not a length"));
         }
@@ -230,7 +231,7 @@ impl Reader<'_> {
         notes: &mut Vec<String>,
     ) -> Result<RopeScaling, BuildError> {
         let kind = scaling_type(section, notes)?;
-        let max = self.max_position_embeddings;
+        let max = self.defaults.max_position_embeddings;
         let scaling = match (kind.as_deref(), self.types) {
             (None | Some("default"), _) => RopeScaling::Default,
             (Some("longrope" | "su"), _) | (Some("yarn"), Types::Phi3) => longrope(section, max, original)?,
@@ -246,7 +247,7 @@ impl Reader<'_> {
             }
         };
         if let RopeScaling::Yarn { factor, .. } = scaling {
-            let stretched = self.max_position_embeddings as f64 / original as f64;
+            let stretched = self.defaults.max_position_embeddings as f64 / original as f64;
             if stretched != factor && stretched != 1.0 {
                 notes.push(format!(
                     "config.json has {} {factor}, and max_position_embeddings is {stretched} times the original \

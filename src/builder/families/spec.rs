@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::rope::Ropes;
+use super::experts::ExpertsSpec;
+use super::rope::{self, RopeDefaults, Ropes};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Activation, Model, Norm, QkNorm};
@@ -30,6 +31,8 @@ pub(crate) struct FamilySpec {
     /// Which layers have a sliding window; `None` if the family has no windows.
     pub(crate) windows: Option<Windows>,
     pub(crate) norms: Norms,
+    /// The experts that take the place of feed-forward networks, if the family has them.
+    pub(crate) experts: Option<ExpertsSpec>,
     pub(crate) activation: ActivationSpec,
     /// Whether the embedding is multiplied by the square root of its width.
     pub(crate) scaled_embedding: bool,
@@ -72,6 +75,8 @@ pub(crate) enum Bias {
     Present,
     /// If this field of `config.json` is true.
     If(&'static str),
+    /// Unless this field of `config.json` is false.
+    Unless(&'static str),
 }
 
 pub(crate) struct Biases {
@@ -91,8 +96,15 @@ pub(crate) struct Rotary {
     /// Fraction of each head that is rotated unless `partial_rotary_factor` says otherwise; `None` if the
     /// family always rotates whole heads.
     pub(crate) partial: Option<f64>,
-    /// Reads the embeddings, given `max_position_embeddings`; adds what the user should know to the notes.
-    pub(crate) read: fn(&Object, usize, &mut Vec<String>) -> Result<Ropes, BuildError>,
+    /// Base of the frequencies unless the checkpoint sets one.
+    pub(crate) theta: f64,
+    /// Reads the embeddings; adds what the user should know to the notes.
+    pub(crate) read: fn(&Object, &RopeDefaults, &mut Vec<String>) -> Result<Ropes, BuildError>,
+}
+
+impl Rotary {
+    /// Whole heads with Llama's base, which most families share.
+    pub(crate) const WHOLE: Self = Self { partial: None, theta: 10_000.0, read: rope::read };
 }
 
 pub(crate) struct Attention {

@@ -1,7 +1,7 @@
 //! Reads from `config.json` what sets a model's decoder apart from Llama's, as its family's description says.
 
 use super::spec::{Bias, FamilySpec, Softcap};
-use super::{rope, windows};
+use super::{experts, rope, windows};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Activation, Rope, Variant};
@@ -16,6 +16,7 @@ pub(crate) fn biases(config: &Object, family: &FamilySpec) -> Result<[bool; 3], 
             Bias::Absent => false,
             Bias::Present => true,
             Bias::If(field) => config.optional(field)?.unwrap_or(false),
+            Bias::Unless(field) => config.optional(field)?.unwrap_or(true),
         };
     }
     Ok(present)
@@ -42,7 +43,8 @@ pub(crate) fn rotary(
         }
         variant.rotary_dim = Some(width);
     }
-    let ropes = (family.rotary.read)(config, max_position_embeddings, notes)?;
+    let defaults = rope::RopeDefaults { theta: family.rotary.theta, max_position_embeddings };
+    let ropes = (family.rotary.read)(config, &defaults, notes)?;
     rope::check_factors(config, &ropes.rope.scaling, width)?;
     if let Some(window) = &mut variant.sliding_window {
         window.rope = ropes.windowed;
@@ -79,6 +81,7 @@ pub(crate) fn variant(
         attention_softcap: softcap(config, family.attention.softcap)?,
         rotary_dim: None,
         sliding_window: windows::read(config, family, num_layers, notes)?,
+        experts: experts::read(config, family, num_layers)?,
     })
 }
 

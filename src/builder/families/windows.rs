@@ -51,6 +51,12 @@ pub(super) fn every_layer(_: &Object, fields: &WindowFields) -> Result<Vec<usize
     Ok((0..layers).collect())
 }
 
+/// Every layer has a window, if `use_sliding_window` is set.
+pub(super) fn every_layer_if_used(config: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
+    let used = config.optional("use_sliding_window")?.unwrap_or(false);
+    if used { every_layer(config, fields) } else { Ok(vec![]) }
+}
+
 /// The layers that `layer_types` lists, else as [`every_layer`].
 pub(super) fn listed_or_every_layer(
     config: &Object,

@@ -5,9 +5,10 @@ use crate::builder::BuildError;
 use crate::builder::checkpoint::Tensor;
 use crate::builder::config::Config;
 use crate::builder::families::FamilySpec;
+use crate::builder::families::experts::ExpertTensors;
 use crate::builder::families::spec::{GateUp, Qkv};
 use crate::engine::cpu;
-use crate::manifest::{Dtype, Model, Norm, QkNorm};
+use crate::manifest::{Dtype, Experts, Model, Norm, QkNorm};
 
 impl<'a> Planner<'a> {
     /// Embedding, layers and last norm.
@@ -76,8 +77,15 @@ impl<'a> Layer<'_, 'a> {
         if let Some([_, mlp_norm]) = family.norms.inputs {
             self.norm("post_norm", mlp_norm, hidden)?;
         }
-        self.gate_up()?;
-        self.linear("down", &[(family.tensors.down, hidden)], ffn, model.mlp_bias)?;
+        match (&model.variant.experts, &family.experts) {
+            (Some(experts), Some(spec)) if experts.layers.contains(&self.number) => {
+                self.experts(experts, &spec.tensors)?;
+            }
+            _ => {
+                self.gate_up()?;
+                self.linear("down", &[(family.tensors.down, hidden)], ffn, model.mlp_bias)?;
+            }
+        }
         if let Some([_, mlp_norm]) = family.norms.outputs {
             self.norm("mlp_post_norm", mlp_norm, hidden)?;
         }
@@ -134,6 +142,43 @@ impl<'a> Layer<'_, 'a> {
             GateUp::Separate([_, up]) => self.linear("gate_up", &[(up, ffn)], hidden, mlp_bias),
             GateUp::Fused(name) => self.linear("gate_up", &[(name, 2 * ffn)], hidden, mlp_bias),
         }
+    }
+
+    /// The router, with the gate of the shared expert as its last row, and the experts.
+    fn experts(&mut self, experts: &Experts, tensors: &ExpertTensors) -> Result<(), BuildError> {
+        let hidden = self.model.hidden_size;
+        let mut rows = vec![(tensors.router, experts.count)];
+        if experts.shared.is_some() {
+            rows.push((ExpertTensors::SHARED_GATE, 1));
+        }
+        let router = self.take_parts(&rows, "weight", &[hidden])?;
+        // Which experts are chosen hangs on small differences, so the router is never in int8.
+        let dtype = cpu::state_dtype(self.planner.dtype);
+        let layout = self.planner.matrix_layout(dtype, experts.router_rows(), hidden)?;
+        self.planner.push(&self.engine_name("router"), router, layout);
+        for expert in 0..experts.count {
+            let source = format!("{}.{expert}", tensors.experts);
+            self.expert(&format!("experts.{expert}"), &source, tensors, experts.intermediate_size)?;
+        }
+        if let Some(shared) = &experts.shared {
+            let tensors = ExpertTensors::COMMON;
+            self.expert("shared", ExpertTensors::SHARED, &tensors, shared.intermediate_size)?;
+        }
+        Ok(())
+    }
+
+    fn expert(
+        &mut self,
+        name: &str,
+        source: &str,
+        tensors: &ExpertTensors,
+        width: usize,
+    ) -> Result<(), BuildError> {
+        let hidden = self.model.hidden_size;
+        let [gate, up] = tensors.gate_up.map(|part| format!("{source}.{part}"));
+        self.linear(&format!("{name}.gate_up"), &[(&gate, width), (&up, width)], hidden, false)?;
+        let down = format!("{source}.{}", tensors.down);
+        self.linear(&format!("{name}.down"), &[(&down, hidden)], width, false)
     }
 
     /// A linear layer with `inp` inputs made from `parts` (name and rows), and its bias in f32 if it has one.

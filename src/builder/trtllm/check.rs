@@ -27,6 +27,9 @@ pub(super) fn family(model: &Model) -> Result<Family, BuildError> {
     };
     match &spec.trtllm {
         Some(form) => Ok(Family { spec, form }),
+        None if spec.experts.is_some() => {
+            refuse("mixtures of experts cannot be built for GPUs yet; build it for --target cpu".to_owned())
+        }
         None => refuse(format!(
             "TensorRT-LLM {TENSORRT_LLM} has no {} that trtllm-build builds; build it for --target cpu",
             spec.title

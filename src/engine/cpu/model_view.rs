@@ -2,7 +2,7 @@
 
 use super::rope;
 use crate::engine::bridge::ffi;
-use crate::manifest::{Activation, Dtype, Manifest, Model, Norm, QkNorm};
+use crate::manifest::{Activation, Dtype, Experts, Manifest, Model, Norm, QkNorm};
 
 pub(super) fn dtype_view(dtype: Dtype) -> ffi::DtypeView {
     match dtype {
@@ -36,12 +36,33 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
                 Activation::Relu2 => ffi::ActivationView::Relu2,
             },
             bias: model.mlp_bias,
+            experts: experts_view(variant.experts.as_ref()),
         },
         head: ffi::HeadView {
             rows: manifest.products(),
             vocabulary: manifest.task.generates(),
             softcap: manifest.head.softcap.unwrap_or(0.0),
         },
+    }
+}
+
+fn experts_view(experts: Option<&Experts>) -> ffi::ExpertsView {
+    let none = ffi::ExpertsView {
+        count: 0,
+        active: 0,
+        intermediate_size: 0,
+        normalized: false,
+        shared_intermediate_size: 0,
+        layers: vec![],
+    };
+    let Some(experts) = experts else { return none };
+    ffi::ExpertsView {
+        count: experts.count,
+        active: experts.active,
+        intermediate_size: experts.intermediate_size,
+        normalized: experts.normalized,
+        shared_intermediate_size: experts.shared.as_ref().map_or(0, |shared| shared.intermediate_size),
+        layers: experts.layers.clone(),
     }
 }
 

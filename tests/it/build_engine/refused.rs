@@ -39,8 +39,8 @@ fn reward_models_of_other_families_by_their_name() {
         ("BertForSequenceClassification", "bert"),
         ("ModernBertForSequenceClassification", "modernbert"),
         ("T5ForSequenceClassification", "t5"),
-        ("MixtralForSequenceClassification", "mixtral"),
-        ("Qwen2MoeForSequenceClassification", "qwen2_moe"),
+        ("GptOssForSequenceClassification", "gpt_oss"),
+        ("DeepseekV3ForSequenceClassification", "deepseek_v3"),
         ("LlavaForConditionalGeneration", "llava"),
         ("Qwen2ForTokenClassification", "qwen2"),
     ] {

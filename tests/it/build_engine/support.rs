@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::wide::widen;
 
-pub(crate) const CHECKPOINTS: [&str; 18] = [
+pub(crate) const CHECKPOINTS: [&str; 22] = [
     "llama3-tiny",
     "llama2-tiny",
     "llama-linear",
@@ -30,6 +30,10 @@ pub(crate) const CHECKPOINTS: [&str; 18] = [
     "phi3-longrope",
     "llama-dynamic",
     "olmo2-tiny",
+    "mixtral-tiny",
+    "qwen3-moe-tiny",
+    "qwen2-moe-tiny",
+    "olmoe-tiny",
     "internlm2-tiny",
 ];
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use assay::engine::cpu;
 use assay::hardware::Cpu;
 use assay::manifest::{
-    BuildLimits, BuiltWith, Dtype, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, Target,
+    BuildLimits, BuiltWith, Dtype, Experts, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, Target,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -77,6 +77,10 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
         writer.floats_if(model.output_bias, &name("output_bias"), hidden);
         writer.norm_if(model.variant.pre_norms, &name("post_norm"), hidden);
         writer.floats_if(layer_norm, &name("post_norm_bias"), hidden);
+        if let Some(experts) = model.variant.experts.as_ref().filter(|it| it.layers.contains(&layer)) {
+            writer.experts(layer, experts, hidden);
+            continue;
+        }
         let gate_up = if model.variant.activation.gated() { 2 * ffn } else { ffn };
         writer.packed(&name("gate_up"), gate_up, hidden);
         writer.floats_if(model.mlp_bias, &name("gate_up_bias"), gate_up);
@@ -121,6 +125,23 @@ struct Writer {
 impl Writer {
     fn values(&mut self, count: usize, scale: f32, around: f32) -> Vec<f32> {
         (0..count).map(|_| around + scale * self.rng.random_range(-1.0f32..1.0)).collect()
+    }
+
+    fn experts(&mut self, layer: usize, experts: &Experts, hidden: usize) {
+        let dtype = self.dtype;
+        self.dtype = cpu::state_dtype(dtype);
+        self.packed(&format!("layers.{layer}.router"), experts.router_rows(), hidden);
+        self.dtype = dtype;
+        let mut expert = |name: &str, width: usize| {
+            self.packed(&format!("layers.{layer}.{name}.gate_up"), 2 * width, hidden);
+            self.packed(&format!("layers.{layer}.{name}.down"), hidden, width);
+        };
+        for number in 0..experts.count {
+            expert(&format!("experts.{number}"), experts.intermediate_size);
+        }
+        if let Some(shared) = &experts.shared {
+            expert("shared", shared.intermediate_size);
+        }
     }
 
     fn push(&mut self, name: &str, dtype: &'static str, shape: Vec<usize>, mut bytes: Vec<u8>) {
