@@ -80,7 +80,9 @@ pub(super) fn read(
     let has_template = found.is_some();
     let (template, template_path) =
         found.unwrap_or_else(|| (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)));
-    let date_use = DateUse::detect(&template);
+    let date_use = DateUse::detect(&template).map_err(|error| {
+        BuildError::checkpoint(template_path.clone(), format!("the chat template is malformed: {error}"))
+    })?;
     let template_date =
         options.template_date.or(date_use.default_date()).filter(|_| date_use != DateUse::None);
     notes.extend(date_note(date_use, options.template_date));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::injection_guard::{InjectionGuard, Mark};
+use super::jinja::SyntaxError;
 use super::template::{Template, normalize_line_ends};
 use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
@@ -32,7 +33,7 @@ pub(crate) enum EncoderError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
-    Template(#[from] minijinja::Error),
+    Template(#[from] SyntaxError),
 }
 
 impl EncoderError {

@@ -19,8 +19,9 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
 
+use super::jinja::unicode::is_space;
 use super::template::literals;
-use super::{Message, PromptError, python};
+use super::{Message, PromptError};
 
 /// A place in a text that came from a turn, not from the template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ impl InjectionGuard {
     /// Marks at the ends of a turn that could be a part of a control token which starts or ends in other
     /// text.
     fn border_marks(&self, content: &str) -> Vec<Mark> {
-        let text = python::strip(content, None);
+        let text = content.trim_matches(is_space);
         let start = text.as_ptr() as usize - content.as_ptr() as usize;
         let within = !text.is_empty() && text.len() <= self.longest && self.joined.contains(text);
         let mut marks = Vec::new();

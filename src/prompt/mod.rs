@@ -42,7 +42,7 @@ mod byte_level;
 mod control_tokens;
 mod encoder;
 mod injection_guard;
-mod python;
+mod jinja;
 mod strftime;
 mod template;
 #[cfg(test)]

@@ -1,23 +1,22 @@
-//! The chat template: Jinja as transformers runs it.
+//! The chat template of a model.
 
 use std::borrow::Cow;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
+use serde_json::{Map, json};
 
+use super::jinja::{Jinja, RenderError, SyntaxError, Variables};
 use super::strftime::strftime;
-use super::{EncodeOptions, PromptError, python};
+use super::{EncodeOptions, PromptError};
 use crate::manifest::{PromptSpec, TemplateDate};
 
-/// Name of the one template in its environment.
-const NAME: &str = "chat_template";
-
-/// What one rendering may cost, in steps or in pieces of 64 bytes: far more than any real template
-/// needs, yet an endless one is stopped within a second or so.
-const FUEL: u64 = 10_000_000;
+pub(super) use super::jinja::{literals, normalize_line_ends};
 
 pub(super) struct Template {
-    environment: Environment<'static>,
+    jinja: Jinja,
+    /// The variables that are the same for every conversation.
+    variables: Map<String, serde_json::Value>,
+    /// What `strftime_now` gives; without it, templates print a date of their own.
+    date: Option<TemplateDate>,
 }
 
 impl Template {
@@ -25,34 +24,28 @@ impl Template {
     ///
     /// # Errors
     /// The template has a syntax error.
-    pub(super) fn parse(source: &str, spec: &PromptSpec) -> Result<Self, Error> {
-        let mut environment = Environment::new();
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
-        environment.add_function("raise_exception", raise);
-        python::install(&mut environment);
+    pub(super) fn parse(source: &str, spec: &PromptSpec) -> Result<Self, SyntaxError> {
+        let jinja = Jinja::parse(source)?;
+        let date_use = DateUse::of(&jinja);
+        let mut date = spec.template_date.or(date_use.default_date());
+        let mut variables = Map::new();
         for (name, text) in &spec.special_tokens {
-            environment.add_global(name.clone(), text.clone());
+            variables.insert(name.clone(), text.as_str().into());
         }
-        let date_use = DateUse::detect(source);
-        let date = spec.template_date.or(date_use.default_date());
-        match date {
+        if date_use == DateUse::Variable {
             // Llama 3.1 takes the date as a variable, in this form.
-            Some(date) if date_use == DateUse::Variable => {
-                environment.add_global("date_string", strftime("%d %b %Y", date));
+            if let Some(date) = date.take() {
+                variables.insert("date_string".into(), strftime("%d %b %Y", date).into());
             }
-            Some(date) => {
-                environment.add_function("strftime_now", move |format: &str| strftime(format, date))
-            }
-            None => {}
         }
-        environment.add_template_owned(NAME, translate(source))?;
-        Ok(Self { environment })
+        for name in ["tools", "documents"] {
+            variables.insert(name.into(), serde_json::Value::Null);
+        }
+        Ok(Self { jinja, variables, date })
     }
 
     /// Renders `turns`, pairs of role and content. `marks` are characters in them that the template's
-    /// string functions skip (see [`python`]).
+    /// string functions skip.
     ///
     /// # Errors
     /// The template refuses the conversation or fails.
@@ -62,18 +55,17 @@ impl Template {
         marks: &str,
         options: EncodeOptions,
     ) -> Result<String, PromptError> {
-        let messages: Vec<Value> = (turns.iter())
-            .map(|(role, content)| context! { role => *role, content => content.as_ref() })
-            .collect();
-        let variables = context! {
-            messages,
-            add_generation_prompt => options.add_generation_prompt,
-            tools => (),
-            documents => (),
-            __marks => marks,
-        };
-        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(variables));
-        rendered.map_err(|error| refusal(&error))
+        let messages: Vec<_> =
+            turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
+        let mut given = self.variables.clone();
+        given.insert("messages".into(), messages.into());
+        given.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        let input = turns.iter().map(|(role, content)| role.len() + content.len()).sum();
+        let rendered = self.jinja.render(&Variables { given, date: self.date, marks, input });
+        rendered.map_err(|error| match error {
+            RenderError::Raised(message) => PromptError::Refused(message),
+            error => PromptError::Unrenderable(error.to_string()),
+        })
     }
 }
 
@@ -91,17 +83,18 @@ pub(crate) enum DateUse {
 }
 
 impl DateUse {
-    pub(crate) fn detect(source: &str) -> Self {
-        let words: Vec<_> = source.split_whitespace().collect();
-        let words = words.join(" ");
-        if ["strftime_now is defined", "strftime_now is not ", "strftime_now is undefined"]
-            .iter()
-            .any(|test| words.contains(test))
-        {
+    /// # Errors
+    /// The template has a syntax error.
+    pub(crate) fn detect(source: &str) -> Result<Self, SyntaxError> {
+        Ok(Self::of(&Jinja::parse(source)?))
+    }
+
+    fn of(jinja: &Jinja) -> Self {
+        if jinja.asks_for("strftime_now") {
             Self::Fallback
-        } else if words.contains("strftime_now") {
+        } else if jinja.reads("strftime_now") {
             Self::Today
-        } else if words.contains("date_string") {
+        } else if jinja.reads("date_string") {
             Self::Variable
         } else {
             Self::None
@@ -112,105 +105,4 @@ impl DateUse {
     pub(crate) fn default_date(self) -> Option<TemplateDate> {
         (self == Self::Today).then_some(TemplateDate::DEFAULT)
     }
-}
-
-/// Line ends as Jinja reads them: each of `\r\n` and `\r` is `\n`.
-pub(super) fn normalize_line_ends(source: &str) -> Cow<'_, str> {
-    if source.contains('\r') {
-        source.replace("\r\n", "\n").replace('\r', "\n").into()
-    } else {
-        source.into()
-    }
-}
-
-/// The message that a template passed to `raise_exception`.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Raised(String);
-
-/// `raise_exception`, which a template calls to refuse a conversation.
-fn raise(message: String) -> Result<Value, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, "raised by the template").with_source(Raised(message)))
-}
-
-/// Distinguishes a template's refusal of a conversation from its failure.
-fn refusal(error: &Error) -> PromptError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(Raised(message)) = error.downcast_ref() {
-            return PromptError::Refused(message.clone());
-        }
-        cause = error.source();
-    }
-    match error.kind() {
-        ErrorKind::OutOfFuel => {
-            PromptError::Unrenderable("it ran for too long; send fewer or shorter messages".into())
-        }
-        _ => PromptError::Unrenderable(error.to_string()),
-    }
-}
-
-/// Rewrites what transformers' Jinja supports and minijinja does not: `{% generation %}` blocks, which
-/// mark the model's own turns for training code, become an `if` that is always true, and a string that
-/// a backslash continues on the next line is joined.
-fn translate(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = tag_start(rest) {
-        text.push_str(&rest[..at]);
-        let (tag, after) = rest[at..].split_at(tag_length(&rest[at..]));
-        let word = tag.trim_start_matches(['{', '%', '-', '+']).split_whitespace().next();
-        text += &match word {
-            _ if tag.starts_with("{#") => Cow::Borrowed(tag),
-            Some("generation") => Cow::Owned(tag.replacen("generation", "if true", 1)),
-            Some("endgeneration") => Cow::Owned(tag.replacen("endgeneration", "endif", 1)),
-            _ => Cow::Owned(tag.replace("\\\n", "")),
-        };
-        rest = after;
-    }
-    text + rest
-}
-
-/// The string literals in a template's tags and expressions, which it may search for in a turn.
-pub(super) fn literals(source: &str) -> Vec<String> {
-    let mut literals = Vec::new();
-    let mut rest = source;
-    while let Some(at) = tag_start(rest) {
-        let (tag, after) = rest[at..].split_at(tag_length(&rest[at..]));
-        rest = after;
-        let mut tag = if tag.starts_with("{#") { "" } else { tag };
-        while let Some(open) = tag.find(['"', '\'']) {
-            let (quote, text) = tag[open..].split_at(1);
-            let Some(end) = text.find(quote) else { break };
-            literals.push(text[..end].replace("\\n", "\n"));
-            tag = &text[end + 1..];
-        }
-    }
-    literals
-}
-
-/// Where the first tag, expression or comment starts.
-fn tag_start(text: &str) -> Option<usize> {
-    ["{{", "{%", "{#"].iter().filter_map(|open| text.find(open)).min()
-}
-
-/// Length in bytes of the tag, expression or comment that `text` starts with; all of `text` if it is not
-/// closed.
-fn tag_length(text: &str) -> usize {
-    let end = match text.get(..2) {
-        Some("{{") => "}}",
-        Some("{%") => "%}",
-        _ => return text.find("#}").map_or(text.len(), |at| at + 2),
-    };
-    let (mut quote, mut escaped) = (None, false);
-    for (at, c) in text.char_indices().skip(2) {
-        match quote {
-            None if text[at..].starts_with(end) => return at + 2,
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if c == open && !escaped => quote = None,
-            _ => {}
-        }
-        escaped = quote.is_some() && c == '\\' && !escaped;
-    }
-    text.len()
 }

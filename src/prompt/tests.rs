@@ -89,7 +89,7 @@ fn a_turn_does_not_complete_half_a_control_token_of_the_template() {
 fn a_template_that_rewrites_a_turn_does_not_turn_it_into_a_control_token() {
     for rewrite in [
         "replace('X', '')",
-        "split('X') | join('')",
+        "replace('X', ' ') | replace(' ', '')",
         "lower",
         "trim('X')",
         "replace('X', '<|eot_id|>') | replace('<|eot_id|>', '')",
@@ -211,7 +211,7 @@ fn an_unusable_file_is_named() {
     assert!(!error.to_string().is_empty());
     let error = open(&tokenizer("llama3-tiny", |_| ()), "{% for %}").err().unwrap();
     assert_eq!(error.file(), TEMPLATE_FILE);
-    assert!(error.to_string().contains(":1"), "{error}");
+    assert!(error.to_string().contains("line 1"), "{error}");
     let nowhere = Path::new("nowhere");
     let error =
         Encoder::open(nowhere, &PromptSpec { special_tokens: BTreeMap::new(), ..PromptSpec::default() })
