@@ -78,13 +78,13 @@ std::shared_ptr<TrtllmExecutor> open_trtllm(const TrtllmConfig& config) {
         .kv_cache_host_bytes = config.kv_cache_host_bytes,
         .block_reuse = config.block_reuse,
         .chunked_context = config.chunked_context,
-        .allotted = std::nullopt,
+        .generates = config.generates,
+        .attention_windows = {config.attention_windows.begin(), config.attention_windows.end()},
         .ranks = config.ranks,
         .processes = worker.empty() ? Processes::Leader : Processes::Orchestrator,
         .worker = worker,
     };
     if (config.kv_cache_tokens > 0) executor.kv_cache_tokens = config.kv_cache_tokens;
-    if (config.allotted_ms > 0) executor.allotted = std::chrono::milliseconds(config.allotted_ms);
     return std::make_shared<TrtllmExecutor>(executor);
 }
 

@@ -33,6 +33,11 @@ tle::KvCacheConfig kv_cache_for(const Config& config) {
     cache.setFreeGpuMemoryFraction(config.kv_cache_fraction);
     if (config.kv_cache_tokens) cache.setMaxTokens(size32(*config.kv_cache_tokens));
     if (config.kv_cache_host_bytes > 0) cache.setHostCacheSize(config.kv_cache_host_bytes);
+    if (!config.attention_windows.empty()) {
+        std::vector<tle::SizeType32> windows;
+        for (const std::size_t keys : config.attention_windows) windows.push_back(size32(keys));
+        cache.setMaxAttentionWindowVec(windows);
+    }
     return cache;
 }
 
@@ -46,6 +51,9 @@ tle::ExecutorConfig config_for(const Config& config) {
     executor.setMaxNumTokens(size32(config.max_num_tokens));
     executor.setMaxQueueSize(size32(config.max_queue_size));
     executor.setGatherGenerationLogits(true);
+    // By default the library also reserves the workspace of its top-p sampler: several numbers for each logit
+    // of a full batch.
+    if (!config.generates) executor.setDecodingConfig(tle::DecodingConfig(tle::DecodingMode::TopK()));
     if (config.ranks > 1) {
         tle::ParallelConfig parallel;
         if (config.processes == Processes::Orchestrator) {
@@ -109,8 +117,7 @@ void set_bias(tle::Request& request, std::span<const Bias> biases, std::size_t v
     request.setEmbeddingBias(tensor);
 }
 
-tle::Request request_for(const Sequence& sequence, std::size_t vocabulary,
-                         const std::optional<std::chrono::milliseconds>& allotted) {
+tle::Request request_for(const Sequence& sequence, std::size_t vocabulary) {
     const bool scored = sequence.max_tokens == 0;
     tle::VecTokens tokens(sequence.tokens.begin(), sequence.tokens.end());
     tle::Request request(std::move(tokens), scored ? 1 : size32(sequence.max_tokens));
@@ -124,7 +131,6 @@ tle::Request request_for(const Sequence& sequence, std::size_t vocabulary,
     request.setPriority(sequence.priority);
     set_stops(request, sequence.stop);
     set_bias(request, sequence.bias, vocabulary);
-    if (allotted) request.setAllottedTimeMs(*allotted);
     return request;
 }
 
@@ -189,7 +195,7 @@ bool succeeded(Ending ending) {
 
 }  // namespace
 
-Executor::Executor(const Config& config) : head_rows_(config.head_rows), allotted_(config.allotted) {
+Executor::Executor(const Config& config) : head_rows_(config.head_rows) {
     register_plugins();
     executor_ =
         std::make_unique<tle::Executor>(config.directory, tle::ModelType::kDECODER_ONLY, config_for(config));
@@ -212,8 +218,7 @@ void Executor::enqueue(std::span<const Sequence> sequences) {
     if (sequences.empty()) return;
     std::vector<tle::Request> requests;
     requests.reserve(sequences.size());
-    for (const Sequence& sequence : sequences)
-        requests.push_back(request_for(sequence, head_rows_, allotted_));
+    for (const Sequence& sequence : sequences) requests.push_back(request_for(sequence, head_rows_));
     // Held during the call, so that even an immediate answer finds its sequence.
     const std::lock_guard lock(mutex_);
     const std::vector<tle::IdType> ids = executor_->enqueueRequests(requests);

@@ -44,8 +44,11 @@ struct Config {
     std::size_t kv_cache_host_bytes;
     bool block_reuse;
     bool chunked_context;
-    // Time limit for a sequence, its time in the library's queue included; none by default.
-    std::optional<std::chrono::milliseconds> allotted;
+    // Whether sequences generate; if not, every one is scored.
+    bool generates;
+    // For each layer, the keys that a query sees, its own included; empty if no window is shorter than the
+    // longest sequence.
+    std::vector<std::size_t> attention_windows;
     // Tensor-parallel times pipeline-parallel ranks.
     std::size_t ranks;
     Processes processes;
@@ -163,7 +166,6 @@ class Executor {
     void abandon(std::uint64_t request, std::uint64_t sequence);
 
     const std::size_t head_rows_;
-    const std::optional<std::chrono::milliseconds> allotted_;
     // Reused blocks as last reported: the library counts from its start.
     std::size_t reused_ = 0;
     std::unique_ptr<tensorrt_llm::executor::Executor> executor_;

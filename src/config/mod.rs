@@ -84,6 +84,7 @@ impl Settings {
                 block_reuse: scheduling.prefix_sharing,
                 chunked_context: gpu.chunked_context,
                 allotted: gpu.allotted_time.map(|time| time.0),
+                logits_host_bytes: gpu.logits_host_bytes,
             },
         }
     }

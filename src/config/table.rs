@@ -310,8 +310,15 @@ options! {
 
         /// Maximum time in the engine for a sequence
         ///
-        /// The time in TensorRT-LLM's own queue counts.
+        /// It counts from when the server hands the sequence to TensorRT-LLM, whose own queue is included. A sequence
+        /// that takes longer is cancelled and fails.
         allotted_time: Option<Seconds> = None, value_name: "SECONDS", unset: "none";
+
+        /// Host memory for logits that TensorRT-LLM returns
+        ///
+        /// For each request with log-probabilities it reserves the vocabulary's width for every token that the request
+        /// may generate. Requests wait while this much is reserved, and one that needs more is refused.
+        logits_host_bytes: usize = 4 << 30, value_name: "BYTES";
     }
 }
 

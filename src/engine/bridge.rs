@@ -142,7 +142,10 @@ pub(crate) mod ffi {
         kv_cache_host_bytes: usize,
         block_reuse: bool,
         chunked_context: bool,
-        allotted_ms: u64,
+        /// Whether sequences generate; if not, every one is scored.
+        generates: bool,
+        /// For each layer, the keys that a query sees; empty if no window is shorter than the longest sequence.
+        attention_windows: Vec<usize>,
         ranks: usize,
         /// The library's worker program, if the library is to spawn the ranks.
         worker: String,

@@ -30,8 +30,10 @@ pub struct GpuOptions {
     pub block_reuse: bool,
     /// Whether a long prompt may be spread over several iterations.
     pub chunked_context: bool,
-    /// How long the library may work on a sequence, including its own queue; without limit unless given.
+    /// How long the library may have a sequence, its queue included; without limit unless given.
     pub allotted: Option<Duration>,
+    /// Host memory in bytes that logits which are returned may take, on every rank.
+    pub logits_host_bytes: usize,
 }
 
 impl Default for GpuOptions {
@@ -42,6 +44,7 @@ impl Default for GpuOptions {
             block_reuse: true,
             chunked_context: true,
             allotted: None,
+            logits_host_bytes: 4 << 30,
         }
     }
 }

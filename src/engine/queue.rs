@@ -38,6 +38,9 @@ pub struct QueueDepth {
     pub reads: usize,
     /// Prompt tokens of the sequences that are scored.
     pub tokens: usize,
+    /// Rows of logits that it reserves memory for: one for each position read, and for each token that a sequence
+    /// may generate with log-probabilities.
+    pub logit_rows: usize,
 }
 
 /// What became of the sequences of a [`QueueEngine`] since its last report.

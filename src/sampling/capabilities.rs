@@ -14,6 +14,8 @@ pub struct SamplingCapabilities {
     pub logit_bias: bool,
     /// Whether it supports [`Sampling::prompt_logprobs`].
     pub prompt_logprobs: bool,
+    /// Largest [`Sampling::max_tokens`] of a sequence with [`Sampling::logprobs`].
+    pub max_logprobs_tokens: usize,
     /// Whether it supports [`Sampling::label_tokens`].
     pub label_tokens: bool,
 }
@@ -38,6 +40,14 @@ pub enum UnsupportedSampling {
     /// [`Sampling::logit_bias`].
     #[error("this engine does not support logit_bias: its ranks do not divide the vocabulary evenly")]
     LogitBias,
+    /// [`Sampling::logprobs`] of too many tokens.
+    #[error("this engine returns log-probabilities of up to {max} tokens, not {max_tokens}")]
+    LogprobsTokens {
+        /// Maximum number of tokens.
+        max: usize,
+        /// [`Sampling::max_tokens`] of the sequence.
+        max_tokens: usize,
+    },
     /// [`Sampling::prompt_logprobs`].
     #[error("this engine does not return log-probabilities of a prompt")]
     PromptLogprobs,
@@ -53,6 +63,7 @@ impl SamplingCapabilities {
         suppressed_end_tokens: usize::MAX,
         logit_bias: true,
         prompt_logprobs: true,
+        max_logprobs_tokens: usize::MAX,
         label_tokens: true,
     };
 
@@ -61,7 +72,14 @@ impl SamplingCapabilities {
     /// # Errors
     /// The first parameter that it does not support.
     pub fn check(self, sampling: &Sampling) -> Result<(), UnsupportedSampling> {
-        let Self { top_k, suppressed_end_tokens, logit_bias, prompt_logprobs, label_tokens } = self;
+        let Self {
+            top_k,
+            suppressed_end_tokens,
+            logit_bias,
+            prompt_logprobs,
+            max_logprobs_tokens,
+            label_tokens,
+        } = self;
         if sampling.top_k > top_k {
             return Err(UnsupportedSampling::TopK { max: top_k });
         }
@@ -74,6 +92,10 @@ impl SamplingCapabilities {
         }
         if sampling.prompt_logprobs && !prompt_logprobs {
             return Err(UnsupportedSampling::PromptLogprobs);
+        }
+        if sampling.logprobs.is_some() && sampling.max_tokens > max_logprobs_tokens {
+            let max_tokens = sampling.max_tokens;
+            return Err(UnsupportedSampling::LogprobsTokens { max: max_logprobs_tokens, max_tokens });
         }
         if !sampling.label_tokens.is_empty() && !label_tokens {
             return Err(UnsupportedSampling::LabelTokens);
@@ -93,6 +115,7 @@ mod tests {
             suppressed_end_tokens: 1,
             logit_bias: false,
             prompt_logprobs: false,
+            max_logprobs_tokens: 8,
             label_tokens: false,
         };
         let greedy = Sampling::greedy(4, vec![1, 2]);
@@ -104,6 +127,10 @@ mod tests {
             (Sampling { top_k: 1025, ..greedy.clone() }, UnsupportedSampling::TopK { max: 1024 }),
             (min_tokens, UnsupportedSampling::MinTokens { max: 1, end_tokens: 2 }),
             (Sampling { logit_bias: vec![(1, 0.5)], ..greedy.clone() }, UnsupportedSampling::LogitBias),
+            (
+                Sampling { logprobs: Some(0), max_tokens: 9, ..greedy.clone() },
+                UnsupportedSampling::LogprobsTokens { max: 8, max_tokens: 9 },
+            ),
             (Sampling { prompt_logprobs: true, ..greedy.clone() }, UnsupportedSampling::PromptLogprobs),
             (Sampling { label_tokens: vec![1], ..greedy.clone() }, UnsupportedSampling::LabelTokens),
         ] {

@@ -117,8 +117,8 @@ impl Generator {
         options: &GenerateOptions,
         scheduling: Scheduling,
     ) -> Result<Vec<Choice>, ServingError> {
-        self.scheduler.capabilities().check(&options.sampling)?;
-        let max_tokens = self.max_tokens(prompt.len(), options.max_tokens)?;
+        let max_tokens = self.max_tokens(prompt.len(), options)?;
+        self.scheduler.capabilities().check(&Sampling { max_tokens, ..options.sampling.clone() })?;
         let prompt: Arc<[u32]> = prompt.into();
         let mut choices = Vec::with_capacity(options.n);
         for index in 0..options.n {
@@ -139,13 +139,18 @@ impl Generator {
         Ok(choices)
     }
 
-    /// Tokens that may follow a prompt of `prompt` tokens.
-    fn max_tokens(&self, prompt: usize, asked: Option<usize>) -> Result<usize, ServingError> {
+    /// Tokens that may follow a prompt of `prompt` tokens. Without a number in the request, there is room for as many
+    /// as the engine returns log-probabilities of, if these are wanted.
+    fn max_tokens(&self, prompt: usize, options: &GenerateOptions) -> Result<usize, ServingError> {
         let max_seq_len = self.limits().longest();
         let room = max_seq_len.saturating_sub(prompt);
-        let wanted = match asked {
-            Some(asked) => asked,
-            None => self.defaults.max_tokens.unwrap_or(room).min(room).max(1),
+        let wanted = match (options.max_tokens, options.sampling.logprobs) {
+            (Some(asked), _) => asked,
+            (None, None) => self.defaults.max_tokens.unwrap_or(room).min(room).max(1),
+            (None, Some(_)) => {
+                let most = room.min(self.scheduler.capabilities().max_logprobs_tokens);
+                self.defaults.max_tokens.unwrap_or(most).min(most).max(1)
+            }
         };
         if wanted > room {
             return Err(ServingError::NoRoom { prompt, wanted, max_seq_len });

@@ -104,7 +104,7 @@ impl QueueEngine for Puppet {
     }
 
     fn depth(&self) -> QueueDepth {
-        QueueDepth { reads: LIMITS.max_batch_size, tokens: LIMITS.max_num_tokens }
+        QueueDepth { reads: LIMITS.max_batch_size, tokens: LIMITS.max_num_tokens, logit_rows: usize::MAX }
     }
 
     fn capabilities(&self) -> SamplingCapabilities {

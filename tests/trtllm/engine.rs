@@ -1,14 +1,17 @@
 //! The engine under the scheduler: right answers, and every fault an error for the requests it concerns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::TrtllmFactory;
 use assay::engine::{EngineError, EngineOptions, GpuOptions, StartEngine};
-use assay::manifest::{LimitOverrides, Target};
+use assay::manifest::{LimitOverrides, SlidingWindow, Target, Task};
+use assay::sampling::Sampling;
 use assay::scheduler::{self, OnFailure, Output, Rejection};
 
 use crate::engine_directory::{Engine, score};
+use crate::server::LIMITS;
 
 const ROWS: usize = 5;
 
@@ -38,8 +41,7 @@ async fn texts_that_share_prefixes_each_get_their_own_score() {
 async fn a_prompt_is_computed_once_for_all_its_responses_though_they_come_together() {
     let engine = Engine::new("tokens_per_block 8\ndelay 1000");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
-    let texts: Vec<Vec<u32>> =
-        (0..16).map(|i| (0..64).chain(1000 + 10 * i..1010 + 10 * i).collect()).collect();
+    let texts: Vec<Vec<u32>> = (0..16).map(|i| (0..64).chain(300 + 10 * i..310 + 10 * i).collect()).collect();
     let tickets: Vec<_> = texts.iter().map(|text| handle.submit(job(text), None).unwrap()).collect();
     let mut cached = Vec::new();
     for ticket in tickets {
@@ -194,8 +196,103 @@ fn options_reach_the_library() {
             "kv_cache_fraction 0.5",
             "kv_cache_tokens 4096",
             "host_cache 1048576",
+            "top_k_only 1",
+            "windows",
         ]
     );
+}
+
+/// Without a window, the library would let every layer see everything; out of one, it finds blocks of other texts.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_reach_the_library_and_prefixes_are_not_shared_beyond_them() {
+    for (keys, shares) in [(20, false), (LIMITS.max_seq_len, false), (LIMITS.max_seq_len + 1, true)] {
+        let mut engine = Engine::new("echo\ntokens_per_block 8");
+        let window = SlidingWindow { keys, layers: vec![0, 2], rope: None };
+        engine.manifest.model.variant.sliding_window = Some(window);
+        let handle = engine.schedule(scheduler::SchedulerOptions::default());
+        let asked_for = std::fs::read_to_string(engine.directory.path().join("asked-for")).unwrap();
+        let windows = format!("windows {keys} {} {keys}\n", LIMITS.max_seq_len + 1);
+        assert_eq!(asked_for.contains(&windows), !shares, "{asked_for}");
+        assert!(asked_for.contains(if shares { "block_reuse 1" } else { "block_reuse 0" }), "{asked_for}");
+        for end in 0..3 {
+            let text: Vec<u32> = (0..60).chain([end]).collect();
+            assert_eq!(score(&handle, &text).await.unwrap(), expected_logits(&text, ROWS));
+        }
+    }
+}
+
+/// The library does not check, and its fault would end every sequence in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_model_does_not_have_fails_alone() {
+    let engine = Engine::new("embedding 640\ndelay 2000");
+    let handle = engine.schedule(scheduler::SchedulerOptions::default());
+    let tickets: Vec<_> = (630..650).map(|token| handle.submit(job(&[1, token]), None).unwrap()).collect();
+    for (token, ticket) in (630..650).zip(tickets) {
+        match ticket.await {
+            Ok(_) => assert!(token < 640, "{token}"),
+            Err(Rejection::EngineFailed(reason)) => {
+                assert!(
+                    token >= 640 && reason.contains(&format!("token id {token} is not one of the 640")),
+                    "{reason}"
+                );
+            }
+            Err(other) => panic!("{token}: {other}"),
+        }
+    }
+}
+
+/// The library's own limit would leave out the time in its queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_for_a_sequence_counts_from_when_the_library_gets_it() {
+    let mut engine = Engine::new("delay 200000");
+    engine.manifest.limits.max_batch_size = 4;
+    let gpu = GpuOptions { allotted: Some(Duration::from_millis(300)), ..GpuOptions::default() };
+    let options = EngineOptions { gpu, ..EngineOptions::default() };
+    let factory = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).unwrap();
+    let handle =
+        scheduler::start(factory.into(), scheduler::SchedulerOptions::default(), Arc::new(())).unwrap();
+    // The library computes four at a time, in steps of 200 ms, and has eight.
+    let tickets: Vec<_> = (0..8).map(|token| handle.submit(job(&[token]), None).unwrap()).collect();
+    let (mut scored, mut expired) = (0, 0);
+    for ticket in tickets {
+        match ticket.await {
+            Ok(_) => scored += 1,
+            Err(Rejection::EngineFailed(reason)) => {
+                assert!(reason.contains("--allotted-time"), "{reason}");
+                expired += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(scored > 0 && expired > 0, "{scored} scored, {expired} expired");
+}
+
+/// The library reserves the logits of all that a request may generate when it fetches the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_probabilities_wait_for_host_memory_and_never_exceed_it() {
+    const ROW: usize = 64 * size_of::<f32>();
+    let mut engine = Engine::new(&format!("vocabulary 64\nrows 64\npinned_bytes {}", 20 * ROW));
+    engine.manifest.model.vocab_size = 64;
+    engine.manifest.task = Task::Completion;
+    engine.manifest.limits.max_batch_size = 8;
+    let gpu = GpuOptions { logits_host_bytes: 20 * ROW, ..GpuOptions::default() };
+    let options = EngineOptions { gpu, ..EngineOptions::default() };
+    let factory = TrtllmFactory::open(engine.directory.path(), &engine.manifest, &options).unwrap();
+    let handle =
+        scheduler::start(factory.into(), scheduler::SchedulerOptions::default(), Arc::new(())).unwrap();
+    assert_eq!(handle.capabilities().max_logprobs_tokens, 20);
+    let with_logprobs = |token: u32, max_tokens| {
+        let sampling = Sampling { logprobs: Some(1), ..Sampling::greedy(max_tokens, Vec::new()) };
+        scheduler::Job { work: scheduler::Work::Generate(Arc::new(sampling)), ..job(&[token]) }
+    };
+    let tickets: Vec<_> =
+        (0..12).map(|token| handle.submit(with_logprobs(token, 8), None).unwrap()).collect();
+    for ticket in tickets {
+        let Output::Tokens(tokens) = ticket.await.unwrap().output else { panic!("asked for tokens") };
+        assert_eq!(tokens.len(), 8);
+    }
+    let refused = handle.submit(with_logprobs(1, 21), None).unwrap().await.unwrap_err();
+    assert!(refused.to_string().contains("up to 20 tokens, not 21"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,11 +344,12 @@ fn generate(tokens: &[u32], max_tokens: usize) -> scheduler::Job {
 
 #[test]
 fn a_bias_is_taken_where_ranks_divide_the_vocabulary_and_the_library_pads_nothing() {
-    for (vocabulary, takes) in [(6, true), (7, false)] {
+    for (vocabulary, stages, takes) in [(6, 1, true), (7, 1, false), (6, 2, false), (8, 2, true)] {
         let mut engine = Engine::new(&format!("vocabulary {vocabulary}"));
         engine.manifest.model.vocab_size = vocabulary;
         if let Target::TensorrtLlm(gpus) = &mut engine.manifest.target {
             gpus.tensor_parallel = 2;
+            gpus.pipeline_parallel = stages;
         }
         assert_eq!(engine.schedule(scheduler::SchedulerOptions::default()).capabilities().logit_bias, takes);
     }

@@ -43,9 +43,12 @@ impl Engine {
     pub(crate) fn of_checkpoint(name: &str, script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
-        let checkpoint = tempfile::tempdir().unwrap();
-        copy_wide(&original, checkpoint.path());
-        let mut options = trtllm::TrtllmBuildOptions::new(checkpoint.path(), "h100", directory.path());
+        // A model is called as its directory is.
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join(name);
+        std::fs::create_dir(&checkpoint).unwrap();
+        copy_wide(&original, &checkpoint);
+        let mut options = trtllm::TrtllmBuildOptions::new(checkpoint, "h100", directory.path());
         options.gpu.checkpoint_only = true;
         trtllm::build(&options, &Machine::default(), &Silent).unwrap();
         let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();

@@ -149,14 +149,19 @@ void a_generating_sequence_can_be_cancelled_midway() {
     CHECK(await_all(executor).back().ending == Ending::Cancelled);
 }
 
-void a_sequence_gets_no_more_time_than_it_is_allotted() {
-    const Directory directory("delay 1000");
+void windows_and_the_way_of_decoding_reach_the_library() {
+    const Directory directory("echo\nlogits 1 2");
     Config config = directory.config();
-    config.allotted = Milliseconds(20);
+    config.generates = false;
+    config.block_reuse = false;
+    config.attention_windows = {3, 3, 64};
     Executor executor(config);
-    const Sequence sequence = generated(1, 1'000'000);
+    const Sequence sequence = scored(1);
     executor.enqueue({&sequence, 1});
-    CHECK(await_all(executor).back().ending == Ending::TimedOut);
+    CHECK(await_all(executor).at(0).logits.at(1) == 2);
+    std::ifstream file(directory.path() / "asked-for");
+    const std::string asked_for((std::istreambuf_iterator<char>(file)), {});
+    CHECK(contains(asked_for, "top_k_only 1\nwindows 3 3 64\n"));
 }
 
 void what_is_no_score_is_an_error_in_words() {
@@ -369,7 +374,7 @@ int main() {
     what_is_sampled_follows_its_seed();
     sampling_that_the_library_refuses_is_an_error_in_its_words();
     a_generating_sequence_can_be_cancelled_midway();
-    a_sequence_gets_no_more_time_than_it_is_allotted();
+    windows_and_the_way_of_decoding_reach_the_library();
     what_is_no_score_is_an_error_in_words();
     an_engine_that_does_not_load_says_why();
     a_full_queue_takes_none_of_a_batch();

@@ -1,6 +1,8 @@
 //! Models that generate, on engines for GPUs: built as for TensorRT-LLM and served over the stand-in, which
 //! answers with the CPU engine's logits. The tests of the routes run over it too (`tests/it/generation/http.rs`).
 
+use assay::engine::trtllm::TrtllmFactory;
+use assay::engine::{EngineOptions, GpuOptions};
 use assay::manifest::{Dtype, Task};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -39,8 +41,8 @@ fn chat(change: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn greedy_answers_are_those_of_the_cpu_engine() {
-    // Tied and not, with a softcap and without; Gemma's as long as its window lets it be built for.
-    for (name, max_tokens) in [("lm-head-tiny", 24), ("qwen3-tiny", 24), ("gemma2-tiny", 9)] {
+    // Tied and not, with a softcap and without; Gemma's answers go beyond its window.
+    for (name, max_tokens) in [("lm-head-tiny", 24), ("qwen3-tiny", 24), ("gemma2-tiny", 24)] {
         let (gpu, cpu) = both(name);
         for change in [
             json!({}),
@@ -57,6 +59,32 @@ async fn greedy_answers_are_those_of_the_cpu_engine() {
             assert_eq!(ours["usage"]["completion_tokens"], theirs["usage"]["completion_tokens"], "{body}");
         }
     }
+}
+
+/// The library reserves memory for the logits of all that a request may generate, so no more are generated with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_probabilities_of_more_tokens_than_there_is_memory_for_are_refused() {
+    let mut engine = build_generating(built("lm-head-tiny"), &[]);
+    let row = engine.manifest.model.vocab_size * size_of::<f32>();
+    let gpu = GpuOptions { logits_host_bytes: 10 * row, ..GpuOptions::default() };
+    let options = EngineOptions { gpu, ..EngineOptions::default() };
+    engine.factory = TrtllmFactory::open(&engine.path, &engine.manifest, &options).unwrap().into();
+    let server = Server::on(engine, |_| {});
+    let body = chat(json!({"logprobs": true, "ignore_eos": true, "max_tokens": null}));
+    let choice = &ask(&server, CHAT, &body).await["choices"][0];
+    assert_eq!(
+        (&choice["finish_reason"], choice["logprobs"]["content"].as_array().unwrap().len()),
+        (&json!("length"), 10)
+    );
+    let refused = server.ask(CHAT, &chat(json!({"logprobs": true, "max_tokens": 11}))).await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["param"]),
+        (StatusCode::BAD_REQUEST, &json!("max_tokens"))
+    );
+    assert!(refused.text.contains("must be up to 10 with log-probabilities"), "{}", refused.text);
+    // Without them there is no such limit.
+    let long = ask(&server, CHAT, &chat(json!({"ignore_eos": true, "max_tokens": 20}))).await;
+    assert_eq!(long["usage"]["completion_tokens"], 20);
 }
 
 /// An end token as the library's end id, and as one of its stop words.

@@ -54,8 +54,6 @@ static_assert(
 static_assert(is<decltype(&tle::Request::setEmbeddingBias), void (tle::Request::*)(const tle::Tensor&)>);
 static_assert(is<decltype(tle::Tensor::cpu(tle::DataType::kFP32, {std::int64_t{1}})), tle::Tensor>);
 static_assert(is<decltype(&tle::Request::setPriority), void (tle::Request::*)(float)>);
-static_assert(
-    is<decltype(&tle::Request::setAllottedTimeMs), void (tle::Request::*)(std::chrono::milliseconds)>);
 
 template <typename T>
 using Setter = void (tle::SamplingConfig::*)(const std::optional<T>&);
@@ -106,8 +104,16 @@ static_assert(is<decltype(tle::InflightBatchingStats::numGenRequests), tle::Size
 
 static_assert(std::is_default_constructible_v<tle::ExecutorConfig>);
 static_assert(std::is_constructible_v<tle::SchedulerConfig, tle::CapacitySchedulerPolicy>);
-static_assert(is<decltype(&tle::KvCacheConfig::setMaxTokens),
-                 void (tle::KvCacheConfig::*)(std::optional<tle::SizeType32>)>);
+// The argument became optional in 2025; the bridge gives a number, which both take.
+using SetMaxTokens = decltype(&tle::KvCacheConfig::setMaxTokens);
+static_assert(is<SetMaxTokens, void (tle::KvCacheConfig::*)(std::optional<tle::SizeType32>)> ||
+              is<SetMaxTokens, void (tle::KvCacheConfig::*)(tle::SizeType32)>);
+static_assert(is<decltype(&tle::KvCacheConfig::setMaxAttentionWindowVec),
+                 void (tle::KvCacheConfig::*)(std::vector<tle::SizeType32>)>);
+static_assert(std::is_constructible_v<tle::DecodingConfig, tle::DecodingMode>);
+static_assert(is<decltype(tle::DecodingMode::TopK()), tle::DecodingMode>);
+static_assert(is<decltype(&tle::ExecutorConfig::setDecodingConfig),
+                 void (tle::ExecutorConfig::*)(const tle::DecodingConfig&)>);
 static_assert(
     is<decltype(&tle::KvCacheConfig::setFreeGpuMemoryFraction), void (tle::KvCacheConfig::*)(float)>);
 static_assert(is<decltype(&tle::KvCacheConfig::setHostCacheSize), void (tle::KvCacheConfig::*)(std::size_t)>);

@@ -46,7 +46,8 @@ class Directory {
                 .kv_cache_host_bytes = 0,
                 .block_reuse = true,
                 .chunked_context = true,
-                .allotted = std::nullopt,
+                .generates = true,
+                .attention_windows = {},
                 .ranks = 1,
                 .processes = Processes::Leader,
                 .worker = {}};

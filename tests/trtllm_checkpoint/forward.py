@@ -54,10 +54,12 @@ def rotate(x, angles):
 
 
 class Decoder:
-    """The ranks of a built checkpoint; `dequantize` turns quantized tensors into matrices."""
+    """The ranks of a built checkpoint; `dequantize` turns quantized tensors into matrices. `windows` maps layers to the
+    keys that a query sees in them, its own included; the server tells the library at run time."""
 
-    def __init__(self, built, dequantize=None):
+    def __init__(self, built, dequantize=None, windows=None):
         self.config = built.config
+        self.windows = windows or {}
         read = dequantize or (lambda rank: {name: numbers(*tensor) for name, tensor in rank.items()})
         ranks = [read(rank) for rank in built.ranks]
         width = self.config["mapping"]["tp_size"]
@@ -130,7 +132,8 @@ class Decoder:
         cap = config.get("attn_logit_softcapping")
         if cap:
             scores = cap * np.tanh(scores / cap)
-        scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
+        visible = np.tri(len(x), dtype=bool) & ~np.tri(len(x), k=-self.windows.get(number, len(x)), dtype=bool)
+        scores = np.where(visible, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         context = np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), heads * dim)

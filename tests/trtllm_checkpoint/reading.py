@@ -17,14 +17,15 @@ HEADS = {
 }
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
+    # The same classes under the name for which reductions are fused.
+    "mistral": "LlamaForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
     "nemotron": "NemotronForCausalLM",
     "phi3": "Phi3ForCausalLM",
-    "internlm2": "InternLM2ForCausalLM",
+    "internlm2": "LlamaForCausalLM",
 }
 
 

@@ -172,6 +172,13 @@ fn unsupported_sampling(error: UnsupportedSampling) -> (&'static str, String) {
             "is not supported by this engine, whose ranks do not divide the vocabulary evenly; leave it out"
                 .to_owned(),
         ),
+        UnsupportedSampling::LogprobsTokens { max, max_tokens } => (
+            "max_tokens",
+            format!(
+                "must be up to {max} with log-probabilities on this engine, which reserves memory for the logits of \
+                 every token, and is {max_tokens}; lower it, or leave out logprobs"
+            ),
+        ),
         UnsupportedSampling::PromptLogprobs => (
             "echo",
             "with log-probabilities is not supported by this engine, which returns none for a prompt; leave \

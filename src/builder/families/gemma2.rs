@@ -46,6 +46,7 @@ pub(super) const NORMS: Norms = Norms {
 
 pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
     architecture: "Gemma2ForCausalLM",
+    exported_as: None,
     llama_classes: false,
     fp8: false,
     stages: true,

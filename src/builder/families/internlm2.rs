@@ -34,5 +34,5 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         gate_up: GateUp::Separate(["feed_forward.w1", "feed_forward.w3"]),
         down: "feed_forward.w2",
     },
-    trtllm: Some(TrtllmForm { architecture: "InternLM2ForCausalLM", ..llama::TRTLLM }),
+    trtllm: Some(TrtllmForm { exported_as: Some("InternLM2ForCausalLM"), ..llama::TRTLLM }),
 };

@@ -41,6 +41,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 /// The form of every family whose layers TensorRT-LLM builds from Llama's classes.
 pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
     architecture: "LlamaForCausalLM",
+    exported_as: None,
     llama_classes: true,
     fp8: true,
     stages: true,

@@ -29,7 +29,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     scaled_embedding: false,
     final_softcap: None,
     tensors: TensorNames::COMMON,
-    trtllm: Some(TrtllmForm { architecture: "MistralForCausalLM", ..llama::TRTLLM }),
+    trtllm: Some(TrtllmForm { exported_as: Some("MistralForCausalLM"), ..llama::TRTLLM }),
 };
 
 /// Ministral if `family` is Mistral and the checkpoint lists the kinds of its layers: transformers' `AutoConfig` reads

@@ -44,6 +44,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     tensors: TensorNames::COMMON,
     trtllm: Some(TrtllmForm {
         architecture: "NemotronForCausalLM",
+        exported_as: None,
         llama_classes: false,
         fp8: false,
         stages: true,

@@ -38,6 +38,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     },
     trtllm: Some(TrtllmForm {
         architecture: "Phi3ForCausalLM",
+        exported_as: None,
         llama_classes: false,
         fp8: true,
         stages: false,

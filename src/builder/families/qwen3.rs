@@ -33,6 +33,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     tensors: TensorNames::COMMON,
     trtllm: Some(TrtllmForm {
         architecture: "Qwen3ForCausalLM",
+        exported_as: None,
         llama_classes: false,
         fp8: false,
         stages: true,

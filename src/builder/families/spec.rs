@@ -237,6 +237,8 @@ pub(crate) enum GateUp {
 pub(crate) struct TrtllmForm {
     /// The architecture whose layers are the family's.
     pub(crate) architecture: &'static str,
+    /// Another name of the same classes, which NVIDIA's exporter may write.
+    pub(crate) exported_as: Option<&'static str>,
     /// Whether all its layers, norms included, are built from Llama's classes.
     pub(crate) llama_classes: bool,
     /// Whether its classes quantize to fp8 without calibrated scales.

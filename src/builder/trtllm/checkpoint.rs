@@ -107,11 +107,11 @@ impl<'p, 'a> Plan<'p, 'a> {
         let (options, target, mapping) = (context.options, context.target, context.options.mapping());
         let model = &source.config.model;
         let format = format(&options.gpu.quantization, target, model, mapping)?;
-        let limits = limits(options, &source.config)?;
+        let limits = limits(options, &source.config, source.task)?;
         let head = source.head()?;
         let lm_head = LmHead::new(source, family, &head, mapping, options.gpu.small_head)?;
         let own_json = config_json(source, family, &lm_head, mapping, &options.gpu.quantization)?;
-        let prequantized = prequantized(context, &own_json)?;
+        let prequantized = prequantized(context, family, &own_json)?;
         let quantization = match &prequantized {
             Some(prequantized) => prequantized.quantization(),
             None => options.gpu.quantization.clone(),
@@ -209,13 +209,17 @@ pub(super) fn gpus_per_node(options: &TrtllmBuildOptions) -> Option<usize> {
 }
 
 /// The checkpoint to take layers from, if the options name one.
-fn prequantized(context: &Context<'_>, own_json: &Value) -> Result<Option<Prequantized>, BuildError> {
+fn prequantized(
+    context: &Context<'_>,
+    family: Family,
+    own_json: &Value,
+) -> Result<Option<Prequantized>, BuildError> {
     let Some(directory) = &context.options.gpu.quantized else { return Ok(None) };
     if context.options.gpu.quantization != Quantization::None {
         let reason = "the checkpoint of --quantized is quantized already; leave --quantization out";
         return Err(BuildError::Option(reason.to_owned()));
     }
-    let prequantized = Prequantized::open(directory, own_json)?;
+    let prequantized = Prequantized::open(directory, family.form, own_json)?;
     prequantized.check(context.target)?;
     Ok(Some(prequantized))
 }

@@ -12,7 +12,8 @@ pub(super) struct BuildCommand {
     pub(super) mapping: Mapping,
     pub(super) quantization: Quantization,
     pub(super) objective: Objective,
-    /// Whether the layers are built from Llama's classes, norms included.
+    /// Whether the layers are built from Llama's classes, norms included, and under its name: for others,
+    /// `trtllm-build` only warns that it overrides `--reduce_fusion`.
     pub(super) llama_classes: bool,
 }
 

@@ -11,6 +11,13 @@ use crate::manifest::{Manifest, Target as EngineTarget};
 
 /// Memory that CUDA, TensorRT and NCCL take on a GPU besides an engine's own: assumed, not measured.
 pub(super) const RUNTIME_BYTES: u64 = 1_500_000_000;
+/// Rows of logits that a rank of the last stage keeps for each sequence of a batch: those of the last eight steps, which
+/// are copied to the host in the background (`GenerationLogitsCache::kCACHE_LENGTH` of TensorRT-LLM's
+/// `runtimeBuffers.h`), and those of this step.
+const LOGIT_ROWS: u64 = 9;
+/// Further rows of the sampler: its bias and its copy, and what top-p sorts. Read from its sources, not measured.
+const SCORING_SAMPLER_ROWS: u64 = 2;
+const GENERATING_SAMPLER_ROWS: u64 = 4;
 /// Bytes of a bf16 number.
 const BF16: u64 = 2;
 /// Bytes of an f32 number.
@@ -26,14 +33,14 @@ pub(super) struct Memory {
     pub(super) kv_cache: u64,
     /// Activations between two layers and within one, for a full iteration.
     pub(super) activations: u64,
-    /// Logits of a full batch.
+    /// Logits of a full batch, in all the places where they are kept.
     pub(super) logits: u64,
 }
 
 impl Memory {
     /// Estimates the memory of a rank of the engine that `draft` describes, with `weights` bytes of weights.
     pub(super) fn estimate(draft: &Manifest, mapping: Mapping, rank: Rank, weights: u64) -> Self {
-        let Manifest { model, limits, target, .. } = draft;
+        let Manifest { model, limits, target, task, .. } = draft;
         let layers = rank.layers(model.num_layers).len() as u64;
         let kv_heads = rank.kv_heads(model.num_kv_heads).len();
         let heads = rank.share(model.num_heads).len();
@@ -47,13 +54,16 @@ impl Memory {
             EngineTarget::TensorrtLlm(gpus) => gpus.lm_head_rows,
             EngineTarget::Cpu { .. } => None,
         };
+        let sampler = if task.generates() { GENERATING_SAMPLER_ROWS } else { SCORING_SAMPLER_ROWS };
+        // Every stage has a batch of its own under way.
+        let sequences = (limits.max_batch_size * mapping.pipeline_parallel) as u64;
         let rows = if rank.is_last_stage() { small.unwrap_or(vocab) as u64 } else { 0 };
         Self {
             weights,
             lm_head: rows / mapping.tensor_parallel as u64 * model.hidden_size as u64 * BF16,
             kv_cache: layers * kv_per_token * limits.max_seq_len as u64,
             activations: limits.max_num_tokens as u64 * width as u64 * BF16,
-            logits: F32 * rows * limits.max_batch_size as u64,
+            logits: F32 * rows * sequences * (LOGIT_ROWS + sampler),
         }
     }
 
@@ -74,8 +84,8 @@ impl Memory {
             return Ok(());
         }
         Err(BuildError::Option(format!(
-            "rank {} of {} does not fit {}: {self} = {}, of {}; raise --tp or --pp, quantize, lower --max-seq-len \
-             or --max-num-tokens, or choose another target",
+            "rank {} of {} does not fit {}: {self} = {}, of {}; raise --tp or --pp, quantize, lower --max-seq-len, \
+             --max-batch-size or --max-num-tokens, or choose another target",
             rank.number(),
             mapping.ranks(),
             target.title,

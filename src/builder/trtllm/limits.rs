@@ -4,23 +4,20 @@ use super::TrtllmBuildOptions;
 use crate::builder::config::Config;
 use crate::builder::options::check_limits;
 use crate::builder::{BuildError, DEFAULT_MAX_SEQ_LEN};
-use crate::manifest::{BuildLimits, Objective};
+use crate::manifest::{BuildLimits, Objective, Task};
 
 /// The requested limits, or those that suit the objective.
 ///
 /// # Errors
 /// The model cannot be built for them, or they contradict each other.
-pub(super) fn limits(options: &TrtllmBuildOptions, config: &Config) -> Result<BuildLimits, BuildError> {
+pub(super) fn limits(
+    options: &TrtllmBuildOptions,
+    config: &Config,
+    task: Task,
+) -> Result<BuildLimits, BuildError> {
     // TensorRT-LLM's rotary table ends there.
     let mut longest = config.max_position_embeddings;
     let mut why = format!("its positions reach {longest}");
-    // The server does not tell the Executor about windows, so an engine must not go beyond one.
-    if let Some(window) = &config.model.variant.sliding_window
-        && window.keys < longest
-    {
-        longest = window.keys;
-        why = format!("its layers' window is {longest}, and longer sequences would be computed without it");
-    }
     // TensorRT-LLM decides by the longest text of a batch what a text's own length should.
     if let Some(usual) = config.model.rope.scaling.usual_length()
         && usual < longest
@@ -38,6 +35,9 @@ pub(super) fn limits(options: &TrtllmBuildOptions, config: &Config) -> Result<Bu
         return Err(BuildError::Option(reason));
     }
     let (batch, tokens) = match options.gpu.objective.unwrap_or_default() {
+        // A few dozen texts to score fill an iteration with tokens, and every sequence of a batch costs a dozen rows of
+        // logits; sequences that generate add one token each.
+        Objective::Throughput if task == Task::Reward => (64, 8192),
         Objective::Throughput => (256, 8192),
         Objective::Latency => (32, 4096),
     };

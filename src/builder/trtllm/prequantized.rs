@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::format::DATA_CENTER_BLACKWELL;
 use super::rank_file::Writer;
 use super::rank_tensors::{Entry, RankTensor};
+use crate::builder::families::spec::TrtllmForm;
 use crate::builder::json::{Object, unreadable};
 use crate::builder::{BuildError, Progress};
 use crate::engine::mmap::map_file;
@@ -21,9 +22,8 @@ use crate::manifest::Quantization;
 
 /// Bytes copied at a time.
 const BYTES_AT_ONCE: usize = 1 << 22;
-/// Fields that must have the values that the model's own checkpoint gives.
-const AGREEING: [&str; 10] = [
-    "architecture",
+/// Fields that must have the values that the model's own checkpoint gives, besides the architecture.
+const AGREEING: [&str; 9] = [
     "dtype",
     "vocab_size",
     "hidden_size",
@@ -55,7 +55,7 @@ impl Prequantized {
     ///
     /// # Errors
     /// It is not such a checkpoint, or it is one of another model or for other ranks.
-    pub(super) fn open(directory: &Path, expected: &Value) -> Result<Self, BuildError> {
+    pub(super) fn open(directory: &Path, form: &TrtllmForm, expected: &Value) -> Result<Self, BuildError> {
         let object = Object::read(&directory.join("config.json"))?;
         let quantization = object.nested("quantization")?;
         let Some(algorithm) = quantization.optional::<String>("quant_algo")? else {
@@ -63,13 +63,19 @@ impl Prequantized {
                           --output_dir";
             return Err(quantization.error("quant_algo", reason));
         };
+        let disagrees = |field: &str, found: &Value| {
+            let wanted = &expected[field];
+            object.error(field, &format!("it is {found} where the checkpoint of --model gives {wanted}"))
+        };
         for field in AGREEING {
             let found: Value = object.required(field)?;
             if found != expected[field] {
-                let wanted = &expected[field];
-                let reason = format!("it is {found} where the checkpoint of --model gives {wanted}");
-                return Err(object.error(field, &reason));
+                return Err(disagrees(field, &found));
             }
+        }
+        let architecture: Value = object.required("architecture")?;
+        if ![Some(form.architecture), form.exported_as].contains(&architecture.as_str()) {
+            return Err(disagrees("architecture", &architecture));
         }
         let mapping = object.nested("mapping")?;
         for (field, option) in [("tp_size", "--tp"), ("pp_size", "--pp")] {
@@ -80,8 +86,8 @@ impl Prequantized {
         }
         let mut config: Value =
             Value::Object(object.fields().map(|(name, value)| (name.to_owned(), value.clone())).collect());
-        // What our lm_head needs, whatever the exporter wrote for its own.
-        for field in ["logits_dtype", "final_logit_softcapping", "tie_word_embeddings"] {
+        // The name by which trtllm-build fuses reductions, and what our lm_head needs, whatever the exporter wrote.
+        for field in ["architecture", "logits_dtype", "final_logit_softcapping", "tie_word_embeddings"] {
             if let Some(value) = expected.get(field) {
                 config[field] = value.clone();
             }

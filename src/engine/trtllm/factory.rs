@@ -15,7 +15,7 @@ use crate::engine::{
     EngineError, EngineFactory, EngineOptions, Job, Limits, Priority, QueueDepth, QueueEngine, StartEngine,
     Work, bridge, head_layers,
 };
-use crate::manifest::{BuildLimits, Gpus, Manifest, Pooling, Target};
+use crate::manifest::{BuildLimits, Gpus, Manifest, Model, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
@@ -24,6 +24,8 @@ use crate::sampling::SamplingCapabilities;
 const ITERATIONS_AHEAD: usize = 2;
 /// How long to wait for the statistics of the first iteration.
 const STATISTICS_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of a logit.
+const F32: usize = size_of::<f32>();
 /// The request that is made while the engine loads.
 const FIRST: RequestId = RequestId::MAX;
 
@@ -39,6 +41,11 @@ pub struct TrtllmFactory {
     max_seq_len: usize,
     head: Arc<HeadLayers>,
     capabilities: SamplingCapabilities,
+    /// Rows of logits that the host's memory for them has room for.
+    logit_rows: usize,
+    /// Rows of the embedding.
+    prompt_vocabulary: usize,
+    allotted: Option<Duration>,
 }
 
 impl TrtllmFactory {
@@ -54,6 +61,11 @@ impl TrtllmFactory {
         let head = head_layers::open(directory, manifest)?;
         let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
             manifest.limits.lowered(&options.limits)?;
+        let attention_windows = attention_windows(&manifest.model, max_seq_len);
+        if options.gpu.block_reuse && !attention_windows.is_empty() {
+            tracing::info!("texts may be longer than the model's sliding window, so prefixes are not shared");
+        }
+        let logit_rows = options.gpu.logits_host_bytes / (F32 * logits_width(manifest, gpus));
         let config = ffi::TrtllmConfig {
             directory: directory.to_string_lossy().into_owned(),
             head_rows: manifest.products(),
@@ -63,9 +75,10 @@ impl TrtllmFactory {
             kv_cache_tokens: options.kv_cache_tokens.unwrap_or(0),
             kv_cache_fraction: options.gpu.kv_cache_fraction,
             kv_cache_host_bytes: options.gpu.kv_cache_host_bytes,
-            block_reuse: options.gpu.block_reuse,
+            block_reuse: options.gpu.block_reuse && attention_windows.is_empty(),
             chunked_context: options.gpu.chunked_context,
-            allotted_ms: options.gpu.allotted.map_or(0, millis),
+            generates: manifest.task.generates(),
+            attention_windows,
             ranks: gpus.ranks(),
             worker: String::new(),
         };
@@ -74,7 +87,10 @@ impl TrtllmFactory {
             config,
             max_seq_len,
             head: Arc::new(head),
-            capabilities: capabilities(manifest, gpus),
+            capabilities: capabilities(manifest, gpus, logit_rows),
+            logit_rows,
+            prompt_vocabulary: manifest.model.vocab_size,
+            allotted: options.gpu.allotted,
         })
     }
 
@@ -165,10 +181,13 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
             depth: QueueDepth {
                 reads: ITERATIONS_AHEAD * self.config.max_batch_size,
                 tokens: (ITERATIONS_AHEAD * self.config.max_num_tokens).max(self.max_seq_len),
+                logit_rows: self.logit_rows,
             },
             capabilities: self.capabilities,
             head: self.head.clone(),
             vocabulary: self.config.head_rows,
+            prompt_vocabulary: self.prompt_vocabulary,
+            allotted: self.allotted,
         };
         let engine = running::start(loaded)
             .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
@@ -184,15 +203,34 @@ fn max_extra_requests(manifest: &Manifest) -> usize {
     }
 }
 
+/// For each layer, the keys that a query sees; empty if no window is shorter than a sequence of `max_seq_len` tokens
+/// with the token generated after it. Without these, the library lets every layer see everything.
+fn attention_windows(model: &Model, max_seq_len: usize) -> Vec<usize> {
+    let all = max_seq_len + 1;
+    match &model.variant.sliding_window {
+        Some(window) if window.keys < all => (0..model.num_layers)
+            .map(|layer| if window.layers.contains(&layer) { window.keys } else { all })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Numbers in a row of logits: the rows of a small head, or the vocabulary padded for all ranks.
+fn logits_width(manifest: &Manifest, gpus: &Gpus) -> usize {
+    let vocabulary = || manifest.model.vocab_size.next_multiple_of(gpus.ranks().max(1));
+    gpus.lm_head_rows.unwrap_or_else(vocabulary).max(1)
+}
+
 /// What the library's sampler supports (1.2.1). It clips `top_k`, suppresses only the end id, and takes no bias of
 /// the vocabulary's size if it pads the vocabulary, which it does for all ranks.
-fn capabilities(manifest: &Manifest, gpus: &Gpus) -> SamplingCapabilities {
+fn capabilities(manifest: &Manifest, gpus: &Gpus, logit_rows: usize) -> SamplingCapabilities {
     let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.ranks().max(1));
     SamplingCapabilities {
         top_k: 1024,
         suppressed_end_tokens: 1,
         logit_bias,
         prompt_logprobs: false,
+        max_logprobs_tokens: logit_rows,
         label_tokens: false,
     }
 }

@@ -13,6 +13,8 @@
 mod backend;
 #[cfg(feature = "trtllm")]
 mod batch;
+#[cfg(any(test, feature = "trtllm"))]
+mod clock;
 #[cfg(feature = "trtllm")]
 mod factory;
 #[cfg(any(test, feature = "trtllm"))]

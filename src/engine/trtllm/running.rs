@@ -5,12 +5,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use cxx::SharedPtr;
 
 use super::batch::Batch;
+use super::clock::Clock;
 use super::fan_out::{FanOut, Progress, RequestId};
 use crate::engine::bridge::ffi;
 use crate::engine::{
@@ -23,6 +24,9 @@ use crate::sampling::{Sampled, SamplingCapabilities};
 /// How long to wait for the library before checking whether the engine is to end.
 pub(super) const AWAIT: Duration = Duration::from_millis(250);
 
+/// Why a sequence that was cancelled for its time fails.
+const EXPIRED: &str = "it took longer in TensorRT-LLM than --allotted-time";
+
 /// An engine that the library has loaded.
 pub(super) struct Loaded {
     pub(super) executor: SharedPtr<ffi::TrtllmExecutor>,
@@ -33,13 +37,18 @@ pub(super) struct Loaded {
     pub(super) head: Arc<HeadLayers>,
     /// Logits of a generated token, if it generates.
     pub(super) vocabulary: usize,
+    /// Token ids of prompts are below this.
+    pub(super) prompt_vocabulary: usize,
+    /// How long the library may have a sequence.
+    pub(super) allotted: Option<Duration>,
 }
 
 type Report = Result<QueueReport, EngineError>;
 
 /// Starts the thread that reports; returns the scheduler's end.
 pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
-    let Loaded { executor, limits, depth, capabilities, head, vocabulary } = loaded;
+    let Loaded { executor, limits, depth, capabilities, head, vocabulary, prompt_vocabulary, allotted } =
+        loaded;
     let (fed, feeds) = bounded(1);
     let (reporter, reports) = bounded(1);
     let shared = Arc::new(Shared {
@@ -47,12 +56,15 @@ pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
         fan_out: Mutex::default(),
         rejected: Mutex::default(),
         logprobs: Mutex::default(),
+        clock: Mutex::new(Clock::new(allotted)),
         ending: false.into(),
     });
     let tokens_per_block = limits.tokens_per_block;
     let awaiting = Awaiting { shared: shared.clone(), feeds, reporter, head, vocabulary, tokens_per_block };
     let thread = thread::Builder::new().name("trtllm-await".into()).spawn(move || awaiting.serve())?;
-    Ok(TrtllmEngine { shared, limits, depth, capabilities, fed: Some(fed), thread: Some(thread), reports })
+    let fed = Some(fed);
+    let thread = Some(thread);
+    Ok(TrtllmEngine { shared, limits, depth, capabilities, prompt_vocabulary, fed, thread, reports })
 }
 
 /// Milliseconds, for the library.
@@ -72,6 +84,8 @@ struct Shared {
     rejected: Mutex<Failures>,
     /// For sequences whose log-probabilities are wanted, of how many of the likeliest tokens in addition.
     logprobs: Mutex<HashMap<SequenceId, usize>>,
+    /// When sequences must have ended.
+    clock: Mutex<Clock>,
     ending: AtomicBool,
 }
 
@@ -88,6 +102,10 @@ impl Shared {
         self.logprobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cancel(&self, requests: &[RequestId]) -> Result<(), cxx::Exception> {
         requests.iter().try_for_each(|&request| self.executor.cancel(request))
     }
@@ -99,6 +117,7 @@ pub(super) struct TrtllmEngine {
     limits: Limits,
     depth: QueueDepth,
     capabilities: SamplingCapabilities,
+    prompt_vocabulary: usize,
     /// Wakes the awaiting thread, which ends when this is closed.
     fed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -139,12 +158,14 @@ impl QueueEngine for TrtllmEngine {
             {
                 self.shared.logprobs().insert(*id, count);
             }
+            self.shared.clock().start(*id, Instant::now());
             batch.push(&self.shared.fan_out().split(*id, job), job);
         }
         if let Err(error) = self.shared.executor.enqueue(&batch.sequences, &batch.token_ids) {
             let mut fan_out = self.shared.fan_out();
             for id in batch.sequences.iter().filter_map(|request| fan_out.forget(request.id)) {
                 self.shared.logprobs().remove(&id);
+                self.shared.clock().end(id);
                 self.shared.rejected().push((id, error.what().to_owned()));
             }
         }
@@ -160,6 +181,11 @@ impl QueueEngine for TrtllmEngine {
 impl TrtllmEngine {
     /// Whether the library can do what a job asks for; an error says why not.
     fn check(&self, job: &Job) -> Result<(), String> {
+        // The library would read beyond the embedding, and the fault would end every sequence in flight.
+        if let Some(token) = job.tokens.iter().find(|&&token| token as usize >= self.prompt_vocabulary) {
+            let vocabulary = self.prompt_vocabulary;
+            return Err(format!("token id {token} is not one of the {vocabulary} that the model has"));
+        }
         match &job.work {
             Work::Score { read } if read.last().is_none_or(|&last| last >= job.tokens.len()) => {
                 Err("a text must be read at one of its tokens at least, and at no others".into())
@@ -220,7 +246,13 @@ impl Awaiting {
                     cancelled = true;
                     executor.cancel_all()?;
                 }
-                let answers = executor.await_answers(millis(AWAIT))?;
+                let expired = self.shared.clock().expire(Instant::now());
+                for sequence in expired {
+                    let requests = self.shared.fan_out().pending(sequence);
+                    self.shared.cancel(&requests)?;
+                }
+                let wait = self.shared.clock().next(Instant::now()).map_or(AWAIT, |left| left.min(AWAIT));
+                let answers = executor.await_answers(millis(wait).max(1))?;
                 if answers.is_empty() {
                     continue;
                 }
@@ -246,6 +278,7 @@ impl Awaiting {
         }
         self.shared.logprobs().remove(&sequence);
         let logits = match (failed, answer.scored) {
+            (true, _) if self.shared.clock().has_expired(sequence) => Err(EXPIRED.to_owned()),
             (true, _) => Err(answer.error),
             (false, true) => Ok(self.head.apply(answer.logits)),
             (false, false) => Ok(vec![]),
@@ -256,6 +289,7 @@ impl Awaiting {
             Progress::Pending => {}
             Progress::Doomed(requests) => self.shared.cancel(&requests)?,
             Progress::Done(done) => {
+                self.shared.clock().end(sequence);
                 if done.cached > 0 {
                     report.cached.push((sequence, done.cached));
                 }

@@ -36,7 +36,7 @@ pub struct Feed {
     pub cancelled: Vec<SequenceId>,
 }
 
-const NOTHING: QueueDepth = QueueDepth { reads: 0, tokens: 0 };
+const NOTHING: QueueDepth = QueueDepth { reads: 0, tokens: 0, logit_rows: 0 };
 
 impl QueueCore {
     /// A core for an engine of these limits that should hold up to `depth`, with nothing to do.
@@ -81,6 +81,7 @@ impl QueueCore {
             sequence.start(now, &*self.jobs.observer);
             self.held.reads += reads(sequence);
             self.held.tokens += scored_tokens(sequence);
+            self.held.logit_rows += logit_rows(sequence);
             feed.jobs.push((id, sequence.job.clone()));
         }
         feed
@@ -92,6 +93,7 @@ impl QueueCore {
         let cache = limits.kv_blocks * limits.tokens_per_block;
         let fits = self.held.reads + reads(sequence) <= self.depth.reads
             && self.held.tokens + scored_tokens(sequence) <= self.depth.tokens
+            && self.held.logit_rows + logit_rows(sequence) <= self.depth.logit_rows
             && self.jobs.in_flight.remaining + sequence.max_len <= cache;
         !self.awaits_reports() || fits
     }
@@ -181,6 +183,7 @@ impl QueueCore {
         let sequence = &self.jobs.sequences[id];
         self.held.reads -= reads(sequence);
         self.held.tokens -= scored_tokens(sequence);
+        self.held.logit_rows -= logit_rows(sequence);
         self.jobs.leave_flight(id, sequence.max_len);
         let sequence = self.jobs.sequences.remove(id);
         match rejection {
@@ -204,6 +207,14 @@ fn reads(sequence: &Sequence<()>) -> usize {
     match &sequence.job.work {
         Work::Score { read } => read.len(),
         Work::Generate(_) => 1,
+    }
+}
+
+/// Rows of logits that are returned at most.
+fn logit_rows(sequence: &Sequence<()>) -> usize {
+    match &sequence.job.work {
+        Work::Score { read } => read.len(),
+        Work::Generate(sampling) => sampling.logprobs.map_or(0, |_| sampling.max_tokens),
     }
 }
 

@@ -221,9 +221,9 @@ fn a_dry_run_prints_sizes_and_the_command_and_writes_nothing() {
     let path = site.checkpoint.path();
     let two = plan(&path, &["--tp", "2", "--dry-run"]);
     let file = "363.88 KiB";
-    // 1024 tokens of 3 layers with one key and one value of 64 numbers; 8192 times 840 numbers; 256 rows in f32.
-    let expected =
-        [file, file, "40.00 KiB", "768.00 KiB", "13.12 MiB", "640.00 KiB", "1.41 GiB", "73.09 GiB"];
+    // 1024 tokens of 3 layers with one key and one value of 64 numbers; 8192 times 840 numbers; 11 rows in f32 for
+    // each of 64 sequences.
+    let expected = [file, file, "40.00 KiB", "768.00 KiB", "13.12 MiB", "1.72 MiB", "1.41 GiB", "73.09 GiB"];
     assert_eq!(cells(&two, "0-1")[1..], expected);
     assert_names(&two, &["2 x NVIDIA H100 SXM, 74.51 GiB each", "--tp 1", "needs a GPU, and"]);
     let command = ["trtllm-build \\", "--checkpoint_dir CHECKPOINT \\", "it'\\''s' \\", "--workers 2\n"];
@@ -419,7 +419,7 @@ fn a_small_head_has_its_own_rows_and_the_engine_says_how_wide_its_logits_are() {
     assert_eq!(engine["pretrained_config"]["architecture"], "Qwen2ForSequenceClassification");
     assert_eq!(
         (&engine["version"], &engine["build_config"]["max_batch_size"]),
-        (&json!("1.2.1"), &json!(256))
+        (&json!("1.2.1"), &json!(64))
     );
 }
 
@@ -446,6 +446,24 @@ fn heads_that_the_library_has_no_attention_for_are_refused_before_anything_is_wr
         let dry = |options: &mut TrtllmBuildOptions| options.gpu.dry_run = true;
         assert_eq!(refused_copy(&checkpoint, "h100", &Machine::default(), dry), sentence);
     }
+}
+
+#[test]
+fn layers_of_llamas_classes_have_the_name_for_which_reductions_are_fused() {
+    for name in ["mistral-tiny", "internlm2-tiny"] {
+        let site = Site::new(name);
+        said(&site.build("", &["--tp", "2"]));
+        assert_names(&std::fs::read_to_string(site.log()).unwrap(), &["--reduce_fusion enable"]);
+        let config = std::fs::read_to_string(site.output().join("config.json")).unwrap();
+        assert_names(&config, &["\"LlamaForCausalLM\""]);
+    }
+}
+
+#[test]
+fn a_model_with_windows_is_built_as_long_as_its_positions() {
+    let site = Site::new("mistral-tiny");
+    said(&site.build("", &["--max-seq-len", "400"]));
+    assert_eq!(Manifest::read(&site.output()).unwrap().limits.max_seq_len, 400);
 }
 
 #[test]
@@ -490,8 +508,6 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
     assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma 3", "rotary scaling"]);
     assert_names(&refused("olmo2-tiny", "h100", |_| {}), &["OLMo 2", "1.2.1", "--target cpu"]);
-    let long = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(400);
-    assert_names(&refused("mistral-tiny", "h100", long), &["--max-seq-len 400", "window is 45"]);
     let longer = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(151);
     for name in ["phi3-longrope", "llama-dynamic"] {
         assert_names(&refused(name, "h100", longer), &["--max-seq-len 151", "150"]);
@@ -598,6 +614,10 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
         options.gpu.tensor_parallel = 1;
     };
     assert_names(&write("refused", &one_rank).unwrap_err().to_string(), &["mapping.tp_size", "--tp 2"]);
+    // Other names of an architecture belong to other families.
+    config_of(&exported, |config| config["architecture"] = json!("MistralForCausalLM"));
+    assert_names(&write("refused", &taken).unwrap_err().to_string(), &["architecture", "LlamaForCausalLM"]);
+    config_of(&exported, |config| config["architecture"] = json!("LlamaForCausalLM"));
     config_of(&exported, |config| config["hidden_size"] = json!(128));
     assert_names(&write("refused", &taken).unwrap_err().to_string(), &["hidden_size", "128", "64"]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assay::engine::simulated::expected_logits;
 use assay::engine::{Generated, Limits, QueueDepth, QueueReport, SequenceId};
-use assay::sampling::Sampled;
+use assay::sampling::{Sampled, Sampling};
 use assay::scheduler::core::{Core, JobId, QueueCore};
 use assay::scheduler::{Answer, Job, Output, Priority, Rejection, SchedulerOptions, Work};
 use proptest::collection::vec;
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 const LIMITS: Limits =
     Limits { max_seq_len: 200, max_batch_size: 4, max_num_tokens: 100, kv_blocks: 32, tokens_per_block: 16 };
 
-const DEPTH: QueueDepth = QueueDepth { reads: 4, tokens: 100 };
+const DEPTH: QueueDepth = QueueDepth { reads: 4, tokens: 100, logit_rows: 30 };
 
 /// A core, an engine that has what it was fed, and a clock.
 struct Fed {
@@ -362,4 +362,19 @@ proptest! {
         }
         world.run_dry();
     }
+}
+
+#[test]
+fn sequences_with_log_probabilities_wait_until_their_logits_have_room() {
+    let mut fed = Fed::new(SchedulerOptions::default());
+    let generate = |fed: &mut Fed, token: u32, max_tokens, logprobs| {
+        let sampling = Sampling { logprobs, ..Sampling::greedy(max_tokens, Vec::new()) };
+        fed.arrive(vec![token], Work::Generate(Arc::new(sampling)), 0, None)
+    };
+    generate(&mut fed, 1, 20, Some(0));
+    generate(&mut fed, 2, 20, Some(0));
+    generate(&mut fed, 3, 150, None);
+    assert_eq!(fed.feed().len(), 1);
+    fed.report(0);
+    assert_eq!(fed.feed().len(), 2);
 }

@@ -33,6 +33,8 @@ void read_line(Script& script, const std::string& line) {
         {"fail_step_share", &script.fail_step_share},
         {"die_in_step", &script.die_in_step},
         {"stall_in_step", &script.stall_in_step},
+        {"pinned_bytes", &script.pinned_bytes},
+        {"embedding", &script.embedding},
         {"devices", &script.devices},
         {"ranks", &script.ranks},
         {"load_rank", &script.load_rank},

@@ -53,6 +53,11 @@ struct Script {
     bool load_gate = false;
     // On which rank these two hold.
     std::size_t load_rank = 0;
+    // Pinned host memory in bytes, of which a request that returns logits takes as much as all its tokens may
+    // need, from when it is fetched; 0: any amount.
+    std::size_t pinned_bytes = 0;
+    // Rows of the embedding: a step fails in which a prompt has an id beyond them. 0: any id.
+    std::size_t embedding = 0;
     // GPUs of this node; 0: as many as the engine needs.
     std::size_t devices = 0;
     // GPUs that the engine was built for, which the real one has in its config.json.

@@ -109,7 +109,7 @@ class Executor::Impl {
         std::vector<IdType> ids;
         for (const Request& request : requests) {
             ids.push_back(next_id_++);
-            queue_.push_back({ids.back(), request, request.getInputTokenIds(), 0, Clock::now()});
+            queue_.push_back({ids.back(), request, request.getInputTokenIds(), 0});
         }
         std::stable_sort(queue_.begin(), queue_.end(), [](const Sequence& a, const Sequence& b) {
             return a.request.getPriority() > b.request.getPriority();
@@ -209,8 +209,6 @@ class Executor::Impl {
         }
     }
 
-    using Clock = std::chrono::steady_clock;
-
     // A sequence that waits or is in flight.
     struct Sequence {
         IdType id;
@@ -218,7 +216,6 @@ class Executor::Impl {
         // Its prompt and what it has generated.
         VecTokens tokens;
         SizeType32 generated;
-        Clock::time_point arrived;
         // The logits of the step that runs, if several ranks compute them.
         std::vector<float> logits = {};
         // Blocks of its prompt that were found.
@@ -336,16 +333,62 @@ class Executor::Impl {
         return answers;
     }
 
+    bool top_k_only() const {
+        const auto decoding = config_.getDecodingConfig();
+        return decoding && decoding->getDecodingMode() && decoding->getDecodingMode()->samples_top_k_only();
+    }
+
+    // Whether a prompt has an id beyond the embedding, which the library does not check.
+    bool gathers_outside(const Sequence& sequence) const {
+        const auto is_outside = [this](TokenIdType token) {
+            return token < 0 || static_cast<std::size_t>(token) >= script_.embedding;
+        };
+        return script_.embedding > 0 &&
+               std::any_of(sequence.tokens.begin(), sequence.tokens.end(), is_outside);
+    }
+
+    // Pinned host memory that a request's logits take from when it is fetched until it ends.
+    std::size_t pinned(const Sequence& sequence) const {
+        if (script_.pinned_bytes == 0 || !sequence.request.getOutputConfig().returnGenerationLogits) return 0;
+        return static_cast<std::size_t>(sequence.request.getMaxTokens()) * script_.vocabulary * sizeof(float);
+    }
+
+    std::size_t pinned() const {
+        std::size_t sum = 0;
+        for (const Sequence& sequence : active_) sum += pinned(sequence);
+        return sum;
+    }
+
+    // Whether the model with its windows, and the cache with what it reuses, see all that a sequence needs.
+    // Out of a window, the versions around 1.2 reuse blocks of other texts.
+    bool reuses_wrongly(const Sequence& sequence) const {
+        const KvCacheConfig cache = config_.getKvCacheConfig();
+        const auto windows = cache.getMaxAttentionWindowVec();
+        if (!windows || !cache.getEnableBlockReuse()) return false;
+        const auto shortest = static_cast<std::size_t>(*std::min_element(windows->begin(), windows->end()));
+        return sequence.tokens.size() > shortest;
+    }
+
     // Why this step fails, and every sequence in flight with it; empty if it does not.
     std::string step_failure() {
         if (is_due_unlocked(script_.fail_step_share)) return "CUDA error: as asked";
         if (!engine_.logits_fit()) return "Incompatible buffer sizes";
+        if (std::any_of(active_.begin(), active_.end(),
+                        [this](const Sequence& one) { return gathers_outside(one); }))
+            return "CUDA error: an illegal memory access was encountered";
         if (!compute_together()) return "NCCL error: a rank has gone";
         return {};
     }
 
     Response advance(Sequence& sequence) {
         const bool first = sequence.generated == 0;
+        if (top_k_only() && sequence.request.getSamplingConfig().getTopP())
+            return {sequence.id,
+                    std::string("Encountered an error when fetching new request: top-p is not decoded")};
+        if (first && pinned() > script_.pinned_bytes && pinned(sequence) > 0)
+            return {sequence.id,
+                    std::string("Encountered an error when fetching new request: CUDA error: out of "
+                                "memory in cudaHostAlloc")};
         if (first && is_due_unlocked(script_.error_share))
             return {sequence.id, std::string("Encountered an error when fetching new request: as asked")};
         Result result{};
@@ -356,6 +399,7 @@ class Executor::Impl {
         }
         if (first) sequence.reused = reuse(sequence.tokens);
         std::vector<float> logits = logits_after(sequence);
+        if (reuses_wrongly(sequence)) std::fill(logits.begin(), logits.end(), 1e30f);
         generate(sequence, logits, result);
         if (!result.isFinal) result.finishReasons = {FinishReason::kNOT_FINISHED};
         const OutputConfig output = sequence.request.getOutputConfig();
@@ -413,8 +457,6 @@ class Executor::Impl {
             const std::lock_guard lock(mutex_);
             if (cancelled_.erase(sequence.id) > 0) return FinishReason::kCANCELLED;
         }
-        const auto allotted = sequence.request.getAllottedTimeMs();
-        if (allotted && Clock::now() - sequence.arrived > *allotted) return FinishReason::kTIMED_OUT;
         if (sequence.generated == 0 && is_due_unlocked(script_.time_out_share))
             return FinishReason::kTIMED_OUT;
         return std::nullopt;
@@ -494,14 +536,17 @@ class Executor::Impl {
 
     void echo(const std::filesystem::path& directory) const {
         const KvCacheConfig cache = config_.getKvCacheConfig();
-        std::ofstream(directory / "asked-for")
-            << "max_batch_size " << config_.getMaxBatchSize().value_or(0) << "\nmax_num_tokens "
-            << config_.getMaxNumTokens().value_or(0) << "\nmax_queue_size "
-            << config_.getMaxQueueSize().value_or(0) << "\nblock_reuse " << cache.getEnableBlockReuse()
-            << "\nchunked_context " << config_.getEnableChunkedContext() << "\nkv_cache_fraction "
-            << cache.getFreeGpuMemoryFraction().value_or(0) << "\nkv_cache_tokens "
-            << cache.getMaxTokens().value_or(0) << "\nhost_cache " << cache.getHostCacheSize().value_or(0)
-            << "\n";
+        std::ofstream asked_for(directory / "asked-for");
+        asked_for << "max_batch_size " << config_.getMaxBatchSize().value_or(0) << "\nmax_num_tokens "
+                  << config_.getMaxNumTokens().value_or(0) << "\nmax_queue_size "
+                  << config_.getMaxQueueSize().value_or(0) << "\nblock_reuse " << cache.getEnableBlockReuse()
+                  << "\nchunked_context " << config_.getEnableChunkedContext() << "\nkv_cache_fraction "
+                  << cache.getFreeGpuMemoryFraction().value_or(0) << "\nkv_cache_tokens "
+                  << cache.getMaxTokens().value_or(0) << "\nhost_cache "
+                  << cache.getHostCacheSize().value_or(0) << "\ntop_k_only " << top_k_only() << "\nwindows";
+        for (const SizeType32 keys : cache.getMaxAttentionWindowVec().value_or(std::vector<SizeType32>{}))
+            asked_for << " " << keys;
+        asked_for << "\n";
     }
 
     // Under the lock.

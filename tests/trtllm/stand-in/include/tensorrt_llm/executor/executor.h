@@ -85,12 +85,10 @@ class Request {
     [[nodiscard]] std::optional<SizeType32> getEndId() const { return end_id_; }
     [[nodiscard]] std::optional<std::list<VecTokens>> getStopWords() const { return stop_words_; }
     [[nodiscard]] std::optional<Tensor> getEmbeddingBias() const { return embedding_bias_; }
-    [[nodiscard]] std::optional<MillisecondsType> getAllottedTimeMs() const { return allotted_; }
     [[nodiscard]] PriorityType getPriority() const { return priority_; }
 
     void setStreaming(bool streaming) { streaming_ = streaming; }
     void setEndId(SizeType32 endId) { end_id_ = endId; }
-    void setAllottedTimeMs(MillisecondsType allottedTimeMs) { allotted_ = allottedTimeMs; }
     void setSamplingConfig(SamplingConfig const& config) { sampling_ = config; }
     void setOutputConfig(OutputConfig const& outputConfig) { output_ = outputConfig; }
     void setStopWords(std::list<VecTokens> const& stopWords) { stop_words_ = stopWords; }
@@ -102,7 +100,6 @@ class Request {
     SizeType32 max_tokens_;
     bool streaming_;
     std::optional<SizeType32> end_id_;
-    std::optional<MillisecondsType> allotted_;
     SamplingConfig sampling_;
     OutputConfig output_;
     std::optional<std::list<VecTokens>> stop_words_;
@@ -154,17 +151,32 @@ class KvCacheConfig {
     [[nodiscard]] std::optional<SizeType32> getMaxTokens() const { return max_tokens_; }
     [[nodiscard]] std::optional<FloatType> getFreeGpuMemoryFraction() const { return fraction_; }
     [[nodiscard]] std::optional<std::size_t> getHostCacheSize() const { return host_cache_; }
+    [[nodiscard]] std::optional<std::vector<SizeType32>> getMaxAttentionWindowVec() const { return windows_; }
 
     void setEnableBlockReuse(bool enableBlockReuse) { block_reuse_ = enableBlockReuse; }
     void setMaxTokens(std::optional<SizeType32> maxTokens) { max_tokens_ = maxTokens; }
     void setFreeGpuMemoryFraction(FloatType freeGpuMemoryFraction) { fraction_ = freeGpuMemoryFraction; }
     void setHostCacheSize(std::size_t hostCacheSize) { host_cache_ = hostCacheSize; }
+    void setMaxAttentionWindowVec(std::vector<SizeType32> maxAttentionWindowVec) {
+        windows_ = std::move(maxAttentionWindowVec);
+    }
 
   private:
     bool block_reuse_;
     std::optional<SizeType32> max_tokens_;
     std::optional<FloatType> fraction_;
     std::optional<std::size_t> host_cache_;
+    std::optional<std::vector<SizeType32>> windows_;
+};
+
+class DecodingConfig {
+  public:
+    explicit DecodingConfig(std::optional<DecodingMode> decodingMode = std::nullopt) : mode_(decodingMode) {}
+
+    [[nodiscard]] std::optional<DecodingMode> getDecodingMode() const { return mode_; }
+
+  private:
+    std::optional<DecodingMode> mode_;
 };
 
 class OrchestratorConfig {
@@ -209,6 +221,7 @@ class ExecutorConfig {
     [[nodiscard]] std::optional<ParallelConfig> getParallelConfig() const { return parallel_; }
     [[nodiscard]] bool getGatherGenerationLogits() const { return gather_generation_logits_; }
     [[nodiscard]] SizeType32 getRecvPollPeriodMs() const { return poll_; }
+    [[nodiscard]] std::optional<DecodingConfig> getDecodingConfig() const { return decoding_; }
 
     void setSchedulerConfig(SchedulerConfig const&) {}
     void setKvCacheConfig(KvCacheConfig const& kvCacheConfig) { kv_cache_ = kvCacheConfig; }
@@ -220,6 +233,7 @@ class ExecutorConfig {
     void setGatherGenerationLogits(bool gatherGenerationLogits) {
         gather_generation_logits_ = gatherGenerationLogits;
     }
+    void setDecodingConfig(DecodingConfig const& decodingConfig) { decoding_ = decodingConfig; }
     void setRecvPollPeriodMs(SizeType32 const& recvPollPeriodMs) { poll_ = recvPollPeriodMs; }
 
   private:
@@ -230,6 +244,7 @@ class ExecutorConfig {
     std::optional<SizeType32> max_queue_size_;
     std::optional<ParallelConfig> parallel_;
     bool gather_generation_logits_ = false;
+    std::optional<DecodingConfig> decoding_;
     SizeType32 poll_ = 0;
 };
 

@@ -30,6 +30,20 @@ enum class ModelType { kDECODER_ONLY = 0, kENCODER_ONLY = 1, kENCODER_DECODER = 
 
 enum class CapacitySchedulerPolicy { kMAX_UTILIZATION = 0, kGUARANTEED_NO_EVICT = 1, kSTATIC_BATCH = 2 };
 
+class DecodingMode {
+  public:
+    static constexpr auto Auto() { return DecodingMode(false); }
+    static constexpr auto TopK() { return DecodingMode(true); }
+
+    // The stand-in's own way to tell them apart.
+    [[nodiscard]] constexpr bool samples_top_k_only() const { return top_k_only_; }
+
+  private:
+    explicit constexpr DecodingMode(bool top_k_only) : top_k_only_(top_k_only) {}
+
+    bool top_k_only_;
+};
+
 enum class CommunicationType { kMPI = 0 };
 
 enum class CommunicationMode { kLEADER, kORCHESTRATOR };
