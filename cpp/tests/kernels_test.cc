@@ -157,8 +157,10 @@ void all(const Kernels<T>& kernels, double tolerance) {
 
 int main() {
     all(kernels_for<float>("sse41"), 2e-6);
+#if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2")) all(kernels_for<float>("avx2"), 2e-6);
     if (__builtin_cpu_supports("avx512bw")) all(kernels_for<float>("avx512_core"), 2e-6);
     if (__builtin_cpu_supports("avx512bf16")) all(kernels_for<bf16>("avx512_core_bf16"), 5e-3);
+#endif
     check_throws("--dtype f32", [] { kernels_for<bf16>("avx2"); });
 }

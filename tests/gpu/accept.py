@@ -113,12 +113,14 @@ def machine(output, target, model):
     record(output, "machine", **found)
 
 
-def reference(output, model, texts):
+def reference(output, model, texts, long_words="0"):
     """The scores of transformers, in f32 and in bf16."""
     import torch
     import transformers
 
     messages = conversations(int(texts))
+    if int(long_words):
+        messages.append(noise(random.Random(3), int(long_words)))
     config = transformers.AutoConfig.from_pretrained(model)
     if not (config.architectures or [""])[0].endswith("ForSequenceClassification"):
         sys.exit(f"{model} is a {config.architectures}: only *ForSequenceClassification has a reference here")
@@ -173,7 +175,26 @@ def order(ours, theirs):
     return alike / every if every else 1.0
 
 
-def agreement(output, url):
+def first(output, url):
+    """One score, which must be near that of transformers."""
+    found = read(output, "reference")
+    if found is None:
+        sys.exit("there is no reference to compare with")
+    ours, tokens = Client(url).score(found["messages"][0])
+    f32, bf16 = (found["scores"][dtype][0] for dtype in ("float32", "bfloat16"))
+    difference, theirs = max(differences([ours], [f32])), max(differences([bf16], [f32]))
+    result = {"scores": ours, "transformers": f32, "difference": difference, "transformers_bf16_difference": theirs,
+              "tokens": tokens, "transformers_tokens": found["tokens"][0]}
+    print(json.dumps(result, indent=1))
+    record(output, "first", **result)
+    if tokens != found["tokens"][0]:
+        sys.exit("the number of tokens differs from that of transformers")
+    _, size, _ = precision(output)
+    if size > 1 and difference > max(8 * theirs, 0.1):
+        sys.exit(f"the first score is {difference:.4g} away from transformers in f32")
+
+
+def agreement(output, url, name="agreement"):
     """Compares with transformers: a bf16 engine should be about as far from f32 as transformers in bf16."""
     found = read(output, "reference")
     if found is None:
@@ -190,7 +211,11 @@ def agreement(output, url):
         "transformers_bf16_largest_difference": max(theirs), "pairs_ordered_alike": order(ours, f32),
     }
     print(json.dumps(result, indent=1))
-    record(output, "agreement", scores=ours, **result)
+    full = read(output, "agreement")
+    if name != "agreement" and full is not None:
+        result["largest_difference_from_the_full_head"] = max(differences(ours, full["scores"]))
+        print(result["largest_difference_from_the_full_head"])
+    record(output, name, scores=ours, **result)
     if not same_tokens:
         sys.exit("token counts differ from those of transformers")
     # Quantized weights differ more, so only their ranking is judged.
@@ -375,26 +400,60 @@ def last_words(output, name):
     return lines[-1] if lines else ""
 
 
-def report(output, target, model, build):
-    """Writes the report as Markdown and as JSON."""
+# What a step that fails on a new machine most likely means; nobody has run them on one before.
+MEANINGS = {
+    "machine": "assay does not start here: see its log",
+    "link": "the image is not that of docker/gpu.Dockerfile, or its libraries moved: compare the paths in build.rs",
+    "headers": "this TensorRT-LLM has another interface than 1.2.1's as it was read: the first error names the member",
+    "reference": "torch or transformers is missing, or does not know the checkpoint: not a fault of Assay's",
+    "build": "trtllm-build does not take the checkpoint or an option: its last words name which; send the whole log",
+    "profiles": "the engine was built for another kind of GPU, or another TensorRT-LLM, than this machine has",
+    "start": "the engine does not load: look for the first [ERROR] in server.log; memory, a version or an assumption "
+             "about the Executor",
+    "first": "if the difference is large, a tensor is in the wrong place or the logits are read at the wrong token",
+    "agreement": "if many are off, the precision of the head; if long ones, the rotary table or a window",
+    "repeatability": "only the CPU engine promises it; on a GPU this step fails only when a request does",
+    "streaming": "the stream's format, not the engine",
+    "throughput": "requests failed under load: memory or the length of the library's queue; see server.log",
+    "drain": "the server exited before its answers were sent, or mpirun did not pass the signal on",
+    "restart": "GPU memory was not freed, or the port not released",
+    "small_head": "the runtime does not take a vocabulary of 64 from config.json: keep the full head, and send the log",
+    "chat_model": "numpy is missing",
+    "generation_reference": "as for reference",
+    "generation_build": "as for build",
+    "generation_start": "as for start",
+    "generation_agreement": "if the first token differs, the prompt; if a later one, sampling or the end id",
+    "generation_throughput": "as for throughput",
+    "generation_end": "as for drain",
+}
+
+
+def report(output, target, model, build, stage=""):
+    """Writes the report of a stage as Markdown and as JSON."""
     steps = [json.loads(line) for line in Path(output, "steps.jsonl").read_text().splitlines()]
-    names = ["machine", "agreement", "repeatability", "streaming", "throughput", "drain", "restart", "generation",
+    names = ["machine", "first", "agreement", "small_head", "repeatability", "streaming", "throughput", "drain", "restart", "generation",
              "generation_throughput"]
     results = {name: found for name in names if (found := read(output, name)) is not None}
-    results.get("agreement", {}).pop("scores", None)
+    for name in ("agreement", "small_head"):
+        results.get(name, {}).pop("scores", None)
     passed = all(one["passed"] for one in steps)
-    whole = {"passed": passed, "target": target, "model": model, "build": build, "steps": steps, "results": results}
-    Path(output, "report.json").write_text(json.dumps(whole, indent=1) + "\n")
-    lines = [f"# Acceptance on {target}: {'passed' if passed else 'FAILED'}", "",
+    whole = {"passed": passed, "stage": stage or "all", "target": target, "model": model, "build": build, "steps": steps, "results": results}
+    path = Path(output, f"report-{stage}" if stage else "report")
+    path.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
+    lines = [f"# Acceptance on {target}, stage {stage or 'all'}: {'passed' if passed else 'FAILED'}", "",
              f"Checkpoint `{model}`, build-engine `{build or '(defaults)'}`.", "", "| step | | seconds | |", "|---|---|---|---|"]
     for one in steps:
         words = "" if one["passed"] else last_words(output, one["step"]).replace("|", "\\|")
         lines.append(f"| {one['step']} | {'passed' if one['passed'] else 'FAILED'} | {one['seconds']} | {words} |")
+    failed = [one["step"] for one in steps if not one["passed"]]
+    if failed:
+        lines += ["", "Most likely:", ""] + [f"- **{step}**: {MEANINGS.get(step, 'not known')}" for step in failed]
+        lines += ["", "Please send this file, the `.log` files of these steps and `server.log`."]
     for name, found in results.items():
         lines += ["", f"## {name.capitalize().replace('_', ' ')}", "", "| | |", "|---|---|"]
         lines += [f"| {key.replace('_', ' ')} | {shown(value)} |" for key, value in found.items()]
     lines += ["", f"Peak rates and bandwidth are from `engines/targets` for {target}."]
-    Path(output, "report.md").write_text("\n".join(lines) + "\n")
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 def shown(value):

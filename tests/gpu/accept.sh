@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The acceptance test: does Assay work on this machine? Builds an engine from a checkpoint and serves it, compares
-# its scores with those of transformers, repeats them alone and in batches, compares throughput with the hardware's
-# limit, and stops the server under load. Does the same with the text that a chat model generates. Writes a report
-# (report.md and report.json).
+# The acceptance test: does Assay work on this machine? It has three stages, each of which leaves a report:
+#   link   compares the headers with what the code expects and looks for every library (report-link.md)
+#   score  builds an engine, serves it, and compares one score with transformers' (report-score.md)
+#   all    compares many scores, repeats them alone and in batches, builds with a small head too, compares throughput with
+#          the hardware's limit, stops the server under load, and does the same with a chat model (report.md)
+# A stage runs those before it first, and none runs after one that failed. Reports say what a failure most likely means.
 #
 # In the GPU image, with the repository mounted; `--target cpu` runs the same script anywhere:
 #   docker run --gpus all --shm-size 1g -v "$PWD":/assay -w /assay assay:gpu tests/gpu/accept.sh --target h100
@@ -14,6 +16,7 @@ cd "$(dirname "$0")/../.." || exit 2
 usage() {
     cat <<'END'
 Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
+  --stage NAME        link, score or all                         [default: all]
   --target NAME       name of a file in engines/targets (h100, l4, ...), or cpu
   --model DIR         checkpoint of a *ForSequenceClassification  [default: engines/demo]
   --chat-model DIR    checkpoint of a chat model, or none        [default: tests/checkpoints/lm-head-tiny
@@ -23,6 +26,8 @@ Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
   --chat-build "ARGS" more arguments for the build of the chat model
   --serve "ARGS"      more arguments for assay serve
   --texts N           conversations to compare                   [default: 48]
+  --long-words N      words of one more conversation to compare, such as more than a window has; 0: none
+                                                                 [default: 0]
   --tokens N          words in each conversation that is timed   [default: 400]
   --new-tokens N      tokens to generate for each text           [default: 32]
   --seconds N         duration of each throughput measurement    [default: 20]
@@ -33,11 +38,11 @@ Usage: tests/gpu/accept.sh --target NAME [OPTION VALUE]...
 END
 }
 
-target='' model=engines/demo chat_model='' output='' build='' chat_build='' serve=''
-texts=48 tokens=400 new_tokens=32 seconds=20 connections=64 port=8123 binaries='' python=python3
+stage=all target='' model=engines/demo chat_model='' output='' build='' chat_build='' serve=''
+texts=48 long_words=0 tokens=400 new_tokens=32 seconds=20 connections=64 port=8123 binaries='' python=python3
 while [[ $# -gt 0 ]]; do
     case $1 in
-    --target | --model | --chat-model | --output | --build | --chat-build | --serve | --texts | --tokens | \
+    --stage | --target | --model | --chat-model | --output | --build | --chat-build | --serve | --texts | --long-words | --tokens | \
         --new-tokens | --seconds | --connections | --port | --binaries | --python)
         if [[ $# -lt 2 ]]; then
             echo "$1 needs a value" >&2
@@ -57,7 +62,7 @@ while [[ $# -gt 0 ]]; do
         ;;
     esac
 done
-if [[ -z $target ]]; then
+if [[ -z $target || ! $stage =~ ^(link|score|all)$ ]]; then
     usage >&2
     exit 2
 fi
@@ -127,9 +132,58 @@ kill_and_start_again() { start engine && end KILL 137 && start engine && judge s
 stop_server() { if [[ -n $server ]]; then kill -KILL "$server" 2>/dev/null; fi; }
 trap stop_server EXIT
 
+# Every library that the programs need, and the tools of the image.
+find_libraries() {
+    local missing=0 program
+    for program in assay build-engine; do
+        echo "$program: $(command -v "$program")"
+        ldd "$(command -v "$program")" | tee "$output/ldd.txt"
+        if grep 'not found' "$output/ldd.txt"; then missing=1; fi
+    done
+    assay --version && build-engine --version || missing=1
+    if [[ $target != cpu ]]; then
+        "$python" -c 'import tensorrt, tensorrt_llm; print("TensorRT", tensorrt.__version__, "TensorRT-LLM", tensorrt_llm.__version__)' || missing=1
+        command -v trtllm-build mpirun || { echo 'trtllm-build or mpirun is not on the PATH'; missing=1; }
+    fi
+    if [[ $missing -ne 0 ]]; then echo 'something is missing; see above'; return 1; fi
+}
+compare_headers() {
+    local root=${TRTLLM_ROOT:-/app/tensorrt_llm}
+    command -v make g++ >/dev/null || { echo 'not compared: this image has no make or g++; the build stage of docker/gpu.Dockerfile has'; return; }
+    make check-trtllm-headers TRTLLM_ROOT="$root"
+}
+# The same model with a head of its own rows only, where the family has that form.
+small_head() {
+    # shellcheck disable=SC2086 # As above.
+    if ! build-engine --model "$model" --target "$target" --output "$output/small" --dry-run --small-head $build; then
+        echo 'not tried: build-engine refuses it for this model'
+        return
+    fi
+    build_engine "$model" small "$build --small-head" && start small || return
+    judge agreement "$output" "$url" small_head
+    local agreed=$?
+    end TERM 0 && [[ $agreed -eq 0 ]]
+}
+# Ends the program unless a later stage is to run.
+finish_stage() { # NAME
+    judge report "$output" "$target" "$model" "$build" "$1"
+    say "$output/report${1:+-$1}.md"
+    if [[ $failed -ne 0 || $stage == "${1:-all}" ]]; then
+        exit "$failed"
+    fi
+}
+
 step machine describe_machine
-step reference judge reference "$output" "$model" "$texts"
-if step build build_engine "$model" engine "$build" && step profiles assay profiles --engines "$output/engine" && step start start engine; then
+step link find_libraries
+if [[ $target != cpu ]]; then step headers compare_headers; fi
+finish_stage link
+
+step reference judge reference "$output" "$model" "$texts" "$long_words"
+step build build_engine "$model" engine "$build" && step profiles assay profiles --engines "$output/engine" &&
+    step start start engine && step first judge first "$output" "$url"
+finish_stage score
+
+if [[ -n $server ]]; then
     step agreement judge agreement "$output" "$url"
     step repeatability judge repeatability "$output" "$url" "$target"
     step streaming judge streaming "$output" "$url" "$target"
@@ -137,6 +191,8 @@ if step build build_engine "$model" engine "$build" && step profiles assay profi
     step drain drain
     stop_server
     step restart kill_and_start_again
+    if [[ $target != cpu ]]; then step small_head small_head; fi
+    stop_server
 fi
 if [[ -z $chat_model ]]; then
     chat_model=$output/lm-head-wide
@@ -149,6 +205,4 @@ if [[ $chat_model != none ]] && step generation_reference generation reference "
     step generation_end end TERM 0
     stop_server
 fi
-judge report "$output" "$target" "$model" "$build"
-say "$output/report.md"
-exit "$failed"
+finish_stage ''
