@@ -1,10 +1,12 @@
 """Requests and parsers of reinforcement-learning trainers and of clients made for other servers."""
 
 import json
+import math
 import urllib.error
 import urllib.request
 
 import pytest
+import requests
 from conftest import ATTRIBUTES, LOUVRE, PARIS, Server, conversation
 
 
@@ -153,3 +155,84 @@ def test_one_call_scores_many_responses_and_reports_cached_tokens(server: Server
     best = [item["scores"]["helpfulness"] for item in ranked]
     assert best == sorted(best, reverse=True) and answer["ranked_by"] == "helpfulness"
     assert answer["usage"]["cached_tokens"] > 0
+
+
+def test_a_rank_of_openrlhf_without_samples_gets_empty_lists(one_score: Server):
+    answer = post(one_score, "/get_reward", {"query": [], "prompts": [], "labels": []})
+    assert answer == {"rewards": [], "scores": [], "extra_logs": {}}
+
+
+def test_openrlhf_sends_a_whole_rollout_at_once(one_score: Server):
+    queries = [chatml(f"Answer {index}.") for index in range(3000)]
+    rewards = post(one_score, "/get_reward", {"query": queries, "prompts": queries, "labels": queries})["rewards"]
+    assert len(rewards) == 3000
+    assert [rewards[7]] == chat_scores(one_score, "one", "Answer 7.")
+
+
+def test_the_card_of_skywork_reward_reads_embeddings_of_a_list(server: Server):
+    # The card removes the BOS token, because SGLang adds one.
+    texts = [llama3(answer).removeprefix("<|begin_of_text|>") for answer in [LOUVRE, "No."]]
+    rewards = [response["embedding"][0] for response in post(server, "/classify", {"model": "five", "text": texts})]
+    assert rewards == [chat_scores(server, "five")[0], chat_scores(server, "five", "No.")[0]]
+
+
+def test_llama_factory_reads_scores_of_any_response(one_score: Server):
+    payload = {"model": "model", "messages": [chatml(), chatml("No.")]}
+    rewards = post(one_score, "/v1/score/evaluation", payload)["scores"]
+    assert rewards == chat_scores(one_score, "one") + chat_scores(one_score, "one", "No.")
+
+
+def test_nemo_gym_gets_the_rollout_back_with_its_reward(server: Server):
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
+               "content": [{"type": "output_text", "text": LOUVRE, "annotations": []}]}
+    rollout = {
+        "responses_create_params": {"input": [{"role": "user", "content": PARIS}]},
+        "response": {"id": "r", "created_at": 1.0, "model": "m", "object": "response", "output": [message],
+                     "parallel_tool_calls": False, "tool_choice": "none", "tools": []},
+        "task": {"id": 7},
+    }
+    answer = post(server, "/verify", rollout)
+    assert answer | rollout == answer
+    assert list(answer["reward_components"].values()) == chat_scores(server, "five")
+    assert answer["reward"] == chat_scores(server, "five")[0]
+
+
+def test_nvidias_reranking_clients_read_logits_by_index(one_score: Server):
+    passages = [LOUVRE, "No."]
+    payload = {"model": "one", "query": {"text": PARIS}, "passages": [{"text": text} for text in passages],
+               "truncate": "END"}
+    rankings = post(one_score, "/v1/ranking", payload)["rankings"]
+    for entry in rankings:
+        assert [entry["logit"]] == chat_scores(one_score, "one", passages[entry["index"]])
+
+
+def test_tensorrt_llms_scaffolding_reads_steps_from_context_logits(engines):
+    answer = "Add the numbers.<extra_0>The sum is 5.<extra_0>"
+    with Server(engines["math-prm-tiny"], "--served-model-name", "steps") as server:
+        steps = chat_scores(server, "steps", answer)
+        tokens = json.loads(tokenized(server, answer))["tokens"]
+        payload = {"model": "steps", "prompt": tokens, "max_tokens": 1, "return_context_logits": True}
+        logits = post(server, "/v1/completions", payload)["choices"][0]["context_logits"]
+        assert len(logits) == len(tokens)
+        ends = [index for index, row in enumerate(logits) if row != [0.0, 0.0]]
+        assert len(ends) == 2 and all(tokens[index] == tokens[ends[0]] for index in ends)
+        # A softmax of each pair, the second of which is the probability that the step is right.
+        right = [1 / (1 + math.exp(logits[index][0] - logits[index][1])) for index in ends]
+        assert right == pytest.approx(steps, rel=1e-5)
+
+
+def tokenized(server: Server, answer: str) -> str:
+    body = json.dumps({"messages": conversation(answer), "add_generation_prompt": False}).encode()
+    request = urllib.request.Request(server.url + "/tokenize", body, {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=60).read().decode()
+
+
+def test_a_url_with_a_password_sends_the_key(engines, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("\ufeffsk-0123456789abcdef trainer\n", encoding="utf-8")
+    with Server(engines["qwen2-tiny"], "--served-model-name", "one", "--api-keys-file", keys) as server:
+        url = f"http://trainer:sk-0123456789abcdef@{server.address}/get_reward"
+        answer = requests.post(url, json={"query": [chatml()]}, timeout=60)
+        assert answer.status_code == 200 and len(answer.json()["rewards"]) == 1
+        wrong = requests.post(f"http://trainer:wrong@{server.address}/get_reward", json={"query": []}, timeout=60)
+        assert wrong.status_code == 401

@@ -1,4 +1,4 @@
-//! `POST /v1/ranking`: the route of NVIDIA's reranking NIMs.
+//! `POST /v1/ranking`: the route of NVIDIA's reranking NIMs, and the path of their hosted service.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::prompt::Truncation;
 use crate::serving::LengthPolicy;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(ranking))
+    OpenApiRouter::new().routes(routes!(ranking)).routes(routes!(hosted_ranking))
 }
 
 /// A prompt and the passages to rank, which are responses to it.
@@ -86,6 +86,22 @@ async fn ranking(State(app): State<Arc<App>>, request: Request) -> Result<Respon
         rankings.push(PassageRank { index, logit });
     }
     Ok(texts.respond(Rankings { rankings, usage: texts.usage() }))
+}
+
+/// The same as at `/v1/ranking`, at the path that NVIDIA's hosted service has for a model:
+/// `/v1/retrieval/MODEL/reranking`.
+#[utoipa::path(
+    post,
+    path = "/v1/retrieval/{*name}",
+    tag = "compatibility",
+    params(("name" = String, Path)),
+    request_body(content = RankingRequest, example = json!({
+        "model": "demo", "query": {"text": "Hello"}, "passages": [{"text": "Good day"}, {"text": "Go away"}]
+    })),
+    responses((status = 200, body = Rankings), Errors),
+)]
+async fn hosted_ranking(state: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    ranking(state, request).await
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {

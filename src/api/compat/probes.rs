@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = VllmVersion)]
 struct Version {
     version: &'static str,
 }

@@ -213,7 +213,7 @@ impl<F> ScoredTexts<'_, F> {
     pub(super) fn single(&self, scored: &Scored) -> Result<f64, ApiError> {
         let raw = self.model.single(self.head, &scored.scores);
         let raw = raw.ok_or_else(|| ApiError::internal("a text was scored and has no score"))?;
-        // Of several scores, only the one that stands for them counts: a share among them would put texts in
+        // Only the score that stands for a text counts: a share among its scores would put texts in
         // another order.
         Ok(f64::from(if self.activate { probability(raw) } else { raw }))
     }

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SglangModelInfo)]
 struct ModelInfo<'a> {
     /// The engine directory.
     model_path: String,
@@ -37,6 +38,7 @@ struct ModelInfo<'a> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SglangServerInfo)]
 struct ServerInfo<'a> {
     model_path: String,
     served_model_name: &'a str,

@@ -98,6 +98,9 @@ async fn each_server_ranks_in_its_own_form() {
     for (place, index) in order.iter().enumerate() {
         assert_eq!(nvidia["rankings"][place], json!({"index": index, "logit": scores[*index]}));
     }
+    let request = json!({"model": "", "query": {"text": PROMPT}, "passages": [{"text": DOCUMENTS[0]}]});
+    let hosted = ok(&server, "/v1/retrieval/nvidia/reward/reranking", request).await;
+    assert_eq!(hosted["rankings"], json!([{"index": 0, "logit": scores[0]}]));
     let tei = ok(&server, "/", json!({"query": PROMPT, "texts": DOCUMENTS, "raw_scores": true})).await;
     assert_eq!(tei[0], json!({"index": order[0], "score": scores[order[0]]}));
 }
