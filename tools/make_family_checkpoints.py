@@ -414,6 +414,8 @@ SMALL = {
     "tie_word_embeddings": False,
 }
 STEP_TOKEN = "<extra_0>"
+QRM_OBJECTIVES = 5
+BATCH_NORM = ("running_mean", "running_var", "weight", "bias")
 ARMO_PATTERN = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 ARMO_OBJECTIVES = (
     [f"helpsteer-{name}" for name in HELPSTEER]
@@ -461,6 +463,22 @@ def armo_scores(states, ids, linear, tokenizer):
     for layer in range(3):
         gate = torch.relu(linear(gate, f"gating.layers.{layer}"))
     shares = torch.softmax(linear(gate, "gating.layers.3") / 0.5, dim=-1)
+    shares = shares * linear.weights["gating.logit_scale"][0]
+    mixed = torch.sum(shares * (rewards @ linear.weights["reward_transform_matrix"]))
+    return torch.cat((rewards, mixed[None]))
+
+
+def qrm_scores(states, ids, linear, tokenizer):
+    """QRM: the mean of each objective's quantiles, mixed by a network with batch norms."""
+    pattern = tokenizer.encode(ARMO_PATTERN, add_special_tokens=False).ids
+    quantiles = linear(states[-1], "regression_layer").reshape(QRM_OBJECTIVES, -1)
+    rewards = quantiles.mean(dim=1)
+    gate = states[last_pattern(ids, pattern)][None]
+    for module in (0, 3, 6):
+        gate = torch.relu(linear(gate, f"gating.layers.{module}"))
+        norm = [linear.weights[f"gating.layers.{module + 2}.{part}"] for part in BATCH_NORM]
+        gate = torch.nn.functional.batch_norm(gate, norm[0], norm[1], norm[2], norm[3])
+    shares = torch.softmax(linear(gate[0], "gating.layers.9") / 0.5, dim=-1)
     shares = shares * linear.weights["gating.logit_scale"][0]
     mixed = torch.sum(shares * (rewards @ linear.weights["reward_transform_matrix"]))
     return torch.cat((rewards, mixed[None]))
@@ -570,6 +588,32 @@ HEADS = {
         "prepare": with_answer,
         "scores": armo_scores,
     },
+    "qrm-tiny": {
+        "seed": 49,
+        "architecture": "LlamaForRewardModelWithGating31",
+        "config": {
+            "num_objectives": QRM_OBJECTIVES,
+            "num_quantiles": 7,
+            "gating_hidden_dim": 24,
+            "gating_n_hidden": 3,
+            "gating_temperature": 0.5,
+        },
+        "served": [f"objective_{i}" for i in range(QRM_OBJECTIVES)] + ["score"],
+        "head": {
+            "regression_layer.weight": (7 * QRM_OBJECTIVES, 32),
+            "reward_transform_matrix": (QRM_OBJECTIVES, QRM_OBJECTIVES),
+            "gating.logit_scale": (1,),
+            "gating.layers.0.weight": (24, 32),
+            "gating.layers.3.weight": (24, 24),
+            "gating.layers.6.weight": (24, 24),
+            "gating.layers.9.weight": (QRM_OBJECTIVES, 24),
+            "gating.layers.9.bias": (QRM_OBJECTIVES,),
+            **{f"gating.layers.{at}.{part}": (24,) for at in (2, 5, 8) for part in BATCH_NORM},
+        },
+        "gains": {"regression_layer.weight": 3},
+        "prepare": with_answer,
+        "scores": qrm_scores,
+    },
     "nemo-tiny": {
         "seed": 46,
         "architecture": "NemotronForSequenceClassification",
@@ -676,9 +720,11 @@ def random_tensor(name, shape, rng, plus_one):
     values = common.random_tensor(name, shape, rng) if len(shape) > 1 or "norm" in name else None
     if "norm" in name and name.endswith(".weight"):
         return values - 1.0 if plus_one else values
-    if name.endswith("bias"):
+    if name.endswith(("running_mean", "bias")):
         return 0.3 * rng.standard_normal(shape, dtype=np.float32)
-    if name.endswith("logit_scale"):
+    if name.endswith("running_var"):
+        return 0.5 + rng.random(shape, dtype=np.float32)
+    if len(shape) == 1:
         return 1.0 + 0.25 * rng.standard_normal(shape, dtype=np.float32)
     return values
 

@@ -14,6 +14,7 @@ use assay::engine::backends;
 use assay::hardware::Machine;
 use assay::hardware::profiles;
 use assay::score::ScoreError;
+use assay::score::check::{self, CheckArgs};
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::serving::load;
 use assay::telemetry::logs;
@@ -38,6 +39,7 @@ enum Command {
     Score(ScoreArgs),
     Eval(EvalArgs),
     Report(ReportArgs),
+    Check(CheckArgs),
     /// List engines, and which of them run on this machine
     Profiles(ProfilesArgs),
     Bench(BenchArgs),
@@ -72,12 +74,13 @@ struct ProfilesArgs {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    if matches!(command, Command::Serve(_) | Command::Score(_) | Command::Bench(_)) {
+    if matches!(command, Command::Serve(_) | Command::Score(_) | Command::Check(_) | Command::Bench(_)) {
         limit_spinning();
     }
     let done = match command {
         Command::Serve(arguments) => return exit(serve(arguments)),
         Command::Score(arguments) => on_runtime(score::score(&arguments)),
+        Command::Check(arguments) => on_runtime(check::check(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
         Command::Report(arguments) => score::report(&arguments).map(ExitCode::from).map_err(Into::into),
         Command::Profiles(arguments) => list_profiles(&arguments),

@@ -9,9 +9,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::BuildError;
+use super::checkpoint::LFS_POINTER;
 
-/// No size in a model exceeds this, so that the product of any two fits an integer.
-const LARGEST_SIZE: usize = 1 << 31;
+/// No size in a model exceeds this, so that the product of any three fits an integer.
+const LARGEST_SIZE: usize = 1 << 20;
+/// Sizes with bounds of their own.
+const BOUNDS: [(&str, usize); 3] =
+    [("num_hidden_layers", 4096), ("vocab_size", 1 << 24), ("max_position_embeddings", 1 << 30)];
+/// No JSON file or template of a checkpoint is larger; the largest tokenizers have some 40 MB.
+const LARGEST_FILE: u64 = 1 << 28;
 
 /// The JSON object of a file, or one nested in it.
 pub(super) struct Object {
@@ -56,10 +62,12 @@ impl Object {
             Some(default) => self.optional(field)?.unwrap_or(default),
             None => self.required(field)?,
         };
-        if (1..=LARGEST_SIZE).contains(&value) {
+        let largest =
+            BOUNDS.iter().find(|(name, _)| *name == field).map_or(LARGEST_SIZE, |(_, bound)| *bound);
+        if (1..=largest).contains(&value) {
             Ok(value)
         } else {
-            Err(self.error(field, &format!("{value} is not between 1 and {LARGEST_SIZE}")))
+            Err(self.error(field, &format!("{value} is not between 1 and {largest}")))
         }
     }
 
@@ -102,9 +110,34 @@ impl Object {
     }
 }
 
+/// Text of a file of a checkpoint.
+///
+/// # Errors
+/// Besides those of reading: it is a device or a pipe, which could block or never end, is larger than any such file
+/// is, or is the pointer that Git LFS leaves in its place.
+pub(super) fn read_plain(path: &Path) -> std::io::Result<String> {
+    let refuse = |reason: String| Err(std::io::Error::new(std::io::ErrorKind::InvalidData, reason));
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return refuse("it is not a regular file".to_owned());
+    }
+    if metadata.len() > LARGEST_FILE {
+        return refuse(format!("it has {} bytes, more than such a file can have", metadata.len()));
+    }
+    let text = std::fs::read_to_string(path)?;
+    if text.as_bytes().starts_with(LFS_POINTER) {
+        return refuse(
+            "it is a Git LFS pointer, not the file itself; run `git lfs pull` in the checkpoint's repository, or \
+             download it with `hf download`"
+                .to_owned(),
+        );
+    }
+    Ok(text)
+}
+
 /// Text of a JSON file, without a byte order mark and with null for `NaN`, `Infinity` and `-Infinity`.
 pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
-    let mut text = std::fs::read_to_string(path)?;
+    let mut text = read_plain(path)?;
     if text.starts_with('\u{feff}') {
         text.remove(0);
     }
@@ -141,6 +174,9 @@ fn without_infinities(text: &str) -> String {
 /// The error for a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BuildError {
     let reason = match error.kind() {
+        std::io::ErrorKind::NotFound if path.is_symlink() => {
+            "it is a link to a file that is not there; download the checkpoint again".to_owned()
+        }
         std::io::ErrorKind::NotFound => {
             "it is missing; --model must name a directory with a Hugging Face checkpoint".to_owned()
         }

@@ -3,7 +3,7 @@
 use super::adapter::Task as Adapted;
 use super::checkpoint::Checkpoint;
 use super::config::{self, Config};
-use super::heads::vocabulary_rows;
+use super::heads::{quantiles, vocabulary_rows};
 use super::json::Object;
 use super::language::Generation;
 use super::location::Location;
@@ -49,6 +49,7 @@ impl Source {
             checkpoint.adapt(adapter, name)?;
             config.notes.push(adapter.describe());
         }
+        quantiles::fold(&config, &mut checkpoint)?;
         if let Some(embedding) = checkpoint.adapted_rows(config.architecture.family.tensors.embedding) {
             config.model.vocab_size = embedding;
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::BuildError;
 use super::config::Config;
-use super::json::{Object, unreadable};
+use super::json::{Object, read_plain, unreadable};
 use super::options::BuildOptions;
 use super::tokenizer::{self, CheckpointTokenizer};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
@@ -158,7 +158,7 @@ fn date_note(date_use: DateUse, requested: Option<TemplateDate>) -> Option<Strin
 fn template(checkpoint: &Path, config: Option<&Object>) -> Result<Option<(String, PathBuf)>, BuildError> {
     let path = checkpoint.join(TEMPLATE_FILE);
     if path.exists() {
-        let template = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let template = read_plain(&path).map_err(|error| unreadable(&path, &error))?;
         return Ok(Some((template, path)));
     }
     let found = match config {

@@ -197,7 +197,7 @@ fn check_head(head: &Head) -> Checked {
     if let Some(cap) = head.softcap {
         positive("head.softcap", cap.into())?;
     }
-    if let Pooling::EachStep { id, .. } = head.pooling {
+    if let Pooling::EachStep { id, .. } | Pooling::LastNonPad { pad: id } = head.pooling {
         within("head.pooling.id", id as usize, 0..=*VOCABULARY.end())?;
     }
     head.gating.as_ref().map_or(Ok(()), check_gating)

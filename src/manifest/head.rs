@@ -45,7 +45,7 @@ impl Head {
             (Pooling::EachStep { value, .. }, _) => value.outputs(),
             (Pooling::EachTurn { .. }, _) => StepValue::Softmax.outputs(),
             (Pooling::LastToken, Some(gating)) => 2 * gating.transform.len(),
-            (Pooling::LastToken, None) => self.attributes.len(),
+            (Pooling::LastToken | Pooling::LastNonPad { .. }, _) => self.attributes.len(),
         }
     }
 
@@ -185,6 +185,11 @@ pub enum Pooling {
     /// At the last token.
     #[default]
     LastToken,
+    /// At the last token that is not padding, wherever padding occurs before; at the first if all are padding.
+    LastNonPad {
+        /// Id of the padding token.
+        pad: u32,
+    },
     /// At every step token.
     EachStep {
         /// Text of the step token, also [`super::PromptSpec::step_token`] if it is a control token.

@@ -124,6 +124,14 @@ pub enum Unscorable {
         /// The step token.
         token: String,
     },
+    /// A last step without the token that ends it: it would get no score.
+    #[error(
+        "the model scores steps, and the last one does not end with {token}; put {token} after each step"
+    )]
+    OpenStep {
+        /// The step token.
+        token: String,
+    },
     /// No assistant's turn for a model that judges one step with each.
     #[error(
         "the model scores an assistant's turn after each step; send each step as a user's turn and `+` as its answer"

@@ -41,7 +41,7 @@ impl Head {
                 Kind::Steps(StepScores { ends, value: StepValue::Softmax })
             }
             (Pooling::LastToken, Some(gating)) => Kind::Gated(gating.clone()),
-            (Pooling::LastToken, None) => Kind::Rows(RowScores::new(head)),
+            (Pooling::LastToken | Pooling::LastNonPad { .. }, _) => Kind::Rows(RowScores::new(head)),
         };
         Self { attributes: head.attributes.clone(), kind, options: head.score.clone() }
     }
@@ -107,6 +107,20 @@ impl Head {
         }
     }
 
+    /// Checks that the text of an assistant's turn ends with a step token if it has any: what follows the last one
+    /// would get no score.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_last_step(&self, text: &str) -> Result<(), Unscorable> {
+        let Some(token) = self.step_token() else { return Ok(()) };
+        let (end, mark) = (text.trim_end(), token.trim());
+        if mark.is_empty() || !end.contains(mark) || end.ends_with(mark) {
+            return Ok(());
+        }
+        Err(Unscorable::OpenStep { token: token.to_owned() })
+    }
+
     /// Names of the scores, in the model's order; for steps, the one name that they share.
     pub fn attributes(&self) -> &[String] {
         &self.attributes
@@ -118,7 +132,7 @@ impl Head {
     /// It lacks the tokens at which the model is read.
     pub fn positions(&self, tokens: &[u32]) -> Result<Arc<[usize]>, Unscorable> {
         match &self.kind {
-            Kind::Rows(_) => Ok([tokens.len().saturating_sub(1)].into()),
+            Kind::Rows(rows) => Ok([rows.position(tokens)].into()),
             Kind::Steps(steps) => steps.positions(tokens),
             Kind::Gated(gating) => gated_mixture::positions(gating, tokens),
         }
@@ -263,6 +277,16 @@ mod tests {
         let names: Vec<&str> = scores.pairs.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["help", "length", "score"]);
         assert_eq!(*gated().positions(&[1, 2, 6]).unwrap(), [0, 2]);
+    }
+
+    #[test]
+    fn a_last_step_without_its_token_is_refused() {
+        for text in ["a<extra_0>", "a<extra_0>b<extra_0>\n", "no step at all", ""] {
+            assert_eq!(steps().check_last_step(text), Ok(()), "{text}");
+        }
+        let error = steps().check_last_step("a<extra_0>and so").unwrap_err().to_string();
+        assert!(error.contains("does not end with <extra_0>"), "{error}");
+        assert_eq!(gated().check_last_step("a<extra_0>b"), Ok(()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Heads with one score per row, read at the last token.
+//! Heads with one score per row, read at the last token, or the last that is not padding.
 
 use std::ops::Range;
 
@@ -11,12 +11,26 @@ pub(super) struct RowScores {
     /// Indices among the outputs.
     chosen: Vec<usize>,
     outputs: usize,
+    /// The padding token, if it is not read.
+    pad: Option<u32>,
 }
 
 impl RowScores {
     pub(super) fn new(head: &manifest::Head) -> Self {
         let outputs = head.outputs();
-        Self { chosen: (0..outputs).collect(), outputs }
+        let pad = match head.pooling {
+            manifest::Pooling::LastNonPad { pad } => Some(pad),
+            _ => None,
+        };
+        Self { chosen: (0..outputs).collect(), outputs, pad }
+    }
+
+    /// The position that is read.
+    pub(super) fn position(&self, tokens: &[u32]) -> usize {
+        match self.pad {
+            Some(pad) => tokens.iter().rposition(|&token| token != pad).unwrap_or(0),
+            None => tokens.len().saturating_sub(1),
+        }
     }
 
     /// Keeps the scores of some rows of the model's own head, and their `attributes`.
@@ -45,5 +59,21 @@ impl RowScores {
     pub(super) fn scores(&self, outputs: &[f32]) -> Result<Vec<f32>, RewardError> {
         check_count(outputs.len(), self.outputs)?;
         Ok(self.chosen.iter().map(|&index| outputs[index]).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Pooling;
+
+    #[test]
+    fn padding_at_the_end_is_not_read_if_the_head_says_so() {
+        let head = |pooling| manifest::Head { attributes: vec!["a".into()], pooling, ..Default::default() };
+        let skips = RowScores::new(&head(Pooling::LastNonPad { pad: 7 }));
+        let last = RowScores::new(&head(Pooling::LastToken));
+        for (tokens, position) in [(&[1, 7, 2, 7, 7][..], 2), (&[7, 7], 0), (&[1], 0), (&[7, 1], 1)] {
+            assert_eq!((skips.position(tokens), last.position(tokens)), (position, tokens.len() - 1));
+        }
     }
 }

@@ -31,26 +31,44 @@ enum Backend {
 #[error("{} generates text and has no scores; name the engine of a reward model", _0.display())]
 struct NotARewardModel(std::path::PathBuf);
 
+/// An engine in this process.
+pub(super) struct LoadedScorer {
+    pub(super) scorer: Box<Scorer>,
+    /// The name of the model.
+    model: String,
+    /// The profile id of the engine.
+    id: String,
+}
+
+/// Loads the engine that `settings` name into this process.
+///
+/// # Errors
+/// [`ScoreError::Setup`].
+pub(super) fn load_scorer(mut settings: Settings) -> Result<LoadedScorer, ScoreError> {
+    // Callers limit what waits. The limits of a server's queue would refuse the rest.
+    settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
+    settings.scheduling.max_queue_tokens = usize::MAX;
+    settings.server.timeout = None;
+    let manifest = load::choose(&mut settings).map_err(|error| ScoreError::Setup(error.into()))?;
+    let model = served_names(&settings, &manifest).swap_remove(0);
+    let metrics =
+        Metrics::new(&model, &manifest.profile.name).map_err(|error| ScoreError::Setup(error.into()))?;
+    let loaded = load::load(&settings, &manifest, Arc::new(metrics))
+        .map_err(|error| ScoreError::Setup(error.into()))?;
+    match loaded {
+        LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id: manifest.profile.id }),
+        _ => Err(ScoreError::Setup(NotARewardModel(settings.engine.directory).into())),
+    }
+}
+
 impl ScoringBackend {
     /// Loads the engine that `settings` name into this process.
     ///
     /// # Errors
     /// [`ScoreError::Setup`].
-    pub(super) fn load(mut settings: Settings) -> Result<Self, ScoreError> {
-        // `in_flight` limits what waits. The limits of a server's queue would refuse the rest.
-        settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
-        settings.scheduling.max_queue_tokens = usize::MAX;
-        settings.server.timeout = None;
-        let manifest = load::choose(&mut settings).map_err(|error| ScoreError::Setup(error.into()))?;
-        let model = served_names(&settings, &manifest).swap_remove(0);
-        let metrics =
-            Metrics::new(&model, &manifest.profile.name).map_err(|error| ScoreError::Setup(error.into()))?;
-        let loaded = load::load(&settings, &manifest, Arc::new(metrics))
-            .map_err(|error| ScoreError::Setup(error.into()))?;
-        let LoadedModel::Scorer(scorer) = loaded else {
-            return Err(ScoreError::Setup(NotARewardModel(settings.engine.directory).into()));
-        };
-        let (id, in_flight) = (manifest.profile.id, Semaphore::new(IN_FLIGHT));
+    pub(super) fn load(settings: Settings) -> Result<Self, ScoreError> {
+        let LoadedScorer { scorer, model, id } = load_scorer(settings)?;
+        let in_flight = Semaphore::new(IN_FLIGHT);
         Ok(Self(Arc::new(Backend::Engine { scorer, model, id, in_flight })))
     }
 

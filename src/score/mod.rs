@@ -8,6 +8,7 @@
 
 mod backend;
 mod best_of;
+pub mod check;
 pub mod cli;
 mod client;
 mod columns;

@@ -122,8 +122,11 @@ impl Scorer {
     /// its length.
     ///
     /// # Errors
-    /// The template refuses the conversation, or what must stay of it is too long.
+    /// The template refuses the conversation, what must stay of it is too long, or its last step has no end.
     pub fn encode(&self, messages: &[Message], policy: LengthPolicy) -> Result<Prompt, ServingError> {
+        if let Some(last) = messages.last().filter(|message| message.role == "assistant") {
+            self.head.check_last_step(&last.content)?;
+        }
         Ok(self.encoder.encode_within(messages, EncodeOptions::default(), self.fit(policy))?)
     }
 

@@ -164,4 +164,5 @@ parity! {
     five_of_nine_outputs: "nemo-tiny";
     every_step: "math-prm-tiny";
     objectives_and_their_mixture: "armo-tiny";
+    quantiles_mixed_through_batch_norms: "qrm-tiny";
 }

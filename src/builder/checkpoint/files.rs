@@ -186,7 +186,10 @@ fn no_safetensors(directory: &Path) -> BuildError {
     let names = names(directory);
     let with = |end: &str| names.iter().find(|name| name.ends_with(end));
     let missing = format!("there is neither {SINGLE_FILE} nor {INDEX_FILE}");
-    let hint = if let Some(pickle) = with(".bin").or_else(|| with(".pt")).or_else(|| with(".pth")) {
+    let broken = |name: &&String| name.ends_with(".safetensors") && !directory.join(name).exists();
+    let hint = if let Some(broken) = names.iter().find(broken) {
+        format!(": {broken} is a link to a file that is not there; download the checkpoint again")
+    } else if let Some(pickle) = with(".bin").or_else(|| with(".pt")).or_else(|| with(".pth")) {
         format!(", only {pickle} in PyTorch's own format; {CONVERT}")
     } else if let Some(other) = with(".safetensors") {
         format!(", only {other}; if it holds the model under transformers' names, rename it to {SINGLE_FILE}")

@@ -99,6 +99,17 @@ impl Checkpoint {
         entry.stored.shape.first().copied()
     }
 
+    /// Leaves out the tensors whose names start so.
+    pub(super) fn remove(&mut self, start: &str) {
+        self.tensors.retain(|name, _| !name.starts_with(start));
+    }
+
+    /// Adds a tensor that was computed from others.
+    pub(super) fn insert_computed(&mut self, name: String, shape: Vec<usize>, values: Vec<f32>) {
+        let stored = Stored::computed(&self.listing, shape, values);
+        self.tensors.insert(name, Entry { stored, merge: None, adapted: false });
+    }
+
     /// The file that should list every tensor.
     pub(super) fn listing(&self) -> &Path {
         &self.listing

@@ -19,20 +19,36 @@ pub(super) struct Shard {
     file: File,
 }
 
-/// Where a file holds a tensor. Its numbers are read only when they are needed.
+/// Where a tensor is.
 #[derive(Clone)]
 pub(in crate::builder) struct Stored {
-    shard: Arc<Shard>,
+    place: Place,
     pub(in crate::builder) dtype: Dtype,
     pub(in crate::builder) shape: Vec<usize>,
-    /// Where in the file its elements start; they are row-major and little-endian.
-    offset: u64,
+}
+
+#[derive(Clone)]
+enum Place {
+    /// In a file, where its elements start there; they are row-major and little-endian. They are read only when they
+    /// are needed.
+    File { shard: Arc<Shard>, offset: u64 },
+    /// In memory, in F32, computed from tensors of this file.
+    Memory { path: PathBuf, values: Arc<[f32]> },
 }
 
 impl Stored {
     /// The file.
     pub(in crate::builder) fn path(&self) -> &Path {
-        &self.shard.path
+        match &self.place {
+            Place::File { shard, .. } => &shard.path,
+            Place::Memory { path, .. } => path,
+        }
+    }
+
+    /// A tensor of these numbers, computed from tensors of the file `path`.
+    pub(super) fn computed(path: &Path, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        let place = Place::Memory { path: path.to_owned(), values: values.into() };
+        Self { place, dtype: Dtype::F32, shape }
     }
 
     pub(in crate::builder) fn elements(&self) -> usize {
@@ -46,8 +62,18 @@ impl Stored {
 
     /// Reads elements of `width` bytes from the element `first` on, until `bytes` is full.
     pub(super) fn read(&self, first: usize, width: usize, bytes: &mut [u8]) -> Result<(), BuildError> {
-        let offset = self.offset + (first * width) as u64;
-        self.shard.file.read_exact_at(bytes, offset).map_err(|error| unreadable(self.path(), &error))
+        match &self.place {
+            Place::File { shard, offset } => {
+                let offset = offset + (first * width) as u64;
+                shard.file.read_exact_at(bytes, offset).map_err(|error| unreadable(&shard.path, &error))
+            }
+            Place::Memory { values, .. } => {
+                for (target, value) in bytes.chunks_mut(size_of::<f32>()).zip(&values[first..]) {
+                    target.copy_from_slice(&value.to_le_bytes());
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Some of its elements in f32. `None` if they are of another type than F32, BF16 and F16.
@@ -95,8 +121,8 @@ pub(in crate::builder) fn open(
     let shard = Arc::new(Shard { path: path.to_owned(), file });
     let mut tensors: Vec<(String, Stored)> = Vec::new();
     for (name, info) in metadata.tensors() {
-        let (shard, offset) = (shard.clone(), (data + info.data_offsets.0) as u64);
-        tensors.push((name, Stored { shard, dtype: info.dtype, shape: info.shape.clone(), offset }));
+        let place = Place::File { shard: shard.clone(), offset: (data + info.data_offsets.0) as u64 };
+        tensors.push((name, Stored { place, dtype: info.dtype, shape: info.shape.clone() }));
     }
     tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(tensors)

@@ -1,7 +1,7 @@
 //! Classifiers: `score`, with a row for each label.
 
 use super::network::{self, Layer};
-use super::{Context, Head, HeadKind, labels};
+use super::{Context, Head, HeadKind, labels, padding};
 use crate::builder::BuildError;
 
 pub(super) const KIND: HeadKind = HeadKind {
@@ -47,6 +47,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     };
     let is_nemo = labels == NEMO_OUTPUTS;
     let mut head = Head::new(layers, labels.len(), labels);
+    head.pad = padding::token(context);
     if name != "score" && has_matrix {
         head.notes.push(format!("the head is {name}, not score as in transformers' own classifiers"));
     }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::network::Layer;
-use super::{Context, Head, StepToken, Steps, labels};
+use super::{Context, Head, StepToken, Steps, labels, padding};
 use crate::builder::BuildError;
+use crate::builder::json::read_plain;
 use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{HeadActivation, StepValue, check_attribute_names};
 
@@ -41,6 +42,8 @@ struct Content {
     generation_prompt: bool,
     /// Token ids that follow every conversation.
     suffix: Option<Vec<u32>>,
+    /// Which token is read; by default the checkpoint's own choice.
+    read: Option<Read>,
     /// What each step ends with, if steps are scored: a control token or a text.
     step_token: Option<String>,
     /// How a step's score is made: by default the probability of the second of two rows, or the sigmoid of one.
@@ -48,6 +51,14 @@ struct Content {
     /// What is done to the scores.
     #[serde(default)]
     score: ScoreOptions,
+}
+
+/// Which token of a text is read.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Read {
+    LastToken,
+    LastNonPad,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +77,7 @@ impl HeadFile {
     /// It cannot be read or is malformed.
     pub(super) fn read(path: &Path) -> Result<Self, BuildError> {
         let wrong = |reason: String| BuildError::Option(format!("--head {}: {reason}", path.display()));
-        let text =
-            std::fs::read_to_string(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
+        let text = read_plain(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
         let content: Content =
             serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
         let file = Self { path: path.to_owned(), content };
@@ -148,6 +158,7 @@ impl HeadFile {
         }
         let steps = self.steps(&head, rows.len())?;
         let attributes = self.attributes(&head, rows.len(), steps.is_some())?;
+        let pad = self.pad(context, &head, steps.is_some())?;
         let score = content.score.clone().or(head.score.clone());
         crate::reward::check_options(&score, &attributes, steps.is_none())
             .map_err(|error| self.wrong(&format!("`score.{}`: {error}", error.field())))?;
@@ -160,12 +171,27 @@ impl HeadFile {
             attributes,
             rows,
             steps,
+            pad,
             suffix,
             subtract: content.minus.or(head.subtract),
             generation_prompt: content.generation_prompt || head.generation_prompt,
             score,
             ..head
         })
+    }
+
+    /// The padding token, if the last token that is not padding is read.
+    fn pad(&self, context: &Context<'_>, head: &Head, steps: bool) -> Result<Option<u32>, BuildError> {
+        match self.content.read {
+            Some(_) if steps => {
+                Err(self.wrong("`read` is for heads that are read once, and this one scores steps"))
+            }
+            None => Ok(head.pad),
+            Some(Read::LastToken) => Ok(None),
+            Some(Read::LastNonPad) => padding::token(context)
+                .map(Some)
+                .ok_or_else(|| self.wrong("`read: last_non_pad` needs pad_token_id in config.json")),
+        }
     }
 
     /// Names of the scores.

@@ -1,17 +1,22 @@
 //! ArmoRM's head: scores by objective, and a network that mixes them into one more.
 
 use super::network::Layer;
-use super::{Context, Head, HeadKind, labels, token_id};
+use super::{Context, Head, HeadKind, labels, quantiles, token_id};
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
+use crate::builder::families::Architecture;
 use crate::builder::{BuildError, convert};
 use crate::manifest::{self, check_attribute_names};
 use crate::prompt::Encoder;
 
 const ARCHITECTURE: &str = "LlamaForRewardModelWithGating";
 
-pub(super) const KIND: HeadKind =
-    HeadKind { architectures: &[ARCHITECTURE], fits: |architecture| architecture.name == ARCHITECTURE, read };
+pub(super) const KIND: HeadKind = HeadKind { architectures: &[ARCHITECTURE], fits, read };
+
+/// ArmoRM's own class, or QRM's, whose tensors are folded into ArmoRM's.
+fn fits(architecture: &Architecture) -> bool {
+    architecture.name == ARCHITECTURE || quantiles::fits(architecture)
+}
 
 /// ArmoRM's objectives, as its model card names them.
 const OBJECTIVES: [&str; 19] = [

@@ -10,7 +10,9 @@ pub(super) mod judged_tokens;
 mod labels;
 mod network;
 mod normalisation;
+mod padding;
 mod process_reward;
+pub(super) mod quantiles;
 mod steps;
 mod two_layers;
 mod value_head;
@@ -75,6 +77,8 @@ pub(super) struct Head {
     pub(super) generation_prompt: bool,
     /// Where the steps that it scores end; `None` if it is read at the last token.
     pub(super) steps: Option<Steps>,
+    /// The padding token, if the head is read at the last token that is not padding.
+    pub(super) pad: Option<u32>,
     /// A second head, whose outputs mix the scores.
     pub(super) mixture: Option<GatedMixture>,
     /// What is done to the scores.
@@ -117,6 +121,7 @@ impl Head {
             suffix: vec![],
             generation_prompt: false,
             steps: None,
+            pad: None,
             mixture: None,
             score: ScoreOptions::default(),
             template: None,
@@ -191,7 +196,7 @@ impl Head {
     ) -> Result<manifest::Head, BuildError> {
         let pooling = match &self.steps {
             Some(steps) => steps.pooling(config, encoder)?,
-            None => Pooling::LastToken,
+            None => self.pad.map_or(Pooling::LastToken, |pad| Pooling::LastNonPad { pad }),
         };
         let gating = self.mixture.map(|mixture| mixture.manifest(config, checkpoint, encoder)).transpose()?;
         let all_rows = self.rows.iter().copied().eq(0..self.outputs);
@@ -297,10 +302,12 @@ pub(super) fn recognise(
         },
     };
     normalisation::apply(config, &mut head)?;
-    match &file {
-        Some(file) => file.change(&context, head),
-        None => Ok(head),
-    }
+    let mut head = match &file {
+        Some(file) => file.change(&context, head)?,
+        None => head,
+    };
+    padding::explain(&context, &mut head);
+    Ok(head)
 }
 
 fn find(context: &Context<'_>) -> Result<Head, BuildError> {

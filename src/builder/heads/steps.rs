@@ -25,6 +25,14 @@ impl Steps {
             StepToken::Text(text) => {
                 // A tokenizer may put a token for a space before the text.
                 let id = encoder.token_id(text).or(encode(text)?.last().copied()).unwrap_or(0);
+                if !stands_alone(text, id, encoder) {
+                    let reason = format!(
+                        "the model is read at the end of each step, and the tokenizer joins {text:?}, which ends one, \
+                         with the text before it or writes it elsewhere, too; name the step's end that the model was \
+                         trained with, a token of its own, as `step_token` in --head FILE"
+                    );
+                    return Err(config.object.error("architectures", &reason));
+                }
                 Ok(Pooling::EachStep { token: text.clone(), id, value })
             }
             StepToken::Turn => {
@@ -36,4 +44,18 @@ impl Steps {
             }
         }
     }
+}
+
+/// Whether a text is one token wherever a step ends with it, and only there.
+fn stands_alone(text: &str, id: u32, encoder: &Encoder) -> bool {
+    if text.trim().is_empty() {
+        return false;
+    }
+    // After a space, if the token includes one.
+    [text.to_owned(), format!(" {text}")].iter().any(|text| {
+        ["a", "5.", "x)", "so,"].iter().all(|end| {
+            let ids = encoder.encode_text(&format!("{end}{text}")).unwrap_or_default();
+            ids.last() == Some(&id)
+        })
+    })
 }

@@ -238,3 +238,25 @@ fn a_value_head_in_a_file_of_its_own_is_the_head() {
     std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
     assert_names(&checkpoint.refusal(), &["value_head.bin", "bin_to_safetensors.py"]);
 }
+
+/// As LLaMA-Factory and ms-swift save the adapter of a reward model.
+#[test]
+fn a_value_head_beside_an_adapter_is_the_head() {
+    let adapted = Adapted::copy("trl-tiny", "lora-classifier");
+    adapted.edit(|config| config["task_type"] = json!("CAUSAL_LM"));
+    let file = adapted.adapter().join("adapter_model.safetensors");
+    let mut tensors = super::support::read_tensors(&file);
+    tensors.retain(|name, _| !name.contains("score"));
+    super::support::write_tensors(&file, &tensors);
+    adapted.base.split_head("v_head.", "value_head.safetensors");
+    std::fs::rename(
+        adapted.base.file("value_head.safetensors"),
+        adapted.adapter().join("value_head.safetensors"),
+    )
+    .unwrap();
+    let manifest = adapted.build(|_| {}).unwrap();
+    assert_eq!((manifest.head.attributes, manifest.head.bias), (vec!["reward".to_owned()], true));
+    std::fs::remove_file(adapted.adapter().join("value_head.safetensors")).unwrap();
+    std::fs::remove_dir_all(adapted.base.beside("engine")).unwrap();
+    assert_eq!(adapted.build(|_| {}).unwrap().task, assay::manifest::Task::Chat);
+}

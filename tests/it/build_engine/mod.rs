@@ -2,6 +2,7 @@
 
 mod adapters;
 mod built;
+mod directories;
 mod families;
 mod gpu;
 mod heads;

@@ -1,6 +1,5 @@
 //! Where a conversation is read follows the model, whatever its text, padding and special tokens are.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assay::manifest::{Dtype, Manifest, Pooling, StepValue};
@@ -102,21 +101,25 @@ fn a_score_is_read_at_the_models_own_token_where_it_has_one() {
     assert_eq!(*built.read(&ids).unwrap(), [ids.len() - 1]);
 }
 
-/// The last token of the template is read though it is the padding token, and whatever the padding token is.
+/// As in transformers since 4.49; a file for `--head` chooses the other rule.
 #[test]
-fn padding_does_not_move_where_a_score_is_read() {
-    let mut found = BTreeSet::new();
-    for pad in [json!("<|end_of_text|>"), json!("<|eot_id|>"), Value::Null] {
+fn padding_at_the_end_is_not_read_unless_the_head_file_says_so() {
+    for (pad, from_end) in [(json!("<|end_of_text|>"), 1), (json!("<|eot_id|>"), 2), (Value::Null, 1)] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         let pad_id = pad.as_str().map(|token| id(&checkpoint, token));
-        checkpoint.edit("tokenizer_config.json", |config| config["pad_token"] = pad.clone());
         checkpoint.set("pad_token_id", json!(pad_id));
         let built = Built::of(&checkpoint);
         let ids = built.ids(&TURNS);
         assert_eq!(*ids.last().unwrap(), id(&checkpoint, "<|eot_id|>"));
-        found.insert((ids.clone(), built.read(&ids).unwrap()));
+        assert_eq!(*built.read(&ids).unwrap(), [ids.len() - from_end], "{pad}");
     }
-    assert_eq!(found.len(), 1);
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.set("pad_token_id", json!(id(&checkpoint, "<|eot_id|>")));
+    let mut options = checkpoint.options(Dtype::F32);
+    options.common.head = Some(checkpoint.beside("head.yaml"));
+    std::fs::write(checkpoint.beside("head.yaml"), "read: last_token").unwrap();
+    let manifest = assay::builder::cpu::build(&options, &assay::builder::Silent).unwrap();
+    assert_eq!(manifest.head.pooling, Pooling::LastToken);
 }
 
 /// The template alone says how many BOS a prompt has, not the tokenizer's own settings.
