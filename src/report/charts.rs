@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::statistics::bin_counts;
+use super::statistics::{bin_counts, mean, share_between};
 
 /// Maximum number of points in a scatter plot: more would only make a blot.
 const MAX_POINTS: usize = 1500;
@@ -20,23 +20,26 @@ struct Scale {
 
 impl Scale {
     fn position(&self, value: f64) -> f64 {
-        let share = if self.max > self.min { (value - self.min) / (self.max - self.min) } else { 0.5 };
+        let share = if self.max > self.min { share_between(value, self.min, self.max) } else { 0.5 };
         self.from + share * (self.to - self.from)
     }
 
     /// About `count` round values on the scale, and their positions.
     fn ticks(&self, count: usize) -> Vec<Tick> {
-        let span = self.max - self.min;
-        if span <= 0.0 {
+        let rough = self.max / count as f64 - self.min / count as f64;
+        if self.max <= self.min {
             return vec![self.tick(self.min)];
         }
-        let rough = span / count as f64;
+        if rough < f64::MIN_POSITIVE {
+            // There are no round numbers between these.
+            return vec![self.tick(self.min), self.tick(self.max)];
+        }
         let magnitude = 10f64.powf(rough.log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
         let step = steps.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * magnitude);
-        let first = (self.min / step).ceil() as i64;
-        let last = (self.max / step).floor() as i64;
-        (first..=last).map(|multiple| self.tick(multiple as f64 * step)).collect()
+        let first = (self.min / step).ceil();
+        let values = (0..=2 * count).map(|index| (first + index as f64) * step);
+        values.take_while(|value| *value <= self.max).map(|value| self.tick(value)).collect()
     }
 
     fn tick(&self, value: f64) -> Tick {
@@ -51,8 +54,11 @@ pub(super) struct Tick {
     label: String,
 }
 
-/// A value in few characters: `2`, `-0.5`, `12k`.
+/// A value in few characters: `2`, `-0.5`, `12k`, `1e9`.
 pub(super) fn short(value: f64) -> String {
+    if is_extreme(value) {
+        return format!("{value:.1e}").replace(".0e", "e");
+    }
     if value.abs() >= 1000.0 {
         return format!("{}k", short(value / 1000.0));
     }
@@ -61,9 +67,21 @@ pub(super) fn short(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
+/// A value with two decimals, or with an exponent if these would show nothing or too much.
+pub(super) fn fixed(value: f64) -> String {
+    if is_extreme(value) { format!("{value:.2e}") } else { format!("{value:.2}") }
+}
+
+/// Whether a value has no place in a few plain digits.
+fn is_extreme(value: f64) -> bool {
+    value != 0.0 && (value.abs() < 1e-6 || value.abs() >= 1e6)
+}
+
 /// Bars and axis of a histogram.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Histogram {
+    /// Largest number of responses in a bar.
+    most: usize,
     bars: Vec<Bar>,
     ticks: Vec<Tick>,
     /// Position of the value 0, if it is on the axis.
@@ -84,22 +102,31 @@ pub(super) fn histogram(values: &[f64], min: f64, max: f64, width: f64, height: 
     const BINS: usize = 32;
     let scale = Scale { min, max, from: 0.0, to: width };
     let counts = bin_counts(values, min, max, BINS);
-    let largest = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-    let step = (max - min) / BINS as f64;
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let largest = most.max(1) as f64;
+    // The edges between the bars, also where `max - min` is too large for a float.
+    let edge = |index: usize| {
+        let share = index as f64 / BINS as f64;
+        min * (1.0 - share) + max * share
+    };
     let bin_width = width / BINS as f64;
     let mut bars = Vec::with_capacity(BINS);
     for (index, count) in counts.into_iter().enumerate() {
-        let from = min + index as f64 * step;
         let bar_height = height * count as f64 / largest;
         bars.push(Bar {
             x: index as f64 * bin_width,
             y: height - bar_height,
             width: (bin_width - 1.0).max(0.5),
             height: bar_height,
-            title: format!("{} to {}: {count}", short(from), short(from + step)),
+            title: format!("{} to {}: {count}", short(edge(index)), short(edge(index + 1))),
         });
     }
-    Histogram { bars, ticks: scale.ticks(6), zero: (min < 0.0 && max > 0.0).then(|| scale.position(0.0)) }
+    Histogram {
+        most,
+        bars,
+        ticks: scale.ticks(6),
+        zero: (min < 0.0 && max > 0.0).then(|| scale.position(0.0)),
+    }
 }
 
 /// Score against length: points, the mean of each tenth of the responses by length, and two axes.
@@ -124,9 +151,8 @@ pub(super) fn scatter(lengths: &[f64], scores: &[f64], width: f64, height: f64) 
     let every = lengths.len().div_ceil(MAX_POINTS).max(1);
     let mut means = Vec::new();
     for tenth in order.chunks(order.len().div_ceil(10).max(1)) {
-        let mean =
-            |values: &[f64]| tenth.iter().map(|&index| values[index]).sum::<f64>() / tenth.len() as f64;
-        means.push(point(mean(lengths), mean(scores)));
+        let mean_of = |values: &[f64]| mean(tenth.iter().map(|&index| values[index]), tenth.len());
+        means.push(point(mean_of(lengths), mean_of(scores)));
     }
     Scatter {
         // Every nth by length, not by place in the file: there, every second row may be a rejected response.
@@ -141,7 +167,12 @@ pub(super) fn scatter(lengths: &[f64], scores: &[f64], width: f64, height: f64) 
 pub(super) fn bounds(values: &[f64]) -> (f64, f64) {
     let min = values.iter().copied().fold(f64::INFINITY, f64::min);
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if min < max { (min, max) } else { (min - 0.5, max + 0.5) }
+    if min < max {
+        return (min, max);
+    }
+    // Half a unit is nothing beside a large number.
+    let apart = (min.abs() / 4.0).max(0.5);
+    ((min - apart).max(f64::MIN), (max + apart).min(f64::MAX))
 }
 
 #[cfg(test)]
@@ -155,6 +186,7 @@ mod tests {
         assert_eq!(labels, ["0", "2", "4"]);
         assert_eq!(short(12_500.0), "12.5k");
         assert_eq!(short(-0.001), "0");
+        assert_eq!([short(1e308), short(-5e-324), short(1.5e7)], ["1e308", "-4.9e-324", "1.5e7"]);
     }
 
     #[test]

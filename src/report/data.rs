@@ -95,7 +95,7 @@ impl ReportData {
         let lowest = self.extreme(better, |a, b| a.total_cmp(&b).is_lt());
         let highest = self.extreme(worse, |a, b| a.total_cmp(&b).is_gt());
         let (Some(lowest), Some(highest)) = (lowest, highest) else { return };
-        let margin = lowest.0 - highest.0;
+        let margin = (lowest.0 - highest.0).clamp(f64::MIN, f64::MAX);
         self.pairs.push(Pair { subset: subset.to_owned(), margin, length_difference: lowest.1 - highest.1 });
         let [chosen, rejected] = [lowest.2.clone(), highest.2.clone()];
         if margin < 0.0 {

@@ -8,4 +8,5 @@ mod data;
 pub(crate) mod page;
 pub(crate) mod statistics;
 
+use data::WrongPair;
 pub(crate) use data::{ReportData, Response};

@@ -4,9 +4,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde::Serialize;
 
-use super::charts::{self, Histogram, Scatter, short};
+use super::charts::{self, Histogram, Scatter, fixed, short};
 use super::statistics::{Accuracy, Summary, pearson, spearman, wilson_interval};
-use super::{ReportData, Response};
+use super::{ReportData, Response, WrongPair};
 
 const TEMPLATE: &str = include_str!("page.html");
 /// Maximum number of characters of a text on the page; the file has the rest.
@@ -31,6 +31,8 @@ struct Page<'a> {
     correlation: Vec<Vec<CorrelationCell>>,
     /// All pairs, the accuracy of length alone, and each subset; empty without pairs.
     accuracies: Vec<AccuracyRow>,
+    /// The pairs whose rejected response has the largest lead.
+    wrong: Vec<WrongExample<'a>>,
     examples: [ExampleGroup<'a>; 2],
     histogram_box: (f64, f64),
     scatter_box: (f64, f64),
@@ -66,7 +68,20 @@ struct AccuracyRow {
 }
 
 #[derive(Serialize)]
+struct WrongExample<'a> {
+    subset: &'a str,
+    margin: f64,
+    prompt: &'a str,
+    chosen: &'a str,
+    chosen_score: f64,
+    rejected: &'a str,
+    rejected_score: f64,
+}
+
+#[derive(Serialize)]
 struct ExampleGroup<'a> {
+    /// Where the table of contents links to.
+    id: &'static str,
     name: &'static str,
     responses: Vec<Example<'a>>,
 }
@@ -91,7 +106,7 @@ pub(crate) fn render(
 ) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.add_filter("short", short);
-    environment.add_filter("fixed", |value: f64| format!("{value:.2}"));
+    environment.add_filter("fixed", fixed);
     environment.add_filter("percent", |value: f64| format!("{:.1}%", 100.0 * value));
     environment.add_filter("cut", |text: String| cut(&text));
     environment.add_template("report.html", TEMPLATE)?;
@@ -112,9 +127,10 @@ impl<'a> Page<'a> {
             attributes: attributes(data),
             correlation: correlation(data),
             accuracies: accuracies(data),
+            wrong: data.wrong.iter().map(|pair| WrongExample::new(pair, data.ranking)).collect(),
             examples: [
-                ExampleGroup::new("Best", data, &data.best),
-                ExampleGroup::new("Worst", data, &data.worst),
+                ExampleGroup::new("best", "Best", data, &data.best),
+                ExampleGroup::new("worst", "Worst", data, &data.worst),
             ],
             histogram_box: HISTOGRAM_BOX,
             scatter_box: SCATTER_BOX,
@@ -161,8 +177,10 @@ fn accuracies(data: &ReportData) -> Vec<AccuracyRow> {
     }
     let margins = data.pairs.iter().map(|pair| pair.margin);
     let length_differences = data.pairs.iter().map(|pair| pair.length_difference);
-    let mut rows =
-        vec![AccuracyRow::new("all pairs", margins), AccuracyRow::new("the longer one", length_differences)];
+    let mut rows = vec![
+        AccuracyRow::new("all pairs", margins),
+        AccuracyRow::new("always the longer one", length_differences),
+    ];
     rows.extend(subset_accuracies(data));
     rows
 }
@@ -192,7 +210,7 @@ impl AccuracyRow {
 }
 
 impl<'a> ExampleGroup<'a> {
-    fn new(name: &'static str, data: &'a ReportData, responses: &'a [Response]) -> Self {
+    fn new(id: &'static str, name: &'static str, data: &'a ReportData, responses: &'a [Response]) -> Self {
         let mut examples = Vec::with_capacity(responses.len());
         for response in responses {
             let attributes = data.attributes.iter().map(String::as_str);
@@ -203,7 +221,22 @@ impl<'a> ExampleGroup<'a> {
                 scores: attributes.zip(response.scores.iter().copied()).collect(),
             });
         }
-        Self { name, responses: examples }
+        Self { id, name, responses: examples }
+    }
+}
+
+impl<'a> WrongExample<'a> {
+    fn new(pair: &'a WrongPair, ranking: usize) -> Self {
+        let score = |response: &Response| response.scores.get(ranking).copied().unwrap_or_default();
+        Self {
+            subset: &pair.subset,
+            margin: pair.margin,
+            prompt: &pair.chosen.prompt,
+            chosen: &pair.chosen.text,
+            chosen_score: score(&pair.chosen),
+            rejected: &pair.rejected.text,
+            rejected_score: score(&pair.rejected),
+        }
     }
 }
 
@@ -240,7 +273,22 @@ mod tests {
     #[test]
     fn the_page_shows_the_statistics() {
         let page = render(&data(), "scores.jsonl", Some("demo")).unwrap();
-        for text in ["scores.jsonl", "demo", "75.0%", "helpfulness", "chat", "safety", "Worst"] {
+        for text in [
+            "scores.jsonl",
+            "demo",
+            "75.0%",
+            "95% interval",
+            "always the longer",
+            "ranked by",
+            "helpfulness",
+            "chat",
+            "safety",
+            "Worst",
+            "Largest wrong margins",
+            "-69.00",
+            "5th percentile",
+            "length in characters",
+        ] {
             assert!(page.contains(text), "{text}");
         }
     }
@@ -255,8 +303,48 @@ mod tests {
     #[test]
     fn the_page_loads_nothing() {
         let page = render(&data(), "scores.jsonl", None).unwrap();
-        for reference in ["src=", "href=", "url(", "@import", "http://", "https://"] {
+        for reference in ["src=", "href=\"h", "href=\"/", "url(", "@import", "http://", "https://"] {
             assert!(!page.contains(reference), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_contents_link_to_every_section() {
+        let page = render(&data(), "scores.jsonl", None).unwrap();
+        let links: Vec<&str> =
+            page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(links, ["distributions", "pairs", "wrong", "length", "correlation", "best", "worst"]);
+        for link in links {
+            assert!(page.contains(&format!("id=\"{link}\"")), "{link}");
+        }
+    }
+
+    #[test]
+    fn scores_of_any_size_make_a_page() {
+        let extremes = [
+            vec![f64::MAX, -f64::MAX],
+            vec![1e308, -1e308, 0.0],
+            vec![1e308, 1e308],
+            vec![5e-324, 0.0],
+            vec![5e-324, -5e-324, 0.0],
+            vec![1e300, 1e300 * (1.0 + f64::EPSILON)],
+            vec![0.0, 0.0],
+        ];
+        for scores in extremes {
+            let mut data = ReportData::new(vec!["reward".into(), "same".into()], 0);
+            for (index, score) in scores.iter().enumerate() {
+                let response = |score: f64| Response {
+                    text: "x".repeat(index),
+                    scores: vec![score, score],
+                    ..Response::default()
+                };
+                data.add_chosen_and_rejected("", 1, vec![response(*score), response(-score)]);
+            }
+            let page = render(&data, "scores.jsonl", None).unwrap();
+            for wrong in ["NaN", ">inf", "\"inf", "-inf"] {
+                assert!(!page.contains(wrong), "{scores:?}: {wrong}");
+            }
+            assert!(page.len() < 100_000, "{scores:?}: {} characters", page.len());
         }
     }
 

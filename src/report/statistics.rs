@@ -25,12 +25,34 @@ impl Summary {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let mean = values.iter().sum::<f64>() / count as f64;
-        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        let deviation = if count > 1 { (squares / (count - 1) as f64).sqrt() } else { 0.0 };
+        let mean = mean(values.iter().copied(), count);
+        let squares =
+            |scale: f64| values.iter().map(|value| (value / scale - mean / scale).powi(2)).sum::<f64>();
+        let deviation = |scale: f64| scale * (squares(scale) / (count - 1) as f64).sqrt();
+        // Squares may be too large or too small for a float where the values are not.
+        let extreme = min.abs().max(max.abs());
+        let scale = if is_moderate(extreme) { 1.0 } else { extreme };
+        let deviation = if count > 1 { deviation(scale).min(f64::MAX) } else { 0.0 };
         let [p5, median, p95] = [0.05, 0.5, 0.95].map(|share| quantile(&sorted, share));
         Some(Self { count, mean, deviation, min, p5, median, p95, max })
     }
+}
+
+/// Whether sums of squares of numbers up to this one are floats; 0 is.
+fn is_moderate(number: f64) -> bool {
+    number == 0.0 || (1e-100..=1e100).contains(&number)
+}
+
+/// The mean of `count` values.
+pub(super) fn mean(values: impl Iterator<Item = f64> + Clone, count: usize) -> f64 {
+    let sum: f64 = values.clone().sum();
+    if sum.is_finite() { sum / count as f64 } else { values.map(|value| value / count as f64).sum() }
+}
+
+/// Where `value` is between `min`, 0, and `max`, 1. Also if `max - min` is too large for a float.
+pub(super) fn share_between(value: f64, min: f64, max: f64) -> f64 {
+    let (above, span) = (value - min, max - min);
+    if span.is_finite() { above / span } else { (value / 2.0 - min / 2.0) / (max / 2.0 - min / 2.0) }
 }
 
 /// The value that `share` (0 to 1) of `sorted` (ascending, not empty) is below, interpolated linearly
@@ -38,14 +60,16 @@ impl Summary {
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
-    below + (above - below) * place.fract()
+    let span = above - below;
+    let share = place.fract();
+    if span.is_finite() { below + span * share } else { below * (1.0 - share) + above * share }
 }
 
 /// Number of `values` in each of `bins` equal parts of `min..=max`.
 pub(super) fn bin_counts(values: &[f64], min: f64, max: f64, bins: usize) -> Vec<usize> {
     let mut counts = vec![0; bins];
     for value in values {
-        let place = if max > min { (value - min) / (max - min) } else { 0.5 };
+        let place = if max > min { share_between(*value, min, max) } else { 0.5 };
         counts[((place * bins as f64) as usize).min(bins - 1)] += 1;
     }
     counts
@@ -53,8 +77,9 @@ pub(super) fn bin_counts(values: &[f64], min: f64, max: f64, bins: usize) -> Vec
 
 /// Pearson's correlation of two columns of equal length; `None` if one is constant.
 pub(super) fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let (mean_a, mean_b) = (mean(a), mean(b));
+    let (scaled_a, scaled_b) = (scaled(a), scaled(b));
+    let (a, b) = (scaled_a.as_slice(), scaled_b.as_slice());
+    let [mean_a, mean_b] = [a, b].map(|values| mean(values.iter().copied(), values.len()));
     let (mut product, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
     for (a, b) in a.iter().zip(b) {
         let (a, b) = (a - mean_a, b - mean_b);
@@ -64,6 +89,12 @@ pub(super) fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     }
     let scale = (square_a * square_b).sqrt();
     (scale > 0.0).then(|| (product / scale).clamp(-1.0, 1.0))
+}
+
+/// Values of a size whose squares are floats, in the same proportions.
+fn scaled(values: &[f64]) -> Vec<f64> {
+    let extreme = values.iter().fold(0.0, |extreme: f64, value| extreme.max(value.abs()));
+    if is_moderate(extreme) { values.to_vec() } else { values.iter().map(|value| value / extreme).collect() }
 }
 
 /// Spearman's correlation: Pearson's correlation of the ranks, where ties share theirs.

@@ -23,7 +23,7 @@ pub(super) struct ScoringBackend(Arc<Backend>);
 
 enum Backend {
     Engine { scorer: Box<Scorer>, model: String, id: String, in_flight: Semaphore },
-    Server(RewardClient),
+    Server(Box<RewardClient>),
 }
 
 /// The engine cannot score.
@@ -84,7 +84,7 @@ impl ScoringBackend {
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
         let client = RewardClient::connect(url, model, key, concurrency).await?;
-        Ok(Self(Arc::new(Backend::Server(client))))
+        Ok(Self(Arc::new(Backend::Server(Box::new(client)))))
     }
 
     /// Identifies the engine, or the server and its model, in a journal.

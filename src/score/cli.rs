@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::backend::ScoringBackend;
 use super::columns::ScoreColumns;
-use super::eval::Evaluation;
+use super::eval::EvaluationBuilder;
 use super::filter::Filter;
 use super::forms::{FormArgs, Holds, RowLayout};
 use super::inspect::inspect;
@@ -81,10 +81,10 @@ pub struct ScoreArgs {
     filter: Option<Filter>,
 }
 
-/// Compute the accuracy over pairs of chosen and rejected responses, by subset and section as in RewardBench
+/// Evaluate a model on RewardBench 1 or 2, RM-Bench, JudgeBench, ProcessBench, or any pairs
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvalArgs {
-    /// Files with the columns chosen, rejected and, optionally, subset
+    /// Files of pairs, of lists of chosen and rejected responses, of labelled responses, or of steps
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -173,23 +173,23 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     let (mut layout, peeked) = inspect(inputs, form, &columns)?;
     let has_labels = |row| layout.found(row).is_ok_and(|found| !found.ratings.is_empty());
     let is_unlabelled = layout.holds() == Holds::Group && !peeked.first().is_some_and(has_labels);
-    if matches!(layout.holds(), Holds::One | Holds::Steps) || is_unlabelled {
+    if layout.holds() == Holds::One || is_unlabelled {
         return Err(ScoreError::NotPairs(layout.to_string()));
     }
     let backend = backend.open().await?;
     prepare(&mut layout, &mut columns, &backend)?;
-    let mut data = ReportDataBuilder::new(layout.clone(), columns.clone());
+    let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone());
     let rows = read_rows(inputs, peeked, &layout, &columns, Box::new(std::iter::empty()));
     let progress = ScoreProgress::new(inputs, 0);
-    score_rows(rows, &backend, &layout, &columns, progress, |row| data.add(row)).await?;
-    let evaluation = Evaluation::new(&data.finish(), backend.model());
+    score_rows(rows, &backend, &layout, &columns, progress, |row| evaluation.add(row)).await?;
+    let evaluation = evaluation.finish(backend.model());
     if *json {
         let text = serde_json::to_string_pretty(&evaluation);
         print(text.map_err(|error| ScoreError::write(Path::new("-"), error))? + "\n");
     } else {
         print(evaluation.table());
     }
-    Ok(if evaluation.failed > 0 { SOME_FAILED } else { 0 })
+    Ok(if evaluation.failed() > 0 { SOME_FAILED } else { 0 })
 }
 
 /// Runs `assay report`, and returns the exit status.

@@ -261,7 +261,9 @@ fn score(scores: Option<&ConversationScores>, attribute: &str) -> Value {
     number(found.map(|(_, score)| *score))
 }
 
+/// A number of JSON; a difference that is too large for a float is the largest one.
 fn number(score: Option<f64>) -> Value {
+    let score = score.map(|score| score.clamp(f64::MIN, f64::MAX));
     score.and_then(Number::from_f64).map_or(Value::Null, Value::Number)
 }
 

@@ -32,6 +32,7 @@ pub mod rows;
 mod run;
 mod scores_of_row;
 mod select;
+mod subset;
 mod summary;
 
 pub(crate) use error::Unscored;

@@ -5,6 +5,7 @@ use super::columns::ScoreColumns;
 use super::forms::{Found, Holds, RowLayout};
 use super::row::Row;
 use super::scores_of_row::{NamedScores, ranking_score, scores_of_row};
+use super::subset::subset;
 use crate::report::{ReportData, Response};
 use crate::reward::RankedBy;
 
@@ -98,12 +99,6 @@ impl ReportDataBuilder {
 
 fn names(scores: &NamedScores) -> Vec<String> {
     scores.iter().map(|(name, _)| name.clone()).collect()
-}
-
-/// The part of a data set that a row belongs to; empty if it does not say.
-pub(super) fn subset(row: &Row) -> String {
-    let column = ["subset", "domain", "category"].into_iter().find_map(|name| row.get(name)?.as_text());
-    column.unwrap_or_default()
 }
 
 /// The responses of a row. One that is not a conversation has neither text nor scores.

@@ -27,7 +27,7 @@ pub(super) fn text(data: &ReportData) -> String {
             continue;
         };
         let numbers = [mean, deviation, min, p5, median, p95, max];
-        let _ = writeln!(text, "{name:width$}{}", numbers.map(|number| format!("{number:>9.3}")).concat());
+        let _ = writeln!(text, "{name:width$}{}", numbers.map(column).concat());
     }
     if let Some(accuracy) = Accuracy::from_margins(data.pairs.iter().map(|pair| pair.margin)) {
         let (low, high) = wilson_interval(accuracy.share(), accuracy.pairs);
@@ -43,6 +43,15 @@ pub(super) fn text(data: &ReportData) -> String {
         );
     }
     text
+}
+
+/// A number in a column of ten characters.
+fn column(number: f64) -> String {
+    if number.abs() >= 1e5 || number != 0.0 && number.abs() < 1e-6 {
+        format!(" {number:>9.1e}")
+    } else {
+        format!(" {number:>8.3}")
+    }
 }
 
 fn counts(data: &ReportData) -> String {

@@ -561,3 +561,53 @@ def test_a_full_disk_leaves_no_unfinished_file_and_says_where_the_rows_are(engin
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.json.partial"]
     again = score(engines, source, "--output", tmp_path / "out.json")
     assert again.returncode == 0 and len(json.loads((tmp_path / "out.json").read_text())) == 40, again.stderr
+
+
+def test_eval_follows_the_benchmark_that_the_rows_are_of(engines, tmp_path):
+    texts = [LOUVRE, "No.", "Paris is in France.", "Rain.", "A long walk.", "See it."]
+    cases = {
+        "RewardBench 2": ("llama3-tiny", {"id": "1", "prompt": PARIS, "chosen": texts[:1], "rejected": texts[1:4], "subset": "Math"}, "Math"),
+        "RM-Bench": ("llama3-tiny", {"id": "1", "prompt": PARIS, "chosen": texts[:3], "rejected": texts[3:], "domain": "chat"}, "chat"),
+        "ProcessBench": ("math-prm-tiny", {"id": "gsm8k-0", "problem": PARIS, "steps": texts, "label": -1}, "gsm8k correct"),
+    }
+    for benchmark, (checkpoint, row, name) in cases.items():
+        source = write(tmp_path / "in.jsonl", [row, row | {"id": row["id"].replace("1", "2").replace("-0", "-1")}])
+        done = assay("eval", source, "--engine", engines[checkpoint], "--json")
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert result["benchmark"] == benchmark and result["score"] is None and result["failed"] == 0
+        (figure,) = [figure for figure in result["figures"] if figure["name"] == name]
+        assert figure["rows"] == 2 and 0 <= figure["value"] <= 1
+        assert name in assay("eval", source, "--engine", engines[checkpoint]).stdout
+    judged = {"question": PARIS, "response_A": LOUVRE, "response_B": "No.", "source": "mmlu-pro-law"}
+    source = write(tmp_path / "judged.jsonl", [judged | {"label": "A>B"}, judged | {"label": "B>A"}])
+    result = json.loads(assay("eval", source, "--engine", engines["llama3-tiny"], "--json").stdout)
+    assert [(subset["name"], subset["pairs"], subset["accuracy"]) for subset in result["subsets"]] == [("mmlu-pro", 2, 0.5)]
+    unlabelled = write(tmp_path / "unlabelled.jsonl", [{"prompt": PARIS, "responses": texts}])
+    refused = assay("eval", unlabelled, "--engine", engines["llama3-tiny"])
+    assert refused.returncode == 1 and "which responses are better" in refused.stderr
+
+
+def test_a_system_prompt_counts_and_a_column_that_is_not_read_is_named(engines, tmp_path):
+    system, plain = {"system": "Answer briefly.", "prompt": PARIS, "response": LOUVRE}, {"prompt": PARIS, "response": LOUVRE}
+    same = {"messages": [{"role": "system", "content": "Answer briefly."}, *conversation()]}
+    scores = []
+    for name, row in {"system": system, "same": same, "plain": plain, "context": plain | {"context": "It rains."}}.items():
+        done = score(engines, write(tmp_path / f"{name}.jsonl", [row]), "--output", tmp_path / f"{name}.out.jsonl")
+        assert done.returncode == 0, done.stderr
+        scores.append(read(tmp_path / f"{name}.out.jsonl")[0]["score_helpfulness"])
+        assert ("warning" in done.stderr and "context" in done.stderr) == (name == "context")
+    assert scores[0] == scores[1] != scores[2] == scores[3]
+
+
+def test_what_came_in_comes_out_digit_by_digit(engines, tmp_path):
+    line = '{"id":12345678901234567890123,"price":1.10,"u":18446744073709551615,"prompt":"p","response":"r"'
+    source = tmp_path / "in.jsonl"
+    source.write_text(line + "}\n")
+    assert score(engines, source, "--output", tmp_path / "out.jsonl").returncode == 0
+    assert (tmp_path / "out.jsonl").read_text().startswith(line + ",")
+    assert score(engines, source, "--output", tmp_path / "out.CSV.gz").returncode == 0
+    assert score(engines, tmp_path / "out.CSV.gz", "--output", tmp_path / "again.tsv", "--prefix", "second_").returncode == 0
+    first = (tmp_path / "again.tsv").read_text().splitlines()[1]
+    assert first.startswith("12345678901234567890123\t1.10\t18446744073709551615\tp\tr\t")
+    assert score(engines, source, "--output", tmp_path / "out.parquet").returncode == 0

@@ -27,7 +27,6 @@ pub(in crate::score) struct Found {
     /// The columns that hold the responses: the best one takes their place.
     pub(in crate::score) columns: Vec<String>,
     /// The first wrong step, counted from 0, and -1 if all are right; `None` if the row does not say.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`assay eval` does not evaluate steps yet"))]
     pub(in crate::score) first_error: Option<i64>,
 }
 

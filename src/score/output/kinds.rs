@@ -46,7 +46,7 @@ impl Kind {
         match json.as_bytes().first() {
             Some(b'n') => Self::Null,
             Some(b't' | b'f') => Self::Bool,
-            // A text may be half of a surrogate pair, which is no text elsewhere.
+            // A text may be half of a surrogate pair, which other formats cannot hold.
             Some(b'"') if serde_json::from_str::<String>(json).is_ok() => Self::Text,
             Some(b'[') => {
                 let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(json) else { return Self::Json };

@@ -52,7 +52,7 @@ pub(super) fn write(
         if batch.len() == BATCH || is_last && !batch.is_empty() {
             let places: Vec<(usize, bool)> =
                 batch.iter().map(|(place, row)| (*place, plan.has_originals(row))).collect();
-            let columns = encoder.encode(&batch, reader.columns(&places)?).map_err(failed)?;
+            let columns = encoder.encode(&batch, &reader.columns(&places)?).map_err(failed)?;
             writer.write(&columns).map_err(|error| ScoreError::write(path, error))?;
             written += batch.len();
             batch.clear();
@@ -152,7 +152,7 @@ impl Encoder<'_> {
     fn encode(
         &mut self,
         rows: &[(usize, Row)],
-        originals: Vec<(String, ArrayRef)>,
+        originals: &[(String, ArrayRef)],
     ) -> Result<RecordBatch, ArrowError> {
         let lines: String = rows.iter().map(|(_, row)| self.line(row)).collect();
         let mut rest = lines.as_bytes();

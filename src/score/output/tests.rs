@@ -256,7 +256,7 @@ fn text_json(text: &str) -> String {
 fn arrays(seed: u64, rows: usize) -> RecordBatch {
     let number = move |index: usize| {
         let mixed = (seed ^ index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        if mixed % 5 == 0 { None } else { Some(mixed as i64) }
+        if mixed.is_multiple_of(5) { None } else { Some(mixed as i64) }
     };
     let numbers = || (0..rows).map(number);
     let small = || numbers().map(|number| number.map(|number| number % 1_000_000));
@@ -292,7 +292,6 @@ fn arrays(seed: u64, rows: usize) -> RecordBatch {
             "dictionary",
             Arc::new(
                 texts()
-                    .map(|text| text.map(|text| text.clone()))
                     .collect::<Vec<_>>()
                     .iter()
                     .map(Option::as_deref)

@@ -1,5 +1,4 @@
-//! `assay eval`: accuracy over chosen and rejected responses, by subset and section, weighted as in
-//! RewardBench.
+//! Accuracy over chosen and rejected responses, by subset and section, weighted as in RewardBench.
 //!
 //! Subsets, sections and weights are those of RewardBench's published evaluation (Lambert et al. 2024,
 //! `rewardbench/constants.py`). A section's score is the mean of its subsets' accuracies, each weighted by
@@ -11,7 +10,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::summary::counted;
+use super::not_included;
 use crate::report::ReportData;
 use crate::report::statistics::{Accuracy, wilson_interval};
 
@@ -64,7 +63,7 @@ const SECTIONS: [(&str, &[(&str, f64)]); 4] = [
 
 /// The result of an evaluation; `assay eval --json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Evaluation {
+pub(in crate::score) struct PairEvaluation {
     /// Name of the model.
     pub(super) model: String,
     /// The attribute that ranks the responses of a pair.
@@ -112,7 +111,7 @@ impl SubsetAccuracy {
     }
 }
 
-impl Evaluation {
+impl PairEvaluation {
     /// Evaluates the pairs in `data`, which `model` scored.
     pub(super) fn new(data: &ReportData, model: &str) -> Self {
         let mut margins = data.margins_by_subset();
@@ -176,14 +175,7 @@ impl Evaluation {
         } else if !self.sections.is_empty() {
             text.push_str("no overall score: not all four sections of RewardBench are present\n");
         }
-        if self.failed > 0 {
-            let failed = counted(self.failed as u64, "row");
-            let _ = writeln!(
-                text,
-                "not included: {failed} without scores of the same attributes for both responses"
-            );
-        }
-        text
+        text + &not_included(self.failed)
     }
 }
 
@@ -192,13 +184,13 @@ mod tests {
     use super::*;
     use crate::report::Response;
 
-    fn evaluated(pairs: &[(&str, f64)]) -> Evaluation {
+    fn evaluated(pairs: &[(&str, f64)]) -> PairEvaluation {
         let mut data = ReportData::new(vec!["reward".into()], 0);
         let response = |score| Response { scores: vec![score], ..Response::default() };
         for (subset, margin) in pairs {
             data.add_chosen_and_rejected(subset, 1, vec![response(*margin), response(0.0)]);
         }
-        Evaluation::new(&data, "m")
+        PairEvaluation::new(&data, "m")
     }
 
     #[test]
