@@ -39,6 +39,9 @@ pub struct CheckArgs {
     step_token: Option<String>,
 }
 
+/// A conversation and its expected scores, of which there may be none.
+type Case = (Vec<Message>, BTreeMap<String, f64>);
+
 /// A line of the file.
 #[derive(Deserialize)]
 struct Expected {
@@ -119,7 +122,7 @@ fn examples(step: Option<&str>) -> Vec<Vec<Message>> {
     ]
 }
 
-fn read(path: &Path) -> Result<Vec<(Vec<Message>, BTreeMap<String, f64>)>, ScoreError> {
+fn read(path: &Path) -> Result<Vec<Case>, ScoreError> {
     let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
     let mut conversations = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {

@@ -190,18 +190,18 @@ fn configuration_and_weights_of_two_classes_are_named_with_what_to_set() {
 #[test]
 fn wrappers_leave_no_trace_in_the_engine() {
     let plain = Checkpoint::copy("trl-tiny").build(Dtype::F32).unwrap();
-    let wrap: [(&str, fn(&str) -> String); 6] = [
+    type Rename = fn(&str) -> String;
+    let wrap: [(&str, Rename); 6] = [
         ("_orig_mod.", |name| format!("_orig_mod.{name}")),
         ("module.", |name| format!("module.{name}")),
-        ("pretrained_model.", |name| match name.starts_with("v_head") {
-            true => name.to_owned(),
-            false => format!("pretrained_model.{name}"),
+        ("pretrained_model.", |name| {
+            if name.starts_with("v_head") { name.to_owned() } else { format!("pretrained_model.{name}") }
         }),
         ("base_model.model.", |name| format!("base_model.model.{name}")),
-        ("model.model.", |name| match name.starts_with("v_head") {
-            true => name.to_owned(),
-            false => format!("model.{name}"),
-        }),
+        (
+            "model.model.",
+            |name| if name.starts_with("v_head") { name.to_owned() } else { format!("model.{name}") },
+        ),
         ("bare", |name| name.strip_prefix("model.").unwrap_or(name).to_owned()),
     ];
     for (what, change) in wrap {
