@@ -24,8 +24,7 @@ fn encoder() -> Encoder {
 }
 
 fn conversation(answer: String) -> [Message; 2] {
-    [("user", QUESTION.to_owned()), ("assistant", answer)]
-        .map(|(role, content)| Message { role: role.to_owned(), content })
+    [("user", QUESTION.to_owned()), ("assistant", answer)].map(|(role, content)| Message::new(role, content))
 }
 
 fn encode(criterion: &mut Criterion) {

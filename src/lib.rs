@@ -40,8 +40,8 @@
 //!     panic!("the demo model is a reward model");
 //! };
 //! let conversation = [
-//!     Message { role: "user".into(), content: "What is the capital of France?".into() },
-//!     Message { role: "assistant".into(), content: "The capital of France is Paris.".into() },
+//!     Message::new("user", "What is the capital of France?"),
+//!     Message::new("assistant", "The capital of France is Paris."),
 //! ];
 //! let prompt = scorer.encode(&conversation, LengthPolicy::default())?;
 //! let scored = scorer.score(prompt, Scheduling::now()).await?;

@@ -40,11 +40,8 @@ fn model(checkpoint: &str, template: &str, for_all: usize, for_each: usize) -> M
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let roles = ["user", "assistant"].into_iter().cycle();
-    let messages: Vec<Message> = text
-        .split('\0')
-        .zip(roles)
-        .map(|(content, role)| Message { role: role.to_owned(), content: content.to_owned() })
-        .collect();
+    let messages: Vec<Message> =
+        text.split('\0').zip(roles).map(|(content, role)| Message::new(role, content)).collect();
     for Model { encoder, for_all, for_each } in MODELS.iter() {
         let ids =
             encoder.encode(&messages, EncodeOptions::default()).expect("every conversation has a prompt");

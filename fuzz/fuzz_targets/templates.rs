@@ -36,9 +36,8 @@ fuzz_target!(|data: &[u8]| {
         let spec = PromptSpec { special_tokens: BTreeMap::from(special_tokens), ..PromptSpec::default() };
         let Ok(encoder) = Encoder::open(directory.path(), &spec) else { return };
         let roles = ["system", "user", "assistant"].into_iter().cycle().skip(1);
-        let messages: Vec<Message> = (turns.iter().zip(roles))
-            .map(|(content, role)| Message { role: role.to_owned(), content: (*content).to_owned() })
-            .collect();
+        let messages: Vec<Message> =
+            (turns.iter().zip(roles)).map(|(content, role)| Message::new(role, (*content))).collect();
         for add_generation_prompt in [false, true] {
             let options = EncodeOptions { add_generation_prompt };
             if let Ok(ids) = encoder.encode(&messages, options) {

@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         let Ok(encoder) = Encoder::open(checkpoint.directory(), &PromptSpec::default()) else { return };
         let vocabulary = encoder.vocabulary();
         for text in ["", "hello </s> world", "  two\n\nlines\t", "naïve 東京 🗼", "<s>\u{0}\u{feff}"] {
-            let message = Message { role: "user".to_owned(), content: text.to_owned() };
+            let message = Message::new("user", text);
             for ids in [
                 encoder.encode(&[message], EncodeOptions::default()),
                 encoder.encode_completion(text, true),

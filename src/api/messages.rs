@@ -10,23 +10,22 @@ use super::item_path::ItemPath;
 use crate::config::ServerSettings;
 use crate::prompt::Message;
 
-/// One message of a conversation.
+/// One message of a conversation. The chat template gets its other fields too, such as `tool_call_id`.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `message` reads")]
 pub(super) struct Turn {
-    role: Role,
-    content: Content,
-}
-
-/// The speaker. The chat template decides which roles a model knows, and in which order.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    System,
-    Developer,
-    User,
-    Assistant,
-    Tool,
+    /// Who speaks, such as `system`, `user`, `assistant` or `tool`. The chat template decides which roles a model
+    /// knows, and in which order.
+    role: String,
+    /// May be missing or null if there are `tool_calls`.
+    content: Option<Content>,
+    /// Name of the speaker.
+    name: Option<String>,
+    /// What the model thought before it answered.
+    reasoning_content: Option<String>,
+    /// Calls of functions, in OpenAI's form.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tool_calls: Option<Vec<Value>>,
 }
 
 /// What was said; may be empty.
@@ -69,13 +68,12 @@ pub(super) fn read(path: &str, list: Vec<Value>) -> Result<Vec<Message>, ApiErro
 fn message(path: String, value: Value) -> Result<Message, ApiError> {
     let mut fields = Fields::from_value(path, value)?;
     let role = fields.require("role")?;
-    let content = content(&mut fields)?;
-    for name in ["name", "refusal", "annotations"] {
-        fields.take::<Value>(name)?;
-    }
-    fields.take_empty("tool_calls")?;
-    fields.end("only role and content are read")?;
-    Ok(Message { role, content })
+    let calls: Option<Vec<Value>> = fields.take("tool_calls")?;
+    let calls_tools = calls.as_ref().is_some_and(|calls| !calls.is_empty());
+    let content = if calls_tools && !fields.has("content") { None } else { Some(content(&mut fields)?) };
+    let mut more = fields.take_rest();
+    more.extend(calls.map(|calls| ("tool_calls".to_owned(), Value::Array(calls))));
+    Ok(Message::with_fields(role, content, more))
 }
 
 /// Takes `content`: a text, or a list of text parts.

@@ -120,17 +120,6 @@ impl Fields {
         self.take_format()
     }
 
-    /// Takes out a list of tools, which must be empty.
-    ///
-    /// # Errors
-    /// It holds something.
-    pub(super) fn take_empty(&mut self, name: &'static str) -> Result<(), ApiError> {
-        match self.take::<Vec<Value>>(name)? {
-            Some(list) if !list.is_empty() => Err(ApiError::unsupported(self.path(name), NO_TOOLS)),
-            _ => Ok(()),
-        }
-    }
-
     /// Takes out the two fields that may ask for text by name.
     fn take_format(&mut self) -> Result<(), ApiError> {
         if let Some(format) = self.take::<Value>("response_format")?

@@ -5,6 +5,7 @@
 //! appears only when it is complete.
 
 mod adapter;
+mod chat_template;
 mod checkpoint;
 mod config;
 mod convert;
@@ -24,6 +25,7 @@ mod output;
 mod plan;
 mod progress;
 mod source;
+mod template_trials;
 mod text;
 mod tokenizer;
 pub mod trtllm;

@@ -32,6 +32,9 @@ pub struct BuildOptions {
     /// File that says which logits are scores, if the checkpoint does not (docs/models.md)
     #[arg(long, value_name = "FILE")]
     pub head: Option<PathBuf>,
+    /// Which of the checkpoint's chat templates to use, by name [default: the one called default]
+    #[arg(long, value_name = "NAME")]
+    pub chat_template: Option<String>,
     /// Date that the chat template prints, if it prints one [default: the template's own, else 2024-07-26]
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub template_date: Option<TemplateDate>,
@@ -59,6 +62,7 @@ impl BuildOptions {
             name: None,
             task: None,
             head: None,
+            chat_template: None,
             template_date: None,
             control_tokens: ControlPolicy::default(),
             max_seq_len: None,

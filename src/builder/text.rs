@@ -1,18 +1,16 @@
 //! The text side of a checkpoint: tokenizer, chat template, special tokens.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
+use std::path::Path;
 
 use super::BuildError;
+use super::chat_template::{self, TOKENIZER_CONFIG};
 use super::config::Config;
-use super::json::{Object, read_plain, unreadable};
+use super::json::Object;
 use super::options::BuildOptions;
+use super::template_trials;
 use super::tokenizer::{self, CheckpointTokenizer};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
-use crate::prompt::{DateUse, EncodeOptions, Encoder, Message, PromptError, control_tokens};
-
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+use crate::prompt::{DateUse, Encoder, control_tokens};
 
 /// What an engine needs to turn a conversation into token ids.
 pub(super) struct Text {
@@ -73,13 +71,18 @@ pub(super) fn read(
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let CheckpointTokenizer { json: tokenizer, special_tokens, mut notes } =
         tokenizer::read(checkpoint, config.as_ref(), model_type.as_deref())?;
-    let found = template(checkpoint, config.as_ref())?;
+    let found = chat_template::find(checkpoint, config.as_ref(), options.chat_template.as_deref())?;
     if must_chat && found.is_none() {
         return Err(no_template(checkpoint));
     }
     let has_template = found.is_some();
-    let (template, template_path) =
-        found.unwrap_or_else(|| (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)));
+    let (template, template_path) = match found {
+        Some(found) => {
+            notes.extend(others_note(&found.others));
+            (found.text, found.path)
+        }
+        None => (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)),
+    };
     let date_use = DateUse::detect(&template).map_err(|error| {
         BuildError::checkpoint(template_path.clone(), format!("the chat template is malformed: {error}"))
     })?;
@@ -102,22 +105,19 @@ pub(super) fn read(
         BuildError::checkpoint(path, error.to_string())
     })?;
     let encoder = encoder.with_embedding_rows(vocab_size);
-    try_template(&encoder, &template_path)?;
+    if has_template {
+        notes.extend(template_trials::run(&encoder, &template_path)?);
+    }
     Ok(Text { tokenizer, template, has_template, prompt, encoder, notes })
 }
 
-/// Renders a question and its answer, to find templates that fail, give nothing or do not end. A template that
-/// refuses them with a message of its own may accept other conversations.
-fn try_template(encoder: &Encoder, path: &Path) -> Result<(), BuildError> {
-    let turn = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
-    let turns = [turn("user", "What is 2 + 3?"), turn("assistant", "It is 5.")];
-    match encoder.encode(&turns, EncodeOptions::default()) {
-        Ok(_) | Err(PromptError::Refused(_)) => Ok(()),
-        Err(error) => {
-            let reason = format!("the chat template fails on a question and its answer: {error}");
-            Err(BuildError::checkpoint(path, reason))
-        }
+/// What a build says about further chat templates.
+fn others_note(others: &[String]) -> Option<String> {
+    if others.is_empty() {
+        return None;
     }
+    let listed = others.join(", ");
+    Some(format!("the checkpoint has other chat templates too, which --chat-template chooses: {listed}"))
 }
 
 /// What a build says about the tokens that messages may and may not spell.
@@ -154,42 +154,10 @@ fn date_note(date_use: DateUse, requested: Option<TemplateDate>) -> Option<Strin
     }
 }
 
-/// The template, if there is one, and its file. A file of its own takes precedence over the tokenizer's configuration.
-fn template(checkpoint: &Path, config: Option<&Object>) -> Result<Option<(String, PathBuf)>, BuildError> {
-    let path = checkpoint.join(TEMPLATE_FILE);
-    if path.exists() {
-        let template = read_plain(&path).map_err(|error| unreadable(&path, &error))?;
-        return Ok(Some((template, path)));
-    }
-    let found = match config {
-        Some(config) => match config.optional::<Value>("chat_template")? {
-            Some(Value::String(template)) => Some(template),
-            Some(Value::Array(named)) => Some(named_default(config, &named)?),
-            Some(_) => {
-                return Err(config.error("chat_template", "it is neither text nor a list of templates"));
-            }
-            None => None,
-        },
-        None => None,
-    };
-    Ok(found.map(|template| (template, checkpoint.join(TOKENIZER_CONFIG))))
-}
-
 fn no_template(checkpoint: &Path) -> BuildError {
     let reason = format!(
         "there is no chat template, neither {TEMPLATE_FILE} nor chat_template in {TOKENIZER_CONFIG}; \
          put the one that the model was trained with into {TEMPLATE_FILE}"
     );
     BuildError::checkpoint(checkpoint, reason)
-}
-
-/// The template called `default` among several, each `{"name": ..., "template": ...}`.
-fn named_default(config: &Object, named: &[Value]) -> Result<String, BuildError> {
-    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-    let default = named.iter().find(|entry| text(entry, "name").as_deref() == Some("default"));
-    default.and_then(|entry| text(entry, "template")).ok_or_else(|| {
-        let names: Vec<_> = named.iter().filter_map(|entry| text(entry, "name")).collect();
-        let reason = format!("none of its templates ({}) is called default", names.join(", "));
-        config.error("chat_template", &reason)
-    })
 }

@@ -1,16 +1,19 @@
 //! The encoder: template, injection guard and tokenizer of one model together.
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::injection_guard::{InjectionGuard, Mark};
 use super::jinja::SyntaxError;
 use super::template::{Template, normalize_line_ends};
 use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
-use super::{EncodeOptions, EncoderFileError, Message, PromptError, ROLES};
+use super::{EncodeOptions, EncoderFileError, Message, PromptError};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+
+/// Most names of fields that are looked for in a template: clients may send any number.
+const MOST_SEEN_FIELDS: usize = 100;
 
 /// Turns conversations into token ids. All threads share one: encoding changes nothing in it.
 pub struct Encoder {
@@ -25,6 +28,8 @@ pub struct Encoder {
     rows: Option<u32>,
     /// Built on first use.
     vocabulary: OnceLock<Arc<Vocabulary>>,
+    /// Names of messages' fields that were looked for in the template.
+    seen_fields: Mutex<HashSet<String>>,
 }
 
 /// Why a tokenizer and a template make no encoder.
@@ -76,6 +81,7 @@ impl Encoder {
             bos: None,
             rows: None,
             vocabulary: OnceLock::new(),
+            seen_fields: Mutex::default(),
         };
         let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
         encoder.bos = bos.filter(|bos| encoder.starts_conversations(*bos));
@@ -98,8 +104,7 @@ impl Encoder {
 
     /// Whether conversations start with a token.
     fn starts_conversations(&self, token: u32) -> bool {
-        let conversation =
-            ["user", "assistant"].map(|role| Message { role: role.into(), content: "a".into() });
+        let conversation = ["user", "assistant"].map(|role| Message::new(role, "a"));
         // Some templates require the assistant's turn, and some refuse it.
         for turns in [&conversation[..], &conversation[..1]] {
             if let Ok(ids) = self.encode(turns, EncodeOptions::default()) {
@@ -112,7 +117,7 @@ impl Encoder {
     /// Token ids of a conversation, at least one. Only the template's own control tokens are among them.
     ///
     /// # Errors
-    /// The conversation is empty or has an unknown role, or the template refuses it.
+    /// The conversation is empty, or the template refuses it.
     pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
         let add_generation_prompt = options.add_generation_prompt || self.generation_prompt;
         let mut ids = self.encode_rendered(messages, EncodeOptions { add_generation_prompt })?;
@@ -121,6 +126,7 @@ impl Encoder {
     }
 
     fn encode_rendered(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
+        self.warn_of_unread(messages);
         let plain = self.render(messages, options)?;
         if self.guard.is_harmless(messages) {
             return self.tokenize(&plain, Some(&[]));
@@ -132,6 +138,16 @@ impl Encoder {
         self.tokenize(&text, Some(&marks))
     }
 
+    /// Logs, once for each, which fields of messages the chat template never reads.
+    fn warn_of_unread(&self, messages: &[Message]) {
+        for name in messages.iter().flat_map(|message| message.more.fields.keys()) {
+            let mut seen = self.seen_fields.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.len() < MOST_SEEN_FIELDS && seen.insert(name.clone()) && !self.template.reads_key(name) {
+                tracing::warn!(field = name, "the chat template never reads this field of a message");
+            }
+        }
+    }
+
     fn render_guarded(
         &self,
         messages: &[Message],
@@ -139,7 +155,7 @@ impl Encoder {
         stand_ins: bool,
     ) -> Result<(String, Vec<Mark>), PromptError> {
         let guarded = self.guard.mark(messages, stand_ins)?;
-        let rendered = self.template.render(&guarded.turns, &guarded.marks, options)?;
+        let rendered = self.template.render(guarded.turns.clone(), &guarded.marks, options)?;
         Ok(guarded.unmark(&rendered))
     }
 
@@ -148,11 +164,11 @@ impl Encoder {
     /// # Errors
     /// As for [`Encoder::encode`].
     pub fn render(&self, messages: &[Message], options: EncodeOptions) -> Result<String, PromptError> {
-        check_roles(messages)?;
-        let turns: Vec<_> = (messages.iter())
-            .map(|message| (message.role.as_str(), Cow::Borrowed(message.content.as_str())))
-            .collect();
-        self.template.render(&turns, "", options)
+        if messages.is_empty() {
+            return Err(PromptError::NoMessages);
+        }
+        let turns = messages.iter().map(|message| message.to_json(|text, _| text.to_owned())).collect();
+        self.template.render(turns, "", options)
     }
 
     /// Token ids of a text that has the chat template applied already: control tokens spelled in it are
@@ -186,7 +202,7 @@ impl Encoder {
 
     /// Token ids that the template writes before the text of an assistant's turn; `None` if it does not show.
     pub(crate) fn turn_start(&self) -> Option<Vec<u32>> {
-        let question = [Message { role: "user".into(), content: "a".into() }];
+        let question = [Message::new("user", "a")];
         let ids = |add_generation_prompt| {
             self.encode_rendered(&question, EncodeOptions { add_generation_prompt }).ok()
         };
@@ -255,14 +271,4 @@ fn unencodable(error: &TokenizerError) -> PromptError {
 fn read(path: &Path) -> Result<String, EncoderFileError> {
     std::fs::read_to_string(path)
         .map_err(|source| EncoderFileError::Unreadable { path: path.to_owned(), source })
-}
-
-fn check_roles(messages: &[Message]) -> Result<(), PromptError> {
-    if messages.is_empty() {
-        return Err(PromptError::NoMessages);
-    }
-    match messages.iter().position(|message| !ROLES.contains(&message.role.as_str())) {
-        None => Ok(()),
-        Some(index) => Err(PromptError::UnknownRole { index, role: messages[index].role.clone() }),
-    }
 }

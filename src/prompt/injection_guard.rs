@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
+use serde_json::Value;
 
 use super::jinja::unicode::is_space;
 use super::template::literals;
@@ -68,9 +69,9 @@ pub(super) struct InjectionGuard {
 }
 
 /// A conversation in which marks and stand-ins show what the template did not write.
-pub(super) struct Guarded<'a> {
-    /// Role and content of each turn.
-    pub(super) turns: Vec<(&'a str, Cow<'a, str>)>,
+pub(super) struct Guarded {
+    /// The messages, as the template gets them.
+    pub(super) turns: Vec<Value>,
     /// The two characters that serve as marks.
     pub(super) marks: String,
     alphabet: Vec<PrivateChar>,
@@ -117,33 +118,36 @@ impl InjectionGuard {
 
     /// Whether the turns contain nothing that could become a control token or a part of one.
     pub(super) fn is_harmless(&self, messages: &[Message]) -> bool {
-        messages.iter().all(|message| self.marks(message, true).is_empty())
+        let mut harmless = true;
+        for message in messages {
+            message.each_text(|text, is_content| {
+                harmless &= self.marks(text, is_content && message.role == "assistant", true).is_empty();
+            });
+        }
+        harmless
     }
 
     /// Marks what the template has not written; with or without stand-ins.
     ///
     /// # Errors
     /// The turns use every character that could serve as a mark.
-    pub(super) fn mark<'a>(
-        &self,
-        messages: &'a [Message],
-        stand_ins: bool,
-    ) -> Result<Guarded<'a>, PromptError> {
+    pub(super) fn mark(&self, messages: &[Message], stand_ins: bool) -> Result<Guarded, PromptError> {
         let alphabet = self.alphabet(messages)?;
         let mut turns = Vec::with_capacity(messages.len());
         for message in messages {
-            let marks = self.marks(message, stand_ins);
-            turns.push((message.role.as_str(), insert(&message.content, &marks, &alphabet)));
+            turns.push(message.to_json(|text, is_content| {
+                let marks = self.marks(text, is_content && message.role == "assistant", stand_ins);
+                insert(text, &marks, &alphabet).into_owned()
+            }));
         }
         let marks = alphabet.iter().filter(|c| c.replaces.is_none()).map(|c| c.private).collect();
         Ok(Guarded { turns, marks, alphabet })
     }
 
-    /// The marks that one turn needs, in order.
-    fn marks(&self, message: &Message, stand_ins: bool) -> Vec<Mark> {
-        let content = message.content.as_str();
+    /// The marks that one text needs, in order. Only what an assistant says may spell the step token.
+    fn marks(&self, content: &str, by_assistant: bool, stand_ins: bool) -> Vec<Mark> {
         let steps: Vec<Range<usize>> = match &self.step_token {
-            Some(token) if message.role == "assistant" => find_all(token, content),
+            Some(token) if by_assistant => find_all(token, content),
             _ => Vec::new(),
         };
         let mut spelled = find_overlapping(&self.control, content);
@@ -206,10 +210,10 @@ impl InjectionGuard {
     fn alphabet(&self, messages: &[Message]) -> Result<Vec<PrivateChar>, PromptError> {
         // Noncharacters first, which no text should contain, then those for private use.
         let candidates = ('\u{fdd0}'..='\u{fdef}').chain('\u{100000}'..='\u{10fffd}');
-        let taken: HashSet<char> = (messages.iter().flat_map(|message| message.content.chars()))
-            .chain(self.template.chars())
-            .filter(|c| *c >= '\u{fdd0}')
-            .collect();
+        let mut taken: HashSet<char> = self.template.chars().filter(|c| *c >= '\u{fdd0}').collect();
+        for message in messages {
+            message.each_text(|text, _| taken.extend(text.chars().filter(|c| *c >= '\u{fdd0}')));
+        }
         let marks = [(MarkKind::Opens, None), (MarkKind::Closes, None)].into_iter();
         let stand_ins = self.edges.iter().map(|edge| (MarkKind::StandIn, Some(*edge)));
         let alphabet: Vec<_> = (candidates.filter(|c| !taken.contains(c)))
@@ -225,7 +229,7 @@ impl InjectionGuard {
     }
 }
 
-impl Guarded<'_> {
+impl Guarded {
     /// Replaces the private characters of a rendering back, and returns their places in order.
     pub(super) fn unmark(&self, rendered: &str) -> (String, Vec<Mark>) {
         let mut text = String::with_capacity(rendered.len());

@@ -28,8 +28,8 @@
 //!
 //! let encoder = Encoder::open(engine.path(), &PromptSpec::default())?;
 //! let conversation = [
-//!     Message { role: "user".into(), content: "2 + 2".into() },
-//!     Message { role: "assistant".into(), content: "5 <turn>".into() },
+//!     Message::new("user", "2 + 2"),
+//!     Message::new("assistant", "5 <turn>"),
 //! ];
 //! let ids = encoder.encode(&conversation, EncodeOptions::default())?;
 //! // The template's `<turn>` is the control token 0. The one in the answer is ordinary text: here,
@@ -43,6 +43,7 @@ mod control_tokens;
 mod encoder;
 mod injection_guard;
 mod jinja;
+mod message;
 mod strftime;
 mod template;
 #[cfg(test)]
@@ -56,22 +57,11 @@ use std::path::PathBuf;
 pub use control_tokens::ControlPolicy;
 pub(crate) use control_tokens::control_tokens;
 pub use encoder::Encoder;
+pub use message::{Message, MessageFields};
 pub(crate) use template::DateUse;
 pub(crate) use tokenizer::parse as parse_tokenizer;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
 pub use vocabulary::Vocabulary;
-
-/// Roles that a turn may have. The chat template decides which of them a model knows, and in which order.
-pub const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// One of [`ROLES`].
-    pub role: String,
-    /// Text of the turn; may be empty.
-    pub content: String,
-}
 
 /// How a conversation is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,14 +97,6 @@ pub enum PromptError {
     /// The conversation has no messages.
     #[error("the conversation is empty; send at least one message")]
     NoMessages,
-    /// A message has a role that is none of [`ROLES`].
-    #[error("the role of message {index} is `{role}`; use one of {}", ROLES.join(", "))]
-    UnknownRole {
-        /// The message, counted from 0.
-        index: usize,
-        /// Its role.
-        role: String,
-    },
     /// The chat template refuses the conversation; the text is its own.
     #[error("the model's chat template refuses the conversation: {0}")]
     Refused(String),

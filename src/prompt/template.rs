@@ -1,8 +1,6 @@
 //! The chat template of a model.
 
-use std::borrow::Cow;
-
-use serde_json::{Map, json};
+use serde_json::Map;
 
 use super::jinja::{Jinja, RenderError, SyntaxError, Variables};
 use super::strftime::strftime;
@@ -44,28 +42,43 @@ impl Template {
         Ok(Self { jinja, variables, date })
     }
 
-    /// Renders `turns`, pairs of role and content. `marks` are characters in them that the template's
+    /// Whether the template may read a field of a message.
+    pub(super) fn reads_key(&self, name: &str) -> bool {
+        self.jinja.reads_key(name)
+    }
+
+    /// Renders messages. `marks` are characters in them that the template's
     /// string functions skip.
     ///
     /// # Errors
     /// The template refuses the conversation or fails.
     pub(super) fn render(
         &self,
-        turns: &[(&str, Cow<str>)],
+        messages: Vec<serde_json::Value>,
         marks: &str,
         options: EncodeOptions,
     ) -> Result<String, PromptError> {
-        let messages: Vec<_> =
-            turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
+        let input = messages.iter().map(size).sum();
         let mut given = self.variables.clone();
         given.insert("messages".into(), messages.into());
         given.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
-        let input = turns.iter().map(|(role, content)| role.len() + content.len()).sum();
         let rendered = self.jinja.render(&Variables { given, date: self.date, marks, input });
         rendered.map_err(|error| match error {
             RenderError::Raised(message) => PromptError::Refused(message),
             error => PromptError::Unrenderable(error.to_string()),
         })
+    }
+}
+
+/// Bytes of the texts in a value.
+fn size(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(items) => items.iter().map(size).sum(),
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(name, value)| name.len() + size(value)).sum()
+        }
+        _ => 8,
     }
 }
 

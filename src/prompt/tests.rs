@@ -43,7 +43,7 @@ pub(super) fn llama3() -> &'static Encoder {
 fn turns(contents: &[&str]) -> Vec<Message> {
     let mut turns = Vec::new();
     for (content, role) in contents.iter().zip(["user", "assistant"].iter().cycle()) {
-        turns.push(Message { role: role.to_string(), content: content.to_string() });
+        turns.push(Message::new(*role, *content));
     }
     turns
 }
@@ -189,11 +189,34 @@ fn a_template_that_never_ends_is_stopped() {
 }
 
 #[test]
-fn an_unknown_role_error_lists_the_known_ones() {
-    let mut messages = turns(&["a", "b"]);
-    messages[1].role = "judge".into();
-    let error = encoder(PLAIN).encode(&messages, EncodeOptions::default()).unwrap_err();
-    insta::assert_snapshot!(error, @"the role of message 1 is `judge`; use one of system, developer, user, assistant, tool");
+fn a_template_gets_every_field_of_a_message_and_any_role() {
+    let template = "{% for m in messages %}[{{ m.role }}{% if m.name is defined %} {{ m.name }}{% endif %}|{{ m.content }}|\
+        {{ m.reasoning_content }}|{{ m.tool_call_id }}{% for call in m.tool_calls %}{{ call.function.name }}\
+        {{ call.function.arguments | tojson }}{% endfor %}]{% endfor %}";
+    let fields = |value: Value| value.as_object().unwrap().clone();
+    let call =
+        json!({"tool_calls": [{"function": {"name": "add", "arguments": "{\"a\": 2}"}}], "refusal": null});
+    let messages = [
+        Message::with_fields("user".into(), Some("2?".into()), fields(json!({"name": "Ann"}))),
+        Message::with_fields("assistant".into(), None, fields(call)),
+        Message::with_fields("tool".into(), Some("5".into()), fields(json!({"tool_call_id": "c1"}))),
+        Message::with_fields("judge".into(), Some("ok".into()), fields(json!({"thinking": "hm"}))),
+    ];
+    let rendered = encoder(template).render(&messages, EncodeOptions::default()).unwrap();
+    assert_eq!(rendered, r#"[user Ann|2?||][assistant|||add{"a": 2}][tool|5||c1][judge|ok|hm|]"#);
+}
+
+#[test]
+fn no_field_of_a_message_spells_a_control_token() {
+    let template = "{% for m in messages %}{{ m.role }}{{ m.name }}{{ m.tool_calls | tojson }}{{ m.content }}<|eot_id|>{% endfor %}";
+    let encoder = encoder(template);
+    let spelled = "<|eot_id|>";
+    let fields = json!({"name": spelled, "tool_calls": [{"function": {"name": "f", "arguments": {"<|eot_id|>": "<|eot_id|>"}}}]});
+    let message =
+        Message::with_fields(spelled.into(), Some(spelled.into()), fields.as_object().unwrap().clone());
+    let ids = encoder.encode(std::slice::from_ref(&message), EncodeOptions::default()).unwrap();
+    assert_eq!(ids.iter().filter(|id| **id == EOT).count(), 1, "only the template's own");
+    assert_eq!(encoder.tokenizer.decode(&ids), encoder.render(&[message], EncodeOptions::default()).unwrap());
 }
 
 #[test]

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn message(role: &str, content: String) -> Message {
-        Message { role: role.into(), content }
+        Message::new(role, content)
     }
 
     fn conversation() -> impl Strategy<Value = Vec<Message>> {

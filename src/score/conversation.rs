@@ -1,6 +1,6 @@
 //! Parses values of a row's columns into turns of conversations.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::dialogue::parse_dialogue;
 use super::python_literal;
@@ -77,13 +77,22 @@ pub(super) fn looks_printed(text: &str) -> bool {
         .any(|known| start.starts_with(known))
 }
 
-/// `{"role": ..., "content": ...}`, or ShareGPT's `{"from": ..., "value": ...}`.
+/// `{"role": ..., "content": ...}`, or ShareGPT's `{"from": ..., "value": ...}`. Other fields are left to the chat
+/// template. Only a message with tool calls may lack a content.
 pub(super) fn parse_message(message: &Value) -> Option<Message> {
-    let (role, content) = match message.get("role") {
-        Some(role) => (role, message.get("content")?),
-        None => (message.get("from")?, message.get("value")?),
+    let mut fields = message.as_object()?.clone();
+    let is_openai = fields.contains_key("role");
+    let (role, content) = if is_openai { ("role", "content") } else { ("from", "value") };
+    let role = role_name(fields.shift_remove(role)?.as_str()?);
+    let content = match fields.shift_remove(content) {
+        Some(Value::Null) | None if calls_tools(&fields) => None,
+        content => Some(parse_content(&content?)?),
     };
-    Some(Message { role: role_name(role.as_str()?), content: parse_content(content)? })
+    Some(Message::with_fields(role, content, fields))
+}
+
+fn calls_tools(fields: &Map<String, Value>) -> bool {
+    fields.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty())
 }
 
 /// OpenAI's name of a role. Unknown ones are left to the chat template.
@@ -103,7 +112,7 @@ fn parse_content(content: &Value) -> Option<String> {
 
 /// One turn of `role`.
 pub(super) fn turn(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message::new(role, content)
 }
 
 /// The turns of a prompt, and whether they were messages in a text. An empty turn of the assistant at the end

@@ -61,7 +61,7 @@ fn messages(case: &Value) -> Vec<Message> {
 }
 
 fn message(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message::new(role, content)
 }
 
 fn ids(case: &Value) -> Vec<u32> {

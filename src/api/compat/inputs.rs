@@ -107,7 +107,7 @@ impl Text {
 }
 
 pub(super) fn turn(role: &str, content: impl Into<String>) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message::new(role, content)
 }
 
 /// Takes `messages`, which is one conversation, or else `input`: a text, token ids, or a list of either. With

@@ -12,7 +12,6 @@ use axum::http::StatusCode;
 pub(super) use self::kinds::INVALID_HOST;
 pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog, apply_overload_status};
 use super::item_path::ItemPath;
-use crate::prompt::{PromptError, ROLES};
 use crate::scheduler::Rejection;
 use crate::serving::ServingError;
 
@@ -154,22 +153,11 @@ fn meant(nearest: Option<&str>) -> String {
 
 /// The field of `item` that an error is about; `None` if the text is not at fault.
 fn field_of(error: &ServingError, item: &ItemPath) -> Option<String> {
-    match error {
-        ServingError::Prompt(PromptError::UnknownRole { index, .. }) => {
-            Some(format!("{}.role", item.message(*index)))
-        }
-        error if error.is_items_own() => Some(item.whole().to_owned()),
-        _ => None,
-    }
+    error.is_items_own().then(|| item.whole().to_owned())
 }
 
 /// The error in full, after the field that it is about.
 fn named(error: &ServingError, item: Option<&ItemPath>) -> String {
     let Some(field) = item.and_then(|item| field_of(error, item)) else { return error.to_string() };
-    match error {
-        ServingError::Prompt(PromptError::UnknownRole { role, .. }) => {
-            format!("`{field}` is `{role}`; use one of {}", ROLES.join(", "))
-        }
-        _ => format!("`{field}`: {error}"),
-    }
+    format!("`{field}`: {error}")
 }

@@ -86,7 +86,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
             let prompt = conversation.len();
             for (index, content) in responses.into_iter().enumerate() {
                 let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
-                conversation.push(Message { role: "assistant".into(), content });
+                conversation.push(Message::new("assistant", content));
                 items.push(Item::conversation(scorer, &conversation, path, request.length, settings));
                 conversation.pop();
             }

@@ -103,6 +103,19 @@ impl Jinja {
         })
     }
 
+    /// Whether the template asks for a key of some dictionary by this name, or may ask for any.
+    pub(super) fn reads_key(&self, name: &str) -> bool {
+        self.any(|expr| match expr {
+            Expr::Attribute(_, attribute) => {
+                &**attribute == name || ["items", "values"].contains(&&**attribute)
+            }
+            Expr::Str(text) => &**text == name,
+            Expr::Item(_, index) => !matches!(**index, Expr::Str(_) | Expr::Int(_) | Expr::Negative(_)),
+            Expr::Filter(_, filter, _) => ["items", "tojson", "string", "dictsort"].contains(&&**filter),
+            _ => false,
+        })
+    }
+
     fn is_variable(&self, expr: &Expr, name: &str) -> bool {
         matches!(expr, Expr::Name(variable) if &*self.program.names[*variable as usize] == name)
     }

@@ -30,6 +30,28 @@ fn templates_give_the_text_that_jinja2_gives() {
     assert!(compared > 2000, "{compared}");
 }
 
+#[test]
+fn chat_templates_of_well_known_kinds_give_the_text_that_jinja2_gives() {
+    let recorded = include_str!("../../../tests/golden/templates.jsonl");
+    let mut lines = recorded.lines();
+    let conversations: Map<String, Value> = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let (mut templates, mut differences) = (0, Vec::new());
+    for line in lines {
+        let survey: Value = serde_json::from_str(line).unwrap();
+        for (name, variables) in &conversations {
+            let ours =
+                render_with(survey["template"].as_str().unwrap(), variables.as_object().unwrap().clone());
+            let expected = &survey["texts"][name];
+            if ours.as_deref().ok() != expected.as_str() {
+                differences.push(format!("{} on {name}\n  is {ours:?}\n for {expected}", survey["name"]));
+            }
+        }
+        templates += 1;
+    }
+    assert!(differences.is_empty(), "{}:\n{}", differences.len(), differences.join("\n"));
+    assert!(templates >= 30 && conversations.len() >= 12);
+}
+
 /// What a template that costs too much says, and that it says so soon.
 fn refusal(template: &str) -> String {
     let started = std::time::Instant::now();

@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::super::{ConversationScores, Row};
 use super::retry::MAX_FAILURES;
@@ -139,7 +139,17 @@ impl ErrorObject {
 
 /// A conversation in OpenAI's format.
 pub(super) fn messages(conversation: &[Message]) -> Value {
-    conversation.iter().map(|turn| json!({"role": turn.role, "content": turn.content})).collect()
+    conversation.iter().map(message).collect()
+}
+
+fn message(turn: &Message) -> Value {
+    let mut fields = Map::new();
+    fields.insert("role".into(), turn.role.as_str().into());
+    if !turn.more.lacks_content {
+        fields.insert("content".into(), turn.content.as_str().into());
+    }
+    fields.extend(turn.more.fields.clone());
+    fields.into()
 }
 
 /// The prompt of conversations that differ only in their last turn, and those turns.
@@ -148,7 +158,7 @@ pub(super) fn shared_prompt<'a>(conversations: &[&'a [Message]]) -> Option<(&'a 
     let mut responses = Vec::with_capacity(conversations.len());
     for conversation in conversations {
         let (last, before) = conversation.split_last()?;
-        if last.role != "assistant" || before != prompt {
+        if last.role != "assistant" || !last.is_plain() || before != prompt {
             return None;
         }
         responses.push(last.content.as_str());
@@ -217,8 +227,7 @@ mod tests {
     use super::*;
 
     fn conversation(turns: &[(&str, &str)]) -> Vec<Message> {
-        let turn =
-            |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+        let turn = |(role, content): &(&str, &str)| Message::new(*role, *content);
         turns.iter().map(turn).collect()
     }
 

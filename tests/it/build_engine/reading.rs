@@ -25,8 +25,7 @@ impl Built {
     }
 
     fn ids(&self, turns: &[(&str, &str)]) -> Vec<u32> {
-        let message =
-            |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+        let message = |(role, content): &(&str, &str)| Message::new(*role, *content);
         let messages: Vec<_> = turns.iter().map(message).collect();
         self.encoder.encode(&messages, EncodeOptions::default()).unwrap()
     }

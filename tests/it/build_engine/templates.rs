@@ -40,8 +40,7 @@ fn build(checkpoint: &Checkpoint, date: Option<&str>) -> (Manifest, String) {
 /// What the built engine makes of a question and its answer.
 fn render(checkpoint: &Checkpoint, manifest: &Manifest) -> String {
     let encoder = Encoder::open(&checkpoint.beside("engine"), &manifest.prompt).unwrap();
-    let turns = [("user", "2?"), ("assistant", "3\r\n")]
-        .map(|(role, text)| Message { role: role.into(), content: text.into() });
+    let turns = [("user", "2?"), ("assistant", "3\r\n")].map(|(role, text)| Message::new(role, text));
     encoder.render(&turns, EncodeOptions::default()).unwrap()
 }
 
@@ -94,4 +93,62 @@ fn a_template_prints_a_date_that_is_fixed_when_the_engine_is_built() {
             date.then(|| "2025-01-02".into())
         );
     }
+}
+
+#[test]
+fn templates_are_found_where_transformers_looks_for_them() {
+    let body = |name: &str| format!("{{% for m in messages %}}{name}{{{{ m.content }}}}{{% endfor %}}");
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    let file = |name: &str, text: String| {
+        let path = checkpoint.file(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let name = || render(&checkpoint, &build(&checkpoint, None).0).split('2').next().unwrap().to_owned();
+    // From the last in precedence to the first.
+    checkpoint.edit("tokenizer_config.json", |config| {
+        config.as_object_mut().unwrap().remove("chat_template");
+    });
+    file("chat_template.json", json!({"chat_template": body("json")}).to_string());
+    assert_eq!(name(), "json");
+    file("processor_config.json", json!({"chat_template": body("processor")}).to_string());
+    assert_eq!(name(), "processor");
+    let named =
+        json!([{"name": "default", "template": body("config")}, {"name": "rag", "template": body("rag")}]);
+    checkpoint.edit("tokenizer_config.json", |config| config["chat_template"] = named.clone());
+    assert_eq!(name(), "config");
+    file("chat_template.jinja", body("file"));
+    assert_eq!(name(), "file");
+    file("additional_chat_templates/tool_use.jinja", body("tools"));
+    let (manifest, notes) = build(&checkpoint, None);
+    assert!(render(&checkpoint, &manifest).starts_with("file") && notes.contains("tool_use"), "{notes}");
+
+    let mut options = checkpoint.options(Dtype::F32);
+    options.common.chat_template = Some("tool_use".into());
+    std::fs::remove_dir_all(&options.common.output).unwrap();
+    let manifest = cpu::build(&options, &Notes::default()).unwrap();
+    assert!(render(&checkpoint, &manifest).starts_with("tools"));
+    options.common.chat_template = Some("rag".into());
+    options.common.output = checkpoint.beside("other");
+    let error = cpu::build(&options, &Notes::default()).unwrap_err().to_string();
+    assert!(error.contains("--chat-template rag") && error.contains("tool_use"), "{error}");
+}
+
+#[test]
+fn a_build_says_which_conversations_a_template_refuses_or_fails_on() {
+    let template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}\n\
+        {% if m.role == 'tool' %}\n{{ m.nothing.at_all }}{% endif %}{{ m.content }}{% endfor %}";
+    let (_, notes) = build(&with_template(template), None);
+    assert!(notes.contains("the chat template refuses a system turn: no system turns here"), "{notes}");
+    assert!(
+        notes.contains("the chat template fails on a tool's answer") && notes.contains("line 3"),
+        "{notes}"
+    );
+    let twice = with_template(
+        "{% for m in messages %}{{ m.content }}{% if loop.index > 2 %}{{ nothing.at_all }}{% endif %}{% endfor %}",
+    );
+    let refusal = twice.refusal();
+    assert!(refusal.contains("two questions and their answers") && refusal.contains("line 1"), "{refusal}");
+    let huge = with_template(&"x".repeat(2 << 20));
+    assert!(huge.refusal().contains("2097152 bytes"));
 }

@@ -18,7 +18,7 @@ fn encoder(checkpoint: &Checkpoint) -> Encoder {
 }
 
 fn encode(encoder: &Encoder, content: &str) -> Result<Vec<u32>, PromptError> {
-    let turn = Message { role: "user".into(), content: content.into() };
+    let turn = Message::new("user", content);
     encoder.encode(&[turn], EncodeOptions::default())
 }
 

@@ -56,9 +56,8 @@ fn prompts_of_chats_and_texts_have_the_ids_of_transformers() {
         for case in golden.chats {
             let text = |turn: &serde_json::Value, field: &str| turn[field].as_str().unwrap().to_owned();
             let turns = case.messages.as_array().unwrap().iter();
-            let turns: Vec<_> = turns
-                .map(|turn| Message { role: text(turn, "role"), content: text(turn, "content") })
-                .collect();
+            let turns: Vec<_> =
+                turns.map(|turn| Message::new(text(turn, "role"), text(turn, "content"))).collect();
             let options = EncodeOptions { add_generation_prompt: true };
             assert_eq!(encoder.encode(&turns, options).unwrap(), case.prompt, "{name}");
         }
@@ -106,7 +105,7 @@ fn a_language_model_without_a_template_is_built_for_completion() {
         std::fs::remove_file(options.common.model.join("chat_template.jinja")).unwrap();
     });
     assert_eq!(built.manifest.task, Task::Completion);
-    let turn = Message { role: "user".into(), content: "Hello".into() };
+    let turn = Message::new("user", "Hello");
     let refused = built.encoder().encode(&[turn], EncodeOptions::default()).unwrap_err();
     assert!(refused.to_string().contains("/v1/completions"), "{refused}");
 }

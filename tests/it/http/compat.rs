@@ -16,8 +16,7 @@ pub(super) fn encoder(server: &Server) -> Encoder {
 }
 
 pub(super) fn conversation() -> [Message; 2] {
-    [("user", PROMPT), ("assistant", RESPONSE)]
-        .map(|(role, content)| Message { role: role.into(), content: content.into() })
+    [("user", PROMPT), ("assistant", RESPONSE)].map(|(role, content)| Message::new(role, content))
 }
 
 /// The text that a trainer's tokenizer makes of the conversation.

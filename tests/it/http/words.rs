@@ -31,8 +31,7 @@ fn encoder(server: &Server, control_tokens: Option<ControlTokens>) -> Encoder {
 }
 
 fn conversation(prompt: &str, response: &str) -> [Message; 2] {
-    [("user", prompt), ("assistant", response)]
-        .map(|(role, content)| Message { role: role.into(), content: content.into() })
+    [("user", prompt), ("assistant", response)].map(|(role, content)| Message::new(role, content))
 }
 
 async fn answer(server: &Server, path: &str, body: Value) -> Value {
