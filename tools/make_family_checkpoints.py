@@ -37,6 +37,12 @@ SIZES = {
 
 
 
+def vocabulary_rows(x, linear):
+    """One logit minus another, of a head that is the embedding."""
+    logits = linear(x, "model.embed_tokens")
+    return logits[[420]] - logits[[17]]
+
+
 def value_head(architecture, hidden):
     """The head of a family that transformers has no classifier of: TRL's value head."""
     return {
@@ -340,6 +346,125 @@ FAMILIES = {
             "num_experts": 7,
             "num_experts_per_tok": 3,
             "norm_topk_prob": False,
+            "tie_word_embeddings": False,
+        },
+    },
+    "olmo3-tiny": {
+        "seed": 61,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Olmo3ForSequenceClassification",
+        "config": {
+            "model_type": "olmo3",
+            "num_hidden_layers": 5,
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 500000.0,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 8.0,
+                "original_max_position_embeddings": 128,
+                "attention_factor": 1.2,
+                "beta_fast": 32,
+                "beta_slow": 1,
+            },
+            "sliding_window": 43,
+            "attention_bias": False,
+            "tie_word_embeddings": False,
+        },
+    },
+    "glm-tiny": {
+        "seed": 62,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "GlmForSequenceClassification",
+        "config": {
+            "model_type": "glm",
+            "head_dim": 24,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1.5625e-7,
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+            "attention_bias": True,
+            "tie_word_embeddings": False,
+        },
+    },
+    "glm4-tiny": {
+        "seed": 63,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "Glm4ForSequenceClassification",
+        "config": {
+            "model_type": "glm4",
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+            "attention_bias": False,
+            "tie_word_embeddings": False,
+        },
+    },
+    "granite-tiny": {
+        "seed": 64,
+        "form": LLAMA3_FORM,
+        "labels": ["yes_no"],
+        # transformers has no classifier of this family.
+        "architecture": "GraniteForCausalLM",
+        "head": {},
+        "score": lambda x, linear: vocabulary_rows(x, linear) / 8,
+        "head_file": "rows: [420]\nminus: 17\nattributes: [yes_no]\n",
+        "config": {
+            "model_type": "granite",
+            "head_dim": None,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "embedding_multiplier": 3.0,
+            "attention_multiplier": 0.35,
+            "residual_multiplier": 0.6,
+            "logits_scaling": 8.0,
+            "tie_word_embeddings": True,
+        },
+    },
+    "cohere-tiny": {
+        "seed": 65,
+        "form": LLAMA3_FORM,
+        "labels": ["yes_no"],
+        # transformers has no classifier of this family.
+        "architecture": "CohereForCausalLM",
+        "head": {},
+        "score": lambda x, linear: vocabulary_rows(x, linear) * 0.125,
+        "head_file": "rows: [420]\nminus: 17\nattributes: [yes_no]\n",
+        "config": {
+            "model_type": "cohere",
+            "hidden_size": 72,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 1,
+            "head_dim": None,
+            "hidden_act": "silu",
+            "layer_norm_eps": 1e-5,
+            "rope_theta": 500000.0,
+            "logit_scale": 0.125,
+            "use_qk_norm": False,
+            "tie_word_embeddings": True,
+        },
+    },
+    "neox-tiny": {
+        "seed": 66,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "GPTNeoXForSequenceClassification",
+        "config": {
+            "model_type": "gpt_neox",
+            "num_key_value_heads": 4,
+            "head_dim": None,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-5,
+            "rotary_emb_base": 10000,
+            "rotary_pct": 0.25,
+            "use_parallel_residual": True,
+            "attention_bias": True,
             "tie_word_embeddings": False,
         },
     },

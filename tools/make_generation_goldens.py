@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 HERE = Path(__file__).resolve().parent.parent / "tests"
-CHECKPOINTS = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny", "olmo2-tiny"]
+CHECKPOINTS = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny", "olmo2-tiny", "granite-tiny", "cohere-tiny"]
 CHAT = [
     [{"role": "user", "content": "What is a KV cache?"}],
     [

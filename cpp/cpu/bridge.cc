@@ -32,6 +32,8 @@ cpu::Activation activation(ActivationView view) {
             return cpu::Activation::GeluTanh;
         case ActivationView::Relu2:
             return cpu::Activation::Relu2;
+        case ActivationView::Gelu:
+            return cpu::Activation::Gelu;
     }
     throw EngineError("the CPU engine does not know this activation");
 }
@@ -77,6 +79,7 @@ cpu::ModelConfig model_of(const CpuModel& model) {
         .hidden_size = model.hidden_size,
         .num_layers = model.num_layers,
         .embedding_scale = model.embedding_scale,
+        .residual = {model.parallel_residual, model.residual_scale},
         .norms = {norms.eps, norms.layer_norm, norms.pre_norms, norms.post_norms},
         .attention = {.heads = {attention.num_heads, attention.num_kv_heads, attention.head_dim},
                       .qkv_bias = attention.qkv_bias,
@@ -126,7 +129,7 @@ std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threa
     const FeedForwardView& feed_forward = model.feed_forward;
     const ExpertsView& experts = feed_forward.experts;
     const std::size_t q_width = attention.num_heads * attention.head_dim;
-    const std::size_t gates = feed_forward.activation == ActivationView::Relu2 ? 0 : 1;
+    const std::size_t gates = cpu::gated(activation(feed_forward.activation)) ? 1 : 0;
     const std::size_t sparse = experts.layers.size(), dense = model.num_layers - sparse;
     std::vector<Roofline::Shape> shapes = {
         {q_width + 2 * attention.num_kv_heads * attention.head_dim, model.hidden_size, rows,

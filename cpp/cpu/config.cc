@@ -43,6 +43,13 @@ void check_experts(const ExpertsConfig& experts, std::size_t num_layers) {
 
 void check(const ModelConfig& config, const RunLimits& limits) {
     check_attention(config.attention, config.num_layers);
+    if (config.residual.parallel &&
+        (config.feed_forward.experts.count > 0 || config.norms.post_norms || config.residual.scale != 1.0f))
+        refuse(
+            "computes attention and feed-forward network side by side only without experts, norms of outputs "
+            "and a factor on them");
+    if (config.norms.post_norms && config.residual.scale != 1.0f)
+        refuse("multiplies the outputs of attention and feed-forward network only if they are not normed");
     check_experts(config.feed_forward.experts, config.num_layers);
     if (config.num_layers == 0 || config.head.rows == 0 || config.vocab_size == 0)
         refuse("needs a model with layers, a head and a vocabulary");

@@ -8,6 +8,13 @@
 
 namespace assay::cpu {
 
+struct ResidualConfig {
+    // The feed-forward network reads what the attention reads, and not its output.
+    bool parallel = false;
+    // Factor on the outputs of attention and feed-forward network.
+    float scale = 1.0f;
+};
+
 struct NormConfig {
     float eps;
     // Layer norms with a bias instead of RMS norms.
@@ -75,6 +82,7 @@ struct ModelConfig {
     std::size_t num_layers;
     // Factor on embeddings.
     float embedding_scale;
+    ResidualConfig residual = {};
     NormConfig norms;
     AttentionConfig attention;
     FeedForwardConfig feed_forward;

@@ -28,6 +28,8 @@ class Decoder final : public Engine {
           feed_forward_(config, limits, stream_.branches_add(), kernels_),
           states_(room_for_rows(limits.max_num_tokens) *
                   std::max(config.hidden_size, config.attention.heads.q_width()) * sizeof(T)) {
+        if (config.residual.parallel)
+            side_states_ = Buffer(FeedForward<T>::kPanelRows * config.hidden_size * sizeof(T));
         if (config.feed_forward.experts.count > 0) experts_.emplace(config, limits, kernels_);
         if (limits.threads > 0) omp_set_num_threads(static_cast<int>(limits.threads));
         embedding_ = weights.find<T>("embedding", config.vocab_size * config.hidden_size * sizeof(T));
@@ -107,14 +109,22 @@ class Decoder final : public Engine {
 
     // The rest of a layer, for the first `rows` rows.
     void finish_layer(const Layer& layer, std::size_t rows) {
+        // Side by side, the network must read the stream before the attention's output is added.
+        if (config_.residual.parallel) feed_forward(layer, rows, side_states_.as<T>());
         attention_.project(layer.attention, rows, states_.as<T>(), stream_.branch_output(0));
         stream_.add_branch(layer.attention_post_norm, 0, rows);
+        if (config_.residual.parallel) return;
         if (layer.experts) return mix_experts(layer, rows);
+        feed_forward(layer, rows, states_.as<T>());
+    }
+
+    // `states` is room for a panel of normed rows.
+    void feed_forward(const Layer& layer, std::size_t rows, T* states) {
         constexpr std::size_t kPanelRows = FeedForward<T>::kPanelRows;
         for (std::size_t begin = 0; begin < rows; begin += kPanelRows) {
             const std::size_t panel = std::min(kPanelRows, rows - begin);
-            stream_.norm(layer.feed_forward_norm, begin, panel, states_.as<T>());
-            feed_forward_.run(layer.feed_forward, panel, states_.as<T>(), stream_.branch_output(begin));
+            stream_.norm(layer.feed_forward_norm, begin, panel, states);
+            feed_forward_.run(layer.feed_forward, panel, states, stream_.branch_output(begin));
             stream_.add_branch(layer.feed_forward_post_norm, begin, panel);
         }
     }
@@ -150,6 +160,8 @@ class Decoder final : public Engine {
     std::unique_ptr<OutputHead<T>> head_;
     // [max_num_tokens, hidden or q_width]: what goes into a product.
     Buffer states_;
+    // [a panel, hidden]: what goes into a feed-forward network beside the attention.
+    Buffer side_states_;
 };
 
 }  // namespace

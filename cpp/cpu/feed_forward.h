@@ -53,7 +53,7 @@ class FeedForward {
   private:
     // Columns of the first product: gates, unless the activation has none, and ups.
     std::size_t gate_up_width() const {
-        return (config_.activation == Activation::Relu2 ? 1 : 2) * config_.intermediate_size;
+        return (gated(config_.activation) ? 2 : 1) * config_.intermediate_size;
     }
 
     const FeedForwardConfig config_;

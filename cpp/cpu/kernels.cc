@@ -138,6 +138,18 @@ Vec gelu_tanh(const Vec& x) {
     return x / (splat(1.0f) + exp(cubic * splat(-1.5957691216f)));
 }
 
+// x Phi(x). For x >= 0 the tail q = Phi(-x) is e^(-x^2 / 2) times a polynomial (Abramowitz and Stegun 7.1.26,
+// within 1e-7), and Phi(x) = 1 - q; so the product is max(x, 0) - |x| q for any sign.
+Vec gelu(const Vec& x) {
+    const Vec size = max(x, splat(0.0f) - x);
+    const Vec t = splat(1.0f) / fma(size, splat(0.3275911f * 0.70710678f), splat(1.0f));
+    Vec tail = fma(t, splat(0.5f * 1.061405429f), splat(0.5f * -1.453152027f));
+    tail = fma(t, tail, splat(0.5f * 1.421413741f));
+    tail = fma(t, tail, splat(0.5f * -0.284496736f));
+    tail = fma(t, tail, splat(0.5f * 0.254829592f)) * t * exp(size * size * splat(-0.5f));
+    return max(splat(0.0f), x) - size * tail;
+}
+
 Vec relu2(const Vec& x) {
     const Vec positive = max(splat(0.0f), x);
     return positive * positive;
@@ -170,6 +182,8 @@ void activate(Activation activation, const T* gate_up, std::size_t n, T* y) {
             return activate_with(gelu_tanh, gate_up, gate_up + n, n, y);
         case Activation::Relu2:
             return activate_with<T>(relu2, gate_up, nullptr, n, y);
+        case Activation::Gelu:
+            return activate_with<T>(gelu, gate_up, nullptr, n, y);
     }
 }
 

@@ -16,9 +16,10 @@ class ResidualStream {
     ResidualStream(const ModelConfig& config, const RunLimits& limits, const Kernels<T>& kernels)
         : hidden_(config.hidden_size),
           post_norms_(config.norms.post_norms),
+          scale_(config.residual.scale),
           kernels_(kernels),
           stream_(room_for_rows(limits.max_num_tokens) * hidden_ * sizeof(float)),
-          outputs_(post_norms_ ? stream_.bytes() : 0) {}
+          outputs_(branches_add() ? 0 : stream_.bytes()) {}
 
     float* row(std::size_t row) const { return stream_.template as<float>() + row * hidden_; }
 
@@ -37,20 +38,24 @@ class ResidualStream {
     }
 
     // Whether a branch's last product adds to what is in `branch_output`.
-    bool branches_add() const { return !post_norms_; }
+    bool branches_add() const { return !post_norms_ && scale_ == 1.0f; }
 
     // Where a branch's last product goes: onto the stream itself, or to where `add_branch` norms it.
     float* branch_output(std::size_t begin) const {
-        return post_norms_ ? outputs_.template as<float>() + begin * hidden_ : row(begin);
+        return branches_add() ? row(begin) : outputs_.template as<float>() + begin * hidden_;
     }
 
     // Adds the norms of a branch's output to the stream, if the model norms it; otherwise it is there
     // already.
     void add_branch(const NormWeights& weights, std::size_t begin, std::size_t rows) {
-        if (!post_norms_) return;
+        if (branches_add()) return;
 #pragma omp parallel for
-        for (std::size_t i = begin; i < begin + rows; ++i)
-            kernels_.add_normed(branch_output(i), weights, hidden_, row(i));
+        for (std::size_t i = begin; i < begin + rows; ++i) {
+            if (post_norms_)
+                kernels_.add_normed(branch_output(i), weights, hidden_, row(i));
+            else
+                add_scaled(branch_output(i), row(i));
+        }
     }
 
     // Moves the chosen rows, ascending, to the front.
@@ -60,8 +65,13 @@ class ResidualStream {
     }
 
   private:
+    void add_scaled(const float* output, float* sum) const {
+        for (std::size_t i = 0; i < hidden_; ++i) sum[i] += scale_ * output[i];
+    }
+
     const std::size_t hidden_;
     const bool post_norms_;
+    const float scale_;
     const Kernels<T>& kernels_;
     Buffer stream_, outputs_;
 };

@@ -93,6 +93,20 @@ ModelConfig with_experts() {
     return model;
 }
 
+// Attention and feed-forward network side by side, without a gate.
+ModelConfig side_by_side() {
+    ModelConfig model = plain();
+    model.residual.parallel = true;
+    model.feed_forward.activation = Activation::Gelu;
+    return model;
+}
+
+ModelConfig with_scaled_branches() {
+    ModelConfig model = plain();
+    model.residual.scale = 0.25f;
+    return model;
+}
+
 ModelConfig with_vocabulary() {
     ModelConfig model = plain();
     model.head = {.rows = kVocabulary, .vocabulary = true, .softcap = 2.0f};
@@ -109,7 +123,7 @@ class Model {
   public:
     explicit Model(const ModelConfig& config) : config_(config) {
         const HeadShape& heads = config.attention.heads;
-        const bool gated = config.feed_forward.activation != Activation::Relu2;
+        const bool gated = cpu::gated(config.feed_forward.activation);
         state("embedding", kVocabulary * kHidden);
         for (std::size_t layer = 0; layer < config.num_layers; ++layer) {
             const std::string at = "layers." + std::to_string(layer) + ".";
@@ -300,6 +314,8 @@ void bad_models_are_refused(const Weights& weights) {
         m.attention.rope.long_inverse_frequencies = {1.0f};
     });
     refused("a base and a factor", [](ModelConfig& m) { m.attention.rope.usual_tokens = 9; });
+    refused("side by side only without",
+            [](ModelConfig& m) { m.residual = {.parallel = true, .scale = 0.5f}; });
     refused("no more than there are", [](ModelConfig& m) {
         m.feed_forward.experts.count = 2;
         m.feed_forward.experts.active = 3;
@@ -342,8 +358,9 @@ void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
 
 int main() {
     an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing();
-    for (ModelConfig config : {plain(), with_every_norm(), with_output_norms(), with_layer_norms(),
-                               with_ntk_scaling(), with_experts(), with_vocabulary()}) {
+    for (ModelConfig config :
+         {plain(), with_every_norm(), with_output_norms(), with_layer_norms(), with_ntk_scaling(),
+          with_experts(), side_by_side(), with_scaled_branches(), with_vocabulary()}) {
         a_text_has_the_same_logits_alone_and_in_a_batch(config);
         config.dtype = Dtype::Bf16;
         if (supports_bf16()) a_text_has_the_same_logits_alone_and_in_a_batch(config);

@@ -15,6 +15,8 @@ pub(super) struct Config {
     pub(super) model: Model,
     /// Cap on the logits of the vocabulary.
     pub(super) final_softcap: Option<f32>,
+    /// What the logits of the vocabulary are multiplied by.
+    pub(super) logit_scale: f32,
     /// Whether the embedding is the language model's head, too.
     pub(super) tied: bool,
     /// The file, for fields that only some heads have, and for errors.
@@ -30,7 +32,7 @@ pub(super) struct Config {
 /// Reads `config.json` of a checkpoint that will be served as `name`.
 pub(super) fn read(object: Object, architecture: Architecture, name: String) -> Result<Config, BuildError> {
     let section = architecture.decoder_config(&object)?;
-    let decoder = section.as_ref().unwrap_or(&object);
+    let decoder = &section.as_ref().unwrap_or(&object).aliased(architecture.family.aliases);
     refuse_what_no_engine_does(&object)?;
     refuse_what_no_engine_does(decoder)?;
     let family = architecture.family;
@@ -72,6 +74,7 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
     };
     Ok(Config {
         longest: rope::longest(&model.rope.scaling, max_position_embeddings),
+        logit_scale: families::logit_scale(decoder, family)?,
         final_softcap: families::final_softcap(decoder, family)?,
         // Models of images and text are tied by default, whatever their text part is by itself.
         tied: object
@@ -96,6 +99,9 @@ fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
             );
             return Err(config.error(field, &reason));
         }
+    }
+    if config.optional("use_qk_norm")?.unwrap_or(false) {
+        return Err(config.error("use_qk_norm", "layer norms of queries and keys are not supported"));
     }
     if config.optional::<f64>("clip_qkv")?.is_some() {
         return Err(config.error("clip_qkv", "queries, keys and values that are clipped are not supported"));

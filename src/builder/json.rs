@@ -77,6 +77,20 @@ impl Object {
         Ok(Self { path: self.path.clone(), prefix: format!("{}{field}.", self.prefix), fields })
     }
 
+    /// The same with further names for fields: of each pair, a field of the first name, where there is none of the
+    /// second, counts as one of the second, too.
+    pub(super) fn aliased(&self, names: &[(&str, &str)]) -> Self {
+        let mut fields = self.fields.clone();
+        for (name, common) in names {
+            if let Some(value) = self.fields.get(*name)
+                && !fields.contains_key(*common)
+            {
+                fields.insert((*common).to_owned(), value.clone());
+            }
+        }
+        Self { path: self.path.clone(), prefix: self.prefix.clone(), fields }
+    }
+
     /// Its fields, and those of another object in place of those of the same name.
     pub(super) fn overlaid(&self, over: &Self) -> Self {
         let names = if over.is_empty() { self } else { over };

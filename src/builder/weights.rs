@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use half::bf16;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -71,7 +72,11 @@ fn rows(plan: &TensorPlan<'_>, dtype: Dtype, progress: &dyn Progress) -> Result<
     let mut converter = Converter::new(dtype, progress);
     for source in &plan.sources {
         converter.convert(source, |run| {
-            rows.extend_from_slice(run);
+            if plan.scale == 1.0 {
+                rows.extend_from_slice(run);
+            } else {
+                rows.extend(scaled(run, dtype, plan.scale));
+            }
             Ok(())
         })?;
     }
@@ -91,6 +96,18 @@ fn difference(run: &[u8], subtract: &[f32]) -> Vec<u8> {
 fn shifted(run: &[u8], offset: f32) -> Vec<u8> {
     let values = run.as_chunks::<4>().0.iter();
     values.flat_map(|&bytes| (f32::from_le_bytes(bytes) + offset).to_le_bytes()).collect()
+}
+
+/// `run * scale`, which is exact, since the scale is a power of two.
+fn scaled(run: &[u8], dtype: Dtype, scale: f32) -> Vec<u8> {
+    if dtype == Dtype::Bf16 {
+        let values = run.as_chunks::<2>().0.iter();
+        return values
+            .flat_map(|&bytes| bf16::from_f32(bf16::from_le_bytes(bytes).to_f32() * scale).to_le_bytes())
+            .collect();
+    }
+    let values = run.as_chunks::<4>().0.iter();
+    values.flat_map(|&bytes| (f32::from_le_bytes(bytes) * scale).to_le_bytes()).collect()
 }
 
 fn padding(bytes: usize) -> usize {
@@ -159,7 +176,10 @@ impl Writer<'_> {
         for source in &plan.sources {
             converter.convert(source, |run| {
                 match &subtract {
-                    Some(subtract) => self.put(&difference(run, subtract))?,
+                    Some(subtract) => {
+                        self.put(&scaled(&difference(run, subtract), Dtype::F32, plan.scale))?;
+                    }
+                    None if plan.scale != 1.0 => self.put(&scaled(run, dtype, plan.scale))?,
                     None if plan.offset != 0.0 => self.put(&shifted(run, plan.offset))?,
                     None => self.put(run)?,
                 }

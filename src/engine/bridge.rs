@@ -11,6 +11,8 @@ pub(crate) mod ffi {
         hidden_size: usize,
         num_layers: usize,
         embedding_scale: f32,
+        parallel_residual: bool,
+        residual_scale: f32,
         norms: NormView,
         attention: AttentionView,
         feed_forward: FeedForwardView,
@@ -87,6 +89,7 @@ pub(crate) mod ffi {
         Silu,
         GeluTanh,
         Relu2,
+        Gelu,
     }
 
     /// [`crate::manifest::QkNorm`].

@@ -82,6 +82,9 @@ fn check_variant(model: &Model, variant: &Variant) -> Checked {
     if let Some(dim) = variant.rotary_dim {
         within("model.variant.rotary_dim", dim, 2..=model.head_dim)?;
     }
+    if let Some(scale) = variant.residual_scale {
+        finite("model.variant.residual_scale", scale.into())?;
+    }
     if let Some(experts) = &variant.experts {
         check_experts(model, experts)?;
     }

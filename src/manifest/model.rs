@@ -66,6 +66,12 @@ pub struct Variant {
     pub rotary_dim: Option<usize>,
     /// Layers whose queries see only the newest keys.
     pub sliding_window: Option<SlidingWindow>,
+    /// Whether the feed-forward network reads what the attention reads, and not its output.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub parallel_residual: bool,
+    /// Factor on the outputs of attention and feed-forward network; `None` for 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residual_scale: Option<f32>,
     /// Experts that take the place of the feed-forward network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<Experts>,
@@ -84,6 +90,8 @@ impl Default for Variant {
             attention_softcap: None,
             rotary_dim: None,
             sliding_window: None,
+            parallel_residual: false,
+            residual_scale: None,
             experts: None,
         }
     }
@@ -121,12 +129,14 @@ pub enum Activation {
     GeluTanh,
     /// `relu(up)^2`, without a gate.
     Relu2,
+    /// `gelu(up)` without an approximation, and without a gate.
+    Gelu,
 }
 
 impl Activation {
     /// Whether the network has a gate projection.
     pub fn gated(self) -> bool {
-        self != Self::Relu2
+        !matches!(self, Self::Relu2 | Self::Gelu)
     }
 }
 

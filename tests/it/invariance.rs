@@ -220,6 +220,27 @@ fn a_text_has_one_score_with_windows_of_any_width() {
     }
 }
 
+/// As in GPT-NeoX and Cohere, and as in Granite.
+#[test]
+fn a_text_has_one_score_with_branches_side_by_side_or_scaled() {
+    let mut side_by_side = model(72, 104, 3, (3, 3, 24));
+    side_by_side.mlp_bias = true;
+    side_by_side.variant = Variant {
+        norm: Norm::Layer,
+        activation: Activation::Gelu,
+        parallel_residual: true,
+        rotary_dim: Some(6),
+        ..Variant::default()
+    };
+    let mut scaled = model(64, 96, 3, (4, 2, 16));
+    scaled.variant.residual_scale = Some(0.3);
+    for model in [side_by_side, scaled] {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+            one_score_of(model.clone(), dtype);
+        }
+    }
+}
+
 /// Whoever else chooses a token's experts, and however many.
 #[test]
 fn a_text_has_one_score_with_experts_that_others_share() {

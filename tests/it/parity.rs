@@ -151,6 +151,12 @@ parity! {
     phi3_with_longrope: "phi3-longrope";
     llama_with_dynamic_scaling: "llama-dynamic";
     olmo2: "olmo2-tiny";
+    olmo3: "olmo3-tiny";
+    glm: "glm-tiny";
+    glm4: "glm4-tiny";
+    granite: "granite-tiny";
+    cohere: "cohere-tiny";
+    gpt_neox: "neox-tiny";
     mixtral: "mixtral-tiny";
     qwen3_with_experts: "qwen3-moe-tiny";
     qwen2_with_a_shared_expert: "qwen2-moe-tiny";

@@ -25,7 +25,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         tied_embeddings: true,
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary { partial: None, theta: 1_000_000.0, read: rope::read_by_layer },
+    rotary: Rotary { partial: None, theta: 1_000_000.0, read: rope::read_by_layer, ..Rotary::WHOLE },
     attention: Attention {
         query_scalar: Some(256.0),
         softcap: Some(Softcap { field: "attn_logit_softcapping", default: None }),
@@ -33,6 +33,9 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     windows: Some(Windows { default_keys: Some(4096), layers: all_but_every_nth_layer }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..gemma2::NORMS },
     experts: None,
+    parallel_residual: ParallelResidual::Never,
+    multipliers: Multipliers::NONE,
+    aliases: &[],
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: None }),

@@ -3,9 +3,14 @@
 //! To add a family, describe it in a file of its own and add that to the list below. If its layers compute
 //! something new, that is a part of the decoder (`cpp/cpu`) with a field in the manifest's `Variant` besides.
 
+mod cohere;
 pub(super) mod experts;
 mod gemma2;
 mod gemma3;
+mod glm;
+mod glm4;
+mod gpt_neox;
+mod granite;
 mod internlm2;
 mod llama;
 mod ministral;
@@ -14,6 +19,7 @@ mod mixtral;
 mod multimodal;
 mod nemotron;
 mod olmo2;
+mod olmo3;
 mod olmoe;
 mod phi3;
 mod qwen2;
@@ -33,10 +39,10 @@ pub(super) use multimodal::text_tensor;
 pub(super) use spec::FamilySpec;
 pub(super) use trtllm_fields::number;
 pub(super) use unsupported::kind as unsupported_kind;
-pub(super) use variant::{biases, final_softcap, rotary, variant};
+pub(super) use variant::{biases, final_softcap, logit_scale, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 15] = [
+const FAMILIES: [&FamilySpec; 21] = [
     &llama::SPEC,
     &mistral::SPEC,
     &ministral::SPEC,
@@ -52,6 +58,12 @@ const FAMILIES: [&FamilySpec; 15] = [
     &qwen2_moe::SPEC,
     &qwen3_moe::SPEC,
     &olmoe::SPEC,
+    &olmo3::SPEC,
+    &glm::SPEC,
+    &glm4::SPEC,
+    &granite::SPEC,
+    &cohere::SPEC,
+    &gpt_neox::SPEC,
 ];
 
 /// What `architectures` in `config.json` says.

@@ -30,6 +30,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     windows: None,
     norms: Norms {
         kind: Norm::Layer,
+        bias: true,
         eps_field: "norm_eps",
         default_eps: 1e-5,
         weight_offset: 1.0,
@@ -38,6 +39,9 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         queries_and_keys: QkNorm::None,
     },
     experts: None,
+    parallel_residual: ParallelResidual::Never,
+    multipliers: Multipliers::NONE,
+    aliases: &[],
     activation: ActivationSpec { fields: &["hidden_act"], name: "relu2", activation: Activation::Relu2 },
     scaled_embedding: false,
     final_softcap: None,

@@ -29,6 +29,9 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Norms::RMS
     },
     experts: None,
+    parallel_residual: ParallelResidual::Never,
+    multipliers: Multipliers::NONE,
+    aliases: &[],
     activation: ActivationSpec::SILU,
     scaled_embedding: false,
     final_softcap: None,

@@ -133,11 +133,29 @@ fn kind_of_layer(section: &Object, kind: &str) -> Result<Object, BuildError> {
     Ok(parameters)
 }
 
-/// Reads the embedding of layers without a window, and that of layers with one, where their bases have fields and
-/// defaults of their own.
+/// Reads the embedding of layers without a window, and that of layers with one, whose base has a field of its own.
 pub(super) fn read_by_layer(
     config: &Object,
     defaults: &RopeDefaults,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    let local_theta = config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_THETA);
+    read_sections(config, defaults, local_theta, notes)
+}
+
+/// As [`read_by_layer`], for OLMo 3: outside of a section, `rope_theta` is that of layers without a window only.
+pub(super) fn read_olmo3(
+    config: &Object,
+    defaults: &RopeDefaults,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    read_sections(config, defaults, defaults.theta, notes)
+}
+
+fn read_sections(
+    config: &Object,
+    defaults: &RopeDefaults,
+    local_theta: f64,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
     let (scaling, by_layer) = (config.nested("rope_scaling")?, config.nested("rope_parameters")?);
@@ -150,10 +168,7 @@ pub(super) fn read_by_layer(
     let reader = Reader { config, defaults, types: Types::All };
     let rope = reader.read(&full, false, notes)?;
     let windowed = kind_of_layer(&by_layer, WINDOWED)?;
-    let theta = match windowed.optional("rope_theta")? {
-        Some(theta) => theta,
-        None => config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_THETA),
-    };
+    let theta = windowed.optional("rope_theta")?.unwrap_or(local_theta);
     if !is_theta(theta) {
         return Err(config.error("rope_local_base_freq", &format!("{theta} is not a number above 1")));
     }

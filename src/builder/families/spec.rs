@@ -33,6 +33,10 @@ pub(crate) struct FamilySpec {
     pub(crate) norms: Norms,
     /// The experts that take the place of feed-forward networks, if the family has them.
     pub(crate) experts: Option<ExpertsSpec>,
+    pub(crate) parallel_residual: ParallelResidual,
+    pub(crate) multipliers: Multipliers,
+    /// Fields that have names of their own in this family, and the common names.
+    pub(crate) aliases: &'static [(&'static str, &'static str)],
     pub(crate) activation: ActivationSpec,
     /// Whether the embedding is multiplied by the square root of its width.
     pub(crate) scaled_embedding: bool,
@@ -92,10 +96,43 @@ impl Biases {
     pub(crate) const NONE: Self = Self { qkv: Bias::Absent, output: Bias::Absent, mlp: Bias::Absent };
 }
 
+/// Whether the feed-forward network reads what the attention reads, and not its output.
+pub(crate) enum ParallelResidual {
+    Never,
+    Always,
+    /// Unless this field of `config.json` is false.
+    Unless(&'static str),
+}
+
+/// Fields of `config.json` with factors, which are 1 if they are absent.
+pub(crate) struct Multipliers {
+    pub(crate) embedding: Option<&'static str>,
+    /// On the attention scores, in place of the inverse root of a head's width.
+    pub(crate) attention: Option<&'static str>,
+    /// On the outputs of attention and feed-forward network.
+    pub(crate) residual: Option<&'static str>,
+    pub(crate) logits: Option<LogitScale>,
+}
+
+impl Multipliers {
+    pub(crate) const NONE: Self = Self { embedding: None, attention: None, residual: None, logits: None };
+}
+
+/// A factor on the logits of the vocabulary.
+#[derive(Clone, Copy)]
+pub(crate) struct LogitScale {
+    pub(crate) field: &'static str,
+    pub(crate) default: f32,
+    /// Whether logits are divided by it.
+    pub(crate) divides: bool,
+}
+
 pub(crate) struct Rotary {
     /// Fraction of each head that is rotated unless `partial_rotary_factor` says otherwise; `None` if the
     /// family always rotates whole heads.
     pub(crate) partial: Option<f64>,
+    /// Whether neighbours in a head are rotated together, and not numbers of its two halves.
+    pub(crate) interleaved: bool,
     /// Base of the frequencies unless the checkpoint sets one.
     pub(crate) theta: f64,
     /// Reads the embeddings; adds what the user should know to the notes.
@@ -104,7 +141,8 @@ pub(crate) struct Rotary {
 
 impl Rotary {
     /// Whole heads with Llama's base, which most families share.
-    pub(crate) const WHOLE: Self = Self { partial: None, theta: 10_000.0, read: rope::read };
+    pub(crate) const WHOLE: Self =
+        Self { partial: None, interleaved: false, theta: 10_000.0, read: rope::read };
 }
 
 pub(crate) struct Attention {
@@ -148,6 +186,8 @@ pub(crate) struct WindowFields {
 
 pub(crate) struct Norms {
     pub(crate) kind: Norm,
+    /// Whether layer norms have a bias.
+    pub(crate) bias: bool,
     pub(crate) eps_field: &'static str,
     pub(crate) default_eps: f32,
     /// What is added to stored weights: 1 in families whose weights count from 1.
@@ -165,6 +205,7 @@ impl Norms {
     /// Llama's, which most families share.
     pub(crate) const RMS: Self = Self {
         kind: Norm::Rms,
+        bias: false,
         eps_field: "rms_norm_eps",
         default_eps: 1e-6,
         weight_offset: 0.0,
@@ -185,6 +226,9 @@ pub(crate) struct ActivationSpec {
 impl ActivationSpec {
     pub(crate) const SILU: Self =
         Self { fields: &["hidden_act"], name: "silu", activation: Activation::Silu };
+    /// Without a gate.
+    pub(crate) const GELU: Self =
+        Self { fields: &["hidden_act"], name: "gelu", activation: Activation::Gelu };
     pub(crate) const GELU_TANH: Self = Self {
         fields: &["hidden_activation", "hidden_act"],
         name: "gelu_pytorch_tanh",
@@ -192,11 +236,13 @@ impl ActivationSpec {
     };
 }
 
-/// Names of tensors; those of a layer without `model.layers.N.`, and all linear layers and norms without `.weight`.
+/// Names of tensors; those of a layer without what they start with, and all linear layers and norms without `.weight`.
 pub(crate) struct TensorNames {
     pub(crate) embedding: &'static str,
     pub(crate) lm_head: &'static str,
     pub(crate) final_norm: &'static str,
+    /// What the names of a layer's tensors start with, followed by its number.
+    pub(crate) layers: &'static str,
     pub(crate) qkv: Qkv,
     pub(crate) attention_output: &'static str,
     pub(crate) gate_up: GateUp,
@@ -209,6 +255,7 @@ impl TensorNames {
         embedding: "model.embed_tokens.weight",
         lm_head: "lm_head.weight",
         final_norm: "model.norm",
+        layers: "model.layers",
         qkv: Qkv::Separate(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
         attention_output: "self_attn.o_proj",
         gate_up: GateUp::Separate(["mlp.gate_proj", "mlp.up_proj"]),

@@ -1,6 +1,6 @@
 //! Reads from `config.json` what sets a model's decoder apart from Llama's, as its family's description says.
 
-use super::spec::{Bias, FamilySpec, Softcap};
+use super::spec::{Bias, FamilySpec, LogitScale, ParallelResidual, Softcap};
 use super::{experts, rope, windows};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
@@ -68,26 +68,52 @@ pub(crate) fn variant(
             let scalar: f32 = config.optional("query_pre_attn_scalar")?.unwrap_or(default);
             Some(positive(config, "query_pre_attn_scalar", scalar)?.powf(-0.5))
         }
-        None => None,
+        None => multiplier(config, family.multipliers.attention)?,
     };
+    let embedding_scale = multiplier(config, family.multipliers.embedding)?.unwrap_or(1.0);
     Ok(Variant {
         norm: family.norms.kind,
         qk_norm: family.norms.queries_and_keys,
         pre_norms: family.norms.inputs.is_some(),
         post_norms: family.norms.outputs.is_some(),
         activation: activation(config, family)?,
-        embedding_scale: if family.scaled_embedding { (hidden_size as f32).sqrt() } else { 1.0 },
+        embedding_scale: if family.scaled_embedding { (hidden_size as f32).sqrt() } else { embedding_scale },
         attention_scale,
         attention_softcap: softcap(config, family.attention.softcap)?,
         rotary_dim: None,
         sliding_window: windows::read(config, family, num_layers, notes)?,
         experts: experts::read(config, family, num_layers)?,
+        parallel_residual: match family.parallel_residual {
+            ParallelResidual::Never => false,
+            ParallelResidual::Always => true,
+            ParallelResidual::Unless(field) => config.optional(field)?.unwrap_or(true),
+        },
+        residual_scale: multiplier(config, family.multipliers.residual)?,
     })
 }
 
 /// What logits of the vocabulary are capped at.
 pub(crate) fn final_softcap(config: &Object, family: &FamilySpec) -> Result<Option<f32>, BuildError> {
     softcap(config, family.final_softcap)
+}
+
+/// A factor of the family's; 1 if its field is absent, `None` if the family has none.
+fn multiplier(config: &Object, field: Option<&'static str>) -> Result<Option<f32>, BuildError> {
+    let Some(field) = field else { return Ok(None) };
+    let factor = config.optional(field)?.unwrap_or(1.0);
+    positive(config, field, factor).map(Some)
+}
+
+/// What the logits of the vocabulary are multiplied by: a power of two, so that multiplying the head's weights
+/// instead changes no bit.
+pub(crate) fn logit_scale(config: &Object, family: &FamilySpec) -> Result<f32, BuildError> {
+    let Some(LogitScale { field, default, divides }) = family.multipliers.logits else { return Ok(1.0) };
+    let stored: f32 = config.optional(field)?.unwrap_or(default);
+    let scale = if divides { 1.0 / stored } else { stored };
+    if positive(config, field, scale)?.to_bits().trailing_zeros() < f32::MANTISSA_DIGITS - 1 {
+        return Err(config.error(field, &format!("{stored} is not supported; it must be a power of two")));
+    }
+    Ok(scale)
 }
 
 fn softcap(config: &Object, softcap: Option<Softcap>) -> Result<Option<f32>, BuildError> {

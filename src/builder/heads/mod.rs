@@ -79,6 +79,8 @@ pub(super) struct Head {
     pub(super) steps: Option<Steps>,
     /// The padding token, if the head is read at the last token that is not padding.
     pub(super) pad: Option<u32>,
+    /// A power of two that the scores are multiplied by.
+    pub(super) scale: f32,
     /// A second head, whose outputs mix the scores.
     pub(super) mixture: Option<GatedMixture>,
     /// What is done to the scores.
@@ -122,6 +124,7 @@ impl Head {
             generation_prompt: false,
             steps: None,
             pad: None,
+            scale: 1.0,
             mixture: None,
             score: ScoreOptions::default(),
             template: None,

@@ -60,7 +60,7 @@ pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, 
     }
     let layer =
         Layer { matrix: matrix(config, checkpoint).to_owned(), bias: None, activation: HeadActivation::None };
-    Ok(Head::new(vec![layer], config.model.vocab_size, vec![]))
+    Ok(Head { scale: config.logit_scale, ..Head::new(vec![layer], config.model.vocab_size, vec![]) })
 }
 
 /// The tensor that gives a language model's logits.

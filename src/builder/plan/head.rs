@@ -54,11 +54,17 @@ impl<'a> Planner<'a> {
     ///
     /// If it is the embedding, that is stored twice: rows of a packed matrix cannot be looked up, and TensorRT-LLM
     /// has two tensors.
-    pub(super) fn lm_head(&mut self, matrix: &str, model: &Model) -> Result<(), BuildError> {
+    pub(super) fn lm_head(
+        &mut self,
+        matrix: &str,
+        model: &Model,
+        logit_scale: f32,
+    ) -> Result<(), BuildError> {
         let (out, inp) = (model.vocab_size, model.hidden_size);
         let source = self.take(matrix, &[out, inp])?;
         let layout = self.matrix_layout(cpu::state_dtype(self.dtype), out, inp)?;
-        self.push("lm_head", vec![source], layout);
+        self.plans
+            .push(TensorPlan { scale: logit_scale, ..TensorPlan::new("lm_head", vec![source], layout) });
         Ok(())
     }
 
@@ -103,6 +109,7 @@ impl<'a> Planner<'a> {
         let shape = [&[head.rows.len()], rest].concat();
         let mut plan = TensorPlan::new(name, rows, Layout::RowMajor { dtype: Dtype::F32, shape });
         plan.subtract = head.subtract.map(|row| whole.rows(row..row + 1));
+        plan.scale = head.scale;
         Ok(plan)
     }
 }

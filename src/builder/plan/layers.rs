@@ -34,10 +34,19 @@ impl<'a> Planner<'a> {
         if let Some(weights) = self.plans.last_mut() {
             weights.offset = family.norms.weight_offset;
         }
+        let bias = format!("{name}_bias");
         match family.norms.kind {
             Norm::Rms => Ok(()),
+            Norm::Layer if family.norms.bias => {
+                self.row_major(&bias, Dtype::F32, &format!("{source}.bias"), &[width])
+            }
             Norm::Layer => {
-                self.row_major(&format!("{name}_bias"), Dtype::F32, &format!("{source}.bias"), &[width])
+                // Zeros: the weights minus themselves.
+                self.row_major(&bias, Dtype::F32, &format!("{source}.weight"), &[width])?;
+                if let Some(zeros) = self.plans.last_mut() {
+                    zeros.subtract = zeros.sources.first().copied();
+                }
+                Ok(())
             }
         }
     }
@@ -70,6 +79,9 @@ impl<'a> Layer<'_, 'a> {
             self.norm("key_norm", "self_attn.k_norm", key_width)?;
         }
         self.qkv()?;
+        if family.rotary.interleaved {
+            self.separate_pairs();
+        }
         self.linear("output", &[(family.tensors.attention_output, hidden)], queries, model.output_bias)?;
         if let Some([attention_norm, _]) = family.norms.outputs {
             self.norm("attention_post_norm", attention_norm, hidden)?;
@@ -129,6 +141,27 @@ impl<'a> Layer<'_, 'a> {
                     plan.sources.push(whole.rows(first..first + heads * dim));
                 }
             }
+        }
+    }
+
+    /// Puts the rows of each query's and key's head in order: first numbers of all pairs, second numbers, those that
+    /// are not rotated. In the checkpoint the two of a pair are neighbours. Scores of queries and keys do not change.
+    fn separate_pairs(&mut self) {
+        let Model { head_dim: dim, num_heads, num_kv_heads, .. } = *self.model;
+        let rotated = self.model.variant.rotary_dim.unwrap_or(dim);
+        let order: Vec<usize> =
+            (0..rotated).step_by(2).chain((1..rotated).step_by(2)).chain(rotated..dim).collect();
+        let name = self.engine_name("qkv");
+        for plan in self.planner.plans.iter_mut().filter(|plan| plan.name.starts_with(&name)) {
+            let [queries, keys, values] = plan.sources[..] else { continue };
+            plan.sources.clear();
+            for (part, heads) in [(queries, num_heads), (keys, num_kv_heads)] {
+                for head in 0..heads {
+                    let row = |&row: &usize| part.rows(head * dim + row..head * dim + row + 1);
+                    plan.sources.extend(order.iter().map(row));
+                }
+            }
+            plan.sources.push(values);
         }
     }
 
@@ -225,6 +258,6 @@ impl<'a> Layer<'_, 'a> {
     }
 
     fn checkpoint_name(&self, name: &str) -> String {
-        format!("model.layers.{}.{name}", self.number)
+        format!("{}.{}.{name}", self.family.tensors.layers, self.number)
     }
 }

@@ -26,11 +26,13 @@ pub(super) struct TensorPlan<'a> {
     pub(super) offset: f32,
     /// Subtracted from each source, element by element.
     pub(super) subtract: Option<Tensor<'a>>,
+    /// A power of two that every number is multiplied by.
+    pub(super) scale: f32,
 }
 
 impl<'a> TensorPlan<'a> {
     fn new(name: &str, sources: Vec<Tensor<'a>>, layout: Layout) -> Self {
-        Self { name: name.to_owned(), sources, layout, offset: 0.0, subtract: None }
+        Self { name: name.to_owned(), sources, layout, offset: 0.0, subtract: None, scale: 1.0 }
     }
 }
 
@@ -100,7 +102,7 @@ pub(super) fn plan<'a>(
     planner.decoder(config)?;
     match head {
         OutputHead::Scores(head) => planner.head(head, config.model.hidden_size)?,
-        OutputHead::Vocabulary(matrix) => planner.lm_head(matrix, &config.model)?,
+        OutputHead::Vocabulary(matrix) => planner.lm_head(matrix, &config.model, config.logit_scale)?,
     }
     planner.refuse_unexpected()?;
     Ok(EngineTensors { weights: planner.plans, head: planner.head_plans })
@@ -181,7 +183,10 @@ impl<'a> Planner<'a> {
 }
 
 /// Tensors that some checkpoints have and no classifier uses: a language model's head, and the rotary frequencies
-/// that old versions of transformers saved.
+/// and causal masks that old versions of transformers saved.
 fn is_harmless(name: &str) -> bool {
-    name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq")
+    let mask = name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias");
+    name == "lm_head.weight"
+        || name.ends_with("rotary_emb.inv_freq")
+        || (name.starts_with("gpt_neox.layers.") && mask)
 }

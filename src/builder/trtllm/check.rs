@@ -31,7 +31,8 @@ pub(super) fn family(model: &Model) -> Result<Family, BuildError> {
             refuse("mixtures of experts cannot be built for GPUs yet; build it for --target cpu".to_owned())
         }
         None => refuse(format!(
-            "TensorRT-LLM {TENSORRT_LLM} has no {} that trtllm-build builds; build it for --target cpu",
+            "{} cannot be built for GPUs, only families whose layers in TensorRT-LLM {TENSORRT_LLM} compute the same; build it \
+             for --target cpu",
             spec.title
         )),
     }

@@ -100,6 +100,7 @@ fn activation(activation: Activation, form: &TrtllmForm) -> &'static str {
         Activation::Silu => "silu",
         Activation::GeluTanh => "gelu_pytorch_tanh",
         Activation::Relu2 => "squared-relu",
+        Activation::Gelu => "gelu",
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
         hidden_size: model.hidden_size,
         num_layers: model.num_layers,
         embedding_scale: variant.embedding_scale,
+        parallel_residual: variant.parallel_residual,
+        residual_scale: variant.residual_scale.unwrap_or(1.0),
         norms: ffi::NormView {
             eps: model.norm_eps,
             layer_norm: variant.norm == Norm::Layer,
@@ -34,6 +36,7 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
                 Activation::Silu => ffi::ActivationView::Silu,
                 Activation::GeluTanh => ffi::ActivationView::GeluTanh,
                 Activation::Relu2 => ffi::ActivationView::Relu2,
+                Activation::Gelu => ffi::ActivationView::Gelu,
             },
             bias: model.mlp_bias,
             experts: experts_view(variant.experts.as_ref()),

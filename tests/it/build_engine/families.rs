@@ -255,6 +255,36 @@ fn a_model_that_generates_ends_where_its_rotation_would_change() {
 }
 
 #[test]
+fn factors_and_layers_that_no_engine_computes() {
+    let refused = |name: &str, field: &str, value: Value, part: &str| {
+        let checkpoint = Checkpoint::copy(name);
+        checkpoint.set(field, value);
+        assert_names(&checkpoint.refusal(), &[field, part]);
+    };
+    refused("granite-tiny", "logits_scaling", json!(3.0), "power of two");
+    refused("cohere-tiny", "logit_scale", json!(-1.0), "above 0");
+    refused("cohere-tiny", "use_qk_norm", json!(true), "layer norms of queries");
+    refused("olmoe-tiny", "clip_qkv", json!(8.0), "clipped");
+    refused("neox-tiny", "hidden_act", json!("gelu_new"), "gelu_new");
+    refused("mixtral-tiny", "num_experts_per_tok", json!(6), "5 experts");
+}
+
+#[test]
+fn pythia_checkpoints_with_the_buffers_and_names_of_old() {
+    let checkpoint = Checkpoint::copy("neox-tiny");
+    let (new, _) = built(&checkpoint);
+    checkpoint.retensor(|tensors| {
+        let mask = (safetensors::Dtype::U8, vec![1, 1, 2, 2], vec![1, 0, 1, 1]);
+        tensors.insert("gpt_neox.layers.0.attention.bias".to_owned(), mask);
+        let masked = (safetensors::Dtype::F32, vec![], vec![0; 4]);
+        tensors.insert("gpt_neox.layers.0.attention.masked_bias".to_owned(), masked);
+    });
+    assert_eq!(digest(&built(&checkpoint).0), digest(&new));
+    checkpoint.set("use_parallel_residual", json!(false));
+    assert!(!built(&checkpoint).0.model.variant.parallel_residual);
+}
+
+#[test]
 fn what_kind_a_model_is_that_cannot_be_built() {
     for (architecture, field, kind) in [
         ("Qwen2VLForConditionalGeneration", "vision_config", "images"),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::wide::widen;
 
-pub(crate) const CHECKPOINTS: [&str; 22] = [
+pub(crate) const CHECKPOINTS: [&str; 28] = [
     "llama3-tiny",
     "llama2-tiny",
     "llama-linear",
@@ -30,6 +30,12 @@ pub(crate) const CHECKPOINTS: [&str; 22] = [
     "phi3-longrope",
     "llama-dynamic",
     "olmo2-tiny",
+    "olmo3-tiny",
+    "glm-tiny",
+    "glm4-tiny",
+    "granite-tiny",
+    "cohere-tiny",
+    "neox-tiny",
     "mixtral-tiny",
     "qwen3-moe-tiny",
     "qwen2-moe-tiny",

@@ -10,7 +10,8 @@ use futures_util::future::join_all;
 
 use super::language::{Built, Case, Golden};
 
-const CHECKPOINTS: [&str; 4] = ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny", "olmo2-tiny"];
+const CHECKPOINTS: [&str; 6] =
+    ["lm-head-tiny", "qwen3-tiny", "gemma2-tiny", "olmo2-tiny", "granite-tiny", "cohere-tiny"];
 
 async fn generate(handle: &Handle, prompt: &[u32], sampling: Sampling) -> Vec<Sampled> {
     let job = Job { tokens: prompt.into(), work: Work::Generate(Arc::new(sampling)), priority: Priority(0) };
