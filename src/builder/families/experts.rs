@@ -47,7 +47,7 @@ impl ExpertTensors {
 /// Reads the experts of a checkpoint.
 ///
 /// # Errors
-/// A field is malformed, or more experts are to be chosen than there are.
+/// A field is malformed, or a token would choose more experts than there are.
 pub(super) fn read(
     config: &Object,
     family: &FamilySpec,
