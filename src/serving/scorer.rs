@@ -267,7 +267,7 @@ impl Scorer {
         Ok(scored)
     }
 
-    /// The scores, and those at each of `positions` tokens if there are so many in the output.
+    /// The scores, and those at each of `positions` tokens if the output has that many.
     fn scores(
         &self,
         output: &Output,

@@ -82,7 +82,7 @@ struct Pool<'a> {
 struct Pooled {
     index: usize,
     object: &'static str,
-    /// Rows of scores, or, of the task `classify`, one row. Of a model that scores steps, each row has the
+    /// Rows of scores; one row for the task `classify`. With a model that scores steps, each row has the
     /// probabilities that the step is wrong and that it is right.
     data: Written,
 }

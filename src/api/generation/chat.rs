@@ -27,7 +27,7 @@ struct ChatCall {
     model: String,
     prompt: Vec<u32>,
     options: Options,
-    /// Log-probabilities of the answer, with those of so many likeliest tokens.
+    /// Log-probabilities of the answer, with those of this many likeliest tokens.
     logprobs: Option<usize>,
     /// The same of the prompt.
     prompt_logprobs: Option<usize>,

@@ -82,7 +82,7 @@ struct CompletionCall {
 struct Wanted {
     /// The prompt, before the text.
     echo: bool,
-    /// Log-probabilities of the text, with those of so many likeliest tokens.
+    /// Log-probabilities of the text, with those of this many likeliest tokens.
     logprobs: Option<usize>,
     /// The same of the prompt, in vLLM's form.
     prompt_logprobs: Option<usize>,

@@ -121,7 +121,7 @@ impl<W: ChunkWriter> Events<W> {
         Ok(events)
     }
 
-    /// The `usage` field of a chunk before the last, after so many generated tokens.
+    /// The `usage` field of a chunk before the last, after the given number of generated tokens.
     fn usage_after(&self, generated: usize) -> Option<NullableUsage> {
         let Heading { prompt_tokens, usage, .. } = self.heading;
         let so_far = usage.continuous_usage.then(|| Usage::new(prompt_tokens, generated, None));
