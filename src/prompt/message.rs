@@ -35,7 +35,8 @@ impl Message {
     /// left out, arguments of tool calls that are JSON in a text are parsed, and reasoning gets all of its names.
     pub fn with_fields(role: String, content: Option<String>, mut fields: Map<String, Value>) -> Self {
         fields.retain(|name, value| {
-            !value.is_null() && !(name == "tool_calls" && value.as_array().is_some_and(Vec::is_empty))
+            let is_empty = name == "tool_calls" && value.as_array().is_some_and(Vec::is_empty);
+            !value.is_null() && !is_empty
         });
         for call in fields.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(arguments) = call.pointer_mut("/function/arguments") {
@@ -115,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn fields(value: Value) -> Map<String, Value> {
+    fn fields(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
@@ -125,21 +126,21 @@ mod tests {
             {"type": "function", "function": {"name": "f", "arguments": "{\"b\": 1, \"a\": [2]}"}},
             {"type": "function", "function": {"name": "g", "arguments": "not JSON"}},
             {"type": "function", "function": {"name": "h", "arguments": {"x": 1}}}]});
-        let message = Message::with_fields("assistant".into(), None, fields(given));
+        let message = Message::with_fields("assistant".into(), None, fields(&given));
         let json = message.to_json(|text, _| text.to_owned());
         assert!(json.get("content").is_none() && json.get("refusal").is_none());
         assert_eq!(json["tool_calls"][0]["function"]["arguments"].to_string(), r#"{"b":1,"a":[2]}"#);
         assert_eq!(json["tool_calls"][1]["function"]["arguments"], "not JSON");
         assert_eq!(json["tool_calls"][2]["function"]["arguments"], json!({"x": 1}));
         assert_eq!((&json["thinking"], &json["reasoning_content"]), (&json!("so"), &json!("so")));
-        let empty = Message::with_fields("user".into(), Some("a".into()), fields(json!({"tool_calls": []})));
+        let empty = Message::with_fields("user".into(), Some("a".into()), fields(&json!({"tool_calls": []})));
         assert!(empty.is_plain());
     }
 
     #[test]
     fn every_text_but_plain_words_is_seen() {
         let given = json!({"name": "Ann <b>", "x y": {"k": ["v", 1], "<k>": true}});
-        let message = Message::with_fields("judge <r>".into(), Some("hi".into()), fields(given));
+        let message = Message::with_fields("judge <r>".into(), Some("hi".into()), fields(&given));
         let mut seen = Vec::new();
         message.each_text(|text, is_content| seen.push((text.to_owned(), is_content)));
         let texts: Vec<_> = seen.iter().map(|(text, _)| text.as_str()).collect();
