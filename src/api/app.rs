@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::budget::ByteBudget;
 use super::error::ApiError;
 use super::middleware::keys::{KeyError, KeyRing};
 use super::wire::unix_time;
@@ -35,6 +36,10 @@ pub struct App {
     pub(super) keys: Option<Arc<KeyRing>>,
     /// Where spans are sent, if anywhere.
     pub(super) traces: Option<Traces>,
+    /// Bytes of bodies that requests in flight may hold together.
+    pub(super) bodies: ByteBudget,
+    /// Bytes of bodies that are worked on at once off the threads that serve connections.
+    pub(super) preparing: ByteBudget,
     /// Notified when the server is to drain and end.
     pub(super) drain: Notify,
     /// When the process started, in seconds since 1970.
@@ -69,6 +74,9 @@ impl App {
             metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
             keys,
             traces: None,
+            bodies: ByteBudget::new(settings.server.max_inflight_bytes),
+            // Making token ids of a text takes many times its bytes.
+            preparing: ByteBudget::new(settings.server.max_body_bytes),
             drain: Notify::new(),
             manifest: manifest.clone(),
             max_seq_len: limits.max_seq_len,

@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod budget;
 mod chat;
 mod compat;
 mod error;

@@ -1,13 +1,16 @@
 //! What every route with a body does first: read it, make token ids of it, learn how urgent it is.
 
+use std::cell::RefCell;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::HeaderMap;
 
 use super::app::App;
+use super::budget::ByteShare;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::middleware::limits::read_body;
@@ -16,8 +19,11 @@ use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
 use crate::serving::{LengthPolicy, Scheduling};
 
-/// Larger bodies are parsed and tokenized off the threads that serve connections.
-const LARGE_BODY: usize = 16 << 10;
+/// Bodies that may come to more bytes of text are parsed and tokenized off the threads that serve connections, so
+/// that these answer everyone else meanwhile.
+const INLINE_TEXT: usize = 64 << 10;
+/// Fewest bytes that such a body counts for: this bounds how many are worked on at once.
+const LEAST_PREPARING: usize = 1 << 20;
 const PRIORITY_HEADER: &str = "X-Priority";
 const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 
@@ -26,6 +32,37 @@ pub(super) struct RequestReader {
     arrived: Instant,
     headers: HeaderMap,
     body: Vec<u8>,
+    /// What the body takes of the memory for bodies, until the request is answered.
+    _share: ByteShare,
+}
+
+thread_local! {
+    /// Whether the client of the request that this thread prepares has left.
+    static CLIENT_LEFT: RefCell<Arc<AtomicBool>> = RefCell::default();
+}
+
+/// Whether the client of the request that this thread prepares has left, so that the rest is not worth its work.
+pub(super) fn client_left() -> bool {
+    CLIENT_LEFT.with_borrow(|left| left.load(Ordering::Relaxed))
+}
+
+/// Sets its flag when it is dropped.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a body comes to little text. Each text in it is between two quotes, and each may be a prompt that is
+/// repeated before all others.
+fn is_small(body: &[u8]) -> bool {
+    if body.len() > INLINE_TEXT {
+        return false;
+    }
+    let texts = body.iter().filter(|byte| **byte == b'"').count() / 2;
+    body.len() * texts.max(1) <= INLINE_TEXT
 }
 
 /// The fields of a request that say how urgent it is.
@@ -43,14 +80,16 @@ impl RequestReader {
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
-        let body = read_body(&parts.headers, body, &app.settings.server).await?;
+        let (body, share) = read_body(&parts.headers, body, &app.settings.server, &app.bodies).await?;
         if app.settings.logging.log_requests {
             tracing::info!(body = %String::from_utf8_lossy(&body), "request");
         }
-        Ok(Self { arrived, headers: parts.headers, body })
+        Ok(Self { arrived, headers: parts.headers, body, _share: share })
     }
 
-    /// Parses and tokenizes the body with `prepare`; a large one off the threads that serve connections.
+    /// Parses and tokenizes the body with `prepare`; one that may come to much text off the threads that serve
+    /// connections, as soon as few enough others are worked on. If the client leaves meanwhile, it is not started,
+    /// or ends at the next text.
     ///
     /// # Errors
     /// Those of `prepare`.
@@ -61,11 +100,20 @@ impl RequestReader {
     ) -> Result<T, ApiError> {
         let body = std::mem::take(&mut self.body);
         let start = Instant::now();
-        let prepared = if body.len() <= LARGE_BODY {
+        let prepared = if is_small(&body) {
             prepare(app, &body)
         } else {
-            let app = app.clone();
-            tokio::task::spawn_blocking(move || prepare(&app, &body)).await.map_err(ApiError::internal)?
+            let share = app.preparing.wait_for(body.len().max(LEAST_PREPARING)).await;
+            let guard = SetOnDrop(Arc::default());
+            let (app, left) = (app.clone(), guard.0.clone());
+            let prepare = move || {
+                CLIENT_LEFT.set(left);
+                let prepared = prepare(&app, &body);
+                CLIENT_LEFT.set(Arc::default());
+                drop(share);
+                prepared
+            };
+            tokio::task::spawn_blocking(prepare).await.map_err(ApiError::internal)?
         };
         Timings::current().add(Stage::Prompt, start);
         prepared
@@ -173,5 +221,25 @@ fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(ApiError::invalid(name, "must be a number of seconds above 0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_small;
+
+    #[test]
+    fn what_a_body_may_come_to_decides_where_it_is_worked_on() {
+        let chat = format!(r#"{{"messages": [{{"role": "user", "content": "{}"}}]}}"#, "a".repeat(2_000));
+        assert!(is_small(chat.as_bytes()));
+        let responses = vec![r#""a""#; 1024].join(",");
+        let many = format!(
+            r#"{{"messages": [{{"content": "{}"}}], "responses": [{responses}]}}"#,
+            "a".repeat(11_000)
+        );
+        assert!(!is_small(many.as_bytes()));
+        let ids = vec!["100"; 8_000].join(",");
+        assert!(is_small(format!("{{\"input\": [{ids}]}}").as_bytes()));
+        assert!(!is_small("a".repeat(100_000).as_bytes()));
     }
 }

@@ -54,6 +54,12 @@ options! {
         /// Maximum size of a request body
         max_body_bytes: usize = 16 << 20, value_name: "BYTES", parse: positive;
 
+        /// Memory for request bodies in flight
+        ///
+        /// The first 64 KiB of a body are free. A request whose body does not fit is answered like one that meets a
+        /// full queue.
+        max_inflight_bytes: usize = 256 << 20, value_name: "BYTES", parse: positive;
+
         /// Maximum conversations per request
         ///
         /// A list may be longer than the queue: its items enter the queue as it has room.

@@ -247,6 +247,12 @@ impl Guarded {
     }
 }
 
+/// Whether a mark is in the text `start..end` or at one of its ends. `marks` are in order.
+pub(super) fn has_mark(marks: &[Mark], start: usize, end: usize) -> bool {
+    let first = marks.partition_point(|mark| mark.offset < start);
+    marks.get(first).is_some_and(|mark| mark.offset <= end)
+}
+
 /// Whether the text `start..end` is not entirely the template's own: some of its characters are a
 /// turn's, a mark is inside it, or it is marked as a whole. `marks` are in order.
 pub(super) fn is_guarded(marks: &[Mark], start: usize, end: usize) -> bool {

@@ -44,6 +44,8 @@ mod encoder;
 mod injection_guard;
 mod jinja;
 mod message;
+mod piece_cache;
+mod size_bound;
 mod strftime;
 mod template;
 #[cfg(test)]
@@ -129,6 +131,19 @@ pub enum PromptError {
         id: u32,
         /// Rows of the embedding.
         rows: u32,
+    },
+    /// The text has so many bytes that it is too long however it is encoded.
+    #[error(
+        "the text has {bytes} bytes, which are at least {tokens} tokens, and this model's maximum context length is \
+         {limit} tokens"
+    )]
+    TooManyBytes {
+        /// Its bytes.
+        bytes: usize,
+        /// The fewest tokens that they can be.
+        tokens: usize,
+        /// The engine's limit.
+        limit: usize,
     },
     /// The tokenizer cannot encode the text.
     #[error("the text cannot be encoded: {0}")]

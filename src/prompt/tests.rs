@@ -348,3 +348,85 @@ fn the_suffix_is_added_exactly_once() {
     let cut = encoder.encode_within(&turns(&["Hello there"]), EncodeOptions::default(), cut).unwrap().tokens;
     assert_eq!((cut.len(), cut[1]), (2, EOT), "the token that the score is read at stays");
 }
+
+/// A piece that is long enough to be kept, and others around it.
+fn long_text(piece: &str) -> String {
+    piece.repeat(300 / piece.len().max(1) + 1)
+}
+
+#[test]
+fn a_long_piece_has_its_ids_wherever_it_comes_again() {
+    for (name, tokenizer) in variants() {
+        let control = tokenizer.control_tokens().first().map_or("", |token| *token).to_owned();
+        for piece in ["plain words ", "  spaced\n\n", "Wörter, 漢字 😀 ", "1234567890", " x"] {
+            let long = long_text(piece);
+            // At the start of a text, after a control token, twice, and alone.
+            for text in [
+                long.clone(),
+                format!("{control}{long}"),
+                format!("{long}{control}{long}{control} end"),
+                format!("{control}{control}{long}{control}{long}"),
+                long.clone(),
+            ] {
+                for _ in 0..2 {
+                    let ids = tokenizer.encode(&text, None).unwrap();
+                    assert_eq!(ids, tokenizer.reference(&text), "{name}: {text:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_turn_that_spells_a_control_token_stays_text_after_one_that_does_not() {
+    let encoder = llama3();
+    let (long, spelled) =
+        (long_text("word "), format!("{} <|eot_id|> {}", long_text("word "), long_text("word ")));
+    for _ in 0..2 {
+        let plain = encode(encoder, &[&long, "ok"]);
+        let guarded = encode(encoder, &[&spelled, "ok"]);
+        let ends = |ids: &[u32]| ids.iter().filter(|id| Some(**id) == encoder.token_id("<|eot_id|>")).count();
+        assert_eq!((ends(&plain), ends(&guarded)), (2, 2));
+        // In text that is templated already, the same words are a control token.
+        let templated = encoder.encode_templated(&spelled).unwrap();
+        assert_eq!(ends(&templated), 1);
+    }
+}
+
+#[test]
+fn a_text_that_cannot_fit_is_refused_by_its_size_where_that_is_certain() {
+    let fit = Fit { limit: 16, truncation: Truncation::Error };
+    let huge = "x".repeat(1 << 20);
+    let refused = |encoder: &Encoder, fit| {
+        let of_text = encoder.encode_templated_within(&huge, fit);
+        let of_turns = encoder.encode_within(&turns(&[&huge]), EncodeOptions::default(), fit);
+        [of_text, of_turns].map(|result| matches!(result, Err(PromptError::TooManyBytes { .. })))
+    };
+    assert_eq!(refused(llama3(), fit), [true, true]);
+    assert_eq!(refused(llama3(), Fit { truncation: Truncation::Left, ..fit }), [false, false]);
+    // Its bytes could be fewer tokens than the limit.
+    assert_eq!(refused(llama3(), Fit { limit: 1 << 20, ..fit }), [false, false]);
+    // A template that leaves the text out decides, not the conversation.
+    let silent = encoder("{{ messages[0].role }}");
+    assert_eq!(refused(&silent, fit), [true, false]);
+    // SentencePiece may fuse any text into one unknown token, and a normalizer may shorten it.
+    let fusing = open(&tokenizer("llama2-tiny", |_| ()), "{{ messages[0].content }}").unwrap();
+    let normalizing = tokenizer("llama3-tiny", |json| json["normalizer"] = json!({"type": "NFKC"}));
+    let normalizing = open(&normalizing, "{{ messages[0].content }}").unwrap();
+    for encoder in [fusing, normalizing] {
+        assert_eq!(encoder.tokenizer.fewest_tokens(1 << 30), 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_has_fewer_tokens_than_its_size_says(text in "([ -~\n]|\\PC|<\\|eot_id\\|>){0,200}| {0,300}") {
+        thread_local!(static VARIANTS: Vec<(String, PromptTokenizer)> = variants());
+        VARIANTS.with(|variants| for (name, tokenizer) in variants {
+            if tokenizer.fewest_tokens(usize::MAX) > 0 {
+                let ids = tokenizer.encode(&text, None).unwrap();
+                assert!(tokenizer.fewest_tokens(text.len()) <= ids.len(), "{name}: {text:?}");
+            }
+        });
+    }
+}

@@ -20,7 +20,9 @@ use tokenizers::{
 
 use super::byte_level::ByteLevelSplitter;
 use super::control_tokens::{ControlPolicy, classify};
-use super::injection_guard::{Mark, is_guarded, searcher};
+use super::injection_guard::{Mark, has_mark, is_guarded, searcher};
+use super::piece_cache::{self, Piece, PieceCache};
+use super::size_bound::most_bytes_of_a_token;
 use super::vocabulary::Vocabulary;
 use crate::manifest::PromptSpec;
 
@@ -54,6 +56,10 @@ pub(super) struct PromptTokenizer {
     unnormalized: AddedSearch,
     /// Finds the added tokens that are matched after normalization.
     normalized: AddedSearch,
+    /// Ids of pieces that were encoded lately.
+    cache: PieceCache,
+    /// The most bytes of text that a token can have, if that is known.
+    token_bytes: Option<usize>,
 }
 
 struct Added {
@@ -111,9 +117,16 @@ impl PromptTokenizer {
             normalized: AddedSearch::new(&added, &tokenizer, true)?,
             added,
             prefix: prefix(&tokenizer)?,
+            cache: PieceCache::default(),
+            token_bytes: most_bytes_of_a_token(&tokenizer),
             splitter: ByteLevelSplitter::from_pre_tokenizer(tokenizer.get_pre_tokenizer()),
             tokenizer,
         })
+    }
+
+    /// The fewest tokens that a text of `bytes` bytes can have.
+    pub(super) fn fewest_tokens(&self, bytes: usize) -> usize {
+        self.token_bytes.map_or(0, |most| bytes / most.max(1))
     }
 
     /// Id of the added token `content`.
@@ -145,8 +158,47 @@ impl PromptTokenizer {
     /// # Errors
     /// The tokenizer cannot encode the text.
     pub(super) fn encode(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, TokenizerError> {
-        let mut pieces = PreTokenizedString::from(text);
-        pieces.split(|_, piece| Ok(self.extract(piece, &self.unnormalized, marks)))?;
+        let mut ids = Vec::with_capacity(text.len() / 4 + 8);
+        for (piece, tokens) in self.extract(NormalizedString::from(text), &self.unnormalized, marks) {
+            match tokens {
+                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                None => self.encode_piece(piece, marks, &mut ids)?,
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Encodes a piece of text between added tokens. A long one that was encoded lately is not encoded again.
+    fn encode_piece(
+        &self,
+        piece: NormalizedString,
+        marks: Option<&[Mark]>,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        let (start, end) = piece.offsets_original();
+        // What marks guard in a piece depends on more than its text.
+        if piece.get().len() < piece_cache::SHORTEST || marks.is_some_and(|marks| has_mark(marks, start, end))
+        {
+            return self.encode_plain(piece, marks, ids);
+        }
+        let key = Piece { text: piece.get().into(), first: start == 0, guarded: marks.is_some() };
+        if let Some(known) = self.cache.get(&key) {
+            ids.extend_from_slice(&known);
+            return Ok(());
+        }
+        let before = ids.len();
+        self.encode_plain(piece, marks, ids)?;
+        self.cache.insert(key, &ids[before..]);
+        Ok(())
+    }
+
+    fn encode_plain(
+        &self,
+        piece: NormalizedString,
+        marks: Option<&[Mark]>,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        let mut pieces = PreTokenizedString::from(piece);
         pieces.split(|_, mut piece| {
             if let Some(normalizer) = self.tokenizer.get_normalizer() {
                 normalizer.normalize(&mut piece)?;
@@ -156,17 +208,16 @@ impl PromptTokenizer {
         if let (None, Some(pre_tokenizer)) = (&self.splitter, self.tokenizer.get_pre_tokenizer()) {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
-        let mut ids = Vec::with_capacity(text.len() / 4 + 8);
         for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
             match (tokens, &self.splitter) {
                 (Some(tokens), _) => ids.extend(tokens.iter().map(|token| token.id)),
-                (None, None) => self.encode_word(piece, marks, &mut ids)?,
+                (None, None) => self.encode_word(piece, marks, ids)?,
                 (None, Some(splitter)) => {
-                    splitter.for_each(piece, |word| self.encode_word(word, marks, &mut ids))?;
+                    splitter.for_each(piece, |word| self.encode_word(word, marks, ids))?;
                 }
             }
         }
-        Ok(ids)
+        Ok(())
     }
 
     /// Encodes ordinary text. The vocabulary itself may spell a control token in it, which is honoured

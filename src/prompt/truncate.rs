@@ -6,6 +6,10 @@ use utoipa::ToSchema;
 
 use super::{EncodeOptions, Encoder, Message, PromptError};
 
+/// Bytes of the smallest text that is refused by its size. Smaller ones are encoded, which is soon done and tells
+/// the client how many tokens they have.
+const SMALLEST_REFUSED: usize = 64 << 10;
+
 /// What to do about a prompt that is too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -81,17 +85,18 @@ impl From<Vec<u32>> for Prompt {
 
 impl Encoder {
     /// Like [`Encoder::encode`], and truncates the prompt to `fit`. With [`Truncation::Error`] it returns
-    /// the whole prompt, however long.
+    /// the whole prompt, unless its size shows already that it is too long.
     ///
     /// # Errors
-    /// As for [`Encoder::encode`], and [`PromptError::TooLong`] if the prompt is too long even without its
-    /// older turns.
+    /// As for [`Encoder::encode`], [`PromptError::TooLong`] if the prompt is too long even without its older
+    /// turns, and [`PromptError::TooManyBytes`].
     pub fn encode_within(
         &self,
         messages: &[Message],
         options: EncodeOptions,
         fit: Fit,
     ) -> Result<Prompt, PromptError> {
+        self.refuse_by_size(messages, options, fit)?;
         let tokens = self.encode(messages, options)?;
         if tokens.len() > fit.limit && fit.truncation == Truncation::OldestTurns {
             return self.drop_turns(messages, options, fit.limit, tokens.len());
@@ -103,9 +108,44 @@ impl Encoder {
     /// so [`Truncation::OldestTurns`] cuts nothing.
     ///
     /// # Errors
-    /// As for [`Encoder::encode_templated`].
+    /// As for [`Encoder::encode_templated`], and [`PromptError::TooManyBytes`].
     pub fn encode_templated_within(&self, text: &str, fit: Fit) -> Result<Prompt, PromptError> {
+        self.check_size(text, fit)?;
         Ok(self.cut(self.encode_templated(text)?, fit))
+    }
+
+    /// Refuses a conversation that is too long however its text is encoded, before it is: encoding takes much time
+    /// and memory. Only the rendered text counts, because a template may leave out parts of a conversation.
+    fn refuse_by_size(
+        &self,
+        messages: &[Message],
+        options: EncodeOptions,
+        fit: Fit,
+    ) -> Result<(), PromptError> {
+        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        if fit.truncation == Truncation::Error
+            && bytes >= SMALLEST_REFUSED
+            && self.tokenizer.fewest_tokens(bytes) > fit.limit
+        {
+            self.check_size(&self.render(messages, options)?, fit)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a rendered text that has too many bytes for the tokens that it may have.
+    ///
+    /// # Errors
+    /// [`PromptError::TooManyBytes`].
+    pub(crate) fn check_size(&self, text: &str, fit: Fit) -> Result<(), PromptError> {
+        let (bytes, limit) = (text.len(), fit.limit);
+        if bytes < SMALLEST_REFUSED || fit.truncation != Truncation::Error {
+            return Ok(());
+        }
+        let tokens = self.tokenizer.fewest_tokens(bytes);
+        if tokens > limit {
+            return Err(PromptError::TooManyBytes { bytes, tokens, limit });
+        }
+        Ok(())
     }
 
     /// Drops as few of the oldest turns as possible. `whole` is the number of tokens of all of them.

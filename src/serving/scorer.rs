@@ -143,6 +143,7 @@ impl Scorer {
     /// # Errors
     /// The text is empty.
     pub fn encode_text(&self, text: &str, policy: LengthPolicy) -> Result<Prompt, ServingError> {
+        self.encoder.check_size(text, self.fit(policy))?;
         Ok(self.cut(self.encoder.encode_text(text)?, policy))
     }
 

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import requests
 from conftest import ATTRIBUTES, Engines, Server, conversation, until
 
 
@@ -203,3 +204,54 @@ def test_many_connections_may_wait_to_be_accepted(engines: Engines):
         ).stdout
         if listening:
             assert int(listening.split()[2]) == min(3000, allowed)
+
+
+def test_best_of_1024_clients_do_not_keep_health_checks_waiting(engines: Engines):
+    candidates = {
+        "messages": [{"role": "user", "content": "Write about the sea. " * 500}],
+        "responses": [f"It is blue, {number}." for number in range(1024)],
+        "truncation": "left",
+    }
+    with limited(engines, "--max-queue-requests", "100000") as server:
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    requests.post(server.url + "/v1/rewards", json=candidates, timeout=120)
+                except requests.ConnectionError:  # the test is over
+                    return
+
+        clients = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+        for client in clients:
+            client.start()
+        time.sleep(1)
+        times = []
+        for _ in range(30):
+            start = time.monotonic()
+            assert requests.get(server.url + "/v1/health/live", timeout=60).status_code == 200
+            times.append(time.monotonic() - start)
+            time.sleep(0.05)
+        stop.set()
+        times.sort()
+        print(f"health: median {times[15] * 1e3:.1f} ms, worst {times[-1] * 1e3:.1f} ms")
+        # Milliseconds on an idle machine; the bound leaves room for a busy one and a build without optimization.
+        assert times[15] < 0.25, times
+
+
+def test_the_work_for_a_client_that_has_left_is_dropped(engines: Engines):
+    """The memory for work in progress takes one such body at a time, so the next request waits for it."""
+    turns = [{"role": "user", "content": f"{number} is a number. " * 40} for number in range(2)]
+    many = json.dumps({"conversations": [turns] * 1000}).encode()
+    head = f"POST /v1/rewards HTTP/1.1\r\nhost: a\r\ncontent-length: {len(many)}\r\n\r\n".encode()
+    with limited(engines, "--max-body-bytes", str(len(many) + 1)) as server:
+        for _ in range(5):
+            with server.connect() as stream:
+                stream.sendall(head + many)
+                time.sleep(0.2)
+        start = time.monotonic()
+        answer = requests.post(
+            server.url + "/classify", json={"input": ["a"] * 300 + ["b" * 1000]}, timeout=60
+        )
+        assert answer.status_code == 200, answer.text
+        assert time.monotonic() - start < 5

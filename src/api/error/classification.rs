@@ -64,6 +64,7 @@ impl ApiError {
             Self::WrongTask(_) => kinds::WRONG_TASK,
             Self::Starting => kinds::STARTING,
             Self::TooManyConnections => kinds::TOO_MANY_CONNECTIONS,
+            Self::TooManyBytes(_) => kinds::OVERLOADED,
             Self::Internal(_) => kinds::INTERNAL_ERROR,
             Self::Serving { error, .. } => serving(error),
         }
@@ -96,6 +97,9 @@ impl ApiError {
                 ServingError::Rejected(Rejection::TooLong { .. }) => {
                     format!("{self}; shorten the text, or set `truncation`")
                 }
+                ServingError::Prompt(PromptError::TooManyBytes { .. }) => {
+                    format!("{self}; shorten the text, or set `truncation`")
+                }
                 ServingError::Prompt(PromptError::TooLong { .. }) => {
                     format!("{self}, or set `truncation` to `left`")
                 }
@@ -112,7 +116,7 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Starting | Self::TooManyConnections => Some(ONE_SECOND),
+            Self::Starting | Self::TooManyConnections | Self::TooManyBytes(_) => Some(ONE_SECOND),
             Self::Serving { error: ServingError::Rejected(rejection), .. } => match rejection {
                 Rejection::QueueFull { retry_after, .. } => Some(*retry_after),
                 Rejection::ShuttingDown | Rejection::EngineStalled(_) => Some(ONE_SECOND),
@@ -125,9 +129,8 @@ impl ApiError {
 
 fn serving(error: &ServingError) -> ErrorKind {
     match error {
-        ServingError::Prompt(PromptError::TooLong { .. }) | ServingError::NoRoom { .. } => {
-            kinds::CONTEXT_LENGTH_EXCEEDED
-        }
+        ServingError::Prompt(PromptError::TooLong { .. } | PromptError::TooManyBytes { .. })
+        | ServingError::NoRoom { .. } => kinds::CONTEXT_LENGTH_EXCEEDED,
         ServingError::Prompt(_) | ServingError::Unscorable(_) => kinds::INVALID_MESSAGES,
         ServingError::UnsupportedSampling(_) => kinds::UNSUPPORTED_PARAMETER,
         ServingError::Reward(_) => kinds::NON_FINITE_SCORE,

@@ -98,6 +98,9 @@ pub(super) enum ApiError {
     /// As many connections are open as the server accepts.
     #[error("too many connections to this server; try again shortly")]
     TooManyConnections,
+    /// The bodies of requests in flight fill the memory for them: this many bytes.
+    #[error("the requests in flight fill the {0} bytes that this server keeps for bodies; try again shortly")]
+    TooManyBytes(usize),
     /// The model gave no score or no text.
     #[error("{}", named(error, item.as_ref()))]
     Serving {
@@ -141,9 +144,13 @@ impl ApiError {
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
     }
 
-    /// Whether the queue was full.
+    /// Whether the queue or the memory for bodies was full.
     fn is_overload(&self) -> bool {
-        matches!(self, Self::Serving { error: ServingError::Rejected(Rejection::QueueFull { .. }), .. })
+        matches!(
+            self,
+            Self::TooManyBytes(_)
+                | Self::Serving { error: ServingError::Rejected(Rejection::QueueFull { .. }), .. }
+        )
     }
 }
 

@@ -19,7 +19,7 @@ use crate::api::messages;
 use crate::api::request::RequestReader;
 use crate::api::wire::{Completion, Message, new_id, unix_time};
 use crate::manifest::Task;
-use crate::prompt::EncodeOptions;
+use crate::prompt::{EncodeOptions, Fit, Truncation};
 use crate::serving::{Delta, Generator};
 
 /// A request whose conversation is encoded.
@@ -138,12 +138,11 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(true);
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
-    let encoded = generator.encoder().encode(&messages, EncodeOptions { add_generation_prompt });
-    let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?;
-    let prompt = match fit {
-        Some(fit) => generator.encoder().cut(prompt, fit).tokens,
-        None => prompt,
-    };
+    // Nothing is cut unless the request says so.
+    let whole = Fit { limit: generator.limits().longest(), truncation: Truncation::Error };
+    let options_of_prompt = EncodeOptions { add_generation_prompt };
+    let encoded = generator.encoder().encode_within(&messages, options_of_prompt, fit.unwrap_or(whole));
+    let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?.tokens;
     Ok(ChatCall { model, prompt, options, logprobs, prompt_logprobs })
 }
 

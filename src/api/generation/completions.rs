@@ -20,7 +20,7 @@ use crate::api::compat;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
-use crate::api::request::RequestReader;
+use crate::api::request::{RequestReader, client_left};
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::serving::{Delta, Generator};
 
@@ -266,6 +266,9 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let encoding = PromptOptions { add_special_tokens, fit };
     let mut prompts = Vec::with_capacity(list.len());
     for (path, value) in list {
+        if client_left() {
+            break;
+        }
         prompts.push(prompts::encode(generator, path, value, &encoding)?);
     }
     Ok(CompletionCall { model, prompts, options, wanted })

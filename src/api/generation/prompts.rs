@@ -6,7 +6,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::wrong_type;
 use crate::api::item_path::ItemPath;
 use crate::api::token_ids;
-use crate::prompt::{Fit, Prompt as Cut};
+use crate::prompt::{Fit, Prompt as Cut, Truncation};
 use crate::serving::Generator;
 
 /// Most prompts of one request.
@@ -61,8 +61,11 @@ pub(super) fn encode(
 ) -> Result<Prompt, ApiError> {
     let (text, tokens) = match value {
         Value::String(text) => {
-            let encoded = generator.encoder().encode_completion(&text, options.add_special_tokens);
             let field = ItemPath::field(path.as_str());
+            let encoder = generator.encoder();
+            let whole = Fit { limit: generator.limits().longest(), truncation: Truncation::Error };
+            let fits = encoder.check_size(&text, options.fit.unwrap_or(whole));
+            let encoded = fits.and_then(|()| encoder.encode_completion(&text, options.add_special_tokens));
             (Some(text), encoded.map_err(|error| ApiError::on_item(error, &field))?)
         }
         Value::Array(ids) => (None, token_ids::read(&path, &ids, generator.vocab_size())?),

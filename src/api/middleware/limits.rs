@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
 
+use crate::api::budget::{ByteBudget, ByteShare};
 use crate::api::error::ApiError;
 use crate::config::ServerSettings;
 
@@ -16,27 +17,36 @@ use crate::config::ServerSettings;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Most bytes to allocate because a client announced them.
 const TRUSTED_LENGTH: u64 = 64 << 10;
+/// Bytes of every body that are not counted, so that large bodies never keep small ones out; the number of
+/// connections bounds these.
+const FREE_BYTES: usize = 64 << 10;
 /// How many times the largest body a request may come to once the prompt is repeated before each response:
 /// this bounds what it costs to encode.
 const LARGEST_EXPANSION: usize = 4;
 
-/// Reads a body.
+/// Reads a body, which takes its share of `budget`.
 ///
 /// # Errors
-/// It is larger or takes longer than the settings allow, or it breaks off.
+/// It is larger or takes longer than the settings allow, it breaks off, or the budget has no room for it.
 pub(in crate::api) async fn read_body(
     headers: &HeaderMap,
     body: Body,
     settings: &ServerSettings,
-) -> Result<Vec<u8>, ApiError> {
+    budget: &ByteBudget,
+) -> Result<(Vec<u8>, ByteShare), ApiError> {
     let time = settings.body_timeout.0;
-    match tokio::time::timeout(time, read_all(headers, body, settings.max_body_bytes)).await {
+    match tokio::time::timeout(time, read_all(headers, body, settings.max_body_bytes, budget)).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::SlowBody(time)),
     }
 }
 
-async fn read_all(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+async fn read_all(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    budget: &ByteBudget,
+) -> Result<(Vec<u8>, ByteShare), ApiError> {
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         // A client that waits for `100 Continue` has sent nothing yet.
@@ -45,6 +55,7 @@ async fn read_all(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<V
         }
         return Err(ApiError::TooLarge(limit));
     }
+    let mut share = budget.share();
     let mut bytes = Vec::with_capacity(announced.min(TRUSTED_LENGTH) as usize);
     while let Some(data) = next(&mut body).await {
         let data = data.map_err(|_| ApiError::UnreadableBody)?;
@@ -52,9 +63,14 @@ async fn read_all(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<V
             discard(body).await;
             return Err(ApiError::TooLarge(limit));
         }
+        if !share.grow_to((bytes.len() + data.len()).saturating_sub(FREE_BYTES)) {
+            drop((share, bytes));
+            discard(body).await;
+            return Err(ApiError::TooManyBytes(budget.size()));
+        }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes)
+    Ok((bytes, share))
 }
 
 async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::items::{self, Item};
 use super::openapi::Errors;
-use super::request::RequestReader;
+use super::request::{RequestReader, client_left};
 use crate::prompt::Message;
 use crate::serving::Scored;
 
@@ -85,6 +85,9 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
         Candidates::Responses { mut conversation, responses } => {
             let prompt = conversation.len();
             for (index, content) in responses.into_iter().enumerate() {
+                if client_left() {
+                    break;
+                }
                 let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
                 conversation.push(Message::new("assistant", content));
                 items.push(Item::conversation(scorer, &conversation, path, request.length, settings));
@@ -93,6 +96,9 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
         }
         Candidates::Conversations(conversations) => {
             for (index, conversation) in conversations.into_iter().enumerate() {
+                if client_left() {
+                    break;
+                }
                 let path = ItemPath::field(format!("conversations[{index}]"));
                 items.push(conversation.and_then(|conversation| {
                     Item::conversation(scorer, &conversation, path, request.length, settings)

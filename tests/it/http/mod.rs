@@ -3,6 +3,7 @@
 
 mod answers;
 mod bad_input;
+mod bodies;
 mod compat;
 mod engines;
 mod failures;
