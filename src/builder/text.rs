@@ -69,7 +69,7 @@ pub(super) fn read(
     let model_type: Option<String> = config.object.optional("model_type")?;
     let vocab_size = config.model.vocab_size;
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
-    let CheckpointTokenizer { json: tokenizer, special_tokens, mut notes } =
+    let CheckpointTokenizer { json: tokenizer, special_tokens, longest_match, mut notes } =
         tokenizer::read(checkpoint, config.as_ref(), model_type.as_deref())?;
     let found = chat_template::find(checkpoint, config.as_ref(), options.chat_template.as_deref())?;
     if must_chat && found.is_none() {
@@ -94,7 +94,8 @@ pub(super) fn read(
         .map_err(|error| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), error.to_string()))?;
     notes.push(control_note(&structure, &control_tokens.words));
     let control_tokens = Some(control_tokens);
-    let prompt = PromptSpec { special_tokens, template_date, control_tokens, ..PromptSpec::default() };
+    let prompt =
+        PromptSpec { special_tokens, template_date, control_tokens, longest_match, ..PromptSpec::default() };
     // The server would refuse these at its start; it is better to do so here.
     let encoder = Encoder::new(&tokenizer, &template, &prompt).map_err(|error| {
         let path = if error.file() == TOKENIZER_FILE {

@@ -187,6 +187,10 @@ pub struct PromptSpec {
     /// The control token that ends a step, which assistant turns may spell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_token: Option<String>,
+    /// Whether the tokenizer's map of characters replaces the longest sequences, as SentencePiece does, and not by
+    /// grapheme cluster, as the tokenizers crate does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub longest_match: bool,
     /// Which tokens the text of messages may spell; decided from tokenizer and template if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_tokens: Option<ControlTokens>,

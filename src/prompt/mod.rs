@@ -39,11 +39,13 @@
 //! ```
 
 mod byte_level;
+mod charsmap;
 mod control_tokens;
 mod encoder;
 mod injection_guard;
 mod jinja;
 mod message;
+mod normalization;
 mod piece_cache;
 mod size_bound;
 mod strftime;

@@ -11,16 +11,16 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input};
 use regex::Regex;
-use serde::de::IgnoredAny;
 use tokenizers::normalizer::Range;
 use tokenizers::{
-    AddedToken, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    AddedToken, Encoding, Model, NormalizedString, OffsetReferential, OffsetType, PreTokenizedString,
     PreTokenizer, Token, Tokenizer,
 };
 
 use super::byte_level::ByteLevelSplitter;
 use super::control_tokens::{ControlPolicy, classify};
 use super::injection_guard::{Mark, has_mark, is_guarded, searcher};
+use super::normalization::{LARGEST_GROWTH, Normalization, growth};
 use super::piece_cache::{self, Piece, PieceCache};
 use super::size_bound::most_bytes_of_a_token;
 use super::vocabulary::Vocabulary;
@@ -31,13 +31,22 @@ use crate::manifest::PromptSpec;
 /// # Errors
 /// The text is not JSON, or not a tokenizer.
 pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
-    serde_json::from_str::<IgnoredAny>(json)?;
+    /// The field that is checked before the crate may run it.
+    #[derive(serde::Deserialize)]
+    struct Checked {
+        #[serde(default)]
+        normalizer: serde_json::Value,
+    }
+    let Checked { normalizer } = serde_json::from_str(json)?;
+    if growth(&normalizer) > LARGEST_GROWTH {
+        return Err("its normalizer makes texts grow without limit".into());
+    }
     without_panics(|| json.parse())
 }
 
 /// Runs what may panic in the tokenizers crate: it does on some files that are damaged or inconsistent, such as a
 /// `Precompiled` normalizer without data, or a post-processor that names a token without saying which it is.
-fn without_panics<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+pub(super) fn without_panics<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     // What the closure changes is dropped with the tokenizer that is refused.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the tokenizers crate panicked on it".into()))
 }
@@ -47,6 +56,7 @@ pub(super) struct PromptTokenizer {
     tokenizer: Tokenizer,
     /// Replaces the tokenizer's own pre-tokenizer where it can.
     splitter: Option<ByteLevelSplitter>,
+    normalization: Normalization,
     added: Vec<Added>,
     /// Ids of the control tokens.
     control: HashSet<u32>,
@@ -83,6 +93,15 @@ pub(crate) enum TokenizerError {
     Tokenizers(#[from] tokenizers::Error),
     #[error("cannot search for its added tokens: {0}")]
     Search(#[from] aho_corasick::BuildError),
+    #[error("its normalizer makes more than {limit} bytes of a text")]
+    Exploded {
+        /// Bytes that the text may have.
+        limit: usize,
+    },
+    #[error("its normalizer inserts {0} bytes at once, which no tokenizer needs")]
+    LongReplacement(usize),
+    #[error("its map of characters (precompiled_charsmap) is malformed")]
+    Charsmap,
     /// The vocabulary spells a control token in a text, and there is no other way to write that text.
     #[error("`{0}` is a control token and has no spelling as text")]
     Unspellable(String),
@@ -111,10 +130,12 @@ impl PromptTokenizer {
             added.push(Added { id, token, control });
         }
         added.sort_by_key(|added| added.id);
+        let normalization = Normalization::new(tokenizer.get_normalizer(), spec.longest_match)?;
         Ok(Self {
             control: added.iter().filter(|added| added.control).map(|added| added.id).collect(),
-            unnormalized: AddedSearch::new(&added, &tokenizer, false)?,
-            normalized: AddedSearch::new(&added, &tokenizer, true)?,
+            unnormalized: AddedSearch::new(&added, &normalization, false)?,
+            normalized: AddedSearch::new(&added, &normalization, true)?,
+            normalization,
             added,
             prefix: prefix(&tokenizer)?,
             cache: PieceCache::default(),
@@ -200,9 +221,7 @@ impl PromptTokenizer {
     ) -> Result<(), TokenizerError> {
         let mut pieces = PreTokenizedString::from(piece);
         pieces.split(|_, mut piece| {
-            if let Some(normalizer) = self.tokenizer.get_normalizer() {
-                normalizer.normalize(&mut piece)?;
-            }
+            self.normalization.normalize(&mut piece)?;
             Ok(self.extract(piece, &self.normalized, marks))
         })?;
         if let (None, Some(pre_tokenizer)) = (&self.splitter, self.tokenizer.get_pre_tokenizer()) {
@@ -230,7 +249,9 @@ impl PromptTokenizer {
     ) -> Result<(), TokenizerError> {
         for token in self.tokenizer.get_model().tokenize(word)? {
             let text = word.get(token.offsets.0..token.offsets.1).unwrap_or_default();
-            if marks.is_none() || !self.control.contains(&token.id) || token.value != text {
+            // An unknown word may have the id of a control token, but does not spell it.
+            let spells = |id| token.value == text && self.tokenizer.id_to_token(id).as_deref() == Some(text);
+            if marks.is_none() || !self.control.contains(&token.id) || !spells(token.id) {
                 ids.push(token.id);
                 continue;
             }
@@ -319,15 +340,15 @@ impl PromptTokenizer {
 
 impl AddedSearch {
     /// Searches for the added tokens whose `normalized` flag is `normalized`.
-    fn new(added: &[Added], tokenizer: &Tokenizer, normalized: bool) -> Result<Self, TokenizerError> {
+    fn new(added: &[Added], normalization: &Normalization, normalized: bool) -> Result<Self, TokenizerError> {
         let (mut patterns, mut indices) = (Vec::new(), Vec::new());
         for (index, added) in added.iter().enumerate() {
             if added.token.normalized != normalized {
                 continue;
             }
             let mut pattern = NormalizedString::from(added.token.content.as_str());
-            if normalized && let Some(normalizer) = tokenizer.get_normalizer() {
-                normalizer.normalize(&mut pattern)?;
+            if normalized {
+                normalization.normalize(&mut pattern)?;
             }
             if !pattern.get().is_empty() {
                 patterns.push(pattern.get().to_owned());
@@ -340,11 +361,10 @@ impl AddedSearch {
 
 /// Token ids that a tokenizer's post-processor puts before a text.
 fn prefix(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
-    let plain = tokenizer.encode("a", false)?;
-    let special = without_panics(|| tokenizer.encode("a", true))?;
-    let (plain, special) = (plain.get_ids(), special.get_ids());
-    let start = special.windows(plain.len().max(1)).position(|window| window == plain);
-    Ok(special[..start.unwrap_or(0)].to_vec())
+    const TEXT: u32 = u32::MAX;
+    let text = Encoding::from_tokens(vec![Token::new(TEXT, "a".to_owned(), (0, 1))], 0);
+    let framed = without_panics(|| tokenizer.post_process(text, None, true))?;
+    Ok(framed.get_ids().iter().copied().take_while(|id| *id != TEXT).collect())
 }
 
 /// Whether no word character touches `start..end`.

@@ -1,26 +1,34 @@
-//! A checkpoint's tokenizer as transformers assembles it from several files: `tokenizer.json`, and over it
-//! `tokenizer_config.json` or the older `special_tokens_map.json` and `added_tokens.json`.
+//! A checkpoint's tokenizer as transformers assembles it from several files: `tokenizer.json` (or SentencePiece's
+//! `tokenizer.model`), and over it `tokenizer_config.json` or the older `special_tokens_map.json` and
+//! `added_tokens.json`.
 //!
 //! The result is written into the engine as one `tokenizer.json`, so that serving reads one file.
 
 mod class;
 mod merges;
+mod protobuf;
+mod sentencepiece;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use tokenizers::{AddedToken, Tokenizer};
+use serde_json::{Value, json};
+use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
 use self::class::Class;
+use self::sentencepiece::{SentencePiece, SentencePieceError};
 use self::settings::{Given, NAMED, Settings, TokenFields};
 use super::BuildError;
 use super::json::{Object, read_text, unreadable};
 use crate::manifest::TOKENIZER_FILE;
 use crate::prompt::parse_tokenizer;
+
+/// SentencePiece's model, which counts if there is no `tokenizer.json`.
+const SENTENCEPIECE_FILE: &str = "tokenizer.model";
 
 /// What a checkpoint's files say together.
 pub(super) struct CheckpointTokenizer {
@@ -28,6 +36,8 @@ pub(super) struct CheckpointTokenizer {
     pub(super) json: String,
     /// Special tokens by the names that templates use: `bos_token`, ...
     pub(super) special_tokens: BTreeMap<String, String>,
+    /// Whether its map of characters is SentencePiece's own; see [`crate::manifest::PromptSpec::longest_match`].
+    pub(super) longest_match: bool,
     /// What the build should say about it, one line each.
     pub(super) notes: Vec<String>,
 }
@@ -42,21 +52,15 @@ pub(super) fn read(
     config: Option<&Object>,
     model_type: Option<&str>,
 ) -> Result<CheckpointTokenizer, BuildError> {
-    let path = checkpoint.join(TOKENIZER_FILE);
-    let text = read_text(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => BuildError::checkpoint(
-            &path,
-            "it is missing; load the tokenizer with transformers' AutoTokenizer and call `save_pretrained`",
-        ),
-        _ => unreadable(&path, &error),
-    })?;
+    let Source { path, text, file, mut settings, symbols, mut notes } = Source::read(checkpoint, config)?;
     let invalid = |error: &dyn std::fmt::Display| {
         BuildError::checkpoint(&path, format!("it is not a valid tokenizer: {error}"))
     };
-    let file: Value = serde_json::from_str(&text).map_err(|error| invalid(&error))?;
-    let settings = Settings::read(checkpoint, config, Some(&file))?;
     let class = Class::choose(&settings, model_type, text.contains("\"ByteLevel\""));
 
+    if class != Class::File && settings.extra.is_empty() {
+        settings.extra = symbols;
+    }
     let original = parse_tokenizer(&text).map_err(|error| invalid(&error))?;
     let mut assembled = class.assemble(file.clone(), &settings).map_err(|error| invalid(&error))?;
     remove_what_changes_texts(&mut assembled);
@@ -67,13 +71,108 @@ pub(super) fn read(
     };
     let named = named_tokens(class, &settings, file["padding"]["pad_token"].as_str());
     add_tokens(&mut tokenizer, class, &settings, &named).map_err(|error| invalid(&error))?;
+    let is_converted = path.file_name().is_some_and(|name| name == SENTENCEPIECE_FILE);
+    if is_converted {
+        frame_texts(&mut tokenizer, &settings, &named).map_err(|error| invalid(&error))?;
+    }
 
     let written = |tokenizer: &Tokenizer| tokenizer.to_string(false).map_err(|error| invalid(&error));
     let json = written(&tokenizer)?;
     let json = if json == written(&original)? { text } else { json };
     let special_tokens =
         named.iter().map(|(name, given)| (name.clone(), given.content().to_owned())).collect();
-    Ok(CheckpointTokenizer { json, special_tokens, notes: notes(&original, &tokenizer) })
+    notes.extend(added_note(&original, &tokenizer));
+    let longest_match = is_converted && class == Class::File;
+    Ok(CheckpointTokenizer { json, special_tokens, longest_match, notes })
+}
+
+/// The file with the vocabulary, and what the files beside it say.
+struct Source {
+    path: PathBuf,
+    /// Text of `tokenizer.json`, the checkpoint's or the converted one.
+    text: String,
+    /// The same, parsed.
+    file: Value,
+    settings: Settings,
+    /// The control and user-defined symbols of a SentencePiece model. The classes that split text their own way
+    /// add them as tokens.
+    symbols: Vec<Given>,
+    notes: Vec<String>,
+}
+
+impl Source {
+    /// Reads `tokenizer.json`, or else converts `tokenizer.model`.
+    fn read(checkpoint: &Path, config: Option<&Object>) -> Result<Self, BuildError> {
+        let path = checkpoint.join(TOKENIZER_FILE);
+        match read_text(&path) {
+            Ok(text) => {
+                let file = serde_json::from_str(&text).map_err(|error| {
+                    BuildError::checkpoint(&path, format!("it is not a valid tokenizer: {error}"))
+                })?;
+                let settings = Settings::read(checkpoint, config, Some(&file))?;
+                Ok(Self { path, text, file, settings, symbols: Vec::new(), notes: Vec::new() })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::convert(checkpoint, config, path),
+            Err(error) => Err(unreadable(&path, &error)),
+        }
+    }
+
+    fn convert(checkpoint: &Path, config: Option<&Object>, missing: PathBuf) -> Result<Self, BuildError> {
+        let path = checkpoint.join(SENTENCEPIECE_FILE);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let reason = format!(
+                    "it is missing, and so is {SENTENCEPIECE_FILE}; load the tokenizer with transformers' \
+                     AutoTokenizer and call `save_pretrained`"
+                );
+                return Err(BuildError::checkpoint(missing, reason));
+            }
+            result => result.map_err(|error| unreadable(&path, &error))?,
+        };
+        let wrong = |error: SentencePieceError| BuildError::checkpoint(&path, error.to_string());
+        let mut settings = Settings::read(checkpoint, config, None)?;
+        let mut model = SentencePiece::parse(&bytes).map_err(wrong)?;
+        for (id, token) in &settings.added {
+            model.rename(*id, &token.content);
+        }
+        for (name, text) in &model.named {
+            settings.named.entry(name).or_insert_with(|| Some(Given::Text(text.clone())));
+        }
+        let file = model.convert().map_err(wrong)?;
+        let notes = vec![format!("{SENTENCEPIECE_FILE} was converted: {} pieces", model.len())];
+        Ok(Self { path, text: file.to_string(), file, settings, symbols: model.symbols(), notes })
+    }
+}
+
+/// Puts the tokens that the configuration asks for around texts that are completed.
+fn frame_texts(
+    tokenizer: &mut Tokenizer,
+    settings: &Settings,
+    named: &[(String, Given)],
+) -> tokenizers::Result<()> {
+    let token = |name: &str, wanted: bool| {
+        let (_, given) = named.iter().find(|(other, _)| wanted && other == name)?;
+        Some((given.content().to_owned(), tokenizer.token_to_id(given.content())?))
+    };
+    let tokens = [token("bos_token", settings.add_bos_token), token("eos_token", settings.add_eos_token)];
+    let special = |token: &Option<(String, u32)>| {
+        token.as_ref().map(|(text, _)| json!({"SpecialToken": {"id": text, "type_id": 0}}))
+    };
+    let framed = |sequence: &str| -> Vec<Value> {
+        let text = json!({"Sequence": {"id": sequence, "type_id": 0}});
+        special(&tokens[0]).into_iter().chain([text]).chain(special(&tokens[1])).collect()
+    };
+    let mut ids = serde_json::Map::new();
+    for (text, id) in tokens.iter().flatten() {
+        ids.insert(text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}));
+    }
+    if !ids.is_empty() {
+        let pair = [framed("A"), framed("B")].concat();
+        let processor =
+            json!({"type": "TemplateProcessing", "single": framed("A"), "pair": pair, "special_tokens": ids});
+        tokenizer.with_post_processor(Some(serde_json::from_value::<PostProcessorWrapper>(processor)?));
+    }
+    Ok(())
 }
 
 fn parse(json: &Value) -> tokenizers::Result<Tokenizer> {
@@ -146,18 +245,18 @@ fn add_tokens(
 }
 
 /// Says which tokens are not those of `tokenizer.json` alone.
-fn notes(original: &Tokenizer, tokenizer: &Tokenizer) -> Vec<String> {
+fn added_note(original: &Tokenizer, tokenizer: &Tokenizer) -> Option<String> {
     let before = original.get_added_tokens_decoder();
     let mut changed: Vec<(u32, AddedToken)> = tokenizer.get_added_tokens_decoder().into_iter().collect();
     changed.retain(|(id, token)| before.get(id) != Some(token));
     changed.sort_by_key(|(id, _)| *id);
     if changed.is_empty() {
-        return Vec::new();
+        return None;
     }
     let listed: Vec<String> =
         changed.iter().map(|(id, token)| format!("{:?} ({id})", token.content)).collect();
-    vec![format!(
-        "the tokenizer's configuration adds or changes tokens of {TOKENIZER_FILE}, as in transformers: {}",
+    Some(format!(
+        "the tokenizer's configuration adds or changes tokens of the vocabulary, as in transformers: {}",
         listed.join(", ")
-    )]
+    ))
 }

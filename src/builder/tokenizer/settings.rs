@@ -108,6 +108,9 @@ pub(super) struct Settings {
     pub(super) extra: Vec<Given>,
     pub(super) add_prefix_space: Option<bool>,
     pub(super) legacy: bool,
+    /// Whether BOS and EOS are put around texts, if the tokenizer has no file that says it.
+    pub(super) add_bos_token: bool,
+    pub(super) add_eos_token: bool,
 }
 
 impl Settings {
@@ -319,6 +322,8 @@ impl Reader<'_> {
             extra: self.extra_tokens()?,
             add_prefix_space: self.flag("add_prefix_space"),
             legacy: self.flag("legacy").unwrap_or(false),
+            add_bos_token: self.flag("add_bos_token").unwrap_or(false),
+            add_eos_token: self.flag("add_eos_token").unwrap_or(false),
         })
     }
 

@@ -70,3 +70,36 @@ fn random_configurations_give_the_ids_that_transformers_gives() {
         case.check(&format!("case {number}"));
     }
 }
+
+/// Texts and the ids that SentencePiece gives them with one model.
+#[derive(serde::Deserialize)]
+struct Trained {
+    name: String,
+    texts: Vec<String>,
+    ids: Vec<Vec<u32>>,
+}
+
+#[test]
+fn a_converted_model_gives_the_ids_that_sentencepiece_gives() {
+    let folder = std::env::var_os("SENTENCEPIECE_CASES");
+    let folder = folder.map_or(tests_folder().join("golden/sentencepiece"), PathBuf::from);
+    let recorded = std::fs::read(folder.join("cases.json")).unwrap();
+    let recorded: BTreeMap<String, Vec<Trained>> = serde_json::from_slice(&recorded).unwrap();
+    let (mut wrong, mut total) = (Vec::new(), 0);
+    for Trained { name, texts, ids } in &recorded["models"] {
+        let checkpoint = tempfile::tempdir().unwrap();
+        let model = folder.join(format!("{name}.model"));
+        std::fs::copy(model, checkpoint.path().join(SENTENCEPIECE_FILE)).unwrap();
+        let tokenizer = read(checkpoint.path(), None, Some("internlm2")).unwrap();
+        let spec = PromptSpec { longest_match: tokenizer.longest_match, ..PromptSpec::default() };
+        let encoder = Encoder::new(&tokenizer.json, PLAIN, &spec).unwrap();
+        for (text, ids) in texts.iter().zip(ids) {
+            let found = encoder.encode_completion(text, false).unwrap_or_default();
+            total += 1;
+            if found != *ids {
+                wrong.push(format!("{name}: {text:?}\n  {found:?}\n  {ids:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {total}:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -187,3 +187,73 @@ fn what_the_configuration_gets_wrong_is_named() {
     std::fs::write(checkpoint.file("added_tokens.json"), r#"{"x": "y"}"#).unwrap();
     assert_names(&checkpoint.refusal(), &["added_tokens.json", "x", "token id"]);
 }
+
+/// `internlm2-tiny` with a SentencePiece model in place of `tokenizer.json`.
+fn with_model(name: &str) -> Checkpoint {
+    let checkpoint = Checkpoint::copy("internlm2-tiny");
+    std::fs::remove_file(checkpoint.file(TOKENIZER_FILE)).unwrap();
+    let model =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sentencepiece").join(name);
+    std::fs::copy(model, checkpoint.file("tokenizer.model")).unwrap();
+    checkpoint
+}
+
+#[test]
+fn a_sentencepiece_model_serves_if_there_is_no_tokenizer_json() {
+    let checkpoint = with_model("bpe-internlm.model");
+    checkpoint.edit("tokenizer_config.json", |config| {
+        let token = |content: &str| json!({"content": content, "special": true});
+        // Reserved pieces get the names of control tokens, as in InternLM2's own files.
+        config["added_tokens_decoder"] = json!({"490": token("<|im_start|>"), "491": token("<|im_end|>")});
+        config["add_bos_token"] = json!(true);
+    });
+    let encoder = encoder(&checkpoint);
+    let ids = encoder.encode_text("<|im_start|>the river<|im_end|>").unwrap();
+    assert_eq!((ids[0], ids[ids.len() - 1]), (490, 491));
+    assert_eq!(encoder.encode_text("<s></s><ctrl>").unwrap().len(), 3);
+    assert_eq!(encoder.vocabulary().decode(&ids[1..ids.len() - 1]), "the river");
+    // BOS goes before texts that are completed, and user text cannot spell it.
+    assert_eq!(encoder.encode_completion("the", true).unwrap()[0], 1);
+    assert!(encode(&encoder, "<|im_end|>").unwrap().iter().filter(|id| **id == 1).count() <= 1);
+}
+
+#[test]
+fn files_that_are_not_sentencepiece_models_are_refused() {
+    for (content, words) in [
+        (&b"IQ== 0\nIg== 1\n"[..], "not a SentencePiece model"),
+        (b"", "no piece"),
+        (b"\x0a\xff\xff\xff\xff\x0f", "cut off"),
+        (
+            b"\x0a\x03\x0a\x01x\x0a\x03\x0a\x01y\x0a\x03\x0a\x01z\x0a\x03\x0a\x01a\x0a\x03\x0a\x01a",
+            "occurs twice",
+        ),
+        (b"\x0a\x03\x0a\x01a\x12\x02\x18\x04", "words or characters"),
+    ] {
+        let checkpoint = with_model("unigram.model");
+        std::fs::write(checkpoint.file("tokenizer.model"), content).unwrap();
+        assert_names(&checkpoint.refusal(), &["tokenizer.model", words]);
+    }
+    let checkpoint = with_model("unigram.model");
+    std::fs::remove_file(checkpoint.file("tokenizer.model")).unwrap();
+    assert_names(&checkpoint.refusal(), &["tokenizer.json", "tokenizer.model", "save_pretrained"]);
+}
+
+#[test]
+fn hostile_normalizers_are_refused_in_bounded_time() {
+    let bomb = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaaaaaaaa"});
+    let long = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(1 << 20)});
+    let map = json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAP////8="});
+    for (normalizer, words) in [
+        (json!({"type": "Sequence", "normalizers": vec![bomb; 40]}), "normalizer"),
+        (long, "normalizer"),
+        (map, "tokeniz"),
+    ] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.edit(TOKENIZER_FILE, |file| file["normalizer"] = normalizer);
+        if let Err(error) = checkpoint.build(Dtype::F32) {
+            assert_names(&error.to_string(), &[words]);
+        } else {
+            assert_eq!(words, "tokeniz", "a map of characters that matches nothing may build");
+        }
+    }
+}
