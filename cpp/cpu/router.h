@@ -15,7 +15,7 @@ struct Routed {
     float weight;
 };
 
-// A token's experts depend on its own state only. If scores are equal, the expert with the lower number is chosen.
+// A token's experts depend on its own state only. If scores are equal, the lower-numbered expert is chosen.
 template <typename T>
 class Router {
   public:

@@ -207,7 +207,7 @@ async fn a_prompt_that_is_at_fault_is_named_by_its_field() {
         (TEXT, json!({"model": "tiny", "prompt": ["a", long]}), "prompt[1]"),
         (TEXT, json!({"model": "tiny", "prompt": ["a", ""], "add_special_tokens": false}), "prompt[1]"),
         (CHAT, json!({"model": "tiny", "messages": [{"role": "user", "content": long}]}), "messages"),
-        (CHAT, json!({"model": "tiny", "messages": [{"role": "robot", "content": ""}]}), "messages[0].role"),
+        (CHAT, json!({"model": "tiny", "messages": [{"role": 5, "content": ""}]}), "messages[0].role"),
     ] {
         let answer = server.ask(path, &body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);

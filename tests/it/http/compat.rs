@@ -207,7 +207,7 @@ async fn what_a_route_cannot_do_is_refused_by_name() {
         ("/rerank", json!({"query": "a"}), "`documents` is missing"),
         ("/rerank", json!({"query": "a", "documents": [7]}), "`documents[0]` must be a string"),
         ("/rerank", json!({"query": "a", "documents": ["b"], "top_n": -1}), "`top_n`"),
-        ("/v1/reward", json!({"messages": [{"role": "robot", "content": ""}]}), "`messages[0].role`"),
+        ("/v1/reward", json!({"messages": [{"role": 5, "content": ""}]}), "`messages[0].role`"),
     ] {
         let message = refused(&server, path, request.clone()).await;
         assert!(message.contains(words), "{path} {request}: {message}");

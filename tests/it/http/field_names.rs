@@ -18,9 +18,9 @@ fn long_conversation() -> Value {
     json!([turn("user", "Hello"), turn("assistant", long())])
 }
 
-/// A conversation with a role that does not exist.
-fn robots() -> Value {
-    json!([turn("user", "Hello"), turn("robot", "beep")])
+/// A conversation with a role that is not a string.
+fn bad_role() -> Value {
+    json!([turn("user", "Hello"), {"role": 5, "content": "beep"}])
 }
 
 fn assert_names(error: &Value, field: &str, path: &str) {
@@ -32,28 +32,29 @@ fn assert_names(error: &Value, field: &str, path: &str) {
 #[tokio::test]
 async fn a_text_that_is_at_fault_is_named_by_the_field_it_came_from() {
     let server = Server::start();
-    let (long, robots, long_conversation) = (long(), robots(), long_conversation());
+    let (long, bad_role, long_conversation) = (long(), bad_role(), long_conversation());
     for (path, body, field) in [
         ("/v1/chat/completions", json!({"model": MODEL, "messages": long_conversation}), "messages"),
-        ("/v1/chat/completions", json!({"model": MODEL, "messages": robots}), "messages[1].role"),
+        ("/v1/chat/completions", json!({"model": MODEL, "messages": bad_role}), "messages[1].role"),
         ("/get_reward", json!({"query": ["a", long]}), "query[1]"),
         ("/slime/reward", json!({"prompt": "Hello", "response": long}), "response"),
-        ("/slime/reward", json!({"prompt": robots, "response": "a"}), "prompt[1].role"),
+        ("/slime/reward", json!({"prompt": bad_role, "response": "a"}), "prompt[1].role"),
         ("/classify", json!({"input": long}), "input"),
         ("/classify", json!({"input": ["a", long]}), "input[1]"),
         ("/classify", json!({"input": [[1], [640]]}), "input[1][0]"),
-        ("/classify", json!({"messages": robots}), "messages[1].role"),
+        ("/classify", json!({"messages": bad_role}), "messages[1].role"),
         ("/pooling", json!({"input": ["a", long]}), "input[1]"),
         ("/pooling", json!({"messages": long_conversation}), "messages"),
         ("/v1/embeddings", json!({"input": ["a", long]}), "input[1]"),
-        ("/v1/embeddings", json!({"messages": robots}), "messages[1].role"),
+        ("/v1/embeddings", json!({"messages": bad_role}), "messages[1].role"),
         ("/predict", json!({"inputs": long}), "inputs"),
         ("/predict", json!({"inputs": [["a"], ["Hello", long]]}), "inputs[1]"),
         ("/rerank", json!({"query": "Hello", "documents": ["a", long]}), "documents[1]"),
         ("/rerank", json!({"query": "Hello", "texts": ["a", "b", long]}), "texts[2]"),
         ("/v1/rerank", json!({"query": long, "documents": ["a"]}), "documents[0]"),
         ("/v1/reward", json!({"messages": long_conversation}), "messages"),
-        ("/tokenize", json!({"messages": robots}), "messages[1].role"),
+        ("/v1/rewards", json!({"messages": bad_role, "responses": ["a"]}), "messages[1].role"),
+        ("/tokenize", json!({"messages": bad_role}), "messages[1].role"),
         ("/tokenize", json!({"prompt": "", "add_special_tokens": false}), "prompt"),
     ] {
         let answer = server.ask(path, body).await;
@@ -68,9 +69,8 @@ async fn each_candidate_is_named_by_its_own_field() {
     let route = "/v1/rewards";
     for (body, index, field) in [
         (json!({"messages": [turn("user", "Hello")], "responses": ["a", long()]}), 1, "responses[1]"),
-        (json!({"messages": robots(), "responses": ["a"]}), 0, "messages[1].role"),
         (json!({"conversations": [[turn("user", "Hello")], long_conversation()]}), 1, "conversations[1]"),
-        (json!({"conversations": [[turn("user", "a")], robots()]}), 1, "conversations[1][1].role"),
+        (json!({"conversations": [[turn("user", "a")], bad_role()]}), 1, "conversations[1][1].role"),
     ] {
         let answer = server.ask(route, body).await;
         assert_names(&answer.json()["data"][index]["error"], field, route);

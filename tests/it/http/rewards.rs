@@ -111,7 +111,7 @@ async fn what_is_wrong_with_one_candidate_fails_no_other() {
     assert!(answer["data"][0]["scores"].is_object() && answer["data"][2]["scores"].is_object());
 
     let mixed = json!({"conversations": [
-        conversation("The Louvre."), 7, [], [{"role": "robot", "content": "beep"}], [{"role": "user"}],
+        conversation("The Louvre."), 7, [], [{"role": 5, "content": "beep"}], [{"role": "user"}],
     ]});
     let answer = ok(&server, mixed).await;
     assert!(answer["data"][0]["scores"].is_object());
