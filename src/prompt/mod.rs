@@ -134,7 +134,7 @@ pub enum PromptError {
         /// Rows of the embedding.
         rows: u32,
     },
-    /// The text has so many bytes that it is too long however it is encoded.
+    /// The text has too many bytes to fit, however it is encoded.
     #[error(
         "the text has {bytes} bytes, which are at least {tokens} tokens, and this model's maximum context length is \
          {limit} tokens"
