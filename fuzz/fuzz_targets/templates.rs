@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         let Ok(encoder) = Encoder::open(directory.path(), &spec) else { return };
         let roles = ["system", "user", "assistant"].into_iter().cycle().skip(1);
         let messages: Vec<Message> =
-            (turns.iter().zip(roles)).map(|(content, role)| Message::new(role, (*content))).collect();
+            (turns.iter().zip(roles)).map(|(content, role)| Message::new(role, *content)).collect();
         for add_generation_prompt in [false, true] {
             let options = EncodeOptions { add_generation_prompt };
             if let Ok(ids) = encoder.encode(&messages, options) {

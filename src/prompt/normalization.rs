@@ -114,7 +114,7 @@ mod tests {
         Normalization::new(Some(&serde_json::from_value(json).unwrap()), true)
     }
 
-    fn sequence(steps: Vec<Value>) -> Value {
+    fn sequence(steps: &[Value]) -> Value {
         json!({"type": "Sequence", "normalizers": steps})
     }
 
@@ -124,11 +124,11 @@ mod tests {
             |content: &str| json!({"type": "Replace", "pattern": {"String": "a"}, "content": content});
         let mut text = NormalizedString::from("a".repeat(1000));
         let steps = vec![replace("aaaaaaaaaaaaaaaa"); 30];
-        let error = normalization(sequence(steps)).unwrap().normalize(&mut text).unwrap_err();
+        let error = normalization(sequence(&steps)).unwrap().normalize(&mut text).unwrap_err();
         assert!(matches!(error, TokenizerError::Exploded { limit: 1_024_000 }), "{error}");
         let error = normalization(replace(&"a".repeat(65))).unwrap_err();
         assert!(matches!(error, TokenizerError::LongReplacement(65)), "{error}");
-        assert_eq!(growth(&sequence(vec![replace("aaa"), replace("aa"), replace("")])), 6);
+        assert_eq!(growth(&sequence(&[replace("aaa"), replace("aa"), replace("")])), 6);
     }
 
     #[test]
