@@ -1,7 +1,7 @@
 //! The forms in which data files hold conversations: one table, and one file for each form or family of forms.
 //!
-//! A form looks at the columns of a row ([`RowView`]) and finds its conversations ([`Found`]). The table in
-//! docs/score.md is made from [`FORMS`]; a test reads the example of each.
+//! A form looks at the columns of a row (`RowView`) and finds its conversations (`Found`). The table in
+//! docs/score.md is made from `FORMS`; a test reads the example of each.
 
 mod arena;
 mod argilla;
