@@ -58,6 +58,8 @@ nodes=(LWS_GROUP_SIZE=3 LWS_LEADER_ADDRESS=judge-0.judge.here)
 hosts=$(hostname):4,judge-0-1.judge.here:4,judge-0-2.judge.here:4
 expect "mpirun --bind-to none -n 12 --map-by slot --host $hosts --prefix $(dirname "$tmp") --mca orte_keep_fqdn_hostnames 1 --mca plm_rsh_args $ssh assay serve" \
     "${nodes[@]}" LWS_WORKER_INDEX=0 ASSAY_GPUS_PER_NODE=4 RANKS=refused --
+expect 'the engine has 16 ranks, and 3 pods with 4 GPUs each have room for 12; set nodes and gpus so that their product is 16 (status 2)' \
+    "${nodes[@]}" LWS_WORKER_INDEX=0 ASSAY_GPUS_PER_NODE=4 RANKS=16 --
 expect 'assay serve' "${nodes[@]}" OMPI_COMM_WORLD_SIZE=12 RANKS=12 --
 
 # An image is built only from what .dockerignore lets through, including the files that sources include.

@@ -34,9 +34,10 @@ exported() {
 
 lead_nodes() {
     local gpus=${ASSAY_GPUS_PER_NODE:?must be set to the number of ranks per node} hosts node
-    # Refused here, in one sentence, rather than by every rank.
+    # A wrong number of ranks is refused here, in one sentence, rather than by every rank. This pod alone may have too
+    # few GPUs for the engine, so if its number of ranks is not known here, the ranks check it.
     local ranks
-    ranks=$(assay serve --print-ranks "$@")
+    ranks=$(assay serve --print-ranks "$@" 2>/dev/null) || ranks=''
     if [[ $ranks =~ ^[0-9]+$ && $ranks -ne $((LWS_GROUP_SIZE * gpus)) ]]; then
         echo "the engine has $ranks ranks, and $LWS_GROUP_SIZE pods with $gpus GPUs each have room for" \
             "$((LWS_GROUP_SIZE * gpus)); set nodes and gpus so that their product is $ranks" >&2
