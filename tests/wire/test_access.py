@@ -246,8 +246,8 @@ def test_unusable_tls_files_are_refused_in_one_sentence(engines: Engines, author
 
     assert "tls_key needs tls_cert" in refused("--tls-key", key)
     assert "do not match" in refused("--tls-key", key, "--tls-cert", other_cert)
-    assert f"{nonsense} holds no private key in PEM" in refused("--tls-key", nonsense, "--tls-cert", cert)
-    assert f"{nonsense} holds no certificate in PEM" in refused("--tls-key", key, "--tls-cert", nonsense)
+    assert f"{nonsense} does not contain a private key in PEM" in refused("--tls-key", nonsense, "--tls-cert", cert)
+    assert f"{nonsense} does not contain a certificate in PEM" in refused("--tls-key", key, "--tls-cert", nonsense)
     assert "cannot read none.pem" in refused("--tls-key", key, "--tls-cert", "none.pem")
     assert "set tls_key and tls_cert too" in refused("--tls-client-ca", cert)
     assert "name it with NIM_SSL_KEY_PATH" in refused(NIM_SSL_MODE="tls")

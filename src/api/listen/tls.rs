@@ -25,7 +25,7 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file does not hold what it should.
-    #[error("{option}: {} does not contain {expected} in PEM", file.display())]
+    #[error("{option}: {} does not contain a {expected} in PEM", file.display())]
     Missing {
         /// The option that names the file.
         option: &'static str,
