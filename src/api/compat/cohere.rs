@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::strings;
-use super::ranking::{conversations, document, documents, keep, top};
+use super::ranking::{RankingForm, conversations, document, documents, keep};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::tei::{self, Rank};
 use super::vllm::{activation, take_pair_fields};
@@ -96,10 +96,7 @@ enum Client {
 
 struct RerankForm {
     client: Client,
-    /// Most results; 0 for all.
-    top: usize,
-    /// The responses, if the answer returns them.
-    texts: Option<Vec<String>>,
+    ranking: RankingForm,
 }
 
 /// Scores every response and puts the best first; equal ones keep their order.
@@ -115,21 +112,20 @@ struct RerankForm {
 )]
 pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut scored = score(&app, request, UnknownFields::Refuse, read).await?;
-    let order = keep(scored.ranked()?, scored.form.top);
-    let mut texts = scored.form.texts.take();
-    let mut take_text = |index: usize| texts.as_mut()?.get_mut(index).map(std::mem::take);
+    let order = keep(scored.ranked()?, scored.form.ranking.top);
+    let form = &mut scored.form.ranking;
     let ranking = match scored.form.client {
         Client::Tei => {
             let mut ranks = Vec::with_capacity(order.len());
             for (index, score) in order {
-                ranks.push(Rank { index, score, text: take_text(index) });
+                ranks.push(Rank { index, score, text: form.take_document(index) });
             }
             Ranking::Texts(ranks)
         }
         Client::Cohere => {
             let mut results = Vec::with_capacity(order.len());
             for (index, relevance_score) in order {
-                let document = take_text(index).map(|text| Document { text });
+                let document = form.take_document(index).map(|text| Document { text });
                 results.push(RankedDocument { index, relevance_score, document });
             }
             let (id, model, usage) = (new_id("rerank"), scored.model.name, scored.usage());
@@ -178,20 +174,15 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     if fields.has("texts") {
         let texts = strings(fields, "texts", settings)?;
         let inputs = conversations(&query, "texts", &texts, settings)?;
-        let send_back = fields.take::<bool>("return_text")?.unwrap_or(false);
-        let form =
-            RerankForm { client: Client::Tei, top: top(fields, "top_n")?, texts: send_back.then_some(texts) };
+        let ranking = RankingForm::take(fields, ("return_text", false), texts)?;
+        let form = RerankForm { client: Client::Tei, ranking };
         let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
         return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) });
     }
     let documents = documents(fields, settings)?;
     let inputs = conversations(&query, "documents", &documents, settings)?;
-    let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
-    let form = RerankForm {
-        client: Client::Cohere,
-        top: top(fields, "top_n")?,
-        texts: send_back.then_some(documents),
-    };
+    let ranking = RankingForm::take(fields, ("return_documents", true), documents)?;
+    let form = RerankForm { client: Client::Cohere, ranking };
     let activation = activation(fields)?;
     take_pair_fields(fields)?;
     rank_fields(fields)?;

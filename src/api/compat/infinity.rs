@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, Text, strings};
-use super::ranking::{conversations, documents, keep, top};
+use super::ranking::{RankingForm, conversations, documents, keep};
 use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
 use super::tei::{self, Prediction, predictions};
 use crate::api::app::App;
@@ -85,12 +85,6 @@ struct Classes<'a> {
     usage: Usage,
 }
 
-struct RankingForm {
-    top: usize,
-    /// The responses, if the answer returns them.
-    documents: Option<Vec<String>>,
-}
-
 /// Scores every response and puts the best first, in Infinity's form.
 #[utoipa::path(
     post,
@@ -102,12 +96,10 @@ struct RankingForm {
     responses((status = 200, body = Ranking), Errors),
 )]
 async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let texts = score(&app, request, UnknownFields::Refuse, read_rerank).await?;
-    let documents = texts.form.documents.as_ref();
+    let mut texts = score(&app, request, UnknownFields::Refuse, read_rerank).await?;
     let mut results = Vec::new();
     for (index, relevance_score) in keep(texts.ranked()?, texts.form.top) {
-        let document = documents.and_then(|documents| documents.get(index)).cloned();
-        results.push(Ranked { relevance_score, index, document });
+        results.push(Ranked { relevance_score, index, document: texts.form.take_document(index) });
     }
     let (id, created) = (new_id("infinity"), unix_time());
     let (model, usage) = (texts.model.name, texts.usage());
@@ -139,8 +131,7 @@ fn read_rerank(
     let query: String = fields.require("query")?;
     let documents = documents(fields, settings)?;
     let inputs = conversations(&query, "documents", &documents, settings)?;
-    let send_back = fields.take::<bool>("return_documents")?.unwrap_or(false);
-    let form = RankingForm { top: top(fields, "top_n")?, documents: send_back.then_some(documents) };
+    let form = RankingForm::take(fields, ("return_documents", false), documents)?;
     let activation = tei::raw_scores(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }

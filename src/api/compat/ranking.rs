@@ -57,6 +57,35 @@ pub(super) fn conversations(
     Ok(inputs)
 }
 
+/// What a request to rank asks of its answer.
+pub(super) struct RankingForm {
+    /// Most results; 0 for all.
+    pub(super) top: usize,
+    /// The responses, if the answer returns them.
+    documents: Option<Vec<String>>,
+}
+
+impl RankingForm {
+    /// Takes `top_n`, and the field `flag`, which says whether the answer returns the responses; `default` if it is
+    /// absent.
+    ///
+    /// # Errors
+    /// `top_n` is negative, or `flag` is not a boolean.
+    pub(super) fn take(
+        fields: &mut Fields,
+        (flag, default): (&'static str, bool),
+        documents: Vec<String>,
+    ) -> Result<Self, ApiError> {
+        let send_back = fields.take::<bool>(flag)?.unwrap_or(default);
+        Ok(Self { top: top(fields, "top_n")?, documents: send_back.then_some(documents) })
+    }
+
+    /// Takes the response of this index out, if the answer returns it.
+    pub(super) fn take_document(&mut self, index: usize) -> Option<String> {
+        self.documents.as_mut()?.get_mut(index).map(std::mem::take)
+    }
+}
+
 /// Takes the number of results that are wanted; 0 for all.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::ranking::{conversations, document, documents, keep, top};
+use super::ranking::{RankingForm, conversations, document, documents, keep};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::vllm::{activation, take_pair_fields};
 use crate::api::app::App;
@@ -55,12 +55,6 @@ struct MetaInfo {
     cached_tokens: usize,
 }
 
-struct RankingForm {
-    top: usize,
-    /// The responses, if the answer returns them.
-    documents: Option<Vec<String>>,
-}
-
 /// Scores every response and puts the best first, in SGLang's form.
 #[utoipa::path(
     post,
@@ -73,10 +67,10 @@ struct RankingForm {
     responses((status = 200, body = [Ranked]), Errors),
 )]
 async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    let mut texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let mut ranked = Vec::new();
     for (index, score) in keep(texts.ranked()?, texts.form.top) {
-        let document = texts.form.documents.as_ref().and_then(|documents| documents.get(index)).cloned();
+        let document = texts.form.take_document(index);
         let scored = &texts.scored[index];
         let meta_info = MetaInfo { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens };
         ranked.push(Ranked { score, document, index, meta_info });
@@ -88,8 +82,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     let query = document("query", fields.require("query")?)?;
     let documents = documents(fields, settings)?;
     let inputs = conversations(&query, "documents", &documents, settings)?;
-    let send_back = fields.take::<bool>("return_documents")?.unwrap_or(true);
-    let form = RankingForm { top: top(fields, "top_n")?, documents: send_back.then_some(documents) };
+    let form = RankingForm::take(fields, ("return_documents", true), documents)?;
     let activation = activation(fields)?;
     take_pair_fields(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
