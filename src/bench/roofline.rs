@@ -7,7 +7,9 @@ use std::time::Instant;
 use super::percentiles::median;
 use crate::engine::bridge::ffi;
 use crate::engine::cpu::{self, CpuFactory};
-use crate::engine::{BlockId, Chunk, EngineError, EngineOptions, Iteration, Limits, StartEngine, StepEngine};
+use crate::engine::{
+    BlockId, Chunk, EngineError, EngineOptions, Iteration, Limits, StartEngine, StepEngine, StepError,
+};
 use crate::hardware::cores;
 use crate::manifest::{Manifest, Model, WEIGHTS_FILE};
 
@@ -33,9 +35,12 @@ struct Measurements {
 /// Why a measurement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RooflineError {
-    /// The engine does not open, or fails.
+    /// The engine does not open.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The engine fails.
+    #[error(transparent)]
+    Step(#[from] StepError),
     /// The KV cache is too small for the workload.
     #[error("one iteration takes {needed} KV blocks, but the cache has {available}; raise kv_cache_tokens")]
     KvCache {

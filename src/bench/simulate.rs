@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::ledger::Ledger;
 use super::timing::{ComputeCost, TimingModel, TokenRun};
 use super::trace::TraceRequest;
-use crate::engine::{EngineError, Iteration, Limits, PrefixSharing, StepReport};
+use crate::engine::{Iteration, Limits, PrefixSharing, StepError, StepReport};
 use crate::scheduler::core::{Core, StepCore};
 use crate::scheduler::{Answer, Job, Priority, Rejection, SchedulerOptions, Work};
 
@@ -65,7 +65,7 @@ pub(super) struct SimulationOutcome {
 pub enum SimulationError {
     /// The scheduler refused an iteration's report.
     #[error("the scheduler refused an iteration's report: {0}")]
-    Report(#[from] EngineError),
+    Report(#[from] StepError),
     /// The scheduler did not answer some requests.
     #[error("the scheduler left {0} requests unanswered")]
     Unanswered(usize),

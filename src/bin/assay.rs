@@ -20,6 +20,7 @@ use assay::serving::load;
 use assay::telemetry::logs;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 /// An inference server for reward models: scores the last turn of a conversation.
 #[derive(Parser)]
@@ -184,7 +185,11 @@ fn on_runtime(command: impl Future<Output = Result<u8, ScoreError>>) -> Result<E
     Ok(done.map(ExitCode::from)?)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| format!("cannot start the runtime: {error}"))
+fn runtime() -> Result<Runtime, RuntimeError> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
+
+/// The threads for asynchronous work could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the runtime: {0}")]
+struct RuntimeError(#[from] std::io::Error);

@@ -17,7 +17,7 @@ impl ServeOptions {
         for row in table() {
             let set = row.names().map(variable).find_map(|name| read(&name).map(|value| (name, value)));
             if let Some((name, value)) = set {
-                options.set_from(&row, &value).map_err(|wrong| fault(&name, &value, &wrong))?;
+                options.set_from(&row, &value).map_err(|source| fault(&name, &value, source))?;
             }
         }
         Ok(options)
@@ -31,7 +31,7 @@ impl ServeOptions {
     pub fn from_nim(read: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let read = |name: &str| read(name).filter(|value| !value.trim().is_empty());
         if let Some(value) = read("NIM_REWARD_MODEL")
-            && nim::flag(&value).map_err(|wrong| fault("NIM_REWARD_MODEL", &value, &wrong))? == "false"
+            && nim::flag(&value).map_err(|source| fault("NIM_REWARD_MODEL", &value, source))? == "false"
         {
             tracing::warn!("NIM_REWARD_MODEL=0 has no effect: the engine says whether it is a reward model");
         }
@@ -42,7 +42,7 @@ impl ServeOptions {
             let set = variables.copied().find_map(|(name, translate)| Some((name, translate, read(name)?)));
             if let Some((name, translate, value)) = set {
                 let read = translate(&value).and_then(|text| options.set_from(&row, &text));
-                read.map_err(|wrong| fault(name, &value, &wrong))?;
+                read.map_err(|source| fault(name, &value, source))?;
             }
         }
         Ok(options)
@@ -57,6 +57,6 @@ impl ServeOptions {
     }
 }
 
-fn fault(name: &str, value: &str, wrong: &InvalidValue) -> ConfigError {
-    ConfigError::Variable { name: name.to_owned(), value: value.to_owned(), reason: wrong.to_string() }
+fn fault(name: &str, value: &str, source: InvalidValue) -> ConfigError {
+    ConfigError::Variable { name: name.to_owned(), value: value.to_owned(), source }
 }

@@ -1,6 +1,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::InvalidValue;
+use crate::reward::HeadError;
+
 /// Why the options were refused, with the source that is at fault.
 ///
 /// Mistakes on the command line itself are reported by clap before they get here.
@@ -15,31 +18,85 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// A line of the options file is wrong: an unknown option, a wrong value, or text that is not YAML.
-    #[error("{}: {reason}", place(path, *line))]
+    #[error("{}: {source}{}", place(path, *line), in_line(quoted.as_deref()))]
     File {
         /// The options file.
         path: PathBuf,
         /// The line, counted from 1, where it is known.
         line: Option<u64>,
+        /// That line's text.
+        quoted: Option<String>,
         /// What is wrong there.
-        reason: String,
+        source: FileError,
     },
     /// The value of an environment variable is wrong.
-    #[error("{name}=`{value}`: {reason}")]
+    #[error("{name}=`{value}`: {source}")]
     Variable {
         /// The variable.
         name: String,
         /// Its value.
         value: String,
         /// What the variable takes.
-        reason: String,
+        source: InvalidValue,
     },
     /// No source names an engine.
     #[error("no engine is given: use --engine DIR, where DIR is the --output of `build-engine`")]
     NoEngine,
-    /// Two options do not go together, or a value does not fit the engine. The text names the options.
-    #[error("{0}")]
-    Conflict(String),
+    /// There is a private key and no certificate.
+    #[error("tls_key needs tls_cert: name the server's certificates too")]
+    NoCertificate,
+    /// There is a certificate and no private key.
+    #[error("tls_cert needs tls_key: name the server's private key too")]
+    NoPrivateKey,
+    /// Clients are to show certificates to a server without TLS.
+    #[error("tls_client_ca needs TLS: set tls_key and tls_cert too")]
+    NoTls,
+    /// An option gives one name two values.
+    #[error("{option} names {name} twice")]
+    NamedTwice {
+        /// The option.
+        option: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An option does not fit the engine's head.
+    #[error("{option}: {source}")]
+    Head {
+        /// The option.
+        option: String,
+        /// Why it does not fit.
+        source: HeadError,
+    },
+}
+
+/// What is wrong with a line of the options file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The text is not YAML, or is not a map of options.
+    #[error("{}", .0.without_snippet())]
+    Yaml(#[source] Box<serde_saphyr::Error>),
+    /// There is no such option.
+    #[error("unknown option `{key}`; {}", match nearest {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "`assay serve --help` lists the options".to_owned(),
+    })]
+    Unknown {
+        /// What is written there.
+        key: String,
+        /// The option with the most similar name, if one is similar.
+        nearest: Option<&'static str>,
+    },
+    /// The option has a value already.
+    #[error("the option `{0}` is given twice")]
+    Twice(&'static str),
+    /// The option does not take the value.
+    #[error("{name}: {source}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// What it takes.
+        source: InvalidValue,
+    },
 }
 
 impl ConfigError {
@@ -47,6 +104,11 @@ impl ConfigError {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Variable { name, .. } if name.starts_with(super::row::PREFIX))
     }
+}
+
+/// The rest of a sentence about a line.
+fn in_line(quoted: Option<&str>) -> String {
+    quoted.map_or_else(String::new, |line| format!(", in `{line}`"))
 }
 
 fn place(path: &std::path::Path, line: Option<u64>) -> String {

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 use super::row::Described;
 use super::table::table;
-use super::{ConfigError, InvalidValue, ServeOptions};
+use super::{ConfigError, FileError, ServeOptions};
 
 /// How alike a wrong name and an option must be for a suggestion, from 0 to 1.
 const ALIKE: f64 = 0.8;
@@ -22,39 +22,50 @@ const ALIKE: f64 = 0.8;
 pub fn read(path: &Path) -> Result<ServeOptions, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::UnreadableFile { path: path.to_owned(), source })?;
-    parse(&text).map_err(|(line, reason)| ConfigError::File { path: path.to_owned(), line, reason })
+    parse(&text).map_err(|complaint| {
+        let Complaint { line, source } = complaint;
+        let quoted = line.and_then(|line| quote(&text, line));
+        ConfigError::File { path: path.to_owned(), line, quoted, source }
+    })
 }
 
-/// A line and what is wrong there.
-type Complaint = (Option<u64>, String);
+/// What is wrong with a line.
+#[derive(Debug)]
+struct Complaint {
+    /// Counted from 1, where it is known.
+    line: Option<u64>,
+    source: FileError,
+}
+
+impl Complaint {
+    fn new(line: u64, source: FileError) -> Self {
+        Self { line: Some(line), source }
+    }
+}
 
 fn parse(text: &str) -> Result<ServeOptions, Complaint> {
     // An empty document is YAML's null. It gives nothing, which is right.
-    let entries: Option<Entries> = serde_saphyr::from_str(text).map_err(|error| {
-        let line = error.location().map(|at| at.line());
-        let reason = error.without_snippet().to_string();
-        (line, quoted(reason, text, line))
+    let entries: Option<Entries> = serde_saphyr::from_str(text).map_err(|error| Complaint {
+        line: error.location().map(|at| at.line()),
+        source: FileError::Yaml(Box::new(error)),
     })?;
     let Entries { entries, complaint } = entries.unwrap_or_default();
-    if let Some((line, reason)) = complaint {
-        return Err((Some(line), quoted(reason, text, Some(line))));
+    if let Some(complaint) = complaint {
+        return Err(complaint);
     }
     let mut options = ServeOptions::default();
     for Entry { line, name, texts } in entries {
-        options.set(name, &texts).map_err(|InvalidValue(reason)| {
-            (Some(line), quoted(format!("{name}: {reason}"), text, Some(line)))
-        })?;
+        options
+            .set(name, &texts)
+            .map_err(|source| Complaint::new(line, FileError::Value { name, source }))?;
     }
     Ok(options)
 }
 
-/// The reason, and the line of the file as it is written there.
-fn quoted(reason: String, text: &str, line: Option<u64>) -> String {
-    let index = line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
-    match index.and_then(|index| text.lines().nth(index)) {
-        Some(source) => format!("{reason}, in `{}`", source.trim()),
-        None => reason,
-    }
+/// A line of the file, counted from 1.
+fn quote(text: &str, line: u64) -> Option<String> {
+    let index = usize::try_from(line).ok()?.checked_sub(1)?;
+    Some(text.lines().nth(index)?.trim().to_owned())
 }
 
 /// What the file gives for one option.
@@ -67,8 +78,8 @@ struct Entry {
 #[derive(Default)]
 struct Entries {
     entries: Vec<Entry>,
-    /// The first line with a name that is wrong, and what is wrong with it.
-    complaint: Option<(u64, String)>,
+    /// About the first line with a name that is wrong.
+    complaint: Option<Complaint>,
 }
 
 impl<'de> Deserialize<'de> for Entries {
@@ -93,8 +104,8 @@ impl<'de> Visitor<'de> for EntriesVisitor {
             let line = key.referenced.line();
             let row = match find(&table, &key.value) {
                 Ok(row) => row,
-                Err(reason) => {
-                    complaint.get_or_insert((line, reason));
+                Err(error) => {
+                    complaint.get_or_insert(Complaint::new(line, error));
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -106,7 +117,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
                 map.next_value::<Option<String>>()?.map(|text| vec![text])
             };
             if entries.iter().any(|entry| entry.name == row.name) {
-                complaint.get_or_insert((line, format!("the option `{}` is given twice", row.name)));
+                complaint.get_or_insert(Complaint::new(line, FileError::Twice(row.name)));
             }
             if let Some(texts) = texts {
                 entries.push(Entry { line, name: row.name, texts });
@@ -148,17 +159,15 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
 }
 
 /// The row of the option `key`.
-fn find<'a>(table: &'a [Described], key: &str) -> Result<&'a Described, String> {
+fn find<'a>(table: &'a [Described], key: &str) -> Result<&'a Described, FileError> {
     let name = key.replace('-', "_");
     if let Some(row) = table.iter().find(|row| row.names().any(|known| known == name)) {
         return Ok(row);
     }
     let alike = |row: &Described| strsim::jaro_winkler(&name, row.name);
     let nearest = table.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-    Err(match nearest.filter(|row| alike(row) >= ALIKE) {
-        Some(row) => format!("unknown option `{key}`; did you mean `{}`?", row.name),
-        None => format!("unknown option `{key}`; `assay serve --help` lists the options"),
-    })
+    let nearest = nearest.filter(|row| alike(row) >= ALIKE).map(|row| row.name);
+    Err(FileError::Unknown { key: key.to_owned(), nearest })
 }
 
 #[cfg(test)]

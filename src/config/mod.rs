@@ -24,7 +24,7 @@ use crate::reward::{Head, HeadError};
 use crate::scheduler::SchedulerOptions;
 
 pub use alias::Alias;
-pub use error::ConfigError;
+pub use error::{ConfigError, FileError};
 pub use file::read;
 pub use invalid_value::InvalidValue;
 pub use score_values::{Clamp, LogitsRange, Named};
@@ -121,13 +121,12 @@ impl EngineSettings {
 
 impl SecuritySettings {
     fn check(&self) -> Result<(), ConfigError> {
-        let reason = match (&self.tls_key, &self.tls_cert, &self.tls_client_ca) {
-            (Some(_), None, _) => "tls_key needs tls_cert: name the server's certificates too",
-            (None, Some(_), _) => "tls_cert needs tls_key: name the server's private key too",
-            (None, None, Some(_)) => "tls_client_ca needs TLS: set tls_key and tls_cert too",
-            _ => return Ok(()),
-        };
-        Err(ConfigError::Conflict(reason.to_owned()))
+        match (&self.tls_key, &self.tls_cert, &self.tls_client_ca) {
+            (Some(_), None, _) => Err(ConfigError::NoCertificate),
+            (None, Some(_), _) => Err(ConfigError::NoPrivateKey),
+            (None, None, Some(_)) => Err(ConfigError::NoTls),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -135,11 +134,11 @@ impl ScoringSettings {
     /// The head of an engine, with its scores chosen, named and changed as these options say.
     ///
     /// # Errors
-    /// [`ConfigError::Conflict`] if an option does not fit the engine.
+    /// [`ConfigError::Head`] if an option does not fit the engine.
     pub fn head(&self, head: &manifest::Head) -> Result<Head, ConfigError> {
         let rows = self.reward_logits_range.as_ref().map(|range| range.0.clone());
         let names = (!self.reward_model_string.is_empty()).then_some(self.reward_model_string.as_slice());
-        Head::with_options(head, rows, names, self.score_options()?).map_err(|error| conflict(&error))
+        Head::with_options(head, rows, names, self.score_options()?).map_err(conflict)
     }
 
     fn score_options(&self) -> Result<ScoreOptions, ConfigError> {
@@ -154,20 +153,20 @@ impl ScoringSettings {
 }
 
 /// Names the option that does not fit the engine.
-fn conflict(error: &HeadError) -> ConfigError {
-    let option = match error {
+fn conflict(source: HeadError) -> ConfigError {
+    let option = match &source {
         HeadError::NoRows | HeadError::UnknownRows { .. } => "reward_logits_range".to_owned(),
         HeadError::NameCount { .. } | HeadError::UnusableName(_) => "reward_model_string".to_owned(),
         HeadError::Options(error) => format!("score_{}", error.field()),
     };
-    ConfigError::Conflict(format!("{option}: {error}"))
+    ConfigError::Head { option, source }
 }
 
-fn by_name<T: Clone>(option: &str, values: &[Named<T>]) -> Result<BTreeMap<String, T>, ConfigError> {
+fn by_name<T: Clone>(option: &'static str, values: &[Named<T>]) -> Result<BTreeMap<String, T>, ConfigError> {
     let mut map = BTreeMap::new();
     for Named { name, value } in values {
         if map.insert(name.clone(), value.clone()).is_some() {
-            return Err(ConfigError::Conflict(format!("{option} names {name} twice")));
+            return Err(ConfigError::NamedTwice { option, name: name.clone() });
         }
     }
     Ok(map)

@@ -74,15 +74,15 @@ impl TlsMode {
             "tls" => Self::Tls,
             "mtls" => Self::Mutual,
             _ => {
-                let reason = "expected DISABLED, TLS or MTLS".to_owned();
-                return Err(ConfigError::Variable { name: NAME.to_owned(), value, reason });
+                let source = InvalidValue("expected DISABLED, TLS or MTLS".to_owned());
+                return Err(ConfigError::Variable { name: NAME.to_owned(), value, source });
             }
         };
         let files = ["NIM_SSL_KEY_PATH", "NIM_SSL_CERTS_PATH", "NIM_SSL_CA_CERTS_PATH"];
         match files.into_iter().find(|file| mode.needs(file) && variable(file).is_none()) {
             Some(file) => {
-                let reason = format!("this mode needs a file; name it with {file}");
-                Err(ConfigError::Variable { name: NAME.to_owned(), value, reason })
+                let source = InvalidValue(format!("this mode needs a file; name it with {file}"));
+                Err(ConfigError::Variable { name: NAME.to_owned(), value, source })
             }
             None => Ok(mode),
         }

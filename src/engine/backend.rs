@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{EngineError, EngineFactory, EngineOptions};
-use crate::hardware::{Machine, Ranks};
+use crate::hardware::{Machine, Obstacle, Ranks};
 use crate::manifest::Objective;
 
 /// What runs the engine of one manifest.
@@ -11,9 +11,8 @@ pub trait Backend {
     /// The name of the engine's profile: what computes, where and in which precision.
     fn profile_name(&self) -> String;
 
-    /// Why the engine does not run on a machine and what to do, as the rest of a sentence that starts with its name;
-    /// `None` if it runs.
-    fn obstacle(&self, machine: &Machine) -> Option<String>;
+    /// Why the engine does not run on a machine; `None` if it runs.
+    fn obstacle(&self, machine: &Machine) -> Option<Obstacle>;
 
     /// Bits of one weight of its layers.
     fn weight_bits(&self) -> u32;

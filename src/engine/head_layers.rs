@@ -18,8 +18,7 @@ pub(super) fn open(directory: &Path, manifest: &Manifest) -> Result<HeadLayers, 
     let path = directory.join(HEAD_FILE);
     let file = if manifest.head.has_upper_layers() { Some(Weights::map(&path)?) } else { None };
     let tensor = |name: &str| file.as_ref().and_then(|file| file.floats(name));
-    HeadLayers::new(&manifest.head, tensor)
-        .map_err(|missing| EngineError::Load(format!("{} {missing}; build the engine again", path.display())))
+    HeadLayers::new(&manifest.head, tensor).map_err(|source| EngineError::Head { path, source })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod backend;
 pub mod backends;
 pub(crate) mod bridge;
 pub mod cpu;
+mod error;
 mod head_layers;
 mod job;
 pub mod mmap;
@@ -38,12 +39,11 @@ pub mod trtllm;
 mod weights;
 
 pub use backend::{Backend, Worker};
+pub use error::{EngineError, LibraryError, SequenceError, StepError};
 pub use job::{Job, Priority, Work};
 pub use options::{EngineOptions, GpuOptions};
 pub use queue::{Generated, IterationStatistics, QueueDepth, QueueEngine, QueueReport};
 pub use step::{Chunk, Iteration, LengthClasses, PrefixSharing, StepEngine, StepReport};
-
-use crate::manifest::LimitError;
 
 /// Identifies a sequence while it is in flight. Unique within a process.
 pub type SequenceId = u64;
@@ -78,29 +78,12 @@ impl Limits {
     }
 }
 
-/// Why an engine could not start, or could not compute.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The engine cannot be loaded on this machine; the text says why and what to do.
-    #[error("{0}")]
-    Load(String),
-    /// An option asks for a limit that the engine cannot have.
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    /// A step failed; every sequence in flight is lost. The text is the engine's own.
-    #[error("the engine failed: {0}")]
-    Step(String),
-    /// A step left out logits that were requested; every sequence in flight is lost.
-    #[error("the engine failed: it returned no logits for sequence {0}, which requested them")]
-    MissingLogits(SequenceId),
-}
-
 /// Starts engines of one kind: the first, and another after a failure.
 pub trait StartEngine<E: ?Sized>: Send {
     /// Loads the engine, which may take minutes.
     ///
     /// # Errors
-    /// [`EngineError::Load`] with a sentence that says what to do.
+    /// The engine cannot be loaded; the error says what to do.
     fn start(&mut self) -> Result<Box<E>, EngineError>;
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::{EngineError, Job, Limits, SequenceId};
+use super::{Job, Limits, SequenceError, SequenceId, StepError};
 use crate::sampling::{Sampled, SamplingCapabilities};
 
 /// Takes whole sequences, forms iterations of them and shares prefixes as it sees fit.
@@ -23,11 +23,11 @@ pub trait QueueEngine: Send {
     ///
     /// # Errors
     /// The engine's thread has ended.
-    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), EngineError>;
+    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), StepError>;
 
     /// Where reports arrive whenever there is something to say. An error means that every sequence in flight is
     /// lost.
-    fn reports(&self) -> &Receiver<Result<QueueReport, EngineError>>;
+    fn reports(&self) -> &Receiver<Result<QueueReport, StepError>>;
 }
 
 /// How much a [`QueueEngine`] should hold at once: enough that it never waits for more, and little enough that an
@@ -51,7 +51,7 @@ pub struct QueueReport {
     /// What sequences generated.
     pub generated: Vec<Generated>,
     /// Each sequence that failed while the others did not, and why.
-    pub failed: Vec<(SequenceId, String)>,
+    pub failed: Vec<(SequenceId, SequenceError)>,
     /// Concluded sequences that found prompt tokens in the cache, and how many.
     pub cached: Vec<(SequenceId, usize)>,
     /// What the engine's iterations did, if it ran any.

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{
     BlockId, Chunk, EngineError, EngineFactory, EngineOptions, Iteration, Limits, PrefixSharing, SequenceId,
-    StartEngine, StepEngine, StepReport,
+    StartEngine, StepEngine, StepError, StepReport,
 };
 use crate::manifest::{BuildLimits, LimitError, Manifest};
 
@@ -101,8 +101,8 @@ struct SimulatedEngine {
     sharing: PrefixSharing,
     cache: HashCache,
     script: Arc<Mutex<(u64, Script)>>,
-    reporter: Sender<Result<StepReport, EngineError>>,
-    reports: Receiver<Result<StepReport, EngineError>>,
+    reporter: Sender<Result<StepReport, StepError>>,
+    reports: Receiver<Result<StepReport, StepError>>,
 }
 
 impl SimulatedEngine {
@@ -123,7 +123,7 @@ impl StepEngine for SimulatedEngine {
         self.sharing
     }
 
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+    fn submit(&mut self, iteration: Iteration) -> Result<(), StepError> {
         let started = Instant::now();
         let report = match self.next_behaviour() {
             Behaviour::Report => self.cache.run(&iteration).map(|logits| StepReport {
@@ -131,13 +131,13 @@ impl StepEngine for SimulatedEngine {
                 elapsed: started.elapsed(),
                 ..StepReport::default()
             }),
-            Behaviour::Fail(text) => Err(EngineError::Step(text)),
+            Behaviour::Fail(text) => Err(StepError::Simulated(text)),
             Behaviour::Stall => return Ok(()),
         };
-        self.reporter.send(report).map_err(|_| EngineError::Step("its reports are no longer read".into()))
+        self.reporter.send(report).map_err(|_| StepError::Ended)
     }
 
-    fn reports(&self) -> &Receiver<Result<StepReport, EngineError>> {
+    fn reports(&self) -> &Receiver<Result<StepReport, StepError>> {
         &self.reports
     }
 }
@@ -160,8 +160,8 @@ impl HashCache {
     /// Runs all chunks in order and returns the logits that they request.
     ///
     /// # Errors
-    /// [`EngineError::Step`] if the iteration exceeds the limits or reads what was never written.
-    pub fn run(&mut self, iteration: &Iteration) -> Result<Vec<(SequenceId, Vec<f32>)>, EngineError> {
+    /// [`StepError::Simulated`] if the iteration exceeds the limits or reads what was never written.
+    pub fn run(&mut self, iteration: &Iteration) -> Result<Vec<(SequenceId, Vec<f32>)>, StepError> {
         self.check(iteration)?;
         let mut logits = Vec::new();
         for chunk in &iteration.chunks {
@@ -174,11 +174,11 @@ impl HashCache {
         Ok(logits)
     }
 
-    fn check(&self, iteration: &Iteration) -> Result<(), EngineError> {
+    fn check(&self, iteration: &Iteration) -> Result<(), StepError> {
         let limits = &self.limits;
         if iteration.chunks.len() > limits.max_batch_size || iteration.token_ids.len() > limits.max_num_tokens
         {
-            return Err(EngineError::Step(format!(
+            return Err(StepError::Simulated(format!(
                 "an iteration of {} sequences and {} tokens exceeds {} and {}",
                 iteration.chunks.len(),
                 iteration.token_ids.len(),
@@ -190,7 +190,7 @@ impl HashCache {
     }
 
     /// The state after each token of a chunk.
-    fn run_chunk(&mut self, iteration: &Iteration, chunk: &Chunk) -> Result<Vec<u64>, EngineError> {
+    fn run_chunk(&mut self, iteration: &Iteration, chunk: &Chunk) -> Result<Vec<u64>, StepError> {
         let table = &iteration.block_table[chunk.blocks.clone()];
         let tokens = &iteration.token_ids[chunk.tokens.clone()];
         let end = chunk.position + tokens.len();
@@ -198,12 +198,12 @@ impl HashCache {
             chunk.logits.is_sorted_by(|a, b| a < b) && chunk.logits.iter().all(|&at| at < tokens.len());
         let fits = end <= self.limits.max_seq_len && table.len() >= self.limits.blocks_for(end);
         if tokens.is_empty() || !fits || !readable {
-            return Err(EngineError::Step(format!("a malformed chunk: {chunk:?}")));
+            return Err(StepError::Simulated(format!("a malformed chunk: {chunk:?}")));
         }
         let mut state = match chunk.position.checked_sub(1) {
             None => SEED,
             Some(before) => self.states[self.slot(table, before)].ok_or_else(|| {
-                EngineError::Step(format!("sequence {} reads position {before} unwritten", chunk.sequence))
+                StepError::Simulated(format!("sequence {} reads position {before} unwritten", chunk.sequence))
             })?,
         };
         let mut states = Vec::with_capacity(tokens.len());

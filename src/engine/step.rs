@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::{BlockId, EngineError, Limits, SequenceId};
+use super::{BlockId, Limits, SequenceError, SequenceId, StepError};
 
 /// Computes iterations that the scheduler has composed, usually on a thread of its own.
 pub trait StepEngine: Send {
@@ -31,10 +31,10 @@ pub trait StepEngine: Send {
     ///
     /// # Errors
     /// The engine's thread has ended.
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError>;
+    fn submit(&mut self, iteration: Iteration) -> Result<(), StepError>;
 
     /// Where the report of each iteration arrives, in order. An error means that every sequence in flight is lost.
-    fn reports(&self) -> &Receiver<Result<StepReport, EngineError>>;
+    fn reports(&self) -> &Receiver<Result<StepReport, StepError>>;
 }
 
 /// Which earlier work a sequence's blocks may reuse.
@@ -113,7 +113,7 @@ pub struct StepReport {
     /// Each chunk that requested logits: its sequence, and `[requested tokens, head rows]` in raw f32.
     pub logits: Vec<(SequenceId, Vec<f32>)>,
     /// Each sequence that failed while the others did not, and why.
-    pub failed: Vec<(SequenceId, String)>,
+    pub failed: Vec<(SequenceId, SequenceError)>,
     /// How long the engine took.
     pub elapsed: Duration,
 }

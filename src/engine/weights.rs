@@ -21,14 +21,10 @@ impl Weights {
     /// # Errors
     /// The file is missing or not a safetensors file.
     pub(super) fn map(path: &Path) -> Result<Self, EngineError> {
-        let damaged = |reason: &dyn std::fmt::Display| {
-            EngineError::Load(format!(
-                "cannot read {} ({reason}); build the engine again with `build-engine`",
-                path.display()
-            ))
-        };
-        let map = map_file(path).map_err(|error| damaged(&error))?;
-        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| damaged(&error))?;
+        let map =
+            map_file(path).map_err(|source| EngineError::Unreadable { path: path.to_owned(), source })?;
+        let (header, metadata) = SafeTensors::read_metadata(&map)
+            .map_err(|source| EngineError::Malformed { path: path.to_owned(), source })?;
         let data = header + size_of::<u64>();
         let tensors = metadata
             .tensors()

@@ -3,6 +3,7 @@
 pub mod cores;
 pub mod gpus;
 mod machine;
+mod obstacle;
 mod processor;
 pub mod profiles;
 mod ranks;
@@ -10,5 +11,6 @@ pub mod targets;
 
 pub use gpus::{Gpu, Gpus};
 pub use machine::Machine;
+pub use obstacle::Obstacle;
 pub use processor::Cpu;
 pub use ranks::Ranks;

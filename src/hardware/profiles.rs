@@ -6,9 +6,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Obstacle;
 use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError, Objective};
 
 /// The name that leaves the choice to the server.
@@ -19,11 +21,10 @@ const DEPTH: usize = 3;
 const SHORTEST_ID: usize = 8;
 
 /// How an engine fits this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Fit {
-    /// Why it does not run here and what to do, as the rest of a sentence that starts with its name; `None` if it
-    /// runs.
-    pub obstacle: Option<String>,
+    /// Why it does not run here; `None` if it runs.
+    pub obstacle: Option<Obstacle>,
     /// What it is preferred for among engines that run.
     pub preference: Preference,
 }
@@ -49,7 +50,7 @@ struct Found {
     manifest: Option<Manifest>,
     preference: Option<Preference>,
     /// See [`Fit::obstacle`].
-    obstacle: Option<String>,
+    obstacle: Option<Obstacle>,
 }
 
 impl Found {
@@ -57,16 +58,13 @@ impl Found {
         let manifest = match Manifest::read(&directory) {
             Ok(manifest) => manifest,
             Err(error) => {
-                let obstacle = Some(format!("cannot be used: {error}"));
+                let obstacle = Some(Obstacle::Manifest(Arc::new(error)));
                 return Self { directory, manifest: None, preference: None, obstacle };
             }
         };
         let Fit { mut obstacle, preference } = fit(&manifest);
         if !manifest.has_own_profile_id() {
-            obstacle = Some(format!(
-                "was changed after the build: the profile id does not match the text of {MANIFEST_FILE}; copy it \
-                 again or build it again"
-            ));
+            obstacle = Some(Obstacle::Changed);
         }
         Self { directory, manifest: Some(manifest), preference: Some(preference), obstacle }
     }
@@ -98,12 +96,12 @@ pub enum ProfileError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The requested engine, or the only one, does not run here.
-    #[error("the engine in {directory} {reason}")]
+    #[error("the engine in {directory} {obstacle}")]
     Unsuitable {
         /// The engine's directory.
         directory: PathBuf,
-        /// The rest of the sentence.
-        reason: String,
+        /// Why it does not.
+        obstacle: Obstacle,
     },
     /// None of several engines runs here.
     #[error("none of the {} engines under {root} runs here:\n{}", reasons.len(), reasons.join("\n"))]
@@ -189,16 +187,21 @@ impl Profiles {
     /// Why none of `candidates` can be served.
     fn none_of(&self, candidates: &[&Found], wanted: &str) -> ProfileError {
         let root = self.root.clone();
-        let reason = |found: &Found| found.obstacle.clone().unwrap_or_default();
-        match candidates {
+        // A candidate without an obstacle would have been chosen.
+        let obstacles: Vec<(&Found, &Obstacle)> =
+            candidates.iter().filter_map(|found| Some((*found, found.obstacle.as_ref()?))).collect();
+        match obstacles[..] {
             [] => {
                 let manifests = self.found.iter().filter_map(|found| found.manifest.as_ref());
                 let known = manifests.map(|manifest| manifest.profile.name.clone()).collect();
                 ProfileError::Unknown { wanted: wanted.to_owned(), root, known }
             }
-            [one] => ProfileError::Unsuitable { directory: one.directory.clone(), reason: reason(one) },
-            several => {
-                let line = |found: &&Found| format!("  {} {}", found.title(), reason(found));
+            [(found, obstacle)] => {
+                ProfileError::Unsuitable { directory: found.directory.clone(), obstacle: obstacle.clone() }
+            }
+            ref several => {
+                let line =
+                    |(found, obstacle): &(&Found, &Obstacle)| format!("  {} {obstacle}", found.title());
                 ProfileError::NoneRuns { root, reasons: several.iter().map(line).collect() }
             }
         }
@@ -222,8 +225,8 @@ impl fmt::Display for Profiles {
             writeln!(f, "- {heading}:{none}")?;
             for found in listed {
                 writeln!(f, "  - {}", found.title())?;
-                if let Some(reason) = &found.obstacle {
-                    writeln!(f, "      {}", reason.replace('\n', " "))?;
+                if let Some(obstacle) = &found.obstacle {
+                    writeln!(f, "      {}", obstacle.to_string().replace('\n', " "))?;
                 }
             }
         }
@@ -247,7 +250,7 @@ pub struct Listed<'a> {
     /// Whether it runs here.
     pub runnable: bool,
     /// Why it does not, as the rest of a sentence that starts with its name.
-    pub reason: Option<&'a str>,
+    pub reason: Option<String>,
 }
 
 impl<'a> From<&'a Found> for Listed<'a> {
@@ -260,7 +263,7 @@ impl<'a> From<&'a Found> for Listed<'a> {
             ranks: manifest.map(Manifest::ranks),
             directory: &found.directory,
             runnable: found.runs(),
-            reason: found.obstacle.as_deref(),
+            reason: found.obstacle.as_ref().map(Obstacle::to_string),
         }
     }
 }

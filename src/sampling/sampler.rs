@@ -18,7 +18,7 @@ pub struct Sampler {
 }
 
 /// Why no token can be chosen. It is the engine's fault, never the request's.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SamplingError {
     /// A logit is NaN or infinite, or there are no logits.
     #[error("the engine returned a non-finite logit, so no token can be chosen")]

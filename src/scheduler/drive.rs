@@ -6,26 +6,25 @@ use crossbeam_channel::Receiver;
 
 use super::core::{Core, QueueCore, StepCore};
 use super::supervisor::Supervisor;
-use crate::engine::{EngineError, QueueEngine, QueueReport, StepEngine, StepReport};
+use crate::engine::{QueueEngine, QueueReport, StepEngine, StepError, StepReport};
 
 pub(super) trait Drive: Core {
     type Engine: ?Sized + Send + 'static;
     type Report: Send;
 
-    fn reports(engine: &Self::Engine) -> &Receiver<Result<Self::Report, EngineError>>;
+    fn reports(engine: &Self::Engine) -> &Receiver<Result<Self::Report, StepError>>;
 
     /// Takes in what the engine reports.
     ///
     /// # Errors
     /// The report is not what was requested: the engine is of no use any more.
-    fn take_report(&mut self, now: Duration, report: Self::Report) -> Result<(), EngineError>;
+    fn take_report(&mut self, now: Duration, report: Self::Report) -> Result<(), StepError>;
 
     /// Gives the engine, if it runs, what it can start now.
     ///
     /// # Errors
     /// The engine took nothing; the supervisor has let go of it.
-    fn supply(&mut self, now: Duration, supervisor: &mut Supervisor<Self::Engine>)
-    -> Result<(), EngineError>;
+    fn supply(&mut self, now: Duration, supervisor: &mut Supervisor<Self::Engine>) -> Result<(), StepError>;
 
     /// Plans ahead while the engine works.
     fn plan_ahead(&mut self, now: Duration, supervisor: &Supervisor<Self::Engine>);
@@ -35,11 +34,11 @@ impl Drive for StepCore {
     type Engine = dyn StepEngine;
     type Report = StepReport;
 
-    fn reports(engine: &dyn StepEngine) -> &Receiver<Result<StepReport, EngineError>> {
+    fn reports(engine: &dyn StepEngine) -> &Receiver<Result<StepReport, StepError>> {
         engine.reports()
     }
 
-    fn take_report(&mut self, now: Duration, report: StepReport) -> Result<(), EngineError> {
+    fn take_report(&mut self, now: Duration, report: StepReport) -> Result<(), StepError> {
         self.complete(now, report)
     }
 
@@ -47,7 +46,7 @@ impl Drive for StepCore {
         &mut self,
         now: Duration,
         supervisor: &mut Supervisor<dyn StepEngine>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), StepError> {
         if supervisor.is_free()
             && let Some(iteration) = self.plan(now)
         {
@@ -67,11 +66,11 @@ impl Drive for QueueCore {
     type Engine = dyn QueueEngine;
     type Report = QueueReport;
 
-    fn reports(engine: &dyn QueueEngine) -> &Receiver<Result<QueueReport, EngineError>> {
+    fn reports(engine: &dyn QueueEngine) -> &Receiver<Result<QueueReport, StepError>> {
         engine.reports()
     }
 
-    fn take_report(&mut self, now: Duration, report: QueueReport) -> Result<(), EngineError> {
+    fn take_report(&mut self, now: Duration, report: QueueReport) -> Result<(), StepError> {
         Self::take_report(self, now, report)
     }
 
@@ -79,7 +78,7 @@ impl Drive for QueueCore {
         &mut self,
         now: Duration,
         supervisor: &mut Supervisor<dyn QueueEngine>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), StepError> {
         if supervisor.is_running() {
             supervisor.feed(self.feed(now))?;
             supervisor.expect_reports(self.awaits_reports());

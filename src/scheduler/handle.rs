@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::dispatcher::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{Answer, Job, Rejection, validate};
+use super::{Answer, EngineFailure, Job, QueueLimit, Rejection, validate};
 use crate::engine::Limits;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
@@ -118,7 +118,7 @@ impl Handle {
         match refused {
             Refused::Draining => Rejection::ShuttingDown,
             Refused::Full => Rejection::QueueFull {
-                limit: format!("{} requests", shared.max_queue_requests),
+                limit: QueueLimit::Requests(shared.max_queue_requests),
                 retry_after: Duration::from_millis(shared.retry_after.load(Ordering::Relaxed)),
             },
         }
@@ -198,7 +198,7 @@ impl Future for Ticket {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         self.answered = true;
-        Poll::Ready(answer.unwrap_or_else(|_| Err(Rejection::EngineFailed("the scheduler has ended".into()))))
+        Poll::Ready(answer.unwrap_or_else(|_| Err(EngineFailure::SchedulerEnded.into())))
     }
 }
 

@@ -27,6 +27,7 @@ mod blocks;
 pub mod core;
 mod dispatcher;
 mod drive;
+mod error;
 mod handle;
 mod mailbox;
 mod observer;
@@ -44,6 +45,7 @@ mod sync {
 }
 
 pub use crate::engine::{Job, Priority, Work};
+pub use error::{EngineFailure, QueueLimit, Rejection};
 pub use handle::{Handle, Ticket};
 pub use observer::Observer;
 pub use options::{OnFailure, SchedulerOptions};
@@ -102,52 +104,3 @@ pub struct Completed {
 
 /// What a job is answered with.
 pub type Answer = Result<Completed, Rejection>;
-
-/// Why a job was not answered with an output.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// There is nothing to run.
-    #[error("the text has no tokens")]
-    Empty,
-    /// The queue is full.
-    #[error("the server is at capacity: its queue holds {limit}; try again in {} s", retry_after.as_secs().max(1))]
-    QueueFull {
-        /// Which limit was met, for example `4096 requests`.
-        limit: String,
-        /// When there should be room, from the present drain rate.
-        retry_after: Duration,
-    },
-    /// The sequence is longer than the engine can hold.
-    // Clients recognise a text that is too long by the words "this model's maximum context length is".
-    #[error("the text has {tokens} tokens, and this model's maximum context length is {max_seq_len} tokens")]
-    TooLong {
-        /// Its tokens, those to generate included.
-        tokens: usize,
-        /// The engine's limit.
-        max_seq_len: usize,
-    },
-    /// The positions to read are missing, unsorted or beyond the prompt: the caller's mistake.
-    #[error("read positions must be strictly ascending and below {prompt}, at least one")]
-    Unreadable {
-        /// Tokens of the prompt.
-        prompt: usize,
-    },
-    /// The deadline cannot be met, so the work was not started.
-    #[error("the deadline cannot be met: the answer would be ready in about {} ms", estimate.as_millis())]
-    DeadlineUnmeetable {
-        /// Time until the answer, as estimated at arrival.
-        estimate: Duration,
-    },
-    /// The deadline passed before the answer was ready.
-    #[error("the deadline passed before the answer was ready")]
-    DeadlineExceeded,
-    /// The engine failed while the sequence was in flight.
-    #[error("{0}")]
-    EngineFailed(String),
-    /// The engine made no progress.
-    #[error("the engine made no progress for {} s", .0.as_secs())]
-    EngineStalled(Duration),
-    /// The server is going away.
-    #[error("the server is shutting down")]
-    ShuttingDown,
-}

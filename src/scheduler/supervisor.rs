@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, bounded, never};
 
 use super::core::Feed;
 use super::{OnFailure, SchedulerOptions};
-use crate::engine::{EngineError, Iteration, QueueEngine, StartEngine, StepEngine};
+use crate::engine::{EngineError, Iteration, QueueEngine, StartEngine, StepEngine, StepError};
 
 /// What happened to the engine.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl<E: ?Sized + Send + 'static> Supervisor<E> {
     }
 
     /// A report has come.
-    pub(super) fn on_report<R>(&mut self, report: &Result<R, EngineError>) {
+    pub(super) fn on_report<R>(&mut self, report: &Result<R, StepError>) {
         if let State::Running(_, running) = &mut self.state {
             running.busy_since = None;
         }
@@ -191,8 +191,8 @@ impl<E: ?Sized + Send + 'static> Supervisor<E> {
 
 impl Supervisor<dyn StepEngine> {
     /// Hands an iteration over. If that fails, the engine is lost.
-    pub(super) fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        let State::Running(_, running) = &mut self.state else { return Err(not_running()) };
+    pub(super) fn submit(&mut self, iteration: Iteration) -> Result<(), StepError> {
+        let State::Running(_, running) = &mut self.state else { return Err(StepError::NotRunning) };
         running.busy_since = Some(Instant::now());
         running.engine.submit(iteration).inspect_err(|_| self.lose())
     }
@@ -200,17 +200,13 @@ impl Supervisor<dyn StepEngine> {
 
 impl Supervisor<dyn QueueEngine> {
     /// Hands whole sequences over. If that fails, the engine is lost.
-    pub(super) fn feed(&mut self, feed: Feed) -> Result<(), EngineError> {
-        let State::Running(_, running) = &mut self.state else { return Err(not_running()) };
+    pub(super) fn feed(&mut self, feed: Feed) -> Result<(), StepError> {
+        let State::Running(_, running) = &mut self.state else { return Err(StepError::NotRunning) };
         if feed.jobs.is_empty() && feed.cancelled.is_empty() {
             return Ok(());
         }
         running.engine.feed(feed.jobs, &feed.cancelled).inspect_err(|_| self.lose())
     }
-}
-
-fn not_running() -> EngineError {
-    EngineError::Step("it does not run".into())
 }
 
 /// Drops an engine that is no longer used; one that stalled may never return from that.

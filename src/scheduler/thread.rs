@@ -17,8 +17,8 @@ use super::drive::Drive;
 use super::handle::{Handle, ReplySender, Shared, Signal};
 use super::mailbox::Mailbox;
 use super::supervisor::{Event, Supervisor};
-use super::{Observer, Rejection, SchedulerOptions};
-use crate::engine::{EngineError, EngineFactory, Limits};
+use super::{EngineFailure, Observer, Rejection, SchedulerOptions};
+use crate::engine::{EngineError, EngineFactory, Limits, StepError};
 use crate::sampling::SamplingCapabilities;
 
 /// Starts the engine, then a thread that schedules work on it.
@@ -76,7 +76,7 @@ fn spawn<C: Drive + Send + 'static>(
     std::thread::Builder::new()
         .name("scheduler".into())
         .spawn(move || thread.run(&woken))
-        .map_err(|error| EngineError::Load(format!("cannot start the scheduler's thread: {error}")))?;
+        .map_err(|source| EngineError::Thread { thread: "scheduler", source })?;
     Ok(Handle::new(shared))
 }
 
@@ -151,19 +151,19 @@ impl<C: Drive> Thread<C> {
         select! {
             recv(woken) -> _ => {}
             recv(reports) -> report => {
-                self.on_report(report.unwrap_or_else(|_| Err(EngineError::Step("its thread has ended".into()))));
+                self.on_report(report.unwrap_or(Err(StepError::Ended)));
             }
             recv(self.supervisor.starts()) -> started => self.supervisor.on_start(started.ok()),
             recv(timer) -> _ => {}
         }
     }
 
-    fn on_report(&mut self, report: Result<C::Report, EngineError>) {
+    fn on_report(&mut self, report: Result<C::Report, StepError>) {
         self.supervisor.on_report(&report);
         let now = self.now();
         if let Err(error) = report.and_then(|report| self.dispatcher.core.take_report(now, report)) {
             self.supervisor.lose();
-            self.fail(&Rejection::EngineFailed(error.to_string()));
+            self.fail(&EngineFailure::Step(error).into());
         }
     }
 
@@ -185,13 +185,13 @@ impl<C: Drive> Thread<C> {
                 self.observer.engine_restarted();
             }
             Event::GivenUp(reason) => {
-                self.dispatcher.core.close(&Rejection::EngineFailed(reason));
+                self.dispatcher.core.close(&EngineFailure::GivenUp(reason).into());
                 self.shared.failed.send_replace(true);
             }
         }
         let now = self.now();
         if let Err(error) = self.dispatcher.core.supply(now, &mut self.supervisor) {
-            self.fail(&Rejection::EngineFailed(error.to_string()));
+            self.fail(&EngineFailure::Step(error).into());
         }
     }
 

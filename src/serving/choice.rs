@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ServingError;
 use crate::sampling::{Sampled, Sampling, TextStream};
-use crate::scheduler::{Rejection, Ticket};
+use crate::scheduler::{EngineFailure, Ticket};
 
 /// A sequence that is being generated. Dropping it cancels the sequence.
 pub(crate) struct Choice {
@@ -82,8 +82,7 @@ impl Choice {
             let Some(sampled) = self.ticket.as_mut()?.next_token().await else {
                 // A sequence that succeeds ends with a token, so this is a refusal.
                 let answer = self.ticket.take()?.await;
-                let rejection =
-                    answer.err().unwrap_or_else(|| Rejection::EngineFailed("no token came".into()));
+                let rejection = answer.err().unwrap_or_else(|| EngineFailure::NoToken.into());
                 return Some(Err(rejection.into()));
             };
             match self.take(sampled).await {

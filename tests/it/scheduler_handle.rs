@@ -62,7 +62,7 @@ async fn after_a_failed_step_the_engine_is_started_again() {
     )
     .unwrap();
     let error = handle.submit(job(0..9), None).unwrap().await.unwrap_err();
-    assert_eq!(error, Rejection::EngineFailed("the engine failed: out of memory".into()));
+    assert_eq!(error.to_string(), "the engine failed: out of memory");
     assert!(handle.submit(job(0..9), None).unwrap().await.is_ok());
     assert!(handle.ready());
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use assay::engine::simulated::{HashCache, expected_logits};
 use assay::engine::{
-    EngineError, EngineFactory, Iteration, Limits, PrefixSharing, QueueDepth, QueueEngine, QueueReport,
-    SequenceId, StartEngine, StepEngine, StepReport,
+    EngineError, EngineFactory, Iteration, LibraryError, Limits, PrefixSharing, QueueDepth, QueueEngine,
+    QueueReport, SequenceId, StartEngine, StepEngine, StepError, StepReport,
 };
 use assay::sampling::SamplingCapabilities;
 use assay::scheduler::{
@@ -31,7 +31,7 @@ struct Factory {
     started: Sender<Running>,
 }
 
-type StepResult = Result<StepReport, EngineError>;
+type StepResult = Result<StepReport, StepError>;
 type Fed = (Vec<(SequenceId, Job)>, Vec<SequenceId>);
 
 /// The test's end of a running engine.
@@ -49,13 +49,13 @@ struct Puppet {
     iterations: Sender<Iteration>,
     feeds: Sender<Fed>,
     reports: Receiver<StepResult>,
-    queue_reports: Receiver<Result<QueueReport, EngineError>>,
+    queue_reports: Receiver<Result<QueueReport, StepError>>,
     held: Receiver<()>,
 }
 
 impl Factory {
     fn start(&self) -> Result<Puppet, EngineError> {
-        self.permits.recv_timeout(LONG).unwrap_or_else(|_| Err(failure("the test is over")))?;
+        self.permits.recv_timeout(LONG).unwrap_or_else(|_| Err(no_start("the test is over")))?;
         let (iterations, given) = unbounded();
         let (feeds, fed) = unbounded();
         let (reporter, reports) = bounded(1);
@@ -88,7 +88,7 @@ impl StepEngine for Puppet {
         PrefixSharing::WithinIteration
     }
 
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+    fn submit(&mut self, iteration: Iteration) -> Result<(), StepError> {
         assert_ne!(iteration.token_ids[0], PANICS, "as asked");
         self.iterations.send(iteration).map_err(|_| failure("it is gone"))
     }
@@ -111,11 +111,11 @@ impl QueueEngine for Puppet {
         SamplingCapabilities::ALL
     }
 
-    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
+    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), StepError> {
         self.feeds.send((jobs, cancelled.to_vec())).map_err(|_| failure("it is gone"))
     }
 
-    fn reports(&self) -> &Receiver<Result<QueueReport, EngineError>> {
+    fn reports(&self) -> &Receiver<Result<QueueReport, StepError>> {
         &self.queue_reports
     }
 }
@@ -149,8 +149,12 @@ impl Running {
     }
 }
 
-fn failure(reason: &str) -> EngineError {
-    EngineError::Step(reason.into())
+fn failure(reason: &str) -> StepError {
+    StepError::Library(LibraryError(reason.into()))
+}
+
+fn no_start(reason: &str) -> EngineError {
+    EngineError::Library { directory: "engine".into(), source: LibraryError(reason.into()) }
 }
 
 /// How often what happened.
@@ -218,7 +222,7 @@ impl Stage {
     }
 
     fn refuse(&self) {
-        self.permits.send(Err(EngineError::Load("no memory is left".into()))).unwrap();
+        self.permits.send(Err(no_start("no memory is left"))).unwrap();
     }
 
     fn submit(&self, token: u32) -> Ticket {
@@ -250,7 +254,9 @@ async fn assert_served(ticket: Ticket, token: u32) {
 
 async fn assert_failed(ticket: Ticket, reason: &str) {
     match ticket.await {
-        Err(Rejection::EngineFailed(text)) => assert!(text.contains(reason), "{text}"),
+        Err(Rejection::EngineFailed(failure)) => {
+            assert!(failure.to_string().contains(reason), "{failure}");
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -259,10 +265,10 @@ async fn assert_failed(ticket: Ticket, reason: &str) {
 async fn an_engine_that_does_not_start_is_reported_at_once() {
     let (permits, permitted) = unbounded();
     let (starts, _started) = unbounded();
-    permits.send(Err(EngineError::Load("no memory is left".into()))).unwrap();
+    permits.send(Err(no_start("no memory is left"))).unwrap();
     let factory = EngineFactory::step(Factory { permits: permitted, started: starts });
     let error = start(factory, SchedulerOptions::default(), Arc::new(())).err().unwrap();
-    assert_eq!(error, EngineError::Load("no memory is left".into()));
+    assert_eq!(error.to_string(), "cannot load engine: no memory is left");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay::engine::simulated::expected_logits;
 use assay::engine::trtllm::TrtllmFactory;
-use assay::engine::{EngineError, EngineOptions, GpuOptions, StartEngine};
+use assay::engine::{EngineOptions, GpuOptions, StartEngine};
 use assay::manifest::{LimitOverrides, SlidingWindow, Target, Task};
 use assay::sampling::Sampling;
 use assay::scheduler::{self, OnFailure, Output, Rejection};
@@ -66,7 +66,8 @@ async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
                 assert_eq!(logits, expected_logits(&[i, i + 1], ROWS));
                 right += 1;
             }
-            Err(Rejection::EngineFailed(text)) => {
+            Err(Rejection::EngineFailed(failure)) => {
+                let text = failure.to_string();
                 assert!(text.contains("when fetching new request"), "{text}");
                 refused += 1;
             }
@@ -138,8 +139,7 @@ async fn the_head_s_bias_is_added_here() {
 
 fn load_error(engine: &Engine) -> String {
     match engine.factory().start() {
-        Err(EngineError::Load(text)) => text,
-        Err(other) => panic!("{other}"),
+        Err(error) => error.to_string(),
         Ok(_) => panic!("it loads"),
     }
 }
@@ -230,7 +230,8 @@ async fn a_token_that_the_model_does_not_have_fails_alone() {
     for (token, ticket) in (630..650).zip(tickets) {
         match ticket.await {
             Ok(_) => assert!(token < 640, "{token}"),
-            Err(Rejection::EngineFailed(reason)) => {
+            Err(Rejection::EngineFailed(failure)) => {
+                let reason = failure.to_string();
                 assert!(
                     token >= 640 && reason.contains(&format!("token id {token} is not one of the 640")),
                     "{reason}"
@@ -257,7 +258,8 @@ async fn the_time_for_a_sequence_counts_from_when_the_library_gets_it() {
     for ticket in tickets {
         match ticket.await {
             Ok(_) => scored += 1,
-            Err(Rejection::EngineFailed(reason)) => {
+            Err(Rejection::EngineFailed(failure)) => {
+                let reason = failure.to_string();
                 assert!(reason.contains("--allotted-time"), "{reason}");
                 expired += 1;
             }

@@ -108,15 +108,13 @@ impl AdapterConfig {
     ///
     /// # Errors
     /// The configuration gives the module another rank.
-    pub(super) fn scale(&self, module: &str, rank: usize) -> Result<f32, String> {
+    pub(super) fn scale(&self, module: &str, rank: usize) -> Result<f32, OtherRank> {
         let of = |patterns: &[(Regex, f64)]| {
             patterns.iter().find(|(pattern, _)| pattern.is_match(module)).map(|(_, value)| *value)
         };
         let configured = of(&self.ranks).unwrap_or(self.rank as f64);
         if configured != rank as f64 {
-            return Err(format!(
-                "the adapter's matrices have the rank {rank}, and r or rank_pattern gives {configured}"
-            ));
+            return Err(OtherRank { rank, configured });
         }
         let alpha = of(&self.alphas).unwrap_or(self.alpha);
         let divisor = if self.use_rslora { configured.sqrt() } else { configured };
@@ -127,6 +125,14 @@ impl AdapterConfig {
     pub(in crate::builder) fn error(&self, field: &str, reason: &str) -> BuildError {
         self.object.error(field, reason)
     }
+}
+
+/// A module's matrices have another rank than the configuration gives it.
+#[derive(Debug, thiserror::Error)]
+#[error("the adapter's matrices have the rank {rank}, and r or rank_pattern gives {configured}")]
+pub(super) struct OtherRank {
+    rank: usize,
+    configured: f64,
 }
 
 fn refuse_unsupported(object: &Object) -> Result<(), BuildError> {

@@ -119,7 +119,7 @@ impl Found {
         if rank == 0 || rank != other {
             return Err(gathered(path, module));
         }
-        let scale = config.scale(module, rank).map_err(|reason| config.error(module, &reason))?;
+        let scale = config.scale(module, rank).map_err(|error| config.error(module, &error.to_string()))?;
         let magnitude = self.parts.get(&Part::Magnitude).cloned();
         if config.use_dora && magnitude.is_none() {
             self.part(path, module, Part::Magnitude)?;
@@ -135,7 +135,7 @@ impl Found {
             return Err(BuildError::tensor(path, &name, "and DoRA together cannot be merged"));
         }
         let rank = self.part(path, module, Part::A)?.shape.first().copied().unwrap_or(0);
-        let scale = config.scale(module, rank).map_err(|reason| config.error(module, &reason))?;
+        let scale = config.scale(module, rank).map_err(|error| config.error(module, &error.to_string()))?;
         Ok(Some(Change { factors: Factors::Bias(bias.clone()), scale, magnitude: None }))
     }
 }

@@ -6,7 +6,7 @@ use super::network::{Layer, beside_decoder};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
-use crate::prompt::Encoder;
+use crate::prompt::{Encoder, PromptError};
 
 /// What a head is read from.
 pub(super) struct Context<'a> {
@@ -14,6 +14,15 @@ pub(super) struct Context<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) encoder: &'a Encoder,
     pub(super) file: Option<&'a HeadFile>,
+}
+
+/// Why a text does not name a token.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TokenError {
+    #[error("{0:?} is not a token of the model")]
+    Unknown(String),
+    #[error(transparent)]
+    Encoding(#[from] PromptError),
 }
 
 impl Context<'_> {
@@ -28,24 +37,21 @@ impl Context<'_> {
 
     /// The id of a token by its text: an added token, or the last token of the text. Tokenizers with a token for the
     /// space before a word give that of the word.
-    pub(super) fn token(&self, text: &str) -> Result<usize, String> {
+    pub(super) fn token(&self, text: &str) -> Result<usize, TokenError> {
         if let Some(id) = self.encoder.token_id(text) {
             return Ok(id as usize);
         }
-        let ids = self.encoder.encode_text(text).map_err(|error| error.to_string())?;
+        let ids = self.encoder.encode_text(text)?;
         let id = ids.last().map_or(usize::MAX, |&id| id as usize);
-        if id < self.config.model.vocab_size {
-            Ok(id)
-        } else {
-            Err(format!("{text:?} is not a token of the model"))
-        }
+        if id < self.config.model.vocab_size { Ok(id) } else { Err(TokenError::Unknown(text.to_owned())) }
     }
 
     /// The ids of several tokens.
     pub(super) fn tokens<const N: usize>(&self, texts: [&str; N]) -> Result<[usize; N], BuildError> {
         let mut ids = [0; N];
         for (id, text) in ids.iter_mut().zip(texts) {
-            *id = self.token(text).map_err(|reason| self.config.object.error("architectures", &reason))?;
+            let token = self.token(text);
+            *id = token.map_err(|error| self.config.object.error("architectures", &error.to_string()))?;
         }
         Ok(ids)
     }

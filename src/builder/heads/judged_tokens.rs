@@ -87,7 +87,7 @@ fn from_config(context: &Context<'_>) -> Result<Head, BuildError> {
     let tokens: Vec<String> = object.required(TOKENS)?;
     let mut rows = Vec::new();
     for token in &tokens {
-        rows.push(context.token(token).map_err(|reason| object.error(TOKENS, &reason))?);
+        rows.push(context.token(token).map_err(|error| object.error(TOKENS, &error.to_string()))?);
     }
     let default = if tokens.len() == 2 { "from_2_way_softmax" } else { "no_post_processing" };
     let method = match object.optional::<Value>(METHOD)? {

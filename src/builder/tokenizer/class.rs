@@ -12,6 +12,11 @@ use super::settings::Settings;
 /// Qwen's pattern of words.
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// A `tokenizer.json` without a vocabulary.
+#[derive(Debug, thiserror::Error)]
+#[error("its model has no vocabulary")]
+pub(super) struct NoVocabulary;
+
 /// How transformers assembles the tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -92,8 +97,8 @@ impl Class {
     /// Replaces the parts of `tokenizer.json` that the class assembles itself.
     ///
     /// # Errors
-    /// The file has no vocabulary.
-    pub(super) fn assemble(self, mut file: Value, settings: &Settings) -> Result<Value, String> {
+    /// [`NoVocabulary`].
+    pub(super) fn assemble(self, mut file: Value, settings: &Settings) -> Result<Value, NoVocabulary> {
         if self == Self::File {
             return Ok(file);
         }
@@ -110,14 +115,14 @@ impl Class {
         Ok(file)
     }
 
-    fn model(self, mut model: Value, settings: &Settings) -> Result<Value, String> {
+    fn model(self, mut model: Value, settings: &Settings) -> Result<Value, NoVocabulary> {
         let vocab = match model["vocab"].take() {
             Value::Object(vocab) => vocab,
             // Pieces and their scores, in the order of their ids.
             Value::Array(pieces) => (pieces.iter().enumerate())
                 .filter_map(|(id, piece)| Some((piece.get(0)?.as_str()?.to_owned(), json!(id))))
                 .collect(),
-            _ => return Err("its model has no vocabulary".to_owned()),
+            _ => return Err(NoVocabulary),
         };
         let merges = match model["merges"].take() {
             Value::Null => {

@@ -48,6 +48,15 @@ pub(super) struct TokenFields {
     pub(super) special: bool,
 }
 
+/// Why an object is not a token.
+#[derive(Debug, thiserror::Error)]
+enum TokenError {
+    #[error("{name} of a token must be true or false, but it is {found}")]
+    Flag { name: &'static str, found: Value },
+    #[error("{0} is a token without content")]
+    NoContent(Value),
+}
+
 impl TokenFields {
     /// A special token without other flags.
     pub(super) fn special(content: &str) -> Self {
@@ -73,15 +82,15 @@ impl TokenFields {
     }
 
     /// Reads an object with `content` and flags; absent and null flags have transformers' defaults.
-    fn read(value: &Value) -> Result<Self, String> {
-        let flag = |name: &str| match value.get(name) {
+    fn read(value: &Value) -> Result<Self, TokenError> {
+        let flag = |name: &'static str| match value.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(other) => Err(format!("{name} of a token must be true or false, but it is {other}")),
+            Some(found) => Err(TokenError::Flag { name, found: found.clone() }),
         };
         let content = value.get("content").and_then(Value::as_str);
         Ok(Self {
-            content: content.ok_or_else(|| format!("{value} is a token without content"))?.to_owned(),
+            content: content.ok_or_else(|| TokenError::NoContent(value.clone()))?.to_owned(),
             single_word: flag("single_word")?.unwrap_or(false),
             lstrip: flag("lstrip")?.unwrap_or(false),
             rstrip: flag("rstrip")?.unwrap_or(false),
@@ -221,7 +230,10 @@ impl Reader<'_> {
                     let id = id.trim().parse().map_err(|_| {
                         self.error(field, &format!("{id:?} is not a token id; ids are whole numbers"))
                     })?;
-                    added.insert(id, TokenFields::read(token).map_err(|reason| self.error(field, &reason))?);
+                    added.insert(
+                        id,
+                        TokenFields::read(token).map_err(|error| self.error(field, &error.to_string()))?,
+                    );
                 }
             }
             Some(_) => return Err(self.error(field, "it is not an object of tokens by their ids")),
@@ -343,7 +355,8 @@ impl Reader<'_> {
         match value {
             Value::String(text) => Ok(Given::Text(text.clone())),
             Value::Object(_) => {
-                TokenFields::read(value).map(Given::Token).map_err(|reason| self.error(field, &reason))
+                let token = TokenFields::read(value);
+                token.map(Given::Token).map_err(|error| self.error(field, &error.to_string()))
             }
             other => {
                 Err(self.error(field, &format!("{other} is neither a token's text nor an object with it")))

@@ -4,10 +4,8 @@ use std::path::Path;
 
 use super::CpuFactory;
 use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
-use crate::hardware::{Cpu, Machine};
+use crate::hardware::{Cpu, Machine, Obstacle};
 use crate::manifest::{Dtype, Manifest};
-
-pub(super) const REBUILD: &str = "run `build-engine --target cpu` on this machine to build it again";
 
 /// Runs the engine of a manifest on this processor.
 pub(in crate::engine) struct Backend<'a> {
@@ -18,22 +16,21 @@ pub(in crate::engine) struct Backend<'a> {
 
 impl Backend<'_> {
     /// Why the engine does not run on a processor.
-    pub(super) fn processor_obstacle(&self, cpu: &Cpu) -> Option<String> {
+    pub(super) fn processor_obstacle(&self, cpu: &Cpu) -> Option<Obstacle> {
         let Self { manifest, instruction_set } = self;
         let built_with = &manifest.built_with.onednn;
-        let Cpu { instruction_set: here, onednn: version, .. } = cpu;
-        let reason = if instruction_set != here {
-            format!("was built for processors with {instruction_set}, this one has {here}")
-        } else if built_with != version {
-            format!("was built with oneDNN {built_with}, this server runs {version}")
+        if *instruction_set != cpu.instruction_set {
+            let built_for = (*instruction_set).to_owned();
+            Some(Obstacle::InstructionSet { built_for, here: cpu.instruction_set.clone() })
+        } else if *built_with != cpu.onednn {
+            Some(Obstacle::OneDnn { built_with: built_with.clone(), here: cpu.onednn.clone() })
         } else if manifest.dtype == Dtype::Bf16 && !cpu.bf16 {
-            "computes in bfloat16, which this processor does not".to_owned()
+            Some(Obstacle::Arithmetic("bfloat16"))
         } else if manifest.dtype == Dtype::Int8 && !cpu.int8 {
-            "computes in int8, which this processor does not".to_owned()
+            Some(Obstacle::Arithmetic("int8"))
         } else {
-            return None;
-        };
-        Some(format!("{reason}; {REBUILD}"))
+            None
+        }
     }
 }
 
@@ -43,10 +40,9 @@ impl backend::Backend for Backend<'_> {
         format!("onednn-{}-{}", self.instruction_set, self.manifest.dtype)
     }
 
-    fn obstacle(&self, machine: &Machine) -> Option<String> {
-        let several = machine.ranks.filter(|ranks| ranks.world > 1).map(|ranks| {
-            format!("is for one process, and mpirun started {}; start it without mpirun", ranks.world)
-        });
+    fn obstacle(&self, machine: &Machine) -> Option<Obstacle> {
+        let several = machine.ranks.filter(|ranks| ranks.world > 1);
+        let several = several.map(|ranks| Obstacle::SeveralProcesses(ranks.world));
         self.processor_obstacle(&machine.cpu).or(several)
     }
 

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::engine::bridge::ffi;
 use crate::engine::weights::Weights;
-use crate::engine::{Chunk, EngineError, Iteration, StepReport};
+use crate::engine::{Chunk, Iteration, LibraryError, StepError, StepReport};
 use crate::reward::HeadLayers;
 
 /// The C++ decoder, the memory that it reads and the head above it.
@@ -21,20 +21,22 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Opens the C++ decoder; an error is its message.
+    /// Opens the C++ decoder.
+    ///
+    /// # Errors
+    /// It does not take the model or the limits, or memory is short.
     pub(super) fn open(
         (model, limits): (&ffi::CpuModel, &ffi::CpuLimits),
         weights: Arc<Weights>,
         products: usize,
         head: Arc<HeadLayers>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, LibraryError> {
         let mut tensors = Vec::new();
         for (name, bytes) in weights.tensors() {
             tensors.push(ffi::TensorView { name: name.clone(), begin: bytes.start, end: bytes.end });
         }
         // SAFETY: `Self` keeps the weights mapped until the engine is dropped; fields drop in order.
-        let engine = unsafe { ffi::open_cpu(model, limits, &tensors, weights.bytes()) }
-            .map_err(|error| error.what().to_owned())?;
+        let engine = unsafe { ffi::open_cpu(model, limits, &tensors, weights.bytes()) }?;
         Ok(Self { engine, _weights: weights, products, head })
     }
 
@@ -42,7 +44,7 @@ impl Decoder {
     pub(super) fn serve(
         mut self,
         iterations: &Receiver<Iteration>,
-        reports: &Sender<Result<StepReport, EngineError>>,
+        reports: &Sender<Result<StepReport, StepError>>,
     ) {
         for iteration in iterations {
             if reports.send(self.run(&iteration)).is_err() {
@@ -51,14 +53,14 @@ impl Decoder {
         }
     }
 
-    fn run(&mut self, iteration: &Iteration) -> Result<StepReport, EngineError> {
+    fn run(&mut self, iteration: &Iteration) -> Result<StepReport, StepError> {
         let started = Instant::now();
         let (chunks, reads) = views(&iteration.chunks);
         let mut products = vec![0.0; reads.len() * self.products];
         self.engine
             .pin_mut()
             .run(&iteration.token_ids, &iteration.block_table, &chunks, &reads, &mut products)
-            .map_err(|error| EngineError::Step(error.what().to_owned()))?;
+            .map_err(LibraryError::from)?;
         let logits = self.head.apply(products);
         let width = logits.len() / reads.len().max(1);
         let mut rest = logits.as_slice();

@@ -14,15 +14,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
     EngineError, EngineFactory, EngineOptions, Iteration, LengthClasses, Limits, PrefixSharing, StartEngine,
-    StepEngine, StepReport,
+    StepEngine, StepError, StepReport,
 };
 use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
-use crate::hardware::{Cpu, cores};
+use crate::hardware::{Cpu, Obstacle, cores};
 use crate::manifest::{BuildLimits, Dtype, Manifest, Target, WEIGHTS_FILE};
 use crate::reward::HeadLayers;
-use backend::REBUILD;
 use decoder::Decoder;
 
 pub(super) use backend::Backend;
@@ -56,8 +55,8 @@ impl CpuFactory {
     /// Checks that the engine was built for this machine and maps its weights.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if it was built for another instruction set or with another oneDNN, its weights
-    /// cannot be mapped, or an option is out of range.
+    /// It was built for another instruction set or with another oneDNN, its weights cannot be mapped, or an option is
+    /// out of range.
     pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
         check_processor(directory, manifest)?;
         let weights = Arc::new(Weights::map(&directory.join(WEIGHTS_FILE))?);
@@ -114,11 +113,10 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
                 }
                 Err(error) => drop(opened.send(Err(error))),
             })
-            .map_err(|error| EngineError::Load(format!("cannot start the engine's thread: {error}")))?;
-        let outcome = opening.recv().unwrap_or_else(|_| Err("its thread ended while it loaded".into()));
-        outcome.map_err(|reason| {
-            EngineError::Load(format!("cannot load {}: {reason}", self.directory.display()))
-        })?;
+            .map_err(|source| EngineError::Thread { thread: "engine", source })?;
+        let directory = &self.directory;
+        let outcome = opening.recv().map_err(|_| EngineError::Ended(directory.clone()))?;
+        outcome.map_err(|source| EngineError::Library { directory: directory.clone(), source })?;
         let Self { limits, max_cached_blocks, .. } = *self;
         let length_classes = rope::length_classes(&self.manifest.model.rope.scaling);
         Ok(Box::new(CpuEngine { limits, max_cached_blocks, length_classes, iterations, reports }))
@@ -131,7 +129,7 @@ struct CpuEngine {
     max_cached_blocks: usize,
     length_classes: LengthClasses,
     iterations: Sender<Iteration>,
-    reports: Receiver<Result<StepReport, EngineError>>,
+    reports: Receiver<Result<StepReport, StepError>>,
 }
 
 impl StepEngine for CpuEngine {
@@ -151,13 +149,11 @@ impl StepEngine for CpuEngine {
         self.length_classes
     }
 
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
-        self.iterations
-            .send(iteration)
-            .map_err(|_| EngineError::Step("the engine's thread has ended; start the server again".into()))
+    fn submit(&mut self, iteration: Iteration) -> Result<(), StepError> {
+        self.iterations.send(iteration).map_err(|_| StepError::Ended)
     }
 
-    fn reports(&self) -> &Receiver<Result<StepReport, EngineError>> {
+    fn reports(&self) -> &Receiver<Result<StepReport, StepError>> {
         &self.reports
     }
 }
@@ -167,10 +163,10 @@ fn check_processor(directory: &Path, manifest: &Manifest) -> Result<(), EngineEr
         Target::Cpu { instruction_set } => {
             Backend { manifest, instruction_set }.processor_obstacle(&Cpu::detect())
         }
-        Target::TensorrtLlm(_) => Some(format!("was built for NVIDIA GPUs; {REBUILD}")),
+        Target::TensorrtLlm(_) => Some(Obstacle::ForGpus),
     };
     match obstacle {
-        Some(reason) => Err(EngineError::Load(format!("{} {reason}", directory.display()))),
+        Some(obstacle) => Err(EngineError::Unsuitable { directory: directory.to_owned(), obstacle }),
         None => Ok(()),
     }
 }
@@ -181,15 +177,12 @@ fn limits(manifest: &Manifest, options: &EngineOptions, moderate: usize) -> Resu
     let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
         manifest.limits.lowered(&options.limits)?;
     if options.threads == Some(0) {
-        return Err(EngineError::Load("threads is 0; it must be at least 1".to_owned()));
+        return Err(EngineError::NoThreads);
     }
     let default_cache = moderate.max(max_seq_len).max(2 * max_num_tokens);
     let kv_cache_tokens = options.kv_cache_tokens.unwrap_or(default_cache);
     if kv_cache_tokens < max_seq_len {
-        return Err(EngineError::Load(format!(
-            "kv_cache_tokens is {kv_cache_tokens}, less than one sequence of max_seq_len {max_seq_len}; \
-             raise it or lower max_seq_len"
-        )));
+        return Err(EngineError::SmallCache { tokens: kv_cache_tokens, max_seq_len });
     }
     Ok(Limits {
         max_seq_len,

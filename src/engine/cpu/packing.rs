@@ -1,8 +1,8 @@
 //! Weight matrices in oneDNN's own layout.
 
 use super::model_view::dtype_view;
-use crate::engine::EngineError;
 use crate::engine::bridge::ffi;
+use crate::engine::{EngineError, LibraryError};
 use crate::manifest::Dtype;
 
 /// Bytes of a packed `[out, inp]` matrix, a multiple of 64.
@@ -10,7 +10,7 @@ use crate::manifest::Dtype;
 /// # Errors
 /// oneDNN has no product of this shape and type here.
 pub fn packed_bytes(dtype: Dtype, out: usize, inp: usize) -> Result<usize, EngineError> {
-    ffi::packed_bytes(dtype_view(dtype), out, inp).map_err(|error| load_error(&error))
+    Ok(ffi::packed_bytes(dtype_view(dtype), out, inp).map_err(LibraryError::from)?)
 }
 
 /// Packs `source`, row-major `[out, inp]` in `dtype` (int8: already quantized), into `packed`, which is
@@ -25,9 +25,5 @@ pub fn pack(
     source: &[u8],
     packed: &mut [u8],
 ) -> Result<(), EngineError> {
-    ffi::pack(dtype_view(dtype), out, inp, source, packed).map_err(|error| load_error(&error))
-}
-
-fn load_error(error: &cxx::Exception) -> EngineError {
-    EngineError::Load(error.what().to_owned())
+    Ok(ffi::pack(dtype_view(dtype), out, inp, source, packed).map_err(LibraryError::from)?)
 }

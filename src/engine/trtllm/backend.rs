@@ -6,7 +6,7 @@ use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
 #[cfg(feature = "trtllm")]
 use crate::hardware::Ranks;
 use crate::hardware::targets::Target;
-use crate::hardware::{Gpu, Machine};
+use crate::hardware::{Gpu, Machine, Obstacle};
 use crate::manifest::{Gpus, Manifest, Objective, Quantization, TENSORRT_LLM};
 
 /// Runs the engine of a manifest on GPUs.
@@ -14,9 +14,6 @@ pub(in crate::engine) struct Backend<'a> {
     pub(in crate::engine) manifest: &'a Manifest,
     pub(in crate::engine) gpus: &'a Gpus,
 }
-
-const NO_GPU_SUPPORT: &str = "requires NVIDIA GPUs; this binary was built without GPU support: use the GPU image, or \
-                              build with `--features trtllm`";
 
 impl Backend<'_> {
     /// Unless `mpirun` started the ranks, the library does.
@@ -31,7 +28,7 @@ impl Backend<'_> {
     }
 
     /// What is wrong with a machine's GPUs for `needed` ranks of the engine.
-    fn gpu_obstacle(&self, machine: &Machine, needed: usize) -> Option<String> {
+    fn gpu_obstacle(&self, machine: &Machine, needed: usize) -> Option<Obstacle> {
         let Gpus { device, compute_capability, .. } = self.gpus;
         let built_for = Target::of_device(device).ok().flatten();
         let is_same = |gpu: &Gpu| match &built_for {
@@ -45,30 +42,25 @@ impl Backend<'_> {
         }
         let here = machine.gpus.describe();
         let Some(first) = machine.gpus.gpus.first() else {
-            return Some(format!("needs {needed} x {device}, and {here}"));
+            return Some(Obstacle::NoGpu { needed, device: device.clone(), here });
         };
         if found == 0 {
-            let advice = match first.target().ok().flatten() {
-                Some(target) => format!("build it for that with `build-engine --target {}`", target.name),
-                None => "engines cannot be built for that".to_owned(),
-            };
-            return Some(format!(
-                "was built for {device} (compute capability {compute_capability}), and this machine has {here}; \
-                 {advice}"
-            ));
+            return Some(Obstacle::OtherGpus {
+                device: device.clone(),
+                compute_capability: compute_capability.clone(),
+                here,
+                target: first.target().ok().flatten().map(|target| target.name),
+            });
         }
         let fewer = (1..=found).rev().find(|&ranks| needed.is_multiple_of(ranks)).unwrap_or(1);
-        Some(format!(
-            "needs {needed} x {device}, and this machine has {here}; build it for fewer with `build-engine --tp \
-             {fewer}`, or spread its ranks over machines with mpirun"
-        ))
+        Some(Obstacle::FewGpus { needed, device: device.clone(), here, fewer })
     }
 }
 
 impl Backend<'_> {
     /// Why the library would refuse this node, or have two of its `local` ranks use one GPU: it numbers a rank's GPU by
     /// the rank modulo the GPUs of a node (`WorldConfig::mpi`).
-    fn node_obstacle(&self, machine: &Machine, local: usize) -> Option<String> {
+    fn node_obstacle(&self, machine: &Machine, local: usize) -> Option<Obstacle> {
         let (ranks, per_node) = (self.gpus.ranks(), self.gpus.gpus_per_node());
         let found = machine.gpus.gpus.len();
         // A rank that sees a single GPU uses that.
@@ -78,10 +70,7 @@ impl Backend<'_> {
         if found >= ranks.min(per_node) && local <= per_node {
             return None;
         }
-        Some(format!(
-            "was built for nodes of {per_node} GPUs, and this one has {found} and {local} of the {ranks} ranks; build it \
-             again with `build-engine --gpus-per-node {local}`, and start {local} ranks on every node"
-        ))
+        Some(Obstacle::GpusPerNode { per_node, found, local, ranks })
     }
 }
 
@@ -98,24 +87,18 @@ impl backend::Backend for Backend<'_> {
         format!("tensorrt_llm-{device}-{quantization}-tp{tensor_parallel}{stages}-{objective}")
     }
 
-    fn obstacle(&self, machine: &Machine) -> Option<String> {
+    fn obstacle(&self, machine: &Machine) -> Option<Obstacle> {
         if !machine.trtllm {
-            return Some(NO_GPU_SUPPORT.to_owned());
+            return Some(Obstacle::NoGpuSupport);
         }
         let built_with = &self.gpus.tensorrt_llm;
         if built_with != TENSORRT_LLM {
-            return Some(format!(
-                "was built with TensorRT-LLM {built_with}, and this server drives {TENSORRT_LLM}; build it again with \
-                 the `build-engine` of this server's image"
-            ));
+            return Some(Obstacle::TensorRtLlm(built_with.clone()));
         }
         let ranks = self.gpus.ranks();
         let here = match machine.ranks {
             Some(started) if started.world != ranks => {
-                return Some(format!(
-                    "has {ranks} ranks, and mpirun started {}; start it with `mpirun -n {ranks}`",
-                    started.world
-                ));
+                return Some(Obstacle::Ranks { ranks, started: started.world });
             }
             Some(started) => started.local,
             None => ranks,
@@ -155,7 +138,7 @@ impl backend::Backend for Backend<'_> {
 
     #[cfg(not(feature = "trtllm"))]
     fn open(&self, directory: &Path, _: &EngineOptions) -> Result<EngineFactory, EngineError> {
-        Err(EngineError::Load(format!("{} {NO_GPU_SUPPORT}", directory.display())))
+        Err(EngineError::Unsuitable { directory: directory.to_owned(), obstacle: Obstacle::NoGpuSupport })
     }
 
     /// The first rank leads.

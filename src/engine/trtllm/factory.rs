@@ -12,9 +12,10 @@ use super::fan_out::{Request, RequestId};
 use super::running::{self, AWAIT, Loaded, millis};
 use crate::engine::bridge::ffi;
 use crate::engine::{
-    EngineError, EngineFactory, EngineOptions, Job, Limits, Priority, QueueDepth, QueueEngine, StartEngine,
-    Work, bridge, head_layers,
+    EngineError, EngineFactory, EngineOptions, Job, LibraryError, Limits, Priority, QueueDepth, QueueEngine,
+    StartEngine, Work, bridge, head_layers,
 };
+use crate::hardware::Obstacle;
 use crate::manifest::{BuildLimits, Gpus, Manifest, Model, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
@@ -56,7 +57,10 @@ impl TrtllmFactory {
     /// The engine is for a CPU, its head cannot be read, or an option exceeds what it was built for.
     pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
         let Target::TensorrtLlm(gpus) = &manifest.target else {
-            return Err(EngineError::Load(format!("{} was built for a CPU", directory.display())));
+            return Err(EngineError::Unsuitable {
+                directory: directory.to_owned(),
+                obstacle: Obstacle::ForCpu,
+            });
         };
         let head = head_layers::open(directory, manifest)?;
         let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
@@ -106,30 +110,30 @@ impl TrtllmFactory {
     /// Loads this rank's shard of the engine, and works until the leader ends the engine.
     ///
     /// # Errors
-    /// [`EngineError::Load`]: the shard does not load, or this rank leads.
+    /// The shard does not load, or this rank leads.
     pub fn run_worker(&self) -> Result<(), EngineError> {
         let executor = self.open_executor()?;
-        if executor.is_leader().map_err(|error| self.load_error(error.what()))? {
-            return Err(self.load_error("this rank leads, but the environment says that it is a worker"));
+        if executor.is_leader().map_err(|error| self.load_error(error))? {
+            return Err(EngineError::LeaderWorks(self.directory.clone()));
         }
-        executor.run_worker().map_err(|error| self.load_error(error.what()))
+        executor.run_worker().map_err(|error| self.load_error(error))
     }
 
     fn open_executor(&self) -> Result<SharedPtr<ffi::TrtllmExecutor>, EngineError> {
-        ffi::open_trtllm(&self.config).map_err(|error| self.load_error(error.what()))
+        ffi::open_trtllm(&self.config).map_err(|error| self.load_error(error))
     }
 
-    fn load_error(&self, reason: &str) -> EngineError {
-        EngineError::Load(format!("{} cannot be loaded: {reason}", self.directory.display()))
+    fn load_error(&self, source: impl Into<LibraryError>) -> EngineError {
+        EngineError::Library { directory: self.directory.clone(), source: source.into() }
     }
 
     /// Loads the engine and scores one token. So an engine that cannot is found out here; also, the library reports
     /// the size of its cache only after an iteration.
     fn load(&self) -> Result<(SharedPtr<ffi::TrtllmExecutor>, Limits), EngineError> {
-        let failed = |error: cxx::Exception| self.load_error(error.what());
+        let failed = |error: cxx::Exception| self.load_error(error);
         let executor = self.open_executor()?;
         if !executor.is_leader().map_err(failed)? {
-            return Err(self.load_error("this process is a worker rank; start all ranks with `mpirun`"));
+            return Err(EngineError::WorkerLeads(self.directory.clone()));
         }
         let mut batch = Batch::default();
         let first = Job { tokens: [0].into(), work: Work::score(1), priority: Priority(0) };
@@ -138,7 +142,7 @@ impl TrtllmFactory {
         while executor.in_flight().map_err(failed)? > 0 {
             let answers = executor.await_answers(millis(AWAIT)).map_err(failed)?;
             if let Some(answer) = answers.into_iter().find(|answer| answer.logits.is_empty()) {
-                return Err(self.load_error(&answer.error));
+                return Err(self.load_error(LibraryError(answer.error)));
             }
         }
         // They may come a moment after the answer.
@@ -189,8 +193,8 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
             prompt_vocabulary: self.prompt_vocabulary,
             allotted: self.allotted,
         };
-        let engine = running::start(loaded)
-            .map_err(|error| EngineError::Load(format!("the engine's thread cannot start: {error}")))?;
+        let engine =
+            running::start(loaded).map_err(|source| EngineError::Thread { thread: "engine", source })?;
         Ok(Box::new(engine))
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::engine::{Job, SequenceId, Work};
+use crate::engine::{Job, SequenceError, SequenceId, Work};
 
 /// Identifies a request to the library. Never used twice.
 pub(super) type RequestId = u64;
@@ -34,7 +34,7 @@ pub(super) enum Progress {
 pub(super) struct Done {
     pub(super) sequence: SequenceId,
     /// The requests' logits, in the order of the positions read, or why the first that failed did.
-    pub(super) logits: Result<Vec<f32>, String>,
+    pub(super) logits: Result<Vec<f32>, SequenceError>,
     /// Tokens of its longest request that were found in the cache: the others find what that one left.
     pub(super) cached: usize,
 }
@@ -54,7 +54,7 @@ struct Sequence {
     requests: Vec<RequestId>,
     logits: Vec<Vec<f32>>,
     pending: usize,
-    failure: Option<String>,
+    failure: Option<SequenceError>,
     cached: usize,
 }
 
@@ -104,7 +104,7 @@ impl FanOut {
     pub(super) fn end(
         &mut self,
         request: RequestId,
-        logits: Result<Vec<f32>, String>,
+        logits: Result<Vec<f32>, SequenceError>,
         cached: usize,
     ) -> Progress {
         let Some((id, index)) = self.requests.remove(&request) else { return Progress::Pending };
@@ -142,7 +142,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::Priority;
+    use crate::engine::{LibraryError, Priority};
+
+    fn failure(reason: &str) -> SequenceError {
+        SequenceError::Library(LibraryError(reason.into()))
+    }
 
     fn job(read: &[usize]) -> Job {
         let tokens = vec![0; read.last().unwrap() + 3].into();
@@ -167,9 +171,9 @@ mod tests {
         let requests = fan_out.split(7, &job(&[1, 3, 5]));
         let [long, middle, short] = [0, 1, 2].map(|place| requests[place].id);
         let doomed = Progress::Doomed(vec![short, long]);
-        assert_eq!(fan_out.end(middle, Err("no memory".into()), 0), doomed);
-        assert_eq!(fan_out.end(short, Err("cancelled".into()), 0), Progress::Pending);
-        let done = Done { sequence: 7, logits: Err("no memory".into()), cached: 2 };
+        assert_eq!(fan_out.end(middle, Err(failure("no memory")), 0), doomed);
+        assert_eq!(fan_out.end(short, Err(failure("cancelled")), 0), Progress::Pending);
+        let done = Done { sequence: 7, logits: Err(failure("no memory")), cached: 2 };
         assert_eq!(fan_out.end(long, Ok(vec![1.0]), 2), Progress::Done(done));
     }
 
@@ -204,11 +208,11 @@ mod tests {
             requests.rotate_left(first);
 
             let mut ended = HashSet::new();
-            let mut failed: HashMap<SequenceId, String> = HashMap::new();
+            let mut failed: HashMap<SequenceId, SequenceError> = HashMap::new();
             for (turn, (id, request)) in requests.iter().enumerate() {
                 let fails = failing[turn] && turn % 5 == 0;
                 let logits = if fails {
-                    Err(format!("request {}", request.id))
+                    Err(failure(&format!("request {}", request.id)))
                 } else {
                     Ok(vec![*id as f32, request.tokens as f32])
                 };
@@ -235,7 +239,7 @@ mod tests {
                     }
                     Progress::Pending => prop_assert!(left > 0),
                 }
-                prop_assert_eq!(fan_out.end(request.id, Err("again".into()), 0), Progress::Pending);
+                prop_assert_eq!(fan_out.end(request.id, Err(failure("again")), 0), Progress::Pending);
             }
             prop_assert_eq!(ended.len(), reads.len());
             prop_assert!(fan_out.requests.is_empty() && fan_out.sequences.is_empty());

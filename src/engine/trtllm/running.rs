@@ -15,17 +15,14 @@ use super::clock::Clock;
 use super::fan_out::{FanOut, Progress, RequestId};
 use crate::engine::bridge::ffi;
 use crate::engine::{
-    EngineError, Generated, IterationStatistics, Job, Limits, QueueDepth, QueueEngine, QueueReport,
-    SequenceId, Work,
+    Generated, IterationStatistics, Job, LibraryError, Limits, QueueDepth, QueueEngine, QueueReport,
+    SequenceError, SequenceId, StepError, Work,
 };
 use crate::reward::HeadLayers;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
 /// How long to wait for the library before checking whether the engine is to end.
 pub(super) const AWAIT: Duration = Duration::from_millis(250);
-
-/// Why a sequence that was cancelled for its time fails.
-const EXPIRED: &str = "it took longer in TensorRT-LLM than --allotted-time";
 
 /// An engine that the library has loaded.
 pub(super) struct Loaded {
@@ -43,7 +40,7 @@ pub(super) struct Loaded {
     pub(super) allotted: Option<Duration>,
 }
 
-type Report = Result<QueueReport, EngineError>;
+type Report = Result<QueueReport, StepError>;
 
 /// Starts the thread that reports; returns the scheduler's end.
 pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
@@ -73,7 +70,7 @@ pub(super) fn millis(time: Duration) -> u64 {
 }
 
 /// Sequences, and why each failed.
-type Failures = Vec<(SequenceId, String)>;
+type Failures = Vec<(SequenceId, SequenceError)>;
 
 /// What the scheduler's end and the awaiting thread share.
 struct Shared {
@@ -141,10 +138,10 @@ impl QueueEngine for TrtllmEngine {
         &self.reports
     }
 
-    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), EngineError> {
+    fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), StepError> {
         for &id in cancelled {
             let requests = self.shared.fan_out().pending(id);
-            self.shared.cancel(&requests).map_err(|error| step_error(&error))?;
+            self.shared.cancel(&requests).map_err(LibraryError::from)?;
         }
         let mut batch = Batch::default();
         for (id, job) in &jobs {
@@ -162,16 +159,16 @@ impl QueueEngine for TrtllmEngine {
             batch.push(&self.shared.fan_out().split(*id, job), job);
         }
         if let Err(error) = self.shared.executor.enqueue(&batch.sequences, &batch.token_ids) {
+            let reason = LibraryError::from(error);
             let mut fan_out = self.shared.fan_out();
             for id in batch.sequences.iter().filter_map(|request| fan_out.forget(request.id)) {
                 self.shared.logprobs().remove(&id);
                 self.shared.clock().end(id);
-                self.shared.rejected().push((id, error.what().to_owned()));
+                self.shared.rejected().push((id, SequenceError::Library(reason.clone())));
             }
         }
-        let ended = || EngineError::Step("the engine's thread has ended; start the server again".into());
-        match self.fed.as_ref().ok_or_else(ended)?.try_send(()) {
-            Err(error) if error.is_disconnected() => Err(ended()),
+        match self.fed.as_ref().ok_or(StepError::Ended)?.try_send(()) {
+            Err(error) if error.is_disconnected() => Err(StepError::Ended),
             // A full channel means that the thread will look anyway.
             _ => Ok(()),
         }
@@ -179,19 +176,19 @@ impl QueueEngine for TrtllmEngine {
 }
 
 impl TrtllmEngine {
-    /// Whether the library can do what a job asks for; an error says why not.
-    fn check(&self, job: &Job) -> Result<(), String> {
+    /// Whether the library can do what a job asks for.
+    fn check(&self, job: &Job) -> Result<(), SequenceError> {
         // The library would read beyond the embedding, and the fault would end every sequence in flight.
-        if let Some(token) = job.tokens.iter().find(|&&token| token as usize >= self.prompt_vocabulary) {
-            let vocabulary = self.prompt_vocabulary;
-            return Err(format!("token id {token} is not one of the {vocabulary} that the model has"));
+        let vocabulary = self.prompt_vocabulary;
+        if let Some(&token) = job.tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(SequenceError::UnknownToken { token, vocabulary });
         }
         match &job.work {
             Work::Score { read } if read.last().is_none_or(|&last| last >= job.tokens.len()) => {
-                Err("a text must be read at one of its tokens at least, and at no others".into())
+                Err(SequenceError::Unreadable)
             }
             Work::Score { .. } => Ok(()),
-            Work::Generate(sampling) => self.capabilities.check(sampling).map_err(|error| error.to_string()),
+            Work::Generate(sampling) => Ok(self.capabilities.check(sampling)?),
         }
     }
 }
@@ -220,7 +217,7 @@ struct Awaiting {
 impl Awaiting {
     fn serve(self) {
         if let Err(error) = self.report_all() {
-            self.send(Err(step_error(&error)));
+            self.send(Err(LibraryError::from(error).into()));
         }
         if let Err(error) = self.shared.executor.shutdown() {
             tracing::warn!(%error, "TensorRT-LLM did not shut down in order");
@@ -278,8 +275,8 @@ impl Awaiting {
         }
         self.shared.logprobs().remove(&sequence);
         let logits = match (failed, answer.scored) {
-            (true, _) if self.shared.clock().has_expired(sequence) => Err(EXPIRED.to_owned()),
-            (true, _) => Err(answer.error),
+            (true, _) if self.shared.clock().has_expired(sequence) => Err(SequenceError::Expired),
+            (true, _) => Err(LibraryError(answer.error).into()),
             (false, true) => Ok(self.head.apply(answer.logits)),
             (false, false) => Ok(vec![]),
         };
@@ -337,8 +334,4 @@ fn statistics(sums: &ffi::TrtllmStatistics) -> Option<IterationStatistics> {
         used_blocks: sums.kv_blocks.saturating_sub(sums.kv_blocks_free),
         free_blocks: sums.kv_blocks_free,
     })
-}
-
-fn step_error(error: &cxx::Exception) -> EngineError {
-    EngineError::Step(error.what().to_owned())
 }

@@ -2,18 +2,31 @@
 
 use std::fmt::Write;
 
+/// Why the text of a string literal is not one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EscapeError {
+    #[error("a string ends with a backslash")]
+    Unfinished,
+    #[error("`\\{letter}` in a string must be followed by {digits} hexadecimal digits")]
+    Digits { letter: char, digits: usize },
+    #[error("`{0}` in a string is not the code of a character")]
+    NotACharacter(String),
+    #[error("characters by name (`\\N{{...}}`) are not supported in strings; use `\\u`")]
+    ByName,
+}
+
 /// The text of a string literal.
 ///
 /// # Errors
 /// An escape is malformed, or means half of a surrogate pair.
-pub(super) fn unescape(literal: &str) -> Result<String, String> {
+pub(super) fn unescape(literal: &str) -> Result<String, EscapeError> {
     let mut text = String::with_capacity(literal.len());
     let mut rest = literal;
     while let Some(at) = rest.find('\\') {
         text.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let Some(c) = rest.chars().next() else {
-            return Err("a string ends with a backslash".into());
+            return Err(EscapeError::Unfinished);
         };
         rest = &rest[c.len_utf8()..];
         match c {
@@ -38,16 +51,12 @@ pub(super) fn unescape(literal: &str) -> Result<String, String> {
                 let digits =
                     rest.get(..length).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
                 let Some(digits) = digits else {
-                    return Err(format!(
-                        "`\\{c}` in a string must be followed by {length} hexadecimal digits"
-                    ));
+                    return Err(EscapeError::Digits { letter: c, digits: length });
                 };
                 text.push(character(u32::from_str_radix(digits, 16).ok(), digits)?);
                 rest = &rest[length..];
             }
-            'N' => {
-                return Err("characters by name (`\\N{...}`) are not supported in strings; use `\\u`".into());
-            }
+            'N' => return Err(EscapeError::ByName),
             // Jinja writes such a character as an escape of its own before it decodes the string.
             c if !c.is_ascii() => {
                 let code = c as u32;
@@ -64,7 +73,6 @@ pub(super) fn unescape(literal: &str) -> Result<String, String> {
     Ok(text + rest)
 }
 
-fn character(code: Option<u32>, digits: &str) -> Result<char, String> {
-    code.and_then(char::from_u32)
-        .ok_or_else(|| format!("`{digits}` in a string is not the code of a character"))
+fn character(code: Option<u32>, digits: &str) -> Result<char, EscapeError> {
+    code.and_then(char::from_u32).ok_or_else(|| EscapeError::NotACharacter(digits.to_owned()))
 }

@@ -215,7 +215,7 @@ impl<'s> Lexer<'s> {
         let mut escaped = false;
         for (at, c) in rest.char_indices().skip(1) {
             if c == quote && !escaped {
-                let text = unescape(&rest[1..at]).or_else(|reason| self.error(reason))?;
+                let text = unescape(&rest[1..at]).or_else(|error| self.error(error.to_string()))?;
                 self.push(Token::Str(text));
                 self.advance(at + 1);
                 return Ok(());

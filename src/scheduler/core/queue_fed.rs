@@ -7,7 +7,7 @@ use super::Batching;
 use super::jobs::JobTable;
 use super::sequence::Sequence;
 use crate::engine::{
-    EngineError, Generated, IterationStatistics, Job, Limits, QueueDepth, QueueReport, SequenceId, Work,
+    Generated, IterationStatistics, Job, Limits, QueueDepth, QueueReport, SequenceId, StepError, Work,
 };
 use crate::scheduler::{Observer, Output, Rejection, SchedulerOptions};
 
@@ -102,15 +102,15 @@ impl QueueCore {
     ///
     /// # Errors
     /// The engine left out logits that were requested; call [`Core::fail`](super::Core::fail).
-    pub fn take_report(&mut self, now: Duration, report: QueueReport) -> Result<(), EngineError> {
+    pub fn take_report(&mut self, now: Duration, report: QueueReport) -> Result<(), StepError> {
         let mut tokens = 0;
         for (id, cached) in report.cached {
             if let Some(sequence) = self.reported(id) {
                 sequence.cached_tokens = cached.min(sequence.job.tokens.len());
             }
         }
-        for (id, reason) in report.failed {
-            self.conclude(id, Some(&Rejection::EngineFailed(reason)));
+        for (id, error) in report.failed {
+            self.conclude(id, Some(&error.into()));
         }
         for (id, logits) in report.scored {
             tokens += self.take_scores(now, id, logits)?;
@@ -128,14 +128,14 @@ impl QueueCore {
     }
 
     /// Takes in logits, `[positions read, width]`; returns by how many tokens the sequence advanced.
-    fn take_scores(&mut self, now: Duration, id: SequenceId, logits: Vec<f32>) -> Result<usize, EngineError> {
+    fn take_scores(&mut self, now: Duration, id: SequenceId, logits: Vec<f32>) -> Result<usize, StepError> {
         let Some(sequence) = self.reported(id) else { return Ok(0) };
         let tokens = sequence.job.tokens.len();
         let Work::Score { read } = &sequence.job.work else {
-            return Err(EngineError::Step(format!("it scored sequence {id}, which generates")));
+            return Err(StepError::UnexpectedLogits(id));
         };
         if logits.is_empty() || !logits.len().is_multiple_of(read.len()) {
-            return Err(EngineError::MissingLogits(id));
+            return Err(StepError::MissingLogits(id));
         }
         self.jobs.answer_score(now, id, logits.into());
         self.conclude(id, None);

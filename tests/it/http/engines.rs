@@ -9,7 +9,7 @@ use assay::engine::cpu::CpuFactory;
 use assay::engine::simulated::{Behaviour, Script, SimulatedFactory};
 use assay::engine::{
     EngineError, EngineFactory, EngineOptions, Iteration, Limits, PrefixSharing, StartEngine, StepEngine,
-    StepReport,
+    StepError, StepReport,
 };
 use assay::manifest::{Dtype, Manifest};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -60,7 +60,7 @@ fn scripted(script: Script) -> EngineFactory {
     SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len(), script).into()
 }
 
-type Report = Result<StepReport, EngineError>;
+type Report = Result<StepReport, StepError>;
 
 struct NotANumber(Sender<Report>, Receiver<Report>);
 
@@ -73,7 +73,7 @@ impl StepEngine for NotANumber {
         PrefixSharing::Cached
     }
 
-    fn submit(&mut self, iteration: Iteration) -> Result<(), EngineError> {
+    fn submit(&mut self, iteration: Iteration) -> Result<(), StepError> {
         let wanted = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits = wanted.map(|chunk| (chunk.sequence, vec![f32::NAN; ATTRIBUTES.len()])).collect();
         self.0.send(Ok(StepReport { logits, ..StepReport::default() })).unwrap();

@@ -8,9 +8,11 @@ use assay::engine::simulated::expected_logits;
 use assay::engine::{Generated, Limits, QueueDepth, QueueReport, SequenceId};
 use assay::sampling::{Sampled, Sampling};
 use assay::scheduler::core::{Core, JobId, QueueCore};
-use assay::scheduler::{Answer, Job, Output, Priority, Rejection, SchedulerOptions, Work};
+use assay::scheduler::{Answer, EngineFailure, Job, Output, Priority, Rejection, SchedulerOptions, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use super::world::too_odd;
 
 const LIMITS: Limits =
     Limits { max_seq_len: 200, max_batch_size: 4, max_num_tokens: 100, kv_blocks: 32, tokens_per_block: 16 };
@@ -123,7 +125,7 @@ impl Fed {
     }
 
     fn fail(&mut self) {
-        self.core.fail(&Rejection::EngineFailed("as asked".into()));
+        self.core.fail(&EngineFailure::GivenUp("as asked".into()).into());
         self.engine.clear();
         self.had.clear();
         self.unwanted.clear();
@@ -264,8 +266,8 @@ fn a_sequence_that_the_engine_refuses_is_answered_with_its_words() {
     let (refused, other) = (world.score(20, 0), world.score(20, 0));
     world.feed();
     world.engine.remove(0);
-    world.take_report(QueueReport { failed: vec![(refused, "it is too odd".into())], ..Default::default() });
-    assert_eq!(world.answers[&refused], Err(Rejection::EngineFailed("it is too odd".into())));
+    world.take_report(QueueReport { failed: vec![(refused, too_odd())], ..Default::default() });
+    assert_eq!(world.answers[&refused], Err(too_odd().into()));
     world.run_dry();
     assert!(world.answers[&other].is_ok());
 }

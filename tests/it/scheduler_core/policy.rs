@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use assay::engine::{Iteration, LengthClasses, Limits, PrefixSharing};
 use assay::scheduler::core::Core;
-use assay::scheduler::{Rejection, SchedulerOptions, Work};
+use assay::scheduler::{QueueLimit, Rejection, SchedulerOptions, Work};
 
-use super::world::World;
+use super::world::{World, too_odd};
 
 const LIMITS: Limits = Limits {
     max_seq_len: 4096,
@@ -151,7 +151,7 @@ fn a_sequence_that_the_engine_refuses_alone_leaves_those_that_share_its_prefix_a
         world.begin();
         world.finish_refusing(&[refused]);
         world.run_dry();
-        assert_eq!(world.answers[&refused], Err(Rejection::EngineFailed("it is too odd".into())));
+        assert_eq!(world.answers[&refused], Err(too_odd().into()));
         assert!(world.answers[&other].is_ok());
     }
 }
@@ -240,7 +240,8 @@ fn a_full_queue_refuses_and_says_when_there_will_be_room() {
     }
     let refused = world.score(6000..6200);
     // 100 tokens a second, and 600 wait.
-    let expected = Rejection::QueueFull { limit: "3 requests".into(), retry_after: Duration::from_secs(6) };
+    let expected =
+        Rejection::QueueFull { limit: QueueLimit::Requests(3), retry_after: Duration::from_secs(6) };
     assert_eq!(world.answers[&refused], Err(expected));
     world.run_dry();
 }
@@ -289,7 +290,7 @@ fn a_queue_is_bounded_in_tokens_too() {
     let mut world = world(LIMITS, SchedulerOptions { max_queue_tokens: 1000, ..SchedulerOptions::default() });
     world.score(0..900);
     let refused = world.score(1000..1200);
-    let limit = "1000 tokens".to_owned();
+    let limit = QueueLimit::Tokens(1000);
     assert_eq!(
         world.answers[&refused],
         Err(Rejection::QueueFull { limit, retry_after: Duration::from_secs(1) })

@@ -5,11 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assay::engine::simulated::{HashCache, expected_logits};
-use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
+use assay::engine::{Iteration, LibraryError, Limits, PrefixSharing, SequenceError, StepReport};
 use assay::scheduler::core::{Core, JobId, StepCore};
-use assay::scheduler::{Answer, Job, Observer, Output, Priority, Rejection, SchedulerOptions, Work};
+use assay::scheduler::{
+    Answer, EngineFailure, Job, Observer, Output, Priority, Rejection, SchedulerOptions, Work,
+};
 
 pub(crate) const ROWS: usize = 5;
+
+/// What an engine says of a sequence that it refuses alone.
+pub(crate) fn too_odd() -> SequenceError {
+    SequenceError::Library(LibraryError("it is too odd".into()))
+}
 
 /// What the observer was last given: queue, in flight, KV blocks used, cached, free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,7 +165,7 @@ impl World {
         if let Some(iteration) = self.running.take() {
             let mut logits = self.cache.run(&iteration).unwrap();
             logits.retain(|(id, _)| !refused.contains(id));
-            let failed = refused.iter().map(|&id| (id, "it is too odd".into())).collect();
+            let failed = refused.iter().map(|&id| (id, too_odd())).collect();
             self.core.complete(self.now, StepReport { logits, failed, ..StepReport::default() }).unwrap();
             self.collect();
         }
@@ -166,7 +173,7 @@ impl World {
 
     pub(crate) fn fail(&mut self) {
         self.running = None;
-        self.core.fail(&Rejection::EngineFailed("as asked".into()));
+        self.core.fail(&EngineFailure::GivenUp("as asked".into()).into());
         self.cache = HashCache::new(self.limits, ROWS);
         self.collect();
         let gauges = self.gauges();

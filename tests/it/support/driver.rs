@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use assay::engine::cpu::CpuFactory;
-use assay::engine::{BlockId, Chunk, EngineError, EngineOptions, Iteration, StartEngine, StepEngine};
+use assay::engine::{BlockId, Chunk, EngineOptions, Iteration, StartEngine, StepEngine, StepError};
 use assay::manifest::Manifest;
 
 pub struct Driver {
@@ -25,7 +25,7 @@ impl Driver {
     }
 
     /// Runs one iteration and gives its logits, in the order of the chunks that asked.
-    pub fn try_run(&mut self, iteration: Iteration) -> Result<Vec<Vec<f32>>, EngineError> {
+    pub fn try_run(&mut self, iteration: Iteration) -> Result<Vec<Vec<f32>>, StepError> {
         self.engine.submit(iteration)?;
         let report = self.engine.reports().recv().expect("the engine's thread lives")?;
         Ok(report.logits.into_iter().map(|(_, logits)| logits).collect())

@@ -9,7 +9,7 @@ use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
 use crate::scheduler::queue::{Key, Lane};
 use crate::scheduler::score_cache::Text;
-use crate::scheduler::{Completed, Output, Rejection, validate};
+use crate::scheduler::{Completed, Output, QueueLimit, Rejection, validate};
 
 impl<S: SequenceState> JobTable<S> {
     /// Takes a job in. `planned` is the number of tokens in an iteration that is not submitted yet.
@@ -95,7 +95,7 @@ impl<S: SequenceState> JobTable<S> {
         self.check_waiting_jobs()?;
         let most = self.options.max_queue_tokens;
         if !self.queue.is_empty() && self.queue.tokens() + max_len > most {
-            return Err(self.queue_full(format!("{most} tokens")));
+            return Err(self.queue_full(QueueLimit::Tokens(most)));
         }
         self.check_deadline(&job, &waiter, planned + max_len)?;
         let id = waiter.job;
@@ -127,10 +127,10 @@ impl<S: SequenceState> JobTable<S> {
 
     fn check_waiting_jobs(&self) -> Result<(), Rejection> {
         let most = self.options.max_queue_requests;
-        if self.waiting_jobs < most { Ok(()) } else { Err(self.queue_full(format!("{most} requests"))) }
+        if self.waiting_jobs < most { Ok(()) } else { Err(self.queue_full(QueueLimit::Requests(most))) }
     }
 
-    fn queue_full(&self, limit: String) -> Rejection {
+    fn queue_full(&self, limit: QueueLimit) -> Rejection {
         Rejection::QueueFull { limit, retry_after: self.time_to_drain() }
     }
 

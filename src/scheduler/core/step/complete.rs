@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::StepCore;
 use super::state::{Chosen, Outcome};
-use crate::engine::{EngineError, SequenceId, StepReport};
+use crate::engine::{SequenceError, SequenceId, StepError, StepReport};
 use crate::scheduler::core::Batching;
 use crate::scheduler::{Output, Rejection};
 
@@ -14,22 +14,22 @@ impl StepCore {
     ///
     /// # Errors
     /// The engine left out logits that were requested; call [`Core::fail`](crate::scheduler::core::Core::fail).
-    pub fn complete(&mut self, now: Duration, report: StepReport) -> Result<(), EngineError> {
+    pub fn complete(&mut self, now: Duration, report: StepReport) -> Result<(), StepError> {
         let Some(plan) = self.running.take() else { return Ok(()) };
         self.reported = plan.number;
         self.jobs.observer.iteration(plan.tokens(), plan.entries.len(), report.elapsed);
         self.jobs.rate.observe(plan.advanced, now.saturating_sub(plan.submitted), plan.full);
         let mut logits: HashMap<SequenceId, Vec<f32>> = report.logits.into_iter().collect();
-        let mut failed: HashMap<SequenceId, String> = report.failed.into_iter().collect();
+        let mut failed: HashMap<SequenceId, SequenceError> = report.failed.into_iter().collect();
         for entry in &plan.entries {
             let id = entry.sequence;
-            if let Some(reason) = failed.remove(&id) {
-                self.reject_jobs_of(id, &Rejection::EngineFailed(reason));
+            if let Some(error) = failed.remove(&id) {
+                self.reject_jobs_of(id, &error.into());
             } else if !entry.logits.is_empty() {
                 let reads = entry.logits.len();
                 let logits = logits.remove(&id).unwrap_or_default();
                 if logits.is_empty() || !logits.len().is_multiple_of(reads) {
-                    return Err(EngineError::MissingLogits(id));
+                    return Err(StepError::MissingLogits(id));
                 }
                 self.take_logits(now, id, reads, logits);
             }
@@ -59,7 +59,7 @@ impl StepCore {
                 let rows = logits.chunks_exact_mut(width);
                 match rows.map(|row| chooser.take_row(row)).collect::<Result<Vec<_>, _>>() {
                     Ok(chosen) => chosen.into_iter().for_each(|token| self.take_chosen(now, id, token)),
-                    Err(error) => self.reject_jobs_of(id, &Rejection::EngineFailed(error.to_string())),
+                    Err(error) => self.reject_jobs_of(id, &SequenceError::NoToken(error).into()),
                 }
             }
         }

@@ -1,0 +1,153 @@
+//! Why an engine does not start, and why one that runs gives no logits.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::SequenceId;
+use crate::hardware::Obstacle;
+use crate::manifest::LimitError;
+use crate::reward::MissingTensor;
+use crate::sampling::{SamplingError, UnsupportedSampling};
+
+/// What an engine's library reported, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LibraryError(pub String);
+
+impl From<cxx::Exception> for LibraryError {
+    fn from(error: cxx::Exception) -> Self {
+        Self(error.what().to_owned())
+    }
+}
+
+/// Why an engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine does not run on this machine.
+    #[error("{directory} {obstacle}")]
+    Unsuitable {
+        /// The engine's directory.
+        directory: PathBuf,
+        /// Why it does not.
+        obstacle: Obstacle,
+    },
+    /// An option asks for a limit that the engine cannot have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The option for the number of threads is zero.
+    #[error("threads is 0; it must be at least 1")]
+    NoThreads,
+    /// The KV cache would not hold the longest sequence.
+    #[error(
+        "kv_cache_tokens is {tokens}, less than one sequence of max_seq_len {max_seq_len}; raise it or lower max_seq_len"
+    )]
+    SmallCache {
+        /// Tokens that the cache would hold.
+        tokens: usize,
+        /// Tokens of the longest sequence.
+        max_seq_len: usize,
+    },
+    /// A file of the engine cannot be mapped.
+    #[error("cannot read {path} ({source}); build the engine again with `build-engine`")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// A file of the engine is not a safetensors file.
+    #[error("cannot read {path} ({source}); build the engine again with `build-engine`")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// The file of the head does not have the layers that the manifest describes.
+    #[error("{path} {source}; build the engine again")]
+    Head {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        source: MissingTensor,
+    },
+    /// The engine's library could not load it.
+    #[error("cannot load {directory}: {source}")]
+    Library {
+        /// The engine's directory.
+        directory: PathBuf,
+        /// What the library reported.
+        source: LibraryError,
+    },
+    /// oneDNN cannot lay out a matrix of weights.
+    #[error(transparent)]
+    Packing(#[from] LibraryError),
+    /// A process that is to lead the engine's ranks is one of its workers.
+    #[error("cannot load {0}: this process is a worker rank; start all ranks with `mpirun`")]
+    WorkerLeads(PathBuf),
+    /// A process that is to be a worker of the engine leads its ranks.
+    #[error("cannot load {0}: this rank leads, but the environment says that it is a worker")]
+    LeaderWorks(PathBuf),
+    /// A thread could not be started.
+    #[error("cannot start the {thread}'s thread: {source}")]
+    Thread {
+        /// Whose thread it would be.
+        thread: &'static str,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// The engine's thread ended before it had loaded the engine.
+    #[error("cannot load {0}: its thread ended while it loaded")]
+    Ended(PathBuf),
+}
+
+/// Why a running engine failed. Every sequence in flight is lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// The engine's library failed.
+    #[error("the engine failed: {0}")]
+    Library(#[from] LibraryError),
+    /// The engine's thread has ended.
+    #[error("the engine failed: its thread has ended; start the server again")]
+    Ended,
+    /// There is no engine that could take work.
+    #[error("the engine failed: it does not run")]
+    NotRunning,
+    /// Logits that were requested are missing.
+    #[error("the engine failed: it returned no logits for sequence {0}, which requested them")]
+    MissingLogits(SequenceId),
+    /// There are logits for a sequence that generates.
+    #[error("the engine failed: it scored sequence {0}, which generates")]
+    UnexpectedLogits(SequenceId),
+    /// The simulated engine was set to fail, or was handed an iteration that no engine could compute.
+    #[error("the engine failed: {0}")]
+    Simulated(String),
+}
+
+/// Why a sequence failed while the others in flight did not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SequenceError {
+    /// The engine's library refused it, or failed on it alone.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The model has no such token.
+    #[error("token id {token} is not one of the {vocabulary} that the model has")]
+    UnknownToken {
+        /// The token's id.
+        token: u32,
+        /// Rows of the embedding.
+        vocabulary: usize,
+    },
+    /// It is to be read beyond its end, or nowhere.
+    #[error("a text must be read at one of its tokens at least, and at no others")]
+    Unreadable,
+    /// The engine's sampler does not support what it asks for.
+    #[error(transparent)]
+    Sampling(#[from] UnsupportedSampling),
+    /// No token can be chosen from its logits.
+    #[error(transparent)]
+    NoToken(#[from] SamplingError),
+    /// It was cancelled for its time.
+    #[error("it took longer in TensorRT-LLM than --allotted-time")]
+    Expired,
+}
