@@ -1,10 +1,11 @@
 //! The columns of Parquet inputs as they are, for a Parquet output: no type or value is lost on the way through JSON.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::interleave;
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::{Field, FieldRef, Schema};
 use arrow::error::ArrowError;
 
 use super::super::ScoreError;
@@ -39,14 +40,9 @@ impl Originals {
         if inputs.iter().all(is_parquet) {
             for path in inputs {
                 let schema = batches(path)?.schema;
-                let same = |field: &FieldRef| {
-                    schema
-                        .field_with_name(field.name())
-                        .is_ok_and(|other| other.data_type() == field.data_type())
-                };
                 fields = Some(match fields {
                     None => schema.fields().to_vec(),
-                    Some(fields) => fields.into_iter().filter(same).collect(),
+                    Some(fields) => fields.iter().filter_map(|field| common(field, &schema)).collect(),
                 });
             }
         }
@@ -55,10 +51,9 @@ impl Originals {
         Ok(Self { inputs: inputs.to_vec(), fields })
     }
 
-    /// The field of a column; a row that could not be read has no value in it.
-    pub(super) fn field(&self, name: &str) -> Option<Field> {
-        let field = self.fields.iter().find(|field| field.name() == name)?;
-        Some(field.as_ref().clone().with_nullable(true))
+    /// The field of a column.
+    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name() == name).map(AsRef::as_ref)
     }
 
     pub(super) fn reader(&self) -> OriginalsReader<'_> {
@@ -129,6 +124,14 @@ impl OriginalsReader<'_> {
             self.open = Some(batches(path)?);
         }
     }
+}
+
+/// The field if another schema has it, too, with the same type.
+fn common(field: &FieldRef, schema: &Schema) -> Option<FieldRef> {
+    let other = schema.field_with_name(field.name()).ok()?;
+    let is_nullable = field.is_nullable() || other.is_nullable();
+    let field = Field::clone(field).with_nullable(is_nullable);
+    (other.data_type() == field.data_type()).then(|| Arc::new(field))
 }
 
 /// The values of a column at `indices` in `batches`; batch 0 has nothing but null.

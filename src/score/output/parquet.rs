@@ -83,8 +83,12 @@ impl Plan {
     fn new(rows: &dyn Replayable, originals: &Originals) -> Result<Self, ScoreError> {
         let names = rows.column_names()?;
         let mut kinds = vec![Kind::Null; names.len()];
+        // A row in place of one that could not be read has none of the columns.
+        let mut have_all_originals = true;
         for row in rows.rows()? {
             let (_, row) = row?;
+            have_all_originals &=
+                names.iter().all(|name| originals.field(name).is_none() || row.contains(name));
             for (name, kind) in names.iter().zip(&mut kinds) {
                 if originals.field(name).is_none()
                     && *kind != Kind::Json
@@ -97,7 +101,10 @@ impl Plan {
         let (mut fields, mut sources) = (Vec::new(), Vec::new());
         for (name, kind) in names.iter().zip(kinds) {
             let (field, source) = match (originals.field(name), kind.data_type()) {
-                (Some(field), _) => (field, Source::Input),
+                (Some(field), _) => {
+                    let is_nullable = field.is_nullable() || !have_all_originals;
+                    (field.clone().with_nullable(is_nullable), Source::Input)
+                }
                 (None, Some(data_type)) => (Field::new(name, data_type, true), Source::Json),
                 (None, None) => (Field::new(name, DataType::Utf8, true), Source::JsonText),
             };

@@ -98,6 +98,19 @@ fn a_file_that_cannot_be_written_leaves_nothing() {
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
 }
 
+#[test]
+fn columns_that_pyarrow_wrote_keep_their_types_and_values() {
+    let fixture = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/parquet/types.parquet"));
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("out.parquet");
+    write(&output, &Fixed(read(fixture)), &[fixture.to_owned()]).unwrap();
+    let [before, after] = [fixture, &output].map(|path| batches(path).unwrap());
+    assert_eq!(before.schema.fields(), after.schema.fields());
+    let [before, after] = [before, after]
+        .map(|file| file.reader.map(|batch| batch.unwrap().columns().to_vec()).collect::<Vec<_>>());
+    assert_eq!(before, after);
+}
+
 /// JSON of a number, in any way that JSON writes one.
 fn number() -> impl Strategy<Value = String> {
     prop_oneof![

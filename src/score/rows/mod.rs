@@ -1,9 +1,11 @@
 //! Reads the rows of JSONL, JSON, CSV, TSV and Parquet files one after the other.
 
+mod arrow_json;
 mod csv;
 mod format;
 mod json;
 mod parquet;
+mod parquet_types;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -1,0 +1,107 @@
+//! How values of Arrow arrays become JSON. Two kinds of values need more than arrow does: NaN and the infinities, which
+//! JSON has no numbers for, are texts rather than null, and a map whose keys are not texts is a list of entries.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, AsArray, MapArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type};
+use arrow::error::ArrowError;
+use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+
+/// How values are written.
+pub(super) fn options() -> &'static EncoderOptions {
+    static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| {
+        EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(LosslessEncoders))
+    });
+    &OPTIONS
+}
+
+/// The encoders that arrow lacks.
+#[derive(Debug)]
+struct LosslessEncoders;
+
+impl EncoderFactory for LosslessEncoders {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+        let value: fn(&dyn Array, usize) -> f64 = match array.data_type() {
+            DataType::Float16 => |array, index| array.as_primitive::<Float16Type>().value(index).to_f64(),
+            DataType::Float32 => |array, index| f64::from(array.as_primitive::<Float32Type>().value(index)),
+            DataType::Float64 => |array, index| array.as_primitive::<Float64Type>().value(index),
+            DataType::Map(_, _) => return entries(field, array.as_map(), options),
+            _ => return Ok(None),
+        };
+        let finite = make_encoder(field, array, &PLAIN)?;
+        let encoder = FloatEncoder { array, value, finite };
+        Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())))
+    }
+}
+
+struct FloatEncoder<'a> {
+    array: &'a dyn Array,
+    value: fn(&dyn Array, usize) -> f64,
+    finite: NullableEncoder<'a>,
+}
+
+impl Encoder for FloatEncoder<'_> {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        let value = (self.value)(self.array, index);
+        let text: &[u8] = if value.is_finite() {
+            return self.finite.encode(index, out);
+        } else if value.is_nan() {
+            b"\"NaN\""
+        } else if value > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        };
+        out.extend_from_slice(text);
+    }
+}
+
+/// The encoder of a map whose keys are not texts; `None` if they are, so that it becomes an object.
+fn entries<'a>(
+    field: &'a FieldRef,
+    map: &'a MapArray,
+    options: &'a EncoderOptions,
+) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+    if matches!(map.key_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+        return Ok(None);
+    }
+    let encoder = EntriesEncoder {
+        offsets: map.offsets(),
+        keys: make_encoder(field, map.keys(), options)?,
+        values: make_encoder(field, map.values(), options)?,
+    };
+    Ok(Some(NullableEncoder::new(Box::new(encoder), map.nulls().cloned())))
+}
+
+struct EntriesEncoder<'a> {
+    offsets: &'a OffsetBuffer<i32>,
+    keys: NullableEncoder<'a>,
+    values: NullableEncoder<'a>,
+}
+
+impl Encoder for EntriesEncoder<'_> {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        // Offsets are not negative.
+        let [start, end] = [index, index + 1].map(|index| self.offsets[index] as usize);
+        for entry in start..end {
+            out.extend_from_slice(if entry == start { b"[{\"key\":" } else { b",{\"key\":" });
+            self.keys.encode(entry, out);
+            out.extend_from_slice(b",\"value\":");
+            if self.values.is_null(entry) {
+                out.extend_from_slice(b"null");
+            } else {
+                self.values.encode(entry, out);
+            }
+            out.push(b'}');
+        }
+        out.extend_from_slice(if start == end { b"[]" } else { b"]" });
+    }
+}
