@@ -36,7 +36,7 @@ pub(super) struct LoadedScorer {
     pub(super) scorer: Box<Scorer>,
     /// The name of the model.
     model: String,
-    /// The profile id of the engine.
+    /// The profile id of the engine, and whether it is simulated.
     id: String,
 }
 
@@ -53,10 +53,13 @@ pub(super) fn load_scorer(mut settings: Settings) -> Result<LoadedScorer, ScoreE
     let model = served_names(&settings, &manifest).swap_remove(0);
     let metrics =
         Metrics::new(&model, &manifest.profile.name).map_err(|error| ScoreError::Setup(error.into()))?;
+    // A journal of simulated scores is never continued with real ones.
+    let simulated = if settings.engine.simulate.is_some() { ", simulated" } else { "" };
+    let id = format!("{}{simulated}", manifest.profile.id);
     let loaded = load::load(&settings, &manifest, Arc::new(metrics))
         .map_err(|error| ScoreError::Setup(error.into()))?;
     match loaded {
-        LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id: manifest.profile.id }),
+        LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id }),
         _ => Err(ScoreError::Setup(NotARewardModel(settings.engine.directory).into())),
     }
 }

@@ -17,7 +17,7 @@ use super::select::Selection;
 use super::summary::counted;
 use super::{ScoreError, rows, summary};
 use crate::cli::output::{eprint_line, print};
-use crate::config::{ServeOptions, Settings, positive};
+use crate::config::{ServeOptions, Settings, Simulation, positive};
 use crate::report::page;
 
 /// Environment variable with the API key of a server. Not an option: other users can see the options of a
@@ -47,6 +47,9 @@ struct BackendArgs {
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, conflicts_with = "url", value_name = "COUNT", value_parser = positive)]
     threads: Option<usize>,
+    /// Simulate the engine, to try a file without computing anything; scores mean nothing
+    #[arg(long, conflicts_with = "url")]
+    simulate: bool,
     /// Score that ranks, margins and accuracy follow: an attribute, `weighted`, or for steps min(step), mean(step),
     /// last(step) or prod(step) [default: that of /v1/rewards, the weighted sum or mixture, else the lowest step, else
     /// the first attribute]
@@ -110,6 +113,9 @@ pub struct ReportArgs {
     /// Start of the names of the columns with scores
     #[arg(long, default_value = "score_", value_name = "TEXT")]
     prefix: String,
+    /// Attributes to show, for example helpfulness,correctness; needed if --prefix is empty [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    attributes: Vec<String>,
     /// Score that ranks pairs and examples [default: the one that ranked the rows of the file]
     #[arg(long, value_name = "SCORE")]
     by: Option<String>,
@@ -124,8 +130,12 @@ impl BackendArgs {
             let key = std::env::var(API_KEY).ok().filter(|key| !key.is_empty());
             return ScoringBackend::connect(url, self.model.clone(), key, self.concurrency).await;
         }
-        let options =
-            ServeOptions { directory: self.engine.clone(), threads: self.threads, ..ServeOptions::default() };
+        let options = ServeOptions {
+            directory: self.engine.clone(),
+            threads: self.threads,
+            simulate: self.simulate.then_some(Simulation::Instant),
+            ..ServeOptions::default()
+        };
         let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
         let load = tokio::task::spawn_blocking(move || ScoringBackend::load(settings));
         load.await.map_err(|error| ScoreError::Gone(error.into()))?
@@ -198,7 +208,11 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
 /// See [`ScoreError`].
 pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     let path: &Path = &arguments.input;
-    let columns = ScoreColumns::new(&arguments.prefix, arguments.by.as_deref());
+    if arguments.prefix.is_empty() && arguments.attributes.is_empty() {
+        return Err(ScoreError::UnnamedScores);
+    }
+    let mut columns = ScoreColumns::new(&arguments.prefix, arguments.by.as_deref());
+    columns.attributes.clone_from(&arguments.attributes);
     let mut builder: Option<ReportDataBuilder> = None;
     for row in rows::open(path)? {
         let row = row?;

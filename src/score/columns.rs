@@ -2,7 +2,7 @@
 
 use serde_json::{Number, Value};
 
-use super::forms::{Holds, RowLayout};
+use super::forms::{Found, Holds, RowLayout};
 use super::row::{Cell, Row};
 use super::{ConversationScores, ScoreError, ScoreResult};
 use crate::reward::{RankedBy, ranks};
@@ -35,8 +35,8 @@ pub(super) enum RowStatus {
 /// A row whose responses were scored.
 pub(super) struct Scored<'a> {
     pub(super) layout: &'a RowLayout,
-    /// How many of the responses are chosen, where a form has chosen and rejected ones.
-    pub(super) chosen: usize,
+    pub(super) found: &'a Found,
+    /// In the order of the responses.
     pub(super) results: &'a [ScoreResult],
 }
 
@@ -122,7 +122,8 @@ impl ScoreColumns {
     ///
     /// A single response gets a number for each attribute. A pair gets `chosen_` and `rejected_` numbers,
     /// and `margin` (chosen minus rejected). A group gets a list for each attribute, the list `rank` (1 is
-    /// the best; equal scores share the better rank), and `margin` (best minus second best). Lists of chosen
+    /// the best; equal scores share the better rank), and `margin` (best minus second best). Where responses answer
+    /// several prompts, ranks are among those to one prompt, and the margin is of the first prompt. Lists of chosen
     /// and rejected responses get `chosen_` and `rejected_` lists, and `margin` (the lowest of the chosen minus the
     /// highest of the rejected). `ranked_by` names the score that these follow if it is not the first one. A
     /// response without scores has null in their place. A row in which no response has scores gets only `error`.
@@ -130,14 +131,15 @@ impl ScoreColumns {
     /// # Errors
     /// [`ScoreError::UnknownAttribute`].
     pub(super) fn add(&self, row: &mut Row, scored: &Scored<'_>) -> Result<(), ScoreError> {
-        let Scored { layout, chosen, results } = scored;
+        let Scored { layout, found, results } = scored;
         let (mut scores, mut ranking, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (index, result) in results.iter().enumerate() {
             match result {
                 Ok(scored) => ranking.push(Some(self.ranking_score(scored)?)),
                 Err(error) => {
                     ranking.push(None);
-                    errors.push(format!("{}{error}", layout.error_prefix(index, results.len(), *chosen)));
+                    errors
+                        .push(format!("{}{error}", layout.error_prefix(index, results.len(), found.chosen)));
                 }
             }
             scores.push(result.as_ref().ok());
@@ -145,9 +147,9 @@ impl ScoreColumns {
         if ranking.iter().any(Option::is_some) {
             match layout.holds() {
                 Holds::One | Holds::Steps => self.add_one(row, &scores),
-                Holds::Group => self.add_group(row, &scores, &ranking),
+                Holds::Group => self.add_group(row, &scores, &ranking, found),
                 Holds::Pair => self.add_pair(row, &scores, &ranking),
-                Holds::Lists => self.add_lists(row, &scores, &ranking, *chosen),
+                Holds::Lists => self.add_lists(row, &scores, &ranking, found.chosen),
             }
             self.add_ranked_by(row, &scores);
         }
@@ -163,12 +165,18 @@ impl ScoreColumns {
         }
     }
 
-    fn add_group(&self, row: &mut Row, scores: &[Option<&ConversationScores>], ranking: &[Option<f64>]) {
+    fn add_group(
+        &self,
+        row: &mut Row,
+        scores: &[Option<&ConversationScores>],
+        ranking: &[Option<f64>],
+        found: &Found,
+    ) {
         for attribute in attribute_names(scores) {
             self.set(row, attribute, &column(scores, attribute));
         }
-        self.set(row, "rank", &ranks(ranking).into_iter().map(Value::from).collect());
-        self.set(row, "margin", &number(margin(ranking)));
+        self.set(row, "rank", &ranks_of_rivals(ranking, found).into_iter().map(Value::from).collect());
+        self.set(row, "margin", &number(margin(&of_rivals(ranking, found, 0))));
     }
 
     fn add_pair(&self, row: &mut Row, scores: &[Option<&ConversationScores>], ranking: &[Option<f64>]) {
@@ -267,6 +275,29 @@ fn number(score: Option<f64>) -> Value {
     score.and_then(Number::from_f64).map_or(Value::Null, Value::Number)
 }
 
+/// The scores of the responses to the prompt of the response at `index`; null for the others.
+fn of_rivals(ranking: &[Option<f64>], found: &Found, index: usize) -> Vec<Option<f64>> {
+    let scores = ranking.iter().enumerate();
+    scores.map(|(other, score)| score.filter(|_| found.are_rivals(index, other))).collect()
+}
+
+/// The rank of each response among those to the same prompt.
+fn ranks_of_rivals(ranking: &[Option<f64>], found: &Found) -> Vec<Option<usize>> {
+    if found.prompts.is_empty() {
+        return ranks(ranking);
+    }
+    let mut all = vec![None; ranking.len()];
+    for (index, prompt) in found.prompts.iter().enumerate() {
+        if found.prompts[..index].contains(prompt) {
+            continue;
+        }
+        for (rank, place) in ranks(&of_rivals(ranking, found, index)).into_iter().zip(&mut all) {
+            *place = rank.or(*place);
+        }
+    }
+    all
+}
+
 /// The highest score minus the second highest; `None` for fewer than two.
 fn margin(scores: &[Option<f64>]) -> Option<f64> {
     let mut sorted: Vec<f64> = scores.iter().flatten().copied().collect();
@@ -306,10 +337,23 @@ mod tests {
         };
         let before = row.len();
         let results: Vec<ScoreResult> = results.iter().map(result).collect();
-        columns.add(&mut row, &Scored { layout: &layout, chosen, results: &results }).unwrap();
+        columns
+            .add(
+                &mut row,
+                &Scored { layout: &layout, found: &Found { chosen, ..Found::default() }, results: &results },
+            )
+            .unwrap();
         let status = columns.status(&row);
         let new = row.columns().skip(before).map(|(name, cell)| (name.to_owned(), cell.value()));
         (Value::Object(new.collect()), status)
+    }
+
+    #[test]
+    fn responses_are_ranked_among_those_to_the_same_prompt() {
+        let found = Found { prompts: vec![0, 0, 1, 1, 1], ..Found::default() };
+        let ranking = [Some(1.0), Some(2.5), Some(9.0), None, Some(7.0)];
+        assert_eq!(ranks_of_rivals(&ranking, &found), [Some(2), Some(1), Some(1), None, Some(2)]);
+        assert_eq!(margin(&of_rivals(&ranking, &found, 0)), Some(1.5));
     }
 
     #[test]
@@ -353,13 +397,16 @@ mod tests {
             let columns = ScoreColumns::new("score_", by);
             let mut row = row.clone();
             let results = [scored(2.0, 1.0), scored(1.0, 2.0)];
-            columns.add(&mut row, &Scored { layout: &layout, chosen: 0, results: &results }).unwrap();
+            columns
+                .add(&mut row, &Scored { layout: &layout, found: &Found::default(), results: &results })
+                .unwrap();
             assert_eq!(row.get("score_rank").map(Cell::json), Some(rank), "{by:?}");
             assert_eq!(row.get("score_ranked_by").map(Cell::json), named, "{by:?}");
         }
         let columns = ScoreColumns::new("score_", Some("beauty"));
         let results = [scored(2.0, 1.0)];
-        let error = columns.add(&mut row.clone(), &Scored { layout: &layout, chosen: 0, results: &results });
+        let error = columns
+            .add(&mut row.clone(), &Scored { layout: &layout, found: &Found::default(), results: &results });
         assert!(matches!(error, Err(ScoreError::UnknownAttribute { .. })));
     }
 

@@ -10,7 +10,7 @@ use crate::prompt::Message;
 pub(super) type Conversation = Vec<Message>;
 
 /// Names that data sets give to the roles of OpenAI's format.
-const ROLE_NAMES: [(&str, &str); 14] = [
+const ROLE_NAMES: [(&str, &str); 16] = [
     ("human", "user"),
     ("prompter", "user"),
     ("user", "user"),
@@ -21,8 +21,10 @@ const ROLE_NAMES: [(&str, &str); 14] = [
     ("bot", "assistant"),
     ("model", "assistant"),
     ("function_call", "assistant"),
+    ("tool_call", "assistant"),
     ("assistant", "assistant"),
     ("observation", "tool"),
+    ("tool_response", "tool"),
     ("system", "system"),
     ("tool", "tool"),
 ];
@@ -47,9 +49,31 @@ pub(super) fn structure(value: &Value) -> Option<Value> {
     }
 }
 
-/// The messages of a list; `None` if an item is not a message.
+/// The messages of a list; `None` if an item is neither a message nor an exchange.
 pub(super) fn parse_messages(list: &[Value]) -> Option<Conversation> {
-    list.iter().map(parse_message).collect()
+    let mut turns = Vec::with_capacity(list.len());
+    for item in list {
+        match parse_exchange(item) {
+            Some(exchange) => turns.extend(exchange),
+            None => turns.push(parse_message(item)?),
+        }
+    }
+    Some(turns)
+}
+
+/// A turn and its answer in one object, as in ms-swift's `{"human": ..., "assistant": ...}`.
+fn parse_exchange(item: &Value) -> Option<[Message; 2]> {
+    let fields = item.as_object().filter(|fields| fields.len() == 2)?;
+    let (mut asked, mut answered) = (None, None);
+    for (name, text) in fields {
+        let text = text.as_str()?;
+        match role_name(name).as_str() {
+            "assistant" => answered = Some(turn("assistant", text)),
+            role @ ("user" | "tool") => asked = Some(turn(role, text)),
+            _ => return None,
+        }
+    }
+    Some([asked?, answered?])
 }
 
 /// Messages in a text, as JSON or as Python prints them. A text that only starts like a list is a text.
@@ -96,7 +120,7 @@ fn calls_tools(fields: &Map<String, Value>) -> bool {
 }
 
 /// OpenAI's name of a role. Unknown ones are left to the chat template.
-fn role_name(role: &str) -> String {
+pub(super) fn role_name(role: &str) -> String {
     let known = ROLE_NAMES.iter().find(|(name, _)| role.eq_ignore_ascii_case(name));
     known.map_or(role, |(_, name)| name).to_owned()
 }

@@ -142,6 +142,12 @@ pub enum ScoreError {
         /// What the names of score columns were expected to start with.
         prefix: String,
     },
+    /// `assay report` cannot tell scores from other columns.
+    #[error(
+        "an empty --prefix does not tell scores from other columns; name them, for example with \
+         --attributes helpfulness,correctness"
+    )]
+    UnnamedScores,
     /// `--by` names a score that the model does not have.
     #[error("--by names `{by}`, but the scores are {}", known.join(", "))]
     UnknownAttribute {

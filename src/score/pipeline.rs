@@ -149,7 +149,7 @@ async fn score_row(
     if columns.is_unreadable(&row) {
         return Ok(ScoredRow { row, responses: 0, tokens: 0 });
     }
-    let found = match layout.found(&row) {
+    let mut found = match layout.found(&row) {
         Ok(found) => found,
         Err(error) => {
             columns.add_error(&mut row, &error.to_string());
@@ -157,7 +157,7 @@ async fn score_row(
         }
     };
     let (mut readable, mut errors) = (Vec::new(), Vec::with_capacity(found.candidates.len()));
-    for candidate in found.candidates {
+    for candidate in std::mem::take(&mut found.candidates) {
         match candidate.turns {
             Ok(turns) => {
                 readable.push(turns);
@@ -176,7 +176,7 @@ async fn score_row(
             None => scored.next().unwrap_or_else(|| Err(Unscored::Refused("it was not scored".into()))),
         });
     }
-    columns.add(&mut row, &Scored { layout: &layout, chosen: found.chosen, results: &results })?;
+    columns.add(&mut row, &Scored { layout: &layout, found: &found, results: &results })?;
     let scores = results.iter().flatten();
     let tokens = scores.clone().map(|scores| scores.tokens).sum();
     Ok(ScoredRow { row, responses: scores.count(), tokens })

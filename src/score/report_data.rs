@@ -63,7 +63,7 @@ impl ReportDataBuilder {
             }
             Holds::Group => {
                 let responses = responses(&found, &scores);
-                for (better, worse) in rated_pairs(&found.ratings) {
+                for (better, worse) in rated_pairs(&found) {
                     data.compare(&subset, &responses[better..=better], &responses[worse..=worse]);
                 }
                 data.add_row(responses);
@@ -121,12 +121,12 @@ fn responses(found: &Found, scores: &[NamedScores]) -> Vec<Response> {
     responses
 }
 
-/// Every pair of responses, of which people or a stronger model found the first one better.
-pub(super) fn rated_pairs(ratings: &[Option<f64>]) -> Vec<(usize, usize)> {
+/// Every pair of responses to one prompt, of which people or a stronger model found the first one better.
+pub(super) fn rated_pairs(found: &Found) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
-    for (better, a) in ratings.iter().enumerate() {
-        for (worse, b) in ratings.iter().enumerate() {
-            if a.zip(*b).is_some_and(|(a, b)| a > b) {
+    for (better, a) in found.ratings.iter().enumerate() {
+        for (worse, b) in found.ratings.iter().enumerate() {
+            if found.are_rivals(better, worse) && a.zip(*b).is_some_and(|(a, b)| a > b) {
                 pairs.push((better, worse));
             }
         }

@@ -172,6 +172,11 @@ impl<'a> Selector<'a> {
                     for (name, list) in &lists {
                         row.set(name, only_kept(list, &kept));
                     }
+                } else {
+                    // The responses are inside of a tree, which stays whole.
+                    for (name, list) in &lists {
+                        row.set(name, others_null(list, &kept));
+                    }
                 }
             }
             columns => {

@@ -401,6 +401,17 @@ def test_a_report_is_one_page_about_the_scored_rows(engines, tmp_path):
     assert unscored.returncode == 1 and "assay score" in unscored.stderr
 
 
+def test_a_report_of_scores_without_a_prefix_names_its_attributes(engines, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", pairs(4)), tmp_path / "out.jsonl"
+    assert score(engines, source, "--prefix", "", "--output", output).returncode == 0
+    unnamed = assay("report", output, "--prefix", "")
+    assert unnamed.returncode == 1 and "--attributes" in unnamed.stderr
+    done = assay("report", output, "--prefix", "", "--attributes", "helpfulness,coherence")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out.html").read_text()
+    assert "Distribution of coherence" in page and "Distribution of verbosity" not in page
+
+
 def test_a_run_stops_when_the_server_is_gone_and_keeps_its_finished_rows(engines, tmp_path):
     source = write(tmp_path / "in.jsonl", pairs(2))
     gone = assay("score", source, "--url", "http://127.0.0.1:9", "--output", tmp_path / "out.jsonl")

@@ -13,13 +13,14 @@ pub(super) static CONVERSATIONS: Form = Form {
     data_sets: &[
         "Chatbot Arena conversations",
         "Arena human preference 100k, 140k",
+        "Search Arena 24k",
         "MT-Bench human judgments",
     ],
-    columns: "`conversation_a`, `conversation_b`, `winner`",
+    columns: "`conversation_a` and `conversation_b`, or `messages_a` and `messages_b`; `winner`",
     holds: Holds::Group,
-    fits: |view| view.has_all(&["conversation_a", "conversation_b"]),
+    fits: |view| columns(view).is_some(),
     read: |view| {
-        let columns = ["conversation_a", "conversation_b"];
+        let columns = columns(view).ok_or_else(|| ConversationError::Missing("conversation_a".into()))?;
         let mut candidates = Vec::new();
         for column in columns {
             let response = view.peek(column).unwrap_or_default();
@@ -28,17 +29,28 @@ pub(super) static CONVERSATIONS: Form = Form {
                 Err(error) => Candidate { turns: Err(error), response },
             });
         }
-        let preference = match view.text("winner").as_deref() {
-            Some("model_a") => Some(1.0),
-            Some("model_b") => Some(-1.0),
-            Some(tie) if tie.starts_with("tie") || tie == "both_bad" => Some(0.0),
-            _ => None,
-        };
-        Ok(Found::group(candidates, &columns).preferred(preference))
+        Ok(Found::group(candidates, &columns).preferred(winner(view)))
     },
     repeated: &["full_conversation"],
     example: r#"{"question_id": "x", "model_a": "m", "model_b": "n", "winner": "model_a", "conversation_a": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "conversation_b": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#,
 };
+
+/// The columns of both conversations.
+fn columns(view: &RowView) -> Option<[&'static str; 2]> {
+    let pairs = [["conversation_a", "conversation_b"], ["messages_a", "messages_b"]];
+    pairs.into_iter().find(|pair| view.has_all(pair))
+}
+
+/// What `winner` says: above 0 for the first response, 0 for a tie, `None` if nobody voted.
+pub(super) fn winner(view: &RowView) -> Option<f64> {
+    match view.text("winner").as_deref()? {
+        "model_a" => Some(1.0),
+        "model_b" => Some(-1.0),
+        "both_bad" => Some(0.0),
+        tie if tie.starts_with("tie") => Some(0.0),
+        _ => None,
+    }
+}
 
 pub(super) static RESPONSES: Form = Form {
     name: "arena-responses",

@@ -24,6 +24,9 @@ pub(in crate::score) struct Found {
     /// What people or a stronger model thought of each response, more for a better one. Empty if the row does not
     /// say.
     pub(in crate::score) ratings: Vec<Option<f64>>,
+    /// The prompt that each response answers, as a number; empty if all answer the same one. Only responses to the same
+    /// prompt are ranked together.
+    pub(in crate::score) prompts: Vec<usize>,
     /// The columns that hold the responses: the best one takes their place.
     pub(in crate::score) columns: Vec<String>,
     /// The first wrong step, counted from 0, and -1 if all are right; `None` if the row does not say.
@@ -51,6 +54,11 @@ impl Found {
     pub(super) fn rated(mut self, ratings: Vec<Option<f64>>) -> Self {
         self.ratings = ratings;
         self
+    }
+
+    /// Whether two responses answer the same prompt.
+    pub(in crate::score) fn are_rivals(&self, one: usize, other: usize) -> bool {
+        self.prompts.is_empty() || self.prompts.get(one) == self.prompts.get(other)
     }
 
     /// Adds which of two responses is preferred: the first if `preference` is positive, the second if it is

@@ -1,6 +1,7 @@
 //! Data sets with two responses in two columns, and a label that says which of them is better.
 
 use super::super::ConversationError;
+use super::arena::winner;
 use super::view::RowView;
 use super::{Form, Found, Holds};
 
@@ -18,14 +19,14 @@ fn two(
 
 pub(super) static HELPSTEER2_PREFERENCE: Form = Form {
     name: "helpsteer2-preference",
-    data_sets: &["HelpSteer2-Preference"],
-    columns: "`prompt`, `response_1`, `response_2`, `preference_strength`",
+    data_sets: &["HelpSteer2-Preference", "PPE human preference"],
+    columns: "`prompt`, `response_1`, `response_2`, `preference_strength` or `winner`",
     holds: Holds::Group,
     fits: |view| view.has_all(&["prompt", "response_1", "response_2"]),
     read: |view| {
         // From -3, response 1 is much better, to 3, response 2 is much better.
         let preference = view.number("preference_strength").map(|strength| -strength);
-        two(view, "prompt", ["response_1", "response_2"], preference)
+        two(view, "prompt", ["response_1", "response_2"], preference.or_else(|| winner(view)))
     },
     repeated: &[],
     example: r#"{"split": "train", "prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": -1}"#,

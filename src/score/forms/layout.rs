@@ -128,15 +128,12 @@ impl RowLayout {
         let is_unread = |name: &&str| {
             SUSPECTS.contains(name) && !read.contains(*name) && !self.form.repeated.contains(name)
         };
-        let mut unread: Vec<String> = row
-            .columns()
+        row.columns()
             .filter(|(_, cell)| !cell.is_null() && !matches!(cell.json(), "\"\"" | "[]"))
             .map(|(name, _)| name)
             .filter(is_unread)
             .map(str::to_owned)
-            .collect();
-        unread.extend(super::ultrafeedback::unread_system(&view));
-        unread
+            .collect()
     }
 
     /// Other forms that the row might be in.

@@ -17,7 +17,7 @@ pub(super) const CONVERSATIONS: [&str; 6] =
 pub(super) const SYSTEMS: [&str; 3] = ["system", "system_prompt", "custom_system_prompt"];
 
 /// Columns that look like a part of the conversation: a warning names those that are not read.
-pub(super) const SUSPECTS: [&str; 50] = [
+pub(super) const SUSPECTS: [&str; 53] = [
     "prompt",
     "instruction",
     "question",
@@ -58,6 +58,10 @@ pub(super) const SUSPECTS: [&str; 50] = [
     "response_b",
     "response_A",
     "response_B",
+    "response_j",
+    "response_k",
+    "messages_a",
+    "messages_b",
     "tools",
     "functions",
     "documents",
@@ -65,7 +69,6 @@ pub(super) const SUSPECTS: [&str; 50] = [
     "reasoning",
     "reasoning_content",
     "thinking",
-    "images",
     "steps",
     "suffix",
 ];

@@ -18,8 +18,9 @@ pub(super) static PAIR: Form = Form {
         "argilla/dpo-mix-7k, distilabel and Orca DPO pairs",
         "LLaMA-Factory, preference (Alpaca, ShareGPT)",
         "TRL, preference",
+        "Stack Exchange paired",
     ],
-    columns: "`chosen` and `rejected`; the prompt in a column of its own, or in both",
+    columns: "`chosen` and `rejected`, or `response_j` and `response_k`; the prompt in a column of its own, or in both",
     holds: Holds::Pair,
     fits: |view| columns(view).into_iter().all(|column| column.is_some()),
     read,
@@ -29,7 +30,10 @@ pub(super) static PAIR: Form = Form {
 
 fn columns<'a>(view: &'a RowView) -> [Option<&'a str>; 2] {
     let names = &view.options.names;
-    [view.column(names.chosen(), &["chosen"]), view.column(names.rejected(), &["rejected"])]
+    [
+        view.column(names.chosen(), &["chosen", "response_j"]),
+        view.column(names.rejected(), &["rejected", "response_k"]),
+    ]
 }
 
 fn read(view: &RowView) -> Result<Found, ConversationError> {

@@ -7,7 +7,7 @@ use super::{Form, Found, Holds};
 
 pub(super) static RESPONSES: Form = Form {
     name: "responses",
-    data_sets: &["best-of-n samples", "UltraFeedback curated (Argilla)"],
+    data_sets: &["best-of-n samples"],
     columns: "a prompt, and `responses`, `completions`, `answers` or `outputs`",
     holds: Holds::Group,
     fits: |view| {

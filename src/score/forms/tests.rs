@@ -91,6 +91,7 @@ fn common_data_sets_are_understood() {
     for row in [
         json!({"messages": messages}),
         json!({"conversations": shared}),
+        json!({"conversation": [{"human": "q", "assistant": "a"}]}),
         json!({"conversation_id": "x", "model": "m", "conversation": messages, "language": "English"}),
         json!({"prompt": "q", "response": "a", "helpfulness": 3}),
         json!({"instruction": "q", "completions": [{"model": "m", "response": "a"}]}),
@@ -136,6 +137,7 @@ fn pairs_may_contain_their_prompt_or_share_one() {
         json!({"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}),
         json!({"query": "q", "response": "a", "rejected_response": "b"}),
         json!({"messages": whole("a"), "rejected_messages": whole("b")}),
+        json!({"qid": 1, "question": "q", "response_j": "a", "response_k": "b"}),
     ] {
         assert_eq!(found(&row), pair, "{row}");
     }
@@ -198,6 +200,40 @@ fn a_prompt_of_several_turns_and_what_belongs_to_it_is_read() {
 }
 
 #[test]
+fn each_completion_of_ultrafeedback_follows_its_own_system_prompt() {
+    let completion = |system: &str, answer: &str| json!({"response": answer, "custom_system_prompt": system});
+    let value = json!({"instruction": "q", "completions": [completion("s", "a"), completion("t", "b"), completion("", "c")]});
+    let under = |system: &str, answer: &str| [vec![turn("system", system)], answered(answer)].concat();
+    assert_eq!(found(&value), [under("s", "a"), under("t", "b"), answered("c")]);
+}
+
+#[test]
+fn every_reply_of_the_assistant_in_a_tree_is_read_after_the_turns_that_lead_to_it() {
+    let reply = |role: &str, text: &str, rank: Value, replies: Value| json!({"role": role, "text": text, "rank": rank, "replies": replies});
+    let none = json!([]);
+    let deep = reply(
+        "prompter",
+        "r",
+        Value::Null,
+        json!([
+            reply("assistant", "c", json!(1), none.clone()),
+            reply("assistant", "d", json!(0), none.clone()),
+        ]),
+    );
+    let value = json!({"message_tree_id": "x", "prompt": {"text": "q", "role": "prompter", "replies": [
+        reply("assistant", "a", json!(1), json!([deep])),
+        reply("assistant", "b", json!(0), none),
+    ]}});
+    let follow_up =
+        |answer: &str| [answered("a"), vec![turn("user", "r"), turn("assistant", answer)]].concat();
+    assert_eq!(found(&value), [answered("a"), answered("b"), follow_up("c"), follow_up("d")]);
+    let row = row(&value);
+    let found = layout(&row).found(&row).unwrap();
+    assert_eq!(found.prompts, [0, 0, 2, 2]);
+    assert_eq!(super::super::report_data::rated_pairs(&found), [(1, 0), (3, 2)]);
+}
+
+#[test]
 fn a_conversation_that_ends_with_a_question_is_refused_unless_it_is_allowed() {
     let unanswered = [
         json!({"messages": [{"role": "user", "content": "q"}]}),
@@ -229,7 +265,7 @@ fn columns_that_look_like_a_part_of_the_conversation_and_are_not_read_are_named(
         ),
         (
             json!({"instruction": "q", "completions": [{"response": "a", "custom_system_prompt": "s"}]}),
-            vec!["completions.custom_system_prompt"],
+            vec![],
         ),
         (json!({"prompt": "q", "responses": ["a"], "input": "i"}), vec!["input"]),
     ] {
@@ -299,6 +335,14 @@ fn labels_say_which_response_is_better() {
     assert_eq!([order(&judge("A>B")), order(&judge("B>A"))], [Some(Greater), Some(Less)]);
     let helpsteer = |strength: i64| json!({"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": strength});
     assert_eq!([-3, 0, 1].map(|s| order(&helpsteer(s))), [Some(Greater), Some(Equal), Some(Less)]);
+    let voted = |winner: &str| json!({"prompt": "q", "response_1": "a", "response_2": "b", "winner": winner});
+    assert_eq!(
+        ["model_a", "model_b", "tie (bothbad)"].map(|winner| order(&voted(winner))),
+        [Some(Greater), Some(Less), Some(Equal)]
+    );
+    let searched = |role: &str| json!([{"role": "user", "content": "q"}, {"role": role, "content": "a"}]);
+    let search = json!({"messages_a": searched("assistant"), "messages_b": searched("assistant"), "winner": "model_b"});
+    assert_eq!(order(&search), Some(Less));
     let arena = |a: i64, b: i64| json!({"prompt": "[\"q\"]", "response_a": "[\"a\"]", "response_b": "[null]", "winner_model_a": a, "winner_model_b": b});
     assert_eq!(
         [(1, 0), (0, 1), (0, 0)].map(|(a, b)| order(&arena(a, b))),

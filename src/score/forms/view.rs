@@ -32,6 +32,16 @@ pub(super) struct Prompt {
     printed: bool,
 }
 
+impl Prompt {
+    /// The same turns under another system prompt, if there is one.
+    pub(super) fn with_system(&self, system: Option<&str>) -> Self {
+        match system.filter(|system| !system.is_empty()) {
+            Some(system) => Self { system: Some(system.to_owned()), ..self.clone() },
+            None => self.clone(),
+        }
+    }
+}
+
 impl<'a> RowView<'a> {
     pub(in crate::score) fn new(row: &'a Row, options: &'a ReadOptions) -> Self {
         Self { row, options, read: RefCell::default() }
