@@ -7,6 +7,9 @@ use super::statistics::{bin_counts, mean, share_between};
 /// Maximum number of points in a scatter plot: more would only make a blot.
 const MAX_POINTS: usize = 1500;
 
+/// How many times the wanted number of ticks may be drawn: fewer would leave short axes with a single one.
+const MORE_TICKS: f64 = 1.3;
+
 /// A linear scale from values to positions.
 #[derive(Clone, Copy, Debug)]
 struct Scale {
@@ -36,7 +39,7 @@ impl Scale {
         }
         let magnitude = 10f64.powf(rough.log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
-        let step = steps.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * magnitude);
+        let step = steps.into_iter().find(|step| *step >= rough / MORE_TICKS).unwrap_or(10.0 * magnitude);
         let first = (self.min / step).ceil();
         let values = (0..=2 * count).map(|index| (first + index as f64) * step);
         values.take_while(|value| *value <= self.max).map(|value| self.tick(value)).collect()
@@ -184,6 +187,9 @@ mod tests {
         let scale = Scale { min: -1.3, max: 4.2, from: 0.0, to: 100.0 };
         let labels: Vec<_> = scale.ticks(4).into_iter().map(|tick| tick.label).collect();
         assert_eq!(labels, ["0", "2", "4"]);
+        let scale = Scale { min: -4.0, max: 4.9, from: 0.0, to: 100.0 };
+        let labels: Vec<_> = scale.ticks(4).into_iter().map(|tick| tick.label).collect();
+        assert_eq!(labels, ["-4", "-2", "0", "2", "4"]);
         assert_eq!(short(12_500.0), "12.5k");
         assert_eq!(short(-0.001), "0");
         assert_eq!([short(1e308), short(-5e-324), short(1.5e7)], ["1e308", "-4.9e-324", "1.5e7"]);
