@@ -5,6 +5,7 @@
 //! one lane for each kind of sequence that a plan may have no room for while others may go on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::engine::{Priority, SequenceId};
@@ -64,23 +65,37 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: [BTreeSet<Key>; 4],
-    /// Waiting tokens by class.
-    tokens: BTreeMap<Priority, usize>,
+    classes: BTreeMap<Priority, Class>,
     total: usize,
+}
+
+/// What waits of one priority class.
+#[derive(Debug, Default)]
+struct Class {
+    order: BTreeSet<Key>,
+    tokens: usize,
 }
 
 impl Queue {
     pub(super) fn insert(&mut self, entry: Entry) {
         let new = self.lanes[entry.lane.index()].insert(entry.key);
         debug_assert!(new, "sequence {} is in the queue twice", entry.key.sequence);
-        *self.tokens.entry(entry.priority).or_default() += entry.tokens;
+        let class = self.classes.entry(entry.priority).or_default();
+        class.order.insert(entry.key);
+        class.tokens += entry.tokens;
         self.total += entry.tokens;
     }
 
     pub(super) fn remove(&mut self, entry: Entry) {
         let found = self.lanes[entry.lane.index()].remove(&entry.key);
         debug_assert!(found, "sequence {} is not in the queue", entry.key.sequence);
-        *self.tokens.entry(entry.priority).or_default() -= entry.tokens;
+        if let Some(class) = self.classes.get_mut(&entry.priority) {
+            class.order.remove(&entry.key);
+            class.tokens -= entry.tokens;
+            if class.order.is_empty() {
+                self.classes.remove(&entry.priority);
+            }
+        }
         self.total -= entry.tokens;
     }
 
@@ -97,7 +112,13 @@ impl Queue {
 
     /// Waiting tokens of a class and of those that go before it.
     pub(super) fn tokens_up_to(&self, priority: Priority) -> usize {
-        self.tokens.range(..=priority).map(|(_, tokens)| tokens).sum()
+        self.classes.range(..=priority).map(|(_, class)| class.tokens).sum()
+    }
+
+    /// The sequences of classes that go after `priority`: the lowest class first, and in it the last in order first.
+    pub(super) fn last_below(&self, priority: Priority) -> impl Iterator<Item = SequenceId> + '_ {
+        let lower = self.classes.range((Bound::Excluded(priority), Bound::Unbounded)).rev();
+        lower.flat_map(|(_, class)| class.order.iter().rev().map(|key| key.sequence()))
     }
 
     pub(super) fn is_empty(&self) -> bool {

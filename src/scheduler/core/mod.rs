@@ -132,7 +132,7 @@ impl<B: Batching> Core for B {
     fn close(&mut self, rejection: &Rejection) {
         self.jobs_mut().close(rejection);
         self.lose_engine(rejection);
-        self.jobs_mut().reject_waiting(rejection);
+        self.jobs_mut().reject_all_waiting(rejection);
     }
 
     fn take_tokens(&mut self) -> Vec<(JobId, Sampled)> {

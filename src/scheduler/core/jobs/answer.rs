@@ -103,13 +103,18 @@ impl<S: SequenceState> JobTable<S> {
     }
 
     /// Rejects the jobs of everything that waits.
-    pub(in crate::scheduler::core) fn reject_waiting(&mut self, rejection: &Rejection) {
+    pub(in crate::scheduler::core) fn reject_all_waiting(&mut self, rejection: &Rejection) {
         while let Some(id) = self.queue.first(|_| true) {
-            let sequence = &self.sequences[id];
-            self.queue.remove(sequence.entry());
-            self.waiting_jobs -= sequence.waiters.len();
-            self.reject_sequence(id, rejection);
+            self.reject_waiting(id, rejection);
         }
+    }
+
+    /// Rejects the jobs of a sequence that waits.
+    pub(super) fn reject_waiting(&mut self, id: SequenceId, rejection: &Rejection) {
+        let sequence = &self.sequences[id];
+        self.queue.remove(sequence.entry());
+        self.waiting_jobs -= sequence.waiters.len();
+        self.reject_sequence(id, rejection);
     }
 
     /// Answers a sequence's jobs and forgets it. Its blocks go with it.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::JobTable;
-use crate::engine::{Job, SequenceId};
+use crate::engine::{Job, Priority, SequenceId};
 use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
 use crate::scheduler::queue::{Key, Lane};
 use crate::scheduler::score_cache::Text;
-use crate::scheduler::{Completed, Output, QueueLimit, Rejection, validate};
+use crate::scheduler::{Completed, Output, QueueLimit, Rejection, SchedulerOptions, validate};
 
 impl<S: SequenceState> JobTable<S> {
     /// Takes a job in. `planned` is the number of tokens in an iteration that is not submitted yet.
@@ -68,7 +68,7 @@ impl<S: SequenceState> JobTable<S> {
     /// Adds a job to a sequence of the same text. If its class is higher, it becomes the sequence's.
     fn join(&mut self, duplicate: SequenceId, job: &Job, waiter: Waiter) -> Result<(), Rejection> {
         if !self.sequences[duplicate].in_flight {
-            self.check_waiting_jobs()?;
+            self.make_room(job.priority, 0, Some(duplicate))?;
         }
         let key = Key::new(waiter.arrived, job.priority, self.options.ageing, duplicate);
         self.register(&waiter, duplicate);
@@ -80,11 +80,10 @@ impl<S: SequenceState> JobTable<S> {
             }
         } else {
             self.waiting_jobs += 1;
-            if key < sequence.key {
-                self.queue.remove(sequence.entry());
-                (sequence.key, sequence.job.priority) = (key, job.priority);
-                self.queue.insert(sequence.entry());
-            }
+            self.queue.remove(sequence.entry());
+            sequence.key = sequence.key.min(key);
+            sequence.job.priority = sequence.job.priority.min(job.priority);
+            self.queue.insert(sequence.entry());
         }
         self.observer.deduplicated();
         Ok(())
@@ -92,12 +91,8 @@ impl<S: SequenceState> JobTable<S> {
 
     fn enqueue(&mut self, job: Job, waiter: Waiter, planned: usize) -> Result<(), Rejection> {
         let max_len = job.work.max_len(job.tokens.len());
-        self.check_waiting_jobs()?;
-        let most = self.options.max_queue_tokens;
-        if !self.queue.is_empty() && self.queue.tokens() + max_len > most {
-            return Err(self.queue_full(QueueLimit::Tokens(most)));
-        }
         self.check_deadline(&job, &waiter, planned + max_len)?;
+        self.make_room(job.priority, max_len, None)?;
         let id = waiter.job;
         self.register(&waiter, id);
         let sequence = Sequence {
@@ -125,9 +120,52 @@ impl<S: SequenceState> JobTable<S> {
         Ok(())
     }
 
-    fn check_waiting_jobs(&self) -> Result<(), Rejection> {
-        let most = self.options.max_queue_requests;
-        if self.waiting_jobs < most { Ok(()) } else { Err(self.queue_full(QueueLimit::Requests(most))) }
+    /// Makes room in the queue for a job of `tokens` tokens, or for one that joins the waiting sequence `joined`.
+    /// If the queue is full, the last of the lowest class gives way to a higher class, unless it has started.
+    fn make_room(
+        &mut self,
+        priority: Priority,
+        tokens: usize,
+        joined: Option<SequenceId>,
+    ) -> Result<(), Rejection> {
+        let (mut jobs, mut queued) = (self.waiting_jobs, self.queue.tokens());
+        let Some(limit) = self.limit_met(jobs, queued, tokens) else { return Ok(()) };
+        let staying = self.queue.tokens_up_to(priority);
+        let mut displaced = Vec::new();
+        if self.limit_met(0, staying, tokens).is_none() {
+            for id in self.queue.last_below(priority) {
+                let sequence = &self.sequences[id];
+                if sequence.started.is_none() && Some(id) != joined {
+                    jobs -= sequence.waiters.len();
+                    queued -= sequence.max_len;
+                    displaced.push(id);
+                }
+                if self.limit_met(jobs, queued, tokens).is_none() {
+                    break;
+                }
+            }
+        }
+        if self.limit_met(jobs, queued, tokens).is_some() {
+            return Err(self.queue_full(limit));
+        }
+        for id in displaced {
+            let rejection = self.queue_full(limit);
+            self.reject_waiting(id, &rejection);
+        }
+        Ok(())
+    }
+
+    /// The limit of the queue that keeps out a job of `tokens` tokens while `jobs` jobs of `queued` tokens wait. A job
+    /// that joins another sequence brings no tokens.
+    fn limit_met(&self, jobs: usize, queued: usize, tokens: usize) -> Option<QueueLimit> {
+        let SchedulerOptions { max_queue_requests, max_queue_tokens, .. } = self.options;
+        if jobs >= max_queue_requests {
+            Some(QueueLimit::Requests(max_queue_requests))
+        } else if queued > 0 && tokens > 0 && queued + tokens > max_queue_tokens {
+            Some(QueueLimit::Tokens(max_queue_tokens))
+        } else {
+            None
+        }
     }
 
     fn queue_full(&self, limit: QueueLimit) -> Rejection {
