@@ -38,6 +38,8 @@ pub struct App {
     pub(super) traces: Option<Traces>,
     /// Bytes of bodies that requests in flight may hold together.
     pub(super) bodies: ByteBudget,
+    /// Bytes of text that requests in flight may come to together once a prompt is repeated before each response.
+    pub(super) expanded: ByteBudget,
     /// Bytes of bodies that are worked on at once off the threads that serve connections.
     pub(super) preparing: ByteBudget,
     /// Notified when the server is to drain and end.
@@ -75,6 +77,7 @@ impl App {
             keys,
             traces: None,
             bodies: ByteBudget::new(settings.server.max_inflight_bytes),
+            expanded: ByteBudget::new(settings.server.max_inflight_bytes),
             // Making token ids of a text takes many times its bytes.
             preparing: ByteBudget::new(settings.server.max_body_bytes),
             drain: Notify::new(),

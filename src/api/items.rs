@@ -16,6 +16,8 @@ use crate::serving::{LengthPolicy, Scheduling, Scored, Scorer, ServingError};
 
 /// Most items of one request that are with the scheduler at once, so that a long list leaves room for others.
 const MOST_IN_FLIGHT: usize = 1024;
+/// Items that are handed over before other requests of the same thread have their turn.
+const AT_ONCE: usize = 32;
 /// Longest wait before an item is offered to a full queue again.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -116,11 +118,16 @@ pub(super) async fn score_all(
         }
     }
     let (mut running, mut window, mut any_scored) = (FuturesUnordered::new(), MOST_IN_FLIGHT, false);
+    let mut handed_over = 0usize;
     loop {
         while running.len() < window
             && let Some((index, item)) = waiting.pop_front()
         {
             let submitted = item.submit(scorer, scheduling);
+            handed_over += 1;
+            if handed_over % AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
             running.push(async move {
                 let scored = match submitted {
                     Ok(scored) => scored.await,

@@ -10,11 +10,11 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 
 use super::app::App;
-use super::budget::ByteShare;
+use super::budget::{ByteBudget, ByteShare};
 use super::error::ApiError;
 use super::fields::Fields;
 use super::middleware::limits::read_body;
-use crate::prompt::Truncation;
+use crate::prompt::{Truncation, cancellable};
 use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
 use crate::serving::{LengthPolicy, Scheduling};
@@ -34,16 +34,43 @@ pub(super) struct RequestReader {
     body: Vec<u8>,
     /// What the body takes of the memory for bodies, until the request is answered.
     _share: ByteShare,
+    /// What its texts take of the memory for those that are repeated before others.
+    _expanded: Option<ByteShare>,
 }
 
 thread_local! {
-    /// Whether the client of the request that this thread prepares has left.
-    static CLIENT_LEFT: RefCell<Arc<AtomicBool>> = RefCell::default();
+    /// Bytes that the texts of requests may come to, and what the request that this thread prepares takes of them.
+    /// Nothing on the threads that serve connections.
+    static EXPANDED: RefCell<Option<(ByteBudget, ByteShare)>> = const { RefCell::new(None) };
 }
 
-/// Whether the client of the request that this thread prepares has left, so that the rest is not worth its work.
-pub(super) fn client_left() -> bool {
-    CLIENT_LEFT.with_borrow(|left| left.load(Ordering::Relaxed))
+/// Waits until all requests together have room for the `bytes` bytes of text that the one which this thread prepares
+/// comes to, and takes them until it is answered. A small request needs no room.
+pub(super) fn reserve_expanded(bytes: usize) {
+    EXPANDED.with_borrow_mut(|expanded| {
+        let Some((budget, share)) = expanded else { return };
+        if bytes > INLINE_TEXT {
+            // Whoever holds a share while it waits for more could wait for another who does.
+            *share = budget.share();
+            *share = tokio::runtime::Handle::current().block_on(budget.wait_for(bytes));
+        }
+    });
+}
+
+/// Runs `prepare` on a thread that serves no connections; with what the request's texts take of `budget`.
+fn prepare_within<T>(budget: ByteBudget, prepare: impl FnOnce() -> T) -> (T, Option<ByteShare>) {
+    /// Leaves nothing for the next request of this thread, even after a panic.
+    struct Forget;
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            EXPANDED.take();
+        }
+    }
+    let share = budget.share();
+    EXPANDED.set(Some((budget, share)));
+    let _forget = Forget;
+    let prepared = prepare();
+    (prepared, EXPANDED.take().map(|(_, share)| share))
 }
 
 /// Sets its flag when it is dropped.
@@ -55,14 +82,18 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Whether a body comes to little text. Each text in it is between two quotes, and each may be a prompt that is
-/// repeated before all others.
+/// Whether a body comes to little text. Each text in it is between two quotes, or token ids between brackets, and each
+/// may be a prompt that is repeated before all others.
 fn is_small(body: &[u8]) -> bool {
     if body.len() > INLINE_TEXT {
         return false;
     }
-    let texts = body.iter().filter(|byte| **byte == b'"').count() / 2;
-    body.len() * texts.max(1) <= INLINE_TEXT
+    let (mut quotes, mut lists) = (0, 0);
+    for byte in body {
+        quotes += usize::from(*byte == b'"');
+        lists += usize::from(*byte == b'[');
+    }
+    body.len() * (quotes / 2 + lists).max(1) <= INLINE_TEXT
 }
 
 /// The fields of a request that say how urgent it is.
@@ -84,7 +115,7 @@ impl RequestReader {
         if app.settings.logging.log_requests {
             tracing::info!(body = %String::from_utf8_lossy(&body), "request");
         }
-        Ok(Self { arrived, headers: parts.headers, body, _share: share })
+        Ok(Self { arrived, headers: parts.headers, body, _share: share, _expanded: None })
     }
 
     /// Parses and tokenizes the body with `prepare`; one that may come to much text off the threads that serve
@@ -107,13 +138,15 @@ impl RequestReader {
             let guard = SetOnDrop(Arc::default());
             let (app, left) = (app.clone(), guard.0.clone());
             let prepare = move || {
-                CLIENT_LEFT.set(left);
-                let prepared = prepare(&app, &body);
-                CLIENT_LEFT.set(Arc::default());
+                let budget = app.expanded.clone();
+                let prepared = prepare_within(budget, || cancellable(left, || prepare(&app, &body)));
                 drop(share);
                 prepared
             };
-            tokio::task::spawn_blocking(prepare).await.map_err(ApiError::internal)?
+            let (prepared, expanded) =
+                tokio::task::spawn_blocking(prepare).await.map_err(ApiError::internal)?;
+            self._expanded = expanded;
+            prepared
         };
         Timings::current().add(Stage::Prompt, start);
         prepared
@@ -226,7 +259,7 @@ fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_small;
+    use super::*;
 
     #[test]
     fn what_a_body_may_come_to_decides_where_it_is_worked_on() {
@@ -240,6 +273,25 @@ mod tests {
         assert!(!is_small(many.as_bytes()));
         let ids = vec!["100"; 8_000].join(",");
         assert!(is_small(format!("{{\"input\": [{ids}]}}").as_bytes()));
+        let items = vec!["[1]"; 1000].join(",");
+        assert!(!is_small(format!("{{\"query\": [{ids}], \"items\": [{items}]}}").as_bytes()));
         assert!(!is_small("a".repeat(100_000).as_bytes()));
+    }
+
+    #[tokio::test]
+    async fn what_requests_come_to_is_taken_from_one_budget_until_they_are_answered() {
+        let budget = ByteBudget::new(1 << 20);
+        let prepare = |bytes: usize| {
+            let budget = budget.clone();
+            tokio::task::spawn_blocking(move || prepare_within(budget, || reserve_expanded(bytes)).1)
+        };
+        let small = prepare(1000).await.unwrap();
+        let large = prepare(900 << 10).await.unwrap();
+        let mut waiting = prepare(200 << 10);
+        let waits = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+        assert!(waits.is_err(), "the first takes nothing and the second nearly all");
+        drop(large);
+        assert!(waiting.await.is_ok());
+        drop(small);
     }
 }

@@ -39,6 +39,7 @@
 //! ```
 
 mod byte_level;
+mod cancel;
 mod charsmap;
 mod control_tokens;
 mod encoder;
@@ -58,6 +59,7 @@ mod vocabulary;
 
 use std::path::PathBuf;
 
+pub(crate) use cancel::{cancellable, is_cancelled};
 pub use control_tokens::ControlPolicy;
 pub(crate) use control_tokens::control_tokens;
 pub use encoder::Encoder;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -63,6 +64,15 @@ fn all_text(ids: &[u32]) -> bool {
 
 const EOT: u32 = 624;
 const PLAIN: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
+
+#[test]
+fn the_encoding_of_a_text_that_nobody_wants_any_more_ends() {
+    let messages = [Message::new("user", "a word and another ".repeat(1000))];
+    let unwanted = Arc::new(AtomicBool::new(true));
+    let encoded = cancellable(unwanted, || llama3().encode(&messages, EncodeOptions::default()));
+    assert!(matches!(encoded, Err(PromptError::Unencodable(_))), "{encoded:?}");
+    assert!(llama3().encode(&messages, EncodeOptions::default()).is_ok());
+}
 
 #[test]
 fn adjacent_turns_do_not_form_a_control_token() {

@@ -18,6 +18,7 @@ use tokenizers::{
 };
 
 use super::byte_level::ByteLevelSplitter;
+use super::cancel::is_cancelled;
 use super::control_tokens::{ControlPolicy, classify};
 use super::injection_guard::{Mark, has_mark, is_guarded, searcher};
 use super::normalization::{LARGEST_GROWTH, Normalization, growth};
@@ -102,6 +103,9 @@ pub(crate) enum TokenizerError {
     LongReplacement(usize),
     #[error("its map of characters (precompiled_charsmap) is malformed")]
     Charsmap,
+    /// The client that the text came from has left.
+    #[error("it is not wanted any more")]
+    Cancelled,
     /// The vocabulary spells a control token in a text, and there is no other way to write that text.
     #[error("`{0}` is a control token and has no spelling as text")]
     Unspellable(String),
@@ -247,6 +251,9 @@ impl PromptTokenizer {
         marks: Option<&[Mark]>,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
+        if is_cancelled() {
+            return Err(TokenizerError::Cancelled);
+        }
         for token in self.tokenizer.get_model().tokenize(word)? {
             let text = word.get(token.offsets.0..token.offsets.1).unwrap_or_default();
             // An unknown word may have the id of a control token, but does not spell it.

@@ -14,9 +14,10 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
-use crate::api::request::{RequestReader, SchedulingFields, client_left, take_length_policy};
+use crate::api::request::{RequestReader, SchedulingFields, take_length_policy};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
+use crate::prompt::is_cancelled;
 use crate::reward::{Head, probability};
 use crate::serving::{LengthPolicy, Model, Scored};
 
@@ -187,7 +188,7 @@ fn prepare<F>(
     let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
-        if client_left() {
+        if is_cancelled() {
             break;
         }
         let item = text.encode(app, path, own_length.unwrap_or(length))?;

@@ -20,8 +20,9 @@ use crate::api::compat;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
-use crate::api::request::{RequestReader, client_left};
+use crate::api::request::RequestReader;
 use crate::api::wire::{Completion, new_id, unix_time};
+use crate::prompt::is_cancelled;
 use crate::serving::{Delta, Generator};
 
 /// Tokens to generate unless the request says otherwise, as in OpenAI's API.
@@ -266,7 +267,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let encoding = PromptOptions { add_special_tokens, fit };
     let mut prompts = Vec::with_capacity(list.len());
     for (path, value) in list {
-        if client_left() {
+        if is_cancelled() {
             break;
         }
         prompts.push(prompts::encode(generator, path, value, &encoding)?);

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, header};
 
 use crate::api::budget::{ByteBudget, ByteShare};
 use crate::api::error::ApiError;
+use crate::api::request::reserve_expanded;
 use crate::config::ServerSettings;
 
 /// How long a body over the limit is still read: a client that is sending when the connection closes sees
@@ -105,7 +106,8 @@ pub(in crate::api) fn check_count(
     Ok(())
 }
 
-/// Checks the bytes of the responses in the list `field`, whose lengths are given, with a prompt of `prompt` bytes before each.
+/// Checks the bytes of the responses in the list `field`, whose lengths are given, with a prompt of `prompt` bytes before
+/// each, and waits until the requests in flight have room for them.
 ///
 /// # Errors
 /// They are more than the server takes.
@@ -118,6 +120,7 @@ pub(in crate::api) fn check_size(
     let size = prompt * responses.len() + responses.sum::<usize>();
     let most = LARGEST_EXPANSION * settings.max_body_bytes;
     if size <= most {
+        reserve_expanded(size);
         return Ok(());
     }
     let reason = format!(

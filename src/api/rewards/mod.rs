@@ -18,8 +18,8 @@ use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::items::{self, Item};
 use super::openapi::Errors;
-use super::request::{RequestReader, client_left};
-use crate::prompt::Message;
+use super::request::RequestReader;
+use crate::prompt::{Message, is_cancelled};
 use crate::serving::Scored;
 
 /// Header with the engine's profile id, by which a client notices that the server came back with another engine.
@@ -85,7 +85,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
         Candidates::Responses { mut conversation, responses } => {
             let prompt = conversation.len();
             for (index, content) in responses.into_iter().enumerate() {
-                if client_left() {
+                if is_cancelled() {
                     break;
                 }
                 let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
@@ -96,7 +96,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
         }
         Candidates::Conversations(conversations) => {
             for (index, conversation) in conversations.into_iter().enumerate() {
-                if client_left() {
+                if is_cancelled() {
                     break;
                 }
                 let path = ItemPath::field(format!("conversations[{index}]"));
