@@ -40,6 +40,18 @@ impl FileWatcher {
         }
     }
 
+    /// Resolves after the next change; a file that goes missing is one.
+    pub(super) async fn any_change(&mut self) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let now = stamps(&self.files);
+            if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+
     fn changed(&mut self) -> bool {
         let now = stamps(&self.files);
         let changed = now != self.seen && now.iter().all(Option::is_some);

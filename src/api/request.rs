@@ -50,7 +50,7 @@ pub(super) fn reserve_expanded(bytes: usize) {
     EXPANDED.with_borrow_mut(|expanded| {
         let Some((budget, share)) = expanded else { return };
         if bytes > INLINE_TEXT {
-            // Whoever holds a share while it waits for more could wait for another who does.
+            // A request that held a share while it waited for more could wait for another that does the same.
             *share = budget.share();
             *share = tokio::runtime::Handle::current().block_on(budget.wait_for(bytes));
         }

@@ -114,7 +114,7 @@ impl CompareArgs {
     fn run(&self, directory: &Path, out: &mut dyn Write) -> Result<(), BenchError> {
         check_count("--rounds", self.rounds, 1000)?;
         let manifest = Manifest::read(directory)?;
-        manifest.verify(directory)?;
+        let files = manifest.read_files(directory)?;
         // A comparison has up to 16 texts of 640 tokens, or 61 of up to 700, at once.
         let options = EngineOptions {
             threads: self.threads,
@@ -126,7 +126,7 @@ impl CompareArgs {
             ..EngineOptions::default()
         };
         let open = || -> Result<EngineFactory, EngineError> {
-            Ok(CpuFactory::open(directory, &manifest, &options)?.into())
+            Ok(CpuFactory::new(&files, &manifest, &options)?.into())
         };
         let vocab_size = u32::try_from(manifest.model.vocab_size).unwrap_or(u32::MAX);
         let result = self.compare.run(open, vocab_size, self.rounds)?;

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use half::bf16;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::checkpoint::Tensor;
 use super::convert::{self, Converter};
@@ -14,7 +13,7 @@ use super::int8::quantize;
 use super::plan::{Layout, TensorPlan};
 use super::{BuildError, Progress};
 use crate::engine::cpu;
-use crate::manifest::verify::hexadecimal;
+use crate::manifest::digest::FileHasher;
 use crate::manifest::{Dtype, FileDigest};
 
 /// Every tensor starts at a multiple of this, so that a mapped file can be used in place.
@@ -32,8 +31,7 @@ pub(super) fn write(
     let mut writer = Writer {
         path,
         file: File::create_new(path).map_err(BuildError::write(path))?,
-        hasher: Sha256::new(),
-        bytes: 0,
+        hasher: FileHasher::default(),
     };
     progress.start(plans.len(), plans.iter().map(|plan| plan.layout.bytes() as u64).sum());
     writer.put(&header(plans))?;
@@ -152,15 +150,13 @@ fn header(plans: &[TensorPlan<'_>]) -> Vec<u8> {
 struct Writer<'a> {
     path: &'a Path,
     file: File,
-    hasher: Sha256,
-    bytes: u64,
+    hasher: FileHasher,
 }
 
 impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
         self.file.write_all(bytes).map_err(BuildError::write(self.path))?;
         self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -193,6 +189,6 @@ impl Writer<'_> {
     fn finish(self) -> Result<FileDigest, BuildError> {
         let synced: io::Result<()> = self.file.sync_all();
         synced.map_err(BuildError::write(self.path))?;
-        Ok(FileDigest { bytes: self.bytes, sha256: hexadecimal(&self.hasher.finalize()) })
+        Ok(self.hasher.finish())
     }
 }

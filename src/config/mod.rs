@@ -33,7 +33,9 @@ pub use table::{
     ServeOptions, ServerSettings, Settings,
 };
 pub(crate) use values::positive;
-pub use values::{FinishReason, LogFormat, OverloadStatus, RouteActivation, Seconds, Simulation};
+pub use values::{
+    FinishReason, LogFormat, OnEngineChange, OverloadStatus, RouteActivation, Seconds, Simulation,
+};
 
 impl Settings {
     /// The default of every option, for the engine in `directory`.

@@ -11,7 +11,8 @@ use super::nim;
 use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
 use super::values::{
-    FinishReason, LogFormat, OverloadStatus, RouteActivation, Seconds, Simulation, fraction, name, positive,
+    FinishReason, LogFormat, OnEngineChange, OverloadStatus, RouteActivation, Seconds, Simulation, fraction,
+    name, positive,
 };
 use super::{Alias, InvalidValue};
 use crate::hardware::profiles;
@@ -160,6 +161,11 @@ options! {
 
         /// What to do when the engine fails
         on_engine_failure: OnFailure = OnFailure::Restart, value_name: "ACTION";
+
+        /// What to do when the engine's files change
+        ///
+        /// Scores do not change, because the server has read the files into its own memory.
+        on_engine_change: OnEngineChange = OnEngineChange::Report, value_name: "ACTION";
 
         /// Failed restarts before the server exits
         ///

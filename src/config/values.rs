@@ -184,6 +184,7 @@ macro_rules! words {
 words! {
     FinishReason;
     LogFormat;
+    OnEngineChange;
     OnFailure;
     RouteActivation;
     ScoreActivation;
@@ -283,6 +284,16 @@ impl FinishReason {
             Self::Length => "length",
         }
     }
+}
+
+/// What happens if the engine directory no longer holds the engine that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnEngineChange {
+    /// Log an error and keep serving what was loaded
+    Report,
+    /// Finish the requests in flight and exit with status 5
+    Exit,
 }
 
 /// How log lines are written.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{EngineError, EngineFactory, EngineOptions};
 use crate::hardware::{Machine, Obstacle, Ranks};
-use crate::manifest::Objective;
+use crate::manifest::{EngineFiles, Objective};
 
 /// What runs the engine of one manifest.
 pub trait Backend {
@@ -27,11 +27,11 @@ pub trait Backend {
         1
     }
 
-    /// Prepares to load the engine in `directory`.
+    /// Prepares to load the engine from its verified files.
     ///
     /// # Errors
     /// The engine does not run on this machine, or an option does not suit it.
-    fn open(&self, directory: &Path, options: &EngineOptions) -> Result<EngineFactory, EngineError>;
+    fn open(&self, files: &EngineFiles, options: &EngineOptions) -> Result<EngineFactory, EngineError>;
 
     /// What this process does for the engine if it is not to lead it but to be one of its ranks; `None` if it leads.
     fn worker(&self, _ranks: Option<Ranks>, _directory: &Path, _options: &EngineOptions) -> Option<Worker> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::SequenceId;
 use crate::hardware::Obstacle;
-use crate::manifest::LimitError;
+use crate::manifest::{LimitError, ManifestError};
 use crate::reward::MissingTensor;
 use crate::sampling::{SamplingError, UnsupportedSampling};
 
@@ -47,7 +47,10 @@ pub enum EngineError {
         /// Tokens of the longest sequence.
         max_seq_len: usize,
     },
-    /// A file of the engine cannot be mapped.
+    /// A file of the engine cannot be read, or was changed since it was verified.
+    #[error(transparent)]
+    Files(#[from] ManifestError),
+    /// A file of the engine is missing.
     #[error("cannot read {path} ({source}); build the engine again with `build-engine`")]
     Unreadable {
         /// The file.

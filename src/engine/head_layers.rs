@@ -1,24 +1,22 @@
 //! Reads the layers of an engine's head that are computed in Rust, after the engine's own products.
 
-use std::path::Path;
-
 use super::EngineError;
 use super::weights::Weights;
-use crate::manifest::{HEAD_FILE, Manifest};
+use crate::manifest::{EngineFiles, HEAD_FILE, Manifest};
 use crate::reward::HeadLayers;
 
-/// The layers above the products of the engine in `directory`.
+/// The layers above the products of an engine.
 ///
 /// # Errors
 /// A tensor is missing or has another size than the manifest says.
-pub(super) fn open(directory: &Path, manifest: &Manifest) -> Result<HeadLayers, EngineError> {
+pub(super) fn parse(files: &EngineFiles, manifest: &Manifest) -> Result<HeadLayers, EngineError> {
     if manifest.task.generates() {
         return Ok(HeadLayers::none());
     }
-    let path = directory.join(HEAD_FILE);
-    let file = if manifest.head.has_upper_layers() { Some(Weights::map(&path)?) } else { None };
+    let file = if manifest.head.has_upper_layers() { Some(Weights::parse(files, HEAD_FILE)?) } else { None };
     let tensor = |name: &str| file.as_ref().and_then(|file| file.floats(name));
-    HeadLayers::new(&manifest.head, tensor).map_err(|source| EngineError::Head { path, source })
+    HeadLayers::new(&manifest.head, tensor)
+        .map_err(|source| EngineError::Head { path: files.directory().join(HEAD_FILE), source })
 }
 
 #[cfg(test)]
@@ -43,8 +41,12 @@ mod tests {
             });
             std::fs::write(&file, safetensors::serialize(tensors, None).unwrap()).unwrap();
         };
-        let open = || open(directory.path(), &manifest).map_err(|error| error.to_string());
-        assert!(open().unwrap_err().contains(HEAD_FILE));
+        let open = || {
+            let files = EngineFiles::read_unverified(directory.path(), &[HEAD_FILE]).unwrap();
+            parse(&files, &manifest).map_err(|error| error.to_string())
+        };
+        let missing = parse(&EngineFiles::default(), &manifest).err().unwrap().to_string();
+        assert!(missing.contains(HEAD_FILE), "{missing}");
         write(&[1.0]);
         let error = open().unwrap_err();
         assert!(error.contains(HEAD_FILE) && error.contains("`head.0_bias` of 2 numbers"), "{error}");

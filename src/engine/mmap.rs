@@ -16,8 +16,7 @@ pub fn map_file(path: &Path) -> io::Result<Mmap> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    // SAFETY: the bytes can change or vanish only if someone rewrites or truncates the file in place
-    // while it is in use. We require that checkpoints and engines are replaced by renaming, never
-    // rewritten; docs/engines.md says so.
+    // SAFETY: the bytes can change or vanish only if someone rewrites or truncates the file in place while an engine is
+    // built from it. docs/engines-cpu.md requires that nobody does; what is served is read into private memory.
     unsafe { Mmap::map(&file) }
 }

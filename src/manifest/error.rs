@@ -80,12 +80,26 @@ pub enum Damage {
         expected: u64,
     },
     /// The file has the right size and other content.
-    #[error("its content was changed: its SHA-256 is {found} where the manifest says {expected}")]
+    #[error(
+        "its content was changed: the SHA-256 of its bytes {from} to {to} is {found} where the manifest says {expected}"
+    )]
     Digest {
+        /// The first byte of the part that was changed.
+        from: u64,
+        /// The byte after its last.
+        to: u64,
         /// Its SHA-256.
         found: String,
         /// Its SHA-256 in the manifest.
         expected: String,
+    },
+    /// The manifest does not have a digest for each part.
+    #[error("the manifest lists digests of {found} parts where it has {expected}")]
+    Parts {
+        /// Digests in the manifest.
+        found: usize,
+        /// Parts of the file.
+        expected: u64,
     },
 }
 

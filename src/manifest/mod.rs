@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 mod bounds;
 mod control_tokens;
+pub(crate) mod digest;
 mod error;
+mod files;
 mod head;
 mod limits;
 mod model;
@@ -20,7 +22,9 @@ pub(crate) mod verify;
 
 pub use bounds::OutOfBounds;
 pub use control_tokens::ControlTokens;
+pub use digest::FileDigest;
 pub use error::{AttributeNameError, Damage, InvalidManifest, ManifestError};
+pub use files::EngineFiles;
 pub(crate) use head::check_attribute_names;
 pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
@@ -197,16 +201,6 @@ pub struct PromptSpec {
     /// The date that the template prints. Without it, templates that know what to print without a date print that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_date: Option<TemplateDate>,
-}
-
-/// Size and digest of one file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileDigest {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// SHA-256, lower-case hexadecimal.
-    pub sha256: String,
 }
 
 /// The fields that identify a manifest of another version, whatever else it has.

@@ -27,6 +27,14 @@ impl Target {
         }
     }
 
+    /// Files that a library reads from the directory by itself.
+    pub(super) fn files_of_library(&self) -> Vec<String> {
+        match self {
+            Self::Cpu { .. } => Vec::new(),
+            Self::TensorrtLlm(_) => self.files(),
+        }
+    }
+
     /// Files of the engine itself.
     pub(super) fn files(&self) -> Vec<String> {
         match self {

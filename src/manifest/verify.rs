@@ -1,15 +1,11 @@
 //! Verification of an engine directory against its manifest, before anything in it is used.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Component, Path};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{Damage, FileDigest, MANIFEST_FILE, Manifest, ManifestError};
-
-/// Bytes to read at a time: enough that system calls cost little, and few enough to stay in cache.
-const READ_BYTES: usize = 256 * 1024;
+use super::digest::hexadecimal;
+use super::{Damage, EngineFiles, MANIFEST_FILE, Manifest, ManifestError};
 
 impl Manifest {
     /// The profile id that belongs to this manifest: the SHA-256 of its YAML text with an empty id, in
@@ -30,89 +26,40 @@ impl Manifest {
     }
 
     /// Checks that `directory` has exactly the files that this manifest lists, and that the manifest is the
-    /// one that was built. Compares sizes first, and then reads every file once, in parallel.
+    /// one that was built. Compares sizes first, and then reads every file once, on all cores.
     ///
     /// # Errors
     /// [`ManifestError::Damaged`] for the first damaged file, in the manifest's order.
     pub fn verify(&self, directory: &Path) -> Result<(), ManifestError> {
-        let damaged = |name: &str, source| ManifestError::Damaged { path: directory.join(name), source };
+        self.check_listed(directory)?;
+        self.read_listed(directory, |_| false)?;
+        Ok(())
+    }
+
+    /// Like [`Manifest::verify`], and keeps what it reads in memory, but for the files that the engine's own library
+    /// reads.
+    ///
+    /// # Errors
+    /// As for [`Manifest::verify`].
+    pub fn read_files(&self, directory: &Path) -> Result<EngineFiles, ManifestError> {
+        self.check_listed(directory)?;
+        let by_library = self.target.files_of_library();
+        self.read_listed(directory, |name| !by_library.iter().any(|file| file == name))
+    }
+
+    /// Checks what the manifest says of itself and which files it lists.
+    fn check_listed(&self, directory: &Path) -> Result<(), ManifestError> {
+        let damaged = |source| ManifestError::Damaged { path: directory.join(MANIFEST_FILE), source };
         if !self.has_own_profile_id() {
-            return Err(damaged(MANIFEST_FILE, Damage::ProfileId));
+            return Err(damaged(Damage::ProfileId));
         }
         for required in self.required_files() {
             if !self.files.contains_key(&required) {
-                return Err(damaged(MANIFEST_FILE, Damage::NotListed(required)));
+                return Err(damaged(Damage::NotListed(required)));
             }
         }
-        for (name, expected) in &self.files {
-            check_size(directory, name, expected).map_err(|damage| damaged(name, damage))?;
-        }
-        std::thread::scope(|scope| {
-            let mut running = Vec::with_capacity(self.files.len());
-            for (name, expected) in &self.files {
-                let path = directory.join(name);
-                running.push((name, scope.spawn(move || check_digest(&path, expected))));
-            }
-            for (name, thread) in running {
-                let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                result.map_err(|damage| damaged(name, damage))?;
-            }
-            Ok(())
-        })
+        Ok(())
     }
-}
-
-fn check_size(directory: &Path, name: &str, expected: &FileDigest) -> Result<(), Damage> {
-    let mut components = Path::new(name).components();
-    if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
-        return Err(Damage::Outside);
-    }
-    let metadata = match std::fs::metadata(directory.join(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Damage::Missing),
-        metadata => metadata?,
-    };
-    if !metadata.is_file() {
-        return Err(Damage::NotAFile);
-    }
-    if metadata.len() != expected.bytes {
-        return Err(Damage::Size { found: metadata.len(), expected: expected.bytes });
-    }
-    Ok(())
-}
-
-fn check_digest(path: &Path, expected: &FileDigest) -> Result<(), Damage> {
-    let found = digest_file(path)?;
-    if found == *expected {
-        return Ok(());
-    }
-    Err(Damage::Digest { found: found.sha256, expected: expected.sha256.clone() })
-}
-
-/// Reads a file once, for its size and SHA-256.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn digest_file(path: &Path) -> io::Result<FileDigest> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; READ_BYTES];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(FileDigest { bytes, sha256: hexadecimal(&hasher.finalize()) }),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -122,8 +69,12 @@ mod tiny;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::manifest::{Gpus, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE};
+    use crate::manifest::digest::{FileHasher, PART_BYTES, digest_file};
+    use crate::manifest::{
+        FileDigest, Gpus, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE,
+    };
     use std::collections::BTreeMap;
+    use std::os::unix::fs::FileExt;
 
     /// A directory with three files of a few bytes each, and its manifest.
     pub(crate) fn engine() -> (tempfile::TempDir, Manifest) {
@@ -191,6 +142,67 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_change_in_any_part_of_a_large_file_is_found_with_its_place() {
+        let (directory, mut manifest) = engine();
+        let path = directory.path().join(WEIGHTS_FILE);
+        // Sparse, so that it takes no space on the disk.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(2 * PART_BYTES + 5).unwrap();
+        let digest = digest_file(&path).unwrap();
+        assert_eq!(digest.parts.len(), 3);
+        assert_eq!(digest.parts[0], digest.parts[1]);
+        assert_eq!(digest.parts[2], FileDigest::from_content(&[0; 5]).sha256);
+        manifest.files.insert(WEIGHTS_FILE.to_owned(), digest);
+        manifest.profile.id = manifest.profile_id().unwrap();
+        let files = manifest.read_files(directory.path()).unwrap();
+        assert_eq!(files.get(WEIGHTS_FILE).unwrap().len() as u64, 2 * PART_BYTES + 5);
+        file.write_all_at(b"!", PART_BYTES + 7).unwrap();
+        let sentence = refusal(directory.path(), &manifest);
+        let place = format!("bytes {PART_BYTES} to {}", 2 * PART_BYTES);
+        assert!(sentence.contains(WEIGHTS_FILE) && sentence.contains(&place), "{sentence}");
+        manifest.files.get_mut(WEIGHTS_FILE).unwrap().parts.pop();
+        manifest.profile.id = manifest.profile_id().unwrap();
+        let sentence = refusal(directory.path(), &manifest);
+        assert!(sentence.contains("lists digests of 2 parts where it has 3"), "{sentence}");
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_digests_of_the_file() {
+        let mut hasher = FileHasher::default();
+        let piece = vec![7; PART_BYTES as usize / 10 * 4];
+        for _ in 0..6 {
+            hasher.update(&piece);
+        }
+        let digest = hasher.finish();
+        let part = FileDigest::from_content(&vec![7; PART_BYTES as usize]);
+        assert!(part.parts.is_empty(), "a file of one part has no other digest");
+        assert_eq!(digest.parts[..2], [part.sha256.clone(), part.sha256]);
+        assert_eq!((digest.bytes, digest.parts.len()), (6 * piece.len() as u64, 3));
+    }
+
+    #[test]
+    fn what_was_read_does_not_change_with_the_files() {
+        let (directory, manifest) = engine();
+        let files = manifest.read_files(directory.path()).unwrap();
+        for name in [WEIGHTS_FILE, TOKENIZER_FILE, TEMPLATE_FILE] {
+            let file = std::fs::File::options().write(true).open(directory.path().join(name)).unwrap();
+            file.write_all_at(b"other", 0).unwrap();
+            file.set_len(3).unwrap();
+            assert_eq!(files.get(name).unwrap()[..], *format!("content of {name}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
+        let (directory, manifest) = engine();
+        let path = directory.path().join(TOKENIZER_FILE);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let sentence = refusal(directory.path(), &manifest);
+        assert!(sentence.contains(TOKENIZER_FILE) && sentence.contains("not a regular file"), "{sentence}");
+    }
+
+    #[test]
     fn a_manifest_edited_after_the_build_is_refused() {
         let (directory, mut manifest) = engine();
         manifest.limits.max_seq_len *= 2;
@@ -202,7 +214,7 @@ pub(crate) mod tests {
     fn a_file_outside_the_directory_is_refused() {
         for outside in ["../secret", "/etc/hostname", "a/b", "..", ""] {
             let (directory, mut manifest) = engine();
-            manifest.files.insert(outside.to_owned(), FileDigest { bytes: 1, sha256: String::new() });
+            manifest.files.insert(outside.to_owned(), FileDigest { bytes: 1, ..FileDigest::default() });
             manifest.profile.id = manifest.profile_id().unwrap();
             let sentence = refusal(directory.path(), &manifest);
             assert!(sentence.contains("outside the engine directory"), "{outside}: {sentence}");
@@ -232,7 +244,7 @@ pub(crate) mod tests {
             ..Gpus::default()
         });
         for name in ["config.json", "rank0.engine", "rank1.engine", "rank2.engine"] {
-            manifest.files.insert(name.to_owned(), FileDigest { bytes: 1, sha256: String::new() });
+            manifest.files.insert(name.to_owned(), FileDigest { bytes: 1, ..FileDigest::default() });
         }
         manifest.profile.id = manifest.profile_id().unwrap();
         let text = serde_saphyr::to_string(&manifest).unwrap();

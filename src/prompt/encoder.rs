@@ -1,6 +1,7 @@
 //! The encoder: template, injection guard and tokenizer of one model together.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -10,7 +11,7 @@ use super::template::{Template, normalize_line_ends};
 use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
 use super::{EncodeOptions, EncoderFileError, Message, PromptError};
-use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+use crate::manifest::{EngineFiles, PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
 /// Most names of fields that are looked for in a template: clients may send any number.
 const MOST_SEEN_FIELDS: usize = 100;
@@ -59,7 +60,25 @@ impl Encoder {
     pub fn open(directory: &Path, spec: &PromptSpec) -> Result<Self, EncoderFileError> {
         let tokenizer = read(&directory.join(TOKENIZER_FILE))?;
         let template = read(&directory.join(TEMPLATE_FILE))?;
-        Self::new(&tokenizer, &template, spec).map_err(|error| EncoderFileError::Invalid {
+        Self::from_texts(directory, &tokenizer, &template, spec)
+    }
+
+    /// Like [`Encoder::open`], from files in memory.
+    ///
+    /// # Errors
+    /// A file is missing or cannot be used.
+    pub fn from_files(files: &EngineFiles, spec: &PromptSpec) -> Result<Self, EncoderFileError> {
+        let (tokenizer, template) = (text(files, TOKENIZER_FILE)?, text(files, TEMPLATE_FILE)?);
+        Self::from_texts(files.directory(), tokenizer, template, spec)
+    }
+
+    fn from_texts(
+        directory: &Path,
+        tokenizer: &str,
+        template: &str,
+        spec: &PromptSpec,
+    ) -> Result<Self, EncoderFileError> {
+        Self::new(tokenizer, template, spec).map_err(|error| EncoderFileError::Invalid {
             path: directory.join(error.file()),
             reason: error.to_string(),
         })
@@ -271,4 +290,10 @@ fn unencodable(error: &TokenizerError) -> PromptError {
 fn read(path: &Path) -> Result<String, EncoderFileError> {
     std::fs::read_to_string(path)
         .map_err(|source| EncoderFileError::Unreadable { path: path.to_owned(), source })
+}
+
+fn text<'a>(files: &'a EngineFiles, name: &str) -> Result<&'a str, EncoderFileError> {
+    let unreadable = |source| EncoderFileError::Unreadable { path: files.directory().join(name), source };
+    let bytes = files.get(name).ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
+    std::str::from_utf8(bytes).map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::aliases::{self, AliasError, served_names};
 use super::{Generator, LoadedModel, Scorer};
@@ -104,9 +105,8 @@ pub fn load(
     metrics: Arc<Metrics>,
 ) -> Result<LoadedModel, LoadError> {
     let head = head(settings, manifest)?;
-    let factory = factory(settings, manifest)?;
-    let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt)?
-        .with_embedding_rows(manifest.model.vocab_size);
+    let (factory, encoder) = open(settings, manifest)?;
+    let encoder = encoder.with_embedding_rows(manifest.model.vocab_size);
     let mut options = settings.scheduler();
     if manifest.ranks() > 1 {
         // The other ranks are processes of their own: all are started again, or none.
@@ -131,14 +131,20 @@ fn head(settings: &Settings, manifest: &Manifest) -> Result<Option<Head>, LoadEr
     if settings.server.alias.is_empty() { Ok(None) } else { Err(AliasError::Generates.into()) }
 }
 
-fn factory(settings: &Settings, manifest: &Manifest) -> Result<EngineFactory, LoadError> {
+/// The engine and its encoder, from files that were verified while they were read. A simulated engine needs no weights.
+fn open(settings: &Settings, manifest: &Manifest) -> Result<(EngineFactory, Encoder), LoadError> {
     let (directory, options) = (&settings.engine.directory, settings.engine_options());
     if let Some(simulation) = settings.engine.simulate {
         tracing::warn!("the engine is simulated: its scores mean nothing");
-        return Ok(SimulatedFactory::for_manifest(manifest, &options, script(simulation))?.into());
+        let factory = SimulatedFactory::for_manifest(manifest, &options, script(simulation))?;
+        return Ok((factory.into(), Encoder::open(directory, &manifest.prompt)?));
     }
-    manifest.verify(directory)?;
-    Ok(backends::for_manifest(manifest).open(directory, &options)?)
+    let started = Instant::now();
+    let files = manifest.read_files(directory)?;
+    let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    tracing::info!(bytes, seconds = started.elapsed().as_secs_f64(), "read and verified the engine's files");
+    let factory = backends::for_manifest(manifest).open(&files, &options)?;
+    Ok((factory, Encoder::from_files(&files, &manifest.prompt)?))
 }
 
 fn script(simulation: Simulation) -> Script {

@@ -56,6 +56,7 @@ pub struct Metrics {
     connections_cut: IntCounterVec,
     engine_failures: IntCounter,
     engine_restarts: IntCounter,
+    engine_changes: IntCounter,
     gpus: Option<GpuGauges>,
     max_num_tokens: std::sync::atomic::AtomicUsize,
 }
@@ -162,6 +163,7 @@ impl Metrics {
             connections_cut,
             engine_failures: make.counter(names::ENGINE_FAILURES)?,
             engine_restarts: make.counter(names::ENGINE_RESTARTS)?,
+            engine_changes: make.counter(names::ENGINE_CHANGES)?,
             gpus: GpuGauges::detect(&make)?,
             max_num_tokens: 0.into(),
             registry,
@@ -213,6 +215,11 @@ impl Metrics {
         self.request_prompt_tokens.observe(prompt_tokens as f64);
         self.request_generation_tokens.observe(tokens as f64);
         self.latency.observe(elapsed.as_secs_f64());
+    }
+
+    /// The engine directory no longer holds the engine that is served.
+    pub(crate) fn engine_changed(&self) {
+        self.engine_changes.inc();
     }
 
     /// Counts a request that was answered with an error of the code `reason`.

@@ -86,6 +86,10 @@ pub(super) const ENGINE_FAILURES: MetricName =
     ("engine_failures_total", "Times the engine failed or stalled.");
 pub(super) const ENGINE_RESTARTS: MetricName =
     ("engine_restarts_total", "Times the engine was loaded again after a failure.");
+pub(super) const ENGINE_CHANGES: MetricName = (
+    "engine_directory_changes_total",
+    "Times the engine directory no longer held the engine that is served.",
+);
 /// Gauge, always 1; labels `version`, `profile`.
 pub(super) const BUILD_INFO: MetricName =
     ("assay_build_info", "Version of the server and profile of its engine.");

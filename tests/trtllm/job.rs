@@ -49,7 +49,9 @@ pub(crate) fn engine(tensor_parallel: usize, pipeline_parallel: usize, script: &
         let path = directory.path().join(&name);
         let content = std::fs::read(path).unwrap();
         let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-        manifest.files.insert(name, FileDigest { bytes: content.len() as u64, sha256 });
+        manifest
+            .files
+            .insert(name, FileDigest { bytes: content.len() as u64, sha256, ..FileDigest::default() });
     }
     manifest.profile.id = manifest.profile_id().unwrap();
     std::fs::write(directory.path().join(MANIFEST_FILE), serde_saphyr::to_string(&manifest).unwrap())

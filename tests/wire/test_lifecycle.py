@@ -14,6 +14,7 @@ from conftest import Engines, Server, assay, conversation, until
 
 ENGINE_FAILED = 3
 UNDRAINED = 4
+ENGINE_CHANGED = 5
 KILLED = 143
 
 
@@ -241,3 +242,56 @@ def test_a_full_queue_has_the_configured_status(engines: Engines, status: str, k
         assert isinstance(error, kind)
         assert error.body["code"] == "overloaded"
         assert int(error.response.headers["retry-after"]) >= 1
+
+
+# --- The engine's files under a running server ---
+
+
+def score(server: Server) -> str:
+    completion = server.client().chat.completions.create(model="five", messages=conversation())
+    return completion.choices[0].message.content
+
+
+def truncate(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(100)
+
+
+def overwrite(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        opened.write(bytes(64))
+
+
+@pytest.mark.parametrize("change", [truncate, overwrite, Path.unlink])
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_a_file_that_changes_while_it_is_served_changes_no_score_and_is_reported(
+    engines: Engines, tmp_path: Path, name: str, change
+):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    with Server(engine, "--served-model-name", "five") as server:
+        before = score(server)
+        change(engine / name)
+        assert score(server) == before
+        assert name in server.logged_with("the engine directory was changed")["message"]
+        assert server.metric("engine_directory_changes_total") == 1
+        assert score(server) == before
+        assert server.get("/v1/health/ready")[0] == 200
+
+
+def test_a_server_that_is_to_exit_when_its_engine_is_replaced_finishes_and_exits(engines: Engines, tmp_path: Path):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    with Server(engine, "--served-model-name", "five", "--on-engine-change", "exit") as server:
+        score(server)
+        engine.rename(tmp_path / "old")
+        engines.copy("qwen2-tiny", tmp_path).rename(engine)
+        assert "another engine" in server.logged_with("the engine directory was changed")["message"]
+        assert server.process.wait(30) == ENGINE_CHANGED
+
+
+def test_files_that_are_only_touched_are_not_reported(engines: Engines, tmp_path: Path):
+    engine = engines.copy("llama3-tiny", tmp_path)
+    with Server(engine, "--served-model-name", "five", "--log-level", "debug") as server:
+        (engine / "weights.safetensors").touch()
+        server.logged_with("the engine's files were touched")
+        assert server.metric("engine_directory_changes_total") == 0

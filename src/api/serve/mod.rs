@@ -1,5 +1,6 @@
 //! The life of a server: open the ports, load the engine, answer, drain, end.
 
+mod engine_watch;
 mod ports;
 mod signals;
 
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use self::engine_watch::EngineWatch;
 pub use self::ports::ListenError;
 use self::signals::Signals;
 use super::app::{App, AppError};
@@ -19,7 +21,7 @@ use super::file_watcher::FileWatcher;
 use super::listen::tls::{Tls, TlsError};
 use super::middleware::cors::OriginError;
 use super::router::router;
-use crate::config::Settings;
+use crate::config::{OnEngineChange, Settings};
 use crate::engine::{Limits, backends};
 use crate::hardware::Ranks;
 use crate::manifest::Manifest;
@@ -42,6 +44,8 @@ pub enum Exit {
     EngineFailed = 3,
     /// It was asked to end, and what was not finished within the grace time was answered with an error.
     Undrained = 4,
+    /// The engine directory no longer holds the engine that was served, and an option says to end then.
+    EngineChanged = 5,
     /// It was asked to end a second time, or while an engine for GPUs was loading.
     Killed = 143,
 }
@@ -127,6 +131,7 @@ async fn load_and_serve(
     stop: watch::Sender<bool>,
     ports: JoinSet<()>,
 ) -> Result<Exit, ServeError> {
+    let mut watch = EngineWatch::new(app.settings.engine.directory.clone(), manifest.clone());
     let interruptible = backends::for_manifest(&manifest).is_interruptible();
     let interrupted = if interruptible { Exit::Drained } else { Exit::Killed };
     let load = tokio::task::spawn_blocking({
@@ -141,20 +146,41 @@ async fn load_and_serve(
     log_ready(app, &scheduler.limits());
 
     let mut grace = app.settings.server.shutdown_grace.0;
-    let failed = tokio::select! {
-        () = scheduler.failed() => true,
+    let reason = tokio::select! {
+        () = scheduler.failed() => Some(Exit::EngineFailed),
         ending = signals.next() => {
             grace = ending.grace(grace, Ranks::detect());
-            false
+            None
         }
-        () = app.drain.notified() => false,
+        () = app.drain.notified() => None,
+        () = engine_changed(app, &mut watch) => Some(Exit::EngineChanged),
     };
     let drained = drain(scheduler, stop, ports, grace);
     let exit = tokio::select! {
         exit = drained => exit,
         _ = signals.next() => Exit::Killed,
     };
-    Ok(if failed { Exit::EngineFailed } else { exit })
+    Ok(reason.unwrap_or(exit))
+}
+
+/// Reports every change of the engine directory; resolves at the first if an option says to end the server then.
+async fn engine_changed(app: &App, watch: &mut EngineWatch) {
+    loop {
+        let change = watch.change().await;
+        app.metrics.engine_changed();
+        let directory = app.settings.engine.directory.display();
+        match app.settings.engine.on_engine_change {
+            OnEngineChange::Exit => {
+                tracing::error!(%directory, "the engine directory was changed, and the server ends: {change}");
+                return;
+            }
+            OnEngineChange::Report => tracing::error!(
+                %directory,
+                "the engine directory was changed; scores still come from the engine that was loaded, and a server that \
+                 starts will not give them: {change}"
+            ),
+        }
+    }
 }
 
 fn log_ready(app: &App, limits: &Limits) {

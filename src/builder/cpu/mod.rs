@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
 use super::config::Config;
 use super::engine_manifest;
 use super::options::{BuildOptions, DEFAULT_MAX_SEQ_LEN, check_limits};
@@ -12,7 +10,6 @@ use super::output::Staging;
 use super::source::Source;
 use super::{BuildError, Progress, Silent, weights};
 use crate::hardware::Cpu;
-use crate::manifest::verify::hexadecimal;
 use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, Task, WEIGHTS_FILE};
 
 /// Most sequences in one iteration unless an option says otherwise.
@@ -58,8 +55,7 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
     let mut files = BTreeMap::new();
     for (file, content) in source.text.files() {
         staging.write(file, content.as_bytes())?;
-        let sha256 = hexadecimal(&Sha256::digest(content.as_bytes()));
-        files.insert(file.to_owned(), FileDigest { bytes: content.len() as u64, sha256 });
+        files.insert(file.to_owned(), FileDigest::from_content(content.as_bytes()));
     }
     let weights = weights::write(&staging.join(WEIGHTS_FILE), &tensors.weights, progress)?;
     files.insert(WEIGHTS_FILE.to_owned(), weights);

@@ -18,7 +18,7 @@ use crate::builder::output::Staging;
 use crate::builder::{BuildError, Progress, engine_manifest};
 use crate::engine::backends;
 use crate::hardware::targets::Target;
-use crate::manifest::verify::digest_file;
+use crate::manifest::digest::digest_file;
 use crate::manifest::{Gpus, Manifest, Quantization, TRTLLM_CONFIG_FILE, Target as EngineTarget, rank_file};
 
 /// Folder within the output for the checkpoint and for files that `trtllm-build` leaves where it runs. It is removed before

@@ -1,11 +1,9 @@
 //! What the CPU backend decides about an engine.
 
-use std::path::Path;
-
 use super::CpuFactory;
 use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
 use crate::hardware::{Cpu, Machine, Obstacle};
-use crate::manifest::{Dtype, Manifest};
+use crate::manifest::{Dtype, EngineFiles, Manifest};
 
 /// Runs the engine of a manifest on this processor.
 pub(in crate::engine) struct Backend<'a> {
@@ -50,7 +48,7 @@ impl backend::Backend for Backend<'_> {
         self.manifest.dtype.bits()
     }
 
-    fn open(&self, directory: &Path, options: &EngineOptions) -> Result<EngineFactory, EngineError> {
-        Ok(CpuFactory::open(directory, self.manifest, options)?.into())
+    fn open(&self, files: &EngineFiles, options: &EngineOptions) -> Result<EngineFactory, EngineError> {
+        Ok(CpuFactory::new(files, self.manifest, options)?.into())
     }
 }

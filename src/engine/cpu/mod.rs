@@ -20,7 +20,7 @@ use crate::engine::bridge::ffi;
 use crate::engine::head_layers;
 use crate::engine::weights::Weights;
 use crate::hardware::{Cpu, Obstacle, cores};
-use crate::manifest::{BuildLimits, Dtype, Manifest, Target, WEIGHTS_FILE};
+use crate::manifest::{BuildLimits, Dtype, EngineFiles, HEAD_FILE, Manifest, Target, WEIGHTS_FILE};
 use crate::reward::HeadLayers;
 use decoder::Decoder;
 
@@ -40,7 +40,7 @@ pub fn state_dtype(dtype: Dtype) -> Dtype {
     }
 }
 
-/// An engine directory that fits this machine, with its weights mapped.
+/// An engine that fits this machine, with its weights in memory.
 pub struct CpuFactory {
     directory: PathBuf,
     manifest: Manifest,
@@ -52,15 +52,32 @@ pub struct CpuFactory {
 }
 
 impl CpuFactory {
-    /// Checks that the engine was built for this machine and maps its weights.
+    /// Reads the files of an engine, which need not be those that were built: nothing is verified. For the rest, see
+    /// [`CpuFactory::new`].
     ///
     /// # Errors
-    /// It was built for another instruction set or with another oneDNN, its weights cannot be mapped, or an option is
-    /// out of range.
+    /// A file cannot be read, and as for [`CpuFactory::new`].
     pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
         check_processor(directory, manifest)?;
-        let weights = Arc::new(Weights::map(&directory.join(WEIGHTS_FILE))?);
-        let head = Arc::new(head_layers::open(directory, manifest)?);
+        let head = manifest.head.has_upper_layers().then_some(HEAD_FILE);
+        let names: Vec<&str> = [WEIGHTS_FILE].into_iter().chain(head).collect();
+        let files = EngineFiles::read_unverified(directory, &names)?;
+        Self::new(&files, manifest, options)
+    }
+
+    /// Checks that the engine was built for this machine, and takes its weights from memory.
+    ///
+    /// # Errors
+    /// It was built for another instruction set or with another oneDNN, its weights are not a safetensors file, or an
+    /// option is out of range.
+    pub fn new(
+        files: &EngineFiles,
+        manifest: &Manifest,
+        options: &EngineOptions,
+    ) -> Result<Self, EngineError> {
+        check_processor(files.directory(), manifest)?;
+        let weights = Arc::new(Weights::parse(files, WEIGHTS_FILE)?);
+        let head = Arc::new(head_layers::parse(files, manifest)?);
         let moderate = weights.bytes().len() / 8 / kv_bytes_per_token(manifest);
         let limits = limits(manifest, options, moderate)?;
         let threads = options.threads.unwrap_or_else(cores::usable);
@@ -68,7 +85,7 @@ impl CpuFactory {
         tracing::info!(threads, instruction_set, onednn, "opening the CPU engine");
         let kept = options.kv_cache_tokens.unwrap_or(moderate.max(2 * limits.max_num_tokens));
         Ok(Self {
-            directory: directory.to_owned(),
+            directory: files.directory().to_owned(),
             manifest: manifest.clone(),
             threads,
             limits,

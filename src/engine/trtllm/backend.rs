@@ -1,5 +1,6 @@
 //! What the TensorRT-LLM backend decides about an engine.
 
+#[cfg(feature = "trtllm")]
 use std::path::Path;
 
 use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
@@ -7,7 +8,7 @@ use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
 use crate::hardware::Ranks;
 use crate::hardware::targets::Target;
 use crate::hardware::{Gpu, Machine, Obstacle};
-use crate::manifest::{Gpus, Manifest, Objective, Quantization, TENSORRT_LLM};
+use crate::manifest::{EngineFiles, Gpus, Manifest, Objective, Quantization, TENSORRT_LLM};
 
 /// Runs the engine of a manifest on GPUs.
 pub(in crate::engine) struct Backend<'a> {
@@ -20,10 +21,10 @@ impl Backend<'_> {
     #[cfg(feature = "trtllm")]
     fn factory(
         &self,
-        directory: &Path,
+        files: &EngineFiles,
         options: &EngineOptions,
     ) -> Result<super::TrtllmFactory, EngineError> {
-        let factory = super::TrtllmFactory::open(directory, self.manifest, options)?;
+        let factory = super::TrtllmFactory::new(files, self.manifest, options)?.verified(self.manifest);
         Ok(if Ranks::detect().is_none() { factory.spawning_ranks() } else { factory })
     }
 
@@ -132,13 +133,14 @@ impl backend::Backend for Backend<'_> {
     }
 
     #[cfg(feature = "trtllm")]
-    fn open(&self, directory: &Path, options: &EngineOptions) -> Result<EngineFactory, EngineError> {
-        Ok(self.factory(directory, options)?.into())
+    fn open(&self, files: &EngineFiles, options: &EngineOptions) -> Result<EngineFactory, EngineError> {
+        Ok(self.factory(files, options)?.into())
     }
 
     #[cfg(not(feature = "trtllm"))]
-    fn open(&self, directory: &Path, _: &EngineOptions) -> Result<EngineFactory, EngineError> {
-        Err(EngineError::Unsuitable { directory: directory.to_owned(), obstacle: Obstacle::NoGpuSupport })
+    fn open(&self, files: &EngineFiles, _: &EngineOptions) -> Result<EngineFactory, EngineError> {
+        let directory = files.directory().to_owned();
+        Err(EngineError::Unsuitable { directory, obstacle: Obstacle::NoGpuSupport })
     }
 
     /// The first rank leads.

@@ -16,7 +16,7 @@ use crate::engine::{
     StartEngine, Work, bridge, head_layers,
 };
 use crate::hardware::Obstacle;
-use crate::manifest::{BuildLimits, Gpus, Manifest, Model, Pooling, Target};
+use crate::manifest::{BuildLimits, EngineFiles, Gpus, HEAD_FILE, Manifest, Model, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
@@ -47,22 +47,41 @@ pub struct TrtllmFactory {
     /// Rows of the embedding.
     prompt_vocabulary: usize,
     allotted: Option<Duration>,
+    /// The manifest whose files are verified again before every start but the first.
+    verified: Option<Manifest>,
+    started: bool,
 }
 
 impl TrtllmFactory {
+    /// Reads what this process itself uses of an engine directory, and verifies nothing. For the rest, see
+    /// [`TrtllmFactory::new`].
+    ///
+    /// # Errors
+    /// A file cannot be read, and as for [`TrtllmFactory::new`].
+    pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
+        let head = manifest.head.has_upper_layers().then_some(HEAD_FILE);
+        let files = EngineFiles::read_unverified(directory, head.as_slice())?;
+        Self::new(&files, manifest, options)
+    }
+
     /// Checks what can be known before loading. The engine's ranks are started by `mpirun`, unless
     /// [`TrtllmFactory::spawning_ranks`].
     ///
     /// # Errors
     /// The engine is for a CPU, its head cannot be read, or an option exceeds what it was built for.
-    pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
+    pub fn new(
+        files: &EngineFiles,
+        manifest: &Manifest,
+        options: &EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let directory = files.directory();
         let Target::TensorrtLlm(gpus) = &manifest.target else {
             return Err(EngineError::Unsuitable {
                 directory: directory.to_owned(),
                 obstacle: Obstacle::ForCpu,
             });
         };
-        let head = head_layers::open(directory, manifest)?;
+        let head = head_layers::parse(files, manifest)?;
         let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
             manifest.limits.lowered(&options.limits)?;
         let attention_windows = attention_windows(&manifest.model, max_seq_len);
@@ -95,7 +114,17 @@ impl TrtllmFactory {
             logit_rows,
             prompt_vocabulary: manifest.model.vocab_size,
             allotted: options.gpu.allotted,
+            verified: None,
+            started: false,
         })
+    }
+
+    /// Verifies the engine's files again before every start but the first: the library reads them each time, and they
+    /// may have been changed since they were verified.
+    #[must_use]
+    pub fn verified(mut self, manifest: &Manifest) -> Self {
+        self.verified = Some(manifest.clone());
+        self
     }
 
     /// Has the library spawn the ranks on this machine, if there are several.
@@ -178,6 +207,11 @@ impl From<TrtllmFactory> for EngineFactory {
 
 impl StartEngine<dyn QueueEngine> for TrtllmFactory {
     fn start(&mut self) -> Result<Box<dyn QueueEngine>, EngineError> {
+        if std::mem::replace(&mut self.started, true)
+            && let Some(manifest) = &self.verified
+        {
+            manifest.verify(&self.directory)?;
+        }
         let (executor, limits) = self.load()?;
         let loaded = Loaded {
             executor,
