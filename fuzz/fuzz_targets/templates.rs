@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         let messages: Vec<Message> =
             (turns.iter().zip(roles)).map(|(content, role)| Message::new(role, *content)).collect();
         for add_generation_prompt in [false, true] {
-            let options = EncodeOptions { add_generation_prompt };
+            let options = EncodeOptions { add_generation_prompt, ..EncodeOptions::default() };
             if let Ok(ids) = encoder.encode(&messages, options) {
                 assert!(!ids.is_empty());
                 encoder.render(&messages, options).expect("what was encoded can be rendered");

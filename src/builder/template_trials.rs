@@ -26,7 +26,8 @@ pub(super) fn run(encoder: &Encoder, path: &Path) -> Result<Vec<String>, BuildEr
     let mut notes = Vec::new();
     for trial in trials() {
         let messages = messages(&trial.messages);
-        let options = EncodeOptions { add_generation_prompt: trial.add_generation_prompt };
+        let options =
+            EncodeOptions { add_generation_prompt: trial.add_generation_prompt, ..EncodeOptions::default() };
         match encoder.encode(&messages, options) {
             Ok(_) => {}
             Err(PromptError::Refused(reason)) => {

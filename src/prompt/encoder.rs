@@ -138,8 +138,9 @@ impl Encoder {
     /// # Errors
     /// The conversation is empty, or the template refuses it.
     pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
-        let add_generation_prompt = options.add_generation_prompt || self.generation_prompt;
-        let mut ids = self.encode_rendered(messages, EncodeOptions { add_generation_prompt })?;
+        let add_generation_prompt =
+            !options.continue_final_message && (options.add_generation_prompt || self.generation_prompt);
+        let mut ids = self.encode_rendered(messages, EncodeOptions { add_generation_prompt, ..options })?;
         ids.extend_from_slice(&self.suffix);
         Ok(ids)
     }
@@ -223,7 +224,8 @@ impl Encoder {
     pub(crate) fn turn_start(&self) -> Option<Vec<u32>> {
         let question = [Message::new("user", "a")];
         let ids = |add_generation_prompt| {
-            self.encode_rendered(&question, EncodeOptions { add_generation_prompt }).ok()
+            let options = EncodeOptions { add_generation_prompt, ..EncodeOptions::default() };
+            self.encode_rendered(&question, options).ok()
         };
         let (plain, longer) = (ids(false)?, ids(true)?);
         longer.strip_prefix(&plain[..]).filter(|start| !start.is_empty()).map(<[u32]>::to_vec)
@@ -249,6 +251,29 @@ impl Encoder {
             ids.extend_from_slice(&self.suffix);
         }
         Ok(ids)
+    }
+
+    /// The start of a message's text that has `most` tokens, and how many tokens are left out.
+    ///
+    /// # Errors
+    /// The text cannot be encoded.
+    pub(crate) fn first_tokens(&self, text: String, most: usize) -> Result<(String, usize), PromptError> {
+        let message = [Message::new("user", text.as_str())];
+        let guarded = self.guard.mark(&message, false)?;
+        let marked = guarded.turns[0]["content"].as_str().unwrap_or_default();
+        let ids = self.ids(&text, Some(&guarded.unmark(marked).1))?;
+        let Some(left_out) = ids.len().checked_sub(most).filter(|count| *count > 0) else {
+            return Ok((text, 0));
+        };
+        let mut start = self.vocabulary().decode(&ids[..most]);
+        // The last token may end within a character.
+        start.truncate(start.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
+        Ok((start, left_out))
+    }
+
+    /// The source of the chat template.
+    pub(crate) fn template_source(&self) -> &str {
+        self.guard.template_source()
     }
 
     /// Whether a text contains a control token, as a text with the chat template applied does.

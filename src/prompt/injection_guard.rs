@@ -116,6 +116,10 @@ impl InjectionGuard {
         })
     }
 
+    pub(super) fn template_source(&self) -> &str {
+        &self.template
+    }
+
     /// Whether the turns contain nothing that could become a control token or a part of one.
     pub(super) fn is_harmless(&self, messages: &[Message]) -> bool {
         let mut harmless = true;

@@ -74,6 +74,8 @@ pub use vocabulary::Vocabulary;
 pub struct EncodeOptions {
     /// Whether to append the tokens that start a response. Reward models do not need them.
     pub add_generation_prompt: bool,
+    /// Whether the prompt ends with the text of the last message, without what the template writes after it.
+    pub continue_final_message: bool,
 }
 
 /// Why an engine directory has no encoder.
@@ -112,6 +114,12 @@ pub enum PromptError {
     /// There are no tokens.
     #[error("the prompt is empty; send text, or a message that the model's chat template renders")]
     Empty,
+    /// The last message cannot be continued.
+    #[error(
+        "the text of the last message is not in what the model's chat template writes, so it cannot be continued; \
+         leave out `continue_final_message`"
+    )]
+    NotContinued,
     /// The conversation is too long even without the turns that may be dropped.
     #[error(
         "the conversation has {tokens} tokens even without its older turns, and this model's maximum context \

@@ -2,6 +2,7 @@
 
 use serde_json::Map;
 
+use super::jinja::unicode::is_space;
 use super::jinja::{Jinja, RenderError, SyntaxError, Variables};
 use super::strftime::strftime;
 use super::{EncodeOptions, PromptError};
@@ -54,20 +55,49 @@ impl Template {
     /// The template refuses the conversation or fails.
     pub(super) fn render(
         &self,
-        messages: Vec<serde_json::Value>,
+        mut messages: Vec<serde_json::Value>,
         marks: &str,
         options: EncodeOptions,
     ) -> Result<String, PromptError> {
+        if options.continue_final_message {
+            add_end_tag(&mut messages)?;
+        }
         let input = messages.iter().map(size).sum();
         let mut given = self.variables.clone();
         given.insert("messages".into(), messages.into());
         given.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
         let rendered = self.jinja.render(&Variables { given, date: self.date, marks, input });
-        rendered.map_err(|error| match error {
+        let rendered = rendered.map_err(|error| match error {
             RenderError::Raised(message) => PromptError::Refused(message),
             error => PromptError::Unrenderable(error.to_string()),
-        })
+        })?;
+        if options.continue_final_message { before_end_tag(rendered) } else { Ok(rendered) }
     }
+}
+
+/// Stands after the last message's text, so that its end is found in the rendering. The space shows whether the
+/// template keeps white space there.
+const END_TAG: &str = "THE_LAST_MESSAGE_ENDS_HERE ";
+
+fn add_end_tag(messages: &mut [serde_json::Value]) -> Result<(), PromptError> {
+    match messages.last_mut().and_then(|message| message.get_mut("content")) {
+        Some(serde_json::Value::String(content)) => {
+            content.push_str(END_TAG);
+            Ok(())
+        }
+        _ => Err(PromptError::NotContinued),
+    }
+}
+
+/// What a rendering has before the tag. If the template trimmed the message, white space goes too, as in
+/// transformers.
+fn before_end_tag(mut rendered: String) -> Result<String, PromptError> {
+    let end = rendered.rfind(END_TAG.trim_end()).ok_or(PromptError::NotContinued)?;
+    let kept = rendered[end..].starts_with(END_TAG);
+    let before = &rendered[..end];
+    let length = if kept { end } else { before.trim_end_matches(is_space).len() };
+    rendered.truncate(length);
+    Ok(rendered)
 }
 
 /// Bytes of the texts in a value.

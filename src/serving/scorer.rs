@@ -124,10 +124,31 @@ impl Scorer {
     /// # Errors
     /// The template refuses the conversation, what must stay of it is too long, or its last step has no end.
     pub fn encode(&self, messages: &[Message], policy: LengthPolicy) -> Result<Prompt, ServingError> {
+        self.encode_with(messages, EncodeOptions::default(), policy)
+    }
+
+    /// The same, with other ends of the prompt.
+    ///
+    /// # Errors
+    /// As [`Scorer::encode`], and the last message cannot be continued.
+    pub fn encode_with(
+        &self,
+        messages: &[Message],
+        options: EncodeOptions,
+        policy: LengthPolicy,
+    ) -> Result<Prompt, ServingError> {
         if let Some(last) = messages.last().filter(|message| message.role == "assistant") {
             self.head.check_last_step(&last.content)?;
         }
-        Ok(self.encoder.encode_within(messages, EncodeOptions::default(), self.fit(policy))?)
+        Ok(self.encoder.encode_within(messages, options, self.fit(policy))?)
+    }
+
+    /// The start of a message's text that has `most` tokens, and how many tokens are left out.
+    ///
+    /// # Errors
+    /// The text cannot be encoded.
+    pub(crate) fn first_tokens(&self, text: String, most: usize) -> Result<(String, usize), ServingError> {
+        Ok(self.encoder.first_tokens(text, most)?)
     }
 
     /// Token ids of a text that was templated already, cut as by [`Scorer::encode`].

@@ -72,6 +72,23 @@ fn encode(encoder: &Encoder, messages: &[Message]) -> Vec<u32> {
     encoder.encode(messages, EncodeOptions::default()).unwrap()
 }
 
+#[test]
+fn a_message_is_continued_where_transformers_continues_it() {
+    let options = EncodeOptions { continue_final_message: true, ..EncodeOptions::default() };
+    let golden = json(&tests().join("golden/continued.json"));
+    for (name, cases) in golden.as_object().unwrap() {
+        let encoder = encoder(name);
+        for case in cases.as_array().unwrap() {
+            let encoded = encoder.encode(&messages(case), options);
+            if case["ids"].is_null() {
+                assert!(encoded.is_err(), "{name}: {case}");
+            } else {
+                assert_eq!(encoded.unwrap(), ids(case), "{name}: {case}");
+            }
+        }
+    }
+}
+
 /// Runs `check` on every case of `list` in every golden file.
 fn each_case(list: &str, check: impl Fn(&Encoder, &str, &Value)) {
     for name in CHECKPOINTS {

@@ -59,7 +59,7 @@ fn prompts_of_chats_and_texts_have_the_ids_of_transformers() {
             let turns = case.messages.as_array().unwrap().iter();
             let turns: Vec<_> =
                 turns.map(|turn| Message::new(text(turn, "role"), text(turn, "content"))).collect();
-            let options = EncodeOptions { add_generation_prompt: true };
+            let options = EncodeOptions { add_generation_prompt: true, ..EncodeOptions::default() };
             assert_eq!(encoder.encode(&turns, options).unwrap(), case.prompt, "{name}");
         }
         for case in golden.texts {
