@@ -1,16 +1,17 @@
-//! Infinity's `POST /rerank` and `POST /classify`, under the prefix `/infinity`: their requests look like those of
+//! Infinity's `POST /rerank`, `POST /classify` and `GET /models`, under the prefix `/infinity`: their requests look like those of
 //! other servers, and their responses do not.
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, strings};
+use super::inputs::{Input, PartLimits, Text, strings};
 use super::ranking::{RankingForm, conversations, documents, keep};
 use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
 use super::tei::{self, Prediction, predictions};
@@ -22,7 +23,7 @@ use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(classify))
+    OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(classify)).routes(routes!(models))
 }
 
 /// A prompt and the responses to rank.
@@ -85,6 +86,67 @@ struct Classes<'a> {
     usage: Usage,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityModels)]
+struct ModelList<'a> {
+    object: &'static str,
+    data: Vec<ModelInfo<'a>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityModel)]
+struct ModelInfo<'a> {
+    id: &'a str,
+    stats: Stats,
+    object: &'static str,
+    /// Infinity's client takes no other owner.
+    owned_by: &'static str,
+    created: u64,
+    backend: &'static str,
+    capabilities: &'static [&'static str],
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityStats)]
+struct Stats {
+    /// How full the queue is, from 0 to 1.
+    queue_fraction: f64,
+    queue_absolute: i64,
+    results_pending: i64,
+    batch_size: usize,
+}
+
+/// The names of the model, in Infinity's form.
+#[utoipa::path(
+    get,
+    path = "/infinity/models",
+    tag = "compatibility",
+    responses((status = 200, body = ModelList), Errors),
+)]
+async fn models(State(app): State<Arc<App>>) -> Response {
+    let load = app.metrics.load();
+    let capabilities: &[&str] = if app.scorer().is_ok() { &["classify", "rerank"] } else { &[] };
+    let mut data = Vec::with_capacity(app.models.len());
+    for id in &app.models {
+        let stats = Stats {
+            queue_fraction: (load as f64 / app.settings.scheduling.max_queue_requests as f64).min(1.0),
+            queue_absolute: load,
+            results_pending: load,
+            batch_size: app.manifest.limits.max_batch_size,
+        };
+        data.push(ModelInfo {
+            id,
+            stats,
+            object: "model",
+            owned_by: "infinity",
+            created: app.started,
+            backend: "assay",
+            capabilities,
+        });
+    }
+    Json(ModelList { object: "list", data }).into_response()
+}
+
 /// Scores every response and puts the best first, in Infinity's form.
 #[utoipa::path(
     post,
@@ -130,7 +192,7 @@ fn read_rerank(
 ) -> Result<CompatRequest<RankingForm>, ApiError> {
     let query: String = fields.require("query")?;
     let documents = documents(fields, settings)?;
-    let inputs = conversations(&query, "documents", &documents, settings)?;
+    let inputs = conversations(&query, "documents", &documents, PartLimits::default(), settings)?;
     let form = RankingForm::take(fields, ("return_documents", false), documents)?;
     let activation = tei::raw_scores(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })

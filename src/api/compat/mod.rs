@@ -10,6 +10,7 @@ mod embeddings;
 mod encoding;
 mod fastdeploy;
 mod gym;
+mod gym_metrics;
 mod infinity;
 mod inputs;
 mod invocations;
@@ -29,6 +30,7 @@ mod sglang_score;
 mod slime;
 mod tei;
 mod tei_service;
+mod tokenizer_info;
 mod vllm;
 mod vllm_score;
 
@@ -50,6 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(slime::routes())
         .merge(llama_factory::routes())
         .merge(gym::routes())
+        .merge(gym_metrics::routes())
         .merge(classify::routes())
         .merge(score::routes())
         .merge(labels::routes())
@@ -60,6 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(embeddings::routes())
         .merge(tei::routes())
         .merge(tei_service::routes())
+        .merge(tokenizer_info::routes())
         .merge(cohere::routes())
         .merge(nvidia::routes())
         .merge(infinity::routes())

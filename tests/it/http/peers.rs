@@ -114,6 +114,26 @@ async fn a_rollout_of_nemo_gym_comes_back_with_its_reward() {
 }
 
 #[tokio::test]
+async fn rollouts_of_nemo_gym_are_summarised_as_its_base_class_does() {
+    let server = Server::start();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gym_metrics.json");
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
+    for case in golden.as_array().unwrap() {
+        let request = json!({"verify_responses": case["verify_responses"]});
+        assert_eq!(ok(&server, "/aggregate_metrics", request).await, case["metrics"]);
+    }
+    assert_eq!(server.get("/reverify_mode").await.json(), "stateless");
+    for (responses, words) in [
+        (json!([{"reward": 1}, 7]), "`verify_responses[1]` must be an object"),
+        (json!([{"_ng_task_index": 0.5}]), "`verify_responses[0]._ng_task_index` must be a whole number"),
+        (json!([{"response": []}]), "`verify_responses[0].response` must be an object"),
+    ] {
+        let message = refused(&server, "/aggregate_metrics", json!({"verify_responses": responses})).await;
+        assert!(message.starts_with(words), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn context_logits_have_a_row_for_each_token_of_the_prompt() {
     let server = Server::start();
     let (text, scores) = (templated(&server), scores(&server).await);

@@ -18,6 +18,15 @@ async fn models_are_listed_with_their_longest_sequence() {
 }
 
 #[tokio::test]
+async fn the_tokenizer_is_described_as_in_vllm() {
+    let info = Server::start().get("/tokenizer_info").await.json();
+    assert_eq!(info["tokenizer_class"], "PreTrainedTokenizerFast");
+    assert_eq!(info["model_max_length"], 256);
+    assert_eq!(info["bos_token"], "<|begin_of_text|>");
+    assert!(info["chat_template"].as_str().unwrap().contains("messages"));
+}
+
+#[tokio::test]
 async fn health_and_version_have_the_form_of_nim() {
     let server = Server::start();
     let ready = server.get("/v1/health/ready").await;
