@@ -28,6 +28,7 @@ help:
 	@echo 'make test-mpirun      test multi-rank GPU engines under Open MPI  (needs mpirun)'
 	@echo 'make test-monitoring  test the alerts and the dashboard on a real Prometheus  (needs prometheus)'
 	@echo 'make test-pages       test the web pages in headless Chromium  (needs chromium)'
+	@echo 'make test-trainers    run the client functions of trainers, from their repositories'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
 	@echo 'make check-deploy     check the Helm chart and the systemd unit  (needs helm)'
 	@echo 'make check-docker     check what the entry script of the images starts'
@@ -127,6 +128,11 @@ bins:
 test-wire: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/wire
 
+# Runs the functions of trainers, which it fetches from their repositories.
+test-trainers: $(CLIENTS) bins
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check aiohttp==3.14.5
+	TRAINER_SOURCES=build/trainers .venv/bin/python -m pytest tests/wire/test_trainer_functions.py
+
 # Reads the checkpoints that build-engine writes for trtllm-build, by an implementation of its own.
 test-checkpoint: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/trtllm_checkpoint
@@ -202,5 +208,5 @@ accept: $(RELEASE)/build-engine
 
 .PHONY: accept always bins check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
-.PHONY: test-pages test-rust test-sanitizers test-trtllm test-wire tidy typos
+.PHONY: test-pages test-rust test-sanitizers test-trainers test-trtllm test-wire tidy typos
 .DELETE_ON_ERROR:

@@ -5,7 +5,7 @@ import pytest
 from conftest import ATTRIBUTES, LOUVRE, PARIS, Server
 from huggingface_hub import InferenceClient
 from infinity_client import Client
-from infinity_client.api.default import classify, rerank
+from infinity_client.api.default import classify, models, rerank
 from infinity_client.models import ClassifyInput, RerankInput
 from test_trainers import chat_scores, chatml, llama3
 
@@ -38,6 +38,13 @@ def test_infinity_ranks_and_classifies_under_its_prefix(one_score: Server):
     assert [result.document for result in answer.results] == [DOCUMENTS[result.index] for result in answer.results]
     classes = classify.sync(client=client, body=ClassifyInput(input_=[chatml()], raw_scores=True))
     assert [entry.score for entry in classes.data[0]] == chat_scores(one_score, "one")
+
+
+def test_infinity_lists_the_model(server: Server):
+    client = Client(base_url=server.url + "/infinity", raise_on_unexpected_status=True)
+    listed = models.sync(client=client).data
+    assert [model.id for model in listed] == ["five", "nvidia/nemotron-4-340b-reward"]
+    assert listed[0].capabilities == ["classify", "rerank"] and listed[0].stats["queue_absolute"] == 0
 
 
 def test_infinity_gets_probabilities_where_it_asks_for_them(one_score: Server):

@@ -1,0 +1,175 @@
+"""Trainers' own functions, as their repositories have them, against a running server.
+
+`make test-trainers` fetches one file of each repository at a pinned commit and runs these tests. The functions are
+taken out of the files unchanged; only what they import is replaced.
+"""
+
+import ast
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import requests
+from conftest import ATTRIBUTES, LOUVRE, PARIS, Server, conversation
+from test_trainers import chat_scores, chatml, llama3
+
+FOLDER = os.environ.get("TRAINER_SOURCES")
+pytestmark = pytest.mark.skipif(not FOLDER, reason="run `make test-trainers`")
+
+# Repository, commit and file.
+SOURCES = {
+    "OpenRLHF": ("OpenRLHF/OpenRLHF", "3c3be6234e0cb353e76bb8019947db9dfe99fca7", "openrlhf/utils/agent.py"),
+    "slime": ("THUDM/slime", "624b824a898ab0ec1fcb4d373004c7f3852bf515", "slime/rollout/rm_hub/__init__.py"),
+    "miles": ("radixark/miles", "31f1ca961a94cb860cec3b2dea34ec332bfa8f76", "miles/rollout/rm_hub/__init__.py"),
+    "verl": (
+        "volcengine/verl",
+        "b178a3cd56f58b2d502255daba591e92833930a7",
+        "verl/experimental/reward_loop/reward_loop.py",
+    ),
+    "XTuner": ("InternLM/xtuner", "b934f462095c1e750229de35367c50ae36caa786", "xtuner/utils/rm_utils.py"),
+    "LLaMA-Factory": (
+        "hiyouga/LLaMA-Factory",
+        "ff6d4d12eeb035d6ce06805a5733dd7b29f2ac30",
+        "src/llamafactory/train/ppo/ppo_utils.py",
+    ),
+    "ROLL": (
+        "alibaba/ROLL",
+        "8eb27cc2dc34c4d1310b169d9b86d339004d811a",
+        "roll/pipeline/rlvr/rewards/llm_judge_reward_worker.py",
+    ),
+}
+
+
+def source(trainer: str) -> str:
+    """The text of a trainer's file, which is fetched if it is not there yet."""
+    repository, commit, path = SOURCES[trainer]
+    folder = Path(FOLDER).resolve() / trainer
+    git = ["git", "-C", str(folder)]
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        subprocess.run([*git, "init", "--quiet", "--bare"], check=True)
+        url = f"https://github.com/{repository}"
+        fetch = ["fetch", "--quiet", "--depth", "1", "--filter=blob:none", url, commit]
+        subprocess.run([*git, *fetch], check=True)
+        subprocess.run([*git, "config", "remote.origin.url", url], check=True)
+        subprocess.run([*git, "config", "remote.origin.promisor", "true"], check=True)
+    return subprocess.run([*git, "show", f"{commit}:{path}"], check=True, capture_output=True, text=True).stdout
+
+
+def take(trainer: str, name: str, methods: tuple[str, ...] = (), **imported):
+    """A function of a trainer's file, or a class with some of its methods; `imported` stands for its imports."""
+    for node in ast.parse(source(trainer)).body:
+        if getattr(node, "name", None) == name:
+            break
+    else:
+        raise AssertionError(f"{trainer} has no {name}")
+    if methods:
+        node.body = [item for item in node.body if getattr(item, "name", None) in methods]
+        node.decorator_list, node.bases = [], []
+    scope = {"List": list, "Union": object, "logger": logging.getLogger(trainer), "DataProto": object, **imported}
+    exec(compile(ast.Module([node], type_ignores=[]), trainer, "exec"), scope)  # noqa: S102
+    return scope[name]
+
+
+def aiohttp():
+    return pytest.importorskip("aiohttp")
+
+
+def openrlhf(*urls: str):
+    methods = ("_fetch_rewards_via_http",)
+    executor = take("OpenRLHF", "SingleTurnAgentExecutor", methods, aiohttp=aiohttp(), asyncio=asyncio)()
+    executor.reward_endpoints = list(urls)
+    return executor
+
+
+def test_openrlhf_with_several_urls_loses_no_reward(one_score: Server):
+    urls = [one_score.url + "/get_reward"] * 3
+    # Two texts and three servers: the last gets none.
+    for texts in ([chatml()], [chatml(), chatml("No.")], [chatml(str(index)) for index in range(7)]):
+        answers = asyncio.run(openrlhf(*urls)._fetch_rewards_via_http(texts, [PARIS] * len(texts), [None] * len(texts)))
+        assert len(answers) == 3
+        rewards = [reward for answer in answers for reward in answer["rewards"]]
+        expected = [post(one_score, "/get_reward", {"query": [text]})["rewards"][0] for text in texts]
+        assert rewards == expected and [answer["extra_logs"] for answer in answers] == [{}] * 3
+
+
+def post(server: Server, path: str, body: dict):
+    answer = requests.post(server.url + path, json=body, timeout=60)
+    answer.raise_for_status()
+    return answer.json()
+
+
+@pytest.mark.parametrize("trainer", ["slime", "miles"])
+def test_slime_and_miles_take_the_body_as_the_reward(server: Server, one_score: Server, trainer: str):
+    imported = {"aiohttp": aiohttp(), "asyncio": asyncio, "Sample": object}
+
+    async def reward(server: Server, prompt) -> float | dict:
+        remote_rm = take(trainer, "remote_rm", _get_shared_session=lambda: session, **imported)
+        sample = SimpleNamespace(prompt=prompt, response=LOUVRE, label="42")
+        async with imported["aiohttp"].ClientSession() as session:
+            return await remote_rm(SimpleNamespace(rm_url=server.url + "/slime/reward"), sample)
+
+    for prompt in (PARIS, conversation()[:1]):
+        assert [asyncio.run(reward(one_score, prompt))] == chat_scores(one_score, "one")
+        assert list(asyncio.run(reward(server, prompt)).items()) == list(
+            zip(ATTRIBUTES, chat_scores(server, "five"), strict=True)
+        )
+
+
+@pytest.mark.parametrize("rollout", ["vllm", "sglang"])
+def test_verl_reads_the_last_number(server: Server, one_score: Server, rollout: str):
+    for served, model, text in ((one_score, "one", chatml()), (server, "five", llama3())):
+        methods = ("_post_request", "compute_score_disrm")
+        worker = take("verl", "RewardLoopWorker", methods, aiohttp=aiohttp(), asyncio=asyncio)()
+        worker.reward_router_address = served.address
+        engine, path = SimpleNamespace(name=rollout), SimpleNamespace(path=model)
+        worker.config = SimpleNamespace(reward_model=SimpleNamespace(rollout=engine, model=path))
+
+        async def rendered(_, text=text):
+            return text.removeprefix("<|begin_of_text|>")
+
+        worker._preprocess_reward_inputs = rendered
+        assert asyncio.run(worker.compute_score_disrm(None)) == {"reward_score": chat_scores(served, model)[-1]}
+
+
+def test_xtuner_gets_rewards_in_each_of_its_three_modes(server: Server, one_score: Server):
+    methods = ("sglang_request_reward", "vllm_request_reward", "lmdeploy_request_reward")
+    client = take("XTuner", "RewardModelClient", methods, requests=requests, time=time)()
+    for served, model, texts in (
+        (one_score, "one", [chatml(), chatml("No.")]),
+        (server, "five", [llama3(), llama3("No.")]),
+    ):
+        client.server_address, client.rm_name = served.address, model
+        expected = [chat_scores(served, model, answer) for answer in (LOUVRE, "No.")]
+        assert client.sglang_request_reward(texts) == [scores[0] for scores in expected]
+        assert client.vllm_request_reward(texts) == [scores[0] for scores in expected]
+        # This mode keeps whatever is there: rows of scores.
+        assert client.lmdeploy_request_reward(texts) == [[scores] for scores in expected]
+
+
+def test_llama_factory_gets_a_score_for_each_text(one_score: Server):
+    torch = SimpleNamespace(Tensor=list)
+    rewards = take("LLaMA-Factory", "get_rewards_from_server", requests=requests, json=json, torch=torch)
+    answer = rewards(one_score.url + "/v1/score/evaluation", [chatml(), chatml("No.")])
+    assert answer == chat_scores(one_score, "one") + chat_scores(one_score, "one", "No.")
+
+
+def test_rolls_judge_asks_by_openais_client(judge: Server):
+    methods = ("_call_api_model",)
+    worker = take("ROLL", "LLMJudgeRewardWorker", methods, requests=requests, Dict=dict)()
+    worker.judge_api_url, worker.judge_api_key, worker.judge_model_name = judge.url + "/v1", "none", judge.model
+    worker.logger = logging.getLogger("ROLL")
+    assert isinstance(worker._call_api_model([{"role": "user", "content": "Is 1 + 1 = 2? Answer YES or NO."}]), str)
+
+
+@pytest.fixture
+def judge(engines):
+    with Server(engines["lm-head-tiny"], "--served-model-name", "judge") as server:
+        server.model = "judge"
+        yield server
