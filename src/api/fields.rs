@@ -71,9 +71,19 @@ impl Fields {
     /// # Errors
     /// It is missing or has another type.
     pub(super) fn require<T: Field>(&mut self, name: &'static str) -> Result<T, ApiError> {
-        self.take(name)?.ok_or_else(|| {
-            ApiError::invalid(self.path(name), format!("is missing or null: send {}", T::EXPECTED))
-        })
+        match self.take(name)? {
+            Some(value) => Ok(value),
+            None => Err(self.missing(name, T::EXPECTED)),
+        }
+    }
+
+    /// The error about a field that must be there and is not. It mentions a field that may have been meant as it.
+    pub(super) fn missing(&self, name: &str, expected: &str) -> ApiError {
+        let mut reason = format!("is missing or null: send {expected}");
+        if let Some(meant) = nearest(name, self.map.keys().map(String::as_str)) {
+            reason += &format!("; `{meant}` is there, which may have been meant as it");
+        }
+        ApiError::invalid(self.path(name), reason)
     }
 
     /// Takes out a word that must be one of `known`.
@@ -88,7 +98,12 @@ impl Fields {
         let Some(word) = self.take::<String>(name)? else { return Ok(None) };
         match known.iter().find(|known| **known == word) {
             Some(known) => Ok(Some(known)),
-            None => Err(ApiError::invalid(self.path(name), format!("must be one of {}", known.join(", ")))),
+            None => {
+                // A word is repeated; what may be a text of the user's is not.
+                let found = if is_word(&word) { format!(", not {word}") } else { String::new() };
+                let reason = format!("must be one of {}{found}", known.join(", "));
+                Err(ApiError::invalid(self.path(name), reason))
+            }
         }
     }
 
@@ -120,6 +135,12 @@ impl Fields {
         };
         Err(ApiError::unsupported(self.path(name), reason))
     }
+}
+
+/// Whether a text is as short and plain as names of choices are.
+fn is_word(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_plain)
 }
 
 /// The name among `known` that is most like `name`, if one is so alike that it may have been meant.

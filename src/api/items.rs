@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::messages::check_last_turn;
 use crate::config::ServerSettings;
-use crate::prompt::{Message, Prompt, Truncated};
+use crate::prompt::{EncodeOptions, Message, Prompt, Truncated, Truncation};
 use crate::scheduler::Rejection;
 use crate::serving::{LengthPolicy, Scheduling, Scored, Scorer, ServingError};
 
@@ -55,11 +55,20 @@ impl Item {
         scorer: &Scorer,
         messages: &[Message],
         path: ItemPath,
-        length: LengthPolicy,
+        (options, length): (EncodeOptions, LengthPolicy),
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
         check_last_turn(messages, &path, settings)?;
-        Self::new(path, scorer.encode(messages, length))
+        Self::new(path, scorer.encode_with(messages, options, length))
+    }
+
+    /// The item, of whose texts this many tokens were cut off before it was encoded.
+    pub(super) fn after_cut(mut self, tokens: usize) -> Self {
+        let cut = Truncated { strategy: Truncation::Right, tokens_removed: 0, turns_removed: 0 };
+        if tokens > 0 {
+            self.truncated.get_or_insert(cut).tokens_removed += tokens;
+        }
+        self
     }
 
     /// The item, with scores at each of its tokens besides.

@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::item_path::ItemPath;
 use crate::config::ServerSettings;
-use crate::prompt::Message;
+use crate::prompt::{EncodeOptions, Message};
 
 /// One message of a conversation. The chat template gets its other fields too, such as `tool_call_id`.
 #[derive(Deserialize, ToSchema)]
@@ -107,6 +107,22 @@ fn text_part(path: String, part: Value) -> Result<String, ApiError> {
         return Err(ApiError::unsupported(fields.path("type"), "only parts of type text can be read"));
     }
     fields.require("text")
+}
+
+/// Takes `add_generation_prompt`, which is `default` if absent, and `continue_final_message`: how the prompt of a
+/// conversation ends.
+///
+/// # Errors
+/// Both are true, or one is not a boolean.
+pub(super) fn take_encode_options(fields: &mut Fields, default: bool) -> Result<EncodeOptions, ApiError> {
+    let add_generation_prompt = fields.take::<bool>("add_generation_prompt")?;
+    let continue_final_message = fields.take::<bool>("continue_final_message")?.unwrap_or(false);
+    if continue_final_message && add_generation_prompt == Some(true) {
+        let reason = "excludes `add_generation_prompt`: send true in one of them only";
+        return Err(ApiError::invalid(fields.path("continue_final_message"), reason));
+    }
+    let add_generation_prompt = add_generation_prompt.unwrap_or(default && !continue_final_message);
+    Ok(EncodeOptions { add_generation_prompt, continue_final_message })
 }
 
 /// On a server that requires it, refuses a conversation that the assistant does not end.

@@ -64,6 +64,12 @@ fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Item), ApiError> {
     let request = ChatRequest::parse(body, app)?;
     app.model(request.model.as_deref())?;
     let path = ItemPath::field("messages");
-    let item = Item::conversation(app.scorer()?, &request.messages, path, request.length, settings)?;
+    let item = Item::conversation(
+        app.scorer()?,
+        &request.messages,
+        path,
+        (request.encoding, request.length),
+        settings,
+    )?;
     Ok((request, item))
 }

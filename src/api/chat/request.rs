@@ -12,7 +12,7 @@ use crate::api::fields::Fields;
 use crate::api::messages::{self, Turn};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
-use crate::prompt::{Message, Truncation};
+use crate::prompt::{EncodeOptions, Message, Truncation};
 use crate::serving::LengthPolicy;
 
 /// A request for the score of a conversation's last turn.
@@ -24,6 +24,8 @@ pub(super) struct ChatRequest {
     pub(super) stream: bool,
     /// What a streamed response says about usage.
     pub(super) usage: StreamOptions,
+    /// How its prompt ends.
+    pub(super) encoding: EncodeOptions,
     /// What is done about a conversation that is too long.
     pub(super) length: LengthPolicy,
     pub(super) scheduling: SchedulingFields,
@@ -35,10 +37,16 @@ pub(super) struct ChatRequest {
 #[schema(as = ChatRequest)]
 #[expect(dead_code, reason = "the schema of what `ChatRequest::parse` reads")]
 pub(super) struct ChatSchema {
-    model: String,
+    /// The server's own if absent.
+    model: Option<String>,
     #[schema(min_items = 1)]
     messages: Vec<Turn>,
     stream: Option<bool>,
+    /// Whether the prompt ends with the start of another response: true if absent for a model that chats, false for
+    /// a reward model.
+    add_generation_prompt: Option<bool>,
+    /// Whether the prompt ends with the text of the last message.
+    continue_final_message: Option<bool>,
     truncation: Option<Truncation>,
     /// Lower goes first.
     #[schema(minimum = -128, maximum = 127)]
@@ -106,6 +114,7 @@ impl ChatRequest {
         let mut fields = Fields::parse(body)?;
         let model = fields.take("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;
+        let encoding = messages::take_encode_options(&mut fields, false)?;
         let stream = fields.take("stream")?.unwrap_or(false);
         let usage = take_stream_options(&mut fields, stream)?;
         let length = take_length_policy(&mut fields, app)?;
@@ -114,7 +123,7 @@ impl ChatRequest {
         one_answer(&mut fields)?;
         fields.take_neutral()?;
         fields.end("a reward model has no use for it; leave it out")?;
-        Ok(Self { model, messages, stream, usage, length, scheduling })
+        Ok(Self { model, messages, encoding, stream, usage, length, scheduling })
     }
 }
 

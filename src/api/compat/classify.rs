@@ -109,7 +109,8 @@ async fn classify_v1(state: State<Arc<App>>, request: Request) -> Result<Respons
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<Client>, ApiError> {
     if fields.has("text") || fields.has("input_ids") {
         let (inputs, form) = sglang_classify::read(fields, settings)?;
-        return Ok(CompatRequest::new(inputs, Client::Sglang(form)));
+        let activation = sglang_classify::activation(fields)?;
+        return Ok(CompatRequest { activation, ..CompatRequest::new(inputs, Client::Sglang(form)) });
     }
     vllm::read_as(Client::Vllm, fields, settings)
 }

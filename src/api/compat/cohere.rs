@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::strings;
+use super::inputs::{PartLimits, strings};
 use super::ranking::{RankingForm, conversations, document, documents, keep};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::tei::{self, Rank};
@@ -168,23 +168,22 @@ async fn rerank_v2(state: State<Arc<App>>, request: Request) -> Result<Response,
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankForm>, ApiError> {
     let query = document("query", fields.require("query")?)?;
     if !fields.has("documents") && !fields.has("texts") {
-        let reason = "is missing or null: send a list of texts, which are the responses to `query`";
-        return Err(ApiError::invalid("documents", reason));
+        return Err(fields.missing("documents", "a list of texts, which are the responses to `query`"));
     }
     if fields.has("texts") {
         let texts = strings(fields, "texts", settings)?;
-        let inputs = conversations(&query, "texts", &texts, settings)?;
+        let inputs = conversations(&query, "texts", &texts, PartLimits::default(), settings)?;
         let ranking = RankingForm::take(fields, ("return_text", false), texts)?;
         let form = RerankForm { client: Client::Tei, ranking };
         let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
         return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) });
     }
     let documents = documents(fields, settings)?;
-    let inputs = conversations(&query, "documents", &documents, settings)?;
+    let limits = take_pair_fields(fields)?;
+    let inputs = conversations(&query, "documents", &documents, limits, settings)?;
     let ranking = RankingForm::take(fields, ("return_documents", true), documents)?;
     let form = RerankForm { client: Client::Cohere, ranking };
     let activation = activation(fields)?;
-    take_pair_fields(fields)?;
     rank_fields(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }

@@ -20,7 +20,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::openapi::Errors;
 use crate::api::wire::ScoreMap;
 use crate::config::ServerSettings;
-use crate::prompt::Message;
+use crate::prompt::{EncodeOptions, Message};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(verify)).routes(routes!(seed_session))
@@ -110,7 +110,10 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<Map<Str
     for name in ["reward", "reward_components"] {
         request.remove(name);
     }
-    Ok(CompatRequest::new(vec![Input::at("response.output", Text::Conversation(messages))], request))
+    Ok(CompatRequest::new(
+        vec![Input::at("response.output", Text::Conversation(messages, EncodeOptions::default()))],
+        request,
+    ))
 }
 
 /// The turns before the agent's.

@@ -14,7 +14,7 @@ use crate::api::messages;
 use crate::api::middleware::limits::check_count;
 use crate::api::token_ids;
 use crate::config::ServerSettings;
-use crate::prompt::Message;
+use crate::prompt::{EncodeOptions, Message};
 use crate::serving::LengthPolicy;
 
 /// A text to score, and where it is in the request.
@@ -25,7 +25,9 @@ pub(super) struct Input {
 
 pub(super) enum Text {
     /// Messages, which the model's chat template renders.
-    Conversation(Vec<Message>),
+    Conversation(Vec<Message>, EncodeOptions),
+    /// A prompt and its response, of which only so many tokens are read.
+    Answer(String, String, PartLimits),
     /// What a chat template rendered; control tokens in it are recognised.
     Templated(String),
     /// A text to which nothing is added.
@@ -37,6 +39,29 @@ pub(super) enum Text {
     /// A prompt and its response: messages, or, if the prompt spells control tokens, the two parts of what a
     /// chat template rendered.
     Pair(String, String),
+}
+
+/// Most tokens of a prompt and of its response, counted from their start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PartLimits {
+    prompt: Option<usize>,
+    response: Option<usize>,
+}
+
+impl PartLimits {
+    /// Takes `max_tokens_per_query` and `max_tokens_per_doc`. 0 is no limit.
+    ///
+    /// # Errors
+    /// One of them is negative, or not a whole number.
+    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+        let mut most = |name| match fields.take::<i64>(name)? {
+            None | Some(0) => Ok(None),
+            Some(tokens) => usize::try_from(tokens).map(Some).map_err(|_| {
+                ApiError::invalid(name, format!("is {tokens}: send a number of tokens, or 0 for no limit"))
+            }),
+        };
+        Ok(Self { prompt: most("max_tokens_per_query")?, response: most("max_tokens_per_doc")? })
+    }
 }
 
 /// A text with the chat template applied, token ids, or a list of either.
@@ -84,7 +109,22 @@ impl Text {
     pub(super) fn encode(self, app: &App, path: ItemPath, length: LengthPolicy) -> Result<Item, ApiError> {
         let (scorer, settings) = (app.scorer()?, &app.settings.server);
         match self {
-            Self::Conversation(messages) => Item::conversation(scorer, &messages, path, length, settings),
+            Self::Conversation(messages, options) => {
+                Item::conversation(scorer, &messages, path, (options, length), settings)
+            }
+            Self::Answer(prompt, response, limits) => {
+                let first = |text, most| match most {
+                    Some(most) => scorer.first_tokens(text, most),
+                    None => Ok((text, 0)),
+                };
+                let cut =
+                    first(prompt, limits.prompt).and_then(|cut| Ok((cut, first(response, limits.response)?)));
+                let ((prompt, before), (response, after)) =
+                    cut.map_err(|error| ApiError::on_item(error, &path))?;
+                let messages = [turn("user", prompt), turn("assistant", response)];
+                let whole = (EncodeOptions::default(), length);
+                Ok(Item::conversation(scorer, &messages, path, whole, settings)?.after_cut(before + after))
+            }
             Self::Templated(text) => Item::new(path, scorer.encode_templated(&text, length)),
             Self::Raw(text) => Item::new(path, scorer.encode_text(&text, length)),
             Self::Tokens(list) => {
@@ -123,9 +163,13 @@ pub(super) fn messages_or_input(
     match fields.take("messages")? {
         Some(list) => {
             let messages = messages::read("messages", list)?;
-            Ok(vec![Input::at("messages", Text::Conversation(messages))])
+            let options = messages::take_encode_options(fields, false)?;
+            Ok(vec![Input::at("messages", Text::Conversation(messages, options))])
         }
-        None => input(fields.require("input")?, add_special_tokens, settings),
+        None => match fields.take("input")? {
+            Some(value) => input(value, add_special_tokens, settings),
+            None => Err(fields.missing("input", "texts or token ids, or a conversation in `messages`")),
+        },
     }
 }
 

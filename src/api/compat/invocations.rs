@@ -11,7 +11,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{classify, cohere, openrlhf, score, tei};
+use super::{classify, cohere, openrlhf, pooling, score, tei};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::openapi::Errors;
@@ -29,6 +29,7 @@ enum Target {
     Completions,
     Rewards,
     Classify,
+    Pooling,
     Rerank,
     Score,
     Predict,
@@ -36,7 +37,7 @@ enum Target {
 }
 
 /// The fields that a request for each route has. The first row of which all are there counts.
-const TARGETS: [(&[&str], Target); 15] = [
+const TARGETS: [(&[&str], Target); 19] = [
     (&["conversations"], Target::Rewards),
     (&["responses"], Target::Rewards),
     (&["query", "documents"], Target::Rerank),
@@ -47,14 +48,18 @@ const TARGETS: [(&[&str], Target); 15] = [
     (&["data_1"], Target::Score),
     (&["query"], Target::GetReward),
     (&["inputs"], Target::Predict),
+    (&["input", "encoding_format"], Target::Pooling),
+    (&["input", "task"], Target::Pooling),
     (&["input"], Target::Classify),
     (&["text"], Target::Classify),
     (&["input_ids"], Target::Classify),
     (&["prompt"], Target::Completions),
+    (&["messages", "encoding_format"], Target::Pooling),
+    (&["messages", "task"], Target::Pooling),
     (&["messages"], Target::Classify),
 ];
 
-/// Answers a request of another route, which its fields show: as `/classify`, `/rerank`, `/score`, `/predict`,
+/// Answers a request of another route, which its fields show: as `/classify`, `/pooling`, `/rerank`, `/score`, `/predict`,
 /// `/get_reward` or `/v1/rewards`, or, by a model that generates text, as chat or completions.
 #[utoipa::path(
     post,
@@ -80,6 +85,7 @@ pub(super) async fn invocations(State(app): State<Arc<App>>, request: Request) -
         Target::Completions => generation::text_completions(app, request).await,
         Target::Rewards => rewards::rewards(app, request).await,
         Target::Classify => classify::classify(app, request).await,
+        Target::Pooling => pooling::pooling(app, request).await,
         Target::Rerank => cohere::rerank(app, request).await,
         Target::Score => score::answer(app.0, request).await,
         Target::Predict => tei::predict(app, request).await,
@@ -93,12 +99,12 @@ fn target(body: &[u8], generates: bool) -> Result<Target, ApiError> {
         serde_json::from_slice(body).map_err(|error| ApiError::MalformedJson(error.to_string()))?;
     let known = TARGETS.iter().find(|(fields, _)| fields.iter().all(|field| names.0.contains(*field)));
     match known {
-        Some((_, Target::Classify)) if generates => Ok(Target::Chat),
+        Some((_, Target::Classify | Target::Pooling)) if generates => Ok(Target::Chat),
         Some((_, target)) => Ok(*target),
         None => Err(ApiError::invalid(
             "messages",
-            "is missing, and no other field says which route this is for: send a request of /classify, /rerank, \
-             /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions",
+            "is missing, and no other field says which route this is for: send a request of /classify, /pooling, \
+             /rerank, /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions",
         )),
     }
 }
@@ -145,6 +151,7 @@ mod tests {
             (json!({"query": ["a"], "prompts": []}), Target::GetReward, Target::GetReward),
             (json!({"text_1": "a", "text_2": "b"}), Target::Score, Target::Score),
             (json!({"inputs": "a"}), Target::Predict, Target::Predict),
+            (json!({"input": "a", "encoding_format": "float"}), Target::Pooling, Target::Chat),
         ] {
             let body = body.to_string();
             assert_eq!(target(body.as_bytes(), false).unwrap(), scores, "{body}");

@@ -238,8 +238,11 @@ fn encode_parts(parts: &mut Parts, app: &App, add_special_tokens: bool) -> Resul
         _ => {}
     }
     for (index, item) in parts.items.iter_mut().enumerate() {
-        if let Value::String(text) = item {
-            *item = encode(app, text, &format!("items[{index}]"), false)?.into();
+        let path = format!("items[{index}]");
+        match item {
+            Value::String(text) => *item = encode(app, text, &path, false)?.into(),
+            Value::Array(_) => {}
+            other => return Err(wrong_type(path, "a text or a list of token ids", other)),
         }
     }
     Ok(())

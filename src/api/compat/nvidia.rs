@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, turn};
+use super::inputs::{Input, PartLimits, Text};
 use super::ranking::document;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
@@ -121,9 +121,9 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     };
     let mut inputs = Vec::with_capacity(passages.len());
     for (index, passage) in passages.into_iter().enumerate() {
-        let messages = vec![turn("user", query.as_str()), turn("assistant", passage)];
+        let text = Text::Answer(query.clone(), passage, PartLimits::default());
         let path = ItemPath::response("query", 1, format!("passages[{index}]"));
-        inputs.push(Input { text: Text::Conversation(messages), path });
+        inputs.push(Input { text, path });
     }
     let length = truncation.map(|truncation| LengthPolicy { truncation, tokens: None });
     Ok(CompatRequest { length, ..CompatRequest::new(inputs, ()) })

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::inputs::{Input, Text, turn};
+use super::inputs::{Input, PartLimits, Text};
 use super::vllm_score;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -15,9 +15,12 @@ use crate::config::ServerSettings;
 /// # Errors
 /// It is missing, empty or too long, or holds something else.
 pub(super) fn documents(fields: &mut Fields, settings: &ServerSettings) -> Result<Vec<String>, ApiError> {
-    let list = match fields.require("documents")? {
-        Value::Array(list) => list,
-        one => return Ok(vec![document("documents", one)?]),
+    let list = match fields.take("documents")? {
+        Some(Value::Array(list)) => list,
+        Some(one) => return Ok(vec![document("documents", one)?]),
+        None => {
+            return Err(fields.missing("documents", "a list of texts, which are the responses to `query`"));
+        }
     };
     check_count("documents", list.len(), settings)?;
     let mut texts = Vec::with_capacity(list.len());
@@ -45,14 +48,15 @@ pub(super) fn conversations(
     query: &str,
     list: &str,
     responses: &[String],
+    limits: PartLimits,
     settings: &ServerSettings,
 ) -> Result<Vec<Input>, ApiError> {
     check_size(list, query.len(), responses.iter().map(String::len), settings)?;
     let mut inputs = Vec::with_capacity(responses.len());
     for (index, response) in responses.iter().enumerate() {
-        let messages = vec![turn("user", query), turn("assistant", response.as_str())];
+        let text = Text::Answer(query.to_owned(), response.clone(), limits);
         let path = ItemPath::response("query", 1, format!("{list}[{index}]"));
-        inputs.push(Input { text: Text::Conversation(messages), path });
+        inputs.push(Input { text, path });
     }
     Ok(inputs)
 }

@@ -183,7 +183,7 @@ fn prepare<F>(
         read(&mut fields, settings)?;
     if unknown == UnknownFields::Refuse {
         fields.take_neutral()?;
-        fields.end("this route knows no such field; leave it out")?;
+        fields.end("requests of this form have no such field; leave it out")?;
     }
     let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::inputs::{Input, Text};
-use super::scoring::ScoredTexts;
+use super::scoring::{Activation, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::middleware::limits::check_count;
@@ -109,6 +109,17 @@ pub(super) fn read(
     };
     let rids = rids(fields, single, inputs.len())?;
     Ok((inputs, NativeForm { single, rids }))
+}
+
+/// Takes `use_activation`, which is vLLM's. SGLang gives raw scores unless it is there.
+///
+/// # Errors
+/// It is not a boolean.
+pub(super) fn activation(fields: &mut Fields) -> Result<Activation, ApiError> {
+    match Activation::take(fields, "use_activation")? {
+        Activation::Peers => Ok(Activation::Raw),
+        asked => Ok(asked),
+    }
 }
 
 fn list_of(

@@ -81,9 +81,9 @@ async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Respons
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RankingForm>, ApiError> {
     let query = document("query", fields.require("query")?)?;
     let documents = documents(fields, settings)?;
-    let inputs = conversations(&query, "documents", &documents, settings)?;
+    let limits = take_pair_fields(fields)?;
+    let inputs = conversations(&query, "documents", &documents, limits, settings)?;
     let form = RankingForm::take(fields, ("return_documents", true), documents)?;
     let activation = activation(fields)?;
-    take_pair_fields(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }

@@ -139,10 +139,12 @@ impl Parts {
     /// # Errors
     /// One of them is missing or has another type.
     pub(super) fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
-        let items = match fields.require("items")? {
-            Value::Array(list) => list,
-            text @ Value::String(_) => vec![text],
-            other => return Err(wrong_type("items", "a list of texts or of lists of token ids", &other)),
+        const EXPECTED: &str = "a list of texts or of lists of token ids";
+        let items = match fields.take("items")? {
+            Some(Value::Array(list)) => list,
+            Some(text @ Value::String(_)) => vec![text],
+            Some(other) => return Err(wrong_type("items", EXPECTED, &other)),
+            None => return Err(fields.missing("items", EXPECTED)),
         };
         check_count("items", items.len(), settings)?;
         let item_first = fields.take::<bool>("item_first")?.unwrap_or(false);

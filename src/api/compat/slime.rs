@@ -20,6 +20,7 @@ use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
 use crate::api::wire::ScoreMap;
 use crate::config::ServerSettings;
+use crate::prompt::EncodeOptions;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(reward))
@@ -89,7 +90,7 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, Ap
             let mut messages = messages::read("prompt", list)?;
             let path = ItemPath::response("prompt", messages.len(), "response");
             messages.push(turn("assistant", response));
-            Input { text: Text::Conversation(messages), path }
+            Input { text: Text::Conversation(messages, EncodeOptions::default()), path }
         }
         other => return Err(wrong_type("prompt", "a string or a list of messages", &other)),
     };

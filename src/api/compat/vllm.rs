@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::inputs::messages_or_input;
+use super::inputs::{PartLimits, messages_or_input};
 use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -81,22 +81,17 @@ pub(super) fn activation(fields: &mut Fields) -> Result<Activation, ApiError> {
     Ok(activation)
 }
 
-/// Takes the fields of a pair of a prompt and a response that ask for nothing, or are refused.
+/// Takes the fields of a pair of a prompt and a response: how much of each is read, and instructions, which are
+/// refused.
 ///
 /// # Errors
-/// One of them asks for something.
-pub(super) fn take_pair_fields(fields: &mut Fields) -> Result<(), ApiError> {
-    for name in ["max_tokens_per_query", "max_tokens_per_doc"] {
-        if fields.take::<i64>(name)?.is_some_and(|tokens| tokens != 0) {
-            let reason = "only a whole conversation is cut: send truncate_prompt_tokens instead";
-            return Err(ApiError::unsupported(name, reason));
-        }
-    }
+/// One of them is wrong, or there is an instruction.
+pub(super) fn take_pair_fields(fields: &mut Fields) -> Result<PartLimits, ApiError> {
     for name in ["instruction", "instruct"] {
         if fields.take::<String>(name)?.is_some_and(|text| !text.is_empty()) {
             let reason = "the chat template has no place for it: put it into the text of the prompt";
             return Err(ApiError::unsupported(name, reason));
         }
     }
-    Ok(())
+    PartLimits::take(fields)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::inputs::{Input, Text, turn};
+use super::inputs::{Input, Text};
 use super::scoring::{CompatRequest, ScoredTexts};
 use super::vllm::{List, activation, take_pair_fields};
 use crate::api::error::ApiError;
@@ -65,8 +65,11 @@ pub(super) fn read_as<F>(
 ) -> Result<CompatRequest<F>, ApiError> {
     let present = NAMES.iter().find(|(first, second)| fields.has(first) && fields.has(second));
     let (first, second) = present.copied().unwrap_or_else(|| incomplete(fields));
-    let prompts = texts(first, fields.require(first)?, settings)?;
-    let responses = texts(second, fields.require(second)?, settings)?;
+    // Both are taken out before one is missed, so that the other is not suggested for it.
+    let (one, two) = (fields.take(first)?, fields.take(second)?);
+    let missing = |name| fields.missing(name, "a text or a list of texts");
+    let prompts = texts(first, one.ok_or_else(|| missing(first))?, settings)?;
+    let responses = texts(second, two.ok_or_else(|| missing(second))?, settings)?;
     if prompts.len() > 1 && prompts.len() != responses.len() {
         let reason = format!(
             "has {} texts and `{first}` has {}: send one text in `{first}` for all, or as many as in `{second}`",
@@ -78,12 +81,11 @@ pub(super) fn read_as<F>(
     let repeated = if let [prompt] = prompts.as_slice() { prompt.text.len() } else { 0 };
     check_size(second, repeated, responses.iter().map(|response| response.text.len()), settings)?;
     let activation = activation(fields)?;
-    take_pair_fields(fields)?;
+    let limits = take_pair_fields(fields)?;
     let mut inputs = Vec::with_capacity(responses.len());
     for (index, response) in responses.into_iter().enumerate() {
         let prompt = if prompts.len() == 1 { &prompts[0] } else { &prompts[index] };
-        let text =
-            Text::Conversation(vec![turn("user", prompt.text.as_str()), turn("assistant", response.text)]);
+        let text = Text::Answer(prompt.text.clone(), response.text, limits);
         inputs.push(Input { text, path: ItemPath::response(prompt.path.as_str(), 1, response.path) });
     }
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })

@@ -95,15 +95,17 @@ impl ApiError {
                     "the engine failed on this request; try again, and see the server's log for why".into()
                 }
                 ServingError::Rejected(Rejection::TooLong { .. }) => {
-                    format!("{self}; shorten the text, or set `truncation`")
+                    format!("{self}; reduce the length of the text, or set `truncation`")
                 }
                 ServingError::Prompt(PromptError::TooManyBytes { .. }) => {
-                    format!("{self}; shorten the text, or set `truncation`")
+                    format!("{self}; reduce the length of the text, or set `truncation`")
                 }
                 ServingError::Prompt(PromptError::TooLong { .. }) => {
                     format!("{self}, or set `truncation` to `left`")
                 }
-                ServingError::NoRoom { .. } => format!("{self}; shorten the prompt or lower `max_tokens`"),
+                ServingError::NoRoom { .. } => {
+                    format!("{self}; reduce the length of the prompt, or `max_tokens`")
+                }
                 ServingError::UnsupportedSampling(error) => {
                     let (field, reason) = unsupported_sampling(*error);
                     format!("`{field}` {reason}")

@@ -19,7 +19,7 @@ use crate::api::messages;
 use crate::api::request::RequestReader;
 use crate::api::wire::{Completion, Message, new_id, unix_time};
 use crate::manifest::Task;
-use crate::prompt::{EncodeOptions, Fit, Truncation};
+use crate::prompt::{Fit, Message as Turn, Truncation};
 use crate::serving::{Delta, Generator};
 
 /// A request whose conversation is encoded.
@@ -27,6 +27,8 @@ struct ChatCall {
     model: String,
     prompt: Vec<u32>,
     options: Options,
+    /// What answers start with: nothing unless the request asks for the assistant's turn that they continue.
+    echo: String,
     /// Log-probabilities of the answer, with those of this many likeliest tokens.
     logprobs: Option<usize>,
     /// The same of the prompt.
@@ -36,13 +38,14 @@ struct ChatCall {
 /// Answers a conversation.
 pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
     let mut reader = RequestReader::read(&app, request).await?;
-    let ChatCall { model, prompt, options, logprobs, prompt_logprobs: prompt_top } =
+    let ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs: prompt_top } =
         reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
     let generator = app.generator()?;
     let prompt_tokens = prompt.len();
     let started = generator.start(prompt, &options.generate, scheduling);
-    let mut choices = started.map_err(|error| ApiError::on_item(error, &messages_path()))?;
+    let mut choices =
+        started.map_err(|error| options::refused(error, &messages_path(), "prompt_logprobs"))?;
     let id = new_id("chatcmpl");
     if options.stream {
         let heading = Heading {
@@ -53,7 +56,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
             usage: options.usage,
             arrived: scheduling.arrived,
         };
-        let writer = ChatChunks { started: vec![false; choices.len()], logprobs };
+        let writer = ChatChunks { started: vec![false; choices.len()], echo, logprobs };
         return stream::respond(app, heading, choices, writer).await;
     }
     let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole()));
@@ -71,7 +74,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
         choices.push(ChatChoice {
             index,
             logprobs: logprobs.map(|top| ChatLogprobs::new(&whole.tokens, top, generator.vocabulary())),
-            message: Some(Message::assistant(whole.text)),
+            message: Some(Message::assistant(echo.clone() + &whole.text)),
             delta: None,
             finish_reason: whole.ending.map(|ending| ending.finish_reason),
         });
@@ -93,6 +96,8 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
 struct ChatChunks {
     /// Whether the first chunk of each choice was written.
     started: Vec<bool>,
+    /// What each choice starts with.
+    echo: String,
     logprobs: Option<usize>,
 }
 
@@ -104,6 +109,9 @@ impl ChunkWriter for ChatChunks {
         let mut chunks = Vec::new();
         if !std::mem::replace(&mut self.started[index], true) {
             chunks.push(ChatChoice::chunk(index, Message::assistant(String::new())));
+            if !self.echo.is_empty() {
+                chunks.push(ChatChoice::chunk(index, Message::part(self.echo.clone())));
+            }
         }
         let logprobs = self.logprobs.filter(|_| !delta.tokens.is_empty());
         let logprobs = logprobs.map(|top| ChatLogprobs::new(&delta.tokens, top, generator.vocabulary()));
@@ -135,15 +143,22 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     options.generate.sampling.logprobs = logprobs.max(prompt_logprobs);
     options.generate.sampling.prompt_logprobs = prompt_logprobs.is_some();
     let fit = options::prompt_fit(&mut fields, app, options.generate.max_tokens.unwrap_or(1))?;
-    let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(true);
+    let encoding = messages::take_encode_options(&mut fields, true)?;
+    let echo = echo(&mut fields, &messages)?;
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
     // Nothing is cut unless the request says so.
     let whole = Fit { limit: generator.limits().longest(), truncation: Truncation::Error };
-    let options_of_prompt = EncodeOptions { add_generation_prompt };
-    let encoded = generator.encoder().encode_within(&messages, options_of_prompt, fit.unwrap_or(whole));
+    let encoded = generator.encoder().encode_within(&messages, encoding, fit.unwrap_or(whole));
     let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?.tokens;
-    Ok(ChatCall { model, prompt, options, logprobs, prompt_logprobs })
+    Ok(ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs })
+}
+
+/// Takes `echo`: whether an answer starts with the last message, if that is the assistant's.
+fn echo(fields: &mut Fields, messages: &[Turn]) -> Result<String, ApiError> {
+    let wanted = fields.take("echo")?.unwrap_or(false);
+    let last = messages.last().filter(|message| wanted && message.role == "assistant");
+    Ok(last.map(|message| message.content.clone()).unwrap_or_default())
 }
 
 /// Takes `logprobs` and `top_logprobs`: for how many of the likeliest tokens besides the chosen one they are wanted.

@@ -36,7 +36,8 @@ const MOST_ANSWERS_OF_A_CALL: usize = 1024;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `prepare` reads")]
 struct CompletionRequest {
-    model: String,
+    /// The server's own if absent.
+    model: Option<String>,
     prompt: PromptSchema,
     /// 16 if absent; 0 only with `echo`.
     max_tokens: Option<u64>,
@@ -131,12 +132,13 @@ pub(in crate::api) async fn completions(
     let CompletionCall { model, prompts, options, wanted } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
     let generator = app.generator()?;
+    let prompt_field = if wanted.prompt_logprobs.is_some() { "prompt_logprobs" } else { "echo" };
     let (mut prompt_tokens, mut choices, mut starts) = (0, Vec::new(), Vec::new());
     for Prompt { path, text, tokens } in prompts {
         prompt_tokens += tokens.len();
         starts.extend(vec![Start::new(text, &tokens, wanted); options.generate.n]);
         let started = generator.start(tokens, &options.generate, scheduling);
-        choices.extend(started.map_err(|error| ApiError::on_item(error, &path))?);
+        choices.extend(started.map_err(|error| options::refused(error, &path, prompt_field))?);
     }
     let id = new_id("cmpl");
     let mut writer = TextWriter { offsets: vec![0; choices.len()], starts, wanted };

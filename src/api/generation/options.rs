@@ -9,12 +9,13 @@ use uuid::Uuid;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
+use crate::api::item_path::ItemPath;
 use crate::api::request::{SchedulingFields, take_prompt_tokens};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
 use crate::api::token_ids;
 use crate::prompt::Fit;
-use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS};
-use crate::serving::{GenerateOptions, Generator, LengthPolicy};
+use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS, UnsupportedSampling};
+use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;
@@ -179,6 +180,17 @@ pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Optio
     Ok(top)
 }
 
+/// The error about the prompt at `path` that the engine did not take; `field` asks for log-probabilities of prompts,
+/// if any does.
+pub(super) fn refused(error: ServingError, path: &ItemPath, field: &str) -> ApiError {
+    match error {
+        ServingError::UnsupportedSampling(UnsupportedSampling::PromptLogprobs) => {
+            ApiError::unsupported(field, "this engine returns no log-probabilities of a prompt; leave it out")
+        }
+        error => ApiError::on_item(error, path),
+    }
+}
+
 /// Takes `truncate_prompt_tokens` and `truncation_side`, by which prompts are cut. With -1 they are cut to what
 /// leaves room for `max_tokens` tokens.
 pub(super) fn prompt_fit(fields: &mut Fields, app: &App, max_tokens: usize) -> Result<Option<Fit>, ApiError> {
@@ -232,4 +244,18 @@ fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>,
         }
     }
     Ok(biases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_without_log_probabilities_of_prompts_names_the_field_that_asks_for_them() {
+        for field in ["prompt_logprobs", "echo"] {
+            let error = ServingError::UnsupportedSampling(UnsupportedSampling::PromptLogprobs);
+            let error = refused(error, &ItemPath::field("prompt"), field);
+            assert!(error.to_string().starts_with(&format!("`{field}` is not supported: ")), "{error}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
 use crate::api::token_ids;
-use crate::prompt::{EncodeOptions, PromptError};
+use crate::prompt::PromptError;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(detokenize))
@@ -34,6 +34,8 @@ struct TokenizeRequest {
     messages: Option<Vec<Turn>>,
     add_special_tokens: Option<bool>,
     add_generation_prompt: Option<bool>,
+    /// Whether the prompt ends with the text of the last message.
+    continue_final_message: Option<bool>,
     /// Whether the response spells the tokens.
     return_token_strs: Option<bool>,
 }
@@ -106,8 +108,8 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
         (None, Some(list)) => {
             let messages = messages::read("messages", list)?;
             let generates = app.generator().is_ok();
-            let add_generation_prompt = fields.take("add_generation_prompt")?.unwrap_or(generates);
-            let tokens = app.encoder()?.encode(&messages, EncodeOptions { add_generation_prompt });
+            let encoding = messages::take_encode_options(fields, generates)?;
+            let tokens = app.encoder()?.encode(&messages, encoding);
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))
         }
         (None, None) => Err(ApiError::invalid("prompt", "or `messages` is missing: send one of them")),

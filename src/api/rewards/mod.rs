@@ -90,7 +90,13 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
                 }
                 let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
                 conversation.push(Message::new("assistant", content));
-                items.push(Item::conversation(scorer, &conversation, path, request.length, settings));
+                items.push(Item::conversation(
+                    scorer,
+                    &conversation,
+                    path,
+                    (request.encoding, request.length),
+                    settings,
+                ));
                 conversation.pop();
             }
         }
@@ -101,7 +107,13 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
                 }
                 let path = ItemPath::field(format!("conversations[{index}]"));
                 items.push(conversation.and_then(|conversation| {
-                    Item::conversation(scorer, &conversation, path, request.length, settings)
+                    Item::conversation(
+                        scorer,
+                        &conversation,
+                        path,
+                        (request.encoding, request.length),
+                        settings,
+                    )
                 }));
             }
         }

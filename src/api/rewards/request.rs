@@ -10,7 +10,7 @@ use crate::api::messages::{self, Turn};
 use crate::api::middleware::limits::{check_count, check_size};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::config::ServerSettings;
-use crate::prompt::{Message, Truncation};
+use crate::prompt::{EncodeOptions, Message, Truncation};
 use crate::serving::LengthPolicy;
 
 /// A request without its candidates.
@@ -21,6 +21,8 @@ pub(super) struct RewardsRequest {
     pub(super) rank_by: Option<String>,
     /// Whether the response says where the time went.
     pub(super) timing: bool,
+    /// How their prompts end.
+    pub(super) encoding: EncodeOptions,
     /// What is done about candidates that are too long.
     pub(super) length: LengthPolicy,
     pub(super) scheduling: SchedulingFields,
@@ -81,6 +83,7 @@ impl RewardsRequest {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
+            encoding: messages::take_encode_options(&mut fields, false)?,
             length: take_length_policy(&mut fields, app)?,
             scheduling: SchedulingFields::take(&mut fields)?,
         };

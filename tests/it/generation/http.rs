@@ -40,6 +40,31 @@ fn content(choice: &Value) -> &str {
 }
 
 #[tokio::test]
+async fn the_last_message_is_continued_and_echoed() {
+    let server = Server::start("lm-head-tiny");
+    let messages = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Sure,"}]);
+    let request = json!({"messages": messages, "temperature": 0, "continue_final_message": true});
+    let tokens =
+        server.ask("/tokenize", &json!({"messages": messages, "continue_final_message": true})).await;
+    let answer = server.ask(CHAT, &chat(request.clone())).await.json();
+    assert_eq!(answer["usage"]["prompt_tokens"], tokens.json()["count"]);
+    let text = content(&answer["choices"][0]).to_owned();
+    // The text goes on where the prompt ends, as a completion of its tokens does.
+    let ids =
+        json!({"prompt": tokens.json()["tokens"], "temperature": 0, "max_tokens": 16, "ignore_eos": true});
+    let completed = server.ask(TEXT, &ids).await.json();
+    assert_eq!(completed["choices"][0]["text"], text);
+    let mut echoed = request;
+    echoed["echo"] = json!(true);
+    let answer = server.ask(CHAT, &chat(echoed)).await.json();
+    assert_eq!(content(&answer["choices"][0]), format!("Sure,{text}"));
+    // A turn of the user is not repeated.
+    let plain = server.ask(CHAT, &chat(json!({"temperature": 0}))).await.json();
+    let echoed = server.ask(CHAT, &chat(json!({"temperature": 0, "echo": true}))).await.json();
+    assert_eq!(content(&echoed["choices"][0]), content(&plain["choices"][0]));
+}
+
+#[tokio::test]
 async fn a_greedy_answer_has_the_tokens_of_transformers() {
     let server = Server::start("lm-head-tiny");
     for case in Golden::read("lm-head-tiny").chats {

@@ -13,6 +13,7 @@ mod neutral;
 mod openapi;
 mod peers;
 mod pooling;
+mod prompt_ends;
 mod rankings;
 mod rewards;
 mod server;

@@ -101,6 +101,40 @@ async fn fields_that_say_how_to_generate_change_no_reward() {
 }
 
 #[tokio::test]
+async fn a_missing_field_is_named_with_the_one_that_may_have_been_meant() {
+    let server = Server::start();
+    for (path, request, field, meant) in [
+        ("/classify", json!({"imput": "a"}), "input", "imput"),
+        ("/rerank", json!({"query": "a", "docuemnts": ["b"]}), "documents", "docuemnts"),
+        ("/rerank", json!({"qeury": "a", "documents": ["b"]}), "query", "qeury"),
+        ("/score", json!({"text_1": "a", "txet_2": ["b"]}), "text_2", "txet_2"),
+        ("/v1/score", json!({"queries": "a", "docs": ["b"]}), "documents", ""),
+        ("/v1/rewards", json!({"mesages": [], "responses": ["b"]}), "messages", "mesages"),
+        ("/get_reward", json!({"querry": ["a"]}), "query", "querry"),
+    ] {
+        let error = server.ask(path, request).await.json()["error"].clone();
+        assert_eq!(error["param"], field, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("`{field}` is missing or null: send ")), "{message}");
+        let hint = message.ends_with(&format!("; `{meant}` is there, which may have been meant as it"));
+        assert_eq!(hint, !meant.is_empty(), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_word_is_repeated_and_a_text_is_not() {
+    let server = Server::start();
+    for name in ["encoding_format", "embed_dtype", "endianness", "truncation_side"] {
+        let answer = server.ask("/pooling", json!({"input": "a", name: "bad_word"})).await;
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with(&format!("`{name}` must be one of ")), "{message}");
+        assert!(message.ends_with(", not bad_word"), "{message}");
+        let answer = server.ask("/pooling", json!({"input": "a", name: "a text of a user"})).await;
+        assert!(!answer.text.contains("a text of a user"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_number_out_of_range_says_so() {
     let server = Server::start();
     for (name, value, words) in [

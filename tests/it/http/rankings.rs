@@ -54,11 +54,43 @@ async fn vllm_scores_pairs_under_four_pairs_of_names() {
             "`truncate_prompt_tokens` is 257",
         ),
         (json!({"text_1": "a", "text_2": ["b", "more ".repeat(300)]}), "`text_2[1]`"),
-        (json!({"text_1": "a", "text_2": "b", "max_tokens_per_doc": 5}), "`max_tokens_per_doc`"),
+        (json!({"text_1": "a", "text_2": "b", "max_tokens_per_doc": -5}), "`max_tokens_per_doc` is -5"),
     ] {
         let message = refused(&server, "/score", request.clone()).await;
         assert!(message.starts_with(words), "{request}: {message}");
     }
+}
+
+#[tokio::test]
+async fn only_the_first_tokens_of_a_part_are_read_if_the_request_says_so() {
+    let server = Server::start();
+    let tokens = ok(&server, "/tokenize", json!({"prompt": RESPONSE, "add_special_tokens": false})).await;
+    let ids = tokens["tokens"].as_array().unwrap();
+    let start = ok(&server, "/detokenize", json!({"tokens": ids[..4]})).await["prompt"].clone();
+    assert!(RESPONSE.starts_with(start.as_str().unwrap()));
+    let short = pair_scores(&server, json!({"text_1": PROMPT, "text_2": start})).await;
+    let whole = pair_scores(&server, json!({"text_1": PROMPT, "text_2": RESPONSE})).await;
+    assert_ne!(short, whole);
+    for (most, expected, cut) in
+        [(4, &short, Some(ids.len() - 4)), (ids.len(), &whole, None), (0, &whole, None)]
+    {
+        let request = json!({"text_1": PROMPT, "text_2": RESPONSE, "max_tokens_per_doc": most});
+        let answer = server.ask("/score", request).await;
+        assert_eq!(answer.json()["data"][0]["score"], expected[0], "{most}");
+        let removed =
+            answer.headers.get("x-truncated-tokens").map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(removed, cut.map(|count| count.to_string()), "{most}");
+    }
+    for path in ["/rerank", "/sglang/v1/rerank"] {
+        let request = json!({"query": PROMPT, "documents": [RESPONSE], "max_tokens_per_doc": 4});
+        let answer = ok(&server, path, request).await;
+        let result = answer["results"][0]["relevance_score"].as_f64().or(answer[0]["score"].as_f64());
+        assert_eq!(result, Some(short[0]), "{path}");
+    }
+    let request = json!({"text_1": PROMPT, "text_2": RESPONSE, "max_tokens_per_query": 1});
+    assert_ne!(pair_scores(&server, request).await, whole);
+    let emoji = json!({"text_1": PROMPT, "text_2": "\u{1f600}\u{1f600}\u{1f600}", "max_tokens_per_doc": 2});
+    pair_scores(&server, emoji).await;
 }
 
 #[tokio::test]

@@ -52,6 +52,17 @@ async fn each_text_keeps_its_rid() {
 }
 
 #[tokio::test]
+async fn a_text_has_raw_scores_unless_probabilities_are_asked_for() {
+    let server = Server::start();
+    let embedding = async |request: Value| ok(&server, "/classify", request).await["embedding"].clone();
+    let raw = embedding(json!({"text": "a"})).await;
+    assert_eq!(embedding(json!({"text": "a", "use_activation": false})).await, raw);
+    let probabilities = embedding(json!({"text": "a", "use_activation": true})).await;
+    let sum: f64 = probabilities.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).sum();
+    assert!(probabilities != raw && (sum - 1.0).abs() < 1e-6, "{probabilities}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_text_is_named_by_its_field() {
     let server = Server::start();
     for (request, words) in [
@@ -203,6 +214,8 @@ async fn an_invocation_is_answered_as_on_the_route_that_it_is_for() {
     for (path, body) in [
         ("/classify", json!({"messages": paris()["messages"]})),
         ("/classify", json!({"model": MODEL, "input": text})),
+        ("/pooling", json!({"model": MODEL, "input": text, "encoding_format": "float"})),
+        ("/pooling", json!({"messages": paris()["messages"], "task": "classify"})),
         ("/rerank", json!({"query": "Hello", "documents": ["Good day", "Go away"]})),
         ("/score", json!({"text_1": "Hello", "text_2": ["Good day", "Go away"]})),
         ("/predict", json!({"inputs": text})),
