@@ -6,6 +6,11 @@ PYTHON ?= python3
 # Cargo's own default, which a variable or a configuration file of cargo may have changed.
 CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export CARGO_TARGET_DIR
+# A Rust that rustup installed, also for a user whose PATH has an older one or none.
+CARGO_BIN = $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+ifneq ($(wildcard $(CARGO_BIN)/rustup),)
+export PATH := $(CARGO_BIN):$(PATH)
+endif
 RELEASE = $(CARGO_TARGET_DIR)/release
 DEMO_ENGINE = build/demo-engine
 CLIENTS = .venv/installed
@@ -14,7 +19,7 @@ help:
 	@echo 'make demo       build everything, serve the demo model, score two answers  (PORT=8000)'
 	@echo 'make stop       stop the server that make demo left running'
 	@echo 'make install    install assay, build-engine, man pages and completions  (PREFIX=/usr/local)'
-	@echo 'make deps       install what the build needs  (Debian or Ubuntu)'
+	@echo 'make deps       install what the build needs, Rust too  (Debian or Ubuntu)'
 	@echo
 	@echo 'make test       run all tests: Rust, C++, and real clients against a real server'
 	@echo 'make lint       check format, warnings and spelling, in Rust and C++'

@@ -19,13 +19,13 @@ give_up() {
     exit 1
 }
 for _ in $(seq 600); do
-    if grep -q ' ready ' "$log"; then
+    if grep -q ' ready: ' "$log"; then
         break
     fi
     kill -0 "$pid" 2>/dev/null || give_up "The server did not start (to use another port: make demo PORT=8001). Its log ends with:"
     sleep 0.1
 done
-grep -q ' ready ' "$log" || give_up "The server was not ready within a minute. Its log ends with:"
+grep -q ' ready: ' "$log" || give_up "The server was not ready within a minute. Its log ends with:"
 echo "$pid" >build/demo.pid
 
 .venv/bin/python tools/demo_client.py "http://localhost:$port/v1"
