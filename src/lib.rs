@@ -11,6 +11,7 @@
 //! - [`reward`] turns logits into scores.
 //!
 //! A module uses only those below it. Beside them, [`builder`] makes an engine from a Hugging Face checkpoint,
+//! [`cache`] keeps the engines that are built from checkpoints when they are first used,
 //! [`manifest`] describes an engine, [`hardware`] finds out which engines run on this machine, [`config`] holds the
 //! options of the programs, [`telemetry`] the metrics, logs and traces, and [`bench`](mod@bench) measures.
 //!
@@ -59,6 +60,7 @@ extern crate self as assay;
 pub mod api;
 pub mod bench;
 pub mod builder;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;

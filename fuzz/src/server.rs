@@ -66,7 +66,7 @@ fn engine(checkpoint: &str, task: Task) -> (TempDir, Manifest) {
     let directory = memory_directory();
     let mut options = CpuBuildOptions::new(fixture(checkpoint, ""), directory.path().join("engine"));
     options.dtype = Some(Dtype::F32);
-    options.common.task = Some(task);
+    options.common.checkpoint.task = Some(task);
     let manifest = build(&options, &Silent).expect("the test checkpoint can be built");
     (directory, manifest)
 }

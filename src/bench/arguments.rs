@@ -34,8 +34,9 @@ pub(super) struct Mode {
     /// Write a request trace of this shape
     #[arg(long, value_name = "SHAPE", requires = "output")]
     pub(super) generate_trace: Option<TraceShape>,
-    /// Compare two loads on the engine in this directory
-    #[arg(long, value_name = "DIR")]
+    /// Compare two loads on a CPU engine: an engine directory, a checkpoint directory, or OWNER/NAME of a model in the
+    /// Hugging Face cache
+    #[arg(long, value_name = "MODEL")]
     pub(super) engine: Option<PathBuf>,
     /// Send requests to a running server, such as http://127.0.0.1:8000
     #[arg(long, value_name = "URL")]

@@ -16,6 +16,8 @@ use super::report::SimulationReport;
 use super::simulate::{SimulationError, SimulationSetup, ideal_time, simulate};
 use super::timing::{Assumptions, TimingError, TimingModel};
 use super::trace::{self, TraceError, TraceRequest};
+use crate::builder::Console;
+use crate::cache::{ModelError, ModelOptions, prepare};
 use crate::engine::cpu::CpuFactory;
 use crate::engine::{EngineError, EngineFactory, EngineOptions, PrefixSharing};
 use crate::hardware::targets::{Target, TargetError};
@@ -64,6 +66,9 @@ pub enum BenchError {
     /// The simulation failed.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// The model cannot be used as it was named.
+    #[error(transparent)]
+    Named(#[from] ModelError),
     /// The engine directory cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -111,8 +116,11 @@ impl LoadArgs {
 }
 
 impl CompareArgs {
-    fn run(&self, directory: &Path, out: &mut dyn Write) -> Result<(), BenchError> {
+    fn run(&self, model: &Path, out: &mut dyn Write) -> Result<(), BenchError> {
         check_count("--rounds", self.rounds, 1000)?;
+        let (limits, progress) = (LimitOverrides::default(), Console::default());
+        let prepared = prepare(model, &ModelOptions::for_cpu(), &limits, "assay bench --engine", &progress)?;
+        let directory = &prepared.directory;
         let manifest = Manifest::read(directory)?;
         let files = manifest.read_files(directory)?;
         // A comparison has up to 16 texts of 640 tokens, or 61 of up to 700, at once.

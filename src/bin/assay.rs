@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
+use assay::builder::{Console, Progress};
+use assay::cache::cli::{self as cache, CacheArgs};
+use assay::cache::{LoggedProgress, ModelOptions, is_checkpoint, prepare};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
-use assay::config::{ConfigError, ServeOptions, Settings};
+use assay::config::{ConfigError, LogFormat, ServeOptions, Settings};
 use assay::engine::backends;
 use assay::hardware::Machine;
 use assay::hardware::profiles;
@@ -32,7 +35,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve an engine over HTTP
+    /// Serve a model over HTTP
+    ///
+    /// A checkpoint is built for this machine's processor first, and the engine is kept for the next start: see
+    /// `assay cache`.
     ///
     /// Options come from the command line, else from environment variables (ASSAY_MAX_SEQ_LEN for --max-seq-len), else
     /// from the YAML file that --config names (max_seq_len), else they have their defaults.
@@ -43,6 +49,7 @@ enum Command {
     Check(CheckArgs),
     /// List engines, and which of them run on this machine
     Profiles(ProfilesArgs),
+    Cache(CacheArgs),
     Bench(BenchArgs),
     #[command(flatten)]
     Manual(Manual),
@@ -50,6 +57,9 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ServeArgs {
+    /// Engine directory, checkpoint directory, or OWNER/NAME of a model in the Hugging Face cache
+    #[arg(conflicts_with = "engine")]
+    model: Option<PathBuf>,
     /// YAML file with options
     #[arg(long, env = "ASSAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -59,6 +69,8 @@ struct ServeArgs {
     /// Print how many MPI ranks the engine needs and exit
     #[arg(long)]
     print_ranks: bool,
+    #[command(flatten)]
+    build: ModelOptions,
     #[command(flatten)]
     options: Box<ServeOptions>,
 }
@@ -85,6 +97,7 @@ fn main() -> ExitCode {
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
         Command::Report(arguments) => score::report(&arguments).map(ExitCode::from).map_err(Into::into),
         Command::Profiles(arguments) => list_profiles(&arguments),
+        Command::Cache(arguments) => cache::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Bench(arguments) => {
             bench::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
@@ -146,17 +159,29 @@ fn list_profiles(arguments: &ProfilesArgs) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
-    let settings = Settings::load(*arguments.options, arguments.config.as_deref(), variable);
+    let mut options = *arguments.options;
+    options.directory = arguments.model.or(options.directory);
+    let settings = Settings::load(options, arguments.config.as_deref(), variable);
     let mut settings = settings.map_err(exit_on_wrong_variable)?;
     if arguments.print_config {
         print(serde_saphyr::to_string(&settings)?);
         return Ok(Exit::Drained);
     }
     if arguments.print_ranks {
-        print(format_args!("{}\n", load::choose(&mut settings)?.ranks()));
+        let is_checkpoint = is_checkpoint(&settings.engine.directory);
+        let ranks = if is_checkpoint { 1 } else { load::choose(&mut settings)?.ranks() };
+        print(format_args!("{ranks}\n"));
         return Ok(Exit::Drained);
     }
     logs::start(&settings.logging.log_level, settings.logging.log_format)?;
+    let progress: Box<dyn Progress> = match settings.logging.log_format {
+        LogFormat::Human => Box::new(Console::default()),
+        LogFormat::Json => Box::new(LoggedProgress::default()),
+    };
+    let engine = &settings.engine;
+    let prepared = prepare(&engine.directory, &arguments.build, &engine.limits(), "assay serve", &*progress)?;
+    drop(progress);
+    settings.engine.directory.clone_from(&prepared.directory);
     let runtime = runtime()?;
     let exit = runtime.block_on(serve::run(settings));
     // Nobody waits for the result of a load or a tokenization that is still running.

@@ -58,23 +58,28 @@ fn refuse_cache(directory: &Path) -> Result<(), BuildError> {
     }
 }
 
-/// The directory of the cache for a model called `owner/name` or `name`, if the cache has it.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
+/// Whether a text can be the name of a model of the hub: `owner/name` or `name`.
+pub(crate) fn is_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let is_plain = |part: &&str| {
         !part.is_empty()
             && !part.starts_with('.')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
-    if parts.len() > 2 || !parts.iter().all(is_plain) {
+    parts.len() <= 2 && parts.iter().all(is_plain)
+}
+
+/// The directory of the cache for a model called `owner/name` or `name`, if the cache has it.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    if !is_name(name) {
         return None;
     }
-    let path = cache()?.join(format!("{PREFIX}{}", parts.join("--")));
+    let path = cache()?.join(format!("{PREFIX}{}", name.replace('/', "--")));
     path.is_dir().then_some(path)
 }
 
 /// Where the cache is, as huggingface_hub finds it.
-pub(super) fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("HF_HUB_CACHE")
         .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))

@@ -33,7 +33,7 @@ impl Location {
         foreign::refuse(&options.model)?;
         let model = directory("--model", &options.model)?;
         foreign::refuse(&model)?;
-        let adapter_directory = match &options.adapter {
+        let adapter_directory = match &options.checkpoint.adapter {
             Some(adapter) if has(&model, ADAPTER_CONFIG) && !has_weights(&model) => {
                 return Err(BuildError::Option(format!(
                     "--model {} is an adapter itself; give its base model as --model, and one adapter as --adapter {}",
@@ -54,10 +54,13 @@ impl Location {
         };
         refuse_lone_weights(&adapter_directory)?;
         let adapter = Adapter::open(&adapter_directory)?;
-        let base =
-            if options.adapter.is_none() && !has_weights(&model) { base(&adapter, &model)? } else { model };
+        let base = if options.checkpoint.adapter.is_none() && !has_weights(&model) {
+            base(&adapter, &model)?
+        } else {
+            model
+        };
         let has_tokenizer = TOKENIZER_FILES.iter().any(|file| has(&adapter_directory, file));
-        let named_by = options.adapter.as_ref().unwrap_or(&options.model);
+        let named_by = options.checkpoint.adapter.as_ref().unwrap_or(&options.model);
         Ok(Self {
             name: name(named_by, &adapter_directory, options.name.as_deref())?,
             text: if has_tokenizer { adapter_directory.clone() } else { base.clone() },
@@ -66,6 +69,23 @@ impl Location {
             adapter: Some(adapter),
         })
     }
+}
+
+/// What a build reads, and the name that it gives to the model.
+pub(crate) struct Inputs {
+    pub(crate) name: String,
+    /// Directories of the checkpoint's files.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+/// Finds what a build with these options would read.
+///
+/// # Errors
+/// A directory is missing or not what it should be, or the adapter cannot be merged.
+pub(crate) fn inputs(options: &BuildOptions) -> Result<Inputs, BuildError> {
+    let Location { base, text, head, name, .. } = Location::find(options)?;
+    let directories = [base, text, head].into_iter().collect::<std::collections::BTreeSet<_>>();
+    Ok(Inputs { name, directories: directories.into_iter().collect() })
 }
 
 fn has(directory: &Path, file: &str) -> bool {

@@ -15,7 +15,7 @@ mod error;
 pub(crate) mod families;
 mod foreign;
 mod heads;
-mod hub;
+pub(crate) mod hub;
 mod int8;
 mod json;
 mod language;
@@ -32,5 +32,6 @@ pub mod trtllm;
 mod weights;
 
 pub use error::BuildError;
-pub use options::{BuildOptions, DEFAULT_MAX_SEQ_LEN};
+pub(crate) use location::inputs;
+pub use options::{BuildOptions, CheckpointOptions, DEFAULT_MAX_SEQ_LEN};
 pub use progress::{Console, Progress, Silent};

@@ -17,15 +17,32 @@ pub struct BuildOptions {
     /// Checkpoint directory (safetensors, config.json, tokenizer, chat template), or OWNER/NAME in the hub's cache
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Adapter (LoRA, as peft saves it) to merge into the model
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
     /// Engine directory to create; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
     /// Name of the model in the server [default: the name of the checkpoint directory]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub checkpoint: CheckpointOptions,
+    /// Maximum length of a sequence [default: the model's, up to 32768]
+    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
+    pub max_seq_len: Option<usize>,
+    /// Maximum sequences in a batch [default: 256; 32 for latency]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
+    pub max_batch_size: Option<usize>,
+    /// Maximum tokens in a batch [default: 2048; on GPUs 8192, or 4096 for latency]
+    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
+    pub max_num_tokens: Option<usize>,
+}
+
+/// How a checkpoint is read, whatever the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct CheckpointOptions {
+    /// Adapter (LoRA, as peft saves it) to merge into the model
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Use of the model [default: reward for reward models, else chat, or completion without a chat template]
     #[arg(long)]
     pub task: Option<Task>,
@@ -41,15 +58,6 @@ pub struct BuildOptions {
     /// Tokens that the text of messages may not spell: those that structure conversations, or think and tool tags, too
     #[arg(long, value_name = "WHICH", default_value = "structure")]
     pub control_tokens: ControlPolicy,
-    /// Maximum length of a sequence [default: the model's, up to 32768]
-    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
-    pub max_seq_len: Option<usize>,
-    /// Maximum sequences in a batch [default: 256; 32 for latency]
-    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
-    pub max_batch_size: Option<usize>,
-    /// Maximum tokens in a batch [default: 2048; on GPUs 8192, or 4096 for latency]
-    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
-    pub max_num_tokens: Option<usize>,
 }
 
 impl BuildOptions {
@@ -57,14 +65,9 @@ impl BuildOptions {
     pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
-            adapter: None,
             output: output.into(),
             name: None,
-            task: None,
-            head: None,
-            chat_template: None,
-            template_date: None,
-            control_tokens: ControlPolicy::default(),
+            checkpoint: CheckpointOptions::default(),
             max_seq_len: None,
             max_batch_size: None,
             max_num_tokens: None,

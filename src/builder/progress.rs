@@ -33,6 +33,7 @@ impl Progress for Silent {}
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows progress on standard error.
+#[derive(Debug)]
 pub struct Console {
     bar: Option<ProgressBar>,
     total: AtomicU64,
@@ -64,6 +65,13 @@ impl Console {
             *last = Some((Instant::now(), done));
         }
         due
+    }
+}
+
+/// Shows a build that nothing but the end of the process stops.
+impl Default for Console {
+    fn default() -> Self {
+        Self::new(Arc::default())
     }
 }
 

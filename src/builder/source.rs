@@ -34,7 +34,7 @@ impl Source {
         let Location { base, text, head, adapter, name } = Location::find(options)?;
         let object = Object::read(&base.join("config.json"))?;
         let adapted = adapter.as_ref().map_or(Adapted::Same, |adapter| adapter.config.task);
-        let architecture = heads::architecture(&object, adapted, options.head.as_ref())?;
+        let architecture = heads::architecture(&object, adapted, options.checkpoint.head.as_ref())?;
         let mut config = config::read(object, architecture, name)?;
         let mut checkpoint = Checkpoint::open(&base, &head)?;
         if config.architecture.multimodal {
@@ -53,13 +53,24 @@ impl Source {
         if let Some(embedding) = checkpoint.adapted_rows(config.architecture.family.tensors.embedding) {
             config.model.vocab_size = embedding;
         }
-        let may_complete = config.architecture.class == "ForCausalLM" && options.task != Some(Task::Reward);
+        let may_complete =
+            config.architecture.class == "ForCausalLM" && options.checkpoint.task != Some(Task::Reward);
         let mut text = text::read(&text, options, &config, !may_complete)?;
-        let task = language::task(options.task, &config, &checkpoint, options.head.is_some(), &text)?;
+        let task = language::task(
+            options.checkpoint.task,
+            &config,
+            &checkpoint,
+            options.checkpoint.head.is_some(),
+            &text,
+        )?;
         let (output_head, generation) = match task {
             Task::Reward => {
-                let head =
-                    Box::new(heads::recognise(&config, &checkpoint, &text.encoder, options.head.as_ref())?);
+                let head = Box::new(heads::recognise(
+                    &config,
+                    &checkpoint,
+                    &text.encoder,
+                    options.checkpoint.head.as_ref(),
+                )?);
                 (OutputHead::Scores(head), Generation::default())
             }
             Task::Chat | Task::Completion => (

@@ -71,7 +71,8 @@ pub(super) fn read(
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let CheckpointTokenizer { json: tokenizer, special_tokens, longest_match, mut notes } =
         tokenizer::read(checkpoint, config.as_ref(), model_type.as_deref())?;
-    let found = chat_template::find(checkpoint, config.as_ref(), options.chat_template.as_deref())?;
+    let found =
+        chat_template::find(checkpoint, config.as_ref(), options.checkpoint.chat_template.as_deref())?;
     if must_chat && found.is_none() {
         return Err(no_template(checkpoint));
     }
@@ -87,11 +88,12 @@ pub(super) fn read(
         BuildError::checkpoint(template_path.clone(), format!("the chat template is malformed: {error}"))
     })?;
     let template_date =
-        options.template_date.or(date_use.default_date()).filter(|_| date_use != DateUse::None);
-    notes.extend(date_note(date_use, options.template_date));
+        options.checkpoint.template_date.or(date_use.default_date()).filter(|_| date_use != DateUse::None);
+    notes.extend(date_note(date_use, options.checkpoint.template_date));
     let named = special_tokens.values().map(String::as_str);
-    let (control_tokens, structure) = control_tokens(&tokenizer, &template, named, options.control_tokens)
-        .map_err(|error| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), error.to_string()))?;
+    let (control_tokens, structure) =
+        control_tokens(&tokenizer, &template, named, options.checkpoint.control_tokens)
+            .map_err(|error| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), error.to_string()))?;
     notes.push(control_note(&structure, &control_tokens.words));
     let control_tokens = Some(control_tokens);
     let prompt =

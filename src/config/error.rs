@@ -40,7 +40,10 @@ pub enum ConfigError {
         source: InvalidValue,
     },
     /// No source names an engine.
-    #[error("no engine is given: use --engine DIR, where DIR is the --output of `build-engine`")]
+    #[error(
+        "no model is given: name an engine or checkpoint directory, or a model of the Hugging Face cache, as in `assay \
+         serve MODEL`"
+    )]
     NoEngine,
     /// There is a private key and no certificate.
     #[error("tls_key needs tls_cert: name the server's certificates too")]

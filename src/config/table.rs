@@ -118,12 +118,12 @@ options! {
 
     /// The engine: which one is loaded, its limits, and what happens when it fails.
     "Engine" engine: EngineSettings {
-        /// Engine directory, or a folder of several
+        /// Model to serve, as an option
         ///
-        /// `build-engine --output` writes an engine directory, and `--profile` chooses from several. `--engines` is
-        /// the same option.
+        /// An engine directory, a folder of several, of which `--profile` chooses one, a checkpoint directory, or
+        /// OWNER/NAME of a model in the Hugging Face cache. `--engines` is the same option.
         directory("engine"): PathBuf = PathBuf::new(),
-            value_name: "DIR", aliases: &["engines"],
+            value_name: "MODEL", aliases: &["engines"],
             nim: &[("NIM_MODEL_NAME", nim::directory), ("NIM_CACHE_PATH", nim::same)];
 
         /// Which of several engines to load

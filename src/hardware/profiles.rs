@@ -268,6 +268,13 @@ impl<'a> From<&'a Found> for Listed<'a> {
     }
 }
 
+/// Engine directories at or below `root`, as [`Profiles::find`] searches them.
+pub(crate) fn directories(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    search(root, DEPTH, &mut found);
+    found
+}
+
 /// Engine directories in `folder` and `depth` levels below it. What cannot be read is skipped, since it cannot be
 /// an engine.
 fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {

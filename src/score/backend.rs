@@ -7,6 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::client::RewardClient;
 use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
+use crate::builder::Console;
+use crate::cache::{ModelOptions, Prepared, prepare};
 use crate::config::Settings;
 use crate::prompt::Message;
 use crate::reward::RankedBy;
@@ -22,7 +24,7 @@ const IN_FLIGHT: usize = 512;
 pub(super) struct ScoringBackend(Arc<Backend>);
 
 enum Backend {
-    Engine { scorer: Box<Scorer>, model: String, id: String, in_flight: Semaphore },
+    Engine { scorer: Box<Scorer>, model: String, id: String, in_flight: Semaphore, _prepared: Prepared },
     Server(Box<RewardClient>),
 }
 
@@ -38,13 +40,22 @@ pub(super) struct LoadedScorer {
     model: String,
     /// The profile id of the engine, and whether it is simulated.
     id: String,
+    prepared: Prepared,
 }
 
-/// Loads the engine that `settings` name into this process.
+/// Loads the model that `settings` name into this process; `command` is the command line up to it.
 ///
 /// # Errors
 /// [`ScoreError::Setup`].
-pub(super) fn load_scorer(mut settings: Settings) -> Result<LoadedScorer, ScoreError> {
+pub(super) fn load_scorer(
+    mut settings: Settings,
+    build: &ModelOptions,
+    command: &'static str,
+) -> Result<LoadedScorer, ScoreError> {
+    let engine = &settings.engine;
+    let prepared = prepare(&engine.directory, build, &engine.limits(), command, &Console::default());
+    let prepared = prepared.map_err(|error| ScoreError::Setup(error.into()))?;
+    settings.engine.directory.clone_from(&prepared.directory);
     // Callers limit what waits. The limits of a server's queue would refuse the rest.
     settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
     settings.scheduling.max_queue_tokens = usize::MAX;
@@ -59,20 +70,24 @@ pub(super) fn load_scorer(mut settings: Settings) -> Result<LoadedScorer, ScoreE
     let loaded = load::load(&settings, &manifest, Arc::new(metrics))
         .map_err(|error| ScoreError::Setup(error.into()))?;
     match loaded {
-        LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id }),
+        LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id, prepared }),
         _ => Err(ScoreError::Setup(NotARewardModel(settings.engine.directory).into())),
     }
 }
 
 impl ScoringBackend {
-    /// Loads the engine that `settings` name into this process.
+    /// Loads the model that `settings` name into this process; `command` is the command line up to it.
     ///
     /// # Errors
     /// [`ScoreError::Setup`].
-    pub(super) fn load(settings: Settings) -> Result<Self, ScoreError> {
-        let LoadedScorer { scorer, model, id } = load_scorer(settings)?;
+    pub(super) fn load(
+        settings: Settings,
+        build: &ModelOptions,
+        command: &'static str,
+    ) -> Result<Self, ScoreError> {
+        let LoadedScorer { scorer, model, id, prepared } = load_scorer(settings, build, command)?;
         let in_flight = Semaphore::new(IN_FLIGHT);
-        Ok(Self(Arc::new(Backend::Engine { scorer, model, id, in_flight })))
+        Ok(Self(Arc::new(Backend::Engine { scorer, model, id, in_flight, _prepared: prepared })))
     }
 
     /// Connects to the server at `url`, its root or with `/v1`, and sends it up to `concurrency`

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::conversation::{parse_messages, turn};
 use super::{ScoreError, backend};
+use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
 use crate::config::{ServeOptions, Settings};
 use crate::prompt::Message;
@@ -25,8 +26,8 @@ const DIFFERENT: u8 = 1;
 /// tools/compare_with_transformers.py compares them with those of the checkpoint in transformers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Engine directory
-    #[arg(value_name = "ENGINE")]
+    /// Engine directory, checkpoint directory, or OWNER/NAME of a model in the Hugging Face cache
+    #[arg(value_name = "MODEL")]
     engine: PathBuf,
     /// JSONL file of conversations and their expected scores: {"messages": [...], "scores": {"reward": 1.5}}
     #[arg(long, value_name = "FILE")]
@@ -37,6 +38,8 @@ pub struct CheckArgs {
     /// Text that ends each step, for conversations of a process reward model [default: the engine's step token]
     #[arg(long, value_name = "TEXT")]
     step_token: Option<String>,
+    #[command(flatten)]
+    build: ModelOptions,
 }
 
 /// A conversation and its expected scores, of which there may be none.
@@ -57,8 +60,10 @@ struct Expected {
 pub async fn check(arguments: &CheckArgs) -> Result<u8, ScoreError> {
     let options = ServeOptions { directory: Some(arguments.engine.clone()), ..ServeOptions::default() };
     let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
-    let load = tokio::task::spawn_blocking(move || backend::load_scorer(settings));
-    let scorer = load.await.map_err(|error| ScoreError::Gone(error.into()))??.scorer;
+    let build = arguments.build.clone();
+    let load = tokio::task::spawn_blocking(move || backend::load_scorer(settings, &build, "assay check"));
+    let loaded = load.await.map_err(|error| ScoreError::Gone(error.into()))??;
+    let scorer = &loaded.scorer;
     let step = arguments.step_token.as_deref().or(scorer.head().step_token());
     let conversations = match &arguments.expect {
         Some(path) => read(path)?,
@@ -66,7 +71,7 @@ pub async fn check(arguments: &CheckArgs) -> Result<u8, ScoreError> {
     };
     let (mut compared, mut different) = (0, 0);
     for (messages, expected) in conversations {
-        let scores = score(&scorer, &messages).await?;
+        let scores = score(scorer, &messages).await?;
         for (name, expected) in expected {
             compared += 1;
             let found = scores.get(&name).copied();

@@ -16,6 +16,7 @@ use super::run::{ScoreRun, prepare};
 use super::select::Selection;
 use super::summary::counted;
 use super::{ScoreError, rows, summary};
+use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
 use crate::config::{ServeOptions, Settings, Simulation, positive};
 use crate::report::page;
@@ -32,8 +33,9 @@ const SOME_FAILED: u8 = 3;
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("backend").args(["engine", "url"]).required(true))]
 struct BackendArgs {
-    /// Engine directory: score in this process
-    #[arg(long, env = "ASSAY_ENGINE", value_name = "DIR")]
+    /// Model to score with in this process: an engine directory, a checkpoint directory, or OWNER/NAME of a model in the
+    /// Hugging Face cache
+    #[arg(long, env = "ASSAY_ENGINE", value_name = "MODEL")]
     engine: Option<PathBuf>,
     /// Server that scores, for example http://localhost:8000; set its API key, if any, in ASSAY_API_KEY
     #[arg(long, value_name = "URL")]
@@ -55,6 +57,8 @@ struct BackendArgs {
     /// the first attribute]
     #[arg(long, value_name = "SCORE")]
     by: Option<String>,
+    #[command(flatten)]
+    build: ModelOptions,
 }
 
 /// Score conversations in files: write the same rows with a column for each attribute
@@ -125,7 +129,7 @@ pub struct ReportArgs {
 }
 
 impl BackendArgs {
-    async fn open(&self) -> Result<ScoringBackend, ScoreError> {
+    async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
         if let Some(url) = &self.url {
             let key = std::env::var(API_KEY).ok().filter(|key| !key.is_empty());
             return ScoringBackend::connect(url, self.model.clone(), key, self.concurrency).await;
@@ -137,7 +141,8 @@ impl BackendArgs {
             ..ServeOptions::default()
         };
         let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
-        let load = tokio::task::spawn_blocking(move || ScoringBackend::load(settings));
+        let build = self.build.clone();
+        let load = tokio::task::spawn_blocking(move || ScoringBackend::load(settings, &build, command));
         load.await.map_err(|error| ScoreError::Gone(error.into()))?
     }
 }
@@ -162,7 +167,7 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
         selection: Selection { best_of: arguments.best_of, filter: arguments.filter.clone() },
     };
     let inspected = run.inspect()?;
-    let backend = arguments.backend.open().await?;
+    let backend = arguments.backend.open("assay score --engine").await?;
     exit_on_interrupt(&arguments.output);
     let outcome = run.run(inspected, &backend).await?;
     eprint_line(summary::text(&outcome.data).trim_end());
@@ -186,7 +191,7 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     if layout.holds() == Holds::One || is_unlabelled {
         return Err(ScoreError::NotPairs(layout.to_string()));
     }
-    let backend = backend.open().await?;
+    let backend = backend.open("assay eval --engine").await?;
     prepare(&mut layout, &mut columns, &backend)?;
     let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone());
     let rows = read_rows(inputs, peeked, &layout, &columns, Box::new(std::iter::empty()));

@@ -1,6 +1,5 @@
 //! Puts an engine directory into service.
 
-use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,24 +25,6 @@ pub enum LoadError {
     /// The manifest cannot be read, or the engine's files are not those that it lists.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The directory is a checkpoint.
-    #[error(
-        "{path} is a checkpoint, not an engine directory; build an engine with `build-engine --model \
-         {path} --target cpu --output DIR`, and serve DIR"
-    )]
-    Checkpoint {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The directory does not exist, and its name looks like that of a model on the hub.
-    #[error(
-        "{name} is not a directory; if it is a model on the Hugging Face hub, get it with `hf download {name} \
-         --local-dir DIR`, build an engine from DIR with `build-engine`, and serve that"
-    )]
-    HubId {
-        /// What was named.
-        name: PathBuf,
-    },
     /// The options for scores do not fit the head.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -73,26 +54,9 @@ pub fn choose(settings: &mut Settings) -> Result<Manifest, LoadError> {
     }
     let machine = Machine::detect();
     let EngineSettings { directory, profile, .. } = &settings.engine;
-    let chosen = profiles::choose(directory, profile, &backends::fit(&machine));
-    let (directory, manifest) = chosen.map_err(|error| explain(error, directory))?;
+    let (directory, manifest) = profiles::choose(directory, profile, &backends::fit(&machine))?;
     settings.engine.directory = directory;
     Ok(manifest)
-}
-
-/// Recognizes what new users name in place of an engine directory.
-fn explain(error: ProfileError, directory: &Path) -> LoadError {
-    if !matches!(error, ProfileError::Manifest(ManifestError::Unreadable { .. })) {
-        return error.into();
-    }
-    if directory.join("config.json").exists() {
-        return LoadError::Checkpoint { path: directory.to_owned() };
-    }
-    // `owner/name`, as the hub writes it.
-    let parts: Vec<Component<'_>> = directory.components().collect();
-    if matches!(parts[..], [Component::Normal(_), Component::Normal(_)]) && !directory.exists() {
-        return LoadError::HubId { name: directory.to_owned() };
-    }
-    error.into()
 }
 
 /// Checks the engine directory, loads its engine and starts its scheduler. Takes as long as reading it.

@@ -19,20 +19,34 @@ fn refused(status: i32, arguments: &[&str], variables: &[(&str, &str)]) -> Strin
 }
 
 #[test]
-fn a_checkpoint_or_a_hub_id_in_place_of_an_engine_is_recognized() {
-    let error = refused(1, &["serve", "--engine", "tests/checkpoints/armo-tiny"], &[]);
-    assert!(error.contains("is a checkpoint") && error.contains("build-engine --model"), "{error}");
-    let error = refused(1, &["serve", "--engine", "owner/name"], &[]);
-    assert!(error.contains("hf download owner/name"), "{error}");
-    let error = refused(1, &["serve", "--engine", "nowhere"], &[]);
-    assert!(error.contains("cannot read nowhere/engine.yaml"), "{error}");
+fn a_wrong_model_gets_the_command_that_was_meant() {
+    let rows = tempfile::tempdir().unwrap();
+    let pairs = rows.path().join("pairs.jsonl");
+    std::fs::write(&pairs, "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n").unwrap();
+    let pairs = pairs.to_str().unwrap();
+    for (arguments, part) in [
+        (
+            &["serve", "tests/checkpoints/armo-tiny/config.json"][..],
+            "`assay serve tests/checkpoints/armo-tiny`",
+        ),
+        (&["serve", "--engine", "owner/name"], "`hf download owner/name`"),
+        (&["serve", "nowhere"], "nowhere does not exist"),
+        (&["serve", "tests/checkpoints"], "`assay serve tests/checkpoints/"),
+        (&["check", "tests/golden"], "neither an engine"),
+        (&["bench", "--engine", "owner/name"], "`hf download owner/name`"),
+        (&["score", pairs, "--output", "-", "--engine", "owner/name"], "`hf download owner/name`"),
+        (&["eval", pairs, "--engine", "tests/checkpoints"], "`assay eval --engine tests/checkpoints/"),
+    ] {
+        let error = refused(1, arguments, &[]);
+        assert!(error.contains(part), "{arguments:?}: {error}");
+    }
 }
 
 #[test]
 fn a_missing_engine_is_asked_for() {
-    assert!(refused(1, &["serve"], &[]).contains("use --engine DIR"));
+    assert!(refused(1, &["serve"], &[]).contains("assay serve MODEL"));
     let error = refused(2, &["score", "in.jsonl", "--output", "out.jsonl"], &[]);
-    assert!(error.contains("<--engine <DIR>|--url <URL>>"), "{error}");
+    assert!(error.contains("<--engine <MODEL>|--url <URL>>"), "{error}");
 }
 
 #[test]

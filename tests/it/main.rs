@@ -6,6 +6,7 @@
 mod support;
 
 mod build_engine;
+mod cache;
 mod command_line;
 mod engine_trait;
 mod forms_table;

@@ -31,7 +31,7 @@ impl Scores {
         options.dtype = Some(dtype);
         options.common.max_seq_len = Some(512);
         let head = root.join("checkpoints").join(name).join("head.yaml");
-        options.common.head = head.exists().then_some(head);
+        options.common.checkpoint.head = head.exists().then_some(head);
         let manifest = build(&options, &Silent).unwrap();
         let mut driver = Driver::start(&output, &manifest, EngineOptions::default());
         let head = Head::new(&manifest.head);

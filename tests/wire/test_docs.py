@@ -72,7 +72,7 @@ def test_the_commands_of_a_page_work(page: Path, engine: Path, demo: Server, tmp
     all_blocks = blocks(page)
     if not any("--output demo-engine" in text for _, text, _ in all_blocks):
         (tmp_path / "demo-engine").symlink_to(engine)
-    environment = clean_environment(PATH=f"{BINARIES.resolve()}:{os.environ['PATH']}")
+    environment = clean_environment(PATH=f"{BINARIES.resolve()}:{os.environ['PATH']}", ASSAY_CACHE=str(tmp_path / "cache"))
     places = {"http://localhost:8000": demo.url, "CHECKPOINT": str(CHECKPOINTS["demo"]), "--output ENGINE": "--output engine",
               "--engine ENGINE": "--engine engine"}
     for kind, text, why in all_blocks:

@@ -1,5 +1,6 @@
 //! The life of a server: open the ports, load the engine, answer, drain, end.
 
+mod announcement;
 mod engine_watch;
 mod ports;
 mod signals;
@@ -15,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use self::engine_watch::EngineWatch;
 pub use self::ports::ListenError;
+use self::ports::Ports;
 use self::signals::Signals;
 use super::app::{App, AppError};
 use super::file_watcher::FileWatcher;
@@ -22,7 +24,7 @@ use super::listen::tls::{Tls, TlsError};
 use super::middleware::cors::OriginError;
 use super::router::router;
 use crate::config::{OnEngineChange, Settings};
-use crate::engine::{Limits, backends};
+use crate::engine::backends;
 use crate::hardware::Ranks;
 use crate::manifest::Manifest;
 use crate::scheduler::Handle;
@@ -129,7 +131,7 @@ async fn load_and_serve(
     manifest: Manifest,
     signals: &mut Signals,
     stop: watch::Sender<bool>,
-    ports: JoinSet<()>,
+    ports: Ports,
 ) -> Result<Exit, ServeError> {
     let mut watch = EngineWatch::new(app.settings.engine.directory.clone(), manifest.clone());
     let interruptible = backends::for_manifest(&manifest).is_interruptible();
@@ -143,7 +145,7 @@ async fn load_and_serve(
         _ = signals.next() => return Ok(interrupted),
         () = app.drain.notified() => return Ok(interrupted),
     };
-    log_ready(app, &scheduler.limits());
+    announcement::log(app, &scheduler.limits(), ports.address);
 
     let mut grace = app.settings.server.shutdown_grace.0;
     let reason = tokio::select! {
@@ -155,7 +157,7 @@ async fn load_and_serve(
         () = app.drain.notified() => None,
         () = engine_changed(app, &mut watch) => Some(Exit::EngineChanged),
     };
-    let drained = drain(scheduler, stop, ports, grace);
+    let drained = drain(scheduler, stop, ports.tasks, grace);
     let exit = tokio::select! {
         exit = drained => exit,
         _ = signals.next() => Exit::Killed,
@@ -181,17 +183,6 @@ async fn engine_changed(app: &App, watch: &mut EngineWatch) {
             ),
         }
     }
-}
-
-fn log_ready(app: &App, limits: &Limits) {
-    tracing::info!(
-        models = ?app.models,
-        max_seq_len = limits.max_seq_len,
-        max_batch_size = limits.max_batch_size,
-        max_num_tokens = limits.max_num_tokens,
-        kv_cache_tokens = limits.kv_blocks * limits.tokens_per_block,
-        "ready"
-    );
 }
 
 fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, LoadError> {

@@ -46,6 +46,14 @@ pub enum ListenError {
     },
 }
 
+/// The ports of a server.
+pub(super) struct Ports {
+    /// Tasks that answer on them.
+    pub(super) tasks: JoinSet<()>,
+    /// Address of the main one.
+    pub(super) address: SocketAddr,
+}
+
 /// Opens every port that the options ask for; `router` answers on the main one. The tasks end once `stopping` is
 /// true and the requests are answered.
 ///
@@ -56,27 +64,31 @@ pub(super) async fn open(
     router: Router,
     tls: Option<Arc<Tls>>,
     stopping: watch::Receiver<bool>,
-) -> Result<JoinSet<()>, ListenError> {
+) -> Result<Ports, ListenError> {
     let settings = &app.settings.server;
-    let mut ports = JoinSet::new();
+    let mut tasks = JoinSet::new();
     raise_file_limit(settings.max_connections);
     let backlog = settings.max_connections;
     let listener = bind(&settings.host, settings.port, backlog, "--port").await?;
     log_address(&listener, "listening");
-    ports.spawn(new_port(app, listener, router, tls).serve(stopping.clone()));
+    let address = listener.local_addr().map_err(|source| {
+        let (host, port) = (settings.host.clone(), settings.port);
+        ListenError::Refused { host, port, source }
+    })?;
+    tasks.spawn(new_port(app, listener, router, tls).serve(stopping.clone()));
     if let Some(number) = settings.metrics_port {
         let listener = bind(&settings.host, number, backlog, "--metrics-port").await?;
         log_address(&listener, "metrics listening");
         let router = Router::from(service::metrics_routes()).with_state(app.clone());
-        ports.spawn(new_port(app, listener, router, None).serve(stopping.clone()));
+        tasks.spawn(new_port(app, listener, router, None).serve(stopping.clone()));
     }
     if let Some(number) = settings.admin_port {
         let listener = bind(LOOPBACK, number, backlog, "--admin-port").await?;
         log_address(&listener, "admin listening");
         let router = admin::router(app.clone());
-        ports.spawn(new_port(app, listener, router, None).serve(stopping));
+        tasks.spawn(new_port(app, listener, router, None).serve(stopping));
     }
-    Ok(ports)
+    Ok(Ports { tasks, address })
 }
 
 fn new_port(app: &App, listener: TcpListener, router: Router, tls: Option<Arc<Tls>>) -> Port {

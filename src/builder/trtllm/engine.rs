@@ -100,7 +100,7 @@ fn read_draft(options: &TrtllmBuildOptions, target: &Target) -> Result<Manifest,
     if let Some(reason) = contradiction(options, target, gpus(&mut draft, &path)?) {
         return Err(BuildError::checkpoint(&path, reason));
     }
-    if let Some(requested) = options.common.task
+    if let Some(requested) = options.common.checkpoint.task
         && requested != task
     {
         let reason = format!("it was written for --task {task}, not {requested}; leave --task out");
@@ -141,7 +141,8 @@ fn contradiction(options: &TrtllmBuildOptions, target: &Target, gpus: &Gpus) -> 
         let written = option_name(&gpus.quantization);
         return Some(format!("it was written with --quantization {written}; leave the option out"));
     }
-    let fixed = options.gpu.quantized.is_some() || options.common.head.is_some() || options.gpu.small_head;
+    let fixed =
+        options.gpu.quantized.is_some() || options.common.checkpoint.head.is_some() || options.gpu.small_head;
     if options.gpu.checkpoint_only || fixed {
         return Some(
             "it is a checkpoint for trtllm-build already; leave --checkpoint-only, --quantized, --head and --small-head \

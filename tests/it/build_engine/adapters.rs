@@ -39,7 +39,7 @@ impl Adapted {
 
     fn build(&self, change: impl FnOnce(&mut BuildOptions)) -> Result<Manifest, BuildError> {
         let mut options = self.base.options(Dtype::F32);
-        options.common.adapter = Some(self.adapter());
+        options.common.checkpoint.adapter = Some(self.adapter());
         change(&mut options.common);
         build(&options, &Silent)
     }
@@ -70,7 +70,7 @@ fn merged_as_peft_does(base: &str, adapter: &str, head: Option<&str>) {
     let adapted = Adapted::copy(base, adapter);
     let file = adapted.base.beside("rows.yaml");
     std::fs::write(&file, head.unwrap_or_default()).unwrap();
-    let manifest = adapted.build(|options| options.head = head.map(|_| file)).unwrap();
+    let manifest = adapted.build(|options| options.checkpoint.head = head.map(|_| file)).unwrap();
     let distance = adapted.distance(&manifest, adapter);
     println!("{adapter}: within {distance:.1e} of peft");
     assert!(distance < ROUNDING, "{adapter}: {distance}");

@@ -281,7 +281,7 @@ fn a_language_model_is_built_for_what_it_can_do_and_the_plan_tells() {
 
 #[test]
 fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
-    let chat = |options: &mut TrtllmBuildOptions| options.common.task = Some(Task::Chat);
+    let chat = |options: &mut TrtllmBuildOptions| options.common.checkpoint.task = Some(Task::Chat);
     assert_names(&refused("llama3-tiny", "h100", chat), &["--task chat", "LlamaForSequenceClassification"]);
 }
 
@@ -629,7 +629,7 @@ fn the_bias_of_a_head_is_that_of_its_rows_minus_that_of_the_subtracted_row() {
     std::fs::write(&head, "{rows: [4, 6], minus: 1, attributes: [a, b]}").unwrap();
     let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside("written"));
     options.gpu.checkpoint_only = true;
-    options.common.head = Some(head);
+    options.common.checkpoint.head = Some(head);
     build(&options, &Machine::default(), &Silent).unwrap();
     let (_, _, bytes) = &checkpoint.tensors("model.safetensors")["score.bias"];
     // In bf16, the upper half of an f32.

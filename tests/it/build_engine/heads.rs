@@ -16,7 +16,7 @@ fn build_with(checkpoint: &Checkpoint, head: Option<&str>) -> Result<Manifest, B
     let mut options = checkpoint.options(Dtype::F32);
     if let Some(head) = head {
         std::fs::write(checkpoint.beside("head.yaml"), head).unwrap();
-        options.common.head = Some(checkpoint.beside("head.yaml"));
+        options.common.checkpoint.head = Some(checkpoint.beside("head.yaml"));
     }
     build(&options, &Silent)
 }

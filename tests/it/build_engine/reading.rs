@@ -115,7 +115,7 @@ fn padding_at_the_end_is_not_read_unless_the_head_file_says_so() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.set("pad_token_id", json!(id(&checkpoint, "<|eot_id|>")));
     let mut options = checkpoint.options(Dtype::F32);
-    options.common.head = Some(checkpoint.beside("head.yaml"));
+    options.common.checkpoint.head = Some(checkpoint.beside("head.yaml"));
     std::fs::write(checkpoint.beside("head.yaml"), "read: last_token").unwrap();
     let manifest = assay::builder::cpu::build(&options, &assay::builder::Silent).unwrap();
     assert_eq!(manifest.head.pooling, Pooling::LastToken);
@@ -144,7 +144,7 @@ fn a_head_that_names_its_scores_takes_no_other_names() {
         let file = checkpoint.beside("head.yaml");
         std::fs::write(&file, "rows: [0]\n").unwrap();
         let mut options = checkpoint.options(Dtype::F32);
-        options.common.head = Some(file);
+        options.common.checkpoint.head = Some(file);
         let error = assay::builder::cpu::build(&options, &assay::builder::Silent).unwrap_err().to_string();
         assert_names(&error, &["--head", "leave --head out"]);
     }

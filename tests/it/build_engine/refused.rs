@@ -71,7 +71,7 @@ fn settings_that_would_change_the_scores() {
 #[test]
 fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
     let checkpoint = Checkpoint::copy("lm-head-tiny");
-    let options = with(&checkpoint, |options| options.task = Some(Task::Reward));
+    let options = with(&checkpoint, |options| options.checkpoint.task = Some(Task::Reward));
     let sentence = build(&options, &Silent).unwrap_err().to_string();
     assert_names(&sentence, &["architectures", "--head", "rows"]);
 }
@@ -83,7 +83,7 @@ fn tasks_that_the_checkpoint_cannot_do() {
         ("trl-tiny", Task::Completion, &["--task completion", "LlamaForCausalLM"]),
     ] {
         let checkpoint = Checkpoint::copy(name);
-        let options = with(&checkpoint, |options| options.task = Some(task));
+        let options = with(&checkpoint, |options| options.checkpoint.task = Some(task));
         assert_names(&build(&options, &Silent).unwrap_err().to_string(), parts);
     }
 }
@@ -100,7 +100,7 @@ fn head_files_that_do_not_fit_the_head() {
         ("logits: [1]", &["logits"]),
     ] {
         std::fs::write(&file, text).unwrap();
-        let options = with(&checkpoint, |options| options.head = Some(file.clone()));
+        let options = with(&checkpoint, |options| options.checkpoint.head = Some(file.clone()));
         let sentence = build(&options, &Silent).unwrap_err().to_string();
         assert_names(&sentence, &["--head", "head.yaml"]);
         assert_names(&sentence, parts);

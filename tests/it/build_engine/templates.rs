@@ -30,7 +30,7 @@ fn with_template(template: &str) -> Checkpoint {
 
 fn build(checkpoint: &Checkpoint, date: Option<&str>) -> (Manifest, String) {
     let mut options = checkpoint.options(Dtype::F32);
-    options.common.template_date = date.map(|date| date.parse().unwrap());
+    options.common.checkpoint.template_date = date.map(|date| date.parse().unwrap());
     let _ = std::fs::remove_dir_all(&options.common.output);
     let notes = Notes::default();
     let manifest = cpu::build(&options, &notes).unwrap();
@@ -124,11 +124,11 @@ fn templates_are_found_where_transformers_looks_for_them() {
     assert!(render(&checkpoint, &manifest).starts_with("file") && notes.contains("tool_use"), "{notes}");
 
     let mut options = checkpoint.options(Dtype::F32);
-    options.common.chat_template = Some("tool_use".into());
+    options.common.checkpoint.chat_template = Some("tool_use".into());
     std::fs::remove_dir_all(&options.common.output).unwrap();
     let manifest = cpu::build(&options, &Notes::default()).unwrap();
     assert!(render(&checkpoint, &manifest).starts_with("tools"));
-    options.common.chat_template = Some("rag".into());
+    options.common.checkpoint.chat_template = Some("rag".into());
     options.common.output = checkpoint.beside("other");
     let error = cpu::build(&options, &Notes::default()).unwrap_err().to_string();
     assert!(error.contains("--chat-template rag") && error.contains("tool_use"), "{error}");

@@ -96,7 +96,7 @@ fn the_build_says_which_tokens_messages_may_spell_and_an_option_is_stricter() {
         (ControlPolicy::Structure, vec![], vec!["<think>", "<tool_call>"], "can spell: <think>, <tool_call>"),
         (ControlPolicy::All, vec!["<think>"], vec!["<tool_call>"], "<think> (4 in all)"),
     ] {
-        options.common.control_tokens = policy;
+        options.common.checkpoint.control_tokens = policy;
         let notes = Notes(Vec::new().into());
         let manifest = build(&options, &notes).unwrap();
         let control = manifest.prompt.control_tokens.unwrap();
