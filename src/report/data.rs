@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use super::sample::Sample;
+use super::statistics::Accuracy;
+
 /// Number of best, and of worst, responses that are kept.
 const EXAMPLES: usize = 5;
 
@@ -23,11 +26,10 @@ pub(crate) struct ReportData {
     pub(crate) attributes: Vec<String>,
     /// Index of the attribute that ranks pairs and examples.
     pub(crate) ranking: usize,
-    /// Scores, `[attributes][responses]`.
-    pub(crate) scores: Vec<Vec<f64>>,
-    /// Length of each response in characters.
-    pub(crate) lengths: Vec<f64>,
-    pub(crate) pairs: Vec<Pair>,
+    pub(crate) sample: Sample,
+    /// How often the better response of a pair scores higher, by the subset of the pair; under "" for pairs without
+    /// one.
+    pub(crate) subsets: BTreeMap<String, PairAccuracy>,
     /// Rows without scores.
     pub(crate) failed: usize,
     /// Rows in which only some responses have scores.
@@ -53,22 +55,18 @@ pub(crate) struct WrongPair {
     pub(crate) rejected: Response,
 }
 
-/// A chosen and a rejected response to one prompt.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pair {
-    /// Name of the subset; empty if the row has none.
-    pub(crate) subset: String,
-    /// Score of the chosen response minus that of the rejected one.
-    pub(crate) margin: f64,
-    /// Characters of the chosen response minus those of the rejected one.
-    pub(crate) length_difference: f64,
+/// How often the better response of a pair has the higher score, and how often it is the longer one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PairAccuracy {
+    pub(crate) by_score: Accuracy,
+    pub(crate) by_length: Accuracy,
 }
 
 impl ReportData {
     /// Data without responses. The attribute at `ranking` ranks pairs and examples.
     pub(crate) fn new(attributes: Vec<String>, ranking: usize) -> Self {
-        let scores = vec![Vec::new(); attributes.len()];
-        Self { attributes, ranking, scores, ..Self::default() }
+        let sample = Sample::new(attributes.len());
+        Self { attributes, ranking, sample, ..Self::default() }
     }
 
     /// Adds the responses of a row. Those without scores are left out. So is a response that does not have exactly
@@ -96,7 +94,12 @@ impl ReportData {
         let highest = self.extreme(worse, |a, b| a.total_cmp(&b).is_gt());
         let (Some(lowest), Some(highest)) = (lowest, highest) else { return };
         let margin = (lowest.0 - highest.0).clamp(f64::MIN, f64::MAX);
-        self.pairs.push(Pair { subset: subset.to_owned(), margin, length_difference: lowest.1 - highest.1 });
+        let accuracy = match self.subsets.get_mut(subset) {
+            Some(accuracy) => accuracy,
+            None => self.subsets.entry(subset.to_owned()).or_default(),
+        };
+        accuracy.by_score.add(margin);
+        accuracy.by_length.add(lowest.1 - highest.1);
         let [chosen, rejected] = [lowest.2.clone(), highest.2.clone()];
         if margin < 0.0 {
             let wrong = WrongPair { subset: subset.to_owned(), margin, chosen, rejected };
@@ -136,10 +139,7 @@ impl ReportData {
         if !self.has_all_scores(response) {
             return;
         }
-        for (column, score) in self.scores.iter_mut().zip(&response.scores) {
-            column.push(*score);
-        }
-        self.lengths.push(length(&response.text));
+        self.sample.add(&response.scores, length(&response.text));
         let ranking = self.ranking;
         keep_first(&mut self.best, response, |a, b| b.scores[ranking].total_cmp(&a.scores[ranking]));
         keep_first(&mut self.worst, response, |a, b| a.scores[ranking].total_cmp(&b.scores[ranking]));
@@ -150,18 +150,17 @@ impl ReportData {
         self.attributes.get(self.ranking).map_or("", String::as_str)
     }
 
-    /// Margins of the pairs of each subset, by its name; under "" for those without one.
-    pub(crate) fn margins_by_subset(&self) -> BTreeMap<&str, Vec<f64>> {
-        let mut margins = BTreeMap::<&str, Vec<f64>>::new();
-        for pair in &self.pairs {
-            margins.entry(&pair.subset).or_default().push(pair.margin);
-        }
-        margins
+    /// The accuracy over all pairs; `None` without pairs.
+    pub(crate) fn accuracy(&self) -> Option<PairAccuracy> {
+        self.subsets.values().copied().reduce(|sum, other| PairAccuracy {
+            by_score: sum.by_score.plus(other.by_score),
+            by_length: sum.by_length.plus(other.by_length),
+        })
     }
 
     /// Number of responses that have scores.
     pub(crate) fn responses(&self) -> usize {
-        self.lengths.len()
+        self.sample.count()
     }
 }
 
@@ -205,8 +204,12 @@ mod tests {
         data.add_row(vec![response("x", f64::NAN), other()]);
         data.add_row(vec![response("x", 1.0), other(), response("x", 3.0)]);
         data.add_chosen_and_rejected("chat", 1, vec![response("long", 2.0), other()]);
-        assert_eq!((data.other_attributes, data.responses(), data.pairs.len()), (4, 3, 0));
+        assert_eq!((data.other_attributes, data.responses(), data.subsets.len()), (4, 3, 0));
         data.add_chosen_and_rejected("chat", 1, vec![response("long", 2.0), response("x", 3.0)]);
-        assert_eq!(data.pairs, [Pair { subset: "chat".into(), margin: -1.0, length_difference: 3.0 }]);
+        data.add_chosen_and_rejected("chat", 1, vec![response("x", 3.0), response("x", 3.0)]);
+        let accuracy = data.subsets["chat"];
+        assert_eq!(accuracy.by_score, Accuracy { pairs: 2, right: 0, ties: 1 });
+        assert_eq!(accuracy.by_length, Accuracy { pairs: 2, right: 1, ties: 1 });
+        assert_eq!(data.accuracy(), Some(accuracy));
     }
 }

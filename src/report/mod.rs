@@ -6,6 +6,7 @@
 mod charts;
 mod data;
 pub(crate) mod page;
+mod sample;
 pub(crate) mod statistics;
 
 use data::WrongPair;

@@ -22,6 +22,8 @@ struct Page<'a> {
     title: &'a str,
     model: Option<&'a str>,
     responses: usize,
+    /// Number of responses in the charts, if these are a sample.
+    sampled: Option<usize>,
     failed: usize,
     partly_scored: usize,
     other_attributes: usize,
@@ -120,6 +122,7 @@ impl<'a> Page<'a> {
             title,
             model,
             responses: data.responses(),
+            sampled: data.sample.sampled(),
             failed: data.failed,
             partly_scored: data.partly_scored,
             other_attributes: data.other_attributes,
@@ -140,17 +143,17 @@ impl<'a> Page<'a> {
 
 fn attributes(data: &ReportData) -> Vec<AttributePanel<'_>> {
     // One scale for all histograms, so that they can be compared.
-    let all: Vec<f64> = data.scores.iter().flatten().copied().collect();
+    let all: Vec<f64> = data.sample.scores.iter().flatten().copied().collect();
     let (min, max) = charts::bounds(&all);
     let mut panels = Vec::with_capacity(data.attributes.len());
-    for (name, scores) in data.attributes.iter().zip(&data.scores) {
-        let Some(summary) = Summary::from_values(scores) else { continue };
+    for (index, (name, scores)) in data.attributes.iter().zip(&data.sample.scores).enumerate() {
+        let Some(summary) = data.sample.summary(index) else { continue };
         panels.push(AttributePanel {
             name,
             summary,
             histogram: charts::histogram(scores, min, max, HISTOGRAM_BOX.0, HISTOGRAM_BOX.1),
-            scatter: charts::scatter(&data.lengths, scores, SCATTER_BOX.0, SCATTER_BOX.1),
-            length_correlation: spearman(&data.lengths, scores),
+            scatter: charts::scatter(&data.sample.lengths, scores, SCATTER_BOX.0, SCATTER_BOX.1),
+            length_correlation: spearman(&data.sample.lengths, scores),
         });
     }
     panels
@@ -160,7 +163,7 @@ fn correlation(data: &ReportData) -> Vec<Vec<CorrelationCell>> {
     if data.attributes.len() < 2 || data.responses() < 3 {
         return Vec::new();
     }
-    let columns = &data.scores;
+    let columns = &data.sample.scores;
     columns.iter().map(|a| columns.iter().map(|b| CorrelationCell::new(pearson(a, b))).collect()).collect()
 }
 
@@ -172,14 +175,10 @@ impl CorrelationCell {
 }
 
 fn accuracies(data: &ReportData) -> Vec<AccuracyRow> {
-    if data.pairs.is_empty() {
-        return Vec::new();
-    }
-    let margins = data.pairs.iter().map(|pair| pair.margin);
-    let length_differences = data.pairs.iter().map(|pair| pair.length_difference);
+    let Some(all) = data.accuracy() else { return Vec::new() };
     let mut rows = vec![
-        AccuracyRow::new("all pairs", margins),
-        AccuracyRow::new("always the longer one", length_differences),
+        AccuracyRow::new("all pairs", all.by_score),
+        AccuracyRow::new("always the longer one", all.by_length),
     ];
     rows.extend(subset_accuracies(data));
     rows
@@ -187,22 +186,20 @@ fn accuracies(data: &ReportData) -> Vec<AccuracyRow> {
 
 /// The accuracy of each subset, largest first; empty if no pair names one.
 fn subset_accuracies(data: &ReportData) -> Vec<AccuracyRow> {
-    let margins = data.margins_by_subset();
-    if margins.keys().all(|name| name.is_empty()) {
+    if data.subsets.keys().all(|name| name.is_empty()) {
         return Vec::new();
     }
-    let mut rows = Vec::with_capacity(margins.len());
-    for (subset, margins) in margins {
+    let mut rows = Vec::with_capacity(data.subsets.len());
+    for (subset, accuracy) in &data.subsets {
         let name = if subset.is_empty() { "(no subset)" } else { subset };
-        rows.push(AccuracyRow::new(name, margins.into_iter()));
+        rows.push(AccuracyRow::new(name, accuracy.by_score));
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.pairs));
     rows
 }
 
 impl AccuracyRow {
-    fn new(name: &str, margins: impl Iterator<Item = f64>) -> Self {
-        let accuracy = Accuracy::from_margins(margins).unwrap_or_default();
+    fn new(name: &str, accuracy: Accuracy) -> Self {
         let (low, high) = wilson_interval(accuracy.share(), accuracy.pairs);
         let Accuracy { pairs, ties, .. } = accuracy;
         Self { name: name.to_owned(), pairs, ties, accuracy: accuracy.share(), low, high }

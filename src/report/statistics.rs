@@ -38,6 +38,40 @@ impl Summary {
     }
 }
 
+/// Mean, deviation and range of a column that is not kept (Welford 1962).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moments {
+    count: usize,
+    mean: f64,
+    /// Sum of the squares of the differences from the mean.
+    squares: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Moments {
+    pub(super) fn add(&mut self, value: f64) {
+        self.count += 1;
+        (self.min, self.max) =
+            if self.count == 1 { (value, value) } else { (self.min.min(value), self.max.max(value)) };
+        let difference = value - self.mean;
+        self.mean += difference / self.count as f64;
+        self.squares += difference * (value - self.mean);
+    }
+
+    /// The summary of a sample with what is known of the whole column.
+    pub(super) fn complete(&self, sample: Summary) -> Summary {
+        let Self { count, mean, squares, min, max } = *self;
+        let deviation = (squares / count.saturating_sub(1).max(1) as f64).sqrt();
+        if mean.is_finite() && deviation.is_finite() {
+            Summary { count, mean, deviation, min, max, ..sample }
+        } else {
+            // Squares may be too large for a float where the values are not.
+            Summary { count, min, max, ..sample }
+        }
+    }
+}
+
 /// Whether sums of squares of numbers up to this one are floats; 0 is.
 fn is_moderate(number: f64) -> bool {
     number == 0.0 || (1e-100..=1e100).contains(&number)
@@ -136,15 +170,20 @@ pub(crate) struct Accuracy {
 }
 
 impl Accuracy {
-    /// Counts margins (chosen minus rejected); `None` if there are none.
-    pub(crate) fn from_margins(margins: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut accuracy = Self::default();
-        for margin in margins {
-            accuracy.pairs += 1;
-            accuracy.right += usize::from(margin > 0.0);
-            accuracy.ties += usize::from(margin == 0.0);
+    /// Counts a pair by its margin, chosen minus rejected.
+    pub(crate) fn add(&mut self, margin: f64) {
+        self.pairs += 1;
+        self.right += usize::from(margin > 0.0);
+        self.ties += usize::from(margin == 0.0);
+    }
+
+    /// The pairs of both.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            pairs: self.pairs + other.pairs,
+            right: self.right + other.right,
+            ties: self.ties + other.ties,
         }
-        (accuracy.pairs > 0).then_some(accuracy)
     }
 
     /// Share of the pairs that are right, 0 to 1. A tie counts as half, like a guess.

@@ -165,7 +165,7 @@ mod tests {
             group(json!(""), json!("too long")),
         ];
         let data = collected(&rows);
-        assert_eq!(data.scores[0], [1.0, 2.0, 3.0]);
+        assert_eq!(data.sample.scores[0], [1.0, 2.0, 3.0]);
         assert_eq!((data.failed, data.partly_scored, data.other_attributes), (1, 1, 0));
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use indicatif::HumanCount;
 
 use crate::report::ReportData;
-use crate::report::statistics::{Accuracy, Summary, wilson_interval};
+use crate::report::statistics::{Summary, wilson_interval};
 
 /// `1 row`, `2,000 rows`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
@@ -21,15 +21,17 @@ pub(super) fn text(data: &ReportData) -> String {
         let columns = ["mean", "sd", "min", "p5", "median", "p95", "max"].map(|name| format!("{name:>9}"));
         let _ = writeln!(text, "{:width$}{}", "attribute", columns.concat());
     }
-    for (name, scores) in data.attributes.iter().zip(&data.scores) {
-        let Some(Summary { mean, deviation, min, p5, median, p95, max, .. }) = Summary::from_values(scores)
-        else {
-            continue;
-        };
+    for (index, name) in data.attributes.iter().enumerate() {
+        let Some(summary) = data.sample.summary(index) else { continue };
+        let Summary { mean, deviation, min, p5, median, p95, max, .. } = summary;
         let numbers = [mean, deviation, min, p5, median, p95, max];
         let _ = writeln!(text, "{name:width$}{}", numbers.map(column).concat());
     }
-    if let Some(accuracy) = Accuracy::from_margins(data.pairs.iter().map(|pair| pair.margin)) {
+    if let Some(sampled) = data.sample.sampled() {
+        let sampled = counted(sampled as u64, "response");
+        let _ = writeln!(text, "p5, median and p95 are of a random sample of {sampled}");
+    }
+    if let Some(accuracy) = data.accuracy().map(|accuracy| accuracy.by_score) {
         let (low, high) = wilson_interval(accuracy.share(), accuracy.pairs);
         let _ = writeln!(
             text,

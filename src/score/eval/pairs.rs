@@ -102,9 +102,7 @@ pub(super) struct SectionAccuracy {
 }
 
 impl SubsetAccuracy {
-    fn new(name: &str, margins: &[f64]) -> Self {
-        let Accuracy { pairs, right, ties } =
-            Accuracy::from_margins(margins.iter().copied()).unwrap_or_default();
+    fn new(name: &str, Accuracy { pairs, right, ties }: Accuracy) -> Self {
         let accuracy = right as f64 / pairs.max(1) as f64;
         let interval = wilson_interval(accuracy, pairs.max(1));
         Self { name: name.into(), pairs, ties, accuracy, interval }
@@ -114,14 +112,13 @@ impl SubsetAccuracy {
 impl PairEvaluation {
     /// Evaluates the pairs in `data`, which `model` scored.
     pub(super) fn new(data: &ReportData, model: &str) -> Self {
-        let mut margins = data.margins_by_subset();
-        let all: Vec<f64> = data.pairs.iter().map(|pair| pair.margin).collect();
+        let mut others = data.subsets.clone();
         let (mut subsets, mut sections) = (Vec::new(), Vec::new());
         for (name, members) in SECTIONS {
             let (mut right, mut weights) = (0.0, 0.0);
             for (subset, weight) in members {
-                let Some(margins) = margins.remove(subset) else { continue };
-                let subset = SubsetAccuracy::new(subset, &margins);
+                let Some(accuracy) = others.remove(*subset) else { continue };
+                let subset = SubsetAccuracy::new(subset, accuracy.by_score);
                 right += subset.accuracy * weight;
                 weights += weight;
                 subsets.push(subset);
@@ -131,16 +128,17 @@ impl PairEvaluation {
             }
         }
         // What is left are subsets that RewardBench does not have.
-        for (name, margins) in margins {
+        for (name, accuracy) in &others {
             if !name.is_empty() {
-                subsets.push(SubsetAccuracy::new(name, &margins));
+                subsets.push(SubsetAccuracy::new(name, accuracy.by_score));
             }
         }
+        let all = data.accuracy().map(|all| all.by_score).unwrap_or_default();
         let mean = sections.iter().map(|section| section.accuracy).sum::<f64>() / SECTIONS.len() as f64;
         Self {
             model: model.into(),
             attribute: data.ranking_attribute().to_owned(),
-            all: SubsetAccuracy::new("all pairs", &all),
+            all: SubsetAccuracy::new("all pairs", all),
             score: (sections.len() == SECTIONS.len()).then_some(mean),
             subsets,
             sections,
