@@ -149,6 +149,12 @@ pub(super) fn truncate(run: &mut Interpreter<'_>, value: &Value, given: Given) -
         Some(leeway) => int(&leeway, "truncate", "leeway")?,
     };
     let end = run.text(&end.unwrap_or(Value::str("...")))?;
+    // Jinja2 compares only the length first, so a short list stays as it is.
+    if !matches!(value, Value::Str(_))
+        && value.len().is_some_and(|len| len as i128 <= length.saturating_add(leeway))
+    {
+        return Ok(value.clone());
+    }
     let text = text(value, "truncate", "the value")?.to_owned();
     let shortest = char_count(&end) as i128;
     if length < shortest || leeway < 0 {
