@@ -55,7 +55,7 @@ impl Item {
         scorer: &Scorer,
         messages: &[Message],
         path: ItemPath,
-        (options, length): (EncodeOptions, LengthPolicy),
+        (options, length): (EncodeOptions<'_>, LengthPolicy),
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
         check_last_turn(messages, &path, settings)?;

@@ -114,7 +114,10 @@ fn text_part(path: String, part: Value) -> Result<String, ApiError> {
 ///
 /// # Errors
 /// Both are true, or one is not a boolean.
-pub(super) fn take_encode_options(fields: &mut Fields, default: bool) -> Result<EncodeOptions, ApiError> {
+pub(super) fn take_encode_options(
+    fields: &mut Fields,
+    default: bool,
+) -> Result<EncodeOptions<'static>, ApiError> {
     let add_generation_prompt = fields.take::<bool>("add_generation_prompt")?;
     let continue_final_message = fields.take::<bool>("continue_final_message")?.unwrap_or(false);
     if continue_final_message && add_generation_prompt == Some(true) {
@@ -122,7 +125,7 @@ pub(super) fn take_encode_options(fields: &mut Fields, default: bool) -> Result<
         return Err(ApiError::invalid(fields.path("continue_final_message"), reason));
     }
     let add_generation_prompt = add_generation_prompt.unwrap_or(default && !continue_final_message);
-    Ok(EncodeOptions { add_generation_prompt, continue_final_message })
+    Ok(EncodeOptions { add_generation_prompt, continue_final_message, variables: None })
 }
 
 /// On a server that requires it, refuses a conversation that the assistant does not end.

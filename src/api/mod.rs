@@ -29,6 +29,7 @@ mod router;
 pub mod serve;
 mod service;
 mod stream_options;
+mod template_variables;
 mod token_ids;
 mod wire;
 

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,6 +17,7 @@ use super::error::ApiError;
 use super::openapi::Errors;
 use crate::manifest::SamplingDefaults;
 use crate::manifest::score_options::ScoreOptions;
+use crate::prompt::TemplateVariables;
 use crate::serving::Scorer;
 
 pub(super) fn health() -> OpenApiRouter<Arc<App>> {
@@ -58,6 +60,10 @@ struct Model<'a> {
     max_model_len: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
+    /// Variables that the chat template has for every conversation, if there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Value>,
     /// Sampling parameters that apply where a request sets none, as far as they differ from OpenAI's.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling_defaults: Option<&'a SamplingDefaults>,
@@ -102,6 +108,7 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Result<Model<'a>, ApiError> {
     let root = app.models[0].as_str();
     let (scorer, generator) = (app.scorer().ok(), app.generator().ok());
     let defaults = generator.map(|generator| generator.defaults());
+    let variables = app.encoder()?.variables();
     Ok(Model {
         id: name,
         object: "model",
@@ -114,6 +121,9 @@ fn describe<'a>(app: &'a App, name: &'a str) -> Result<Model<'a>, ApiError> {
         step_token: scorer.and_then(|scorer| scorer.head().step_token()),
         max_model_len: app.max_seq_len,
         score_options: scorer.and_then(Scorer::score_options),
+        chat_template_kwargs: Some(variables)
+            .filter(|variables| !variables.is_empty())
+            .map(TemplateVariables::to_json),
         sampling_defaults: defaults.filter(|defaults| !defaults.is_empty()),
     })
 }

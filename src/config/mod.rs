@@ -12,6 +12,7 @@ mod nim;
 mod row;
 mod score_values;
 mod table;
+mod template_variables;
 mod values;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use table::{
     EngineSettings, GpuSettings, LoggingSettings, SchedulingSettings, ScoringSettings, SecuritySettings,
     ServeOptions, ServerSettings, Settings,
 };
+pub(crate) use template_variables::template_variables;
 pub(crate) use values::positive;
 pub use values::{
     FinishReason, LogFormat, OnEngineChange, OverloadStatus, RouteActivation, Seconds, Simulation,

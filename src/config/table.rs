@@ -17,7 +17,7 @@ use super::values::{
 use super::{Alias, InvalidValue};
 use crate::hardware::profiles;
 use crate::manifest::score_options::{Normal, ScoreActivation};
-use crate::prompt::Truncation;
+use crate::prompt::{TemplateVariables, Truncation};
 use crate::scheduler::{OnFailure, SchedulerOptions};
 
 options! {
@@ -75,6 +75,11 @@ options! {
         ///
         /// A request's own `truncation` goes before this option.
         truncation: Truncation = Truncation::Error, value_name: "HOW";
+
+        /// Variables for the chat template, as JSON
+        ///
+        /// Such as '{"enable_thinking": false}'. Those in a request's own `chat_template_kwargs` go before them.
+        chat_template_kwargs: Option<TemplateVariables> = None, value_name: "JSON", unset: "none";
 
         /// Finish reason of scores
         ///

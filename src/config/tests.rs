@@ -207,6 +207,7 @@ fn every_option_can_be_given_in_every_source() {
             "score_weights" => "a=1",
             "reward_logits_range" | "score_clamp" => "1,2",
             "simulate" => "fail",
+            "chat_template_kwargs" => r#"{"enable_thinking":false}"#,
             "served_model_name" | "alias" | "reward_model_string" | "score_weighted_name" | "cors_origin" => {
                 "a"
             }
@@ -237,6 +238,8 @@ fn a_wrong_value_is_refused_with_what_the_option_takes() {
     for (flag, value, expected) in [
         ("--max-body-bytes", "0", "a whole number, 1 or more"),
         ("--threads", "-1", "a whole number, 1 or more"),
+        ("--chat-template-kwargs", "[1]", "a JSON object, such as"),
+        ("--chat-template-kwargs", r#"{"messages": []}"#, "`messages` is not a variable that can be set"),
         ("--port", "70000", "a whole number from 0 to 65535"),
         ("--kv-cache-fraction", "1", "above 0 and below 1"),
         ("--served-model-name", "", "a name"),

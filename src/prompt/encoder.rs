@@ -1,5 +1,6 @@
 //! The encoder: template, injection guard and tokenizer of one model together.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -10,11 +11,11 @@ use super::jinja::SyntaxError;
 use super::template::{Template, normalize_line_ends};
 use super::tokenizer::{PromptTokenizer, TokenizerError};
 use super::vocabulary::Vocabulary;
-use super::{EncodeOptions, EncoderFileError, Message, PromptError};
+use super::{EncodeOptions, EncoderFileError, Message, PromptError, TemplateVariables};
 use crate::manifest::{EngineFiles, PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
-/// Most names of fields that are looked for in a template: clients may send any number.
-const MOST_SEEN_FIELDS: usize = 100;
+/// Most names of fields, or of variables, that are looked for in a template.
+const MOST_SEEN: usize = 100;
 
 /// Turns conversations into token ids. All threads share one: encoding changes nothing in it.
 pub struct Encoder {
@@ -29,8 +30,12 @@ pub struct Encoder {
     rows: Option<u32>,
     /// Built on first use.
     vocabulary: OnceLock<Arc<Vocabulary>>,
+    /// Variables that the template has unless a request sets them.
+    variables: TemplateVariables,
     /// Names of messages' fields that were looked for in the template.
     seen_fields: Mutex<HashSet<String>>,
+    /// Names of requests' variables that were looked for in the template.
+    seen_variables: Mutex<HashSet<String>>,
 }
 
 /// Why a tokenizer and a template make no encoder.
@@ -100,7 +105,9 @@ impl Encoder {
             bos: None,
             rows: None,
             vocabulary: OnceLock::new(),
+            variables: TemplateVariables::default(),
             seen_fields: Mutex::default(),
+            seen_variables: Mutex::default(),
         };
         let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
         encoder.bos = bos.filter(|bos| encoder.starts_conversations(*bos));
@@ -115,6 +122,18 @@ impl Encoder {
         self.rows = Some(rows).filter(|rows| self.tokenizer.largest_id() >= *rows);
         self.bos = self.bos.filter(|bos| self.has_row(*bos));
         self
+    }
+
+    /// Gives the chat template variables for every conversation; those of a request go before them.
+    #[must_use]
+    pub fn with_variables(mut self, variables: TemplateVariables) -> Self {
+        self.variables = variables;
+        self
+    }
+
+    /// The variables that the chat template has for every conversation.
+    pub fn variables(&self) -> &TemplateVariables {
+        &self.variables
     }
 
     fn has_row(&self, id: u32) -> bool {
@@ -137,7 +156,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The conversation is empty, or the template refuses it.
-    pub fn encode(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
+    pub fn encode(&self, messages: &[Message], options: EncodeOptions<'_>) -> Result<Vec<u32>, PromptError> {
         let add_generation_prompt =
             !options.continue_final_message && (options.add_generation_prompt || self.generation_prompt);
         let mut ids = self.encode_rendered(messages, EncodeOptions { add_generation_prompt, ..options })?;
@@ -145,25 +164,39 @@ impl Encoder {
         Ok(ids)
     }
 
-    fn encode_rendered(&self, messages: &[Message], options: EncodeOptions) -> Result<Vec<u32>, PromptError> {
-        self.warn_of_unread(messages);
+    fn encode_rendered(
+        &self,
+        messages: &[Message],
+        options: EncodeOptions<'_>,
+    ) -> Result<Vec<u32>, PromptError> {
+        let variables = self.all_variables(options);
+        self.warn_of_unread(messages, &variables);
         let plain = self.render(messages, options)?;
-        if self.guard.is_harmless(messages) {
+        if self.guard.is_harmless(messages, &variables) {
             return self.tokenize(&plain, Some(&[]));
         }
-        let (mut text, mut marks) = self.render_guarded(messages, options, true)?;
+        let (mut text, mut marks) = self.render_guarded(messages, &variables, options, true)?;
         if text != plain {
-            (text, marks) = self.render_guarded(messages, options, false)?;
+            (text, marks) = self.render_guarded(messages, &variables, options, false)?;
         }
         self.tokenize(&text, Some(&marks))
     }
 
-    /// Logs, once for each, which fields of messages the chat template never reads.
-    fn warn_of_unread(&self, messages: &[Message]) {
+    /// The variables of a request, and those that every conversation has.
+    fn all_variables<'a>(&'a self, options: EncodeOptions<'a>) -> Cow<'a, TemplateVariables> {
+        options.variables.map_or(Cow::Borrowed(&self.variables), |given| given.over(&self.variables))
+    }
+
+    /// Logs, once for each, which fields of messages and which variables the chat template never reads.
+    fn warn_of_unread(&self, messages: &[Message], variables: &TemplateVariables) {
         for name in messages.iter().flat_map(|message| message.more.fields.keys()) {
-            let mut seen = self.seen_fields.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.len() < MOST_SEEN_FIELDS && seen.insert(name.clone()) && !self.template.reads_key(name) {
+            if is_new(&self.seen_fields, name) && !self.template.reads_key(name) {
                 tracing::warn!(field = name, "the chat template never reads this field of a message");
+            }
+        }
+        for name in variables.names() {
+            if is_new(&self.seen_variables, name) && !self.template.reads(name) {
+                tracing::warn!(variable = name, "the chat template never reads this variable");
             }
         }
     }
@@ -171,11 +204,13 @@ impl Encoder {
     fn render_guarded(
         &self,
         messages: &[Message],
-        options: EncodeOptions,
+        variables: &TemplateVariables,
+        options: EncodeOptions<'_>,
         stand_ins: bool,
     ) -> Result<(String, Vec<Mark>), PromptError> {
-        let guarded = self.guard.mark(messages, stand_ins)?;
-        let rendered = self.template.render(guarded.turns.clone(), &guarded.marks, options)?;
+        let guarded = self.guard.mark(messages, variables, stand_ins)?;
+        let (turns, variables) = (guarded.turns.clone(), guarded.variables.clone());
+        let rendered = self.template.render(turns, variables, &guarded.marks, options)?;
         Ok(guarded.unmark(&rendered))
     }
 
@@ -183,12 +218,12 @@ impl Encoder {
     ///
     /// # Errors
     /// As for [`Encoder::encode`].
-    pub fn render(&self, messages: &[Message], options: EncodeOptions) -> Result<String, PromptError> {
+    pub fn render(&self, messages: &[Message], options: EncodeOptions<'_>) -> Result<String, PromptError> {
         if messages.is_empty() {
             return Err(PromptError::NoMessages);
         }
         let turns = messages.iter().map(|message| message.to_json(|text, _| text.to_owned())).collect();
-        self.template.render(turns, "", options)
+        self.template.render(turns, self.all_variables(options).into_owned(), "", options)
     }
 
     /// Token ids of a text that has the chat template applied already: control tokens spelled in it are
@@ -259,7 +294,7 @@ impl Encoder {
     /// The text cannot be encoded.
     pub(crate) fn first_tokens(&self, text: String, most: usize) -> Result<(String, usize), PromptError> {
         let message = [Message::new("user", text.as_str())];
-        let guarded = self.guard.mark(&message, false)?;
+        let guarded = self.guard.mark(&message, &TemplateVariables::default(), false)?;
         let marked = guarded.turns[0]["content"].as_str().unwrap_or_default();
         let ids = self.ids(&text, Some(&guarded.unmark(marked).1))?;
         let Some(left_out) = ids.len().checked_sub(most).filter(|count| *count > 0) else {
@@ -306,6 +341,12 @@ impl Encoder {
             }
         }
     }
+}
+
+/// Whether a name is seen for the first time. Clients may send any number of them.
+fn is_new(seen: &Mutex<HashSet<String>>, name: &str) -> bool {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.len() < MOST_SEEN && !seen.contains(name) && seen.insert(name.to_owned())
 }
 
 fn unencodable(error: &TokenizerError) -> PromptError {

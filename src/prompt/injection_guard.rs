@@ -21,8 +21,9 @@ use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
 use serde_json::Value;
 
 use super::jinja::unicode::is_space;
+use super::message::changed;
 use super::template::literals;
-use super::{Message, PromptError};
+use super::{Message, PromptError, TemplateVariables};
 
 /// A place in a text that came from a turn, not from the template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(super) struct InjectionGuard {
 pub(super) struct Guarded {
     /// The messages, as the template gets them.
     pub(super) turns: Vec<Value>,
+    /// The variables that the request gives.
+    pub(super) variables: TemplateVariables,
     /// The two characters that serve as marks.
     pub(super) marks: String,
     alphabet: Vec<PrivateChar>,
@@ -120,9 +123,10 @@ impl InjectionGuard {
         &self.template
     }
 
-    /// Whether the turns contain nothing that could become a control token or a part of one.
-    pub(super) fn is_harmless(&self, messages: &[Message]) -> bool {
+    /// Whether the turns and variables contain nothing that could become a control token or a part of one.
+    pub(super) fn is_harmless(&self, messages: &[Message], variables: &TemplateVariables) -> bool {
         let mut harmless = true;
+        each_text(variables, |text| harmless &= self.marks(text, false, true).is_empty());
         for message in messages {
             message.each_text(|text, is_content| {
                 harmless &= self.marks(text, is_content && message.role == "assistant", true).is_empty();
@@ -135,8 +139,13 @@ impl InjectionGuard {
     ///
     /// # Errors
     /// The turns use every character that could serve as a mark.
-    pub(super) fn mark(&self, messages: &[Message], stand_ins: bool) -> Result<Guarded, PromptError> {
-        let alphabet = self.alphabet(messages)?;
+    pub(super) fn mark(
+        &self,
+        messages: &[Message],
+        variables: &TemplateVariables,
+        stand_ins: bool,
+    ) -> Result<Guarded, PromptError> {
+        let alphabet = self.alphabet(messages, variables)?;
         let mut turns = Vec::with_capacity(messages.len());
         for message in messages {
             turns.push(message.to_json(|text, is_content| {
@@ -145,7 +154,13 @@ impl InjectionGuard {
             }));
         }
         let marks = alphabet.iter().filter(|c| c.replaces.is_none()).map(|c| c.private).collect();
-        Ok(Guarded { turns, marks, alphabet })
+        let mut variables = variables.clone();
+        for value in variables.given.values_mut() {
+            *value = changed(value, &mut |text| {
+                insert(text, &self.marks(text, false, stand_ins), &alphabet).into_owned()
+            });
+        }
+        Ok(Guarded { turns, variables, marks, alphabet })
     }
 
     /// The marks that one text needs, in order. Only what an assistant says may spell the step token.
@@ -211,13 +226,18 @@ impl InjectionGuard {
     }
 
     /// Chooses characters for the marks and stand-ins that occur neither in the turns nor in the template.
-    fn alphabet(&self, messages: &[Message]) -> Result<Vec<PrivateChar>, PromptError> {
+    fn alphabet(
+        &self,
+        messages: &[Message],
+        variables: &TemplateVariables,
+    ) -> Result<Vec<PrivateChar>, PromptError> {
         // Noncharacters first, which no text should contain, then those for private use.
         let candidates = ('\u{fdd0}'..='\u{fdef}').chain('\u{100000}'..='\u{10fffd}');
         let mut taken: HashSet<char> = self.template.chars().filter(|c| *c >= '\u{fdd0}').collect();
         for message in messages {
             message.each_text(|text, _| taken.extend(text.chars().filter(|c| *c >= '\u{fdd0}')));
         }
+        each_text(variables, |text| taken.extend(text.chars().filter(|c| *c >= '\u{fdd0}')));
         let marks = [(MarkKind::Opens, None), (MarkKind::Closes, None)].into_iter();
         let stand_ins = self.edges.iter().map(|edge| (MarkKind::StandIn, Some(*edge)));
         let alphabet: Vec<_> = (candidates.filter(|c| !taken.contains(c)))
@@ -248,6 +268,16 @@ impl Guarded {
             }
         }
         (text, marks)
+    }
+}
+
+/// Shows `see` each text in the variables.
+fn each_text(variables: &TemplateVariables, mut see: impl FnMut(&str)) {
+    for value in variables.given.values() {
+        changed(value, &mut |text| {
+            see(text);
+            String::new()
+        });
     }
 }
 

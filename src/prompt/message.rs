@@ -86,7 +86,8 @@ fn is_word(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
-fn changed(value: &Value, change: &mut impl FnMut(&str) -> String) -> Value {
+/// A value with what `change` makes of each text in it, but not of names that are plain words.
+pub(super) fn changed(value: &Value, change: &mut impl FnMut(&str) -> String) -> Value {
     match value {
         Value::String(text) => change(text).into(),
         Value::Array(items) => items.iter().map(|item| changed(item, change)).collect(),

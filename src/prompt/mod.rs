@@ -55,6 +55,7 @@ mod template;
 mod tests;
 mod tokenizer;
 mod truncate;
+mod variables;
 mod vocabulary;
 
 use std::path::PathBuf;
@@ -67,15 +68,18 @@ pub use message::{Message, MessageFields};
 pub(crate) use template::DateUse;
 pub(crate) use tokenizer::parse as parse_tokenizer;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
+pub use variables::{TemplateVariables, VariableError};
 pub use vocabulary::Vocabulary;
 
 /// How a conversation is encoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EncodeOptions {
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EncodeOptions<'v> {
     /// Whether to append the tokens that start a response. Reward models do not need them.
     pub add_generation_prompt: bool,
     /// Whether the prompt ends with the text of the last message, without what the template writes after it.
     pub continue_final_message: bool,
+    /// Variables for the chat template, if a request has some.
+    pub variables: Option<&'v TemplateVariables>,
 }
 
 /// Why an engine directory has no encoder.

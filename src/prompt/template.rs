@@ -5,7 +5,7 @@ use serde_json::Map;
 use super::jinja::unicode::is_space;
 use super::jinja::{Jinja, RenderError, SyntaxError, Variables};
 use super::strftime::strftime;
-use super::{EncodeOptions, PromptError};
+use super::{EncodeOptions, PromptError, TemplateVariables};
 use crate::manifest::{PromptSpec, TemplateDate};
 
 pub(super) use super::jinja::{literals, normalize_line_ends};
@@ -48,25 +48,33 @@ impl Template {
         self.jinja.reads_key(name)
     }
 
-    /// Renders messages. `marks` are characters in them that the template's
-    /// string functions skip.
+    /// Whether the template reads a variable.
+    pub(super) fn reads(&self, name: &str) -> bool {
+        self.jinja.reads(name)
+    }
+
+    /// Renders messages with `variables`, whatever those of the options are. `marks` are characters in both that the
+    /// template's string functions skip.
     ///
     /// # Errors
     /// The template refuses the conversation or fails.
     pub(super) fn render(
         &self,
         mut messages: Vec<serde_json::Value>,
+        variables: TemplateVariables,
         marks: &str,
-        options: EncodeOptions,
+        options: EncodeOptions<'_>,
     ) -> Result<String, PromptError> {
         if options.continue_final_message {
             add_end_tag(&mut messages)?;
         }
-        let input = messages.iter().map(size).sum();
+        let input = variables.size() + messages.iter().map(size).sum::<usize>();
         let mut given = self.variables.clone();
+        given.extend(variables.given);
         given.insert("messages".into(), messages.into());
         given.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
-        let rendered = self.jinja.render(&Variables { given, date: self.date, marks, input });
+        let date = variables.date.or(self.date);
+        let rendered = self.jinja.render(&Variables { given, date, marks, input });
         let rendered = rendered.map_err(|error| match error {
             RenderError::Raised(message) => PromptError::Refused(message),
             error => PromptError::Unrenderable(error.to_string()),
@@ -101,7 +109,7 @@ fn before_end_tag(mut rendered: String) -> Result<String, PromptError> {
 }
 
 /// Bytes of the texts in a value.
-fn size(value: &serde_json::Value) -> usize {
+pub(super) fn size(value: &serde_json::Value) -> usize {
     match value {
         serde_json::Value::String(text) => text.len(),
         serde_json::Value::Array(items) => items.iter().map(size).sum(),

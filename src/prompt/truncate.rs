@@ -93,7 +93,7 @@ impl Encoder {
     pub fn encode_within(
         &self,
         messages: &[Message],
-        options: EncodeOptions,
+        options: EncodeOptions<'_>,
         fit: Fit,
     ) -> Result<Prompt, PromptError> {
         self.refuse_by_size(messages, options, fit)?;
@@ -119,7 +119,7 @@ impl Encoder {
     fn refuse_by_size(
         &self,
         messages: &[Message],
-        options: EncodeOptions,
+        options: EncodeOptions<'_>,
         fit: Fit,
     ) -> Result<(), PromptError> {
         let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
@@ -152,7 +152,7 @@ impl Encoder {
     fn drop_turns(
         &self,
         messages: &[Message],
-        options: EncodeOptions,
+        options: EncodeOptions<'_>,
         limit: usize,
         whole: usize,
     ) -> Result<Prompt, PromptError> {

@@ -10,7 +10,7 @@ use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
 use crate::config::Settings;
-use crate::prompt::Message;
+use crate::prompt::{Message, TemplateVariables};
 use crate::reward::RankedBy;
 use crate::serving::{LengthPolicy, LoadedModel, Scheduling, Scorer, ServingError, load, served_names};
 use crate::telemetry::Metrics;
@@ -99,9 +99,10 @@ impl ScoringBackend {
         url: &str,
         model: Option<String>,
         key: Option<String>,
+        variables: TemplateVariables,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
-        let client = RewardClient::connect(url, model, key, concurrency).await?;
+        let client = RewardClient::connect(url, model, key, variables, concurrency).await?;
         Ok(Self(Arc::new(Backend::Server(Box::new(client)))))
     }
 
@@ -111,10 +112,11 @@ impl ScoringBackend {
             Backend::Engine { id, scorer, .. } => {
                 let options = scorer.score_options().map(serde_json::to_string);
                 let options = options.and_then(Result::ok).unwrap_or_default();
-                format!("engine {id}, options {options}")
+                format!("engine {id}, options {options}{}", given(scorer.encoder().variables()))
             }
             Backend::Server(client) => {
-                format!("model {} at {}, {}", client.model, client.url, client.identity().line())
+                let identity = client.identity().line();
+                format!("model {} at {}, {identity}{}", client.model, client.url, given(client.variables()))
             }
         }
     }
@@ -177,6 +179,15 @@ impl ScoringBackend {
             }
             Backend::Server(client) => client.score(conversations).await,
         }
+    }
+}
+
+/// The chat template's variables, for a journal; nothing if there are none.
+fn given(variables: &TemplateVariables) -> String {
+    if variables.is_empty() {
+        String::new()
+    } else {
+        format!(", chat_template_kwargs {}", variables.to_json())
     }
 }
 

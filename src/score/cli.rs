@@ -18,7 +18,8 @@ use super::summary::counted;
 use super::{ScoreError, rows, summary};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
-use crate::config::{ServeOptions, Settings, Simulation, positive};
+use crate::config::{ServeOptions, Settings, Simulation, positive, template_variables};
+use crate::prompt::TemplateVariables;
 use crate::report::page;
 
 /// Environment variable with the API key of a server. Not an option: other users can see the options of a
@@ -52,6 +53,9 @@ struct BackendArgs {
     /// Simulate the engine, to try a file without computing anything; scores mean nothing
     #[arg(long, conflicts_with = "url")]
     simulate: bool,
+    /// Variables for the chat template, as JSON, such as '{"enable_thinking": false}'
+    #[arg(long, value_name = "JSON", value_parser = template_variables)]
+    chat_template_kwargs: Option<TemplateVariables>,
     /// Score that ranks, margins and accuracy follow: an attribute, `weighted`, or for steps min(step), mean(step),
     /// last(step) or prod(step) [default: that of /v1/rewards, the weighted sum or mixture, else the lowest step, else
     /// the first attribute]
@@ -132,12 +136,14 @@ impl BackendArgs {
     async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
         if let Some(url) = &self.url {
             let key = std::env::var(API_KEY).ok().filter(|key| !key.is_empty());
-            return ScoringBackend::connect(url, self.model.clone(), key, self.concurrency).await;
+            let variables = self.chat_template_kwargs.clone().unwrap_or_default();
+            return ScoringBackend::connect(url, self.model.clone(), key, variables, self.concurrency).await;
         }
         let options = ServeOptions {
             directory: self.engine.clone(),
             threads: self.threads,
             simulate: self.simulate.then_some(Simulation::Instant),
+            chat_template_kwargs: self.chat_template_kwargs.clone(),
             ..ServeOptions::default()
         };
         let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;

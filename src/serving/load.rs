@@ -70,7 +70,9 @@ pub fn load(
 ) -> Result<LoadedModel, LoadError> {
     let head = head(settings, manifest)?;
     let (factory, encoder) = open(settings, manifest)?;
-    let encoder = encoder.with_embedding_rows(manifest.model.vocab_size);
+    let encoder = encoder
+        .with_embedding_rows(manifest.model.vocab_size)
+        .with_variables(settings.server.chat_template_kwargs.clone().unwrap_or_default());
     let mut options = settings.scheduler();
     if manifest.ranks() > 1 {
         // The other ranks are processes of their own: all are started again, or none.

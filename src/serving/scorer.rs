@@ -127,14 +127,14 @@ impl Scorer {
         self.encode_with(messages, EncodeOptions::default(), policy)
     }
 
-    /// The same, with other ends of the prompt.
+    /// The same, with other ends of the prompt, or with variables for the chat template.
     ///
     /// # Errors
     /// As [`Scorer::encode`], and the last message cannot be continued.
     pub fn encode_with(
         &self,
         messages: &[Message],
-        options: EncodeOptions,
+        options: EncodeOptions<'_>,
         policy: LengthPolicy,
     ) -> Result<Prompt, ServingError> {
         if let Some(last) = messages.last().filter(|message| message.role == "assistant") {

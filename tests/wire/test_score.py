@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import BINARIES, LOUVRE, PARIS, Engines, Server, assay, clean_environment, conversation
+from conftest import BINARIES, CHECKPOINTS, LOUVRE, PARIS, Engines, Server, assay, clean_environment, conversation
 
 KILLS = int(os.environ.get("ASSAY_KILLS", "8"))
 
@@ -365,6 +366,75 @@ def test_a_run_killed_just_before_its_end_finishes_when_run_again(engines, tmp_p
     assert score(engines, source, "--output", output).returncode == 0
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not (tmp_path / "out.jsonl.partial").exists()
+
+
+def with_template(directory: Path, template: str, date: str = "2025-01-31") -> Path:
+    """An engine whose chat template is this one."""
+    checkpoint, engine = directory / f"checkpoint {date}", directory / date
+    shutil.copytree(CHECKPOINTS["llama3-tiny"], checkpoint)
+    (checkpoint / "chat_template.jinja").write_text(template)
+    command = [BINARIES / "build-engine", "--model", checkpoint, "--target", "cpu", "--dtype", "f32"]
+    built = subprocess.run([*command, "--output", engine, "--template-date", date], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return engine
+
+
+def test_a_run_goes_on_only_with_the_variables_and_the_date_that_it_started_with(tmp_path):
+    template = "{{ strftime_now('%Y-%m-%d') }}{{ style }}{% for m in messages %}<|eot_id|>{{ m.content }}{% endfor %}"
+    for date in ("2025-01-31", "2025-02-01"):
+        with_template(tmp_path, template, date)
+    source, output = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+
+    def run(date: str, variables: dict, *arguments):
+        given = ["--chat-template-kwargs", json.dumps(variables)] if variables else []
+        command = ["score", "--engine", tmp_path / date, "--threads", "1", source, "--output", output]
+        return assay(*command, *given, *arguments)
+
+    def scored(date: str, variables: dict) -> list:
+        output.unlink(missing_ok=True)
+        done = run(date, variables)
+        assert done.returncode == 0, done.stderr
+        return read(output)
+
+    def scores(*arguments) -> list:
+        rows = scored(*arguments)
+        return [value for row in rows for name, value in row.items() if name.startswith("score_")]
+
+    first, bold = scores("2025-01-31", {}), scores("2025-01-31", {"style": "bold"})
+    assert first != bold and first != scores("2025-02-01", {})
+    assert first == scores("2025-02-01", {"strftime_now": "2025-01-31"})
+    row = scored("2025-01-31", {"style": "bold"})[0]
+    output.unlink()
+    # As if a run had been killed after its first row.
+    assert run("2025-01-31", {"style": "bold"}, "--filter", "kindness>0").returncode == 1
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_text(partial.read_text().splitlines()[0] + "\n" + json.dumps(row, ensure_ascii=False) + "\n")
+    for date, variables in [("2025-01-31", {}), ("2025-01-31", {"style": 1}), ("2025-02-01", {"style": "bold"})]:
+        refused = run(date, variables)
+        assert refused.returncode == 1 and "out.jsonl.partial" in refused.stderr, refused.stderr
+    done = run("2025-01-31", {"style": "bold"})
+    assert done.returncode == 0, done.stderr
+    assert bold == [value for row in read(output) for name, value in row.items() if name.startswith("score_")]
+    unknown = run("2025-01-31", {"messages": []})
+    assert unknown.returncode == 2 and "`messages` is not a variable that can be set" in unknown.stderr
+
+
+def test_a_servers_variables_are_those_of_the_command_and_of_the_server(tmp_path):
+    engine = with_template(tmp_path, "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}{{ style }}")
+    source = write(tmp_path / "in.jsonl", [{"messages": [{**turn, "mood": "gay"} for turn in conversation()]}])
+    texts = []
+    for option, given in [({}, {}), ({"style": "bold", "colour": "red"}, {}), ({}, {"style": "bold"})]:
+        options = ["--chat-template-kwargs", json.dumps(option)] if option else []
+        with Server(engine, *options) as server:
+            output = tmp_path / f"out{len(texts)}.jsonl"
+            command = ["score", "--url", server.url, source, "--output", output]
+            done = assay(*command, *(["--chat-template-kwargs", json.dumps(given)] if given else []))
+            assert done.returncode == 0, done.stderr
+            texts.append(output.read_text())
+            assert server.logged("the chat template never reads this field of a message")["field"] == "mood"
+            if option:
+                assert server.logged("the chat template never reads this variable")["variable"] == "colour"
+    assert texts[0] != texts[1] and texts[1] == texts[2]
 
 
 def test_eval_reports_subsets_and_sections_as_rewardbench_does(engines, tmp_path):

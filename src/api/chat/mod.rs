@@ -19,6 +19,7 @@ use super::items::Item;
 use super::openapi::Errors;
 use super::request::RequestReader;
 use super::wire::Completion;
+use crate::prompt::EncodeOptions;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(completions))
@@ -64,12 +65,8 @@ fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Item), ApiError> {
     let request = ChatRequest::parse(body, app)?;
     app.model(request.model.as_deref())?;
     let path = ItemPath::field("messages");
-    let item = Item::conversation(
-        app.scorer()?,
-        &request.messages,
-        path,
-        (request.encoding, request.length),
-        settings,
-    )?;
+    let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
+    let length = (encoding, request.length);
+    let item = Item::conversation(app.scorer()?, &request.messages, path, length, settings)?;
     Ok((request, item))
 }

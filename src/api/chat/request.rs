@@ -12,7 +12,8 @@ use crate::api::fields::Fields;
 use crate::api::messages::{self, Turn};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
-use crate::prompt::{EncodeOptions, Message, Truncation};
+use crate::api::template_variables::take_variables;
+use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
 use crate::serving::LengthPolicy;
 
 /// A request for the score of a conversation's last turn.
@@ -25,7 +26,9 @@ pub(super) struct ChatRequest {
     /// What a streamed response says about usage.
     pub(super) usage: StreamOptions,
     /// How its prompt ends.
-    pub(super) encoding: EncodeOptions,
+    pub(super) encoding: EncodeOptions<'static>,
+    /// What the chat template gets besides.
+    pub(super) variables: TemplateVariables,
     /// What is done about a conversation that is too long.
     pub(super) length: LengthPolicy,
     pub(super) scheduling: SchedulingFields,
@@ -41,6 +44,12 @@ pub(super) struct ChatSchema {
     model: Option<String>,
     #[schema(min_items = 1)]
     messages: Vec<Turn>,
+    /// Variables for the chat template.
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Value>,
+    /// Tools that the assistant could call, for the chat template.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<Value>>,
     stream: Option<bool>,
     /// Whether the prompt ends with the start of another response: true if absent for a model that chats, false for
     /// a reward model.
@@ -115,6 +124,7 @@ impl ChatRequest {
         let model = fields.take("model")?;
         let messages = messages::read("messages", fields.require("messages")?)?;
         let encoding = messages::take_encode_options(&mut fields, false)?;
+        let variables = take_variables(&mut fields)?;
         let stream = fields.take("stream")?.unwrap_or(false);
         let usage = take_stream_options(&mut fields, stream)?;
         let length = take_length_policy(&mut fields, app)?;
@@ -123,7 +133,7 @@ impl ChatRequest {
         one_answer(&mut fields)?;
         fields.take_neutral()?;
         fields.end("a reward model has no use for it; leave it out")?;
-        Ok(Self { model, messages, encoding, stream, usage, length, scheduling })
+        Ok(Self { model, messages, encoding, variables, stream, usage, length, scheduling })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::api::messages;
 use crate::api::middleware::limits::check_count;
 use crate::api::token_ids;
 use crate::config::ServerSettings;
-use crate::prompt::{EncodeOptions, Message};
+use crate::prompt::{EncodeOptions, Message, TemplateVariables};
 use crate::serving::LengthPolicy;
 
 /// A text to score, and where it is in the request.
@@ -25,7 +25,7 @@ pub(super) struct Input {
 
 pub(super) enum Text {
     /// Messages, which the model's chat template renders.
-    Conversation(Vec<Message>, EncodeOptions),
+    Conversation(Vec<Message>, EncodeOptions<'static>),
     /// A prompt and its response, of which only so many tokens are read.
     Answer(String, String, PartLimits),
     /// What a chat template rendered; control tokens in it are recognised.
@@ -106,10 +106,23 @@ impl Input {
 }
 
 impl Text {
-    pub(super) fn encode(self, app: &App, path: ItemPath, length: LengthPolicy) -> Result<Item, ApiError> {
+    /// Whether the chat template may render it.
+    pub(super) fn is_conversation(&self) -> bool {
+        matches!(self, Self::Conversation(..) | Self::Answer(..) | Self::Pair(..))
+    }
+
+    pub(super) fn encode(
+        self,
+        app: &App,
+        variables: &TemplateVariables,
+        path: ItemPath,
+        length: LengthPolicy,
+    ) -> Result<Item, ApiError> {
         let (scorer, settings) = (app.scorer()?, &app.settings.server);
+        let plain = EncodeOptions { variables: Some(variables), ..EncodeOptions::default() };
         match self {
             Self::Conversation(messages, options) => {
+                let options = EncodeOptions { variables: Some(variables), ..options };
                 Item::conversation(scorer, &messages, path, (options, length), settings)
             }
             Self::Answer(prompt, response, limits) => {
@@ -122,8 +135,8 @@ impl Text {
                 let ((prompt, before), (response, after)) =
                     cut.map_err(|error| ApiError::on_item(error, &path))?;
                 let messages = [turn("user", prompt), turn("assistant", response)];
-                let whole = (EncodeOptions::default(), length);
-                Ok(Item::conversation(scorer, &messages, path, whole, settings)?.after_cut(before + after))
+                Ok(Item::conversation(scorer, &messages, path, (plain, length), settings)?
+                    .after_cut(before + after))
             }
             Self::Templated(text) => Item::new(path, scorer.encode_templated(&text, length)),
             Self::Raw(text) => Item::new(path, scorer.encode_text(&text, length)),
@@ -140,7 +153,7 @@ impl Text {
             }
             Self::Pair(prompt, response) => {
                 let messages = [turn("user", prompt), turn("assistant", response)];
-                Item::new(path, scorer.encode(&messages, length))
+                Item::new(path, scorer.encode_with(&messages, plain, length))
             }
         }
     }

@@ -14,7 +14,9 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
+use crate::api::middleware::limits::check_size;
 use crate::api::request::{RequestReader, SchedulingFields, take_length_policy};
+use crate::api::template_variables::{refuse, take_kwargs, take_variables};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
 use crate::prompt::is_cancelled;
@@ -181,17 +183,26 @@ fn prepare<F>(
     let length = take_length_policy(&mut fields, app)?;
     let CompatRequest { inputs, form, activation, read_at, length: own_length } =
         read(&mut fields, settings)?;
-    if unknown == UnknownFields::Refuse {
+    let variables = if unknown == UnknownFields::Refuse {
+        let variables = take_variables(&mut fields)?;
+        if !inputs.iter().any(|input| input.text.is_conversation()) {
+            refuse(&variables)?;
+        }
         fields.take_neutral()?;
         fields.end("requests of this form have no such field; leave it out")?;
-    }
+        variables
+    } else {
+        // `tools` may be a field of the user's own.
+        take_kwargs(&mut fields)?
+    };
+    check_size("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
     let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
         if is_cancelled() {
             break;
         }
-        let item = text.encode(app, path, own_length.unwrap_or(length))?;
+        let item = text.encode(app, &variables, path, own_length.unwrap_or(length))?;
         // A text that cannot be scored fails the whole call, so that is found before any is computed.
         item.check(app.scorer()?)?;
         items.push(if each_token { item.at_each_token() } else { item });

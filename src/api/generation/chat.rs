@@ -17,9 +17,10 @@ use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
 use crate::api::messages;
 use crate::api::request::RequestReader;
+use crate::api::template_variables::take_kwargs;
 use crate::api::wire::{Completion, Message, new_id, unix_time};
 use crate::manifest::Task;
-use crate::prompt::{Fit, Message as Turn, Truncation};
+use crate::prompt::{EncodeOptions, Fit, Message as Turn, Truncation};
 use crate::serving::{Delta, Generator};
 
 /// A request whose conversation is encoded.
@@ -143,12 +144,14 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     options.generate.sampling.logprobs = logprobs.max(prompt_logprobs);
     options.generate.sampling.prompt_logprobs = prompt_logprobs.is_some();
     let fit = options::prompt_fit(&mut fields, app, options.generate.max_tokens.unwrap_or(1))?;
+    let variables = take_kwargs(&mut fields)?;
     let encoding = messages::take_encode_options(&mut fields, true)?;
     let echo = echo(&mut fields, &messages)?;
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
     // Nothing is cut unless the request says so.
     let whole = Fit { limit: generator.limits().longest(), truncation: Truncation::Error };
+    let encoding = EncodeOptions { variables: Some(&variables), ..encoding };
     let encoded = generator.encoder().encode_within(&messages, encoding, fit.unwrap_or(whole));
     let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?.tokens;
     Ok(ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs })

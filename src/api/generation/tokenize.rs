@@ -17,8 +17,9 @@ use crate::api::item_path::ItemPath;
 use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
+use crate::api::template_variables::{refuse, take_variables};
 use crate::api::token_ids;
-use crate::prompt::PromptError;
+use crate::prompt::{EncodeOptions, PromptError};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(detokenize))
@@ -34,6 +35,12 @@ struct TokenizeRequest {
     messages: Option<Vec<Turn>>,
     add_special_tokens: Option<bool>,
     add_generation_prompt: Option<bool>,
+    /// Variables for the chat template.
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Value>,
+    /// Tools that the assistant could call, for the chat template.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<Value>>,
     /// Whether the prompt ends with the text of the last message.
     continue_final_message: Option<bool>,
     /// Whether the response spells the tokens.
@@ -100,8 +107,10 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
 
 fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
+    let variables = take_variables(fields)?;
     match (fields.take::<String>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
         (Some(prompt), None) => {
+            refuse(&variables)?;
             let tokens = text_tokens(app, &prompt, add_special_tokens)?;
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("prompt")))
         }
@@ -109,6 +118,7 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
             let messages = messages::read("messages", list)?;
             let generates = app.generator().is_ok();
             let encoding = messages::take_encode_options(fields, generates)?;
+            let encoding = EncodeOptions { variables: Some(&variables), ..encoding };
             let tokens = app.encoder()?.encode(&messages, encoding);
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))
         }

@@ -19,7 +19,7 @@ use super::item_path::ItemPath;
 use super::items::{self, Item};
 use super::openapi::Errors;
 use super::request::RequestReader;
-use crate::prompt::{Message, is_cancelled};
+use crate::prompt::{EncodeOptions, Message, is_cancelled};
 use crate::serving::Scored;
 
 /// Header with the engine's profile id, by which a client notices that the server came back with another engine.
@@ -80,6 +80,8 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
     let (request, candidates) = RewardsRequest::parse(body, app)?;
     check_rank_by(app, &request)?;
     let scorer = app.scorer()?;
+    let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
+    let how = (encoding, request.length);
     let mut items = Vec::new();
     match candidates {
         Candidates::Responses { mut conversation, responses } => {
@@ -90,13 +92,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
                 }
                 let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
                 conversation.push(Message::new("assistant", content));
-                items.push(Item::conversation(
-                    scorer,
-                    &conversation,
-                    path,
-                    (request.encoding, request.length),
-                    settings,
-                ));
+                items.push(Item::conversation(scorer, &conversation, path, how, settings));
                 conversation.pop();
             }
         }
@@ -106,15 +102,11 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
                     break;
                 }
                 let path = ItemPath::field(format!("conversations[{index}]"));
-                items.push(conversation.and_then(|conversation| {
-                    Item::conversation(
-                        scorer,
-                        &conversation,
-                        path,
-                        (request.encoding, request.length),
-                        settings,
-                    )
-                }));
+                items.push(
+                    conversation.and_then(|conversation| {
+                        Item::conversation(scorer, &conversation, path, how, settings)
+                    }),
+                );
             }
         }
     }

@@ -9,8 +9,9 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::messages::{self, Turn};
 use crate::api::middleware::limits::{check_count, check_size};
 use crate::api::request::{SchedulingFields, take_length_policy};
+use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
-use crate::prompt::{EncodeOptions, Message, Truncation};
+use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
 use crate::serving::LengthPolicy;
 
 /// A request without its candidates.
@@ -22,7 +23,9 @@ pub(super) struct RewardsRequest {
     /// Whether the response says where the time went.
     pub(super) timing: bool,
     /// How their prompts end.
-    pub(super) encoding: EncodeOptions,
+    pub(super) encoding: EncodeOptions<'static>,
+    /// What the chat template gets besides.
+    pub(super) variables: TemplateVariables,
     /// What is done about candidates that are too long.
     pub(super) length: LengthPolicy,
     pub(super) scheduling: SchedulingFields,
@@ -49,6 +52,12 @@ pub(super) struct RewardsSchema {
     rank_by: Option<String>,
     /// Whether the response says where the time went.
     timing: Option<bool>,
+    /// Variables for the chat template, the same for all candidates.
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Value>,
+    /// Tools that the assistant could call, for the chat template.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<Value>>,
     truncation: Option<Truncation>,
     /// Lower goes first.
     #[schema(minimum = -128, maximum = 127)]
@@ -84,10 +93,11 @@ impl RewardsRequest {
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
             encoding: messages::take_encode_options(&mut fields, false)?,
+            variables: take_variables(&mut fields)?,
             length: take_length_policy(&mut fields, app)?,
             scheduling: SchedulingFields::take(&mut fields)?,
         };
-        let candidates = Candidates::take(&mut fields, &app.settings.server)?;
+        let candidates = Candidates::take(&mut fields, request.variables.size(), &app.settings.server)?;
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
         Ok((request, candidates))
@@ -95,16 +105,18 @@ impl RewardsRequest {
 }
 
 impl Candidates {
-    fn take(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
+    /// Takes the candidates, each of which is rendered with `repeated` bytes of variables.
+    fn take(fields: &mut Fields, repeated: usize, settings: &ServerSettings) -> Result<Self, ApiError> {
         match fields.take::<Vec<Value>>("conversations")? {
-            Some(list) => Self::conversations(fields, list, settings),
-            None => Self::responses(fields, settings),
+            Some(list) => Self::conversations(fields, list, repeated, settings),
+            None => Self::responses(fields, repeated, settings),
         }
     }
 
     fn conversations(
         fields: &mut Fields,
         list: Vec<Value>,
+        repeated: usize,
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
         for other in ["messages", "responses"] {
@@ -115,6 +127,7 @@ impl Candidates {
             }
         }
         check_count("conversations", list.len(), settings)?;
+        check_size("conversations", repeated, list.iter().map(|_| 0), settings)?;
         let mut conversations = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
             let path = format!("conversations[{index}]");
@@ -126,7 +139,7 @@ impl Candidates {
         Ok(Self::Conversations(conversations))
     }
 
-    fn responses(fields: &mut Fields, settings: &ServerSettings) -> Result<Self, ApiError> {
+    fn responses(fields: &mut Fields, repeated: usize, settings: &ServerSettings) -> Result<Self, ApiError> {
         let conversation = messages::read("messages", fields.require("messages")?)?;
         let list: Vec<Value> = fields.require("responses")?;
         check_count("responses", list.len(), settings)?;
@@ -137,8 +150,8 @@ impl Candidates {
                 other => return Err(wrong_type(format!("responses[{index}]"), "a string", &other)),
             }
         }
-        let prompt = conversation.iter().map(|message| message.content.len()).sum();
-        check_size("responses", prompt, responses.iter().map(String::len), settings)?;
+        let prompt: usize = conversation.iter().map(|message| message.content.len()).sum();
+        check_size("responses", prompt + repeated, responses.iter().map(String::len), settings)?;
         Ok(Self::Responses { conversation, responses })
     }
 }

@@ -1,6 +1,7 @@
 //! What a server runs: its model, engine and score options. A run must not mix the scores of two of them.
 
 use reqwest::header::HeaderValue;
+use serde_json::Value;
 
 use super::wire::{Metadata, ModelEntry, ModelList};
 use super::{ConnectError, EngineChanged, RewardClient, ScoreError};
@@ -41,7 +42,11 @@ impl ServerIdentity {
     pub(in crate::score) fn line(&self) -> String {
         let profile = self.profile.as_deref().unwrap_or("unknown");
         let attributes = self.model.attributes.join(",");
-        format!("engine {profile}, scores {attributes}, options {}", self.model.score_options)
+        let variables = match &self.model.chat_template_kwargs {
+            Value::Null => String::new(),
+            given => format!(", its chat_template_kwargs {given}"),
+        };
+        format!("engine {profile}, scores {attributes}, options {}{variables}", self.model.score_options)
     }
 
     /// Checks that a response is of the engine that the client connected to.

@@ -20,7 +20,7 @@ use self::wire::{
     shared_prompt,
 };
 use super::{ScoreError, ScoreResult, Unscored};
-use crate::prompt::{Message, Truncation};
+use crate::prompt::{Message, TemplateVariables, Truncation};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 const REWARDS: &str = "/v1/rewards";
@@ -32,6 +32,8 @@ pub(super) struct RewardClient {
     pub(super) url: String,
     pub(super) model: String,
     key: Option<String>,
+    /// What the chat template gets besides the messages.
+    variables: TemplateVariables,
     /// What the server ran when the client connected.
     identity: ServerIdentity,
     /// Whether the server has `/v1/rewards`.
@@ -94,6 +96,7 @@ impl RewardClient {
         url: &str,
         model: Option<String>,
         key: Option<String>,
+        variables: TemplateVariables,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
         if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
@@ -109,6 +112,7 @@ impl RewardClient {
             url: url.trim_end_matches('/').trim_end_matches("/v1").to_owned(),
             model: String::new(),
             key,
+            variables,
             identity: ServerIdentity::default(),
             has_rewards: false,
             permits: Semaphore::new((concurrency as usize).min(Semaphore::MAX_PERMITS)),
@@ -123,6 +127,11 @@ impl RewardClient {
     /// What the server runs; the same in text for a journal.
     pub(super) fn identity(&self) -> &ServerIdentity {
         &self.identity
+    }
+
+    /// What the chat template gets besides the messages.
+    pub(super) fn variables(&self) -> &TemplateVariables {
+        &self.variables
     }
 
     /// Whether the server has `/v1/rewards`: then it reports what is missing from an empty request.
@@ -146,7 +155,8 @@ impl RewardClient {
 
     async fn score_by_chat(&self, conversation: &[Message]) -> Result<ScoreResult, ScoreError> {
         let _permit = self.acquire(1).await?;
-        let body = json!({"model": self.model, "messages": messages(conversation)});
+        let mut body = json!({"model": self.model, "messages": messages(conversation)});
+        self.add_variables(&mut body);
         match self.ask(CHAT_COMPLETIONS, &body).await? {
             Response::Success(text) => Ok(Ok(parse_completion(&text)?)),
             Response::Refused(reason) => Ok(Err(Unscored::Refused(reason))),
@@ -199,7 +209,7 @@ impl RewardClient {
     fn rewards_body(&self, conversations: &[&[Message]]) -> Value {
         // The same as with an engine in this process: a conversation that is too long is an error.
         let (model, truncation) = (&self.model, Truncation::Error.name());
-        match shared_prompt(conversations) {
+        let mut body = match shared_prompt(conversations) {
             Some((prompt, responses)) => json!({
                 "model": model, "truncation": truncation, "messages": messages(prompt), "responses": responses,
             }),
@@ -207,6 +217,14 @@ impl RewardClient {
                 let conversations: Vec<Value> = conversations.iter().map(|turns| messages(turns)).collect();
                 json!({"model": model, "truncation": truncation, "conversations": conversations})
             }
+        };
+        self.add_variables(&mut body);
+        body
+    }
+
+    fn add_variables(&self, body: &mut Value) {
+        if !self.variables.is_empty() {
+            body["chat_template_kwargs"] = self.variables.to_json();
         }
     }
 

@@ -31,6 +31,9 @@ pub(super) struct ModelEntry {
     /// What is done to scores before they are served.
     #[serde(default)]
     pub(super) score_options: Value,
+    /// Variables that the chat template has for every conversation.
+    #[serde(default)]
+    pub(super) chat_template_kwargs: Value,
 }
 
 /// `GET /v1/metadata`, which NIM has too.

@@ -43,7 +43,6 @@ async fn each_names_the_field_and_says_what_to_do() {
         ),
         ("a part without text", with_message(json!({"role": "user", "content": [{"type": "text"}]}))),
         ("two answers", with("n", json!(2))),
-        ("tools", with("tools", json!([{"type": "function"}]))),
         ("another format", with("response_format", json!({"type": "json_object"}))),
         ("unknown field", with("best_of", json!(4))),
         ("temperature of another type", with("temperature", json!("hot"))),

@@ -20,6 +20,7 @@ mod server;
 mod service;
 mod sglang;
 mod steps;
+mod template_variables;
 mod token_ids;
 mod truncation;
 mod words;

@@ -54,12 +54,11 @@ async fn what_cannot_be_done_is_refused_by_name() {
     let server = Server::start();
     for (path, request) in requests() {
         for (name, value) in [
-            ("tools", json!([{"type": "function"}])),
+            ("functions", json!([{"name": "f"}])),
             ("tool_choice", json!("required")),
             ("response_format", json!({"type": "json_object"})),
             ("modalities", json!(["audio"])),
             ("chat_template", json!("{{ messages }}")),
-            ("documents", json!([{"text": "a"}])),
             ("return_hidden_states", json!(true)),
             ("kwargs", json!({"a": 1})),
             ("unheard_of", json!(1)),

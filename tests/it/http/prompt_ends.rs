@@ -7,13 +7,13 @@ use super::compat::{conversation, encoder, ok, refused};
 use super::server::{Server, paris};
 
 const ENDS: [EncodeOptions; 3] = [
-    EncodeOptions { add_generation_prompt: false, continue_final_message: false },
-    EncodeOptions { add_generation_prompt: true, continue_final_message: false },
-    EncodeOptions { add_generation_prompt: false, continue_final_message: true },
+    EncodeOptions { add_generation_prompt: false, continue_final_message: false, variables: None },
+    EncodeOptions { add_generation_prompt: true, continue_final_message: false, variables: None },
+    EncodeOptions { add_generation_prompt: false, continue_final_message: true, variables: None },
 ];
 
 fn request(options: EncodeOptions) -> Value {
-    let EncodeOptions { add_generation_prompt, continue_final_message } = options;
+    let EncodeOptions { add_generation_prompt, continue_final_message, .. } = options;
     json!({
         "messages": paris()["messages"],
         "add_generation_prompt": add_generation_prompt,
@@ -54,7 +54,8 @@ async fn every_route_of_a_conversation_scores_the_prompt_that_was_asked_for() {
 #[tokio::test]
 async fn both_ends_at_once_are_refused_and_so_is_either_of_a_text() {
     let server = Server::start();
-    let both = request(EncodeOptions { add_generation_prompt: true, continue_final_message: true });
+    let both =
+        request(EncodeOptions { add_generation_prompt: true, continue_final_message: true, variables: None });
     for path in ["/classify", "/pooling", "/v1/embeddings", "/v1/chat/completions", "/tokenize"] {
         let message = refused(&server, path, both.clone()).await;
         assert!(

@@ -73,7 +73,9 @@ impl Server {
         let manifest = manifest();
         let metrics = self.app.metrics.clone();
         self.scheduler = scheduler::start(factory, settings.scheduler(), metrics.clone()).unwrap();
-        let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt).unwrap();
+        let encoder = Encoder::open(&settings.engine.directory, &manifest.prompt)
+            .unwrap()
+            .with_variables(settings.server.chat_template_kwargs.clone().unwrap_or_default());
         let head = settings.scoring.head(&manifest.head).unwrap();
         self.app.start(Scorer::new(encoder, head, self.scheduler.clone(), metrics));
     }

@@ -1,0 +1,71 @@
+//! What a request gives the chat template besides its messages.
+
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::fields::{Fields, wrong_type};
+use crate::prompt::TemplateVariables;
+
+const KWARGS: &str = "chat_template_kwargs";
+const TOOLS: &str = "tools";
+
+/// Takes `chat_template_kwargs`.
+///
+/// # Errors
+/// It is not an object, or one of its names cannot be set.
+pub(super) fn take_kwargs(fields: &mut Fields) -> Result<TemplateVariables, ApiError> {
+    let given = take_object(fields)?;
+    check(fields, given)
+}
+
+/// Takes `chat_template_kwargs`, and `tools` and `documents`, which templates know by these names; the two go before
+/// those of the same name in the first.
+///
+/// # Errors
+/// As [`take_kwargs`], or one of the two is not a list of objects.
+pub(super) fn take_variables(fields: &mut Fields) -> Result<TemplateVariables, ApiError> {
+    let mut given = take_object(fields)?;
+    for name in [TOOLS, "documents"] {
+        let list = fields.take::<Vec<Value>>(name)?.unwrap_or_default();
+        for (index, value) in list.iter().enumerate() {
+            let path = format!("{}[{index}]", fields.path(name));
+            if !value.is_object() {
+                return Err(wrong_type(path, "an object", value));
+            }
+            if name == TOOLS && value.get("function").is_some_and(|function| !function.is_object()) {
+                return Err(ApiError::invalid(format!("{path}.function"), "must be an object"));
+            }
+        }
+        if !list.is_empty() {
+            given.insert(name.to_owned(), list.into());
+        }
+    }
+    check(fields, given)
+}
+
+fn take_object(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+    match fields.take::<Value>(KWARGS)? {
+        None => Ok(Map::new()),
+        Some(Value::Object(given)) => Ok(given),
+        Some(other) => Err(wrong_type(fields.path(KWARGS), "an object", &other)),
+    }
+}
+
+fn check(fields: &Fields, given: Map<String, Value>) -> Result<TemplateVariables, ApiError> {
+    TemplateVariables::new(given).map_err(|(name, error)| {
+        ApiError::invalid(format!("{}.{name}", fields.path(KWARGS)), error.to_string())
+    })
+}
+
+/// Refuses variables in a request without a conversation: no template would read them.
+///
+/// # Errors
+/// There are some.
+pub(super) fn refuse(variables: &TemplateVariables) -> Result<(), ApiError> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let name = if variables.to_json().get(TOOLS).is_some() { TOOLS } else { KWARGS };
+    let reason = "the request's texts do not go through the chat template: send `messages`, or leave it out";
+    Err(ApiError::unsupported(name, reason))
+}
