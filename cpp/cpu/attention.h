@@ -1,35 +1,56 @@
-// One tile of causal attention with a running softmax. Included only by kernels.cc.
+// One tile of attention with a running softmax. Included only by kernels.cc.
 //
 // Keys are taken in steps of kTileKeys, from position 0 or from the step with the oldest key of a window.
-// What is computed for a query depends on its position only: keys after it never enter a sum, keys before its
-// window enter with a weight of exactly 0, and a step without a new maximum multiplies by exactly 1. So a
+// What is computed for a query depends on its text and position only: keys that it does not see never enter a
+// sum, or enter with a weight of exactly 0, and a step without a new maximum multiplies by exactly 1. So a
 // query has the same bits in every tile, chunk and batch.
 #pragma once
 
 #include <algorithm>
 #include <limits>
 
+#include "disentangled.h"
 #include "kernels.h"
 #include "simd.h"
+#include "tile_products.h"
 
 namespace assay::cpu::ASSAY_ISA {
 
-// Rows and vectors of sixteen columns whose sums fit in the registers.
-#if defined(__AVX512F__)
-inline constexpr std::size_t kRows = 6, kVectors = 4;
-#elif defined(__AVX2__)
-inline constexpr std::size_t kRows = 3, kVectors = 2;
-#else
-inline constexpr std::size_t kRows = 2, kVectors = 1;
-#endif
+// Queries of decoders see the keys up to their own, or the newest of them.
+struct Causal {
+    std::size_t window;  // 0: all
 
-// Elements that one step of a product takes from a row: bf16 goes in pairs.
-template <typename T>
-inline constexpr std::size_t kPair = 4 / sizeof(T);
+    std::size_t first(std::size_t position) const {
+        const std::size_t end = position + 1;
+        return window == 0 || end <= window ? 0 : end - window;
+    }
+    std::size_t end(std::size_t position) const { return position + 1; }
+};
 
-template <typename T>
+// Queries of encoders see the keys of the whole text, or those near their own on both sides.
+struct Bidirectional {
+    std::size_t window;  // 0: all
+    std::size_t text_tokens;
+
+    std::size_t first(std::size_t position) const {
+        return window == 0 || position <= window / 2 ? 0 : position - window / 2;
+    }
+    std::size_t end(std::size_t position) const {
+        return window == 0 ? text_tokens : std::min(text_tokens, position + window / 2 + 1);
+    }
+};
+
+// Nothing is added to the scores.
+struct NoBias {
+    template <typename Work>
+    void add(Work&, std::size_t) {}
+};
+
+template <typename T, typename Sight, typename Bias>
 struct Attention {
     const AttentionTile<T>& tile;
+    const Sight sight;
+    Bias bias;
     const std::size_t rows;
     const std::size_t padded_dim;
     const T* const keys;
@@ -42,8 +63,9 @@ struct Attention {
     float maxima[kTileRows];
     float factors[kTileRows];
 
-    explicit Attention(const AttentionTile<T>& of)
+    Attention(const AttentionTile<T>& of, const Sight& sight)
         : tile(of),
+          sight(sight),
           rows(of.tokens * of.heads),
           padded_dim(round_up(of.shape.head_dim, kLanes)),
           keys(of.cache.base + of.head / of.shape.group() * of.cache.head_stride),
@@ -54,28 +76,20 @@ struct Attention {
                (tile.head + row % tile.heads) * tile.shape.head_dim;
     }
 
-    // Keys from `begin` on that a row sees, at most one step's.
+    std::size_t position(std::size_t row) const { return tile.position + row / tile.heads; }
+
+    // Keys from `begin` on that are not after those which a row sees, at most one step's. Later rows see
+    // more.
     std::size_t visible(std::size_t row, std::size_t begin) const {
-        const std::size_t end = tile.position + row / tile.heads + 1;
+        const std::size_t end = sight.end(position(row));
         return end <= begin ? 0 : std::min(end - begin, kTileKeys);
     }
 
     // First key that a row sees.
-    std::size_t first(std::size_t row) const {
-        const std::size_t end = tile.position + row / tile.heads + 1;
-        return tile.window == 0 || end <= tile.window ? 0 : end - tile.window;
-    }
+    std::size_t first(std::size_t row) const { return sight.first(position(row)); }
 
     const T* block(const T* of, std::size_t index) const {
         return of + tile.blocks[index] * tile.cache.block_stride;
-    }
-
-    // Calls `work` with as many rows (or vectors) as registers allow, then with one at a time.
-    template <std::size_t Most, typename Work>
-    static void by_parts(std::size_t count, Work work) {
-        std::size_t i = 0;
-        for (; i + Most <= count; i += Most) work(i, std::integral_constant<std::size_t, Most>());
-        for (; i < count; ++i) work(i, std::integral_constant<std::size_t, 1>());
     }
 
     template <std::size_t Rows, std::size_t Blocks>
@@ -84,11 +98,8 @@ struct Attention {
         for (std::size_t r = 0; r < Rows; ++r) q[r] = query(row + r);
         const T* k[Blocks];
         for (std::size_t b = 0; b < Blocks; ++b) k[b] = block(keys, (begin + column) / kLanes + b);
-        Vec sums[Rows][Blocks] = {};
-        for (std::size_t d = 0; d < tile.shape.head_dim; d += kPair<T>)
-            for (std::size_t b = 0; b < Blocks; ++b)
-                for (std::size_t r = 0; r < Rows; ++r)
-                    sums[r][b] = step(sums[r][b], q[r] + d, k[b] + d * kLanes);
+        Vec sums[Rows][Blocks];
+        block_products(q, k, tile.shape.head_dim, sums);
         for (std::size_t r = 0; r < Rows; ++r)
             for (std::size_t b = 0; b < Blocks; ++b)
                 store(&scores[row + r][column + b * kLanes], sums[r][b] * splat(tile.scale));
@@ -102,6 +113,7 @@ struct Attention {
                 score_part<row_count(), block_count()>(row, begin, b * kLanes);
             });
         });
+        bias.add(*this, begin);
     }
 
     // Leaves a row unchanged in a step whose keys are all before its window.
@@ -119,8 +131,8 @@ struct Attention {
         }
     }
 
-    // Turns one row's scores into weights relative to its running maximum. The first `hidden` of the step's
-    // `count` keys are before the row's window.
+    // Turns one row's scores into weights relative to its running maximum. The row does not see the first
+    // `hidden` of the step's `count` keys.
     void soften(std::size_t row, std::size_t hidden, std::size_t count) {
         if (tile.softcap > 0.0f) cap(row, count);
         for (std::size_t t = 0; t < hidden; ++t) scores[row][t] = -std::numeric_limits<float>::infinity();
@@ -207,7 +219,7 @@ struct Attention {
             std::fill(outputs[row], outputs[row] + padded_dim, 0.0f);
             std::fill(totals[row], totals[row] + kLanes, 0.0f);
         }
-        const std::size_t end = tile.position + tile.tokens;
+        const std::size_t end = sight.end(position(rows - 1));
         for (std::size_t begin = first(0) / kTileKeys * kTileKeys; begin < end; begin += kTileKeys) {
             score(begin);
             for (std::size_t row = 0; row < rows; ++row) {

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "batch.h"
 #include "kv_cache.h"
 #include "layer_tensors.h"
 #include "qk_norm.h"
+#include "relative_positions.h"
 
 namespace assay::cpu {
 
@@ -24,20 +26,27 @@ class AttentionBlock {
     AttentionBlock(const ModelConfig& config, const RunLimits& limits, bool add, const Kernels<T>& kernels)
         : config_(config.attention),
           heads_(config_.heads),
+          is_encoder_(config.encoder.has_value()),
           kernels_(kernels),
           norms_(config_, kernels),
           qkv_({config.dtype, heads_.qkv_width(), config.hidden_size, Dtype::F32, config_.qkv_bias, false},
                kernels),
           output_({config.dtype, config.hidden_size, heads_.q_width(), Dtype::F32, config_.output_bias, add},
                   kernels),
-          cache_(heads_, config.num_layers, limits.kv_blocks),
+          // An encoder's layers use the same memory one after the other.
+          cache_(heads_, is_encoder_ ? 1 : config.num_layers, limits.kv_blocks),
           projected_(room_for_rows(limits.max_num_tokens) * heads_.qkv_width() * sizeof(float)),
           angles_(limits.max_num_tokens * heads_.head_dim * sizeof(float)),
           window_angles_(limits.max_num_tokens * heads_.head_dim * sizeof(float)) {}
 
-    Weights bind(const LayerTensors& tensors, float norm_eps) const {
-        return {tensors.linear("qkv", qkv_), tensors.linear("output", output_),
-                norms_.bind(tensors, norm_eps)};
+    // Projects embeddings of relative positions for every layer that is bound from now on.
+    void use(RelativePositions<T> relative) { relative_.emplace(std::move(relative)); }
+
+    Weights bind(const LayerTensors& tensors, float norm_eps) {
+        const Weights weights{tensors.linear("qkv", qkv_), tensors.linear("output", output_),
+                              norms_.bind(tensors, norm_eps)};
+        if (relative_) relative_->add_layer(tensors, qkv_, weights.qkv);
+        return weights;
     }
 
     // Finds the rotation of every token, which all layers share.
@@ -81,7 +90,7 @@ class AttentionBlock {
 
     void rotate_and_store(std::size_t layer, const Weights& weights, std::span<const TokenPlace> places,
                           T* queries) {
-        const CacheView<T> cache = cache_.layer(layer);
+        const CacheView<T> cache = cache_of(layer);
         const bool windowed = config_.windows[layer] > 0;
         const std::size_t half = (windowed ? config_.window_rope : config_.rope).inverse_frequencies.size();
         const typename QkNorm<T>::Weights norms = norms_.by_head(weights.norms);
@@ -98,7 +107,8 @@ class AttentionBlock {
     }
 
     void run_tiles(std::size_t layer, const Batch& batch, std::span<const TileSpan> tiles, T* queries) {
-        const CacheView<T> cache = cache_.layer(layer);
+        const CacheView<T> cache = cache_of(layer);
+        const RelativeTerms<T> relative = relative_ ? relative_->terms(layer) : RelativeTerms<T>{};
 #pragma omp parallel for schedule(dynamic)
         for (std::size_t i = 0; i < tiles.size(); ++i) {
             const TileSpan& span = tiles[i];
@@ -106,16 +116,21 @@ class AttentionBlock {
             kernels_.attention({heads_, cache, batch.block_table(*span.chunk),
                                 queries + row * heads_.q_width(), heads_.q_width(), span.tokens,
                                 span.chunk->position + span.token, span.head, span.heads, config_.scale,
-                                config_.softcap, config_.windows[layer]});
+                                config_.softcap, config_.windows[layer],
+                                is_encoder_ ? span.chunk->text_tokens : 0, relative_ ? &relative : nullptr});
         }
     }
 
+    CacheView<T> cache_of(std::size_t layer) const { return cache_.layer(is_encoder_ ? 0 : layer); }
+
     const AttentionConfig config_;
     const HeadShape heads_;
+    const bool is_encoder_;
     const Kernels<T>& kernels_;
     const QkNorm<T> norms_;
     Linear<T> qkv_, output_;
     KvCache<T> cache_;
+    std::optional<RelativePositions<T>> relative_;
     ChunkFrequencies frequencies_;
     // [max_num_tokens, qkv_width].
     Buffer projected_;

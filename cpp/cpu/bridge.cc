@@ -2,6 +2,7 @@
 
 #include "assay/src/engine/bridge.rs.h"
 #include "cpu/decoder.h"
+#include "cpu/encoder.h"
 #include "cpu/matmul.h"
 
 namespace assay::bridge {
@@ -34,6 +35,10 @@ cpu::Activation activation(ActivationView view) {
             return cpu::Activation::Relu2;
         case ActivationView::Gelu:
             return cpu::Activation::Gelu;
+        case ActivationView::GatedGelu:
+            return cpu::Activation::GatedGelu;
+        case ActivationView::PlainGeluTanh:
+            return cpu::Activation::PlainGeluTanh;
     }
     throw EngineError("the CPU engine does not know this activation");
 }
@@ -69,6 +74,28 @@ cpu::ExpertsConfig experts(const ExpertsView& view) {
             .layers = {view.layers.begin(), view.layers.end()}};
 }
 
+cpu::PositionsConfig positions(const PositionsView& view) {
+    return {.rows = view.rows,
+            .first = view.first,
+            .padding = view.skips_padding ? std::optional(view.padding) : std::nullopt};
+}
+
+std::optional<cpu::EncoderConfig> encoder(const EncoderView& view) {
+    if (!view.present) return std::nullopt;
+    const RelativeView& relative = view.relative;
+    return cpu::EncoderConfig{.segments = view.segments,
+                              .separator = view.separator,
+                              .relative = {.span = relative.span,
+                                           .buckets = relative.buckets,
+                                           .longest = relative.longest,
+                                           .normed = relative.normed,
+                                           .with_queries = relative.with_queries,
+                                           .with_keys = relative.with_keys,
+                                           .shared_projections = relative.shared_projections},
+                              .final_norm = view.final_norm,
+                              .mean = view.mean};
+}
+
 cpu::ModelConfig model_of(const CpuModel& model) {
     const NormView& norms = model.norms;
     const AttentionView& attention = model.attention;
@@ -80,7 +107,7 @@ cpu::ModelConfig model_of(const CpuModel& model) {
         .num_layers = model.num_layers,
         .embedding_scale = model.embedding_scale,
         .residual = {model.parallel_residual, model.residual_scale},
-        .norms = {norms.eps, norms.layer_norm, norms.pre_norms, norms.post_norms},
+        .norms = {norms.eps, norms.layer_norm, norms.pre_norms, norms.post_norms, norms.sum_norms},
         .attention = {.heads = {attention.num_heads, attention.num_kv_heads, attention.head_dim},
                       .qkv_bias = attention.qkv_bias,
                       .output_bias = attention.output_bias,
@@ -93,6 +120,8 @@ cpu::ModelConfig model_of(const CpuModel& model) {
         .feed_forward = {feed_forward.intermediate_size, activation(feed_forward.activation),
                          feed_forward.bias, experts(feed_forward.experts)},
         .head = {model.head.rows, model.head.vocabulary, model.head.softcap},
+        .positions = positions(model.positions),
+        .encoder = encoder(model.encoder),
     };
 }
 
@@ -111,7 +140,9 @@ std::unique_ptr<CpuEngine> open_cpu(const CpuModel& model, const CpuLimits& limi
         const std::string name(tensor.name);
         by_name.add(name, part_of(bytes, tensor.begin, tensor.end, "tensor `" + name + "`"));
     }
-    return std::make_unique<CpuEngine>(cpu::make_decoder(model_of(model), limits_of(limits), by_name));
+    const cpu::ModelConfig config = model_of(model);
+    const auto make = config.encoder ? cpu::make_encoder : cpu::make_decoder;
+    return std::make_unique<CpuEngine>(make(config, limits_of(limits), by_name));
 }
 
 void CpuEngine::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,

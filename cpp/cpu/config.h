@@ -1,6 +1,7 @@
 // What a model computes and the sizes it runs at.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "kernels.h"
@@ -24,6 +25,47 @@ struct NormConfig {
     // Another norm over the output of attention and of the feed-forward network, before it is added to the
     // residual stream.
     bool post_norms;
+    // A norm over the residual stream after each of the two was added to it, as in BERT.
+    bool sum_norms = false;
+};
+
+// Embeddings of a token's place in its text, which are added to that of the token.
+struct PositionsConfig {
+    std::size_t rows = 0;  // 0: none
+    // The row of the first token.
+    std::size_t first = 0;
+    // Padding is not counted: it has the row before the first.
+    std::optional<std::uint32_t> padding = {};
+};
+
+// Most rows of embeddings of relative positions.
+inline constexpr std::size_t kMostRelativeRows = 1 << 16;
+
+// Embeddings of relative positions, see RelativePositions.
+struct RelativeConfig {
+    std::size_t span = 0;  // half of the rows; 0: none
+    // Distances from half of this on share rows, the more the longer, up to `longest`. 0: none share rows.
+    std::size_t buckets = 0;
+    std::size_t longest = 0;
+    // There is a layer norm over them.
+    bool normed = false;
+    // Whether queries have products with them, and keys.
+    bool with_queries = false;
+    bool with_keys = false;
+    // The layers' own projections of queries and keys apply to them.
+    bool shared_projections = false;
+};
+
+// What makes a model an encoder: its tokens see the whole text.
+struct EncoderConfig {
+    // Embeddings of segments: the second one is that of tokens after the first separator. 0: none.
+    std::size_t segments = 0;
+    std::uint32_t separator = 0;
+    RelativeConfig relative = {};
+    // There is a norm after the last layer.
+    bool final_norm = false;
+    // The head reads the mean of all tokens.
+    bool mean = false;
 };
 
 // What one RMS norm of a token's queries, or of its keys, goes over before they are rotated.
@@ -87,6 +129,9 @@ struct ModelConfig {
     AttentionConfig attention;
     FeedForwardConfig feed_forward;
     HeadConfig head;
+    PositionsConfig positions = {};
+    // Without it, the model is a decoder.
+    std::optional<EncoderConfig> encoder = {};
 };
 
 struct RunLimits {
@@ -94,6 +139,10 @@ struct RunLimits {
     std::size_t max_num_tokens;
     std::size_t kv_blocks;
 };
+
+// Whether activations around weights of a type are in f32 on this processor: otherwise they are in bfloat16,
+// its best format. Throws EngineError if the processor does not compute in the type.
+bool computes_in_f32(Dtype dtype);
 
 // Throws EngineError if the engine cannot compute such a model.
 void check(const ModelConfig& config, const RunLimits& limits);

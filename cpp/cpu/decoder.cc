@@ -8,6 +8,7 @@
 #include "attention_block.h"
 #include "batch.h"
 #include "feed_forward.h"
+#include "input_embedding.h"
 #include "mixture_of_experts.h"
 #include "output_head.h"
 #include "residual_stream.h"
@@ -23,6 +24,7 @@ class Decoder final : public Engine {
           limits_({limits.max_num_tokens, config.vocab_size, limits.kv_blocks}),
           kernels_(kernels_for<T>(instruction_set())),
           batch_(config.attention.heads),
+          embedding_(config, weights),
           stream_(config, limits, kernels_),
           attention_(config, limits, stream_.branches_add(), kernels_),
           feed_forward_(config, limits, stream_.branches_add(), kernels_),
@@ -32,7 +34,6 @@ class Decoder final : public Engine {
             side_states_ = Buffer(FeedForward<T>::kPanelRows * config.hidden_size * sizeof(T));
         if (config.feed_forward.experts.count > 0) experts_.emplace(config, limits, kernels_);
         if (limits.threads > 0) omp_set_num_threads(static_cast<int>(limits.threads));
-        embedding_ = weights.find<T>("embedding", config.vocab_size * config.hidden_size * sizeof(T));
         for (std::size_t layer = 0; layer < config.num_layers; ++layer)
             layers_.push_back(bind(LayerTensors(weights, layer), has_experts(layer)));
         head_ = make_head(limits, weights);
@@ -46,7 +47,7 @@ class Decoder final : public Engine {
             throw EngineError("an iteration has no room for its logits");
         batch_.plan(iteration);
         attention_.prepare(batch_);
-        stream_.embed(iteration.token_ids, embedding_, config_.embedding_scale);
+        embedding_.run(iteration, stream_);
         for (std::size_t index = 0; index + 1 < layers_.size(); ++index) {
             attend(index, batch_.tiles());
             finish_layer(layers_[index], iteration.token_ids.size());
@@ -75,7 +76,7 @@ class Decoder final : public Engine {
                                config_.feed_forward.experts.layers.end();
     }
 
-    Layer bind(const LayerTensors& tensors, bool has_experts) const {
+    Layer bind(const LayerTensors& tensors, bool has_experts) {
         const std::size_t hidden = config_.hidden_size;
         const auto norm_if = [&](bool present, const std::string& name) {
             return present ? tensors.norm(name, hidden, config_.norms) : NormWeights{};
@@ -151,11 +152,11 @@ class Decoder final : public Engine {
     const BatchLimits limits_;
     const Kernels<T>& kernels_;
     Batch batch_;
+    InputEmbedding<T> embedding_;
     ResidualStream<T> stream_;
     AttentionBlock<T> attention_;
     FeedForward<T> feed_forward_;
     std::optional<MixtureOfExperts<T>> experts_;
-    const T* embedding_ = nullptr;
     std::vector<Layer> layers_;
     std::unique_ptr<OutputHead<T>> head_;
     // [max_num_tokens, hidden or q_width]: what goes into a product.
@@ -169,13 +170,7 @@ class Decoder final : public Engine {
 std::unique_ptr<Engine> make_decoder(const ModelConfig& config, const RunLimits& limits,
                                      const Weights& weights) {
     check(config, limits);
-    if (config.dtype == Dtype::Int8 && !supports_int8())
-        throw EngineError("this processor does not sum int8 products; build the engine with `--dtype f32`");
-    // Around int8 weights everything is in the best format that the processor has.
-    const bool wide = config.dtype == Dtype::F32 || (config.dtype == Dtype::Int8 && !supports_bf16());
-    if (wide) return std::make_unique<Decoder<float>>(config, limits, weights);
-    if (!supports_bf16())
-        throw EngineError("this processor does not compute in bfloat16; build the engine with `--dtype f32`");
+    if (computes_in_f32(config.dtype)) return std::make_unique<Decoder<float>>(config, limits, weights);
     return std::make_unique<Decoder<bf16>>(config, limits, weights);
 }
 

@@ -126,8 +126,13 @@ void rope(const HeadShape& shape, const float* qkv, const Rotation& rotation, st
 
 template <typename T>
 void attention(const AttentionTile<T>& tile) {
-    Attention<T> work(tile);
-    work.run();
+    if (tile.text_tokens == 0) {
+        Attention<T, Causal, NoBias>(tile, {tile.window}).run();
+    } else if (tile.relative == nullptr) {
+        Attention<T, Bidirectional, NoBias>(tile, {tile.window, tile.text_tokens}).run();
+    } else {
+        Attention<T, Bidirectional, Disentangled<T>>(tile, {tile.window, tile.text_tokens}).run();
+    }
 }
 
 Vec silu(const Vec& x) { return x / (splat(1.0f) + exp(splat(0.0f) - x)); }
@@ -184,6 +189,10 @@ void activate(Activation activation, const T* gate_up, std::size_t n, T* y) {
             return activate_with<T>(relu2, gate_up, nullptr, n, y);
         case Activation::Gelu:
             return activate_with<T>(gelu, gate_up, nullptr, n, y);
+        case Activation::GatedGelu:
+            return activate_with(gelu, gate_up, gate_up + n, n, y);
+        case Activation::PlainGeluTanh:
+            return activate_with<T>(gelu_tanh, gate_up, nullptr, n, y);
     }
 }
 

@@ -41,6 +41,22 @@ struct CacheView {
     std::size_t value_offset;  // elements from a head's keys to its values
 };
 
+// Rows of one layer's embeddings of relative positions, as keys and as queries.
+template <typename T>
+struct RelativeTerms {
+    const T* keys;  // [heads][rows / 16], laid out as a block's keys; null: queries have no such product
+    std::size_t head_stride;          // elements from one head's keys to the next
+    const T* queries;                 // [rows, q_width]; null: keys have no such product
+    const std::int32_t* by_distance;  // the row for key j and query i is at j - i, negative ones included
+
+    const std::int32_t* rows_from(std::size_t query, std::size_t key) const {
+        return by_distance + (static_cast<std::ptrdiff_t>(key) - static_cast<std::ptrdiff_t>(query));
+    }
+    std::size_t row(std::size_t query, std::size_t key) const {
+        return static_cast<std::size_t>(*rows_from(query, key));
+    }
+};
+
 // Queries of adjacent tokens of one sequence, for heads that share a key-value head.
 template <typename T>
 struct AttentionTile {
@@ -56,6 +72,9 @@ struct AttentionTile {
     float scale;           // on the scores
     float softcap;         // scores become softcap * tanh(score / softcap); 0: no cap
     std::size_t window;    // newest keys that a query sees, its own included; 0: all
+    // If not 0, queries see keys on both sides in a text of so many tokens; a window then is around them.
+    std::size_t text_tokens = 0;
+    const RelativeTerms<T>* relative = nullptr;  // null: none; only if queries see both sides
 };
 
 // An RMS norm's weights; with a bias, a layer norm's; without weights, no norm.
@@ -97,7 +116,7 @@ struct Kernels {
     // block at `cache.base`. `qkv` is [qkv_width].
     void (*rope)(const HeadShape& shape, const float* qkv, const Rotation& rotation, std::size_t slot,
                  const CacheView<T>& cache, T* queries);
-    // Causal attention over the positions that each query sees.
+    // Attention over the positions that each query sees.
     void (*attention)(const AttentionTile<T>& tile);
     // y = activation of a row that holds the gates, if the activation has any, and then the ups.
     void (*activate)(Activation activation, const T* gate_up, std::size_t n, T* y);

@@ -58,6 +58,14 @@ class ResidualStream {
         }
     }
 
+    // Puts norms in the place of `rows` rows from `begin` on, if there is a norm.
+    void norm_in_place(const NormWeights& weights, std::size_t begin, std::size_t rows) const {
+        if (weights.weight == nullptr) return;
+#pragma omp parallel for
+        for (std::size_t i = begin; i < begin + rows; ++i)
+            kernels_.norm_f32(row(i), weights, hidden_, row(i));
+    }
+
     // Moves the chosen rows, ascending, to the front.
     void keep(std::span<const std::size_t> rows) {
         for (std::size_t i = 0; i < rows.size(); ++i)

@@ -12,12 +12,13 @@ namespace assay::cpu {
 enum class Dtype : std::uint8_t { F32, Bf16, Int8, Int32 };
 
 // What the feed-forward network computes between its products: silu(gate) * up, gelu(gate) * up with the tanh
-// approximation, relu(up)^2, or gelu(up).
-enum class Activation : std::uint8_t { Silu, GeluTanh, Relu2, Gelu };
+// approximation, relu(up)^2, gelu(up), gelu(gate) * up, or gelu(up) with the tanh approximation.
+enum class Activation : std::uint8_t { Silu, GeluTanh, Relu2, Gelu, GatedGelu, PlainGeluTanh };
 
 // Whether the network has a gate projection.
 constexpr bool gated(Activation activation) {
-    return activation == Activation::Silu || activation == Activation::GeluTanh;
+    return activation == Activation::Silu || activation == Activation::GeluTanh ||
+           activation == Activation::GatedGelu;
 }
 
 // The upper half of a float.

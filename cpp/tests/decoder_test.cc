@@ -307,7 +307,7 @@ void bad_models_are_refused(const Weights& weights) {
     refused("a multiple of 8", [](ModelConfig& m) { m.attention.heads.head_dim = 12; });
     refused("a multiple of 8", [](ModelConfig& m) { m.attention.heads.head_dim = 512; });
     refused("a multiple of the key-value heads", [](ModelConfig& m) { m.attention.heads.kv_heads = 3; });
-    refused("rotary frequencies, at most one",
+    refused("at most one rotary frequency",
             [](ModelConfig& m) { m.attention.rope.inverse_frequencies.resize(5); });
     refused("as many rotary frequencies for long texts", [](ModelConfig& m) {
         m.attention.rope.usual_tokens = 9;

@@ -6,7 +6,7 @@
 use super::BuildError;
 use super::families::{self, Architecture, rope};
 use super::json::Object;
-use crate::manifest::Model;
+use crate::manifest::{Bidirectional, Model};
 
 /// What a checkpoint's `config.json` says.
 pub(super) struct Config {
@@ -51,7 +51,8 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
     }
     let head_dim = head_dim(decoder, hidden_size, num_heads, defaults.head_dim)?;
     let [qkv_bias, output_bias, mlp_bias] = families::biases(decoder, family)?;
-    let mut variant = families::variant(decoder, family, hidden_size, num_layers, &mut notes)?;
+    let sizes = families::Sizes { hidden_size, num_layers, head_dim, max_position_embeddings };
+    let mut variant = families::variant(decoder, family, &sizes, &mut notes)?;
     let rope =
         families::rotary(decoder, family, max_position_embeddings, head_dim, &mut variant, &mut notes)?;
     let model = Model {
@@ -72,8 +73,14 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
         rope,
         variant,
     };
+    let longest = match (&model.variant.positions, &model.variant.bidirectional) {
+        (Some(positions), _) => positions.rows - positions.first,
+        // Relative positions have no end.
+        (None, Some(Bidirectional { relative: Some(_), .. })) => usize::MAX,
+        _ => rope::longest(&model.rope.scaling, max_position_embeddings),
+    };
     Ok(Config {
-        longest: rope::longest(&model.rope.scaling, max_position_embeddings),
+        longest,
         logit_scale: families::logit_scale(decoder, family)?,
         final_softcap: families::final_softcap(decoder, family)?,
         // Models of images and text are tied by default, whatever their text part is by itself.
@@ -82,7 +89,7 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
             .unwrap_or(architecture.multimodal || defaults.tied_embeddings),
         architecture,
         model,
-        max_position_embeddings,
+        max_position_embeddings: max_position_embeddings.min(longest),
         object,
         notes,
     })

@@ -22,6 +22,7 @@ mod language;
 mod location;
 mod options;
 mod output;
+mod pair_template;
 mod plan;
 mod progress;
 mod source;

@@ -63,15 +63,17 @@ impl Source {
             options.checkpoint.head.is_some(),
             &text,
         )?;
+        if let Some(parts) = &mut config.model.variant.bidirectional
+            && let Some(segments) = &mut parts.segments
+        {
+            segments.separator = text.separator.filter(|_| segments.rows > 1);
+        }
         let (output_head, generation) = match task {
             Task::Reward => {
-                let head = Box::new(heads::recognise(
-                    &config,
-                    &checkpoint,
-                    &text.encoder,
-                    options.checkpoint.head.as_ref(),
-                )?);
-                (OutputHead::Scores(head), Generation::default())
+                let file = options.checkpoint.head.as_ref();
+                let mut head = heads::recognise(&config, &checkpoint, &text.encoder, file)?;
+                head.suffix.extend_from_slice(&text.suffix);
+                (OutputHead::Scores(Box::new(head)), Generation::default())
             }
             Task::Chat | Task::Completion => (
                 OutputHead::Vocabulary(vocabulary_rows::matrix(&config, &checkpoint)),

@@ -7,10 +7,11 @@ use super::chat_template::{self, TOKENIZER_CONFIG};
 use super::config::Config;
 use super::json::Object;
 use super::options::BuildOptions;
+use super::pair_template;
 use super::template_trials;
 use super::tokenizer::{self, CheckpointTokenizer};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
-use crate::prompt::{DateUse, Encoder, control_tokens};
+use crate::prompt::{DateUse, Encoder, PairFrame, control_tokens, parse_tokenizer};
 
 /// What an engine needs to turn a conversation into token ids.
 pub(super) struct Text {
@@ -24,6 +25,10 @@ pub(super) struct Text {
     pub(super) prompt: PromptSpec,
     /// All of it, ready to use.
     pub(super) encoder: Encoder,
+    /// Token ids that follow every conversation.
+    pub(super) suffix: Vec<u32>,
+    /// The token after which the second segment of a pair starts.
+    pub(super) separator: Option<u32>,
     /// What the user should know about it, in lines.
     pub(super) notes: Vec<String>,
 }
@@ -68,21 +73,32 @@ pub(super) fn read(
 ) -> Result<Text, BuildError> {
     let model_type: Option<String> = config.object.optional("model_type")?;
     let vocab_size = config.model.vocab_size;
+    let is_encoder = config.model.variant.bidirectional.is_some();
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
     let CheckpointTokenizer { json: tokenizer, special_tokens, longest_match, mut notes } =
         tokenizer::read(checkpoint, config.as_ref(), model_type.as_deref())?;
     let found =
         chat_template::find(checkpoint, config.as_ref(), options.checkpoint.chat_template.as_deref())?;
+    let frame = if is_encoder { Some(pair_frame(&tokenizer, config.as_ref(), checkpoint)?) } else { None };
+    let must_chat = must_chat && !is_encoder;
     if must_chat && found.is_none() {
         return Err(no_template(checkpoint));
     }
-    let has_template = found.is_some();
-    let (template, template_path) = match found {
-        Some(found) => {
+    let has_template = found.is_some() || is_encoder;
+    let mut pair = None;
+    let (template, template_path) = match (found, &frame) {
+        (Some(found), _) => {
             notes.extend(others_note(&found.others));
             (found.text, found.path)
         }
-        None => (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)),
+        (None, Some(frame)) => {
+            notes.push(
+                "prompt and response are the two texts of a pair, as the tokenizer frames them".to_owned(),
+            );
+            pair = Some(frame);
+            (pair_template(&tokenizer, frame, checkpoint)?, checkpoint.join(TOKENIZER_FILE))
+        }
+        (None, None) => (NO_TEMPLATE.to_owned(), checkpoint.join(TEMPLATE_FILE)),
     };
     let date_use = DateUse::detect(&template).map_err(|error| {
         BuildError::checkpoint(template_path.clone(), format!("the chat template is malformed: {error}"))
@@ -108,10 +124,34 @@ pub(super) fn read(
         BuildError::checkpoint(path, error.to_string())
     })?;
     let encoder = encoder.with_embedding_rows(vocab_size);
+    if let Some(frame) = pair {
+        pair_template::check(&tokenizer, &encoder, frame, checkpoint)?;
+    }
+    let suffix = pair.map_or_else(Vec::new, |frame| frame.after.clone());
     if has_template {
         notes.extend(template_trials::run(&encoder, &template_path)?);
     }
-    Ok(Text { tokenizer, template, has_template, prompt, encoder, notes })
+    let separator = frame.filter(|frame| frame.has_segments).and_then(|frame| frame.between.first().copied());
+    Ok(Text { tokenizer, template, has_template, prompt, encoder, suffix, separator, notes })
+}
+
+/// How the tokenizer frames a pair. A tokenizer whose models get no segments has none.
+fn pair_frame(tokenizer: &str, config: Option<&Object>, checkpoint: &Path) -> Result<PairFrame, BuildError> {
+    let mut frame = PairFrame::read(tokenizer)
+        .map_err(|error| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), error.to_string()))?;
+    let inputs =
+        config.map(|config| config.optional::<Vec<String>>("model_input_names")).transpose()?.flatten();
+    if inputs.is_some_and(|names| !names.iter().any(|name| name == "token_type_ids")) {
+        frame.has_segments = false;
+    }
+    Ok(frame)
+}
+
+fn pair_template(tokenizer: &str, frame: &PairFrame, checkpoint: &Path) -> Result<String, BuildError> {
+    let wrong = |reason: String| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), reason);
+    let vocabulary = parse_tokenizer(tokenizer).map_err(|error| wrong(error.to_string()))?;
+    pair_template::write(frame, |id| vocabulary.id_to_token(id))
+        .ok_or_else(|| wrong("its post-processor adds a token that is not in the vocabulary".to_owned()))
 }
 
 /// What a build says about further chat templates.

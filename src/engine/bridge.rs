@@ -17,6 +17,44 @@ pub(crate) mod ffi {
         attention: AttentionView,
         feed_forward: FeedForwardView,
         head: HeadView,
+        positions: PositionsView,
+        encoder: EncoderView,
+    }
+
+    /// [`crate::manifest::LearnedPositions`].
+    struct PositionsView {
+        /// 0: none.
+        rows: usize,
+        first: usize,
+        skips_padding: bool,
+        padding: u32,
+    }
+
+    /// [`crate::manifest::Bidirectional`].
+    struct EncoderView {
+        /// Whether the model is an encoder; if not, the rest means nothing.
+        present: bool,
+        final_norm: bool,
+        /// 0: none.
+        segments: usize,
+        /// `u32::MAX`: none.
+        separator: u32,
+        relative: RelativeView,
+        /// Whether the head reads the mean of all tokens.
+        mean: bool,
+    }
+
+    /// [`crate::manifest::RelativePositions`].
+    struct RelativeView {
+        /// 0: none.
+        span: usize,
+        /// 0: each distance has its own row.
+        buckets: usize,
+        longest: usize,
+        normed: bool,
+        with_queries: bool,
+        with_keys: bool,
+        shared_projections: bool,
     }
 
     struct NormView {
@@ -24,6 +62,7 @@ pub(crate) mod ffi {
         layer_norm: bool,
         pre_norms: bool,
         post_norms: bool,
+        sum_norms: bool,
     }
 
     struct AttentionView {
@@ -90,6 +129,8 @@ pub(crate) mod ffi {
         GeluTanh,
         Relu2,
         Gelu,
+        GatedGelu,
+        PlainGeluTanh,
     }
 
     /// [`crate::manifest::QkNorm`].

@@ -47,6 +47,17 @@ pub enum EngineError {
         /// Tokens of the longest sequence.
         max_seq_len: usize,
     },
+    /// An iteration would not hold the longest text, which an encoder reads as a whole.
+    #[error(
+        "max_num_tokens is {tokens}, less than one text of max_seq_len {max_seq_len}, which an encoder reads as a whole; \
+         raise it or lower max_seq_len"
+    )]
+    SmallBatch {
+        /// Tokens that an iteration would hold.
+        tokens: usize,
+        /// Tokens of the longest text.
+        max_seq_len: usize,
+    },
     /// A file of the engine cannot be read, or was changed since it was verified.
     #[error(transparent)]
     Files(#[from] ManifestError),

@@ -30,7 +30,7 @@ mod tests {
     fn layers_are_read_by_name_and_one_that_is_missing_or_misshapen_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(HEAD_FILE);
-        let layer = HiddenLayer { width: 2, bias: true, activation: HeadActivation::Relu };
+        let layer = HiddenLayer { width: 2, bias: true, activation: HeadActivation::Relu, norm_eps: None };
         let head = Head { attributes: vec!["reward".into()], hidden: vec![layer], ..Head::default() };
         let manifest = Manifest { head, ..crate::manifest::verify::tests::engine().1 };
         let write = |bias: &[f32]| {

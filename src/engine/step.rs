@@ -44,6 +44,9 @@ pub enum PrefixSharing {
     WithinIteration,
     /// Only blocks that a finished iteration has written.
     Cached,
+    /// None: a token's keys and values depend on the whole text, which must be one chunk. Its blocks are room that the
+    /// engine needs while the iteration runs.
+    Nothing,
 }
 
 /// Which texts may share the blocks of a common prefix, by their lengths: the rotation of all tokens may depend on the

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::{
-    BuildLimits, Experts, Gating, Gpus, Head, Manifest, Model, Pooling, Rope, RopeScaling, Target, Variant,
+    Bidirectional, BuildLimits, Experts, Gating, Gpus, Head, Manifest, Model, Pooling, Rope, RopeScaling,
+    Target, Variant,
 };
 
 /// A number of the manifest that no engine can have.
@@ -39,6 +40,7 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     check_model(&manifest.model)?;
     check_limits(&manifest.limits)?;
     check_head(&manifest.head)?;
+    check_whole_texts(manifest)?;
     if let Target::TensorrtLlm(gpus) = &manifest.target {
         check_gpus(gpus)?;
     }
@@ -80,7 +82,15 @@ fn check_variant(model: &Model, variant: &Variant) -> Checked {
         positive("model.variant.attention_softcap", cap.into())?;
     }
     if let Some(dim) = variant.rotary_dim {
-        within("model.variant.rotary_dim", dim, 2..=model.head_dim)?;
+        within("model.variant.rotary_dim", dim, 0..=model.head_dim)?;
+    }
+    if let Some(positions) = &variant.positions {
+        within("model.variant.positions.rows", positions.rows, TOKENS)?;
+        let least = usize::from(positions.padding.is_some());
+        within("model.variant.positions.first", positions.first, least..=positions.rows)?;
+    }
+    if let Some(bidirectional) = &variant.bidirectional {
+        check_bidirectional(bidirectional)?;
     }
     if let Some(scale) = variant.residual_scale {
         finite("model.variant.residual_scale", scale.into())?;
@@ -110,6 +120,43 @@ fn check_experts(model: &Model, experts: &Experts) -> Checked {
     within("the number of model.variant.experts.layers", experts.layers.len(), 1..=model.num_layers)?;
     for &layer in &experts.layers {
         within("model.variant.experts.layers", layer, 0..=model.num_layers - 1)?;
+    }
+    Ok(())
+}
+
+fn check_bidirectional(parts: &Bidirectional) -> Checked {
+    if let Some(segments) = &parts.segments {
+        within("model.variant.bidirectional.segments.rows", segments.rows, WIDTH)?;
+        if segments.separator.is_some() {
+            within("model.variant.bidirectional.segments.rows", segments.rows, 2..=*WIDTH.end())?;
+        }
+    }
+    if let Some(relative) = &parts.relative {
+        within("model.variant.bidirectional.relative.span", relative.span, 1..=1 << 15)?;
+        within("model.variant.bidirectional.relative.longest", relative.longest, 2..=*TOKENS.end())?;
+        if let Some(buckets) = relative.buckets {
+            within("model.variant.bidirectional.relative.buckets", buckets, 4..=relative.longest)?;
+        }
+    }
+    Ok(())
+}
+
+/// An encoder reads a text as a whole, and its head is read at the first token or over all.
+fn check_whole_texts(manifest: &Manifest) -> Checked {
+    let of_encoder = matches!(manifest.head.pooling, Pooling::FirstToken | Pooling::Mean);
+    let is_encoder = manifest.model.variant.bidirectional.is_some();
+    if of_encoder != is_encoder {
+        let expected = if is_encoder {
+            "first_token or mean in an encoder"
+        } else {
+            "that of a decoder, such as last_token"
+        };
+        return Err(out_of_bounds("head.pooling", format!("{:?}", manifest.head.pooling), expected));
+    }
+    let limits = &manifest.limits;
+    if is_encoder && limits.max_num_tokens < limits.max_seq_len {
+        let expected = format!("at least limits.max_seq_len, {}, in an encoder", limits.max_seq_len);
+        return Err(out_of_bounds("limits.max_num_tokens", limits.max_num_tokens, expected));
     }
     Ok(())
 }
@@ -196,6 +243,9 @@ fn check_head(head: &Head) -> Checked {
     within("the number of layers in head.hidden", head.hidden.len(), 0..=64)?;
     for layer in &head.hidden {
         within("head.hidden.width", layer.width, WIDTH)?;
+        if let Some(eps) = layer.norm_eps {
+            not_negative("head.hidden.norm_eps", eps.into())?;
+        }
     }
     if let Some(cap) = head.softcap {
         positive("head.softcap", cap.into())?;
@@ -290,8 +340,12 @@ mod tests {
         assert_eq!(refused(|m| m.limits.max_num_tokens = usize::MAX), "limits.max_num_tokens");
         let heads = |m: &mut Manifest| (m.model.num_heads, m.model.head_dim) = (1 << 16, 1 << 16);
         assert_eq!(refused(heads), "model.num_heads times model.head_dim");
-        let layer =
-            |width| crate::manifest::HiddenLayer { width, bias: false, activation: Default::default() };
+        let layer = |width| crate::manifest::HiddenLayer {
+            width,
+            bias: false,
+            activation: Default::default(),
+            norm_eps: None,
+        };
         assert_eq!(refused(|m| m.head.hidden = vec![layer(usize::MAX)]), "head.hidden.width");
         assert_eq!(refused(|m| m.head.hidden = vec![layer(1); 65]), "the number of layers in head.hidden");
     }
@@ -304,7 +358,10 @@ mod tests {
         assert_eq!(refused(|m| m.model.head_dim = 0), "model.head_dim");
         assert_eq!(refused(|m| m.limits.max_seq_len = 0), "limits.max_seq_len");
         assert_eq!(refused(|m| m.model.num_layers = 0), "model.num_layers");
-        assert_eq!(refused(|m| m.model.variant.rotary_dim = Some(0)), "model.variant.rotary_dim");
+        assert_eq!(
+            refused(|m| m.model.variant.rotary_dim = Some(m.model.head_dim + 1)),
+            "model.variant.rotary_dim"
+        );
     }
 
     #[test]
@@ -358,6 +415,22 @@ mod tests {
         assert_eq!(with(|experts| experts.active = 5), "model.variant.experts.active");
         assert_eq!(with(|experts| experts.count = usize::MAX), "model.variant.experts.count");
         assert_eq!(with(|experts| experts.layers = vec![99]), "model.variant.experts.layers");
+    }
+
+    #[test]
+    fn encoders_are_read_at_the_first_token_and_take_whole_texts() {
+        let parts = Bidirectional { sum_norms: true, final_norm: false, segments: None, relative: None };
+        let encoder = |m: &mut Manifest| {
+            m.model.variant.bidirectional = Some(parts);
+            m.head.pooling = Pooling::FirstToken;
+        };
+        assert_eq!(refused(|m| m.model.variant.bidirectional = Some(parts)), "head.pooling");
+        assert_eq!(refused(|m| m.head.pooling = Pooling::Mean), "head.pooling");
+        let short = |m: &mut Manifest| {
+            encoder(m);
+            m.limits.max_num_tokens = m.limits.max_seq_len - 1;
+        };
+        assert_eq!(refused(short), "limits.max_num_tokens");
     }
 
     #[test]

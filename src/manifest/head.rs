@@ -45,7 +45,9 @@ impl Head {
             (Pooling::EachStep { value, .. }, _) => value.outputs(),
             (Pooling::EachTurn { .. }, _) => StepValue::Softmax.outputs(),
             (Pooling::LastToken, Some(gating)) => 2 * gating.transform.len(),
-            (Pooling::LastToken | Pooling::LastNonPad { .. }, _) => self.attributes.len(),
+            (Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean, _) => {
+                self.attributes.len()
+            }
         }
     }
 
@@ -53,12 +55,18 @@ impl Head {
     /// [`Self::outputs`] are their outputs side by side.
     pub fn networks(&self) -> Vec<Vec<HeadLayer>> {
         let gates = self.gating.as_ref().map_or(0, |gating| gating.transform.len());
-        let last = |width, bias| HiddenLayer { width, bias, activation: HeadActivation::None };
+        let last =
+            |width, bias| HiddenLayer { width, bias, activation: HeadActivation::None, norm_eps: None };
         let mut scores = self.hidden.clone();
         scores.push(last(self.outputs() - gates, self.bias));
         let mut networks = vec![layers("head", scores)];
         if let Some(gating) = &self.gating {
-            let relu = |&width: &usize| HiddenLayer { width, bias: true, activation: HeadActivation::Relu };
+            let relu = |&width: &usize| HiddenLayer {
+                width,
+                bias: true,
+                activation: HeadActivation::Relu,
+                norm_eps: None,
+            };
             let mut widths: Vec<_> = gating.hidden.iter().map(relu).collect();
             widths.push(last(gates, gating.bias));
             networks.push(layers("gating", widths));
@@ -79,7 +87,7 @@ impl Head {
 }
 
 /// A layer of a head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HeadLayer {
     /// Name of its matrix, `[outputs, inputs]`: the network and the layer's index, such as `gating.1`.
     pub name: String,
@@ -89,6 +97,8 @@ pub struct HeadLayer {
     pub bias: bool,
     /// What follows it.
     pub activation: HeadActivation,
+    /// The epsilon of the layer norm after that, if there is one.
+    pub norm_eps: Option<f32>,
 }
 
 impl HeadLayer {
@@ -96,19 +106,30 @@ impl HeadLayer {
     pub fn bias_name(&self) -> String {
         format!("{}_bias", self.name)
     }
+
+    /// Name of the weights of its norm, `[outputs]`.
+    pub fn norm_name(&self) -> String {
+        format!("{}_norm", self.name)
+    }
 }
 
 /// The layers of a network under their names.
 fn layers(network: &str, layers: Vec<HiddenLayer>) -> Vec<HeadLayer> {
     let mut named = Vec::new();
-    for (index, HiddenLayer { width, bias, activation }) in layers.into_iter().enumerate() {
-        named.push(HeadLayer { name: format!("{network}.{index}"), outputs: width, bias, activation });
+    for (index, HiddenLayer { width, bias, activation, norm_eps }) in layers.into_iter().enumerate() {
+        named.push(HeadLayer {
+            name: format!("{network}.{index}"),
+            outputs: width,
+            bias,
+            activation,
+            norm_eps,
+        });
     }
     named
 }
 
 /// A layer of a head before its last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HiddenLayer {
     /// Its outputs.
@@ -117,6 +138,9 @@ pub struct HiddenLayer {
     pub bias: bool,
     /// What follows it.
     pub activation: HeadActivation,
+    /// The epsilon of the layer norm that follows the activation, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm_eps: Option<f32>,
 }
 
 /// What follows a layer of a head.
@@ -136,6 +160,8 @@ pub enum HeadActivation {
     Selu,
     /// The hyperbolic tangent.
     Tanh,
+    /// GELU without an approximation.
+    Gelu,
 }
 
 /// How the outputs at a step token become the step's score.
@@ -190,6 +216,10 @@ pub enum Pooling {
         /// Id of the padding token.
         pad: u32,
     },
+    /// At the first token, of an encoder.
+    FirstToken,
+    /// Of the mean of all tokens, of an encoder.
+    Mean,
     /// At every step token.
     EachStep {
         /// Text of the step token, also [`super::PromptSpec::step_token`] if it is a control token.

@@ -29,7 +29,8 @@ pub(crate) use head::check_attribute_names;
 pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{
-    Activation, Experts, Model, Norm, QkNorm, Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
+    Activation, Bidirectional, Experts, LearnedPositions, Model, Norm, QkNorm, RelativePositions, Rope,
+    RopeScaling, Segments, SharedExpert, SlidingWindow, Variant,
 };
 pub use sampling_defaults::SamplingDefaults;
 pub use target::{DEFAULT_GPUS_PER_NODE, Gpus, Objective, Quantization, Target};
@@ -64,7 +65,7 @@ pub struct Manifest {
     pub numerics: u32,
     /// Id and name of the engine.
     pub profile: Profile,
-    /// The decoder.
+    /// What is computed.
     pub model: Model,
     /// What the engine is for.
     pub task: Task,

@@ -1,8 +1,9 @@
-//! The decoder's part of the manifest: the numbers in which models differ.
+//! The model's part of the manifest: the numbers in which models differ.
 
 use serde::{Deserialize, Serialize};
 
-/// A decoder. One implementation, configured by these numbers, computes every family.
+/// A decoder, or an encoder if its variant says so. One implementation of each, configured by these numbers, computes
+/// every family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
@@ -18,7 +19,7 @@ pub struct Model {
     pub hidden_size: usize,
     /// Width of the feed-forward network.
     pub intermediate_size: usize,
-    /// Number of decoder layers.
+    /// Number of layers.
     pub num_layers: usize,
     /// Number of query heads.
     pub num_heads: usize,
@@ -62,7 +63,7 @@ pub struct Variant {
     pub attention_scale: Option<f32>,
     /// Cap on attention scores, which become `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
-    /// Width of the rotated part at the start of each head; `None` for all of it.
+    /// Width of the rotated part at the start of each head; `None` for all of it, 0 for nothing.
     pub rotary_dim: Option<usize>,
     /// Layers whose queries see only the newest keys.
     pub sliding_window: Option<SlidingWindow>,
@@ -75,6 +76,12 @@ pub struct Variant {
     /// Experts that take the place of the feed-forward network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<Experts>,
+    /// Embeddings of positions, which are added to those of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<LearnedPositions>,
+    /// What makes the model an encoder, whose tokens see the whole text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bidirectional: Option<Bidirectional>,
 }
 
 impl Default for Variant {
@@ -93,6 +100,8 @@ impl Default for Variant {
             parallel_residual: false,
             residual_scale: None,
             experts: None,
+            positions: None,
+            bidirectional: None,
         }
     }
 }
@@ -131,12 +140,16 @@ pub enum Activation {
     Relu2,
     /// `gelu(up)` without an approximation, and without a gate.
     Gelu,
+    /// `gelu(gate) * up`, without an approximation.
+    GatedGelu,
+    /// `gelu(up)` with the tanh approximation, and without a gate.
+    PlainGeluTanh,
 }
 
 impl Activation {
     /// Whether the network has a gate projection.
     pub fn gated(self) -> bool {
-        !matches!(self, Self::Relu2 | Self::Gelu)
+        matches!(self, Self::Silu | Self::GeluTanh | Self::GatedGelu)
     }
 }
 
@@ -173,11 +186,70 @@ impl Experts {
     }
 }
 
-/// Layers whose queries see only the newest keys.
+/// Embeddings of positions in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnedPositions {
+    /// Rows of the embedding.
+    pub rows: usize,
+    /// The row of the first token.
+    pub first: usize,
+    /// Id of the padding token, which is not counted: it has the row before the first. `None` if all tokens count.
+    pub padding: Option<u32>,
+}
+
+/// What makes a model an encoder: its tokens see the whole text, so that texts share no prefix. Its embeddings are normed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bidirectional {
+    /// Whether the residual stream is normed after the outputs of attention and feed-forward network were added to it, as
+    /// in BERT.
+    pub sum_norms: bool,
+    /// Whether there is a norm after the last layer.
+    pub final_norm: bool,
+    /// Embeddings of two segments, which are added to those of tokens.
+    pub segments: Option<Segments>,
+    /// Embeddings of relative positions in the attention.
+    pub relative: Option<RelativePositions>,
+}
+
+/// Embeddings of a text's first and second segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segments {
+    /// Rows of the embedding; only the first two are used.
+    pub rows: usize,
+    /// Id of the token that separates segments: the second one starts after the first of them. `None` if all tokens are of
+    /// the first segment.
+    pub separator: Option<u32>,
+}
+
+/// Embeddings of relative positions, as in DeBERTa (arXiv 2006.03654): attention scores become products of queries and
+/// keys, of queries and positions, and of positions and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelativePositions {
+    /// Half of the rows of the embedding.
+    pub span: usize,
+    /// Distances from half of this on share rows, the more the longer; `None` if each distance has its own.
+    pub buckets: Option<usize>,
+    /// The longest distance that rows tell apart.
+    pub longest: usize,
+    /// Whether there is a layer norm over the embedding.
+    pub normed: bool,
+    /// Whether there are products of queries and positions.
+    pub content_to_position: bool,
+    /// Whether there are products of positions and keys.
+    pub position_to_content: bool,
+    /// Whether a layer's projections of queries and keys apply to positions, too.
+    pub shared_projections: bool,
+}
+
+/// Layers whose queries see only the newest keys, or in an encoder those near their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlidingWindow {
-    /// Number of keys that a query sees, including its own.
+    /// Number of keys that a query sees, including its own; in an encoder half of them are on each side.
     pub keys: usize,
     /// Indices of the layers.
     pub layers: Vec<usize>,

@@ -109,7 +109,8 @@ impl Encoder {
             seen_fields: Mutex::default(),
             seen_variables: Mutex::default(),
         };
-        let bos = spec.special_tokens.get("bos_token").and_then(|token| encoder.token_id(token));
+        let first = ["bos_token", "cls_token"].iter().find_map(|name| spec.special_tokens.get(*name));
+        let bos = first.and_then(|token| encoder.token_id(token));
         encoder.bos = bos.filter(|bos| encoder.starts_conversations(*bos));
         Ok(encoder)
     }

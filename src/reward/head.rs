@@ -41,7 +41,9 @@ impl Head {
                 Kind::Steps(StepScores { ends, value: StepValue::Softmax })
             }
             (Pooling::LastToken, Some(gating)) => Kind::Gated(gating.clone()),
-            (Pooling::LastToken | Pooling::LastNonPad { .. }, _) => Kind::Rows(RowScores::new(head)),
+            (Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean, _) => {
+                Kind::Rows(RowScores::new(head))
+            }
         };
         Self { attributes: head.attributes.clone(), kind, options: head.score.clone() }
     }
@@ -155,7 +157,7 @@ impl Head {
 
     /// Whether a score is made of one token's outputs, so that it can be read at any token.
     pub fn scores_any_token(&self) -> bool {
-        matches!(self.kind, Kind::Rows(_))
+        matches!(&self.kind, Kind::Rows(rows) if !rows.is_of_whole_text())
     }
 
     /// Turns the outputs of each of `count` tokens into scores: those of the last token, which are the text's, and

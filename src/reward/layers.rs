@@ -5,7 +5,7 @@
 //! own thread: a gating network takes a millisecond.
 
 use super::linear::Linear;
-use super::mlp::Mlp;
+use super::mlp::{Between, Mlp};
 use crate::manifest;
 
 /// The networks of a head, each from the product of its first layer on.
@@ -48,7 +48,12 @@ impl HeadLayers {
             for layer in above {
                 let inputs = below.outputs;
                 let matrix = read(layer.name.clone(), layer.outputs.saturating_mul(inputs))?;
-                mlp.layers.push((below.activation, Linear { matrix, inputs, bias: bias_of(layer)? }));
+                let norm = match below.norm_eps {
+                    Some(eps) => Some((read(below.norm_name(), inputs)?, eps)),
+                    None => None,
+                };
+                let between = Between { activation: below.activation, norm };
+                mlp.layers.push((between, Linear { matrix, inputs, bias: bias_of(layer)? }));
                 below = layer;
             }
             networks.push(mlp);

@@ -63,6 +63,7 @@ pub(super) fn activate(activation: HeadActivation, values: &mut [f32]) {
         HeadActivation::GeluTanh => each(values, gelu_tanh),
         HeadActivation::Selu => each(values, selu),
         HeadActivation::Tanh => each(values, f32::tanh),
+        HeadActivation::Gelu => each(values, gelu),
     }
 }
 
@@ -77,6 +78,18 @@ fn gelu_tanh(x: f32) -> f32 {
         * (1.0
             + (std::f32::consts::FRAC_2_SQRT_PI / std::f32::consts::SQRT_2 * (x + 0.044715 * x * x * x))
                 .tanh())
+}
+
+/// `x Phi(x)`, with the error function of Abramowitz and Stegun 7.1.26 in f64, which is within 1.5e-7.
+fn gelu(x: f32) -> f32 {
+    let wide = f64::from(x);
+    let size = wide.abs() * std::f64::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * size);
+    let polynomial =
+        0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429)));
+    let tail = 0.5 * polynomial * t * (-size * size).exp();
+    let share = if wide < 0.0 { tail } else { 1.0 - tail };
+    (wide * share) as f32
 }
 
 /// Constants of the SELU paper.
@@ -122,6 +135,7 @@ mod tests {
             (HeadActivation::Silu, [-0.238_405_84, -0.188_770_34, 0.0, 0.311_229_67, 1.761_594_2]),
             (HeadActivation::GeluTanh, [-0.045_402_3, -0.154_286, 0.0, 0.345_714, 1.954_597_7]),
             (HeadActivation::Selu, [-1.520_166_9, -0.691_758_16, 0.0, 0.525_350_5, 2.101_402]),
+            (HeadActivation::Gelu, [-0.045_500_27, -0.154_268_77, 0.0, 0.345_731_23, 1.954_499_7]),
             (HeadActivation::Tanh, [-0.964_027_6, -0.462_117_16, 0.0, 0.462_117_16, 0.964_027_6]),
         ] {
             let mut values = [-2.0, -0.5, 0.0, 0.5, 2.0, f32::NAN];

@@ -1,4 +1,4 @@
-//! Heads with one score per row, read at the last token, or the last that is not padding.
+//! Heads with one score per row, read at one token.
 
 use std::ops::Range;
 
@@ -11,26 +11,41 @@ pub(super) struct RowScores {
     /// Indices among the outputs.
     chosen: Vec<usize>,
     outputs: usize,
-    /// The padding token, if it is not read.
-    pad: Option<u32>,
+    place: Place,
+}
+
+/// The token that is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    First,
+    Last,
+    LastExcept { pad: u32 },
 }
 
 impl RowScores {
     pub(super) fn new(head: &manifest::Head) -> Self {
         let outputs = head.outputs();
-        let pad = match head.pooling {
-            manifest::Pooling::LastNonPad { pad } => Some(pad),
-            _ => None,
+        let place = match head.pooling {
+            manifest::Pooling::LastNonPad { pad } => Place::LastExcept { pad },
+            // The engine puts the mean there.
+            manifest::Pooling::FirstToken | manifest::Pooling::Mean => Place::First,
+            _ => Place::Last,
         };
-        Self { chosen: (0..outputs).collect(), outputs, pad }
+        Self { chosen: (0..outputs).collect(), outputs, place }
     }
 
     /// The position that is read.
     pub(super) fn position(&self, tokens: &[u32]) -> usize {
-        match self.pad {
-            Some(pad) => tokens.iter().rposition(|&token| token != pad).unwrap_or(0),
-            None => tokens.len().saturating_sub(1),
+        match self.place {
+            Place::First => 0,
+            Place::Last => tokens.len().saturating_sub(1),
+            Place::LastExcept { pad } => tokens.iter().rposition(|&token| token != pad).unwrap_or(0),
         }
+    }
+
+    /// Whether the score is the text's alone, and the outputs at other tokens mean nothing.
+    pub(super) fn is_of_whole_text(&self) -> bool {
+        self.place == Place::First
     }
 
     /// Keeps the scores of some rows of the model's own head, and their `attributes`.

@@ -136,6 +136,7 @@ impl PrefixTree {
         self.node(id).written.is_some_and(|written| match self.sharing {
             PrefixSharing::WithinIteration => written <= iteration,
             PrefixSharing::Cached => written < iteration,
+            PrefixSharing::Nothing => false,
         })
     }
 

@@ -15,6 +15,7 @@ mod http;
 mod invariance;
 mod limits;
 mod options_page;
+mod pairs;
 mod parity;
 mod profiles;
 mod prompt_parity;

@@ -13,6 +13,9 @@ use assay::reward::Head;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+/// Tokens of the longest text.
+const LONGEST: usize = 400;
+
 /// Scores of every case, one after the other.
 struct Scores {
     ours: Vec<f32>,
@@ -29,7 +32,7 @@ impl Scores {
         let output = directory.path().join("engine");
         let mut options = CpuBuildOptions::new(root.join("checkpoints").join(name), &output);
         options.dtype = Some(dtype);
-        options.common.max_seq_len = Some(512);
+        options.common.max_seq_len = Some(LONGEST);
         let head = root.join("checkpoints").join(name).join("head.yaml");
         options.common.checkpoint.head = head.exists().then_some(head);
         let manifest = build(&options, &Silent).unwrap();
@@ -162,6 +165,13 @@ parity! {
     qwen2_with_a_shared_expert: "qwen2-moe-tiny";
     olmoe: "olmoe-tiny";
     internlm2: "internlm2-tiny";
+    deberta: "deberta-tiny";
+    deberta_with_projections_of_its_own: "deberta-apart";
+    bert: "bert-tiny";
+    roberta: "roberta-tiny";
+    xlm_roberta: "xlm-roberta-tiny";
+    modernbert: "modernbert-tiny";
+    modernbert_over_the_mean: "modernbert-mean";
     a_logit_of_a_known_language_model: "nemotron-reward-tiny";
     yes_against_no: "lm-head-tiny";
     trl_value_head: "trl-tiny";

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Driver, model, random_engine};
+use crate::support::{Driver, encoder, model, random_encoder, random_engine};
 use assay::engine::EngineOptions;
 use assay::engine::cpu::CpuFactory;
 use assay::hardware::Cpu;
-use assay::manifest::{Dtype, LimitOverrides, Manifest};
+use assay::manifest::{Dtype, LimitOverrides, Manifest, Pooling};
 use assay::scheduler::{Handle, Job, Output, Priority, SchedulerOptions, Work, start};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -53,6 +53,7 @@ fn ways() -> Vec<(SchedulerOptions, EngineOptions)> {
         (scheduler(true, Some(50), 0), engine(128, 640)),
         (scheduler(false, Some(7), 0), engine(61, 512)),
         (scheduler(true, None, 16), engine(700, 1024)),
+        (scheduler(true, Some(50), 0), engine(512, 512)),
     ]
 }
 
@@ -137,7 +138,10 @@ fn check(directory: &Path, manifest: &Manifest, work: Option<&Work>, texts: &[Ve
         }
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for (seed, (scheduler, engine)) in ways().into_iter().enumerate() {
+    let is_encoder = manifest.model.variant.bidirectional.is_some();
+    let has_room = |engine: &EngineOptions| engine.limits.max_num_tokens >= engine.limits.max_seq_len;
+    let ways = ways().into_iter().filter(|(_, engine)| !is_encoder || has_room(engine));
+    for (seed, (scheduler, engine)) in ways.enumerate() {
         let factory = CpuFactory::open(directory, manifest, &engine).unwrap();
         let handle = start(factory.into(), scheduler.clone(), Arc::new(())).unwrap();
         for (text, output) in runtime.block_on(run(&handle, texts, work, seed as u64)) {
@@ -158,6 +162,25 @@ fn a_text_has_one_score_however_it_is_scheduled() {
             check(directory, manifest, None, &texts(&mut SmallRng::seed_from_u64(1), 60));
         });
     }
+}
+
+/// Whose texts are never cut, and share nothing.
+#[test]
+fn a_text_of_an_encoder_has_one_score_however_it_is_scheduled() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = random_encoder(directory.path(), encoder(true), Pooling::FirstToken, Dtype::F32, 7);
+    check(directory.path(), &manifest, None, &texts(&mut SmallRng::seed_from_u64(3), 40));
+}
+
+/// Its whole batch is one text at least.
+#[test]
+fn an_encoder_needs_room_for_a_whole_text() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = random_encoder(directory.path(), encoder(true), Pooling::FirstToken, Dtype::F32, 7);
+    let limits = LimitOverrides { max_num_tokens: Some(512), ..LimitOverrides::default() };
+    let options = EngineOptions { limits, ..EngineOptions::default() };
+    let error = CpuFactory::open(directory.path(), &manifest, &options).err().unwrap().to_string();
+    assert!(error.contains("max_num_tokens is 512") && error.contains("lower max_seq_len"), "{error}");
 }
 
 #[test]

@@ -77,11 +77,22 @@ fn limits(options: &BuildOptions, config: &Config, task: Task) -> Result<BuildLi
     let usual = config.model.rope.scaling.usual_length().filter(|_| task.generates());
     let default_length =
         config.max_position_embeddings.min(DEFAULT_MAX_SEQ_LEN).min(usual.unwrap_or(usize::MAX));
+    let max_seq_len = options.max_seq_len.unwrap_or(default_length);
+    // An encoder reads a text as a whole.
+    let is_encoder = config.model.variant.bidirectional.is_some();
+    let least_num_tokens = if is_encoder { max_seq_len } else { 1 };
     let limits = BuildLimits {
-        max_seq_len: options.max_seq_len.unwrap_or(default_length),
+        max_seq_len,
         max_batch_size: options.max_batch_size.unwrap_or(DEFAULT_MAX_BATCH_SIZE),
-        max_num_tokens: options.max_num_tokens.unwrap_or(DEFAULT_MAX_NUM_TOKENS),
+        max_num_tokens: options.max_num_tokens.unwrap_or(DEFAULT_MAX_NUM_TOKENS.max(least_num_tokens)),
     };
+    if limits.max_num_tokens < least_num_tokens {
+        return Err(BuildError::Option(format!(
+            "--max-num-tokens {}: an encoder reads a text as a whole, and texts have up to {max_seq_len} tokens; raise it \
+             or lower --max-seq-len",
+            limits.max_num_tokens
+        )));
+    }
     if limits.max_seq_len > config.longest {
         return Err(BuildError::Option(format!(
             "--max-seq-len {} is more than the model can tell apart: its positions reach {}",

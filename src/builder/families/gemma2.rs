@@ -37,6 +37,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: Some(30.0) }),
     tensors: TensorNames::COMMON,
+    positions: None,
+    encoder: None,
     trtllm: Some(TRTLLM),
 };
 

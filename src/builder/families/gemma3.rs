@@ -40,6 +40,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: None }),
     tensors: TensorNames::COMMON,
+    positions: None,
+    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Gemma3ForCausalLM",
         fields: trtllm_fields,

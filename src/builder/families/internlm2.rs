@@ -38,5 +38,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         gate_up: GateUp::Separate(["feed_forward.w1", "feed_forward.w3"]),
         down: "feed_forward.w2",
     },
+    positions: None,
+    encoder: None,
     trtllm: Some(TrtllmForm { exported_as: Some("InternLM2ForCausalLM"), ..llama::TRTLLM }),
 };

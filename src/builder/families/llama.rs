@@ -38,6 +38,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     scaled_embedding: false,
     final_softcap: None,
     tensors: TensorNames::COMMON,
+    positions: None,
+    encoder: None,
     trtllm: Some(TRTLLM),
 };
 

@@ -1,9 +1,13 @@
-//! The families of decoders: one file each, and the list of them.
+//! The families of decoders and encoders: one file each, and the list of them.
 //!
 //! To add a family, describe it in a file of its own and add that to the list below. If its layers compute
-//! something new, that is a part of the decoder (`cpp/cpu`) with a field in the manifest's `Variant` besides.
+//! something new, that is a part of the decoder or the encoder (`cpp/cpu`) with a field in the manifest's `Variant`
+//! besides.
 
+mod bert;
 mod cohere;
+mod deberta_v2;
+pub(super) mod encoders;
 pub(super) mod experts;
 mod gemma2;
 mod gemma3;
@@ -16,6 +20,7 @@ mod llama;
 mod ministral;
 mod mistral;
 mod mixtral;
+mod modernbert;
 mod multimodal;
 mod nemotron;
 mod olmo2;
@@ -26,12 +31,14 @@ mod qwen2;
 mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
+mod roberta;
 pub(super) mod rope;
 pub(super) mod spec;
 mod trtllm_fields;
 mod unsupported;
 mod variant;
 mod windows;
+mod xlm_roberta;
 
 use super::BuildError;
 use super::json::Object;
@@ -39,10 +46,10 @@ pub(super) use multimodal::text_tensor;
 pub(super) use spec::FamilySpec;
 pub(super) use trtllm_fields::number;
 pub(super) use unsupported::kind as unsupported_kind;
-pub(super) use variant::{biases, final_softcap, logit_scale, rotary, variant};
+pub(super) use variant::{Sizes, biases, final_softcap, logit_scale, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 21] = [
+const FAMILIES: [&FamilySpec; 26] = [
     &llama::SPEC,
     &mistral::SPEC,
     &ministral::SPEC,
@@ -64,6 +71,11 @@ const FAMILIES: [&FamilySpec; 21] = [
     &granite::SPEC,
     &cohere::SPEC,
     &gpt_neox::SPEC,
+    &deberta_v2::SPEC,
+    &bert::SPEC,
+    &roberta::SPEC,
+    &xlm_roberta::SPEC,
+    &modernbert::SPEC,
 ];
 
 /// What `architectures` in `config.json` says.

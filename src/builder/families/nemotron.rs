@@ -46,6 +46,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     scaled_embedding: false,
     final_softcap: None,
     tensors: TensorNames::COMMON,
+    positions: None,
+    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "NemotronForCausalLM",
         exported_as: None,

@@ -39,6 +39,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         gate_up: GateUp::Fused("mlp.gate_up_proj"),
         ..TensorNames::COMMON
     },
+    positions: None,
+    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Phi3ForCausalLM",
         exported_as: None,

@@ -34,6 +34,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     scaled_embedding: false,
     final_softcap: None,
     tensors: TensorNames::COMMON,
+    positions: None,
+    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Qwen3ForCausalLM",
         exported_as: None,

@@ -1,14 +1,15 @@
-//! What a family of decoders is described by.
+//! What a family is described by.
 
 use serde_json::{Map, Value};
 
+use super::encoders::{EncoderSpec, PositionsSpec};
 use super::experts::ExpertsSpec;
 use super::rope::{self, RopeDefaults, Ropes};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Activation, Model, Norm, QkNorm};
 
-/// A family of decoders: how to read its `config.json` and where its tensors are.
+/// A family of decoders or encoders: how to read its `config.json` and where its tensors are.
 ///
 /// Fields and defaults are those of the family's configuration in transformers; for a family that transformers
 /// does not have, those of its published one.
@@ -43,6 +44,10 @@ pub(crate) struct FamilySpec {
     /// Cap on the logits of the vocabulary.
     pub(crate) final_softcap: Option<Softcap>,
     pub(crate) tensors: TensorNames,
+    /// Embeddings of positions, if the family has them.
+    pub(crate) positions: Option<PositionsSpec>,
+    /// What makes it a family of encoders; `None` for decoders.
+    pub(crate) encoder: Option<EncoderSpec>,
     /// `None` if TensorRT-LLM 1.2.1 does not have the family.
     pub(crate) trtllm: Option<TrtllmForm>,
 }
@@ -129,7 +134,7 @@ pub(crate) struct LogitScale {
 
 pub(crate) struct Rotary {
     /// Fraction of each head that is rotated unless `partial_rotary_factor` says otherwise; `None` if the
-    /// family always rotates whole heads.
+    /// family always rotates whole heads, 0 if it never rotates.
     pub(crate) partial: Option<f64>,
     /// Whether neighbours in a head are rotated together, and not numbers of its two halves.
     pub(crate) interleaved: bool,

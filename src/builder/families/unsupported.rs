@@ -2,20 +2,8 @@
 
 use crate::builder::json::Object;
 
-const ENCODERS: [&str; 12] = [
-    "Albert",
-    "Bert",
-    "Camembert",
-    "Deberta",
-    "DistilBert",
-    "Electra",
-    "Ernie",
-    "ModernBert",
-    "MPNet",
-    "Roberta",
-    "XLMRoberta",
-    "XLNet",
-];
+const ENCODERS: [&str; 8] =
+    ["Albert", "Camembert", "DebertaFor", "DistilBert", "Electra", "Ernie", "MPNet", "XLNet"];
 const STATE_SPACES: [&str; 13] = [
     "Bamba",
     "FalconH1",
@@ -48,7 +36,7 @@ pub(crate) fn kind(config: &Object, architecture: &str) -> Option<&'static str> 
     } else if named(&ENCODER_DECODERS) || matches!(config.optional("is_encoder_decoder"), Ok(Some(true))) {
         Some("has an encoder beside its decoder, and only plain decoders can be built")
     } else if named(&ENCODERS) {
-        Some("is an encoder, which reads a text in both directions, and only decoders can be built")
+        Some("is an encoder of a family that cannot be built")
     } else if named(&STATE_SPACES) || config.has("linear_num_key_heads") || config.has("ssm_cfg") {
         Some("has layers with a recurrent state instead of attention, which cannot be built")
     } else if architecture.ends_with("ForTokenClassification") {

@@ -1,10 +1,10 @@
 //! Reads from `config.json` what sets a model's decoder apart from Llama's, as its family's description says.
 
 use super::spec::{Bias, FamilySpec, LogitScale, ParallelResidual, Softcap};
-use super::{experts, rope, windows};
+use super::{encoders, experts, rope, windows};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Activation, Rope, Variant};
+use crate::manifest::{Activation, Rope, RopeScaling, Variant};
 
 /// Whether there are biases in the query, key and value projections, in the attention's output and in the
 /// feed-forward network.
@@ -33,6 +33,10 @@ pub(crate) fn rotary(
     variant: &mut Variant,
     notes: &mut Vec<String>,
 ) -> Result<Rope, BuildError> {
+    if family.rotary.partial == Some(0.0) {
+        variant.rotary_dim = Some(0);
+        return Ok(Rope { theta: family.rotary.theta, scaling: RopeScaling::Default });
+    }
     let fraction = rope::partial_factor(config, notes)?.unwrap_or(family.rotary.partial.unwrap_or(1.0));
     let width = (head_dim as f64 * fraction) as usize;
     if fraction != 1.0 {
@@ -52,14 +56,22 @@ pub(crate) fn rotary(
     Ok(ropes.rope)
 }
 
-/// What sets the decoder apart from Llama's, its rotary embedding aside.
+/// Sizes that other settings depend on.
+pub(crate) struct Sizes {
+    pub(crate) hidden_size: usize,
+    pub(crate) num_layers: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) max_position_embeddings: usize,
+}
+
+/// What sets the model apart from Llama's decoder, its rotary embedding aside.
 pub(crate) fn variant(
     config: &Object,
     family: &FamilySpec,
-    hidden_size: usize,
-    num_layers: usize,
+    sizes: &Sizes,
     notes: &mut Vec<String>,
 ) -> Result<Variant, BuildError> {
+    let &Sizes { hidden_size, num_layers, head_dim, max_position_embeddings } = sizes;
     if config.optional("use_bidirectional_attention")?.unwrap_or(false) {
         return Err(config.error("use_bidirectional_attention", "only causal attention is supported"));
     }
@@ -70,6 +82,8 @@ pub(crate) fn variant(
         }
         None => multiplier(config, family.multipliers.attention)?,
     };
+    let bidirectional = encoders::bidirectional(config, family)?;
+    let attention_scale = encoders::attention_scale(bidirectional.as_ref(), head_dim).or(attention_scale);
     let embedding_scale = multiplier(config, family.multipliers.embedding)?.unwrap_or(1.0);
     Ok(Variant {
         norm: family.norms.kind,
@@ -89,6 +103,8 @@ pub(crate) fn variant(
             ParallelResidual::Unless(field) => config.optional(field)?.unwrap_or(true),
         },
         residual_scale: multiplier(config, family.multipliers.residual)?,
+        positions: encoders::positions(config, family, max_position_embeddings)?,
+        bidirectional,
     })
 }
 

@@ -7,7 +7,9 @@ use crate::builder::BuildError;
 pub(super) const KIND: HeadKind = HeadKind {
     architectures: &["...ForSequenceClassification"],
     fits: |architecture| {
-        architecture.class == "ForSequenceClassification" && architecture.family.in_transformers
+        architecture.class == "ForSequenceClassification"
+            && architecture.family.in_transformers
+            && architecture.family.encoder.is_none()
     },
     read,
 };

@@ -118,10 +118,15 @@ impl HeadFile {
         let mut layers = Vec::new();
         if let Some(matrix) = &self.content.matrix {
             let (matrix, bias) = (matrix.clone(), self.content.bias.clone());
-            layers.push(Layer { matrix, bias, activation: HeadActivation::None });
+            layers.push(Layer { matrix, bias, activation: HeadActivation::None, norm: None });
         }
         for FileLayer { matrix, bias, activation } in self.content.layers.iter().flatten() {
-            layers.push(Layer { matrix: matrix.clone(), bias: bias.clone(), activation: *activation });
+            layers.push(Layer {
+                matrix: matrix.clone(),
+                bias: bias.clone(),
+                activation: *activation,
+                norm: None,
+            });
         }
         for layer in &layers {
             for name in std::iter::once(&layer.matrix).chain(&layer.bias) {

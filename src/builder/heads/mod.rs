@@ -4,6 +4,7 @@
 
 mod classifier;
 mod context;
+mod encoder;
 mod from_file;
 mod gated_mixture;
 pub(super) mod judged_tokens;
@@ -45,7 +46,8 @@ struct HeadKind {
 }
 
 /// Every kind; the first that a checkpoint has counts.
-const KINDS: [HeadKind; 7] = [
+const KINDS: [HeadKind; 8] = [
+    encoder::KIND,
     judged_tokens::KIND,
     classifier::KIND,
     process_reward::KIND,
@@ -79,6 +81,8 @@ pub(super) struct Head {
     pub(super) steps: Option<Steps>,
     /// The padding token, if the head is read at the last token that is not padding.
     pub(super) pad: Option<u32>,
+    /// Whether the head of an encoder is read over the mean of all tokens, and not at the first.
+    pub(super) mean: bool,
     /// A power of two that the scores are multiplied by.
     pub(super) scale: f32,
     /// A second head, whose outputs mix the scores.
@@ -124,6 +128,7 @@ impl Head {
             generation_prompt: false,
             steps: None,
             pad: None,
+            mean: false,
             scale: 1.0,
             mixture: None,
             score: ScoreOptions::default(),
@@ -178,6 +183,10 @@ impl Head {
             (Some(StepToken::Text(token)), _) => format!("at every {token:?}"),
             (Some(StepToken::Turn), _) => "where each assistant's turn starts".to_owned(),
             (None, Some(_)) => "at the last token, mixed by a network read where the prompt ends".to_owned(),
+            (None, None) if config.model.variant.bidirectional.is_some() && self.mean => {
+                "over the mean of all tokens".to_owned()
+            }
+            (None, None) if config.model.variant.bidirectional.is_some() => "at the first token".to_owned(),
             (None, None) => "at the last token".to_owned(),
         };
         let recognised = format!(
@@ -199,6 +208,13 @@ impl Head {
     ) -> Result<manifest::Head, BuildError> {
         let pooling = match &self.steps {
             Some(steps) => steps.pooling(config, encoder)?,
+            None if config.model.variant.bidirectional.is_some() => {
+                if self.mean {
+                    Pooling::Mean
+                } else {
+                    Pooling::FirstToken
+                }
+            }
             None => self.pad.map_or(Pooling::LastToken, |pad| Pooling::LastNonPad { pad }),
         };
         let gating = self.mixture.map(|mixture| mixture.manifest(config, checkpoint, encoder)).transpose()?;
@@ -207,7 +223,8 @@ impl Head {
         let mut hidden = Vec::new();
         for layer in &self.layers[..self.layers.len().saturating_sub(1)] {
             let (width, bias) = (layer.outputs(checkpoint)?, layer.bias.is_some());
-            hidden.push(HiddenLayer { width, bias, activation: layer.activation });
+            let norm_eps = layer.norm.as_ref().map(|_| config.model.norm_eps);
+            hidden.push(HiddenLayer { width, bias, activation: layer.activation, norm_eps });
         }
         Ok(manifest::Head {
             attributes: self.attributes,

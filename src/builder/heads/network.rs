@@ -13,6 +13,8 @@ pub(in crate::builder) struct Layer {
     pub(in crate::builder) bias: Option<String>,
     /// What follows it, if it is not the last.
     pub(in crate::builder) activation: HeadActivation,
+    /// The tensor of the layer norm after that, if there is one.
+    pub(in crate::builder) norm: Option<String>,
 }
 
 impl Layer {
@@ -23,6 +25,7 @@ impl Layer {
             matrix: format!("{module}.weight"),
             bias: checkpoint.has(&bias).then_some(bias),
             activation: HeadActivation::Relu,
+            norm: None,
         }
     }
 

@@ -16,6 +16,9 @@ pub(super) fn token(context: &Context<'_>) -> Option<u32> {
 /// Says where the head is read if conversations end with the padding token, so that it matters.
 pub(super) fn explain(context: &Context<'_>, head: &mut Head) {
     let Some(pad) = token(context).filter(|_| head.steps.is_none() && head.suffix.is_empty()) else { return };
+    if context.config.model.variant.bidirectional.is_some() {
+        return;
+    }
     let turn = |role: &str| Message::new(role, "a");
     let ids = context.encoder.encode(&[turn("user"), turn("assistant")], EncodeOptions::default());
     if ids.ok().and_then(|ids| ids.last().copied()) != Some(pad) {

@@ -58,8 +58,12 @@ pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, 
             "logits of lm_head that are capped are not supported as scores",
         ));
     }
-    let layer =
-        Layer { matrix: matrix(config, checkpoint).to_owned(), bias: None, activation: HeadActivation::None };
+    let layer = Layer {
+        matrix: matrix(config, checkpoint).to_owned(),
+        bias: None,
+        activation: HeadActivation::None,
+        norm: None,
+    };
     Ok(Head { scale: config.logit_scale, ..Head::new(vec![layer], config.model.vocab_size, vec![]) })
 }
 

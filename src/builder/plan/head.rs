@@ -32,6 +32,9 @@ impl<'a> Planner<'a> {
                     self.upper_layer(&bias_name, bias, &[outputs])?;
                 }
             }
+            if let Some(norm) = &layer.norm {
+                self.upper_layer(&format!("{name}_norm"), norm, &[outputs])?;
+            }
             if number == 0 {
                 plan.name = "head".to_owned();
                 first = Some(plan);

@@ -1,25 +1,58 @@
-//! The decoder's tensors.
+//! The tensors of the decoder or encoder.
 
 use super::{Layout, Planner};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Tensor;
 use crate::builder::config::Config;
 use crate::builder::families::FamilySpec;
+use crate::builder::families::encoders::EncoderSpec;
 use crate::builder::families::experts::ExpertTensors;
 use crate::builder::families::spec::{GateUp, Qkv};
 use crate::engine::cpu;
-use crate::manifest::{Dtype, Experts, Model, Norm, QkNorm};
+use crate::manifest::{Bidirectional, Dtype, Experts, Model, Norm, QkNorm};
 
 impl<'a> Planner<'a> {
     /// Embedding, layers and last norm.
     pub(super) fn decoder(&mut self, config: &Config) -> Result<(), BuildError> {
         let (model, family) = (&config.model, config.architecture.family);
-        let shape = [model.vocab_size, model.hidden_size];
+        let hidden = model.hidden_size;
+        let shape = [model.vocab_size, hidden];
         self.row_major("embedding", cpu::state_dtype(self.dtype), family.tensors.embedding, &shape)?;
+        if let (Some(spec), Some(positions)) = (&family.positions, &model.variant.positions) {
+            self.row_major("position_embedding", Dtype::F32, spec.tensor, &[positions.rows, hidden])?;
+        }
+        if let (Some(spec), Some(parts)) = (&family.encoder, &model.variant.bidirectional) {
+            self.encoder(spec, parts, family, hidden)?;
+        }
         for number in 0..model.num_layers {
             Layer { planner: &mut *self, family, model, number }.plan()?;
         }
-        self.norm("final_norm", family.tensors.final_norm, family, model.hidden_size)
+        if family.encoder.as_ref().is_none_or(|encoder| encoder.final_norm) {
+            self.norm("final_norm", family.tensors.final_norm, family, hidden)?;
+        }
+        Ok(())
+    }
+
+    /// What an encoder has beside its layers.
+    fn encoder(
+        &mut self,
+        spec: &EncoderSpec,
+        parts: &Bidirectional,
+        family: &FamilySpec,
+        hidden: usize,
+    ) -> Result<(), BuildError> {
+        self.norm("embedding_norm", spec.embedding_norm, family, hidden)?;
+        if let (Some(source), Some(segments)) = (spec.segments, &parts.segments) {
+            self.row_major("segment_embedding", Dtype::F32, source, &[segments.rows, hidden])?;
+        }
+        if let (Some(spec), Some(relative)) = (&spec.relative, &parts.relative) {
+            let shape = [2 * relative.span, hidden];
+            self.row_major("relative_embedding", Dtype::F32, spec.embedding, &shape)?;
+            if relative.normed {
+                self.norm("relative_norm", spec.norm, family, hidden)?;
+            }
+        }
+        Ok(())
     }
 
     /// A norm's weights and, if it is a layer norm, its bias.
@@ -66,7 +99,11 @@ impl<'a> Layer<'_, 'a> {
         let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
         let (queries, keys) = (model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim);
 
-        if let Some([attention_norm, _]) = family.norms.inputs {
+        let encoder = family.encoder.as_ref();
+        // An encoder's embeddings are normed already.
+        if let Some([attention_norm, _]) =
+            family.norms.inputs.filter(|_| encoder.is_none() || self.number > 0)
+        {
             self.norm("input_norm", attention_norm, hidden)?;
         }
         let norm_widths = match family.norms.queries_and_keys {
@@ -101,7 +138,28 @@ impl<'a> Layer<'_, 'a> {
         if let Some([_, mlp_norm]) = family.norms.outputs {
             self.norm("mlp_post_norm", mlp_norm, hidden)?;
         }
-        Ok(())
+        encoder.map_or(Ok(()), |encoder| self.encoder(encoder, hidden, queries))
+    }
+
+    /// What an encoder's layers have of their own.
+    fn encoder(&mut self, spec: &EncoderSpec, hidden: usize, queries: usize) -> Result<(), BuildError> {
+        if let Some([attention_norm, mlp_norm]) = spec.sum_norms {
+            self.norm("attention_sum_norm", attention_norm, hidden)?;
+            self.norm("mlp_sum_norm", mlp_norm, hidden)?;
+        }
+        let relative = self.model.variant.bidirectional.and_then(|parts| parts.relative);
+        let Some((names, relative)) = spec.relative.as_ref().zip(relative) else { return Ok(()) };
+        let [query, key] = names.projections;
+        let parts: Vec<(&str, usize)> =
+            [(query, relative.position_to_content), (key, relative.content_to_position)]
+                .into_iter()
+                .filter(|(_, present)| *present)
+                .map(|(name, _)| (name, queries))
+                .collect();
+        if relative.shared_projections || parts.is_empty() {
+            return Ok(());
+        }
+        self.linear("relative", &parts, hidden, true)
     }
 
     fn norm(&mut self, name: &str, source: &str, width: usize) -> Result<(), BuildError> {

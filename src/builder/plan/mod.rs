@@ -188,5 +188,6 @@ fn is_harmless(name: &str) -> bool {
     let mask = name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias");
     name == "lm_head.weight"
         || name.ends_with("rotary_emb.inv_freq")
+        || name.ends_with("embeddings.position_ids")
         || (name.starts_with("gpt_neox.layers.") && mask)
 }

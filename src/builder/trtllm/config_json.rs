@@ -98,9 +98,9 @@ fn activation(activation: Activation, form: &TrtllmForm) -> &'static str {
     match activation {
         Activation::Silu if form.fused_gate => "swiglu",
         Activation::Silu => "silu",
-        Activation::GeluTanh => "gelu_pytorch_tanh",
+        Activation::GeluTanh | Activation::PlainGeluTanh => "gelu_pytorch_tanh",
         Activation::Relu2 => "squared-relu",
-        Activation::Gelu => "gelu",
+        Activation::Gelu | Activation::GatedGelu => "gelu",
     }
 }
 

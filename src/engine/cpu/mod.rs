@@ -1,4 +1,4 @@
-//! The embedded CPU engine: a decoder in C++ on oneDNN, driven by a thread of its own.
+//! The embedded CPU engine: a decoder or an encoder in C++ on oneDNN, driven by a thread of its own.
 
 mod backend;
 mod decoder;
@@ -78,7 +78,8 @@ impl CpuFactory {
         check_processor(files.directory(), manifest)?;
         let weights = Arc::new(Weights::parse(files, WEIGHTS_FILE)?);
         let head = Arc::new(head_layers::parse(files, manifest)?);
-        let moderate = weights.bytes().len() / 8 / kv_bytes_per_token(manifest);
+        let is_encoder = manifest.model.variant.bidirectional.is_some();
+        let moderate = if is_encoder { 0 } else { weights.bytes().len() / 8 / kv_bytes_per_token(manifest) };
         let limits = limits(manifest, options, moderate)?;
         let threads = options.threads.unwrap_or_else(cores::usable);
         let Cpu { instruction_set, onednn, .. } = Cpu::detect();
@@ -89,7 +90,7 @@ impl CpuFactory {
             manifest: manifest.clone(),
             threads,
             limits,
-            max_cached_blocks: limits.blocks_for(kept).min(limits.kv_blocks),
+            max_cached_blocks: if is_encoder { 0 } else { limits.blocks_for(kept).min(limits.kv_blocks) },
             weights,
             head,
         })
@@ -136,7 +137,11 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
         outcome.map_err(|source| EngineError::Library { directory: directory.clone(), source })?;
         let Self { limits, max_cached_blocks, .. } = *self;
         let length_classes = rope::length_classes(&self.manifest.model.rope.scaling);
-        Ok(Box::new(CpuEngine { limits, max_cached_blocks, length_classes, iterations, reports }))
+        let sharing = match self.manifest.model.variant.bidirectional {
+            Some(_) => PrefixSharing::Nothing,
+            None => PrefixSharing::WithinIteration,
+        };
+        Ok(Box::new(CpuEngine { limits, max_cached_blocks, sharing, length_classes, iterations, reports }))
     }
 }
 
@@ -144,6 +149,7 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
 struct CpuEngine {
     limits: Limits,
     max_cached_blocks: usize,
+    sharing: PrefixSharing,
     length_classes: LengthClasses,
     iterations: Sender<Iteration>,
     reports: Receiver<Result<StepReport, StepError>>,
@@ -155,7 +161,7 @@ impl StepEngine for CpuEngine {
     }
 
     fn sharing(&self) -> PrefixSharing {
-        PrefixSharing::WithinIteration
+        self.sharing
     }
 
     fn max_cached_blocks(&self) -> usize {
@@ -193,10 +199,16 @@ fn check_processor(directory: &Path, manifest: &Manifest) -> Result<(), EngineEr
 fn limits(manifest: &Manifest, options: &EngineOptions, moderate: usize) -> Result<Limits, EngineError> {
     let BuildLimits { max_seq_len, max_batch_size, max_num_tokens } =
         manifest.limits.lowered(&options.limits)?;
+    let is_encoder = manifest.model.variant.bidirectional.is_some();
+    if is_encoder && max_num_tokens < max_seq_len {
+        return Err(EngineError::SmallBatch { tokens: max_num_tokens, max_seq_len });
+    }
     if options.threads == Some(0) {
         return Err(EngineError::NoThreads);
     }
-    let default_cache = moderate.max(max_seq_len).max(2 * max_num_tokens);
+    // Short texts fill parts of blocks.
+    let texts = if is_encoder { max_batch_size * TOKENS_PER_BLOCK } else { 0 };
+    let default_cache = moderate.max(max_seq_len).max(2 * max_num_tokens + texts);
     let kv_cache_tokens = options.kv_cache_tokens.unwrap_or(default_cache);
     if kv_cache_tokens < max_seq_len {
         return Err(EngineError::SmallCache { tokens: kv_cache_tokens, max_seq_len });

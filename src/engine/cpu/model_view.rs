@@ -2,7 +2,7 @@
 
 use super::rope;
 use crate::engine::bridge::ffi;
-use crate::manifest::{Activation, Dtype, Experts, Manifest, Model, Norm, QkNorm};
+use crate::manifest::{Activation, Dtype, Experts, Manifest, Model, Norm, Pooling, QkNorm};
 
 pub(super) fn dtype_view(dtype: Dtype) -> ffi::DtypeView {
     match dtype {
@@ -28,6 +28,7 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
             layer_norm: variant.norm == Norm::Layer,
             pre_norms: variant.pre_norms,
             post_norms: variant.post_norms,
+            sum_norms: variant.bidirectional.is_some_and(|parts| parts.sum_norms),
         },
         attention: attention_view(model),
         feed_forward: ffi::FeedForwardView {
@@ -37,6 +38,8 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
                 Activation::GeluTanh => ffi::ActivationView::GeluTanh,
                 Activation::Relu2 => ffi::ActivationView::Relu2,
                 Activation::Gelu => ffi::ActivationView::Gelu,
+                Activation::GatedGelu => ffi::ActivationView::GatedGelu,
+                Activation::PlainGeluTanh => ffi::ActivationView::PlainGeluTanh,
             },
             bias: model.mlp_bias,
             experts: experts_view(variant.experts.as_ref()),
@@ -46,6 +49,42 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
             vocabulary: manifest.task.generates(),
             softcap: manifest.head.softcap.unwrap_or(0.0),
         },
+        positions: positions_view(model),
+        encoder: encoder_view(manifest),
+    }
+}
+
+fn positions_view(model: &Model) -> ffi::PositionsView {
+    let Some(positions) = model.variant.positions else {
+        return ffi::PositionsView { rows: 0, first: 0, skips_padding: false, padding: 0 };
+    };
+    ffi::PositionsView {
+        rows: positions.rows,
+        first: positions.first,
+        skips_padding: positions.padding.is_some(),
+        padding: positions.padding.unwrap_or(0),
+    }
+}
+
+fn encoder_view(manifest: &Manifest) -> ffi::EncoderView {
+    let parts = manifest.model.variant.bidirectional;
+    let segments = parts.and_then(|parts| parts.segments);
+    let relative = parts.and_then(|parts| parts.relative);
+    ffi::EncoderView {
+        present: parts.is_some(),
+        final_norm: parts.is_some_and(|parts| parts.final_norm),
+        segments: segments.map_or(0, |segments| segments.rows),
+        separator: segments.and_then(|segments| segments.separator).unwrap_or(u32::MAX),
+        relative: ffi::RelativeView {
+            span: relative.map_or(0, |relative| relative.span),
+            buckets: relative.and_then(|relative| relative.buckets).unwrap_or(0),
+            longest: relative.map_or(0, |relative| relative.longest),
+            normed: relative.is_some_and(|relative| relative.normed),
+            with_queries: relative.is_some_and(|relative| relative.content_to_position),
+            with_keys: relative.is_some_and(|relative| relative.position_to_content),
+            shared_projections: relative.is_some_and(|relative| relative.shared_projections),
+        },
+        mean: manifest.head.pooling == Pooling::Mean,
     }
 }
 

@@ -236,7 +236,7 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
 /// How many requests a sequence that is fed alone may become: more than a batch has room for.
 fn max_extra_requests(manifest: &Manifest) -> usize {
     match manifest.head.pooling {
-        Pooling::LastToken | Pooling::LastNonPad { .. } => 0,
+        Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean => 0,
         Pooling::EachStep { .. } | Pooling::EachTurn { .. } => manifest.limits.max_seq_len,
     }
 }

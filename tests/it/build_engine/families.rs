@@ -289,8 +289,8 @@ fn what_kind_a_model_is_that_cannot_be_built() {
     for (architecture, field, kind) in [
         ("Qwen2VLForConditionalGeneration", "vision_config", "images"),
         ("LlavaForConditionalGeneration", "vision_config", "images"),
-        ("DebertaV2ForSequenceClassification", "", "encoder"),
-        ("XLMRobertaForSequenceClassification", "", "encoder"),
+        ("DebertaForSequenceClassification", "", "encoder of a family"),
+        ("DistilBertForSequenceClassification", "", "encoder of a family"),
         ("T5ForSequenceClassification", "", "encoder beside its decoder"),
         ("MambaForCausalLM", "", "recurrent state"),
         ("Qwen3NextForCausalLM", "linear_num_key_heads", "recurrent state"),

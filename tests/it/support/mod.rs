@@ -12,7 +12,8 @@ use std::path::Path;
 use assay::engine::cpu;
 use assay::hardware::Cpu;
 use assay::manifest::{
-    BuildLimits, BuiltWith, Dtype, Experts, Head, Manifest, Model, Norm, QkNorm, Rope, RopeScaling, Target,
+    Bidirectional, BuildLimits, BuiltWith, Dtype, Experts, Head, LearnedPositions, Manifest, Model, Norm,
+    Pooling, QkNorm, RelativePositions, Rope, RopeScaling, Segments, Target, Variant,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -43,6 +44,43 @@ pub fn model(
     }
 }
 
+/// A model of 300 tokens in the form of DeBERTa-v3, but with positions and segments, too.
+pub fn encoder(shared_projections: bool) -> Model {
+    let relative = RelativePositions {
+        span: 21,
+        buckets: Some(21),
+        longest: 80,
+        normed: true,
+        content_to_position: true,
+        position_to_content: true,
+        shared_projections,
+    };
+    let mut model = model(72, 104, 3, (3, 3, 24));
+    (model.output_bias, model.mlp_bias) = (true, true);
+    model.variant = Variant {
+        norm: Norm::Layer,
+        pre_norms: false,
+        activation: assay::manifest::Activation::Gelu,
+        attention_scale: Some(0.12),
+        rotary_dim: Some(0),
+        positions: Some(LearnedPositions { rows: 600, first: 2, padding: Some(1) }),
+        bidirectional: Some(Bidirectional {
+            sum_norms: true,
+            final_norm: false,
+            segments: Some(Segments { rows: 2, separator: Some(2) }),
+            relative: Some(relative),
+        }),
+        ..Variant::default()
+    };
+    model
+}
+
+/// Writes an engine of an encoder, whose head is read at the first token.
+pub fn random_encoder(directory: &Path, model: Model, pooling: Pooling, dtype: Dtype, seed: u64) -> Manifest {
+    let attributes = ["a", "b", "c"].map(str::to_owned).to_vec();
+    random_engine_with(directory, model, Head { attributes, pooling, ..Head::default() }, dtype, seed)
+}
+
 /// Writes an engine of random weights for this machine and returns its manifest.
 pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) -> Manifest {
     let head = Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() };
@@ -56,11 +94,24 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
     let q_width = model.num_heads * model.head_dim;
     let qkv_width = q_width + 2 * model.num_kv_heads * model.head_dim;
     writer.matrix("embedding", model.vocab_size, hidden);
+    let parts = model.variant.bidirectional;
+    writer.encoder(&model, hidden);
     for layer in 0..model.num_layers {
         let name = |part: &str| format!("layers.{layer}.{part}");
         let layer_norm = model.variant.norm == Norm::Layer;
-        writer.norm_if(model.variant.pre_norms, &name("input_norm"), hidden);
-        writer.floats_if(layer_norm, &name("input_norm_bias"), hidden);
+        // An encoder's embeddings are normed already.
+        let input_norm = model.variant.pre_norms && (parts.is_none() || layer > 0);
+        writer.norm_if(input_norm, &name("input_norm"), hidden);
+        writer.floats_if(layer_norm && input_norm, &name("input_norm_bias"), hidden);
+        for norm in ["attention_sum_norm", "mlp_sum_norm"] {
+            let present = parts.is_some_and(|parts| parts.sum_norms);
+            writer.norm_if(present, &name(norm), hidden);
+            writer.floats_if(layer_norm && present, &name(&format!("{norm}_bias")), hidden);
+        }
+        if parts.and_then(|parts| parts.relative).is_some_and(|relative| !relative.shared_projections) {
+            writer.packed(&name("relative"), 2 * q_width, hidden);
+            writer.floats_if(true, &name("relative_bias"), 2 * q_width);
+        }
         for (norm, heads) in [("query_norm", model.num_heads), ("key_norm", model.num_kv_heads)] {
             match model.variant.qk_norm {
                 QkNorm::None => {}
@@ -76,7 +127,7 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
         writer.packed(&name("output"), hidden, q_width);
         writer.floats_if(model.output_bias, &name("output_bias"), hidden);
         writer.norm_if(model.variant.pre_norms, &name("post_norm"), hidden);
-        writer.floats_if(layer_norm, &name("post_norm_bias"), hidden);
+        writer.floats_if(layer_norm && model.variant.pre_norms, &name("post_norm_bias"), hidden);
         if let Some(experts) = model.variant.experts.as_ref().filter(|it| it.layers.contains(&layer)) {
             writer.experts(layer, experts, hidden);
             continue;
@@ -87,8 +138,9 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
         writer.packed(&name("down"), hidden, ffn);
         writer.floats_if(model.mlp_bias, &name("down_bias"), hidden);
     }
-    writer.norm("final_norm", hidden);
-    writer.floats_if(model.variant.norm == Norm::Layer, "final_norm_bias", hidden);
+    let final_norm = parts.is_none_or(|parts| parts.final_norm);
+    writer.norm_if(final_norm, "final_norm", hidden);
+    writer.floats_if(final_norm && model.variant.norm == Norm::Layer, "final_norm_bias", hidden);
     writer.floats_if(true, "head", head.products() * hidden);
     std::fs::write(directory.join("weights.safetensors"), writer.finish()).expect("the weights are written");
     let mut writer = Writer { rng: SmallRng::seed_from_u64(seed), dtype, tensors: Vec::new() };
@@ -158,6 +210,21 @@ impl Writer {
 
     fn norm(&mut self, name: &str, n: usize) {
         self.norm_if(true, name, n);
+    }
+
+    /// What an encoder has beside its layers, with both kinds of products with relative positions.
+    fn encoder(&mut self, model: &Model, hidden: usize) {
+        let Some(parts) = model.variant.bidirectional else { return };
+        self.norm("embedding_norm", hidden);
+        self.floats_if(true, "embedding_norm_bias", hidden);
+        let positions = model.variant.positions.map_or(0, |positions| positions.rows);
+        self.floats_if(positions > 0, "position_embedding", positions * hidden);
+        let segments = parts.segments.map_or(0, |segments| segments.rows);
+        self.floats_if(segments > 0, "segment_embedding", segments * hidden);
+        let Some(relative) = parts.relative else { return };
+        self.floats_if(true, "relative_embedding", 2 * relative.span * hidden);
+        self.norm_if(relative.normed, "relative_norm", hidden);
+        self.floats_if(relative.normed, "relative_norm_bias", hidden);
     }
 
     fn norm_if(&mut self, wanted: bool, name: &str, n: usize) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::StepCore;
 use super::state::{Slot, StepState};
-use crate::engine::{Chunk, Iteration, SequenceId};
+use crate::engine::{Chunk, Iteration, PrefixSharing, SequenceId};
 use crate::scheduler::core::Batching;
 use crate::scheduler::core::sequence::Sequence;
 use crate::scheduler::queue::Lane;
@@ -118,7 +118,8 @@ impl StepCore {
         }
     }
 
-    /// Adds a chunk of a sequence's prompt, unless it waits for another to compute what comes next.
+    /// Adds a chunk of a sequence's prompt, unless it waits for another to compute what comes next, or must be whole and
+    /// does not fit.
     fn schedule_prompt(&mut self, plan: &mut Plan, id: SequenceId, now: Duration) {
         if !self.has_room(plan) {
             return;
@@ -140,7 +141,11 @@ impl StepCore {
             self.jobs.observer.prefix_reused(reused);
         }
         let room = plan.room_for(sequence);
-        let max_chunk = self.jobs.max_chunk_tokens();
+        let whole = self.sharing == PrefixSharing::Nothing;
+        if whole && run > room {
+            return;
+        }
+        let max_chunk = if whole { usize::MAX } else { self.jobs.max_chunk_tokens() };
         let most = if run > max_chunk { max_chunk.min(plan.long_room) } else { run };
         let len = most.min(room);
         if len == 0 || (held && !self.stop_waiting_for_prefix(id, now)) {
@@ -241,7 +246,7 @@ impl StepCore {
     /// each sequence that generates.
     fn reserve_blocks(&mut self, id: SequenceId) -> bool {
         let per_block = self.jobs.limits.tokens_per_block;
-        let sharing = self.jobs.options.prefix_sharing;
+        let sharing = self.jobs.options.prefix_sharing && self.sharing != PrefixSharing::Nothing;
         let sequence = &self.jobs.sequences[id];
         let prompt = sequence.state.prompt.clone();
         let needed = self.jobs.limits.blocks_for(prompt.len());
