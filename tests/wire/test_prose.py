@@ -15,6 +15,8 @@ PAGES = sorted(
         ROOT / "engines/demo/README.md",
         *(ROOT / "tests").rglob("README.md"),
         ROOT / "fuzz/README.md",
+        ROOT / "python/README.md",
+        ROOT / "examples/README.md",
     ]
 )
 # Made from the programs' own help.

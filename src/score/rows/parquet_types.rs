@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, parquet_to_arrow_schema};
 
-/// The metadata of a file with corrected types; unchanged if nothing is to be corrected.
+/// The metadata of a file with corrected types; unchanged if none needs a correction.
 pub(super) fn corrected(metadata: ArrowReaderMetadata) -> ArrowReaderMetadata {
     let Some(schema) = corrected_schema(&metadata) else { return metadata };
     if schema.fields() == metadata.schema().fields() {

@@ -1,0 +1,147 @@
+"""The client over a real server, and over answers that a server gives rarely."""
+
+import asyncio
+import json
+import math
+
+import httpx
+import pytest
+
+import assay
+from assay import AsyncClient, Client, ScoringError, Server, ServerError
+from assay._protocol import reward_of
+
+ANSWERS = ["The capital is Paris.", "No.", "It is a country in Europe."]
+QUESTION = "What is the capital of France?"
+
+
+def chat_scores(server: Server, answer: str) -> dict[str, float]:
+    """The scores of another route."""
+    messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": answer}]
+    body = httpx.post(f"{server.url}/v1/chat/completions", json={"model": "demo", "messages": messages}).json()
+    return {entry["token"]: entry["logprob"] for entry in body["choices"][0]["logprobs"]["content"]}
+
+
+def test_scores_are_those_of_every_route_in_the_order_of_the_responses(server: Server, client: Client):
+    scores = client.score(QUESTION, ANSWERS)
+    assert scores == [chat_scores(server, answer) for answer in ANSWERS]
+    assert client.rewards(QUESTION, ANSWERS) == [one["helpfulness"] for one in scores]
+    assert client.rewards(QUESTION, ANSWERS, rank_by="coherence") == [one["coherence"] for one in scores]
+    turns = [{"role": "user", "content": QUESTION}]
+    assert client.score(turns, ANSWERS) == scores
+    assert client.models() == ["demo"]
+    assert client.score(QUESTION, []) == []
+
+
+def test_batches_and_the_asynchronous_client_give_the_same_scores(server: Server, client: Client):
+    answers = [f"{answer} {n}" for n in range(20) for answer in ANSWERS]
+    expected = client.score(QUESTION, answers)
+    with Client(server.url + "/v1/", batch_size=7) as small:
+        assert small.score(QUESTION, answers) == expected
+
+    async def run() -> list[dict[str, float]]:
+        async with AsyncClient(server.url, batch_size=7) as twin:
+            assert await twin.models() == ["demo"]
+            return await twin.score(QUESTION, answers)
+
+    assert asyncio.run(run()) == expected
+
+
+def test_a_response_without_scores_raises_with_its_index_and_never_becomes_a_score(client: Client):
+    answers = ["fine", "long " * 20_000, "fine"]
+    with pytest.raises(ScoringError) as raised:
+        client.score(QUESTION, answers)
+    assert list(raised.value.failures) == [1] and "response 1" in str(raised.value)
+    with pytest.raises(ScoringError):
+        client.rewards(QUESTION, answers)
+    turns = lambda answer: [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": answer}]  # noqa: E731
+    found = client.items([turns(answer) for answer in answers])
+    assert [item.error is None for item in found] == [True, False, True]
+    assert found[1].scores is None and found[1].reward is None
+
+
+def test_what_the_server_refuses_names_the_field(client: Client):
+    with pytest.raises(ServerError) as raised:
+        client.rewards(QUESTION, ANSWERS, rank_by="nope")
+    assert raised.value.status == 400 and raised.value.param == "rank_by"
+    with pytest.raises(TypeError):
+        client.score(QUESTION, "not a list")
+    with pytest.raises(ValueError):
+        Client(batch_size=0)
+
+
+def answering(answers: list[httpx.Response | Exception], **options) -> tuple[Client, list[dict]]:
+    """A client whose server gives these answers in turn, and the bodies that it got."""
+    asked: list[dict] = []
+    rest = iter(answers)
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        answer = next(rest)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Client("http://x", transport=httpx.MockTransport(handle), **options), asked
+
+
+def rewards(*scores: float, **changed) -> httpx.Response:
+    data = [{"index": index, "scores": {"reward": score}} for index, score in enumerate(scores)]
+    return httpx.Response(200, json={"data": data, "ranked_by": "reward"} | changed)
+
+
+def test_a_busy_server_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPatch):
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    busy = [httpx.Response(429, headers={"Retry-After": "7"}, json={"error": {"message": "full"}}), httpx.Response(503)]
+    client, asked = answering([*busy, httpx.ConnectError("gone"), rewards(0.5)])
+    assert client.rewards("q", ["a"]) == [0.5] and len(asked) == 4
+    assert slept[0] >= 7 and all(seconds > 0 for seconds in slept)
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    client, asked = answering([httpx.Response(503, headers={"Retry-After": "60"}, json={"error": {"message": "full"}})], retry_for=5)
+    with pytest.raises(ServerError, match="full") as raised:
+        client.rewards("q", ["a"])
+    assert raised.value.status == 503 and len(asked) == 1
+    client, _ = answering([httpx.ConnectError("gone")], retry_for=0)
+    with pytest.raises(ServerError, match="does not answer"):
+        client.rewards("q", ["a"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        rewards(0.5),
+        rewards(0.5, 0.5, 0.5),
+        rewards(0.5, 0.5, ranked_by="other"),
+        rewards(0.5, 0.5, data=[{"index": 0, "scores": {"reward": 0.5}}] * 2),
+        rewards(0.5, 0.5, data=[{"index": 0, "scores": {"reward": None}}, {"index": 1, "scores": {"reward": 1}}]),
+        httpx.Response(200, text="<html>a proxy</html>"),
+    ],
+)
+def test_an_answer_that_is_not_one_score_for_each_response_raises(answer: httpx.Response):
+    client, _ = answering([answer])
+    with pytest.raises(ServerError):
+        client.rewards("q", ["a", "b"])
+
+
+def test_answers_are_matched_by_index():
+    data = [{"index": 1, "scores": {"reward": 2.0}}, {"index": 0, "scores": {"reward": 1.0}}]
+    client, _ = answering([rewards(data=data)])
+    assert client.rewards("q", ["a", "b"]) == [1.0, 2.0]
+
+
+def test_steps_are_summed_up_as_the_server_names_it():
+    scores = {"step_1": 0.5, "step_2": 0.25, "step_10": 0.75}
+    found = {name: reward_of(scores, f"{name}(step)") for name in ["min", "mean", "last", "prod"]}
+    assert found == {"min": 0.25, "mean": 0.5, "last": 0.75, "prod": math.prod(scores.values())}
+    for missing in ["max(step)", "min(other)"]:
+        with pytest.raises(KeyError):
+            reward_of(scores, missing)
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path):
+    with pytest.raises(ServerError, match="did not start"):
+        assay.Server(tmp_path)

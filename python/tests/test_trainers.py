@@ -1,0 +1,202 @@
+"""The modules of trainers. Each is called as its trainer calls it; with the trainer's package installed, by it.
+
+`make test-python` runs what needs no trainer; `make test-trainers` installs TRL, verl, SkyRL-Gym and distilabel.
+"""
+
+import asyncio
+import importlib.util
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from assay import Client, ScoringError, Server, ServerError, _environment
+from assay import openrlhf, slime, verl
+from assay.trl import reward_func
+
+QUESTION, ANSWERS = "What is the capital of France?", ["Paris.", "No idea."]
+TURNS = [{"role": "user", "content": QUESTION}]
+TOO_LONG = "long " * 20_000
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
+
+
+@pytest.fixture
+def expected(client: Client) -> list[dict[str, float]]:
+    return client.score(QUESTION, ANSWERS)
+
+
+@pytest.fixture
+def ranked_by_coherence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_RANK_BY", "coherence")
+
+
+# --- TRL ---
+
+
+def test_trl_gives_texts_or_messages_and_gets_a_number_for_each(server: Server, expected):
+    function = reward_func(server.url)
+    due = [scores["helpfulness"] for scores in expected]
+    assert function([QUESTION] * 2, ANSWERS, completion_ids=[[1], [2]], trainer_state=None) == due
+    completions = [[{"role": "assistant", "content": answer}] for answer in ANSWERS]
+    assert function(prompts=[TURNS] * 2, completions=completions) == due
+    coherent = reward_func(server.url, rank_by="coherence")
+    assert coherent([QUESTION] * 2, ANSWERS) == [scores["coherence"] for scores in expected]
+    assert (function.__name__, coherent.__name__) == ("assay", "assay_coherence")
+
+
+def test_trl_gets_an_error_or_none_and_never_a_zero(server: Server):
+    with pytest.raises(ScoringError):
+        reward_func(server.url)([QUESTION] * 2, ["Paris.", TOO_LONG])
+    rewards = reward_func(server.url, skip_failed=True)([QUESTION] * 2, ["Paris.", TOO_LONG])
+    assert isinstance(rewards[0], float) and rewards[1] is None
+
+
+@needs("trl")
+def test_trls_grpo_trains_a_step_with_two_attributes(server: Server, tmp_path):
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from trl import GRPOConfig, GRPOTrainer
+
+    # The tokenizer of the demo model, and a policy that has learnt nothing.
+    demo = __import__("conftest").ROOT / "engines/demo"
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(demo)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.pad_token
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )
+    functions = [reward_func(server.url), reward_func(server.url, rank_by="coherence")]
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path), per_device_train_batch_size=4, num_generations=4, max_completion_length=8,
+        max_steps=1, reward_weights=[0.5, 0.5], report_to=[], use_cpu=True, logging_steps=1, bf16=False,
+    )
+    data = Dataset.from_list([{"prompt": "What is 1+1?"}, {"prompt": "Say hello."}])
+    trainer = GRPOTrainer(
+        model=Qwen2ForCausalLM(config), reward_funcs=functions, args=arguments, train_dataset=data,
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "rewards/assay/mean" in entry)
+    assert logged["rewards/assay/mean"] != 0 and logged["rewards/assay_coherence/mean"] != 0
+
+
+# --- verl ---
+
+
+def test_verl_gets_the_reward_and_each_attribute(expected):
+    for extra in [{"question": QUESTION}, {"prompt": TURNS}]:
+        result = verl.compute_score("gsm8k", ANSWERS[0], "Paris", extra, reward_router_address=None)
+        assert result == expected[0] | {"score": expected[0]["helpfulness"]}
+    batch = verl.compute_scores(["x"] * 2, ANSWERS, [None] * 2, [{"question": QUESTION}] * 2)
+    assert [result["score"] for result in batch] == [scores["helpfulness"] for scores in expected]
+    with pytest.raises(ValueError, match="extra_info"):
+        verl.compute_score("gsm8k", ANSWERS[0], "Paris", {})
+
+
+def test_the_environment_chooses_the_attribute(ranked_by_coherence, expected):
+    assert verl.compute_score("x", ANSWERS[0], None, {"question": QUESTION})["score"] == expected[0]["coherence"]
+
+
+@needs("verl")
+def test_verl_loads_the_function_by_its_name(expected):
+    # verl's own loader, without the rest of verl, which needs torch and more.
+    folder = importlib.util.find_spec("verl").submodule_search_locations[0]
+    spec = importlib.util.spec_from_file_location("import_utils", f"{folder}/utils/import_utils.py")
+    loader = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loader)
+    function = loader.load_extern_object("pkg://assay.verl", "compute_score")
+    assert function("x", ANSWERS[1], None, {"question": QUESTION})["score"] == expected[1]["helpfulness"]
+
+
+# --- OpenRLHF ---
+
+
+def templated(answer: str) -> str:
+    """As the policy's tokenizer renders the conversation; the demo model's template is plain text."""
+    return f"user: {QUESTION}\nassistant: {answer}"
+
+
+def test_openrlhf_gets_the_scores_of_templated_texts(server: Server, client: Client, monkeypatch):
+    queries = [templated(answer) for answer in ANSWERS]
+    due = client.post("/get_reward", {"query": queries}).json()["rewards"]
+    assert openrlhf.scores(queries) == due and openrlhf.scores([]) == []
+    monkeypatch.setenv("ASSAY_RANK_BY", "helpfulness")
+    assert openrlhf.scores(queries) == due
+    monkeypatch.setenv("ASSAY_RANK_BY", "coherence")
+    assert openrlhf.scores(queries) != due
+    monkeypatch.setenv("ASSAY_RANK_BY", "nope")
+    with pytest.raises(ServerError, match="helpfulness"):
+        openrlhf.scores(queries)
+
+
+@needs("torch")
+def test_openrlhf_gets_tensors():
+    result = openrlhf.reward_func([templated(answer) for answer in ANSWERS], [QUESTION] * 2, [None] * 2)
+    assert result["rewards"].shape == (2,) and result["scores"] is result["rewards"] and result["extra_logs"] == {}
+
+
+# --- slime ---
+
+
+def test_slime_gets_the_reward_of_a_sample_or_of_a_group(ranked_by_coherence, expected):
+    due = [scores["coherence"] for scores in expected]
+    for prompt in [QUESTION, TURNS]:
+        samples = [SimpleNamespace(prompt=prompt, response=answer, label=None) for answer in ANSWERS]
+        assert asyncio.run(slime.reward(None, samples[0])) == due[0]
+        assert asyncio.run(slime.reward(None, samples, evaluation=True)) == due
+
+
+def test_slime_gets_an_error_and_never_a_zero():
+    with pytest.raises(ValueError, match="helpfulness"):
+        asyncio.run(slime.reward(None, SimpleNamespace(prompt=QUESTION, response="Paris.")))
+    with pytest.raises(ScoringError):
+        asyncio.run(slime.reward(None, SimpleNamespace(prompt=TURNS, response=TOO_LONG)))
+    with pytest.raises(ServerError):
+        asyncio.run(slime.reward(None, SimpleNamespace(prompt=QUESTION, response=TOO_LONG)))
+
+
+# --- SkyRL ---
+
+
+@needs("skyrl_gym")
+def test_skyrl_makes_the_environment_and_gets_its_reward(expected):
+    import skyrl_gym
+
+    skyrl_gym.register(id="assay", entry_point="assay.skyrl:AssayEnv")
+    env = skyrl_gym.make("assay", env_config={}, extras={"reward_spec": {}})
+    prompt, _ = env.init(TURNS)
+    assert prompt == TURNS
+    output = env.step(ANSWERS[0])
+    assert output["reward"] == expected[0]["helpfulness"] and output["done"] and output["observations"] == []
+    assert output["metadata"] == expected[0]
+
+
+# --- distilabel ---
+
+
+@needs("distilabel")
+def test_distilabels_pipeline_scores_generations(server: Server, expected):
+    from distilabel.pipeline import Pipeline
+    from distilabel.steps import LoadDataFromDicts
+
+    from assay.distilabel import AssayScores
+
+    with Pipeline(name="scores") as pipeline:
+        load = LoadDataFromDicts(data=[{"instruction": QUESTION, "generations": ANSWERS}])
+        load >> AssayScores(url=server.url, attribute="coherence")
+    rows = list(pipeline.run(use_cache=False)["default"]["train"])
+    assert rows[0]["scores"] == [scores["coherence"] for scores in expected]
+    attributes = [json.loads(one) if isinstance(one, str) else one for one in rows[0]["attributes"]]
+    assert attributes == expected
+
+
+def test_the_client_of_the_environment_is_made_once():
+    assert _environment.client() is _environment.client()
