@@ -37,7 +37,8 @@
 //! let manifest = build(&CpuBuildOptions::new("engines/demo", &engine), &Silent)?;
 //!
 //! let metrics = Arc::new(Metrics::new("demo", &manifest.profile.name)?);
-//! let LoadedModel::Scorer(scorer) = load(&Settings::defaults(engine), &manifest, metrics)? else {
+//! let options = Settings::defaults(engine).load_options(&manifest)?;
+//! let LoadedModel::Scorer(scorer) = load(&options, &manifest, metrics)? else {
 //!     panic!("the demo model is a reward model");
 //! };
 //! let conversation = [

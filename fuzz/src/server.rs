@@ -6,7 +6,8 @@ use std::sync::Arc;
 use assay::api::{App, router};
 use assay::builder::Silent;
 use assay::builder::cpu::{CpuBuildOptions, build};
-use assay::config::{Settings, Simulation};
+use assay::config::Settings;
+use assay::engine::simulated::Simulation;
 use assay::manifest::{Dtype, Manifest, Task};
 use assay::serving::load::load;
 use axum::Router;
@@ -31,7 +32,8 @@ impl Server {
         let (directory, manifest) = engine(checkpoint, task);
         let settings = settings(&directory.path().join("engine"));
         let app = Arc::new(App::new(settings, &manifest).expect("the options are valid"));
-        app.start(load(&app.settings, &manifest, app.metrics.clone()).expect("the engine can be loaded"));
+        let options = app.settings.load_options(&manifest).expect("the options are valid");
+        app.start(load(&options, &manifest, app.metrics.clone()).expect("the engine can be loaded"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self {
             router: router(app).expect("the options are valid"),

@@ -69,7 +69,7 @@ impl App {
     /// # Errors
     /// The metrics cannot be registered, or the API keys or a limit are refused.
     pub fn new(settings: Settings, manifest: &Manifest) -> Result<Self, AppError> {
-        let models = served_names(&settings, manifest);
+        let models = served_names(&settings.server.served_model_name, manifest);
         let limits = manifest.limits.lowered(&settings.engine.limits())?;
         let keys = settings.security.api_keys_file.as_deref().map(open_keys).transpose()?;
         Ok(Self {

@@ -19,7 +19,6 @@ use assay::hardware::profiles;
 use assay::score::ScoreError;
 use assay::score::check::{self, CheckArgs};
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
-use assay::serving::load;
 use assay::telemetry::logs;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -169,7 +168,7 @@ fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
     }
     if arguments.print_ranks {
         let is_checkpoint = is_checkpoint(&settings.engine.directory);
-        let ranks = if is_checkpoint { 1 } else { load::choose(&mut settings)?.ranks() };
+        let ranks = if is_checkpoint { 1 } else { settings.choose_engine()?.ranks() };
         print(format_args!("{ranks}\n"));
         return Ok(Exit::Drained);
     }

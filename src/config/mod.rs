@@ -3,7 +3,6 @@
 //! [`ServeOptions`] holds what one source gives: the command line, the environment or a file.
 //! [`Settings::load`] lays the sources over each other, and fills in the defaults.
 
-mod alias;
 mod environment;
 mod error;
 mod file;
@@ -20,11 +19,11 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{EngineOptions, GpuOptions};
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, LimitOverrides};
+use crate::manifest::{self, LimitOverrides, Manifest};
 use crate::reward::{Head, HeadError};
 use crate::scheduler::SchedulerOptions;
+use crate::serving::{LoadError, LoadOptions, load, served_names};
 
-pub use alias::Alias;
 pub use error::{ConfigError, FileError};
 pub use file::read;
 pub use invalid_value::InvalidValue;
@@ -35,9 +34,7 @@ pub use table::{
 };
 pub(crate) use template_variables::template_variables;
 pub(crate) use values::positive;
-pub use values::{
-    FinishReason, LogFormat, OnEngineChange, OverloadStatus, RouteActivation, Seconds, Simulation,
-};
+pub use values::{FinishReason, OnEngineChange, OverloadStatus, RouteActivation, Seconds};
 
 impl Settings {
     /// The default of every option, for the engine in `directory`.
@@ -73,6 +70,36 @@ impl Settings {
         settings.security.check()?;
         settings.scoring.score_options()?;
         Ok(settings)
+    }
+
+    /// Chooses the engine to serve, whose directory becomes `engine.directory`.
+    ///
+    /// # Errors
+    /// None of the engines there runs on this machine.
+    pub fn choose_engine(&mut self) -> Result<Manifest, LoadError> {
+        let EngineSettings { directory, profile, simulate, .. } = &self.engine;
+        let (directory, manifest) = load::choose(directory, profile, simulate.is_some())?;
+        self.engine.directory = directory;
+        Ok(manifest)
+    }
+
+    /// How the engine is put into service.
+    ///
+    /// # Errors
+    /// [`ConfigError::Head`] if an option does not fit the engine's head.
+    pub fn load_options(&self, manifest: &Manifest) -> Result<LoadOptions, ConfigError> {
+        let head = if manifest.task.generates() { None } else { Some(self.scoring.head(&manifest.head)?) };
+        Ok(LoadOptions {
+            directory: self.engine.directory.clone(),
+            names: served_names(&self.server.served_model_name, manifest),
+            aliases: self.server.alias.clone(),
+            head,
+            engine: self.engine_options(),
+            scheduler: self.scheduler(),
+            simulate: self.engine.simulate,
+            template_variables: self.server.chat_template_kwargs.clone().unwrap_or_default(),
+            sampling_defaults: self.engine.generation_config,
+        })
     }
 
     /// The engine's options.

@@ -7,18 +7,20 @@
 
 use std::path::PathBuf;
 
+use super::InvalidValue;
 use super::nim;
 use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
 use super::values::{
-    FinishReason, LogFormat, OnEngineChange, OverloadStatus, RouteActivation, Seconds, Simulation, fraction,
-    name, positive,
+    FinishReason, OnEngineChange, OverloadStatus, RouteActivation, Seconds, fraction, name, positive,
 };
-use super::{Alias, InvalidValue};
+use crate::engine::simulated::Simulation;
 use crate::hardware::profiles;
 use crate::manifest::score_options::{Normal, ScoreActivation};
 use crate::prompt::{TemplateVariables, Truncation};
 use crate::scheduler::{OnFailure, SchedulerOptions};
+use crate::serving::Alias;
+use crate::telemetry::logs::LogFormat;
 
 options! {
     /// The HTTP server: where it listens, and what it accepts.

@@ -72,7 +72,7 @@ fn names_of_nim_are_understood() {
         served_model_name: Some(vec!["one".into(), "two".into()]),
         max_seq_len: Some(4096),
         log_level: Some("warn".into()),
-        log_format: Some(LogFormat::Json),
+        log_format: Some(crate::telemetry::logs::LogFormat::Json),
         reward_logits_range: Some(LogitsRange(0..2)),
         reward_model_string: Some(vec!["help".into(), "length".into()]),
         ..ServeOptions::default()

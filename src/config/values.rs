@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::{BoolishValueParser, PossibleValue, TypedValueParser};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::{Alias, InvalidValue};
+use super::InvalidValue;
+use crate::engine::simulated::Simulation;
 use crate::manifest::score_options::ScoreActivation;
 use crate::prompt::Truncation;
 use crate::scheduler::OnFailure;
+use crate::serving::{Alias, NotAnAlias};
+use crate::telemetry::logs::LogFormat;
 
 /// One value of an option. It is read from the same text on the command line, in the environment and in YAML.
 pub(super) trait Value: Clone + Send + Sync + Sized + 'static {
@@ -126,7 +129,7 @@ impl Value for Alias {
     const DELIMITER: char = ' ';
 
     fn parse(text: &str) -> Result<Self, InvalidValue> {
-        text.parse()
+        text.parse().map_err(|error: NotAnAlias| InvalidValue(error.to_string()))
     }
 
     fn shown(&self) -> Option<String> {
@@ -294,26 +297,4 @@ pub enum OnEngineChange {
     Report,
     /// Finish the requests in flight and exit with status 5
     Exit,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// Text for people
-    Human,
-    /// One JSON object per line
-    Json,
-}
-
-/// How a simulated engine behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Simulation {
-    /// Reports every iteration at once
-    Instant,
-    /// Never reports
-    Stall,
-    /// Fails every iteration
-    Fail,
 }

@@ -33,6 +33,29 @@ pub enum Behaviour {
 /// What to do with the nth iteration, counted from 0 over all starts of a factory.
 pub type Script = Box<dyn FnMut(u64) -> Behaviour + Send>;
 
+/// How a simulated engine behaves in every iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Simulation {
+    /// Reports every iteration at once
+    Instant,
+    /// Never reports
+    Stall,
+    /// Fails every iteration
+    Fail,
+}
+
+impl Simulation {
+    /// The script of an engine that behaves so.
+    pub fn script(self) -> Script {
+        Box::new(move |_| match self {
+            Self::Instant => Behaviour::Report,
+            Self::Stall => Behaviour::Stall,
+            Self::Fail => Behaviour::Fail("the simulated engine is set to fail (--simulate fail)".into()),
+        })
+    }
+}
+
 /// Starts simulated engines that answer at once.
 pub struct SimulatedFactory {
     limits: Limits,

@@ -60,14 +60,15 @@ pub(super) fn load_scorer(
     settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
     settings.scheduling.max_queue_tokens = usize::MAX;
     settings.server.timeout = None;
-    let manifest = load::choose(&mut settings).map_err(|error| ScoreError::Setup(error.into()))?;
-    let model = served_names(&settings, &manifest).swap_remove(0);
+    let manifest = settings.choose_engine().map_err(|error| ScoreError::Setup(error.into()))?;
+    let model = served_names(&settings.server.served_model_name, &manifest).swap_remove(0);
     let metrics =
         Metrics::new(&model, &manifest.profile.name).map_err(|error| ScoreError::Setup(error.into()))?;
     // A journal of simulated scores is never continued with real ones.
     let simulated = if settings.engine.simulate.is_some() { ", simulated" } else { "" };
     let id = format!("{}{simulated}", manifest.profile.id);
-    let loaded = load::load(&settings, &manifest, Arc::new(metrics))
+    let options = settings.load_options(&manifest).map_err(|error| ScoreError::Setup(error.into()))?;
+    let loaded = load::load(&options, &manifest, Arc::new(metrics))
         .map_err(|error| ScoreError::Setup(error.into()))?;
     match loaded {
         LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id, prepared }),

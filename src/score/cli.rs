@@ -18,7 +18,8 @@ use super::summary::counted;
 use super::{ScoreError, rows, summary};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
-use crate::config::{ServeOptions, Settings, Simulation, positive, template_variables};
+use crate::config::{ServeOptions, Settings, positive, template_variables};
+use crate::engine::simulated::Simulation;
 use crate::prompt::TemplateVariables;
 use crate::report::page;
 

@@ -1,7 +1,7 @@
 //! The names of a loaded model. An alias may have only some of the head's attributes, in an order of its
 //! own: to clients it is a model with a smaller head.
 
-use crate::config::{Alias, Settings};
+use super::Alias;
 use crate::manifest::Manifest;
 use crate::reward::{Head, Scores};
 
@@ -100,13 +100,10 @@ pub enum AliasError {
     Generates,
 }
 
-/// The names under which `settings` serve a model; the first is the one in answers.
-pub(crate) fn served_names(settings: &Settings, manifest: &Manifest) -> Vec<String> {
-    if settings.server.served_model_name.is_empty() {
-        vec![manifest.model.name.clone()]
-    } else {
-        settings.server.served_model_name.clone()
-    }
+/// The names under which a model is served, the first of which is the one in answers: `names`, or its own if there are
+/// none.
+pub(crate) fn served_names(names: &[String], manifest: &Manifest) -> Vec<String> {
+    if names.is_empty() { vec![manifest.model.name.clone()] } else { names.to_vec() }
 }
 
 /// Checks aliases of a reward model against its names and its head.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::ServingError;
-use crate::sampling::{Sampled, Sampling, TextStream};
+use super::text_stream::TextStream;
+use crate::sampling::{Sampled, Sampling};
 use crate::scheduler::{EngineFailure, Ticket};
 
 /// A sequence that is being generated. Dropping it cancels the sequence.

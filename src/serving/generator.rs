@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::choice::{Choice, Ending};
+use super::text_stream::TextStream;
 use super::{Scheduling, ServingError};
 use crate::engine::Limits;
 use crate::manifest::{Manifest, SamplingDefaults, Task};
 use crate::prompt::{Encoder, Vocabulary};
-use crate::sampling::{Sampling, TextStream};
+use crate::sampling::Sampling;
 use crate::scheduler::{Handle, Job, Work};
 use crate::telemetry::Metrics;
 

@@ -4,21 +4,24 @@
 //! [`Generator`] of a language model. Both report what goes wrong as a [`ServingError`]; naming the field of
 //! a request or choosing a status is up to the caller.
 
+mod alias;
 mod aliases;
 mod choice;
 mod error;
 mod generator;
 pub mod load;
 mod scorer;
+mod text_stream;
 pub(crate) mod timings;
 
+pub use alias::{Alias, NotAnAlias};
 pub use aliases::AliasError;
 pub(crate) use aliases::{Model, find as find_model, served_names};
 pub(crate) use choice::{Choice, Delta, Ending};
 pub use error::ServingError;
 pub(crate) use generator::GenerateOptions;
 pub use generator::Generator;
-pub use load::LoadError;
+pub use load::{LoadError, LoadOptions};
 pub use scorer::{LengthPolicy, Scheduling, Scored, Scorer};
 
 use crate::engine::Limits;

@@ -3,12 +3,21 @@
 use std::io::{IsTerminal, Stderr, Write};
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::config::LogFormat;
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Text for people
+    Human,
+    /// One JSON object per line
+    Json,
+}
 
 /// The filter that decides which lines are written, once [`start`] has run.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();

@@ -23,7 +23,7 @@ use super::file_watcher::FileWatcher;
 use super::listen::tls::{Tls, TlsError};
 use super::middleware::cors::OriginError;
 use super::router::router;
-use crate::config::{OnEngineChange, Settings};
+use crate::config::{ConfigError, OnEngineChange, Settings};
 use crate::engine::backends;
 use crate::hardware::Ranks;
 use crate::manifest::Manifest;
@@ -58,6 +58,9 @@ pub enum ServeError {
     /// The system does not let the process receive signals.
     #[error("cannot receive signals: {0}")]
     Signals(#[from] io::Error),
+    /// An option does not fit the engine.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The engine cannot be chosen or loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -94,8 +97,8 @@ impl ServeError {
 /// It cannot start.
 pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
     let mut signals = Signals::new()?;
-    let manifest = load::choose(&mut settings)?;
-    if let Some(worker) = load::worker(&settings, &manifest) {
+    let manifest = settings.choose_engine()?;
+    if let Some(worker) = load::worker(&settings.engine.directory, &settings.engine_options(), &manifest) {
         // Signals are caught and ignored: the leader gets them too, and ends this rank in order.
         tokio::task::spawn_blocking(worker).await??;
         return Ok(Exit::Drained);
@@ -185,8 +188,9 @@ async fn engine_changed(app: &App, watch: &mut EngineWatch) {
     }
 }
 
-fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, LoadError> {
-    let model = load::load(&app.settings, manifest, app.metrics.clone())?;
+fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, ServeError> {
+    let options = app.settings.load_options(manifest)?;
+    let model = load::load(&options, manifest, app.metrics.clone())?;
     let scheduler = model.scheduler().clone();
     app.start(model);
     Ok(scheduler)

@@ -7,7 +7,7 @@ use crate::prompt::Vocabulary;
 
 /// Turns the tokens of one sequence into text as they arrive.
 #[derive(Debug)]
-pub struct TextStream {
+pub(super) struct TextStream {
     vocabulary: Arc<Vocabulary>,
     stop: Arc<[String]>,
     skip_special: bool,
@@ -21,12 +21,12 @@ pub struct TextStream {
 impl TextStream {
     /// A text that ends before the first of the stop strings, which must not be empty. With
     /// `skip_special`, special tokens are left out of it.
-    pub fn new(vocabulary: Arc<Vocabulary>, stop: Arc<[String]>, skip_special: bool) -> Self {
+    pub(super) fn new(vocabulary: Arc<Vocabulary>, stop: Arc<[String]>, skip_special: bool) -> Self {
         Self { vocabulary, stop, skip_special, bytes: Vec::new(), held: String::new(), stopped: false }
     }
 
     /// Adds a token, and returns the text that is certain now; nothing after a stop string.
-    pub fn push(&mut self, token: u32) -> String {
+    pub(super) fn push(&mut self, token: u32) -> String {
         if self.stopped || (self.skip_special && self.vocabulary.is_special(token)) {
             return String::new();
         }
@@ -36,7 +36,7 @@ impl TextStream {
     }
 
     /// Ends the sequence, and returns the text that was held back.
-    pub fn finish(&mut self) -> String {
+    pub(super) fn finish(&mut self) -> String {
         if self.stopped {
             return String::new();
         }
@@ -46,7 +46,7 @@ impl TextStream {
     }
 
     /// Whether a stop string was found.
-    pub fn stopped(&self) -> bool {
+    pub(super) fn stopped(&self) -> bool {
         self.stopped
     }
 

@@ -1,9 +1,9 @@
+//! [`Alias`]: another name for a model.
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
-
-use super::InvalidValue;
 
 /// Another name for the model, `NAME`, or for some of its attributes in the given order,
 /// `NAME=ATTRIBUTE,ATTRIBUTE`.
@@ -15,16 +15,21 @@ pub struct Alias {
     pub attributes: Vec<String>,
 }
 
-impl FromStr for Alias {
-    type Err = InvalidValue;
+/// A text that is not an alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected NAME, or NAME=ATTRIBUTE,ATTRIBUTE")]
+pub struct NotAnAlias;
 
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+impl FromStr for Alias {
+    type Err = NotAnAlias;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAlias> {
         let (name, attributes) = match text.split_once('=') {
             Some((name, list)) => (name, list.split(',').map(|name| name.trim().to_owned()).collect()),
             None => (text, Vec::new()),
         };
         if name.trim().is_empty() || attributes.iter().any(String::is_empty) {
-            return Err(InvalidValue("expected NAME, or NAME=ATTRIBUTE,ATTRIBUTE".to_owned()));
+            return Err(NotAnAlias);
         }
         Ok(Self { name: name.trim().to_owned(), attributes })
     }
