@@ -1,6 +1,5 @@
 //! What every route with a body does first: read it, make token ids of it, learn how urgent it is.
 
-use std::cell::RefCell;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +9,9 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 
 use super::app::App;
-use super::budget::{ByteBudget, ByteShare};
+use super::budget::ByteShare;
 use super::error::ApiError;
+use super::expanded::{INLINE_TEXT, prepare_within};
 use super::fields::Fields;
 use super::middleware::limits::read_body;
 use crate::prompt::{Truncation, cancellable};
@@ -19,9 +19,6 @@ use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
 use crate::serving::{LengthPolicy, Scheduling};
 
-/// Bodies that may come to more bytes of text are parsed and tokenized off the threads that serve connections, so
-/// that these answer everyone else meanwhile.
-const INLINE_TEXT: usize = 64 << 10;
 /// Fewest bytes that such a body counts for: this bounds how many are worked on at once.
 const LEAST_PREPARING: usize = 1 << 20;
 const PRIORITY_HEADER: &str = "X-Priority";
@@ -36,41 +33,6 @@ pub(super) struct RequestReader {
     _share: ByteShare,
     /// What its texts take of the memory for those that are repeated before others.
     _expanded: Option<ByteShare>,
-}
-
-thread_local! {
-    /// Bytes that the texts of requests may come to, and what the request that this thread prepares takes of them.
-    /// Nothing on the threads that serve connections.
-    static EXPANDED: RefCell<Option<(ByteBudget, ByteShare)>> = const { RefCell::new(None) };
-}
-
-/// Waits until all requests together have room for the `bytes` bytes of text that the one which this thread prepares
-/// comes to, and takes them until it is answered. A small request needs no room.
-pub(super) fn reserve_expanded(bytes: usize) {
-    EXPANDED.with_borrow_mut(|expanded| {
-        let Some((budget, share)) = expanded else { return };
-        if bytes > INLINE_TEXT {
-            // A request that held a share while it waited for more could wait for another that does the same.
-            *share = budget.share();
-            *share = tokio::runtime::Handle::current().block_on(budget.wait_for(bytes));
-        }
-    });
-}
-
-/// Runs `prepare` on a thread that serves no connections; with what the request's texts take of `budget`.
-fn prepare_within<T>(budget: ByteBudget, prepare: impl FnOnce() -> T) -> (T, Option<ByteShare>) {
-    /// Leaves nothing for the next request of this thread, even after a panic.
-    struct Forget;
-    impl Drop for Forget {
-        fn drop(&mut self) {
-            EXPANDED.take();
-        }
-    }
-    let share = budget.share();
-    EXPANDED.set(Some((budget, share)));
-    let _forget = Forget;
-    let prepared = prepare();
-    (prepared, EXPANDED.take().map(|(_, share)| share))
 }
 
 /// Sets its flag when it is dropped.
@@ -260,6 +222,8 @@ fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::budget::ByteBudget;
+    use crate::api::expanded::reserve_expanded;
 
     #[test]
     fn what_a_body_may_come_to_decides_where_it_is_worked_on() {

@@ -14,7 +14,7 @@ use super::middleware::auth::require_key;
 use super::middleware::cors::{self, OriginError};
 use super::middleware::observe::{observe, panicked};
 use super::nearest_route::RouteIndex;
-use super::{chat, compat, generation, nim, openapi, playground, rewards, service};
+use super::{chat, compat, generation, invocations, nim, openapi, playground, rewards, service};
 
 /// The whole HTTP surface.
 ///
@@ -56,6 +56,7 @@ fn routes(app: &App) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
         .merge(rewards::routes())
         .merge(generation::routes())
         .merge(compat::routes())
+        .merge(invocations::routes())
         .merge(service::routes())
         .merge(nim::routes());
     let settings = &app.settings;

@@ -9,13 +9,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::BuildError;
-use super::checkpoint::LFS_POINTER;
 
 /// No size in a model exceeds this, so that the product of any three fits an integer.
 const LARGEST_SIZE: usize = 1 << 20;
 /// Sizes with bounds of their own.
 const BOUNDS: [(&str, usize); 3] =
     [("num_hidden_layers", 4096), ("vocab_size", 1 << 24), ("max_position_embeddings", 1 << 30)];
+/// How a file starts that Git LFS has not replaced by the content yet.
+pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
 /// No JSON file or template of a checkpoint is larger; the largest tokenizers have some 40 MB.
 const LARGEST_FILE: u64 = 1 << 28;
 

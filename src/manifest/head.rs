@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::AttributeNameError;
 use super::score_options::ScoreOptions;
 
 /// How hidden states become scores.
@@ -185,6 +184,20 @@ impl StepValue {
             Self::Sigmoid | Self::Raw => 1,
         }
     }
+}
+
+/// Why a list of attribute names cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeNameError {
+    /// A name has a character that separates names and scores in a score text.
+    #[error(
+        "label {0:?} cannot be part of a score text (name:score,name:score); rename it so that it has no comma, \
+         colon or white space"
+    )]
+    Unusable(String),
+    /// Two names are equal.
+    #[error("two labels are called {0} in lower case; rename one")]
+    Duplicate(String),
 }
 
 /// Checks that names can be used for scores.

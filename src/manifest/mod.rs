@@ -23,10 +23,12 @@ pub(crate) mod verify;
 pub use bounds::OutOfBounds;
 pub use control_tokens::ControlTokens;
 pub use digest::FileDigest;
-pub use error::{AttributeNameError, Damage, InvalidManifest, ManifestError};
+pub use error::{Damage, InvalidManifest, ManifestError};
 pub use files::EngineFiles;
 pub(crate) use head::check_attribute_names;
-pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
+pub use head::{
+    AttributeNameError, Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue,
+};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{
     Activation, Bidirectional, Experts, LearnedPositions, Model, Norm, QkNorm, RelativePositions, Rope,

@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use tokenizers::AddedToken;
 
-use super::tokenizer::{TokenizerError, parse};
+use super::tokenizer_error::TokenizerError;
+use super::tokenizer_file::parse;
 use crate::manifest::ControlTokens;
 
 /// Which tokens the text of messages may not spell.

@@ -55,6 +55,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod tokenizer_error;
+mod tokenizer_file;
 mod truncate;
 mod variables;
 mod vocabulary;
@@ -68,7 +70,7 @@ pub use encoder::Encoder;
 pub use message::{Message, MessageFields};
 pub(crate) use pair::PairFrame;
 pub(crate) use template::DateUse;
-pub(crate) use tokenizer::parse as parse_tokenizer;
+pub(crate) use tokenizer_file::parse as parse_tokenizer;
 pub use truncate::{Fit, Prompt, Truncated, Truncation};
 pub use variables::{TemplateVariables, VariableError};
 pub use vocabulary::Vocabulary;

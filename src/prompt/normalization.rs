@@ -6,7 +6,7 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::{NormalizedString, Normalizer};
 
 use super::charsmap::Charsmap;
-use super::tokenizer::{TokenizerError, without_panics};
+use super::tokenizer_error::{TokenizerError, without_panics};
 
 /// Longest text that one replacement may insert, in bytes.
 const LONGEST_CONTENT: usize = 64;

@@ -3,7 +3,8 @@
 
 use tokenizers::{Encoding, Token, Tokenizer};
 
-use super::tokenizer::{TokenizerError, parse, without_panics};
+use super::tokenizer_error::{TokenizerError, without_panics};
+use super::tokenizer_file::parse;
 
 /// The tokens around the two texts of a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]

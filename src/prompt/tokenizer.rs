@@ -6,7 +6,6 @@
 //! chat template writes every token that belongs in the prompt.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input};
@@ -21,36 +20,13 @@ use super::byte_level::ByteLevelSplitter;
 use super::cancel::is_cancelled;
 use super::control_tokens::{ControlPolicy, classify};
 use super::injection_guard::{Mark, has_mark, is_guarded, searcher};
-use super::normalization::{LARGEST_GROWTH, Normalization, growth};
+use super::normalization::Normalization;
 use super::piece_cache::{self, Piece, PieceCache};
 use super::size_bound::most_bytes_of_a_token;
+use super::tokenizer_error::{TokenizerError, without_panics};
+use super::tokenizer_file;
 use super::vocabulary::Vocabulary;
 use crate::manifest::PromptSpec;
-
-/// Parses the text of `tokenizer.json`.
-///
-/// # Errors
-/// The text is not JSON, or not a tokenizer.
-pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
-    /// The field that is checked before the crate may run it.
-    #[derive(serde::Deserialize)]
-    struct Checked {
-        #[serde(default)]
-        normalizer: serde_json::Value,
-    }
-    let Checked { normalizer } = serde_json::from_str(json)?;
-    if growth(&normalizer) > LARGEST_GROWTH {
-        return Err("its normalizer makes texts grow without limit".into());
-    }
-    without_panics(|| json.parse())
-}
-
-/// Runs what may panic in the tokenizers crate: it does on some files that are damaged or inconsistent, such as a
-/// `Precompiled` normalizer without data, or a post-processor that names a token without saying which it is.
-pub(super) fn without_panics<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    // What the closure changes is dropped with the tokenizer that is refused.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the tokenizers crate panicked on it".into()))
-}
 
 /// A tokenizer that can tell the template's control tokens from those that a turn spells.
 pub(super) struct PromptTokenizer {
@@ -87,30 +63,6 @@ struct AddedSearch {
     added: Vec<usize>,
 }
 
-/// Why a tokenizer cannot be used, or cannot encode a text.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenizerError {
-    #[error(transparent)]
-    Tokenizers(#[from] tokenizers::Error),
-    #[error("cannot search for its added tokens: {0}")]
-    Search(#[from] aho_corasick::BuildError),
-    #[error("its normalizer makes more than {limit} bytes of a text")]
-    Exploded {
-        /// Bytes that the text may have.
-        limit: usize,
-    },
-    #[error("its normalizer inserts {0} bytes at once, which no tokenizer needs")]
-    LongReplacement(usize),
-    #[error("its map of characters (precompiled_charsmap) is malformed")]
-    Charsmap,
-    /// The client that the text came from has left.
-    #[error("it is not wanted any more")]
-    Cancelled,
-    /// The vocabulary spells a control token in a text, and there is no other way to write that text.
-    #[error("`{0}` is a control token and has no spelling as text")]
-    Unspellable(String),
-}
-
 impl PromptTokenizer {
     /// Parses the text of `tokenizer.json`. Control tokens are those that structure conversations, as `spec` says,
     /// or else `control_tokens` finds; and the token that ends a step.
@@ -118,7 +70,7 @@ impl PromptTokenizer {
     /// # Errors
     /// The text is not a valid tokenizer.
     pub(super) fn parse(json: &str, template: &str, spec: &PromptSpec) -> Result<Self, TokenizerError> {
-        let tokenizer = parse(json)?;
+        let tokenizer = tokenizer_file::parse(json)?;
         let decoder = tokenizer.get_added_tokens_decoder();
         let tokens = match &spec.control_tokens {
             Some(tokens) => tokens.clone(),

@@ -1,6 +1,6 @@
 //! Conversations that data sets hold as one text.
 
-use super::conversation::{Conversation, turn};
+use crate::prompt::Message;
 
 /// Texts that start the turns of one kind of dialogue.
 struct Speakers {
@@ -48,12 +48,12 @@ const DIALOGUES: [Speakers; 4] = [
 ];
 
 /// The turns of a dialogue; `None` if the text is not one.
-pub(super) fn parse_dialogue(text: &str) -> Option<Conversation> {
+pub(super) fn parse_dialogue(text: &str) -> Option<Vec<Message>> {
     DIALOGUES.iter().find_map(|speakers| speakers.parse(text))
 }
 
 impl Speakers {
-    fn parse(&self, text: &str) -> Option<Conversation> {
+    fn parse(&self, text: &str) -> Option<Vec<Message>> {
         let mut turns = Vec::new();
         let mut rest = text.trim_start_matches('\n');
         if !self.starts_turn(rest) {
@@ -61,7 +61,7 @@ impl Speakers {
             if !self.opens_with_user {
                 return None;
             }
-            turns.push(turn("user", rest[..end].trim()));
+            turns.push(Message::new("user", rest[..end].trim()));
             rest = rest[end..].trim_start_matches('\n');
         } else if !self.opens_with_user && self.next_turn(rest).is_none() && self.separator == "\n\n" {
             // Nothing but the user's turn so far: the other separator may find the next one.
@@ -70,7 +70,7 @@ impl Speakers {
         while let Some((start, role)) = self.roles().find(|(start, _)| rest.starts_with(start)) {
             rest = &rest[start.len()..];
             let end = self.next_turn(rest).unwrap_or(rest.len());
-            turns.push(turn(role, rest[..end].trim()));
+            turns.push(Message::new(role, rest[..end].trim()));
             rest = rest[end..].trim_start_matches('\n');
         }
         Some(turns)

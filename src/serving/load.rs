@@ -1,5 +1,6 @@
 //! Puts an engine directory into service.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -74,7 +74,10 @@ enum Client {
     })),
     responses((status = 200, body = Classified), Errors),
 )]
-pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn classify(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let answer = match &texts.form {
         Client::Vllm => Classified::Classes(vllm::classes(&texts)),

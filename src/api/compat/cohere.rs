@@ -110,7 +110,10 @@ struct RerankForm {
     ),
     responses((status = 200, body = Ranking), Errors),
 )]
-pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn rerank(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let mut scored = score(&app, request, UnknownFields::Refuse, read).await?;
     let order = keep(scored.ranked()?, scored.form.ranking.top);
     let form = &mut scored.form.ranking;

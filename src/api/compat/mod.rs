@@ -13,13 +13,13 @@ mod gym;
 mod gym_metrics;
 mod infinity;
 mod inputs;
-mod invocations;
 mod labels;
 mod llama_factory;
 mod nvidia;
 mod openrlhf;
 mod pooling;
 mod probes;
+mod query_item;
 mod ranking;
 mod score;
 mod scoring;
@@ -38,7 +38,13 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
+pub(super) use self::classify::classify;
+pub(super) use self::cohere::rerank;
 pub(super) use self::context_logits::respond as context_logits;
+pub(super) use self::openrlhf::get_reward;
+pub(super) use self::pooling::pooling;
+pub(super) use self::score::answer as score;
+pub(super) use self::tei::predict;
 use super::app::App;
 
 /// The routes that ask for no key.
@@ -68,5 +74,4 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(nvidia::routes())
         .merge(infinity::routes())
         .merge(fastdeploy::routes())
-        .merge(invocations::routes())
 }

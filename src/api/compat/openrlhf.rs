@@ -51,7 +51,10 @@ struct GetRewardAnswer<'a> {
     })),
     responses((status = 200, body = GetRewardAnswer), Errors),
 )]
-pub(super) async fn get_reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn get_reward(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Ignore, read).await?;
     let rewards = texts.singles()?;
     Ok(texts.respond(GetRewardAnswer { rewards: &rewards, scores: &rewards, extra_logs: Map::new() }))

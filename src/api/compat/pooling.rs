@@ -98,7 +98,10 @@ struct Pooled {
     })),
     responses((status = 200, body = Pool), Errors),
 )]
-pub(super) async fn pooling(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn pooling(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let PoolForm { task, encoding } = texts.form;
     let mut numbers = Vec::with_capacity(texts.scored.len());

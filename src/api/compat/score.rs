@@ -104,7 +104,7 @@ async fn score_v1(State(app): State<Arc<App>>, request: Request) -> Result<Respo
 ///
 /// # Errors
 /// The request is wrong, or one of its texts has no score.
-pub(super) async fn answer(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn answer(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
     if app.generator().is_ok() {
         return labels::matrix(app, request).await;
     }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::inputs::{Input, Text};
+use super::query_item::QueryItem;
 use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::middleware::limits::{check_count, check_size};
-use crate::api::token_ids;
 use crate::api::wire::Usage;
 use crate::config::ServerSettings;
 
@@ -49,29 +49,6 @@ pub(super) fn matrix<'a, F>(texts: &ScoredTexts<'a, F>) -> Matrix<'a> {
 pub(super) enum Joined {
     Texts(Vec<String>),
     Tokens(Vec<QueryItem>),
-}
-
-/// Token ids of a query and of an item.
-pub(super) struct QueryItem {
-    /// Empty if there is none.
-    query: Arc<[Value]>,
-    item: Vec<Value>,
-    item_first: bool,
-}
-
-impl QueryItem {
-    /// The joined token ids of an item at `path`.
-    ///
-    /// # Errors
-    /// One of them is not a token id of the model, or the item has none.
-    pub(super) fn read(&self, path: &str, vocab_size: usize) -> Result<Vec<u32>, ApiError> {
-        let mut query = Vec::new();
-        if !self.query.is_empty() {
-            query = token_ids::read("query", &self.query, vocab_size)?;
-        }
-        let item = token_ids::read(path, &self.item, vocab_size)?;
-        Ok(if self.item_first { [item, query].concat() } else { [query, item].concat() })
-    }
 }
 
 /// Reads a request for the scores of a reward model.

@@ -123,7 +123,10 @@ pub(super) struct Rank {
     })),
     responses((status = 200, body = Predictions), Errors),
 )]
-pub(super) async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(in crate::api) async fn predict(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let PredictForm { flat, function, top } = texts.form;
     let mut lists = Vec::with_capacity(texts.scored.len());

@@ -1,23 +1,20 @@
-//! What text-embeddings-inference (TEI) and Hugging Face's endpoints have besides: `POST /`, and `GET /info`.
+//! `GET /info` of text-embeddings-inference (TEI).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::invocations;
 use crate::api::app::App;
-use crate::api::error::ApiError;
-use crate::api::openapi::Errors;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(root)).routes(routes!(info))
+    OpenApiRouter::new().routes(routes!(info))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,20 +44,6 @@ enum ModelType<'a> {
 struct Labels<'a> {
     id2label: BTreeMap<String, &'a str>,
     label2id: BTreeMap<&'a str, usize>,
-}
-
-/// Answers a request of `/predict`, or, with `query` and `texts`, of `/rerank`.
-#[utoipa::path(
-    post,
-    path = "/",
-    tag = "compatibility",
-    request_body(content = Value, example = json!({
-        "inputs": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>", "parameters": {"top_k": 1}
-    })),
-    responses((status = 200, body = Value), Errors),
-)]
-async fn root(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    invocations::invocations(app, request).await
 }
 
 /// What TEI says about its model.

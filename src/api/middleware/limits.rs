@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 
 use crate::api::budget::{ByteBudget, ByteShare};
 use crate::api::error::ApiError;
-use crate::api::request::reserve_expanded;
+use crate::api::expanded::reserve_expanded;
 use crate::config::ServerSettings;
 
 /// How long a body over the limit is still read: a client that is sending when the connection closes sees

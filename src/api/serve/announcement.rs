@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::api::app::App;
-use crate::config::{LogFormat, Settings};
+use crate::config::Settings;
 use crate::engine::Limits;
+use crate::telemetry::logs::LogFormat;
 
 /// Logs that the server is ready: a sentence for people, or fields for programs.
 pub(super) fn log(app: &App, limits: &Limits, address: SocketAddr) {

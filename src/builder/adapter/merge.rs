@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::builder::BuildError;
-use crate::builder::checkpoint::Stored;
+use crate::builder::stored::Stored;
 
 /// Rows of a matrix that are read at a time for the norms of its columns.
 const ROWS_AT_ONCE: usize = 256;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
-use super::checkpoint::{LFS_POINTER, Stored, open_file};
+use super::json::LFS_POINTER;
+use super::stored::{CONVERT, Stored, open as open_file};
 pub(super) use config::{ADAPTER_CONFIG, AdapterConfig, Task};
 pub(super) use merge::Merge;
 use merge::{Change, Factors};
@@ -158,7 +159,7 @@ fn weights(directory: &Path) -> Result<PathBuf, BuildError> {
         let reason = if std::fs::read(&pickle).is_ok_and(|bytes| bytes.starts_with(LFS_POINTER)) {
             "it is a Git LFS pointer, not the file itself; run `git lfs pull`".to_owned()
         } else {
-            format!("it is in PyTorch's own format; {}", super::checkpoint::CONVERT)
+            format!("it is in PyTorch's own format; {}", CONVERT)
         };
         return Err(BuildError::checkpoint(pickle, reason));
     }

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::builder::checkpoint::plain_name;
+use crate::builder::tensor_names::plain;
 
 /// A part of the change of one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ impl Parts {
     }
 
     pub(super) fn read(&self, name: &str) -> Name {
-        let name = plain_name(name);
+        let name = plain(name);
         if name.contains(".original_module.") {
             return Name::Ignored;
         }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::stored::Stored;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
+use crate::builder::stored::{CONVERT, Stored};
 
 const SINGLE_FILE: &str = "model.safetensors";
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -15,10 +15,6 @@ pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 const VALUE_HEAD: &str = "value_head.safetensors";
 /// The same head as these frameworks save it without safetensors.
 const VALUE_HEAD_PICKLE: &str = "value_head.bin";
-
-/// How to convert weights that only Python's pickle can read.
-pub(in crate::builder) const CONVERT: &str = "convert it to safetensors with `python3 tools/bin_to_safetensors.py DIRECTORY`, which runs nothing that \
-     the file contains";
 
 /// A checkpoint's weights.
 pub(super) struct Weights {

@@ -1,8 +1,6 @@
 //! The tensors of a checkpoint, under the names that transformers gives them.
 
 mod files;
-mod names;
-mod stored;
 mod tensor;
 
 use std::collections::BTreeMap;
@@ -10,9 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use super::adapter::{Adapter, Merge};
-pub(super) use files::CONVERT;
-pub(super) use names::plain as plain_name;
-pub(super) use stored::{LFS_POINTER, Stored, open as open_file};
+use super::stored::{Stored, open as open_file};
+use super::tensor_names;
 pub(super) use tensor::Tensor;
 
 /// A checkpoint's tensors. Their numbers are read only when they are needed.
@@ -48,7 +45,7 @@ impl Checkpoint {
             found.extend(open_file(&head, None)?);
         }
         let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();
-        for (name, stored) in names::normalise(found) {
+        for (name, stored) in tensor_names::normalise(found) {
             if let Some(other) = tensors.get(&name) {
                 return Err(files::twice(&name, &stored, other.stored.path()));
             }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::stored::Stored;
 use crate::builder::BuildError;
 use crate::builder::adapter::Merge;
+use crate::builder::stored::Stored;
 
 /// One tensor as the checkpoint holds it, merged with what an adapter changes.
 #[derive(Clone, Copy)]

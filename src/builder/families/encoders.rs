@@ -1,6 +1,5 @@
 //! What a family of encoders is described by, beyond what it shares with decoders.
 
-use super::spec::FamilySpec;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Bidirectional, LearnedPositions, RelativePositions, Segments};
@@ -54,10 +53,10 @@ pub(crate) struct EncoderHead {
 /// The embeddings of positions, with as many rows as `config.json` says.
 pub(crate) fn positions(
     config: &Object,
-    family: &FamilySpec,
+    spec: Option<&PositionsSpec>,
     rows: usize,
 ) -> Result<Option<LearnedPositions>, BuildError> {
-    let Some(spec) = &family.positions else { return Ok(None) };
+    let Some(spec) = spec else { return Ok(None) };
     if let Some(field) = spec.unless
         && config.optional(field)? == Some(false)
     {
@@ -84,15 +83,15 @@ pub(crate) fn positions(
 /// What makes the model an encoder; which token separates segments is not known yet.
 pub(crate) fn bidirectional(
     config: &Object,
-    family: &FamilySpec,
+    spec: Option<&EncoderSpec>,
 ) -> Result<Option<Bidirectional>, BuildError> {
-    let Some(spec) = &family.encoder else { return Ok(None) };
+    let Some(spec) = spec else { return Ok(None) };
     if config.optional("is_decoder")?.unwrap_or(false) {
         return Err(config.error("is_decoder", "encoders that are trained as decoders are not supported"));
     }
     let segments = match spec.segments {
         Some(_) => {
-            let rows: usize = config.optional("type_vocab_size")?.unwrap_or(family_segments(family));
+            let rows: usize = config.optional("type_vocab_size")?.unwrap_or(usual_segments(spec));
             (rows > 0).then_some(Segments { rows, separator: None })
         }
         None => None,
@@ -106,9 +105,8 @@ pub(crate) fn bidirectional(
 }
 
 /// `type_vocab_size` if it is absent: DeBERTa has no segments, BERT and its kind have two.
-fn family_segments(family: &FamilySpec) -> usize {
-    let relative = family.encoder.as_ref().is_some_and(|spec| spec.relative.is_some());
-    if relative { 0 } else { 2 }
+fn usual_segments(spec: &EncoderSpec) -> usize {
+    if spec.relative.is_some() { 0 } else { 2 }
 }
 
 /// DeBERTa's relative positions.

@@ -1,6 +1,5 @@
 //! Mixtures of experts: which layers have them, how many, and where their tensors are.
 
-use super::FamilySpec;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Experts, SharedExpert};
@@ -50,10 +49,10 @@ impl ExpertTensors {
 /// A field is malformed, or a token would choose more experts than there are.
 pub(super) fn read(
     config: &Object,
-    family: &FamilySpec,
+    spec: Option<&ExpertsSpec>,
     num_layers: usize,
 ) -> Result<Option<Experts>, BuildError> {
-    let Some(spec) = &family.experts else { return Ok(None) };
+    let Some(spec) = spec else { return Ok(None) };
     let (field, default) = spec.count;
     // transformers writes the number under either name.
     let other = if field == "num_experts" { "num_local_experts" } else { "num_experts" };

@@ -3,6 +3,7 @@
 use super::mistral;
 use super::spec::*;
 use super::windows;
+use crate::builder::json::Object;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "ministral",
@@ -12,3 +13,9 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     windows: Some(Windows { default_keys: Some(4096), layers: windows::listed_or_every_layer }),
     ..mistral::SPEC
 };
+
+/// Ministral if `family` is Mistral and the checkpoint lists the kinds of its layers: transformers' `AutoConfig` reads
+/// such a `config.json` as Ministral's.
+pub(super) fn or_other(config: &Object, family: &'static FamilySpec) -> &'static FamilySpec {
+    if family.name == mistral::SPEC.name && config.has("layer_types") { &SPEC } else { family }
+}

@@ -1,10 +1,8 @@
 //! Mistral.
 
 use super::llama;
-use super::ministral;
 use super::spec::*;
 use super::windows;
-use crate::builder::json::Object;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "mistral",
@@ -36,9 +34,3 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     encoder: None,
     trtllm: Some(TrtllmForm { exported_as: Some("MistralForCausalLM"), ..llama::TRTLLM }),
 };
-
-/// Ministral if `family` is Mistral and the checkpoint lists the kinds of its layers: transformers' `AutoConfig` reads
-/// such a `config.json` as Ministral's.
-pub(super) fn or_ministral(config: &Object, family: &'static FamilySpec) -> &'static FamilySpec {
-    if family.name == SPEC.name && config.has("layer_types") { &ministral::SPEC } else { family }
-}

@@ -82,7 +82,7 @@ pub(crate) fn variant(
         }
         None => multiplier(config, family.multipliers.attention)?,
     };
-    let bidirectional = encoders::bidirectional(config, family)?;
+    let bidirectional = encoders::bidirectional(config, family.encoder.as_ref())?;
     let attention_scale = encoders::attention_scale(bidirectional.as_ref(), head_dim).or(attention_scale);
     let embedding_scale = multiplier(config, family.multipliers.embedding)?.unwrap_or(1.0);
     Ok(Variant {
@@ -96,14 +96,14 @@ pub(crate) fn variant(
         attention_softcap: softcap(config, family.attention.softcap)?,
         rotary_dim: None,
         sliding_window: windows::read(config, family, num_layers, notes)?,
-        experts: experts::read(config, family, num_layers)?,
+        experts: experts::read(config, family.experts.as_ref(), num_layers)?,
         parallel_residual: match family.parallel_residual {
             ParallelResidual::Never => false,
             ParallelResidual::Always => true,
             ParallelResidual::Unless(field) => config.optional(field)?.unwrap_or(true),
         },
         residual_scale: multiplier(config, family.multipliers.residual)?,
-        positions: encoders::positions(config, family, max_position_embeddings)?,
+        positions: encoders::positions(config, family.positions.as_ref(), max_position_embeddings)?,
         bidirectional,
     })
 }

@@ -14,14 +14,12 @@ use super::mapping::{Mapping, Rank};
 use super::prequantized::Prequantized;
 use super::rank_tensors::{RankPlanner, RankTensor};
 use super::report::Report;
-use super::{Context, DRAFT_FILE, Outcome, TrtllmBuildOptions, engine, process, rank_file};
+use super::{Context, DRAFT_FILE, Outcome, engine, process, rank_file};
 use crate::builder::output::Staging;
 use crate::builder::plan::TensorPlan;
 use crate::builder::source::Source;
 use crate::builder::{BuildError, Progress, Silent, engine_manifest, weights};
-use crate::manifest::{
-    BuildLimits, DEFAULT_GPUS_PER_NODE, Dtype, Gpus, HEAD_FILE, Head, Manifest, Quantization, Target, Task,
-};
+use crate::manifest::{BuildLimits, Dtype, Gpus, HEAD_FILE, Head, Manifest, Quantization, Target, Task};
 
 /// Builds the engine, or only the checkpoint, of a model.
 pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Outcome, BuildError> {
@@ -195,17 +193,12 @@ fn draft(context: &Context<'_>, source: &Source, gpus: Gpus, head: Head, limits:
         compute_capability: context.target.compute_capability.clone().unwrap_or_default(),
         tensor_parallel: mapping.tensor_parallel,
         pipeline_parallel: mapping.pipeline_parallel,
-        gpus_per_node: gpus_per_node(context.options),
+        gpus_per_node: context.options.gpus_per_node(),
         objective: context.options.gpu.objective.unwrap_or_default(),
         driver: context.machine.driver.clone().unwrap_or_default(),
         ..gpus
     });
     engine_manifest::draft(source, target, Dtype::Bf16, limits, head)
-}
-
-/// GPUs of a node if they are others than TensorRT-LLM assumes.
-pub(super) fn gpus_per_node(options: &TrtllmBuildOptions) -> Option<usize> {
-    options.gpu.gpus_per_node.filter(|&count| count != DEFAULT_GPUS_PER_NODE)
 }
 
 /// The checkpoint to take layers from, if the options name one.

@@ -6,7 +6,6 @@ use indicatif::HumanBytes;
 use serde_json::{Map, Value};
 
 use super::check::{self, Family};
-use super::checkpoint::gpus_per_node;
 use super::command::BuildCommand;
 use super::fit::Memory;
 use super::format::option_name;
@@ -44,7 +43,7 @@ pub(super) fn build_from_checkpoint(
     let mapping = Mapping::of_gpus(gpus);
     if options.gpu.gpus_per_node.is_some() {
         check::check_nodes(options.gpu.gpus_per_node, mapping)?;
-        gpus.gpus_per_node = gpus_per_node(options);
+        gpus.gpus_per_node = options.gpus_per_node();
     }
     draft.profile.name = backends::profile_name(&draft);
     if let Some(name) = &options.common.name {

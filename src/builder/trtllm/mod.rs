@@ -28,7 +28,7 @@ pub use mapping::Mapping;
 use super::{BuildError, BuildOptions, Progress};
 use crate::hardware::gpus::Gpus as Machine;
 use crate::hardware::targets::{Kind, Target};
-use crate::manifest::{Manifest, Objective, Quantization};
+use crate::manifest::{DEFAULT_GPUS_PER_NODE, Manifest, Objective, Quantization};
 
 /// The manifest of an engine that a checkpoint is for, without what only an engine has.
 pub const DRAFT_FILE: &str = "checkpoint.yaml";
@@ -111,6 +111,11 @@ impl TrtllmBuildOptions {
     fn mapping(&self) -> Mapping {
         let GpuBuildOptions { tensor_parallel, pipeline_parallel, .. } = self.gpu;
         Mapping { tensor_parallel, pipeline_parallel }
+    }
+
+    /// GPUs of a node if they are others than TensorRT-LLM assumes.
+    fn gpus_per_node(&self) -> Option<usize> {
+        self.gpu.gpus_per_node.filter(|&count| count != DEFAULT_GPUS_PER_NODE)
     }
 }
 

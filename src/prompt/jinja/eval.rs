@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::arguments::Given;
 use super::ast::{Arguments, Comparison, Expr};
-use super::dict::Dict;
 use super::fault::{Fault, fault};
 use super::interpreter::{Interpreter, Object};
-use super::value::Value;
+use super::value::{Dict, Value};
 use super::{filters, operators, predicates};
 
 impl<'p> Interpreter<'p> {

@@ -1,37 +1,11 @@
-//! The functions that templates can call without an object.
+//! Calls the functions that templates can call without an object.
 
 use super::arguments::Given;
-use super::dict::Dict;
 use super::fault::{Fault, fault};
-use super::interpreter::{Interpreter, Object};
-use super::value::{Range, Value};
+use super::function::Function;
+use super::interpreter::{Interpreter, Object, check_attribute};
+use super::value::{Dict, Range, Value};
 use crate::prompt::strftime::strftime;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Function {
-    Range,
-    Dict,
-    Namespace,
-    Cycler,
-    Joiner,
-    RaiseException,
-    StrftimeNow,
-    Lipsum,
-}
-
-impl Function {
-    /// Every function and its name. `strftime_now` is only there if the date is known.
-    pub(super) const ALL: [(&'static str, Self); 8] = [
-        ("range", Self::Range),
-        ("dict", Self::Dict),
-        ("namespace", Self::Namespace),
-        ("cycler", Self::Cycler),
-        ("joiner", Self::Joiner),
-        ("raise_exception", Self::RaiseException),
-        ("strftime_now", Self::StrftimeNow),
-        ("lipsum", Self::Lipsum),
-    ];
-}
 
 /// Most items of a range, as in Jinja's sandbox.
 const MAX_RANGE: i128 = 100_000;
@@ -107,14 +81,6 @@ impl Interpreter<'_> {
         self.budget.items(dict.len())?;
         Ok(dict)
     }
-}
-
-/// Refuses names that transformers does not let a namespace have.
-///
-/// # Errors
-/// It starts with an underscore.
-pub(super) fn check_attribute(name: &str) -> Result<(), Fault> {
-    if name.starts_with('_') { fault!("a namespace cannot have the attribute `{name}`") } else { Ok(()) }
 }
 
 fn range(given: &Given) -> Result<Value, Fault> {

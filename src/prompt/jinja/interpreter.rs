@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use super::ast::{Expr, Name, Program, Statement, StatementKind, Target};
 use super::budget::Budget;
-use super::dict::Dict;
 use super::fault::{Fault, fault};
-use super::functions::check_attribute;
-use super::loops::LoopState;
-use super::value::Value;
+use super::loop_state::LoopState;
+use super::value::{Dict, Value};
 use crate::manifest::TemplateDate;
 
 /// What a statement does to those after it.
@@ -408,7 +406,7 @@ impl<'p> Interpreter<'p> {
             }
             Value::List(list) | Value::Tuple(list) => list.items.clone(),
             Value::Dict(dict) => dict.keys().cloned().collect(),
-            Value::View(view, dict) => super::methods::view_items(*view, dict)?,
+            Value::View(view, dict) => view.items(dict)?,
             Value::Range(range) => {
                 (0..range.length).filter_map(|index| range.get(index)).map(Value::Int).collect()
             }
@@ -425,4 +423,12 @@ impl<'p> Interpreter<'p> {
         self.budget.items(items.len())?;
         Ok(items)
     }
+}
+
+/// Refuses names that transformers does not let a namespace have.
+///
+/// # Errors
+/// It starts with an underscore.
+pub(super) fn check_attribute(name: &str) -> Result<(), Fault> {
+    if name.starts_with('_') { fault!("a namespace cannot have the attribute `{name}`") } else { Ok(()) }
 }

@@ -3,29 +3,8 @@
 use super::arguments::Given;
 use super::fault::{Fault, fault};
 use super::interpreter::Interpreter;
+use super::loop_state::LoopState;
 use super::value::Value;
-
-/// A loop that runs.
-pub(super) struct LoopState {
-    id: u64,
-    /// Place among the program's loops.
-    index: usize,
-    /// The scope that the loop is in.
-    scope: usize,
-    /// Loops around this one that are the same recursive loop.
-    depth: usize,
-    /// Items that the loop's condition has not seen, last first.
-    source: Vec<Value>,
-    /// Number of items in all, if there is no condition.
-    length: Option<usize>,
-    /// The next items, if something asked for them; last first.
-    ahead: Vec<Value>,
-    /// Items so far.
-    count: usize,
-    current: Option<Value>,
-    previous: Option<Value>,
-    changed: Option<Vec<Value>>,
-}
 
 impl Interpreter<'_> {
     /// Starts a loop and returns its number.

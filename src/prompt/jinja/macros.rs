@@ -2,10 +2,9 @@
 
 use super::arguments::Given;
 use super::ast::{Macro, Name};
-use super::dict::Dict;
 use super::fault::{Fault, fault};
 use super::interpreter::{Interpreter, Scope};
-use super::value::{MacroValue, Value};
+use super::value::{Dict, MacroValue, Value};
 
 impl<'p> Interpreter<'p> {
     /// Gives a macro its name.

@@ -1,11 +1,11 @@
 //! Methods of lists, dictionaries and numbers; those of texts are in `strings`.
 
 use super::arguments::Given;
-use super::dict::Dict;
 use super::fault::{Fault, fault};
+use super::function::Function;
 use super::interpreter::{Interpreter, Object};
 use super::strings;
-use super::value::{Value, View};
+use super::value::{Dict, Value, View};
 
 const DICT: [&str; 6] = ["get", "items", "keys", "values", "copy", "fromkeys"];
 const CHANGES_DICT: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
@@ -29,7 +29,7 @@ pub(super) fn has(object: &Value, name: &str) -> bool {
         Value::Dict(_) => DICT.contains(&name),
         Value::Int(_) | Value::Bool(_) => ["bit_length", "is_integer", "conjugate"].contains(&name),
         Value::Float(_) => ["is_integer", "conjugate", "hex"].contains(&name),
-        Value::Function(super::functions::Function::Dict) => name == "fromkeys",
+        Value::Function(Function::Dict) => name == "fromkeys",
         _ => false,
     }
 }
@@ -45,19 +45,6 @@ pub(super) fn number_part(number: &Value, name: &str) -> Option<Value> {
         (_, "denominator") => Some(Value::Int(1)),
         _ => None,
     }
-}
-
-/// The items of a dictionary's view.
-pub(super) fn view_items(view: View, dict: &Dict) -> Result<Vec<Value>, Fault> {
-    let mut items = Vec::with_capacity(dict.len());
-    for (key, value) in dict.entries() {
-        items.push(match view {
-            View::Keys => key.clone(),
-            View::Values => value.clone(),
-            View::Items => Value::tuple(vec![key.clone(), value.clone()])?,
-        });
-    }
-    Ok(items)
 }
 
 impl Interpreter<'_> {

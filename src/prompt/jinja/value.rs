@@ -1,12 +1,14 @@
 //! The values of a template: Python's, as far as templates can tell.
 
+mod dict;
+
 use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::dict::{Dict, Key};
 use super::fault::{Fault, fault};
-use super::functions::Function;
+use super::function::Function;
+pub(super) use dict::{Dict, Key};
 
 /// Lists inside lists: a deeper one could not be printed or freed without much stack.
 const MAX_DEPTH: u32 = 100;
@@ -41,6 +43,21 @@ pub(super) enum View {
     Keys,
     Values,
     Items,
+}
+
+impl View {
+    /// The items of a dictionary's view.
+    pub(super) fn items(self, dict: &Dict) -> Result<Vec<Value>, Fault> {
+        let mut items = Vec::with_capacity(dict.len());
+        for (key, value) in dict.entries() {
+            items.push(match self {
+                Self::Keys => key.clone(),
+                Self::Values => value.clone(),
+                Self::Items => Value::tuple(vec![key.clone(), value.clone()])?,
+            });
+        }
+        Ok(items)
+    }
 }
 
 /// `range(start, stop, step)`; the step is not 0.

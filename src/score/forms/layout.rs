@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::{ConversationError, Row, ScoreError};
 use super::names::{ColumnNames, SUSPECTS};
-use super::view::RowView;
+use super::view::{ReadOptions, RowView};
 use super::{FORMS, Form, Found, Holds};
 
 /// How rows are read, from the command line.
@@ -19,15 +19,6 @@ pub struct FormArgs {
     /// Also score conversations that end with a user's or system's turn
     #[arg(long)]
     pub allow_unanswered: bool,
-}
-
-/// How a row is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::score) struct ReadOptions {
-    pub(super) names: ColumnNames,
-    pub(super) allow_unanswered: bool,
-    /// The token that the model reads after each step; `None` if it does not score steps.
-    pub(super) step_token: Option<String>,
 }
 
 /// The form of the rows of a run, and how they are read.

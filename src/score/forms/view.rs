@@ -12,8 +12,16 @@ use super::super::conversation::{
 use super::super::dialogue::parse_dialogue;
 use super::super::{ConversationError, Row};
 use super::found::Candidate;
-use super::layout::ReadOptions;
-use super::names::{PROMPTS, SYSTEMS};
+use super::names::{ColumnNames, PROMPTS, SYSTEMS};
+
+/// How a row is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::score) struct ReadOptions {
+    pub(super) names: ColumnNames,
+    pub(super) allow_unanswered: bool,
+    /// The token that the model reads after each step; `None` if it does not score steps.
+    pub(super) step_token: Option<String>,
+}
 
 /// A row, and how to read it. It remembers which columns were read.
 pub(in crate::score) struct RowView<'a> {

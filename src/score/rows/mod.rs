@@ -27,12 +27,29 @@ pub type Rows = Box<dyn Iterator<Item = Result<Row, ScoreError>> + Send>;
 pub fn open(path: &Path) -> Result<Rows, ScoreError> {
     let kind = FileKind::from_path(path)?;
     if kind.format != Format::Parquet {
-        text::check_regular(path, kind)?;
+        check_regular(path, kind)?;
     }
     match kind.format {
         Format::Json => json::open(path, text::open(path, kind)?, kind),
         Format::Csv { delimiter } => csv::open(path, text::open(path, kind)?, delimiter),
         Format::Parquet => parquet::open(path),
+    }
+}
+
+/// Reads a file once, to find now, and not after hours, what would be found broken at its end: an array that is not
+/// closed, a quote that is not closed, a compressed file that was cut off.
+///
+/// # Errors
+/// It is broken.
+fn check_regular(path: &Path, kind: FileKind) -> Result<(), ScoreError> {
+    if path == Path::new("-") || !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let text = text::open(path, kind)?;
+    match kind.format {
+        Format::Json => json::check(path, text, kind),
+        Format::Csv { delimiter } => csv::check(path, text, delimiter),
+        Format::Parquet => Ok(()),
     }
 }
 

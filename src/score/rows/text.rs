@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Compression, FileKind, Format, ScoreError, csv, json};
+use super::{Compression, FileKind, ScoreError};
 
 /// Text of a file.
 pub(super) type Text = BufReader<Box<dyn Read + Send>>;
@@ -44,21 +44,4 @@ fn without_mark(mut text: Text) -> io::Result<Text> {
     let mark = if start.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
     text.consume(mark);
     Ok(text)
-}
-
-/// Reads a file once, to find now, and not after hours, what would be found broken at its end: an array that is not
-/// closed, a quote that is not closed, a compressed file that was cut off.
-///
-/// # Errors
-/// It is broken.
-pub(super) fn check_regular(path: &Path, kind: FileKind) -> Result<(), ScoreError> {
-    if path == Path::new("-") || !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
-        return Ok(());
-    }
-    let text = open(path, kind)?;
-    match kind.format {
-        Format::Json => json::check(path, text, kind),
-        Format::Csv { delimiter } => csv::check(path, text, delimiter),
-        Format::Parquet => Ok(()),
-    }
 }

@@ -93,7 +93,7 @@ fn quoted(text: &str, in_query: bool) -> String {
 pub(super) fn urlencode(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Result {
     let [] = given.bind("urlencode", [], 0)?;
     let pairs = match value {
-        Value::Dict(dict) => super::super::methods::view_items(super::super::value::View::Items, dict)?,
+        Value::Dict(dict) => super::super::value::View::Items.items(dict)?,
         Value::List(_) | Value::Tuple(_) | Value::View(..) => run.collect(value)?,
         other => {
             let text = run.text(other)?;

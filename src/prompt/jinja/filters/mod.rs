@@ -2,6 +2,7 @@
 
 mod html;
 mod number;
+mod path;
 mod select;
 mod sequence;
 mod text;

@@ -8,26 +8,10 @@ use super::super::fault::{Fault, fault};
 use super::super::interpreter::Interpreter;
 use super::super::value::{List, Value};
 use super::super::{methods, predicates};
+use super::path::path;
 use super::sequence::{lowered, sort_by};
 
 type Result<T = Value> = std::result::Result<T, Fault>;
-
-/// The parts of an attribute's name, `a.b.0`; numbers are places in lists.
-pub(super) fn path(attribute: Option<&Value>) -> Vec<Value> {
-    match attribute {
-        None | Some(Value::None) => Vec::new(),
-        Some(Value::Str(text)) => text.split('.').map(path_part).collect(),
-        Some(other) => vec![other.clone()],
-    }
-}
-
-fn path_part(part: &str) -> Value {
-    let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    match part.parse() {
-        Ok(index) if is_number => Value::Int(index),
-        _ => Value::str(part),
-    }
-}
 
 impl Interpreter<'_> {
     /// The item that a path leads to. Where a part is missing, `default` takes its place.

@@ -7,7 +7,7 @@ use super::super::ast::Operator;
 use super::super::fault::{Fault, fault};
 use super::super::interpreter::Interpreter;
 use super::super::value::{Value, View};
-use super::select::path;
+use super::path::path;
 
 type Result<T = Value> = std::result::Result<T, Fault>;
 
@@ -70,7 +70,7 @@ pub(super) fn items(run: &mut Interpreter<'_>, value: &Value, given: Given) -> R
     match value {
         Value::Undefined(_) => run.iterator(Vec::new()),
         Value::Dict(dict) => {
-            let items = super::super::methods::view_items(View::Items, dict)?;
+            let items = View::Items.items(dict)?;
             run.iterator(items)
         }
         other => fault!("`items` needs a dictionary, not {}", other.type_name()),

@@ -70,7 +70,7 @@ pub(super) fn replace(run: &mut Interpreter<'_>, value: &Value, given: Given) ->
 pub(super) fn join(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Result {
     let [separator, attribute] = given.bind("join", ["d", "attribute"], 0)?;
     let separator = run.text(&separator.unwrap_or(Value::str("")))?;
-    let path = super::select::path(attribute.as_ref());
+    let path = super::path::path(attribute.as_ref());
     let mut text = String::new();
     for (index, item) in run.collect(value)?.into_iter().enumerate() {
         if index > 0 {
@@ -97,7 +97,7 @@ pub(super) fn format(run: &mut Interpreter<'_>, value: &Value, given: Given) -> 
     let values = if given.named.is_empty() {
         Value::tuple(given.positional)?
     } else {
-        let mut dict = super::super::dict::Dict::default();
+        let mut dict = super::super::value::Dict::default();
         for (name, value) in given.named {
             dict.insert(Value::Str(name), value)?;
         }

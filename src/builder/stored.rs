@@ -9,9 +9,13 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::builder::BuildError;
-use crate::builder::json::unreadable;
+use super::BuildError;
+use super::json::{LFS_POINTER, unreadable};
 use crate::engine::mmap::map_file;
+
+/// How to convert weights that only Python's pickle can read.
+pub(super) const CONVERT: &str = "convert it to safetensors with `python3 tools/bin_to_safetensors.py DIRECTORY`, which runs nothing that \
+     the file contains";
 
 /// An open safetensors file.
 pub(super) struct Shard {
@@ -21,10 +25,10 @@ pub(super) struct Shard {
 
 /// Where a tensor is.
 #[derive(Clone)]
-pub(in crate::builder) struct Stored {
+pub(super) struct Stored {
     place: Place,
-    pub(in crate::builder) dtype: Dtype,
-    pub(in crate::builder) shape: Vec<usize>,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
 }
 
 #[derive(Clone)]
@@ -38,7 +42,7 @@ enum Place {
 
 impl Stored {
     /// The file.
-    pub(in crate::builder) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         match &self.place {
             Place::File { shard, .. } => &shard.path,
             Place::Memory { path, .. } => path,
@@ -51,12 +55,12 @@ impl Stored {
         Self { place, dtype: Dtype::F32, shape }
     }
 
-    pub(in crate::builder) fn elements(&self) -> usize {
+    pub(super) fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// Elements of one row: of everything that one index of the first dimension selects.
-    pub(in crate::builder) fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
 
@@ -77,7 +81,7 @@ impl Stored {
     }
 
     /// Some of its elements in f32. `None` if they are of another type than F32, BF16 and F16.
-    pub(in crate::builder) fn floats(&self, elements: Range<usize>) -> Result<Option<Vec<f32>>, BuildError> {
+    pub(super) fn floats(&self, elements: Range<usize>) -> Result<Option<Vec<f32>>, BuildError> {
         let width = self.dtype.bitsize() / 8;
         let mut bytes = vec![0; elements.len() * width];
         self.read(elements.start, width, &mut bytes)?;
@@ -97,10 +101,7 @@ impl Stored {
 ///
 /// # Errors
 /// The file is missing, which `named_by` explains, or cannot be read.
-pub(in crate::builder) fn open(
-    path: &Path,
-    named_by: Option<&str>,
-) -> Result<Vec<(String, Stored)>, BuildError> {
+pub(super) fn open(path: &Path, named_by: Option<&str>) -> Result<Vec<(String, Stored)>, BuildError> {
     let cannot = |error: std::io::Error| match (error.kind(), named_by) {
         (std::io::ErrorKind::NotFound, Some(index)) => {
             BuildError::checkpoint(path, format!("it is missing, but {index} names it"))
@@ -138,6 +139,3 @@ fn damage(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
         format!("it is cut off or not a safetensors file ({error}); download it again")
     }
 }
-
-/// How a file starts that Git LFS has not replaced by the content yet.
-pub(in crate::builder) const LFS_POINTER: &[u8] = b"version https://git-lfs";

@@ -1,4 +1,5 @@
-//! `POST /invocations`, the one route that SageMaker calls: the fields of a request say which route it is for.
+//! `POST /invocations`, the one route that SageMaker calls, and `POST /`, which Hugging Face's endpoints call: the
+//! fields of a request say which route it is for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,15 +12,14 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{classify, cohere, openrlhf, pooling, score, tei};
-use crate::api::app::App;
-use crate::api::error::ApiError;
-use crate::api::openapi::Errors;
-use crate::api::request::RequestReader;
-use crate::api::{chat, generation, rewards};
+use super::app::App;
+use super::error::ApiError;
+use super::openapi::Errors;
+use super::request::RequestReader;
+use super::{chat, compat, generation, rewards};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(invocations))
+    OpenApiRouter::new().routes(routes!(invocations)).routes(routes!(root))
 }
 
 /// A route that a request may be for.
@@ -71,7 +71,7 @@ const TARGETS: [(&[&str], Target); 19] = [
     ),
     responses((status = 200, body = Value), Errors),
 )]
-pub(super) async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
     let generates = app.generator().is_ok();
     let mut reader = RequestReader::read(&app, request).await?;
@@ -84,13 +84,27 @@ pub(super) async fn invocations(State(app): State<Arc<App>>, request: Request) -
         Target::Chat => chat::completions(app, request).await,
         Target::Completions => generation::text_completions(app, request).await,
         Target::Rewards => rewards::rewards(app, request).await,
-        Target::Classify => classify::classify(app, request).await,
-        Target::Pooling => pooling::pooling(app, request).await,
-        Target::Rerank => cohere::rerank(app, request).await,
-        Target::Score => score::answer(app.0, request).await,
-        Target::Predict => tei::predict(app, request).await,
-        Target::GetReward => openrlhf::get_reward(app, request).await,
+        Target::Classify => compat::classify(app, request).await,
+        Target::Pooling => compat::pooling(app, request).await,
+        Target::Rerank => compat::rerank(app, request).await,
+        Target::Score => compat::score(app.0, request).await,
+        Target::Predict => compat::predict(app, request).await,
+        Target::GetReward => compat::get_reward(app, request).await,
     }
+}
+
+/// Answers a request of `/predict`, or, with `query` and `texts`, of `/rerank`.
+#[utoipa::path(
+    post,
+    path = "/",
+    tag = "compatibility",
+    request_body(content = Value, example = json!({
+        "inputs": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>", "parameters": {"top_k": 1}
+    })),
+    responses((status = 200, body = Value), Errors),
+)]
+async fn root(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    invocations(app, request).await
 }
 
 /// The route that a body is for, by the names of its fields.

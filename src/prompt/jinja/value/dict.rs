@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fault::Fault;
-use super::value::{Value, check_depth};
+use super::super::fault::Fault;
+use super::{Value, check_depth};
 
 /// What makes two keys the same: in Python, `1`, `1.0` and `True` are one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(in crate::prompt::jinja) enum Key {
     None,
     Int(i128),
     /// Bits of a float that is not a whole number.
@@ -18,7 +18,7 @@ pub(super) enum Key {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Dict {
+pub(in crate::prompt::jinja) struct Dict {
     entries: Vec<(Value, Value)>,
     index: HashMap<Key, usize>,
     depth: u32,
@@ -29,7 +29,7 @@ impl Dict {
     ///
     /// # Errors
     /// The key cannot be one, or the value is nested too deeply.
-    pub(super) fn insert(&mut self, key: Value, value: Value) -> Result<(), Fault> {
+    pub(in crate::prompt::jinja) fn insert(&mut self, key: Value, value: Value) -> Result<(), Fault> {
         self.depth = self.depth.max(1 + value.depth().max(key.depth()));
         check_depth(self.depth)?;
         match self.index.get(&key.key()?) {
@@ -43,34 +43,34 @@ impl Dict {
     }
 
     /// The value of a key; None too if it cannot be one.
-    pub(super) fn get(&self, key: &Value) -> Option<&Value> {
+    pub(in crate::prompt::jinja) fn get(&self, key: &Value) -> Option<&Value> {
         let at = self.index.get(&key.key().ok()?)?;
         Some(&self.entries[*at].1)
     }
 
     /// The value of a text.
-    pub(super) fn get_name(&self, key: &Arc<str>) -> Option<&Value> {
+    pub(in crate::prompt::jinja) fn get_name(&self, key: &Arc<str>) -> Option<&Value> {
         let at = self.index.get(&Key::Str(key.clone()))?;
         Some(&self.entries[*at].1)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::prompt::jinja) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(super) fn depth(&self) -> u32 {
+    pub(in crate::prompt::jinja) fn depth(&self) -> u32 {
         self.depth.max(1)
     }
 
-    pub(super) fn entries(&self) -> &[(Value, Value)] {
+    pub(in crate::prompt::jinja) fn entries(&self) -> &[(Value, Value)] {
         &self.entries
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Value> {
+    pub(in crate::prompt::jinja) fn keys(&self) -> impl Iterator<Item = &Value> {
         self.entries.iter().map(|(key, _)| key)
     }
 
-    pub(super) fn equals(&self, other: &Self) -> bool {
+    pub(in crate::prompt::jinja) fn equals(&self, other: &Self) -> bool {
         self.len() == other.len()
             && self.entries.iter().all(|(key, value)| other.get(key).is_some_and(|found| found.equals(value)))
     }

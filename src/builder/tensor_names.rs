@@ -11,7 +11,7 @@ const PREFIXES: [&str; 3] = ["module.", "pretrained_model.", "base_model.model."
 const BARE: [&str; 4] = ["layers.", "embed_tokens.", "norm.", "tok_embeddings."];
 
 /// A name without what wrappers add.
-pub(in crate::builder) fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
     let mut plain = parts.join(".");
     while let Some(rest) = PREFIXES.iter().find_map(|prefix| plain.strip_prefix(prefix)) {
