@@ -5,7 +5,7 @@ use utoipa::openapi::OpenApi;
 use super::fields::nearest;
 
 /// Paths of other servers whose place another route takes here.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("/generate", "/v1/completions"),
     ("/generate_stream", "/v1/completions"),
     ("/v1/responses", "/v1/chat/completions"),
@@ -15,6 +15,8 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("/encode", "/v1/embeddings"),
     ("/v2/embed", "/v1/embeddings"),
     ("/embeddings", "/v1/embeddings"),
+    ("/v1/embed", "/v1/embeddings"),
+    ("/v1/encode", "/v1/embeddings"),
     ("/reward", "/v1/rewards"),
     ("/rewards", "/v1/rewards"),
     ("/healthz", "/health"),

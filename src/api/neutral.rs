@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use self::Neutral::{Any, Empty, False, Words, Zero};
+use self::Neutral::{Any, Empty, False, One, Words, Zero};
 use super::error::ApiError;
 use super::fields::{Field, Fields};
 
@@ -18,6 +18,8 @@ enum Neutral {
     False,
     /// 0.
     Zero,
+    /// 1.
+    One,
     /// An empty list, object or text.
     Empty,
     /// One of these words.
@@ -26,6 +28,9 @@ enum Neutral {
 
 const PLAIN: &str = "answers are plain text; leave it out";
 const SAMPLED: &str = "answers are sampled token by token; leave it out";
+const ONE_ANSWER: &str = "there is one answer to a request of this form; leave it out or send 1";
+const NO_TEXT: &str = "no text is generated here; leave it out";
+const RAW: &str = "this route gives the model's own scores; leave it out, or send the text to /classify";
 const NO_MEDIA: &str = "only text is read; leave it out";
 const NO_TOOLS: &str = "no tools are called here; leave it out";
 const TEMPLATE: &str = "the engine's chat template is used; leave it out";
@@ -71,7 +76,16 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ),
     ("suffix", Empty, "texts are only continued; leave it out"),
     ("echo", False, "the answer does not repeat the prompt; leave it out"),
+    ("cache_salt", Empty, "all requests share one cache of prompts; leave it out"),
     // Sampling and search.
+    ("n", One, ONE_ANSWER),
+    ("best_of", One, ONE_ANSWER),
+    ("seed", Any, ""),
+    ("sampling_params", Any, ""),
+    ("stop", Empty, NO_TEXT),
+    ("stop_token_ids", Empty, NO_TEXT),
+    ("logit_bias", Empty, NO_TEXT),
+    ("allowed_token_ids", Empty, NO_TEXT),
     ("use_beam_search", False, SAMPLED),
     ("length_penalty", Any, ""),
     ("early_stopping", Any, ""),
@@ -89,7 +103,15 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("separate_reasoning", Any, ""),
     ("stream_reasoning", Any, ""),
     ("stream_interval", Any, ""),
+    ("stream", False, "the answer comes as a whole; leave it out"),
+    ("stream_options", Empty, "the answer comes as a whole; leave it out"),
+    ("extra_body", Empty, "its fields belong to the request itself"),
     // What is returned besides.
+    ("logprobs", False, NOT_RETURNED),
+    ("top_logprobs", Zero, NOT_RETURNED),
+    ("use_activation", False, RAW),
+    ("activation", False, RAW),
+    ("softmax", False, RAW),
     ("return_token_ids", False, NOT_RETURNED),
     ("return_tokens_as_token_ids", False, NOT_RETURNED),
     ("return_prompt_text", False, NOT_RETURNED),
@@ -143,6 +165,7 @@ impl Neutral {
             Any => true,
             False => bool::from_value(value) == Ok(false),
             Zero => f64::from_value(value) == Ok(0.0),
+            One => f64::from_value(value) == Ok(1.0),
             Words(words) => match &value {
                 Value::String(word) => words.contains(&word.as_str()),
                 Value::Bool(flag) => words.contains(&if *flag { "true" } else { "false" }),

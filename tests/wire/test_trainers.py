@@ -95,6 +95,25 @@ def test_vllms_pooling_clients_send_texts_and_conversations(server: Server):
     assert len(rows["data"][0]["data"]) == rows["usage"]["prompt_tokens"] and rows["data"][0]["data"][-1] == scores
 
 
+def test_vllms_benchmark_reads_tokens_from_the_body_or_from_a_header(server: Server):
+    texts = [llama3(), llama3("No.")]
+    for path, payload in (
+        ("/v1/embeddings", {"input": texts}),
+        ("/v1/embeddings", {"messages": conversation()}),
+        ("/rerank", {"query": PARIS, "documents": [LOUVRE, "No."]}),
+        ("/pooling", {"input": texts}),
+        ("/pooling", {"messages": conversation(), "encoding_format": "bytes"}),
+        ("/pooling", {"input": texts, "encoding_format": "bytes_only"}),
+    ):
+        payload |= {"model": "five", "truncate_prompt_tokens": -1}
+        answer = requests.post(server.url + path, json=payload, timeout=60)
+        assert answer.status_code == 200, answer.text
+        if payload.get("encoding_format") == "bytes":
+            assert json.loads(answer.headers["metadata"])["usage"]["prompt_tokens"] > 0
+        elif "encoding_format" not in payload:
+            assert answer.json()["usage"]["prompt_tokens"] > 0
+
+
 def test_the_openai_client_decodes_an_embedding_in_base_64(server: Server):
     embedding = server.client().embeddings.create(model="five", input=llama3())
     assert list(embedding.data[0].embedding) == pytest.approx(chat_scores(server, "five"), abs=0)

@@ -35,8 +35,8 @@ struct AggregateMetricsRequest {
 
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct AggregateMetrics {
-    /// Of each task, in the order of their indices: the statistics of each number that its rollouts have, such as
-    /// `mean/reward`, and the rollouts.
+    /// The metrics of each task, in the order of their indices: statistics of each number that its rollouts have, such
+    /// as `mean/reward`, and the rollouts.
     #[schema(value_type = Vec<Object>)]
     group_level_metrics: Vec<Map<String, Value>>,
     /// The same statistics of all rollouts.

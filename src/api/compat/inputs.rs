@@ -26,7 +26,7 @@ pub(super) struct Input {
 pub(super) enum Text {
     /// Messages, which the model's chat template renders.
     Conversation(Vec<Message>, EncodeOptions<'static>),
-    /// A prompt and its response, of which only so many tokens are read.
+    /// A prompt and its response, each cut to its first tokens if there are limits.
     Answer(String, String, PartLimits),
     /// What a chat template rendered; control tokens in it are recognised.
     Templated(String),
@@ -49,7 +49,7 @@ pub(super) struct PartLimits {
 }
 
 impl PartLimits {
-    /// Takes `max_tokens_per_query` and `max_tokens_per_doc`. 0 is no limit.
+    /// Takes `max_tokens_per_query` and `max_tokens_per_doc`. 0 sets no limit.
     ///
     /// # Errors
     /// One of them is negative, or not a whole number.

@@ -13,6 +13,10 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("/classify", json!({"input": "a"})),
         ("/pooling", json!({"messages": messages})),
         ("/v1/embeddings", json!({"input": ["a"]})),
+        ("/v1/reward", json!({"messages": messages})),
+        ("/score", json!({"text_1": "a", "text_2": "b"})),
+        ("/rerank", json!({"query": "a", "documents": ["b"]})),
+        ("/v1/ranking", json!({"query": {"text": "a"}, "passages": [{"text": "b"}]})),
         ("/tokenize", json!({"prompt": "a"})),
         ("/detokenize", json!({"tokens": [1]})),
     ]
@@ -39,6 +43,9 @@ async fn what_happens_anyway_may_be_asked_for() {
         json!({"spaces_between_special_tokens": true, "include_stop_str_in_output": false}),
         json!({"return_token_ids": false, "return_tokens_as_token_ids": null, "kwargs": {}}),
         json!({"padding": "do_not_pad", "do_preprocess": false, "echo": false, "suffix": null}),
+        json!({"n": 1, "best_of": 1, "seed": 7, "stop": [], "stop_token_ids": [], "logit_bias": {}, "stream": false}),
+        json!({"logprobs": false, "top_logprobs": 0, "sampling_params": {}, "extra_body": {}, "cache_salt": ""}),
+        json!({"use_activation": false, "softmax": false, "activation": false}),
         json!({"model": MODEL, "unheard_of": null}),
     ];
     for (path, request) in requests() {
@@ -61,6 +68,8 @@ async fn what_cannot_be_done_is_refused_by_name() {
             ("chat_template", json!("{{ messages }}")),
             ("return_hidden_states", json!(true)),
             ("kwargs", json!({"a": 1})),
+            ("cache_salt", json!("x")),
+            ("n", json!(2)),
             ("unheard_of", json!(1)),
         ] {
             let answer = server.ask(path, with(&request, &json!({name: value}))).await;
