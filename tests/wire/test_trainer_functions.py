@@ -54,11 +54,10 @@ def source(trainer: str) -> str:
     if not folder.exists():
         folder.mkdir(parents=True)
         subprocess.run([*git, "init", "--quiet", "--bare"], check=True)
-        url = f"https://github.com/{repository}"
-        fetch = ["fetch", "--quiet", "--depth", "1", "--filter=blob:none", url, commit]
+        subprocess.run([*git, "remote", "add", "origin", f"https://github.com/{repository}"], check=True)
+        # Files are fetched when they are shown.
+        fetch = ["fetch", "--quiet", "--depth", "1", "--filter=blob:none", "origin", commit]
         subprocess.run([*git, *fetch], check=True)
-        subprocess.run([*git, "config", "remote.origin.url", url], check=True)
-        subprocess.run([*git, "config", "remote.origin.promisor", "true"], check=True)
     return subprocess.run([*git, "show", f"{commit}:{path}"], check=True, capture_output=True, text=True).stdout
 
 

@@ -96,7 +96,8 @@ impl RankingForm {
 /// It is negative.
 pub(super) fn top(fields: &mut Fields, name: &'static str) -> Result<usize, ApiError> {
     let top = fields.take::<i64>(name)?.unwrap_or(0);
-    usize::try_from(top).map_err(|_| ApiError::invalid(name, "must be a number of results, or 0 for all"))
+    usize::try_from(top)
+        .map_err(|_| ApiError::invalid(fields.path(name), "must be a number of results, or 0 for all"))
 }
 
 /// Keeps the first `top`; all if it is 0.

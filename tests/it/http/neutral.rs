@@ -15,7 +15,6 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("/v1/embeddings", json!({"input": ["a"]})),
         ("/v1/reward", json!({"messages": messages})),
         ("/score", json!({"text_1": "a", "text_2": "b"})),
-        ("/rerank", json!({"query": "a", "documents": ["b"]})),
         ("/v1/ranking", json!({"query": {"text": "a"}, "passages": [{"text": "b"}]})),
         ("/tokenize", json!({"prompt": "a"})),
         ("/detokenize", json!({"tokens": [1]})),

@@ -165,6 +165,7 @@ async fn clients_of_hugging_face_read_a_list_in_a_list() {
         (json!({"function_to_apply": "sigmoid"}), "`parameters.function_to_apply` is not supported"),
         (json!({"function_to_apply": "tanh"}), "`parameters.function_to_apply` must be one of"),
         (json!({"topk": 2}), "`parameters.topk` is not supported: did you mean `top_k`?"),
+        (json!({"top_k": -1}), "`parameters.top_k` must be a number of results"),
     ] {
         let message = refused(&server, "/", json!({"inputs": text, "parameters": parameters})).await;
         assert!(message.starts_with(words), "{message}");
