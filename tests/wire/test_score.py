@@ -437,6 +437,64 @@ def test_a_servers_variables_are_those_of_the_command_and_of_the_server(tmp_path
     assert texts[0] != texts[1] and texts[1] == texts[2]
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.csv.gz"])
+def test_a_run_that_ended_after_any_step_gives_the_same_output_when_run_again(engines, tmp_path, name):
+    source, output, whole = write(tmp_path / "in.jsonl", pairs(5)), tmp_path / name, tmp_path / f"whole-{name}"
+    assert score(engines, source, "--output", whole).returncode == 0
+    partial, unfinished = tmp_path / f"{name}.partial", tmp_path / f"{name}.unfinished"
+    # A run that cannot write its output leaves the journal with every row.
+    unfinished.mkdir()
+    assert score(engines, source, "--output", output).returncode == 1
+    unfinished.rmdir()
+    journal = partial.read_bytes()
+    lines = journal.splitlines(keepends=True)
+    assert len(lines) == 6
+    ends = [sum(map(len, lines[:count])) for count in range(7)]
+    for end in sorted({0, 1, len(journal) - 1, *ends, *(end + 9 for end in ends[:-1])}):
+        partial.write_bytes(journal[:end])
+        assert score(engines, source, "--output", output).returncode == 0, f"cut off at {end}"
+        assert output.read_bytes() == whole.read_bytes() and not partial.exists(), f"cut off at {end}"
+        output.unlink()
+    # While the output was written, and after it got its name.
+    for state in [unfinished, output]:
+        partial.write_bytes(journal)
+        state.write_bytes(whole.read_bytes()[:40])
+        assert score(engines, source, "--output", output).returncode == 0
+        assert output.read_bytes() == whole.read_bytes() and not partial.exists() and not unfinished.exists()
+        output.unlink()
+
+
+def test_a_run_with_another_engine_date_or_options_does_not_continue(engines, tmp_path):
+    checkpoint = shutil.copytree(CHECKPOINTS["llama3-tiny"], tmp_path / "checkpoint")
+    turn = "<|start_header_id|>{{ m['role'] }}<|end_header_id|>{{ m['content'] }}<|eot_id|>"
+    template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}" + turn + "{% endfor %}"
+    (checkpoint / "chat_template.jinja").write_text(template)
+    dated = {}
+    for date in ["2024-07-26", "2025-01-01"]:
+        dated[date] = tmp_path / date
+        build = [BINARIES / "build-engine", "--model", checkpoint, "--target", "cpu", "--output", dated[date]]
+        subprocess.run([*build, "--template-date", date], check=True, capture_output=True)
+    source, output = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+    (tmp_path / "out.jsonl.unfinished").mkdir()
+    run = lambda engine, *options: assay("score", source, "--engine", engine, "--output", output, *options)  # noqa: E731
+    first = run(dated["2024-07-26"])
+    assert first.returncode == 1 and "scored rows are in" in first.stderr
+    before = (tmp_path / "out.jsonl.partial").read_bytes()
+    for engine, options, words in [
+        (dated["2025-01-01"], [], "different engine"),
+        (engines["llama3-tiny"], [], "different engine"),
+        (dated["2024-07-26"], ["--simulate"], "different engine"),
+        (dated["2024-07-26"], ["--by", "coherence"], "different columns"),
+        (dated["2024-07-26"], ["--prefix", "s_"], "different columns"),
+        (dated["2024-07-26"], ["--allow-unanswered"], "different form"),
+    ]:
+        refused = run(engine, *options)
+        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+        assert (tmp_path / "out.jsonl.partial").read_bytes() == before
+    (tmp_path / "out.jsonl.unfinished").rmdir()
+    assert run(dated["2024-07-26"]).returncode == 0 and len(read(output)) == 3
+
+
 def test_eval_reports_subsets_and_sections_as_rewardbench_does(engines, tmp_path):
     subsets = ["alpacaeval-easy", "mt-bench-med", "mt-bench-hard", "donotanswer", "hep-go", "math-prm"]
     rows = [row | {"subset": subsets[n % len(subsets)]} for n, row in enumerate(pairs(60))]
