@@ -264,6 +264,30 @@ FAMILIES = {
             "tie_word_embeddings": False,
         },
     },
+    "gpt2-tiny": {
+        "seed": 68,
+        "form": LLAMA3_FORM,
+        "labels": ["LABEL_0"],
+        "architecture": "GPT2ForSequenceClassification",
+        # Its sizes have names of their own.
+        "own_sizes": True,
+        "config": {
+            "model_type": "gpt2",
+            "activation_function": "gelu_new",
+            "attn_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "layer_norm_epsilon": 1e-5,
+            "n_ctx": 420,
+            "n_embd": 72,
+            "n_head": 3,
+            "n_inner": None,
+            "n_layer": 3,
+            "n_positions": 420,
+            "torch_dtype": "bfloat16",
+            "vocab_size": 640,
+        },
+    },
     "mixtral-tiny": {
         "seed": 53,
         "form": LLAMA2_FORM,
@@ -762,7 +786,7 @@ for _spec in HEADS.values():
 
 def make_config(spec, tokenizer):
     """The whole config.json, laid out as the family's published ones are."""
-    config = {**SIZES, **spec["config"]}
+    config = {**({} if spec.get("own_sizes") else SIZES), **spec["config"]}
     config = {k: v for k, v in config.items() if not (k == "head_dim" and v is None)}
     config["architectures"] = [spec["architecture"]]
     config["attention_dropout"] = 0.0
@@ -845,6 +869,11 @@ def random_tensor(name, shape, rng, plus_one):
     values = common.random_tensor(name, shape, rng) if len(shape) > 1 or "norm" in name else None
     if "norm" in name and name.endswith(".weight"):
         return values - 1.0 if plus_one else values
+    if name.endswith("c_attn.weight"):
+        # Inputs are the rows here; tokens choose among others.
+        return 2.0 / np.sqrt(shape[0], dtype=np.float32) * rng.standard_normal(shape, dtype=np.float32)
+    if name.endswith(("wte.weight", "wpe.weight")):
+        return 0.7 * rng.standard_normal(shape, dtype=np.float32)
     if name.endswith(("running_mean", "bias")):
         return 0.3 * rng.standard_normal(shape, dtype=np.float32)
     if name.endswith("running_var"):

@@ -4,7 +4,7 @@
 //! (`rope_parameters`) and the ones before (`rope_theta`, `rope_scaling`).
 
 use super::BuildError;
-use super::families::{self, Architecture, rope};
+use super::families::{self, Architecture, FamilySpec, rope};
 use super::json::Object;
 use crate::manifest::{Bidirectional, Model};
 
@@ -61,7 +61,7 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
         family: family.name.to_owned(),
         vocab_size: decoder.size("vocab_size", defaults.vocab_size)?,
         hidden_size,
-        intermediate_size: decoder.size("intermediate_size", None)?,
+        intermediate_size: intermediate_size(decoder, family, hidden_size)?,
         num_layers,
         num_heads,
         num_kv_heads,
@@ -95,6 +95,11 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
     })
 }
 
+/// GPT-2 leaves it out where it is four times the width of the residual stream.
+fn intermediate_size(config: &Object, family: &FamilySpec, hidden_size: usize) -> Result<usize, BuildError> {
+    config.size("intermediate_size", family.tensors.transposed.then_some(4 * hidden_size))
+}
+
 /// Refuses settings that would change the scores if they were ignored.
 fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
     for field in ["quantization_config", "compression_config"] {
@@ -109,6 +114,13 @@ fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
     }
     if config.optional("use_qk_norm")?.unwrap_or(false) {
         return Err(config.error("use_qk_norm", "layer norms of queries and keys are not supported"));
+    }
+    if config.optional("scale_attn_by_inverse_layer_idx")?.unwrap_or(false) {
+        let reason = "attention that is scaled by the number of the layer is not supported";
+        return Err(config.error("scale_attn_by_inverse_layer_idx", reason));
+    }
+    if config.optional("scale_attn_weights")? == Some(false) {
+        return Err(config.error("scale_attn_weights", "attention that is not scaled is not supported"));
     }
     if config.optional::<f64>("clip_qkv")?.is_some() {
         return Err(config.error("clip_qkv", "queries, keys and values that are clipped are not supported"));

@@ -160,6 +160,7 @@ parity! {
     granite: "granite-tiny";
     cohere: "cohere-tiny";
     gpt_neox: "neox-tiny";
+    gpt2: "gpt2-tiny";
     mixtral: "mixtral-tiny";
     qwen3_with_experts: "qwen3-moe-tiny";
     qwen2_with_a_shared_expert: "qwen2-moe-tiny";

@@ -27,6 +27,8 @@ pub(in crate::builder) struct Tensor<'a> {
     row: usize,
     /// Elements from the start of one row to that of the next; more than `row` if only some columns are taken.
     pitch: usize,
+    /// Whether its rows are columns of the stored matrix.
+    transposed: bool,
 }
 
 impl<'a> Tensor<'a> {
@@ -43,6 +45,7 @@ impl<'a> Tensor<'a> {
             elements: stored.elements(),
             row,
             pitch: row,
+            transposed: false,
         }
     }
 
@@ -56,7 +59,13 @@ impl<'a> Tensor<'a> {
 
     /// Some of its rows, as a tensor.
     pub(in crate::builder) fn rows(&self, rows: Range<usize>) -> Self {
-        Self { first: self.first + rows.start * self.pitch, elements: rows.len() * self.row, ..*self }
+        let step = if self.transposed { 1 } else { self.pitch };
+        Self { first: self.first + rows.start * step, elements: rows.len() * self.row, ..*self }
+    }
+
+    /// The transpose of a whole matrix.
+    pub(in crate::builder) fn transposed(&self) -> Self {
+        Self { row: self.row_count(), transposed: true, ..*self }
     }
 
     /// Some of its columns, as a tensor.
@@ -72,6 +81,9 @@ impl<'a> Tensor<'a> {
         width: usize,
         bytes: &mut Vec<u8>,
     ) -> Result<(), BuildError> {
+        if self.transposed {
+            return self.read_transposed(elements, width, bytes);
+        }
         if let Some(merge) = self.merge {
             return self.read_merged(merge, elements, bytes);
         }
@@ -86,6 +98,46 @@ impl<'a> Tensor<'a> {
             let (run, after) = rest.split_at_mut(count * width);
             self.stored.read(self.first + row * self.pitch + column, width, run)?;
             (element, rest) = (element + count, after);
+        }
+        Ok(())
+    }
+
+    /// Reads a run of the transpose: the columns that it touches, of every row of the stored matrix.
+    fn read_transposed(
+        &self,
+        elements: &Range<usize>,
+        width: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        let row = self.row.max(1);
+        let (from, to) = (elements.start / row, elements.end.div_ceil(row));
+        let count = to - from;
+        bytes.clear();
+        bytes.resize(elements.len() * width, 0);
+        let merged = match self.merge {
+            Some(merge) => {
+                let columns = self.first + from..self.first + to;
+                Some(merge.rows(self.stored, 0..row, columns)?)
+            }
+            None => None,
+        };
+        let mut stored = vec![0; count * width];
+        for input in 0..row {
+            match &merged {
+                Some(values) => {
+                    for (to, value) in stored.chunks_mut(width).zip(&values[input * count..]) {
+                        to.copy_from_slice(&value.to_le_bytes());
+                    }
+                }
+                None => self.stored.read(input * self.pitch + self.first + from, width, &mut stored)?,
+            }
+            for (output, value) in stored.chunks(width).enumerate() {
+                let element = (from + output) * row + input;
+                if elements.contains(&element) {
+                    let at = (element - elements.start) * width;
+                    bytes[at..at + width].copy_from_slice(value);
+                }
+            }
         }
         Ok(())
     }

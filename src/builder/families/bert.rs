@@ -32,6 +32,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         // There is no gate.
         gate_up: GateUp::Separate(["", "intermediate.dense"]),
         down: "output.dense",
+        transposed: false,
     },
     positions: Some(PositionsSpec {
         tensor: "bert.embeddings.position_embeddings.weight",

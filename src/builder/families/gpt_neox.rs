@@ -35,6 +35,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         // There is no gate.
         gate_up: GateUp::Separate(["", "mlp.dense_h_to_4h"]),
         down: "mlp.dense_4h_to_h",
+        transposed: false,
     },
     trtllm: None,
     ..llama::SPEC

@@ -37,6 +37,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         attention_output: "attention.wo",
         gate_up: GateUp::Separate(["feed_forward.w1", "feed_forward.w3"]),
         down: "feed_forward.w2",
+        transposed: false,
     },
     positions: None,
     encoder: None,

@@ -13,6 +13,7 @@ mod gemma2;
 mod gemma3;
 mod glm;
 mod glm4;
+mod gpt2;
 mod gpt_neox;
 mod granite;
 mod internlm2;
@@ -49,7 +50,7 @@ pub(super) use unsupported::kind as unsupported_kind;
 pub(super) use variant::{Sizes, biases, final_softcap, logit_scale, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 26] = [
+const FAMILIES: [&FamilySpec; 27] = [
     &llama::SPEC,
     &mistral::SPEC,
     &ministral::SPEC,
@@ -71,6 +72,7 @@ const FAMILIES: [&FamilySpec; 26] = [
     &granite::SPEC,
     &cohere::SPEC,
     &gpt_neox::SPEC,
+    &gpt2::SPEC,
     &deberta_v2::SPEC,
     &bert::SPEC,
     &roberta::SPEC,
@@ -133,6 +135,10 @@ impl Architecture {
 /// What follows the family's name in that of an architecture, if it starts with it.
 fn class_of<'a>(name: &'a str, family: &FamilySpec) -> Option<&'a str> {
     let rest = name.strip_prefix(family.architecture)?;
+    // GPT-2's language model has an older name.
+    if rest == "LMHeadModel" {
+        return Some("ForCausalLM");
+    }
     let class = rest.strip_prefix("Text").unwrap_or(rest);
     (class.is_empty() || class.starts_with("For") || class == "Model").then_some(class)
 }

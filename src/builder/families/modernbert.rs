@@ -47,6 +47,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         attention_output: "attn.Wo",
         gate_up: GateUp::Fused("mlp.Wi"),
         down: "mlp.Wo",
+        transposed: false,
     },
     encoder: Some(EncoderSpec {
         embedding_norm: "model.embeddings.norm",

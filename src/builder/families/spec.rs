@@ -252,6 +252,8 @@ pub(crate) struct TensorNames {
     pub(crate) attention_output: &'static str,
     pub(crate) gate_up: GateUp,
     pub(crate) down: &'static str,
+    /// Whether matrices of layers are stored as `[inputs, outputs]`.
+    pub(crate) transposed: bool,
 }
 
 impl TensorNames {
@@ -265,6 +267,7 @@ impl TensorNames {
         attention_output: "self_attn.o_proj",
         gate_up: GateUp::Separate(["mlp.gate_proj", "mlp.up_proj"]),
         down: "mlp.down_proj",
+        transposed: false,
     };
 }
 

@@ -85,6 +85,10 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// A layer's tensors with the matrices of all experts.
+const STACKED_GATE_UP: &str = "mlp.experts.gate_up_proj";
+const STACKED_DOWN: &str = "mlp.experts.down_proj";
+
 /// One layer.
 struct Layer<'l, 'a> {
     planner: &'l mut Planner<'a>,
@@ -238,7 +242,9 @@ impl<'a> Layer<'_, 'a> {
     /// The router, with the gate of the shared expert as its last row, and the experts.
     fn experts(&mut self, experts: &Experts, tensors: &ExpertTensors) -> Result<(), BuildError> {
         let hidden = self.model.hidden_size;
-        let mut rows = vec![(tensors.router, experts.count)];
+        let has_router = self.has(&format!("{}.weight", tensors.router));
+        let router = if has_router { tensors.router } else { ExpertTensors::COMMON.router };
+        let mut rows = vec![(router, experts.count)];
         if experts.shared.is_some() {
             rows.push((ExpertTensors::SHARED_GATE, 1));
         }
@@ -247,13 +253,36 @@ impl<'a> Layer<'_, 'a> {
         let dtype = cpu::state_dtype(self.planner.dtype);
         let layout = self.planner.matrix_layout(dtype, experts.router_rows(), hidden)?;
         self.planner.push(&self.engine_name("router"), router, layout);
-        for expert in 0..experts.count {
+        let stacked = self.has(STACKED_GATE_UP);
+        if stacked {
+            self.stacked_experts(experts, hidden)?;
+        }
+        for expert in 0..if stacked { 0 } else { experts.count } {
             let source = format!("{}.{expert}", tensors.experts);
             self.expert(&format!("experts.{expert}"), &source, tensors, experts.intermediate_size)?;
         }
         if let Some(shared) = &experts.shared {
             let tensors = ExpertTensors::COMMON;
             self.expert("shared", ExpertTensors::SHARED, &tensors, shared.intermediate_size)?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.planner.checkpoint.has(&self.checkpoint_name(name))
+    }
+
+    /// Experts whose matrices are stored one after the other in one tensor, as transformers 5 holds them.
+    fn stacked_experts(&mut self, experts: &Experts, hidden: usize) -> Result<(), BuildError> {
+        let (count, width) = (experts.count, experts.intermediate_size);
+        let (gate_up, down) = (self.checkpoint_name(STACKED_GATE_UP), self.checkpoint_name(STACKED_DOWN));
+        let gate_up = self.planner.take(&gate_up, &[count, 2 * width, hidden])?;
+        let down = self.planner.take(&down, &[count, hidden, width])?;
+        for expert in 0..count {
+            let name = self.engine_name(&format!("experts.{expert}"));
+            let own = |whole: Tensor<'a>| vec![whole.rows(expert..expert + 1)];
+            self.matrix(&format!("{name}.gate_up"), own(gate_up), 2 * width, hidden)?;
+            self.matrix(&format!("{name}.down"), own(down), hidden, width)?;
         }
         Ok(())
     }
@@ -283,15 +312,27 @@ impl<'a> Layer<'_, 'a> {
         let name = self.engine_name(name);
         let out = parts.iter().map(|(_, rows)| rows).sum();
         let sources = self.take_parts(parts, "weight", &[inp])?;
-        let layout = self.planner.matrix_layout(self.planner.dtype, out, inp)?;
-        self.planner.push(&name, sources, layout);
-        if self.planner.dtype == Dtype::Int8 {
-            self.planner.push(&format!("{name}_scale"), vec![], Layout::Scales { rows: out });
-        }
+        self.matrix(&name, sources, out, inp)?;
         if bias {
             let sources = self.take_parts(parts, "bias", &[])?;
             let layout = Layout::RowMajor { dtype: Dtype::F32, shape: vec![out] };
             self.planner.push(&format!("{name}_bias"), sources, layout);
+        }
+        Ok(())
+    }
+
+    /// A matrix in the engine's type and, in int8, its scales.
+    fn matrix(
+        &mut self,
+        name: &str,
+        sources: Vec<Tensor<'a>>,
+        out: usize,
+        inp: usize,
+    ) -> Result<(), BuildError> {
+        let layout = self.planner.matrix_layout(self.planner.dtype, out, inp)?;
+        self.planner.push(name, sources, layout);
+        if self.planner.dtype == Dtype::Int8 {
+            self.planner.push(&format!("{name}_scale"), vec![], Layout::Scales { rows: out });
         }
         Ok(())
     }
@@ -306,7 +347,12 @@ impl<'a> Layer<'_, 'a> {
         let mut tensors = Vec::new();
         for (part, rows) in parts {
             let name = format!("{}.{kind}", self.checkpoint_name(part));
-            tensors.push(self.planner.take(&name, &[&[*rows], rest].concat())?);
+            tensors.push(match rest {
+                &[inputs] if self.family.tensors.transposed => {
+                    self.planner.take(&name, &[inputs, *rows])?.transposed()
+                }
+                _ => self.planner.take(&name, &[&[*rows], rest].concat())?,
+            });
         }
         Ok(tensors)
     }

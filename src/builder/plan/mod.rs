@@ -190,4 +190,6 @@ fn is_harmless(name: &str) -> bool {
         || name.ends_with("rotary_emb.inv_freq")
         || name.ends_with("embeddings.position_ids")
         || (name.starts_with("gpt_neox.layers.") && mask)
+        || (name.starts_with("transformer.h.")
+            && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")))
 }

@@ -6,8 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::merges;
 use super::settings::Settings;
+use super::{encoder_class, merges};
 
 /// Qwen's pattern of words.
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -25,6 +25,8 @@ pub(super) enum Class {
     Llama,
     Qwen2,
     Gemma,
+    DebertaV2,
+    Bert,
 }
 
 /// The class that transformers knows for a `model_type`.
@@ -39,6 +41,8 @@ impl Registered {
         let (class, overrides) = match model_type {
             "qwen2" => (Class::Qwen2, true),
             "qwen3" => (Class::Qwen2, false),
+            "deberta-v2" => (Class::DebertaV2, false),
+            "bert" => (Class::Bert, false),
             "gemma" | "gemma2" | "gemma3" | "gemma3_text" => (Class::Gemma, false),
             "mistral" | "mistral3" | "ministral" | "ministral3" | "nemotron" | "internlm2" | "phi3"
             | "olmo2" => (Class::File, true),
@@ -70,6 +74,8 @@ impl Class {
             "LlamaTokenizer" => Self::Llama,
             "Qwen2Tokenizer" => Self::Qwen2,
             "GemmaTokenizer" => Self::Gemma,
+            "DebertaV2Tokenizer" => Self::DebertaV2,
+            "BertTokenizer" => Self::Bert,
             _ => Self::File,
         }
     }
@@ -78,6 +84,8 @@ impl Class {
     pub(super) fn defaults(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::File => &[],
+            Self::DebertaV2 => encoder_class::DEBERTA_TOKENS,
+            Self::Bert => encoder_class::BERT_TOKENS,
             Self::Llama => &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")],
             Self::Qwen2 => &[
                 ("unk_token", "<|endoftext|>"),
@@ -99,14 +107,14 @@ impl Class {
     /// # Errors
     /// [`NoVocabulary`].
     pub(super) fn assemble(self, mut file: Value, settings: &Settings) -> Result<Value, NoVocabulary> {
-        if self == Self::File {
+        if matches!(self, Self::File | Self::DebertaV2 | Self::Bert) {
             return Ok(file);
         }
         let model = self.model(file["model"].take(), settings)?;
         file["model"] = model;
         file["added_tokens"] = json!([]);
         file["normalizer"] = match self {
-            Self::File | Self::Llama => Value::Null,
+            Self::File | Self::Llama | Self::DebertaV2 | Self::Bert => Value::Null,
             Self::Qwen2 => json!({"type": "NFC"}),
             Self::Gemma => json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}),
         };
@@ -153,7 +161,7 @@ impl Class {
 
     fn pre_tokenizer(self, settings: &Settings) -> Value {
         match self {
-            Self::File => Value::Null,
+            Self::File | Self::DebertaV2 | Self::Bert => Value::Null,
             Self::Llama => {
                 let scheme = match (settings.add_prefix_space.unwrap_or(true), settings.legacy) {
                     (false, _) => "never",
@@ -181,7 +189,7 @@ impl Class {
             json!({"type": "Fuse"}),
         ];
         match self {
-            Self::File => return Value::Null,
+            Self::File | Self::DebertaV2 | Self::Bert => return Value::Null,
             Self::Qwen2 => {
                 return json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
                     "use_regex": true});

@@ -5,6 +5,7 @@
 //! The result is written into the engine as one `tokenizer.json`, so that serving reads one file.
 
 mod class;
+mod encoder_class;
 mod merges;
 mod protobuf;
 mod sentencepiece;
@@ -63,6 +64,7 @@ pub(super) fn read(
     }
     let original = parse_tokenizer(&text).map_err(|error| invalid(&error))?;
     let mut assembled = class.assemble(file.clone(), &settings).map_err(|error| invalid(&error))?;
+    assembled = encoder_class::assemble(class, assembled, config)?;
     remove_what_changes_texts(&mut assembled);
     let mut tokenizer = if assembled == file {
         original.clone()

@@ -284,6 +284,82 @@ fn pythia_checkpoints_with_the_buffers_and_names_of_old() {
     assert!(!built(&checkpoint).0.model.variant.parallel_residual);
 }
 
+/// As transformers 5 holds them.
+#[test]
+fn experts_whose_matrices_are_stacked_in_one_tensor() {
+    let checkpoint = Checkpoint::copy("qwen3-moe-tiny");
+    let (apart, _) = built(&checkpoint);
+    checkpoint.retensor(|tensors| {
+        let first = |name: &String| Some(name.strip_suffix(".experts.0.up_proj.weight")?.to_owned());
+        let layers: Vec<String> = tensors.keys().filter_map(first).collect();
+        for layer in layers {
+            let up = |expert: usize| format!("{layer}.experts.{expert}.up_proj.weight");
+            let count = (0..).take_while(|&expert| tensors.contains_key(&up(expert))).count();
+            let (mut gate_up, mut down) = (Vec::new(), Vec::new());
+            let (mut width, mut hidden, mut dtype) = (0, 0, safetensors::Dtype::BF16);
+            for expert in 0..count {
+                for part in ["gate_proj", "up_proj", "down_proj"] {
+                    let name = format!("{layer}.experts.{expert}.{part}.weight");
+                    let (kind, shape, values) = tensors.remove(&name).unwrap();
+                    if part == "up_proj" {
+                        (width, hidden, dtype) = (shape[0], shape[1], kind);
+                    }
+                    if part == "down_proj" { down.extend(values) } else { gate_up.extend(values) }
+                }
+            }
+            tensors.insert(
+                format!("{layer}.experts.gate_up_proj"),
+                (dtype, vec![count, 2 * width, hidden], gate_up),
+            );
+            tensors.insert(format!("{layer}.experts.down_proj"), (dtype, vec![count, hidden, width], down));
+        }
+    });
+    assert_eq!(digest(&built(&checkpoint).0), digest(&apart));
+}
+
+#[test]
+fn gpt_2_under_every_class_and_what_of_it_is_refused() {
+    let checkpoint = Checkpoint::copy("gpt2-tiny");
+    let (classifier, _) = built(&checkpoint);
+    assert_eq!(classifier.model.intermediate_size, 4 * 72);
+    checkpoint.retensor(|tensors| {
+        let mask = (safetensors::Dtype::U8, vec![1, 1, 2, 2], vec![1, 0, 1, 1]);
+        tensors.insert("transformer.h.0.attn.bias".to_owned(), mask);
+    });
+    assert_eq!(digest(&built(&checkpoint).0), digest(&classifier));
+    let mut options = checkpoint.options(Dtype::F32);
+    options.common.max_seq_len = Some(421);
+    let error = build(&options, &assay::builder::Silent).unwrap_err().to_string();
+    assert_names(&error, &["--max-seq-len 421", "positions reach 420"]);
+    let scaled = Checkpoint::copy("gpt2-tiny");
+    scaled.set("scale_attn_by_inverse_layer_idx", json!(true));
+    assert_names(&scaled.refusal(), &["scale_attn_by_inverse_layer_idx"]);
+    let language = Checkpoint::copy("gpt2-tiny");
+    language.set("architectures", json!(["GPT2LMHeadModel"]));
+    language.retensor(|tensors| {
+        tensors.remove("score.weight");
+    });
+    assert_eq!(built(&language).0.task, assay::manifest::Task::Chat);
+}
+
+#[test]
+fn encoders_that_cannot_be_built_are_refused_by_name() {
+    for (name, field, value, says) in [
+        ("deberta-tiny", "conv_kernel_size", json!(3), "convolutions"),
+        ("deberta-tiny", "pos_att_type", json!("p2p"), "c2p and p2c"),
+        ("deberta-tiny", "position_buckets", json!(400), "position_buckets"),
+        ("deberta-tiny", "pooler_hidden_act", json!("elu"), "elu"),
+        ("bert-tiny", "position_embedding_type", json!("relative_key"), "absolute"),
+        ("bert-tiny", "is_decoder", json!(true), "is_decoder"),
+        ("bert-tiny", "hidden_act", json!("relu"), "relu"),
+        ("modernbert-tiny", "classifier_pooling", json!("max"), "cls and mean"),
+    ] {
+        let checkpoint = Checkpoint::copy(name);
+        checkpoint.set(field, value);
+        assert_names(&checkpoint.refusal(), &[field, says]);
+    }
+}
+
 #[test]
 fn what_kind_a_model_is_that_cannot_be_built() {
     for (architecture, field, kind) in [

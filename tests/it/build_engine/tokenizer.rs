@@ -257,3 +257,23 @@ fn hostile_normalizers_are_refused_in_bounded_time() {
         }
     }
 }
+
+/// Files of earlier versions of transformers normalize and split texts in other ways than its present classes.
+#[test]
+fn an_encoders_class_normalizes_and_splits_whatever_the_file_says() {
+    for name in ["deberta-tiny", "bert-tiny"] {
+        let texts = ["It  is\tso, \u{fb01}ne\n", "No.", "a b"];
+        let ids = |checkpoint: &Checkpoint| {
+            let encoder = encoder(checkpoint);
+            texts.map(|text| encode(&encoder, text).unwrap())
+        };
+        let expected = ids(&Checkpoint::copy(name));
+        let checkpoint = Checkpoint::copy(name);
+        checkpoint.edit("tokenizer.json", |file| {
+            file["normalizer"] = json!({"type": "NFKD"});
+            file["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}",
+                "prepend_scheme": "always", "split": false});
+        });
+        assert_eq!(ids(&checkpoint), expected, "{name}");
+    }
+}

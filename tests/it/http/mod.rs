@@ -5,6 +5,7 @@ mod answers;
 mod bad_input;
 mod bodies;
 mod compat;
+mod encoders;
 mod engines;
 mod failures;
 mod field_names;

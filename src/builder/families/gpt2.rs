@@ -1,0 +1,56 @@
+//! GPT-2.
+
+use super::encoders::PositionsSpec;
+use super::llama;
+use super::spec::*;
+use crate::manifest::{Activation, Norm};
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "gpt2",
+    title: "GPT-2",
+    architecture: "GPT2",
+    model_type: "gpt2",
+    defaults: Defaults {
+        max_position_embeddings: 1024,
+        vocab_size: Some(50_257),
+        tied_embeddings: true,
+        ..Defaults::NONE
+    },
+    biases: Biases { qkv: Bias::Present, output: Bias::Present, mlp: Bias::Present },
+    rotary: Rotary { partial: Some(0.0), ..Rotary::WHOLE },
+    norms: Norms {
+        kind: Norm::Layer,
+        bias: true,
+        eps_field: "layer_norm_epsilon",
+        default_eps: 1e-5,
+        inputs: Some(["ln_1", "ln_2"]),
+        ..Norms::RMS
+    },
+    aliases: &[
+        ("n_embd", "hidden_size"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_head", "num_attention_heads"),
+        ("n_inner", "intermediate_size"),
+        ("n_positions", "max_position_embeddings"),
+    ],
+    activation: ActivationSpec {
+        fields: &["activation_function"],
+        name: "gelu_new",
+        activation: Activation::PlainGeluTanh,
+    },
+    tensors: TensorNames {
+        embedding: "transformer.wte.weight",
+        lm_head: "lm_head.weight",
+        final_norm: "transformer.ln_f",
+        layers: "transformer.h",
+        qkv: Qkv::Fused("attn.c_attn"),
+        attention_output: "attn.c_proj",
+        // There is no gate.
+        gate_up: GateUp::Separate(["", "mlp.c_fc"]),
+        down: "mlp.c_proj",
+        transposed: true,
+    },
+    positions: Some(PositionsSpec { tensor: "transformer.wpe.weight", unless: None, skips_padding: false }),
+    trtllm: None,
+    ..llama::SPEC
+};
