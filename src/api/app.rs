@@ -73,7 +73,11 @@ impl App {
         let limits = manifest.limits.lowered(&settings.engine.limits())?;
         let keys = settings.security.api_keys_file.as_deref().map(open_keys).transpose()?;
         Ok(Self {
-            metrics: Arc::new(Metrics::new(&models[0], &manifest.profile.name)?),
+            metrics: Arc::new(Metrics::with_score_buckets(
+                &models[0],
+                &manifest.profile.name,
+                &settings.scoring.score_buckets,
+            )?),
             keys,
             traces: None,
             bodies: ByteBudget::new(settings.server.max_inflight_bytes),

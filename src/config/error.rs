@@ -62,6 +62,14 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// The buckets of the histogram of scores do not increase.
+    #[error("score_buckets must increase, and {before} comes before {after}")]
+    BucketOrder {
+        /// A bound.
+        before: f64,
+        /// The next one, which is not above it.
+        after: f64,
+    },
     /// An option does not fit the engine's head.
     #[error("{option}: {source}")]
     Head {

@@ -69,6 +69,7 @@ impl Settings {
         let settings = Self::fill(options);
         settings.security.check()?;
         settings.scoring.score_options()?;
+        settings.scoring.check_buckets()?;
         Ok(settings)
     }
 
@@ -170,6 +171,13 @@ impl ScoringSettings {
         let rows = self.reward_logits_range.as_ref().map(|range| range.0.clone());
         let names = (!self.reward_model_string.is_empty()).then_some(self.reward_model_string.as_slice());
         Head::with_options(head, rows, names, self.score_options()?).map_err(conflict)
+    }
+
+    fn check_buckets(&self) -> Result<(), ConfigError> {
+        match self.score_buckets.windows(2).find(|pair| pair[0] >= pair[1]) {
+            None => Ok(()),
+            Some(pair) => Err(ConfigError::BucketOrder { before: pair[0], after: pair[1] }),
+        }
     }
 
     fn score_options(&self) -> Result<ScoreOptions, ConfigError> {

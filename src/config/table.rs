@@ -12,7 +12,7 @@ use super::nim;
 use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
 use super::values::{
-    FinishReason, OnEngineChange, OverloadStatus, RouteActivation, Seconds, fraction, name, positive,
+    FinishReason, OnEngineChange, OverloadStatus, RouteActivation, Seconds, finite, fraction, name, positive,
 };
 use crate::engine::simulated::Simulation;
 use crate::hardware::profiles;
@@ -259,6 +259,12 @@ options! {
 
         /// Add the weighted sum of attributes as a score
         score_weights: Vec<Named<f64>> = Vec::new(), value_name: "NAME=WEIGHT", unset: "none";
+
+        /// Upper bounds of the histogram of scores in the metrics
+        ///
+        /// Choose those between which your model's scores differ; they must increase.
+        score_buckets: Vec<f64> = Vec::new(),
+            value_name: "SCORE", unset: "17 from -40 to 40, finer around 0", parse: finite, hyphens: true;
 
         /// Name of the weighted sum
         score_weighted_name: Option<String> = None, value_name: "NAME", unset: "weighted";

@@ -73,6 +73,14 @@ pub(super) fn fraction(text: &str) -> Result<f64, InvalidValue> {
     }
 }
 
+/// Reads a number that is neither infinite nor NaN.
+pub(super) fn finite(text: &str) -> Result<f64, InvalidValue> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err(InvalidValue("expected a number, such as 0.5".to_owned())),
+    }
+}
+
 /// Reads a name that is not empty.
 pub(super) fn name(text: &str) -> Result<String, InvalidValue> {
     match text.trim() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Counter, Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
-    TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
 
 use super::gpus::GpuGauges;
@@ -57,6 +57,8 @@ pub struct Metrics {
     engine_failures: IntCounter,
     engine_restarts: IntCounter,
     engine_changes: IntCounter,
+    /// Without a series until there is a certificate.
+    certificate_expiry: IntGaugeVec,
     gpus: Option<GpuGauges>,
     max_num_tokens: std::sync::atomic::AtomicUsize,
 }
@@ -112,6 +114,19 @@ impl Metrics {
     /// # Errors
     /// Two metrics have the same name, which is a bug.
     pub fn new(model_name: &str, profile: &str) -> Result<Self, prometheus::Error> {
+        Self::with_score_buckets(model_name, profile, &[])
+    }
+
+    /// As [`Metrics::new`], with these upper bounds in the histogram of scores, or the default if there are none.
+    ///
+    /// # Errors
+    /// The bounds do not increase, or two metrics have the same name, which is a bug.
+    pub fn with_score_buckets(
+        model_name: &str,
+        profile: &str,
+        score_buckets: &[f64],
+    ) -> Result<Self, prometheus::Error> {
+        let score_buckets = if score_buckets.is_empty() { &names::SCORE_BUCKETS } else { score_buckets };
         let labels = HashMap::from([("model_name".to_owned(), model_name.to_owned())]);
         let registry = Registry::new_custom(None, Some(labels))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -152,7 +167,7 @@ impl Metrics {
             request_prompt_tokens: make.histogram(names::REQUEST_PROMPT_TOKENS, &names::TOKEN_BUCKETS)?,
             request_generation_tokens: make
                 .histogram(names::REQUEST_GENERATION_TOKENS, &names::TOKEN_BUCKETS)?,
-            scores: make.histograms(names::SCORE, &names::SCORE_BUCKETS, &["attribute"])?,
+            scores: make.histograms(names::SCORE, score_buckets, &["attribute"])?,
             iterations: make.counter(names::ITERATIONS)?,
             iteration_seconds: make.seconds(names::ITERATION_SECONDS)?,
             iteration_tokens: make.histogram(names::ITERATION_TOKENS, &names::TOKEN_BUCKETS)?,
@@ -164,6 +179,7 @@ impl Metrics {
             engine_failures: make.counter(names::ENGINE_FAILURES)?,
             engine_restarts: make.counter(names::ENGINE_RESTARTS)?,
             engine_changes: make.counter(names::ENGINE_CHANGES)?,
+            certificate_expiry: make.gauges(names::CERTIFICATE_EXPIRY, &[])?,
             gpus: GpuGauges::detect(&make)?,
             max_num_tokens: 0.into(),
             registry,
@@ -226,6 +242,14 @@ impl Metrics {
     pub fn failed(&self, reason: &str) {
         self.failure.inc();
         self.errors.with_label_values(&[reason]).inc();
+    }
+
+    /// Sets when the certificate of the server expires, after 1970, if that is known.
+    pub fn certificate_expires(&self, at: Option<Duration>) {
+        if let Some(at) = at {
+            let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+            self.certificate_expiry.with_label_values::<&str>(&[]).set(seconds);
+        }
     }
 
     /// Counts a connection that was opened.

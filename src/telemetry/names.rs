@@ -90,6 +90,10 @@ pub(super) const ENGINE_CHANGES: MetricName = (
     "engine_directory_changes_total",
     "Times the engine directory no longer held the engine that is served.",
 );
+pub(super) const CERTIFICATE_EXPIRY: MetricName = (
+    "tls_certificate_expiry_seconds",
+    "When the certificate of the server expires, in seconds since 1970; absent without TLS.",
+);
 /// Gauge, always 1; labels `version`, `profile`.
 pub(super) const BUILD_INFO: MetricName =
     ("assay_build_info", "Version of the server and profile of its engine.");
@@ -115,6 +119,6 @@ pub(super) const SEQUENCE_BUCKETS: [f64; 11] =
     [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// Buckets of [`ITERATION_FILL`].
 pub(super) const FILL_BUCKETS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
-/// Buckets of [`SCORE`]: raw scores of most heads are around 0, those of others up to a few tens.
+/// Buckets of [`SCORE`] unless an option sets others: raw scores of most heads are around 0, those of others up to a few tens.
 pub(super) const SCORE_BUCKETS: [f64; 17] =
     [-40.0, -20.0, -10.0, -5.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0];

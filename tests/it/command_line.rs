@@ -50,6 +50,14 @@ fn a_missing_engine_is_asked_for() {
 }
 
 #[test]
+fn buckets_of_scores_increase() {
+    let error = refused(1, &["serve", "e", "--score-buckets=-1,2,2"], &[]);
+    assert!(error.contains("score_buckets must increase, and 2 comes before 2"), "{error}");
+    let error = refused(2, &["serve", "e", "--score-buckets", "a"], &[]);
+    assert!(error.contains("expected a number"), "{error}");
+}
+
+#[test]
 fn a_wrong_variable_is_named() {
     let error = refused(2, &["serve", "--engine", "e"], &[("ASSAY_PORT", "http")]);
     assert!(error.contains("ASSAY_PORT=`http`: expected a whole number from 0 to 65535"), "{error}");

@@ -175,6 +175,9 @@ def test_a_tls_port_refuses_plain_http(engines: Engines, authority: Authority):
             ask(server.url + "/v1/health/ready")
         counted = re.compile(r'^http_connections_cut_total\{reason="handshake"[^}]*\} [1-9]', re.MULTILINE)
         until(lambda: counted.search(ask(url + "/metrics", context=context)[2]))
+        expiry = re.search(r"^tls_certificate_expiry_seconds\{.*\} (\d+)$", ask(url + "/metrics", context=context)[2], re.MULTILINE)
+        due = x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+        assert float(expiry[1]) == due.timestamp()
 
 
 def test_new_certificates_are_served_without_a_restart(engines: Engines, authority: Authority, tmp_path: Path):

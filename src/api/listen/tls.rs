@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::config::SecuritySettings;
 
@@ -91,7 +94,15 @@ pub enum TlsError {
 /// Accepts TLS 1.2 and 1.3 connections, with what the files held when they were last read without an error.
 pub(crate) struct Tls {
     files: Files,
-    acceptor: RwLock<TlsAcceptor>,
+    loaded: RwLock<Loaded>,
+}
+
+/// What the files held.
+#[derive(Clone)]
+struct Loaded {
+    acceptor: TlsAcceptor,
+    /// When the server's certificate expires, after 1970; `None` if it cannot be read from it.
+    expiry: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -115,8 +126,8 @@ impl Tls {
     /// A file cannot be read or used, or does not match another.
     pub(crate) fn open(settings: &SecuritySettings) -> Result<Option<Arc<Self>>, TlsError> {
         let Some(files) = Files::from_settings(settings) else { return Ok(None) };
-        let acceptor = RwLock::new(acceptor(&files)?);
-        Ok(Some(Arc::new(Self { files, acceptor })))
+        let loaded = RwLock::new(load(&files)?);
+        Ok(Some(Arc::new(Self { files, loaded })))
     }
 
     /// The files that the options name.
@@ -127,14 +138,19 @@ impl Tls {
 
     /// The acceptor for the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).acceptor.clone()
+    }
+
+    /// When the certificate in use expires, after 1970.
+    pub(crate) fn expiry(&self) -> Option<Duration> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).expiry
     }
 
     /// Reloads the files for new connections and logs the result. After an error the old certificate stays in use.
     pub(crate) fn reload_and_log(&self) {
-        match acceptor(&self.files) {
-            Ok(acceptor) => {
-                *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        match load(&self.files) {
+            Ok(loaded) => {
+                *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 tracing::info!("TLS certificates reloaded");
             }
             Err(error) => tracing::error!("TLS certificates not reloaded: {error}"),
@@ -142,11 +158,12 @@ impl Tls {
     }
 }
 
-fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
+fn load(files: &Files) -> Result<Loaded, TlsError> {
     let Files { key: key_file, cert: cert_file, client_ca } = files;
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| unusable("tls_key", key_file, "private key", error))?;
     let chain = certificates("tls_cert", cert_file)?;
+    let expiry = chain.first().and_then(expiry);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -168,7 +185,12 @@ fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
         }
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Loaded { acceptor: TlsAcceptor::from(Arc::new(config)), expiry })
+}
+
+fn expiry(certificate: &CertificateDer<'_>) -> Option<Duration> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    Some(certificate.tbs_certificate().validity().not_after.to_unix_duration())
 }
 
 /// The certificate authorities whose clients may connect.

@@ -117,7 +117,12 @@ pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
         tokio::spawn(key_files.on_change(move || keys.reload_and_log()));
     }
     if let Some(tls) = tls.clone() {
-        tokio::spawn(tls_files.on_change(move || tls.reload_and_log()));
+        let metrics = app.metrics.clone();
+        metrics.certificate_expires(tls.expiry());
+        tokio::spawn(tls_files.on_change(move || {
+            tls.reload_and_log();
+            metrics.certificate_expires(tls.expiry());
+        }));
     }
     tokio::spawn(reload_on(signal(SignalKind::hangup())?, app.clone(), tls));
     let exit = load_and_serve(&app, manifest, &mut signals, stop, ports).await;
@@ -204,6 +209,7 @@ async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
         }
         if let Some(tls) = &tls {
             tls.reload_and_log();
+            app.metrics.certificate_expires(tls.expiry());
         }
     }
 }
