@@ -24,6 +24,8 @@ accepted=(
     'engines.existingClaim=engines,apiKeysSecret=keys,tlsSecret=tls,serviceMonitor.enabled=true'
     'engines.existingClaim=engines,autoscaling.enabled=true'
     'engines.existingClaim=engines,gpus=8,nodes=2,sshSecret=ssh'
+    'engines.existingClaim=engines,prometheusRule.enabled=true,dashboard.enabled=true,networkPolicy.enabled=true'
+    'engines.existingClaim=engines,build.enabled=true,build.checkpoint=a,build.output=b,ingress.enabled=true,ingress.hosts={a}'
 )
 refused=(
     'replicas=1'
@@ -32,13 +34,15 @@ refused=(
     'engines.existingClaim=a,nodes=2,gpus=8'
     'engines.existingClaim=a,nodes=2,gpus=8,sshSecret=ssh,autoscaling.enabled=true'
     'engines.existingClaim=a,replica=2'
+    'engines.existingClaim=a,config.port=9'
 )
+image=image.repository=registry.example.org/assay
 for values in "${accepted[@]}"; do
-    helm lint --quiet --strict "$chart" --set "$values"
-    helm template check "$chart" --set "$values" | conforms
+    helm lint --quiet --strict "$chart" --set "$image,$values"
+    helm template check "$chart" --set "$image,$values" | conforms
 done
 for values in "${refused[@]}"; do
-    if helm template check "$chart" --set "$values" >/dev/null 2>&1; then
+    if helm template check "$chart" --set "$image,$values" >/dev/null 2>&1; then
         echo "these values are accepted and should be refused: $values" >&2
         exit 1
     fi

@@ -1,5 +1,5 @@
 {{- define "assay.name" -}}
-{{- if contains "assay" .Release.Name -}}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{- else -}}{{ printf "%s-assay" .Release.Name | trunc 52 | trimSuffix "-" }}{{- end -}}
+{{- if .Values.fullnameOverride -}}{{ .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}{{- else if contains "assay" .Release.Name -}}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{- else -}}{{ printf "%s-assay" .Release.Name | trunc 52 | trimSuffix "-" }}{{- end -}}
 {{- end -}}
 
 {{- define "assay.selector" -}}
@@ -12,10 +12,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- /* Refuses values that cannot work, before anything is installed. */ -}}
 {{- define "assay.check" -}}
+{{- if not .Values.image.repository -}}
+{{- fail "image.repository is not set: build the image, push it, and name it here" -}}
+{{- end -}}
+{{- if hasKey .Values.config "port" -}}
+{{- fail "config.port is set: servers listen on 8000 in their pods; set service.port to the port of the service" -}}
+{{- end -}}
+{{- if hasKey .Values.config "tls_client_ca" -}}
+{{- fail "config.tls_client_ca is set: the kubelet has no certificate for its probes; use apiKeysSecret, or let a proxy check certificates" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.config.protect_metrics -}}
+{{- fail "config.protect_metrics and serviceMonitor are both set: the monitor has no API key; use config.metrics_port and networkPolicy instead" -}}
+{{- end -}}
+{{- if and .Values.build.enabled (not (and .Values.build.checkpoint .Values.build.output)) -}}
+{{- fail "build.enabled is set: name build.checkpoint and build.output, directories of the volume of engines" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled is set: name at least one of ingress.hosts" -}}
+{{- end -}}
 {{- if not (or .Values.engines.existingClaim .Values.engines.hostPath) -}}
 {{- fail "there are no engines: set engines.existingClaim to a PersistentVolumeClaim, or engines.hostPath to a directory on the nodes" -}}
 {{- end -}}
@@ -31,6 +52,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (gt (int .Values.nodes) 1) .Values.autoscaling.enabled -}}
 {{- fail "autoscaling works only with nodes 1: set replicas instead" -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* The user of the image must be able to write the cache and to read the keys: hence the group. */ -}}
+{{- define "assay.podSecurity" -}}
+{{- $own := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" -}}
+{{- toYaml (mergeOverwrite $own (deepCopy .Values.podSecurityContext)) -}}
+{{- end -}}
+
+{{- define "assay.containerSecurity" -}}
+{{- $own := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
+{{- toYaml (mergeOverwrite $own (deepCopy .Values.containerSecurityContext)) -}}
 {{- end -}}
 
 {{- /* The pod of a Deployment or of one node of a LeaderWorkerSet. Takes `dict "root" $ "worker" false`. */ -}}
@@ -53,30 +85,30 @@ spec:
   {{- with $values.image.pullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
   {{- end }}
-  securityContext:
-    runAsNonRoot: true
-    seccompProfile: {type: RuntimeDefault}
-    {{- if gt (int $values.nodes) 1 }}
-    # The user of the image must be able to read the keys.
-    fsGroup: 10001
-    fsGroupChangePolicy: OnRootMismatch
-    {{- end }}
+  {{- with $values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext: {{- include "assay.podSecurity" .root | nindent 4 }}
+  {{- with $values.initContainers }}
+  initContainers: {{ toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: assay
       image: "{{ $values.image.repository }}:{{ $values.image.tag | default .root.Chart.AppVersion }}"
       imagePullPolicy: {{ $values.image.pullPolicy }}
-      securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities: {drop: [ALL]}
+      securityContext: {{- include "assay.containerSecurity" .root | nindent 8 }}
       env:
         - {name: ASSAY_CONFIG, value: /etc/assay/assay.yaml}
+        - {name: ASSAY_CACHE, value: /cache}
         {{- if gt (int $values.nodes) 1 }}
         - {name: ASSAY_GPUS_PER_NODE, value: {{ $values.gpus | quote }}}
         {{- end }}
         {{- with $values.env }}{{ toYaml . | nindent 8 }}{{ end }}
       ports:
         - {name: http, containerPort: 8000}
+        {{- with $values.config.metrics_port }}
+        - {name: metrics, containerPort: {{ . }}}
+        {{- end }}
       {{- if not .worker }}
       startupProbe:
         httpGet: {path: /v1/health/ready, port: http, scheme: {{ $scheme }}}
@@ -103,6 +135,7 @@ spec:
       volumeMounts:
         - {name: engines, mountPath: /engines, readOnly: true}
         - {name: config, mountPath: /etc/assay, readOnly: true}
+        - {name: cache, mountPath: /cache}
         - {name: tmp, mountPath: /tmp}
         - {name: shm, mountPath: /dev/shm}
         {{- if $values.apiKeysSecret }}
@@ -114,6 +147,8 @@ spec:
         {{- if $values.tlsSecret }}
         - {name: tls, mountPath: /etc/assay-tls, readOnly: true}
         {{- end }}
+        {{- with $values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+    {{- with $values.sidecars }}{{ toYaml . | nindent 4 }}{{ end }}
   volumes:
     - name: engines
       {{- if $values.engines.existingClaim }}
@@ -123,6 +158,12 @@ spec:
       {{- end }}
     - name: config
       configMap: {name: {{ include "assay.name" .root }}}
+    - name: cache
+      {{- if $values.cache.existingClaim }}
+      persistentVolumeClaim: {claimName: {{ $values.cache.existingClaim }}}
+      {{- else }}
+      emptyDir: {}
+      {{- end }}
     - name: tmp
       emptyDir: {}
     - name: shm
@@ -139,6 +180,10 @@ spec:
     - name: tls
       secret: {secretName: {{ $values.tlsSecret }}}
     {{- end }}
+    {{- with $values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- with $values.topologySpreadConstraints }}
+  topologySpreadConstraints: {{ toYaml . | nindent 4 }}
+  {{- end }}
   {{- with $values.nodeSelector }}
   nodeSelector: {{ toYaml . | nindent 4 }}
   {{- end }}
