@@ -13,7 +13,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{self, Ref, RefOr};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::app::App;
 use super::error::ErrorBody;
@@ -24,7 +24,7 @@ const KEY: &str = "api_key";
 /// The document without the routes.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Assay", description = "Scores of conversations by reward models, and text by models that generate."),
+    info(title = "Assay", description = "Scores of conversations by reward models, and text by models that generate. [Playground](./)"),
     components(schemas(ErrorBody)),
     tags(
         (name = "scores", description = "Scores of conversations"),
@@ -79,7 +79,10 @@ const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
 
 /// The document and its page.
 pub(super) fn pages(document: openapi::OpenApi) -> Router<Arc<App>> {
-    Router::from(SwaggerUi::new("/docs").url("/openapi.json", document)).layer(map_response(with_policy))
+    // The base layout has no bar with the name of another product.
+    let page =
+        SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().use_base_layout());
+    Router::from(page).layer(map_response(with_policy))
 }
 
 async fn with_policy(mut response: axum::response::Response) -> axum::response::Response {

@@ -5,15 +5,26 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-/// The page may load its own two files, send requests to this server, and do nothing else.
+/// The page's modules.
+const SCRIPTS: [(&str, &str); 4] = [
+    ("/playground.js", include_str!("playground.js")),
+    ("/dom.js", include_str!("dom.js")),
+    ("/form.js", include_str!("form.js")),
+    ("/results.js", include_str!("results.js")),
+];
+
+/// The page may load its own files, send requests to this server, and do nothing else.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
+    let mut router = Router::new()
         .route("/", get(async || file("text/html", include_str!("index.html"))))
-        .route("/playground.css", get(async || file("text/css", include_str!("playground.css"))))
-        .route("/playground.js", get(async || file("text/javascript", include_str!("playground.js"))))
+        .route("/playground.css", get(async || file("text/css", include_str!("playground.css"))));
+    for (path, text) in SCRIPTS {
+        router = router.route(path, get(async move || file("text/javascript", text)));
+    }
+    router
 }
 
 fn file(content_type: &str, text: &'static str) -> Response {
