@@ -52,6 +52,7 @@ expect /engines RANKS=1 -- bash -c "$engines"
 expect /mine RANKS=1 NIM_CACHE_PATH=/mine -- bash -c "$engines"
 expect none RANKS=1 ASSAY_CONFIG=/etc/assay.yaml -- bash -c "$engines"
 expect 'build-engine: --help' RANKS=8 -- echo build-engine: --help
+expect 'assay serve /models/judge' RANKS=1 -- serve /models/judge
 expect 'assay serve --help' RANKS='Usage: assay serve' -- --help
 ssh='-p 2222 -i /etc/assay-ssh/ssh-privatekey -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR'
 nodes=(LWS_GROUP_SIZE=3 LWS_LEADER_ADDRESS=judge-0.judge.here)
@@ -71,11 +72,46 @@ while IFS=: read -r source included; do
     fi
 done < <(grep -rEo 'include_(str|bytes)!\("[^"]+"' ../src | sed -E 's/:include_[a-z]+!\("/:/; s/"$//')
 
-# The images are built with the toolchain that the project is checked with.
+# The image for GPUs is built with the toolchain that the project is checked with. That for CPUs has Debian's.
 channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' ../rust-toolchain.toml)
+if ! grep -qx "ARG RUST=$channel" gpu.Dockerfile; then
+    echo "gpu.Dockerfile does not build with Rust $channel, which rust-toolchain.toml names" >&2
+    exit 1
+fi
+version=$(sed -n '0,/^version/s/^version = "\(.*\)"/\1/p' ../Cargo.toml)
 for file in ./*.Dockerfile; do
-    if ! grep -qx "ARG RUST=$channel" "$file"; then
-        echo "$file does not build with Rust $channel, which rust-toolchain.toml names" >&2
+    if ! grep -qx "ARG VERSION=$version" "$file"; then
+        echo "$file is not labelled with version $version, which Cargo.toml has" >&2
+        exit 1
+    fi
+done
+
+# The health check asks the port that the server has. The first process cannot be imitated here, the other sources can.
+answer() { # PORT: a server that is ready
+    python3 - "$1" <<'END'
+import http.server, sys, threading
+class Ready(http.server.BaseHTTPRequestHandler):
+    do_GET = lambda self: (self.send_response(200), self.end_headers())
+    log_message = lambda *_: None
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).handle_request()
+END
+}
+port=$((20000 + RANDOM % 20000))
+printf 'engine: /engines\nport: %s\n' "$port" >"$tmp/assay.yaml"
+for source in "ASSAY_PORT=$port" "NIM_SERVER_PORT=$port" "ASSAY_CONFIG=$tmp/assay.yaml"; do
+    answer "$port" &
+    server=$!
+    healthy=no
+    for _ in $(seq 100); do
+        if env -u ASSAY_PORT "$source" bash healthy.sh 2>/dev/null; then
+            healthy=yes
+            break
+        fi
+        sleep 0.1
+    done
+    wait "$server" || true
+    if [[ $healthy == no ]]; then
+        echo "healthy.sh does not follow $source" >&2
         exit 1
     fi
 done

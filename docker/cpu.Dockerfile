@@ -1,16 +1,15 @@
 # syntax=docker/dockerfile:1
 # The server for CPUs. In the root of the repository:
 #   docker build -f docker/cpu.Dockerfile -t assay:cpu .
-#   docker run -v ENGINES:/engines -p 8000:8000 assay:cpu
+#   docker run -p 8000:8000 -v ./CHECKPOINT:/engines:ro -v assay-cache:/cache assay:cpu
+# docker/build-image.sh builds the same file without a container runtime, and tries the image.
 
 FROM debian:bookworm-slim AS build
-ARG RUST=1.95.0
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# Debian keeps a Rust for its browsers up to date: 1.96 at the time of writing; Cargo.toml has the oldest that works.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends \
-        ca-certificates cmake curl g++ libdnnl-dev make && rm -rf /var/lib/apt/lists/*
-ENV CARGO_HOME=/opt/cargo RUSTUP_HOME=/opt/rustup PATH=/opt/cargo/bin:$PATH
-RUN curl -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path --profile minimal --default-toolchain "$RUST"
+        ca-certificates cargo-web cmake g++ libdnnl-dev make rustc-web && rm -rf /var/lib/apt/lists/*
+ENV CARGO_HOME=/opt/cargo
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/opt/cargo/registry --mount=type=cache,target=/src/target \
@@ -19,13 +18,21 @@ RUN --mount=type=cache,target=/opt/cargo/registry --mount=type=cache,target=/src
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates libdnnl2 libgomp1 \
-    && rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --create-home --shell /bin/bash assay
+    && rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --create-home --shell /bin/bash assay \
+    && install -d -o assay -g assay /cache
 COPY --from=build /out/ /usr/local/bin/
 COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
 USER 10001
 WORKDIR /home/assay
-# One or more engine directories. Nothing else is read or written, so the root file system may be read-only.
-VOLUME /engines
+# Engine directories, or a checkpoint, whose engine is then built into the cache. Nothing else is read or written, so the
+# root file system may be read-only.
+ENV ASSAY_CACHE=/cache
+VOLUME ["/engines", "/cache"]
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="Assay" \
+      org.opencontainers.image.description="An inference server for LLM reward models" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]
 ENTRYPOINT ["entrypoint.sh"]

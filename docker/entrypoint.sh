@@ -3,6 +3,7 @@
 # unless mpirun has already started this container.
 # Arguments are options of `assay serve`. If the first is not an option, it is a command to run instead:
 #   docker run IMAGE --profile NAME
+#   docker run IMAGE serve /models/judge
 #   docker run IMAGE build-engine --model /models/judge --target h100 --output /engines/judge
 # In a LeaderWorkerSet of Kubernetes (deploy/helm), the first pod starts ASSAY_GPUS_PER_NODE ranks in each pod over
 # SSH, with the key pair in /etc/assay-ssh; the other pods run an SSH server. The engine must be built for as many
@@ -80,7 +81,9 @@ offer_ssh() {
 if [[ -z ${ASSAY_CONFIG-} && " $*" != *' --config'* ]]; then
     export NIM_CACHE_PATH=${NIM_CACHE_PATH:-/engines}
 fi
-if [[ $# -gt 0 && $1 != -* ]]; then
+if [[ ${1-} == serve ]]; then
+    shift
+elif [[ $# -gt 0 && $1 != -* ]]; then
     exec "$@"
 fi
 if [[ ${LWS_GROUP_SIZE-1} -gt 1 && -z ${OMPI_COMM_WORLD_SIZE-} ]]; then

@@ -36,6 +36,11 @@ WORKDIR /home/assay
 # One or more engine directories. Only /tmp is written besides (by mpirun and trtllm-build): with a read-only root
 # file system, mount a tmpfs there.
 VOLUME /engines
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="Assay" \
+      org.opencontainers.image.description="An inference server for LLM reward models, with TensorRT-LLM" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["healthy.sh"]
 # Replaces the entry point of the base image, which checks the driver and prints a banner.

@@ -1,7 +1,26 @@
 #!/usr/bin/env bash
 # Succeeds if the server in this container is ready. Uses only bash, because the image has no HTTP client.
 set -euo pipefail
-exec 3<>"/dev/tcp/127.0.0.1/${ASSAY_PORT:-${NIM_SERVER_PORT:-8000}}"
+
+# The port as `assay serve` finds it: from the command line of the first process, the environment, or the options file.
+port=''
+if [[ -r /proc/1/cmdline ]]; then
+    mapfile -d '' -t words </proc/1/cmdline
+    for ((index = 0; index < ${#words[@]}; index++)); do
+        case ${words[index]} in
+        --port) port=${words[index + 1]-} ;;
+        --port=*) port=${words[index]#*=} ;;
+        esac
+    done
+fi
+port=${port:-${ASSAY_PORT:-${NIM_SERVER_PORT-}}}
+if [[ -z $port && -r ${ASSAY_CONFIG-} ]]; then
+    while IFS=': ' read -r name value _; do
+        [[ $name == port ]] && port=$value
+    done <"$ASSAY_CONFIG"
+fi
+
+exec 3<>"/dev/tcp/127.0.0.1/${port:-8000}"
 printf 'GET /v1/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
 read -r -t 3 _ status _ <&3
 [[ $status == 200 ]]
