@@ -39,6 +39,8 @@ help:
 	@echo 'make test-ray         test its scorer of Ray Data on a cluster of two nodes'
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
+	@echo 'make test-chart       render the Helm chart and check its objects  (needs helm, or golang-go and sprig)'
+	@echo 'make image            build the image for CPUs without a container runtime, and try it  (needs buildah, root)'
 	@echo 'make check-deploy     check the Helm chart and the systemd unit  (needs helm)'
 	@echo 'make check-docker     check what the entry script of the images starts'
 	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the TensorRT-LLM headers in DIR'
@@ -176,6 +178,10 @@ test-pages: $(CLIENTS) bins
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/pages/requirements.txt
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/pages
 
+# Debian's packages are golang-go, golang-github-masterminds-sprig-dev and golang-github-ghodss-yaml-dev.
+test-chart: $(CLIENTS)
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/helm
+
 # Takes some minutes.
 test-kills: $(CLIENTS) bins
 	ASSAY_KILLS=100 .venv/bin/python -m pytest tests/wire/test_score.py -k killed
@@ -232,11 +238,15 @@ check-deploy:
 check-docker:
 	docker/check.sh
 
+# Debian's packages are buildah and debootstrap. Takes as long as a release build.
+image:
+	docker/build-image.sh
+
 # Takes minutes. On a GPU, run the script in the GPU image.
 accept: $(RELEASE)/build-engine
 	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
 
-.PHONY: accept always bins check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
+.PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
 .PHONY: test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
 .PHONY: test-wire tidy typos wheel

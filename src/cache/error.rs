@@ -21,13 +21,34 @@ pub enum ModelError {
     /// It looks like the name of a model of the hub, and the hub's cache on this machine does not have it.
     #[error(
         "{name} is neither a directory here nor in the Hugging Face cache{}; if it is a model of the hub, download it \
-         with `hf download {name}`, then run this command again", place(cache.as_deref())
+         with `hf download {name}`, then run this command again, or let `assay serve {name} --download` do both", place(cache.as_deref())
     )]
     NotDownloaded {
         /// What was named.
         name: String,
         /// Where the cache is, if it is known.
         cache: Option<PathBuf>,
+    },
+    /// The hub's client is not there.
+    #[error(
+        "--download runs `hf download {name}`, and `hf` cannot be started ({source}); install it with `pip install \
+         --upgrade huggingface_hub`"
+    )]
+    NoClient {
+        /// The model.
+        name: String,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// The hub's client failed.
+    #[error(
+        "`hf download {name}` failed ({status}); the lines above say why, and running it again continues"
+    )]
+    Download {
+        /// The model.
+        name: String,
+        /// How it ended.
+        status: String,
     },
     /// An address of the hub.
     #[error("{address} is an address; name the model as the hub does: `{command} {name}`")]

@@ -2,6 +2,7 @@
 //! processor first, into a cache, from which the next start takes it.
 
 pub mod cli;
+mod download;
 mod error;
 mod key;
 mod named;

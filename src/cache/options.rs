@@ -13,6 +13,9 @@ pub struct ModelOptions {
     /// Type of weights and activations [default: bf16 if the processor has it, else f32]
     #[arg(long, env = "ASSAY_DTYPE")]
     pub dtype: Option<Dtype>,
+    /// Download the model from the Hugging Face hub if this machine does not have it, with the `hf` command
+    #[arg(long, env = "ASSAY_DOWNLOAD")]
+    pub download: bool,
     /// How it is read.
     #[command(flatten)]
     pub checkpoint: CheckpointOptions,

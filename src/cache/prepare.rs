@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::download::download;
 use super::named::{Named, recognize};
 use super::store::{InUse, Store};
 use super::{ModelError, ModelOptions, key};
@@ -30,7 +31,15 @@ pub fn prepare(
     command: &'static str,
     progress: &dyn Progress,
 ) -> Result<Prepared, ModelError> {
-    match recognize(model, command)? {
+    let recognized = match recognize(model, command) {
+        Err(ModelError::NotDownloaded { name, .. }) if options.download => {
+            progress.note(&format!("downloading {name} from the Hugging Face hub"));
+            download(&name)?;
+            recognize(model, command)
+        }
+        recognized => recognized,
+    };
+    match recognized? {
         Named::Engine if options.build_only() => {
             Err(ModelError::AlreadyBuilt { directory: model.to_owned() })
         }
