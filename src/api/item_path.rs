@@ -1,35 +1,77 @@
 //! [`ItemPath`]: where in a request the text comes from that a model is given.
 
+use crate::prompt::Message;
+
 /// The fields of a request that hold one conversation or text, so that an error about it can name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ItemPath {
-    /// The field of the text, or of the list of its messages.
-    messages: String,
-    /// The message that a field of its own holds, if one does, and that field: the response to a prompt.
-    response: Option<(usize, String)>,
+    /// The field of the text, of the list of its messages, or of the prompt before a response.
+    field: String,
+    response: Option<ResponsePath>,
+}
+
+/// A response in a field of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ResponsePath {
+    field: String,
+    /// How many messages of the prompt are before it; `None` if the prompt is one text.
+    messages: Option<usize>,
+    /// Whether the prompt has more bytes.
+    is_shorter: bool,
 }
 
 impl ItemPath {
     /// A text or a list of messages in one field.
     pub(super) fn field(path: impl Into<String>) -> Self {
-        Self { messages: path.into(), response: None }
+        Self { field: path.into(), response: None }
     }
 
     /// A response in the field `response` after `count` messages in the field `prompt`.
     pub(super) fn response(prompt: impl Into<String>, count: usize, response: impl Into<String>) -> Self {
-        Self { messages: prompt.into(), response: Some((count, response.into())) }
+        let response = ResponsePath { field: response.into(), messages: Some(count), is_shorter: false };
+        Self { field: prompt.into(), response: Some(response) }
+    }
+
+    /// A text in the field `response` after, or before, one in the field `prompt`.
+    pub(super) fn pair(prompt: impl Into<String>, response: impl Into<String>) -> Self {
+        let response = ResponsePath { field: response.into(), messages: None, is_shorter: false };
+        Self { field: prompt.into(), response: Some(response) }
+    }
+
+    /// The path of a prompt and a response of so many bytes.
+    pub(super) fn with_bytes(mut self, prompt: usize, response: usize) -> Self {
+        if let Some(path) = &mut self.response {
+            path.is_shorter = prompt > response;
+        }
+        self
+    }
+
+    /// The path of these messages, of which the last is the response if one is in a field of its own.
+    pub(super) fn of_messages(self, messages: &[Message]) -> Self {
+        let Some((last, before)) = messages.split_last() else { return self };
+        let prompt = before.iter().map(|message| message.content.len()).sum();
+        self.with_bytes(prompt, last.content.len())
     }
 
     /// The field to name for what is wrong with the whole text: of a prompt and its response, the response.
     pub(super) fn whole(&self) -> &str {
-        self.response.as_ref().map_or(&self.messages, |(_, response)| response)
+        self.response.as_ref().map_or(&self.field, |response| &response.field)
+    }
+
+    /// The field to name if the text is too long: of a prompt and its response, the longer one.
+    pub(super) fn longer(&self) -> &str {
+        match &self.response {
+            Some(response) if !response.is_shorter => &response.field,
+            _ => &self.field,
+        }
     }
 
     /// The field of a message.
     pub(super) fn message(&self, index: usize) -> String {
         match &self.response {
-            Some((at, response)) if *at == index => response.clone(),
-            _ => format!("{}[{index}]", self.messages),
+            Some(ResponsePath { field, messages, .. }) if index >= messages.unwrap_or(1) => field.clone(),
+            Some(ResponsePath { messages: None, .. }) => self.field.clone(),
+            _ => format!("{}[{index}]", self.field),
         }
     }
 }
@@ -46,5 +88,18 @@ mod tests {
         let conversation = ItemPath::field("conversations[4]");
         assert_eq!(conversation.message(0), "conversations[4][0]");
         assert_eq!(conversation.whole(), "conversations[4]");
+        let pair = ItemPath::pair("query", "documents[1]");
+        assert_eq!((pair.message(0).as_str(), pair.message(1).as_str()), ("query", "documents[1]"));
+    }
+
+    #[test]
+    fn the_longer_part_is_named_if_they_are_too_long_together() {
+        let pair = ItemPath::pair("query", "documents[1]");
+        assert_eq!(pair.clone().with_bytes(9, 2).longer(), "query");
+        assert_eq!(pair.with_bytes(2, 9).longer(), "documents[1]");
+        let messages = ["a long", "question", "no"].map(|text| Message::new("user", text));
+        let path = ItemPath::response("messages", 2, "responses[3]").of_messages(&messages);
+        assert_eq!((path.longer(), path.whole()), ("messages", "responses[3]"));
+        assert_eq!(ItemPath::field("input").of_messages(&messages).longer(), "input");
     }
 }

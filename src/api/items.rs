@@ -58,6 +58,7 @@ impl Item {
         (options, length): (EncodeOptions<'_>, LengthPolicy),
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
+        let path = path.of_messages(messages);
         check_last_turn(messages, &path, settings)?;
         Self::new(path, scorer.encode_with(messages, options, length))
     }

@@ -13,7 +13,7 @@ pub(super) fn parse(files: &EngineFiles, manifest: &Manifest) -> Result<HeadLaye
     if manifest.task.generates() {
         return Ok(HeadLayers::none());
     }
-    let file = if manifest.head.has_upper_layers() { Some(Weights::parse(files, HEAD_FILE)?) } else { None };
+    let file = if manifest.head.has_head_layers() { Some(Weights::parse(files, HEAD_FILE)?) } else { None };
     let tensor = |name: &str| file.as_ref().and_then(|file| file.floats(name));
     HeadLayers::new(&manifest.head, tensor)
         .map_err(|source| EngineError::Head { path: files.directory().join(HEAD_FILE), source })

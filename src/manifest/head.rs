@@ -80,7 +80,7 @@ impl Head {
 
     /// Whether anything follows the engine's products: a bias or a further layer, kept in
     /// [`super::HEAD_FILE`].
-    pub fn has_upper_layers(&self) -> bool {
+    pub fn has_head_layers(&self) -> bool {
         self.networks().iter().any(|layers| layers.len() > 1 || layers.iter().any(|layer| layer.bias))
     }
 }
@@ -290,14 +290,14 @@ mod tests {
             .map(|layers| layers.iter().map(|layer| layer.name.clone()).collect())
             .collect();
         assert_eq!(names, [vec!["head.0"], vec!["gating.0", "gating.1", "gating.2"]]);
-        assert_eq!((head.products(), head.outputs(), head.has_upper_layers()), (3 + 1024, 6, true));
+        assert_eq!((head.products(), head.outputs(), head.has_head_layers()), (3 + 1024, 6, true));
     }
 
     #[test]
     fn one_layer_without_bias_has_nothing_above_it() {
         let plain = Head { attributes: vec!["a".into(), "b".into()], ..Head::default() };
-        assert_eq!((plain.products(), plain.outputs(), plain.has_upper_layers()), (2, 2, false));
-        assert!(Head { bias: true, ..plain }.has_upper_layers());
-        assert!(!Head::default().has_upper_layers());
+        assert_eq!((plain.products(), plain.outputs(), plain.has_head_layers()), (2, 2, false));
+        assert!(Head { bias: true, ..plain }.has_head_layers());
+        assert!(!Head::default().has_head_layers());
     }
 }

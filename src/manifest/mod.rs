@@ -249,7 +249,7 @@ impl Manifest {
 
     /// Files that it needs in addition to weights or plans.
     pub(crate) fn companions(&self) -> Vec<&'static str> {
-        let head = self.head.has_upper_layers().then_some(HEAD_FILE);
+        let head = self.head.has_head_layers().then_some(HEAD_FILE);
         [TOKENIZER_FILE, TEMPLATE_FILE].into_iter().chain(head).collect()
     }
 

@@ -29,7 +29,7 @@ struct Page<'a> {
     other_attributes: usize,
     ranking_attribute: &'a str,
     attributes: Vec<AttributePanel<'a>>,
-    /// Correlation of each attribute with each; empty for a single attribute.
+    /// Correlations of all pairs of attributes; empty for a single attribute.
     correlation: Vec<Vec<CorrelationCell>>,
     /// All pairs, the accuracy of length alone, and each subset; empty without pairs.
     accuracies: Vec<AccuracyRow>,

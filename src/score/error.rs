@@ -249,7 +249,7 @@ pub enum ConversationError {
     TwoSystems(String),
     /// The last turn is not a response.
     #[error(
-        "`{column}` ends with a turn of the {role}, which is not a response; score it all the same with \
+        "`{column}` ends with a turn of the {role}, which is not a response; score it anyway with \
          --allow-unanswered"
     )]
     Unanswered {

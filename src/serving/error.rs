@@ -39,12 +39,19 @@ pub enum ServingError {
     /// The engine's sampler does not support a sampling parameter.
     #[error(transparent)]
     UnsupportedSampling(#[from] UnsupportedSampling),
-    /// The engine answered a request for scores with tokens: a bug in the engine.
-    #[error("the engine answered a score with tokens")]
-    TokensForScore,
 }
 
 impl ServingError {
+    /// Whether the item has more tokens than the engine takes.
+    pub fn is_too_long(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRoom { .. }
+                | Self::Prompt(PromptError::TooLong { .. } | PromptError::TooManyBytes { .. })
+                | Self::Rejected(Rejection::TooLong { .. })
+        )
+    }
+
     /// Whether the item itself is at fault: it would fail again on any server with this model.
     pub fn is_items_own(&self) -> bool {
         match self {
@@ -53,7 +60,6 @@ impl ServingError {
             }
             Self::Reward(error) => matches!(error, RewardError::NotFinite { .. }),
             Self::Rejected(rejection) => matches!(rejection, Rejection::Empty | Rejection::TooLong { .. }),
-            Self::TokensForScore => false,
         }
     }
 }

@@ -295,7 +295,9 @@ impl Scorer {
         output: &Output,
         positions: Option<usize>,
     ) -> Result<(Scores, Vec<Scores>), ServingError> {
-        let Output::Logits(logits) = output else { return Err(ServingError::TokensForScore) };
+        let Output::Logits(logits) = output else {
+            unreachable!("the scheduler answered a score with tokens")
+        };
         let scores = match positions {
             None => self.head.scores(logits).map(|scores| (scores, Vec::new())),
             Some(count) => self.head.scores_at_each(logits, count),

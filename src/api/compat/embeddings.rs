@@ -9,16 +9,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
+use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
 use super::scoring::{CompatRequest, UnknownFields, score};
-use super::vllm::activation;
+use super::vllm::{List, activation};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::messages::Turn;
 use crate::api::openapi::Errors;
-use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 
@@ -55,21 +54,17 @@ struct EmbeddingsForm {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Embeddings<'a> {
-    id: String,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    data: Vec<Embedding>,
-    usage: Usage,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 struct Embedding {
     index: usize,
     object: &'static str,
     /// A text's scores, in the model's order.
     embedding: Written,
+}
+
+impl Embedding {
+    fn new(index: usize, embedding: Written) -> Self {
+        Self { index, object: "embedding", embedding }
+    }
 }
 
 /// Scores texts, or a conversation; each text's scores, in the model's order, are its embedding.
@@ -81,7 +76,7 @@ struct Embedding {
         "model": "demo",
         "input": ["<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>"]
     })),
-    responses((status = 200, body = Embeddings), Errors),
+    responses((status = 200, body = List<Embedding>), Errors),
 )]
 async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
@@ -95,16 +90,7 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
         }
         numbers.push(Numbers::Row(row));
     }
-    let (id, created, model, usage) = (new_id("embd"), unix_time(), texts.model.name, texts.usage());
-    if matches!(encoding.format, Format::Bytes | Format::BytesOnly) {
-        let response = encoding.respond_in_bytes(id, created, model, &numbers, usage)?;
-        return Ok(texts.respond_with(response));
-    }
-    let mut data = Vec::with_capacity(numbers.len());
-    for (index, numbers) in numbers.iter().enumerate() {
-        data.push(Embedding { index, object: "embedding", embedding: encoding.write(numbers) });
-    }
-    Ok(texts.respond(Embeddings { id, object: "list", created, model, data, usage }))
+    encoding.respond("embd", &texts, &numbers, Embedding::new)
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsForm>, ApiError> {

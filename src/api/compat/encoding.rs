@@ -8,9 +8,11 @@ use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::scoring::ScoredTexts;
+use super::vllm::List;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::wire::Usage;
+use crate::api::wire::{Usage, new_id, unix_time};
 
 /// The header in which a response of bytes says where each text's numbers are.
 const METADATA: HeaderName = HeaderName::from_static("metadata");
@@ -137,12 +139,35 @@ impl Encoding {
         }
     }
 
+    /// The answer with the numbers of all texts: in bytes, or a list of what `item` makes of each.
+    ///
+    /// # Errors
+    /// The header that describes the bytes would be longer than clients read.
+    pub(super) fn respond<F, T: Serialize>(
+        self,
+        prefix: &str,
+        texts: &ScoredTexts<'_, F>,
+        numbers: &[Numbers],
+        item: fn(usize, Written) -> T,
+    ) -> Result<Response, ApiError> {
+        let (model, usage) = (texts.model.name, texts.usage());
+        if matches!(self.format, Format::Bytes | Format::BytesOnly) {
+            let response = self.respond_in_bytes(new_id(prefix), unix_time(), model, numbers, usage)?;
+            return Ok(texts.respond_with(response));
+        }
+        let mut data = Vec::with_capacity(numbers.len());
+        for (index, numbers) in numbers.iter().enumerate() {
+            data.push(item(index, self.write(numbers)));
+        }
+        Ok(texts.respond(List::new(prefix, model, data, usage)))
+    }
+
     /// A response that is nothing but the numbers of all texts. Unless only bytes are wanted, a header has what
     /// JSON would say besides.
     ///
     /// # Errors
     /// The header would be longer than clients read.
-    pub(super) fn respond_in_bytes(
+    fn respond_in_bytes(
         self,
         id: String,
         created: u64,

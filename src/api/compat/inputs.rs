@@ -99,9 +99,14 @@ pub(super) enum TokensSchema {
 }
 
 impl Input {
-    /// A text in one field.
+    /// A text in one field, or the two texts of a list.
     pub(super) fn at(path: impl Into<String>, text: Text) -> Self {
-        Self { text, path: ItemPath::field(path) }
+        let path = path.into();
+        let path = match &text {
+            Text::Pair(..) => ItemPath::pair(format!("{path}[0]"), format!("{path}[1]")),
+            _ => ItemPath::field(path),
+        };
+        Self { text, path }
     }
 }
 
@@ -149,9 +154,11 @@ impl Text {
                 Item::new(path, Ok(scorer.cut(tokens, length)))
             }
             Self::Pair(prompt, response) if scorer.is_templated(&prompt) => {
+                let path = path.with_bytes(prompt.len(), response.len());
                 Item::new(path, scorer.encode_templated(&(prompt + &response), length))
             }
             Self::Pair(prompt, response) => {
+                let path = path.with_bytes(prompt.len(), response.len());
                 let messages = [turn("user", prompt), turn("assistant", response)];
                 Item::new(path, scorer.encode_with(&messages, plain, length))
             }

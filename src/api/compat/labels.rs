@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::InputSchema;
-use super::sglang_score::{Joined, Matrix, Parts, refuse_extraction};
+use super::sglang_score::{Joined, Matrix, Parts, item_path, refuse_extraction};
 use super::vllm::List;
 use super::vllm_score::PairScore;
 use crate::api::app::App;
@@ -193,19 +193,19 @@ fn prepare(app: &App, body: &[u8], dialect: Dialect) -> Result<LabelCall, ApiErr
     fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
     let mut items = Vec::with_capacity(prompts.len());
-    for (index, (tokens, labels)) in prompts.into_iter().zip(labels).enumerate() {
-        items.push(Labelled { path: ItemPath::field(format!("items[{index}]")), tokens, labels });
+    for ((path, tokens), labels) in prompts.into_iter().zip(labels) {
+        items.push(Labelled { path, tokens, labels });
     }
     Ok(LabelCall { model, scheduling, items, softmax, temperature, logprobs })
 }
 
-/// Token ids of the query with each item. SGLang encodes the joined text, vLLM each part of it.
+/// Token ids of the query with each item, and where these are. SGLang encodes the joined text, vLLM each part of it.
 fn prompts(
     fields: &mut Fields,
     app: &App,
     dialect: Dialect,
     add_special_tokens: bool,
-) -> Result<Vec<Vec<u32>>, ApiError> {
+) -> Result<Vec<(ItemPath, Vec<u32>)>, ApiError> {
     let settings = &app.settings.server;
     let mut parts = Parts::take(fields, settings)?;
     if dialect == Dialect::Vllm {
@@ -215,12 +215,16 @@ fn prompts(
     match parts.join(settings)? {
         Joined::Tokens(items) => {
             for (index, item) in items.iter().enumerate() {
-                prompts.push(item.read(&format!("items[{index}]"), app.manifest.model.vocab_size)?);
+                let path = item_path(index).with_bytes(item.query.len(), item.item.len());
+                let tokens = item.read(path.whole(), app.manifest.model.vocab_size)?;
+                prompts.push((path, tokens));
             }
         }
-        Joined::Texts(texts) => {
+        Joined::Texts { texts, query_bytes } => {
             for (index, text) in texts.iter().enumerate() {
-                prompts.push(encode(app, text, &format!("items[{index}]"), add_special_tokens)?);
+                let path = item_path(index).with_bytes(query_bytes, text.len() - query_bytes);
+                let tokens = encode(app, text, &path, add_special_tokens)?;
+                prompts.push((path, tokens));
             }
         }
     }
@@ -233,14 +237,14 @@ fn encode_parts(parts: &mut Parts, app: &App, add_special_tokens: bool) -> Resul
         Some(Value::String(query)) if query.is_empty() => parts.query = None,
         Some(query @ Value::String(_)) => {
             let text = query.as_str().unwrap_or_default();
-            *query = encode(app, text, "query", add_special_tokens)?.into();
+            *query = encode(app, text, &ItemPath::field("query"), add_special_tokens)?.into();
         }
         _ => {}
     }
     for (index, item) in parts.items.iter_mut().enumerate() {
         let path = format!("items[{index}]");
         match item {
-            Value::String(text) => *item = encode(app, text, &path, false)?.into(),
+            Value::String(text) => *item = encode(app, text, &ItemPath::field(path), false)?.into(),
             Value::Array(_) => {}
             other => return Err(wrong_type(path, "a text or a list of token ids", other)),
         }
@@ -248,9 +252,9 @@ fn encode_parts(parts: &mut Parts, app: &App, add_special_tokens: bool) -> Resul
     Ok(())
 }
 
-fn encode(app: &App, text: &str, path: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
+fn encode(app: &App, text: &str, path: &ItemPath, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
     let ids = app.encoder()?.encode_completion(text, add_special_tokens);
-    ids.map_err(|error| ApiError::on_item(error, &ItemPath::field(path)))
+    ids.map_err(|error| ApiError::on_item(error, path))
 }
 
 /// Takes `label_token_ids`: one list for all items, or one for each.

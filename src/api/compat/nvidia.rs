@@ -122,7 +122,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     let mut inputs = Vec::with_capacity(passages.len());
     for (index, passage) in passages.into_iter().enumerate() {
         let text = Text::Answer(query.clone(), passage, PartLimits::default());
-        let path = ItemPath::response("query", 1, format!("passages[{index}]"));
+        let path = ItemPath::pair("query", format!("passages[{index}]"));
         inputs.push(Input { text, path });
     }
     let length = truncation.map(|truncation| LengthPolicy { truncation, tokens: None });

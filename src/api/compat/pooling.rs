@@ -9,16 +9,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Format, Numbers, Written};
+use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
 use super::scoring::{CompatRequest, ReadAt, ScoredTexts, UnknownFields, score};
-use super::vllm::activation;
+use super::vllm::{List, activation};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::messages::Turn;
 use crate::api::openapi::Errors;
-use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
 use crate::prompt::Truncation;
 use crate::reward::Scores;
@@ -69,22 +68,18 @@ struct PoolForm {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Pool<'a> {
-    id: String,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    data: Vec<Pooled>,
-    usage: Usage,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 struct Pooled {
     index: usize,
     object: &'static str,
     /// Rows of scores; one row for the task `classify`. With a model that scores steps, each row has the
     /// probabilities that the step is wrong and that it is right.
     data: Written,
+}
+
+impl Pooled {
+    fn new(index: usize, data: Written) -> Self {
+        Self { index, object: "pooling", data }
+    }
 }
 
 /// Scores texts, or a conversation, in the form of vLLM's poolers.
@@ -96,7 +91,7 @@ struct Pooled {
         "model": "demo",
         "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
     })),
-    responses((status = 200, body = Pool), Errors),
+    responses((status = 200, body = List<Pooled>), Errors),
 )]
 pub(in crate::api) async fn pooling(
     State(app): State<Arc<App>>,
@@ -108,16 +103,7 @@ pub(in crate::api) async fn pooling(
     for scored in &texts.scored {
         numbers.push(rows(&texts, scored, task)?);
     }
-    let (id, created, model, usage) = (new_id("pool"), unix_time(), texts.model.name, texts.usage());
-    if matches!(encoding.format, Format::Bytes | Format::BytesOnly) {
-        let response = encoding.respond_in_bytes(id, created, model, &numbers, usage)?;
-        return Ok(texts.respond_with(response));
-    }
-    let mut data = Vec::with_capacity(numbers.len());
-    for (index, numbers) in numbers.iter().enumerate() {
-        data.push(Pooled { index, object: "pooling", data: encoding.write(numbers) });
-    }
-    Ok(texts.respond(Pool { id, object: "list", created, model, data, usage }))
+    encoding.respond("pool", &texts, &numbers, Pooled::new)
 }
 
 /// The numbers of one text.

@@ -55,7 +55,7 @@ pub(super) fn conversations(
     let mut inputs = Vec::with_capacity(responses.len());
     for (index, response) in responses.iter().enumerate() {
         let text = Text::Answer(query.to_owned(), response.clone(), limits);
-        let path = ItemPath::response("query", 1, format!("{list}[{index}]"));
+        let path = ItemPath::pair("query", format!("{list}[{index}]"));
         inputs.push(Input { text, path });
     }
     Ok(inputs)

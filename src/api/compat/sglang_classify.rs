@@ -35,7 +35,7 @@ struct MetaInfo {
     id: String,
     finish_reason: FinishReason,
     prompt_tokens: usize,
-    /// Those of them that were not computed for this text: shared or cached.
+    /// How many of the prompt's tokens were not computed for this text, but shared or found in the cache.
     cached_tokens: usize,
     /// Seconds in the queue and in the engine.
     e2e_latency: f64,

@@ -11,6 +11,7 @@ use super::query_item::QueryItem;
 use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
+use crate::api::item_path::ItemPath;
 use crate::api::middleware::limits::{check_count, check_size};
 use crate::api::wire::Usage;
 use crate::config::ServerSettings;
@@ -47,7 +48,11 @@ pub(super) fn matrix<'a, F>(texts: &ScoredTexts<'a, F>) -> Matrix<'a> {
 
 /// Items after or before a query.
 pub(super) enum Joined {
-    Texts(Vec<String>),
+    Texts {
+        texts: Vec<String>,
+        /// Bytes of each that are the query's.
+        query_bytes: usize,
+    },
     Tokens(Vec<QueryItem>),
 }
 
@@ -60,10 +65,21 @@ pub(super) fn read_as<F>(
     fields: &mut Fields,
     settings: &ServerSettings,
 ) -> Result<CompatRequest<F>, ApiError> {
-    let inputs = match Parts::take(fields, settings)?.join(settings)? {
-        Joined::Texts(texts) => texts.into_iter().map(Text::Templated).collect::<Vec<_>>(),
-        Joined::Tokens(items) => items.into_iter().map(Text::QueryItem).collect(),
-    };
+    let mut inputs = Vec::new();
+    match Parts::take(fields, settings)?.join(settings)? {
+        Joined::Texts { texts, query_bytes } => {
+            for (index, text) in texts.into_iter().enumerate() {
+                let path = item_path(index).with_bytes(query_bytes, text.len() - query_bytes);
+                inputs.push(Input { text: Text::Templated(text), path });
+            }
+        }
+        Joined::Tokens(items) => {
+            for (index, item) in items.into_iter().enumerate() {
+                let path = item_path(index).with_bytes(item.query.len(), item.item.len());
+                inputs.push(Input { text: Text::QueryItem(item), path });
+            }
+        }
+    }
     for name in ["label_token_ids", "return_token_logprobs", "temperature"] {
         if fields.take::<Value>(name)?.is_some_and(|value| value != false && value.as_f64() != Some(1.0)) {
             let reason =
@@ -76,11 +92,7 @@ pub(super) fn read_as<F>(
         _ => Activation::Raw,
     };
     refuse_extraction(fields)?;
-    let mut located = Vec::with_capacity(inputs.len());
-    for (index, text) in inputs.into_iter().enumerate() {
-        located.push(Input::at(format!("items[{index}]"), text));
-    }
-    Ok(CompatRequest { activation, ..CompatRequest::new(located, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }
 
 /// Takes the fields that ask for scores at several tokens of an item, which must be off.
@@ -152,9 +164,15 @@ impl Parts {
         };
         let texts = texts(items)?;
         check_size("items", query.len(), texts.iter().map(String::len), settings)?;
+        let query_bytes = query.len();
         let join = |item: String| if item_first { item + &query } else { query.clone() + &item };
-        Ok(Joined::Texts(texts.into_iter().map(join).collect()))
+        Ok(Joined::Texts { texts: texts.into_iter().map(join).collect(), query_bytes })
     }
+}
+
+/// Where an item is, with the query that it is joined to.
+pub(super) fn item_path(index: usize) -> ItemPath {
+    ItemPath::pair("query", format!("items[{index}]"))
 }
 
 fn texts(items: Vec<Value>) -> Result<Vec<String>, ApiError> {

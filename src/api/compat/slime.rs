@@ -84,7 +84,7 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, Ap
     let response: String = fields.require("response")?;
     let input = match fields.require("prompt")? {
         Value::String(prompt) => {
-            Input { text: Text::Pair(prompt, response), path: ItemPath::response("prompt", 1, "response") }
+            Input { text: Text::Pair(prompt, response), path: ItemPath::pair("prompt", "response") }
         }
         Value::Array(list) => {
             let mut messages = messages::read("prompt", list)?;

@@ -86,7 +86,7 @@ pub(super) fn read_as<F>(
     for (index, response) in responses.into_iter().enumerate() {
         let prompt = if prompts.len() == 1 { &prompts[0] } else { &prompts[index] };
         let text = Text::Answer(prompt.text.clone(), response.text, limits);
-        inputs.push(Input { text, path: ItemPath::response(prompt.path.as_str(), 1, response.path) });
+        inputs.push(Input { text, path: ItemPath::pair(prompt.path.as_str(), response.path) });
     }
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }

@@ -87,9 +87,7 @@ impl ApiError {
 
     fn message(&self) -> String {
         match self {
-            Self::Internal(_) | Self::Serving { error: ServingError::TokensForScore, .. } => {
-                "an internal error; see the server's log".into()
-            }
+            Self::Internal(_) => "an internal error; see the server's log".into(),
             Self::Serving { error, .. } => match error {
                 ServingError::Rejected(Rejection::EngineFailed(_)) => {
                     "the engine failed on this request; try again, and see the server's log for why".into()
@@ -136,7 +134,6 @@ fn serving(error: &ServingError) -> ErrorKind {
         ServingError::Prompt(_) | ServingError::Unscorable(_) => kinds::INVALID_MESSAGES,
         ServingError::UnsupportedSampling(_) => kinds::UNSUPPORTED_PARAMETER,
         ServingError::Reward(_) => kinds::NON_FINITE_SCORE,
-        ServingError::TokensForScore => kinds::INTERNAL_ERROR,
         ServingError::Rejected(rejection) => rejected(rejection),
     }
 }

@@ -160,7 +160,10 @@ fn meant(nearest: Option<&str>) -> String {
 
 /// The field of `item` that an error is about; `None` if the text is not at fault.
 fn field_of(error: &ServingError, item: &ItemPath) -> Option<String> {
-    error.is_items_own().then(|| item.whole().to_owned())
+    if !error.is_items_own() {
+        return None;
+    }
+    Some(if error.is_too_long() { item.longer() } else { item.whole() }.to_owned())
 }
 
 /// The error in full, after the field that it is about.

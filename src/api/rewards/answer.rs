@@ -53,7 +53,7 @@ struct Reward {
 #[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 struct RewardUsage {
     prompt_tokens: usize,
-    /// Those of them that were not computed for this candidate: shared or cached.
+    /// How many of the prompt's tokens were not computed for this candidate, but shared or found in the cache.
     cached_tokens: usize,
 }
 

@@ -13,7 +13,7 @@ pub(super) const THESE_BIASES: &str =
 pub(super) fn object(fields: Value) -> Map<String, Value> {
     match fields {
         Value::Object(fields) => fields,
-        _ => Map::new(),
+        other => unreachable!("the fields of a form are an object, not {other}"),
     }
 }
 
@@ -24,7 +24,10 @@ pub(super) fn lacks_split_attention_bias(model: &Model) -> Option<&'static str> 
 
 /// A number as short as it is exact: 1e-5, not what that becomes as a double.
 pub(crate) fn number(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+    match value.to_string().parse::<f64>() {
+        Ok(number) => Value::from(number),
+        Err(error) => unreachable!("the text of the number {value}: {error}"),
+    }
 }
 
 /// The fraction of each head that is rotated.

@@ -15,7 +15,7 @@ use super::heads::Head;
 use crate::engine::cpu;
 use crate::manifest::Dtype;
 
-/// One tensor of the engine: tensors of the checkpoint, one below the other, converted.
+/// One tensor of the engine: tensors of the checkpoint, stacked and converted.
 #[derive(Clone)]
 pub(super) struct TensorPlan<'a> {
     pub(super) name: String,

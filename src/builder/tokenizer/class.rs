@@ -6,11 +6,29 @@
 
 use serde_json::{Value, json};
 
+use super::merges;
 use super::settings::Settings;
-use super::{encoder_class, merges};
 
 /// Qwen's pattern of words.
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Special tokens that encoders have unless a file says otherwise.
+const DEBERTA_TOKENS: &[(&str, &str)] = &[
+    ("bos_token", "[CLS]"),
+    ("eos_token", "[SEP]"),
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+const BERT_TOKENS: &[(&str, &str)] = &[
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
 
 /// A `tokenizer.json` without a vocabulary.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +102,8 @@ impl Class {
     pub(super) fn defaults(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::File => &[],
-            Self::DebertaV2 => encoder_class::DEBERTA_TOKENS,
-            Self::Bert => encoder_class::BERT_TOKENS,
+            Self::DebertaV2 => DEBERTA_TOKENS,
+            Self::Bert => BERT_TOKENS,
             Self::Llama => &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")],
             Self::Qwen2 => &[
                 ("unk_token", "<|endoftext|>"),

@@ -7,24 +7,6 @@ use super::class::Class;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 
-/// Special tokens that the classes have unless a file says otherwise.
-pub(super) const DEBERTA_TOKENS: &[(&str, &str)] = &[
-    ("bos_token", "[CLS]"),
-    ("eos_token", "[SEP]"),
-    ("unk_token", "[UNK]"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "[PAD]"),
-    ("cls_token", "[CLS]"),
-    ("mask_token", "[MASK]"),
-];
-pub(super) const BERT_TOKENS: &[(&str, &str)] = &[
-    ("unk_token", "[UNK]"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "[PAD]"),
-    ("cls_token", "[CLS]"),
-    ("mask_token", "[MASK]"),
-];
-
 /// Replaces the parts of `tokenizer.json` that the class assembles itself, by the settings of `tokenizer_config.json`.
 /// Vocabulary, added tokens and post-processor are those of the file.
 ///

@@ -52,7 +52,9 @@ impl Memory {
         let vocab = mapping.padded_vocab(model.vocab_size);
         let small = match target {
             EngineTarget::TensorrtLlm(gpus) => gpus.lm_head_rows,
-            EngineTarget::Cpu { .. } => None,
+            EngineTarget::Cpu { .. } => {
+                unreachable!("the memory of GPUs is estimated of an engine for a CPU")
+            }
         };
         let sampler = if task.generates() { GENERATING_SAMPLER_ROWS } else { SCORING_SAMPLER_ROWS };
         // Every stage has a batch of its own under way.

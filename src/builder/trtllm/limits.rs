@@ -24,7 +24,7 @@ pub(super) fn limits(
     {
         longest = usual;
         why = format!(
-            "it rotates texts of more than {usual} tokens otherwise, and TensorRT-LLM would do so with a whole batch"
+            "it rotates texts of more than {usual} tokens in another way, and TensorRT-LLM would rotate the whole batch so"
         );
     }
     let requested = &options.common;

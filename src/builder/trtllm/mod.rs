@@ -113,7 +113,7 @@ impl TrtllmBuildOptions {
         Mapping { tensor_parallel, pipeline_parallel }
     }
 
-    /// GPUs of a node if they are others than TensorRT-LLM assumes.
+    /// GPUs of a node, unless there are as many as TensorRT-LLM assumes.
     fn gpus_per_node(&self) -> Option<usize> {
         self.gpu.gpus_per_node.filter(|&count| count != DEFAULT_GPUS_PER_NODE)
     }

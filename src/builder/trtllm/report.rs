@@ -28,7 +28,9 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Manifest { profile, task, limits, .. } = self.draft;
         let target = self.context.target;
-        let EngineTarget::TensorrtLlm(gpus) = &self.draft.target else { return Ok(()) };
+        let EngineTarget::TensorrtLlm(gpus) = &self.draft.target else {
+            unreachable!("a plan for GPUs has a draft for a CPU")
+        };
         writeln!(out, "profile  {}, for {task}", profile.name)?;
         writeln!(
             out,

@@ -59,7 +59,7 @@ impl CpuFactory {
     /// A file cannot be read, and as for [`CpuFactory::new`].
     pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
         check_processor(directory, manifest)?;
-        let head = manifest.head.has_upper_layers().then_some(HEAD_FILE);
+        let head = manifest.head.has_head_layers().then_some(HEAD_FILE);
         let names: Vec<&str> = [WEIGHTS_FILE].into_iter().chain(head).collect();
         let files = EngineFiles::read_unverified(directory, &names)?;
         Self::new(&files, manifest, options)

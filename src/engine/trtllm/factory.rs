@@ -59,7 +59,7 @@ impl TrtllmFactory {
     /// # Errors
     /// A file cannot be read, and as for [`TrtllmFactory::new`].
     pub fn open(directory: &Path, manifest: &Manifest, options: &EngineOptions) -> Result<Self, EngineError> {
-        let head = manifest.head.has_upper_layers().then_some(HEAD_FILE);
+        let head = manifest.head.has_head_layers().then_some(HEAD_FILE);
         let files = EngineFiles::read_unverified(directory, head.as_slice())?;
         Self::new(&files, manifest, options)
     }

@@ -121,7 +121,7 @@ impl Plan {
             let columns = columns.join(", ");
             let path = path.display();
             eprint_line(format_args!(
-                "{path}: wrote values as JSON that no column type holds as they are, in {columns}"
+                "{path}: no column type holds all values of {columns} as they are, so they were written as JSON"
             ));
         }
     }

@@ -20,7 +20,7 @@ enum CsvError {
     )]
     Delimiter { header: String, other: &'static str, expected: &'static str, sep: char },
     #[error(
-        "the quote that opens in line {0} is never closed; close it, or double it where it is a part of the text"
+        "the quote that opens in line {0} is never closed; close it, or double it if it is part of the text"
     )]
     OpenQuote(u64),
     #[error("it has {found} values, and the header has {expected}")]

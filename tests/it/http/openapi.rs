@@ -130,3 +130,63 @@ async fn every_schema_that_is_referred_to_is_there() {
         assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
 }
+
+/// The names of the properties of a schema, of which there may be alternatives.
+fn properties(document: &Value, schema: &Value, names: &mut BTreeSet<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return properties(document, &document.pointer(&reference[1..]).unwrap().clone(), names);
+    }
+    names.extend(schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()));
+    for alternatives in ["oneOf", "allOf", "anyOf"] {
+        for part in schema[alternatives].as_array().into_iter().flatten() {
+            properties(document, part, names);
+        }
+    }
+}
+
+/// A route that reads requests in several forms knows a property if it does so in one form.
+#[tokio::test]
+async fn every_property_of_a_request_is_read_by_its_route() {
+    let server = Server::with(|settings| settings.server.served_model_name = vec!["demo".into()], instant());
+    let document = document(&server).await;
+    let (mut unread, mut read) = (BTreeSet::new(), BTreeSet::new());
+    let other_forms =
+        [("/pooling", json!({"input": "a"})), ("/score", json!({"data_1": "a", "data_2": "b"}))];
+    let other_forms = other_forms.map(|(path, body)| (path.to_owned(), body));
+    for (path, example) in examples(&document).into_iter().chain(other_forms) {
+        if GENERATE.contains(&path.as_str()) {
+            continue;
+        }
+        let pointer =
+            format!("/paths/{}/post/requestBody/content/application~1json/schema", path.replace('/', "~1"));
+        let schema = document.pointer(&pointer).unwrap();
+        let mut names = BTreeSet::new();
+        properties(&document, schema, &mut names);
+        let with = |name: &str| {
+            let mut body = example.clone();
+            body[name] = json!({"of no type": "that is known"});
+            body
+        };
+        let unknown = server.ask(&path, with("unheard_of")).await;
+        if unknown.status == 200 {
+            // It ignores what it does not know.
+            continue;
+        }
+        let unknown = unknown.json()["error"]["message"].as_str().unwrap().replace("`unheard_of`", "");
+        for name in names {
+            let answer = server.ask(&path, with(&name)).await;
+            let refused = answer.status != 200
+                && answer.json()["error"]["message"].as_str().unwrap().replace(&format!("`{name}`"), "")
+                    == unknown;
+            let key = (schema.to_string(), name);
+            if refused {
+                unread.insert(key)
+            } else {
+                read.insert(key)
+            };
+        }
+    }
+    assert!(read.len() > 100, "{}", read.len());
+    let unread: Vec<_> = unread.difference(&read).collect();
+    assert!(unread.is_empty(), "{unread:?}");
+}
