@@ -128,13 +128,13 @@ fn gpu_options(arguments: Arguments) -> Result<TrtllmBuildOptions, BuildError> {
 
 /// A flag that SIGINT and SIGTERM set, so that the build can clean up.
 fn stop_on_signal() -> Result<Arc<AtomicBool>, BuildError> {
-    let unwatchable = |error| BuildError::Option(format!("cannot watch for signals: {error}"));
     let stop = Arc::new(AtomicBool::new(false));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(unwatchable)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(BuildError::Signals)?;
     // The handlers are registered inside the runtime, and before the thread starts, so that no signal is missed.
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();
-        let watch = |kind| signal(kind).map_err(unwatchable);
+        let watch = |kind| signal(kind).map_err(BuildError::Signals);
         (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?)
     };
     let stopped = stop.clone();

@@ -2,9 +2,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use indicatif::HumanBytes;
 
 use crate::engine::EngineError;
 use crate::hardware::targets::TargetError;
+use crate::manifest::TENSORRT_LLM;
+
+/// The program that builds engines for GPUs.
+pub(super) const TRTLLM_BUILD: &str = "trtllm-build";
 
 /// Why a build failed. Nothing is left at `--output`, whatever the reason.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +34,19 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
-    /// An option asks for what this model or machine cannot do.
+    /// An option asks for what this model or machine cannot do. The sentence names the option; the place that reads it
+    /// knows best what to do instead.
     #[error("{0}")]
     Option(String),
+    /// The output directory cannot be used.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// `trtllm-build` is missing, or failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The system does not report signals.
+    #[error("cannot watch for signals: {0}")]
+    Signals(#[source] io::Error),
     /// The engine cannot be written.
     #[error("{path} cannot be written ({source}); check the free space and the rights of its directory")]
     Write {
@@ -47,6 +64,63 @@ pub enum BuildError {
     /// The build was interrupted.
     #[error("interrupted; nothing was written to the output directory")]
     Interrupted,
+}
+
+/// Why nothing is built into the directory that `--output` names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// It has no parent, such as `/`.
+    #[error("--output {0} cannot be replaced by an engine; name another directory")]
+    Irreplaceable(PathBuf),
+    /// There is a file of this name.
+    #[error("--output {0} exists and is not a directory; remove it or name another directory")]
+    NotADirectory(PathBuf),
+    /// The directory holds something.
+    #[error("--output {0} exists and is not empty; remove it or name another directory")]
+    NotEmpty(PathBuf),
+    /// The disk has too little room.
+    #[error("--output {output} needs {}, but only {} are free there", HumanBytes(*needed), HumanBytes(*free))]
+    Full {
+        /// The directory.
+        output: PathBuf,
+        /// Bytes of the engine.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+}
+
+/// Why `trtllm-build` built no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It is not installed.
+    #[error(
+        "there is no {TRTLLM_BUILD} on PATH: it comes with TensorRT-LLM {TENSORRT_LLM}, so run build-engine in the GPU \
+         image (docker/), or write the checkpoint alone with --checkpoint-only and build it there later"
+    )]
+    Missing,
+    /// It belongs to this version of TensorRT-LLM, whose engines the server does not drive.
+    #[error(
+        "{TRTLLM_BUILD} here belongs to TensorRT-LLM {0}, and the server drives {TENSORRT_LLM}; run build-engine in the \
+         server's own image (docker/)"
+    )]
+    OtherVersion(String),
+    /// It does not run.
+    #[error("{program} cannot be started: {source}")]
+    Unstartable {
+        /// The program.
+        program: PathBuf,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// It ended with an error.
+    #[error("{TRTLLM_BUILD} failed ({status}); its last lines:\n    {}", last_lines.join("\n    "))]
+    Failed {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it printed last.
+        last_lines: Vec<String>,
+    },
 }
 
 impl BuildError {

@@ -34,7 +34,7 @@ mod tokenizer;
 pub mod trtllm;
 mod weights;
 
-pub use error::BuildError;
+pub use error::{BuildError, OutputError, ProcessError};
 pub(crate) use location::inputs;
 pub use options::{BuildOptions, CheckpointOptions, DEFAULT_MAX_SEQ_LEN};
 pub use progress::{Console, Progress, Silent};

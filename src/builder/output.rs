@@ -6,10 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use indicatif::HumanBytes;
 use tempfile::TempDir;
 
-use super::BuildError;
+use super::{BuildError, OutputError};
 
 /// A directory that becomes the output when it is published, and is removed otherwise.
 pub(super) struct Staging {
@@ -29,11 +28,7 @@ impl Staging {
     pub(super) fn new(output: &Path) -> Result<Self, BuildError> {
         let output = Self::check(output)?;
         let (Some(parent), Some(name)) = (output.parent(), output.file_name()) else {
-            let reason = format!(
-                "--output {} cannot be replaced by an engine; name another directory",
-                output.display()
-            );
-            return Err(BuildError::Option(reason));
+            return Err(OutputError::Irreplaceable(output).into());
         };
         std::fs::create_dir_all(parent).map_err(BuildError::write(parent))?;
         let prefix = format!(".{}.build-engine-", name.to_string_lossy());
@@ -62,12 +57,10 @@ impl Staging {
             listed.lines().last()?.split_whitespace().nth(3)?.parse::<u64>().ok()
         });
         match free {
-            Some(kilobytes) if kilobytes * 1024 < bytes => Err(BuildError::Option(format!(
-                "--output {} needs {}, but only {} are free there",
-                self.output.display(),
-                HumanBytes(bytes),
-                HumanBytes(kilobytes * 1024)
-            ))),
+            Some(kilobytes) if kilobytes * 1024 < bytes => {
+                let (output, free) = (self.output.clone(), kilobytes * 1024);
+                Err(OutputError::Full { output, needed: bytes, free }.into())
+            }
             _ => Ok(()),
         }
     }
@@ -113,17 +106,13 @@ impl Staging {
 }
 
 fn refuse_existing(output: &Path) -> Result<(), BuildError> {
-    let refuse = |what: &str| {
-        let output = output.display();
-        Err(BuildError::Option(format!("--output {output} {what}; remove it or name another directory")))
-    };
     match std::fs::symlink_metadata(output) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(BuildError::write(output)(error)),
-        Ok(metadata) if !metadata.is_dir() => refuse("exists and is not a directory"),
+        Ok(metadata) if !metadata.is_dir() => Err(OutputError::NotADirectory(output.to_owned()).into()),
         Ok(_) => match std::fs::read_dir(output).map_err(BuildError::write(output))?.next() {
             None => Ok(()),
-            Some(_) => refuse("exists and is not empty"),
+            Some(_) => Err(OutputError::NotEmpty(output.to_owned()).into()),
         },
     }
 }

@@ -9,9 +9,10 @@ use super::check::{self, Family};
 use super::command::BuildCommand;
 use super::fit::Memory;
 use super::format::option_name;
-use super::process::{self, PROGRAM};
+use super::process;
 use super::report::Report;
 use super::{Context, DRAFT_FILE, Mapping, Outcome, TrtllmBuildOptions, limits};
+use crate::builder::error::TRTLLM_BUILD;
 use crate::builder::json::{Object, unreadable};
 use crate::builder::output::Staging;
 use crate::builder::{BuildError, Progress, engine_manifest};
@@ -187,7 +188,7 @@ pub(super) fn run_build(
         let built: usize = build.required(field)?;
         if built < *limit + more {
             *limit = built.saturating_sub(more);
-            progress.note(&format!("{PROGRAM} lowered {field} to {built}"));
+            progress.note(&format!("{TRTLLM_BUILD} lowered {field} to {built}"));
         }
     }
     std::fs::remove_dir_all(&work).map_err(BuildError::write(&work))?;
@@ -195,7 +196,7 @@ pub(super) fn run_build(
     for name in plans.iter().map(String::as_str).chain([TRTLLM_CONFIG_FILE]).chain(companions) {
         let path = staging.join(name);
         let found = digest_file(&path).map_err(|error| {
-            BuildError::checkpoint(&path, format!("{PROGRAM} succeeded but did not write it ({error})"))
+            BuildError::checkpoint(&path, format!("{TRTLLM_BUILD} succeeded but did not write it ({error})"))
         })?;
         progress.note(&format!("{name}: {}, SHA-256 {}", HumanBytes(found.bytes), found.sha256));
         manifest.files.insert(name.to_owned(), found);

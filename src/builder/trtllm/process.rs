@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::builder::{BuildError, Progress};
+use crate::builder::error::TRTLLM_BUILD;
+use crate::builder::{BuildError, ProcessError, Progress};
 use crate::manifest::TENSORRT_LLM;
 
-/// The program.
-pub(super) const PROGRAM: &str = "trtllm-build";
 /// Lines of its output that the error for a failure repeats.
 const LAST_LINES: usize = 12;
 /// Characters of each of these lines.
@@ -28,15 +27,11 @@ const GRACE_POLLS: usize = 25;
 ///
 /// # Errors
 /// It is not there, or belongs to another version of TensorRT-LLM than the server drives.
-pub(super) fn find() -> Result<PathBuf, BuildError> {
+pub(super) fn find() -> Result<PathBuf, ProcessError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
-    let program = found.ok_or_else(|| {
-        BuildError::Option(format!(
-            "there is no {PROGRAM} on PATH: it comes with TensorRT-LLM {TENSORRT_LLM}, so run build-engine in the GPU \
-             image (docker/), or write the checkpoint alone with --checkpoint-only and build it there later"
-        ))
-    })?;
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(TRTLLM_BUILD)).find(|file| file.is_file());
+    let program = found.ok_or(ProcessError::Missing)?;
     // If the metadata cannot be read, the engine will say it. Importing the package would take long.
     let script = "import importlib.metadata; print(importlib.metadata.version('tensorrt_llm'))";
     if let Some(version) = python(&program, script) {
@@ -46,14 +41,8 @@ pub(super) fn find() -> Result<PathBuf, BuildError> {
 }
 
 /// Refuses a version of TensorRT-LLM whose engines the server does not drive.
-pub(super) fn check_version(found: &str) -> Result<(), BuildError> {
-    if found == TENSORRT_LLM {
-        return Ok(());
-    }
-    Err(BuildError::Option(format!(
-        "{PROGRAM} here belongs to TensorRT-LLM {found}, and the server drives {TENSORRT_LLM}; run build-engine in the \
-         server's own image (docker/)"
-    )))
+pub(super) fn check_version(found: &str) -> Result<(), ProcessError> {
+    if found == TENSORRT_LLM { Ok(()) } else { Err(ProcessError::OtherVersion(found.to_owned())) }
 }
 
 /// What `script` prints in the Python that runs `program` if that is a Python script, else in `python3`. `None` if it
@@ -83,7 +72,7 @@ pub(super) fn run(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<(), BuildError> {
-    let unstartable = |error| BuildError::Option(format!("{} cannot be started: {error}", program.display()));
+    let unstartable = |source| ProcessError::Unstartable { program: program.to_owned(), source };
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -124,8 +113,7 @@ pub(super) fn run(
     if status.success() {
         return Ok(());
     }
-    let last = last.make_contiguous().join("\n    ");
-    Err(BuildError::Option(format!("{PROGRAM} failed ({status}); its last lines:\n    {last}")))
+    Err(ProcessError::Failed { status, last_lines: last.into() }.into())
 }
 
 /// Sends lines until there are no more, or the receiver is gone.

@@ -9,8 +9,8 @@ use super::check::{Family, SMALL_HEAD};
 use super::command::{BuildCommand, shell_line};
 use super::fit::{Memory, RUNTIME_BYTES, memory_of};
 use super::machine::device;
-use super::process::PROGRAM;
 use super::{Context, DRAFT_FILE};
+use crate::builder::error::TRTLLM_BUILD;
 use crate::manifest::{Gpus, Manifest, Objective, Target as EngineTarget};
 
 /// A build's plan.
@@ -121,7 +121,7 @@ impl Report<'_> {
             (false, true) => (model, output),
             (false, false) => (Path::new("CHECKPOINT"), output),
         };
-        writeln!(out, "\n{}", shell_line(PROGRAM, &command.arguments(checkpoint, engine)))?;
+        writeln!(out, "\n{}", shell_line(TRTLLM_BUILD, &command.arguments(checkpoint, engine)))?;
         if checkpoint == Path::new("CHECKPOINT") {
             writeln!(
                 out,
@@ -138,7 +138,7 @@ impl Report<'_> {
     fn obstacle(&self) -> Option<String> {
         let Context { machine, target, .. } = self.context;
         if machine.gpus.is_empty() {
-            Some(format!("{PROGRAM} needs a GPU, and {}", machine.describe()))
+            Some(format!("{TRTLLM_BUILD} needs a GPU, and {}", machine.describe()))
         } else {
             device(machine, target).err().map(|error| error.to_string())
         }
