@@ -117,7 +117,7 @@ mod tests {
         let mut names = vec![first];
         names.push(key_with(path, |options, _| options.dtype = Some(crate::manifest::Dtype::Int8)));
         names.push(key_with(path, |options, _| options.common.max_seq_len = Some(7)));
-        names.push(key_with(path, |_, cpu| cpu.instruction_set = "avx2".into()));
+        names.push(key_with(path, |_, cpu| cpu.instruction_set = "another".into()));
         names.push(key_with(path, |_, cpu| cpu.onednn = "9.9.9".into()));
         std::fs::write(path.join("config.json"), "{\"a\": 1} ").unwrap();
         names.push(key_with(path, |_, _| {}));

@@ -205,6 +205,7 @@ fn every_option_can_be_given_in_every_source() {
             "score_activation" => "sigmoid",
             "score_normalize" => "a=1:2",
             "score_weights" => "a=1",
+            "score_buckets" => "7",
             "reward_logits_range" | "score_clamp" => "1,2",
             "simulate" => "fail",
             "chat_template_kwargs" => r#"{"enable_thinking":false}"#,
@@ -212,7 +213,7 @@ fn every_option_can_be_given_in_every_source() {
                 "a"
             }
             "tls_key" | "tls_cert" | "tls_client_ca" | "api_keys_file" | "engine" => "a",
-            _ => row.default.as_deref().unwrap(),
+            _ => row.default.as_deref().unwrap_or_else(|| panic!("a value for {}", row.name)),
         };
         let on_line = line(&[&flag, value]);
         assert_ne!(on_line, ServeOptions::default(), "{flag}");
@@ -262,7 +263,7 @@ fn a_wrong_value_is_refused_with_what_the_option_takes() {
 #[test]
 fn options_that_do_not_go_together_are_refused_by_name() {
     let none = Settings::resolve(ServeOptions::default()).unwrap_err().to_string();
-    assert!(none.contains("--engine"), "{none}");
+    assert!(none.contains("assay serve MODEL"), "{none}");
     for (arguments, name) in [
         (&["--tls-key=a"][..], "tls_cert"),
         (&["--tls-cert=a"], "tls_key"),

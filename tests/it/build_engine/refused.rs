@@ -35,9 +35,8 @@ fn an_unknown_architecture_with_those_that_are_known() {
 #[test]
 fn reward_models_of_other_families_by_their_name() {
     for (architecture, model_type) in [
-        ("DebertaV2ForSequenceClassification", "deberta-v2"),
-        ("BertForSequenceClassification", "bert"),
-        ("ModernBertForSequenceClassification", "modernbert"),
+        ("DebertaForSequenceClassification", "deberta"),
+        ("ElectraForSequenceClassification", "electra"),
         ("T5ForSequenceClassification", "t5"),
         ("GptOssForSequenceClassification", "gpt_oss"),
         ("DeepseekV3ForSequenceClassification", "deepseek_v3"),
