@@ -135,7 +135,7 @@ pub(super) async fn score_all(
         {
             let submitted = item.submit(scorer, scheduling);
             handed_over += 1;
-            if handed_over % AT_ONCE == 0 {
+            if handed_over.is_multiple_of(AT_ONCE) {
                 tokio::task::yield_now().await;
             }
             running.push(async move {

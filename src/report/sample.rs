@@ -78,7 +78,7 @@ impl Sample {
         if self.sampled().is_none() {
             Some(summary)
         } else {
-            Some(self.moments.get(attribute)?.complete(summary))
+            Some(self.moments.get(attribute)?.complete(&summary))
         }
     }
 

@@ -60,14 +60,14 @@ impl Moments {
     }
 
     /// The summary of a sample with what is known of the whole column.
-    pub(super) fn complete(&self, sample: Summary) -> Summary {
+    pub(super) fn complete(&self, sample: &Summary) -> Summary {
         let Self { count, mean, squares, min, max } = *self;
         let deviation = (squares / count.saturating_sub(1).max(1) as f64).sqrt();
         if mean.is_finite() && deviation.is_finite() {
-            Summary { count, mean, deviation, min, max, ..sample }
+            Summary { count, mean, deviation, min, max, ..*sample }
         } else {
             // Squares may be too large for a float where the values are not.
-            Summary { count, min, max, ..sample }
+            Summary { count, min, max, ..*sample }
         }
     }
 }

@@ -192,11 +192,14 @@ fn columns<'a>(rollouts: &[&'a Rollout]) -> Vec<Column<'a>> {
     columns
 }
 
+/// A number that describes several.
+type Statistic = fn(&[f64]) -> f64;
+
 /// Mean, largest and smallest value, median and standard deviation of each number, as pandas computes them.
 fn statistics(rollouts: &[&Rollout]) -> Map<String, Value> {
     let columns = columns(rollouts);
     let mut metrics = Map::new();
-    let statistics: [(&str, fn(&[f64]) -> f64); 4] = [
+    let statistics: [(&str, Statistic); 4] = [
         ("mean", mean),
         ("max", |values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         ("min", |values| values.iter().copied().fold(f64::INFINITY, f64::min)),

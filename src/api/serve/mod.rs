@@ -63,7 +63,7 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     /// The engine cannot be chosen or loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
     /// The thread that loads the engine panicked.
     #[error("the thread that loads the engine ended: {0}")]
     Thread(#[from] JoinError),
@@ -88,6 +88,12 @@ impl ServeError {
     /// The process's exit status.
     pub fn exit(&self) -> Exit {
         Exit::NotStarted
+    }
+}
+
+impl From<LoadError> for ServeError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
     }
 }
 
