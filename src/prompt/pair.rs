@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    fn frame(post_processor: serde_json::Value) -> Result<PairFrame, PairError> {
+    fn frame(post_processor: &serde_json::Value) -> Result<PairFrame, PairError> {
         let token = |id: u32, content: &str| {
             json!({"id": id, "content": content, "special": true,
             "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
@@ -101,15 +101,15 @@ mod tests {
     fn bert_has_two_segments_and_roberta_one_with_two_separators() {
         let bert = json!({"type": "BertProcessing", "sep": ["[SEP]", 1], "cls": ["[CLS]", 0]});
         let expected = PairFrame { before: vec![0], between: vec![1], after: vec![1], has_segments: true };
-        assert_eq!(frame(bert).unwrap(), expected);
+        assert_eq!(frame(&bert).unwrap(), expected);
         let roberta = json!({"type": "RobertaProcessing", "sep": ["[SEP]", 1], "cls": ["[CLS]", 0],
             "trim_offsets": true, "add_prefix_space": false});
         let expected = PairFrame { between: vec![1, 1], has_segments: false, ..expected };
-        assert_eq!(frame(roberta).unwrap(), expected);
+        assert_eq!(frame(&roberta).unwrap(), expected);
     }
 
     #[test]
     fn a_tokenizer_that_frames_nothing_is_refused() {
-        assert!(matches!(frame(serde_json::Value::Null), Err(PairError::NoFrame)));
+        assert!(matches!(frame(&serde_json::Value::Null), Err(PairError::NoFrame)));
     }
 }
