@@ -1,7 +1,6 @@
 //! The items of a request that are scored together.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -10,9 +9,9 @@ use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::messages::check_last_turn;
 use crate::config::ServerSettings;
-use crate::prompt::{EncodeOptions, Message, Prompt, Truncated, Truncation};
+use crate::prompt::{EncodeOptions, Message, Truncated, Truncation};
 use crate::scheduler::Rejection;
-use crate::serving::{LengthPolicy, Scheduling, Scored, Scorer, ServingError};
+use crate::serving::{LengthPolicy, Scheduling, Scorable, Scored, Scorer, ServingError};
 
 /// Most items of one request that are with the scheduler at once, so that a long list leaves room for others.
 const MOST_IN_FLIGHT: usize = 1024;
@@ -25,9 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Item {
     /// Where it is in the request.
     path: ItemPath,
-    tokens: Arc<[u32]>,
-    /// What was cut off it, if anything.
-    truncated: Option<Truncated>,
+    text: Scorable,
     /// Whether scores are wanted at each of its tokens.
     each_token: bool,
 }
@@ -37,11 +34,9 @@ impl Item {
     ///
     /// # Errors
     /// The scorer could not encode it.
-    pub(super) fn new(path: ItemPath, prompt: Result<Prompt, ServingError>) -> Result<Self, ApiError> {
-        match prompt {
-            Ok(Prompt { tokens, truncated }) => {
-                Ok(Self { path, tokens: tokens.into(), truncated, each_token: false })
-            }
+    pub(super) fn new(path: ItemPath, text: Result<Scorable, ServingError>) -> Result<Self, ApiError> {
+        match text {
+            Ok(text) => Ok(Self { path, text, each_token: false }),
             Err(error) => Err(ApiError::on_item(error, &path)),
         }
     }
@@ -67,7 +62,9 @@ impl Item {
     pub(super) fn after_cut(mut self, tokens: usize) -> Self {
         let cut = Truncated { strategy: Truncation::Right, tokens_removed: 0, turns_removed: 0 };
         if tokens > 0 {
-            self.truncated.get_or_insert(cut).tokens_removed += tokens;
+            let mut truncated = self.text.truncated().unwrap_or(cut);
+            truncated.tokens_removed += tokens;
+            self.text = self.text.with_truncated(Some(truncated));
         }
         self
     }
@@ -82,7 +79,7 @@ impl Item {
     /// # Errors
     /// It is too long, or lacks the tokens at which the model is read.
     pub(super) fn check(&self, scorer: &Scorer) -> Result<(), ApiError> {
-        scorer.check(&self.tokens).map_err(|error| ApiError::on_item(error, &self.path))
+        scorer.check(&self.text).map_err(|error| ApiError::on_item(error, &self.path))
     }
 
     /// Scores the item.
@@ -90,8 +87,8 @@ impl Item {
     /// # Errors
     /// As [`Scorer::score`].
     pub(super) async fn score(self, scorer: &Scorer, scheduling: Scheduling) -> Result<Scored, ApiError> {
-        let Self { path, tokens, truncated, each_token } = self;
-        match scorer.submit_shared(tokens, truncated, each_token, scheduling) {
+        let Self { path, text, each_token } = self;
+        match scorer.submit(&text, each_token, scheduling) {
             Ok(scored) => scored.await.map_err(|error| ApiError::on_item(error, &path)),
             Err(error) => Err(ApiError::on_item(error, &path)),
         }
@@ -103,7 +100,7 @@ impl Item {
         scorer: &'a Scorer,
         scheduling: Scheduling,
     ) -> Result<impl Future<Output = Result<Scored, ServingError>> + use<'a>, ServingError> {
-        scorer.submit_shared(self.tokens.clone(), self.truncated, self.each_token, scheduling)
+        scorer.submit(&self.text, self.each_token, scheduling)
     }
 }
 

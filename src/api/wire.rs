@@ -44,6 +44,12 @@ impl From<&Scores> for ScoreMap {
     }
 }
 
+impl From<&[(String, f32)]> for ScoreMap {
+    fn from(values: &[(String, f32)]) -> Self {
+        Self(values.iter().map(|(name, value)| (name.clone(), f64::from(*value).into())).collect())
+    }
+}
+
 /// What a request cost, in tokens.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(super) struct Usage {

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::InvalidValue;
+use crate::manifest::JudgeFileError;
 use crate::reward::HeadError;
 
 /// Why the options were refused, with the source that is at fault.
@@ -70,6 +71,15 @@ pub enum ConfigError {
         /// The next one, which is not above it.
         after: f64,
     },
+    /// The file of a judge cannot be used.
+    #[error("judge: {0}")]
+    Judge(#[from] JudgeFileError),
+    /// A judge on an engine without the logits of the whole vocabulary.
+    #[error(
+        "judge: this engine has only the logits of its own scores, and a judge needs those of the vocabulary; name an \
+         engine that generates text, or build one with `build-engine --head FILE`"
+    )]
+    NotALanguageModel,
     /// An option does not fit the engine's head.
     #[error("{option}: {source}")]
     Head {

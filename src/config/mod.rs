@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{EngineOptions, GpuOptions};
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, LimitOverrides, Manifest};
+use crate::manifest::{self, JudgeFile, LimitOverrides, Manifest};
 use crate::reward::{Head, HeadError};
 use crate::scheduler::SchedulerOptions;
 use crate::serving::{LoadError, LoadOptions, load, served_names};
@@ -89,7 +89,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Head`] if an option does not fit the engine's head.
     pub fn load_options(&self, manifest: &Manifest) -> Result<LoadOptions, ConfigError> {
-        let head = if manifest.task.generates() { None } else { Some(self.scoring.head(&manifest.head)?) };
+        let head = self.head(manifest)?;
         Ok(LoadOptions {
             directory: self.engine.directory.clone(),
             names: served_names(&self.server.served_model_name, manifest),
@@ -101,6 +101,20 @@ impl Settings {
             template_variables: self.server.chat_template_kwargs.clone().unwrap_or_default(),
             sampling_defaults: self.engine.generation_config,
         })
+    }
+
+    /// The head of a reward model, or of a language model that judges.
+    fn head(&self, manifest: &Manifest) -> Result<Option<Head>, ConfigError> {
+        match &self.scoring.judge {
+            None if manifest.task.generates() => Ok(None),
+            None => Ok(Some(self.scoring.head(&manifest.head)?)),
+            Some(_) if !manifest.task.generates() => Err(ConfigError::NotALanguageModel),
+            Some(file) => {
+                let JudgeFile { attributes, judge } = JudgeFile::read(file)?;
+                let head = manifest::Head { attributes, judge: Some(judge), ..manifest::Head::default() };
+                Ok(Some(self.scoring.head(&head)?))
+            }
+        }
     }
 
     /// The engine's options.

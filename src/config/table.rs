@@ -234,6 +234,12 @@ options! {
         reward_logits_range: Option<LogitsRange> = None,
             value_name: "FIRST,END", unset: "the engine's", nim: &[("NIM_REWARD_LOGITS_RANGE", nim::same)];
 
+        /// File of the questions that a language model is asked
+        ///
+        /// An engine that generates text then scores conversations by the probabilities of its answers
+        /// (docs/judges.md).
+        judge: Option<PathBuf> = None, value_name: "FILE", unset: "none";
+
         /// Names of the scores
         ///
         /// Give as many names as the model has scores.

@@ -4,9 +4,10 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use super::judge::MOST_QUESTIONS;
 use super::{
-    Bidirectional, BuildLimits, Experts, Gating, Gpus, Head, Manifest, Model, Pooling, Rope, RopeScaling,
-    Target, Variant,
+    Bidirectional, BuildLimits, Experts, Gating, Gpus, Head, Judge, Manifest, Model, Pooling, Rope,
+    RopeScaling, Target, Variant,
 };
 
 /// A number of the manifest that no engine can have.
@@ -253,7 +254,28 @@ fn check_head(head: &Head) -> Checked {
     if let Pooling::EachStep { id, .. } | Pooling::LastNonPad { pad: id } = head.pooling {
         within("head.pooling.id", id as usize, 0..=*VOCABULARY.end())?;
     }
+    head.judge.as_ref().map_or(Ok(()), |judge| check_judge(head, judge))?;
     head.gating.as_ref().map_or(Ok(()), check_gating)
+}
+
+/// Every question has its attribute, and every answer a token among the rows.
+fn check_judge(head: &Head, judge: &Judge) -> Checked {
+    let count = judge.questions.len();
+    within("the number of head.judge.questions", count, 1..=MOST_QUESTIONS)?;
+    within("the number of head.attributes of a judge", head.attributes.len(), count..=count)?;
+    for (attribute, question) in head.attributes.iter().zip(&judge.questions) {
+        let field = format!("head.judge.questions of {attribute}");
+        if let Err(error) = question.check() {
+            return Err(out_of_bounds(field, "one that cannot be asked", error.to_string()));
+        }
+        for answer in &question.answers {
+            let known = answer.token.is_some_and(|token| head.rows.contains(&(token as usize)));
+            if !known {
+                return Err(out_of_bounds(field, format!("{:?}", answer.text), "a token among head.rows"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_gating(gating: &Gating) -> Checked {

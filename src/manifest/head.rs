@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::Judge;
 use super::score_options::ScoreOptions;
 
 /// How hidden states become scores.
@@ -28,6 +29,10 @@ pub struct Head {
     /// The network that mixes the scores into one more, the last of the attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gating: Option<Gating>,
+    /// What the model is asked about a conversation, if it is a language model that judges. The outputs are then the
+    /// logits of the tokens in `rows`, or of the whole vocabulary if the engine generates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Judge>,
     /// What to do with the scores, unless the server's options say otherwise.
     #[serde(default, skip_serializing_if = "ScoreOptions::is_off")]
     pub score: ScoreOptions,
@@ -38,8 +43,11 @@ pub struct Head {
 
 impl Head {
     /// Logits after the last layers, for each position read: one per attribute; one or two for a head that scores
-    /// steps; objectives and then their gates with gating.
+    /// steps; objectives and then their gates with gating; one per token of a judge's answers.
     pub fn outputs(&self) -> usize {
+        if self.judge.is_some() {
+            return self.rows.len();
+        }
         match (&self.pooling, &self.gating) {
             (Pooling::EachStep { value, .. }, _) => value.outputs(),
             (Pooling::EachTurn { .. }, _) => StepValue::Softmax.outputs(),

@@ -12,6 +12,7 @@ pub(crate) mod digest;
 mod error;
 mod files;
 mod head;
+pub mod judge;
 mod limits;
 mod model;
 mod sampling_defaults;
@@ -29,6 +30,7 @@ pub(crate) use head::check_attribute_names;
 pub use head::{
     AttributeNameError, Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue,
 };
+pub use judge::{AnswerScore, Judge, JudgeFile, JudgeFileError, Question, QuestionError};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{
     Activation, Bidirectional, Experts, LearnedPositions, Model, Norm, QkNorm, RelativePositions, Rope,

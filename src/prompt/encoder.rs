@@ -138,6 +138,11 @@ impl Encoder {
         &self.variables
     }
 
+    /// Whether the chat template reads a variable.
+    pub(super) fn reads_variable(&self, name: &str) -> bool {
+        self.template.reads(name)
+    }
+
     fn has_row(&self, id: u32) -> bool {
         self.rows.is_none_or(|rows| id < rows)
     }
@@ -166,7 +171,7 @@ impl Encoder {
         Ok(ids)
     }
 
-    fn encode_rendered(
+    pub(super) fn encode_rendered(
         &self,
         messages: &[Message],
         options: EncodeOptions<'_>,

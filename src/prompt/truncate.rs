@@ -116,7 +116,7 @@ impl Encoder {
 
     /// Refuses a conversation that is too long however its text is encoded, before it is: encoding takes much time
     /// and memory. Only the rendered text counts, because a template may leave out parts of a conversation.
-    fn refuse_by_size(
+    pub(super) fn refuse_by_size(
         &self,
         messages: &[Message],
         options: EncodeOptions<'_>,

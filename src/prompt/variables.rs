@@ -93,6 +93,11 @@ impl TemplateVariables {
         self.given.is_empty() && self.date.is_none()
     }
 
+    /// Whether this variable is among them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
     /// Their names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.given.keys().map(String::as_str).chain(self.date.map(|_| DATE))

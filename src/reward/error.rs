@@ -140,6 +140,15 @@ pub enum Unscorable {
     /// No answer for a model that also reads where the prompt ends.
     #[error("the model scores an answer to a prompt; send a user's turn and then the assistant's")]
     NoAnswer,
+    /// A text or token ids for a judge.
+    #[error(
+        "the model judges conversations, which its chat template puts to it with each question; send messages instead \
+         of a text or token ids"
+    )]
+    NotAConversation,
+    /// A judge was asked to continue the last message.
+    #[error("the model judges, and answers after the conversation; leave out `continue_final_message`")]
+    Continued,
 }
 
 /// Why logits are not scores. Always the engine's fault, never the request's.

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{HeadError, RewardError, ScoreOptionsError, Unscorable, check_count, check_finite};
+use super::judge_scores::JudgeScores;
 use super::row_scores::RowScores;
 use super::step_scores::{StepEnds, StepScores};
 use super::{RankedBy, Scores, gated_mixture, options};
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, Gating, Pooling, StepValue, check_attribute_names};
+use crate::manifest::{self, Gating, Judge, Pooling, Question, StepValue, check_attribute_names};
 
 /// How a conversation's outputs become scores.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +27,22 @@ enum Kind {
     Rows(RowScores),
     Steps(StepScores),
     Gated(Gating),
+    Judge(JudgeScores),
 }
 
 impl Head {
     /// The head that an engine's manifest describes.
     pub fn new(head: &manifest::Head) -> Self {
-        let kind = match (&head.pooling, &head.gating) {
+        let kind = if let Some(judge) = &head.judge {
+            Kind::Judge(JudgeScores::new(judge, &head.rows))
+        } else {
+            Self::kind(head)
+        };
+        Self { attributes: head.attributes.clone(), kind, options: head.score.clone() }
+    }
+
+    fn kind(head: &manifest::Head) -> Kind {
+        match (&head.pooling, &head.gating) {
             (Pooling::EachStep { token, id, value }, _) => {
                 let ends = StepEnds::Token { text: token.clone(), id: *id };
                 Kind::Steps(StepScores { ends, value: *value })
@@ -44,8 +55,36 @@ impl Head {
             (Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean, _) => {
                 Kind::Rows(RowScores::new(head))
             }
+        }
+    }
+
+    /// What the model is asked about a conversation, if it judges. The outputs are then those of each question, one
+    /// after the other.
+    pub fn judge(&self) -> Option<&Judge> {
+        match &self.kind {
+            Kind::Judge(scores) => Some(&scores.judge),
+            _ => None,
+        }
+    }
+
+    /// The questions that the model is asked, with the attributes that they are for.
+    pub(crate) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut Question)> {
+        let questions = match &mut self.kind {
+            Kind::Judge(scores) => &mut scores.judge.questions[..],
+            _ => &mut [],
         };
-        Self { attributes: head.attributes.clone(), kind, options: head.score.clone() }
+        self.attributes.iter().map(String::as_str).zip(questions)
+    }
+
+    /// The probability that the model answers each question with one of the answers that count; empty if the engine
+    /// has only these answers' logits, or the model is not asked anything.
+    ///
+    /// # Errors
+    /// As [`Head::scores`].
+    pub fn answer_mass(&self, outputs: &[f32]) -> Result<Vec<(String, f32)>, RewardError> {
+        let Kind::Judge(scores) = &self.kind else { return Ok(Vec::new()) };
+        let masses = scores.answer_mass(&self.attributes, outputs)?;
+        Ok(self.attributes.iter().cloned().zip(masses).collect())
     }
 
     /// The head that a manifest describes, with only some `rows` of the model's own head served, other `names`
@@ -137,6 +176,7 @@ impl Head {
             Kind::Rows(rows) => Ok([rows.position(tokens)].into()),
             Kind::Steps(steps) => steps.positions(tokens),
             Kind::Gated(gating) => gated_mixture::positions(gating, tokens),
+            Kind::Judge(_) => Ok([tokens.len().saturating_sub(1)].into()),
         }
     }
 
@@ -149,6 +189,7 @@ impl Head {
             Kind::Rows(rows) => self.named(&rows.scores(outputs)?)?,
             Kind::Steps(steps) => steps.scores(self.step_name(), outputs)?,
             Kind::Gated(gating) => self.named(&gated_mixture::scores(gating, outputs)?)?,
+            Kind::Judge(judge) => self.named(&judge.scores(&self.attributes, outputs)?)?,
         };
         // All steps belong to the one attribute.
         let attribute = |index: usize| self.attributes.get(index).or(self.attributes.last());

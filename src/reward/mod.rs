@@ -1,7 +1,7 @@
 //! From an engine's products to scores, and from scores to the text that clients read.
 //!
 //! Each kind of head has its file: `linear` and `mlp` are the layers above an engine's products ([`HeadLayers`]),
-//! `row_scores`, `step_scores` and `gated_mixture` make scores of their outputs ([`Head`]). [`RankedBy`] is the one
+//! `row_scores`, `step_scores`, `judge_scores` and `gated_mixture` make scores of their outputs ([`Head`]). [`RankedBy`] is the one
 //! rule of which score ranks responses.
 //!
 //! A score is served as one number in two places: in the text of the answer and, as JSON, in its
@@ -11,6 +11,7 @@
 mod error;
 mod gated_mixture;
 mod head;
+mod judge_scores;
 mod layers;
 mod linear;
 mod mlp;

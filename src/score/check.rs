@@ -93,7 +93,8 @@ pub async fn check(arguments: &CheckArgs) -> Result<u8, ScoreError> {
 async fn score(scorer: &Scorer, messages: &[Message]) -> Result<BTreeMap<String, f64>, ScoreError> {
     let refused = |error: crate::serving::ServingError| ScoreError::Setup(error.into());
     let prompt = scorer.encode(messages, LengthPolicy::default()).map_err(refused)?;
-    let ids = prompt.tokens.clone();
+    // A judge has a prompt for each question.
+    let ids = if let [tokens] = prompt.prompts() { json!(tokens) } else { json!(prompt.prompts()) };
     let scored = scorer.score(prompt, Scheduling::now()).await.map_err(refused)?;
     let scores: Map<String, Value> =
         scored.scores.values().map(|(name, score)| (name.to_owned(), score.into())).collect();

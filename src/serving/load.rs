@@ -10,6 +10,7 @@ use crate::engine::simulated::{SimulatedFactory, Simulation};
 use crate::engine::{EngineError, EngineFactory, EngineOptions, backends};
 use crate::hardware::profiles::{self, ProfileError};
 use crate::hardware::{Machine, Ranks};
+use crate::manifest::judge::{Layout, QuestionError};
 use crate::manifest::{LimitError, MANIFEST_FILE, Manifest, ManifestError};
 use crate::prompt::{Encoder, EncoderFileError, TemplateVariables};
 use crate::reward::Head;
@@ -57,6 +58,14 @@ pub enum LoadError {
     /// The engine does not load on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A judge's question cannot be put to the model.
+    #[error("the judge's attribute `{attribute}`: {source}")]
+    Question {
+        /// The question's attribute.
+        attribute: String,
+        /// Why.
+        source: QuestionError,
+    },
     /// An option asks for a limit that the engine cannot have.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -90,19 +99,38 @@ pub fn load(
         None => return Err(AliasError::Generates.into()),
     }
     let (factory, encoder) = open(options, manifest)?;
+    let mut head = options.head.clone();
     let encoder = encoder
         .with_embedding_rows(manifest.model.vocab_size)
         .with_variables(options.template_variables.clone());
+    if let Some(head) = &mut head {
+        resolve_answers(head, &encoder)?;
+    }
     let mut scheduling = options.scheduler.clone();
+    if head.is_some() && manifest.task.generates() {
+        // The logits of a whole vocabulary are a megabyte or so for each question: too much to keep.
+        scheduling.score_cache = 0;
+    }
     if manifest.ranks() > 1 {
         // The other ranks are processes of their own: all are started again, or none.
         scheduling.on_failure = OnFailure::Exit;
     }
     let scheduler = scheduler::start(factory, scheduling, metrics.clone())?;
-    Ok(match options.head.clone() {
+    Ok(match head {
         Some(head) => Scorer::new(encoder, head, scheduler, metrics).into(),
         None => Generator::new(encoder, manifest, scheduler, metrics, options.sampling_defaults).into(),
     })
+}
+
+/// Finds the tokens of a judge's answers.
+fn resolve_answers(head: &mut Head, encoder: &Encoder) -> Result<(), LoadError> {
+    let layout = head.judge().map_or(Layout::default(), |judge| judge.layout);
+    for (attribute, question) in head.questions_mut() {
+        if let Err(source) = encoder.resolve(layout, question) {
+            return Err(LoadError::Question { attribute: attribute.to_owned(), source });
+        }
+    }
+    Ok(())
 }
 
 /// The engine and its encoder, from files that were verified while they were read. A simulated engine needs no weights.

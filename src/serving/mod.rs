@@ -10,6 +10,7 @@ mod choice;
 mod error;
 mod generator;
 pub mod load;
+mod scorable;
 mod scorer;
 mod text_stream;
 pub(crate) mod timings;
@@ -22,6 +23,7 @@ pub use error::ServingError;
 pub(crate) use generator::GenerateOptions;
 pub use generator::Generator;
 pub use load::{LoadError, LoadOptions};
+pub use scorable::Scorable;
 pub use scorer::{LengthPolicy, Scheduling, Scored, Scorer};
 
 use crate::engine::Limits;

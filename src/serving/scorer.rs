@@ -1,15 +1,17 @@
 //! [`Scorer`]: a loaded reward model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::timings::Timings;
-use super::{Model, ServingError};
+use super::{Model, Scorable, ServingError};
 use crate::engine::Limits;
+use crate::manifest::Judge;
 use crate::manifest::score_options::ScoreOptions;
-use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Prompt, Truncated, Truncation};
-use crate::reward::{Head, RewardError, Scores};
-use crate::scheduler::{Completed, Handle, Job, Output, Priority, Rejection, Work};
+use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Truncated, Truncation};
+use crate::reward::{Head, RewardError, Scores, Unscorable};
+use crate::scheduler::{Completed, Handle, Job, Output, Priority, Rejection, Ticket, Work};
 use crate::telemetry::{Answered, Metrics};
 
 /// A loaded reward model: its encoder, its head and the scheduler of its engine.
@@ -58,11 +60,14 @@ pub struct Scored {
     pub scores: Scores,
     /// The scores at each token, if they were wanted; the last are `scores`.
     pub tokens: Vec<Scores>,
+    /// The probability that a judge answers each question with one of the answers that count; empty if that is
+    /// unknown.
+    pub answer_mass: Vec<(String, f32)>,
     /// What was done to the scores, if anything.
     pub score_options: Option<ScoreOptions>,
     /// The tokens at which the model was read, by their index.
     pub positions: Arc<[usize]>,
-    /// Tokens of the conversation.
+    /// Tokens of the conversation; with a judge, of its prompts for all questions together.
     pub prompt_tokens: usize,
     /// What was cut off the conversation, if anything.
     pub truncated: Option<Truncated>,
@@ -123,11 +128,12 @@ impl Scorer {
     ///
     /// # Errors
     /// The template refuses the conversation, what must stay of it is too long, or its last step has no end.
-    pub fn encode(&self, messages: &[Message], policy: LengthPolicy) -> Result<Prompt, ServingError> {
+    pub fn encode(&self, messages: &[Message], policy: LengthPolicy) -> Result<Scorable, ServingError> {
         self.encode_with(messages, EncodeOptions::default(), policy)
     }
 
-    /// The same, with other ends of the prompt, or with variables for the chat template.
+    /// The same, with other ends of the prompt, or with variables for the chat template. The prompts of a judge all end
+    /// where its answer starts, and are never cut.
     ///
     /// # Errors
     /// As [`Scorer::encode`], and the last message cannot be continued.
@@ -136,11 +142,34 @@ impl Scorer {
         messages: &[Message],
         options: EncodeOptions<'_>,
         policy: LengthPolicy,
-    ) -> Result<Prompt, ServingError> {
+    ) -> Result<Scorable, ServingError> {
+        if let Some(judge) = self.head.judge() {
+            return self.encode_questions(messages, options, judge, None);
+        }
         if let Some(last) = messages.last().filter(|message| message.role == "assistant") {
             self.head.check_last_step(&last.content)?;
         }
-        Ok(self.encoder.encode_within(messages, options, self.fit(policy))?)
+        Ok(self.encoder.encode_within(messages, options, self.fit(policy))?.into())
+    }
+
+    /// The prompts of a judge's questions about a conversation.
+    fn encode_questions(
+        &self,
+        messages: &[Message],
+        options: EncodeOptions<'_>,
+        judge: &Judge,
+        rubric: Option<Arc<Head>>,
+    ) -> Result<Scorable, ServingError> {
+        if options.continue_final_message {
+            return Err(Unscorable::Continued.into());
+        }
+        let whole = self.fit(LengthPolicy::default());
+        let mut prompts = Vec::with_capacity(judge.questions.len());
+        for question in &judge.questions {
+            let put = (judge.layout, question.ask.as_str());
+            prompts.push(self.encoder.encode_question(messages, put, options.variables, whole)?.into());
+        }
+        Ok(Scorable::questions(prompts, rubric))
     }
 
     /// The start of a message's text that has `most` tokens, and how many tokens are left out.
@@ -155,22 +184,32 @@ impl Scorer {
     ///
     /// # Errors
     /// The text is empty.
-    pub fn encode_templated(&self, text: &str, policy: LengthPolicy) -> Result<Prompt, ServingError> {
-        Ok(self.encoder.encode_templated_within(text, self.fit(policy))?)
+    pub fn encode_templated(&self, text: &str, policy: LengthPolicy) -> Result<Scorable, ServingError> {
+        self.check_takes_texts()?;
+        Ok(self.encoder.encode_templated_within(text, self.fit(policy))?.into())
+    }
+
+    /// A judge asks about conversations, by the chat template.
+    fn check_takes_texts(&self) -> Result<(), Unscorable> {
+        if self.head.judge().is_some() { Err(Unscorable::NotAConversation) } else { Ok(()) }
     }
 
     /// Token ids of a text to which nothing is added, cut as by [`Scorer::encode`].
     ///
     /// # Errors
     /// The text is empty.
-    pub fn encode_text(&self, text: &str, policy: LengthPolicy) -> Result<Prompt, ServingError> {
+    pub fn encode_text(&self, text: &str, policy: LengthPolicy) -> Result<Scorable, ServingError> {
         self.encoder.check_size(text, self.fit(policy))?;
-        Ok(self.cut(self.encoder.encode_text(text)?, policy))
+        self.cut(self.encoder.encode_text(text)?, policy)
     }
 
     /// A prompt of token ids, cut as by [`Scorer::encode`].
-    pub fn cut(&self, tokens: Vec<u32>, policy: LengthPolicy) -> Prompt {
-        self.encoder.cut(tokens, self.fit(policy))
+    ///
+    /// # Errors
+    /// The model judges, which takes conversations.
+    pub fn cut(&self, tokens: Vec<u32>, policy: LengthPolicy) -> Result<Scorable, ServingError> {
+        self.check_takes_texts()?;
+        Ok(self.encoder.cut(tokens, self.fit(policy)).into())
     }
 
     /// Whether a text was templated already: it spells a control token.
@@ -178,17 +217,24 @@ impl Scorer {
         self.encoder.is_templated(text)
     }
 
-    /// Checks that a text of these tokens can be scored.
+    /// Checks that a text can be scored.
     ///
     /// # Errors
     /// It is too long, or lacks the tokens at which the model is read.
-    pub(crate) fn check(&self, tokens: &[u32]) -> Result<(), ServingError> {
+    pub(crate) fn check(&self, text: &Scorable) -> Result<(), ServingError> {
         let max_seq_len = self.limits().longest();
-        if tokens.len() > max_seq_len {
-            return Err(Rejection::TooLong { tokens: tokens.len(), max_seq_len }.into());
+        for tokens in text.prompts() {
+            if tokens.len() > max_seq_len {
+                return Err(Rejection::TooLong { tokens: tokens.len(), max_seq_len }.into());
+            }
+            self.head_of(text).positions(tokens)?;
         }
-        self.head.positions(tokens)?;
         Ok(())
+    }
+
+    /// The head that scores a text.
+    fn head_of<'a>(&'a self, text: &'a Scorable) -> &'a Head {
+        text.rubric().map_or(&self.head, |rubric| rubric)
     }
 
     fn fit(&self, policy: LengthPolicy) -> Fit {
@@ -201,87 +247,83 @@ impl Scorer {
     ///
     /// # Errors
     /// The scheduler refused it, the engine failed, or its output is not a score.
-    pub async fn score(&self, prompt: Prompt, scheduling: Scheduling) -> Result<Scored, ServingError> {
-        self.submit(prompt, scheduling)?.await
+    pub async fn score(
+        &self,
+        text: impl Into<Scorable>,
+        scheduling: Scheduling,
+    ) -> Result<Scored, ServingError> {
+        self.submit(&text.into(), false, scheduling)?.await
     }
 
     /// Hands a tokenized conversation to the scheduler at once; the future resolves to its scores. Submit all of
     /// several before waiting for the first, so that what they share is computed once.
     ///
-    /// # Errors
-    /// As [`Scorer::score`]; an error here means that the scheduler never had it.
-    pub fn submit(
-        &self,
-        prompt: Prompt,
-        scheduling: Scheduling,
-    ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
-        self.submit_reading(prompt, false, scheduling)
-    }
-
-    /// The same, with scores at each token besides if `each_token`: a head that
+    /// With `each_token` there are scores at each token besides: a head that
     /// [scores any token](Head::scores_any_token) is needed. Such a text takes nothing from the prefix cache.
     ///
     /// # Errors
-    /// As [`Scorer::submit`].
-    pub(crate) fn submit_reading(
+    /// As [`Scorer::score`]; an error here means that the scheduler never had it.
+    pub(crate) fn submit(
         &self,
-        prompt: Prompt,
-        each_token: bool,
-        scheduling: Scheduling,
-    ) -> Result<impl Future<Output = Result<Scored, ServingError>>, ServingError> {
-        self.submit_shared(prompt.tokens.into(), prompt.truncated, each_token, scheduling)
-    }
-
-    /// The same for tokens that the caller keeps, in order to try again if the queue is full.
-    ///
-    /// # Errors
-    /// As [`Scorer::submit`].
-    pub(crate) fn submit_shared(
-        &self,
-        tokens: Arc<[u32]>,
-        truncated: Option<Truncated>,
+        text: &Scorable,
         each_token: bool,
         scheduling: Scheduling,
     ) -> Result<impl Future<Output = Result<Scored, ServingError>> + use<'_>, ServingError> {
-        let prompt_tokens = tokens.len();
-        let read: Arc<[usize]> =
-            if each_token { (0..prompt_tokens).collect() } else { self.head.positions(&tokens)? };
-        let positions = read.clone();
-        let job = Job { work: Work::Score { read }, tokens, priority: scheduling.priority };
-        let ticket = self.scheduler.submit(job, scheduling.deadline())?;
-        let read = (positions, each_token);
-        Ok(async move { self.scored(&ticket.await?, prompt_tokens, read, truncated, scheduling) })
+        let (mut tickets, mut positions) = (Vec::new(), Arc::from([]));
+        for tokens in text.prompts() {
+            let read: Arc<[usize]> = if each_token {
+                (0..tokens.len()).collect()
+            } else {
+                self.head_of(text).positions(tokens)?
+            };
+            positions = read.clone();
+            let job =
+                Job { work: Work::Score { read }, tokens: tokens.clone(), priority: scheduling.priority };
+            tickets.push(self.scheduler.submit(job, scheduling.deadline())?);
+        }
+        let text = text.clone();
+        Ok(async move {
+            let completed = completed(tickets).await?;
+            self.scored(&text, &completed, (positions, each_token), scheduling)
+        })
     }
 
     fn scored(
         &self,
+        text: &Scorable,
         completed: &Completed,
-        prompt_tokens: usize,
         (positions, each_token): (Arc<[usize]>, bool),
-        truncated: Option<Truncated>,
         scheduling: Scheduling,
     ) -> Result<Scored, ServingError> {
-        let (scores, tokens) = self.scores(&completed.output, each_token.then_some(positions.len()))?;
+        let head = self.head_of(text);
+        let Output::Logits(logits) = &completed.output else {
+            unreachable!("the scheduler answered a score with tokens")
+        };
+        let (scores, tokens) = self.scores(head, logits, each_token.then_some(positions.len()))?;
         let scored = Scored {
             scores,
             positions,
             tokens,
-            score_options: self.head.options().cloned(),
-            prompt_tokens,
-            truncated,
+            answer_mass: head.answer_mass(logits)?,
+            score_options: head.options().cloned(),
+            prompt_tokens: text.len(),
+            truncated: text.truncated(),
             cached_tokens: completed.cached_tokens,
             queue_time: completed.queue_time,
             inference_time: completed.engine_time,
         };
+        let (prompt_tokens, cached_tokens) = (scored.prompt_tokens, scored.cached_tokens);
         Timings::current().add_sequence(
-            (prompt_tokens, scored.cached_tokens),
+            (prompt_tokens, cached_tokens),
             scored.queue_time,
             scored.inference_time,
         );
+        // Requests name the items of their rubrics as they like, and a metric has one series per name.
+        let counted = if text.rubric().is_some() { Cow::default() } else { head.counted(&scored.scores) };
         self.metrics.answered(Answered {
-            scores: &self.head.counted(&scored.scores),
+            scores: &counted,
             prompt_tokens,
-            truncated,
+            truncated: scored.truncated,
             queue_time: scored.queue_time,
             inference_time: scored.inference_time,
             elapsed: scheduling.arrived.elapsed(),
@@ -289,22 +331,47 @@ impl Scorer {
         Ok(scored)
     }
 
-    /// The scores, and those at each of `positions` tokens if the output has that many.
+    /// The scores, and those at each of `positions` tokens if the outputs are of that many.
     fn scores(
         &self,
-        output: &Output,
+        head: &Head,
+        logits: &[f32],
         positions: Option<usize>,
     ) -> Result<(Scores, Vec<Scores>), ServingError> {
-        let Output::Logits(logits) = output else {
-            unreachable!("the scheduler answered a score with tokens")
-        };
         let scores = match positions {
-            None => self.head.scores(logits).map(|scores| (scores, Vec::new())),
-            Some(count) => self.head.scores_at_each(logits, count),
+            None => head.scores(logits).map(|scores| (scores, Vec::new())),
+            Some(count) => head.scores_at_each(logits, count),
         };
         if let Err(RewardError::NotFinite { .. }) = scores {
             self.metrics.non_finite();
         }
         Ok(scores?)
     }
+}
+
+/// The outputs of several jobs as those of one: one after the other, with the longest times.
+async fn completed(tickets: Vec<Ticket>) -> Result<Completed, ServingError> {
+    let mut whole: Option<Completed> = None;
+    let mut outputs = Vec::new();
+    let single = tickets.len() == 1;
+    for ticket in tickets {
+        let next = ticket.await?;
+        if single {
+            return Ok(next);
+        }
+        if let Output::Logits(logits) = &next.output {
+            outputs.extend_from_slice(logits);
+        }
+        whole = Some(match whole {
+            None => next,
+            Some(whole) => Completed {
+                cached_tokens: whole.cached_tokens + next.cached_tokens,
+                queue_time: whole.queue_time.min(next.queue_time),
+                engine_time: whole.engine_time.max(next.engine_time),
+                output: whole.output,
+            },
+        });
+    }
+    let whole = whole.ok_or(Rejection::Empty)?;
+    Ok(Completed { output: Output::Logits(outputs.into()), ..whole })
 }

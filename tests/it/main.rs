@@ -13,6 +13,7 @@ mod forms_table;
 mod generation;
 mod http;
 mod invariance;
+mod judges;
 mod limits;
 mod options_page;
 mod pairs;

@@ -147,11 +147,11 @@ impl Text {
             Self::Raw(text) => Item::new(path, scorer.encode_text(&text, length)),
             Self::Tokens(list) => {
                 let tokens = token_ids::read(path.whole(), &list, app.manifest.model.vocab_size)?;
-                Item::new(path, Ok(scorer.cut(tokens, length)))
+                Item::new(path, scorer.cut(tokens, length))
             }
             Self::QueryItem(joined) => {
                 let tokens = joined.read(path.whole(), app.manifest.model.vocab_size)?;
-                Item::new(path, Ok(scorer.cut(tokens, length)))
+                Item::new(path, scorer.cut(tokens, length))
             }
             Self::Pair(prompt, response) if scorer.is_templated(&prompt) => {
                 let path = path.with_bytes(prompt.len(), response.len());

@@ -36,6 +36,10 @@ struct Reward {
     /// By attribute, in the model's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     scores: Option<ScoreMap>,
+    /// The probability that a judge answers each question with one of the answers that count, if the engine has the
+    /// logits of the whole vocabulary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer_mass: Option<ScoreMap>,
     /// From 1 for the best; equal scores share the better rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     rank: Option<usize>,
@@ -115,6 +119,7 @@ impl Reward {
             object: "reward",
             index,
             scores: Some((&scored.scores).into()),
+            answer_mass: (!scored.answer_mass.is_empty()).then(|| ScoreMap::from(&scored.answer_mass[..])),
             rank,
             usage: Some(RewardUsage {
                 prompt_tokens: scored.prompt_tokens,

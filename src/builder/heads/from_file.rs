@@ -8,8 +8,9 @@ use super::network::Layer;
 use super::{Context, Head, StepToken, Steps, labels, padding};
 use crate::builder::BuildError;
 use crate::builder::json::read_plain;
+use crate::manifest::judge::describes_judge;
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{HeadActivation, StepValue, check_attribute_names};
+use crate::manifest::{HeadActivation, JudgeFile, StepValue, check_attribute_names};
 
 /// Layers of a head, at most.
 const MOST_LAYERS: usize = 64;
@@ -18,10 +19,12 @@ const MOST_LAYERS: usize = 64;
 pub(super) struct HeadFile {
     path: PathBuf,
     content: Content,
+    /// The judge that it describes instead.
+    judge: Option<JudgeFile>,
 }
 
 /// What it says.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
     /// The tensor of the head's matrix, if the head is one layer.
@@ -78,9 +81,14 @@ impl HeadFile {
     pub(super) fn read(path: &Path) -> Result<Self, BuildError> {
         let wrong = |reason: String| BuildError::Option(format!("--head {}: {reason}", path.display()));
         let text = read_plain(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
+        if describes_judge(&text) {
+            let judge = JudgeFile::parse(path, &text)
+                .map_err(|error| BuildError::Option(format!("--head {error}")))?;
+            return Ok(Self { path: path.to_owned(), content: Content::default(), judge: Some(judge) });
+        }
         let content: Content =
             serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
-        let file = Self { path: path.to_owned(), content };
+        let file = Self { path: path.to_owned(), content, judge: None };
         if file.content.matrix.is_some() && file.content.layers.is_some() {
             return Err(file.wrong(
                 "`matrix` is for a head of one layer and `layers` for one of several; give one of them",
@@ -96,7 +104,12 @@ impl HeadFile {
         Ok(file)
     }
 
-    fn wrong(&self, reason: &str) -> BuildError {
+    /// The judge that it describes, if it does.
+    pub(super) fn judge(&self) -> Option<&JudgeFile> {
+        self.judge.as_ref()
+    }
+
+    pub(super) fn wrong(&self, reason: &str) -> BuildError {
         BuildError::Option(format!("--head {}: {reason}", self.path.display()))
     }
 

@@ -7,6 +7,7 @@ mod context;
 mod encoder;
 mod from_file;
 mod gated_mixture;
+mod judge;
 pub(super) mod judged_tokens;
 mod labels;
 mod network;
@@ -28,7 +29,7 @@ use super::config::Config;
 use super::families::{self, Architecture};
 use super::json::Object;
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, HeadActivation, HiddenLayer, Pooling, StepValue};
+use crate::manifest::{self, HeadActivation, HiddenLayer, Judge, Pooling, StepValue};
 use crate::prompt::Encoder;
 use context::Context;
 use from_file::HeadFile;
@@ -85,6 +86,8 @@ pub(super) struct Head {
     pub(super) mean: bool,
     /// A power of two that the scores are multiplied by.
     pub(super) scale: f32,
+    /// What the model is asked, if it judges; the rows are then the tokens of its answers.
+    pub(super) judge: Option<Judge>,
     /// A second head, whose outputs mix the scores.
     pub(super) mixture: Option<GatedMixture>,
     /// What is done to the scores.
@@ -130,6 +133,7 @@ impl Head {
             pad: None,
             mean: false,
             scale: 1.0,
+            judge: None,
             mixture: None,
             score: ScoreOptions::default(),
             template: None,
@@ -187,6 +191,7 @@ impl Head {
                 "over the mean of all tokens".to_owned()
             }
             (None, None) if config.model.variant.bidirectional.is_some() => "at the first token".to_owned(),
+            (None, None) if self.judge.is_some() => "where the answer to each question starts".to_owned(),
             (None, None) => "at the last token".to_owned(),
         };
         let recognised = format!(
@@ -231,7 +236,8 @@ impl Head {
             pooling,
             bias,
             hidden,
-            rows: if all_rows { vec![] } else { self.rows },
+            rows: if all_rows && self.judge.is_none() { vec![] } else { self.rows },
+            judge: self.judge,
             gating,
             score: self.score,
             softcap: None,
@@ -311,6 +317,11 @@ pub(super) fn recognise(
 ) -> Result<Head, BuildError> {
     let file = file.map(|path| HeadFile::read(path)).transpose()?;
     let context = Context { config, checkpoint, encoder, file: file.as_ref() };
+    if let Some(file) = &file
+        && let Some(judge) = file.judge()
+    {
+        return judge::head(&context, file, judge);
+    }
     let mut head = match &file {
         Some(file) if file.has_layers() => file.head(&context)?,
         _ => match (find(&context), &file) {

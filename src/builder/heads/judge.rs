@@ -1,0 +1,29 @@
+//! Language models that judge: `--head` names a file of questions, and the scores are made of the logits of their
+//! answers.
+
+use super::from_file::HeadFile;
+use super::vocabulary_rows::lm_head;
+use super::{Context, Head, has_own_head};
+use crate::builder::BuildError;
+use crate::manifest::{Judge, JudgeFile};
+
+/// The head of a judge.
+///
+/// # Errors
+/// The checkpoint is not a language model, or an answer is not one token.
+pub(super) fn head(context: &Context<'_>, file: &HeadFile, judge: &JudgeFile) -> Result<Head, BuildError> {
+    let config = context.config;
+    if config.architecture.class != "ForCausalLM" || has_own_head(context.checkpoint) {
+        let class = &config.architecture.name;
+        let reason = format!("a judge is a language model, and {class} is not one; leave --head out");
+        return Err(file.wrong(&reason));
+    }
+    let JudgeFile { attributes, judge: Judge { layout, mut questions } } = judge.clone();
+    for (attribute, question) in attributes.iter().zip(&mut questions) {
+        let resolved = context.encoder.resolve(layout, question);
+        resolved.map_err(|error| file.wrong(&format!("`attributes.{attribute}`: {error}")))?;
+    }
+    let judge = Judge { layout, questions };
+    let rows = judge.tokens().into_iter().map(|token| token as usize).collect();
+    Ok(Head { attributes, rows, judge: Some(judge), ..lm_head(config, context.checkpoint)? })
+}

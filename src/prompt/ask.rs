@@ -1,0 +1,224 @@
+//! The prompts of judges: a question about a conversation, put by the model's own chat template, up to where the
+//! answer starts.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde_json::Map;
+
+use super::{EncodeOptions, Encoder, Fit, Message, PromptError, TemplateVariables};
+use crate::manifest::judge::{Layout, Question, QuestionError};
+
+/// The variable by which templates let a model think before it answers. A judge's answer is read at once.
+const THINKING: &str = "enable_thinking";
+/// The text of the messages on which the form of a prompt is tried.
+const SAMPLE: &str = "a";
+
+impl Encoder {
+    /// Token ids of a question about a conversation. What the questions about one conversation share comes first.
+    ///
+    /// # Errors
+    /// As for [`Encoder::encode`], and [`PromptError::TooManyBytes`].
+    pub fn encode_question(
+        &self,
+        messages: &[Message],
+        (layout, ask): (Layout, &str),
+        variables: Option<&TemplateVariables>,
+        fit: Fit,
+    ) -> Result<Vec<u32>, PromptError> {
+        if messages.is_empty() {
+            return Err(PromptError::NoMessages);
+        }
+        let variables = self.without_thinking(variables);
+        let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
+        let turns = with_question(messages, layout, ask);
+        self.refuse_by_size(&turns, options, fit)?;
+        self.encode_rendered(&turns, options)
+    }
+
+    /// A request's variables, and that the model does not think unless they say otherwise.
+    fn without_thinking<'a>(&self, given: Option<&'a TemplateVariables>) -> Cow<'a, TemplateVariables> {
+        let given = given.map_or(Cow::Owned(TemplateVariables::default()), Cow::Borrowed);
+        if !self.reads_variable(THINKING) || self.variables().has(THINKING) || given.has(THINKING) {
+            return given;
+        }
+        let off = Map::from_iter([(THINKING.to_owned(), false.into())]);
+        match TemplateVariables::new(off) {
+            Ok(off) => Cow::Owned(given.over(&off).into_owned()),
+            Err(_) => given,
+        }
+    }
+
+    /// Checks a question, and finds the tokens of its answers: each is the one that follows the prompt, with the white
+    /// space that the template puts before an answer.
+    ///
+    /// # Errors
+    /// See [`QuestionError`].
+    pub fn resolve(&self, layout: Layout, question: &mut Question) -> Result<(), QuestionError> {
+        question.check()?;
+        let start = AnswerStart::new(self, layout)?;
+        for index in 0..question.answers.len() {
+            let token = start.token(self, &question.answers[index].text)?;
+            let (before, answer) = question.answers.split_at_mut(index);
+            if let Some(first) = before.iter().find(|other| other.token == Some(token)) {
+                return Err(QuestionError::SharedToken {
+                    first: first.text.clone(),
+                    second: answer[0].text.clone(),
+                    token: self.token_text(token),
+                });
+            }
+            answer[0].token = Some(token);
+        }
+        Ok(())
+    }
+
+    fn token_text(&self, token: u32) -> String {
+        self.vocabulary().decode(&[token])
+    }
+}
+
+/// Where an answer starts, on a sample conversation.
+struct AnswerStart {
+    layout: Layout,
+    text: String,
+    ids: Vec<u32>,
+}
+
+impl AnswerStart {
+    fn new(encoder: &Encoder, layout: Layout) -> Result<Self, QuestionError> {
+        let variables = encoder.without_thinking(None);
+        let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
+        let template = |error: PromptError| QuestionError::Template(error.to_string());
+        let text = encoder.render(&sample(layout), options).map_err(template)?;
+        let ids = encoder.encode_text(&text).map_err(template)?;
+        Ok(Self { layout, text, ids })
+    }
+
+    /// The token of an answer.
+    fn token(&self, encoder: &Encoder, answer: &str) -> Result<u32, QuestionError> {
+        let space = self.space_before(encoder, answer);
+        let template = |error: PromptError| QuestionError::Template(error.to_string());
+        let ids = encoder.encode_text(&format!("{}{space}{answer}", self.text)).map_err(template)?;
+        let common = ids.iter().zip(&self.ids).take_while(|(a, b)| a == b).count();
+        match &ids[common..] {
+            &[token] if common == self.ids.len() => Ok(token),
+            tokens => {
+                let tokens = tokens.iter().map(|token| encoder.token_text(*token)).collect();
+                Err(QuestionError::SeveralTokens { answer: answer.to_owned(), tokens })
+            }
+        }
+    }
+
+    /// The white space that the template writes before an assistant's text, unless the answer has its own.
+    fn space_before(&self, encoder: &Encoder, answer: &str) -> String {
+        let own = answer.starts_with(char::is_whitespace);
+        let mut turns = sample(self.layout);
+        turns.push(Message::new("assistant", answer));
+        let variables = encoder.without_thinking(None);
+        let options = EncodeOptions { variables: Some(&variables), ..answering(false) };
+        let Some(whole) = encoder.render(&turns, options).ok().filter(|_| !own) else { return String::new() };
+        let rest = whole.strip_prefix(&self.text).unwrap_or_default();
+        let text = rest.trim_start();
+        if text.starts_with(answer) { rest[..rest.len() - text.len()].to_owned() } else { String::new() }
+    }
+}
+
+fn answering(add_generation_prompt: bool) -> EncodeOptions<'static> {
+    EncodeOptions { add_generation_prompt, ..EncodeOptions::default() }
+}
+
+fn sample(layout: Layout) -> Vec<Message> {
+    with_question(&[Message::new("user", SAMPLE), Message::new("assistant", SAMPLE)], layout, SAMPLE)
+}
+
+/// The turns by which a question about a conversation is put.
+fn with_question(messages: &[Message], layout: Layout, ask: &str) -> Vec<Message> {
+    match layout {
+        Layout::Append => [messages, &[Message::new("user", ask)]].concat(),
+        Layout::Quote => vec![Message::new("user", quote(messages) + ask)],
+    }
+}
+
+/// The start of a user's turn that quotes a conversation.
+fn quote(messages: &[Message]) -> String {
+    let mut text = String::from("<conversation>\n");
+    for message in messages {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "<{role}>\n{}\n</{role}>", message.content, role = message.role);
+    }
+    text.push_str("</conversation>\n\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::tests::llama3;
+    use super::*;
+    use crate::manifest::PromptSpec;
+    use crate::prompt::Truncation;
+
+    const FIT: Fit = Fit { limit: 1000, truncation: Truncation::Error };
+
+    fn conversation(answer: &str) -> Vec<Message> {
+        vec![Message::new("user", "Where is Paris?"), Message::new("assistant", answer)]
+    }
+
+    #[test]
+    fn a_question_follows_the_conversation_or_quotes_it() {
+        let encoder = llama3();
+        for layout in [Layout::Append, Layout::Quote] {
+            let ids =
+                |ask| encoder.encode_question(&conversation("In France."), (layout, ask), None, FIT).unwrap();
+            let (first, second) = (ids("Is it true?"), ids("How long is it?"));
+            let shared = first.iter().zip(&second).take_while(|(a, b)| a == b).count();
+            let text = encoder.vocabulary().decode(&first[..shared]);
+            assert!(text.contains("In France."), "{layout:?}: {text}");
+            let end = encoder.vocabulary().decode(&first);
+            assert!(end.ends_with("<|start_header_id|>assistant<|end_header_id|>\n\n"), "{end}");
+            assert!(end.contains("Is it true?<|eot_id|>"), "{end}");
+        }
+        let quoted =
+            encoder.encode_question(&conversation("Hi"), (Layout::Quote, "Polite?"), None, FIT).unwrap();
+        let quoted = encoder.vocabulary().decode(&quoted);
+        assert!(quoted.contains("<assistant>\nHi\n</assistant>\n</conversation>\n\nPolite?"), "{quoted}");
+    }
+
+    #[test]
+    fn answers_of_several_tokens_or_of_one_token_are_refused_with_the_tokens() {
+        let encoder = llama3();
+        let refused = |answers: &[&str]| {
+            let mut question = Question::yes_or_no("Is it?");
+            for (answer, text) in question.answers.iter_mut().zip(answers) {
+                answer.text = (*text).to_owned();
+            }
+            encoder.resolve(Layout::Append, &mut question).unwrap_err().to_string()
+        };
+        let error = refused(&["0", "certainly not"]);
+        assert!(error.contains("\"certainly not\" is not one token") && error.contains(", \""), "{error}");
+        let mut digits = Question::yes_or_no("How much?");
+        (digits.answers[0].text, digits.answers[1].text) = ("1".into(), "0".into());
+        encoder.resolve(Layout::Quote, &mut digits).unwrap();
+        let tokens: Vec<u32> = digits.answers.iter().filter_map(|answer| answer.token).collect();
+        assert_eq!(encoder.vocabulary().decode(&tokens), "10");
+    }
+
+    #[test]
+    fn the_space_that_a_template_puts_before_an_answer_is_part_of_its_token() {
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/mistral-tiny");
+        let special_tokens = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        let special_tokens =
+            special_tokens.map(|(name, token)| (name.to_owned(), token.to_owned())).into_iter().collect();
+        let encoder =
+            Encoder::open(&checkpoint, &PromptSpec { special_tokens, ..PromptSpec::default() }).unwrap();
+        let mut question = Question::yes_or_no("Which?");
+        (question.answers[0].text, question.answers[1].text) = ("a".into(), "b".into());
+        encoder.resolve(Layout::Append, &mut question).unwrap();
+        let token = question.answers[0].token.unwrap();
+        assert_eq!(encoder.vocabulary().name(token), Some("▁a"));
+        question.answers[1].text = " a".into();
+        let error = encoder.resolve(Layout::Append, &mut question).unwrap_err().to_string();
+        assert!(error.contains("\"a\" and \" a\" start with the same token, \" a\""), "{error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! Judges that a file describes, at the build and at serving.
+
+use assay::builder::cpu::CpuBuildOptions;
+use assay::manifest::{Dtype, Task};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::server::{JUDGE, Server, conversation, golden};
+use crate::generation::language::Built;
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
+}
+
+/// The checkpoint as an engine with the logits of the judge's answers alone.
+fn built_with_judge(checkpoint: &str, judge: &str) -> Result<Built, String> {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("judge.yaml");
+    std::fs::write(&path, judge).unwrap();
+    let change = |options: &mut CpuBuildOptions| {
+        options.dtype = Some(Dtype::F32);
+        options.common.checkpoint.head = Some(path);
+    };
+    Built::try_with(checkpoint, change).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn scores_are_those_of_transformers() {
+    for checkpoint in ["lm-head-tiny", "qwen3-tiny"] {
+        for layout in ["append", "quote"] {
+            let judge = format!("{JUDGE}layout: {layout}\n");
+            let server = Server::start(checkpoint, Some(&judge));
+            for case in golden(checkpoint).iter().filter(|case| case["layout"] == layout) {
+                let answer = server.rewards(&json!({"conversations": [case["messages"]]})).await;
+                let attribute = case["attribute"].as_str().unwrap();
+                let found = &answer["data"][0];
+                for (found, expected) in [
+                    (&found["scores"][attribute], &case["expectation"]),
+                    (&found["answer_mass"][attribute], &case["answer_mass"]),
+                ] {
+                    let distance = (number(found) - number(expected)).abs();
+                    assert!(distance <= 1e-5, "{checkpoint} {case}: {answer}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_prompts_are_those_of_transformers() {
+    for checkpoint in ["lm-head-tiny", "qwen3-tiny"] {
+        let server = Server::start(checkpoint, None);
+        for case in golden(checkpoint).iter().filter(|case| case["layout"] == "append") {
+            let ask = if case["attribute"] == "letter" {
+                "Which letter is right, a or b?"
+            } else {
+                "How good is the last answer, from 0 to 4?"
+            };
+            let mut messages = case["messages"].clone();
+            messages.as_array_mut().unwrap().push(json!({"role": "user", "content": ask}));
+            let body = json!({"messages": messages, "add_generation_prompt": true});
+            let (status, tokens) = server.post("/tokenize", &body).await;
+            assert_eq!((status, &tokens["tokens"]), (StatusCode::OK, &case["ids"]), "{checkpoint}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_engine_of_the_answers_alone_scores_as_one_of_the_whole_vocabulary() {
+    let built = built_with_judge("lm-head-tiny", JUDGE).unwrap();
+    assert_eq!(built.manifest.task, Task::Reward);
+    assert_eq!(built.manifest.head.attributes, ["quality", "letter"]);
+    assert_eq!(built.manifest.products(), 7);
+    let (few, whole) = (Server::on(built, None).unwrap(), Server::start("lm-head-tiny", Some(JUDGE)));
+    for case in golden("lm-head-tiny").iter().filter(|case| case["layout"] == "append") {
+        let body = json!({"conversations": [case["messages"]]});
+        let (few, whole) = (few.rewards(&body).await, whole.rewards(&body).await);
+        for attribute in ["quality", "letter"] {
+            let score = |answer: &Value| number(&answer["data"][0]["scores"][attribute]);
+            assert!((score(&few) - score(&whole)).abs() <= 1e-5, "{few} {whole}");
+        }
+        assert!(few["data"][0].get("answer_mass").is_none(), "{few}");
+    }
+}
+
+#[tokio::test]
+async fn a_judge_answers_as_any_reward_model_does() {
+    let server = Server::start("lm-head-tiny", Some(JUDGE));
+    let messages = conversation("It keeps keys and values.");
+    let rewards = server.rewards(&json!({"conversations": [messages]})).await;
+    let scores = &rewards["data"][0]["scores"];
+    let (status, chat) = server.post("/v1/chat/completions", &json!({"messages": messages})).await;
+    assert_eq!(status, StatusCode::OK, "{chat}");
+    let (quality, letter) = (number(&scores["quality"]), number(&scores["letter"]));
+    assert_eq!(chat["choices"][0]["message"]["content"], format!("quality:{quality},letter:{letter}"));
+    assert_eq!(chat["usage"]["prompt_tokens"], rewards["usage"]["prompt_tokens"]);
+    let prompt = json!([messages[0]]);
+    let answers = json!(["It keeps keys and values.", "No idea."]);
+    let ranked = server.rewards(&json!({"messages": prompt, "responses": answers})).await;
+    assert_eq!(&ranked["data"][0]["scores"], scores, "the score does not depend on the other response");
+    assert_eq!(ranked["ranked_by"], "quality");
+}
+
+#[tokio::test]
+async fn a_text_without_turns_is_refused() {
+    let server = Server::start("lm-head-tiny", Some(JUDGE));
+    let (status, answer) = server.post("/classify", &json!({"model": "tiny", "input": "text"})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(answer.to_string().contains("send messages instead"), "{answer}");
+}
+
+#[test]
+fn answers_of_several_tokens_are_refused_at_the_build_and_at_the_start() {
+    let judge = "attributes: {tone: {ask: How is it?, answers: {excellent: 1, a: 0}}}";
+    let refused = built_with_judge("lm-head-tiny", judge).err().unwrap();
+    assert!(refused.contains("`attributes.tone`: the answer \"excellent\" is not one token"), "{refused}");
+    assert!(refused.contains("\"ex") || refused.contains("\"e\""), "{refused}");
+    let started = Server::on(Built::new("lm-head-tiny", Dtype::F32), Some(judge)).err().unwrap();
+    assert!(started.contains("attribute `tone`: the answer \"excellent\" is not one token"), "{started}");
+}
+
+#[test]
+fn a_judge_needs_a_language_model() {
+    let judge = "attributes: {safe: {ask: Is it?, answers: {a: 1, b: 0}}}";
+    let reward = built_with_judge("lm-head-tiny", judge).unwrap();
+    let refused = Server::on(reward, Some(judge)).err().unwrap();
+    assert!(refused.contains("judge: this engine has only the logits of its own scores"), "{refused}");
+}

@@ -1,0 +1,5 @@
+//! Language models that judge: their scores, what their questions share, and what is refused.
+
+mod files;
+mod routes;
+mod server;
