@@ -25,7 +25,7 @@ def refused(server: Server, kind: type[openai.APIStatusError], **request) -> dic
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0].type"),
         ({"n": 2}, "n"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tools": "f"}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"temperature": "hot"}, "temperature"),
         ({"extra_body": {"priority": 1000}}, "priority"),

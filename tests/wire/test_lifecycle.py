@@ -71,7 +71,7 @@ def test_a_directory_without_an_engine_is_named(tmp_path: Path):
 
 
 def test_the_error_for_a_missing_engine_says_what_to_do():
-    assert "--engine" in refused_start()
+    assert "assay serve MODEL" in refused_start()
 
 
 def test_a_limit_above_that_of_the_engine_is_refused(engines: Engines):

@@ -71,7 +71,7 @@ async fn aggregate_metrics(
     get,
     path = "/reverify_mode",
     tag = "compatibility",
-    responses((status = 200, body = String)),
+    responses((status = 200, body = String, content_type = "application/json")),
 )]
 async fn reverify_mode() -> Json<&'static str> {
     Json("stateless")
