@@ -114,9 +114,20 @@ impl App {
             LoadedModel::Scorer(scorer) => Ok(scorer),
             LoadedModel::Generator(_) => Err(ApiError::WrongTask(
                 "the model served here generates text and has no scores; use POST /v1/chat/completions or \
-                 /v1/completions",
+                 /v1/completions, or send POST /v1/rewards a `rubric`",
             )),
         }
+    }
+
+    /// What scores by the rubrics of requests. Only a model that generates text has the logits for them.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] until a model is loaded.
+    pub(super) fn rubric_scorer(&self) -> Result<&Scorer, ApiError> {
+        Ok(match self.loaded()? {
+            LoadedModel::Scorer(scorer) => scorer,
+            LoadedModel::Generator(generator) => generator.scorer(),
+        })
     }
 
     /// The loaded model that generates text.

@@ -1,6 +1,7 @@
 //! The items of a request that are scored together.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -10,6 +11,7 @@ use super::item_path::ItemPath;
 use super::messages::check_last_turn;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message, Truncated, Truncation};
+use crate::reward::Head;
 use crate::scheduler::Rejection;
 use crate::serving::{LengthPolicy, Scheduling, Scorable, Scored, Scorer, ServingError};
 
@@ -56,6 +58,22 @@ impl Item {
         let path = path.of_messages(messages);
         check_last_turn(messages, &path, settings)?;
         Self::new(path, scorer.encode_with(messages, options, length))
+    }
+
+    /// A conversation with the questions of a rubric.
+    ///
+    /// # Errors
+    /// As [`Item::conversation`].
+    pub(super) fn rubric(
+        scorer: &Scorer,
+        messages: &[Message],
+        path: ItemPath,
+        (options, rubric): (EncodeOptions<'_>, &Arc<Head>),
+        settings: &ServerSettings,
+    ) -> Result<Self, ApiError> {
+        let path = path.of_messages(messages);
+        check_last_turn(messages, &path, settings)?;
+        Self::new(path, scorer.encode_rubric(messages, options, rubric))
     }
 
     /// The item, of whose texts this many tokens were cut off before it was encoded.

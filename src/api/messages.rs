@@ -138,7 +138,8 @@ pub(super) fn check_last_turn(
     settings: &ServerSettings,
 ) -> Result<(), ApiError> {
     let Some(last) = messages.last() else { return Ok(()) };
-    if !settings.require_assistant_turn || last.role == "assistant" {
+    // A principle about the last response may follow it.
+    if !settings.require_assistant_turn || ["assistant", "principle"].contains(&last.role.as_str()) {
         return Ok(());
     }
     let reason = format!("is {}: this server scores the assistant's turn, which must be the last", last.role);

@@ -110,8 +110,9 @@ impl Settings {
             None => Ok(Some(self.scoring.head(&manifest.head)?)),
             Some(_) if !manifest.task.generates() => Err(ConfigError::NotALanguageModel),
             Some(file) => {
-                let JudgeFile { attributes, judge } = JudgeFile::read(file)?;
-                let head = manifest::Head { attributes, judge: Some(judge), ..manifest::Head::default() };
+                let JudgeFile { attributes, weights, judge } = JudgeFile::read(file)?;
+                let score = ScoreOptions { weights, ..ScoreOptions::default() };
+                let head = manifest::Head { attributes, judge: Some(judge), score, ..Default::default() };
                 Ok(Some(self.scoring.head(&head)?))
             }
         }

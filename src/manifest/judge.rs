@@ -1,7 +1,7 @@
 //! The judge's part of a head: questions that a language model is asked about a conversation, and what its answers
 //! are worth.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -204,11 +204,13 @@ impl Judge {
     }
 }
 
-/// A file that describes a judge: its attributes, each with a question.
+/// A file that describes a judge: its attributes, each with a question; or a rubric, a list of items.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JudgeFile {
     /// Names of the attributes.
     pub attributes: Vec<String>,
+    /// What they weigh in a sum; empty without one.
+    pub weights: BTreeMap<String, f64>,
     /// What the model is asked for each.
     pub judge: Judge,
 }
@@ -278,15 +280,45 @@ struct Asked {
     score: AnswerScore,
 }
 
-/// Whether the text of a head file describes a judge: its attributes are a map.
+impl Asked {
+    fn question(self) -> Question {
+        let mut question = Question { score: self.score, ..Question::yes_or_no(self.ask) };
+        if let Some(Ordered(answers)) = self.answers {
+            let answer = |(text, worth)| Answer { text, worth, token: None };
+            question.answers = answers.into_iter().map(answer).collect();
+        }
+        question
+    }
+}
+
+/// An item of a rubric.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    name: String,
+    ask: String,
+    #[serde(default)]
+    answers: Option<Ordered<f64>>,
+    #[serde(default)]
+    score: AnswerScore,
+    #[serde(default = "one")]
+    weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Whether the text of a head file describes a judge: its attributes are a map, or it is a rubric.
 pub(crate) fn describes_judge(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Probe {
         #[serde(default)]
         attributes: Option<serde_json::Value>,
     }
-    serde_saphyr::from_str::<Probe>(text)
-        .is_ok_and(|probe| probe.attributes.is_some_and(|attributes| attributes.is_object()))
+    is_list(text)
+        || serde_saphyr::from_str::<Probe>(text)
+            .is_ok_and(|probe| probe.attributes.is_some_and(|attributes| attributes.is_object()))
 }
 
 impl JudgeFile {
@@ -305,34 +337,54 @@ impl JudgeFile {
     /// # Errors
     /// See [`JudgeFileError`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, JudgeFileError> {
-        let path = path.to_owned();
-        let Content { attributes: Ordered(asked), layout } = match serde_saphyr::from_str(text) {
-            Ok(content) => content,
-            Err(error) => {
-                return Err(JudgeFileError::Yaml { path, reason: error.without_snippet().to_string() });
-            }
+        let yaml = |error: serde_saphyr::Error| JudgeFileError::Yaml {
+            path: path.to_owned(),
+            reason: error.without_snippet().to_string(),
         };
+        if is_list(text) {
+            let items: Vec<Item> = serde_saphyr::from_str(text).map_err(yaml)?;
+            let mut weights = BTreeMap::new();
+            let mut asked = Vec::with_capacity(items.len());
+            for Item { name, ask, answers, score, weight } in items {
+                weights.insert(name.clone(), weight);
+                asked.push((name, Asked { ask, answers, score }));
+            }
+            return Self::new(path, asked, weights, Layout::default());
+        }
+        let Content { attributes: Ordered(asked), layout } = serde_saphyr::from_str(text).map_err(yaml)?;
+        let asked = asked.into_iter().map(|(attribute, asked)| (attribute.to_lowercase(), asked)).collect();
+        Self::new(path, asked, BTreeMap::new(), layout)
+    }
+
+    fn new(
+        path: &Path,
+        asked: Vec<(String, Asked)>,
+        weights: BTreeMap<String, f64>,
+        layout: Layout,
+    ) -> Result<Self, JudgeFileError> {
+        let path = path.to_owned();
         if !(1..=MOST_QUESTIONS).contains(&asked.len()) {
             return Err(JudgeFileError::Count { path, count: asked.len() });
         }
         let (mut attributes, mut questions) = (Vec::new(), Vec::new());
-        for (attribute, Asked { ask, answers, score }) in asked {
-            let mut question = Question { score, ..Question::yes_or_no(ask) };
-            if let Some(Ordered(answers)) = answers {
-                let answer = |(text, worth)| Answer { text, worth, token: None };
-                question.answers = answers.into_iter().map(answer).collect();
-            }
+        for (attribute, asked) in asked {
+            let question = asked.question();
             if let Err(source) = question.check() {
                 return Err(JudgeFileError::Question { path, attribute, source });
             }
-            attributes.push(attribute.to_lowercase());
+            attributes.push(attribute);
             questions.push(question);
         }
         match check_attribute_names(&attributes) {
-            Ok(()) => Ok(Self { attributes, judge: Judge { layout, questions } }),
+            Ok(()) => Ok(Self { attributes, weights, judge: Judge { layout, questions } }),
             Err(source) => Err(JudgeFileError::Name { path, source }),
         }
     }
+}
+
+/// Whether a YAML text is a list, as rubrics are.
+fn is_list(text: &str) -> bool {
+    serde_saphyr::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_array())
 }
 
 /// The entries of a map in their order.
@@ -392,6 +444,18 @@ layout: quote
         assert_eq!(worths(0), [("0", 0.0), ("1", 1.0), ("2", 2.5)]);
         assert_eq!(worths(1), [("Yes", 1.0), ("No", 0.0)]);
         assert_eq!(file.judge.questions[1].score, AnswerScore::LogOdds);
+    }
+
+    #[test]
+    fn a_list_is_a_rubric_with_weights() {
+        let text =
+            r#"[{"name": "cites", "ask": "Does it cite?", "weight": 2}, {"name": "short", "ask": "Short?"}]"#;
+        let rubric = parse(text).unwrap();
+        assert!(describes_judge(text));
+        assert_eq!(rubric.attributes, ["cites", "short"]);
+        assert_eq!(rubric.weights, [("cites".to_owned(), 2.0), ("short".to_owned(), 1.0)].into());
+        let equal = parse("[{name: a, ask: b?}, {name: a, ask: c?}]").unwrap_err();
+        assert!(equal.contains("two labels are called a"), "{equal}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! answer starts.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use serde_json::Map;
@@ -49,22 +50,56 @@ impl Encoder {
         }
     }
 
-    /// Checks a question, and finds the tokens of its answers: each is the one that follows the prompt, with the white
-    /// space that the template puts before an answer.
+    fn token_text(&self, token: u32) -> String {
+        self.vocabulary().decode(&[token])
+    }
+}
+
+/// Finds the tokens of answers: each is the one that follows the prompt, with the white space that the template puts
+/// before an answer.
+pub struct AnswerTokens<'e> {
+    encoder: &'e Encoder,
+    layout: Layout,
+    /// A prompt up to where its answer starts.
+    text: String,
+    ids: Vec<u32>,
+    /// The tokens that were found already, by the answer's text.
+    found: HashMap<String, u32>,
+}
+
+impl<'e> AnswerTokens<'e> {
+    /// The tokens that a model with this encoder answers with.
+    ///
+    /// # Errors
+    /// The chat template cannot put a question.
+    pub fn new(encoder: &'e Encoder, layout: Layout) -> Result<Self, QuestionError> {
+        let variables = encoder.without_thinking(None);
+        let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
+        let template = |error: PromptError| QuestionError::Template(error.to_string());
+        let text = encoder.render(&sample(layout), options).map_err(template)?;
+        let ids = encoder.encode_text(&text).map_err(template)?;
+        Ok(Self { encoder, layout, text, ids, found: HashMap::new() })
+    }
+
+    /// Checks a question, and finds the tokens of its answers.
     ///
     /// # Errors
     /// See [`QuestionError`].
-    pub fn resolve(&self, layout: Layout, question: &mut Question) -> Result<(), QuestionError> {
+    pub fn resolve(&mut self, question: &mut Question) -> Result<(), QuestionError> {
         question.check()?;
-        let start = AnswerStart::new(self, layout)?;
         for index in 0..question.answers.len() {
-            let token = start.token(self, &question.answers[index].text)?;
+            let text = &question.answers[index].text;
+            let token = match self.found.get(text) {
+                Some(token) => *token,
+                None => self.token(text)?,
+            };
+            self.found.insert(text.clone(), token);
             let (before, answer) = question.answers.split_at_mut(index);
             if let Some(first) = before.iter().find(|other| other.token == Some(token)) {
                 return Err(QuestionError::SharedToken {
                     first: first.text.clone(),
                     second: answer[0].text.clone(),
-                    token: self.token_text(token),
+                    token: self.encoder.token_text(token),
                 });
             }
             answer[0].token = Some(token);
@@ -72,31 +107,9 @@ impl Encoder {
         Ok(())
     }
 
-    fn token_text(&self, token: u32) -> String {
-        self.vocabulary().decode(&[token])
-    }
-}
-
-/// Where an answer starts, on a sample conversation.
-struct AnswerStart {
-    layout: Layout,
-    text: String,
-    ids: Vec<u32>,
-}
-
-impl AnswerStart {
-    fn new(encoder: &Encoder, layout: Layout) -> Result<Self, QuestionError> {
-        let variables = encoder.without_thinking(None);
-        let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
-        let template = |error: PromptError| QuestionError::Template(error.to_string());
-        let text = encoder.render(&sample(layout), options).map_err(template)?;
-        let ids = encoder.encode_text(&text).map_err(template)?;
-        Ok(Self { layout, text, ids })
-    }
-
     /// The token of an answer.
-    fn token(&self, encoder: &Encoder, answer: &str) -> Result<u32, QuestionError> {
-        let space = self.space_before(encoder, answer);
+    fn token(&self, answer: &str) -> Result<u32, QuestionError> {
+        let (encoder, space) = (self.encoder, self.space_before(answer));
         let template = |error: PromptError| QuestionError::Template(error.to_string());
         let ids = encoder.encode_text(&format!("{}{space}{answer}", self.text)).map_err(template)?;
         let common = ids.iter().zip(&self.ids).take_while(|(a, b)| a == b).count();
@@ -110,7 +123,8 @@ impl AnswerStart {
     }
 
     /// The white space that the template writes before an assistant's text, unless the answer has its own.
-    fn space_before(&self, encoder: &Encoder, answer: &str) -> String {
+    fn space_before(&self, answer: &str) -> String {
+        let encoder = self.encoder;
         let own = answer.starts_with(char::is_whitespace);
         let mut turns = sample(self.layout);
         turns.push(Message::new("assistant", answer));
@@ -159,6 +173,10 @@ mod tests {
     use crate::manifest::PromptSpec;
     use crate::prompt::Truncation;
 
+    fn resolve(encoder: &Encoder, layout: Layout, question: &mut Question) -> Result<(), QuestionError> {
+        AnswerTokens::new(encoder, layout)?.resolve(question)
+    }
+
     const FIT: Fit = Fit { limit: 1000, truncation: Truncation::Error };
 
     fn conversation(answer: &str) -> Vec<Message> {
@@ -193,13 +211,13 @@ mod tests {
             for (answer, text) in question.answers.iter_mut().zip(answers) {
                 answer.text = (*text).to_owned();
             }
-            encoder.resolve(Layout::Append, &mut question).unwrap_err().to_string()
+            resolve(encoder, Layout::Append, &mut question).unwrap_err().to_string()
         };
         let error = refused(&["0", "certainly not"]);
         assert!(error.contains("\"certainly not\" is not one token") && error.contains(", \""), "{error}");
         let mut digits = Question::yes_or_no("How much?");
         (digits.answers[0].text, digits.answers[1].text) = ("1".into(), "0".into());
-        encoder.resolve(Layout::Quote, &mut digits).unwrap();
+        resolve(encoder, Layout::Quote, &mut digits).unwrap();
         let tokens: Vec<u32> = digits.answers.iter().filter_map(|answer| answer.token).collect();
         assert_eq!(encoder.vocabulary().decode(&tokens), "10");
     }
@@ -214,11 +232,11 @@ mod tests {
             Encoder::open(&checkpoint, &PromptSpec { special_tokens, ..PromptSpec::default() }).unwrap();
         let mut question = Question::yes_or_no("Which?");
         (question.answers[0].text, question.answers[1].text) = ("a".into(), "b".into());
-        encoder.resolve(Layout::Append, &mut question).unwrap();
+        resolve(&encoder, Layout::Append, &mut question).unwrap();
         let token = question.answers[0].token.unwrap();
         assert_eq!(encoder.vocabulary().name(token), Some("▁a"));
         question.answers[1].text = " a".into();
-        let error = encoder.resolve(Layout::Append, &mut question).unwrap_err().to_string();
+        let error = resolve(&encoder, Layout::Append, &mut question).unwrap_err().to_string();
         assert!(error.contains("\"a\" and \" a\" start with the same token, \" a\""), "{error}");
     }
 }

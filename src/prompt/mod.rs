@@ -64,6 +64,7 @@ mod vocabulary;
 
 use std::path::PathBuf;
 
+pub use ask::AnswerTokens;
 pub(crate) use cancel::{cancellable, is_cancelled};
 pub use control_tokens::ControlPolicy;
 pub(crate) use control_tokens::control_tokens;

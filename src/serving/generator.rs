@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use super::choice::{Choice, Ending};
 use super::text_stream::TextStream;
-use super::{Scheduling, ServingError};
+use super::{Scheduling, Scorer, ServingError};
 use crate::engine::Limits;
-use crate::manifest::{Manifest, SamplingDefaults, Task};
+use crate::manifest::{self, Judge, Manifest, SamplingDefaults, Task};
 use crate::prompt::{Encoder, Vocabulary};
+use crate::reward::Head;
 use crate::sampling::Sampling;
 use crate::scheduler::{Handle, Job, Work};
 use crate::telemetry::Metrics;
@@ -19,7 +20,9 @@ const SEED_STEP: u64 = 0xD1B5_4A32_D192_ED03;
 
 /// A loaded model that generates text: its encoder, its vocabulary and the scheduler of its engine.
 pub struct Generator {
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
+    /// Scores by the rubrics of requests.
+    scorer: Scorer,
     vocabulary: Arc<Vocabulary>,
     task: Task,
     end_tokens: Vec<u32>,
@@ -58,9 +61,15 @@ impl Generator {
     ) -> Self {
         let defaults =
             if use_defaults { manifest.prompt.sampling.clone() } else { SamplingDefaults::default() };
+        let encoder = Arc::new(encoder);
+        // Without a request's rubric there is nothing to ask.
+        let head = manifest::Head { judge: Some(Judge::default()), ..manifest::Head::default() };
+        let scorer = Scorer::new(encoder.clone(), Head::new(&head), scheduler.clone(), metrics.clone())
+            .with_vocabulary();
         Self {
             vocabulary: encoder.vocabulary(),
             encoder,
+            scorer,
             task: manifest.task,
             end_tokens: manifest.prompt.end_tokens.clone(),
             defaults,
@@ -72,6 +81,11 @@ impl Generator {
 
     pub(crate) fn scheduler(&self) -> &Handle {
         &self.scheduler
+    }
+
+    /// Scores conversations by the rubrics of requests; it has no scores of its own.
+    pub(crate) fn scorer(&self) -> &Scorer {
+        &self.scorer
     }
 
     /// What the engine can hold.

@@ -10,9 +10,9 @@ use crate::engine::simulated::{SimulatedFactory, Simulation};
 use crate::engine::{EngineError, EngineFactory, EngineOptions, backends};
 use crate::hardware::profiles::{self, ProfileError};
 use crate::hardware::{Machine, Ranks};
-use crate::manifest::judge::{Layout, QuestionError};
+use crate::manifest::judge::QuestionError;
 use crate::manifest::{LimitError, MANIFEST_FILE, Manifest, ManifestError};
-use crate::prompt::{Encoder, EncoderFileError, TemplateVariables};
+use crate::prompt::{AnswerTokens, Encoder, EncoderFileError, TemplateVariables};
 use crate::reward::Head;
 use crate::scheduler::{self, OnFailure, SchedulerOptions};
 use crate::telemetry::Metrics;
@@ -58,6 +58,9 @@ pub enum LoadError {
     /// The engine does not load on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// No question can be put to the model.
+    #[error("judge: {0}")]
+    Judge(QuestionError),
     /// A judge's question cannot be put to the model.
     #[error("the judge's attribute `{attribute}`: {source}")]
     Question {
@@ -107,7 +110,7 @@ pub fn load(
         resolve_answers(head, &encoder)?;
     }
     let mut scheduling = options.scheduler.clone();
-    if head.is_some() && manifest.task.generates() {
+    if manifest.task.generates() {
         // The logits of a whole vocabulary are a megabyte or so for each question: too much to keep.
         scheduling.score_cache = 0;
     }
@@ -117,16 +120,20 @@ pub fn load(
     }
     let scheduler = scheduler::start(factory, scheduling, metrics.clone())?;
     Ok(match head {
-        Some(head) => Scorer::new(encoder, head, scheduler, metrics).into(),
+        Some(head) => {
+            let scorer = Scorer::new(encoder, head, scheduler, metrics);
+            if manifest.task.generates() { scorer.with_vocabulary().into() } else { scorer.into() }
+        }
         None => Generator::new(encoder, manifest, scheduler, metrics, options.sampling_defaults).into(),
     })
 }
 
 /// Finds the tokens of a judge's answers.
 fn resolve_answers(head: &mut Head, encoder: &Encoder) -> Result<(), LoadError> {
-    let layout = head.judge().map_or(Layout::default(), |judge| judge.layout);
+    let Some(layout) = head.judge().map(|judge| judge.layout) else { return Ok(()) };
+    let mut tokens = AnswerTokens::new(encoder, layout).map_err(LoadError::Judge)?;
     for (attribute, question) in head.questions_mut() {
-        if let Err(source) = encoder.resolve(layout, question) {
+        if let Err(source) = tokens.resolve(question) {
             return Err(LoadError::Question { attribute: attribute.to_owned(), source });
         }
     }

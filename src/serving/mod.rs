@@ -10,6 +10,7 @@ mod choice;
 mod error;
 mod generator;
 pub mod load;
+mod rubric;
 mod scorable;
 mod scorer;
 mod text_stream;
@@ -23,6 +24,7 @@ pub use error::ServingError;
 pub(crate) use generator::GenerateOptions;
 pub use generator::Generator;
 pub use load::{LoadError, LoadOptions};
+pub(crate) use rubric::{RubricError, RubricItem};
 pub use scorable::Scorable;
 pub use scorer::{LengthPolicy, Scheduling, Scored, Scorer};
 

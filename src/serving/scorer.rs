@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::timings::Timings;
 use super::{Model, Scorable, ServingError};
 use crate::engine::Limits;
-use crate::manifest::Judge;
+use crate::manifest::judge::Layout;
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Truncated, Truncation};
 use crate::reward::{Head, RewardError, Scores, Unscorable};
@@ -16,8 +16,10 @@ use crate::telemetry::{Answered, Metrics};
 
 /// A loaded reward model: its encoder, its head and the scheduler of its engine.
 pub struct Scorer {
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     head: Head,
+    /// Whether the engine gives the logits of the whole vocabulary.
+    vocabulary: bool,
     scheduler: Handle,
     metrics: Arc<Metrics>,
 }
@@ -73,6 +75,8 @@ pub struct Scored {
     pub truncated: Option<Truncated>,
     /// How many of the tokens were not computed for this conversation: shared or cached.
     pub cached_tokens: usize,
+    /// The head of the request's rubric, if it brought one.
+    pub(crate) rubric: Option<Arc<Head>>,
     /// Time until the first iteration.
     pub queue_time: Duration,
     /// Time from there until the engine's output.
@@ -80,8 +84,11 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// Keeps only the scores that `model` has.
+    /// Keeps only the scores that `model` has; those of a rubric are all kept.
     pub(crate) fn select(&mut self, model: Model<'_>) {
+        if self.rubric.is_some() {
+            return;
+        }
         for scores in std::iter::once(&mut self.scores).chain(&mut self.tokens) {
             model.select(scores);
         }
@@ -96,8 +103,23 @@ impl Scored {
 
 impl Scorer {
     /// A scorer on the engine that `scheduler` runs.
-    pub fn new(encoder: Encoder, head: Head, scheduler: Handle, metrics: Arc<Metrics>) -> Self {
-        Self { encoder, head, scheduler, metrics }
+    pub fn new(
+        encoder: impl Into<Arc<Encoder>>,
+        head: Head,
+        scheduler: Handle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { encoder: encoder.into(), head, vocabulary: false, scheduler, metrics }
+    }
+
+    /// The same on an engine that gives the logits of the whole vocabulary.
+    #[must_use]
+    pub fn with_vocabulary(self) -> Self {
+        Self { vocabulary: true, ..self }
+    }
+
+    pub(super) fn has_vocabulary(&self) -> bool {
+        self.vocabulary
     }
 
     pub(crate) fn scheduler(&self) -> &Handle {
@@ -143,8 +165,8 @@ impl Scorer {
         options: EncodeOptions<'_>,
         policy: LengthPolicy,
     ) -> Result<Scorable, ServingError> {
-        if let Some(judge) = self.head.judge() {
-            return self.encode_questions(messages, options, judge, None);
+        if self.head.judge().is_some() {
+            return self.encode_questions(messages, options, &self.head, None);
         }
         if let Some(last) = messages.last().filter(|message| message.role == "assistant") {
             self.head.check_last_step(&last.content)?;
@@ -153,20 +175,22 @@ impl Scorer {
     }
 
     /// The prompts of a judge's questions about a conversation.
-    fn encode_questions(
+    pub(super) fn encode_questions(
         &self,
         messages: &[Message],
         options: EncodeOptions<'_>,
-        judge: &Judge,
+        head: &Head,
         rubric: Option<Arc<Head>>,
     ) -> Result<Scorable, ServingError> {
         if options.continue_final_message {
             return Err(Unscorable::Continued.into());
         }
+        let (layout, questions) =
+            head.judge().map_or((Layout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
         let whole = self.fit(LengthPolicy::default());
-        let mut prompts = Vec::with_capacity(judge.questions.len());
-        for question in &judge.questions {
-            let put = (judge.layout, question.ask.as_str());
+        let mut prompts = Vec::with_capacity(questions.len());
+        for question in questions {
+            let put = (layout, question.ask.as_str());
             prompts.push(self.encoder.encode_question(messages, put, options.variables, whole)?.into());
         }
         Ok(Scorable::questions(prompts, rubric))
@@ -308,6 +332,7 @@ impl Scorer {
             score_options: head.options().cloned(),
             prompt_tokens: text.len(),
             truncated: text.truncated(),
+            rubric: text.rubric().cloned(),
             cached_tokens: completed.cached_tokens,
             queue_time: completed.queue_time,
             inference_time: completed.engine_time,

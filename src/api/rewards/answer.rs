@@ -19,7 +19,7 @@ pub(super) struct Rewards<'a> {
     model: &'a str,
     /// The candidates, in the request's order.
     data: Vec<Reward>,
-    /// What `rank` goes by: an attribute, or `min(step)` if the model scores steps.
+    /// What `rank` goes by: an attribute, the weighted sum of a rubric, or `min(step)` if the model scores steps.
     ranked_by: String,
     /// What was done to the scores, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ impl<'a> Rewards<'a> {
     pub(super) fn new(
         model: Model<'a>,
         head: &'a Head,
-        request: &RewardsRequest,
+        request: &'a RewardsRequest,
         results: &[Result<Scored, ApiError>],
     ) -> Self {
         let rank_by = request.rank_by.as_deref().map(RankedBy::parse);
@@ -82,7 +82,10 @@ impl<'a> Rewards<'a> {
         for result in results {
             values.push(result.as_ref().ok().and_then(|scored| match &rank_by {
                 Some(rank_by) => rank_by.value(scored.scores.values()),
-                None => model.single(head, &scored.scores).map(f64::from),
+                None => match &scored.rubric {
+                    Some(rubric) => rubric.single(&scored.scores).map(f64::from),
+                    None => model.single(head, &scored.scores).map(f64::from),
+                },
             }));
         }
         let (mut data, mut usage) = (Vec::with_capacity(results.len()), RewardUsage::default());
@@ -102,11 +105,21 @@ impl<'a> Rewards<'a> {
             created: unix_time(),
             model: model.name,
             data,
-            ranked_by: rank_by.map_or_else(|| model.single_name(head), |rank_by| rank_by.name().to_owned()),
-            score_options: head.options(),
+            ranked_by: match (rank_by, any_rubric(request, results)) {
+                (Some(rank_by), _) => rank_by.name().to_owned(),
+                (None, Some(rubric)) => rubric.single_name(),
+                (None, None) => model.single_name(head),
+            },
+            score_options: request.criteria.rubric.as_deref().unwrap_or(head).options(),
             usage,
         }
     }
+}
+
+/// The rubric that the scores come from: the call's, or the first of an item.
+fn any_rubric<'a>(request: &'a RewardsRequest, results: &'a [Result<Scored, ApiError>]) -> Option<&'a Head> {
+    let of_item = || results.iter().flatten().find_map(|scored| scored.rubric.as_ref());
+    request.criteria.rubric.as_ref().or_else(of_item).map(AsRef::as_ref)
 }
 
 impl Reward {

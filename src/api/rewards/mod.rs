@@ -2,6 +2,7 @@
 
 mod answer;
 mod request;
+mod rubric;
 
 use std::sync::Arc;
 
@@ -13,14 +14,16 @@ use utoipa_axum::routes;
 
 use self::answer::Rewards;
 use self::request::{Candidates, RewardsRequest};
+use self::rubric::Criteria;
 use super::app::App;
 use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::items::{self, Item};
+use super::middleware::limits::check_size;
 use super::openapi::Errors;
 use super::request::RequestReader;
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
-use crate::serving::Scored;
+use crate::serving::{LengthPolicy, Scored};
 
 /// Header with the engine's profile id, by which a client notices that the server came back with another engine.
 const ENGINE_HEADER: &str = "x-assay-engine";
@@ -46,7 +49,7 @@ pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Re
     let mut reader = RequestReader::read(&app, request).await?;
     let (request, candidates) = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, request.scheduling)?;
-    let (model, scorer) = (app.model(request.model.as_deref())?, app.scorer()?);
+    let (model, scorer) = (app.model(request.model.as_deref())?, app.rubric_scorer()?);
     let mut results = items::score_all(scorer, candidates, scheduling).await;
     if let Some(error) = failure_of_all(&mut results) {
         return Err(error);
@@ -76,12 +79,9 @@ fn log_failure(app: &App, error: &ApiError) {
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
-    let settings = &app.settings.server;
     let (request, candidates) = RewardsRequest::parse(body, app)?;
     check_rank_by(app, &request)?;
-    let scorer = app.scorer()?;
     let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
-    let how = (encoding, request.length);
     let mut items = Vec::new();
     match candidates {
         Candidates::Responses { mut conversation, responses } => {
@@ -92,31 +92,72 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
                 }
                 let path = ItemPath::response("messages", prompt, format!("responses[{index}]"));
                 conversation.push(Message::new("assistant", content));
-                items.push(Item::conversation(scorer, &conversation, path, how, settings));
+                items.push(item(app, &conversation, path, (encoding, request.length), &request.criteria));
                 conversation.pop();
             }
         }
         Candidates::Conversations(conversations) => {
+            check_prompts(app, &request.criteria, &conversations)?;
             for (index, conversation) in conversations.into_iter().enumerate() {
                 if is_cancelled() {
                     break;
                 }
                 let path = ItemPath::field(format!("conversations[{index}]"));
-                items.push(
-                    conversation.and_then(|conversation| {
-                        Item::conversation(scorer, &conversation, path, how, settings)
-                    }),
-                );
+                items.push(conversation.and_then(|(messages, criteria)| {
+                    let criteria = criteria.or(&request.criteria);
+                    item(app, &messages, path, (encoding, request.length), criteria)
+                }));
             }
         }
     }
     Ok((request, items))
 }
 
-/// Refuses a `rank_by` that is not a score of the model, or a summary of the steps that it scores.
+/// Refuses conversations whose prompts, one for each question, come to too many bytes.
+fn check_prompts(
+    app: &App,
+    request: &Criteria,
+    conversations: &[Result<(Vec<Message>, Criteria), ApiError>],
+) -> Result<(), ApiError> {
+    let sizes = conversations.iter().map(|conversation| {
+        let Ok((messages, criteria)) = conversation else { return 0 };
+        // The first prompt is as long as the body, which is bounded.
+        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        bytes * (criteria.or(request).prompts(app) - 1)
+    });
+    check_size("conversations", 0, sizes, &app.settings.server)
+}
+
+/// A candidate with the questions about it, encoded.
+fn item(
+    app: &App,
+    messages: &[Message],
+    path: ItemPath,
+    (encoding, length): (EncodeOptions<'_>, LengthPolicy),
+    criteria: &Criteria,
+) -> Result<Item, ApiError> {
+    let settings = &app.settings.server;
+    if let Some(rubric) = &criteria.rubric {
+        return Item::rubric(app.rubric_scorer()?, messages, path, (encoding, rubric), settings);
+    }
+    let scorer = app.scorer()?;
+    match &criteria.principle {
+        None => Item::conversation(scorer, messages, path, (encoding, length), settings),
+        Some(principle) => {
+            let messages = [messages, std::slice::from_ref(principle)].concat();
+            Item::conversation(scorer, &messages, path, (encoding, length), settings)
+        }
+    }
+}
+
+/// Refuses a `rank_by` that is not a score of the rubric or the model, or a summary of the steps that it scores.
 fn check_rank_by(app: &App, request: &RewardsRequest) -> Result<(), ApiError> {
-    let names = app.model(request.model.as_deref())?.ranking_names(app.scorer()?.head());
+    let model = app.model(request.model.as_deref())?;
     let Some(name) = &request.rank_by else { return Ok(()) };
+    let names = match &request.criteria.rubric {
+        Some(rubric) => rubric.ranking_names(),
+        None => model.ranking_names(app.scorer()?.head()),
+    };
     if names.contains(name) {
         return Ok(());
     }

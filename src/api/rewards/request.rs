@@ -3,6 +3,7 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::rubric::{Criteria, RubricItemSchema};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -22,6 +23,8 @@ pub(super) struct RewardsRequest {
     pub(super) rank_by: Option<String>,
     /// Whether the response says where the time went.
     pub(super) timing: bool,
+    /// What they are scored by, if not by the model's own scores.
+    pub(super) criteria: Criteria,
     /// How their prompts end.
     pub(super) encoding: EncodeOptions<'static>,
     /// What the chat template gets besides.
@@ -44,9 +47,17 @@ pub(super) struct RewardsSchema {
     /// What the assistant might answer.
     #[schema(min_items = 1)]
     responses: Option<Vec<String>>,
-    /// Whole conversations.
+    /// Whole conversations; or objects with `messages` and a `rubric` or `principle` of their own.
     #[schema(min_items = 1)]
     conversations: Option<Vec<Vec<Turn>>>,
+    /// Questions about each candidate, for a model that generates text.
+    #[schema(min_items = 1, max_items = 64)]
+    rubric: Option<Vec<RubricItemSchema>>,
+    /// How the items of the rubric are asked: `append` (in a further user's turn) or `quote` (in one turn that quotes
+    /// the conversation).
+    layout: Option<String>,
+    /// What a good response does, for a model that was trained with principles.
+    principle: Option<String>,
     /// The score to rank by, such as `helpfulness`, `weighted` or `mean(step)`. By default the weighted sum or
     /// mixture if there is one, else the lowest step, else the first attribute.
     rank_by: Option<String>,
@@ -77,7 +88,7 @@ pub(super) enum Candidates {
         responses: Vec<String>,
     },
     /// Whole conversations, or what is wrong with one.
-    Conversations(Vec<Result<Vec<Message>, ApiError>>),
+    Conversations(Vec<Result<(Vec<Message>, Criteria), ApiError>>),
 }
 
 impl RewardsRequest {
@@ -92,12 +103,14 @@ impl RewardsRequest {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
+            criteria: Criteria::take(&mut fields, app)?,
             encoding: messages::take_encode_options(&mut fields, false)?,
             variables: take_variables(&mut fields)?,
             length: take_length_policy(&mut fields, app)?,
             scheduling: SchedulingFields::take(&mut fields)?,
         };
-        let candidates = Candidates::take(&mut fields, request.variables.size(), &app.settings.server)?;
+        let prompts = request.criteria.prompts(app);
+        let candidates = Candidates::take(&mut fields, app, request.variables.size(), prompts)?;
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
         Ok((request, candidates))
@@ -105,20 +118,21 @@ impl RewardsRequest {
 }
 
 impl Candidates {
-    /// Takes the candidates, each of which is rendered with `repeated` bytes of variables.
-    fn take(fields: &mut Fields, repeated: usize, settings: &ServerSettings) -> Result<Self, ApiError> {
+    /// Takes the candidates, each of which is rendered with `repeated` bytes of variables in this many `prompts`.
+    fn take(fields: &mut Fields, app: &App, repeated: usize, prompts: usize) -> Result<Self, ApiError> {
         match fields.take::<Vec<Value>>("conversations")? {
-            Some(list) => Self::conversations(fields, list, repeated, settings),
-            None => Self::responses(fields, repeated, settings),
+            Some(list) => Self::conversations(fields, list, app, repeated),
+            None => Self::responses(fields, repeated, prompts, &app.settings.server),
         }
     }
 
     fn conversations(
         fields: &mut Fields,
         list: Vec<Value>,
+        app: &App,
         repeated: usize,
-        settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
+        let settings = &app.settings.server;
         for other in ["messages", "responses"] {
             if fields.take::<Value>(other)?.is_some() {
                 let reason = "excludes `conversations`: send either a prompt and its responses, or whole \
@@ -132,14 +146,22 @@ impl Candidates {
         for (index, value) in list.into_iter().enumerate() {
             let path = format!("conversations[{index}]");
             conversations.push(match value {
-                Value::Array(list) => messages::read(&path, list),
+                Value::Array(list) => {
+                    messages::read(&path, list).map(|messages| (messages, Criteria::default()))
+                }
+                Value::Object(_) => with_criteria(path, value, app),
                 other => Err(wrong_type(path, "a list of messages", &other)),
             });
         }
         Ok(Self::Conversations(conversations))
     }
 
-    fn responses(fields: &mut Fields, repeated: usize, settings: &ServerSettings) -> Result<Self, ApiError> {
+    fn responses(
+        fields: &mut Fields,
+        repeated: usize,
+        prompts: usize,
+        settings: &ServerSettings,
+    ) -> Result<Self, ApiError> {
         let conversation = messages::read("messages", fields.require("messages")?)?;
         let list: Vec<Value> = fields.require("responses")?;
         check_count("responses", list.len(), settings)?;
@@ -151,7 +173,17 @@ impl Candidates {
             }
         }
         let prompt: usize = conversation.iter().map(|message| message.content.len()).sum();
-        check_size("responses", prompt + repeated, responses.iter().map(String::len), settings)?;
+        let sizes = responses.iter().map(|response| prompts * response.len());
+        check_size("responses", prompts * (prompt + repeated), sizes, settings)?;
         Ok(Self::Responses { conversation, responses })
     }
+}
+
+/// Reads a conversation with criteria of its own.
+fn with_criteria(path: String, value: Value, app: &App) -> Result<(Vec<Message>, Criteria), ApiError> {
+    let mut fields = Fields::from_value(path, value)?;
+    let criteria = Criteria::take(&mut fields, app)?;
+    let messages = messages::read(&fields.path("messages"), fields.require("messages")?)?;
+    fields.end("a conversation has `messages`, and may have a `rubric` or a `principle`; leave it out")?;
+    Ok((messages, criteria))
 }

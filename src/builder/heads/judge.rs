@@ -5,7 +5,10 @@ use super::from_file::HeadFile;
 use super::vocabulary_rows::lm_head;
 use super::{Context, Head, has_own_head};
 use crate::builder::BuildError;
+use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{Judge, JudgeFile};
+use crate::prompt::AnswerTokens;
+use crate::reward::check_options;
 
 /// The head of a judge.
 ///
@@ -18,12 +21,16 @@ pub(super) fn head(context: &Context<'_>, file: &HeadFile, judge: &JudgeFile) ->
         let reason = format!("a judge is a language model, and {class} is not one; leave --head out");
         return Err(file.wrong(&reason));
     }
-    let JudgeFile { attributes, judge: Judge { layout, mut questions } } = judge.clone();
+    let JudgeFile { attributes, weights, judge: Judge { layout, mut questions } } = judge.clone();
+    let mut tokens =
+        AnswerTokens::new(context.encoder, layout).map_err(|error| file.wrong(&error.to_string()))?;
     for (attribute, question) in attributes.iter().zip(&mut questions) {
-        let resolved = context.encoder.resolve(layout, question);
+        let resolved = tokens.resolve(question);
         resolved.map_err(|error| file.wrong(&format!("`attributes.{attribute}`: {error}")))?;
     }
     let judge = Judge { layout, questions };
     let rows = judge.tokens().into_iter().map(|token| token as usize).collect();
-    Ok(Head { attributes, rows, judge: Some(judge), ..lm_head(config, context.checkpoint)? })
+    let score = ScoreOptions { weights, ..ScoreOptions::default() };
+    check_options(&score, &attributes, false).map_err(|error| file.wrong(&error.to_string()))?;
+    Ok(Head { attributes, rows, judge: Some(judge), score, ..lm_head(config, context.checkpoint)? })
 }

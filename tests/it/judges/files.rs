@@ -13,7 +13,7 @@ fn number(value: &Value) -> f64 {
 }
 
 /// The checkpoint as an engine with the logits of the judge's answers alone.
-fn built_with_judge(checkpoint: &str, judge: &str) -> Result<Built, String> {
+pub(super) fn built_with_judge(checkpoint: &str, judge: &str) -> Result<Built, String> {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("judge.yaml");
     std::fs::write(&path, judge).unwrap();

@@ -2,4 +2,5 @@
 
 mod files;
 mod routes;
+mod rubric;
 mod server;
