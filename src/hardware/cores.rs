@@ -3,16 +3,23 @@
 use std::collections::HashSet;
 use std::{env, fs, thread};
 
+use super::quota;
+
 /// Threads that compute without waiting for each other: one for each physical core that the process may run on, and
 /// no more than its CPU quota gives it. `OMP_NUM_THREADS`, where it is set, decides instead, as it does for every
 /// program that uses OpenMP.
 pub fn usable() -> usize {
     let asked = env::var("OMP_NUM_THREADS").ok().and_then(|text| text.trim().parse().ok());
     asked.filter(|&threads: &usize| threads > 0).unwrap_or_else(|| {
-        // The standard library reads the affinity mask and the quota of the control group.
+        // The standard library reads the affinity mask and, though it does not promise to, quotas.
         let available = thread::available_parallelism().map_or(1, usize::from);
-        physical().map_or(available, |cores| available.min(cores))
+        fewest(available, [physical(), quota::whole_cpus()])
     })
+}
+
+/// The smallest of the numbers that are known.
+fn fewest(available: usize, limits: [Option<usize>; 2]) -> usize {
+    limits.into_iter().flatten().fold(available, usize::min)
 }
 
 /// Physical cores of the affinity mask; `None` where Linux does not say.
@@ -58,6 +65,13 @@ mod tests {
         assert_eq!(distinct_cores(&[0, 1, 2, 3, 4, 5, 6, 7], siblings), Some(4));
         assert_eq!(distinct_cores(&[0, 4], siblings), Some(1));
         assert_eq!(distinct_cores(&[0, 1], |_| None), None);
+    }
+
+    #[test]
+    fn a_quota_leaves_fewer_threads_than_cores_and_never_more() {
+        assert_eq!(fewest(64, [Some(32), Some(4)]), 4);
+        assert_eq!(fewest(8, [Some(4), Some(16)]), 4);
+        assert_eq!(fewest(8, [None, None]), 8);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod machine;
 mod obstacle;
 mod processor;
 pub mod profiles;
+mod quota;
 mod ranks;
 pub mod targets;
 
