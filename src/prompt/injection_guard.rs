@@ -26,14 +26,14 @@ use super::template::literals;
 use super::{Message, PromptError, TemplateVariables};
 
 /// A place in a text that came from a turn, not from the template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark {
     /// Byte offset of the character after the mark, or of the character that was replaced.
     offset: usize,
     kind: MarkKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum MarkKind {
     Opens,
     Closes,
@@ -281,10 +281,12 @@ fn each_text(variables: &TemplateVariables, mut see: impl FnMut(&str)) {
     }
 }
 
-/// Whether a mark is in the text `start..end` or at one of its ends. `marks` are in order.
-pub(super) fn has_mark(marks: &[Mark], start: usize, end: usize) -> bool {
-    let first = marks.partition_point(|mark| mark.offset < start);
-    marks.get(first).is_some_and(|mark| mark.offset <= end)
+/// The marks in a place of a text and at its ends, with offsets as if the place started at `start`. `marks` are in
+/// order.
+pub(super) fn marks_within(marks: &[Mark], place: Range<usize>, start: usize) -> Box<[Mark]> {
+    let first = marks.partition_point(|mark| mark.offset < place.start);
+    let within = marks[first..].iter().take_while(|mark| mark.offset <= place.end);
+    within.map(|mark| Mark { offset: mark.offset - place.start + start, kind: mark.kind }).collect()
 }
 
 /// Whether the text `start..end` is not entirely the template's own: some of its characters are a

@@ -61,6 +61,7 @@ mod tokenizer_file;
 mod truncate;
 mod variables;
 mod vocabulary;
+mod word_starts;
 
 use std::path::PathBuf;
 

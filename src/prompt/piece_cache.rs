@@ -1,14 +1,17 @@
 //! [`PieceCache`]: token ids of pieces of text that were encoded lately.
 //!
 //! Requests repeat long texts: a prompt comes with each of its responses, a system turn with every conversation.
-//! The added tokens cut a text into pieces, and a piece is encoded in the same way whatever surrounds it.
+//! The added tokens cut a text into pieces, and a piece is encoded in the same way whatever surrounds it. So the
+//! responses of one call differ from each other by a piece, and all else is encoded for the first of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Shorter pieces are encoded again: that is as fast as finding them.
-pub(super) const SHORTEST: usize = 256;
-/// Bytes of text that the cache may hold.
+use super::injection_guard::Mark;
+
+/// Shorter pieces are encoded again: that is as fast as finding them. Unit tests have shorter texts.
+pub(super) const SHORTEST: usize = if cfg!(test) { 8 } else { 256 };
+/// Bytes of text, and of marks, that the cache may hold.
 const CAPACITY: usize = 8 << 20;
 
 /// What a piece's ids depend on.
@@ -17,8 +20,14 @@ pub(super) struct Piece {
     pub(super) text: Box<str>,
     /// Whether it is at the start of its text: some tokenizers put a space there.
     pub(super) first: bool,
-    /// Whether control tokens that the vocabulary itself spells are encoded as ordinary text.
-    pub(super) guarded: bool,
+    /// Its marks, which guard text of turns; `None` if all control tokens are honoured.
+    pub(super) marks: Option<Box<[Mark]>>,
+}
+
+impl Piece {
+    fn bytes(&self) -> usize {
+        self.text.len() + self.marks.as_ref().map_or(0, |marks| size_of_val(&**marks))
+    }
 }
 
 /// The pieces of the last texts. Those that were used since half of the capacity was filled stay; the others are
@@ -32,7 +41,7 @@ pub(super) struct PieceCache {
 struct Halves {
     new: HashMap<Piece, Arc<[u32]>>,
     old: HashMap<Piece, Arc<[u32]>>,
-    /// Bytes of text in `new`.
+    /// Bytes of the pieces in `new`.
     bytes: usize,
 }
 
@@ -50,7 +59,7 @@ impl PieceCache {
 
     /// Keeps the ids of a piece, unless it is very long.
     pub(super) fn insert(&self, piece: Piece, ids: &[u32]) {
-        if piece.text.len() <= CAPACITY / 8 {
+        if piece.bytes() <= CAPACITY / 8 {
             self.halves.lock().unwrap_or_else(PoisonError::into_inner).insert(piece, ids.into());
         }
     }
@@ -58,11 +67,11 @@ impl PieceCache {
 
 impl Halves {
     fn insert(&mut self, piece: Piece, ids: Arc<[u32]>) {
-        if self.bytes + piece.text.len() > CAPACITY / 2 {
+        if self.bytes + piece.bytes() > CAPACITY / 2 {
             self.old = std::mem::take(&mut self.new);
             self.bytes = 0;
         }
-        self.bytes += piece.text.len();
+        self.bytes += piece.bytes();
         self.new.insert(piece, ids);
     }
 }
@@ -72,7 +81,7 @@ mod tests {
     use super::*;
 
     fn piece(index: usize) -> Piece {
-        Piece { text: format!("{index:0>50000}").into(), first: false, guarded: true }
+        Piece { text: format!("{index:0>50000}").into(), first: false, marks: Some(Box::default()) }
     }
 
     #[test]
@@ -84,7 +93,7 @@ mod tests {
         }
         assert_eq!(cache.get(&piece(999)).as_deref(), Some(&[999][..]));
         assert_eq!(cache.get(&piece(1)), None);
-        assert_eq!(cache.get(&Piece { guarded: false, ..piece(0) }), None);
+        assert_eq!(cache.get(&Piece { marks: None, ..piece(0) }), None);
         let halves = cache.halves.lock().unwrap();
         let bytes: usize = halves.new.keys().chain(halves.old.keys()).map(|piece| piece.text.len()).sum();
         assert!(bytes <= CAPACITY, "{bytes}");

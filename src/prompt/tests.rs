@@ -440,3 +440,74 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn texts_of_sentencepiece_are_encoded_word_by_word_with_the_ids_of_the_whole() {
+    let parse = |json: &str| PromptTokenizer::parse(json, "", &PromptSpec::default()).unwrap();
+    let whole = tokenizer("llama2-tiny", |_| ());
+    assert!(parse(&whole).encodes_words());
+    // A token across two words, as some vocabularies have it.
+    let across = tokenizer("llama2-tiny", |json| json["model"]["vocab"]["e▁t"] = json!(9000));
+    assert!(!parse(&across).encodes_words());
+    let tokenizer = parse(&whole);
+    for text in
+        ["one two  three\n four", " leading", "trailing ", "Wörter, 漢字 😀 x▁y ▁", "\u{0}\u{1} \u{2}"]
+    {
+        assert_eq!(tokenizer.encode(text, None).unwrap(), tokenizer.reference(text), "{text:?}");
+    }
+}
+
+/// Encoders with the tokenizers and templates of all kinds of families.
+fn families() -> Vec<(String, Encoder)> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut families = Vec::new();
+    for name in [
+        "checkpoints/llama3-tiny",
+        "checkpoints/qwen2-tiny",
+        "checkpoints/llama2-tiny",
+        "prompts/gemma2",
+        "prompts/mistral",
+        "prompts/phi3",
+        "prompts/qwen3",
+        "prompts/internlm2",
+        "prompts/nemotron",
+    ] {
+        let directory = tests.join(name);
+        let read = |file: &str| std::fs::read_to_string(directory.join(file));
+        let config: Value = serde_json::from_str(&read("tokenizer_config.json").unwrap()).unwrap();
+        let template = read("chat_template.jinja")
+            .unwrap_or_else(|_| config["chat_template"].as_str().unwrap_or(PLAIN).to_owned());
+        let mut spec = PromptSpec::default();
+        for token in ["bos_token", "eos_token"] {
+            if let Some(text) = config[token].as_str().or(config[token]["content"].as_str()) {
+                spec.special_tokens.insert(token.to_owned(), text.to_owned());
+            }
+        }
+        families
+            .push((name.to_owned(), Encoder::new(&read(TOKENIZER_FILE).unwrap(), &template, &spec).unwrap()));
+    }
+    families
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// What is shared among the responses to one prompt changes no id.
+    #[test]
+    fn responses_to_one_prompt_have_the_ids_that_each_has_alone(
+        prompt in "([a-z]{1,8}[ \n]?|[<|>/\\[\\]]|<\\|eot_id\\|>|<\\|im_end\\|>|</s>|\\PC|  ){0,60}",
+        responses in prop::collection::vec("([a-z]{1,8} |[<|>]|<\\|im_end|_id\\|>|\\PC){0,20}", 1..5),
+    ) {
+        thread_local!(static FAMILIES: std::cell::RefCell<Vec<(String, Encoder)>> = families().into());
+        FAMILIES.with_borrow_mut(|families| for (name, encoder) in families {
+            let ids = |encoder: &Encoder, response: &str| {
+                encoder.encode(&turns(&[&prompt, response]), EncodeOptions::default()).ok()
+            };
+            let together: Vec<_> = responses.iter().map(|response| ids(encoder, response)).collect();
+            for (response, together) in responses.iter().zip(together) {
+                encoder.tokenizer.forget();
+                assert_eq!(ids(encoder, response), together, "{name}: {prompt:?} {response:?}");
+            }
+        });
+    }
+}

@@ -6,11 +6,12 @@
 //! chat template writes every token that belongs in the prompt.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input};
 use regex::Regex;
-use tokenizers::normalizer::Range;
+use tokenizers::normalizer::Range::Normalized;
 use tokenizers::{
     AddedToken, Encoding, Model, NormalizedString, OffsetReferential, OffsetType, PreTokenizedString,
     PreTokenizer, Token, Tokenizer,
@@ -19,13 +20,14 @@ use tokenizers::{
 use super::byte_level::ByteLevelSplitter;
 use super::cancel::is_cancelled;
 use super::control_tokens::{ControlPolicy, classify};
-use super::injection_guard::{Mark, has_mark, is_guarded, searcher};
+use super::injection_guard::{Mark, is_guarded, marks_within, searcher};
 use super::normalization::Normalization;
 use super::piece_cache::{self, Piece, PieceCache};
 use super::size_bound::most_bytes_of_a_token;
 use super::tokenizer_error::{TokenizerError, without_panics};
 use super::tokenizer_file;
 use super::vocabulary::Vocabulary;
+use super::word_starts;
 use crate::manifest::PromptSpec;
 
 /// A tokenizer that can tell the template's control tokens from those that a turn spells.
@@ -33,6 +35,8 @@ pub(super) struct PromptTokenizer {
     tokenizer: Tokenizer,
     /// Replaces the tokenizer's own pre-tokenizer where it can.
     splitter: Option<ByteLevelSplitter>,
+    /// Whether the model encodes words one by one, even if the pre-tokenizer does not split text at them.
+    independent_words: bool,
     normalization: Normalization,
     added: Vec<Added>,
     /// Ids of the control tokens.
@@ -96,6 +100,7 @@ impl PromptTokenizer {
             prefix: prefix(&tokenizer)?,
             cache: PieceCache::default(),
             token_bytes: most_bytes_of_a_token(&tokenizer),
+            independent_words: word_starts::are_independent(&tokenizer),
             splitter: ByteLevelSplitter::from_pre_tokenizer(tokenizer.get_pre_tokenizer()),
             tokenizer,
         })
@@ -136,35 +141,42 @@ impl PromptTokenizer {
     /// The tokenizer cannot encode the text.
     pub(super) fn encode(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 8);
-        for (piece, tokens) in self.extract(NormalizedString::from(text), &self.unnormalized, marks) {
-            match tokens {
-                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                None => self.encode_piece(piece, marks, &mut ids)?,
+        let honoured = |place: Range<usize>, added: &Added| {
+            !added.control || marks.is_none_or(|marks| !is_guarded(marks, place.start, place.end))
+        };
+        for (place, id) in self.cut(text, &self.unnormalized, honoured) {
+            match id {
+                Some(id) => ids.push(id),
+                None => self.encode_piece(text, place, marks, &mut ids)?,
             }
         }
         Ok(ids)
     }
 
     /// Encodes a piece of text between added tokens. A long one that was encoded lately is not encoded again.
+    ///
+    /// The ids of a piece depend on its own text and marks, and on whether it is the first, and on nothing else.
     fn encode_piece(
         &self,
-        piece: NormalizedString,
+        text: &str,
+        place: Range<usize>,
         marks: Option<&[Mark]>,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        let (start, end) = piece.offsets_original();
-        // What marks guard in a piece depends on more than its text.
-        if piece.get().len() < piece_cache::SHORTEST || marks.is_some_and(|marks| has_mark(marks, start, end))
-        {
-            return self.encode_plain(piece, marks, ids);
+        let first = place.start == 0;
+        let marks =
+            marks.map(|marks| marks_within(marks, place.clone(), if first { 0 } else { BEFORE.len() }));
+        let text = &text[place];
+        if text.len() < piece_cache::SHORTEST {
+            return self.encode_plain(normalized(text, first), marks.as_deref(), ids);
         }
-        let key = Piece { text: piece.get().into(), first: start == 0, guarded: marks.is_some() };
+        let key = Piece { text: text.into(), first, marks };
         if let Some(known) = self.cache.get(&key) {
             ids.extend_from_slice(&known);
             return Ok(());
         }
         let before = ids.len();
-        self.encode_plain(piece, marks, ids)?;
+        self.encode_plain(normalized(text, first), key.marks.as_deref(), ids)?;
         self.cache.insert(key, &ids[before..]);
         Ok(())
     }
@@ -186,6 +198,11 @@ impl PromptTokenizer {
         for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
             match (tokens, &self.splitter) {
                 (Some(tokens), _) => ids.extend(tokens.iter().map(|token| token.id)),
+                (None, None) if self.independent_words => {
+                    for word in word_starts::words(piece) {
+                        self.encode_word(word, marks, ids)?;
+                    }
+                }
                 (None, None) => self.encode_word(piece, marks, ids)?,
                 (None, Some(splitter)) => {
                     splitter.for_each(piece, |word| self.encode_word(word, marks, ids))?;
@@ -232,13 +249,38 @@ impl PromptTokenizer {
         search: &AddedSearch,
         marks: Option<&[Mark]>,
     ) -> Vec<(NormalizedString, Option<Vec<Token>>)> {
-        let text = piece.get();
+        let honoured = |place: Range<usize>, added: &Added| {
+            !added.control || self.is_from_template(&piece, place.start, place.end, added, marks)
+        };
+        let cuts = self.cut(piece.get(), search, honoured);
+        if let [(_, None)] = cuts[..] {
+            return vec![(piece, None)];
+        }
+        let mut pieces = Vec::with_capacity(cuts.len());
+        for (place, id) in cuts {
+            let length = place.len();
+            if let Some(cut) = piece.slice(Normalized(place)) {
+                let tokens = id.map(|id| vec![Token::new(id, String::new(), (0, length))]);
+                pieces.push((cut, tokens));
+            }
+        }
+        pieces
+    }
+
+    /// Where the added tokens of a text are that are `honoured`, and the pieces between them. No place is empty, but for
+    /// that of a text without any.
+    fn cut(
+        &self,
+        text: &str,
+        search: &AddedSearch,
+        honoured: impl Fn(Range<usize>, &Added) -> bool,
+    ) -> Vec<(Range<usize>, Option<u32>)> {
         let mut cuts = Vec::new();
         let (mut done, mut from) = (0, 0);
         while let Some(found) = search.searcher.find(Input::new(text).range(from..)) {
             let added = &self.added[search.added[found.pattern().as_usize()]];
             let (mut start, mut end) = (found.start(), found.end());
-            if added.control && !self.is_from_template(&piece, start, end, added, marks) {
+            if !honoured(start..end, added) {
                 from = start + text[start..].chars().next().map_or(1, char::len_utf8);
                 continue;
             }
@@ -256,25 +298,15 @@ impl PromptTokenizer {
             if done < start {
                 cuts.push((done..start, None));
             }
-            cuts.push((start..end, Some(added.id)));
+            if start < end {
+                cuts.push((start..end, Some(added.id)));
+            }
             done = end;
         }
-        if cuts.is_empty() {
-            return vec![(piece, None)];
+        if done < text.len() || cuts.is_empty() {
+            cuts.push((done..text.len(), None));
         }
-        cuts.push((done..text.len(), None));
-        let mut pieces = Vec::with_capacity(cuts.len());
-        for (range, id) in cuts {
-            let length = range.len();
-            if length == 0 {
-                continue;
-            }
-            if let Some(cut) = piece.slice(Range::Normalized(range)) {
-                let tokens = id.map(|id| vec![Token::new(id, String::new(), (0, length))]);
-                pieces.push((cut, tokens));
-            }
-        }
-        pieces
+        cuts
     }
 
     /// Whether the template wrote the control token that `start..end` of `piece` spells.
@@ -287,7 +319,7 @@ impl PromptTokenizer {
         marks: Option<&[Mark]>,
     ) -> bool {
         let Some(marks) = marks else { return true };
-        let Some(range) = piece.convert_offsets(Range::Normalized(start..end)) else { return false };
+        let Some(range) = piece.convert_offsets(Normalized(start..end)) else { return false };
         // Text that becomes a control token only by normalization was not meant as one.
         if added.token.normalized && piece.get_original().get(range.clone()) != Some(&added.token.content) {
             return false;
@@ -318,6 +350,18 @@ impl AddedSearch {
     }
 }
 
+/// What pieces that are not the first have before them.
+const BEFORE: &str = "x";
+
+/// A piece of a text. The tokenizers crate takes one at offset 0 for the start of the text.
+fn normalized(piece: &str, first: bool) -> NormalizedString {
+    if first {
+        return NormalizedString::from(piece);
+    }
+    let after = NormalizedString::from([BEFORE, piece].concat());
+    after.slice(Normalized(BEFORE.len()..BEFORE.len() + piece.len())).unwrap_or(after)
+}
+
 /// Token ids that a tokenizer's post-processor puts before a text.
 fn prefix(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
     const TEXT: u32 = u32::MAX;
@@ -344,6 +388,15 @@ impl PromptTokenizer {
     /// The ids that the tokenizers crate gives.
     pub(super) fn reference(&self, text: &str) -> Vec<u32> {
         self.tokenizer.encode(text, false).unwrap().get_ids().to_vec()
+    }
+
+    pub(super) fn encodes_words(&self) -> bool {
+        self.independent_words
+    }
+
+    /// Forgets what was encoded before.
+    pub(super) fn forget(&mut self) {
+        self.cache = PieceCache::default();
     }
 
     pub(super) fn decode(&self, ids: &[u32]) -> String {

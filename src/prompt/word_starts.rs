@@ -1,0 +1,59 @@
+//! Splits text where SentencePiece's words start, if a tokenizer's BPE merges nothing across these places.
+//!
+//! Tokenizers like Llama 2's have no pre-tokenizer: a whole text is one word to them, and its merges take longer than in
+//! proportion to its length. SentencePiece trains such a vocabulary on words, though, so that no token has a `▁` after
+//! another character. Then no merge crosses the start of a word, and words can be encoded one by one, and remembered.
+
+use tokenizers::{ModelWrapper, Tokenizer};
+
+/// What SentencePiece writes for a space, at the start of a word.
+const SPACE: char = '▁';
+
+/// Whether a text has the same tokens if its words are encoded one by one.
+pub(super) fn are_independent(tokenizer: &Tokenizer) -> bool {
+    let ModelWrapper::BPE(model) = tokenizer.get_model() else { return false };
+    let plain = model.dropout.is_none()
+        && !model.ignore_merges
+        && model.continuing_subword_prefix.is_none()
+        && model.end_of_word_suffix.is_none();
+    let vocabulary = model.get_vocab();
+    // Unknown characters are fused with their neighbours, but a known one ends that.
+    plain
+        && vocabulary.contains_key(SPACE.encode_utf8(&mut [0; 4]))
+        && vocabulary.keys().all(|token| words(token).count() <= 1)
+}
+
+/// The words of a text, with the spaces before them.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let spaces = rest.len() - rest.trim_start_matches(SPACE).len();
+        let end = rest[spaces..].find(SPACE).map_or(rest.len(), |at| spaces + at);
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        Some(word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_keep_the_spaces_before_them_and_make_up_the_text() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("one", vec!["one"]),
+            ("▁one▁two", vec!["▁one", "▁two"]),
+            ("one▁▁two▁", vec!["one", "▁▁two", "▁"]),
+            ("▁▁▁", vec!["▁▁▁"]),
+            ("\n▁é▁", vec!["\n", "▁é", "▁"]),
+        ] {
+            assert_eq!(words(text).collect::<Vec<_>>(), expected);
+            assert_eq!(words(text).collect::<String>(), text);
+        }
+    }
+}
