@@ -114,7 +114,7 @@ fn cpu_options(arguments: Arguments, gpu_flags: &[String]) -> Result<CpuBuildOpt
         let reason = format!("{flags}: only for GPU engines; leave out, or choose a GPU with --target");
         return Err(BuildError::Option(reason));
     }
-    Ok(CpuBuildOptions { common: arguments.common, dtype: arguments.dtype })
+    Ok(CpuBuildOptions { common: arguments.common, dtype: arguments.dtype, balance: None })
 }
 
 fn gpu_options(arguments: Arguments) -> Result<TrtllmBuildOptions, BuildError> {

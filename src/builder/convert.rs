@@ -79,6 +79,33 @@ impl<'a> Converter<'a> {
     }
 }
 
+/// Passes each row of `sources` in f32 to `sink`, all of `columns` numbers.
+///
+/// # Errors
+/// As for [`Converter::convert`].
+pub(super) fn each_row(
+    sources: &[Tensor<'_>],
+    columns: usize,
+    progress: &dyn super::Progress,
+    mut sink: impl FnMut(&[f32]),
+) -> Result<(), BuildError> {
+    let mut converter = Converter::new(Dtype::F32, progress);
+    let mut row = Vec::with_capacity(columns);
+    for source in sources {
+        converter.convert(source, |run| {
+            for &bytes in run.as_chunks::<4>().0 {
+                row.push(f32::from_le_bytes(bytes));
+                if row.len() == columns {
+                    sink(&row);
+                    row.clear();
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// All elements of a small tensor.
 ///
 /// # Errors
@@ -90,6 +117,18 @@ pub(super) fn values(tensor: &Tensor<'_>) -> Result<Vec<f32>, BuildError> {
         Ok(())
     })?;
     Ok(values)
+}
+
+/// Converted numbers as f32.
+pub(super) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 | Dtype::Int8 => {
+            bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        }
+        Dtype::Bf16 => {
+            bytes.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
+        }
+    }
 }
 
 /// The error for a tensor that is neither f32, bf16 nor f16.

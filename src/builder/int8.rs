@@ -1,9 +1,8 @@
 //! Quantizes matrices to int8. Each row has its own scale, with which its largest number becomes 127.
 
-use super::checkpoint::Tensor;
-use super::convert::Converter;
+use super::convert::each_row;
+use super::plan::TensorPlan;
 use super::{BuildError, Progress};
-use crate::manifest::Dtype;
 
 /// A quantized matrix: row by row, `values * scales` are about what it was.
 pub(super) struct Quantized {
@@ -13,46 +12,34 @@ pub(super) struct Quantized {
     pub(super) scales: Vec<f32>,
 }
 
-/// Elements converted at a time, in whole rows.
-const ELEMENTS_AT_ONCE: usize = 1 << 20;
-
-/// Quantizes the rows of `sources`, each of `columns` numbers.
+/// Quantizes a matrix with rows of `columns` numbers.
 ///
 /// # Errors
 /// A file cannot be read, a number is not finite, or the build was interrupted.
 pub(super) fn quantize(
-    sources: &[Tensor<'_>],
+    plan: &TensorPlan<'_>,
     columns: usize,
     progress: &dyn Progress,
 ) -> Result<Quantized, BuildError> {
-    let mut converter = Converter::new(Dtype::F32, progress);
     let mut quantized = Quantized { values: Vec::new(), scales: Vec::new() };
-    let at_once = (ELEMENTS_AT_ONCE / columns.max(1)).max(1);
-    for source in sources {
-        let rows = source.elements() / columns.max(1);
-        for first in (0..rows).step_by(at_once) {
-            let mut bytes = Vec::new();
-            converter.convert(&source.rows(first..rows.min(first + at_once)), |run| {
-                bytes.extend_from_slice(run);
-                Ok(())
-            })?;
-            for row in bytes.as_chunks::<4>().0.chunks(columns) {
-                quantized.push(row);
-            }
-        }
-    }
+    let mut multiplied = Vec::new();
+    each_row(&plan.sources, columns, progress, |row| {
+        multiplied.clear();
+        multiplied.extend_from_slice(row);
+        plan.multiply_row(quantized.scales.len(), &mut multiplied);
+        quantized.push(&multiplied);
+    })?;
     Ok(quantized)
 }
 
 impl Quantized {
-    fn push(&mut self, row: &[[u8; 4]]) {
-        let values = || row.iter().map(|&bytes| f32::from_le_bytes(bytes));
-        let largest = values().fold(0f32, |largest, value| largest.max(value.abs()));
+    fn push(&mut self, row: &[f32]) {
+        let largest = row.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let scale = largest / 127.0;
         // A row so small that its scale is subnormal adds nothing to any score.
         let scale = if scale.is_normal() { scale } else { 0.0 };
         let quantize = |value: f32| if scale == 0.0 { 0 } else { (value / scale).round_ties_even() as i8 };
-        self.values.extend(values().map(|value| quantize(value).cast_unsigned()));
+        self.values.extend(row.iter().map(|&value| quantize(value).cast_unsigned()));
         self.scales.push(scale);
     }
 }
@@ -65,7 +52,7 @@ mod tests {
     fn a_row_is_rounded_to_127_steps_of_its_largest_number() {
         let mut quantized = Quantized { values: vec![], scales: vec![] };
         for row in [[0.5f32, -1.27, 0.006], [0.0, 0.0, 0.0], [1e-44, 0.0, 0.0]] {
-            quantized.push(&row.map(f32::to_le_bytes));
+            quantized.push(&row);
         }
         let values: Vec<i8> = quantized.values.iter().map(|value| value.cast_signed()).collect();
         assert_eq!(values, [50, -127, 1, 0, 0, 0, 0, 0, 0]);

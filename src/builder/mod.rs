@@ -5,6 +5,7 @@
 //! appears only when it is complete.
 
 mod adapter;
+mod balance;
 mod chat_template;
 mod checkpoint;
 mod config;

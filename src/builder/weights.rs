@@ -42,11 +42,13 @@ pub(super) fn write(
             Layout::Packed { dtype, out, inp, bytes } => {
                 let mut packed = vec![0; bytes];
                 if dtype == Dtype::Int8 {
-                    let quantized = quantize(&plan.sources, inp, progress)?;
+                    let quantized = quantize(plan, inp, progress)?;
                     cpu::pack(dtype, out, inp, &quantized.values, &mut packed)?;
                     scales = quantized.scales;
                 } else {
-                    cpu::pack(dtype, out, inp, &rows(plan, dtype, progress)?, &mut packed)?;
+                    let mut rows = rows(plan, dtype, progress)?;
+                    multiply(plan, dtype, inp, &mut rows);
+                    cpu::pack(dtype, out, inp, &rows, &mut packed)?;
                 }
                 writer.put(&packed)?;
                 progress.written(bytes as u64);
@@ -79,6 +81,29 @@ fn rows(plan: &TensorPlan<'_>, dtype: Dtype, progress: &dyn Progress) -> Result<
         })?;
     }
     Ok(rows)
+}
+
+/// Multiplies converted rows of `columns` numbers by the plan's factors, which is exact, since all are powers of two.
+fn multiply(plan: &TensorPlan<'_>, dtype: Dtype, columns: usize, rows: &mut [u8]) {
+    if !plan.has_factors() {
+        return;
+    }
+    for (number, row) in rows.chunks_mut(columns * convert::width(dtype)).enumerate() {
+        let mut values = convert::floats(row, dtype);
+        plan.multiply_row(number, &mut values);
+        match dtype {
+            Dtype::Bf16 => {
+                for (bytes, value) in row.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                    *bytes = bf16::from_f32(value).to_le_bytes();
+                }
+            }
+            Dtype::F32 | Dtype::Int8 => {
+                for (bytes, value) in row.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                    *bytes = value.to_le_bytes();
+                }
+            }
+        }
+    }
 }
 
 /// `run - subtract`, in f32. A row of a head is converted in one run, so both have the same length.
@@ -167,6 +192,9 @@ impl Writer<'_> {
         dtype: Dtype,
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
+        if plan.has_factors() {
+            return self.multiplied(plan, progress);
+        }
         let subtract = plan.subtract.as_ref().map(convert::values).transpose()?;
         let mut converter = Converter::new(dtype, progress);
         for source in &plan.sources {
@@ -183,6 +211,22 @@ impl Writer<'_> {
                 Ok(())
             })?;
         }
+        Ok(())
+    }
+
+    /// Writes a vector of a norm or a bias whose numbers have factors, in f32.
+    fn multiplied(&mut self, plan: &TensorPlan<'_>, progress: &dyn Progress) -> Result<(), BuildError> {
+        let mut values = Vec::new();
+        for source in &plan.sources {
+            values.extend(convert::values(source)?);
+        }
+        for value in &mut values {
+            *value = if plan.subtract.is_some() { 0.0 } else { *value + plan.offset };
+        }
+        plan.multiply_row(0, &mut values);
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.put(&bytes)?;
+        progress.written(bytes.len() as u64);
         Ok(())
     }
 

@@ -30,9 +30,10 @@ const DIGITS: usize = 16;
 pub(super) fn key(options: &CpuBuildOptions, cpu: &Cpu) -> Result<String, ModelError> {
     let found = inputs(&options.common)?;
     let mut text = format!(
-        "assay {} format {FORMAT} numerics {NUMERICS}\n{cpu:?}\n{:?} {:?} {:?} {:?} {:?}\n{}\n",
+        "assay {} format {FORMAT} numerics {NUMERICS}\n{cpu:?}\n{:?} {:?} {:?} {:?} {:?} {:?}\n{}\n",
         env!("CARGO_PKG_VERSION"),
         options.dtype,
+        options.balance,
         options.common.checkpoint,
         options.common.max_seq_len,
         options.common.max_batch_size,

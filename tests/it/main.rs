@@ -16,6 +16,7 @@ mod invariance;
 mod judges;
 mod limits;
 mod options_page;
+mod outliers;
 mod pairs;
 mod parity;
 mod profiles;

@@ -26,12 +26,17 @@ struct Scores {
 
 impl Scores {
     fn of(name: &str, dtype: Dtype) -> Self {
+        Self::built(name, dtype, None)
+    }
+
+    fn built(name: &str, dtype: Dtype, balance: Option<bool>) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let golden = Golden::read(name);
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("engine");
         let mut options = CpuBuildOptions::new(root.join("checkpoints").join(name), &output);
         options.dtype = Some(dtype);
+        options.balance = balance;
         options.common.max_seq_len = Some(LONGEST);
         let head = root.join("checkpoints").join(name).join("head.yaml");
         options.common.checkpoint.head = head.exists().then_some(head);
@@ -75,6 +80,13 @@ fn f32_agrees(name: &str) {
     let distance = largest(&scores.ours, &scores.golden) / scores.spread();
     println!("{name}: f32 within {distance:.1e} of the spread");
     assert!(distance <= 1e-5, "{name}: {distance:e} of the spread from transformers in f32");
+}
+
+/// What int8 engines have done to their channels keeps every bit of a score in f32.
+fn evening_out_keeps_bits(name: &str) {
+    let bits = |scores: Scores| scores.ours.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let plain = bits(Scores::of(name, Dtype::F32));
+    assert_eq!(bits(Scores::built(name, Dtype::F32, Some(true))), plain, "{name}");
 }
 
 fn bf16_is_as_close(name: &str) {
@@ -124,6 +136,13 @@ macro_rules! parity {
             $(#[test]
             fn $test() {
                 super::bf16_is_as_close($name);
+            })*
+        }
+
+        mod evening_out_channels_changes_no_f32_score {
+            $(#[test]
+            fn $test() {
+                super::evening_out_keeps_bits($name);
             })*
         }
 

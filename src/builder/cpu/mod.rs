@@ -24,12 +24,15 @@ pub struct CpuBuildOptions {
     pub common: BuildOptions,
     /// Type of weights and activations; by default bf16 if this processor computes in it, else f32.
     pub dtype: Option<Dtype>,
+    /// Whether the sizes of channels are evened out by powers of two, which keeps every bit of a score in f32 and bf16;
+    /// by default only in int8, which needs it.
+    pub balance: Option<bool>,
 }
 
 impl CpuBuildOptions {
     /// Builds `model` into `output` with defaults for everything else.
     pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
-        Self { common: BuildOptions::new(model, output), dtype: None }
+        Self { common: BuildOptions::new(model, output), dtype: None, balance: None }
     }
 }
 
@@ -39,7 +42,7 @@ impl CpuBuildOptions {
 /// The checkpoint cannot be built, the output cannot be written, or `progress` interrupted the build. Nothing is
 /// left in the output directory then.
 pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manifest, BuildError> {
-    let CpuBuildOptions { common, dtype } = options;
+    let CpuBuildOptions { common, dtype, balance } = options;
     let source = Source::open(common)?;
     let limits = limits(common, &source.config, source.task)?;
     let cpu = Cpu::detect();
@@ -47,11 +50,15 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
     if let Some(note) = note {
         progress.note(note);
     }
-    let tensors = source.plan(dtype, true)?;
+    let mut tensors = source.plan(dtype, true)?;
     let head = source.head()?;
 
     let staging = Staging::new(&common.output)?;
     progress.note(&source.describe());
+    if balance.unwrap_or(dtype == Dtype::Int8) {
+        let balanced = super::balance::balance(&mut tensors.weights, &source.config.model, progress)?;
+        progress.note(&balanced.describe());
+    }
     let mut files = BTreeMap::new();
     for (file, content) in source.text.files() {
         staging.write(file, content.as_bytes())?;

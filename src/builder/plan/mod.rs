@@ -28,11 +28,41 @@ pub(super) struct TensorPlan<'a> {
     pub(super) subtract: Option<Tensor<'a>>,
     /// A power of two that every number is multiplied by.
     pub(super) scale: f32,
+    /// Powers of two that rows are multiplied by; empty for none.
+    pub(super) rows: Vec<f32>,
+    /// The same for columns, or for the numbers of a vector.
+    pub(super) columns: Vec<f32>,
 }
 
 impl<'a> TensorPlan<'a> {
     fn new(name: &str, sources: Vec<Tensor<'a>>, layout: Layout) -> Self {
-        Self { name: name.to_owned(), sources, layout, offset: 0.0, subtract: None, scale: 1.0 }
+        Self {
+            name: name.to_owned(),
+            sources,
+            layout,
+            offset: 0.0,
+            subtract: None,
+            scale: 1.0,
+            rows: Vec::new(),
+            columns: Vec::new(),
+        }
+    }
+
+    /// Multiplies a row by its factor and by those of the columns.
+    pub(super) fn multiply_row(&self, row: usize, values: &mut [f32]) {
+        for (value, factor) in values.iter_mut().zip(&self.columns) {
+            *value *= factor;
+        }
+        if let Some(factor) = self.rows.get(row) {
+            for value in values {
+                *value *= factor;
+            }
+        }
+    }
+
+    /// Whether rows or columns have factors.
+    pub(super) fn has_factors(&self) -> bool {
+        !(self.rows.is_empty() && self.columns.is_empty())
     }
 }
 

@@ -9,6 +9,6 @@ mod heads;
 mod output;
 mod reading;
 mod refused;
-mod support;
+pub(crate) mod support;
 mod templates;
 mod tokenizer;
