@@ -10,6 +10,7 @@ use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
 use crate::config::Settings;
+use crate::manifest::judge::MOST_QUESTIONS;
 use crate::prompt::{Message, TemplateVariables};
 use crate::reward::RankedBy;
 use crate::serving::{LengthPolicy, LoadedModel, Scheduling, Scorer, ServingError, load, served_names};
@@ -57,7 +58,9 @@ pub(super) fn load_scorer(
     let prepared = prepared.map_err(|error| ScoreError::Setup(error.into()))?;
     settings.engine.directory.clone_from(&prepared.directory);
     // Callers limit what waits. The limits of a server's queue would refuse the rest.
-    settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(2 * IN_FLIGHT);
+    // A judge's conversations are as many sequences as it has questions.
+    let sequences = 2 * IN_FLIGHT * MOST_QUESTIONS;
+    settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(sequences);
     settings.scheduling.max_queue_tokens = usize::MAX;
     settings.server.timeout = None;
     let manifest = settings.choose_engine().map_err(|error| ScoreError::Setup(error.into()))?;
@@ -113,7 +116,9 @@ impl ScoringBackend {
             Backend::Engine { id, scorer, .. } => {
                 let options = scorer.score_options().map(serde_json::to_string);
                 let options = options.and_then(Result::ok).unwrap_or_default();
-                format!("engine {id}, options {options}{}", given(scorer.encoder().variables()))
+                let judge = scorer.head().judge().map(serde_json::to_string).and_then(Result::ok);
+                let judge = judge.map_or_else(String::new, |judge| format!(", judge {judge}"));
+                format!("engine {id}, options {options}{}{judge}", given(scorer.encoder().variables()))
             }
             Backend::Server(client) => {
                 let identity = client.identity().line();

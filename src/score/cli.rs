@@ -7,7 +7,7 @@ use super::columns::ScoreColumns;
 use super::eval::EvaluationBuilder;
 use super::filter::Filter;
 use super::forms::{FormArgs, Holds, RowLayout};
-use super::inspect::inspect;
+use super::inspect::{Peeked, inspect};
 use super::interrupt::exit_on_interrupt;
 use super::pipeline::{read_rows, score_rows};
 use super::progress::ScoreProgress;
@@ -62,6 +62,9 @@ struct BackendArgs {
     /// the first attribute]
     #[arg(long, value_name = "SCORE")]
     by: Option<String>,
+    /// Questions to ask a language model about each conversation: a judge's attributes, or a rubric (docs/judges.md)
+    #[arg(long, visible_alias = "rubric", conflicts_with = "url", value_name = "FILE")]
+    judge: Option<PathBuf>,
     #[command(flatten)]
     build: ModelOptions,
 }
@@ -103,6 +106,10 @@ pub struct EvalArgs {
     backend: BackendArgs,
     #[command(flatten)]
     form: FormArgs,
+    /// Hold one score of each row's conversation against the numbers in this column: Pearson's and Spearman's
+    /// correlation, agreement, and the reliability curve
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -143,6 +150,7 @@ impl BackendArgs {
         let options = ServeOptions {
             directory: self.engine.clone(),
             threads: self.threads,
+            judge: self.judge.clone(),
             simulate: self.simulate.then_some(Simulation::Instant),
             chat_template_kwargs: self.chat_template_kwargs.clone(),
             ..ServeOptions::default()
@@ -190,17 +198,19 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
 /// # Errors
 /// See [`ScoreError`].
 pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
-    let EvalArgs { inputs, backend, form, json } = arguments;
+    let EvalArgs { inputs, backend, form, label, json } = arguments;
     let mut columns = ScoreColumns::new("score_", backend.by.as_deref());
     let (mut layout, peeked) = inspect(inputs, form, &columns)?;
     let has_labels = |row| layout.found(row).is_ok_and(|found| !found.ratings.is_empty());
     let is_unlabelled = layout.holds() == Holds::Group && !peeked.first().is_some_and(has_labels);
-    if layout.holds() == Holds::One || is_unlabelled {
+    if let Some(label) = label {
+        check_label(label, &layout, &peeked)?;
+    } else if layout.holds() == Holds::One || is_unlabelled {
         return Err(ScoreError::NotPairs(layout.to_string()));
     }
     let backend = backend.open("assay eval --engine").await?;
     prepare(&mut layout, &mut columns, &backend)?;
-    let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone());
+    let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone(), label.clone());
     let rows = read_rows(inputs, peeked, &layout, &columns, Box::new(std::iter::empty()));
     let progress = ScoreProgress::new(inputs, 0);
     score_rows(rows, &backend, &layout, &columns, progress, |row| evaluation.add(row)).await?;
@@ -212,6 +222,17 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
         print(evaluation.table());
     }
     Ok(if evaluation.failed() > 0 { SOME_FAILED } else { 0 })
+}
+
+/// Checks that rows have one conversation and a label.
+fn check_label(label: &str, layout: &RowLayout, peeked: &Peeked) -> Result<(), ScoreError> {
+    if layout.holds() != Holds::One {
+        return Err(ScoreError::NotOneConversation(layout.to_string()));
+    }
+    match peeked.first() {
+        Some(row) if !row.contains(label) => Err(ScoreError::NoLabel(label.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// Runs `assay report`, and returns the exit status.

@@ -123,6 +123,14 @@ pub enum ScoreError {
          with --columns chosen=GOOD,rejected=BAD"
     )]
     NotPairs(String),
+    /// `assay eval --label` got rows with several conversations.
+    #[error(
+        "--label needs one conversation in each row, and each row has {0}; leave it out, or name other --columns"
+    )]
+    NotOneConversation(String),
+    /// The column of the labels is missing.
+    #[error("--label {0}: the rows have no such column; name the one with the labels")]
+    NoLabel(String),
     /// An input already has a column of the name of an added one.
     #[error("{} already has a column `{column}`; choose other names for the added columns with --prefix", path.display())]
     ColumnExists {

@@ -2,8 +2,9 @@
 //!
 //! Pairs are evaluated as in RewardBench and JudgeBench ([`pairs`]). Lists of
 //! chosen and rejected responses are RewardBench 2's ([`rewardbench2`]) or RM-Bench's ([`rm_bench`]), and responses in
-//! steps ProcessBench's ([`process_bench`]).
+//! steps ProcessBench's ([`process_bench`]). With a column of labels, one score is held against it ([`calibration`]).
 
+mod calibration;
 mod pairs;
 mod process_bench;
 mod rewardbench2;
@@ -16,6 +17,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use self::calibration::{Calibration, Labelled};
 use self::pairs::PairEvaluation;
 use super::ScoreError;
 use super::columns::ScoreColumns;
@@ -45,6 +47,7 @@ struct BenchmarkRow {
 pub(super) enum Evaluation {
     Pairs(PairEvaluation),
     Benchmark(BenchmarkEvaluation),
+    Calibration(Calibration),
 }
 
 /// Figures of a benchmark other than pairs.
@@ -78,15 +81,20 @@ pub(super) struct EvaluationBuilder {
     columns: ScoreColumns,
     pairs: ReportDataBuilder,
     rows: Vec<BenchmarkRow>,
+    /// The column of the labels that one score is held against.
+    label: Option<String>,
+    labelled: Vec<Labelled>,
     /// Whether the rows are RM-Bench's, which have a `domain`.
     has_domains: bool,
     failed: usize,
 }
 
 impl EvaluationBuilder {
-    pub(super) fn new(layout: RowLayout, columns: ScoreColumns) -> Self {
+    /// An evaluation by the rules of the benchmark that the rows are of, or, with a column `label`, against it.
+    pub(super) fn new(layout: RowLayout, columns: ScoreColumns, label: Option<String>) -> Self {
         let pairs = ReportDataBuilder::new(layout.clone(), columns.clone());
-        Self { layout, columns, pairs, rows: Vec::new(), has_domains: false, failed: 0 }
+        let (rows, labelled) = (Vec::new(), Vec::new());
+        Self { layout, columns, pairs, rows, label, labelled, has_domains: false, failed: 0 }
     }
 
     /// Adds a scored row.
@@ -94,6 +102,13 @@ impl EvaluationBuilder {
     /// # Errors
     /// [`ScoreError::UnknownAttribute`].
     pub(super) fn add(&mut self, row: &Row) -> Result<(), ScoreError> {
+        if let Some(label) = &self.label {
+            match self.labelled_row(row, label) {
+                Some(row) => self.labelled.push(row),
+                None => self.failed += 1,
+            }
+            return Ok(());
+        }
         if matches!(self.layout.holds(), Holds::Pair | Holds::Group) {
             return self.pairs.add(row);
         }
@@ -103,6 +118,17 @@ impl EvaluationBuilder {
             None => self.failed += 1,
         }
         Ok(())
+    }
+
+    /// The score and the label of a row; `None` if one is missing.
+    fn labelled_row(&self, row: &Row, label: &str) -> Option<Labelled> {
+        let found = self.layout.found(row).ok()?;
+        let scores = scores_of_row(row, self.layout.holds(), &found, &self.columns);
+        let score = ranking_score(scores.first()?, self.columns.by.as_ref())?;
+        let cell = row.get(label)?;
+        let text = || cell.as_text()?.trim().parse().ok();
+        let label = cell.as_f64().or_else(text).filter(|label: &f64| label.is_finite())?;
+        Some(Labelled { score, label })
     }
 
     /// The scores of a row; `None` if one is missing, or the label of the steps.
@@ -126,16 +152,25 @@ impl EvaluationBuilder {
 
     /// The result for the scores of `model`.
     pub(super) fn finish(self, model: &str) -> Evaluation {
+        if let Some(label) = &self.label {
+            let names = [model.to_owned(), self.attribute(), label.clone()];
+            return Evaluation::Calibration(Calibration::new(&self.labelled, names, self.failed));
+        }
         let (benchmark, (figures, score)) = match self.layout.holds() {
             Holds::Steps => ("ProcessBench", process_bench::figures(&self.rows)),
             Holds::Lists if self.has_domains => ("RM-Bench", rm_bench::figures(&self.rows)),
             Holds::Lists => ("RewardBench 2", rewardbench2::figures(&self.rows)),
             _ => return Evaluation::Pairs(PairEvaluation::new(&self.pairs.finish(), model)),
         };
-        let by = self.columns.by.as_ref().map(|by| by.name().to_owned());
-        let attribute = by.or_else(|| self.columns.attributes.first().cloned()).unwrap_or_default();
+        let attribute = self.attribute();
         let (model, failed) = (model.to_owned(), self.failed);
         Evaluation::Benchmark(BenchmarkEvaluation { benchmark, model, attribute, figures, score, failed })
+    }
+
+    /// The name of the score that is evaluated.
+    fn attribute(&self) -> String {
+        let by = self.columns.by.as_ref().map(|by| by.name().to_owned());
+        by.or_else(|| self.columns.attributes.first().cloned()).unwrap_or_default()
     }
 }
 
@@ -145,6 +180,7 @@ impl Evaluation {
         match self {
             Self::Pairs(pairs) => pairs.failed,
             Self::Benchmark(benchmark) => benchmark.failed,
+            Self::Calibration(calibration) => calibration.failed,
         }
     }
 
@@ -153,6 +189,7 @@ impl Evaluation {
         match self {
             Self::Pairs(pairs) => pairs.table(),
             Self::Benchmark(benchmark) => benchmark.table(),
+            Self::Calibration(calibration) => calibration.table(),
         }
     }
 }

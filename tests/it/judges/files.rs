@@ -1,7 +1,9 @@
 //! Judges that a file describes, at the build and at serving.
 
+use std::path::Path;
+
 use assay::builder::cpu::CpuBuildOptions;
-use assay::manifest::{Dtype, Task};
+use assay::manifest::{Dtype, JudgeFile, Task};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -125,4 +127,18 @@ fn a_judge_needs_a_language_model() {
     let reward = built_with_judge("lm-head-tiny", judge).unwrap();
     let refused = Server::on(reward, Some(judge)).err().unwrap();
     assert!(refused.contains("judge: this engine has only the logits of its own scores"), "{refused}");
+}
+
+#[test]
+fn the_examples_are_judges() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/judges");
+    let mut questions = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let file = JudgeFile::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            questions += file.judge.questions.len();
+        }
+    }
+    assert_eq!(questions, 18);
 }

@@ -3,4 +3,5 @@
 mod files;
 mod routes;
 mod rubric;
+mod score;
 mod server;
