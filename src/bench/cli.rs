@@ -152,6 +152,14 @@ impl GenerateArgs {
         check_count("--prompt-tokens", self.prompt_tokens, 1 << 20)?;
         check_count("--response-tokens", self.response_tokens, 1 << 20)?;
         check_count("--group", self.group, 10_000_000)?;
+        if let Some(timeout) = self.timeout {
+            check_number(
+                "--timeout",
+                timeout,
+                timeout > 0.0 && timeout <= 86_400.0,
+                "above 0 and at most 86400",
+            )?;
+        }
         let requests = generate(&TraceSpec {
             shape,
             rate: self.rate,
@@ -160,6 +168,7 @@ impl GenerateArgs {
             prompt_tokens: self.prompt_tokens,
             response_tokens: self.response_tokens,
             group: self.group,
+            timeout: self.timeout,
         });
         trace::write(path, &requests)?;
         let tokens: usize = requests.iter().map(|request| request.prompt_tokens).sum();

@@ -16,6 +16,8 @@ pub(super) enum TraceShape {
     BestOfN,
     /// Steady arrivals, some up to 32 times longer than most (Pareto)
     LongTailed,
+    /// Steady arrivals, of which one in twenty has 16,384 tokens
+    SomeLong,
 }
 
 /// The parameters of a trace. The same parameters give the same trace.
@@ -33,6 +35,8 @@ pub(super) struct TraceSpec {
     pub(super) response_tokens: usize,
     /// Responses to one prompt in [`TraceShape::BestOfN`]; at least 1.
     pub(super) group: usize,
+    /// Seconds after its arrival at which a request's answer is no longer useful.
+    pub(super) timeout: Option<f64>,
 }
 
 /// Mean number of requests in a burst.
@@ -41,16 +45,20 @@ const BURST: f64 = 32.0;
 const BURST_SECONDS: f64 = 0.1;
 /// Length of the longest text of a long-tailed trace, in units of the mean.
 const TAIL: f64 = 32.0;
+/// Tokens of a long text of [`TraceShape::SomeLong`], and their share.
+const LONG: (usize, f64) = (16_384, 0.05);
 
 /// Generates a trace, sorted by arrival.
 ///
-/// Lengths are uniform from 0.5 to 1.5 times their mean, except in two shapes: in best-of-n, prompts have
-/// exactly the mean length and only responses vary; in long-tailed, lengths follow a Pareto distribution.
+/// Lengths are uniform from 0.5 to 1.5 times their mean, except in three shapes: in best-of-n, prompts have
+/// exactly the mean length and only responses vary; in long-tailed, lengths follow a Pareto distribution; and in
+/// some-long, some are of one great length.
 pub(super) fn generate(spec: &TraceSpec) -> Vec<TraceRequest> {
     let mut random = SmallRng::seed_from_u64(spec.seed);
     let mut requests = match spec.shape {
         TraceShape::Steady => independent(spec, &mut random, uniform_text),
         TraceShape::LongTailed => independent(spec, &mut random, long_tailed_text),
+        TraceShape::SomeLong => independent(spec, &mut random, sometimes_long_text),
         TraceShape::Bursty => bursts(spec, &mut random),
         TraceShape::BestOfN => groups(spec, &mut random),
     };
@@ -59,6 +67,7 @@ pub(super) fn generate(spec: &TraceSpec) -> Vec<TraceRequest> {
     for request in &mut requests {
         // Microseconds are precise enough, and keep the files small.
         request.arrival = (request.arrival * 1e6).round() / 1e6;
+        request.timeout = spec.timeout;
     }
     requests
 }
@@ -114,6 +123,11 @@ fn uniform_text(spec: &TraceSpec, random: &mut SmallRng) -> usize {
     uniform_around(spec.prompt_tokens, random) + uniform_around(spec.response_tokens, random)
 }
 
+fn sometimes_long_text(spec: &TraceSpec, random: &mut SmallRng) -> usize {
+    let (tokens, share) = LONG;
+    if random.random::<f64>() < share { tokens } else { uniform_text(spec, random) }
+}
+
 /// Pareto with shape 1.5, whose mean is 3 times its minimum, cut off at [`TAIL`] times the mean.
 fn long_tailed_text(spec: &TraceSpec, random: &mut SmallRng) -> usize {
     let mean = (spec.prompt_tokens + spec.response_tokens) as f64;
@@ -144,11 +158,17 @@ mod tests {
             prompt_tokens: 512,
             response_tokens: 128,
             group: 16,
+            timeout: None,
         }
     }
 
-    const SHAPES: [TraceShape; 4] =
-        [TraceShape::Steady, TraceShape::Bursty, TraceShape::BestOfN, TraceShape::LongTailed];
+    const SHAPES: [TraceShape; 5] = [
+        TraceShape::Steady,
+        TraceShape::Bursty,
+        TraceShape::BestOfN,
+        TraceShape::LongTailed,
+        TraceShape::SomeLong,
+    ];
 
     #[test]
     fn a_trace_has_the_requested_rate_and_number() {
@@ -193,6 +213,13 @@ mod tests {
         let requests = generate(&spec(TraceShape::LongTailed));
         let longest = requests.iter().map(|request| request.prompt_tokens).max().unwrap();
         assert!((5_000..=20_480).contains(&longest), "{longest}");
+    }
+
+    #[test]
+    fn one_text_in_twenty_of_some_long_is_long() {
+        let requests = generate(&spec(TraceShape::SomeLong));
+        let long = requests.iter().filter(|request| request.prompt_tokens == 16_384).count();
+        assert!((900..1100).contains(&long), "{long}");
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub(super) struct SimulationReport {
     answered: usize,
     /// Number of requests that were refused, by reason.
     refused: BTreeMap<&'static str, usize>,
+    /// Number of requests that were answered after their deadline; `None` if none has one.
+    late: Option<usize>,
+    /// How long refused requests were asked to wait, as a share of the time that the queue then took; `None` if none was.
+    retry_after: Option<Spread>,
     /// Time from the first to the last arrival.
     span: Duration,
     /// Time from the first arrival to the last answer.
@@ -31,6 +35,8 @@ pub(super) struct SimulationReport {
     queue_time: Percentiles,
     /// Time from arrival to the answer, of the answered requests.
     latency: Percentiles,
+    /// The same for those that fit into one iteration; `None` if all do.
+    short_latency: Option<Percentiles>,
     iterations: u64,
     /// Mean number of tokens in an iteration.
     tokens_per_iteration: f64,
@@ -57,12 +63,19 @@ impl SimulationReport {
         let mut answered = Vec::new();
         let mut refused = BTreeMap::new();
         let (mut queue_times, mut latencies, mut cached) = (Vec::new(), Vec::new(), 0);
+        let (mut short_latencies, mut late) = (Vec::new(), 0);
+        let is_short = |request: &TraceRequest| request.prompt_tokens <= setup.limits.max_num_tokens;
         for (request, outcome) in requests.iter().zip(&outcome.requests) {
             match outcome {
                 RequestOutcome::Answered { queue_time, latency, cached_tokens } => {
                     answered.push(request);
                     queue_times.push(*queue_time);
                     latencies.push(*latency);
+                    if is_short(request) {
+                        short_latencies.push(*latency);
+                    }
+                    late +=
+                        usize::from(request.timeout.is_some_and(|timeout| latency.as_secs_f64() > timeout));
                     cached += cached_tokens;
                 }
                 RequestOutcome::Refused(rejection) => *refused.entry(reason(rejection)).or_default() += 1,
@@ -73,6 +86,8 @@ impl SimulationReport {
             requests: requests.len(),
             answered: answered.len(),
             refused,
+            late: requests.iter().any(|request| request.timeout.is_some()).then_some(late),
+            retry_after: Spread::new(retry_after_shares(requests, outcome)),
             span,
             elapsed,
             tokens: answered.iter().map(|request| request.prompt_tokens + request.output_tokens).sum(),
@@ -80,6 +95,7 @@ impl SimulationReport {
             busy: share(outcome.busy, elapsed),
             queue_time: Percentiles::from_times(queue_times),
             latency: Percentiles::from_times(latencies),
+            short_latency: (!requests.iter().all(is_short)).then(|| Percentiles::from_times(short_latencies)),
             iterations: outcome.iterations,
             tokens_per_iteration: outcome.tokens as f64 / outcome.iterations.max(1) as f64,
             fill: outcome.needed as f64 / outcome.fillable.max(1) as f64,
@@ -88,6 +104,42 @@ impl SimulationReport {
             prefix_reuse: (shareable > 0).then(|| cached as f64 / shareable as f64),
             ideal: share(ideal_time(setup, answered), outcome.busy),
         }
+    }
+}
+
+/// For each request that found the queue full, how long it was asked to wait, as a share of the time until all that was
+/// there before it was answered.
+fn retry_after_shares(requests: &[TraceRequest], outcome: &SimulationOutcome) -> Vec<f64> {
+    let mut last_end = Duration::ZERO;
+    let last_ends: Vec<Duration> = outcome
+        .ends
+        .iter()
+        .map(|end| {
+            last_end = last_end.max(*end);
+            last_end
+        })
+        .collect();
+    let asked = outcome.asked_to_wait.iter().filter(|(index, _)| *index > 0);
+    let shares = asked.map(|(index, wait)| {
+        let queue = last_ends[index - 1].saturating_sub(requests[*index].arrival());
+        share(*wait, queue)
+    });
+    shares.collect()
+}
+
+/// The median and the extremes of shares.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// `None` if there are no shares.
+    fn new(mut shares: Vec<f64>) -> Option<Self> {
+        shares.sort_by(f64::total_cmp);
+        Some(Self { least: *shares.first()?, median: shares[shares.len() / 2], most: *shares.last()? })
     }
 }
 
@@ -126,6 +178,13 @@ impl fmt::Display for SimulationReport {
         for (reason, count) in &self.refused {
             writeln!(out, "refused         {count}: {reason}")?;
         }
+        if let Some(late) = self.late {
+            writeln!(out, "late            {late} answered after their deadline")?;
+        }
+        if let Some(Spread { least, median, most }) = self.retry_after {
+            let [least, median, most] = [least, median, most].map(percent);
+            writeln!(out, "retry after     {median}% of the queue's time, from {least}% to {most}%")?;
+        }
         let (span, elapsed) = (self.span.as_secs_f64(), self.elapsed.as_secs_f64());
         writeln!(out, "time            {elapsed:.1} s; the last request arrived after {span:.1} s")?;
         writeln!(out, "load            {}% of the ideal capacity", percent(self.load))?;
@@ -134,6 +193,9 @@ impl fmt::Display for SimulationReport {
         writeln!(out, "throughput      {requests:.1} requests/s, {tokens:.0} tokens/s")?;
         writeln!(out, "queue wait      {}", self.queue_time)?;
         writeln!(out, "latency         {}", self.latency)?;
+        if let Some(latency) = self.short_latency {
+            writeln!(out, "short prompts   {latency}")?;
+        }
         writeln!(out, "engine          busy {}% of the time", percent(self.busy))?;
         let fullness = percent(self.fullness);
         writeln!(out, "batches         {iterations} of {tokens_per_iteration:.0} tokens, {fullness}% full")?;

@@ -45,6 +45,10 @@ pub(super) enum RequestOutcome {
 pub(super) struct SimulationOutcome {
     /// For each request of the trace, in its order.
     pub(super) requests: Vec<RequestOutcome>,
+    /// For each request, the time from the trace's start until it was answered or refused.
+    pub(super) ends: Vec<Duration>,
+    /// Each request that found the queue full: its index, and how long it was asked to wait.
+    pub(super) asked_to_wait: Vec<(usize, Duration)>,
     /// Time from the trace's start until the last answer.
     pub(super) end: Duration,
     pub(super) iterations: u64,
@@ -91,7 +95,10 @@ pub(super) fn simulate(
         running: None,
         request_outcomes: vec![None; requests.len()],
         answered: 0,
-        outcome: SimulationOutcome::default(),
+        outcome: SimulationOutcome {
+            ends: vec![Duration::ZERO; requests.len()],
+            ..SimulationOutcome::default()
+        },
     };
     while let Some(time) = simulation.next_event() {
         simulation.now = simulation.now.max(time);
@@ -185,6 +192,10 @@ impl Simulation<'_> {
             let index = id as usize;
             self.ledger.answered(index);
             self.outcome.end = self.now;
+            self.outcome.ends[index] = self.now;
+            if let Err(Rejection::QueueFull { retry_after, .. }) = &answer {
+                self.outcome.asked_to_wait.push((index, *retry_after));
+            }
             let outcome = self.request_outcome(&self.requests[index], answer);
             if self.request_outcomes[index].replace(outcome).is_none() {
                 self.answered += 1;

@@ -207,7 +207,7 @@ options! {
         ///
         /// It applies while other requests wait. A longer prompt is computed in several batches; lower values delay
         /// short requests less.
-        max_chunk_tokens: Option<usize> = None, value_name: "TOKENS", unset: "half a batch", parse: positive;
+        max_chunk_tokens: Option<usize> = None, value_name: "TOKENS", unset: "a quarter of a batch, for prompts longer than half of one", parse: positive;
 
         /// Wait that raises a request by one priority
         ageing: Seconds = Seconds(scheduler().ageing), value_name: "SECONDS";

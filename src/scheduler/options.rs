@@ -42,7 +42,8 @@ pub struct SchedulerOptions {
     /// Whether sequences share KV blocks of equal prefixes, and identical ones in flight are
     /// computed once.
     pub prefix_sharing: bool,
-    /// Maximum tokens of one long prompt per iteration while others wait; by default half an iteration.
+    /// Maximum tokens of one long prompt per iteration while others wait. By default a prompt longer than half an
+    /// iteration takes a quarter of one.
     pub max_chunk_tokens: Option<usize>,
 }
 

@@ -34,7 +34,7 @@ impl Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lane {
     pub(super) generates: bool,
-    /// Whether its prompt is longer than one chunk.
+    /// Whether its prompt is computed in chunks while others wait.
     pub(super) long: bool,
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Seconds over which an observation loses its weight.
 const MEMORY: f64 = 10.0;
 
+/// How much longer than estimated work may take before a deadline is missed for it.
+const CAUTION: f64 = 1.05;
+
 /// Tokens per second that iterations finish, those taken from the prefix tree included.
 #[derive(Debug, Default)]
 pub(super) struct DrainRate {
@@ -14,29 +17,39 @@ pub(super) struct DrainRate {
 }
 
 impl DrainRate {
-    /// An iteration finished `tokens` in `elapsed`. If it had room for more (`full` is false), it shows only that
-    /// the rate is not lower.
-    pub(super) fn observe(&mut self, tokens: usize, elapsed: Duration, full: bool) {
+    /// An iteration finished `tokens` in `elapsed`. If it was small (`telling` is false), it shows only that the rate is
+    /// not lower.
+    pub(super) fn observe(&mut self, tokens: usize, elapsed: Duration, telling: bool) {
         let (tokens, seconds) = (tokens as f64, elapsed.as_secs_f64());
-        if !full && tokens * self.seconds <= self.tokens * seconds {
+        if !telling && tokens * self.seconds <= self.tokens * seconds {
             return;
         }
-        self.known |= full;
+        self.known |= telling;
         let kept = (-seconds / MEMORY).exp();
         self.tokens = self.tokens * kept + tokens;
         self.seconds = self.seconds * kept + seconds;
     }
 
-    /// How long `tokens` take, judging by iterations that had room left too.
+    /// How long `tokens` take, judging by small iterations too.
     pub(super) fn guess(&self, tokens: usize) -> Option<Duration> {
         let seconds = tokens as f64 * self.seconds / self.tokens;
         // NaN before the first observation.
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// How long `tokens` take; known once an iteration was full.
+    /// How long `tokens` take; known once an iteration was large.
     pub(super) fn estimate(&self, tokens: usize) -> Option<Duration> {
         self.known.then(|| self.guess(tokens)).flatten()
+    }
+
+    /// How long `tokens` take at most; known once an iteration was large.
+    pub(super) fn upper_estimate(&self, tokens: usize) -> Option<Duration> {
+        self.estimate(tokens).map(|time| time.mul_f64(CAUTION))
+    }
+
+    /// Tokens that are computed within `time` at least; known once an iteration was large.
+    pub(super) fn tokens_within(&self, time: Duration) -> Option<usize> {
+        self.known.then(|| (time.as_secs_f64() / CAUTION * self.tokens / self.seconds) as usize)
     }
 }
 
@@ -45,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn iterations_with_room_left_do_not_lower_the_rate() {
+    fn small_iterations_do_not_lower_the_rate() {
         let mut rate = DrainRate::default();
         assert_eq!(rate.guess(1), None);
         rate.observe(1000, Duration::from_secs(1), true);

@@ -197,7 +197,8 @@ impl<C: Drive> Thread<C> {
 
     fn send_answers(&mut self) {
         self.dispatcher.send_answers();
-        let retry_after = self.dispatcher.core.retry_after().as_millis().try_into().unwrap_or(u64::MAX);
+        let retry_after =
+            self.dispatcher.core.retry_after(self.now()).as_millis().try_into().unwrap_or(u64::MAX);
         self.shared.retry_after.store(retry_after, Ordering::Relaxed);
     }
 

@@ -136,6 +136,57 @@ fn at_90_percent_load_batches_are_as_full_as_they_can_be() {
     }
 }
 
+/// Requests and tokens that are answered in each second.
+fn throughput(report: &str) -> (f64, f64) {
+    (figure(report, "throughput", "throughput      "), figure(report, "throughput", "requests/s, "))
+}
+
+#[test]
+fn overload_costs_no_useful_answers_and_answers_nobody_late() {
+    let unlimited = ["--load", "10", "--max-queue-requests", "1000000"];
+    for (timeout, requests) in [("1", 800), ("5", 1500)] {
+        let trace = folder("steady", &["--requests", &requests.to_string()]);
+        let capacity = throughput(&simulate(&trace, &unlimited).unwrap());
+        for load in [1, 2, 5, 10] {
+            let requests = (requests * load).to_string();
+            let trace = folder("steady", &["--requests", &requests, "--timeout", timeout]);
+            let report = simulate(&trace, &["--load", &load.to_string()]).unwrap();
+            println!("{timeout} s, load {load}: {report}");
+            let useful = throughput(&report);
+            assert!(useful.0 >= 0.95 * capacity.0, "{useful:?} of {capacity:?} at load {load}: {report}");
+            assert!(useful.1 >= 0.95 * capacity.1, "{useful:?} of {capacity:?} at load {load}: {report}");
+            assert_eq!(figure(&report, "late", "late            "), 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_refused_request_is_asked_to_wait_as_long_as_the_queue_takes() {
+    for load in ["2", "5", "10"] {
+        let trace = folder("steady", &["--requests", "2000"]);
+        for queue in ["50", "500"] {
+            let report = simulate(&trace, &["--load", load, "--max-queue-requests", queue]).unwrap();
+            println!("load {load}, queue of {queue}: {report}");
+            let (least, most) =
+                (figure(&report, "retry after", "from "), figure(&report, "retry after", "% to "));
+            assert!(least >= 50.0 && most <= 200.0, "{report}");
+        }
+    }
+}
+
+#[test]
+fn short_requests_hardly_notice_long_ones() {
+    let short = |shape, label| {
+        let trace = folder(shape, &["--requests", "5000"]);
+        let report = simulate(&trace, &["--load", "0.95", "--max-queue-requests", "1000000"]).unwrap();
+        println!("{report}");
+        assert!(figure(&report, "batch fill", "batch fill      ") >= 95.0, "{report}");
+        figure(&report, label, "p99 ")
+    };
+    let (alone, among_long) = (short("steady", "latency"), short("some-long", "short prompts"));
+    assert!(among_long <= 2.0 * alone, "p99 of {among_long} ms, {alone} ms without long prompts");
+}
+
 /// Every `sh` block of the page, and the block of output that follows it.
 fn examples(page: &str) -> Vec<(&str, &str)> {
     let mut blocks = page.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap());

@@ -21,7 +21,7 @@ pub use self::job_id::JobId;
 pub use self::queue_fed::{Feed, QueueCore};
 pub use self::step::StepCore;
 
-use self::jobs::JobTable;
+use self::jobs::{Backlog, JobTable};
 use self::sequence::SequenceState;
 use super::{Answer, Rejection};
 use crate::engine::{Job, SequenceId};
@@ -57,8 +57,8 @@ pub trait Core {
     /// When [`Core::expire`] will have something to do.
     fn next_wakeup(&self) -> Option<Duration>;
 
-    /// How long the work that is here now should take at the present drain rate.
-    fn retry_after(&self) -> Duration;
+    /// How long the work that is here at `now` should take at the present drain rate.
+    fn retry_after(&self, now: Duration) -> Duration;
 
     /// Whether nothing waits and nothing is in flight.
     fn is_idle(&self) -> bool;
@@ -75,8 +75,8 @@ trait Batching {
 
     fn jobs_mut(&mut self) -> &mut JobTable<Self::State>;
 
-    /// Tokens of an iteration that is planned and not submitted yet.
-    fn planned_tokens(&self) -> usize;
+    /// What comes before anything that waits.
+    fn backlog(&self, now: Duration) -> Backlog;
 
     /// Removes a sequence that no job waits for, as soon as the engine is through with it.
     fn release_if_unwanted(&mut self, id: SequenceId);
@@ -93,9 +93,9 @@ trait Batching {
         }
     }
 
-    /// Rejects those of a waiting sequence's jobs that would be answered too late if it started now.
-    fn reject_unmeetable(&mut self, id: SequenceId, now: Duration) {
-        for (job, rejection) in self.jobs().unmeetable(id, now) {
+    /// Rejects those of a waiting sequence's jobs that would be answered too late if it came next after `backlog`.
+    fn reject_unmeetable(&mut self, id: SequenceId, now: Duration, backlog: Backlog) {
+        for (job, rejection) in self.jobs().unmeetable(id, now, backlog) {
             self.reject(job, rejection);
         }
     }
@@ -103,8 +103,8 @@ trait Batching {
 
 impl<B: Batching> Core for B {
     fn arrive(&mut self, now: Duration, id: JobId, job: Job, deadline: Option<Duration>) {
-        let planned = self.planned_tokens();
-        self.jobs_mut().arrive(now, id, job, deadline, planned);
+        let backlog = self.backlog(now);
+        self.jobs_mut().arrive(now, id, job, deadline, backlog);
     }
 
     fn cancel(&mut self, id: JobId) {
@@ -147,8 +147,8 @@ impl<B: Batching> Core for B {
         self.jobs().next_deadline()
     }
 
-    fn retry_after(&self) -> Duration {
-        self.jobs().time_to_drain()
+    fn retry_after(&self, now: Duration) -> Duration {
+        self.jobs().time_to_drain(now, self.backlog(now))
     }
 
     fn is_idle(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Batching;
-use super::jobs::JobTable;
+use super::jobs::{Backlog, JobTable};
 use super::sequence::Sequence;
 use crate::engine::{
     Generated, IterationStatistics, Job, Limits, QueueDepth, QueueReport, SequenceId, StepError, Work,
@@ -68,7 +68,8 @@ impl QueueCore {
         }
         let mut feed = Feed { jobs: Vec::new(), cancelled: std::mem::take(&mut self.cancelled) };
         while let Some(id) = self.jobs.queue.first(|_| true) {
-            self.reject_unmeetable(id, now);
+            let backlog = Backlog { engine_free: now, tokens: self.jobs.in_flight.remaining };
+            self.reject_unmeetable(id, now, backlog);
             // Without jobs left, it is gone.
             if self.jobs.sequences.get(id).is_none() {
                 continue;
@@ -234,8 +235,8 @@ impl Batching for QueueCore {
         &mut self.jobs
     }
 
-    fn planned_tokens(&self) -> usize {
-        0
+    fn backlog(&self, now: Duration) -> Backlog {
+        Backlog { engine_free: now, tokens: 0 }
     }
 
     fn release_if_unwanted(&mut self, id: SequenceId) {

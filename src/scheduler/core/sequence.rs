@@ -91,6 +91,11 @@ impl<S> Sequence<S> {
         Some((job, sampled))
     }
 
+    /// The earliest deadline of its jobs.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.waiters.iter().filter_map(|waiter| waiter.deadline).min()
+    }
+
     /// The job of a sequence that generates. No other joins one, and its client may have left.
     pub(super) fn only_waiter(&self) -> Option<&Waiter> {
         self.waiters.first()

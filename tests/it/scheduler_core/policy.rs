@@ -239,9 +239,9 @@ fn a_full_queue_refuses_and_says_when_there_will_be_room() {
         world.score(1000 * n..1000 * n + 200);
     }
     let refused = world.score(6000..6200);
-    // 100 tokens a second, and 600 wait.
+    // 100 tokens a second; 100 are running, and 600 wait.
     let expected =
-        Rejection::QueueFull { limit: QueueLimit::Requests(3), retry_after: Duration::from_secs(6) };
+        Rejection::QueueFull { limit: QueueLimit::Requests(3), retry_after: Duration::from_secs(7) };
     assert_eq!(world.answers[&refused], Err(expected));
     world.run_dry();
 }
@@ -394,7 +394,8 @@ fn a_deadline_that_cannot_be_met_is_refused_at_arrival() {
     let meetable =
         world.arrive((2000..2100).collect(), Work::score(100), 0, Some(Duration::from_millis(9500)));
     let hopeless = world.arrive((3000..3100).collect(), Work::score(100), 0, Some(Duration::from_secs(8)));
-    let estimate = Duration::from_secs(9);
+    // At 100 tokens a second: 100 that run, 700 after them, 100 of the other, and its own.
+    let estimate = Duration::from_secs(10);
     assert_eq!(world.answers[&hopeless], Err(Rejection::DeadlineUnmeetable { estimate }));
     assert!(!world.is_settled(meetable));
     world.run_dry();
@@ -429,14 +430,15 @@ fn a_deadline_counts_what_goes_before_and_nothing_else() {
     let running = world.score(1000..1100);
     world.begin();
     let waiting = world.arrive((2000..2300).collect(), Work::score(300), 1, None);
-    assert!(is_taken(&mut world, 0, 1.5), "the lower class goes last");
-    assert!(!is_taken(&mut world, 1, 3.5), "the same class goes before");
-    assert!(is_taken(&mut world, 1, 4.5));
+    assert!(!is_taken(&mut world, 0, 1.5), "what runs goes before");
+    assert!(is_taken(&mut world, 0, 2.5), "the lower class goes last");
+    assert!(!is_taken(&mut world, 1, 4.5), "the same class goes before");
+    assert!(is_taken(&mut world, 1, 5.5));
     world.prepare();
-    assert!(!is_taken(&mut world, 1, 3.5), "what is planned goes before");
-    assert!(is_taken(&mut world, 1, 4.5));
+    assert!(!is_taken(&mut world, 1, 4.5), "what is planned goes before");
+    assert!(is_taken(&mut world, 1, 5.5));
     world.cancel(waiting);
-    assert!(is_taken(&mut world, 1, 1.5), "what was cancelled goes nowhere");
+    assert!(is_taken(&mut world, 1, 2.5), "what was cancelled goes nowhere");
     world.cancel(running);
     world.run_dry();
     let waiting = world.arrive((2000..2300).collect(), Work::score(300), 1, None);
@@ -456,6 +458,19 @@ fn a_job_that_would_miss_its_deadline_when_its_turn_comes_is_not_started() {
     world.run_dry();
     assert!(matches!(world.answers[&late], Err(Rejection::DeadlineUnmeetable { .. })));
     assert_eq!(world.computed, 300);
+}
+
+#[test]
+fn an_iteration_is_no_longer_than_its_first_deadline_allows() {
+    // It computes 200 tokens a second, because all fit into one iteration.
+    let mut world = hundred_a_second(Limits { max_num_tokens: 400, ..LIMITS });
+    let urgent = world.arrive((1000..1100).collect(), Work::score(100), 0, Some(1200 * MS));
+    let others = [2000, 3000, 4000].map(|from| world.score(from..from + 100));
+    let first = world.step().unwrap();
+    assert_eq!(sequences(&first), [urgent, others[0]], "a third would make it take 1.5 s");
+    world.pass(Duration::from_secs(1));
+    world.run_dry();
+    assert!([urgent].iter().chain(&others).all(|job| world.answers[job].is_ok()));
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl World {
         let right = self.answers.values().filter(|answer| answer.is_ok()).count();
         let ended = [right, self.answers.len() - right, self.cancelled.len()];
         assert_eq!(gauges.ended, ended, "each is counted once, by how it ended");
-        let soon = self.core.retry_after();
+        let soon = self.core.retry_after(self.now);
         assert!(soon.is_zero() || soon == Duration::from_secs(1), "what has ended still counts as work");
     }
 

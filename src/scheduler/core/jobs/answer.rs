@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::JobTable;
+use super::{Backlog, JobTable};
 use crate::engine::SequenceId;
 use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{SequenceState, Waiter};
@@ -56,17 +56,20 @@ impl<S: SequenceState> JobTable<S> {
         Some(sequence)
     }
 
-    /// The sequence's jobs that would miss their deadline if it started now. One that has started is not given up
-    /// because it was preempted.
+    /// The sequence's jobs that would miss their deadline if it came next after `backlog`. One that has started is not
+    /// given up because it was preempted.
     pub(in crate::scheduler::core) fn unmeetable(
         &self,
         id: SequenceId,
         now: Duration,
+        backlog: Backlog,
     ) -> Vec<(JobId, Rejection)> {
         let sequence = &self.sequences[id];
-        let estimate = self.rate.estimate(sequence.max_len);
-        let Some(estimate) = estimate.filter(|_| sequence.started.is_none()) else { return Vec::new() };
-        let too_late = |waiter: &&Waiter| waiter.deadline.is_some_and(|deadline| now + estimate > deadline);
+        let work = self.rate.upper_estimate(backlog.tokens + sequence.max_len);
+        let Some(work) = work.filter(|_| sequence.started.is_none()) else { return Vec::new() };
+        let end = backlog.engine_free + work;
+        let estimate = end.saturating_sub(now);
+        let too_late = |waiter: &&Waiter| waiter.deadline.is_some_and(|deadline| end > deadline);
         let rejected = sequence.waiters.iter().filter(too_late);
         rejected.map(|waiter| (waiter.job, Rejection::DeadlineUnmeetable { estimate })).collect()
     }

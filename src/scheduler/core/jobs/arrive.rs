@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::JobTable;
+use super::{Backlog, JobTable};
 use crate::engine::{Job, Priority, SequenceId};
 use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
@@ -12,16 +12,16 @@ use crate::scheduler::score_cache::Text;
 use crate::scheduler::{Completed, Output, QueueLimit, Rejection, SchedulerOptions, validate};
 
 impl<S: SequenceState> JobTable<S> {
-    /// Takes a job in. `planned` is the number of tokens in an iteration that is not submitted yet.
+    /// Takes a job in.
     pub(in crate::scheduler::core) fn arrive(
         &mut self,
         now: Duration,
         id: JobId,
         job: Job,
         deadline: Option<Duration>,
-        planned: usize,
+        backlog: Backlog,
     ) {
-        if let Err(rejection) = self.try_arrive(now, id, job, deadline, planned) {
+        if let Err(rejection) = self.try_arrive(now, id, job, deadline, backlog) {
             self.answer_rejected(id, rejection);
         }
     }
@@ -32,7 +32,7 @@ impl<S: SequenceState> JobTable<S> {
         id: JobId,
         job: Job,
         deadline: Option<Duration>,
-        planned: usize,
+        backlog: Backlog,
     ) -> Result<(), Rejection> {
         if let Some(rejection) = &self.closed {
             return Err(rejection.clone());
@@ -48,8 +48,8 @@ impl<S: SequenceState> JobTable<S> {
         }
         let waiter = Waiter { job: id, arrived: now, deadline, joined: false };
         match text.and_then(|text| self.by_text.get(&text).copied()) {
-            Some(duplicate) => self.join(duplicate, &job, waiter),
-            None => self.enqueue(job, waiter, planned),
+            Some(duplicate) => self.join(duplicate, &job, waiter, backlog),
+            None => self.enqueue(job, waiter, backlog),
         }
     }
 
@@ -66,9 +66,15 @@ impl<S: SequenceState> JobTable<S> {
     }
 
     /// Adds a job to a sequence of the same text. If its class is higher, it becomes the sequence's.
-    fn join(&mut self, duplicate: SequenceId, job: &Job, waiter: Waiter) -> Result<(), Rejection> {
+    fn join(
+        &mut self,
+        duplicate: SequenceId,
+        job: &Job,
+        waiter: Waiter,
+        backlog: Backlog,
+    ) -> Result<(), Rejection> {
         if !self.sequences[duplicate].in_flight {
-            self.make_room(job.priority, 0, Some(duplicate))?;
+            self.make_room(job.priority, 0, Some(duplicate), waiter.arrived, backlog)?;
         }
         let key = Key::new(waiter.arrived, job.priority, self.options.ageing, duplicate);
         self.register(&waiter, duplicate);
@@ -89,17 +95,20 @@ impl<S: SequenceState> JobTable<S> {
         Ok(())
     }
 
-    fn enqueue(&mut self, job: Job, waiter: Waiter, planned: usize) -> Result<(), Rejection> {
+    fn enqueue(&mut self, job: Job, waiter: Waiter, backlog: Backlog) -> Result<(), Rejection> {
         let max_len = job.work.max_len(job.tokens.len());
-        self.check_deadline(&job, &waiter, planned + max_len)?;
-        self.make_room(job.priority, max_len, None)?;
+        self.check_deadline(&job, &waiter, max_len, backlog)?;
+        self.make_room(job.priority, max_len, None, waiter.arrived, backlog)?;
         let id = waiter.job;
         self.register(&waiter, id);
         let sequence = Sequence {
             id,
             max_len,
             key: Key::new(waiter.arrived, job.priority, self.options.ageing, id),
-            lane: Lane { generates: job.work.generates(), long: job.tokens.len() > self.max_chunk_tokens() },
+            lane: Lane {
+                generates: job.work.generates(),
+                long: job.tokens.len() > self.longest_whole_prompt(),
+            },
             waiters: vec![waiter],
             in_flight: false,
             cached_tokens: 0,
@@ -127,6 +136,8 @@ impl<S: SequenceState> JobTable<S> {
         priority: Priority,
         tokens: usize,
         joined: Option<SequenceId>,
+        now: Duration,
+        backlog: Backlog,
     ) -> Result<(), Rejection> {
         let (mut jobs, mut queued) = (self.waiting_jobs, self.queue.tokens());
         let Some(limit) = self.limit_met(jobs, queued, tokens) else { return Ok(()) };
@@ -146,10 +157,10 @@ impl<S: SequenceState> JobTable<S> {
             }
         }
         if self.limit_met(jobs, queued, tokens).is_some() {
-            return Err(self.queue_full(limit));
+            return Err(self.queue_full(limit, now, backlog));
         }
         for id in displaced {
-            let rejection = self.queue_full(limit);
+            let rejection = self.queue_full(limit, now, backlog);
             self.reject_waiting(id, &rejection);
         }
         Ok(())
@@ -168,20 +179,32 @@ impl<S: SequenceState> JobTable<S> {
         }
     }
 
-    fn queue_full(&self, limit: QueueLimit) -> Rejection {
-        Rejection::QueueFull { limit, retry_after: self.time_to_drain() }
+    fn queue_full(&self, limit: QueueLimit, now: Duration, backlog: Backlog) -> Rejection {
+        Rejection::QueueFull { limit, retry_after: self.time_to_drain(now, backlog) }
     }
 
     /// Rejects what would be ready too late, as far as the drain rate is known.
-    fn check_deadline(&self, job: &Job, waiter: &Waiter, tokens: usize) -> Result<(), Rejection> {
+    ///
+    /// A job is answered when the whole iteration is in which it ends: the time that the rest of that iteration takes
+    /// must be left when its turn comes; else, under overload, everything would start just too late. If iterations are
+    /// long beside its time, a quarter of that must do: its deadline then shortens the iteration.
+    fn check_deadline(
+        &self,
+        job: &Job,
+        waiter: &Waiter,
+        tokens: usize,
+        backlog: Backlog,
+    ) -> Result<(), Rejection> {
         let Some(deadline) = waiter.deadline else { return Ok(()) };
-        let ahead = self.in_flight.remaining + self.queue.tokens_up_to(job.priority);
-        match self.rate.estimate(ahead + tokens) {
-            Some(estimate) if waiter.arrived + estimate > deadline => {
-                Err(Rejection::DeadlineUnmeetable { estimate })
-            }
-            _ => Ok(()),
-        }
+        let ahead = backlog.tokens + self.in_flight.remaining + self.queue.tokens_up_to(job.priority);
+        let work = ahead + tokens;
+        let rest = if ahead > 0 { work.next_multiple_of(self.limits.max_num_tokens) - work } else { 0 };
+        let (Some(work), Some(rest)) = (self.rate.estimate(work), self.rate.estimate(rest)) else {
+            return Ok(());
+        };
+        let time = deadline.saturating_sub(waiter.arrived);
+        let estimate = backlog.engine_free.saturating_sub(waiter.arrived) + work + rest.min(time / 4);
+        if estimate > time { Err(Rejection::DeadlineUnmeetable { estimate }) } else { Ok(()) }
     }
 
     fn register(&mut self, waiter: &Waiter, sequence: SequenceId) {

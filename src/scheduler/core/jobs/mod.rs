@@ -39,6 +39,15 @@ pub(super) struct JobTable<S> {
     closed: Option<Rejection>,
 }
 
+/// The work that comes before anything that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backlog {
+    /// When the engine should be done with what it computes; now, if it computes nothing.
+    pub(super) engine_free: Duration,
+    /// Tokens that are planned after that.
+    pub(super) tokens: usize,
+}
+
 /// The sequences that have left the queue.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
@@ -76,6 +85,12 @@ impl<S: SequenceState> JobTable<S> {
 
     /// Maximum tokens of one long prompt per iteration while others wait.
     pub(super) fn max_chunk_tokens(&self) -> usize {
+        let most = self.options.max_chunk_tokens.unwrap_or(self.limits.max_num_tokens / 4);
+        most.clamp(1, self.limits.max_num_tokens)
+    }
+
+    /// Tokens of the longest prompt that is not long: one that goes into an iteration as a whole.
+    pub(super) fn longest_whole_prompt(&self) -> usize {
         let most = self.options.max_chunk_tokens.unwrap_or(self.limits.max_num_tokens / 2);
         most.clamp(1, self.limits.max_num_tokens)
     }
@@ -178,9 +193,11 @@ impl<S: SequenceState> JobTable<S> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    pub(super) fn time_to_drain(&self) -> Duration {
-        let tokens = self.queue.tokens() + self.in_flight.remaining;
-        self.rate.guess(tokens).unwrap_or(Duration::from_secs(1))
+    /// How long all that is here at `now` should take.
+    pub(super) fn time_to_drain(&self, now: Duration, backlog: Backlog) -> Duration {
+        let tokens = backlog.tokens + self.in_flight.remaining + self.queue.tokens();
+        let after = self.rate.guess(tokens).unwrap_or(Duration::from_secs(1));
+        backlog.engine_free.saturating_sub(now) + after
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -18,7 +18,9 @@ impl StepCore {
         let Some(plan) = self.running.take() else { return Ok(()) };
         self.reported = plan.number;
         self.jobs.observer.iteration(plan.tokens(), plan.entries.len(), report.elapsed);
-        self.jobs.rate.observe(plan.advanced, now.saturating_sub(plan.submitted), plan.full);
+        // A small iteration takes its fixed costs rather than the time of its tokens.
+        let telling = plan.full || plan.tokens() >= self.jobs.limits.max_num_tokens / 4;
+        self.jobs.rate.observe(plan.advanced, now.saturating_sub(plan.submitted), telling);
         let mut logits: HashMap<SequenceId, Vec<f32>> = report.logits.into_iter().collect();
         let mut failed: HashMap<SequenceId, SequenceError> = report.failed.into_iter().collect();
         for entry in &plan.entries {

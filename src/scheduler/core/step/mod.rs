@@ -6,11 +6,12 @@ mod preempt;
 mod state;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::plan::Plan;
 use self::state::StepState;
 use super::Batching;
-use super::jobs::JobTable;
+use super::jobs::{Backlog, JobTable};
 use crate::engine::{LengthClasses, Limits, PrefixSharing, SequenceId};
 use crate::scheduler::blocks::BlockPool;
 use crate::scheduler::prefix::PrefixTree;
@@ -72,6 +73,13 @@ impl StepCore {
         self.length_classes = classes;
     }
 
+    /// When the running iteration should end; now, if none runs.
+    fn engine_free(&self, now: Duration) -> Duration {
+        let running = self.running.as_ref();
+        let end = running.and_then(|plan| Some(plan.submitted + self.jobs.rate.guess(plan.advanced)?));
+        end.unwrap_or(now).max(now)
+    }
+
     /// Takes a sequence out of flight and gives its blocks back.
     fn release_blocks(&mut self, id: SequenceId) {
         let sequence = &mut self.jobs.sequences[id];
@@ -110,8 +118,9 @@ impl Batching for StepCore {
         &mut self.jobs
     }
 
-    fn planned_tokens(&self) -> usize {
-        self.prepared.as_ref().map_or(0, |plan| plan.advanced)
+    fn backlog(&self, now: Duration) -> Backlog {
+        let tokens = self.prepared.as_ref().map_or(0, |plan| plan.advanced);
+        Backlog { engine_free: self.engine_free(now), tokens }
     }
 
     fn release_if_unwanted(&mut self, id: SequenceId) {

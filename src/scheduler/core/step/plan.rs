@@ -6,6 +6,7 @@ use super::StepCore;
 use super::state::{Slot, StepState};
 use crate::engine::{Chunk, Iteration, PrefixSharing, SequenceId};
 use crate::scheduler::core::Batching;
+use crate::scheduler::core::jobs::Backlog;
 use crate::scheduler::core::sequence::Sequence;
 use crate::scheduler::queue::Lane;
 
@@ -20,12 +21,16 @@ pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
     /// Tokens that still fit.
     room: usize,
-    /// The part of `room` that prompts longer than one chunk may take.
+    /// The part of `room` that long prompts may take.
     long_room: usize,
     /// The part of `room` for tokens of prompts whose log-probabilities are wanted.
     rows: usize,
     /// Tokens by which sequences advance, those read from the prefix tree included.
     pub(super) advanced: usize,
+    /// When it should start.
+    starts: Duration,
+    /// The earliest deadline of the scores that it completes, if it can meet that.
+    due: Option<Duration>,
     pub(super) submitted: Duration,
     /// Whether there was more to do than it had room for.
     pub(super) full: bool,
@@ -88,6 +93,8 @@ impl StepCore {
             long_room: self.jobs.max_chunk_tokens(),
             rows: self.jobs.limits.max_batch_size.max(LEAST_ROWS),
             advanced: 0,
+            starts: Duration::ZERO,
+            due: None,
             submitted: Duration::ZERO,
             full: false,
         })
@@ -96,6 +103,11 @@ impl StepCore {
     /// Adds what is not in the plan yet: tokens to generate, then prompts in progress, then new ones. A
     /// long prompt takes no more than its chunk, so that one that comes later still finds room.
     fn fill(&mut self, plan: &mut Plan, now: Duration) {
+        plan.starts = self.engine_free(now);
+        plan.due = None;
+        for entry in 0..plan.entries.len() {
+            self.shorten(plan, plan.entries[entry].sequence);
+        }
         let in_flight: Vec<SequenceId> = self.jobs.in_flight.ids().collect();
         for &id in &in_flight {
             self.schedule_token(plan, id);
@@ -124,7 +136,7 @@ impl StepCore {
         if !self.has_room(plan) {
             return;
         }
-        let per_block = self.jobs.limits.tokens_per_block;
+        let (per_block, max_chunk) = (self.jobs.limits.tokens_per_block, self.jobs.max_chunk_tokens());
         let sequence = &mut self.jobs.sequences[id];
         let planned = sequence.state.planned_in == plan.number;
         // It may have been preempted a moment ago.
@@ -145,13 +157,13 @@ impl StepCore {
         if whole && run > room {
             return;
         }
-        let max_chunk = if whole { usize::MAX } else { self.jobs.max_chunk_tokens() };
-        let most = if run > max_chunk { max_chunk.min(plan.long_room) } else { run };
+        let is_long = !whole && sequence.lane.long && run > max_chunk;
+        let most = if is_long { max_chunk.min(plan.long_room) } else { run };
         let len = most.min(room);
         if len == 0 || (held && !self.stop_waiting_for_prefix(id, now)) {
             return;
         }
-        if run > max_chunk {
+        if is_long {
             plan.long_room -= len;
         }
         self.push(plan, id, len);
@@ -189,20 +201,41 @@ impl StepCore {
 
     /// Adds the sequence's next `len` tokens to an entry.
     fn lengthen(&mut self, plan: &mut Plan, entry: usize, len: usize) {
-        let entry = &mut plan.entries[entry];
-        let sequence = &mut self.jobs.sequences[entry.sequence];
+        let planned = &mut plan.entries[entry];
+        let sequence = &mut self.jobs.sequences[planned.sequence];
         let from = sequence.state.scheduled;
         let to = from + len;
         sequence.state.scheduled = to;
         for node in sequence.completed_nodes(from, to, self.jobs.limits.tokens_per_block) {
             self.tree.set_written(node, Some(plan.number));
         }
-        entry.len += len;
-        entry.logits = sequence.reads(entry.position, to);
+        planned.len += len;
+        planned.logits = sequence.reads(planned.position, to);
         plan.room -= len;
-        plan.rows -= sequence.rows_of(entry.position, len);
+        plan.rows -= sequence.rows_of(planned.position, len);
         plan.advanced += len;
         self.jobs.in_flight.remaining -= len;
+        let id = plan.entries[entry].sequence;
+        self.shorten(plan, id);
+    }
+
+    /// Lets the plan grow no longer than to end by the deadline of a score that it completes, unless it is too long
+    /// for that already.
+    fn shorten(&self, plan: &mut Plan, id: SequenceId) {
+        let sequence = &self.jobs.sequences[id];
+        let ends = !sequence.lane.generates && !sequence.in_prompt();
+        let Some(deadline) = sequence.deadline().filter(|_| ends) else { return };
+        let work = self.jobs.rate.upper_estimate(plan.advanced).unwrap_or_default();
+        if plan.starts + work <= deadline {
+            plan.due = Some(plan.due.map_or(deadline, |due| due.min(deadline)));
+        }
+    }
+
+    /// Tokens by which the plan may grow without missing a deadline.
+    fn room_before_due(&self, plan: &Plan) -> usize {
+        let Some(due) = plan.due else { return usize::MAX };
+        let tokens = self.jobs.rate.tokens_within(due.saturating_sub(plan.starts));
+        tokens.map_or(usize::MAX, |tokens| tokens.saturating_sub(plan.advanced))
     }
 
     /// Gives the room that nobody else wanted to the long prompts.
@@ -212,14 +245,14 @@ impl StepCore {
             let sequence = &self.jobs.sequences[plan.entries[entry].sequence];
             if plan.room > 0 && sequence.in_prompt() && !sequence.waiters.is_empty() {
                 let run = sequence.claim_run(&mut self.tree, self.jobs.limits.tokens_per_block);
-                let len = run.min(plan.room_for(sequence));
+                let len = run.min(plan.room_for(sequence)).min(self.room_before_due(plan));
                 self.lengthen(plan, entry, len);
             }
         }
     }
 
-    /// Starts waiting sequences in order. When the first finds too few blocks, those after it
-    /// wait too, so that others do not overtake it again and again.
+    /// Starts waiting sequences in order. When the first finds too few blocks, or would make the iteration too long for
+    /// a deadline, those after it wait too, so that others do not overtake it again and again.
     fn admit(&mut self, plan: &mut Plan, now: Duration) {
         // Those that wait for a prefix take no room in the plan, yet they hold blocks.
         let most = self.jobs.limits.max_batch_size.saturating_mul(4);
@@ -230,10 +263,11 @@ impl StepCore {
             let may_generate = self.generating < most_generating;
             let may_go = |lane: Lane| (may_generate || !lane.generates) && (plan.long_room > 0 || !lane.long);
             let Some(id) = self.jobs.queue.first(may_go) else { return };
-            self.reject_unmeetable(id, now);
+            let backlog = Backlog { engine_free: plan.starts, tokens: plan.advanced };
+            self.reject_unmeetable(id, now, backlog);
             // Without jobs left, it is gone.
-            if self.jobs.sequences.get(id).is_some() {
-                if !self.reserve_blocks(id) {
+            if let Some(sequence) = self.jobs.sequences.get(id) {
+                if sequence.max_len.min(plan.room) > self.room_before_due(plan) || !self.reserve_blocks(id) {
                     return;
                 }
                 self.schedule_prompt(plan, id, now);
