@@ -4,14 +4,15 @@
 //! has one scored row in each line, in the order of the input. A row counts once its line is complete: an
 //! incomplete last line is cut off. The number of rows is then the number of input rows to skip.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
+use super::disk::{Disk, DiskFile, FileSystem};
 use super::row::Row;
 
 /// Rows are on the disk after this time at the latest: what a power cut can lose. A kill loses less.
@@ -37,8 +38,9 @@ pub(super) struct RunIdentity {
 
 /// A journal that is open for appending.
 pub(super) struct Journal {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<Box<dyn DiskFile>>,
     synced: Instant,
     /// Number of rows that it had when it was opened.
     pub(super) done: usize,
@@ -60,27 +62,31 @@ impl Journal {
     /// # Errors
     /// It is of another run, in use, or cannot be read or written.
     pub(super) fn open(output: &Path, run: &RunIdentity) -> Result<Self, ScoreError> {
+        Self::open_on(Arc::new(FileSystem), output, run)
+    }
+
+    /// The same on any disk.
+    pub(super) fn open_on(disk: Arc<dyn Disk>, output: &Path, run: &RunIdentity) -> Result<Self, ScoreError> {
         let path = path(output);
         let failed = |error: io::Error| ScoreError::write(&path, error);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        file.try_lock().map_err(|_| ScoreError::JournalInUse(path.clone()))?;
-        let (complete_bytes, lines) = complete_lines(&file).map_err(failed)?;
+        let mut file = disk.open_or_create(&path).map_err(failed)?;
+        if !file.try_lock() {
+            return Err(ScoreError::JournalInUse(path));
+        }
+        let (complete_bytes, lines) = complete_lines(&mut *file).map_err(failed)?;
         // Without a row there is nothing to continue: whatever run began it, this one replaces it.
         let is_new = lines <= 1;
         if is_new {
-            check_is_journal(&path, &file)?;
+            check_is_journal(&path, &mut *file)?;
         } else {
-            check_identity(&path, &file, run)?;
+            check_identity(&path, &mut *file, run)?;
         }
         file.set_len(if is_new { 0 } else { complete_bytes }).map_err(failed)?;
+        // What is cut off must not come back behind new rows.
+        file.sync().map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let mut journal = Self {
+            disk,
             path: path.clone(),
             file: BufWriter::new(file),
             synced: Instant::now(),
@@ -89,6 +95,7 @@ impl Journal {
         if is_new {
             let line = serde_json::to_string(run).map_err(|error| ScoreError::write(&path, error))?;
             journal.append_line(&line)?;
+            journal.sync_start().map_err(|error| ScoreError::write(&path, error))?;
         }
         Ok(journal)
     }
@@ -110,19 +117,38 @@ impl Journal {
         if self.synced.elapsed() > SYNC_EVERY { self.sync() } else { self.file.flush() }
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         self.synced = Instant::now();
         self.file.flush()?;
-        self.file.get_ref().sync_data()
+        self.file.get_mut().sync()
+    }
+
+    /// Lets the journal and its first line survive a power cut, before any rows do.
+    fn sync_start(&mut self) -> io::Result<()> {
+        self.sync()?;
+        self.disk.sync_name(&self.path)
     }
 
     /// Writes everything to the disk, and returns the journal's path.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn finish(&mut self) -> Result<&Path, ScoreError> {
+    fn finish(&mut self) -> Result<&Path, ScoreError> {
         self.sync().map_err(|source| ScoreError::Journal { path: self.path.clone(), source })?;
         Ok(&self.path)
+    }
+
+    /// Lets `write` make the output of the complete journal, and then removes the journal.
+    ///
+    /// # Errors
+    /// A file cannot be written. The journal stays.
+    pub(super) fn conclude<T>(
+        mut self,
+        write: impl FnOnce(&Path) -> Result<T, ScoreError>,
+    ) -> Result<T, ScoreError> {
+        let written = write(self.finish()?)?;
+        self.disk.remove(&self.path).map_err(|error| ScoreError::write(&self.path, error))?;
+        Ok(written)
     }
 
     /// The rows that it had when it was opened.
@@ -130,12 +156,12 @@ impl Journal {
     /// # Errors
     /// The file cannot be read.
     pub(super) fn rows_done(&self) -> Result<JournalRows, ScoreError> {
-        Ok(Box::new(rows(&self.path)?.take(self.done)))
+        Ok(Box::new(rows_on(&*self.disk, &self.path)?.take(self.done)))
     }
 }
 
 /// Size in bytes and number of the complete lines.
-fn complete_lines(mut file: &File) -> io::Result<(u64, usize)> {
+fn complete_lines(file: &mut dyn DiskFile) -> io::Result<(u64, usize)> {
     file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(file);
     let (mut bytes, mut lines, mut line) = (0, 0, Vec::new());
@@ -151,18 +177,19 @@ fn complete_lines(mut file: &File) -> io::Result<(u64, usize)> {
     }
 }
 
-/// Checks that a file without rows is a journal, or the start of one that was cut off: nothing else is replaced.
-fn check_is_journal(path: &Path, file: &File) -> Result<(), ScoreError> {
+/// Checks that a file without rows is a journal, or the start of one that was cut off: nothing else is replaced. After
+/// a power cut there may be zeros in place of data.
+fn check_is_journal(path: &Path, file: &mut dyn DiskFile) -> Result<(), ScoreError> {
     const START: &str = "{\"assay_journal\":";
     let first = first_line(path, file)?;
-    if first.starts_with(START) || START.starts_with(&first) {
+    if first.bytes().zip(START.bytes()).all(|(found, expected)| found == expected || found == 0) {
         Ok(())
     } else {
         Err(ScoreError::NotAJournal(path.to_owned()))
     }
 }
 
-fn first_line(path: &Path, mut file: &File) -> Result<String, ScoreError> {
+fn first_line(path: &Path, file: &mut dyn DiskFile) -> Result<String, ScoreError> {
     let mut first = Vec::new();
     file.seek(SeekFrom::Start(0)).map_err(|error| ScoreError::read(path, error))?;
     BufReader::new(file).read_until(b'\n', &mut first).map_err(|error| ScoreError::read(path, error))?;
@@ -170,7 +197,7 @@ fn first_line(path: &Path, mut file: &File) -> Result<String, ScoreError> {
 }
 
 /// Checks that a journal is of this run.
-fn check_identity(path: &Path, file: &File, run: &RunIdentity) -> Result<(), ScoreError> {
+fn check_identity(path: &Path, file: &mut dyn DiskFile, run: &RunIdentity) -> Result<(), ScoreError> {
     let first = first_line(path, file)?;
     let other: RunIdentity =
         serde_json::from_str(&first).map_err(|_| ScoreError::NotAJournal(path.to_owned()))?;
@@ -195,7 +222,15 @@ fn check_identity(path: &Path, file: &File, run: &RunIdentity) -> Result<(), Sco
 /// # Errors
 /// It cannot be opened.
 pub(super) fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row, ScoreError>> + use<>, ScoreError> {
-    let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
+    rows_on(&FileSystem, path)
+}
+
+/// The same on any disk.
+pub(super) fn rows_on(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<Row, ScoreError>> + use<>, ScoreError> {
+    let file = disk.open(path).map_err(|error| ScoreError::read(path, error))?;
     let path = path.to_owned();
     Ok(BufReader::new(file).lines().skip(1).map(move |line| {
         let line = line.map_err(|error| ScoreError::read(&path, error))?;

@@ -4,7 +4,8 @@
 //! conversations in it, `backend` scores those, in this process or through a server (`client`), `columns`
 //! adds the scores to the row, and `journal` keeps it, so that an interrupted run can continue. When all
 //! rows are scored, `select` applies `--best-of` and `--filter`, `output` writes the file, and `summary`
-//! prints statistics. `run` and `pipeline` connect these. `eval` computes RewardBench's accuracies.
+//! prints statistics. `run` and `pipeline` connect these. `eval` computes RewardBench's accuracies. `disk` has the
+//! operations on files that a run's safety depends on; `power_cuts` tests them on a disk that tears what was not synced.
 
 mod backend;
 mod best_of;
@@ -14,6 +15,7 @@ mod client;
 mod columns;
 mod conversation;
 mod dialogue;
+mod disk;
 mod error;
 mod eval;
 mod filter;
@@ -24,6 +26,8 @@ mod interrupt;
 mod journal;
 mod output;
 mod pipeline;
+#[cfg(test)]
+mod power_cuts;
 mod progress;
 mod python_literal;
 mod report_data;
@@ -34,6 +38,8 @@ mod scores_of_row;
 mod select;
 mod subset;
 mod summary;
+#[cfg(test)]
+mod torn_disk;
 
 pub(crate) use error::Unscored;
 pub use error::{ConversationError, ScoreError};

@@ -98,10 +98,7 @@ impl ScoreRun<'_> {
             journal.append(row)
         })
         .await?;
-        let path = journal.finish()?;
-        let outcome = self.write(path, &layout)?;
-        std::fs::remove_file(path).map_err(|error| ScoreError::write(path, error))?;
-        Ok(outcome)
+        journal.conclude(|path| self.write(path, &layout))
     }
 
     /// Says what form the rows have, and what of them is not used.

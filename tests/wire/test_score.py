@@ -659,6 +659,15 @@ def test_answers_belong_to_responses_by_their_index(tmp_path):
     assert done.returncode == 1 and "index" in done.stderr
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), "1.5", None, [1.5], {}])
+def test_what_is_not_a_number_is_never_a_score(tmp_path, score):
+    source = write(tmp_path / "in.jsonl", [{"prompt": f"q{n}", "responses": ["a", "bb"]} for n in range(3)])
+    output = tmp_path / "out.jsonl"
+    garbage = Answering(lambda items: [item | {"scores": {"reward": score}} for item in items])
+    done = assay("score", source, "--url", garbage.url, "--output", output)
+    assert done.returncode == 1 and "cannot read scores" in done.stderr and not output.exists(), done.stderr
+
+
 def test_a_run_stops_when_the_server_comes_back_with_another_engine(tmp_path):
     profiles = iter(["one"] * 40 + ["two"] * 999)
     source = write(tmp_path / "in.jsonl", [{"prompt": f"q{n}", "responses": ["a", "bb"]} for n in range(50)])

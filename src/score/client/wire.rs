@@ -268,9 +268,19 @@ mod tests {
             let error = parse_rewards(wrong, 2).err().unwrap().to_string();
             assert!(error.contains("index"), "{error}");
         }
-        for wrong in
-            [r#"{"data": [{}]}"#, r#"{"data": [{"scores": {"a": null}}]}"#, r#"{"data": [{"scores": {}}]}"#]
-        {
+        for wrong in [
+            r#"{"data": [{}]}"#,
+            "",
+            "<html>",
+            "null",
+            "[]",
+            r#"{"data": [{"scores": {"a": NaN}}]}"#,
+            r#"{"data": [{"scores": {"a": 1e999}}]}"#,
+            r#"{"data": [{"scores": {"a": "1.5"}}]}"#,
+            r#"{"data": [{"scores": {"a": 1.0}}"#,
+            r#"{"data": [{"scores": {"a": null}}]}"#,
+            r#"{"data": [{"scores": {}}]}"#,
+        ] {
             assert!(parse_rewards(wrong, 1).is_err(), "{wrong}");
         }
     }

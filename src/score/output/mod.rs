@@ -7,13 +7,13 @@ mod replayable;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
 
 use super::ScoreError;
+use super::disk::{Disk, DiskFile, FileSystem};
 use super::row::Cell;
 use super::rows::{Compression, FileKind, Format};
 pub(super) use replayable::{IndexedRows, Replayable};
@@ -28,6 +28,16 @@ const ZSTD_LEVEL: i32 = 3;
 /// # Errors
 /// The file cannot be written.
 pub(super) fn write(path: &Path, rows: &dyn Replayable, inputs: &[PathBuf]) -> Result<usize, ScoreError> {
+    write_on(&FileSystem, path, rows, inputs)
+}
+
+/// The same on any disk.
+pub(super) fn write_on(
+    disk: &dyn Disk,
+    path: &Path,
+    rows: &dyn Replayable,
+    inputs: &[PathBuf],
+) -> Result<usize, ScoreError> {
     let kind = FileKind::from_path(path)?;
     if path == Path::new("-") {
         let mut out = BufWriter::new(io::stdout().lock());
@@ -35,8 +45,8 @@ pub(super) fn write(path: &Path, rows: &dyn Replayable, inputs: &[PathBuf]) -> R
         out.flush().map_err(|error| ScoreError::write(path, error))?;
         return Ok(written);
     }
-    let unfinished = Unfinished::create(path).map_err(|error| ScoreError::write(path, error))?;
-    let mut out = BufWriter::new(&unfinished.file);
+    let mut unfinished = Unfinished::create(disk, path).map_err(|error| ScoreError::write(path, error))?;
+    let mut out = BufWriter::new(&mut unfinished.file);
     let written = if kind.format == Format::Parquet {
         parquet::write(&mut out, rows, path, inputs)?
     } else {
@@ -56,35 +66,34 @@ pub(super) fn unfinished_path(output: &Path) -> PathBuf {
 }
 
 /// A file that is removed unless it is published.
-struct Unfinished {
-    file: File,
+struct Unfinished<'a> {
+    disk: &'a dyn Disk,
+    file: Box<dyn DiskFile>,
     path: Option<PathBuf>,
 }
 
-impl Unfinished {
-    fn create(output: &Path) -> io::Result<Self> {
+impl<'a> Unfinished<'a> {
+    fn create(disk: &'a dyn Disk, output: &Path) -> io::Result<Self> {
         let path = unfinished_path(output);
-        Ok(Self { file: File::create(&path)?, path: Some(path) })
+        Ok(Self { disk, file: disk.create(&path)?, path: Some(path) })
     }
 
     /// Gives the file its name, so that it survives a power cut.
     fn publish(mut self, output: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.file.sync()?;
         if let Some(path) = &self.path {
-            std::fs::rename(path, output)?;
+            self.disk.rename(path, output)?;
         }
         self.path = None;
-        // A name is on the disk once its directory is.
-        let directory = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        self.disk.sync_name(output)
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             // If it cannot be removed, there is nothing else to do about it.
-            let _ = std::fs::remove_file(path);
+            let _ = self.disk.remove(path);
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;

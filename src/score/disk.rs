@@ -1,0 +1,81 @@
+//! The operations on files that a run's journal and output depend on. Tests put a disk in their place that loses,
+//! reorders and tears what was not synced.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+/// Where files are.
+pub(super) trait Disk: Send + Sync {
+    /// Opens a file that exists, to read it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file to read and write it, and creates it if it does not exist.
+    fn open_or_create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens an empty file in place of any other.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the name of a file survive a power cut: names are in the directory, not in the file.
+    fn sync_name(&self, path: &Path) -> io::Result<()>;
+}
+
+/// An open file.
+pub(super) trait DiskFile: Read + Write + Seek + Send {
+    /// Whether no other process has locked it; then this one has.
+    fn try_lock(&self) -> bool;
+
+    fn set_len(&mut self, bytes: u64) -> io::Result<()>;
+
+    /// Makes what was written survive a power cut.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The file system of the machine.
+pub(super) struct FileSystem;
+
+impl Disk for FileSystem {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn open_or_create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.read(true).write(true).create(true).truncate(false).open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::create(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_name(&self, path: &Path) -> io::Result<()> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn try_lock(&self) -> bool {
+        File::try_lock(self).is_ok()
+    }
+
+    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
+        File::set_len(self, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
