@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::budget::ByteBudget;
 use super::error::ApiError;
+use super::middleware::engine::EngineHeaders;
 use super::middleware::keys::{KeyError, KeyRing};
 use super::wire::unix_time;
 use crate::config::Settings;
@@ -47,6 +48,7 @@ pub struct App {
     /// When the process started, in seconds since 1970.
     pub(super) started: u64,
     model: OnceLock<LoadedModel>,
+    engine_headers: OnceLock<EngineHeaders>,
 }
 
 /// Why a server cannot be set up.
@@ -91,6 +93,7 @@ impl App {
             models,
             settings,
             model: OnceLock::new(),
+            engine_headers: OnceLock::new(),
         })
     }
 
@@ -98,7 +101,16 @@ impl App {
     pub fn start(&self, model: impl Into<LoadedModel>) {
         let model = model.into();
         self.metrics.set_limits(&model.limits());
+        let simulated = self.settings.engine.simulate.is_some();
+        if let Some(headers) = EngineHeaders::new(&self.manifest, &model, simulated) {
+            let _ = self.engine_headers.set(headers);
+        }
         let _ = self.model.set(model);
+    }
+
+    /// What answers say of the engine; `None` until it is loaded.
+    pub(super) fn engine_headers(&self) -> Option<&EngineHeaders> {
+        self.engine_headers.get()
     }
 
     fn loaded(&self) -> Result<&LoadedModel, ApiError> {

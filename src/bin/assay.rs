@@ -19,6 +19,7 @@ use assay::hardware::profiles;
 use assay::score::ScoreError;
 use assay::score::check::{self, CheckArgs};
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
+use assay::score::drift::{self, DriftArgs};
 use assay::telemetry::logs::{self, LogFormat};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -46,6 +47,7 @@ enum Command {
     Eval(EvalArgs),
     Report(ReportArgs),
     Check(CheckArgs),
+    Drift(DriftArgs),
     /// List engines, and which of them run on this machine
     Profiles(ProfilesArgs),
     Cache(CacheArgs),
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => return exit(serve(arguments)),
         Command::Score(arguments) => on_runtime(score::score(&arguments)),
         Command::Check(arguments) => on_runtime(check::check(&arguments)),
+        Command::Drift(arguments) => on_runtime(drift::drift(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
         Command::Report(arguments) => score::report(&arguments).map(ExitCode::from).map_err(Into::into),
         Command::Profiles(arguments) => list_profiles(&arguments),

@@ -127,6 +127,14 @@ impl ScoringBackend {
         }
     }
 
+    /// The profile id of the engine, if it is known.
+    pub(super) fn engine_id(&self) -> Option<&str> {
+        match &*self.0 {
+            Backend::Engine { id, .. } => Some(id),
+            Backend::Server(client) => client.identity().profile(),
+        }
+    }
+
     /// The score that ranks responses by default: the rule of `/v1/rewards`. `None` for a server that does not
     /// say; then it is the first.
     pub(super) fn ranked_by(&self) -> Option<String> {

@@ -43,7 +43,7 @@ pub struct CheckArgs {
 }
 
 /// A conversation and its expected scores, of which there may be none.
-type Case = (Vec<Message>, BTreeMap<String, f64>);
+pub(super) type Case = (Vec<Message>, BTreeMap<String, f64>);
 
 /// A line of the file.
 #[derive(Deserialize)]
@@ -105,7 +105,7 @@ async fn score(scorer: &Scorer, messages: &[Message]) -> Result<BTreeMap<String,
 }
 
 /// Conversations of everyday kinds. Those of a process reward model have `step` after each step.
-fn examples(step: Option<&str>) -> Vec<Vec<Message>> {
+pub(super) fn examples(step: Option<&str>) -> Vec<Vec<Message>> {
     let steps = |parts: &[&str]| match step {
         Some(step) => parts.iter().map(|part| format!("{part} {step}")).collect(),
         None => parts.join(" "),
@@ -128,7 +128,7 @@ fn examples(step: Option<&str>) -> Vec<Vec<Message>> {
     ]
 }
 
-fn read(path: &Path) -> Result<Vec<Case>, ScoreError> {
+pub(super) fn read(path: &Path) -> Result<Vec<Case>, ScoreError> {
     let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
     let mut conversations = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {

@@ -143,9 +143,9 @@ pub struct ReportArgs {
 impl BackendArgs {
     async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
         if let Some(url) = &self.url {
-            let key = std::env::var(API_KEY).ok().filter(|key| !key.is_empty());
             let variables = self.chat_template_kwargs.clone().unwrap_or_default();
-            return ScoringBackend::connect(url, self.model.clone(), key, variables, self.concurrency).await;
+            return ScoringBackend::connect(url, self.model.clone(), api_key(), variables, self.concurrency)
+                .await;
         }
         let options = ServeOptions {
             directory: self.engine.clone(),
@@ -155,11 +155,28 @@ impl BackendArgs {
             chat_template_kwargs: self.chat_template_kwargs.clone(),
             ..ServeOptions::default()
         };
-        let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
-        let build = self.build.clone();
-        let load = tokio::task::spawn_blocking(move || ScoringBackend::load(settings, &build, command));
-        load.await.map_err(|error| ScoreError::Gone(error.into()))?
+        load_with(options, &self.build, command).await
     }
+}
+
+/// The API key of servers, if there is one.
+pub(super) fn api_key() -> Option<String> {
+    std::env::var(API_KEY).ok().filter(|key| !key.is_empty())
+}
+
+/// Loads the model that `options` name into this process; `command` is the command line up to it.
+///
+/// # Errors
+/// [`ScoreError::Setup`].
+pub(super) async fn load_with(
+    options: ServeOptions,
+    build: &ModelOptions,
+    command: &'static str,
+) -> Result<ScoringBackend, ScoreError> {
+    let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
+    let build = build.clone();
+    let load = tokio::task::spawn_blocking(move || ScoringBackend::load(settings, &build, command));
+    load.await.map_err(|error| ScoreError::Gone(error.into()))?
 }
 
 /// Runs `assay score`, and returns the exit status.

@@ -16,6 +16,7 @@ mod columns;
 mod conversation;
 mod dialogue;
 mod disk;
+pub mod drift;
 mod error;
 mod eval;
 mod filter;

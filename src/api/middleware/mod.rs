@@ -2,6 +2,7 @@
 
 pub(super) mod auth;
 pub(super) mod cors;
+pub(super) mod engine;
 pub(super) mod keys;
 pub(super) mod limits;
 pub(super) mod observe;

@@ -25,9 +25,6 @@ use super::request::RequestReader;
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
 use crate::serving::{LengthPolicy, Scored};
 
-/// Header with the engine's profile id, by which a client notices that the server came back with another engine.
-const ENGINE_HEADER: &str = "x-assay-engine";
-
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(rewards))
 }
@@ -61,7 +58,7 @@ pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Re
         }
     }
     let answer = Rewards::new(model, scorer.head(), &request, &results);
-    Ok(([(ENGINE_HEADER, app.manifest.profile.id.clone())], Json(answer)).into_response())
+    Ok(Json(answer).into_response())
 }
 
 /// The first error if no candidate was scored and the server is to blame for all of them. The call then fails

@@ -23,6 +23,11 @@ impl ServerIdentity {
         &self.model.id
     }
 
+    /// Id of the engine's profile; `None` if the server has none.
+    pub(in crate::score) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// Names of the scores that every conversation has; empty if they are not known.
     pub(in crate::score) fn attributes(&self) -> &[String] {
         &self.model.attributes

@@ -5,6 +5,7 @@ mod answers;
 mod bad_input;
 mod bodies;
 mod compat;
+mod drift;
 mod encoders;
 mod engines;
 mod failures;

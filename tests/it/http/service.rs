@@ -1,7 +1,9 @@
 //! What the server says of itself.
 
+use assay::config::Settings;
 use axum::http::StatusCode;
 
+use super::engines::instant;
 use super::server::{MODEL, Server, paris};
 
 #[tokio::test]
@@ -24,6 +26,30 @@ async fn the_tokenizer_is_described_as_in_vllm() {
     assert_eq!(info["model_max_length"], 256);
     assert_eq!(info["bos_token"], "<|begin_of_text|>");
     assert!(info["chat_template"].as_str().unwrap().contains("messages"));
+}
+
+#[tokio::test]
+async fn every_answer_names_the_engine_that_gave_it() {
+    let server = Server::start();
+    let engine = "0".repeat(64);
+    let answers = [
+        server.chat(paris()).await,
+        server.post("{}").await,
+        server.get("/v1/models").await,
+        server.get("/no").await,
+    ];
+    for answer in &answers {
+        assert_eq!(answer.headers["x-assay-engine"], engine, "{}", answer.text);
+        assert_eq!(answer.headers["x-assay-digest"], answers[0].headers["x-assay-digest"]);
+    }
+    assert_eq!(answers[0].headers["x-assay-digest"].len(), 64);
+    assert!(!server.get("/v1/health/live").await.headers.contains_key("x-assay-engine"));
+    assert!(!Server::starting(|_| {}).get("/v1/models").await.headers.contains_key("x-assay-engine"));
+    let clamp = |settings: &mut Settings| settings.scoring.score_clamp = Some("-1,1".parse().unwrap());
+    let other = Server::with(clamp, instant());
+    let other = other.chat(paris()).await;
+    assert_eq!(other.headers["x-assay-engine"], engine);
+    assert_ne!(other.headers["x-assay-digest"], answers[0].headers["x-assay-digest"], "the options differ");
 }
 
 #[tokio::test]
