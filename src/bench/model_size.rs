@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::builder::families;
+use crate::manifest::read_plain_text;
+
+/// Bytes of the largest config.json that is read.
+const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// The numbers of a decoder that determine its cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +66,7 @@ impl ModelSize {
     }
 
     fn try_read(path: &Path) -> Result<Self, ModelConfigError> {
-        Self::from_config(&serde_json::from_str(&std::fs::read_to_string(path)?)?)
+        Self::from_config(&serde_json::from_str(&read_plain_text(path, LARGEST_CONFIG)?)?)
     }
 
     fn from_config(config: &Value) -> Result<Self, ModelConfigError> {

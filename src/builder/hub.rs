@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
+use crate::manifest::read_plain_text;
+
+/// Bytes of the largest file that names a snapshot; it holds the hash of a commit.
+const LARGEST_REFERENCE: u64 = 1 << 10;
 
 /// What the names of repositories of models start with in the cache.
 const PREFIX: &str = "models--";
@@ -17,7 +21,7 @@ pub(super) fn snapshot(directory: &Path) -> Result<Option<PathBuf>, BuildError> 
         return refuse_cache(directory).map(|()| None);
     }
     let reference = directory.join("refs/main");
-    if let Ok(commit) = std::fs::read_to_string(&reference) {
+    if let Ok(commit) = read_plain_text(&reference, LARGEST_REFERENCE) {
         let path = snapshots.join(commit.trim());
         if commit.trim().is_empty() || !path.is_dir() {
             let reason = format!(

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::BuildError;
+use crate::manifest::read_plain_text;
 
 /// No size in a model exceeds this, so that the product of any three fits an integer.
 const LARGEST_SIZE: usize = 1 << 20;
@@ -17,8 +18,9 @@ const BOUNDS: [(&str, usize); 3] =
     [("num_hidden_layers", 4096), ("vocab_size", 1 << 24), ("max_position_embeddings", 1 << 30)];
 /// How a file starts that Git LFS has not replaced by the content yet.
 pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
-/// No JSON file or template of a checkpoint is larger; the largest tokenizers have some 40 MB.
-const LARGEST_FILE: u64 = 1 << 28;
+/// No JSON file or template of a checkpoint is larger; the largest tokenizers have some 40 MB. Parsed, it may take ten
+/// times as much memory.
+pub(super) const LARGEST_FILE: u64 = 64 << 20;
 
 /// The JSON object of a file, or one nested in it.
 pub(super) struct Object {
@@ -131,21 +133,13 @@ impl Object {
 /// Besides those of reading: it is a device or a pipe, which could block or never end, is larger than any such file
 /// is, or is the pointer that Git LFS leaves in its place.
 pub(super) fn read_plain(path: &Path) -> std::io::Result<String> {
-    let refuse = |reason: String| Err(std::io::Error::new(std::io::ErrorKind::InvalidData, reason));
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return refuse("it is not a regular file".to_owned());
-    }
-    if metadata.len() > LARGEST_FILE {
-        return refuse(format!("it has {} bytes, more than such a file can have", metadata.len()));
-    }
-    let text = std::fs::read_to_string(path)?;
+    let text = read_plain_text(path, LARGEST_FILE)?;
     if text.as_bytes().starts_with(LFS_POINTER) {
-        return refuse(
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
             "it is a Git LFS pointer, not the file itself; run `git lfs pull` in the checkpoint's repository, or \
-             download it with `hf download`"
-                .to_owned(),
-        );
+             download it with `hf download`",
+        ));
     }
     Ok(text)
 }

@@ -9,7 +9,10 @@ use serde_saphyr::Spanned;
 use super::row::Described;
 use super::table::table;
 use super::{ConfigError, FileError, ServeOptions};
+use crate::manifest::read_plain_text;
 
+/// Bytes of the largest options file that is read.
+const LARGEST: u64 = 1 << 20;
 /// How alike a wrong name and an option must be for a suggestion, from 0 to 1.
 const ALIKE: f64 = 0.8;
 
@@ -20,7 +23,7 @@ const ALIKE: f64 = 0.8;
 /// [`ConfigError::UnreadableFile`], or [`ConfigError::File`] if the text is anything but known options with values
 /// that they take.
 pub fn read(path: &Path) -> Result<ServeOptions, ConfigError> {
-    let text = std::fs::read_to_string(path)
+    let text = read_plain_text(path, LARGEST)
         .map_err(|source| ConfigError::UnreadableFile { path: path.to_owned(), source })?;
     parse(&text).map_err(|complaint| {
         let Complaint { line, source } = complaint;

@@ -15,6 +15,7 @@ mod head;
 pub mod judge;
 mod limits;
 mod model;
+mod plain_file;
 mod sampling_defaults;
 pub mod score_options;
 mod target;
@@ -36,6 +37,7 @@ pub use model::{
     Activation, Bidirectional, Experts, LearnedPositions, Model, Norm, QkNorm, RelativePositions, Rope,
     RopeScaling, Segments, SharedExpert, SlidingWindow, Variant,
 };
+pub(crate) use plain_file::{read_plain_file, read_plain_text};
 pub use sampling_defaults::SamplingDefaults;
 pub use target::{DEFAULT_GPUS_PER_NODE, Gpus, Objective, Quantization, Target};
 pub use template_date::{NotADate, TemplateDate};
@@ -53,6 +55,8 @@ pub const HEAD_FILE: &str = "head.safetensors";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Name of the chat template inside an engine directory.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// Bytes of the largest manifest that is read. Real ones have a few thousand.
+const LARGEST_MANIFEST: u64 = 16 << 20;
 /// Version of this layout. An engine of another version must be built again.
 pub const FORMAT: u32 = 3;
 /// Revision of what turns text into scores, from tokens to arithmetic. Raise it with every change that changes bits:
@@ -261,7 +265,7 @@ impl Manifest {
     /// It is missing, malformed or of another [`FORMAT`] or [`NUMERICS`].
     pub fn read(directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(MANIFEST_FILE);
-        let text = std::fs::read_to_string(&path)
+        let text = read_plain_text(&path, LARGEST_MANIFEST)
             .map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
         Self::parse(&text).map_err(|source| ManifestError::Invalid { path, source })
     }

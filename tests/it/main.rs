@@ -27,3 +27,4 @@ mod scheduler_handle;
 mod scheduler_idle;
 mod scheduler_restart;
 mod simulation;
+mod special_files;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::BuildError;
 use super::json::LFS_POINTER;
 use super::stored::{CONVERT, Stored, open as open_file};
+use crate::manifest::read_plain_file;
 pub(super) use config::{ADAPTER_CONFIG, AdapterConfig, Task};
 pub(super) use merge::Merge;
 use merge::{Change, Factors};
@@ -156,7 +157,9 @@ fn weights(directory: &Path) -> Result<PathBuf, BuildError> {
     }
     let pickle = directory.join(PICKLE);
     if pickle.exists() {
-        let reason = if std::fs::read(&pickle).is_ok_and(|bytes| bytes.starts_with(LFS_POINTER)) {
+        // A pointer is small, and what is large is not one.
+        let is_pointer = read_plain_file(&pickle, 1 << 10).is_ok_and(|bytes| bytes.starts_with(LFS_POINTER));
+        let reason = if is_pointer {
             "it is a Git LFS pointer, not the file itself; run `git lfs pull`".to_owned()
         } else {
             format!("it is in PyTorch's own format; {}", CONVERT)

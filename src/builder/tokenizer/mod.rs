@@ -24,8 +24,8 @@ use self::class::Class;
 use self::sentencepiece::{SentencePiece, SentencePieceError};
 use self::settings::{Given, NAMED, Settings, TokenFields};
 use super::BuildError;
-use super::json::{Object, read_text, unreadable};
-use crate::manifest::TOKENIZER_FILE;
+use super::json::{LARGEST_FILE, Object, read_text, unreadable};
+use crate::manifest::{TOKENIZER_FILE, read_plain_file};
 use crate::prompt::parse_tokenizer;
 
 /// SentencePiece's model, which counts if there is no `tokenizer.json`.
@@ -121,7 +121,7 @@ impl Source {
 
     fn convert(checkpoint: &Path, config: Option<&Object>, missing: PathBuf) -> Result<Self, BuildError> {
         let path = checkpoint.join(SENTENCEPIECE_FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match read_plain_file(&path, LARGEST_FILE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let reason = format!(
                     "it is missing, and so is {SENTENCEPIECE_FILE}; load the tokenizer with transformers' \

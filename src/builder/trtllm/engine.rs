@@ -13,7 +13,7 @@ use super::process;
 use super::report::Report;
 use super::{Context, DRAFT_FILE, Mapping, Outcome, TrtllmBuildOptions, limits};
 use crate::builder::error::TRTLLM_BUILD;
-use crate::builder::json::{Object, unreadable};
+use crate::builder::json::{Object, read_plain, unreadable};
 use crate::builder::output::Staging;
 use crate::builder::{BuildError, Progress, engine_manifest};
 use crate::engine::backends;
@@ -93,7 +93,7 @@ fn gpus<'m>(manifest: &'m mut Manifest, path: &Path) -> Result<&'m mut Gpus, Bui
 /// It is malformed, or the options contradict it.
 fn read_draft(options: &TrtllmBuildOptions, target: &Target) -> Result<Manifest, BuildError> {
     let path = options.common.model.join(DRAFT_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+    let text = read_plain(&path).map_err(|error| unreadable(&path, &error))?;
     let mut draft = Manifest::parse(&text)
         .map_err(|reason| BuildError::checkpoint(&path, format!("{reason}; write it again")))?;
     let task = draft.task;
