@@ -38,6 +38,7 @@ help:
 	@echo 'make test-python-trainers  test it with TRL, verl, SkyRL-Gym and distilabel'
 	@echo 'make test-ray         test its scorer of Ray Data on a cluster of two nodes'
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
+	@echo 'make simulate         run a thousand seeds of the whole service while clients and the engine misbehave'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
 	@echo 'make test-chart       render the Helm chart and check its objects  (needs helm, or golang-go and sprig)'
 	@echo 'make image            build the image for CPUs without a container runtime, and try it  (needs buildah, root)'
@@ -92,6 +93,11 @@ test-cpp:
 	cmake -S cpp -B build/cpp -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/cpp --parallel
 	ctest --test-dir build/cpp --output-on-failure
+
+# A thousand seeds of the whole service under clients and an engine that misbehave, and many outcomes of each power cut.
+simulate:
+	ASSAY_SIMULATION_SEEDS=$${ASSAY_SIMULATION_SEEDS:-1000} cargo test --locked --test it http::simulation -- --nocapture
+	ASSAY_POWER_CUT_SEEDS=$${ASSAY_POWER_CUT_SEEDS:-1000} cargo test --locked --lib score::power_cuts -- --nocapture
 
 # Addresses, undefined behaviour and threads; `make test-trtllm` does the same for the other engine.
 test-sanitizers:
@@ -249,5 +255,5 @@ accept: $(RELEASE)/build-engine
 .PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
 .PHONY: test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
-.PHONY: test-wire tidy typos wheel
+.PHONY: simulate test-wire tidy typos wheel
 .DELETE_ON_ERROR:

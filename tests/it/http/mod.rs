@@ -21,6 +21,7 @@ mod rewards;
 mod server;
 mod service;
 mod sglang;
+mod simulation;
 mod steps;
 mod template_variables;
 mod token_ids;
