@@ -42,7 +42,7 @@ def same(x):
     return x
 
 
-# Of weights, of what goes into their products, and of all else.
+# How weights are rounded, what goes into their products, and all else.
 FORMATS = {
     "f32": (same, same, same),
     "bf16": (bf16, same, bf16),

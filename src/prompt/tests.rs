@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::encoder::EncoderError;
 use super::tokenizer::PromptTokenizer;
+use super::word_starts::Spaces;
 use super::*;
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 
@@ -449,11 +450,38 @@ fn texts_of_sentencepiece_are_encoded_word_by_word_with_the_ids_of_the_whole() {
     // A token across two words, as some vocabularies have it.
     let across = tokenizer("llama2-tiny", |json| json["model"]["vocab"]["e▁t"] = json!(9000));
     assert!(!parse(&across).encodes_words());
-    let tokenizer = parse(&whole);
-    for text in
-        ["one two  three\n four", " leading", "trailing ", "Wörter, 漢字 😀 x▁y ▁", "\u{0}\u{1} \u{2}"]
-    {
-        assert_eq!(tokenizer.encode(text, None).unwrap(), tokenizer.reference(text), "{text:?}");
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let first = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false});
+    for (spaces, change) in [
+        (Spaces::AfterPrefix, None),
+        (Spaces::Replaced, Some((replace, Value::Null))),
+        (Spaces::AfterFirstPrefix, Some((Value::Null, first))),
+    ] {
+        let tokenizer = parse(&tokenizer("llama2-tiny", |json| {
+            if let Some((normalizer, pre_tokenizer)) = change {
+                (json["normalizer"], json["pre_tokenizer"]) = (normalizer, pre_tokenizer);
+            }
+        }));
+        assert_eq!(tokenizer.spaces(), Some(spaces));
+        let texts = [
+            "one two  three\n four",
+            " leading",
+            "trailing ",
+            "Wörter, 漢字 😀 x▁y ▁",
+            "\u{1} \u{2}",
+            "",
+            " ",
+            "▁a",
+        ];
+        for text in texts {
+            for text in [text.to_owned(), format!("{text}</s>{text}"), format!("</s>{text}</s> {text}")] {
+                assert_eq!(
+                    tokenizer.encode(&text, None).unwrap(),
+                    tokenizer.reference(&text),
+                    "{spaces:?}: {text:?}"
+                );
+            }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use super::size_bound::most_bytes_of_a_token;
 use super::tokenizer_error::{TokenizerError, without_panics};
 use super::tokenizer_file;
 use super::vocabulary::Vocabulary;
-use super::word_starts;
+use super::word_starts::{self, Spaces};
 use crate::manifest::PromptSpec;
 
 /// A tokenizer that can tell the template's control tokens from those that a turn spells.
@@ -37,6 +37,8 @@ pub(super) struct PromptTokenizer {
     splitter: Option<ByteLevelSplitter>,
     /// Whether the model encodes words one by one, even if the pre-tokenizer does not split text at them.
     independent_words: bool,
+    /// Takes the place of normalizer and pre-tokenizer where it can; only with independent words.
+    spaces: Option<Spaces>,
     normalization: Normalization,
     added: Vec<Added>,
     /// Ids of the control tokens.
@@ -91,16 +93,20 @@ impl PromptTokenizer {
         }
         added.sort_by_key(|added| added.id);
         let normalization = Normalization::new(tokenizer.get_normalizer(), spec.longest_match)?;
+        let normalized = AddedSearch::new(&added, &normalization, true)?;
+        let independent_words = word_starts::are_independent(&tokenizer);
+        let spaces = Spaces::detect(&tokenizer).filter(|_| independent_words && normalized.added.is_empty());
         Ok(Self {
             control: added.iter().filter(|added| added.control).map(|added| added.id).collect(),
             unnormalized: AddedSearch::new(&added, &normalization, false)?,
-            normalized: AddedSearch::new(&added, &normalization, true)?,
+            normalized,
             normalization,
             added,
             prefix: prefix(&tokenizer)?,
             cache: PieceCache::default(),
             token_bytes: most_bytes_of_a_token(&tokenizer),
-            independent_words: word_starts::are_independent(&tokenizer),
+            independent_words,
+            spaces,
             splitter: ByteLevelSplitter::from_pre_tokenizer(tokenizer.get_pre_tokenizer()),
             tokenizer,
         })
@@ -168,7 +174,7 @@ impl PromptTokenizer {
             marks.map(|marks| marks_within(marks, place.clone(), if first { 0 } else { BEFORE.len() }));
         let text = &text[place];
         if text.len() < piece_cache::SHORTEST {
-            return self.encode_plain(normalized(text, first), marks.as_deref(), ids);
+            return self.encode_plain(text, first, marks.as_deref(), ids);
         }
         let key = Piece { text: text.into(), first, marks };
         if let Some(known) = self.cache.get(&key) {
@@ -176,18 +182,24 @@ impl PromptTokenizer {
             return Ok(());
         }
         let before = ids.len();
-        self.encode_plain(normalized(text, first), key.marks.as_deref(), ids)?;
+        self.encode_plain(text, first, key.marks.as_deref(), ids)?;
         self.cache.insert(key, &ids[before..]);
         Ok(())
     }
 
     fn encode_plain(
         &self,
-        piece: NormalizedString,
+        piece: &str,
+        first: bool,
         marks: Option<&[Mark]>,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        let mut pieces = PreTokenizedString::from(piece);
+        if let Some(spaces) = self.spaces
+            && !piece.is_empty()
+        {
+            return self.encode_words(&spaces.write(piece, first), marks, ids);
+        }
+        let mut pieces = PreTokenizedString::from(normalized(piece, first));
         pieces.split(|_, mut piece| {
             self.normalization.normalize(&mut piece)?;
             Ok(self.extract(piece, &self.normalized, marks))
@@ -198,16 +210,24 @@ impl PromptTokenizer {
         for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
             match (tokens, &self.splitter) {
                 (Some(tokens), _) => ids.extend(tokens.iter().map(|token| token.id)),
-                (None, None) if self.independent_words => {
-                    for word in word_starts::words(piece) {
-                        self.encode_word(word, marks, ids)?;
-                    }
-                }
+                (None, None) if self.independent_words => self.encode_words(piece, marks, ids)?,
                 (None, None) => self.encode_word(piece, marks, ids)?,
                 (None, Some(splitter)) => {
                     splitter.for_each(piece, |word| self.encode_word(word, marks, ids))?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn encode_words(
+        &self,
+        text: &str,
+        marks: Option<&[Mark]>,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        for word in word_starts::words(text) {
+            self.encode_word(word, marks, ids)?;
         }
         Ok(())
     }
@@ -392,6 +412,10 @@ impl PromptTokenizer {
 
     pub(super) fn encodes_words(&self) -> bool {
         self.independent_words
+    }
+
+    pub(super) fn spaces(&self) -> Option<Spaces> {
+        self.spaces
     }
 
     /// Forgets what was encoded before.

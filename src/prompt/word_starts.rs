@@ -4,6 +4,7 @@
 //! proportion to its length. SentencePiece trains such a vocabulary on words, though, so that no token has a `▁` after
 //! another character. Then no merge crosses the start of a word, and words can be encoded one by one, and remembered.
 
+use serde_json::json;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 /// What SentencePiece writes for a space, at the start of a word.
@@ -21,6 +22,56 @@ pub(super) fn are_independent(tokenizer: &Tokenizer) -> bool {
     plain
         && vocabulary.contains_key(SPACE.encode_utf8(&mut [0; 4]))
         && vocabulary.keys().all(|token| words(token).count() <= 1)
+}
+
+/// What SentencePiece does to a text before it is cut into words: each space becomes a `▁`, and one may come before the
+/// text. The tokenizers crate gives the same text, but keeps the offset of each byte, which takes it most of its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spaces {
+    /// Nothing comes before a text.
+    Replaced,
+    /// A `▁` comes before every piece of a text.
+    AfterPrefix,
+    /// A `▁` comes before the first piece, unless it has one.
+    AfterFirstPrefix,
+}
+
+impl Spaces {
+    /// `None` for a tokenizer that does anything else, or anything more.
+    pub(super) fn detect(tokenizer: &Tokenizer) -> Option<Self> {
+        let normalizer = serde_json::to_value(tokenizer.get_normalizer()).ok()?;
+        let pre_tokenizer = serde_json::to_value(tokenizer.get_pre_tokenizer()).ok()?;
+        let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+        let prepend = json!({"type": "Prepend", "prepend": "▁"});
+        let first =
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false});
+        if pre_tokenizer.is_null() && normalizer == replace {
+            Some(Self::Replaced)
+        } else if pre_tokenizer.is_null()
+            && normalizer == json!({"type": "Sequence", "normalizers": [prepend, replace]})
+        {
+            Some(Self::AfterPrefix)
+        } else if normalizer.is_null() && pre_tokenizer == first {
+            Some(Self::AfterFirstPrefix)
+        } else {
+            None
+        }
+    }
+
+    /// The text that the model gets for a piece, which is not empty.
+    pub(super) fn write(self, piece: &str, first: bool) -> String {
+        let prefixed = match self {
+            Self::Replaced => false,
+            Self::AfterPrefix => true,
+            Self::AfterFirstPrefix => first && !piece.starts_with([' ', SPACE]),
+        };
+        let mut text = String::with_capacity(piece.len() * 3 / 2 + SPACE.len_utf8());
+        if prefixed {
+            text.push(SPACE);
+        }
+        text.extend(piece.chars().map(|letter| if letter == ' ' { SPACE } else { letter }));
+        text
+    }
 }
 
 /// The words of a text, with the spaces before them.
