@@ -6,19 +6,14 @@ use super::{FORMAT, NUMERICS, OutOfBounds};
 
 /// Why an engine directory cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ManifestError {
     /// The manifest is missing or cannot be read.
     #[error("cannot read {path} ({source}); an engine directory is what `build-engine --output` wrote")]
-    Unreadable {
-        /// The manifest.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// The manifest is malformed, or of another version.
     #[error("{path} is not a valid engine manifest: {source}; build the engine again with `build-engine`")]
     Invalid {
-        /// The manifest.
         path: PathBuf,
         /// What is wrong with it.
         source: InvalidManifest,
@@ -26,7 +21,6 @@ pub enum ManifestError {
     /// A file is missing, changed or truncated.
     #[error("{path}: {source}; copy the engine directory again or build it again with `build-engine`")]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: Damage,

@@ -232,14 +232,14 @@ pub enum Pooling {
     /// At the last token.
     #[default]
     LastToken,
-    /// At the last token that is not padding, wherever padding occurs before; at the first if all are padding.
+    /// At the last token that is not padding, even if padding tokens precede it; at the first token if all are padding.
     LastNonPad {
         /// Id of the padding token.
         pad: u32,
     },
-    /// At the first token, of an encoder.
+    /// At the first token, in an encoder.
     FirstToken,
-    /// Of the mean of all tokens, of an encoder.
+    /// Over the mean of all tokens, in an encoder.
     Mean,
     /// At every step token.
     EachStep {
@@ -247,11 +247,11 @@ pub enum Pooling {
         token: String,
         /// Id of the step token.
         id: u32,
-        /// What is made of the outputs there.
+        /// How the outputs there become a score.
         #[serde(default)]
         value: StepValue,
     },
-    /// In every assistant's turn, at the last token of what precedes its text.
+    /// In every assistant's turn, at the last token before its text.
     EachTurn {
         /// Token ids that precede the text of an assistant's turn.
         pattern: Vec<u32>,

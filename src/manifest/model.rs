@@ -73,7 +73,7 @@ pub struct Variant {
     /// Factor on the outputs of attention and feed-forward network; `None` for 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residual_scale: Option<f32>,
-    /// Experts that take the place of the feed-forward network.
+    /// Experts that replace the feed-forward network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<Experts>,
     /// Embeddings of positions, which are added to those of tokens.

@@ -3,9 +3,10 @@
 use serde_json::{Number, Value};
 
 use super::forms::{Found, Holds, RowLayout};
+use super::margins::{lists_margin, margin, of_rivals, ranks_of_rivals};
 use super::row::{Cell, Row};
 use super::{ConversationScores, ScoreError, ScoreResult};
-use crate::reward::{RankedBy, ranks};
+use crate::reward::RankedBy;
 
 /// Names of added columns that are not attributes, without their prefix.
 const NOT_ATTRIBUTES: [&str; 5] = ["rank", "margin", "ranked_by", "error", "line"];
@@ -83,7 +84,7 @@ impl ScoreColumns {
         number.is_some_and(|number| number.parse::<usize>().is_ok())
     }
 
-    /// A column of an input row that an added one would replace, or that would be taken for one.
+    /// A column of an input row that an added column would replace, or that looks like an added one.
     pub(super) fn collision<'a>(&self, row: &'a Row, layout: &RowLayout) -> Option<&'a str> {
         row.names().find(|name| self.is_taken_for_added(name, layout.holds()))
     }
@@ -275,45 +276,6 @@ fn number(score: Option<f64>) -> Value {
     score.and_then(Number::from_f64).map_or(Value::Null, Value::Number)
 }
 
-/// The scores of the responses to the prompt of the response at `index`; null for the others.
-fn of_rivals(ranking: &[Option<f64>], found: &Found, index: usize) -> Vec<Option<f64>> {
-    let scores = ranking.iter().enumerate();
-    scores.map(|(other, score)| score.filter(|_| found.are_rivals(index, other))).collect()
-}
-
-/// The rank of each response among those to the same prompt.
-fn ranks_of_rivals(ranking: &[Option<f64>], found: &Found) -> Vec<Option<usize>> {
-    if found.prompts.is_empty() {
-        return ranks(ranking);
-    }
-    let mut all = vec![None; ranking.len()];
-    for (index, prompt) in found.prompts.iter().enumerate() {
-        if found.prompts[..index].contains(prompt) {
-            continue;
-        }
-        for (rank, place) in ranks(&of_rivals(ranking, found, index)).into_iter().zip(&mut all) {
-            *place = rank.or(*place);
-        }
-    }
-    all
-}
-
-/// The highest score minus the second highest; `None` for fewer than two.
-fn margin(scores: &[Option<f64>]) -> Option<f64> {
-    let mut sorted: Vec<f64> = scores.iter().flatten().copied().collect();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    Some(sorted.first()? - sorted.get(1)?)
-}
-
-/// The lowest score of the `chosen` first minus the highest of the others: above 0 if all of the chosen are better.
-/// `None` unless all have scores.
-pub(super) fn lists_margin(scores: &[Option<f64>], chosen: usize) -> Option<f64> {
-    let scores: Vec<f64> = scores.iter().copied().collect::<Option<_>>()?;
-    let (chosen, rejected) = scores.split_at_checked(chosen)?;
-    let lowest = chosen.iter().copied().min_by(f64::total_cmp)?;
-    Some(lowest - rejected.iter().copied().max_by(f64::total_cmp)?)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -346,14 +308,6 @@ mod tests {
         let status = columns.status(&row);
         let new = row.columns().skip(before).map(|(name, cell)| (name.to_owned(), cell.value()));
         (Value::Object(new.collect()), status)
-    }
-
-    #[test]
-    fn responses_are_ranked_among_those_to_the_same_prompt() {
-        let found = Found { prompts: vec![0, 0, 1, 1, 1], ..Found::default() };
-        let ranking = [Some(1.0), Some(2.5), Some(9.0), None, Some(7.0)];
-        assert_eq!(ranks_of_rivals(&ranking, &found), [Some(2), Some(1), Some(1), None, Some(2)]);
-        assert_eq!(margin(&of_rivals(&ranking, &found, 0)), Some(1.5));
     }
 
     #[test]
@@ -419,11 +373,5 @@ mod tests {
         columns.attributes.push("helpfulness".into());
         assert_eq!(columns.collision(&row, &layout), Some("helpfulness"));
         assert_eq!(ScoreColumns::new("score_", None).collision(&row, &layout), None);
-    }
-
-    #[test]
-    fn the_margin_of_a_group_is_between_its_best_two() {
-        assert_eq!(margin(&[Some(1.0), None, Some(3.0), Some(2.5)]), Some(0.5));
-        assert_eq!(margin(&[Some(1.0), None]), None);
     }
 }

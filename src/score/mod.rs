@@ -25,6 +25,7 @@ pub mod forms;
 mod inspect;
 mod interrupt;
 mod journal;
+mod margins;
 mod output;
 mod pipeline;
 #[cfg(test)]

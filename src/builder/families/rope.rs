@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
+use super::rope_scaling::{factor, llama3, longrope, yarn};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Rope, RopeScaling};
@@ -11,7 +12,7 @@ use crate::manifest::{Rope, RopeScaling};
 /// Base of the frequencies of layers with a window, in models whose layers have different embeddings.
 const DEFAULT_LOCAL_THETA: f64 = 10_000.0;
 
-/// What a checkpoint's rotary settings may leave out.
+/// Defaults of a checkpoint's rotary settings.
 pub(crate) struct RopeDefaults {
     pub(crate) theta: f64,
     pub(crate) max_position_embeddings: usize,
@@ -73,7 +74,7 @@ fn inner_or_outer(
     Ok(inner.or(outer))
 }
 
-/// What is said about two values, the first of which counts.
+/// The note about two values that contradict each other; the first one is used.
 fn conflict<T: Display>(name: &str, value: T, other_name: &str, other: T) -> String {
     format!("config.json has {name} {value} and {other_name} {other}; {name} counts")
 }
@@ -200,15 +201,15 @@ impl Types {
 
 /// Reads sections about an embedding.
 struct Reader<'a> {
-    /// Where fields are that a section may leave out.
+    /// Has the fields that a section may leave out.
     config: &'a Object,
     defaults: &'a RopeDefaults,
     types: Types,
 }
 
 impl Reader<'_> {
-    /// One embedding. `outer_original`: `original_max_position_embeddings` beside the section, as in Phi-3 checkpoints,
-    /// overrides that in the section, as it does in transformers.
+    /// One embedding. `outer_original`: `original_max_position_embeddings` outside of the section, as in Phi-3
+    /// checkpoints, overrides the one inside, as in transformers.
     fn read(
         &self,
         section: &Object,
@@ -308,65 +309,6 @@ fn scaling_type(section: &Object, notes: &mut Vec<String>) -> Result<Option<Stri
     Ok(kind)
 }
 
-fn llama3(parameters: &Object, original: usize) -> Result<RopeScaling, BuildError> {
-    let low_freq_factor: f64 = parameters.required("low_freq_factor")?;
-    let high_freq_factor: f64 = parameters.required("high_freq_factor")?;
-    if !(low_freq_factor > 0.0 && high_freq_factor > low_freq_factor && high_freq_factor.is_finite()) {
-        let reason =
-            format!("{high_freq_factor} must be above low_freq_factor, {low_freq_factor}, and that above 0");
-        return Err(parameters.error("high_freq_factor", &reason));
-    }
-    Ok(RopeScaling::Llama3 {
-        factor: factor(parameters, None)?,
-        low_freq_factor,
-        high_freq_factor,
-        original_max_position_embeddings: original,
-    })
-}
-
-fn yarn(parameters: &Object, max: usize, original: usize) -> Result<RopeScaling, BuildError> {
-    let factor = factor(parameters, Some(max as f64 / original as f64))?;
-    let beta_fast = positive(parameters, "beta_fast", 32.0)?;
-    let beta_slow = positive(parameters, "beta_slow", 1.0)?;
-    let stretch = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
-    let mscale = positive(parameters, "mscale", 0.0)?;
-    let mscale_all_dim = positive(parameters, "mscale_all_dim", 0.0)?;
-    let attention_factor = if mscale > 0.0 && mscale_all_dim > 0.0 {
-        stretch(mscale) / stretch(mscale_all_dim)
-    } else {
-        stretch(1.0)
-    };
-    Ok(RopeScaling::Yarn {
-        factor,
-        beta_fast,
-        beta_slow,
-        attention_factor: positive(parameters, "attention_factor", attention_factor)?,
-        original_max_position_embeddings: original,
-        truncate: parameters.optional("truncate")?.unwrap_or(true),
-    })
-}
-
-fn longrope(parameters: &Object, max: usize, original: usize) -> Result<RopeScaling, BuildError> {
-    let factor = factor(parameters, Some((max as f64 / original as f64).max(1.0)))?;
-    let default = (1.0 + factor.ln() / (original as f64).ln()).sqrt();
-    let attention_factor = positive(parameters, "attention_factor", default)?;
-    Ok(RopeScaling::LongRope {
-        short_factor: divisors(parameters, "short_factor")?,
-        long_factor: divisors(parameters, "long_factor")?,
-        attention_factor,
-        original_max_position_embeddings: original,
-    })
-}
-
-/// Numbers above 0.
-fn divisors(parameters: &Object, field: &str) -> Result<Vec<f64>, BuildError> {
-    let factors: Vec<f64> = parameters.required(field)?;
-    match factors.iter().find(|factor| !(**factor > 0.0 && factor.is_finite())) {
-        None => Ok(factors),
-        Some(factor) => Err(parameters.error(field, &format!("{factor} is not above 0"))),
-    }
-}
-
 /// Refuses a LongRoPE without a factor for each frequency of a rotated width.
 pub(super) fn check_factors(config: &Object, scaling: &RopeScaling, width: usize) -> Result<(), BuildError> {
     let RopeScaling::LongRope { short_factor, long_factor, .. } = scaling else { return Ok(()) };
@@ -381,27 +323,6 @@ pub(super) fn check_factors(config: &Object, scaling: &RopeScaling, width: usize
         }
     }
     Ok(())
-}
-
-/// A number above 0. Zero counts as absent, as it does in transformers.
-fn positive(parameters: &Object, field: &str, default: f64) -> Result<f64, BuildError> {
-    match parameters.optional::<f64>(field)? {
-        None | Some(0.0) => Ok(default),
-        Some(value) if value > 0.0 && value.is_finite() => Ok(value),
-        Some(value) => Err(parameters.error(field, &format!("{value} is not above 0"))),
-    }
-}
-
-fn factor(parameters: &Object, default: Option<f64>) -> Result<f64, BuildError> {
-    let factor = match default {
-        Some(default) => parameters.optional("factor")?.unwrap_or(default),
-        None => parameters.required("factor")?,
-    };
-    if factor >= 1.0 && f64::is_finite(factor) {
-        Ok(factor)
-    } else {
-        Err(parameters.error("factor", &format!("{factor} is not a number of at least 1")))
-    }
 }
 
 /// The longest sequence that the scaling stretches to, in tokens; at least `max_position_embeddings`.

@@ -26,7 +26,7 @@ pub(super) struct Statement {
 pub(super) enum StatementKind {
     Data(Arc<str>),
     Print(Expr),
-    /// Conditions and bodies in their order, then what is left.
+    /// Conditions and their bodies in order, then the body of `else`.
     If(Vec<(Expr, Vec<Statement>)>, Vec<Statement>),
     /// Place in [`Program::loops`].
     For(usize),
@@ -48,7 +48,7 @@ pub(super) enum StatementKind {
     AutoEscape(Expr, Vec<Statement>),
     Break,
     Continue,
-    /// A statement that needs other templates, of which there are none.
+    /// A statement that needs another template; there is never one.
     NeedsLoader(&'static str),
 }
 

@@ -6,8 +6,8 @@ use super::arguments::Given;
 use super::ast::{Arguments, Comparison, Expr};
 use super::fault::{Fault, fault};
 use super::interpreter::{Interpreter, Object};
+use super::operators;
 use super::value::{Dict, Value};
-use super::{filters, operators, predicates};
 
 impl<'p> Interpreter<'p> {
     pub(super) fn eval(&mut self, expr: &'p Expr) -> Result<Value, Fault> {
@@ -198,12 +198,12 @@ impl<'p> Interpreter<'p> {
     fn eval_filter(&mut self, value: &'p Expr, name: &str, arguments: &'p Arguments) -> Result<Value, Fault> {
         let value = self.eval(value)?;
         let given = self.eval_arguments(arguments)?;
-        filters::apply(self, name, &value, given)
+        self.apply_filter(name, &value, given)
     }
 
     fn eval_test(&mut self, value: &'p Expr, name: &str, arguments: &'p Arguments) -> Result<Value, Fault> {
         let value = self.eval(value)?;
         let given = self.eval_arguments(arguments)?;
-        predicates::apply(self, name, &value, given).map(Value::Bool)
+        self.passes(name, &value, given).map(Value::Bool)
     }
 }

@@ -3,7 +3,8 @@
 use super::arguments::Given;
 use super::fault::{Fault, fault};
 use super::function::Function;
-use super::interpreter::{Interpreter, Object, check_attribute};
+use super::interpreter::{Interpreter, Object};
+use super::scopes::check_attribute;
 use super::value::{Dict, Range, Value};
 use crate::prompt::strftime::strftime;
 

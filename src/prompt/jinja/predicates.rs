@@ -4,7 +4,7 @@ use super::arguments::Given;
 use super::ast::Comparison;
 use super::fault::{Fault, fault};
 use super::interpreter::{Interpreter, Object};
-use super::strings::has_only_case;
+use super::letter_case::has_only_case;
 use super::value::Value;
 use super::{filters, operators};
 
@@ -55,83 +55,81 @@ pub(super) fn exists(name: &str) -> bool {
     TESTS.iter().any(|(known, _)| *known == name)
 }
 
-/// Whether a value passes a test.
-///
-/// # Errors
-/// There is no such test, or the value does not fit it.
-pub(super) fn apply(
-    run: &mut Interpreter<'_>,
-    name: &str,
-    value: &Value,
-    given: Given,
-) -> Result<bool, Fault> {
-    let Some((_, takes)) = TESTS.iter().find(|(known, _)| *known == name) else {
-        return fault!("there is no test `{name}`");
-    };
-    let arguments: Vec<Value> =
-        given.positional.into_iter().chain(given.named.into_iter().map(|(_, v)| v)).collect();
-    if arguments.len() != *takes {
-        return fault!("the test `{name}` takes {takes} arguments, not {}", arguments.len());
+impl Interpreter<'_> {
+    /// Whether a value passes a test.
+    ///
+    /// # Errors
+    /// There is no such test, or the value does not fit it.
+    pub(super) fn passes(&mut self, name: &str, value: &Value, given: Given) -> Result<bool, Fault> {
+        let Some((_, takes)) = TESTS.iter().find(|(known, _)| *known == name) else {
+            return fault!("there is no test `{name}`");
+        };
+        let arguments: Vec<Value> =
+            given.positional.into_iter().chain(given.named.into_iter().map(|(_, v)| v)).collect();
+        if arguments.len() != *takes {
+            return fault!("the test `{name}` takes {takes} arguments, not {}", arguments.len());
+        }
+        let other = arguments.first();
+        let comparison = match name {
+            "==" | "eq" | "equalto" => Some(Comparison::Eq),
+            "!=" | "ne" => Some(Comparison::Ne),
+            "<" | "lt" | "lessthan" => Some(Comparison::Lt),
+            "<=" | "le" => Some(Comparison::Le),
+            ">" | "gt" | "greaterthan" => Some(Comparison::Gt),
+            ">=" | "ge" => Some(Comparison::Ge),
+            "in" => Some(Comparison::In),
+            _ => None,
+        };
+        if let (Some(comparison), Some(other)) = (comparison, other) {
+            return self.compare(comparison, value, other);
+        }
+        let remainder = |by: &Value| -> Result<bool, Fault> {
+            Ok(operators::remainder(value, by)?.as_float() == Some(0.0))
+        };
+        Ok(match name {
+            "defined" => !value.is_undefined(),
+            "undefined" => value.is_undefined(),
+            "none" => matches!(value, Value::None),
+            "boolean" => matches!(value, Value::Bool(_)),
+            "true" => matches!(value, Value::Bool(true)),
+            "false" => matches!(value, Value::Bool(false)),
+            "integer" => matches!(value, Value::Int(_)),
+            "float" => matches!(value, Value::Float(_)),
+            "number" => matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_)),
+            "string" => matches!(value, Value::Str(_)),
+            "mapping" => matches!(value, Value::Dict(_)),
+            "sequence" => matches!(
+                value,
+                Value::Str(_)
+                    | Value::List(_)
+                    | Value::Tuple(_)
+                    | Value::Dict(_)
+                    | Value::Range(_)
+                    | Value::Undefined(_)
+            ),
+            "iterable" => match value {
+                Value::Object(id) => matches!(self.objects[*id], Object::Iterator(_)),
+                Value::View(..) | Value::Loop(_) => true,
+                other => other.len().is_some(),
+            },
+            "callable" => match value {
+                Value::Object(id) => matches!(self.objects[*id], Object::Joiner { .. }),
+                Value::Undefined(_) => true,
+                other => {
+                    matches!(other, Value::Macro(_) | Value::Function(_) | Value::Method(_) | Value::Loop(_))
+                }
+            },
+            "sameas" => other.is_some_and(|other| same_object(value, other)),
+            "lower" => has_only_case(&self.text(value)?, false),
+            "upper" => has_only_case(&self.text(value)?, true),
+            "even" => remainder(&Value::Int(2))?,
+            "odd" => operators::remainder(value, &Value::Int(2))?.as_float() == Some(1.0),
+            "divisibleby" => remainder(other.unwrap_or(&Value::None))?,
+            "filter" => value.as_str().is_some_and(filters::exists),
+            "test" => value.as_str().is_some_and(exists),
+            _ => false,
+        })
     }
-    let other = arguments.first();
-    let comparison = match name {
-        "==" | "eq" | "equalto" => Some(Comparison::Eq),
-        "!=" | "ne" => Some(Comparison::Ne),
-        "<" | "lt" | "lessthan" => Some(Comparison::Lt),
-        "<=" | "le" => Some(Comparison::Le),
-        ">" | "gt" | "greaterthan" => Some(Comparison::Gt),
-        ">=" | "ge" => Some(Comparison::Ge),
-        "in" => Some(Comparison::In),
-        _ => None,
-    };
-    if let (Some(comparison), Some(other)) = (comparison, other) {
-        return run.compare(comparison, value, other);
-    }
-    let remainder =
-        |by: &Value| -> Result<bool, Fault> { Ok(operators::remainder(value, by)?.as_float() == Some(0.0)) };
-    Ok(match name {
-        "defined" => !value.is_undefined(),
-        "undefined" => value.is_undefined(),
-        "none" => matches!(value, Value::None),
-        "boolean" => matches!(value, Value::Bool(_)),
-        "true" => matches!(value, Value::Bool(true)),
-        "false" => matches!(value, Value::Bool(false)),
-        "integer" => matches!(value, Value::Int(_)),
-        "float" => matches!(value, Value::Float(_)),
-        "number" => matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_)),
-        "string" => matches!(value, Value::Str(_)),
-        "mapping" => matches!(value, Value::Dict(_)),
-        "sequence" => matches!(
-            value,
-            Value::Str(_)
-                | Value::List(_)
-                | Value::Tuple(_)
-                | Value::Dict(_)
-                | Value::Range(_)
-                | Value::Undefined(_)
-        ),
-        "iterable" => match value {
-            Value::Object(id) => matches!(run.objects[*id], Object::Iterator(_)),
-            Value::View(..) | Value::Loop(_) => true,
-            other => other.len().is_some(),
-        },
-        "callable" => match value {
-            Value::Object(id) => matches!(run.objects[*id], Object::Joiner { .. }),
-            Value::Undefined(_) => true,
-            other => {
-                matches!(other, Value::Macro(_) | Value::Function(_) | Value::Method(_) | Value::Loop(_))
-            }
-        },
-        "sameas" => other.is_some_and(|other| same_object(value, other)),
-        "lower" => has_only_case(&run.text(value)?, false),
-        "upper" => has_only_case(&run.text(value)?, true),
-        "even" => remainder(&Value::Int(2))?,
-        "odd" => operators::remainder(value, &Value::Int(2))?.as_float() == Some(1.0),
-        "divisibleby" => remainder(other.unwrap_or(&Value::None))?,
-        "filter" => value.as_str().is_some_and(filters::exists),
-        "test" => value.as_str().is_some_and(exists),
-        _ => false,
-    })
 }
 
 /// Whether two values are one object in Python, as far as that is certain.

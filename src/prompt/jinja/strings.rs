@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::arguments::{Given, int, text};
 use super::fault::{Fault, fault};
 use super::interpreter::Interpreter;
+use super::letter_case::{capitalize, has_only_case, is_title, swap_case, title_case};
 use super::split::{Parts, split_lines};
-use super::unicode::{
-    case, casefold, is_alpha, is_decimal, is_digit, is_numeric, is_printable, is_space, title,
-};
+use super::unicode::{casefold, is_alpha, is_decimal, is_digit, is_numeric, is_printable, is_space};
 use super::value::{Value, char_count};
 
 pub(super) const METHODS: [&str; 46] = [
@@ -353,59 +352,4 @@ fn search(of: &str, name: &str, given: Given) -> Result<Value, Fault> {
         None if name.ends_with("find") => Ok(Value::Int(-1)),
         None => fault!("`{name}` does not find the text"),
     }
-}
-
-pub(super) fn capitalize(of: &str) -> String {
-    let mut chars = of.chars();
-    let first = chars.next().map(title).unwrap_or_default();
-    // Lower-cased as a whole, since a sigma at the end of a word has a form of its own.
-    let lower = of.to_lowercase();
-    let skip: usize = of.chars().next().map_or(0, |c| c.to_lowercase().map(char::len_utf8).sum());
-    first + lower.get(skip..).unwrap_or_default()
-}
-
-/// `str.title`: a word starts after every character without case.
-fn title_case(of: &str) -> String {
-    let lower: Vec<char> = of.chars().collect();
-    let mut text = String::with_capacity(of.len());
-    let mut in_word = false;
-    for c in lower {
-        if in_word {
-            text.extend(c.to_lowercase());
-        } else {
-            text += &title(c);
-        }
-        in_word = case(c).is_some();
-    }
-    text
-}
-
-fn swap_case(of: &str) -> String {
-    let mut text = String::with_capacity(of.len());
-    for c in of.chars() {
-        match case(c) {
-            Some(true) => text.extend(c.to_lowercase()),
-            Some(false) => text.extend(c.to_uppercase()),
-            None => text.push(c),
-        }
-    }
-    text
-}
-
-/// Whether some character has case, and every such one is upper or lower.
-pub(super) fn has_only_case(of: &str, upper: bool) -> bool {
-    let mut cases = of.chars().filter_map(case).peekable();
-    cases.peek().is_some() && cases.all(|case| case == upper)
-}
-
-fn is_title(of: &str) -> bool {
-    let (mut in_word, mut any) = (false, false);
-    for c in of.chars() {
-        match case(c) {
-            Some(upper) if upper == in_word => return false,
-            Some(_) => (in_word, any) = (true, true),
-            None => in_word = false,
-        }
-    }
-    any
 }

@@ -78,20 +78,17 @@ pub(super) fn exists(name: &str) -> bool {
     FILTERS.iter().any(|(known, _)| *known == name)
 }
 
-/// Applies a filter.
-///
-/// # Errors
-/// There is no such filter, or the value or the arguments do not fit it.
-pub(super) fn apply(
-    run: &mut Interpreter<'_>,
-    name: &str,
-    value: &Value,
-    given: Given,
-) -> Result<Value, Fault> {
-    run.budget.steps(1)?;
-    match FILTERS.iter().find(|(known, _)| *known == name) {
-        Some((_, filter)) => filter(run, value, given),
-        None => fault!("there is no filter `{name}`"),
+impl Interpreter<'_> {
+    /// Applies a filter.
+    ///
+    /// # Errors
+    /// There is no such filter, or the value or the arguments do not fit it.
+    pub(super) fn apply_filter(&mut self, name: &str, value: &Value, given: Given) -> Result<Value, Fault> {
+        self.budget.steps(1)?;
+        match FILTERS.iter().find(|(known, _)| *known == name) {
+            Some((_, filter)) => filter(self, value, given),
+            None => fault!("there is no filter `{name}`"),
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::super::arguments::Given;
 use super::super::fault::{Fault, fault};
 use super::super::interpreter::Interpreter;
+use super::super::methods;
 use super::super::value::{List, Value};
-use super::super::{methods, predicates};
 use super::path::path;
 use super::sequence::{lowered, sort_by};
 
@@ -58,7 +58,7 @@ pub(super) fn map(run: &mut Interpreter<'_>, value: &Value, mut given: Given) ->
         };
         for item in run.collect(value)? {
             run.budget.enter()?;
-            mapped.push(super::apply(run, &filter, &item, given.clone())?);
+            mapped.push(run.apply_filter(&filter, &item, given.clone())?);
             run.budget.leave();
         }
     }
@@ -89,7 +89,7 @@ fn keep(
         let subject = run.follow(item.clone(), &attribute_path, None)?;
         let passes = match &test {
             None => subject.is_true(),
-            Some(Value::Str(test)) => predicates::apply(run, test, &subject, given.clone())?,
+            Some(Value::Str(test)) => run.passes(test, &subject, given.clone())?,
             Some(other) => return fault!("a test is named by a text, not {}", other.type_name()),
         };
         if passes == passing {

@@ -3,8 +3,8 @@
 use super::super::arguments::{Given, int, text};
 use super::super::fault::{Fault, fault};
 use super::super::interpreter::Interpreter;
+use super::super::letter_case;
 use super::super::split::split_lines;
-use super::super::strings;
 use super::super::unicode::{is_space, is_word};
 use super::super::value::{Value, char_count};
 
@@ -27,7 +27,7 @@ pub(super) fn lower(run: &mut Interpreter<'_>, value: &Value, given: Given) -> R
 
 pub(super) fn capitalize(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Result {
     let [] = given.bind("capitalize", [], 0)?;
-    Ok(Value::str(strings::capitalize(&run.text(value)?)))
+    Ok(Value::str(letter_case::capitalize(&run.text(value)?)))
 }
 
 /// A word starts at the start, and after white space, `-` and opening brackets.
