@@ -13,7 +13,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Gemma 2",
     architecture: "Gemma2",
     model_type: "gemma2",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 8192,
         head_dim: Some(256),
@@ -22,24 +21,17 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary::WHOLE,
     attention: Attention {
         query_scalar: Some(256.0),
         softcap: Some(Softcap { field: "attn_logit_softcapping", default: Some(50.0) }),
     },
     windows: Some(Windows { default_keys: Some(4096), layers: every_other_layer }),
     norms: NORMS,
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: Some(30.0) }),
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
     trtllm: Some(TRTLLM),
+    ..FamilySpec::COMMON
 };
 
 pub(super) const NORMS: Norms = Norms {

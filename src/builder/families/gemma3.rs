@@ -15,7 +15,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Gemma 3",
     architecture: "Gemma3",
     model_type: "gemma3_text",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 131_072,
         head_dim: Some(256),
@@ -32,22 +31,16 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     },
     windows: Some(Windows { default_keys: Some(4096), layers: all_but_every_nth_layer }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..gemma2::NORMS },
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: None }),
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Gemma3ForCausalLM",
         fields: trtllm_fields,
         lacks,
         ..gemma2::TRTLLM
     }),
+    ..FamilySpec::COMMON
 };
 
 /// `layer_types`, else all layers but each `sliding_window_pattern`th.

@@ -17,17 +17,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("bias"), output: Bias::If("bias"), mlp: Bias::Absent },
-    rotary: Rotary::WHOLE,
-    attention: Attention::PLAIN,
-    windows: None,
     norms: Norms { inputs: Some(["attention_norm", "ffn_norm"]), ..Norms::RMS },
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
-    activation: ActivationSpec::SILU,
-    scaled_embedding: false,
-    final_softcap: None,
     tensors: TensorNames {
         embedding: "model.tok_embeddings.weight",
         lm_head: "output.weight",
@@ -39,7 +29,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         down: "feed_forward.w2",
         transposed: false,
     },
-    positions: None,
-    encoder: None,
     trtllm: Some(TrtllmForm { exported_as: Some("InternLM2ForCausalLM"), ..llama::TRTLLM }),
+    ..FamilySpec::COMMON
 };

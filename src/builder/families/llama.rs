@@ -13,7 +13,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Llama",
     architecture: "Llama",
     model_type: "llama",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 2048,
         head_dim: None,
@@ -26,21 +25,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         output: Bias::If("attention_bias"),
         mlp: Bias::If("mlp_bias"),
     },
-    rotary: Rotary::WHOLE,
-    attention: Attention::PLAIN,
-    windows: None,
-    norms: Norms::RMS,
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
-    activation: ActivationSpec::SILU,
-    scaled_embedding: false,
-    final_softcap: None,
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
     trtllm: Some(TRTLLM),
+    ..FamilySpec::COMMON
 };
 
 /// The form of every family whose layers TensorRT-LLM builds from Llama's classes.

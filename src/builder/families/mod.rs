@@ -1,8 +1,7 @@
 //! The families of decoders and encoders: one file each, and the list of them.
 //!
-//! To add a family, describe it in a file of its own and add that to the list below. If its layers compute
-//! something new, that is a part of the decoder or the encoder (`cpp/cpu`) with a field in the manifest's `Variant`
-//! besides.
+//! To add a family, describe it in a file of its own and add that to the list below. If its layers compute something
+//! new, also add a part to the decoder or the encoder (`cpp/cpu`), with a field in the manifest's `Variant`.
 
 mod bert;
 mod cohere;
@@ -34,6 +33,7 @@ mod qwen3;
 mod qwen3_moe;
 mod roberta;
 pub(super) mod rope;
+mod rope_scaling;
 pub(super) mod spec;
 mod trtllm_fields;
 mod unsupported;
@@ -85,8 +85,8 @@ pub(super) struct Architecture {
     /// For example `Qwen3ForSequenceClassification`.
     pub(super) name: String,
     pub(super) family: &'static FamilySpec,
-    /// What follows the family in the name; all of the name if it does not start with the family, as those of
-    /// training code's own classes.
+    /// The rest of the name after the family; the whole name if it does not start with the family, as in the class
+    /// names of training code.
     pub(super) class: String,
     /// Whether the decoder is the text part of a model that takes images, too.
     pub(super) multimodal: bool,

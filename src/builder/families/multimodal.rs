@@ -43,7 +43,7 @@ pub(super) fn recognise(config: &Object, name: &str) -> Result<Option<Architectu
     }
 }
 
-/// The class as that of a text model is called.
+/// The name of the class in a text model.
 fn class(name: &str, wrapper: &Wrapper) -> Option<&'static str> {
     match name.strip_prefix(wrapper.architecture)? {
         "ForConditionalGeneration" => Some("ForCausalLM"),
@@ -61,7 +61,7 @@ pub(crate) fn text_tensor(name: &str) -> Option<String> {
     }
     match name.strip_prefix("model.") {
         Some(part) => part.strip_prefix("language_model.").map(|text| format!("model.{text}")),
-        // Not in the model of images and text, but beside it: the head.
+        // The head is outside of the model of images and text.
         None => (!is_other_part(name)).then(|| name.to_owned()),
     }
 }

@@ -12,7 +12,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Nemotron",
     architecture: "Nemotron",
     model_type: "nemotron",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 4096,
         head_dim: None,
@@ -26,8 +25,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         mlp: Bias::If("mlp_bias"),
     },
     rotary: Rotary { partial: Some(0.5), ..Rotary::WHOLE },
-    attention: Attention::PLAIN,
-    windows: None,
     norms: Norms {
         kind: Norm::Layer,
         bias: true,
@@ -38,16 +35,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         outputs: None,
         queries_and_keys: QkNorm::None,
     },
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
     activation: ActivationSpec { fields: &["hidden_act"], name: "relu2", activation: Activation::Relu2 },
-    scaled_embedding: false,
-    final_softcap: None,
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "NemotronForCausalLM",
         exported_as: None,
@@ -60,6 +48,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         fields: trtllm_fields,
         lacks,
     }),
+    ..FamilySpec::COMMON
 };
 
 fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {

@@ -9,7 +9,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "OLMo 2",
     architecture: "Olmo2",
     model_type: "olmo2",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 2048,
         head_dim: None,
@@ -18,9 +17,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary::WHOLE,
-    attention: Attention::PLAIN,
-    windows: None,
     norms: Norms {
         default_eps: 1e-5,
         inputs: None,
@@ -28,15 +24,5 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         queries_and_keys: QkNorm::AllHeads,
         ..Norms::RMS
     },
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
-    activation: ActivationSpec::SILU,
-    scaled_embedding: false,
-    final_softcap: None,
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
-    trtllm: None,
+    ..FamilySpec::COMMON
 };

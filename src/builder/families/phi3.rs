@@ -14,7 +14,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Phi-3",
     architecture: "Phi3",
     model_type: "phi3",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 4096,
         head_dim: None,
@@ -22,25 +21,14 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         tied_embeddings: false,
         ..Defaults::NONE
     },
-    biases: Biases::NONE,
     rotary: Rotary { partial: Some(1.0), read: rope::read_phi3, ..Rotary::WHOLE },
-    attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: None, layers: windows::every_layer }),
     norms: Norms { default_eps: 1e-5, ..Norms::RMS },
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
-    activation: ActivationSpec::SILU,
-    scaled_embedding: false,
-    final_softcap: None,
     tensors: TensorNames {
         qkv: Qkv::Fused("self_attn.qkv_proj"),
         gate_up: GateUp::Fused("mlp.gate_up_proj"),
         ..TensorNames::COMMON
     },
-    positions: None,
-    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Phi3ForCausalLM",
         exported_as: None,
@@ -53,6 +41,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         fields: trtllm_fields,
         lacks,
     }),
+    ..FamilySpec::COMMON
 };
 
 fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {

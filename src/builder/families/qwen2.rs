@@ -13,7 +13,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Qwen2",
     architecture: "Qwen2",
     model_type: "qwen2",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 32768,
         head_dim: None,
@@ -22,20 +21,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::Present, output: Bias::Absent, mlp: Bias::Absent },
-    rotary: Rotary::WHOLE,
-    attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
-    norms: Norms::RMS,
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
-    activation: ActivationSpec::SILU,
-    scaled_embedding: false,
-    final_softcap: None,
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Qwen2ForCausalLM",
         exported_as: None,
@@ -48,6 +34,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         fields: trtllm_fields,
         lacks,
     }),
+    ..FamilySpec::COMMON
 };
 
 pub(super) fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {

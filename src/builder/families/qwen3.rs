@@ -13,7 +13,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     title: "Qwen3",
     architecture: "Qwen3",
     model_type: "qwen3",
-    in_transformers: true,
     defaults: Defaults {
         max_position_embeddings: 32768,
         head_dim: Some(128),
@@ -22,20 +21,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
-    rotary: Rotary::WHOLE,
-    attention: Attention::PLAIN,
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..Norms::RMS },
-    experts: None,
-    parallel_residual: ParallelResidual::Never,
-    multipliers: Multipliers::NONE,
-    aliases: &[],
-    activation: ActivationSpec::SILU,
-    scaled_embedding: false,
-    final_softcap: None,
-    tensors: TensorNames::COMMON,
-    positions: None,
-    encoder: None,
     trtllm: Some(TrtllmForm {
         architecture: "Qwen3ForCausalLM",
         exported_as: None,
@@ -48,6 +35,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         fields: trtllm_fields,
         lacks: qwen2::lacks,
     }),
+    ..FamilySpec::COMMON
 };
 
 fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {

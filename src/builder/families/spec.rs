@@ -32,7 +32,7 @@ pub(crate) struct FamilySpec {
     /// Which layers have a sliding window; `None` if the family has no windows.
     pub(crate) windows: Option<Windows>,
     pub(crate) norms: Norms,
-    /// The experts that take the place of feed-forward networks, if the family has them.
+    /// The experts that replace feed-forward networks, if the family has them.
     pub(crate) experts: Option<ExpertsSpec>,
     pub(crate) parallel_residual: ParallelResidual,
     pub(crate) multipliers: Multipliers,
@@ -46,10 +46,39 @@ pub(crate) struct FamilySpec {
     pub(crate) tensors: TensorNames,
     /// Embeddings of positions, if the family has them.
     pub(crate) positions: Option<PositionsSpec>,
-    /// What makes it a family of encoders; `None` for decoders.
+    /// The description of an encoder; `None` for decoders.
     pub(crate) encoder: Option<EncoderSpec>,
     /// `None` if TensorRT-LLM 1.2.1 does not have the family.
     pub(crate) trtllm: Option<TrtllmForm>,
+}
+
+impl FamilySpec {
+    /// What most families share. A family of its own sets the names and the defaults, and TensorRT-LLM's form if that
+    /// has the family.
+    pub(crate) const COMMON: Self = Self {
+        name: "",
+        title: "",
+        architecture: "",
+        model_type: "",
+        in_transformers: true,
+        defaults: Defaults::NONE,
+        biases: Biases::NONE,
+        rotary: Rotary::WHOLE,
+        attention: Attention::PLAIN,
+        windows: None,
+        norms: Norms::RMS,
+        experts: None,
+        parallel_residual: ParallelResidual::Never,
+        multipliers: Multipliers::NONE,
+        aliases: &[],
+        activation: ActivationSpec::SILU,
+        scaled_embedding: false,
+        final_softcap: None,
+        tensors: TensorNames::COMMON,
+        positions: None,
+        encoder: None,
+        trtllm: None,
+    };
 }
 
 /// Values of fields that `config.json` may leave out.
@@ -306,7 +335,7 @@ pub(crate) struct TrtllmForm {
     pub(crate) fused_gate: bool,
     /// The form with a head of any number of rows, if there is one.
     pub(crate) small_head: Option<SmallHead>,
-    /// Fields of `config.json` beside those that all families have.
+    /// Fields of `config.json` in addition to those of all families.
     pub(crate) fields: TrtllmFields,
     /// What the model has that the family's classes cannot express.
     pub(crate) lacks: fn(&Model) -> Option<&'static str>,

@@ -1,4 +1,4 @@
-//! What kind of model an architecture is that cannot be built, for the error that says so.
+//! Names the kind of an architecture that cannot be built, for the error about it.
 
 use crate::builder::json::Object;
 

@@ -1,4 +1,4 @@
-//! Reads from `config.json` what sets a model's decoder apart from Llama's, as its family's description says.
+//! Reads from `config.json` how a model's decoder differs from Llama's, following its family's description.
 
 use super::spec::{Bias, FamilySpec, LogitScale, ParallelResidual, Softcap};
 use super::{encoders, experts, rope, windows};
@@ -64,7 +64,7 @@ pub(crate) struct Sizes {
     pub(crate) max_position_embeddings: usize,
 }
 
-/// What sets the model apart from Llama's decoder, its rotary embedding aside.
+/// The differences from Llama's decoder, except for the rotary embedding.
 pub(crate) fn variant(
     config: &Object,
     family: &FamilySpec,

@@ -1,14 +1,14 @@
-//! Sliding windows: which layers see the newest keys only, and how many.
+//! Sliding windows: which layers see only the newest keys, and how many of them.
 
 use super::spec::{FamilySpec, WindowFields};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::SlidingWindow;
 
-/// Reads the windows of a checkpoint. Their rotary embedding is left to the caller.
+/// Reads the windows of a checkpoint. The caller sets their rotary embedding.
 ///
 /// # Errors
-/// A field is malformed, or layers are to have windows that the family or the configuration does not have.
+/// A field is malformed, or gives layers windows that the family or the configuration does not have.
 pub(super) fn read(
     config: &Object,
     family: &FamilySpec,
