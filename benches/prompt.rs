@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark may panic, and is not a library")]
 
+mod measure;
+
 use std::hint::black_box;
 use std::path::Path;
 
 use assay::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 use assay::prompt::{EncodeOptions, Encoder, Message};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const QUESTION: &str = "I am going to Paris, what should I see?";
 const ANSWER: &str = "Ah, Paris, the City of Light! There are so many amazing things to see and do in this \
@@ -27,9 +28,8 @@ fn conversation(answer: String) -> [Message; 2] {
     [("user", QUESTION.to_owned()), ("assistant", answer)].map(|(role, content)| Message::new(role, content))
 }
 
-fn encode(criterion: &mut Criterion) {
+fn main() {
     let encoder = encoder();
-    let mut group = criterion.benchmark_group("encode");
     for (name, answer) in [
         ("short", ANSWER.to_owned()),
         ("markup", ANSWER.replace("Paris", "<b>Paris</b>")),
@@ -37,14 +37,9 @@ fn encode(criterion: &mut Criterion) {
         ("long", ANSWER.repeat(50)),
     ] {
         let messages = conversation(answer);
-        let ids = encoder.encode(&messages, EncodeOptions::default()).unwrap();
-        group.throughput(Throughput::Elements(ids.len() as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| encoder.encode(black_box(&messages), EncodeOptions::default()).unwrap());
+        let tokens = encoder.encode(&messages, EncodeOptions::default()).unwrap().len();
+        measure::report(&format!("{name}, {tokens} tokens"), || {
+            black_box(encoder.encode(black_box(&messages), EncodeOptions::default()).unwrap());
         });
     }
-    group.finish();
 }
-
-criterion_group!(benches, encode);
-criterion_main!(benches);

@@ -2,6 +2,8 @@
 //! scheduler adds to a request when the engine takes no time, alone and with many at once.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark may panic")]
 
+mod measure;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,6 @@ use assay::engine::simulated::SimulatedFactory;
 use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
 use assay::scheduler::core::{Core, StepCore};
 use assay::scheduler::{Job, Priority, SchedulerOptions, Work, start};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 const LIMITS: Limits = Limits {
     max_seq_len: 4096,
@@ -72,58 +73,46 @@ impl Load {
     }
 }
 
-fn decision(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("decision");
+fn decision() {
     for waiting in [1_000, 10_000, 100_000] {
         let mut load = Load::new(waiting);
         let mut running = load.core.plan(load.now).unwrap_or_default();
-        group.bench_function(BenchmarkId::new("waiting", waiting), |bencher| {
-            bencher.iter_custom(|iterations| {
-                let mut total = Duration::ZERO;
-                for _ in 0..iterations {
-                    let (iteration, elapsed) = load.decide(&running);
-                    running = iteration;
-                    total += elapsed;
-                }
-                total
-            });
+        measure::report_timed(&format!("decision, {waiting} waiting"), |iterations| {
+            let mut total = Duration::ZERO;
+            for _ in 0..iterations {
+                let (iteration, elapsed) = load.decide(&running);
+                running = iteration;
+                total += elapsed;
+            }
+            total
         });
     }
-    group.finish();
 }
 
-/// Jobs of 256 tokens through the handle, this many in flight at once; time per job.
-fn round_trip(criterion: &mut Criterion) {
+/// Jobs of 256 tokens through the handle, this many in flight at once; time until all are answered.
+fn round_trip() {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 5);
-    let (Ok(handle), Ok(runtime)) = (
-        start(factory.into(), SchedulerOptions::default(), Arc::new(())),
-        tokio::runtime::Builder::new_current_thread().build(),
-    ) else {
-        return;
-    };
+    let handle = start(factory.into(), SchedulerOptions::default(), Arc::new(())).expect("an engine");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut seed = 0;
     let mut job = || {
         seed += 1;
         let tokens = (0..256).map(|token| seed + token).collect();
         Job { tokens, work: Work::score(256), priority: Priority(0) }
     };
-    let mut group = criterion.benchmark_group("round trip");
     for at_once in [1, 64] {
-        group.throughput(criterion::Throughput::Elements(at_once));
-        group.bench_function(BenchmarkId::new("at once", at_once), |bencher| {
-            bencher.iter(|| {
-                runtime.block_on(async {
-                    let tickets: Vec<_> =
-                        (0..at_once).filter_map(|_| handle.submit(job(), None).ok()).collect();
-                    for ticket in tickets {
-                        black_box(ticket.await.is_ok());
-                    }
-                });
+        measure::report(&format!("round trip, {at_once} at once"), || {
+            runtime.block_on(async {
+                let tickets: Vec<_> = (0..at_once).filter_map(|_| handle.submit(job(), None).ok()).collect();
+                for ticket in tickets {
+                    black_box(ticket.await.is_ok());
+                }
             });
         });
     }
-    group.finish();
 }
 
-criterion_group!(benches, decision, round_trip);
-criterion_main!(benches);
+fn main() {
+    decision();
+    round_trip();
+}
