@@ -72,7 +72,8 @@ struct AttentionTile {
     float scale;           // on the scores
     float softcap;         // scores become softcap * tanh(score / softcap); 0: no cap
     std::size_t window;    // newest keys that a query sees, its own included; 0: all
-    // If not 0, queries see keys on both sides in a text of so many tokens; a window then is around them.
+    // If not 0, the text has this many tokens and queries see keys on both sides; a window is then centred on the
+    // query.
     std::size_t text_tokens = 0;
     const RelativeTerms<T>* relative = nullptr;  // null: none; only if queries see both sides
 };
@@ -94,7 +95,7 @@ struct Rotation {
     NormWeights key_norm;
 };
 
-// A row of sums of int8 products, [n]; each stands for sum * row * columns (+ bias).
+// A row of sums of int8 products, [n]; each means sum * row * columns (+ bias).
 struct Dequantized {
     const std::int32_t* sums;
     float row;
@@ -123,7 +124,7 @@ struct Kernels {
     // Rounds x / scale to integers with a largest magnitude of 127. Returns the scale; 0 if all numbers are
     // 0.
     float (*quantize)(const T* x, std::size_t n, std::int8_t* y);
-    // Sets y to what the sums stand for, or adds it to y.
+    // Sets y to the values of the sums, or adds them to y.
     void (*dequantize)(const Dequantized& from, bool add, float* y);
     void (*dequantize_rounded)(const Dequantized& from, T* y);
     // The products of the head's rows with x.

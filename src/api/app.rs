@@ -18,12 +18,12 @@ use crate::serving::{Generator, LoadedModel, Model, Scorer, find_model, served_n
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 
-/// What the clients of SGLang, Infinity and LLaMA-Factory send as the name of a model if they know none.
+/// Model names that clients of SGLang, Infinity and LLaMA-Factory send by default.
 const UNNAMED: [&str; 4] = ["", "default", "default/not-specified", "model"];
 
 /// The state of a server: its options, and its model once that is loaded.
 pub struct App {
-    /// The names of the model, at least one; the first is the one in responses.
+    /// The names of the model, at least one; responses carry the first.
     pub(super) models: Vec<String>,
     /// What the engine is.
     pub(super) manifest: Manifest,
@@ -39,11 +39,11 @@ pub struct App {
     pub(super) traces: Option<Traces>,
     /// Bytes of bodies that requests in flight may hold together.
     pub(super) bodies: ByteBudget,
-    /// Bytes of text that requests in flight may come to together once a prompt is repeated before each response.
+    /// Limit on the bytes of text of all requests in flight, with each prompt counted once for each of its responses.
     pub(super) expanded: ByteBudget,
-    /// Bytes of bodies that are worked on at once off the threads that serve connections.
+    /// Limit on the bytes of bodies that worker threads parse and tokenize at once.
     pub(super) preparing: ByteBudget,
-    /// Notified when the server is to drain and end.
+    /// Notified when the server should drain and exit.
     pub(super) drain: Notify,
     /// When the process started, in seconds since 1970.
     pub(super) started: u64,
@@ -175,7 +175,7 @@ impl App {
         matches!(tokio::time::timeout(patience, model.compute_one_token()).await, Ok(Ok(_)))
     }
 
-    /// The model of the name `asked`, or of the server's first name if a request asks for none.
+    /// The model called `asked`, or the one under the server's first name if the request names none.
     ///
     /// # Errors
     /// [`ApiError::UnknownModel`] if no such model is served here.

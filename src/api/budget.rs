@@ -35,8 +35,8 @@ impl ByteBudget {
         ByteShare { budget: self.clone(), permit: None }
     }
 
-    /// Waits until `bytes` are free, in the order of the calls, and takes them. A share of more than the whole
-    /// budget is the whole budget.
+    /// Waits until `bytes` are free, in the order of the calls, and takes them. A share that exceeds the budget takes
+    /// all of it.
     pub(super) async fn wait_for(&self, bytes: usize) -> ByteShare {
         let bytes = u32::try_from(bytes.min(self.size)).unwrap_or(u32::MAX);
         // The semaphore is never closed, so this cannot fail.
@@ -46,7 +46,7 @@ impl ByteBudget {
 }
 
 impl ByteShare {
-    /// Takes more, until the share holds `bytes`; false if they are not free.
+    /// Grows the share to `bytes`; returns false if they are not free.
     pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
         let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(more) = bytes.checked_sub(held).filter(|more| *more > 0) else { return true };

@@ -1,35 +1,35 @@
-//! How much text the requests that are prepared at once may come to, with the prompts that are repeated in them.
+//! Bounds the text of requests that are prepared at once, with each prompt counted once for each of its responses.
 
 use std::cell::RefCell;
 
 use super::budget::{ByteBudget, ByteShare};
 
-/// Bodies that may come to more bytes of text are parsed and tokenized off the threads that serve connections, so
-/// that these answer everyone else meanwhile.
+/// Bodies that may expand to more bytes of text are parsed and tokenized on worker threads, so that the threads that
+/// serve connections stay responsive.
 pub(super) const INLINE_TEXT: usize = 64 << 10;
 
 thread_local! {
-    /// Bytes that the texts of requests may come to, and what the request that this thread prepares takes of them.
-    /// Nothing on the threads that serve connections.
+    /// The budget in bytes, and the share of the request that this thread prepares. `None` on the threads that serve
+    /// connections.
     static EXPANDED: RefCell<Option<(ByteBudget, ByteShare)>> = const { RefCell::new(None) };
 }
 
-/// Waits until all requests together have room for the `bytes` bytes of text that the one which this thread prepares
-/// comes to, and takes them until it is answered. A small request needs no room.
+/// Waits until the budget has room for the `bytes` bytes of the request that this thread prepares, and holds them until
+/// it is answered. A small request needs no room.
 pub(super) fn reserve_expanded(bytes: usize) {
     EXPANDED.with_borrow_mut(|expanded| {
         let Some((budget, share)) = expanded else { return };
         if bytes > INLINE_TEXT {
-            // A request that held a share while it waited for more could wait for another that does the same.
+            // Two requests that each held a share while waiting for more could deadlock.
             *share = budget.share();
             *share = tokio::runtime::Handle::current().block_on(budget.wait_for(bytes));
         }
     });
 }
 
-/// Runs `prepare` on a thread that serves no connections; with what the request's texts take of `budget`.
+/// Runs `prepare` on a worker thread, and returns its result with the share of `budget` that the request's texts take.
 pub(super) fn prepare_within<T>(budget: ByteBudget, prepare: impl FnOnce() -> T) -> (T, Option<ByteShare>) {
-    /// Leaves nothing for the next request of this thread, even after a panic.
+    /// Clears the thread's state, even after a panic, so that the thread's next request starts afresh.
     struct Forget;
     impl Drop for Forget {
         fn drop(&mut self) {

@@ -77,7 +77,7 @@ impl Fields {
         }
     }
 
-    /// The error about a field that must be there and is not. It mentions a field that may have been meant as it.
+    /// The error about a required field that is missing. It mentions a field that may have been meant instead.
     pub(super) fn missing(&self, name: &str, expected: &str) -> ApiError {
         let mut reason = format!("is missing or null: send {expected}");
         if let Some(meant) = nearest(name, self.map.keys().map(String::as_str)) {
@@ -99,7 +99,7 @@ impl Fields {
         match known.iter().find(|known| **known == word) {
             Some(known) => Ok(Some(known)),
             None => {
-                // A word is repeated; what may be a text of the user's is not.
+                // A single word is quoted; what may be a user's text is not.
                 let found = if is_word(&word) { format!(", not {word}") } else { String::new() };
                 let reason = format!("must be one of {}{found}", known.join(", "));
                 Err(ApiError::invalid(self.path(name), reason))
@@ -137,13 +137,13 @@ impl Fields {
     }
 }
 
-/// Whether a text is as short and plain as names of choices are.
+/// Whether a text looks like the name of a choice: short, and without spaces.
 fn is_word(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_plain)
 }
 
-/// The name among `known` that is most like `name`, if one is so alike that it may have been meant.
+/// The name among `known` that is closest to `name`, if one is close enough.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST_NAME {
         return None;
@@ -161,7 +161,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     best.map(|(_, candidate)| candidate)
 }
 
-/// A name without what differs between styles: `maxTokens` is `max_tokens`.
+/// A name without differences of style: `maxTokens` and `max_tokens` are the same.
 fn plain(name: &str) -> String {
     name.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect()
 }

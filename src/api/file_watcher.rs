@@ -13,7 +13,7 @@ pub(super) struct FileWatcher {
     seen: Vec<Option<Stamp>>,
 }
 
-/// Tells a file from an earlier one or another in its place. Kubernetes replaces files by changing a link.
+/// Identifies a version of a file. Kubernetes replaces files by changing a symbolic link.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,

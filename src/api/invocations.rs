@@ -59,7 +59,8 @@ const TARGETS: [(&[&str], Target); 19] = [
     (&["messages"], Target::Classify),
 ];
 
-/// Answers a request of another route, which its fields show: as `/classify`, `/pooling`, `/rerank`, `/score`, `/predict`,
+/// Answers a request for another route, which the fields identify: as `/classify`, `/pooling`, `/rerank`, `/score`,
+/// `/predict`,
 /// `/get_reward` or `/v1/rewards`, or, by a model that generates text, as chat or completions.
 #[utoipa::path(
     post,

@@ -1,4 +1,4 @@
-//! [`ItemPath`]: where in a request the text comes from that a model is given.
+//! [`ItemPath`]: which fields of a request a model's input comes from.
 
 use crate::prompt::Message;
 
@@ -32,13 +32,13 @@ impl ItemPath {
         Self { field: prompt.into(), response: Some(response) }
     }
 
-    /// A text in the field `response` after, or before, one in the field `prompt`.
+    /// A pair of texts: one in the field `prompt`, the other in the field `response`.
     pub(super) fn pair(prompt: impl Into<String>, response: impl Into<String>) -> Self {
         let response = ResponsePath { field: response.into(), messages: None, is_shorter: false };
         Self { field: prompt.into(), response: Some(response) }
     }
 
-    /// The path of a prompt and a response of so many bytes.
+    /// Records how many bytes the prompt and the response have, for [`ItemPath::longer`].
     pub(super) fn with_bytes(mut self, prompt: usize, response: usize) -> Self {
         if let Some(path) = &mut self.response {
             path.is_shorter = prompt > response;

@@ -17,7 +17,7 @@ use crate::serving::{LengthPolicy, Scheduling, Scorable, Scored, Scorer, Serving
 
 /// Most items of one request that are with the scheduler at once, so that a long list leaves room for others.
 const MOST_IN_FLIGHT: usize = 1024;
-/// Items that are handed over before other requests of the same thread have their turn.
+/// Number of items to submit before yielding to other requests on the same thread.
 const AT_ONCE: usize = 32;
 /// Longest wait before an item is offered to a full queue again.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ impl Item {
         Self::new(path, scorer.encode_rubric(messages, options, rubric))
     }
 
-    /// The item, of whose texts this many tokens were cut off before it was encoded.
+    /// Records how many tokens were cut off the item's texts before it was encoded.
     pub(super) fn after_cut(mut self, tokens: usize) -> Self {
         let cut = Truncated { strategy: Truncation::Right, tokens_removed: 0, turns_removed: 0 };
         if tokens > 0 {
@@ -87,7 +87,7 @@ impl Item {
         self
     }
 
-    /// The item, with scores at each of its tokens besides.
+    /// Requests scores at each of the item's tokens too.
     pub(super) fn at_each_token(self) -> Self {
         Self { each_token: true, ..self }
     }

@@ -4,7 +4,7 @@ use utoipa::openapi::OpenApi;
 
 use super::fields::nearest;
 
-/// Paths of other servers whose place another route takes here.
+/// Paths of other servers, and the routes that take their place here.
 const ELSEWHERE: [(&str, &str); 14] = [
     ("/generate", "/v1/completions"),
     ("/generate_stream", "/v1/completions"),

@@ -106,7 +106,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("stream", False, "the answer comes as a whole; leave it out"),
     ("stream_options", Empty, "the answer comes as a whole; leave it out"),
     ("extra_body", Empty, "its fields belong to the request itself"),
-    // What is returned besides.
+    // Further parts of a response.
     ("logprobs", False, NOT_RETURNED),
     ("top_logprobs", Zero, NOT_RETURNED),
     ("use_activation", False, RAW),
@@ -125,7 +125,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
 ];
 
 impl Fields {
-    /// Takes out the fields that may be there because they ask for what happens anyway.
+    /// Takes out the fields that ask only for what happens anyway.
     ///
     /// # Errors
     /// One of them asks for something else.

@@ -1,4 +1,4 @@
-//! The routes by which NVIDIA NIM describes itself besides health, models and version.
+//! The routes by which NVIDIA NIM describes itself, apart from health, models and version.
 
 use std::sync::Arc;
 

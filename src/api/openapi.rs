@@ -79,7 +79,7 @@ const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
 
 /// The document and its page.
 pub(super) fn pages(document: openapi::OpenApi) -> Router<Arc<App>> {
-    // The base layout has no bar with the name of another product.
+    // The base layout, unlike the default one, has no top bar with Swagger's name.
     let page =
         SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().use_base_layout());
     Router::from(page).layer(map_response(with_policy))

@@ -1,4 +1,4 @@
-//! What every route with a body does first: read it, make token ids of it, learn how urgent it is.
+//! What every route with a body does first: read it, tokenize it, and find out how urgent it is.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -29,9 +29,9 @@ pub(super) struct RequestReader {
     arrived: Instant,
     headers: HeaderMap,
     body: Vec<u8>,
-    /// What the body takes of the memory for bodies, until the request is answered.
+    /// The body's share of the memory for bodies, held until the request is answered.
     _share: ByteShare,
-    /// What its texts take of the memory for those that are repeated before others.
+    /// Its texts' share of the memory for prompts that are repeated.
     _expanded: Option<ByteShare>,
 }
 
@@ -44,8 +44,8 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Whether a body comes to little text. Each text in it is between two quotes, or token ids between brackets, and each
-/// may be a prompt that is repeated before all others.
+/// Whether a body expands to little text. Each text is between two quotes, and token ids are between brackets; any of
+/// them may be a prompt that is repeated before all others.
 fn is_small(body: &[u8]) -> bool {
     if body.len() > INLINE_TEXT {
         return false;
@@ -80,9 +80,9 @@ impl RequestReader {
         Ok(Self { arrived, headers: parts.headers, body, _share: share, _expanded: None })
     }
 
-    /// Parses and tokenizes the body with `prepare`; one that may come to much text off the threads that serve
-    /// connections, as soon as few enough others are worked on. If the client leaves meanwhile, it is not started,
-    /// or ends at the next text.
+    /// Parses and tokenizes the body with `prepare`. A body that may expand to much text is prepared on a worker
+    /// thread, once few enough others are in progress. If the client disconnects, the work is not started, or stops at
+    /// the next text.
     ///
     /// # Errors
     /// Those of `prepare`.

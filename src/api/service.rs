@@ -46,7 +46,7 @@ struct Model<'a> {
     owned_by: &'static str,
     /// The first name of the model.
     root: &'a str,
-    /// The model that an alias stands for; null if this is not an alias.
+    /// The model that an alias refers to; null if this is not an alias.
     parent: Option<&'a str>,
     /// Names of its scores, once the engine is loaded; absent if the model scores steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -64,7 +64,7 @@ struct Model<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     chat_template_kwargs: Option<Value>,
-    /// Sampling parameters that apply where a request sets none, as far as they differ from OpenAI's.
+    /// Default sampling parameters that differ from OpenAI's.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling_defaults: Option<&'a SamplingDefaults>,
 }

@@ -1,4 +1,4 @@
-//! What a request gives the chat template besides its messages.
+//! Variables that a request sets for the chat template.
 
 use serde_json::{Map, Value};
 

@@ -26,6 +26,7 @@ use crate::scheduler::SchedulerOptions;
 
 /// Why a benchmark did not run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum BenchError {
     /// An option that the mode needs is missing.
     #[error("{0} is missing")]
@@ -33,9 +34,7 @@ pub enum BenchError {
     /// The value of an option is out of its range.
     #[error("{option} is {value}; it must be {range}")]
     OutOfRange {
-        /// The option.
         option: &'static str,
-        /// Its value.
         value: String,
         /// What the value must be.
         range: String,
@@ -45,12 +44,7 @@ pub enum BenchError {
     NoSpan,
     /// The body to send cannot be read.
     #[error("--body {}: {source}", path.display())]
-    Body {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
+    Body { path: PathBuf, source: std::io::Error },
     /// The trace cannot be read or written.
     #[error(transparent)]
     Trace(#[from] TraceError),

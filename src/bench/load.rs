@@ -60,7 +60,6 @@ pub enum LoadError {
     Connection {
         /// `host:port` of the server.
         authority: String,
-        /// What went wrong.
         source: io::Error,
     },
 }

@@ -39,7 +39,6 @@ pub enum TimingError {
         weights_gb: f64,
         /// Type of the weights.
         precision: Precision,
-        /// Number of GPUs.
         gpus: usize,
         /// Name of the target.
         title: String,
@@ -48,12 +47,7 @@ pub enum TimingError {
     },
     /// A share is not a share.
     #[error("{option} is {share}; it must be above 0 and at most 1")]
-    Share {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        share: f64,
-    },
+    Share { option: &'static str, share: f64 },
     /// There are more GPUs than attention heads, or none.
     #[error("--gpus must be from 1 to {heads}: the model has {heads} attention heads to split")]
     Gpus {

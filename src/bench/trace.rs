@@ -45,16 +45,10 @@ pub(super) struct TraceRequest {
 pub enum TraceError {
     /// The file cannot be read or written.
     #[error("{path}: {source}")]
-    File {
-        /// The trace.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// A line is not a valid request.
     #[error("{path}, line {line}: {source}")]
     Line {
-        /// The trace.
         path: PathBuf,
         /// Line number, from 1.
         line: usize,

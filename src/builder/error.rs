@@ -15,11 +15,11 @@ pub(super) const TRTLLM_BUILD: &str = "trtllm-build";
 
 /// Why a build failed. Nothing is left at `--output`, whatever the reason.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum BuildError {
     /// A file of the checkpoint is missing, malformed, or asks for something that no engine can do.
     #[error("{path}: {reason}")]
     Checkpoint {
-        /// The file.
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
@@ -29,7 +29,6 @@ pub enum BuildError {
     Tensor {
         /// The file that has it, or should have it.
         path: PathBuf,
-        /// Its name.
         name: String,
         /// What is wrong with it.
         reason: String,
@@ -48,11 +47,10 @@ pub enum BuildError {
     #[error("cannot watch for signals: {0}")]
     Signals(#[source] io::Error),
     /// The engine cannot be written.
-    #[error("{path} cannot be written ({source}); check the free space and the rights of its directory")]
+    #[error("{path} cannot be written ({source}); check the free space and the permissions of its directory")]
     Write {
         /// What could not be written.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// There is no such target, or it does not compute in the requested precision.
@@ -68,6 +66,7 @@ pub enum BuildError {
 
 /// Why nothing is built into the directory that `--output` names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum OutputError {
     /// It has no parent, such as `/`.
     #[error("--output {0} cannot be replaced by an engine; name another directory")]
@@ -81,7 +80,6 @@ pub enum OutputError {
     /// The disk has too little room.
     #[error("--output {output} needs {}, but only {} are free there", HumanBytes(*needed), HumanBytes(*free))]
     Full {
-        /// The directory.
         output: PathBuf,
         /// Bytes of the engine.
         needed: u64,
@@ -92,6 +90,7 @@ pub enum OutputError {
 
 /// Why `trtllm-build` built no engine.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ProcessError {
     /// It is not installed.
     #[error(
@@ -101,14 +100,13 @@ pub enum ProcessError {
     Missing,
     /// It belongs to this version of TensorRT-LLM, whose engines the server does not drive.
     #[error(
-        "{TRTLLM_BUILD} here belongs to TensorRT-LLM {0}, and the server drives {TENSORRT_LLM}; run build-engine in the \
+        "{TRTLLM_BUILD} here belongs to TensorRT-LLM {0}, but the server drives {TENSORRT_LLM}; run build-engine in the \
          server's own image (docker/)"
     )]
     OtherVersion(String),
     /// It does not run.
     #[error("{program} cannot be started: {source}")]
     Unstartable {
-        /// The program.
         program: PathBuf,
         /// What the system reported.
         source: io::Error,
@@ -116,7 +114,6 @@ pub enum ProcessError {
     /// It ended with an error.
     #[error("{TRTLLM_BUILD} failed ({status}); its last lines:\n    {}", last_lines.join("\n    "))]
     Failed {
-        /// How it ended.
         status: ExitStatus,
         /// What it printed last.
         last_lines: Vec<String>,

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{BuildError, OutputError};
 
-/// A directory that becomes the output when it is published, and is removed otherwise.
+/// A temporary directory: publishing it makes it the output, otherwise it is removed.
 pub(super) struct Staging {
     directory: TempDir,
     output: PathBuf,

@@ -8,9 +8,9 @@ use crate::prompt::{EncodeOptions, Encoder, Message, PairFrame};
 
 /// Writes the template for a tokenizer with this frame. What follows the last text is not part of it.
 ///
-/// Turns before the response are the first text, one below the other: the cards of reward models that are encoders say
-/// nothing about conversations of several turns. With an empty response the prompt is a text by itself, as transformers'
-/// tokenizers take an empty second text.
+/// Turns before the response are the first text, joined by line breaks: the cards of reward models that are encoders
+/// say nothing about conversations of several turns. With an empty response the prompt is a text by itself, as
+/// transformers' tokenizers take an empty second text.
 pub(super) fn write(frame: &PairFrame, token: impl Fn(u32) -> Option<String>) -> Option<String> {
     let spelled = |ids: &[u32]| -> Option<String> {
         let texts: Option<Vec<String>> = ids.iter().map(|&id| token(id)).collect();

@@ -54,7 +54,7 @@ impl Console {
         Self { bar, total: AtomicU64::new(0), done: AtomicU64::new(0), last_line: Mutex::new(None), stop }
     }
 
-    /// Whether a plain line is due at `done` of `total` bytes.
+    /// Whether to print a plain line at `done` of `total` bytes.
     fn line_due(&self, done: u64, total: u64) -> bool {
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         let due = match *last {

@@ -41,10 +41,10 @@ impl Text {
 }
 
 impl Text {
-    /// Puts another chat template in the place of the checkpoint's own, for an embedding of `vocab_size` rows.
+    /// Replaces the checkpoint's chat template, for an embedding of `vocab_size` rows.
     ///
     /// # Errors
-    /// The tokenizer and the template make no encoder.
+    /// No encoder can be made from the tokenizer and the template.
     pub(super) fn replace_template(&mut self, template: &str, vocab_size: usize) -> Result<(), BuildError> {
         let encoder = Encoder::new(&self.tokenizer, template, &self.prompt)
             .map_err(|error| BuildError::Option(format!("the model's own prompt cannot be used: {error}")))?;

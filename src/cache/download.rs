@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::ModelError;
 
-/// Formats that repeat the weights, and that no engine is built from.
+/// Formats that duplicate the weights and are not used for building engines.
 const UNUSED: [&str; 8] = [
     "*.gguf",
     "*.onnx",
@@ -27,7 +27,7 @@ pub(super) fn download(name: &str) -> Result<(), ModelError> {
     for pattern in UNUSED {
         command.args(["--exclude", pattern]);
     }
-    // It prints the path of what it downloaded, which does not belong into the output of a command such as `score`.
+    // The client prints the path of the download, which must not end up in the output of a command such as `score`.
     let done = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
     let name = name.to_owned();
     match done {

@@ -8,23 +8,20 @@ use crate::hardware::targets::TargetError;
 
 /// Why a model cannot be used as it was named. The sentences name the command that was probably meant.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ModelError {
     /// Nothing has this name.
     #[error(
         "{} does not exist; give an engine directory, a checkpoint directory, or OWNER/NAME of a model of the Hugging \
          Face hub", model.display()
     )]
-    Missing {
-        /// What was named.
-        model: PathBuf,
-    },
-    /// It looks like the name of a model of the hub, and the hub's cache on this machine does not have it.
+    Missing { model: PathBuf },
+    /// The name looks like a model of the hub, but this machine's hub cache does not have it.
     #[error(
         "{name} is neither a directory here nor in the Hugging Face cache{}; if it is a model of the hub, download it \
          with `hf download {name}`, then run this command again, or let `assay serve {name} --download` do both", place(cache.as_deref())
     )]
     NotDownloaded {
-        /// What was named.
         name: String,
         /// Where the cache is, if it is known.
         cache: Option<PathBuf>,
@@ -35,7 +32,6 @@ pub enum ModelError {
          --upgrade huggingface_hub`"
     )]
     NoClient {
-        /// The model.
         name: String,
         /// What the system reported.
         source: io::Error,
@@ -44,16 +40,10 @@ pub enum ModelError {
     #[error(
         "`hf download {name}` failed ({status}); the lines above say why, and running it again continues"
     )]
-    Download {
-        /// The model.
-        name: String,
-        /// How it ended.
-        status: String,
-    },
+    Download { name: String, status: String },
     /// An address of the hub.
     #[error("{address} is an address; name the model as the hub does: `{command} {name}`")]
     Address {
-        /// What was named.
         address: String,
         /// The model's name in it.
         name: String,
@@ -63,9 +53,7 @@ pub enum ModelError {
     /// A file of an engine or of a checkpoint.
     #[error("{} is {what}; name its directory: `{command} {}`", file.display(), directory.display())]
     File {
-        /// The file.
         file: PathBuf,
-        /// What it is.
         what: &'static str,
         /// The directory that it is in.
         directory: PathBuf,
@@ -73,27 +61,19 @@ pub enum ModelError {
         command: &'static str,
     },
     /// A file that belongs to no model.
-    #[error("{} is a file, and neither its name nor its directory is that of a model; give the model's directory", file.display())]
-    UnknownFile {
-        /// The file.
-        file: PathBuf,
-    },
+    #[error("{} is a file that does not belong to a model; give the model's directory", file.display())]
+    UnknownFile { file: PathBuf },
     /// A folder without an engine and without a checkpoint.
     #[error("{} has neither an engine (engine.yaml) nor a checkpoint (config.json) in it", directory.display())]
-    NoModel {
-        /// The folder.
-        directory: PathBuf,
-    },
+    NoModel { directory: PathBuf },
     /// A folder of several checkpoints.
     #[error(
         "{} is a folder of {count} checkpoints; name one of them: `{command} {}`", directory.display(), first.display()
     )]
     Checkpoints {
-        /// The folder.
         directory: PathBuf,
         /// How many it has.
         count: usize,
-        /// One of them.
         first: PathBuf,
         /// The command line up to the model.
         command: &'static str,
@@ -103,19 +83,14 @@ pub enum ModelError {
         "{0} is a checkpoint for TensorRT-LLM; build its engine on the machine with the GPUs, with `build-engine --model \
          {0} --target GPU --output DIR`, then name DIR", model.display()
     )]
-    GpuCheckpoint {
-        /// The directory.
-        model: PathBuf,
-    },
-    /// The machine has GPUs, for which building takes a decision and much longer.
+    GpuCheckpoint { model: PathBuf },
+    /// The machine has GPUs: building for them needs a decision, and takes much longer.
     #[error(
         "{0} is a checkpoint, and this machine has {gpus}; build an engine for it with `build-engine --model {0} --target \
          {target} --output DIR` and name DIR, or add `--target cpu` to use the processor", model.display()
     )]
     HasGpus {
-        /// The checkpoint.
         model: PathBuf,
-        /// The GPUs.
         gpus: String,
         /// What `build-engine` calls them.
         target: String,
@@ -125,21 +100,13 @@ pub enum ModelError {
         "--target {target}: engines for GPUs are built by `build-engine --model {0} --target {target} --output DIR`; then \
          name DIR", model.display()
     )]
-    GpuTarget {
-        /// The checkpoint.
-        model: PathBuf,
-        /// The target.
-        target: String,
-    },
+    GpuTarget { model: PathBuf, target: String },
     /// Options for building with an engine that is built already.
     #[error(
         "{} is an engine, so the options that say how to build one (--adapter, --head and others) do not apply; leave \
          them out, or name the checkpoint", directory.display()
     )]
-    AlreadyBuilt {
-        /// The engine's directory.
-        directory: PathBuf,
-    },
+    AlreadyBuilt { directory: PathBuf },
     /// The checkpoint cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -154,10 +121,7 @@ pub enum ModelError {
     NoCache,
     /// A variable of the cache is wrong.
     #[error("ASSAY_CACHE_MAX_BYTES=`{value}`: expected a number of bytes")]
-    MaxBytes {
-        /// Its value.
-        value: String,
-    },
+    MaxBytes { value: String },
     /// A file or folder of the cache cannot be used.
     #[error("{} cannot be used ({source}); set ASSAY_CACHE to a folder that can be written", path.display())]
     Cache {
@@ -168,10 +132,7 @@ pub enum ModelError {
     },
     /// `assay cache --remove` names an engine that the cache does not have.
     #[error("the cache has no engine {name}; `assay cache` lists them")]
-    NotCached {
-        /// What was named.
-        name: String,
-    },
+    NotCached { name: String },
     /// An engine in use cannot be removed.
     #[error("{name} is in use by another process; stop that first")]
     InUse {

@@ -1,4 +1,4 @@
-//! The name of an engine in the cache: whatever decides its bytes is in it.
+//! The name of an engine in the cache: it covers everything that determines the engine's bytes.
 
 use std::fmt::Write;
 use std::fs::Metadata;
@@ -56,7 +56,7 @@ fn file_name(name: &str) -> String {
 
 /// Adds a line for each file at or below `path`, in the order of their names.
 fn describe(path: &Path, depth: usize, text: &mut String) -> io::Result<()> {
-    // Where a link leads counts: in the hub's cache, files are named after their content.
+    // A link counts with its target: in the hub's cache, files are named after their content.
     let path = std::fs::canonicalize(path)?;
     let metadata = std::fs::metadata(&path)?;
     if metadata.is_file() {
@@ -81,8 +81,7 @@ fn describe(path: &Path, depth: usize, text: &mut String) -> io::Result<()> {
     Ok(())
 }
 
-/// What stands for a file's content. The time of the last change of its state cannot be set back, unlike that of its
-/// content.
+/// Stands in for a file's content. Unlike the modification time, the time of the last status change cannot be set back.
 fn content(path: &Path, metadata: &Metadata) -> io::Result<String> {
     if metadata.len() > READ_WHOLE {
         return Ok(format!("{} {} {}", metadata.len(), metadata.ctime(), metadata.ctime_nsec()));

@@ -56,7 +56,7 @@ pub fn is_checkpoint(model: &Path) -> bool {
     matches!(recognize(model, ""), Ok(Named::Checkpoint))
 }
 
-/// Refuses to build for the processor what the user may want on a GPU.
+/// Refuses to build for the processor if the user may want a GPU engine.
 fn check_target(model: &Path, target: Option<&str>, gpus: &Gpus) -> Result<(), ModelError> {
     let model = model.to_owned();
     match target {
@@ -83,7 +83,7 @@ fn build(
     let mut build = CpuBuildOptions::new(model, PathBuf::new());
     build.dtype = options.dtype;
     build.common.checkpoint = options.checkpoint.clone();
-    // Limits below those of an engine need no engine of their own.
+    // An engine also serves limits below its own, so these need no other engine.
     build.common.max_seq_len = limits.max_seq_len.filter(|wanted| *wanted > DEFAULT_MAX_SEQ_LEN);
     build.common.max_batch_size = limits.max_batch_size.filter(|wanted| *wanted > DEFAULT_MAX_BATCH_SIZE);
     build.common.max_num_tokens = limits.max_num_tokens.filter(|wanted| *wanted > DEFAULT_MAX_NUM_TOKENS);

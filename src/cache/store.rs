@@ -95,7 +95,8 @@ impl Store {
                     .map_err(ModelError::cache(&path))?;
                 build(&directory)?;
             }
-            // A lock cannot be weakened without a moment in which others may take it, so the engine is looked for again.
+            // Between releasing the exclusive lock and taking a shared one, another process may remove the engine, so
+            // look for it again.
             unlock(&lock).map_err(ModelError::cache(&path))?;
         }
     }
@@ -151,7 +152,7 @@ impl Store {
         }
     }
 
-    /// Removes an engine unless it is in use; says whether it did.
+    /// Removes an engine unless it is in use; returns whether it did.
     fn remove_unused(&self, name: &str) -> Result<bool, ModelError> {
         let (path, lock) = self.lock_file(name)?;
         match lock.try_lock() {

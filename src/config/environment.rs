@@ -6,8 +6,8 @@ use super::table::table;
 use super::{ConfigError, InvalidValue, ServeOptions};
 
 impl ServeOptions {
-    /// What the `ASSAY_*` variables give; `read` reads a variable. An empty one gives nothing, as in a compose file
-    /// that passes all of them on.
+    /// The options from the `ASSAY_*` variables; `read` reads a variable. An empty variable counts as unset, because
+    /// compose files pass all of them on.
     ///
     /// # Errors
     /// [`ConfigError::Variable`] if a value is not what its option takes.
@@ -23,7 +23,7 @@ impl ServeOptions {
         Ok(options)
     }
 
-    /// What NIM's variables give; `read` reads a variable.
+    /// The options from NIM's variables; `read` reads a variable.
     ///
     /// # Errors
     /// [`ConfigError::Variable`] if a value is not what its option takes, or if `NIM_SSL_MODE` needs a file that

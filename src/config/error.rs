@@ -9,11 +9,11 @@ use crate::reward::HeadError;
 ///
 /// Mistakes on the command line itself are reported by clap before they get here.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ConfigError {
     /// The options file cannot be read.
     #[error("cannot read the options file {}: {source}", path.display())]
     UnreadableFile {
-        /// The options file.
         path: PathBuf,
         /// What the system reported.
         source: io::Error,
@@ -21,11 +21,9 @@ pub enum ConfigError {
     /// A line of the options file is wrong: an unknown option, a wrong value, or text that is not YAML.
     #[error("{}: {source}{}", place(path, *line), in_line(quoted.as_deref()))]
     File {
-        /// The options file.
         path: PathBuf,
         /// The line, counted from 1, where it is known.
         line: Option<u64>,
-        /// That line's text.
         quoted: Option<String>,
         /// What is wrong there.
         source: FileError,
@@ -33,40 +31,32 @@ pub enum ConfigError {
     /// The value of an environment variable is wrong.
     #[error("{name}=`{value}`: {source}")]
     Variable {
-        /// The variable.
         name: String,
-        /// Its value.
         value: String,
         /// What the variable takes.
         source: InvalidValue,
     },
-    /// No source names an engine.
+    /// No source names a model.
     #[error(
         "no model is given: name an engine or checkpoint directory, or a model of the Hugging Face cache, as in `assay \
          serve MODEL`"
     )]
-    NoEngine,
+    NoModel,
     /// There is a private key and no certificate.
     #[error("tls_key needs tls_cert: name the server's certificates too")]
     NoCertificate,
     /// There is a certificate and no private key.
     #[error("tls_cert needs tls_key: name the server's private key too")]
     NoPrivateKey,
-    /// Clients are to show certificates to a server without TLS.
+    /// Client certificates are required, but the server has no TLS.
     #[error("tls_client_ca needs TLS: set tls_key and tls_cert too")]
     NoTls,
     /// An option gives one name two values.
     #[error("{option} names {name} twice")]
-    NamedTwice {
-        /// The option.
-        option: &'static str,
-        /// The name.
-        name: String,
-    },
+    NamedTwice { option: &'static str, name: String },
     /// The buckets of the histogram of scores do not increase.
     #[error("score_buckets must increase, and {before} comes before {after}")]
     BucketOrder {
-        /// A bound.
         before: f64,
         /// The next one, which is not above it.
         after: f64,
@@ -83,7 +73,6 @@ pub enum ConfigError {
     /// An option does not fit the engine's head.
     #[error("{option}: {source}")]
     Head {
-        /// The option.
         option: String,
         /// Why it does not fit.
         source: HeadError,
@@ -92,6 +81,7 @@ pub enum ConfigError {
 
 /// What is wrong with a line of the options file.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum FileError {
     /// The text is not YAML, or is not a map of options.
     #[error("{}", .0.without_snippet())]
@@ -113,7 +103,6 @@ pub enum FileError {
     /// The option does not take the value.
     #[error("{name}: {source}")]
     Value {
-        /// The option.
         name: &'static str,
         /// What it takes.
         source: InvalidValue,

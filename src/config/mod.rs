@@ -42,8 +42,8 @@ impl Settings {
         Self::fill(ServeOptions { directory: Some(directory), ..ServeOptions::default() })
     }
 
-    /// The settings that hold: the command line goes before the `ASSAY_*` variables, these before NIM's, and these
-    /// before the file. `variable` reads an environment variable.
+    /// The effective settings. The command line overrides the `ASSAY_*` variables, these override NIM's, and these the
+    /// file. `variable` reads an environment variable.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -61,10 +61,10 @@ impl Settings {
     /// Fills in the default of every option that is not given.
     ///
     /// # Errors
-    /// [`ConfigError::NoEngine`], or [`ConfigError::Conflict`] if options do not go together.
+    /// [`ConfigError::NoModel`], or [`ConfigError::Conflict`] if options do not go together.
     pub fn resolve(options: ServeOptions) -> Result<Self, ConfigError> {
         if options.directory.is_none() {
-            return Err(ConfigError::NoEngine);
+            return Err(ConfigError::NoModel);
         }
         let settings = Self::fill(options);
         settings.security.check()?;

@@ -1,4 +1,4 @@
-//! NIM's environment variables. The table says which option each stands for; here is how values are translated.
+//! NIM's environment variables. The table says which option each one sets; this file translates their values.
 
 use super::{ConfigError, InvalidValue};
 

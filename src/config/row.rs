@@ -1,4 +1,4 @@
-//! What a row of the table of options consists of, and the macro that makes everything else out of the rows.
+//! The parts of a row of the table of options, and the macro that derives everything else from the rows.
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
@@ -102,7 +102,7 @@ pub(super) struct Row<S: Setting> {
     pub(super) hyphens: bool,
     /// Other names, which work in every source but are not listed.
     pub(super) aliases: &'static [&'static str],
-    /// NIM's variables that stand for this option; the first that is set counts.
+    /// NIM's variables for this option; the first that is set counts.
     pub(super) nim: &'static [(&'static str, FromNim)],
 }
 
@@ -247,8 +247,8 @@ impl<T: Value> TypedValueParser for ItemParser<T> {
     }
 }
 
-/// Makes of the table of options: the options of one source, the settings in groups, and how each is read,
-/// laid over others, filled and written.
+/// Derives from the table of options the options of one source, the settings in groups, and how each is read, merged,
+/// filled in and written.
 macro_rules! options {
     ($(
         $(#[doc = $group_doc:literal])+
@@ -277,7 +277,7 @@ macro_rules! options {
         }
 
         impl ServeOptions {
-            /// These options, and those of `lower` where these give nothing.
+            /// These options; those that are not set come from `lower`.
             #[must_use]
             pub fn or(self, lower: Self) -> Self {
                 Self { $($( $field: self.$field.or(lower.$field), )+)+ }

@@ -33,12 +33,12 @@ pub trait Backend {
     /// The engine does not run on this machine, or an option does not suit it.
     fn open(&self, files: &EngineFiles, options: &EngineOptions) -> Result<EngineFactory, EngineError>;
 
-    /// What this process does for the engine if it is not to lead it but to be one of its ranks; `None` if it leads.
+    /// What this process does if it is a worker rank of the engine; `None` if it leads.
     fn worker(&self, _ranks: Option<Ranks>, _directory: &Path, _options: &EngineOptions) -> Option<Worker> {
         None
     }
 
-    /// Whether a process can end in order while it loads the engine.
+    /// Whether a process can exit cleanly while it loads the engine.
     fn is_interruptible(&self) -> bool {
         true
     }

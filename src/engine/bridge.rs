@@ -32,7 +32,7 @@ pub(crate) mod ffi {
 
     /// [`crate::manifest::Bidirectional`].
     struct EncoderView {
-        /// Whether the model is an encoder; if not, the rest means nothing.
+        /// Whether the model is an encoder; if not, the other fields are ignored.
         present: bool,
         final_norm: bool,
         /// 0: none.
@@ -144,9 +144,9 @@ pub(crate) mod ffi {
     struct RopeView {
         inverse_frequencies: Vec<f32>,
         factor: f32,
-        /// Texts of more tokens have other frequencies. 0: none have.
+        /// Texts of more tokens have other frequencies. 0: all texts have the same.
         usual_tokens: usize,
-        /// Those of longer texts. Empty: NTK frequencies by the length of the text.
+        /// The frequencies of longer texts. Empty: they follow from the length of the text (NTK).
         long_inverse_frequencies: Vec<f32>,
         ntk_theta: f64,
         ntk_factor: f64,

@@ -1,4 +1,4 @@
-//! Why an engine does not start, and why one that runs gives no logits.
+//! Why an engine does not start, and why a running one returns no logits.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,11 +22,11 @@ impl From<cxx::Exception> for LibraryError {
 
 /// Why an engine could not start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum EngineError {
     /// The engine does not run on this machine.
     #[error("{directory} {obstacle}")]
     Unsuitable {
-        /// The engine's directory.
         directory: PathBuf,
         /// Why it does not.
         obstacle: Obstacle,
@@ -64,7 +64,6 @@ pub enum EngineError {
     /// A file of the engine is missing.
     #[error("cannot read {path} ({source}); build the engine again with `build-engine`")]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system reported.
         source: io::Error,
@@ -72,23 +71,16 @@ pub enum EngineError {
     /// A file of the engine is not a safetensors file.
     #[error("cannot read {path} ({source}); build the engine again with `build-engine`")]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: safetensors::SafeTensorError,
     },
     /// The file of the head does not have the layers that the manifest describes.
     #[error("{path} {source}; build the engine again")]
-    Head {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        source: MissingTensor,
-    },
+    Head { path: PathBuf, source: MissingTensor },
     /// The engine's library could not load it.
     #[error("cannot load {directory}: {source}")]
     Library {
-        /// The engine's directory.
         directory: PathBuf,
         /// What the library reported.
         source: LibraryError,
@@ -96,10 +88,10 @@ pub enum EngineError {
     /// oneDNN cannot lay out a matrix of weights.
     #[error(transparent)]
     Packing(#[from] LibraryError),
-    /// A process that is to lead the engine's ranks is one of its workers.
+    /// The process should lead the engine's ranks, but it was started as a worker.
     #[error("cannot load {0}: this process is a worker rank; start all ranks with `mpirun`")]
     WorkerLeads(PathBuf),
-    /// A process that is to be a worker of the engine leads its ranks.
+    /// The process should be a worker, but it was started as the leader of the ranks.
     #[error("cannot load {0}: this rank leads, but the environment says that it is a worker")]
     LeaderWorks(PathBuf),
     /// A thread could not be started.
@@ -111,7 +103,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// The engine's thread ended before it had loaded the engine.
-    #[error("cannot load {0}: its thread ended while it loaded")]
+    #[error("cannot load {0}: its thread ended during loading")]
     Ended(PathBuf),
 }
 
@@ -125,43 +117,43 @@ pub enum StepError {
     #[error("the engine failed: its thread has ended; start the server again")]
     Ended,
     /// There is no engine that could take work.
-    #[error("the engine failed: it does not run")]
+    #[error("the engine failed: it is not running")]
     NotRunning,
     /// Logits that were requested are missing.
     #[error("the engine failed: it returned no logits for sequence {0}, which requested them")]
     MissingLogits(SequenceId),
-    /// There are logits for a sequence that generates.
+    /// The engine returned logits for a sequence that generates.
     #[error("the engine failed: it scored sequence {0}, which generates")]
     UnexpectedLogits(SequenceId),
-    /// The simulated engine was set to fail, or was handed an iteration that no engine could compute.
+    /// The script of the simulated engine made it fail, or it received an iteration that no engine could compute.
     #[error("the engine failed: {0}")]
     Simulated(String),
 }
 
-/// Why a sequence failed while the others in flight did not.
+/// Why a single sequence failed, while the others in flight continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum SequenceError {
-    /// The engine's library refused it, or failed on it alone.
+    /// The engine's library refused the sequence, or failed on it alone.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The model has no such token.
+    /// The token id is outside of the model's vocabulary.
     #[error("token id {token} is not one of the {vocabulary} that the model has")]
     UnknownToken {
-        /// The token's id.
         token: u32,
         /// Rows of the embedding.
         vocabulary: usize,
     },
-    /// It is to be read beyond its end, or nowhere.
-    #[error("a text must be read at one of its tokens at least, and at no others")]
+    /// A position to read is outside of the text, or there is none.
+    #[error("read positions must be within the text, and there must be at least one")]
     Unreadable,
-    /// The engine's sampler does not support what it asks for.
+    /// The sequence asks for sampling that the engine does not support.
     #[error(transparent)]
     Sampling(#[from] UnsupportedSampling),
     /// No token can be chosen from its logits.
     #[error(transparent)]
     NoToken(#[from] SamplingError),
-    /// It was cancelled for its time.
+    /// The sequence took longer than its time limit and was cancelled.
     #[error("it took longer in TensorRT-LLM than --allotted-time")]
     Expired,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::sampling::Sampling;
 
-/// A priority class; the lower value goes first. A request that names none is of `Priority(0)`.
+/// A priority class; lower values go first. The default is `Priority(0)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(pub i8);
 
@@ -55,7 +55,7 @@ impl Work {
         }
     }
 
-    /// Whether the logits after every token of the prompt are wanted, over the whole vocabulary.
+    /// Whether the job needs the logits after every token of the prompt, over the whole vocabulary.
     pub(crate) fn wants_prompt_logprobs(&self) -> bool {
         matches!(self, Self::Generate(sampling) if sampling.prompt_logprobs)
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// Maps a whole file read-only. Its pages are those of the page cache: the system reads them when they are first
-/// touched and drops them when memory runs short.
+/// Maps a whole file read-only. The pages belong to the page cache: the system reads them on first access and may drop
+/// them when memory runs short.
 ///
 /// # Errors
 /// The file cannot be opened, is not a regular file, or cannot be mapped.

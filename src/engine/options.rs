@@ -30,9 +30,9 @@ pub struct GpuOptions {
     pub block_reuse: bool,
     /// Whether a long prompt may be spread over several iterations.
     pub chunked_context: bool,
-    /// How long the library may have a sequence, its queue included; without limit unless given.
+    /// How long the library may hold a sequence, including the time in its queue; unlimited by default.
     pub allotted: Option<Duration>,
-    /// Host memory in bytes that logits which are returned may take, on every rank.
+    /// Host memory in bytes for returned logits, on each rank.
     pub logits_host_bytes: usize,
 }
 

@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 use super::{Job, Limits, SequenceError, SequenceId, StepError};
 use crate::sampling::{Sampled, SamplingCapabilities};
 
-/// Takes whole sequences, forms iterations of them and shares prefixes as it sees fit.
+/// Takes whole sequences, batches them into iterations, and decides which prefixes to share.
 pub trait QueueEngine: Send {
     /// What it can hold and compute at once. Does not change while it lives.
     fn limits(&self) -> Limits;
@@ -18,20 +18,20 @@ pub trait QueueEngine: Send {
     /// Which sampling parameters it supports.
     fn capabilities(&self) -> SamplingCapabilities;
 
-    /// Hands over sequences, names those that are no longer wanted, and returns at once. Each sequence is
-    /// concluded exactly once, cancelled or not: by its logits, its [`Generated::last`] tokens, or a failure.
+    /// Submits sequences, cancels others, and returns at once. Each sequence ends exactly once, cancelled or not: with
+    /// its logits, its [`Generated::last`] tokens, or a failure.
     ///
     /// # Errors
     /// The engine's thread has ended.
     fn feed(&mut self, jobs: Vec<(SequenceId, Job)>, cancelled: &[SequenceId]) -> Result<(), StepError>;
 
-    /// Where reports arrive whenever there is something to say. An error means that every sequence in flight is
-    /// lost.
+    /// Where reports arrive. An error means that every sequence in flight is lost.
     fn reports(&self) -> &Receiver<Result<QueueReport, StepError>>;
 }
 
 /// How much a [`QueueEngine`] should hold at once: enough that it never waits for more, and little enough that an
-/// urgent sequence soon has its turn. A sequence beyond it is handed over when the engine holds nothing else.
+/// urgent sequence soon has its turn. A sequence that exceeds it on its own is submitted when the engine holds nothing
+/// else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
     /// Positions read; a sequence that generates counts as one.
@@ -43,16 +43,16 @@ pub struct QueueDepth {
     pub logit_rows: usize,
 }
 
-/// What became of the sequences of a [`QueueEngine`] since its last report.
+/// The progress of a [`QueueEngine`]'s sequences since its last report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueReport {
     /// Each sequence that was scored, and its logits, `[positions read, head rows]` in raw f32.
     pub scored: Vec<(SequenceId, Vec<f32>)>,
     /// What sequences generated.
     pub generated: Vec<Generated>,
-    /// Each sequence that failed while the others did not, and why.
+    /// Sequences that failed on their own, and why.
     pub failed: Vec<(SequenceId, SequenceError)>,
-    /// Concluded sequences that found prompt tokens in the cache, and how many.
+    /// Finished sequences that found prompt tokens in the cache, and how many.
     pub cached: Vec<(SequenceId, usize)>,
     /// What the engine's iterations did, if it ran any.
     pub statistics: Option<IterationStatistics>,
@@ -78,7 +78,7 @@ pub struct IterationStatistics {
     pub elapsed: Duration,
     /// Sequences in the last iteration.
     pub sequences: usize,
-    /// KV blocks that were found in the cache and not computed again.
+    /// KV blocks that were reused from the cache.
     pub reused_blocks: usize,
     /// KV blocks in use.
     pub used_blocks: usize,

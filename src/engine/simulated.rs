@@ -70,7 +70,7 @@ impl SimulatedFactory {
         Self::scripted(limits, sharing, rows, Box::new(|_| Behaviour::Report))
     }
 
-    /// Engines with the limits that the manifest's engine has under these options.
+    /// Engines with the limits that these options give to the manifest's engine.
     ///
     /// # Errors
     /// An option asks for a limit that the engine cannot have.

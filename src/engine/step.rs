@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::{BlockId, Limits, SequenceError, SequenceId, StepError};
 
-/// Computes iterations that the scheduler has composed, usually on a thread of its own.
+/// Computes the iterations that the scheduler composes, usually on its own thread.
 pub trait StepEngine: Send {
     /// What it can hold and compute at once. Does not change while it lives.
     fn limits(&self) -> Limits;
@@ -26,8 +26,8 @@ pub trait StepEngine: Send {
         LengthClasses::Alike
     }
 
-    /// Hands over an iteration and returns at once. At most one runs at a time: the next is submitted after the
-    /// report of the last.
+    /// Submits an iteration and returns at once. At most one runs at a time: the next is submitted after the report of
+    /// the one before.
     ///
     /// # Errors
     /// The engine's thread has ended.
@@ -92,14 +92,14 @@ pub struct Chunk {
     /// The range of the sequence's block table in [`Iteration::block_table`]. It covers positions
     /// `0..position + tokens.len()`, shared blocks included.
     pub blocks: Range<usize>,
-    /// After which of these tokens the logits are wanted: offsets into the chunk, ascending.
+    /// The tokens after which logits are requested, as ascending offsets into the chunk.
     pub logits: Vec<usize>,
 }
 
-/// A flat batch: token ids one after the other, cut into chunks. No padding can be written down.
+/// A flat batch: token ids one after the other, cut into chunks. Padding cannot be expressed.
 ///
-/// Chunks come in the order in which they may depend on each other: one that reads blocks which
-/// another chunk of this iteration writes comes after it.
+/// Chunks come in the order in which they may depend on each other: a chunk that reads blocks written by another chunk
+/// of this iteration comes after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Iteration {
     /// Token ids of all chunks, `[num_tokens]`.
@@ -115,7 +115,7 @@ pub struct Iteration {
 pub struct StepReport {
     /// Each chunk that requested logits: its sequence, and `[requested tokens, head rows]` in raw f32.
     pub logits: Vec<(SequenceId, Vec<f32>)>,
-    /// Each sequence that failed while the others did not, and why.
+    /// Sequences that failed on their own, and why.
     pub failed: Vec<(SequenceId, SequenceError)>,
     /// How long the engine took.
     pub elapsed: Duration,

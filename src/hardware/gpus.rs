@@ -20,7 +20,7 @@ pub struct Gpu {
     pub compute_capability: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Whether it is divided into several (MIG), of which a process gets one.
+    /// Whether it is partitioned (MIG), so that a process gets only a part.
     pub divided: bool,
 }
 
@@ -52,7 +52,7 @@ pub struct Gpus {
 }
 
 impl Gpus {
-    /// Asks the driver. GPUs that `CUDA_VISIBLE_DEVICES` hides are left out.
+    /// Asks the driver. GPUs hidden by `CUDA_VISIBLE_DEVICES` are left out.
     pub fn detect() -> Self {
         let found = match Nvml::init() {
             Ok(nvml) => Self::ask(&nvml)
@@ -113,7 +113,7 @@ impl Gpus {
         self
     }
 
-    /// How many there are of each kind, for example `8 x NVIDIA H100 80GB HBM3`, or why there are none.
+    /// The number of GPUs of each kind, for example `8 x NVIDIA H100 80GB HBM3`, or why there are none.
     pub fn describe(&self) -> String {
         let mut counts: Vec<(String, usize)> = Vec::new();
         for gpu in &self.gpus {

@@ -38,10 +38,10 @@ pub enum Obstacle {
     /// The engine is one process, and several were started.
     #[error("is for one process, and mpirun started {0}; start it without mpirun")]
     SeveralProcesses(usize),
-    /// The engine is for GPUs, and a CPU is to run it.
+    /// The engine is for GPUs, but a CPU would run it.
     #[error("was built for NVIDIA GPUs; {REBUILD}")]
     ForGpus,
-    /// The engine is for a CPU, and GPUs are to run it.
+    /// The engine is for a CPU, but GPUs would run it.
     #[error("was built for a CPU")]
     ForCpu,
     /// This binary drives no GPUs.

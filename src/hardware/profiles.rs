@@ -1,6 +1,6 @@
 //! Several engines under one folder: which of them run on this machine, and which is served.
 //!
-//! How an engine fits the machine is for its backend to say: callers pass a function that answers with a [`Fit`].
+//! The backend decides how an engine fits the machine: callers pass a function that returns a [`Fit`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ pub struct Preference {
     pub weight_bits: u32,
     /// Latency goes before throughput.
     pub objective: Reverse<Objective>,
-    /// Over how many GPUs each layer is spread; more goes first.
+    /// Number of GPUs that each layer is spread over; more is preferred.
     pub tensor_parallel: Reverse<usize>,
 }
 
@@ -91,6 +91,7 @@ impl Found {
 
 /// Why no engine can be chosen.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ProfileError {
     /// The folder is not an engine directory and holds none.
     #[error(transparent)]
@@ -98,7 +99,6 @@ pub enum ProfileError {
     /// The requested engine, or the only one, does not run here.
     #[error("the engine in {directory} {obstacle}")]
     Unsuitable {
-        /// The engine's directory.
         directory: PathBuf,
         /// Why it does not.
         obstacle: Obstacle,
@@ -106,7 +106,6 @@ pub enum ProfileError {
     /// None of several engines runs here.
     #[error("none of the {} engines under {root} runs here:\n{}", reasons.len(), reasons.join("\n"))]
     NoneRuns {
-        /// The folder.
         root: PathBuf,
         /// A line for each.
         reasons: Vec<String>,
@@ -116,9 +115,7 @@ pub enum ProfileError {
     Unknown {
         /// The requested id or name.
         wanted: String,
-        /// The folder.
         root: PathBuf,
-        /// Every profile's name.
         known: Vec<String>,
     },
     /// The choice would be between models, not between profiles of one model.
@@ -127,12 +124,7 @@ pub enum ProfileError {
          lists them, or the folder of one model with --engines",
         models.join(", ")
     )]
-    SeveralModels {
-        /// The folder.
-        root: PathBuf,
-        /// Their names.
-        models: Vec<String>,
-    },
+    SeveralModels { root: PathBuf, models: Vec<String> },
 }
 
 /// Every engine directory in or under one folder: first those that run here, the preferred one first, and

@@ -19,7 +19,7 @@ pub struct Target {
     pub kind: Kind,
     /// Device names as NVML prints them.
     pub devices: Vec<String>,
-    /// PCI device ids: of a device that its driver calls otherwise.
+    /// PCI device ids, for devices that the driver reports under another name.
     pub device_ids: Vec<u16>,
     /// CUDA compute capability, `major.minor`; GPUs only.
     pub compute_capability: Option<String>,
@@ -89,13 +89,13 @@ impl fmt::Display for Precision {
 
 /// Why a target cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum TargetError {
     /// No such target.
     #[error("unknown target {name:?}; known are {}", known.join(", "))]
     Unknown {
         /// What was asked for.
         name: String,
-        /// Every target's name.
         known: Vec<String>,
     },
     /// A target file of this build is malformed.
@@ -109,11 +109,9 @@ pub enum TargetError {
     /// The target does not compute in this precision.
     #[error("{title} has no rate for {precision}; it has {}", known.join(", "))]
     Precision {
-        /// The target.
         title: String,
         /// What was asked for.
         precision: Precision,
-        /// What it has.
         known: Vec<String>,
     },
 }

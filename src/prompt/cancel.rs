@@ -1,5 +1,5 @@
-//! Ends the encoding of texts that nobody wants any more. Encoding runs on one thread from start to end, so what it
-//! is for is kept for each thread.
+//! Stops the encoding of texts that are no longer needed. Encoding runs on one thread from start to end, so the flag is
+//! kept per thread.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) fn cancellable<T>(flag: Arc<AtomicBool>, work: impl FnOnce() -> T) ->
     work()
 }
 
-/// Whether what this thread works on is not wanted any more.
+/// Whether this thread's current work was cancelled.
 pub(crate) fn is_cancelled() -> bool {
     CANCELLED.with_borrow(|flag| flag.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)))
 }

@@ -74,7 +74,7 @@ fn is_tag(token: &str) -> bool {
     is_answer || (!is_marker && parts.iter().any(|part| TAG_PARTS.contains(&part.as_str())))
 }
 
-/// Whether a token is ordinary text that everybody writes, such as `!` or `the` as a padding token.
+/// Whether a token is ordinary text, such as `!` or `the` used as a padding token.
 fn is_plain_text(token: &str) -> bool {
     token.chars().count() == 1 || token.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || c == '▁')
 }

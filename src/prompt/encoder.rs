@@ -18,7 +18,7 @@ use crate::manifest::{EngineFiles, PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
 /// Most names of fields, or of variables, that are looked for in a template.
 const MOST_SEEN: usize = 100;
 
-/// Turns conversations into token ids. All threads share one: encoding changes nothing in it.
+/// Turns conversations into token ids. Encoding does not change it, so all threads share one.
 pub struct Encoder {
     template: Template,
     pub(super) tokenizer: PromptTokenizer,
@@ -126,7 +126,7 @@ impl Encoder {
         self
     }
 
-    /// Gives the chat template variables for every conversation; those of a request go before them.
+    /// Sets variables of the chat template for every conversation; those of a request override them.
     #[must_use]
     pub fn with_variables(mut self, variables: TemplateVariables) -> Self {
         self.variables = variables;
@@ -350,7 +350,7 @@ impl Encoder {
     }
 }
 
-/// Whether a name is seen for the first time. Clients may send any number of them.
+/// Whether a name is new. The set is bounded, because clients may send any number of names.
 fn is_new(seen: &Mutex<HashSet<String>>, name: &str) -> bool {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.len() < MOST_SEEN && !seen.contains(name) && seen.insert(name.to_owned())

@@ -13,7 +13,7 @@ pub struct Message {
     pub more: MessageFields,
 }
 
-/// Fields of a message besides its role and content.
+/// Fields of a message other than its role and content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageFields {
     /// Values by name, such as `name`, `tool_calls` or `reasoning_content`; none is null.

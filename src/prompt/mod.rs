@@ -91,11 +91,11 @@ pub struct EncodeOptions<'v> {
 
 /// Why an engine directory has no encoder.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum EncoderFileError {
     /// A file of the engine cannot be read.
     #[error("cannot read {path}: {source}; copy the engine directory again or build it again")]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system reported.
         source: std::io::Error,
@@ -103,7 +103,6 @@ pub enum EncoderFileError {
     /// A file of the engine is not what it should be.
     #[error("{path} cannot be used: {reason}; fix the checkpoint and build the engine again")]
     Invalid {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -112,6 +111,7 @@ pub enum EncoderFileError {
 
 /// Why a conversation or text has no prompt. Which field of a request it came from is the caller's to say.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum PromptError {
     /// The conversation has no messages.
     #[error("the conversation is empty; send at least one message")]
@@ -127,7 +127,7 @@ pub enum PromptError {
     Empty,
     /// The last message cannot be continued.
     #[error(
-        "the text of the last message is not in what the model's chat template writes, so it cannot be continued; \
+        "the model's chat template does not write the text of the last message as it is, so it cannot be continued; \
          leave out `continue_final_message`"
     )]
     NotContinued,
@@ -139,18 +139,15 @@ pub enum PromptError {
     TooLong {
         /// Tokens of what must stay.
         tokens: usize,
-        /// The engine's limit.
         limit: usize,
     },
     /// The tokenizer has a token that the model does not have.
     #[error(
-        "the text has the token `{token}` with the id {id}, and the model's embedding has only {rows} rows; \
+        "the text contains the token `{token}` with id {id}, but the model's embedding has only {rows} rows; \
          remove it from the text"
     )]
     NoEmbedding {
-        /// The token.
         token: String,
-        /// Its id.
         id: u32,
         /// Rows of the embedding.
         rows: u32,
@@ -161,11 +158,9 @@ pub enum PromptError {
          {limit} tokens"
     )]
     TooManyBytes {
-        /// Its bytes.
         bytes: usize,
         /// The fewest tokens that they can be.
         tokens: usize,
-        /// The engine's limit.
         limit: usize,
     },
     /// The tokenizer cannot encode the text.

@@ -69,7 +69,7 @@ impl PairFrame {
     }
 }
 
-/// Ids that stand for the texts while they are framed.
+/// Ids that represent the two texts while control tokens are put around them.
 const FIRST: u32 = u32::MAX;
 const SECOND: u32 = u32::MAX - 1;
 

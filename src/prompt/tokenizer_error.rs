@@ -19,7 +19,7 @@ pub(crate) enum TokenizerError {
     #[error("its map of characters (precompiled_charsmap) is malformed")]
     Charsmap,
     /// The client that the text came from has left.
-    #[error("it is not wanted any more")]
+    #[error("it was cancelled")]
     Cancelled,
     /// The vocabulary spells a control token in a text, and there is no other way to write that text.
     #[error("`{0}` is a control token and has no spelling as text")]

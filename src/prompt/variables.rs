@@ -1,4 +1,4 @@
-//! Variables that a request or an option gives the chat template besides the messages.
+//! Variables that a request or an option sets for the chat template.
 
 use std::borrow::Cow;
 
@@ -58,7 +58,7 @@ pub enum VariableError {
     #[error("sets the date that templates print: {0}")]
     Date(NotADate),
     /// It has too many bytes, together with those before it.
-    #[error("comes to {0} bytes with the variables before it: send at most {LARGEST}")]
+    #[error("makes the variables {0} bytes long: send at most {LARGEST}")]
     TooLarge(usize),
 }
 

@@ -173,7 +173,7 @@ pub(super) fn bounds(values: &[f64]) -> (f64, f64) {
     if min < max {
         return (min, max);
     }
-    // Half a unit is nothing beside a large number.
+    // Half a unit is lost in a large number.
     let apart = (min.abs() / 4.0).max(0.5);
     ((min - apart).max(f64::MIN), (max + apart).min(f64::MAX))
 }

@@ -7,6 +7,7 @@ use crate::manifest::AttributeNameError;
 
 /// The scores of an engine cannot be served as asked for.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum HeadError {
     /// Rows were chosen from a head whose scores are not single rows.
     #[error("this model's scores are not single logits, so none can be chosen")]
@@ -27,7 +28,6 @@ pub enum HeadError {
     /// The names for the scores do not match them in number.
     #[error("{given} names for {} scores ({}); give one name for each", attributes.len(), attributes.join(", "))]
     NameCount {
-        /// Number of names.
         given: usize,
         /// The model's own names for the scores.
         attributes: Vec<String>,
@@ -42,8 +42,9 @@ pub enum HeadError {
 
 /// Score options do not fit a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ScoreOptionsError {
-    /// An activation for scores that are probabilities, or a mixture by them, already.
+    /// An activation of scores that are already probabilities, or a mixture weighted by them.
     #[error("this model's scores already come from a softmax; leave it out")]
     ActivationOfProbabilities,
     /// A softmax over a single score.
@@ -51,51 +52,24 @@ pub enum ScoreOptionsError {
     SoftmaxOfOne,
     /// Mean and deviation for an attribute that the model does not have.
     #[error("the model has no attribute `{name}`; it has {}", attributes.join(", "))]
-    NormalOfUnknown {
-        /// The unknown attribute.
-        name: String,
-        /// The model's attributes.
-        attributes: Vec<String>,
-    },
+    NormalOfUnknown { name: String, attributes: Vec<String> },
     /// A mean that is not finite, or a standard deviation that is not above 0.
     #[error("{name} has mean {mean} and deviation {std}; give finite numbers, the deviation above 0")]
-    InvalidNormal {
-        /// The attribute.
-        name: String,
-        /// Its mean.
-        mean: f64,
-        /// Its standard deviation.
-        std: f64,
-    },
+    InvalidNormal { name: String, mean: f64, std: f64 },
     /// A range that is empty or has no finite bounds.
     #[error("{least},{largest} is not a range; give two finite numbers, the lower one first")]
-    InvalidClamp {
-        /// The lower bound.
-        least: f64,
-        /// The upper bound.
-        largest: f64,
-    },
+    InvalidClamp { least: f64, largest: f64 },
     /// A weight for an attribute that the model does not have.
     #[error("the model has no attribute `{name}`; it has {}", attributes.join(", "))]
-    WeightOfUnknown {
-        /// The unknown attribute.
-        name: String,
-        /// The model's attributes.
-        attributes: Vec<String>,
-    },
+    WeightOfUnknown { name: String, attributes: Vec<String> },
     /// A weight that is not finite.
     #[error("{name} has weight {weight}; give a finite number")]
-    InvalidWeight {
-        /// The attribute.
-        name: String,
-        /// Its weight.
-        weight: f64,
-    },
+    InvalidWeight { name: String, weight: f64 },
     /// Weights for a model that scores steps.
     #[error("this model has a score for each step, and steps have no weights")]
     WeightsOfSteps,
     /// A name for the weighted sum, but no weights.
-    #[error("`{0}` would name the weighted sum, and no weights are given")]
+    #[error("`{0}` names the weighted sum, but no weights are given")]
     NameWithoutWeights(String),
     /// The weighted sum's name cannot be used.
     #[error(transparent)]
@@ -117,27 +91,22 @@ impl ScoreOptionsError {
 
 /// A conversation lacks the tokens at which the model's scores are read: the request's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Unscorable {
     /// No step for a process reward model.
     #[error("the model scores steps, and no assistant's turn contains {token}; put {token} after each step")]
-    NoStep {
-        /// The step token.
-        token: String,
-    },
-    /// A last step without the token that ends it: it would get no score.
+    NoStep { token: String },
+    /// The last step lacks the token that ends it, so it would get no score.
     #[error(
         "the model scores steps, and the last one does not end with {token}; put {token} after each step"
     )]
-    OpenStep {
-        /// The step token.
-        token: String,
-    },
-    /// No assistant's turn for a model that judges one step with each.
+    OpenStep { token: String },
+    /// The conversation has no assistant's turn, but the model scores a step at each.
     #[error(
         "the model scores an assistant's turn after each step; send each step as a user's turn and `+` as its answer"
     )]
     NoTurn,
-    /// No answer for a model that also reads where the prompt ends.
+    /// The conversation has no answer, but the model also reads where the prompt ends.
     #[error("the model scores an answer to a prompt; send a user's turn and then the assistant's")]
     NoAnswer,
     /// A text or token ids for a judge.
@@ -153,6 +122,7 @@ pub enum Unscorable {
 
 /// Why logits are not scores. Always the engine's fault, never the request's.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum RewardError {
     /// Not as many as the head has for the positions read.
     #[error("the engine returned {logits} logits, expected {expected}")]
@@ -165,7 +135,6 @@ pub enum RewardError {
     /// A NaN or an infinity.
     #[error("the engine returned {value} for the attribute `{attribute}`, which is not a score")]
     NotFinite {
-        /// The attribute.
         attribute: String,
         /// NaN or an infinity.
         value: f32,

@@ -88,7 +88,7 @@ impl Head {
     }
 
     /// The head that a manifest describes, with only some `rows` of the model's own head served, other `names`
-    /// and other `options`. Where these are not given, the manifest's hold.
+    /// and other `options`. Anything not given is taken from the manifest.
     ///
     /// # Errors
     /// They do not fit the model.
@@ -196,7 +196,7 @@ impl Head {
         options::apply(&self.options, Scores { pairs }, |index| attribute(index).map_or("", String::as_str))
     }
 
-    /// Whether a score is made of one token's outputs, so that it can be read at any token.
+    /// Whether a score depends on one token's outputs alone, so that it can be read at any token.
     pub fn scores_any_token(&self) -> bool {
         matches!(&self.kind, Kind::Rows(rows) if !rows.is_of_whole_text())
     }
@@ -249,8 +249,8 @@ impl Head {
         }
     }
 
-    /// The score to use where a client wants a single number: the lowest step, else the weighted sum or the
-    /// mixture if there is one, else the first score. `None` if there are no scores.
+    /// The score for clients that want a single number: the lowest step, else the weighted sum or the mixture
+    /// if there is one, else the first score. `None` if there are no scores.
     pub fn single(&self, scores: &Scores) -> Option<f32> {
         let mut values = scores.pairs.iter().map(|(_, value)| *value);
         if self.scores_steps() {

@@ -47,7 +47,7 @@ pub(super) fn add_bias(values: &mut [f32], bias: &[f32]) {
 /// Replaces negative values by 0.
 fn relu(values: &mut [f32]) {
     for value in values {
-        // `max` would turn NaN into 0, and hide it from the check of the scores.
+        // `max` would turn NaN into 0 and so hide it from the check of the scores.
         if *value < 0.0 {
             *value = 0.0;
         }

@@ -98,7 +98,7 @@ pub(super) fn apply<'a>(
     }
 }
 
-/// The probability that a raw score stands for: its sigmoid.
+/// The probability that belongs to a raw score: its sigmoid.
 pub(crate) fn probability(score: f32) -> f32 {
     sigmoid(f64::from(score)) as f32
 }

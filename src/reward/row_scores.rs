@@ -43,7 +43,7 @@ impl RowScores {
         }
     }
 
-    /// Whether the score is the text's alone, and the outputs at other tokens mean nothing.
+    /// Whether only the whole text has a score, so that outputs at other tokens are meaningless.
     pub(super) fn is_of_whole_text(&self) -> bool {
         self.place == Place::First
     }

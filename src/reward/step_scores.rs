@@ -1,4 +1,4 @@
-//! Process reward models: one or two outputs at the end of each step, and what is made of them as its score.
+//! Process reward models: one or two outputs at the end of each step, and how they become its score.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl StepScores {
     }
 }
 
-/// The number of the step that `attribute` is the score of, from 1, where steps share the name `name`.
+/// The number, from 1, of the step whose score is called `attribute`, if steps share the name `name`.
 pub(super) fn step_number(attribute: &str, name: &str) -> Option<usize> {
     attribute.strip_prefix(name)?.strip_prefix('_')?.parse().ok()
 }

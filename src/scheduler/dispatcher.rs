@@ -10,7 +10,7 @@ use super::core::{Core, JobId};
 use super::mailbox::{Mailbox, Wake};
 use super::{Answer, Job, Sampled};
 
-/// A job on its way to the scheduler's thread, and where its answer goes. Times are on the core's clock.
+/// A job on its way to the scheduler's thread, with the channel for its answer. Times are on the core's clock.
 pub(super) struct Envelope<R> {
     job: Job,
     deadline: Option<Duration>,
@@ -67,7 +67,7 @@ impl<C: Core, R: Reply> Dispatcher<C, R> {
         }
     }
 
-    /// Sends out the tokens and answers that there are.
+    /// Sends the pending tokens and answers.
     pub(super) fn send_answers(&mut self) {
         for (id, token) in self.core.take_tokens() {
             if let Some(reply) = self.replies.get_mut(&id) {

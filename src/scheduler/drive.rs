@@ -14,16 +14,16 @@ pub(super) trait Drive: Core {
 
     fn reports(engine: &Self::Engine) -> &Receiver<Result<Self::Report, StepError>>;
 
-    /// Takes in what the engine reports.
+    /// Processes a report of the engine.
     ///
     /// # Errors
-    /// The report is not what was requested: the engine is of no use any more.
+    /// The report does not match the request, so the engine can no longer be used.
     fn take_report(&mut self, now: Duration, report: Self::Report) -> Result<(), StepError>;
 
-    /// Gives the engine, if it runs, what it can start now.
+    /// Submits to the engine, if it runs, the work that it can start now.
     ///
     /// # Errors
-    /// The engine took nothing; the supervisor has let go of it.
+    /// The engine refused the work; the supervisor has dropped it.
     fn supply(&mut self, now: Duration, supervisor: &mut Supervisor<Self::Engine>) -> Result<(), StepError>;
 
     /// Plans ahead while the engine works.

@@ -7,12 +7,13 @@ use crate::engine::{SequenceError, StepError};
 
 /// Why a job was not answered with an output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Rejection {
     /// There is nothing to run.
     #[error("the text has no tokens")]
     Empty,
     /// The queue is full.
-    #[error("the server is at capacity: its queue holds {limit}; try again in {} s", retry_after.as_secs().max(1))]
+    #[error("the server is at capacity: its queue holds at most {limit}; try again in {} s", retry_after.as_secs().max(1))]
     QueueFull {
         /// Which limit was met.
         limit: QueueLimit,
@@ -25,7 +26,6 @@ pub enum Rejection {
     TooLong {
         /// Its tokens, those to generate included.
         tokens: usize,
-        /// The engine's limit.
         max_seq_len: usize,
     },
     /// The positions to read are missing, unsorted or beyond the prompt: the caller's mistake.

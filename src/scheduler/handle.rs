@@ -19,7 +19,7 @@ use crate::sampling::{Sampled, SamplingCapabilities};
 /// Sends tokens and the answer to a [`Ticket`].
 pub(super) struct ReplySender {
     answer: oneshot::Sender<Answer>,
-    /// Has room for every token of the job, so that a slow reader is never waited for.
+    /// Has room for every token of the job, so that the scheduler never waits for a slow reader.
     tokens: Option<mpsc::Sender<Sampled>>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Signal(pub(super) Sender<()>);
 
 impl Wake for Signal {
     fn wake(&self) {
-        // A full channel means that the thread will wake anyway.
+        // If the channel is full, the thread will wake up anyway.
         let _ = self.0.try_send(());
     }
 }
@@ -86,9 +86,8 @@ impl Handle {
         &self.0.0
     }
 
-    /// Hands a job over without blocking. The ticket resolves to the answer; dropping it before
-    /// cancels the job, waiting or in flight. After `deadline` the answer is of no use: a job that cannot meet it
-    /// is rejected.
+    /// Hands a job over without blocking. The ticket resolves to the answer; dropping it before cancels the
+    /// job, waiting or in flight. A job that cannot meet its `deadline` is rejected.
     ///
     /// # Errors
     /// [`Rejection::Empty`], [`Rejection::TooLong`], [`Rejection::QueueFull`] and
@@ -179,13 +178,13 @@ pub struct Ticket {
 
 impl Ticket {
     /// The next token of a job that generates, as soon as it is chosen. If the prompt's log-probabilities are
-    /// wanted, its tokens come before, without the first. `None` after the last, and for a job
-    /// that is scored: the answer is there or on its way.
+    /// requested, its tokens except the first come before. `None` after the last, and for a job that is scored: the
+    /// answer is there or on its way.
     pub async fn next_token(&mut self) -> Option<Sampled> {
         self.tokens.as_mut()?.recv().await
     }
 
-    /// Ends a job that generates: the tokens so far are all that is wanted.
+    /// Ends a job that generates: it needs no more tokens.
     pub fn finish(mut self) {
         self.answered = true;
         self.shared.mailbox.finish(self.id);

@@ -16,9 +16,9 @@ pub(super) trait Wake {
 pub(super) struct Batch<T> {
     /// Arrivals with their ids, in order.
     pub(super) arrivals: Vec<(u64, T)>,
-    /// Ids whose answers are no longer wanted. They may have arrived in this batch, or be answered already.
+    /// Ids of cancelled jobs. They may have arrived in this batch, or be answered already.
     pub(super) cancelled: Vec<u64>,
-    /// Ids whose tokens so far are all that was wanted, with the same caveat.
+    /// Ids of jobs that need no more tokens, with the same caveat.
     pub(super) finished: Vec<u64>,
     /// Whether [`Mailbox::drain`] was called.
     pub(super) draining: bool,
@@ -84,13 +84,13 @@ impl<T, W: Wake> Mailbox<T, W> {
         self.wake.wake();
     }
 
-    /// An arrival's tokens so far are all that was wanted.
+    /// Records that a job needs no more tokens.
     pub(super) fn finish(&self, id: u64) {
         self.lock().batch.finished.push(id);
         self.wake.wake();
     }
 
-    /// Takes nothing more from now on, and wakes the thread.
+    /// Accepts nothing more, and wakes the thread.
     pub(super) fn drain(&self) {
         self.lock().batch.draining = true;
         self.wake.wake();

@@ -1,4 +1,4 @@
-//! In-flight batching: what waits, what runs, what is shared, what is rejected.
+//! In-flight batching: decides what waits, what runs, what is shared and what is rejected.
 //!
 //! One thread owns the queue, the in-flight batch and the engine; everything else talks to it
 //! through a [`Handle`]. It knows tokens and logits, never messages.

@@ -26,7 +26,7 @@ struct Node {
     children: Children,
     /// Sequences in flight whose block table contains it. A node's users use its parent too.
     users: usize,
-    /// The sequence that is to compute it.
+    /// The sequence that will compute it.
     writer: Option<SequenceId>,
     /// The iteration that completes it, once that is planned.
     written: Option<u64>,
@@ -140,7 +140,7 @@ impl PrefixTree {
         })
     }
 
-    /// Whether `sequence` is to compute the node: it is its writer, or becomes it if there is none.
+    /// Whether `sequence` computes the node: it is its writer, or becomes the writer if there is none.
     pub(super) fn claim(&mut self, id: NodeId, sequence: SequenceId) -> bool {
         let node = self.node_mut(id);
         node.written.is_none() && *node.writer.get_or_insert(sequence) == sequence

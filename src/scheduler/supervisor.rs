@@ -25,7 +25,7 @@ pub(super) type Started<E> = (Box<dyn StartEngine<E>>, Result<Box<E>, EngineErro
 
 struct Running<E: ?Sized> {
     engine: Box<E>,
-    /// Since when a report has been due.
+    /// When the report that is awaited became due.
     busy_since: Option<Instant>,
 }
 

@@ -1,5 +1,4 @@
-//! `assay check`: what an engine makes of a few conversations, to compare with other software or with scores that a
-//! model card prints.
+//! `assay check`: scores a few conversations, for comparison with other software or with the scores on a model card.
 
 use std::collections::BTreeMap;
 use std::fs::File;

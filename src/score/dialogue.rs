@@ -14,7 +14,7 @@ struct Speakers {
 }
 
 const DIALOGUES: [Speakers; 4] = [
-    // Anthropic's hh-rlhf, and what was made of it.
+    // Anthropic's hh-rlhf, and data sets derived from it.
     Speakers {
         user: "Human:",
         assistant: "Assistant:",

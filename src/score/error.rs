@@ -10,6 +10,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a run stopped early. A failure that concerns one row only is written to that row instead.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ScoreError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
@@ -26,45 +27,27 @@ pub enum ScoreError {
         path: PathBuf,
         /// The line or row, counted from 1.
         place: String,
-        /// What went wrong.
         source: BoxError,
         /// The row as it is in the file, if it is text.
         text: String,
     },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: BoxError,
-    },
+    Write { path: PathBuf, source: BoxError },
     /// The output cannot be written; the journal has the rows.
     #[error(
         "cannot write {}: {source}; the scored rows are in {}: make room, and run the same command again to write them",
         path.display(),
         journal.display()
     )]
-    Output {
-        /// The output.
-        path: PathBuf,
-        /// What went wrong.
-        source: BoxError,
-        /// The journal.
-        journal: PathBuf,
-    },
+    Output { path: PathBuf, source: BoxError, journal: PathBuf },
     /// The journal cannot be written.
     #[error(
         "cannot write {}: {source}; the rows up to here are in it: make room, and run the same command again to \
          continue, or delete it",
         path.display()
     )]
-    Journal {
-        /// The journal.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
+    Journal { path: PathBuf, source: std::io::Error },
     /// No input was named.
     #[error("no input; name a file, or `-` for standard input")]
     NoInput,
@@ -83,23 +66,15 @@ pub enum ScoreError {
     NoSuchColumn {
         /// What it is named for.
         role: &'static str,
-        /// The name.
         column: String,
-        /// What there is.
         columns: Vec<String>,
     },
     /// `--form` names no form.
     #[error("there is no form `{name}`; --form takes {}", known.join(", "))]
-    UnknownForm {
-        /// The name.
-        name: String,
-        /// The forms.
-        known: Vec<&'static str>,
-    },
+    UnknownForm { name: String, known: Vec<&'static str> },
     /// `--form` names a form that the first row is not in.
     #[error("the first row is not of the form {form}: it has the columns {}, and such a row is {example}", columns.join(", "))]
     WrongForm {
-        /// The form.
         form: &'static str,
         /// Columns of the row.
         columns: Vec<String>,
@@ -112,7 +87,6 @@ pub enum ScoreError {
          way with --form"
     )]
     NotStepwise {
-        /// The model.
         model: String,
         /// The form of the rows.
         form: String,
@@ -133,19 +107,13 @@ pub enum ScoreError {
     NoLabel(String),
     /// An input already has a column of the name of an added one.
     #[error("{} already has a column `{column}`; choose other names for the added columns with --prefix", path.display())]
-    ColumnExists {
-        /// The input.
-        path: PathBuf,
-        /// The column.
-        column: String,
-    },
+    ColumnExists { path: PathBuf, column: String },
     /// `assay report` found no scores.
     #[error(
         "{} has no column that starts with `{prefix}`; score it with `assay score` first, or set --prefix",
         path.display()
     )]
     NotScored {
-        /// The file.
         path: PathBuf,
         /// What the names of score columns were expected to start with.
         prefix: String,
@@ -196,15 +164,10 @@ pub enum ScoreError {
          it, choose another --output, or delete the file to start over",
         path.display()
     )]
-    OtherRun {
-        /// The journal.
-        path: PathBuf,
-        /// The first difference.
-        difference: &'static str,
-    },
+    OtherRun { path: PathBuf, difference: &'static str },
     /// A row of the inputs is not the one that the journal has in its place.
     #[error(
-        "row {0} of the inputs is not the row that was scored in its place; give the inputs of the interrupted run, \
+        "row {0} of the inputs differs from the row that was scored there; give the inputs of the interrupted run, \
          or delete the .partial file to start over"
     )]
     InputChanged(usize),
@@ -228,6 +191,7 @@ impl ScoreError {
 
 /// Why a row does not hold a conversation where its form says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ConversationError {
     /// The column is missing or null.
     #[error("the row has no `{0}`")]
@@ -261,7 +225,6 @@ pub enum ConversationError {
          --allow-unanswered"
     )]
     Unanswered {
-        /// The column.
         column: String,
         /// The role of the last turn.
         role: String,

@@ -70,6 +70,7 @@ impl<'a> Model<'a> {
 
 /// Why the options' names and aliases do not fit the model.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum AliasError {
     /// Two models would have one name.
     #[error("alias: two models are called {0}; give the alias another name")]
@@ -77,17 +78,14 @@ pub enum AliasError {
     /// An alias has an attribute that the model has not.
     #[error("alias: {alias} has {attribute}, which is not an attribute of this model; it has {known}")]
     UnknownAttribute {
-        /// The alias.
         alias: String,
         /// What is unknown.
         attribute: String,
-        /// The model's attributes.
         known: String,
     },
     /// An alias chooses among scores of steps, which have no names.
     #[error("alias: {alias} chooses {attribute}, but this model scores steps, which cannot be chosen among")]
     Steps {
-        /// The alias.
         alias: String,
         /// What it chooses.
         attribute: String,

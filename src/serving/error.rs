@@ -10,6 +10,7 @@ use crate::scheduler::Rejection;
 /// The errors carry data, such as the index of a message or the limit that was exceeded, and name no field
 /// of a request: the caller knows which field the text came from.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ServingError {
     /// The conversation or text cannot be made into token ids.
     #[error(transparent)]
@@ -33,7 +34,6 @@ pub enum ServingError {
         prompt: usize,
         /// Tokens to generate, at least one.
         wanted: usize,
-        /// The engine's limit.
         max_seq_len: usize,
     },
     /// The engine's sampler does not support a sampling parameter.

@@ -98,7 +98,7 @@ impl Generator {
         self.task
     }
 
-    /// Tokens that end an answer unless a request says otherwise.
+    /// Tokens that end an answer by default.
     pub(crate) fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
     }

@@ -282,7 +282,7 @@ impl Scorer {
     /// Hands a tokenized conversation to the scheduler at once; the future resolves to its scores. Submit all of
     /// several before waiting for the first, so that what they share is computed once.
     ///
-    /// With `each_token` there are scores at each token besides: a head that
+    /// With `each_token` there are also scores at each token: a head that
     /// [scores any token](Head::scores_any_token) is needed. Such a text takes nothing from the prefix cache.
     ///
     /// # Errors

@@ -24,11 +24,11 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Why the log level cannot be set.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum LogError {
     /// The text is neither a level nor a list of directives.
     #[error("log_level `{level}` is not valid ({source}); use error, warn, info, debug, trace or directives")]
     Level {
-        /// The text.
         level: String,
         /// What is wrong with it.
         source: ParseError,

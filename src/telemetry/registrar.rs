@@ -7,7 +7,7 @@ use prometheus::{
 
 use super::names::MetricName;
 
-/// Creates metrics in a registry. Every method fails if the registry has a metric of that name.
+/// Creates metrics in a registry. Every method fails if the registry already has a metric of that name.
 pub(super) struct Registrar<'a> {
     pub(super) registry: &'a Registry,
 }

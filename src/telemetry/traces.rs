@@ -49,20 +49,16 @@ pub struct RequestSpan<'a> {
 
 /// Why traces cannot be sent as the environment says.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum TracesError {
     /// A variable asks for another protocol than OTLP over HTTP.
     #[error(
         "{variable}=`{protocol}` is not supported: set it to http/protobuf, and the endpoint to the collector's \
          port for that, usually 4318"
     )]
-    Protocol {
-        /// The environment variable.
-        variable: &'static str,
-        /// Its value.
-        protocol: String,
-    },
+    Protocol { variable: &'static str, protocol: String },
     /// The exporter does not accept the variables.
-    #[error("cannot send traces as the OTEL_* variables say: {0}")]
+    #[error("cannot set up tracing from the OTEL_* variables: {0}")]
     Exporter(#[from] ExporterBuildError),
 }
 

@@ -28,7 +28,7 @@ pub(super) struct ScoreChoice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-/// Scores where clients read log-probabilities, whether or not they asked for them.
+/// The scores in place of log-probabilities, whether or not the client asked for these.
 #[derive(Serialize, ToSchema)]
 struct ScoreLogprobs<'a> {
     content: Vec<ScoreLogprob<'a>>,

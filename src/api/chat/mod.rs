@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`: a reward model scores the conversation, a model that chats answers it.
+//! `POST /v1/chat/completions`: a reward model scores the conversation, a chat model continues it.
 
 mod answer;
 mod request;

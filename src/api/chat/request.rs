@@ -27,7 +27,7 @@ pub(super) struct ChatRequest {
     pub(super) usage: StreamOptions,
     /// How its prompt ends.
     pub(super) encoding: EncodeOptions<'static>,
-    /// What the chat template gets besides.
+    /// Further variables of the chat template.
     pub(super) variables: TemplateVariables,
     /// What is done about a conversation that is too long.
     pub(super) length: LengthPolicy,

@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(classify)).routes(routes!(classify_v1))
 }
 
-/// One of `text`, `input_ids`, `input` and `messages`, each with the other fields of the server that calls it so.
+/// One of `text`, `input_ids`, `input` and `messages`, with the other fields of the server that uses this name.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct ClassifyRequest {

@@ -28,8 +28,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(rerank_v1)).routes(routes!(rerank_v2))
 }
 
-/// A prompt and the responses to rank, as `documents` or as `texts`, each with the other fields of the clients
-/// that call them so.
+/// A prompt and the responses to rank, as `documents` or as `texts`, with the other fields of the clients that use this
+/// name.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct RerankRequest {

@@ -20,7 +20,7 @@ use crate::reward::Scores;
 use crate::serving::Scored;
 
 const FIELD: &str = "return_context_logits";
-/// The logarithm of a probability that is 0, as far as an f32 can tell.
+/// Stands in for the logarithm of 0: a probability too small for an f32.
 const LEAST: f32 = -103.0;
 
 /// A completion of nothing, with the scores of its prompt.

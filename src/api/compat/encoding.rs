@@ -162,8 +162,8 @@ impl Encoding {
         Ok(texts.respond(List::new(prefix, model, data, usage)))
     }
 
-    /// A response that is nothing but the numbers of all texts. Unless only bytes are wanted, a header has what
-    /// JSON would say besides.
+    /// A response whose body is the numbers of all texts alone. Unless the client wants only bytes, a header carries
+    /// the rest of the JSON response.
     ///
     /// # Errors
     /// The header would be longer than clients read.
@@ -279,7 +279,7 @@ impl Fp8 {
     fn encode(&self, number: f32) -> u8 {
         let sign = if number.is_sign_negative() { 0x80 } else { 0 };
         let magnitude = f64::from(number.abs());
-        // Below the least normal number, the steps stay the same.
+        // Subnormal numbers are evenly spaced.
         let exponent = (magnitude.log2().floor().max(-1e3) as i32).max(1 - self.bias);
         let step = 2f64.powi(exponent - self.mantissa as i32);
         let steps = (magnitude / step).round_ties_even();

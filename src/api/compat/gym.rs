@@ -56,7 +56,7 @@ struct Verified {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     request: Map<String, Value>,
-    /// The one score that stands for the model's.
+    /// The one score that ranks responses.
     reward: f64,
     /// By attribute, if the model has several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ fn output(response: Value, messages: &mut Vec<Message>) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// The turn of an item, of `role` unless it says otherwise; `None` if it is the agent's reasoning.
+/// The turn that an item describes; its role is `role` unless the item has one. `None` for the agent's reasoning.
 fn message(path: String, item: Value, role: &str) -> Result<Option<Message>, ApiError> {
     let mut fields = Fields::from_value(path, item)?;
     match fields.take::<String>("type")?.as_deref() {

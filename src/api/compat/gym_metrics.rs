@@ -1,5 +1,4 @@
-//! `POST /aggregate_metrics` and `GET /reverify_mode`, which NeMo Gym's agents ask a resources server besides
-//! `/verify`. The metrics are those of Gym's own base class.
+//! `POST /aggregate_metrics` and `GET /reverify_mode`, which NeMo Gym's agents call on a resources server, in addition to `/verify`. The metrics are those of Gym's own base class.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::openapi::Errors;
 use crate::api::request::RequestReader;
 
-/// Gym's names of a rollout's task, and of the rollout among those of its task.
+/// Gym's names for the index of a rollout's task, and for the rollout's index within it.
 const TASK: &str = "_ng_task_index";
 const ROLLOUT: &str = "_ng_rollout_index";
 
@@ -212,7 +211,8 @@ fn statistics(rollouts: &[&Rollout]) -> Map<String, Value> {
     }
     let none = columns.iter().all(|column| column.values.len() < 2);
     for column in &columns {
-        // If no number varies, those that each rollout has deviate by 0; else what has one value has no deviation.
+        // If no number varies, numbers that every rollout has deviate by 0; otherwise a number with a single value has
+        // no deviation.
         let zero = (none && column.values.len() == rollouts.len()).then_some(0.0);
         if let Some(deviation) = deviation(&column.values).or(zero) {
             metrics.insert(format!("std/{}", column.name), deviation.into());

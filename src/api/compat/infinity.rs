@@ -1,5 +1,5 @@
-//! Infinity's `POST /rerank`, `POST /classify` and `GET /models`, under the prefix `/infinity`: their requests look like those of
-//! other servers, and their responses do not.
+//! Infinity's `POST /rerank`, `POST /classify` and `GET /models`, under the prefix `/infinity`: the requests look like
+//! those of other servers, but the responses differ.
 
 use std::sync::Arc;
 

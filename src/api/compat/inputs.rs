@@ -26,13 +26,13 @@ pub(super) struct Input {
 pub(super) enum Text {
     /// Messages, which the model's chat template renders.
     Conversation(Vec<Message>, EncodeOptions<'static>),
-    /// A prompt and its response, each cut to its first tokens if there are limits.
+    /// A prompt and its response, each truncated to its first tokens if there are limits.
     Answer(String, String, PartLimits),
     /// What a chat template rendered; control tokens in it are recognised.
     Templated(String),
-    /// A text to which nothing is added.
+    /// A text that is tokenized as it is, without control tokens around it.
     Raw(String),
-    /// Token ids, which are read when the model is known.
+    /// Token ids, which are checked once the model's vocabulary is known.
     Tokens(Vec<Value>),
     /// Token ids of a query, and of an item that comes before or after it.
     QueryItem(QueryItem),
@@ -41,7 +41,7 @@ pub(super) enum Text {
     Pair(String, String),
 }
 
-/// Most tokens of a prompt and of its response, counted from their start.
+/// The number of tokens to keep of a prompt and of its response, counted from the start; `None` keeps all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PartLimits {
     prompt: Option<usize>,
@@ -49,7 +49,7 @@ pub(super) struct PartLimits {
 }
 
 impl PartLimits {
-    /// Takes `max_tokens_per_query` and `max_tokens_per_doc`. 0 sets no limit.
+    /// Takes `max_tokens_per_query` and `max_tokens_per_doc`; 0 keeps all tokens.
     ///
     /// # Errors
     /// One of them is negative, or not a whole number.
@@ -57,7 +57,7 @@ impl PartLimits {
         let mut most = |name| match fields.take::<i64>(name)? {
             None | Some(0) => Ok(None),
             Some(tokens) => usize::try_from(tokens).map(Some).map_err(|_| {
-                ApiError::invalid(name, format!("is {tokens}: send a number of tokens, or 0 for no limit"))
+                ApiError::invalid(name, format!("is {tokens}: send a number of tokens, or 0 to keep all"))
             }),
         };
         Ok(Self { prompt: most("max_tokens_per_query")?, response: most("max_tokens_per_doc")? })

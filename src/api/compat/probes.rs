@@ -46,7 +46,7 @@ fn status(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Says by its status whether requests can be answered, as in vLLM, SGLang and TEI.
+/// The status says whether requests can be answered, as in vLLM, SGLang and TEI.
 #[utoipa::path(
     get,
     path = "/health",
@@ -79,7 +79,7 @@ async fn ping(app: State<Arc<App>>) -> StatusCode {
     health(app).await
 }
 
-/// Lets the engine compute one token, and says by its status whether it did within 20 s.
+/// Has the engine compute one token; the status says whether it did so within 20 s.
 #[utoipa::path(
     get,
     path = "/health_generate",

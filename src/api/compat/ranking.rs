@@ -1,4 +1,4 @@
-//! What the routes that rank responses to a prompt share: Cohere's and its like, NVIDIA's, SGLang's and Infinity's.
+//! What is common to the routes that rank responses: Cohere's and similar ones, NVIDIA's, SGLang's and Infinity's.
 
 use serde_json::Value;
 
@@ -84,13 +84,13 @@ impl RankingForm {
         Ok(Self { top: top(fields, "top_n")?, documents: send_back.then_some(documents) })
     }
 
-    /// Takes the response of this index out, if the answer returns it.
+    /// Takes out the response with this index, if the client wants it back.
     pub(super) fn take_document(&mut self, index: usize) -> Option<String> {
         self.documents.as_mut()?.get_mut(index).map(std::mem::take)
     }
 }
 
-/// Takes the number of results that are wanted; 0 for all.
+/// Takes the number of results to return; 0 returns all.
 ///
 /// # Errors
 /// It is negative.

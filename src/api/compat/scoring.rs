@@ -26,7 +26,7 @@ use crate::serving::{LengthPolicy, Model, Scored};
 /// What a route read of its request.
 pub(super) struct CompatRequest<F> {
     pub(super) inputs: Vec<Input>,
-    /// What the form of the response depends on besides.
+    /// What else the form of the response depends on.
     pub(super) form: F,
     pub(super) activation: Activation,
     pub(super) read_at: ReadAt,
@@ -40,7 +40,7 @@ impl<F> CompatRequest<F> {
     }
 }
 
-/// Whether a route answers with the model's own scores or with probabilities made of them.
+/// Whether a route returns the model's raw scores, or probabilities computed from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activation {
     /// The request asks for raw scores, or the server that the route comes from gives them.
@@ -74,7 +74,7 @@ impl Activation {
             Self::Raw => Ok(false),
             Self::Peers => Ok(head.is_raw() && settings.activation == RouteActivation::Peer),
             Self::Probabilities(_) if head.is_raw() => Ok(true),
-            // An option of the server may have made probabilities of them already.
+            // A server option may have turned them into probabilities already.
             Self::Probabilities(_) if head.options().is_some_and(|options| options.activation.is_some()) => {
                 Ok(false)
             }
@@ -94,12 +94,12 @@ pub(super) enum ReadAt {
     Model,
     /// At each token, because this field asks for it.
     EachToken(&'static str),
-    /// At each token, or, of a model that scores steps, at the end of each step; this field asks for it.
+    /// At each token, or at the end of each step for a model that scores steps; this field asks for it.
     EachTokenOrStep(&'static str),
 }
 
 impl ReadAt {
-    /// Whether scores are wanted at each token.
+    /// Whether the request wants scores at each token.
     ///
     /// # Errors
     /// They are, and this head's are made of several tokens.
@@ -120,7 +120,7 @@ impl ReadAt {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnknownFields {
     Refuse,
-    /// Trainers send further fields for reward functions of their users' own.
+    /// Trainers add fields for their users' own reward functions.
     Ignore,
 }
 
@@ -228,8 +228,7 @@ impl<F> ScoredTexts<'_, F> {
     pub(super) fn single(&self, scored: &Scored) -> Result<f64, ApiError> {
         let raw = self.model.single(self.head, &scored.scores);
         let raw = raw.ok_or_else(|| ApiError::internal("a text was scored and has no score"))?;
-        // Only the score that stands for a text counts: a share among its scores would put texts in
-        // another order.
+        // Only the score that ranks is converted: a softmax over all scores of a text would change the order of texts.
         Ok(f64::from(if self.activate { probability(raw) } else { raw }))
     }
 

@@ -13,7 +13,7 @@ use crate::api::middleware::limits::check_count;
 use crate::config::ServerSettings;
 use crate::serving::Scored;
 
-/// What the response depends on besides the scores.
+/// What the response needs in addition to the scores.
 pub(super) struct NativeForm {
     /// Whether one text was sent, not a list, so that one object is the response.
     single: bool,
@@ -21,7 +21,7 @@ pub(super) struct NativeForm {
     rids: Option<Vec<String>>,
 }
 
-/// A text's scores, in the place where an embedding model has its embedding.
+/// A text's scores, in the field where an embedding model returns its embedding.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Embedded {
     /// In the model's order.
@@ -41,7 +41,7 @@ struct MetaInfo {
     e2e_latency: f64,
 }
 
-/// SGLang's reason for the end of a text that nothing is generated after.
+/// SGLang's finish reason of a text after which nothing is generated.
 #[derive(Debug, Serialize, ToSchema)]
 struct FinishReason {
     r#type: &'static str,
@@ -166,7 +166,7 @@ fn rids(fields: &mut Fields, single: bool, texts: usize) -> Result<Option<Vec<St
     match fields.take("rid")? {
         None => Ok(None),
         Some(Value::String(rid)) if single => Ok(Some(vec![rid])),
-        // One id for a list is the start of the id of each of its texts.
+        // A single id for a list becomes the prefix of each text's id.
         Some(Value::String(rid)) => Ok(Some((0..texts).map(|index| format!("{rid}_{index}")).collect())),
         Some(Value::Array(list)) if list.len() == texts && list.iter().all(Value::is_string) => {
             Ok(Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()))

@@ -29,7 +29,7 @@ struct ModelInfo<'a> {
     tokenizer_path: String,
     /// Whether the model generates text.
     is_generation: bool,
-    /// The engine's profile, which is another one as soon as the weights are.
+    /// The engine's profile id, which changes whenever the weights do.
     weight_version: &'a str,
     has_image_understanding: bool,
     has_audio_understanding: bool,

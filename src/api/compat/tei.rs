@@ -40,7 +40,7 @@ struct PredictRequest {
     /// Whether texts that are too long are cut.
     truncate: Option<bool>,
     truncation_direction: Option<Direction>,
-    /// What clients of Hugging Face's Inference API send. One text is then answered by a list in a list.
+    /// The field that clients of Hugging Face's Inference API send. The response to one text is then a list in a list.
     parameters: Option<ParametersSchema>,
 }
 
@@ -96,7 +96,7 @@ enum Predictions {
 }
 
 struct PredictForm {
-    /// Whether one text is answered by one list, not by a list in a list.
+    /// Whether the response to one text is one list, not a list in a list.
     flat: bool,
     function: Option<Function>,
     /// Most labels of a text; 0 for all.
@@ -204,8 +204,8 @@ pub(super) fn raw_scores(fields: &mut Fields) -> Result<Activation, ApiError> {
     })
 }
 
-/// Takes `truncate` and `truncation_direction`. Unless a direction is given, the start is cut: the end of a
-/// response is what is scored.
+/// Takes `truncate` and `truncation_direction`. By default the start is cut, because the score is read at the end of a
+/// response.
 ///
 /// # Errors
 /// One of them has another type or value.

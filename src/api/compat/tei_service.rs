@@ -36,7 +36,7 @@ struct Info<'a> {
 #[serde(rename_all = "lowercase")]
 enum ModelType<'a> {
     Classifier(Labels<'a>),
-    /// A model that generates text, which TEI has no name for.
+    /// A model that generates text; TEI has no name for it.
     Generator,
 }
 

@@ -32,7 +32,7 @@ struct TokenizerInfo<'a> {
     special_tokens: &'a BTreeMap<String, String>,
 }
 
-/// What the model's tokenizer is, as vLLM says it.
+/// Describes the model's tokenizer, in vLLM's form.
 #[utoipa::path(
     get,
     path = "/tokenizer_info",

@@ -65,7 +65,7 @@ pub(super) fn read_as<F>(
 ) -> Result<CompatRequest<F>, ApiError> {
     let present = NAMES.iter().find(|(first, second)| fields.has(first) && fields.has(second));
     let (first, second) = present.copied().unwrap_or_else(|| incomplete(fields));
-    // Both are taken out before one is missed, so that the other is not suggested for it.
+    // Both are taken out before a missing one is reported, so that the error does not suggest the other in its place.
     let (one, two) = (fields.take(first)?, fields.take(second)?);
     let missing = |name| fields.missing(name, "a text or a list of texts");
     let prompts = texts(first, one.ok_or_else(|| missing(first))?, settings)?;
@@ -91,7 +91,7 @@ pub(super) fn read_as<F>(
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }
 
-/// The names to ask for if no two lists are there: those of which one is.
+/// The names that the error asks for if there are not two lists: the pair of which one is present.
 fn incomplete(fields: &Fields) -> (&'static str, &'static str) {
     let half = NAMES.iter().find(|(first, second)| fields.has(first) || fields.has(second));
     half.copied().unwrap_or(NAMES[0])

@@ -195,7 +195,7 @@ fn unsupported_sampling(error: UnsupportedSampling) -> (&'static str, String) {
     }
 }
 
-/// Cuts a text that repeats a client's own words, for these may be as long as a body.
+/// Truncates a message that quotes the client, since a quote may be as long as a body.
 fn shorten(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
         text.truncate(end);

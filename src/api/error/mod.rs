@@ -18,7 +18,7 @@ use crate::serving::ServingError;
 /// Why a request was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    /// The body is not JSON; the text is the parser's and holds line and column.
+    /// The body is not JSON. The text comes from the parser, with line and column.
     #[error("the request body is not valid JSON: {0}")]
     MalformedJson(String),
     /// The body is JSON, but not an object.
@@ -27,7 +27,6 @@ pub(super) enum ApiError {
     /// A field is missing, has the wrong type, or holds an impossible value.
     #[error("`{param}` {reason}")]
     Invalid {
-        /// The field.
         param: String,
         /// The rest of the sentence.
         reason: String,
@@ -35,12 +34,11 @@ pub(super) enum ApiError {
     /// A field asks for something that the model or the server does not do.
     #[error("`{param}` is not supported: {reason}")]
     Unsupported {
-        /// The field.
         param: String,
         /// Why, and what to do.
         reason: String,
     },
-    /// The request has no `Host` header, or several: this many.
+    /// The request has this number of `Host` headers instead of one.
     #[error("the request has {0} `Host` headers; HTTP/1.1 requires one")]
     InvalidHost(usize),
     /// The body could not be read to its end.
@@ -72,9 +70,8 @@ pub(super) enum ApiError {
         served: String,
     },
     /// No such path.
-    #[error("there is no {path} on this server{}; GET /openapi.json describes what there is", meant(nearest.as_deref()))]
+    #[error("there is no {path} on this server{}; GET /openapi.json lists the routes", meant(nearest.as_deref()))]
     UnknownRoute {
-        /// The path.
         path: String,
         /// The route that may have been meant.
         nearest: Option<String>,
@@ -82,14 +79,12 @@ pub(super) enum ApiError {
     /// The path is known, the method is not.
     #[error("{path} does not answer {method}; send {}", allowed.as_deref().unwrap_or("what the Allow header says"))]
     WrongMethod {
-        /// The path.
         path: String,
-        /// The method.
         method: String,
         /// The methods that it answers, if the path is in the OpenAPI document.
         allowed: Option<String>,
     },
-    /// The served model does something else; the text says what, and which routes are for it.
+    /// The served model does not do this; the text says what it does, and on which routes.
     #[error("{0}")]
     WrongTask(&'static str),
     /// The engine is still being loaded.
@@ -98,13 +93,12 @@ pub(super) enum ApiError {
     /// As many connections are open as the server accepts.
     #[error("too many connections to this server; try again shortly")]
     TooManyConnections,
-    /// The bodies of requests in flight fill the memory for them: this many bytes.
+    /// The bodies of requests in flight take all of this number of bytes.
     #[error("the requests in flight fill the {0} bytes that this server keeps for bodies; try again shortly")]
     TooManyBytes(usize),
     /// The model gave no score or no text.
     #[error("{}", named(error, item.as_ref()))]
     Serving {
-        /// What went wrong.
         error: ServingError,
         /// Where the text is in the request; `None` if the error is not about one text.
         item: Option<ItemPath>,

@@ -23,7 +23,7 @@ pub(in crate::api) struct FailureLog {
     overloaded: bool,
 }
 
-/// Gives the response to a request that met a full queue the status that the operator chose, 429 or 503.
+/// Sets the status of a response about a full queue to the one that the operator chose, 429 or 503.
 pub(in crate::api) fn apply_overload_status(response: &mut Response, status: OverloadStatus) {
     if response.extensions().get::<FailureLog>().is_some_and(|failure| failure.overloaded) {
         *response.status_mut() = match status {

@@ -1,5 +1,5 @@
-//! The types that a field may have. As in pydantic, which the servers that clients know are written with, a
-//! number or a boolean may also be spelled as a string, and a whole number as `5.0`.
+//! The types that a field may have. A number or a boolean may also be written as a string, and a whole number as `5.0`,
+//! as in pydantic, which most other servers use.
 
 use serde_json::Value;
 
@@ -71,7 +71,7 @@ impl Field for i64 {
     }
 }
 
-/// A float that is a whole number, as long as floats can tell whole numbers apart.
+/// A float that is a whole number, within the range in which floats represent every whole number.
 fn exact(number: f64) -> Option<i64> {
     const LARGEST: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
     (number.fract() == 0.0 && number.abs() < LARGEST).then_some(number as i64)
@@ -109,7 +109,7 @@ impl Field for Value {
     }
 }
 
-/// The error about a value of the wrong type. It repeats numbers, which are short, and no texts.
+/// The error about a value of the wrong type. It quotes numbers, which are short, but no text.
 pub(in crate::api) fn wrong_type(path: impl Into<String>, expected: &str, found: &Value) -> ApiError {
     match found {
         Value::Number(number) if expected == i64::EXPECTED && found.as_f64().is_some_and(is_whole) => {

@@ -28,7 +28,7 @@ struct ChatCall {
     model: String,
     prompt: Vec<u32>,
     options: Options,
-    /// What answers start with: nothing unless the request asks for the assistant's turn that they continue.
+    /// The text that answers start with: the assistant's turn that they continue, if the request asks for it.
     echo: String,
     /// Log-probabilities of the answer, with those of this many likeliest tokens.
     logprobs: Option<usize>,
@@ -105,7 +105,7 @@ struct ChatChunks {
 impl ChunkWriter for ChatChunks {
     type Choice = ChatChoice;
 
-    /// The role, before the first piece; then the text and the end, as far as they are there.
+    /// The role before the first piece, then its text and its end, if it has them.
     fn chunks(&mut self, generator: &Generator, index: usize, delta: Delta) -> Vec<ChatChoice> {
         let mut chunks = Vec::new();
         if !std::mem::replace(&mut self.started[index], true) {
@@ -164,7 +164,7 @@ fn echo(fields: &mut Fields, messages: &[Turn]) -> Result<String, ApiError> {
     Ok(last.map(|message| message.content.clone()).unwrap_or_default())
 }
 
-/// Takes `logprobs` and `top_logprobs`: for how many of the likeliest tokens besides the chosen one they are wanted.
+/// Takes `logprobs` and `top_logprobs`: the number of likeliest tokens to report in addition to the chosen one.
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let logprobs = fields.take("logprobs")?.unwrap_or(false);
     let top = options::top_logprobs(fields, "top_logprobs")?;

@@ -117,10 +117,10 @@ pub(super) struct TextLogprobs {
     text_offset: Vec<usize>,
 }
 
-/// What sequences cost that ended after prompts of `prompt_tokens` tokens together.
+/// The usage of finished sequences, whose prompts have `prompt_tokens` tokens in all.
 pub(super) fn usage(prompt_tokens: usize, endings: &[Ending]) -> Usage {
     let completion_tokens = endings.iter().map(|ending| ending.tokens).sum();
-    // The first of a prompt's sequences says what was cached before the request.
+    // Only the first sequence of a prompt shows what was cached before the request.
     let cached = endings.iter().map(|ending| ending.cached_tokens).min().flatten();
     Usage::new(prompt_tokens, completion_tokens, cached)
 }

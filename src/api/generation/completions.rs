@@ -41,7 +41,7 @@ struct CompletionRequest {
     prompt: PromptSchema,
     /// 16 if absent; 0 only with `echo`.
     max_tokens: Option<u64>,
-    /// For how many of the likeliest tokens besides the chosen one; with `echo`, also for the prompt.
+    /// The number of likeliest tokens to report in addition to the chosen one; with `echo`, also for the prompt.
     #[schema(minimum = 0, maximum = 20)]
     logprobs: Option<u64>,
     #[schema(minimum = 0, maximum = 2)]
@@ -51,7 +51,7 @@ struct CompletionRequest {
     seed: Option<i64>,
     #[schema(minimum = 1, maximum = 128)]
     n: Option<u64>,
-    /// For how many of the likeliest tokens the prompt's log-probabilities are wanted, in vLLM's form.
+    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
     #[schema(minimum = 0, maximum = 20)]
     prompt_logprobs: Option<u64>,
     return_token_ids: Option<bool>,
@@ -79,7 +79,7 @@ struct CompletionCall {
     wanted: Wanted,
 }
 
-/// What an answer has besides the generated text.
+/// What an answer has in addition to the generated text.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     /// The prompt, before the text.
@@ -91,7 +91,7 @@ struct Wanted {
     token_ids: bool,
 }
 
-/// What the start of an answer says about its prompt; nothing unless the request asks for it.
+/// What an answer repeats of its prompt, if the request asks for it.
 #[derive(Clone, Debug, Default)]
 struct Start {
     /// The prompt itself.
@@ -300,7 +300,7 @@ fn wanted(fields: &mut Fields, stream: bool) -> Result<Wanted, ApiError> {
     })
 }
 
-/// Takes `max_tokens`. A client of lmdeploy's sends its default of `max_completion_tokens` beside it.
+/// Takes `max_tokens`. lmdeploy's client also sends `max_completion_tokens`, with its default.
 fn max_tokens(fields: &mut Fields, least: i64) -> Result<Option<i64>, ApiError> {
     let newer = options::whole(fields, "max_completion_tokens", least, i64::MAX)?;
     Ok(options::whole(fields, "max_tokens", least, i64::MAX)?.or(newer))

@@ -118,7 +118,7 @@ fn end_tokens(fields: &mut Fields, generator: &Generator) -> Result<Vec<u32>, Ap
     Ok(tokens)
 }
 
-/// Takes `top_k`; 0 stands for all tokens.
+/// Takes `top_k`; 0 means all tokens.
 fn top_k(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     match fields.take::<i64>("top_k")? {
         None => Ok(None),
@@ -165,12 +165,12 @@ pub(super) fn whole(
     Err(ApiError::invalid(fields.path(name), reason))
 }
 
-/// Takes the number of likeliest tokens whose log-probabilities are wanted besides the chosen one's.
+/// Takes the number of likeliest tokens to report in addition to the chosen one.
 pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 0, MOST_LOGPROBS)?.map(|count| count as usize))
 }
 
-/// Takes `prompt_logprobs`: for how many of the likeliest tokens the prompt's log-probabilities are wanted.
+/// Takes `prompt_logprobs`: the number of likeliest tokens to report at each token of the prompt.
 pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Option<usize>, ApiError> {
     let top = top_logprobs(fields, "prompt_logprobs")?;
     if top.is_some() && stream {

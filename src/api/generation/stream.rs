@@ -114,7 +114,7 @@ impl<W: ChunkWriter> Events<W> {
         let choices = self.writer.chunks(self.app.generator()?, index, delta);
         let (last, mut events) = (choices.len().saturating_sub(1), String::new());
         for (at, choice) in choices.into_iter().enumerate() {
-            // The last chunk has the text, those before it only start the message.
+            // The last chunk carries the text; those before it only open the message.
             let usage = self.usage_after(if at == last { self.generated } else { before });
             events += &self.chunk(vec![choice], usage);
         }

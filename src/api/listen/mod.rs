@@ -152,7 +152,7 @@ async fn written_out(error: ApiError) -> Vec<u8> {
     bytes
 }
 
-/// Whether a failure to accept is about the one connection that was to be accepted.
+/// Whether a failure to accept concerns only the connection being accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -201,8 +201,8 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// The error of a request that does not name its host once, as HTTP/1.1 requires: servers that read different
-/// ones of several `Host` headers can be played off against each other.
+/// The error of a request that does not name its host once, as HTTP/1.1 requires: if two servers read different ones of
+/// several `Host` headers, an attacker can exploit the difference.
 fn wrong_host(request: &Request<Incoming>) -> Option<ApiError> {
     if request.version() != Version::HTTP_11 {
         return None;

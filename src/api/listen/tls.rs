@@ -22,7 +22,6 @@ pub enum TlsError {
     Unreadable {
         /// The option that names the file.
         option: &'static str,
-        /// The file.
         file: PathBuf,
         /// What the system reported.
         source: std::io::Error,
@@ -32,7 +31,6 @@ pub enum TlsError {
     Missing {
         /// The option that names the file.
         option: &'static str,
-        /// The file.
         file: PathBuf,
         /// What it should hold.
         expected: &'static str,
@@ -42,7 +40,6 @@ pub enum TlsError {
     Invalid {
         /// The option that names the file.
         option: &'static str,
-        /// The file.
         file: PathBuf,
         /// What it should hold.
         expected: &'static str,
@@ -52,7 +49,6 @@ pub enum TlsError {
     /// A certificate of a certificate authority cannot be used.
     #[error("tls_client_ca: a certificate in {} cannot be used: {source}", file.display())]
     ClientCertificate {
-        /// The file.
         file: PathBuf,
         /// What is wrong with it.
         source: rustls::Error,
@@ -60,7 +56,6 @@ pub enum TlsError {
     /// The certificate authorities cannot be used together.
     #[error("tls_client_ca: {} cannot be used: {source}", file.display())]
     ClientAuthority {
-        /// The file.
         file: PathBuf,
         /// What is wrong with it.
         source: VerifierBuilderError,

@@ -1,4 +1,4 @@
-//! Which origins' pages may call the server: none, unless set.
+//! Which origins' pages may call the server; by default none.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 )]
 pub struct OriginError(String);
 
-/// Allows the origins; a single `*` stands for all.
+/// Allows the origins; a single `*` allows all.
 ///
 /// # Errors
 /// One of them is not an origin.

@@ -17,11 +17,11 @@ const SHORTEST_KEY: usize = 16;
 
 /// Why a file of API keys cannot be used. No error repeats a key.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum KeyError {
     /// The file cannot be read.
     #[error("api_keys_file: cannot read {}: {source}", file.display())]
     Unreadable {
-        /// The file.
         file: PathBuf,
         /// What the system reported.
         source: std::io::Error,
@@ -33,7 +33,6 @@ pub enum KeyError {
         file.display()
     )]
     TooShort {
-        /// The file.
         file: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -41,7 +40,6 @@ pub enum KeyError {
     /// A key is in the file twice.
     #[error("api_keys_file: the key in {}:{line} is in the file twice; delete one of its lines", file.display())]
     Duplicate {
-        /// The file.
         file: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -94,8 +92,8 @@ impl KeyRing {
         }
     }
 
-    /// Name of the key in `Authorization: Bearer KEY`, or of the password in `Authorization: Basic`, which is what
-    /// clients make of `http://NAME:KEY@HOST`. Takes as long for a wrong key as for a right one.
+    /// Name of the key in `Authorization: Bearer KEY`, or of the password in `Authorization: Basic`, which clients send
+    /// for `http://NAME:KEY@HOST`. A wrong key takes as long to check as a right one.
     ///
     /// # Errors
     /// The header has no key, or an unknown one.
@@ -140,7 +138,7 @@ fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
         Err(source) => return Err(KeyError::Unreadable { file, source }),
     };
     let mut known: Vec<Key> = Vec::new();
-    // Editors on Windows begin a file with a byte order mark.
+    // Some editors start a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (index, text) in text.lines().enumerate() {
         let text = text.trim();

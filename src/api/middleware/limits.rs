@@ -1,5 +1,5 @@
-//! How much a request may hold: bytes of its body and the time for it, items, and bytes once the prompt is
-//! repeated before each response.
+//! Limits of a request: the size of its body, the time to receive it, the number of items, and the bytes of all
+//! conversations together.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use crate::api::error::ApiError;
 use crate::api::expanded::reserve_expanded;
 use crate::config::ServerSettings;
 
-/// How long a body over the limit is still read: a client that is sending when the connection closes sees
-/// that, and not the response.
+/// How long to keep reading a body that is over the limit: a client that is still sending when the connection closes
+/// would not see the response.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Most bytes to allocate because a client announced them.
 const TRUSTED_LENGTH: u64 = 64 << 10;
 /// Bytes of every body that are not counted, so that large bodies never keep small ones out; the number of
 /// connections bounds these.
 const FREE_BYTES: usize = 64 << 10;
-/// How many times the largest body a request may come to once the prompt is repeated before each response:
-/// this bounds what it costs to encode.
+/// Limit on a request's bytes with the prompt counted once for each response, as a multiple of the largest body: it
+/// bounds the cost of encoding.
 const LARGEST_EXPANSION: usize = 4;
 
 /// Reads a body, which takes its share of `budget`.

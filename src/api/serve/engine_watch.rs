@@ -19,7 +19,7 @@ pub(super) enum EngineChange {
     #[error(transparent)]
     Damaged(#[from] ManifestError),
     /// There is another engine.
-    #[error("there is another engine there, of the profile id {0}")]
+    #[error("it now holds another engine, with the profile id {0}")]
     Replaced(String),
 }
 

@@ -16,20 +16,19 @@ use crate::api::{admin, service};
 
 /// Fewest connections that may wait to be accepted.
 const LEAST_BACKLOG: u32 = 128;
-/// Files that a server has open besides its connections.
+/// Files that a server has open in addition to its connections.
 const OTHER_FILES: u64 = 256;
 /// Where the admin port listens: nothing outside the machine reaches it.
 const LOOPBACK: &str = "127.0.0.1";
 
 /// Why a port cannot be opened.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ListenError {
     /// Another process has it.
     #[error("cannot listen on {host}:{port}: the port is in use; choose another with {option}")]
     InUse {
-        /// The address.
         host: String,
-        /// The port.
         port: u16,
         /// The option that sets the port.
         option: &'static str,
@@ -37,9 +36,7 @@ pub enum ListenError {
     /// The system refuses it for another reason.
     #[error("cannot listen on {host}:{port}: {source}")]
     Refused {
-        /// The address.
         host: String,
-        /// The port.
         port: u16,
         /// What the system reported.
         source: io::Error,
@@ -95,8 +92,8 @@ fn new_port(app: &App, listener: TcpListener, router: Router, tls: Option<Arc<Tl
     Port { listener, router, limits: Limits::new(&app.settings.server), tls, metrics: app.metrics.clone() }
 }
 
-/// Opens a port at which `backlog` connections may wait to be accepted, as far as the system lets them: with too
-/// few, clients that come at once wait a second until they try again.
+/// Opens a port with a backlog of `backlog` connections, or as many as the system allows: with too few, clients that
+/// connect at the same moment retry only after a second.
 async fn bind(
     host: &str,
     port: u16,
@@ -133,7 +130,7 @@ fn listen_at(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-/// Raises the limit of open files to what `connections` connections need, as far as the system lets this process.
+/// Raises the limit on open files to what `connections` connections need, or as far as the system allows.
 fn raise_file_limit(connections: usize) {
     let needed = connections as u64 + OTHER_FILES;
     match rlimit::increase_nofile_limit(needed) {

@@ -12,8 +12,8 @@ use crate::builder::json::Object;
 
 pub(in crate::builder) const ADAPTER_CONFIG: &str = "adapter_config.json";
 
-/// Ways to start the training that leave the base model's weights as they are. The others subtract the start from
-/// the base model, so an adapter alone does not say what to add to what.
+/// Initialisations that leave the base model's weights unchanged. The others subtract the initial adapter from the base
+/// model, so the adapter alone does not determine the merged weights.
 const HARMLESS_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 /// Fields that, if they are set, change how the adapter's tensors are applied.
 const UNSUPPORTED: [&str; 12] = [
@@ -33,7 +33,7 @@ const UNSUPPORTED: [&str; 12] = [
 /// The way to use what cannot be merged here.
 const MERGE_ELSEWHERE: &str = "merge it into its base model with peft (`merge_and_unload`, then `save_pretrained`), and build the result";
 
-/// What an adapter makes of a language model.
+/// What an adapter turns a language model into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::builder) enum Task {
     /// A classifier of texts.
@@ -129,7 +129,7 @@ impl AdapterConfig {
 
 /// A module's matrices have another rank than the configuration gives it.
 #[derive(Debug, thiserror::Error)]
-#[error("the adapter's matrices have the rank {rank}, and r or rank_pattern gives {configured}")]
+#[error("the adapter's matrices have rank {rank}, but r or rank_pattern says {configured}")]
 pub(super) struct OtherRank {
     rank: usize,
     configured: f64,

@@ -27,11 +27,11 @@ pub(super) struct Adapter {
     pub(super) config: AdapterConfig,
     /// Tensors of the base model that the adapter adds to, by name.
     pub(super) changes: BTreeMap<String, Change>,
-    /// Tensors that take the place of the base model's, or that only the adapter has, by name.
+    /// Tensors that replace the base model's, or that only the adapter has, by name.
     pub(super) replaced: BTreeMap<String, Stored>,
 }
 
-/// The low-rank change of one module, as far as it was read.
+/// The parts read so far of one module's low-rank change.
 #[derive(Default)]
 struct Found {
     parts: BTreeMap<Part, Stored>,

@@ -11,7 +11,7 @@ use crate::builder::stored::{CONVERT, Stored};
 
 const SINGLE_FILE: &str = "model.safetensors";
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
-/// Where LLaMA-Factory and ms-swift save a value head, beside the model or an adapter.
+/// The file in which LLaMA-Factory and ms-swift save a value head, next to the model or an adapter.
 const VALUE_HEAD: &str = "value_head.safetensors";
 /// The same head as these frameworks save it without safetensors.
 const VALUE_HEAD_PICKLE: &str = "value_head.bin";

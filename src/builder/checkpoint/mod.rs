@@ -65,8 +65,8 @@ impl Checkpoint {
         before - self.tensors.len()
     }
 
-    /// Merges an adapter: its whole tensors take the place of the checkpoint's own. Tensors without a new name are
-    /// those of parts that are not built.
+    /// Merges an adapter. Its whole tensors replace the checkpoint's own. Tensors without a new name belong to parts
+    /// that are not built.
     ///
     /// # Errors
     /// The adapter changes a tensor that the checkpoint lacks or that has another shape.

@@ -75,7 +75,7 @@ impl Context<'_> {
         self.config.object.error("architectures", &reason)
     }
 
-    /// The error for a classifier's configuration beside a language model's weights.
+    /// The error for weights of a language model with the configuration of a classifier.
     pub(super) fn never_saved(&self) -> BuildError {
         let family = self.config.architecture.family.architecture;
         let reason = format!(

@@ -92,7 +92,7 @@ pub(super) struct Head {
     pub(super) mixture: Option<GatedMixture>,
     /// What is done to the scores.
     pub(super) score: ScoreOptions,
-    /// The chat template that the model needs, in the place of the checkpoint's own.
+    /// A chat template that the model needs instead of the checkpoint's own.
     pub(super) template: Option<&'static str>,
     /// What a template of the checkpoint has if it is such a template itself.
     pub(super) template_mark: &'static str,

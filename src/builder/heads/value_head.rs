@@ -64,8 +64,8 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     Ok(Some(head))
 }
 
-/// TRL's value head beside a language model's own, or the head of a classifier under the configuration of a language
-/// model, as NeMo-RL exports it. Without either, this is a language model.
+/// TRL's value head next to a language model's own head, or the head of a classifier with the configuration of a
+/// language model, as NeMo-RL exports it. Without either, this is a language model.
 fn read_causal(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     let Some((name, layers)) = network::only(context.checkpoint) else { return Ok(None) };
     if layers.len() > 1 && name != "v_head.summary" {

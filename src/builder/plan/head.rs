@@ -1,6 +1,6 @@
 //! The head's tensors.
 //!
-//! The matrices of its first layers, one below the other, become `head` in the weights. Biases and the layers above go
+//! The matrices of its first layers are stacked and become `head` in the weights. Biases and the layers above go
 //! into the head's own file, under the names of [`crate::manifest::HeadLayer`].
 
 use super::{Layout, Planner, TensorPlan};

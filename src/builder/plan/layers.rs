@@ -33,7 +33,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// What an encoder has beside its layers.
+    /// The tensors of an encoder outside of its layers.
     fn encoder(
         &mut self,
         spec: &EncoderSpec,

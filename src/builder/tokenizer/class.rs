@@ -50,7 +50,7 @@ pub(super) enum Class {
 /// The class that transformers knows for a `model_type`.
 struct Registered {
     class: Class,
-    /// Whether it goes over a class that the checkpoint names.
+    /// Whether it overrides a class that the checkpoint names.
     overrides: bool,
 }
 

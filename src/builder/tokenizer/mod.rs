@@ -88,7 +88,7 @@ pub(super) fn read(
     Ok(CheckpointTokenizer { json, special_tokens, longest_match, notes })
 }
 
-/// The file with the vocabulary, and what the files beside it say.
+/// The file with the vocabulary, and the settings from the other files.
 struct Source {
     path: PathBuf,
     /// Text of `tokenizer.json`, the checkpoint's or the converted one.

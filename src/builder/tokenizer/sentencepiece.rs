@@ -31,7 +31,7 @@ pub(super) enum SentencePieceError {
     )]
     NotOne(#[from] ProtobufError),
     #[error(
-        "it is not a SentencePiece model (no piece is in it); load the tokenizer with transformers' AutoTokenizer and call `save_pretrained`"
+        "it is not a SentencePiece model (it has no pieces); load the tokenizer with transformers' AutoTokenizer and call `save_pretrained`"
     )]
     NoPieces,
     #[error("it is a SentencePiece model of {0}; only unigram and BPE models are supported")]

@@ -100,7 +100,7 @@ impl TokenFields {
     }
 }
 
-/// What the files beside `tokenizer.json` say.
+/// The settings from the files other than `tokenizer.json`.
 #[derive(Default)]
 pub(super) struct Settings {
     /// `tokenizer_class`.
@@ -167,7 +167,7 @@ impl Settings {
     }
 }
 
-/// The fields of `tokenizer_config.json` while those of other files go over them.
+/// The fields of `tokenizer_config.json`, while those of other files are merged into them.
 struct Reader<'a> {
     config: Option<&'a Object>,
     /// `special_tokens_map.json`, if it counts.
@@ -241,7 +241,7 @@ impl Reader<'_> {
         Ok(added)
     }
 
-    /// The fields of `special_tokens_map.json` go over those of `tokenizer_config.json`.
+    /// Merges the fields of `special_tokens_map.json`, which override those of `tokenizer_config.json`.
     fn merge_special_tokens_map(&mut self) {
         for (name, value) in self.map.into_iter().flat_map(Object::fields) {
             let mut value = value.clone();
@@ -305,7 +305,7 @@ impl Reader<'_> {
         for name in NAMED {
             if let Some(value) = self.fields.get(name) {
                 let given = if value.is_null() { None } else { Some(self.given(name, value)?) };
-                // The flags that a list of added tokens gives a token go over its own.
+                // The flags in a list of added tokens override those of the token itself.
                 let listed =
                     |given: Given| match added.values().find(|token| token.content == given.content()) {
                         Some(token) => Given::Token(token.clone()),

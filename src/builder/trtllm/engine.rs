@@ -153,8 +153,8 @@ fn contradiction(options: &TrtllmBuildOptions, target: &Target, gpus: &Gpus) -> 
     None
 }
 
-/// Runs `trtllm-build` on `checkpoint`, completes the manifest and publishes the engine. `staging` already holds the
-/// files beside the plans.
+/// Runs `trtllm-build` on `checkpoint`, completes the manifest and publishes the engine. `staging` already holds all
+/// files except the plans.
 pub(super) fn run_build(
     program: &Path,
     family: Family,

@@ -9,7 +9,7 @@ use crate::builder::BuildError;
 use crate::hardware::targets::Target;
 use crate::manifest::{Manifest, Target as EngineTarget};
 
-/// Memory that CUDA, TensorRT and NCCL take on a GPU besides an engine's own: assumed, not measured.
+/// GPU memory for CUDA, TensorRT and NCCL, in addition to the engine's: assumed, not measured.
 pub(super) const RUNTIME_BYTES: u64 = 1_500_000_000;
 /// Rows of logits that a rank of the last stage keeps for each sequence of a batch: those of the last eight steps, which
 /// are copied to the host in the background (`GenerationLogitsCache::kCACHE_LENGTH` of TensorRT-LLM's

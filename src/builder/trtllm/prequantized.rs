@@ -22,7 +22,7 @@ use crate::manifest::Quantization;
 
 /// Bytes copied at a time.
 const BYTES_AT_ONCE: usize = 1 << 22;
-/// Fields that must have the values that the model's own checkpoint gives, besides the architecture.
+/// Fields, in addition to the architecture, that must equal those of the model's own checkpoint.
 const AGREEING: [&str; 9] = [
     "dtype",
     "vocab_size",

@@ -202,7 +202,8 @@ struct Tensors<'l, 'p, 'a> {
 }
 
 impl<'p, 'a> Tensors<'_, 'p, 'a> {
-    /// Adds some rows of a planned tensor, or some columns of these rows.
+    /// Adds some rows of a planned tensor, or some columns of these rows. Adds nothing if the model has no such tensor,
+    /// as for most biases.
     fn put(
         &mut self,
         name: &str,

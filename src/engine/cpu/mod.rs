@@ -125,7 +125,7 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
             .name("cpu-engine".into())
             .spawn(move || match Decoder::open((&model, &limits), weights, products, head) {
                 Ok(decoder) => {
-                    // If the caller is gone, so is the channel of iterations, and the loop ends at once.
+                    // If the caller is gone, the channel of iterations is closed, and the loop ends at once.
                     let _ = opened.send(Ok(()));
                     decoder.serve(&received, &reporter);
                 }

@@ -96,7 +96,7 @@ fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
             original_max_position_embeddings,
             truncate,
         } => {
-            // The index of the frequency with this number of turns in the original context.
+            // The index of the frequency that completes this number of turns within the original context.
             let index_of = |turns: f64| {
                 dim as f64 * (original_max_position_embeddings as f64 / (turns * 2.0 * PI)).ln()
                     / (2.0 * rope.theta.ln())

@@ -28,7 +28,7 @@ impl Backend<'_> {
         Ok(if Ranks::detect().is_none() { factory.spawning_ranks() } else { factory })
     }
 
-    /// What is wrong with a machine's GPUs for `needed` ranks of the engine.
+    /// Why a machine's GPUs cannot run `needed` ranks of the engine; `None` if they can.
     fn gpu_obstacle(&self, machine: &Machine, needed: usize) -> Option<Obstacle> {
         let Gpus { device, compute_capability, .. } = self.gpus;
         let built_for = Target::of_device(device).ok().flatten();
@@ -76,7 +76,7 @@ impl Backend<'_> {
 }
 
 impl backend::Backend for Backend<'_> {
-    /// With several GPUs also how many, and what the engine is tuned for: for example
+    /// For several GPUs, the name also has their number and the objective, for example
     /// `tensorrt_llm-h100-fp8-tp8-latency`.
     fn profile_name(&self) -> String {
         let Gpus { device, quantization, tensor_parallel, pipeline_parallel, objective, .. } = self.gpus;
@@ -160,7 +160,7 @@ impl backend::Backend for Backend<'_> {
         Some(Box::new(move || super::TrtllmFactory::open(&directory, &manifest, &options)?.run_worker()))
     }
 
-    /// Neither the library while it loads nor ranks that wait for this one can be ended in order.
+    /// The library cannot be interrupted while it loads, nor can ranks that wait for this one.
     fn is_interruptible(&self) -> bool {
         false
     }

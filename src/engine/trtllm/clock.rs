@@ -1,18 +1,18 @@
-//! How long the library has had each sequence.
+//! Time limits of the sequences that the library holds.
 //!
 //! The library has a limit of its own, but starts its clock only when it fetches a request from its queue
-//! (`LlmRequest::initialize`), so what waits there would have no limit.
+//! (`LlmRequest::initialize`), so a sequence in the queue would never time out.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::engine::SequenceId;
 
-/// Deadlines of sequences, all as long after their start.
+/// Deadlines of sequences, each the same time after its start.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     allotted: Option<Duration>,
-    /// In the order of their ends. Those that have ended are taken out when their turn comes.
+    /// Ordered by deadline. Sequences that have finished are removed when their turn comes.
     deadlines: VecDeque<(Instant, SequenceId)>,
     running: HashMap<SequenceId, Instant>,
     expired: HashSet<SequenceId>,
@@ -38,7 +38,7 @@ impl Clock {
         self.expired.remove(&sequence);
     }
 
-    /// The sequences whose time is over since the last call.
+    /// The sequences that have timed out since the last call.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<SequenceId> {
         let mut expired = Vec::new();
         while let Some(&(end, sequence)) = self.deadlines.front() {

@@ -20,14 +20,14 @@ use crate::manifest::{BuildLimits, EngineFiles, Gpus, HEAD_FILE, Manifest, Model
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
-/// How many iterations' worth of sequences the library holds at once: enough that it never waits for
-/// more, few enough that an urgent sequence does not wait for them.
+/// How many iterations' worth of sequences the library holds at once: enough to keep it busy, but few enough that an
+/// urgent sequence does not wait long.
 const ITERATIONS_AHEAD: usize = 2;
 /// How long to wait for the statistics of the first iteration.
 const STATISTICS_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of a logit.
 const F32: usize = size_of::<f32>();
-/// The request that is made while the engine loads.
+/// The id of the request that is made while the engine loads.
 const FIRST: RequestId = RequestId::MAX;
 
 // SAFETY: `trtllm::Executor` (cpp/trtllm/executor.h) may be used and dropped on any thread.
@@ -42,7 +42,7 @@ pub struct TrtllmFactory {
     max_seq_len: usize,
     head: Arc<HeadLayers>,
     capabilities: SamplingCapabilities,
-    /// Rows of logits that the host's memory for them has room for.
+    /// Number of rows of logits that fit in the host memory for them.
     logit_rows: usize,
     /// Rows of the embedding.
     prompt_vocabulary: usize,
@@ -156,8 +156,8 @@ impl TrtllmFactory {
         EngineError::Library { directory: self.directory.clone(), source: source.into() }
     }
 
-    /// Loads the engine and scores one token. So an engine that cannot is found out here; also, the library reports
-    /// the size of its cache only after an iteration.
+    /// Loads the engine and scores one token, so that a broken engine fails here. Besides, the library reports the size
+    /// of its cache only after an iteration.
     fn load(&self) -> Result<(SharedPtr<ffi::TrtllmExecutor>, Limits), EngineError> {
         let failed = |error: cxx::Exception| self.load_error(error);
         let executor = self.open_executor()?;
@@ -233,7 +233,7 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
     }
 }
 
-/// How many requests a sequence that is fed alone may become: more than a batch has room for.
+/// How many requests a single sequence may be split into, in excess of a batch.
 fn max_extra_requests(manifest: &Manifest) -> usize {
     match manifest.head.pooling {
         Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean => 0,
@@ -273,8 +273,8 @@ fn capabilities(manifest: &Manifest, gpus: &Gpus, logit_rows: usize) -> Sampling
     }
 }
 
-/// Ends the process at once. At an ordinary end the library's MPI waits for every other rank, without end if one
-/// is lost or still loads. When this rank just ends, whatever started it notices and ends the others.
+/// Ends the process at once. On an ordinary exit, the library's MPI waits for every other rank, and hangs if one is
+/// lost or still loading. If this rank just exits, the launcher notices and ends the others.
 pub fn exit_now(status: u8) -> ! {
     bridge::exit_now(status.into())
 }

@@ -24,22 +24,22 @@ pub(super) struct Request {
 pub(super) enum Progress {
     /// The sequence waits for other requests.
     Pending,
-    /// The sequence fails, so these other requests are of no more use. They end all the same.
+    /// The sequence fails, so these other requests are no longer needed. They still end.
     Doomed(Vec<RequestId>),
     Done(Done),
 }
 
-/// What a sequence whose requests have all ended gives.
+/// The result of a sequence whose requests have all ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Done {
     pub(super) sequence: SequenceId,
-    /// The requests' logits, in the order of the positions read, or why the first that failed did.
+    /// The requests' logits, in the order of the positions read, or the error of the first that failed.
     pub(super) logits: Result<Vec<f32>, SequenceError>,
-    /// Tokens of its longest request that were found in the cache: the others find what that one left.
+    /// Tokens of its longest request that were found in the cache; the other requests find what that one stored.
     pub(super) cached: usize,
 }
 
-/// The sequences that are not concluded, and their requests.
+/// The unfinished sequences, and their requests.
 #[derive(Debug, Default)]
 pub(super) struct FanOut {
     next: RequestId,
@@ -94,13 +94,13 @@ impl FanOut {
         requests.iter().copied().filter(|request| self.requests.contains_key(request)).collect()
     }
 
-    /// Forgets a request that the library did not take, and its sequence. Returns the sequence only once.
+    /// Drops a request that the library refused, and its sequence. Returns the sequence only once.
     pub(super) fn forget(&mut self, request: RequestId) -> Option<SequenceId> {
         let (id, _) = self.requests.remove(&request)?;
         self.sequences.remove(&id).map(|_| id)
     }
 
-    /// Takes in what a request ended with. Does nothing if it has ended before.
+    /// Records the result of a request. Does nothing if it has ended before.
     pub(super) fn end(
         &mut self,
         request: RequestId,

@@ -1,4 +1,4 @@
-//! A running engine: the scheduler's end, and the thread that reports what becomes of sequences.
+//! A running engine: the scheduler's side, and the thread that reports the progress of sequences.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,7 +21,7 @@ use crate::engine::{
 use crate::reward::HeadLayers;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
-/// How long to wait for the library before checking whether the engine is to end.
+/// How long to wait for the library before checking whether the engine should stop.
 pub(super) const AWAIT: Duration = Duration::from_millis(250);
 
 /// An engine that the library has loaded.
@@ -42,7 +42,7 @@ pub(super) struct Loaded {
 
 type Report = Result<QueueReport, StepError>;
 
-/// Starts the thread that reports; returns the scheduler's end.
+/// Starts the reporting thread; returns the scheduler's side.
 pub(super) fn start(loaded: Loaded) -> io::Result<TrtllmEngine> {
     let Loaded { executor, limits, depth, capabilities, head, vocabulary, prompt_vocabulary, allotted } =
         loaded;
@@ -72,14 +72,14 @@ pub(super) fn millis(time: Duration) -> u64 {
 /// Sequences, and why each failed.
 type Failures = Vec<(SequenceId, SequenceError)>;
 
-/// What the scheduler's end and the awaiting thread share.
+/// The state that the scheduler's side and the awaiting thread share.
 struct Shared {
     executor: SharedPtr<ffi::TrtllmExecutor>,
     /// The sequences that the library has, as requests to it.
     fan_out: Mutex<FanOut>,
-    /// Sequences that the library did not take, to be reported as failed.
+    /// Sequences that the library refused, which are reported as failed.
     rejected: Mutex<Failures>,
-    /// For sequences whose log-probabilities are wanted, of how many of the likeliest tokens in addition.
+    /// For sequences with log-probabilities, the number of likeliest tokens to report in addition.
     logprobs: Mutex<HashMap<SequenceId, usize>>,
     /// When sequences must have ended.
     clock: Mutex<Clock>,
@@ -149,7 +149,7 @@ impl QueueEngine for TrtllmEngine {
                 self.shared.rejected().push((*id, reason));
                 continue;
             }
-            // Before it is handed over, so that an answer finds it, however early it comes.
+            // Recorded before it is submitted, so that even an immediate answer finds it.
             if let Work::Generate(sampling) = &job.work
                 && let Some(count) = sampling.logprobs
             {
@@ -169,14 +169,14 @@ impl QueueEngine for TrtllmEngine {
         }
         match self.fed.as_ref().ok_or(StepError::Ended)?.try_send(()) {
             Err(error) if error.is_disconnected() => Err(StepError::Ended),
-            // A full channel means that the thread will look anyway.
+            // If the channel is full, the thread will look anyway.
             _ => Ok(()),
         }
     }
 }
 
 impl TrtllmEngine {
-    /// Whether the library can do what a job asks for.
+    /// Checks that the library can do what a job asks for.
     fn check(&self, job: &Job) -> Result<(), SequenceError> {
         // The library would read beyond the embedding, and the fault would end every sequence in flight.
         let vocabulary = self.prompt_vocabulary;
@@ -198,13 +198,13 @@ impl Drop for TrtllmEngine {
         self.shared.ending.store(true, Ordering::Release);
         self.fed = None;
         if let Some(thread) = self.thread.take() {
-            // If it panicked, the scheduler has noticed by the reports that ended.
+            // If it panicked, the scheduler noticed that the channel of reports closed.
             let _ = thread.join();
         }
     }
 }
 
-/// The end of the thread that awaits the library's answers.
+/// The side of the thread that awaits the library's answers.
 struct Awaiting {
     shared: Arc<Shared>,
     feeds: Receiver<()>,
@@ -224,7 +224,7 @@ impl Awaiting {
         }
     }
 
-    /// Reports what becomes of sequences until the engine ends and nothing is in flight.
+    /// Reports the progress of sequences until the engine stops and nothing is in flight.
     fn report_all(&self) -> Result<(), cxx::Exception> {
         let executor = &self.shared.executor;
         let mut cancelled = false;
@@ -238,7 +238,7 @@ impl Awaiting {
                         Err(_) => return Ok(()),
                     }
                 }
-                // Nobody reads the answers any more: end early, but in order.
+                // Nobody reads the answers any more: stop early, but cleanly.
                 if self.shared.ending.load(Ordering::Acquire) && !cancelled {
                     cancelled = true;
                     executor.cancel_all()?;
@@ -313,7 +313,7 @@ impl Awaiting {
         answer.tokens.iter().map(sampled).collect()
     }
 
-    /// Waits for the scheduler to take a report, unless it lets go of the engine meanwhile.
+    /// Waits for the scheduler to take a report, unless it drops the engine meanwhile.
     fn send(&self, mut report: Report) {
         while let Err(SendTimeoutError::Timeout(unsent)) = self.reporter.send_timeout(report, AWAIT) {
             if self.shared.ending.load(Ordering::Acquire) {
@@ -324,7 +324,7 @@ impl Awaiting {
     }
 }
 
-/// What the library's iterations did; `None` if it ran none.
+/// Statistics of the library's iterations; `None` if it ran none.
 fn statistics(sums: &ffi::TrtllmStatistics) -> Option<IterationStatistics> {
     (sums.iterations > 0).then(|| IterationStatistics {
         tokens: sums.tokens,

@@ -29,14 +29,14 @@ use crate::sampling::Sampled;
 
 /// What the scheduler does with jobs, whichever kind of engine runs them.
 pub trait Core {
-    /// Takes a job in. It is answered at once if it is rejected or its score is known. After `deadline` its
-    /// answer is of no use.
+    /// Accepts a job. It is answered at once if it is rejected or its score is known. After `deadline` its answer is
+    /// useless.
     fn arrive(&mut self, now: Duration, id: JobId, job: Job, deadline: Option<Duration>);
 
-    /// Drops a job whose answer is no longer wanted. Does nothing if it was answered already.
+    /// Cancels a job. Does nothing if it was answered already.
     fn cancel(&mut self, id: JobId);
 
-    /// Ends a job whose tokens so far are all that was wanted. Does nothing if it was answered already.
+    /// Ends a job that needs no more tokens than it has. Does nothing if it was answered already.
     fn finish(&mut self, id: JobId);
 
     /// Answers the jobs whose deadline has passed.
@@ -45,7 +45,7 @@ pub trait Core {
     /// The engine is lost, with its cache. Answers the jobs it had started with `rejection`; the others keep waiting.
     fn fail(&mut self, rejection: &Rejection);
 
-    /// Answers everything with a rejection, now and from now on.
+    /// Rejects every job, including those that arrive from now on.
     fn close(&mut self, rejection: &Rejection);
 
     /// The tokens generated since the last call, in order; take them before the answers.
@@ -78,7 +78,7 @@ trait Batching {
     /// What comes before anything that waits.
     fn backlog(&self, now: Duration) -> Backlog;
 
-    /// Removes a sequence that no job waits for, as soon as the engine is through with it.
+    /// Removes a sequence that no job waits for, as soon as the engine is done with it.
     fn release_if_unwanted(&mut self, id: SequenceId);
 
     /// Forgets what the lost engine was doing.

@@ -11,18 +11,18 @@ use crate::engine::{
 };
 use crate::scheduler::{Observer, Output, Rejection, SchedulerOptions};
 
-/// Decides which sequences the engine is given, and when.
+/// Decides which sequences to submit to the engine, and when.
 ///
 /// Whenever the engine runs, it is handed what [`QueueCore::feed`] gives, and its reports go to
 /// [`QueueCore::take_report`].
 pub struct QueueCore {
     jobs: JobTable<()>,
     depth: QueueDepth,
-    /// What the engine has, by the measures of `depth`.
+    /// How much the engine holds, in the units of `depth`.
     held: QueueDepth,
-    /// Sequences in the engine that nobody wants any more, until the next feed cancels them.
+    /// Sequences in the engine that no job waits for any more; the next feed cancels them.
     cancelled: Vec<SequenceId>,
-    /// When the engine last reported, or was fed after it had nothing.
+    /// When the engine last reported, or was fed after it was idle.
     last_report: Duration,
     statistics: IterationStatistics,
 }
@@ -99,7 +99,7 @@ impl QueueCore {
         !self.awaits_reports() || fits
     }
 
-    /// Takes in what the engine reports.
+    /// Processes a report of the engine.
     ///
     /// # Errors
     /// The engine left out logits that were requested; call [`Core::fail`](super::Core::fail).
@@ -193,7 +193,7 @@ impl QueueCore {
         }
     }
 
-    /// The sequence that the engine reports on. It concludes each once, so all that it names are in flight.
+    /// The sequence that the engine reports on. Each ends only once, so it must be in flight.
     fn reported(&mut self, id: SequenceId) -> Option<&mut Sequence<()>> {
         let sequence = self.jobs.sequences.get_mut(id).filter(|sequence| sequence.in_flight);
         if sequence.is_none() {
@@ -203,7 +203,7 @@ impl QueueCore {
     }
 }
 
-/// Positions read; one if it generates, its end.
+/// Number of positions read; a sequence that generates counts as one.
 fn reads(sequence: &Sequence<()>) -> usize {
     match &sequence.job.work {
         Work::Score { read } => read.len(),

@@ -10,7 +10,7 @@ use crate::sampling::Sampled;
 use crate::scheduler::Observer;
 use crate::scheduler::queue::{Entry, Key, Lane};
 
-/// A job that is answered with what the sequence gives.
+/// A job that waits for the sequence's result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) job: JobId,
@@ -20,7 +20,7 @@ pub(super) struct Waiter {
     pub(super) joined: bool,
 }
 
-/// What one kind of core keeps of a sequence besides what both do.
+/// State of a sequence that only one kind of core keeps.
 pub(super) trait SequenceState {
     fn new(job: &Job) -> Self;
 
@@ -45,7 +45,7 @@ pub(super) struct Sequence<S> {
     pub(super) max_len: usize,
     pub(super) key: Key,
     pub(super) lane: Lane,
-    /// Empty once nobody wants the sequence any more.
+    /// Empty once no job waits for the sequence.
     pub(super) waiters: Vec<Waiter>,
     /// Whether it has left the queue: it holds blocks, or the engine has it.
     pub(super) in_flight: bool,
@@ -117,7 +117,7 @@ impl<S> Sequences<S> {
         assert!(before.is_none(), "a sequence has the id of another");
     }
 
-    /// For ids that may be of a sequence that is gone.
+    /// Looks up an id whose sequence may be gone.
     pub(super) fn get(&self, id: SequenceId) -> Option<&Sequence<S>> {
         self.0.get(&id)
     }

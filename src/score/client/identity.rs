@@ -1,4 +1,4 @@
-//! What a server runs: its model, engine and score options. A run must not mix the scores of two of them.
+//! What a server runs: its model, engine and score options. A run must not mix scores of different ones.
 
 use reqwest::header::HeaderValue;
 use serde_json::Value;

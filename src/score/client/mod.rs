@@ -32,7 +32,7 @@ pub(super) struct RewardClient {
     pub(super) url: String,
     pub(super) model: String,
     key: Option<String>,
-    /// What the chat template gets besides the messages.
+    /// Further variables of the chat template.
     variables: TemplateVariables,
     /// What the server ran when the client connected.
     identity: ServerIdentity,
@@ -244,7 +244,7 @@ impl RewardClient {
         }
     }
 
-    /// Status and text of a response that no further attempt would change.
+    /// Status and text of a response that would be the same on another attempt.
     async fn post(&self, route: &str, body: &Value) -> Result<(StatusCode, String), ScoreError> {
         let mut budget = RetryBudget::new();
         loop {

@@ -1,4 +1,4 @@
-//! ms-swift's pairs: the rejected response is beside the conversation with the chosen one.
+//! ms-swift's pairs: the conversation ends with the chosen response, and a column has the rejected one.
 
 use super::super::ConversationError;
 use super::super::conversation::{list, parse_messages};

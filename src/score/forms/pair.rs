@@ -4,7 +4,7 @@ use super::super::ConversationError;
 use super::view::RowView;
 use super::{Form, Found, Holds};
 
-/// Columns that hold the prompt of a pair besides those that usually hold one.
+/// Further columns that may hold the prompt of a pair.
 const CONVERSATIONS: [&str; 2] = ["conversations", "conversation"];
 
 pub(super) static PAIR: Form = Form {

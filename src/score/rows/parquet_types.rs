@@ -1,8 +1,8 @@
-//! The types with which the columns of a Parquet file are read: those that pyarrow reads.
+//! Corrects the Arrow types of a Parquet file's columns, so that values are read as pyarrow reads them.
 //!
-//! A file has types of Parquet, and most writers store the Arrow types of their columns beside them. The `parquet`
-//! crate and pyarrow make the same of both, but for three kinds of columns, which are corrected here: times in
-//! seconds with a time zone, days that were milliseconds, and dictionaries of other values than texts and bytes.
+//! A Parquet file has its own types, and most writers also store the Arrow types that the columns had. The `parquet`
+//! crate and pyarrow derive the same types from the two, except for three kinds of columns: times in seconds with a
+//! time zone, dates that were stored as milliseconds, and dictionaries of values other than text and bytes.
 
 use std::sync::Arc;
 

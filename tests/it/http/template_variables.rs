@@ -163,7 +163,7 @@ async fn names_that_the_server_sets_are_refused_by_name() {
         ] {
             let answer = server.ask(path, with(&request, &fields)).await;
             assert_eq!(answer.status, 400, "{path} {fields}: {}", answer.text);
-            // Of a reranker, `documents` are what it ranks.
+            // On the routes that rank, `documents` are the responses.
             let its_own = path.contains("rank") || path.contains("score");
             if !(its_own && fields.get("documents").is_some()) {
                 assert_eq!(answer.json()["error"]["param"], param, "{path}: {}", answer.text);

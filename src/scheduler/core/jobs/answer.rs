@@ -1,4 +1,4 @@
-//! How jobs leave the table: answered with what their sequence gave, or rejected.
+//! How jobs leave the table: answered with the result of their sequence, or rejected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,8 @@ impl<S: SequenceState> JobTable<S> {
         self.closed = Some(rejection.clone());
     }
 
-    /// The engine is lost: the jobs of what it had started are rejected, the rest waits again in its old place.
+    /// The engine is lost: jobs of sequences that it had started are rejected, and the others wait again in their old
+    /// places.
     pub(in crate::scheduler::core) fn lose_engine(&mut self, rejection: &Rejection) {
         let lost = std::mem::take(&mut self.in_flight);
         for id in lost.ids() {

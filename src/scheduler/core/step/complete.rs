@@ -1,4 +1,4 @@
-//! What an iteration gave, and who is answered with it.
+//! Processes the results of an iteration, and answers jobs with them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::scheduler::core::Batching;
 use crate::scheduler::{Output, Rejection};
 
 impl StepCore {
-    /// Takes in what the running iteration gave. Does nothing if none runs.
+    /// Processes the report of the running iteration. Does nothing if none runs.
     ///
     /// # Errors
     /// The engine left out logits that were requested; call [`Core::fail`](crate::scheduler::core::Core::fail).

@@ -96,7 +96,7 @@ impl StepCore {
         self.tree.evict(self.tree.idle().saturating_sub(self.max_cached_blocks));
     }
 
-    /// Free blocks, made by evicting cached ones where needed; none if there are too few.
+    /// Takes free blocks, evicting cached ones if needed; `None` if there are too few.
     fn take_blocks(&mut self, count: usize) -> Option<Vec<crate::scheduler::blocks::Block>> {
         let free = self.pool.free();
         if free + self.tree.idle() < count {

@@ -14,7 +14,7 @@ use crate::scheduler::queue::Lane;
 /// at most, but no fewer than this.
 const LEAST_ROWS: usize = 64;
 
-/// An iteration to be: decided, but its token ids may not all be known yet.
+/// An iteration that is planned, but whose token ids may not all be known yet.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) number: u64,
@@ -23,7 +23,7 @@ pub(super) struct Plan {
     room: usize,
     /// The part of `room` that long prompts may take.
     long_room: usize,
-    /// The part of `room` for tokens of prompts whose log-probabilities are wanted.
+    /// The part of `room` for prompts that need log-probabilities.
     rows: usize,
     /// Tokens by which sequences advance, those read from the prefix tree included.
     pub(super) advanced: usize,
@@ -42,7 +42,7 @@ pub(super) struct Entry {
     pub(super) sequence: SequenceId,
     position: usize,
     pub(super) len: usize,
-    /// After which of its tokens the logits are wanted, counted from `position`.
+    /// The tokens after which logits are requested, counted from `position`.
     pub(super) logits: Vec<usize>,
 }
 
@@ -58,8 +58,7 @@ impl Plan {
 }
 
 impl StepCore {
-    /// The next iteration, if there is anything to compute. Call it when the engine is free, and
-    /// hand the engine what it gives.
+    /// The next iteration, if there is anything to compute. Call it when the engine is free, and submit the result.
     pub fn plan(&mut self, now: Duration) -> Option<Iteration> {
         let mut plan = self.take_prepared();
         self.fill(&mut plan, now);
@@ -75,8 +74,8 @@ impl StepCore {
         Some(iteration)
     }
 
-    /// Plans the iteration after the one that runs, as far as it can be known. Call it again after
-    /// arrivals: they join if there is room.
+    /// Plans the iteration after the running one, as far as possible. Call it again after arrivals: they join if there
+    /// is room.
     pub fn prepare(&mut self, now: Duration) {
         if self.running.is_some() {
             let mut plan = self.take_prepared();
@@ -238,7 +237,7 @@ impl StepCore {
         tokens.map_or(usize::MAX, |tokens| tokens.saturating_sub(plan.advanced))
     }
 
-    /// Gives the room that nobody else wanted to the long prompts.
+    /// Gives the remaining room to the long prompts.
     fn extend(&mut self, plan: &mut Plan) {
         plan.long_room = usize::MAX;
         for entry in 0..plan.entries.len() {
@@ -256,7 +255,7 @@ impl StepCore {
     fn admit(&mut self, plan: &mut Plan, now: Duration) {
         // Those that wait for a prefix take no room in the plan, yet they hold blocks.
         let most = self.jobs.limits.max_batch_size.saturating_mul(4);
-        // Prompts always get some room beside what generates.
+        // Prompts always get some room, even if sequences that generate could take all of it.
         let per_iteration = self.jobs.limits.max_batch_size.min(self.jobs.limits.max_num_tokens);
         let most_generating = (per_iteration * 3 / 4).max(1);
         while self.has_room(plan) && self.jobs.in_flight.order.len() < most {
@@ -304,7 +303,7 @@ impl StepCore {
         for block in fresh {
             let tokens = unshared.split_off(..per_block);
             let node = tokens.and_then(|tokens| self.tree.insert(class, parent, tokens, block.clone(), id));
-            // What follows a block that another sequence has entered belongs below that sequence's node.
+            // Blocks after one that another sequence has entered belong below that sequence's node.
             if node.is_none() {
                 unshared = &[];
             }

@@ -1,9 +1,9 @@
 //! KV blocks for tokens as they are generated, preempting lower-priority sequences when none are free.
 //!
-//! Nobody knows how long an answer becomes, so a sequence that generates is admitted with blocks for its
-//! prompt only. When one finds no block for its next token, the last sequence after it in order gives up its own
-//! and waits again; what it had generated is then computed with its prompt. The first in order never gives
-//! way, so that something always makes progress.
+//! The length of an answer is unknown, so a sequence that generates is admitted with blocks for its prompt only.
+//! When one finds no block for its next token, the last sequence after it in order gives up its own and waits
+//! again; what it had generated is then computed with its prompt. The first in order never gives way, so that
+//! something always makes progress.
 
 use super::StepCore;
 use super::state::Slot;

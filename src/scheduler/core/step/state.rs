@@ -1,4 +1,4 @@
-//! What is known of a sequence whose iterations the scheduler composes.
+//! The state of a sequence whose iterations the scheduler composes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) enum Outcome {
     Tokens(Chooser),
 }
 
-/// Gives the log-probabilities of the prompt's tokens, if they are wanted, and then chooses the next ones.
+/// Computes the log-probabilities of the prompt's tokens, if requested, and then chooses the next ones.
 #[derive(Debug)]
 pub(super) struct Chooser {
     sampler: Sampler,
@@ -81,13 +81,13 @@ pub(in crate::scheduler::core) struct StepState {
     /// Generated tokens that preemption moved into `prompt`.
     pub(super) recomputed: usize,
     pub(super) outcome: Outcome,
-    /// Blocks of all its tokens, those to generate excluded until they are due; empty while it waits.
+    /// Blocks of all its tokens; a generated token gets its block when it is needed. Empty while it waits.
     pub(super) table: Vec<Slot>,
     /// Tokens that are computed once all planned iterations are.
     pub(super) scheduled: usize,
     /// Number of the last iteration that it has a part in; 0 if none.
     pub(super) planned_in: u64,
-    /// Since when it waits for another to compute its prefix.
+    /// When it started to wait for another sequence to compute its prefix.
     pub(super) held_since: Option<Duration>,
 }
 
@@ -117,7 +117,7 @@ impl SequenceState for StepState {
 }
 
 impl Sequence<StepState> {
-    /// It has lost its blocks: what it generated must be computed again with its prompt.
+    /// Resets it after it lost its blocks: the generated tokens must be recomputed with the prompt.
     pub(super) fn reset_for_recompute(&mut self) {
         let state = &mut self.state;
         state.prompt = [&state.prompt[..], &self.generated[state.recomputed..]].concat().into();
@@ -125,7 +125,7 @@ impl Sequence<StepState> {
         state.scheduled = 0;
     }
 
-    /// Whether the logits after all tokens of its prompt are wanted.
+    /// Whether the logits after all tokens of its prompt are needed.
     pub(super) fn wants_prompt_logprobs(&self) -> bool {
         self.job.work.wants_prompt_logprobs() && self.state.recomputed == 0
     }
@@ -134,7 +134,7 @@ impl Sequence<StepState> {
         self.state.scheduled < self.state.prompt.len()
     }
 
-    /// Whether another token can be requested: the prompt is through, and gives one itself.
+    /// Whether another token can be requested: the prompt, which yields the first one, is computed.
     pub(super) fn wants_token(&self) -> bool {
         !self.in_prompt() && self.state.scheduled + 1 < self.max_len && !self.waiters.is_empty()
     }
@@ -152,7 +152,7 @@ impl Sequence<StepState> {
         if self.wants_prompt_logprobs() && position < self.state.prompt.len() { len } else { 0 }
     }
 
-    /// After which of its tokens `from..to` the logits are wanted, counted from `from`.
+    /// Which of its tokens `from..to` need logits after them, counted from `from`.
     pub(super) fn reads(&self, from: usize, to: usize) -> Vec<usize> {
         let prompt = self.state.prompt.len();
         match &self.job.work {
@@ -167,8 +167,7 @@ impl Sequence<StepState> {
         }
     }
 
-    /// Tokens at its start that may be taken from the tree: whole blocks, and never one whose
-    /// logits are wanted.
+    /// Tokens at its start that may be taken from the tree: whole blocks, and never one whose logits are needed.
     pub(super) fn shareable(&self, per_block: usize) -> usize {
         let first_read = match &self.job.work {
             Work::Score { read } => read.first().copied(),
@@ -194,7 +193,7 @@ impl Sequence<StepState> {
         skipped
     }
 
-    /// Prompt tokens from here on that it is to compute itself: up to a block that another writes.
+    /// Prompt tokens from here on that it computes itself: up to a block that another sequence writes.
     pub(super) fn claim_run(&self, tree: &mut PrefixTree, per_block: usize) -> usize {
         let prompt = self.state.prompt.len();
         let blocks = self.state.scheduled / per_block..prompt.div_ceil(per_block);
