@@ -194,6 +194,185 @@ impl StepValue {
     }
 }
 
+/// Where the score is read.
+    pub pooling: Pooling,
+    /// Whether the last layer has a bias.
+    #[serde(default)]
+    pub bias: bool,
+    /// Layers before the last, from the first on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<HiddenLayer>,
+    /// Which rows of the checkpoint's matrix the last layer consists of; `0..` unless given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<usize>,
+    /// The network that mixes the scores into one more, the last of the attributes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gating: Option<Gating>,
+    /// What the model is asked about a conversation, if it is a language model that judges. The outputs are then the
+    /// logits of the tokens in `rows`, or of the whole vocabulary if the engine generates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Judge>,
+    /// What to do with the scores, unless the server's options say otherwise.
+    #[serde(default, skip_serializing_if = "ScoreOptions::is_off")]
+    pub score: ScoreOptions,
+    /// Cap on the logits of a model that generates: they become `cap * tanh(logit / cap)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub softcap: Option<f32>,
+}
+
+impl Head {
+    /// Logits after the last layers, for each position read: one per attribute; one or two for a head that scores
+    /// steps; objectives and then their gates with gating; one per token of a judge's answers.
+    pub fn outputs(&self) -> usize {
+        if self.judge.is_some() {
+            return self.rows.len();
+        }
+        match (&self.pooling, &self.gating) {
+            (Pooling::EachStep { value, .. }, _) => value.outputs(),
+            (Pooling::EachTurn { .. }, _) => StepValue::Softmax.outputs(),
+            (Pooling::LastToken, Some(gating)) => 2 * gating.transform.len(),
+            (Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean, _) => {
+                self.attributes.len()
+            }
+        }
+    }
+
+    /// The networks that share the hidden state as their input, each from its first layer to its last.
+    /// [`Self::outputs`] are their outputs side by side.
+    pub fn networks(&self) -> Vec<Vec<HeadLayer>> {
+        let gates = self.gating.as_ref().map_or(0, |gating| gating.transform.len());
+        let last =
+            |width, bias| HiddenLayer { width, bias, activation: HeadActivation::None, norm_eps: None };
+        let mut scores = self.hidden.clone();
+        scores.push(last(self.outputs() - gates, self.bias));
+        let mut networks = vec![layers("head", scores)];
+        if let Some(gating) = &self.gating {
+            let relu = |&width: &usize| HiddenLayer {
+                width,
+                bias: true,
+                activation: HeadActivation::Relu,
+                norm_eps: None,
+            };
+            let mut widths: Vec<_> = gating.hidden.iter().map(relu).collect();
+            widths.push(last(gates, gating.bias));
+            networks.push(layers("gating", widths));
+        }
+        networks
+    }
+
+    /// Rows of the first layers' matrices together: the numbers that an engine computes for each position.
+    pub fn products(&self) -> usize {
+        self.networks().iter().filter_map(|layers| layers.first()).map(|layer| layer.outputs).sum()
+    }
+
+    /// Whether anything follows the engine's products: a bias or a further layer, kept in
+    /// [`super::HEAD_FILE`].
+    pub fn has_head_layers(&self) -> bool {
+        self.networks().iter().any(|layers| layers.len() > 1 || layers.iter().any(|layer| layer.bias))
+    }
+}
+
+/// A layer of a head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadLayer {
+    /// Name of its matrix, `[outputs, inputs]`: the network and the layer's index, such as `gating.1`.
+    pub name: String,
+    /// Rows of the matrix.
+    pub outputs: usize,
+    /// Whether it has a bias, `[outputs]`.
+    pub bias: bool,
+    /// What follows it.
+    pub activation: HeadActivation,
+    /// The epsilon of the layer norm after that, if there is one.
+    pub norm_eps: Option<f32>,
+}
+
+impl HeadLayer {
+    /// Name of its bias.
+    pub fn bias_name(&self) -> String {
+        format!("{}_bias", self.name)
+    }
+
+    /// Name of the weights of its norm, `[outputs]`.
+    pub fn norm_name(&self) -> String {
+        format!("{}_norm", self.name)
+    }
+}
+
+/// The layers of a network under their names.
+fn layers(network: &str, layers: Vec<HiddenLayer>) -> Vec<HeadLayer> {
+    let mut named = Vec::new();
+    for (index, HiddenLayer { width, bias, activation, norm_eps }) in layers.into_iter().enumerate() {
+        named.push(HeadLayer {
+            name: format!("{network}.{index}"),
+            outputs: width,
+            bias,
+            activation,
+            norm_eps,
+        });
+    }
+    named
+}
+
+/// A layer of a head before its last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HiddenLayer {
+    /// Its outputs.
+    pub width: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// What follows it.
+    pub activation: HeadActivation,
+    /// The epsilon of the layer norm that follows the activation, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm_eps: Option<f32>,
+}
+
+/// What follows a layer of a head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadActivation {
+    /// Nothing.
+    None,
+    /// `max(x, 0)`.
+    #[default]
+    Relu,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// GELU, with the tanh approximation.
+    GeluTanh,
+    /// SELU (arXiv 1706.02515).
+    Selu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// GELU without an approximation.
+    Gelu,
+}
+
+/// How the outputs at a step token become the step's score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepValue {
+    /// The probability of the second of two classes.
+    #[default]
+    Softmax,
+    /// The sigmoid of one output.
+    Sigmoid,
+    /// One output as it is.
+    Raw,
+}
+
+impl StepValue {
+    /// Outputs that it is made of.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::Softmax => 2,
+            Self::Sigmoid | Self::Raw => 1,
+        }
+    }
+}
+
 /// Why a list of attribute names cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttributeNameError {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::head::{AttributeNameError, check_attribute_names};
+use super::attribute_names::{AttributeNameError, check_attribute_names};
 
 /// Most questions of a judge, or items of a rubric.
 pub const MOST_QUESTIONS: usize = 64;

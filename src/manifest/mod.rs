@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod attribute_names;
 mod bounds;
 mod control_tokens;
 pub(crate) mod digest;
@@ -27,9 +28,10 @@ pub use control_tokens::ControlTokens;
 pub use digest::FileDigest;
 pub use error::{Damage, InvalidManifest, ManifestError};
 pub use files::EngineFiles;
-pub(crate) use head::check_attribute_names;
+pub use attribute_names::AttributeNameError;
+pub(crate) use attribute_names::check_attribute_names;
 pub use head::{
-    AttributeNameError, Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue,
+    Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue,
 };
 pub use judge::{AnswerScore, Judge, JudgeFile, JudgeFileError, Question, QuestionError};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};

@@ -1,0 +1,3 @@
+//! Which names attributes may have.
+
+
