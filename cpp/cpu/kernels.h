@@ -72,8 +72,8 @@ struct AttentionTile {
     float scale;           // on the scores
     float softcap;         // scores become softcap * tanh(score / softcap); 0: no cap
     std::size_t window;    // newest keys that a query sees, its own included; 0: all
-    // If not 0, the text has this many tokens and queries see keys on both sides; a window is then centred on the
-    // query.
+    // If not 0, the text has this many tokens and queries see keys on both sides; a window is then centred on
+    // the query.
     std::size_t text_tokens = 0;
     const RelativeTerms<T>* relative = nullptr;  // null: none; only if queries see both sides
 };

@@ -20,7 +20,7 @@ use crate::builder::Console;
 use crate::cache::{ModelError, ModelOptions, prepare};
 use crate::engine::cpu::CpuFactory;
 use crate::engine::{EngineError, EngineFactory, EngineOptions, PrefixSharing};
-use crate::hardware::targets::{Target, TargetError};
+use crate::hardware::targets::{HardwareTarget, TargetError};
 use crate::manifest::{LimitOverrides, Manifest, ManifestError};
 use crate::scheduler::SchedulerOptions;
 
@@ -200,7 +200,7 @@ impl SimulateArgs {
     }
 
     fn setup(&self) -> Result<SimulationSetup, BenchError> {
-        let target = Target::find(self.target.as_ref().ok_or(BenchError::Missing("--target"))?)?;
+        let target = HardwareTarget::find(self.target.as_ref().ok_or(BenchError::Missing("--target"))?)?;
         let config = self.model_config.as_ref().ok_or(BenchError::Missing("--model-config"))?;
         let model = ModelSize::read(config)?;
         let fixed = self.fixed_cost;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::model_size::ModelSize;
 use crate::engine::{Iteration, Limits};
-use crate::hardware::targets::{Precision, Target, TargetError};
+use crate::hardware::targets::{HardwareTarget, Precision, TargetError};
 
 /// Keys, values and hidden states are 16 bits wide.
 const STATE_BYTES: f64 = 2.0;
@@ -90,7 +90,7 @@ impl Default for Assumptions {
 #[derive(Clone, Debug)]
 pub(super) struct TimingModel {
     model: ModelSize,
-    target: Target,
+    target: HardwareTarget,
     assumptions: Assumptions,
     /// Operations per second of products with weights, on all GPUs, at the assumed efficiency.
     rate: f64,
@@ -109,7 +109,7 @@ impl TimingModel {
     /// See [`TimingError`].
     pub(super) fn new(
         model: ModelSize,
-        target: Target,
+        target: HardwareTarget,
         assumptions: Assumptions,
     ) -> Result<Self, TimingError> {
         check_share("--efficiency", assumptions.efficiency)?;
@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn timing(target: &str, assumptions: Assumptions) -> TimingModel {
-        TimingModel::new(eight_billion(), Target::find(target).unwrap(), assumptions).unwrap()
+        TimingModel::new(eight_billion(), HardwareTarget::find(target).unwrap(), assumptions).unwrap()
     }
 
     fn prompt(tokens: usize) -> TokenRun {
@@ -355,7 +355,7 @@ mod tests {
             num_heads: 64,
             ..eight_billion()
         };
-        let target = Target::find("h100").unwrap();
+        let target = HardwareTarget::find("h100").unwrap();
         let error = TimingModel::new(seventy.clone(), target.clone(), Assumptions::default()).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("139.") && message.contains("72.0 GB"), "{message}");
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn options_out_of_range_are_named() {
-        let target = Target::find("h100").unwrap();
+        let target = HardwareTarget::find("h100").unwrap();
         let refuse = |assumptions| {
             TimingModel::new(eight_billion(), target.clone(), assumptions).unwrap_err().to_string()
         };

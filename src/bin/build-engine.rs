@@ -10,7 +10,7 @@ use assay::builder::{BuildError, BuildOptions, Console};
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::hardware::Gpus;
-use assay::hardware::targets::{Kind, Target};
+use assay::hardware::targets::{HardwareTarget, Kind};
 use assay::manifest::{Dtype, Task};
 use clap::parser::ValueSource;
 use clap::{Args, FromArgMatches, Subcommand};
@@ -79,7 +79,7 @@ fn gpu_flags(matches: &clap::ArgMatches) -> Vec<String> {
 }
 
 fn run(arguments: Arguments, gpu_flags: &[String]) -> Result<(), BuildError> {
-    let target = Target::find(&arguments.target)?;
+    let target = HardwareTarget::find(&arguments.target)?;
     let console = Console::new(stop_on_signal()?);
     let output = arguments.common.output.clone();
     let outcome = match target.kind {

@@ -1,6 +1,6 @@
 //! A checkpoint, opened and recognised: what it is and what engines of it are for.
 
-use super::adapter::Task as Adapted;
+use super::adapter::AdapterTask;
 use super::checkpoint::Checkpoint;
 use super::config::{self, Config};
 use super::heads::{quantiles, vocabulary_rows};
@@ -33,7 +33,7 @@ impl Source {
     pub(super) fn open(options: &BuildOptions) -> Result<Self, BuildError> {
         let Location { base, text, head, adapter, name } = Location::find(options)?;
         let object = Object::read(&base.join("config.json"))?;
-        let adapted = adapter.as_ref().map_or(Adapted::Same, |adapter| adapter.config.task);
+        let adapted = adapter.as_ref().map_or(AdapterTask::Same, |adapter| adapter.config.task);
         let architecture = heads::architecture(&object, adapted, options.checkpoint.head.as_ref())?;
         let mut config = config::read(object, architecture, name)?;
         let mut checkpoint = Checkpoint::open(&base, &head)?;

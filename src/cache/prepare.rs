@@ -8,7 +8,7 @@ use super::store::{InUse, Store};
 use super::{ModelError, ModelOptions, key};
 use crate::builder::cpu::{self, CpuBuildOptions, DEFAULT_MAX_BATCH_SIZE, DEFAULT_MAX_NUM_TOKENS};
 use crate::builder::{DEFAULT_MAX_SEQ_LEN, Progress};
-use crate::hardware::targets::{Kind, Target};
+use crate::hardware::targets::{HardwareTarget, Kind};
 use crate::hardware::{Cpu, Gpus};
 use crate::manifest::LimitOverrides;
 
@@ -60,7 +60,7 @@ pub fn is_checkpoint(model: &Path) -> bool {
 fn check_target(model: &Path, target: Option<&str>, gpus: &Gpus) -> Result<(), ModelError> {
     let model = model.to_owned();
     match target {
-        Some(name) => match Target::find(name)?.kind {
+        Some(name) => match HardwareTarget::find(name)?.kind {
             Kind::Cpu => Ok(()),
             Kind::Gpu => Err(ModelError::GpuTarget { model, target: name.to_owned() }),
         },

@@ -5,7 +5,7 @@
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
-use super::targets::{Target, TargetError};
+use super::targets::{HardwareTarget, TargetError};
 
 /// One GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +29,13 @@ impl Gpu {
     ///
     /// # Errors
     /// A target file of this build is malformed.
-    pub fn target(&self) -> Result<Option<Target>, TargetError> {
-        Ok(Target::all()?.into_iter().find(|target| self.is(target)))
+    pub fn target(&self) -> Result<Option<HardwareTarget>, TargetError> {
+        Ok(HardwareTarget::all()?.into_iter().find(|target| self.is(target)))
     }
 
     /// Whether it is a whole GPU of this kind, by its name or, if its driver has another name for it, by its
     /// PCI id.
-    pub fn is(&self, target: &Target) -> bool {
+    pub fn is(&self, target: &HardwareTarget) -> bool {
         !self.divided && (target.devices.contains(&self.name) || target.device_ids.contains(&self.device_id))
     }
 }

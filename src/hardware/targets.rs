@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// One machine, or one GPU of a kind. Figures are the maker's, dense, per GPU.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
+pub struct HardwareTarget {
     /// How a user names it, for example `h100-sxm`.
     pub name: String,
     /// The product's full name.
@@ -145,7 +145,7 @@ const FILES: &[(&str, &str)] = embed![
     "rtx-pro-6000-blackwell",
 ];
 
-impl Target {
+impl HardwareTarget {
     /// All targets.
     ///
     /// # Errors
@@ -221,13 +221,13 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
-        let embedded: BTreeSet<String> = Target::all().unwrap().into_iter().map(|t| t.name).collect();
+        let embedded: BTreeSet<String> = HardwareTarget::all().unwrap().into_iter().map(|t| t.name).collect();
         assert_eq!(embedded, on_disk);
     }
 
     #[test]
     fn figures_are_dense_and_in_the_units_they_claim() {
-        for target in Target::all().unwrap().iter().filter(|target| target.kind == Kind::Gpu) {
+        for target in HardwareTarget::all().unwrap().iter().filter(|target| target.kind == Kind::Gpu) {
             let rate = |precision| target.dense_tflops.get(&precision).copied();
             let bf16 = rate(Precision::Bf16).unwrap();
             // Every GPU here doubles its rate from 16 to 8 bits; a ratio of 4 would be a sparse figure.
@@ -245,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_name_means_one_target() {
-        let all = Target::all().unwrap();
-        let names: Vec<&str> = all.iter().flat_map(Target::names).collect();
+        let all = HardwareTarget::all().unwrap();
+        let names: Vec<&str> = all.iter().flat_map(HardwareTarget::names).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         let ids: Vec<u16> = all.iter().flat_map(|target| target.device_ids.iter().copied()).collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
@@ -254,25 +254,25 @@ mod tests {
 
     #[test]
     fn h100_means_the_sxm_module() {
-        assert_eq!(Target::find("h100").unwrap().name, "h100-sxm");
-        assert_eq!(Target::find("NVIDIA H100 80GB HBM3").unwrap().name, "h100-sxm");
+        assert_eq!(HardwareTarget::find("h100").unwrap().name, "h100-sxm");
+        assert_eq!(HardwareTarget::find("NVIDIA H100 80GB HBM3").unwrap().name, "h100-sxm");
     }
 
     #[test]
     fn an_unknown_target_is_answered_with_those_there_are() {
-        let message = Target::find("h9000").unwrap_err().to_string();
+        let message = HardwareTarget::find("h9000").unwrap_err().to_string();
         assert!(message.contains("\"h9000\"") && message.contains("h100-sxm"), "{message}");
     }
 
     #[test]
     fn a_precision_the_target_lacks_is_answered_with_those_it_has() {
-        let message = Target::find("a10").unwrap().rate(Precision::Fp8).unwrap_err().to_string();
+        let message = HardwareTarget::find("a10").unwrap().rate(Precision::Fp8).unwrap_err().to_string();
         assert!(message.contains("no rate for fp8; it has bf16, int8"), "{message}");
     }
 
     #[test]
     fn an_unknown_field_is_refused() {
         let text = format!("{}\nwatts: 700\n", FILES[11].1);
-        assert!(Target::parse("h100-sxm", &text).unwrap_err().to_string().contains("watts"));
+        assert!(HardwareTarget::parse("h100-sxm", &text).unwrap_err().to_string().contains("watts"));
     }
 }

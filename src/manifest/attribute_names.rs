@@ -1,3 +1,32 @@
 //! Which names attributes may have.
 
+/// Why a list of attribute names cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeNameError {
+    /// A name has a character that separates names and scores in a score text.
+    #[error(
+        "label {0:?} cannot be part of a score text (name:score,name:score); rename it so that it has no comma, \
+         colon or white space"
+    )]
+    Unusable(String),
+    /// Two names are equal.
+    #[error("two labels are called {0} in lower case; rename one")]
+    Duplicate(String),
+}
 
+/// Checks that names can be used for scores.
+///
+/// # Errors
+/// See [`AttributeNameError`].
+pub(crate) fn check_attribute_names(names: &[String]) -> Result<(), AttributeNameError> {
+    for (index, name) in names.iter().enumerate() {
+        let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
+        if name.is_empty() || name.contains(unusable) {
+            return Err(AttributeNameError::Unusable(name.clone()));
+        }
+        if names[..index].contains(name) {
+            return Err(AttributeNameError::Duplicate(name.clone()));
+        }
+    }
+    Ok(())
+}

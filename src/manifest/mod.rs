@@ -23,16 +23,14 @@ mod target;
 mod template_date;
 pub(crate) mod verify;
 
+pub use attribute_names::AttributeNameError;
+pub(crate) use attribute_names::check_attribute_names;
 pub use bounds::OutOfBounds;
 pub use control_tokens::ControlTokens;
 pub use digest::FileDigest;
 pub use error::{Damage, InvalidManifest, ManifestError};
 pub use files::EngineFiles;
-pub use attribute_names::AttributeNameError;
-pub(crate) use attribute_names::check_attribute_names;
-pub use head::{
-    Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue,
-};
+pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
 pub use judge::{AnswerScore, Judge, JudgeFile, JudgeFileError, Question, QuestionError};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{
@@ -41,7 +39,7 @@ pub use model::{
 };
 pub(crate) use plain_file::{read_plain_file, read_plain_text};
 pub use sampling_defaults::SamplingDefaults;
-pub use target::{DEFAULT_GPUS_PER_NODE, Gpus, Objective, Quantization, Target};
+pub use target::{DEFAULT_GPUS_PER_NODE, GpuTarget, Objective, Quantization, Target};
 pub use template_date::{NotADate, TemplateDate};
 
 /// Name of the manifest inside an engine directory.

@@ -15,7 +15,7 @@ pub enum Target {
         instruction_set: String,
     },
     /// NVIDIA GPUs, driven by TensorRT-LLM.
-    TensorrtLlm(Gpus),
+    TensorrtLlm(GpuTarget),
 }
 
 impl Target {
@@ -52,7 +52,7 @@ pub const DEFAULT_GPUS_PER_NODE: usize = 8;
 /// The GPUs that a TensorRT-LLM engine runs on. They are here because its plan files do not name them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gpus {
+pub struct GpuTarget {
     /// Device name as NVML prints it, for example `NVIDIA H100 80GB HBM3`.
     pub device: String,
     /// CUDA compute capability, `major.minor`.
@@ -82,7 +82,7 @@ pub struct Gpus {
     pub lm_head_rows: Option<usize>,
 }
 
-impl Gpus {
+impl GpuTarget {
     /// Number of ranks, one for each GPU.
     pub fn ranks(&self) -> usize {
         self.tensor_parallel * self.pipeline_parallel

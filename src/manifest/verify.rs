@@ -71,7 +71,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::manifest::digest::{FileHasher, PART_BYTES, digest_file};
     use crate::manifest::{
-        FileDigest, Gpus, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE,
+        FileDigest, GpuTarget, RopeScaling, TEMPLATE_FILE, TOKENIZER_FILE, Target, WEIGHTS_FILE,
     };
     use std::collections::BTreeMap;
     use std::os::unix::fs::FileExt;
@@ -233,7 +233,7 @@ pub(crate) mod tests {
     #[test]
     fn an_engine_for_gpus_lists_a_plan_for_each_rank() {
         let (directory, mut manifest) = engine();
-        manifest.target = Target::TensorrtLlm(Gpus {
+        manifest.target = Target::TensorrtLlm(GpuTarget {
             device: "NVIDIA H100 80GB HBM3".to_owned(),
             compute_capability: "9.0".to_owned(),
             tensor_parallel: 2,
@@ -241,7 +241,7 @@ pub(crate) mod tests {
             tensorrt_llm: "1.2.1".to_owned(),
             tensorrt: "10.14.1".to_owned(),
             driver: "580.65.06".to_owned(),
-            ..Gpus::default()
+            ..GpuTarget::default()
         });
         for name in ["config.json", "rank0.engine", "rank1.engine", "rank2.engine"] {
             manifest.files.insert(name.to_owned(), FileDigest { bytes: 1, ..FileDigest::default() });

@@ -6,7 +6,7 @@ use assay::engine::backends;
 use assay::hardware::profiles::{AUTO, ProfileError, Profiles};
 use assay::hardware::{Cpu, Gpu, Gpus, Machine, Ranks};
 use assay::manifest::{
-    Dtype, Gpus as GpuTarget, MANIFEST_FILE, Manifest, Objective, Quantization, TENSORRT_LLM, Target,
+    Dtype, GpuTarget, MANIFEST_FILE, Manifest, Objective, Quantization, TENSORRT_LLM, Target,
 };
 use tempfile::TempDir;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use assay::builder::{Silent, trtllm};
 use assay::engine::EngineOptions;
 use assay::engine::trtllm::TrtllmFactory;
-use assay::hardware::Gpus as Machine;
-use assay::manifest::{Gpus, HEAD_FILE, Manifest, Target};
+use assay::hardware::Gpus;
+use assay::manifest::{GpuTarget, HEAD_FILE, Manifest, Target};
 use assay::scheduler::{self, Handle, Job, Output, Priority, Rejection, Work};
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
@@ -26,7 +26,7 @@ impl Engine {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("stand-in.conf"), script).unwrap();
         let mut manifest = server::manifest();
-        manifest.target = Target::TensorrtLlm(Gpus {
+        manifest.target = Target::TensorrtLlm(GpuTarget {
             device: "NVIDIA H100 80GB HBM3".into(),
             compute_capability: "9.0".into(),
             tensor_parallel: 1,
@@ -34,7 +34,7 @@ impl Engine {
             tensorrt_llm: "1.2.1".into(),
             tensorrt: "10.14".into(),
             driver: "580".into(),
-            ..Gpus::default()
+            ..GpuTarget::default()
         });
         Self { directory, manifest }
     }
@@ -50,7 +50,7 @@ impl Engine {
         copy_wide(&original, &checkpoint);
         let mut options = trtllm::TrtllmBuildOptions::new(checkpoint, "h100", directory.path());
         options.gpu.checkpoint_only = true;
-        trtllm::build(&options, &Machine::default(), &Silent).unwrap();
+        trtllm::build(&options, &Gpus::default(), &Silent).unwrap();
         let draft = std::fs::read_to_string(directory.path().join(trtllm::DRAFT_FILE)).unwrap();
         std::fs::write(directory.path().join("stand-in.conf"), script).unwrap();
         Self { directory, manifest: serde_saphyr::from_str(&draft).unwrap() }

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assay::manifest::{
-    FileDigest, Gpus, MANIFEST_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE, Target, rank_file,
+    FileDigest, GpuTarget, MANIFEST_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TRTLLM_CONFIG_FILE, Target,
+    rank_file,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -34,11 +35,11 @@ pub(crate) fn mpirun() -> PathBuf {
 pub(crate) fn engine(tensor_parallel: usize, pipeline_parallel: usize, script: &str) -> TempDir {
     let directory = server::engine_directory();
     let mut manifest = server::manifest();
-    manifest.target = Target::TensorrtLlm(Gpus {
+    manifest.target = Target::TensorrtLlm(GpuTarget {
         tensor_parallel,
         pipeline_parallel,
         tensorrt_llm: "1.2.1".into(),
-        ..Gpus::default()
+        ..GpuTarget::default()
     });
     let ranks = tensor_parallel * pipeline_parallel;
     let made: Vec<String> = (0..ranks).map(rank_file).chain([TRTLLM_CONFIG_FILE.to_owned()]).collect();

@@ -20,7 +20,7 @@ use crate::api::request::RequestReader;
 use crate::api::template_variables::take_kwargs;
 use crate::api::wire::{Completion, Message, new_id, unix_time};
 use crate::manifest::Task;
-use crate::prompt::{EncodeOptions, Fit, Message as Turn, Truncation};
+use crate::prompt::{EncodeOptions, Fit, Truncation};
 use crate::serving::{Delta, Generator};
 
 /// A request whose conversation is encoded.
@@ -158,7 +158,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
 }
 
 /// Takes `echo`: whether an answer starts with the last message, if that is the assistant's.
-fn echo(fields: &mut Fields, messages: &[Turn]) -> Result<String, ApiError> {
+fn echo(fields: &mut Fields, messages: &[crate::prompt::Message]) -> Result<String, ApiError> {
     let wanted = fields.take("echo")?.unwrap_or(false);
     let last = messages.last().filter(|message| wanted && message.role == "assistant");
     Ok(last.map(|message| message.content.clone()).unwrap_or_default())

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::choices::{TextChoice, TextLogprobs, prompt_logprobs, usage};
 use super::options::{self, Options};
-use super::prompts::{self, Prompt, PromptOptions};
+use super::prompts::{self, EncodedPrompt, PromptOptions};
 use super::stream::{self, ChunkWriter, Heading};
 use crate::api::app::App;
 use crate::api::compat;
@@ -74,7 +74,7 @@ enum PromptSchema {
 /// A request whose prompts are encoded.
 struct CompletionCall {
     model: String,
-    prompts: Vec<Prompt>,
+    prompts: Vec<EncodedPrompt>,
     options: Options,
     wanted: Wanted,
 }
@@ -134,7 +134,7 @@ pub(in crate::api) async fn completions(
     let generator = app.generator()?;
     let prompt_field = if wanted.prompt_logprobs.is_some() { "prompt_logprobs" } else { "echo" };
     let (mut prompt_tokens, mut choices, mut starts) = (0, Vec::new(), Vec::new());
-    for Prompt { path, text, tokens } in prompts {
+    for EncodedPrompt { path, text, tokens } in prompts {
         prompt_tokens += tokens.len();
         starts.extend(vec![Start::new(text, &tokens, wanted); options.generate.n]);
         let started = generator.start(tokens, &options.generate, scheduling);

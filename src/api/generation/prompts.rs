@@ -6,14 +6,14 @@ use crate::api::error::ApiError;
 use crate::api::fields::wrong_type;
 use crate::api::item_path::ItemPath;
 use crate::api::token_ids;
-use crate::prompt::{Fit, Prompt as Cut, Truncation};
+use crate::prompt::{Fit, Prompt, Truncation};
 use crate::serving::Generator;
 
 /// Most prompts of one request.
 const MOST_PROMPTS: usize = 1024;
 
 /// A prompt, and where it is in the request.
-pub(super) struct Prompt {
+pub(super) struct EncodedPrompt {
     pub(super) path: ItemPath,
     pub(super) text: String,
     pub(super) tokens: Vec<u32>,
@@ -58,7 +58,7 @@ pub(super) fn encode(
     path: String,
     value: Value,
     options: &PromptOptions,
-) -> Result<Prompt, ApiError> {
+) -> Result<EncodedPrompt, ApiError> {
     let (text, tokens) = match value {
         Value::String(text) => {
             let field = ItemPath::field(path.as_str());
@@ -71,10 +71,10 @@ pub(super) fn encode(
         Value::Array(ids) => (None, token_ids::read(&path, &ids, generator.vocab_size())?),
         other => return Err(wrong_type(path, "a string or a list of token ids", &other)),
     };
-    let Cut { tokens, truncated } = match options.fit {
+    let Prompt { tokens, truncated } = match options.fit {
         Some(fit) => generator.encoder().cut(tokens, fit),
         None => tokens.into(),
     };
     let text = text.filter(|_| truncated.is_none()).unwrap_or_else(|| generator.vocabulary().decode(&tokens));
-    Ok(Prompt { path: ItemPath::field(path), text, tokens })
+    Ok(EncodedPrompt { path: ItemPath::field(path), text, tokens })
 }

@@ -35,7 +35,7 @@ const MERGE_ELSEWHERE: &str = "merge it into its base model with peft (`merge_an
 
 /// What an adapter turns a language model into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::builder) enum Task {
+pub(in crate::builder) enum AdapterTask {
     /// A classifier of texts.
     Sequence,
     /// A classifier of tokens.
@@ -44,7 +44,7 @@ pub(in crate::builder) enum Task {
     Same,
 }
 
-impl Task {
+impl AdapterTask {
     /// The architecture of the adapted model, given that of its base model.
     pub(in crate::builder) fn architecture(self, base: &str) -> String {
         let head = match self {
@@ -61,7 +61,7 @@ pub(in crate::builder) struct AdapterConfig {
     object: Object,
     /// Path or name of the base model.
     pub(in crate::builder) base: Option<String>,
-    pub(in crate::builder) task: Task,
+    pub(in crate::builder) task: AdapterTask,
     pub(in crate::builder) use_dora: bool,
     rank: usize,
     alpha: f64,
@@ -85,9 +85,9 @@ impl AdapterConfig {
         }
         refuse_unsupported(&object)?;
         let task = match object.optional::<String>("task_type")?.as_deref() {
-            Some("SEQ_CLS") => Task::Sequence,
-            Some("TOKEN_CLS") => Task::Token,
-            _ => Task::Same,
+            Some("SEQ_CLS") => AdapterTask::Sequence,
+            Some("TOKEN_CLS") => AdapterTask::Token,
+            _ => AdapterTask::Same,
         };
         Ok(Self {
             base: object

@@ -11,7 +11,7 @@ use super::BuildError;
 use super::json::LFS_POINTER;
 use super::stored::{CONVERT, Stored, open as open_file};
 use crate::manifest::read_plain_file;
-pub(super) use config::{ADAPTER_CONFIG, AdapterConfig, Task};
+pub(super) use config::{ADAPTER_CONFIG, AdapterConfig, AdapterTask};
 pub(super) use merge::Merge;
 use merge::{Change, Factors};
 use names::{Part, Parts};

@@ -23,7 +23,7 @@ pub(super) mod vocabulary_rows;
 use std::path::PathBuf;
 
 use super::BuildError;
-use super::adapter::Task as Adapted;
+use super::adapter::AdapterTask;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::families::{self, Architecture};
@@ -263,7 +263,7 @@ fn token_id(config: &Config, encoder: &Encoder, token: &str) -> Result<u32, Buil
 /// No family is known for it, or no kind of head unless the file that `--head` names says what its head is.
 pub(super) fn architecture(
     config: &Object,
-    adapted: Adapted,
+    adapted: AdapterTask,
     head_file: Option<&PathBuf>,
 ) -> Result<Architecture, BuildError> {
     let has_layers =

@@ -19,7 +19,7 @@ use crate::builder::output::Staging;
 use crate::builder::plan::TensorPlan;
 use crate::builder::source::Source;
 use crate::builder::{BuildError, Progress, Silent, engine_manifest, weights};
-use crate::manifest::{BuildLimits, Dtype, Gpus, HEAD_FILE, Head, Manifest, Quantization, Target, Task};
+use crate::manifest::{BuildLimits, Dtype, GpuTarget, HEAD_FILE, Head, Manifest, Quantization, Target, Task};
 
 /// Builds the engine, or only the checkpoint, of a model.
 pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Outcome, BuildError> {
@@ -114,8 +114,11 @@ impl<'p, 'a> Plan<'p, 'a> {
             Some(prequantized) => prequantized.quantization(),
             None => options.gpu.quantization.clone(),
         };
-        let gpus =
-            Gpus { quantization, lm_head_rows: lm_head.small.then_some(lm_head.rows), ..Gpus::default() };
+        let gpus = GpuTarget {
+            quantization,
+            lm_head_rows: lm_head.small.then_some(lm_head.rows),
+            ..GpuTarget::default()
+        };
         let planner = |format| RankPlanner::new(plans, &lm_head, model, family.form, mapping, format);
         let mut plan = Self {
             family,
@@ -186,9 +189,15 @@ impl<'p, 'a> Plan<'p, 'a> {
 }
 
 /// The engine's manifest without versions, profile id and files. `gpus` comes with what the checkpoint decides.
-fn draft(context: &Context<'_>, source: &Source, gpus: Gpus, head: Head, limits: BuildLimits) -> Manifest {
+fn draft(
+    context: &Context<'_>,
+    source: &Source,
+    gpus: GpuTarget,
+    head: Head,
+    limits: BuildLimits,
+) -> Manifest {
     let mapping = context.options.mapping();
-    let target = Target::TensorrtLlm(Gpus {
+    let target = Target::TensorrtLlm(GpuTarget {
         device: context.device.clone(),
         compute_capability: context.target.compute_capability.clone().unwrap_or_default(),
         tensor_parallel: mapping.tensor_parallel,

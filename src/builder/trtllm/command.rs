@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::mapping::Mapping;
 use crate::builder::families::spec::TrtllmForm;
-use crate::manifest::{BuildLimits, Gpus, Objective, Quantization};
+use crate::manifest::{BuildLimits, GpuTarget, Objective, Quantization};
 
 /// What the arguments depend on.
 pub(super) struct BuildCommand {
@@ -18,7 +18,7 @@ pub(super) struct BuildCommand {
 }
 
 impl BuildCommand {
-    pub(super) fn new(form: &TrtllmForm, gpus: &Gpus, limits: BuildLimits) -> Self {
+    pub(super) fn new(form: &TrtllmForm, gpus: &GpuTarget, limits: BuildLimits) -> Self {
         Self {
             limits,
             mapping: Mapping::of_gpus(gpus),

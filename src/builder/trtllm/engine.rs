@@ -17,9 +17,9 @@ use crate::builder::json::{Object, read_plain, unreadable};
 use crate::builder::output::Staging;
 use crate::builder::{BuildError, Progress, engine_manifest};
 use crate::engine::backends;
-use crate::hardware::targets::Target;
+use crate::hardware::targets::HardwareTarget;
 use crate::manifest::digest::digest_file;
-use crate::manifest::{Gpus, Manifest, Quantization, TRTLLM_CONFIG_FILE, Target as EngineTarget, rank_file};
+use crate::manifest::{GpuTarget, Manifest, Quantization, TRTLLM_CONFIG_FILE, Target, rank_file};
 
 /// Folder within the output for the checkpoint and for files that `trtllm-build` leaves where it runs. It is removed before
 /// the output is published.
@@ -80,10 +80,10 @@ pub(super) fn build_from_checkpoint(
 }
 
 /// The GPUs that a manifest, read from `path`, is for.
-fn gpus<'m>(manifest: &'m mut Manifest, path: &Path) -> Result<&'m mut Gpus, BuildError> {
+fn gpus<'m>(manifest: &'m mut Manifest, path: &Path) -> Result<&'m mut GpuTarget, BuildError> {
     match &mut manifest.target {
-        EngineTarget::TensorrtLlm(gpus) => Ok(gpus),
-        EngineTarget::Cpu { .. } => Err(BuildError::checkpoint(path, "it is not for GPUs")),
+        Target::TensorrtLlm(gpus) => Ok(gpus),
+        Target::Cpu { .. } => Err(BuildError::checkpoint(path, "it is not for GPUs")),
     }
 }
 
@@ -91,7 +91,7 @@ fn gpus<'m>(manifest: &'m mut Manifest, path: &Path) -> Result<&'m mut Gpus, Bui
 ///
 /// # Errors
 /// It is malformed, or the options contradict it.
-fn read_draft(options: &TrtllmBuildOptions, target: &Target) -> Result<Manifest, BuildError> {
+fn read_draft(options: &TrtllmBuildOptions, target: &HardwareTarget) -> Result<Manifest, BuildError> {
     let path = options.common.model.join(DRAFT_FILE);
     let text = read_plain(&path).map_err(|error| unreadable(&path, &error))?;
     let mut draft = Manifest::parse(&text)
@@ -119,7 +119,7 @@ fn read_draft(options: &TrtllmBuildOptions, target: &Target) -> Result<Manifest,
 }
 
 /// Why the options do not go with a checkpoint that was written for these GPUs.
-fn contradiction(options: &TrtllmBuildOptions, target: &Target, gpus: &Gpus) -> Option<String> {
+fn contradiction(options: &TrtllmBuildOptions, target: &HardwareTarget, gpus: &GpuTarget) -> Option<String> {
     let capability = target.compute_capability.as_deref().unwrap_or_default();
     if gpus.compute_capability != capability {
         return Some(format!(
@@ -212,7 +212,7 @@ pub(super) fn run_build(
 ///   (NVIDIA/TensorRT-LLM issue 3698).
 /// - the GPUs of every node. `GptJsonConfig::parse` takes 8 if `mapping` does not say, and `WorldConfig::mpi` then
 ///   refuses several nodes that have fewer.
-fn complete_config(staging: &Staging, gpus: &Gpus) -> Result<(), BuildError> {
+fn complete_config(staging: &Staging, gpus: &GpuTarget) -> Result<(), BuildError> {
     if gpus.lm_head_rows.is_none() && gpus.gpus_per_node.is_none() {
         return Ok(());
     }

@@ -6,8 +6,8 @@ use indicatif::HumanBytes;
 
 use super::mapping::{Mapping, Rank};
 use crate::builder::BuildError;
-use crate::hardware::targets::Target;
-use crate::manifest::{Manifest, Target as EngineTarget};
+use crate::hardware::targets::HardwareTarget;
+use crate::manifest::{Manifest, Target};
 
 /// GPU memory for CUDA, TensorRT and NCCL, in addition to the engine's: assumed, not measured.
 pub(super) const RUNTIME_BYTES: u64 = 1_500_000_000;
@@ -51,8 +51,8 @@ impl Memory {
         let width = 3 * model.hidden_size + (2 * heads + 2 * kv_heads) * model.head_dim + 3 * ffn;
         let vocab = mapping.padded_vocab(model.vocab_size);
         let small = match target {
-            EngineTarget::TensorrtLlm(gpus) => gpus.lm_head_rows,
-            EngineTarget::Cpu { .. } => {
+            Target::TensorrtLlm(gpus) => gpus.lm_head_rows,
+            Target::Cpu { .. } => {
                 unreachable!("the memory of GPUs is estimated of an engine for a CPU")
             }
         };
@@ -75,13 +75,18 @@ impl Memory {
     }
 
     /// Whether it fits a GPU of this kind.
-    pub(super) fn fits(&self, target: &Target) -> bool {
+    pub(super) fn fits(&self, target: &HardwareTarget) -> bool {
         self.total() <= memory_of(target)
     }
 
     /// # Errors
     /// It does not fit.
-    pub(super) fn check(&self, target: &Target, mapping: Mapping, rank: Rank) -> Result<(), BuildError> {
+    pub(super) fn check(
+        &self,
+        target: &HardwareTarget,
+        mapping: Mapping,
+        rank: Rank,
+    ) -> Result<(), BuildError> {
         if self.fits(target) {
             return Ok(());
         }
@@ -114,6 +119,6 @@ impl fmt::Display for Memory {
 }
 
 /// Memory of one GPU in bytes, according to its data sheet.
-pub(super) fn memory_of(target: &Target) -> u64 {
+pub(super) fn memory_of(target: &HardwareTarget) -> u64 {
     (target.memory_gb * 1e9) as u64
 }

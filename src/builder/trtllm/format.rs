@@ -3,7 +3,7 @@
 use super::Mapping;
 use super::quantize::{Format, Integers, TILE};
 use crate::builder::BuildError;
-use crate::hardware::targets::{Precision, Target};
+use crate::hardware::targets::{HardwareTarget, Precision};
 use crate::manifest::{Model, Quantization};
 
 /// Compute capabilities of B200, GB200 and similar, for which `trtllm-build` refuses some formats.
@@ -15,7 +15,7 @@ pub(super) const DATA_CENTER_BLACKWELL: &str = "10.";
 /// The target does not compute in it, or the size of a matrix on a rank does not suit it.
 pub(super) fn format(
     quantization: &Quantization,
-    target: &Target,
+    target: &HardwareTarget,
     model: &Model,
     mapping: Mapping,
 ) -> Result<Option<Format>, BuildError> {
@@ -61,7 +61,7 @@ pub(super) fn format(
 
 /// The format in the files. The order of integers for compute capability 12.0 is left to `trtllm-build`, which quantizes
 /// what is not quantized yet.
-pub(super) fn in_file(format: Option<Format>, target: &Target) -> Option<Format> {
+pub(super) fn in_file(format: Option<Format>, target: &HardwareTarget) -> Option<Format> {
     let known = ["8.", "9."].iter().any(|major| {
         target.compute_capability.as_deref().is_some_and(|capability| capability.starts_with(major))
     });

@@ -2,13 +2,13 @@
 
 use crate::builder::BuildError;
 use crate::hardware::gpus::Gpus;
-use crate::hardware::targets::Target;
+use crate::hardware::targets::HardwareTarget;
 
 /// The name of this machine's GPUs of the target's kind; the kind's usual name if the machine has no GPU.
 ///
 /// # Errors
 /// It has only GPUs of other kinds.
-pub(super) fn device(machine: &Gpus, target: &Target) -> Result<String, BuildError> {
+pub(super) fn device(machine: &Gpus, target: &HardwareTarget) -> Result<String, BuildError> {
     match (machine.gpus.iter().find(|gpu| gpu.is(target)), machine.gpus.is_empty()) {
         (Some(gpu), _) => Ok(gpu.name.clone()),
         (None, true) => Ok(target.devices.first().cloned().unwrap_or_default()),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::manifest::Gpus;
+use crate::manifest::GpuTarget;
 
 /// How an engine is divided among ranks, one for each GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// The division of an engine.
-    pub(super) fn of_gpus(gpus: &Gpus) -> Self {
+    pub(super) fn of_gpus(gpus: &GpuTarget) -> Self {
         Self { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel }
     }
 

@@ -26,8 +26,8 @@ use std::path::PathBuf;
 pub use mapping::Mapping;
 
 use super::{BuildError, BuildOptions, Progress};
-use crate::hardware::gpus::Gpus as Machine;
-use crate::hardware::targets::{Kind, Target};
+use crate::hardware::gpus::Gpus;
+use crate::hardware::targets::{HardwareTarget, Kind};
 use crate::manifest::{DEFAULT_GPUS_PER_NODE, Manifest, Objective, Quantization};
 
 /// The manifest of an engine that a checkpoint is for, without what only an engine has.
@@ -133,8 +133,8 @@ pub enum Outcome {
 /// The options of a build, and where it runs.
 struct Context<'c> {
     options: &'c TrtllmBuildOptions,
-    target: &'c Target,
-    machine: &'c Machine,
+    target: &'c HardwareTarget,
+    machine: &'c Gpus,
     /// The GPUs' name as NVML prints it.
     device: String,
 }
@@ -146,10 +146,10 @@ struct Context<'c> {
 /// in the output directory then.
 pub fn build(
     options: &TrtllmBuildOptions,
-    machine: &Machine,
+    machine: &Gpus,
     progress: &dyn Progress,
 ) -> Result<Outcome, BuildError> {
-    let target = Target::find(&options.target)?;
+    let target = HardwareTarget::find(&options.target)?;
     if target.kind != Kind::Gpu {
         return Err(BuildError::Option(format!(
             "--target {}: {} is not a GPU",

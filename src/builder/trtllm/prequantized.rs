@@ -17,7 +17,7 @@ use crate::builder::families::spec::TrtllmForm;
 use crate::builder::json::{Object, unreadable};
 use crate::builder::{BuildError, Progress};
 use crate::engine::mmap::map_file;
-use crate::hardware::targets::{Precision, Target};
+use crate::hardware::targets::{HardwareTarget, Precision};
 use crate::manifest::Quantization;
 
 /// Bytes copied at a time.
@@ -110,7 +110,7 @@ impl Prequantized {
     }
 
     /// Refuses a GPU that does not compute in this format, or for which `trtllm-build` does not build it.
-    pub(super) fn check(&self, target: &Target) -> Result<(), BuildError> {
+    pub(super) fn check(&self, target: &HardwareTarget) -> Result<(), BuildError> {
         let algorithm = self.algorithm.as_str();
         let capability = target.compute_capability.as_deref().unwrap_or_default();
         if capability.starts_with(DATA_CENTER_BLACKWELL)

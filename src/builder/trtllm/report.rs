@@ -11,7 +11,7 @@ use super::fit::{Memory, RUNTIME_BYTES, memory_of};
 use super::machine::device;
 use super::{Context, DRAFT_FILE};
 use crate::builder::error::TRTLLM_BUILD;
-use crate::manifest::{Gpus, Manifest, Objective, Target as EngineTarget};
+use crate::manifest::{GpuTarget, Manifest, Objective, Target};
 
 /// A build's plan.
 pub(super) struct Report<'r> {
@@ -28,7 +28,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Manifest { profile, task, limits, .. } = self.draft;
         let target = self.context.target;
-        let EngineTarget::TensorrtLlm(gpus) = &self.draft.target else {
+        let Target::TensorrtLlm(gpus) = &self.draft.target else {
             unreachable!("a plan for GPUs has a draft for a CPU")
         };
         writeln!(out, "profile  {}, for {task}", profile.name)?;
@@ -112,7 +112,7 @@ impl Report<'_> {
 
 impl Report<'_> {
     /// The command, for a shell.
-    fn command(&self, out: &mut fmt::Formatter<'_>, gpus: &Gpus) -> fmt::Result {
+    fn command(&self, out: &mut fmt::Formatter<'_>, gpus: &GpuTarget) -> fmt::Result {
         let options = self.context.options;
         let command = BuildCommand::new(self.family.form, gpus, self.draft.limits);
         let [model, output] = [options.common.model.as_path(), options.common.output.as_path()];
@@ -145,7 +145,7 @@ impl Report<'_> {
     }
 
     /// The fewest ranks per stage with which it would fit, if they are fewer than now.
-    fn fewer_ranks(&self, gpus: &Gpus) -> Option<usize> {
+    fn fewer_ranks(&self, gpus: &GpuTarget) -> Option<usize> {
         let total = self.ranks.iter().map(Memory::total).max()?;
         let fits = |ranks: &usize| {
             let scaled = total * gpus.tensor_parallel as u64 / *ranks as u64;

@@ -6,14 +6,14 @@ use std::path::Path;
 use crate::engine::{EngineError, EngineFactory, EngineOptions, backend};
 #[cfg(feature = "trtllm")]
 use crate::hardware::Ranks;
-use crate::hardware::targets::Target;
+use crate::hardware::targets::HardwareTarget;
 use crate::hardware::{Gpu, Machine, Obstacle};
-use crate::manifest::{EngineFiles, Gpus, Manifest, Objective, Quantization, TENSORRT_LLM};
+use crate::manifest::{EngineFiles, GpuTarget, Manifest, Objective, Quantization, TENSORRT_LLM};
 
 /// Runs the engine of a manifest on GPUs.
 pub(in crate::engine) struct Backend<'a> {
     pub(in crate::engine) manifest: &'a Manifest,
-    pub(in crate::engine) gpus: &'a Gpus,
+    pub(in crate::engine) gpus: &'a GpuTarget,
 }
 
 impl Backend<'_> {
@@ -30,8 +30,8 @@ impl Backend<'_> {
 
     /// Why a machine's GPUs cannot run `needed` ranks of the engine; `None` if they can.
     fn gpu_obstacle(&self, machine: &Machine, needed: usize) -> Option<Obstacle> {
-        let Gpus { device, compute_capability, .. } = self.gpus;
-        let built_for = Target::of_device(device).ok().flatten();
+        let GpuTarget { device, compute_capability, .. } = self.gpus;
+        let built_for = HardwareTarget::of_device(device).ok().flatten();
         let is_same = |gpu: &Gpu| match &built_for {
             Some(target) => gpu.is(target),
             None => gpu.name == *device && !gpu.divided,
@@ -79,8 +79,8 @@ impl backend::Backend for Backend<'_> {
     /// For several GPUs, the name also has their number and the objective, for example
     /// `tensorrt_llm-h100-fp8-tp8-latency`.
     fn profile_name(&self) -> String {
-        let Gpus { device, quantization, tensor_parallel, pipeline_parallel, objective, .. } = self.gpus;
-        let device = match Target::of_device(device).ok().flatten() {
+        let GpuTarget { device, quantization, tensor_parallel, pipeline_parallel, objective, .. } = self.gpus;
+        let device = match HardwareTarget::of_device(device).ok().flatten() {
             Some(target) => target.short_name().to_owned(),
             None => device.trim_start_matches("NVIDIA ").to_lowercase().replace(' ', "_"),
         };

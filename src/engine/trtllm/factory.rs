@@ -16,7 +16,7 @@ use crate::engine::{
     StartEngine, Work, bridge, head_layers,
 };
 use crate::hardware::Obstacle;
-use crate::manifest::{BuildLimits, EngineFiles, Gpus, HEAD_FILE, Manifest, Model, Pooling, Target};
+use crate::manifest::{BuildLimits, EngineFiles, GpuTarget, HEAD_FILE, Manifest, Model, Pooling, Target};
 use crate::reward::HeadLayers;
 use crate::sampling::SamplingCapabilities;
 
@@ -254,14 +254,14 @@ fn attention_windows(model: &Model, max_seq_len: usize) -> Vec<usize> {
 }
 
 /// Numbers in a row of logits: the rows of a small head, or the vocabulary padded for all ranks.
-fn logits_width(manifest: &Manifest, gpus: &Gpus) -> usize {
+fn logits_width(manifest: &Manifest, gpus: &GpuTarget) -> usize {
     let vocabulary = || manifest.model.vocab_size.next_multiple_of(gpus.ranks().max(1));
     gpus.lm_head_rows.unwrap_or_else(vocabulary).max(1)
 }
 
 /// What the library's sampler supports (1.2.1). It clips `top_k`, suppresses only the end id, and takes no bias of
 /// the vocabulary's size if it pads the vocabulary, which it does for all ranks.
-fn capabilities(manifest: &Manifest, gpus: &Gpus, logit_rows: usize) -> SamplingCapabilities {
+fn capabilities(manifest: &Manifest, gpus: &GpuTarget, logit_rows: usize) -> SamplingCapabilities {
     let logit_bias = manifest.model.vocab_size.is_multiple_of(gpus.ranks().max(1));
     SamplingCapabilities {
         top_k: 1024,

@@ -9,7 +9,7 @@ use self::number::{
     Checked, RANKS, TOKENS, VOCABULARY, WIDTH, finite, not_negative, out_of_bounds, positive, range, within,
 };
 use super::judge::MOST_QUESTIONS;
-use super::{BuildLimits, Gating, Gpus, Head, Judge, Manifest, Pooling, Target};
+use super::{BuildLimits, Gating, GpuTarget, Head, Judge, Manifest, Pooling, Target};
 
 /// Checks every number that sizes or divides something.
 pub(super) fn check(manifest: &Manifest) -> Checked {
@@ -113,7 +113,7 @@ fn check_gating(gating: &Gating) -> Checked {
     Ok(())
 }
 
-fn check_gpus(gpus: &Gpus) -> Checked {
+fn check_gpus(gpus: &GpuTarget) -> Checked {
     within("target.tensor_parallel", gpus.tensor_parallel, RANKS)?;
     within("target.pipeline_parallel", gpus.pipeline_parallel, RANKS)?;
     if let Some(count) = gpus.gpus_per_node {

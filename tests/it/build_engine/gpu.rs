@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use assay::builder::Silent;
 use assay::builder::trtllm::{Outcome, TrtllmBuildOptions, build};
-use assay::hardware::{Gpu, Gpus as Machine};
-use assay::manifest::{Gpus, Manifest, Objective, Quantization, Target, Task};
+use assay::hardware::{Gpu, Gpus};
+use assay::manifest::{GpuTarget, Manifest, Objective, Quantization, Target, Task};
 use safetensors::SafeTensors;
 use serde_json::json;
 
@@ -65,7 +65,7 @@ fn said(output: &Output) -> String {
     said
 }
 
-fn gpus(manifest: &Manifest) -> &Gpus {
+fn gpus(manifest: &Manifest) -> &GpuTarget {
     match &manifest.target {
         Target::TensorrtLlm(gpus) => gpus,
         Target::Cpu { .. } => panic!("built for a CPU"),
@@ -288,13 +288,13 @@ fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
 /// The error for a checkpoint with changed options; no file may be left behind.
 fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions)) -> String {
     let checkpoint = Checkpoint::wide(name);
-    refused_copy(&checkpoint, target, &Machine::default(), change)
+    refused_copy(&checkpoint, target, &Gpus::default(), change)
 }
 
 fn refused_copy(
     checkpoint: &Checkpoint,
     target: &str,
-    machine: &Machine,
+    machine: &Gpus,
     change: impl FnOnce(&mut TrtllmBuildOptions),
 ) -> String {
     let mut options = TrtllmBuildOptions::new(checkpoint.path(), target, checkpoint.beside("engine"));
@@ -342,7 +342,7 @@ fn ranks_that_cannot_divide_the_model() {
         for (field, size) in sizes {
             checkpoint.set(field, json!(size));
         }
-        refused_copy(&checkpoint, "h100", &Machine::default(), ranks(4, 1))
+        refused_copy(&checkpoint, "h100", &Gpus::default(), ranks(4, 1))
     };
     let heads = [("num_attention_heads", 24), ("num_key_value_heads", 6), ("head_dim", 32)];
     assert_names(&shaped(&heads), &["--tp 4", "6 key-value heads"]);
@@ -361,7 +361,7 @@ fn a_head_of_more_rows_than_the_vocabulary() {
         *bytes = bytes[..row].repeat(641);
         shape[0] = 641;
     });
-    let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
+    let sentence = refused_copy(&checkpoint, "h100", &Gpus::default(), |_| {});
     assert_names(&sentence, &["LlamaForSequenceClassification", "641 rows", "640", "--target cpu"]);
 }
 
@@ -438,13 +438,13 @@ fn small_heads_where_the_library_has_none() {
 fn heads_that_the_library_has_no_attention_for_are_refused_before_anything_is_written() {
     for (name, width) in [("lm-head-tiny", "8"), ("llama3-tiny", "16"), ("qwen3-tiny", "24")] {
         let checkpoint = Checkpoint::copy(name);
-        let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
+        let sentence = refused_copy(&checkpoint, "h100", &Gpus::default(), |_| {});
         assert_names(
             &sentence,
             &[&format!("heads are {width} numbers wide"), "head_dim", "32, 48, 64", "--target cpu"],
         );
         let dry = |options: &mut TrtllmBuildOptions| options.gpu.dry_run = true;
-        assert_eq!(refused_copy(&checkpoint, "h100", &Machine::default(), dry), sentence);
+        assert_eq!(refused_copy(&checkpoint, "h100", &Gpus::default(), dry), sentence);
     }
 }
 
@@ -531,7 +531,7 @@ fn a_machine_with_other_gpus() {
         memory_bytes: 16 << 30,
         divided: false,
     };
-    let machine = Machine { gpus: vec![gpu], ..Machine::default() };
+    let machine = Gpus { gpus: vec![gpu], ..Gpus::default() };
     let sentence = refused_copy(&checkpoint, "h100", &machine, |options| options.gpu.checkpoint_only = false);
     assert_names(&sentence, &["Tesla T4", "h100-sxm", "--checkpoint-only"]);
 }
@@ -554,7 +554,7 @@ fn layers_that_modelopt_quantized_are_taken_and_the_head_is_the_reward_models() 
         options.gpu.tensor_parallel = 2;
         options.gpu.checkpoint_only = true;
         change(&mut options);
-        build(&options, &Machine::default(), &Silent)
+        build(&options, &Gpus::default(), &Silent)
     };
     assert!(matches!(write("ours", &|_| {}), Ok(Outcome::Checkpoint(2))));
     // As modelopt would leave it: another lm_head, its scales, and an algorithm that needs calibration.
@@ -630,7 +630,7 @@ fn the_bias_of_a_head_is_that_of_its_rows_minus_that_of_the_subtracted_row() {
     let mut options = TrtllmBuildOptions::new(checkpoint.path(), "h100", checkpoint.beside("written"));
     options.gpu.checkpoint_only = true;
     options.common.checkpoint.head = Some(head);
-    build(&options, &Machine::default(), &Silent).unwrap();
+    build(&options, &Gpus::default(), &Silent).unwrap();
     let (_, _, bytes) = &checkpoint.tensors("model.safetensors")["score.bias"];
     // In bf16, the upper half of an f32.
     let number = |&[low, high]: &[u8; 2]| f32::from_le_bytes([0, 0, low, high]);
@@ -654,6 +654,6 @@ fn config_of(directory: &Path, change: impl FnOnce(&mut serde_json::Value)) {
 fn a_checkpoint_in_modelopts_own_form_is_refused_with_the_form_that_works() {
     let checkpoint = Checkpoint::wide("llama3-tiny");
     std::fs::write(checkpoint.file("hf_quant_config.json"), "{}").unwrap();
-    let sentence = refused_copy(&checkpoint, "h100", &Machine::default(), |_| {});
+    let sentence = refused_copy(&checkpoint, "h100", &Gpus::default(), |_| {});
     assert_names(&sentence, &["modelopt", "--quantized", "quantize.py"]);
 }
