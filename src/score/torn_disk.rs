@@ -100,7 +100,7 @@ impl Contents {
     }
 }
 
-/// Writes some sectors of `bytes`. Of a lost one the file may have got longer nonetheless.
+/// Writes some sectors of `bytes`. The file may have grown even where a sector was lost.
 fn write_some_sectors(left: &mut Vec<u8>, at: usize, bytes: &[u8], kept: f64, random: &mut SmallRng) {
     let mut from = 0;
     while from < bytes.len() {

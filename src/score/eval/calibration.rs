@@ -30,7 +30,7 @@ pub(in crate::score) struct Calibration {
     pearson: Option<f64>,
     /// Correlation of their ranks.
     spearman: Option<f64>,
-    /// Of two rows with different labels, how often the better one has the higher score; a tie counts half.
+    /// How often the better of two rows with different labels has the higher score; a tie counts half.
     agreement: Option<f64>,
     /// Rows in the order of their scores, in parts of the same size.
     reliability: Vec<Bin>,
@@ -205,7 +205,7 @@ mod tests {
         let agreement = |scores: &[f64], labels: &[f64]| calibration(scores, labels).agreement;
         assert_eq!(agreement(&[1.0, 2.0, 3.0], &[0.0, 1.0, 2.0]), Some(1.0));
         assert_eq!(agreement(&[3.0, 2.0, 1.0], &[0.0, 1.0, 2.0]), Some(0.0));
-        // Of the three pairs with different labels one is in order, one tied and one not.
+        // Three pairs have different labels: one is in order, one tied, and one not.
         assert_eq!(agreement(&[2.0, 3.0, 2.0, 1.0], &[0.0, 1.0, 1.0, 1.0]), Some(0.5));
         assert_eq!(agreement(&[1.0, 2.0], &[1.0, 1.0]), None);
         let constant = calibration(&[1.0, 1.0], &[1.0, 2.0]);
