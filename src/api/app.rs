@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::budget::ByteBudget;
+use super::engine_headers::EngineHeaders;
 use super::error::ApiError;
-use super::middleware::engine::EngineHeaders;
 use super::middleware::keys::{KeyError, KeyRing};
 use super::wire::unix_time;
 use crate::config::Settings;

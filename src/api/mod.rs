@@ -9,6 +9,7 @@ mod app;
 mod budget;
 mod chat;
 mod compat;
+mod engine_headers;
 mod error;
 mod expanded;
 mod fields;

@@ -94,6 +94,9 @@ fn is_balanced(activation: Activation) -> bool {
     activation.gated() || activation == Activation::Relu2
 }
 
+/// The weights of a norm and its bias, zeros if it has none.
+type WeightsAndBias = (Vec<f32>, Vec<f32>);
+
 struct Balancer<'p, 'a> {
     plans: &'p mut [TensorPlan<'a>],
     index: BTreeMap<String, usize>,
@@ -138,7 +141,7 @@ impl<'a> Balancer<'_, 'a> {
             (format!("{layer}input_norm"), format!("{layer}qkv"), format!("{layer}output"));
         let inputs = self.inputs(&norm)?;
         let measured = self.measure(&qkv, &inputs)?;
-        self.fold(&norm, &inputs, &[qkv.clone()], &measured.columns);
+        self.fold(&norm, &inputs, std::slice::from_ref(&qkv), &measured.columns);
 
         let first = (num_heads + num_kv_heads) * dim;
         let values = &measured.outputs[first..];
@@ -230,7 +233,7 @@ impl<'a> Balancer<'_, 'a> {
     }
 
     /// A norm's weights and bias, if there is such a norm.
-    fn norm(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<f32>)>, BuildError> {
+    fn norm(&self, name: &str) -> Result<Option<WeightsAndBias>, BuildError> {
         let Some(weights) = self.vector(name)? else { return Ok(None) };
         let bias = self.vector(&format!("{name}_bias"))?.unwrap_or_else(|| vec![0.0; weights.len()]);
         Ok(Some((weights, bias)))
