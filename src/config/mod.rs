@@ -61,7 +61,7 @@ impl Settings {
     /// Fills in the default of every option that is not given.
     ///
     /// # Errors
-    /// [`ConfigError::NoModel`], or [`ConfigError::Conflict`] if options do not go together.
+    /// [`ConfigError::NoModel`], or the error that names the options which do not go together.
     pub fn resolve(options: ServeOptions) -> Result<Self, ConfigError> {
         if options.directory.is_none() {
             return Err(ConfigError::NoModel);
