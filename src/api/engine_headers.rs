@@ -23,13 +23,14 @@ pub(super) struct EngineHeaders {
 impl EngineHeaders {
     /// The headers of a loaded model; `None` if the manifest's profile id cannot be one.
     pub(super) fn new(manifest: &Manifest, model: &LoadedModel, simulated: bool) -> Option<Self> {
-        let options = match model {
-            LoadedModel::Scorer(scorer) => Scorer::score_options(scorer),
-            LoadedModel::Generator(_) => None,
+        let (options, judge) = match model {
+            LoadedModel::Scorer(scorer) => (Scorer::score_options(scorer), scorer.head().judge()),
+            LoadedModel::Generator(_) => (None, None),
         };
         let identity = json!({
             "profile": manifest.profile.id,
             "score_options": options,
+            "judge": judge,
             "chat_template_kwargs": model.encoder().variables().to_json(),
             "simulated": simulated,
         });

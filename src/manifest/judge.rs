@@ -16,6 +16,9 @@ pub const MOST_QUESTIONS: usize = 64;
 /// Most answers to a question.
 const MOST_ANSWERS: usize = 64;
 
+/// Largest worth of an answer and weight of an item, so that sums of them are numbers.
+pub const LARGEST_WORTH: f64 = 1e9;
+
 /// What a language model is asked. The questions are in the order of the head's attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,8 +99,8 @@ pub enum QuestionError {
     /// Two answers have one text.
     #[error("two of `answers` are {0:?}; leave one out")]
     EqualAnswers(String),
-    /// An answer's worth is not finite.
-    #[error("the answer {0:?} is not worth a finite number")]
+    /// An answer's worth is too large, or not a number.
+    #[error("the answer {0:?} must be worth a number from -1e9 to 1e9")]
     Worth(String),
     /// No answer is better than all others.
     #[error(
@@ -168,7 +171,7 @@ impl Question {
             if !texts.insert(text) {
                 return Err(QuestionError::EqualAnswers(text.clone()));
             }
-            if !worth.is_finite() {
+            if !(-LARGEST_WORTH..=LARGEST_WORTH).contains(worth) {
                 return Err(QuestionError::Worth(text.clone()));
             }
         }
@@ -465,7 +468,8 @@ layout: quote
             ("ask: ' '", "judge.yaml: `attributes.safe`: `ask` is empty"),
             ("{ask: a?, answers: {Yes: 1}}", "`answers` has 1 entries"),
             ("{ask: a?, answers: {'': 1, No: 0}}", "one of `answers` is empty"),
-            ("{ask: a?, answers: {Yes: .nan, No: 0}}", "the answer \"Yes\" is not worth a finite number"),
+            ("{ask: a?, answers: {Yes: .nan, No: 0}}", "the answer \"Yes\" must be worth a number from"),
+            ("{ask: a?, answers: {Yes: 1e39, No: 0}}", "the answer \"Yes\" must be worth a number from"),
             ("{ask: a?, answers: {Yes: 1, No: 1}}", "no answer is worth more"),
             ("{ask: a?, answers: {a: 1, b: 1, c: 0}, score: logit}", "no answer is worth more"),
             ("{ask: a?, answers: {a: 2, b: 1, c: 0}, score: logit_difference}", "use `log_odds`"),

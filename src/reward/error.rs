@@ -62,8 +62,8 @@ pub enum ScoreOptionsError {
     /// A weight for an attribute that the model does not have.
     #[error("the model has no attribute `{name}`; it has {}", attributes.join(", "))]
     WeightOfUnknown { name: String, attributes: Vec<String> },
-    /// A weight that is not finite.
-    #[error("{name} has weight {weight}; give a finite number")]
+    /// A weight that is too large, or not a number.
+    #[error("{name} has weight {weight}; give a number from -1e9 to 1e9")]
     InvalidWeight { name: String, weight: f64 },
     /// Weights for a model that scores steps.
     #[error("this model has a score for each step, and steps have no weights")]

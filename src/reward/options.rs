@@ -3,6 +3,7 @@
 use super::Scores;
 use super::error::{RewardError, ScoreOptionsError};
 use crate::manifest::check_attribute_names;
+use crate::manifest::judge::LARGEST_WORTH;
 use crate::manifest::score_options::{Normal, ScoreActivation, ScoreOptions};
 
 /// Checks that options fit scores of these names. `plain`: whether each score is a logit of its own.
@@ -35,7 +36,7 @@ pub(crate) fn check(
         if !attributes.contains(&name) {
             return Err(ScoreOptionsError::WeightOfUnknown { name, attributes: attributes.to_vec() });
         }
-        if !weight.is_finite() {
+        if !(-LARGEST_WORTH..=LARGEST_WORTH).contains(&weight) {
             return Err(ScoreOptionsError::InvalidWeight { name, weight });
         }
     }

@@ -43,6 +43,11 @@ pub struct DriftArgs {
 #[error("one server has nothing to differ from; give a second --url, or --engine")]
 struct Alone;
 
+/// No replica scored anything, so that nothing was compared.
+#[derive(Debug, thiserror::Error)]
+#[error("none of the conversations was scored: {0}")]
+struct NothingScored(String);
+
 /// What is compared.
 struct Replica {
     /// Its address, or the path of the engine.
@@ -72,6 +77,10 @@ pub async fn drift(arguments: &DriftArgs) -> Result<u8, ScoreError> {
     }
     let first = score(&replicas[0], &conversations).await?;
     let name = &replicas[0].name;
+    if first.alone.iter().all(Result::is_err) {
+        let reason = first.alone.first().map_or_else(|| "there are none".to_owned(), describe);
+        return Err(ScoreError::Setup(NothingScored(reason).into()));
+    }
     let mut differences = compare((name, &first.alone), (&format!("{name}, all at once"), &first.together));
     for replica in &replicas[1..] {
         let scores = score(replica, &conversations).await?;

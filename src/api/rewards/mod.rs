@@ -77,7 +77,7 @@ fn log_failure(app: &App, error: &ApiError) {
 
 fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
     let (request, candidates) = RewardsRequest::parse(body, app)?;
-    check_rank_by(app, &request)?;
+    check_rank_by(app, &request, &candidates)?;
     let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
     let mut items = Vec::new();
     match candidates {
@@ -148,10 +148,10 @@ fn item(
 }
 
 /// Refuses a `rank_by` that is not a score of the rubric or the model, or a summary of the steps that it scores.
-fn check_rank_by(app: &App, request: &RewardsRequest) -> Result<(), ApiError> {
+fn check_rank_by(app: &App, request: &RewardsRequest, candidates: &Candidates) -> Result<(), ApiError> {
     let model = app.model(request.model.as_deref())?;
     let Some(name) = &request.rank_by else { return Ok(()) };
-    let names = match &request.criteria.rubric {
+    let names = match request.criteria.rubric.as_ref().or(candidates.first_rubric()) {
         Some(rubric) => rubric.ranking_names(),
         None => model.ranking_names(app.scorer()?.head()),
     };

@@ -1,9 +1,11 @@
 //! What `POST /v1/rewards` reads.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::rubric::{Criteria, RubricItemSchema};
+use super::rubric::{Criteria, RubricItemSchema, layout_without_rubric};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -12,7 +14,9 @@ use crate::api::middleware::limits::{check_count, check_size};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
+use crate::manifest::judge::Layout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
+use crate::reward::Head;
 use crate::serving::LengthPolicy;
 
 /// A request without its candidates.
@@ -103,14 +107,17 @@ impl RewardsRequest {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
-            criteria: Criteria::take(&mut fields, app)?,
+            criteria: Criteria::take(&mut fields, app, None)?,
             encoding: messages::take_encode_options(&mut fields, false)?,
             variables: take_variables(&mut fields)?,
             length: take_length_policy(&mut fields, app)?,
             scheduling: SchedulingFields::take(&mut fields)?,
         };
-        let prompts = request.criteria.prompts(app);
-        let candidates = Candidates::take(&mut fields, app, request.variables.size(), prompts)?;
+        let candidates = Candidates::take(&mut fields, app, request.variables.size(), &request.criteria)?;
+        let Criteria { layout, rubric, .. } = &request.criteria;
+        if layout.is_some() && rubric.as_ref().or(candidates.first_rubric()).is_none() {
+            return Err(layout_without_rubric("layout".to_owned()));
+        }
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
         Ok((request, candidates))
@@ -118,11 +125,17 @@ impl RewardsRequest {
 }
 
 impl Candidates {
-    /// Takes the candidates, each of which is rendered with `repeated` bytes of variables in this many `prompts`.
-    fn take(fields: &mut Fields, app: &App, repeated: usize, prompts: usize) -> Result<Self, ApiError> {
+    /// The rubric of the first conversation that brings one.
+    pub(super) fn first_rubric(&self) -> Option<&Arc<Head>> {
+        let Self::Conversations(conversations) = self else { return None };
+        conversations.iter().flatten().find_map(|(_, criteria)| criteria.rubric.as_ref())
+    }
+
+    /// Takes the candidates, each of which is rendered with `repeated` bytes of variables in each prompt.
+    fn take(fields: &mut Fields, app: &App, repeated: usize, criteria: &Criteria) -> Result<Self, ApiError> {
         match fields.take::<Vec<Value>>("conversations")? {
-            Some(list) => Self::conversations(fields, list, app, repeated),
-            None => Self::responses(fields, repeated, prompts, &app.settings.server),
+            Some(list) => Self::conversations(fields, list, app, (repeated, criteria.layout)),
+            None => Self::responses(fields, repeated, criteria.prompts(app), &app.settings.server),
         }
     }
 
@@ -130,7 +143,7 @@ impl Candidates {
         fields: &mut Fields,
         list: Vec<Value>,
         app: &App,
-        repeated: usize,
+        (repeated, layout): (usize, Option<Layout>),
     ) -> Result<Self, ApiError> {
         let settings = &app.settings.server;
         for other in ["messages", "responses"] {
@@ -149,7 +162,7 @@ impl Candidates {
                 Value::Array(list) => {
                     messages::read(&path, list).map(|messages| (messages, Criteria::default()))
                 }
-                Value::Object(_) => with_criteria(path, value, app),
+                Value::Object(_) => with_criteria(path, value, app, layout),
                 other => Err(wrong_type(path, "a list of messages", &other)),
             });
         }
@@ -180,9 +193,14 @@ impl Candidates {
 }
 
 /// Reads a conversation with criteria of its own.
-fn with_criteria(path: String, value: Value, app: &App) -> Result<(Vec<Message>, Criteria), ApiError> {
+fn with_criteria(
+    path: String,
+    value: Value,
+    app: &App,
+    layout: Option<Layout>,
+) -> Result<(Vec<Message>, Criteria), ApiError> {
     let mut fields = Fields::from_value(path, value)?;
-    let criteria = Criteria::take(&mut fields, app)?;
+    let criteria = Criteria::take(&mut fields, app, layout)?;
     let messages = messages::read(&fields.path("messages"), fields.require("messages")?)?;
     fields.end("a conversation has `messages`, and may have a `rubric` or a `principle`; leave it out")?;
     Ok((messages, criteria))

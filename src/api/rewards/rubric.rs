@@ -44,24 +44,27 @@ pub(super) struct RubricItemSchema {
 /// What candidates are scored by, if not by the model's own scores.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Criteria {
+    /// How the items are asked, if that is given.
+    pub(super) layout: Option<Layout>,
     pub(super) rubric: Option<Arc<Head>>,
     /// A further message with the principle.
     pub(super) principle: Option<Message>,
 }
 
 impl Criteria {
-    /// Takes the fields `rubric`, `layout` and `principle`.
+    /// Takes the fields `rubric`, `layout` and `principle`. Without a `layout` there, items are asked in the layout
+    /// `inherited`.
     ///
     /// # Errors
     /// One of them is malformed, or does not fit the model.
-    pub(super) fn take(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
+    pub(super) fn take(fields: &mut Fields, app: &App, inherited: Option<Layout>) -> Result<Self, ApiError> {
         refuse_others(fields)?;
         let layout = take_named(fields, "layout", &LAYOUTS)?;
         let rubric = match fields.take::<Vec<Value>>("rubric")? {
-            Some(list) => Some(rubric(fields, app, list, layout.unwrap_or_default())?),
-            None if layout.is_some() => {
-                let reason = "says how the items of a `rubric` are asked, and there is none; leave it out";
-                return Err(ApiError::unsupported(fields.path("layout"), reason));
+            Some(list) => Some(rubric(fields, app, list, layout.or(inherited).unwrap_or_default())?),
+            // Conversations may bring rubrics of their own.
+            None if layout.is_some() && !fields.has("conversations") => {
+                return Err(layout_without_rubric(fields.path("layout")));
             }
             None => None,
         };
@@ -71,7 +74,7 @@ impl Criteria {
             let reason = "excludes `rubric`: a model that is trained with principles has one score for them";
             return Err(ApiError::invalid(fields.path("principle"), reason));
         }
-        Ok(Self { rubric, principle })
+        Ok(Self { layout, rubric, principle })
     }
 
     /// These criteria, or where they say nothing, those of the whole request.
@@ -85,6 +88,13 @@ impl Criteria {
         let head = self.rubric.as_deref().or_else(own);
         head.and_then(Head::judge).map_or(1, |judge| judge.questions.len())
     }
+}
+
+pub(super) fn layout_without_rubric(param: String) -> ApiError {
+    ApiError::unsupported(
+        param,
+        "says how the items of a `rubric` are asked, and there is none; leave it out",
+    )
 }
 
 /// Refuses what judges may be asked elsewhere, and not here.

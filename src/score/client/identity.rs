@@ -1,13 +1,15 @@
 //! What a server runs: its model, engine and score options. A run must not mix scores of different ones.
 
-use reqwest::header::HeaderValue;
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::wire::{Metadata, ModelEntry, ModelList};
 use super::{ConnectError, EngineChanged, RewardClient, ScoreError};
 
 /// Header of a response with the id of the engine's profile. Only Assay sends it.
-pub(super) const ENGINE_HEADER: &str = "x-assay-engine";
+const ENGINE_HEADER: &str = "x-assay-engine";
+/// Header of a response with a digest of all that scores depend on. Only Assay sends it, once its engine is loaded.
+const DIGEST_HEADER: &str = "x-assay-digest";
 
 /// What a server runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +17,8 @@ pub(in crate::score) struct ServerIdentity {
     model: ModelEntry,
     /// Id of the engine's profile; `None` if the server has none.
     profile: Option<String>,
+    /// Digest of all that scores depend on; `None` if the server sends none.
+    digest: Option<String>,
 }
 
 impl ServerIdentity {
@@ -51,20 +55,38 @@ impl ServerIdentity {
             Value::Null => String::new(),
             given => format!(", its chat_template_kwargs {given}"),
         };
-        format!("engine {profile}, scores {attributes}, options {}{variables}", self.model.score_options)
+        let digest = self.digest.as_deref().map_or_else(String::new, |digest| format!(", digest {digest}"));
+        format!(
+            "engine {profile}, scores {attributes}, options {}{variables}{digest}",
+            self.model.score_options
+        )
     }
 
-    /// Checks that a response is of the engine that the client connected to.
+    /// Whether a server that has this identity now may give other scores than it gave with the identity `before`. A
+    /// server whose engine is still loading sends no digest.
+    fn differs(&self, before: &Self) -> bool {
+        let differ = |now: &Option<String>, before: &Option<String>| {
+            now.as_ref().zip(before.as_ref()).is_some_and(|(now, before)| now != before)
+        };
+        self.profile.is_some()
+            && (self.model != before.model
+                || self.profile != before.profile
+                || differ(&self.digest, &before.digest))
+    }
+
+    /// Checks that a response is of the engine, and with the options, that the client connected to.
     ///
     /// # Errors
     /// [`EngineChanged`].
-    pub(super) fn check_header(&self, header: Option<&HeaderValue>, url: &str) -> Result<(), ScoreError> {
-        match (header, &self.profile) {
-            (Some(now), Some(before)) if now.as_bytes() != before.as_bytes() => {
-                Err(ScoreError::Gone(EngineChanged { url: url.to_owned() }.into()))
+    pub(super) fn check_headers(&self, headers: &HeaderMap, url: &str) -> Result<(), ScoreError> {
+        for (name, before) in [(ENGINE_HEADER, &self.profile), (DIGEST_HEADER, &self.digest)] {
+            if let (Some(now), Some(before)) = (headers.get(name), before)
+                && now.as_bytes() != before.as_bytes()
+            {
+                return Err(ScoreError::Gone(EngineChanged { url: url.to_owned() }.into()));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 
@@ -96,13 +118,16 @@ impl RewardClient {
         };
         let request = self.authorized(self.http.get(format!("{}/v1/metadata", self.url)));
         let metadata = request.send().await.and_then(reqwest::Response::error_for_status);
-        let profile = match metadata {
+        let (profile, digest) = match metadata {
             Ok(response) => {
-                response.json::<Metadata>().await.ok().map(|found| found.selected_model_profile_id)
+                let digest = response.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok());
+                let digest = digest.map(str::to_owned);
+                let metadata = response.json::<Metadata>().await.ok();
+                (metadata.map(|found| found.selected_model_profile_id), digest)
             }
-            Err(_) => None,
+            Err(_) => (None, None),
         };
-        Ok(ServerIdentity { model, profile })
+        Ok(ServerIdentity { model, profile, digest })
     }
 
     /// Checks after a failure that the server still runs what it ran before.
@@ -116,7 +141,7 @@ impl RewardClient {
             return Ok(());
         }
         match self.ask_identity(Some(&self.model)).await {
-            Ok(now) if now.profile.is_some() && now != self.identity => {
+            Ok(now) if now.differs(&self.identity) => {
                 Err(ScoreError::Gone(EngineChanged { url: self.url.clone() }.into()))
             }
             _ => Ok(()),

@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::identity::{ENGINE_HEADER, ServerIdentity};
+use self::identity::ServerIdentity;
 use self::retry::{RetryBudget, is_final, retry_after};
 use self::wire::{
     ErrorBody, ErrorObject, ResponseError, error_message, messages, parse_completion, parse_rewards,
@@ -252,7 +252,7 @@ impl RewardClient {
             let (reason, delay) = match request.send().await {
                 Ok(response) => {
                     let (status, delay) = (response.status(), retry_after(&response));
-                    self.identity.check_header(response.headers().get(ENGINE_HEADER), &self.url)?;
+                    self.identity.check_headers(response.headers(), &self.url)?;
                     match response.text().await {
                         Ok(text) if is_final(status, budget.attempts) => return Ok((status, text)),
                         Ok(text) => (error_message(status, &text), delay),

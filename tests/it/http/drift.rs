@@ -39,3 +39,15 @@ async fn replicas_that_differ_in_one_bit_are_found() {
     let refusal = compare(&[&one]).await.unwrap_err();
     assert!(refusal.contains("a second --url, or --engine"), "{refusal}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_score_nothing_are_not_called_equal() {
+    let (one, two) = (Server::start(), Server::start());
+    let (one, two) = (listen(&one).await, listen(&two).await);
+    let texts = tempfile::NamedTempFile::new().unwrap();
+    let long = serde_json::json!({"messages": [{"role": "user", "content": "a b ".repeat(100_000)}]});
+    std::fs::write(texts.path(), long.to_string()).unwrap();
+    let arguments = ["drift", "--url", &one, "--url", &two, "--texts", texts.path().to_str().unwrap()];
+    let refusal = drift(&Drift::parse_from(arguments).args).await.unwrap_err().to_string();
+    assert!(refusal.contains("none of the conversations was scored"), "{refusal}");
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::server::{Server, conversation};
+use super::server::{JUDGE, Server, conversation};
 
 /// A judge of ten questions.
 fn ten() -> String {
@@ -15,6 +15,21 @@ fn ten() -> String {
 
 fn one(number: usize) -> String {
     format!("attributes:\n  q{number}: {{ask: 'Is it number {number}?', answers: {{a: 1, b: 0}}}}\n")
+}
+
+#[tokio::test]
+async fn answers_by_another_question_have_another_digest() {
+    let digest = async |judge| Server::start("lm-head-tiny", judge).digest().await;
+    let other = JUDGE.replacen("How good", "How bad", 1);
+    assert_ne!(other, JUDGE);
+    let [first, again, other, none] = [
+        digest(Some(JUDGE)).await,
+        digest(Some(JUDGE)).await,
+        digest(Some(&other)).await,
+        digest(None).await,
+    ];
+    assert_eq!(first, again);
+    assert!(first != other && first != none && other != none, "{first} {other} {none}");
 }
 
 #[tokio::test]

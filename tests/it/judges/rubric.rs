@@ -75,6 +75,22 @@ async fn each_conversation_may_bring_its_own_rubric() {
 }
 
 #[tokio::test]
+async fn the_layout_of_a_request_holds_for_the_rubrics_of_its_conversations() {
+    let server = Server::start("lm-head-tiny", None);
+    let messages = conversation("It keeps keys.");
+    let rubric = json!([item("short", "Is it short?")]);
+    let own = json!({"conversations": [{"messages": messages, "rubric": rubric}], "layout": "quote",
+        "rank_by": "short"});
+    let shared = json!({"conversations": [messages], "rubric": rubric, "layout": "quote"});
+    let appended = json!({"conversations": [messages], "rubric": rubric});
+    let (own, shared, appended) =
+        (server.rewards(&own).await, server.rewards(&shared).await, server.rewards(&appended).await);
+    assert_eq!(own["data"][0]["scores"], shared["data"][0]["scores"]);
+    assert_ne!(own["data"][0]["scores"], appended["data"][0]["scores"]);
+    assert_eq!(own["ranked_by"], "short");
+}
+
+#[tokio::test]
 async fn responses_are_ranked_by_the_sum_and_share_prompt_and_response() {
     let server = Server::start("lm-head-tiny", None);
     let items: Vec<Value> = (0..5).map(|number| item(&format!("i{number}"), "Is it so, yes?")).collect();
@@ -113,6 +129,17 @@ async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
         (json!([item("a", "Is it?"), item("a", "Is it?")]), "rubric", "two labels are called a"),
         (json!([item("a:b", "Is it?")]), "rubric", "has no comma"),
         (json!([item("weighted", "Is it?")]), "rubric", "two labels are called weighted"),
+        (json!([item(&"a".repeat(257), "Is it?")]), "rubric", "has 257 bytes"),
+        (
+            json!([{"name": "a", "ask": "?", "answers": {"a": 1, "b": 0}, "weight": 1e308}]),
+            "rubric",
+            "give a number from -1e9 to 1e9",
+        ),
+        (
+            json!([{"name": "a", "ask": "?", "answers": {"a": 1e39, "b": 0}}]),
+            "rubric[0].answers",
+            "must be worth a number from",
+        ),
         (json!([item("a", " ")]), "rubric[0].ask", "`ask` is empty"),
         (json!([{"name": "a"}]), "rubric[0].ask", "is missing"),
         (json!([{"name": "a", "ask": "Is it?"}]), "rubric[0].answers", "\"Yes\" is not one token"),

@@ -64,6 +64,13 @@ impl Server {
         (parts.status, serde_json::from_slice(&bytes).unwrap())
     }
 
+    /// The digest of all that scores depend on, from the header of an answer.
+    pub(super) async fn digest(&self) -> String {
+        let request = Request::get("/v1/models").body(Body::empty()).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        answer.headers()["x-assay-digest"].to_str().unwrap().to_owned()
+    }
+
     /// The answer of `/v1/rewards`.
     pub(super) async fn rewards(&self, body: &Value) -> Value {
         let (status, answer) = self.post("/v1/rewards", body).await;
