@@ -110,7 +110,7 @@ pub(super) fn bin_counts(values: &[f64], min: f64, max: f64, bins: usize) -> Vec
 }
 
 /// Pearson's correlation of two columns of equal length; `None` if one is constant.
-pub(super) fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
+pub(crate) fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let (scaled_a, scaled_b) = (scaled(a), scaled(b));
     let (a, b) = (scaled_a.as_slice(), scaled_b.as_slice());
     let [mean_a, mean_b] = [a, b].map(|values| mean(values.iter().copied(), values.len()));
@@ -132,7 +132,7 @@ fn scaled(values: &[f64]) -> Vec<f64> {
 }
 
 /// Spearman's correlation: Pearson's correlation of the ranks, where ties share theirs.
-pub(super) fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
+pub(crate) fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     pearson(&ranks(a), &ranks(b))
 }
 

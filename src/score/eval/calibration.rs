@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{mean, not_included};
+use crate::report::statistics::{pearson, spearman};
 
 /// Rows of the reliability curve, at most.
 const BINS: usize = 10;
@@ -59,7 +60,7 @@ impl Calibration {
             label,
             rows: rows.len(),
             pearson: pearson(&scores, &labels),
-            spearman: pearson(&ranks(&scores), &ranks(&labels)),
+            spearman: spearman(&scores, &labels),
             agreement: agreement(rows),
             reliability: reliability(rows),
             failed,
@@ -83,34 +84,6 @@ impl Calibration {
         }
         text + &not_included(self.failed)
     }
-}
-
-/// Pearson's correlation; `None` if one of the variables does not vary.
-fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
-    let (mean_a, mean_b) = (mean(a.iter().copied())?, mean(b.iter().copied())?);
-    let (mut product, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (a, b) = (a - mean_a, b - mean_b);
-        product += a * b;
-        square_a += a * a;
-        square_b += b * b;
-    }
-    let correlation = product / (square_a * square_b).sqrt();
-    correlation.is_finite().then(|| correlation.clamp(-1.0, 1.0))
-}
-
-/// The rank of each value; equal ones share the mean of their ranks.
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut first = 0;
-    for equal in order.chunk_by(|&a, &b| values[a] == values[b]) {
-        let rank = first as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|&index| ranks[index] = rank);
-        first += equal.len();
-    }
-    ranks
 }
 
 /// The share of pairs with different labels whose scores are in the same order.
