@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod added_tokens;
 mod ask;
 mod byte_level;
 mod cancel;

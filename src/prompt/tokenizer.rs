@@ -7,20 +7,18 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, Input};
-use regex::Regex;
 use tokenizers::normalizer::Range::Normalized;
 use tokenizers::{
-    AddedToken, Encoding, Model, NormalizedString, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer, Token, Tokenizer,
+    Encoding, Model, NormalizedString, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    Token, Tokenizer,
 };
 
+use super::added_tokens::{Added, AddedSearch};
 use super::byte_level::ByteLevelSplitter;
 use super::cancel::is_cancelled;
 use super::control_tokens::{ControlPolicy, classify};
-use super::injection_guard::{Mark, is_guarded, marks_within, searcher};
+use super::injection_guard::{Mark, is_guarded, marks_within};
 use super::normalization::Normalization;
 use super::piece_cache::{self, Piece, PieceCache};
 use super::size_bound::most_bytes_of_a_token;
@@ -55,20 +53,6 @@ pub(super) struct PromptTokenizer {
     token_bytes: Option<usize>,
 }
 
-struct Added {
-    id: u32,
-    token: AddedToken,
-    /// Whether only the template may write it.
-    control: bool,
-}
-
-/// A search for some of the added tokens.
-struct AddedSearch {
-    searcher: AhoCorasick,
-    /// Index in [`PromptTokenizer::added`] of each pattern.
-    added: Vec<usize>,
-}
-
 impl PromptTokenizer {
     /// Parses the text of `tokenizer.json`. Control tokens are those that structure conversations, as `spec` says,
     /// or else `control_tokens` finds; and the token that ends a step.
@@ -95,7 +79,7 @@ impl PromptTokenizer {
         let normalization = Normalization::new(tokenizer.get_normalizer(), spec.longest_match)?;
         let normalized = AddedSearch::new(&added, &normalization, true)?;
         let independent_words = word_starts::are_independent(&tokenizer);
-        let spaces = Spaces::detect(&tokenizer).filter(|_| independent_words && normalized.added.is_empty());
+        let spaces = Spaces::detect(&tokenizer).filter(|_| independent_words && normalized.is_empty());
         Ok(Self {
             control: added.iter().filter(|added| added.control).map(|added| added.id).collect(),
             unnormalized: AddedSearch::new(&added, &normalization, false)?,
@@ -150,7 +134,7 @@ impl PromptTokenizer {
         let honoured = |place: Range<usize>, added: &Added| {
             !added.control || marks.is_none_or(|marks| !is_guarded(marks, place.start, place.end))
         };
-        for (place, id) in self.cut(text, &self.unnormalized, honoured) {
+        for (place, id) in self.unnormalized.cut(text, &self.added, honoured) {
             match id {
                 Some(id) => ids.push(id),
                 None => self.encode_piece(text, place, marks, &mut ids)?,
@@ -272,7 +256,7 @@ impl PromptTokenizer {
         let honoured = |place: Range<usize>, added: &Added| {
             !added.control || self.is_from_template(&piece, place.start, place.end, added, marks)
         };
-        let cuts = self.cut(piece.get(), search, honoured);
+        let cuts = search.cut(piece.get(), &self.added, honoured);
         if let [(_, None)] = cuts[..] {
             return vec![(piece, None)];
         }
@@ -285,48 +269,6 @@ impl PromptTokenizer {
             }
         }
         pieces
-    }
-
-    /// Where the added tokens of a text are that are `honoured`, and the pieces between them. No place is empty, but for
-    /// that of a text without any.
-    fn cut(
-        &self,
-        text: &str,
-        search: &AddedSearch,
-        honoured: impl Fn(Range<usize>, &Added) -> bool,
-    ) -> Vec<(Range<usize>, Option<u32>)> {
-        let mut cuts = Vec::new();
-        let (mut done, mut from) = (0, 0);
-        while let Some(found) = search.searcher.find(Input::new(text).range(from..)) {
-            let added = &self.added[search.added[found.pattern().as_usize()]];
-            let (mut start, mut end) = (found.start(), found.end());
-            if !honoured(start..end, added) {
-                from = start + text[start..].chars().next().map_or(1, char::len_utf8);
-                continue;
-            }
-            from = end;
-            if added.token.single_word && !is_whole_word(text, start, end) {
-                continue;
-            }
-            if added.token.lstrip {
-                start = text[..start].trim_end().len().max(done);
-            }
-            if added.token.rstrip {
-                end = text.len() - text[end..].trim_start().len();
-            }
-            // White space that one token strips may itself be a token, which is found all the same.
-            if done < start {
-                cuts.push((done..start, None));
-            }
-            if start < end {
-                cuts.push((start..end, Some(added.id)));
-            }
-            done = end;
-        }
-        if done < text.len() || cuts.is_empty() {
-            cuts.push((done..text.len(), None));
-        }
-        cuts
     }
 
     /// Whether the template wrote the control token that `start..end` of `piece` spells.
@@ -349,27 +291,6 @@ impl PromptTokenizer {
     }
 }
 
-impl AddedSearch {
-    /// Searches for the added tokens whose `normalized` flag is `normalized`.
-    fn new(added: &[Added], normalization: &Normalization, normalized: bool) -> Result<Self, TokenizerError> {
-        let (mut patterns, mut indices) = (Vec::new(), Vec::new());
-        for (index, added) in added.iter().enumerate() {
-            if added.token.normalized != normalized {
-                continue;
-            }
-            let mut pattern = NormalizedString::from(added.token.content.as_str());
-            if normalized {
-                normalization.normalize(&mut pattern)?;
-            }
-            if !pattern.get().is_empty() {
-                patterns.push(pattern.get().to_owned());
-                indices.push(index);
-            }
-        }
-        Ok(Self { searcher: searcher(&patterns)?, added: indices })
-    }
-}
-
 /// What pieces that are not the first have before them.
 const BEFORE: &str = "x";
 
@@ -388,19 +309,6 @@ fn prefix(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
     let text = Encoding::from_tokens(vec![Token::new(TEXT, "a".to_owned(), (0, 1))], 0);
     let framed = without_panics(|| tokenizer.post_process(text, None, true))?;
     Ok(framed.get_ids().iter().copied().take_while(|id| *id != TEXT).collect())
-}
-
-/// Whether no word character touches `start..end`.
-fn is_whole_word(text: &str, start: usize, end: usize) -> bool {
-    !text[..start].chars().next_back().is_some_and(is_word_character)
-        && !text[end..].chars().next().is_some_and(is_word_character)
-}
-
-/// Whether the regex class `\w`, which the tokenizers crate uses here too, contains a character.
-fn is_word_character(c: char) -> bool {
-    #[expect(clippy::expect_used, reason = "the pattern is a constant")]
-    static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\w").expect("`^\\w` is a valid pattern"));
-    WORD.is_match(c.encode_utf8(&mut [0; 4]))
 }
 
 #[cfg(test)]

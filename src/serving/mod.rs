@@ -12,6 +12,7 @@ mod generator;
 pub mod load;
 mod rubric;
 mod scorable;
+mod scored;
 mod scorer;
 mod text_stream;
 pub(crate) mod timings;
@@ -26,7 +27,8 @@ pub use generator::Generator;
 pub use load::{LoadError, LoadOptions};
 pub(crate) use rubric::{RubricError, RubricItem};
 pub use scorable::Scorable;
-pub use scorer::{LengthPolicy, Scheduling, Scored, Scorer};
+pub use scored::Scored;
+pub use scorer::{LengthPolicy, Scheduling, Scorer};
 
 use crate::engine::Limits;
 use crate::prompt::Encoder;
