@@ -1,15 +1,15 @@
 //! A JSON object read field by field, so that every error names the field that it is about.
 
+mod repeated;
 mod values;
 
 use serde_json::{Map, Value};
 
-use self::values::kind;
+use self::repeated::repeated_key;
 pub(super) use self::values::{Field, wrong_type};
 use super::error::ApiError;
-
-/// Longer names are not compared with the known ones.
-const LONGEST_NAME: usize = 64;
+pub(super) use crate::manifest::wording::nearest;
+use crate::manifest::wording::{LONGEST_NAME, kind};
 
 /// The fields of an object. Each is taken out as it is read; those left at the end are unknown.
 pub(super) struct Fields {
@@ -122,6 +122,12 @@ impl Fields {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether an object in the list `name` has a field that is not null.
+    pub(super) fn any_has(&self, list: &str, name: &str) -> bool {
+        let list = self.map.get(list).and_then(Value::as_array);
+        list.into_iter().flatten().any(|value| value.get(name).is_some_and(|value| !value.is_null()))
+    }
+
     /// Refuses fields that were not taken out, unless they are null. The error suggests the name that the client
     /// may have meant; if there is none like it, it says `why`.
     ///
@@ -137,33 +143,21 @@ impl Fields {
     }
 }
 
+/// Refuses a body in which an object has a key twice, of which only one would count.
+///
+/// # Errors
+/// There is such an object.
+pub(super) fn refuse_repeated_keys(body: &[u8]) -> Result<(), ApiError> {
+    match repeated_key(body) {
+        None => Ok(()),
+        Some(path) => Err(ApiError::invalid(path, "is there twice; leave one out")),
+    }
+}
+
 /// Whether a text looks like the name of a choice: short, and without spaces.
 fn is_word(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_plain)
-}
-
-/// The name among `known` that is closest to `name`, if one is close enough.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > LONGEST_NAME {
-        return None;
-    }
-    let wanted = plain(name);
-    let mut best = None;
-    for candidate in known {
-        let other = plain(candidate);
-        let distance = strsim::damerau_levenshtein(&wanted, &other);
-        // One letter in three may differ.
-        if distance * 3 <= wanted.len().max(other.len()) && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
-}
-
-/// A name without differences of style: `maxTokens` and `max_tokens` are the same.
-fn plain(name: &str) -> String {
-    name.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

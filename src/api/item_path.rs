@@ -58,6 +58,11 @@ impl ItemPath {
         self.response.as_ref().map_or(&self.field, |response| &response.field)
     }
 
+    /// The field to name for how the text starts: of a prompt and its response, the prompt.
+    pub(super) fn start(&self) -> &str {
+        &self.field
+    }
+
     /// The field to name if the text is too long: of a prompt and its response, the longer one.
     pub(super) fn longer(&self) -> &str {
         match &self.response {

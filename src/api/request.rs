@@ -21,6 +21,8 @@ use crate::serving::{LengthPolicy, Scheduling};
 
 /// Fewest bytes that such a body counts for: this bounds how many are worked on at once.
 const LEAST_PREPARING: usize = 1 << 20;
+/// Longest time for which an answer may be of use.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
 const PRIORITY_HEADER: &str = "X-Priority";
 const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 
@@ -214,8 +216,8 @@ fn priority(name: &str, class: i64) -> Result<Priority, ApiError> {
 /// How long the answer is of use, from the field or header `name`.
 fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
     match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(ApiError::invalid(name, "must be a number of seconds above 0")),
+        Ok(duration) if !duration.is_zero() && duration <= LONGEST_TIMEOUT => Ok(duration),
+        _ => Err(ApiError::invalid(name, "must be a number of seconds above 0 and at most 1e9")),
     }
 }
 

@@ -25,17 +25,22 @@ pub enum AttributeNameError {
 /// # Errors
 /// See [`AttributeNameError`].
 pub(crate) fn check_attribute_names(names: &[String]) -> Result<(), AttributeNameError> {
-    for (index, name) in names.iter().enumerate() {
+    find_unusable_name(names).map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// The index of the first name that cannot be used for scores, and why.
+pub(crate) fn find_unusable_name(names: &[String]) -> Option<(usize, AttributeNameError)> {
+    names.iter().enumerate().find_map(|(index, name)| {
         let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
-        if name.len() > MOST_BYTES {
-            return Err(AttributeNameError::TooLong(name.len()));
-        }
-        if name.is_empty() || name.contains(unusable) {
-            return Err(AttributeNameError::Unusable(name.clone()));
-        }
-        if names[..index].contains(name) {
-            return Err(AttributeNameError::Duplicate(name.clone()));
-        }
-    }
-    Ok(())
+        let error = if name.len() > MOST_BYTES {
+            AttributeNameError::TooLong(name.len())
+        } else if name.is_empty() || name.contains(unusable) {
+            AttributeNameError::Unusable(name.clone())
+        } else if names[..index].contains(name) {
+            AttributeNameError::Duplicate(name.clone())
+        } else {
+            return None;
+        };
+        Some((index, error))
+    })
 }

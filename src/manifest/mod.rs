@@ -22,6 +22,7 @@ pub mod score_options;
 mod target;
 mod template_date;
 pub(crate) mod verify;
+pub(crate) mod wording;
 
 pub use attribute_names::AttributeNameError;
 pub(crate) use attribute_names::check_attribute_names;

@@ -48,7 +48,7 @@ pub struct Normal {
 }
 
 /// Default name of the weighted sum.
-const WEIGHTED: &str = "weighted";
+pub(crate) const WEIGHTED: &str = "weighted";
 
 impl ScoreOptions {
     /// Name of the weighted sum, if there is one.

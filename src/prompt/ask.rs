@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde_json::Map;
 
-use super::{EncodeOptions, Encoder, Fit, Message, PromptError, TemplateVariables};
+use super::{EncodeOptions, Encoder, Fit, Message, PromptError, TemplateVariables, Truncation};
 use crate::manifest::judge::{Layout, Question, QuestionError};
 
 /// The variable by which templates let a model think before it answers. A judge's answer is read at once.
@@ -38,7 +38,10 @@ impl Encoder {
     }
 
     /// A request's variables, and that the model does not think unless they say otherwise.
-    fn without_thinking<'a>(&self, given: Option<&'a TemplateVariables>) -> Cow<'a, TemplateVariables> {
+    pub(super) fn without_thinking<'a>(
+        &self,
+        given: Option<&'a TemplateVariables>,
+    ) -> Cow<'a, TemplateVariables> {
         let given = given.map_or(Cow::Owned(TemplateVariables::default()), Cow::Borrowed);
         if !self.reads_variable(THINKING) || self.variables().has(THINKING) || given.has(THINKING) {
             return given;
@@ -60,6 +63,8 @@ impl Encoder {
 pub struct AnswerTokens<'e> {
     encoder: &'e Encoder,
     layout: Layout,
+    /// Most tokens of a prompt.
+    limit: usize,
     /// A prompt up to where its answer starts.
     text: String,
     ids: Vec<u32>,
@@ -68,17 +73,17 @@ pub struct AnswerTokens<'e> {
 }
 
 impl<'e> AnswerTokens<'e> {
-    /// The tokens that a model with this encoder answers with.
+    /// The tokens that a model with this encoder answers with. Its engine takes prompts of up to `limit` tokens.
     ///
     /// # Errors
     /// The chat template cannot put a question.
-    pub fn new(encoder: &'e Encoder, layout: Layout) -> Result<Self, QuestionError> {
+    pub fn new(encoder: &'e Encoder, layout: Layout, limit: usize) -> Result<Self, QuestionError> {
         let variables = encoder.without_thinking(None);
         let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
         let template = |error: PromptError| QuestionError::Template(error.to_string());
         let text = encoder.render(&sample(layout), options).map_err(template)?;
         let ids = encoder.encode_text(&text).map_err(template)?;
-        Ok(Self { encoder, layout, text, ids, found: HashMap::new() })
+        Ok(Self { encoder, layout, limit, text, ids, found: HashMap::new() })
     }
 
     /// Checks a question, and finds the tokens of its answers.
@@ -87,6 +92,7 @@ impl<'e> AnswerTokens<'e> {
     /// See [`QuestionError`].
     pub fn resolve(&mut self, question: &mut Question) -> Result<(), QuestionError> {
         question.check()?;
+        self.check_length(&question.ask)?;
         for index in 0..question.answers.len() {
             let text = &question.answers[index].text;
             let token = match self.found.get(text) {
@@ -105,6 +111,22 @@ impl<'e> AnswerTokens<'e> {
             answer[0].token = Some(token);
         }
         Ok(())
+    }
+
+    /// Refuses a question that leaves no room for a conversation.
+    fn check_length(&self, ask: &str) -> Result<(), QuestionError> {
+        let limit = self.limit;
+        // A token has a byte at least, so that most questions need not be tokenized here.
+        if self.text.len() + ask.len() <= limit {
+            return Ok(());
+        }
+        let fit = Fit { limit, truncation: Truncation::Error };
+        let tokens = match self.encoder.encode_question(&answered(), (self.layout, ask), None, fit) {
+            Ok(tokens) => tokens.len(),
+            Err(PromptError::TooManyBytes { tokens, .. }) => tokens,
+            Err(error) => return Err(QuestionError::Template(error.to_string())),
+        };
+        if tokens > limit { Err(QuestionError::TooLong { tokens, limit }) } else { Ok(()) }
     }
 
     /// The token of an answer.
@@ -141,8 +163,13 @@ fn answering(add_generation_prompt: bool) -> EncodeOptions<'static> {
     EncodeOptions { add_generation_prompt, ..EncodeOptions::default() }
 }
 
+/// The shortest conversation that is asked about.
+fn answered() -> [Message; 2] {
+    ["user", "assistant"].map(|role| Message::new(role, SAMPLE))
+}
+
 fn sample(layout: Layout) -> Vec<Message> {
-    with_question(&[Message::new("user", SAMPLE), Message::new("assistant", SAMPLE)], layout, SAMPLE)
+    with_question(&answered(), layout, SAMPLE)
 }
 
 /// The turns by which a question about a conversation is put.
@@ -171,10 +198,9 @@ mod tests {
     use super::super::tests::llama3;
     use super::*;
     use crate::manifest::PromptSpec;
-    use crate::prompt::Truncation;
 
     fn resolve(encoder: &Encoder, layout: Layout, question: &mut Question) -> Result<(), QuestionError> {
-        AnswerTokens::new(encoder, layout)?.resolve(question)
+        AnswerTokens::new(encoder, layout, 1000)?.resolve(question)
     }
 
     const FIT: Fit = Fit { limit: 1000, truncation: Truncation::Error };
@@ -214,7 +240,10 @@ mod tests {
             resolve(encoder, Layout::Append, &mut question).unwrap_err().to_string()
         };
         let error = refused(&["0", "certainly not"]);
-        assert!(error.contains("\"certainly not\" is not one token") && error.contains(", \""), "{error}");
+        assert!(
+            error.contains("\"certainly not\", which is not one token") && error.contains(", \""),
+            "{error}"
+        );
         let mut digits = Question::yes_or_no("How much?");
         (digits.answers[0].text, digits.answers[1].text) = ("1".into(), "0".into());
         resolve(encoder, Layout::Quote, &mut digits).unwrap();
@@ -237,6 +266,20 @@ mod tests {
         assert_eq!(encoder.vocabulary().name(token), Some("▁a"));
         question.answers[1].text = " a".into();
         let error = resolve(&encoder, Layout::Append, &mut question).unwrap_err().to_string();
-        assert!(error.contains("\"a\" and \" a\" start with the same token, \" a\""), "{error}");
+        assert!(error.contains("\"a\" and \" a\", which start with the same token, \" a\""), "{error}");
+    }
+
+    #[test]
+    fn a_question_that_leaves_no_room_for_a_conversation_is_refused() {
+        let encoder = llama3();
+        let mut question = Question::yes_or_no("Is it so, and why, and since when? ".repeat(20));
+        (question.answers[0].text, question.answers[1].text) = ("1".into(), "0".into());
+        for layout in [Layout::Append, Layout::Quote] {
+            let messages = conversation("In France.");
+            let whole = encoder.encode_question(&messages, (layout, &question.ask), None, FIT).unwrap().len();
+            AnswerTokens::new(encoder, layout, whole).unwrap().resolve(&mut question).unwrap();
+            let error = AnswerTokens::new(encoder, layout, 100).unwrap().resolve(&mut question).unwrap_err();
+            assert!(matches!(error, QuestionError::TooLong { limit: 100, .. }), "{error}");
+        }
     }
 }

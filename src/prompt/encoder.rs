@@ -285,12 +285,18 @@ impl Encoder {
     /// # Errors
     /// The text is empty.
     pub fn encode_templated(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        let mut ids = self.encode_with_bos(text)?;
+        if self.suffix_len(&ids) == 0 {
+            ids.extend_from_slice(&self.suffix);
+        }
+        Ok(ids)
+    }
+
+    /// Like [`Encoder::encode_text`], and adds the BOS token where the text lacks it.
+    pub(super) fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, PromptError> {
         let mut ids = self.encode_text(text)?;
         if let Some(bos) = self.bos.filter(|bos| ids.first() != Some(bos)) {
             ids.insert(0, bos);
-        }
-        if self.suffix_len(&ids) == 0 {
-            ids.extend_from_slice(&self.suffix);
         }
         Ok(ids)
     }

@@ -111,12 +111,18 @@ pub enum Unscorable {
     NoAnswer,
     /// A text or token ids for a judge.
     #[error(
-        "the model judges conversations, which its chat template puts to it with each question; send messages instead \
-         of a text or token ids"
+        "the model judges conversations, which its chat template puts to it with each question, and this is a plain \
+         text or token ids"
     )]
     NotAConversation,
+    /// A conversation that was rendered already, for a judge that cannot continue it.
+    #[error(
+        "the model judges, and only its chat template can put a question after a conversation or quote it, which here \
+         depends on the messages"
+    )]
+    Rendered,
     /// A judge was asked to continue the last message.
-    #[error("the model judges, and answers after the conversation; leave out `continue_final_message`")]
+    #[error("the model is asked about the conversation after its end; leave it out")]
     Continued,
 }
 

@@ -62,18 +62,27 @@ impl Head {
     /// after the other.
     pub fn judge(&self) -> Option<&Judge> {
         match &self.kind {
-            Kind::Judge(scores) => Some(&scores.judge),
+            Kind::Judge(scores) => Some(scores.judge()),
             _ => None,
         }
     }
 
-    /// The questions that the model is asked, with the attributes that they are for.
-    pub(crate) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut Question)> {
-        let questions = match &mut self.kind {
-            Kind::Judge(scores) => &mut scores.judge.questions[..],
-            _ => &mut [],
-        };
-        self.attributes.iter().map(String::as_str).zip(questions)
+    /// Lets `resolve` find the tokens of the answers to each question, which is for the attribute that it is given.
+    ///
+    /// # Errors
+    /// The first of `resolve`.
+    pub(crate) fn resolve_answers<E>(
+        &mut self,
+        mut resolve: impl FnMut(&str, &mut Question) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Kind::Judge(scores) = &mut self.kind else { return Ok(()) };
+        let mut attributes = self.attributes.iter();
+        scores.update(|questions| {
+            questions
+                .iter_mut()
+                .zip(&mut attributes)
+                .try_for_each(|(question, attribute)| resolve(attribute, question))
+        })
     }
 
     /// The probability that the model answers each question with one of the answers that count; empty if the engine

@@ -1,27 +1,54 @@
 //! Heads of language models that judge: the score of a question is made of the logits of its answers.
 
 use super::error::{RewardError, check_finite};
-use crate::manifest::judge::{AnswerScore, Judge, Question};
+use crate::manifest::judge::{Answer, AnswerScore, Judge, Question};
 
 /// Where a judge's logits are, and what is made of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct JudgeScores {
-    pub(super) judge: Judge,
+    judge: Judge,
     /// The tokens that the outputs are logits of; empty for those of the whole vocabulary.
     rows: Vec<usize>,
+    /// For each question, which outputs are its answers' logits; `None` where there is no such output.
+    columns: Vec<Vec<Option<usize>>>,
 }
 
 impl JudgeScores {
     pub(super) fn new(judge: &Judge, rows: &[usize]) -> Self {
-        Self { judge: judge.clone(), rows: rows.to_vec() }
+        let mut scores = Self { judge: judge.clone(), rows: rows.to_vec(), columns: Vec::new() };
+        scores.find_columns();
+        scores
+    }
+
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Changes the questions, whose answers may get their tokens by it.
+    pub(super) fn update<E>(
+        &mut self,
+        update: impl FnOnce(&mut [Question]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        update(&mut self.judge.questions)?;
+        self.find_columns();
+        Ok(())
+    }
+
+    fn find_columns(&mut self) {
+        let column = |answer: &Answer| {
+            let token = answer.token? as usize;
+            if self.rows.is_empty() { Some(token) } else { self.rows.iter().position(|&row| row == token) }
+        };
+        let questions = self.judge.questions.iter();
+        self.columns = questions.map(|question| question.answers.iter().map(column).collect()).collect();
     }
 
     /// The score of each question, from its outputs: `[questions, outputs]`.
     pub(super) fn scores(&self, names: &[String], outputs: &[f32]) -> Result<Vec<f32>, RewardError> {
         let mut scores = Vec::with_capacity(names.len());
-        for (name, question, logits) in self.each(names, outputs)? {
-            let answers = self.answers(name, question, logits)?;
-            scores.push(score(question, &answers) as f32);
+        for (index, name, logits) in self.each(names, outputs)? {
+            let answers = self.answers(index, name, logits)?;
+            scores.push(score(&self.judge.questions[index], &answers) as f32);
         }
         Ok(scores)
     }
@@ -33,8 +60,8 @@ impl JudgeScores {
             return Ok(Vec::new());
         }
         let mut masses = Vec::with_capacity(names.len());
-        for (name, question, logits) in self.each(names, outputs)? {
-            let answers = self.answers(name, question, logits)?;
+        for (index, name, logits) in self.each(names, outputs)? {
+            let answers = self.answers(index, name, logits)?;
             let all = log_sum_exp(logits.iter().map(|&logit| f64::from(logit)));
             check_finite(name, &[all as f32])?;
             masses.push((log_sum_exp(answers.iter().copied()) - all).exp().min(1.0) as f32);
@@ -42,34 +69,29 @@ impl JudgeScores {
         Ok(masses)
     }
 
-    /// The questions with their names and outputs.
+    /// The questions by their index, with their names and outputs.
     fn each<'a>(
         &'a self,
         names: &'a [String],
         outputs: &'a [f32],
-    ) -> Result<impl Iterator<Item = (&'a str, &'a Question, &'a [f32])>, RewardError> {
-        let questions = &self.judge.questions;
-        let width = outputs.len() / questions.len().max(1);
-        let expected = if self.rows.is_empty() { width } else { self.rows.len() } * questions.len();
+    ) -> Result<impl Iterator<Item = (usize, &'a str, &'a [f32])>, RewardError> {
+        let count = self.judge.questions.len();
+        let width = outputs.len() / count.max(1);
+        let expected = if self.rows.is_empty() { width } else { self.rows.len() } * count;
         if width == 0 || outputs.len() != expected {
             return Err(RewardError::Count { logits: outputs.len(), expected });
         }
-        let named = names.iter().map(String::as_str).zip(questions);
-        Ok(named.zip(outputs.chunks_exact(width)).map(|((name, question), logits)| (name, question, logits)))
+        let named = names.iter().zip(outputs.chunks_exact(width)).take(count).enumerate();
+        Ok(named.map(|(index, (name, logits))| (index, name.as_str(), logits)))
     }
 
     /// The logits of a question's answers.
-    fn answers(&self, name: &str, question: &Question, logits: &[f32]) -> Result<Vec<f64>, RewardError> {
-        let mut found = Vec::with_capacity(question.answers.len());
-        for answer in &question.answers {
-            let token = answer.token.map_or(usize::MAX, |token| token as usize);
-            let index = if self.rows.is_empty() {
-                Some(token)
-            } else {
-                self.rows.iter().position(|&row| row == token)
-            };
-            let Some(&logit) = index.and_then(|index| logits.get(index)) else {
-                return Err(RewardError::Count { logits: logits.len(), expected: token.saturating_add(1) });
+    fn answers(&self, index: usize, name: &str, logits: &[f32]) -> Result<Vec<f64>, RewardError> {
+        let mut found = Vec::with_capacity(self.columns[index].len());
+        for column in &self.columns[index] {
+            let Some(&logit) = column.and_then(|column| logits.get(column)) else {
+                let expected = column.unwrap_or(usize::MAX).saturating_add(1);
+                return Err(RewardError::Count { logits: logits.len(), expected });
             };
             check_finite(name, &[logit])?;
             found.push(f64::from(logit));
@@ -108,7 +130,6 @@ fn log_sum_exp(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::judge::Answer;
 
     fn question(score: AnswerScore, answers: &[(u32, f64)]) -> Question {
         let answer =

@@ -43,12 +43,17 @@ impl<'a> Model<'a> {
 
     /// Keeps those of the head's scores that this model has, in its order.
     pub(crate) fn select(&self, scores: &mut Scores) {
+        self.select_pairs(&mut scores.pairs);
+    }
+
+    /// Keeps those of some numbers by attribute that this model has, in its order.
+    pub(crate) fn select_pairs(&self, pairs: &mut Vec<(String, f32)>) {
         let Some(attributes) = self.attributes else { return };
-        let mut pairs = Vec::with_capacity(attributes.len());
+        let mut kept = Vec::with_capacity(attributes.len());
         for name in attributes {
-            pairs.extend(scores.pairs.iter().find(|(attribute, _)| attribute == name).cloned());
+            kept.extend(pairs.iter().find(|(attribute, _)| attribute == name).cloned());
         }
-        scores.pairs = pairs;
+        *pairs = kept;
     }
 
     /// The one score for clients that want one number: an alias's first, else the head's choice.

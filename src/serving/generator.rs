@@ -88,6 +88,11 @@ impl Generator {
         &self.scorer
     }
 
+    /// That scorer alone.
+    pub(crate) fn into_scorer(self) -> Scorer {
+        self.scorer
+    }
+
     /// What the engine can hold.
     pub fn limits(&self) -> Limits {
         self.scheduler.limits()

@@ -58,11 +58,11 @@ pub enum LoadError {
     /// The engine does not load on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// No question can be put to the model.
-    #[error("judge: {0}")]
-    Judge(QuestionError),
+    /// A judge's layout does not suit the model.
+    #[error("judge: `layout` {0}")]
+    Layout(QuestionError),
     /// A judge's question cannot be put to the model.
-    #[error("the judge's attribute `{attribute}`: {source}")]
+    #[error("judge: `attributes.{attribute}.{}` {source}", source.field())]
     Question {
         /// The question's attribute.
         attribute: String,
@@ -107,7 +107,8 @@ pub fn load(
         .with_embedding_rows(manifest.model.vocab_size)
         .with_variables(options.template_variables.clone());
     if let Some(head) = &mut head {
-        resolve_answers(head, &encoder)?;
+        let limits = manifest.limits.lowered(&options.engine.limits)?;
+        resolve_answers(head, &encoder, limits.max_seq_len)?;
     }
     let mut scheduling = options.scheduler.clone();
     if manifest.task.generates() {
@@ -128,16 +129,14 @@ pub fn load(
     })
 }
 
-/// Finds the tokens of a judge's answers.
-fn resolve_answers(head: &mut Head, encoder: &Encoder) -> Result<(), LoadError> {
+/// Finds the tokens of a judge's answers. Prompts may have up to `limit` tokens.
+fn resolve_answers(head: &mut Head, encoder: &Encoder, limit: usize) -> Result<(), LoadError> {
     let Some(layout) = head.judge().map(|judge| judge.layout) else { return Ok(()) };
-    let mut tokens = AnswerTokens::new(encoder, layout).map_err(LoadError::Judge)?;
-    for (attribute, question) in head.questions_mut() {
-        if let Err(source) = tokens.resolve(question) {
-            return Err(LoadError::Question { attribute: attribute.to_owned(), source });
-        }
-    }
-    Ok(())
+    let mut tokens = AnswerTokens::new(encoder, layout, limit).map_err(LoadError::Layout)?;
+    head.resolve_answers(|attribute, question| {
+        let resolved = tokens.resolve(question);
+        resolved.map_err(|source| LoadError::Question { attribute: attribute.to_owned(), source })
+    })
 }
 
 /// The engine and its encoder, from files that were verified while they were read. A simulated engine needs no weights.

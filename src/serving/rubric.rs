@@ -3,55 +3,49 @@
 use std::sync::Arc;
 
 use super::{Scorable, Scorer, ServingError};
-use crate::manifest::judge::{Judge, Layout, MOST_QUESTIONS, Question, QuestionError};
+use crate::manifest;
+use crate::manifest::judge::{Judge, Layout, QuestionError, RubricItem};
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, AttributeNameError, check_attribute_names};
 use crate::prompt::{AnswerTokens, EncodeOptions, Message};
-use crate::reward::{Head, ScoreOptionsError, check_options};
+use crate::reward::Head;
 
-/// An item of a rubric.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RubricItem {
-    /// The name of its score.
-    pub(crate) name: String,
-    pub(crate) question: Question,
-    /// What its score weighs in the sum.
-    pub(crate) weight: f64,
-}
+/// The engine has only the logits of its own scores.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "asks about the answers of a language model, and this engine has only the logits of its own scores; serve an engine \
+     that generates text"
+)]
+pub(crate) struct NoVocabulary;
 
 /// Why a rubric cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RubricError {
-    #[error(
-        "asks about the answers of a language model, and this engine has only the logits of its own scores; serve an \
-         engine that generates text"
-    )]
-    NoVocabulary,
-    #[error("has {0} items; send 1 to {MOST_QUESTIONS}")]
-    Count(usize),
+    #[error(transparent)]
+    NoVocabulary(#[from] NoVocabulary),
+    /// The layout does not suit the chat template.
     #[error("{0}")]
-    Name(AttributeNameError),
-    #[error("{0}")]
-    Options(ScoreOptionsError),
-    #[error("{0}")]
-    Template(QuestionError),
+    Layout(QuestionError),
     #[error("{source}")]
     Item { index: usize, source: QuestionError },
 }
 
 impl Scorer {
-    /// The head of a rubric: a score for each item, and their weighted sum.
+    /// Checks that rubrics can be asked.
+    ///
+    /// # Errors
+    /// The engine does not have the logits of the whole vocabulary.
+    pub(crate) fn check_takes_rubrics(&self) -> Result<(), NoVocabulary> {
+        if self.has_vocabulary() { Ok(()) } else { Err(NoVocabulary) }
+    }
+
+    /// The head of a rubric: a score for each item, and their weighted sum. The items were checked by themselves.
     ///
     /// # Errors
     /// See [`RubricError`].
     pub(crate) fn rubric(&self, items: Vec<RubricItem>, layout: Layout) -> Result<Arc<Head>, RubricError> {
-        if !self.has_vocabulary() {
-            return Err(RubricError::NoVocabulary);
-        }
-        if !(1..=MOST_QUESTIONS).contains(&items.len()) {
-            return Err(RubricError::Count(items.len()));
-        }
-        let mut tokens = AnswerTokens::new(self.encoder(), layout).map_err(RubricError::Template)?;
+        self.check_takes_rubrics()?;
+        let limit = self.limits().longest();
+        let mut tokens = AnswerTokens::new(self.encoder(), layout, limit).map_err(RubricError::Layout)?;
         let (mut attributes, mut questions) = (Vec::new(), Vec::new());
         let mut score = ScoreOptions::default();
         for (index, RubricItem { name, mut question, weight }) in items.into_iter().enumerate() {
@@ -60,8 +54,6 @@ impl Scorer {
             attributes.push(name);
             questions.push(question);
         }
-        check_attribute_names(&attributes).map_err(RubricError::Name)?;
-        check_options(&score, &attributes, false).map_err(RubricError::Options)?;
         let judge = Some(Judge { layout, questions });
         Ok(Arc::new(Head::new(&manifest::Head { attributes, judge, score, ..Default::default() })))
     }

@@ -45,6 +45,7 @@ impl Scored {
         for scores in std::iter::once(&mut self.scores).chain(&mut self.tokens) {
             model.select(scores);
         }
+        model.select_pairs(&mut self.answer_mass);
     }
 
     /// The same with probabilities in place of logits.

@@ -1,16 +1,15 @@
 //! [`Scorer`]: a loaded reward model.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::timings::Timings;
 use super::{Scorable, Scored, ServingError};
 use crate::engine::Limits;
-use crate::manifest::judge::Layout;
 use crate::manifest::score_options::ScoreOptions;
-use crate::prompt::{EncodeOptions, Encoder, Fit, Message, Truncation};
-use crate::reward::{Head, RewardError, Scores, Unscorable};
+use crate::prompt::{EncodeOptions, Encoder, Fit, FollowUp, Message, Truncation};
+use crate::reward::{Head, RewardError, Scores};
 use crate::scheduler::{Completed, Handle, Job, Output, Priority, Rejection, Ticket, Work};
 use crate::telemetry::{Answered, Metrics};
 
@@ -20,6 +19,8 @@ pub struct Scorer {
     head: Head,
     /// Whether the engine gives the logits of the whole vocabulary.
     vocabulary: bool,
+    /// How a judge's questions follow conversations that clients have rendered, if they can; found on first use.
+    follow_up: OnceLock<Option<FollowUp>>,
     scheduler: Handle,
     metrics: Arc<Metrics>,
 }
@@ -63,7 +64,8 @@ impl Scorer {
         scheduler: Handle,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { encoder: encoder.into(), head, vocabulary: false, scheduler, metrics }
+        let (encoder, follow_up) = (encoder.into(), OnceLock::new());
+        Self { encoder, head, vocabulary: false, follow_up, scheduler, metrics }
     }
 
     /// The same on an engine that gives the logits of the whole vocabulary.
@@ -92,6 +94,11 @@ impl Scorer {
 
     pub(crate) fn encoder(&self) -> &Encoder {
         &self.encoder
+    }
+
+    /// How a judge's questions follow conversations that clients have rendered, if they can.
+    pub(super) fn follow_up(&self) -> Option<&FollowUp> {
+        self.follow_up.get_or_init(|| self.encoder.follow_up()).as_ref()
     }
 
     /// What the engine can hold.
@@ -128,28 +135,6 @@ impl Scorer {
         Ok(self.encoder.encode_within(messages, options, self.fit(policy))?.into())
     }
 
-    /// The prompts of a judge's questions about a conversation.
-    pub(super) fn encode_questions(
-        &self,
-        messages: &[Message],
-        options: EncodeOptions<'_>,
-        head: &Head,
-        rubric: Option<Arc<Head>>,
-    ) -> Result<Scorable, ServingError> {
-        if options.continue_final_message {
-            return Err(Unscorable::Continued.into());
-        }
-        let (layout, questions) =
-            head.judge().map_or((Layout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
-        let whole = self.fit(LengthPolicy::default());
-        let mut prompts = Vec::with_capacity(questions.len());
-        for question in questions {
-            let put = (layout, question.ask.as_str());
-            prompts.push(self.encoder.encode_question(messages, put, options.variables, whole)?.into());
-        }
-        Ok(Scorable::questions(prompts, rubric))
-    }
-
     /// The start of a message's text that has `most` tokens, and how many tokens are left out.
     ///
     /// # Errors
@@ -158,18 +143,15 @@ impl Scorer {
         Ok(self.encoder.first_tokens(text, most)?)
     }
 
-    /// Token ids of a text that was templated already, cut as by [`Scorer::encode`].
+    /// Token ids of a text that was templated already, cut as by [`Scorer::encode`]. A judge's questions follow it.
     ///
     /// # Errors
-    /// The text is empty.
+    /// The text is empty, or the model judges and cannot put a question after it.
     pub fn encode_templated(&self, text: &str, policy: LengthPolicy) -> Result<Scorable, ServingError> {
-        self.check_takes_texts()?;
+        if let Some(judge) = self.head.judge() {
+            return self.encode_follow_ups(text, judge);
+        }
         Ok(self.encoder.encode_templated_within(text, self.fit(policy))?.into())
-    }
-
-    /// A judge asks about conversations, by the chat template.
-    fn check_takes_texts(&self) -> Result<(), Unscorable> {
-        if self.head.judge().is_some() { Err(Unscorable::NotAConversation) } else { Ok(()) }
     }
 
     /// Token ids of a text to which nothing is added, cut as by [`Scorer::encode`].
@@ -215,7 +197,7 @@ impl Scorer {
         text.rubric().map_or(&self.head, |rubric| rubric)
     }
 
-    fn fit(&self, policy: LengthPolicy) -> Fit {
+    pub(super) fn fit(&self, policy: LengthPolicy) -> Fit {
         let longest = self.limits().longest();
         let limit = policy.tokens.map_or(longest, |tokens| tokens.min(longest));
         Fit { limit, truncation: policy.truncation }

@@ -12,6 +12,7 @@ use crate::language::{Built, Golden, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 const TEXT: &str = "/v1/completions";
+const REWARDS: &str = "/v1/rewards";
 
 fn built(name: &str) -> Built {
     Built::new(name, Dtype::F32)
@@ -58,6 +59,35 @@ async fn greedy_answers_are_those_of_the_cpu_engine() {
             assert_eq!(ours["choices"], theirs["choices"], "{name}: {body}");
             assert_eq!(ours["usage"]["completion_tokens"], theirs["usage"]["completion_tokens"], "{body}");
         }
+    }
+}
+
+/// The answers' logits are read of those after each prompt, and the library reuses the blocks of what prompts share.
+#[tokio::test(flavor = "multi_thread")]
+async fn rubrics_score_as_on_the_cpu_engine_and_share_their_conversation() {
+    let (gpu, cpu) = both("lm-head-tiny");
+    let items: Vec<Value> = (0..4)
+        .map(|number| {
+            json!({"name": format!("i{number}"), "ask": format!("Is it so, {number}?"),
+            "answers": {"a": 1, "b": 0, "0": -1}, "weight": number})
+        })
+        .collect();
+    let messages = json!([
+        {"role": "user", "content": "What is a KV cache? ".repeat(8)},
+        {"role": "assistant", "content": "It keeps keys and values. ".repeat(4)},
+    ]);
+    for layout in ["append", "quote"] {
+        let body = json!({"conversations": [messages], "rubric": items, "layout": layout});
+        let (ours, theirs) = (ask(&gpu, REWARDS, &body).await, ask(&cpu, REWARDS, &body).await);
+        for part in ["scores", "answer_mass"] {
+            assert!(ours["data"][0][part].is_object(), "{ours}");
+            assert_eq!(ours["data"][0][part], theirs["data"][0][part], "{layout}");
+        }
+        let count = |answer: &Value, field: &str| answer["usage"][field].as_u64().unwrap();
+        assert_eq!(count(&ours, "prompt_tokens"), count(&theirs, "prompt_tokens"));
+        // Three of the four prompts find the conversation in the cache, but for less than a block of it.
+        let shared = count(&ours, "cached_tokens");
+        assert!(2 * shared > count(&ours, "prompt_tokens"), "{ours} {theirs}");
     }
 }
 

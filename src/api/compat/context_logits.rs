@@ -50,6 +50,12 @@ struct ContextChoice {
 /// # Errors
 /// The request does not ask for `return_context_logits`, or is wrong, or a prompt has no scores.
 pub(in crate::api) async fn respond(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
+    if app.scorer()?.head().judge().is_some() {
+        return Err(ApiError::WrongTask(
+            "the model served here judges conversations and generates no text; send messages to POST /v1/rewards or \
+             /v1/chat/completions",
+        ));
+    }
     let texts = score(&app, request, UnknownFields::Ignore, read).await?;
     let mut choices = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use super::kinds::{self, ErrorKind};
 use super::{ApiError, field_of};
 use crate::prompt::PromptError;
+use crate::reward::Unscorable;
 use crate::sampling::UnsupportedSampling;
 use crate::scheduler::Rejection;
 use crate::serving::ServingError;
@@ -100,6 +101,9 @@ impl ApiError {
                 }
                 ServingError::Prompt(PromptError::TooLong { .. }) => {
                     format!("{self}, or set `truncation` to `left`")
+                }
+                ServingError::Unscorable(Unscorable::NotAConversation | Unscorable::Rendered) => {
+                    format!("{self}; send `messages` to POST /v1/rewards or /v1/chat/completions")
                 }
                 ServingError::NoRoom { .. } => {
                     format!("{self}; reduce the length of the prompt, or `max_tokens`")

@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 pub(super) use self::kinds::INVALID_HOST;
 pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog, apply_overload_status};
 use super::item_path::ItemPath;
+use crate::reward::Unscorable;
 use crate::scheduler::Rejection;
 use crate::serving::ServingError;
 
@@ -157,7 +158,14 @@ fn field_of(error: &ServingError, item: &ItemPath) -> Option<String> {
     if !error.is_items_own() {
         return None;
     }
-    Some(if error.is_too_long() { item.longer() } else { item.whole() }.to_owned())
+    Some(match error {
+        ServingError::Unscorable(Unscorable::Continued) => "continue_final_message".to_owned(),
+        ServingError::Unscorable(Unscorable::NotAConversation | Unscorable::Rendered) => {
+            item.start().to_owned()
+        }
+        error if error.is_too_long() => item.longer().to_owned(),
+        _ => item.whole().to_owned(),
+    })
 }
 
 /// The error in full, after the field that it is about.

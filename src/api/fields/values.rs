@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::api::error::ApiError;
+use crate::manifest::wording::kind;
 
 /// A type that a field may have.
 pub(in crate::api) trait Field: Sized {
@@ -123,18 +124,6 @@ pub(in crate::api) fn wrong_type(path: impl Into<String>, expected: &str, found:
 
 fn is_whole(number: f64) -> bool {
     number.fract() == 0.0
-}
-
-/// What a value is, in words.
-pub(in crate::api) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::middleware::limits::check_size;
 use super::openapi::Errors;
 use super::request::RequestReader;
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
+use crate::reward::Unscorable;
 use crate::serving::{LengthPolicy, Scored};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -78,6 +79,7 @@ fn log_failure(app: &App, error: &ApiError) {
 fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
     let (request, candidates) = RewardsRequest::parse(body, app)?;
     check_rank_by(app, &request, &candidates)?;
+    check_asks(app, &request, &candidates)?;
     let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
     let mut items = Vec::new();
     match candidates {
@@ -145,6 +147,19 @@ fn item(
             Item::conversation(scorer, &messages, path, (encoding, length), settings)
         }
     }
+}
+
+/// Refuses a call without a rubric to a model without scores of its own, and what cannot be asked of any candidate.
+fn check_asks(app: &App, request: &RewardsRequest, candidates: &Candidates) -> Result<(), ApiError> {
+    let asks = if request.criteria.rubric.is_none() && candidates.bring_no_rubric() {
+        app.scorer()?.head().judge().is_some()
+    } else {
+        true
+    };
+    if asks && request.encoding.continue_final_message {
+        return Err(ApiError::unsupported("continue_final_message", Unscorable::Continued.to_string()));
+    }
+    Ok(())
 }
 
 /// Refuses a `rank_by` that is not a score of the rubric or the model, or a summary of the steps that it scores.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::rubric::{Criteria, RubricItemSchema, layout_without_rubric};
+use super::rubric::{Criteria, RubricItemSchema, check_takes_rubrics, layout_without_rubric};
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, wrong_type};
+use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
 use crate::api::messages::{self, Turn};
 use crate::api::middleware::limits::{check_count, check_size};
 use crate::api::request::{SchedulingFields, take_length_policy};
@@ -103,6 +103,9 @@ impl RewardsRequest {
     /// conversation is that conversation's error alone.
     pub(super) fn parse(body: &[u8], app: &App) -> Result<(Self, Candidates), ApiError> {
         let mut fields = Fields::parse(body)?;
+        if fields.has("rubric") || fields.any_has("conversations", "rubric") {
+            refuse_repeated_keys(body)?;
+        }
         let request = Self {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
@@ -115,7 +118,7 @@ impl RewardsRequest {
         };
         let candidates = Candidates::take(&mut fields, app, request.variables.size(), &request.criteria)?;
         let Criteria { layout, rubric, .. } = &request.criteria;
-        if layout.is_some() && rubric.as_ref().or(candidates.first_rubric()).is_none() {
+        if layout.is_some() && rubric.is_none() && candidates.bring_no_rubric() {
             return Err(layout_without_rubric("layout".to_owned()));
         }
         fields.take_neutral()?;
@@ -125,6 +128,13 @@ impl RewardsRequest {
 }
 
 impl Candidates {
+    /// Whether no conversation brings a rubric, not even one that cannot be asked.
+    pub(super) fn bring_no_rubric(&self) -> bool {
+        let Self::Conversations(conversations) = self else { return true };
+        let has_none = |(_, criteria): &(_, Criteria)| criteria.rubric.is_none();
+        conversations.iter().all(|conversation| conversation.as_ref().is_ok_and(has_none))
+    }
+
     /// The rubric of the first conversation that brings one.
     pub(super) fn first_rubric(&self) -> Option<&Arc<Head>> {
         let Self::Conversations(conversations) = self else { return None };
@@ -162,7 +172,13 @@ impl Candidates {
                 Value::Array(list) => {
                     messages::read(&path, list).map(|messages| (messages, Criteria::default()))
                 }
-                Value::Object(_) => with_criteria(path, value, app, layout),
+                Value::Object(_) => {
+                    // The engine is at fault, and not this conversation.
+                    if value.get("rubric").is_some_and(|rubric| !rubric.is_null()) {
+                        check_takes_rubrics(app, &format!("{path}.rubric"))?;
+                    }
+                    with_criteria(path, value, app, layout)
+                }
                 other => Err(wrong_type(path, "a list of messages", &other)),
             });
         }

@@ -7,26 +7,16 @@ use utoipa::ToSchema;
 
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, wrong_type};
-use crate::manifest::judge::{Answer, AnswerScore, Layout, Question, QuestionError};
+use crate::api::fields::Fields;
+use crate::manifest::judge::{FieldError, Layout, read_choice, read_rubric};
 use crate::prompt::Message;
 use crate::reward::Head;
-use crate::serving::{RubricError, RubricItem};
-
-/// How scores are made of answers, by the names in requests.
-const SCORES: [(&str, AnswerScore); 5] = [
-    ("expectation", AnswerScore::Expectation),
-    ("probability", AnswerScore::Probability),
-    ("logit", AnswerScore::Logit),
-    ("logit_difference", AnswerScore::LogitDifference),
-    ("log_odds", AnswerScore::LogOdds),
-];
-const LAYOUTS: [(&str, Layout); 2] = [("append", Layout::Append), ("quote", Layout::Quote)];
+use crate::serving::RubricError;
 
 /// A question about each candidate.
 #[derive(ToSchema)]
 #[schema(as = RubricItem)]
-#[expect(dead_code, reason = "the schema of what `item` reads")]
+#[expect(dead_code, reason = "the schema of what `read_rubric` reads")]
 pub(super) struct RubricItemSchema {
     /// The name of its score.
     name: String,
@@ -59,9 +49,10 @@ impl Criteria {
     /// One of them is malformed, or does not fit the model.
     pub(super) fn take(fields: &mut Fields, app: &App, inherited: Option<Layout>) -> Result<Self, ApiError> {
         refuse_others(fields)?;
-        let layout = take_named(fields, "layout", &LAYOUTS)?;
-        let rubric = match fields.take::<Vec<Value>>("rubric")? {
-            Some(list) => Some(rubric(fields, app, list, layout.or(inherited).unwrap_or_default())?),
+        let layout = fields.take::<Value>("layout")?;
+        let layout = layout.map(|value| read_choice(&fields.path("layout"), &value)).transpose()?;
+        let rubric = match fields.take::<Value>("rubric")? {
+            Some(value) => Some(rubric(fields, app, value, layout.or(inherited).unwrap_or_default())?),
             // Conversations may bring rubrics of their own.
             None if layout.is_some() && !fields.has("conversations") => {
                 return Err(layout_without_rubric(fields.path("layout")));
@@ -97,7 +88,7 @@ pub(super) fn layout_without_rubric(param: String) -> ApiError {
     )
 }
 
-/// Refuses what judges may be asked elsewhere, and not here.
+/// Refuses what judges may be asked elsewhere, and not here. What asks for nothing is taken.
 fn refuse_others(fields: &mut Fields) -> Result<(), ApiError> {
     const OTHERS: [(&str, &str); 2] = [
         (
@@ -107,7 +98,8 @@ fn refuse_others(fields: &mut Fields) -> Result<(), ApiError> {
         ("think", "the answer to a question is read at once, without thinking before it; leave it out"),
     ];
     for (name, reason) in OTHERS {
-        if fields.take::<Value>(name)?.is_some() {
+        let value = fields.take::<Value>(name)?;
+        if value.is_some_and(|value| value != false && value.as_f64() != Some(0.0)) {
             return Err(ApiError::unsupported(fields.path(name), reason));
         }
     }
@@ -128,59 +120,30 @@ fn principle_turn(fields: &Fields, app: &App, text: String) -> Result<Message, A
     Ok(Message::new("principle", text))
 }
 
-fn rubric(fields: &Fields, app: &App, list: Vec<Value>, layout: Layout) -> Result<Arc<Head>, ApiError> {
+/// Refuses the rubric at `path` on an engine that can be asked none.
+pub(super) fn check_takes_rubrics(app: &App, path: &str) -> Result<(), ApiError> {
+    let checked = app.rubric_scorer()?.check_takes_rubrics();
+    checked.map_err(|error| ApiError::unsupported(path, error.to_string()))
+}
+
+fn rubric(fields: &Fields, app: &App, value: Value, layout: Layout) -> Result<Arc<Head>, ApiError> {
     let path = fields.path("rubric");
-    let mut items = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
-        items.push(item(format!("{path}[{index}]"), value)?);
-    }
+    check_takes_rubrics(app, &path)?;
+    let items = read_rubric(&path, value)?;
     app.rubric_scorer()?.rubric(items, layout).map_err(|error| match error {
-        RubricError::NoVocabulary => ApiError::unsupported(path, error.to_string()),
+        RubricError::NoVocabulary(error) => ApiError::unsupported(path, error.to_string()),
+        RubricError::Layout(source) => ApiError::invalid(fields.path("layout"), source.to_string()),
         RubricError::Item { index, source } => {
-            let field = match source {
-                QuestionError::EmptyAsk => "ask",
-                _ => "answers",
-            };
-            ApiError::invalid(format!("{path}[{index}].{field}"), source.to_string())
+            FieldError::of_question(&format!("{path}[{index}]"), &source).into()
         }
-        _ => ApiError::invalid(path, error.to_string()),
     })
 }
 
-fn item(path: String, value: Value) -> Result<RubricItem, ApiError> {
-    let mut fields = Fields::from_value(path, value)?;
-    let name: String = fields.require("name")?;
-    let mut question = Question::yes_or_no(fields.require::<String>("ask")?);
-    let weight = fields.take("weight")?.unwrap_or(1.0);
-    if let Some(value) = fields.take::<Value>("answers")? {
-        question.answers = answers(fields.path("answers"), value)?;
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        match error {
+            FieldError::Invalid { path, reason } => Self::invalid(path, reason),
+            FieldError::Unknown { path, reason } => Self::unsupported(path, reason),
+        }
     }
-    question.score = take_named(&mut fields, "score", &SCORES)?.unwrap_or_default();
-    fields.end("an item of a rubric has `name`, `ask`, `weight`, `answers` and `score`; leave it out")?;
-    Ok(RubricItem { name, question, weight })
-}
-
-fn answers(path: String, value: Value) -> Result<Vec<Answer>, ApiError> {
-    let Value::Object(map) = value else {
-        return Err(wrong_type(path, "an object of answers and what they are worth", &value));
-    };
-    let mut answers = Vec::with_capacity(map.len());
-    for (text, worth) in map {
-        let Some(worth) = worth.as_f64() else {
-            return Err(wrong_type(format!("{path}.{text}"), "a number, what the answer is worth", &worth));
-        };
-        answers.push(Answer { text, worth, token: None });
-    }
-    Ok(answers)
-}
-
-/// Takes a word that stands for one of several values.
-fn take_named<T: Copy>(
-    fields: &mut Fields,
-    name: &'static str,
-    known: &[(&'static str, T)],
-) -> Result<Option<T>, ApiError> {
-    let names: Vec<&'static str> = known.iter().map(|(name, _)| *name).collect();
-    let word = fields.take_one_of(name, &names)?;
-    Ok(word.and_then(|word| known.iter().find(|(name, _)| *name == word)).map(|(_, value)| *value))
 }

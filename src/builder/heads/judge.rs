@@ -6,7 +6,7 @@ use super::vocabulary_rows::lm_head;
 use super::{Context, Head, has_own_head};
 use crate::builder::BuildError;
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{Judge, JudgeFile};
+use crate::manifest::{Judge, JudgeFile, QuestionError};
 use crate::prompt::AnswerTokens;
 use crate::reward::check_options;
 
@@ -22,11 +22,12 @@ pub(super) fn head(context: &Context<'_>, file: &HeadFile, judge: &JudgeFile) ->
         return Err(file.wrong(&reason));
     }
     let JudgeFile { attributes, weights, judge: Judge { layout, mut questions } } = judge.clone();
-    let mut tokens =
-        AnswerTokens::new(context.encoder, layout).map_err(|error| file.wrong(&error.to_string()))?;
+    let mut tokens = AnswerTokens::new(context.encoder, layout, config.longest)
+        .map_err(|error| file.wrong(&format!("`layout` {error}")))?;
     for (attribute, question) in attributes.iter().zip(&mut questions) {
         let resolved = tokens.resolve(question);
-        resolved.map_err(|error| file.wrong(&format!("`attributes.{attribute}`: {error}")))?;
+        let wrong = |error: QuestionError| format!("`attributes.{attribute}.{}` {error}", error.field());
+        resolved.map_err(|error| file.wrong(&wrong(error)))?;
     }
     let judge = Judge { layout, questions };
     let rows = judge.tokens().into_iter().map(|token| token as usize).collect();

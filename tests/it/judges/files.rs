@@ -104,21 +104,37 @@ async fn a_judge_answers_as_any_reward_model_does() {
 }
 
 #[tokio::test]
-async fn a_text_without_turns_is_refused() {
+async fn an_alias_has_the_answer_mass_of_its_own_attributes() {
     let server = Server::start("lm-head-tiny", Some(JUDGE));
-    let (status, answer) = server.post("/classify", &json!({"model": "tiny", "input": "text"})).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
-    assert!(answer.to_string().contains("send messages instead"), "{answer}");
+    let messages = conversation("It keeps keys and values.");
+    let whole = server.rewards(&json!({"conversations": [messages]})).await;
+    let alias = server.rewards(&json!({"conversations": [messages], "model": "letters"})).await;
+    for part in ["scores", "answer_mass"] {
+        let expected = json!({"letter": whole["data"][0][part]["letter"]});
+        assert_eq!(alias["data"][0][part], expected, "{part}: {alias}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_the_engine_cannot_take_is_refused_at_the_build_and_at_the_start() {
+    let ask = "Is it so? ".repeat(3000);
+    let judge = format!("attributes: {{safe: {{ask: '{ask}', answers: {{a: 1, b: 0}}}}}}");
+    let started = Server::on(Built::new("lm-head-tiny", Dtype::F32), Some(&judge)).err().unwrap();
+    let built = built_with_judge("lm-head-tiny", &judge).err().unwrap();
+    for refused in [started, built] {
+        assert!(refused.contains("`attributes.safe.ask` makes a prompt of "), "{refused}");
+    }
 }
 
 #[test]
 fn answers_of_several_tokens_are_refused_at_the_build_and_at_the_start() {
     let judge = "attributes: {tone: {ask: How is it?, answers: {excellent: 1, a: 0}}}";
     let refused = built_with_judge("lm-head-tiny", judge).err().unwrap();
-    assert!(refused.contains("`attributes.tone`: the answer \"excellent\" is not one token"), "{refused}");
+    let expected = "`attributes.tone.answers` has the answer \"excellent\", which is not one token";
+    assert!(refused.contains(expected), "{refused}");
     assert!(refused.contains("\"ex") || refused.contains("\"e\""), "{refused}");
     let started = Server::on(Built::new("lm-head-tiny", Dtype::F32), Some(judge)).err().unwrap();
-    assert!(started.contains("attribute `tone`: the answer \"excellent\" is not one token"), "{started}");
+    assert!(started.contains(expected), "{started}");
 }
 
 #[test]
@@ -141,4 +157,23 @@ fn the_examples_are_judges() {
         }
     }
     assert_eq!(questions, 18);
+}
+
+#[test]
+fn a_mistake_in_the_file_of_a_judge_is_that_of_the_judge() {
+    for (judge, expected) in [
+        (
+            "attributes:\n  safe:\n    ask: Is it?\n    think: 5\n",
+            ":4: `attributes.safe.think` is not supported",
+        ),
+        ("attributes:\n  safe:\n    answers: {a: 1, b: 0}\n", ":3: `attributes.safe.ask` is missing"),
+        ("attributes:\n  safe: {ask: Is it?, answers: {a: 1, b: 0}\n", "it is not YAML"),
+        ("attributes:\n- {name: safe, ask: Is it?}\n", "`attributes` must be a map"),
+    ] {
+        let built = built_with_judge("lm-head-tiny", judge).err().unwrap();
+        let started = Server::on(Built::new("lm-head-tiny", Dtype::F32), Some(judge)).err().unwrap();
+        for refused in [built, started] {
+            assert!(refused.contains("judge.yaml") && refused.contains(expected), "{judge}: {refused}");
+        }
+    }
 }

@@ -5,3 +5,4 @@ mod routes;
 mod rubric;
 mod score;
 mod server;
+mod templated;

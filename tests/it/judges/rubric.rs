@@ -126,23 +126,34 @@ async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
     for (rubric, param, reason) in [
         (json!([]), "rubric", "has 0 items; send 1 to 64"),
         (json!(many), "rubric", "has 65 items"),
-        (json!([item("a", "Is it?"), item("a", "Is it?")]), "rubric", "two labels are called a"),
-        (json!([item("a:b", "Is it?")]), "rubric", "has no comma"),
-        (json!([item("weighted", "Is it?")]), "rubric", "two labels are called weighted"),
-        (json!([item(&"a".repeat(257), "Is it?")]), "rubric", "has 257 bytes"),
+        (json!([item("a", "Is it?"), item("a", "Is it?")]), "rubric[1].name", "` is a, as another one is"),
+        (json!([item("a:b", "Is it?")]), "rubric[0].name", "has no comma"),
+        (
+            json!([item("weighted", "Is it?")]),
+            "rubric[0].name",
+            "is `weighted`, the name of the weighted sum",
+        ),
+        (json!([item(&"a".repeat(257), "Is it?")]), "rubric[0].name", "has 257 bytes"),
         (
             json!([{"name": "a", "ask": "?", "answers": {"a": 1, "b": 0}, "weight": 1e308}]),
-            "rubric",
-            "give a number from -1e9 to 1e9",
+            "rubric[0].weight",
+            "` is 1e308: give a number from -1e9 to 1e9",
+        ),
+        (
+            json!([{"name": "a", "ask": "?", "answers": {"a": 1, "b": 0}, "weight": "nan"}]),
+            "rubric[0].weight",
+            "must be a number, not a string",
         ),
         (
             json!([{"name": "a", "ask": "?", "answers": {"a": 1e39, "b": 0}}]),
             "rubric[0].answers",
-            "must be worth a number from",
+            "`rubric[0].answers` says that \"a\" is worth something else than a number from",
         ),
-        (json!([item("a", " ")]), "rubric[0].ask", "`ask` is empty"),
+        (json!([item("a", " ")]), "rubric[0].ask", "`rubric[0].ask` is empty"),
+        (json!([item("a", &"Is it? ".repeat(2000))]), "rubric[0].ask", "before any conversation is added"),
+        (json!("short?"), "rubric", "must be a list of items, not a string"),
         (json!([{"name": "a"}]), "rubric[0].ask", "is missing"),
-        (json!([{"name": "a", "ask": "Is it?"}]), "rubric[0].answers", "\"Yes\" is not one token"),
+        (json!([{"name": "a", "ask": "Is it?"}]), "rubric[0].answers", "\"Yes\", which is not one token"),
         (
             json!([{"name": "a", "ask": "Is it?", "answers": {"a": 1, "b": "x"}}]),
             "rubric[0].answers.b",
@@ -161,13 +172,15 @@ async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
     }
     for (field, value, reason) in [
         ("compare", json!(true), "not compared in pairs"),
+        ("compare", json!("pairs"), "not compared in pairs"),
         ("think", json!(512), "without thinking"),
         ("layout", json!("quote"), "there is none"),
         ("principle", json!("correctness"), "was trained with principles"),
         ("rank_by", json!("b"), "use one of a, weighted"),
+        ("continue_final_message", json!(true), "asked about the conversation after its end"),
     ] {
         let mut body = json!({"conversations": [conversation("Yes.")]});
-        if field == "rank_by" {
+        if !["layout", "principle"].contains(&field) {
             body["rubric"] = json!([item("a", "Is it?")]);
         }
         body[field] = value;
@@ -177,10 +190,77 @@ async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
 }
 
 #[tokio::test]
-async fn a_rubric_needs_the_whole_vocabulary() {
-    let server = Server::on(super::files::built_with_judge("lm-head-tiny", JUDGE).unwrap(), None).unwrap();
+async fn what_asks_for_nothing_else_is_taken() {
+    let server = Server::start("lm-head-tiny", None);
     let body = json!({"conversations": [conversation("Yes.")], "rubric": [item("a", "Is it?")]});
-    let (message, param) = server.refusal(&body).await;
-    assert_eq!(param, "rubric");
-    assert!(message.contains("only the logits of its own scores"), "{message}");
+    let plain = server.rewards(&body).await;
+    for (field, value) in [
+        ("compare", json!(false)),
+        ("think", json!(false)),
+        ("think", json!(0)),
+        ("think", json!(null)),
+        // Every prompt ends where the answer to its question starts, as any other prompt ends where it must.
+        ("add_generation_prompt", json!(false)),
+        ("add_generation_prompt", json!(true)),
+    ] {
+        let mut body = body.clone();
+        body[field] = value.clone();
+        let scores = &server.rewards(&body).await["data"][0]["scores"];
+        assert_eq!(*scores, plain["data"][0]["scores"], "{field}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_there_twice_is_refused() {
+    let server = Server::start("lm-head-tiny", None);
+    let messages = conversation("Yes.");
+    for (body, path) in [
+        (
+            format!(
+                r#"{{"conversations": [{messages}],
+                     "rubric": [{{"name": "a", "ask": "?", "answers": {{"a": 1, "b": 0, "a": 0.5}}}}]}}"#
+            ),
+            "rubric[0].answers.a",
+        ),
+        (
+            format!(
+                r#"{{"conversations": [{{"messages": {messages}, "rubric": [{{"name": "a", "ask": "?",
+                     "ask": "Is it?", "answers": {{"a": 1, "b": 0}}}}]}}]}}"#
+            ),
+            "conversations[0].rubric[0].ask",
+        ),
+    ] {
+        let (status, answer) = server.post_text("/v1/rewards", body).await;
+        assert_eq!(
+            (status, answer["error"]["param"].as_str()),
+            (StatusCode::BAD_REQUEST, Some(path)),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_be_asked_refuses_the_whole_call() {
+    let server = Server::on(super::files::built_with_judge("lm-head-tiny", JUDGE).unwrap(), None).unwrap();
+    let (rubric, messages) = (json!([item("a", "Is it?")]), conversation("Yes."));
+    for (body, path) in [
+        (json!({"conversations": [messages], "rubric": rubric}), "rubric"),
+        (
+            json!({"conversations": [messages, {"messages": messages, "rubric": rubric}]}),
+            "conversations[1].rubric",
+        ),
+    ] {
+        let (message, param) = server.refusal(&body).await;
+        assert_eq!(param, path);
+        assert!(message.contains("only the logits of its own scores"), "{message}");
+    }
+    // Without a rubric, a language model has nothing to score by.
+    let server = Server::start("lm-head-tiny", None);
+    for body in [
+        json!({"conversations": [messages, {"messages": messages}]}),
+        json!({"messages": [messages[0]], "responses": ["a", "b"]}),
+    ] {
+        let (message, _) = server.refusal(&body).await;
+        assert!(message.contains("send POST /v1/rewards a `rubric`"), "{message}");
+    }
 }

@@ -43,6 +43,9 @@ impl Server {
         let files = tempfile::tempdir().unwrap();
         let mut settings = Settings::defaults(engine.path());
         settings.server.served_model_name = vec!["tiny".into()];
+        if judge == Some(JUDGE) {
+            settings.server.alias = vec!["letters=letter".parse().unwrap()];
+        }
         if let Some(judge) = judge {
             let path = files.path().join("judge.yaml");
             std::fs::write(&path, judge).unwrap();
@@ -57,8 +60,13 @@ impl Server {
 
     /// Posts JSON to a path.
     pub(super) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.post_text(path, body.to_string()).await
+    }
+
+    /// Posts a text that is JSON.
+    pub(super) async fn post_text(&self, path: &str, body: String) -> (StatusCode, Value) {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        let request = request.body(Body::from(body.to_string())).unwrap();
+        let request = request.body(Body::from(body)).unwrap();
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         (parts.status, serde_json::from_slice(&bytes).unwrap())

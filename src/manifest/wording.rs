@@ -1,0 +1,41 @@
+//! Words of the errors about what people write: requests, data and files.
+
+use serde_json::Value;
+
+/// Longer names are not compared with the known ones.
+pub(crate) const LONGEST_NAME: usize = 64;
+
+/// What a value is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The name among `known` that is closest to `name`, if one is close enough.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
+    let wanted = plain(name);
+    let mut best = None;
+    for candidate in known {
+        let other = plain(candidate);
+        let distance = strsim::damerau_levenshtein(&wanted, &other);
+        // One letter in three may differ.
+        if distance * 3 <= wanted.len().max(other.len()) && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// A name without differences of style: `maxTokens` and `max_tokens` are the same.
+fn plain(name: &str) -> String {
+    name.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect()
+}
