@@ -3,40 +3,80 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::client::RewardClient;
-use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
+use super::client::{Asked, RewardClient};
+use super::{ConversationScores, Row, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
 use crate::config::Settings;
-use crate::manifest::judge::MOST_QUESTIONS;
-use crate::prompt::{Message, TemplateVariables};
-use crate::reward::RankedBy;
-use crate::serving::{LengthPolicy, LoadedModel, Scheduling, Scorer, ServingError, load, served_names};
+use crate::manifest::judge::{FieldError, Layout, MOST_QUESTIONS, read_rubric};
+use crate::manifest::score_options::WEIGHTED;
+use crate::prompt::{EncodeOptions, Message, TemplateVariables};
+use crate::reward::{Head, RankedBy};
+use crate::serving::{
+    LengthPolicy, LoadedModel, RubricError, Scheduling, Scorer, ServingError, load, served_names,
+};
 use crate::telemetry::Metrics;
 
 /// Conversations that the engine has at once: enough to fill its batches several times over, and for the
 /// responses to one prompt to meet there.
 const IN_FLIGHT: usize = 512;
 
+/// The column with the rubric of a row, as requests spell it.
+pub(super) const RUBRIC: &str = "rubric";
+
 /// Scores conversations. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ScoringBackend(Arc<Backend>);
 
 enum Backend {
-    Engine { scorer: Box<Scorer>, model: String, id: String, in_flight: Semaphore, _prepared: Prepared },
+    Engine {
+        scorer: Box<Scorer>,
+        model: String,
+        id: String,
+        /// Whether the model has no scores, and each row brings a rubric.
+        needs_rubrics: bool,
+        in_flight: Semaphore,
+        _prepared: Prepared,
+    },
     Server(Box<RewardClient>),
 }
 
+/// The model has no scores, and the rows bring no rubrics.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} generates text and has no scores; ask it questions with --rubric FILE, or in a column `{RUBRIC}` of each row"
+)]
+struct NoRubrics(String);
+
+/// The model has no scores.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} generates text and has no scores; give questions by --judge FILE, here to an engine or to the server when it is \
+     started, or name a reward model"
+)]
+struct NoScores(String);
+
+/// The names of scores are not known before they are read.
+#[derive(Debug, thiserror::Error)]
+#[error("an empty --prefix does not tell the scores of rows' own rubrics from other columns; give one")]
+struct NoPrefix;
+
 /// The engine cannot score.
 #[derive(Debug, thiserror::Error)]
-#[error("{} generates text and has no scores; name the engine of a reward model", _0.display())]
+#[error(
+    "{} generates text and has no scores; ask it questions with --judge FILE, or name the engine of a reward model",
+    _0.display()
+)]
 struct NotARewardModel(std::path::PathBuf);
 
 /// An engine in this process.
 pub(super) struct LoadedScorer {
     pub(super) scorer: Box<Scorer>,
+    /// Whether the model has no scores, and is asked rubrics only.
+    needs_rubrics: bool,
     /// The name of the model.
     model: String,
     /// The profile id of the engine, and whether it is simulated.
@@ -73,9 +113,23 @@ pub(super) fn load_scorer(
     let options = settings.load_options(&manifest).map_err(|error| ScoreError::Setup(error.into()))?;
     let loaded = load::load(&options, &manifest, Arc::new(metrics))
         .map_err(|error| ScoreError::Setup(error.into()))?;
-    match loaded {
-        LoadedModel::Scorer(scorer) => Ok(LoadedScorer { scorer, model, id, prepared }),
-        _ => Err(ScoreError::Setup(NotARewardModel(settings.engine.directory).into())),
+    let (scorer, needs_rubrics) = match loaded {
+        LoadedModel::Scorer(scorer) => (scorer, false),
+        LoadedModel::Generator(generator) => (Box::new(generator.into_scorer()), true),
+    };
+    Ok(LoadedScorer { scorer, needs_rubrics, model, id, prepared })
+}
+
+impl LoadedScorer {
+    /// Checks that the model has scores.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn check_has_scores(&self) -> Result<(), ScoreError> {
+        if !self.needs_rubrics {
+            return Ok(());
+        }
+        Err(ScoreError::Setup(NotARewardModel(self.prepared.directory.clone()).into()))
     }
 }
 
@@ -89,9 +143,11 @@ impl ScoringBackend {
         build: &ModelOptions,
         command: &'static str,
     ) -> Result<Self, ScoreError> {
-        let LoadedScorer { scorer, model, id, prepared } = load_scorer(settings, build, command)?;
+        let LoadedScorer { scorer, needs_rubrics, model, id, prepared } =
+            load_scorer(settings, build, command)?;
         let in_flight = Semaphore::new(IN_FLIGHT);
-        Ok(Self(Arc::new(Backend::Engine { scorer, model, id, in_flight, _prepared: prepared })))
+        let engine = Backend::Engine { scorer, model, id, needs_rubrics, in_flight, _prepared: prepared };
+        Ok(Self(Arc::new(engine)))
     }
 
     /// Connects to the server at `url`, its root or with `/v1`, and sends it up to `concurrency`
@@ -101,12 +157,11 @@ impl ScoringBackend {
     /// [`ScoreError::Setup`] if it does not answer, or serves no such model.
     pub(super) async fn connect(
         url: &str,
-        model: Option<String>,
+        asked: Asked,
         key: Option<String>,
-        variables: TemplateVariables,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
-        let client = RewardClient::connect(url, model, key, variables, concurrency).await?;
+        let client = RewardClient::connect(url, asked, key, concurrency).await?;
         Ok(Self(Arc::new(Backend::Server(Box::new(client)))))
     }
 
@@ -116,15 +171,61 @@ impl ScoringBackend {
             Backend::Engine { id, scorer, .. } => {
                 let options = scorer.score_options().map(serde_json::to_string);
                 let options = options.and_then(Result::ok).unwrap_or_default();
-                let judge = scorer.head().judge().map(serde_json::to_string).and_then(Result::ok);
-                let judge = judge.map_or_else(String::new, |judge| format!(", judge {judge}"));
-                format!("engine {id}, options {options}{}{judge}", given(scorer.encoder().variables()))
+                format!("engine {id}, options {options}{}", given(scorer.encoder().variables()))
             }
             Backend::Server(client) => {
                 let identity = client.identity().line();
                 format!("model {} at {}, {identity}{}", client.model, client.url, given(client.variables()))
             }
         }
+    }
+
+    /// What a language model is asked, for a journal; empty if that is up to the model.
+    pub(super) fn questions(&self) -> String {
+        if self.needs_rubrics() {
+            return format!("column {RUBRIC}");
+        }
+        match &*self.0 {
+            // What items weigh is among the options.
+            Backend::Engine { scorer, .. } => scorer.head().judge().map_or_else(String::new, |judge| {
+                json!({"judge": judge, "options": scorer.score_options()}).to_string()
+            }),
+            Backend::Server(client) => client.rubric().map(Value::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the model has no scores, so that each row must bring a rubric.
+    pub(super) fn needs_rubrics(&self) -> bool {
+        match &*self.0 {
+            Backend::Engine { needs_rubrics, .. } => *needs_rubrics,
+            Backend::Server(client) => client.needs_rubrics(),
+        }
+    }
+
+    /// Checks that the model has scores of its own, or of a rubric that all rows share.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn check_has_scores(&self) -> Result<(), ScoreError> {
+        if self.needs_rubrics() {
+            Err(ScoreError::Setup(NoScores(self.model().to_owned()).into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks that rows like `first` can be scored, and their scores found in columns that start with `prefix`.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn check_rows(&self, first: Option<&Row>, prefix: &str) -> Result<(), ScoreError> {
+        if !self.needs_rubrics() {
+            return Ok(());
+        }
+        if !first.is_some_and(|row| row.contains(RUBRIC)) {
+            return Err(ScoreError::Setup(NoRubrics(self.model().to_owned()).into()));
+        }
+        if prefix.is_empty() { Err(ScoreError::Setup(NoPrefix.into())) } else { Ok(()) }
     }
 
     /// The profile id of the engine, if it is known.
@@ -138,9 +239,12 @@ impl ScoringBackend {
     /// The score that ranks responses by default: the rule of `/v1/rewards`. `None` for a server that does not
     /// say; then it is the first.
     pub(super) fn ranked_by(&self) -> Option<String> {
+        if self.needs_rubrics() {
+            return Some(WEIGHTED.to_owned());
+        }
         match &*self.0 {
             Backend::Engine { scorer, .. } => Some(scorer.head().single_name()),
-            Backend::Server(client) => client.identity().ranked_by().map(str::to_owned),
+            Backend::Server(client) => client.ranked_by(),
         }
     }
 
@@ -148,7 +252,7 @@ impl ScoringBackend {
     pub(super) fn attributes(&self) -> Vec<String> {
         match &*self.0 {
             Backend::Engine { scorer, .. } => scorer.head().names().into_iter().map(str::to_owned).collect(),
-            Backend::Server(client) => client.identity().attributes().to_vec(),
+            Backend::Server(client) => client.attributes(),
         }
     }
 
@@ -160,7 +264,7 @@ impl ScoringBackend {
                 (Some(_), Some(summary)) => {
                     RankedBy::parse(&summary).step().map(RankedBy::summaries).unwrap_or_default()
                 }
-                _ => client.identity().attributes().to_vec(),
+                _ => client.attributes(),
             },
         }
     }
@@ -181,18 +285,27 @@ impl ScoringBackend {
         }
     }
 
-    /// Scores the conversations of one row, in their order. What they share is computed once.
+    /// Scores the conversations of one row, in their order, by the row's `rubric` if it has one. What they share is
+    /// computed once.
     ///
     /// # Errors
     /// [`ScoreError::Gone`].
-    pub(super) async fn score(&self, conversations: &[Vec<Message>]) -> Result<Vec<ScoreResult>, ScoreError> {
-        match &*self.0 {
-            Backend::Engine { scorer, in_flight, .. } => {
-                let scores = conversations.iter().map(|turns| score_in_process(scorer, in_flight, turns));
-                try_join_all(scores).await
-            }
-            Backend::Server(client) => client.score(conversations).await,
-        }
+    pub(super) async fn score(
+        &self,
+        conversations: &[Vec<Message>],
+        rubric: Option<&Value>,
+    ) -> Result<Vec<ScoreResult>, ScoreError> {
+        let (scorer, in_flight) = match &*self.0 {
+            Backend::Engine { scorer, in_flight, .. } => (scorer, in_flight),
+            Backend::Server(client) => return client.score(conversations, rubric).await,
+        };
+        let rubric = match rubric.map(|rubric| rubric_head(scorer, rubric)).transpose() {
+            Ok(rubric) => rubric,
+            Err(reason) => return Ok(vec![Err(Unscored::Refused(reason)); conversations.len()]),
+        };
+        let scores =
+            conversations.iter().map(|turns| score_in_process(scorer, in_flight, turns, rubric.as_ref()));
+        try_join_all(scores).await
     }
 }
 
@@ -205,21 +318,40 @@ fn given(variables: &TemplateVariables) -> String {
     }
 }
 
+/// The head of a row's rubric, or what is wrong with that.
+fn rubric_head(scorer: &Scorer, rubric: &Value) -> Result<Arc<Head>, String> {
+    let items = read_rubric(RUBRIC, rubric.clone()).map_err(|error| error.to_string())?;
+    scorer.rubric(items, Layout::default()).map_err(|error| match error {
+        RubricError::Item { index, source } => {
+            FieldError::of_question(&format!("{RUBRIC}[{index}]"), &source).to_string()
+        }
+        error => format!("`{RUBRIC}` {error}"),
+    })
+}
+
 async fn score_in_process(
     scorer: &Scorer,
     in_flight: &Semaphore,
     messages: &[Message],
+    rubric: Option<&Arc<Head>>,
 ) -> Result<ScoreResult, ScoreError> {
     let _permit = in_flight.acquire().await.map_err(|error| ScoreError::Gone(error.into()))?;
-    match score(scorer, messages).await {
+    match score(scorer, messages, rubric).await {
         Ok(scores) => Ok(Ok(scores)),
         Err(error) if error.is_items_own() => Ok(Err(Unscored::Refused(error.to_string()))),
         Err(error) => Err(ScoreError::Gone(error.into())),
     }
 }
 
-async fn score(scorer: &Scorer, messages: &[Message]) -> Result<ConversationScores, ServingError> {
-    let prompt = scorer.encode(messages, LengthPolicy::default())?;
+async fn score(
+    scorer: &Scorer,
+    messages: &[Message],
+    rubric: Option<&Arc<Head>>,
+) -> Result<ConversationScores, ServingError> {
+    let prompt = match rubric {
+        Some(rubric) => scorer.encode_rubric(messages, EncodeOptions::default(), rubric)?,
+        None => scorer.encode(messages, LengthPolicy::default())?,
+    };
     let scored = scorer.score(prompt, Scheduling::now()).await?;
     let scores = scored.scores.values().map(|(attribute, score)| (attribute.to_owned(), score)).collect();
     Ok(ConversationScores { scores, tokens: scored.prompt_tokens })

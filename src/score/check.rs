@@ -28,6 +28,9 @@ pub struct CheckArgs {
     /// Engine directory, checkpoint directory, or OWNER/NAME of a model in the Hugging Face cache
     #[arg(value_name = "MODEL")]
     engine: PathBuf,
+    /// File of the questions that a language model is asked: a judge, or a rubric (docs/judges.md)
+    #[arg(long, visible_alias = "rubric", value_name = "FILE")]
+    judge: Option<PathBuf>,
     /// JSONL file of conversations and their expected scores: {"messages": [...], "scores": {"reward": 1.5}}
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -57,11 +60,13 @@ struct Expected {
 /// # Errors
 /// See [`ScoreError`].
 pub async fn check(arguments: &CheckArgs) -> Result<u8, ScoreError> {
-    let options = ServeOptions { directory: Some(arguments.engine.clone()), ..ServeOptions::default() };
+    let (directory, judge) = (Some(arguments.engine.clone()), arguments.judge.clone());
+    let options = ServeOptions { directory, judge, ..ServeOptions::default() };
     let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
     let build = arguments.build.clone();
     let load = tokio::task::spawn_blocking(move || backend::load_scorer(settings, &build, "assay check"));
     let loaded = load.await.map_err(|error| ScoreError::Gone(error.into()))??;
+    loaded.check_has_scores()?;
     let scorer = &loaded.scorer;
     let step = arguments.step_token.as_deref().or(scorer.head().step_token());
     let conversations = match &arguments.expect {

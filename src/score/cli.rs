@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::backend::ScoringBackend;
+use super::client::Asked;
 use super::columns::ScoreColumns;
 use super::eval::EvaluationBuilder;
 use super::filter::Filter;
@@ -20,12 +21,16 @@ use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
 use crate::config::{ServeOptions, Settings, positive, template_variables};
 use crate::engine::simulated::Simulation;
+use crate::manifest::judge::read_rubric_file;
 use crate::prompt::TemplateVariables;
 use crate::report::page;
 
 /// Environment variable with the API key of a server. Not an option: other users can see the options of a
 /// process.
 const API_KEY: &str = "ASSAY_API_KEY";
+
+/// Start of the names of columns that are not written, so that they may not meet those of a file.
+const UNWRITTEN: &str = "\u{1}score_";
 
 /// Exit status of a run in which a response was left without scores.
 const SOME_FAILED: u8 = 3;
@@ -62,9 +67,13 @@ struct BackendArgs {
     /// the first attribute]
     #[arg(long, value_name = "SCORE")]
     by: Option<String>,
-    /// Questions to ask a language model about each conversation: a judge's attributes, or a rubric (docs/judges.md)
-    #[arg(long, visible_alias = "rubric", conflicts_with = "url", value_name = "FILE")]
+    /// File of a judge: questions to ask a language model about each conversation (docs/judges.md)
+    #[arg(long, conflicts_with = "url", value_name = "FILE")]
     judge: Option<PathBuf>,
+    /// File of a rubric: a list of weighted questions to ask a language model about each conversation (docs/judges.md).
+    /// Without a file, a model that has no scores is asked those in the column `rubric` of each row
+    #[arg(long, conflicts_with = "judge", value_name = "FILE")]
+    rubric: Option<PathBuf>,
     #[command(flatten)]
     build: ModelOptions,
 }
@@ -143,14 +152,18 @@ pub struct ReportArgs {
 impl BackendArgs {
     async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
         if let Some(url) = &self.url {
-            let variables = self.chat_template_kwargs.clone().unwrap_or_default();
-            return ScoringBackend::connect(url, self.model.clone(), api_key(), variables, self.concurrency)
-                .await;
+            let rubric = self.rubric.as_deref().map(read_rubric_file).transpose();
+            let asked = Asked {
+                model: self.model.clone(),
+                variables: self.chat_template_kwargs.clone().unwrap_or_default(),
+                rubric: rubric.map_err(|error| ScoreError::Setup(error.into()))?,
+            };
+            return ScoringBackend::connect(url, asked, api_key(), self.concurrency).await;
         }
         let options = ServeOptions {
             directory: self.engine.clone(),
             threads: self.threads,
-            judge: self.judge.clone(),
+            judge: self.judge.clone().or(self.rubric.clone()),
             simulate: self.simulate.then_some(Simulation::Instant),
             chat_template_kwargs: self.chat_template_kwargs.clone(),
             ..ServeOptions::default()
@@ -216,7 +229,7 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
 /// See [`ScoreError`].
 pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     let EvalArgs { inputs, backend, form, label, json } = arguments;
-    let mut columns = ScoreColumns::new("score_", backend.by.as_deref());
+    let mut columns = ScoreColumns::new(UNWRITTEN, backend.by.as_deref());
     let (mut layout, peeked) = inspect(inputs, form, &columns)?;
     let has_labels = |row| layout.found(row).is_ok_and(|found| !found.ratings.is_empty());
     let is_unlabelled = layout.holds() == Holds::Group && !peeked.first().is_some_and(has_labels);
@@ -226,6 +239,7 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
         return Err(ScoreError::NotPairs(layout.to_string()));
     }
     let backend = backend.open("assay eval --engine").await?;
+    backend.check_rows(peeked.first(), UNWRITTEN)?;
     prepare(&mut layout, &mut columns, &backend)?;
     let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone(), label.clone());
     let rows = read_rows(inputs, peeked, &layout, &columns, Box::new(std::iter::empty()));
@@ -246,10 +260,13 @@ fn check_label(label: &str, layout: &RowLayout, peeked: &Peeked) -> Result<(), S
     if layout.holds() != Holds::One {
         return Err(ScoreError::NotOneConversation(layout.to_string()));
     }
-    match peeked.first() {
-        Some(row) if !row.contains(label) => Err(ScoreError::NoLabel(label.to_owned())),
-        _ => Ok(()),
+    let Some(row) = peeked.first() else { return Ok(()) };
+    let cell = row.get(label).ok_or_else(|| ScoreError::NoLabel(label.to_owned()))?;
+    // A row may lack a label.
+    if cell.is_null() || cell.number().is_some() {
+        return Ok(());
     }
+    Err(ScoreError::NotANumber { label: label.to_owned(), found: cell.json().chars().take(40).collect() })
 }
 
 /// Runs `assay report`, and returns the exit status.

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use super::backend::ScoringBackend;
 use super::cli::{api_key, load_with};
+use super::client::{Asked, server_root};
 use super::{ScoreError, ScoreResult, check};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
 use crate::config::ServeOptions;
-use crate::prompt::{Message, TemplateVariables};
+use crate::prompt::Message;
 
 /// Exit status if a bit differs.
 const DIFFERENT: u8 = 1;
@@ -31,6 +32,9 @@ pub struct DriftArgs {
     /// the Hugging Face cache
     #[arg(long, value_name = "MODEL")]
     engine: Option<PathBuf>,
+    /// File of the questions that the engine is asked, if it generates text (docs/judges.md)
+    #[arg(long, visible_alias = "rubric", requires = "engine", value_name = "FILE")]
+    judge: Option<PathBuf>,
     /// JSONL file of conversations, {"messages": [...]} in each line [default: built-in ones]
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
@@ -42,6 +46,11 @@ pub struct DriftArgs {
 #[derive(Debug, thiserror::Error)]
 #[error("one server has nothing to differ from; give a second --url, or --engine")]
 struct Alone;
+
+/// A server does not differ from itself.
+#[derive(Debug, thiserror::Error)]
+#[error("--url {0} is given twice; name each server once")]
+struct Twice(String);
 
 /// No replica scored anything, so that nothing was compared.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +76,9 @@ struct Scores {
 /// See [`ScoreError`].
 pub async fn drift(arguments: &DriftArgs) -> Result<u8, ScoreError> {
     let replicas = replicas(arguments).await?;
+    for replica in &replicas {
+        replica.backend.check_has_scores()?;
+    }
     let conversations = match &arguments.texts {
         Some(path) => check::read(path)?.into_iter().map(|(messages, _)| messages).collect(),
         None => built_in(replicas[0].backend.step_token()),
@@ -97,15 +109,21 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
     if arguments.urls.len() + usize::from(arguments.engine.is_some()) < 2 {
         return Err(ScoreError::Setup(Alone.into()));
     }
+    for (index, url) in arguments.urls.iter().enumerate() {
+        if arguments.urls[..index].iter().any(|other| server_root(other) == server_root(url)) {
+            return Err(ScoreError::Setup(Twice(url.clone()).into()));
+        }
+    }
     let mut replicas = Vec::new();
     if let Some(engine) = &arguments.engine {
-        let options = ServeOptions { directory: Some(engine.clone()), ..ServeOptions::default() };
+        let (directory, judge) = (Some(engine.clone()), arguments.judge.clone());
+        let options = ServeOptions { directory, judge, ..ServeOptions::default() };
         let backend = load_with(options, &arguments.build, "assay drift --engine").await?;
         replicas.push(Replica { name: engine.display().to_string(), backend });
     }
     for url in &arguments.urls {
-        let (model, variables) = (arguments.model.clone(), TemplateVariables::default());
-        let backend = ScoringBackend::connect(url, model, api_key(), variables, CONCURRENCY).await?;
+        let asked = Asked { model: arguments.model.clone(), ..Asked::default() };
+        let backend = ScoringBackend::connect(url, asked, api_key(), CONCURRENCY).await?;
         replicas.push(Replica { name: url.clone(), backend });
     }
     Ok(replicas)
@@ -114,9 +132,9 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
 async fn score(replica: &Replica, conversations: &[Vec<Message>]) -> Result<Scores, ScoreError> {
     let mut alone = Vec::with_capacity(conversations.len());
     for conversation in conversations {
-        alone.extend(replica.backend.score(std::slice::from_ref(conversation)).await?);
+        alone.extend(replica.backend.score(std::slice::from_ref(conversation), None).await?);
     }
-    Ok(Scores { alone, together: replica.backend.score(conversations).await? })
+    Ok(Scores { alone, together: replica.backend.score(conversations, None).await? })
 }
 
 /// Prints where two lists of scores differ, and returns the number of conversations in which they do.

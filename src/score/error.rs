@@ -105,6 +105,15 @@ pub enum ScoreError {
     /// The column of the labels is missing.
     #[error("--label {0}: the rows have no such column; name the one with the labels")]
     NoLabel(String),
+    /// The column of the labels holds something else than numbers.
+    #[error(
+        "--label {label}: the first row has {found} there, which is not a number; name a column of numbers"
+    )]
+    NotANumber {
+        label: String,
+        /// The start of what it holds.
+        found: String,
+    },
     /// An input already has a column of the name of an added one.
     #[error("{} already has a column `{column}`; choose other names for the added columns with --prefix", path.display())]
     ColumnExists { path: PathBuf, column: String },

@@ -30,6 +30,9 @@ pub(super) struct RunIdentity {
     pub(super) inputs: Vec<String>,
     /// The engine, or the server and its model.
     pub(super) backend: String,
+    /// What a language model is asked; empty if that is up to the model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) questions: String,
     /// The form of the rows, and how they are read.
     pub(super) form: String,
     /// Names of the added columns, and the score that ranks follow.
@@ -204,6 +207,7 @@ fn check_identity(path: &Path, file: &mut dyn DiskFile, run: &RunIdentity) -> Re
     let comparisons = [
         ("version", other.assay_journal != run.assay_journal),
         ("inputs", other.inputs != run.inputs),
+        ("questions", other.questions != run.questions),
         ("engine or server", other.backend != run.backend),
         ("form of the rows", other.form != run.form),
         ("columns", other.columns != run.columns),
@@ -248,6 +252,7 @@ mod tests {
             numerics: 1,
             inputs: vec!["a".into()],
             backend: backend.into(),
+            questions: String::new(),
             form: String::new(),
             columns: String::new(),
         }
@@ -289,6 +294,9 @@ mod tests {
         let before = std::fs::read(path(&output)).unwrap();
         let error = Journal::open(&output, &run("another")).err().unwrap().to_string();
         assert!(error.contains("engine or server"), "{error}");
+        let other = RunIdentity { questions: "Is it?".into(), ..run("another") };
+        let error = Journal::open(&output, &other).err().unwrap().to_string();
+        assert!(error.contains("(different questions)"), "{error}");
         let other = RunIdentity { numerics: 2, ..run("one") };
         let error = Journal::open(&output, &other).err().unwrap().to_string();
         assert!(error.contains("numerics revision"), "{error}");

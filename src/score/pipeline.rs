@@ -5,18 +5,20 @@ use std::path::PathBuf;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::backend::ScoringBackend;
+use super::backend::{RUBRIC, ScoringBackend};
 use super::columns::{ScoreColumns, Scored};
+use super::conversation::list;
 use super::forms::RowLayout;
 use super::inspect::Peeked;
 use super::journal::JournalRows;
 use super::progress::ScoreProgress;
 use super::row::Row;
 use super::rows::{self, Rows};
-use super::{ScoreError, ScoreResult, Unscored};
+use super::{ConversationError, ScoreError, ScoreResult, Unscored};
 
 /// Rows that are read ahead, and rows that are scored at a time. Responses to one prompt that are this
 /// close to each other have its prefix computed once.
@@ -156,6 +158,13 @@ async fn score_row(
             return Ok(ScoredRow { row, responses: 0, tokens: 0 });
         }
     };
+    let rubric = match backend.needs_rubrics().then(|| rubric(&row)).transpose() {
+        Ok(rubric) => rubric,
+        Err(error) => {
+            columns.add_error(&mut row, &error.to_string());
+            return Ok(ScoredRow { row, responses: 0, tokens: 0 });
+        }
+    };
     let (mut readable, mut errors) = (Vec::new(), Vec::with_capacity(found.candidates.len()));
     for candidate in std::mem::take(&mut found.candidates) {
         match candidate.turns {
@@ -166,7 +175,7 @@ async fn score_row(
             Err(error) => errors.push(Some(error)),
         }
     }
-    let scored = backend.score(&readable).await?;
+    let scored = backend.score(&readable, rubric.as_ref()).await?;
     debug_assert_eq!(scored.len(), readable.len(), "every conversation has a result");
     let mut scored = scored.into_iter();
     let mut results: Vec<ScoreResult> = Vec::with_capacity(errors.len());
@@ -180,4 +189,11 @@ async fn score_row(
     let scores = results.iter().flatten();
     let tokens = scores.clone().map(|scores| scores.tokens).sum();
     Ok(ScoredRow { row, responses: scores.count(), tokens })
+}
+
+/// The rubric of a row, which may be in a text.
+fn rubric(row: &Row) -> Result<Value, ConversationError> {
+    let cell = row.get(RUBRIC).filter(|cell| !cell.is_null());
+    let value = cell.ok_or_else(|| ConversationError::Missing(RUBRIC.to_owned()))?.value();
+    Ok(list(&value).map_or(value, Value::Array))
 }

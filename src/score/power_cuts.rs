@@ -22,6 +22,7 @@ fn identity() -> RunIdentity {
         numerics: 1,
         inputs: vec!["in.jsonl".into()],
         backend: "engine".into(),
+        questions: String::new(),
         form: "one".into(),
         columns: String::new(),
     }

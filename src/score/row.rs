@@ -55,6 +55,12 @@ impl Cell {
         if starts_like_a_number { serde_json::from_str(&self.0).ok() } else { None }
     }
 
+    /// The number, or the one that a text spells, if it is finite.
+    pub(super) fn number(&self) -> Option<f64> {
+        let text = || self.as_text()?.trim().parse().ok();
+        self.as_f64().or_else(text).filter(|number: &f64| number.is_finite())
+    }
+
     /// The text; `None` if it is something else.
     pub(super) fn as_text(&self) -> Option<String> {
         if self.0.starts_with('"') { serde_json::from_str(&self.0).ok() } else { None }

@@ -75,6 +75,7 @@ impl ScoreRun<'_> {
         (mut layout, peeked): (RowLayout, Peeked),
         backend: &ScoringBackend,
     ) -> Result<RunOutcome, ScoreError> {
+        backend.check_rows(peeked.first(), &self.columns.prefix)?;
         prepare(&mut layout, &mut self.columns, backend)?;
         // The names of the attributes are known only now.
         if let Some(row) = peeked.first()
@@ -136,6 +137,7 @@ impl ScoreRun<'_> {
             numerics: NUMERICS,
             inputs: self.inputs.iter().map(|path| fingerprint(path)).collect::<Result<_, _>>()?,
             backend: backend.identity(),
+            questions: backend.questions(),
             form: layout.identity(),
             columns: format!("prefix {prefix:?}, by {by:?}"),
         })

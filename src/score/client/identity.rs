@@ -47,6 +47,12 @@ impl ServerIdentity {
         self.model.step_token.as_deref()
     }
 
+    /// Whether the model is one of an Assay server that generates text and has no scores. While the engine is loading,
+    /// that is not known.
+    pub(super) fn generates(&self) -> bool {
+        self.digest.is_some() && self.model.attributes.is_empty() && self.model.step_token.is_none()
+    }
+
     /// The identity in one line, for a journal.
     pub(in crate::score) fn line(&self) -> String {
         let profile = self.profile.as_deref().unwrap_or("unknown");

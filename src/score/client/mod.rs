@@ -16,15 +16,27 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::identity::ServerIdentity;
 use self::retry::{RetryBudget, is_final, retry_after};
 use self::wire::{
-    ErrorBody, ErrorObject, ResponseError, error_message, messages, parse_completion, parse_rewards,
-    shared_prompt,
+    ErrorBody, ErrorObject, ResponseError, concerns_all, error_message, messages, parse_completion,
+    parse_rewards, shared_prompt,
 };
 use super::{ScoreError, ScoreResult, Unscored};
+use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 const REWARDS: &str = "/v1/rewards";
 const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+
+/// What a server is asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// The model; the first that the server lists if there is none.
+    pub(super) model: Option<String>,
+    /// Further variables of the chat template.
+    pub(super) variables: TemplateVariables,
+    /// The rubric that all conversations are scored by, instead of the model's own scores.
+    pub(super) rubric: Option<Value>,
+}
 
 /// A server, and how it is asked.
 pub(super) struct RewardClient {
@@ -34,6 +46,7 @@ pub(super) struct RewardClient {
     key: Option<String>,
     /// Further variables of the chat template.
     variables: TemplateVariables,
+    rubric: Option<Value>,
     /// What the server ran when the client connected.
     identity: ServerIdentity,
     /// Whether the server has `/v1/rewards`.
@@ -54,6 +67,8 @@ enum ConnectError {
     Models { url: String, source: reqwest::Error },
     #[error("{0} serves no model")]
     NoModel(String),
+    #[error("{0} has no route {REWARDS}, which takes rubrics; leave --rubric out, or name an Assay server")]
+    NoRubrics(String),
 }
 
 /// The server came back with something else.
@@ -74,6 +89,11 @@ enum Response {
     Refused(String),
 }
 
+/// The root of a server, whose address may be given with `/` or `/v1` at its end.
+pub(super) fn server_root(url: &str) -> &str {
+    url.trim_end_matches('/').trim_end_matches("/v1")
+}
+
 impl From<ConnectError> for ScoreError {
     fn from(error: ConnectError) -> Self {
         Self::Setup(error.into())
@@ -87,18 +107,17 @@ impl From<ResponseError> for ScoreError {
 }
 
 impl RewardClient {
-    /// Connects to the server at `url`, its root or with `/v1`. Without `model`, asks for the first one
-    /// that the server lists.
+    /// Connects to the server at `url`, its root or with `/v1`.
     ///
     /// # Errors
     /// [`ScoreError::Setup`].
     pub(super) async fn connect(
         url: &str,
-        model: Option<String>,
+        asked: Asked,
         key: Option<String>,
-        variables: TemplateVariables,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
+        let Asked { model, variables, rubric } = asked;
         if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(ConnectError::Url(url.to_owned()).into());
         }
@@ -109,10 +128,11 @@ impl RewardClient {
         let concurrency = u32::try_from(concurrency.max(1)).unwrap_or(u32::MAX);
         let mut client = Self {
             http,
-            url: url.trim_end_matches('/').trim_end_matches("/v1").to_owned(),
+            url: server_root(url).to_owned(),
             model: String::new(),
             key,
             variables,
+            rubric,
             identity: ServerIdentity::default(),
             has_rewards: false,
             permits: Semaphore::new((concurrency as usize).min(Semaphore::MAX_PERMITS)),
@@ -121,7 +141,33 @@ impl RewardClient {
         client.identity = client.ask_identity(model.as_deref()).await?;
         client.model = model.unwrap_or_else(|| client.identity.name().to_owned());
         client.has_rewards = client.probe_rewards().await?;
+        if client.rubric.is_some() && !client.has_rewards {
+            return Err(ConnectError::NoRubrics(client.url).into());
+        }
         Ok(client)
+    }
+
+    /// The rubric that all conversations are scored by.
+    pub(super) fn rubric(&self) -> Option<&Value> {
+        self.rubric.as_ref()
+    }
+
+    /// Whether the model has no scores, so that each row must bring a rubric.
+    pub(super) fn needs_rubrics(&self) -> bool {
+        self.rubric.is_none() && self.has_rewards && self.identity.generates()
+    }
+
+    /// Names of the scores that every conversation has; empty if they are not known.
+    pub(super) fn attributes(&self) -> Vec<String> {
+        let Some(Value::Array(items)) = &self.rubric else { return self.identity.attributes().to_vec() };
+        let names = items.iter().filter_map(|item| item["name"].as_str());
+        names.chain([WEIGHTED]).map(str::to_owned).collect()
+    }
+
+    /// The score that ranks responses; `None` if the server does not say.
+    pub(super) fn ranked_by(&self) -> Option<String> {
+        let name = if self.rubric.is_some() { Some(WEIGHTED) } else { self.identity.ranked_by() };
+        name.map(str::to_owned)
     }
 
     /// What the server runs; the same in text for a journal.
@@ -144,13 +190,18 @@ impl RewardClient {
     ///
     /// # Errors
     /// [`ScoreError::Gone`].
-    pub(super) async fn score(&self, conversations: &[Vec<Message>]) -> Result<Vec<ScoreResult>, ScoreError> {
+    pub(super) async fn score(
+        &self,
+        conversations: &[Vec<Message>],
+        rubric: Option<&Value>,
+    ) -> Result<Vec<ScoreResult>, ScoreError> {
         if !self.has_rewards {
             return try_join_all(conversations.iter().map(|turns| self.score_by_chat(turns))).await;
         }
         // A row with more conversations than may be at the server at once becomes several requests.
         let parts = conversations.chunks(self.concurrency as usize);
-        Ok(try_join_all(parts.map(|part| self.score_by_rewards(part))).await?.concat())
+        let rubric = rubric.or(self.rubric.as_ref());
+        Ok(try_join_all(parts.map(|part| self.score_by_rewards(part, rubric))).await?.concat())
     }
 
     async fn score_by_chat(&self, conversation: &[Message]) -> Result<ScoreResult, ScoreError> {
@@ -165,7 +216,11 @@ impl RewardClient {
 
     /// Scores several conversations in one request. If the server refuses it, asks for each half, until a
     /// single conversation is refused. Asks again for those that the server failed to score.
-    async fn score_by_rewards(&self, conversations: &[Vec<Message>]) -> Result<Vec<ScoreResult>, ScoreError> {
+    async fn score_by_rewards(
+        &self,
+        conversations: &[Vec<Message>],
+        rubric: Option<&Value>,
+    ) -> Result<Vec<ScoreResult>, ScoreError> {
         let _permits = self.acquire(conversations.len()).await?;
         let mut results: Vec<Option<ScoreResult>> = vec![None; conversations.len()];
         // Indices of the conversations that still need scores, grouped by request.
@@ -173,7 +228,7 @@ impl RewardClient {
         let mut budget = RetryBudget::new();
         while let Some(mut indices) = requests.pop() {
             let requested: Vec<&[Message]> = indices.iter().map(|&index| &*conversations[index]).collect();
-            let items = match self.ask(REWARDS, &self.rewards_body(&requested)).await? {
+            let items = match self.ask(REWARDS, &self.rewards_body(&requested, rubric)).await? {
                 Response::Success(text) => parse_rewards(&text, indices.len())?,
                 Response::Refused(_) if indices.len() > 1 => {
                     let rest = indices.split_off(indices.len() / 2);
@@ -206,7 +261,7 @@ impl RewardClient {
     }
 
     /// A request for several conversations. A prompt that all of them share is in it once.
-    fn rewards_body(&self, conversations: &[&[Message]]) -> Value {
+    fn rewards_body(&self, conversations: &[&[Message]], rubric: Option<&Value>) -> Value {
         // The same as with an engine in this process: a conversation that is too long is an error.
         let (model, truncation) = (&self.model, Truncation::Error.name());
         let mut body = match shared_prompt(conversations) {
@@ -218,6 +273,9 @@ impl RewardClient {
                 json!({"model": model, "truncation": truncation, "conversations": conversations})
             }
         };
+        if let Some(rubric) = rubric {
+            body["rubric"] = rubric.clone();
+        }
         self.add_variables(&mut body);
         body
     }
@@ -237,8 +295,11 @@ impl RewardClient {
         let (status, text) = self.post(route, body).await?;
         match status {
             status if status.is_success() => Ok(Response::Success(text)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(ScoreError::Gone(error_message(status, &text).into()))
+            }
+            status if status == StatusCode::NOT_FOUND || concerns_all(&text) => {
+                Err(ScoreError::Setup(error_message(status, &text).into()))
             }
             status => Ok(Response::Refused(error_message(status, &text))),
         }

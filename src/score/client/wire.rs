@@ -225,6 +225,13 @@ pub(super) fn error_message(status: StatusCode, text: &str) -> String {
     }
 }
 
+/// Whether an error response would be the same for every conversation: the model has no scores, or takes no rubrics.
+pub(super) fn concerns_all(text: &str) -> bool {
+    let Ok(ErrorBody { error }) = serde_json::from_str(text) else { return false };
+    let is_rubric = error.param.as_str().is_some_and(|param| param.rsplit('.').next() == Some("rubric"));
+    error.code == "wrong_task" || is_rubric && error.code == "unsupported_parameter"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::{mean, not_included};
+use super::{counted, mean, not_included};
 use crate::report::statistics::{pearson, spearman};
 
 /// Rows of the reliability curve, at most.
@@ -70,7 +70,8 @@ impl Calibration {
     pub(super) fn table(&self) -> String {
         let Self { model, attribute, label, rows, .. } = self;
         let figure = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
-        let mut text = format!("{attribute} of {model} against {label}: {rows} rows\n");
+        let rows = counted(*rows as u64, "row");
+        let mut text = format!("{attribute} of {model} against {label}: {rows}\n");
         for (name, value) in
             [("Pearson", self.pearson), ("Spearman", self.spearman), ("agreement", self.agreement)]
         {

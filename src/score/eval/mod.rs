@@ -125,10 +125,7 @@ impl EvaluationBuilder {
         let found = self.layout.found(row).ok()?;
         let scores = scores_of_row(row, self.layout.holds(), &found, &self.columns);
         let score = ranking_score(scores.first()?, self.columns.by.as_ref())?;
-        let cell = row.get(label)?;
-        let text = || cell.as_text()?.trim().parse().ok();
-        let label = cell.as_f64().or_else(text).filter(|label: &f64| label.is_finite())?;
-        Some(Labelled { score, label })
+        Some(Labelled { score, label: row.get(label)?.number()? })
     }
 
     /// The scores of a row; `None` if one is missing, or the label of the steps.

@@ -65,3 +65,95 @@ async fn a_file_gets_the_scores_of_the_route_and_is_held_against_labels() {
         }
     }
 }
+
+/// A file of lines.
+fn write_lines(path: &str, rows: &[Value]) {
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(path, lines).unwrap();
+}
+
+fn lines(path: &str) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn each_row_is_asked_the_rubric_in_its_own_column() {
+    let built = Built::new("lm-head-tiny", Dtype::F32);
+    let engine = built.path();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (input, output) = (path("in.jsonl"), path("out.jsonl"));
+    let item = |name: &str, weight: i32| json!({"name": name, "ask": format!("Is it {name}?"), "answers": {"a": 1, "b": 0}, "weight": weight});
+    let rubrics = [json!([item("short", 2)]), json!([item("polite", 1), item("true", -3)])];
+    let rows = [
+        json!({"messages": conversation("Yes."), "rubric": rubrics[0]}),
+        // Tables hold lists as text.
+        json!({"messages": conversation("No."), "rubric": rubrics[1].to_string()}),
+        json!({"messages": conversation("Why?")}),
+        json!({"messages": conversation("Why?"), "rubric": [{"name": "a", "ask": " "}]}),
+    ];
+    write_lines(&input, &rows);
+    let (_, _, error) = run("score", &engine, &[&input, "--output", &output]);
+    assert!(error.contains("2 rows"), "{error}");
+    let scored = lines(&output);
+    let server = Server::on(built, None).unwrap();
+    for (row, rubric) in scored.iter().zip(&rubrics) {
+        let body = json!({"conversations": [row["messages"]], "rubric": rubric});
+        let scores = server.rewards(&body).await["data"][0]["scores"].clone();
+        for (name, score) in scores.as_object().unwrap() {
+            assert_eq!(&row[format!("score_{name}")], score, "{row}");
+        }
+    }
+    assert_eq!(scored[2]["score_error"], "the row has no `rubric`");
+    let error = scored[3]["score_error"].as_str().unwrap();
+    assert!(error.contains("`rubric[0].ask` is empty"), "{error}");
+}
+
+#[test]
+fn what_keeps_rows_from_being_scored_is_said_before_the_first() {
+    let built = Built::new("lm-head-tiny", Dtype::F32);
+    let engine = built.path();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (input, output, rubric) = (path("in.jsonl"), path("out.jsonl"), path("rubric.json"));
+    std::fs::write(&rubric, RUBRIC).unwrap();
+    let mut rows = rows();
+    for (index, row) in rows.iter_mut().enumerate() {
+        row["score_q"] = json!(index);
+        row["grade"] = json!("good");
+    }
+    write_lines(&input, &rows);
+    let (succeeded, _, error) = run("score", &engine, &[&input, "--output", &output, "--prefix", "s_"]);
+    assert!(!succeeded && error.contains("ask it questions with --rubric FILE"), "{error}");
+    let ask = ["--rubric", &*rubric, "--by", "quality", &*input];
+    let (succeeded, _, error) = run("eval", &engine, &[&ask[..], &["--label", "grade"]].concat());
+    assert!(!succeeded && error.contains("--label grade: the first row has \"good\" there"), "{error}");
+    // Evaluation adds no columns, so that those of the file may be called as they like.
+    let (succeeded, table, error) = run("eval", &engine, &[&ask[..], &["--label", "score_q"]].concat());
+    assert!(succeeded && table.contains("20 rows"), "{table} {error}");
+    write_lines(&input, &rows[..1]);
+    let (succeeded, table, error) = run("eval", &engine, &[&ask[..], &["--label", "score_q"]].concat());
+    assert!(succeeded && table.contains("against score_q: 1 row\n"), "{table} {error}");
+}
+
+#[test]
+fn one_conversation_can_be_checked_by_a_judge() {
+    let built = Built::new("lm-head-tiny", Dtype::F32);
+    let folder = tempfile::tempdir().unwrap();
+    let rubric = folder.path().join("rubric.json");
+    std::fs::write(&rubric, RUBRIC).unwrap();
+    let check = |arguments: &[&str]| {
+        let mut assay = Command::new(env!("CARGO_BIN_EXE_assay"));
+        let output = assay.arg("check").arg(built.path()).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (printed, error) = check(&["--judge", &rubric.display().to_string()]);
+    let first: Value =
+        serde_json::from_str(printed.lines().next().unwrap_or_else(|| panic!("{error}"))).unwrap();
+    let names: Vec<&String> = first["scores"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["quality", "letter", "weighted"]);
+    assert_eq!(first["ids"].as_array().unwrap().len(), 2, "token ids of each question: {first}");
+    let (_, error) = check(&[]);
+    assert!(error.contains("ask it questions with --judge FILE"), "{error}");
+}
