@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::interleave;
-use arrow::datatypes::{Field, FieldRef, Schema};
-use arrow::error::ArrowError;
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::{ArrowError, Field, FieldRef, Schema};
+use arrow_select::interleave::interleave;
 
 use super::super::ScoreError;
 use super::super::rows::{Batches, FileKind, Format, batches};

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{BrotliLevel, Compression as Codec, GzipLevel, ZstdLevel};
 use ::parquet::file::properties::WriterProperties;
-use arrow::array::{
+use arrow_array::types::Int32Type;
+use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, DictionaryArray,
     DurationMicrosecondArray, Float32Array, Float64Array, Int8Array, Int64Array, ListArray, RecordBatch,
     StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampNanosecondArray,
     UInt64Array,
 };
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Int32Type, Schema};
+use arrow_schema::{Field, Schema};
+use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -285,11 +286,11 @@ fn arrays(seed: u64, rows: usize) -> RecordBatch {
     );
     let fields = vec![
         (
-            Arc::new(Field::new("x", arrow::datatypes::DataType::Int64, true)),
+            Arc::new(Field::new("x", arrow_schema::DataType::Int64, true)),
             Arc::new(Int64Array::from_iter(numbers())) as ArrayRef,
         ),
         (
-            Arc::new(Field::new("y", arrow::datatypes::DataType::Utf8, true)),
+            Arc::new(Field::new("y", arrow_schema::DataType::Utf8, true)),
             Arc::new(StringArray::from_iter(texts())) as ArrayRef,
         ),
     ];

@@ -1,6 +1,6 @@
 //! Reads the rows of JSONL, JSON, CSV, TSV and Parquet files one after the other.
 
-mod arrow_json;
+mod arrow_values;
 mod csv;
 mod format;
 mod json;

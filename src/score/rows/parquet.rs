@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
-use arrow::json::writer::make_encoder;
+use arrow_array::{Array, RecordBatch};
+use arrow_json::writer::make_encoder;
+use arrow_schema::{ArrowError, SchemaRef};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use super::{Rows, ScoreError, arrow_json, parquet_types};
+use super::{Rows, ScoreError, arrow_values, parquet_types};
 use crate::score::row::{Cell, Row};
 
 /// Rows that are decoded at a time.
@@ -57,7 +56,7 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Row>, ArrowError> {
     let mut rows = vec![Row::default(); batch.num_rows()];
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
         let nulls = array.logical_nulls();
-        let mut encoder = make_encoder(field, array, arrow_json::options())?;
+        let mut encoder = make_encoder(field, array, arrow_values::options())?;
         for (index, row) in rows.iter_mut().enumerate() {
             let is_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(index));
             let cell = if is_null {

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
-use arrow::ipc::convert::try_schema_from_ipc_buffer;
+use arrow_ipc::convert::try_schema_from_ipc_buffer;
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -90,7 +90,7 @@ fn children(data_type: &DataType) -> &[FieldRef] {
 mod tests {
     use std::path::Path;
 
-    use arrow::datatypes::TimeUnit;
+    use arrow_schema::TimeUnit;
 
     use super::super::{batches, open};
     use super::*;

@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, AsArray, MapArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type};
-use arrow::error::ArrowError;
-use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float16Type, Float32Type, Float64Type};
+use arrow_array::{Array, MapArray};
+use arrow_buffer::OffsetBuffer;
+use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use arrow_schema::{ArrowError, DataType, FieldRef};
 
 /// How values are written.
 pub(super) fn options() -> &'static EncoderOptions {
