@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Make a random reward model of about half a billion weights, for benchmarks.
 
-    make_bench_checkpoint.py --output DIR [--seed N] [--experts]
+    make_bench_checkpoint.py --output DIR [--seed N] [--experts | --language]
 
 The model has the sizes of Qwen2 0.5B (24 layers, hidden size 896) with one label, in
 bfloat16. Its scores mean nothing. The tokenizer and the chat template are those of
 tests/checkpoints/qwen2-tiny; the ids beyond that small vocabulary are never produced
 from text, but may be sent as ids.
+
+With --language it is a language model with the same decoder, and no label.
 
 With --experts it has two layers of the sizes of Qwen3-30B-A3B (hidden size 2048), with
 64 experts of which each token has 8, and a small vocabulary.
@@ -140,7 +142,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="directory to write to")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--experts", action="store_true", help="make a mixture of experts")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--experts", action="store_true", help="make a mixture of experts")
+    kind.add_argument("--language", action="store_true", help="make a language model")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     control = copy_tokenizer(args.output)
@@ -150,10 +154,14 @@ def main():
         "eos_token_id": control["<|im_end|>"],
         "pad_token_id": control["<|endoftext|>"],
     }
+    if args.language:
+        config["architectures"] = ["Qwen2ForCausalLM"]
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (args.output / "config.json").write_text(text, encoding="utf-8")
     weights = args.output / "model.safetensors"
     shapes = expert_shapes() if args.experts else tensor_shapes()
+    if args.language:
+        del shapes["score.weight"]
     save_file(make_tensors(args.seed, shapes), weights, metadata={"format": "pt"})
     weights.chmod(0o644)
     print(f"{weights}: {weights.stat().st_size / 1e6:.0f} MB")

@@ -9,6 +9,7 @@ mod app;
 mod budget;
 mod chat;
 mod compat;
+mod deadline;
 mod engine_headers;
 mod error;
 mod expanded;

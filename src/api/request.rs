@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 
 use super::app::App;
 use super::budget::ByteShare;
+use super::deadline;
 use super::error::ApiError;
 use super::expanded::{INLINE_TEXT, prepare_within};
 use super::fields::Fields;
@@ -24,6 +25,7 @@ const LEAST_PREPARING: usize = 1 << 20;
 /// Longest time for which an answer may be of use.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
 const PRIORITY_HEADER: &str = "X-Priority";
+const TIMEOUT: &str = "timeout";
 const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 
 /// A request that was read to its end.
@@ -127,10 +129,12 @@ impl RequestReader {
                 self.header(PRIORITY_HEADER)?.map(|class| priority(PRIORITY_HEADER, class)).transpose()?
             }
         };
-        let time = match fields.timeout {
-            Some(time) => Some(time),
-            None => self.header(TIMEOUT_HEADER)?.map(|time| timeout(TIMEOUT_HEADER, time)).transpose()?,
+        let header = || self.header(TIMEOUT_HEADER)?.map(|time| timeout(TIMEOUT_HEADER, time)).transpose();
+        let (time, source) = match fields.timeout {
+            Some(time) => (Some(time), TIMEOUT),
+            None => (header()?, TIMEOUT_HEADER),
         };
+        deadline::set_source(time.map(|_| source));
         Ok(Scheduling {
             arrived: self.arrived,
             priority: class.unwrap_or_default(),
@@ -153,10 +157,10 @@ impl SchedulingFields {
     /// One of them is out of range.
     pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let class = fields.take::<i64>("priority")?;
-        let seconds = fields.take::<f64>("timeout")?;
+        let seconds = fields.take::<f64>(TIMEOUT)?;
         Ok(Self {
             priority: class.map(|class| priority("priority", class)).transpose()?,
-            timeout: seconds.map(|seconds| timeout("timeout", seconds)).transpose()?,
+            timeout: seconds.map(|seconds| timeout(TIMEOUT, seconds)).transpose()?,
         })
     }
 }

@@ -116,6 +116,16 @@ impl Text {
         matches!(self, Self::Conversation(..) | Self::Answer(..) | Self::Pair(..))
     }
 
+    /// Bytes of its messages or of the text itself; none of token ids, of which nothing is asked.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Conversation(messages, _) => messages.iter().map(|message| message.content.len()).sum(),
+            Self::Answer(prompt, response, _) | Self::Pair(prompt, response) => prompt.len() + response.len(),
+            Self::Templated(text) | Self::Raw(text) => text.len(),
+            Self::Tokens(_) | Self::QueryItem(_) => 0,
+        }
+    }
+
     pub(super) fn encode(
         self,
         app: &App,

@@ -196,6 +196,7 @@ fn prepare<F>(
         take_kwargs(&mut fields)?
     };
     check_size("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
+    check_questions(app, &inputs)?;
     let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
@@ -208,6 +209,13 @@ fn prepare<F>(
         items.push(if each_token { item.at_each_token() } else { item });
     }
     Ok(Prepared { model, scheduling, items, activation, form })
+}
+
+/// Refuses texts that come to too many bytes with each question of a judge.
+fn check_questions(app: &App, inputs: &[Input]) -> Result<(), ApiError> {
+    let (Some(judge), Some(first)) = (app.scorer()?.head().judge(), inputs.first()) else { return Ok(()) };
+    let sizes = inputs.iter().map(|input| input.text.bytes() * judge.questions.len());
+    check_size(first.path.whole(), 0, sizes, &app.settings.server)
 }
 
 impl<F> ScoredTexts<'_, F> {

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use super::kinds::{self, ErrorKind};
 use super::{ApiError, field_of};
+use crate::api::deadline;
 use crate::prompt::PromptError;
 use crate::reward::Unscorable;
 use crate::sampling::UnsupportedSampling;
@@ -79,7 +80,7 @@ impl ApiError {
                 Some(unsupported_sampling(*error).0.to_owned())
             }
             Self::Serving { error: ServingError::Rejected(rejection), .. } if is_deadline(rejection) => {
-                Some("timeout".into())
+                deadline::source().map(str::to_owned)
             }
             Self::Serving { error, item: Some(item) } => field_of(error, item),
             _ => None,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::trace::{self, Trace};
 use crate::api::app::App;
+use crate::api::deadline;
 use crate::api::error::{ApiError, FailureLog, apply_overload_status};
 use crate::api::wire::milliseconds;
 use crate::serving::timings::{Record, Stage, Timings};
@@ -31,7 +32,7 @@ pub(in crate::api) async fn observe(State(app): State<Arc<App>>, request: Reques
     let trace = app.traces.clone().map(|traces| Trace::new(traces, &request, &id, start, &timings));
     let answer = async {
         tracing::debug!("request");
-        let mut response = timings.scope(next.run(request)).await;
+        let mut response = timings.scope(deadline::scope(next.run(request))).await;
         apply_overload_status(&mut response, app.settings.server.overload_status);
         log_outcome(&app, &response, start);
         response

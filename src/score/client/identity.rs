@@ -15,6 +15,8 @@ const DIGEST_HEADER: &str = "x-assay-digest";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::score) struct ServerIdentity {
     model: ModelEntry,
+    /// Whether the server lists the model, so that it says what scores it has.
+    is_listed: bool,
     /// Id of the engine's profile; `None` if the server has none.
     profile: Option<String>,
     /// Digest of all that scores depend on; `None` if the server sends none.
@@ -50,7 +52,10 @@ impl ServerIdentity {
     /// Whether the model is one of an Assay server that generates text and has no scores. While the engine is loading,
     /// that is not known.
     pub(super) fn generates(&self) -> bool {
-        self.digest.is_some() && self.model.attributes.is_empty() && self.model.step_token.is_none()
+        self.is_listed
+            && self.digest.is_some()
+            && self.model.attributes.is_empty()
+            && self.model.step_token.is_none()
     }
 
     /// The identity in one line, for a journal.
@@ -106,22 +111,22 @@ impl RewardClient {
             Ok(response) => response.json().await,
             Err(error) => Err(error),
         };
-        let model = match (model, models) {
-            // The server may know a name that it does not list.
-            (Some(name), Ok(models)) => models
-                .data
-                .into_iter()
-                .find(|model| model.id == name)
-                .unwrap_or_else(|| ModelEntry { id: name.to_owned(), ..ModelEntry::default() }),
+        let listed = match (model, models) {
+            (Some(name), Ok(models)) => models.data.into_iter().find(|model| model.id == name),
             (None, Ok(models)) => {
-                models.data.into_iter().next().ok_or_else(|| ConnectError::NoModel(self.url.clone()))?
+                let first = models.data.into_iter().next();
+                Some(first.ok_or_else(|| ConnectError::NoModel(self.url.clone()))?)
             }
             // Not every server has this route.
-            (Some(name), Err(error)) if error.is_status() => {
-                ModelEntry { id: name.to_owned(), ..ModelEntry::default() }
-            }
+            (Some(_), Err(error)) if error.is_status() => None,
             (_, Err(error)) => return Err(failed(error)),
         };
+        // The server may know a name that it does not list.
+        let is_listed = listed.is_some();
+        let model = listed.unwrap_or_else(|| ModelEntry {
+            id: model.unwrap_or_default().to_owned(),
+            ..ModelEntry::default()
+        });
         let request = self.authorized(self.http.get(format!("{}/v1/metadata", self.url)));
         let metadata = request.send().await.and_then(reqwest::Response::error_for_status);
         let (profile, digest) = match metadata {
@@ -133,7 +138,7 @@ impl RewardClient {
             }
             Err(_) => (None, None),
         };
-        Ok(ServerIdentity { model, profile, digest })
+        Ok(ServerIdentity { model, is_listed, profile, digest })
     }
 
     /// Checks after a failure that the server still runs what it ran before.

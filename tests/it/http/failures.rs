@@ -114,10 +114,13 @@ async fn a_request_that_is_not_answered_in_time_is_504() {
     let answer = server.chat(field).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"));
     assert_eq!(answer.json()["error"]["type"], "timeout_error");
+    assert_eq!(answer.json()["error"]["param"], "timeout");
 
     let mut header = chat(paris().to_string());
     header.headers_mut().insert("X-Request-Timeout", "0.05".parse().unwrap());
-    assert_eq!(server.send(header).await.status, StatusCode::GATEWAY_TIMEOUT);
+    let answer = server.send(header).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(answer.json()["error"]["param"], "X-Request-Timeout");
 }
 
 #[tokio::test]
@@ -126,7 +129,9 @@ async fn the_server_has_a_time_limit_for_requests_that_bring_none() {
         |settings| settings.server.timeout = Some(Seconds(Duration::from_millis(50))),
         stalled(),
     );
-    assert_eq!(server.chat(paris()).await.status, StatusCode::GATEWAY_TIMEOUT);
+    let answer = server.chat(paris()).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(answer.json()["error"]["param"], serde_json::Value::Null);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::server::{Server, conversation};
 use crate::generation::language::Built;
 
-const RUBRIC: &str = r#"[
+pub(super) const RUBRIC: &str = r#"[
     {"name": "quality", "ask": "How good is it, from 0 to 2?", "answers": {"0": 0, "1": 1, "2": 2}, "weight": 2},
     {"name": "letter", "ask": "Which letter is right, a or b?", "answers": {"a": 1, "b": 0}}
 ]"#;
@@ -23,7 +23,7 @@ fn run(command: &str, engine: &Path, arguments: &[&str]) -> (bool, String, Strin
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
-fn rows() -> Vec<Value> {
+pub(super) fn rows() -> Vec<Value> {
     let answer = |index: i32| format!("Answer {index} ") + &"and more ".repeat(index as usize % 7);
     (0..20).map(|index| json!({"messages": conversation(&answer(index)), "rating": index % 4})).collect()
 }
@@ -67,12 +67,12 @@ async fn a_file_gets_the_scores_of_the_route_and_is_held_against_labels() {
 }
 
 /// A file of lines.
-fn write_lines(path: &str, rows: &[Value]) {
+pub(super) fn write_lines(path: &str, rows: &[Value]) {
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     std::fs::write(path, lines).unwrap();
 }
 
-fn lines(path: &str) -> Vec<Value> {
+pub(super) fn lines(path: &str) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -40,6 +40,15 @@ impl Server {
 
     /// The same on an engine, or why it does not start.
     pub(super) fn on(engine: Built, judge: Option<&str>) -> Result<Self, String> {
+        Self::with(engine, judge, |_| {})
+    }
+
+    /// The same with other settings.
+    pub(super) fn with(
+        engine: Built,
+        judge: Option<&str>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<Self, String> {
         let files = tempfile::tempdir().unwrap();
         let mut settings = Settings::defaults(engine.path());
         settings.server.served_model_name = vec!["tiny".into()];
@@ -51,11 +60,21 @@ impl Server {
             std::fs::write(&path, judge).unwrap();
             settings.scoring.judge = Some(path);
         }
+        change(&mut settings);
         let manifest = &engine.manifest;
         let options = settings.load_options(manifest).map_err(|error| error.to_string())?;
         let app = Arc::new(App::new(settings, manifest).unwrap());
         app.start(load::load(&options, manifest, app.metrics.clone()).map_err(|error| error.to_string())?);
         Ok(Self { router: router(app).unwrap(), _engine: (engine, files) })
+    }
+
+    /// Serves on a port of its own; returns the address.
+    pub(super) async fn listen(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
     }
 
     /// Posts JSON to a path.

@@ -1,9 +1,12 @@
 //! Judges on the routes of trainers, whose texts the chat template has rendered already.
 
+use assay::config::Settings;
+use assay::manifest::Dtype;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::server::{JUDGE, Server, conversation};
+use crate::generation::language::Built;
 
 /// A conversation as the template of the test checkpoint renders it, and that without the end of its last turn.
 async fn rendered(server: &Server, messages: &Value) -> (String, String) {
@@ -87,4 +90,33 @@ async fn what_cannot_be_asked_about_is_refused_with_its_own_field() {
         assert_eq!(answer["error"]["param"].as_str().unwrap_or_default(), param, "{route}: {answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(reason), "{route}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn the_questions_of_a_judge_count_in_the_size_of_a_call() {
+    let built = Built::new("lm-head-tiny", Dtype::F32);
+    let most = |settings: &mut Settings| settings.server.max_body_bytes = 1000;
+    let mut judge = "attributes:\n".to_owned();
+    for number in 0..10 {
+        judge += &format!("  q{number}: {{ask: 'Is it {number}?', answers: {{a: 1, b: 0}}}}\n");
+    }
+    let server = Server::with(built, Some(&judge), most).unwrap();
+    let (whole, _) = rendered(
+        &server,
+        &json!([
+            {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
+        ]),
+    )
+    .await;
+    let query = vec![whole.as_str(); 2];
+    let (status, answer) = server.post("/get_reward", &json!({"query": query})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let query = vec![whole.as_str(); 800 / whole.len()];
+    let (status, answer) = server.post("/get_reward", &json!({"query": query})).await;
+    assert_eq!(
+        (status, &answer["error"]["param"]),
+        (StatusCode::BAD_REQUEST, &json!("query[0]")),
+        "{answer}"
+    );
+    assert!(answer["error"]["message"].as_str().unwrap().contains("more than the 4000"), "{answer}");
 }
