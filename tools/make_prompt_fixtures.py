@@ -39,40 +39,23 @@ NEMOTRON_SYSTEM = (
 # Templates
 # ---------------------------------------------------------------------------
 
-ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+ALTERNATE = "A user's turn and an assistant's take turns, and the user begins"
 
 # The system's text is in the last user's turn; the bracketed words are control tokens.
-MISTRAL_TEMPLATE = """{%- if messages[0]["role"] == "system" %}
-    {%- set system_text = messages[0]["content"] %}
-    {%- set turns = messages[1:] %}
-{%- else %}
-    {%- set turns = messages %}
-{%- endif %}
-{%- set users = turns | selectattr("role", "equalto", "user") | list %}
-{%- set ns = namespace() %}
-{%- set ns.index = 0 %}
-{%- for message in turns %}
-    {%- if message["role"] == "user" or message["role"] == "assistant" %}
-        {%- if (message["role"] == "user") != (ns.index % 2 == 0) %}
-            {{- raise_exception("After the optional system message, conversation roles must alternate user/assistant/user/assistant/...") }}
-        {%- endif %}
-        {%- set ns.index = ns.index + 1 %}
-    {%- endif %}
-{%- endfor %}
-{{- bos_token }}
-{%- for message in turns %}
-    {%- if message["role"] == "user" %}
-        {%- if loop.last and system_text is defined %}
-            {{- "[INST] " + system_text + "\\n\\n" + message["content"] + "[/INST]" }}
-        {%- else %}
-            {{- "[INST] " + message["content"] + "[/INST]" }}
-        {%- endif %}
-    {%- elif message["role"] == "assistant" %}
-        {{- " " + message["content"] | trim + eos_token }}
-    {%- else %}
-        {{- raise_exception("Only user and assistant roles are supported, with the exception of an initial optional system message!") }}
-    {%- endif %}
-{%- endfor %}
+MISTRAL_TEMPLATE = f"""{{%- set has_rules = messages[0].role == 'system' %}}
+{{%- set rules = messages[0].content ~ '\\n\\n' if has_rules else '' %}}
+{{{{- bos_token }}}}
+{{%- for turn in (messages[1:] if has_rules else messages) %}}
+    {{%- if turn.role not in ('user', 'assistant') %}}
+        {{{{- raise_exception('Nobody is called ' ~ turn.role ~ ' after the first turn') }}}}
+    {{%- elif loop.index0 % 2 != ['user', 'assistant'].index(turn.role) %}}
+        {{{{- raise_exception("{ALTERNATE}") }}}}
+    {{%- elif turn.role == 'assistant' %}}
+        {{{{- ' ' ~ turn.content | trim ~ eos_token }}}}
+    {{%- else %}}
+        {{{{- '[INST] ' ~ (rules if loop.last else '') ~ turn.content ~ '[/INST]' }}}}
+    {{%- endif %}}
+{{%- endfor %}}
 """
 
 # Thoughts are taken out of all turns but those after the last question.
@@ -122,7 +105,7 @@ GEMMA2_TEMPLATE = (
     "{% endif %}"
     "{% for message in messages %}"
     "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    f"{{{{ raise_exception('{ALTERNATE}') }}}}"
+    f"{{{{ raise_exception(\"{ALTERNATE}\") }}}}"
     "{% endif %}"
     "{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
     "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}"
@@ -130,40 +113,29 @@ GEMMA2_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 
-# The system's text comes before the first user's.
-GEMMA3_TEMPLATE = f"""{{{{ bos_token }}}}
-{{%- if messages[0]['role'] == 'system' -%}}
-    {{%- set before_first = (messages[0]['content'] if messages[0]['content'] is string else messages[0]['content'][0]['text']) + '\\n\\n' -%}}
-    {{%- set turns = messages[1:] -%}}
-{{%- else -%}}
-    {{%- set before_first = "" -%}}
-    {{%- set turns = messages -%}}
-{{%- endif -%}}
-{{%- for message in turns -%}}
-    {{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}}
-        {{{{ raise_exception("{ALTERNATE}") }}}}
-    {{%- endif -%}}
-    {{%- if message['role'] == 'assistant' -%}}
-        {{%- set role = "model" -%}}
+# The system's text comes before the first user's. A content may be a list of parts.
+GEMMA3_TEMPLATE = f"""{{%- macro said(content) -%}}
+    {{%- if content is string -%}}
+        {{{{- content | trim -}}}}
     {{%- else -%}}
-        {{%- set role = message['role'] -%}}
+        {{{{- content | selectattr('type', 'equalto', 'text') | map(attribute='text') | map('trim') | join -}}}}
     {{%- endif -%}}
-    {{{{ '<start_of_turn>' + role + '\\n' + (before_first if loop.first else "") }}}}
-    {{%- if message['content'] is string -%}}
-        {{{{ message['content'] | trim }}}}
-    {{%- elif message['content'] is iterable -%}}
-        {{%- for item in message['content'] -%}}
-            {{%- if item['type'] == 'text' -%}}
-                {{{{ item['text'] | trim }}}}
-            {{%- endif -%}}
-        {{%- endfor -%}}
-    {{%- else -%}}
-        {{{{ raise_exception("Invalid content type") }}}}
+{{%- endmacro -%}}
+{{{{- bos_token -}}}}
+{{%- set has_rules = messages[0].role == 'system' -%}}
+{{%- for turn in messages[1 if has_rules else 0:] -%}}
+    {{%- if loop.index0 % 2 != (0 if turn.role == 'user' else 1) -%}}
+        {{{{- raise_exception("{ALTERNATE}") -}}}}
     {{%- endif -%}}
-    {{{{ '<end_of_turn>\\n' }}}}
+    {{{{- '<start_of_turn>' ~ {{'assistant': 'model'}}.get(turn.role, turn.role) ~ '\\n' -}}}}
+    {{%- if loop.first and has_rules -%}}
+        {{%- set rules = messages[0].content -%}}
+        {{{{- (rules if rules is string else rules[0].text) ~ '\\n\\n' -}}}}
+    {{%- endif -%}}
+    {{{{- said(turn.content) ~ '<end_of_turn>\\n' -}}}}
 {{%- endfor -%}}
 {{%- if add_generation_prompt -%}}
-    {{{{ '<start_of_turn>model\\n' }}}}
+    {{{{- '<start_of_turn>model\\n' -}}}}
 {{%- endif -%}}
 """
 
