@@ -40,6 +40,7 @@
 
 mod added_tokens;
 mod ask;
+mod backtracking;
 mod byte_level;
 mod cancel;
 mod charsmap;

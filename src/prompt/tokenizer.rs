@@ -130,6 +130,10 @@ impl PromptTokenizer {
     /// # Errors
     /// The tokenizer cannot encode the text.
     pub(super) fn encode(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, TokenizerError> {
+        without_panics(|| self.encode_whole(text, marks))
+    }
+
+    fn encode_whole(&self, text: &str, marks: Option<&[Mark]>) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 8);
         let honoured = |place: Range<usize>, added: &Added| {
             !added.control || marks.is_none_or(|marks| !is_guarded(marks, place.start, place.end))

@@ -28,7 +28,17 @@ pub(crate) enum TokenizerError {
 
 /// Runs what may panic in the tokenizers crate: it does on some files that are damaged or inconsistent, such as a
 /// `Precompiled` normalizer without data, or a post-processor that names a token without saying which it is.
-pub(super) fn without_panics<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    // What the closure changes is dropped with the tokenizer that is refused.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the tokenizers crate panicked on it".into()))
+pub(super) fn without_panics<T, E: From<tokenizers::Error>>(
+    run: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    // What the closure changes is dropped with the tokenizer that is refused, or with the text.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map_or("", String::as_str);
+        let reason = if words.contains("retry-limit") {
+            "a pattern of its tokenizer backtracks too often on it"
+        } else {
+            "the tokenizers crate panicked on it"
+        };
+        Err(tokenizers::Error::from(reason).into())
+    })
 }

@@ -1,33 +1,10 @@
 //! Families under the names and layouts that their checkpoints have, and what the build says about them.
 
-use std::sync::Mutex;
-
-use assay::builder::Progress;
 use assay::builder::cpu::build;
 use assay::manifest::{Dtype, Manifest, RopeScaling, SlidingWindow, Task, WEIGHTS_FILE};
 use serde_json::{Value, json};
 
-use super::support::{Checkpoint, assert_names};
-
-/// Keeps what a build says.
-#[derive(Default)]
-struct Notes(Mutex<String>);
-
-impl Progress for Notes {
-    fn note(&self, note: &str) {
-        let mut notes = self.0.lock().unwrap();
-        notes.push_str(note);
-        notes.push('\n');
-    }
-}
-
-/// Builds it in f32; the manifest and what was said.
-fn built(checkpoint: &Checkpoint) -> (Manifest, String) {
-    let notes = Notes::default();
-    let _ = std::fs::remove_dir_all(checkpoint.beside("engine"));
-    let manifest = build(&checkpoint.options(Dtype::F32), &notes).unwrap();
-    (manifest, notes.0.into_inner().unwrap())
-}
+use super::support::{Checkpoint, Notes, assert_names};
 
 fn digest(manifest: &Manifest) -> &str {
     &manifest.files[WEIGHTS_FILE].sha256
@@ -36,13 +13,13 @@ fn digest(manifest: &Manifest) -> &str {
 #[test]
 fn gemma_3_text_models_under_every_class_that_transformers_gives_them() {
     let checkpoint = Checkpoint::copy("gemma3-tiny");
-    let (text, _) = built(&checkpoint);
+    let (text, _) = checkpoint.said();
     checkpoint.set("architectures", json!(["Gemma3ForSequenceClassification"]));
-    assert_eq!(digest(&built(&checkpoint).0), digest(&text));
+    assert_eq!(digest(&checkpoint.said().0), digest(&text));
 
     checkpoint.set("architectures", json!(["Gemma3ForCausalLM"]));
     checkpoint.retensor(|tensors| drop(tensors.remove("score.weight")));
-    let (language, said) = built(&checkpoint);
+    let (language, said) = checkpoint.said();
     assert_eq!((language.task, language.model.family.as_str()), (Task::Chat, "gemma3"));
     assert_names(&said, &["Gemma3ForCausalLM", "Gemma 3"]);
 }
@@ -50,7 +27,7 @@ fn gemma_3_text_models_under_every_class_that_transformers_gives_them() {
 #[test]
 fn the_text_part_of_a_model_of_images_in_both_layouts_of_its_tensors() {
     let checkpoint = Checkpoint::copy("gemma3-vision");
-    let (new, said) = built(&checkpoint);
+    let (new, said) = checkpoint.said();
     assert_names(&said, &["Gemma3ForSequenceClassification takes images", "only its text part"]);
     assert_eq!(new.model.rope.scaling, RopeScaling::Linear { factor: 4.0 });
     assert_eq!(new.model.variant.sliding_window.as_ref().unwrap().layers, [0, 2]);
@@ -65,7 +42,7 @@ fn the_text_part_of_a_model_of_images_in_both_layouts_of_its_tensors() {
             tensors.insert(name, tensor);
         }
     });
-    assert_eq!(digest(&built(&checkpoint).0), digest(&new));
+    assert_eq!(digest(&checkpoint.said().0), digest(&new));
 
     // A tensor of the text part that it should not have is found as elsewhere.
     checkpoint.retensor(|tensors| {
@@ -81,7 +58,7 @@ fn a_language_model_of_images_with_the_defaults_of_its_text_part() {
     let checkpoint = Checkpoint::copy("gemma3-vision");
     checkpoint.retensor(|tensors| drop(tensors.remove("score.weight")));
     checkpoint.set("architectures", json!(["Gemma3ForConditionalGeneration"]));
-    assert_eq!(built(&checkpoint).0.task, Task::Chat);
+    assert_eq!(checkpoint.said().0.task, Task::Chat);
     // Published text sections leave out what is Gemma 3's default.
     checkpoint.edit("config.json", |config| {
         drop(config["text_config"].as_object_mut().unwrap().remove("vocab_size"))
@@ -97,7 +74,7 @@ fn a_language_model_of_images_with_the_defaults_of_its_text_part() {
 #[test]
 fn a_mistral_3_whose_text_part_is_a_mistral() {
     let checkpoint = Checkpoint::copy("mistral-tiny");
-    let (text, _) = built(&checkpoint);
+    let (text, _) = checkpoint.said();
     checkpoint.edit("config.json", |config| {
         let mut section = config.clone();
         section["architectures"] = json!(["MistralForSequenceClassification"]);
@@ -115,7 +92,7 @@ fn a_mistral_3_whose_text_part_is_a_mistral() {
         let head = tensors["language_model.model.embed_tokens.weight"].clone();
         tensors.insert("language_model.lm_head.weight".to_owned(), head);
     });
-    let (language, said) = built(&checkpoint);
+    let (language, said) = checkpoint.said();
     assert_names(&said, &["Mistral3ForConditionalGeneration", "text part"]);
     assert_eq!((&language.model.variant, language.task), (&text.model.variant, Task::Chat));
 }
@@ -125,23 +102,23 @@ fn layer_types_mean_what_they_mean_in_transformers() {
     let kinds = json!(["full_attention", "sliding_attention", "full_attention"]);
     let checkpoint = Checkpoint::copy("mistral-tiny");
     checkpoint.set("layer_types", kinds.clone());
-    let (ministral, _) = built(&checkpoint);
+    let (ministral, _) = checkpoint.said();
     assert_eq!(ministral.model.family, "ministral");
     let window = SlidingWindow { keys: 45, layers: vec![1], rope: None };
     assert_eq!(ministral.model.variant.sliding_window, Some(window));
     checkpoint
         .set("model_type", json!("ministral"))
         .set("architectures", json!(["MinistralForSequenceClassification"]));
-    assert_eq!(digest(&built(&checkpoint).0), digest(&ministral));
+    assert_eq!(digest(&checkpoint.said().0), digest(&ministral));
     checkpoint.set("layer_types", json!(null));
-    assert_eq!(built(&checkpoint).0.model.variant.sliding_window.unwrap().layers, [0, 1, 2]);
+    assert_eq!(checkpoint.said().0.model.variant.sliding_window.unwrap().layers, [0, 1, 2]);
 
     // Every layer of these is alike.
     for name in ["phi3-tiny", "olmo2-tiny"] {
         let checkpoint = Checkpoint::copy(name);
-        let (plain, _) = built(&checkpoint);
+        let (plain, _) = checkpoint.said();
         checkpoint.set("layer_types", kinds.clone());
-        let (listed, said) = built(&checkpoint);
+        let (listed, said) = checkpoint.said();
         assert_eq!(listed.model.variant, plain.model.variant, "{name}");
         assert_names(&said, &["layer_types", "no effect"]);
     }
@@ -150,7 +127,7 @@ fn layer_types_mean_what_they_mean_in_transformers() {
     checkpoint.set("layer_types", kinds);
     assert_names(&checkpoint.refusal(), &["use_sliding_window", "sliding_attention"]);
     checkpoint.set("use_sliding_window", json!(true)).set("sliding_window", json!(30));
-    assert_eq!(built(&checkpoint).0.model.variant.sliding_window.unwrap().layers, [1]);
+    assert_eq!(checkpoint.said().0.model.variant.sliding_window.unwrap().layers, [1]);
 }
 
 #[test]
@@ -160,7 +137,7 @@ fn of_two_rotary_settings_the_one_that_counts_is_said() {
         for (field, value) in settings {
             checkpoint.set(field, value.clone());
         }
-        let (manifest, said) = built(&checkpoint);
+        let (manifest, said) = checkpoint.said();
         (manifest.model.rope, said)
     };
     let linear = json!({"rope_type": "linear", "factor": 2.0});
@@ -211,7 +188,7 @@ fn a_scaling_without_a_type() {
         checkpoint.set(section, json!({"factor": 8.0}));
         assert_names(&checkpoint.refusal(), &[&format!("{section}.rope_type"), "missing", "factor"]);
         checkpoint.set(section, json!({"rope_theta": 5000.0}));
-        assert_eq!(built(&checkpoint).0.model.rope.theta, 5000.0);
+        assert_eq!(checkpoint.said().0.model.rope.theta, 5000.0);
     }
     let checkpoint = Checkpoint::copy("gemma3-tiny");
     checkpoint.set("rope_scaling", json!({"factor": 8.0}));
@@ -221,7 +198,7 @@ fn a_scaling_without_a_type() {
 #[test]
 fn phi_3_scales_by_longrope_under_all_its_names() {
     let checkpoint = Checkpoint::copy("phi3-longrope");
-    let (first, _) = built(&checkpoint);
+    let (first, _) = checkpoint.said();
     let RopeScaling::LongRope { attention_factor, original_max_position_embeddings, .. } =
         &first.model.rope.scaling
     else {
@@ -232,7 +209,7 @@ fn phi_3_scales_by_longrope_under_all_its_names() {
     assert!((attention_factor - 1.176_160).abs() < 1e-6, "{attention_factor}");
     for name in ["su", "yarn"] {
         checkpoint.edit("config.json", |config| config["rope_scaling"]["type"] = json!(name));
-        assert_eq!(built(&checkpoint).0.model.rope, first.model.rope, "{name}");
+        assert_eq!(checkpoint.said().0.model.rope, first.model.rope, "{name}");
     }
     checkpoint.edit("config.json", |config| config["rope_scaling"]["type"] = json!("linear"));
     std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
@@ -247,7 +224,7 @@ fn a_model_that_generates_ends_where_its_rotation_would_change() {
         tensors.remove("score.weight").unwrap();
         tensors.insert("lm_head.weight".to_owned(), tensors["model.embed_tokens.weight"].clone());
     });
-    assert_eq!(built(&checkpoint).0.limits.max_seq_len, 150);
+    assert_eq!(checkpoint.said().0.limits.max_seq_len, 150);
     let mut options = checkpoint.options(Dtype::F32);
     options.common.max_seq_len = Some(151);
     let sentence = build(&options, &Notes::default()).unwrap_err().to_string();
@@ -272,23 +249,23 @@ fn factors_and_layers_that_no_engine_computes() {
 #[test]
 fn pythia_checkpoints_with_the_buffers_and_names_of_old() {
     let checkpoint = Checkpoint::copy("neox-tiny");
-    let (new, _) = built(&checkpoint);
+    let (new, _) = checkpoint.said();
     checkpoint.retensor(|tensors| {
         let mask = (safetensors::Dtype::U8, vec![1, 1, 2, 2], vec![1, 0, 1, 1]);
         tensors.insert("gpt_neox.layers.0.attention.bias".to_owned(), mask);
         let masked = (safetensors::Dtype::F32, vec![], vec![0; 4]);
         tensors.insert("gpt_neox.layers.0.attention.masked_bias".to_owned(), masked);
     });
-    assert_eq!(digest(&built(&checkpoint).0), digest(&new));
+    assert_eq!(digest(&checkpoint.said().0), digest(&new));
     checkpoint.set("use_parallel_residual", json!(false));
-    assert!(!built(&checkpoint).0.model.variant.parallel_residual);
+    assert!(!checkpoint.said().0.model.variant.parallel_residual);
 }
 
 /// As transformers 5 holds them.
 #[test]
 fn experts_whose_matrices_are_stacked_in_one_tensor() {
     let checkpoint = Checkpoint::copy("qwen3-moe-tiny");
-    let (apart, _) = built(&checkpoint);
+    let (apart, _) = checkpoint.said();
     checkpoint.retensor(|tensors| {
         let first = |name: &String| Some(name.strip_suffix(".experts.0.up_proj.weight")?.to_owned());
         let layers: Vec<String> = tensors.keys().filter_map(first).collect();
@@ -314,19 +291,19 @@ fn experts_whose_matrices_are_stacked_in_one_tensor() {
             tensors.insert(format!("{layer}.experts.down_proj"), (dtype, vec![count, hidden, width], down));
         }
     });
-    assert_eq!(digest(&built(&checkpoint).0), digest(&apart));
+    assert_eq!(digest(&checkpoint.said().0), digest(&apart));
 }
 
 #[test]
 fn gpt_2_under_every_class_and_what_of_it_is_refused() {
     let checkpoint = Checkpoint::copy("gpt2-tiny");
-    let (classifier, _) = built(&checkpoint);
+    let (classifier, _) = checkpoint.said();
     assert_eq!(classifier.model.intermediate_size, 4 * 72);
     checkpoint.retensor(|tensors| {
         let mask = (safetensors::Dtype::U8, vec![1, 1, 2, 2], vec![1, 0, 1, 1]);
         tensors.insert("transformer.h.0.attn.bias".to_owned(), mask);
     });
-    assert_eq!(digest(&built(&checkpoint).0), digest(&classifier));
+    assert_eq!(digest(&checkpoint.said().0), digest(&classifier));
     let mut options = checkpoint.options(Dtype::F32);
     options.common.max_seq_len = Some(421);
     let error = build(&options, &assay::builder::Silent).unwrap_err().to_string();
@@ -339,7 +316,7 @@ fn gpt_2_under_every_class_and_what_of_it_is_refused() {
     language.retensor(|tensors| {
         tensors.remove("score.weight");
     });
-    assert_eq!(built(&language).0.task, assay::manifest::Task::Chat);
+    assert_eq!(language.said().0.task, assay::manifest::Task::Chat);
 }
 
 #[test]

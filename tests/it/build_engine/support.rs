@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use assay::builder::cpu::{CpuBuildOptions, build};
-use assay::builder::{BuildError, Silent};
+use assay::builder::{BuildError, Progress, Silent};
 use assay::manifest::{Dtype, Manifest};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -137,11 +138,37 @@ impl Checkpoint {
         build(&self.options(dtype), &Silent)
     }
 
+    /// Builds it in f32, anew; the manifest, and the lines that the build shows.
+    pub(crate) fn said(&self) -> (Manifest, String) {
+        let _ = std::fs::remove_dir_all(self.beside("engine"));
+        let notes = Notes::default();
+        let manifest = build(&self.options(Dtype::F32), &notes).unwrap();
+        (manifest, notes.lines())
+    }
+
     /// Builds it, which must fail and leave nothing; gives the sentence.
     pub(crate) fn refusal(&self) -> String {
         let sentence = self.build(Dtype::F32).expect_err("it was built").to_string();
         assert_eq!(self.neighbours(), [""; 0], "left behind after: {sentence}");
         sentence
+    }
+}
+
+/// Collects the lines that a build shows.
+#[derive(Default)]
+pub(crate) struct Notes(Mutex<String>);
+
+impl Progress for Notes {
+    fn note(&self, text: &str) {
+        let mut notes = self.0.lock().unwrap();
+        notes.push_str(text);
+        notes.push('\n');
+    }
+}
+
+impl Notes {
+    pub(crate) fn lines(self) -> String {
+        self.0.into_inner().unwrap()
     }
 }
 

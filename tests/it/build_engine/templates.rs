@@ -1,25 +1,11 @@
 //! What a build makes of chat templates.
 
-use std::sync::Mutex;
-
-use assay::builder::{Progress, cpu};
+use assay::builder::cpu;
 use assay::manifest::{Dtype, Manifest};
 use assay::prompt::{EncodeOptions, Encoder, Message};
 use serde_json::json;
 
-use super::support::Checkpoint;
-
-/// Collects the lines that a build shows.
-#[derive(Default)]
-struct Notes(Mutex<String>);
-
-impl Progress for Notes {
-    fn note(&self, text: &str) {
-        let mut notes = self.0.lock().unwrap();
-        notes.push_str(text);
-        notes.push('\n');
-    }
-}
+use super::support::{Checkpoint, Notes};
 
 /// A tiny checkpoint with this text in `chat_template.jinja`.
 fn with_template(template: &str) -> Checkpoint {
@@ -34,7 +20,7 @@ fn build(checkpoint: &Checkpoint, date: Option<&str>) -> (Manifest, String) {
     let _ = std::fs::remove_dir_all(&options.common.output);
     let notes = Notes::default();
     let manifest = cpu::build(&options, &notes).unwrap();
-    (manifest, notes.0.into_inner().unwrap())
+    (manifest, notes.lines())
 }
 
 /// What the built engine makes of a question and its answer.

@@ -1,12 +1,11 @@
 //! The tokenizer that serves is the one that all of a checkpoint's files describe together.
 
-use assay::builder::Progress;
 use assay::builder::cpu::build;
 use assay::manifest::{Dtype, TOKENIZER_FILE};
 use assay::prompt::{ControlPolicy, EncodeOptions, Encoder, Message, PromptError};
 use serde_json::{Value, json};
 
-use super::support::{Checkpoint, assert_names};
+use super::support::{Checkpoint, Notes, assert_names};
 
 const CHATML: &str =
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
@@ -56,22 +55,13 @@ fn tokens_that_only_the_configuration_names_have_one_id_each() {
     }
 }
 
-/// Passes the lines of a build on.
-struct Notes(std::sync::Mutex<Vec<String>>);
-
-impl Progress for Notes {
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-}
-
 #[test]
 fn the_build_lists_tokens_that_tokenizer_json_does_not_have() {
     let checkpoint =
         chatml(|config| config["additional_special_tokens"] = json!(["<|im_start|>", "<|im_end|>"]));
-    let notes = Notes(Vec::new().into());
+    let notes = Notes::default();
     build(&checkpoint.options(Dtype::F32), &notes).unwrap();
-    let lines = notes.0.into_inner().unwrap().join("\n");
+    let lines = notes.lines();
     assert_names(&lines, &["\"<|im_start|>\" (625)", "\"<|im_end|>\" (626)"]);
 }
 
@@ -97,7 +87,7 @@ fn the_build_says_which_tokens_messages_may_spell_and_an_option_is_stricter() {
         (ControlPolicy::All, vec!["<think>"], vec!["<tool_call>"], "<think> (4 in all)"),
     ] {
         options.common.checkpoint.control_tokens = policy;
-        let notes = Notes(Vec::new().into());
+        let notes = Notes::default();
         let manifest = build(&options, &notes).unwrap();
         let control = manifest.prompt.control_tokens.unwrap();
         assert_eq!(
@@ -107,7 +97,7 @@ fn the_build_says_which_tokens_messages_may_spell_and_an_option_is_stricter() {
                 words.iter().map(|s| (*s).to_owned()).collect()
             )
         );
-        assert_names(&notes.0.into_inner().unwrap().join("\n"), &["cannot spell", "<|im_start|>", line]);
+        assert_names(&notes.lines(), &["cannot spell", "<|im_start|>", line]);
         std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
     }
 }
@@ -255,6 +245,23 @@ fn hostile_normalizers_are_refused_in_bounded_time() {
         } else {
             assert_eq!(words, "tokeniz", "a map of characters that matches nothing may build");
         }
+    }
+}
+
+#[test]
+fn patterns_that_backtrack_without_bound_are_refused_by_name() {
+    let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    for pattern in ["(a+a+)+b", r"(\s|\w)*(\s|\w)*!"] {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.edit(TOKENIZER_FILE, |file| {
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split(pattern)]});
+        });
+        assert_names(&checkpoint.refusal(), &["tokenizer.json", "pattern", "backtracks"]);
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.edit(TOKENIZER_FILE, |file| {
+            file["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": " "});
+        });
+        assert_names(&checkpoint.refusal(), &["tokenizer.json", "pattern", "backtracks"]);
     }
 }
 
