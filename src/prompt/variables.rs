@@ -109,7 +109,7 @@ impl TemplateVariables {
     }
 
     /// These variables, and those of `defaults` that they do not set.
-    pub(super) fn over<'a>(&'a self, defaults: &'a Self) -> Cow<'a, Self> {
+    pub(crate) fn over<'a>(&'a self, defaults: &'a Self) -> Cow<'a, Self> {
         if defaults.is_empty() {
             return Cow::Borrowed(self);
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::client::{Asked, RewardClient};
+use super::row_options::RowOptions;
 use super::{ConversationScores, Row, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
@@ -285,27 +286,27 @@ impl ScoringBackend {
         }
     }
 
-    /// Scores the conversations of one row, in their order, by the row's `rubric` if it has one. What they share is
-    /// computed once.
+    /// Scores the conversations of one row, in their order, by the row's own rubric if it has one. What they share is
+    /// computed once. The row's variables for the chat template go before those of the run.
     ///
     /// # Errors
     /// [`ScoreError::Gone`].
     pub(super) async fn score(
         &self,
         conversations: &[Vec<Message>],
-        rubric: Option<&Value>,
+        row: RowOptions<'_>,
     ) -> Result<Vec<ScoreResult>, ScoreError> {
         let (scorer, in_flight) = match &*self.0 {
             Backend::Engine { scorer, in_flight, .. } => (scorer, in_flight),
-            Backend::Server(client) => return client.score(conversations, rubric).await,
+            Backend::Server(client) => return client.score(conversations, row).await,
         };
-        let rubric = match rubric.map(|rubric| rubric_head(scorer, rubric)).transpose() {
+        let rubric = match row.rubric.map(|rubric| rubric_head(scorer, rubric)).transpose() {
             Ok(rubric) => rubric,
             Err(reason) => return Ok(vec![Err(Unscored::Refused(reason)); conversations.len()]),
         };
-        let scores =
-            conversations.iter().map(|turns| score_in_process(scorer, in_flight, turns, rubric.as_ref()));
-        try_join_all(scores).await
+        let options = EncodeOptions { variables: Some(row.variables), ..EncodeOptions::default() };
+        let score = |turns| score_in_process(scorer, in_flight, turns, options, rubric.as_ref());
+        try_join_all(conversations.iter().map(|turns| score(turns))).await
     }
 }
 
@@ -333,10 +334,11 @@ async fn score_in_process(
     scorer: &Scorer,
     in_flight: &Semaphore,
     messages: &[Message],
+    options: EncodeOptions<'_>,
     rubric: Option<&Arc<Head>>,
 ) -> Result<ScoreResult, ScoreError> {
     let _permit = in_flight.acquire().await.map_err(|error| ScoreError::Gone(error.into()))?;
-    match score(scorer, messages, rubric).await {
+    match score(scorer, messages, options, rubric).await {
         Ok(scores) => Ok(Ok(scores)),
         Err(error) if error.is_items_own() => Ok(Err(Unscored::Refused(error.to_string()))),
         Err(error) => Err(ScoreError::Gone(error.into())),
@@ -346,11 +348,12 @@ async fn score_in_process(
 async fn score(
     scorer: &Scorer,
     messages: &[Message],
+    options: EncodeOptions<'_>,
     rubric: Option<&Arc<Head>>,
 ) -> Result<ConversationScores, ServingError> {
     let prompt = match rubric {
-        Some(rubric) => scorer.encode_rubric(messages, EncodeOptions::default(), rubric)?,
-        None => scorer.encode(messages, LengthPolicy::default())?,
+        Some(rubric) => scorer.encode_rubric(messages, options, rubric)?,
+        None => scorer.encode_with(messages, options, LengthPolicy::default())?,
     };
     let scored = scorer.score(prompt, Scheduling::now()).await?;
     let scores = scored.scores.values().map(|(attribute, score)| (attribute.to_owned(), score)).collect();

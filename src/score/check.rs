@@ -111,6 +111,7 @@ async fn score(scorer: &Scorer, messages: &[Message]) -> Result<BTreeMap<String,
 /// Conversations of everyday kinds. Those of a process reward model have `step` after each step.
 pub(super) fn examples(step: Option<&str>) -> Vec<Vec<Message>> {
     let steps = |parts: &[&str]| match step {
+        Some(step) if step.trim().is_empty() => parts.iter().map(|part| format!("{part}{step}")).collect(),
         Some(step) => parts.iter().map(|part| format!("{part} {step}")).collect(),
         None => parts.join(" "),
     };

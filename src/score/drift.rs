@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::backend::ScoringBackend;
 use super::cli::{api_key, load_with};
 use super::client::{Asked, server_root};
+use super::row_options::RowOptions;
 use super::{ScoreError, ScoreResult, check};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
 use crate::config::ServeOptions;
-use crate::prompt::Message;
+use crate::prompt::{Message, TemplateVariables};
 
 /// Exit status if a bit differs.
 const DIFFERENT: u8 = 1;
@@ -130,11 +131,13 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
 }
 
 async fn score(replica: &Replica, conversations: &[Vec<Message>]) -> Result<Scores, ScoreError> {
+    let none = TemplateVariables::default();
+    let plain = RowOptions { variables: &none, rubric: None };
     let mut alone = Vec::with_capacity(conversations.len());
     for conversation in conversations {
-        alone.extend(replica.backend.score(std::slice::from_ref(conversation), None).await?);
+        alone.extend(replica.backend.score(std::slice::from_ref(conversation), plain).await?);
     }
-    Ok(Scores { alone, together: replica.backend.score(conversations, None).await? })
+    Ok(Scores { alone, together: replica.backend.score(conversations, plain).await? })
 }
 
 /// Prints where two lists of scores differ, and returns the number of conversations in which they do.

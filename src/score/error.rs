@@ -241,6 +241,23 @@ pub enum ConversationError {
     /// The row's response is made of steps.
     #[error("`{0}` has steps, and the model scores whole responses")]
     Steps(String),
+    /// A step would be taken for several.
+    #[error(
+        "step {step} of `{column}` contains {token:?}, which ends a step of this model, so that it would become several; \
+         replace it in the text of steps"
+    )]
+    StepHoldsEnd { column: String, step: usize, token: String },
+    /// The row's tools cannot be given to the chat template.
+    #[error(
+        "`tools` is neither a list of objects nor the JSON of one; rename the column if it holds something else"
+    )]
+    NotTools,
+    /// The row's variables cannot be given to the chat template.
+    #[error("`chat_template_kwargs` is neither an object nor the JSON of one")]
+    NotVariables,
+    /// One of them cannot.
+    #[error("`chat_template_kwargs.{name}` {reason}")]
+    Variable { name: String, reason: String },
     /// There should be steps.
     #[error("`{0}` has no steps")]
     NoSteps(String),

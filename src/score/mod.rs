@@ -34,6 +34,7 @@ mod progress;
 mod python_literal;
 mod report_data;
 mod row;
+mod row_options;
 pub mod rows;
 mod run;
 mod scores_of_row;

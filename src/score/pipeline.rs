@@ -17,6 +17,7 @@ use super::inspect::Peeked;
 use super::journal::JournalRows;
 use super::progress::ScoreProgress;
 use super::row::Row;
+use super::row_options::RowOptions;
 use super::rows::{self, Rows};
 use super::{ConversationError, ScoreError, ScoreResult, Unscored};
 
@@ -175,7 +176,8 @@ async fn score_row(
             Err(error) => errors.push(Some(error)),
         }
     }
-    let scored = backend.score(&readable, rubric.as_ref()).await?;
+    let options = RowOptions { variables: &found.variables, rubric: rubric.as_ref() };
+    let scored = backend.score(&readable, options).await?;
     debug_assert_eq!(scored.len(), readable.len(), "every conversation has a result");
     let mut scored = scored.into_iter();
     let mut results: Vec<ScoreResult> = Vec::with_capacity(errors.len());

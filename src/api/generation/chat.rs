@@ -17,7 +17,7 @@ use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
 use crate::api::messages;
 use crate::api::request::RequestReader;
-use crate::api::template_variables::take_kwargs;
+use crate::api::template_variables::take_variables;
 use crate::api::wire::{Completion, Message, new_id, unix_time};
 use crate::manifest::Task;
 use crate::prompt::{EncodeOptions, Fit, Truncation};
@@ -144,7 +144,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     options.generate.sampling.logprobs = logprobs.max(prompt_logprobs);
     options.generate.sampling.prompt_logprobs = prompt_logprobs.is_some();
     let fit = options::prompt_fit(&mut fields, app, options.generate.max_tokens.unwrap_or(1))?;
-    let variables = take_kwargs(&mut fields)?;
+    let variables = take_variables(&mut fields)?;
     let encoding = messages::take_encode_options(&mut fields, true)?;
     let echo = echo(&mut fields, &messages)?;
     fields.take_neutral()?;

@@ -19,6 +19,7 @@ use self::wire::{
     ErrorBody, ErrorObject, ResponseError, concerns_all, error_message, messages, parse_completion,
     parse_rewards, shared_prompt,
 };
+use super::row_options::RowOptions;
 use super::{ScoreError, ScoreResult, Unscored};
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
@@ -193,21 +194,27 @@ impl RewardClient {
     pub(super) async fn score(
         &self,
         conversations: &[Vec<Message>],
-        rubric: Option<&Value>,
+        row: RowOptions<'_>,
     ) -> Result<Vec<ScoreResult>, ScoreError> {
+        let variables = &*row.variables.over(&self.variables);
         if !self.has_rewards {
-            return try_join_all(conversations.iter().map(|turns| self.score_by_chat(turns))).await;
+            let scores = conversations.iter().map(|turns| self.score_by_chat(turns, variables));
+            return try_join_all(scores).await;
         }
         // A row with more conversations than may be at the server at once becomes several requests.
         let parts = conversations.chunks(self.concurrency as usize);
-        let rubric = rubric.or(self.rubric.as_ref());
-        Ok(try_join_all(parts.map(|part| self.score_by_rewards(part, rubric))).await?.concat())
+        let row = RowOptions { variables, rubric: row.rubric.or(self.rubric.as_ref()) };
+        Ok(try_join_all(parts.map(|part| self.score_by_rewards(part, row))).await?.concat())
     }
 
-    async fn score_by_chat(&self, conversation: &[Message]) -> Result<ScoreResult, ScoreError> {
+    async fn score_by_chat(
+        &self,
+        conversation: &[Message],
+        variables: &TemplateVariables,
+    ) -> Result<ScoreResult, ScoreError> {
         let _permit = self.acquire(1).await?;
         let mut body = json!({"model": self.model, "messages": messages(conversation)});
-        self.add_variables(&mut body);
+        add_variables(&mut body, variables);
         match self.ask(CHAT_COMPLETIONS, &body).await? {
             Response::Success(text) => Ok(Ok(parse_completion(&text)?)),
             Response::Refused(reason) => Ok(Err(Unscored::Refused(reason))),
@@ -219,7 +226,7 @@ impl RewardClient {
     async fn score_by_rewards(
         &self,
         conversations: &[Vec<Message>],
-        rubric: Option<&Value>,
+        row: RowOptions<'_>,
     ) -> Result<Vec<ScoreResult>, ScoreError> {
         let _permits = self.acquire(conversations.len()).await?;
         let mut results: Vec<Option<ScoreResult>> = vec![None; conversations.len()];
@@ -228,7 +235,7 @@ impl RewardClient {
         let mut budget = RetryBudget::new();
         while let Some(mut indices) = requests.pop() {
             let requested: Vec<&[Message]> = indices.iter().map(|&index| &*conversations[index]).collect();
-            let items = match self.ask(REWARDS, &self.rewards_body(&requested, rubric)).await? {
+            let items = match self.ask(REWARDS, &self.rewards_body(&requested, row)).await? {
                 Response::Success(text) => parse_rewards(&text, indices.len())?,
                 Response::Refused(_) if indices.len() > 1 => {
                     let rest = indices.split_off(indices.len() / 2);
@@ -261,7 +268,7 @@ impl RewardClient {
     }
 
     /// A request for several conversations. A prompt that all of them share is in it once.
-    fn rewards_body(&self, conversations: &[&[Message]], rubric: Option<&Value>) -> Value {
+    fn rewards_body(&self, conversations: &[&[Message]], row: RowOptions<'_>) -> Value {
         // The same as with an engine in this process: a conversation that is too long is an error.
         let (model, truncation) = (&self.model, Truncation::Error.name());
         let mut body = match shared_prompt(conversations) {
@@ -273,17 +280,11 @@ impl RewardClient {
                 json!({"model": model, "truncation": truncation, "conversations": conversations})
             }
         };
-        if let Some(rubric) = rubric {
+        if let Some(rubric) = row.rubric {
             body["rubric"] = rubric.clone();
         }
-        self.add_variables(&mut body);
+        add_variables(&mut body, row.variables);
         body
-    }
-
-    fn add_variables(&self, body: &mut Value) {
-        if !self.variables.is_empty() {
-            body["chat_template_kwargs"] = self.variables.to_json();
-        }
     }
 
     async fn acquire(&self, conversations: usize) -> Result<SemaphorePermit<'_>, ScoreError> {
@@ -334,6 +335,17 @@ impl RewardClient {
             Some(key) => request.bearer_auth(key),
             None => request,
         }
+    }
+}
+
+/// Adds variables for the chat template to a request. Servers take tools in a field of their own.
+fn add_variables(body: &mut Value, variables: &TemplateVariables) {
+    let Value::Object(mut given) = variables.to_json() else { return };
+    if let Some(tools) = given.shift_remove("tools") {
+        body["tools"] = tools;
+    }
+    if !given.is_empty() {
+        body["chat_template_kwargs"] = given.into();
     }
 }
 

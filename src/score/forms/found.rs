@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::ConversationError;
 use super::super::conversation::Conversation;
+use crate::prompt::TemplateVariables;
 
 /// A response with its conversation.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(in crate::score) struct Found {
     pub(in crate::score) prompts: Vec<usize>,
     /// The columns that hold the responses: the best one takes their place.
     pub(in crate::score) columns: Vec<String>,
+    /// What the row gives to the chat template, for all of its conversations.
+    pub(in crate::score) variables: TemplateVariables,
     /// The first wrong step, counted from 0, and -1 if all are right; `None` if the row does not say.
     pub(in crate::score) first_error: Option<i64>,
 }

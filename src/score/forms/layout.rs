@@ -5,7 +5,7 @@ use std::fmt;
 use super::super::{ConversationError, Row, ScoreError};
 use super::names::{ColumnNames, SUSPECTS};
 use super::view::{ReadOptions, RowView};
-use super::{FORMS, Form, Found, Holds};
+use super::{FORMS, Form, Found, Holds, template_variables};
 
 /// How rows are read, from the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -92,7 +92,8 @@ impl RowLayout {
     /// # Errors
     /// The row holds none.
     pub(in crate::score) fn found(&self, row: &Row) -> Result<Found, ConversationError> {
-        (self.form.read)(&RowView::new(row, &self.options))
+        let view = RowView::new(row, &self.options);
+        Ok(Found { variables: template_variables::read(&view)?, ..(self.form.read)(&view)? })
     }
 
     /// Number of conversations of a row; 0 if it holds none.
@@ -115,6 +116,7 @@ impl RowLayout {
         let view = RowView::new(row, &self.options);
         // Only the columns that it looks at matter here.
         let _ = (self.form.read)(&view);
+        let _ = template_variables::read(&view);
         let read = view.columns_read();
         let is_unread = |name: &&str| {
             SUSPECTS.contains(name) && !read.contains(*name) && !self.form.repeated.contains(name)

@@ -25,6 +25,7 @@ mod response;
 mod responses;
 mod stepwise;
 mod table;
+mod template_variables;
 #[cfg(test)]
 mod tests;
 mod ultrafeedback;

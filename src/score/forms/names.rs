@@ -17,7 +17,7 @@ pub(super) const CONVERSATIONS: [&str; 6] =
 pub(super) const SYSTEMS: [&str; 3] = ["system", "system_prompt", "custom_system_prompt"];
 
 /// Columns that look like a part of the conversation: a warning names those that are not read.
-pub(super) const SUSPECTS: [&str; 53] = [
+pub(super) const SUSPECTS: [&str; 52] = [
     "prompt",
     "instruction",
     "question",
@@ -62,7 +62,6 @@ pub(super) const SUSPECTS: [&str; 53] = [
     "response_k",
     "messages_a",
     "messages_b",
-    "tools",
     "functions",
     "documents",
     "images",

@@ -254,8 +254,8 @@ fn a_conversation_that_ends_with_a_question_is_refused_unless_it_is_allowed() {
 fn columns_that_look_like_a_part_of_the_conversation_and_are_not_read_are_named() {
     for (value, unread) in [
         (
-            json!({"prompt": "q", "response": "a", "context": "c", "tools": "[]", "documents": ""}),
-            vec!["context", "tools"],
+            json!({"prompt": "q", "response": "a", "context": "c", "functions": "[1]", "tools": [{}], "documents": ""}),
+            vec!["context", "functions"],
         ),
         (json!({"question": "q", "context": "c", "answer": "a"}), vec!["context"]),
         (json!({"prompt": "q", "response": "a", "system": "s", "helpfulness": 1}), vec![]),
@@ -272,6 +272,52 @@ fn columns_that_look_like_a_part_of_the_conversation_and_are_not_read_are_named(
         let row = row(&value);
         assert_eq!(layout(&row).unread(&row), unread, "{value}");
     }
+}
+
+#[test]
+fn tools_and_variables_of_a_row_are_given_to_the_chat_template() {
+    let tool =
+        json!({"type": "function", "function": {"name": "f", "parameters": {"a": {"type": "string"}}}});
+    let padded = json!({"type": "function", "strict": null,
+        "function": {"name": "f", "parameters": {"a": {"type": "string", "enum": null}, "b": null}}});
+    let variables = |columns: Value| {
+        let mut value = json!({"prompt": "q", "response": "a"});
+        value.as_object_mut().unwrap().extend(columns.as_object().unwrap().clone());
+        let row = row(&value);
+        layout(&row).found(&row).map(|found| found.variables.to_json())
+    };
+    let given = json!({"enable_thinking": false, "tools": [tool]});
+    for columns in [
+        json!({"tools": [tool], "chat_template_kwargs": {"enable_thinking": false}}),
+        json!({"tools": [padded], "chat_template_kwargs": {"enable_thinking": false, "tools": [1]}}),
+        json!({"tools": json!([tool]).to_string(), "chat_template_kwargs": "{\"enable_thinking\": false}"}),
+    ] {
+        assert_eq!(variables(columns.clone()).unwrap(), given, "{columns}");
+    }
+    for columns in [
+        json!({}),
+        json!({"tools": null, "chat_template_kwargs": null}),
+        json!({"tools": [], "chat_template_kwargs": {}}),
+        json!({"tools": " ", "chat_template_kwargs": ""}),
+        json!({"tools": "[]", "chat_template_kwargs": "{}"}),
+    ] {
+        assert_eq!(variables(columns.clone()).unwrap(), json!({}), "{columns}");
+    }
+    for (columns, named) in [
+        (json!({"tools": "a hammer"}), "`tools`"),
+        (json!({"tools": ["a hammer"]}), "`tools`"),
+        (json!({"chat_template_kwargs": [1]}), "`chat_template_kwargs`"),
+        (json!({"chat_template_kwargs": {"messages": []}}), "`chat_template_kwargs.messages`"),
+    ] {
+        let sentence = variables(columns).unwrap_err().to_string();
+        assert!(sentence.starts_with(named), "{sentence}");
+    }
+}
+
+#[test]
+fn a_step_that_contains_the_end_of_one_is_refused() {
+    let sentence = error(&json!({"prompt": "q", "completions": ["a", "b<step>c"], "labels": [true, false]}));
+    assert!(sentence.contains("step 2 of `completions` contains \"<step>\""), "{sentence}");
 }
 
 #[test]

@@ -284,7 +284,11 @@ impl<'a> RowView<'a> {
         let token =
             self.options.step_token.as_deref().ok_or_else(|| ConversationError::Steps(column.to_owned()))?;
         let mut text = String::new();
-        for step in steps {
+        for (index, step) in steps.iter().enumerate() {
+            if step.contains(token) {
+                let (column, token) = (column.to_owned(), token.to_owned());
+                return Err(ConversationError::StepHoldsEnd { column, step: index + 1, token });
+            }
             text.push_str(step);
             text.push_str(token);
         }

@@ -96,3 +96,26 @@ fn what_cannot_be_is_refused_with_file_and_field() {
         assert!(refused.contains("generation_config.json") && refused.contains(field), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn tools_of_a_request_are_in_the_prompt_and_calls_stay_text() {
+    let template =
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}";
+    let built = Built::try_with("lm-head-tiny", |options| {
+        std::fs::write(options.common.model.join("chat_template.jinja"), template).unwrap();
+    });
+    let server = Server::of(built.unwrap(), |_| {});
+    let messages = json!([{"role": "user", "content": "What is a KV cache?"}]);
+    let tools = json!([{"type": "function", "function": {"name": "look_up", "parameters": {}}}]);
+    let asked = json!({"model": "tiny", "messages": messages, "tools": tools});
+    let counted = server.ask("/tokenize", &asked).await.json()["count"].clone();
+    let plain = server.ask("/tokenize", &json!({"model": "tiny", "messages": messages})).await.json();
+    assert!(counted.as_u64() > plain["count"].as_u64(), "{counted} tokens with tools, {plain} without");
+    for choice in [json!("auto"), json!("none"), Value::Null] {
+        let mut request = asked.clone();
+        (request["tool_choice"], request["max_tokens"]) = (choice, json!(4));
+        let answer = server.ask(CHAT, &request).await.json();
+        assert_eq!(answer["usage"]["prompt_tokens"], counted, "{answer}");
+        assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+    }
+}

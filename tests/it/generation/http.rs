@@ -168,7 +168,7 @@ async fn completions_take_texts_and_token_ids_and_echo_them() {
 async fn what_is_not_supported_is_refused_by_name() {
     let server = Server::start("lm-head-tiny");
     for (name, value) in [
-        ("tools", json!([{"type": "function"}])),
+        ("tool_choice", json!("required")),
         ("response_format", json!({"type": "json_schema"})),
         ("audio", json!({"voice": "alloy"})),
         ("best_of", json!(3)),

@@ -1,0 +1,14 @@
+//! What a row brings besides its conversations.
+
+use serde_json::Value;
+
+use crate::prompt::TemplateVariables;
+
+/// What a row brings besides its conversations; it goes before what the run has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowOptions<'a> {
+    /// Variables for the chat template.
+    pub(super) variables: &'a TemplateVariables,
+    /// Questions that its conversations are judged by.
+    pub(super) rubric: Option<&'a Value>,
+}
