@@ -16,11 +16,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-# What the files are called, and what becomes of them.
+# What the files are called, what becomes of them, and the module that a file of a single
+# module is in.
 SINGLE = {
-    "pytorch_model.bin": "model.safetensors",
-    "value_head.bin": "value_head.safetensors",
-    "adapter_model.bin": "adapter_model.safetensors",
+    "pytorch_model.bin": ("model.safetensors", ""),
+    "value_head.bin": ("value_head.safetensors", ""),
+    "adapter_model.bin": ("adapter_model.safetensors", ""),
+    "regression_layer.pt": ("regression_layer.safetensors", "regression_layer."),
+    "gating_layer.pt": ("gating_layer.safetensors", "gating_layer."),
 }
 INDEX, NEW_INDEX = "pytorch_model.bin.index.json", "model.safetensors.index.json"
 
@@ -33,9 +36,9 @@ def load(path):
     return {name: value.clone().contiguous() for name, value in state.items() if torch.is_tensor(value)}
 
 
-def convert(source, target):
+def convert(source, target, module=""):
     """Convert one file; its tensors' names and sizes in bytes."""
-    tensors = load(source)
+    tensors = {module + name: value for name, value in load(source).items()}
     save_file(tensors, target, {"format": "pt"})
     print(f"{target}: {len(tensors)} tensors")
     return {name: value.numel() * value.element_size() for name, value in tensors.items()}
@@ -59,9 +62,9 @@ def main():
     parser.add_argument("directory", type=Path)
     directory = parser.parse_args().directory
     done = False
-    for source, target in SINGLE.items():
+    for source, (target, module) in SINGLE.items():
         if (directory / source).exists() and not (directory / target).exists():
-            convert(directory / source, directory / target)
+            convert(directory / source, directory / target, module)
             done = True
     if (directory / INDEX).exists() and not (directory / NEW_INDEX).exists():
         convert_shards(directory)

@@ -633,6 +633,32 @@ def qrm_scores(states, ids, linear, tokenizer):
     return torch.cat((rewards, mixed[None]))
 
 
+def network(x, linear, names, activation):
+    """Linear layers with an activation between them."""
+    for name in names[:-1]:
+        x = activation(linear(x, name))
+    return linear(x, names[-1])
+
+
+def urm_scores(states, ids, linear, tokenizer):
+    """URM: the means of five objectives, weighed by a network that is read at the same token."""
+    del ids, tokenizer
+    means = linear(states[-1], "score").view(-1, 2)[:, 0]
+    weights = network(states[-1], linear, ["weights.fc.0", "weights.fc.2", "weights.fc.4"], torch.selu)
+    return torch.cat((means, torch.sum(means * weights)[None]))
+
+
+def ldl_scores(states, ids, linear, tokenizer):
+    """LDL: distributions over ten classes, whose means from 0 to 1 a second network weighs."""
+    del ids, tokenizer
+    leaky = torch.nn.functional.leaky_relu
+    layers = [f"regression_layer.network.{module}" for module in (0, 2, 4)]
+    classes = torch.softmax(network(states[-1], linear, layers, leaky).view(-1, 10), dim=-1)
+    weights = network(states[-1], linear, [f"gating_layer.network.{at}" for at in (0, 3, 6)], leaky)
+    values = torch.linspace(0, 1, 10, dtype=classes.dtype)
+    return torch.cat((classes @ values, torch.sum((weights @ classes) * values)[None]))
+
+
 def with_steps(ids, rng, tokenizer):
     """Some of the ids, the last among them, made step tokens."""
     steps = set(rng.integers(0, len(ids), len(ids) // 9).tolist()) | {len(ids) - 1}
@@ -762,6 +788,46 @@ HEADS = {
         "gains": {"regression_layer.weight": 3},
         "prepare": with_answer,
         "scores": qrm_scores,
+    },
+    "urm-tiny": {
+        "seed": 51,
+        "architecture": "LlamaForSequenceClassificationWithNormal_Weights",
+        "labels": [f"LABEL_{i}" for i in range(10)],
+        "served": HELPSTEER + ["score"],
+        "head": {
+            "score.weight": (10, 32),
+            "weights.fc.0.weight": (32, 32),
+            "weights.fc.0.bias": (32,),
+            "weights.fc.2.weight": (32, 32),
+            "weights.fc.2.bias": (32,),
+            "weights.fc.4.weight": (5, 32),
+            "weights.fc.4.bias": (5,),
+        },
+        "scores": urm_scores,
+    },
+    "ldl-tiny": {
+        "seed": 52,
+        "architecture": "LDLRewardModel27B",
+        "config": {"num_objectives": 40},
+        "served": [f"objective_{i}" for i in range(4)] + ["score"],
+        "head": {
+            "regression_layer.network.0.weight": (24, 32),
+            "regression_layer.network.0.bias": (24,),
+            "regression_layer.network.2.weight": (24, 24),
+            "regression_layer.network.2.bias": (24,),
+            "regression_layer.network.4.weight": (40, 24),
+            "regression_layer.network.4.bias": (40,),
+            "gating_layer.network.0.weight": (24, 32),
+            "gating_layer.network.0.bias": (24,),
+            "gating_layer.network.3.weight": (24, 24),
+            "gating_layer.network.3.bias": (24,),
+            "gating_layer.network.6.weight": (4, 24),
+            "gating_layer.network.6.bias": (4,),
+        },
+        # The distributions of trained ones are as narrow.
+        "gains": {"regression_layer.network.4.weight": 6},
+        "files": ("regression_layer", "gating_layer"),
+        "scores": ldl_scores,
     },
     "nemo-tiny": {
         "seed": 46,
@@ -906,7 +972,11 @@ def make_checkpoint(spec, directory):
     tokenizer = common.write_tokenizer(spec["form"], directory, True)
     config = make_config(spec, tokenizer)
     common.write_json(directory / "config.json", config, indent=2)
-    common.save_weights(make_tensors(spec, config, directory), directory, 1)
+    tensors = make_tensors(spec, config, directory)
+    for part in spec.get("files", ()):
+        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{part}.")}
+        common.save_shard(own, directory / f"{part}.safetensors")
+    common.save_weights(tensors, directory, 1)
     if "head_file" in spec:
         (directory / "head.yaml").write_text(spec["head_file"])
     return config
@@ -1002,7 +1072,8 @@ def head_scorer(spec, directory, dtype, attention):
     """Scores by transformers' decoder, and the head as its code writes it."""
     model = AutoModel.from_pretrained(directory, dtype=dtype, attn_implementation=attention).eval()
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    weights = {k: v.to(dtype) for k, v in load_file(directory / "model.safetensors").items()}
+    files = sorted(directory.glob("*.safetensors"))
+    weights = {k: v.to(dtype) for file in files for k, v in load_file(file).items()}
 
     def linear(x, name):
         return torch.nn.functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))

@@ -55,7 +55,9 @@ impl Source {
         }
         let may_complete =
             config.architecture.class == "ForCausalLM" && options.checkpoint.task != Some(Task::Reward);
-        let mut text = text::read(&text, options, &config, !may_complete)?;
+        let must_chat = !may_complete && !heads::may_bring_prompt(&config.architecture);
+        let text_files = text;
+        let mut text = text::read(&text_files, options, &config, must_chat)?;
         let task = language::task(
             options.checkpoint.task,
             &config,
@@ -80,11 +82,14 @@ impl Source {
                 language::generation(&base, &config, &text)?,
             ),
         };
-        if let OutputHead::Scores(head) = &output_head
-            && let Some(template) = head.template
-            && !text.template.contains(head.template_mark)
-        {
-            text.replace_template(template, config.model.vocab_size)?;
+        if let OutputHead::Scores(head) = &output_head {
+            match head.template {
+                Some(template) if !text.template.contains(head.template_mark) => {
+                    text.replace_template(template, config.model.vocab_size)?;
+                }
+                None if !text.has_template && !may_complete => return Err(text::no_template(&text_files)),
+                _ => {}
+            }
         }
         Ok(Self { config, text, checkpoint, task, output_head, generation })
     }
@@ -123,6 +128,7 @@ impl Source {
                 suffix: head.suffix.clone(),
                 generation_prompt: head.generation_prompt,
                 step_token: head.step_token(&self.text.encoder).map(str::to_owned),
+                steps: head.separate_steps().cloned(),
                 ..prompt
             },
             OutputHead::Vocabulary(_) => {

@@ -197,7 +197,7 @@ fn date_note(date_use: DateUse, requested: Option<TemplateDate>) -> Option<Strin
     }
 }
 
-fn no_template(checkpoint: &Path) -> BuildError {
+pub(super) fn no_template(checkpoint: &Path) -> BuildError {
     let reason = format!(
         "there is no chat template, neither {TEMPLATE_FILE} nor chat_template in {TOKENIZER_CONFIG}; \
          put the one that the model was trained with into {TEMPLATE_FILE}"

@@ -49,9 +49,9 @@ impl Head {
             return self.rows.len();
         }
         match (&self.pooling, &self.gating) {
-            (Pooling::EachStep { value, .. }, _) => value.outputs(),
+            (Pooling::EachStep { value, .. } | Pooling::EachEncodedStep { value, .. }, _) => value.outputs(),
             (Pooling::EachTurn { .. }, _) => StepValue::Softmax.outputs(),
-            (Pooling::LastToken, Some(gating)) => 2 * gating.transform.len(),
+            (Pooling::LastToken, Some(gating)) => gating.outputs(),
             (Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean, _) => {
                 self.attributes.len()
             }
@@ -68,13 +68,13 @@ impl Head {
         scores.push(last(self.outputs() - gates, self.bias));
         let mut networks = vec![layers("head", scores)];
         if let Some(gating) = &self.gating {
-            let relu = |&width: &usize| HiddenLayer {
+            let hidden = |&width: &usize| HiddenLayer {
                 width,
                 bias: true,
-                activation: HeadActivation::Relu,
+                activation: gating.activation,
                 norm_eps: None,
             };
-            let mut widths: Vec<_> = gating.hidden.iter().map(relu).collect();
+            let mut widths: Vec<_> = gating.hidden.iter().map(hidden).collect();
             widths.push(last(gates, gating.bias));
             networks.push(layers("gating", widths));
         }
@@ -169,6 +169,8 @@ pub enum HeadActivation {
     Tanh,
     /// GELU without an approximation.
     Gelu,
+    /// `x` if it is positive, else `0.01 x`.
+    LeakyRelu,
 }
 
 /// How the outputs at a step token become the step's score.
@@ -220,6 +222,14 @@ pub enum Pooling {
         #[serde(default)]
         value: StepValue,
     },
+    /// At the end of every step, where the encoder says that it is: it encodes each step by itself
+    /// ([`super::PromptSpec::steps`]).
+    EachEncodedStep {
+        /// Text between two steps.
+        separator: String,
+        /// How the outputs there become a score.
+        value: StepValue,
+    },
     /// In every assistant's turn, at the last token before its text.
     EachTurn {
         /// Token ids that precede the text of an assistant's turn.
@@ -227,23 +237,49 @@ pub enum Pooling {
     },
 }
 
-/// ArmoRM's second head, a network read where the prompt ends: a softmax over its outputs gives each
-/// objective's share in the mixed score.
+/// A second head, a network whose outputs give each objective's share in the mixed score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gating {
-    /// Token ids between the last prompt and its answer; the network is read at the first of them.
+    /// Token ids between the last prompt and its answer; the network is read at the first of them. Empty if it is read at
+    /// the last token, like the scores.
     pub pattern: Vec<u32>,
     /// Widths of the layers before the last, each with a bias.
     pub hidden: Vec<usize>,
     /// Whether the last layer has a bias.
     pub bias: bool,
+    /// What follows these layers.
+    #[serde(default)]
+    pub activation: HeadActivation,
+    /// Whether the outputs are the shares as they are, and not their softmax.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain: bool,
+    /// Into how many classes the values of each objective from 0 to 1 are divided, if the outputs are those of classes;
+    /// else 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub classes: usize,
     /// Divisor of the softmax's inputs.
     pub temperature: f32,
     /// Factor on the softmax's outputs.
     pub scale: f32,
     /// `[objectives, objectives]`: the shares weigh the scores times this matrix.
     pub transform: Vec<Vec<f32>>,
+}
+
+impl Gating {
+    /// Outputs of both networks at each position that is read.
+    fn outputs(&self) -> usize {
+        self.transform.len() * (self.classes + 1)
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_one(number: &usize) -> bool {
+    *number == 1
 }
 
 #[cfg(test)]
@@ -256,6 +292,9 @@ mod tests {
             pattern: vec![1],
             hidden: vec![1024, 512],
             bias: false,
+            activation: HeadActivation::Relu,
+            plain: false,
+            classes: 1,
             temperature: 1.0,
             scale: 1.0,
             transform: vec![vec![0.0; 3]; 3],

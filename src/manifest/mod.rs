@@ -19,6 +19,7 @@ mod model;
 mod plain_file;
 mod sampling_defaults;
 pub mod score_options;
+mod steps;
 mod target;
 mod template_date;
 pub(crate) mod verify;
@@ -40,6 +41,7 @@ pub use model::{
 };
 pub(crate) use plain_file::{read_plain_file, read_plain_text};
 pub use sampling_defaults::SamplingDefaults;
+pub use steps::SeparateSteps;
 pub use target::{DEFAULT_GPUS_PER_NODE, GpuTarget, Objective, Quantization, Target};
 pub use template_date::{NotADate, TemplateDate};
 
@@ -201,6 +203,9 @@ pub struct PromptSpec {
     /// The control token that ends a step, which assistant turns may spell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_token: Option<String>,
+    /// How steps are encoded, if it is one by one. The chat template then renders only what precedes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<SeparateSteps>,
     /// Whether the tokenizer's map of characters replaces the longest sequences, as SentencePiece does, and not by
     /// grapheme cluster, as the tokenizers crate does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

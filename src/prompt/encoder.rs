@@ -12,8 +12,8 @@ use super::template::{Template, normalize_line_ends};
 use super::tokenizer::PromptTokenizer;
 use super::tokenizer_error::TokenizerError;
 use super::vocabulary::Vocabulary;
-use super::{EncodeOptions, EncoderFileError, Message, PromptError, TemplateVariables};
-use crate::manifest::{EngineFiles, PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE};
+use super::{EncodeOptions, EncoderFileError, Message, Prompt, PromptError, TemplateVariables};
+use crate::manifest::{EngineFiles, PromptSpec, SeparateSteps, TEMPLATE_FILE, TOKENIZER_FILE};
 
 /// Most names of fields, or of variables, that are looked for in a template.
 const MOST_SEEN: usize = 100;
@@ -24,7 +24,9 @@ pub struct Encoder {
     pub(super) tokenizer: PromptTokenizer,
     guard: InjectionGuard,
     suffix: Vec<u32>,
-    generation_prompt: bool,
+    pub(super) generation_prompt: bool,
+    /// How steps are encoded, if it is one by one.
+    steps: Option<SeparateSteps>,
     /// The token that starts every conversation, if one does.
     bos: Option<u32>,
     /// Rows of the model's embedding, if the tokenizer has ids beyond them.
@@ -103,6 +105,7 @@ impl Encoder {
             guard,
             suffix: spec.suffix.clone(),
             generation_prompt: spec.generation_prompt,
+            steps: spec.steps.clone(),
             bos: None,
             rows: None,
             vocabulary: OnceLock::new(),
@@ -164,11 +167,23 @@ impl Encoder {
     /// # Errors
     /// The conversation is empty, or the template refuses it.
     pub fn encode(&self, messages: &[Message], options: EncodeOptions<'_>) -> Result<Vec<u32>, PromptError> {
+        Ok(self.encode_whole(messages, options)?.tokens)
+    }
+
+    /// The same, with where steps end if each is encoded by itself.
+    pub(super) fn encode_whole(
+        &self,
+        messages: &[Message],
+        options: EncodeOptions<'_>,
+    ) -> Result<Prompt, PromptError> {
+        if let Some(steps) = &self.steps {
+            return self.encode_steps(steps, messages, options);
+        }
         let add_generation_prompt =
             !options.continue_final_message && (options.add_generation_prompt || self.generation_prompt);
         let mut ids = self.encode_rendered(messages, EncodeOptions { add_generation_prompt, ..options })?;
         ids.extend_from_slice(&self.suffix);
-        Ok(ids)
+        Ok(ids.into())
     }
 
     pub(super) fn encode_rendered(
@@ -306,10 +321,7 @@ impl Encoder {
     /// # Errors
     /// The text cannot be encoded.
     pub(crate) fn first_tokens(&self, text: String, most: usize) -> Result<(String, usize), PromptError> {
-        let message = [Message::new("user", text.as_str())];
-        let guarded = self.guard.mark(&message, &TemplateVariables::default(), false)?;
-        let marked = guarded.turns[0]["content"].as_str().unwrap_or_default();
-        let ids = self.ids(&text, Some(&guarded.unmark(marked).1))?;
+        let ids = self.ids_of_turn("user", &text)?;
         let Some(left_out) = ids.len().checked_sub(most).filter(|count| *count > 0) else {
             return Ok((text, 0));
         };
@@ -317,6 +329,20 @@ impl Encoder {
         // The last token may end within a character.
         start.truncate(start.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
         Ok((start, left_out))
+    }
+
+    /// Token ids of a turn's text by itself, possibly none.
+    pub(super) fn ids_of_turn(&self, role: &str, text: &str) -> Result<Vec<u32>, PromptError> {
+        let message = [Message::new(role, text)];
+        let guarded = self.guard.mark(&message, &TemplateVariables::default(), false)?;
+        let marked = guarded.turns[0]["content"].as_str().unwrap_or_default();
+        self.ids(text, Some(&guarded.unmark(marked).1))
+    }
+
+    /// The text of token ids up to the first control token among them.
+    pub(crate) fn text_to_control_token(&self, ids: &[u32]) -> String {
+        let end = ids.iter().position(|&id| self.tokenizer.is_control(id)).unwrap_or(ids.len());
+        self.vocabulary().decode(&ids[..end])
     }
 
     /// The source of the chat template.

@@ -54,6 +54,7 @@ mod normalization;
 mod pair;
 mod piece_cache;
 mod size_bound;
+mod steps;
 mod strftime;
 mod template;
 #[cfg(test)]
@@ -129,6 +130,12 @@ pub enum PromptError {
     /// There are no tokens.
     #[error("the prompt is empty; send text, or a message that the model's chat template renders")]
     Empty,
+    /// The conversation does not end with the steps that the model scores.
+    #[error(
+        "the model scores the steps of an answer; send a user's turn and then an assistant's turn with the steps, each on \
+         its own or with {separator:?} between two"
+    )]
+    NoSteps { separator: String },
     /// The last message cannot be continued.
     #[error(
         "the model's chat template does not write the text of the last message as it is, so it cannot be continued; \

@@ -116,6 +116,10 @@ impl PromptTokenizer {
         &self.prefix
     }
 
+    pub(super) fn is_control(&self, id: u32) -> bool {
+        self.control.contains(&id)
+    }
+
     pub(super) fn vocabulary(&self) -> Vocabulary {
         Vocabulary::new(&self.tokenizer)
     }

@@ -66,6 +66,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// What was cut off, if anything.
     pub truncated: Option<Truncated>,
+    /// Index of the last token of each step, if steps are encoded one by one.
+    pub step_ends: Option<Vec<usize>>,
 }
 
 /// How long a prompt may be, and what to do with a longer one.
@@ -79,7 +81,7 @@ pub struct Fit {
 
 impl From<Vec<u32>> for Prompt {
     fn from(tokens: Vec<u32>) -> Self {
-        Self { tokens, truncated: None }
+        Self { tokens, truncated: None, step_ends: None }
     }
 }
 
@@ -97,21 +99,11 @@ impl Encoder {
         fit: Fit,
     ) -> Result<Prompt, PromptError> {
         self.refuse_by_size(messages, options, fit)?;
-        let tokens = self.encode(messages, options)?;
-        if tokens.len() > fit.limit && fit.truncation == Truncation::OldestTurns {
-            return self.drop_turns(messages, options, fit.limit, tokens.len());
+        let prompt = self.encode_whole(messages, options)?;
+        if prompt.tokens.len() > fit.limit && fit.truncation == Truncation::OldestTurns {
+            return self.drop_turns(messages, options, fit.limit, prompt.tokens.len());
         }
-        Ok(self.cut(tokens, fit))
-    }
-
-    /// Like [`Encoder::encode_templated`], and truncates the prompt to `fit`. A text has no turns to drop,
-    /// so [`Truncation::OldestTurns`] cuts nothing.
-    ///
-    /// # Errors
-    /// As for [`Encoder::encode_templated`], and [`PromptError::TooManyBytes`].
-    pub fn encode_templated_within(&self, text: &str, fit: Fit) -> Result<Prompt, PromptError> {
-        self.check_size(text, fit)?;
-        Ok(self.cut(self.encode_templated(text)?, fit))
+        Ok(self.cut_prompt(prompt, fit))
     }
 
     /// Refuses a conversation that is too long however its text is encoded, before it is: encoding takes much time
@@ -165,54 +157,66 @@ impl Encoder {
             (systems + 1..messages.len()).filter(|index| messages[*index].role == "user").collect();
         let encode = |start: usize| {
             let kept: Vec<Message> = messages[..systems].iter().chain(&messages[start..]).cloned().collect();
-            self.encode(&kept, options)
+            self.encode_whole(&kept, options)
         };
         let Some(&last) = starts.last() else {
             return Err(PromptError::TooLong { tokens: whole, limit });
         };
         let shortest = encode(last)?;
-        if shortest.len() > limit {
-            return Err(PromptError::TooLong { tokens: shortest.len(), limit });
+        if shortest.tokens.len() > limit {
+            return Err(PromptError::TooLong { tokens: shortest.tokens.len(), limit });
         }
         // The fewer turns, the fewer tokens, so a binary search finds the first start that fits.
         let (mut low, mut high, mut found) = (0, starts.len() - 1, (last, shortest));
         while low < high {
             let middle = (low + high) / 2;
-            let tokens = encode(starts[middle])?;
-            if tokens.len() <= limit {
-                (high, found) = (middle, (starts[middle], tokens));
+            let prompt = encode(starts[middle])?;
+            if prompt.tokens.len() <= limit {
+                (high, found) = (middle, (starts[middle], prompt));
             } else {
                 low = middle + 1;
             }
         }
-        let (start, tokens) = found;
+        let (start, prompt) = found;
         let truncated = Truncated {
             strategy: Truncation::OldestTurns,
-            tokens_removed: whole.saturating_sub(tokens.len()),
+            tokens_removed: whole.saturating_sub(prompt.tokens.len()),
             turns_removed: start - systems,
         };
-        Ok(Prompt { tokens, truncated: Some(truncated) })
+        Ok(Prompt { truncated: Some(truncated), ..prompt })
     }
 
     /// Truncates token ids to `fit`; [`Truncation::OldestTurns`] cuts nothing.
-    pub fn cut(&self, mut tokens: Vec<u32>, fit: Fit) -> Prompt {
+    pub fn cut(&self, tokens: Vec<u32>, fit: Fit) -> Prompt {
+        self.cut_prompt(tokens.into(), fit)
+    }
+
+    fn cut_prompt(&self, mut prompt: Prompt, fit: Fit) -> Prompt {
+        let tokens = &mut prompt.tokens;
         let Some(excess) = tokens.len().checked_sub(fit.limit).filter(|excess| *excess > 0) else {
-            return tokens.into();
+            return prompt;
         };
         let dropped = match fit.truncation {
-            Truncation::Error | Truncation::OldestTurns => return tokens.into(),
+            Truncation::Error | Truncation::OldestTurns => return prompt,
             Truncation::Left => {
-                let first = usize::from(fit.limit > 1 && self.starts_with_bos(&tokens));
+                let first = usize::from(fit.limit > 1 && self.starts_with_bos(tokens));
                 first..first + excess
             }
             Truncation::Right => {
-                let end = tokens.len() - self.suffix_len(&tokens).min(fit.limit - 1);
+                let end = tokens.len() - self.suffix_len(tokens).min(fit.limit - 1);
                 end - excess..end
             }
         };
-        tokens.drain(dropped);
-        let truncated = Truncated { strategy: fit.truncation, tokens_removed: excess, turns_removed: 0 };
-        Prompt { tokens, truncated: Some(truncated) }
+        tokens.drain(dropped.clone());
+        if let Some(ends) = &mut prompt.step_ends {
+            ends.retain(|end| !dropped.contains(end));
+            for end in ends.iter_mut().filter(|end| **end >= dropped.end) {
+                *end -= excess;
+            }
+        }
+        prompt.truncated =
+            Some(Truncated { strategy: fit.truncation, tokens_removed: excess, turns_removed: 0 });
+        prompt
     }
 }
 
@@ -275,8 +279,8 @@ mod tests {
                 encoder.encode(&kept, options).unwrap()
             };
             match within(encoder, &messages, Fit { limit, truncation: Truncation::OldestTurns }) {
-                Ok(Prompt { tokens, truncated: None }) => prop_assert!(tokens == whole && tokens.len() <= limit),
-                Ok(Prompt { tokens, truncated: Some(cut) }) => {
+                Ok(Prompt { tokens, truncated: None, .. }) => prop_assert!(tokens == whole && tokens.len() <= limit),
+                Ok(Prompt { tokens, truncated: Some(cut), .. }) => {
                     prop_assert!(tokens.len() <= limit && whole.len() > limit);
                     prop_assert_eq!(&tokens, &without(cut.turns_removed));
                     prop_assert_eq!(cut.tokens_removed, whole.len() - tokens.len());

@@ -101,6 +101,12 @@ pub enum Unscorable {
         "the model scores steps, and the last one does not end with {token}; put {token} after each step"
     )]
     OpenStep { token: String },
+    /// A text or token ids for a model whose steps are encoded one by one.
+    #[error(
+        "the model was trained on steps that are encoded one by one, and a text or token ids do not show where the steps \
+         start; send messages instead, the last of them an assistant's turn with all steps"
+    )]
+    StepsOfATurn,
     /// The conversation has no assistant's turn, but the model scores a step at each.
     #[error(
         "the model scores an assistant's turn after each step; send each step as a user's turn and `+` as its answer"

@@ -47,6 +47,10 @@ impl Head {
                 let ends = StepEnds::Token { text: token.clone(), id: *id };
                 Kind::Steps(StepScores { ends, value: *value })
             }
+            (Pooling::EachEncodedStep { separator, value }, _) => {
+                let ends = StepEnds::Encoded { separator: separator.clone() };
+                Kind::Steps(StepScores { ends, value: *value })
+            }
             (Pooling::EachTurn { pattern }, _) => {
                 let ends = StepEnds::Pattern(pattern.clone());
                 Kind::Steps(StepScores { ends, value: StepValue::Softmax })
@@ -149,12 +153,19 @@ impl Head {
         matches!(self.kind, Kind::Steps(_))
     }
 
-    /// The token that must follow each step of a conversation, if the model scores steps that end with one.
+    /// The text that must follow each step of a conversation, if the model scores steps that end with one. It may be
+    /// missing after the last of steps that are [encoded one by one](Self::encodes_steps).
     pub fn step_token(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Steps(StepScores { ends: StepEnds::Token { text, .. }, .. }) => Some(text),
+            Kind::Steps(StepScores { ends: StepEnds::Token { text: end, .. }, .. })
+            | Kind::Steps(StepScores { ends: StepEnds::Encoded { separator: end }, .. }) => Some(end),
             _ => None,
         }
+    }
+
+    /// Whether each step is encoded by itself, so that only the encoder knows where steps end.
+    pub fn encodes_steps(&self) -> bool {
+        matches!(&self.kind, Kind::Steps(StepScores { ends: StepEnds::Encoded { .. }, .. }))
     }
 
     /// Checks that the text of an assistant's turn ends with a step token if it has any: what follows the last one
@@ -163,7 +174,7 @@ impl Head {
     /// # Errors
     /// It does not.
     pub fn check_last_step(&self, text: &str) -> Result<(), Unscorable> {
-        let Some(token) = self.step_token() else { return Ok(()) };
+        let Some(token) = self.step_token().filter(|_| !self.encodes_steps()) else { return Ok(()) };
         let (end, mark) = (text.trim_end(), token.trim());
         if mark.is_empty() || !end.contains(mark) || end.ends_with(mark) {
             return Ok(());
@@ -303,6 +314,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::HeadActivation;
 
     fn steps() -> Head {
         let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7, value: StepValue::Softmax };
@@ -314,6 +326,9 @@ mod tests {
             pattern: vec![1, 2],
             hidden: vec![],
             bias: true,
+            activation: HeadActivation::Relu,
+            plain: false,
+            classes: 1,
             temperature: 2.0,
             scale: 0.5,
             transform: vec![vec![1.0, 0.0], vec![-0.25, 1.0]],

@@ -100,13 +100,16 @@ fn side_by_side(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{Gating, Head};
+    use crate::manifest::{Gating, Head, HeadActivation};
 
     fn gated() -> Head {
         let gating = Gating {
             pattern: vec![1],
             hidden: vec![3],
             bias: false,
+            activation: HeadActivation::Relu,
+            plain: false,
+            classes: 1,
             temperature: 1.0,
             scale: 1.0,
             transform: vec![vec![0.0; 2]; 2],

@@ -64,6 +64,7 @@ pub(super) fn activate(activation: HeadActivation, values: &mut [f32]) {
         HeadActivation::Selu => each(values, selu),
         HeadActivation::Tanh => each(values, f32::tanh),
         HeadActivation::Gelu => each(values, gelu),
+        HeadActivation::LeakyRelu => each(values, |x| if x > 0.0 { x } else { 0.01 * x }),
     }
 }
 
@@ -136,6 +137,7 @@ mod tests {
             (HeadActivation::GeluTanh, [-0.045_402_3, -0.154_286, 0.0, 0.345_714, 1.954_597_7]),
             (HeadActivation::Selu, [-1.520_166_9, -0.691_758_16, 0.0, 0.525_350_5, 2.101_402]),
             (HeadActivation::Gelu, [-0.045_500_27, -0.154_268_77, 0.0, 0.345_731_23, 1.954_499_7]),
+            (HeadActivation::LeakyRelu, [-0.02, -0.005, 0.0, 0.5, 2.0]),
             (HeadActivation::Tanh, [-0.964_027_6, -0.462_117_16, 0.0, 0.462_117_16, 0.964_027_6]),
         ] {
             let mut values = [-2.0, -0.5, 0.0, 0.5, 2.0, f32::NAN];

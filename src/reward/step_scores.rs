@@ -19,12 +19,15 @@ pub(super) enum StepEnds {
     Token { text: String, id: u32 },
     /// At the last token of every occurrence of these.
     Pattern(Vec<u32>),
+    /// Where the encoder says, which encodes each step by itself. This is the text between two steps.
+    Encoded { separator: String },
 }
 
 impl StepScores {
     /// Positions of the steps.
     pub(super) fn positions(&self, tokens: &[u32]) -> Result<Arc<[usize]>, Unscorable> {
         let (steps, missing): (Arc<[usize]>, _) = match &self.ends {
+            StepEnds::Encoded { .. } => return Err(Unscorable::StepsOfATurn),
             StepEnds::Token { text, id } => (
                 (0..tokens.len()).filter(|&position| tokens[position] == *id).collect(),
                 Unscorable::NoStep { token: text.clone() },

@@ -15,6 +15,7 @@ mod rubric;
 mod scorable;
 mod scored;
 mod scorer;
+mod steps;
 mod text_stream;
 pub(crate) mod timings;
 

@@ -47,8 +47,15 @@ impl Scorer {
         Ok(Scorable::questions(prompts, None))
     }
 
-    /// A judge asks about conversations, by the chat template.
+    /// A judge asks about conversations, by the chat template, and only conversations show where steps start that are
+    /// encoded one by one.
     pub(super) fn check_takes_texts(&self) -> Result<(), Unscorable> {
-        if self.head().judge().is_some() { Err(Unscorable::NotAConversation) } else { Ok(()) }
+        if self.head().judge().is_some() {
+            Err(Unscorable::NotAConversation)
+        } else if self.head().encodes_steps() {
+            Err(Unscorable::StepsOfATurn)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -12,12 +12,14 @@ pub struct Scorable {
     truncated: Option<Truncated>,
     /// The head of a rubric, if the request brought one.
     rubric: Option<Arc<Head>>,
+    /// Index of the last token of each step of the only prompt, if the encoder knows them.
+    step_ends: Option<Arc<[usize]>>,
 }
 
 impl Scorable {
     /// The questions about one conversation, in the order of the head's.
     pub(super) fn questions(prompts: Vec<Arc<[u32]>>, rubric: Option<Arc<Head>>) -> Self {
-        Self { prompts: prompts.into(), truncated: None, rubric }
+        Self { prompts: prompts.into(), truncated: None, rubric, step_ends: None }
     }
 
     /// Token ids of each prompt; only judges have several.
@@ -40,6 +42,11 @@ impl Scorable {
         self.rubric.as_ref()
     }
 
+    /// Index of the last token of each step, if the encoder knows them.
+    pub(super) fn step_ends(&self) -> Option<&Arc<[usize]>> {
+        self.step_ends.as_ref()
+    }
+
     /// Token ids of all prompts together.
     pub(super) fn len(&self) -> usize {
         self.prompts.iter().map(|tokens| tokens.len()).sum()
@@ -47,7 +54,8 @@ impl Scorable {
 }
 
 impl From<Prompt> for Scorable {
-    fn from(Prompt { tokens, truncated }: Prompt) -> Self {
-        Self { prompts: [tokens.into()].into(), truncated, rubric: None }
+    fn from(Prompt { tokens, truncated, step_ends }: Prompt) -> Self {
+        let step_ends = step_ends.map(Arc::from);
+        Self { prompts: [tokens.into()].into(), truncated, rubric: None, step_ends }
     }
 }

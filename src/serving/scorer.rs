@@ -151,7 +151,12 @@ impl Scorer {
         if let Some(judge) = self.head.judge() {
             return self.encode_follow_ups(text, judge);
         }
-        Ok(self.encoder.encode_templated_within(text, self.fit(policy))?.into())
+        self.check_takes_texts()?;
+        let fit = self.fit(policy);
+        self.encoder.check_size(text, fit)?;
+        let tokens = self.encoder.encode_templated(text)?;
+        self.check_last_step(&tokens)?;
+        Ok(self.encoder.cut(tokens, fit).into())
     }
 
     /// Token ids of a text to which nothing is added, cut as by [`Scorer::encode`].
@@ -166,9 +171,10 @@ impl Scorer {
     /// A prompt of token ids, cut as by [`Scorer::encode`].
     ///
     /// # Errors
-    /// The model judges, which takes conversations.
+    /// The model takes conversations only, or the last step has no end.
     pub fn cut(&self, tokens: Vec<u32>, policy: LengthPolicy) -> Result<Scorable, ServingError> {
         self.check_takes_texts()?;
+        self.check_last_step(&tokens)?;
         Ok(self.encoder.cut(tokens, self.fit(policy)).into())
     }
 
@@ -187,13 +193,13 @@ impl Scorer {
             if tokens.len() > max_seq_len {
                 return Err(Rejection::TooLong { tokens: tokens.len(), max_seq_len }.into());
             }
-            self.head_of(text).positions(tokens)?;
+            self.positions(text, tokens)?;
         }
         Ok(())
     }
 
     /// The head that scores a text.
-    fn head_of<'a>(&'a self, text: &'a Scorable) -> &'a Head {
+    pub(super) fn head_of<'a>(&'a self, text: &'a Scorable) -> &'a Head {
         text.rubric().map_or(&self.head, |rubric| rubric)
     }
 
@@ -231,11 +237,8 @@ impl Scorer {
     ) -> Result<impl Future<Output = Result<Scored, ServingError>> + use<'_>, ServingError> {
         let (mut tickets, mut positions) = (Vec::new(), Arc::from([]));
         for tokens in text.prompts() {
-            let read: Arc<[usize]> = if each_token {
-                (0..tokens.len()).collect()
-            } else {
-                self.head_of(text).positions(tokens)?
-            };
+            let read: Arc<[usize]> =
+                if each_token { (0..tokens.len()).collect() } else { self.positions(text, tokens)? };
             positions = read.clone();
             let job =
                 Job { work: Work::Score { read }, tokens: tokens.clone(), priority: scheduling.priority };

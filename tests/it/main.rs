@@ -28,3 +28,4 @@ mod scheduler_idle;
 mod scheduler_restart;
 mod simulation;
 mod special_files;
+mod steps;

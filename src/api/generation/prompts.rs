@@ -71,7 +71,7 @@ pub(super) fn encode(
         Value::Array(ids) => (None, token_ids::read(&path, &ids, generator.vocab_size())?),
         other => return Err(wrong_type(path, "a string or a list of token ids", &other)),
     };
-    let Prompt { tokens, truncated } = match options.fit {
+    let Prompt { tokens, truncated, .. } = match options.fit {
         Some(fit) => generator.encoder().cut(tokens, fit),
         None => tokens.into(),
     };

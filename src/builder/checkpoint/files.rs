@@ -11,10 +11,13 @@ use crate::builder::stored::{CONVERT, Stored};
 
 const SINGLE_FILE: &str = "model.safetensors";
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
-/// The file in which LLaMA-Factory and ms-swift save a value head, next to the model or an adapter.
-const VALUE_HEAD: &str = "value_head.safetensors";
-/// The same head as these frameworks save it without safetensors.
-const VALUE_HEAD_PICKLE: &str = "value_head.bin";
+/// The files in which training code saves parts of a head, next to the model or an adapter, and the same without
+/// safetensors: LLaMA-Factory's and ms-swift's value head, and LDL's two networks.
+const HEAD_FILES: [(&str, &str); 3] = [
+    ("value_head.safetensors", "value_head.bin"),
+    ("regression_layer.safetensors", "regression_layer.pt"),
+    ("gating_layer.safetensors", "gating_layer.pt"),
+];
 
 /// A checkpoint's weights.
 pub(super) struct Weights {
@@ -152,20 +155,21 @@ pub(super) fn twice(name: &str, stored: &Stored, other: &Path) -> BuildError {
     BuildError::tensor(stored.path(), name, format!("is also in {}; remove one", other.display()))
 }
 
-/// The file with the value head, if a directory has one.
+/// The files of a directory with parts of a head.
 ///
 /// # Errors
-/// The head is only there as a pickle.
-pub(super) fn value_head(directory: &Path) -> Result<Option<PathBuf>, BuildError> {
-    let (head, pickle) = (directory.join(VALUE_HEAD), directory.join(VALUE_HEAD_PICKLE));
-    if head.exists() {
-        return Ok(Some(head));
+/// One is only there as a pickle.
+pub(super) fn heads(directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let mut found = Vec::new();
+    for (name, pickle) in HEAD_FILES.map(|(name, pickle)| (directory.join(name), directory.join(pickle))) {
+        if name.exists() {
+            found.push(name);
+        } else if pickle.exists() {
+            let reason = format!("it is a part of the model's head in PyTorch's own format; {CONVERT}");
+            return Err(BuildError::checkpoint(pickle, reason));
+        }
     }
-    if pickle.exists() {
-        let reason = format!("it is the model's value head in PyTorch's own format; {CONVERT}");
-        return Err(BuildError::checkpoint(pickle, reason));
-    }
-    Ok(None)
+    Ok(found)
 }
 
 /// The names of a directory's files.

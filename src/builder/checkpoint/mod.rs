@@ -28,7 +28,7 @@ struct Entry {
 }
 
 impl Checkpoint {
-    /// Finds the tensors of the checkpoint in `directory`. `head_directory` may hold a value head in a file of its own.
+    /// Finds the tensors of the checkpoint in `directory`. `head_directory` may hold a head in files of its own.
     ///
     /// # Errors
     /// There are no weights in a form that can be read, or a file is damaged.
@@ -41,7 +41,7 @@ impl Checkpoint {
         if let Some(index) = &weights.index {
             index.check(&found)?;
         }
-        if let Some(head) = files::value_head(head_directory)? {
+        for head in files::heads(head_directory)? {
             found.extend(open_file(&head, None)?);
         }
         let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::network::Layer;
+use super::steps::PLAIN_PROMPT;
 use super::{Context, Head, StepToken, Steps, labels, padding};
 use crate::builder::BuildError;
 use crate::builder::json::read_plain;
@@ -49,6 +50,8 @@ struct Content {
     read: Option<Read>,
     /// What each step ends with, if steps are scored: a control token or a text.
     step_token: Option<String>,
+    /// What the steps follow, if each is encoded by itself.
+    step_prompt: Option<StepPrompt>,
     /// How a step's score is made: by default the probability of the second of two rows, or the sigmoid of one.
     step_value: Option<StepValue>,
     /// What is done to the scores.
@@ -62,6 +65,16 @@ struct Content {
 enum Read {
     LastToken,
     LastNonPad,
+}
+
+/// What steps follow that are encoded one by one.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StepPrompt {
+    /// The text of the turns before, as it is.
+    Text,
+    /// What the chat template makes of these turns, with the start of a response.
+    ChatTemplate,
 }
 
 #[derive(Deserialize)]
@@ -174,7 +187,7 @@ impl HeadFile {
             let matrix = head.last().map_or("", |layer| layer.matrix.as_str());
             return Err(self.wrong(&format!("row {row} does not exist: {matrix} has {} rows", head.outputs)));
         }
-        let steps = self.steps(&head, rows.len())?;
+        let steps = self.steps(context, &head, rows.len())?;
         let attributes = self.attributes(&head, rows.len(), steps.is_some())?;
         let pad = self.pad(context, &head, steps.is_some())?;
         let score = content.score.clone().or(head.score.clone());
@@ -185,14 +198,21 @@ impl HeadFile {
         if let Some(id) = suffix.iter().find(|id| **id as usize >= vocabulary) {
             return Err(self.wrong(&format!("`suffix`: {id} is not a token id below {vocabulary}")));
         }
+        let template = match content.step_prompt {
+            Some(StepPrompt::Text) => Some(PLAIN_PROMPT),
+            Some(StepPrompt::ChatTemplate) => None,
+            None => head.template,
+        };
+        let starts_response = content.step_prompt == Some(StepPrompt::ChatTemplate);
         Ok(Head {
             attributes,
             rows,
             steps,
+            template,
             pad,
             suffix,
             subtract: content.minus.or(head.subtract),
-            generation_prompt: content.generation_prompt || head.generation_prompt,
+            generation_prompt: content.generation_prompt || head.generation_prompt || starts_response,
             score,
             ..head
         })
@@ -232,12 +252,15 @@ impl HeadFile {
     }
 
     /// Where steps end, and how they are scored.
-    fn steps(&self, head: &Head, rows: usize) -> Result<Option<Steps>, BuildError> {
+    fn steps(&self, context: &Context<'_>, head: &Head, rows: usize) -> Result<Option<Steps>, BuildError> {
         let (token, value) = (&self.content.step_token, self.content.step_value);
         let Some(token) = token else {
             let own = head.steps.clone().map(|own| Steps { value: value.unwrap_or(own.value), ..own });
             if own.is_none() && value.is_some() {
                 return Err(self.wrong("`step_value` goes with `step_token`, which says where a step ends"));
+            }
+            if head.separate_steps().is_none() && self.content.step_prompt.is_some() {
+                return Err(self.wrong("`step_prompt` goes with `step_token`, which says where a step ends"));
             }
             return Ok(own);
         };
@@ -252,6 +275,12 @@ impl HeadFile {
         if token.is_empty() {
             return Err(self.wrong("`step_token` is empty"));
         }
-        Ok(Some(Steps { token: StepToken::Text(token.clone()), value }))
+        let token = if head.separate_steps().is_some() || self.content.step_prompt.is_some() {
+            StepToken::encoded(token, context.encoder)
+                .map_err(|error| self.wrong(&format!("`step_token`: {error}")))?
+        } else {
+            StepToken::Text(token.clone())
+        };
+        Ok(Some(Steps { token, value }))
     }
 }

@@ -47,16 +47,26 @@ const TRANSFORM: &str = "reward_transform_matrix";
 /// Factor on the network's outputs.
 const SCALE: &str = "gating.logit_scale";
 
-/// The network that mixes the scores, `gating.layers.N`.
+/// The network that mixes the scores.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::builder) struct GatedMixture {
     /// Scores that it mixes.
     pub(in crate::builder) objectives: usize,
+    /// Its layers. All but the last have a bias.
+    pub(in crate::builder) layers: Vec<Layer>,
     /// Outputs of its layers before the last.
     pub(in crate::builder) hidden: Vec<usize>,
-    /// Whether the last layer has a bias. The others always have one.
-    pub(in crate::builder) bias: bool,
-    temperature: f32,
+    pub(in crate::builder) shares: Shares,
+}
+
+/// What its outputs are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::builder) enum Shares {
+    /// Their softmax gives the shares in the objectives times a matrix, and they are read where the prompt ends.
+    OfPrompt { temperature: f32 },
+    /// They weigh the objectives, at the last token, as they are or after a softmax. Each objective is the mean of its
+    /// classes.
+    OfAnswer { softmax: Option<f32>, classes: usize },
 }
 
 fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
@@ -72,8 +82,13 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
 
 impl GatedMixture {
     /// Tensors that go into the manifest instead of the weights, with their shapes.
-    pub(in crate::builder) fn manifest_tensors(&self) -> [(&'static str, Vec<usize>); 2] {
-        [(TRANSFORM, vec![self.objectives, self.objectives]), (SCALE, vec![1])]
+    pub(in crate::builder) fn manifest_tensors(&self) -> Vec<(&'static str, Vec<usize>)> {
+        match self.shares {
+            Shares::OfPrompt { .. } => {
+                vec![(TRANSFORM, vec![self.objectives, self.objectives]), (SCALE, vec![1])]
+            }
+            Shares::OfAnswer { .. } => vec![],
+        }
     }
 
     fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Self, BuildError> {
@@ -86,11 +101,15 @@ impl GatedMixture {
         if !(temperature.is_finite() && temperature > 0.0) {
             return Err(object.error("gating_temperature", &format!("{temperature} is not positive")));
         }
+        let layer = |number: usize| {
+            let layer = Layer::new(&format!("gating.layers.{number}"), checkpoint);
+            if number < layers { layer.with_bias() } else { layer }
+        };
         Ok(Self {
             objectives: object.size("num_objectives", Some(OBJECTIVES.len()))?,
+            layers: (0..=layers).map(layer).collect(),
             hidden: vec![object.size("gating_hidden_dim", Some(1024))?; layers],
-            bias: checkpoint.has(&format!("gating.layers.{layers}.bias")),
-            temperature,
+            shares: Shares::OfPrompt { temperature },
         })
     }
 
@@ -119,21 +138,52 @@ impl GatedMixture {
         checkpoint: &Checkpoint,
         encoder: &Encoder,
     ) -> Result<manifest::Gating, BuildError> {
-        for token in PATTERN.iter().filter(|part| part.starts_with('<')) {
-            token_id(config, encoder, token)?;
-        }
-        let pattern = encoder
-            .encode_text(&PATTERN.concat())
-            .map_err(|error| config.object.error("architectures", &error.to_string()))?;
-        Ok(manifest::Gating {
-            pattern,
+        let bias = self.layers.last().is_some_and(|layer| layer.bias.is_some());
+        let activation = self.layers.first().map(|layer| layer.activation).unwrap_or_default();
+        let gating = manifest::Gating {
+            pattern: vec![],
             hidden: self.hidden,
-            bias: self.bias,
-            temperature: self.temperature,
-            scale: values(checkpoint, SCALE)?.first().copied().unwrap_or(1.0),
-            transform: values(checkpoint, TRANSFORM)?.chunks(self.objectives).map(<[f32]>::to_vec).collect(),
-        })
+            bias,
+            activation,
+            plain: false,
+            classes: 1,
+            temperature: 1.0,
+            scale: 1.0,
+            transform: identity(self.objectives),
+        };
+        match self.shares {
+            Shares::OfAnswer { softmax, classes } => Ok(manifest::Gating {
+                plain: softmax.is_none(),
+                temperature: softmax.unwrap_or(gating.temperature),
+                classes,
+                ..gating
+            }),
+            Shares::OfPrompt { temperature } => {
+                let rows = values(checkpoint, TRANSFORM)?;
+                Ok(manifest::Gating {
+                    pattern: pattern(config, encoder)?,
+                    temperature,
+                    scale: values(checkpoint, SCALE)?.first().copied().unwrap_or(1.0),
+                    transform: rows.chunks(self.objectives).map(<[f32]>::to_vec).collect(),
+                    ..gating
+                })
+            }
+        }
     }
+}
+
+/// The ids of what separates the last prompt from its response.
+fn pattern(config: &Config, encoder: &Encoder) -> Result<Vec<u32>, BuildError> {
+    for token in PATTERN.iter().filter(|part| part.starts_with('<')) {
+        token_id(config, encoder, token)?;
+    }
+    encoder
+        .encode_text(&PATTERN.concat())
+        .map_err(|error| config.object.error("architectures", &error.to_string()))
+}
+
+fn identity(size: usize) -> Vec<Vec<f32>> {
+    (0..size).map(|row| (0..size).map(|column| if row == column { 1.0 } else { 0.0 }).collect()).collect()
 }
 
 fn values(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>, BuildError> {

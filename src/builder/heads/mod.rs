@@ -19,6 +19,7 @@ mod steps;
 mod two_layers;
 mod value_head;
 pub(super) mod vocabulary_rows;
+mod weighed;
 
 use std::path::PathBuf;
 
@@ -29,11 +30,11 @@ use super::config::Config;
 use super::families::{self, Architecture};
 use super::json::Object;
 use crate::manifest::score_options::ScoreOptions;
-use crate::manifest::{self, HeadActivation, HiddenLayer, Judge, Pooling, StepValue};
+use crate::manifest::{self, HeadActivation, HiddenLayer, Judge, Pooling, SeparateSteps, StepValue};
 use crate::prompt::Encoder;
 use context::Context;
 use from_file::HeadFile;
-pub(super) use gated_mixture::GatedMixture;
+pub(super) use gated_mixture::{GatedMixture, Shares};
 pub(super) use network::Layer;
 
 /// A kind of head and how to recognise it.
@@ -47,9 +48,10 @@ struct HeadKind {
 }
 
 /// Every kind; the first that a checkpoint has counts.
-const KINDS: [HeadKind; 8] = [
+const KINDS: [HeadKind; 9] = [
     encoder::KIND,
     judged_tokens::KIND,
+    weighed::KIND,
     classifier::KIND,
     process_reward::KIND,
     two_layers::KIND,
@@ -116,6 +118,8 @@ enum StepToken {
     Text(String),
     /// Every assistant's turn answers one step, and is read where its text starts.
     Turn,
+    /// Each step is encoded by itself.
+    Encoded(SeparateSteps),
 }
 
 impl Head {
@@ -164,7 +168,15 @@ impl Head {
         match &self.steps.as_ref()?.token {
             StepToken::Control(token) => Some(token),
             StepToken::Text(text) => encoder.token_id(text).map(|_| text.as_str()),
-            StepToken::Turn => None,
+            StepToken::Turn | StepToken::Encoded(_) => None,
+        }
+    }
+
+    /// How steps are encoded, if it is one by one.
+    pub(super) fn separate_steps(&self) -> Option<&SeparateSteps> {
+        match &self.steps.as_ref()?.token {
+            StepToken::Encoded(steps) => Some(steps),
+            _ => None,
         }
     }
 
@@ -186,7 +198,13 @@ impl Head {
             (Some(StepToken::Control(token)), _) => format!("at every {token}"),
             (Some(StepToken::Text(token)), _) => format!("at every {token:?}"),
             (Some(StepToken::Turn), _) => "where each assistant's turn starts".to_owned(),
-            (None, Some(_)) => "at the last token, mixed by a network read where the prompt ends".to_owned(),
+            (Some(StepToken::Encoded(steps)), _) => {
+                format!("after each step, encoded by itself with {:?} at its end", steps.separator)
+            }
+            (None, Some(GatedMixture { shares: Shares::OfPrompt { .. }, .. })) => {
+                "at the last token, mixed by a network read where the prompt ends".to_owned()
+            }
+            (None, Some(_)) => "at the last token, where a second network weighs them".to_owned(),
             (None, None) if config.model.variant.bidirectional.is_some() && self.mean => {
                 "over the mean of all tokens".to_owned()
             }
@@ -348,6 +366,11 @@ fn find(context: &Context<'_>) -> Result<Head, BuildError> {
         }
     }
     Err(context.which_head())
+}
+
+/// Whether models of this class may have a prompt of their own, so that they need no chat template.
+pub(super) fn may_bring_prompt(architecture: &Architecture) -> bool {
+    (process_reward::KIND.fits)(architecture)
 }
 
 /// Whether a language model's checkpoint has another head than `lm_head`, so that it is a reward model.

@@ -29,6 +29,12 @@ impl Layer {
         }
     }
 
+    /// The same with a bias, whether the checkpoint has it or not: then it will be reported as missing.
+    pub(super) fn with_bias(mut self) -> Self {
+        self.bias = self.matrix.strip_suffix("weight").map(|module| format!("{module}bias"));
+        self
+    }
+
     /// Rows of its matrix.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Process reward models whose classes say where they are read: at the end of every step.
 
 use super::network::Layer;
+use super::steps::{PLAIN_PROMPT, PROMPT_LINE};
 use super::{Context, Head, HeadKind, StepToken, Steps, two_layers};
 use crate::builder::BuildError;
 use crate::manifest::StepValue;
@@ -31,10 +32,12 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
         let steps = Steps { token: StepToken::Control(QWEN_STEP.to_owned()), value: StepValue::Softmax };
         return Ok(Some(Head::of_steps(two_layers::layers(context), vec![0, 1], steps)));
     }
-    let token = StepToken::Text(NEW_LINE.to_owned());
+    let token = StepToken::encoded(NEW_LINE, context.encoder)
+        .map_err(|error| context.config.object.error("architectures", &error.to_string()))?;
     if name == SKYWORK {
         let steps = Steps { token, value: StepValue::Sigmoid };
-        return Ok(Some(Head::of_steps(vec![Layer::new("v_head.summary", checkpoint)], vec![0], steps)));
+        let head = Head::of_steps(vec![Layer::new("v_head.summary", checkpoint)], vec![0], steps);
+        return Ok(Some(Head { template: Some(PROMPT_LINE), ..head }));
     }
     // TRL's PRMTrainer: the second of two classes is a good step. Other numbers of classes are other tasks.
     let layer = Layer::new("score", checkpoint);
@@ -43,9 +46,10 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     }
     let steps = Steps { token, value: StepValue::Softmax };
     let mut head = Head::of_steps(vec![layer], vec![0, 1], steps);
+    head.template = Some(PLAIN_PROMPT);
     head.notes.push(
-        "steps end with a line break, as TRL's PRMTrainer separates them by default; another separator is \
-         `step_token` in the file that --head names"
+        "steps end with a line break and follow the prompt's own text, as TRL's PRMTrainer encodes them by default; \
+         `step_token` and `step_prompt` in the file that --head names say otherwise"
             .to_owned(),
     );
     Ok(Some(head))

@@ -3,8 +3,8 @@
 use super::{StepToken, Steps, token_id};
 use crate::builder::BuildError;
 use crate::builder::config::Config;
-use crate::manifest::Pooling;
-use crate::prompt::Encoder;
+use crate::manifest::{Pooling, SeparateSteps};
+use crate::prompt::{Encoder, PromptError};
 
 impl Steps {
     /// Where the manifest says that they are read.
@@ -35,6 +35,9 @@ impl Steps {
                 }
                 Ok(Pooling::EachStep { token: text.clone(), id, value })
             }
+            StepToken::Encoded(steps) => {
+                Ok(Pooling::EachEncodedStep { separator: steps.separator.clone(), value })
+            }
             StepToken::Turn => {
                 let pattern = encoder.turn_start().ok_or_else(|| {
                     let reason = "the chat template does not show where an assistant's turn starts";
@@ -43,6 +46,25 @@ impl Steps {
                 Ok(Pooling::EachTurn { pattern })
             }
         }
+    }
+}
+
+/// Prompt and steps as TRL's PRMTrainer encodes them: the prompt's text after a BOS token, if the tokenizer has one.
+/// Earlier turns are joined by line breaks, since trainers say nothing about them.
+pub(super) const PLAIN_PROMPT: &str = "{{- bos_token }}{%- for message in messages %}{{- '' if loop.first else '\\n' }}\
+                                       {{- message.content }}{%- endfor %}";
+/// The same as Skywork-o1-Open-PRM's published code writes it, with a line break after the prompt.
+pub(super) const PROMPT_LINE: &str = "{{- bos_token }}{%- for message in messages %}{{- '' if loop.first else '\\n' }}\
+                                      {{- message.content }}{%- endfor %}{{- '\\n' }}";
+
+impl StepToken {
+    /// Steps that are encoded one by one, each followed by the ids of `separator`.
+    ///
+    /// # Errors
+    /// The tokenizer cannot encode it.
+    pub(super) fn encoded(separator: &str, encoder: &Encoder) -> Result<Self, PromptError> {
+        let ids = encoder.encode_text(separator)?;
+        Ok(Self::Encoded(SeparateSteps { separator: separator.to_owned(), ids }))
     }
 }
 

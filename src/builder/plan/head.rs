@@ -75,14 +75,14 @@ impl<'a> Planner<'a> {
     fn mixture(&mut self, mixture: &GatedMixture, hidden: usize) -> Result<Tensor<'a>, BuildError> {
         let mut widths = mixture.hidden.clone();
         widths.push(mixture.objectives);
-        let first = self.take("gating.layers.0.weight", &[widths[0], hidden])?;
-        for (layer, &out) in widths.iter().enumerate() {
-            let (to, from) = (format!("gating.{layer}"), format!("gating.layers.{layer}"));
-            if layer > 0 {
-                self.upper_layer(&to, &format!("{from}.weight"), &[out, widths[layer - 1]])?;
+        let first = self.take(&mixture.layers[0].matrix, &[widths[0], hidden])?;
+        for (number, (layer, &out)) in mixture.layers.iter().zip(&widths).enumerate() {
+            let name = format!("gating.{number}");
+            if number > 0 {
+                self.upper_layer(&name, &layer.matrix, &[out, widths[number - 1]])?;
             }
-            if layer < mixture.hidden.len() || mixture.bias {
-                self.upper_layer(&format!("{to}_bias"), &format!("{from}.bias"), &[out])?;
+            if let Some(bias) = &layer.bias {
+                self.upper_layer(&format!("{name}_bias"), bias, &[out])?;
             }
         }
         for (name, shape) in mixture.manifest_tensors() {

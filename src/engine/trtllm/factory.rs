@@ -237,7 +237,9 @@ impl StartEngine<dyn QueueEngine> for TrtllmFactory {
 fn max_extra_requests(manifest: &Manifest) -> usize {
     match manifest.head.pooling {
         Pooling::LastToken | Pooling::LastNonPad { .. } | Pooling::FirstToken | Pooling::Mean => 0,
-        Pooling::EachStep { .. } | Pooling::EachTurn { .. } => manifest.limits.max_seq_len,
+        Pooling::EachStep { .. } | Pooling::EachEncodedStep { .. } | Pooling::EachTurn { .. } => {
+            manifest.limits.max_seq_len
+        }
     }
 }
 

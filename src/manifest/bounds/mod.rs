@@ -11,6 +11,11 @@ use self::number::{
 use super::judge::MOST_QUESTIONS;
 use super::{BuildLimits, Gating, GpuTarget, Head, Judge, Manifest, Pooling, Target};
 
+/// Classes that an objective's values may be divided into.
+const MOST_CLASSES: usize = 1024;
+/// Tokens that may follow each step.
+const MOST_STEP_END: usize = 64;
+
 /// Checks every number that sizes or divides something.
 pub(super) fn check(manifest: &Manifest) -> Checked {
     model::check(&manifest.model)?;
@@ -20,8 +25,12 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     if let Target::TensorrtLlm(gpus) = &manifest.target {
         check_gpus(gpus)?;
     }
+    let steps = manifest.prompt.steps.as_ref().map(|steps| &steps.ids);
+    within("the number of prompt.steps.ids", steps.map_or(1, Vec::len), 1..=MOST_STEP_END)?;
     for (field, tokens) in
         [("prompt.suffix", &manifest.prompt.suffix), ("prompt.end_tokens", &manifest.prompt.end_tokens)]
+            .into_iter()
+            .chain(steps.map(|ids| ("prompt.steps.ids", ids)))
     {
         if let Some(token) = tokens.iter().find(|&&token| token as usize > *VOCABULARY.end()) {
             return Err(out_of_bounds(field, token, range(&(0..=*VOCABULARY.end()))));
@@ -98,6 +107,7 @@ fn check_gating(gating: &Gating) -> Checked {
     for &width in &gating.hidden {
         within("head.gating.hidden", width, WIDTH)?;
     }
+    within("head.gating.classes", gating.classes, 1..=MOST_CLASSES)?;
     positive("head.gating.temperature", gating.temperature.into())?;
     finite("head.gating.scale", gating.scale.into())?;
     within("the number of rows of head.gating.transform", gating.transform.len(), WIDTH)?;

@@ -240,6 +240,36 @@ fn a_language_model_judges_by_the_tokens_that_its_configuration_names() {
 }
 
 #[test]
+fn steps_that_are_encoded_one_by_one_follow_a_plain_prompt_or_the_chat_template() {
+    let checkpoint = Checkpoint::copy("trl-prm-tiny");
+    let own = build_with(&checkpoint, None).unwrap();
+    let Some(steps) = &own.prompt.steps else { panic!("no steps in {:?}", own.prompt) };
+    assert_eq!(
+        (steps.separator.as_str(), own.head.pooling.clone()),
+        ("\n", Pooling::EachEncodedStep { separator: "\n".into(), value: StepValue::Softmax })
+    );
+    let template = |manifest: &Manifest| manifest.files["chat_template.jinja"].clone();
+    let changed = build_with(&checkpoint, Some("step_token: \"\\n\\n\"")).unwrap();
+    assert_eq!(changed.prompt.steps.as_ref().unwrap().separator, "\n\n");
+    assert_eq!(template(&changed), template(&own));
+    let chat = build_with(&checkpoint, Some("step_prompt: chat_template")).unwrap();
+    assert_ne!(template(&chat), template(&own));
+    assert!(chat.prompt.generation_prompt && !own.prompt.generation_prompt);
+
+    // A tokenizer without a chat template needs none, unless the head file asks for it.
+    std::fs::remove_file(checkpoint.file("chat_template.jinja")).unwrap();
+    assert_eq!(template(&build_with(&checkpoint, None).unwrap()), template(&own));
+    let sentence = build_with(&checkpoint, Some("step_prompt: chat_template")).unwrap_err().to_string();
+    assert_names(&sentence, &["there is no chat template"]);
+
+    let judge = Checkpoint::copy("lm-head-tiny");
+    let apart = build_with(&judge, Some("rows: [1, 2]\nstep_token: \"\\n\"\nstep_prompt: text")).unwrap();
+    assert_eq!(apart.prompt.steps.as_ref().unwrap().separator, "\n");
+    let sentence = build_with(&judge, Some("rows: [1, 2]\nstep_prompt: text")).unwrap_err().to_string();
+    assert_names(&sentence, &["--head", "step_prompt", "step_token"]);
+}
+
+#[test]
 fn causal_models_that_judge_steps_are_known_by_name() {
     let checkpoint = Checkpoint::copy("lm-head-tiny");
     let [minus, plus] = ids(&checkpoint, &["-", "+"])[..] else { unreachable!() };

@@ -6,6 +6,7 @@ mod directories;
 mod families;
 mod gpu;
 mod heads;
+mod hub_table;
 mod output;
 mod reading;
 mod refused;
