@@ -50,6 +50,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     let is_nemo = labels == NEMO_OUTPUTS;
     let mut head = Head::new(layers, labels.len(), labels);
     head.pad = padding::token(context);
+    padding::explain_unusable(context, &mut head);
     if name != "score" && has_matrix {
         head.notes.push(format!("the head is {name}, not score as in transformers' own classifiers"));
     }

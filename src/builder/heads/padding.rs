@@ -1,16 +1,34 @@
 //! Padding tokens that the end of a conversation may be.
 
+use serde_json::Value;
+
 use super::{Context, Head};
+use crate::builder::json::Object;
 use crate::prompt::{EncodeOptions, Message};
 
 /// The padding token of a classifier's configuration. transformers' classifiers are read at the last token that is
 /// not this one, since version 4.49; without one, at the last token.
 pub(super) fn token(context: &Context<'_>) -> Option<u32> {
+    let pad = u32::try_from(given(context)?.as_u64()?).ok()?;
+    ((pad as usize) < context.config.model.vocab_size).then_some(pad)
+}
+
+/// What the configuration says that the padding token is.
+fn given(context: &Context<'_>) -> Option<Value> {
     let object = &context.config.object;
     let text = object.nested("text_config").ok();
-    let id = |object: &crate::builder::json::Object| object.optional::<u32>("pad_token_id").ok().flatten();
-    let pad = id(object).or_else(|| text.as_ref().and_then(id))?;
-    ((pad as usize) < context.config.model.vocab_size).then_some(pad)
+    let id = |object: &Object| object.optional::<Value>("pad_token_id").ok().flatten();
+    id(object).or_else(|| text.as_ref().and_then(id))
+}
+
+/// Says where a classifier is read whose configuration names a padding token that the model does not have.
+pub(super) fn explain_unusable(context: &Context<'_>, head: &mut Head) {
+    if let Some(given) = given(context).filter(|_| token(context).is_none()) {
+        head.notes.push(format!(
+            "pad_token_id is {given}, which no token of the model has: none counts as padding, and the score is read at \
+             the very last token"
+        ));
+    }
 }
 
 /// Says where the head is read if conversations end with the padding token, so that it matters.

@@ -8,6 +8,7 @@ mod gpu;
 mod heads;
 mod hub_table;
 mod output;
+mod padding;
 mod reading;
 mod refused;
 pub(crate) mod support;
