@@ -29,6 +29,7 @@ help:
 	@echo 'make fuzz-seeds   run every fuzz target once over its seeds'
 	@echo
 	@echo 'make test-sanitizers  test the C++ of the CPU engine under sanitizers  (needs libomp-dev)'
+	@echo 'make test-cpp-debian13  test it with the oneDNN of Debian 13  (needs root and debootstrap)'
 	@echo 'make tidy             run clang-tidy over the C++'
 	@echo 'make test-mpirun      test multi-rank GPU engines under Open MPI  (needs mpirun)'
 	@echo 'make test-monitoring  test the alerts and the dashboard on a real Prometheus  (needs prometheus)'
@@ -93,6 +94,10 @@ test-cpp:
 	cmake -S cpp -B build/cpp -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/cpp --parallel
 	ctest --test-dir build/cpp --output-on-failure
+
+# The same with the compiler and the oneDNN of Debian 13, in a root of its own. Needs root and debootstrap.
+test-cpp-debian13:
+	tools/debian13.sh
 
 # A thousand seeds of the whole service under clients and an engine that misbehave, and many outcomes of each power cut.
 simulate:
@@ -220,7 +225,7 @@ tidy:
 	@tools/install-deps.sh tidy
 	cmake -S cpp -B build/tidy -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
 	cmake -S tests/trtllm -B build/tidy-trtllm -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
-	clang-tidy -p build/tidy --quiet $(filter-out %/bridge.cc %/processor.cc,$(wildcard cpp/cpu/*.cc cpp/tests/*.cc))
+	clang-tidy -p build/tidy --quiet $(filter-out %/bridge.cc %/processor.cc,$(wildcard cpp/bench/*.cc cpp/cpu/*.cc cpp/tests/*.cc))
 	clang-tidy -p build/tidy-trtllm --config-file=cpp/.clang-tidy --quiet cpp/trtllm/executor.cc $(wildcard tests/trtllm/*.cc)
 
 # Spelling, by a program that PyPI has.
@@ -253,7 +258,7 @@ accept: $(RELEASE)/build-engine
 	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
 
 .PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
-.PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-kills test-monitoring test-mpirun
+.PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
 .PHONY: test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
 .PHONY: simulate test-wire tidy typos wheel
 .DELETE_ON_ERROR:

@@ -37,22 +37,44 @@ dnnl::memory::data_type type_of(Dtype dtype) {
     throw EngineError("a matrix has an unknown number format");
 }
 
+// Columns of y that one of oneDNN's threads takes at once.
+constexpr std::size_t kColumnBlock = 64;
+// Columns of x from which most_threads() counts; oneDNN 3.7 does from 20,000 on.
+constexpr std::size_t kLongSum = std::size_t{1} << 13;
+
 // Columns of x beyond which a sum of products of up to 127 * 127 might overflow.
 constexpr std::size_t kMostSummed = std::size_t{1} << 17;
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
 
-// Limits OpenMP to one thread while it lives: oneDNN then compiles for one.
-class OneThread {
+// Limits OpenMP's threads while it lives: oneDNN then compiles for as many.
+class AtMostThreads {
   public:
-    OneThread() { omp_set_num_threads(1); }
-    OneThread(const OneThread&) = delete;
-    OneThread& operator=(const OneThread&) = delete;
-    ~OneThread() { omp_set_num_threads(before_); }
+    explicit AtMostThreads(std::size_t threads) {
+        omp_set_num_threads(static_cast<int>(std::min(threads, static_cast<std::size_t>(before_))));
+    }
+    AtMostThreads(const AtMostThreads&) = delete;
+    AtMostThreads& operator=(const AtMostThreads&) = delete;
+    ~AtMostThreads() { omp_set_num_threads(before_); }
 
   private:
     int before_ = omp_get_max_threads();
 };
+
+// Whether a kernel of oneDNN sums in one order for any number of rows. The tests hold the block-wise kernels
+// to it: they cut a sum by its length alone. Those of oneDNN 3 for AMX look at the number of rows as well,
+// and older kernels have other ways for few rows.
+bool sums_in_one_order(std::string_view kernel) {
+    const bool by_rows = DNNL_VERSION_MAJOR >= 3 && instruction_set().find("amx") != std::string::npos;
+    return kernel.starts_with("brg") && !by_rows;
+}
+
+// Threads for which to compile a product. oneDNN 3 shares out a long sum among those that have no columns of
+// their own.
+std::size_t most_threads(const Matmul::Shape& shape) {
+    return DNNL_VERSION_MAJOR < 3 || shape.in < kLongSum ? SIZE_MAX
+                                                         : std::max<std::size_t>(1, shape.out / kColumnBlock);
+}
 
 }  // namespace
 
@@ -107,11 +129,8 @@ Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
     const dnnl::matmul::primitive_desc desc = describe(kReferenceRows, any);
     weights_ = desc.weights_desc();
-    // oneDNN 2's block-wise kernels sum in one order for any number of rows and threads, which the tests
-    // hold it to. Its older kernels do not, and those of oneDNN 3 may share out a sum among threads.
     // Sums of whole numbers are the same in any order.
-    independent_rows_ = shape.dtype == Dtype::Int8 ||
-                        (DNNL_VERSION_MAJOR < 3 && std::string_view(desc.impl_info_str()).starts_with("brg"));
+    independent_rows_ = shape.dtype == Dtype::Int8 || sums_in_one_order(desc.impl_info_str());
 }
 
 std::size_t Matmul::packed_bytes() const { return round_up(weights_.get_size(), 64); }
@@ -158,6 +177,7 @@ const Matmul::Plan& Matmul::plan(std::size_t rows) {
     if (found != plans_.end()) {
         plans_.splice(plans_.begin(), plans_, found);
     } else {
+        const AtMostThreads held(independent_rows_ ? most_threads(shape_) : 1);
         dnnl::matmul::primitive_desc desc = describe(rows, weights_);
         plans_.push_front({rows, desc, dnnl::matmul(desc)});
         if (plans_.size() > kMaxPlans) plans_.pop_back();
@@ -200,12 +220,8 @@ void Matmul::run(std::size_t rows, const void* x, const void* packed, const floa
 }
 
 void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
-    const Plan* plan = nullptr;
-    {
-        const OneThread held;
-        plan = &this->plan(kPanelRows);
-    }
-    make_scratch(*plan, static_cast<std::size_t>(omp_get_max_threads()));
+    const Plan& plan = this->plan(kPanelRows);
+    make_scratch(plan, static_cast<std::size_t>(omp_get_max_threads()));
     const std::size_t panels = (rows + kPanelRows - 1) / kPanelRows;
     std::exception_ptr failure;
 #pragma omp parallel for schedule(dynamic)
@@ -216,9 +232,9 @@ void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, con
         void* scratch = scratch_[static_cast<std::size_t>(omp_get_thread_num())].as();
         try {
             if (rows - begin < kPanelRows)
-                run_last_panel(*plan, rows - begin, from, packed, bias, to, scratch);
+                run_last_panel(plan, rows - begin, from, packed, bias, to, scratch);
             else
-                execute(*plan, from, packed, bias, to, scratch);
+                execute(plan, from, packed, bias, to, scratch);
         } catch (...) {
 #pragma omp critical
             failure = std::current_exception();

@@ -6,8 +6,8 @@
 #include <span>
 
 #include "check.h"
-#include "cpu/buffer.h"
 #include "cpu/matmul.h"
+#include "random_decoder.h"
 
 using namespace assay;
 using namespace assay::cpu;
@@ -113,118 +113,6 @@ ModelConfig with_vocabulary() {
     return model;
 }
 
-template <typename T>
-std::span<const std::byte> bytes_of(const std::vector<T>& values) {
-    return std::as_bytes(std::span(values));
-}
-
-// Random weights.
-class Model {
-  public:
-    explicit Model(const ModelConfig& config) : config_(config) {
-        const HeadShape& heads = config.attention.heads;
-        const bool gated = cpu::gated(config.feed_forward.activation);
-        state("embedding", kVocabulary * kHidden);
-        for (std::size_t layer = 0; layer < config.num_layers; ++layer) {
-            const std::string at = "layers." + std::to_string(layer) + ".";
-            if (config.norms.pre_norms) norm(at + "input_norm");
-            linear(at + "qkv", heads.qkv_width(), kHidden, config.attention.qkv_bias);
-            linear(at + "output", kHidden, heads.q_width(), config.attention.output_bias);
-            if (config.norms.pre_norms) norm(at + "post_norm");
-            if (std::ranges::count(config.feed_forward.experts.layers, layer) > 0) {
-                experts(at);
-            } else {
-                linear(at + "gate_up", (gated ? 2 : 1) * kFfn, kHidden, config.feed_forward.bias);
-                linear(at + "down", kHidden, kFfn, config.feed_forward.bias);
-            }
-            if (config.attention.qk_norm != QkNormSpan::None) {
-                const bool all = config.attention.qk_norm == QkNormSpan::AllHeads;
-                floats(at + "query_norm", all ? heads.q_width() : heads.head_dim);
-                floats(at + "key_norm", all ? heads.kv_width() : heads.head_dim);
-            }
-            for (const char* name : {"attention_post_norm", "mlp_post_norm"})
-                if (config.norms.post_norms) norm(at + name);
-        }
-        norm("final_norm");
-        if (config.head.vocabulary)
-            packed("lm_head", state_dtype(), kVocabulary, kHidden);
-        else
-            floats("head", config.head.rows * kHidden);
-    }
-
-    const Weights& weights() const { return weights_; }
-
-  private:
-    // Format of the embedding.
-    Dtype state_dtype() const {
-        const bool wide = config_.dtype == Dtype::F32 || !supports_bf16();
-        return wide ? Dtype::F32 : Dtype::Bf16;
-    }
-
-    std::vector<float> values(std::size_t n, float scale) {
-        return random_floats(n, static_cast<unsigned>(memory_.size()), scale);
-    }
-
-    void add(const std::string& name, std::span<const std::byte> bytes) {
-        Buffer buffer(bytes.size());
-        std::copy(bytes.begin(), bytes.end(), buffer.as<std::byte>());
-        add(name, std::move(buffer));
-    }
-    void add(const std::string& name, Buffer buffer) {
-        weights_.add(name, {buffer.as<std::byte>(), buffer.bytes()});
-        memory_.push_back(std::move(buffer));
-    }
-
-    void floats(const std::string& name, std::size_t n, float scale = 1.0f) {
-        add(name, bytes_of(values(n, scale)));
-    }
-    void state(const std::string& name, std::size_t n) {
-        if (state_dtype() == Dtype::F32) return floats(name, n);
-        add(name, bytes_of(rounded<bf16>(values(n, 1.0f))));
-    }
-    void norm(const std::string& name) {
-        floats(name, kHidden);
-        if (config_.norms.layer_norm) floats(name + "_bias", kHidden);
-    }
-    void experts(const std::string& at) {
-        const ExpertsConfig& experts = config_.feed_forward.experts;
-        packed(at + "router", state_dtype(), experts.count + 1, kHidden);
-        for (std::size_t expert = 0; expert < experts.count; ++expert)
-            this->expert(at + "experts." + std::to_string(expert) + ".", experts.intermediate_size);
-        expert(at + "shared.", experts.shared_intermediate_size);
-    }
-    void expert(const std::string& at, std::size_t width) {
-        linear(at + "gate_up", 2 * width, kHidden, false);
-        linear(at + "down", kHidden, width, false);
-    }
-    void linear(const std::string& name, std::size_t out, std::size_t in, bool bias) {
-        packed(name, config_.dtype, out, in);
-        if (config_.dtype == Dtype::Int8) floats(name + "_scale", out, 0.01f);
-        if (bias) floats(name + "_bias", out);
-    }
-    void packed(const std::string& name, Dtype dtype, std::size_t out, std::size_t in) {
-        Matmul matmul({dtype, out, in, dtype == Dtype::Int8 ? Dtype::Int32 : Dtype::F32});
-        Buffer buffer(matmul.packed_bytes());
-        const std::span<std::byte> to(buffer.as<std::byte>(), buffer.bytes());
-        const std::vector<float> source = values(out * in, 0.3f);
-        if (dtype == Dtype::F32) {
-            matmul.pack(bytes_of(source), to);
-        } else if (dtype == Dtype::Bf16) {
-            matmul.pack(bytes_of(rounded<bf16>(source)), to);
-        } else {
-            std::vector<std::int8_t> quantized;
-            quantized.reserve(source.size());
-            for (const float value : source) quantized.push_back(static_cast<std::int8_t>(value * 400.0f));
-            matmul.pack(bytes_of(quantized), to);
-        }
-        add(name, std::move(buffer));
-    }
-
-    const ModelConfig config_;
-    std::vector<Buffer> memory_;
-    Weights weights_;
-};
-
 struct Request {
     std::vector<std::uint32_t> ids = {1, 2, 3, 4};
     std::vector<std::uint32_t> table = {5, 0};
@@ -240,7 +128,7 @@ struct Request {
 
 // A text of 25 tokens, in two chunks of one iteration and beside another text, and alone.
 void a_text_has_the_same_logits_alone_and_in_a_batch(const ModelConfig& config) {
-    const Model model(config);
+    const RandomDecoder model(config);
     const auto engine = make_decoder(config, {2, kMaxTokens, kBlocks}, model.weights());
     Request alone;
     alone.ids.clear();
@@ -335,7 +223,7 @@ void bad_models_are_refused(const Weights& weights) {
 }
 
 void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
-    const Model model(plain());
+    const RandomDecoder model(plain());
     bad_models_are_refused(model.weights());
     const auto engine = make_decoder(plain(), {2, kMaxTokens, kBlocks}, model.weights());
     const std::vector<float> first = Request().run(*engine);

@@ -13,6 +13,8 @@ using namespace assay::test;
 namespace {
 
 constexpr std::size_t kMostRows = 700;
+// Rows from which oneDNN may copy x before it multiplies, if x has a power of two columns.
+constexpr std::size_t kManyRows = 1100;
 
 struct Size {
     std::size_t out;
@@ -21,6 +23,8 @@ struct Size {
 
 // Widths that are not multiples of any kernel's block, and one long sum.
 constexpr Size kSizes[] = {{64, 64}, {112, 64}, {64, 112}, {88, 72}, {200, 160}, {344, 128}, {64, 2432}};
+// A sum that threads without columns of their own may share, and one that oneDNN takes in parts.
+constexpr Size kLongSums[] = {{64, 20480}, {192, 2048}};
 
 template <typename T>
 struct Product {
@@ -36,7 +40,7 @@ struct Product {
           bias(random_floats(shape.out, 3)) {
         const std::vector<T> plain = rounded<T>(weights);
         matmul.pack(std::as_bytes(std::span(plain)), {packed.as<std::byte>(), packed.bytes()});
-        x.resize(room_for_rows(kMostRows) * shape.in);
+        x.resize(room_for_rows(x.size() / shape.in) * shape.in);
     }
 
     std::vector<float> run(const Matmul::Shape& shape, std::size_t rows, float start) {
@@ -72,6 +76,19 @@ void products_agree_and_rows_keep_their_bits(Dtype dtype, const Size& size, bool
     }
 }
 
+// Few rows have the bits that they have among many.
+template <typename T>
+void rows_of_long_sums_keep_their_bits(Dtype dtype, const Size& size) {
+    const Matmul::Shape shape{dtype, size.out, size.in, Dtype::F32};
+    Product<T> product(shape, random_floats(size.out * size.in, 1), random_floats(kManyRows * size.in, 2));
+    const std::vector<float> all = product.run(shape, kManyRows, 0.0f);
+    for (const std::size_t rows : {1, 16, 40, 41, 256, 500, 1024}) {
+        const std::vector<float> few = product.run(shape, rows, 0.0f);
+        CHECK_THAT(std::memcmp(few.data(), all.data(), few.size() * sizeof(float)) == 0,
+                   std::to_string(rows) + " rows of a sum of " + std::to_string(size.in));
+    }
+}
+
 // int8 products are exact for any number of rows.
 void int8_products_are_exact(const Size& size) {
     Matmul matmul({Dtype::Int8, size.out, size.in, Dtype::Int32});
@@ -103,6 +120,7 @@ void every_size(Dtype dtype) {
         products_agree_and_rows_keep_their_bits<T>(dtype, size, false, false);
         products_agree_and_rows_keep_their_bits<T>(dtype, size, true, true);
     }
+    for (const Size& size : kLongSums) rows_of_long_sums_keep_their_bits<T>(dtype, size);
 }
 
 }  // namespace

@@ -1,0 +1,123 @@
+// The speed of the decoder and of its matrix products alone, by processor time.
+//
+//   decoder_bench DTYPE [TEXTS TOKENS THREADS LAYERS]
+//
+// The layers have the sizes of Qwen2 0.5B and random weights. For each line of input it runs one iteration of
+// TEXTS texts and prints how many tokens the decoder, and its products alone, computed in a second of
+// processor time. tools/compare_onednn.py alternates between two builds.
+#include <cstdio>
+#include <ctime>
+#include <iostream>
+#include <string>
+
+#include "cpu/decoder.h"
+#include "cpu/roofline.h"
+#include "tests/random_decoder.h"
+
+using namespace assay;
+using namespace assay::cpu;
+
+namespace {
+
+ModelConfig qwen2(Dtype dtype, std::size_t layers) {
+    Rope rope{.inverse_frequencies = {}, .factor = 1.0f};
+    for (std::size_t i = 0; i < 32; ++i)
+        rope.inverse_frequencies.push_back(std::pow(1e6f, -static_cast<float>(i) / 32.0f));
+    return {
+        .dtype = dtype,
+        .vocab_size = 1024,
+        .hidden_size = 896,
+        .num_layers = layers,
+        .embedding_scale = 1.0f,
+        .norms = {.eps = 1e-6f, .layer_norm = false, .pre_norms = true, .post_norms = false},
+        .attention = {.heads = {14, 2, 64},
+                      .qkv_bias = true,
+                      .output_bias = false,
+                      .qk_norm = QkNormSpan::None,
+                      .scale = 0.125f,
+                      .softcap = 0.0f,
+                      .windows = std::vector<std::size_t>(layers),
+                      .rope = rope,
+                      .window_rope = rope},
+        .feed_forward = {.intermediate_size = 4864, .activation = Activation::Silu, .bias = false},
+        .head = {.rows = 1, .vocabulary = false, .softcap = 0.0f},
+    };
+}
+
+std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows) {
+    const HeadShape& heads = config.attention.heads;
+    const std::size_t hidden = config.hidden_size, width = config.feed_forward.intermediate_size;
+    return {{heads.qkv_width(), hidden, rows, config.num_layers},
+            {hidden, heads.q_width(), rows, config.num_layers},
+            {2 * width, hidden, rows, config.num_layers},
+            {hidden, width, rows, config.num_layers}};
+}
+
+// Texts of equal lengths, none of which shares anything with another.
+struct Texts {
+    std::vector<std::uint32_t> ids, table;
+    std::vector<Chunk> chunks;
+    std::vector<std::size_t> reads;
+
+    Texts(std::size_t texts, std::size_t tokens) : reads(texts, tokens - 1) {
+        const std::size_t blocks = (tokens + kTokensPerBlock - 1) / kTokensPerBlock;
+        for (std::size_t i = 0; i < texts * tokens; ++i)
+            ids.push_back(static_cast<std::uint32_t>(i * 7 % 1024));
+        for (std::size_t i = 0; i < texts * blocks; ++i) table.push_back(static_cast<std::uint32_t>(i));
+        for (std::size_t i = 0; i < texts; ++i)
+            chunks.push_back(
+                {i * tokens, (i + 1) * tokens, 0, tokens, i * blocks, (i + 1) * blocks, i, i + 1});
+    }
+};
+
+double processor_seconds() {
+    timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+template <typename Action>
+double seconds_of(Action action) {
+    const double start = processor_seconds();
+    action();
+    return processor_seconds() - start;
+}
+
+Dtype parse(const std::string& name) {
+    if (name == "f32") return Dtype::F32;
+    if (name == "bf16") return Dtype::Bf16;
+    if (name == "int8") return Dtype::Int8;
+    throw EngineError("`" + name + "` is not a data type; choose f32, bf16 or int8");
+}
+
+void measure(const std::string& dtype, std::size_t texts, std::size_t tokens, std::size_t threads,
+             std::size_t layers) {
+    const ModelConfig config = qwen2(parse(dtype), layers);
+    const test::RandomDecoder model(config);
+    const Texts batch(texts, tokens);
+    const auto engine = make_decoder(config, {threads, texts * tokens, batch.table.size()}, model.weights());
+    Roofline roofline(config.dtype, products(config, texts * tokens), threads);
+    std::vector<float> logits(texts);
+    const auto iteration = [&] { engine->run({batch.ids, batch.table, batch.chunks, batch.reads}, logits); };
+    iteration();
+    roofline.seconds();
+    std::cout << "oneDNN " << onednn_version() << ' ' << instruction_set() << std::endl;
+    const auto count = static_cast<double>(texts * tokens);
+    for (std::string line; std::getline(std::cin, line);)
+        std::cout << "decoder " << count / seconds_of(iteration) << " products "
+                  << count / seconds_of([&] { roofline.seconds(); }) << std::endl;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const auto number = [&](int index, std::size_t otherwise) {
+        return argc > index ? std::stoul(argv[index]) : otherwise;
+    };
+    try {
+        measure(argc > 1 ? argv[1] : "bf16", number(2, 8), number(3, 256), number(4, 1), number(5, 4));
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "decoder_bench: %s\n", error.what());
+        return 1;
+    }
+}
