@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::compare::Comparison;
 use super::generate::TraceShape;
+use super::route::Route;
 use crate::hardware::targets::Precision;
 use crate::scheduler::SchedulerOptions;
 
@@ -49,9 +50,15 @@ pub(super) struct SimulateArgs {
     /// GPU to simulate: a name from engines/targets, or as nvidia-smi prints it
     #[arg(long, value_name = "NAME")]
     pub(super) target: Option<String>,
-    /// GPUs that share the model
+    /// GPUs that share the model, in each server
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub(super) gpus: usize,
+    /// Servers
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub(super) replicas: usize,
+    /// Which of them gets a request
+    #[arg(long, value_enum, default_value_t = Route::Hash)]
+    pub(super) route: Route,
     /// Type of the weights
     #[arg(long, default_value = "bf16")]
     pub(super) dtype: Precision,

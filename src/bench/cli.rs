@@ -13,7 +13,8 @@ use super::generate::{TraceShape, TraceSpec, generate};
 use super::load::{self, Address, LoadError, LoadTest};
 use super::model_size::{ModelSize, ModelSizeError};
 use super::report::SimulationReport;
-use super::simulate::{SimulationError, SimulationSetup, ideal_time, simulate};
+use super::setup::SimulationSetup;
+use super::simulate::{SimulationError, ideal_time, simulate};
 use super::timing::{Assumptions, TimingError, TimingModel};
 use super::trace::{self, TraceError, TraceRequest};
 use crate::builder::Console;
@@ -187,11 +188,16 @@ impl SimulateArgs {
         let limits = setup.limits;
         writeln!(
             out,
-            "- batches of at most {} tokens and {} sequences, a KV cache of {} tokens\n",
+            "- batches of at most {} tokens and {} sequences, a KV cache of {} tokens",
             limits.max_num_tokens,
             limits.max_batch_size,
             limits.kv_blocks * limits.tokens_per_block
         )?;
+        if self.replicas > 1 {
+            let (replicas, gpus, route) = (self.replicas, self.replicas * self.gpus, self.route.describe());
+            writeln!(out, "- {replicas} such servers, {gpus} GPUs in all; each request goes {route}")?;
+        }
+        writeln!(out)?;
         let bar = progress_bar(requests.len());
         let outcome = simulate(&setup, &requests, &mut |answered| bar.set_position(answered as u64))?;
         bar.finish_and_clear();
@@ -207,6 +213,7 @@ impl SimulateArgs {
         check_number("--fixed-cost", fixed, (0.0..=60_000.0).contains(&fixed), "from 0 to 60000 ms")?;
         check_count("--max-num-tokens", self.max_num_tokens, 1 << 24)?;
         check_count("--max-batch-size", self.max_batch_size, 1 << 20)?;
+        check_count("--replicas", self.replicas, 100_000)?;
         check_count("--max-queue-requests", self.max_queue_requests, 1 << 30)?;
         let assumptions = Assumptions {
             gpus: self.gpus,
@@ -234,11 +241,11 @@ impl SimulateArgs {
             Sharing::Within => PrefixSharing::WithinIteration,
             Sharing::Cached | Sharing::Off => PrefixSharing::Cached,
         };
-        Ok(SimulationSetup { timing, limits, sharing, options })
+        Ok(SimulationSetup { timing, limits, sharing, options, replicas: self.replicas, route: self.route })
     }
 }
 
-/// Scales arrivals so that the ideal engine time is `load` of the trace's span.
+/// Scales arrivals so that the ideal engine time is `load` of the trace's span on every server.
 fn scale_arrivals(
     setup: &SimulationSetup,
     requests: &mut [TraceRequest],
@@ -250,7 +257,8 @@ fn scale_arrivals(
     if last <= first {
         return Err(BenchError::NoSpan);
     }
-    let factor = ideal_time(setup, requests.iter()).as_secs_f64() / load / (last - first);
+    let ideal = ideal_time(setup, requests.iter()).as_secs_f64() / setup.replicas as f64;
+    let factor = ideal / load / (last - first);
     for request in requests {
         request.arrival = (request.arrival - first) * factor;
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::percentiles::Percentiles;
-use super::simulate::{RequestOutcome, SimulationOutcome, SimulationSetup, ideal_time};
+use super::replica::EngineTotals;
+use super::setup::SimulationSetup;
+use super::simulate::{RequestOutcome, SimulationOutcome, ideal_time};
 use super::trace::TraceRequest;
 use crate::scheduler::Rejection;
 
@@ -14,6 +16,10 @@ use crate::scheduler::Rejection;
 pub(super) struct SimulationReport {
     /// Number of requests in the trace.
     requests: usize,
+    /// Number of servers.
+    replicas: usize,
+    /// Tokens that the engines of the least busy and of the busiest server computed, as a share of their mean.
+    balance: [f64; 2],
     answered: usize,
     /// Number of requests that were refused, by reason.
     refused: BTreeMap<&'static str, usize>,
@@ -27,9 +33,9 @@ pub(super) struct SimulationReport {
     elapsed: Duration,
     /// Prompt and generated tokens of the answered requests.
     tokens: usize,
-    /// Offered load: the minimum engine time for the whole trace, as a share of `span`.
+    /// Offered load: the minimum engine time for the whole trace, as a share of `span` on every server.
     load: f64,
-    /// Share of `elapsed` in which the engine was busy.
+    /// Share of `elapsed` in which the engines were busy.
     busy: f64,
     /// Time from arrival to the first iteration, of the answered requests.
     queue_time: Percentiles,
@@ -82,8 +88,14 @@ impl SimulationReport {
             }
         }
         let shareable = shareable_tokens(&answered);
+        let totals = sum(&outcome.engines);
+        let EngineTotals { iterations, busy, .. } = totals;
+        let replicas = setup.replicas;
+        let servers = u32::try_from(replicas).unwrap_or(u32::MAX);
         Self {
             requests: requests.len(),
+            replicas,
+            balance: balance(&outcome.engines),
             answered: answered.len(),
             refused,
             late: requests.iter().any(|request| request.timeout.is_some()).then_some(late),
@@ -91,39 +103,55 @@ impl SimulationReport {
             span,
             elapsed,
             tokens: answered.iter().map(|request| request.prompt_tokens + request.output_tokens).sum(),
-            load: share(ideal_time(setup, requests), span),
-            busy: share(outcome.busy, elapsed),
+            load: share(ideal_time(setup, requests), span * servers),
+            busy: share(busy, elapsed * servers),
             queue_time: Percentiles::from_times(queue_times),
             latency: Percentiles::from_times(latencies),
             short_latency: (!requests.iter().all(is_short)).then(|| Percentiles::from_times(short_latencies)),
-            iterations: outcome.iterations,
-            tokens_per_iteration: outcome.tokens as f64 / outcome.iterations.max(1) as f64,
-            fill: outcome.needed as f64 / outcome.fillable.max(1) as f64,
-            fullness: outcome.needed as f64
-                / (outcome.iterations as f64 * setup.limits.max_num_tokens as f64).max(1.0),
+            iterations,
+            tokens_per_iteration: totals.tokens as f64 / iterations.max(1) as f64,
+            fill: totals.needed as f64 / totals.fillable.max(1) as f64,
+            fullness: totals.needed as f64
+                / (iterations as f64 * setup.limits.max_num_tokens as f64).max(1.0),
             prefix_reuse: (shareable > 0).then(|| cached as f64 / shareable as f64),
-            ideal: share(ideal_time(setup, answered), outcome.busy),
+            ideal: share(ideal_time(setup, answered), busy),
         }
     }
 }
 
+/// What all engines did.
+fn sum(engines: &[EngineTotals]) -> EngineTotals {
+    let mut sum = EngineTotals::default();
+    for engine in engines {
+        sum.iterations += engine.iterations;
+        sum.busy += engine.busy;
+        sum.tokens += engine.tokens;
+        sum.needed += engine.needed;
+        sum.fillable += engine.fillable;
+    }
+    sum
+}
+
+/// The tokens of the engine that computed the least, and of the one that computed the most, as a share of the mean.
+fn balance(engines: &[EngineTotals]) -> [f64; 2] {
+    let mean = sum(engines).tokens as f64 / engines.len().max(1) as f64;
+    let tokens = engines.iter().map(|engine| engine.tokens);
+    [tokens.clone().min(), tokens.max()].map(|tokens| tokens.unwrap_or_default() as f64 / mean.max(1.0))
+}
+
 /// For each request that found the queue full, how long it was asked to wait, as a share of the time until all that was
-/// there before it was answered.
+/// at its server before it was answered.
 fn retry_after_shares(requests: &[TraceRequest], outcome: &SimulationOutcome) -> Vec<f64> {
-    let mut last_end = Duration::ZERO;
-    let last_ends: Vec<Duration> = outcome
-        .ends
-        .iter()
-        .map(|end| {
-            last_end = last_end.max(*end);
-            last_end
-        })
-        .collect();
-    let asked = outcome.asked_to_wait.iter().filter(|(index, _)| *index > 0);
-    let shares = asked.map(|(index, wait)| {
-        let queue = last_ends[index - 1].saturating_sub(requests[*index].arrival());
-        share(*wait, queue)
-    });
+    // For each request, when everything was answered that its server had got before.
+    let mut last_ends = vec![Duration::ZERO; outcome.engines.len()];
+    let mut queue_ends = Vec::with_capacity(requests.len());
+    for (replica, end) in outcome.replicas.iter().zip(&outcome.ends) {
+        queue_ends.push(last_ends[*replica]);
+        last_ends[*replica] = last_ends[*replica].max(*end);
+    }
+    let asked = outcome.asked_to_wait.iter().filter(|(index, _)| !queue_ends[*index].is_zero());
+    let shares = asked
+        .map(|(index, wait)| share(*wait, queue_ends[*index].saturating_sub(requests[*index].arrival())));
     shares.collect()
 }
 
@@ -175,6 +203,13 @@ impl fmt::Display for SimulationReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requests, answered, iterations, tokens_per_iteration, .. } = self;
         writeln!(out, "requests        {requests}, {answered} answered")?;
+        if self.replicas > 1 {
+            let [least, most] = self.balance.map(percent);
+            writeln!(
+                out,
+                "balance         servers computed from {least}% to {most}% of their mean number of tokens"
+            )?;
+        }
         for (reason, count) in &self.refused {
             writeln!(out, "refused         {count}: {reason}")?;
         }
@@ -196,7 +231,8 @@ impl fmt::Display for SimulationReport {
         if let Some(latency) = self.short_latency {
             writeln!(out, "short prompts   {latency}")?;
         }
-        writeln!(out, "engine          busy {}% of the time", percent(self.busy))?;
+        let engine = if self.replicas > 1 { "engines" } else { "engine " };
+        writeln!(out, "{engine}         busy {}% of the time", percent(self.busy))?;
         let fullness = percent(self.fullness);
         writeln!(out, "batches         {iterations} of {tokens_per_iteration:.0} tokens, {fullness}% full")?;
         writeln!(out, "batch fill      {}% of a perfect scheduler's", percent(self.fill))?;

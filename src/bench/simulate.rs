@@ -1,29 +1,18 @@
-//! Replays a trace through the real scheduler on simulated time.
+//! Replays a trace through the real scheduler of one or several servers on simulated time.
 //!
 //! Time jumps from event to event. The scheduler's own time, HTTP and tokenization are not counted;
 //! `docs/performance.md` says what they cost.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::ledger::Ledger;
-use super::timing::{ComputeCost, TimingModel, TokenRun};
+use super::replica::{EngineTotals, Replica};
+use super::route::Balancer;
+use super::setup::SimulationSetup;
+use super::timing::{ComputeCost, TokenRun};
 use super::trace::TraceRequest;
-use crate::engine::{Iteration, Limits, PrefixSharing, StepError, StepReport};
-use crate::scheduler::core::{Core, StepCore};
-use crate::scheduler::{Answer, Job, Priority, Rejection, SchedulerOptions, Work};
-
-/// The machine and the scheduler to simulate.
-pub(super) struct SimulationSetup {
-    pub(super) timing: TimingModel,
-    /// Limits of the engine.
-    pub(super) limits: Limits,
-    /// What the engine's sequences may share.
-    pub(super) sharing: PrefixSharing,
-    /// Options of the scheduler.
-    pub(super) options: SchedulerOptions,
-}
+use crate::engine::StepError;
+use crate::scheduler::{Answer, Rejection};
 
 /// What happened to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,21 +36,14 @@ pub(super) struct SimulationOutcome {
     pub(super) requests: Vec<RequestOutcome>,
     /// For each request, the time from the trace's start until it was answered or refused.
     pub(super) ends: Vec<Duration>,
+    /// For each request, the server that got it.
+    pub(super) replicas: Vec<usize>,
     /// Each request that found the queue full: its index, and how long it was asked to wait.
     pub(super) asked_to_wait: Vec<(usize, Duration)>,
     /// Time from the trace's start until the last answer.
     pub(super) end: Duration,
-    pub(super) iterations: u64,
-    /// Sum of the iterations' times.
-    pub(super) busy: Duration,
-    /// Number of tokens computed.
-    pub(super) tokens: u64,
-    /// Those of them that had to be computed: not computed before, nor elsewhere in the same iteration.
-    pub(super) needed: u64,
-    /// Sum over the iterations of the tokens that a perfect scheduler would have put in: those that had
-    /// arrived and were not computed when it started, with every shared prefix counted once, up to
-    /// `max_num_tokens`.
-    pub(super) fillable: u64,
+    /// What the engine of each server did.
+    pub(super) engines: Vec<EngineTotals>,
 }
 
 /// Why a simulation stopped early. Either is a bug in the scheduler.
@@ -84,137 +66,103 @@ pub(super) fn simulate(
     requests: &[TraceRequest],
     progress: &mut dyn FnMut(usize),
 ) -> Result<SimulationOutcome, SimulationError> {
-    let core = StepCore::new(setup.limits, setup.sharing, setup.options.clone(), Arc::new(()));
     let mut simulation = Simulation {
-        setup,
         requests,
-        core,
-        ledger: Ledger::default(),
+        replicas: (0..setup.replicas).map(|_| Replica::new(setup)).collect(),
+        balancer: Balancer::new(setup.route, setup.replicas),
+        events: BTreeSet::new(),
         now: Duration::ZERO,
         arrived: 0,
-        running: None,
         request_outcomes: vec![None; requests.len()],
         answered: 0,
         outcome: SimulationOutcome {
             ends: vec![Duration::ZERO; requests.len()],
+            replicas: Vec::with_capacity(requests.len()),
             ..SimulationOutcome::default()
         },
     };
-    while let Some(time) = simulation.next_event() {
-        simulation.now = simulation.now.max(time);
-        simulation.step()?;
+    while simulation.step()? {
         progress(simulation.answered);
     }
     simulation.finish()
 }
 
 struct Simulation<'a> {
-    setup: &'a SimulationSetup,
     requests: &'a [TraceRequest],
-    core: StepCore,
-    ledger: Ledger,
+    replicas: Vec<Replica<'a>>,
+    balancer: Balancer,
+    /// The next event of each server that has one: when, and at which.
+    events: BTreeSet<(Duration, usize)>,
     now: Duration,
     /// Number of requests that have arrived.
     arrived: usize,
-    /// The iteration that is running, and when it ends.
-    running: Option<(Duration, Iteration)>,
     request_outcomes: Vec<Option<RequestOutcome>>,
     answered: usize,
     outcome: SimulationOutcome,
 }
 
 impl Simulation<'_> {
-    fn next_event(&self) -> Option<Duration> {
-        if self.answered == self.requests.len() && self.running.is_none() {
-            return None;
-        }
+    /// Goes to the next point in time at which something happens; returns false if nothing does any more.
+    fn step(&mut self) -> Result<bool, SimulationError> {
         let arrival = self.requests.get(self.arrived).map(TraceRequest::arrival);
-        let end = self.running.as_ref().map(|(end, _)| *end);
-        [arrival, end, self.core.next_wakeup()].into_iter().flatten().min()
+        let event = self.events.first().map(|(time, _)| *time);
+        let Some(time) = [arrival, event].into_iter().flatten().min() else { return Ok(false) };
+        self.now = self.now.max(time);
+        for (replica, arriving) in self.due() {
+            let server = &mut self.replicas[replica];
+            // Its event is another one after this step.
+            if let Some(event) = server.next_event() {
+                self.events.remove(&(event, replica));
+            }
+            let answers = server.step(self.now, self.requests, &arriving)?;
+            if let Some(event) = server.next_event() {
+                self.events.insert((event, replica));
+            }
+            for (index, answer) in answers {
+                self.balancer.answered(replica);
+                self.record(index, answer);
+            }
+        }
+        Ok(true)
     }
 
-    /// Does what the scheduler's thread does when it wakes up, in the same order.
-    fn step(&mut self) -> Result<(), SimulationError> {
-        self.complete()?;
-        self.arrive();
-        self.core.expire(self.now);
-        self.start_iteration();
-        self.take_answers();
-        Ok(())
-    }
-
-    fn complete(&mut self) -> Result<(), SimulationError> {
-        let Some((_, iteration)) = self.running.take_if(|(end, _)| *end <= self.now) else { return Ok(()) };
-        self.ledger.end_iteration(&iteration);
-        let requested = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
-        let logits = requested.map(|chunk| (chunk.sequence, vec![0.0; chunk.logits.len()])).collect();
-        let elapsed = self.setup.timing.iteration_time(&iteration);
-        Ok(self.core.complete(self.now, StepReport { logits, elapsed, ..StepReport::default() })?)
-    }
-
-    fn arrive(&mut self) {
+    /// The servers at which something happens now, with the requests that arrive at them.
+    fn due(&mut self) -> BTreeMap<usize, Vec<usize>> {
+        let happening = self.events.iter().take_while(|(time, _)| *time <= self.now);
+        let mut due: BTreeMap<usize, Vec<usize>> =
+            happening.map(|(_, replica)| (*replica, Vec::new())).collect();
         while let Some(request) = self.requests.get(self.arrived)
             && request.arrival() <= self.now
         {
-            let tokens = self.ledger.arrive(request);
-            let work = match request.output_tokens {
-                0 => Work::score(tokens.len()),
-                max_tokens => Work::greedy(max_tokens, Vec::new()),
-            };
-            let deadline = request.timeout.map(|timeout| self.now + Duration::from_secs_f64(timeout));
-            let id = self.arrived as u64;
-            let priority = Priority(request.priority);
-            self.core.arrive(self.now, id, Job { tokens, work, priority }, deadline);
+            let replica = self.balancer.choose(request, self.arrived);
+            self.outcome.replicas.push(replica);
+            due.entry(replica).or_default().push(self.arrived);
             self.arrived += 1;
         }
+        due
     }
 
-    fn start_iteration(&mut self) {
-        if self.running.is_none()
-            && let Some(iteration) = self.core.plan(self.now)
-        {
-            let elapsed = self.setup.timing.iteration_time(&iteration);
-            let outcome = &mut self.outcome;
-            outcome.iterations += 1;
-            outcome.busy += elapsed;
-            outcome.tokens += iteration.token_ids.len() as u64;
-            outcome.fillable += self.ledger.waiting().min(self.setup.limits.max_num_tokens) as u64;
-            outcome.needed += self.ledger.start_iteration(&iteration) as u64;
-            self.running = Some((self.now + elapsed, iteration));
+    fn record(&mut self, index: usize, answer: Answer) {
+        self.outcome.end = self.now;
+        self.outcome.ends[index] = self.now;
+        if let Err(Rejection::QueueFull { retry_after, .. }) = &answer {
+            self.outcome.asked_to_wait.push((index, *retry_after));
         }
-        if self.running.is_some() {
-            self.core.prepare(self.now);
-        }
-    }
-
-    fn take_answers(&mut self) {
-        for (id, answer) in self.core.take_answers() {
-            let index = id as usize;
-            self.ledger.answered(index);
-            self.outcome.end = self.now;
-            self.outcome.ends[index] = self.now;
-            if let Err(Rejection::QueueFull { retry_after, .. }) = &answer {
-                self.outcome.asked_to_wait.push((index, *retry_after));
-            }
-            let outcome = self.request_outcome(&self.requests[index], answer);
-            if self.request_outcomes[index].replace(outcome).is_none() {
-                self.answered += 1;
-            }
-        }
-    }
-
-    fn request_outcome(&self, request: &TraceRequest, answer: Answer) -> RequestOutcome {
-        match answer {
+        let outcome = match answer {
             Ok(completed) => RequestOutcome::Answered {
                 queue_time: completed.queue_time,
-                latency: self.now.saturating_sub(request.arrival()),
+                latency: self.now.saturating_sub(self.requests[index].arrival()),
                 cached_tokens: completed.cached_tokens,
             },
             Err(rejection) => RequestOutcome::Refused(rejection),
+        };
+        if self.request_outcomes[index].replace(outcome).is_none() {
+            self.answered += 1;
         }
     }
 
     fn finish(mut self) -> Result<SimulationOutcome, SimulationError> {
+        self.outcome.engines = self.replicas.iter().map(|replica| replica.totals().clone()).collect();
         self.outcome.requests = self.request_outcomes.into_iter().flatten().collect();
         match self.requests.len() - self.outcome.requests.len() {
             0 => Ok(self.outcome),
@@ -223,8 +171,8 @@ impl Simulation<'_> {
     }
 }
 
-/// The minimum engine time for these requests, whenever they arrive: every iteration is full, and every
-/// shared prefix is computed once.
+/// The minimum engine time for these requests, whenever they arrive and at any server: every iteration is full, and
+/// every shared prefix is computed once.
 pub(super) fn ideal_time<'a>(
     setup: &SimulationSetup,
     requests: impl IntoIterator<Item = &'a TraceRequest>,

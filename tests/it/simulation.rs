@@ -244,3 +244,56 @@ fn the_commands_of_the_capacity_page_print_what_it_says() {
         }
     }
 }
+
+/// The figures that a choice of routing changes.
+struct Routed {
+    throughput: f64,
+    reuse: f64,
+    p99: f64,
+}
+
+/// Sixteen servers under more best-of-n than they could do without sharing.
+fn routed(folder: &tempfile::TempDir, route: &str) -> Routed {
+    let report = simulate(folder, &["--replicas", "16", "--route", route]).unwrap();
+    assert!(report.contains("A simulation") && report.contains("16 such servers, 16 GPUs"), "{report}");
+    Routed {
+        throughput: figure(&report, "throughput", "throughput      "),
+        reuse: figure(&report, "prefix reuse", "prefix reuse    "),
+        p99: figure(&report, "latency", "p99 "),
+    }
+}
+
+#[test]
+fn a_hash_of_the_prompt_reuses_every_prefix_and_other_routes_pay_for_those_they_lose() {
+    let folder = folder("best-of-n", &["--rate", "3000", "--requests", "12000"]);
+    let [hash, least, random] = ["hash", "least", "random"].map(|route| routed(&folder, route));
+    assert!(hash.reuse > 99.9, "{}", hash.reuse);
+    assert!(least.reuse < 20.0 && random.reuse < 45.0, "{} {}", least.reuse, random.reuse);
+    for other in [least, random] {
+        assert!(hash.throughput > 1.6 * other.throughput, "{} {}", hash.throughput, other.throughput);
+        assert!(hash.p99 < other.p99 / 2.0, "{} {}", hash.p99, other.p99);
+    }
+}
+
+#[test]
+fn without_prefixes_the_least_loaded_server_answers_soonest() {
+    let folder = folder("steady", &["--rate", "200", "--requests", "4000"]);
+    let [hash, least] = ["hash", "least"].map(|route| {
+        let report = simulate(&folder, &["--replicas", "8", "--route", route]).unwrap();
+        assert!(report.contains("nothing to share"), "{report}");
+        figure(&report, "latency", "p99 ")
+    });
+    assert!(least < hash, "{least} {hash}");
+}
+
+#[test]
+fn the_servers_of_a_simulation_share_its_load() {
+    let folder = folder("best-of-n", &["--requests", "6400"]);
+    for replicas in ["1", "4"] {
+        let report = simulate(&folder, &["--replicas", replicas, "--load", "0.6"]).unwrap();
+        let load = figure(&report, "load", "load            ");
+        assert!((59.0..61.0).contains(&load), "{report}");
+        let busy = figure(&report, "engine", "busy ");
+        assert!((55.0..75.0).contains(&busy), "{report}");
+    }
+}
