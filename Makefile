@@ -41,6 +41,7 @@ help:
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
 	@echo 'make simulate         run a thousand seeds of the whole service while clients and the engine misbehave'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
+	@echo 'make test-balancers   test the configuration of nginx in front of two servers  (needs nginx)'
 	@echo 'make test-chart       render the Helm chart and check its objects  (needs helm, or golang-go and sprig)'
 	@echo 'make image            build the image for CPUs without a container runtime, and try it  (needs buildah, root)'
 	@echo 'make check-deploy     check the Helm chart and the systemd unit  (needs helm)'
@@ -189,6 +190,10 @@ test-pages: $(CLIENTS) bins
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/pages/requirements.txt
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/pages
 
+# Debian's package is nginx-light.
+test-balancers: $(CLIENTS) bins
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/balancers
+
 # Debian's packages are golang-go, golang-github-masterminds-sprig-dev and golang-github-ghodss-yaml-dev.
 test-chart: $(CLIENTS)
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/helm
@@ -259,6 +264,6 @@ accept: $(RELEASE)/build-engine
 
 .PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
-.PHONY: test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
+.PHONY: test-balancers test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
 .PHONY: simulate test-wire tidy typos wheel
 .DELETE_ON_ERROR:

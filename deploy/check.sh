@@ -26,6 +26,7 @@ accepted=(
     'engines.existingClaim=engines,gpus=8,nodes=2,sshSecret=ssh'
     'engines.existingClaim=engines,prometheusRule.enabled=true,dashboard.enabled=true,networkPolicy.enabled=true'
     'engines.existingClaim=engines,build.enabled=true,build.checkpoint=a,build.output=b,ingress.enabled=true,ingress.hosts={a}'
+    'engines.existingClaim=engines,gateway.enabled=true,gateway.parentRefs[0].name=eg'
 )
 refused=(
     'replicas=1'
@@ -35,6 +36,7 @@ refused=(
     'engines.existingClaim=a,nodes=2,gpus=8,sshSecret=ssh,autoscaling.enabled=true'
     'engines.existingClaim=a,replica=2'
     'engines.existingClaim=a,config.port=9'
+    'engines.existingClaim=a,gateway.enabled=true'
 )
 image=image.repository=registry.example.org/assay
 for values in "${accepted[@]}"; do

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from . import _protocol
+from . import _plans
+from ._plans import Call, Plan, T
 from ._protocol import Item, Message, Prompt, Retries, Scores, Settings
-from .client import _conversations
 
 
 class AsyncClient:
@@ -35,56 +35,56 @@ class AsyncClient:
 
     async def score(self, prompt: Prompt, responses: Sequence[str], **fields: Any) -> list[Scores]:
         """See `Client.score`."""
-        return await self.score_conversations(_conversations(prompt, responses), **fields)
+        return await self.score_conversations(_plans.conversations(prompt, responses), **fields)
 
     async def score_conversations(self, conversations: Sequence[Sequence[Message]], **fields: Any) -> list[Scores]:
         """See `Client.score_conversations`."""
-        found = await self.items(conversations, **fields)
-        _protocol.check(found)
-        return [item.scores for item in found if item.scores is not None]
+        return await self._run(_plans.scores(self._settings, conversations, fields))
 
     async def rewards(
         self, prompt: Prompt, responses: Sequence[str], *, rank_by: str | None = None, **fields: Any
     ) -> list[float]:
         """See `Client.rewards`."""
-        return await self.rewards_of_conversations(_conversations(prompt, responses), rank_by=rank_by, **fields)
+        given = _plans.conversations(prompt, responses)
+        return await self.rewards_of_conversations(given, rank_by=rank_by, **fields)
 
     async def rewards_of_conversations(
         self, conversations: Sequence[Sequence[Message]], *, rank_by: str | None = None, **fields: Any
     ) -> list[float]:
         """See `Client.rewards_of_conversations`."""
-        found = await self.items(conversations, rank_by=rank_by, **fields)
-        _protocol.check(found)
-        return [item.reward for item in found if item.reward is not None]
+        return await self._run(_plans.rewards(self._settings, conversations, rank_by, fields))
 
     async def items(
         self, conversations: Sequence[Sequence[Message]], *, rank_by: str | None = None, **fields: Any
     ) -> list[Item]:
         """See `Client.items`."""
-        batches = [
-            self._batch(body) for body in _protocol.bodies(self._settings, conversations, rank_by, fields)
-        ]
-        return [item for batch in await asyncio.gather(*batches) for item in batch]
-
-    async def _batch(self, body: dict[str, Any]) -> list[Item]:
-        return _protocol.items(await self.post("/v1/rewards", body), len(body["conversations"]))
+        return await self._run(_plans.items(self._settings, conversations, rank_by, fields))
 
     async def models(self) -> list[str]:
         """See `Client.models`."""
-        answer = await self._send("GET", "/v1/models", None)
-        return [model["id"] for model in answer.json()["data"]]
+        return await self._run(_plans.models())
 
     async def post(self, path: str, body: Any) -> httpx.Response:
         """See `Client.post`."""
-        return await self._send("POST", path, body)
+        return await self._run(_plans.post(path, body))
 
-    async def _send(self, method: str, path: str, body: Any) -> httpx.Response:
+    async def _run(self, plan: Plan[T]) -> T:
+        try:
+            calls = next(plan)
+            while True:
+                calls = plan.send(await asyncio.gather(*(self._send(call) for call in calls)))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def _send(self, call: Call) -> httpx.Response:
         retries = Retries(self._settings.retry_for)
         while True:
             failed: httpx.Response | httpx.TransportError
             try:
                 async with self._slots:
-                    answer = await self._http.request(method, self._settings.url + path, json=body)
+                    answer = await self._http.request(
+                        call.method, self._settings.url + call.path, json=call.body, headers=call.headers
+                    )
                 if answer.is_success:
                     return answer
                 failed = answer

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from . import _protocol
+from . import _plans
+from ._plans import Call, Plan, T
 from ._protocol import Item, Message, Prompt, Retries, Scores, Settings
 
 
@@ -43,27 +44,24 @@ class Client:
             ScoringError: a response has no scores.
             ServerError: the server refuses the request, or cannot be reached.
         """
-        return self.score_conversations(_conversations(prompt, responses), **fields)
+        return self.score_conversations(_plans.conversations(prompt, responses), **fields)
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]], **fields: Any) -> list[Scores]:
         """The scores of the last turn of each conversation; see `score`."""
-        found = self.items(conversations, **fields)
-        _protocol.check(found)
-        return [item.scores for item in found if item.scores is not None]
+        return self._run(_plans.scores(self._settings, conversations, fields))
 
     def rewards(
         self, prompt: Prompt, responses: Sequence[str], *, rank_by: str | None = None, **fields: Any
     ) -> list[float]:
         """One number for each response to a prompt: the score called `rank_by`, or that of the server's rule."""
-        return self.rewards_of_conversations(_conversations(prompt, responses), rank_by=rank_by, **fields)
+        given = _plans.conversations(prompt, responses)
+        return self.rewards_of_conversations(given, rank_by=rank_by, **fields)
 
     def rewards_of_conversations(
         self, conversations: Sequence[Sequence[Message]], *, rank_by: str | None = None, **fields: Any
     ) -> list[float]:
         """One number for each conversation; see `rewards`."""
-        found = self.items(conversations, rank_by=rank_by, **fields)
-        _protocol.check(found)
-        return [item.reward for item in found if item.reward is not None]
+        return self._run(_plans.rewards(self._settings, conversations, rank_by, fields))
 
     def items(
         self, conversations: Sequence[Sequence[Message]], *, rank_by: str | None = None, **fields: Any
@@ -73,15 +71,11 @@ class Client:
         Raises:
             ServerError: the server refuses the request, or cannot be reached.
         """
-        found: list[Item] = []
-        for body in _protocol.bodies(self._settings, conversations, rank_by, fields):
-            answer = self.post("/v1/rewards", body)
-            found += _protocol.items(answer, len(body["conversations"]))
-        return found
+        return self._run(_plans.items(self._settings, conversations, rank_by, fields))
 
     def models(self) -> list[str]:
         """The names of the models that the server serves."""
-        return [model["id"] for model in self._send("GET", "/v1/models", None).json()["data"]]
+        return self._run(_plans.models())
 
     def post(self, path: str, body: Any) -> httpx.Response:
         """Posts to any route, and tries again as `Client` says.
@@ -89,14 +83,24 @@ class Client:
         Raises:
             ServerError: the server refuses the request, or cannot be reached.
         """
-        return self._send("POST", path, body)
+        return self._run(_plans.post(path, body))
 
-    def _send(self, method: str, path: str, body: Any) -> httpx.Response:
+    def _run(self, plan: Plan[T]) -> T:
+        try:
+            calls = next(plan)
+            while True:
+                calls = plan.send([self._send(call) for call in calls])
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    def _send(self, call: Call) -> httpx.Response:
         retries = Retries(self._settings.retry_for)
         while True:
             failed: httpx.Response | httpx.TransportError
             try:
-                answer = self._http.request(method, self._settings.url + path, json=body)
+                answer = self._http.request(
+                    call.method, self._settings.url + call.path, json=call.body, headers=call.headers
+                )
                 if answer.is_success:
                     return answer
                 failed = answer
@@ -115,9 +119,3 @@ class Client:
     ) -> None:
         self.close()
 
-
-def _conversations(prompt: Prompt, responses: Sequence[str]) -> list[list[Message]]:
-    if isinstance(responses, str):
-        raise TypeError("responses must be a list of texts, not a text")
-    turns = _protocol.turns_of(prompt)
-    return [[*turns, {"role": "assistant", "content": response}] for response in responses]

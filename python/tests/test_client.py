@@ -90,6 +90,29 @@ def rewards(*scores: float, **changed) -> httpx.Response:
     return httpx.Response(200, json={"data": data, "ranked_by": "reward"} | changed)
 
 
+def test_responses_to_a_prompt_carry_one_digest_for_balancers():
+    seen: list[str | None] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("x-assay-prompt"))
+        texts = json.loads(request.content)["conversations"]
+        return rewards(*(1.0 for _ in texts))
+
+    prompt = 'What is "1+1"?\n\u0007é😀'
+    with Client("http://x", transport=httpx.MockTransport(handle), batch_size=1) as client:
+        client.score(prompt, ["a", "b"])
+        client.rewards([{"role": "user", "content": prompt}], ["c"])
+        client.rewards("another", ["a"])
+
+    async def run() -> None:
+        async with AsyncClient("http://x", transport=httpx.MockTransport(handle)) as twin:
+            await twin.score(prompt, ["a", "b"])
+
+    asyncio.run(run())
+    # `assay score` has the same digest of the same text in a test of its own.
+    assert seen[:3] + seen[4:] == ["4d854f863422b44c"] * 4 and seen[3] not in (None, seen[0])
+
+
 def test_a_busy_server_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPatch):
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)

@@ -1,4 +1,4 @@
-//! What scores conversations: an engine in this process, or a server.
+//! What scores conversations: an engine in this process, or servers.
 
 use std::sync::Arc;
 
@@ -151,22 +151,23 @@ impl ScoringBackend {
         Ok(Self(Arc::new(engine)))
     }
 
-    /// Connects to the server at `url`, its root or with `/v1`, and sends it up to `concurrency`
+    /// Connects to the servers at `urls`, their roots or with `/v1`, and sends each up to `concurrency`
     /// conversations at once.
     ///
     /// # Errors
-    /// [`ScoreError::Setup`] if it does not answer, or serves no such model.
+    /// [`ScoreError::Setup`] if none answers, they run different engines, or one serves no such model.
     pub(super) async fn connect(
-        url: &str,
+        urls: &[String],
         asked: Asked,
         key: Option<String>,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
-        let client = RewardClient::connect(url, asked, key, concurrency).await?;
+        let client = RewardClient::connect(urls, asked, key, concurrency).await?;
         Ok(Self(Arc::new(Backend::Server(Box::new(client)))))
     }
 
-    /// Identifies the engine, or the server and its model, in a journal.
+    /// Identifies the engine in a journal: the one in this process, or the one that servers run. Where that is not known,
+    /// their addresses have to do.
     pub(super) fn identity(&self) -> String {
         match &*self.0 {
             Backend::Engine { id, scorer, .. } => {
@@ -175,8 +176,12 @@ impl ScoringBackend {
                 format!("engine {id}, options {options}{}", given(scorer.encoder().variables()))
             }
             Backend::Server(client) => {
-                let identity = client.identity().line();
-                format!("model {} at {}, {identity}{}", client.model, client.url, given(client.variables()))
+                let identity = client.identity();
+                let place = match identity.profile() {
+                    Some(_) => String::new(),
+                    None => format!(" at {}", client.urls().collect::<Vec<_>>().join(", ")),
+                };
+                format!("model {}{place}, {}{}", client.model, identity.line(), given(client.variables()))
             }
         }
     }
@@ -283,6 +288,14 @@ impl ScoringBackend {
         match &*self.0 {
             Backend::Engine { model, .. } => model,
             Backend::Server(client) => &client.model,
+        }
+    }
+
+    /// How many engines score at the same time.
+    pub(super) fn engines(&self) -> usize {
+        match &*self.0 {
+            Backend::Engine { .. } => 1,
+            Backend::Server(client) => client.urls().count(),
         }
     }
 

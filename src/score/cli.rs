@@ -38,26 +38,27 @@ const SOME_FAILED: u8 = 3;
 /// What scores, and which attribute ranks.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
-#[command(group = clap::ArgGroup::new("backend").args(["engine", "url"]).required(true))]
+#[command(group = clap::ArgGroup::new("backend").args(["engine", "urls"]).required(true))]
 struct BackendArgs {
     /// Model to score with in this process: an engine directory, a checkpoint directory, or OWNER/NAME of a model in the
     /// Hugging Face cache
     #[arg(long, env = "ASSAY_ENGINE", value_name = "MODEL")]
     engine: Option<PathBuf>,
-    /// Server that scores, for example http://localhost:8000; set its API key, if any, in ASSAY_API_KEY
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    /// Server that scores, for example http://localhost:8000; repeat it for several of the same engine. Set their API
+    /// key, if any, in ASSAY_API_KEY
+    #[arg(long = "url", value_name = "URL")]
+    urls: Vec<String>,
     /// Model to ask the server for [default: the first that it lists]
-    #[arg(long, requires = "url", value_name = "NAME")]
+    #[arg(long, requires = "urls", value_name = "NAME")]
     model: Option<String>,
-    /// Maximum number of conversations at the server at once
-    #[arg(long, requires = "url", default_value_t = 64, value_name = "COUNT")]
+    /// Maximum number of conversations at a server at once
+    #[arg(long, requires = "urls", default_value_t = 64, value_name = "COUNT")]
     concurrency: usize,
     /// Threads of the CPU engine [default: one per core]
-    #[arg(long, conflicts_with = "url", value_name = "COUNT", value_parser = positive)]
+    #[arg(long, conflicts_with = "urls", value_name = "COUNT", value_parser = positive)]
     threads: Option<usize>,
     /// Simulate the engine, to try a file without computing anything; scores mean nothing
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long, conflicts_with = "urls")]
     simulate: bool,
     /// Variables for the chat template, as JSON, such as '{"enable_thinking": false}'
     #[arg(long, value_name = "JSON", value_parser = template_variables)]
@@ -68,7 +69,7 @@ struct BackendArgs {
     #[arg(long, value_name = "SCORE")]
     by: Option<String>,
     /// File of a judge: questions to ask a language model about each conversation (docs/judges.md)
-    #[arg(long, conflicts_with = "url", value_name = "FILE")]
+    #[arg(long, conflicts_with = "urls", value_name = "FILE")]
     judge: Option<PathBuf>,
     /// File of a rubric: a list of weighted questions to ask a language model about each conversation (docs/judges.md).
     /// Without a file, a model that has no scores is asked those in the column `rubric` of each row
@@ -151,14 +152,14 @@ pub struct ReportArgs {
 
 impl BackendArgs {
     async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
-        if let Some(url) = &self.url {
+        if !self.urls.is_empty() {
             let rubric = self.rubric.as_deref().map(read_rubric_file).transpose();
             let asked = Asked {
                 model: self.model.clone(),
                 variables: self.chat_template_kwargs.clone().unwrap_or_default(),
                 rubric: rubric.map_err(|error| ScoreError::Setup(error.into()))?,
             };
-            return ScoringBackend::connect(url, asked, api_key(), self.concurrency).await;
+            return ScoringBackend::connect(&self.urls, asked, api_key(), self.concurrency).await;
         }
         let options = ServeOptions {
             directory: self.engine.clone(),

@@ -124,7 +124,8 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
     }
     for url in &arguments.urls {
         let asked = Asked { model: arguments.model.clone(), ..Asked::default() };
-        let backend = ScoringBackend::connect(url, asked, api_key(), CONCURRENCY).await?;
+        let backend =
+            ScoringBackend::connect(std::slice::from_ref(url), asked, api_key(), CONCURRENCY).await?;
         replicas.push(Replica { name: url.clone(), backend });
     }
     Ok(replicas)

@@ -21,7 +21,7 @@ use super::row_options::RowOptions;
 use super::rows::{self, Rows};
 use super::{ConversationError, ScoreError, ScoreResult, Unscored};
 
-/// Rows that are read ahead, and rows that are scored at a time. Responses to one prompt that are this
+/// Rows that are read ahead, and rows that one engine scores at a time. Responses to one prompt that are this
 /// close to each other have its prefix computed once.
 const WINDOW: usize = 256;
 
@@ -112,10 +112,11 @@ pub(super) async fn score_rows(
     mut done: impl FnMut(&Row) -> Result<(), ScoreError>,
 ) -> Result<(), ScoreError> {
     let mut running = FuturesOrdered::new();
+    let window = WINDOW * backend.engines();
     let (mut has_more, mut unreadable) = (true, None);
     while has_more || !running.is_empty() {
         tokio::select! {
-            row = rows.next(), if has_more && running.len() < WINDOW => match row.transpose() {
+            row = rows.next(), if has_more && running.len() < window => match row.transpose() {
                 // What is being scored is still finished and kept.
                 Err(error) => (has_more, unreadable) = (false, Some(error)),
                 Ok(Some(row)) => {

@@ -23,7 +23,7 @@ use crate::report::ReportData;
 use crate::reward::RankedBy;
 
 /// Version of the journal's format.
-const JOURNAL_VERSION: u32 = 4;
+const JOURNAL_VERSION: u32 = 5;
 
 /// What to score, and where to write it.
 pub(super) struct ScoreRun<'a> {

@@ -84,11 +84,11 @@ EVERYTHING = {
     "initContainers": [{"name": "first", "image": "busybox"}],
     "sidecars": [{"name": "beside", "image": "busybox"}],
     "ingress": {"enabled": True, "className": "nginx", "hosts": ["judge.example.org"], "tls": [{"secretName": "t"}]},
+    "autoscaling": {"enabled": True},
     "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "dashboard": {"enabled": True, "annotations": {"folder": "Assay"}},
-    "autoscaling": {"enabled": True},
     "commonLabels": {"team": "rl"},
     "priorityClassName": "high",
     "podSecurityContext": {"runAsUser": 1000},
@@ -108,6 +108,7 @@ ACCEPTED = [
     {"engines": {"existingClaim": "", "hostPath": "/engines"}, "gpus": 1, "config": {"max_seq_len": 4096}},
     {"gpus": 8, "nodes": 2, "sshSecret": "ssh", "networkPolicy": {"enabled": True}},
     {"gpus": 1, "build": {"enabled": True, "checkpoint": "c", "output": "e", "target": "h100"}},
+    {"replicas": 4, "gateway": {"enabled": True, "parentRefs": [{"name": "eg"}], "hostnames": ["judge.example.org"]}},
 ]
 
 
@@ -159,6 +160,32 @@ def test_what_options_change_follows_in_the_other_objects(objects):
     assert with_tls["ServiceMonitor"]["spec"]["endpoints"][0]["scheme"] == "https"
 
 
+def test_replicas_behind_a_gateway_get_all_responses_to_a_prompt(objects):
+    values = {"gateway": {"enabled": True, "parentRefs": [{"name": "eg", "namespace": "gateways"}]}, "service": {"port": 80}}
+    found = objects(values)
+    route, policy = found["HTTPRoute"], found["BackendTrafficPolicy"]
+    assert route["spec"]["parentRefs"] == values["gateway"]["parentRefs"]
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    service = found["Service"]
+    assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
+    (target,) = policy["spec"]["targetRefs"]
+    assert (target["kind"], target["name"]) == ("HTTPRoute", route["metadata"]["name"])
+    # The header that the clients send.
+    header = policy["spec"]["loadBalancer"]["consistentHash"]["header"]["name"]
+    for client in ["src/score/client/routing.rs", "python/assay/_plans.py"]:
+        assert f'"{header}"' in (ROOT / client).read_text()
+    other = objects(values | {"gateway": values["gateway"] | {"envoyPolicy": False}})
+    assert "HTTPRoute" in other and "BackendTrafficPolicy" not in other
+
+
+def test_servers_are_added_when_tokens_wait(objects):
+    found = objects({"autoscaling": {"enabled": True, "waitingTokens": 1000}})
+    (metric,) = found["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["pods"]["target"]["averageValue"] == "1000"
+    # The server has a gauge of this name.
+    assert f'"{metric["pods"]["metric"]["name"]}"' in (ROOT / "src/telemetry/names.rs").read_text()
+
+
 def test_the_build_job_runs_the_command_once(objects, tmp_path: Path):
     container = pods(objects(EVERYTHING))[-1]["spec"]["containers"][0]
     assert container["args"][2:] == [
@@ -185,6 +212,8 @@ def test_the_build_job_runs_the_command_once(objects, tmp_path: Path):
         ({"config": {"protect_metrics": True}, "serviceMonitor": {"enabled": True}}, "the monitor has no API key"),
         ({"build": {"enabled": True}}, "build.checkpoint"),
         ({"ingress": {"enabled": True}}, "ingress.hosts"),
+        ({"gateway": {"enabled": True}}, "gateway.parentRefs"),
+        ({"gateway": {"enabled": True, "parentRefs": [{"name": "eg"}]}, "tlsSecret": "tls"}, "plain HTTP"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_a_sentence(render, values: dict, words: str):

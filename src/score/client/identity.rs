@@ -3,13 +3,25 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::error::ConnectError;
+use super::server::Server;
 use super::wire::{Metadata, ModelEntry, ModelList};
-use super::{ConnectError, EngineChanged, RewardClient, ScoreError};
+use super::{RewardClient, ScoreError};
 
 /// Header of a response with the id of the engine's profile. Only Assay sends it.
 const ENGINE_HEADER: &str = "x-assay-engine";
 /// Header of a response with a digest of all that scores depend on. Only Assay sends it, once its engine is loaded.
 const DIGEST_HEADER: &str = "x-assay-digest";
+
+/// The server came back with something else.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{url} now runs another engine, or the same with other score options, than it did for the rows that are scored \
+     already; start it again as it was to continue, or delete the .partial file to start over"
+)]
+struct EngineChanged {
+    url: String,
+}
 
 /// What a server runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,16 +85,25 @@ impl ServerIdentity {
         )
     }
 
-    /// Whether a server that has this identity now may give other scores than it gave with the identity `before`. A
-    /// server whose engine is still loading sends no digest.
-    fn differs(&self, before: &Self) -> bool {
-        let differ = |now: &Option<String>, before: &Option<String>| {
-            now.as_ref().zip(before.as_ref()).is_some_and(|(now, before)| now != before)
-        };
-        self.profile.is_some()
-            && (self.model != before.model
-                || self.profile != before.profile
-                || differ(&self.digest, &before.digest))
+    /// The model and the identity, for a message.
+    pub(super) fn summary(&self) -> String {
+        format!("model {}, {}", self.model.id, self.line())
+    }
+
+    /// Whether two servers may give different scores, as far as they say what they run. One whose engine is still
+    /// loading sends no digest.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let digests = self.digest.as_ref().zip(other.digest.as_ref());
+        self.model != other.model
+            || self.profile != other.profile
+            || digests.is_some_and(|(one, other)| one != other)
+    }
+
+    /// Takes the digest of another server of the same engine, if this one has sent none.
+    pub(super) fn complete_from(&mut self, other: &Self) {
+        if self.digest.is_none() {
+            self.digest.clone_from(&other.digest);
+        }
     }
 
     /// Checks that a response is of the engine, and with the options, that the client connected to.
@@ -102,10 +123,15 @@ impl ServerIdentity {
 }
 
 impl RewardClient {
-    /// Asks the server what it runs as `model`, or as the first model that it lists.
-    pub(super) async fn ask_identity(&self, model: Option<&str>) -> Result<ServerIdentity, ConnectError> {
-        let failed = |source| ConnectError::Models { url: self.url.clone(), source };
-        let request = self.authorized(self.http.get(format!("{}/v1/models", self.url)));
+    /// Asks a server what it runs as `model`, or as the first model that it lists.
+    pub(super) async fn ask_identity(
+        &self,
+        server: &Server,
+        model: Option<&str>,
+    ) -> Result<ServerIdentity, ConnectError> {
+        let url = &server.url;
+        let failed = |source| ConnectError::Models { url: url.clone(), source };
+        let request = self.authorized(self.http.get(format!("{url}/v1/models")));
         let listed = request.send().await.and_then(reqwest::Response::error_for_status);
         let models: Result<ModelList, reqwest::Error> = match listed {
             Ok(response) => response.json().await,
@@ -115,10 +141,10 @@ impl RewardClient {
             (Some(name), Ok(models)) => models.data.into_iter().find(|model| model.id == name),
             (None, Ok(models)) => {
                 let first = models.data.into_iter().next();
-                Some(first.ok_or_else(|| ConnectError::NoModel(self.url.clone()))?)
+                Some(first.ok_or_else(|| ConnectError::NoModel(url.clone()))?)
             }
-            // Not every server has this route.
-            (Some(_), Err(error)) if error.is_status() => None,
+            // Not every server has this route. One that is starting has it later.
+            (Some(_), Err(error)) if error.status().is_some_and(|status| status.is_client_error()) => None,
             (_, Err(error)) => return Err(failed(error)),
         };
         // The server may know a name that it does not list.
@@ -127,7 +153,7 @@ impl RewardClient {
             id: model.unwrap_or_default().to_owned(),
             ..ModelEntry::default()
         });
-        let request = self.authorized(self.http.get(format!("{}/v1/metadata", self.url)));
+        let request = self.authorized(self.http.get(format!("{url}/v1/metadata")));
         let metadata = request.send().await.and_then(reqwest::Response::error_for_status);
         let (profile, digest) = match metadata {
             Ok(response) => {
@@ -141,19 +167,19 @@ impl RewardClient {
         Ok(ServerIdentity { model, is_listed, profile, digest })
     }
 
-    /// Checks after a failure that the server still runs what it ran before.
+    /// Checks that a server that failed still runs what it ran before.
     ///
     /// # Errors
     /// [`EngineChanged`].
-    pub(super) async fn check_identity(&self) -> Result<(), ScoreError> {
+    pub(super) async fn check_identity(&self, server: &Server) -> Result<(), ScoreError> {
         // Without a model the client has only just begun to connect. If the server does not answer, the next
         // attempt fails too and asks again.
         if self.model.is_empty() {
             return Ok(());
         }
-        match self.ask_identity(Some(&self.model)).await {
-            Ok(now) if now.differs(&self.identity) => {
-                Err(ScoreError::Gone(EngineChanged { url: self.url.clone() }.into()))
+        match self.ask_identity(server, Some(&self.model)).await {
+            Ok(now) if now.profile.is_some() && now.differs(&self.identity) => {
+                Err(ScoreError::Gone(EngineChanged { url: server.url.clone() }.into()))
             }
             _ => Ok(()),
         }

@@ -1,37 +1,40 @@
-//! A client of a server that scores: of Assay's own `/v1/rewards`, with all conversations of a row in one
+//! A client of servers that score: of Assay's own `/v1/rewards`, with all conversations of a row in one
 //! request, or of another server's chat completions, with one conversation in each.
 
+mod connect;
+mod error;
 mod identity;
 mod retry;
+mod routing;
+mod send;
+mod server;
 mod wire;
-
-use std::error::Error;
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::identity::ServerIdentity;
-use self::retry::{RetryBudget, is_final, retry_after};
+use self::retry::RetryBudget;
+use self::routing::PromptDigest;
+use self::send::Request;
+use self::server::Server;
 use self::wire::{
-    ErrorBody, ErrorObject, ResponseError, concerns_all, error_message, messages, parse_completion,
-    parse_rewards, shared_prompt,
+    ErrorObject, ResponseError, concerns_all, error_message, messages, parse_completion, parse_rewards,
+    shared_prompt,
 };
 use super::row_options::RowOptions;
 use super::{ScoreError, ScoreResult, Unscored};
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 const REWARDS: &str = "/v1/rewards";
 const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 
-/// What a server is asked.
+/// What servers are asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
-    /// The model; the first that the server lists if there is none.
+    /// The model; the first that the servers list if there is none.
     pub(super) model: Option<String>,
     /// Further variables of the chat template.
     pub(super) variables: TemplateVariables,
@@ -39,47 +42,22 @@ pub(super) struct Asked {
     pub(super) rubric: Option<Value>,
 }
 
-/// A server, and how it is asked.
+/// Servers that run the same engine, and how they are asked.
 pub(super) struct RewardClient {
     http: reqwest::Client,
-    pub(super) url: String,
+    /// At least one.
+    servers: Vec<Server>,
     pub(super) model: String,
     key: Option<String>,
     /// Further variables of the chat template.
     variables: TemplateVariables,
     rubric: Option<Value>,
-    /// What the server ran when the client connected.
+    /// What the servers ran when the client connected.
     identity: ServerIdentity,
-    /// Whether the server has `/v1/rewards`.
+    /// Whether the servers have `/v1/rewards`.
     has_rewards: bool,
-    /// A permit for each conversation that may be at the server at once.
-    permits: Semaphore,
-    concurrency: u32,
-}
-
-/// Why a server cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum ConnectError {
-    #[error("--url `{0}` must start with http:// or https://")]
-    Url(String),
-    #[error("cannot create an HTTP client: {}", root_cause(.0))]
-    Client(#[source] reqwest::Error),
-    #[error("{url}/v1/models does not answer: {}; check --url", root_cause(source))]
-    Models { url: String, source: reqwest::Error },
-    #[error("{0} serves no model")]
-    NoModel(String),
-    #[error("{0} has no route {REWARDS}, which takes rubrics; leave --rubric out, or name an Assay server")]
-    NoRubrics(String),
-}
-
-/// The server came back with something else.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{url} now runs another engine, or the same with other score options, than it did for the rows that are scored \
-     already; start it again as it was to continue, or delete the .partial file to start over"
-)]
-struct EngineChanged {
-    url: String,
+    /// Conversations that may be at one server at once; at least one.
+    concurrency: usize,
 }
 
 /// A response that no further attempt would change.
@@ -95,12 +73,6 @@ pub(super) fn server_root(url: &str) -> &str {
     url.trim_end_matches('/').trim_end_matches("/v1")
 }
 
-impl From<ConnectError> for ScoreError {
-    fn from(error: ConnectError) -> Self {
-        Self::Setup(error.into())
-    }
-}
-
 impl From<ResponseError> for ScoreError {
     fn from(error: ResponseError) -> Self {
         Self::Gone(format!("cannot read scores from the server's response: {error}").into())
@@ -108,46 +80,6 @@ impl From<ResponseError> for ScoreError {
 }
 
 impl RewardClient {
-    /// Connects to the server at `url`, its root or with `/v1`.
-    ///
-    /// # Errors
-    /// [`ScoreError::Setup`].
-    pub(super) async fn connect(
-        url: &str,
-        asked: Asked,
-        key: Option<String>,
-        concurrency: usize,
-    ) -> Result<Self, ScoreError> {
-        let Asked { model, variables, rubric } = asked;
-        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(ConnectError::Url(url.to_owned()).into());
-        }
-        // Fails only if a provider is installed already, which is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http =
-            reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().map_err(ConnectError::Client)?;
-        let concurrency = u32::try_from(concurrency.max(1)).unwrap_or(u32::MAX);
-        let mut client = Self {
-            http,
-            url: server_root(url).to_owned(),
-            model: String::new(),
-            key,
-            variables,
-            rubric,
-            identity: ServerIdentity::default(),
-            has_rewards: false,
-            permits: Semaphore::new((concurrency as usize).min(Semaphore::MAX_PERMITS)),
-            concurrency,
-        };
-        client.identity = client.ask_identity(model.as_deref()).await?;
-        client.model = model.unwrap_or_else(|| client.identity.name().to_owned());
-        client.has_rewards = client.probe_rewards().await?;
-        if client.rubric.is_some() && !client.has_rewards {
-            return Err(ConnectError::NoRubrics(client.url).into());
-        }
-        Ok(client)
-    }
-
     /// The rubric that all conversations are scored by.
     pub(super) fn rubric(&self) -> Option<&Value> {
         self.rubric.as_ref()
@@ -165,26 +97,25 @@ impl RewardClient {
         names.chain([WEIGHTED]).map(str::to_owned).collect()
     }
 
-    /// The score that ranks responses; `None` if the server does not say.
+    /// The score that ranks responses; `None` if the servers do not say.
     pub(super) fn ranked_by(&self) -> Option<String> {
         let name = if self.rubric.is_some() { Some(WEIGHTED) } else { self.identity.ranked_by() };
         name.map(str::to_owned)
     }
 
-    /// What the server runs; the same in text for a journal.
+    /// What the servers run; the same in text for a journal.
     pub(super) fn identity(&self) -> &ServerIdentity {
         &self.identity
+    }
+
+    /// The addresses of the servers.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| server.url.as_str())
     }
 
     /// What the chat template gets besides the messages.
     pub(super) fn variables(&self) -> &TemplateVariables {
         &self.variables
-    }
-
-    /// Whether the server has `/v1/rewards`: then it reports what is missing from an empty request.
-    async fn probe_rewards(&self) -> Result<bool, ScoreError> {
-        let (_, text) = self.post(REWARDS, &json!({})).await?;
-        Ok(serde_json::from_str::<ErrorBody>(&text).is_ok_and(|body| body.error.param == "messages"))
     }
 
     /// Scores the conversations of one row, in their order.
@@ -196,26 +127,28 @@ impl RewardClient {
         conversations: &[Vec<Message>],
         row: RowOptions<'_>,
     ) -> Result<Vec<ScoreResult>, ScoreError> {
+        let prompt = &PromptDigest::from_conversations(conversations);
         let variables = &*row.variables.over(&self.variables);
         if !self.has_rewards {
-            let scores = conversations.iter().map(|turns| self.score_by_chat(turns, variables));
+            let scores = conversations.iter().map(|turns| self.score_by_chat(prompt, turns, variables));
             return try_join_all(scores).await;
         }
         // A row with more conversations than may be at the server at once becomes several requests.
-        let parts = conversations.chunks(self.concurrency as usize);
+        let parts = conversations.chunks(self.concurrency);
         let row = RowOptions { variables, rubric: row.rubric.or(self.rubric.as_ref()) };
-        Ok(try_join_all(parts.map(|part| self.score_by_rewards(part, row))).await?.concat())
+        Ok(try_join_all(parts.map(|part| self.score_by_rewards(prompt, part, row))).await?.concat())
     }
 
     async fn score_by_chat(
         &self,
+        prompt: &PromptDigest,
         conversation: &[Message],
         variables: &TemplateVariables,
     ) -> Result<ScoreResult, ScoreError> {
-        let _permit = self.acquire(1).await?;
         let mut body = json!({"model": self.model, "messages": messages(conversation)});
         add_variables(&mut body, variables);
-        match self.ask(CHAT_COMPLETIONS, &body).await? {
+        let request = Request { route: CHAT_COMPLETIONS, body: &body, prompt, conversations: 1, turn: 0 };
+        match self.ask(&request).await? {
             Response::Success(text) => Ok(Ok(parse_completion(&text)?)),
             Response::Refused(reason) => Ok(Err(Unscored::Refused(reason))),
         }
@@ -225,17 +158,19 @@ impl RewardClient {
     /// single conversation is refused. Asks again for those that the server failed to score.
     async fn score_by_rewards(
         &self,
+        prompt: &PromptDigest,
         conversations: &[Vec<Message>],
         row: RowOptions<'_>,
     ) -> Result<Vec<ScoreResult>, ScoreError> {
-        let _permits = self.acquire(conversations.len()).await?;
         let mut results: Vec<Option<ScoreResult>> = vec![None; conversations.len()];
         // Indices of the conversations that still need scores, grouped by request.
         let mut requests: Vec<Vec<usize>> = vec![(0..conversations.len()).collect()];
         let mut budget = RetryBudget::new();
         while let Some(mut indices) = requests.pop() {
             let requested: Vec<&[Message]> = indices.iter().map(|&index| &*conversations[index]).collect();
-            let items = match self.ask(REWARDS, &self.rewards_body(&requested, row)).await? {
+            let (body, turn) = (self.rewards_body(&requested, row), budget.failures as usize);
+            let request = Request { route: REWARDS, body: &body, prompt, conversations: indices.len(), turn };
+            let items = match self.ask(&request).await? {
                 Response::Success(text) => parse_rewards(&text, indices.len())?,
                 Response::Refused(_) if indices.len() > 1 => {
                     let rest = indices.split_off(indices.len() / 2);
@@ -247,7 +182,7 @@ impl RewardClient {
             let (mut retries, mut reason) = (Vec::new(), String::new());
             for (index, item) in indices.iter().zip(items) {
                 match item {
-                    Err(error) if error.is_retryable(budget.attempts) => {
+                    Err(error) if error.is_retryable(budget.failures) => {
                         retries.push(*index);
                         reason = error.message;
                     }
@@ -259,6 +194,7 @@ impl RewardClient {
                 budget = RetryBudget::new();
             }
             if !retries.is_empty() {
+                budget.failures += 1;
                 budget.wait(reason, None).await?;
                 requests.push(retries);
             }
@@ -287,13 +223,8 @@ impl RewardClient {
         body
     }
 
-    async fn acquire(&self, conversations: usize) -> Result<SemaphorePermit<'_>, ScoreError> {
-        let permits = u32::try_from(conversations).unwrap_or(u32::MAX).min(self.concurrency);
-        self.permits.acquire_many(permits).await.map_err(|error| ScoreError::Gone(error.into()))
-    }
-
-    async fn ask(&self, route: &str, body: &Value) -> Result<Response, ScoreError> {
-        let (status, text) = self.post(route, body).await?;
+    async fn ask(&self, request: &Request<'_>) -> Result<Response, ScoreError> {
+        let (status, text) = self.send(request).await?;
         match status {
             status if status.is_success() => Ok(Response::Success(text)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -303,30 +234,6 @@ impl RewardClient {
                 Err(ScoreError::Setup(error_message(status, &text).into()))
             }
             status => Ok(Response::Refused(error_message(status, &text))),
-        }
-    }
-
-    /// Status and text of a response that would be the same on another attempt.
-    async fn post(&self, route: &str, body: &Value) -> Result<(StatusCode, String), ScoreError> {
-        let mut budget = RetryBudget::new();
-        loop {
-            let request = self.authorized(self.http.post(format!("{}{route}", self.url)).json(body));
-            let (reason, delay) = match request.send().await {
-                Ok(response) => {
-                    let (status, delay) = (response.status(), retry_after(&response));
-                    self.identity.check_headers(response.headers(), &self.url)?;
-                    match response.text().await {
-                        Ok(text) if is_final(status, budget.attempts) => return Ok((status, text)),
-                        Ok(text) => (error_message(status, &text), delay),
-                        Err(error) => {
-                            (format!("{} broke off its response: {}", self.url, root_cause(&error)), None)
-                        }
-                    }
-                }
-                Err(error) => (format!("{} does not answer: {}", self.url, root_cause(&error)), None),
-            };
-            budget.wait(reason, delay).await?;
-            self.check_identity().await?;
         }
     }
 
@@ -347,13 +254,4 @@ fn add_variables(body: &mut Value, variables: &TemplateVariables) {
     if !given.is_empty() {
         body["chat_template_kwargs"] = given.into();
     }
-}
-
-/// The innermost cause of an error. reqwest's own texts are general ("error sending request").
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

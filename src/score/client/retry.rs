@@ -19,7 +19,9 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Limits the time that is spent on one request and its retries.
 pub(super) struct RetryBudget {
     started: Instant,
-    pub(super) attempts: u32,
+    waits: u32,
+    /// Number of attempts that failed.
+    pub(super) failures: u32,
 }
 
 /// The retry budget is spent.
@@ -31,7 +33,7 @@ struct BudgetSpent {
 
 impl RetryBudget {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), attempts: 0 }
+        Self { started: Instant::now(), waits: 0, failures: 0 }
     }
 
     /// Waits until the next attempt: for as long as the server says, or else longer each time. `reason` is
@@ -47,18 +49,24 @@ impl RetryBudget {
         if self.started.elapsed() > MAX_WAIT {
             return Err(ScoreError::Gone(BudgetSpent { reason }.into()));
         }
-        let delay = retry_after.unwrap_or(FIRST_DELAY * 2u32.pow(self.attempts.min(8)));
-        self.attempts += 1;
-        tokio::time::sleep(delay.clamp(MIN_DELAY, MAX_DELAY)).await;
+        let delay = pause(retry_after, self.waits);
+        self.waits += 1;
+        tokio::time::sleep(delay).await;
         Ok(())
     }
 }
 
+/// How long to wait after a failure, before which there were `failures` others.
+pub(super) fn pause(retry_after: Option<Duration>, failures: u32) -> Duration {
+    let delay = retry_after.unwrap_or(FIRST_DELAY * 2u32.pow(failures.min(8)));
+    delay.clamp(MIN_DELAY, MAX_DELAY)
+}
+
 /// Whether further attempts would get the same answer. An overloaded or restarting server says 429 or 503.
-pub(super) fn is_final(status: StatusCode, attempts: u32) -> bool {
+pub(super) fn is_final(status: StatusCode, failures: u32) -> bool {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => false,
-        StatusCode::INTERNAL_SERVER_ERROR => attempts >= MAX_FAILURES,
+        StatusCode::INTERNAL_SERVER_ERROR => failures >= MAX_FAILURES,
         StatusCode::NOT_IMPLEMENTED => true,
         status => !status.is_server_error(),
     }

@@ -56,7 +56,8 @@ pub fn of_checkpoint(name: &str) -> Built {
     Built { path, manifest, factory: Some(factory.into()), _directory: directory }
 }
 
-fn scripted(script: Script) -> EngineFactory {
+/// One that behaves as the script says.
+pub fn scripted(script: Script) -> EngineFactory {
     SimulatedFactory::scripted(LIMITS, PrefixSharing::WithinIteration, ATTRIBUTES.len(), script).into()
 }
 

@@ -18,6 +18,7 @@ mod pooling;
 mod prompt_ends;
 mod rankings;
 mod rewards;
+mod score_servers;
 mod server;
 mod service;
 mod sglang;

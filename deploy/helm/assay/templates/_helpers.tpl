@@ -37,6 +37,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled is set: name at least one of ingress.hosts" -}}
 {{- end -}}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
+{{- fail "gateway.enabled is set: name the gateway in gateway.parentRefs" -}}
+{{- end -}}
+{{- if and .Values.gateway.enabled .Values.tlsSecret -}}
+{{- fail "gateway.enabled and tlsSecret are both set: the gateway speaks plain HTTP to the servers; leave tlsSecret empty, and give the certificate to the gateway" -}}
+{{- end -}}
 {{- if not (or .Values.engines.existingClaim .Values.engines.hostPath) -}}
 {{- fail "there are no engines: set engines.existingClaim to a PersistentVolumeClaim, or engines.hostPath to a directory on the nodes" -}}
 {{- end -}}

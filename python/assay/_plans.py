@@ -1,0 +1,89 @@
+"""What the methods of a client do, without sending anything: the client and its asynchronous twin carry these out.
+
+A plan yields calls that may be sent in any order or at once, and is given their answers in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+from . import _protocol
+from ._protocol import Item, Message, Prompt, Scores, Settings
+
+T = TypeVar("T")
+PROMPT_HEADER = "x-assay-prompt"
+"""Has the digest of a request's prompt, by which a balancer keeps the responses to a prompt together."""
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    path: str
+    body: Any = None
+    conversations: Sequence[Sequence[Message]] = ()
+    """Those of the body."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {PROMPT_HEADER: prompt_digest(self.conversations[0])} if self.conversations else {}
+
+
+Plan = Generator[list[Call], list[httpx.Response], T]
+
+
+def prompt_digest(conversation: Sequence[Message]) -> str:
+    """The digest of the turns before the response; `assay score` computes the same."""
+    answered = len(conversation) > 1 and conversation[-1].get("role") == "assistant"
+    prompt = list(conversation[:-1] if answered else conversation)
+    text = json.dumps(prompt, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def conversations(prompt: Prompt, responses: Sequence[str]) -> list[list[Message]]:
+    if isinstance(responses, str):
+        raise TypeError("responses must be a list of texts, not a text")
+    turns = _protocol.turns_of(prompt)
+    return [[*turns, {"role": "assistant", "content": response}] for response in responses]
+
+
+def items(
+    settings: Settings, given: Sequence[Sequence[Message]], rank_by: str | None, fields: dict[str, Any]
+) -> Plan[list[Item]]:
+    bodies = _protocol.bodies(settings, given, rank_by, fields)
+    calls = [Call("POST", "/v1/rewards", body, body["conversations"]) for body in bodies]
+    answers = yield calls
+    found: list[Item] = []
+    for call, answer in zip(calls, answers, strict=True):
+        found += _protocol.items(answer, len(call.conversations))
+    return found
+
+
+def scores(settings: Settings, given: Sequence[Sequence[Message]], fields: dict[str, Any]) -> Plan[list[Scores]]:
+    # `rank_by` may be one of the fields; it changes no score.
+    found = yield from items(settings, given, None, fields)
+    _protocol.check(found)
+    return [item.scores for item in found if item.scores is not None]
+
+
+def rewards(
+    settings: Settings, given: Sequence[Sequence[Message]], rank_by: str | None, fields: dict[str, Any]
+) -> Plan[list[float]]:
+    found = yield from items(settings, given, rank_by, fields)
+    _protocol.check(found)
+    return [item.reward for item in found if item.reward is not None]
+
+
+def models() -> Plan[list[str]]:
+    answers = yield [Call("GET", "/v1/models")]
+    return [model["id"] for model in answers[0].json()["data"]]
+
+
+def post(path: str, body: Any) -> Plan[httpx.Response]:
+    answers = yield [Call("POST", path, body)]
+    return answers[0]

@@ -1,0 +1,51 @@
+//! Why servers cannot be used.
+
+use std::error::Error;
+
+use super::REWARDS;
+use crate::score::ScoreError;
+
+/// Why servers cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("--url `{0}` must start with http:// or https://")]
+    Url(String),
+    #[error("cannot create an HTTP client: {}", root_cause(.0))]
+    Client(#[source] reqwest::Error),
+    #[error("{url}/v1/models does not answer: {}; check --url", root_cause(source))]
+    Models { url: String, source: reqwest::Error },
+    #[error("{0} serves no model")]
+    NoModel(String),
+    #[error("{0} has no route {REWARDS}, which takes rubrics; leave --rubric out, or name an Assay server")]
+    NoRubrics(String),
+    #[error(
+        "{first} and {other} run different engines, or the same with other options ({first_runs}; {other_runs}); start \
+         them alike, or leave one --url out"
+    )]
+    Different { first: String, other: String, first_runs: String, other_runs: String },
+}
+
+impl From<ConnectError> for ScoreError {
+    fn from(error: ConnectError) -> Self {
+        Self::Setup(error.into())
+    }
+}
+
+impl ConnectError {
+    /// Whether the server may answer later: it is not there, or it is starting.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Models { source, .. } => source.status().is_none_or(|status| status.is_server_error()),
+            _ => false,
+        }
+    }
+}
+
+/// The innermost cause of an error. reqwest's own texts are general ("error sending request").
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,77 @@
+//! One of the servers that a client may ask: how much it has in hand, and whether it answers.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::retry::pause;
+use super::server_root;
+use crate::score::ScoreError;
+
+pub(super) struct Server {
+    pub(super) url: String,
+    /// A permit for each conversation that may be at the server at once.
+    permits: Semaphore,
+    concurrency: u32,
+    health: Mutex<Health>,
+}
+
+/// What is known from a server's last answers.
+#[derive(Default)]
+struct Health {
+    /// Failures since its last answer.
+    failures: u32,
+    /// Until when other servers are preferred.
+    rests_until: Option<Instant>,
+}
+
+impl Server {
+    /// The server at `url`, its root or with `/v1`, which gets up to `concurrency` conversations at once.
+    pub(super) fn new(url: &str, concurrency: usize) -> Self {
+        let concurrency = u32::try_from(concurrency.max(1)).unwrap_or(u32::MAX);
+        Self {
+            url: server_root(url).to_owned(),
+            permits: Semaphore::new((concurrency as usize).min(Semaphore::MAX_PERMITS)),
+            concurrency,
+            health: Mutex::default(),
+        }
+    }
+
+    /// Waits until the server may get this number of conversations.
+    pub(super) async fn acquire(&self, conversations: usize) -> Result<SemaphorePermit<'_>, ScoreError> {
+        let permits = u32::try_from(conversations).unwrap_or(u32::MAX).min(self.concurrency);
+        self.permits.acquire_many(permits).await.map_err(|error| ScoreError::Gone(error.into()))
+    }
+
+    /// Whether it failed a moment ago.
+    pub(super) fn is_resting(&self) -> bool {
+        self.health().rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether it has failed since it last answered, so that it may have been restarted with something else.
+    pub(super) fn has_failed(&self) -> bool {
+        self.health().failures > 0
+    }
+
+    /// Records that it does not answer, or refuses everything. Returns whether it answered before.
+    pub(super) fn record_failure(&self, retry_after: Option<Duration>) -> bool {
+        // Requests that were sent at the same time fail at the same time, and count once.
+        if self.is_resting() {
+            return false;
+        }
+        let mut health = self.health();
+        health.rests_until = Some(Instant::now() + pause(retry_after, health.failures));
+        health.failures = health.failures.saturating_add(1);
+        health.failures == 1
+    }
+
+    /// Records an answer. Returns whether it failed before.
+    pub(super) fn record_answer(&self) -> bool {
+        std::mem::take(&mut *self.health()).failures > 0
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
