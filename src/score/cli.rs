@@ -71,8 +71,8 @@ struct BackendArgs {
     /// File of a judge: questions to ask a language model about each conversation (docs/judges.md)
     #[arg(long, conflicts_with = "urls", value_name = "FILE")]
     judge: Option<PathBuf>,
-    /// File of a rubric: a list of weighted questions to ask a language model about each conversation (docs/judges.md).
-    /// Without a file, a model that has no scores is asked those in the column `rubric` of each row
+    /// File of a rubric: weighted questions for a language model (docs/judges.md) [default: the column `rubric` of each
+    /// row, if the model has no scores]
     #[arg(long, conflicts_with = "judge", value_name = "FILE")]
     rubric: Option<PathBuf>,
     #[command(flatten)]
