@@ -22,6 +22,14 @@ const AT_ONCE: usize = 32;
 /// Longest wait before an item is offered to a full queue again.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// The rubric of a request or of one of its conversations.
+#[derive(Clone, Debug)]
+pub(super) struct Rubric {
+    /// The field that it is in.
+    pub(super) path: String,
+    pub(super) head: Arc<Head>,
+}
+
 /// A conversation or text to score.
 pub(super) struct Item {
     /// Where it is in the request.
@@ -68,12 +76,18 @@ impl Item {
         scorer: &Scorer,
         messages: &[Message],
         path: ItemPath,
-        (options, rubric): (EncodeOptions<'_>, &Arc<Head>),
+        (options, rubric): (EncodeOptions<'_>, &Rubric),
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
         let path = path.of_messages(messages);
         check_last_turn(messages, &path, settings)?;
-        Self::new(path, scorer.encode_rubric(messages, options, rubric))
+        match scorer.encode_rubric(messages, options, &rubric.head) {
+            Err(error @ ServingError::TooLongToAsk { question, mostly_question: true, .. }) => {
+                let path = ItemPath::field(format!("{}[{question}].ask", rubric.path));
+                Err(ApiError::on_item(error, &path))
+            }
+            text => Self::new(path, text),
+        }
     }
 
     /// Records how many tokens were cut off the item's texts before it was encoded.

@@ -24,6 +24,19 @@ pub enum ServingError {
     /// The scheduler refused the work or could not finish it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// A conversation with a question about it is longer than the engine can hold.
+    #[error(
+        "the conversation with the question about it has at least {tokens} tokens, and this model's maximum context \
+         length is {limit} tokens"
+    )]
+    TooLongToAsk {
+        /// Which of the questions it is.
+        question: usize,
+        /// Whether the question is longer than the conversation.
+        mostly_question: bool,
+        tokens: usize,
+        limit: usize,
+    },
     /// A prompt leaves too little room for the tokens to generate.
     #[error(
         "the prompt has {prompt} tokens and {wanted} may follow it, and this model's maximum context length is \
@@ -47,6 +60,7 @@ impl ServingError {
         matches!(
             self,
             Self::NoRoom { .. }
+                | Self::TooLongToAsk { .. }
                 | Self::Prompt(PromptError::TooLong { .. } | PromptError::TooManyBytes { .. })
                 | Self::Rejected(Rejection::TooLong { .. })
         )
@@ -55,9 +69,11 @@ impl ServingError {
     /// Whether the item itself is at fault: it would fail again on any server with this model.
     pub fn is_items_own(&self) -> bool {
         match self {
-            Self::Prompt(_) | Self::Unscorable(_) | Self::NoRoom { .. } | Self::UnsupportedSampling(_) => {
-                true
-            }
+            Self::Prompt(_)
+            | Self::Unscorable(_)
+            | Self::NoRoom { .. }
+            | Self::TooLongToAsk { .. }
+            | Self::UnsupportedSampling(_) => true,
             Self::Reward(error) => matches!(error, RewardError::NotFinite { .. }),
             Self::Rejected(rejection) => matches!(rejection, Rejection::Empty | Rejection::TooLong { .. }),
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{LengthPolicy, Scorable, Scorer, ServingError};
-use crate::manifest::judge::{Judge, Layout};
-use crate::prompt::{EncodeOptions, Message};
+use crate::manifest::judge::{Judge, Layout, Question};
+use crate::prompt::{EncodeOptions, Message, PromptError};
 use crate::reward::{Head, Unscorable};
 
 impl Scorer {
@@ -21,11 +21,12 @@ impl Scorer {
         }
         let (layout, questions) =
             head.judge().map_or((Layout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
+        let bytes = messages.iter().map(|message| message.content.len()).sum();
         let whole = self.fit(LengthPolicy::default());
         let mut prompts = Vec::with_capacity(questions.len());
-        for question in questions {
-            let put = (layout, question.ask.as_str());
-            prompts.push(self.encoder().encode_question(messages, put, options.variables, whole)?.into());
+        for (index, Question { ask, .. }) in questions.iter().enumerate() {
+            let tokens = self.encoder().encode_question(messages, (layout, ask), options.variables, whole);
+            prompts.push(fitting(tokens, (index, ask.len() > bytes), whole.limit)?);
         }
         Ok(Scorable::questions(prompts, rubric))
     }
@@ -40,9 +41,9 @@ impl Scorer {
         };
         let whole = self.fit(LengthPolicy::default());
         let mut prompts = Vec::with_capacity(judge.questions.len());
-        for question in &judge.questions {
-            let tokens = self.encoder().encode_follow_up(follow_up, text, &question.ask, whole)?;
-            prompts.push(tokens.into());
+        for (index, Question { ask, .. }) in judge.questions.iter().enumerate() {
+            let tokens = self.encoder().encode_follow_up(follow_up, text, ask, whole);
+            prompts.push(fitting(tokens, (index, ask.len() > text.len()), whole.limit)?);
         }
         Ok(Scorable::questions(prompts, None))
     }
@@ -57,5 +58,20 @@ impl Scorer {
         } else {
             Ok(())
         }
+    }
+}
+
+/// The prompt of a question, if the engine takes as many tokens; `mostly_question` says which part is the longer one.
+fn fitting(
+    tokens: Result<Vec<u32>, PromptError>,
+    (question, mostly_question): (usize, bool),
+    limit: usize,
+) -> Result<Arc<[u32]>, ServingError> {
+    let too_long = |tokens| ServingError::TooLongToAsk { question, mostly_question, tokens, limit };
+    match tokens {
+        Ok(tokens) if tokens.len() > limit => Err(too_long(tokens.len())),
+        Ok(tokens) => Ok(tokens.into()),
+        Err(PromptError::TooManyBytes { tokens, .. }) => Err(too_long(tokens)),
+        Err(error) => Err(error.into()),
     }
 }

@@ -106,6 +106,7 @@ impl ApiError {
                 ServingError::Unscorable(Unscorable::NotAConversation | Unscorable::Rendered) => {
                     format!("{self}; send `messages` to POST /v1/rewards or /v1/chat/completions")
                 }
+                ServingError::TooLongToAsk { .. } => format!("{self}; shorten it"),
                 ServingError::NoRoom { .. } => {
                     format!("{self}; reduce the length of the prompt, or `max_tokens`")
                 }
@@ -135,6 +136,7 @@ impl ApiError {
 fn serving(error: &ServingError) -> ErrorKind {
     match error {
         ServingError::Prompt(PromptError::TooLong { .. } | PromptError::TooManyBytes { .. })
+        | ServingError::TooLongToAsk { .. }
         | ServingError::NoRoom { .. } => kinds::CONTEXT_LENGTH_EXCEEDED,
         ServingError::Prompt(_) | ServingError::Unscorable(_) => kinds::INVALID_MESSAGES,
         ServingError::UnsupportedSampling(_) => kinds::UNSUPPORTED_PARAMETER,

@@ -167,7 +167,7 @@ fn check_rank_by(app: &App, request: &RewardsRequest, candidates: &Candidates) -
     let model = app.model(request.model.as_deref())?;
     let Some(name) = &request.rank_by else { return Ok(()) };
     let names = match request.criteria.rubric.as_ref().or(candidates.first_rubric()) {
-        Some(rubric) => rubric.ranking_names(),
+        Some(rubric) => rubric.head.ranking_names(),
         None => model.ranking_names(app.scorer()?.head()),
     };
     if names.contains(name) {

@@ -1,7 +1,5 @@
 //! What `POST /v1/rewards` reads.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -9,6 +7,7 @@ use super::rubric::{Criteria, RubricItemSchema, check_takes_rubrics, layout_with
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
+use crate::api::items::Rubric;
 use crate::api::messages::{self, Turn};
 use crate::api::middleware::limits::{check_count, check_size};
 use crate::api::request::{SchedulingFields, take_length_policy};
@@ -16,7 +15,6 @@ use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
 use crate::manifest::judge::Layout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
-use crate::reward::Head;
 use crate::serving::LengthPolicy;
 
 /// A request without its candidates.
@@ -136,7 +134,7 @@ impl Candidates {
     }
 
     /// The rubric of the first conversation that brings one.
-    pub(super) fn first_rubric(&self) -> Option<&Arc<Head>> {
+    pub(super) fn first_rubric(&self) -> Option<&Rubric> {
         let Self::Conversations(conversations) = self else { return None };
         conversations.iter().flatten().find_map(|(_, criteria)| criteria.rubric.as_ref())
     }

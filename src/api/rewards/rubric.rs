@@ -1,13 +1,12 @@
 //! What a request asks about its candidates in words: a rubric, or a principle.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::items::Rubric;
 use crate::manifest::judge::{FieldError, Layout, read_choice, read_rubric};
 use crate::prompt::Message;
 use crate::reward::Head;
@@ -36,7 +35,7 @@ pub(super) struct RubricItemSchema {
 pub(super) struct Criteria {
     /// How the items are asked, if that is given.
     pub(super) layout: Option<Layout>,
-    pub(super) rubric: Option<Arc<Head>>,
+    pub(super) rubric: Option<Rubric>,
     /// A further message with the principle.
     pub(super) principle: Option<Message>,
 }
@@ -76,7 +75,7 @@ impl Criteria {
     /// How many prompts there are for each candidate.
     pub(super) fn prompts(&self, app: &App) -> usize {
         let own = || app.scorer().ok().map(crate::serving::Scorer::head);
-        let head = self.rubric.as_deref().or_else(own);
+        let head = self.rubric.as_ref().map(|rubric| &*rubric.head).or_else(own);
         head.and_then(Head::judge).map_or(1, |judge| judge.questions.len())
     }
 }
@@ -126,17 +125,18 @@ pub(super) fn check_takes_rubrics(app: &App, path: &str) -> Result<(), ApiError>
     checked.map_err(|error| ApiError::unsupported(path, error.to_string()))
 }
 
-fn rubric(fields: &Fields, app: &App, value: Value, layout: Layout) -> Result<Arc<Head>, ApiError> {
+fn rubric(fields: &Fields, app: &App, value: Value, layout: Layout) -> Result<Rubric, ApiError> {
     let path = fields.path("rubric");
     check_takes_rubrics(app, &path)?;
     let items = read_rubric(&path, value)?;
-    app.rubric_scorer()?.rubric(items, layout).map_err(|error| match error {
-        RubricError::NoVocabulary(error) => ApiError::unsupported(path, error.to_string()),
+    let head = app.rubric_scorer()?.rubric(items, layout).map_err(|error| match error {
+        RubricError::NoVocabulary(error) => ApiError::unsupported(&path, error.to_string()),
         RubricError::Layout(source) => ApiError::invalid(fields.path("layout"), source.to_string()),
         RubricError::Item { index, source } => {
             FieldError::of_question(&format!("{path}[{index}]"), &source).into()
         }
-    })
+    })?;
+    Ok(Rubric { path, head })
 }
 
 impl From<FieldError> for ApiError {

@@ -162,7 +162,13 @@ impl Described {
         match self.take(name) {
             Some(Value::String(text)) => Ok(text),
             Some(other) => Err(wrong_type(&path, "a string", &other)),
-            None => Err(FieldError::invalid(path, "is missing or null: give a string")),
+            None => {
+                let mut reason = "is missing or null: give a string".to_owned();
+                if let Some(meant) = nearest(name, self.map.keys().map(String::as_str)) {
+                    reason += &format!("; `{meant}` is there, which may have been meant as it");
+                }
+                Err(FieldError::invalid(path, reason))
+            }
         }
     }
 

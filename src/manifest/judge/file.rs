@@ -281,6 +281,7 @@ layout: quote
                 "- {name: a, ask: b?}\n- {name: a, ask: c?}",
                 "judge.yaml:2: `rubric[1].name` is a, as another one is",
             ),
+            ("- {names: a, ask: b?}", "`rubric[0].name` is missing or null: give a string; `names` is there"),
             ("- {name: weighted, ask: b?}", "`rubric[0].name` is `weighted`, the name of the weighted sum"),
             (
                 "- {name: a, ask: b?, weight: 1e308}",

@@ -190,6 +190,30 @@ async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_with_a_question_is_named_and_not_to_be_cut() {
+    let server = Server::start("lm-head-tiny", None);
+    let long = |count: u64| "Is it? ".repeat(count as usize);
+    let hundred = json!({"messages": [{"role": "user", "content": long(100)}]});
+    let tokens = server.post("/tokenize", &hundred).await.1["count"].as_u64().unwrap();
+    let of_tokens = |count: u64| long(count * 100 / tokens);
+    // Each fits in 1024 tokens alone.
+    for (ask, response, param) in [(600, 500, "rubric[0].ask"), (500, 600, "responses[0]")] {
+        let (ask, response) = (of_tokens(ask), of_tokens(response));
+        let messages = json!([{"role": "user", "content": "Why?"}]);
+        let body = json!({"messages": messages, "responses": [response], "rubric": [item("a", &ask)]});
+        let error = server.rewards(&body).await["data"][0]["error"].clone();
+        assert_eq!(
+            (&error["param"], &error["code"]),
+            (&json!(param), &json!("context_length_exceeded")),
+            "{error}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("this model's maximum context length is"), "{message}");
+        assert!(!message.contains("truncation"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn what_asks_for_nothing_else_is_taken() {
     let server = Server::start("lm-head-tiny", None);
     let body = json!({"conversations": [conversation("Yes.")], "rubric": [item("a", "Is it?")]});
