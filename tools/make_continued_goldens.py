@@ -18,6 +18,7 @@ TOKENIZERS = [
     "prompts/mistral",
     "prompts/qwen3",
     "prompts/gemma2",
+    "prompts/gemma3",
     "prompts/nemotron",
     "prompts/phi3",
     "prompts/olmo2",
@@ -25,11 +26,27 @@ TOKENIZERS = [
 ]
 QUESTION = {"role": "user", "content": "Hi there, can you help?"}
 LAST = ["Sure,", " Sure, ", "It is 4 \n\n", "Yes.\nNo.", "THE END", "", "a", "<b>"]
+# Text that the template takes apart or that is elsewhere in the prompt, too.
+MORE = [
+    "<think>\nTwo.\n</think>\n\nFour",
+    "<think>\nTwo and",
+    "Two.\n</think>\nFour",
+    "Hi there, can you help?",
+    "assistant",
+    "\n",
+    "café \u4f60\u597d",
+    "{{ 1 }} {% if %}",
+]
 
 
 def conversations():
     for text in LAST:
         yield [QUESTION, {"role": "assistant", "content": text}]
+    for text in MORE:
+        yield [QUESTION, {"role": "assistant", "content": text}]
+    yield [QUESTION, {"role": "assistant", "content": "Sure,"}, QUESTION, {"role": "assistant", "content": "Sure,"}]
+    yield [QUESTION, {"role": "assistant", "content": "Sure."}, {"role": "user", "content": "And then"}]
+    yield [QUESTION, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hi"}]
     yield [QUESTION]
     yield [{"role": "system", "content": "Be brief."}, QUESTION, {"role": "assistant", "content": "Be brief."}]
 

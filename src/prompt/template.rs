@@ -65,9 +65,7 @@ impl Template {
         marks: &str,
         options: EncodeOptions<'_>,
     ) -> Result<String, PromptError> {
-        if options.continue_final_message {
-            add_end_tag(&mut messages)?;
-        }
+        let continued = if options.continue_final_message { Some(add_end_tag(&mut messages)?) } else { None };
         let input = variables.size() + messages.iter().map(size).sum::<usize>();
         let mut given = self.variables.clone();
         given.extend(variables.given);
@@ -79,7 +77,12 @@ impl Template {
             RenderError::Raised(message) => PromptError::Refused(message),
             error => PromptError::Unrenderable(error.to_string()),
         })?;
-        if options.continue_final_message { before_end_tag(rendered) } else { Ok(rendered) }
+        let Some(continued) = continued else { return Ok(rendered) };
+        // With marks it is the rendering of a conversation that was rendered without them before.
+        if marks.is_empty() && !rendered.contains(continued.trim_matches(is_space)) {
+            return Err(PromptError::NotContinued);
+        }
+        before_end_tag(rendered)
     }
 }
 
@@ -87,11 +90,13 @@ impl Template {
 /// template keeps white space there.
 const END_TAG: &str = "THE_LAST_MESSAGE_ENDS_HERE ";
 
-fn add_end_tag(messages: &mut [serde_json::Value]) -> Result<(), PromptError> {
+/// Adds the tag, and returns the text that it ends.
+fn add_end_tag(messages: &mut [serde_json::Value]) -> Result<String, PromptError> {
     match messages.last_mut().and_then(|message| message.get_mut("content")) {
         Some(serde_json::Value::String(content)) => {
+            let text = content.clone();
             content.push_str(END_TAG);
-            Ok(())
+            Ok(text)
         }
         _ => Err(PromptError::NotContinued),
     }
