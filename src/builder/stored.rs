@@ -13,9 +13,13 @@ use super::BuildError;
 use super::json::{LFS_POINTER, unreadable};
 use crate::engine::mmap::map_file;
 
-/// How to convert weights that only Python's pickle can read.
-pub(super) const CONVERT: &str = "convert it to safetensors with `python3 tools/bin_to_safetensors.py DIRECTORY`, which runs nothing that \
-     the file contains";
+/// How to convert the weights in a directory that only Python's pickle can read.
+pub(super) fn convert(directory: &Path) -> String {
+    format!(
+        "convert it to safetensors with `python3 tools/bin_to_safetensors.py {}`, which runs nothing that the file contains",
+        directory.display()
+    )
+}
 
 /// An open safetensors file.
 pub(super) struct Shard {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use super::json::LFS_POINTER;
-use super::stored::{CONVERT, Stored, open as open_file};
+use super::stored::{Stored, convert, open as open_file};
 use crate::manifest::read_plain_file;
 pub(super) use config::{ADAPTER_CONFIG, AdapterConfig, AdapterTask};
 pub(super) use merge::Merge;
@@ -162,7 +162,7 @@ fn weights(directory: &Path) -> Result<PathBuf, BuildError> {
         let reason = if is_pointer {
             "it is a Git LFS pointer, not the file itself; run `git lfs pull`".to_owned()
         } else {
-            format!("it is in PyTorch's own format; {}", CONVERT)
+            format!("it is in PyTorch's own format; {}", convert(directory))
         };
         return Err(BuildError::checkpoint(pickle, reason));
     }

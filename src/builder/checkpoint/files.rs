@@ -7,7 +7,7 @@ use regex::Regex;
 
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::builder::stored::{CONVERT, Stored};
+use crate::builder::stored::{Stored, convert};
 
 const SINGLE_FILE: &str = "model.safetensors";
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -165,7 +165,8 @@ pub(super) fn heads(directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
         if name.exists() {
             found.push(name);
         } else if pickle.exists() {
-            let reason = format!("it is a part of the model's head in PyTorch's own format; {CONVERT}");
+            let command = convert(directory);
+            let reason = format!("it is a part of the model's head in PyTorch's own format; {command}");
             return Err(BuildError::checkpoint(pickle, reason));
         }
     }
@@ -190,7 +191,7 @@ fn no_safetensors(directory: &Path) -> BuildError {
     let hint = if let Some(broken) = names.iter().find(broken) {
         format!(": {broken} is a link to a file that is not there; download the checkpoint again")
     } else if let Some(pickle) = with(".bin").or_else(|| with(".pt")).or_else(|| with(".pth")) {
-        format!(", only {pickle} in PyTorch's own format; {CONVERT}")
+        format!(", only {pickle} in PyTorch's own format; {}", convert(directory))
     } else if let Some(other) = with(".safetensors") {
         format!(", only {other}; if it holds the model under transformers' names, rename it to {SINGLE_FILE}")
     } else {

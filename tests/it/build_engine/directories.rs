@@ -107,7 +107,8 @@ fn files_that_are_not_what_they_should_be() {
     let sentence = build_at(checkpoint.file("config.json"), &checkpoint).unwrap_err().to_string();
     assert_names(&sentence, &["config.json", "is a file", "llama3-tiny"]);
     std::fs::rename(checkpoint.file("model.safetensors"), checkpoint.file("pytorch_model.bin")).unwrap();
-    assert_names(&checkpoint.refusal(), &["pytorch_model.bin", "bin_to_safetensors.py"]);
+    let command = format!("`python3 tools/bin_to_safetensors.py {}`", checkpoint.path().display());
+    assert_names(&checkpoint.refusal(), &["pytorch_model.bin", &command]);
 }
 
 #[test]
