@@ -4,6 +4,7 @@ mod adapters;
 mod built;
 mod directories;
 mod families;
+mod frameworks;
 mod gpu;
 mod heads;
 mod hub_table;
