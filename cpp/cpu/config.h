@@ -94,7 +94,7 @@ struct ExpertsConfig {
     std::size_t intermediate_size = 0;
     // The weights of a token's experts sum to 1.
     bool normalized = false;
-    // Width of another expert, which every token goes through. 0: none.
+    // Intermediate size of the shared expert; 0 if there is none.
     std::size_t shared_intermediate_size = 0;
     // Layers that have experts.
     std::vector<std::size_t> layers = {};

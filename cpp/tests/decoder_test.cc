@@ -81,7 +81,7 @@ ModelConfig with_ntk_scaling() {
     return model;
 }
 
-// Experts in the second layer, one of which every token has.
+// Experts in the second layer, and a shared one.
 ModelConfig with_experts() {
     ModelConfig model = plain();
     model.feed_forward.experts = {.count = 5,

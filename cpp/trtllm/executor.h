@@ -88,7 +88,7 @@ struct Sequence {
     std::vector<Bias> bias;
     // Whether each token comes with its logits, before bias and sampling.
     bool logits;
-    // From 0 to 1, the highest first.
+    // From 0 to 1; higher values run first.
     float priority;
 };
 

@@ -29,9 +29,9 @@ pub struct App {
     pub(super) manifest: Manifest,
     /// Longest sequence in tokens.
     pub(super) max_seq_len: usize,
-    /// The options.
+    /// What the server was started with.
     pub settings: Settings,
-    /// The metrics.
+    /// Shared with the scheduler, which counts in them too.
     pub metrics: Arc<Metrics>,
     /// The API keys; `None` lets everyone call.
     pub(super) keys: Option<Arc<KeyRing>>,
@@ -169,10 +169,10 @@ impl App {
         self.model.get().is_some_and(LoadedModel::ready)
     }
 
-    /// Whether the engine computes a token within `patience`.
-    pub(super) async fn computes(&self, patience: Duration) -> bool {
+    /// Whether the engine computes a token within `timeout`.
+    pub(super) async fn computes(&self, timeout: Duration) -> bool {
         let Some(model) = self.model.get() else { return false };
-        matches!(tokio::time::timeout(patience, model.compute_one_token()).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(timeout, model.compute_one_token()).await, Ok(Ok(_)))
     }
 
     /// The model called `asked`, or the one under the server's first name if the request names none.

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::app::App;
 use super::error::ApiError;
 use super::openapi::Errors;
-use super::request::RequestReader;
+use super::request::ReceivedRequest;
 use super::{chat, compat, generation, rewards};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -75,7 +75,7 @@ const TARGETS: [(&[&str], Target); 19] = [
 async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
     let generates = app.generator().is_ok();
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     let (target, body) =
         reader.prepare(&app, move |_, body| Ok((target(body, generates)?, body.to_vec()))).await?;
     let mut request = Request::new(Body::from(body));

@@ -1,4 +1,4 @@
-//! HTTP: everything that knows of routes, fields and status codes, and nothing else does.
+//! HTTP. Only this module knows about routes and status codes.
 //!
 //! [`router`] is the whole surface over an [`App`]. [`serve`] opens its ports, loads the model and ends them
 //! again. Each handler declares its path, its schemas and an example in one `#[utoipa::path]`, from which the

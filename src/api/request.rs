@@ -28,8 +28,8 @@ const PRIORITY_HEADER: &str = "X-Priority";
 const TIMEOUT: &str = "timeout";
 const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 
-/// A request that was read to its end.
-pub(super) struct RequestReader {
+/// A request whose body has arrived in full.
+pub(super) struct ReceivedRequest {
     arrived: Instant,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -69,7 +69,7 @@ pub(super) struct SchedulingFields {
     timeout: Option<Duration>,
 }
 
-impl RequestReader {
+impl ReceivedRequest {
     /// Reads a request.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl SchedulingFields {
 }
 
 /// Takes out what a request says about texts that are too long: `truncation`, or vLLM's
-/// `truncate_prompt_tokens` and `truncation_side`, which go before it. The server's option is the default.
+/// `truncate_prompt_tokens` and `truncation_side`, which take precedence. The server's option is the default.
 ///
 /// # Errors
 /// There is no such truncation or side, or the number of tokens is more than the engine takes.
@@ -232,7 +232,7 @@ mod tests {
     use crate::api::expanded::reserve_expanded;
 
     #[test]
-    fn what_a_body_may_come_to_decides_where_it_is_worked_on() {
+    fn bodies_that_expand_to_much_text_are_prepared_on_a_worker_thread() {
         let chat = format!(r#"{{"messages": [{{"role": "user", "content": "{}"}}]}}"#, "a".repeat(2_000));
         assert!(is_small(chat.as_bytes()));
         let responses = vec![r#""a""#; 1024].join(",");

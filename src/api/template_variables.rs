@@ -18,8 +18,8 @@ pub(super) fn take_kwargs(fields: &mut Fields) -> Result<TemplateVariables, ApiE
     check(fields, given)
 }
 
-/// Takes `chat_template_kwargs`, and `tools` and `documents`, which templates know by these names; the two go before
-/// those of the same name in the first.
+/// Takes `chat_template_kwargs`, and `tools` and `documents`, which templates know by these names and which
+/// take precedence over those of the same name in the first.
 ///
 /// # Errors
 /// As [`take_kwargs`], or one of the two is not a list of objects.

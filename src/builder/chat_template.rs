@@ -117,8 +117,9 @@ fn check_size(path: &Path, bytes: u64) -> Result<(), BuildError> {
     if bytes <= LARGEST {
         return Ok(());
     }
-    let reason =
-        format!("the chat template has {bytes} bytes, and at most {LARGEST} are read; it is not a real one");
+    let reason = format!(
+        "the chat template has {bytes} bytes, more than the limit of {LARGEST}; check that the file is a chat template"
+    );
     Err(BuildError::checkpoint(path, reason))
 }
 

@@ -1,4 +1,4 @@
-//! [`Backend`]: what a kind of engine decides about one engine of its kind.
+//! [`Backend`]: a kind of engine, such as oneDNN's or TensorRT-LLM's, as it applies to one engine directory.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::{EngineError, EngineFactory, EngineOptions};
 use crate::hardware::{Machine, Obstacle, Ranks};
 use crate::manifest::{EngineFiles, Objective};
 
-/// What runs the engine of one manifest.
+/// Whether and how the engine of one manifest runs on a machine.
 pub trait Backend {
     /// The name of the engine's profile: what computes, where and in which precision.
     fn profile_name(&self) -> String;

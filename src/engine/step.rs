@@ -106,7 +106,7 @@ pub struct Iteration {
     pub token_ids: Vec<u32>,
     /// Block tables of all chunks.
     pub block_table: Vec<BlockId>,
-    /// The chunks.
+    /// One for each sequence of which the iteration computes tokens.
     pub chunks: Vec<Chunk>,
 }
 

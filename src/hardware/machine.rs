@@ -5,7 +5,7 @@ use super::{Cpu, Gpus, Ranks};
 /// What engines may need of a machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// Its processor.
+    /// The instruction set and the oneDNN that the processor runs with.
     pub cpu: Cpu,
     /// Its GPUs.
     pub gpus: Gpus,

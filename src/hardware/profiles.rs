@@ -36,7 +36,7 @@ pub struct Preference {
     pub backend: usize,
     /// Bits of one weight of its layers.
     pub weight_bits: u32,
-    /// Latency goes before throughput.
+    /// Latency matters more than throughput.
     pub objective: Reverse<Objective>,
     /// Number of GPUs that each layer is spread over; more is preferred.
     pub tensor_parallel: Reverse<usize>,

@@ -66,7 +66,7 @@ pub const FORMAT: u32 = 3;
 /// then engines must be built again, and a scoring run that started with another revision cannot continue.
 pub const NUMERICS: u32 = 2;
 
-/// The manifest.
+/// What `engine.yaml` says: the engine's target, sizes, prompts and head, and the digests of its files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {

@@ -18,7 +18,7 @@ pub struct HeadLayers {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("has no tensor `{name}` of {elements} numbers")]
 pub struct MissingTensor {
-    /// Its name.
+    /// Its name in the weights' file.
     pub name: String,
     /// Numbers that it should have.
     pub elements: usize,

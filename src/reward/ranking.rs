@@ -38,7 +38,7 @@ impl RankedBy {
         SUMMARIES.iter().map(|(summary, _)| format!("{summary}({step})")).collect()
     }
 
-    /// The name.
+    /// The name as users write it, such as `helpfulness` or `min(step)`.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -91,7 +91,7 @@ pub enum EngineFailure {
     #[error("{0}")]
     GivenUp(String),
     /// It ended a text without its last token.
-    #[error("no token came")]
+    #[error("the engine ended the sequence without its last token")]
     NoToken,
     /// The scheduler has ended, and its engine with it.
     #[error("the scheduler has ended")]

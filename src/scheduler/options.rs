@@ -23,8 +23,7 @@ pub struct SchedulerOptions {
     pub max_queue_requests: usize,
     /// Maximum number of tokens that wait, including those to generate.
     pub max_queue_tokens: usize,
-    /// What one priority class is worth: a request that has waited this much longer than another
-    /// goes before it even if its class is one lower.
+    /// How long a request must wait to move up one priority class.
     pub ageing: Duration,
     /// How long a sequence may wait for another to compute its prefix.
     pub max_prefix_wait: Duration,

@@ -25,7 +25,7 @@ pub(super) type Started<E> = (Box<dyn StartEngine<E>>, Result<Box<E>, EngineErro
 
 struct Running<E: ?Sized> {
     engine: Box<E>,
-    /// When the report that is awaited became due.
+    /// Since when the engine has owed a report; `None` if it owes none.
     busy_since: Option<Instant>,
 }
 

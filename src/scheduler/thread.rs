@@ -163,23 +163,23 @@ impl<C: Drive> Thread<C> {
         let now = self.now();
         if let Err(error) = report.and_then(|report| self.dispatcher.core.take_report(now, report)) {
             self.supervisor.lose();
-            self.fail(&EngineFailure::Step(error).into());
+            self.lose_engine(&EngineFailure::Step(error).into());
         }
     }
 
     /// Answers what was in flight. The supervisor has let go of the engine already.
-    fn fail(&mut self, rejection: &Rejection) {
+    fn lose_engine(&mut self, rejection: &Rejection) {
         tracing::error!(%rejection, "the engine is lost");
         self.shared.ready.store(false, Ordering::Release);
         self.observer.engine_failed();
-        self.dispatcher.core.fail(rejection);
+        self.dispatcher.core.lose_engine(rejection);
     }
 
     /// Deals with a lost engine, and gives a running one what it can start now.
     fn advance(&mut self) {
         match self.supervisor.poll() {
             Event::None => {}
-            Event::Stalled(after) => self.fail(&Rejection::EngineStalled(after)),
+            Event::Stalled(after) => self.lose_engine(&Rejection::EngineStalled(after)),
             Event::Restarted => {
                 self.shared.ready.store(true, Ordering::Release);
                 self.observer.engine_restarted();
@@ -191,7 +191,7 @@ impl<C: Drive> Thread<C> {
         }
         let now = self.now();
         if let Err(error) = self.dispatcher.core.supply(now, &mut self.supervisor) {
-            self.fail(&EngineFailure::Step(error).into());
+            self.lose_engine(&EngineFailure::Step(error).into());
         }
     }
 

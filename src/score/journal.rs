@@ -35,7 +35,7 @@ pub(super) struct RunIdentity {
     pub(super) questions: String,
     /// The form of the rows, and how they are read.
     pub(super) form: String,
-    /// Names of the added columns, and the score that ranks follow.
+    /// The prefix of the added columns, and the score that responses are ranked by.
     pub(super) columns: String,
 }
 

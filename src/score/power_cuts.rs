@@ -1,4 +1,4 @@
-//! What power cuts, full disks and read-only folders do to a run: nothing that the next run does not mend.
+//! Tests that the next run recovers from power cuts, full disks and read-only folders.
 //!
 //! `ASSAY_POWER_CUT_SEEDS` sets how many outcomes of each cut are tried.
 

@@ -200,7 +200,7 @@ fn a_text_has_one_score_with_seven_heads_to_a_key() {
 }
 
 #[test]
-fn a_text_has_one_score_with_heads_of_no_whole_register() {
+fn a_text_has_one_score_with_head_sizes_that_do_not_fill_a_register() {
     one_score(Dtype::F32, 72, 88, (3, 3, 24));
     one_score(Dtype::Bf16, 72, 88, (3, 3, 24));
 }

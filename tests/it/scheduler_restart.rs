@@ -422,7 +422,7 @@ async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
 }
 
 #[tokio::test]
-async fn feeding_an_engine_does_not_put_off_that_it_stalls() {
+async fn feeding_a_stalled_engine_does_not_postpone_its_timeout() {
     let stall_timeout = Duration::from_millis(300);
     let stage = Stage::set_queue(SchedulerOptions { stall_timeout, ..quick() });
     let engine = stage.engine();

@@ -17,7 +17,7 @@ use super::generation;
 use super::item_path::ItemPath;
 use super::items::Item;
 use super::openapi::Errors;
-use super::request::RequestReader;
+use super::request::ReceivedRequest;
 use super::wire::Completion;
 use crate::prompt::EncodeOptions;
 
@@ -46,7 +46,7 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     if app.generator().is_ok() {
         return generation::chat_completions(app, request).await;
     }
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     let (request, item) = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, request.scheduling)?;
     let model = app.model(request.model.as_deref())?;

@@ -15,7 +15,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::openapi::Errors;
-use crate::api::request::RequestReader;
+use crate::api::request::ReceivedRequest;
 
 /// Gym's names for the index of a rollout's task, and for the rollout's index within it.
 const TASK: &str = "_ng_task_index";
@@ -61,7 +61,7 @@ async fn aggregate_metrics(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<AggregateMetrics>, ApiError> {
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     reader.prepare(&app, |_, body| Ok(Json(aggregated(body)?))).await
 }
 

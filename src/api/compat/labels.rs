@@ -21,7 +21,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::openapi::Errors;
-use crate::api::request::{RequestReader, SchedulingFields};
+use crate::api::request::{ReceivedRequest, SchedulingFields};
 use crate::api::token_ids;
 use crate::api::wire::Usage;
 use crate::sampling::Sampling;
@@ -121,7 +121,7 @@ async fn scored(
     request: Request,
     dialect: Dialect,
 ) -> Result<(LabelCall, LabelScores), ApiError> {
-    let mut reader = RequestReader::read(app, request).await?;
+    let mut reader = ReceivedRequest::read(app, request).await?;
     let mut call = reader.prepare(app, move |app, body| prepare(app, body, dialect)).await?;
     let scheduling = reader.scheduling(app, call.scheduling)?;
     let generator = app.generator()?;

@@ -17,7 +17,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
-use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::openapi::Errors;
 use crate::api::wire::Usage;
 use crate::config::ServerSettings;
@@ -112,7 +112,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     for (index, value) in list.into_iter().enumerate() {
         passages.push(document(&format!("passages[{index}]"), value)?);
     }
-    check_size("passages", query.len(), passages.iter().map(String::len), settings)?;
+    check_and_reserve("passages", query.len(), passages.iter().map(String::len), settings)?;
     let truncation = match fields.take_one_of("truncate", &["NONE", "START", "END"])? {
         Some("START") => Some(Truncation::Left),
         Some("END") => Some(Truncation::Right),

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::api::app::App;
 
 /// How long `GET /health_generate` waits for the engine, as SGLang does.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The routes that ask for no key.
 pub(super) fn open_routes() -> OpenApiRouter<Arc<App>> {
@@ -87,7 +87,7 @@ async fn ping(app: State<Arc<App>>) -> StatusCode {
     responses((status = 200, description = "The engine computes"), (status = 503, description = "It does not")),
 )]
 async fn health_generate(State(app): State<Arc<App>>) -> StatusCode {
-    status(app.computes(PATIENCE).await)
+    status(app.computes(TIMEOUT).await)
 }
 
 /// The version of the server, as vLLM gives it.

@@ -7,7 +7,7 @@ use super::vllm_score;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
-use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::config::ServerSettings;
 
 /// Takes `documents`: a text, or a list of texts or of objects that hold one.
@@ -51,7 +51,7 @@ pub(super) fn conversations(
     limits: PartLimits,
     settings: &ServerSettings,
 ) -> Result<Vec<Input>, ApiError> {
-    check_size(list, query.len(), responses.iter().map(String::len), settings)?;
+    check_and_reserve(list, query.len(), responses.iter().map(String::len), settings)?;
     let mut inputs = Vec::with_capacity(responses.len());
     for (index, response) in responses.iter().enumerate() {
         let text = Text::Answer(query.to_owned(), response.clone(), limits);

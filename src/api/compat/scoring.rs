@@ -14,8 +14,8 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
-use crate::api::middleware::limits::check_size;
-use crate::api::request::{RequestReader, SchedulingFields, take_length_policy};
+use crate::api::middleware::limits::check_and_reserve;
+use crate::api::request::{ReceivedRequest, SchedulingFields, take_length_policy};
 use crate::api::template_variables::{refuse, take_kwargs, take_variables};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
@@ -145,7 +145,7 @@ pub(super) async fn score<F: Send + 'static>(
     unknown: UnknownFields,
     read: fn(&mut Fields, &ServerSettings) -> Result<CompatRequest<F>, ApiError>,
 ) -> Result<ScoredTexts<'_, F>, ApiError> {
-    let mut reader = RequestReader::read(app, request).await?;
+    let mut reader = ReceivedRequest::read(app, request).await?;
     let prepared = reader.prepare(app, move |app, body| prepare(app, body, unknown, read)).await?;
     let Prepared { model, scheduling, items, activation, form } = prepared;
     let scheduling = reader.scheduling(app, scheduling)?;
@@ -195,7 +195,7 @@ fn prepare<F>(
         // `tools` may be a field of the user's own.
         take_kwargs(&mut fields)?
     };
-    check_size("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
+    check_and_reserve("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
     check_questions(app, &inputs)?;
     let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
@@ -215,7 +215,7 @@ fn prepare<F>(
 fn check_questions(app: &App, inputs: &[Input]) -> Result<(), ApiError> {
     let (Some(judge), Some(first)) = (app.scorer()?.head().judge(), inputs.first()) else { return Ok(()) };
     let sizes = inputs.iter().map(|input| input.text.bytes() * judge.questions.len());
-    check_size(first.path.whole(), 0, sizes, &app.settings.server)
+    check_and_reserve(first.path.whole(), 0, sizes, &app.settings.server)
 }
 
 impl<F> ScoredTexts<'_, F> {

@@ -12,7 +12,7 @@ use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
-use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::wire::Usage;
 use crate::config::ServerSettings;
 
@@ -154,7 +154,7 @@ impl Parts {
                     return Err(wrong_type("query", "a list of token ids, as the items are", &other));
                 }
             };
-            check_size("items", size_of::<u32>() * query.len(), items.iter().map(|_| 0), settings)?;
+            check_and_reserve("items", size_of::<u32>() * query.len(), items.iter().map(|_| 0), settings)?;
             return Ok(Joined::Tokens(token_lists(&query.into(), items, item_first)?));
         }
         let query = match query {
@@ -163,7 +163,7 @@ impl Parts {
             Some(other) => return Err(wrong_type("query", "a text, as the items are", &other)),
         };
         let texts = texts(items)?;
-        check_size("items", query.len(), texts.iter().map(String::len), settings)?;
+        check_and_reserve("items", query.len(), texts.iter().map(String::len), settings)?;
         let query_bytes = query.len();
         let join = |item: String| if item_first { item + &query } else { query.clone() + &item };
         Ok(Joined::Texts { texts: texts.into_iter().map(join).collect(), query_bytes })

@@ -11,7 +11,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::messages;
-use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::config::ServerSettings;
 
 /// Names of the prompts and of the responses.
@@ -79,7 +79,7 @@ pub(super) fn read_as<F>(
         return Err(ApiError::invalid(second, reason));
     }
     let repeated = if let [prompt] = prompts.as_slice() { prompt.text.len() } else { 0 };
-    check_size(second, repeated, responses.iter().map(|response| response.text.len()), settings)?;
+    check_and_reserve(second, repeated, responses.iter().map(|response| response.text.len()), settings)?;
     let activation = activation(fields)?;
     let limits = take_pair_fields(fields)?;
     let mut inputs = Vec::with_capacity(responses.len());

@@ -16,7 +16,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
 use crate::api::messages;
-use crate::api::request::RequestReader;
+use crate::api::request::ReceivedRequest;
 use crate::api::template_variables::take_variables;
 use crate::api::wire::{Completion, Message, new_id, unix_time};
 use crate::manifest::Task;
@@ -38,7 +38,7 @@ struct ChatCall {
 
 /// Answers a conversation.
 pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     let ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs: prompt_top } =
         reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;

@@ -20,7 +20,7 @@ use crate::api::compat;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
-use crate::api::request::RequestReader;
+use crate::api::request::ReceivedRequest;
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::prompt::is_cancelled;
 use crate::serving::{Delta, Generator};
@@ -128,7 +128,7 @@ pub(in crate::api) async fn completions(
     if app.scorer().is_ok() {
         return compat::context_logits(app, request).await;
     }
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     let CompletionCall { model, prompts, options, wanted } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
     let generator = app.generator()?;

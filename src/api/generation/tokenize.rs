@@ -16,7 +16,7 @@ use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
 use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
-use crate::api::request::RequestReader;
+use crate::api::request::ReceivedRequest;
 use crate::api::template_variables::{refuse, take_variables};
 use crate::api::token_ids;
 use crate::prompt::{EncodeOptions, PromptError};
@@ -81,7 +81,7 @@ struct Detokenized {
     responses((status = 200, body = Tokenized), Errors),
 )]
 async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Tokenized>, ApiError> {
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     reader.prepare(&app, |app, body| Ok(Json(tokenized(app, body)?))).await
 }
 
@@ -154,7 +154,7 @@ fn text_tokens(
     responses((status = 200, body = Detokenized), Errors),
 )]
 async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Detokenized>, ApiError> {
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     reader.prepare(&app, |app, body| Ok(Json(detokenized(app, body)?))).await
 }
 

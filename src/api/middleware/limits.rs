@@ -111,7 +111,7 @@ pub(in crate::api) fn check_count(
 ///
 /// # Errors
 /// They are more than the server takes.
-pub(in crate::api) fn check_size(
+pub(in crate::api) fn check_and_reserve(
     field: &str,
     prompt: usize,
     responses: impl ExactSizeIterator<Item = usize>,

@@ -19,9 +19,9 @@ use super::app::App;
 use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::items::{self, Item};
-use super::middleware::limits::check_size;
+use super::middleware::limits::check_and_reserve;
 use super::openapi::Errors;
-use super::request::RequestReader;
+use super::request::ReceivedRequest;
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
 use crate::reward::Unscorable;
 use crate::serving::{LengthPolicy, Scored};
@@ -44,7 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses((status = 200, body = Rewards), Errors),
 )]
 pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let mut reader = RequestReader::read(&app, request).await?;
+    let mut reader = ReceivedRequest::read(&app, request).await?;
     let (request, candidates) = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, request.scheduling)?;
     let (model, scorer) = (app.model(request.model.as_deref())?, app.rubric_scorer()?);
@@ -124,7 +124,7 @@ fn check_prompts(
         let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
         bytes * (criteria.or(request).prompts(app) - 1)
     });
-    check_size("conversations", 0, sizes, &app.settings.server)
+    check_and_reserve("conversations", 0, sizes, &app.settings.server)
 }
 
 /// A candidate with the questions about it, encoded.

@@ -9,7 +9,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
 use crate::api::items::Rubric;
 use crate::api::messages::{self, Turn};
-use crate::api::middleware::limits::{check_count, check_size};
+use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
@@ -162,7 +162,7 @@ impl Candidates {
             }
         }
         check_count("conversations", list.len(), settings)?;
-        check_size("conversations", repeated, list.iter().map(|_| 0), settings)?;
+        check_and_reserve("conversations", repeated, list.iter().map(|_| 0), settings)?;
         let mut conversations = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
             let path = format!("conversations[{index}]");
@@ -201,7 +201,7 @@ impl Candidates {
         }
         let prompt: usize = conversation.iter().map(|message| message.content.len()).sum();
         let sizes = responses.iter().map(|response| prompts * response.len());
-        check_size("responses", prompts * (prompt + repeated), sizes, settings)?;
+        check_and_reserve("responses", prompts * (prompt + repeated), sizes, settings)?;
         Ok(Self::Responses { conversation, responses })
     }
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_read_twice_is_two_requests_the_longer_first_joined_in_the_order_of_the_text() {
+    fn a_text_read_at_two_positions_is_two_requests_joined_in_the_order_of_the_text() {
         let mut fan_out = FanOut::default();
         let requests = fan_out.split(7, &job(&[2, 5]));
         assert_eq!(requests.iter().map(|request| request.tokens).collect::<Vec<_>>(), [6, 3]);

@@ -11,14 +11,14 @@
 
 mod job_id;
 mod jobs;
-mod queue_fed;
+mod queue_core;
 mod sequence;
 mod step;
 
 use std::time::Duration;
 
 pub use self::job_id::JobId;
-pub use self::queue_fed::{Feed, QueueCore};
+pub use self::queue_core::{Feed, QueueCore};
 pub use self::step::StepCore;
 
 use self::jobs::{Backlog, JobTable};
@@ -43,7 +43,7 @@ pub trait Core {
     fn expire(&mut self, now: Duration);
 
     /// The engine is lost, with its cache. Answers the jobs it had started with `rejection`; the others keep waiting.
-    fn fail(&mut self, rejection: &Rejection);
+    fn lose_engine(&mut self, rejection: &Rejection);
 
     /// Rejects every job, including those that arrive from now on.
     fn close(&mut self, rejection: &Rejection);
@@ -81,8 +81,8 @@ trait Batching {
     /// Removes a sequence that no job waits for, as soon as the engine is done with it.
     fn release_if_unwanted(&mut self, id: SequenceId);
 
-    /// Forgets what the lost engine was doing.
-    fn lose_engine(&mut self, rejection: &Rejection);
+    /// Forgets what the lost engine was doing, and answers those jobs with `rejection`.
+    fn forget_in_flight(&mut self, rejection: &Rejection);
 
     fn observe_blocks(&self);
 
@@ -125,13 +125,13 @@ impl<B: Batching> Core for B {
         }
     }
 
-    fn fail(&mut self, rejection: &Rejection) {
-        self.lose_engine(rejection);
+    fn lose_engine(&mut self, rejection: &Rejection) {
+        self.forget_in_flight(rejection);
     }
 
     fn close(&mut self, rejection: &Rejection) {
         self.jobs_mut().close(rejection);
-        self.lose_engine(rejection);
+        self.forget_in_flight(rejection);
         self.jobs_mut().reject_all_waiting(rejection);
     }
 

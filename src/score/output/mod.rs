@@ -31,7 +31,7 @@ pub(super) fn write(path: &Path, rows: &dyn Replayable, inputs: &[PathBuf]) -> R
     write_on(&FileSystem, path, rows, inputs)
 }
 
-/// The same on any disk.
+/// As [`write`], on `disk`: tests use one that fails and tears.
 pub(super) fn write_on(
     disk: &dyn Disk,
     path: &Path,

@@ -69,7 +69,7 @@ async fn a_response_that_is_too_long_by_itself_is_refused_though_turns_may_be_dr
 }
 
 #[tokio::test]
-async fn a_servers_own_choice_holds_where_a_request_makes_none_and_each_candidate_tells_of_its_cut() {
+async fn a_servers_own_choice_holds_where_a_request_makes_none_and_each_candidate_reports_its_truncation() {
     let server = Server::with(|settings| settings.server.truncation = Truncation::Left, instant());
     let answer = server.chat(json!({"model": MODEL, "messages": long()})).await.json();
     assert_eq!(answer["truncated"]["strategy"], "left");

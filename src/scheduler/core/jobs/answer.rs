@@ -90,7 +90,7 @@ impl<S: SequenceState> JobTable<S> {
 
     /// The engine is lost: jobs of sequences that it had started are rejected, and the others wait again in their old
     /// places.
-    pub(in crate::scheduler::core) fn lose_engine(&mut self, rejection: &Rejection) {
+    pub(in crate::scheduler::core) fn forget_in_flight(&mut self, rejection: &Rejection) {
         let lost = std::mem::take(&mut self.in_flight);
         for id in lost.ids() {
             let sequence = &mut self.sequences[id];

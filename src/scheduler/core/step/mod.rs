@@ -143,10 +143,10 @@ impl Batching for StepCore {
         }
     }
 
-    fn lose_engine(&mut self, rejection: &Rejection) {
+    fn forget_in_flight(&mut self, rejection: &Rejection) {
         (self.running, self.prepared) = (None, None);
         self.generating = 0;
-        self.jobs.lose_engine(rejection);
+        self.jobs.forget_in_flight(rejection);
         self.tree = PrefixTree::new(self.sharing);
     }
 

@@ -215,12 +215,12 @@ impl StepCore {
         plan.advanced += len;
         self.jobs.in_flight.remaining -= len;
         let id = plan.entries[entry].sequence;
-        self.shorten(plan, id);
+        self.cap_by_deadline(plan, id);
     }
 
-    /// Lets the plan grow no longer than to end by the deadline of a score that it completes, unless it is too long
-    /// for that already.
-    fn shorten(&self, plan: &mut Plan, id: SequenceId) {
+    /// Caps the plan so that it ends by the deadline of a score that it completes, unless it is too long for that
+    /// already.
+    fn cap_by_deadline(&self, plan: &mut Plan, id: SequenceId) {
         let sequence = &self.jobs.sequences[id];
         let ends = !sequence.lane.generates && !sequence.in_prompt();
         let Some(deadline) = sequence.deadline().filter(|_| ends) else { return };

@@ -253,11 +253,11 @@ impl Batching for QueueCore {
         }
     }
 
-    fn lose_engine(&mut self, rejection: &Rejection) {
+    fn forget_in_flight(&mut self, rejection: &Rejection) {
         self.held = NOTHING;
         self.cancelled.clear();
         self.statistics = IterationStatistics::default();
-        self.jobs.lose_engine(rejection);
+        self.jobs.forget_in_flight(rejection);
     }
 
     fn observe_blocks(&self) {
