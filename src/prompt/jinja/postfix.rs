@@ -4,7 +4,7 @@ use super::ast::{Arguments, Expr};
 use super::fault::SyntaxError;
 use super::lexer::Token;
 use super::parser::Parser;
-use super::{filters, predicates};
+use super::{builtin_tests, filters};
 
 impl Parser {
     /// Filters, tests and calls that follow a value.
@@ -135,7 +135,7 @@ impl Parser {
     fn test(&mut self, value: Expr) -> Result<Expr, SyntaxError> {
         let negated = self.skip_name("not");
         let name = self.dotted_name()?;
-        if !self.lenient && !predicates::exists(&name) {
+        if !self.lenient && !builtin_tests::exists(&name) {
             self.unknown.push(self.failure(format!("there is no test `{name}`")));
         }
         let mut arguments = Arguments::default();
