@@ -125,7 +125,7 @@ impl Fed {
     }
 
     fn fail(&mut self) {
-        self.core.fail(&EngineFailure::GivenUp("as asked".into()).into());
+        self.core.lose_engine(&EngineFailure::GivenUp("as asked".into()).into());
         self.engine.clear();
         self.had.clear();
         self.unwanted.clear();

@@ -173,7 +173,7 @@ impl World {
 
     pub(crate) fn fail(&mut self) {
         self.running = None;
-        self.core.fail(&EngineFailure::GivenUp("as asked".into()).into());
+        self.core.lose_engine(&EngineFailure::GivenUp("as asked".into()).into());
         self.cache = HashCache::new(self.limits, ROWS);
         self.collect();
         let gauges = self.gauges();

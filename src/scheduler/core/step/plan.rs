@@ -105,7 +105,7 @@ impl StepCore {
         plan.starts = self.engine_free(now);
         plan.due = None;
         for entry in 0..plan.entries.len() {
-            self.shorten(plan, plan.entries[entry].sequence);
+            self.cap_by_deadline(plan, plan.entries[entry].sequence);
         }
         let in_flight: Vec<SequenceId> = self.jobs.in_flight.ids().collect();
         for &id in &in_flight {
