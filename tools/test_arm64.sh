@@ -33,7 +33,10 @@ list(APPEND CMAKE_PREFIX_PATH $work/root/usr)
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$libraries)
 set(CMAKE_EXE_LINKER_FLAGS -Wl,-rpath-link,$libraries)
 END
-emulated() { qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$libraries" "$@"; }
+# Without a spin count the programs would set one and start themselves again, which this emulator cannot do.
+emulated() {
+    qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$libraries" -E GOMP_SPINCOUNT=10000 "$@"
+}
 
 section 'C++ tests'
 cmake -S cpp -B "$work/cpp" -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$work/toolchain.cmake"
@@ -85,3 +88,21 @@ print(f"{len(arm)} conversations, {len(names)} scores each: at most {gap:.1e} fr
 sys.exit(gap > 1e-4)
 END
 echo 'Scores are the same bits alone and together.'
+
+section 'A served score'
+emulated "$arm/assay" serve --engine "$work/engine" --host 127.0.0.1 --port 8971 2>"$work/serve.log" &
+server=$!
+trap 'kill $server' EXIT
+for _ in $(seq 120); do
+    if curl --silent --fail http://127.0.0.1:8971/v1/health/ready >/dev/null; then break; fi
+    sleep 1
+done
+curl --silent --fail http://127.0.0.1:8971/v1/rewards -d '{"model": "demo", "responses": ["2"],
+    "messages": [{"role": "user", "content": "What is 1+1?"}]}' >"$work/served.json"
+python3 - "$work/served.json" "$work/together.jsonl" <<'END'
+import json, sys
+served = json.load(open(sys.argv[1]))["data"][0]["scores"]
+row = json.loads(open(sys.argv[2]).readline())
+assert served == {name: row["score_" + name] for name in served}, (served, row)
+END
+echo 'The served score has the same bits.'

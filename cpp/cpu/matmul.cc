@@ -111,7 +111,11 @@ std::string instruction_set() {
             return "avx512_core_amx_fp16";
 #endif
         default:
+#ifdef __aarch64__
+            return "aarch64";
+#else
             return "unknown";
+#endif
     }
 }
 
