@@ -37,6 +37,7 @@ help:
 	@echo 'make test-trainers    run the client functions of trainers, from their repositories'
 	@echo 'make test-python      test the Python package on a real server'
 	@echo 'make test-python-trainers  test it with TRL, verl, SkyRL-Gym and distilabel'
+	@echo 'make test-nemo-rl     test its environment of NeMo RL in an actor of Ray'
 	@echo 'make test-ray         test its scorer of Ray Data on a cluster of two nodes'
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
 	@echo 'make simulate         run a thousand seeds of the whole service while clients and the engine misbehave'
@@ -168,6 +169,17 @@ test-python-trainers: bins
 	build/trainers-venv/bin/python -m pip install --quiet --no-deps verl==0.9.1 skyrl-gym==0.4.0
 	$(PYTHON_TESTS) build/trainers-venv/bin/python -m pytest -q -p no:cacheprovider python/tests
 
+# Some gigabytes, torch among them; NeMo RL itself is fetched, because PyPI does not have it.
+NEMO_RL = 7ea279abfbeb698b092856d0dab61e7cf39bc909
+test-nemo-rl: bins
+	test -d build/nemo-rl || git init --quiet build/nemo-rl
+	git -C build/nemo-rl fetch --quiet --depth 1 https://github.com/NVIDIA-NeMo/RL $(NEMO_RL)
+	git -C build/nemo-rl checkout --quiet FETCH_HEAD
+	$(PYTHON) -m venv build/nemo-rl-venv
+	build/nemo-rl-venv/bin/python -m pip install --quiet pytest httpx torch transformers==5.23.0 ray==2.60.0 hydra-core pillow
+	$(PYTHON_TESTS) PYTHONPATH=$(CURDIR)/python:$(CURDIR)/build/nemo-rl \
+	    build/nemo-rl-venv/bin/python -m pytest -q -p no:cacheprovider python/tests/test_trainers.py -k nemo_rl
+
 test-ray: bins
 	$(PYTHON) -m venv build/ray-venv
 	build/ray-venv/bin/python -m pip install --quiet pytest httpx numpy 'ray[data]==2.60.0'
@@ -264,6 +276,6 @@ accept: $(RELEASE)/build-engine
 
 .PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
-.PHONY: test-balancers test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
+.PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
 .PHONY: simulate test-wire tidy typos wheel
 .DELETE_ON_ERROR:

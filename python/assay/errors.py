@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AssayError(Exception):
     """The base of all errors."""
@@ -17,6 +19,10 @@ class ServerError(AssayError):
         super().__init__(message)
         self.status, self.code, self.param = status, code, param
 
+    # Errors cross processes, for example Ray's actors. Exceptions are made again from their message alone by default.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.status, self.code, self.param)
+
 
 class ScoringError(AssayError):
     """Some conversations have no scores. `failures` has the reason of each, by its index in the call."""
@@ -26,3 +32,6 @@ class ScoringError(AssayError):
         others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         super().__init__(f"response {first} has no scores: {failures[first]}{others}")
         self.failures = failures
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.failures,)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import pickle
 
 import httpx
 import pytest
@@ -154,6 +155,12 @@ def test_answers_are_matched_by_index():
     data = [{"index": 1, "scores": {"reward": 2.0}}, {"index": 0, "scores": {"reward": 1.0}}]
     client, _ = answering([rewards(data=data)])
     assert client.rewards("q", ["a", "b"]) == [1.0, 2.0]
+
+
+def test_errors_keep_what_they_say_in_another_process():
+    for error in [ServerError("gone", 400, "code", "field"), ScoringError({3: "too long", 5: "empty"})]:
+        copy = pickle.loads(pickle.dumps(error))
+        assert str(copy) == str(error) and vars(copy) == vars(error)
 
 
 def test_steps_are_summed_up_as_the_server_names_it():

@@ -6,6 +6,7 @@
 import asyncio
 import importlib.util
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from assay import Client, ScoringError, Server, ServerError, _environment
 from assay import openrlhf, slime, verl
 from assay.trl import reward_func
 
+ROOT = Path(__file__).parents[2]
 QUESTION, ANSWERS = "What is the capital of France?", ["Paris.", "No idea."]
 TURNS = [{"role": "user", "content": QUESTION}]
 TOO_LONG = "long " * 20_000
@@ -177,6 +179,47 @@ def test_skyrl_makes_the_environment_and_gets_its_reward(expected):
     output = env.step(ANSWERS[0])
     assert output["reward"] == expected[0]["helpfulness"] and output["done"] and output["observations"] == []
     assert output["metadata"] == expected[0]
+
+
+# --- NeMo RL ---
+
+
+@needs("nemo_rl")
+def test_nemo_rl_makes_the_environment_which_scores_the_messages_of_the_prompt(server: Server, expected):
+    import ray
+    import torch
+    from nemo_rl.data.interfaces import TaskDataSpec
+    from nemo_rl.data.processors import PROCESSOR_REGISTRY
+    from nemo_rl.environments.utils import create_env
+    from transformers import AutoTokenizer
+
+    from assay import nemo_rl
+
+    nemo_rl.register()
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "tests/checkpoints/llama3-tiny")
+    row = {"messages": [*TURNS, {"role": "assistant", "content": "Paris."}], "task_name": "geography"}
+    datum = PROCESSOR_REGISTRY["assay"](row, TaskDataSpec(task_name="geography"), tokenizer, 512, 0)
+    (prompt,) = datum["message_log"]
+    assert prompt["content"] == tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True)
+    assert len(prompt["token_ids"]) == datum["length"] and datum["loss_multiplier"] == 1.0
+    short = PROCESSOR_REGISTRY["assay"](row, TaskDataSpec(task_name="geography"), tokenizer, 5, 0)
+    assert short["loss_multiplier"] == 0.0 and len(short["message_log"][0]["token_ids"]) <= 5
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    try:
+        environment = create_env("assay", {"url": server.url, "rank_by": "coherence"})
+        logs = [[prompt, {"role": "assistant", "content": answer}] for answer in ANSWERS]
+        given = ray.get(environment.step.remote(logs, [datum["extra_env_info"]] * 2))
+        _, metrics = ray.get(environment.global_post_process_and_metrics.remote({"extra_env_info": given.metadata}))
+        with pytest.raises(ValueError, match="processor: assay"):
+            ray.get(environment.step.remote(logs, [{"ground_truth": "Paris."}] * 2))
+        with pytest.raises(ScoringError):
+            too_long = [[prompt, {"role": "assistant", "content": TOO_LONG}]]
+            ray.get(environment.step.remote(too_long, [datum["extra_env_info"]]))
+    finally:
+        ray.shutdown()
+    assert torch.equal(given.rewards, torch.tensor([scores["coherence"] for scores in expected]))
+    assert given.terminateds.tolist() == [True, True] and given.answers == ANSWERS
+    assert metrics["assay/helpfulness"] == pytest.approx(sum(scores["helpfulness"] for scores in expected) / 2)
 
 
 # --- distilabel ---
