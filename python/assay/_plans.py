@@ -15,6 +15,7 @@ import httpx
 
 from . import _protocol
 from ._protocol import Item, Message, Prompt, Scores, Settings
+from .errors import ServerError
 
 T = TypeVar("T")
 PROMPT_HEADER = "x-assay-prompt"
@@ -80,8 +81,20 @@ def rewards(
 
 
 def models() -> Plan[list[str]]:
+    return [model["id"] for model in (yield from _listed())]
+
+
+def attributes(settings: Settings) -> Plan[list[str]]:
+    listed = yield from _listed()
+    for model in listed:
+        if settings.model in (None, model["id"]):
+            return list(model.get("attributes", []))
+    raise ServerError(f"{settings.url} serves no model called {settings.model}")
+
+
+def _listed() -> Plan[list[dict[str, Any]]]:
     answers = yield [Call("GET", "/v1/models")]
-    return [model["id"] for model in answers[0].json()["data"]]
+    return list(answers[0].json()["data"])
 
 
 def post(path: str, body: Any) -> Plan[httpx.Response]:

@@ -64,6 +64,10 @@ class AsyncClient:
         """See `Client.models`."""
         return await self._run(_plans.models())
 
+    async def attributes(self) -> list[str]:
+        """See `Client.attributes`."""
+        return await self._run(_plans.attributes(self._settings))
+
     async def post(self, path: str, body: Any) -> httpx.Response:
         """See `Client.post`."""
         return await self._run(_plans.post(path, body))

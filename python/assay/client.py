@@ -77,6 +77,10 @@ class Client:
         """The names of the models that the server serves."""
         return self._run(_plans.models())
 
+    def attributes(self) -> list[str]:
+        """The names of the scores that every conversation has; none if the model scores steps."""
+        return self._run(_plans.attributes(self._settings))
+
     def post(self, path: str, body: Any) -> httpx.Response:
         """Posts to any route, and tries again as `Client` says.
 

@@ -30,7 +30,9 @@ def test_scores_are_those_of_every_route_in_the_order_of_the_responses(server: S
     assert client.rewards(QUESTION, ANSWERS, rank_by="coherence") == [one["coherence"] for one in scores]
     turns = [{"role": "user", "content": QUESTION}]
     assert client.score(turns, ANSWERS) == scores
-    assert client.models() == ["demo"]
+    assert client.models() == ["demo"] and client.attributes() == list(scores[0])
+    with Client(server.url, model="other") as other, pytest.raises(ServerError, match="other"):
+        other.attributes()
     assert client.score(QUESTION, []) == []
 
 
@@ -43,6 +45,7 @@ def test_batches_and_the_asynchronous_client_give_the_same_scores(server: Server
     async def run() -> list[dict[str, float]]:
         async with AsyncClient(server.url, batch_size=7) as twin:
             assert await twin.models() == ["demo"]
+            assert await twin.attributes() == list(expected[0])
             return await twin.score(QUESTION, answers)
 
     assert asyncio.run(run()) == expected
