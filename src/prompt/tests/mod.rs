@@ -25,7 +25,7 @@ fn tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> String {
 }
 
 /// An encoder with the tokenizer of `llama3-tiny` and a template.
-fn encoder(template: &str) -> Encoder {
+pub(super) fn encoder(template: &str) -> Encoder {
     open(&tokenizer("llama3-tiny", |_| ()), template).unwrap()
 }
 
