@@ -153,6 +153,11 @@ impl Head {
         matches!(self.kind, Kind::Steps(_))
     }
 
+    /// Whether the score of a step is the probability that it is right, and not a number of any size.
+    pub fn steps_are_probabilities(&self) -> bool {
+        matches!(&self.kind, Kind::Steps(StepScores { value: StepValue::Softmax | StepValue::Sigmoid, .. }))
+    }
+
     /// The text that must follow each step of a conversation, if the model scores steps that end with one. It may be
     /// missing after the last of steps that are [encoded one by one](Self::encodes_steps).
     pub fn step_token(&self) -> Option<&str> {

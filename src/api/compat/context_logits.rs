@@ -84,12 +84,17 @@ fn rows(texts: &ScoredTexts<'_, ()>, scored: &Scored) -> Vec<Vec<f64>> {
         let row = |scores: &Scores| scores.values().map(|(_, value)| value).collect();
         return scored.tokens.iter().map(row).collect();
     }
-    let mut rows = vec![vec![0.0, 0.0]; scored.prompt_tokens];
-    for (position, (_, right)) in scored.positions.iter().zip(&scored.scores.pairs) {
-        // Logits whose softmax is the step's pair of probabilities.
-        let pair = [(1.0 - right).ln(), right.ln()].map(|logit| f64::from(logit.max(LEAST)));
+    let pairs = texts.head.steps_are_probabilities();
+    let mut rows = vec![vec![0.0; if pairs { 2 } else { 1 }]; scored.prompt_tokens];
+    for (position, (_, score)) in scored.positions.iter().zip(&scored.scores.pairs) {
+        let logits = if pairs {
+            // Their softmax is the step's pair of probabilities.
+            [(1.0 - score).ln(), score.ln()].map(|logit| f64::from(logit.max(LEAST))).to_vec()
+        } else {
+            vec![f64::from(*score)]
+        };
         if let Some(row) = rows.get_mut(*position) {
-            *row = pair.to_vec();
+            *row = logits;
         }
     }
     rows

@@ -114,9 +114,12 @@ fn rows(texts: &ScoredTexts<'_, PoolForm>, scored: &Scored, task: Task) -> Resul
             let reason = "this model scores steps, and has no scores of a whole text; leave it out";
             return Err(ApiError::unsupported("task", reason));
         }
-        return Ok(Numbers::Rows(
-            row(&scored.scores).into_iter().map(|right| vec![1.0 - right, right]).collect(),
-        ));
+        let steps = row(&scored.scores).into_iter();
+        return Ok(Numbers::Rows(if texts.head.steps_are_probabilities() {
+            steps.map(|right| vec![1.0 - right, right]).collect()
+        } else {
+            steps.map(|score| vec![score]).collect()
+        }));
     }
     Ok(match task {
         Task::Reward => Numbers::Rows(vec![row(&scored.scores)]),

@@ -47,10 +47,20 @@ pub struct Built {
 
 /// The CPU engine of one.
 pub fn of_checkpoint(name: &str) -> Built {
+    of_checkpoint_with(name, None)
+}
+
+/// The same with the text of a file for `--head`.
+pub fn of_checkpoint_with(name: &str, head: Option<&str>) -> Built {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("engine");
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
-    let options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, &path) };
+    let mut options = CpuBuildOptions { dtype: Some(Dtype::F32), ..CpuBuildOptions::new(checkpoint, &path) };
+    if let Some(head) = head {
+        let file = directory.path().join("head.yaml");
+        std::fs::write(&file, head).unwrap();
+        options.common.checkpoint.head = Some(file);
+    }
     let manifest = build(&options, &Silent).unwrap();
     let factory = CpuFactory::open(&path, &manifest, &EngineOptions::default()).unwrap();
     Built { path, manifest, factory: Some(factory.into()), _directory: directory }
