@@ -1,4 +1,4 @@
-"""What the methods of a client do, without sending anything: the client and its asynchronous twin carry these out.
+"""What the methods of a client do, without sending anything: the client and its asynchronous counterpart carry it out.
 
 A plan yields calls that may be sent in any order or at once, and is given their answers in the order of the calls.
 """

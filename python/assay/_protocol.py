@@ -1,4 +1,4 @@
-"""Requests to `/v1/rewards` and their answers, for the client and its asynchronous twin."""
+"""Requests to `/v1/rewards` and their answers, for the client and its asynchronous counterpart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The asynchronous twin of the client."""
+"""The asynchronous counterpart of the client."""
 
 from __future__ import annotations
 

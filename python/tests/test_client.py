@@ -43,10 +43,10 @@ def test_batches_and_the_asynchronous_client_give_the_same_scores(server: Server
         assert small.score(QUESTION, answers) == expected
 
     async def run() -> list[dict[str, float]]:
-        async with AsyncClient(server.url, batch_size=7) as twin:
-            assert await twin.models() == ["demo"]
-            assert await twin.attributes() == list(expected[0])
-            return await twin.score(QUESTION, answers)
+        async with AsyncClient(server.url, batch_size=7) as client:
+            assert await client.models() == ["demo"]
+            assert await client.attributes() == list(expected[0])
+            return await client.score(QUESTION, answers)
 
     assert asyncio.run(run()) == expected
 
@@ -109,8 +109,8 @@ def test_responses_to_a_prompt_carry_one_digest_for_balancers():
         client.rewards("another", ["a"])
 
     async def run() -> None:
-        async with AsyncClient("http://x", transport=httpx.MockTransport(handle)) as twin:
-            await twin.score(prompt, ["a", "b"])
+        async with AsyncClient("http://x", transport=httpx.MockTransport(handle)) as client:
+            await client.score(prompt, ["a", "b"])
 
     asyncio.run(run())
     # `assay score` has the same digest of the same text in a test of its own.
