@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import BINARIES, CHECKPOINTS, LOUVRE, PARIS, Engines, Server, assay, clean_environment, conversation
+from conftest import BINARIES, CHECKPOINTS, LOUVRE, PARIS, ROOT, Engines, Server, assay, clean_environment, conversation
 
 KILLS = int(os.environ.get("ASSAY_KILLS", "8"))
 
@@ -41,6 +41,46 @@ def pairs(count: int) -> list[dict]:
     text = lambda: " and ".join(choose(words) for _ in range(choose([2, 5, 60])))  # noqa: E731
     return [{"id": n, "prompt": f"{PARIS} ({n % 7})", "chosen": text(), "rejected": text(), "subset": f"s{n % 3}"}
             for n in range(count)]
+
+
+def test_tools_and_variables_of_a_row_give_one_score_by_every_way(tmp_path, monkeypatch):
+    checkpoint = Path(shutil.copytree(CHECKPOINTS["qwen3-tiny"], tmp_path / "checkpoint"))
+    template = "{{ tools | tojson if tools }}{{ style | default('') }}{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    (checkpoint / "chat_template.jinja").write_text(template)
+    monkeypatch.setitem(CHECKPOINTS, "with-tools", checkpoint)
+    directory = Engines(tmp_path / "engines")["with-tools"]
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"at": {"type": "string"}}}}]
+    given = [{}, {"tools": tools}, {"tools": json.dumps(tools)}, {"tools": tools, "chat_template_kwargs": {"style": "bold"}}]
+    rows = [{"prompt": PARIS, "response": LOUVRE, **columns} for columns in given]
+    source = write(tmp_path / "in.jsonl", rows)
+    done = assay("score", "--engine", directory, source, "--output", tmp_path / "engine.jsonl")
+    assert done.returncode == 0, done.stderr
+    scores = [row["score_reward"] for row in read(tmp_path / "engine.jsonl")]
+    assert scores[1] == scores[2] and len(set(scores)) == 3
+    with Server(directory, "--served-model-name", "tools") as server:
+        done = assay("score", "--url", server.url, source, "--output", tmp_path / "server.jsonl")
+        assert done.returncode == 0, done.stderr
+        assert read(tmp_path / "server.jsonl") == read(tmp_path / "engine.jsonl")
+        for columns, score_of_row in zip([given[0], given[1], given[1], given[3]], scores, strict=True):
+            answer = server.client().chat.completions.create(
+                model="tools", messages=conversation(LOUVRE), extra_body=columns
+            )
+            assert answer.choices[0].logprobs.content[0].logprob == score_of_row
+
+
+def test_steps_of_a_list_have_the_scores_that_the_models_trainer_gives_them(engines, tmp_path):
+    for checkpoint in ["trl-prm-tiny", "skywork-prm-tiny"]:
+        cases = json.loads((ROOT / f"tests/golden/steps/{checkpoint}.json").read_text())["cases"]
+        rows = [{"prompt": c["prompt"], "completions": c["steps"], "labels": [True] * len(c["steps"])} for c in cases]
+        rows.append({"prompt": "q", "completions": ["a", "b\nc"], "labels": [True, True]})
+        output = tmp_path / f"{checkpoint}.jsonl"
+        done = score(engines, write(tmp_path / "in.jsonl", rows), "--output", output, checkpoint=checkpoint)
+        assert done.returncode == 3, done.stderr
+        *scored, refused = read(output)
+        for case, row in zip(cases, scored, strict=True):
+            found = [value for name, value in row.items() if name.startswith("score_step_")]
+            assert found == pytest.approx(case["scores"], abs=1e-5)
+        assert "step 2 of `completions`" in refused["score_error"]
 
 
 def test_rows_keep_their_columns_and_get_the_scores_of_a_server(engines, server, tmp_path):
