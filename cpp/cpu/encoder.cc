@@ -127,12 +127,8 @@ class Encoder final : public Engine {
 
     // Moves the rows that are read to the front.
     void keep_reads() {
-        const std::size_t width = config_.attention.heads.q_width();
-        const std::span<const std::size_t> reads = batch_.reads();
-        stream_.keep(reads);
-        for (std::size_t i = 0; i < reads.size(); ++i)
-            if (reads[i] != i)
-                std::copy_n(states_.as<T>() + reads[i] * width, width, states_.as<T>() + i * width);
+        stream_.keep(batch_.reads());
+        move_to_front(states_.as<T>(), config_.attention.heads.q_width(), batch_.reads());
     }
 
     const Chunk& chunk_of(std::size_t row) const { return batch_.chunks()[batch_.places()[row].chunk]; }

@@ -9,6 +9,13 @@
 
 namespace assay::cpu {
 
+// Moves the chosen ones of the rows of `width` numbers, ascending, to the front.
+template <typename U>
+void move_to_front(U* rows, std::size_t width, std::span<const std::size_t> chosen) {
+    for (std::size_t i = 0; i < chosen.size(); ++i)
+        if (chosen[i] != i) std::copy_n(rows + chosen[i] * width, width, rows + i * width);
+}
+
 // [rows, hidden], f32.
 template <typename T>
 class ResidualStream {
@@ -67,10 +74,7 @@ class ResidualStream {
     }
 
     // Moves the chosen rows, ascending, to the front.
-    void keep(std::span<const std::size_t> rows) {
-        for (std::size_t i = 0; i < rows.size(); ++i)
-            if (rows[i] != i) std::copy_n(row(rows[i]), hidden_, row(i));
-    }
+    void keep(std::span<const std::size_t> rows) { move_to_front(row(0), hidden_, rows); }
 
   private:
     void add_scaled(const float* output, float* sum) const {
