@@ -16,7 +16,13 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 
 def parse_arguments():
@@ -28,13 +34,34 @@ def parse_arguments():
     parser.add_argument("--assay", default="assay", help="path of the program")
     parser.add_argument("--expect", type=Path, help="JSONL file of conversations, as for `assay check`")
     parser.add_argument("--tolerance", type=float, default=0.1, help="largest difference of a score")
+    parser.add_argument("--separator", default="\n", help="text between two steps of a token classifier")
     parser.add_argument("--remote-code", action="store_true", help="run the checkpoint's own code")
     return parser.parse_args()
+
+
+def scores_steps(checkpoint):
+    """Whether it is a model of TRL's PRMTrainer."""
+    architectures = AutoConfig.from_pretrained(checkpoint).architectures or [""]
+    return architectures[0].endswith("ForTokenClassification")
+
+
+def steps_of(tokenizer, messages, separator):
+    """Ids of a conversation and the ends of its steps, as TRL's PRMTrainer encodes them."""
+    ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ids += tokenizer("\n".join(turn["content"] for turn in messages[:-1]), add_special_tokens=False)["input_ids"]
+    ends = []
+    for step in messages[-1]["content"].removesuffix(separator).split(separator):
+        for text in (step, separator):
+            ids += tokenizer(text, add_special_tokens=False)["input_ids"]
+        ends.append(len(ids) - 1)
+    return ids, ends
 
 
 def load(args):
     """The model in float32, on the CPU."""
     kind = AutoModel if args.remote_code else AutoModelForSequenceClassification
+    if not args.remote_code and scores_steps(args.checkpoint):
+        kind = AutoModelForTokenClassification
     labels = {}
     if args.adapter:
         from peft import PeftModel
@@ -61,6 +88,12 @@ def scores_of(model, ids):
     return [float(value) for value in found.flatten().float()]
 
 
+def scores_of_steps(model, ids, ends):
+    """The probability of the second class at each end of a step."""
+    with torch.inference_mode():
+        return torch.softmax(model(torch.tensor([ids])).logits[0, ends], dim=-1)[:, 1].tolist()
+
+
 def main():
     """Compare conversation by conversation."""
     args = parse_arguments()
@@ -77,8 +110,13 @@ def main():
     model = load(args)
     different = 0
     for line in lines:
-        ids = tokenizer.apply_chat_template(line["messages"], tokenize=True, return_dict=True)["input_ids"]
-        theirs, ours = scores_of(model, line["ids"]), list(line["scores"].values())
+        ours = list(line["scores"].values())
+        if not args.remote_code and scores_steps(args.checkpoint):
+            ids, ends = steps_of(tokenizer, line["messages"], args.separator)
+            theirs = scores_of_steps(model, ids, ends)
+        else:
+            ids = tokenizer.apply_chat_template(line["messages"], tokenize=True, return_dict=True)["input_ids"]
+            theirs = scores_of(model, line["ids"])
         distance = max((abs(a - b) for a, b in zip(theirs, ours)), default=float("inf"))
         wrong = len(theirs) != len(ours) or distance > args.tolerance or ids != line["ids"]
         different += wrong
