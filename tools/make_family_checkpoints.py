@@ -790,7 +790,7 @@ HEADS = {
         "scores": qrm_scores,
     },
     "urm-tiny": {
-        "seed": 51,
+        "seed": 55,
         "architecture": "LlamaForSequenceClassificationWithNormal_Weights",
         "labels": [f"LABEL_{i}" for i in range(10)],
         "served": HELPSTEER + ["score"],
@@ -806,7 +806,7 @@ HEADS = {
         "scores": urm_scores,
     },
     "ldl-tiny": {
-        "seed": 52,
+        "seed": 58,
         "architecture": "LDLRewardModel27B",
         "config": {"num_objectives": 40},
         "served": [f"objective_{i}" for i in range(4)] + ["score"],
