@@ -281,13 +281,14 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     }
     let mut columns = ScoreColumns::new(&arguments.prefix, arguments.by.as_deref());
     columns.attributes.clone_from(&arguments.attributes);
+    let form = arguments.form.of_inputs(std::slice::from_ref(&arguments.input));
     let mut builder: Option<ReportDataBuilder> = None;
     for row in rows::open(path)? {
         let row = row?;
         let builder = match &mut builder {
             Some(builder) => builder,
             none => {
-                let layout = RowLayout::detect(&row, &arguments.form)?;
+                let layout = RowLayout::detect(&row, &form)?;
                 none.insert(ReportDataBuilder::new(layout, columns.clone()))
             }
         };

@@ -205,6 +205,21 @@ pub enum ConversationError {
     /// The column is missing or null.
     #[error("the row has no `{0}`")]
     Missing(String),
+    /// The column has a value that is not JSON as it should be.
+    #[error("`{column}` cannot be read: {reason}; write it as valid Unicode, nested less than 128 deep")]
+    Unreadable { column: String, reason: String },
+    /// The column holds bytes.
+    #[error("`{0}` holds bytes that are not a text in UTF-8; convert it to one")]
+    Bytes(String),
+    /// The column holds something else than a text.
+    #[error("`{0}` is neither a text nor a number; write it as a text, or rename the column")]
+    NotPlain(String),
+    /// The column holds a text that is not a dialogue.
+    #[error(
+        "`{0}` is not a dialogue such as `Human: ... Assistant: ...`; name a column of messages, for example with \
+         --columns conversation=NAME"
+    )]
+    NotADialogue(String),
     /// The column should hold several responses.
     #[error("`{0}` is not a list")]
     NotAList(String),
@@ -280,6 +295,7 @@ impl ConversationError {
     pub(super) fn of_turns(value: &Value, column: &str) -> Self {
         let column = column.to_owned();
         match value {
+            Value::Object(fields) if fields.len() == 1 && fields.contains_key("hex") => Self::Bytes(column),
             Value::Array(_) | Value::Object(_) => Self::Message(column),
             Value::String(text) if looks_printed(text) => Self::Printed(column),
             _ => Self::NotText(column),

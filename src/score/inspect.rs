@@ -38,6 +38,7 @@ pub(super) fn inspect(
     form: &FormArgs,
     columns: &ScoreColumns,
 ) -> Result<(RowLayout, Peeked), ScoreError> {
+    let form = &form.of_inputs(inputs);
     let path = inputs.first().ok_or(ScoreError::NoInput)?;
     let mut rest = rows::open(path)?;
     let (mut read, mut no_form) = (Vec::new(), None);

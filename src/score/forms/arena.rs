@@ -77,14 +77,18 @@ pub(super) static RESPONSES: Form = Form {
 
 /// A conversation of the user's turns in `prompt` and the model's in `column`, each a list in a text, or one text.
 fn exchanges(view: &RowView, column: &str) -> Result<Vec<crate::prompt::Message>, ConversationError> {
-    let [questions, answers] = ["prompt", column].map(|name| {
-        let value = view.value(name)?;
-        match list(&value) {
-            Some(items) => items.into_iter().map(|item| text_of(&item, name)).collect(),
-            None => text_of(&value, name).map(|text| vec![text]),
+    let (prompt, response) = (view.value("prompt")?, view.value(column)?);
+    // Beside one text, a response that spells a list is one text, too.
+    let (questions, answers): (Vec<String>, Vec<String>) = match list(&prompt) {
+        None => (vec![text_of(&prompt, "prompt")?], vec![text_of(&response, column)?]),
+        Some(questions) => {
+            let answers = match list(&response) {
+                Some(answers) => texts_of(&answers, column)?,
+                None => vec![text_of(&response, column)?],
+            };
+            (texts_of(&questions, "prompt")?, answers)
         }
-    });
-    let (questions, answers): (Vec<String>, Vec<String>) = (questions?, answers?);
+    };
     if questions.len() != answers.len() {
         return Err(ConversationError::Turns(column.to_owned()));
     }
@@ -93,6 +97,10 @@ fn exchanges(view: &RowView, column: &str) -> Result<Vec<crate::prompt::Message>
         turns.extend([turn("user", question), turn("assistant", answer)]);
     }
     view.finish(turns, None, column)
+}
+
+fn texts_of(items: &[Value], column: &str) -> Result<Vec<String>, ConversationError> {
+    items.iter().map(|item| text_of(item, column)).collect()
 }
 
 /// A text; a missing one is empty there.

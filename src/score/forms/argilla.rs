@@ -11,7 +11,7 @@ pub(super) static ARGILLA: Form = Form {
     read: |view| {
         let prompt = match view.prompt_column() {
             Some(column) => view.prompt(column)?,
-            None => view.no_prompt(),
+            None => view.no_prompt()?,
         };
         let columns = ["chosen_response", "rejected_response"];
         let [chosen, rejected] = columns.map(|column| view.candidate(&prompt, column));

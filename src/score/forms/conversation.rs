@@ -21,7 +21,10 @@ pub(super) static CONVERSATION: Form = Form {
     holds: Holds::One,
     fits: |view| column(view).is_some(),
     read: |view| {
-        let column = column(view).ok_or_else(|| ConversationError::Missing("messages".into()))?;
+        let column = column(view).ok_or_else(|| match view.peek("text") {
+            Some(_) => ConversationError::NotADialogue("text".into()),
+            None => ConversationError::Missing("messages".into()),
+        })?;
         Ok(Found::one(view.conversation(column)?, &[column]))
     },
     repeated: &["prompt", "instruction", "question", "query"],

@@ -1,6 +1,5 @@
 //! distilabel's generations and their ratings.
 
-use super::super::conversation::list;
 use super::view::number;
 use super::{Form, Found, Holds};
 
@@ -15,13 +14,14 @@ pub(super) static GENERATIONS: Form = Form {
     read: |view| {
         let prompt = match view.prompt_column() {
             Some(column) => view.prompt(column)?,
-            None => view.no_prompt(),
+            None => view.no_prompt()?,
         };
         let generations = view.list("generations")?;
         let count = generations.len();
         let candidates =
             generations.into_iter().map(|item| view.answered(&prompt, item, "generations")).collect();
-        let ratings = view.find("ratings").or_else(|| view.find("rating")).and_then(|value| list(&value));
+        let ratings =
+            view.find("ratings").or_else(|| view.find("rating")).and_then(|value| view.items(&value));
         let ratings = ratings.unwrap_or_default().iter().map(number).collect::<Vec<_>>();
         let found = Found::group(candidates, &["generations"]);
         Ok(if ratings.len() == count { found.rated(ratings) } else { found })

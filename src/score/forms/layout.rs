@@ -1,7 +1,9 @@
 //! Which form the rows of a run are in.
 
 use std::fmt;
+use std::path::PathBuf;
 
+use super::super::rows::InputKinds;
 use super::super::{ConversationError, Row, ScoreError};
 use super::names::{ColumnNames, SUSPECTS};
 use super::view::{ReadOptions, RowView};
@@ -19,6 +21,16 @@ pub struct FormArgs {
     /// Also score conversations that end with a user's or system's turn
     #[arg(long)]
     pub allow_unanswered: bool,
+    /// What the formats of the inputs say.
+    #[arg(skip)]
+    pub inputs: InputKinds,
+}
+
+impl FormArgs {
+    /// The same for the rows of these files.
+    pub(in crate::score) fn of_inputs(&self, inputs: &[PathBuf]) -> Self {
+        Self { inputs: InputKinds::new(inputs), ..self.clone() }
+    }
 }
 
 /// The form of the rows of a run, and how they are read.
@@ -42,6 +54,11 @@ impl RowLayout {
             names: arguments.names.clone(),
             allow_unanswered: arguments.allow_unanswered,
             step_token: None,
+            inputs: InputKinds {
+                // Who names a form knows what its columns hold.
+                lists_in_texts: arguments.inputs.lists_in_texts || arguments.form.is_some(),
+                ..arguments.inputs.clone()
+            },
         };
         let view = RowView::new(row, &options);
         for (role, column) in options.names.all() {
@@ -57,15 +74,15 @@ impl RowLayout {
             })?;
             return Ok(Self { form, options, is_chosen: true, others: Vec::new() });
         }
-        let has_names = !options.names.all().is_empty();
+        let named = options.names.all();
         let mut fitting = FORMS.iter().copied().filter(|form| {
-            // Names of columns only make sense for the forms whose columns have various names.
-            (form.takes_names() || !has_names) && (form.fits)(&view)
+            // Names of columns only make sense for the forms that have such columns.
+            named.iter().all(|(role, _)| form.roles().contains(role)) && (form.fits)(&view)
         });
         let form = fitting
             .next()
             .ok_or_else(|| ScoreError::NoConversations(row.names().map(str::to_owned).collect()))?;
-        let others = fitting.filter(|other| !other.takes_names()).map(|other| other.name).collect();
+        let others = fitting.filter(|other| other.roles().is_empty()).map(|other| other.name).collect();
         Ok(Self { form, options, is_chosen: false, others })
     }
 
@@ -113,9 +130,13 @@ impl RowLayout {
 
     /// Columns of a row that look like a part of the conversation and are not read.
     pub(in crate::score) fn unread(&self, row: &Row) -> Vec<String> {
-        let view = RowView::new(row, &self.options);
-        // Only the columns that it looks at matter here.
-        let _ = (self.form.read)(&view);
+        let mut layout = self.clone();
+        layout.show_steps();
+        let view = RowView::new(row, &layout.options);
+        // A row that cannot be read says so itself.
+        if (self.form.read)(&view).is_err() {
+            return Vec::new();
+        }
         let _ = template_variables::read(&view);
         let read = view.columns_read();
         let is_unread = |name: &&str| {
@@ -155,9 +176,15 @@ impl RowLayout {
 }
 
 impl Form {
-    /// Whether its columns have various names, which the command line may add to.
-    fn takes_names(&self) -> bool {
-        ["pair", "lists", "responses", "response", "conversation"].contains(&self.name)
+    /// What the command line may name columns for: the forms whose columns have various names have such.
+    fn roles(&self) -> &'static [&'static str] {
+        match self.name {
+            "pair" | "lists" => &["prompt", "chosen", "rejected", "system"],
+            "responses" => &["prompt", "responses", "system"],
+            "response" => &["prompt", "response", "system"],
+            "conversation" => &["conversation", "system"],
+            _ => &[],
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::super::conversation::list;
 use super::view::RowView;
 use super::{Form, Found, Holds};
 
@@ -19,7 +18,7 @@ pub(super) static LISTS: Form = Form {
     read: |view| {
         let prompt = match view.prompt_column() {
             Some(column) => view.prompt(column)?,
-            None => view.no_prompt(),
+            None => view.no_prompt()?,
         };
         let [chosen, rejected] = columns(view).map(|column| column.unwrap_or_default());
         let mut candidates = Vec::new();
@@ -43,6 +42,6 @@ fn columns<'a>(view: &'a RowView) -> [Option<&'a str>; 2] {
 
 /// Whether a column is a list of texts, and not of messages.
 fn holds_texts(view: &RowView, column: Option<&str>) -> bool {
-    let items = column.and_then(|column| view.peek(column)).and_then(|value| list(&value));
+    let items = column.and_then(|column| view.peek_items(column));
     items.is_some_and(|items| items.first().is_some_and(Value::is_string))
 }

@@ -32,7 +32,7 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
     let texts: Vec<String> =
         steps.split(STEP_END).map(str::trim).filter(|step| !step.is_empty()).map(str::to_owned).collect();
     let first_error = view.text("label").and_then(|label| first_error(&input, &label));
-    let prompt = view.prompt_of(vec![turn("user", question.trim())]);
+    let prompt = view.prompt_of(vec![turn("user", question.trim())])?;
     let candidate = view.steps(&prompt, &texts, "input")?;
     Ok(Found { first_error, ..Found::one(candidate, &["input"]) })
 }

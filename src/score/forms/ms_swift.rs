@@ -36,7 +36,7 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
     let turns = list(&messages).and_then(|messages| parse_messages(&messages));
     let mut turns = turns.ok_or_else(|| ConversationError::Message("messages".into()))?;
     turns.pop();
-    let prompt = view.prompt_of(turns);
+    let prompt = view.prompt_of(turns)?;
     let rejected = view.candidate(&prompt, "rejected_response");
     Ok(Found::pair(chosen, rejected, ["messages", "rejected_response"]))
 }

@@ -5,9 +5,9 @@ use std::str::FromStr;
 /// Usual names of the prompt's column, the most specific first.
 pub(super) const PROMPTS: [&str; 8] =
     ["prompt", "instruction", "question", "query", "problem", "input", "context", "messages"];
-/// Usual names of a column with one response.
+/// Usual names of a column with one response. Beside the answer to a problem, its solution is the response.
 pub(super) const RESPONSES: [&str; 6] =
-    ["response", "completion", "answer", "output", "generation", "solution"];
+    ["response", "completion", "solution", "answer", "output", "generation"];
 /// Usual names of a column with several responses.
 pub(super) const GROUPS: [&str; 4] = ["responses", "completions", "answers", "outputs"];
 /// Usual names of a column with a whole conversation.
@@ -17,7 +17,7 @@ pub(super) const CONVERSATIONS: [&str; 6] =
 pub(super) const SYSTEMS: [&str; 3] = ["system", "system_prompt", "custom_system_prompt"];
 
 /// Columns that look like a part of the conversation: a warning names those that are not read.
-pub(super) const SUSPECTS: [&str; 52] = [
+pub(super) const SUSPECTS: [&str; 56] = [
     "prompt",
     "instruction",
     "question",
@@ -31,6 +31,7 @@ pub(super) const SUSPECTS: [&str; 52] = [
     "answer",
     "output",
     "generation",
+    "solution",
     "responses",
     "completions",
     "answers",
@@ -43,7 +44,10 @@ pub(super) const SUSPECTS: [&str; 52] = [
     "system",
     "system_prompt",
     "custom_system_prompt",
+    "system_message",
     "history",
+    "chat_history",
+    "conversation_history",
     "chosen",
     "rejected",
     "rejected_response",

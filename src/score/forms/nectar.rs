@@ -1,7 +1,6 @@
 //! Berkeley's ranked answers.
 
 use super::super::ConversationError;
-use super::super::conversation::list;
 use super::view::number;
 use super::{Form, Found, Holds};
 
@@ -11,7 +10,7 @@ pub(super) static NECTAR: Form = Form {
     columns: "`prompt`, `answers` with `answer` and `rank`",
     holds: Holds::Group,
     fits: |view| {
-        let first = view.peek("answers").and_then(|answers| list(&answers)?.into_iter().next());
+        let first = view.peek_items("answers").and_then(|answers| answers.into_iter().next());
         view.has("prompt") && first.is_some_and(|first| first.get("answer").is_some())
     },
     read: |view| {

@@ -29,7 +29,7 @@ fn read_tree(view: &RowView) -> Result<Found, ConversationError> {
     let (mut candidates, mut ratings, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
     let mut prompt = 0;
     while let Some((turns, replies)) = open.pop_front() {
-        let before = view.prompt_of(turns.clone());
+        let before = view.prompt_of(turns.clone())?;
         for reply in replies {
             let text = reply.get("text").and_then(Value::as_str).ok_or_else(|| missing("replies.text"))?;
             let is_response =

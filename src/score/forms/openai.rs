@@ -14,7 +14,7 @@ pub(super) static PREFERENCE: Form = Form {
         let messages = view.value("input.messages")?;
         let turns = parse_prompt(&messages)
             .ok_or_else(|| ConversationError::of_turns(&messages, "input.messages"))?;
-        let prompt = view.prompt_of(turns.0);
+        let prompt = view.prompt_of(turns.0)?;
         let columns = ["preferred_output", "non_preferred_output"];
         let [preferred, other] = columns.map(|column| view.candidate(&prompt, column));
         Ok(Found::pair(preferred, other, columns))

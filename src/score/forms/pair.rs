@@ -44,7 +44,7 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
     let prompt = match view.prompt_column().or_else(|| view.column(None, &CONVERSATIONS)) {
         // An empty prompt is in the responses.
         Some(column) if view.peek(column).is_some_and(|value| value != "") => view.prompt(column)?,
-        _ => view.no_prompt(),
+        _ => view.no_prompt()?,
     };
     let [better, worse] = [chosen, rejected].map(|column| view.candidate(&prompt, column));
     Ok(Found::pair(better, worse, [chosen, rejected]))

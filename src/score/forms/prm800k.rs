@@ -32,7 +32,7 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
             first_error = index as i64;
         }
     }
-    let prompt = view.prompt_of(vec![turn("user", &problem)]);
+    let prompt = view.prompt_of(vec![turn("user", &problem)])?;
     let candidate = view.steps(&prompt, &texts, "label.steps")?;
     Ok(Found { first_error: Some(first_error), ..Found::one(candidate, &["label"]) })
 }

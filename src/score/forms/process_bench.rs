@@ -12,7 +12,7 @@ pub(super) static PROCESS_BENCH: Form = Form {
     fits: |view| view.has_all(&["problem", "steps", "label"]),
     read: |view| {
         let problem = view.text("problem").ok_or_else(|| ConversationError::Missing("problem".into()))?;
-        let prompt = view.prompt_of(vec![turn("user", &problem)]);
+        let prompt = view.prompt_of(vec![turn("user", &problem)])?;
         let candidate = view.steps(&prompt, &view.texts("steps")?, "steps")?;
         let first_error = view.number("label").map(|label| label as i64);
         Ok(Found { first_error, ..Found::one(candidate, &["steps"]) })

@@ -15,8 +15,9 @@ pub(super) static RESPONSE: Form = Form {
         "UltraInteract, SFT",
         "OpenOrca",
         "distilabel, one generation",
+        "MATH, NuminaMath",
     ],
-    columns: "a prompt, and `response`, `completion`, `answer`, `output`, `generation` or `solution`",
+    columns: "a prompt, and `response`, `completion`, `solution`, `answer`, `output` or `generation`",
     holds: Holds::One,
     fits: |view| view.prompt_column().is_some() && column(view).is_some(),
     read: |view| {

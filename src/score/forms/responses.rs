@@ -1,6 +1,5 @@
 //! A prompt and a list of responses.
 
-use super::super::conversation::list;
 use super::names::GROUPS;
 use super::view::RowView;
 use super::{Form, Found, Holds};
@@ -13,14 +12,14 @@ pub(super) static RESPONSES: Form = Form {
     fits: |view| {
         let named = view.options.names.responses();
         // A column called `completions` may hold one text, unless the command line names it.
-        let is_list = |column: &str| view.peek(column).is_some_and(|value| list(&value).is_some());
+        let is_list = |column: &str| view.peek_items(column).is_some();
         view.prompt_column().is_some()
             && column(view).is_some_and(|column| named.is_some() || is_list(column))
     },
     read: |view| {
         let prompt = match view.prompt_column() {
             Some(column) => view.prompt(column)?,
-            None => view.no_prompt(),
+            None => view.no_prompt()?,
         };
         let column = column(view).unwrap_or(GROUPS[0]);
         let candidates = view.list(column)?.into_iter().map(|item| view.answered(&prompt, item, column));

@@ -1,6 +1,5 @@
 //! TRL's stepwise supervision: the completions are steps of one response, not rivals.
 
-use super::super::conversation::list;
 use super::view::number;
 use super::{Form, Found, Holds};
 
@@ -10,8 +9,7 @@ pub(super) static STEPWISE: Form = Form {
     columns: "`prompt`, `completions`, `labels`",
     holds: Holds::Steps,
     fits: |view| {
-        let completions = view.peek("completions").and_then(|value| list(&value));
-        let labels = view.peek("labels").and_then(|value| list(&value));
+        let [completions, labels] = ["completions", "labels"].map(|column| view.peek_items(column));
         view.has("prompt")
             && completions.zip(labels).is_some_and(|(steps, labels)| steps.len() == labels.len())
     },

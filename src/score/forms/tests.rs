@@ -397,3 +397,82 @@ fn labels_say_which_response_is_better() {
     let shp = |label: i64| json!({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": label});
     assert_eq!([order(&shp(1)), order(&shp(0))], [Some(Greater), Some(Less)]);
 }
+
+#[test]
+fn a_text_that_spells_a_list_is_several_responses_only_in_a_table() {
+    let spelled = "['red', 'green']";
+    let pair = json!({"prompt": "q", "chosen": spelled, "rejected": "['dog']"});
+    let group = json!({"prompt": "q", "responses": "[\"red\", \"green\"]", "response": "a"});
+    let arena = json!({"prompt": "q", "response_a": "[\"red\"]", "response_b": "b"});
+    assert_eq!(found(&pair), [answered(spelled), answered("['dog']")]);
+    assert_eq!(found(&group), [answered("a")]);
+    assert_eq!(found(&arena), [answered("[\"red\"]"), answered("b")]);
+    let inputs = crate::score::rows::InputKinds { lists_in_texts: true, ..Default::default() };
+    let arguments = FormArgs { inputs, ..FormArgs::default() };
+    for (value, count) in [(&pair, 3), (&group, 2)] {
+        let row = row(value);
+        let layout = RowLayout::detect(&row, &arguments).unwrap();
+        assert_eq!(layout.count_conversations(&row), count, "{value}");
+    }
+    let named = FormArgs { form: Some("lists".into()), ..FormArgs::default() };
+    let row = row(&pair);
+    assert_eq!(RowLayout::detect(&row, &named).unwrap().count_conversations(&row), 3);
+}
+
+#[test]
+fn a_prompt_is_never_scored_without_a_part_that_is_not_text() {
+    let doubled = json!({"instruction": "q", "input": 5.10, "output": "a"});
+    assert_eq!(found(&doubled), [[turn("user", "q\n5.1"), turn("assistant", "a")]]);
+    let system = json!({"prompt": "q", "response": "a", "system": 12345678901234567890_u64});
+    assert_eq!(found(&system)[0][0], turn("system", "12345678901234567890"));
+    for none in [json!(null), json!(""), json!([])] {
+        let row = json!({"instruction": "q", "input": none, "output": "a", "system": none});
+        assert_eq!(found(&row), [answered("a")], "{row}");
+    }
+    for other in [json!(["5"]), json!({"role": "system", "content": "s"}), json!(true)] {
+        let input = error(&json!({"instruction": "q", "input": other, "output": "a"}));
+        assert!(input.starts_with("`input` is neither a text nor a number"), "{input}");
+        for row in [
+            json!({"prompt": "q", "response": "a", "system": other}),
+            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "system": other}),
+            json!({"question": {"full_text": "q"}, "answer_0": "a", "answer_1": "b", "system": other}),
+        ] {
+            assert!(error(&row).starts_with("`system` is neither"), "{row}");
+        }
+    }
+}
+
+#[test]
+fn the_solution_of_a_problem_is_scored_and_not_its_bare_answer() {
+    let value = json!({"problem": "q", "solution": "a", "answer": "7"});
+    assert_eq!(found(&value), [answered("a")]);
+    let row = row(&value);
+    assert_eq!(layout(&row).unread(&row), ["answer"]);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_says_what_is_there() {
+    let surrogate = Row::parse(r#"{"prompt": "q", "response": "\ud83d"}"#).unwrap();
+    let found = layout(&surrogate).found(&surrogate).unwrap();
+    let reason = turns_of(found).remove(0).unwrap_err().to_string();
+    assert!(reason.starts_with("`response` cannot be read"), "{reason}");
+    let null = json!({"instruction": "q", "completions": [{"response": "a"}, {"response": null}]});
+    assert_eq!(error(&null), "the row has no `completions.response`");
+    let dialogue = row(&json!({"text": "### Human: q### Assistant: a"}));
+    let plain = row(&json!({"text": "plain"}));
+    let reason = layout(&dialogue).found(&plain).unwrap_err().to_string();
+    assert!(reason.starts_with("`text` is not a dialogue"), "{reason}");
+    let failed = row(&json!({"prompt": null, "response": "a", "output": "b"}));
+    assert_eq!(layout(&failed).unread(&failed), Vec::<String>::new());
+    let bytes = error(&json!({"prompt": "q", "response": {"hex": "ff"}}));
+    assert!(bytes.starts_with("`response` holds bytes"), "{bytes}");
+}
+
+#[test]
+fn a_column_that_is_named_is_read_even_beside_a_pair() {
+    let columns = vec!["response=response".parse().unwrap()];
+    let names = ColumnNames { columns, ..ColumnNames::default() };
+    let row = row(&json!({"prompt": "q", "chosen": "c", "rejected": "d", "response": "a"}));
+    let layout = RowLayout::detect(&row, &FormArgs { names, ..FormArgs::default() }).unwrap();
+    assert_eq!(turns_of(layout.found(&row).unwrap()), [Ok(answered("a"))]);
+}

@@ -5,8 +5,7 @@
 
 use serde_json::Value;
 
-use super::super::conversation::list;
-use super::view::{RowView, number};
+use super::view::number;
 use super::{Form, Found, Holds};
 
 /// The field with the system prompt of a completion.
@@ -18,7 +17,7 @@ pub(super) static ULTRAFEEDBACK: Form = Form {
     columns: "`instruction`, `completions` with `response` and `overall_score`",
     holds: Holds::Group,
     fits: |view| {
-        let first = completions(view).and_then(|list| list.into_iter().next());
+        let first = view.peek_items("completions").and_then(|list| list.into_iter().next());
         view.has("instruction") && first.is_some_and(|first| first.get("response").is_some())
     },
     read: |view| {
@@ -35,7 +34,3 @@ pub(super) static ULTRAFEEDBACK: Form = Form {
     repeated: &[],
     example: r#"{"source": "evol_instruct", "instruction": "q", "models": ["m", "n"], "completions": [{"model": "m", "response": "a", "critique": "c", "fine-grained_score": 4.5, "overall_score": 8.5}, {"model": "n", "response": "b", "overall_score": 4.0}]}"#,
 };
-
-fn completions(view: &RowView) -> Option<Vec<Value>> {
-    list(&view.peek("completions")?)
-}

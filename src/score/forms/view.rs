@@ -10,6 +10,7 @@ use super::super::conversation::{
     parse_python_messages, structure, turn,
 };
 use super::super::dialogue::parse_dialogue;
+use super::super::rows::InputKinds;
 use super::super::{ConversationError, Row};
 use super::found::Candidate;
 use super::names::{ColumnNames, PROMPTS, SYSTEMS};
@@ -21,6 +22,7 @@ pub(in crate::score) struct ReadOptions {
     pub(super) allow_unanswered: bool,
     /// The token that the model reads after each step; `None` if it does not score steps.
     pub(super) step_token: Option<String>,
+    pub(super) inputs: InputKinds,
 }
 
 /// A row, and how to read it. It remembers which columns were read.
@@ -94,12 +96,42 @@ impl<'a> RowView<'a> {
     /// # Errors
     /// There is none.
     pub(super) fn value(&self, path: &str) -> Result<Value, ConversationError> {
-        self.find(path).ok_or_else(|| ConversationError::Missing(path.to_owned()))
+        if self.options.inputs.not_texts.iter().any(|column| column == path) && self.peek(path).is_some() {
+            return Err(ConversationError::NotText(path.to_owned()));
+        }
+        self.find(path).ok_or_else(|| self.missing(path))
+    }
+
+    /// Why a column or field has no value.
+    fn missing(&self, path: &str) -> ConversationError {
+        let cell = self.row.get(path).filter(|cell| !cell.is_null());
+        match cell.map(|cell| serde_json::from_str::<Value>(cell.json())) {
+            Some(Err(error)) => {
+                ConversationError::Unreadable { column: path.to_owned(), reason: error.to_string() }
+            }
+            _ => ConversationError::Missing(path.to_owned()),
+        }
+    }
+
+    /// The items of a list; `None` if the value is something else. Only where there are no other lists, a text that
+    /// spells one is one.
+    pub(super) fn items(&self, value: &Value) -> Option<Vec<Value>> {
+        match value {
+            Value::Array(items) => Some(items.clone()),
+            _ if self.options.inputs.lists_in_texts => list(value),
+            _ => None,
+        }
+    }
+
+    /// The items of a list in a column, for deciding whether a form fits.
+    pub(super) fn peek_items(&self, path: &str) -> Option<Vec<Value>> {
+        self.items(&self.peek(path)?)
     }
 
     /// A list that is not empty.
     pub(super) fn list(&self, path: &str) -> Result<Vec<Value>, ConversationError> {
-        let found = list(&self.value(path)?).ok_or_else(|| ConversationError::NotAList(path.to_owned()))?;
+        let value = self.value(path)?;
+        let found = self.items(&value).ok_or_else(|| ConversationError::NotAList(path.to_owned()))?;
         if found.is_empty() { Err(ConversationError::Empty(path.to_owned())) } else { Ok(found) }
     }
 
@@ -143,17 +175,17 @@ impl<'a> RowView<'a> {
         if column == "instruction" || column == "query" {
             self.add_alpaca(&mut turns)?;
         }
-        Ok(Prompt { turns, system: self.system(), printed })
+        Ok(Prompt { turns, system: self.system()?, printed })
     }
 
     /// A row without a prompt of its own: the responses contain it.
-    pub(super) fn no_prompt(&self) -> Prompt {
-        Prompt { system: self.system(), ..Prompt::default() }
+    pub(super) fn no_prompt(&self) -> Result<Prompt, ConversationError> {
+        Ok(Prompt { system: self.system()?, ..Prompt::default() })
     }
 
     /// Alpaca's `input` belongs to the instruction, and `history` has the turns before it.
     fn add_alpaca(&self, turns: &mut Conversation) -> Result<(), ConversationError> {
-        if let Some(input) = self.text("input").filter(|input| !input.is_empty())
+        if let Some(input) = self.text_or_number("input")?
             && let Some(last) = turns.last_mut()
         {
             last.content = if last.content.is_empty() { input } else { format!("{}\n{input}", last.content) };
@@ -176,9 +208,28 @@ impl<'a> RowView<'a> {
     }
 
     /// The row's system prompt, if it has a column for it.
-    fn system(&self) -> Option<String> {
-        let column = self.column(self.options.names.system(), &SYSTEMS)?;
-        self.text(column).filter(|system| !system.is_empty())
+    fn system(&self) -> Result<Option<String>, ConversationError> {
+        match self.column(self.options.names.system(), &SYSTEMS) {
+            Some(column) => self.text_or_number(column),
+            None => Ok(None),
+        }
+    }
+
+    /// A text, or a number as a table has it; `None` if there is none, or an empty one.
+    fn text_or_number(&self, path: &str) -> Result<Option<String>, ConversationError> {
+        if self.find(path).is_none() {
+            return Ok(None);
+        }
+        Ok(match self.value(path)? {
+            Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+            // The cell has the digits as they are.
+            Value::Number(number) => {
+                let cell = self.row.get(path).map(|cell| cell.json().to_owned());
+                Some(cell.unwrap_or_else(|| number.to_string()))
+            }
+            Value::Array(items) if items.is_empty() => None,
+            _ => return Err(ConversationError::NotPlain(path.to_owned())),
+        })
     }
 
     /// A whole conversation in a list of messages, or a dialogue in a text.
@@ -190,7 +241,7 @@ impl<'a> RowView<'a> {
             _ => None,
         };
         let turns = turns.ok_or_else(|| ConversationError::of_turns(&value, column))?;
-        let finished = self.finish(turns, self.system().as_deref(), column);
+        let finished = self.finish(turns, self.system()?.as_deref(), column);
         Ok(Candidate { turns: Ok(finished?), response: value })
     }
 
@@ -205,10 +256,22 @@ impl<'a> RowView<'a> {
     /// A response with its prompt. `column` is for errors. Messages that do not start with the assistant contain
     /// their prompt.
     pub(super) fn answered(&self, prompt: &Prompt, value: Value, column: &str) -> Candidate {
+        let mut null = None;
         let inner = ["response", "text", "content", "answer"].into_iter().find_map(|field| match &value {
-            Value::Object(fields) if !fields.contains_key("role") => fields.get(field),
+            Value::Object(fields) if !fields.contains_key("role") => {
+                let inner = fields.get(field)?;
+                if inner.is_null() {
+                    null.get_or_insert(field);
+                    return None;
+                }
+                Some(inner)
+            }
             _ => None,
         });
+        if let (None, Some(field)) = (inner, null) {
+            let turns = Err(ConversationError::Missing(format!("{column}.{field}")));
+            return Candidate { turns, response: Value::Null };
+        }
         let response = inner.cloned().unwrap_or(value);
         let turns = self.turns_of(prompt, &response, column).and_then(|turns| match turns.as_slice() {
             [] => Err(ConversationError::Empty(column.to_owned())),
@@ -270,8 +333,8 @@ impl<'a> RowView<'a> {
     }
 
     /// A prompt of one user turn, for forms that make it of several columns.
-    pub(super) fn prompt_of(&self, turns: Conversation) -> Prompt {
-        Prompt { turns, system: self.system(), printed: false }
+    pub(super) fn prompt_of(&self, turns: Conversation) -> Result<Prompt, ConversationError> {
+        Ok(Prompt { turns, system: self.system()?, printed: false })
     }
 
     /// The steps of a response, each followed by the token at which the model scores it.

@@ -16,7 +16,7 @@ pub(super) static WEBGPT: Form = Form {
                 .text("question")
                 .ok_or_else(|| super::super::ConversationError::Missing("question".into()))?,
         };
-        let prompt = view.prompt_of(vec![turn("user", &question)]);
+        let prompt = view.prompt_of(vec![turn("user", &question)])?;
         let columns = ["answer_0", "answer_1"];
         let candidates = columns.map(|column| view.candidate(&prompt, column)).into();
         let ratings = vec![view.number("score_0"), view.number("score_1")];

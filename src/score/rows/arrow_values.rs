@@ -1,14 +1,20 @@
-//! How values of Arrow arrays become JSON. Two kinds of values need more than arrow does: NaN and the infinities, which
-//! JSON has no numbers for, are texts rather than null, and a map whose keys are not texts is a list of entries.
+//! How values of Arrow arrays become JSON. Some kinds of values need more than arrow does: NaN and the infinities, which
+//! JSON has no numbers for, are texts rather than null; a map whose keys are not texts is a list of entries; bytes are
+//! the text that they encode, since that is how older writers store texts; and a time that no calendar has is the
+//! number that is stored.
 
+use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_array::{Array, MapArray};
 use arrow_buffer::OffsetBuffer;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
+
+use crate::score::row::Cell;
 
 /// How values are written.
 pub(super) fn options() -> &'static EncoderOptions {
@@ -30,6 +36,14 @@ impl EncoderFactory for LosslessEncoders {
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+        if let Some(bytes) = bytes_of(array.data_type()) {
+            let encoder = BytesEncoder { array, bytes };
+            return Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())));
+        }
+        if array.data_type().is_temporal() {
+            let encoder = TimeEncoder::new(array)?;
+            return Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())));
+        }
         let value: fn(&dyn Array, usize) -> f64 = match array.data_type() {
             DataType::Float16 => |array, index| array.as_primitive::<Float16Type>().value(index).to_f64(),
             DataType::Float32 => |array, index| f64::from(array.as_primitive::<Float32Type>().value(index)),
@@ -62,6 +76,72 @@ impl Encoder for FloatEncoder<'_> {
             b"\"-Infinity\""
         };
         out.extend_from_slice(text);
+    }
+}
+
+type Bytes = fn(&dyn Array, usize) -> &[u8];
+
+/// How the bytes of an array are read; `None` if it has none, or hashes and the like, all of one length.
+fn bytes_of(data_type: &DataType) -> Option<Bytes> {
+    let bytes: Bytes = match data_type {
+        DataType::Binary => |array, index| array.as_binary::<i32>().value(index),
+        DataType::LargeBinary => |array, index| array.as_binary::<i64>().value(index),
+        DataType::BinaryView => |array, index| array.as_binary_view().value(index),
+        _ => return None,
+    };
+    Some(bytes)
+}
+
+/// Writes bytes as the text that they encode in UTF-8, and others as an object, which is never taken for a text.
+struct BytesEncoder<'a> {
+    array: &'a dyn Array,
+    bytes: Bytes,
+}
+
+impl Encoder for BytesEncoder<'_> {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        let bytes = (self.bytes)(self.array, index);
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            out.extend_from_slice(Cell::text(text).json().as_bytes());
+            return;
+        }
+        out.extend_from_slice(b"{\"hex\":\"");
+        for byte in bytes {
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{byte:02x}");
+        }
+        out.extend_from_slice(b"\"}");
+    }
+}
+
+/// Writes dates, times and durations as texts, and the stored number of one that arrow cannot write.
+struct TimeEncoder<'a> {
+    formatter: ArrayFormatter<'a>,
+    stored: Box<dyn Fn(usize) -> Option<i64> + 'a>,
+}
+
+impl<'a> TimeEncoder<'a> {
+    fn new(array: &'a dyn Array) -> Result<Self, ArrowError> {
+        let formatter = ArrayFormatter::try_new(array, &FormatOptions::new())?;
+        let width = array.data_type().primitive_width();
+        let data = array.to_data();
+        let stored = move |index: usize| match width {
+            Some(4) => data.buffer::<i32>(0).get(index).copied().map(i64::from),
+            Some(8) => data.buffer::<i64>(0).get(index).copied(),
+            _ => None,
+        };
+        Ok(Self { formatter, stored: Box::new(stored) })
+    }
+}
+
+impl Encoder for TimeEncoder<'_> {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        let json = match (self.formatter.value(index).try_to_string(), (self.stored)(index)) {
+            (Ok(text), _) => Cell::text(&text).json().to_owned(),
+            (Err(_), Some(stored)) => stored.to_string(),
+            (Err(_), None) => "null".to_owned(),
+        };
+        out.extend_from_slice(json.as_bytes());
     }
 }
 

@@ -6,14 +6,14 @@ use std::path::Path;
 use csv::ByteRecord;
 
 use super::text::Text;
-use super::{Rows, ScoreError, unreadable};
+use super::{Rows, SameName, ScoreError, unreadable};
 use crate::score::row::{Cell, Row};
 
 /// Why a file is not read as comma- or tab-separated.
 #[derive(Debug, thiserror::Error)]
 enum CsvError {
-    #[error("two columns are called `{0}`; give them different names")]
-    SameName(String),
+    #[error(transparent)]
+    SameName(#[from] SameName),
     #[error(
         "its header is one column, `{header}`, which looks separated by {other}; separate it by {expected}, for example \
          with pandas: read_csv(..., sep={sep:?}).to_csv(...)"
@@ -50,11 +50,7 @@ pub(super) fn open(path: &Path, text: Text, delimiter: u8) -> Result<Rows, Score
 }
 
 fn check_names(names: &csv::StringRecord, delimiter: u8) -> Result<(), CsvError> {
-    for (index, name) in names.iter().enumerate() {
-        if names.iter().take(index).any(|other| other == name) {
-            return Err(CsvError::SameName(name.to_owned()));
-        }
-    }
+    super::check_names(names)?;
     let (Some(header), 1) = (names.get(0), names.len()) else { return Ok(()) };
     for (separator, other) in SEPARATORS {
         if separator != char::from(delimiter) && header.contains(separator) {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::python_numbers::{PythonNumbers, replaced};
 use super::text::Text;
 use super::{Compression, FileKind, Row, Rows, ScoreError, unreadable};
 
@@ -45,7 +46,7 @@ fn detect(mut text: Text) -> std::io::Result<(Layout, Box<dyn BufRead + Send>)> 
     let first = start.trim_ascii();
     let layout = if first.starts_with(b"[") {
         Layout::Array
-    } else if first.starts_with(b"{") && !is_whole(first) && is_cut_off(first) {
+    } else if first.starts_with(b"{") && !is_whole(first) && is_cut_off(&replaced(first)) {
         Layout::Objects
     } else {
         Layout::Lines
@@ -69,6 +70,7 @@ pub(super) fn open(path: &Path, text: Text, _kind: FileKind) -> Result<Rows, Sco
     Ok(match layout {
         Layout::Lines => lines(path, text),
         Layout::Objects => parsed_ahead(path, text, |text, take| {
+            let text = PythonNumbers::new(text);
             for row in serde_json::Deserializer::from_reader(text).into_iter::<Box<RawValue>>() {
                 if !take(row?) {
                     break;
@@ -108,6 +110,7 @@ pub(super) fn count(text: Text) -> Option<u64> {
                     as u64
         }
         Layout::Objects => {
+            let text = PythonNumbers::new(text);
             for row in serde_json::Deserializer::from_reader(text).into_iter::<IgnoredAny>() {
                 row.ok()?;
                 rows += 1;
@@ -140,7 +143,11 @@ fn parse_line(path: &Path, index: usize, line: std::io::Result<Vec<u8>>) -> Opti
     if line.trim_ascii().is_empty() {
         return None;
     }
-    Some(serde_json::from_slice(line).map_err(|error| {
+    let row = serde_json::from_slice(line).or_else(|error| {
+        // The error is about the line as it is.
+        serde_json::from_slice(&replaced(line)).map_err(|_| error)
+    });
+    Some(row.map_err(|error| {
         let text = String::from_utf8_lossy(line).into_owned();
         unreadable(path, format!("line {}", index + 1), InvalidRow(error), text)
     }))
@@ -174,10 +181,10 @@ fn parsed_ahead(
 
 /// Passes each item of an array to `take`, until that returns false.
 fn for_each_item<T: DeserializeOwned>(
-    text: impl Read,
+    text: impl BufRead,
     take: impl FnMut(T) -> bool,
 ) -> serde_json::Result<()> {
-    let mut reader = serde_json::Deserializer::from_reader(text);
+    let mut reader = serde_json::Deserializer::from_reader(PythonNumbers::new(text));
     reader.deserialize_seq(ItemVisitor { take, item: PhantomData })?;
     reader.end()
 }

@@ -6,10 +6,12 @@ mod format;
 mod json;
 mod parquet;
 mod parquet_types;
+mod python_numbers;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Row, ScoreError};
@@ -50,6 +52,56 @@ fn check_regular(path: &Path, kind: FileKind) -> Result<(), ScoreError> {
         Format::Json => json::check(path, text, kind),
         Format::Csv { delimiter } => csv::check(path, text, delimiter),
         Format::Parquet => Ok(()),
+    }
+}
+
+/// What the formats of a run's inputs say about their values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputKinds {
+    /// Whether a list may be a text that spells it: tables of texts have no other lists.
+    pub lists_in_texts: bool,
+    /// Columns that become texts in JSON, and hold something else: dates, times and floats of Parquet files.
+    pub not_texts: Vec<String>,
+}
+
+impl InputKinds {
+    /// Those of files; one that cannot be read says nothing.
+    pub(super) fn new(inputs: &[PathBuf]) -> Self {
+        let formats: Vec<_> = inputs.iter().map(|path| FileKind::from_path(path).ok()).collect();
+        let is = |format: &Option<FileKind>, wanted: fn(Format) -> bool| {
+            format.is_some_and(|kind| wanted(kind.format))
+        };
+        let lists_in_texts =
+            formats.iter().any(|kind| is(kind, |format| matches!(format, Format::Csv { .. })));
+        let mut not_texts = Vec::new();
+        if formats.iter().all(|kind| is(kind, |format| format == Format::Parquet)) {
+            for (index, path) in inputs.iter().enumerate() {
+                let found = parquet::not_texts(path);
+                if index == 0 {
+                    not_texts = found;
+                } else {
+                    not_texts.retain(|name| found.contains(name));
+                }
+            }
+        }
+        Self { lists_in_texts, not_texts }
+    }
+}
+
+/// Two columns of a file have the same name: a row could keep only one of them.
+#[derive(Debug, thiserror::Error)]
+#[error("two columns are called `{0}`; give them different names")]
+struct SameName(String);
+
+/// Checks that columns have different names.
+///
+/// # Errors
+/// Two have the same.
+fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), SameName> {
+    let mut known = HashSet::new();
+    match names.into_iter().find(|name| !known.insert(*name)) {
+        Some(name) => Err(SameName(name.to_owned())),
+        None => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::{Array, RecordBatch};
 use arrow_json::writer::make_encoder;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -33,6 +33,8 @@ pub(in crate::score) fn batches(path: &Path) -> Result<Batches, ScoreError> {
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, parquet_types::corrected(metadata));
     let schema = builder.schema().clone();
+    super::check_names(schema.fields().iter().map(|field| field.name().as_str()))
+        .map_err(|error| ScoreError::read(path, error))?;
     let reader = builder.with_batch_size(BATCH).build().map_err(|error| ScoreError::read(path, error))?;
     Ok(Batches { schema, reader })
 }
@@ -44,6 +46,18 @@ pub(super) fn open(path: &Path) -> Result<Rows, ScoreError> {
         Ok(rows) => rows.into_iter().map(Ok).collect(),
         Err(error) => vec![Err(ScoreError::read(&path, error))],
     })))
+}
+
+/// Columns whose values become texts in JSON, and are not texts; none if the file cannot be read.
+pub(super) fn not_texts(path: &Path) -> Vec<String> {
+    let Ok(Batches { schema, .. }) = batches(path) else { return Vec::new() };
+    let is_other = |data_type: &DataType| {
+        data_type.is_temporal()
+            || data_type.is_floating()
+            || matches!(data_type, DataType::FixedSizeBinary(_))
+    };
+    let fields = schema.fields().iter().filter(|field| is_other(field.data_type()));
+    fields.map(|field| field.name().clone()).collect()
 }
 
 pub(super) fn count(path: &Path) -> Option<u64> {

@@ -1,6 +1,16 @@
+use std::fs::File;
 use std::io::Write;
+use std::sync::Arc;
+
+use ::parquet::arrow::ArrowWriter;
+use arrow_array::{
+    ArrayRef, BinaryArray, Date32Array, Float64Array, LargeBinaryArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::{Field, Schema};
 
 use super::*;
+use crate::score::forms::{FormArgs, RowLayout};
 
 /// What a file of this name and these bytes is read as.
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<Result<Row, ScoreError>>, ScoreError> {
@@ -113,4 +123,82 @@ fn rows_of_an_array_are_counted_and_need_not_all_be_read() {
     let mut rows = open(&path).unwrap();
     assert!(rows.next().is_some_and(|row| row.is_ok()));
     assert_eq!(count(&path), Some(2000));
+}
+
+#[test]
+fn nan_and_the_infinities_that_python_writes_are_read() {
+    let expected = [r#"{"a":null,"b":["Infinity","-Infinity",-1],"c":"NaN -Infinity \" NaN"}"#, r#"{"a":1}"#];
+    let first = r#"{"a": NaN, "b": [Infinity, -Infinity, -1], "c": "NaN -Infinity \" NaN"}"#;
+    for text in [
+        format!("{first}\n{{\"a\": 1}}\n"),
+        format!("[{first}, {{\"a\": 1}}]"),
+        format!("{}\n{{\"a\": 1}}", first.replace(", \"", ",\n\"")),
+    ] {
+        assert_eq!(rows("x.json", text.as_bytes()), expected, "{text}");
+        assert_eq!(rows("x.json.gz", &gzip(text.as_bytes())), expected, "{text}");
+    }
+    for broken in ["{\"a\": Nan}", "{\"a\": NaNs}", "{\"a\": -}"] {
+        assert!(read("x.jsonl", broken.as_bytes()).unwrap()[0].is_err(), "{broken}");
+    }
+}
+
+/// A Parquet file of these columns.
+fn parquet(columns: Vec<(&str, ArrayRef)>) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".parquet").tempfile().unwrap();
+    let fields = columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    let batch = RecordBatch::try_new(schema.clone(), arrays).unwrap();
+    let mut writer = ArrowWriter::try_new(File::create(file.path()).unwrap(), schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file
+}
+
+#[test]
+fn bytes_of_a_parquet_file_are_the_text_that_they_encode() {
+    let file = parquet(vec![
+        ("prompt", Arc::new(BinaryArray::from_vec(vec!["h\u{e9} \"".as_bytes(), b"q"]))),
+        ("response", Arc::new(LargeBinaryArray::from_vec(vec![b"good", b"\xff\x01"]))),
+    ]);
+    let rows: Vec<Row> = open(file.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows[0].json(), "{\"prompt\":\"h\u{e9} \\\"\",\"response\":\"good\"}");
+    assert_eq!(rows[1].json(), r#"{"prompt":"q","response":{"hex":"ff01"}}"#);
+}
+
+#[test]
+fn dates_and_floats_of_a_parquet_file_are_not_scored_as_texts() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["q"]));
+    for other in [
+        Arc::new(Float64Array::from(vec![f64::NAN])) as ArrayRef,
+        Arc::new(Date32Array::from(vec![19000])),
+        Arc::new(TimestampMicrosecondArray::from(vec![0])),
+    ] {
+        let file = parquet(vec![("prompt", texts.clone()), ("response", other)]);
+        let row = open(file.path()).unwrap().next().unwrap().unwrap();
+        let form = FormArgs::default().of_inputs(&[file.path().to_owned()]);
+        let layout = RowLayout::detect(&row, &form).unwrap();
+        let turns = layout.found(&row).unwrap().candidates.remove(0).turns;
+        let reason = turns.unwrap_err().to_string();
+        assert_eq!(reason, "`response` is neither text nor a list of messages", "{}", row.json());
+    }
+}
+
+#[test]
+fn a_time_that_no_calendar_has_is_the_number_that_is_stored() {
+    let file = parquet(vec![
+        ("t", Arc::new(TimestampMicrosecondArray::from(vec![i64::MAX, 0]))),
+        ("d", Arc::new(Date32Array::from(vec![i32::MIN, 0]))),
+    ]);
+    let rows: Vec<String> = open(file.path()).unwrap().map(|row| row.unwrap().json()).collect();
+    assert_eq!(rows[0], r#"{"t":9223372036854775807,"d":-2147483648}"#);
+    assert_eq!(rows[1], r#"{"t":"1970-01-01T00:00:00","d":"1970-01-01"}"#);
+}
+
+#[test]
+fn a_parquet_file_with_two_columns_of_one_name_is_refused() {
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let file = parquet(vec![("response", text.clone()), ("response", text)]);
+    let error = open(file.path()).err().unwrap().to_string();
+    assert!(error.contains("two columns are called `response`"), "{error}");
 }
