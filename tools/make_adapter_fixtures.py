@@ -87,6 +87,29 @@ ADAPTERS = {
             "modules_to_save": ["score"],
         },
     },
+    # GPT-2 stores matrices as [inputs, outputs]; one of them is square.
+    "lora-transposed": {
+        "seed": 78,
+        "base": "gpt2-tiny",
+        "config": {
+            "task_type": "SEQ_CLS",
+            "r": 2,
+            "lora_alpha": 4,
+            "target_modules": ["attn.c_proj", "c_attn", "mlp.c_fc"],
+            "modules_to_save": ["score"],
+        },
+    },
+    "dora-transposed": {
+        "seed": 79,
+        "base": "gpt2-tiny",
+        "config": {
+            "task_type": "SEQ_CLS",
+            "r": 2,
+            "lora_alpha": 4,
+            "use_dora": True,
+            "target_modules": ["attn.c_proj", "mlp.c_proj"],
+        },
+    },
     # Trained biases: those of the base model, and the adapter's own.
     "lora-bias": {
         "seed": 76,

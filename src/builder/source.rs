@@ -1,6 +1,6 @@
 //! A checkpoint, opened and recognised: what it is and what engines of it are for.
 
-use super::adapter::AdapterTask;
+use super::adapter::{AdapterTask, Axes};
 use super::checkpoint::Checkpoint;
 use super::config::{self, Config};
 use super::heads::{quantiles, vocabulary_rows};
@@ -46,7 +46,14 @@ impl Source {
         }
         if let Some(adapter) = &adapter {
             let name = if config.architecture.multimodal { families::text_tensor } else { unchanged };
-            checkpoint.adapt(adapter, name)?;
+            let tensors = &config.architecture.family.tensors;
+            checkpoint.adapt(adapter, name, |name| {
+                if tensors.are_inputs_by_outputs(name) {
+                    Axes::InputsByOutputs
+                } else {
+                    Axes::OutputsByInputs
+                }
+            })?;
             config.notes.push(adapter.describe());
         }
         quantiles::fold(&config, &mut checkpoint)?;

@@ -9,7 +9,7 @@ use super::json::Object;
 use super::options::BuildOptions;
 use super::pair_template;
 use super::template_trials;
-use super::tokenizer::{self, CheckpointTokenizer};
+use super::tokenizer::{self, CheckpointTokenizer, ModelFields};
 use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
 use crate::prompt::{DateUse, Encoder, PairFrame, control_tokens, parse_tokenizer};
 
@@ -71,15 +71,19 @@ pub(super) fn read(
     config: &Config,
     must_chat: bool,
 ) -> Result<Text, BuildError> {
-    let model_type: Option<String> = config.object.optional("model_type")?;
+    let model = ModelFields::read(&config.object)?;
     let vocab_size = config.model.vocab_size;
     let is_encoder = config.model.variant.bidirectional.is_some();
     let config = Object::read_if_present(&checkpoint.join(TOKENIZER_CONFIG))?;
-    let CheckpointTokenizer { json: tokenizer, special_tokens, longest_match, mut notes } =
-        tokenizer::read(checkpoint, config.as_ref(), model_type.as_deref())?;
+    let CheckpointTokenizer { json: tokenizer, special_tokens, longest_match, gives_segments, mut notes } =
+        tokenizer::read(checkpoint, config.as_ref(), &model)?;
     let found =
         chat_template::find(checkpoint, config.as_ref(), options.checkpoint.chat_template.as_deref())?;
-    let frame = if is_encoder { Some(pair_frame(&tokenizer, config.as_ref(), checkpoint)?) } else { None };
+    let frame = if is_encoder {
+        Some(pair_frame(&tokenizer, gives_segments, config.as_ref(), checkpoint)?)
+    } else {
+        None
+    };
     let must_chat = must_chat && !is_encoder;
     if must_chat && found.is_none() {
         return Err(no_template(checkpoint));
@@ -135,15 +139,20 @@ pub(super) fn read(
     Ok(Text { tokenizer, template, has_template, prompt, encoder, suffix, separator, notes })
 }
 
-/// How the tokenizer frames a pair. A tokenizer whose models get no segments has none.
-fn pair_frame(tokenizer: &str, config: Option<&Object>, checkpoint: &Path) -> Result<PairFrame, BuildError> {
+/// How the tokenizer frames a pair. A model gets segments if `model_input_names` lists them, else if the tokenizer's
+/// class does.
+fn pair_frame(
+    tokenizer: &str,
+    gives_segments: bool,
+    config: Option<&Object>,
+    checkpoint: &Path,
+) -> Result<PairFrame, BuildError> {
     let mut frame = PairFrame::read(tokenizer)
         .map_err(|error| BuildError::checkpoint(checkpoint.join(TOKENIZER_FILE), error.to_string()))?;
     let inputs =
         config.map(|config| config.optional::<Vec<String>>("model_input_names")).transpose()?.flatten();
-    if inputs.is_some_and(|names| !names.iter().any(|name| name == "token_type_ids")) {
-        frame.has_segments = false;
-    }
+    let given = inputs.map_or(gives_segments, |names| names.iter().any(|name| name == "token_type_ids"));
+    frame.has_segments &= given;
     Ok(frame)
 }
 

@@ -13,24 +13,41 @@ const ROWS_AT_ONCE: usize = 256;
 pub(in crate::builder) struct Change {
     pub(super) factors: Factors,
     pub(super) scale: f32,
-    /// DoRA's: the length of each row of the result; of each column for an embedding.
+    /// DoRA's: the length of each output's weights.
     pub(super) magnitude: Option<Stored>,
 }
 
 /// What is added, before it is scaled.
 #[derive(Clone)]
 pub(super) enum Factors {
-    /// `b a` for `a`, `[rank, columns]`, and `b`, `[rows, rank]`. For an embedding, its transpose: `a` is
-    /// `[rank, rows]` and `b` `[columns, rank]`.
+    /// `b a` for `a`, `[rank, inputs]`, and `b`, `[outputs, rank]`, or its transpose.
     LowRank {
         a: Stored,
         b: Stored,
-        embedding: bool,
+        axes: Axes,
     },
     Bias(Stored),
 }
 
+/// What the rows and columns of a stored matrix are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::builder) enum Axes {
+    /// `[outputs, inputs]`: linear layers.
+    OutputsByInputs,
+    /// `[inputs, outputs]`: embeddings, and the layers of families that store matrices transposed.
+    InputsByOutputs,
+}
+
 impl Change {
+    /// The same for a matrix of a layer with these axes. Those of an embedding are known.
+    pub(in crate::builder) fn laid_out(&self, axes: Axes) -> Self {
+        let factors = match self.factors.clone() {
+            Factors::LowRank { a, b, axes: Axes::OutputsByInputs } => Factors::LowRank { a, b, axes },
+            factors => factors,
+        };
+        Self { factors, scale: self.scale, magnitude: self.magnitude.clone() }
+    }
+
     /// The change of the tensor `name` of the base model.
     ///
     /// # Errors
@@ -38,8 +55,12 @@ impl Change {
     pub(in crate::builder) fn merge(&self, name: &str, base: &Stored) -> Result<Merge, BuildError> {
         let Self { factors, scale, magnitude } = self;
         let (path, shape) = match factors {
-            Factors::LowRank { a, b, embedding: false } => (b.path(), vec![b.shape[0], a.shape[1]]),
-            Factors::LowRank { a, b, embedding: true } => (b.path(), vec![a.shape[1], b.shape[0]]),
+            Factors::LowRank { a, b, axes: Axes::OutputsByInputs } => {
+                (b.path(), vec![b.shape[0], a.shape[1]])
+            }
+            Factors::LowRank { a, b, axes: Axes::InputsByOutputs } => {
+                (b.path(), vec![a.shape[1], b.shape[0]])
+            }
             Factors::Bias(bias) => (bias.path(), bias.shape.clone()),
         };
         if shape != base.shape {
@@ -52,7 +73,7 @@ impl Change {
             return Err(BuildError::tensor(path, name, reason));
         }
         let length = match factors {
-            Factors::LowRank { embedding: true, .. } => shape[1],
+            Factors::LowRank { axes: Axes::InputsByOutputs, .. } => shape[1],
             _ => shape[0],
         };
         if let Some(magnitude) = magnitude.as_ref().filter(|magnitude| magnitude.elements() != length) {
@@ -76,7 +97,7 @@ pub(in crate::builder) struct Merge {
     factors: Factors,
     scale: f32,
     magnitude: Option<Stored>,
-    /// Lengths of the columns of a whole embedding, computed when they are first needed.
+    /// Lengths of the columns of a whole matrix, computed when they are first needed.
     column_norms: OnceLock<Vec<f32>>,
 }
 
@@ -93,7 +114,7 @@ impl Merge {
     ) -> Result<Vec<f32>, BuildError> {
         let whole = 0..base.columns();
         let Some(magnitude) = &self.magnitude else { return self.sum(base, &rows, &columns) };
-        if let Factors::LowRank { embedding: true, .. } = self.factors {
+        if let Factors::LowRank { axes: Axes::InputsByOutputs, .. } = self.factors {
             let norms = self.column_norms(base)?;
             let lengths = self.floats(magnitude, columns.clone())?;
             let mut merged = self.sum(base, &rows, &columns)?;
@@ -124,12 +145,12 @@ impl Merge {
         let mut sum = self.block(base, rows, columns)?;
         let change = match &self.factors {
             Factors::Bias(bias) => self.block(bias, rows, columns)?,
-            Factors::LowRank { a, b, embedding: false } => {
+            Factors::LowRank { a, b, axes: Axes::OutputsByInputs } => {
                 let rank = a.shape[0];
                 let left = self.block(b, rows, &(0..rank))?;
                 product(&left, &self.block(a, &(0..rank), columns)?, rank)
             }
-            Factors::LowRank { a, b, embedding: true } => {
+            Factors::LowRank { a, b, axes: Axes::InputsByOutputs } => {
                 let rank = a.shape[0];
                 let left = transposed(&self.block(a, &(0..rank), rows)?, rank);
                 let right = transposed(&self.block(b, columns, &(0..rank))?, columns.len());

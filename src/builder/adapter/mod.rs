@@ -12,7 +12,7 @@ use super::json::LFS_POINTER;
 use super::stored::{Stored, convert, open as open_file};
 use crate::manifest::read_plain_file;
 pub(super) use config::{ADAPTER_CONFIG, AdapterConfig, AdapterTask};
-pub(super) use merge::Merge;
+pub(super) use merge::{Axes, Merge};
 use merge::{Change, Factors};
 use names::{Part, Parts};
 
@@ -126,7 +126,8 @@ impl Found {
         if config.use_dora && magnitude.is_none() {
             self.part(path, module, Part::Magnitude)?;
         }
-        Ok(Change { factors: Factors::LowRank { a, b, embedding }, scale, magnitude })
+        let axes = if embedding { Axes::InputsByOutputs } else { Axes::OutputsByInputs };
+        Ok(Change { factors: Factors::LowRank { a, b, axes }, scale, magnitude })
     }
 
     /// The change of the module's bias (`lora_bias`).

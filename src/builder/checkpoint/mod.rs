@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
-use super::adapter::{Adapter, Merge};
+use super::adapter::{Adapter, Axes, Merge};
 use super::stored::{Stored, open as open_file};
 use super::tensor_names;
 pub(super) use tensor::Tensor;
@@ -66,7 +66,7 @@ impl Checkpoint {
     }
 
     /// Merges an adapter. Its whole tensors replace the checkpoint's own. Tensors without a new name belong to parts
-    /// that are not built.
+    /// that are not built. `axes` says how a matrix of a new name is stored.
     ///
     /// # Errors
     /// The adapter changes a tensor that the checkpoint lacks or that has another shape.
@@ -74,6 +74,7 @@ impl Checkpoint {
         &mut self,
         adapter: &Adapter,
         new_name: impl Fn(&str) -> Option<String>,
+        axes: impl Fn(&str) -> Axes,
     ) -> Result<(), BuildError> {
         for (name, stored) in &adapter.replaced {
             let Some(name) = new_name(name) else { continue };
@@ -85,7 +86,7 @@ impl Checkpoint {
             let Some(entry) = self.tensors.get_mut(&name) else {
                 return Err(adapter.no_such_tensor(&name, &self.listing));
             };
-            entry.merge = Some(change.merge(&name, &entry.stored)?);
+            entry.merge = Some(change.laid_out(axes(&name)).merge(&name, &entry.stored)?);
         }
         Ok(())
     }

@@ -211,7 +211,9 @@ pub(crate) type WindowedLayers = fn(&Object, &WindowFields) -> Result<Vec<usize>
 
 /// The fields about windows that configurations of all families have.
 pub(crate) struct WindowFields {
-    pub(crate) keys: Option<usize>,
+    /// Whether `sliding_window` gives a number of keys, or the family has a default. The number counts only if a layer
+    /// has a window: transformers writes 0 where none has.
+    pub(crate) has_keys: bool,
     /// Layers whose `layer_types` entry is `sliding_attention`; `None` if there is no such field. Families whose layers
     /// are all alike ignore it, as they do in transformers.
     pub(crate) listed: Option<Vec<usize>>,
@@ -298,6 +300,11 @@ impl TensorNames {
         down: "mlp.down_proj",
         transposed: false,
     };
+
+    /// Whether the matrix `name` is stored as `[inputs, outputs]`.
+    pub(crate) fn are_inputs_by_outputs(&self, name: &str) -> bool {
+        self.transposed && name.strip_prefix(self.layers).is_some_and(|rest| rest.starts_with('.'))
+    }
 }
 
 /// Where the query, key and value projections are.

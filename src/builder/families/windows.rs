@@ -1,5 +1,7 @@
 //! Sliding windows: which layers see only the newest keys, and how many of them.
 
+use serde_json::Value;
+
 use super::spec::{FamilySpec, WindowFields};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
@@ -19,11 +21,8 @@ pub(super) fn read(
         Some(windows) if !config.has("sliding_window") => windows.default_keys,
         _ => None,
     };
-    let keys = config.optional::<usize>("sliding_window")?.or(default_keys);
-    if keys == Some(0) {
-        return Err(config.error("sliding_window", "0 is not a number of tokens"));
-    }
-    let fields = WindowFields { keys, listed: layer_types(config, num_layers)?, num_layers };
+    let has_keys = default_keys.is_some() || config.optional::<Value>("sliding_window")?.is_some();
+    let fields = WindowFields { has_keys, listed: layer_types(config, num_layers)?, num_layers };
     let layers = match &family.windows {
         Some(windows) => (windows.layers)(config, &fields)?,
         None => vec![],
@@ -39,7 +38,8 @@ pub(super) fn read(
     if layers.is_empty() {
         return Ok(None);
     }
-    match keys {
+    match config.optional::<usize>("sliding_window")?.or(default_keys) {
+        Some(0) => Err(config.error("sliding_window", "0 is not a number of tokens")),
         Some(keys) => Ok(Some(SlidingWindow { keys, layers, rope: None })),
         None => Err(config.error("sliding_window", "it is missing, but layers of the model have a window")),
     }
@@ -47,7 +47,7 @@ pub(super) fn read(
 
 /// Every layer has a window, if `sliding_window` is set.
 pub(super) fn every_layer(_: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
-    let layers = if fields.keys.is_some() { fields.num_layers } else { 0 };
+    let layers = if fields.has_keys { fields.num_layers } else { 0 };
     Ok((0..layers).collect())
 }
 

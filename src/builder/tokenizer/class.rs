@@ -98,6 +98,11 @@ impl Class {
         }
     }
 
+    /// Whether the class gives a model the segments of a pair.
+    pub(super) fn gives_segments(self) -> bool {
+        matches!(self, Self::Bert | Self::DebertaV2)
+    }
+
     /// Special tokens that the class has unless a file says otherwise.
     pub(super) fn defaults(self) -> &'static [(&'static str, &'static str)] {
         match self {

@@ -31,6 +31,23 @@ use crate::prompt::parse_tokenizer;
 /// SentencePiece's model, which counts if there is no `tokenizer.json`.
 const SENTENCEPIECE_FILE: &str = "tokenizer.model";
 
+/// What `config.json` says about the tokenizer.
+#[derive(Default)]
+pub(super) struct ModelFields {
+    pub(super) model_type: Option<String>,
+    /// Counts if `tokenizer_config.json` names no class.
+    pub(super) tokenizer_class: Option<String>,
+}
+
+impl ModelFields {
+    /// # Errors
+    /// A field is malformed.
+    pub(super) fn read(config: &Object) -> Result<Self, BuildError> {
+        let tokenizer_class = config.optional("tokenizer_class")?;
+        Ok(Self { model_type: config.optional("model_type")?, tokenizer_class })
+    }
+}
+
 /// What a checkpoint's files say together.
 pub(super) struct CheckpointTokenizer {
     /// Text of the `tokenizer.json` that serves.
@@ -39,11 +56,13 @@ pub(super) struct CheckpointTokenizer {
     pub(super) special_tokens: BTreeMap<String, String>,
     /// Whether its map of characters is SentencePiece's own; see [`crate::manifest::PromptSpec::longest_match`].
     pub(super) longest_match: bool,
+    /// Whether the model gets the segments of a pair, unless `model_input_names` says otherwise.
+    pub(super) gives_segments: bool,
     /// What the build should say about it, one line each.
     pub(super) notes: Vec<String>,
 }
 
-/// Reads the tokenizer of a checkpoint whose `config.json` names `model_type`. `config` is its
+/// Reads the tokenizer of a checkpoint whose `config.json` has the fields `model`. `config` is its
 /// `tokenizer_config.json`.
 ///
 /// # Errors
@@ -51,13 +70,17 @@ pub(super) struct CheckpointTokenizer {
 pub(super) fn read(
     checkpoint: &Path,
     config: Option<&Object>,
-    model_type: Option<&str>,
+    model: &ModelFields,
 ) -> Result<CheckpointTokenizer, BuildError> {
     let Source { path, text, file, mut settings, symbols, mut notes } = Source::read(checkpoint, config)?;
     let invalid = |error: &dyn std::fmt::Display| {
         BuildError::checkpoint(&path, format!("it is not a valid tokenizer: {error}"))
     };
-    let class = Class::choose(&settings, model_type, text.contains("\"ByteLevel\""));
+    let is_named = settings.class.as_ref().is_some_and(|class| !class.is_empty());
+    if !is_named {
+        settings.class.clone_from(&model.tokenizer_class);
+    }
+    let class = Class::choose(&settings, model.model_type.as_deref(), text.contains("\"ByteLevel\""));
 
     if class != Class::File && settings.extra.is_empty() {
         settings.extra = symbols;
@@ -85,7 +108,13 @@ pub(super) fn read(
         named.iter().map(|(name, given)| (name.clone(), given.content().to_owned())).collect();
     notes.extend(added_note(&original, &tokenizer));
     let longest_match = is_converted && class == Class::File;
-    Ok(CheckpointTokenizer { json, special_tokens, longest_match, notes })
+    Ok(CheckpointTokenizer {
+        json,
+        special_tokens,
+        longest_match,
+        gives_segments: class.gives_segments(),
+        notes,
+    })
 }
 
 /// The file with the vocabulary, and the settings from the other files.

@@ -103,7 +103,7 @@ impl TokenFields {
 /// The settings from the files other than `tokenizer.json`.
 #[derive(Default)]
 pub(super) struct Settings {
-    /// `tokenizer_class`.
+    /// `tokenizer_class`, of `tokenizer_config.json` or else of `config.json`.
     pub(super) class: Option<String>,
     /// Whether the class is code of the checkpoint's own.
     pub(super) has_own_code: bool,

@@ -20,6 +20,8 @@ fn tests_folder() -> PathBuf {
 struct Case {
     base: String,
     model_type: String,
+    #[serde(default)]
+    tokenizer_class: Option<String>,
     changes: BTreeMap<String, Value>,
     files: BTreeMap<String, Value>,
     texts: Vec<String>,
@@ -42,7 +44,9 @@ impl Case {
             std::fs::write(folder.path().join(name), content.to_string()).unwrap();
         }
         let config = Object::read_if_present(&folder.path().join("tokenizer_config.json")).unwrap();
-        read(folder.path(), config.as_ref(), Some(&self.model_type)).unwrap()
+        let model_type = Some(self.model_type.clone());
+        let model = ModelFields { model_type, tokenizer_class: self.tokenizer_class.clone() };
+        read(folder.path(), config.as_ref(), &model).unwrap()
     }
 
     fn check(&self, name: &str) {
@@ -90,7 +94,8 @@ fn a_converted_model_gives_the_ids_that_sentencepiece_gives() {
         let checkpoint = tempfile::tempdir().unwrap();
         let model = folder.join(format!("{name}.model"));
         std::fs::copy(model, checkpoint.path().join(SENTENCEPIECE_FILE)).unwrap();
-        let tokenizer = read(checkpoint.path(), None, Some("internlm2")).unwrap();
+        let model = ModelFields { model_type: Some("internlm2".to_owned()), ..ModelFields::default() };
+        let tokenizer = read(checkpoint.path(), None, &model).unwrap();
         let spec = PromptSpec { longest_match: tokenizer.longest_match, ..PromptSpec::default() };
         let encoder = Encoder::new(&tokenizer.json, PLAIN, &spec).unwrap();
         for (text, ids) in texts.iter().zip(ids) {

@@ -102,6 +102,16 @@ fn fused_matrices() {
 }
 
 #[test]
+fn matrices_that_are_stored_transposed() {
+    merged_as_peft_does("gpt2-tiny", "lora-transposed", None);
+}
+
+#[test]
+fn dora_on_matrices_that_are_stored_transposed() {
+    merged_as_peft_does("gpt2-tiny", "dora-transposed", None);
+}
+
+#[test]
 fn biases_of_the_model_and_of_the_adapter() {
     merged_as_peft_does("llama2-tiny", "lora-bias", None);
 }

@@ -131,6 +131,20 @@ fn layer_types_mean_what_they_mean_in_transformers() {
 }
 
 #[test]
+fn the_size_of_a_window_counts_only_if_a_layer_has_one() {
+    let checkpoint = Checkpoint::copy("qwen2-moe-tiny");
+    for field in ["layer_types", "max_window_layers"] {
+        checkpoint.set(field, json!(null));
+    }
+    // As transformers saves it without windows.
+    checkpoint.set("use_sliding_window", json!(false)).set("sliding_window", json!(0));
+    assert_eq!(checkpoint.said().0.model.variant.sliding_window, None);
+    checkpoint.set("use_sliding_window", json!(true));
+    let _ = std::fs::remove_dir_all(checkpoint.beside("engine"));
+    assert_names(&checkpoint.refusal(), &["sliding_window", "0 is not a number"]);
+}
+
+#[test]
 fn of_two_rotary_settings_the_one_that_counts_is_said() {
     let said_with = |settings: &[(&str, Value)]| {
         let checkpoint = Checkpoint::copy("qwen2-tiny");

@@ -284,3 +284,39 @@ fn an_encoders_class_normalizes_and_splits_whatever_the_file_says() {
         assert_eq!(ids(&checkpoint), expected, "{name}");
     }
 }
+
+/// Transformers gives a model the segments of a pair if `model_input_names` or the tokenizer's class says so.
+#[test]
+fn the_tokenizers_class_decides_whether_a_pair_has_segments() {
+    let separator = |class: &str, inputs: Value| {
+        let checkpoint = Checkpoint::copy("bert-tiny");
+        checkpoint.edit("tokenizer_config.json", |config| {
+            config["tokenizer_class"] = json!(class);
+            config.as_object_mut().unwrap().remove("model_input_names");
+            if !inputs.is_null() {
+                config["model_input_names"] = inputs;
+            }
+        });
+        checkpoint.build(Dtype::F32).unwrap().model.variant.bidirectional.unwrap().segments.unwrap().separator
+    };
+    assert!(separator("BertTokenizer", json!(null)).is_some());
+    assert_eq!(separator("PreTrainedTokenizerFast", json!(null)), None);
+    assert_eq!(separator("TokenizersBackend", json!(null)), None);
+    assert!(separator("TokenizersBackend", json!(["input_ids", "token_type_ids"])).is_some());
+}
+
+#[test]
+fn the_class_in_config_json_counts_if_the_tokenizers_configuration_has_none() {
+    let ids = |named_by: &str, class: &str| {
+        let checkpoint = Checkpoint::copy("llama3-tiny");
+        checkpoint.edit("tokenizer_config.json", |config| {
+            config.as_object_mut().unwrap().remove("tokenizer_class");
+        });
+        checkpoint.edit(named_by, |config| config["tokenizer_class"] = json!(class));
+        checkpoint.edit(TOKENIZER_FILE, |file| file["normalizer"] = json!({"type": "Lowercase"}));
+        encode(&encoder(&checkpoint), "The RIVER, \u{fb01}ne 1234").unwrap()
+    };
+    let named = ids("tokenizer_config.json", "Qwen2Tokenizer");
+    assert_eq!(ids("config.json", "Qwen2Tokenizer"), named);
+    assert_ne!(ids("config.json", "PreTrainedTokenizerFast"), named);
+}
