@@ -58,7 +58,7 @@ impl Message {
 
     /// The message as JSON, with what `change` makes of each text that a client may write freely, given whether it is
     /// the content.
-    pub(super) fn to_json(&self, mut change: impl FnMut(&str, bool) -> String) -> Value {
+    pub(crate) fn to_json(&self, mut change: impl FnMut(&str, bool) -> String) -> Value {
         let mut message = Map::new();
         let role = if is_word(&self.role) { self.role.clone() } else { change(&self.role, false) };
         message.insert("role".into(), role.into());

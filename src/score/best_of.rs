@@ -1,11 +1,15 @@
 //! `--best-of` within a row: the best response of a group, or the better one of a pair.
 
+use serde_json::Value;
+
 use super::columns::{SIDES, ScoreColumns};
 use super::conversation::list;
 use super::forms::{Found, Holds, RowLayout};
 use super::row::{Cell, Row};
 use super::scores_of_row::{ranking_score, scores_of_row};
 
+/// The column of the prompt, if it would go with the responses.
+pub(super) const PROMPT: &str = "prompt";
 /// The column of the response that is kept.
 pub(super) const RESPONSE: &str = "response";
 
@@ -51,7 +55,15 @@ fn side(found: &Found, index: usize) -> (&'static str, usize) {
 
 /// Puts the response at `best` in place of the columns that hold the responses, and keeps only its scores.
 fn keep(row: &mut Row, found: &Found, best: usize, holds: Holds, columns: &ScoreColumns) {
-    let response = Cell::from(&found.candidates[best].response);
+    let candidate = &found.candidates[best];
+    let turns = candidate.turns.as_deref().unwrap_or_default();
+    let (prompt, response) = match turns.split_last() {
+        Some((last, prompt)) if found.hold_prompt => {
+            let prompt: Value = prompt.iter().map(|turn| turn.to_json(|text, _| text.to_owned())).collect();
+            (Some(Cell::from(&prompt)), Cell::text(&last.content))
+        }
+        _ => (None, Cell::from(&candidate.response)),
+    };
     let (side, place) = match holds {
         Holds::Group => ("", best),
         _ => side(found, best),
@@ -60,6 +72,9 @@ fn keep(row: &mut Row, found: &Found, best: usize, holds: Holds, columns: &Score
     for (name, cell) in std::mem::take(row).into_columns() {
         if found.columns.contains(&name) {
             if !kept.contains(RESPONSE) {
+                if let Some(prompt) = &prompt {
+                    kept.set(PROMPT, prompt.clone());
+                }
                 kept.push(RESPONSE.to_owned(), response.clone());
             }
         } else if let Some(added) = columns.added(&name) {
@@ -69,7 +84,7 @@ fn keep(row: &mut Row, found: &Found, best: usize, holds: Holds, columns: &Score
                 let name = columns.name(added.strip_prefix(side).unwrap_or(added));
                 kept.set(&name, item(cell, place));
             }
-        } else if name != RESPONSE {
+        } else if name != RESPONSE && !(name == PROMPT && prompt.is_some()) {
             kept.push(name, cell);
         }
     }

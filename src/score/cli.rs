@@ -270,12 +270,21 @@ fn check_label(label: &str, layout: &RowLayout, peeked: &Peeked) -> Result<(), S
     Err(ScoreError::NotANumber { label: label.to_owned(), found: cell.json().chars().take(40).collect() })
 }
 
+/// Whether two paths lead to one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
 /// Runs `assay report`, and returns the exit status.
 ///
 /// # Errors
 /// See [`ScoreError`].
 pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     let path: &Path = &arguments.input;
+    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("html"));
+    if is_same_file(path, &output) {
+        return Err(ScoreError::OutputIsInput(output));
+    }
     if arguments.prefix.is_empty() && arguments.attributes.is_empty() {
         return Err(ScoreError::UnnamedScores);
     }
@@ -296,10 +305,10 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     }
     let data = builder.ok_or_else(|| ScoreError::read(path, "it has no rows"))?.finish();
     if data.attributes.is_empty() {
-        return Err(ScoreError::NotScored { path: path.to_owned(), prefix: columns.prefix });
+        let names = arguments.attributes.iter().map(|name| columns.name(name)).collect();
+        return Err(ScoreError::NotScored { path: path.to_owned(), prefix: columns.prefix, names });
     }
     let title = path.file_name().unwrap_or_default().to_string_lossy();
-    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("html"));
     let page = page::render(&data, &title, arguments.model.as_deref())
         .map_err(|error| ScoreError::write(&output, error))?;
     std::fs::write(&output, page).map_err(|error| ScoreError::write(&output, error))?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Number, Value};
 
+use super::conversation::list;
 use super::forms::{Found, Holds, RowLayout};
 use super::margins::{lists_margin, margin, of_rivals, ranks_of_rivals};
 use super::row::{Cell, Row};
@@ -86,21 +87,34 @@ impl ScoreColumns {
 
     /// A column of an input row that an added column would replace, or that looks like an added one.
     pub(super) fn collision<'a>(&self, row: &'a Row, layout: &RowLayout) -> Option<&'a str> {
-        row.names().find(|name| self.is_taken_for_added(name, layout.holds()))
+        let taken = |(name, cell): &(&str, &Cell)| self.is_taken_for_added(name, cell, layout.holds());
+        row.columns().find(taken).map(|(name, _)| name)
     }
 
-    fn is_taken_for_added(&self, column: &str, holds: Holds) -> bool {
+    /// As [`ScoreColumns::collision`], before the attributes are known.
+    pub(super) fn certain_collision<'a>(&self, row: &'a Row) -> Option<&'a str> {
+        let is_fixed =
+            |name: &&str| name.strip_prefix(&self.prefix).is_some_and(|name| NOT_ATTRIBUTES.contains(&name));
+        row.names().find(is_fixed)
+    }
+
+    fn is_taken_for_added(&self, column: &str, cell: &Cell, holds: Holds) -> bool {
         let Some(name) = column.strip_prefix(&self.prefix) else { return false };
         if NOT_ATTRIBUTES.contains(&name) {
             return true;
         }
         let has_side = SIDES.iter().any(|side| name.starts_with(side));
         let has_sides = matches!(holds, Holds::Pair | Holds::Lists);
-        if self.prefix.is_empty() {
-            return has_side == has_sides && self.added(column).is_some();
+        if has_sides && !has_side || self.prefix.is_empty() && has_side != has_sides {
+            return false;
         }
-        // UltraFeedback's pairs come with `score_chosen` and `score_rejected`, which do no harm.
-        if has_sides { has_side } else { true }
+        // A server that does not name its attributes may have any; those of several responses are lists, and the
+        // `score_A` of SHP is not.
+        let may_be_added = !self.attributes.is_empty()
+            || self.has_steps()
+            || holds != Holds::Group
+            || list(&cell.value()).is_some();
+        may_be_added && self.added(column).is_some()
     }
 
     /// The score that ranks and margins follow.
@@ -373,5 +387,30 @@ mod tests {
         columns.attributes.push("helpfulness".into());
         assert_eq!(columns.collision(&row, &layout), Some("helpfulness"));
         assert_eq!(ScoreColumns::new("score_", None).collision(&row, &layout), None);
+    }
+
+    #[test]
+    fn only_columns_that_would_be_added_are_in_the_way() {
+        let shp = json!({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9,
+                         "score_B": 2, "score_ratio": 4.5});
+        let webgpt = json!({"question": {"full_text": "q"}, "answer_0": "a", "answer_1": "b", "score_0": 0.5,
+                            "score_1": -0.5});
+        let single = json!({"prompt": "p", "response": "a", "score_A": 1});
+        for (value, attributes, taken) in [
+            (&shp, vec![], None),
+            (&shp, vec!["reward"], None),
+            (&shp, vec!["reward", "B"], Some("score_B")),
+            (&webgpt, vec!["reward"], None),
+            (&single, vec!["reward"], None),
+            (&single, vec![], Some("score_A")),
+        ] {
+            let (row, layout) = layout(value);
+            let mut columns = ScoreColumns::new("score_", None);
+            columns.attributes = attributes.into_iter().map(str::to_owned).collect();
+            assert_eq!(columns.collision(&row, &layout), taken, "{value}");
+            assert_eq!(columns.certain_collision(&row), None, "{value}");
+        }
+        let (row, _) = layout(&json!({"prompt": "p", "response": "a", "score_error": ""}));
+        assert_eq!(ScoreColumns::new("score_", None).certain_collision(&row), Some("score_error"));
     }
 }

@@ -117,15 +117,24 @@ pub enum ScoreError {
     /// An input already has a column of the name of an added one.
     #[error("{} already has a column `{column}`; choose other names for the added columns with --prefix", path.display())]
     ColumnExists { path: PathBuf, column: String },
+    /// A file would be replaced by what is made of it.
+    #[error("{} is the input; choose another --output", _0.display())]
+    OutputIsInput(PathBuf),
+    /// An input is not of the form of those before it.
+    #[error("{}: each row has {found}, and those of the inputs before have {expected}; score them in two runs, or choose one form with --form", path.display())]
+    OtherForm { path: PathBuf, found: String, expected: String },
     /// `assay report` found no scores.
     #[error(
-        "{} has no column that starts with `{prefix}`; score it with `assay score` first, or set --prefix",
-        path.display()
+        "{} has no numbers in columns {}; score it with `assay score` first, or set --prefix and --attributes",
+        path.display(),
+        if names.is_empty() { format!("whose names start with `{prefix}`") } else { names.join(", ") }
     )]
     NotScored {
         path: PathBuf,
         /// What the names of score columns were expected to start with.
         prefix: String,
+        /// The columns that were named, if any were.
+        names: Vec<String>,
     },
     /// `assay report` cannot tell scores from other columns.
     #[error(
@@ -149,6 +158,12 @@ pub enum ScoreError {
         /// Scores of the row.
         known: Vec<String>,
     },
+    /// `--filter` names scores of several responses.
+    #[error(
+        "--filter names `{0}`, which is a list in each row; use `margin`, or --best-of, after which each row has one \
+         response"
+    )]
+    ListOfScores(String),
     /// The engine or the server cannot be used; the text says why and what to do.
     #[error("{0}")]
     Setup(BoxError),

@@ -1,6 +1,6 @@
 //! Finds the form of the rows before anything is loaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::columns::ScoreColumns;
 use super::forms::{FormArgs, RowLayout};
@@ -11,16 +11,25 @@ use super::{ConversationError, ScoreError};
 /// Rows to inspect for one whose form is known.
 const INSPECTED_ROWS: usize = 64;
 
-/// The rows of the first input, the first of which have been read: standard input cannot be read twice.
+/// The rows of the first input with any, the first of which have been read: standard input cannot be read twice.
 pub(super) struct Peeked {
+    /// Place of the input among all of them; those before are empty.
+    input: usize,
     read: Vec<Result<Row, ScoreError>>,
+    /// Place of the row whose form was found.
+    first: usize,
     rest: Rows,
 }
 
 impl Peeked {
     /// The row whose form was found.
     pub(super) fn first(&self) -> Option<&Row> {
-        self.read.last().and_then(|row| row.as_ref().ok())
+        self.read.get(self.first).and_then(|row| row.as_ref().ok())
+    }
+
+    /// The inputs after this one.
+    pub(super) fn others<'a>(&self, inputs: &'a [PathBuf]) -> &'a [PathBuf] {
+        inputs.get(self.input + 1..).unwrap_or_default()
     }
 
     /// All rows of the input.
@@ -29,45 +38,187 @@ impl Peeked {
     }
 }
 
-/// Finds the form of the rows of `inputs`: that of the first row which has one.
+/// Finds the form of the rows of `inputs`: that of the first row which has one and a conversation in it, or else of the
+/// first that has one. An input without rows is passed over if another one has some.
 ///
 /// # Errors
-/// There are no rows, none is in a known form, or the first has a column that would be replaced.
+/// There are no rows, none is in a known form, or the first has a column that would be replaced; or another input
+/// cannot be read, or has rows of another form.
 pub(super) fn inspect(
     inputs: &[PathBuf],
     form: &FormArgs,
     columns: &ScoreColumns,
 ) -> Result<(RowLayout, Peeked), ScoreError> {
     let form = &form.of_inputs(inputs);
-    let path = inputs.first().ok_or(ScoreError::NoInput)?;
-    let mut rest = rows::open(path)?;
-    let (mut read, mut no_form) = (Vec::new(), None);
-    for row in rest.by_ref().take(INSPECTED_ROWS) {
-        let row = match row {
-            Err(error @ ScoreError::Row { .. }) => {
-                read.push(Err(error));
-                continue;
+    for (input, path) in inputs.iter().enumerate() {
+        let Some((layout, first, start)) = find_form(path, form)? else { continue };
+        let peeked = Peeked { input, read: start.read, first, rest: start.rest };
+        if let Some(row) = peeked.first() {
+            if let Err(error @ ConversationError::NotAConversation(_)) = layout.found(row) {
+                return Err(ScoreError::read(path, error));
             }
-            row => row?,
-        };
-        match RowLayout::detect(&row, form) {
-            Ok(layout) => {
-                if let Err(error @ ConversationError::NotAConversation(_)) = layout.found(&row) {
-                    return Err(ScoreError::read(path, error));
-                }
-                layout.check_chosen(&row)?;
-                if let Some(column) = columns.collision(&row, &layout) {
-                    return Err(ScoreError::ColumnExists { path: path.clone(), column: column.to_owned() });
-                }
-                read.push(Ok(row));
-                return Ok((layout, Peeked { read, rest }));
-            }
-            Err(error) => {
-                no_form.get_or_insert(error);
+            layout.check_chosen(row)?;
+            if let Some(column) = columns.certain_collision(row) {
+                return Err(ScoreError::ColumnExists { path: path.clone(), column: column.to_owned() });
             }
         }
-        read.push(Ok(row));
+        for other in peeked.others(inputs).iter().filter(|path| is_regular(path)) {
+            check_other(other, form, &layout)?;
+        }
+        return Ok((layout, peeked));
     }
-    let unreadable = read.into_iter().find_map(Result::err);
-    Err(no_form.or(unreadable).unwrap_or_else(|| ScoreError::read(path, "it has no rows")))
+    let path = inputs.first().ok_or(ScoreError::NoInput)?;
+    Err(ScoreError::read(path, "it has no rows"))
+}
+
+/// The first rows of an input, and those after them.
+struct Start {
+    read: Vec<Result<Row, ScoreError>>,
+    rest: Rows,
+}
+
+impl Start {
+    fn read(path: &Path) -> Result<Self, ScoreError> {
+        let (mut rest, mut read) = (rows::open(path)?, Vec::new());
+        for row in rest.by_ref().take(INSPECTED_ROWS) {
+            read.push(match row {
+                Err(error @ ScoreError::Row { .. }) => Err(error),
+                row => Ok(row?),
+            });
+        }
+        Ok(Self { read, rest })
+    }
+}
+
+/// The form of an input, and the place of the row that it was found in; `None` if the input has no rows.
+///
+/// # Errors
+/// It cannot be read, or none of its first rows has a form.
+fn find_form(path: &Path, form: &FormArgs) -> Result<Option<(RowLayout, usize, Start)>, ScoreError> {
+    let start = Start::read(path)?;
+    let (mut found, mut no_form) = (None, None);
+    for (index, row) in start.read.iter().enumerate() {
+        let Ok(row) = row else { continue };
+        match RowLayout::detect(row, form) {
+            Ok(layout) if layout.has_conversation(row) => return Ok(Some((layout, index, start))),
+            Ok(layout) => found = found.or(Some((layout, index))),
+            Err(error) => no_form = no_form.or(Some(error)),
+        }
+    }
+    if let Some((layout, index)) = found {
+        return Ok(Some((layout, index, start)));
+    }
+    match no_form.or(start.read.into_iter().find_map(Result::err)) {
+        Some(error) => Err(error),
+        None => Ok(None),
+    }
+}
+
+/// Checks that an input can be read, and that its first rows are of the form of those before, so that this is not found
+/// out after hours.
+///
+/// # Errors
+/// It cannot, or they are not.
+fn check_other(path: &Path, form: &FormArgs, layout: &RowLayout) -> Result<(), ScoreError> {
+    let start = Start::read(path)?;
+    let mut rows = start.read.iter().flatten();
+    if rows.clone().next().is_none() || rows.any(|row| layout.has_conversation(row)) {
+        return Ok(());
+    }
+    let other = find_form(path, form)?.map(|(other, ..)| other);
+    match other.filter(|other| other.to_string() != layout.to_string()) {
+        None => Ok(()),
+        Some(other) => Err(ScoreError::OtherForm {
+            path: path.to_owned(),
+            found: other.to_string(),
+            expected: layout.to_string(),
+        }),
+    }
+}
+
+/// Whether a file can be read twice.
+fn is_regular(path: &Path) -> bool {
+    // One that is missing is opened, to say so.
+    path != Path::new("-") && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The form of files, and the place of the row that it was found in.
+    fn inspected(files: &[(&str, &str)]) -> Result<(String, usize), String> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut paths = Vec::new();
+        for (name, text) in files {
+            paths.push(directory.path().join(name));
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let columns = ScoreColumns::new("score_", None);
+        match inspect(&paths, &FormArgs::default(), &columns) {
+            Ok((layout, peeked)) => {
+                let (first, others) = (peeked.first, peeked.others(&paths).len());
+                let rows = peeked.into_rows().count();
+                assert!(first < rows && others < files.len());
+                Ok((layout.to_string(), first))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    const ROW: &str = "{\"prompt\": \"q\", \"response\": \"a\"}\n";
+
+    #[test]
+    fn an_empty_first_row_does_not_decide_the_form() {
+        for (empty, full, form) in [
+            (
+                r#"{"instruction":"q","completions":[]}"#,
+                r#"{"instruction":"q","completions":[{"response":"a"}]}"#,
+                "ultrafeedback",
+            ),
+            (
+                r#"{"prompt":"q","chosen":[],"rejected":["b"]}"#,
+                r#"{"prompt":"q","chosen":["a"],"rejected":["b"]}"#,
+                "lists",
+            ),
+            (
+                r#"{"prompt":"q","completions":[],"labels":[]}"#,
+                r#"{"prompt":"q","completions":["a"],"labels":[true]}"#,
+                "stepwise",
+            ),
+        ] {
+            let (found, first) = inspected(&[("a.jsonl", &format!("{empty}\nnot JSON\n{full}\n"))]).unwrap();
+            assert!(found.ends_with(&format!("(form {form})")) && first == 2, "{found}, {first}");
+        }
+        let (found, first) = inspected(&[("a.jsonl", r#"{"prompt":"q","responses":[]}"#)]).unwrap();
+        assert!(found.ends_with("(form responses)") && first == 0, "{found}");
+    }
+
+    #[test]
+    fn an_input_without_rows_is_passed_over_if_another_has_some() {
+        for empty in [("e.jsonl", ""), ("e.json", "[]"), ("e.csv", "prompt,response\n")] {
+            assert!(inspected(&[empty, ("a.jsonl", ROW)]).is_ok(), "{empty:?}");
+            assert!(inspected(&[("a.jsonl", ROW), empty]).is_ok(), "{empty:?}");
+            assert!(inspected(&[empty, empty]).unwrap_err().ends_with("it has no rows"));
+        }
+    }
+
+    #[test]
+    fn every_input_is_checked_before_the_first_row_is_scored() {
+        let pair = "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}\n";
+        for (other, words) in [
+            (("b.csv", "prompt;response\nq;a\n"), "semicolons"),
+            (("b.csv", "prompt,response\nq,\"a\n"), "never closed"),
+            (("b.jsonl.gz", "not gzip"), "b.jsonl.gz"),
+            (("b.parquet", "PAR1"), "b.parquet"),
+            (("b.jsonl", pair), "form pair"),
+            (("b.jsonl", "{\"x\": 1}\n"), "no form"),
+        ] {
+            let error = inspected(&[("a.jsonl", ROW), other]).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(
+            inspected(&[("a.jsonl", ROW), ("b.jsonl", "{\"prompt\": \"q\", \"response\": null}")]).is_ok()
+        );
+    }
 }

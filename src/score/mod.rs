@@ -43,6 +43,7 @@ mod subset;
 mod summary;
 #[cfg(test)]
 mod torn_disk;
+mod unread;
 
 pub(crate) use error::Unscored;
 pub use error::{ConversationError, ScoreError};

@@ -39,7 +39,7 @@ pub(super) fn read_rows(
 ) -> ReceiverStream<Result<Row, ScoreError>> {
     let (send, receive) = mpsc::channel(WINDOW);
     let reader = Reader { layout: layout.clone(), columns: columns.clone(), done, send };
-    let others: Vec<PathBuf> = inputs.iter().skip(1).cloned().collect();
+    let others: Vec<PathBuf> = peeked.others(inputs).to_vec();
     std::thread::spawn(move || {
         let others = others.into_iter().flat_map(|path| match rows::open(&path) {
             Ok(rows) => rows,

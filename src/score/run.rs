@@ -17,6 +17,7 @@ use super::report_data::ReportDataBuilder;
 use super::rows::FileKind;
 use super::select::{Selection, Selector};
 use super::summary::counted;
+use super::unread::UnreadColumns;
 use crate::cli::output::eprint_line;
 use crate::manifest::NUMERICS;
 use crate::report::ReportData;
@@ -84,6 +85,7 @@ impl ScoreRun<'_> {
             let path = self.inputs.first().cloned().unwrap_or_default();
             return Err(ScoreError::ColumnExists { path, column: column.to_owned() });
         }
+        let peeked_first = peeked.first().cloned();
         let mut journal = Journal::open(&self.journal, &self.identity(backend, &layout)?)?;
         if journal.done > 0 {
             let done = counted(journal.done as u64, "row");
@@ -94,8 +96,13 @@ impl ScoreRun<'_> {
         let selector = Selector::new(&self.selection, &layout, &self.columns);
         // A filter with an unknown name should not be found out after hours.
         let mut filter_is_checked = false;
+        let mut unread = UnreadColumns::default();
+        if let Some(row) = peeked_first {
+            unread.observe(&layout, &row);
+        }
         score_rows(rows, backend, &layout, &self.columns, progress, |row| {
             filter_is_checked = filter_is_checked || selector.check(row)?;
+            warn_unread(&unread.observe(&layout, row));
             journal.append(row)
         })
         .await?;
@@ -110,14 +117,7 @@ impl ScoreRun<'_> {
             eprint_line(format_args!("other forms that fit: {others}; choose one with --form"));
         }
         let Some(row) = peeked.first() else { return };
-        let unread = layout.unread(row);
-        if !unread.is_empty() {
-            eprint_line(format_args!(
-                "warning: not read, though it looks like a part of the conversation: {}; choose another --form, or name \
-                 the columns with --columns",
-                unread.join(", ")
-            ));
-        }
+        warn_unread(&layout.unread(row));
         if self.selection.best_of
             && !matches!(layout.holds(), Holds::One | Holds::Steps)
             && row.contains(RESPONSE)
@@ -167,7 +167,8 @@ impl ScoreRun<'_> {
     /// Says that the scored rows are not lost if the output cannot be written.
     fn keep_journal(&self, error: ScoreError, journal: &Path) -> ScoreError {
         match error {
-            ScoreError::Write { path, source } => {
+            // What goes to standard output has a journal only during the run.
+            ScoreError::Write { path, source } if self.output != Path::new("-") => {
                 ScoreError::Output { path, source, journal: journal.to_owned() }
             }
             other => other,
@@ -179,6 +180,17 @@ impl ScoreRun<'_> {
             [one] => one.display().to_string(),
             several => format!("{} files", several.len()),
         }
+    }
+}
+
+/// Names columns that look like a part of the conversation, and are not read.
+fn warn_unread(columns: &[String]) {
+    if !columns.is_empty() {
+        eprint_line(format_args!(
+            "warning: not read, though it looks like a part of the conversation: {}; choose another --form, or name the \
+             columns with --columns",
+            columns.join(", ")
+        ));
     }
 }
 

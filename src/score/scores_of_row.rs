@@ -32,6 +32,8 @@ pub(super) fn scores_of_row(
                     add(&mut scores, first + place, attribute, item);
                 }
             }
+            // The scores of several responses are lists; another number is the row's own.
+            None if holds == Holds::Group => {}
             None => add(&mut scores, first, attribute, &value),
         }
     }

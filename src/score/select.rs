@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ScoreError;
-use super::best_of::{RESPONSE, replace_by_best};
+use super::best_of::{PROMPT, RESPONSE, replace_by_best};
 use super::columns::{RowStatus, ScoreColumns};
 use super::filter::{Filter, UnknownName};
 use super::forms::{Holds, RowLayout};
@@ -60,7 +60,11 @@ impl<'a> Selector<'a> {
         if self.has_one_response_per_row() || !(self.selection.best_of || filters) {
             return Vec::new();
         }
-        let mut changed = self.layout.found(row).map(|found| found.columns).unwrap_or_default();
+        let found = self.layout.found(row).unwrap_or_default();
+        let mut changed = found.columns;
+        if self.selection.best_of && found.hold_prompt {
+            changed.push(PROMPT.to_owned());
+        }
         if self.selection.best_of {
             changed.push(RESPONSE.to_owned());
         }
@@ -194,6 +198,9 @@ impl<'a> Selector<'a> {
     }
 
     fn unknown_score(&self, UnknownName(name): UnknownName, row: &Row) -> ScoreError {
+        if row.get(&self.columns.name(&name)).is_some_and(|cell| cell.as_list().is_some()) {
+            return ScoreError::ListOfScores(name);
+        }
         let known = row.names().filter_map(|column| self.columns.added(column)).map(str::to_owned);
         ScoreError::UnknownScore { name, known: known.collect() }
     }
@@ -289,6 +296,25 @@ mod tests {
                            "score_rejected_reward": [0.5, 2.0], "score_margin": -1.0});
         let best = json!({"prompt": "p", "response": "c", "score_reward": 2.0, "score_margin": -1.0});
         assert_eq!(kept(&best_of(), &[lists]), [best]);
+    }
+
+    #[test]
+    fn the_best_response_keeps_a_prompt_that_is_in_the_same_column() {
+        let messages = json!([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]);
+        let prompt = json!([{"role": "user", "content": "hi"}]);
+        for (chosen, response) in [(0.0, "zebra"), (2.0, "yo")] {
+            let swift = json!({"messages": messages, "rejected_response": "zebra", "score_chosen_reward": chosen,
+                               "score_rejected_reward": 1.0, "score_margin": chosen - 1.0});
+            let best = json!({"prompt": prompt, "response": response, "score_reward": f64::max(chosen, 1.0),
+                              "score_margin": chosen - 1.0});
+            assert_eq!(kept(&best_of(), &[swift]), [best]);
+        }
+        let replies = json!([{"text": "a", "role": "assistant"}, {"text": "b", "role": "assistant"}]);
+        let tree = json!({"message_tree_id": "t", "prompt": {"text": "hi", "replies": replies},
+                          "score_reward": [1.0, 2.0], "score_rank": [2, 1], "score_margin": 1.0});
+        let best = json!({"message_tree_id": "t", "prompt": prompt, "response": "b", "score_reward": 2.0,
+                          "score_rank": 1, "score_margin": 1.0});
+        assert_eq!(kept(&best_of(), &[tree]), [best]);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(in crate::score) struct Found {
     pub(in crate::score) prompts: Vec<usize>,
     /// The columns that hold the responses: the best one takes their place.
     pub(in crate::score) columns: Vec<String>,
+    /// Whether those columns also hold the prompt, so that it is nowhere else in the row.
+    pub(in crate::score) hold_prompt: bool,
     /// What the row gives to the chat template, for all of its conversations.
     pub(in crate::score) variables: TemplateVariables,
     /// The first wrong step, counted from 0, and -1 if all are right; `None` if the row does not say.

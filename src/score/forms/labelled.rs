@@ -58,7 +58,7 @@ pub(super) static SHP: Form = Form {
         two(view, "history", ["human_ref_A", "human_ref_B"], label.map(|label| 2.0 * label - 1.0))
     },
     repeated: &[],
-    example: r#"{"post_id": "x", "domain": "askculinary_train", "history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9, "score_B": 2}"#,
+    example: r#"{"post_id": "x", "domain": "askculinary_train", "history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9, "score_B": 2, "score_ratio": 4.5}"#,
 };
 
 pub(super) static JUDGEBENCH: Form = Form {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::super::rows::InputKinds;
-use super::super::{ConversationError, Row, ScoreError};
+use super::super::{Cell, ConversationError, Row, ScoreError};
 use super::names::{ColumnNames, SUSPECTS};
 use super::view::{ReadOptions, RowView};
 use super::{FORMS, Form, Found, Holds, template_variables};
@@ -113,6 +113,13 @@ impl RowLayout {
         Ok(Found { variables: template_variables::read(&view)?, ..(self.form.read)(&view)? })
     }
 
+    /// Whether a row holds a conversation that can be scored.
+    pub(in crate::score) fn has_conversation(&self, row: &Row) -> bool {
+        let mut layout = self.clone();
+        layout.show_steps();
+        layout.found(row).is_ok_and(|found| found.candidates.iter().any(|candidate| candidate.turns.is_ok()))
+    }
+
     /// Number of conversations of a row; 0 if it holds none.
     pub fn count_conversations(&self, row: &Row) -> usize {
         self.found(row).map_or(0, |found| found.candidates.len())
@@ -134,20 +141,21 @@ impl RowLayout {
         layout.show_steps();
         let view = RowView::new(row, &layout.options);
         // A row that cannot be read says so itself.
-        if (self.form.read)(&view).is_err() {
+        if !layout.has_conversation(row) {
             return Vec::new();
         }
+        let _ = (self.form.read)(&view);
         let _ = template_variables::read(&view);
         let read = view.columns_read();
-        let is_unread = |name: &&str| {
-            SUSPECTS.contains(name) && !read.contains(*name) && !self.form.repeated.contains(name)
-        };
-        row.columns()
-            .filter(|(_, cell)| !cell.is_null() && !matches!(cell.json(), "\"\"" | "[]"))
-            .map(|(name, _)| name)
-            .filter(is_unread)
-            .map(str::to_owned)
-            .collect()
+        let is_unread = |name: &&str| !read.contains(*name) && !self.form.repeated.contains(name);
+        self.suspects(row).filter(is_unread).map(str::to_owned).collect()
+    }
+
+    /// Columns of a row that look like a part of the conversation, and are not empty.
+    pub(in crate::score) fn suspects<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a str> + use<'a> {
+        let is_empty = |cell: &Cell| cell.is_null() || matches!(cell.json(), "\"\"" | "[]");
+        let named = row.columns().filter(move |(_, cell)| !is_empty(cell)).map(|(name, _)| name);
+        named.filter(|name| SUSPECTS.contains(name))
     }
 
     /// Other forms that the row might be in.

@@ -38,5 +38,5 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
     turns.pop();
     let prompt = view.prompt_of(turns)?;
     let rejected = view.candidate(&prompt, "rejected_response");
-    Ok(Found::pair(chosen, rejected, ["messages", "rejected_response"]))
+    Ok(Found { hold_prompt: true, ..Found::pair(chosen, rejected, ["messages", "rejected_response"]) })
 }

@@ -47,7 +47,7 @@ fn read_tree(view: &RowView) -> Result<Found, ConversationError> {
         }
         prompt += 1;
     }
-    Ok(Found { prompts, ..Found::group(candidates, &["prompt"]).rated(ratings) })
+    Ok(Found { prompts, hold_prompt: true, ..Found::group(candidates, &["prompt"]).rated(ratings) })
 }
 
 pub(super) static MESSAGE: Form = Form {

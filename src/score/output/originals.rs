@@ -4,16 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
-use arrow_schema::{ArrowError, Field, FieldRef, Schema};
+use arrow_schema::{ArrowError, Field, FieldRef, Metadata, Schema};
 use arrow_select::interleave::interleave;
+use parquet::file::metadata::KeyValue;
+use serde_json::Value;
 
 use super::super::ScoreError;
 use super::super::rows::{Batches, FileKind, Format, batches};
+
+/// The key of what pandas stores about columns.
+const PANDAS: &str = "pandas";
 
 /// The columns that all inputs have with one type.
 pub(super) struct Originals {
     inputs: Vec<PathBuf>,
     fields: Vec<FieldRef>,
+    /// What the first input says about itself, as far as it is true of the output.
+    pub(super) metadata: Vec<KeyValue>,
 }
 
 /// Reads the originals of rows, which must be asked for in their order.
@@ -36,18 +43,27 @@ impl Originals {
         let is_parquet =
             |path: &PathBuf| FileKind::from_path(path).is_ok_and(|kind| kind.format == Format::Parquet);
         let mut fields: Option<Vec<FieldRef>> = None;
+        let mut metadata = Metadata::default();
         if inputs.iter().all(is_parquet) {
             for path in inputs {
                 let schema = batches(path)?.schema;
                 fields = Some(match fields {
-                    None => schema.fields().to_vec(),
+                    None => {
+                        metadata = schema.metadata().clone();
+                        schema.fields().to_vec()
+                    }
                     Some(fields) => fields.iter().filter_map(|field| common(field, &schema)).collect(),
                 });
             }
         }
         let mut fields = fields.unwrap_or_default();
         fields.retain(|field| !changed.contains(field.name()));
-        Ok(Self { inputs: inputs.to_vec(), fields })
+        let described = metadata.get(PANDAS).and_then(|json| pandas_metadata(json, &fields));
+        if let Some(description) = described {
+            metadata.insert(PANDAS, description);
+        }
+        let metadata = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+        Ok(Self { inputs: inputs.to_vec(), fields, metadata: metadata.collect() })
     }
 
     /// The field of a column.
@@ -123,6 +139,20 @@ impl OriginalsReader<'_> {
             self.open = Some(batches(path)?);
         }
     }
+}
+
+/// pandas' description of the columns, for those that the output has as they were; other columns need none.
+fn pandas_metadata(json: &str, fields: &[FieldRef]) -> Option<String> {
+    let mut description: Value = serde_json::from_str(json).ok()?;
+    let is_kept = |name: &Value| fields.iter().any(|field| name == field.name().as_str());
+    if let Some(columns) = description.get_mut("columns").and_then(Value::as_array_mut) {
+        columns.retain(|column| column.get("field_name").or(column.get("name")).is_some_and(is_kept));
+    }
+    if let Some(index) = description.get_mut("index_columns").and_then(Value::as_array_mut) {
+        // A range of numbers is an object.
+        index.retain(|column| column.is_object() || is_kept(column));
+    }
+    Some(description.to_string())
 }
 
 /// The field if another schema has it, too, with the same type.

@@ -37,7 +37,10 @@ pub(super) fn write(
     let originals = Originals::find(inputs, rows.changed_columns())?;
     let plan = Plan::new(rows, &originals)?;
     plan.report(path);
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_key_value_metadata(Some(originals.metadata.clone()))
+        .build();
     let mut writer = ArrowWriter::try_new(out, plan.schema.clone(), Some(properties))
         .map_err(|error| ScoreError::write(path, error))?;
     let mut encoder = Encoder { decoder: plan.decoder().map_err(failed)?, plan: &plan };
@@ -187,7 +190,7 @@ impl Encoder<'_> {
             let Some(cell) = row.get(field.name()) else { continue };
             match source {
                 Source::Input => {}
-                Source::JsonText if !cell.is_null() && cell.as_text().is_none() => {
+                Source::JsonText if !cell.is_null() => {
                     line.push(field.name().clone(), Cell::text(cell.json()));
                 }
                 Source::Json | Source::JsonText => line.push(field.name().clone(), cell.clone()),
