@@ -235,6 +235,15 @@ impl Replayable for SelectedRows<'_> {
         })))
     }
 
+    /// A file from which a filter dropped all rows has the columns that it would have with them.
+    fn rows_of_columns(&self) -> Result<IndexedRows<'_>, ScoreError> {
+        if self.rows()?.next().transpose()?.is_some() {
+            return self.rows();
+        }
+        let rows = journal::rows(self.journal)?.enumerate();
+        Ok(Box::new(rows.map(|(index, row)| Ok((index, self.selector.unfiltered(row?))))))
+    }
+
     fn changed_columns(&self) -> &[String] {
         &self.changed
     }
@@ -249,4 +258,40 @@ fn fingerprint(path: &Path) -> Result<String, ScoreError> {
     let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let nanoseconds = changed.unwrap_or_default().as_nanos();
     Ok(format!("{} {} {nanoseconds}", path.display(), metadata.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows;
+    use super::*;
+    use crate::score::Row;
+
+    #[test]
+    fn a_file_of_which_a_filter_keeps_nothing_has_its_columns() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let scored = r#"{"id":7,"prompt":"p","responses":["a","b"],"score_reward":[1.5,2.0],"score_rank":[2,1],"score_margin":0.5}"#;
+        std::fs::write(&journal, format!("{{}}\n{scored}\n")).unwrap();
+        let row = Row::parse(scored).unwrap();
+        let layout = RowLayout::detect(&row, &FormArgs::default()).unwrap();
+        let columns = ScoreColumns::new("score_", None);
+        for (best_of, names) in [
+            (false, "id,prompt,responses,score_reward,score_rank,score_margin\n"),
+            (true, "id,prompt,response,score_reward,score_rank,score_margin\n"),
+        ] {
+            let selection = Selection { best_of, filter: Some("reward>9".parse().unwrap()) };
+            let selector = Selector::new(&selection, &layout, &columns);
+            let changed = selector.changed_columns(&row);
+            let selected = SelectedRows { journal: &journal, selector, changed };
+            let [table, parquet] =
+                ["csv", "parquet"].map(|extension| directory.path().join(format!("{best_of}.{extension}")));
+            assert_eq!(output::write(&table, &selected, &[]).unwrap(), 0);
+            assert_eq!(std::fs::read_to_string(&table).unwrap(), names);
+            assert_eq!(output::write(&parquet, &selected, &[]).unwrap(), 0);
+            let fields = rows::batches(&parquet).unwrap().schema;
+            let found: Vec<&str> = fields.fields().iter().map(|field| field.name().as_str()).collect();
+            assert_eq!(found.join(",") + "\n", names);
+            assert_eq!(fields.field(0).data_type().to_string(), "Int64");
+        }
+    }
 }

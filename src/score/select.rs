@@ -112,6 +112,14 @@ impl<'a> Selector<'a> {
         }
     }
 
+    /// A row as it would be if no filter dropped it.
+    pub(super) fn unfiltered(&self, mut row: Row) -> Row {
+        if self.selection.best_of {
+            replace_by_best(&mut row, self.layout, self.columns);
+        }
+        row
+    }
+
     /// Whether the responses to a prompt are in separate rows.
     fn has_one_response_per_row(&self) -> bool {
         matches!(self.layout.holds(), Holds::One | Holds::Steps)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, Field, FieldRef, Metadata, Schema};
 use arrow_select::interleave::interleave;
-use parquet::file::metadata::KeyValue;
 use serde_json::Value;
 
 use super::super::ScoreError;
@@ -20,7 +19,7 @@ pub(super) struct Originals {
     inputs: Vec<PathBuf>,
     fields: Vec<FieldRef>,
     /// What the first input says about itself, as far as it is true of the output.
-    pub(super) metadata: Vec<KeyValue>,
+    pub(super) metadata: Metadata,
 }
 
 /// Reads the originals of rows, which must be asked for in their order.
@@ -62,8 +61,7 @@ impl Originals {
         if let Some(description) = described {
             metadata.insert(PANDAS, description);
         }
-        let metadata = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
-        Ok(Self { inputs: inputs.to_vec(), fields, metadata: metadata.collect() })
+        Ok(Self { inputs: inputs.to_vec(), fields, metadata })
     }
 
     /// The field of a column.

@@ -10,6 +10,7 @@ use arrow_json::reader::Decoder;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::super::ScoreError;
@@ -37,9 +38,11 @@ pub(super) fn write(
     let originals = Originals::find(inputs, rows.changed_columns())?;
     let plan = Plan::new(rows, &originals)?;
     plan.report(path);
+    // Some readers look at what the file says about itself, and pyarrow at what its Arrow schema says.
+    let pairs = originals.metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(originals.metadata.clone()))
+        .set_key_value_metadata(Some(pairs.collect()))
         .build();
     let mut writer = ArrowWriter::try_new(out, plan.schema.clone(), Some(properties))
         .map_err(|error| ScoreError::write(path, error))?;
@@ -87,7 +90,7 @@ impl Plan {
         let mut kinds = vec![Kind::Null; names.len()];
         // A row in place of one that could not be read has none of the columns.
         let mut have_all_originals = true;
-        for row in rows.rows()? {
+        for row in rows.rows_of_columns()? {
             let (_, row) = row?;
             have_all_originals &=
                 names.iter().all(|name| originals.field(name).is_none() || row.contains(name));
@@ -113,7 +116,7 @@ impl Plan {
             fields.push(field);
             sources.push(source);
         }
-        Ok(Self { schema: Arc::new(Schema::new(fields)), sources })
+        Ok(Self { schema: Arc::new(Schema::new_with_metadata(fields, originals.metadata.clone())), sources })
     }
 
     /// Names the columns that are written as JSON.

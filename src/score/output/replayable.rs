@@ -13,13 +13,18 @@ pub(in crate::score) trait Replayable {
     /// An iterator over all rows.
     fn rows(&self) -> Result<IndexedRows<'_>, ScoreError>;
 
+    /// The rows that tell the names and types of columns: the same, unless they are none and others are known.
+    fn rows_of_columns(&self) -> Result<IndexedRows<'_>, ScoreError> {
+        self.rows()
+    }
+
     /// Columns whose values are not those of the inputs, although they are called the same.
     fn changed_columns(&self) -> &[String];
 
     /// The columns of all rows, in the order in which they first occur.
     fn column_names(&self) -> Result<Vec<String>, ScoreError> {
         let (mut names, mut known) = (Vec::new(), HashSet::new());
-        for row in self.rows()? {
+        for row in self.rows_of_columns()? {
             for name in row?.1.names() {
                 if known.insert(name.to_owned()) {
                     names.push(name.to_owned());

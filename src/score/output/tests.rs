@@ -1,7 +1,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use ::parquet::arrow::ArrowWriter;
+use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use ::parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowWriter};
 use ::parquet::basic::{BrotliLevel, Compression as Codec, GzipLevel, ZstdLevel};
 use ::parquet::file::properties::WriterProperties;
 use arrow_array::types::Int32Type;
@@ -11,8 +12,11 @@ use arrow_array::{
     StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampNanosecondArray,
     UInt64Array,
 };
+use arrow_ipc::convert::try_schema_from_ipc_buffer;
 use arrow_schema::{Field, Schema};
 use arrow_select::concat::concat_batches;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -136,10 +140,18 @@ fn what_pandas_and_others_store_in_a_parquet_file_is_kept_as_far_as_it_is_true()
     let mut scored = read(&input);
     scored.iter_mut().for_each(|row| row.set("score_reward", Cell::from_json("0.5".into())));
     write(&output, &Fixed(scored), &[input]).unwrap();
-    let metadata = batches(&output).unwrap().schema.metadata().clone();
-    assert_eq!(metadata.get("by").map(String::as_str), Some("me"));
-    let pandas: Value = serde_json::from_str(&metadata["pandas"]).unwrap();
-    assert_eq!(pandas.to_string(), described(&all[..all.len() - 1]));
+    let file = ArrowReaderMetadata::load(&File::open(&output).unwrap(), ArrowReaderOptions::new()).unwrap();
+    let pairs = file.metadata().file_metadata().key_value_metadata().unwrap();
+    let stored = |key: &str| pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone());
+    // pyarrow reads what the Arrow schema has.
+    let schema = BASE64_STANDARD.decode(stored(ARROW_SCHEMA_META_KEY).unwrap()).unwrap();
+    let schema = try_schema_from_ipc_buffer(&schema).unwrap();
+    let of_schema = |key: &str| schema.metadata().get(key).cloned();
+    for stored in [&stored as &dyn Fn(&str) -> Option<String>, &of_schema] {
+        assert_eq!(stored("by").as_deref(), Some("me"));
+        let pandas: Value = serde_json::from_str(&stored("pandas").unwrap()).unwrap();
+        assert_eq!(pandas.to_string(), described(&all[..all.len() - 1]));
+    }
 }
 
 /// JSON of a number, in any way that JSON writes one.
