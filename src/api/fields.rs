@@ -29,7 +29,7 @@ impl Fields {
     /// # Errors
     /// It is not JSON, or not an object.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        match serde_json::from_slice(body).map_err(|error| ApiError::MalformedJson(error.to_string()))? {
+        match serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(body, &error))? {
             Value::Object(map) => Ok(Self::new(String::new(), map)),
             other => Err(ApiError::NotAnObject(kind(&other))),
         }
@@ -75,6 +75,14 @@ impl Fields {
             Some(value) => Ok(value),
             None => Err(self.missing(name, T::EXPECTED)),
         }
+    }
+
+    /// Takes out a field of several types that must be there; `expected` says which.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub(super) fn require_value(&mut self, name: &'static str, expected: &str) -> Result<Value, ApiError> {
+        self.take(name)?.ok_or_else(|| self.missing(name, expected))
     }
 
     /// The error about a required field that is missing. It mentions a field that may have been meant instead.

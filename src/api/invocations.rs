@@ -72,12 +72,21 @@ const TARGETS: [(&[&str], Target); 19] = [
     ),
     responses((status = 200, body = Value), Errors),
 )]
-async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+async fn invocations(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    dispatch(app, request, "messages").await
+}
+
+/// Answers a request for another route; an error about one that is for none names the field `usual`.
+async fn dispatch(
+    State(app): State<Arc<App>>,
+    request: Request,
+    usual: &'static str,
+) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
     let generates = app.generator().is_ok();
     let mut reader = ReceivedRequest::read(&app, request).await?;
     let (target, body) =
-        reader.prepare(&app, move |_, body| Ok((target(body, generates)?, body.to_vec()))).await?;
+        reader.prepare(&app, move |_, body| Ok((target(body, generates, usual)?, body.to_vec()))).await?;
     let mut request = Request::new(Body::from(body));
     *request.headers_mut() = headers;
     let app = State(app);
@@ -105,19 +114,20 @@ async fn invocations(State(app): State<Arc<App>>, request: Request) -> Result<Re
     responses((status = 200, body = Value), Errors),
 )]
 async fn root(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    invocations(app, request).await
+    // What clients of TEI and of Hugging Face send.
+    dispatch(app, request, "inputs").await
 }
 
 /// The route that a body is for, by the names of its fields.
-fn target(body: &[u8], generates: bool) -> Result<Target, ApiError> {
+fn target(body: &[u8], generates: bool, usual: &str) -> Result<Target, ApiError> {
     let names: Names =
-        serde_json::from_slice(body).map_err(|error| ApiError::MalformedJson(error.to_string()))?;
+        serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(body, &error))?;
     let known = TARGETS.iter().find(|(fields, _)| fields.iter().all(|field| names.0.contains(*field)));
     match known {
         Some((_, Target::Classify | Target::Pooling)) if generates => Ok(Target::Chat),
         Some((_, target)) => Ok(*target),
         None => Err(ApiError::invalid(
-            "messages",
+            usual,
             "is missing, and no other field says which route this is for: send a request of /classify, /pooling, \
              /rerank, /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions",
         )),
@@ -169,11 +179,11 @@ mod tests {
             (json!({"input": "a", "encoding_format": "float"}), Target::Pooling, Target::Chat),
         ] {
             let body = body.to_string();
-            assert_eq!(target(body.as_bytes(), false).unwrap(), scores, "{body}");
-            assert_eq!(target(body.as_bytes(), true).unwrap(), generates, "{body}");
+            assert_eq!(target(body.as_bytes(), false, "messages").unwrap(), scores, "{body}");
+            assert_eq!(target(body.as_bytes(), true, "messages").unwrap(), generates, "{body}");
         }
         for wrong in ["{}", "[]", "{\"inputs\"", ""] {
-            assert!(target(wrong.as_bytes(), false).is_err(), "{wrong}");
+            assert!(target(wrong.as_bytes(), false, "messages").is_err(), "{wrong}");
         }
     }
 }

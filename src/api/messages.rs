@@ -76,7 +76,7 @@ fn message(path: String, value: Value) -> Result<Message, ApiError> {
     Ok(Message::with_fields(role, content, more))
 }
 
-/// Takes `content`: a text, or a list of text parts.
+/// Takes `content`: a text, or a list of text parts, each of which becomes a line.
 ///
 /// # Errors
 /// It is missing, or more than text.
@@ -86,11 +86,11 @@ pub(super) fn content(fields: &mut Fields) -> Result<String, ApiError> {
     match fields.take("content")? {
         Some(Value::String(text)) => Ok(text),
         Some(Value::Array(parts)) => {
-            let mut text = String::new();
+            let mut texts = Vec::with_capacity(parts.len());
             for (index, part) in parts.into_iter().enumerate() {
-                text.push_str(&text_part(format!("{path}[{index}]"), part)?);
+                texts.push(text_part(format!("{path}[{index}]"), part)?);
             }
-            Ok(text)
+            Ok(Message::join_parts(&texts))
         }
         Some(other) => Err(wrong_type(path, EXPECTED, &other)),
         None => Err(ApiError::invalid(
@@ -106,7 +106,13 @@ fn text_part(path: String, part: Value) -> Result<String, ApiError> {
     if kind != "text" {
         return Err(ApiError::unsupported(fields.path("type"), "only parts of type text can be read"));
     }
-    fields.require("text")
+    let text = fields.require("text")?;
+    // What clients of hosted services add: which prefix to cache, and sources of what was said.
+    for name in ["cache_control", "annotations"] {
+        fields.take::<Value>(name)?;
+    }
+    fields.end("only the text of a part is read; leave it out")?;
+    Ok(text)
 }
 
 /// Takes `add_generation_prompt`, which is `default` if absent, and `continue_final_message`: how the prompt of a

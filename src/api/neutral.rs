@@ -118,6 +118,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("return_token_offsets", False, NOT_RETURNED),
     ("return_logprob", False, "send `logprobs` instead"),
     ("return_hidden_states", False, NOT_RETURNED),
+    ("return_pooled_hidden_states", False, "the answer is scores; leave it out"),
     ("return_routed_experts", False, NOT_RETURNED),
     ("return_cached_tokens_details", False, NOT_RETURNED),
     ("return_mm_kwargs", Any, ""),

@@ -166,11 +166,16 @@ impl SchedulingFields {
 }
 
 /// Takes out what a request says about texts that are too long: `truncation`, or vLLM's
-/// `truncate_prompt_tokens` and `truncation_side`, which take precedence. The server's option is the default.
+/// `truncate_prompt_tokens` and `truncation_side`. The server's option is the default.
 ///
 /// # Errors
-/// There is no such truncation or side, or the number of tokens is more than the engine takes.
+/// There is no such truncation or side, the number of tokens is more than the engine takes, or both ways are asked for.
 pub(super) fn take_length_policy(fields: &mut Fields, app: &App) -> Result<LengthPolicy, ApiError> {
+    if fields.has("truncation") && fields.has("truncate_prompt_tokens") {
+        let reason = "excludes `truncate_prompt_tokens`, which cuts at the start or, with `truncation_side` `right`, at \
+                      the end: send one of them";
+        return Err(ApiError::invalid(fields.path("truncation"), reason));
+    }
     let policy = truncation(fields, app.settings.server.truncation)?;
     Ok(take_prompt_tokens(fields, app)?.unwrap_or(policy))
 }

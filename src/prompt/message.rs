@@ -51,6 +51,11 @@ impl Message {
         Self { role, content: content.unwrap_or_default(), more: MessageFields { fields, lacks_content } }
     }
 
+    /// The content of a message whose text is in parts: a line for each, as in vLLM and TensorRT-LLM.
+    pub(crate) fn join_parts(parts: &[String]) -> String {
+        parts.join("\n")
+    }
+
     /// Whether it has nothing but a role and a content.
     pub fn is_plain(&self) -> bool {
         self.more == MessageFields::default()

@@ -106,13 +106,17 @@ pub(crate) fn probability(score: f32) -> f32 {
 
 impl Scores {
     /// Probabilities from raw scores, as servers of classifiers compute them: the sigmoid of a single score, the
-    /// softmax of several.
-    pub fn activated(self) -> Self {
+    /// softmax of several. The weighted sum, called `sum`, is not one of the classes: it gets its own sigmoid.
+    pub fn activated(self, sum: Option<&str>) -> Self {
         let mut values: Vec<f64> = self.pairs.iter().map(|(_, score)| f64::from(*score)).collect();
-        match values.as_mut_slice() {
+        // It comes last.
+        let ends_with_sum = sum.is_some() && self.pairs.last().map(|(name, _)| name.as_str()) == sum;
+        let (classes, sum) = values.split_at_mut(self.pairs.len() - usize::from(ends_with_sum));
+        match classes {
             [value] => *value = sigmoid(*value),
-            values => softmax(values),
+            classes => softmax(classes),
         }
+        sum.iter_mut().for_each(|value| *value = sigmoid(*value));
         let names = self.pairs.into_iter().map(|(name, _)| name);
         Self { pairs: names.zip(values.into_iter().map(|value| value as f32)).collect() }
     }
@@ -192,6 +196,20 @@ mod tests {
         };
         let expected = "helpfulness:3.0,correctness:4.0,verbosity:-1.0,total:3.5";
         assert_eq!(content(options, &[2.5, 100.0, -7.0]), expected);
+    }
+
+    #[test]
+    fn the_weighted_sum_is_not_one_of_the_classes_of_a_softmax() {
+        let scores = |values: &[(&str, f32)]| Scores {
+            pairs: values.iter().map(|(name, value)| (name.to_string(), *value)).collect(),
+        };
+        let both = scores(&[("helpfulness", 1.0), ("correctness", 1.0), ("total", 0.0)]);
+        let expected = scores(&[("helpfulness", 0.5), ("correctness", 0.5), ("total", 0.5)]);
+        assert_eq!(both.activated(Some("total")), expected);
+        let one = scores(&[("helpfulness", 0.0), ("total", 0.0)]).activated(Some("total"));
+        assert_eq!(one, scores(&[("helpfulness", 0.5), ("total", 0.5)]));
+        let alone = scores(&[("total", 0.0)]);
+        assert_eq!(alone.activated(Some("total")), scores(&[("total", 0.5)]));
     }
 
     #[test]

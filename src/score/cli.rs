@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::backend::ScoringBackend;
-use super::client::Asked;
+use super::client::{API_KEY, Asked};
 use super::columns::ScoreColumns;
 use super::eval::EvaluationBuilder;
 use super::filter::Filter;
@@ -24,10 +24,6 @@ use crate::engine::simulated::Simulation;
 use crate::manifest::judge::read_rubric_file;
 use crate::prompt::TemplateVariables;
 use crate::report::page;
-
-/// Environment variable with the API key of a server. Not an option: other users can see the options of a
-/// process.
-const API_KEY: &str = "ASSAY_API_KEY";
 
 /// Start of the names of columns that are not written, so that they may not meet those of a file.
 const UNWRITTEN: &str = "\u{1}score_";

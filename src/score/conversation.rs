@@ -129,7 +129,11 @@ pub(super) fn role_name(role: &str) -> String {
 fn parse_content(content: &Value) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => parts.iter().map(|part| part.get("text")?.as_str()).collect(),
+        Value::Array(parts) => {
+            let texts: Option<Vec<String>> =
+                parts.iter().map(|part| part.get("text")?.as_str().map(str::to_owned)).collect();
+            texts.map(|texts| Message::join_parts(&texts))
+        }
         _ => None,
     }
 }

@@ -5,6 +5,9 @@ use crate::reward::{RewardError, Unscorable};
 use crate::sampling::UnsupportedSampling;
 use crate::scheduler::Rejection;
 
+/// What the sender of a request may do about a text that is too long.
+pub(crate) const SHORTEN_OR_TRUNCATE: &str = "; reduce the length of the text, or set `truncation` to `left`";
+
 /// Why a loaded model gave no score or no text.
 ///
 /// The errors carry data, such as the index of a message or the limit that was exceeded, and name no field
@@ -27,7 +30,7 @@ pub enum ServingError {
     /// A conversation with a question about it is longer than the engine can hold.
     #[error(
         "the conversation with the question about it has at least {tokens} tokens, and this model's maximum context \
-         length is {limit} tokens"
+         length is {limit} tokens; shorten it"
     )]
     TooLongToAsk {
         /// Which of the questions it is.

@@ -23,6 +23,7 @@ pub use alias::{Alias, NotAnAlias};
 pub use aliases::AliasError;
 pub(crate) use aliases::{Model, find as find_model, served_names};
 pub(crate) use choice::{Choice, Delta, Ending};
+pub(crate) use error::SHORTEN_OR_TRUNCATE;
 pub use error::ServingError;
 pub(crate) use generator::GenerateOptions;
 pub use generator::Generator;

@@ -48,9 +48,9 @@ impl Scored {
         model.select_pairs(&mut self.answer_mass);
     }
 
-    /// The same with probabilities in place of logits.
-    pub(crate) fn activated(self) -> Self {
-        let tokens = self.tokens.into_iter().map(Scores::activated).collect();
-        Self { scores: self.scores.activated(), tokens, ..self }
+    /// The same with probabilities in place of logits; `sum` is the name of the weighted sum, if there is one.
+    pub(crate) fn activated(self, sum: Option<&str>) -> Self {
+        let tokens = self.tokens.into_iter().map(|scores| scores.activated(sum)).collect();
+        Self { scores: self.scores.activated(sum), tokens, ..self }
     }
 }

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{PartLimits, strings};
-use super::ranking::{RankingForm, conversations, document, documents, keep};
+use super::ranking::{RankingForm, conversations, documents, keep, query};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::tei::{self, Rank};
 use super::vllm::{activation, take_pair_fields};
@@ -169,7 +169,7 @@ async fn rerank_v2(state: State<Arc<App>>, request: Request) -> Result<Response,
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankForm>, ApiError> {
-    let query = document("query", fields.require("query")?)?;
+    let query = query(fields)?;
     if !fields.has("documents") && !fields.has("texts") {
         return Err(fields.missing("documents", "a list of texts, which are the responses to `query`"));
     }

@@ -107,7 +107,7 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, Ap
              /v1/rewards or /v1/chat/completions",
         ));
     }
-    let inputs = match fields.require("prompt")? {
+    let inputs = match fields.require_value("prompt", "one text, or the token ids of one")? {
         Value::String(text) => vec![Input::at("prompt", Text::Templated(text))],
         Value::Array(ids) if ids.first().is_some_and(Value::is_number) => {
             vec![Input::at("prompt", Text::Tokens(ids))]

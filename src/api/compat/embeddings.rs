@@ -95,7 +95,8 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsForm>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
-    let activation = activation(fields)?;
+    // SGLang, whose form of a reward this is, gives raw scores.
+    let activation = activation(fields)?.or_raw();
     let form = EmbeddingsForm { encoding: Encoding::take(fields)?, dimensions: fields.take("dimensions")? };
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
 }

@@ -100,8 +100,8 @@ async fn seed_session() -> Response {
 }
 
 fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<Map<String, Value>>, ApiError> {
-    let params: Value = fields.require("responses_create_params")?;
-    let response: Value = fields.require("response")?;
+    let params: Value = fields.require_value("responses_create_params", "an object")?;
+    let response: Value = fields.require_value("response", "an object")?;
     let mut messages = prompt(params.clone())?;
     output(response.clone(), &mut messages)?;
     let mut request = fields.take_rest();
@@ -123,7 +123,7 @@ fn prompt(params: Value) -> Result<Vec<Message>, ApiError> {
     let mut params = Fields::from_value(path.into(), params)?;
     let instructions = params.take::<String>("instructions")?;
     let mut messages: Vec<Message> = instructions.map(|text| turn("system", text)).into_iter().collect();
-    match params.require("input")? {
+    match params.require_value("input", EXPECTED)? {
         Value::String(text) => messages.push(turn("user", text)),
         Value::Array(list) => {
             for (index, item) in list.into_iter().enumerate() {
@@ -152,6 +152,7 @@ fn output(response: Value, messages: &mut Vec<Message>) -> Result<(), ApiError> 
 
 /// The turn that an item describes; its role is `role` unless the item has one. `None` for the agent's reasoning.
 fn message(path: String, item: Value, role: &str) -> Result<Option<Message>, ApiError> {
+    const CONTENT: &str = "a string or a list of text parts";
     let mut fields = Fields::from_value(path, item)?;
     match fields.take::<String>("type")?.as_deref() {
         None | Some("message") => {}
@@ -163,16 +164,16 @@ fn message(path: String, item: Value, role: &str) -> Result<Option<Message>, Api
     }
     let role = fields.take::<String>("role")?.unwrap_or_else(|| role.to_owned());
     let path = fields.path("content");
-    let content = match fields.require("content")? {
+    let content = match fields.require_value("content", CONTENT)? {
         Value::String(text) => text,
         Value::Array(parts) => {
-            let mut text = String::new();
+            let mut texts = Vec::with_capacity(parts.len());
             for (index, part) in parts.into_iter().enumerate() {
-                text.push_str(&text_part(format!("{path}[{index}]"), part)?);
+                texts.push(text_part(format!("{path}[{index}]"), part)?);
             }
-            text
+            Message::join_parts(&texts)
         }
-        other => return Err(wrong_type(path, "a string or a list of text parts", &other)),
+        other => return Err(wrong_type(path, CONTENT, &other)),
     };
     Ok(Some(turn(&role, content)))
 }

@@ -229,6 +229,14 @@ fn input(value: Value, add_special_tokens: bool, settings: &ServerSettings) -> R
     }
 }
 
+/// The error about a list at `path` that should be `expected`: it names the item that is not a text, if there is one.
+pub(super) fn not_texts(path: &str, expected: &str, list: &[Value]) -> ApiError {
+    match list.iter().enumerate().find(|(_, item)| !item.is_string()) {
+        Some((index, item)) => wrong_type(format!("{path}[{index}]"), "a string", item),
+        None => ApiError::invalid(path, format!("must be {expected}")),
+    }
+}
+
 /// Takes a list of strings out of a request.
 ///
 /// # Errors

@@ -17,6 +17,8 @@ use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
 use crate::api::wire::new_id;
 use crate::config::ServerSettings;
+use crate::prompt::Truncation;
+use crate::serving::LengthPolicy;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(evaluation))
@@ -28,6 +30,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct EvaluationRequest {
     model: Option<String>,
     messages: Vec<String>,
+    /// Tokens to keep of a text, from its start.
+    #[schema(minimum = 1)]
+    max_length: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,5 +65,19 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     for (index, text) in texts(fields, "messages", settings)?.into_iter().enumerate() {
         inputs.push(Input::at(format!("messages[{index}]"), Text::Templated(text)));
     }
-    Ok(CompatRequest::new(inputs, ()))
+    Ok(CompatRequest { length: max_length(fields)?, ..CompatRequest::new(inputs, ()) })
+}
+
+/// Takes `max_length`: LLaMA-Factory's servers keep as many tokens of a text, from its start.
+fn max_length(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiError> {
+    let Some(tokens) = fields.take::<i64>("max_length")? else { return Ok(None) };
+    match usize::try_from(tokens) {
+        Ok(tokens) if tokens > 0 => {
+            Ok(Some(LengthPolicy { truncation: Truncation::Right, tokens: Some(tokens) }))
+        }
+        _ => Err(ApiError::invalid(
+            "max_length",
+            format!("is {tokens}: send a number of tokens of at least 1"),
+        )),
+    }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, PartLimits, Text};
-use super::ranking::document;
+use super::ranking::{document, query};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -105,7 +105,7 @@ async fn hosted_ranking(state: State<Arc<App>>, request: Request) -> Result<Resp
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
-    let query = document("query", fields.require("query")?)?;
+    let query = query(fields)?;
     let list: Vec<Value> = fields.require("passages")?;
     check_count("passages", list.len(), settings)?;
     let mut passages = Vec::with_capacity(list.len());

@@ -30,11 +30,22 @@ pub(super) fn documents(fields: &mut Fields, settings: &ServerSettings) -> Resul
     Ok(texts)
 }
 
+/// Takes `query`, which may be an object as documents are.
+///
+/// # Errors
+/// It is missing, or holds something else than text.
+pub(super) fn query(fields: &mut Fields) -> Result<String, ApiError> {
+    document("query", fields.require_value("query", "a string, or an object with a `text`")?)
+}
+
 /// A text, an object with a `text`, or one with text parts in `content`.
 pub(super) fn document(path: &str, value: Value) -> Result<String, ApiError> {
     match value {
         object @ Value::Object(_) if object.get("content").is_none() => {
-            Fields::from_value(path.to_owned(), object)?.require("text")
+            let mut fields = Fields::from_value(path.to_owned(), object)?;
+            let text = fields.require("text")?;
+            fields.end("only `text` is read; leave it out")?;
+            Ok(text)
         }
         other => vllm_score::text(path, other),
     }

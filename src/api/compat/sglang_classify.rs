@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::inputs::{Input, Text};
+use super::inputs::{Input, Text, not_texts};
 use super::scoring::{Activation, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -116,10 +116,7 @@ pub(super) fn read(
 /// # Errors
 /// It is not a boolean.
 pub(super) fn activation(fields: &mut Fields) -> Result<Activation, ApiError> {
-    match Activation::take(fields, "use_activation")? {
-        Activation::Peers => Ok(Activation::Raw),
-        asked => Ok(asked),
-    }
+    Ok(Activation::take(fields, "use_activation")?.or_raw())
 }
 
 fn list_of(
@@ -147,7 +144,7 @@ fn text(path: &str, value: Value) -> Result<Text, ApiError> {
             [Value::String(prompt), Value::String(response)] => {
                 Ok(Text::Pair(prompt.clone(), response.clone()))
             }
-            _ => Err(ApiError::invalid(path, format!("must be {EXPECTED}"))),
+            _ => Err(not_texts(path, EXPECTED, &pair)),
         },
         other => Err(wrong_type(path, EXPECTED, &other)),
     }

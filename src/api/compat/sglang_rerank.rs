@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::ranking::{RankingForm, conversations, document, documents, keep};
+use super::ranking::{RankingForm, conversations, documents, keep, query};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::vllm::{activation, take_pair_fields};
 use crate::api::app::App;
@@ -79,7 +79,7 @@ async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Respons
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RankingForm>, ApiError> {
-    let query = document("query", fields.require("query")?)?;
+    let query = query(fields)?;
     let documents = documents(fields, settings)?;
     let limits = take_pair_fields(fields)?;
     let inputs = conversations(&query, "documents", &documents, limits, settings)?;

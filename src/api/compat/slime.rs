@@ -81,8 +81,9 @@ async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Respons
 }
 
 fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+    const PROMPT: &str = "a string or a list of messages";
     let response: String = fields.require("response")?;
-    let input = match fields.require("prompt")? {
+    let input = match fields.require_value("prompt", PROMPT)? {
         Value::String(prompt) => {
             Input { text: Text::Pair(prompt, response), path: ItemPath::pair("prompt", "response") }
         }
@@ -92,7 +93,7 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, Ap
             messages.push(turn("assistant", response));
             Input { text: Text::Conversation(messages, EncodeOptions::default()), path }
         }
-        other => return Err(wrong_type("prompt", "a string or a list of messages", &other)),
+        other => return Err(wrong_type("prompt", PROMPT, &other)),
     };
     Ok(CompatRequest::new(vec![input], ()))
 }

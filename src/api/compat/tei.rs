@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text};
+use super::inputs::{Input, Text, not_texts};
 use super::ranking;
 use super::scoring::{Activation, CompatRequest, UnknownFields, score};
 use crate::api::app::App;
@@ -23,6 +23,7 @@ use crate::prompt::Truncation;
 use crate::reward::Scores;
 use crate::serving::LengthPolicy;
 
+const INPUTS: &str = "a text, a pair of texts or a list of lists of them";
 /// The field that names the function.
 const FUNCTION: &str = "parameters.function_to_apply";
 
@@ -156,7 +157,7 @@ pub(super) fn predictions(scores: &Scores) -> Vec<Prediction> {
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PredictForm>, ApiError> {
-    let (inputs, single) = inputs(fields.require("inputs")?, settings)?;
+    let (inputs, single) = inputs(fields.require_value("inputs", INPUTS)?, settings)?;
     let (activation, length) = (raw_scores(fields)?, truncate(fields)?);
     let Some(parameters) = fields.take("parameters")? else {
         let form = PredictForm { flat: single, function: None, top: 0 };
@@ -234,7 +235,7 @@ fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Input>, bool),
             }
             Ok((inputs, false))
         }
-        other => Err(wrong_type("inputs", "a text, a pair of texts or a list of lists of them", &other)),
+        other => Err(wrong_type("inputs", INPUTS, &other)),
     }
 }
 
@@ -245,7 +246,7 @@ fn sequence(path: String, value: Value) -> Result<Input, ApiError> {
     let text = match list.as_slice() {
         [Value::String(text)] => Text::Templated(text.clone()),
         [Value::String(prompt), Value::String(response)] => Text::Pair(prompt.clone(), response.clone()),
-        _ => return Err(ApiError::invalid(path, format!("must be {EXPECTED}"))),
+        _ => return Err(not_texts(&path, EXPECTED, &list)),
     };
     Ok(Input::at(path, text))
 }

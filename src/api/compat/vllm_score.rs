@@ -123,7 +123,12 @@ fn texts(name: &str, value: Value, settings: &ServerSettings) -> Result<Vec<Loca
 pub(super) fn text(path: &str, value: Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) => Ok(text),
-        object @ Value::Object(_) => messages::content(&mut Fields::from_value(path.to_owned(), object)?),
+        object @ Value::Object(_) => {
+            let mut fields = Fields::from_value(path.to_owned(), object)?;
+            let text = messages::content(&mut fields)?;
+            fields.end("only `content` is read; leave it out")?;
+            Ok(text)
+        }
         other => Err(wrong_type(path, "a string, or an object with text parts in `content`", &other)),
     }
 }

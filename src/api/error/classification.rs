@@ -11,7 +11,7 @@ use crate::prompt::PromptError;
 use crate::reward::Unscorable;
 use crate::sampling::UnsupportedSampling;
 use crate::scheduler::Rejection;
-use crate::serving::ServingError;
+use crate::serving::{SHORTEN_OR_TRUNCATE, ServingError};
 
 /// An error as a response reports it.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,10 +95,10 @@ impl ApiError {
                     "the engine failed on this request; try again, and see the server's log for why".into()
                 }
                 ServingError::Rejected(Rejection::TooLong { .. }) => {
-                    format!("{self}; reduce the length of the text, or set `truncation`")
+                    format!("{self}{SHORTEN_OR_TRUNCATE}")
                 }
                 ServingError::Prompt(PromptError::TooManyBytes { .. }) => {
-                    format!("{self}; reduce the length of the text, or set `truncation`")
+                    format!("{self}{SHORTEN_OR_TRUNCATE}")
                 }
                 ServingError::Prompt(PromptError::TooLong { .. }) => {
                     format!("{self}, or set `truncation` to `left`")
@@ -106,7 +106,6 @@ impl ApiError {
                 ServingError::Unscorable(Unscorable::NotAConversation | Unscorable::Rendered) => {
                     format!("{self}; send `messages` to POST /v1/rewards or /v1/chat/completions")
                 }
-                ServingError::TooLongToAsk { .. } => format!("{self}; shorten it"),
                 ServingError::NoRoom { .. } => {
                     format!("{self}; reduce the length of the prompt, or `max_tokens`")
                 }

@@ -114,6 +114,18 @@ impl ApiError {
         Self::Invalid { param: param.into(), reason: reason.into() }
     }
 
+    /// A body that the parser refuses.
+    pub(super) fn malformed_json(body: &[u8], error: &serde_json::Error) -> Self {
+        Self::MalformedJson(match non_finite(body, error) {
+            Some(word) => format!(
+                "{word} at line {} column {}, which Python writes and JSON does not have; send a number or null",
+                error.line(),
+                error.column()
+            ),
+            None => error.to_string(),
+        })
+    }
+
     pub(super) fn unsupported(param: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Unsupported { param: param.into(), reason: reason.into() }
     }
@@ -147,6 +159,13 @@ impl ApiError {
                 | Self::Serving { error: ServingError::Rejected(Rejection::QueueFull { .. }), .. }
         )
     }
+}
+
+/// The number that is not finite at which a parser stopped.
+fn non_finite(body: &[u8], error: &serde_json::Error) -> Option<&'static str> {
+    let line = body.split(|byte| *byte == b'\n').nth(error.line().checked_sub(1)?)?;
+    let rest = line.get(error.column().checked_sub(1)?..)?;
+    ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes()))
 }
 
 fn meant(nearest: Option<&str>) -> String {

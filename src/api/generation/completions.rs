@@ -249,7 +249,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let mut fields = Fields::parse(body)?;
     let model: Option<String> = fields.take("model")?;
     let model = app.model(model.as_deref())?.name.to_owned();
-    let list = prompts::list(fields.require("prompt")?)?;
+    let list = prompts::list(fields.require_value("prompt", prompts::EXPECTED)?)?;
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let mut options = Options::take(&mut fields, generator)?;
     let most = app.settings.server.max_request_items.min(MOST_ANSWERS_OF_A_CALL);

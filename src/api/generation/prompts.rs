@@ -9,6 +9,8 @@ use crate::api::token_ids;
 use crate::prompt::{Fit, Prompt, Truncation};
 use crate::serving::Generator;
 
+/// What `prompt` may be.
+pub(super) const EXPECTED: &str = "a text, a list of texts, token ids or a list of lists of them";
 /// Most prompts of one request.
 const MOST_PROMPTS: usize = 1024;
 

@@ -2,8 +2,14 @@
 
 use std::error::Error;
 
+use reqwest::StatusCode;
+
 use super::REWARDS;
 use crate::score::ScoreError;
+
+/// Environment variable with the API key of a server. Not an option: other users can see the options of a
+/// process.
+pub(in crate::score) const API_KEY: &str = "ASSAY_API_KEY";
 
 /// Why servers cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +18,11 @@ pub(super) enum ConnectError {
     Url(String),
     #[error("cannot create an HTTP client: {}", root_cause(.0))]
     Client(#[source] reqwest::Error),
-    #[error("{url}/v1/models does not answer: {}; check --url", root_cause(source))]
+    #[error("{url} refuses the API key ({status}): set {API_KEY} to one of the server's keys")]
+    Key { url: String, status: StatusCode },
+    #[error("{url} requires an API key ({status}): set {API_KEY} to one of the server's keys")]
+    NoKey { url: String, status: StatusCode },
+    #[error("{url}/v1/models {}: {}; check --url", failure(source), root_cause(source))]
     Models { url: String, source: reqwest::Error },
     #[error("{0} serves no model")]
     NoModel(String),
@@ -39,6 +49,10 @@ impl ConnectError {
             _ => false,
         }
     }
+}
+
+fn failure(error: &reqwest::Error) -> &'static str {
+    if error.is_decode() { "does not list models" } else { "does not answer" }
 }
 
 /// The innermost cause of an error. reqwest's own texts are general ("error sending request").

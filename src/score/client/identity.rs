@@ -1,5 +1,6 @@
 //! What a server runs: its model, engine and score options. A run must not mix scores of different ones.
 
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
@@ -133,6 +134,15 @@ impl RewardClient {
         let failed = |source| ConnectError::Models { url: url.clone(), source };
         let request = self.authorized(self.http.get(format!("{url}/v1/models")));
         let listed = request.send().await.and_then(reqwest::Response::error_for_status);
+        if let Err(error) = &listed
+            && let Some(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) = error.status()
+        {
+            let url = url.clone();
+            return Err(match &self.key {
+                Some(_) => ConnectError::Key { url, status },
+                None => ConnectError::NoKey { url, status },
+            });
+        }
         let models: Result<ModelList, reqwest::Error> = match listed {
             Ok(response) => response.json().await,
             Err(error) => Err(error),

@@ -14,6 +14,7 @@ use futures_util::future::try_join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+pub(super) use self::error::API_KEY;
 use self::identity::ServerIdentity;
 use self::retry::RetryBudget;
 use self::routing::PromptDigest;
@@ -184,9 +185,9 @@ impl RewardClient {
                 match item {
                     Err(error) if error.is_retryable(budget.failures) => {
                         retries.push(*index);
-                        reason = error.message;
+                        reason = error.about_row();
                     }
-                    Err(error) => results[*index] = Some(Err(Unscored::Refused(error.message))),
+                    Err(error) => results[*index] = Some(Err(Unscored::Refused(error.about_row()))),
                     Ok(scores) => results[*index] = Some(Ok(scores)),
                 }
             }
@@ -228,7 +229,8 @@ impl RewardClient {
         match status {
             status if status.is_success() => Ok(Response::Success(text)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(ScoreError::Gone(error_message(status, &text).into()))
+                let message = error_message(status, &text);
+                Err(ScoreError::Gone(format!("{message}; check the key in {API_KEY}").into()))
             }
             status if status == StatusCode::NOT_FOUND || concerns_all(&text) => {
                 Err(ScoreError::Setup(error_message(status, &text).into()))

@@ -1,5 +1,7 @@
 //! What is read from a server's responses, and what is written into requests.
 
+use std::collections::HashSet;
+
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -7,6 +9,7 @@ use serde_json::{Map, Value};
 use super::super::{ConversationScores, Row};
 use super::retry::MAX_FAILURES;
 use crate::prompt::Message;
+use crate::serving::SHORTEN_OR_TRUNCATE;
 
 /// `type` of an error that the request itself caused.
 const INVALID_REQUEST: &str = "invalid_request_error";
@@ -111,6 +114,8 @@ pub(super) enum ResponseError {
     NoLogprobs,
     #[error("its logprobs are empty")]
     EmptyLogprobs,
+    #[error("its logprobs have `{0}` twice, so they are not the scores of attributes; is it a reward model?")]
+    Repeated(String),
     #[error("it has {found} items for {requested} conversations")]
     WrongLength { found: usize, requested: usize },
     #[error("item {place} has the index {index}, which is out of range or given twice")]
@@ -125,6 +130,14 @@ impl ErrorObject {
     /// An error that the request itself caused.
     pub(super) fn invalid_request(message: String) -> Self {
         Self { message, param: Value::Null, code: Value::Null, r#type: INVALID_REQUEST.into() }
+    }
+
+    /// The message about a row of a file, as an engine in this process words it: without the request's field, and
+    /// without advice that only requests can follow.
+    pub(super) fn about_row(&self) -> String {
+        let field = self.param.as_str().map(|param| format!("`{param}`: "));
+        let message = field.and_then(|field| self.message.strip_prefix(&field)).unwrap_or(&self.message);
+        message.strip_suffix(SHORTEN_OR_TRUNCATE).unwrap_or(message).to_owned()
     }
 
     /// Whether another attempt may succeed: the server was overloaded, shutting down or too late. What it
@@ -176,6 +189,10 @@ pub(super) fn parse_completion(text: &str) -> Result<ConversationScores, Respons
     if attributes.is_empty() {
         return Err(ResponseError::EmptyLogprobs);
     }
+    let mut names = HashSet::new();
+    if let Some(repeated) = attributes.iter().find(|attribute| !names.insert(&attribute.token)) {
+        return Err(ResponseError::Repeated(repeated.token.clone()));
+    }
     Ok(ConversationScores {
         scores: attributes.into_iter().map(|attribute| (attribute.token, attribute.logprob)).collect(),
         tokens: completion.usage.map_or(0, |usage| usage.prompt_tokens),
@@ -220,7 +237,7 @@ fn parse_item(item: RewardItem) -> Result<Result<ConversationScores, ErrorObject
 /// The message of an error response: OpenAI's, if it has one.
 pub(super) fn error_message(status: StatusCode, text: &str) -> String {
     match serde_json::from_str::<ErrorBody>(text) {
-        Ok(body) => body.error.message,
+        Ok(body) => body.error.about_row(),
         Err(_) => format!("the server answered {status}"),
     }
 }
@@ -309,6 +326,9 @@ mod tests {
     fn an_error_message_is_the_servers_own_whatever_else_the_body_has() {
         let text = r#"{"error": {"message": "too long", "code": 400}}"#;
         assert_eq!(error_message(StatusCode::BAD_REQUEST, text), "too long");
+        let message = format!("`responses[0]`: it is too long{SHORTEN_OR_TRUNCATE}");
+        let named = serde_json::json!({"error": {"message": message, "param": "responses[0]"}});
+        assert_eq!(error_message(StatusCode::BAD_REQUEST, &named.to_string()), "it is too long");
         assert_eq!(error_message(StatusCode::BAD_GATEWAY, "<html>"), "the server answered 502 Bad Gateway");
     }
 }

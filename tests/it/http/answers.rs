@@ -77,10 +77,12 @@ async fn nothing_that_controls_sampling_changes_a_score() {
 }
 
 #[tokio::test]
-async fn text_parts_count_as_the_text_they_join_to() {
+async fn text_parts_count_as_the_lines_of_one_text() {
     let server = Server::start();
-    let plain = content_with(&server, |_| {}).await;
-    let parts = json!([{"type": "text", "text": "The Louvre, "}, {"type": "text", "text": "and the Seine by night."}]);
+    let lines = "The Louvre,\nand the Seine by night.";
+    let plain = content_with(&server, |request| request["messages"][1]["content"] = json!(lines)).await;
+    let parts =
+        json!([{"type": "text", "text": "The Louvre,"}, {"type": "text", "text": "and the Seine by night."}]);
     let joined = content_with(&server, |request| request["messages"][1]["content"] = parts).await;
     assert_eq!(plain, joined);
 }

@@ -2,7 +2,8 @@
 //! conversation the same score.
 
 use assay::prompt::{EncodeOptions, Encoder, Message};
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::engines::instant;
@@ -214,4 +215,164 @@ async fn what_a_route_cannot_do_is_refused_by_name() {
     }
     let unknown = server.ask("/classify", json!({"model": "other", "input": "a"})).await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn several_text_parts_are_lines_of_one_text_on_every_route() {
+    let server = Server::start();
+    let messages = |content: Value| json!([{"role": "user", "content": PROMPT}, {"role": "assistant", "content": content}]);
+    let parts = json!([{"type": "text", "text": "The Louvre"}, {"type": "text", "text": "and the Seine"}]);
+    let text = json!("The Louvre\nand the Seine");
+    let probs = async |content: &Value| {
+        ok(&server, "/classify", json!({"messages": messages(content.clone())})).await["data"][0]["probs"]
+            .clone()
+    };
+    let expected = probs(&text).await;
+    assert_eq!(probs(&parts).await, expected);
+    let cached = json!([{"type": "text", "text": "The Louvre\nand the Seine", "cache_control": {"type": "ephemeral"}}]);
+    assert_eq!(probs(&cached).await, expected);
+    let output = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
+    let rollout = json!({
+        "responses_create_params": {"input": PROMPT},
+        "response": {"output": [
+            {"type": "message", "role": "assistant", "content": [output("The Louvre"), output("and the Seine")]}
+        ]}
+    });
+    assert_eq!(ok(&server, "/verify", rollout).await["reward"], expected[0]);
+    let scored = ok(&server, "/score", json!({"text_1": PROMPT, "text_2": {"content": parts}})).await;
+    assert_eq!(scored["data"][0]["score"], expected[0]);
+}
+
+#[tokio::test]
+async fn probabilities_of_attributes_do_not_depend_on_their_weighted_sum() {
+    let plain = Server::start();
+    let weighted = Server::with(
+        |settings| {
+            settings.scoring.score_weights =
+                ["helpfulness=0.5", "correctness=0.5"].map(|weight| weight.parse().unwrap()).into()
+        },
+        instant(),
+    );
+    let body = json!({"input": templated(&plain), "use_activation": true});
+    let of = async |server: &Server, path: &str, place: &str| {
+        ok(server, path, body.clone()).await.pointer(place).unwrap().as_array().unwrap().clone()
+    };
+    for (path, place) in [
+        ("/classify", "/data/0/probs"),
+        ("/pooling", "/data/0/data/0"),
+        ("/v1/embeddings", "/data/0/embedding"),
+    ] {
+        let found = of(&weighted, path, place).await;
+        assert_eq!(found[..5], of(&plain, path, place).await, "{path}");
+        let sum = found[5].as_f64().unwrap();
+        let raw = ok(&weighted, path, json!({"input": templated(&plain)})).await;
+        let raw = raw.pointer(place).unwrap()[5].as_f64().unwrap();
+        assert!((sum - 1.0 / (1.0 + (-raw).exp())).abs() < 1e-6, "{path}: {sum} of {raw}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_with_the_template_applied_is_scored_as_it_ends() {
+    let server = Server::start();
+    let text = templated(&server);
+    let open = text.strip_suffix("<|eot_id|>").unwrap();
+    let rewards = ok(&server, "/get_reward", json!({"query": [text, open]})).await["rewards"].clone();
+    assert_ne!(rewards[0], rewards[1]);
+    let exact = ok(&server, "/classify", json!({"input": text, "add_special_tokens": false})).await;
+    assert_eq!(exact["data"][0]["probs"][0], rewards[0]);
+}
+
+#[tokio::test]
+async fn what_a_request_asks_for_in_vain_is_named() {
+    let server = Server::start();
+    let text = templated(&server);
+    for (path, body, words) in [
+        (
+            "/v1/ranking",
+            json!({"query": {"text": "a", "image": "x"}, "passages": [{"text": "b"}]}),
+            "`query.image` is not supported: only `text` is read",
+        ),
+        (
+            "/v1/ranking",
+            json!({"query": {"text": "a"}, "passages": [{"text": "b", "image": "x"}]}),
+            "`passages[0].image` is not supported",
+        ),
+        (
+            "/rerank",
+            json!({"query": "a", "documents": [{"text": "b", "txt": "c"}]}),
+            "`documents[0].txt` is not supported: did you mean `text`?",
+        ),
+        (
+            "/score",
+            json!({"text_1": "a", "text_2": {"content": "b", "images": []}}),
+            "`text_2.images` is not supported: only `content` is read",
+        ),
+        (
+            "/classify",
+            json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "image": "x"}]}]}),
+            "`messages[0].content[0].image` is not supported: only the text of a part is read",
+        ),
+        (
+            "/v1/score",
+            json!({"text_1": "a", "text_2": "b", "return_pooled_hidden_states": true}),
+            "`return_pooled_hidden_states` is not supported: the answer is scores",
+        ),
+        (
+            "/classify",
+            json!({"input": "a", "truncation": "right", "truncate_prompt_tokens": 4}),
+            "`truncation` excludes `truncate_prompt_tokens`",
+        ),
+        ("/predict", json!({"inputs": [["a", 5]]}), "`inputs[0][1]` must be a string, not 5"),
+        ("/predict", json!({"inputs": [["a", "b", "c"]]}), "`inputs[0]` must be one text or two in a list"),
+        ("/classify", json!({"text": [["a", 5]]}), "`text[0][1]` must be a string, not 5"),
+        ("/rerank", json!({"documents": ["a"]}), "`query` is missing or null: send a string, or an object"),
+        (
+            "/slime/reward",
+            json!({"response": "a"}),
+            "`prompt` is missing or null: send a string or a list of messages",
+        ),
+        ("/verify", json!({"responses_create_params": {}}), "`response` is missing or null: send an object"),
+        ("/", json!({"foo": 1}), "`inputs` is missing"),
+        ("/invocations", json!({"foo": 1}), "`messages` is missing"),
+        ("/v1/score/evaluation", json!({"messages": ["a"], "max_length": 0}), "`max_length` is 0"),
+        (
+            "/get_reward",
+            json!({"query": [text.replace(RESPONSE, &"more ".repeat(300))], "truncation": "oldest_turns"}),
+            "`query[0]`: the text has",
+        ),
+    ] {
+        let message = refused(&server, path, body.clone()).await;
+        assert!(message.starts_with(words), "{path} {body}: {message}");
+        assert!(!words.ends_with("has") || message.ends_with("set `truncation` to `left`"), "{message}");
+    }
+    let body = json!({"text_1": "a", "text_2": "b", "return_pooled_hidden_states": false});
+    ok(&server, "/v1/score", body).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_llama_factory_keeps_the_start_of_a_text() {
+    let server = Server::start();
+    let text = templated(&server);
+    let scores = async |path: &str, body: Value| ok(&server, path, body).await;
+    let cut = scores("/v1/score/evaluation", json!({"messages": [text], "max_length": 5})).await;
+    let kept = json!({"input": text, "truncate_prompt_tokens": 5, "truncation_side": "right"});
+    assert_eq!(cut["scores"][0], scores("/classify", kept).await["data"][0]["probs"][0]);
+}
+
+#[tokio::test]
+async fn numbers_that_json_does_not_have_are_named_with_their_place() {
+    let server = Server::start();
+    for (body, words) in [
+        ("{\"query\": [\"hi\"],\n \"labels\": [NaN]}", "NaN at line 2 column 13, which Python writes"),
+        ("{\"query\": [\"hi\"], \"labels\": Infinity}", "Infinity at line 1 column 29"),
+        ("{\"query\": [\"hi\"], \"labels\": [-Infinity]}", "Infinity at line 1 column 31"),
+    ] {
+        for path in ["/get_reward", "/invocations"] {
+            let request = Request::post(path).body(Body::from(body)).unwrap();
+            let answer = server.send(request).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+            let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(words), "{path} {body}: {message}");
+        }
+    }
 }

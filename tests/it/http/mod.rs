@@ -10,6 +10,7 @@ mod encoders;
 mod engines;
 mod failures;
 mod field_names;
+mod foreign_servers;
 mod models;
 mod neutral;
 mod openapi;

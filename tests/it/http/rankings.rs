@@ -189,7 +189,14 @@ async fn a_server_may_give_what_its_peers_give_by_default() {
         }
         assert_ne!(ask(&plain, None).await, ask(&peer, None).await, "{path}");
     }
-    // SGLang and the trainers' routes give raw scores in either case.
+    // SGLang and the trainers' routes give raw scores in either case, unless a request asks for others.
+    let embedding = async |server: &Server, body: Value| {
+        ok(server, "/v1/embeddings", body).await["data"][0]["embedding"].clone()
+    };
+    let raw = embedding(&plain, json!({"input": text})).await;
+    assert_eq!(embedding(&peer, json!({"input": text})).await, raw);
+    let probabilities = json!({"input": text, "use_activation": true});
+    assert_eq!(embedding(&peer, probabilities.clone()).await, embedding(&plain, probabilities).await);
     let sglang = json!({"text": text});
     assert_eq!(
         ok(&peer, "/classify", sglang.clone()).await["embedding"],

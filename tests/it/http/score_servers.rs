@@ -32,14 +32,14 @@ struct Listening {
     runtime: Option<Runtime>,
 }
 
-fn bind(address: &str) -> TcpListener {
+pub(super) fn bind(address: &str) -> TcpListener {
     let listener = TcpListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
     listener
 }
 
 /// Serves until the runtime is shut down.
-fn serve(listener: TcpListener, router: Router) -> Runtime {
+pub(super) fn serve(listener: TcpListener, router: Router) -> Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await });
     runtime
@@ -75,7 +75,7 @@ impl Drop for Listening {
 }
 
 /// A folder with an input: four answers to each of [`GROUPS`] prompts, in rows of their own, far from each other.
-fn input() -> (TempDir, PathBuf) {
+pub(super) fn input() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("in.jsonl");
     let mut rows = String::new();
@@ -89,10 +89,21 @@ fn input() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-async fn run(input: &Path, output: &str, urls: &[&str]) -> Result<Vec<u8>, String> {
+pub(super) async fn run(input: &Path, output: &str, urls: &[&str]) -> Result<Vec<u8>, String> {
+    run_with(input, output, urls, &[]).await
+}
+
+/// The same with further options.
+pub(super) async fn run_with(
+    input: &Path,
+    output: &str,
+    urls: &[&str],
+    options: &[&str],
+) -> Result<Vec<u8>, String> {
     let output = input.with_file_name(output);
     let mut arguments = vec!["score", input.to_str().unwrap(), "--output", output.to_str().unwrap()];
     arguments.extend(urls.iter().flat_map(|url| ["--url", url]));
+    arguments.extend(options);
     let Score { args } = Score::parse_from(arguments);
     match score(&args).await {
         Ok(0) => Ok(std::fs::read(output).unwrap()),
