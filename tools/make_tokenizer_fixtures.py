@@ -7,6 +7,8 @@ For a longer run:
 
     python tools/make_tokenizer_fixtures.py --seed 1 --cases 5000 --output /tmp/tokenizers.json
     TOKENIZER_CASES=/tmp/tokenizers.json cargo test --lib builder::tokenizer
+
+`classes.json` has cases for each class that assembles a tokenizer of its own, whatever the file has.
 """
 
 import argparse
@@ -155,11 +157,83 @@ class Case:
         }
 
 
+# Parts of tokenizer.json that no class has.
+ODD = {
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]},
+    "pre_tokenizer": {
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Digits", "individual_digits": True},
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        ],
+    },
+}
+ODD_TEXTS = [
+    "Hello  World 12345, it's   don't\n\n x_y",
+    "Ünïcode — e\u0301 漢字 ﬁ  ok\t😀 A.B.C ",
+    " lead <|eot_id|> [SEP] </s> 3.14\r\n\r\n ok",
+]
+# Base, model types and classes; None for a tokenizer_config.json without tokenizer_class.
+CLASS_CASES = [
+    (
+        "llama3-tiny",
+        ["llama"],
+        ["GPT2Tokenizer", "GPTNeoXTokenizerFast", "CohereTokenizer", "CohereTokenizerFast", "RobertaTokenizer"]
+        + ["BartTokenizer", "CodeGenTokenizer", "HouseTokenizer", "BloomTokenizerFast"],
+    ),
+    (
+        "llama3-tiny",
+        ["gpt2", "gpt_neox", "cohere", "olmoe", "qwen2_moe", "qwen3_moe", "granite", "olmo3", "glm", "glm4", "mixtral"],
+        [None, "GPT2Tokenizer"],
+    ),
+    ("llama2-tiny", ["mixtral", "mistral"], ["LlamaTokenizer"]),
+    (
+        "bert-tiny",
+        ["bert"],
+        [None, "BertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "DistilBertTokenizerFast"]
+        + ["PreTrainedTokenizerFast", "TokenizersBackend"],
+    ),
+    ("deberta-tiny", ["deberta-v2"], [None, "DebertaV2TokenizerFast"]),
+    ("roberta-tiny", ["roberta"], [None, "RobertaTokenizerFast", "LongformerTokenizer"]),
+    ("xlm-roberta-tiny", ["xlm-roberta"], [None, "XLMRobertaTokenizer", "XLMRobertaTokenizerFast"]),
+]
+
+
+def class_cases():
+    """Every class on a file with odd parts: with and without named tokens, and with a prefix space."""
+    for base, model_types, classes in CLASS_CASES:
+        directory = TESTS / "checkpoints" / base
+        config = json.loads((directory / "tokenizer_config.json").read_text())
+        for name in ["tokenizer_class", "model_input_names", "chat_template"]:
+            config.pop(name, None)
+        unnamed = {name: value for name, value in config.items() if name not in NAMED}
+        for model_type in model_types:
+            for name in classes:
+                named = {"tokenizer_class": name} if name else {}
+                configs = [config | named, unnamed | named, config | named | {"add_prefix_space": True}]
+                for tokenizer_config in configs if model_type in base or model_type == "llama" else configs[:1]:
+                    yield {
+                        "base": f"checkpoints/{base}",
+                        "model_type": model_type,
+                        "changes": ODD,
+                        "files": {"tokenizer_config.json": tokenizer_config},
+                        "texts": ODD_TEXTS,
+                    }
+    yield {
+        "base": "checkpoints/llama3-tiny",
+        "model_type": "llama",
+        "tokenizer_class": "Qwen2Tokenizer",
+        "changes": ODD,
+        "files": {},
+        "texts": ODD_TEXTS,
+    }
+
+
 def load(case, folder):
     """The tokenizer of a case, as transformers loads it."""
     tokenizer = json.loads((TESTS / case["base"] / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer | copy.deepcopy(case["changes"])))
-    (folder / "config.json").write_text(json.dumps({"model_type": case["model_type"]}))
+    (folder / "config.json").write_text(json.dumps({name: case[name] for name in ["model_type", "tokenizer_class"] if name in case}))
     for name, content in case["files"].items():
         (folder / name).write_text(json.dumps(content))
     return AutoTokenizer.from_pretrained(folder)
@@ -183,7 +257,16 @@ def record(case):
             return None
     ids = [encode(tokenizer, text) for text in case["texts"]]
     added = {token.content: id for id, token in tokenizer.added_tokens_decoder.items()}
-    return case | {"ids": ids, "added": added, "special_tokens": tokenizer.special_tokens_map}
+    segments = {"segments": "token_type_ids" in tokenizer("a", "b")} if "bert" in case["base"] else {}
+    return case | segments | {"ids": ids, "added": added, "special_tokens": tokenizer.special_tokens_map}
+
+
+def write(recorded, path):
+    """Write cases, one a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in recorded)
+    path.write_text(f'{{"cases": [\n{lines}\n]}}\n')
+    print(f"{len(recorded)} cases in {path}")
 
 
 def main():
@@ -199,10 +282,8 @@ def main():
         case = record(Case(f"{options.seed}.{number}").draw())
         if case:
             recorded.append(case)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in recorded)
-    options.output.write_text(f'{{"cases": [\n{lines}\n]}}\n')
-    print(f"{len(recorded)} of {options.cases} cases in {options.output}")
+    write(recorded, options.output)
+    write([case for case in map(record, class_cases()) if case], TESTS / "golden/tokenizers/classes.json")
 
 
 if __name__ == "__main__":

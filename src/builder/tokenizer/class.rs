@@ -1,8 +1,8 @@
 //! The tokenizer classes of transformers that assemble a tokenizer of their own.
 //!
 //! From transformers 5 on, a class such as `LlamaTokenizer` takes vocabulary, merges and post-processor from
-//! `tokenizer.json`, but normalizes, splits and decodes in its own way. All other classes take the file as it
-//! is. Which class loads a checkpoint depends on `tokenizer_class` and `model_type`, as in `AutoTokenizer`.
+//! `tokenizer.json`, but normalizes, splits and decodes in its own way. Which class loads a checkpoint is chosen in
+//! [`super::registered`].
 
 use serde_json::{Value, json};
 
@@ -29,6 +29,15 @@ const BERT_TOKENS: &[(&str, &str)] = &[
     ("cls_token", "[CLS]"),
     ("mask_token", "[MASK]"),
 ];
+const ROBERTA_TOKENS: &[(&str, &str)] = &[
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
 
 /// A `tokenizer.json` without a vocabulary.
 #[derive(Debug, thiserror::Error)]
@@ -43,61 +52,19 @@ pub(super) enum Class {
     Llama,
     Qwen2,
     Gemma,
+    /// GPT-2's and CodeGen's.
+    Gpt2,
+    GptNeoX,
+    Cohere,
     DebertaV2,
     Bert,
-}
-
-/// The class that transformers knows for a `model_type`.
-struct Registered {
-    class: Class,
-    /// Whether it overrides a class that the checkpoint names.
-    overrides: bool,
-}
-
-impl Registered {
-    fn find(model_type: &str) -> Option<Self> {
-        let (class, overrides) = match model_type {
-            "qwen2" => (Class::Qwen2, true),
-            "qwen3" => (Class::Qwen2, false),
-            "deberta-v2" => (Class::DebertaV2, false),
-            "bert" => (Class::Bert, false),
-            "gemma" | "gemma2" | "gemma3" | "gemma3_text" => (Class::Gemma, false),
-            "mistral" | "mistral3" | "ministral" | "ministral3" | "nemotron" | "internlm2" | "phi3"
-            | "olmo2" => (Class::File, true),
-            _ => return None,
-        };
-        Some(Self { class, overrides })
-    }
+    /// BERT's without segments.
+    DistilBert,
+    Roberta,
+    XlmRoberta,
 }
 
 impl Class {
-    /// Chooses the class for a checkpoint of `model_type`. `is_byte_level` says whether its `tokenizer.json`
-    /// spells bytes in GPT-2's alphabet.
-    pub(super) fn choose(settings: &Settings, model_type: Option<&str>, is_byte_level: bool) -> Self {
-        let registered = model_type.and_then(Registered::find);
-        let named = settings.class.as_deref().map(|name| name.strip_suffix("Fast").unwrap_or(name));
-        let Some(named) = named.map(Self::named) else {
-            return registered.map_or(Self::File, |registered| registered.class);
-        };
-        match registered {
-            // Many checkpoints with byte-level tokenizers name Llama's class, which would misread them.
-            _ if named == Self::Llama && is_byte_level && registered_is_open(model_type) => Self::File,
-            Some(Registered { class, overrides: true }) if !settings.has_own_code => class,
-            _ => named,
-        }
-    }
-
-    fn named(name: &str) -> Self {
-        match name {
-            "LlamaTokenizer" => Self::Llama,
-            "Qwen2Tokenizer" => Self::Qwen2,
-            "GemmaTokenizer" => Self::Gemma,
-            "DebertaV2Tokenizer" => Self::DebertaV2,
-            "BertTokenizer" => Self::Bert,
-            _ => Self::File,
-        }
-    }
-
     /// Whether the class gives a model the segments of a pair.
     pub(super) fn gives_segments(self) -> bool {
         matches!(self, Self::Bert | Self::DebertaV2)
@@ -108,7 +75,28 @@ impl Class {
         match self {
             Self::File => &[],
             Self::DebertaV2 => DEBERTA_TOKENS,
-            Self::Bert => BERT_TOKENS,
+            Self::Bert | Self::DistilBert => BERT_TOKENS,
+            Self::Roberta | Self::XlmRoberta => ROBERTA_TOKENS,
+            Self::Gpt2 => &[
+                ("bos_token", "<|endoftext|>"),
+                ("eos_token", "<|endoftext|>"),
+                ("unk_token", "<|endoftext|>"),
+            ],
+            Self::GptNeoX => &[
+                ("bos_token", "<|endoftext|>"),
+                ("eos_token", "<|endoftext|>"),
+                ("unk_token", "<|endoftext|>"),
+                ("pad_token", "<|padding|>"),
+            ],
+            Self::Cohere => &[
+                ("bos_token", "<BOS_TOKEN>"),
+                ("eos_token", "<|END_OF_TURN_TOKEN|>"),
+                ("unk_token", "<UNK>"),
+                ("sep_token", "<SEP>"),
+                ("pad_token", "<PAD>"),
+                ("cls_token", "<CLS>"),
+                ("mask_token", "<MASK_TOKEN>"),
+            ],
             Self::Llama => &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")],
             Self::Qwen2 => &[
                 ("unk_token", "<|endoftext|>"),
@@ -130,20 +118,28 @@ impl Class {
     /// # Errors
     /// [`NoVocabulary`].
     pub(super) fn assemble(self, mut file: Value, settings: &Settings) -> Result<Value, NoVocabulary> {
-        if matches!(self, Self::File | Self::DebertaV2 | Self::Bert) {
+        if !matches!(self, Self::Llama | Self::Gemma) && !self.is_byte_level() {
             return Ok(file);
         }
         let model = self.model(file["model"].take(), settings)?;
         file["model"] = model;
         file["added_tokens"] = json!([]);
         file["normalizer"] = match self {
-            Self::File | Self::Llama | Self::DebertaV2 | Self::Bert => Value::Null,
-            Self::Qwen2 => json!({"type": "NFC"}),
+            Self::Qwen2 | Self::GptNeoX | Self::Cohere => json!({"type": "NFC"}),
             Self::Gemma => json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}),
+            _ => Value::Null,
         };
+        if self == Self::GptNeoX {
+            file["post_processor"] = Value::Null;
+        }
         file["pre_tokenizer"] = self.pre_tokenizer(settings);
         file["decoder"] = self.decoder(settings);
         Ok(file)
+    }
+
+    /// Whether it splits into words whose bytes are spelt in GPT-2's alphabet.
+    fn is_byte_level(self) -> bool {
+        matches!(self, Self::Qwen2 | Self::Gpt2 | Self::GptNeoX | Self::Cohere | Self::Roberta)
     }
 
     fn model(self, mut model: Value, settings: &Settings) -> Result<Value, NoVocabulary> {
@@ -167,15 +163,15 @@ impl Class {
             Self::Gemma => json!(settings.named_or("unk_token", "<unk>").unwrap_or("None")),
             _ => Value::Null,
         };
-        let affix = if self == Self::Qwen2 { json!("") } else { Value::Null };
+        let affix = if self.is_byte_level() { json!("") } else { Value::Null };
         Ok(json!({
             "type": "BPE",
             "dropout": null,
             "unk_token": unknown,
             "continuing_subword_prefix": affix,
             "end_of_word_suffix": affix,
-            "fuse_unk": self != Self::Qwen2,
-            "byte_fallback": self != Self::Qwen2,
+            "fuse_unk": !self.is_byte_level(),
+            "byte_fallback": !self.is_byte_level(),
             "ignore_merges": false,
             "vocab": vocab,
             "merges": merges,
@@ -183,8 +179,9 @@ impl Class {
     }
 
     fn pre_tokenizer(self, settings: &Settings) -> Value {
+        let space = settings.add_prefix_space.unwrap_or(false);
+        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": use_regex});
         match self {
-            Self::File | Self::DebertaV2 | Self::Bert => Value::Null,
             Self::Llama => {
                 let scheme = match (settings.add_prefix_space.unwrap_or(true), settings.legacy) {
                     (false, _) => "never",
@@ -193,40 +190,33 @@ impl Class {
                 };
                 json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false})
             }
-            Self::Qwen2 => {
-                let space = settings.add_prefix_space.unwrap_or(false);
-                json!({"type": "Sequence", "pretokenizers": [
-                    {"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated", "invert": false},
-                    {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": false},
-                ]})
-            }
+            Self::Qwen2 => json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated", "invert": false},
+                bytes(false),
+            ]}),
+            Self::Cohere => json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Digits", "individual_digits": true},
+                bytes(true),
+            ]}),
+            Self::Gpt2 | Self::GptNeoX | Self::Roberta => bytes(true),
             Self::Gemma => json!({"type": "Split", "pattern": {"String": " "},
                 "behavior": "MergedWithPrevious", "invert": false}),
+            _ => Value::Null,
         }
     }
 
     fn decoder(self, settings: &Settings) -> Value {
+        if self.is_byte_level() {
+            return json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+        }
         let mut steps = vec![
             json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
             json!({"type": "ByteFallback"}),
             json!({"type": "Fuse"}),
         ];
-        match self {
-            Self::File | Self::DebertaV2 | Self::Bert => return Value::Null,
-            Self::Qwen2 => {
-                return json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
-                    "use_regex": true});
-            }
-            Self::Llama if settings.add_prefix_space.unwrap_or(true) => {
-                steps.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-            }
-            Self::Llama | Self::Gemma => {}
+        if self == Self::Llama && settings.add_prefix_space.unwrap_or(true) {
+            steps.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
         }
         json!({"type": "Sequence", "decoders": steps})
     }
-}
-
-/// Whether a `model_type` may be loaded with the file's own parts although its class is Llama's.
-fn registered_is_open(model_type: Option<&str>) -> bool {
-    !matches!(model_type, Some("qwen2"))
 }

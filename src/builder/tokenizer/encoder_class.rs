@@ -1,5 +1,4 @@
-//! The tokenizer classes of encoders, which normalize and split texts in their own way (see [`super::class`]). RoBERTa's
-//! and XLM-RoBERTa's assemble what their published files have.
+//! The tokenizer classes of encoders, which normalize, split and frame texts in their own way (see [`super::class`]).
 
 use serde_json::{Value, json};
 
@@ -8,7 +7,7 @@ use crate::builder::BuildError;
 use crate::builder::json::Object;
 
 /// Replaces the parts of `tokenizer.json` that the class assembles itself, by the settings of `tokenizer_config.json`.
-/// Vocabulary, added tokens and post-processor are those of the file.
+/// Vocabulary and added tokens are those of the file.
 ///
 /// # Errors
 /// A setting is malformed.
@@ -36,7 +35,7 @@ pub(super) fn assemble(class: Class, mut file: Value, config: Option<&Object>) -
             );
             file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": splits});
         }
-        Class::Bert => {
+        Class::Bert | Class::DistilBert => {
             let accents: Option<bool> =
                 config.map(|config| config.optional("strip_accents")).transpose()?.flatten();
             file["normalizer"] = json!({
@@ -48,7 +47,54 @@ pub(super) fn assemble(class: Class, mut file: Value, config: Option<&Object>) -
             });
             file["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
         }
-        Class::File | Class::Llama | Class::Qwen2 | Class::Gemma => {}
+        Class::XlmRoberta if file["model"]["type"] == "Unigram" => {
+            file["normalizer"] = precompiled(&file["normalizer"]);
+            let scheme = if flag("add_prefix_space", true)? { "always" } else { "never" };
+            let metaspace =
+                json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true});
+            file["pre_tokenizer"] =
+                json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]});
+            file["decoder"] = metaspace;
+            file["model"]["unk_id"] = json!(3);
+            file["model"]["byte_fallback"] = json!(false);
+        }
+        _ => {}
     }
     Ok(file)
+}
+
+/// SentencePiece's map of characters in a normalizer, or null.
+fn precompiled(normalizer: &Value) -> Value {
+    let parts = normalizer["normalizers"].as_array().map_or(std::slice::from_ref(normalizer), Vec::as_slice);
+    parts.iter().find(|part| part["type"] == "Precompiled").cloned().unwrap_or_default()
+}
+
+/// The post-processor that the class sets itself; `None` if it keeps the file's. `token` gives the text and the id of a
+/// named token.
+pub(super) fn post_processor(class: Class, token: impl Fn(&str) -> Option<(String, u32)>) -> Option<Value> {
+    let (start, end) = match class {
+        Class::Bert | Class::DistilBert | Class::DebertaV2 | Class::Roberta => ("cls_token", "sep_token"),
+        Class::XlmRoberta => ("bos_token", "eos_token"),
+        _ => return None,
+    };
+    let (start, end) = (token(start)?, token(end)?);
+    if class == Class::Roberta {
+        return Some(json!({"type": "RobertaProcessing", "sep": end, "cls": start, "trim_offsets": true,
+            "add_prefix_space": false}));
+    }
+    let special =
+        |(text, _): &(String, u32), segment: u32| json!({"SpecialToken": {"id": text, "type_id": segment}});
+    let text = |name: &str, segment: u32| json!({"Sequence": {"id": name, "type_id": segment}});
+    let single = vec![special(&start, 0), text("A", 0), special(&end, 0)];
+    let mut pair = single.clone();
+    if class == Class::XlmRoberta {
+        pair.extend([special(&end, 0), text("B", 0), special(&end, 0)]);
+    } else {
+        pair.extend([text("B", 1), special(&end, 1)]);
+    }
+    let mut ids = serde_json::Map::new();
+    for (text, id) in [start, end] {
+        ids.insert(text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}));
+    }
+    Some(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": ids}))
 }

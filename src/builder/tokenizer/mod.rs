@@ -8,6 +8,7 @@ mod class;
 mod encoder_class;
 mod merges;
 mod protobuf;
+mod registered;
 mod sentencepiece;
 mod settings;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
 use self::class::Class;
+use self::registered::Choice;
 use self::sentencepiece::{SentencePiece, SentencePieceError};
 use self::settings::{Given, NAMED, Settings, TokenFields};
 use super::BuildError;
@@ -80,7 +82,9 @@ pub(super) fn read(
     if !is_named {
         settings.class.clone_from(&model.tokenizer_class);
     }
-    let class = Class::choose(&settings, model.model_type.as_deref(), text.contains("\"ByteLevel\""));
+    let choice = Choice::new(&settings, model.model_type.as_deref(), text.contains("\"ByteLevel\""));
+    let class = choice.class;
+    notes.extend(choice.note());
 
     if class != Class::File && settings.extra.is_empty() {
         settings.extra = symbols;
@@ -96,6 +100,15 @@ pub(super) fn read(
     };
     let named = named_tokens(class, &settings, file["padding"]["pad_token"].as_str());
     add_tokens(&mut tokenizer, class, &settings, &named).map_err(|error| invalid(&error))?;
+    let token = |name: &str| {
+        let (_, given) = named.iter().find(|(other, _)| other == name)?;
+        Some((given.content().to_owned(), tokenizer.token_to_id(given.content())?))
+    };
+    if let Some(processor) = encoder_class::post_processor(class, token) {
+        let processor: PostProcessorWrapper =
+            serde_json::from_value(processor).map_err(|error| invalid(&error))?;
+        tokenizer.with_post_processor(Some(processor));
+    }
     let is_converted = path.file_name().is_some_and(|name| name == SENTENCEPIECE_FILE);
     if is_converted {
         frame_texts(&mut tokenizer, &settings, &named).map_err(|error| invalid(&error))?;
@@ -164,7 +177,9 @@ impl Source {
         let mut settings = Settings::read(checkpoint, config, None)?;
         let mut model = SentencePiece::parse(&bytes).map_err(wrong)?;
         for (id, token) in &settings.added {
-            model.rename(*id, &token.content);
+            if let Ok(id) = u32::try_from(*id) {
+                model.rename(id, &token.content);
+            }
         }
         for (name, text) in &model.named {
             settings.named.entry(name).or_insert_with(|| Some(Given::Text(text.clone())));
@@ -265,8 +280,8 @@ fn add_tokens(
     });
     let added: Vec<AddedToken> = added.collect();
     tokenizer.add_tokens(added)?;
-    if class == Class::Qwen2 {
-        // The class adds all special tokens once more, without other flags.
+    if matches!(class, Class::Qwen2 | Class::Cohere) {
+        // These classes add all special tokens once more, without other flags.
         let special = named.iter().map(|(_, given)| given).chain(&settings.extra);
         let special: Vec<_> =
             special.map(|given| TokenFields::special(given.content()).added_token()).collect();

@@ -107,8 +107,9 @@ pub(super) struct Settings {
     pub(super) class: Option<String>,
     /// Whether the class is code of the checkpoint's own.
     pub(super) has_own_code: bool,
-    /// Added tokens by the id that the file gives them.
-    pub(super) added: BTreeMap<u32, TokenFields>,
+    /// Added tokens in the order of the ids that the file gives them. The ids only order them, as in transformers, and
+    /// may be negative.
+    pub(super) added: BTreeMap<i64, TokenFields>,
     /// Those of [`NAMED`] that a file has; `None` where it says null.
     pub(super) named: BTreeMap<&'static str, Option<Given>>,
     /// Further `..._token` fields and named extra tokens, in order.
@@ -220,20 +221,20 @@ impl Reader<'_> {
         }
     }
 
-    fn added_tokens_decoder(&self) -> Result<BTreeMap<u32, TokenFields>, BuildError> {
+    fn added_tokens_decoder(&self) -> Result<BTreeMap<i64, TokenFields>, BuildError> {
         let field = "added_tokens_decoder";
         let mut added = BTreeMap::new();
         match self.fields.get(field) {
             None => {}
             Some(Value::Object(tokens)) => {
-                for (id, token) in tokens {
-                    let id = id.trim().parse().map_err(|_| {
-                        self.error(field, &format!("{id:?} is not a token id; ids are whole numbers"))
+                for (written, token) in tokens {
+                    let id = written.trim().parse::<i64>().ok().filter(|id| *id <= i64::from(u32::MAX));
+                    let id = id.ok_or_else(|| {
+                        let reason = format!("{written:?} is not a token id; ids are whole numbers");
+                        self.error(field, &reason)
                     })?;
-                    added.insert(
-                        id,
-                        TokenFields::read(token).map_err(|error| self.error(field, &error.to_string()))?,
-                    );
+                    let token = TokenFields::read(token);
+                    added.insert(id, token.map_err(|error| self.error(field, &error.to_string()))?);
                 }
             }
             Some(_) => return Err(self.error(field, "it is not an object of tokens by their ids")),
@@ -270,7 +271,7 @@ impl Reader<'_> {
         &self,
         checkpoint: &Path,
         file: Option<&Value>,
-    ) -> Result<BTreeMap<u32, TokenFields>, BuildError> {
+    ) -> Result<BTreeMap<i64, TokenFields>, BuildError> {
         let mut added = BTreeMap::new();
         // Transformers overlooks the objects of `tokenizer_config.json` here.
         let content =
@@ -283,7 +284,7 @@ impl Reader<'_> {
         }
         if let Some(listed) = Object::read_if_present(&checkpoint.join(ADDED_TOKENS))? {
             for (content, id) in listed.fields() {
-                let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+                let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).map(i64::from);
                 let id = id.ok_or_else(|| listed.error(content, "it must be a token id, a whole number"))?;
                 let special = special.iter().any(|token| token == content);
                 let normalized = Some(!special);
@@ -292,7 +293,8 @@ impl Reader<'_> {
         }
         for token in file.and_then(|file| file.get("added_tokens")?.as_array()).into_iter().flatten() {
             // The tokenizers crate reports what is wrong with `tokenizer.json`.
-            let id = token.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+            let id =
+                token.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).map(i64::from);
             if let (Some(id), Ok(token)) = (id, TokenFields::read(token)) {
                 added.insert(id, token);
             }
@@ -300,7 +302,7 @@ impl Reader<'_> {
         Ok(added)
     }
 
-    fn finish(mut self, added: BTreeMap<u32, TokenFields>) -> Result<Settings, BuildError> {
+    fn finish(mut self, added: BTreeMap<i64, TokenFields>) -> Result<Settings, BuildError> {
         let mut named = BTreeMap::new();
         for name in NAMED {
             if let Some(value) = self.fields.get(name) {

@@ -27,6 +27,9 @@ struct Case {
     texts: Vec<String>,
     /// `None` for a text that the tokenizer cannot encode.
     ids: Vec<Option<Vec<u32>>>,
+    /// Whether a pair has segments, where that was recorded.
+    #[serde(default)]
+    segments: Option<bool>,
     added: BTreeMap<String, u32>,
     special_tokens: BTreeMap<String, String>,
 }
@@ -52,6 +55,7 @@ impl Case {
     fn check(&self, name: &str) {
         let tokenizer = self.read();
         assert_eq!(tokenizer.special_tokens, self.special_tokens, "{name}");
+        assert_eq!(self.segments.unwrap_or(tokenizer.gives_segments), tokenizer.gives_segments, "{name}");
         let parsed = parse_tokenizer(&tokenizer.json).unwrap();
         let added: BTreeMap<String, u32> =
             (parsed.get_added_tokens_decoder().into_iter()).map(|(id, token)| (token.content, id)).collect();
@@ -72,6 +76,17 @@ fn random_configurations_give_the_ids_that_transformers_gives() {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     for (number, case) in recorded["cases"].iter().enumerate() {
         case.check(&format!("case {number}"));
+    }
+}
+
+#[test]
+fn each_class_normalizes_and_splits_as_in_transformers_whatever_the_file_says() {
+    let path = tests_folder().join("golden/tokenizers/classes.json");
+    let recorded: BTreeMap<String, Vec<Case>> =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for case in &recorded["cases"] {
+        let class = case.files.get("tokenizer_config.json").and_then(|file| file.get("tokenizer_class"));
+        case.check(&format!("{} of {}, {class:?}", case.model_type, case.base));
     }
 }
 

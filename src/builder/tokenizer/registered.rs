@@ -1,0 +1,140 @@
+//! Which class of transformers loads a checkpoint's tokenizer, by `tokenizer_class` and `model_type`, as in
+//! `AutoTokenizer` of its version 5.23.
+
+use super::class::Class;
+use super::settings::Settings;
+
+/// Classes that assemble a tokenizer of their own, too, but not here.
+const NOT_ASSEMBLED: &[&str] = &[
+    "AlbertTokenizer",
+    "BarthezTokenizer",
+    "BigBirdTokenizer",
+    "BlenderbotTokenizer",
+    "CLIPTokenizer",
+    "CamembertTokenizer",
+    "CodeLlamaTokenizer",
+    "ConvBertTokenizer",
+    "CpmTokenizer",
+    "DebertaTokenizer",
+    "EsmcTokenizer",
+    "FNetTokenizer",
+    "FunnelTokenizer",
+    "HerbertTokenizer",
+    "LayoutLMv2Tokenizer",
+    "LayoutLMv3Tokenizer",
+    "LayoutXLMTokenizer",
+    "LukeTokenizer",
+    "MBart50Tokenizer",
+    "MBartTokenizer",
+    "MLukeTokenizer",
+    "MPNetTokenizer",
+    "MarkupLMTokenizer",
+    "NllbTokenizer",
+    "NougatTokenizer",
+    "OpenAIGPTTokenizer",
+    "PegasusTokenizer",
+    "Qwen3_5Tokenizer",
+    "ReformerTokenizer",
+    "RemBertTokenizer",
+    "RoFormerTokenizer",
+    "SeamlessM4TTokenizer",
+    "Siglip2Tokenizer",
+    "SplinterTokenizer",
+    "T5Tokenizer",
+    "Tipsv2Tokenizer",
+    "UdopTokenizer",
+    "VideoPrismTokenizer",
+    "WhisperTokenizer",
+    "XGLMTokenizer",
+    "XLNetTokenizer",
+];
+
+/// The class that loads a checkpoint's tokenizer.
+pub(super) struct Choice {
+    pub(super) class: Class,
+    /// The class that the checkpoint names, if that would assemble a tokenizer in a way that is not known here.
+    not_assembled: Option<String>,
+}
+
+impl Choice {
+    /// Chooses the class for a checkpoint of `model_type`. `is_byte_level` says whether its `tokenizer.json`
+    /// spells bytes in GPT-2's alphabet.
+    pub(super) fn new(settings: &Settings, model_type: Option<&str>, is_byte_level: bool) -> Self {
+        let registered = model_type.and_then(Registered::find);
+        let name = settings.class.as_deref().map(|name| name.strip_suffix("Fast").unwrap_or(name));
+        let Some(name) = name else {
+            let class = registered.map_or(Class::File, |registered| registered.class);
+            return Self { class, not_assembled: None };
+        };
+        let named = named(name);
+        let class = match registered {
+            // Many checkpoints with byte-level tokenizers name Llama's class, which would misread them.
+            _ if named == Class::Llama && is_byte_level && model_type != Some("qwen2") => Class::File,
+            Some(Registered { class, overrides: true }) if !settings.has_own_code => class,
+            _ => {
+                let not_assembled = NOT_ASSEMBLED.contains(&name).then(|| name.to_owned());
+                return Self { class: named, not_assembled };
+            }
+        };
+        Self { class, not_assembled: None }
+    }
+
+    /// What a build says about a class that is not assembled.
+    pub(super) fn note(&self) -> Option<String> {
+        let name = self.not_assembled.as_ref()?;
+        Some(format!(
+            "tokenizer_class {name} normalizes and splits texts in its own way in transformers; tokenizer.json is used \
+             as it is, so compare token ids (tools/compare_with_transformers.py)"
+        ))
+    }
+}
+
+/// The class that transformers knows for a `model_type`.
+struct Registered {
+    class: Class,
+    /// Whether it overrides a class that the checkpoint names.
+    overrides: bool,
+}
+
+impl Registered {
+    fn find(model_type: &str) -> Option<Self> {
+        let (class, overrides) = match model_type {
+            "qwen2" => (Class::Qwen2, true),
+            "qwen3" | "qwen2_moe" | "qwen3_moe" => (Class::Qwen2, false),
+            "gemma" | "gemma2" | "gemma3" | "gemma3_text" => (Class::Gemma, false),
+            "gpt2" => (Class::Gpt2, false),
+            "gpt_neox" | "olmoe" => (Class::GptNeoX, false),
+            "cohere" => (Class::Cohere, false),
+            "deberta-v2" => (Class::DebertaV2, false),
+            "bert" => (Class::Bert, false),
+            "roberta" => (Class::Roberta, false),
+            "xlm-roberta" => (Class::XlmRoberta, false),
+            "mistral" | "mistral3" | "ministral" | "ministral3" | "mixtral" | "nemotron" | "internlm2"
+            | "phi3" | "olmo2" | "olmo3" | "glm" | "glm4" | "granite" | "modernbert" => (Class::File, true),
+            _ => return None,
+        };
+        Some(Self { class, overrides })
+    }
+}
+
+/// The class of this name, and of the names that are aliases of it.
+fn named(name: &str) -> Class {
+    match name {
+        "LlamaTokenizer" => Class::Llama,
+        "Qwen2Tokenizer" => Class::Qwen2,
+        "GemmaTokenizer" => Class::Gemma,
+        "GPT2Tokenizer" | "CodeGenTokenizer" => Class::Gpt2,
+        "GPTNeoXTokenizer" => Class::GptNeoX,
+        "CohereTokenizer" => Class::Cohere,
+        "DebertaV2Tokenizer" => Class::DebertaV2,
+        "BertTokenizer"
+        | "ElectraTokenizer"
+        | "LxmertTokenizer"
+        | "MobileBertTokenizer"
+        | "SqueezeBertTokenizer" => Class::Bert,
+        "DistilBertTokenizer" => Class::DistilBert,
+        "RobertaTokenizer" | "BartTokenizer" | "LongformerTokenizer" => Class::Roberta,
+        "XLMRobertaTokenizer" => Class::XlmRoberta,
+        _ => Class::File,
+    }
+}
