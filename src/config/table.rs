@@ -184,7 +184,7 @@ options! {
         /// The wait doubles before each further one.
         restart_wait: Seconds = Seconds(scheduler().restart_wait), value_name: "SECONDS";
 
-        /// Time without progress after which a busy engine counts as failed
+        /// Time a busy engine may take without progress
         ///
         /// An engine is stalled while it has work and makes no progress.
         stall_timeout: Seconds = Seconds(scheduler().stall_timeout), value_name: "SECONDS";
@@ -209,7 +209,7 @@ options! {
         /// short requests less.
         max_chunk_tokens: Option<usize> = None, value_name: "TOKENS", unset: "a quarter of a batch, for prompts longer than half of one", parse: positive;
 
-        /// Waiting time that raises a request by one priority class
+        /// Waiting time worth one priority class
         ageing: Seconds = Seconds(scheduler().ageing), value_name: "SECONDS";
 
         /// Compute shared prefixes once
@@ -228,7 +228,7 @@ options! {
 
     /// How logits become the scores that are served.
     "Scoring" scoring: ScoringSettings {
-        /// Range of logits that are scores: FIRST up to, not including, END
+        /// Logits that are scores: FIRST up to but not END
         ///
         /// `0,1` is the first logit of the model's head.
         reward_logits_range: Option<LogitsRange> = None,
@@ -246,7 +246,7 @@ options! {
         reward_model_string: Vec<String> = Vec::new(),
             value_name: "NAME", unset: "the engine's", nim: &[("NIM_REWARD_MODEL_STRING", nim::same)];
 
-        /// Raw scores or probabilities by default on other servers' routes
+        /// Kind of values on other servers' routes
         ///
         /// It applies where a request does not say whether it wants raw scores or probabilities. The routes of vLLM,
         /// TEI and others give probabilities with `peer`, as those servers do.
