@@ -155,6 +155,10 @@ void CpuEngine::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<cons
     engine_->run({span_of(token_ids), span_of(block_table), chunks_, span_of(reads)}, span_of(logits));
 }
 
+void check_cpu(const CpuModel& model) {
+    cpu::check(model_of(model), {.threads = 1, .max_num_tokens = 1, .kv_blocks = 1});
+}
+
 std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows) {
     const AttentionView& attention = model.attention;
     const FeedForwardView& feed_forward = model.feed_forward;

@@ -33,6 +33,9 @@ std::unique_ptr<CpuEngine> open_cpu(const CpuModel& model, const CpuLimits& limi
                                     rust::Slice<const TensorView> tensors,
                                     rust::Slice<const std::uint8_t> weights);
 
+// Throws EngineError if the engine cannot compute such a model.
+void check_cpu(const CpuModel& model);
+
 using cpu::Roofline;
 
 std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows);

@@ -65,6 +65,12 @@ fn choose(mut templates: Templates, name: Option<&str>) -> Result<Option<ChatTem
     let found = templates.remove(name.unwrap_or(DEFAULT));
     let others: Vec<String> = templates.keys().cloned().collect();
     match (found, name) {
+        (Some((text, path)), _) if text.is_empty() => {
+            let reason = format!(
+                "the chat template is empty; put the one that the model was trained with into {TEMPLATE_FILE}"
+            );
+            Err(BuildError::checkpoint(path, reason))
+        }
         (Some((text, path)), _) => Ok(Some(ChatTemplate { text, path, others })),
         (None, Some(name)) => Err(BuildError::Option(format!(
             "--chat-template {name}: the checkpoint's chat templates are {}; choose one of them",

@@ -32,12 +32,21 @@ pub(super) struct Config {
 /// Reads `config.json` of a checkpoint that will be served as `name`.
 pub(super) fn read(object: Object, architecture: Architecture, name: String) -> Result<Config, BuildError> {
     let section = architecture.decoder_config(&object)?;
-    let decoder = &section.as_ref().unwrap_or(&object).aliased(architecture.family.aliases);
+    let family = architecture.family;
+    let (decoder, ignored) = section.as_ref().unwrap_or(&object).without(family.ignored);
+    let decoder = &decoder.aliased(family.aliases);
     refuse_what_no_engine_does(&object)?;
     refuse_what_no_engine_does(decoder)?;
-    let family = architecture.family;
     let defaults = &family.defaults;
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = ignored
+        .iter()
+        .map(|field| {
+            format!(
+                "{field} in config.json has no effect: a {} does not have it, as in transformers",
+                family.title
+            )
+        })
+        .collect();
     let max_position_embeddings =
         decoder.size("max_position_embeddings", Some(defaults.max_position_embeddings))?;
     let hidden_size = decoder.size("hidden_size", None)?;

@@ -80,6 +80,13 @@ impl Object {
         Ok(Self { path: self.path.clone(), prefix: format!("{}{field}.", self.prefix), fields })
     }
 
+    /// The same without some fields, and those of them that it had.
+    pub(super) fn without<'n>(&self, names: &[&'n str]) -> (Self, Vec<&'n str>) {
+        let mut fields = self.fields.clone();
+        let removed = names.iter().copied().filter(|name| fields.shift_remove(*name).is_some()).collect();
+        (Self { path: self.path.clone(), prefix: self.prefix.clone(), fields }, removed)
+    }
+
     /// The same with further names for fields: of each pair, a field of the first name, where there is none of the
     /// second, counts as one of the second, too.
     pub(super) fn aliased(&self, names: &[(&str, &str)]) -> Self {
@@ -100,6 +107,10 @@ impl Object {
         let mut fields = self.fields.clone();
         fields.extend(over.fields.clone());
         Self { path: self.path.clone(), prefix: names.prefix.clone(), fields }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A field's name with those of the objects around it.

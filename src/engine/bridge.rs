@@ -313,6 +313,8 @@ pub(crate) mod ffi {
             weights: &[u8],
         ) -> Result<UniquePtr<CpuEngine>>;
 
+        fn check_cpu(model: &CpuModel) -> Result<()>;
+
         type Roofline;
         fn open_roofline(model: &CpuModel, threads: usize, rows: usize) -> Result<UniquePtr<Roofline>>;
         fn seconds(self: Pin<&mut Roofline>) -> Result<f64>;

@@ -9,6 +9,7 @@ use super::options::{BuildOptions, DEFAULT_MAX_SEQ_LEN, check_limits};
 use super::output::Staging;
 use super::source::Source;
 use super::{BuildError, Progress, Silent, weights};
+use crate::engine::cpu::check_model;
 use crate::hardware::Cpu;
 use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, Task, WEIGHTS_FILE};
 
@@ -51,7 +52,11 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
         progress.note(note);
     }
     let mut tensors = source.plan(dtype, true)?;
-    let head = source.head()?;
+    let target = Target::Cpu { instruction_set: cpu.instruction_set };
+    let mut manifest = engine_manifest::draft(&source, target, dtype, limits, source.head()?);
+    // The engine would refuse these when it starts.
+    check_model(&manifest)
+        .map_err(|error| BuildError::checkpoint(source.config.object.path(), error.to_string()))?;
 
     let staging = Staging::new(&common.output)?;
     progress.note(&source.describe());
@@ -71,8 +76,6 @@ pub fn build(options: &CpuBuildOptions, progress: &dyn Progress) -> Result<Manif
         files.insert(HEAD_FILE.to_owned(), head);
     }
 
-    let target = Target::Cpu { instruction_set: cpu.instruction_set };
-    let mut manifest = engine_manifest::draft(&source, target, dtype, limits, head);
     manifest.built_with.onednn = cpu.onednn;
     manifest.files = files;
     engine_manifest::write(&staging, &mut manifest)?;

@@ -23,7 +23,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
     attention: Attention {
         query_scalar: Some(256.0),
-        softcap: Some(Softcap { field: "attn_logit_softcapping", default: Some(50.0) }),
+        softcap: Some(Softcap { field: ATTENTION_CAP, default: Some(50.0) }),
     },
     windows: Some(Windows { default_keys: Some(4096), layers: every_other_layer }),
     norms: NORMS,
@@ -64,7 +64,7 @@ fn trtllm_fields(model: &Model, final_softcap: Option<f32>) -> Result<Map<String
         "attn_bias": model.qkv_bias,
         "mlp_bias": false,
         "query_pre_attn_scalar": query_scalar(model),
-        "attn_logit_softcapping": model.variant.attention_softcap.map_or(Value::Null, number),
+        ATTENTION_CAP: model.variant.attention_softcap.map_or(Value::Null, number),
         "final_logit_softcapping": final_softcap.map(number),
     })))
 }

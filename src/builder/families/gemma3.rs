@@ -25,10 +25,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     },
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
     rotary: Rotary { partial: None, theta: 1_000_000.0, read: rope::read_by_layer, ..Rotary::WHOLE },
-    attention: Attention {
-        query_scalar: Some(256.0),
-        softcap: Some(Softcap { field: "attn_logit_softcapping", default: None }),
-    },
+    attention: Attention { query_scalar: Some(256.0), softcap: None },
     windows: Some(Windows { default_keys: Some(4096), layers: all_but_every_nth_layer }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..gemma2::NORMS },
     activation: ActivationSpec::GELU_TANH,

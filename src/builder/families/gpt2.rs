@@ -33,6 +33,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ("n_inner", "intermediate_size"),
         ("n_positions", "max_position_embeddings"),
     ],
+    ignored: &["intermediate_size", "num_key_value_heads", "head_dim"],
     activation: ActivationSpec {
         fields: &["activation_function"],
         name: "gelu_new",

@@ -24,6 +24,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     },
     parallel_residual: ParallelResidual::Unless("use_parallel_residual"),
     aliases: &[("rotary_emb_base", "rope_theta"), ("rotary_pct", "partial_rotary_factor")],
+    ignored: &["num_key_value_heads", "head_dim"],
     activation: ActivationSpec::GELU,
     tensors: TensorNames {
         embedding: "gpt_neox.embed_in.weight",

@@ -38,6 +38,8 @@ pub(crate) struct FamilySpec {
     pub(crate) multipliers: Multipliers,
     /// Fields that have names of their own in this family, and the common names.
     pub(crate) aliases: &'static [(&'static str, &'static str)],
+    /// Fields of other families that have no effect in this one, as in transformers.
+    pub(crate) ignored: &'static [&'static str],
     pub(crate) activation: ActivationSpec,
     /// Whether the embedding is multiplied by the square root of its width.
     pub(crate) scaled_embedding: bool,
@@ -71,6 +73,7 @@ impl FamilySpec {
         parallel_residual: ParallelResidual::Never,
         multipliers: Multipliers::NONE,
         aliases: &[],
+        ignored: &[],
         activation: ActivationSpec::SILU,
         scaled_embedding: false,
         final_softcap: None,
@@ -183,9 +186,12 @@ pub(crate) struct Attention {
     /// Default of `query_pre_attn_scalar`, whose inverse square root scales the scores; `None` if the width of a
     /// head takes its place.
     pub(crate) query_scalar: Option<f32>,
-    /// Cap on the scores.
+    /// Cap on the scores. A family without one ignores [`ATTENTION_CAP`], as in transformers.
     pub(crate) softcap: Option<Softcap>,
 }
+
+/// The field with a cap on the scores of attention.
+pub(crate) const ATTENTION_CAP: &str = "attn_logit_softcapping";
 
 impl Attention {
     /// Scores scaled by the width of a head, without a cap.

@@ -1,6 +1,6 @@
 //! Reads from `config.json` how a model's decoder differs from Llama's, following its family's description.
 
-use super::spec::{Bias, FamilySpec, LogitScale, ParallelResidual, Softcap};
+use super::spec::{ATTENTION_CAP, Bias, FamilySpec, LogitScale, ParallelResidual, Softcap};
 use super::{encoders, experts, rope, windows};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
@@ -82,6 +82,12 @@ pub(crate) fn variant(
         }
         None => multiplier(config, family.multipliers.attention)?,
     };
+    if family.attention.softcap.is_none() && config.optional::<f64>(ATTENTION_CAP)?.is_some() {
+        notes.push(format!(
+            "{ATTENTION_CAP} in config.json has no effect: a {} does not cap the scores of attention, as in transformers",
+            family.title
+        ));
+    }
     let bidirectional = encoders::bidirectional(config, family.encoder.as_ref())?;
     let attention_scale = encoders::attention_scale(bidirectional.as_ref(), head_dim).or(attention_scale);
     let embedding_scale = multiplier(config, family.multipliers.embedding)?.unwrap_or(1.0);

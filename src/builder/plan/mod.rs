@@ -134,7 +134,7 @@ pub(super) fn plan<'a>(
         OutputHead::Scores(head) => planner.head(head, config.model.hidden_size)?,
         OutputHead::Vocabulary(matrix) => planner.lm_head(matrix, &config.model, config.logit_scale)?,
     }
-    planner.refuse_unexpected()?;
+    planner.refuse_unexpected(unused_norm(config))?;
     Ok(EngineTensors { weights: planner.plans, head: planner.head_plans })
 }
 
@@ -195,8 +195,13 @@ impl<'a> Planner<'a> {
     }
 
     /// Refuses tensors that the engine would not use: in the model as it was trained they are part of the score.
-    fn refuse_unexpected(&self) -> Result<(), BuildError> {
-        let unused = |tensor: &Tensor<'_>| !self.taken.contains(tensor.name) && !is_harmless(tensor.name);
+    fn refuse_unexpected(&self, unused_norm: Option<&str>) -> Result<(), BuildError> {
+        let is_unused_norm = |name: &str| {
+            unused_norm.is_some_and(|norm| name.strip_prefix(norm).is_some_and(|rest| rest.starts_with('.')))
+        };
+        let unused = |tensor: &Tensor<'_>| {
+            !self.taken.contains(tensor.name) && !is_harmless(tensor.name) && !is_unused_norm(tensor.name)
+        };
         let unexpected: Vec<Tensor<'_>> = self.checkpoint.tensors().filter(unused).collect();
         let Some(first) = unexpected.first() else { return Ok(()) };
         let more = match unexpected.len() - 1 {
@@ -210,6 +215,14 @@ impl<'a> Planner<'a> {
         );
         Err(BuildError::tensor(first.path, first.name, reason))
     }
+}
+
+/// The norm of relative positions, in a model that does not attend to them. Transformers saves it, too, but uses it only
+/// with them.
+fn unused_norm(config: &Config) -> Option<&'static str> {
+    let spec = config.architecture.family.encoder.as_ref()?.relative.as_ref()?;
+    let relative = config.model.variant.bidirectional.as_ref()?.relative;
+    relative.is_none().then_some(spec.norm)
 }
 
 /// Tensors that some checkpoints have and no classifier uses: a language model's head, and the rotary frequencies

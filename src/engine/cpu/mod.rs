@@ -25,7 +25,7 @@ use crate::reward::HeadLayers;
 use decoder::Decoder;
 
 pub(super) use backend::Backend;
-pub(crate) use model_view::model_view;
+pub(crate) use model_view::{check_model, model_view};
 pub use packing::{pack, packed_bytes};
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.

@@ -1,6 +1,7 @@
 //! A manifest's model as the bridge to the C++ decoder takes it.
 
 use super::rope;
+use crate::engine::LibraryError;
 use crate::engine::bridge::ffi;
 use crate::manifest::{Activation, Dtype, Experts, Manifest, Model, Norm, Pooling, QkNorm};
 
@@ -10,6 +11,14 @@ pub(super) fn dtype_view(dtype: Dtype) -> ffi::DtypeView {
         Dtype::Bf16 => ffi::DtypeView::Bf16,
         Dtype::Int8 => ffi::DtypeView::Int8,
     }
+}
+
+/// Checks that the engine can compute the model of `manifest`, whose weights need not exist yet.
+///
+/// # Errors
+/// It cannot; the error says why.
+pub(crate) fn check_model(manifest: &Manifest) -> Result<(), LibraryError> {
+    Ok(ffi::check_cpu(&model_view(manifest))?)
 }
 
 /// The model of an engine.

@@ -131,6 +131,50 @@ fn layer_types_mean_what_they_mean_in_transformers() {
 }
 
 #[test]
+fn fields_that_a_family_does_not_have_change_nothing_and_are_named() {
+    let checkpoint = Checkpoint::copy("gpt2-tiny");
+    let (plain, _) = checkpoint.said();
+    checkpoint.set("intermediate_size", json!(9)).set("num_key_value_heads", json!(1));
+    let (stray, said) = checkpoint.said();
+    assert_eq!(digest(&stray), digest(&plain));
+    assert_names(&said, &["intermediate_size in config.json has no effect", "num_key_value_heads"]);
+
+    let checkpoint = Checkpoint::copy("gemma3-tiny");
+    checkpoint.set("attn_logit_softcapping", json!(2.0));
+    let (capped, said) = checkpoint.said();
+    assert_eq!(capped.model.variant.attention_softcap, None);
+    assert_names(&said, &["attn_logit_softcapping", "no effect", "Gemma 3"]);
+}
+
+#[test]
+fn a_deberta_without_relative_positions_may_have_their_norm() {
+    let checkpoint = Checkpoint::copy("deberta-tiny");
+    checkpoint.set("relative_attention", json!(false));
+    checkpoint.retensor(|tensors| {
+        tensors.retain(|name, _| !name.contains("rel_embeddings") && !name.contains("pos_"));
+    });
+    assert!(checkpoint.tensors("model.safetensors").contains_key("deberta.encoder.LayerNorm.bias"));
+    assert_eq!(checkpoint.said().0.model.variant.bidirectional.unwrap().relative, None);
+}
+
+#[test]
+fn a_model_that_the_cpu_engine_cannot_compute_is_refused_before_any_work() {
+    let checkpoint = Checkpoint::copy("qwen3-tiny");
+    for (field, value) in [("head_dim", 12), ("num_attention_heads", 8), ("num_key_value_heads", 4)] {
+        checkpoint.set(field, json!(value));
+    }
+    checkpoint.retensor(|tensors| {
+        for (name, (dtype, shape, bytes)) in tensors.iter_mut() {
+            if name.contains("q_norm") || name.contains("k_norm") {
+                *shape = vec![12];
+                bytes.truncate(12 * dtype.bitsize() / 8);
+            }
+        }
+    });
+    assert_names(&checkpoint.refusal(), &["config.json", "multiple of 8 from 8 to 256", "12"]);
+}
+
+#[test]
 fn the_size_of_a_window_counts_only_if_a_layer_has_one() {
     let checkpoint = Checkpoint::copy("qwen2-moe-tiny");
     for field in ["layer_types", "max_window_layers"] {

@@ -5,7 +5,7 @@ use assay::manifest::{Dtype, Manifest};
 use assay::prompt::{EncodeOptions, Encoder, Message};
 use serde_json::json;
 
-use super::support::{Checkpoint, Notes};
+use super::support::{Checkpoint, Notes, assert_names};
 
 /// A tiny checkpoint with this text in `chat_template.jinja`.
 fn with_template(template: &str) -> Checkpoint {
@@ -137,4 +137,14 @@ fn a_build_says_which_conversations_a_template_refuses_or_fails_on() {
     assert!(refusal.contains("two questions and their answers") && refusal.contains("line 1"), "{refusal}");
     let huge = with_template(&"x".repeat(2 << 20));
     assert!(huge.refusal().contains("2097152 bytes"));
+}
+
+#[test]
+fn an_empty_chat_template_is_named() {
+    let checkpoint = Checkpoint::copy("llama3-tiny");
+    checkpoint.edit("tokenizer_config.json", |config| config["chat_template"] = json!(""));
+    assert_names(
+        &checkpoint.refusal(),
+        &["tokenizer_config.json", "chat template is empty", "chat_template.jinja"],
+    );
 }

@@ -55,6 +55,22 @@ fn tokens_that_only_the_configuration_names_have_one_id_each() {
     }
 }
 
+/// Transformers reads the ids of added tokens as numbers that order them.
+#[test]
+fn the_id_of_an_added_token_may_be_negative() {
+    let token = json!({"content": "<|im_start|>", "special": true});
+    let checkpoint = chatml(|config| config["added_tokens_decoder"] = json!({"-1": token}));
+    assert_eq!(encode(&encoder(&checkpoint), "Hi").unwrap()[0], 625);
+}
+
+#[test]
+fn a_class_that_is_not_assembled_is_named() {
+    let checkpoint = chatml(|config| config["tokenizer_class"] = json!("T5Tokenizer"));
+    assert_names(&checkpoint.said().1, &["tokenizer_class T5Tokenizer", "as it is"]);
+    let checkpoint = chatml(|config| config["tokenizer_class"] = json!("HouseTokenizer"));
+    assert!(!checkpoint.said().1.contains("tokenizer_class"));
+}
+
 #[test]
 fn the_build_lists_tokens_that_tokenizer_json_does_not_have() {
     let checkpoint =
@@ -162,6 +178,7 @@ fn what_the_configuration_gets_wrong_is_named() {
         ("eos_token", json!(7), "neither a token's text"),
         ("extra_special_tokens", json!("x"), "neither a list"),
         ("added_tokens_decoder", json!({"x": {"content": "y"}}), "not a token id"),
+        ("added_tokens_decoder", json!({"4294967296": {"content": "y"}}), "not a token id"),
         ("added_tokens_decoder", json!({"7": {"lstrip": true}}), "without content"),
         ("added_tokens_decoder", json!({"7": {"content": "y", "lstrip": 1}}), "true or false"),
         ("split_special_tokens", json!(true), "set it to false"),
