@@ -18,6 +18,7 @@ mod peers;
 mod pooling;
 mod prompt_ends;
 mod rankings;
+mod raw_steps;
 mod rewards;
 mod score_servers;
 mod server;

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::engines::{Built, of_checkpoint, of_checkpoint_with};
+use super::engines::{Built, of_checkpoint};
 use super::server::chat;
 
 /// A server of a process reward model.
@@ -21,7 +21,7 @@ fn serve_model(name: &str) -> (Router, Built) {
     serve_built(of_checkpoint(name))
 }
 
-fn serve_built(mut built: Built) -> (Router, Built) {
+pub fn serve_built(mut built: Built) -> (Router, Built) {
     let settings = Settings::defaults(built.path.clone());
     let app = Arc::new(App::new(settings.clone(), &built.manifest).unwrap());
     let factory = built.factory.take().unwrap();
@@ -77,7 +77,7 @@ async fn an_answer_without_steps_is_a_bad_request_that_says_what_is_missing() {
     assert!(message.contains("put <extra_0> after each step"), "{message}");
 }
 
-async fn post(server: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
+pub async fn post(server: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
     let request = axum::http::Request::post(path).header("content-type", "application/json");
     let response = server
         .clone()
@@ -158,26 +158,4 @@ async fn a_model_whose_steps_are_encoded_one_by_one_takes_messages_only() {
     let (status, refused) = post(&server, "/v1/chat/completions", &asked).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}");
     assert_eq!(refused["error"]["param"], "messages", "{refused}");
-}
-
-#[tokio::test]
-async fn raw_values_of_steps_are_no_probabilities_on_any_route() {
-    let head = "rows: [420]\nstep_token: ' b'\nstep_value: raw";
-    let (server, _engine) = serve_built(of_checkpoint_with("lm-head-tiny", Some(head)));
-    let messages = json!([{"role": "user", "content": "?"}, {"role": "assistant", "content": "a b, c b"}]);
-    let (_, rewards) = post(&server, "/v1/rewards", &json!({"conversations": [messages]})).await;
-    let scores: Vec<f64> = rewards["data"][0]["scores"]
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|score| score.as_f64().unwrap())
-        .collect();
-    assert!(scores.len() == 2 && scores.iter().any(|score| !(0.0..=1.0).contains(score)), "{rewards}");
-    let (_, pooled) = post(&server, "/pooling", &json!({"messages": messages})).await;
-    let rows = pooled["data"][0]["data"].as_array().unwrap();
-    assert_eq!(rows.len(), 2, "{pooled}");
-    for (row, score) in rows.iter().zip(&scores) {
-        assert_eq!(row.as_array().unwrap().len(), 1, "{pooled}");
-        assert!((row[0].as_f64().unwrap() - score).abs() < 1e-5, "{pooled}: {score}");
-    }
 }
