@@ -1,8 +1,8 @@
 //! The judge's part of a head: questions that a language model is asked about a conversation, and what its answers
 //! are worth.
 //!
-//! [`question`] has what is true of every question, [`described`] reads questions as requests, data files and judges'
-//! files spell them, and [`file`] reads these files.
+//! `question` has what is true of every question, `described` reads questions as requests, data files and judges'
+//! files spell them, and `file` reads these files.
 
 mod described;
 mod file;

@@ -102,7 +102,7 @@ impl QueueCore {
     /// Processes a report of the engine.
     ///
     /// # Errors
-    /// The engine left out logits that were requested; call [`Core::fail`](super::Core::fail).
+    /// The engine left out logits that were requested; call [`Core::lose_engine`](super::Core::lose_engine).
     pub fn take_report(&mut self, now: Duration, report: QueueReport) -> Result<(), StepError> {
         let mut tokens = 0;
         for (id, cached) in report.cached {

@@ -13,7 +13,7 @@ impl StepCore {
     /// Processes the report of the running iteration. Does nothing if none runs.
     ///
     /// # Errors
-    /// The engine left out logits that were requested; call [`Core::fail`](crate::scheduler::core::Core::fail).
+    /// The engine left out logits that were requested; call [`Core::lose_engine`](crate::scheduler::core::Core::lose_engine).
     pub fn complete(&mut self, now: Duration, report: StepReport) -> Result<(), StepError> {
         let Some(plan) = self.running.take() else { return Ok(()) };
         self.reported = plan.number;

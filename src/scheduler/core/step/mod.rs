@@ -21,7 +21,7 @@ use crate::scheduler::{Observer, Rejection, SchedulerOptions};
 ///
 /// Whenever the engine is free, [`StepCore::plan`] gives its next iteration. While that runs,
 /// [`StepCore::prepare`] does most of the next plan's work; then the report goes to [`StepCore::complete`] or, if it
-/// is an error, [`Core::fail`](super::Core::fail).
+/// is an error, [`Core::lose_engine`](super::Core::lose_engine).
 pub struct StepCore {
     jobs: JobTable<StepState>,
     sharing: PrefixSharing,
