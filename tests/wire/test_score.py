@@ -355,29 +355,29 @@ def test_output_is_never_overwritten_and_runs_are_never_mixed(engines, tmp_path)
     broken.write_text("{")
     stopped = score(engines, source, broken, "--output", output)
     assert stopped.returncode == 1 and "broken.json" in stopped.stderr
-    other = score(engines, source, "--output", output)
+    partial, whole = tmp_path / "out.jsonl.partial", tmp_path / "whole.jsonl"
+    assert not partial.exists(), "no row is scored before every input was looked at"
+    # As if a run had been killed after its first row.
+    assert score(engines, source, "--output", whole).returncode == 0
+    assert score(engines, source, "--output", output, "--filter", "kindness>0").returncode == 1
+    partial.write_text(partial.read_text() + whole.read_text().splitlines()[0] + "\n")
+    other = score(engines, source, write(tmp_path / "more.jsonl", pairs(1)), "--output", output)
     assert other.returncode == 1 and "different inputs" in other.stderr
 
 
 def test_a_run_over_standard_input_resumes_only_with_the_same_rows(engines, tmp_path):
     command = [BINARIES / "assay", "score", "-", tmp_path / "more.json", "--engine", engines["llama3-tiny"], "--output"]
 
-    def piped(rows: list[dict], output: Path) -> subprocess.CompletedProcess:
+    def piped(rows: list[dict], output: Path, *arguments) -> subprocess.CompletedProcess:
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        return subprocess.run([*command, output], input=text, env=clean_environment(), capture_output=True, text=True)
-
-    def more(text: str) -> None:
-        """Changes the second input but keeps its size and modification time."""
-        (tmp_path / "more.json").write_text(text)
-        os.utime(tmp_path / "more.json", (0, 0))
+        whole = [*command, output, *arguments]
+        return subprocess.run(whole, input=text, env=clean_environment(), capture_output=True, text=True)
 
     rows, output, partial = pairs(6), tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
-    more("[]")
+    (tmp_path / "more.json").write_text("[]")
     assert piped(rows, tmp_path / "whole.jsonl").returncode == 0
     done = (tmp_path / "whole.jsonl").read_text().splitlines()
-    more("{ ")
-    assert piped(rows, output).returncode == 1
-    more("[]")
+    assert piped(rows, output, "--filter", "kindness>0").returncode == 1
     # As if that run had been killed while it wrote its fourth row.
     partial.write_text("\n".join([partial.read_text().splitlines()[0], *done[:3], done[3][:20]]))
     for other, words in [(pairs(7)[1:], "row 1 of the inputs"), (rows[:2], "end 1 rows before")]:
