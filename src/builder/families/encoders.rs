@@ -119,6 +119,11 @@ fn relative(config: &Object) -> Result<Option<RelativePositions>, BuildError> {
         }
     }
     if !config.optional("relative_attention")?.unwrap_or(false) {
+        // transformers divides by more for each kind, even if it computes none of them.
+        if !attention_kinds(config)?.is_empty() {
+            let reason = "kinds of relative attention are not supported where `relative_attention` is false";
+            return Err(config.error("pos_att_type", reason));
+        }
         return Ok(None);
     }
     let positive = |field: &str| -> Result<Option<usize>, BuildError> {

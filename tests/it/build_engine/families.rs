@@ -150,6 +150,8 @@ fn fields_that_a_family_does_not_have_change_nothing_and_are_named() {
 fn a_deberta_without_relative_positions_may_have_their_norm() {
     let checkpoint = Checkpoint::copy("deberta-tiny");
     checkpoint.set("relative_attention", json!(false));
+    assert_names(&checkpoint.refusal(), &["pos_att_type", "`relative_attention` is false"]);
+    checkpoint.set("pos_att_type", json!([]));
     checkpoint.retensor(|tensors| {
         tensors.retain(|name, _| !name.contains("rel_embeddings") && !name.contains("pos_"));
     });
