@@ -107,18 +107,20 @@ pub(crate) fn probability(score: f32) -> f32 {
 impl Scores {
     /// Probabilities from raw scores, as servers of classifiers compute them: the sigmoid of a single score, the
     /// softmax of several. The weighted sum, called `sum`, is not one of the classes: it gets its own sigmoid.
-    pub fn activated(self, sum: Option<&str>) -> Self {
-        let mut values: Vec<f64> = self.pairs.iter().map(|(_, score)| f64::from(*score)).collect();
-        // It comes last.
-        let ends_with_sum = sum.is_some() && self.pairs.last().map(|(name, _)| name.as_str()) == sum;
-        let (classes, sum) = values.split_at_mut(self.pairs.len() - usize::from(ends_with_sum));
-        match classes {
+    pub fn activated(mut self, sum: Option<&str>) -> Self {
+        let is_class = |name: &str| Some(name) != sum;
+        let classes = self.pairs.iter().filter(|(name, _)| is_class(name));
+        let mut values: Vec<f64> = classes.map(|(_, score)| f64::from(*score)).collect();
+        match values.as_mut_slice() {
             [value] => *value = sigmoid(*value),
-            classes => softmax(classes),
+            several => softmax(several),
         }
-        sum.iter_mut().for_each(|value| *value = sigmoid(*value));
-        let names = self.pairs.into_iter().map(|(name, _)| name);
-        Self { pairs: names.zip(values.into_iter().map(|value| value as f32)).collect() }
+        let mut classes = values.into_iter();
+        for (name, score) in &mut self.pairs {
+            let class = if is_class(name) { classes.next() } else { None };
+            *score = class.map_or_else(|| probability(*score), |value| value as f32);
+        }
+        self
     }
 }
 
@@ -208,6 +210,10 @@ mod tests {
         assert_eq!(both.activated(Some("total")), expected);
         let one = scores(&[("helpfulness", 0.0), ("total", 0.0)]).activated(Some("total"));
         assert_eq!(one, scores(&[("helpfulness", 0.5), ("total", 0.5)]));
+        // The scores of an alias are in the order that it names them in.
+        let first = scores(&[("total", 0.0), ("helpfulness", 1.0), ("correctness", 1.0)]);
+        let expected = scores(&[("total", 0.5), ("helpfulness", 0.5), ("correctness", 0.5)]);
+        assert_eq!(first.activated(Some("total")), expected);
         let alone = scores(&[("total", 0.0)]);
         assert_eq!(alone.activated(Some("total")), scores(&[("total", 0.5)]));
     }

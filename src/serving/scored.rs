@@ -48,8 +48,9 @@ impl Scored {
         model.select_pairs(&mut self.answer_mass);
     }
 
-    /// The same with probabilities in place of logits; `sum` is the name of the weighted sum, if there is one.
-    pub(crate) fn activated(self, sum: Option<&str>) -> Self {
+    /// The same with probabilities in place of logits.
+    pub(crate) fn activated(self) -> Self {
+        let sum = self.score_options.as_ref().and_then(ScoreOptions::sum_name);
         let tokens = self.tokens.into_iter().map(|scores| scores.activated(sum)).collect();
         Self { scores: self.scores.activated(sum), tokens, ..self }
     }

@@ -19,7 +19,6 @@ use crate::api::request::{ReceivedRequest, SchedulingFields, take_length_policy}
 use crate::api::template_variables::{refuse, take_kwargs, take_variables};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
-use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::is_cancelled;
 use crate::reward::{Head, probability};
 use crate::serving::{LengthPolicy, Model, Scored};
@@ -227,11 +226,7 @@ fn check_questions(app: &App, inputs: &[Input]) -> Result<(), ApiError> {
 impl<F> ScoredTexts<'_, F> {
     /// A text's scores as they are answered.
     pub(super) fn answered<'s>(&self, scored: &'s Scored) -> Cow<'s, Scored> {
-        if !self.activate {
-            return Cow::Borrowed(scored);
-        }
-        let sum = self.head.options().and_then(ScoreOptions::sum_name);
-        Cow::Owned(scored.clone().activated(sum))
+        if self.activate { Cow::Owned(scored.clone().activated()) } else { Cow::Borrowed(scored) }
     }
 
     /// Their numbers, in the model's order.
