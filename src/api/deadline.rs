@@ -11,6 +11,12 @@ pub(super) async fn scope<T>(request: impl Future<Output = T>) -> T {
     SOURCE.scope(Cell::new(None), request).await
 }
 
+/// Runs `report`, which reports an error of a request whose future has ended, as when its response is streamed. `source`
+/// is what set the request's deadline.
+pub(super) fn with_source<T>(source: Option<&'static str>, report: impl FnOnce() -> T) -> T {
+    SOURCE.sync_scope(Cell::new(source), report)
+}
+
 /// Notes what set the deadline of the current request; `None` for the server's own.
 pub(super) fn set_source(source: Option<&'static str>) {
     // Outside a request, nobody asks.

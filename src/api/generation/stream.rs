@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::choices::usage;
 use crate::api::app::App;
+use crate::api::deadline;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::stream_options::StreamOptions;
 use crate::api::wire::{Completion, EVENT_STREAM, LAST_EVENT, NullableUsage, Usage, event, unix_time};
@@ -55,6 +56,7 @@ pub(super) async fn respond<W: ChunkWriter>(
         app,
         heading,
         created: unix_time(),
+        deadline_source: deadline::source(),
         writer,
         generated: 0,
         endings: Vec::new(),
@@ -82,6 +84,8 @@ struct Events<W> {
     app: Arc<App>,
     heading: Heading,
     created: u64,
+    /// The events are written after the request's future has ended, and with it what it knew of its deadline.
+    deadline_source: Option<&'static str>,
     writer: W,
     /// Tokens generated so far, of all choices.
     generated: usize,
@@ -155,7 +159,7 @@ impl<W: ChunkWriter> Events<W> {
 
     /// The event of a failure after the response has started, when its status is sent already.
     fn failure(&self, error: &ApiError) -> String {
-        let class = error.classify();
+        let class = deadline::with_source(self.deadline_source, || error.classify());
         self.app.metrics.failed(class.code);
         tracing::warn!(code = class.code, "a stream broke off: {error}");
         event(&ErrorBody { error: class.into() })

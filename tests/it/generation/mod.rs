@@ -1,4 +1,5 @@
 //! Models that generate: built from a checkpoint, run by the CPU engine, compared with transformers.
+mod deadlines;
 mod defaults;
 mod echo;
 mod engine;
