@@ -49,8 +49,7 @@ impl ItemPath {
     /// The path of these messages, of which the last is the response if one is in a field of its own.
     pub(super) fn of_messages(self, messages: &[Message]) -> Self {
         let Some((last, before)) = messages.split_last() else { return self };
-        let prompt = before.iter().map(|message| message.content.len()).sum();
-        self.with_bytes(prompt, last.content.len())
+        self.with_bytes(Message::total_bytes(before), last.content.len())
     }
 
     /// The field to name for what is wrong with the whole text: of a prompt and its response, the response.

@@ -244,7 +244,7 @@ impl Encoder {
         if messages.is_empty() {
             return Err(PromptError::NoMessages);
         }
-        let turns = messages.iter().map(|message| message.to_json(|text, _| text.to_owned())).collect();
+        let turns = messages.iter().map(Message::as_json).collect();
         self.template.render(turns, self.all_variables(options).into_owned(), "", options)
     }
 

@@ -61,6 +61,16 @@ impl Message {
         self.more == MessageFields::default()
     }
 
+    /// The message as JSON.
+    pub(crate) fn as_json(&self) -> Value {
+        self.to_json(|text, _| text.to_owned())
+    }
+
+    /// Bytes of the contents of `messages`.
+    pub(crate) fn total_bytes(messages: &[Self]) -> usize {
+        messages.iter().map(|message| message.content.len()).sum()
+    }
+
     /// The message as JSON, with what `change` makes of each text that a client may write freely, given whether it is
     /// the content.
     pub(crate) fn to_json(&self, mut change: impl FnMut(&str, bool) -> String) -> Value {
@@ -133,7 +143,7 @@ mod tests {
             {"type": "function", "function": {"name": "g", "arguments": "not JSON"}},
             {"type": "function", "function": {"name": "h", "arguments": {"x": 1}}}]});
         let message = Message::with_fields("assistant".into(), None, fields(&given));
-        let json = message.to_json(|text, _| text.to_owned());
+        let json = message.as_json();
         assert!(json.get("content").is_none() && json.get("refusal").is_none());
         assert_eq!(json["tool_calls"][0]["function"]["arguments"].to_string(), r#"{"b":1,"a":[2]}"#);
         assert_eq!(json["tool_calls"][1]["function"]["arguments"], "not JSON");

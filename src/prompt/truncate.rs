@@ -114,7 +114,7 @@ impl Encoder {
         options: EncodeOptions<'_>,
         fit: Fit,
     ) -> Result<(), PromptError> {
-        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        let bytes = Message::total_bytes(messages);
         if fit.truncation == Truncation::Error
             && bytes >= SMALLEST_REFUSED
             && self.tokenizer.fewest_tokens(bytes) > fit.limit

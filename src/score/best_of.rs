@@ -7,6 +7,7 @@ use super::conversation::list;
 use super::forms::{Found, Holds, RowLayout};
 use super::row::{Cell, Row};
 use super::scores_of_row::{ranking_score, scores_of_row};
+use crate::prompt::Message;
 
 /// The column of the prompt, if it would go with the responses.
 pub(super) const PROMPT: &str = "prompt";
@@ -59,7 +60,7 @@ fn keep(row: &mut Row, found: &Found, best: usize, holds: Holds, columns: &Score
     let turns = candidate.turns.as_deref().unwrap_or_default();
     let (prompt, response) = match turns.split_last() {
         Some((last, prompt)) if found.hold_prompt => {
-            let prompt: Value = prompt.iter().map(|turn| turn.to_json(|text, _| text.to_owned())).collect();
+            let prompt: Value = prompt.iter().map(Message::as_json).collect();
             (Some(Cell::from(&prompt)), Cell::text(&last.content))
         }
         _ => (None, Cell::from(&candidate.response)),

@@ -21,7 +21,7 @@ impl Scorer {
         }
         let (layout, questions) =
             head.judge().map_or((Layout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
-        let bytes = messages.iter().map(|message| message.content.len()).sum();
+        let bytes = Message::total_bytes(messages);
         let whole = self.fit(LengthPolicy::default());
         let mut prompts = Vec::with_capacity(questions.len());
         for (index, Question { ask, .. }) in questions.iter().enumerate() {

@@ -119,7 +119,7 @@ impl Text {
     /// Bytes of its messages or of the text itself; none of token ids, of which nothing is asked.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Conversation(messages, _) => messages.iter().map(|message| message.content.len()).sum(),
+            Self::Conversation(messages, _) => Message::total_bytes(messages),
             Self::Answer(prompt, response, _) | Self::Pair(prompt, response) => prompt.len() + response.len(),
             Self::Templated(text) | Self::Raw(text) => text.len(),
             Self::Tokens(_) | Self::QueryItem(_) => 0,

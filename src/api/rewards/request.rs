@@ -199,7 +199,7 @@ impl Candidates {
                 other => return Err(wrong_type(format!("responses[{index}]"), "a string", &other)),
             }
         }
-        let prompt: usize = conversation.iter().map(|message| message.content.len()).sum();
+        let prompt = Message::total_bytes(&conversation);
         let sizes = responses.iter().map(|response| prompts * response.len());
         check_and_reserve("responses", prompts * (prompt + repeated), sizes, settings)?;
         Ok(Self::Responses { conversation, responses })

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::{ConversationScores, Row};
 use super::retry::MAX_FAILURES;
@@ -155,17 +155,7 @@ impl ErrorObject {
 
 /// A conversation in OpenAI's format.
 pub(super) fn messages(conversation: &[Message]) -> Value {
-    conversation.iter().map(message).collect()
-}
-
-fn message(turn: &Message) -> Value {
-    let mut fields = Map::new();
-    fields.insert("role".into(), turn.role.as_str().into());
-    if !turn.more.lacks_content {
-        fields.insert("content".into(), turn.content.as_str().into());
-    }
-    fields.extend(turn.more.fields.clone());
-    fields.into()
+    conversation.iter().map(Message::as_json).collect()
 }
 
 /// The prompt of conversations that differ only in their last turn, and those turns.
