@@ -46,10 +46,14 @@ impl ByteBudget {
 }
 
 impl ByteShare {
+    /// The number of bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
     /// Grows the share to `bytes`; returns false if they are not free.
     pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
-        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let Some(more) = bytes.checked_sub(held).filter(|more| *more > 0) else { return true };
+        let Some(more) = bytes.checked_sub(self.held()).filter(|more| *more > 0) else { return true };
         let Ok(more) = u32::try_from(more) else { return false };
         let Ok(taken) = self.budget.free.clone().try_acquire_many_owned(more) else { return false };
         match &mut self.permit {

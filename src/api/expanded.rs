@@ -14,15 +14,16 @@ thread_local! {
     static EXPANDED: RefCell<Option<(ByteBudget, ByteShare)>> = const { RefCell::new(None) };
 }
 
-/// Waits until the budget has room for the `bytes` bytes of the request that this thread prepares, and holds them until
+/// Waits until the budget has room for `bytes` more bytes of the request that this thread prepares, and holds them until
 /// it is answered. A small request needs no room.
 pub(super) fn reserve_expanded(bytes: usize) {
     EXPANDED.with_borrow_mut(|expanded| {
         let Some((budget, share)) = expanded else { return };
         if bytes > INLINE_TEXT {
+            let total = share.held() + bytes;
             // Two requests that each held a share while waiting for more could deadlock.
             *share = budget.share();
-            *share = tokio::runtime::Handle::current().block_on(budget.wait_for(bytes));
+            *share = tokio::runtime::Handle::current().block_on(budget.wait_for(total));
         }
     });
 }

@@ -256,13 +256,14 @@ mod tests {
     #[tokio::test]
     async fn what_requests_come_to_is_taken_from_one_budget_until_they_are_answered() {
         let budget = ByteBudget::new(1 << 20);
-        let prepare = |bytes: usize| {
+        let prepare = |parts: &'static [usize]| {
             let budget = budget.clone();
-            tokio::task::spawn_blocking(move || prepare_within(budget, || reserve_expanded(bytes)).1)
+            let reserve = || parts.iter().copied().for_each(reserve_expanded);
+            tokio::task::spawn_blocking(move || prepare_within(budget, reserve).1)
         };
-        let small = prepare(1000).await.unwrap();
-        let large = prepare(900 << 10).await.unwrap();
-        let mut waiting = prepare(200 << 10);
+        let small = prepare(&[1000]).await.unwrap();
+        let large = prepare(&[500 << 10, 400 << 10]).await.unwrap();
+        let mut waiting = prepare(&[200 << 10]);
         let waits = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
         assert!(waits.is_err(), "the first takes nothing and the second nearly all");
         drop(large);

@@ -201,7 +201,7 @@ fn prepare<F>(
         take_kwargs(&mut fields)?
     };
     check_and_reserve("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
-    check_questions(app, &inputs)?;
+    check_questions(app, &inputs, variables.size())?;
     let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
@@ -216,10 +216,12 @@ fn prepare<F>(
     Ok(Prepared { model, scheduling, items, activation, form })
 }
 
-/// Refuses texts that come to too many bytes with each question of a judge.
-fn check_questions(app: &App, inputs: &[Input]) -> Result<(), ApiError> {
+/// Refuses texts that come to too many bytes with `variables` bytes of variables in the prompt of each question of a judge.
+/// The prompts of the first question are counted with the body.
+fn check_questions(app: &App, inputs: &[Input], variables: usize) -> Result<(), ApiError> {
     let (Some(judge), Some(first)) = (app.scorer()?.head().judge(), inputs.first()) else { return Ok(()) };
-    let sizes = inputs.iter().map(|input| input.text.bytes() * judge.questions.len());
+    let others = judge.questions.len().saturating_sub(1);
+    let sizes = inputs.iter().map(|input| (input.text.bytes() + variables) * others);
     check_and_reserve(first.path.whole(), 0, sizes, &app.settings.server)
 }
 

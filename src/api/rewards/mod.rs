@@ -96,7 +96,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
             }
         }
         Candidates::Conversations(conversations) => {
-            check_prompts(app, &request.criteria, &conversations)?;
+            check_prompts(app, &request, &conversations)?;
             for (index, conversation) in conversations.into_iter().enumerate() {
                 if is_cancelled() {
                     break;
@@ -115,14 +115,14 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
 /// Refuses conversations whose prompts, one for each question, come to too many bytes.
 fn check_prompts(
     app: &App,
-    request: &Criteria,
+    request: &RewardsRequest,
     conversations: &[Result<(Vec<Message>, Criteria), ApiError>],
 ) -> Result<(), ApiError> {
     let sizes = conversations.iter().map(|conversation| {
         let Ok((messages, criteria)) = conversation else { return 0 };
-        // The first prompt is as long as the body, which is bounded.
-        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-        bytes * (criteria.or(request).prompts(app) - 1)
+        // The first prompt is counted with the body.
+        let bytes = Message::total_bytes(messages) + request.variables.size();
+        bytes * (criteria.or(&request.criteria).prompts(app) - 1)
     });
     check_and_reserve("conversations", 0, sizes, &app.settings.server)
 }
