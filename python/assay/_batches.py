@@ -34,13 +34,10 @@ class BatchScorer:
     ):
         if (url is None) == (engine is None):
             raise ValueError("give either url or engine")
+        urls = urls_of(url) if url is not None else []
         self._server = Server(engine, *engine_options) if engine is not None else None
         if self._server is not None:
-            urls: list[str] = [self._server.url]
-        else:
-            urls = [url] if isinstance(url, str) else list(url or [])
-        if not urls:
-            raise ValueError("url is an empty list")
+            urls = [self._server.url]
         # Where there are several servers, the next one is asked soon.
         patience = retry_for if len(urls) == 1 else min(retry_for, 3.0)
         self._retry_for = retry_for
@@ -50,7 +47,7 @@ class BatchScorer:
     def items(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> list[Item]:
         """The scores of each response, or why it has none."""
         conversations = [
-            [*_turns(prompt), {"role": "assistant", "content": str(response)}]
+            [*_protocol.turns_of(prompt), {"role": "assistant", "content": str(response)}]
             for prompt, response in zip(prompts, responses, strict=True)
         ]
         keys = [_plans.prompt_digest(conversation) for conversation in conversations]
@@ -82,9 +79,19 @@ class BatchScorer:
         raise AssertionError("the loop has no end")
 
     def close(self) -> None:
-        """Stops the server that it started, if any."""
+        """Closes its connections, and stops the server that it started, if any."""
+        for client in self._clients:
+            client.close()
         if self._server is not None:
             self._server.close()
+
+
+def urls_of(url: str | Sequence[str]) -> list[str]:
+    """One URL, or several."""
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise ValueError("url is an empty list; give the URL of a server")
+    return urls
 
 
 def score_columns(items: Sequence[Item], names: Sequence[str] | None = None) -> dict[str, list[float]]:
@@ -92,10 +99,3 @@ def score_columns(items: Sequence[Item], names: Sequence[str] | None = None) -> 
     if names is None:
         names = list(dict.fromkeys(name for item in items for name in item.scores or {}))
     return {name: [(item.scores or {}).get(name, float("nan")) for item in items] for name in names}
-
-
-def _turns(value: Any) -> list[Message]:
-    """The turns of a prompt: a text, messages, or messages as numpy and Spark hold them."""
-    if isinstance(value, str):
-        return _protocol.turns_of(value)
-    return [turn.asDict() if hasattr(turn, "asDict") else dict(turn) for turn in value]

@@ -39,11 +39,17 @@ Plan = Generator[list[Call], list[httpx.Response], T]
 
 
 def prompt_digest(conversation: Sequence[Message]) -> str:
-    """The digest of the turns before the response; `assay score` computes the same."""
+    """The digest of the turns before the response; `assay score` computes the same if they are plain texts."""
     answered = len(conversation) > 1 and conversation[-1].get("role") == "assistant"
-    prompt = list(conversation[:-1] if answered else conversation)
+    prompt = [_in_order(turn) for turn in (conversation[:-1] if answered else conversation)]
     text = json.dumps(prompt, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _in_order(turn: Message) -> Message:
+    """A turn without nulls, with its role and content first."""
+    names = ["role", "content", *turn]
+    return {name: turn[name] for name in names if turn.get(name) is not None}
 
 
 def conversations(prompt: Prompt, responses: Sequence[str]) -> list[list[Message]]:

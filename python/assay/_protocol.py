@@ -26,9 +26,10 @@ STEPS = re.compile(r"(min|mean|last|prod)\((.+)\)")
 
 
 def turns_of(prompt: Prompt) -> list[Message]:
+    """The turns of a prompt. Messages may also be as numpy and Spark hold them."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    return [dict(turn) for turn in prompt]
+    return [turn.asDict() if hasattr(turn, "asDict") else dict(turn) for turn in prompt]
 
 
 @dataclass

@@ -10,6 +10,7 @@ The repartition brings the responses to a prompt together, so that they are sent
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pandas
@@ -17,7 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from . import _protocol
-from ._batches import BatchScorer, score_columns
+from ._batches import BatchScorer, score_columns, urls_of
 from .client import Client
 
 
@@ -44,12 +45,12 @@ class Scorer:
         retry_for: float = 600.0,
         **fields: Any,
     ):
+        urls = urls_of(url)
         # Spark sends this object to its workers, so that it holds no connection.
-        self._options = {"url": url, "api_key": api_key, "model": model, "retry_for": retry_for, "fields": fields}
+        self._options = {"url": urls, "api_key": api_key, "model": model, "retry_for": retry_for, "fields": fields}
         self._prompt, self._response, self._prefix, self._error = prompt, response, prefix, error
         if attributes is None:
-            first = url if isinstance(url, str) else url[0]
-            with Client(first, api_key=api_key, model=model, retry_for=retry_for) as client:
+            with Client(urls[0], api_key=api_key, model=model, retry_for=retry_for) as client:
                 attributes = client.attributes()
         if not attributes:
             raise ValueError("the server reports no attributes; name the columns to add with `attributes`")
@@ -67,14 +68,13 @@ class Scorer:
         return StructType([*frame.schema.fields, *added])
 
     def __call__(self, frames: Iterator[pandas.DataFrame]) -> Iterator[pandas.DataFrame]:
-        scorer = BatchScorer(**self._options)
-        for frame in frames:
-            items = scorer.items(list(frame[self._prompt]), list(frame[self._response]))
-            if self._error is None:
-                _protocol.check(items)
-            columns: dict[str, Any] = {
-                self._prefix + name: scores for name, scores in score_columns(items, self._attributes).items()
-            }
-            if self._error is not None:
-                columns[self._error] = [item.error or "" for item in items]
-            yield frame.assign(**columns)
+        with closing(BatchScorer(**self._options)) as scorer:
+            for frame in frames:
+                items = scorer.items(list(frame[self._prompt]), list(frame[self._response]))
+                if self._error is None:
+                    _protocol.check(items)
+                scores = score_columns(items, self._attributes)
+                columns: dict[str, Any] = {self._prefix + name: values for name, values in scores.items()}
+                if self._error is not None:
+                    columns[self._error] = [item.error or "" for item in items]
+                yield frame.assign(**columns)

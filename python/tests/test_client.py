@@ -10,6 +10,7 @@ import pytest
 
 import assay
 from assay import AsyncClient, Client, ScoringError, Server, ServerError
+from assay._batches import BatchScorer
 from assay._protocol import reward_of
 
 ANSWERS = ["The capital is Paris.", "No.", "It is a country in Europe."]
@@ -105,16 +106,27 @@ def test_responses_to_a_prompt_carry_one_digest_for_balancers():
     prompt = 'What is "1+1"?\n\u0007é😀'
     with Client("http://x", transport=httpx.MockTransport(handle), batch_size=1) as client:
         client.score(prompt, ["a", "b"])
-        client.rewards([{"role": "user", "content": prompt}], ["c"])
+        client.rewards([{"content": prompt, "name": None, "role": "user"}], ["c"])
         client.rewards("another", ["a"])
+        client.rewards([{"name": "Ann", "content": "q", "role": "user"}], ["a"])
 
     async def run() -> None:
         async with AsyncClient("http://x", transport=httpx.MockTransport(handle)) as client:
             await client.score(prompt, ["a", "b"])
 
     asyncio.run(run())
-    # `assay score` has the same digest of the same text in a test of its own.
-    assert seen[:3] + seen[4:] == ["4d854f863422b44c"] * 4 and seen[3] not in (None, seen[0])
+    # `assay score` has the same digests of the same prompts in a test of its own.
+    assert seen[:3] + seen[5:] == ["4d854f863422b44c"] * 4 and seen[3] not in (None, seen[0])
+    assert seen[4] == "2d547909373cd904"
+
+
+def test_a_batch_scorer_needs_a_server_and_closes_its_connections():
+    with pytest.raises(ValueError, match="empty list"):
+        BatchScorer([])
+    scorer = BatchScorer(["http://x", "http://y"])
+    scorer.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        scorer.items(["q"], ["a"])
 
 
 def test_a_busy_server_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPatch):

@@ -1,14 +1,14 @@
 """`assay.ray.Scorer` on real Ray: `make test-ray`."""
 
-import json
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rows import ROWS
 
 from assay import ScoringError, Server, ServerError
 
@@ -20,8 +20,6 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from assay.ray import Scorer  # noqa: E402
 
-ROWS = [{"id": n, "prompt": f"What is {n // 4}+1?", "response": f"It is {n}."} for n in range(200)]
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
@@ -32,18 +30,6 @@ def cluster() -> Iterator[Cluster]:
     yield cluster
     ray.shutdown()
     cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def scored(engine: Path, tmp_path_factory) -> dict[int, dict]:
-    """The rows as `assay score` writes them."""
-    folder = tmp_path_factory.mktemp("score")
-    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    program = Path(os.environ["ASSAY_BINARIES"]) / "assay"
-    command = [program, "score", folder / "in.jsonl", "--engine", engine, "--output", folder / "out.jsonl"]
-    subprocess.run(command, check=True, capture_output=True)
-    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    return {row["id"]: row for row in rows}
 
 
 def by_id(dataset) -> dict[int, dict]:

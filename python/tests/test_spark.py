@@ -1,13 +1,13 @@
 """`assay.spark.Scorer` on Spark in its local mode: `make test-spark`."""
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rows import ROWS
 
 from assay import Server
 
@@ -18,8 +18,6 @@ from pyspark.sql import DataFrame, SparkSession  # noqa: E402
 
 from assay.spark import Scorer  # noqa: E402
 
-ROWS = [{"id": n, "prompt": f"What is {n // 4}+1?", "response": f"It is {n}."} for n in range(200)]
-
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[SparkSession]:
@@ -28,18 +26,6 @@ def spark() -> Iterator[SparkSession]:
     session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
     yield session
     session.stop()
-
-
-@pytest.fixture(scope="module")
-def scored(engine: Path, tmp_path_factory) -> dict[int, dict]:
-    """The rows as `assay score` writes them."""
-    folder = tmp_path_factory.mktemp("score")
-    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    program = Path(os.environ["ASSAY_BINARIES"]) / "assay"
-    command = [program, "score", folder / "in.jsonl", "--engine", engine, "--output", folder / "out.jsonl"]
-    subprocess.run(command, check=True, capture_output=True)
-    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    return {row["id"]: row for row in rows}
 
 
 def by_id(frame: DataFrame) -> dict[int, dict]:

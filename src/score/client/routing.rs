@@ -64,8 +64,12 @@ mod tests {
         let other = vec![Message::new("user", "What is 1+1?"), Message::new("assistant", "2")];
         assert_eq!(digest("What is 1+1?"), PromptDigest::from_conversations(&[other]));
         assert_ne!(digest("What is 1+1?"), digest("What is 1+2?"));
-        // python/tests/test_client.py has the same text and digest.
+        // python/tests/test_client.py has the same prompts and digests.
         assert_eq!(digest("What is \"1+1\"?\n\u{7}é😀").0, "4d854f863422b44c");
+        let fields = [("name", "Ann".into()), ("refusal", Value::Null)].map(|(name, value)| (name.to_owned(), value));
+        let named = Message::with_fields("user".into(), Some("q".into()), fields.into_iter().collect());
+        let named = PromptDigest::from_conversations(&[vec![named, Message::new("assistant", "a")]]);
+        assert_eq!(named.0, "2d547909373cd904");
         let [alone, nothing] = [vec![vec![Message::new("assistant", "a")]], vec![]];
         assert_ne!(PromptDigest::from_conversations(&alone), PromptDigest::from_conversations(&nothing));
     }
