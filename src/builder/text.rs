@@ -52,7 +52,7 @@ impl Text {
         self.template = template.to_owned();
         self.has_template = true;
         self.notes
-            .push("the prompt is that of the model's card, not the checkpoint's chat template".to_owned());
+            .push("the prompt is the one that this head is read with, and the checkpoint's chat template is not used".to_owned());
         Ok(())
     }
 }
