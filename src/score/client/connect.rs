@@ -80,8 +80,7 @@ impl RewardClient {
             return Err(absent.swap_remove(0).1);
         };
         for (server, error) in absent {
-            server.record_failure(None);
-            eprint_line(format_args!("warning: {error}; the other servers score its rows until it answers"));
+            self.note_failure(server, error, None);
         }
         if self.servers.len() > 1 && identity.profile().is_none() {
             eprint_line(

@@ -45,6 +45,8 @@ impl ConnectError {
     /// Whether the server may answer later: it is not there, or it is starting.
     pub(super) fn may_pass(&self) -> bool {
         match self {
+            // A URL that cannot be one stays so.
+            Self::Models { source, .. } if source.is_builder() => false,
             Self::Models { source, .. } => source.status().is_none_or(|status| status.is_server_error()),
             _ => false,
         }
@@ -62,4 +64,20 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_absent_may_come_and_a_url_that_is_wrong_stays_wrong() {
+        // Fails only if another test has installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for (url, expected) in [("http://127.0.0.1:1", true), ("http://[", false)] {
+            let source = reqwest::get(url).await.unwrap_err();
+            let error = ConnectError::Models { url: url.to_owned(), source };
+            assert_eq!(error.may_pass(), expected, "{error}");
+        }
+    }
 }

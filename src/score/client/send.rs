@@ -1,6 +1,7 @@
 //! Sends a request to the server of its prompt, and to the others if that one cannot answer.
 
-use std::time::Duration;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -49,7 +50,9 @@ impl RewardClient {
                     Ok(answer) => return Ok(answer),
                     Err(failure) => {
                         budget.failures += 1;
-                        self.note_failure(server, &failure);
+                        if failure.is_of_server {
+                            self.note_failure(server, &failure.reason, failure.retry_after);
+                        }
                         delay = [delay, failure.retry_after].into_iter().flatten().min();
                         reason = failure.reason;
                     }
@@ -83,6 +86,7 @@ impl RewardClient {
             retry_after: None,
             is_of_server: true,
         };
+        let sent = Instant::now();
         let response = match post.send().await {
             Ok(response) => response,
             Err(error) => return Ok(Err(broken("does not answer", error))),
@@ -94,7 +98,7 @@ impl RewardClient {
             Err(error) => return Ok(Err(broken("broke off its response", error))),
         };
         if is_final(status, failures) {
-            if server.record_answer() && self.servers.len() > 1 {
+            if server.record_answer(sent) && self.servers.len() > 1 {
                 eprint_line(format_args!("{} answers again", server.url));
             }
             return Ok(Ok((status, text)));
@@ -110,9 +114,8 @@ impl RewardClient {
     }
 
     /// Lets a server rest that fails on everything.
-    fn note_failure(&self, server: &Server, failure: &Failure) {
-        if failure.is_of_server && server.record_failure(failure.retry_after) && self.servers.len() > 1 {
-            let reason = &failure.reason;
+    pub(super) fn note_failure(&self, server: &Server, reason: impl Display, retry_after: Option<Duration>) {
+        if server.record_failure(retry_after) && self.servers.len() > 1 {
             eprint_line(format_args!("warning: {reason}; the other servers score its rows until it answers"));
         }
     }

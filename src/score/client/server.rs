@@ -22,8 +22,15 @@ pub(super) struct Server {
 struct Health {
     /// Failures since its last answer.
     failures: u32,
+    last_failure: Option<Instant>,
     /// Until when other servers are preferred.
     rests_until: Option<Instant>,
+}
+
+impl Health {
+    fn is_resting(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
+    }
 }
 
 impl Server {
@@ -46,7 +53,7 @@ impl Server {
 
     /// Whether it failed a moment ago.
     pub(super) fn is_resting(&self) -> bool {
-        self.health().rests_until.is_some_and(|until| Instant::now() < until)
+        self.health().is_resting()
     }
 
     /// Whether it has failed since it last answered, so that it may have been restarted with something else.
@@ -56,22 +63,46 @@ impl Server {
 
     /// Records that it does not answer, or refuses everything. Returns whether it answered before.
     pub(super) fn record_failure(&self, retry_after: Option<Duration>) -> bool {
+        let mut health = self.health();
+        health.last_failure = Some(Instant::now());
         // Requests that were sent at the same time fail at the same time, and count once.
-        if self.is_resting() {
+        if health.is_resting() {
             return false;
         }
-        let mut health = self.health();
         health.rests_until = Some(Instant::now() + pause(retry_after, health.failures));
         health.failures = health.failures.saturating_add(1);
         health.failures == 1
     }
 
-    /// Records an answer. Returns whether it failed before.
-    pub(super) fn record_answer(&self) -> bool {
-        std::mem::take(&mut *self.health()).failures > 0
+    /// Records the answer to a request that was sent at `sent`. Returns whether it answers again after a failure. A
+    /// request that was sent before the failure does not show that: a server that shuts down still answers what it has,
+    /// and refuses the rest.
+    pub(super) fn record_answer(&self, sent: Instant) -> bool {
+        let mut health = self.health();
+        if health.last_failure.is_some_and(|failed| sent <= failed) {
+            return false;
+        }
+        std::mem::take(&mut *health).failures > 0
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_an_earlier_request_does_not_end_a_rest() {
+        let server = Server::new("http://a", 1);
+        let before = Instant::now();
+        assert!(server.record_failure(None));
+        assert!(!server.record_failure(None), "those at the same time count once");
+        assert!(!server.record_answer(before));
+        assert!(server.is_resting() && server.has_failed());
+        assert!(server.record_answer(Instant::now() + Duration::from_millis(1)));
+        assert!(!server.is_resting() && !server.has_failed());
     }
 }
