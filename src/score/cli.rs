@@ -16,6 +16,7 @@ use super::report_data::ReportDataBuilder;
 use super::run::{ScoreRun, prepare};
 use super::select::Selection;
 use super::summary::counted;
+use super::unread::UnreadColumns;
 use super::{ScoreError, rows, summary};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
@@ -207,6 +208,7 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
         form: &arguments.form,
         columns: ScoreColumns::new(&arguments.prefix, arguments.backend.by.as_deref()),
         selection: Selection { best_of: arguments.best_of, filter: arguments.filter.clone() },
+        unread: UnreadColumns::default(),
     };
     let inspected = run.inspect()?;
     let backend = arguments.backend.open("assay score --engine").await?;
@@ -239,7 +241,7 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     backend.check_rows(peeked.first(), UNWRITTEN)?;
     prepare(&mut layout, &mut columns, &backend)?;
     let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone(), label.clone());
-    let rows = read_rows(inputs, peeked, &layout, &columns, Box::new(std::iter::empty()));
+    let rows = read_rows(peeked, &layout, &columns, Box::new(std::iter::empty()));
     let progress = ScoreProgress::new(inputs, 0);
     score_rows(rows, &backend, &layout, &columns, progress, |row| evaluation.add(row)).await?;
     let evaluation = evaluation.finish(backend.model());

@@ -11,10 +11,11 @@ use super::{ConversationError, ScoreError};
 /// Rows to inspect for one whose form is known.
 const INSPECTED_ROWS: usize = 64;
 
-/// The rows of the first input with any, the first of which have been read: standard input cannot be read twice.
+/// The rows of the first input with any, and the inputs after it. The first rows have been read: standard input cannot
+/// be read twice.
 pub(super) struct Peeked {
-    /// Place of the input among all of them; those before are empty.
-    input: usize,
+    path: PathBuf,
+    others: Vec<PathBuf>,
     read: Vec<Result<Row, ScoreError>>,
     /// Place of the row whose form was found.
     first: usize,
@@ -27,14 +28,18 @@ impl Peeked {
         self.read.get(self.first).and_then(|row| row.as_ref().ok())
     }
 
-    /// The inputs after this one.
-    pub(super) fn others<'a>(&self, inputs: &'a [PathBuf]) -> &'a [PathBuf] {
-        inputs.get(self.input + 1..).unwrap_or_default()
+    /// The input that this row is in.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// All rows of the input.
+    /// All rows of all inputs.
     pub(super) fn into_rows(self) -> impl Iterator<Item = Result<Row, ScoreError>> + Send {
-        self.read.into_iter().chain(self.rest)
+        let others = self.others.into_iter().flat_map(|path| match rows::open(&path) {
+            Ok(rows) => rows,
+            Err(error) => Box::new(std::iter::once(Err(error))) as Rows,
+        });
+        self.read.into_iter().chain(self.rest).chain(others)
     }
 }
 
@@ -51,8 +56,9 @@ pub(super) fn inspect(
 ) -> Result<(RowLayout, Peeked), ScoreError> {
     let form = &form.of_inputs(inputs);
     for (input, path) in inputs.iter().enumerate() {
-        let Some((layout, first, start)) = find_form(path, form)? else { continue };
-        let peeked = Peeked { input, read: start.read, first, rest: start.rest };
+        let Some((layout, first, start)) = find_form(Start::read(path)?, form)? else { continue };
+        let others = inputs[input + 1..].to_vec();
+        let peeked = Peeked { path: path.clone(), others, read: start.read, first, rest: start.rest };
         if let Some(row) = peeked.first() {
             if let Err(error @ ConversationError::NotAConversation(_)) = layout.found(row) {
                 return Err(ScoreError::read(path, error));
@@ -62,7 +68,7 @@ pub(super) fn inspect(
                 return Err(ScoreError::ColumnExists { path: path.clone(), column: column.to_owned() });
             }
         }
-        for other in peeked.others(inputs).iter().filter(|path| is_regular(path)) {
+        for other in peeked.others.iter().filter(|path| is_regular(path)) {
             check_other(other, form, &layout)?;
         }
         return Ok((layout, peeked));
@@ -93,9 +99,8 @@ impl Start {
 /// The form of an input, and the place of the row that it was found in; `None` if the input has no rows.
 ///
 /// # Errors
-/// It cannot be read, or none of its first rows has a form.
-fn find_form(path: &Path, form: &FormArgs) -> Result<Option<(RowLayout, usize, Start)>, ScoreError> {
-    let start = Start::read(path)?;
+/// None of its first rows has a form.
+fn find_form(start: Start, form: &FormArgs) -> Result<Option<(RowLayout, usize, Start)>, ScoreError> {
     let (mut found, mut no_form) = (None, None);
     for (index, row) in start.read.iter().enumerate() {
         let Ok(row) = row else { continue };
@@ -125,7 +130,7 @@ fn check_other(path: &Path, form: &FormArgs, layout: &RowLayout) -> Result<(), S
     if rows.clone().next().is_none() || rows.any(|row| layout.has_conversation(row)) {
         return Ok(());
     }
-    let other = find_form(path, form)?.map(|(other, ..)| other);
+    let other = find_form(start, form)?.map(|(other, ..)| other);
     match other.filter(|other| other.to_string() != layout.to_string()) {
         None => Ok(()),
         Some(other) => Err(ScoreError::OtherForm {
@@ -157,7 +162,9 @@ mod tests {
         let columns = ScoreColumns::new("score_", None);
         match inspect(&paths, &FormArgs::default(), &columns) {
             Ok((layout, peeked)) => {
-                let (first, others) = (peeked.first, peeked.others(&paths).len());
+                let (first, others) = (peeked.first, peeked.others.len());
+                let path = peeked.path().to_owned();
+                assert_eq!(path, paths[files.len() - 1 - others]);
                 let rows = peeked.into_rows().count();
                 assert!(first < rows && others < files.len());
                 Ok((layout.to_string(), first))

@@ -1,8 +1,6 @@
 //! The scoring pipeline: a thread reads rows, tasks score several of them at a time, and the results come
 //! out in the order of the input.
 
-use std::path::PathBuf;
-
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use serde_json::Value;
@@ -18,7 +16,6 @@ use super::journal::JournalRows;
 use super::progress::ScoreProgress;
 use super::row::Row;
 use super::row_options::RowOptions;
-use super::rows::{self, Rows};
 use super::{ConversationError, ScoreError, ScoreResult, Unscored};
 
 /// Rows that are read ahead, and rows that one engine scores at a time. Responses to one prompt that are this
@@ -31,7 +28,6 @@ const WINDOW: usize = 256;
 /// The rows that are done are compared with those of the inputs: standard input has no name and no time
 /// that would tell one input from another.
 pub(super) fn read_rows(
-    inputs: &[PathBuf],
     peeked: Peeked,
     layout: &RowLayout,
     columns: &ScoreColumns,
@@ -39,14 +35,7 @@ pub(super) fn read_rows(
 ) -> ReceiverStream<Result<Row, ScoreError>> {
     let (send, receive) = mpsc::channel(WINDOW);
     let reader = Reader { layout: layout.clone(), columns: columns.clone(), done, send };
-    let others: Vec<PathBuf> = peeked.others(inputs).to_vec();
-    std::thread::spawn(move || {
-        let others = others.into_iter().flat_map(|path| match rows::open(&path) {
-            Ok(rows) => rows,
-            Err(error) => Box::new(std::iter::once(Err(error))) as Rows,
-        });
-        reader.run(peeked.into_rows().chain(others));
-    });
+    std::thread::spawn(move || reader.run(peeked.into_rows()));
     ReceiverStream::new(receive)
 }
 
@@ -153,15 +142,12 @@ async fn score_row(
     if columns.is_unreadable(&row) {
         return Ok(ScoredRow { row, responses: 0, tokens: 0 });
     }
-    let mut found = match layout.found(&row) {
-        Ok(found) => found,
-        Err(error) => {
-            columns.add_error(&mut row, &error.to_string());
-            return Ok(ScoredRow { row, responses: 0, tokens: 0 });
-        }
-    };
-    let rubric = match backend.needs_rubrics().then(|| rubric(&row)).transpose() {
-        Ok(rubric) => rubric,
+    let read = layout.found(&row).and_then(|found| {
+        let rubric = backend.needs_rubrics().then(|| rubric(&row)).transpose()?;
+        Ok((found, rubric))
+    });
+    let (mut found, rubric) = match read {
+        Ok(read) => read,
         Err(error) => {
             columns.add_error(&mut row, &error.to_string());
             return Ok(ScoredRow { row, responses: 0, tokens: 0 });

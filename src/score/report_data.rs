@@ -170,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn steps_may_have_empty_lines() {
+        let row = json!({"prompt": "p", "completions": ["a\n\nb", "c"], "labels": [true, false], "score_step_1": 0.5,
+                         "score_step_2": 0.25});
+        let data = collected(&[row]);
+        assert_eq!((data.responses(), data.failed), (1, 0));
+        assert_eq!(data.sample.scores, [[0.5], [0.25]]);
+    }
+
+    #[test]
     fn rows_with_other_steps_have_not_failed() {
         let row = |scores: Value| {
             let mut row = json!({"prompt": "p", "response": "a"}).as_object().unwrap().clone();

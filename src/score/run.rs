@@ -37,6 +37,7 @@ pub(super) struct ScoreRun<'a> {
     pub(super) form: &'a FormArgs,
     pub(super) columns: ScoreColumns,
     pub(super) selection: Selection,
+    pub(super) unread: UnreadColumns,
 }
 
 /// The result of a run.
@@ -54,7 +55,7 @@ impl ScoreRun<'_> {
     ///
     /// # Errors
     /// The output exists, or the inputs have no conversations.
-    pub(super) fn inspect(&self) -> Result<(RowLayout, Peeked), ScoreError> {
+    pub(super) fn inspect(&mut self) -> Result<(RowLayout, Peeked), ScoreError> {
         // If its journal exists too, the output is that of this run, which was stopped just before its end.
         let is_file = self.output != Path::new("-");
         if is_file && self.output.exists() && !journal::path(self.output).exists() {
@@ -82,27 +83,24 @@ impl ScoreRun<'_> {
         if let Some(row) = peeked.first()
             && let Some(column) = self.columns.collision(row, &layout)
         {
-            let path = self.inputs.first().cloned().unwrap_or_default();
-            return Err(ScoreError::ColumnExists { path, column: column.to_owned() });
+            return Err(ScoreError::ColumnExists {
+                path: peeked.path().to_owned(),
+                column: column.to_owned(),
+            });
         }
-        let peeked_first = peeked.first().cloned();
         let mut journal = Journal::open(&self.journal, &self.identity(backend, &layout)?)?;
         if journal.done > 0 {
             let done = counted(journal.done as u64, "row");
             eprint_line(format_args!("resuming after {done} that an earlier run scored"));
         }
-        let rows = read_rows(self.inputs, peeked, &layout, &self.columns, journal.rows_done()?);
+        let rows = read_rows(peeked, &layout, &self.columns, journal.rows_done()?);
         let progress = ScoreProgress::new(self.inputs, journal.done);
         let selector = Selector::new(&self.selection, &layout, &self.columns);
         // A filter with an unknown name should not be found out after hours.
         let mut filter_is_checked = false;
-        let mut unread = UnreadColumns::default();
-        if let Some(row) = peeked_first {
-            unread.observe(&layout, &row);
-        }
         score_rows(rows, backend, &layout, &self.columns, progress, |row| {
             filter_is_checked = filter_is_checked || selector.check(row)?;
-            warn_unread(&unread.observe(&layout, row));
+            warn_unread(&self.unread.observe(&layout, row));
             journal.append(row)
         })
         .await?;
@@ -110,14 +108,14 @@ impl ScoreRun<'_> {
     }
 
     /// Says what form the rows have, and what of them is not used.
-    fn describe(&self, layout: &RowLayout, peeked: &Peeked) {
+    fn describe(&mut self, layout: &RowLayout, peeked: &Peeked) {
         eprint_line(format_args!("{}: each row has {layout}", self.display_inputs()));
         if !layout.others().is_empty() {
             let others = layout.others().join(", ");
             eprint_line(format_args!("other forms that fit: {others}; choose one with --form"));
         }
         let Some(row) = peeked.first() else { return };
-        warn_unread(&layout.unread(row));
+        warn_unread(&self.unread.observe(layout, row));
         if self.selection.best_of
             && !matches!(layout.holds(), Holds::One | Holds::Steps)
             && row.contains(RESPONSE)

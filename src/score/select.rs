@@ -54,13 +54,13 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// The columns of the input that the selection changes, by a row of it.
+    /// The columns of the input that the selection changes, by a row of it; none if the row cannot be read.
     pub(super) fn changed_columns(&self, row: &Row) -> Vec<String> {
         let filters = self.selection.filter.is_some() && self.layout.holds() == Holds::Group;
         if self.has_one_response_per_row() || !(self.selection.best_of || filters) {
             return Vec::new();
         }
-        let found = self.layout.found(row).unwrap_or_default();
+        let Ok(found) = self.layout.found(row) else { return Vec::new() };
         let mut changed = found.columns;
         if self.selection.best_of && found.hold_prompt {
             changed.push(PROMPT.to_owned());
@@ -323,6 +323,17 @@ mod tests {
         let best = json!({"message_tree_id": "t", "prompt": prompt, "response": "b", "score_reward": 2.0,
                           "score_rank": 1, "score_margin": 1.0});
         assert_eq!(kept(&best_of(), &[tree]), [best]);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_does_not_say_which_columns_change() {
+        let row = |value: Value| Row::parse(&value.to_string()).unwrap();
+        let group = row(json!({"prompt": "p", "responses": ["a", "b"]}));
+        let layout = RowLayout::detect(&group, &FormArgs::default()).unwrap();
+        let (selection, columns) = (best_of(), ScoreColumns::new("score_", None));
+        let selector = Selector::new(&selection, &layout, &columns);
+        assert!(selector.changed_columns(&row(json!({"score_error": "not JSON"}))).is_empty());
+        assert_eq!(selector.changed_columns(&group), ["responses", "response"]);
     }
 
     #[test]

@@ -19,11 +19,9 @@ impl UnreadColumns {
         if !layout.suspects(row).any(is_new) {
             return Vec::new();
         }
-        let unread: Vec<String> = layout.unread(row).into_iter().filter(|name| is_new(name)).collect();
-        if layout.has_conversation(row) {
-            self.seen.extend(layout.suspects(row).map(str::to_owned));
-        }
-        self.seen.extend(unread.iter().cloned());
+        let Some(mut unread) = layout.unread(row) else { return Vec::new() };
+        unread.retain(|name| is_new(name));
+        self.seen.extend(layout.suspects(row).map(str::to_owned));
         unread
     }
 }

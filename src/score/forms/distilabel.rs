@@ -21,7 +21,7 @@ pub(super) static GENERATIONS: Form = Form {
         let candidates =
             generations.into_iter().map(|item| view.answered(&prompt, item, "generations")).collect();
         let ratings =
-            view.find("ratings").or_else(|| view.find("rating")).and_then(|value| view.items(&value));
+            view.find("ratings").or_else(|| view.find("rating")).and_then(|value| view.items(value));
         let ratings = ratings.unwrap_or_default().iter().map(number).collect::<Vec<_>>();
         let found = Found::group(candidates, &["generations"]);
         Ok(if ratings.len() == count { found.rated(ratings) } else { found })

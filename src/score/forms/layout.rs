@@ -54,6 +54,7 @@ impl RowLayout {
             names: arguments.names.clone(),
             allow_unanswered: arguments.allow_unanswered,
             step_token: None,
+            shows_steps: false,
             inputs: InputKinds {
                 // Who names a form knows what its columns hold.
                 lists_in_texts: arguments.inputs.lists_in_texts || arguments.form.is_some(),
@@ -109,15 +110,16 @@ impl RowLayout {
     /// # Errors
     /// The row holds none.
     pub(in crate::score) fn found(&self, row: &Row) -> Result<Found, ConversationError> {
-        let view = RowView::new(row, &self.options);
-        Ok(Found { variables: template_variables::read(&view)?, ..(self.form.read)(&view)? })
+        self.found_in(&RowView::new(row, &self.options))
+    }
+
+    fn found_in(&self, view: &RowView<'_>) -> Result<Found, ConversationError> {
+        Ok(Found { variables: template_variables::read(view)?, ..(self.form.read)(view)? })
     }
 
     /// Whether a row holds a conversation that can be scored.
     pub(in crate::score) fn has_conversation(&self, row: &Row) -> bool {
-        let mut layout = self.clone();
-        layout.show_steps();
-        layout.found(row).is_ok_and(|found| found.candidates.iter().any(|candidate| candidate.turns.is_ok()))
+        self.unread(row).is_some()
     }
 
     /// Number of conversations of a row; 0 if it holds none.
@@ -132,23 +134,21 @@ impl RowLayout {
 
     /// Lets steps be read without a model that scores them.
     pub(in crate::score) fn show_steps(&mut self) {
-        self.options.step_token.get_or_insert_with(|| "\n\n".to_owned());
+        self.options.shows_steps = true;
     }
 
-    /// Columns of a row that look like a part of the conversation and are not read.
-    pub(in crate::score) fn unread(&self, row: &Row) -> Vec<String> {
-        let mut layout = self.clone();
-        layout.show_steps();
-        let view = RowView::new(row, &layout.options);
-        // A row that cannot be read says so itself.
-        if !layout.has_conversation(row) {
-            return Vec::new();
+    /// Columns of a row that look like a part of the conversation and are not read; `None` if the row holds no
+    /// conversation that can be scored, which it says itself.
+    pub(in crate::score) fn unread(&self, row: &Row) -> Option<Vec<String>> {
+        let options = ReadOptions { shows_steps: true, ..self.options.clone() };
+        let view = RowView::new(row, &options);
+        let found = self.found_in(&view).ok()?;
+        if !found.candidates.iter().any(|candidate| candidate.turns.is_ok()) {
+            return None;
         }
-        let _ = (self.form.read)(&view);
-        let _ = template_variables::read(&view);
         let read = view.columns_read();
         let is_unread = |name: &&str| !read.contains(*name) && !self.form.repeated.contains(name);
-        self.suspects(row).filter(is_unread).map(str::to_owned).collect()
+        Some(self.suspects(row).filter(is_unread).map(str::to_owned).collect())
     }
 
     /// Columns of a row that look like a part of the conversation, and are not empty.

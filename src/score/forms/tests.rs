@@ -74,7 +74,7 @@ fn every_form_finds_the_conversations_of_its_own_example() {
             Holds::Group if !ratings.is_empty() => assert!(ratings[0] > ratings[1], "{}", form.name),
             _ => {}
         }
-        assert_eq!(layout.unread(&row), Vec::<String>::new(), "{}", form.name);
+        assert_eq!(layout.unread(&row), Some(vec![]), "{}", form.name);
     }
 }
 
@@ -270,7 +270,7 @@ fn columns_that_look_like_a_part_of_the_conversation_and_are_not_read_are_named(
         (json!({"prompt": "q", "responses": ["a"], "input": "i"}), vec!["input"]),
     ] {
         let row = row(&value);
-        assert_eq!(layout(&row).unread(&row), unread, "{value}");
+        assert_eq!(layout(&row).unread(&row).unwrap(), unread, "{value}");
     }
 }
 
@@ -447,7 +447,7 @@ fn the_solution_of_a_problem_is_scored_and_not_its_bare_answer() {
     let value = json!({"problem": "q", "solution": "a", "answer": "7"});
     assert_eq!(found(&value), [answered("a")]);
     let row = row(&value);
-    assert_eq!(layout(&row).unread(&row), ["answer"]);
+    assert_eq!(layout(&row).unread(&row).unwrap(), ["answer"]);
 }
 
 #[test]
@@ -456,6 +456,9 @@ fn a_row_that_cannot_be_read_says_what_is_there() {
     let found = layout(&surrogate).found(&surrogate).unwrap();
     let reason = turns_of(found).remove(0).unwrap_err().to_string();
     assert!(reason.starts_with("`response` cannot be read"), "{reason}");
+    let system = Row::parse(r#"{"prompt": "q", "response": "a", "system": "\ud83d"}"#).unwrap();
+    let reason = layout(&system).found(&system).unwrap_err().to_string();
+    assert!(reason.starts_with("`system` cannot be read"), "{reason}");
     let null = json!({"instruction": "q", "completions": [{"response": "a"}, {"response": null}]});
     assert_eq!(error(&null), "the row has no `completions.response`");
     let dialogue = row(&json!({"text": "### Human: q### Assistant: a"}));
@@ -463,7 +466,7 @@ fn a_row_that_cannot_be_read_says_what_is_there() {
     let reason = layout(&dialogue).found(&plain).unwrap_err().to_string();
     assert!(reason.starts_with("`text` is not a dialogue"), "{reason}");
     let failed = row(&json!({"prompt": null, "response": "a", "output": "b"}));
-    assert_eq!(layout(&failed).unread(&failed), Vec::<String>::new());
+    assert_eq!(layout(&failed).unread(&failed), None);
     let bytes = error(&json!({"prompt": "q", "response": {"hex": "ff"}}));
     assert!(bytes.starts_with("`response` holds bytes"), "{bytes}");
 }

@@ -22,6 +22,8 @@ pub(in crate::score) struct ReadOptions {
     pub(super) allow_unanswered: bool,
     /// The token that the model reads after each step; `None` if it does not score steps.
     pub(super) step_token: Option<String>,
+    /// Whether steps are only shown: then any text may be a step, and no token is needed.
+    pub(super) shows_steps: bool,
     pub(super) inputs: InputKinds,
 }
 
@@ -115,23 +117,23 @@ impl<'a> RowView<'a> {
 
     /// The items of a list; `None` if the value is something else. Only where there are no other lists, a text that
     /// spells one is one.
-    pub(super) fn items(&self, value: &Value) -> Option<Vec<Value>> {
+    pub(super) fn items(&self, value: Value) -> Option<Vec<Value>> {
         match value {
-            Value::Array(items) => Some(items.clone()),
-            _ if self.options.inputs.lists_in_texts => list(value),
+            Value::Array(items) => Some(items),
+            other if self.options.inputs.lists_in_texts => list(&other),
             _ => None,
         }
     }
 
     /// The items of a list in a column, for deciding whether a form fits.
     pub(super) fn peek_items(&self, path: &str) -> Option<Vec<Value>> {
-        self.items(&self.peek(path)?)
+        self.items(self.peek(path)?)
     }
 
     /// A list that is not empty.
     pub(super) fn list(&self, path: &str) -> Result<Vec<Value>, ConversationError> {
-        let value = self.value(path)?;
-        let found = self.items(&value).ok_or_else(|| ConversationError::NotAList(path.to_owned()))?;
+        let found =
+            self.items(self.value(path)?).ok_or_else(|| ConversationError::NotAList(path.to_owned()))?;
         if found.is_empty() { Err(ConversationError::Empty(path.to_owned())) } else { Ok(found) }
     }
 
@@ -217,10 +219,11 @@ impl<'a> RowView<'a> {
 
     /// A text, or a number as a table has it; `None` if there is none, or an empty one.
     fn text_or_number(&self, path: &str) -> Result<Option<String>, ConversationError> {
-        if self.find(path).is_none() {
-            return Ok(None);
-        }
-        Ok(match self.value(path)? {
+        let value = match self.value(path) {
+            Err(ConversationError::Missing(_)) => return Ok(None),
+            value => value?,
+        };
+        Ok(match value {
             Value::String(text) => Some(text).filter(|text| !text.is_empty()),
             // The cell has the digits as they are.
             Value::Number(number) => {
@@ -337,13 +340,17 @@ impl<'a> RowView<'a> {
         Ok(Prompt { turns, system: self.system()?, printed: false })
     }
 
-    /// The steps of a response, each followed by the token at which the model scores it.
+    /// The steps of a response, each followed by the token at which the model scores it, or by an empty line if they are
+    /// only shown.
     pub(super) fn steps(
         &self,
         prompt: &Prompt,
         steps: &[String],
         column: &str,
     ) -> Result<Candidate, ConversationError> {
+        if self.options.shows_steps {
+            return Ok(self.answered(prompt, Value::String(steps.join("\n\n")), column));
+        }
         let token =
             self.options.step_token.as_deref().ok_or_else(|| ConversationError::Steps(column.to_owned()))?;
         let mut text = String::new();
