@@ -9,7 +9,7 @@ use self::repeated::repeated_key;
 pub(super) use self::values::{Field, wrong_type};
 use super::error::ApiError;
 pub(super) use crate::manifest::wording::nearest;
-use crate::manifest::wording::{LONGEST_NAME, kind};
+use crate::manifest::wording::{self, LONGEST_NAME, kind};
 
 /// The fields of an object. Each is taken out as it is read; those left at the end are unknown.
 pub(super) struct Fields {
@@ -87,10 +87,7 @@ impl Fields {
 
     /// The error about a required field that is missing. It mentions a field that may have been meant instead.
     pub(super) fn missing(&self, name: &str, expected: &str) -> ApiError {
-        let mut reason = format!("is missing or null: send {expected}");
-        if let Some(meant) = nearest(name, self.map.keys().map(String::as_str)) {
-            reason += &format!("; `{meant}` is there, which may have been meant as it");
-        }
+        let reason = wording::missing(name, &format!("send {expected}"), &self.map);
         ApiError::invalid(self.path(name), reason)
     }
 
@@ -143,10 +140,7 @@ impl Fields {
     /// There is such a field.
     pub(super) fn end(&self, why: &str) -> Result<(), ApiError> {
         let Some((name, _)) = self.map.iter().find(|(_, value)| !value.is_null()) else { return Ok(()) };
-        let reason = match nearest(name, self.known.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => why.to_owned(),
-        };
+        let reason = wording::unknown(name, self.known.iter().copied(), || why.to_owned());
         Err(ApiError::unsupported(self.path(name), reason))
     }
 }

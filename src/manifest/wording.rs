@@ -1,6 +1,6 @@
 //! Words of the errors about what people write: requests, data and files.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Longer names are not compared with the known ones.
 pub(crate) const LONGEST_NAME: usize = 64;
@@ -14,6 +14,36 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// What is wrong with a value that should be `expected`. It quotes numbers, which are short, but no text.
+pub(crate) fn wrong_type(expected: &str, found: &Value) -> String {
+    match found {
+        Value::Number(number) => format!("must be {expected}, not {number}"),
+        other => format!("must be {expected}, not {}", kind(other)),
+    }
+}
+
+/// What is wrong where the field `name` is missing, and what to do. It mentions a field among those that are there which
+/// may have been meant instead.
+pub(crate) fn missing(name: &str, to_do: &str, fields: &Map<String, Value>) -> String {
+    let mut reason = format!("is missing or null: {to_do}");
+    if let Some(meant) = nearest(name, fields.keys().map(String::as_str)) {
+        reason += &format!("; `{meant}` is there, which may have been meant as it");
+    }
+    reason
+}
+
+/// What to do about a field that is not one of `known`: use the name that may have been meant, or else `to_do`.
+pub(crate) fn unknown<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    to_do: impl FnOnce() -> String,
+) -> String {
+    match nearest(name, known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => to_do(),
     }
 }
 

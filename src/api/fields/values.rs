@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::api::error::ApiError;
-use crate::manifest::wording::kind;
+use crate::manifest::wording;
 
 /// A type that a field may have.
 pub(in crate::api) trait Field: Sized {
@@ -112,14 +112,11 @@ impl Field for Value {
 
 /// The error about a value of the wrong type. It quotes numbers, which are short, but no text.
 pub(in crate::api) fn wrong_type(path: impl Into<String>, expected: &str, found: &Value) -> ApiError {
-    match found {
-        Value::Number(number) if expected == i64::EXPECTED && found.as_f64().is_some_and(is_whole) => {
-            let reason = format!("is {number}: whole numbers here go from {} to {}", i64::MIN, i64::MAX);
-            ApiError::invalid(path, reason)
-        }
-        Value::Number(number) => ApiError::invalid(path, format!("must be {expected}, not {number}")),
-        other => ApiError::invalid(path, format!("must be {expected}, not {}", kind(other))),
+    if expected == i64::EXPECTED && found.as_f64().is_some_and(is_whole) {
+        let reason = format!("is {found}: whole numbers here go from {} to {}", i64::MIN, i64::MAX);
+        return ApiError::invalid(path, reason);
     }
+    ApiError::invalid(path, wording::wrong_type(expected, found))
 }
 
 fn is_whole(number: f64) -> bool {

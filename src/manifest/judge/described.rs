@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::question::{Answer, LARGEST_WORTH, MOST_QUESTIONS, Question, QuestionError};
 use crate::manifest::attribute_names::{AttributeNameError, find_unusable_name};
 use crate::manifest::score_options::WEIGHTED;
-use crate::manifest::wording::{kind, nearest};
+use crate::manifest::wording;
 
 /// Fields of a question.
 const QUESTION: [&str; 3] = ["ask", "answers", "score"];
@@ -162,13 +162,7 @@ impl Described {
         match self.take(name) {
             Some(Value::String(text)) => Ok(text),
             Some(other) => Err(wrong_type(&path, "a string", &other)),
-            None => {
-                let mut reason = "is missing or null: give a string".to_owned();
-                if let Some(meant) = nearest(name, self.map.keys().map(String::as_str)) {
-                    reason += &format!("; `{meant}` is there, which may have been meant as it");
-                }
-                Err(FieldError::invalid(path, reason))
-            }
+            None => Err(FieldError::invalid(path, wording::missing(name, "give a string", &self.map))),
         }
     }
 
@@ -197,10 +191,8 @@ impl Described {
     /// Refuses fields that were not taken.
     fn end(&self, known: &[&'static str], what: &str) -> Result<(), FieldError> {
         let Some((name, _)) = self.map.iter().find(|(_, value)| !value.is_null()) else { return Ok(()) };
-        let reason = match nearest(name, known.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("{what} has {}; leave it out", known.join(", ")),
-        };
+        let to_do = || format!("{what} has {}; leave it out", known.join(", "));
+        let reason = wording::unknown(name, known.iter().copied(), to_do);
         Err(FieldError::Unknown { path: self.path(name), reason })
     }
 }
@@ -229,11 +221,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// The error about a value of the wrong type. It quotes numbers, which are short, but no text.
+/// The error about a value of the wrong type.
 pub(super) fn wrong_type(path: &str, expected: &str, found: &Value) -> FieldError {
-    let found = match found {
-        Value::Number(number) => number.to_string(),
-        other => kind(other).to_owned(),
-    };
-    FieldError::invalid(path, format!("must be {expected}, not {found}"))
+    FieldError::invalid(path, wording::wrong_type(expected, found))
 }
