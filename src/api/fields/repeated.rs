@@ -1,23 +1,39 @@
 //! Finds keys that a JSON object has twice. Parsers keep the last of them, which loses a part of what was asked.
 
 use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The path of the first key that an object of a JSON text has twice.
 pub(super) fn repeated_key(json: &[u8]) -> Option<String> {
-    let mut found = None;
-    let keys = Keys { path: String::new(), found: &mut found };
+    let (mut path, mut found) = (String::new(), false);
+    let keys = Keys { path: &mut path, found: &mut found };
     // The text was parsed before, so it has no other mistakes.
     let _ = keys.deserialize(&mut serde_json::Deserializer::from_slice(json));
-    found
+    found.then_some(path)
 }
 
-/// Looks for the key in the value at a path.
+/// Looks for the key in the value at a path, which becomes that of the key.
 struct Keys<'f> {
-    path: String,
-    found: &'f mut Option<String>,
+    path: &'f mut String,
+    found: &'f mut bool,
+}
+
+impl Keys<'_> {
+    /// The same for a value below this one, at the path that ends with `last`.
+    fn below(&mut self, last: fmt::Arguments<'_>) -> Keys<'_> {
+        // Writing to a String cannot fail.
+        let _ = self.path.write_fmt(last);
+        Keys { path: self.path, found: self.found }
+    }
+
+    /// Returns from a value below to this one, whose path has `length` bytes, unless the key was found.
+    fn leave(&mut self, length: usize) {
+        if !*self.found {
+            self.path.truncate(length);
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Keys<'_> {
@@ -59,11 +75,13 @@ impl<'de> Visitor<'de> for Keys<'_> {
         Ok(())
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
+    fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
+        let length = self.path.len();
         let mut index = 0;
-        while self.found.is_none() {
-            let path = format!("{}[{index}]", self.path);
-            if list.next_element_seed(Keys { path, found: &mut *self.found })?.is_none() {
+        while !*self.found {
+            let has_more = list.next_element_seed(self.below(format_args!("[{index}]")))?.is_some();
+            self.leave(length);
+            if !has_more {
                 return Ok(());
             }
             index += 1;
@@ -72,20 +90,23 @@ impl<'de> Visitor<'de> for Keys<'_> {
         Ok(())
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
+        let length = self.path.len();
+        let dot = if length == 0 { "" } else { "." };
         let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            if self.found.is_some() {
+            if *self.found {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let value = self.below(format_args!("{dot}{key}"));
             if keys.insert(key) {
-                map.next_value_seed(Keys { path, found: &mut *self.found })?;
+                map.next_value_seed(value)?;
             } else {
-                *self.found = Some(path);
+                *value.found = true;
                 map.next_value::<IgnoredAny>()?;
             }
+            self.leave(length);
         }
         Ok(())
     }
