@@ -9,7 +9,7 @@ use super::steps::PLAIN_PROMPT;
 use super::{Context, Head, StepToken, Steps, labels, padding};
 use crate::builder::BuildError;
 use crate::builder::json::read_plain;
-use crate::manifest::judge::{JudgeText, parse_text};
+use crate::manifest::judge::parse_text;
 use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{HeadActivation, JudgeFile, StepValue, check_attribute_names};
 
@@ -94,10 +94,9 @@ impl HeadFile {
     pub(super) fn read(path: &Path) -> Result<Self, BuildError> {
         let wrong = |reason: String| BuildError::Option(format!("--head {}: {reason}", path.display()));
         let text = read_plain(path).map_err(|error| wrong(format!("it cannot be read ({error})")))?;
-        let parsed =
-            parse_text(path, &text).map_err(|error| BuildError::Option(format!("--head {error}")))?;
-        if let JudgeText::Judge(judge) = parsed {
-            return Ok(Self { path: path.to_owned(), content: Content::default(), judge: Some(judge) });
+        let judge = parse_text(path, &text).map_err(|error| BuildError::Option(format!("--head {error}")))?;
+        if judge.is_some() {
+            return Ok(Self { path: path.to_owned(), content: Content::default(), judge });
         }
         let content: Content =
             serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;

@@ -54,14 +54,6 @@ pub enum JudgeFileError {
     },
 }
 
-/// What the text of a file that may describe a judge is.
-#[derive(Debug)]
-pub(crate) enum JudgeText {
-    Judge(JudgeFile),
-    /// YAML of another kind.
-    Other,
-}
-
 impl JudgeFile {
     /// Reads a file.
     ///
@@ -150,17 +142,13 @@ fn read_document(path: &Path) -> Result<Document, JudgeFileError> {
     parse(path, &text)
 }
 
-/// Parses the text of the file at `path`, which may also be YAML that describes something else.
+/// Parses the text of the file at `path`; `None` if it is YAML that describes something else than a judge.
 ///
 /// # Errors
 /// It is not YAML, or something is wrong with the judge in it.
-pub(crate) fn parse_text(path: &Path, text: &str) -> Result<JudgeText, JudgeFileError> {
+pub(crate) fn parse_text(path: &Path, text: &str) -> Result<Option<JudgeFile>, JudgeFileError> {
     let document = parse(path, text)?;
-    if describes_judge(&document.value) {
-        JudgeFile::from_document(path, &document).map(JudgeText::Judge)
-    } else {
-        Ok(JudgeText::Other)
-    }
+    describes_judge(&document.value).then(|| JudgeFile::from_document(path, &document)).transpose()
 }
 
 fn parse(path: &Path, text: &str) -> Result<Document, JudgeFileError> {
@@ -185,15 +173,12 @@ mod tests {
     use super::*;
     use crate::manifest::AnswerScore;
 
-    fn parsed(text: &str) -> Result<JudgeText, String> {
+    fn parsed(text: &str) -> Result<Option<JudgeFile>, String> {
         parse_text(Path::new("judge.yaml"), text).map_err(|error| error.to_string())
     }
 
     fn judge(text: &str) -> Result<JudgeFile, String> {
-        match parsed(text)? {
-            JudgeText::Judge(file) => Ok(file),
-            JudgeText::Other => Err(format!("not a judge: {text}")),
-        }
+        parsed(text)?.ok_or_else(|| format!("not a judge: {text}"))
     }
 
     #[test]
@@ -206,7 +191,7 @@ attributes:
   safe: {ask: Safe?, score: log_odds}
 layout: quote
 "#;
-        assert!(matches!(parsed("attributes: [a, b]\nrows: [0, 1]"), Ok(JudgeText::Other)));
+        assert_eq!(parsed("attributes: [a, b]\nrows: [0, 1]"), Ok(None));
         let file = judge(text).unwrap();
         assert_eq!(file.attributes, ["helpfulness", "safe"]);
         assert_eq!(file.judge.layout, Layout::Quote);
@@ -239,7 +224,7 @@ layout: quote
                 "{ask: a?, answers: {Yes: .nan, No: 0}}",
                 "`attributes.safe.answers.Yes` must be a number, what",
             ),
-            ("{ask: a?, answers: {Yes: 1e39, No: 0}}", "\"Yes\" is worth something else than a number from"),
+            ("{ask: a?, answers: {Yes: 1e39, No: 0}}", "gives \"Yes\" a worth that is not a number from"),
             ("{ask: a?, answers: {Yes: 1, No: 1}}", "has no answer that is worth more"),
             ("{ask: a?, answers: {Yes: 1, Yes: 0}}", "judge.yaml:3: the key `Yes` is there twice"),
             ("{ask: a?, answers: {a: 1, b: 1, c: 0}, score: logit}", "has no answer that is worth more"),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use described::{FieldError, RubricItem, read_choice, read_rubric};
 pub use file::{JudgeFile, JudgeFileError};
-pub(crate) use file::{JudgeText, parse_text, read_rubric_file};
+pub(crate) use file::{parse_text, read_rubric_file};
 pub use question::{Answer, AnswerScore, Question, QuestionError};
 pub(crate) use question::{LARGEST_WORTH, MOST_QUESTIONS};
 

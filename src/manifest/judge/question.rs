@@ -83,7 +83,7 @@ pub enum QuestionError {
     #[error("has {0:?} twice; leave one out")]
     EqualAnswers(String),
     /// An answer's worth is too large, or not a number.
-    #[error("says that {0:?} is worth something else than a number from -1e9 to 1e9; change it")]
+    #[error("gives {0:?} a worth that is not a number from -1e9 to 1e9; change it")]
     Worth(String),
     /// No answer is better than all others.
     #[error(

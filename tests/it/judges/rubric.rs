@@ -147,7 +147,7 @@ async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
         (
             json!([{"name": "a", "ask": "?", "answers": {"a": 1e39, "b": 0}}]),
             "rubric[0].answers",
-            "`rubric[0].answers` says that \"a\" is worth something else than a number from",
+            "`rubric[0].answers` gives \"a\" a worth that is not a number from",
         ),
         (json!([item("a", " ")]), "rubric[0].ask", "`rubric[0].ask` is empty"),
         (json!([item("a", &"Is it? ".repeat(2000))]), "rubric[0].ask", "before any conversation is added"),
