@@ -110,20 +110,16 @@ impl<'a> Rewards<'a> {
                 (None, Some(rubric)) => rubric.single_name(),
                 (None, None) => model.single_name(head),
             },
-            score_options: own_rubric(request).unwrap_or(head).options(),
+            score_options: request.criteria.head().unwrap_or(head).options(),
             usage,
         }
     }
 }
 
-fn own_rubric(request: &RewardsRequest) -> Option<&Head> {
-    request.criteria.rubric.as_ref().map(|rubric| &*rubric.head)
-}
-
 /// The rubric that the scores come from: the call's, or the first of an item.
 fn any_rubric<'a>(request: &'a RewardsRequest, results: &'a [Result<Scored, ApiError>]) -> Option<&'a Head> {
     let of_item = || results.iter().flatten().find_map(|scored| scored.rubric.as_deref());
-    own_rubric(request).or_else(of_item)
+    request.criteria.head().or_else(of_item)
 }
 
 impl Reward {

@@ -166,8 +166,8 @@ fn check_asks(app: &App, request: &RewardsRequest, candidates: &Candidates) -> R
 fn check_rank_by(app: &App, request: &RewardsRequest, candidates: &Candidates) -> Result<(), ApiError> {
     let model = app.model(request.model.as_deref())?;
     let Some(name) = &request.rank_by else { return Ok(()) };
-    let names = match request.criteria.rubric.as_ref().or(candidates.first_rubric()) {
-        Some(rubric) => rubric.head.ranking_names(),
+    let names = match request.criteria.head().or(candidates.first_rubric()) {
+        Some(head) => head.ranking_names(),
         None => model.ranking_names(app.scorer()?.head()),
     };
     if names.contains(name) {

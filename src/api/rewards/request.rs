@@ -7,7 +7,6 @@ use super::rubric::{Criteria, RubricItemSchema, check_takes_rubrics, layout_with
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
-use crate::api::items::Rubric;
 use crate::api::messages::{self, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{SchedulingFields, take_length_policy};
@@ -15,6 +14,7 @@ use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
 use crate::manifest::judge::Layout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
+use crate::reward::Head;
 use crate::serving::LengthPolicy;
 
 /// A request without its candidates.
@@ -133,10 +133,10 @@ impl Candidates {
         conversations.iter().all(|conversation| conversation.as_ref().is_ok_and(has_none))
     }
 
-    /// The rubric of the first conversation that brings one.
-    pub(super) fn first_rubric(&self) -> Option<&Rubric> {
+    /// The head of the first rubric that a conversation brings.
+    pub(super) fn first_rubric(&self) -> Option<&Head> {
         let Self::Conversations(conversations) = self else { return None };
-        conversations.iter().flatten().find_map(|(_, criteria)| criteria.rubric.as_ref())
+        conversations.iter().flatten().find_map(|(_, criteria)| criteria.head())
     }
 
     /// Takes the candidates, each of which is rendered with `repeated` bytes of variables in each prompt.

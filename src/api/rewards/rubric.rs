@@ -72,10 +72,15 @@ impl Criteria {
         if self.rubric.is_none() && self.principle.is_none() { request } else { self }
     }
 
+    /// The head of the rubric, if there is one.
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.rubric.as_ref().map(|rubric| &*rubric.head)
+    }
+
     /// How many prompts there are for each candidate.
     pub(super) fn prompts(&self, app: &App) -> usize {
         let own = || app.scorer().ok().map(crate::serving::Scorer::head);
-        let head = self.rubric.as_ref().map(|rubric| &*rubric.head).or_else(own);
+        let head = self.head().or_else(own);
         head.and_then(Head::judge).map_or(1, |judge| judge.questions.len())
     }
 }
