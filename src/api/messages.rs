@@ -70,17 +70,21 @@ fn message(path: String, value: Value) -> Result<Message, ApiError> {
     let role = fields.require("role")?;
     let calls: Option<Vec<Value>> = fields.take("tool_calls")?;
     let calls_tools = calls.as_ref().is_some_and(|calls| !calls.is_empty());
-    let content = if calls_tools && !fields.has("content") { None } else { Some(content(&mut fields)?) };
+    let content =
+        if calls_tools && !fields.has("content") { None } else { Some(content(&mut fields, text_part)?) };
     let mut more = fields.take_rest();
     more.extend(calls.map(|calls| ("tool_calls".to_owned(), Value::Array(calls))));
     Ok(Message::with_fields(role, content, more))
 }
 
-/// Takes `content`: a text, or a list of text parts, each of which becomes a line.
+/// Takes `content`: a text, or a list of text parts, each of which becomes a line. `read_part` reads the part at a path.
 ///
 /// # Errors
 /// It is missing, or more than text.
-pub(super) fn content(fields: &mut Fields) -> Result<String, ApiError> {
+pub(super) fn content(
+    fields: &mut Fields,
+    read_part: fn(String, Value) -> Result<String, ApiError>,
+) -> Result<String, ApiError> {
     const EXPECTED: &str = "a string or a list of text parts";
     let path = fields.path("content");
     match fields.take("content")? {
@@ -88,7 +92,7 @@ pub(super) fn content(fields: &mut Fields) -> Result<String, ApiError> {
         Some(Value::Array(parts)) => {
             let mut texts = Vec::with_capacity(parts.len());
             for (index, part) in parts.into_iter().enumerate() {
-                texts.push(text_part(format!("{path}[{index}]"), part)?);
+                texts.push(read_part(format!("{path}[{index}]"), part)?);
             }
             Ok(Message::join_parts(&texts))
         }
@@ -100,7 +104,7 @@ pub(super) fn content(fields: &mut Fields) -> Result<String, ApiError> {
     }
 }
 
-fn text_part(path: String, part: Value) -> Result<String, ApiError> {
+pub(super) fn text_part(path: String, part: Value) -> Result<String, ApiError> {
     let mut fields = Fields::from_value(path, part)?;
     let kind: String = fields.require("type")?;
     if kind != "text" {

@@ -17,6 +17,7 @@ use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
+use crate::api::messages;
 use crate::api::openapi::Errors;
 use crate::api::wire::ScoreMap;
 use crate::config::ServerSettings;
@@ -152,7 +153,6 @@ fn output(response: Value, messages: &mut Vec<Message>) -> Result<(), ApiError> 
 
 /// The turn that an item describes; its role is `role` unless the item has one. `None` for the agent's reasoning.
 fn message(path: String, item: Value, role: &str) -> Result<Option<Message>, ApiError> {
-    const CONTENT: &str = "a string or a list of text parts";
     let mut fields = Fields::from_value(path, item)?;
     match fields.take::<String>("type")?.as_deref() {
         None | Some("message") => {}
@@ -163,18 +163,7 @@ fn message(path: String, item: Value, role: &str) -> Result<Option<Message>, Api
         }
     }
     let role = fields.take::<String>("role")?.unwrap_or_else(|| role.to_owned());
-    let path = fields.path("content");
-    let content = match fields.require_value("content", CONTENT)? {
-        Value::String(text) => text,
-        Value::Array(parts) => {
-            let mut texts = Vec::with_capacity(parts.len());
-            for (index, part) in parts.into_iter().enumerate() {
-                texts.push(text_part(format!("{path}[{index}]"), part)?);
-            }
-            Message::join_parts(&texts)
-        }
-        other => return Err(wrong_type(path, CONTENT, &other)),
-    };
+    let content = messages::content(&mut fields, text_part)?;
     Ok(Some(turn(&role, content)))
 }
 

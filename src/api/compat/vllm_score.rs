@@ -125,7 +125,7 @@ pub(super) fn text(path: &str, value: Value) -> Result<String, ApiError> {
         Value::String(text) => Ok(text),
         object @ Value::Object(_) => {
             let mut fields = Fields::from_value(path.to_owned(), object)?;
-            let text = messages::content(&mut fields)?;
+            let text = messages::content(&mut fields, messages::text_part)?;
             fields.end("only `content` is read; leave it out")?;
             Ok(text)
         }
