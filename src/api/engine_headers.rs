@@ -5,6 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::Manifest;
+use crate::manifest::digest::hexadecimal;
 use crate::serving::{LoadedModel, Scorer};
 
 /// The engine's profile id, by which a client notices that the server came back with another engine.
@@ -34,8 +35,7 @@ impl EngineHeaders {
             "chat_template_kwargs": model.encoder().variables().to_json(),
             "simulated": simulated,
         });
-        let digest: String =
-            Sha256::digest(identity.to_string()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hexadecimal(&Sha256::digest(identity.to_string()));
         let header = |text: &str| HeaderValue::from_str(text).ok();
         Some(Self { profile: header(&manifest.profile.id)?, digest: header(&digest)? })
     }

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
+use crate::manifest::digest::hexadecimal;
 
 const LICENSE: &str = include_str!("../../LICENSE");
 
@@ -102,7 +103,7 @@ fn license_info() -> License {
     License {
         name: "Apache-2.0",
         path: "LICENSE",
-        sha: Sha256::digest(LICENSE).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha: hexadecimal(&Sha256::digest(LICENSE)),
         size: LICENSE.len(),
         url: "https://www.apache.org/licenses/LICENSE-2.0",
         r#type: "file",

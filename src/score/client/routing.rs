@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::wire::messages;
+use crate::manifest::digest::hexadecimal;
 use crate::prompt::Message;
 
 /// Header of a request with the digest of its prompt, by which a balancer keeps the responses to a prompt together. The
@@ -30,8 +31,7 @@ impl PromptDigest {
     }
 
     fn from_json(prompt: &Value) -> Self {
-        let digest = Sha256::digest(prompt.to_string());
-        Self(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hexadecimal(&Sha256::digest(prompt.to_string())[..8]))
     }
 
     /// The value of [`PROMPT_HEADER`].
@@ -66,7 +66,8 @@ mod tests {
         assert_ne!(digest("What is 1+1?"), digest("What is 1+2?"));
         // python/tests/test_client.py has the same prompts and digests.
         assert_eq!(digest("What is \"1+1\"?\n\u{7}é😀").0, "4d854f863422b44c");
-        let fields = [("name", "Ann".into()), ("refusal", Value::Null)].map(|(name, value)| (name.to_owned(), value));
+        let fields =
+            [("name", "Ann".into()), ("refusal", Value::Null)].map(|(name, value)| (name.to_owned(), value));
         let named = Message::with_fields("user".into(), Some("q".into()), fields.into_iter().collect());
         let named = PromptDigest::from_conversations(&[vec![named, Message::new("assistant", "a")]]);
         assert_eq!(named.0, "2d547909373cd904");

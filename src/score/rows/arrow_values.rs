@@ -3,7 +3,6 @@
 //! the text that they encode, since that is how older writers store texts; and a time that no calendar has is the
 //! number that is stored.
 
-use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
@@ -14,6 +13,7 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 
+use crate::manifest::digest::hexadecimal;
 use crate::score::row::Cell;
 
 /// How values are written.
@@ -106,10 +106,7 @@ impl Encoder for BytesEncoder<'_> {
             return;
         }
         out.extend_from_slice(b"{\"hex\":\"");
-        for byte in bytes {
-            // Writing to memory cannot fail.
-            let _ = write!(out, "{byte:02x}");
-        }
+        out.extend_from_slice(hexadecimal(bytes).as_bytes());
         out.extend_from_slice(b"\"}");
     }
 }
