@@ -31,7 +31,7 @@ impl Encoder {
             return Err(PromptError::NoMessages);
         }
         let variables = self.without_thinking(variables);
-        let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
+        let options = answering(&variables, true);
         let turns = with_question(messages, layout, ask);
         self.refuse_by_size(&turns, options, fit)?;
         self.encode_rendered(&turns, options)
@@ -79,7 +79,7 @@ impl<'e> AnswerTokens<'e> {
     /// The chat template cannot put a question.
     pub fn new(encoder: &'e Encoder, layout: Layout, limit: usize) -> Result<Self, QuestionError> {
         let variables = encoder.without_thinking(None);
-        let options = EncodeOptions { variables: Some(&variables), ..answering(true) };
+        let options = answering(&variables, true);
         let template = |error: PromptError| QuestionError::Template(error.to_string());
         let text = encoder.render(&sample(layout), options).map_err(template)?;
         let ids = encoder.encode_text(&text).map_err(template)?;
@@ -151,7 +151,7 @@ impl<'e> AnswerTokens<'e> {
         let mut turns = sample(self.layout);
         turns.push(Message::new("assistant", answer));
         let variables = encoder.without_thinking(None);
-        let options = EncodeOptions { variables: Some(&variables), ..answering(false) };
+        let options = answering(&variables, false);
         let Some(whole) = encoder.render(&turns, options).ok().filter(|_| !own) else { return String::new() };
         let rest = whole.strip_prefix(&self.text).unwrap_or_default();
         let text = rest.trim_start();
@@ -159,8 +159,9 @@ impl<'e> AnswerTokens<'e> {
     }
 }
 
-fn answering(add_generation_prompt: bool) -> EncodeOptions<'static> {
-    EncodeOptions { add_generation_prompt, ..EncodeOptions::default() }
+/// Options for a prompt with these variables, which ends where an answer starts if `add_generation_prompt` says so.
+pub(super) fn answering(variables: &TemplateVariables, add_generation_prompt: bool) -> EncodeOptions<'_> {
+    EncodeOptions { add_generation_prompt, variables: Some(variables), ..EncodeOptions::default() }
 }
 
 /// The shortest conversation that is asked about.

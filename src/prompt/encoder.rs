@@ -321,7 +321,7 @@ impl Encoder {
     /// # Errors
     /// The text cannot be encoded.
     pub(crate) fn first_tokens(&self, text: String, most: usize) -> Result<(String, usize), PromptError> {
-        let ids = self.ids_of_turn("user", &text)?;
+        let ids = self.ids_of_turn(&text, false)?;
         let Some(left_out) = ids.len().checked_sub(most).filter(|count| *count > 0) else {
             return Ok((text, 0));
         };
@@ -332,11 +332,8 @@ impl Encoder {
     }
 
     /// Token ids of a turn's text by itself, possibly none.
-    pub(super) fn ids_of_turn(&self, role: &str, text: &str) -> Result<Vec<u32>, PromptError> {
-        let message = [Message::new(role, text)];
-        let guarded = self.guard.mark(&message, &TemplateVariables::default(), false)?;
-        let marked = guarded.turns[0]["content"].as_str().unwrap_or_default();
-        self.ids(text, Some(&guarded.unmark(marked).1))
+    pub(super) fn ids_of_turn(&self, text: &str, by_assistant: bool) -> Result<Vec<u32>, PromptError> {
+        self.ids(text, Some(&self.guard.marks(text, by_assistant, false)))
     }
 
     /// The text of token ids up to the first control token among them.

@@ -4,7 +4,8 @@
 //! That is tried on several conversations: templates that change or leave out earlier turns, as many of models that
 //! think do, are found by it.
 
-use super::{EncodeOptions, Encoder, Fit, Message, PromptError, TemplateVariables};
+use super::ask::answering;
+use super::{Encoder, Fit, Message, PromptError, TemplateVariables};
 
 /// A text that no template changes, and that is found again in what it renders.
 const RESPONSE: &str = "Response0";
@@ -32,25 +33,25 @@ impl FollowUp {
         // Many templates leave out what earlier turns thought.
         let thought = format!("<think>\nHm.\n</think>\n\n{RESPONSE}");
         let thought = vec![user.clone(), turn("assistant", &thought)];
-        let follow_up = Self::of(encoder, variables, short)?;
+        let follow_up = Self::after(encoder, variables, short)?;
         for messages in [long, thought] {
-            if Self::of(encoder, variables, messages)? != follow_up {
+            if Self::after(encoder, variables, messages)? != follow_up {
                 return None;
             }
         }
         // Some templates know no system's turn.
         let with_system = vec![turn("system", "Be kind."), user, response];
-        match encoder.render(&with_system, options(variables, false)) {
-            Ok(_) => (Self::of(encoder, variables, with_system)? == follow_up).then_some(follow_up),
+        match encoder.render(&with_system, answering(variables, false)) {
+            Ok(_) => (Self::after(encoder, variables, with_system)? == follow_up).then_some(follow_up),
             Err(_) => Some(follow_up),
         }
     }
 
     /// What follows one conversation.
-    fn of(encoder: &Encoder, variables: &TemplateVariables, mut messages: Vec<Message>) -> Option<Self> {
-        let whole = encoder.render(&messages, options(variables, false)).ok()?;
+    fn after(encoder: &Encoder, variables: &TemplateVariables, mut messages: Vec<Message>) -> Option<Self> {
+        let whole = encoder.render(&messages, answering(variables, false)).ok()?;
         messages.push(Message::new("user", QUESTION));
-        let asked = encoder.render(&messages, options(variables, true)).ok()?;
+        let asked = encoder.render(&messages, answering(variables, true)).ok()?;
         let (_, end) = whole.split_once(RESPONSE)?;
         let (before, after) = asked.strip_prefix(&whole)?.split_once(QUESTION)?;
         Some(Self { end: end.to_owned(), before: before.to_owned(), after: after.to_owned() })
@@ -93,16 +94,12 @@ impl Encoder {
     }
 }
 
-fn options(variables: &TemplateVariables, add_generation_prompt: bool) -> EncodeOptions<'_> {
-    EncodeOptions { add_generation_prompt, variables: Some(variables), ..EncodeOptions::default() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{encoder, llama3};
     use super::*;
     use crate::manifest::judge::Layout;
-    use crate::prompt::Truncation;
+    use crate::prompt::{EncodeOptions, Truncation};
 
     const FIT: Fit = Fit { limit: 1000, truncation: Truncation::Error };
 

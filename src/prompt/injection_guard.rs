@@ -164,7 +164,7 @@ impl InjectionGuard {
     }
 
     /// The marks that one text needs, in order. Only what an assistant says may spell the step token.
-    fn marks(&self, content: &str, by_assistant: bool, stand_ins: bool) -> Vec<Mark> {
+    pub(super) fn marks(&self, content: &str, by_assistant: bool, stand_ins: bool) -> Vec<Mark> {
         let steps: Vec<Range<usize>> = match &self.step_token {
             Some(token) if by_assistant => find_all(token, content),
             _ => Vec::new(),

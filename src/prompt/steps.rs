@@ -29,7 +29,7 @@ impl Encoder {
         let mut ends = Vec::new();
         let text = last.content.strip_suffix(separator.as_str()).unwrap_or(&last.content);
         for step in text.split(separator.as_str()) {
-            tokens.extend(self.ids_of_turn(&last.role, step)?);
+            tokens.extend(self.ids_of_turn(step, true)?);
             tokens.extend_from_slice(end);
             ends.push(tokens.len() - 1);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{LengthPolicy, Scorable, Scorer, ServingError};
 use crate::manifest::judge::{Judge, Layout, Question};
-use crate::prompt::{EncodeOptions, Message, PromptError};
+use crate::prompt::{EncodeOptions, Fit, Message, PromptError};
 use crate::reward::{Head, Unscorable};
 
 impl Scorer {
@@ -21,14 +21,10 @@ impl Scorer {
         }
         let (layout, questions) =
             head.judge().map_or((Layout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
-        let bytes = Message::total_bytes(messages);
-        let whole = self.fit(LengthPolicy::default());
-        let mut prompts = Vec::with_capacity(questions.len());
-        for (index, Question { ask, .. }) in questions.iter().enumerate() {
-            let tokens = self.encoder().encode_question(messages, (layout, ask), options.variables, whole);
-            prompts.push(fitting(tokens, (index, ask.len() > bytes), whole.limit)?);
-        }
-        Ok(Scorable::questions(prompts, rubric))
+        let prompts = self.prompts(questions, Message::total_bytes(messages), |ask, whole| {
+            self.encoder().encode_question(messages, (layout, ask), options.variables, whole)
+        });
+        Ok(Scorable::questions(prompts?, rubric))
     }
 
     /// The prompts of a judge's questions about a conversation that a client has rendered.
@@ -39,13 +35,25 @@ impl Scorer {
         let Some(follow_up) = self.follow_up().filter(|_| judge.layout == Layout::Append) else {
             return Err(Unscorable::Rendered.into());
         };
+        let prompts = self.prompts(&judge.questions, text.len(), |ask, whole| {
+            self.encoder().encode_follow_up(follow_up, text, ask, whole)
+        });
+        Ok(Scorable::questions(prompts?, None))
+    }
+
+    /// The prompts of `questions` about a conversation of `bytes` bytes, which `encode` makes.
+    fn prompts(
+        &self,
+        questions: &[Question],
+        bytes: usize,
+        encode: impl Fn(&str, Fit) -> Result<Vec<u32>, PromptError>,
+    ) -> Result<Vec<Arc<[u32]>>, ServingError> {
         let whole = self.fit(LengthPolicy::default());
-        let mut prompts = Vec::with_capacity(judge.questions.len());
-        for (index, Question { ask, .. }) in judge.questions.iter().enumerate() {
-            let tokens = self.encoder().encode_follow_up(follow_up, text, ask, whole);
-            prompts.push(fitting(tokens, (index, ask.len() > text.len()), whole.limit)?);
+        let mut prompts = Vec::with_capacity(questions.len());
+        for (index, Question { ask, .. }) in questions.iter().enumerate() {
+            prompts.push(fitting(encode(ask, whole), (index, ask.len() > bytes), whole.limit)?);
         }
-        Ok(Scorable::questions(prompts, None))
+        Ok(prompts)
     }
 
     /// A judge asks about conversations, by the chat template, and only conversations show where steps start that are

@@ -151,12 +151,8 @@ impl Scorer {
         if let Some(judge) = self.head.judge() {
             return self.encode_follow_ups(text, judge);
         }
-        self.check_takes_texts()?;
-        let fit = self.fit(policy);
-        self.encoder.check_size(text, fit)?;
-        let tokens = self.encoder.encode_templated(text)?;
-        self.check_last_step(&tokens)?;
-        Ok(self.encoder.cut(tokens, fit).into())
+        self.encoder.check_size(text, self.fit(policy))?;
+        self.cut(self.encoder.encode_templated(text)?, policy)
     }
 
     /// Token ids of a text to which nothing is added, cut as by [`Scorer::encode`].

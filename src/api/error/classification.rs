@@ -94,10 +94,8 @@ impl ApiError {
                 ServingError::Rejected(Rejection::EngineFailed(_)) => {
                     "the engine failed on this request; try again, and see the server's log for why".into()
                 }
-                ServingError::Rejected(Rejection::TooLong { .. }) => {
-                    format!("{self}{SHORTEN_OR_TRUNCATE}")
-                }
-                ServingError::Prompt(PromptError::TooManyBytes { .. }) => {
+                ServingError::Rejected(Rejection::TooLong { .. })
+                | ServingError::Prompt(PromptError::TooManyBytes { .. }) => {
                     format!("{self}{SHORTEN_OR_TRUNCATE}")
                 }
                 ServingError::Prompt(PromptError::TooLong { .. }) => {
