@@ -3,6 +3,7 @@
 //! The files are read as Python's `json` reads them: a byte order mark and numbers that are not finite, which
 //! JSON does not have, are accepted.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -71,6 +72,20 @@ impl Object {
             Ok(value)
         } else {
             Err(self.error(field, &format!("{value} is not between 1 and {largest}")))
+        }
+    }
+
+    /// The number `value` of a field, which must be above 0 and finite.
+    pub(super) fn positive<T: Copy + Display + Into<f64>>(
+        &self,
+        field: &str,
+        value: T,
+    ) -> Result<T, BuildError> {
+        let number: f64 = value.into();
+        if number > 0.0 && number.is_finite() {
+            Ok(value)
+        } else {
+            Err(self.error(field, &format!("{value} is not above 0")))
         }
     }
 

@@ -118,9 +118,10 @@ fn relative(config: &Object) -> Result<Option<RelativePositions>, BuildError> {
             return Err(config.error(field, reason));
         }
     }
+    let kinds = attention_kinds(config)?;
     if !config.optional("relative_attention")?.unwrap_or(false) {
         // transformers divides by more for each kind, even if it computes none of them.
-        if !attention_kinds(config)?.is_empty() {
+        if !kinds.is_empty() {
             let reason = "kinds of relative attention are not supported where `relative_attention` is false";
             return Err(config.error("pos_att_type", reason));
         }
@@ -147,7 +148,6 @@ fn relative(config: &Object) -> Result<Option<RelativePositions>, BuildError> {
             return Err(config.error("norm_rel_ebd", &reason));
         }
     };
-    let kinds = attention_kinds(config)?;
     Ok(Some(RelativePositions {
         span: buckets.unwrap_or(longest),
         buckets,

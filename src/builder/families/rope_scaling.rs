@@ -57,18 +57,14 @@ pub(super) fn longrope(parameters: &Object, max: usize, original: usize) -> Resu
 /// Numbers above 0.
 fn divisors(parameters: &Object, field: &str) -> Result<Vec<f64>, BuildError> {
     let factors: Vec<f64> = parameters.required(field)?;
-    match factors.iter().find(|factor| !(**factor > 0.0 && factor.is_finite())) {
-        None => Ok(factors),
-        Some(factor) => Err(parameters.error(field, &format!("{factor} is not above 0"))),
-    }
+    factors.into_iter().map(|factor| parameters.positive(field, factor)).collect()
 }
 
 /// A number above 0. Zero counts as absent, as it does in transformers.
 fn positive(parameters: &Object, field: &str, default: f64) -> Result<f64, BuildError> {
     match parameters.optional::<f64>(field)? {
         None | Some(0.0) => Ok(default),
-        Some(value) if value > 0.0 && value.is_finite() => Ok(value),
-        Some(value) => Err(parameters.error(field, &format!("{value} is not above 0"))),
+        Some(value) => parameters.positive(field, value),
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn variant(
     let attention_scale = match family.attention.query_scalar {
         Some(default) => {
             let scalar: f32 = config.optional("query_pre_attn_scalar")?.unwrap_or(default);
-            Some(positive(config, "query_pre_attn_scalar", scalar)?.powf(-0.5))
+            Some(config.positive("query_pre_attn_scalar", scalar)?.powf(-0.5))
         }
         None => multiplier(config, family.multipliers.attention)?,
     };
@@ -123,7 +123,7 @@ pub(crate) fn final_softcap(config: &Object, family: &FamilySpec) -> Result<Opti
 fn multiplier(config: &Object, field: Option<&'static str>) -> Result<Option<f32>, BuildError> {
     let Some(field) = field else { return Ok(None) };
     let factor = config.optional(field)?.unwrap_or(1.0);
-    positive(config, field, factor).map(Some)
+    config.positive(field, factor).map(Some)
 }
 
 /// What the logits of the vocabulary are multiplied by: a power of two, so that multiplying the head's weights
@@ -132,7 +132,7 @@ pub(crate) fn logit_scale(config: &Object, family: &FamilySpec) -> Result<f32, B
     let Some(LogitScale { field, default, divides }) = family.multipliers.logits else { return Ok(1.0) };
     let stored: f32 = config.optional(field)?.unwrap_or(default);
     let scale = if divides { 1.0 / stored } else { stored };
-    if positive(config, field, scale)?.to_bits().trailing_zeros() < f32::MANTISSA_DIGITS - 1 {
+    if config.positive(field, scale)?.to_bits().trailing_zeros() < f32::MANTISSA_DIGITS - 1 {
         return Err(config.error(field, &format!("{stored} is not supported; it must be a power of two")));
     }
     Ok(scale)
@@ -141,15 +141,7 @@ pub(crate) fn logit_scale(config: &Object, family: &FamilySpec) -> Result<f32, B
 fn softcap(config: &Object, softcap: Option<Softcap>) -> Result<Option<f32>, BuildError> {
     let Some(Softcap { field, default }) = softcap else { return Ok(None) };
     let cap = if config.has(field) { config.optional(field)? } else { default };
-    cap.map(|cap| positive(config, field, cap)).transpose()
-}
-
-fn positive(config: &Object, field: &str, value: f32) -> Result<f32, BuildError> {
-    if value > 0.0 && value.is_finite() {
-        Ok(value)
-    } else {
-        Err(config.error(field, &format!("{value} is not above 0")))
-    }
+    cap.map(|cap| config.positive(field, cap)).transpose()
 }
 
 fn activation(config: &Object, family: &FamilySpec) -> Result<Activation, BuildError> {

@@ -5,6 +5,7 @@ use super::{Context, Head, HeadKind, labels, quantiles, token_id};
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
 use crate::builder::families::Architecture;
+use crate::builder::json::Object;
 use crate::builder::{BuildError, convert};
 use crate::manifest::{self, check_attribute_names};
 use crate::prompt::Encoder;
@@ -75,7 +76,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     let layer = Layer { bias: None, ..Layer::new("regression_layer", checkpoint) };
     let mut head = Head::new(vec![layer], mixture.objectives, vec![]);
     head.rows = (0..mixture.objectives).collect();
-    head.attributes = mixture.attributes(config)?;
+    head.attributes = mixture.attributes(&config.object, &OBJECTIVES)?;
     head.mixture = Some(mixture);
     Ok(Some(head))
 }
@@ -97,10 +98,8 @@ impl GatedMixture {
         if layers > 64 {
             return Err(object.error("gating_n_hidden", &format!("{layers} layers are more than 64")));
         }
-        let temperature: f32 = object.optional("gating_temperature")?.unwrap_or(10.0);
-        if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(object.error("gating_temperature", &format!("{temperature} is not positive")));
-        }
+        let temperature = object.optional("gating_temperature")?.unwrap_or(10.0);
+        let temperature: f32 = object.positive("gating_temperature", temperature)?;
         let layer = |number: usize| {
             let layer = Layer::new(&format!("gating.layers.{number}"), checkpoint);
             if number < layers { layer.with_bias() } else { layer }
@@ -113,19 +112,18 @@ impl GatedMixture {
         })
     }
 
-    /// Names of the scores, the mixed one last.
-    fn attributes(&self, config: &Config) -> Result<Vec<String>, BuildError> {
-        let labels = labels::listed(&config.object)?.unwrap_or_default();
+    /// Names of the scores, the mixed one last: the labels of the checkpoint, or else the names `known`, if there are as
+    /// many as objectives.
+    pub(super) fn attributes(&self, object: &Object, known: &[&str]) -> Result<Vec<String>, BuildError> {
+        let labels = labels::listed(object)?.unwrap_or_default();
         let mut names: Vec<String> = match self.objectives {
             count if count == labels.len() => labels,
-            19 => OBJECTIVES.map(str::to_owned).to_vec(),
+            count if count == known.len() => known.iter().map(|name| (*name).to_owned()).collect(),
             count => (0..count).map(|index| format!("objective_{index}")).collect(),
         };
         names.push("score".to_owned());
-        match check_attribute_names(&names) {
-            Ok(()) => Ok(names),
-            Err(error) => Err(config.object.error("id2label", &error.to_string())),
-        }
+        check_attribute_names(&names).map_err(|error| object.error("id2label", &error.to_string()))?;
+        Ok(names)
     }
 
     /// The network as the manifest describes it.

@@ -30,9 +30,7 @@ pub(super) fn apply(config: &Config, head: &mut Head) -> Result<(), BuildError> 
     if !mean.is_finite() {
         return Err(object.error("mean", &format!("{mean} is not a finite number")));
     }
-    if !(std.is_finite() && std > 0.0) {
-        return Err(object.error("std", &format!("{std} is not above 0")));
-    }
+    let std = object.positive("std", std)?;
     head.notes.push(format!("scores become (score - {mean}) / {std}, because normalize_reward is true"));
     head.score.normalize.insert(attribute.clone(), Normal { mean, std });
     Ok(())

@@ -13,8 +13,7 @@ pub(super) const KIND: HeadKind = HeadKind {
 
 /// `score.0` and `score.2`.
 pub(super) fn layers(context: &Context<'_>) -> Vec<Layer> {
-    let mut first = Layer::new("score.0", context.checkpoint);
-    // Every published one has it.
-    first.bias = Some("score.0.bias".to_owned());
+    // Every published one has the first bias.
+    let first = Layer::new("score.0", context.checkpoint).with_bias();
     vec![first, Layer::new("score.2", context.checkpoint)]
 }

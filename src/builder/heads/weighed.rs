@@ -3,11 +3,11 @@
 
 use super::gated_mixture::{GatedMixture, Shares};
 use super::network::Layer;
-use super::{Context, Head, HeadKind, labels};
+use super::{Context, Head, HeadKind};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::families::Architecture;
-use crate::manifest::{HeadActivation, check_attribute_names};
+use crate::manifest::HeadActivation;
 
 const URM: &str = "LlamaForSequenceClassificationWithNormal_Weights";
 /// LDL's own class. Its code saves the decoder under the decoder's class, and the networks in files of their own.
@@ -61,10 +61,7 @@ fn ldl(context: &Context<'_>) -> Result<Head, BuildError> {
         let reason = format!("{outputs} is not a multiple of {LDL_CLASSES}, the classes of each objective");
         return Err(object.error("num_objectives", &reason));
     }
-    let temperature: f32 = object.optional("temperature")?.unwrap_or(1.0);
-    if !(temperature.is_finite() && temperature > 0.0) {
-        return Err(object.error("temperature", &format!("{temperature} is not positive")));
-    }
+    let temperature: f32 = object.positive("temperature", object.optional("temperature")?.unwrap_or(1.0))?;
     let softmax = (object.optional("softmax")? == Some(true)).then_some(temperature);
     let weights = network("gating_layer.network", &[0, 3, 6], HeadActivation::LeakyRelu, checkpoint);
     let shares = Shares::OfAnswer { softmax, classes: LDL_CLASSES };
@@ -97,15 +94,6 @@ fn mixture(
 
 /// The head with its mixture, and the names of the scores.
 fn mixed(context: &Context<'_>, head: Head, mixture: GatedMixture) -> Result<Head, BuildError> {
-    let object = &context.config.object;
-    let count = mixture.objectives;
-    let labels = labels::listed(object)?.unwrap_or_default();
-    let mut attributes: Vec<String> = match count {
-        count if labels.len() == count => labels,
-        5 => HELPSTEER.map(str::to_owned).to_vec(),
-        count => (0..count).map(|index| format!("objective_{index}")).collect(),
-    };
-    attributes.push("score".to_owned());
-    check_attribute_names(&attributes).map_err(|error| object.error("id2label", &error.to_string()))?;
+    let attributes = mixture.attributes(&context.config.object, &HELPSTEER)?;
     Ok(Head { attributes, mixture: Some(mixture), ..head })
 }

@@ -134,7 +134,10 @@ pub(super) fn plan<'a>(
         OutputHead::Scores(head) => planner.head(head, config.model.hidden_size)?,
         OutputHead::Vocabulary(matrix) => planner.lm_head(matrix, &config.model, config.logit_scale)?,
     }
-    planner.refuse_unexpected(unused_norm(config))?;
+    if let Some(norm) = unused_norm(config) {
+        planner.ignore(norm);
+    }
+    planner.refuse_unexpected()?;
     Ok(EngineTensors { weights: planner.plans, head: planner.head_plans })
 }
 
@@ -194,14 +197,16 @@ impl<'a> Planner<'a> {
         Ok(tensor)
     }
 
+    /// Leaves the tensors of a module out.
+    fn ignore(&mut self, module: &str) {
+        let names = self.checkpoint.tensors().map(|tensor| tensor.name);
+        self.taken
+            .extend(names.filter(|name| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))));
+    }
+
     /// Refuses tensors that the engine would not use: in the model as it was trained they are part of the score.
-    fn refuse_unexpected(&self, unused_norm: Option<&str>) -> Result<(), BuildError> {
-        let is_unused_norm = |name: &str| {
-            unused_norm.is_some_and(|norm| name.strip_prefix(norm).is_some_and(|rest| rest.starts_with('.')))
-        };
-        let unused = |tensor: &Tensor<'_>| {
-            !self.taken.contains(tensor.name) && !is_harmless(tensor.name) && !is_unused_norm(tensor.name)
-        };
+    fn refuse_unexpected(&self) -> Result<(), BuildError> {
+        let unused = |tensor: &Tensor<'_>| !self.taken.contains(tensor.name) && !is_harmless(tensor.name);
         let unexpected: Vec<Tensor<'_>> = self.checkpoint.tensors().filter(unused).collect();
         let Some(first) = unexpected.first() else { return Ok(()) };
         let more = match unexpected.len() - 1 {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::class::Class;
+use super::framing::{self, special, text};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 
@@ -82,19 +83,12 @@ pub(super) fn post_processor(class: Class, token: impl Fn(&str) -> Option<(Strin
         return Some(json!({"type": "RobertaProcessing", "sep": end, "cls": start, "trim_offsets": true,
             "add_prefix_space": false}));
     }
-    let special =
-        |(text, _): &(String, u32), segment: u32| json!({"SpecialToken": {"id": text, "type_id": segment}});
-    let text = |name: &str, segment: u32| json!({"Sequence": {"id": name, "type_id": segment}});
-    let single = vec![special(&start, 0), text("A", 0), special(&end, 0)];
+    let single = vec![special(&start.0, 0), text("A", 0), special(&end.0, 0)];
     let mut pair = single.clone();
     if class == Class::XlmRoberta {
-        pair.extend([special(&end, 0), text("B", 0), special(&end, 0)]);
+        pair.extend([special(&end.0, 0), text("B", 0), special(&end.0, 0)]);
     } else {
-        pair.extend([text("B", 1), special(&end, 1)]);
+        pair.extend([text("B", 1), special(&end.0, 1)]);
     }
-    let mut ids = serde_json::Map::new();
-    for (text, id) in [start, end] {
-        ids.insert(text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}));
-    }
-    Some(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": ids}))
+    Some(framing::post_processor(&single, &pair, &[start, end]))
 }

@@ -6,6 +6,7 @@
 
 mod class;
 mod encoder_class;
+mod framing;
 mod merges;
 mod protobuf;
 mod registered;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
 use self::class::Class;
@@ -201,21 +202,14 @@ fn frame_texts(
         Some((given.content().to_owned(), tokenizer.token_to_id(given.content())?))
     };
     let tokens = [token("bos_token", settings.add_bos_token), token("eos_token", settings.add_eos_token)];
-    let special = |token: &Option<(String, u32)>| {
-        token.as_ref().map(|(text, _)| json!({"SpecialToken": {"id": text, "type_id": 0}}))
+    let special = |token: &Option<(String, u32)>| token.as_ref().map(|(text, _)| framing::special(text, 0));
+    let framed = |name: &str| -> Vec<Value> {
+        let text = [framing::text(name, 0)];
+        special(&tokens[0]).into_iter().chain(text).chain(special(&tokens[1])).collect()
     };
-    let framed = |sequence: &str| -> Vec<Value> {
-        let text = json!({"Sequence": {"id": sequence, "type_id": 0}});
-        special(&tokens[0]).into_iter().chain([text]).chain(special(&tokens[1])).collect()
-    };
-    let mut ids = serde_json::Map::new();
-    for (text, id) in tokens.iter().flatten() {
-        ids.insert(text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}));
-    }
-    if !ids.is_empty() {
-        let pair = [framed("A"), framed("B")].concat();
-        let processor =
-            json!({"type": "TemplateProcessing", "single": framed("A"), "pair": pair, "special_tokens": ids});
+    if tokens.iter().any(Option::is_some) {
+        let (single, pair) = (framed("A"), [framed("A"), framed("B")].concat());
+        let processor = framing::post_processor(&single, &pair, tokens.iter().flatten());
         tokenizer.with_post_processor(Some(serde_json::from_value::<PostProcessorWrapper>(processor)?));
     }
     Ok(())

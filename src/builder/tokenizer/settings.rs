@@ -284,8 +284,8 @@ impl Reader<'_> {
         }
         if let Some(listed) = Object::read_if_present(&checkpoint.join(ADDED_TOKENS))? {
             for (content, id) in listed.fields() {
-                let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).map(i64::from);
-                let id = id.ok_or_else(|| listed.error(content, "it must be a token id, a whole number"))?;
+                let id = token_id(id)
+                    .ok_or_else(|| listed.error(content, "it must be a token id, a whole number"))?;
                 let special = special.iter().any(|token| token == content);
                 let normalized = Some(!special);
                 added.insert(id, TokenFields { special, normalized, ..TokenFields::special(content) });
@@ -293,9 +293,7 @@ impl Reader<'_> {
         }
         for token in file.and_then(|file| file.get("added_tokens")?.as_array()).into_iter().flatten() {
             // The tokenizers crate reports what is wrong with `tokenizer.json`.
-            let id =
-                token.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).map(i64::from);
-            if let (Some(id), Ok(token)) = (id, TokenFields::read(token)) {
+            if let (Some(id), Ok(token)) = (token.get("id").and_then(token_id), TokenFields::read(token)) {
                 added.insert(id, token);
             }
         }
@@ -373,6 +371,10 @@ impl Reader<'_> {
     fn flag(&self, field: &str) -> Option<bool> {
         self.fields.get(field)?.as_bool()
     }
+}
+
+fn token_id(value: &Value) -> Option<i64> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok()).map(i64::from)
 }
 
 /// Sets the `special` flag of a token that is an object.
