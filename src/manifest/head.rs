@@ -268,7 +268,7 @@ pub struct Gating {
 
 impl Gating {
     /// Outputs of both networks at each position that is read.
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.transform.len() * (self.classes + 1)
     }
 }

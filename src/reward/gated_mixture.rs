@@ -23,7 +23,7 @@ pub(super) fn positions(gating: &Gating, tokens: &[u32]) -> Result<Arc<[usize]>,
 pub(super) fn scores(gating: &Gating, outputs: &[f32]) -> Result<Vec<f32>, RewardError> {
     let objectives = gating.transform.len();
     let positions = if gating.pattern.is_empty() { 1 } else { 2 };
-    let width = objectives * (gating.classes + 1);
+    let width = gating.outputs();
     check_count(outputs.len(), positions * width)?;
     check_finite("score", outputs)?;
     let (first, last) = (&outputs[..width], &outputs[outputs.len() - width..]);
@@ -59,11 +59,12 @@ fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::manifest::HeadActivation;
 
-    fn gating() -> Gating {
+    /// Two objectives, whose shares are read where the prompt ends.
+    pub(in crate::reward) fn gating() -> Gating {
         Gating {
             pattern: vec![1, 2],
             hidden: vec![],

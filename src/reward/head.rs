@@ -80,12 +80,11 @@ impl Head {
         mut resolve: impl FnMut(&str, &mut Question) -> Result<(), E>,
     ) -> Result<(), E> {
         let Kind::Judge(scores) = &mut self.kind else { return Ok(()) };
-        let mut attributes = self.attributes.iter();
         scores.update(|questions| {
-            questions
-                .iter_mut()
-                .zip(&mut attributes)
-                .try_for_each(|(question, attribute)| resolve(attribute, question))
+            for (attribute, question) in self.attributes.iter().zip(questions) {
+                resolve(attribute, question)?;
+            }
+            Ok(())
         })
     }
 
@@ -319,7 +318,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::HeadActivation;
+    use crate::reward::gated_mixture::tests::gating;
 
     fn steps() -> Head {
         let pooling = Pooling::EachStep { token: "<extra_0>".into(), id: 7, value: StepValue::Softmax };
@@ -327,19 +326,8 @@ mod tests {
     }
 
     fn gated() -> Head {
-        let gating = Gating {
-            pattern: vec![1, 2],
-            hidden: vec![],
-            bias: true,
-            activation: HeadActivation::Relu,
-            plain: false,
-            classes: 1,
-            temperature: 2.0,
-            scale: 0.5,
-            transform: vec![vec![1.0, 0.0], vec![-0.25, 1.0]],
-        };
         let attributes = ["help", "length", "score"].map(str::to_owned).to_vec();
-        Head::new(&manifest::Head { attributes, gating: Some(gating), ..Default::default() })
+        Head::new(&manifest::Head { attributes, gating: Some(gating()), ..Default::default() })
     }
 
     #[test]
