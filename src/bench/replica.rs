@@ -26,6 +26,12 @@ pub(super) struct EngineTotals {
     pub(super) fillable: u64,
 }
 
+struct RunningIteration {
+    iteration: Iteration,
+    elapsed: Duration,
+    end: Duration,
+}
+
 pub(super) struct Replica<'a> {
     setup: &'a SimulationSetup,
     core: StepCore,
@@ -33,8 +39,7 @@ pub(super) struct Replica<'a> {
     /// The places in the trace of the requests that it got, in this order.
     requests: Vec<usize>,
     answered: usize,
-    /// The iteration that is running, and when it ends.
-    running: Option<(Duration, Iteration)>,
+    running: Option<RunningIteration>,
     totals: EngineTotals,
 }
 
@@ -61,7 +66,7 @@ impl<'a> Replica<'a> {
         if self.answered == self.requests.len() && self.running.is_none() {
             return None;
         }
-        let end = self.running.as_ref().map(|(end, _)| *end);
+        let end = self.running.as_ref().map(|running| running.end);
         [end, self.core.next_wakeup()].into_iter().flatten().min()
     }
 
@@ -83,11 +88,11 @@ impl<'a> Replica<'a> {
     }
 
     fn complete(&mut self, now: Duration) -> Result<(), StepError> {
-        let Some((_, iteration)) = self.running.take_if(|(end, _)| *end <= now) else { return Ok(()) };
+        let Some(running) = self.running.take_if(|running| running.end <= now) else { return Ok(()) };
+        let RunningIteration { iteration, elapsed, .. } = running;
         self.ledger.end_iteration(&iteration);
         let requested = iteration.chunks.iter().filter(|chunk| !chunk.logits.is_empty());
         let logits = requested.map(|chunk| (chunk.sequence, vec![0.0; chunk.logits.len()])).collect();
-        let elapsed = self.setup.timing.iteration_time(&iteration);
         self.core.complete(now, StepReport { logits, elapsed, ..StepReport::default() })
     }
 
@@ -115,7 +120,7 @@ impl<'a> Replica<'a> {
             totals.tokens += iteration.token_ids.len() as u64;
             totals.fillable += self.ledger.waiting().min(self.setup.limits.max_num_tokens) as u64;
             totals.needed += self.ledger.start_iteration(&iteration) as u64;
-            self.running = Some((now + elapsed, iteration));
+            self.running = Some(RunningIteration { iteration, elapsed, end: now + elapsed });
         }
         if self.running.is_some() {
             self.core.prepare(now);

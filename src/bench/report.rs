@@ -95,7 +95,7 @@ impl SimulationReport {
         Self {
             requests: requests.len(),
             replicas,
-            balance: balance(&outcome.engines),
+            balance: balance(&outcome.engines, totals.tokens),
             answered: answered.len(),
             refused,
             late: requests.iter().any(|request| request.timeout.is_some()).then_some(late),
@@ -133,8 +133,9 @@ fn sum(engines: &[EngineTotals]) -> EngineTotals {
 }
 
 /// The tokens of the engine that computed the least, and of the one that computed the most, as a share of the mean.
-fn balance(engines: &[EngineTotals]) -> [f64; 2] {
-    let mean = sum(engines).tokens as f64 / engines.len().max(1) as f64;
+/// All of them computed `total` tokens.
+fn balance(engines: &[EngineTotals], total: u64) -> [f64; 2] {
+    let mean = total as f64 / engines.len().max(1) as f64;
     let tokens = engines.iter().map(|engine| engine.tokens);
     [tokens.clone().min(), tokens.max()].map(|tokens| tokens.unwrap_or_default() as f64 / mean.max(1.0))
 }
