@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::client::{Asked, RewardClient};
+use super::client::{RequestSettings, RewardClient};
 use super::row_options::RowOptions;
 use super::{ConversationScores, Row, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
@@ -158,11 +158,11 @@ impl ScoringBackend {
     /// [`ScoreError::Setup`] if none answers, they run different engines, or one serves no such model.
     pub(super) async fn connect(
         urls: &[String],
-        asked: Asked,
+        settings: RequestSettings,
         key: Option<String>,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
-        let client = RewardClient::connect(urls, asked, key, concurrency).await?;
+        let client = RewardClient::connect(urls, settings, key, concurrency).await?;
         Ok(Self(Arc::new(Backend::Server(Box::new(client)))))
     }
 

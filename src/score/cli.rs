@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::backend::ScoringBackend;
-use super::client::{API_KEY, Asked};
+use super::client::{API_KEY, RequestSettings};
 use super::columns::ScoreColumns;
 use super::eval::EvaluationBuilder;
 use super::filter::Filter;
@@ -151,12 +151,12 @@ impl BackendArgs {
     async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
         if !self.urls.is_empty() {
             let rubric = self.rubric.as_deref().map(read_rubric_file).transpose();
-            let asked = Asked {
+            let settings = RequestSettings {
                 model: self.model.clone(),
                 variables: self.chat_template_kwargs.clone().unwrap_or_default(),
                 rubric: rubric.map_err(|error| ScoreError::Setup(error.into()))?,
             };
-            return ScoringBackend::connect(&self.urls, asked, api_key(), self.concurrency).await;
+            return ScoringBackend::connect(&self.urls, settings, api_key(), self.concurrency).await;
         }
         let options = ServeOptions {
             directory: self.engine.clone(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::backend::ScoringBackend;
 use super::cli::{api_key, load_with};
-use super::client::{Asked, server_root};
+use super::client::{RequestSettings, server_root};
 use super::row_options::RowOptions;
 use super::{ScoreError, ScoreResult, check};
 use crate::cache::ModelOptions;
@@ -123,9 +123,9 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
         replicas.push(Replica { name: engine.display().to_string(), backend });
     }
     for url in &arguments.urls {
-        let asked = Asked { model: arguments.model.clone(), ..Asked::default() };
+        let settings = RequestSettings { model: arguments.model.clone(), ..RequestSettings::default() };
         let backend =
-            ScoringBackend::connect(std::slice::from_ref(url), asked, api_key(), CONCURRENCY).await?;
+            ScoringBackend::connect(std::slice::from_ref(url), settings, api_key(), CONCURRENCY).await?;
         replicas.push(Replica { name: url.clone(), backend });
     }
     Ok(replicas)

@@ -235,8 +235,9 @@ impl Replayable for SelectedRows<'_> {
 
     /// A file from which a filter dropped all rows has the columns that it would have with them.
     fn rows_of_columns(&self) -> Result<IndexedRows<'_>, ScoreError> {
-        if self.rows()?.next().transpose()?.is_some() {
-            return self.rows();
+        let mut rows = self.rows()?.peekable();
+        if rows.peek().is_some() {
+            return Ok(Box::new(rows));
         }
         let rows = journal::rows(self.journal)?.enumerate();
         Ok(Box::new(rows.map(|(index, row)| Ok((index, self.selector.unfiltered(row?))))))

@@ -11,7 +11,7 @@ use super::routing::PromptDigest;
 use super::send::Request;
 use super::server::Server;
 use super::wire::ErrorBody;
-use super::{Asked, REWARDS, RewardClient, ScoreError};
+use super::{REWARDS, RequestSettings, RewardClient, ScoreError};
 use crate::cli::output::eprint_line;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
@@ -26,11 +26,11 @@ impl RewardClient {
     /// [`ScoreError::Setup`].
     pub(in crate::score) async fn connect(
         urls: &[String],
-        asked: Asked,
+        settings: RequestSettings,
         key: Option<String>,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
-        let Asked { model, variables, rubric } = asked;
+        let RequestSettings { model, variables, rubric } = settings;
         // Fails only if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
@@ -94,7 +94,7 @@ impl RewardClient {
     async fn probe_rewards(&self) -> Result<bool, ScoreError> {
         let prompt = PromptDigest::from_conversations(&[]);
         let request =
-            Request { route: REWARDS, body: &json!({}), prompt: &prompt, conversations: 0, turn: 0 };
+            Request { route: REWARDS, body: &json!({}), prompt: &prompt, conversations: 0, rotation: 0 };
         let (_, text) = self.send(&request).await?;
         Ok(serde_json::from_str::<ErrorBody>(&text).is_ok_and(|body| body.error.param == "messages"))
     }

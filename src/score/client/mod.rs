@@ -32,9 +32,9 @@ use crate::prompt::{Message, TemplateVariables, Truncation};
 const REWARDS: &str = "/v1/rewards";
 const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 
-/// What servers are asked.
+/// What all requests to servers have in common.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct RequestSettings {
     /// The model; the first that the servers list if there is none.
     pub(super) model: Option<String>,
     /// Further variables of the chat template.
@@ -148,7 +148,7 @@ impl RewardClient {
     ) -> Result<ScoreResult, ScoreError> {
         let mut body = json!({"model": self.model, "messages": messages(conversation)});
         add_variables(&mut body, variables);
-        let request = Request { route: CHAT_COMPLETIONS, body: &body, prompt, conversations: 1, turn: 0 };
+        let request = Request { route: CHAT_COMPLETIONS, body: &body, prompt, conversations: 1, rotation: 0 };
         match self.ask(&request).await? {
             Response::Success(text) => Ok(Ok(parse_completion(&text)?)),
             Response::Refused(reason) => Ok(Err(Unscored::Refused(reason))),
@@ -169,8 +169,9 @@ impl RewardClient {
         let mut budget = RetryBudget::new();
         while let Some(mut indices) = requests.pop() {
             let requested: Vec<&[Message]> = indices.iter().map(|&index| &*conversations[index]).collect();
-            let (body, turn) = (self.rewards_body(&requested, row), budget.failures as usize);
-            let request = Request { route: REWARDS, body: &body, prompt, conversations: indices.len(), turn };
+            let (body, rotation) = (self.rewards_body(&requested, row), budget.failures as usize);
+            let request =
+                Request { route: REWARDS, body: &body, prompt, conversations: indices.len(), rotation };
             let items = match self.ask(&request).await? {
                 Response::Success(text) => parse_rewards(&text, indices.len())?,
                 Response::Refused(_) if indices.len() > 1 => {

@@ -23,7 +23,7 @@ pub(super) struct Request<'a> {
     /// Number of its conversations.
     pub(super) conversations: usize,
     /// How often it was answered already, but not well: each time, another server comes first.
-    pub(super) turn: usize,
+    pub(super) rotation: usize,
 }
 
 /// An attempt that another may make good, at this server or at another one.
@@ -41,7 +41,7 @@ impl RewardClient {
     /// Status and text of a response that would be the same on another attempt.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<(StatusCode, String), ScoreError> {
         let mut order = request.prompt.order(self.urls());
-        order.rotate_left(request.turn % self.servers.len().max(1));
+        order.rotate_left(request.rotation % self.servers.len().max(1));
         let mut budget = RetryBudget::new();
         loop {
             let (mut reason, mut delay) = (String::new(), None);
@@ -65,7 +65,8 @@ impl RewardClient {
     /// The servers that may answer, in this order: those that did not fail a moment ago, or else all.
     fn candidates(&self, order: &[usize]) -> Vec<&Server> {
         let servers: Vec<&Server> = order.iter().filter_map(|&index| self.servers.get(index)).collect();
-        let answering: Vec<&Server> = servers.iter().copied().filter(|server| !server.is_resting()).collect();
+        let answering: Vec<&Server> =
+            servers.iter().copied().filter(|server| !server.is_backing_off()).collect();
         if answering.is_empty() { servers } else { answering }
     }
 

@@ -24,12 +24,12 @@ struct Health {
     failures: u32,
     last_failure: Option<Instant>,
     /// Until when other servers are preferred.
-    rests_until: Option<Instant>,
+    backoff_until: Option<Instant>,
 }
 
 impl Health {
-    fn is_resting(&self) -> bool {
-        self.rests_until.is_some_and(|until| Instant::now() < until)
+    fn is_backing_off(&self) -> bool {
+        self.backoff_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -52,8 +52,8 @@ impl Server {
     }
 
     /// Whether it failed a moment ago.
-    pub(super) fn is_resting(&self) -> bool {
-        self.health().is_resting()
+    pub(super) fn is_backing_off(&self) -> bool {
+        self.health().is_backing_off()
     }
 
     /// Whether it has failed since it last answered, so that it may have been restarted with something else.
@@ -66,10 +66,10 @@ impl Server {
         let mut health = self.health();
         health.last_failure = Some(Instant::now());
         // Requests that were sent at the same time fail at the same time, and count once.
-        if health.is_resting() {
+        if health.is_backing_off() {
             return false;
         }
-        health.rests_until = Some(Instant::now() + pause(retry_after, health.failures));
+        health.backoff_until = Some(Instant::now() + pause(retry_after, health.failures));
         health.failures = health.failures.saturating_add(1);
         health.failures == 1
     }
@@ -101,8 +101,8 @@ mod tests {
         assert!(server.record_failure(None));
         assert!(!server.record_failure(None), "those at the same time count once");
         assert!(!server.record_answer(before));
-        assert!(server.is_resting() && server.has_failed());
+        assert!(server.is_backing_off() && server.has_failed());
         assert!(server.record_answer(Instant::now() + Duration::from_millis(1)));
-        assert!(!server.is_resting() && !server.has_failed());
+        assert!(!server.is_backing_off() && !server.has_failed());
     }
 }
