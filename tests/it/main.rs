@@ -3,6 +3,7 @@
 //! The scheduler under `shuttle` and the tests over TensorRT-LLM's stand-in are binaries of their own.
 #![allow(clippy::needless_pass_by_value, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod generated_page;
 mod support;
 
 mod build_engine;

@@ -1,7 +1,8 @@
 //! `docs/options.md`, which is made from the descriptions of the command lines.
 
-use std::path::Path;
 use std::process::Command;
+
+use crate::generated_page::{check_page, read_page};
 
 const INTRODUCTION: &str = "# Options
 
@@ -30,20 +31,14 @@ fn printed(program: &str) -> String {
 
 #[test]
 fn the_page_lists_every_option() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md");
     let (assay, build_engine) = (env!("CARGO_BIN_EXE_assay"), env!("CARGO_BIN_EXE_build-engine"));
     let page = [INTRODUCTION, &printed(assay), &printed(build_engine)].concat();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &page).unwrap();
-    }
-    let stored = std::fs::read_to_string(&path).unwrap();
-    assert!(stored == page, "docs/options.md is stale: UPDATE_DOCS=1 cargo test --test it options_page");
+    check_page("options.md", &page, "options_page");
 }
 
 #[test]
 fn cells_are_short() {
-    let page =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md")).unwrap();
+    let page = read_page("options.md");
     for cell in page.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split(" | ")) {
         assert!(cell.split_whitespace().count() <= 25, "{cell}");
     }

@@ -10,9 +10,7 @@ use assay::manifest::{Dtype, Manifest, Pooling};
 use serde_json::json;
 
 use super::support::Checkpoint;
-
-const START: &str = "<!-- hub -->\n";
-const END: &str = "<!-- end of hub -->\n";
+use crate::generated_page::check_table;
 
 /// What a model is built as.
 #[derive(Clone, Copy)]
@@ -261,9 +259,10 @@ const MODELS: &[Row] = &[
     bin(row("OpenAssistant/reward-model-deberta-v3-large-v2", Encoder, "0.9 GB", "deberta-tiny", &[])),
 ];
 
-/// Models that are refused, and why.
-const REFUSED: &[(&str, &str)] = &[(
+/// Models that are refused, their classes, and why.
+const REFUSED: &[(&str, &str, &str)] = &[(
     "llm-blender/PairRM",
+    "DebertaV2PairRM",
     "**refused**: it compares two responses in one text, and its classes are its own",
 )];
 
@@ -321,6 +320,16 @@ fn every_model_of_the_table_is_built_as_the_table_says() {
     }
 }
 
+#[test]
+fn every_model_that_the_table_refuses_is_refused_for_its_class() {
+    for &(name, class, _) in REFUSED {
+        let checkpoint = Checkpoint::copy("deberta-tiny");
+        apply(Class(class), &checkpoint);
+        let error = build(&checkpoint.options(Dtype::F32), &Silent).unwrap_err().to_string();
+        assert!(error.contains(class), "{name}: {error}");
+    }
+}
+
 fn table() -> String {
     let mut table = String::from(
         "| model on the hub | built as | weights in bf16 | structure checked on |\n|---|---|---|---|\n",
@@ -333,7 +342,7 @@ fn table() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(table, "| `{name}` | {}{after} | {weights} | `{tiny}`{renamed} |", as_.text());
     }
-    for (name, reason) in REFUSED {
+    for (name, _, reason) in REFUSED {
         let _ = writeln!(table, "| `{name}` | {reason} |  |  |");
     }
     table
@@ -341,14 +350,5 @@ fn table() -> String {
 
 #[test]
 fn the_page_lists_every_model() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/models.md");
-    let stored = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = stored.split_once(START).unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
-    let page = [before, START, &table(), END, after].concat();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &page).unwrap();
-    }
-    let stored = std::fs::read_to_string(&path).unwrap();
-    assert!(stored == page, "docs/models.md is stale: UPDATE_DOCS=1 cargo test --test it hub_table");
+    check_table("models.md", ("hub", "end of hub"), &table(), "hub_table");
 }
