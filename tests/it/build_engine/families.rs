@@ -49,7 +49,6 @@ fn the_text_part_of_a_model_of_images_in_both_layouts_of_its_tensors() {
         let tensor = tensors["language_model.model.norm.weight"].clone();
         tensors.insert("language_model.model.norm.bias".to_owned(), tensor);
     });
-    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
     assert_names(&checkpoint.refusal(), &["model.norm.bias", "unexpected"]);
 }
 
@@ -63,7 +62,6 @@ fn a_language_model_of_images_with_the_defaults_of_its_text_part() {
     checkpoint.edit("config.json", |config| {
         drop(config["text_config"].as_object_mut().unwrap().remove("vocab_size"))
     });
-    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
     assert_names(&checkpoint.refusal(), &["embed_tokens", "[262208, 64]"]);
     checkpoint.set("text_config", json!({}));
     assert_names(&checkpoint.refusal(), &["text_config", "missing"]);
@@ -186,7 +184,6 @@ fn the_size_of_a_window_counts_only_if_a_layer_has_one() {
     checkpoint.set("use_sliding_window", json!(false)).set("sliding_window", json!(0));
     assert_eq!(checkpoint.said().0.model.variant.sliding_window, None);
     checkpoint.set("use_sliding_window", json!(true));
-    let _ = std::fs::remove_dir_all(checkpoint.beside("engine"));
     assert_names(&checkpoint.refusal(), &["sliding_window", "0 is not a number"]);
 }
 
@@ -272,7 +269,6 @@ fn phi_3_scales_by_longrope_under_all_its_names() {
         assert_eq!(checkpoint.said().0.model.rope, first.model.rope, "{name}");
     }
     checkpoint.edit("config.json", |config| config["rope_scaling"]["type"] = json!("linear"));
-    std::fs::remove_dir_all(checkpoint.beside("engine")).unwrap();
     assert_names(&checkpoint.refusal(), &["rope_scaling.rope_type", "linear", "longrope"]);
 }
 

@@ -140,14 +140,20 @@ impl Checkpoint {
 
     /// Builds it in f32, anew; the manifest, and the lines that the build shows.
     pub(crate) fn said(&self) -> (Manifest, String) {
-        let _ = std::fs::remove_dir_all(self.beside("engine"));
+        self.remove_engine();
         let notes = Notes::default();
         let manifest = build(&self.options(Dtype::F32), &notes).unwrap();
         (manifest, notes.lines())
     }
 
+    fn remove_engine(&self) {
+        // There may be none.
+        let _ = std::fs::remove_dir_all(self.beside("engine"));
+    }
+
     /// Builds it, which must fail and leave nothing; gives the sentence.
     pub(crate) fn refusal(&self) -> String {
+        self.remove_engine();
         let sentence = self.build(Dtype::F32).expect_err("it was built").to_string();
         assert_eq!(self.neighbours(), [""; 0], "left behind after: {sentence}");
         sentence

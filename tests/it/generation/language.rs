@@ -15,12 +15,14 @@ use assay::scheduler::{self, Handle};
 use assay::serving::Generator;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::Request;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
+
+use crate::support::http::{Answer, json_request, send};
 
 /// `tests/golden/generation/NAME.json`, which `tools/make_generation_goldens.py` writes.
 #[derive(Deserialize)]
@@ -138,12 +140,6 @@ pub(crate) struct Server {
     _built: Built,
 }
 
-/// An answer, read to its end.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) text: String,
-}
-
 impl Server {
     /// On an engine of one of the checkpoints, whichever kind is tested.
     pub(crate) fn start(name: &str) -> Self {
@@ -176,29 +172,20 @@ impl Server {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let request = Request::get(path).body(Body::empty()).unwrap();
-        let body = self.router.clone().oneshot(request).await.unwrap().into_body();
-        serde_json::from_slice(&axum::body::to_bytes(body, usize::MAX).await.unwrap()).unwrap()
+        send(&self.router, Request::get(path).body(Body::empty()).unwrap()).await.json()
     }
 
     /// Posts JSON to a path; gives the answer before it is read.
     pub(crate) async fn begin(&self, path: &str, body: &Value) -> axum::http::Response<Body> {
-        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        self.router.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap()
+        self.router.clone().oneshot(json_request(path, body.to_string())).await.unwrap()
     }
 
     pub(crate) async fn ask(&self, path: &str, body: &Value) -> Answer {
-        let (parts, body) = self.begin(path, body).await.into_parts();
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Answer { status: parts.status, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        Answer::read(self.begin(path, body).await).await
     }
 }
 
 impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
-    }
-
     /// The chunks of a stream, which must end as one does.
     pub(crate) fn chunks(&self) -> Vec<Value> {
         let rest = self.text.strip_suffix("data: [DONE]\n\n").unwrap_or_else(|| panic!("{}", self.text));

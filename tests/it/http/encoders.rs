@@ -14,10 +14,9 @@ use assay::prompt::Encoder;
 use assay::scheduler;
 use assay::serving::Scorer;
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
-use serde_json::{Value, json};
-use tower::ServiceExt;
+use serde_json::json;
+
+use crate::support::http::post;
 
 const PROMPT: &str = "What is 2 + 3?";
 const RESPONSE: &str = "It is 5.";
@@ -38,25 +37,16 @@ fn serve(name: &str, directory: &Path) -> Router {
     router(app).unwrap()
 }
 
-async fn ask(router: &Router, path: &str, body: Value) -> (StatusCode, Value) {
-    let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-    let request = request.body(Body::from(body.to_string())).unwrap();
-    let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status();
-    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
-}
-
 #[tokio::test]
 async fn a_pair_has_one_score_on_every_route() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["deberta-tiny", "bert-tiny", "modernbert-mean"] {
         let router = serve(name, &directory.path().join(name));
         let messages = json!([{"role": "user", "content": PROMPT}]);
-        let (_, ranked) = ask(
+        let (_, ranked) = post(
             &router,
             "/v1/rewards",
-            json!({"messages": messages, "responses": [RESPONSE, "No.", "Five"]}),
+            &json!({"messages": messages, "responses": [RESPONSE, "No.", "Five"]}),
         )
         .await;
         let scores: Vec<f64> =
@@ -65,12 +55,12 @@ async fn a_pair_has_one_score_on_every_route() {
 
         let conversation =
             json!([{"role": "user", "content": PROMPT}, {"role": "assistant", "content": RESPONSE}]);
-        let (_, chat) = ask(&router, "/v1/chat/completions", json!({"messages": conversation})).await;
+        let (_, chat) = post(&router, "/v1/chat/completions", &json!({"messages": conversation})).await;
         let content = chat["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
         assert!(content.starts_with("reward:"), "{name}: {content}");
 
         let body = json!({"query": PROMPT, "documents": [RESPONSE, "No."]});
-        let (_, reranked) = ask(&router, "/v1/rerank", body).await;
+        let (_, reranked) = post(&router, "/v1/rerank", &body).await;
         let by_index = |index: u64| {
             let results = reranked["results"].as_array().unwrap();
             let found = results.iter().find(|result| result["index"] == index).unwrap();
@@ -78,14 +68,14 @@ async fn a_pair_has_one_score_on_every_route() {
         };
         assert_eq!([by_index(0), by_index(1)], scores[..2], "{name}");
 
-        let (_, scored) = ask(&router, "/score", json!({"text_1": PROMPT, "text_2": RESPONSE})).await;
+        let (_, scored) = post(&router, "/score", &json!({"text_1": PROMPT, "text_2": RESPONSE})).await;
         assert_eq!(scored["data"][0]["score"].as_f64(), Some(scores[0]), "{name}: {scored}");
 
         let (_, predicted) =
-            ask(&router, "/predict", json!({"inputs": [[PROMPT, RESPONSE]], "raw_scores": true})).await;
+            post(&router, "/predict", &json!({"inputs": [[PROMPT, RESPONSE]], "raw_scores": true})).await;
         assert_eq!(predicted[0][0]["score"].as_f64(), Some(scores[0]), "{name}: {predicted}");
 
-        let (_, classified) = ask(&router, "/classify", json!({"messages": conversation})).await;
+        let (_, classified) = post(&router, "/classify", &json!({"messages": conversation})).await;
         assert_eq!(classified["data"][0]["probs"][0].as_f64(), Some(scores[0]), "{name}: {classified}");
     }
 }
@@ -96,9 +86,9 @@ async fn texts_that_are_too_long_and_scores_of_each_token_are_refused() {
     let router = serve("bert-tiny", directory.path());
     let body = json!({"messages": [{"role": "user", "content": PROMPT}],
         "responses": ["many words ".repeat(400)]});
-    let (status, answer) = ask(&router, "/v1/rewards", body).await;
+    let (status, answer) = post(&router, "/v1/rewards", &body).await;
     assert!(answer.to_string().contains("512"), "{status}: {answer}");
     let body = json!({"input": "a text", "task": "token_classify"});
-    let (status, answer) = ask(&router, "/pooling", body).await;
+    let (status, answer) = post(&router, "/pooling", &body).await;
     assert!(status.is_client_error(), "{answer}");
 }

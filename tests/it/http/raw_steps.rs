@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::engines::of_checkpoint_with;
-use super::steps::{post, serve_built};
+use super::steps::serve_built;
+use crate::support::http::post;
 
 #[tokio::test]
 async fn raw_values_of_steps_are_no_probabilities_on_any_route() {

@@ -12,12 +12,13 @@ use assay::scheduler::{self, Handle};
 use assay::serving::Scorer;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::Request;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower::ServiceExt;
 
 use super::engines::instant;
+pub use crate::support::http::Answer;
+use crate::support::http::{json_request, send};
 use crate::support::tiny;
 
 /// Attributes of the simulated model.
@@ -34,13 +35,6 @@ pub struct Server {
     pub scheduler: Handle,
     router: Router,
     _engine: TempDir,
-}
-
-/// An answer, read to its end.
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
 }
 
 impl Server {
@@ -87,7 +81,7 @@ impl Server {
 
     /// Sends any request.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        read(self.router.clone().oneshot(request).await.unwrap()).await
+        send(&self.router, request).await
     }
 
     /// Sends a chat completion request with any body.
@@ -102,8 +96,7 @@ impl Server {
 
     /// Posts JSON to a path.
     pub async fn ask(&self, path: &str, body: Value) -> Answer {
-        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        self.send(request.body(body.to_string().into()).unwrap()).await
+        self.send(json_request(path, body.to_string())).await
     }
 
     /// Gets a path.
@@ -113,11 +106,6 @@ impl Server {
 }
 
 impl Answer {
-    /// The body as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
-    }
-
     /// OpenAI's `code` of an error.
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
@@ -135,19 +123,9 @@ impl Answer {
     }
 }
 
-async fn read(response: Response<Body>) -> Answer {
-    let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status: parts.status, headers: parts.headers, text }
-}
-
 /// A chat completion request with any body.
 pub fn chat(body: impl Into<Body>) -> Request<Body> {
-    Request::post("/v1/chat/completions")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.into())
-        .unwrap()
+    json_request("/v1/chat/completions", body)
 }
 
 /// A good request.

@@ -8,13 +8,11 @@ use assay::prompt::Encoder;
 use assay::scheduler;
 use assay::serving::Scorer;
 use axum::Router;
-use axum::body::to_bytes;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::engines::{Built, of_checkpoint};
-use super::server::chat;
+use crate::support::http::{post, send};
 
 /// A server of a process reward model.
 fn serve_model(name: &str) -> (Router, Built) {
@@ -39,11 +37,7 @@ fn serve() -> (Router, Built) {
 async fn ask(server: &Router, answer: &str) -> (StatusCode, Value) {
     let messages =
         json!([{"role": "user", "content": "2 + 3 + 4?"}, {"role": "assistant", "content": answer}]);
-    let body = json!({"model": "math-prm-tiny", "messages": messages}).to_string();
-    let response = server.clone().oneshot(chat(body)).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let text = to_bytes(body, usize::MAX).await.unwrap();
-    (parts.status, serde_json::from_slice(&text).unwrap())
+    post(server, "/v1/chat/completions", &json!({"model": "math-prm-tiny", "messages": messages})).await
 }
 
 fn content(answer: &Value) -> &str {
@@ -63,8 +57,7 @@ async fn every_step_has_a_probability_that_what_follows_does_not_change() {
     let (_, longer) = ask(&server, "2 + 3 is 5.<extra_0>5 + 4 is 9.<extra_0>It is 8.<extra_0>").await;
     assert!(content(&longer).starts_with(content(&answer)), "{longer}");
     let metrics = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
-    let body = server.oneshot(metrics).await.unwrap().into_body();
-    let text = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+    let text = send(&server, metrics).await.text;
     assert!(text.contains(r#"attribute="step""#) && !text.contains(r#"attribute="step_1""#));
 }
 
@@ -75,18 +68,6 @@ async fn an_answer_without_steps_is_a_bad_request_that_says_what_is_missing() {
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_messages")));
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("put <extra_0> after each step"), "{message}");
-}
-
-pub async fn post(server: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
-    let request = axum::http::Request::post(path).header("content-type", "application/json");
-    let response = server
-        .clone()
-        .oneshot(request.body(axum::body::Body::from(body.to_string())).unwrap())
-        .await
-        .unwrap();
-    let (parts, body) = response.into_parts();
-    let text = to_bytes(body, usize::MAX).await.unwrap();
-    (parts.status, serde_json::from_slice(&text).unwrap())
 }
 
 const ASKED: &str = "<|im_start|>user\n2 + 3 + 4?<|im_end|>\n<|im_start|>assistant\n";

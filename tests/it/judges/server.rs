@@ -9,12 +9,12 @@ use assay::manifest::Dtype;
 use assay::serving::load;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower::ServiceExt;
 
 use crate::generation::language::Built;
+use crate::support::http::{json_request, send};
 
 /// A judge with a score of digits and one of letters.
 pub(super) const JUDGE: &str = r#"
@@ -84,18 +84,15 @@ impl Server {
 
     /// Posts a text that is JSON.
     pub(super) async fn post_text(&self, path: &str, body: String) -> (StatusCode, Value) {
-        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        let request = request.body(Body::from(body)).unwrap();
-        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        (parts.status, serde_json::from_slice(&bytes).unwrap())
+        let answer = send(&self.router, json_request(path, body)).await;
+        (answer.status, answer.json())
     }
 
     /// The digest of all that scores depend on, from the header of an answer.
     pub(super) async fn digest(&self) -> String {
         let request = Request::get("/v1/models").body(Body::empty()).unwrap();
-        let answer = self.router.clone().oneshot(request).await.unwrap();
-        answer.headers()["x-assay-digest"].to_str().unwrap().to_owned()
+        let answer = send(&self.router, request).await;
+        answer.headers["x-assay-digest"].to_str().unwrap().to_owned()
     }
 
     /// The answer of `/v1/rewards`.

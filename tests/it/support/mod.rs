@@ -1,8 +1,9 @@
-//! Engines for tests: random weights of any shape, and a driver.
+//! Engines for tests: random weights of any shape, and a driver; and requests to servers.
 
 mod driver;
 pub mod engine_suite;
 pub mod golden;
+pub mod http;
 pub mod tiny;
 #[cfg_attr(not(feature = "trtllm-stand-in"), allow(dead_code, reason = "some binaries build for CPUs only"))]
 pub mod wide;
