@@ -57,10 +57,10 @@ def steps_of(tokenizer, messages, separator):
     return ids, ends
 
 
-def load(args):
-    """The model in float32, on the CPU."""
+def load(args, steps):
+    """The model in float32, on the CPU; `steps` says whether it scores steps."""
     kind = AutoModel if args.remote_code else AutoModelForSequenceClassification
-    if not args.remote_code and scores_steps(args.checkpoint):
+    if steps:
         kind = AutoModelForTokenClassification
     labels = {}
     if args.adapter:
@@ -107,11 +107,12 @@ def main():
         args.adapter if args.adapter and (Path(args.adapter) / "tokenizer_config.json").exists() else args.checkpoint,
         trust_remote_code=args.remote_code,
     )
-    model = load(args)
+    steps = not args.remote_code and scores_steps(args.checkpoint)
+    model = load(args, steps)
     different = 0
     for line in lines:
         ours = list(line["scores"].values())
-        if not args.remote_code and scores_steps(args.checkpoint):
+        if steps:
             ids, ends = steps_of(tokenizer, line["messages"], args.separator)
             theirs = scores_of_steps(model, ids, ends)
         else:

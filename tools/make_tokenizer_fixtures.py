@@ -283,7 +283,7 @@ def main():
         if case:
             recorded.append(case)
     write(recorded, options.output)
-    write([case for case in map(record, class_cases()) if case], TESTS / "golden/tokenizers/classes.json")
+    write([case for case in map(record, class_cases()) if case], options.output.with_name("classes.json"))
 
 
 if __name__ == "__main__":
