@@ -44,15 +44,6 @@ ModelConfig qwen2(Dtype dtype, std::size_t layers) {
     };
 }
 
-std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows) {
-    const HeadShape& heads = config.attention.heads;
-    const std::size_t hidden = config.hidden_size, width = config.feed_forward.intermediate_size;
-    return {{heads.qkv_width(), hidden, rows, config.num_layers},
-            {hidden, heads.q_width(), rows, config.num_layers},
-            {2 * width, hidden, rows, config.num_layers},
-            {hidden, width, rows, config.num_layers}};
-}
-
 // Texts of equal lengths, none of which shares anything with another.
 struct Texts {
     std::vector<std::uint32_t> ids, table;

@@ -160,30 +160,8 @@ void check_cpu(const CpuModel& model) {
 }
 
 std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows) {
-    const AttentionView& attention = model.attention;
-    const FeedForwardView& feed_forward = model.feed_forward;
-    const ExpertsView& experts = feed_forward.experts;
-    const std::size_t q_width = attention.num_heads * attention.head_dim;
-    const std::size_t gates = cpu::gated(activation(feed_forward.activation)) ? 1 : 0;
-    const std::size_t sparse = experts.layers.size(), dense = model.num_layers - sparse;
-    std::vector<Roofline::Shape> shapes = {
-        {q_width + 2 * attention.num_kv_heads * attention.head_dim, model.hidden_size, rows,
-         model.num_layers},
-        {model.hidden_size, q_width, rows, model.num_layers},
-    };
-    const auto feed_forwards = [&](std::size_t width, std::size_t each_rows, std::size_t count) {
-        if (count == 0 || width == 0) return;
-        shapes.push_back({(gates + 1) * width, model.hidden_size, each_rows, count});
-        shapes.push_back({model.hidden_size, width, each_rows, count});
-    };
-    feed_forwards(feed_forward.intermediate_size, rows, dense);
-    feed_forwards(experts.shared_intermediate_size, rows, sparse);
-    // Tokens that divide evenly among the experts.
-    if (experts.count > 0)
-        feed_forwards(experts.intermediate_size,
-                      std::max<std::size_t>(rows * experts.active / experts.count, 1),
-                      sparse * experts.count);
-    return std::make_unique<Roofline>(dtype(model.dtype), shapes, threads);
+    const cpu::ModelConfig config = model_of(model);
+    return std::make_unique<Roofline>(config.dtype, cpu::products(config, rows), threads);
 }
 
 std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in) {

@@ -54,4 +54,28 @@ double Roofline::seconds() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows) {
+    const HeadShape& heads = config.attention.heads;
+    const FeedForwardConfig& feed_forward = config.feed_forward;
+    const ExpertsConfig& experts = feed_forward.experts;
+    const std::size_t hidden = config.hidden_size, gates = gated(feed_forward.activation) ? 1 : 0;
+    const std::size_t sparse = experts.layers.size(), dense = config.num_layers - sparse;
+    std::vector<Roofline::Shape> shapes = {
+        {heads.qkv_width(), hidden, rows, config.num_layers},
+        {hidden, heads.q_width(), rows, config.num_layers},
+    };
+    const auto feed_forwards = [&](std::size_t width, std::size_t each_rows, std::size_t count) {
+        if (count == 0 || width == 0) return;
+        shapes.push_back({(gates + 1) * width, hidden, each_rows, count});
+        shapes.push_back({hidden, width, each_rows, count});
+    };
+    feed_forwards(feed_forward.intermediate_size, rows, dense);
+    feed_forwards(experts.shared_intermediate_size, rows, sparse);
+    if (experts.count > 0)
+        feed_forwards(experts.intermediate_size,
+                      std::max<std::size_t>(rows * experts.active / experts.count, 1),
+                      sparse * experts.count);
+    return shapes;
+}
+
 }  // namespace assay::cpu

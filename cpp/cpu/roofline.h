@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "config.h"
 #include "matmul.h"
 
 namespace assay::cpu {
@@ -36,5 +37,8 @@ class Roofline {
     std::vector<Product> products_;
     Buffer x_, y_;
 };
+
+// The products of a decoder's layers for `rows` tokens, which divide evenly among the experts.
+std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows);
 
 }  // namespace assay::cpu
