@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::template::size;
+
 /// One turn of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
@@ -66,9 +68,14 @@ impl Message {
         self.to_json(|text, _| text.to_owned())
     }
 
-    /// Bytes of the contents of `messages`.
+    /// Bytes of the texts of `messages`, those of further fields such as `tool_calls` included.
     pub(crate) fn total_bytes(messages: &[Self]) -> usize {
-        messages.iter().map(|message| message.content.len()).sum()
+        let mut bytes = 0;
+        for Self { content, more, .. } in messages {
+            bytes += content.len();
+            bytes += more.fields.iter().map(|(name, value)| name.len() + size(value)).sum::<usize>();
+        }
+        bytes
     }
 
     /// The message as JSON, with what `change` makes of each text that a client may write freely, given whether it is

@@ -148,10 +148,15 @@ async fn a_call_that_makes_no_sense_is_refused_by_field() {
 #[tokio::test]
 async fn a_prompt_repeated_beyond_what_a_server_takes_is_refused() {
     let server = Server::with(|settings| settings.server.max_body_bytes = 4096, instant());
-    let request = json!({
-        "messages": [{"role": "user", "content": "x".repeat(2048)}], "responses": vec!["a"; 9],
-    });
-    assert_eq!(refused(&server, request).await.1, "responses");
+    let text = "x".repeat(2048);
+    let call = json!({"type": "function", "function": {"name": "f", "arguments": {"text": text}}});
+    for messages in [
+        json!([{"role": "user", "content": text}]),
+        json!([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}]),
+    ] {
+        let request = json!({"messages": messages, "responses": vec!["a"; 9]});
+        assert_eq!(refused(&server, request).await.1, "responses");
+    }
 }
 
 #[tokio::test]
