@@ -153,7 +153,8 @@ bins:
 test-wire: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/wire
 
-# Runs the functions of trainers, which it fetches from their repositories.
+# Runs the functions of trainers, which it fetches from their repositories. Those of TensorRT-LLM are run if torch and
+# transformers are installed.
 test-trainers: $(CLIENTS) bins
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check aiohttp==3.14.5
 	TRAINER_SOURCES=build/trainers .venv/bin/python -m pytest tests/wire/test_trainer_functions.py

@@ -6,13 +6,15 @@
 import asyncio
 import importlib.util
 import json
+import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from assay import Client, ScoringError, Server, ServerError, _environment
-from assay import openrlhf, slime, verl
+from assay import areal, openrlhf, slime, verl
 from assay.trl import reward_func
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +165,31 @@ def test_slime_gets_an_error_and_never_a_zero():
         asyncio.run(slime.reward(None, SimpleNamespace(prompt=TURNS, response=TOO_LONG)))
     with pytest.raises(ServerError):
         asyncio.run(slime.reward(None, SimpleNamespace(prompt=QUESTION, response=TOO_LONG)))
+
+
+# --- AReaL ---
+
+
+def test_areal_gets_the_reward_of_a_completion_without_its_end(ranked_by_coherence, expected):
+    areal._client.cache_clear()
+    due = [scores["coherence"] for scores in expected]
+    for end in ["", "<|im_end|>", "<|eot_id|>", "\n<|im_end|>\n<|endoftext|>", "</s>"]:
+        prompt = "<|im_start|>user\n" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n"
+        rewards = [areal.reward(prompt, answer + end, [1], [2], messages=TURNS, answer="x") for answer in ANSWERS]
+        assert rewards == due
+    with pytest.raises(ValueError, match="messages"):
+        areal.reward(QUESTION, "Paris.", [1], [2])
+
+
+def test_areal_gets_an_error_before_it_would_take_a_zero(monkeypatch):
+    areal._client.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("ASSAY_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(ServerError):
+            areal.reward(QUESTION, "Paris.", [1], [2], messages=TURNS)
+        assert time.monotonic() - started < 15
+    areal._client.cache_clear()
 
 
 # --- SkyRL ---
