@@ -10,7 +10,7 @@ use assay::engine::simulated::HashCache;
 use assay::engine::{Iteration, Limits, PrefixSharing, StepReport};
 use assay::sampling::Sampled;
 use assay::scheduler::core::{self, StepCore};
-use assay::scheduler::{Answer, Job, Output, Priority, SchedulerOptions, Work};
+use assay::scheduler::{Job, JobResult, Output, Priority, SchedulerOptions, Work};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
@@ -75,8 +75,8 @@ impl Wake for Hole<()> {
     }
 }
 
-impl Reply for Hole<Answer> {
-    fn send(self, answer: Answer) {
+impl Reply for Hole<JobResult> {
+    fn send(self, answer: JobResult) {
         assert!(self.put(answer).is_none(), "a job was answered twice");
     }
 
@@ -86,7 +86,7 @@ impl Reply for Hole<Answer> {
 type Box<R> = Mailbox<Envelope<R>, Hole<()>>;
 
 /// The scheduler's thread, with an engine that computes on another.
-fn run(mailbox: &Box<Hole<Answer>>, woken: &Hole<()>, sharing: PrefixSharing) {
+fn run(mailbox: &Box<Hole<JobResult>>, woken: &Hole<()>, sharing: PrefixSharing) {
     let core = StepCore::new(LIMITS, sharing, SchedulerOptions::default(), Arc::new(()));
     let mut dispatcher = Dispatcher::new(core);
     let (iterations, reports) = (Hole::<Option<Iteration>>::new(), Hole::<StepReport>::new());
@@ -124,12 +124,12 @@ fn run(mailbox: &Box<Hole<Answer>>, woken: &Hole<()>, sharing: PrefixSharing) {
 /// What [`assay::scheduler::Ticket`] is: it cancels when it is dropped unanswered.
 struct Ticket {
     id: u64,
-    answer: Hole<Answer>,
-    mailbox: Arc<Box<Hole<Answer>>>,
+    answer: Hole<JobResult>,
+    mailbox: Arc<Box<Hole<JobResult>>>,
 }
 
 impl Ticket {
-    fn submit(mailbox: &Arc<Box<Hole<Answer>>>, tokens: std::ops::Range<u32>) -> Option<Self> {
+    fn submit(mailbox: &Arc<Box<Hole<JobResult>>>, tokens: std::ops::Range<u32>) -> Option<Self> {
         let answer = Hole::new();
         let work = Work::score(tokens.len());
         let tokens = tokens.collect();
@@ -139,7 +139,7 @@ impl Ticket {
         Some(Self { id, answer, mailbox: mailbox.clone() })
     }
 
-    fn wait(&self) -> Answer {
+    fn wait(&self) -> JobResult {
         self.answer.take()
     }
 
@@ -148,7 +148,7 @@ impl Ticket {
     }
 }
 
-fn check(clients: impl Fn(&Arc<Box<Hole<Answer>>>) + Send + Sync + 'static) {
+fn check(clients: impl Fn(&Arc<Box<Hole<JobResult>>>) + Send + Sync + 'static) {
     let clients = Arc::new(clients);
     shuttle::check_random(
         move || {
@@ -170,14 +170,14 @@ fn check(clients: impl Fn(&Arc<Box<Hole<Answer>>>) + Send + Sync + 'static) {
 }
 
 fn spawn(
-    mailbox: &Arc<Box<Hole<Answer>>>,
-    client: impl FnOnce(&Arc<Box<Hole<Answer>>>) + Send + 'static,
+    mailbox: &Arc<Box<Hole<JobResult>>>,
+    client: impl FnOnce(&Arc<Box<Hole<JobResult>>>) + Send + 'static,
 ) -> thread::JoinHandle<()> {
     let mailbox = mailbox.clone();
     thread::spawn(move || client(&mailbox))
 }
 
-fn assert_logits(answer: Answer) {
+fn assert_logits(answer: JobResult) {
     assert!(matches!(answer.unwrap().output, Output::Logits(_)));
 }
 

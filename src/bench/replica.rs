@@ -8,7 +8,7 @@ use super::setup::SimulationSetup;
 use super::trace::TraceRequest;
 use crate::engine::{Iteration, StepError, StepReport};
 use crate::scheduler::core::{Core, StepCore};
-use crate::scheduler::{Answer, Job, Priority, Work};
+use crate::scheduler::{Job, JobResult, Priority, Work};
 
 /// What an engine did in a simulation.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +77,7 @@ impl<'a> Replica<'a> {
         now: Duration,
         trace: &[TraceRequest],
         arriving: &[usize],
-    ) -> Result<Vec<(usize, Answer)>, StepError> {
+    ) -> Result<Vec<(usize, JobResult)>, StepError> {
         self.complete(now)?;
         for &index in arriving {
             self.arrive(now, index, &trace[index]);
@@ -127,7 +127,7 @@ impl<'a> Replica<'a> {
         }
     }
 
-    fn take_answers(&mut self) -> Vec<(usize, Answer)> {
+    fn take_answers(&mut self) -> Vec<(usize, JobResult)> {
         let mut answers = Vec::new();
         for (id, answer) in self.core.take_answers() {
             let number = id as usize;

@@ -12,7 +12,7 @@ use super::setup::SimulationSetup;
 use super::timing::{ComputeCost, TokenRun};
 use super::trace::TraceRequest;
 use crate::engine::StepError;
-use crate::scheduler::{Answer, Rejection};
+use crate::scheduler::{JobResult, Rejection};
 
 /// What happened to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,7 +142,7 @@ impl Simulation<'_> {
         due
     }
 
-    fn record(&mut self, index: usize, answer: Answer) {
+    fn record(&mut self, index: usize, answer: JobResult) {
         self.outcome.end = self.now;
         self.outcome.ends[index] = self.now;
         if let Err(Rejection::QueueFull { retry_after, .. }) = &answer {

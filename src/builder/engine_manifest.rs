@@ -5,7 +5,7 @@ use super::output::Staging;
 use super::source::Source;
 use crate::engine::backends;
 use crate::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Head, MANIFEST_FILE, Manifest, NUMERICS, Profile, Target,
+    BuildLimits, BuiltWith, Dtype, FORMAT, MANIFEST_FILE, Manifest, ManifestHead, NUMERICS, Profile, Target,
 };
 
 /// The manifest without profile id, files and the versions of libraries.
@@ -14,7 +14,7 @@ pub(super) fn draft(
     target: Target,
     dtype: Dtype,
     limits: BuildLimits,
-    head: Head,
+    head: ManifestHead,
 ) -> Manifest {
     let mut manifest = Manifest {
         format: FORMAT,

@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::heads::{self, judged_tokens, vocabulary_rows::known_by_name};
 use super::json::Object;
-use super::text::Text;
+use super::text::CheckpointText;
 use crate::manifest::{SamplingDefaults, Task};
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, TEMPERATURES, TOP_PS};
 
@@ -28,7 +28,7 @@ pub(super) fn task(
     config: &Config,
     checkpoint: &Checkpoint,
     has_head_file: bool,
-    text: &Text,
+    text: &CheckpointText,
 ) -> Result<Task, BuildError> {
     let language = config.architecture.class == "ForCausalLM" && !heads::has_own_head(checkpoint);
     let wrong = |reason: String| Err(BuildError::Option(reason));
@@ -68,7 +68,11 @@ pub(super) struct Generation {
 ///
 /// # Errors
 /// A value in `generation_config.json` or `config.json` is malformed or out of range.
-pub(super) fn generation(model: &Path, config: &Config, text: &Text) -> Result<Generation, BuildError> {
+pub(super) fn generation(
+    model: &Path,
+    config: &Config,
+    text: &CheckpointText,
+) -> Result<Generation, BuildError> {
     let generation = Object::read_if_present(&model.join(GENERATION_CONFIG))?;
     Ok(Generation {
         end_tokens: end_tokens(generation.as_ref(), config, text)?,
@@ -87,7 +91,11 @@ pub(super) fn describe(task: Task, config: &Config, generation: &Generation) -> 
 }
 
 /// Token ids that end a text: those of `generation_config.json`, of `config.json` and the tokenizer's.
-fn end_tokens(generation: Option<&Object>, config: &Config, text: &Text) -> Result<Vec<u32>, BuildError> {
+fn end_tokens(
+    generation: Option<&Object>,
+    config: &Config,
+    text: &CheckpointText,
+) -> Result<Vec<u32>, BuildError> {
     let mut tokens = BTreeSet::new();
     for object in generation.into_iter().chain([&config.object]) {
         let listed = match object.optional::<Value>("eos_token_id")? {

@@ -9,14 +9,14 @@ use super::language::Generation;
 use super::location::Location;
 use super::options::BuildOptions;
 use super::plan::{self, EngineTensors, OutputHead};
-use super::text::{self, Text};
+use super::text::{self, CheckpointText};
 use super::{BuildError, families, heads, language};
-use crate::manifest::{Dtype, Head, PromptSpec, Task};
+use crate::manifest::{Dtype, ManifestHead, PromptSpec, Task};
 
 /// The checkpoint.
 pub(super) struct Source {
     pub(super) config: Config,
-    pub(super) text: Text,
+    pub(super) text: CheckpointText,
     pub(super) checkpoint: Checkpoint,
     /// What engines of it are for.
     pub(super) task: Task,
@@ -110,12 +110,14 @@ impl Source {
     ///
     /// # Errors
     /// The tokenizer lacks a token that the head is read at, or one of its numbers is not finite.
-    pub(super) fn head(&self) -> Result<Head, BuildError> {
+    pub(super) fn head(&self) -> Result<ManifestHead, BuildError> {
         match &self.output_head {
             OutputHead::Scores(head) => {
                 (**head).clone().manifest(&self.config, &self.checkpoint, &self.text.encoder)
             }
-            OutputHead::Vocabulary(_) => Ok(Head { softcap: self.softcap(), ..Head::default() }),
+            OutputHead::Vocabulary(_) => {
+                Ok(ManifestHead { softcap: self.softcap(), ..ManifestHead::default() })
+            }
         }
     }
 

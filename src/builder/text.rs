@@ -14,7 +14,7 @@ use crate::manifest::{PromptSpec, TEMPLATE_FILE, TOKENIZER_FILE, TemplateDate};
 use crate::prompt::{DateUse, Encoder, PairFrame, control_tokens, parse_tokenizer};
 
 /// What an engine needs to turn a conversation into token ids.
-pub(super) struct Text {
+pub(super) struct CheckpointText {
     /// Text of the `tokenizer.json` that serves.
     pub(super) tokenizer: String,
     /// The chat template; if the checkpoint has none, one that refuses every conversation.
@@ -33,14 +33,14 @@ pub(super) struct Text {
     pub(super) notes: Vec<String>,
 }
 
-impl Text {
+impl CheckpointText {
     /// The files that go into an engine, and their contents.
     pub(super) fn files(&self) -> [(&'static str, &str); 2] {
         [(TOKENIZER_FILE, self.tokenizer.as_str()), (TEMPLATE_FILE, self.template.as_str())]
     }
 }
 
-impl Text {
+impl CheckpointText {
     /// Replaces the checkpoint's chat template, for an embedding of `vocab_size` rows.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ pub(super) fn read(
     options: &BuildOptions,
     config: &Config,
     must_chat: bool,
-) -> Result<Text, BuildError> {
+) -> Result<CheckpointText, BuildError> {
     let model = ModelFields::read(&config.object)?;
     let vocab_size = config.model.vocab_size;
     let is_encoder = config.model.variant.bidirectional.is_some();
@@ -136,7 +136,7 @@ pub(super) fn read(
         notes.extend(template_trials::run(&encoder, &template_path)?);
     }
     let separator = frame.filter(|frame| frame.has_segments).and_then(|frame| frame.between.first().copied());
-    Ok(Text { tokenizer, template, has_template, prompt, encoder, suffix, separator, notes })
+    Ok(CheckpointText { tokenizer, template, has_template, prompt, encoder, suffix, separator, notes })
 }
 
 /// How the tokenizer frames a pair. A model gets segments if `model_input_names` lists them, else if the tokenizer's

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::Tensor;
 use super::convert::{self, Converter};
 use super::int8::quantize;
-use super::plan::{Layout, TensorPlan};
+use super::plan::{TensorLayout, TensorPlan};
 use super::{BuildError, Progress};
 use crate::engine::cpu;
 use crate::manifest::digest::FileHasher;
@@ -38,8 +38,8 @@ pub(super) fn write(
     let mut scales = Vec::new();
     for plan in plans {
         match plan.layout {
-            Layout::RowMajor { dtype, .. } => writer.row_major(plan, dtype, progress)?,
-            Layout::Packed { dtype, out, inp, bytes } => {
+            TensorLayout::RowMajor { dtype, .. } => writer.row_major(plan, dtype, progress)?,
+            TensorLayout::Packed { dtype, out, inp, bytes } => {
                 let mut packed = vec![0; bytes];
                 if dtype == Dtype::Int8 {
                     let quantized = quantize(plan, inp, progress)?;
@@ -53,7 +53,7 @@ pub(super) fn write(
                 writer.put(&packed)?;
                 progress.written(bytes as u64);
             }
-            Layout::Scales { .. } => {
+            TensorLayout::Scales { .. } => {
                 let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
                 writer.put(&bytes)?;
                 progress.written(bytes.len() as u64);
@@ -152,10 +152,12 @@ fn header(plans: &[TensorPlan<'_>]) -> Vec<u8> {
         let bytes = plan.layout.bytes();
         let name = plan.name.clone();
         match &plan.layout {
-            Layout::Scales { rows } => entry(name, "F32", &[*rows], bytes),
-            Layout::RowMajor { dtype: Dtype::F32 | Dtype::Int8, shape } => entry(name, "F32", shape, bytes),
-            Layout::RowMajor { dtype: Dtype::Bf16, shape } => entry(name, "BF16", shape, bytes),
-            Layout::Packed { .. } => entry(name, "U8", &[bytes], bytes),
+            TensorLayout::Scales { rows } => entry(name, "F32", &[*rows], bytes),
+            TensorLayout::RowMajor { dtype: Dtype::F32 | Dtype::Int8, shape } => {
+                entry(name, "F32", shape, bytes)
+            }
+            TensorLayout::RowMajor { dtype: Dtype::Bf16, shape } => entry(name, "BF16", shape, bytes),
+            TensorLayout::Packed { .. } => entry(name, "U8", &[bytes], bytes),
         }
         let gap = padding(bytes);
         if gap > 0 {

@@ -112,7 +112,8 @@ impl Settings {
             Some(file) => {
                 let JudgeFile { attributes, weights, judge } = JudgeFile::read(file)?;
                 let score = ScoreOptions { weights, ..ScoreOptions::default() };
-                let head = manifest::Head { attributes, judge: Some(judge), score, ..Default::default() };
+                let head =
+                    manifest::ManifestHead { attributes, judge: Some(judge), score, ..Default::default() };
                 Ok(Some(self.scoring.head(&head)?))
             }
         }
@@ -182,7 +183,7 @@ impl ScoringSettings {
     ///
     /// # Errors
     /// [`ConfigError::Head`] if an option does not fit the engine.
-    pub fn head(&self, head: &manifest::Head) -> Result<Head, ConfigError> {
+    pub fn head(&self, head: &manifest::ManifestHead) -> Result<Head, ConfigError> {
         let rows = self.reward_logits_range.as_ref().map(|range| range.0.clone());
         let names = (!self.reward_model_string.is_empty()).then_some(self.reward_model_string.as_slice());
         Head::with_options(head, rows, names, self.score_options()?).map_err(conflict)

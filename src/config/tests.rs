@@ -91,7 +91,7 @@ fn scores_are_chosen_named_and_changed_as_the_options_say() {
         "--score-weights=help=1,length=-0.5",
         "--score-weighted-name=total",
     ];
-    let head = crate::manifest::Head {
+    let head = crate::manifest::ManifestHead {
         attributes: ["a", "b", "c"].map(str::to_owned).to_vec(),
         ..Default::default()
     };

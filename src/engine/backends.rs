@@ -21,8 +21,10 @@ enum Place {
 /// The list: a row for each kind of target.
 fn row(manifest: &Manifest) -> (Place, Box<dyn Backend + '_>) {
     match &manifest.target {
-        Target::TensorrtLlm(gpus) => (Place::TensorrtLlm, Box::new(trtllm::Backend { manifest, gpus })),
-        Target::Cpu { instruction_set } => (Place::Cpu, Box::new(cpu::Backend { manifest, instruction_set })),
+        Target::TensorrtLlm(gpus) => (Place::TensorrtLlm, Box::new(trtllm::TrtllmBackend { manifest, gpus })),
+        Target::Cpu { instruction_set } => {
+            (Place::Cpu, Box::new(cpu::CpuBackend { manifest, instruction_set }))
+        }
     }
 }
 

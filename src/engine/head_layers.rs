@@ -24,14 +24,18 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     use super::*;
-    use crate::manifest::{Head, HeadActivation, HiddenLayer};
+    use crate::manifest::{HeadActivation, HiddenLayer, ManifestHead};
 
     #[test]
     fn layers_are_read_by_name_and_one_that_is_missing_or_misshapen_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(HEAD_FILE);
         let layer = HiddenLayer { width: 2, bias: true, activation: HeadActivation::Relu, norm_eps: None };
-        let head = Head { attributes: vec!["reward".into()], hidden: vec![layer], ..Head::default() };
+        let head = ManifestHead {
+            attributes: vec!["reward".into()],
+            hidden: vec![layer],
+            ..ManifestHead::default()
+        };
         let manifest = Manifest { head, ..crate::manifest::verify::tests::engine().1 };
         let write = |bias: &[f32]| {
             let numbers: [(&str, &[f32]); 2] = [("head.0_bias", bias), ("head.1", &[3.0, 4.0])];

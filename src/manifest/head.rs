@@ -12,7 +12,7 @@ use super::score_options::ScoreOptions;
 /// instead and no attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Head {
+pub struct ManifestHead {
     /// Names of the scores, lower case, in the model's order.
     pub attributes: Vec<String>,
     /// Where the score is read.
@@ -41,7 +41,7 @@ pub struct Head {
     pub softcap: Option<f32>,
 }
 
-impl Head {
+impl ManifestHead {
     /// Logits after the last layers, for each position read: one per attribute; one or two for a head that scores
     /// steps; objectives and then their gates with gating; one per token of a judge's answers.
     pub fn outputs(&self) -> usize {
@@ -299,7 +299,7 @@ mod tests {
             scale: 1.0,
             transform: vec![vec![0.0; 3]; 3],
         };
-        let head = Head { gating: Some(gating), ..Head::default() };
+        let head = ManifestHead { gating: Some(gating), ..ManifestHead::default() };
         let names: Vec<Vec<String>> = head
             .networks()
             .iter()
@@ -311,9 +311,9 @@ mod tests {
 
     #[test]
     fn one_layer_without_bias_has_nothing_above_it() {
-        let plain = Head { attributes: vec!["a".into(), "b".into()], ..Head::default() };
+        let plain = ManifestHead { attributes: vec!["a".into(), "b".into()], ..ManifestHead::default() };
         assert_eq!((plain.products(), plain.outputs(), plain.has_head_layers()), (2, 2, false));
-        assert!(Head { bias: true, ..plain }.has_head_layers());
-        assert!(!Head::default().has_head_layers());
+        assert!(ManifestHead { bias: true, ..plain }.has_head_layers());
+        assert!(!ManifestHead::default().has_head_layers());
     }
 }

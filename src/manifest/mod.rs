@@ -32,7 +32,7 @@ pub use control_tokens::ControlTokens;
 pub use digest::FileDigest;
 pub use error::{Damage, InvalidManifest, ManifestError};
 pub use files::EngineFiles;
-pub use head::{Gating, Head, HeadActivation, HeadLayer, HiddenLayer, Pooling, StepValue};
+pub use head::{Gating, HeadActivation, HeadLayer, HiddenLayer, ManifestHead, Pooling, StepValue};
 pub use judge::{AnswerScore, Judge, JudgeFile, JudgeFileError, Question, QuestionError};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{
@@ -89,7 +89,7 @@ pub struct Manifest {
     /// Limits fixed when it was built.
     pub limits: BuildLimits,
     /// What turns the last hidden state into scores.
-    pub head: Head,
+    pub head: ManifestHead,
     /// What turns a conversation into token ids.
     pub prompt: PromptSpec,
     /// Every other file of the directory, by name.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde_json::Map;
 
 use super::{EncodeOptions, Encoder, Fit, Message, PromptError, TemplateVariables, Truncation};
-use crate::manifest::judge::{Layout, Question, QuestionError};
+use crate::manifest::judge::{Question, QuestionError, QuestionLayout};
 
 /// The variable by which templates let a model think before it answers. A judge's answer is read at once.
 const THINKING: &str = "enable_thinking";
@@ -23,7 +23,7 @@ impl Encoder {
     pub fn encode_question(
         &self,
         messages: &[Message],
-        (layout, ask): (Layout, &str),
+        (layout, ask): (QuestionLayout, &str),
         variables: Option<&TemplateVariables>,
         fit: Fit,
     ) -> Result<Vec<u32>, PromptError> {
@@ -62,7 +62,7 @@ impl Encoder {
 /// before an answer.
 pub struct AnswerTokens<'e> {
     encoder: &'e Encoder,
-    layout: Layout,
+    layout: QuestionLayout,
     /// Most tokens of a prompt.
     limit: usize,
     /// A prompt up to where its answer starts.
@@ -77,7 +77,7 @@ impl<'e> AnswerTokens<'e> {
     ///
     /// # Errors
     /// The chat template cannot put a question.
-    pub fn new(encoder: &'e Encoder, layout: Layout, limit: usize) -> Result<Self, QuestionError> {
+    pub fn new(encoder: &'e Encoder, layout: QuestionLayout, limit: usize) -> Result<Self, QuestionError> {
         let variables = encoder.without_thinking(None);
         let options = answering(&variables, true);
         let template = |error: PromptError| QuestionError::Template(error.to_string());
@@ -169,15 +169,15 @@ fn answered() -> [Message; 2] {
     ["user", "assistant"].map(|role| Message::new(role, SAMPLE))
 }
 
-fn sample(layout: Layout) -> Vec<Message> {
+fn sample(layout: QuestionLayout) -> Vec<Message> {
     with_question(&answered(), layout, SAMPLE)
 }
 
 /// The turns by which a question about a conversation is put.
-fn with_question(messages: &[Message], layout: Layout, ask: &str) -> Vec<Message> {
+fn with_question(messages: &[Message], layout: QuestionLayout, ask: &str) -> Vec<Message> {
     match layout {
-        Layout::Append => [messages, &[Message::new("user", ask)]].concat(),
-        Layout::Quote => vec![Message::new("user", quote(messages) + ask)],
+        QuestionLayout::Append => [messages, &[Message::new("user", ask)]].concat(),
+        QuestionLayout::Quote => vec![Message::new("user", quote(messages) + ask)],
     }
 }
 
@@ -200,7 +200,11 @@ mod tests {
     use super::*;
     use crate::manifest::PromptSpec;
 
-    fn resolve(encoder: &Encoder, layout: Layout, question: &mut Question) -> Result<(), QuestionError> {
+    fn resolve(
+        encoder: &Encoder,
+        layout: QuestionLayout,
+        question: &mut Question,
+    ) -> Result<(), QuestionError> {
         AnswerTokens::new(encoder, layout, 1000)?.resolve(question)
     }
 
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn a_question_follows_the_conversation_or_quotes_it() {
         let encoder = llama3();
-        for layout in [Layout::Append, Layout::Quote] {
+        for layout in [QuestionLayout::Append, QuestionLayout::Quote] {
             let ids =
                 |ask| encoder.encode_question(&conversation("In France."), (layout, ask), None, FIT).unwrap();
             let (first, second) = (ids("Is it true?"), ids("How long is it?"));
@@ -224,8 +228,9 @@ mod tests {
             assert!(end.ends_with("<|start_header_id|>assistant<|end_header_id|>\n\n"), "{end}");
             assert!(end.contains("Is it true?<|eot_id|>"), "{end}");
         }
-        let quoted =
-            encoder.encode_question(&conversation("Hi"), (Layout::Quote, "Polite?"), None, FIT).unwrap();
+        let quoted = encoder
+            .encode_question(&conversation("Hi"), (QuestionLayout::Quote, "Polite?"), None, FIT)
+            .unwrap();
         let quoted = encoder.vocabulary().decode(&quoted);
         assert!(quoted.contains("<assistant>\nHi\n</assistant>\n</conversation>\n\nPolite?"), "{quoted}");
     }
@@ -238,7 +243,7 @@ mod tests {
             for (answer, text) in question.answers.iter_mut().zip(answers) {
                 answer.text = (*text).to_owned();
             }
-            resolve(encoder, Layout::Append, &mut question).unwrap_err().to_string()
+            resolve(encoder, QuestionLayout::Append, &mut question).unwrap_err().to_string()
         };
         let error = refused(&["0", "certainly not"]);
         assert!(
@@ -247,7 +252,7 @@ mod tests {
         );
         let mut digits = Question::yes_or_no("How much?");
         (digits.answers[0].text, digits.answers[1].text) = ("1".into(), "0".into());
-        resolve(encoder, Layout::Quote, &mut digits).unwrap();
+        resolve(encoder, QuestionLayout::Quote, &mut digits).unwrap();
         let tokens: Vec<u32> = digits.answers.iter().filter_map(|answer| answer.token).collect();
         assert_eq!(encoder.vocabulary().decode(&tokens), "10");
     }
@@ -262,11 +267,11 @@ mod tests {
             Encoder::open(&checkpoint, &PromptSpec { special_tokens, ..PromptSpec::default() }).unwrap();
         let mut question = Question::yes_or_no("Which?");
         (question.answers[0].text, question.answers[1].text) = ("a".into(), "b".into());
-        resolve(&encoder, Layout::Append, &mut question).unwrap();
+        resolve(&encoder, QuestionLayout::Append, &mut question).unwrap();
         let token = question.answers[0].token.unwrap();
         assert_eq!(encoder.vocabulary().name(token), Some("▁a"));
         question.answers[1].text = " a".into();
-        let error = resolve(&encoder, Layout::Append, &mut question).unwrap_err().to_string();
+        let error = resolve(&encoder, QuestionLayout::Append, &mut question).unwrap_err().to_string();
         assert!(error.contains("\"a\" and \" a\", which start with the same token, \" a\""), "{error}");
     }
 
@@ -275,7 +280,7 @@ mod tests {
         let encoder = llama3();
         let mut question = Question::yes_or_no("Is it so, and why, and since when? ".repeat(20));
         (question.answers[0].text, question.answers[1].text) = ("1".into(), "0".into());
-        for layout in [Layout::Append, Layout::Quote] {
+        for layout in [QuestionLayout::Append, QuestionLayout::Quote] {
             let messages = conversation("In France.");
             let whole = encoder.encode_question(&messages, (layout, &question.ask), None, FIT).unwrap().len();
             AnswerTokens::new(encoder, layout, whole).unwrap().resolve(&mut question).unwrap();

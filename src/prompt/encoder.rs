@@ -1,22 +1,19 @@
 //! The encoder: template, injection guard and tokenizer of one model together.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::injection_guard::{InjectionGuard, Mark};
 use super::jinja::SyntaxError;
 use super::template::{Template, normalize_line_ends};
 use super::tokenizer::PromptTokenizer;
 use super::tokenizer_error::TokenizerError;
+use super::unread::UnreadWarnings;
 use super::vocabulary::Vocabulary;
 use super::{EncodeOptions, EncoderFileError, Message, Prompt, PromptError, TemplateVariables};
 use crate::manifest::{EngineFiles, PromptSpec, SeparateSteps, TEMPLATE_FILE, TOKENIZER_FILE};
-
-/// Most names of fields, or of variables, that are looked for in a template.
-const MOST_SEEN: usize = 100;
 
 /// Turns conversations into token ids. Encoding does not change it, so all threads share one.
 pub struct Encoder {
@@ -35,10 +32,7 @@ pub struct Encoder {
     vocabulary: OnceLock<Arc<Vocabulary>>,
     /// Variables that the template has unless a request sets them.
     variables: TemplateVariables,
-    /// Names of messages' fields that were looked for in the template.
-    seen_fields: Mutex<HashSet<String>>,
-    /// Names of requests' variables that were looked for in the template.
-    seen_variables: Mutex<HashSet<String>>,
+    unread: UnreadWarnings,
 }
 
 /// Why a tokenizer and a template make no encoder.
@@ -110,8 +104,7 @@ impl Encoder {
             rows: None,
             vocabulary: OnceLock::new(),
             variables: TemplateVariables::default(),
-            seen_fields: Mutex::default(),
-            seen_variables: Mutex::default(),
+            unread: UnreadWarnings::default(),
         };
         let first = ["bos_token", "cls_token"].iter().find_map(|name| spec.special_tokens.get(*name));
         let bos = first.and_then(|token| encoder.token_id(token));
@@ -192,7 +185,7 @@ impl Encoder {
         options: EncodeOptions<'_>,
     ) -> Result<Vec<u32>, PromptError> {
         let variables = self.all_variables(options);
-        self.warn_of_unread(messages, &variables);
+        self.unread.check(&self.template, messages, &variables);
         let plain = self.render(messages, options)?;
         if self.guard.is_harmless(messages, &variables) {
             return self.tokenize(&plain, Some(&[]));
@@ -207,20 +200,6 @@ impl Encoder {
     /// The variables of a request, and those that every conversation has.
     fn all_variables<'a>(&'a self, options: EncodeOptions<'a>) -> Cow<'a, TemplateVariables> {
         options.variables.map_or(Cow::Borrowed(&self.variables), |given| given.over(&self.variables))
-    }
-
-    /// Logs, once for each, which fields of messages and which variables the chat template never reads.
-    fn warn_of_unread(&self, messages: &[Message], variables: &TemplateVariables) {
-        for name in messages.iter().flat_map(|message| message.more.fields.keys()) {
-            if is_new(&self.seen_fields, name) && !self.template.reads_key(name) {
-                tracing::warn!(field = name, "the chat template never reads this field of a message");
-            }
-        }
-        for name in variables.names() {
-            if is_new(&self.seen_variables, name) && !self.template.reads(name) {
-                tracing::warn!(variable = name, "the chat template never reads this variable");
-            }
-        }
     }
 
     fn render_guarded(
@@ -377,12 +356,6 @@ impl Encoder {
             }
         }
     }
-}
-
-/// Whether a name is new. The set is bounded, because clients may send any number of names.
-fn is_new(seen: &Mutex<HashSet<String>>, name: &str) -> bool {
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    seen.len() < MOST_SEEN && !seen.contains(name) && seen.insert(name.to_owned())
 }
 
 fn unencodable(error: &TokenizerError) -> PromptError {

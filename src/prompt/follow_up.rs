@@ -98,7 +98,7 @@ impl Encoder {
 mod tests {
     use super::super::tests::{encoder, llama3};
     use super::*;
-    use crate::manifest::judge::Layout;
+    use crate::manifest::judge::QuestionLayout;
     use crate::prompt::{EncodeOptions, Truncation};
 
     const FIT: Fit = Fit { limit: 1000, truncation: Truncation::Error };
@@ -120,7 +120,8 @@ mod tests {
             let messages: Vec<Message> =
                 turns.iter().map(|(role, content)| Message::new(*role, *content)).collect();
             let rendered = encoder.render(&messages, EncodeOptions::default()).unwrap();
-            let asked = encoder.encode_question(&messages, (Layout::Append, "Is it?"), None, FIT).unwrap();
+            let asked =
+                encoder.encode_question(&messages, (QuestionLayout::Append, "Is it?"), None, FIT).unwrap();
             let open = rendered.strip_suffix("<|eot_id|>").unwrap();
             for text in [rendered.as_str(), open, rendered.strip_prefix("<|begin_of_text|>").unwrap()] {
                 let ids = encoder.encode_follow_up(&follow_up, text, "Is it?", FIT).unwrap();

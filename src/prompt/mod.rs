@@ -63,6 +63,7 @@ mod tokenizer;
 mod tokenizer_error;
 mod tokenizer_file;
 mod truncate;
+mod unread;
 mod variables;
 mod vocabulary;
 mod word_starts;

@@ -1,7 +1,7 @@
 //! Heads of language models that judge: the score of a question is made of the logits of its answers.
 
 use super::error::{RewardError, check_finite};
-use crate::manifest::judge::{Answer, AnswerScore, Judge, Question};
+use crate::manifest::judge::{AnswerScore, Judge, JudgeAnswer, Question};
 
 /// Where a judge's logits are, and what is made of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ impl JudgeScores {
     }
 
     fn find_columns(&mut self) {
-        let column = |answer: &Answer| {
+        let column = |answer: &JudgeAnswer| {
             let token = answer.token? as usize;
             if self.rows.is_empty() { Some(token) } else { self.rows.iter().position(|&row| row == token) }
         };
@@ -133,7 +133,7 @@ mod tests {
 
     fn question(score: AnswerScore, answers: &[(u32, f64)]) -> Question {
         let answer =
-            |&(token, worth): &(u32, f64)| Answer { text: token.to_string(), worth, token: Some(token) };
+            |&(token, worth): &(u32, f64)| JudgeAnswer { text: token.to_string(), worth, token: Some(token) };
         Question { ask: "?".into(), answers: answers.iter().map(answer).collect(), score }
     }
 

@@ -30,7 +30,7 @@ impl HeadLayers {
     /// # Errors
     /// A tensor is missing or of the wrong size.
     pub fn new(
-        head: &manifest::Head,
+        head: &manifest::ManifestHead,
         tensor: impl Fn(&str) -> Option<Vec<f32>>,
     ) -> Result<Self, MissingTensor> {
         let read = |name: String, elements: usize| {
@@ -100,9 +100,9 @@ fn side_by_side(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{Gating, Head, HeadActivation};
+    use crate::manifest::{Gating, HeadActivation, ManifestHead};
 
-    fn gated() -> Head {
+    fn gated() -> ManifestHead {
         let gating = Gating {
             pattern: vec![1],
             hidden: vec![3],
@@ -114,7 +114,7 @@ mod tests {
             scale: 1.0,
             transform: vec![vec![0.0; 2]; 2],
         };
-        Head { gating: Some(gating), ..Head::default() }
+        ManifestHead { gating: Some(gating), ..ManifestHead::default() }
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn one_layer_without_bias_leaves_the_products_alone() {
-        let head = Head { attributes: vec!["a".into()], ..Head::default() };
+        let head = ManifestHead { attributes: vec!["a".into()], ..ManifestHead::default() };
         let layers = HeadLayers::new(&head, |_| None).unwrap();
         assert_eq!(layers.apply(vec![1.5, -2.5]), [1.5, -2.5]);
         assert_eq!(HeadLayers::none().apply(vec![1.0; 7]), [1.0; 7]);

@@ -77,7 +77,7 @@ mod tests {
 
     fn head(attributes: &[&str]) -> Head {
         let attributes = attributes.iter().map(|name| name.to_string()).collect();
-        Head::new(&crate::manifest::Head { attributes, ..Default::default() })
+        Head::new(&crate::manifest::ManifestHead { attributes, ..Default::default() })
     }
 
     fn content(logits: &[f32]) -> String {

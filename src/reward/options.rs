@@ -145,8 +145,8 @@ mod tests {
 
     const NAMES: [&str; 3] = ["helpfulness", "correctness", "verbosity"];
 
-    fn manifest_head(names: &[&str]) -> manifest::Head {
-        manifest::Head {
+    fn manifest_head(names: &[&str]) -> manifest::ManifestHead {
+        manifest::ManifestHead {
             attributes: names.iter().map(|name| name.to_string()).collect(),
             ..Default::default()
         }
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn logits_are_chosen_and_named() {
-        let model = manifest::Head { rows: vec![4, 5, 6], ..manifest_head(&NAMES) };
+        let model = manifest::ManifestHead { rows: vec![4, 5, 6], ..manifest_head(&NAMES) };
         let served =
             |rows, names: Option<&[String]>| Head::with_options(&model, rows, names, ScoreOptions::default());
         let head = served(Some(5..7), Some(&list(&["a", "b"]))).unwrap();

@@ -23,7 +23,7 @@ enum Place {
 }
 
 impl RowScores {
-    pub(super) fn new(head: &manifest::Head) -> Self {
+    pub(super) fn new(head: &manifest::ManifestHead) -> Self {
         let outputs = head.outputs();
         let place = match head.pooling {
             manifest::Pooling::LastNonPad { pad } => Place::LastExcept { pad },
@@ -51,7 +51,7 @@ impl RowScores {
     /// Keeps the scores of some rows of the model's own head, and their `attributes`.
     pub(super) fn choose(
         &mut self,
-        head: &manifest::Head,
+        head: &manifest::ManifestHead,
         rows: &Range<usize>,
         attributes: &mut Vec<String>,
     ) -> Result<(), HeadError> {
@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn padding_at_the_end_is_not_read_if_the_head_says_so() {
-        let head = |pooling| manifest::Head { attributes: vec!["a".into()], pooling, ..Default::default() };
+        let head =
+            |pooling| manifest::ManifestHead { attributes: vec!["a".into()], pooling, ..Default::default() };
         let skips = RowScores::new(&head(Pooling::LastNonPad { pad: 7 }));
         let last = RowScores::new(&head(Pooling::LastToken));
         for (tokens, position) in [(&[1, 7, 2, 7, 7][..], 2), (&[7, 7], 0), (&[1], 0), (&[7, 1], 1)] {

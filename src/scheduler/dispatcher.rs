@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, JobId};
 use super::mailbox::{Mailbox, Wake};
-use super::{Answer, Job, Sampled};
+use super::{Job, JobResult, Sampled};
 
 /// A job on its way to the scheduler's thread, with the channel for its answer. Times are on the core's clock.
 pub(super) struct Envelope<R> {
@@ -28,7 +28,7 @@ impl<R> Envelope<R> {
 
 /// Where an answer goes. Sending never blocks, and the client may have left.
 pub(super) trait Reply {
-    fn send(self, answer: Answer);
+    fn send(self, answer: JobResult);
 
     /// A token, before the answer that it is part of.
     fn token(&mut self, token: Sampled);

@@ -12,19 +12,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::dispatcher::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{Answer, EngineFailure, Job, QueueLimit, Rejection, validate};
+use super::{EngineFailure, Job, JobResult, QueueLimit, Rejection, validate};
 use crate::engine::Limits;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
 /// Sends tokens and the answer to a [`Ticket`].
 pub(super) struct ReplySender {
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<JobResult>,
     /// Has room for every token of the job, so that the scheduler never waits for a slow reader.
     tokens: Option<mpsc::Sender<Sampled>>,
 }
 
 impl Reply for ReplySender {
-    fn send(self, answer: Answer) {
+    fn send(self, answer: JobResult) {
         let _ = self.answer.send(answer);
     }
 
@@ -170,7 +170,7 @@ async fn wait_until_set(flag: &watch::Sender<bool>) {
 #[must_use = "dropping a ticket cancels its job"]
 pub struct Ticket {
     id: u64,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<JobResult>,
     tokens: Option<mpsc::Receiver<Sampled>>,
     shared: Arc<Shared>,
     answered: bool,
@@ -192,9 +192,9 @@ impl Ticket {
 }
 
 impl Future for Ticket {
-    type Output = Answer;
+    type Output = JobResult;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<JobResult> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         self.answered = true;
         Poll::Ready(answer.unwrap_or_else(|_| Err(EngineFailure::SchedulerEnded.into())))

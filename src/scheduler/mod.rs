@@ -103,4 +103,4 @@ pub struct Completed {
 }
 
 /// What a job is answered with.
-pub type Answer = Result<Completed, Rejection>;
+pub type JobResult = Result<Completed, Rejection>;

@@ -65,13 +65,13 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: [BTreeSet<Key>; 4],
-    classes: BTreeMap<Priority, Class>,
+    classes: BTreeMap<Priority, PriorityClass>,
     total: usize,
 }
 
 /// What waits of one priority class.
 #[derive(Debug, Default)]
-struct Class {
+struct PriorityClass {
     order: BTreeSet<Key>,
     tokens: usize,
 }

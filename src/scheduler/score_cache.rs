@@ -9,14 +9,14 @@ type Logits = Arc<[f32]>;
 
 /// What logits are a function of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Text {
+pub(super) struct ScoreKey {
     /// Token ids of the whole prompt.
     pub(super) tokens: Arc<[u32]>,
     /// The positions read.
     pub(super) read: Arc<[usize]>,
 }
 
-impl Text {
+impl ScoreKey {
     /// What the job's score depends on; `None` if it generates.
     pub(super) fn scored_by(job: &Job) -> Option<Self> {
         match &job.work {
@@ -30,8 +30,8 @@ impl Text {
 #[derive(Debug)]
 pub(super) struct ScoreCache {
     capacity: usize,
-    scores: HashMap<Text, (Logits, u64)>,
-    by_use: BTreeMap<u64, Text>,
+    scores: HashMap<ScoreKey, (Logits, u64)>,
+    by_use: BTreeMap<u64, ScoreKey>,
     tick: u64,
 }
 
@@ -40,7 +40,7 @@ impl ScoreCache {
         Self { capacity, scores: HashMap::new(), by_use: BTreeMap::new(), tick: 0 }
     }
 
-    pub(super) fn get(&mut self, text: &Text) -> Option<Logits> {
+    pub(super) fn get(&mut self, text: &ScoreKey) -> Option<Logits> {
         let (logits, used) = self.scores.get_mut(text)?;
         self.tick += 1;
         let key = self.by_use.remove(used)?;
@@ -49,7 +49,7 @@ impl ScoreCache {
         Some(logits.clone())
     }
 
-    pub(super) fn insert(&mut self, text: Text, logits: Logits) {
+    pub(super) fn insert(&mut self, text: ScoreKey, logits: Logits) {
         if self.capacity == 0 {
             return;
         }
@@ -75,8 +75,8 @@ impl ScoreCache {
 mod tests {
     use super::*;
 
-    fn text(token: u32, read: usize) -> Text {
-        Text { tokens: [token].into(), read: [read].into() }
+    fn text(token: u32, read: usize) -> ScoreKey {
+        ScoreKey { tokens: [token].into(), read: [read].into() }
     }
 
     #[test]

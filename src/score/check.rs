@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::conversation::{parse_messages, turn};
-use super::{ScoreError, backend};
+use super::{ScoreError, in_process};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
 use crate::config::{ServeOptions, Settings};
@@ -64,7 +64,7 @@ pub async fn check(arguments: &CheckArgs) -> Result<u8, ScoreError> {
     let options = ServeOptions { directory, judge, ..ServeOptions::default() };
     let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
     let build = arguments.build.clone();
-    let load = tokio::task::spawn_blocking(move || backend::load_scorer(settings, &build, "assay check"));
+    let load = tokio::task::spawn_blocking(move || in_process::load_scorer(settings, &build, "assay check"));
     let loaded = load.await.map_err(|error| ScoreError::Gone(error.into()))??;
     loaded.check_has_scores()?;
     let scorer = &loaded.scorer;

@@ -1,19 +1,21 @@
 //! The command lines of `assay score`, `assay eval` and `assay report`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::backend::ScoringBackend;
-use super::client::{API_KEY, RequestSettings};
+use super::client::{API_KEY, RequestSettings, RewardClient};
 use super::columns::ScoreColumns;
 use super::eval::EvaluationBuilder;
 use super::filter::Filter;
 use super::forms::{FormArgs, Holds, RowLayout};
+use super::in_process::InProcess;
 use super::inspect::{Peeked, inspect};
 use super::interrupt::exit_on_interrupt;
 use super::pipeline::{read_rows, score_rows};
 use super::progress::ScoreProgress;
 use super::report_data::ReportDataBuilder;
 use super::run::{ScoreRun, prepare};
+use super::score_source::SharedSource;
 use super::select::Selection;
 use super::summary::counted;
 use super::unread::UnreadColumns;
@@ -35,8 +37,8 @@ const SOME_FAILED: u8 = 3;
 /// What scores, and which attribute ranks.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
-#[command(group = clap::ArgGroup::new("backend").args(["engine", "urls"]).required(true))]
-struct BackendArgs {
+#[command(group = clap::ArgGroup::new("source").args(["engine", "urls"]).required(true))]
+struct SourceArgs {
     /// Model to score with in this process: an engine directory, a checkpoint directory, or OWNER/NAME of a model in the
     /// Hugging Face cache
     #[arg(long, env = "ASSAY_ENGINE", value_name = "MODEL")]
@@ -89,7 +91,7 @@ pub struct ScoreArgs {
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    backend: BackendArgs,
+    source: SourceArgs,
     #[command(flatten)]
     form: FormArgs,
     /// Start of the names of added columns
@@ -110,7 +112,7 @@ pub struct EvalArgs {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
-    backend: BackendArgs,
+    source: SourceArgs,
     #[command(flatten)]
     form: FormArgs,
     /// Hold one score of each row's conversation against the numbers in this column: Pearson's and Spearman's
@@ -147,8 +149,8 @@ pub struct ReportArgs {
     model: Option<String>,
 }
 
-impl BackendArgs {
-    async fn open(&self, command: &'static str) -> Result<ScoringBackend, ScoreError> {
+impl SourceArgs {
+    async fn open(&self, command: &'static str) -> Result<SharedSource, ScoreError> {
         if !self.urls.is_empty() {
             let rubric = self.rubric.as_deref().map(read_rubric_file).transpose();
             let settings = RequestSettings {
@@ -156,7 +158,8 @@ impl BackendArgs {
                 variables: self.chat_template_kwargs.clone().unwrap_or_default(),
                 rubric: rubric.map_err(|error| ScoreError::Setup(error.into()))?,
             };
-            return ScoringBackend::connect(&self.urls, settings, api_key(), self.concurrency).await;
+            let client = RewardClient::connect(&self.urls, settings, api_key(), self.concurrency).await?;
+            return Ok(Arc::new(client));
         }
         let options = ServeOptions {
             directory: self.engine.clone(),
@@ -183,11 +186,12 @@ pub(super) async fn load_with(
     options: ServeOptions,
     build: &ModelOptions,
     command: &'static str,
-) -> Result<ScoringBackend, ScoreError> {
+) -> Result<SharedSource, ScoreError> {
     let settings = Settings::resolve(options).map_err(|error| ScoreError::Setup(error.into()))?;
     let build = build.clone();
-    let load = tokio::task::spawn_blocking(move || ScoringBackend::load(settings, &build, command));
-    load.await.map_err(|error| ScoreError::Gone(error.into()))?
+    let load = tokio::task::spawn_blocking(move || InProcess::load(settings, &build, command));
+    let engine = load.await.map_err(|error| ScoreError::Gone(error.into()))??;
+    Ok(Arc::new(engine))
 }
 
 /// Runs `assay score`, and returns the exit status.
@@ -206,14 +210,14 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
         output: &arguments.output,
         journal: scratch.as_ref().map_or(arguments.output.clone(), |scratch| scratch.path().join("rows")),
         form: &arguments.form,
-        columns: ScoreColumns::new(&arguments.prefix, arguments.backend.by.as_deref()),
+        columns: ScoreColumns::new(&arguments.prefix, arguments.source.by.as_deref()),
         selection: Selection { best_of: arguments.best_of, filter: arguments.filter.clone() },
         unread: UnreadColumns::default(),
     };
     let inspected = run.inspect()?;
-    let backend = arguments.backend.open("assay score --engine").await?;
+    let source = arguments.source.open("assay score --engine").await?;
     exit_on_interrupt(&arguments.output);
-    let outcome = run.run(inspected, &backend).await?;
+    let outcome = run.run(inspected, &source).await?;
     eprint_line(summary::text(&outcome.data).trim_end());
     let written = counted(outcome.written as u64, "row");
     let place =
@@ -227,8 +231,8 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
 /// # Errors
 /// See [`ScoreError`].
 pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
-    let EvalArgs { inputs, backend, form, label, json } = arguments;
-    let mut columns = ScoreColumns::new(UNWRITTEN, backend.by.as_deref());
+    let EvalArgs { inputs, source, form, label, json } = arguments;
+    let mut columns = ScoreColumns::new(UNWRITTEN, source.by.as_deref());
     let (mut layout, peeked) = inspect(inputs, form, &columns)?;
     let has_labels = |row| layout.found(row).is_ok_and(|found| !found.ratings.is_empty());
     let is_unlabelled = layout.holds() == Holds::Group && !peeked.first().is_some_and(has_labels);
@@ -237,14 +241,14 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     } else if layout.holds() == Holds::One || is_unlabelled {
         return Err(ScoreError::NotPairs(layout.to_string()));
     }
-    let backend = backend.open("assay eval --engine").await?;
-    backend.check_rows(peeked.first(), UNWRITTEN)?;
-    prepare(&mut layout, &mut columns, &backend)?;
+    let source = source.open("assay eval --engine").await?;
+    source.check_rows(peeked.first(), UNWRITTEN)?;
+    prepare(&mut layout, &mut columns, &source)?;
     let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone(), label.clone());
     let rows = read_rows(peeked, &layout, &columns, Box::new(std::iter::empty()));
     let progress = ScoreProgress::new(inputs, 0);
-    score_rows(rows, &backend, &layout, &columns, progress, |row| evaluation.add(row)).await?;
-    let evaluation = evaluation.finish(backend.model());
+    score_rows(rows, &source, &layout, &columns, progress, |row| evaluation.add(row)).await?;
+    let evaluation = evaluation.finish(source.model());
     if *json {
         let text = serde_json::to_string_pretty(&evaluation);
         print(text.map_err(|error| ScoreError::write(Path::new("-"), error))? + "\n");

@@ -1,11 +1,12 @@
 //! `assay drift`: whether replicas give the same scores, bit for bit.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::backend::ScoringBackend;
 use super::cli::{api_key, load_with};
-use super::client::{RequestSettings, server_root};
+use super::client::{RequestSettings, RewardClient, server_root};
 use super::row_options::RowOptions;
+use super::score_source::SharedSource;
 use super::{ScoreError, ScoreResult, check};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
@@ -62,7 +63,7 @@ struct NothingScored(String);
 struct Replica {
     /// Its address, or the path of the engine.
     name: String,
-    backend: ScoringBackend,
+    source: SharedSource,
 }
 
 /// The scores of one replica: of each conversation alone, and of all at once.
@@ -78,14 +79,14 @@ struct Scores {
 pub async fn drift(arguments: &DriftArgs) -> Result<u8, ScoreError> {
     let replicas = replicas(arguments).await?;
     for replica in &replicas {
-        replica.backend.check_has_scores()?;
+        replica.source.check_has_scores()?;
     }
     let conversations = match &arguments.texts {
         Some(path) => check::read(path)?.into_iter().map(|(messages, _)| messages).collect(),
-        None => built_in(replicas[0].backend.step_token()),
+        None => built_in(replicas[0].source.step_token()),
     };
     for replica in &replicas {
-        let engine = replica.backend.engine_id().unwrap_or("unknown");
+        let engine = replica.source.engine_id().unwrap_or("unknown");
         print(format_args!("{}: engine {engine}\n", replica.name));
     }
     let first = score(&replicas[0], &conversations).await?;
@@ -119,14 +120,14 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
     if let Some(engine) = &arguments.engine {
         let (directory, judge) = (Some(engine.clone()), arguments.judge.clone());
         let options = ServeOptions { directory, judge, ..ServeOptions::default() };
-        let backend = load_with(options, &arguments.build, "assay drift --engine").await?;
-        replicas.push(Replica { name: engine.display().to_string(), backend });
+        let source = load_with(options, &arguments.build, "assay drift --engine").await?;
+        replicas.push(Replica { name: engine.display().to_string(), source });
     }
     for url in &arguments.urls {
         let settings = RequestSettings { model: arguments.model.clone(), ..RequestSettings::default() };
-        let backend =
-            ScoringBackend::connect(std::slice::from_ref(url), settings, api_key(), CONCURRENCY).await?;
-        replicas.push(Replica { name: url.clone(), backend });
+        let source =
+            RewardClient::connect(std::slice::from_ref(url), settings, api_key(), CONCURRENCY).await?;
+        replicas.push(Replica { name: url.clone(), source: Arc::new(source) });
     }
     Ok(replicas)
 }
@@ -136,9 +137,9 @@ async fn score(replica: &Replica, conversations: &[Vec<Message>]) -> Result<Scor
     let plain = RowOptions { variables: &none, rubric: None };
     let mut alone = Vec::with_capacity(conversations.len());
     for conversation in conversations {
-        alone.extend(replica.backend.score(std::slice::from_ref(conversation), plain).await?);
+        alone.extend(replica.source.score(std::slice::from_ref(conversation), plain).await?);
     }
-    Ok(Scores { alone, together: replica.backend.score(conversations, plain).await? })
+    Ok(Scores { alone, together: replica.source.score(conversations, plain).await? })
 }
 
 /// Prints where two lists of scores differ, and returns the number of conversations in which they do.

@@ -29,7 +29,8 @@ pub(super) struct RunIdentity {
     /// Path, size and time of the last change of each input; for standard input, only `-`.
     pub(super) inputs: Vec<String>,
     /// The engine, or the server and its model.
-    pub(super) backend: String,
+    #[serde(rename = "backend")]
+    pub(super) source: String,
     /// What a language model is asked; empty if that is up to the model.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) questions: String,
@@ -208,7 +209,7 @@ fn check_identity(path: &Path, file: &mut dyn DiskFile, run: &RunIdentity) -> Re
         ("version", other.assay_journal != run.assay_journal),
         ("inputs", other.inputs != run.inputs),
         ("questions", other.questions != run.questions),
-        ("engine or server", other.backend != run.backend),
+        ("engine or server", other.source != run.source),
         ("form of the rows", other.form != run.form),
         ("columns", other.columns != run.columns),
         ("numerics revision", other.numerics != run.numerics),
@@ -246,12 +247,12 @@ pub(super) fn rows_on(
 mod tests {
     use super::*;
 
-    fn run(backend: &str) -> RunIdentity {
+    fn run(source: &str) -> RunIdentity {
         RunIdentity {
             assay_journal: 1,
             numerics: 1,
             inputs: vec!["a".into()],
-            backend: backend.into(),
+            source: source.into(),
             questions: String::new(),
             form: String::new(),
             columns: String::new(),

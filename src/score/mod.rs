@@ -1,13 +1,13 @@
 //! `assay score` and `assay eval`: files of conversations in, the same rows with scores out.
 //!
 //! In the order in which a row passes through them: `rows` reads it, `forms` and `conversation` find the
-//! conversations in it, `backend` scores those, in this process or through a server (`client`), `columns`
+//! conversations in it, a `score_source` scores those, `in_process` or through a server (`client`), `add_scores`
 //! adds the scores to the row, and `journal` keeps it, so that an interrupted run can continue. When all
 //! rows are scored, `select` applies `--best-of` and `--filter`, `output` writes the file, and `summary`
 //! prints statistics. `run` and `pipeline` connect these. `eval` computes RewardBench's accuracies. `disk` has the
 //! operations on files that a run's safety depends on; `power_cuts` tests them on a disk that tears what was not synced.
 
-mod backend;
+mod add_scores;
 mod best_of;
 pub mod check;
 pub mod cli;
@@ -22,6 +22,7 @@ mod eval;
 mod filter;
 mod filter_parser;
 pub mod forms;
+mod in_process;
 mod inspect;
 mod interrupt;
 mod journal;
@@ -37,6 +38,7 @@ mod row;
 mod row_options;
 pub mod rows;
 mod run;
+mod score_source;
 mod scores_of_row;
 mod select;
 mod subset;

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::backend::{RUBRIC, ScoringBackend};
-use super::columns::{ScoreColumns, Scored};
+use super::add_scores::Scored;
+use super::columns::ScoreColumns;
 use super::conversation::list;
 use super::forms::RowLayout;
 use super::inspect::Peeked;
@@ -16,6 +16,7 @@ use super::journal::JournalRows;
 use super::progress::ScoreProgress;
 use super::row::Row;
 use super::row_options::RowOptions;
+use super::score_source::{RUBRIC, SharedSource};
 use super::{ConversationError, ScoreError, ScoreResult, Unscored};
 
 /// Rows that are read ahead, and rows that one engine scores at a time. Responses to one prompt that are this
@@ -94,14 +95,14 @@ impl Reader {
 /// Rows cannot be read, scored or passed on any more.
 pub(super) async fn score_rows(
     mut rows: ReceiverStream<Result<Row, ScoreError>>,
-    backend: &ScoringBackend,
+    source: &SharedSource,
     layout: &RowLayout,
     columns: &ScoreColumns,
     mut progress: ScoreProgress,
     mut done: impl FnMut(&Row) -> Result<(), ScoreError>,
 ) -> Result<(), ScoreError> {
     let mut running = FuturesOrdered::new();
-    let window = WINDOW * backend.engines();
+    let window = WINDOW * source.engines();
     let (mut has_more, mut unreadable) = (true, None);
     while has_more || !running.is_empty() {
         tokio::select! {
@@ -109,7 +110,7 @@ pub(super) async fn score_rows(
                 // What is being scored is still finished and kept.
                 Err(error) => (has_more, unreadable) = (false, Some(error)),
                 Ok(Some(row)) => {
-                    let task = score_row(row, backend.clone(), layout.clone(), columns.clone());
+                    let task = score_row(row, source.clone(), layout.clone(), columns.clone());
                     running.push_back(tokio::spawn(task));
                 }
                 Ok(None) => has_more = false,
@@ -135,7 +136,7 @@ struct ScoredRow {
 
 async fn score_row(
     mut row: Row,
-    backend: ScoringBackend,
+    source: SharedSource,
     layout: RowLayout,
     columns: ScoreColumns,
 ) -> Result<ScoredRow, ScoreError> {
@@ -143,7 +144,7 @@ async fn score_row(
         return Ok(ScoredRow { row, responses: 0, tokens: 0 });
     }
     let read = layout.found(&row).and_then(|found| {
-        let rubric = backend.needs_rubrics().then(|| rubric(&row)).transpose()?;
+        let rubric = source.needs_rubrics().then(|| rubric(&row)).transpose()?;
         Ok((found, rubric))
     });
     let (mut found, rubric) = match read {
@@ -164,7 +165,7 @@ async fn score_row(
         }
     }
     let options = RowOptions { variables: &found.variables, rubric: rubric.as_ref() };
-    let scored = backend.score(&readable, options).await?;
+    let scored = source.score(&readable, options).await?;
     debug_assert_eq!(scored.len(), readable.len(), "every conversation has a result");
     let mut scored = scored.into_iter();
     let mut results: Vec<ScoreResult> = Vec::with_capacity(errors.len());

@@ -21,7 +21,7 @@ fn identity() -> RunIdentity {
         assay_journal: 1,
         numerics: 1,
         inputs: vec!["in.jsonl".into()],
-        backend: "engine".into(),
+        source: "engine".into(),
         questions: String::new(),
         form: "one".into(),
         columns: String::new(),

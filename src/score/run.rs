@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::ScoreError;
-use super::backend::ScoringBackend;
 use super::best_of::RESPONSE;
 use super::columns::{RowStatus, ScoreColumns};
 use super::forms::{FormArgs, Holds, RowLayout};
@@ -15,6 +14,7 @@ use super::pipeline::{read_rows, score_rows};
 use super::progress::ScoreProgress;
 use super::report_data::ReportDataBuilder;
 use super::rows::FileKind;
+use super::score_source::SharedSource;
 use super::select::{Selection, Selector};
 use super::summary::counted;
 use super::unread::UnreadColumns;
@@ -75,10 +75,10 @@ impl ScoreRun<'_> {
     pub(super) async fn run(
         &mut self,
         (mut layout, peeked): (RowLayout, Peeked),
-        backend: &ScoringBackend,
+        source: &SharedSource,
     ) -> Result<RunOutcome, ScoreError> {
-        backend.check_rows(peeked.first(), &self.columns.prefix)?;
-        prepare(&mut layout, &mut self.columns, backend)?;
+        source.check_rows(peeked.first(), &self.columns.prefix)?;
+        prepare(&mut layout, &mut self.columns, source)?;
         // The names of the attributes are known only now.
         if let Some(row) = peeked.first()
             && let Some(column) = self.columns.collision(row, &layout)
@@ -88,7 +88,7 @@ impl ScoreRun<'_> {
                 column: column.to_owned(),
             });
         }
-        let mut journal = Journal::open(&self.journal, &self.identity(backend, &layout)?)?;
+        let mut journal = Journal::open(&self.journal, &self.identity(source, &layout)?)?;
         if journal.done > 0 {
             let done = counted(journal.done as u64, "row");
             eprint_line(format_args!("resuming after {done} that an earlier run scored"));
@@ -98,7 +98,7 @@ impl ScoreRun<'_> {
         let selector = Selector::new(&self.selection, &layout, &self.columns);
         // A filter with an unknown name should not be found out after hours.
         let mut filter_is_checked = false;
-        score_rows(rows, backend, &layout, &self.columns, progress, |row| {
+        score_rows(rows, source, &layout, &self.columns, progress, |row| {
             filter_is_checked = filter_is_checked || selector.check(row)?;
             warn_unread(&self.unread.observe(&layout, row));
             journal.append(row)
@@ -127,15 +127,15 @@ impl ScoreRun<'_> {
         }
     }
 
-    fn identity(&self, backend: &ScoringBackend, layout: &RowLayout) -> Result<RunIdentity, ScoreError> {
+    fn identity(&self, source: &SharedSource, layout: &RowLayout) -> Result<RunIdentity, ScoreError> {
         let ScoreColumns { prefix, by, .. } = &self.columns;
         let by = by.as_ref().map(RankedBy::name);
         Ok(RunIdentity {
             assay_journal: JOURNAL_VERSION,
             numerics: NUMERICS,
             inputs: self.inputs.iter().map(|path| fingerprint(path)).collect::<Result<_, _>>()?,
-            backend: backend.identity(),
-            questions: backend.questions(),
+            source: source.identity(),
+            questions: source.questions(),
             form: layout.identity(),
             columns: format!("prefix {prefix:?}, by {by:?}"),
         })
@@ -192,23 +192,23 @@ fn warn_unread(columns: &[String]) {
     }
 }
 
-/// Completes the layout and the columns by what the backend knows: the token of steps, and which score ranks.
+/// Completes the layout and the columns by what the source of scores knows: the token of steps, and which score ranks.
 ///
 /// # Errors
 /// The model has no such score, or the rows hold steps and the model scores none.
 pub(super) fn prepare(
     layout: &mut RowLayout,
     columns: &mut ScoreColumns,
-    backend: &ScoringBackend,
+    source: &SharedSource,
 ) -> Result<(), ScoreError> {
-    layout.set_step_token(backend.step_token());
-    if layout.holds() == Holds::Steps && backend.step_token().is_none() {
-        return Err(ScoreError::NotStepwise { model: backend.model().to_owned(), form: layout.to_string() });
+    layout.set_step_token(source.step_token());
+    if layout.holds() == Holds::Steps && source.step_token().is_none() {
+        return Err(ScoreError::NotStepwise { model: source.model().to_owned(), form: layout.to_string() });
     }
-    columns.attributes = backend.attributes();
-    let known = backend.ranking_names();
+    columns.attributes = source.attributes();
+    let known = source.ranking_names();
     match &columns.by {
-        None => columns.by = backend.ranked_by().as_deref().map(RankedBy::parse),
+        None => columns.by = source.ranked_by().as_deref().map(RankedBy::parse),
         Some(by) if !known.is_empty() && !known.iter().any(|name| name == by.name()) => {
             return Err(ScoreError::UnknownAttribute { by: by.name().to_owned(), known });
         }

@@ -150,7 +150,7 @@ mod tests {
 
     fn head() -> Head {
         let attributes = ["help", "safety", "length"].map(str::to_owned).to_vec();
-        Head::new(&manifest::Head { attributes, ..Default::default() })
+        Head::new(&manifest::ManifestHead { attributes, ..Default::default() })
     }
 
     fn alias(text: &str) -> Alias {

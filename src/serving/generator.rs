@@ -63,7 +63,8 @@ impl Generator {
             if use_defaults { manifest.prompt.sampling.clone() } else { SamplingDefaults::default() };
         let encoder = Arc::new(encoder);
         // Without a request's rubric there is nothing to ask.
-        let head = manifest::Head { judge: Some(Judge::default()), ..manifest::Head::default() };
+        let head =
+            manifest::ManifestHead { judge: Some(Judge::default()), ..manifest::ManifestHead::default() };
         let scorer = Scorer::new(encoder.clone(), Head::new(&head), scheduler.clone(), metrics.clone())
             .with_vocabulary();
         Self {

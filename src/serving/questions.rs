@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LengthPolicy, Scorable, Scorer, ServingError};
-use crate::manifest::judge::{Judge, Layout, Question};
+use crate::manifest::judge::{Judge, Question, QuestionLayout};
 use crate::prompt::{EncodeOptions, Fit, Message, PromptError};
 use crate::reward::{Head, Unscorable};
 
@@ -19,8 +19,9 @@ impl Scorer {
         if options.continue_final_message {
             return Err(Unscorable::Continued.into());
         }
-        let (layout, questions) =
-            head.judge().map_or((Layout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
+        let (layout, questions) = head
+            .judge()
+            .map_or((QuestionLayout::default(), &[][..]), |judge| (judge.layout, &judge.questions));
         let prompts = self.prompts(questions, Message::total_bytes(messages), |ask, whole| {
             self.encoder().encode_question(messages, (layout, ask), options.variables, whole)
         });
@@ -32,7 +33,7 @@ impl Scorer {
         if !self.is_templated(text) {
             return Err(Unscorable::NotAConversation.into());
         }
-        let Some(follow_up) = self.follow_up().filter(|_| judge.layout == Layout::Append) else {
+        let Some(follow_up) = self.follow_up().filter(|_| judge.layout == QuestionLayout::Append) else {
             return Err(Unscorable::Rendered.into());
         };
         let prompts = self.prompts(&judge.questions, text.len(), |ask, whole| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Scorable, Scorer, ServingError};
 use crate::manifest;
-use crate::manifest::judge::{Judge, Layout, QuestionError, RubricItem};
+use crate::manifest::judge::{Judge, QuestionError, QuestionLayout, RubricItem};
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::{AnswerTokens, EncodeOptions, Message};
 use crate::reward::Head;
@@ -42,7 +42,11 @@ impl Scorer {
     ///
     /// # Errors
     /// See [`RubricError`].
-    pub(crate) fn rubric(&self, items: Vec<RubricItem>, layout: Layout) -> Result<Arc<Head>, RubricError> {
+    pub(crate) fn rubric(
+        &self,
+        items: Vec<RubricItem>,
+        layout: QuestionLayout,
+    ) -> Result<Arc<Head>, RubricError> {
         self.check_takes_rubrics()?;
         let limit = self.limits().longest();
         let mut tokens = AnswerTokens::new(self.encoder(), layout, limit).map_err(RubricError::Layout)?;
@@ -55,7 +59,7 @@ impl Scorer {
             questions.push(question);
         }
         let judge = Some(Judge { layout, questions });
-        Ok(Arc::new(Head::new(&manifest::Head { attributes, judge, score, ..Default::default() })))
+        Ok(Arc::new(Head::new(&manifest::ManifestHead { attributes, judge, score, ..Default::default() })))
     }
 
     /// The prompts of a rubric's items about a conversation.

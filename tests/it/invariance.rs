@@ -8,8 +8,8 @@ use crate::support::{Batch, Driver, encoder, model, random_encoder, random_engin
 use assay::engine::{BlockId, EngineOptions, LengthClasses};
 use assay::hardware::Cpu;
 use assay::manifest::{
-    Activation, Bidirectional, Dtype, Experts, Gating, Head, HeadActivation, HiddenLayer, Manifest, Model,
-    Norm, Pooling, QkNorm, Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
+    Activation, Bidirectional, Dtype, Experts, Gating, HeadActivation, HiddenLayer, Manifest, ManifestHead,
+    Model, Norm, Pooling, QkNorm, Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
 };
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ const VOCABULARY: u32 = 300;
 
 /// A text that starts with full blocks of another text and goes on with its own tokens.
 #[derive(Clone, Debug)]
-struct Text {
+struct SharedText {
     parent: prop::sample::Index,
     shared_blocks: usize,
     own: Vec<u32>,
@@ -29,7 +29,7 @@ struct Text {
     reads: Vec<prop::sample::Index>,
 }
 
-fn text() -> impl Strategy<Value = Text> {
+fn text() -> impl Strategy<Value = SharedText> {
     (
         any::<prop::sample::Index>(),
         0usize..6,
@@ -38,7 +38,7 @@ fn text() -> impl Strategy<Value = Text> {
         any::<bool>(),
         prop::collection::vec(any::<prop::sample::Index>(), 0..5),
     )
-        .prop_map(|(parent, shared_blocks, own, cuts, same_iteration, reads)| Text {
+        .prop_map(|(parent, shared_blocks, own, cuts, same_iteration, reads)| SharedText {
             parent,
             shared_blocks,
             own,
@@ -59,7 +59,7 @@ struct Laid {
 
 /// Gives every text its blocks; those of a shared prefix belong to the text that has it first. Block numbers are
 /// spread so that no table is in order.
-fn lay_out(texts: &[Text], kv_blocks: usize, classes: LengthClasses) -> Vec<Laid> {
+fn lay_out(texts: &[SharedText], kv_blocks: usize, classes: LengthClasses) -> Vec<Laid> {
     let mut laid: Vec<Laid> = Vec::new();
     let mut used = 0;
     let mut fresh = || {
@@ -91,7 +91,7 @@ fn lay_out(texts: &[Text], kv_blocks: usize, classes: LengthClasses) -> Vec<Laid
 }
 
 /// Chunks of one text: start, end and the index of the iteration.
-fn chunks(text: &Text, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> {
+fn chunks(text: &SharedText, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> {
     let own = laid.ids.len() - laid.reused;
     let mut cuts: Vec<_> = text.cuts.iter().map(|cut| laid.reused + cut.index(own)).collect();
     cuts.extend([laid.reused, laid.ids.len()]);
@@ -101,7 +101,7 @@ fn chunks(text: &Text, laid: &Laid, first: usize) -> Vec<(usize, usize, usize)> 
     cuts.windows(2).enumerate().map(|(n, cut)| (cut[0], cut[1], first + n * step)).collect()
 }
 
-fn check(driver: &mut Driver, texts: &[Text], classes: LengthClasses) -> Result<(), TestCaseError> {
+fn check(driver: &mut Driver, texts: &[SharedText], classes: LengthClasses) -> Result<(), TestCaseError> {
     let laid = lay_out(texts, driver.kv_blocks(), classes);
     // Each text begins one iteration after its predecessor's first at the latest: a prefix is computed
     // earlier in the same iteration, or in one before.
@@ -284,7 +284,7 @@ fn a_text_has_one_score_with_other_frequencies_if_it_is_long() {
 fn a_text_has_one_score_with_heads_of_several_layers() {
     let attributes = vec!["a".to_owned(), "b".to_owned()];
     let layer = HiddenLayer { width: 40, bias: true, activation: HeadActivation::Relu, norm_eps: None };
-    let two_layers = Head { attributes, bias: true, hidden: vec![layer], ..Head::default() };
+    let two_layers = ManifestHead { attributes, bias: true, hidden: vec![layer], ..ManifestHead::default() };
     let gating = Gating {
         pattern: vec![1],
         hidden: vec![50, 33],
@@ -296,7 +296,7 @@ fn a_text_has_one_score_with_heads_of_several_layers() {
         scale: 1.0,
         transform: vec![vec![0.0; 3]; 3],
     };
-    let gated = Head { gating: Some(gating), ..Head::default() };
+    let gated = ManifestHead { gating: Some(gating), ..ManifestHead::default() };
     for head in [two_layers, gated] {
         let directory = tempfile::tempdir().unwrap();
         let model = model(64, 96, 2, (4, 2, 16));

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::inputs::{InputSchema, TextSchema, TokensSchema};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::sglang_classify::{self, Embedded, NativeForm};
-use super::vllm::{self, Class, List};
+use super::vllm::{self, Classification, List};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -51,7 +51,7 @@ struct ClassifyRequest {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Classified<'a> {
-    Classes(List<'a, Class>),
+    Classes(List<'a, Classification>),
     One(Embedded),
     Many(Vec<Embedded>),
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::inputs::{Input, Text};
+use super::inputs::{Input, InputText};
 use super::scoring::{CompatRequest, ReadAt, ScoredTexts, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -108,9 +108,9 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, Ap
         ));
     }
     let inputs = match fields.require_value("prompt", "one text, or the token ids of one")? {
-        Value::String(text) => vec![Input::at("prompt", Text::Templated(text))],
+        Value::String(text) => vec![Input::at("prompt", InputText::Templated(text))],
         Value::Array(ids) if ids.first().is_some_and(Value::is_number) => {
-            vec![Input::at("prompt", Text::Tokens(ids))]
+            vec![Input::at("prompt", InputText::Tokens(ids))]
         }
         _ => {
             let reason = "must be one text, or the token ids of one: a row for each token of it is returned";

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, turn};
+use super::inputs::{Input, InputText, turn};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -112,7 +112,7 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<Map<Str
         request.remove(name);
     }
     Ok(CompatRequest::new(
-        vec![Input::at("response.output", Text::Conversation(messages, EncodeOptions::default()))],
+        vec![Input::at("response.output", InputText::Conversation(messages, EncodeOptions::default()))],
         request,
     ))
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, PartLimits, Text, strings};
+use super::inputs::{Input, InputText, PartLimits, strings};
 use super::ranking::{RankingForm, conversations, documents, keep};
 use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
 use super::tei::{self, Prediction, predictions};
@@ -201,7 +201,7 @@ fn read_rerank(
 fn read_classify(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let mut inputs = Vec::new();
     for (index, text) in strings(fields, "input", settings)?.into_iter().enumerate() {
-        inputs.push(Input::at(format!("input[{index}]"), Text::Templated(text)));
+        inputs.push(Input::at(format!("input[{index}]"), InputText::Templated(text)));
     }
     let activation = tei::raw_scores(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, ()) })

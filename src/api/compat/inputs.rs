@@ -19,11 +19,11 @@ use crate::serving::LengthPolicy;
 
 /// A text to score, and where it is in the request.
 pub(super) struct Input {
-    pub(super) text: Text,
+    pub(super) text: InputText,
     pub(super) path: ItemPath,
 }
 
-pub(super) enum Text {
+pub(super) enum InputText {
     /// Messages, which the model's chat template renders.
     Conversation(Vec<Message>, EncodeOptions<'static>),
     /// A prompt and its response, each truncated to its first tokens if there are limits.
@@ -100,17 +100,17 @@ pub(super) enum TokensSchema {
 
 impl Input {
     /// A text in one field, or the two texts of a list.
-    pub(super) fn at(path: impl Into<String>, text: Text) -> Self {
+    pub(super) fn at(path: impl Into<String>, text: InputText) -> Self {
         let path = path.into();
         let path = match &text {
-            Text::Pair(..) => ItemPath::pair(format!("{path}[0]"), format!("{path}[1]")),
+            InputText::Pair(..) => ItemPath::pair(format!("{path}[0]"), format!("{path}[1]")),
             _ => ItemPath::field(path),
         };
         Self { text, path }
     }
 }
 
-impl Text {
+impl InputText {
     /// Whether the chat template may render it.
     pub(super) fn is_conversation(&self) -> bool {
         matches!(self, Self::Conversation(..) | Self::Answer(..) | Self::Pair(..))
@@ -194,7 +194,7 @@ pub(super) fn messages_or_input(
         Some(list) => {
             let messages = messages::read("messages", list)?;
             let options = messages::take_encode_options(fields, false)?;
-            Ok(vec![Input::at("messages", Text::Conversation(messages, options))])
+            Ok(vec![Input::at("messages", InputText::Conversation(messages, options))])
         }
         None => match fields.take("input")? {
             Some(value) => input(value, add_special_tokens, settings),
@@ -205,11 +205,11 @@ pub(super) fn messages_or_input(
 
 fn input(value: Value, add_special_tokens: bool, settings: &ServerSettings) -> Result<Vec<Input>, ApiError> {
     const EXPECTED: &str = "a text, a list of texts, token ids or a list of lists of them";
-    let text = |text| if add_special_tokens { Text::Templated(text) } else { Text::Raw(text) };
+    let text = |text| if add_special_tokens { InputText::Templated(text) } else { InputText::Raw(text) };
     match value {
         Value::String(one) => Ok(vec![Input::at("input", text(one))]),
         Value::Array(list) if list.first().is_some_and(Value::is_number) => {
-            Ok(vec![Input::at("input", Text::Tokens(list))])
+            Ok(vec![Input::at("input", InputText::Tokens(list))])
         }
         Value::Array(list) => {
             check_count("input", list.len(), settings)?;
@@ -218,7 +218,7 @@ fn input(value: Value, add_special_tokens: bool, settings: &ServerSettings) -> R
                 let path = format!("input[{index}]");
                 let text = match value {
                     Value::String(one) => text(one),
-                    Value::Array(ids) => Text::Tokens(ids),
+                    Value::Array(ids) => InputText::Tokens(ids),
                     other => return Err(wrong_type(path, "a text or a list of token ids", &other)),
                 };
                 inputs.push(Input::at(path, text));

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, texts};
+use super::inputs::{Input, InputText, texts};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -63,7 +63,7 @@ async fn evaluation(State(app): State<Arc<App>>, request: Request) -> Result<Res
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let mut inputs = Vec::new();
     for (index, text) in texts(fields, "messages", settings)?.into_iter().enumerate() {
-        inputs.push(Input::at(format!("messages[{index}]"), Text::Templated(text)));
+        inputs.push(Input::at(format!("messages[{index}]"), InputText::Templated(text)));
     }
     Ok(CompatRequest { length: max_length(fields)?, ..CompatRequest::new(inputs, ()) })
 }

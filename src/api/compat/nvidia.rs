@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, PartLimits, Text};
+use super::inputs::{Input, InputText, PartLimits};
 use super::ranking::{document, query};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
@@ -121,7 +121,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     };
     let mut inputs = Vec::with_capacity(passages.len());
     for (index, passage) in passages.into_iter().enumerate() {
-        let text = Text::Answer(query.clone(), passage, PartLimits::default());
+        let text = InputText::Answer(query.clone(), passage, PartLimits::default());
         let path = ItemPath::pair("query", format!("passages[{index}]"));
         inputs.push(Input { text, path });
     }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, texts};
+use super::inputs::{Input, InputText, texts};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -63,7 +63,7 @@ pub(in crate::api) async fn get_reward(
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
     let mut inputs = Vec::new();
     for (index, text) in texts(fields, "query", settings)?.into_iter().enumerate() {
-        inputs.push(Input::at(format!("query[{index}]"), Text::Templated(text)));
+        inputs.push(Input::at(format!("query[{index}]"), InputText::Templated(text)));
     }
     Ok(CompatRequest::new(inputs, ()))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::inputs::{Input, PartLimits, Text};
+use super::inputs::{Input, InputText, PartLimits};
 use super::vllm_score;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -65,7 +65,7 @@ pub(super) fn conversations(
     check_and_reserve(list, query.len(), responses.iter().map(String::len), settings)?;
     let mut inputs = Vec::with_capacity(responses.len());
     for (index, response) in responses.iter().enumerate() {
-        let text = Text::Answer(query.to_owned(), response.clone(), limits);
+        let text = InputText::Answer(query.to_owned(), response.clone(), limits);
         let path = ItemPath::pair("query", format!("{list}[{index}]"));
         inputs.push(Input { text, path });
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::inputs::{Input, Text, not_texts};
+use super::inputs::{Input, InputText, not_texts};
 use super::scoring::{Activation, ScoredTexts};
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -93,10 +93,10 @@ pub(super) fn read(
         (Some(_), Some(_)) => {
             return Err(ApiError::invalid("input_ids", "excludes `text`: send one of them"));
         }
-        (Some(Value::String(text)), _) => (true, vec![Input::at("text", Text::Templated(text))]),
+        (Some(Value::String(text)), _) => (true, vec![Input::at("text", InputText::Templated(text))]),
         (Some(Value::Array(list)), _) => (false, list_of("text", list, settings, text)?),
         (_, Some(Value::Array(list))) if list.first().is_some_and(Value::is_number) => {
-            (true, vec![Input::at("input_ids", Text::Tokens(list))])
+            (true, vec![Input::at("input_ids", InputText::Tokens(list))])
         }
         (_, Some(Value::Array(list))) => (false, list_of("input_ids", list, settings, ids)?),
         (Some(other), _) => return Err(wrong_type("text", "a text or a list of texts", &other)),
@@ -123,7 +123,7 @@ fn list_of(
     name: &str,
     list: Vec<Value>,
     settings: &ServerSettings,
-    read: fn(&str, Value) -> Result<Text, ApiError>,
+    read: fn(&str, Value) -> Result<InputText, ApiError>,
 ) -> Result<Vec<Input>, ApiError> {
     check_count(name, list.len(), settings)?;
     let mut inputs = Vec::with_capacity(list.len());
@@ -136,13 +136,13 @@ fn list_of(
 }
 
 /// A text, or a prompt and its response.
-fn text(path: &str, value: Value) -> Result<Text, ApiError> {
+fn text(path: &str, value: Value) -> Result<InputText, ApiError> {
     const EXPECTED: &str = "a text, or a prompt and its response in a list";
     match value {
-        Value::String(text) => Ok(Text::Templated(text)),
+        Value::String(text) => Ok(InputText::Templated(text)),
         Value::Array(pair) => match pair.as_slice() {
             [Value::String(prompt), Value::String(response)] => {
-                Ok(Text::Pair(prompt.clone(), response.clone()))
+                Ok(InputText::Pair(prompt.clone(), response.clone()))
             }
             _ => Err(not_texts(path, EXPECTED, &pair)),
         },
@@ -150,9 +150,9 @@ fn text(path: &str, value: Value) -> Result<Text, ApiError> {
     }
 }
 
-fn ids(path: &str, value: Value) -> Result<Text, ApiError> {
+fn ids(path: &str, value: Value) -> Result<InputText, ApiError> {
     match value {
-        Value::Array(ids) => Ok(Text::Tokens(ids)),
+        Value::Array(ids) => Ok(InputText::Tokens(ids)),
         other => Err(wrong_type(path, "a list of token ids", &other)),
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::inputs::{Input, Text};
+use super::inputs::{Input, InputText};
 use super::query_item::QueryItem;
 use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
@@ -70,13 +70,13 @@ pub(super) fn read_as<F>(
         Joined::Texts { texts, query_bytes } => {
             for (index, text) in texts.into_iter().enumerate() {
                 let path = item_path(index).with_bytes(query_bytes, text.len() - query_bytes);
-                inputs.push(Input { text: Text::Templated(text), path });
+                inputs.push(Input { text: InputText::Templated(text), path });
             }
         }
         Joined::Tokens(items) => {
             for (index, item) in items.into_iter().enumerate() {
                 let path = item_path(index).with_bytes(item.query.len(), item.item.len());
-                inputs.push(Input { text: Text::QueryItem(item), path });
+                inputs.push(Input { text: InputText::QueryItem(item), path });
             }
         }
     }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, turn};
+use super::inputs::{Input, InputText, turn};
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -85,13 +85,13 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<()>, Ap
     let response: String = fields.require("response")?;
     let input = match fields.require_value("prompt", PROMPT)? {
         Value::String(prompt) => {
-            Input { text: Text::Pair(prompt, response), path: ItemPath::pair("prompt", "response") }
+            Input { text: InputText::Pair(prompt, response), path: ItemPath::pair("prompt", "response") }
         }
         Value::Array(list) => {
             let mut messages = messages::read("prompt", list)?;
             let path = ItemPath::response("prompt", messages.len(), "response");
             messages.push(turn("assistant", response));
-            Input { text: Text::Conversation(messages, EncodeOptions::default()), path }
+            Input { text: InputText::Conversation(messages, EncodeOptions::default()), path }
         }
         other => return Err(wrong_type("prompt", PROMPT, &other)),
     };

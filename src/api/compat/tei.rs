@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{Input, Text, not_texts};
+use super::inputs::{Input, InputText, not_texts};
 use super::ranking;
 use super::scoring::{Activation, CompatRequest, UnknownFields, score};
 use crate::api::app::App;
@@ -223,7 +223,7 @@ pub(super) fn truncate(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiE
 /// The texts, and whether there is one that is not in a list of its own.
 fn inputs(value: Value, settings: &ServerSettings) -> Result<(Vec<Input>, bool), ApiError> {
     match value {
-        Value::String(text) => Ok((vec![Input::at("inputs", Text::Templated(text))], true)),
+        Value::String(text) => Ok((vec![Input::at("inputs", InputText::Templated(text))], true)),
         Value::Array(list) if list.iter().any(Value::is_string) => {
             Ok((vec![sequence("inputs".into(), list.into())?], true))
         }
@@ -244,8 +244,8 @@ fn sequence(path: String, value: Value) -> Result<Input, ApiError> {
     const EXPECTED: &str = "one text or two in a list";
     let Value::Array(list) = value else { return Err(wrong_type(path, EXPECTED, &value)) };
     let text = match list.as_slice() {
-        [Value::String(text)] => Text::Templated(text.clone()),
-        [Value::String(prompt), Value::String(response)] => Text::Pair(prompt.clone(), response.clone()),
+        [Value::String(text)] => InputText::Templated(text.clone()),
+        [Value::String(prompt), Value::String(response)] => InputText::Pair(prompt.clone(), response.clone()),
         _ => return Err(not_texts(&path, EXPECTED, &list)),
     };
     Ok(Input::at(path, text))

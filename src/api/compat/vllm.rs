@@ -29,7 +29,7 @@ impl<'a, T> List<'a, T> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Class {
+pub(super) struct Classification {
     index: usize,
     /// The attribute of the largest score.
     label: Option<String>,
@@ -39,13 +39,13 @@ pub(super) struct Class {
 }
 
 /// The answer to `POST /classify`.
-pub(super) fn classes<'a, F>(texts: &ScoredTexts<'a, F>) -> List<'a, Class> {
+pub(super) fn classes<'a, F>(texts: &ScoredTexts<'a, F>) -> List<'a, Classification> {
     let mut data = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {
         let probs = texts.values(scored);
         let largest = scored.scores.pairs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let label = largest.map(|(name, _)| name.clone());
-        data.push(Class { index, label, num_classes: probs.len(), probs });
+        data.push(Classification { index, label, num_classes: probs.len(), probs });
     }
     List::new("classify", texts.model.name, data, texts.usage())
 }

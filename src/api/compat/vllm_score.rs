@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::inputs::{Input, Text};
+use super::inputs::{Input, InputText};
 use super::scoring::{CompatRequest, ScoredTexts};
 use super::vllm::{List, activation, take_pair_fields};
 use crate::api::error::ApiError;
@@ -85,7 +85,7 @@ pub(super) fn read_as<F>(
     let mut inputs = Vec::with_capacity(responses.len());
     for (index, response) in responses.into_iter().enumerate() {
         let prompt = if prompts.len() == 1 { &prompts[0] } else { &prompts[index] };
-        let text = Text::Answer(prompt.text.clone(), response.text, limits);
+        let text = InputText::Answer(prompt.text.clone(), response.text, limits);
         inputs.push(Input { text, path: ItemPath::pair(prompt.path.as_str(), response.path) });
     }
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })

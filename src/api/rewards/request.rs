@@ -12,7 +12,7 @@ use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
-use crate::manifest::judge::Layout;
+use crate::manifest::judge::QuestionLayout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
 use crate::reward::Head;
 use crate::serving::LengthPolicy;
@@ -151,7 +151,7 @@ impl Candidates {
         fields: &mut Fields,
         list: Vec<Value>,
         app: &App,
-        (repeated, layout): (usize, Option<Layout>),
+        (repeated, layout): (usize, Option<QuestionLayout>),
     ) -> Result<Self, ApiError> {
         let settings = &app.settings.server;
         for other in ["messages", "responses"] {
@@ -211,7 +211,7 @@ fn with_criteria(
     path: String,
     value: Value,
     app: &App,
-    layout: Option<Layout>,
+    layout: Option<QuestionLayout>,
 ) -> Result<(Vec<Message>, Criteria), ApiError> {
     let mut fields = Fields::from_value(path, value)?;
     let criteria = Criteria::take(&mut fields, app, layout)?;

@@ -7,7 +7,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::Rubric;
-use crate::manifest::judge::{FieldError, Layout, read_choice, read_rubric};
+use crate::manifest::judge::{FieldError, QuestionLayout, read_choice, read_rubric};
 use crate::prompt::Message;
 use crate::reward::Head;
 use crate::serving::RubricError;
@@ -34,7 +34,7 @@ pub(super) struct RubricItemSchema {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Criteria {
     /// How the items are asked, if that is given.
-    pub(super) layout: Option<Layout>,
+    pub(super) layout: Option<QuestionLayout>,
     pub(super) rubric: Option<Rubric>,
     /// A further message with the principle.
     pub(super) principle: Option<Message>,
@@ -46,7 +46,11 @@ impl Criteria {
     ///
     /// # Errors
     /// One of them is malformed, or does not fit the model.
-    pub(super) fn take(fields: &mut Fields, app: &App, inherited: Option<Layout>) -> Result<Self, ApiError> {
+    pub(super) fn take(
+        fields: &mut Fields,
+        app: &App,
+        inherited: Option<QuestionLayout>,
+    ) -> Result<Self, ApiError> {
         refuse_others(fields)?;
         let layout = fields.take::<Value>("layout")?;
         let layout = layout.map(|value| read_choice(&fields.path("layout"), &value)).transpose()?;
@@ -130,7 +134,7 @@ pub(super) fn check_takes_rubrics(app: &App, path: &str) -> Result<(), ApiError>
     checked.map_err(|error| ApiError::unsupported(path, error.to_string()))
 }
 
-fn rubric(fields: &Fields, app: &App, value: Value, layout: Layout) -> Result<Rubric, ApiError> {
+fn rubric(fields: &Fields, app: &App, value: Value, layout: QuestionLayout) -> Result<Rubric, ApiError> {
     let path = fields.path("rubric");
     check_takes_rubrics(app, &path)?;
     let items = read_rubric(&path, value)?;

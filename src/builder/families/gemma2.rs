@@ -41,7 +41,7 @@ pub(super) const NORMS: Norms = Norms {
     ..Norms::RMS
 };
 
-pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
+pub(super) const TRTLLM: TrtllmSpec = TrtllmSpec {
     architecture: "Gemma2ForCausalLM",
     exported_as: None,
     llama_classes: false,

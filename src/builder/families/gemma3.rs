@@ -31,7 +31,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: None }),
-    trtllm: Some(TrtllmForm {
+    trtllm: Some(TrtllmSpec {
         architecture: "Gemma3ForCausalLM",
         fields: trtllm_fields,
         lacks,

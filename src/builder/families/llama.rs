@@ -30,7 +30,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 };
 
 /// The form of every family whose layers TensorRT-LLM builds from Llama's classes.
-pub(super) const TRTLLM: TrtllmForm = TrtllmForm {
+pub(super) const TRTLLM: TrtllmSpec = TrtllmSpec {
     architecture: "LlamaForCausalLM",
     exported_as: None,
     llama_classes: true,

@@ -36,7 +36,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         queries_and_keys: QkNorm::None,
     },
     activation: ActivationSpec { fields: &["hidden_act"], name: "relu2", activation: Activation::Relu2 },
-    trtllm: Some(TrtllmForm {
+    trtllm: Some(TrtllmSpec {
         architecture: "NemotronForCausalLM",
         exported_as: None,
         llama_classes: false,

@@ -29,7 +29,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         gate_up: GateUp::Fused("mlp.gate_up_proj"),
         ..TensorNames::COMMON
     },
-    trtllm: Some(TrtllmForm {
+    trtllm: Some(TrtllmSpec {
         architecture: "Phi3ForCausalLM",
         exported_as: None,
         llama_classes: false,

@@ -22,7 +22,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     },
     biases: Biases { qkv: Bias::Present, output: Bias::Absent, mlp: Bias::Absent },
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
-    trtllm: Some(TrtllmForm {
+    trtllm: Some(TrtllmSpec {
         architecture: "Qwen2ForCausalLM",
         exported_as: None,
         llama_classes: false,

@@ -23,7 +23,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..Norms::RMS },
-    trtllm: Some(TrtllmForm {
+    trtllm: Some(TrtllmSpec {
         architecture: "Qwen3ForCausalLM",
         exported_as: None,
         llama_classes: false,

@@ -51,7 +51,7 @@ pub(crate) struct FamilySpec {
     /// The description of an encoder; `None` for decoders.
     pub(crate) encoder: Option<EncoderSpec>,
     /// `None` if TensorRT-LLM 1.2.1 does not have the family.
-    pub(crate) trtllm: Option<TrtllmForm>,
+    pub(crate) trtllm: Option<TrtllmSpec>,
 }
 
 impl FamilySpec {
@@ -331,7 +331,7 @@ pub(crate) enum GateUp {
 }
 
 /// A family in TensorRT-LLM 1.2.1.
-pub(crate) struct TrtllmForm {
+pub(crate) struct TrtllmSpec {
     /// The architecture whose layers are the family's.
     pub(crate) architecture: &'static str,
     /// Another name of the same classes, which NVIDIA's exporter may write.

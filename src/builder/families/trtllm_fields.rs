@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::builder::BuildError;
 use crate::manifest::{Model, SlidingWindow};
 
-/// What [`super::spec::TrtllmForm::lacks`] says about biases.
+/// What [`super::spec::TrtllmSpec::lacks`] says about biases.
 pub(super) const THESE_BIASES: &str =
     "biases of only some of the projections that this checkpoint has them of";
 

@@ -1,7 +1,7 @@
 //! Classifiers: `score`, with a row for each label.
 
 use super::network::{self, Layer};
-use super::{Context, Head, HeadKind, labels, padding};
+use super::{CheckpointHead, Context, HeadKind, labels, padding};
 use crate::builder::BuildError;
 
 pub(super) const KIND: HeadKind = HeadKind {
@@ -28,7 +28,7 @@ const NEMO_OUTPUTS: [&str; 9] = [
 ];
 const NEMO_SERVED: std::ops::Range<usize> = 4..9;
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let checkpoint = context.checkpoint;
     let (name, layers) = match network::layers("score", checkpoint) {
         Some(layers) => ("score", layers),
@@ -48,7 +48,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
         context.labels(layers[0].outputs(checkpoint)?)?
     };
     let is_nemo = labels == NEMO_OUTPUTS;
-    let mut head = Head::new(layers, labels.len(), labels);
+    let mut head = CheckpointHead::new(layers, labels.len(), labels);
     head.pad = padding::token(context);
     padding::explain_unusable(context, &mut head);
     if name != "score" && has_matrix {

@@ -2,7 +2,7 @@
 //! label.
 
 use super::network::Layer;
-use super::{Context, Head, HeadKind, labels};
+use super::{CheckpointHead, Context, HeadKind, labels};
 use crate::builder::BuildError;
 use crate::builder::config::Config;
 use crate::builder::families::encoders::EncoderHead;
@@ -16,7 +16,7 @@ pub(super) const KIND: HeadKind = HeadKind {
     read,
 };
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let Context { config, checkpoint, .. } = *context;
     let Some(spec) = config.architecture.family.encoder.as_ref().map(|encoder| &encoder.head) else {
         return Ok(None);
@@ -32,7 +32,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
         // The missing matrix will be reported with the shape that the labels ask for.
         Err(_) => labels::listed(&config.object)?.unwrap_or_else(|| labels::made_up(1)),
     };
-    let mut head = Head::new(vec![dense, last], labels.len(), labels);
+    let mut head = CheckpointHead::new(vec![dense, last], labels.len(), labels);
     head.mean = reads_mean(config, spec)?;
     Ok(Some(head))
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::network::Layer;
 use super::steps::PLAIN_PROMPT;
-use super::{Context, Head, StepToken, Steps, labels, padding};
+use super::{CheckpointHead, Context, StepToken, Steps, labels, padding};
 use crate::builder::BuildError;
 use crate::builder::json::read_plain;
 use crate::manifest::judge::parse_text;
@@ -139,7 +139,7 @@ impl HeadFile {
     ///
     /// # Errors
     /// The checkpoint does not have them.
-    pub(super) fn head(&self, context: &Context<'_>) -> Result<Head, BuildError> {
+    pub(super) fn head(&self, context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
         let mut layers = Vec::new();
         if let Some(matrix) = &self.content.matrix {
             let (matrix, bias) = (matrix.clone(), self.content.bias.clone());
@@ -168,14 +168,18 @@ impl HeadFile {
         let outputs = layers[layers.len() - 1].outputs(context.checkpoint)?;
         // `rows` may choose a few of many.
         let named = if self.content.rows.is_some() { vec![] } else { context.labels(outputs)? };
-        Ok(Head::new(layers, outputs, named))
+        Ok(CheckpointHead::new(layers, outputs, named))
     }
 
     /// Changes a head as the file says.
     ///
     /// # Errors
     /// It does not fit the head.
-    pub(super) fn change(&self, context: &Context<'_>, head: Head) -> Result<Head, BuildError> {
+    pub(super) fn change(
+        &self,
+        context: &Context<'_>,
+        head: CheckpointHead,
+    ) -> Result<CheckpointHead, BuildError> {
         let content = &self.content;
         if head.mixture.is_some() || head.steps.is_some() && content.rows.is_some() {
             let class = &context.config.model.architecture;
@@ -203,7 +207,7 @@ impl HeadFile {
             None => head.template,
         };
         let starts_response = content.step_prompt == Some(StepPrompt::ChatTemplate);
-        Ok(Head {
+        Ok(CheckpointHead {
             attributes,
             rows,
             steps,
@@ -218,7 +222,12 @@ impl HeadFile {
     }
 
     /// The padding token, if the last token that is not padding is read.
-    fn pad(&self, context: &Context<'_>, head: &Head, steps: bool) -> Result<Option<u32>, BuildError> {
+    fn pad(
+        &self,
+        context: &Context<'_>,
+        head: &CheckpointHead,
+        steps: bool,
+    ) -> Result<Option<u32>, BuildError> {
         match self.content.read {
             Some(_) if steps => {
                 Err(self.wrong("`read` is for heads that are read once, and this one scores steps"))
@@ -232,7 +241,7 @@ impl HeadFile {
     }
 
     /// Names of the scores.
-    fn attributes(&self, head: &Head, rows: usize, steps: bool) -> Result<Vec<String>, BuildError> {
+    fn attributes(&self, head: &CheckpointHead, rows: usize, steps: bool) -> Result<Vec<String>, BuildError> {
         let expected = if steps { 1 } else { rows };
         let attributes = match &self.content.attributes {
             Some(names) => names.iter().map(|name| name.to_lowercase()).collect(),
@@ -251,7 +260,12 @@ impl HeadFile {
     }
 
     /// Where steps end, and how they are scored.
-    fn steps(&self, context: &Context<'_>, head: &Head, rows: usize) -> Result<Option<Steps>, BuildError> {
+    fn steps(
+        &self,
+        context: &Context<'_>,
+        head: &CheckpointHead,
+        rows: usize,
+    ) -> Result<Option<Steps>, BuildError> {
         let (token, value) = (&self.content.step_token, self.content.step_value);
         let Some(token) = token else {
             let own = head.steps.clone().map(|own| Steps { value: value.unwrap_or(own.value), ..own });

@@ -1,7 +1,7 @@
 //! ArmoRM's head: scores by objective, and a network that mixes them into one more.
 
 use super::network::Layer;
-use super::{Context, Head, HeadKind, labels, quantiles, token_id};
+use super::{CheckpointHead, Context, HeadKind, labels, quantiles, token_id};
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
 use crate::builder::families::Architecture;
@@ -70,11 +70,11 @@ pub(in crate::builder) enum Shares {
     OfAnswer { softmax: Option<f32>, classes: usize },
 }
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let (config, checkpoint) = (context.config, context.checkpoint);
     let mixture = GatedMixture::read(config, checkpoint)?;
     let layer = Layer { bias: None, ..Layer::new("regression_layer", checkpoint) };
-    let mut head = Head::new(vec![layer], mixture.objectives, vec![]);
+    let mut head = CheckpointHead::new(vec![layer], mixture.objectives, vec![]);
     head.rows = (0..mixture.objectives).collect();
     head.attributes = mixture.attributes(&config.object, &OBJECTIVES)?;
     head.mixture = Some(mixture);

@@ -3,7 +3,7 @@
 
 use super::from_file::HeadFile;
 use super::vocabulary_rows::lm_head;
-use super::{Context, Head, has_own_head};
+use super::{CheckpointHead, Context, has_own_head};
 use crate::builder::BuildError;
 use crate::manifest::score_options::ScoreOptions;
 use crate::manifest::{Judge, JudgeFile, QuestionError};
@@ -14,7 +14,11 @@ use crate::reward::check_options;
 ///
 /// # Errors
 /// The checkpoint is not a language model, or an answer is not one token.
-pub(super) fn head(context: &Context<'_>, file: &HeadFile, judge: &JudgeFile) -> Result<Head, BuildError> {
+pub(super) fn head(
+    context: &Context<'_>,
+    file: &HeadFile,
+    judge: &JudgeFile,
+) -> Result<CheckpointHead, BuildError> {
     let config = context.config;
     if config.architecture.class != "ForCausalLM" || has_own_head(context.checkpoint) {
         let class = &config.architecture.name;
@@ -33,5 +37,5 @@ pub(super) fn head(context: &Context<'_>, file: &HeadFile, judge: &JudgeFile) ->
     let rows = judge.tokens().into_iter().map(|token| token as usize).collect();
     let score = ScoreOptions { weights, ..ScoreOptions::default() };
     check_options(&score, &attributes, false).map_err(|error| file.wrong(&error.to_string()))?;
-    Ok(Head { attributes, rows, judge: Some(judge), score, ..lm_head(config, context.checkpoint)? })
+    Ok(CheckpointHead { attributes, rows, judge: Some(judge), score, ..lm_head(config, context.checkpoint)? })
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::vocabulary_rows::lm_head;
-use super::{Context, Head, HeadKind, ONE_SCORE, StepToken, Steps};
+use super::{CheckpointHead, Context, HeadKind, ONE_SCORE, StepToken, Steps};
 use crate::builder::BuildError;
 use crate::builder::config::Config;
 use crate::manifest::{StepValue, check_attribute_names};
@@ -22,7 +22,7 @@ const METHOD: &str = "method";
 struct Known {
     /// Parts of its name, in lower case.
     name: &'static [&'static str],
-    read: fn(&Context<'_>) -> Result<Head, BuildError>,
+    read: fn(&Context<'_>) -> Result<CheckpointHead, BuildError>,
 }
 
 const KNOWN: [Known; 4] = [
@@ -67,7 +67,7 @@ fn known(config: &Config) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.name.iter().all(|part| name.contains(part)))
 }
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     if super::network::layers("score", context.checkpoint).is_some() {
         return Ok(None);
     }
@@ -82,7 +82,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
 
 /// As vLLM reads `classifier_from_token`: the difference of two logits (`from_2_way_softmax`), or the logits
 /// themselves (`no_post_processing`).
-fn from_config(context: &Context<'_>) -> Result<Head, BuildError> {
+fn from_config(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     let object = &context.config.object;
     let tokens: Vec<String> = object.required(TOKENS)?;
     let mut rows = Vec::new();
@@ -101,7 +101,7 @@ fn from_config(context: &Context<'_>) -> Result<Head, BuildError> {
         ("no_post_processing", [_, ..]) => {
             let names: Vec<String> = tokens.iter().map(|token| token.trim().to_lowercase()).collect();
             check_attribute_names(&names).map_err(|error| object.error(TOKENS, &error.to_string()))?;
-            Head { rows, attributes: names, ..head }
+            CheckpointHead { rows, attributes: names, ..head }
         }
         _ => {
             let reason = format!(
@@ -118,31 +118,36 @@ fn from_config(context: &Context<'_>) -> Result<Head, BuildError> {
     Ok(head)
 }
 
-fn difference(head: Head, yes: usize, no: usize) -> Head {
-    Head { rows: vec![yes], subtract: Some(no), attributes: vec![ONE_SCORE.to_owned()], ..head }
+fn difference(head: CheckpointHead, yes: usize, no: usize) -> CheckpointHead {
+    CheckpointHead { rows: vec![yes], subtract: Some(no), attributes: vec![ONE_SCORE.to_owned()], ..head }
 }
 
 /// The logit of `yes` minus that of `no`, after the answer that the model gives without thinking.
-fn qwen3_reranker(context: &Context<'_>) -> Result<Head, BuildError> {
+fn qwen3_reranker(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     let [yes, no] = context.tokens(["yes", "no"])?;
     let head = difference(lm_head(context.config, context.checkpoint)?, yes, no);
-    Ok(Head { template: Some(RERANKER_TEMPLATE), template_mark: RERANKER_MARK, ..head })
+    Ok(CheckpointHead { template: Some(RERANKER_TEMPLATE), template_mark: RERANKER_MARK, ..head })
 }
 
 /// The probability of `+` against `-` at every step tag.
-fn math_shepherd(context: &Context<'_>) -> Result<Head, BuildError> {
+fn math_shepherd(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     judged_steps(context, StepToken::Text("ки".to_owned()))
 }
 
 /// The probability of `+` against `-` at the start of every assistant's turn: RLHFlow's process reward models answer
 /// every step, a user's turn, with one of them.
-fn judged_turns(context: &Context<'_>) -> Result<Head, BuildError> {
+fn judged_turns(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     judged_steps(context, StepToken::Turn)
 }
 
-fn judged_steps(context: &Context<'_>, token: StepToken) -> Result<Head, BuildError> {
+fn judged_steps(context: &Context<'_>, token: StepToken) -> Result<CheckpointHead, BuildError> {
     let [bad, good] = context.tokens(["-", "+"])?;
     let head = lm_head(context.config, context.checkpoint)?;
     let steps = Steps { token, value: StepValue::Softmax };
-    Ok(Head { rows: vec![bad, good], attributes: vec!["step".to_owned()], steps: Some(steps), ..head })
+    Ok(CheckpointHead {
+        rows: vec![bad, good],
+        attributes: vec!["step".to_owned()],
+        steps: Some(steps),
+        ..head
+    })
 }

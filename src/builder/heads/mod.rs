@@ -44,7 +44,7 @@ struct HeadKind {
     /// Whether an architecture may have it.
     fits: fn(&Architecture) -> bool,
     /// Reads it; `None` if the tensors are those of another kind.
-    read: fn(&Context<'_>) -> Result<Option<Head>, BuildError>,
+    read: fn(&Context<'_>) -> Result<Option<CheckpointHead>, BuildError>,
 }
 
 /// Every kind; the first that a checkpoint has counts.
@@ -65,7 +65,7 @@ const ONE_SCORE: &str = "reward";
 
 /// A checkpoint's head.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Head {
+pub(super) struct CheckpointHead {
     /// Names of the scores.
     pub(super) attributes: Vec<String>,
     /// Its layers, at least one; the rows of the last are scores.
@@ -122,7 +122,7 @@ enum StepToken {
     Encoded(SeparateSteps),
 }
 
-impl Head {
+impl CheckpointHead {
     /// The first rows of the last layer's matrix, which has `outputs` rows, one for each attribute.
     fn new(layers: Vec<Layer>, outputs: usize, attributes: Vec<String>) -> Self {
         Self {
@@ -228,7 +228,7 @@ impl Head {
         config: &Config,
         checkpoint: &Checkpoint,
         encoder: &Encoder,
-    ) -> Result<manifest::Head, BuildError> {
+    ) -> Result<manifest::ManifestHead, BuildError> {
         let pooling = match &self.steps {
             Some(steps) => steps.pooling(config, encoder)?,
             None if config.model.variant.bidirectional.is_some() => {
@@ -249,7 +249,7 @@ impl Head {
             let norm_eps = layer.norm.as_ref().map(|_| config.model.norm_eps);
             hidden.push(HiddenLayer { width, bias, activation: layer.activation, norm_eps });
         }
-        Ok(manifest::Head {
+        Ok(manifest::ManifestHead {
             attributes: self.attributes,
             pooling,
             bias,
@@ -332,7 +332,7 @@ pub(super) fn recognise(
     checkpoint: &Checkpoint,
     encoder: &Encoder,
     file: Option<&PathBuf>,
-) -> Result<Head, BuildError> {
+) -> Result<CheckpointHead, BuildError> {
     let file = file.map(|path| HeadFile::read(path)).transpose()?;
     let context = Context { config, checkpoint, encoder, file: file.as_ref() };
     if let Some(file) = &file
@@ -359,7 +359,7 @@ pub(super) fn recognise(
     Ok(head)
 }
 
-fn find(context: &Context<'_>) -> Result<Head, BuildError> {
+fn find(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     for kind in KINDS.iter().filter(|kind| (kind.fits)(&context.config.architecture)) {
         if let Some(head) = (kind.read)(context)? {
             return Ok(head);

@@ -1,6 +1,6 @@
 //! The normalisation of scores that OpenRLHF writes into `config.json`.
 
-use super::Head;
+use super::CheckpointHead;
 use crate::builder::BuildError;
 use crate::builder::config::Config;
 use crate::manifest::score_options::Normal;
@@ -9,7 +9,7 @@ use crate::manifest::score_options::Normal;
 ///
 /// # Errors
 /// The mean or the deviation is missing or unusable, or there are several scores.
-pub(super) fn apply(config: &Config, head: &mut Head) -> Result<(), BuildError> {
+pub(super) fn apply(config: &Config, head: &mut CheckpointHead) -> Result<(), BuildError> {
     let object = &config.object;
     let (mean, std) = (object.optional::<f64>("mean")?, object.optional::<f64>("std")?);
     if object.optional::<bool>("normalize_reward")? != Some(true) {

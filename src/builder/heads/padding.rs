@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Head};
+use super::{CheckpointHead, Context};
 use crate::builder::json::Object;
 use crate::prompt::{EncodeOptions, Message};
 
@@ -22,7 +22,7 @@ fn given(context: &Context<'_>) -> Option<Value> {
 }
 
 /// Says where a classifier is read whose configuration names a padding token that the model does not have.
-pub(super) fn explain_unusable(context: &Context<'_>, head: &mut Head) {
+pub(super) fn explain_unusable(context: &Context<'_>, head: &mut CheckpointHead) {
     if let Some(given) = given(context).filter(|_| token(context).is_none()) {
         head.notes.push(format!(
             "pad_token_id is {given}, which no token of the model has: none counts as padding, and the score is read at \
@@ -32,7 +32,7 @@ pub(super) fn explain_unusable(context: &Context<'_>, head: &mut Head) {
 }
 
 /// Says where the head is read if conversations end with the padding token, so that it matters.
-pub(super) fn explain(context: &Context<'_>, head: &mut Head) {
+pub(super) fn explain(context: &Context<'_>, head: &mut CheckpointHead) {
     let Some(pad) = token(context).filter(|_| head.steps.is_none() && head.suffix.is_empty()) else { return };
     if context.config.model.variant.bidirectional.is_some() {
         return;

@@ -1,7 +1,7 @@
 //! Value heads: one row, under the names that training code and published models give it.
 
 use super::network::{self, Layer};
-use super::{Context, Head, HeadKind, ONE_SCORE};
+use super::{CheckpointHead, Context, HeadKind, ONE_SCORE};
 use crate::builder::BuildError;
 use crate::builder::families::Architecture;
 use crate::builder::json::Object;
@@ -37,12 +37,15 @@ fn is_trainers(architecture: &Architecture) -> bool {
     architecture.family.in_transformers && known
 }
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let (config, checkpoint) = (context.config, context.checkpoint);
     let architecture = &config.architecture;
     if architecture.name == INTERNLM2 {
         let suffix = vec![reward_token(&config.object, config.model.vocab_size)?];
-        return Ok(Some(Head { suffix, ..Head::one_row(Layer::new("v_head", checkpoint)) }));
+        return Ok(Some(CheckpointHead {
+            suffix,
+            ..CheckpointHead::one_row(Layer::new("v_head", checkpoint))
+        }));
     }
     if architecture.class == "ForCausalLM" {
         return read_causal(context);
@@ -52,7 +55,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
         if checkpoint.has(&layer.matrix) { layer.outputs(checkpoint) } else { Ok(1) }
     })?;
     let attributes = if rows == 1 { vec![score_name(&config.object)?] } else { context.labels(rows)? };
-    let mut head = Head::new(layers, rows, attributes);
+    let mut head = CheckpointHead::new(layers, rows, attributes);
     if architecture.name == ATHENE {
         head.suffix = vec![ATHENE_TOKEN];
     }
@@ -66,7 +69,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
 
 /// TRL's value head next to a language model's own head, or the head of a classifier with the configuration of a
 /// language model, as NeMo-RL exports it. Without either, this is a language model.
-fn read_causal(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read_causal(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let Some((name, layers)) = network::only(context.checkpoint) else { return Ok(None) };
     if layers.len() > 1 && name != "v_head.summary" {
         return Err(context.unknown_activation(name, &layers));
@@ -75,7 +78,7 @@ fn read_causal(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     if rows != 1 {
         return Err(context.another_class(name, rows));
     }
-    let mut head = Head::new(layers, 1, vec![ONE_SCORE.to_owned()]);
+    let mut head = CheckpointHead::new(layers, 1, vec![ONE_SCORE.to_owned()]);
     if !name.starts_with("v_head") {
         let family = context.config.architecture.family.architecture;
         head.notes.push(format!(

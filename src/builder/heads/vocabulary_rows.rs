@@ -1,7 +1,7 @@
 //! Logits of a language model that serve as scores.
 
 use super::network::Layer;
-use super::{Context, Head, HeadKind, ONE_SCORE};
+use super::{CheckpointHead, Context, HeadKind, ONE_SCORE};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::config::Config;
@@ -23,7 +23,7 @@ pub(in crate::builder) fn known_by_name(config: &Config) -> bool {
     name.contains("nemotron") && name.contains("reward")
 }
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let config = context.config;
     let head = lm_head(config, context.checkpoint)?;
     if !known_by_name(config) {
@@ -35,13 +35,13 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
     }
     let attributes = vec![ONE_SCORE.to_owned()];
     if !config.model.name.to_lowercase().contains("principle") {
-        return Ok(Some(Head { rows: vec![0], attributes, ..head }));
+        return Ok(Some(CheckpointHead { rows: vec![0], attributes, ..head }));
     }
     if head.outputs <= LLAMA3_YES {
         let reason = format!("{} leaves out the token {LLAMA3_YES}, whose logit is the score", head.outputs);
         return Err(config.object.error("vocab_size", &reason));
     }
-    Ok(Some(Head {
+    Ok(Some(CheckpointHead {
         rows: vec![LLAMA3_YES],
         subtract: Some(LLAMA3_NO),
         attributes,
@@ -51,7 +51,7 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
 }
 
 /// The language model's head, without a choice of rows.
-pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, BuildError> {
+pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<CheckpointHead, BuildError> {
     if config.final_softcap.is_some() {
         return Err(config.object.error(
             "final_logit_softcapping",
@@ -64,7 +64,10 @@ pub(super) fn lm_head(config: &Config, checkpoint: &Checkpoint) -> Result<Head, 
         activation: HeadActivation::None,
         norm: None,
     };
-    Ok(Head { scale: config.logit_scale, ..Head::new(vec![layer], config.model.vocab_size, vec![]) })
+    Ok(CheckpointHead {
+        scale: config.logit_scale,
+        ..CheckpointHead::new(vec![layer], config.model.vocab_size, vec![])
+    })
 }
 
 /// The tensor that gives a language model's logits.

@@ -3,7 +3,7 @@
 
 use super::gated_mixture::{GatedMixture, Shares};
 use super::network::Layer;
-use super::{Context, Head, HeadKind};
+use super::{CheckpointHead, Context, HeadKind};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;
 use crate::builder::families::Architecture;
@@ -29,7 +29,7 @@ fn fits(architecture: &Architecture) -> bool {
         && (architecture.name == URM || architecture.name == LDL || may_be_ldl)
 }
 
-fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
+fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let name = context.config.architecture.name.as_str();
     if name == URM {
         return urm(context).map(Some);
@@ -40,20 +40,20 @@ fn read(context: &Context<'_>) -> Result<Option<Head>, BuildError> {
 
 /// `score` has a mean and a deviation for each objective, and only the means count. The weights are the outputs of a
 /// network of three layers with SELU.
-fn urm(context: &Context<'_>) -> Result<Head, BuildError> {
+fn urm(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     let checkpoint = context.checkpoint;
     let objectives = Layer { bias: None, ..Layer::new(URM_OBJECTIVES, checkpoint) };
     let outputs = if checkpoint.has(&objectives.matrix) { objectives.outputs(checkpoint)? } else { 10 };
     let weights = network("weights.fc", &[0, 2, 4], HeadActivation::Selu, checkpoint);
     let mixture = mixture(outputs / 2, weights, Shares::OfAnswer { softmax: None, classes: 1 }, checkpoint)?;
-    let mut head = Head::new(vec![objectives], outputs, vec![]);
+    let mut head = CheckpointHead::new(vec![objectives], outputs, vec![]);
     head.rows = (0..outputs / 2).map(|objective| 2 * objective).collect();
     mixed(context, head, mixture)
 }
 
 /// A network gives a distribution over ten classes for each objective, whose mean from 0 to 1 is the objective's score,
 /// and another one the weights.
-fn ldl(context: &Context<'_>) -> Result<Head, BuildError> {
+fn ldl(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     let (checkpoint, object) = (context.checkpoint, &context.config.object);
     let layers = network(LDL_OBJECTIVES, &[0, 2, 4], HeadActivation::LeakyRelu, checkpoint);
     let outputs = object.size("num_objectives", Some(220))?;
@@ -66,7 +66,7 @@ fn ldl(context: &Context<'_>) -> Result<Head, BuildError> {
     let weights = network("gating_layer.network", &[0, 3, 6], HeadActivation::LeakyRelu, checkpoint);
     let shares = Shares::OfAnswer { softmax, classes: LDL_CLASSES };
     let mixture = mixture(outputs / LDL_CLASSES, weights, shares, checkpoint)?;
-    let mut head = Head::new(layers, outputs, vec![]);
+    let mut head = CheckpointHead::new(layers, outputs, vec![]);
     head.rows = (0..outputs).collect();
     mixed(context, head, mixture)
 }
@@ -93,7 +93,11 @@ fn mixture(
 }
 
 /// The head with its mixture, and the names of the scores.
-fn mixed(context: &Context<'_>, head: Head, mixture: GatedMixture) -> Result<Head, BuildError> {
+fn mixed(
+    context: &Context<'_>,
+    head: CheckpointHead,
+    mixture: GatedMixture,
+) -> Result<CheckpointHead, BuildError> {
     let attributes = mixture.attributes(&context.config.object, &HELPSTEER)?;
-    Ok(Head { attributes, mixture: Some(mixture), ..head })
+    Ok(CheckpointHead { attributes, mixture: Some(mixture), ..head })
 }

@@ -3,16 +3,16 @@
 //! The matrices of its first layers are stacked and become `head` in the weights. Biases and the layers above go
 //! into the head's own file, under the names of [`crate::manifest::HeadLayer`].
 
-use super::{Layout, Planner, TensorPlan};
+use super::{Planner, TensorLayout, TensorPlan};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Tensor;
-use crate::builder::heads::{GatedMixture, Head};
+use crate::builder::heads::{CheckpointHead, GatedMixture};
 use crate::engine::cpu;
 use crate::manifest::{Dtype, Model};
 
 impl<'a> Planner<'a> {
     /// A head that scores.
-    pub(super) fn head(&mut self, head: &Head, hidden: usize) -> Result<(), BuildError> {
+    pub(super) fn head(&mut self, head: &CheckpointHead, hidden: usize) -> Result<(), BuildError> {
         let (mut inputs, mut first) = (hidden, None);
         for (number, layer) in head.layers.iter().enumerate() {
             let is_last = number + 1 == head.layers.len();
@@ -94,7 +94,7 @@ impl<'a> Planner<'a> {
     /// A tensor of the head's own file.
     fn upper_layer(&mut self, name: &str, source: &str, shape: &[usize]) -> Result<(), BuildError> {
         let sources = vec![self.take(source, shape)?];
-        let layout = Layout::RowMajor { dtype: Dtype::F32, shape: shape.to_vec() };
+        let layout = TensorLayout::RowMajor { dtype: Dtype::F32, shape: shape.to_vec() };
         self.head_plans.push(TensorPlan::new(name, sources, layout));
         Ok(())
     }
@@ -104,19 +104,19 @@ impl<'a> Planner<'a> {
         &mut self,
         name: &str,
         source: &str,
-        head: &Head,
+        head: &CheckpointHead,
         rest: &[usize],
     ) -> Result<TensorPlan<'a>, BuildError> {
         let whole = self.take(source, &[&[head.outputs], rest].concat())?;
         let rows = head.rows.iter().map(|&row| whole.rows(row..row + 1)).collect();
         let shape = [&[head.rows.len()], rest].concat();
-        let mut plan = TensorPlan::new(name, rows, Layout::RowMajor { dtype: Dtype::F32, shape });
+        let mut plan = TensorPlan::new(name, rows, TensorLayout::RowMajor { dtype: Dtype::F32, shape });
         plan.subtract = head.subtract.map(|row| whole.rows(row..row + 1));
         plan.scale = head.scale;
         Ok(plan)
     }
 }
 
-fn f32_matrix(out: usize, inp: usize) -> Layout {
-    Layout::RowMajor { dtype: Dtype::F32, shape: vec![out, inp] }
+fn f32_matrix(out: usize, inp: usize) -> TensorLayout {
+    TensorLayout::RowMajor { dtype: Dtype::F32, shape: vec![out, inp] }
 }

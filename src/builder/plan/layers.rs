@@ -1,6 +1,6 @@
 //! The tensors of the decoder or encoder.
 
-use super::{Layout, Planner};
+use super::{Planner, TensorLayout};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Tensor;
 use crate::builder::config::Config;
@@ -315,7 +315,7 @@ impl<'a> Layer<'_, 'a> {
         self.matrix(&name, sources, out, inp)?;
         if bias {
             let sources = self.take_parts(parts, "bias", &[])?;
-            let layout = Layout::RowMajor { dtype: Dtype::F32, shape: vec![out] };
+            let layout = TensorLayout::RowMajor { dtype: Dtype::F32, shape: vec![out] };
             self.planner.push(&format!("{name}_bias"), sources, layout);
         }
         Ok(())
@@ -332,7 +332,7 @@ impl<'a> Layer<'_, 'a> {
         let layout = self.planner.matrix_layout(self.planner.dtype, out, inp)?;
         self.planner.push(name, sources, layout);
         if self.planner.dtype == Dtype::Int8 {
-            self.planner.push(&format!("{name}_scale"), vec![], Layout::Scales { rows: out });
+            self.planner.push(&format!("{name}_scale"), vec![], TensorLayout::Scales { rows: out });
         }
         Ok(())
     }

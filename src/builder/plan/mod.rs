@@ -11,7 +11,7 @@ use super::BuildError;
 use super::checkpoint::{Checkpoint, Tensor};
 use super::config::Config;
 use super::convert::{width, wrong_type};
-use super::heads::Head;
+use super::heads::CheckpointHead;
 use crate::engine::cpu;
 use crate::manifest::Dtype;
 
@@ -21,7 +21,7 @@ pub(super) struct TensorPlan<'a> {
     pub(super) name: String,
     /// Top to bottom. All have the same row length.
     pub(super) sources: Vec<Tensor<'a>>,
-    pub(super) layout: Layout,
+    pub(super) layout: TensorLayout,
     /// Added to every number: the norm weights of some families count from 1.
     pub(super) offset: f32,
     /// Subtracted from each source, element by element.
@@ -35,7 +35,7 @@ pub(super) struct TensorPlan<'a> {
 }
 
 impl<'a> TensorPlan<'a> {
-    fn new(name: &str, sources: Vec<Tensor<'a>>, layout: Layout) -> Self {
+    fn new(name: &str, sources: Vec<Tensor<'a>>, layout: TensorLayout) -> Self {
         Self {
             name: name.to_owned(),
             sources,
@@ -68,7 +68,7 @@ impl<'a> TensorPlan<'a> {
 
 /// How a tensor of the engine is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum TensorLayout {
     RowMajor {
         dtype: Dtype,
         shape: Vec<usize>,
@@ -89,7 +89,7 @@ pub(super) enum Layout {
     },
 }
 
-impl Layout {
+impl TensorLayout {
     /// Size in the file.
     pub(super) fn bytes(&self) -> usize {
         match self {
@@ -103,7 +103,7 @@ impl Layout {
 /// What follows the last layer.
 pub(super) enum OutputHead {
     /// A head that scores.
-    Scores(Box<Head>),
+    Scores(Box<CheckpointHead>),
     /// The language model's, made from the tensor of this name.
     Vocabulary(&'static str),
 }
@@ -153,7 +153,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn push(&mut self, name: &str, sources: Vec<Tensor<'a>>, layout: Layout) {
+    fn push(&mut self, name: &str, sources: Vec<Tensor<'a>>, layout: TensorLayout) {
         self.plans.push(TensorPlan::new(name, sources, layout));
     }
 
@@ -166,16 +166,16 @@ impl<'a> Planner<'a> {
         shape: &[usize],
     ) -> Result<(), BuildError> {
         let source = self.take(source, shape)?;
-        self.push(name, vec![source], Layout::RowMajor { dtype, shape: shape.to_vec() });
+        self.push(name, vec![source], TensorLayout::RowMajor { dtype, shape: shape.to_vec() });
         Ok(())
     }
 
     /// How a weight matrix is written.
-    fn matrix_layout(&self, dtype: Dtype, out: usize, inp: usize) -> Result<Layout, BuildError> {
+    fn matrix_layout(&self, dtype: Dtype, out: usize, inp: usize) -> Result<TensorLayout, BuildError> {
         if self.packed {
-            Ok(Layout::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? })
+            Ok(TensorLayout::Packed { dtype, out, inp, bytes: cpu::packed_bytes(dtype, out, inp)? })
         } else {
-            Ok(Layout::RowMajor { dtype, shape: vec![out, inp] })
+            Ok(TensorLayout::RowMajor { dtype, shape: vec![out, inp] })
         }
     }
 

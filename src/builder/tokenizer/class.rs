@@ -46,7 +46,7 @@ pub(super) struct NoVocabulary;
 
 /// How transformers assembles the tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum TokenizerClass {
     /// From `tokenizer.json` as it is.
     File,
     Llama,
@@ -64,7 +64,7 @@ pub(super) enum Class {
     XlmRoberta,
 }
 
-impl Class {
+impl TokenizerClass {
     /// Whether the class gives a model the segments of a pair.
     pub(super) fn gives_segments(self) -> bool {
         matches!(self, Self::Bert | Self::DebertaV2)

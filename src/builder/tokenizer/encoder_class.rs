@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::class::Class;
+use super::class::TokenizerClass;
 use super::framing::{self, special, text};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
@@ -12,12 +12,16 @@ use crate::builder::json::Object;
 ///
 /// # Errors
 /// A setting is malformed.
-pub(super) fn assemble(class: Class, mut file: Value, config: Option<&Object>) -> Result<Value, BuildError> {
+pub(super) fn assemble(
+    class: TokenizerClass,
+    mut file: Value,
+    config: Option<&Object>,
+) -> Result<Value, BuildError> {
     let flag = |name: &str, default: bool| -> Result<bool, BuildError> {
         Ok(config.map(|config| config.optional(name)).transpose()?.flatten().unwrap_or(default))
     };
     match class {
-        Class::DebertaV2 => {
+        TokenizerClass::DebertaV2 => {
             let mut steps = vec![];
             if flag("do_lower_case", false)? {
                 steps.push(json!({"type": "Lowercase"}));
@@ -36,7 +40,7 @@ pub(super) fn assemble(class: Class, mut file: Value, config: Option<&Object>) -
             );
             file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": splits});
         }
-        Class::Bert | Class::DistilBert => {
+        TokenizerClass::Bert | TokenizerClass::DistilBert => {
             let accents: Option<bool> =
                 config.map(|config| config.optional("strip_accents")).transpose()?.flatten();
             file["normalizer"] = json!({
@@ -48,7 +52,7 @@ pub(super) fn assemble(class: Class, mut file: Value, config: Option<&Object>) -
             });
             file["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
         }
-        Class::XlmRoberta if file["model"]["type"] == "Unigram" => {
+        TokenizerClass::XlmRoberta if file["model"]["type"] == "Unigram" => {
             file["normalizer"] = precompiled(&file["normalizer"]);
             let scheme = if flag("add_prefix_space", true)? { "always" } else { "never" };
             let metaspace =
@@ -72,20 +76,26 @@ fn precompiled(normalizer: &Value) -> Value {
 
 /// The post-processor that the class sets itself; `None` if it keeps the file's. `token` gives the text and the id of a
 /// named token.
-pub(super) fn post_processor(class: Class, token: impl Fn(&str) -> Option<(String, u32)>) -> Option<Value> {
+pub(super) fn post_processor(
+    class: TokenizerClass,
+    token: impl Fn(&str) -> Option<(String, u32)>,
+) -> Option<Value> {
     let (start, end) = match class {
-        Class::Bert | Class::DistilBert | Class::DebertaV2 | Class::Roberta => ("cls_token", "sep_token"),
-        Class::XlmRoberta => ("bos_token", "eos_token"),
+        TokenizerClass::Bert
+        | TokenizerClass::DistilBert
+        | TokenizerClass::DebertaV2
+        | TokenizerClass::Roberta => ("cls_token", "sep_token"),
+        TokenizerClass::XlmRoberta => ("bos_token", "eos_token"),
         _ => return None,
     };
     let (start, end) = (token(start)?, token(end)?);
-    if class == Class::Roberta {
+    if class == TokenizerClass::Roberta {
         return Some(json!({"type": "RobertaProcessing", "sep": end, "cls": start, "trim_offsets": true,
             "add_prefix_space": false}));
     }
     let single = vec![special(&start.0, 0), text("A", 0), special(&end.0, 0)];
     let mut pair = single.clone();
-    if class == Class::XlmRoberta {
+    if class == TokenizerClass::XlmRoberta {
         pair.extend([special(&end.0, 0), text("B", 0), special(&end.0, 0)]);
     } else {
         pair.extend([text("B", 1), special(&end.0, 1)]);

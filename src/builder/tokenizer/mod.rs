@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
-use self::class::Class;
+use self::class::TokenizerClass;
 use self::registered::Choice;
 use self::sentencepiece::{SentencePiece, SentencePieceError};
 use self::settings::{Given, NAMED, Settings, TokenFields};
@@ -87,7 +87,7 @@ pub(super) fn read(
     let class = choice.class;
     notes.extend(choice.note());
 
-    if class != Class::File && settings.extra.is_empty() {
+    if class != TokenizerClass::File && settings.extra.is_empty() {
         settings.extra = symbols;
     }
     let original = parse_tokenizer(&text).map_err(|error| invalid(&error))?;
@@ -121,7 +121,7 @@ pub(super) fn read(
     let special_tokens =
         named.iter().map(|(name, given)| (name.clone(), given.content().to_owned())).collect();
     notes.extend(added_note(&original, &tokenizer));
-    let longest_match = is_converted && class == Class::File;
+    let longest_match = is_converted && class == TokenizerClass::File;
     Ok(CheckpointTokenizer {
         json,
         special_tokens,
@@ -232,7 +232,7 @@ fn remove_what_changes_texts(file: &mut Value) {
 
 /// The named tokens: the class's own, over them the files', and those of other names. `padding` is the token that
 /// the padding settings of `tokenizer.json` name.
-fn named_tokens(class: Class, settings: &Settings, padding: Option<&str>) -> Vec<(String, Given)> {
+fn named_tokens(class: TokenizerClass, settings: &Settings, padding: Option<&str>) -> Vec<(String, Given)> {
     let mut tokens = Vec::new();
     for name in NAMED {
         let default = class.defaults().iter().find(|(other, _)| *other == name).map(|(_, text)| *text);
@@ -251,7 +251,7 @@ fn named_tokens(class: Class, settings: &Settings, padding: Option<&str>) -> Vec
 /// keep their ids; others get the next ones, in order.
 fn add_tokens(
     tokenizer: &mut Tokenizer,
-    class: Class,
+    class: TokenizerClass,
     settings: &Settings,
     named: &[(String, Given)],
 ) -> tokenizers::Result<()> {
@@ -274,7 +274,7 @@ fn add_tokens(
     });
     let added: Vec<AddedToken> = added.collect();
     tokenizer.add_tokens(added)?;
-    if matches!(class, Class::Qwen2 | Class::Cohere) {
+    if matches!(class, TokenizerClass::Qwen2 | TokenizerClass::Cohere) {
         // These classes add all special tokens once more, without other flags.
         let special = named.iter().map(|(_, given)| given).chain(&settings.extra);
         let special: Vec<_> =

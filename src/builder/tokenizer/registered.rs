@@ -1,7 +1,7 @@
 //! Which class of transformers loads a checkpoint's tokenizer, by `tokenizer_class` and `model_type`, as in
 //! `AutoTokenizer` of its version 5.23.
 
-use super::class::Class;
+use super::class::TokenizerClass;
 use super::settings::Settings;
 
 /// Classes that assemble a tokenizer of their own, too, but not here.
@@ -51,7 +51,7 @@ const NOT_ASSEMBLED: &[&str] = &[
 
 /// The class that loads a checkpoint's tokenizer.
 pub(super) struct Choice {
-    pub(super) class: Class,
+    pub(super) class: TokenizerClass,
     /// The class that the checkpoint names, if that would assemble a tokenizer in a way that is not known here.
     not_assembled: Option<String>,
 }
@@ -63,13 +63,15 @@ impl Choice {
         let registered = model_type.and_then(Registered::find);
         let name = settings.class.as_deref().map(|name| name.strip_suffix("Fast").unwrap_or(name));
         let Some(name) = name else {
-            let class = registered.map_or(Class::File, |registered| registered.class);
+            let class = registered.map_or(TokenizerClass::File, |registered| registered.class);
             return Self { class, not_assembled: None };
         };
         let named = named(name);
         let class = match registered {
             // Many checkpoints with byte-level tokenizers name Llama's class, which would misread them.
-            _ if named == Class::Llama && is_byte_level && model_type != Some("qwen2") => Class::File,
+            _ if named == TokenizerClass::Llama && is_byte_level && model_type != Some("qwen2") => {
+                TokenizerClass::File
+            }
             Some(Registered { class, overrides: true }) if !settings.has_own_code => class,
             _ => {
                 let not_assembled = NOT_ASSEMBLED.contains(&name).then(|| name.to_owned());
@@ -91,7 +93,7 @@ impl Choice {
 
 /// The class that transformers knows for a `model_type`.
 struct Registered {
-    class: Class,
+    class: TokenizerClass,
     /// Whether it overrides a class that the checkpoint names.
     overrides: bool,
 }
@@ -99,18 +101,20 @@ struct Registered {
 impl Registered {
     fn find(model_type: &str) -> Option<Self> {
         let (class, overrides) = match model_type {
-            "qwen2" => (Class::Qwen2, true),
-            "qwen3" | "qwen2_moe" | "qwen3_moe" => (Class::Qwen2, false),
-            "gemma" | "gemma2" | "gemma3" | "gemma3_text" => (Class::Gemma, false),
-            "gpt2" => (Class::Gpt2, false),
-            "gpt_neox" | "olmoe" => (Class::GptNeoX, false),
-            "cohere" => (Class::Cohere, false),
-            "deberta-v2" => (Class::DebertaV2, false),
-            "bert" => (Class::Bert, false),
-            "roberta" => (Class::Roberta, false),
-            "xlm-roberta" => (Class::XlmRoberta, false),
+            "qwen2" => (TokenizerClass::Qwen2, true),
+            "qwen3" | "qwen2_moe" | "qwen3_moe" => (TokenizerClass::Qwen2, false),
+            "gemma" | "gemma2" | "gemma3" | "gemma3_text" => (TokenizerClass::Gemma, false),
+            "gpt2" => (TokenizerClass::Gpt2, false),
+            "gpt_neox" | "olmoe" => (TokenizerClass::GptNeoX, false),
+            "cohere" => (TokenizerClass::Cohere, false),
+            "deberta-v2" => (TokenizerClass::DebertaV2, false),
+            "bert" => (TokenizerClass::Bert, false),
+            "roberta" => (TokenizerClass::Roberta, false),
+            "xlm-roberta" => (TokenizerClass::XlmRoberta, false),
             "mistral" | "mistral3" | "ministral" | "ministral3" | "mixtral" | "nemotron" | "internlm2"
-            | "phi3" | "olmo2" | "olmo3" | "glm" | "glm4" | "granite" | "modernbert" => (Class::File, true),
+            | "phi3" | "olmo2" | "olmo3" | "glm" | "glm4" | "granite" | "modernbert" => {
+                (TokenizerClass::File, true)
+            }
             _ => return None,
         };
         Some(Self { class, overrides })
@@ -118,23 +122,23 @@ impl Registered {
 }
 
 /// The class of this name, and of the names that are aliases of it.
-fn named(name: &str) -> Class {
+fn named(name: &str) -> TokenizerClass {
     match name {
-        "LlamaTokenizer" => Class::Llama,
-        "Qwen2Tokenizer" => Class::Qwen2,
-        "GemmaTokenizer" => Class::Gemma,
-        "GPT2Tokenizer" | "CodeGenTokenizer" => Class::Gpt2,
-        "GPTNeoXTokenizer" => Class::GptNeoX,
-        "CohereTokenizer" => Class::Cohere,
-        "DebertaV2Tokenizer" => Class::DebertaV2,
+        "LlamaTokenizer" => TokenizerClass::Llama,
+        "Qwen2Tokenizer" => TokenizerClass::Qwen2,
+        "GemmaTokenizer" => TokenizerClass::Gemma,
+        "GPT2Tokenizer" | "CodeGenTokenizer" => TokenizerClass::Gpt2,
+        "GPTNeoXTokenizer" => TokenizerClass::GptNeoX,
+        "CohereTokenizer" => TokenizerClass::Cohere,
+        "DebertaV2Tokenizer" => TokenizerClass::DebertaV2,
         "BertTokenizer"
         | "ElectraTokenizer"
         | "LxmertTokenizer"
         | "MobileBertTokenizer"
-        | "SqueezeBertTokenizer" => Class::Bert,
-        "DistilBertTokenizer" => Class::DistilBert,
-        "RobertaTokenizer" | "BartTokenizer" | "LongformerTokenizer" => Class::Roberta,
-        "XLMRobertaTokenizer" => Class::XlmRoberta,
-        _ => Class::File,
+        | "SqueezeBertTokenizer" => TokenizerClass::Bert,
+        "DistilBertTokenizer" => TokenizerClass::DistilBert,
+        "RobertaTokenizer" | "BartTokenizer" | "LongformerTokenizer" => TokenizerClass::Roberta,
+        "XLMRobertaTokenizer" => TokenizerClass::XlmRoberta,
+        _ => TokenizerClass::File,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::mapping::Mapping;
 use crate::builder::BuildError;
-use crate::builder::families::spec::TrtllmForm;
+use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::families::{self, FamilySpec};
 use crate::manifest::{Model, Quantization, RopeScaling, TENSORRT_LLM, Task};
 
@@ -13,7 +13,7 @@ pub(super) const SMALL_HEAD: &str = "Qwen2ForSequenceClassification";
 #[derive(Clone, Copy)]
 pub(super) struct Family {
     pub(super) spec: &'static FamilySpec,
-    pub(super) form: &'static TrtllmForm,
+    pub(super) form: &'static TrtllmSpec,
 }
 
 /// The form of a model's family.

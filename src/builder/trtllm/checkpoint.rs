@@ -19,7 +19,9 @@ use crate::builder::output::Staging;
 use crate::builder::plan::TensorPlan;
 use crate::builder::source::Source;
 use crate::builder::{BuildError, Progress, Silent, engine_manifest, weights};
-use crate::manifest::{BuildLimits, Dtype, GpuTarget, HEAD_FILE, Head, Manifest, Quantization, Target, Task};
+use crate::manifest::{
+    BuildLimits, Dtype, GpuTarget, HEAD_FILE, Manifest, ManifestHead, Quantization, Target, Task,
+};
 
 /// Builds the engine, or only the checkpoint, of a model.
 pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Outcome, BuildError> {
@@ -28,7 +30,7 @@ pub(super) fn build(context: &Context<'_>, progress: &dyn Progress) -> Result<Ou
     let source = Source::open(&options.common)?;
     let family = check(context, &source)?;
     let tensors = source.plan(Dtype::Bf16, false)?;
-    let plan = Plan::new(context, family, &source, &tensors.weights)?;
+    let plan = CheckpointPlan::new(context, family, &source, &tensors.weights)?;
     if options.gpu.dry_run {
         Staging::check(&options.common.output)?;
         return Ok(Outcome::Plan(format!("{}\n{}", source.describe(), plan.report(context))));
@@ -79,7 +81,7 @@ fn check(context: &Context<'_>, source: &Source) -> Result<Family, BuildError> {
 }
 
 /// Everything that will be written, known before the first byte.
-struct Plan<'p, 'a> {
+struct CheckpointPlan<'p, 'a> {
     family: Family,
     mapping: Mapping,
     config_json: Value,
@@ -93,7 +95,7 @@ struct Plan<'p, 'a> {
     draft: Manifest,
 }
 
-impl<'p, 'a> Plan<'p, 'a> {
+impl<'p, 'a> CheckpointPlan<'p, 'a> {
     /// # Errors
     /// An option does not fit the model, or a rank does not fit its GPU.
     fn new(
@@ -193,7 +195,7 @@ fn draft(
     context: &Context<'_>,
     source: &Source,
     gpus: GpuTarget,
-    head: Head,
+    head: ManifestHead,
     limits: BuildLimits,
 ) -> Manifest {
     let mapping = context.options.mapping();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::mapping::Mapping;
-use crate::builder::families::spec::TrtllmForm;
+use crate::builder::families::spec::TrtllmSpec;
 use crate::manifest::{BuildLimits, GpuTarget, Objective, Quantization};
 
 /// What the arguments depend on.
@@ -18,7 +18,7 @@ pub(super) struct BuildCommand {
 }
 
 impl BuildCommand {
-    pub(super) fn new(form: &TrtllmForm, gpus: &GpuTarget, limits: BuildLimits) -> Self {
+    pub(super) fn new(form: &TrtllmSpec, gpus: &GpuTarget, limits: BuildLimits) -> Self {
         Self {
             limits,
             mapping: Mapping::of_gpus(gpus),

@@ -9,7 +9,7 @@ use super::mapping::Mapping;
 use crate::builder::BuildError;
 use crate::builder::config::Config;
 use crate::builder::families::number;
-use crate::builder::families::spec::TrtllmForm;
+use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::source::Source;
 use crate::manifest::{Activation, Quantization, RopeScaling};
 
@@ -80,7 +80,7 @@ pub(super) fn config_json(
 }
 
 /// Whether the ranks of a stage divide the embedding.
-pub(super) fn divides_embedding(form: &TrtllmForm, mapping: Mapping) -> bool {
+pub(super) fn divides_embedding(form: &TrtllmSpec, mapping: Mapping) -> bool {
     form.divided_embedding && mapping.tensor_parallel > 1
 }
 
@@ -94,7 +94,7 @@ fn algorithm(quantization: &Quantization) -> Value {
     }
 }
 
-fn activation(activation: Activation, form: &TrtllmForm) -> &'static str {
+fn activation(activation: Activation, form: &TrtllmSpec) -> &'static str {
     match activation {
         Activation::Silu if form.fused_gate => "swiglu",
         Activation::Silu => "silu",

@@ -6,7 +6,7 @@ use super::mapping::Mapping;
 use crate::builder::BuildError;
 use crate::builder::plan::OutputHead;
 use crate::builder::source::Source;
-use crate::manifest::{Head, Model};
+use crate::manifest::{ManifestHead, Model};
 
 /// Small heads have a multiple of this many rows, as TensorRT-LLM's products need it.
 const ROWS: usize = 64;
@@ -31,7 +31,7 @@ impl LmHead {
     pub(super) fn new(
         source: &Source,
         family: Family,
-        head: &Head,
+        head: &ManifestHead,
         mapping: Mapping,
         small: bool,
     ) -> Result<Self, BuildError> {
@@ -61,7 +61,7 @@ fn small_rows(outputs: usize, mapping: Mapping) -> usize {
 
 /// # Errors
 /// The head's first layers have more rows than the vocabulary.
-fn check_rows(head: &Head, model: &Model) -> Result<(), BuildError> {
+fn check_rows(head: &ManifestHead, model: &Model) -> Result<(), BuildError> {
     let (rows, most) = (head.products(), model.vocab_size);
     if rows > most {
         return Err(BuildError::Option(format!(

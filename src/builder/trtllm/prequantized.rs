@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::format::DATA_CENTER_BLACKWELL;
 use super::rank_file::Writer;
 use super::rank_tensors::{Entry, RankTensor};
-use crate::builder::families::spec::TrtllmForm;
+use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::json::{Object, unreadable};
 use crate::builder::{BuildError, Progress};
 use crate::engine::mmap::map_file;
@@ -55,7 +55,7 @@ impl Prequantized {
     ///
     /// # Errors
     /// It is not such a checkpoint, or it is one of another model or for other ranks.
-    pub(super) fn open(directory: &Path, form: &TrtllmForm, expected: &Value) -> Result<Self, BuildError> {
+    pub(super) fn open(directory: &Path, form: &TrtllmSpec, expected: &Value) -> Result<Self, BuildError> {
         let object = Object::read(&directory.join("config.json"))?;
         let quantization = object.nested("quantization")?;
         let Some(algorithm) = quantization.optional::<String>("quant_algo")? else {

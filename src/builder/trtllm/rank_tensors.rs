@@ -12,7 +12,7 @@ use super::lm_head::LmHead;
 use super::mapping::{Mapping, Rank};
 use super::quantize::Format;
 use crate::builder::checkpoint::Tensor;
-use crate::builder::families::spec::TrtllmForm;
+use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::plan::TensorPlan;
 use crate::manifest::{Model, QkNorm};
 
@@ -75,7 +75,7 @@ pub(super) struct RankPlanner<'p, 'a> {
     lm_head_rows: usize,
     vocab_size: usize,
     model: &'p Model,
-    form: &'p TrtllmForm,
+    form: &'p TrtllmSpec,
     mapping: Mapping,
     format: Option<Format>,
 }
@@ -86,7 +86,7 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
         plans: &'p [TensorPlan<'a>],
         lm_head: &LmHead,
         model: &'p Model,
-        form: &'p TrtllmForm,
+        form: &'p TrtllmSpec,
         mapping: Mapping,
         format: Option<Format>,
     ) -> Self {

@@ -6,13 +6,13 @@ use crate::hardware::{Cpu, Machine, Obstacle};
 use crate::manifest::{Dtype, EngineFiles, Manifest};
 
 /// Runs the engine of a manifest on this processor.
-pub(in crate::engine) struct Backend<'a> {
+pub(in crate::engine) struct CpuBackend<'a> {
     pub(in crate::engine) manifest: &'a Manifest,
     /// The instruction set that the weights are laid out for.
     pub(in crate::engine) instruction_set: &'a str,
 }
 
-impl Backend<'_> {
+impl CpuBackend<'_> {
     /// Why the engine does not run on a processor.
     pub(super) fn processor_obstacle(&self, cpu: &Cpu) -> Option<Obstacle> {
         let Self { manifest, instruction_set } = self;
@@ -32,7 +32,7 @@ impl Backend<'_> {
     }
 }
 
-impl backend::Backend for Backend<'_> {
+impl backend::Backend for CpuBackend<'_> {
     /// For example `onednn-avx2-f32`.
     fn profile_name(&self) -> String {
         format!("onednn-{}-{}", self.instruction_set, self.manifest.dtype)

@@ -24,7 +24,7 @@ use crate::manifest::{BuildLimits, Dtype, EngineFiles, HEAD_FILE, Manifest, Targ
 use crate::reward::HeadLayers;
 use decoder::Decoder;
 
-pub(super) use backend::Backend;
+pub(super) use backend::CpuBackend;
 pub(crate) use model_view::{check_model, model_view};
 pub use packing::{pack, packed_bytes};
 
@@ -184,7 +184,7 @@ impl StepEngine for CpuEngine {
 fn check_processor(directory: &Path, manifest: &Manifest) -> Result<(), EngineError> {
     let obstacle = match &manifest.target {
         Target::Cpu { instruction_set } => {
-            Backend { manifest, instruction_set }.processor_obstacle(&Cpu::detect())
+            CpuBackend { manifest, instruction_set }.processor_obstacle(&Cpu::detect())
         }
         Target::TensorrtLlm(_) => Some(Obstacle::ForGpus),
     };

@@ -11,12 +11,12 @@ use crate::hardware::{Gpu, Machine, Obstacle};
 use crate::manifest::{EngineFiles, GpuTarget, Manifest, Objective, Quantization, TENSORRT_LLM};
 
 /// Runs the engine of a manifest on GPUs.
-pub(in crate::engine) struct Backend<'a> {
+pub(in crate::engine) struct TrtllmBackend<'a> {
     pub(in crate::engine) manifest: &'a Manifest,
     pub(in crate::engine) gpus: &'a GpuTarget,
 }
 
-impl Backend<'_> {
+impl TrtllmBackend<'_> {
     /// Unless `mpirun` started the ranks, the library does.
     #[cfg(feature = "trtllm")]
     fn factory(
@@ -58,7 +58,7 @@ impl Backend<'_> {
     }
 }
 
-impl Backend<'_> {
+impl TrtllmBackend<'_> {
     /// Why the library would refuse this node, or have two of its `local` ranks use one GPU: it numbers a rank's GPU by
     /// the rank modulo the GPUs of a node (`WorldConfig::mpi`).
     fn node_obstacle(&self, machine: &Machine, local: usize) -> Option<Obstacle> {
@@ -75,7 +75,7 @@ impl Backend<'_> {
     }
 }
 
-impl backend::Backend for Backend<'_> {
+impl backend::Backend for TrtllmBackend<'_> {
     /// For several GPUs, the name also has their number and the objective, for example
     /// `tensorrt_llm-h100-fp8-tp8-latency`.
     fn profile_name(&self) -> String {

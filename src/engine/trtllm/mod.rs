@@ -22,6 +22,6 @@ mod fan_out;
 #[cfg(feature = "trtllm")]
 mod running;
 
-pub(super) use backend::Backend;
+pub(super) use backend::TrtllmBackend;
 #[cfg(feature = "trtllm")]
 pub use factory::{TrtllmFactory, exit_now};

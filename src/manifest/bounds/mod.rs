@@ -9,7 +9,7 @@ use self::number::{
     Checked, RANKS, TOKENS, VOCABULARY, WIDTH, finite, not_negative, out_of_bounds, positive, range, within,
 };
 use super::judge::MOST_QUESTIONS;
-use super::{BuildLimits, Gating, GpuTarget, Head, Judge, Manifest, Pooling, Target};
+use super::{BuildLimits, Gating, GpuTarget, Judge, Manifest, ManifestHead, Pooling, Target};
 
 /// Classes that an objective's values may be divided into.
 const MOST_CLASSES: usize = 1024;
@@ -65,7 +65,7 @@ fn check_limits(limits: &BuildLimits) -> Checked {
     within("limits.max_num_tokens", limits.max_num_tokens, TOKENS)
 }
 
-fn check_head(head: &Head) -> Checked {
+fn check_head(head: &ManifestHead) -> Checked {
     within("the number of layers in head.hidden", head.hidden.len(), 0..=64)?;
     for layer in &head.hidden {
         within("head.hidden.width", layer.width, WIDTH)?;
@@ -84,7 +84,7 @@ fn check_head(head: &Head) -> Checked {
 }
 
 /// Every question has its attribute, and every answer a token among the rows.
-fn check_judge(head: &Head, judge: &Judge) -> Checked {
+fn check_judge(head: &ManifestHead, judge: &Judge) -> Checked {
     let count = judge.questions.len();
     within("the number of head.judge.questions", count, 1..=MOST_QUESTIONS)?;
     within("the number of head.attributes of a judge", head.attributes.len(), count..=count)?;

@@ -4,7 +4,7 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-use super::question::{Answer, LARGEST_WORTH, MOST_QUESTIONS, Question, QuestionError};
+use super::question::{JudgeAnswer, LARGEST_WORTH, MOST_QUESTIONS, Question, QuestionError};
 use crate::manifest::attribute_names::{AttributeNameError, find_unusable_name};
 use crate::manifest::score_options::WEIGHTED;
 use crate::manifest::wording;
@@ -197,7 +197,7 @@ impl Described {
     }
 }
 
-fn answers(path: &str, value: Value) -> Result<Vec<Answer>, FieldError> {
+fn answers(path: &str, value: Value) -> Result<Vec<JudgeAnswer>, FieldError> {
     let Value::Object(map) = value else {
         return Err(wrong_type(path, "an object of answers and what they are worth", &value));
     };
@@ -207,7 +207,7 @@ fn answers(path: &str, value: Value) -> Result<Vec<Answer>, FieldError> {
             let path = format!("{path}.{text}");
             return Err(wrong_type(&path, "a number, what the answer is worth", &value));
         };
-        answers.push(Answer { text, worth, token: None });
+        answers.push(JudgeAnswer { text, worth, token: None });
     }
     Ok(answers)
 }

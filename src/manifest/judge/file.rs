@@ -10,7 +10,7 @@ use super::described::{
 };
 use super::question::MOST_QUESTIONS;
 use super::yaml::{Document, RUBRIC};
-use super::{Judge, Layout};
+use super::{Judge, QuestionLayout};
 use crate::manifest::read_plain_text;
 
 /// Bytes of the largest file that is read.
@@ -83,7 +83,7 @@ impl JudgeFile {
             attributes.push(name);
             questions.push(question);
         }
-        Self { attributes, weights, judge: Judge { layout: Layout::default(), questions } }
+        Self { attributes, weights, judge: Judge { layout: QuestionLayout::default(), questions } }
     }
 
     fn from_attributes(mut map: Map<String, Value>) -> Result<Self, FieldError> {
@@ -194,7 +194,7 @@ layout: quote
         assert_eq!(parsed("attributes: [a, b]\nrows: [0, 1]"), Ok(None));
         let file = judge(text).unwrap();
         assert_eq!(file.attributes, ["helpfulness", "safe"]);
-        assert_eq!(file.judge.layout, Layout::Quote);
+        assert_eq!(file.judge.layout, QuestionLayout::Quote);
         let worths = |index: usize| {
             let answers = &file.judge.questions[index].answers;
             answers.iter().map(|answer| (answer.text.as_str(), answer.worth)).collect::<Vec<_>>()

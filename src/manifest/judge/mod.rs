@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use described::{FieldError, RubricItem, read_choice, read_rubric};
 pub use file::{JudgeFile, JudgeFileError};
 pub(crate) use file::{parse_text, read_rubric_file};
-pub use question::{Answer, AnswerScore, Question, QuestionError};
+pub use question::{AnswerScore, JudgeAnswer, Question, QuestionError};
 pub(crate) use question::{LARGEST_WORTH, MOST_QUESTIONS};
 
 /// What a language model is asked. The questions are in the order of the head's attributes.
@@ -25,7 +25,7 @@ pub(crate) use question::{LARGEST_WORTH, MOST_QUESTIONS};
 pub struct Judge {
     /// How a question is put.
     #[serde(default)]
-    pub layout: Layout,
+    pub layout: QuestionLayout,
     /// The questions, one for each attribute.
     pub questions: Vec<Question>,
 }
@@ -34,7 +34,7 @@ pub struct Judge {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
-pub enum Layout {
+pub enum QuestionLayout {
     /// In a further user's turn after the conversation.
     #[default]
     Append,

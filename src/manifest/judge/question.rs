@@ -19,7 +19,7 @@ pub struct Question {
     /// Its text.
     pub ask: String,
     /// The answers that count.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<JudgeAnswer>,
     /// How their logits become the score.
     #[serde(default)]
     pub score: AnswerScore,
@@ -28,7 +28,7 @@ pub struct Question {
 /// An answer of one token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Answer {
+pub struct JudgeAnswer {
     /// Its text.
     pub text: String,
     /// What it is worth.
@@ -146,7 +146,7 @@ impl QuestionError {
 impl Question {
     /// A question whose answers are `Yes`, worth 1, and `No`, worth 0.
     pub fn yes_or_no(ask: impl Into<String>) -> Self {
-        let answer = |text: &str, worth| Answer { text: text.to_owned(), worth, token: None };
+        let answer = |text: &str, worth| JudgeAnswer { text: text.to_owned(), worth, token: None };
         Self {
             ask: ask.into(),
             answers: vec![answer("Yes", 1.0), answer("No", 0.0)],
@@ -167,7 +167,7 @@ impl Question {
             return Err(QuestionError::AnswerCount(answers.len()));
         }
         let mut texts = BTreeSet::new();
-        for Answer { text, worth, .. } in answers {
+        for JudgeAnswer { text, worth, .. } in answers {
             if text.trim().is_empty() {
                 return Err(QuestionError::EmptyAnswer);
             }

@@ -10,9 +10,9 @@ pub(in crate::prompt) fn is_space(c: char) -> bool {
 }
 
 /// A set of characters by Unicode's general categories.
-struct Class(LazyLock<Option<Regex>>);
+struct CharacterClass(LazyLock<Option<Regex>>);
 
-impl Class {
+impl CharacterClass {
     fn contains(&self, c: char) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(c.encode_utf8(&mut [0; 4])))
     }
@@ -20,16 +20,16 @@ impl Class {
 
 macro_rules! class {
     ($pattern:literal) => {
-        Class(LazyLock::new(|| Regex::new($pattern).ok()))
+        CharacterClass(LazyLock::new(|| Regex::new($pattern).ok()))
     };
 }
 
-static LETTER: Class = class!(r"\p{L}");
-static DECIMAL: Class = class!(r"\p{Nd}");
-static UNPRINTABLE: Class = class!(r"[\p{C}\p{Z}]");
-static WORD: Class = class!(r"[\p{L}\p{N}_]");
-static UPPER: Class = class!(r"\p{Lu}");
-static TITLE: Class = class!(r"\p{Lt}");
+static LETTER: CharacterClass = class!(r"\p{L}");
+static DECIMAL: CharacterClass = class!(r"\p{Nd}");
+static UNPRINTABLE: CharacterClass = class!(r"[\p{C}\p{Z}]");
+static WORD: CharacterClass = class!(r"[\p{L}\p{N}_]");
+static UPPER: CharacterClass = class!(r"\p{Lu}");
+static TITLE: CharacterClass = class!(r"\p{Lt}");
 
 /// `str.isalpha`.
 pub(super) fn is_alpha(c: char) -> bool {

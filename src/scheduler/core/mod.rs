@@ -23,7 +23,7 @@ pub use self::step::StepCore;
 
 use self::jobs::{Backlog, JobTable};
 use self::sequence::SequenceState;
-use super::{Answer, Rejection};
+use super::{JobResult, Rejection};
 use crate::engine::{Job, SequenceId};
 use crate::sampling::Sampled;
 
@@ -52,7 +52,7 @@ pub trait Core {
     fn take_tokens(&mut self) -> Vec<(JobId, Sampled)>;
 
     /// The answers since the last call.
-    fn take_answers(&mut self) -> Vec<(JobId, Answer)>;
+    fn take_answers(&mut self) -> Vec<(JobId, JobResult)>;
 
     /// When [`Core::expire`] will have something to do.
     fn next_wakeup(&self) -> Option<Duration>;
@@ -139,7 +139,7 @@ impl<B: Batching> Core for B {
         self.jobs_mut().take_tokens()
     }
 
-    fn take_answers(&mut self) -> Vec<(JobId, Answer)> {
+    fn take_answers(&mut self) -> Vec<(JobId, JobResult)> {
         self.jobs_mut().take_answers()
     }
 

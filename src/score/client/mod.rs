@@ -10,7 +10,8 @@ mod send;
 mod server;
 mod wire;
 
-use futures_util::future::try_join_all;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join_all};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -25,9 +26,11 @@ use self::wire::{
     shared_prompt,
 };
 use super::row_options::RowOptions;
+use super::score_source::{ScoreSource, variables_in_journal};
 use super::{ScoreError, ScoreResult, Unscored};
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
+use crate::reward::RankedBy;
 
 const REWARDS: &str = "/v1/rewards";
 const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
@@ -48,7 +51,7 @@ pub(super) struct RewardClient {
     http: reqwest::Client,
     /// At least one.
     servers: Vec<Server>,
-    pub(super) model: String,
+    model: String,
     key: Option<String>,
     /// Further variables of the chat template.
     variables: TemplateVariables,
@@ -74,6 +77,71 @@ pub(super) fn server_root(url: &str) -> &str {
     url.trim_end_matches('/').trim_end_matches("/v1")
 }
 
+impl ScoreSource for RewardClient {
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// What the servers run. Where that is not known, their addresses have to do.
+    fn identity(&self) -> String {
+        let place = match self.identity.profile() {
+            Some(_) => String::new(),
+            None => format!(" at {}", self.urls().collect::<Vec<_>>().join(", ")),
+        };
+        let variables = variables_in_journal(&self.variables);
+        format!("model {}{place}, {}{variables}", self.model, self.identity.line())
+    }
+
+    fn engine_id(&self) -> Option<&str> {
+        self.identity.profile()
+    }
+
+    fn engines(&self) -> usize {
+        self.servers.len()
+    }
+
+    fn needs_rubrics(&self) -> bool {
+        self.rubric.is_none() && self.has_rewards && self.identity.generates()
+    }
+
+    fn questions(&self) -> String {
+        self.rubric.as_ref().map(Value::to_string).unwrap_or_default()
+    }
+
+    fn attributes(&self) -> Vec<String> {
+        let Some(Value::Array(items)) = &self.rubric else { return self.identity.attributes().to_vec() };
+        let names = items.iter().filter_map(|item| item["name"].as_str());
+        names.chain([WEIGHTED]).map(str::to_owned).collect()
+    }
+
+    fn ranked_by(&self) -> Option<String> {
+        let is_asked = self.rubric.is_some() || self.needs_rubrics();
+        let name = if is_asked { Some(WEIGHTED) } else { self.identity.ranked_by() };
+        name.map(str::to_owned)
+    }
+
+    fn ranking_names(&self) -> Vec<String> {
+        match (self.identity.step_token(), self.ranked_by()) {
+            (Some(_), Some(summary)) => {
+                RankedBy::parse(&summary).step().map(RankedBy::summaries).unwrap_or_default()
+            }
+            _ => self.attributes(),
+        }
+    }
+
+    fn step_token(&self) -> Option<&str> {
+        self.identity.step_token()
+    }
+
+    fn score<'a>(
+        &'a self,
+        conversations: &'a [Vec<Message>],
+        row: RowOptions<'a>,
+    ) -> BoxFuture<'a, Result<Vec<ScoreResult>, ScoreError>> {
+        self.score_row(conversations, row).boxed()
+    }
+}
+
 impl From<ResponseError> for ScoreError {
     fn from(error: ResponseError) -> Self {
         Self::Gone(format!("cannot read scores from the server's response: {error}").into())
@@ -81,49 +149,12 @@ impl From<ResponseError> for ScoreError {
 }
 
 impl RewardClient {
-    /// The rubric that all conversations are scored by.
-    pub(super) fn rubric(&self) -> Option<&Value> {
-        self.rubric.as_ref()
-    }
-
-    /// Whether the model has no scores, so that each row must bring a rubric.
-    pub(super) fn needs_rubrics(&self) -> bool {
-        self.rubric.is_none() && self.has_rewards && self.identity.generates()
-    }
-
-    /// Names of the scores that every conversation has; empty if they are not known.
-    pub(super) fn attributes(&self) -> Vec<String> {
-        let Some(Value::Array(items)) = &self.rubric else { return self.identity.attributes().to_vec() };
-        let names = items.iter().filter_map(|item| item["name"].as_str());
-        names.chain([WEIGHTED]).map(str::to_owned).collect()
-    }
-
-    /// The score that ranks responses; `None` if the servers do not say.
-    pub(super) fn ranked_by(&self) -> Option<String> {
-        let name = if self.rubric.is_some() { Some(WEIGHTED) } else { self.identity.ranked_by() };
-        name.map(str::to_owned)
-    }
-
-    /// What the servers run; the same in text for a journal.
-    pub(super) fn identity(&self) -> &ServerIdentity {
-        &self.identity
-    }
-
     /// The addresses of the servers.
-    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+    fn urls(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(|server| server.url.as_str())
     }
 
-    /// What the chat template gets besides the messages.
-    pub(super) fn variables(&self) -> &TemplateVariables {
-        &self.variables
-    }
-
-    /// Scores the conversations of one row, in their order.
-    ///
-    /// # Errors
-    /// [`ScoreError::Gone`].
-    pub(super) async fn score(
+    async fn score_row(
         &self,
         conversations: &[Vec<Message>],
         row: RowOptions<'_>,

@@ -36,7 +36,7 @@ pub(super) fn write(
 ) -> Result<usize, ScoreError> {
     let failed = |error: ArrowError| ScoreError::write(path, error);
     let originals = Originals::find(inputs, rows.changed_columns())?;
-    let plan = Plan::new(rows, &originals)?;
+    let plan = ColumnPlan::new(rows, &originals)?;
     plan.report(path);
     // Some readers look at what the file says about itself, and pyarrow at what its Arrow schema says.
     let pairs = originals.metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
@@ -70,7 +70,7 @@ pub(super) fn write(
 }
 
 /// The columns of the file.
-struct Plan {
+struct ColumnPlan {
     schema: SchemaRef,
     /// For each column, whether its values are those of the input, or else how they are made of JSON.
     sources: Vec<Source>,
@@ -84,7 +84,7 @@ enum Source {
     JsonText,
 }
 
-impl Plan {
+impl ColumnPlan {
     fn new(rows: &dyn Replayable, originals: &Originals) -> Result<Self, ScoreError> {
         let names = rows.column_names()?;
         let mut kinds = vec![Kind::Null; names.len()];
@@ -157,7 +157,7 @@ impl Plan {
 
 struct Encoder<'a> {
     decoder: Decoder,
-    plan: &'a Plan,
+    plan: &'a ColumnPlan,
 }
 
 impl Encoder<'_> {

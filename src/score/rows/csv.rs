@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv::ByteRecord;
 
-use super::text::Text;
+use super::text::TextReader;
 use super::{Rows, SameName, ScoreError, unreadable};
 use crate::score::row::{Cell, Row};
 
@@ -32,11 +32,11 @@ enum CsvError {
 /// Separators that files have in place of a comma or tab.
 const SEPARATORS: [(char, &str); 4] = [(';', "semicolons"), ('\t', "tabs"), ('|', "bars"), (',', "commas")];
 
-fn reader(text: Text, delimiter: u8) -> csv::Reader<Text> {
+fn reader(text: TextReader, delimiter: u8) -> csv::Reader<TextReader> {
     csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text)
 }
 
-pub(super) fn open(path: &Path, text: Text, delimiter: u8) -> Result<Rows, ScoreError> {
+pub(super) fn open(path: &Path, text: TextReader, delimiter: u8) -> Result<Rows, ScoreError> {
     let mut reader = reader(text, delimiter);
     let names = reader.headers().map_err(|error| ScoreError::read(path, error))?.clone();
     check_names(&names, delimiter).map_err(|error| ScoreError::read(path, error))?;
@@ -82,7 +82,7 @@ fn original(record: &ByteRecord, delimiter: u8) -> String {
     String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()
 }
 
-pub(super) fn count(text: Text, delimiter: u8) -> Option<u64> {
+pub(super) fn count(text: TextReader, delimiter: u8) -> Option<u64> {
     Some(reader(text, delimiter).into_byte_records().count() as u64)
 }
 
@@ -90,7 +90,7 @@ pub(super) fn count(text: Text, delimiter: u8) -> Option<u64> {
 ///
 /// # Errors
 /// One is not, or the file cannot be read.
-pub(super) fn check(path: &Path, mut text: Text, delimiter: u8) -> Result<(), ScoreError> {
+pub(super) fn check(path: &Path, mut text: TextReader, delimiter: u8) -> Result<(), ScoreError> {
     let mut quotes = Quotes { state: State::Start, line: 1, opened: 1 };
     loop {
         let bytes = text.fill_buf().map_err(|error| ScoreError::read(path, error))?;

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, SeqAccess, Vi
 use serde_json::value::RawValue;
 
 use super::python_numbers::{PythonNumbers, replaced};
-use super::text::Text;
+use super::text::TextReader;
 use super::{Compression, FileKind, Row, Rows, ScoreError, unreadable};
 
 /// Rows of an array that are parsed ahead.
@@ -27,7 +27,7 @@ fn without_line(error: &serde_json::Error) -> String {
 
 /// How objects are put together, by what a file starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layout {
+enum Framing {
     Lines,
     /// Objects that may take several lines each.
     Objects,
@@ -35,7 +35,7 @@ enum Layout {
 }
 
 /// Finds out how the objects are put together, and returns the text from its start.
-fn detect(mut text: Text) -> std::io::Result<(Layout, Box<dyn BufRead + Send>)> {
+fn detect(mut text: TextReader) -> std::io::Result<(Framing, Box<dyn BufRead + Send>)> {
     let mut start = Vec::new();
     loop {
         let line = start.len();
@@ -44,14 +44,14 @@ fn detect(mut text: Text) -> std::io::Result<(Layout, Box<dyn BufRead + Send>)> 
         }
     }
     let first = start.trim_ascii();
-    let layout = if first.starts_with(b"[") {
-        Layout::Array
+    let framing = if first.starts_with(b"[") {
+        Framing::Array
     } else if first.starts_with(b"{") && !is_whole(first) && is_cut_off(&replaced(first)) {
-        Layout::Objects
+        Framing::Objects
     } else {
-        Layout::Lines
+        Framing::Lines
     };
-    Ok((layout, Box::new(Cursor::new(start).chain(text))))
+    Ok((framing, Box::new(Cursor::new(start).chain(text))))
 }
 
 fn is_whole(line: &[u8]) -> bool {
@@ -65,11 +65,11 @@ fn is_cut_off(line: &[u8]) -> bool {
 }
 
 /// Opens a text of JSON.
-pub(super) fn open(path: &Path, text: Text, _kind: FileKind) -> Result<Rows, ScoreError> {
-    let (layout, text) = detect(text).map_err(|error| ScoreError::read(path, error))?;
-    Ok(match layout {
-        Layout::Lines => lines(path, text),
-        Layout::Objects => parsed_ahead(path, text, |text, take| {
+pub(super) fn open(path: &Path, text: TextReader, _kind: FileKind) -> Result<Rows, ScoreError> {
+    let (framing, text) = detect(text).map_err(|error| ScoreError::read(path, error))?;
+    Ok(match framing {
+        Framing::Lines => lines(path, text),
+        Framing::Objects => parsed_ahead(path, text, |text, take| {
             let text = PythonNumbers::new(text);
             for row in serde_json::Deserializer::from_reader(text).into_iter::<Box<RawValue>>() {
                 if !take(row?) {
@@ -78,7 +78,7 @@ pub(super) fn open(path: &Path, text: Text, _kind: FileKind) -> Result<Rows, Sco
             }
             Ok(())
         }),
-        Layout::Array => parsed_ahead(path, text, |text, take| for_each_item(text, take)),
+        Framing::Array => parsed_ahead(path, text, |text, take| for_each_item(text, take)),
     })
 }
 
@@ -86,10 +86,10 @@ pub(super) fn open(path: &Path, text: Text, _kind: FileKind) -> Result<Rows, Sco
 ///
 /// # Errors
 /// It is broken.
-pub(super) fn check(path: &Path, text: Text, kind: FileKind) -> Result<(), ScoreError> {
-    let (layout, mut text) = detect(text).map_err(|error| ScoreError::read(path, error))?;
-    match layout {
-        Layout::Array => {
+pub(super) fn check(path: &Path, text: TextReader, kind: FileKind) -> Result<(), ScoreError> {
+    let (framing, mut text) = detect(text).map_err(|error| ScoreError::read(path, error))?;
+    match framing {
+        Framing::Array => {
             for_each_item(text, |_: IgnoredAny| true).map_err(|error| ScoreError::read(path, error))
         }
         _ if kind.compression != Compression::None => {
@@ -100,23 +100,23 @@ pub(super) fn check(path: &Path, text: Text, kind: FileKind) -> Result<(), Score
     }
 }
 
-pub(super) fn count(text: Text) -> Option<u64> {
+pub(super) fn count(text: TextReader) -> Option<u64> {
     let mut rows = 0;
-    let (layout, text) = detect(text).ok()?;
-    match layout {
-        Layout::Lines => {
+    let (framing, text) = detect(text).ok()?;
+    match framing {
+        Framing::Lines => {
             rows =
                 text.split(b'\n').map_while(Result::ok).filter(|line| !line.trim_ascii().is_empty()).count()
                     as u64
         }
-        Layout::Objects => {
+        Framing::Objects => {
             let text = PythonNumbers::new(text);
             for row in serde_json::Deserializer::from_reader(text).into_iter::<IgnoredAny>() {
                 row.ok()?;
                 rows += 1;
             }
         }
-        Layout::Array => {
+        Framing::Array => {
             let counted = for_each_item(text, |_: IgnoredAny| {
                 rows += 1;
                 true

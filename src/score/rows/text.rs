@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use super::{Compression, FileKind, ScoreError};
 
 /// Text of a file.
-pub(super) type Text = BufReader<Box<dyn Read + Send>>;
+pub(super) type TextReader = BufReader<Box<dyn Read + Send>>;
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
@@ -20,7 +20,7 @@ const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 struct Utf16;
 
 /// Opens a file, or standard input.
-pub(super) fn open(path: &Path, kind: FileKind) -> Result<Text, ScoreError> {
+pub(super) fn open(path: &Path, kind: FileKind) -> Result<TextReader, ScoreError> {
     let failed = |error: io::Error| ScoreError::read(path, error);
     let raw: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
@@ -36,7 +36,7 @@ pub(super) fn open(path: &Path, kind: FileKind) -> Result<Text, ScoreError> {
 }
 
 /// Skips the mark with which Windows programs start a file.
-fn without_mark(mut text: Text) -> io::Result<Text> {
+fn without_mark(mut text: TextReader) -> io::Result<TextReader> {
     let start = text.fill_buf()?;
     if UTF16_MARKS.iter().any(|mark| start.starts_with(mark)) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, Utf16));

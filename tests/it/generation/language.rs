@@ -22,7 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::support::http::{Answer, json_request, send};
+use crate::support::http::{TestResponse, json_request, send};
 
 /// `tests/golden/generation/NAME.json`, which `tools/make_generation_goldens.py` writes.
 #[derive(Deserialize)]
@@ -180,12 +180,12 @@ impl Server {
         self.router.clone().oneshot(json_request(path, body.to_string())).await.unwrap()
     }
 
-    pub(crate) async fn ask(&self, path: &str, body: &Value) -> Answer {
-        Answer::read(self.begin(path, body).await).await
+    pub(crate) async fn ask(&self, path: &str, body: &Value) -> TestResponse {
+        TestResponse::read(self.begin(path, body).await).await
     }
 }
 
-impl Answer {
+impl TestResponse {
     /// The chunks of a stream, which must end as one does.
     pub(crate) fn chunks(&self) -> Vec<Value> {
         let rest = self.text.strip_suffix("data: [DONE]\n\n").unwrap_or_else(|| panic!("{}", self.text));

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::engines::instant;
-use super::server::{ATTRIBUTES, Answer, MODEL, Server, chat, paris};
+use super::server::{ATTRIBUTES, MODEL, Server, TestResponse, chat, paris};
 
 /// Every attribute's score as a client that splits the text reads it.
 fn scores(content: &str) -> Vec<(String, f64)> {
@@ -15,7 +15,7 @@ fn scores(content: &str) -> Vec<(String, f64)> {
     content.split(',').map(pair).collect()
 }
 
-fn content(answer: &Answer) -> String {
+fn content(answer: &TestResponse) -> String {
     answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::engines::{failing, instant, not_a_number, stalled};
-use super::server::{Answer, Server, chat, paris};
+use super::server::{Server, TestResponse, chat, paris};
 
 /// Waits until `condition` holds; a test that waits in vain fails.
 async fn until(condition: impl Fn() -> bool) {
@@ -60,7 +60,7 @@ async fn a_full_queue_is_503_where_that_is_asked_for() {
 }
 
 /// The first answer that any of `requests` gets.
-async fn first(requests: &mut [JoinHandle<Answer>]) -> Answer {
+async fn first(requests: &mut [JoinHandle<TestResponse>]) -> TestResponse {
     std::future::poll_fn(|context| {
         let mut answers = requests.iter_mut().map(|request| Pin::new(request).poll(context));
         answers.find(Poll::is_ready).unwrap_or(Poll::Pending)

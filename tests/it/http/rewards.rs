@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::engines::{failing, instant};
-use super::server::{ATTRIBUTES, Answer, MODEL, Server};
+use super::server::{ATTRIBUTES, MODEL, Server, TestResponse};
 
 const ROUTE: &str = "/v1/rewards";
 
@@ -26,7 +26,7 @@ async fn ok(server: &Server, body: Value) -> Value {
     answer.json()
 }
 
-async fn refused(server: &Server, body: Value) -> (Answer, String) {
+async fn refused(server: &Server, body: Value) -> (TestResponse, String) {
     let answer = server.ask(ROUTE, body).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
     let param = answer.json()["error"]["param"].as_str().unwrap_or_default().to_owned();

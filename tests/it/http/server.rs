@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::engines::instant;
-pub use crate::support::http::Answer;
+pub use crate::support::http::TestResponse;
 use crate::support::http::{json_request, send};
 use crate::support::tiny;
 
@@ -80,32 +80,32 @@ impl Server {
     }
 
     /// Sends any request.
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub async fn send(&self, request: Request<Body>) -> TestResponse {
         send(&self.router, request).await
     }
 
     /// Sends a chat completion request with any body.
-    pub async fn post(&self, body: impl Into<Body>) -> Answer {
+    pub async fn post(&self, body: impl Into<Body>) -> TestResponse {
         self.send(chat(body)).await
     }
 
     /// Sends a chat completion request.
-    pub async fn chat(&self, body: Value) -> Answer {
+    pub async fn chat(&self, body: Value) -> TestResponse {
         self.post(body.to_string()).await
     }
 
     /// Posts JSON to a path.
-    pub async fn ask(&self, path: &str, body: Value) -> Answer {
+    pub async fn ask(&self, path: &str, body: Value) -> TestResponse {
         self.send(json_request(path, body.to_string())).await
     }
 
     /// Gets a path.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> TestResponse {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 }
 
-impl Answer {
+impl TestResponse {
     /// OpenAI's `code` of an error.
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()

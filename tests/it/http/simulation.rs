@@ -24,7 +24,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::server::{ATTRIBUTES, Answer, LIMITS, MODEL, Server, paris};
+use super::server::{ATTRIBUTES, LIMITS, MODEL, Server, TestResponse, paris};
 
 const MS: Duration = Duration::from_millis(1);
 /// A request that takes longer is starved.
@@ -34,7 +34,7 @@ const WORDS: [&str; 8] = ["Louvre", "Seine", "rain", "walk", "evening", "the", "
 
 /// What one client sends, and how.
 #[derive(Clone, Debug)]
-struct Plan {
+struct PlannedRequest {
     path: &'static str,
     body: Value,
     /// What replaces the body, if it is not one that can be answered.
@@ -62,7 +62,7 @@ fn text(random: &mut SmallRng, words: usize) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn plan(random: &mut SmallRng) -> Plan {
+fn plan(random: &mut SmallRng) -> PlannedRequest {
     // Few prompts, so that requests share them, and some are identical.
     let prompt = format!("What should I see in Paris on day {}?", random.random_range(0..4));
     let user = json!({"role": "user", "content": prompt});
@@ -98,7 +98,7 @@ fn plan(random: &mut SmallRng) -> Plan {
     if random.random_bool(0.3) {
         body["timeout"] = json!(f64::from(random.random_range(1..200)) / 1000.0);
     }
-    Plan {
+    PlannedRequest {
         path,
         body,
         text,
@@ -145,7 +145,7 @@ fn change(settings: &mut Settings, random: &mut SmallRng) {
 }
 
 /// Sends what a plan says; `None` if the client left before the answer.
-async fn send(server: &Server, plan: &Plan) -> Option<Answer> {
+async fn send(server: &Server, plan: &PlannedRequest) -> Option<TestResponse> {
     tokio::time::sleep(plan.after).await;
     let text = plan.text.clone().unwrap_or_else(|| plan.body.to_string());
     let parts: Vec<(Duration, Vec<u8>)> = match plan.pieces.len() {
@@ -172,7 +172,7 @@ async fn send(server: &Server, plan: &Plan) -> Option<Answer> {
 }
 
 /// The scores in an answer, in a form that is the same whatever else is in it; null for an item without any.
-fn scores(path: &str, answer: &Answer) -> Vec<Value> {
+fn scores(path: &str, answer: &TestResponse) -> Vec<Value> {
     let json = answer.json();
     match path {
         "/v1/rewards" => json["data"].as_array().unwrap().iter().map(|item| item["scores"].clone()).collect(),
@@ -182,7 +182,7 @@ fn scores(path: &str, answer: &Answer) -> Vec<Value> {
 }
 
 /// Checks an answer, with a server that nothing goes wrong in, and counts it.
-async fn check(plan: &Plan, answer: &Answer, calm: &Server, seen: &mut Seen) {
+async fn check(plan: &PlannedRequest, answer: &TestResponse, calm: &Server, seen: &mut Seen) {
     if answer.status != StatusCode::OK {
         seen.refused += 1;
         assert!(!answer.code().is_empty(), "an error without a code: {plan:?}: {}", answer.text);
@@ -222,7 +222,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 /// Sends a body as large as the whole budget, which is taken only if nothing else holds a part of it. An engine that
 /// stalled before it became calm may still lose it.
-async fn answer_to_large_body(server: &Server) -> Answer {
+async fn answer_to_large_body(server: &Server) -> TestResponse {
     let mut request = paris();
     request["timeout"] = json!(PATIENCE.as_secs());
     let start = Instant::now();
@@ -241,7 +241,7 @@ async fn simulate(seed: u64, calm_server: &Server) -> Seen {
     let calm = Arc::new(AtomicBool::new(false));
     let mut server = Server::starting(|settings| change(settings, &mut random));
     server.load(engine(&mut random, calm.clone()).into());
-    let plans: Vec<Plan> = (0..random.random_range(5..50)).map(|_| plan(&mut random)).collect();
+    let plans: Vec<PlannedRequest> = (0..random.random_range(5..50)).map(|_| plan(&mut random)).collect();
 
     let mut seen = Seen::default();
     let answers = futures_util::future::join_all(plans.iter().map(|plan| send(&server, plan))).await;

@@ -8,7 +8,7 @@ use assay::engine::simulated::expected_logits;
 use assay::engine::{Generated, Limits, QueueDepth, QueueReport, SequenceId};
 use assay::sampling::{Sampled, Sampling};
 use assay::scheduler::core::{Core, JobId, QueueCore};
-use assay::scheduler::{Answer, EngineFailure, Job, Output, Priority, Rejection, SchedulerOptions, Work};
+use assay::scheduler::{EngineFailure, Job, JobResult, Output, Priority, Rejection, SchedulerOptions, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ struct Fed {
     /// Sequences that the engine knows to be unwanted.
     unwanted: HashSet<SequenceId>,
     jobs: HashMap<JobId, Job>,
-    answers: HashMap<JobId, Answer>,
+    answers: HashMap<JobId, JobResult>,
     tokens: HashMap<JobId, Vec<u32>>,
     cancelled: HashSet<JobId>,
 }

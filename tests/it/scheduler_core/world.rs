@@ -8,7 +8,7 @@ use assay::engine::simulated::{HashCache, expected_logits};
 use assay::engine::{Iteration, LibraryError, Limits, PrefixSharing, SequenceError, StepReport};
 use assay::scheduler::core::{Core, JobId, StepCore};
 use assay::scheduler::{
-    Answer, EngineFailure, Job, Observer, Output, Priority, Rejection, SchedulerOptions, Work,
+    EngineFailure, Job, JobResult, Observer, Output, Priority, Rejection, SchedulerOptions, Work,
 };
 
 pub(crate) const ROWS: usize = 5;
@@ -67,7 +67,7 @@ pub(crate) struct World {
     gauged: Arc<Gauged>,
     pub(crate) jobs: HashMap<JobId, Job>,
     deadlines: HashMap<JobId, Duration>,
-    pub(crate) answers: HashMap<JobId, Answer>,
+    pub(crate) answers: HashMap<JobId, JobResult>,
     pub(crate) cancelled: HashSet<JobId>,
     /// Sequences in the order of their first chunk.
     pub(crate) begun: Vec<JobId>,

@@ -7,13 +7,13 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 /// An answer, read to its end.
-pub struct Answer {
+pub struct TestResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub async fn read(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -33,8 +33,8 @@ pub fn json_request(path: &str, body: impl Into<Body>) -> Request<Body> {
 }
 
 /// Sends a request.
-pub async fn send(router: &Router, request: Request<Body>) -> Answer {
-    Answer::read(router.clone().oneshot(request).await.unwrap()).await
+pub async fn send(router: &Router, request: Request<Body>) -> TestResponse {
+    TestResponse::read(router.clone().oneshot(request).await.unwrap()).await
 }
 
 /// Posts JSON to a path; returns the status and the JSON of the answer.

@@ -13,8 +13,8 @@ use std::path::Path;
 use assay::engine::cpu;
 use assay::hardware::Cpu;
 use assay::manifest::{
-    Bidirectional, BuildLimits, BuiltWith, Dtype, Experts, Head, LearnedPositions, Manifest, Model, Norm,
-    Pooling, QkNorm, RelativePositions, Rope, RopeScaling, Segments, Target, Variant,
+    Bidirectional, BuildLimits, BuiltWith, Dtype, Experts, LearnedPositions, Manifest, ManifestHead, Model,
+    Norm, Pooling, QkNorm, RelativePositions, Rope, RopeScaling, Segments, Target, Variant,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -79,17 +79,30 @@ pub fn encoder(shared_projections: bool) -> Model {
 /// Writes an engine of an encoder, whose head is read at the first token.
 pub fn random_encoder(directory: &Path, model: Model, pooling: Pooling, dtype: Dtype, seed: u64) -> Manifest {
     let attributes = ["a", "b", "c"].map(str::to_owned).to_vec();
-    random_engine_with(directory, model, Head { attributes, pooling, ..Head::default() }, dtype, seed)
+    random_engine_with(
+        directory,
+        model,
+        ManifestHead { attributes, pooling, ..ManifestHead::default() },
+        dtype,
+        seed,
+    )
 }
 
 /// Writes an engine of random weights for this machine and returns its manifest.
 pub fn random_engine(directory: &Path, model: Model, dtype: Dtype, seed: u64) -> Manifest {
-    let head = Head { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..Head::default() };
+    let head =
+        ManifestHead { attributes: ["a", "b", "c"].map(str::to_owned).to_vec(), ..ManifestHead::default() };
     random_engine_with(directory, model, head, dtype, seed)
 }
 
 /// The same with a head of any kind.
-pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dtype, seed: u64) -> Manifest {
+pub fn random_engine_with(
+    directory: &Path,
+    model: Model,
+    head: ManifestHead,
+    dtype: Dtype,
+    seed: u64,
+) -> Manifest {
     let mut writer = Writer { rng: SmallRng::seed_from_u64(seed), dtype, tensors: Vec::new() };
     let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
     let q_width = model.num_heads * model.head_dim;
@@ -157,7 +170,7 @@ pub fn random_engine_with(directory: &Path, model: Model, head: Head, dtype: Dty
     manifest(model, head, dtype)
 }
 
-fn manifest(model: Model, head: Head, dtype: Dtype) -> Manifest {
+fn manifest(model: Model, head: ManifestHead, dtype: Dtype) -> Manifest {
     Manifest {
         model,
         target: Target::Cpu { instruction_set: Cpu::detect().instruction_set },

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay::manifest::{
-    BuildLimits, BuiltWith, Dtype, FORMAT, Head, Manifest, Model, NUMERICS, Profile, PromptSpec, Rope,
-    RopeScaling, Target, Task, Variant,
+    BuildLimits, BuiltWith, Dtype, FORMAT, Manifest, ManifestHead, Model, NUMERICS, Profile, PromptSpec,
+    Rope, RopeScaling, Target, Task, Variant,
 };
 
 /// A reward model of the sizes of `tests/checkpoints/llama3-tiny` with one attribute, for a processor that
@@ -37,7 +37,7 @@ pub(crate) fn manifest() -> Manifest {
         built_with: BuiltWith { assay: "0.1.0".into(), onednn: "2.6.3".into() },
         dtype: Dtype::F32,
         limits: BuildLimits { max_seq_len: 1024, max_batch_size: 256, max_num_tokens: 2048 },
-        head: Head { attributes: vec!["reward".into()], ..Head::default() },
+        head: ManifestHead { attributes: vec!["reward".into()], ..ManifestHead::default() },
         prompt: PromptSpec::default(),
         files: BTreeMap::new(),
     }

@@ -8,7 +8,7 @@ use crate::engine::{Job, Priority, SequenceId};
 use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
 use crate::scheduler::queue::{Key, Lane};
-use crate::scheduler::score_cache::Text;
+use crate::scheduler::score_cache::ScoreKey;
 use crate::scheduler::{Completed, Output, QueueLimit, Rejection, SchedulerOptions, validate};
 
 impl<S: SequenceState> JobTable<S> {
@@ -41,13 +41,13 @@ impl<S: SequenceState> JobTable<S> {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Rejection::DeadlineExceeded);
         }
-        let text = Text::scored_by(&job);
+        let text = ScoreKey::scored_by(&job);
         if let Some(logits) = text.as_ref().and_then(|text| self.scores.get(text)) {
             self.answer_from_cache(id, &job, logits);
             return Ok(());
         }
         let waiter = Waiter { job: id, arrived: now, deadline, joined: false };
-        match text.and_then(|text| self.by_text.get(&text).copied()) {
+        match text.and_then(|text| self.by_score_key.get(&text).copied()) {
             Some(duplicate) => self.join(duplicate, &job, waiter, backlog),
             None => self.enqueue(job, waiter, backlog),
         }
@@ -121,9 +121,9 @@ impl<S: SequenceState> JobTable<S> {
         self.queue.insert(sequence.entry());
         self.waiting_jobs += 1;
         if self.options.prefix_sharing
-            && let Some(text) = Text::scored_by(&sequence.job)
+            && let Some(text) = ScoreKey::scored_by(&sequence.job)
         {
-            self.by_text.insert(text, id);
+            self.by_score_key.insert(text, id);
         }
         self.sequences.insert(sequence);
         Ok(())

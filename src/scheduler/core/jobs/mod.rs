@@ -1,7 +1,7 @@
 //! The table of jobs that both cores share: who waits for which sequence, and what waits in the queue.
 
-mod answer;
 mod arrive;
+mod leave;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::engine::{Limits, SequenceId};
 use crate::sampling::Sampled;
 use crate::scheduler::queue::{Key, Queue};
 use crate::scheduler::rate::DrainRate;
-use crate::scheduler::score_cache::{ScoreCache, Text};
-use crate::scheduler::{Answer, Observer, Rejection, SchedulerOptions};
+use crate::scheduler::score_cache::{ScoreCache, ScoreKey};
+use crate::scheduler::{JobResult, Observer, Rejection, SchedulerOptions};
 
 pub(super) struct JobTable<S> {
     pub(super) limits: Limits,
@@ -30,9 +30,9 @@ pub(super) struct JobTable<S> {
     /// Jobs whose sequence is in the queue.
     waiting_jobs: usize,
     /// Sequences that are scored and that others of the same text may still join.
-    by_text: HashMap<Text, SequenceId>,
+    by_score_key: HashMap<ScoreKey, SequenceId>,
     scores: ScoreCache,
-    answers: Vec<(JobId, Answer)>,
+    answers: Vec<(JobId, JobResult)>,
     /// Tokens chosen since they were last taken.
     tokens: Vec<(JobId, Sampled)>,
     /// Why nothing is taken any more.
@@ -74,7 +74,7 @@ impl<S: SequenceState> JobTable<S> {
             jobs: HashMap::new(),
             deadlines: BTreeSet::new(),
             waiting_jobs: 0,
-            by_text: HashMap::new(),
+            by_score_key: HashMap::new(),
             scores: ScoreCache::new(options.score_cache),
             answers: Vec::new(),
             tokens: Vec::new(),
@@ -126,10 +126,10 @@ impl<S: SequenceState> JobTable<S> {
 
     /// Lets no more jobs join a sequence.
     pub(super) fn close_to_joiners(&mut self, id: SequenceId) {
-        if let Some(text) = Text::scored_by(&self.sequences[id].job)
-            && self.by_text.get(&text) == Some(&id)
+        if let Some(text) = ScoreKey::scored_by(&self.sequences[id].job)
+            && self.by_score_key.get(&text) == Some(&id)
         {
-            self.by_text.remove(&text);
+            self.by_score_key.remove(&text);
         }
     }
 
@@ -185,7 +185,7 @@ impl<S: SequenceState> JobTable<S> {
         std::mem::take(&mut self.tokens)
     }
 
-    pub(super) fn take_answers(&mut self) -> Vec<(JobId, Answer)> {
+    pub(super) fn take_answers(&mut self) -> Vec<(JobId, JobResult)> {
         std::mem::take(&mut self.answers)
     }
 

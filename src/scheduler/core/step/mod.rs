@@ -8,7 +8,7 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::plan::Plan;
+use self::plan::IterationPlan;
 use self::state::StepState;
 use super::Batching;
 use super::jobs::{Backlog, JobTable};
@@ -34,9 +34,9 @@ pub struct StepCore {
     /// Sequences in flight that generate.
     generating: usize,
     /// The iteration that the engine computes.
-    running: Option<Plan>,
+    running: Option<IterationPlan>,
     /// The iteration after it.
-    prepared: Option<Plan>,
+    prepared: Option<IterationPlan>,
     /// Number of the last iteration that ended; they count from 1.
     reported: u64,
 }

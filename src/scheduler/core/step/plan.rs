@@ -16,7 +16,7 @@ const LEAST_ROWS: usize = 64;
 
 /// An iteration that is planned, but whose token ids may not all be known yet.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct IterationPlan {
     pub(super) number: u64,
     pub(super) entries: Vec<Entry>,
     /// Tokens that still fit.
@@ -46,7 +46,7 @@ pub(super) struct Entry {
     pub(super) logits: Vec<usize>,
 }
 
-impl Plan {
+impl IterationPlan {
     pub(super) fn tokens(&self) -> usize {
         self.entries.iter().map(|entry| entry.len).sum()
     }
@@ -84,8 +84,8 @@ impl StepCore {
         }
     }
 
-    fn take_prepared(&mut self) -> Plan {
-        self.prepared.take().unwrap_or_else(|| Plan {
+    fn take_prepared(&mut self) -> IterationPlan {
+        self.prepared.take().unwrap_or_else(|| IterationPlan {
             number: self.reported + 1 + u64::from(self.running.is_some()),
             entries: Vec::new(),
             room: self.jobs.limits.max_num_tokens,
@@ -101,7 +101,7 @@ impl StepCore {
 
     /// Adds what is not in the plan yet: tokens to generate, then prompts in progress, then new ones. A
     /// long prompt takes no more than its chunk, so that one that comes later still finds room.
-    fn fill(&mut self, plan: &mut Plan, now: Duration) {
+    fn fill(&mut self, plan: &mut IterationPlan, now: Duration) {
         plan.starts = self.engine_free(now);
         plan.due = None;
         for entry in 0..plan.entries.len() {
@@ -117,11 +117,11 @@ impl StepCore {
         self.admit(plan, now);
     }
 
-    fn has_room(&self, plan: &Plan) -> bool {
+    fn has_room(&self, plan: &IterationPlan) -> bool {
         plan.room > 0 && plan.entries.len() < self.jobs.limits.max_batch_size
     }
 
-    fn schedule_token(&mut self, plan: &mut Plan, id: SequenceId) {
+    fn schedule_token(&mut self, plan: &mut IterationPlan, id: SequenceId) {
         let sequence = &self.jobs.sequences[id];
         let wants_token = sequence.wants_token() && sequence.state.planned_in < plan.number;
         if wants_token && self.has_room(plan) && self.ensure_block(id, plan.number) {
@@ -131,7 +131,7 @@ impl StepCore {
 
     /// Adds a chunk of a sequence's prompt, unless it waits for another to compute what comes next, or must be whole and
     /// does not fit.
-    fn schedule_prompt(&mut self, plan: &mut Plan, id: SequenceId, now: Duration) {
+    fn schedule_prompt(&mut self, plan: &mut IterationPlan, id: SequenceId, now: Duration) {
         if !self.has_room(plan) {
             return;
         }
@@ -189,7 +189,7 @@ impl StepCore {
         true
     }
 
-    fn push(&mut self, plan: &mut Plan, id: SequenceId, len: usize) {
+    fn push(&mut self, plan: &mut IterationPlan, id: SequenceId, len: usize) {
         let state = &mut self.jobs.sequences[id].state;
         let position = state.scheduled;
         state.planned_in = plan.number;
@@ -199,7 +199,7 @@ impl StepCore {
     }
 
     /// Adds the sequence's next `len` tokens to an entry.
-    fn lengthen(&mut self, plan: &mut Plan, entry: usize, len: usize) {
+    fn lengthen(&mut self, plan: &mut IterationPlan, entry: usize, len: usize) {
         let planned = &mut plan.entries[entry];
         let sequence = &mut self.jobs.sequences[planned.sequence];
         let from = sequence.state.scheduled;
@@ -220,7 +220,7 @@ impl StepCore {
 
     /// Caps the plan so that it ends by the deadline of a score that it completes, unless it is too long for that
     /// already.
-    fn cap_by_deadline(&self, plan: &mut Plan, id: SequenceId) {
+    fn cap_by_deadline(&self, plan: &mut IterationPlan, id: SequenceId) {
         let sequence = &self.jobs.sequences[id];
         let ends = !sequence.lane.generates && !sequence.in_prompt();
         let Some(deadline) = sequence.deadline().filter(|_| ends) else { return };
@@ -231,14 +231,14 @@ impl StepCore {
     }
 
     /// Tokens by which the plan may grow without missing a deadline.
-    fn room_before_due(&self, plan: &Plan) -> usize {
+    fn room_before_due(&self, plan: &IterationPlan) -> usize {
         let Some(due) = plan.due else { return usize::MAX };
         let tokens = self.jobs.rate.tokens_within(due.saturating_sub(plan.starts));
         tokens.map_or(usize::MAX, |tokens| tokens.saturating_sub(plan.advanced))
     }
 
     /// Gives the remaining room to the long prompts.
-    fn extend(&mut self, plan: &mut Plan) {
+    fn extend(&mut self, plan: &mut IterationPlan) {
         plan.long_room = usize::MAX;
         for entry in 0..plan.entries.len() {
             let sequence = &self.jobs.sequences[plan.entries[entry].sequence];
@@ -252,7 +252,7 @@ impl StepCore {
 
     /// Starts waiting sequences in order. When the first finds too few blocks, or would make the iteration too long for
     /// a deadline, those after it wait too, so that others do not overtake it again and again.
-    fn admit(&mut self, plan: &mut Plan, now: Duration) {
+    fn admit(&mut self, plan: &mut IterationPlan, now: Duration) {
         // Those that wait for a prefix take no room in the plan, yet they hold blocks.
         let most = self.jobs.limits.max_batch_size.saturating_mul(4);
         // Prompts always get some room, even if sequences that generate could take all of it.
@@ -332,7 +332,7 @@ impl StepCore {
             self.tree.set_written(node, None);
         }
         sequence.state.scheduled = position;
-        let runs = |running: &Plan| running.entries.iter().any(|entry| entry.sequence == id);
+        let runs = |running: &IterationPlan| running.entries.iter().any(|entry| entry.sequence == id);
         sequence.state.planned_in = if self.running.as_ref().is_some_and(runs) { plan.number - 1 } else { 0 };
         plan.entries.remove(place);
         plan.room += len;
@@ -342,7 +342,7 @@ impl StepCore {
     }
 
     /// Writes a plan down for the engine.
-    fn build(&mut self, plan: &Plan, now: Duration) -> Iteration {
+    fn build(&mut self, plan: &IterationPlan, now: Duration) -> Iteration {
         let mut iteration = Iteration::default();
         for entry in &plan.entries {
             let sequence = &mut self.jobs.sequences[entry.sequence];

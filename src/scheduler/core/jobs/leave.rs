@@ -7,7 +7,7 @@ use super::{Backlog, JobTable};
 use crate::engine::SequenceId;
 use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{SequenceState, Waiter};
-use crate::scheduler::score_cache::Text;
+use crate::scheduler::score_cache::ScoreKey;
 use crate::scheduler::{Completed, Output, Rejection};
 
 impl<S: SequenceState> JobTable<S> {
@@ -18,7 +18,7 @@ impl<S: SequenceState> JobTable<S> {
         id: SequenceId,
         logits: Arc<[f32]>,
     ) {
-        if let Some(text) = Text::scored_by(&self.sequences[id].job) {
+        if let Some(text) = ScoreKey::scored_by(&self.sequences[id].job) {
             self.scores.insert(text, logits.clone());
         }
         self.answer(now, id, &Output::Logits(logits));

@@ -1,0 +1,117 @@
+//! What scores conversations: an engine in this process ([`super::in_process`]), or servers ([`super::client`]).
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::row_options::RowOptions;
+use super::{Row, ScoreError, ScoreResult};
+use crate::prompt::{Message, TemplateVariables};
+
+/// The column with the rubric of a row, as requests spell it.
+pub(super) const RUBRIC: &str = "rubric";
+
+/// The model has no scores, and the rows bring no rubrics.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} generates text and has no scores; ask it questions with --rubric FILE, or in a column `{RUBRIC}` of each row"
+)]
+struct NoRubrics(String);
+
+/// The model has no scores.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} generates text and has no scores; give questions by --judge FILE, here to an engine or to the server when it is \
+     started, or name a reward model"
+)]
+struct NoScores(String);
+
+/// The names of scores are not known before they are read.
+#[derive(Debug, thiserror::Error)]
+#[error("an empty --prefix does not tell the scores of rows' own rubrics from other columns; give one")]
+struct NoPrefix;
+
+/// What scores the conversations of a run.
+pub(super) trait ScoreSource: Send + Sync {
+    /// Name of the model.
+    fn model(&self) -> &str;
+
+    /// Identifies the engine in a journal.
+    fn identity(&self) -> String;
+
+    /// The profile id of the engine, if it is known.
+    fn engine_id(&self) -> Option<&str>;
+
+    /// How many engines score at the same time.
+    fn engines(&self) -> usize;
+
+    /// Whether the model has no scores, so that each row must bring a rubric.
+    fn needs_rubrics(&self) -> bool;
+
+    /// What a language model is asked in every row, for a journal; empty if that is up to the model.
+    fn questions(&self) -> String;
+
+    /// Names of the scores that every conversation has, as far as they are known; none if the model scores steps.
+    fn attributes(&self) -> Vec<String>;
+
+    /// The score that ranks responses by default: the rule of `/v1/rewards`. `None` for a server that does not
+    /// say; then it is the first.
+    fn ranked_by(&self) -> Option<String>;
+
+    /// Every name that responses can be ranked by; empty if that is not known before the first answer.
+    fn ranking_names(&self) -> Vec<String>;
+
+    /// The token that must follow each step, if the model scores steps.
+    fn step_token(&self) -> Option<&str>;
+
+    /// Scores the conversations of one row, in their order, by the row's own rubric if it has one. What they share is
+    /// computed once. The row's variables for the chat template go before those of the run.
+    ///
+    /// # Errors
+    /// [`ScoreError::Gone`].
+    fn score<'a>(
+        &'a self,
+        conversations: &'a [Vec<Message>],
+        row: RowOptions<'a>,
+    ) -> BoxFuture<'a, Result<Vec<ScoreResult>, ScoreError>>;
+}
+
+/// A source that the tasks of a run share.
+pub(super) type SharedSource = Arc<dyn ScoreSource>;
+
+impl dyn ScoreSource {
+    /// Checks that the model has scores of its own, or of a rubric that all rows share.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn check_has_scores(&self) -> Result<(), ScoreError> {
+        if self.needs_rubrics() {
+            Err(ScoreError::Setup(NoScores(self.model().to_owned()).into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks that rows like `first` can be scored, and their scores found in columns that start with `prefix`.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn check_rows(&self, first: Option<&Row>, prefix: &str) -> Result<(), ScoreError> {
+        if !self.needs_rubrics() {
+            return Ok(());
+        }
+        if !first.is_some_and(|row| row.contains(RUBRIC)) {
+            return Err(ScoreError::Setup(NoRubrics(self.model().to_owned()).into()));
+        }
+        if prefix.is_empty() { Err(ScoreError::Setup(NoPrefix.into())) } else { Ok(()) }
+    }
+}
+
+/// The chat template's variables, for a journal; nothing if there are none.
+pub(super) fn variables_in_journal(variables: &TemplateVariables) -> String {
+    if variables.is_empty() {
+        String::new()
+    } else {
+        format!(", chat_template_kwargs {}", variables.to_json())
+    }
+}
