@@ -67,7 +67,7 @@ def demo(engine: Path) -> Iterator[Server]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_commands_of_a_page_work(page: Path, engine: Path, demo: Server, tmp_path: Path):
-    for folder in ["docs", "engines", "tests"]:
+    for folder in ["docs", "engines", "examples", "tests"]:
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "target").mkdir()
     (tmp_path / "target/release").symlink_to(BINARIES.resolve())
@@ -77,7 +77,10 @@ def test_the_commands_of_a_page_work(page: Path, engine: Path, demo: Server, tmp
     environment = clean_environment(PATH=f"{BINARIES.resolve()}:{os.environ['PATH']}", ASSAY_CACHE=str(tmp_path / "cache"))
     # The Python package, as if it were installed.
     environment["PYTHONPATH"] = str(ROOT / "python")
-    places = {"http://localhost:8000": demo.url, "CHECKPOINT": str(CHECKPOINTS["demo"]), "--output ENGINE": "--output engine",
+    # Two addresses of the server stand for two servers, and MODEL for a language model.
+    places = {"http://localhost:8000": demo.url, "http://reward-0:8000": demo.url,
+              "http://reward-1:8000": demo.url.replace("127.0.0.1", "localhost"), "CHECKPOINT": str(CHECKPOINTS["demo"]),
+              "--engine MODEL": f"--engine {CHECKPOINTS['lm-head-tiny']}", "--output ENGINE": "--output engine",
               "--engine ENGINE": "--engine engine"}
     for kind, text, why in all_blocks:
         if why:
