@@ -10,7 +10,8 @@ use super::item_path::ItemPath;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message};
 
-/// One message of a conversation. The chat template gets its other fields too, such as `tool_call_id`.
+/// One message of a conversation. The chat template gets its other fields too, such as `name`, `tool_call_id` or
+/// `reasoning_content`.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `message` reads")]
 pub(super) struct Turn {
@@ -19,10 +20,6 @@ pub(super) struct Turn {
     role: String,
     /// May be missing or null if there are `tool_calls`.
     content: Option<Content>,
-    /// Name of the speaker.
-    name: Option<String>,
-    /// What the model thought before it answered.
-    reasoning_content: Option<String>,
     /// Calls of functions, in OpenAI's form.
     #[schema(value_type = Option<Vec<Object>>)]
     tool_calls: Option<Vec<Value>>,
@@ -32,22 +29,34 @@ pub(super) struct Turn {
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "the schema of what `content` reads")]
-enum Content {
+pub(super) enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `text_part` reads")]
-struct Part {
+pub(super) struct Part {
     r#type: PartType,
     text: String,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum PartType {
+pub(super) enum PartType {
     Text,
+}
+
+/// How the prompt of a conversation ends.
+#[derive(ToSchema)]
+#[schema(as = PromptEnd)]
+#[expect(dead_code, reason = "the schema of what `take_encode_options` reads")]
+pub(super) struct PromptEndSchema {
+    /// Whether the prompt ends with the start of another response: true if absent for a model that chats, false for
+    /// a reward model.
+    add_generation_prompt: Option<bool>,
+    /// Whether the prompt ends with the text of the last message.
+    continue_final_message: Option<bool>,
 }
 
 /// Reads the conversation at `path` of a request.

@@ -19,6 +19,7 @@ use crate::prompt::{Truncation, cancellable};
 use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
 use crate::serving::{LengthPolicy, Scheduling};
+use utoipa::ToSchema;
 
 /// Fewest bytes that such a body counts for: this bounds how many are worked on at once.
 const LEAST_PREPARING: usize = 1 << 20;
@@ -60,6 +61,51 @@ fn is_small(body: &[u8]) -> bool {
         lists += usize::from(*byte == b'[');
     }
     body.len() * (quotes / 2 + lists).max(1) <= INLINE_TEXT
+}
+
+/// The fields that every route has which scores or generates.
+#[derive(ToSchema)]
+#[schema(as = Common)]
+#[expect(dead_code, reason = "the schema of `model` and of what `SchedulingFields::take` reads")]
+pub(super) struct CommonSchema {
+    /// The server's own if absent.
+    model: Option<String>,
+    /// Lower goes first.
+    #[schema(minimum = -128, maximum = 127)]
+    priority: Option<i64>,
+    /// Seconds for which the answer is of use.
+    #[schema(exclusive_minimum = 0, maximum = 1e9)]
+    timeout: Option<f64>,
+}
+
+/// What is done about texts that are too long.
+#[derive(ToSchema)]
+#[schema(as = Length)]
+#[expect(dead_code, reason = "the schema of what `take_length_policy` reads")]
+pub(super) struct LengthSchema {
+    truncation: Option<Truncation>,
+    #[serde(flatten)]
+    prompt_tokens: PromptTokensSchema,
+}
+
+/// How many tokens of a text are kept.
+#[derive(ToSchema)]
+#[schema(as = TruncatePromptTokens)]
+#[expect(dead_code, reason = "the schema of what `take_prompt_tokens` reads")]
+pub(super) struct PromptTokensSchema {
+    /// Tokens to keep, up to as many as the engine takes; -1 for as many. Not together with `truncation`.
+    #[schema(minimum = -1)]
+    truncate_prompt_tokens: Option<i64>,
+    /// Where `truncate_prompt_tokens` cuts; `left` if absent.
+    truncation_side: Option<TruncationSide>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the schema of `truncation_side`")]
+enum TruncationSide {
+    Left,
+    Right,
 }
 
 /// The fields of a request that say how urgent it is.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::fields::Fields;
+use utoipa::ToSchema;
 
 /// What the chunks of a stream say about usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,19 @@ pub(super) struct StreamOptions {
     pub(super) include_usage: bool,
     /// Whether each chunk has the usage so far. It takes effect with `include_usage` only, as in vLLM.
     pub(super) continuous_usage: bool,
+}
+
+/// What the chunks of a stream say about usage.
+#[derive(ToSchema)]
+#[schema(as = StreamOptions)]
+#[expect(dead_code, reason = "the schema of what `take_stream_options` reads")]
+pub(super) struct StreamOptionsSchema {
+    /// Whether a last chunk has the usage of the whole answer.
+    include_usage: Option<bool>,
+    /// Whether each chunk has the usage so far; takes effect with `include_usage` only.
+    continuous_usage_stats: Option<bool>,
+    /// Accepted and ignored.
+    include_obfuscation: Option<bool>,
 }
 
 /// Takes `stream_options` out of a request.

@@ -5,6 +5,23 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use crate::prompt::TemplateVariables;
+use utoipa::ToSchema;
+
+/// What the chat template gets besides the messages.
+#[derive(ToSchema)]
+#[schema(as = TemplateVariables)]
+#[expect(dead_code, reason = "the schema of what `take_variables` reads")]
+pub(super) struct VariablesSchema {
+    /// Variables for the chat template, the same for all texts.
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Value>,
+    /// Tools that the assistant could call, for the chat template.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<Value>>,
+    /// Documents that the assistant could read, for the chat template.
+    #[schema(value_type = Option<Vec<Object>>)]
+    documents: Option<Vec<Value>>,
+}
 
 const KWARGS: &str = "chat_template_kwargs";
 const TOOLS: &str = "tools";

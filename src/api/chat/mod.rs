@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`: a reward model scores the conversation, a chat model continues it.
 
-mod answer;
 mod request;
+mod response;
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         ]
     })),
     responses(
-        (status = 200, content((Completion<answer::ScoreChoice> = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((Completion<response::ScoreChoice> = "application/json"), (String = "text/event-stream"))),
         Errors
     ),
 )]
@@ -54,9 +54,9 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     scored.select(model);
     let finish = app.settings.server.finish_reason;
     Ok(if request.stream {
-        answer::streamed(model.name, &scored, finish, request.usage)
+        response::streamed(model.name, &scored, finish, request.usage)
     } else {
-        answer::whole(model.name, &scored, finish)
+        response::whole(model.name, &scored, finish)
     })
 }
 

@@ -9,11 +9,15 @@ use utoipa::ToSchema;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::generation::GenerationSchema;
+use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
+use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
+use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::take_variables;
-use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
+use crate::prompt::{EncodeOptions, Message, TemplateVariables};
 use crate::serving::LengthPolicy;
 
 /// A request for the score of a conversation's last turn.
@@ -40,29 +44,28 @@ pub(super) struct ChatRequest {
 #[schema(as = ChatRequest)]
 #[expect(dead_code, reason = "the schema of what `ChatRequest::parse` reads")]
 pub(super) struct ChatSchema {
-    /// The server's own if absent.
-    model: Option<String>,
     #[schema(min_items = 1)]
     messages: Vec<Turn>,
-    /// Variables for the chat template.
-    #[schema(value_type = Option<Object>)]
-    chat_template_kwargs: Option<Value>,
-    /// Tools that the assistant could call, for the chat template.
-    #[schema(value_type = Option<Vec<Object>>)]
-    tools: Option<Vec<Value>>,
-    stream: Option<bool>,
-    /// Whether the prompt ends with the start of another response: true if absent for a model that chats, false for
-    /// a reward model.
-    add_generation_prompt: Option<bool>,
-    /// Whether the prompt ends with the text of the last message.
-    continue_final_message: Option<bool>,
-    truncation: Option<Truncation>,
-    /// Lower goes first.
-    #[schema(minimum = -128, maximum = 127)]
-    priority: Option<i64>,
-    /// Seconds for which the answer is of use.
-    #[schema(exclusive_minimum = 0, maximum = 1e9)]
-    timeout: Option<f64>,
+    /// Whether log-probabilities of the answer are returned, by a model that generates.
+    logprobs: Option<bool>,
+    /// With `logprobs`, the number of likeliest tokens to report in addition to the chosen one.
+    #[schema(minimum = 0, maximum = 20)]
+    top_logprobs: Option<i64>,
+    /// Whether the answer starts with the assistant's turn that it continues.
+    echo: Option<bool>,
+    /// An older name of `max_completion_tokens`.
+    #[schema(minimum = 1)]
+    max_tokens: Option<i64>,
+    #[serde(flatten)]
+    generation: GenerationSchema,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    variables: VariablesSchema,
+    #[serde(flatten)]
+    length: LengthSchema,
+    #[serde(flatten)]
+    common: CommonSchema,
 }
 
 /// The type that a field must have although it is ignored.

@@ -11,16 +11,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{InputSchema, TextSchema, TokensSchema};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
-use super::sglang_classify::{self, Embedded, NativeForm};
+use super::sglang_classify::RidSchema;
+use super::sglang_classify::{self, Embedded, NativeShape};
+use super::vllm::ActivationSchema;
 use super::vllm::{self, Classification, List};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::messages::PromptEndSchema;
 use crate::api::messages::Turn;
 use crate::api::openapi::Errors;
 use crate::config::ServerSettings;
-use crate::prompt::Truncation;
+use serde::Deserialize;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(classify)).routes(routes!(classify_v1))
@@ -30,7 +34,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct ClassifyRequest {
-    model: Option<String>,
     /// SGLang's name.
     text: Option<TextSchema>,
     /// SGLang's name.
@@ -39,12 +42,34 @@ struct ClassifyRequest {
     input: Option<InputSchema>,
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
-    /// Whether probabilities are wanted instead of logits.
-    use_activation: Option<bool>,
-    /// Tokens to keep; -1 for as many as the engine takes.
-    #[schema(minimum = -1)]
-    truncate_prompt_tokens: Option<i64>,
-    truncation: Option<Truncation>,
+    /// Whether the tokens that every text of the model has are added to `input` where it lacks them.
+    add_special_tokens: Option<bool>,
+    /// SGLang's name for the ids of texts: one, or as many as there are texts.
+    rid: Option<RidSchema>,
+    /// vLLM's tasks, which are one here.
+    task: Option<ClassifyTask>,
+    /// vLLM's format of numbers.
+    encoding_format: Option<FloatFormat>,
+    #[serde(flatten)]
+    activation: ActivationSchema,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ClassifyTask {
+    Classify,
+    Reward,
+    Score,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum FloatFormat {
+    Float,
 }
 
 /// The response in the form of the request.
@@ -59,7 +84,7 @@ enum Classified<'a> {
 /// Whose form the request has.
 enum Client {
     Vllm,
-    Sglang(NativeForm),
+    Sglang(NativeShape),
 }
 
 /// Scores texts, or a conversation.
@@ -79,12 +104,12 @@ pub(in crate::api) async fn classify(
     request: Request,
 ) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let answer = match &texts.form {
+    let answer = match &texts.shape {
         Client::Vllm => Classified::Classes(vllm::classes(&texts)),
-        Client::Sglang(form) => {
-            let mut embedded = sglang_classify::embedded(&texts, form);
+        Client::Sglang(shape) => {
+            let mut embedded = sglang_classify::embedded(&texts, shape);
             match embedded.pop() {
-                Some(one) if form.is_single() => Classified::One(one),
+                Some(one) if shape.is_single() => Classified::One(one),
                 last => {
                     embedded.extend(last);
                     Classified::Many(embedded)
@@ -111,9 +136,9 @@ async fn classify_v1(state: State<Arc<App>>, request: Request) -> Result<Respons
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<Client>, ApiError> {
     if fields.has("text") || fields.has("input_ids") {
-        let (inputs, form) = sglang_classify::read(fields, settings)?;
+        let (inputs, shape) = sglang_classify::read(fields, settings)?;
         let activation = sglang_classify::activation(fields)?;
-        return Ok(CompatRequest { activation, ..CompatRequest::new(inputs, Client::Sglang(form)) });
+        return Ok(CompatRequest { activation, ..CompatRequest::new(inputs, Client::Sglang(shape)) });
     }
     vllm::read_as(Client::Vllm, fields, settings)
 }

@@ -1,21 +1,24 @@
 //! `POST /rerank`, `/v1/rerank` and `/v2/rerank`: responses to one prompt, the best first. With `documents` they have the
 //! form of Cohere, Jina and vLLM, with `texts` that of text-embeddings-inference.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{PartLimits, strings};
-use super::ranking::{RankingForm, conversations, documents, keep, query};
+use super::ranking::{DocumentSchema, DocumentsSchema};
+use super::ranking::{RankingShape, conversations, documents, keep, query};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
+use super::tei::TeiSchema;
 use super::tei::{self, Rank};
+use super::vllm::{ActivationSchema, PairSchema};
 use super::vllm::{activation, take_pair_fields};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -33,10 +36,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct RerankRequest {
-    model: Option<String>,
-    query: String,
-    #[schema(min_items = 1)]
-    documents: Option<Vec<DocumentSchema>>,
+    query: DocumentSchema,
+    documents: Option<DocumentsSchema>,
     #[schema(min_items = 1)]
     texts: Option<Vec<String>>,
     /// Most results; 0 for all.
@@ -46,14 +47,18 @@ struct RerankRequest {
     return_documents: Option<bool>,
     /// Whether `texts` are sent back; false if absent.
     return_text: Option<bool>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the schema of what `documents` reads")]
-enum DocumentSchema {
-    Text(String),
-    Object(BTreeMap<String, String>),
+    /// With `documents`: fields of a document to read, of which there is `text` only.
+    rank_fields: Option<Vec<String>>,
+    /// With `documents`: accepted and ignored, because documents are not split.
+    max_chunks_per_doc: Option<i64>,
+    #[serde(flatten)]
+    pair: PairSchema,
+    #[serde(flatten)]
+    activation: ActivationSchema,
+    #[serde(flatten)]
+    tei: TeiSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -94,9 +99,9 @@ enum Client {
     Tei,
 }
 
-struct RerankForm {
+struct RerankShape {
     client: Client,
-    ranking: RankingForm,
+    ranking: RankingShape,
 }
 
 /// Scores every response and puts the best first; equal ones keep their order.
@@ -115,20 +120,20 @@ pub(in crate::api) async fn rerank(
     request: Request,
 ) -> Result<Response, ApiError> {
     let mut scored = score(&app, request, UnknownFields::Refuse, read).await?;
-    let order = keep(scored.ranked()?, scored.form.ranking.top);
-    let form = &mut scored.form.ranking;
-    let ranking = match scored.form.client {
+    let order = keep(scored.ranked()?, scored.shape.ranking.top);
+    let shape = &mut scored.shape.ranking;
+    let ranking = match scored.shape.client {
         Client::Tei => {
             let mut ranks = Vec::with_capacity(order.len());
             for (index, score) in order {
-                ranks.push(Rank { index, score, text: form.take_document(index) });
+                ranks.push(Rank { index, score, text: shape.take_document(index) });
             }
             Ranking::Texts(ranks)
         }
         Client::Cohere => {
             let mut results = Vec::with_capacity(order.len());
             for (index, relevance_score) in order {
-                let document = form.take_document(index).map(|text| Document { text });
+                let document = shape.take_document(index).map(|text| Document { text });
                 results.push(RankedDocument { index, relevance_score, document });
             }
             let (id, model, usage) = (new_id("rerank"), scored.model.name, scored.usage());
@@ -168,7 +173,7 @@ async fn rerank_v2(state: State<Arc<App>>, request: Request) -> Result<Response,
     rerank(state, request).await
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankForm>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RerankShape>, ApiError> {
     let query = query(fields)?;
     if !fields.has("documents") && !fields.has("texts") {
         return Err(fields.missing("documents", "a list of texts, which are the responses to `query`"));
@@ -176,19 +181,19 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
     if fields.has("texts") {
         let texts = strings(fields, "texts", settings)?;
         let inputs = conversations(&query, "texts", &texts, PartLimits::default(), settings)?;
-        let ranking = RankingForm::take(fields, ("return_text", false), texts)?;
-        let form = RerankForm { client: Client::Tei, ranking };
+        let ranking = RankingShape::take(fields, ("return_text", false), texts)?;
+        let shape = RerankShape { client: Client::Tei, ranking };
         let (activation, length) = (tei::raw_scores(fields)?, tei::truncate(fields)?);
-        return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) });
+        return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, shape) });
     }
     let documents = documents(fields, settings)?;
     let limits = take_pair_fields(fields)?;
     let inputs = conversations(&query, "documents", &documents, limits, settings)?;
-    let ranking = RankingForm::take(fields, ("return_documents", true), documents)?;
-    let form = RerankForm { client: Client::Cohere, ranking };
+    let ranking = RankingShape::take(fields, ("return_documents", true), documents)?;
+    let shape = RerankShape { client: Client::Cohere, ranking };
     let activation = activation(fields)?;
     rank_fields(fields)?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
 /// Takes Cohere's fields about the parts of a document: `rank_fields`, which may be its text, and

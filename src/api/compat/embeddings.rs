@@ -11,15 +11,17 @@ use utoipa_axum::routes;
 
 use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
+use super::vllm::ActivationSchema;
 use super::vllm::{List, activation};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::messages::PromptEndSchema;
 use crate::api::messages::Turn;
 use crate::api::openapi::Errors;
 use crate::config::ServerSettings;
-use crate::prompt::Truncation;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(embeddings))
@@ -29,26 +31,25 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct EmbeddingsRequest {
-    model: Option<String>,
     input: Option<InputSchema>,
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
     /// As many as the model has scores.
-    dimensions: Option<u64>,
-    /// Whether probabilities are wanted instead of logits.
-    use_activation: Option<bool>,
+    dimensions: Option<i64>,
+    #[serde(flatten)]
+    activation: ActivationSchema,
     encoding_format: Option<EncodingFormat>,
     embed_dtype: Option<EmbedDtype>,
     endianness: Option<Endianness>,
     /// Whether the tokens that every text of the model has are added to `input` where it lacks them.
     add_special_tokens: Option<bool>,
-    /// Tokens to keep of a text; -1 for as many as the engine takes.
-    #[schema(minimum = -1)]
-    truncate_prompt_tokens: Option<i64>,
-    truncation: Option<Truncation>,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
-struct EmbeddingsForm {
+struct EmbeddingsShape {
     encoding: Encoding,
     dimensions: Option<i64>,
 }
@@ -80,7 +81,7 @@ impl Embedding {
 )]
 async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let EmbeddingsForm { encoding, dimensions } = texts.form;
+    let EmbeddingsShape { encoding, dimensions } = texts.shape;
     let mut numbers = Vec::with_capacity(texts.scored.len());
     for scored in &texts.scored {
         let row: Vec<f32> = texts.answered(scored).scores.pairs.iter().map(|(_, score)| *score).collect();
@@ -93,10 +94,10 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
     encoding.respond("embd", &texts, &numbers, Embedding::new)
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsForm>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsShape>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
     // SGLang, whose form of a reward this is, gives raw scores.
     let activation = activation(fields)?.or_raw();
-    let form = EmbeddingsForm { encoding: Encoding::take(fields)?, dimensions: fields.take("dimensions")? };
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    let shape = EmbeddingsShape { encoding: Encoding::take(fields)?, dimensions: fields.take("dimensions")? };
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }

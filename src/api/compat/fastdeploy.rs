@@ -9,16 +9,18 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::inputs::InputSchema;
 use super::inputs::messages_or_input;
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::messages::PromptEndSchema;
 use crate::api::messages::Turn;
 use crate::api::openapi::Errors;
 use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
-use crate::prompt::Truncation;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(reward))
@@ -28,10 +30,16 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct RewardRequest {
-    model: Option<String>,
+    /// Or `input`.
     #[schema(min_items = 1)]
-    messages: Vec<Turn>,
-    truncation: Option<Truncation>,
+    messages: Option<Vec<Turn>>,
+    input: Option<InputSchema>,
+    /// Whether the tokens that every text of the model has are added to `input` where it lacks them.
+    add_special_tokens: Option<bool>,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -19,6 +19,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::messages;
 use crate::api::openapi::Errors;
+use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::wire::ScoreMap;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message};
@@ -33,21 +34,34 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct VerifyRequest {
     responses_create_params: CreateParams,
     response: RolloutResponse,
+    #[serde(flatten)]
+    common: CommonSchema,
+    #[serde(flatten)]
+    length: LengthSchema,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct CreateParams {
-    /// A text, or messages.
-    input: Value,
+    input: GymInput,
     /// The system's turn.
     instructions: Option<String>,
+}
+
+/// A text, or messages.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of what `prompt` reads")]
+enum GymInput {
+    Text(String),
+    Messages(Vec<BTreeMap<String, Value>>),
 }
 
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct RolloutResponse {
     /// Messages of the assistant. Items of the type `reasoning` are left out.
+    #[schema(min_items = 1)]
     output: Vec<BTreeMap<String, Value>>,
 }
 
@@ -79,7 +93,7 @@ struct Verified {
 )]
 async fn verify(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut texts = score(&app, request, UnknownFields::Ignore, read).await?;
-    let request = std::mem::take(&mut texts.form);
+    let request = std::mem::take(&mut texts.shape);
     let [scored] = texts.scored.as_slice() else {
         return Err(ApiError::internal("one rollout was sent and not one was scored"));
     };

@@ -12,7 +12,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, PartLimits, strings};
-use super::ranking::{RankingForm, conversations, documents, keep};
+use super::ranking::DocumentsSchema;
+use super::ranking::{RankingShape, conversations, documents, keep};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, ScoredTexts, UnknownFields, score};
 use super::tei::{self, Prediction, predictions};
 use crate::api::app::App;
@@ -31,16 +33,16 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[schema(as = InfinityRerankRequest)]
 #[expect(dead_code, reason = "the schema of what `read_rerank` reads")]
 struct RerankRequest {
-    model: Option<String>,
     query: String,
-    #[schema(min_items = 1)]
-    documents: Vec<String>,
+    documents: DocumentsSchema,
     /// Whether the documents are sent back; false if absent.
     return_documents: Option<bool>,
     /// `false` asks for probabilities.
     raw_scores: Option<bool>,
     #[schema(minimum = 0)]
     top_n: Option<i64>,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 /// Texts with the chat template applied.
@@ -48,11 +50,12 @@ struct RerankRequest {
 #[schema(as = InfinityClassifyRequest)]
 #[expect(dead_code, reason = "the schema of what `read_classify` reads")]
 struct ClassifyRequest {
-    model: Option<String>,
     #[schema(min_items = 1)]
     input: Vec<String>,
     /// `false` asks for probabilities.
     raw_scores: Option<bool>,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -160,8 +163,8 @@ async fn models(State(app): State<Arc<App>>) -> Response {
 async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut texts = score(&app, request, UnknownFields::Refuse, read_rerank).await?;
     let mut results = Vec::new();
-    for (index, relevance_score) in keep(texts.ranked()?, texts.form.top) {
-        results.push(Ranked { relevance_score, index, document: texts.form.take_document(index) });
+    for (index, relevance_score) in keep(texts.ranked()?, texts.shape.top) {
+        results.push(Ranked { relevance_score, index, document: texts.shape.take_document(index) });
     }
     let (id, created) = (new_id("infinity"), unix_time());
     let (model, usage) = (texts.model.name, texts.usage());
@@ -189,13 +192,13 @@ async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Respo
 fn read_rerank(
     fields: &mut Fields,
     settings: &ServerSettings,
-) -> Result<CompatRequest<RankingForm>, ApiError> {
+) -> Result<CompatRequest<RankingShape>, ApiError> {
     let query: String = fields.require("query")?;
     let documents = documents(fields, settings)?;
     let inputs = conversations(&query, "documents", &documents, PartLimits::default(), settings)?;
-    let form = RankingForm::take(fields, ("return_documents", false), documents)?;
+    let shape = RankingShape::take(fields, ("return_documents", false), documents)?;
     let activation = tei::raw_scores(fields)?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
 fn read_classify(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::InputSchema;
+use super::inputs::TokensSchema;
+use super::sglang_score::{ItemsSchema, QuerySchema};
 use super::sglang_score::{Joined, Matrix, Parts, item_path, refuse_extraction};
 use super::vllm::List;
 use super::vllm_score::PairScore;
@@ -21,6 +22,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::openapi::Errors;
+use crate::api::request::CommonSchema;
 use crate::api::request::{ReceivedRequest, SchedulingFields};
 use crate::api::token_ids;
 use crate::api::wire::Usage;
@@ -38,15 +40,23 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `prepare` reads")]
 struct GenerativeScoringRequest {
-    model: Option<String>,
-    query: InputSchema,
-    items: InputSchema,
-    label_token_ids: Vec<u32>,
+    query: Option<QuerySchema>,
+    items: ItemsSchema,
+    /// One list for all items, or one for each.
+    label_token_ids: TokensSchema,
     /// Whether the labels' probabilities add up to 1; true if absent.
     apply_softmax: Option<bool>,
     /// Whether items come before the query.
     item_first: Option<bool>,
+    /// Whether the tokens that every text of the model has are added to the query.
     add_special_tokens: Option<bool>,
+    /// Divides the labels' log-probabilities before `apply_softmax`.
+    #[schema(exclusive_minimum = 0)]
+    temperature: Option<f64>,
+    /// Read by `/v1/score` only.
+    return_token_logprobs: Option<bool>,
+    #[serde(flatten)]
+    common: CommonSchema,
 }
 
 /// Which server's request it is.

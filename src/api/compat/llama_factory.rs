@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, texts};
+use super::scoring::TrainerSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -28,11 +29,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct EvaluationRequest {
-    model: Option<String>,
     messages: Vec<String>,
     /// Tokens to keep of a text, from its start.
     #[schema(minimum = 1)]
-    max_length: Option<u64>,
+    max_length: Option<i64>,
+    #[serde(flatten)]
+    shared: TrainerSchema,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

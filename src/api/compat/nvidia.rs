@@ -11,7 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, PartLimits};
+use super::ranking::DocumentSchema;
 use super::ranking::{document, query};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -32,17 +34,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct RankingRequest {
-    model: Option<String>,
-    query: Passage,
+    query: DocumentSchema,
     #[schema(min_items = 1)]
-    passages: Vec<Passage>,
+    passages: Vec<DocumentSchema>,
     truncate: Option<Truncate>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[expect(dead_code, reason = "the schema of what `read` reads")]
-struct Passage {
-    text: String,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 #[derive(Deserialize, ToSchema)]

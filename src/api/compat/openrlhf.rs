@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, texts};
+use super::scoring::TrainerSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -28,8 +29,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct GetRewardRequest {
     /// Empty if a rank of the trainer has no samples.
     query: Vec<String>,
-    prompts: Option<Value>,
-    labels: Option<Value>,
+    #[serde(flatten)]
+    shared: TrainerSchema,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

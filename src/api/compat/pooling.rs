@@ -11,15 +11,17 @@ use utoipa_axum::routes;
 
 use super::encoding::{EmbedDtype, Encoding, EncodingFormat, Endianness, Numbers, Written};
 use super::inputs::{InputSchema, messages_or_input};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, ReadAt, ScoredTexts, UnknownFields, score};
+use super::vllm::ActivationSchema;
 use super::vllm::{List, activation};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::messages::PromptEndSchema;
 use crate::api::messages::Turn;
 use crate::api::openapi::Errors;
 use crate::config::ServerSettings;
-use crate::prompt::Truncation;
 use crate::reward::Scores;
 use crate::serving::Scored;
 
@@ -31,27 +33,36 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct PoolRequest {
-    model: Option<String>,
     input: Option<InputSchema>,
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
-    task: Option<Task>,
-    /// Whether probabilities are wanted instead of logits.
-    use_activation: Option<bool>,
+    task: Option<TaskSchema>,
+    #[serde(flatten)]
+    activation: ActivationSchema,
     encoding_format: Option<EncodingFormat>,
     embed_dtype: Option<EmbedDtype>,
     endianness: Option<Endianness>,
     /// Whether the tokens that every text of the model has are added to `input` where it lacks them.
     add_special_tokens: Option<bool>,
-    /// Tokens to keep of a text; -1 for as many as the engine takes.
-    #[schema(minimum = -1)]
-    truncate_prompt_tokens: Option<i64>,
-    truncation: Option<Truncation>,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
+}
+
+/// `score` is an older name of `classify`.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PoolingTask)]
+#[serde(rename_all = "snake_case")]
+enum TaskSchema {
+    Reward,
+    Classify,
+    TokenClassify,
+    Score,
 }
 
 /// What a pooler of vLLM's gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     /// A row of scores where the model is read: of its steps, or of its last token. What is answered unless the
     /// request says otherwise, so that `data[-1][0]` is a reward.
@@ -62,7 +73,7 @@ enum Task {
     TokenClassify,
 }
 
-struct PoolForm {
+struct PoolShape {
     task: Task,
     encoding: Encoding,
 }
@@ -98,7 +109,7 @@ pub(in crate::api) async fn pooling(
     request: Request,
 ) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let PoolForm { task, encoding } = texts.form;
+    let PoolShape { task, encoding } = texts.shape;
     let mut numbers = Vec::with_capacity(texts.scored.len());
     for scored in &texts.scored {
         numbers.push(rows(&texts, scored, task)?);
@@ -107,7 +118,7 @@ pub(in crate::api) async fn pooling(
 }
 
 /// The numbers of one text.
-fn rows(texts: &ScoredTexts<'_, PoolForm>, scored: &Scored, task: Task) -> Result<Numbers, ApiError> {
+fn rows(texts: &ScoredTexts<'_, PoolShape>, scored: &Scored, task: Task) -> Result<Numbers, ApiError> {
     let scored = texts.answered(scored);
     if texts.head.scores_steps() {
         if task == Task::Classify {
@@ -132,12 +143,12 @@ fn row(scores: &Scores) -> Vec<f32> {
     scores.pairs.iter().map(|(_, score)| *score).collect()
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PoolForm>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PoolShape>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
     let activation = activation(fields)?;
-    let form = PoolForm { task: task(fields)?, encoding: Encoding::take(fields)? };
-    let read_at = if form.task == Task::TokenClassify { ReadAt::EachToken("task") } else { ReadAt::Model };
-    Ok(CompatRequest { activation, read_at, ..CompatRequest::new(inputs, form) })
+    let shape = PoolShape { task: task(fields)?, encoding: Encoding::take(fields)? };
+    let read_at = if shape.task == Task::TokenClassify { ReadAt::EachToken("task") } else { ReadAt::Model };
+    Ok(CompatRequest { activation, read_at, ..CompatRequest::new(inputs, shape) })
 }
 
 /// Takes `task`. `score` is an older name of `classify`.

@@ -7,8 +7,46 @@ use super::vllm_score;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
+use crate::api::messages::Content;
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::config::ServerSettings;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// A text, alone or in an object.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Document)]
+#[expect(dead_code, reason = "the schema of what `document` reads")]
+pub(super) enum DocumentSchema {
+    Text(String),
+    Object(DocumentTextSchema),
+    Parts(DocumentPartsSchema),
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = DocumentText)]
+#[expect(dead_code, reason = "the schema of what `document` reads")]
+pub(super) struct DocumentTextSchema {
+    text: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = DocumentParts)]
+#[expect(dead_code, reason = "the schema of what `document` reads")]
+pub(super) struct DocumentPartsSchema {
+    content: Content,
+}
+
+/// A document, or a list of them.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Documents)]
+#[expect(dead_code, reason = "the schema of what `documents` reads")]
+pub(super) enum DocumentsSchema {
+    One(DocumentSchema),
+    List(Vec<DocumentSchema>),
+}
 
 /// Takes `documents`: a text, or a list of texts or of objects that hold one.
 ///
@@ -73,14 +111,14 @@ pub(super) fn conversations(
 }
 
 /// What a request to rank asks of its answer.
-pub(super) struct RankingForm {
+pub(super) struct RankingShape {
     /// Most results; 0 for all.
     pub(super) top: usize,
     /// The responses, if the answer returns them.
     documents: Option<Vec<String>>,
 }
 
-impl RankingForm {
+impl RankingShape {
     /// Takes `top_n`, and the field `flag`, which says whether the answer returns the responses; `default` if it is
     /// absent.
     ///

@@ -10,18 +10,20 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::inputs::{InputSchema, TokensSchema};
+use super::inputs::TokensSchema;
 use super::labels;
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use super::sglang_score::{self, Matrix};
+use super::sglang_score::{ItemsSchema, QuerySchema};
 use super::vllm::List;
+use super::vllm::{ActivationSchema, PairSchema};
 use super::vllm_score::{self, PairScore};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
 use crate::config::ServerSettings;
-use crate::prompt::Truncation;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(score_pairs)).routes(routes!(score_v1))
@@ -33,7 +35,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[schema(as = ScoreRequest)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct ScoreSchema {
-    model: Option<String>,
     text_1: Option<vllm_score::TextsSchema>,
     text_2: Option<vllm_score::TextsSchema>,
     queries: Option<vllm_score::TextsSchema>,
@@ -41,19 +42,27 @@ struct ScoreSchema {
     data_1: Option<vllm_score::TextsSchema>,
     data_2: Option<vllm_score::TextsSchema>,
     /// What stands before each item: text, or token ids.
-    query: Option<InputSchema>,
+    query: Option<QuerySchema>,
     /// With `query`, texts or lists of token ids; with `queries`, the responses to them.
-    items: Option<InputSchema>,
+    items: Option<ItemsSchema>,
     /// Tokens whose probabilities after each item are wanted, from a model that generates text.
     label_token_ids: Option<TokensSchema>,
     apply_softmax: Option<bool>,
     /// Whether items come before the query.
     item_first: Option<bool>,
-    /// Whether probabilities are wanted instead of logits.
-    use_activation: Option<bool>,
-    #[schema(minimum = -1)]
-    truncate_prompt_tokens: Option<i64>,
-    truncation: Option<Truncation>,
+    /// Whether the labels' log-probabilities are answered too.
+    return_token_logprobs: Option<bool>,
+    /// Divides the labels' log-probabilities before `apply_softmax`.
+    #[schema(exclusive_minimum = 0)]
+    temperature: Option<f64>,
+    /// Whether the tokens that every text of the model has are added.
+    add_special_tokens: Option<bool>,
+    #[serde(flatten)]
+    pair: PairSchema,
+    #[serde(flatten)]
+    activation: ActivationSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 /// The response in the form of the request.
@@ -109,7 +118,7 @@ pub(in crate::api) async fn answer(app: Arc<App>, request: Request) -> Result<Re
         return labels::matrix(app, request).await;
     }
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let answer = match texts.form {
+    let answer = match texts.shape {
         Client::Vllm => ScoreAnswer::Pairs(vllm_score::pairs(&texts)?),
         Client::Sglang => ScoreAnswer::Matrix(sglang_score::matrix(&texts)),
     };

@@ -15,19 +15,50 @@ use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
 use crate::api::middleware::limits::check_and_reserve;
+use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{ReceivedRequest, SchedulingFields, take_length_policy};
+use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::{refuse, take_kwargs, take_variables};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
 use crate::prompt::is_cancelled;
 use crate::reward::{Head, probability};
 use crate::serving::{LengthPolicy, Model, Scored};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// The fields of every route of this folder, with those that the chat template reads.
+#[derive(ToSchema)]
+#[schema(as = ScoringFields)]
+#[expect(dead_code, reason = "the schema of what `prepare` reads")]
+pub(super) struct SharedSchema {
+    #[serde(flatten)]
+    common: CommonSchema,
+    #[serde(flatten)]
+    length: LengthSchema,
+    #[serde(flatten)]
+    variables: VariablesSchema,
+}
+
+/// The fields of the routes of trainers, which may have fields of their users' own.
+#[derive(ToSchema)]
+#[schema(as = TrainerFields)]
+#[expect(dead_code, reason = "the schema of what `prepare` reads with `UnknownFields::Ignore`")]
+pub(super) struct TrainerSchema {
+    #[serde(flatten)]
+    common: CommonSchema,
+    #[serde(flatten)]
+    length: LengthSchema,
+    /// Variables for the chat template.
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Value>,
+}
 
 /// What a route read of its request.
 pub(super) struct CompatRequest<F> {
     pub(super) inputs: Vec<Input>,
     /// What else the form of the response depends on.
-    pub(super) form: F,
+    pub(super) shape: F,
     pub(super) activation: Activation,
     pub(super) read_at: ReadAt,
     /// How texts that are too long are cut, if a field of the route says so; else `truncation` decides.
@@ -35,8 +66,8 @@ pub(super) struct CompatRequest<F> {
 }
 
 impl<F> CompatRequest<F> {
-    pub(super) fn new(inputs: Vec<Input>, form: F) -> Self {
-        Self { inputs, form, activation: Activation::Raw, read_at: ReadAt::Model, length: None }
+    pub(super) fn new(inputs: Vec<Input>, shape: F) -> Self {
+        Self { inputs, shape, activation: Activation::Raw, read_at: ReadAt::Model, length: None }
     }
 }
 
@@ -135,7 +166,7 @@ pub(super) struct ScoredTexts<'a, F> {
     pub(super) head: &'a Head,
     /// The raw scores, of those attributes that the model named by the request has.
     pub(super) scored: Vec<Scored>,
-    pub(super) form: F,
+    pub(super) shape: F,
     /// Whether they are answered as probabilities.
     activate: bool,
 }
@@ -152,7 +183,7 @@ pub(super) async fn score<F: Send + 'static>(
 ) -> Result<ScoredTexts<'_, F>, ApiError> {
     let mut reader = ReceivedRequest::read(app, request).await?;
     let prepared = reader.prepare(app, move |app, body| prepare(app, body, unknown, read)).await?;
-    let Prepared { model, scheduling, items, activation, form } = prepared;
+    let Prepared { model, scheduling, items, activation, shape } = prepared;
     let scheduling = reader.scheduling(app, scheduling)?;
     let (model, scorer) = (app.model(model.as_deref())?, app.scorer()?);
     let activate = activation.applies(scorer.head(), &app.settings.scoring)?;
@@ -162,7 +193,7 @@ pub(super) async fn score<F: Send + 'static>(
         text.select(model);
         scored.push(text);
     }
-    Ok(ScoredTexts { model, head: scorer.head(), scored, form, activate })
+    Ok(ScoredTexts { model, head: scorer.head(), scored, shape, activate })
 }
 
 /// A request that was read, with its texts encoded.
@@ -171,7 +202,7 @@ struct Prepared<F> {
     scheduling: SchedulingFields,
     items: Vec<Item>,
     activation: Activation,
-    form: F,
+    shape: F,
 }
 
 fn prepare<F>(
@@ -186,7 +217,7 @@ fn prepare<F>(
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
     let length = take_length_policy(&mut fields, app)?;
-    let CompatRequest { inputs, form, activation, read_at, length: own_length } =
+    let CompatRequest { inputs, shape, activation, read_at, length: own_length } =
         read(&mut fields, settings)?;
     let variables = if unknown == UnknownFields::Refuse {
         let variables = take_variables(&mut fields)?;
@@ -213,7 +244,7 @@ fn prepare<F>(
         item.check(app.scorer()?)?;
         items.push(if each_token { item.at_each_token() } else { item });
     }
-    Ok(Prepared { model, scheduling, items, activation, form })
+    Ok(Prepared { model, scheduling, items, activation, shape })
 }
 
 /// Refuses texts that come to too many bytes with `variables` bytes of variables in the prompt of each question of a judge.

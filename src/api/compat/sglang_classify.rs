@@ -12,9 +12,20 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::middleware::limits::check_count;
 use crate::config::ServerSettings;
 use crate::serving::Scored;
+use serde::Deserialize;
+
+/// An id for all texts, or one for each.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Rid)]
+#[expect(dead_code, reason = "the schema of what `rids` reads")]
+pub(super) enum RidSchema {
+    One(String),
+    Each(Vec<String>),
+}
 
 /// What the response needs in addition to the scores.
-pub(super) struct NativeForm {
+pub(super) struct NativeShape {
     /// Whether one text was sent, not a list, so that one object is the response.
     single: bool,
     /// The ids that the client gave to its texts.
@@ -48,7 +59,7 @@ struct FinishReason {
     length: usize,
 }
 
-impl NativeForm {
+impl NativeShape {
     pub(super) fn is_single(&self) -> bool {
         self.single
     }
@@ -60,12 +71,12 @@ impl NativeForm {
 }
 
 /// The scores of each text.
-pub(super) fn embedded<F>(texts: &ScoredTexts<'_, F>, form: &NativeForm) -> Vec<Embedded> {
+pub(super) fn embedded<F>(texts: &ScoredTexts<'_, F>, shape: &NativeShape) -> Vec<Embedded> {
     let mut embedded = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {
         embedded.push(Embedded {
             embedding: texts.values(scored),
-            meta_info: meta_info(scored, form.rid(index)),
+            meta_info: meta_info(scored, shape.rid(index)),
         });
     }
     embedded
@@ -88,7 +99,7 @@ fn meta_info(scored: &Scored, id: String) -> MetaInfo {
 pub(super) fn read(
     fields: &mut Fields,
     settings: &ServerSettings,
-) -> Result<(Vec<Input>, NativeForm), ApiError> {
+) -> Result<(Vec<Input>, NativeShape), ApiError> {
     let (single, inputs) = match (fields.take("text")?, fields.take("input_ids")?) {
         (Some(_), Some(_)) => {
             return Err(ApiError::invalid("input_ids", "excludes `text`: send one of them"));
@@ -108,7 +119,7 @@ pub(super) fn read(
         }
     };
     let rids = rids(fields, single, inputs.len())?;
-    Ok((inputs, NativeForm { single, rids }))
+    Ok((inputs, NativeShape { single, rids }))
 }
 
 /// Takes `use_activation`, which is vLLM's. SGLang gives raw scores unless it is there.

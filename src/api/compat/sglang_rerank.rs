@@ -10,8 +10,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::ranking::{RankingForm, conversations, documents, keep, query};
+use super::ranking::{DocumentSchema, DocumentsSchema};
+use super::ranking::{RankingShape, conversations, documents, keep, query};
+use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
+use super::vllm::{ActivationSchema, PairSchema};
 use super::vllm::{activation, take_pair_fields};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -28,14 +31,18 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[schema(as = SglangRerankRequest)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct RerankRequest {
-    model: Option<String>,
-    query: String,
-    #[schema(min_items = 1)]
-    documents: Vec<String>,
+    query: DocumentSchema,
+    documents: DocumentsSchema,
     #[schema(minimum = 0)]
     top_n: Option<i64>,
     /// Whether the documents are sent back; true if absent.
     return_documents: Option<bool>,
+    #[serde(flatten)]
+    pair: PairSchema,
+    #[serde(flatten)]
+    activation: ActivationSchema,
+    #[serde(flatten)]
+    shared: SharedSchema,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,8 +76,8 @@ struct MetaInfo {
 async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let mut ranked = Vec::new();
-    for (index, score) in keep(texts.ranked()?, texts.form.top) {
-        let document = texts.form.take_document(index);
+    for (index, score) in keep(texts.ranked()?, texts.shape.top) {
+        let document = texts.shape.take_document(index);
         let scored = &texts.scored[index];
         let meta_info = MetaInfo { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens };
         ranked.push(Ranked { score, document, index, meta_info });
@@ -78,12 +85,12 @@ async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     Ok(texts.respond(ranked))
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RankingForm>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<RankingShape>, ApiError> {
     let query = query(fields)?;
     let documents = documents(fields, settings)?;
     let limits = take_pair_fields(fields)?;
     let inputs = conversations(&query, "documents", &documents, limits, settings)?;
-    let form = RankingForm::take(fields, ("return_documents", true), documents)?;
+    let shape = RankingShape::take(fields, ("return_documents", true), documents)?;
     let activation = activation(fields)?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }

@@ -15,6 +15,28 @@ use crate::api::item_path::ItemPath;
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::wire::Usage;
 use crate::config::ServerSettings;
+use serde::Deserialize;
+
+/// What items are joined with: a text, or token ids.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Query)]
+#[expect(dead_code, reason = "the schema of what `Parts::join` reads")]
+pub(super) enum QuerySchema {
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+/// A text, a list of texts, or lists of token ids.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Items)]
+#[expect(dead_code, reason = "the schema of what `Parts::take` reads")]
+pub(super) enum ItemsSchema {
+    Text(String),
+    Texts(Vec<String>),
+    TokenLists(Vec<Vec<u32>>),
+}
 
 /// Scores, a row for each item.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,7 +83,7 @@ pub(super) enum Joined {
 /// # Errors
 /// It is malformed, or asks for label tokens, which only a model that generates text has.
 pub(super) fn read_as<F>(
-    form: F,
+    shape: F,
     fields: &mut Fields,
     settings: &ServerSettings,
 ) -> Result<CompatRequest<F>, ApiError> {
@@ -92,7 +114,7 @@ pub(super) fn read_as<F>(
         _ => Activation::Raw,
     };
     refuse_extraction(fields)?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
 /// Takes the fields that ask for scores at several tokens of an item, which must be off.

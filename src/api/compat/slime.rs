@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, turn};
+use super::scoring::TrainerSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -32,7 +33,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct SlimeRewardRequest {
     prompt: SlimePrompt,
     response: String,
-    label: Option<Value>,
+    #[serde(flatten)]
+    shared: TrainerSchema,
 }
 
 /// Messages, or a text. A text that spells control tokens is the start of a templated text, which the response

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, not_texts};
 use super::ranking;
+use super::scoring::SharedSchema;
 use super::scoring::{Activation, CompatRequest, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -36,13 +37,25 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct PredictRequest {
     inputs: PredictInputs,
+    #[serde(flatten)]
+    reading: TeiSchema,
+    /// The field that clients of Hugging Face's Inference API send. The response to one text is then a list in a list.
+    parameters: Option<ParametersSchema>,
+    #[serde(flatten)]
+    shared: SharedSchema,
+}
+
+/// The fields of all of TEI's routes.
+#[derive(ToSchema)]
+#[schema(as = TeiFields)]
+#[expect(dead_code, reason = "the schema of what `raw_scores` and `truncate` read")]
+pub(super) struct TeiSchema {
     /// `false` asks for probabilities.
     raw_scores: Option<bool>,
     /// Whether texts that are too long are cut.
     truncate: Option<bool>,
+    /// Where they are cut; `Left` if absent.
     truncation_direction: Option<Direction>,
-    /// The field that clients of Hugging Face's Inference API send. The response to one text is then a list in a list.
-    parameters: Option<ParametersSchema>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -78,7 +91,13 @@ enum PredictInputs {
 
 #[derive(Deserialize, ToSchema)]
 enum Direction {
+    #[serde(rename = "Left")]
+    CapitalLeft,
+    #[serde(rename = "left")]
     Left,
+    #[serde(rename = "Right")]
+    CapitalRight,
+    #[serde(rename = "right")]
     Right,
 }
 
@@ -96,7 +115,7 @@ enum Predictions {
     Batch(Vec<Vec<Prediction>>),
 }
 
-struct PredictForm {
+struct PredictShape {
     /// Whether the response to one text is one list, not a list in a list.
     flat: bool,
     function: Option<Function>,
@@ -129,7 +148,7 @@ pub(in crate::api) async fn predict(
     request: Request,
 ) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let PredictForm { flat, function, top } = texts.form;
+    let PredictShape { flat, function, top } = texts.shape;
     let mut lists = Vec::with_capacity(texts.scored.len());
     for scored in &texts.scored {
         let mut list = predictions(&texts.answered(scored).scores);
@@ -156,12 +175,12 @@ pub(super) fn predictions(scores: &Scores) -> Vec<Prediction> {
     predictions
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PredictForm>, ApiError> {
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PredictShape>, ApiError> {
     let (inputs, single) = inputs(fields.require_value("inputs", INPUTS)?, settings)?;
     let (activation, length) = (raw_scores(fields)?, truncate(fields)?);
     let Some(parameters) = fields.take("parameters")? else {
-        let form = PredictForm { flat: single, function: None, top: 0 };
-        return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) });
+        let shape = PredictShape { flat: single, function: None, top: 0 };
+        return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, shape) });
     };
     // How long the hosted service may wait, and whether it may answer from a cache.
     fields.take::<Value>("options")?;
@@ -179,8 +198,8 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         Some(Function::None) => Activation::Raw,
         Some(_) => Activation::Probabilities(FUNCTION),
     };
-    let form = PredictForm { flat: false, function, top };
-    Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, form) })
+    let shape = PredictShape { flat: false, function, top };
+    Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, shape) })
 }
 
 /// Checks that the function fits a model with this many scores.

@@ -10,6 +10,36 @@ use crate::api::fields::Fields;
 use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
 
+/// Whether scores are answered as probabilities.
+#[derive(ToSchema)]
+#[schema(as = VllmActivation)]
+#[expect(dead_code, reason = "the schema of what `activation` reads")]
+pub(super) struct ActivationSchema {
+    /// Whether probabilities are wanted instead of logits.
+    use_activation: Option<bool>,
+    /// An older name of `use_activation`.
+    activation: Option<bool>,
+    /// An older name of `use_activation`.
+    softmax: Option<bool>,
+}
+
+/// How much is read of a prompt and its response.
+#[derive(ToSchema)]
+#[schema(as = PairFields)]
+#[expect(dead_code, reason = "the schema of what `take_pair_fields` reads")]
+pub(super) struct PairSchema {
+    /// Must be empty: the chat template has no place for it.
+    instruction: Option<String>,
+    /// Must be empty: the chat template has no place for it.
+    instruct: Option<String>,
+    /// Tokens to keep of the prompt; 0 for all.
+    #[schema(minimum = 0)]
+    max_tokens_per_query: Option<i64>,
+    /// Tokens to keep of the response; 0 for all.
+    #[schema(minimum = 0)]
+    max_tokens_per_doc: Option<i64>,
+}
+
 /// What vLLM answers about several texts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct List<'a, T> {
@@ -55,7 +85,7 @@ pub(super) fn classes<'a, F>(texts: &ScoredTexts<'a, F>) -> List<'a, Classificat
 /// # Errors
 /// A field is missing or wrong.
 pub(super) fn read_as<F>(
-    form: F,
+    shape: F,
     fields: &mut Fields,
     settings: &ServerSettings,
 ) -> Result<CompatRequest<F>, ApiError> {
@@ -63,7 +93,7 @@ pub(super) fn read_as<F>(
     let activation = activation(fields)?;
     fields.take_one_of("encoding_format", &["float"])?;
     fields.take_one_of("task", &["classify", "reward", "score"])?;
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
 /// Takes `use_activation`, or one of its older names.

@@ -59,7 +59,7 @@ pub(super) fn pairs<'a, F>(texts: &ScoredTexts<'a, F>) -> Result<List<'a, PairSc
 /// # Errors
 /// A list is missing, empty or malformed, or their lengths do not fit.
 pub(super) fn read_as<F>(
-    form: F,
+    shape: F,
     fields: &mut Fields,
     settings: &ServerSettings,
 ) -> Result<CompatRequest<F>, ApiError> {
@@ -88,7 +88,7 @@ pub(super) fn read_as<F>(
         let text = InputText::Answer(prompt.text.clone(), response.text, limits);
         inputs.push(Input { text, path: ItemPath::pair(prompt.path.as_str(), response.path) });
     }
-    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, form) })
+    Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
 /// The names that the error asks for if there are not two lists: the pair of which one is present.

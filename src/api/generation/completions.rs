@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::choices::{TextChoice, TextLogprobs, prompt_logprobs, usage};
+use super::options::GenerationSchema;
 use super::options::{self, Options};
 use super::prompts::{self, EncodedPrompt, PromptOptions};
 use super::stream::{self, ChunkWriter, Heading};
@@ -21,6 +22,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
+use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::prompt::is_cancelled;
 use crate::serving::{Delta, Generator};
@@ -36,27 +38,26 @@ const MOST_ANSWERS_OF_A_CALL: usize = 1024;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `prepare` reads")]
 struct CompletionRequest {
-    /// The server's own if absent.
-    model: Option<String>,
     prompt: PromptSchema,
     /// 16 if absent; 0 only with `echo`.
-    max_tokens: Option<u64>,
+    #[schema(minimum = 0)]
+    max_tokens: Option<i64>,
     /// The number of likeliest tokens to report in addition to the chosen one; with `echo`, also for the prompt.
     #[schema(minimum = 0, maximum = 20)]
-    logprobs: Option<u64>,
-    #[schema(minimum = 0, maximum = 2)]
-    temperature: Option<f64>,
-    #[schema(exclusive_minimum = 0, maximum = 1)]
-    top_p: Option<f64>,
-    seed: Option<i64>,
-    #[schema(minimum = 1, maximum = 128)]
-    n: Option<u64>,
-    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
-    #[schema(minimum = 0, maximum = 20)]
-    prompt_logprobs: Option<u64>,
-    return_token_ids: Option<bool>,
-    stream: Option<bool>,
+    logprobs: Option<i64>,
+    /// Whether the answer starts with the prompt.
     echo: Option<bool>,
+    return_token_ids: Option<bool>,
+    /// Whether the tokens that every text of the model has are added to the prompt; true if absent.
+    add_special_tokens: Option<bool>,
+    /// From a reward model: whether the scores at each token are returned, in place of text.
+    return_context_logits: Option<bool>,
+    #[serde(flatten)]
+    generation: GenerationSchema,
+    #[serde(flatten)]
+    length: LengthSchema,
+    #[serde(flatten)]
+    common: CommonSchema,
 }
 
 /// A text, token ids, or a list of either.

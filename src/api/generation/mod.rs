@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use self::chat::completions as chat_completions;
 pub(super) use self::completions::completions as text_completions;
+pub(super) use self::options::GenerationSchema;
 use super::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {

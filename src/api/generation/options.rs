@@ -11,11 +11,13 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::request::{SchedulingFields, take_prompt_tokens};
+use crate::api::stream_options::StreamOptionsSchema;
 use crate::api::stream_options::{StreamOptions, take_stream_options};
 use crate::api::token_ids;
 use crate::prompt::Fit;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS, UnsupportedSampling};
 use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
+use utoipa::ToSchema;
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;
@@ -32,6 +34,70 @@ pub(super) struct Options {
     /// What a streamed response says about usage.
     pub(super) usage: StreamOptions,
     pub(super) scheduling: SchedulingFields,
+}
+
+/// How to generate. A reward model ignores it.
+#[derive(ToSchema)]
+#[schema(as = GenerationFields)]
+#[expect(dead_code, reason = "the schema of what `Options::take` reads, and what both routes read besides")]
+pub(in crate::api) struct GenerationSchema {
+    /// Most tokens to generate.
+    #[schema(minimum = 1)]
+    max_completion_tokens: Option<i64>,
+    /// Fewest tokens before the answer may end.
+    #[schema(minimum = 0)]
+    min_tokens: Option<i64>,
+    /// Another name of `min_tokens`.
+    #[schema(minimum = 0)]
+    min_new_tokens: Option<i64>,
+    /// Answers to each prompt; 1 if absent.
+    #[schema(minimum = 1, maximum = 128)]
+    n: Option<i64>,
+    /// Must be `n`: answers are not ranked.
+    best_of: Option<i64>,
+    seed: Option<i64>,
+    #[schema(minimum = 0, maximum = 100)]
+    temperature: Option<f64>,
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    top_p: Option<f64>,
+    /// Likeliest tokens to choose from; -1 or 0 for all.
+    #[schema(minimum = -1)]
+    top_k: Option<i64>,
+    #[schema(minimum = 0, maximum = 1)]
+    min_p: Option<f64>,
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f64>,
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f64>,
+    #[schema(minimum = 0.01, maximum = 100)]
+    repetition_penalty: Option<f64>,
+    /// What is added to the logits of tokens, by token id.
+    #[schema(value_type = Option<Object>)]
+    logit_bias: Option<Value>,
+    stop: Option<StopSchema>,
+    /// Token ids that end the answer besides the model's own.
+    stop_token_ids: Option<Vec<u32>>,
+    /// Whether the model's own end tokens do not end the answer.
+    ignore_eos: Option<bool>,
+    /// Whether control tokens are left out of the text; true if absent.
+    skip_special_tokens: Option<bool>,
+    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
+    #[schema(minimum = 0, maximum = 20)]
+    prompt_logprobs: Option<i64>,
+    /// Whether the answer comes as server-sent events.
+    stream: Option<bool>,
+    /// With `stream`.
+    stream_options: Option<StreamOptionsSchema>,
+}
+
+/// Strings that end the answer.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = Stop)]
+#[expect(dead_code, reason = "the schema of what `stop` reads")]
+enum StopSchema {
+    One(String),
+    List(Vec<String>),
 }
 
 impl Options {

@@ -14,9 +14,11 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
+use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
+use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::{refuse, take_variables};
 use crate::api::token_ids;
 use crate::prompt::{EncodeOptions, PromptError};
@@ -32,17 +34,13 @@ struct TokenizeRequest {
     /// The server's own if absent.
     model: Option<String>,
     prompt: Option<String>,
+    #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
     add_special_tokens: Option<bool>,
-    add_generation_prompt: Option<bool>,
-    /// Variables for the chat template.
-    #[schema(value_type = Option<Object>)]
-    chat_template_kwargs: Option<Value>,
-    /// Tools that the assistant could call, for the chat template.
-    #[schema(value_type = Option<Vec<Object>>)]
-    tools: Option<Vec<Value>>,
-    /// Whether the prompt ends with the text of the last message.
-    continue_final_message: Option<bool>,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    variables: VariablesSchema,
     /// Whether the response spells the tokens.
     return_token_strs: Option<bool>,
 }

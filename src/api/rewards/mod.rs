@@ -1,7 +1,7 @@
 //! `POST /v1/rewards`: many candidates in one call, each with its own scores or its own error.
 
-mod answer;
 mod request;
+mod response;
 mod rubric;
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::answer::Rewards;
 use self::request::{Candidates, RewardsRequest};
+use self::response::Rewards;
 use self::rubric::Criteria;
 use super::app::App;
 use super::error::ApiError;

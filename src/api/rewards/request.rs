@@ -7,13 +7,15 @@ use super::rubric::{Criteria, RubricItemSchema, check_takes_rubrics, layout_with
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
-use crate::api::messages::{self, Turn};
+use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
+use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{SchedulingFields, take_length_policy};
+use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::take_variables;
 use crate::config::ServerSettings;
 use crate::manifest::judge::QuestionLayout;
-use crate::prompt::{EncodeOptions, Message, TemplateVariables, Truncation};
+use crate::prompt::{EncodeOptions, Message, TemplateVariables};
 use crate::reward::Head;
 use crate::serving::LengthPolicy;
 
@@ -41,8 +43,6 @@ pub(super) struct RewardsRequest {
 #[schema(as = RewardsRequest)]
 #[expect(dead_code, reason = "the schema of what `RewardsRequest::parse` reads")]
 pub(super) struct RewardsSchema {
-    /// The server's own if absent.
-    model: Option<String>,
     /// The prompt.
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
@@ -65,19 +65,14 @@ pub(super) struct RewardsSchema {
     rank_by: Option<String>,
     /// Whether the response says where the time went.
     timing: Option<bool>,
-    /// Variables for the chat template, the same for all candidates.
-    #[schema(value_type = Option<Object>)]
-    chat_template_kwargs: Option<Value>,
-    /// Tools that the assistant could call, for the chat template.
-    #[schema(value_type = Option<Vec<Object>>)]
-    tools: Option<Vec<Value>>,
-    truncation: Option<Truncation>,
-    /// Lower goes first.
-    #[schema(minimum = -128, maximum = 127)]
-    priority: Option<i64>,
-    /// Seconds for which the answer is of use.
-    #[schema(exclusive_minimum = 0, maximum = 1e9)]
-    timeout: Option<f64>,
+    #[serde(flatten)]
+    prompt_end: PromptEndSchema,
+    #[serde(flatten)]
+    variables: VariablesSchema,
+    #[serde(flatten)]
+    length: LengthSchema,
+    #[serde(flatten)]
+    common: CommonSchema,
 }
 
 /// What to score.
