@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a random reward model of about half a billion weights, for benchmarks.
 
-    make_bench_checkpoint.py --output DIR [--seed N] [--experts | --language]
+    make_bench_checkpoint.py --output DIR [--seed N] [--layers N] [--experts | --language]
 
 The model has the sizes of Qwen2 0.5B (24 layers, hidden size 896) with one label, in
 bfloat16. Its scores mean nothing. The tokenizer and the chat template are those of
@@ -9,6 +9,8 @@ tests/checkpoints/qwen2-tiny; the ids beyond that small vocabulary are never pro
 from text, but may be sent as ids.
 
 With --language it is a language model with the same decoder, and no label.
+
+With --layers 2 it is small enough for benchmarks of what surrounds the engine.
 
 With --experts it has two layers of the sizes of Qwen3-30B-A3B (hidden size 2048), with
 64 experts of which each token has 8, and a small vocabulary.
@@ -142,12 +144,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="directory to write to")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", type=int, help="number of layers")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--experts", action="store_true", help="make a mixture of experts")
     kind.add_argument("--language", action="store_true", help="make a language model")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     control = copy_tokenizer(args.output)
+    if args.layers:
+        for sizes in (CONFIG, EXPERTS):
+            sizes["num_hidden_layers"] = sizes["max_window_layers"] = args.layers
     config = {
         **(EXPERTS if args.experts else CONFIG),
         "bos_token_id": None,
