@@ -43,6 +43,7 @@ help:
 	@echo 'make wheel            build the Python package with the programs inside, in dist'
 	@echo 'make deb              build a Debian package for this system, in dist  (needs dpkg-dev)'
 	@echo 'make simulate         run a thousand seeds of the whole service while clients and the engine misbehave'
+	@echo 'make test-fire        attack a release build: its memory, refusals, and 10,000 clients at once'
 	@echo 'make test-kills       kill a scoring run a hundred times; it must resume each time'
 	@echo 'make test-balancers   test the configuration of nginx in front of two servers  (needs nginx)'
 	@echo 'make test-chart       render the Helm chart and check its objects  (needs helm, or golang-go and sprig)'
@@ -107,6 +108,13 @@ test-cpp-debian13:
 simulate:
 	ASSAY_SIMULATION_SEEDS=$${ASSAY_SIMULATION_SEEDS:-1000} cargo test --locked --test it http::simulation -- --nocapture
 	ASSAY_POWER_CUT_SEEDS=$${ASSAY_POWER_CUT_SEEDS:-1000} cargo test --locked --lib score::power_cuts -- --nocapture
+
+# Attacks a release build. Takes some minutes, and means little on a busy machine.
+FIRE = --assay $(RELEASE)/assay --engine $(DEMO_ENGINE)
+test-fire: $(DEMO_ENGINE)/engine.yaml
+	$(PYTHON) tests/fire/memory.py $(FIRE)
+	$(PYTHON) tests/fire/overload.py $(FIRE)
+	$(PYTHON) tests/fire/crowd.py $(FIRE)
 
 # Addresses, undefined behaviour and threads; `make test-trtllm` does the same for the other engine.
 test-sanitizers:
@@ -288,5 +296,5 @@ accept: $(RELEASE)/build-engine
 .PHONY: accept always bins deb image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
 .PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-spark test-trainers test-trtllm
-.PHONY: simulate test-wire tidy typos wheel
+.PHONY: simulate test-fire test-wire tidy typos wheel
 .DELETE_ON_ERROR:
