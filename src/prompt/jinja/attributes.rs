@@ -50,7 +50,7 @@ impl Interpreter<'_> {
             }
             (None, index) => {
                 let shown = self.repr(index)?;
-                Ok(Value::undefined(format!("a {} has no element {shown}, so that it", object.type_name())))
+                Ok(Value::undefined(format!("a {} has no element {shown}", object.type_name())))
             }
         }
     }
@@ -99,7 +99,7 @@ impl Interpreter<'_> {
                 methods::number_part(object, name)
             }
             _ if methods::changes_it(object, name) => Some(Value::undefined(format!(
-                "`{name}` would change a {}, which a template cannot do, so that it",
+                "`{name}` would change a {}, which a template cannot do",
                 object.type_name()
             ))),
             _ if methods::has(object, name) => Some(Value::Method((object.clone(), name.clone()).into())),
@@ -146,7 +146,7 @@ impl Interpreter<'_> {
 
 /// What a missing attribute gives.
 fn missing(object: &Value, name: &str) -> Value {
-    Value::undefined(format!("a {} has no `{name}`, so that it", object.type_name()))
+    Value::undefined(format!("a {} has no `{name}`", object.type_name()))
 }
 
 /// The place that an index means, counted from the end if negative.

@@ -131,9 +131,7 @@ impl<'p> Interpreter<'p> {
         }
         match otherwise {
             Some(otherwise) => self.eval(otherwise),
-            None => {
-                Ok(Value::undefined("the condition of an `if` without `else` is false, so that its value"))
-            }
+            None => Ok(Value::undefined("an `if` without `else` has no value, as its condition is false")),
         }
     }
 
@@ -178,7 +176,7 @@ impl<'p> Interpreter<'p> {
             Value::Method(method) => self.call_method(&method.0, &method.1, given),
             Value::Loop(id) => self.call_loop(*id, given),
             Value::Object(id) => self.call_object(*id),
-            Value::Undefined(reason) => fault!("{reason} and cannot be called"),
+            Value::Undefined(reason) => fault!("{reason}, so it cannot be called"),
             other => fault!("a {} cannot be called", other.type_name()),
         }
     }

@@ -103,7 +103,7 @@ impl Interpreter<'_> {
                 self.end_items(text, style, entries.len(), depth)?;
                 text.push('}');
             }
-            Value::Undefined(reason) => return fault!("{reason} and cannot become JSON"),
+            Value::Undefined(reason) => return fault!("{reason}, so it cannot become JSON"),
             other => return fault!("a {} cannot become JSON", other.type_name()),
         }
         self.budget.leave();

@@ -10,12 +10,16 @@ use super::value::{Value, View};
 impl Interpreter<'_> {
     pub(super) fn binary(&mut self, operator: Operator, left: &Value, right: &Value) -> Result<Value, Fault> {
         match (operator, left, right) {
-            (_, Value::Undefined(reason), _) => fault!("{reason} cannot be used with `{}`", operator.sign()),
+            (_, Value::Undefined(reason), _) => {
+                fault!("{reason}, so it cannot be used with `{}`", operator.sign())
+            }
             (Operator::Mod, Value::Str(format), _) => {
                 let format = format.clone();
                 self.percent_format(&format, right).map(Value::str)
             }
-            (_, _, Value::Undefined(reason)) => fault!("{reason} cannot be used with `{}`", operator.sign()),
+            (_, _, Value::Undefined(reason)) => {
+                fault!("{reason}, so it cannot be used with `{}`", operator.sign())
+            }
             (Operator::Add, Value::Str(first), Value::Str(second)) => {
                 self.budget.bytes(first.len() + second.len())?;
                 Ok(Value::str([&**first, &**second].concat()))

@@ -98,6 +98,7 @@ fn hostile_templates_are_stopped_in_bounded_time_and_memory() {
         "'5'.zfill(10**15)",
         "[1]|slice(10**15)|list",
         "[1]|batch(10**15, 0)|list",
+        "('a' * 1000000)|wordwrap(1, wrapstring='x' * 1000)",
     ] {
         let refusal = refusal(&format!("{{{{ {huge} }}}}"));
         assert!([long, large].contains(&refusal.as_str()), "{huge}: {refusal}");
@@ -152,6 +153,18 @@ fn what_is_nested_too_deeply_is_refused() {
 }
 
 #[test]
+fn long_words_are_wrapped_in_bounded_time() {
+    for (text, length) in
+        [("'a' * 1000000", 1_999_999), ("'-' * 1000000", 1_999_999), ("'é-' * 500000", 1_999_999)]
+    {
+        let started = std::time::Instant::now();
+        let wrapped = render(&format!("{{{{ ({text})|wordwrap(1)|length }}}}")).unwrap();
+        assert_eq!(wrapped, length.to_string(), "{text}");
+        assert!(started.elapsed().as_secs() < 30, "{text}");
+    }
+}
+
+#[test]
 fn an_error_names_the_line() {
     for (template, expected) in [
         ("a\n{{ nosuch.x }}", "line 2: `nosuch` is undefined, and `.x` is asked of it"),
@@ -163,7 +176,17 @@ fn an_error_names_the_line() {
         ("\n\n{{ 1 | nosuch }}", "line 3: there is no filter `nosuch`"),
         ("\n{% if true %}\n", "line 2: the template ends where `elif` or `else` or `endif` is needed"),
         ("\n{{ 'abc }}", "line 2: a string is not closed"),
-        ("{{ {}.a.b }}", "line 1: a dict has no `a`, so that it, and `.b` is asked of it"),
+        ("{{ {}.a.b }}", "line 1: a dict has no `a`, and `.b` is asked of it"),
+        ("{{ {}.a + 'b' }}", "line 1: a dict has no `a`, so it cannot be used with `+`"),
+        (
+            "{{ [].append(1) }}",
+            "line 1: `append` would change a list, which a template cannot do, so it cannot be called",
+        ),
+        (
+            "{{ ('a' if false).b }}",
+            "line 1: an `if` without `else` has no value, as its condition is false, and `.b` is asked of it",
+        ),
+        ("{{ [1][2].b }}", "line 1: a list has no element 2, and `.b` is asked of it"),
     ] {
         assert_eq!(render(template).unwrap_err(), expected);
     }

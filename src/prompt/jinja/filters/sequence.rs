@@ -39,13 +39,13 @@ pub(super) fn first(run: &mut Interpreter<'_>, value: &Value, given: Given) -> R
     {
         return Ok(items
             .pop()
-            .unwrap_or_else(|| Value::undefined("the sequence is empty, and its first item")));
+            .unwrap_or_else(|| Value::undefined("the sequence is empty, so it has no first item")));
     }
     let items = run.collect(value)?;
     Ok(items
         .into_iter()
         .next()
-        .unwrap_or_else(|| Value::undefined("the sequence is empty, and its first item")))
+        .unwrap_or_else(|| Value::undefined("the sequence is empty, so it has no first item")))
 }
 
 pub(super) fn last(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Result {
@@ -57,7 +57,7 @@ pub(super) fn last(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Re
     Ok(items
         .into_iter()
         .next_back()
-        .unwrap_or_else(|| Value::undefined("the sequence is empty, and its last item")))
+        .unwrap_or_else(|| Value::undefined("the sequence is empty, so it has no last item")))
 }
 
 pub(super) fn list(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Result {
@@ -237,10 +237,8 @@ fn extreme(run: &mut Interpreter<'_>, value: &Value, given: Given, name: &str, w
             best = Some((key, item));
         }
     }
-    Ok(best.map_or_else(
-        || Value::undefined("the sequence is empty, and what was asked of it"),
-        |(_, item)| item,
-    ))
+    Ok(best
+        .map_or_else(|| Value::undefined("the sequence is empty, so it has no such item"), |(_, item)| item))
 }
 
 pub(super) fn min(run: &mut Interpreter<'_>, value: &Value, given: Given) -> Result {
