@@ -41,7 +41,7 @@ impl Location {
                     adapter.display()
                 )));
             }
-            Some(adapter) => Some(directory("--adapter", adapter)?),
+            Some(adapter) => Some(adapter_directory(adapter)?),
             None if has(&model, ADAPTER_CONFIG) => Some(model.clone()),
             None => {
                 refuse_lone_weights(&model)?;
@@ -136,6 +136,19 @@ fn directory(option: &str, given: &Path) -> Result<PathBuf, BuildError> {
     Err(BuildError::Option(format!(
         "{option} {shown} cannot be found; it must be a directory on this machine{cache}, so download a model of the \
          Hugging Face hub first (`hf download`)"
+    )))
+}
+
+/// The directory that `--adapter` names.
+fn adapter_directory(given: &Path) -> Result<PathBuf, BuildError> {
+    let found = directory("--adapter", given)?;
+    refuse_lone_weights(&found)?;
+    if has(&found, ADAPTER_CONFIG) {
+        return Ok(found);
+    }
+    Err(BuildError::Option(format!(
+        "--adapter {} has no {ADAPTER_CONFIG}; name a directory with an adapter that peft saved",
+        given.display()
     )))
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use regex::Regex;
 use serde_json::Value;
 
+use super::targets::Targets;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 
@@ -63,6 +64,8 @@ pub(in crate::builder) struct AdapterConfig {
     pub(in crate::builder) base: Option<String>,
     pub(in crate::builder) task: AdapterTask,
     pub(in crate::builder) use_dora: bool,
+    /// The modules that it changes.
+    pub(super) targets: Targets,
     rank: usize,
     alpha: f64,
     use_rslora: bool,
@@ -95,6 +98,7 @@ impl AdapterConfig {
                 .filter(|base| !base.trim().is_empty()),
             task,
             use_dora: object.optional("use_dora")?.unwrap_or(false),
+            targets: Targets::read(&object)?,
             rank: object.size("r", Some(8))?,
             alpha: object.optional("lora_alpha")?.unwrap_or(8.0),
             use_rslora: object.optional("use_rslora")?.unwrap_or(false),

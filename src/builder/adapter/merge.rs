@@ -184,7 +184,7 @@ impl Merge {
     fn floats(&self, stored: &Stored, elements: Range<usize>) -> Result<Vec<f32>, BuildError> {
         stored.floats(elements)?.ok_or_else(|| {
             let reason = format!(
-                "is merged with an adapter and has the type {}; F32, BF16 and F16 can be",
+                "is merged with an adapter and has the type {}; F64, F32, BF16 and F16 can be",
                 stored.dtype
             );
             BuildError::tensor(stored.path(), &self.name, reason)

@@ -3,6 +3,7 @@
 mod config;
 mod merge;
 mod names;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,13 @@ impl Adapter {
         }
         let mut changes = BTreeMap::new();
         for (module, found) in modules {
+            if !config.targets.include(&module) {
+                let reason = format!(
+                    "the adapter's file has a change of {module}, which this configuration does not train, so that peft \
+                     would leave it out; add the module here, or save the adapter again"
+                );
+                return Err(config.error("target_modules", &reason));
+            }
             let bias = found.bias(&path, &module, &config)?;
             changes.insert(format!("{module}.weight"), found.change(&path, &module, &config)?);
             changes.extend(bias.map(|bias| (format!("{module}.bias"), bias)));
@@ -93,6 +101,14 @@ impl Adapter {
 
     /// The error for a tensor that the base model lacks.
     pub(super) fn no_such_tensor(&self, name: &str, listing: &Path) -> BuildError {
+        if self.changes.get(name).is_some_and(|change| matches!(change.factors, Factors::Bias(_))) {
+            let reason = format!(
+                "is changed by the adapter (lora_bias), but the layer has no bias in {}, so there is nothing to merge it \
+                 into; train the adapter without lora_bias",
+                listing.display()
+            );
+            return BuildError::tensor(&self.path, name, reason);
+        }
         let reason = format!(
             "is changed by the adapter, but {} has no tensor of that name; the adapter was trained on another base \
              model, or on one whose weights are laid out otherwise",

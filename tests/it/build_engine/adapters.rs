@@ -8,7 +8,7 @@ use assay::engine::EngineOptions;
 use assay::manifest::{Dtype, Manifest};
 use serde_json::{Value, json};
 
-use super::support::{Checkpoint, assert_names, copy_into};
+use super::support::{Checkpoint, assert_names, copy_into, read_tensors, write_tensors};
 use crate::support::Driver;
 use crate::support::golden::Golden;
 
@@ -217,6 +217,37 @@ fn adapters_that_do_not_fit_are_refused_with_the_tensor() {
     assert_names(&adapted.refusal(), &["adapter_model.bin", "PyTorch", "bin_to_safetensors.py"]);
     std::fs::remove_file(adapted.adapter().join("adapter_config.json")).unwrap();
     assert_names(&adapted.refusal(), &["adapter_model.bin", "adapter_config.json"]);
+}
+
+/// Peft leaves them out.
+#[test]
+fn changes_of_modules_that_the_configuration_does_not_train() {
+    let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
+    let sentence = adapted.edit(|config| config["target_modules"] = json!(["q_proj"])).refusal();
+    assert_names(&sentence, &["adapter_config.json", "target_modules", "model.layers.0.", "peft"]);
+}
+
+#[test]
+fn a_directory_without_an_adapter_is_not_called_a_checkpoint() {
+    let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::remove_file(adapted.adapter().join(file)).unwrap();
+    }
+    assert_names(&adapted.refusal(), &["--adapter", "no adapter_config.json"]);
+}
+
+#[test]
+fn the_bias_of_an_adapter_on_a_layer_without_one() {
+    let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
+    adapted.edit(|config| config["lora_bias"] = json!(true));
+    let file = adapted.adapter().join("adapter_model.safetensors");
+    let mut tensors = read_tensors(&file);
+    let (name, matrix) = tensors.iter().find(|(name, _)| name.ends_with("lora_B.weight")).unwrap();
+    let (name, (dtype, shape, _)) = (name.replace("B.weight", "B.bias"), matrix);
+    let zeros = (*dtype, vec![shape[0]], vec![0; shape[0] * dtype.bitsize() / 8]);
+    tensors.insert(name, zeros);
+    write_tensors(&file, &tensors);
+    assert_names(&adapted.refusal(), &["_proj.bias", "lora_bias", "no bias in", "model.safetensors"]);
 }
 
 #[test]
