@@ -69,7 +69,7 @@ impl Choice {
         let named = named(name);
         let class = match registered {
             // Many checkpoints with byte-level tokenizers name Llama's class, which would misread them.
-            _ if named == TokenizerClass::Llama && is_byte_level && model_type != Some("qwen2") => {
+            _ if name == "LlamaTokenizer" && is_byte_level && model_type != Some("qwen2") => {
                 TokenizerClass::File
             }
             Some(Registered { class, overrides: true }) if !settings.has_own_code => class,
@@ -124,7 +124,7 @@ impl Registered {
 /// The class of this name, and of the names that are aliases of it.
 fn named(name: &str) -> TokenizerClass {
     match name {
-        "LlamaTokenizer" => TokenizerClass::Llama,
+        "LlamaTokenizer" | "Phi3Tokenizer" => TokenizerClass::Llama,
         "Qwen2Tokenizer" => TokenizerClass::Qwen2,
         "GemmaTokenizer" => TokenizerClass::Gemma,
         "GPT2Tokenizer" | "CodeGenTokenizer" => TokenizerClass::Gpt2,
@@ -140,5 +140,21 @@ fn named(name: &str) -> TokenizerClass {
         "RobertaTokenizer" | "BartTokenizer" | "LongformerTokenizer" => TokenizerClass::Roberta,
         "XLMRobertaTokenizer" => TokenizerClass::XlmRoberta,
         _ => TokenizerClass::File,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_of_llamas_class_is_not_replaced_for_byte_level_files() {
+        for (name, expected) in
+            [("LlamaTokenizerFast", TokenizerClass::File), ("Phi3Tokenizer", TokenizerClass::Llama)]
+        {
+            let settings = Settings { class: Some(name.to_owned()), ..Settings::default() };
+            assert_eq!(Choice::new(&settings, Some("llama"), true).class, expected, "{name}");
+            assert_eq!(Choice::new(&settings, Some("llama"), false).class, TokenizerClass::Llama, "{name}");
+        }
     }
 }

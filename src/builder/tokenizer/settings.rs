@@ -14,6 +14,8 @@ use super::super::BuildError;
 use super::super::json::Object;
 
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+/// Where transformers saves tokens that a model names for itself.
+const MODEL_SPECIFIC: &str = "model_specific_special_tokens";
 const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// The special tokens that every tokenizer may name, in the order in which transformers adds them.
@@ -144,7 +146,7 @@ impl Settings {
             return Err(reader.error("split_special_tokens", reason));
         }
         reader.rename_additional_tokens();
-        reader.take_specific_tokens();
+        reader.take_specific_tokens()?;
         let mut added = reader.added_tokens_decoder()?;
         if !reader.fields.contains_key("added_tokens_decoder") {
             reader.map = map.as_ref();
@@ -197,7 +199,7 @@ impl Reader<'_> {
     }
 
     /// Moves texts called `..._token` and extra tokens that have names.
-    fn take_specific_tokens(&mut self) {
+    fn take_specific_tokens(&mut self) -> Result<(), BuildError> {
         let is_specific = |name: &str, value: &Value| {
             name.ends_with("_token") && !NAMED.contains(&name) && value.is_string()
         };
@@ -211,6 +213,14 @@ impl Reader<'_> {
             }
         }
         self.take_named_extra_tokens();
+        // Transformers reads the tokens that it saved under this name only where there are no others.
+        match self.fields.shift_remove(MODEL_SPECIFIC) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(saved)) if self.specific.is_empty() => self.specific = saved,
+            Some(Value::Object(_)) => {}
+            Some(_) => return Err(self.error(MODEL_SPECIFIC, "it is not an object of named tokens")),
+        }
+        Ok(())
     }
 
     fn take_named_extra_tokens(&mut self) {

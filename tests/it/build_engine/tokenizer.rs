@@ -41,6 +41,10 @@ fn tokens_that_only_the_configuration_names_have_one_id_each() {
         json!({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}),
         json!({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}),
         json!({"extra_special_tokens": {"start_token": "<|im_start|>", "end_token": "<|im_end|>"}}),
+        json!({"model_specific_special_tokens": {"start": "<|im_start|>", "end": "<|im_end|>"}}),
+        // As transformers saves them.
+        json!({"model_specific_special_tokens": {"start": token("<|im_start|>"), "end": token("<|im_end|>")},
+            "start": "<|im_start|>", "end": "<|im_end|>"}),
         json!({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}),
         json!({"added_tokens_decoder": {"625": token("<|im_start|>"), "626": token("<|im_end|>")}}),
     ] {
@@ -53,6 +57,17 @@ fn tokens_that_only_the_configuration_names_have_one_id_each() {
         let count = |id: u32| ids.iter().filter(|other| **other == id).count();
         assert_eq!((ids[0], count(625), count(626)), (625, 1, 1), "{change}");
     }
+}
+
+#[test]
+fn a_template_prints_tokens_that_a_model_names_for_itself() {
+    let checkpoint =
+        chatml(|config| config["model_specific_special_tokens"] = json!({"start": "<|im_start|>"}));
+    let template = "{% for m in messages %}{{ start }}{{ m.content }}{% endfor %}";
+    std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
+    assert_eq!(encode(&encoder(&checkpoint), "Hi").unwrap()[0], 625);
+    checkpoint.edit("tokenizer_config.json", |config| config["model_specific_special_tokens"] = json!(["a"]));
+    assert_names(&checkpoint.refusal(), &["tokenizer_config.json", "model_specific_special_tokens"]);
 }
 
 /// Transformers reads the ids of added tokens as numbers that order them.
