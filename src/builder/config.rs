@@ -35,8 +35,12 @@ pub(super) fn read(object: Object, architecture: Architecture, name: String) -> 
     let family = architecture.family;
     let (decoder, ignored) = section.as_ref().unwrap_or(&object).without(family.ignored);
     let decoder = &decoder.aliased(family.aliases);
-    refuse_what_no_engine_does(&object)?;
-    refuse_what_no_engine_does(decoder)?;
+    for config in [&object, decoder] {
+        refuse_what_no_engine_does(config)?;
+        if family.encoder.is_none() {
+            refuse_bidirectional(config)?;
+        }
+    }
     let defaults = &family.defaults;
     let mut notes: Vec<String> = ignored
         .iter()
@@ -133,6 +137,19 @@ fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
     }
     if config.optional::<f64>("clip_qkv")?.is_some() {
         return Err(config.error("clip_qkv", "queries, keys and values that are clipped are not supported"));
+    }
+    Ok(())
+}
+
+/// Refuses decoders whose tokens also attend to those that follow. In transformers anything that Python counts as false
+/// makes `is_causal` such a setting, null included.
+fn refuse_bidirectional(config: &Object) -> Result<(), BuildError> {
+    let reason = "the decoder attends to the tokens that follow, too; only causal attention is supported";
+    if config.has("is_causal") && !config.optional("is_causal")?.unwrap_or(false) {
+        return Err(config.error("is_causal", reason));
+    }
+    if config.optional("use_bidirectional_attention")?.unwrap_or(false) {
+        return Err(config.error("use_bidirectional_attention", reason));
     }
     Ok(())
 }

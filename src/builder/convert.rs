@@ -58,12 +58,16 @@ impl<'a> Converter<'a> {
     fn run(&mut self, tensor: &Tensor<'_>, run: &Range<usize>) -> Result<(), BuildError> {
         let Self { to, source, converted, .. } = self;
         let width = match tensor.dtype {
+            safetensors::Dtype::F64 => 8,
             safetensors::Dtype::F32 => 4,
             safetensors::Dtype::BF16 | safetensors::Dtype::F16 => 2,
             other => return Err(wrong_type(tensor, other)),
         };
         tensor.read(run, width, source)?;
         let bad = match tensor.dtype {
+            safetensors::Dtype::F64 => {
+                convert(source, |bytes| f64::from_le_bytes(bytes) as f32, *to, converted)
+            }
             safetensors::Dtype::F32 => convert(source, f32::from_le_bytes, *to, converted),
             safetensors::Dtype::BF16 => {
                 convert(source, |bytes| bf16::from_le_bytes(bytes).to_f32(), *to, converted)
@@ -131,9 +135,9 @@ pub(super) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     }
 }
 
-/// The error for a tensor that is neither f32, bf16 nor f16.
+/// The error for a tensor of a type that cannot be converted.
 pub(super) fn wrong_type(tensor: &Tensor<'_>, dtype: safetensors::Dtype) -> BuildError {
-    let reason = format!("has the type {dtype}; F32, BF16 and F16 can be built");
+    let reason = format!("has the type {dtype}; F64, F32, BF16 and F16 can be built");
     BuildError::tensor(tensor.path, tensor.name, reason)
 }
 

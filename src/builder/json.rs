@@ -35,8 +35,14 @@ impl Object {
     /// Reads `path`, whose text must be a JSON object.
     pub(super) fn read(path: &Path) -> Result<Self, BuildError> {
         let text = read_text(path).map_err(|error| unreadable(path, &error))?;
-        let fields = serde_json::from_str(&text)
-            .map_err(|error| BuildError::checkpoint(path, format!("it is not a JSON object: {error}")))?;
+        let fields = serde_json::from_str(&text).map_err(|error| {
+            let field = if error.is_syntax() { field_before(&text, &error) } else { None };
+            let reason = match field.filter(|_| error.to_string().starts_with("number out of range")) {
+                Some(field) => format!("{field}: the number is too large ({error})"),
+                None => format!("it is not a JSON object: {error}"),
+            };
+            BuildError::checkpoint(path, reason)
+        })?;
         Ok(Self { path: path.to_owned(), prefix: String::new(), fields })
     }
 
@@ -179,6 +185,15 @@ pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
     if text.contains("NaN") || text.contains("Infinity") { Ok(without_infinities(&text)) } else { Ok(text) }
 }
 
+/// The name of the last field before an error.
+fn field_before<'t>(text: &'t str, error: &serde_json::Error) -> Option<&'t str> {
+    let line_start: usize =
+        text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let before = text.get(..line_start + error.column())?;
+    let (before, _) = before.rsplit_once("\":")?;
+    before.rsplit_once('"').map(|(_, name)| name)
+}
+
 /// Replaces numbers that are not finite, outside strings, by null.
 fn without_infinities(text: &str) -> String {
     let mut replaced = String::with_capacity(text.len());
@@ -232,6 +247,15 @@ fn brief(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_is_too_large_is_refused_by_its_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, "{\"a\": 1,\n \"rope\": {\"theta\": 1e400}, \"b\": 2}").unwrap();
+        let sentence = Object::read(&path).err().unwrap().to_string();
+        assert!(sentence.contains("config.json: theta: the number is too large"), "{sentence}");
+    }
 
     #[test]
     fn numbers_that_are_not_finite_are_null_and_strings_stay() {

@@ -44,6 +44,7 @@ impl Source {
                 config.architecture.name
             ));
         }
+        checkpoint.name_as_whole_model(config.architecture.family);
         if let Some(adapter) = &adapter {
             let name = if config.architecture.multimodal { families::text_tensor } else { unchanged };
             let tensors = &config.architecture.family.tensors;

@@ -84,7 +84,7 @@ impl Stored {
         }
     }
 
-    /// Some of its elements in f32. `None` if they are of another type than F32, BF16 and F16.
+    /// Some of its elements in f32. `None` if they are of another type than F64, F32, BF16 and F16.
     pub(super) fn floats(&self, elements: Range<usize>) -> Result<Option<Vec<f32>>, BuildError> {
         let width = self.dtype.bitsize() / 8;
         let mut bytes = vec![0; elements.len() * width];
@@ -93,6 +93,9 @@ impl Stored {
         Ok(match self.dtype {
             Dtype::F32 => {
                 Some(bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect())
+            }
+            Dtype::F64 => {
+                Some(bytes.as_chunks::<8>().0.iter().map(|&eight| f64::from_le_bytes(eight) as f32).collect())
             }
             Dtype::BF16 => Some(halves.iter().map(|&two| bf16::from_le_bytes(two).to_f32()).collect()),
             Dtype::F16 => Some(halves.iter().map(|&two| f16::from_le_bytes(two).to_f32()).collect()),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use super::adapter::{Adapter, Axes, Merge};
+use super::families::FamilySpec;
 use super::stored::{Stored, open as open_file};
 use super::tensor_names;
 pub(super) use tensor::Tensor;
@@ -63,6 +64,21 @@ impl Checkpoint {
             }
         }
         before - self.tensors.len()
+    }
+
+    /// If the checkpoint holds the family's base model by itself, gives its tensors the names that they have in the whole
+    /// model.
+    pub(super) fn name_as_whole_model(&mut self, family: &FamilySpec) {
+        let whole_name = |name: &str| tensor_names::in_whole_model(name, family);
+        let is_embedding =
+            |name: &String| whole_name(name).is_some_and(|name| name == family.tensors.embedding);
+        if self.has(family.tensors.embedding) || !self.tensors.keys().any(is_embedding) {
+            return;
+        }
+        for (name, entry) in std::mem::take(&mut self.tensors) {
+            let name = whole_name(&name).unwrap_or(name);
+            self.tensors.insert(name, entry);
+        }
     }
 
     /// Merges an adapter. Its whole tensors replace the checkpoint's own. Tensors without a new name belong to parts
@@ -122,8 +138,35 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// The tensor that most likely has the place of a missing one: another class or a wrapper gave its name another
+    /// start, or one more module before its last part.
+    pub(super) fn resembling(&self, missing: &str) -> Option<&str> {
+        let names = || self.tensors.keys().map(String::as_str);
+        let (module, kind) = missing.rsplit_once('.')?;
+        let wrapped = |name: &&str| {
+            name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.') && has_end(rest, kind))
+        };
+        if let Some(found) = names().find(|name| has_end(name, missing)).or_else(|| names().find(wrapped)) {
+            return Some(found);
+        }
+        let parts: Vec<&str> = missing.split('.').collect();
+        // A part of another layer, or of the same model, is not it.
+        let number = parts.iter().position(|part| part.parse::<usize>().is_ok());
+        let last = number.unwrap_or(parts.len().saturating_sub(2));
+        let of_another = |name: &&str| name.split('.').next() != parts.first().copied();
+        (1..=last).find_map(|from| {
+            let end = parts[from..].join(".");
+            names().filter(of_another).find(|name| has_end(name, &end))
+        })
+    }
+
     /// Every tensor, by name.
     pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
         self.tensors.iter().map(|(name, entry)| Tensor::new(name, &entry.stored, entry.merge.as_ref()))
     }
+}
+
+/// Whether a name consists of `end` and modules around it.
+fn has_end(name: &str, end: &str) -> bool {
+    name.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'))
 }

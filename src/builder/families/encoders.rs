@@ -159,7 +159,7 @@ fn relative(config: &Object) -> Result<Option<RelativePositions>, BuildError> {
     }))
 }
 
-/// `pos_att_type`: a list, or a text with `|` between the kinds.
+/// `pos_att_type`: a list, or a text with `|` between the kinds. Transformers computes nothing for `p2p`.
 fn attention_kinds(config: &Object) -> Result<Vec<String>, BuildError> {
     const FIELD: &str = "pos_att_type";
     let kinds: Vec<String> = match config.optional::<serde_json::Value>(FIELD)? {
@@ -169,9 +169,11 @@ fn attention_kinds(config: &Object) -> Result<Vec<String>, BuildError> {
         Some(_) => config.required(FIELD)?,
         None => vec![],
     };
-    match kinds.iter().find(|kind| !["c2p", "p2c"].contains(&kind.as_str())) {
-        Some(other) => Err(config.error(FIELD, &format!("{other} is not supported; known are c2p and p2c"))),
-        None => Ok(kinds),
+    match kinds.iter().find(|kind| !["c2p", "p2c", "p2p"].contains(&kind.as_str())) {
+        Some(other) => {
+            Err(config.error(FIELD, &format!("{other} is not supported; known are c2p, p2c and p2p")))
+        }
+        None => Ok(kinds.into_iter().filter(|kind| kind != "p2p").collect()),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     ],
     ignored: &["intermediate_size", "num_key_value_heads", "head_dim"],
     activation: ActivationSpec {
-        fields: &["activation_function"],
+        field: "activation_function",
         name: "gelu_new",
         activation: Activation::PlainGeluTanh,
     },

@@ -47,7 +47,7 @@ pub(super) use multimodal::text_tensor;
 pub(super) use spec::FamilySpec;
 pub(super) use trtllm_fields::number;
 pub(super) use unsupported::kind as unsupported_kind;
-pub(super) use variant::{Sizes, biases, final_softcap, logit_scale, rotary, variant};
+pub(super) use variant::{Sizes, biases, common_name, final_softcap, logit_scale, rotary, variant};
 
 /// Every family that can be built.
 const FAMILIES: [&FamilySpec; 27] = [

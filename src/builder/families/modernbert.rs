@@ -34,7 +34,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ("local_attention", "sliding_window"),
     ],
     activation: ActivationSpec {
-        fields: &["hidden_activation"],
+        field: "hidden_activation",
         name: "gelu",
         activation: Activation::GatedGelu,
     },

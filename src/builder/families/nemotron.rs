@@ -35,7 +35,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         outputs: None,
         queries_and_keys: QkNorm::None,
     },
-    activation: ActivationSpec { fields: &["hidden_act"], name: "relu2", activation: Activation::Relu2 },
+    activation: ActivationSpec { field: "hidden_act", name: "relu2", activation: Activation::Relu2 },
     trtllm: Some(TrtllmSpec {
         architecture: "NemotronForCausalLM",
         exported_as: None,

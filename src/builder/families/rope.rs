@@ -140,7 +140,9 @@ pub(super) fn read_by_layer(
     defaults: &RopeDefaults,
     notes: &mut Vec<String>,
 ) -> Result<Ropes, BuildError> {
-    let local_theta = config.optional("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_THETA);
+    let local_theta = config.optional("rope_local_base_freq")?;
+    refuse_null(config, "rope_local_base_freq", local_theta)?;
+    let local_theta = local_theta.unwrap_or(DEFAULT_LOCAL_THETA);
     read_sections(config, defaults, local_theta, notes)
 }
 
@@ -177,6 +179,14 @@ fn read_sections(
     let windowed = Some(Rope { theta, scaling });
     refuse_lengths(&by_layer, windowed.as_ref())?;
     Ok(Ropes { rope, windowed })
+}
+
+/// Refuses a base that is null where nothing else gives one: transformers does not take its default for it.
+fn refuse_null(object: &Object, field: &str, theta: Option<f64>) -> Result<(), BuildError> {
+    if theta.is_none() && object.has(field) {
+        return Err(object.error(field, "null is not a number above 1; remove the field for the default"));
+    }
+    Ok(())
 }
 
 fn is_theta(theta: f64) -> bool {
@@ -216,7 +226,11 @@ impl Reader<'_> {
         outer_original: bool,
         notes: &mut Vec<String>,
     ) -> Result<Rope, BuildError> {
-        let theta = inner_or_outer(section, self.config, "rope_theta", notes)?.unwrap_or(self.defaults.theta);
+        let theta = inner_or_outer(section, self.config, "rope_theta", notes)?;
+        for object in [section, self.config] {
+            refuse_null(object, "rope_theta", theta)?;
+        }
+        let theta = theta.unwrap_or(self.defaults.theta);
         if !is_theta(theta) {
             return Err(self.config.error("rope_theta", &format!("{theta} is not a number above 1")));
         }
@@ -256,7 +270,7 @@ impl Reader<'_> {
                 RopeScaling::Dynamic { factor: factor(section, None)?, max_position_embeddings: max }
             }
             (Some("llama3"), Types::All) => llama3(section, original)?,
-            (Some("yarn"), Types::All) => yarn(section, max, original)?,
+            (Some("yarn"), Types::All) => yarn(section, original)?,
             (Some(other), types) => {
                 let reason = format!("{other} is not supported; known are {}", types.known());
                 return Err(section.error("rope_type", &reason));

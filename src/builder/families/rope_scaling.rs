@@ -20,8 +20,8 @@ pub(super) fn llama3(parameters: &Object, original: usize) -> Result<RopeScaling
     })
 }
 
-pub(super) fn yarn(parameters: &Object, max: usize, original: usize) -> Result<RopeScaling, BuildError> {
-    let factor = factor(parameters, Some(max as f64 / original as f64))?;
+pub(super) fn yarn(parameters: &Object, original: usize) -> Result<RopeScaling, BuildError> {
+    let factor = factor(parameters, None)?;
     let beta_fast = positive(parameters, "beta_fast", 32.0)?;
     let beta_slow = positive(parameters, "beta_slow", 1.0)?;
     let stretch = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };

@@ -258,24 +258,19 @@ impl Norms {
 }
 
 pub(crate) struct ActivationSpec {
-    /// Fields that may name it; the first that is present counts.
-    pub(crate) fields: &'static [&'static str],
-    /// The one name that is supported.
+    /// The field that names it.
+    pub(crate) field: &'static str,
+    /// The one that is supported, by one of its names.
     pub(crate) name: &'static str,
     pub(crate) activation: Activation,
 }
 
 impl ActivationSpec {
-    pub(crate) const SILU: Self =
-        Self { fields: &["hidden_act"], name: "silu", activation: Activation::Silu };
+    pub(crate) const SILU: Self = Self { field: "hidden_act", name: "silu", activation: Activation::Silu };
     /// Without a gate.
-    pub(crate) const GELU: Self =
-        Self { fields: &["hidden_act"], name: "gelu", activation: Activation::Gelu };
-    pub(crate) const GELU_TANH: Self = Self {
-        fields: &["hidden_activation", "hidden_act"],
-        name: "gelu_pytorch_tanh",
-        activation: Activation::GeluTanh,
-    };
+    pub(crate) const GELU: Self = Self { field: "hidden_act", name: "gelu", activation: Activation::Gelu };
+    pub(crate) const GELU_TANH: Self =
+        Self { field: "hidden_activation", name: "gelu_pytorch_tanh", activation: Activation::GeluTanh };
 }
 
 /// Names of tensors; those of a layer without what they start with, and all linear layers and norms without `.weight`.

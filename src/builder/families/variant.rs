@@ -1,5 +1,7 @@
 //! Reads from `config.json` how a model's decoder differs from Llama's, following its family's description.
 
+use serde_json::Value;
+
 use super::spec::{ATTENTION_CAP, Bias, FamilySpec, LogitScale, ParallelResidual, Softcap};
 use super::{encoders, experts, rope, windows};
 use crate::builder::BuildError;
@@ -72,9 +74,6 @@ pub(crate) fn variant(
     notes: &mut Vec<String>,
 ) -> Result<Variant, BuildError> {
     let &Sizes { hidden_size, num_layers, head_dim, max_position_embeddings } = sizes;
-    if config.optional("use_bidirectional_attention")?.unwrap_or(false) {
-        return Err(config.error("use_bidirectional_attention", "only causal attention is supported"));
-    }
     let attention_scale = match family.attention.query_scalar {
         Some(default) => {
             let scalar: f32 = config.optional("query_pre_attn_scalar")?.unwrap_or(default);
@@ -96,7 +95,7 @@ pub(crate) fn variant(
         qk_norm: family.norms.queries_and_keys,
         pre_norms: family.norms.inputs.is_some(),
         post_norms: family.norms.outputs.is_some(),
-        activation: activation(config, family)?,
+        activation: activation(config, family, notes)?,
         embedding_scale: if family.scaled_embedding { (hidden_size as f32).sqrt() } else { embedding_scale },
         attention_scale,
         attention_softcap: softcap(config, family.attention.softcap)?,
@@ -144,15 +143,37 @@ fn softcap(config: &Object, softcap: Option<Softcap>) -> Result<Option<f32>, Bui
     cap.map(|cap| config.positive(field, cap)).transpose()
 }
 
-fn activation(config: &Object, family: &FamilySpec) -> Result<Activation, BuildError> {
+fn activation(
+    config: &Object,
+    family: &FamilySpec,
+    notes: &mut Vec<String>,
+) -> Result<Activation, BuildError> {
     let spec = &family.activation;
-    for field in spec.fields {
-        let Some(named) = config.optional::<String>(field)? else { continue };
-        if named != spec.name {
-            let reason = format!("the activation {named} is not supported; this family uses {}", spec.name);
-            return Err(config.error(field, &reason));
-        }
-        break;
+    if let Some(named) = config.optional::<String>(spec.field)?
+        && common_name(&named) != common_name(spec.name)
+    {
+        let reason = format!("the activation {named} is not supported; this family uses {}", spec.name);
+        return Err(config.error(spec.field, &reason));
+    }
+    let other = "hidden_act";
+    if spec.field != other
+        && let Some(Value::String(named)) = config.optional::<Value>(other)?
+        && common_name(&named) != common_name(spec.name)
+    {
+        notes.push(format!(
+            "{other} {named} in config.json has no effect: a {} reads {}, as in transformers",
+            family.title, spec.field
+        ));
     }
     Ok(spec.activation)
+}
+
+/// One of the names that transformers has for an activation, the same for all of them.
+pub(crate) fn common_name(name: &str) -> &str {
+    match name {
+        "swish" => "silu",
+        "gelu_python" => "gelu",
+        "gelu_new" | "gelu_fast" | "gelu_accurate" => "gelu_pytorch_tanh",
+        other => other,
+    }
 }

@@ -5,7 +5,7 @@ use super::network::Layer;
 use super::{CheckpointHead, Context, HeadKind, labels};
 use crate::builder::BuildError;
 use crate::builder::config::Config;
-use crate::builder::families::encoders::EncoderHead;
+use crate::builder::families::{self, encoders::EncoderHead};
 use crate::manifest::HeadActivation;
 
 pub(super) const KIND: HeadKind = HeadKind {
@@ -40,9 +40,9 @@ fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
 fn activation(config: &Config, spec: &EncoderHead) -> Result<HeadActivation, BuildError> {
     let field = spec.activation_field.unwrap_or_default();
     let named: Option<String> = if field.is_empty() { None } else { config.object.optional(field)? };
-    match named.as_deref().unwrap_or(spec.activation) {
+    match families::common_name(named.as_deref().unwrap_or(spec.activation)) {
         "gelu" => Ok(HeadActivation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" => Ok(HeadActivation::GeluTanh),
+        "gelu_pytorch_tanh" => Ok(HeadActivation::GeluTanh),
         "relu" => Ok(HeadActivation::Relu),
         "silu" => Ok(HeadActivation::Silu),
         "tanh" => Ok(HeadActivation::Tanh),

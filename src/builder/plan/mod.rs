@@ -6,6 +6,7 @@ mod head;
 mod layers;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::BuildError;
 use super::checkpoint::{Checkpoint, Tensor};
@@ -134,8 +135,8 @@ pub(super) fn plan<'a>(
         OutputHead::Scores(head) => planner.head(head, config.model.hidden_size)?,
         OutputHead::Vocabulary(matrix) => planner.lm_head(matrix, &config.model, config.logit_scale)?,
     }
-    if let Some(norm) = unused_norm(config) {
-        planner.ignore(norm);
+    for module in unused_modules(config) {
+        planner.ignore(&module);
     }
     planner.refuse_unexpected()?;
     Ok(EngineTensors { weights: planner.plans, head: planner.head_plans })
@@ -182,7 +183,14 @@ impl<'a> Planner<'a> {
     /// A tensor of the checkpoint, which must have this shape.
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<'a>, BuildError> {
         let Some(tensor) = self.checkpoint.tensor(name) else {
-            let reason = format!("is missing; config.json asks for it with the shape {shape:?}");
+            let mut reason = format!("is missing; config.json asks for it with the shape {shape:?}");
+            if let Some(other) = self.checkpoint.resembling(name) {
+                let _ = write!(
+                    reason,
+                    "; the checkpoint has {other}, so another class or a wrapper saved it: save the model with \
+                     transformers' own class, or rename its tensors"
+                );
+            }
             return Err(BuildError::tensor(self.checkpoint.listing(), name, reason));
         };
         if tensor.shape != shape {
@@ -190,7 +198,10 @@ impl<'a> Planner<'a> {
             return Err(BuildError::tensor(tensor.path, name, reason));
         }
         match tensor.dtype {
-            safetensors::Dtype::F32 | safetensors::Dtype::BF16 | safetensors::Dtype::F16 => {}
+            safetensors::Dtype::F64
+            | safetensors::Dtype::F32
+            | safetensors::Dtype::BF16
+            | safetensors::Dtype::F16 => {}
             other => return Err(wrong_type(&tensor, other)),
         }
         self.taken.insert(tensor.name);
@@ -222,12 +233,28 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The norm of relative positions, in a model that does not attend to them. Transformers saves it, too, but uses it only
-/// with them.
-fn unused_norm(config: &Config) -> Option<&'static str> {
-    let spec = config.architecture.family.encoder.as_ref()?.relative.as_ref()?;
-    let relative = config.model.variant.bidirectional.as_ref()?.relative;
-    relative.is_none().then_some(spec.norm)
+/// Heads that encoders are trained with before they become classifiers: BERT's, RoBERTa's, DeBERTa's.
+const PRETRAINING: [&str; 4] = ["cls", "lm_head", "lm_predictions", "mask_predictions"];
+
+/// Modules of an encoder that its classifier does not compute, as in transformers: heads of its pre-training, the base
+/// model's pooler where the classifier has a layer of its own, and the norm of relative positions if the model has no
+/// such positions, or does not norm them.
+fn unused_modules(config: &Config) -> Vec<String> {
+    let family = config.architecture.family;
+    let Some(encoder) = &family.encoder else { return Vec::new() };
+    let mut unused: Vec<String> = PRETRAINING.map(str::to_owned).to_vec();
+    let base = family.tensors.embedding.split('.').next().unwrap_or_default();
+    let pooler = format!("{base}.pooler");
+    if !encoder.head.dense.starts_with(&pooler) {
+        unused.push(pooler);
+    }
+    let relative = config.model.variant.bidirectional.as_ref().and_then(|parts| parts.relative);
+    if let Some(spec) = &encoder.relative
+        && relative.is_none_or(|relative| !relative.normed)
+    {
+        unused.push(spec.norm.to_owned());
+    }
+    unused
 }
 
 /// Tensors that some checkpoints have and no classifier uses: a language model's head, and the rotary frequencies

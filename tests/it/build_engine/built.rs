@@ -183,13 +183,20 @@ fn rotary_settings_mean_the_same_in_both_layouts() {
     assert_eq!(old.theta, 5000.0);
     let none = ("rope_scaling", json!(null));
     let new = with("rope_theta", json!(5000));
-    assert_eq!(rope(&[none.clone(), ("rope_theta", json!(null)), ("rope_parameters", new)]), old);
+    assert_eq!(rope(&[none, ("rope_theta", json!(null)), ("rope_parameters", new)]), old);
     let mut older = yarn.clone();
     older["type"] = older.as_object_mut().unwrap().remove("rope_type").unwrap();
     assert_eq!(rope(&[("rope_scaling", older), ("rope_theta", json!(5000))]), old);
 
     // Bare of everything: transformers' defaults.
-    let plain = rope(&[none, ("rope_theta", json!(null))]);
+    let bare = Checkpoint::copy("qwen2-yarn");
+    bare.edit("config.json", |config| {
+        config
+            .as_object_mut()
+            .unwrap()
+            .retain(|field, _| !["rope_scaling", "rope_theta"].contains(&field.as_str()));
+    });
+    let plain = bare.build(Dtype::F32).unwrap().model.rope;
     assert_eq!((plain.theta, plain.scaling), (10_000.0, RopeScaling::Default));
 
     let attention_factor = |settings| match rope(&[("rope_scaling", settings)]).scaling {

@@ -379,7 +379,7 @@ fn gpt_2_under_every_class_and_what_of_it_is_refused() {
 fn encoders_that_cannot_be_built_are_refused_by_name() {
     for (name, field, value, says) in [
         ("deberta-tiny", "conv_kernel_size", json!(3), "convolutions"),
-        ("deberta-tiny", "pos_att_type", json!("p2p"), "c2p and p2c"),
+        ("deberta-tiny", "pos_att_type", json!(["P2C"]), "c2p, p2c and p2p"),
         ("deberta-tiny", "position_buckets", json!(400), "position_buckets"),
         ("deberta-tiny", "pooler_hidden_act", json!("elu"), "elu"),
         ("bert-tiny", "position_embedding_type", json!("relative_key"), "absolute"),

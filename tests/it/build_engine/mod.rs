@@ -8,6 +8,7 @@ mod frameworks;
 mod gpu;
 mod heads;
 mod hub_table;
+mod layouts;
 mod output;
 mod padding;
 mod reading;

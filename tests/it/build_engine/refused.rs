@@ -59,6 +59,10 @@ fn settings_that_would_change_the_scores() {
         &["compressed-tensors"],
     );
     config_refused("use_bidirectional_attention", json!(true), &["causal"]);
+    // Transformers takes null for false.
+    for value in [json!(false), json!(null)] {
+        config_refused("is_causal", value, &["tokens that follow", "causal"]);
+    }
     config_refused(
         "layer_types",
         json!(["full_attention", "linear_attention", "full_attention"]),
@@ -145,6 +149,9 @@ fn rotary_scalings_that_are_not_known_or_not_complete() {
     config_refused("rope_scaling", long, &["rope_scaling.short_factor", "2 factors for 8"]);
     config_refused("rope_scaling", json!({"rope_type": "linear"}), &["rope_scaling.factor", "missing"]);
     config_refused("rope_scaling", json!({"rope_type": "yarn", "factor": 0.5}), &["rope_scaling.factor"]);
+    let yarn = json!({"rope_type": "yarn", "original_max_position_embeddings": 64});
+    config_refused("rope_scaling", yarn, &["rope_scaling.factor", "missing"]);
+    config_refused("rope_theta", json!(null), &["null", "remove the field"]);
     let upside_down =
         json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1});
     config_refused("rope_scaling", upside_down, &["high_freq_factor"]);
