@@ -115,8 +115,8 @@ pub enum ModelError {
     Target(#[from] TargetError),
     /// No place for the cache is known.
     #[error(
-        "there is no place for the engines that are built from checkpoints, as neither ASSAY_CACHE nor HOME is set; set \
-         ASSAY_CACHE to a folder"
+        "there is no place for the engines that are built from checkpoints, as ASSAY_CACHE is not set, \
+         and HOME is not a folder that exists; set ASSAY_CACHE to a folder"
     )]
     NoCache,
     /// A variable of the cache is wrong.

@@ -31,6 +31,15 @@ pub(super) struct InUse {
     _lock: File,
 }
 
+/// The folder of the cache, by the variables of the environment. As XDG's specification demands, a relative
+/// `XDG_CACHE_HOME` is ignored; and so is a home that does not exist, which root could create in a wrong place.
+fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let shared =
+        || variable("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()).map(|cache| cache.join("assay"));
+    let home = || variable("HOME").filter(|home| home.is_dir()).map(|home| home.join(".cache/assay"));
+    variable(FOLDER).or_else(shared).or_else(home)
+}
+
 /// An engine in the cache.
 pub(super) struct Cached {
     pub(super) name: String,
@@ -50,10 +59,7 @@ impl Store {
     /// No place for it is known, or a variable is wrong.
     pub(super) fn from_environment() -> Result<Self, ModelError> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let folder = variable(FOLDER)
-            .map(PathBuf::from)
-            .or_else(|| variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("assay")))
-            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache/assay")));
+        let folder = folder(|name| variable(name).map(PathBuf::from));
         let max_bytes = match variable(MAX_BYTES) {
             Some(value) => {
                 let value = value.to_string_lossy().into_owned();
@@ -232,5 +238,31 @@ fn remove(directory: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_in_no_relative_folder_and_in_no_home_that_does_not_exist() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().to_str().unwrap();
+        let found = |variables: &[(&str, &str)]| {
+            folder(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value))
+            })
+        };
+        let in_home = Some(Path::new(home).join(".cache/assay"));
+        assert_eq!(
+            found(&[("ASSAY_CACHE", "x"), ("XDG_CACHE_HOME", "/y"), ("HOME", home)]),
+            Some("x".into())
+        );
+        assert_eq!(found(&[("XDG_CACHE_HOME", "/y"), ("HOME", home)]), Some("/y/assay".into()));
+        assert_eq!(found(&[("XDG_CACHE_HOME", "relative"), ("HOME", home)]), in_home);
+        assert_eq!(found(&[("HOME", home)]), in_home);
+        assert_eq!(found(&[("HOME", "/nonexistent")]), None);
+        assert_eq!(found(&[("XDG_CACHE_HOME", "relative")]), None);
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum ConnectError {
     Key { url: String, status: StatusCode },
     #[error("{url} requires an API key ({status}): set {API_KEY} to one of the server's keys")]
     NoKey { url: String, status: StatusCode },
-    #[error("{url}/v1/models {}: {}; check --url", failure(source), root_cause(source))]
+    #[error("{url}/v1/models {}: {}; {}", failure(source), root_cause(source), advice(source))]
     Models { url: String, source: reqwest::Error },
     #[error("{0} serves no model")]
     NoModel(String),
@@ -53,6 +53,16 @@ impl ConnectError {
     }
 }
 
+/// What to do about a server that does not list its models.
+fn advice(error: &reqwest::Error) -> &'static str {
+    match error.status() {
+        Some(status) if status.is_client_error() => {
+            "give the address of the server without a route, such as http://localhost:8000"
+        }
+        _ => "check --url",
+    }
+}
+
 fn failure(error: &reqwest::Error) -> &'static str {
     if error.is_decode() { "does not list models" } else { "does not answer" }
 }
@@ -79,5 +89,22 @@ mod tests {
             let error = ConnectError::Models { url: url.to_owned(), source };
             assert_eq!(error.may_pass(), expected, "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_url_with_a_route_is_answered_with_what_to_give() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/rewards", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, axum::Router::new()).await });
+        let response = reqwest::get(format!("{url}/v1/models")).await.unwrap();
+        let source = response.error_for_status().unwrap_err();
+        server.abort();
+        let error = ConnectError::Models { url, source };
+        assert!(
+            error
+                .to_string()
+                .ends_with("give the address of the server without a route, such as http://localhost:8000")
+        );
     }
 }
