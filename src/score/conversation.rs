@@ -29,6 +29,10 @@ const ROLE_NAMES: [(&str, &str); 16] = [
     ("tool", "tool"),
 ];
 
+/// Names of a question and its answer in one object.
+const EXCHANGE_NAMES: [(&str, &str); 4] =
+    [("input", "output"), ("prompt", "response"), ("question", "answer"), ("instruction", "output")];
+
 /// A list, or one in a text, which is how CSV holds it: as JSON, or as Python prints it.
 pub(super) fn list(value: &Value) -> Option<Vec<Value>> {
     match structure(value)? {
@@ -61,9 +65,36 @@ pub(super) fn parse_messages(list: &[Value]) -> Option<Conversation> {
     Some(turns)
 }
 
+/// The messages of an object of lists, `{"role": [...], "content": [...]}`, which is how Hugging Face's datasets give
+/// back a list of objects; `None` if the value is something else.
+pub(super) fn transposed(value: &Value) -> Option<Vec<Value>> {
+    let fields =
+        value.as_object().filter(|fields| fields.contains_key("role") || fields.contains_key("from"))?;
+    let lists: Vec<(&String, &Vec<Value>)> =
+        fields.iter().map(|(name, value)| Some((name, value.as_array()?))).collect::<Option<_>>()?;
+    let length = lists.first()?.1.len();
+    if lists.iter().any(|(_, list)| list.len() != length) {
+        return None;
+    }
+    let message = |index: usize| {
+        let given = lists.iter().filter(|(_, list)| !list[index].is_null());
+        given.map(|(name, list)| ((*name).clone(), list[index].clone())).collect::<Map<_, _>>().into()
+    };
+    Some((0..length).map(message).collect())
+}
+
 /// A turn and its answer in one object, as in ms-swift's `{"human": ..., "assistant": ...}`.
 fn parse_exchange(item: &Value) -> Option<[Message; 2]> {
-    let fields = item.as_object().filter(|fields| fields.len() == 2)?;
+    let fields =
+        item.as_object().filter(|fields| !fields.contains_key("role") && !fields.contains_key("from"))?;
+    for (asked, answered) in EXCHANGE_NAMES {
+        if let (Some(asked), Some(answered)) = (fields.get(asked), fields.get(answered)) {
+            return Some([turn("user", asked.as_str()?), turn("assistant", answered.as_str()?)]);
+        }
+    }
+    if fields.len() != 2 {
+        return None;
+    }
     let (mut asked, mut answered) = (None, None);
     for (name, text) in fields {
         let text = text.as_str()?;
@@ -148,7 +179,10 @@ pub(super) fn turn(role: &str, content: &str) -> Message {
 pub(super) fn parse_prompt(value: &Value) -> Option<(Conversation, bool)> {
     let (mut turns, printed) = match value {
         Value::Array(list) => (parse_messages(list)?, false),
-        Value::Object(_) => (vec![parse_message(value)?], false),
+        Value::Object(_) => match transposed(value) {
+            Some(messages) => (parse_messages(&messages)?, false),
+            None => (vec![parse_message(value)?], false),
+        },
         Value::String(text) => match parse_printed_messages(text) {
             Some(turns) => (turns, true),
             None if looks_printed(text) => return None,

@@ -69,6 +69,13 @@ pub enum ScoreError {
         column: String,
         columns: Vec<String>,
     },
+    /// The command line names two columns for one thing.
+    #[error("--columns names several columns for the {role} ({}); name one", columns.join(", "))]
+    ColumnTwice {
+        /// What they are named for.
+        role: &'static str,
+        columns: Vec<String>,
+    },
     /// `--form` names no form.
     #[error("there is no form `{name}`; --form takes {}", known.join(", "))]
     UnknownForm { name: String, known: Vec<&'static str> },
@@ -294,12 +301,29 @@ pub enum ConversationError {
     /// There are more questions than answers, or fewer.
     #[error("`{0}` does not have as many turns as the prompt")]
     Turns(String),
+    /// The prompt ends with a response already.
+    #[error(
+        "`{0}` would be a second turn of the assistant, since the prompt ends with one; if the prompt holds the whole \
+         conversation, read it with --form conversation, else take its last turn out"
+    )]
+    Answered(String),
+    /// Responses that are compared answer different prompts.
+    #[error(
+        "it brings a prompt of its own, which is not that of the row and of the responses that it is compared with; give \
+         all of them the same prompt"
+    )]
+    OtherPrompt,
     /// Each row is only a part of a conversation.
     #[error("{0}")]
     NotAConversation(&'static str),
     /// A message in the column is malformed.
     #[error("`{0}` contains a message that lacks a `role` or a text `content`")]
     Message(String),
+    /// Texts in the place of messages.
+    #[error(
+        "`{0}` is a list of texts, which does not say who wrote each; write messages with `role` and `content`"
+    )]
+    Texts(String),
     /// Neither the response nor another column holds the prompt.
     #[error("`{0}` contains no prompt, and there is no prompt column; name one with --columns prompt=NAME")]
     NoPrompt(String),
@@ -311,6 +335,9 @@ impl ConversationError {
         let column = column.to_owned();
         match value {
             Value::Object(fields) if fields.len() == 1 && fields.contains_key("hex") => Self::Bytes(column),
+            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => {
+                Self::Texts(column)
+            }
             Value::Array(_) | Value::Object(_) => Self::Message(column),
             Value::String(text) if looks_printed(text) => Self::Printed(column),
             _ => Self::NotText(column),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::ConversationError;
 use super::super::conversation::{list, turn};
 use super::found::Candidate;
+use super::response_columns::series;
 use super::view::RowView;
 use super::{Form, Found, Holds};
 
@@ -59,9 +60,10 @@ pub(super) static RESPONSES: Form = Form {
     holds: Holds::Group,
     fits: |view| view.has_all(&["prompt", "response_a", "response_b"]),
     read: |view| {
-        let columns = ["response_a", "response_b"];
+        let columns = series(view, ["response_a", "response_b"]);
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         let mut candidates = Vec::new();
-        for column in columns {
+        for &column in &columns {
             candidates.push(Candidate {
                 turns: exchanges(view, column),
                 response: view.peek(column).unwrap_or_default(),
@@ -69,6 +71,7 @@ pub(super) static RESPONSES: Form = Form {
         }
         let won = |model: &str| view.number(model).filter(|won| [0.0, 1.0].contains(won));
         let preference = won("winner_model_a").zip(won("winner_model_b")).map(|(a, b)| a - b);
+        let preference = preference.filter(|_| columns.len() == 2);
         Ok(Found::group(candidates, &columns).preferred(preference))
     },
     repeated: &[],

@@ -14,7 +14,9 @@ pub(super) static ARGILLA: Form = Form {
             None => view.no_prompt()?,
         };
         let columns = ["chosen_response", "rejected_response"];
-        let [chosen, rejected] = columns.map(|column| view.candidate(&prompt, column));
+        let mut candidates = columns.map(|column| view.candidate(&prompt, column));
+        view.check_same_prompt(&prompt, &mut candidates);
+        let [chosen, rejected] = candidates;
         Ok(Found::pair(chosen, rejected, columns))
     },
     repeated: &[],

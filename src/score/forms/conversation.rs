@@ -16,8 +16,10 @@ pub(super) static CONVERSATION: Form = Form {
         "OpenAssistant Guanaco",
         "hh-rlhf red team attempts",
         "TRL, language modeling",
+        "Capybara",
+        "OpenAI batch requests",
     ],
-    columns: "`messages`, `conversations`, `conversation`, `transcript` or `dialogue`, or a dialogue in `text`",
+    columns: "`messages`, `conversations`, `conversation`, `transcript`, `dialogue` or `body.messages`, or a dialogue in `text`",
     holds: Holds::One,
     fits: |view| column(view).is_some(),
     read: |view| {

@@ -1,5 +1,6 @@
 //! The parts of NVIDIA's HelpSteer3: preferences, feedback and edits, all with a `context` of messages.
 
+use super::response_columns::read_series;
 use super::{Form, Found, Holds};
 
 pub(super) static PREFERENCE: Form = Form {
@@ -9,12 +10,9 @@ pub(super) static PREFERENCE: Form = Form {
     holds: Holds::Group,
     fits: |view| view.has_all(&["context", "response1", "response2"]),
     read: |view| {
-        let prompt = view.prompt("context")?;
-        let columns = ["response1", "response2"];
-        let candidates = columns.map(|column| view.candidate(&prompt, column)).into();
         // From -3, response 1 is much better, to 3, response 2 is much better.
         let preference = view.number("overall_preference").map(|strength| -strength);
-        Ok(Found::group(candidates, &columns).preferred(preference))
+        read_series(view, "context", ["response1", "response2"], preference)
     },
     repeated: &[],
     example: r#"{"domain": "general", "language": "english", "context": [{"role": "user", "content": "q"}], "response1": "a", "response2": "b", "overall_preference": -2}"#,

@@ -1,32 +1,19 @@
-//! Data sets with two responses in two columns, and a label that says which of them is better.
+//! Data sets with two or more responses in columns of their own, and a label that says which of two is better.
 
-use super::super::ConversationError;
 use super::arena::winner;
-use super::view::RowView;
-use super::{Form, Found, Holds};
-
-/// Two responses; `preference` is positive if the first is better.
-fn two(
-    view: &RowView,
-    prompt: &str,
-    columns: [&str; 2],
-    preference: Option<f64>,
-) -> Result<Found, ConversationError> {
-    let prompt = view.prompt(prompt)?;
-    let candidates = columns.map(|column| view.candidate(&prompt, column)).into();
-    Ok(Found::group(candidates, &columns).preferred(preference))
-}
+use super::response_columns::read_series;
+use super::{Form, Holds};
 
 pub(super) static HELPSTEER2_PREFERENCE: Form = Form {
     name: "helpsteer2-preference",
-    data_sets: &["HelpSteer2-Preference", "PPE human preference"],
-    columns: "`prompt`, `response_1`, `response_2`, `preference_strength` or `winner`",
+    data_sets: &["HelpSteer2-Preference", "PPE human preference", "PPE correctness, best of K"],
+    columns: "`prompt`, `response_1`, `response_2` and so on, `preference_strength`, `winner` or `scores`",
     holds: Holds::Group,
-    fits: |view| view.has_all(&["prompt", "response_1", "response_2"]),
+    fits: |view| view.has_all(&["prompt", "response_1", "response_2"]) && !view.has("response_0"),
     read: |view| {
         // From -3, response 1 is much better, to 3, response 2 is much better.
         let preference = view.number("preference_strength").map(|strength| -strength);
-        two(view, "prompt", ["response_1", "response_2"], preference.or_else(|| winner(view)))
+        read_series(view, "prompt", ["response_1", "response_2"], preference.or_else(|| winner(view)))
     },
     repeated: &[],
     example: r#"{"split": "train", "prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": -1}"#,
@@ -40,7 +27,7 @@ pub(super) static PKU_SAFERLHF: Form = Form {
     fits: |view| view.has_all(&["prompt", "response_0", "response_1"]),
     read: |view| {
         let better = view.number("better_response_id").filter(|id| [0.0, 1.0].contains(id));
-        two(view, "prompt", ["response_0", "response_1"], better.map(|id| 1.0 - 2.0 * id))
+        read_series(view, "prompt", ["response_0", "response_1"], better.map(|id| 1.0 - 2.0 * id))
     },
     repeated: &[],
     example: r#"{"prompt": "q", "response_0": "a", "response_1": "b", "is_response_0_safe": true, "is_response_1_safe": false, "better_response_id": 0, "safer_response_id": 0}"#,
@@ -55,7 +42,7 @@ pub(super) static SHP: Form = Form {
     read: |view| {
         // 1 if A is preferred, 0 if B is.
         let label = view.number("labels").filter(|label| [0.0, 1.0].contains(label));
-        two(view, "history", ["human_ref_A", "human_ref_B"], label.map(|label| 2.0 * label - 1.0))
+        read_series(view, "history", ["human_ref_A", "human_ref_B"], label.map(|label| 2.0 * label - 1.0))
     },
     repeated: &[],
     example: r#"{"post_id": "x", "domain": "askculinary_train", "history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9, "score_B": 2, "score_ratio": 4.5}"#,
@@ -74,7 +61,7 @@ pub(super) static JUDGEBENCH: Form = Form {
             Some("A=B") => Some(0.0),
             _ => None,
         };
-        two(view, "question", ["response_A", "response_B"], preference)
+        read_series(view, "question", ["response_A", "response_B"], preference)
     },
     repeated: &[],
     example: r#"{"pair_id": "x", "source": "mmlu-pro-math", "question": "q", "response_model": "m", "response_A": "a", "response_B": "b", "label": "A>B"}"#,

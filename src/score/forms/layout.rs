@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::rows::InputKinds;
 use super::super::{Cell, ConversationError, Row, ScoreError};
-use super::names::{ColumnNames, SUSPECTS};
+use super::names::{ColumnNames, is_suspect};
 use super::view::{ReadOptions, RowView};
 use super::{FORMS, Form, Found, Holds, template_variables};
 
@@ -61,6 +61,9 @@ impl RowLayout {
                 ..arguments.inputs.clone()
             },
         };
+        if let Some((role, columns)) = options.names.named_twice() {
+            return Err(ScoreError::ColumnTwice { role, columns });
+        }
         let view = RowView::new(row, &options);
         for (role, column) in options.names.all() {
             if !view.has(column) {
@@ -155,7 +158,7 @@ impl RowLayout {
     pub(in crate::score) fn suspects<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a str> + use<'a> {
         let is_empty = |cell: &Cell| cell.is_null() || matches!(cell.json(), "\"\"" | "[]");
         let named = row.columns().filter(move |(_, cell)| !is_empty(cell)).map(|(name, _)| name);
-        named.filter(|name| SUSPECTS.contains(name))
+        named.filter(|name| is_suspect(name))
     }
 
     /// Other forms that the row might be in.
@@ -189,6 +192,7 @@ impl Form {
         match self.name {
             "pair" | "lists" => &["prompt", "chosen", "rejected", "system"],
             "responses" => &["prompt", "responses", "system"],
+            "response-columns" => &["prompt", "system"],
             "response" => &["prompt", "response", "system"],
             "conversation" => &["conversation", "system"],
             _ => &[],

@@ -3,12 +3,14 @@
 //! A form looks at the columns of a row (`RowView`) and finds its conversations (`Found`). The table in
 //! docs/score.md is made from `FORMS`; a test reads the example of each.
 
+mod answered;
 mod arena;
 mod argilla;
 mod conversation;
 mod distilabel;
 mod found;
 mod helpsteer3;
+mod hhh_alignment;
 mod labelled;
 mod layout;
 mod lists;
@@ -21,7 +23,9 @@ mod openai;
 mod pair;
 mod prm800k;
 mod process_bench;
+mod prometheus;
 mod response;
+mod response_columns;
 mod responses;
 mod stepwise;
 mod table;
@@ -82,6 +86,9 @@ pub(super) static FORMS: &[&Form] = &[
     &helpsteer3::EDIT_QUALITY,
     &helpsteer3::EDIT,
     &helpsteer3::FEEDBACK,
+    &prometheus::PREFERENCE,
+    &prometheus::FEEDBACK,
+    &hhh_alignment::HHH_ALIGNMENT,
     &labelled::HELPSTEER2_PREFERENCE,
     &labelled::PKU_SAFERLHF,
     &labelled::SHP,
@@ -104,6 +111,7 @@ pub(super) static FORMS: &[&Form] = &[
     &lists::LISTS,
     &pair::PAIR,
     &responses::RESPONSES,
+    &response_columns::RESPONSE_COLUMNS,
     &response::RESPONSE,
     &conversation::CONVERSATION,
 ];

@@ -11,13 +11,13 @@ pub(super) const RESPONSES: [&str; 6] =
 /// Usual names of a column with several responses.
 pub(super) const GROUPS: [&str; 4] = ["responses", "completions", "answers", "outputs"];
 /// Usual names of a column with a whole conversation.
-pub(super) const CONVERSATIONS: [&str; 6] =
-    ["messages", "conversations", "conversation", "transcript", "dialogue", "text"];
+pub(super) const CONVERSATIONS: [&str; 7] =
+    ["messages", "conversations", "conversation", "transcript", "dialogue", "text", "body.messages"];
 /// Usual names of a column with a system prompt.
 pub(super) const SYSTEMS: [&str; 3] = ["system", "system_prompt", "custom_system_prompt"];
 
 /// Columns that look like a part of the conversation: a warning names those that are not read.
-pub(super) const SUSPECTS: [&str; 56] = [
+const SUSPECTS: [&str; 49] = [
     "prompt",
     "instruction",
     "question",
@@ -37,6 +37,7 @@ pub(super) const SUSPECTS: [&str; 56] = [
     "answers",
     "outputs",
     "generations",
+    "choices",
     "conversations",
     "conversation",
     "transcript",
@@ -48,24 +49,14 @@ pub(super) const SUSPECTS: [&str; 56] = [
     "history",
     "chat_history",
     "conversation_history",
+    "context_messages",
     "chosen",
     "rejected",
     "rejected_response",
     "rejected_messages",
     "chosen_response",
-    "response_0",
-    "response_1",
-    "response_2",
-    "response1",
-    "response2",
-    "response_a",
-    "response_b",
-    "response_A",
-    "response_B",
-    "response_j",
-    "response_k",
-    "messages_a",
-    "messages_b",
+    "orig_instruction",
+    "orig_response",
     "functions",
     "documents",
     "images",
@@ -73,8 +64,52 @@ pub(super) const SUSPECTS: [&str; 56] = [
     "reasoning_content",
     "thinking",
     "steps",
+    "initial_reason_steps",
     "suffix",
+    "summaries",
 ];
+
+/// Names of columns that hold one of several responses or conversations, without what tells them apart.
+const SERIES: [&str; 9] = [
+    "response",
+    "answer",
+    "completion",
+    "output",
+    "generation",
+    "conversation",
+    "messages",
+    "orig_response",
+    "human_ref",
+];
+
+/// Whether a column looks like a part of the conversation.
+pub(super) fn is_suspect(name: &str) -> bool {
+    SUSPECTS.contains(&name) || series_stem(name).is_some_and(|stem| SERIES.contains(&stem))
+}
+
+/// A name without the number or letter that tells it from others of a series: `response` in `response_2`, `response2`
+/// and `response_b`.
+fn series_stem(name: &str) -> Option<&str> {
+    let numbered = name.trim_end_matches(|character: char| character.is_ascii_digit());
+    if numbered.len() < name.len() {
+        return Some(numbered.trim_end_matches('_'));
+    }
+    let (stem, letter) = name.rsplit_once('_')?;
+    let is_letter = letter.len() == 1 && letter.chars().all(|letter| letter.is_ascii_alphabetic());
+    is_letter.then_some(stem)
+}
+
+/// The name that follows `name` in a series: `response_3` after `response_2`, `response_c` after `response_b`.
+pub(super) fn next_in_series(name: &str) -> Option<String> {
+    let stem = name.trim_end_matches(|character: char| character.is_ascii_digit());
+    if stem.len() < name.len() {
+        let number: u32 = name[stem.len()..].parse().ok()?;
+        return Some(format!("{stem}{}", number.checked_add(1)?));
+    }
+    let (stem, letter) = (&name[..name.len().checked_sub(1)?], name.as_bytes().last()?);
+    let is_last = !letter.is_ascii_alphabetic() || letter.eq_ignore_ascii_case(&b'z');
+    (!is_last).then(|| format!("{stem}{}", char::from(letter + 1)))
+}
 
 /// What a column holds, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +197,25 @@ impl ColumnNames {
     fn named<'a>(&'a self, role: Role, option: Option<&'a String>) -> Option<&'a str> {
         let listed = self.columns.iter().find(|name| name.role == role).map(|name| name.column.as_str());
         listed.or(option.map(String::as_str))
+    }
+
+    /// The first role that the command line names several columns for, and these.
+    pub(super) fn named_twice(&self) -> Option<(&'static str, Vec<String>)> {
+        let options = [
+            (Role::Prompt, &self.prompt_column),
+            (Role::Response, &self.response_column),
+            (Role::Responses, &self.responses_column),
+            (Role::Conversation, &self.messages_column),
+            (Role::Chosen, &self.chosen_column),
+            (Role::Rejected, &self.rejected_column),
+        ];
+        ROLES.iter().find_map(|(name, role)| {
+            let listed = self.columns.iter().filter(|named| named.role == *role).map(|named| &named.column);
+            let option =
+                options.iter().filter(|(other, _)| other == role).filter_map(|(_, column)| column.as_ref());
+            let columns: Vec<String> = listed.chain(option).cloned().collect();
+            (columns.len() > 1).then_some((*name, columns))
+        })
     }
 
     pub(super) fn prompt(&self) -> Option<&str> {

@@ -46,6 +46,8 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
         Some(column) if view.peek(column).is_some_and(|value| value != "") => view.prompt(column)?,
         _ => view.no_prompt()?,
     };
-    let [better, worse] = [chosen, rejected].map(|column| view.candidate(&prompt, column));
+    let mut candidates = [chosen, rejected].map(|column| view.candidate(&prompt, column));
+    view.check_same_prompt(&prompt, &mut candidates);
+    let [better, worse] = candidates;
     Ok(Found::pair(better, worse, [chosen, rejected]))
 }

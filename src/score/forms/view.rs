@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::conversation::{
-    Conversation, list, looks_printed, parse_messages, parse_printed_messages, parse_prompt,
-    parse_python_messages, structure, turn,
+    Conversation, list, parse_messages, parse_printed_messages, parse_prompt, structure, transposed, turn,
 };
 use super::super::dialogue::parse_dialogue;
 use super::super::rows::InputKinds;
@@ -37,14 +36,19 @@ pub(in crate::score) struct RowView<'a> {
 /// What comes before the response.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prompt {
-    turns: Conversation,
+    pub(super) turns: Conversation,
     /// From a column of its own.
-    system: Option<String>,
+    pub(super) system: Option<String>,
     /// Whether the turns were messages in a text, as in CSV: then responses may be, too.
-    printed: bool,
+    pub(super) printed: bool,
 }
 
 impl Prompt {
+    /// Whether it ends with a response, so that another one would be a second turn of the assistant.
+    pub(super) fn is_answered(&self) -> bool {
+        self.turns.last().is_some_and(|turn| turn.role == "assistant")
+    }
+
     /// The same turns under another system prompt, if there is one.
     pub(super) fn with_system(&self, system: Option<&str>) -> Self {
         match system.filter(|system| !system.is_empty()) {
@@ -180,6 +184,11 @@ impl<'a> RowView<'a> {
         Ok(Prompt { turns, system: self.system()?, printed })
     }
 
+    /// A prompt of one user turn, for forms that make it of several columns.
+    pub(super) fn prompt_of(&self, turns: Conversation) -> Result<Prompt, ConversationError> {
+        Ok(Prompt { turns, system: self.system()?, printed: false })
+    }
+
     /// A row without a prompt of its own: the responses contain it.
     pub(super) fn no_prompt(&self) -> Result<Prompt, ConversationError> {
         Ok(Prompt { system: self.system()?, ..Prompt::default() })
@@ -240,6 +249,7 @@ impl<'a> RowView<'a> {
         let value = self.value(column)?;
         let turns = match &value {
             Value::Array(list) => parse_messages(list),
+            Value::Object(_) => transposed(&value).and_then(|list| parse_messages(&list)),
             Value::String(text) => parse_printed_messages(text).or_else(|| parse_dialogue(text)),
             _ => None,
         };
@@ -247,139 +257,6 @@ impl<'a> RowView<'a> {
         let finished = self.finish(turns, self.system()?.as_deref(), column);
         Ok(Candidate { turns: Ok(finished?), response: value })
     }
-
-    /// The response in `column` with its prompt.
-    pub(super) fn candidate(&self, prompt: &Prompt, column: &str) -> Candidate {
-        match self.value(column) {
-            Ok(value) => self.answered(prompt, value, column),
-            Err(error) => Candidate { turns: Err(error), response: Value::Null },
-        }
-    }
-
-    /// A response with its prompt. `column` is for errors. Messages that do not start with the assistant contain
-    /// their prompt.
-    pub(super) fn answered(&self, prompt: &Prompt, value: Value, column: &str) -> Candidate {
-        let mut null = None;
-        let inner = ["response", "text", "content", "answer"].into_iter().find_map(|field| match &value {
-            Value::Object(fields) if !fields.contains_key("role") => {
-                let inner = fields.get(field)?;
-                if inner.is_null() {
-                    null.get_or_insert(field);
-                    return None;
-                }
-                Some(inner)
-            }
-            _ => None,
-        });
-        if let (None, Some(field)) = (inner, null) {
-            let turns = Err(ConversationError::Missing(format!("{column}.{field}")));
-            return Candidate { turns, response: Value::Null };
-        }
-        let response = inner.cloned().unwrap_or(value);
-        let turns = self.turns_of(prompt, &response, column).and_then(|turns| match turns.as_slice() {
-            [] => Err(ConversationError::Empty(column.to_owned())),
-            [first, _, ..] if first.role != "assistant" => {
-                self.finish(turns, prompt.system.as_deref(), column)
-            }
-            _ if prompt.turns.is_empty() => Err(ConversationError::NoPrompt(column.to_owned())),
-            _ => self.finish([prompt.turns.as_slice(), &turns].concat(), prompt.system.as_deref(), column),
-        });
-        Candidate { turns, response }
-    }
-
-    /// The turns of a response: one, unless it is a list of messages, or a text that must be more than one.
-    fn turns_of(
-        &self,
-        prompt: &Prompt,
-        response: &Value,
-        column: &str,
-    ) -> Result<Conversation, ConversationError> {
-        let turns = match response {
-            Value::Array(list) => parse_messages(list),
-            Value::Object(_) => parse_messages(std::slice::from_ref(response)),
-            Value::String(text) => match printed_turns(prompt, text) {
-                Some(turns) => Some(turns),
-                None if looks_printed(text) && parse_printed_messages(text).is_none() => None,
-                None if prompt.turns.is_empty() => {
-                    parse_dialogue(text).or_else(|| Some(vec![turn("assistant", text)]))
-                }
-                None => Some(vec![turn("assistant", text)]),
-            },
-            _ => None,
-        };
-        turns.ok_or_else(|| ConversationError::of_turns(response, column))
-    }
-
-    /// Puts the system prompt first, and checks that the last turn is a response.
-    pub(super) fn finish(
-        &self,
-        mut turns: Conversation,
-        system: Option<&str>,
-        column: &str,
-    ) -> Result<Conversation, ConversationError> {
-        if let Some(system) = system {
-            match turns.first() {
-                Some(first) if first.role == "system" && first.content != system => {
-                    return Err(ConversationError::TwoSystems(column.to_owned()));
-                }
-                Some(first) if first.role == "system" => {}
-                _ => turns.insert(0, turn("system", system)),
-            }
-        }
-        match turns.last() {
-            None => Err(ConversationError::Empty(column.to_owned())),
-            Some(last) if !self.options.allow_unanswered && is_question(&last.role) => {
-                Err(ConversationError::Unanswered { column: column.to_owned(), role: last.role.clone() })
-            }
-            Some(_) => Ok(turns),
-        }
-    }
-
-    /// A prompt of one user turn, for forms that make it of several columns.
-    pub(super) fn prompt_of(&self, turns: Conversation) -> Result<Prompt, ConversationError> {
-        Ok(Prompt { turns, system: self.system()?, printed: false })
-    }
-
-    /// The steps of a response, each followed by the token at which the model scores it, or by an empty line if they are
-    /// only shown.
-    pub(super) fn steps(
-        &self,
-        prompt: &Prompt,
-        steps: &[String],
-        column: &str,
-    ) -> Result<Candidate, ConversationError> {
-        if self.options.shows_steps {
-            return Ok(self.answered(prompt, Value::String(steps.join("\n\n")), column));
-        }
-        let token =
-            self.options.step_token.as_deref().ok_or_else(|| ConversationError::Steps(column.to_owned()))?;
-        let mut text = String::new();
-        for (index, step) in steps.iter().enumerate() {
-            if step.contains(token) {
-                let (column, token) = (column.to_owned(), token.to_owned());
-                return Err(ConversationError::StepHoldsEnd { column, step: index + 1, token });
-            }
-            text.push_str(step);
-            text.push_str(token);
-        }
-        Ok(self.answered(prompt, Value::String(text), column))
-    }
-}
-
-/// Messages in the text of a response. JSON of messages may well be what the response says, so it is a text
-/// unless it repeats the prompt, there is no prompt, or the prompt is written in the same way.
-fn printed_turns(prompt: &Prompt, text: &str) -> Option<Conversation> {
-    if let Some(turns) = parse_python_messages(text) {
-        return Some(turns);
-    }
-    let turns = parse_printed_messages(text)?;
-    let repeats = turns.len() > prompt.turns.len() && turns.starts_with(&prompt.turns);
-    (repeats || prompt.printed).then_some(turns)
-}
-
-/// Whether a turn of this role waits for a response.
-fn is_question(role: &str) -> bool {
-    ["user", "system", "developer", "tool"].contains(&role)
 }
 
 /// A number, or its text.

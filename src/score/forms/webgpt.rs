@@ -1,6 +1,7 @@
 //! OpenAI's comparisons of answers with quotes.
 
 use super::super::conversation::turn;
+use super::response_columns::series;
 use super::{Form, Found, Holds};
 
 pub(super) static WEBGPT: Form = Form {
@@ -17,9 +18,10 @@ pub(super) static WEBGPT: Form = Form {
                 .ok_or_else(|| super::super::ConversationError::Missing("question".into()))?,
         };
         let prompt = view.prompt_of(vec![turn("user", &question)])?;
-        let columns = ["answer_0", "answer_1"];
-        let candidates = columns.map(|column| view.candidate(&prompt, column)).into();
-        let ratings = vec![view.number("score_0"), view.number("score_1")];
+        let columns = series(view, ["answer_0", "answer_1"]);
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let candidates = columns.iter().map(|column| view.candidate(&prompt, column)).collect();
+        let ratings = (0..columns.len()).map(|index| view.number(&format!("score_{index}"))).collect();
         Ok(Found::group(candidates, &columns).rated(ratings))
     },
     repeated: &[],

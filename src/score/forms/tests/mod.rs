@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::*;
 use crate::score::Row;
 
-type Turns = Vec<(String, String)>;
+pub(super) type Turns = Vec<(String, String)>;
 
-fn row(value: &Value) -> Row {
+pub(super) fn row(value: &Value) -> Row {
     Row::parse(&value.to_string()).unwrap()
 }
 
-fn layout(row: &Row) -> RowLayout {
+pub(super) fn layout(row: &Row) -> RowLayout {
     let mut layout = RowLayout::detect(row, &FormArgs::default()).unwrap();
     layout.set_step_token(Some("<step>"));
     layout
@@ -27,7 +27,7 @@ fn turns_of(found: Found) -> Vec<Result<Turns, ConversationError>> {
 }
 
 /// Role and content of each turn of each conversation in a row.
-fn found(value: &Value) -> Vec<Turns> {
+pub(super) fn found(value: &Value) -> Vec<Turns> {
     let row = row(value);
     turns_of(layout(&row).found(&row).unwrap()).into_iter().map(Result::unwrap).collect()
 }
@@ -36,12 +36,12 @@ fn turn(role: &str, content: &str) -> (String, String) {
     (role.into(), content.into())
 }
 
-fn answered(answer: &str) -> Turns {
+pub(super) fn answered(answer: &str) -> Turns {
     vec![turn("user", "q"), turn("assistant", answer)]
 }
 
 /// The first error of a row.
-fn error(value: &Value) -> String {
+pub(super) fn error(value: &Value) -> String {
     let row = row(value);
     let found = match layout(&row).found(&row) {
         Ok(found) => turns_of(found).into_iter().find_map(Result::err),
