@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::columns::ScoreColumns;
 use super::forms::{FormArgs, RowLayout};
 use super::row::Row;
-use super::rows::{self, Rows};
-use super::{ConversationError, ScoreError};
+use super::rows::{self, FileKind, Format, Rows};
+use super::{ConversationError, ScoreError, whole_table};
 
 /// Rows to inspect for one whose form is known.
 const INSPECTED_ROWS: usize = 64;
@@ -56,7 +56,9 @@ pub(super) fn inspect(
 ) -> Result<(RowLayout, Peeked), ScoreError> {
     let form = &form.of_inputs(inputs);
     for (input, path) in inputs.iter().enumerate() {
-        let Some((layout, first, start)) = find_form(Start::read(path)?, form)? else { continue };
+        let start = Start::read(path)?;
+        start.check_is_rows(path, form)?;
+        let Some((layout, first, start)) = find_form(start, form)? else { continue };
         let others = inputs[input + 1..].to_vec();
         let peeked = Peeked { path: path.clone(), others, read: start.read, first, rest: start.rest };
         if let Some(row) = peeked.first() {
@@ -93,6 +95,24 @@ impl Start {
             });
         }
         Ok(Self { read, rest })
+    }
+
+    /// Checks that the only row is not a whole table.
+    ///
+    /// # Errors
+    /// It is one.
+    fn check_is_rows(&self, path: &Path, form: &FormArgs) -> Result<(), ScoreError> {
+        let [Ok(row)] = self.read.as_slice() else { return Ok(()) };
+        if FileKind::from_path(path)?.format != Format::Json {
+            return Ok(());
+        }
+        if RowLayout::detect(row, form).is_ok_and(|layout| layout.has_conversation(row)) {
+            return Ok(());
+        }
+        match whole_table::detect(row) {
+            Some(table) => Err(ScoreError::read(path, table)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -173,6 +193,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_file_that_is_one_table_says_how_to_write_rows() {
+        let table = r#"{"prompt": {"0": "p"}, "response": {"0": "a"}}"#;
+        let error = inspected(&[("a.json", table)]).unwrap_err();
+        assert!(error.contains("orient=\"records\", lines=True"), "{error}");
+        let row = r#"{"prompt": [{"role": "user", "content": "q"}], "responses": ["a"]}"#;
+        assert!(inspected(&[("a.json", row)]).is_ok());
+    }
+
     const ROW: &str = "{\"prompt\": \"q\", \"response\": \"a\"}\n";
 
     #[test]
@@ -216,8 +245,9 @@ mod tests {
         for (other, words) in [
             (("b.csv", "prompt;response\nq;a\n"), "semicolons"),
             (("b.csv", "prompt,response\nq,\"a\n"), "never closed"),
-            (("b.jsonl.gz", "not gzip"), "b.jsonl.gz"),
+            (("b.jsonl.gz", "not gzip"), "take .gz off"),
             (("b.parquet", "PAR1"), "b.parquet"),
+            (("b.parquet", "version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
             (("b.jsonl", pair), "form pair"),
             (("b.jsonl", "{\"x\": 1}\n"), "no form"),
         ] {

@@ -46,6 +46,7 @@ mod summary;
 #[cfg(test)]
 mod torn_disk;
 mod unread;
+mod whole_table;
 
 pub(crate) use error::Unscored;
 pub use error::{ConversationError, ScoreError};

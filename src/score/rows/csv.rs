@@ -23,6 +23,11 @@ enum CsvError {
         "the quote that opens in line {0} is never closed; close it, or double it if it is part of the text"
     )]
     OpenQuote(u64),
+    #[error(
+        "a quote in line {line} ends a value and is followed by {found:?} in place of {expected} or the end of the line; \
+         double each quote that is part of a text, for example with Spark's .option(\"escape\", \"\\\"\")"
+    )]
+    StrayQuote { line: u64, found: char, expected: &'static str },
     #[error("it has {found} values, and the header has {expected}")]
     Length { found: usize, expected: usize },
     #[error("it is not encoded in UTF-8")]
@@ -54,11 +59,15 @@ fn check_names(names: &csv::StringRecord, delimiter: u8) -> Result<(), CsvError>
     let (Some(header), 1) = (names.get(0), names.len()) else { return Ok(()) };
     for (separator, other) in SEPARATORS {
         if separator != char::from(delimiter) && header.contains(separator) {
-            let expected = if delimiter == b'\t' { "tabs" } else { "commas" };
+            let expected = separators(delimiter);
             return Err(CsvError::Delimiter { header: header.to_owned(), other, expected, sep: separator });
         }
     }
     Ok(())
+}
+
+fn separators(delimiter: u8) -> &'static str {
+    if delimiter == b'\t' { "tabs" } else { "commas" }
 }
 
 fn row(names: &csv::StringRecord, record: &ByteRecord) -> Result<Row, CsvError> {
@@ -86,10 +95,11 @@ pub(super) fn count(text: TextReader, delimiter: u8) -> Option<u64> {
     Some(reader(text, delimiter).into_byte_records().count() as u64)
 }
 
-/// Checks that every quote is closed: the reader would take the rest of the file for one value.
+/// Checks that every quote is closed, and that nothing follows one that closes a value: the reader would take the rest
+/// of the file for one value, or tear a value apart where quotes are escaped by a backslash.
 ///
 /// # Errors
-/// One is not, or the file cannot be read.
+/// One is not, something does, or the file cannot be read.
 pub(super) fn check(path: &Path, mut text: TextReader, delimiter: u8) -> Result<(), ScoreError> {
     let mut quotes = Quotes { state: State::Start, line: 1, opened: 1 };
     loop {
@@ -98,7 +108,7 @@ pub(super) fn check(path: &Path, mut text: TextReader, delimiter: u8) -> Result<
             break;
         }
         for byte in bytes {
-            quotes.step(*byte, delimiter);
+            quotes.step(*byte, delimiter).map_err(|error| ScoreError::read(path, error))?;
         }
         let read = bytes.len();
         text.consume(read);
@@ -128,7 +138,7 @@ enum State {
 }
 
 impl Quotes {
-    fn step(&mut self, byte: u8, delimiter: u8) {
+    fn step(&mut self, byte: u8, delimiter: u8) -> Result<(), CsvError> {
         self.line += u64::from(byte == b'\n');
         let is_end = byte == delimiter || byte == b'\n' || byte == b'\r';
         self.state = match self.state {
@@ -140,7 +150,12 @@ impl Quotes {
             State::Quoted => State::Quoted,
             State::Closing if byte == b'"' => State::Quoted,
             _ if is_end => State::Start,
-            _ => State::Plain,
+            State::Closing => {
+                let found = if byte.is_ascii() { char::from(byte) } else { char::REPLACEMENT_CHARACTER };
+                return Err(CsvError::StrayQuote { line: self.line, found, expected: separators(delimiter) });
+            }
+            State::Start | State::Plain => State::Plain,
         };
+        Ok(())
     }
 }

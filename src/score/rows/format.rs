@@ -56,7 +56,8 @@ impl FileKind {
             return Ok(Self::LINES);
         }
         let unknown = || ScoreError::UnknownFormat(path.to_owned());
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unknown)?.to_ascii_lowercase();
+        // Only the extensions matter, and a name that is not in UTF-8 may have one.
+        let name = path.file_name().ok_or_else(unknown)?.to_string_lossy().to_ascii_lowercase();
         let mut name = name.as_str();
         let mut compression = Compression::None;
         for (extension, known) in COMPRESSIONS {
@@ -79,6 +80,15 @@ impl FileKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_not_in_utf8_has_an_extension() {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"bad\xff.CSV.gz");
+        let kind = FileKind::from_path(Path::new(name)).unwrap();
+        assert_eq!((kind.format, kind.compression), (Format::Csv { delimiter: b',' }, Compression::Gzip));
+    }
 
     #[test]
     fn extensions_of_any_case_name_format_and_compression() {

@@ -7,6 +7,7 @@ mod json;
 mod parquet;
 mod parquet_types;
 mod python_numbers;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -28,6 +29,7 @@ pub type Rows = Box<dyn Iterator<Item = Result<Row, ScoreError>> + Send>;
 /// It cannot be opened, or does not start as its format does.
 pub fn open(path: &Path) -> Result<Rows, ScoreError> {
     let kind = FileKind::from_path(path)?;
+    signature::check(path, kind).map_err(|error| ScoreError::read(path, error))?;
     if kind.format != Format::Parquet {
         check_regular(path, kind)?;
     }
@@ -44,7 +46,7 @@ pub fn open(path: &Path) -> Result<Rows, ScoreError> {
 /// # Errors
 /// It is broken.
 fn check_regular(path: &Path, kind: FileKind) -> Result<(), ScoreError> {
-    if path == Path::new("-") || !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+    if !is_regular(path) {
         return Ok(());
     }
     let text = text::open(path, kind)?;
@@ -53,6 +55,11 @@ fn check_regular(path: &Path, kind: FileKind) -> Result<(), ScoreError> {
         Format::Csv { delimiter } => csv::check(path, text, delimiter),
         Format::Parquet => Ok(()),
     }
+}
+
+/// Whether a path leads to a file that can be read twice.
+fn is_regular(path: &Path) -> bool {
+    path != Path::new("-") && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// What the formats of a run's inputs say about their values.
@@ -105,11 +112,11 @@ fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), SameN
     }
 }
 
-/// Counts the rows of a file, much faster than reading them; `None` if that fails.
+/// Counts the rows of a file, much faster than reading them; `None` if that fails, or the file can be read only once.
 pub fn count(path: &Path) -> Option<u64> {
     let kind = FileKind::from_path(path).ok()?;
     match kind.format {
-        _ if path == Path::new("-") => None,
+        _ if !is_regular(path) => None,
         Format::Json => json::count(text::open(path, kind).ok()?),
         Format::Csv { delimiter } => csv::count(text::open(path, kind).ok()?, delimiter),
         Format::Parquet => parquet::count(path),

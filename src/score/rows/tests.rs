@@ -104,6 +104,15 @@ fn a_table_with_an_open_quote_or_another_separator_is_refused_with_what_to_do() 
         ("x.csv", "a\tb\n1\t2\n", "tabs"),
         ("x.tsv", "a,b\n1,2\n", "commas"),
         ("x.csv", "a,a\n1,2\n", "two columns"),
+        (
+            "x.csv",
+            "a,b\n\"say \\\"hi\\\"\",c\n",
+            "line 2 ends a value and is followed by 'h' in place of commas",
+        ),
+        ("x.csv", "a,b\n\"line \\\"one\\\"\nline two\",ok\n", "double each quote"),
+        ("x.csv", "a,b\n\"a\"b\"c,d\n", "followed by 'b'"),
+        ("x.csv", "a,b\n\"x\" ,y\n", "followed by ' '"),
+        ("x.tsv", "a\tb\n\"x\"y\tz\n", "in place of tabs"),
         ("x.csv", "\u{0}", ""),
     ] {
         match read(name, text.as_bytes()) {
@@ -111,6 +120,7 @@ fn a_table_with_an_open_quote_or_another_separator_is_refused_with_what_to_do() 
             Ok(_) => assert!(words.is_empty(), "{text:?} is read"),
         }
     }
+    assert_eq!(rows("x.csv", b"a,b\n\"1\",\"2\"\r\n\"\"\"3\"\"\",\"4\"")[1], r#"{"a":"\"3\"","b":"4"}"#);
     let utf16 = read("x.csv", b"\xff\xfea\0,\0").err().unwrap().to_string();
     assert!(utf16.contains("UTF-16"), "{utf16}");
 }

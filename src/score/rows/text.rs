@@ -2,15 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
 use super::{Compression, FileKind, ScoreError};
+use crate::cli::output::eprint_line;
 
 /// Text of a file.
 pub(super) type TextReader = BufReader<Box<dyn Read + Send>>;
 
+/// How long a named pipe is waited for without a word.
+const PATIENCE: Duration = Duration::from_secs(2);
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
@@ -25,7 +31,7 @@ pub(super) fn open(path: &Path, kind: FileKind) -> Result<TextReader, ScoreError
     let raw: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(path).map_err(failed)?)
+        Box::new(open_or_say_why_not(path).map_err(failed)?)
     };
     let plain: Box<dyn Read + Send> = match kind.compression {
         Compression::None => raw,
@@ -33,6 +39,24 @@ pub(super) fn open(path: &Path, kind: FileKind) -> Result<TextReader, ScoreError
         Compression::Zstd => Box::new(zstd::Decoder::new(raw).map_err(failed)?),
     };
     without_mark(BufReader::with_capacity(1 << 16, plain)).map_err(|error| ScoreError::read(path, error))
+}
+
+/// Opens a file. A named pipe is not open before somebody writes to it, which may never happen: says so after a while.
+fn open_or_say_why_not(path: &Path) -> io::Result<File> {
+    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    if !is_pipe {
+        return File::open(path);
+    }
+    let (opened, waiting) = std::sync::mpsc::channel::<()>();
+    let name = path.display().to_string();
+    std::thread::spawn(move || {
+        if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            eprint_line(format_args!("waiting for a program that writes to {name}, which is a named pipe"));
+        }
+    });
+    let file = File::open(path);
+    drop(opened);
+    file
 }
 
 /// Skips the mark with which Windows programs start a file.
