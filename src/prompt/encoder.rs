@@ -328,7 +328,12 @@ impl Encoder {
 
     /// Whether a text contains a control token, as a text with the chat template applied does.
     pub fn is_templated(&self, text: &str) -> bool {
-        self.tokenizer.control_tokens().iter().any(|token| text.contains(token))
+        self.control_token_in(text).is_some()
+    }
+
+    /// A control token that a text spells.
+    pub(crate) fn control_token_in(&self, text: &str) -> Option<&str> {
+        self.tokenizer.control_tokens().into_iter().find(|token| text.contains(token))
     }
 
     pub(super) fn starts_with_bos(&self, ids: &[u32]) -> bool {

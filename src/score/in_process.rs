@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::row_options::RowOptions;
 use super::score_source::{RUBRIC, ScoreSource, variables_in_journal};
+use super::token_warning::TokenWarning;
 use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
@@ -99,6 +100,7 @@ impl LoadedScorer {
 pub(super) struct InProcess {
     engine: LoadedScorer,
     in_flight: Semaphore,
+    token_warning: TokenWarning,
 }
 
 impl InProcess {
@@ -112,7 +114,8 @@ impl InProcess {
         command: &'static str,
     ) -> Result<Self, ScoreError> {
         let engine = load_scorer(settings, build, command)?;
-        Ok(Self { engine, in_flight: Semaphore::new(IN_FLIGHT) })
+        let in_flight = Semaphore::new(IN_FLIGHT);
+        Ok(Self { engine, in_flight, token_warning: TokenWarning::default() })
     }
 
     fn head(&self) -> &Head {
@@ -125,6 +128,7 @@ impl InProcess {
         row: RowOptions<'_>,
     ) -> Result<Vec<ScoreResult>, ScoreError> {
         let scorer = &*self.engine.scorer;
+        self.token_warning.check(scorer.encoder(), conversations);
         let rubric = match row.rubric.map(|rubric| rubric_head(scorer, rubric)).transpose() {
             Ok(rubric) => rubric,
             Err(reason) => return Ok(vec![Err(Unscored::Refused(reason)); conversations.len()]),

@@ -43,6 +43,7 @@ mod scores_of_row;
 mod select;
 mod subset;
 mod summary;
+mod token_warning;
 #[cfg(test)]
 mod torn_disk;
 mod unread;

@@ -170,6 +170,7 @@ fn a_templated_text_has_the_ids_of_its_conversation_with_or_without_bos() {
     let bare = text.strip_prefix("<|begin_of_text|>").unwrap();
     assert_eq!(encoder.encode_templated(bare).unwrap(), ids);
     assert!(encoder.is_templated(bare) && !encoder.is_templated("Hello <|eot"));
+    assert_eq!(encoder.control_token_in("so <|eot_id|> it is"), Some("<|eot_id|>"));
 }
 
 #[test]
