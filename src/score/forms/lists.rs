@@ -17,7 +17,7 @@ pub(super) static LISTS: Form = Form {
             column.and_then(|column| view.peek(column)).is_some_and(|value| value.is_string())
         };
         let all = [chosen, rejected].into_iter().all(|column| holds_texts(view, column));
-        // One response against many: only a list that is no text is surely one.
+        // One response against many: a text that spells a list may be the response.
         let one = (is_text(chosen) && is_list_of_texts(view, rejected))
             || (is_list_of_texts(view, chosen) && is_text(rejected));
         view.prompt_column().is_some() && (all || one)

@@ -14,7 +14,7 @@ const LENGTH: usize = 64;
 #[error("it is {0}")]
 pub(super) struct OtherContent(&'static str);
 
-/// What files that are no text start with.
+/// What binary files and pointers to them start with.
 const SIGNATURES: [(&[u8], &str); 6] = [
     (
         b"version https://git-lfs",
