@@ -98,12 +98,20 @@ class AttentionBlock {
 #pragma omp parallel for
         for (std::size_t row = 0; row < places.size(); ++row) {
             const float* cosines = angles + row * heads_.head_dim;
-            const Rotation rotation{cosines, cosines + half, 2 * half, norms.query, norms.key};
+            const Rotation rotation{cosines,     cosines + half, 2 * half,
+                                    norms.query, norms.key,      query_factor(places[row].position)};
             CacheView<T> block = cache;
             block.base += places[row].block * cache.block_stride;
             kernels_.rope(heads_, projected_.as<float>() + row * heads_.qkv_width(), rotation,
                           places[row].position % kTokensPerBlock, block, queries + row * heads_.q_width());
         }
+    }
+
+    float query_factor(std::size_t position) const {
+        const auto [beta, length] = config_.query_growth;
+        // The first positions stay as they are, bit for bit.
+        if (beta == 0.0f || position < length) return 1.0f;
+        return 1.0f + beta * std::log(static_cast<float>(1 + position / length));
     }
 
     void run_tiles(std::size_t layer, const Batch& batch, std::span<const TileSpan> tiles, T* queries) {

@@ -51,6 +51,8 @@ cpu::QkNormSpan qk_norm(QkNormView view) {
             return cpu::QkNormSpan::EachHead;
         case QkNormView::AllHeads:
             return cpu::QkNormSpan::AllHeads;
+        case QkNormView::OwnHead:
+            return cpu::QkNormSpan::OwnHead;
     }
     throw EngineError("the CPU engine does not know this norm of queries and keys");
 }
@@ -114,6 +116,7 @@ cpu::ModelConfig model_of(const CpuModel& model) {
                       .qk_norm = qk_norm(attention.qk_norm),
                       .scale = attention.scale,
                       .softcap = attention.softcap,
+                      .query_growth = {attention.query_growth, attention.query_growth_length},
                       .windows = {attention.windows.begin(), attention.windows.end()},
                       .rope = rope(attention.rope),
                       .window_rope = rope(attention.window_rope)},

@@ -68,8 +68,15 @@ struct EncoderConfig {
     bool mean = false;
 };
 
-// What one RMS norm of a token's queries, or of its keys, goes over before they are rotated.
-enum class QkNormSpan { None, EachHead, AllHeads };
+// What one norm of a token's queries, or of its keys, goes over before they are rotated: each head by itself
+// or all together, as RMS norms, or each head with weights of its own, as layer norms.
+enum class QkNormSpan { None, EachHead, AllHeads, OwnHead };
+
+// Queries are multiplied by 1 + beta * ln(1 + floor(position / length)).
+struct QueryGrowth {
+    float beta = 0.0f;  // 0: they are not
+    std::size_t length = 1;
+};
 
 struct AttentionConfig {
     HeadShape heads;
@@ -80,6 +87,7 @@ struct AttentionConfig {
     float scale;
     // Cap on the scores, see AttentionTile. 0: no cap.
     float softcap;
+    QueryGrowth query_growth = {};
     // Keys that each layer's queries see, see AttentionTile. 0: all.
     std::vector<std::size_t> windows;
     Rope rope;

@@ -109,6 +109,8 @@ void rope(const HeadShape& shape, const float* qkv, const Rotation& rotation, st
     T rounded[kMaxHeadDim];
     for (std::size_t h = 0; h < shape.heads; ++h) {
         rotate(qkv + h * dim, rotation, rotation.query_norm, dim, rotated);
+        if (rotation.query_factor != 1.0f)
+            for (std::size_t d = 0; d < dim; ++d) rotated[d] *= rotation.query_factor;
         narrow_row(rotated, dim, queries + h * dim);
     }
     for (std::size_t h = 0; h < shape.kv_heads; ++h) {

@@ -93,6 +93,7 @@ struct Rotation {
     std::size_t dim;
     NormWeights query_norm;
     NormWeights key_norm;
+    float query_factor = 1.0f;  // on rotated queries
 };
 
 // A row of sums of int8 products, [n]; each means sum * row * columns (+ bias).

@@ -1,12 +1,12 @@
-// RMS norms of queries and keys between their projection and their rotation.
+// Norms of queries and keys between their projection and their rotation.
 #pragma once
 
 #include "layer_tensors.h"
 
 namespace assay::cpu {
 
-// Norms over each head are left to the rotation, which goes through the heads one by one anyway. Norms over
-// all heads together come before it, over rows of the projection.
+// Norms over each head with the same weights are left to the rotation, which goes through the heads one by
+// one anyway. The others come before it, over rows of the projection.
 template <typename T>
 class QkNorm {
   public:
@@ -20,23 +20,23 @@ class QkNorm {
         : span_(config.qk_norm), heads_(config.heads), kernels_(kernels) {}
 
     Weights bind(const LayerTensors& tensors, float eps) const {
-        const bool wide = span_ == QkNormSpan::AllHeads;
+        const bool wide = span_ == QkNormSpan::AllHeads || span_ == QkNormSpan::OwnHead;
         const auto norm = [&](const std::string& name, std::size_t width) {
-            return NormWeights{tensors.floats_if(span_ != QkNormSpan::None, name, width), nullptr, eps};
+            return NormWeights{tensors.floats_if(span_ != QkNormSpan::None, name, width),
+                               tensors.floats_if(span_ == QkNormSpan::OwnHead, name + "_bias", width), eps};
         };
         return {norm("query_norm", wide ? heads_.q_width() : heads_.head_dim),
                 norm("key_norm", wide ? heads_.kv_width() : heads_.head_dim)};
     }
 
-    // Norms the queries and keys of `rows` rows of [rows, qkv_width] in place, if the norms span all heads.
+    // Norms the queries and keys of `rows` rows of [rows, qkv_width] in place, unless the rotation does.
     void before_rotation(const Weights& weights, std::size_t rows, float* projected) const {
-        if (span_ != QkNormSpan::AllHeads) return;
+        if (span_ == QkNormSpan::None || span_ == QkNormSpan::EachHead) return;
 #pragma omp parallel for
         for (std::size_t i = 0; i < rows; ++i) {
             float* query = projected + i * heads_.qkv_width();
-            float* key = query + heads_.q_width();
-            kernels_.norm_f32(query, weights.query, heads_.q_width(), query);
-            kernels_.norm_f32(key, weights.key, heads_.kv_width(), key);
+            norm(weights.query, heads_.heads, query);
+            norm(weights.key, heads_.kv_heads, query + heads_.q_width());
         }
     }
 
@@ -46,6 +46,19 @@ class QkNorm {
     }
 
   private:
+    // Norms heads that follow one another.
+    void norm(const NormWeights& weights, std::size_t heads, float* x) const {
+        const std::size_t dim = heads_.head_dim;
+        if (span_ == QkNormSpan::AllHeads) {
+            kernels_.norm_f32(x, weights, heads * dim, x);
+            return;
+        }
+        for (std::size_t head = 0; head < heads; ++head, x += dim) {
+            const std::size_t first = head * dim;
+            kernels_.norm_f32(x, {weights.weight + first, weights.bias + first, weights.eps}, dim, x);
+        }
+    }
+
     const QkNormSpan span_;
     const HeadShape heads_;
     const Kernels<T>& kernels_;

@@ -72,6 +72,14 @@ ModelConfig with_layer_norms() {
     return model;
 }
 
+// Norms over each head with weights of its own, and queries that grow at every seventh position.
+ModelConfig with_norms_by_head() {
+    ModelConfig model = with_layer_norms();
+    model.attention.qk_norm = QkNormSpan::OwnHead;
+    model.attention.query_growth = {.beta = 0.3f, .length = 7};
+    return model;
+}
+
 // Frequencies by the length of the text, which change beyond 9 tokens.
 ModelConfig with_ntk_scaling() {
     ModelConfig model = plain();
@@ -247,8 +255,8 @@ void an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing() {
 int main() {
     an_engine_goes_on_after_a_refusal_and_takes_all_that_fits_or_nothing();
     for (ModelConfig config :
-         {plain(), with_every_norm(), with_output_norms(), with_layer_norms(), with_ntk_scaling(),
-          with_experts(), side_by_side(), with_scaled_branches(), with_vocabulary()}) {
+         {plain(), with_every_norm(), with_output_norms(), with_layer_norms(), with_norms_by_head(),
+          with_ntk_scaling(), with_experts(), side_by_side(), with_scaled_branches(), with_vocabulary()}) {
         a_text_has_the_same_logits_alone_and_in_a_batch(config);
         config.dtype = Dtype::Bf16;
         if (supports_bf16()) a_text_has_the_same_logits_alone_and_in_a_batch(config);

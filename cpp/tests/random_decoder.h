@@ -29,6 +29,9 @@ class RandomDecoder {
         const std::size_t width = config.feed_forward.intermediate_size;
         const bool gated = cpu::gated(config.feed_forward.activation);
         state("embedding", config_.vocab_size * config_.hidden_size);
+        if (config.positions.rows > 0)
+            floats("position_embedding", config.positions.rows * config_.hidden_size);
+        const std::size_t outside = bytes();
         for (std::size_t layer = 0; layer < config.num_layers; ++layer) {
             const std::string at = "layers." + std::to_string(layer) + ".";
             if (config.norms.pre_norms) norm(at + "input_norm");
@@ -43,13 +46,17 @@ class RandomDecoder {
                 linear(at + "down", config_.hidden_size, width, config.feed_forward.bias);
             }
             if (config.attention.qk_norm != QkNormSpan::None) {
-                const bool all = config.attention.qk_norm == QkNormSpan::AllHeads;
-                floats(at + "query_norm", all ? heads.q_width() : heads.head_dim);
-                floats(at + "key_norm", all ? heads.kv_width() : heads.head_dim);
+                const bool each = config.attention.qk_norm == QkNormSpan::EachHead;
+                for (const char* kind : {"", "_bias"}) {
+                    if (*kind != '\0' && config.attention.qk_norm != QkNormSpan::OwnHead) continue;
+                    floats(at + "query_norm" + kind, each ? heads.head_dim : heads.q_width());
+                    floats(at + "key_norm" + kind, each ? heads.head_dim : heads.kv_width());
+                }
             }
             for (const char* name : {"attention_post_norm", "mlp_post_norm"})
                 if (config.norms.post_norms) norm(at + name);
         }
+        layer_bytes_ = bytes() - outside;
         norm("final_norm");
         if (config.head.vocabulary)
             packed("lm_head", state_dtype(), config_.vocab_size, config_.hidden_size);
@@ -59,7 +66,16 @@ class RandomDecoder {
 
     const Weights& weights() const { return weights_; }
 
+    // Size of the tensors of all layers.
+    std::size_t layer_bytes() const { return layer_bytes_; }
+
   private:
+    std::size_t bytes() const {
+        std::size_t sum = 0;
+        for (const Buffer& buffer : memory_) sum += buffer.bytes();
+        return sum;
+    }
+
     // Format of the embedding.
     Dtype state_dtype() const {
         const bool wide = config_.dtype == Dtype::F32 || !supports_bf16();
@@ -93,10 +109,11 @@ class RandomDecoder {
     }
     void experts(const std::string& at) {
         const ExpertsConfig& experts = config_.feed_forward.experts;
-        packed(at + "router", state_dtype(), experts.count + 1, config_.hidden_size);
+        const std::size_t shared = experts.shared_intermediate_size;
+        packed(at + "router", state_dtype(), experts.count + (shared > 0 ? 1 : 0), config_.hidden_size);
         for (std::size_t expert = 0; expert < experts.count; ++expert)
             this->expert(at + "experts." + std::to_string(expert) + ".", experts.intermediate_size);
-        expert(at + "shared.", experts.shared_intermediate_size);
+        if (shared > 0) expert(at + "shared.", shared);
     }
     void expert(const std::string& at, std::size_t width) {
         linear(at + "gate_up", 2 * width, config_.hidden_size, false);
@@ -127,6 +144,7 @@ class RandomDecoder {
 
     const ModelConfig config_;
     std::vector<Buffer> memory_;
+    std::size_t layer_bytes_ = 0;
     Weights weights_;
 };
 

@@ -125,9 +125,6 @@ fn refuse_what_no_engine_does(config: &Object) -> Result<(), BuildError> {
             return Err(config.error(field, &reason));
         }
     }
-    if config.optional("use_qk_norm")?.unwrap_or(false) {
-        return Err(config.error("use_qk_norm", "layer norms of queries and keys are not supported"));
-    }
     if config.optional("scale_attn_by_inverse_layer_idx")?.unwrap_or(false) {
         let reason = "attention that is scaled by the number of the layer is not supported";
         return Err(config.error("scale_attn_by_inverse_layer_idx", reason));

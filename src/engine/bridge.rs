@@ -75,6 +75,9 @@ pub(crate) mod ffi {
         scale: f32,
         /// 0: none.
         softcap: f32,
+        /// [`crate::manifest::QueryGrowth`]; 0: none.
+        query_growth: f32,
+        query_growth_length: usize,
         /// One per layer; 0: all keys.
         windows: Vec<usize>,
         rope: RopeView,
@@ -138,6 +141,7 @@ pub(crate) mod ffi {
         None,
         EachHead,
         AllHeads,
+        OwnHead,
     }
 
     /// Rotary frequencies and the factor on cosine and sine.

@@ -36,8 +36,8 @@ pub use head::{Gating, HeadActivation, HeadLayer, HiddenLayer, ManifestHead, Poo
 pub use judge::{AnswerScore, Judge, JudgeFile, JudgeFileError, Question, QuestionError};
 pub use limits::{BuildLimits, LimitError, LimitOverrides};
 pub use model::{
-    Activation, Bidirectional, Experts, LearnedPositions, Model, Norm, QkNorm, RelativePositions, Rope,
-    RopeScaling, Segments, SharedExpert, SlidingWindow, Variant,
+    Activation, Bidirectional, Experts, LearnedPositions, Model, Norm, QkNorm, QueryGrowth,
+    RelativePositions, Rope, RopeScaling, Segments, SharedExpert, SlidingWindow, Variant,
 };
 pub(crate) use plain_file::{read_plain_file, read_plain_text};
 pub use sampling_defaults::SamplingDefaults;

@@ -48,7 +48,7 @@ pub struct Model {
 pub struct Variant {
     /// Kind of the norms.
     pub norm: Norm,
-    /// RMS norms of queries and keys before they are rotated.
+    /// Norms of queries and keys before they are rotated.
     pub qk_norm: QkNorm,
     /// Whether there is a norm over the inputs of attention and feed-forward network.
     pub pre_norms: bool,
@@ -61,6 +61,9 @@ pub struct Variant {
     pub embedding_scale: f32,
     /// Factor on attention scores; `None` for `head_dim^-0.5`.
     pub attention_scale: Option<f32>,
+    /// How queries grow with their position; `None` if they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_growth: Option<QueryGrowth>,
     /// Cap on attention scores, which become `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
     /// Width of the rotated part at the start of each head; `None` for all of it, 0 for nothing.
@@ -94,6 +97,7 @@ impl Default for Variant {
             activation: Activation::Silu,
             embedding_scale: 1.0,
             attention_scale: None,
+            query_growth: None,
             attention_softcap: None,
             rotary_dim: None,
             sliding_window: None,
@@ -116,7 +120,7 @@ pub enum Norm {
     Layer,
 }
 
-/// What one RMS norm of a token's queries, or of its keys, goes over.
+/// What one norm of a token's queries, or of its keys, goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QkNorm {
@@ -126,6 +130,8 @@ pub enum QkNorm {
     EachHead,
     /// All heads together.
     AllHeads,
+    /// Each head by itself, with weights of its own. These are layer norms.
+    OwnHead,
 }
 
 /// What a feed-forward network does between its projections.
@@ -184,6 +190,16 @@ impl Experts {
     pub fn router_rows(&self) -> usize {
         self.count + usize::from(self.shared.is_some())
     }
+}
+
+/// Queries are multiplied by `1 + beta * ln(1 + floor(position / length))`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryGrowth {
+    /// How fast they grow.
+    pub beta: f32,
+    /// Positions with the same factor; for the first of them it is 1.
+    pub length: usize,
 }
 
 /// Embeddings of positions in a text.
@@ -274,6 +290,8 @@ pub struct Rope {
 pub enum RopeScaling {
     /// None.
     Default,
+    /// Nothing is rotated: every frequency is 0.
+    Unrotated,
     /// Every frequency divided by `factor`.
     Linear {
         /// At least 1.
@@ -331,7 +349,11 @@ impl RopeScaling {
     /// The length beyond which a text's own length decides how all its tokens are rotated; `None` if it never does.
     pub fn usual_length(&self) -> Option<usize> {
         match *self {
-            Self::Default | Self::Linear { .. } | Self::Llama3 { .. } | Self::Yarn { .. } => None,
+            Self::Default
+            | Self::Unrotated
+            | Self::Linear { .. }
+            | Self::Llama3 { .. }
+            | Self::Yarn { .. } => None,
             Self::Dynamic { max_position_embeddings: length, .. }
             | Self::LongRope { original_max_position_embeddings: length, .. } => Some(length),
         }

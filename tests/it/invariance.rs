@@ -9,7 +9,7 @@ use assay::engine::{BlockId, EngineOptions, LengthClasses};
 use assay::hardware::Cpu;
 use assay::manifest::{
     Activation, Bidirectional, Dtype, Experts, Gating, HeadActivation, HiddenLayer, Manifest, ManifestHead,
-    Model, Norm, Pooling, QkNorm, Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
+    Model, Norm, Pooling, QkNorm, QueryGrowth, Rope, RopeScaling, SharedExpert, SlidingWindow, Variant,
 };
 use proptest::prelude::*;
 
@@ -330,6 +330,26 @@ fn a_text_has_one_score_with_norms_over_outputs_and_over_all_heads() {
     let mut model = model(72, 88, 3, (6, 3, 24));
     model.variant =
         Variant { qk_norm: QkNorm::AllHeads, pre_norms: false, post_norms: true, ..Variant::default() };
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+        one_score_of(model.clone(), dtype);
+    }
+}
+
+/// As in Command R+, Command R7B and Ministral 3: layer norms over each head with weights of its own, layers that are not
+/// rotated, queries that grow with their position.
+#[test]
+fn a_text_has_one_score_with_norms_by_head_unrotated_layers_and_growing_queries() {
+    let mut model = model(72, 104, 3, (6, 3, 24));
+    let rope = std::mem::replace(&mut model.rope.scaling, RopeScaling::Unrotated);
+    let windowed = Rope { theta: 500.0, scaling: rope };
+    model.variant = Variant {
+        norm: Norm::Layer,
+        qk_norm: QkNorm::OwnHead,
+        parallel_residual: true,
+        query_growth: Some(QueryGrowth { beta: 0.4, length: 21 }),
+        sliding_window: Some(SlidingWindow { keys: 29, layers: vec![0, 2], rope: Some(windowed) }),
+        ..Variant::default()
+    };
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
         one_score_of(model.clone(), dtype);
     }

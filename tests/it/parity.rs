@@ -169,6 +169,7 @@ parity! {
     gemma3: "gemma3-tiny";
     the_text_part_of_gemma3: "gemma3-vision";
     ministral: "ministral-tiny";
+    ministral3_whose_queries_grow: "ministral3-tiny";
     nemotron: "nemotron-tiny";
     phi3: "phi3-tiny";
     phi3_with_longrope: "phi3-longrope";
@@ -179,11 +180,19 @@ parity! {
     glm4: "glm4-tiny";
     granite: "granite-tiny";
     cohere: "cohere-tiny";
+    cohere_with_norms_of_queries_and_keys: "cohere-norms";
+    cohere2: "cohere2-tiny";
     gpt_neox: "neox-tiny";
     gpt2: "gpt2-tiny";
+    glm_with_heads_for_gpus: "glm-wide";
+    gemma3_without_scaling: "gemma3-wide";
+    gpt_neox_with_heads_for_gpus: "neox-wide";
+    gpt2_with_heads_for_gpus: "gpt2-wide";
     mixtral: "mixtral-tiny";
     qwen3_with_experts: "qwen3-moe-tiny";
     qwen2_with_a_shared_expert: "qwen2-moe-tiny";
+    qwen3_with_experts_everywhere: "qwen3-moe-even";
+    qwen2_with_experts_everywhere: "qwen2-moe-even";
     olmoe: "olmoe-tiny";
     internlm2: "internlm2-tiny";
     deberta: "deberta-tiny";

@@ -27,7 +27,8 @@ SIZES = (32, 48, 64, 80, 96, 104, 112, 128, 144, 160, 192, 224, 256)
 
 def head_dim(config):
     """The width of a head."""
-    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    hidden, heads = config.get("hidden_size", config.get("n_embd")), config.get("num_attention_heads", config.get("n_head"))
+    return config.get("head_dim") or hidden // heads
 
 
 def places(dim, rotary):
@@ -51,9 +52,13 @@ def widened(original, output):
     config = source.config
     dim = head_dim(config)
     where = places(dim, int(dim * config.get("partial_rotary_factor", 1)))
+    scaling = config.get("rope_scaling") or {}
+    for field in ("short_factor", "long_factor"):
+        if field in scaling:
+            scaling[field] = [factor for factor in scaling[field] for _ in range(4)]
     normed = any("q_norm" in name for name in source.tensors)
     # Four times the width halves the scores. Twice the queries double them; norms of queries undo their own halving.
-    scaled = "query_pre_attn_scalar" in config
+    scaled = "query_pre_attn_scalar" in config or "attention_multiplier" in config
     assert not (normed and scaled), "norms that count from 1 cannot be halved exactly"
     queries = config["num_attention_heads"] * dim
     changes = {"head_dim": 4 * dim}
@@ -108,6 +113,27 @@ def checkpoint(name):
     atexit.register(shutil.rmtree, folder)
     widened(original, Path(folder) / name)
     return Path(folder) / name
+
+
+# Checkpoints whose families are not built from the classes of Llama, Qwen and Gemma 2 alone.
+NEWER = [
+    "mixtral-tiny",
+    "qwen2-moe-even",
+    "qwen3-moe-even",
+    "granite-tiny",
+    "glm-wide",
+    "cohere-norms",
+    "neox-wide",
+    "gpt2-wide",
+    "gemma3-wide",
+    "phi3-longrope",
+]
+
+
+def head_options(name):
+    """The options about the head of a checkpoint that does not describe its own."""
+    file = ROOT / "tests/checkpoints" / name / "head.yaml"
+    return ("--head", file) if file.exists() else ()
 
 
 if __name__ == "__main__":

@@ -71,7 +71,14 @@ impl<'a> Tensor<'a> {
     /// Some of its columns, as a tensor.
     pub(in crate::builder) fn columns(&self, columns: Range<usize>) -> Self {
         let elements = self.row_count() * columns.len();
-        Self { first: self.first + columns.start, elements, row: columns.len(), ..*self }
+        let step = if self.transposed { self.pitch } else { 1 };
+        Self { first: self.first + columns.start * step, elements, row: columns.len(), ..*self }
+    }
+
+    /// Its elements as a matrix with rows of this length, if it is part of a tensor with more dimensions.
+    pub(in crate::builder) fn as_matrix(&self, row: usize) -> Self {
+        assert!(self.row == self.pitch && !self.transposed, "only whole rows follow one another");
+        Self { row, pitch: row, ..*self }
     }
 
     /// Reads a run of its elements, each `width` bytes, into `bytes`.
@@ -116,8 +123,9 @@ impl<'a> Tensor<'a> {
         bytes.resize(elements.len() * width, 0);
         let merged = match self.merge {
             Some(merge) => {
-                let columns = self.first + from..self.first + to;
-                Some(merge.rows(self.stored, 0..row, columns)?)
+                let pitch = self.pitch.max(1);
+                let (above, left) = (self.first / pitch, self.first % pitch);
+                Some(merge.rows(self.stored, above..above + row, left + from..left + to)?)
             }
             None => None,
         };

@@ -1,6 +1,6 @@
 //! BERT.
 
-use super::encoders::{EncoderHead, EncoderSpec, PositionsSpec};
+use super::encoders::{self, EncoderHead, EncoderSpec, PositionsSpec};
 use super::llama;
 use super::spec::*;
 use crate::manifest::Norm;
@@ -54,7 +54,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
             pooling_field: None,
         },
     }),
-    trtllm: None,
+    trtllm: Err(encoders::NOT_ON_GPUS),
     ..llama::SPEC
 };
 

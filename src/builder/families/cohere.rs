@@ -1,8 +1,12 @@
 //! Command R: attention and feed-forward network read the same layer norm, which has no bias.
 
+use serde_json::{Map, Value, json};
+
 use super::llama;
 use super::spec::*;
-use crate::manifest::Norm;
+use super::trtllm_fields::{lacks_split_attention_bias, object};
+use crate::builder::BuildError;
+use crate::manifest::{Model, Norm, QkNorm, RopeScaling};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "cohere",
@@ -17,6 +21,8 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         eps_field: "layer_norm_eps",
         default_eps: 1e-5,
         inputs: Some(["input_layernorm", "input_layernorm"]),
+        queries_and_keys: QkNorm::OwnHead,
+        queries_and_keys_if: Some("use_qk_norm"),
         ..Norms::RMS
     },
     parallel_residual: ParallelResidual::Always,
@@ -24,6 +30,30 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         logits: Some(LogitScale { field: "logit_scale", default: 0.0625, divides: false }),
         ..Multipliers::NONE
     },
-    trtllm: None,
+    trtllm: Ok(TrtllmSpec {
+        architecture: "CohereForCausalLM",
+        divided_embedding: true,
+        positions: "rope_gptj",
+        mlp_norm: None,
+        fields: trtllm_fields,
+        lacks,
+        ..TrtllmSpec::COMMON
+    }),
     ..llama::SPEC
 };
+
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(object(json!({
+        "attn_bias": model.qkv_bias,
+        "qk_layernorm": model.variant.qk_norm != QkNorm::None,
+        // The rows of the head are multiplied already.
+        "output_multiplier_scale": 1.0,
+    })))
+}
+
+fn lacks(model: &Model) -> Option<&'static str> {
+    if !matches!(model.rope.scaling, RopeScaling::Default | RopeScaling::Dynamic { .. }) {
+        return Some("rotary scaling");
+    }
+    lacks_split_attention_bias(model)
+}

@@ -4,6 +4,10 @@ use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Bidirectional, LearnedPositions, RelativePositions, Segments};
 
+/// Why encoders have no form in TensorRT-LLM.
+pub(super) const NOT_ON_GPUS: &str = "its executor returns hidden states of encoders and no scores; its own classifiers, \
+                                      of BERT and RoBERTa, run outside of the executor";
+
 /// Embeddings of positions that are added to those of tokens.
 pub(crate) struct PositionsSpec {
     pub(crate) tensor: &'static str,

@@ -30,7 +30,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: Some(30.0) }),
-    trtllm: Some(TRTLLM),
+    trtllm: Ok(TRTLLM),
     ..FamilySpec::COMMON
 };
 
@@ -43,15 +43,10 @@ pub(super) const NORMS: Norms = Norms {
 
 pub(super) const TRTLLM: TrtllmSpec = TrtllmSpec {
     architecture: "Gemma2ForCausalLM",
-    exported_as: None,
-    llama_classes: false,
-    fp8: false,
-    stages: true,
     divided_embedding: true,
-    fused_gate: false,
-    small_head: None,
     fields: trtllm_fields,
     lacks: lacks_split_attention_bias,
+    ..TrtllmSpec::COMMON
 };
 
 /// `layer_types`, else every other layer from the first.

@@ -6,6 +6,7 @@ use super::gemma2;
 use super::rope;
 use super::spec::*;
 use super::trtllm_fields::{lacks_split_attention_bias, number, object, query_scalar, window_period};
+use super::windows;
 use crate::builder::BuildError;
 use crate::builder::json::Object;
 use crate::manifest::{Model, QkNorm, RopeScaling};
@@ -31,7 +32,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     activation: ActivationSpec::GELU_TANH,
     scaled_embedding: true,
     final_softcap: Some(Softcap { field: "final_logit_softcapping", default: None }),
-    trtllm: Some(TrtllmSpec {
+    trtllm: Ok(TrtllmSpec {
         architecture: "Gemma3ForCausalLM",
         fields: trtllm_fields,
         lacks,
@@ -42,9 +43,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 
 /// `layer_types`, else all layers but each `sliding_window_pattern`th.
 fn all_but_every_nth_layer(config: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {
-    let period = config.size("sliding_window_pattern", Some(6))?;
-    let windowed = |layer: &usize| !(layer + 1).is_multiple_of(period);
-    Ok(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).filter(windowed).collect()))
+    windows::all_but_every_nth(config, fields, 6)
 }
 
 fn trtllm_fields(model: &Model, final_softcap: Option<f32>) -> Result<Map<String, Value>, BuildError> {

@@ -1,7 +1,12 @@
 //! GLM-4 of 2024 (`GlmForCausalLM`).
 
+use serde_json::{Map, Value, json};
+
 use super::llama;
 use super::spec::*;
+use super::trtllm_fields::{OTHER_HEAD_WIDTH, THESE_BIASES, has_other_head_width, object, rotary_fraction};
+use crate::builder::BuildError;
+use crate::manifest::Model;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "glm",
@@ -18,6 +23,34 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     rotary: Rotary { partial: Some(0.5), interleaved: true, ..Rotary::WHOLE },
     norms: Norms { default_eps: 1.5625e-7, ..Norms::RMS },
     tensors: TensorNames { gate_up: GateUp::Fused("mlp.gate_up_proj"), ..TensorNames::COMMON },
-    trtllm: None,
+    trtllm: Ok(TrtllmSpec {
+        architecture: "ChatGLMForCausalLM",
+        stages: false,
+        fused_gate: true,
+        positions: "rope_gptj",
+        fields: trtllm_fields,
+        lacks,
+        ..TrtllmSpec::COMMON
+    }),
     ..llama::SPEC
 };
+
+/// TensorRT-LLM's class is that of ChatGLM 2 and 3, which compute the same.
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(object(json!({
+        "chatglm_version": "glm4",
+        "add_bias_linear": false,
+        "add_qkv_bias": model.qkv_bias,
+        "apply_query_key_layer_scaling": false,
+        "apply_residual_connection_post_layernorm": false,
+        "rmsnorm": true,
+        "rotary_pct": rotary_fraction(model),
+    })))
+}
+
+fn lacks(model: &Model) -> Option<&'static str> {
+    if model.output_bias || model.mlp_bias {
+        return Some(THESE_BIASES);
+    }
+    has_other_head_width(model).then_some(OTHER_HEAD_WIDTH)
+}

@@ -9,5 +9,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     architecture: "Glm4",
     model_type: "glm4",
     norms: Norms { outputs: Some(["post_self_attn_layernorm", "post_mlp_layernorm"]), ..glm::SPEC.norms },
+    trtllm: Err(TrtllmSpec::NO_CLASS),
     ..glm::SPEC
 };

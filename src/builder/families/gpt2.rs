@@ -1,9 +1,13 @@
 //! GPT-2.
 
+use serde_json::{Map, Value, json};
+
 use super::encoders::PositionsSpec;
 use super::llama;
 use super::spec::*;
-use crate::manifest::{Activation, Norm};
+use super::trtllm_fields::object;
+use crate::builder::BuildError;
+use crate::manifest::{Activation, Model, Norm};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "gpt2",
@@ -52,6 +56,15 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         transposed: true,
     },
     positions: Some(PositionsSpec { tensor: "transformer.wpe.weight", unless: None, skips_padding: false }),
-    trtllm: None,
+    trtllm: Ok(TrtllmSpec {
+        architecture: "GPT2LMHeadModel",
+        positions: "learned_absolute",
+        fields: trtllm_fields,
+        ..TrtllmSpec::COMMON
+    }),
     ..llama::SPEC
 };
+
+fn trtllm_fields(_: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(object(json!({ "bias": true })))
+}

@@ -29,6 +29,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         down: "feed_forward.w2",
         transposed: false,
     },
-    trtllm: Some(TrtllmSpec { exported_as: Some("InternLM2ForCausalLM"), ..llama::TRTLLM }),
+    trtllm: Ok(TrtllmSpec { exported_as: Some("InternLM2ForCausalLM"), ..llama::TRTLLM }),
     ..FamilySpec::COMMON
 };

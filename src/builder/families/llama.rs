@@ -25,24 +25,21 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         output: Bias::If("attention_bias"),
         mlp: Bias::If("mlp_bias"),
     },
-    trtllm: Some(TRTLLM),
+    trtllm: Ok(TRTLLM),
     ..FamilySpec::COMMON
 };
 
 /// The form of every family whose layers TensorRT-LLM builds from Llama's classes.
 pub(super) const TRTLLM: TrtllmSpec = TrtllmSpec {
     architecture: "LlamaForCausalLM",
-    exported_as: None,
     llama_classes: true,
     fp8: true,
-    stages: true,
-    divided_embedding: false,
-    fused_gate: false,
     small_head: Some(SmallHead { fields: qwen2::trtllm_fields, biases: false }),
     fields: trtllm_fields,
     lacks: lacks_split_attention_bias,
+    ..TrtllmSpec::COMMON
 };
 
-fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+pub(super) fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
     Ok(object(json!({ "attn_bias": model.qkv_bias, "mlp_bias": model.mlp_bias })))
 }

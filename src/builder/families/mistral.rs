@@ -17,6 +17,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         ..Defaults::NONE
     },
     windows: Some(Windows { default_keys: Some(4096), layers: windows::every_layer }),
-    trtllm: Some(TrtllmSpec { exported_as: Some("MistralForCausalLM"), ..llama::TRTLLM }),
+    trtllm: Ok(TrtllmSpec { exported_as: Some("MistralForCausalLM"), ..llama::TRTLLM }),
     ..FamilySpec::COMMON
 };

@@ -1,9 +1,15 @@
 //! Mixtral.
 
+use serde_json::{Map, Value};
+
 use super::experts::{ExpertTensors, ExpertsSpec};
+use super::llama;
 use super::mistral;
 use super::spec::*;
+use super::trtllm_fields::{lacks_for_experts, moe};
 use super::windows;
+use crate::builder::BuildError;
+use crate::manifest::Model;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "mixtral",
@@ -27,6 +33,17 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
             down: "w2",
         },
     }),
-    trtllm: None,
+    trtllm: Ok(TrtllmSpec {
+        architecture: "MixtralForCausalLM",
+        fields: trtllm_fields,
+        lacks: lacks_for_experts,
+        ..TrtllmSpec::COMMON
+    }),
     ..mistral::SPEC
 };
+
+fn trtllm_fields(model: &Model, softcap: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    let mut fields = llama::trtllm_fields(model, softcap)?;
+    fields.insert("moe".to_owned(), moe(model));
+    Ok(fields)
+}

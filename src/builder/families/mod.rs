@@ -5,6 +5,7 @@
 
 mod bert;
 mod cohere;
+mod cohere2;
 mod deberta_v2;
 pub(super) mod encoders;
 pub(super) mod experts;
@@ -18,6 +19,7 @@ mod granite;
 mod internlm2;
 mod llama;
 mod ministral;
+mod ministral3;
 mod mistral;
 mod mixtral;
 mod modernbert;
@@ -50,10 +52,11 @@ pub(super) use unsupported::kind as unsupported_kind;
 pub(super) use variant::{Sizes, biases, common_name, final_softcap, logit_scale, rotary, variant};
 
 /// Every family that can be built.
-const FAMILIES: [&FamilySpec; 27] = [
+const FAMILIES: [&FamilySpec; 29] = [
     &llama::SPEC,
     &mistral::SPEC,
     &ministral::SPEC,
+    &ministral3::SPEC,
     &qwen2::SPEC,
     &qwen3::SPEC,
     &gemma2::SPEC,
@@ -71,6 +74,7 @@ const FAMILIES: [&FamilySpec; 27] = [
     &glm4::SPEC,
     &granite::SPEC,
     &cohere::SPEC,
+    &cohere2::SPEC,
     &gpt_neox::SPEC,
     &gpt2::SPEC,
     &deberta_v2::SPEC,

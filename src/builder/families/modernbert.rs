@@ -1,6 +1,6 @@
 //! ModernBERT.
 
-use super::encoders::{EncoderHead, EncoderSpec};
+use super::encoders::{self, EncoderHead, EncoderSpec};
 use super::spec::*;
 use super::{llama, rope};
 use crate::builder::BuildError;
@@ -64,7 +64,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
             pooling_field: Some("classifier_pooling"),
         },
     }),
-    trtllm: None,
+    trtllm: Err(encoders::NOT_ON_GPUS),
     ..llama::SPEC
 };
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::spec::*;
 use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
 use crate::builder::BuildError;
-use crate::manifest::{Activation, Model, Norm, QkNorm};
+use crate::manifest::{Activation, Model, Norm};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "nemotron",
@@ -31,22 +31,14 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         eps_field: "norm_eps",
         default_eps: 1e-5,
         weight_offset: 1.0,
-        inputs: Some(["input_layernorm", "post_attention_layernorm"]),
-        outputs: None,
-        queries_and_keys: QkNorm::None,
+        ..Norms::RMS
     },
     activation: ActivationSpec { field: "hidden_act", name: "relu2", activation: Activation::Relu2 },
-    trtllm: Some(TrtllmSpec {
+    trtllm: Ok(TrtllmSpec {
         architecture: "NemotronForCausalLM",
-        exported_as: None,
-        llama_classes: false,
-        fp8: false,
-        stages: true,
-        divided_embedding: false,
-        fused_gate: false,
-        small_head: None,
         fields: trtllm_fields,
         lacks,
+        ..TrtllmSpec::COMMON
     }),
     ..FamilySpec::COMMON
 };

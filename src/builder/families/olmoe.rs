@@ -22,6 +22,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         some_layers: false,
         tensors: ExpertTensors::COMMON,
     }),
-    trtllm: None,
+    trtllm: Err(TrtllmSpec::NO_CLASS),
     ..llama::SPEC
 };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::rope;
 use super::spec::*;
-use super::trtllm_fields::{THESE_BIASES, object, rotary_fraction};
+use super::trtllm_fields::{OTHER_HEAD_WIDTH, THESE_BIASES, has_other_head_width, object, rotary_fraction};
 use super::windows;
 use crate::builder::BuildError;
 use crate::manifest::{Model, RopeScaling};
@@ -29,17 +29,14 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         gate_up: GateUp::Fused("mlp.gate_up_proj"),
         ..TensorNames::COMMON
     },
-    trtllm: Some(TrtllmSpec {
+    trtllm: Ok(TrtllmSpec {
         architecture: "Phi3ForCausalLM",
-        exported_as: None,
-        llama_classes: false,
         fp8: true,
         stages: false,
-        divided_embedding: false,
         fused_gate: true,
-        small_head: None,
         fields: trtllm_fields,
         lacks,
+        ..TrtllmSpec::COMMON
     }),
     ..FamilySpec::COMMON
 };
@@ -63,6 +60,5 @@ fn lacks(model: &Model) -> Option<&'static str> {
     if model.qkv_bias || model.output_bias || model.mlp_bias {
         return Some(THESE_BIASES);
     }
-    let narrow = model.head_dim * model.num_heads != model.hidden_size;
-    narrow.then_some("heads of another width than hidden_size / num_attention_heads")
+    has_other_head_width(model).then_some(OTHER_HEAD_WIDTH)
 }

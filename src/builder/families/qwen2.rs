@@ -22,17 +22,13 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     },
     biases: Biases { qkv: Bias::Present, output: Bias::Absent, mlp: Bias::Absent },
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
-    trtllm: Some(TrtllmSpec {
+    trtllm: Ok(TrtllmSpec {
         architecture: "Qwen2ForCausalLM",
-        exported_as: None,
-        llama_classes: false,
         fp8: true,
-        stages: true,
-        divided_embedding: false,
-        fused_gate: false,
         small_head: Some(SmallHead { fields: trtllm_fields, biases: true }),
         fields: trtllm_fields,
         lacks,
+        ..TrtllmSpec::COMMON
     }),
     ..FamilySpec::COMMON
 };

@@ -1,10 +1,14 @@
 //! Qwen2 and Qwen1.5 with mixtures of experts, one of which every token has.
 
+use serde_json::{Map, Value, json};
+
 use super::experts::{ExpertTensors, ExpertsSpec};
 use super::qwen2;
 use super::spec::*;
+use super::trtllm_fields::{lacks_for_experts, moe, object};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
+use crate::manifest::Model;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "qwen2_moe",
@@ -23,9 +27,31 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         some_layers: true,
         tensors: ExpertTensors::COMMON,
     }),
-    trtllm: None,
+    trtllm: Ok(TrtllmSpec {
+        architecture: "Qwen2MoeForCausalLM",
+        fields: trtllm_fields,
+        lacks: lacks_for_experts,
+        ..TrtllmSpec::COMMON
+    }),
     ..qwen2::SPEC
 };
+
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(qwen_moe_fields("qwen2_moe", model))
+}
+
+/// The fields of a generation of Qwen's with experts.
+pub(super) fn qwen_moe_fields(qwen_type: &str, model: &Model) -> Map<String, Value> {
+    let experts = model.variant.experts.as_ref();
+    let shared = experts.and_then(|experts| experts.shared.as_ref());
+    let mut fields = qwen2::qwen_fields(qwen_type, model);
+    fields.extend(object(json!({
+        "moe": moe(model),
+        "moe_intermediate_size": experts.map_or(0, |experts| experts.intermediate_size),
+        "moe_shared_expert_intermediate_size": shared.map_or(0, |shared| shared.intermediate_size),
+    })));
+    fields
+}
 
 /// `layer_types`, else every other of the first `max_window_layers` layers, if `use_sliding_window` is set.
 fn every_other_of_the_first(config: &Object, fields: &WindowFields) -> Result<Vec<usize>, BuildError> {

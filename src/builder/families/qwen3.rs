@@ -23,17 +23,12 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
     biases: Biases { qkv: Bias::If("attention_bias"), output: Bias::If("attention_bias"), mlp: Bias::Absent },
     windows: Some(Windows { default_keys: Some(4096), layers: windows::last_layers }),
     norms: Norms { queries_and_keys: QkNorm::EachHead, ..Norms::RMS },
-    trtllm: Some(TrtllmSpec {
+    trtllm: Ok(TrtllmSpec {
         architecture: "Qwen3ForCausalLM",
-        exported_as: None,
-        llama_classes: false,
-        fp8: false,
-        stages: true,
-        divided_embedding: false,
-        fused_gate: false,
         small_head: Some(SmallHead { fields: trtllm_fields, biases: true }),
         fields: trtllm_fields,
         lacks: qwen2::lacks,
+        ..TrtllmSpec::COMMON
     }),
     ..FamilySpec::COMMON
 };

@@ -1,9 +1,15 @@
 //! Qwen3 with mixtures of experts.
 
+use serde_json::{Map, Value};
+
 use super::experts::{ExpertTensors, ExpertsSpec};
+use super::qwen2_moe;
 use super::qwen3;
 use super::spec::*;
+use super::trtllm_fields::lacks_for_experts;
 use super::windows;
+use crate::builder::BuildError;
+use crate::manifest::Model;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "qwen3_moe",
@@ -21,6 +27,15 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
         some_layers: true,
         tensors: ExpertTensors::COMMON,
     }),
-    trtllm: None,
+    trtllm: Ok(TrtllmSpec {
+        architecture: "Qwen3MoeForCausalLM",
+        fields: trtllm_fields,
+        lacks: lacks_for_experts,
+        ..TrtllmSpec::COMMON
+    }),
     ..qwen3::SPEC
 };
+
+fn trtllm_fields(model: &Model, _: Option<f32>) -> Result<Map<String, Value>, BuildError> {
+    Ok(qwen2_moe::qwen_moe_fields("qwen3_moe", model))
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rope_scaling::{factor, llama3, longrope, yarn};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Rope, RopeScaling};
+use crate::manifest::{QueryGrowth, Rope, RopeScaling};
 
 /// Base of the frequencies of layers with a window, in models whose layers have different embeddings.
 const DEFAULT_LOCAL_THETA: f64 = 10_000.0;
@@ -339,10 +339,39 @@ pub(super) fn check_factors(config: &Object, scaling: &RopeScaling, width: usize
     Ok(())
 }
 
+/// How queries grow with their position, from a section whose field `beta` says how fast.
+pub(super) fn query_growth(
+    config: &Object,
+    beta: &'static str,
+    max_position_embeddings: usize,
+) -> Result<Option<QueryGrowth>, BuildError> {
+    let section = section(config, &mut vec![])?;
+    let Some(value) = section.optional::<f32>(beta)?.filter(|&value| value != 0.0) else { return Ok(None) };
+    if !(value > 0.0 && value.is_finite()) {
+        return Err(section.error(beta, &format!("{value} is not a number of at least 0")));
+    }
+    let length = section.size("original_max_position_embeddings", Some(max_position_embeddings))?;
+    Ok(Some(QueryGrowth { beta: value, length }))
+}
+
+/// Reads the embedding of layers with a window, for Cohere 2: the others are not rotated.
+pub(super) fn read_cohere2(
+    config: &Object,
+    defaults: &RopeDefaults,
+    notes: &mut Vec<String>,
+) -> Result<Ropes, BuildError> {
+    let windowed = read(config, defaults, notes)?.rope;
+    refuse_lengths(&section(config, &mut vec![])?, Some(&windowed))?;
+    let rope = Rope { theta: windowed.theta, scaling: RopeScaling::Unrotated };
+    Ok(Ropes { rope, windowed: Some(windowed) })
+}
+
 /// The longest sequence that the scaling stretches to, in tokens; at least `max_position_embeddings`.
 pub(crate) fn longest(scaling: &RopeScaling, max_position_embeddings: usize) -> usize {
     let (factor, original) = match *scaling {
-        RopeScaling::Default | RopeScaling::LongRope { .. } => (1.0, max_position_embeddings),
+        RopeScaling::Default | RopeScaling::Unrotated | RopeScaling::LongRope { .. } => {
+            (1.0, max_position_embeddings)
+        }
         RopeScaling::Linear { factor } | RopeScaling::Dynamic { factor, .. } => {
             (factor, max_position_embeddings)
         }

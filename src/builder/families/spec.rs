@@ -50,8 +50,8 @@ pub(crate) struct FamilySpec {
     pub(crate) positions: Option<PositionsSpec>,
     /// The description of an encoder; `None` for decoders.
     pub(crate) encoder: Option<EncoderSpec>,
-    /// `None` if TensorRT-LLM 1.2.1 does not have the family.
-    pub(crate) trtllm: Option<TrtllmSpec>,
+    /// Its form in TensorRT-LLM 1.2.1, or why it has none there: the end of a sentence.
+    pub(crate) trtllm: Result<TrtllmSpec, &'static str>,
 }
 
 impl FamilySpec {
@@ -80,7 +80,7 @@ impl FamilySpec {
         tensors: TensorNames::COMMON,
         positions: None,
         encoder: None,
-        trtllm: None,
+        trtllm: Err(TrtllmSpec::NO_CLASS),
     };
 }
 
@@ -172,6 +172,8 @@ pub(crate) struct Rotary {
     pub(crate) interleaved: bool,
     /// Base of the frequencies unless the checkpoint sets one.
     pub(crate) theta: f64,
+    /// Field of the section about the embedding that says how fast queries grow, if the family has it.
+    pub(crate) query_growth: Option<&'static str>,
     /// Reads the embeddings; adds what the user should know to the notes.
     pub(crate) read: fn(&Object, &RopeDefaults, &mut Vec<String>) -> Result<Ropes, BuildError>,
 }
@@ -179,7 +181,7 @@ pub(crate) struct Rotary {
 impl Rotary {
     /// Whole heads with Llama's base, which most families share.
     pub(crate) const WHOLE: Self =
-        Self { partial: None, interleaved: false, theta: 10_000.0, read: rope::read };
+        Self { partial: None, interleaved: false, theta: 10_000.0, query_growth: None, read: rope::read };
 }
 
 pub(crate) struct Attention {
@@ -241,6 +243,8 @@ pub(crate) struct Norms {
     pub(crate) outputs: Option<[&'static str; 2]>,
     /// Norms of queries and keys, `self_attn.q_norm` and `self_attn.k_norm`.
     pub(crate) queries_and_keys: QkNorm,
+    /// A model has norms of queries and keys only if this field of `config.json` is true.
+    pub(crate) queries_and_keys_if: Option<&'static str>,
 }
 
 impl Norms {
@@ -254,6 +258,7 @@ impl Norms {
         inputs: Some(["input_layernorm", "post_attention_layernorm"]),
         outputs: None,
         queries_and_keys: QkNorm::None,
+        queries_and_keys_if: None,
     };
 }
 
@@ -341,12 +346,37 @@ pub(crate) struct TrtllmSpec {
     pub(crate) divided_embedding: bool,
     /// Whether `mlp.fc` holds both projections, the gate last.
     pub(crate) fused_gate: bool,
+    /// How its tokens get their positions (`position_embedding_type`).
+    pub(crate) positions: &'static str,
+    /// Name of the norm before the feed-forward network; `None` if that reads the norm before the attention.
+    pub(crate) mlp_norm: Option<&'static str>,
     /// The form with a head of any number of rows, if there is one.
     pub(crate) small_head: Option<SmallHead>,
     /// Fields of `config.json` in addition to those of all families.
     pub(crate) fields: TrtllmFields,
     /// What the model has that the family's classes cannot express.
     pub(crate) lacks: fn(&Model) -> Option<&'static str>,
+}
+
+impl TrtllmSpec {
+    /// Why most families without a form have none.
+    pub(crate) const NO_CLASS: &'static str = "it has no class that computes these layers";
+
+    /// What most forms share. A form of its own sets the architecture and the fields.
+    pub(crate) const COMMON: Self = Self {
+        architecture: "",
+        exported_as: None,
+        llama_classes: false,
+        fp8: false,
+        stages: true,
+        divided_embedding: false,
+        fused_gate: false,
+        positions: "rope_gpt_neox",
+        mlp_norm: Some("post_layernorm"),
+        small_head: None,
+        fields: |_, _| Ok(Map::new()),
+        lacks: |_| None,
+    };
 }
 
 /// The fields of a family's `config.json`, given the model and the cap on the vocabulary's logits.

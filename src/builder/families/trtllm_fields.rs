@@ -1,6 +1,6 @@
 //! What the TensorRT-LLM forms of several families share.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::builder::BuildError;
 use crate::manifest::{Model, SlidingWindow};
@@ -9,12 +9,41 @@ use crate::manifest::{Model, SlidingWindow};
 pub(super) const THESE_BIASES: &str =
     "biases of only some of the projections that this checkpoint has them of";
 
+/// What mixtures of experts have that TensorRT-LLM's classes cannot express. Those build every layer with experts.
+pub(super) fn lacks_for_experts(model: &Model) -> Option<&'static str> {
+    let Some(experts) = &model.variant.experts else { return Some("layers without experts") };
+    if experts.layers.len() != model.num_layers {
+        return Some("layers without experts");
+    }
+    // Its classes take a single one for no mixture.
+    if experts.count == 1 {
+        return Some("mixtures of one expert");
+    }
+    (model.output_bias || model.mlp_bias).then_some(THESE_BIASES)
+}
+
+/// How tokens choose experts (`MoeConfig`).
+pub(super) fn moe(model: &Model) -> Value {
+    let Some(experts) = &model.variant.experts else { return Value::Null };
+    // ExpertScaleNormalizationMode: the shares of all experts as they are, or those of the chosen ones.
+    let normalization = i32::from(experts.normalized);
+    json!({ "num_experts": experts.count, "top_k": experts.active, "normalization_mode": normalization })
+}
+
 /// The fields of a JSON object.
 pub(super) fn object(fields: Value) -> Map<String, Value> {
     match fields {
         Value::Object(fields) => fields,
         other => unreachable!("the fields of a form are an object, not {other}"),
     }
+}
+
+/// What [`super::spec::TrtllmSpec::lacks`] says if [`has_other_head_width`].
+pub(super) const OTHER_HEAD_WIDTH: &str = "heads of another width than hidden_size / num_attention_heads";
+
+/// Whether the heads together are not as wide as the residual stream, which some classes take for granted.
+pub(super) fn has_other_head_width(model: &Model) -> bool {
+    model.head_dim * model.num_heads != model.hidden_size
 }
 
 /// One flag covers the biases of all projections of the attention.

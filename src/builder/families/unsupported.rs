@@ -29,7 +29,13 @@ const OTHER_MEDIA: [&str; 4] = ["vision_config", "audio_config", "visual", "spee
 /// The kind, as the end of a sentence that starts with the architecture; `None` if nothing is known.
 pub(crate) fn kind(config: &Object, architecture: &str) -> Option<&'static str> {
     let named = |names: &[&str]| names.iter().any(|name| architecture.starts_with(name));
-    if OTHER_MEDIA.iter().any(|section| config.has(section)) || architecture.contains("VL") {
+    // Some of these take images, too.
+    if named(&STATE_SPACES) || config.has("linear_num_key_heads") || config.has("ssm_cfg") {
+        Some(
+            "has layers with a recurrent state instead of attention (a hybrid with linear attention, or a state-space \
+             model), which cannot be built",
+        )
+    } else if OTHER_MEDIA.iter().any(|section| config.has(section)) || architecture.contains("VL") {
         Some(
             "is a model of images or sound beside text, and of those only Gemma 3 and Mistral 3 can be built",
         )
@@ -37,8 +43,6 @@ pub(crate) fn kind(config: &Object, architecture: &str) -> Option<&'static str> 
         Some("has an encoder beside its decoder, and only plain decoders can be built")
     } else if named(&ENCODERS) {
         Some("is an encoder of a family that cannot be built")
-    } else if named(&STATE_SPACES) || config.has("linear_num_key_heads") || config.has("ssm_cfg") {
-        Some("has layers with a recurrent state instead of attention, which cannot be built")
     } else if architecture.ends_with("ForTokenClassification") {
         Some(
             "classifies each token, and only heads that are read at one token, or at those of steps, can be built",

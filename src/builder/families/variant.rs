@@ -6,7 +6,7 @@ use super::spec::{ATTENTION_CAP, Bias, FamilySpec, LogitScale, ParallelResidual,
 use super::{encoders, experts, rope, windows};
 use crate::builder::BuildError;
 use crate::builder::json::Object;
-use crate::manifest::{Activation, Rope, RopeScaling, Variant};
+use crate::manifest::{Activation, QkNorm, Rope, RopeScaling, Variant};
 
 /// Whether there are biases in the query, key and value projections, in the attention's output and in the
 /// feed-forward network.
@@ -55,6 +55,9 @@ pub(crate) fn rotary(
     if let Some(window) = &mut variant.sliding_window {
         window.rope = ropes.windowed;
     }
+    if let Some(field) = family.rotary.query_growth {
+        variant.query_growth = rope::query_growth(config, field, max_position_embeddings)?;
+    }
     Ok(ropes.rope)
 }
 
@@ -92,13 +95,14 @@ pub(crate) fn variant(
     let embedding_scale = multiplier(config, family.multipliers.embedding)?.unwrap_or(1.0);
     Ok(Variant {
         norm: family.norms.kind,
-        qk_norm: family.norms.queries_and_keys,
+        qk_norm: qk_norm(config, family)?,
         pre_norms: family.norms.inputs.is_some(),
         post_norms: family.norms.outputs.is_some(),
         activation: activation(config, family, notes)?,
         embedding_scale: if family.scaled_embedding { (hidden_size as f32).sqrt() } else { embedding_scale },
         attention_scale,
         attention_softcap: softcap(config, family.attention.softcap)?,
+        query_growth: None,
         rotary_dim: None,
         sliding_window: windows::read(config, family, num_layers, notes)?,
         experts: experts::read(config, family.experts.as_ref(), num_layers)?,
@@ -111,6 +115,23 @@ pub(crate) fn variant(
         positions: encoders::positions(config, family.positions.as_ref(), max_position_embeddings)?,
         bidirectional,
     })
+}
+
+/// The norms of queries and keys.
+fn qk_norm(config: &Object, family: &FamilySpec) -> Result<QkNorm, BuildError> {
+    const USUAL_FIELD: &str = "use_qk_norm";
+    let spec = family.norms.queries_and_keys;
+    match family.norms.queries_and_keys_if {
+        Some(field) => Ok(if config.optional(field)?.unwrap_or(false) { spec } else { QkNorm::None }),
+        None if config.optional(USUAL_FIELD)?.unwrap_or(false) => {
+            let reason = format!(
+                "norms of queries and keys that can be switched on are not supported in a {}",
+                family.title
+            );
+            Err(config.error(USUAL_FIELD, &reason))
+        }
+        None => Ok(spec),
+    }
 }
 
 /// What logits of the vocabulary are capped at.

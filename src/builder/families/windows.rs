@@ -57,6 +57,17 @@ pub(super) fn every_layer_if_used(config: &Object, fields: &WindowFields) -> Res
     if used { every_layer(config, fields) } else { Ok(vec![]) }
 }
 
+/// The layers that `layer_types` lists, else all but each `sliding_window_pattern`th.
+pub(super) fn all_but_every_nth(
+    config: &Object,
+    fields: &WindowFields,
+    default: usize,
+) -> Result<Vec<usize>, BuildError> {
+    let period = config.size("sliding_window_pattern", Some(default))?;
+    let windowed = |layer: &usize| !(layer + 1).is_multiple_of(period);
+    Ok(fields.listed.clone().unwrap_or_else(|| (0..fields.num_layers).filter(windowed).collect()))
+}
+
 /// The layers that `layer_types` lists, else as [`every_layer`].
 pub(super) fn listed_or_every_layer(
     config: &Object,

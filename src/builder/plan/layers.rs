@@ -1,15 +1,16 @@
 //! The tensors of the decoder or encoder.
 
-use super::{Planner, TensorLayout};
+mod experts;
+
+use super::{Planner, TensorLayout, TensorPlan};
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Tensor;
 use crate::builder::config::Config;
 use crate::builder::families::FamilySpec;
 use crate::builder::families::encoders::EncoderSpec;
-use crate::builder::families::experts::ExpertTensors;
 use crate::builder::families::spec::{GateUp, Qkv};
 use crate::engine::cpu;
-use crate::manifest::{Bidirectional, Dtype, Experts, Model, Norm, QkNorm};
+use crate::manifest::{Bidirectional, Dtype, Model, Norm, QkNorm};
 
 impl<'a> Planner<'a> {
     /// Embedding, layers and last norm.
@@ -73,6 +74,7 @@ impl<'a> Planner<'a> {
             Norm::Layer if family.norms.bias => {
                 self.row_major(&bias, Dtype::F32, &format!("{source}.bias"), &[width])
             }
+            Norm::Layer if !self.packed => Ok(()),
             Norm::Layer => {
                 // Zeros: the weights minus themselves.
                 self.row_major(&bias, Dtype::F32, &format!("{source}.weight"), &[width])?;
@@ -84,10 +86,6 @@ impl<'a> Planner<'a> {
         }
     }
 }
-
-/// A layer's tensors with the matrices of all experts.
-const STACKED_GATE_UP: &str = "mlp.experts.gate_up_proj";
-const STACKED_DOWN: &str = "mlp.experts.down_proj";
 
 /// One layer.
 struct Layer<'l, 'a> {
@@ -110,17 +108,10 @@ impl<'a> Layer<'_, 'a> {
         {
             self.norm("input_norm", attention_norm, hidden)?;
         }
-        let norm_widths = match family.norms.queries_and_keys {
-            QkNorm::None => None,
-            QkNorm::EachHead => Some([model.head_dim; 2]),
-            QkNorm::AllHeads => Some([queries, keys]),
-        };
-        if let Some([query_width, key_width]) = norm_widths {
-            self.norm("query_norm", "self_attn.q_norm", query_width)?;
-            self.norm("key_norm", "self_attn.k_norm", key_width)?;
-        }
+        self.qk_norms(queries, keys)?;
         self.qkv()?;
-        if family.rotary.interleaved {
+        // TensorRT-LLM rotates neighbours where the family does.
+        if family.rotary.interleaved && self.planner.packed {
             self.separate_pairs();
         }
         self.linear("output", &[(family.tensors.attention_output, hidden)], queries, model.output_bias)?;
@@ -206,13 +197,56 @@ impl<'a> Layer<'_, 'a> {
         }
     }
 
-    /// Puts the rows of each query's and key's head in order: first numbers of all pairs, second numbers, those that
-    /// are not rotated. In the checkpoint the two of a pair are neighbours. Scores of queries and keys do not change.
+    /// Norms of queries and keys.
+    fn qk_norms(&mut self, queries: usize, keys: usize) -> Result<(), BuildError> {
+        let dim = self.model.head_dim;
+        let norms = [("query_norm", "self_attn.q_norm", queries), ("key_norm", "self_attn.k_norm", keys)];
+        for (name, source, width) in norms {
+            match self.model.variant.qk_norm {
+                QkNorm::None => {}
+                QkNorm::EachHead => self.norm(name, source, dim)?,
+                QkNorm::AllHeads => self.norm(name, source, width)?,
+                QkNorm::OwnHead => self.norm_by_head(name, source, width / dim)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A layer norm over each head with weights of its own, in the order of the rows of queries and keys, and a bias of
+    /// zeros.
+    fn norm_by_head(&mut self, name: &str, source: &str, heads: usize) -> Result<(), BuildError> {
+        let dim = self.model.head_dim;
+        let (name, source) = (self.engine_name(name), self.checkpoint_name(&format!("{source}.weight")));
+        let whole = self.planner.take(&source, &[heads, dim])?.as_matrix(1);
+        let layout = TensorLayout::RowMajor { dtype: Dtype::F32, shape: vec![heads * dim] };
+        if !self.planner.packed {
+            self.planner.push(&name, vec![whole.as_matrix(dim)], layout);
+            return Ok(());
+        }
+        let order = if self.family.rotary.interleaved { self.separated() } else { (0..dim).collect() };
+        let places = (0..heads).flat_map(|head| order.iter().map(move |number| head * dim + number));
+        let weights = places.map(|place| whole.rows(place..place + 1)).collect();
+        self.planner.push(&name, weights, layout.clone());
+        let zeros = TensorPlan {
+            subtract: Some(whole),
+            ..TensorPlan::new(&format!("{name}_bias"), vec![whole], layout)
+        };
+        self.planner.plans.push(zeros);
+        Ok(())
+    }
+
+    /// Where the numbers of a head come from: first numbers of all pairs, second numbers, those that are not rotated.
+    fn separated(&self) -> Vec<usize> {
+        let dim = self.model.head_dim;
+        let rotated = self.model.variant.rotary_dim.unwrap_or(dim);
+        (0..rotated).step_by(2).chain((1..rotated).step_by(2)).chain(rotated..dim).collect()
+    }
+
+    /// Puts the rows of each query's and key's head in the order of [`Self::separated`]. In the checkpoint the two of a
+    /// pair are neighbours. Scores of queries and keys do not change.
     fn separate_pairs(&mut self) {
         let Model { head_dim: dim, num_heads, num_kv_heads, .. } = *self.model;
-        let rotated = self.model.variant.rotary_dim.unwrap_or(dim);
-        let order: Vec<usize> =
-            (0..rotated).step_by(2).chain((1..rotated).step_by(2)).chain(rotated..dim).collect();
+        let order = self.separated();
         let name = self.engine_name("qkv");
         for plan in self.planner.plans.iter_mut().filter(|plan| plan.name.starts_with(&name)) {
             let [queries, keys, values] = plan.sources[..] else { continue };
@@ -239,66 +273,8 @@ impl<'a> Layer<'_, 'a> {
         }
     }
 
-    /// The router, with the gate of the shared expert as its last row, and the experts.
-    fn experts(&mut self, experts: &Experts, tensors: &ExpertTensors) -> Result<(), BuildError> {
-        let hidden = self.model.hidden_size;
-        let has_router = self.has(&format!("{}.weight", tensors.router));
-        let router = if has_router { tensors.router } else { ExpertTensors::COMMON.router };
-        let mut rows = vec![(router, experts.count)];
-        if experts.shared.is_some() {
-            rows.push((ExpertTensors::SHARED_GATE, 1));
-        }
-        let router = self.take_parts(&rows, "weight", &[hidden])?;
-        // Which experts are chosen hangs on small differences, so the router is never in int8.
-        let dtype = cpu::state_dtype(self.planner.dtype);
-        let layout = self.planner.matrix_layout(dtype, experts.router_rows(), hidden)?;
-        self.planner.push(&self.engine_name("router"), router, layout);
-        let stacked = self.has(STACKED_GATE_UP);
-        if stacked {
-            self.stacked_experts(experts, hidden)?;
-        }
-        for expert in 0..if stacked { 0 } else { experts.count } {
-            let source = format!("{}.{expert}", tensors.experts);
-            self.expert(&format!("experts.{expert}"), &source, tensors, experts.intermediate_size)?;
-        }
-        if let Some(shared) = &experts.shared {
-            let tensors = ExpertTensors::COMMON;
-            self.expert("shared", ExpertTensors::SHARED, &tensors, shared.intermediate_size)?;
-        }
-        Ok(())
-    }
-
     fn has(&self, name: &str) -> bool {
         self.planner.checkpoint.has(&self.checkpoint_name(name))
-    }
-
-    /// Experts whose matrices are stored one after the other in one tensor, as transformers 5 holds them.
-    fn stacked_experts(&mut self, experts: &Experts, hidden: usize) -> Result<(), BuildError> {
-        let (count, width) = (experts.count, experts.intermediate_size);
-        let (gate_up, down) = (self.checkpoint_name(STACKED_GATE_UP), self.checkpoint_name(STACKED_DOWN));
-        let gate_up = self.planner.take(&gate_up, &[count, 2 * width, hidden])?;
-        let down = self.planner.take(&down, &[count, hidden, width])?;
-        for expert in 0..count {
-            let name = self.engine_name(&format!("experts.{expert}"));
-            let own = |whole: Tensor<'a>| vec![whole.rows(expert..expert + 1)];
-            self.matrix(&format!("{name}.gate_up"), own(gate_up), 2 * width, hidden)?;
-            self.matrix(&format!("{name}.down"), own(down), hidden, width)?;
-        }
-        Ok(())
-    }
-
-    fn expert(
-        &mut self,
-        name: &str,
-        source: &str,
-        tensors: &ExpertTensors,
-        width: usize,
-    ) -> Result<(), BuildError> {
-        let hidden = self.model.hidden_size;
-        let [gate, up] = tensors.gate_up.map(|part| format!("{source}.{part}"));
-        self.linear(&format!("{name}.gate_up"), &[(&gate, width), (&up, width)], hidden, false)?;
-        let down = format!("{source}.{}", tensors.down);
-        self.linear(&format!("{name}.down"), &[(&down, hidden)], width, false)
     }
 
     /// A linear layer with `inp` inputs made from `parts` (name and rows), and its bias in f32 if it has one.

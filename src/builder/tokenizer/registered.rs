@@ -106,7 +106,7 @@ impl Registered {
             "gemma" | "gemma2" | "gemma3" | "gemma3_text" => (TokenizerClass::Gemma, false),
             "gpt2" => (TokenizerClass::Gpt2, false),
             "gpt_neox" | "olmoe" => (TokenizerClass::GptNeoX, false),
-            "cohere" => (TokenizerClass::Cohere, false),
+            "cohere" | "cohere2" => (TokenizerClass::Cohere, false),
             "deberta-v2" => (TokenizerClass::DebertaV2, false),
             "bert" => (TokenizerClass::Bert, false),
             "roberta" => (TokenizerClass::Roberta, false),

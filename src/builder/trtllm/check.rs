@@ -4,7 +4,7 @@ use super::mapping::Mapping;
 use crate::builder::BuildError;
 use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::families::{self, FamilySpec};
-use crate::manifest::{Model, Quantization, RopeScaling, TENSORRT_LLM, Task};
+use crate::manifest::{Model, QkNorm, Quantization, RopeScaling, TENSORRT_LLM, Task};
 
 /// The architecture whose head has as many rows as wanted.
 pub(super) const SMALL_HEAD: &str = "Qwen2ForSequenceClassification";
@@ -26,13 +26,9 @@ pub(super) fn family(model: &Model) -> Result<Family, BuildError> {
         return refuse(format!("its family {} is unknown to this version of build-engine", model.family));
     };
     match &spec.trtllm {
-        Some(form) => Ok(Family { spec, form }),
-        None if spec.experts.is_some() => {
-            refuse("mixtures of experts cannot be built for GPUs yet; build it for --target cpu".to_owned())
-        }
-        None => refuse(format!(
-            "{} cannot be built for GPUs, only families whose layers in TensorRT-LLM {TENSORRT_LLM} compute the same; build it \
-             for --target cpu",
+        Ok(form) => Ok(Family { spec, form }),
+        Err(reason) => refuse(format!(
+            "{} cannot be built for GPUs with TensorRT-LLM {TENSORRT_LLM}: {reason}; build it for --target cpu",
             spec.title
         )),
     }
@@ -59,18 +55,31 @@ pub(super) fn check_head_size(model: &Model) -> Result<(), BuildError> {
 pub(super) fn check_model(
     family: Family,
     model: &Model,
+    max_position_embeddings: usize,
     quantization: &Quantization,
 ) -> Result<(), BuildError> {
     let title = family.spec.title;
     let lacks = match &model.rope.scaling {
         RopeScaling::Yarn { .. } => Some("YaRN (its rotary table would have wrong frequencies)"),
         RopeScaling::LongRope { .. } if family.spec.name != "phi3" => Some("LongRoPE"),
+        RopeScaling::LongRope { attention_factor, original_max_position_embeddings: original, .. }
+            if !is_usual_factor(*attention_factor, *original, max_position_embeddings) =>
+        {
+            Some("LongRoPE with an attention_factor of its own")
+        }
         _ => (family.form.lacks)(model),
     };
     if let Some(lacks) = lacks {
         return Err(BuildError::Option(format!(
             "{}: TensorRT-LLM's {title} has no {lacks}; build it for --target cpu",
             model.name
+        )));
+    }
+    let quantizes = !matches!(quantization, Quantization::None | Quantization::Checkpoint(_));
+    if quantizes && model.variant.experts.is_some() {
+        return Err(BuildError::Option(format!(
+            "--quantization: experts of {title} are written in bf16 only; quantize with NVIDIA's modelopt and give its \
+             output with --quantized DIR"
         )));
     }
     if *quantization == Quantization::Fp8 && !family.form.fp8 {
@@ -80,6 +89,13 @@ pub(super) fn check_model(
         )));
     }
     Ok(())
+}
+
+/// Whether LongRoPE has the factor that TensorRT-LLM computes, which reads none.
+fn is_usual_factor(factor: f64, original: usize, max_position_embeddings: usize) -> bool {
+    let stretched = (max_position_embeddings as f64 / original as f64).max(1.0);
+    let usual = (1.0 + stretched.ln() / (original as f64).ln()).sqrt();
+    (factor - usual).abs() < 1e-6
 }
 
 /// Refuses a small head if TensorRT-LLM has no such form: only its `Qwen2ForSequenceClassification` has a head of as
@@ -131,6 +147,16 @@ pub(super) fn check_nodes(gpus_per_node: Option<usize>, mapping: Mapping) -> Res
     )))
 }
 
+/// The widths of feed-forward networks, which ranks divide, and their fields.
+fn divided_widths(model: &Model) -> Vec<(&'static str, usize)> {
+    let Some(experts) = &model.variant.experts else {
+        return vec![("intermediate_size", model.intermediate_size)];
+    };
+    let shared =
+        experts.shared.as_ref().map(|shared| ("the width of the shared expert", shared.intermediate_size));
+    [Some(("the width of an expert", experts.intermediate_size)), shared].into_iter().flatten().collect()
+}
+
 /// Refuses ranks that cannot divide the model.
 pub(super) fn check_mapping(family: Family, model: &Model, mapping: Mapping) -> Result<(), BuildError> {
     let refuse = |reason: String| Err(BuildError::Option(reason));
@@ -154,8 +180,17 @@ pub(super) fn check_mapping(family: Family, model: &Model, mapping: Mapping) -> 
             model.name
         ));
     }
-    if !model.intermediate_size.is_multiple_of(tp) {
-        return refuse(format!("--tp {tp} does not divide intermediate_size, {}", model.intermediate_size));
+    if model.variant.qk_norm != QkNorm::None && heads == kv && heads > tp {
+        return refuse(format!(
+            "--tp {tp}: TensorRT-LLM mixes up queries and keys of {} before it norms them, as it does wherever a rank has \
+             several query heads and as many key-value heads; choose --tp {heads}, or build it for --target cpu",
+            model.name
+        ));
+    }
+    if let Some((field, width)) =
+        divided_widths(model).into_iter().find(|(_, width)| !width.is_multiple_of(tp))
+    {
+        return refuse(format!("--tp {tp} does not divide {field}, {width}"));
     }
     if pp > model.num_layers {
         return refuse(format!("--pp {pp} is more than the {} layers of {}", model.num_layers, model.name));

@@ -12,7 +12,8 @@ use super::limits::limits;
 use super::lm_head::LmHead;
 use super::mapping::{Mapping, Rank};
 use super::prequantized::Prequantized;
-use super::rank_tensors::{RankPlanner, RankTensor};
+use super::rank_tensor::RankTensor;
+use super::rank_tensors::RankPlanner;
 use super::report::Report;
 use super::{Context, DRAFT_FILE, Outcome, engine, process, rank_file};
 use crate::builder::output::Staging;
@@ -72,7 +73,8 @@ fn check(context: &Context<'_>, source: &Source) -> Result<Family, BuildError> {
         check::check_vocabulary(model, options.mapping())?;
     }
     check::check_nodes(options.gpu.gpus_per_node, options.mapping())?;
-    check::check_model(family, model, &options.gpu.quantization)?;
+    let positions = source.config.max_position_embeddings;
+    check::check_model(family, model, positions, &options.gpu.quantization)?;
     if options.gpu.small_head && options.gpu.quantized.is_some() {
         let reason = "--small-head writes the layers for another TensorRT-LLM model than that of --quantized; leave one out";
         return Err(BuildError::Option(reason.to_owned()));

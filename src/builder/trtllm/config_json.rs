@@ -11,7 +11,7 @@ use crate::builder::config::Config;
 use crate::builder::families::number;
 use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::source::Source;
-use crate::manifest::{Activation, Quantization, RopeScaling};
+use crate::manifest::{Activation, Model, Quantization, RopeScaling};
 
 /// Modules that are never quantized. Naming any replaces TensorRT-LLM's own list, so this repeats it.
 const EXCLUDED: [&str; 7] = [
@@ -48,9 +48,9 @@ pub(super) fn config_json(
         "num_key_value_heads": model.num_kv_heads,
         "head_size": model.head_dim,
         "intermediate_size": model.intermediate_size,
-        "hidden_act": activation(model.variant.activation, family.form),
+        "hidden_act": activation(model, family.form),
         "norm_epsilon": number(model.norm_eps),
-        "position_embedding_type": "rope_gpt_neox",
+        "position_embedding_type": family.form.positions,
         "max_position_embeddings": max_position_embeddings,
         "rotary_embedding_dim": rotary_dim,
         "rotary_base": model.rope.theta,
@@ -94,9 +94,9 @@ fn algorithm(quantization: &Quantization) -> Value {
     }
 }
 
-fn activation(activation: Activation, form: &TrtllmSpec) -> &'static str {
-    match activation {
-        Activation::Silu if form.fused_gate => "swiglu",
+fn activation(model: &Model, form: &TrtllmSpec) -> &'static str {
+    match model.variant.activation {
+        Activation::Silu if form.fused_gate || model.variant.experts.is_some() => "swiglu",
         Activation::Silu => "silu",
         Activation::GeluTanh | Activation::PlainGeluTanh => "gelu_pytorch_tanh",
         Activation::Relu2 => "squared-relu",
@@ -109,6 +109,7 @@ fn rotary_scaling(scaling: &RopeScaling) -> Value {
         // YaRN was refused earlier, and no text is so long that NTK scaling changes anything. The factors of LongRoPE
         // are among the fields of its family.
         RopeScaling::Default
+        | RopeScaling::Unrotated
         | RopeScaling::Yarn { .. }
         | RopeScaling::Dynamic { .. }
         | RopeScaling::LongRope { .. } => Value::Null,

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use super::mapping::{Mapping, Rank};
 use crate::builder::BuildError;
 use crate::hardware::targets::HardwareTarget;
-use crate::manifest::{Manifest, Target};
+use crate::manifest::{Manifest, Model, Target};
 
 /// GPU memory for CUDA, TensorRT and NCCL, in addition to the engine's: assumed, not measured.
 pub(super) const RUNTIME_BYTES: u64 = 1_500_000_000;
@@ -44,7 +44,7 @@ impl Memory {
         let layers = rank.layers(model.num_layers).len() as u64;
         let kv_heads = rank.kv_heads(model.num_kv_heads).len();
         let heads = rank.share(model.num_heads).len();
-        let ffn = rank.share(model.intermediate_size).len();
+        let ffn = rank.share(mlp_width(model)).len();
         let kv_per_token = 2 * kv_heads as u64 * model.head_dim as u64 * BF16;
         // Residual, its norm and what is added to it; queries, keys, values and the attention's output; both
         // projections of the feed-forward network and their product.
@@ -116,6 +116,13 @@ impl fmt::Display for Memory {
             HumanBytes(RUNTIME_BYTES),
         )
     }
+}
+
+/// The width of all feed-forward networks that a token goes through in a layer.
+fn mlp_width(model: &Model) -> usize {
+    let Some(experts) = &model.variant.experts else { return model.intermediate_size };
+    let shared = experts.shared.as_ref().map_or(0, |shared| shared.intermediate_size);
+    experts.active * experts.intermediate_size + shared
 }
 
 /// Memory of one GPU in bytes, according to its data sheet.

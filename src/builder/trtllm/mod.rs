@@ -18,6 +18,7 @@ mod prequantized;
 mod process;
 mod quantize;
 mod rank_file;
+mod rank_tensor;
 mod rank_tensors;
 mod report;
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::format::DATA_CENTER_BLACKWELL;
 use super::rank_file::Writer;
-use super::rank_tensors::{Entry, RankTensor};
+use super::rank_tensor::{Entry, RankTensor};
 use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::json::{Object, unreadable};
 use crate::builder::{BuildError, Progress};

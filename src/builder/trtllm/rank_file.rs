@@ -9,7 +9,7 @@ use half::bf16;
 use serde_json::{Map, Value, json};
 
 use super::quantize::Format;
-use super::rank_tensors::{Entry, RankTensor};
+use super::rank_tensor::{Entry, RankTensor};
 use crate::builder::convert::{self, Converter};
 use crate::builder::{BuildError, Progress};
 use crate::manifest::Dtype;
@@ -75,14 +75,14 @@ impl<'w> Writer<'w> {
 
     fn plain(&mut self, tensor: &RankTensor<'_>) -> Result<(), BuildError> {
         let subtract = tensor.subtract.as_ref().map(convert::values).transpose()?;
-        let mut rest = 2 * tensor.shape.iter().product::<usize>();
-        let changed = tensor.offset != 0.0 || subtract.is_some();
+        let mut rest = convert::width(tensor.dtype) * tensor.shape.iter().product::<usize>();
+        let changed = tensor.offset != 0.0 || tensor.scale != 1.0 || subtract.is_some();
         let progress = self.progress;
-        let mut converter = Converter::new(if changed { Dtype::F32 } else { Dtype::Bf16 }, progress);
+        let mut converter = Converter::new(if changed { Dtype::F32 } else { tensor.dtype }, progress);
         for part in &tensor.parts {
             let mut index = 0;
             converter.convert(part, |run| {
-                let rounded = changed.then(|| rounded(run, tensor.offset, subtract.as_deref(), index));
+                let rounded = changed.then(|| rounded(run, tensor, subtract.as_deref(), index));
                 let bytes = rounded.as_deref().unwrap_or(run);
                 index += bytes.len() / 2;
                 rest -= bytes.len();
@@ -133,13 +133,15 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// `run + offset - subtract` in f32, rounded to bf16. `index` is where in its part the run starts; the rows of a part
-/// have the length of `subtract`.
-fn rounded(run: &[u8], offset: f32, subtract: Option<&[f32]>, index: usize) -> Vec<u8> {
+/// `(run + offset - subtract) * scale` in f32, rounded to bf16. `index` is where in its part the run starts; the rows of
+/// a part have the length of `subtract`.
+fn rounded(run: &[u8], tensor: &RankTensor<'_>, subtract: Option<&[f32]>, index: usize) -> Vec<u8> {
+    let &RankTensor { offset, scale, .. } = tensor;
     let mut bytes = Vec::with_capacity(run.len() / 2);
     for (place, &value) in run.as_chunks::<4>().0.iter().enumerate() {
         let subtracted = subtract.map_or(0.0, |row| row[(index + place) % row.len()]);
-        bytes.extend(bf16::from_f32(f32::from_le_bytes(value) + offset - subtracted).to_le_bytes());
+        let changed = (f32::from_le_bytes(value) + offset - subtracted) * scale;
+        bytes.extend(bf16::from_f32(changed).to_le_bytes());
     }
     bytes
 }

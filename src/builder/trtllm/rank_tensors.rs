@@ -1,7 +1,8 @@
 //! Which tensors a rank has, and from which parts of the checkpoint each is made.
 //!
 //! Names and order of rows are those of TensorRT-LLM 1.2.1's models: `mlp.fc` is the gate's projection and `mlp.gate`
-//! the other one; a network without a gate has only `mlp.fc`; if the gate is fused, `mlp.fc` has both, the gate last.
+//! the other one; a network without a gate has only `mlp.fc`; if the gate is fused, as in experts, `mlp.fc` has both, the
+//! gate last.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,61 +12,11 @@ use super::config_json::divides_embedding;
 use super::lm_head::LmHead;
 use super::mapping::{Mapping, Rank};
 use super::quantize::Format;
+use super::rank_tensor::RankTensor;
 use crate::builder::checkpoint::Tensor;
 use crate::builder::families::spec::TrtllmSpec;
 use crate::builder::plan::TensorPlan;
-use crate::manifest::{Model, QkNorm};
-
-/// One tensor of a rank's file, or a quantized matrix and its scales.
-pub(super) struct RankTensor<'a> {
-    pub(super) name: String,
-    /// Its shape before it is quantized; `[out, in]` for a matrix.
-    pub(super) shape: Vec<usize>,
-    /// What it is made from, top to bottom. If these have fewer rows than `shape`, the rest are zero.
-    pub(super) parts: Vec<Tensor<'a>>,
-    /// Added to every number.
-    pub(super) offset: f32,
-    /// Subtracted from each part, element by element.
-    pub(super) subtract: Option<Tensor<'a>>,
-    /// How it is quantized; `None` if it is not.
-    pub(super) format: Option<Format>,
-}
-
-/// A tensor as a safetensors header lists it.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: String,
-    pub(super) shape: Vec<usize>,
-    pub(super) bytes: usize,
-}
-
-impl RankTensor<'_> {
-    /// Its entries in the file: weights, then scales.
-    pub(super) fn entries(&self) -> Vec<Entry> {
-        let name = self.name.clone();
-        let (Some(format), &[out, inp]) = (self.format, &self.shape[..]) else {
-            let bytes = 2 * self.shape.iter().product::<usize>();
-            return vec![Entry { name, dtype: "BF16".to_owned(), shape: self.shape.clone(), bytes }];
-        };
-        let shape = format.shape(out, inp);
-        let (dtype, width) = format.scale();
-        let scale = name.replace(".weight", ".per_channel_scale");
-        vec![
-            Entry {
-                name,
-                dtype: format.dtype().to_owned(),
-                shape: shape.to_vec(),
-                bytes: shape.iter().product(),
-            },
-            Entry { name: scale, dtype: dtype.to_owned(), shape: vec![out], bytes: width * out },
-        ]
-    }
-
-    /// Its size in the file.
-    pub(super) fn bytes(&self) -> u64 {
-        self.entries().iter().map(|entry| entry.bytes as u64).sum()
-    }
-}
+use crate::manifest::{Dtype, Experts, Model, QkNorm};
 
 /// Divides a checkpoint's tensors among ranks.
 pub(super) struct RankPlanner<'p, 'a> {
@@ -116,6 +67,16 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
             };
             let shape = vec![rows.len(), hidden];
             tensors.put("transformer.vocab_embedding.weight", "embedding", &[rows], None, shape);
+            if let Some(positions) = &self.model.variant.positions {
+                let (rows, shape) = (0..positions.rows, vec![positions.rows, hidden]);
+                tensors.put(
+                    "transformer.position_embedding.weight",
+                    "position_embedding",
+                    &[rows],
+                    None,
+                    shape,
+                );
+            }
         }
         for (local, layer) in rank.layers(self.model.num_layers).enumerate() {
             self.layer(
@@ -139,7 +100,9 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
         Some(RankTensor {
             name: "lm_head.weight".to_owned(),
             shape: vec![rows.len(), self.model.hidden_size],
+            dtype: Dtype::Bf16,
             parts: slice(&matrix.sources, &rows),
+            scale: matrix.scale,
             offset: 0.0,
             subtract: matrix.subtract,
             format: None,
@@ -148,7 +111,7 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
 
     fn layer(&self, rank: Rank, to: &str, from: &str, tensors: &mut Tensors<'_, 'p, 'a>) {
         let model = self.model;
-        let (dim, ffn, hidden) = (model.head_dim, model.intermediate_size, model.hidden_size);
+        let (dim, hidden) = (model.head_dim, model.hidden_size);
         let (q, kv) = (model.num_heads * dim, model.num_kv_heads * dim);
         // The rows of a matrix that is divided by columns.
         let all = 0..hidden;
@@ -158,41 +121,119 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
         tensors.norm(&format!("{to}.input_layernorm"), &format!("{from}.input_norm"));
         let qkv = [rank.share(q), kv_rows(q), kv_rows(q + kv)];
         tensors.linear(&format!("{to}.attention.qkv"), &format!("{from}.qkv"), &qkv, None, hidden);
-        let columns = Some(rank.share(q));
+        let columns = rank.share(q);
         tensors.linear(
             &format!("{to}.attention.dense"),
             &format!("{from}.output"),
             from_ref(&all),
-            columns,
+            Some(&columns),
             q,
         );
-        if model.variant.qk_norm != QkNorm::None {
-            tensors.norm(&format!("{to}.attention.q_layernorm"), &format!("{from}.query_norm"));
-            tensors.norm(&format!("{to}.attention.k_layernorm"), &format!("{from}.key_norm"));
+        let heads = [rank.share(model.num_heads), kv_heads];
+        for ((part, query_or_key), heads) in [("q", "query"), ("k", "key")].into_iter().zip(heads) {
+            let (to, from) =
+                (format!("{to}.attention.{part}_layernorm"), format!("{from}.{query_or_key}_norm"));
+            if model.variant.qk_norm == QkNorm::OwnHead {
+                let shape = vec![heads.len(), dim];
+                tensors.put(&format!("{to}.weight"), &from, &[heads], None, shape);
+            } else {
+                tensors.norm(&to, &from);
+            }
         }
         if model.variant.post_norms {
             tensors.norm(&format!("{to}.post_layernorm"), &format!("{from}.attention_post_norm"));
             tensors.norm(&format!("{to}.pre_feedforward_layernorm"), &format!("{from}.post_norm"));
             tensors.norm(&format!("{to}.post_feedforward_layernorm"), &format!("{from}.mlp_post_norm"));
-        } else {
-            tensors.norm(&format!("{to}.post_layernorm"), &format!("{from}.post_norm"));
+        } else if let Some(name) = self.form.mlp_norm {
+            tensors.norm(&format!("{to}.{name}"), &format!("{from}.post_norm"));
         }
+        match &model.variant.experts {
+            Some(experts) => self.experts(experts, rank, to, from, tensors),
+            None => {
+                let network = FeedForward { to: &format!("{to}.mlp"), from, width: model.intermediate_size };
+                self.feed_forward(network, self.form.fused_gate, rank, tensors);
+            }
+        }
+    }
 
-        let first = rank.share(ffn);
-        let second = first.start + ffn..first.end + ffn;
+    /// A feed-forward network. If its gate is fused, it comes last.
+    fn feed_forward(
+        &self,
+        FeedForward { to, from, width }: FeedForward<'_>,
+        fused_gate: bool,
+        rank: Rank,
+        tensors: &mut Tensors<'_, 'p, 'a>,
+    ) {
+        let hidden = self.model.hidden_size;
+        let first = rank.share(width);
+        let second = first.start + width..first.end + width;
         let source = format!("{from}.gate_up");
-        let (fc, gate) = (format!("{to}.mlp.fc"), format!("{to}.mlp.gate"));
-        if self.form.fused_gate {
+        let (fc, gate) = (format!("{to}.fc"), format!("{to}.gate"));
+        if fused_gate {
             tensors.linear(&fc, &source, &[second, first], None, hidden);
         } else {
             tensors.linear(&fc, &source, &[first], None, hidden);
-            if model.variant.activation.gated() {
+            if self.model.variant.activation.gated() {
                 tensors.linear(&gate, &source, &[second], None, hidden);
             }
         }
-        let columns = Some(rank.share(ffn));
-        tensors.linear(&format!("{to}.mlp.proj"), &format!("{from}.down"), from_ref(&all), columns, ffn);
+        let columns = rank.share(width);
+        tensors.linear(
+            &format!("{to}.proj"),
+            &format!("{from}.down"),
+            from_ref(&(0..hidden)),
+            Some(&columns),
+            width,
+        );
     }
+
+    /// A mixture of experts: the router in f32, the matrices of all experts in one tensor each, and the expert that
+    /// every token has.
+    fn experts(
+        &self,
+        experts: &Experts,
+        rank: Rank,
+        to: &str,
+        from: &str,
+        tensors: &mut Tensors<'_, 'p, 'a>,
+    ) {
+        let (hidden, count, width) = (self.model.hidden_size, experts.count, experts.intermediate_size);
+        let router = format!("{from}.router");
+        let mut put = |name: &str, rows: Range<usize>, dtype| {
+            let shape = vec![rows.len(), hidden];
+            tensors.put(&format!("{to}.mlp.{name}.weight"), &router, &[rows], None, shape);
+            if let Some(matrix) = tensors.list.last_mut() {
+                matrix.dtype = dtype;
+            }
+        };
+        put("router", 0..count, Dtype::F32);
+        if let Some(shared) = &experts.shared {
+            put("shared_expert_gate", count..count + 1, Dtype::Bf16);
+            let (to, from) = (format!("{to}.mlp.shared_expert"), format!("{from}.shared"));
+            let network = FeedForward { to: &to, from: &from, width: shared.intermediate_size };
+            self.feed_forward(network, true, rank, tensors);
+        }
+        let share = rank.share(width);
+        let gate_last = [share.start + width..share.end + width, share.clone()];
+        let fc = vec![count, 2 * share.len(), hidden];
+        tensors.stack(&format!("{to}.mlp.fc.weight"), from, "gate_up", &gate_last, None, fc);
+        let proj = vec![count, hidden, share.len()];
+        tensors.stack(
+            &format!("{to}.mlp.proj.weight"),
+            from,
+            "down",
+            from_ref(&(0..hidden)),
+            Some(&share),
+            proj,
+        );
+    }
+}
+
+/// Where a feed-forward network goes to and comes from.
+struct FeedForward<'n> {
+    to: &'n str,
+    from: &'n str,
+    width: usize,
 }
 
 /// The tensors of a rank, as they are collected.
@@ -209,16 +250,49 @@ impl<'p, 'a> Tensors<'_, 'p, 'a> {
         name: &str,
         from: &str,
         rows: &[Range<usize>],
-        columns: Option<Range<usize>>,
+        columns: Option<&Range<usize>>,
         shape: Vec<usize>,
     ) {
         let Some(plan) = self.planner.plans.get(from) else { return };
-        let mut parts: Vec<Tensor<'a>> = rows.iter().flat_map(|rows| slice(&plan.sources, rows)).collect();
-        if let Some(columns) = columns {
-            parts = parts.iter().map(|part| part.columns(columns.clone())).collect();
+        self.list.push(RankTensor {
+            name: name.to_owned(),
+            shape,
+            dtype: Dtype::Bf16,
+            parts: parts(plan, rows, columns),
+            scale: plan.scale,
+            offset: plan.offset,
+            subtract: plan.subtract,
+            format: None,
+        });
+    }
+
+    /// Adds some rows of a matrix of every expert, or some columns of these rows, one expert after the other.
+    fn stack(
+        &mut self,
+        name: &str,
+        layer: &str,
+        matrix: &str,
+        rows: &[Range<usize>],
+        columns: Option<&Range<usize>>,
+        shape: Vec<usize>,
+    ) {
+        let mut stacked = Vec::new();
+        for expert in 0..shape[0] {
+            if let Some(plan) = self.planner.plans.get(format!("{layer}.experts.{expert}.{matrix}").as_str())
+            {
+                stacked.extend(parts(plan, rows, columns));
+            }
         }
-        let (offset, subtract) = (plan.offset, plan.subtract);
-        self.list.push(RankTensor { name: name.to_owned(), shape, parts, offset, subtract, format: None });
+        self.list.push(RankTensor {
+            name: name.to_owned(),
+            shape,
+            dtype: Dtype::Bf16,
+            parts: stacked,
+            scale: 1.0,
+            offset: 0.0,
+            subtract: None,
+            format: None,
+        });
     }
 
     /// Adds a norm's weights and, if it has one, its bias: the same on every rank.
@@ -236,16 +310,29 @@ impl<'p, 'a> Tensors<'_, 'p, 'a> {
         to: &str,
         from: &str,
         rows: &[Range<usize>],
-        columns: Option<Range<usize>>,
+        columns: Option<&Range<usize>>,
         inp: usize,
     ) {
         let out = rows.iter().map(ExactSizeIterator::len).sum();
-        let inp = columns.as_ref().map_or(inp, ExactSizeIterator::len);
+        let inp = columns.map_or(inp, ExactSizeIterator::len);
         self.put(&format!("{to}.weight"), from, rows, columns, vec![out, inp]);
         if let Some(matrix) = self.list.last_mut() {
             matrix.format = self.planner.format;
         }
         self.put(&format!("{to}.bias"), &format!("{from}_bias"), rows, None, vec![out]);
+    }
+}
+
+/// Some rows of a planned tensor, or some columns of these rows.
+fn parts<'a>(
+    plan: &TensorPlan<'a>,
+    rows: &[Range<usize>],
+    columns: Option<&Range<usize>>,
+) -> Vec<Tensor<'a>> {
+    let rows = rows.iter().flat_map(|rows| slice(&plan.sources, rows));
+    match columns {
+        Some(columns) => rows.map(|part| part.columns(columns.clone())).collect(),
+        None => rows.collect(),
     }
 }
 

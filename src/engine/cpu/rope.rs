@@ -63,6 +63,7 @@ fn inverse_frequencies(rope: &Rope, dim: usize) -> (Vec<f32>, f32) {
     let plain = plain_frequencies(rope, dim);
     match rope.scaling {
         RopeScaling::Default | RopeScaling::Dynamic { .. } => (narrow(plain), 1.0),
+        RopeScaling::Unrotated => (vec![0.0; dim / 2], 1.0),
         RopeScaling::LongRope { ref short_factor, attention_factor, .. } => {
             (divided(rope, dim, short_factor), attention_factor as f32)
         }

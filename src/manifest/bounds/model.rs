@@ -30,6 +30,10 @@ fn check_variant(model: &Model, variant: &Variant) -> Checked {
     if let Some(scale) = variant.attention_scale {
         finite("model.variant.attention_scale", scale.into())?;
     }
+    if let Some(growth) = &variant.query_growth {
+        positive("model.variant.query_growth.beta", growth.beta.into())?;
+        within("model.variant.query_growth.length", growth.length, TOKENS)?;
+    }
     if let Some(cap) = variant.attention_softcap {
         positive("model.variant.attention_softcap", cap.into())?;
     }
@@ -117,7 +121,7 @@ fn check_rope(field: &str, rope: &Rope) -> Checked {
         return Err(out_of_bounds(path("theta"), rope.theta, "a finite number above 1"));
     }
     match &rope.scaling {
-        RopeScaling::Default => Ok(()),
+        RopeScaling::Default | RopeScaling::Unrotated => Ok(()),
         RopeScaling::Linear { factor } => positive(path("scaling.factor"), *factor),
         RopeScaling::Llama3 {
             factor,

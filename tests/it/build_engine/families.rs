@@ -296,7 +296,13 @@ fn factors_and_layers_that_no_engine_computes() {
     };
     refused("granite-tiny", "logits_scaling", json!(3.0), "power of two");
     refused("cohere-tiny", "logit_scale", json!(-1.0), "above 0");
-    refused("cohere-tiny", "use_qk_norm", json!(true), "layer norms of queries");
+    refused("qwen3-tiny", "use_qk_norm", json!(true), "norms of queries");
+    refused(
+        "ministral3-tiny",
+        "rope_parameters",
+        json!({"rope_type": "yarn", "factor": 16.0, "llama_4_scaling_beta": -1}),
+        "at least 0",
+    );
     refused("olmoe-tiny", "clip_qkv", json!(8.0), "clipped");
     refused("neox-tiny", "hidden_act", json!("gelu_new"), "gelu_new");
     refused("mixtral-tiny", "num_experts_per_tok", json!(6), "5 experts");
@@ -403,6 +409,8 @@ fn what_kind_a_model_is_that_cannot_be_built() {
         ("T5ForSequenceClassification", "", "encoder beside its decoder"),
         ("MambaForCausalLM", "", "recurrent state"),
         ("Qwen3NextForCausalLM", "linear_num_key_heads", "recurrent state"),
+        ("Qwen3_5ForConditionalGeneration", "vision_config", "recurrent state"),
+        ("Qwen3_5MoeForCausalLM", "num_experts", "recurrent state"),
         ("DeepseekV3ForCausalLM", "n_routed_experts", "mixture of experts"),
         ("Qwen2ForTokenClassification", "", "each token"),
     ] {

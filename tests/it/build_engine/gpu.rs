@@ -291,6 +291,15 @@ fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions
     refused_copy(&checkpoint, target, &Gpus::default(), change)
 }
 
+/// The error for a family that TensorRT-LLM does not have, whatever the width of its heads.
+fn refused_narrow(name: &str) -> String {
+    let checkpoint = Checkpoint::copy(name);
+    refused_copy(&checkpoint, "h100", &Gpus::default(), |options| {
+        let head = checkpoint.file("head.yaml");
+        options.common.checkpoint.head = head.exists().then_some(head);
+    })
+}
+
 fn refused_copy(
     checkpoint: &Checkpoint,
     target: &str,
@@ -335,6 +344,15 @@ fn ranks_that_cannot_divide_the_model() {
     };
     assert_names(&refused("llama3-tiny", "h100", ranks(3, 1)), &["--tp 3", "4 attention heads", "1, 2, 4"]);
     assert_names(&refused("llama3-tiny", "h100", ranks(1, 4)), &["--pp 4", "3 layers"]);
+    let wide_experts = Checkpoint::wide("mixtral-tiny");
+    wide_experts.set("intermediate_size", json!(73));
+    let sentence = refused_copy(&wide_experts, "h100", &Gpus::default(), ranks(2, 1));
+    assert_names(&sentence, &["--tp 2", "the width of an expert, 73"]);
+    let alike = Checkpoint::wide("qwen3-tiny");
+    alike.set("num_key_value_heads", json!(4));
+    let sentence = refused_copy(&alike, "h100", &Gpus::default(), ranks(2, 1));
+    assert_names(&sentence, &["--tp 2", "mixes up queries and keys", "--tp 4"]);
+    assert_names(&refused("neox-wide", "h100", ranks(1, 2)), &["--pp", "GPT-NeoX", "--tp"]);
     assert_names(&refused("llama3-tiny", "h100", ranks(0, 1)), &["--tp", "at least 1"]);
     assert_names(&refused("phi3-tiny", "h100", ranks(1, 2)), &["--pp", "Phi-3", "--tp"]);
     let shaped = |sizes: &[(&str, usize)]| {
@@ -507,7 +525,34 @@ fn the_engine_says_how_many_gpus_its_nodes_have() {
 fn models_that_tensorrt_llm_would_compute_otherwise() {
     assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
     assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma 3", "rotary scaling"]);
-    assert_names(&refused("olmo2-tiny", "h100", |_| {}), &["OLMo 2", "1.2.1", "--target cpu"]);
+    for (name, title) in [
+        ("olmo2-tiny", "OLMo 2"),
+        ("olmo3-tiny", "OLMo 3"),
+        ("glm4-tiny", "GLM-4"),
+        ("cohere2-tiny", "Command R7B"),
+        ("ministral3-tiny", "Ministral 3"),
+        ("olmoe-tiny", "OLMoE"),
+    ] {
+        assert_names(&refused_narrow(name), &[title, "1.2.1", "no class", "--target cpu"]);
+    }
+    for name in ["deberta-tiny", "bert-tiny", "roberta-tiny", "modernbert-tiny"] {
+        assert_names(&refused_narrow(name), &["encoders", "no scores", "--target cpu"]);
+    }
+    for name in ["qwen3-moe-tiny", "qwen2-moe-tiny"] {
+        assert_names(&refused(name, "h100", |_| {}), &["layers without experts", "--target cpu"]);
+    }
+    let neox = |field: &str, value: serde_json::Value| {
+        let checkpoint = Checkpoint::copy("neox-wide");
+        checkpoint.set(field, value);
+        refused_copy(&checkpoint, "h100", &Gpus::default(), |_| {})
+    };
+    assert_names(&neox("use_parallel_residual", json!(false)), &["GPT-NeoX", "after the attention"]);
+    assert_names(&neox("layer_norm_eps", json!(1e-6)), &["GPT-NeoX", "epsilon"]);
+    assert_names(&neox("rope_scaling", json!({"type": "linear", "factor": 2.0})), &["GPT-NeoX", "scaling"]);
+    let checkpoint = Checkpoint::wide("phi3-longrope");
+    checkpoint.edit("config.json", |config| config["rope_scaling"]["attention_factor"] = json!(1.5));
+    let sentence = refused_copy(&checkpoint, "h100", &Gpus::default(), |_| {});
+    assert_names(&sentence, &["Phi-3", "attention_factor"]);
     let longer = |options: &mut TrtllmBuildOptions| options.common.max_seq_len = Some(151);
     for name in ["phi3-longrope", "llama-dynamic"] {
         assert_names(&refused(name, "h100", longer), &["--max-seq-len 151", "150"]);
@@ -515,6 +560,10 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
     let fp8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Fp8;
     for name in ["gemma2-tiny", "nemotron-tiny", "qwen3-tiny"] {
         assert_names(&refused(name, "h100", fp8), &["--quantization fp8", "modelopt"]);
+    }
+    for quantization in [Quantization::Fp8, Quantization::Int8WeightOnly] {
+        let quantize = |options: &mut TrtllmBuildOptions| options.gpu.quantization = quantization;
+        assert_names(&refused("mixtral-tiny", "h100", quantize), &["experts", "bf16 only", "modelopt"]);
     }
     let int8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Int8WeightOnly;
     assert_names(&refused("llama3-tiny", "h100", int8), &["int8-weight-only", "multiples of 64", "176"]);

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::wide::widen;
 
-pub(crate) const CHECKPOINTS: [&str; 28] = [
+pub(crate) const CHECKPOINTS: [&str; 31] = [
     "llama3-tiny",
     "llama2-tiny",
     "llama-linear",
@@ -26,6 +26,7 @@ pub(crate) const CHECKPOINTS: [&str; 28] = [
     "gemma3-tiny",
     "gemma3-vision",
     "ministral-tiny",
+    "ministral3-tiny",
     "nemotron-tiny",
     "phi3-tiny",
     "phi3-longrope",
@@ -36,6 +37,8 @@ pub(crate) const CHECKPOINTS: [&str; 28] = [
     "glm4-tiny",
     "granite-tiny",
     "cohere-tiny",
+    "cohere-norms",
+    "cohere2-tiny",
     "neox-tiny",
     "mixtral-tiny",
     "qwen3-moe-tiny",

@@ -131,6 +131,10 @@ pub fn random_engine_with(
                 QkNorm::None => {}
                 QkNorm::EachHead => writer.floats_if(true, &name(norm), model.head_dim),
                 QkNorm::AllHeads => writer.floats_if(true, &name(norm), heads * model.head_dim),
+                QkNorm::OwnHead => {
+                    writer.floats_if(true, &name(norm), heads * model.head_dim);
+                    writer.floats_if(true, &name(&format!("{norm}_bias")), heads * model.head_dim);
+                }
             }
         }
         for added_norm in ["attention_post_norm", "mlp_post_norm"] {
