@@ -1,15 +1,20 @@
 // The speed of the decoder and of its matrix products alone, by processor time.
 //
-//   decoder_bench DTYPE [TEXTS TOKENS THREADS LAYERS]
+//   decoder_bench DTYPE [TEXTS TOKENS THREADS LAYERS MODEL]
 //
-// The layers have the sizes of Qwen2 0.5B and random weights. For each line of input it runs one iteration of
-// TEXTS texts and prints how many tokens the decoder, and its products alone, computed in a second of
-// processor time. tools/compare_onednn.py alternates between two builds.
+// The layers have the sizes of MODEL, see model_shapes.h, and random weights. For each line of input it runs
+// one iteration of TEXTS texts and prints how many tokens the decoder, and its products alone, computed in a
+// second of processor time. tools/compare_onednn.py alternates between two builds; tools/bench_families.py
+// goes through the models.
+#include <unistd.h>
+
 #include <cstdio>
 #include <ctime>
+#include <fstream>
 #include <iostream>
 #include <string>
 
+#include "bench/model_shapes.h"
 #include "cpu/decoder.h"
 #include "cpu/roofline.h"
 #include "tests/random_decoder.h"
@@ -19,29 +24,11 @@ using namespace assay::cpu;
 
 namespace {
 
-ModelConfig qwen2(Dtype dtype, std::size_t layers) {
-    Rope rope{.inverse_frequencies = {}, .factor = 1.0f};
-    for (std::size_t i = 0; i < 32; ++i)
-        rope.inverse_frequencies.push_back(std::pow(1e6f, -static_cast<float>(i) / 32.0f));
-    return {
-        .dtype = dtype,
-        .vocab_size = 1024,
-        .hidden_size = 896,
-        .num_layers = layers,
-        .embedding_scale = 1.0f,
-        .norms = {.eps = 1e-6f, .layer_norm = false, .pre_norms = true, .post_norms = false},
-        .attention = {.heads = {14, 2, 64},
-                      .qkv_bias = true,
-                      .output_bias = false,
-                      .qk_norm = QkNormSpan::None,
-                      .scale = 0.125f,
-                      .softcap = 0.0f,
-                      .windows = std::vector<std::size_t>(layers),
-                      .rope = rope,
-                      .window_rope = rope},
-        .feed_forward = {.intermediate_size = 4864, .activation = Activation::Silu, .bias = false},
-        .head = {.rows = 1, .vocabulary = false, .softcap = 0.0f},
-    };
+// Memory of this process, in bytes.
+std::size_t resident() {
+    std::size_t size = 0, pages = 0;
+    std::ifstream("/proc/self/statm") >> size >> pages;
+    return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 // Texts of equal lengths, none of which shares anything with another.
@@ -82,17 +69,24 @@ Dtype parse(const std::string& name) {
 }
 
 void measure(const std::string& dtype, std::size_t texts, std::size_t tokens, std::size_t threads,
-             std::size_t layers) {
-    const ModelConfig config = qwen2(parse(dtype), layers);
+             std::size_t layers, const std::string& name) {
+    const auto& shapes = bench::model_shapes();
+    const auto shape = std::ranges::find_if(shapes, [&](const auto& known) { return name == known.name; });
+    if (shape == shapes.end()) throw EngineError("`" + name + "` is not in model_shapes.h");
+    const ModelConfig config = bench::config_of(*shape, parse(dtype), layers);
     const test::RandomDecoder model(config);
     const Texts batch(texts, tokens);
+    if (layers < 2) throw EngineError("name at least 2 layers");
+    const std::size_t before = resident();
     const auto engine = make_decoder(config, {threads, texts * tokens, batch.table.size()}, model.weights());
-    Roofline roofline(config.dtype, products(config, texts * tokens), threads);
     std::vector<float> logits(texts);
     const auto iteration = [&] { engine->run({batch.ids, batch.table, batch.chunks, batch.reads}, logits); };
     iteration();
+    const std::size_t beside = resident() - before;
+    Roofline roofline(config.dtype, products(config, texts * tokens, texts), threads);
     roofline.seconds();
-    std::cout << "oneDNN " << onednn_version() << ' ' << instruction_set() << std::endl;
+    std::cout << "oneDNN " << onednn_version() << ' ' << instruction_set() << " beside-weights " << beside
+              << " weights " << model.layer_bytes() * shape->layers / layers << std::endl;
     const auto count = static_cast<double>(texts * tokens);
     for (std::string line; std::getline(std::cin, line);)
         std::cout << "decoder " << count / seconds_of(iteration) << " products "
@@ -106,7 +100,8 @@ int main(int argc, char** argv) {
         return argc > index ? std::stoul(argv[index]) : otherwise;
     };
     try {
-        measure(argc > 1 ? argv[1] : "bf16", number(2, 8), number(3, 256), number(4, 1), number(5, 4));
+        measure(argc > 1 ? argv[1] : "bf16", number(2, 8), number(3, 256), number(4, 1), number(5, 4),
+                argc > 6 ? argv[6] : "qwen2");
     } catch (const std::exception& error) {
         std::fprintf(stderr, "decoder_bench: %s\n", error.what());
         return 1;

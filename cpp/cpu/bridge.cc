@@ -164,7 +164,7 @@ void check_cpu(const CpuModel& model) {
 
 std::unique_ptr<Roofline> open_roofline(const CpuModel& model, std::size_t threads, std::size_t rows) {
     const cpu::ModelConfig config = model_of(model);
-    return std::make_unique<Roofline>(config.dtype, cpu::products(config, rows), threads);
+    return std::make_unique<Roofline>(config.dtype, cpu::products(config, rows, rows), threads);
 }
 
 std::size_t packed_bytes(DtypeView dtype, std::size_t out, std::size_t in) {

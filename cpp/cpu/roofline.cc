@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 namespace assay::cpu {
 namespace {
@@ -54,27 +55,28 @@ double Roofline::seconds() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows) {
+std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows, std::size_t reads) {
     const HeadShape& heads = config.attention.heads;
-    const FeedForwardConfig& feed_forward = config.feed_forward;
-    const ExpertsConfig& experts = feed_forward.experts;
-    const std::size_t hidden = config.hidden_size, gates = gated(feed_forward.activation) ? 1 : 0;
-    const std::size_t sparse = experts.layers.size(), dense = config.num_layers - sparse;
-    std::vector<Roofline::Shape> shapes = {
-        {heads.qkv_width(), hidden, rows, config.num_layers},
-        {hidden, heads.q_width(), rows, config.num_layers},
+    const ExpertsConfig& experts = config.feed_forward.experts;
+    const std::size_t hidden = config.hidden_size, gates = gated(config.feed_forward.activation) ? 1 : 0;
+    std::vector<Roofline::Shape> shapes;
+    const auto feed_forward = [&](std::size_t width, std::size_t tokens, std::size_t count) {
+        if (width == 0) return;
+        shapes.push_back({(gates + 1) * width, hidden, tokens, count});
+        shapes.push_back({hidden, width, tokens, count});
     };
-    const auto feed_forwards = [&](std::size_t width, std::size_t each_rows, std::size_t count) {
-        if (count == 0 || width == 0) return;
-        shapes.push_back({(gates + 1) * width, hidden, each_rows, count});
-        shapes.push_back({hidden, width, each_rows, count});
-    };
-    feed_forwards(feed_forward.intermediate_size, rows, dense);
-    feed_forwards(experts.shared_intermediate_size, rows, sparse);
-    if (experts.count > 0)
-        feed_forwards(experts.intermediate_size,
-                      std::max<std::size_t>(rows * experts.active / experts.count, 1),
-                      sparse * experts.count);
+    for (std::size_t layer = 0; layer < config.num_layers; ++layer) {
+        const std::size_t tokens = layer + 1 < config.num_layers ? rows : reads;
+        shapes.push_back({heads.qkv_width(), hidden, rows, 1});
+        shapes.push_back({hidden, heads.q_width(), tokens, 1});
+        if (std::ranges::count(experts.layers, layer) == 0) {
+            feed_forward(config.feed_forward.intermediate_size, tokens, 1);
+            continue;
+        }
+        const std::size_t busy = std::min(experts.count, tokens * experts.active);
+        feed_forward(experts.intermediate_size, tokens * experts.active / busy, busy);
+        feed_forward(experts.shared_intermediate_size, tokens, 1);
+    }
     return shapes;
 }
 

@@ -38,7 +38,8 @@ class Roofline {
     Buffer x_, y_;
 };
 
-// The products of a decoder's layers for `rows` tokens, which divide evenly among the experts.
-std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows);
+// The products of a decoder's layers for `rows` tokens, which divide evenly among the experts. After its keys
+// and values, the last layer goes on with the tokens alone whose logits are read.
+std::vector<Roofline::Shape> products(const ModelConfig& config, std::size_t rows, std::size_t reads);
 
 }  // namespace assay::cpu
