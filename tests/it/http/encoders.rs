@@ -81,6 +81,35 @@ async fn a_pair_has_one_score_on_every_route() {
 }
 
 #[tokio::test]
+async fn a_file_has_the_scores_of_the_routes() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = serve("deberta-tiny", directory.path());
+    let path = |name: &str| directory.path().join(name);
+    let rows: Vec<(String, String)> = (0..9)
+        .map(|row| (format!("What is {row} + 3?"), format!("It is {}. ", row * 2).repeat(row + 1)))
+        .collect();
+    let line = |(prompt, response): &(String, String)| {
+        json!({"prompt": prompt, "response": response}).to_string() + "\n"
+    };
+    std::fs::write(path("in.jsonl"), rows.iter().map(line).collect::<String>()).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_assay"));
+    command.arg("score").arg(path("in.jsonl")).arg("--engine").arg(path("engine"));
+    let output = command.arg("--output").arg(path("out.jsonl")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let scored = std::fs::read_to_string(path("out.jsonl")).unwrap();
+    assert_eq!(scored.lines().count(), rows.len());
+    for ((prompt, response), line) in rows.iter().zip(scored.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let messages = json!([{"role": "user", "content": prompt}]);
+        let (_, asked) =
+            post(&router, "/v1/rewards", &json!({"messages": messages, "responses": [response]})).await;
+        assert_eq!(line["score_reward"], asked["data"][0]["scores"]["reward"], "{line}: {asked}");
+        assert!(line["score_reward"].is_number(), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn texts_that_are_too_long_and_scores_of_each_token_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let router = serve("bert-tiny", directory.path());
