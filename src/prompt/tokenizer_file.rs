@@ -1,5 +1,6 @@
 //! Parses `tokenizer.json`.
 
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::backtracking::endless_pattern;
@@ -18,11 +19,19 @@ pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
     #[derive(serde::Deserialize)]
     struct Checked {
         #[serde(default)]
-        normalizer: serde_json::Value,
+        normalizer: Value,
         #[serde(default)]
-        pre_tokenizer: serde_json::Value,
+        pre_tokenizer: Value,
+        #[serde(default)]
+        post_processor: Value,
     }
-    let Checked { normalizer, pre_tokenizer } = serde_json::from_str(json)?;
+    let Checked { normalizer, pre_tokenizer, post_processor } = serde_json::from_str(json)?;
+    if let Some(token) = undefined_token(&post_processor) {
+        return Err(format!(
+            "its post-processor puts {token:?} around texts, but special_tokens does not say which ids that has"
+        )
+        .into());
+    }
     if growth(&normalizer) > LARGEST_GROWTH {
         return Err("its normalizer makes texts grow without limit".into());
     }
@@ -34,4 +43,44 @@ pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
         .into());
     }
     without_panics(|| json.parse())
+}
+
+/// A token of a post-processor's template without an entry in its `special_tokens`; the tokenizers crate panics on it.
+fn undefined_token(processor: &Value) -> Option<&str> {
+    if let Some(processors) = processor.get("processors").and_then(Value::as_array) {
+        return processors.iter().find_map(undefined_token);
+    }
+    if processor.get("type").and_then(Value::as_str) != Some("TemplateProcessing") {
+        return None;
+    }
+    let defined = |token: &&str| processor["special_tokens"].get(*token).is_some();
+    let pieces = ["single", "pair"].into_iter().filter_map(|template| processor.get(template)?.as_array());
+    let mut tokens = pieces.flatten().filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str());
+    tokens.find(|token| !defined(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_post_processor_with_a_token_that_it_does_not_define_is_refused_by_the_token() {
+        let template =
+            json!([{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+        let entry = json!({"id": "[CLS]", "ids": [0], "tokens": ["[CLS]"]});
+        for (special_tokens, refused) in [(json!({}), true), (json!({"[CLS]": entry}), false)] {
+            let processor = json!({"type": "TemplateProcessing", "single": template, "pair": template,
+                "special_tokens": special_tokens});
+            let model = json!({"type": "WordLevel", "vocab": {"[CLS]": 0}, "unk_token": "[CLS]"});
+            let within = json!({"type": "Sequence", "processors": [processor]});
+            for processor in [processor, within] {
+                let file = json!({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+                    "post_processor": processor, "decoder": null, "truncation": null, "padding": null, "model": model});
+                let error = parse(&file.to_string()).err().map(|error| error.to_string());
+                assert_eq!(error.is_some_and(|error| error.contains("\"[CLS]\"")), refused, "{file}");
+            }
+        }
+    }
 }
