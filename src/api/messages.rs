@@ -10,6 +10,9 @@ use super::item_path::ItemPath;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message};
 
+/// Most bytes of a role. It is no text to score, and does not count as such.
+const LONGEST_ROLE: usize = 256;
+
 /// One message of a conversation. The chat template gets its other fields too, such as `name`, `tool_call_id` or
 /// `reasoning_content`.
 #[derive(Deserialize, ToSchema)]
@@ -31,6 +34,7 @@ pub(super) struct Turn {
 #[expect(dead_code, reason = "the schema of what `content` reads")]
 pub(super) enum Content {
     Text(String),
+    Texts(Vec<String>),
     Parts(Vec<Part>),
 }
 
@@ -38,13 +42,19 @@ pub(super) enum Content {
 #[expect(dead_code, reason = "the schema of what `text_part` reads")]
 pub(super) struct Part {
     r#type: PartType,
-    text: String,
+    text: Option<String>,
+    /// Text of a part of type `refusal`.
+    refusal: Option<String>,
 }
 
+/// The names that OpenAI's two APIs have for text.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum PartType {
     Text,
+    InputText,
+    OutputText,
+    Refusal,
 }
 
 /// How the prompt of a conversation ends.
@@ -76,7 +86,11 @@ pub(super) fn read(path: &str, list: Vec<Value>) -> Result<Vec<Message>, ApiErro
 
 fn message(path: String, value: Value) -> Result<Message, ApiError> {
     let mut fields = Fields::from_value(path, value)?;
-    let role = fields.require("role")?;
+    let role: String = fields.require("role")?;
+    if role.len() > LONGEST_ROLE {
+        let reason = format!("has {} bytes: send a role of at most {LONGEST_ROLE}", role.len());
+        return Err(ApiError::invalid(fields.path("role"), reason));
+    }
     let calls: Option<Vec<Value>> = fields.take("tool_calls")?;
     let calls_tools = calls.as_ref().is_some_and(|calls| !calls.is_empty());
     let content =
@@ -113,13 +127,20 @@ pub(super) fn content(
     }
 }
 
+/// Reads a part of text. As in vLLM, it may go by the names of OpenAI's Responses API, or be a plain string.
+///
+/// # Errors
+/// It is more than text.
 pub(super) fn text_part(path: String, part: Value) -> Result<String, ApiError> {
-    let mut fields = Fields::from_value(path, part)?;
-    let kind: String = fields.require("type")?;
-    if kind != "text" {
-        return Err(ApiError::unsupported(fields.path("type"), "only parts of type text can be read"));
+    if let Value::String(text) = part {
+        return Ok(text);
     }
-    let text = fields.require("text")?;
+    let mut fields = Fields::from_value(path, part)?;
+    let text = match fields.require::<String>("type")?.as_str() {
+        "text" | "input_text" | "output_text" => fields.require("text")?,
+        "refusal" => fields.require("refusal")?,
+        _ => return Err(ApiError::unsupported(fields.path("type"), "only parts of type text can be read")),
+    };
     // What clients of hosted services add: which prefix to cache, and sources of what was said.
     for name in ["cache_control", "annotations"] {
         fields.take::<Value>(name)?;

@@ -71,7 +71,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("chat_template_kwargs", Empty, TEMPLATE),
     (
         "padding",
-        Words(&["do_not_pad", "false", "longest"]),
+        Words(&["do_not_pad", "false", "longest", "max_length", "true"]),
         "texts are computed without padding; leave it out",
     ),
     ("suffix", Empty, "texts are only continued; leave it out"),

@@ -25,6 +25,8 @@ use utoipa::ToSchema;
 const LEAST_PREPARING: usize = 1 << 20;
 /// Longest time for which an answer may be of use.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
+/// What some editors and languages put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const PRIORITY_HEADER: &str = "X-Priority";
 const TIMEOUT: &str = "timeout";
 const TIMEOUT_HEADER: &str = "X-Request-Timeout";
@@ -123,7 +125,10 @@ impl ReceivedRequest {
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
-        let (body, share) = read_body(&parts.headers, body, &app.settings.server, &app.bodies).await?;
+        let (mut body, share) = read_body(&parts.headers, body, &app.settings.server, &app.bodies).await?;
+        if body.starts_with(BYTE_ORDER_MARK) {
+            body.drain(..BYTE_ORDER_MARK.len());
+        }
         if app.settings.logging.log_requests {
             tracing::info!(body = %String::from_utf8_lossy(&body), "request");
         }

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::app::App;
@@ -17,7 +18,7 @@ use super::middleware::observe::{observe, panicked};
 use super::nearest_route::RouteIndex;
 use super::{chat, compat, generation, invocations, nim, openapi, playground, rewards, service};
 
-/// The whole HTTP surface.
+/// The whole HTTP surface. A slash at the end of a path changes nothing.
 ///
 /// # Errors
 /// The option `cors_origin` names something that is not an origin.
@@ -47,7 +48,8 @@ pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    Ok(routes.with_state(app))
+    let routes = NormalizePath::trim_trailing_slash(routes.with_state(app));
+    Ok(Router::new().fallback_service(routes))
 }
 
 /// The routes that are open to everyone, and those that ask for a key if the server has keys.

@@ -1,6 +1,7 @@
 //! NIM's environment variables. The table says which option each one sets; this file translates their values.
 
 use super::{ConfigError, InvalidValue};
+use crate::telemetry::logs::level_name;
 
 /// The value as it is.
 pub(super) fn same(text: &str) -> Result<String, InvalidValue> {
@@ -24,14 +25,8 @@ pub(super) fn log_format(text: &str) -> Result<String, InvalidValue> {
 
 /// `NIM_LOG_LEVEL`.
 pub(super) fn log_level(text: &str) -> Result<String, InvalidValue> {
-    match text.trim().to_ascii_uppercase().as_str() {
-        "DEFAULT" | "INFO" => same("info"),
-        "TRACE" => same("trace"),
-        "DEBUG" => same("debug"),
-        "WARNING" | "WARN" => same("warn"),
-        "ERROR" | "CRITICAL" => same("error"),
-        _ => Err(InvalidValue("expected DEFAULT, TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL".to_owned())),
-    }
+    let expected = "expected DEFAULT, TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL";
+    level_name(text).map(str::to_owned).ok_or_else(|| InvalidValue(expected.to_owned()))
 }
 
 /// `NIM_MODEL_NAME`, which may also name what NIM would download.

@@ -28,11 +28,15 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 pub enum LogError {
     /// The text is neither a level nor a list of directives.
     #[error("log_level `{level}` is not valid ({source}); use error, warn, info, debug, trace or directives")]
-    Level {
+    Directives {
         level: String,
         /// What is wrong with it.
         source: ParseError,
     },
+    /// The text is one word, and no level. As a directive, it would switch off all lines but those of a module of that
+    /// name.
+    #[error("log_level `{0}` is not a level: use off, error, warn, info, debug, trace or directives such as `hyper=debug`")]
+    Level(String),
     /// This process writes no log.
     #[error("cannot be set: this process writes no log")]
     NotStarted,
@@ -44,7 +48,7 @@ pub enum LogError {
 /// Starts writing log lines to standard error.
 ///
 /// # Errors
-/// [`LogError::Level`].
+/// [`LogError::Level`] or [`LogError::Directives`].
 pub fn start(level: &str, format: LogFormat) -> Result<(), LogError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
@@ -114,13 +118,47 @@ fn escaped(event: &str) -> String {
     text + end
 }
 
+/// The level that `name` stands for in this program, in Python or in NIM; capitals do not count.
+pub(crate) fn level_name(name: &str) -> Option<&'static str> {
+    Some(match name.trim().to_ascii_lowercase().as_str() {
+        "off" => "off",
+        "error" | "critical" | "fatal" => "error",
+        "warn" | "warning" => "warn",
+        "info" | "default" => "info",
+        "debug" => "debug",
+        "trace" => "trace",
+        _ => return None,
+    })
+}
+
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(level).map_err(|source| LogError::Level { level: level.to_owned(), source })
+    let directives = match level_name(level) {
+        Some(name) => name,
+        None if level.contains(['=', ',', ':', '[']) => level,
+        None => return Err(LogError::Level(level.to_owned())),
+    };
+    EnvFilter::try_new(directives).map_err(|source| LogError::Directives { level: level.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::{escaped, filter};
+
+    #[test]
+    fn a_level_goes_by_any_of_its_names_and_a_misspelt_one_is_refused() {
+        for (level, read) in [
+            ("WARNING", "warn"),
+            ("critical", "error"),
+            ("Default", "info"),
+            ("debug", "debug"),
+            ("assay::scheduler=debug,warn", "assay::scheduler=debug,warn"),
+        ] {
+            assert_eq!(filter(level).unwrap().to_string(), read);
+        }
+        for level in ["warnning", "", "hyper=loud"] {
+            assert!(filter(level).is_err(), "{level}");
+        }
+    }
 
     #[test]
     fn a_text_in_an_event_cannot_forge_a_line() {

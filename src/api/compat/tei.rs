@@ -178,12 +178,12 @@ pub(super) fn predictions(scores: &Scores) -> Vec<Prediction> {
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<PredictShape>, ApiError> {
     let (inputs, single) = inputs(fields.require_value("inputs", INPUTS)?, settings)?;
     let (activation, length) = (raw_scores(fields)?, truncate(fields)?);
+    // How long the hosted service may wait, and whether it may answer from a cache.
+    fields.take::<Value>("options")?;
     let Some(parameters) = fields.take("parameters")? else {
         let shape = PredictShape { flat: single, function: None, top: 0 };
         return Ok(CompatRequest { activation, length, ..CompatRequest::new(inputs, shape) });
     };
-    // How long the hosted service may wait, and whether it may answer from a cache.
-    fields.take::<Value>("options")?;
     let mut parameters = Fields::from_value("parameters".into(), parameters)?;
     let top = ranking::top(&mut parameters, "top_k")?;
     let function = match parameters.take_one_of("function_to_apply", &["none", "sigmoid", "softmax"])? {

@@ -116,6 +116,9 @@ impl ApiError {
 
     /// A body that the parser refuses.
     pub(super) fn malformed_json(body: &[u8], error: &serde_json::Error) -> Self {
+        if body.starts_with(&[0x1f, 0x8b]) {
+            return Self::MalformedJson("the body is compressed with gzip; send it plain".to_owned());
+        }
         Self::MalformedJson(match non_finite(body, error) {
             Some(word) => format!(
                 "{word} at line {} column {}, which Python writes and JSON does not have; send a number or null",

@@ -91,9 +91,10 @@ async fn an_answer_does_not_repeat_a_long_mistake() {
     let long = "x".repeat(100_000);
     let field = format!("{{\"{long}\":1,{}", paris().to_string().trim_start_matches('{'));
     let role = with_message(json!({"role": long, "content": ""}));
-    for request in [with("model", json!(long)), role, field] {
+    for request in [with("model", json!(long)), role.clone(), field] {
         assert!(server.post(request).await.text.len() < 2_000);
     }
+    assert_eq!(server.post(role).await.json()["error"]["param"], "messages[0].role");
 }
 
 #[tokio::test]
@@ -115,6 +116,27 @@ async fn a_wrong_path_and_a_wrong_method_are_errors_in_openai_form() {
         (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
     );
     assert_eq!(method.headers["allow"], "POST");
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_path_changes_nothing() {
+    let server = Server::start();
+    let expected = server.ask("/v1/chat/completions", paris()).await;
+    let answer = server.ask("/v1/chat/completions/", paris()).await;
+    assert_eq!(answer.json()["choices"], expected.json()["choices"]);
+    assert_eq!(server.get("/v1/models/?limit=1").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_may_start_with_a_byte_order_mark_and_a_compressed_one_is_called_so() {
+    let server = Server::start();
+    let send = async |body: Vec<u8>| {
+        server.send(Request::post("/v1/chat/completions").body(Body::from(body)).unwrap()).await
+    };
+    assert_eq!(send(format!("\u{feff}{}", paris()).into_bytes()).await.status, StatusCode::OK);
+    let compressed = send(b"\x1f\x8b\x08\0rest".to_vec()).await;
+    assert_eq!(compressed.status, StatusCode::BAD_REQUEST);
+    assert!(compressed.text.contains("compressed with gzip"), "{}", compressed.text);
 }
 
 #[tokio::test]

@@ -231,6 +231,13 @@ async fn several_text_parts_are_lines_of_one_text_on_every_route() {
     assert_eq!(probs(&parts).await, expected);
     let cached = json!([{"type": "text", "text": "The Louvre\nand the Seine", "cache_control": {"type": "ephemeral"}}]);
     assert_eq!(probs(&cached).await, expected);
+    for others in [
+        json!(["The Louvre", "and the Seine"]),
+        json!([{"type": "output_text", "text": "The Louvre"}, {"type": "input_text", "text": "and the Seine"}]),
+        json!([{"type": "text", "text": "The Louvre"}, {"type": "refusal", "refusal": "and the Seine"}]),
+    ] {
+        assert_eq!(probs(&others).await, expected, "{others}");
+    }
     let output = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
     let rollout = json!({
         "responses_create_params": {"input": PROMPT},

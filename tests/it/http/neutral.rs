@@ -41,6 +41,7 @@ async fn what_happens_anyway_may_be_asked_for() {
         json!({"use_beam_search": false, "length_penalty": 1.0, "early_stopping": false, "bad_words": []}),
         json!({"spaces_between_special_tokens": true, "include_stop_str_in_output": false}),
         json!({"return_token_ids": false, "return_tokens_as_token_ids": null, "kwargs": {}}),
+        json!({"padding": "max_length"}),
         json!({"padding": "do_not_pad", "do_preprocess": false, "echo": false, "suffix": null}),
         json!({"n": 1, "best_of": 1, "seed": 7, "stop": [], "stop_token_ids": [], "logit_bias": {}, "stream": false}),
         json!({"logprobs": false, "top_logprobs": 0, "sampling_params": {}, "extra_body": {}, "cache_salt": ""}),

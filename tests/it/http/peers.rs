@@ -153,6 +153,9 @@ async fn clients_of_hugging_face_read_a_list_in_a_list() {
         Server::with(|settings| settings.server.alias = vec!["one=verbosity".parse().unwrap()], instant());
     let text = templated(&server);
     for path in ["/", "/predict"] {
+        let options = json!({"wait_for_model": true, "use_cache": false});
+        let flat = ok(&server, path, json!({"inputs": text, "options": options})).await;
+        assert_eq!(flat.as_array().unwrap().len(), 5, "{path}");
         let nested = ok(&server, path, json!({"inputs": text, "parameters": {}})).await;
         assert_eq!(nested[0].as_array().unwrap().len(), 5, "{path}");
         let parameters = json!({"function_to_apply": "softmax", "top_k": 2});
