@@ -34,26 +34,45 @@ pub(super) struct Turn {
 #[expect(dead_code, reason = "the schema of what `content` reads")]
 pub(super) enum Content {
     Text(String),
-    Texts(Vec<String>),
     Parts(Vec<Part>),
+}
+
+/// A text, by itself or as OpenAI's two APIs write it.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of what `text_part` reads")]
+pub(super) enum Part {
+    Plain(String),
+    Text(TextPart),
+    Refusal(RefusalPart),
 }
 
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `text_part` reads")]
-pub(super) struct Part {
-    r#type: PartType,
-    text: Option<String>,
-    /// Text of a part of type `refusal`.
-    refusal: Option<String>,
+pub(super) struct TextPart {
+    r#type: TextType,
+    text: String,
 }
 
-/// The names that OpenAI's two APIs have for text.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum PartType {
+#[expect(clippy::enum_variant_names, reason = "the names of OpenAI's APIs")]
+enum TextType {
     Text,
     InputText,
     OutputText,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "the schema of what `text_part` reads")]
+pub(super) struct RefusalPart {
+    r#type: RefusalType,
+    refusal: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum RefusalType {
     Refusal,
 }
 

@@ -98,6 +98,15 @@ class Route:
             if part.get("type") != "null":
                 yield from self.alternatives(part)
 
+    def fitting(self, schema: dict, value: dict) -> dict:
+        """Those alternatives of a schema whose words `value` has, such as its `type`."""
+
+        def fits(alternative: dict) -> bool:
+            words = {name: self.resolve(field).get("enum") for name, field in alternative.get("properties", {}).items()}
+            return all(value[name] in words[name] for name in value.keys() & words.keys() if words[name])
+
+        return {"oneOf": [alternative for alternative in self.alternatives(schema) if fits(alternative)]}
+
     def properties(self, schema: dict) -> tuple[dict[str, dict], set[str]]:
         """The fields of an object, those of the schemas that it includes too, and which are required."""
         fields: dict[str, dict] = {}
@@ -164,6 +173,7 @@ def spelled(path: tuple, name: str) -> str:
 def objects(route: Route, schema: dict, value, path: tuple = ()) -> Iterator[tuple[tuple, dict]]:
     """Every object in a body that has a schema with properties, and that schema."""
     if isinstance(value, dict):
+        schema = route.fitting(schema, value)
         fields, _ = route.properties(schema)
         if fields:
             yield path, schema
