@@ -87,8 +87,21 @@ impl Fields {
 
     /// The error about a required field that is missing. It mentions a field that may have been meant instead.
     pub(super) fn missing(&self, name: &str, expected: &str) -> ApiError {
+        self.none_of(&[name], expected)
+    }
+
+    /// The error about a request that has none of the fields `names`. It is about the first, unless a field that is
+    /// there may have been meant as another.
+    pub(super) fn none_of(&self, names: &[&str], expected: &str) -> ApiError {
+        let resembled = names.iter().find(|name| self.resembling(name).is_some());
+        let name = resembled.or(names.first()).copied().unwrap_or_default();
         let reason = wording::missing(name, &format!("send {expected}"), &self.map);
         ApiError::invalid(self.path(name), reason)
+    }
+
+    /// The field that is there and may have been meant as `name`.
+    pub(super) fn resembling(&self, name: &str) -> Option<&str> {
+        wording::resembling(name, &self.map)
     }
 
     /// Takes out a word that must be one of `known`.

@@ -1,7 +1,7 @@
 //! `POST /invocations`, the one route that SageMaker calls, and `POST /`, which Hugging Face's endpoints call: the
 //! fields of a request say which route it is for.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
+use super::fields::nearest;
 use super::openapi::Errors;
 use super::request::ReceivedRequest;
 use super::{chat, compat, generation, rewards};
@@ -126,16 +127,27 @@ fn target(body: &[u8], generates: bool, usual: &str) -> Result<Target, ApiError>
     match known {
         Some((_, Target::Classify | Target::Pooling)) if generates => Ok(Target::Chat),
         Some((_, target)) => Ok(*target),
-        None => Err(ApiError::invalid(
-            usual,
-            "is missing, and no other field says which route this is for: send a request of /classify, /pooling, \
-             /rerank, /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions",
-        )),
+        None => Err(for_no_route(&names, usual)),
     }
 }
 
+/// The error about a body whose fields name no route.
+fn for_no_route(names: &Names, usual: &str) -> ApiError {
+    let mut reason =
+        "is missing, and no other field says which route this is for: send a request of /classify, \
+                      /pooling, /rerank, /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions"
+            .to_owned();
+    for meant in TARGETS.iter().flat_map(|(fields, _)| *fields) {
+        if let Some(found) = nearest(meant, names.0.iter().map(String::as_str)) {
+            reason += &format!("; `{found}` is there: did you mean `{meant}`?");
+            break;
+        }
+    }
+    ApiError::invalid(usual, reason)
+}
+
 /// The names of a JSON object's fields. Their values are skipped.
-struct Names(HashSet<String>);
+struct Names(BTreeSet<String>);
 
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -148,7 +160,7 @@ impl<'de> Deserialize<'de> for Names {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
-                let mut names = HashSet::new();
+                let mut names = BTreeSet::new();
                 while let Some((name, IgnoredAny)) = map.next_entry()? {
                     names.insert(name);
                 }

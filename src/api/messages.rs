@@ -139,10 +139,7 @@ pub(super) fn content(
             Ok(Message::join_parts(&texts))
         }
         Some(other) => Err(wrong_type(path, EXPECTED, &other)),
-        None => Err(ApiError::invalid(
-            path,
-            format!("is missing or null: send {EXPECTED}, empty if nothing was said"),
-        )),
+        None => Err(fields.missing("content", &format!("{EXPECTED}, empty if nothing was said"))),
     }
 }
 

@@ -85,7 +85,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("stop", Empty, NO_TEXT),
     ("stop_token_ids", Empty, NO_TEXT),
     ("logit_bias", Empty, NO_TEXT),
-    ("allowed_token_ids", Empty, NO_TEXT),
+    ("allowed_token_ids", Empty, "tokens are excluded by `logit_bias`; leave it out"),
     ("use_beam_search", False, SAMPLED),
     ("length_penalty", Any, ""),
     ("early_stopping", Any, ""),

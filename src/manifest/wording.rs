@@ -29,10 +29,16 @@ pub(crate) fn wrong_type(expected: &str, found: &Value) -> String {
 /// may have been meant instead.
 pub(crate) fn missing(name: &str, to_do: &str, fields: &Map<String, Value>) -> String {
     let mut reason = format!("is missing or null: {to_do}");
-    if let Some(meant) = nearest(name, fields.keys().map(String::as_str)) {
+    if let Some(meant) = resembling(name, fields) {
         reason += &format!("; `{meant}` is there, which may have been meant as it");
     }
     reason
+}
+
+/// The field that is there, and not null, and may have been meant as `name`.
+pub(crate) fn resembling<'a>(name: &str, fields: &'a Map<String, Value>) -> Option<&'a str> {
+    let there = fields.iter().filter(|(_, value)| !value.is_null());
+    nearest(name, there.map(|(name, _)| name.as_str()))
 }
 
 /// What to do about a field that is not one of `known`: use the name that may have been meant, or else `to_do`.
@@ -57,8 +63,9 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     for candidate in known {
         let other = plain(candidate);
         let distance = strsim::damerau_levenshtein(&wanted, &other);
-        // One letter in three may differ.
-        if distance * 3 <= wanted.len().max(other.len()) && best.is_none_or(|(least, _)| distance < least) {
+        // One letter in three may differ; `queries` and `query` are close too.
+        let is_close = distance * 3 <= wanted.len().max(other.len()) || singular(&wanted) == singular(&other);
+        if is_close && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
     }
@@ -68,4 +75,12 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 /// A name without differences of style: `maxTokens` and `max_tokens` are the same.
 fn plain(name: &str) -> String {
     name.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect()
+}
+
+/// A name without the ending of several.
+fn singular(name: &str) -> String {
+    match name.strip_suffix("ies") {
+        Some(stem) => format!("{stem}y"),
+        None => name.strip_suffix('s').unwrap_or(name).to_owned(),
+    }
 }

@@ -140,5 +140,10 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         let activation = sglang_classify::activation(fields)?;
         return Ok(CompatRequest { activation, ..CompatRequest::new(inputs, Client::Sglang(shape)) });
     }
+    if !fields.has("input") && !fields.has("messages") {
+        let expected = "texts or token ids in `input`, a conversation in `messages`, or, in SGLang's form, texts in \
+                        `text` or token ids in `input_ids`";
+        return Err(fields.none_of(&["input", "messages", "text", "input_ids"], expected));
+    }
     vllm::read_as(Client::Vllm, fields, settings)
 }

@@ -189,6 +189,7 @@ pub(super) fn messages_or_input(
     fields: &mut Fields,
     settings: &ServerSettings,
 ) -> Result<Vec<Input>, ApiError> {
+    let expected = "texts or token ids in `input`, or a conversation in `messages`";
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     match fields.take("messages")? {
         Some(list) => {
@@ -198,7 +199,7 @@ pub(super) fn messages_or_input(
         }
         None => match fields.take("input")? {
             Some(value) => input(value, add_special_tokens, settings),
-            None => Err(fields.missing("input", "texts or token ids, or a conversation in `messages`")),
+            None => Err(fields.none_of(&["input", "messages"], expected)),
         },
     }
 }

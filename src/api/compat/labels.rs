@@ -249,7 +249,8 @@ fn encode_parts(parts: &mut Parts, app: &App, add_special_tokens: bool) -> Resul
             let text = query.as_str().unwrap_or_default();
             *query = encode(app, text, &ItemPath::field("query"), add_special_tokens)?.into();
         }
-        _ => {}
+        Some(Value::Array(_)) | None => {}
+        Some(other) => return Err(wrong_type("query", "a text or a list of token ids", other)),
     }
     for (index, item) in parts.items.iter_mut().enumerate() {
         let path = format!("items[{index}]");

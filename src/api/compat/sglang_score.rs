@@ -203,7 +203,9 @@ fn texts(items: Vec<Value>) -> Result<Vec<String>, ApiError> {
         match item {
             Value::String(text) => texts.push(text),
             other => {
-                return Err(wrong_type(format!("items[{index}]"), "a text, as the first item is", &other));
+                let expected =
+                    if index == 0 { "a text or a list of token ids" } else { "a text, as the first item is" };
+                return Err(wrong_type(format!("items[{index}]"), expected, &other));
             }
         }
     }

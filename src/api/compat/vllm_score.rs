@@ -91,10 +91,12 @@ pub(super) fn read_as<F>(
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
-/// The names that the error asks for if there are not two lists: the pair of which one is present.
+/// The names that the error asks for if there are not two lists: the pair of which one is present, or may have been
+/// meant.
 fn incomplete(fields: &Fields) -> (&'static str, &'static str) {
     let half = NAMES.iter().find(|(first, second)| fields.has(first) || fields.has(second));
-    half.copied().unwrap_or(NAMES[0])
+    let meant = || NAMES.iter().find(|(first, _)| fields.resembling(first).is_some());
+    half.or_else(meant).copied().unwrap_or(NAMES[0])
 }
 
 /// A text, and where it is in the request.

@@ -139,6 +139,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     let mut options = Options::take(&mut fields, generator)?;
     let max_tokens = options::max_tokens(&mut fields, "max_tokens")?;
     options.generate.max_tokens = options::max_tokens(&mut fields, "max_completion_tokens")?.or(max_tokens);
+    options::check_min_tokens(&options.generate)?;
     let logprobs = logprobs(&mut fields)?;
     let prompt_logprobs = options::prompt_logprobs(&mut fields, options.stream)?;
     options.generate.sampling.logprobs = logprobs.max(prompt_logprobs);

@@ -261,6 +261,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     generate.prompt_only = max_tokens == Some(0);
     let most = max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize);
     generate.max_tokens = Some(most);
+    options::check_min_tokens(generate)?;
     generate.sampling.logprobs = wanted.logprobs.max(wanted.prompt_logprobs);
     generate.sampling.prompt_logprobs =
         wanted.prompt_logprobs.is_some() || (wanted.echo && wanted.logprobs.is_some());

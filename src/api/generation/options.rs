@@ -161,6 +161,21 @@ fn min_tokens(fields: &mut Fields) -> Result<usize, ApiError> {
     Ok(least as usize)
 }
 
+/// Refuses a request that must get more tokens than it may.
+///
+/// # Errors
+/// `min_tokens` is above `max_tokens`.
+pub(super) fn check_min_tokens(generate: &GenerateOptions) -> Result<(), ApiError> {
+    let least = generate.sampling.min_tokens;
+    match generate.max_tokens {
+        Some(most) if least > most => {
+            let reason = format!("is {least}, and `max_tokens` is {most}: it must be at most that");
+            Err(ApiError::invalid("min_tokens", reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Takes `top_p`. Engines take no number below [`TOP_PS`]; with its least, only the most likely token is left.
 fn top_p(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
     let Some(value) = fields.take::<f64>("top_p")? else { return Ok(None) };
@@ -274,20 +289,21 @@ fn stop(fields: &mut Fields) -> Result<Arc<[String]>, ApiError> {
     let list = match fields.take::<Value>("stop")? {
         None => vec![],
         Some(Value::Array(list)) => list,
-        Some(one) => vec![one],
+        Some(one @ Value::String(_)) => vec![one],
+        Some(other) => return Err(wrong_type("stop", "a string or a list of strings", &other)),
     };
     if list.len() > MOST_STOPS {
         let reason = format!("has {} strings: send up to {MOST_STOPS}", list.len());
         return Err(ApiError::invalid("stop", reason));
     }
     let mut stops = Vec::with_capacity(list.len());
-    for value in list {
+    for (index, value) in list.into_iter().enumerate() {
         match value {
             Value::String(text) if text.is_empty() => {
                 return Err(ApiError::invalid("stop", "has an empty string: leave it out"));
             }
             Value::String(text) => stops.push(text),
-            other => return Err(wrong_type("stop", "a string or a list of strings", &other)),
+            other => return Err(wrong_type(format!("stop[{index}]"), "a string", &other)),
         }
     }
     Ok(stops.into())

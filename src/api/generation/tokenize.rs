@@ -120,7 +120,10 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
             let tokens = app.encoder()?.encode(&messages, encoding);
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))
         }
-        (None, None) => Err(ApiError::invalid("prompt", "or `messages` is missing: send one of them")),
+        (None, None) => {
+            let expected = "a text in `prompt`, or a conversation in `messages`";
+            Err(fields.none_of(&["prompt", "messages"], expected))
+        }
         (Some(_), Some(_)) => {
             Err(ApiError::invalid("prompt", "and `messages` are both there: send one of them"))
         }

@@ -184,7 +184,11 @@ impl Candidates {
         prompts: usize,
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
-        let conversation = messages::read("messages", fields.require("messages")?)?;
+        let Some(prompt) = fields.take("messages")? else {
+            let expected = "a prompt in `messages` and a list of `responses`, or whole `conversations`";
+            return Err(fields.none_of(&["messages", "conversations"], expected));
+        };
+        let conversation = messages::read("messages", prompt)?;
         let list: Vec<Value> = fields.require("responses")?;
         check_count("responses", list.len(), settings)?;
         let mut responses = Vec::with_capacity(list.len());

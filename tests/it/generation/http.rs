@@ -233,6 +233,11 @@ async fn a_prompt_that_is_at_fault_is_named_by_its_field() {
         (TEXT, json!({"model": "tiny", "prompt": ["a", ""], "add_special_tokens": false}), "prompt[1]"),
         (CHAT, json!({"model": "tiny", "messages": [{"role": "user", "content": long}]}), "messages"),
         (CHAT, json!({"model": "tiny", "messages": [{"role": 5, "content": ""}]}), "messages[0].role"),
+        (TEXT, json!({"prompt": "a", "stop": ["b", 4]}), "stop[1]"),
+        (TEXT, json!({"prompt": "a", "min_tokens": 5, "max_tokens": 2}), "min_tokens"),
+        (TEXT, json!({"prompt": "a", "min_tokens": 17}), "min_tokens"),
+        ("/v1/score", json!({"query": "a", "items": [1], "label_token_ids": [2]}), "items[0]"),
+        ("/generative_scoring", json!({"query": 5, "items": ["a"], "label_token_ids": [2]}), "query"),
     ] {
         let answer = server.ask(path, &body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);

@@ -119,6 +119,25 @@ async fn a_missing_field_is_named_with_the_one_that_may_have_been_meant() {
         ("/v1/score", json!({"queries": "a", "docs": ["b"]}), "documents", ""),
         ("/v1/rewards", json!({"mesages": [], "responses": ["b"]}), "messages", "mesages"),
         ("/get_reward", json!({"querry": ["a"]}), "query", "querry"),
+        // Where one of several fields is needed, it is the one that is most like what is there.
+        ("/classify", json!({"texts": "a"}), "text", "texts"),
+        ("/classify", json!({"input_id": [1]}), "input_ids", "input_id"),
+        ("/classify", json!({"mesages": []}), "messages", "mesages"),
+        ("/classify", json!({}), "input", ""),
+        ("/classify", json!({"input": null}), "input", ""),
+        ("/v1/reward", json!({"message": []}), "messages", "message"),
+        ("/tokenize", json!({"promt": "a"}), "prompt", "promt"),
+        ("/tokenize", json!({"message": []}), "messages", "message"),
+        ("/v1/rewards", json!({"conversation": []}), "conversations", "conversation"),
+        ("/score", json!({"query": "a", "documents": ["b"]}), "queries", "query"),
+        ("/v1/score", json!({"query": "a", "item": ["b"]}), "items", "item"),
+        ("/v1/score", json!({"text1": "a", "text2": "b"}), "text_1", "text1"),
+        (
+            "/pooling",
+            json!({"messages": [{"role": "user", "contents": "a"}]}),
+            "messages[0].content",
+            "contents",
+        ),
     ] {
         let error = server.ask(path, request).await.json()["error"].clone();
         assert_eq!(error["param"], field, "{error}");
@@ -127,6 +146,16 @@ async fn a_missing_field_is_named_with_the_one_that_may_have_been_meant() {
         let hint = message.ends_with(&format!("; `{meant}` is there, which may have been meant as it"));
         assert_eq!(hint, !meant.is_empty(), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_request_for_no_route_is_answered_with_the_field_that_was_meant() {
+    let server = Server::start();
+    let error = server.ask("/invocations", json!({"querry": "a", "documents": ["b"]})).await.json();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("; `querry` is there: did you mean `query`?"), "{message}");
+    let error = server.ask("/", json!({"x": 1})).await.json();
+    assert!(!error["error"]["message"].as_str().unwrap().contains("did you mean"), "{error}");
 }
 
 #[tokio::test]

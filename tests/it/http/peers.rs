@@ -202,6 +202,8 @@ async fn a_wrong_path_or_method_is_answered_with_the_right_one() {
     for (path, meant) in [
         ("/v1/v1/chat/completions", "/v1/chat/completions?"),
         ("/v1/clasify", "/v1/classify?"),
+        ("/v1/rewrads", "/v1/rewards?"),
+        ("/v1/rewrad", "/v1/reward?"),
         ("/api/get_reward", "/get_reward?"),
         ("/generate", "/v1/completions?"),
     ] {
