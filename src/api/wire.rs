@@ -111,6 +111,9 @@ pub(super) struct Completion<'a, C> {
     /// Log-probabilities of the prompt, in vLLM's form; null unless they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) prompt_logprobs: Option<Value>,
+    /// Token ids of the prompt, in the first chunk of a stream; absent unless they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prompt_token_ids: Option<Vec<u32>>,
 }
 
 /// A message of the assistant, or a part of one.

@@ -65,6 +65,7 @@ pub(super) fn whole(model: &str, scored: &Scored, finish: FinishReason) -> Respo
         truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
         prompt_logprobs: None,
+        prompt_token_ids: None,
     };
     with_headers(Json(answer), scored)
 }
@@ -102,6 +103,7 @@ pub(super) fn streamed(
         truncated: scored.truncated,
         score_options: scored.score_options.as_ref(),
         prompt_logprobs: None,
+        prompt_token_ids: None,
     };
     let so_far = wanted.continuous_usage.then(|| usage(scored));
     let so_far = wanted.include_usage.then_some(NullableUsage(so_far));

@@ -34,16 +34,19 @@ struct ChatCall {
     logprobs: Option<usize>,
     /// The same of the prompt.
     prompt_logprobs: Option<usize>,
+    /// Whether the token ids of the prompt and of answers are wanted.
+    token_ids: bool,
 }
 
 /// Answers a conversation.
 pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
-    let ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs: prompt_top } =
+    let ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs: prompt_top, token_ids } =
         reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, options.scheduling)?;
     let generator = app.generator()?;
     let prompt_tokens = prompt.len();
+    let prompt_token_ids = token_ids.then(|| prompt.clone());
     let started = generator.start(prompt, &options.generate, scheduling);
     let mut choices =
         started.map_err(|error| options::refused(error, &messages_path(), "prompt_logprobs"))?;
@@ -56,8 +59,9 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
             prompt_tokens,
             usage: options.usage,
             arrived: scheduling.arrived,
+            prompt_token_ids,
         };
-        let writer = ChatChunks { started: vec![false; choices.len()], echo, logprobs };
+        let writer = ChatChunks { started: vec![false; choices.len()], echo, logprobs, token_ids };
         return stream::respond(app, heading, choices, writer).await;
     }
     let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole()));
@@ -77,7 +81,8 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
             logprobs: logprobs.map(|top| ChatLogprobs::new(&whole.tokens, top, generator.vocabulary())),
             message: Some(Message::assistant(echo.clone() + &whole.text)),
             delta: None,
-            finish_reason: whole.ending.map(|ending| ending.finish_reason),
+            finish_reason: whole.ending.as_ref().map(|ending| ending.finish_reason),
+            token_ids: token_ids.then(|| whole.token_ids()),
         });
     }
     let answer = Completion {
@@ -90,6 +95,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
         truncated: None,
         score_options: None,
         prompt_logprobs: Some(prompt_logprobs.map_err(ApiError::internal)?),
+        prompt_token_ids,
     };
     Ok(Json(answer).into_response())
 }
@@ -100,6 +106,8 @@ struct ChatChunks {
     /// What each choice starts with.
     echo: String,
     logprobs: Option<usize>,
+    /// Whether the token ids of each piece are wanted.
+    token_ids: bool,
 }
 
 impl ChunkWriter for ChatChunks {
@@ -116,10 +124,11 @@ impl ChunkWriter for ChatChunks {
         }
         let logprobs = self.logprobs.filter(|_| !delta.tokens.is_empty());
         let logprobs = logprobs.map(|top| ChatLogprobs::new(&delta.tokens, top, generator.vocabulary()));
+        let token_ids = Some(delta.token_ids()).filter(|ids| self.token_ids && !ids.is_empty());
         let finish_reason = delta.ending.map(|ending| ending.finish_reason);
-        if !delta.text.is_empty() || logprobs.is_some() || finish_reason.is_some() {
+        if !delta.text.is_empty() || logprobs.is_some() || token_ids.is_some() || finish_reason.is_some() {
             let part = if delta.text.is_empty() { Message::default() } else { Message::part(delta.text) };
-            chunks.push(ChatChoice { logprobs, finish_reason, ..ChatChoice::chunk(index, part) });
+            chunks.push(ChatChoice { logprobs, finish_reason, token_ids, ..ChatChoice::chunk(index, part) });
         }
         chunks
     }
@@ -144,6 +153,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     let prompt_logprobs = options::prompt_logprobs(&mut fields, options.stream)?;
     options.generate.sampling.logprobs = logprobs.max(prompt_logprobs);
     options.generate.sampling.prompt_logprobs = prompt_logprobs.is_some();
+    let token_ids = fields.take("return_token_ids")?.unwrap_or(false);
     let fit = options::prompt_fit(&mut fields, app, options.generate.max_tokens.unwrap_or(1))?;
     let variables = take_variables(&mut fields)?;
     let encoding = messages::take_encode_options(&mut fields, true)?;
@@ -155,7 +165,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<ChatCall, ApiError> {
     let encoding = EncodeOptions { variables: Some(&variables), ..encoding };
     let encoded = generator.encoder().encode_within(&messages, encoding, fit.unwrap_or(whole));
     let prompt = encoded.map_err(|error| ApiError::on_item(error, &messages_path()))?.tokens;
-    Ok(ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs })
+    Ok(ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs, token_ids })
 }
 
 /// Takes `echo`: whether an answer starts with the last message, if that is the assistant's.

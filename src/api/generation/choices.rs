@@ -21,12 +21,15 @@ pub(super) struct ChatChoice {
     pub(super) logprobs: Option<ChatLogprobs>,
     /// `stop` or `length`.
     pub(super) finish_reason: Option<&'static str>,
+    /// Those of the message; absent unless they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token_ids: Option<Vec<u32>>,
 }
 
 impl ChatChoice {
     /// A choice of a chunk, with this part of the message.
     pub(super) fn chunk(index: usize, part: Message) -> Self {
-        Self { index, message: None, delta: Some(part), logprobs: None, finish_reason: None }
+        Self { index, message: None, delta: Some(part), logprobs: None, finish_reason: None, token_ids: None }
     }
 }
 

@@ -151,6 +151,7 @@ pub(in crate::api) async fn completions(
             prompt_tokens,
             usage: options.usage,
             arrived: scheduling.arrived,
+            prompt_token_ids: None,
         };
         return stream::respond(app, heading, choices, writer).await;
     }
@@ -172,6 +173,7 @@ pub(in crate::api) async fn completions(
         truncated: None,
         score_options: None,
         prompt_logprobs: None,
+        prompt_token_ids: None,
     };
     Ok(Json(answer).into_response())
 }

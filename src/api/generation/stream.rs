@@ -26,6 +26,8 @@ pub(super) struct Heading {
     pub(super) prompt_tokens: usize,
     pub(super) usage: StreamOptions,
     pub(super) arrived: Instant,
+    /// Written into the first chunk, if there.
+    pub(super) prompt_token_ids: Option<Vec<u32>>,
 }
 
 /// Writes the choices of chunks in the form of one route.
@@ -132,7 +134,7 @@ impl<W: ChunkWriter> Events<W> {
         usage.include_usage.then_some(NullableUsage(so_far))
     }
 
-    fn end(&self) -> Result<String, ApiError> {
+    fn end(&mut self) -> Result<String, ApiError> {
         let Heading { prompt_tokens, usage: wanted, arrived, .. } = self.heading;
         self.app.generator()?.answered(prompt_tokens, &self.endings, arrived);
         if !wanted.include_usage {
@@ -142,7 +144,8 @@ impl<W: ChunkWriter> Events<W> {
         Ok(self.chunk(Vec::new(), Some(usage.into())) + LAST_EVENT)
     }
 
-    fn chunk(&self, choices: Vec<W::Choice>, usage: Option<NullableUsage>) -> String {
+    fn chunk(&mut self, choices: Vec<W::Choice>, usage: Option<NullableUsage>) -> String {
+        let prompt_token_ids = self.heading.prompt_token_ids.take();
         let Heading { id, object, model, .. } = &self.heading;
         event(&Completion {
             id,
@@ -154,6 +157,7 @@ impl<W: ChunkWriter> Events<W> {
             truncated: None,
             score_options: None,
             prompt_logprobs: None,
+            prompt_token_ids,
         })
     }
 

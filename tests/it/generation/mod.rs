@@ -6,3 +6,4 @@ mod engine;
 mod engines;
 mod http;
 pub(crate) mod language;
+mod token_ids;
