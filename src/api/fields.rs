@@ -93,8 +93,9 @@ impl Fields {
     /// The error about a request that has none of the fields `names`. It is about the first, unless a field that is
     /// there may have been meant as another.
     pub(super) fn none_of(&self, names: &[&str], expected: &str) -> ApiError {
-        let resembled = names.iter().find(|name| self.resembling(name).is_some());
-        let name = resembled.or(names.first()).copied().unwrap_or_default();
+        let mut there = self.map.iter().filter(|(_, value)| !value.is_null());
+        let resembled = there.find_map(|(there, _)| nearest(there, names.iter().copied()));
+        let name = resembled.or(names.first().copied()).unwrap_or_default();
         let reason = wording::missing(name, &format!("send {expected}"), &self.map);
         ApiError::invalid(self.path(name), reason)
     }

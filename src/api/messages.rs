@@ -10,7 +10,7 @@ use super::item_path::ItemPath;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message};
 
-/// Most bytes of a role. It is no text to score, and does not count as such.
+/// Most bytes of a role, which does not count as text to score.
 const LONGEST_ROLE: usize = 256;
 
 /// One message of a conversation. The chat template gets its other fields too, such as `name`, `tool_call_id` or

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
+use axum::routing::any_service;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
@@ -48,8 +49,10 @@ pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    let routes = NormalizePath::trim_trailing_slash(routes.with_state(app));
-    Ok(Router::new().fallback_service(routes))
+    let routes = routes.with_state(app);
+    // The page of the API is at a path with a slash.
+    let page = Router::new().route("/docs/", any_service(routes.clone()));
+    Ok(page.fallback_service(NormalizePath::trim_trailing_slash(routes)))
 }
 
 /// The routes that are open to everyone, and those that ask for a key if the server has keys.

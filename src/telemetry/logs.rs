@@ -35,7 +35,9 @@ pub enum LogError {
     },
     /// The text is one word, and no level. As a directive, it would switch off all lines but those of a module of that
     /// name.
-    #[error("log_level `{0}` is not a level: use off, error, warn, info, debug, trace or directives such as `hyper=debug`")]
+    #[error(
+        "log_level `{0}` is not a level: use off, error, warn, info, debug, trace or directives such as `hyper=debug`"
+    )]
     Level(String),
     /// This process writes no log.
     #[error("cannot be set: this process writes no log")]

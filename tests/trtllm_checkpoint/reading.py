@@ -78,7 +78,7 @@ def query_key_value(source, sizes, layer, kind):
         queries = whole[:, :group].reshape(sizes.heads, sizes.dim, *whole.shape[3:])
         return queries, whole[:, group], whole[:, group + 1]
     if sizes.kind == "gpt_neox":
-        # Of each head its query, its key and its value.
+        # Each head has its query, its key and its value.
         whole = source[f"{prefix}.attention.query_key_value.{kind}"]
         whole = whole.reshape(sizes.heads, 3, sizes.dim, *whole.shape[1:])
         return whole[:, 0], whole[:, 1], whole[:, 2]

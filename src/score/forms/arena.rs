@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::ConversationError;
 use super::super::conversation::{list, turn};
 use super::found::Candidate;
-use super::response_columns::series;
+use super::response_columns::{series, winner};
 use super::view::RowView;
 use super::{Form, Found, Holds};
 
@@ -40,17 +40,6 @@ pub(super) static CONVERSATIONS: Form = Form {
 fn columns(view: &RowView) -> Option<[&'static str; 2]> {
     let pairs = [["conversation_a", "conversation_b"], ["messages_a", "messages_b"]];
     pairs.into_iter().find(|pair| view.has_all(pair))
-}
-
-/// What `winner` says: above 0 for the first response, 0 for a tie, `None` if nobody voted.
-pub(super) fn winner(view: &RowView) -> Option<f64> {
-    match view.text("winner").as_deref()? {
-        "model_a" => Some(1.0),
-        "model_b" => Some(-1.0),
-        "both_bad" => Some(0.0),
-        tie if tie.starts_with("tie") => Some(0.0),
-        _ => None,
-    }
 }
 
 pub(super) static RESPONSES: Form = Form {

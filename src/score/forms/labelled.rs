@@ -1,7 +1,6 @@
 //! Data sets with two or more responses in columns of their own, and a label that says which of two is better.
 
-use super::arena::winner;
-use super::response_columns::read_series;
+use super::response_columns::{read_series, winner};
 use super::{Form, Holds};
 
 pub(super) static HELPSTEER2_PREFERENCE: Form = Form {

@@ -1,7 +1,6 @@
 //! Responses in columns of their own, such as `response_1`, `response_2` and so on.
 
 use super::super::ConversationError;
-use super::arena::winner;
 use super::names::{RESPONSES, next_in_series};
 use super::view::{RowView, number};
 use super::{Form, Found, Holds};
@@ -40,6 +39,17 @@ fn first_two(view: &RowView) -> Option<[String; 2]> {
     let mut names =
         RESPONSES.iter().flat_map(|stem| FIRST_TWO.map(|ends| ends.map(|end| format!("{stem}{end}"))));
     names.find(|[first, second]| view.has(first) && view.has(second))
+}
+
+/// What `winner` says: above 0 for the first response, 0 for a tie, `None` if nobody voted.
+pub(super) fn winner(view: &RowView) -> Option<f64> {
+    match view.text("winner").as_deref()? {
+        "model_a" => Some(1.0),
+        "model_b" => Some(-1.0),
+        "both_bad" => Some(0.0),
+        tie if tie.starts_with("tie") => Some(0.0),
+        _ => None,
+    }
 }
 
 /// The columns of a series that starts with `first_two`, without the empty ones at its end.
