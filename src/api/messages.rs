@@ -56,7 +56,6 @@ pub(super) struct TextPart {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the names of OpenAI's APIs")]
 enum TextType {
     Text,
     InputText,
