@@ -47,7 +47,6 @@ struct CompletionRequest {
     logprobs: Option<i64>,
     /// Whether the answer starts with the prompt.
     echo: Option<bool>,
-    return_token_ids: Option<bool>,
     /// Whether the tokens that every text of the model has are added to the prompt; true if absent.
     add_special_tokens: Option<bool>,
     /// From a reward model: whether the scores at each token are returned, in place of text.

@@ -84,6 +84,8 @@ pub(in crate::api) struct GenerationSchema {
     /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
     #[schema(minimum = 0, maximum = 20)]
     prompt_logprobs: Option<i64>,
+    /// Whether the answer has the ids of its tokens and of the prompt's.
+    return_token_ids: Option<bool>,
     /// Whether the answer comes as server-sent events.
     stream: Option<bool>,
     /// With `stream`.
