@@ -16,10 +16,12 @@ void check_chunk(const Chunk& chunk, const Iteration& iteration) {
             refuse("reads tokens outside a chunk, or out of order");
     if (chunk.block_end > iteration.block_table.size() || chunk.block_begin > chunk.block_end)
         refuse("has a chunk whose block table is out of range");
+    // Compared so that no sum overflows.
+    if (chunk.position > chunk.text_tokens || count > chunk.text_tokens - chunk.position)
+        refuse("has a chunk of " + std::to_string(count) + " tokens at position " +
+               std::to_string(chunk.position) + " of a text of " + std::to_string(chunk.text_tokens) +
+               " tokens");
     const std::size_t end = chunk.position + count;
-    if (end > chunk.text_tokens)
-        refuse("has a chunk that ends at position " + std::to_string(end) + " of a text of " +
-               std::to_string(chunk.text_tokens) + " tokens");
     if ((chunk.block_end - chunk.block_begin) * kTokensPerBlock < end)
         refuse("has a block table too short for position " + std::to_string(end - 1));
 }
