@@ -186,8 +186,12 @@ fn full(settings: &mut Settings) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_run_goes_on_with_other_servers_of_the_same_engine_only() {
-    // The first server computes for a while, and then no more.
-    let behaviour = |number| if number < 20 { Behaviour::Report } else { Behaviour::Stall };
+    let (_folder, input) = input();
+    let journal = input.with_file_name("out.jsonl.partial");
+    let lines = move || std::fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+    // The first server computes until the journal has rows, and then no more.
+    let seen = lines.clone();
+    let behaviour = move |_| if seen() < 5 { Behaviour::Report } else { Behaviour::Stall };
     let (one, two, three) = (
         Listening::start(Server::with(|_| {}, scripted(Box::new(behaviour)))),
         Listening::start(Server::start()),
@@ -195,17 +199,16 @@ async fn an_interrupted_run_goes_on_with_other_servers_of_the_same_engine_only()
     );
     let clamp = |settings: &mut Settings| settings.scoring.score_clamp = Some("-0.5,0.5".parse().unwrap());
     let other = Listening::start(Server::with(clamp, instant()));
-    let (_folder, input) = input();
     let expected = run(&input, "one.jsonl", &[&two.url]).await.unwrap();
-    let journal = input.with_file_name("out.jsonl.partial");
-    let lines = || std::fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
     let (only, kept) = ([one.url.as_str()], async {
         while lines() < 5 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
+    // So few rows are computed before they are in the journal.
+    let few = ["--concurrency", "8"];
     tokio::select! {
-        found = run(&input, "out.jsonl", &only) => panic!("the run ended: {:?}", found.map(|_| ())),
+        found = run_with(&input, "out.jsonl", &only, &few) => panic!("the run ended: {:?}", found.map(|_| ())),
         () = kept => {}
     }
     assert!(lines() < 4 * GROUPS, "{}", lines());
