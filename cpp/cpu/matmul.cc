@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 #include <exception>
 
 #include "engine.h"
@@ -44,6 +45,10 @@ constexpr std::size_t kLongSum = std::size_t{1} << 13;
 
 // Columns of x beyond which a sum of products of up to 127 * 127 might overflow.
 constexpr std::size_t kMostSummed = std::size_t{1} << 17;
+
+// Rows to compute for a small product. Those of generation are not rounded up to 16: with few rows, the time
+// of a product is that of reading its weights.
+std::size_t rounded_up(std::size_t rows) { return std::min(std::bit_ceil(rows), room_for_rows(rows)); }
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
 
@@ -218,7 +223,7 @@ void Matmul::run(std::size_t rows, const void* x, const void* packed, const floa
     if (!independent_rows_) return run_panels(rows, x, packed, bias, y);
     // Rounding up gives few sizes of small products, so that most are compiled already.
     const bool small = shape_.any_rows || rows * shape_.out * shape_.in < kSmall;
-    const Plan& plan = this->plan(small ? room_for_rows(rows) : rows);
+    const Plan& plan = this->plan(small ? rounded_up(rows) : rows);
     make_scratch(plan, 1);
     execute(plan, x, packed, bias, y, scratch_.front().as());
 }

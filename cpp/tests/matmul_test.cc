@@ -82,7 +82,7 @@ void rows_of_long_sums_keep_their_bits(Dtype dtype, const Size& size) {
     const Matmul::Shape shape{dtype, size.out, size.in, Dtype::F32};
     Product<T> product(shape, random_floats(size.out * size.in, 1), random_floats(kManyRows * size.in, 2));
     const std::vector<float> all = product.run(shape, kManyRows, 0.0f);
-    for (const std::size_t rows : {1, 16, 40, 41, 256, 500, 1024}) {
+    for (const std::size_t rows : {1, 2, 3, 8, 16, 40, 41, 256, 500, 1024}) {
         const std::vector<float> few = product.run(shape, rows, 0.0f);
         CHECK_THAT(std::memcmp(few.data(), all.data(), few.size() * sizeof(float)) == 0,
                    std::to_string(rows) + " rows of a sum of " + std::to_string(size.in));
@@ -101,7 +101,8 @@ void int8_products_are_exact(const Size& size) {
     x.resize(room_for_rows(kMostRows) * size.in);
     Buffer packed(matmul.packed_bytes());
     matmul.pack(std::as_bytes(std::span(weights)), {packed.as<std::byte>(), packed.bytes()});
-    for (const std::size_t rows : {std::size_t{1}, std::size_t{16}, std::size_t{37}, kMostRows}) {
+    for (const std::size_t rows :
+         {std::size_t{1}, std::size_t{3}, std::size_t{16}, std::size_t{37}, kMostRows}) {
         std::vector<std::int32_t> y(room_for_rows(rows) * size.out);
         matmul.run(rows, x.data(), packed.as(), nullptr, y.data());
         for (std::size_t row = 0; row < rows; row += rows < 40 ? 1 : 97)
