@@ -12,7 +12,8 @@ tokens per second and how many times as fast Assay was: medians of the rounds. T
 processor time follows, which other work on the machine disturbs least with --threads 1.
 
 CHECKPOINT is one of tools/make_bench_checkpoint.py, with --language for generation, and
-ENGINE is built from it. Peers compute in --dtype; Assay in what ENGINE was built for.
+ENGINE is built from it. Peers compute in --dtype, and those named after int8 or q8 with
+weights and activations of 8 bits; Assay in what ENGINE was built for.
 """
 
 import argparse
@@ -34,11 +35,14 @@ HERE = Path(__file__).resolve().parent / "peers"
 PEERS = {
     "vllm": ("vllm", "vllm_worker.py", ""),
     "vllm-eager": ("vllm", "vllm_worker.py", "eager"),
+    "vllm-int8": ("vllm", "vllm_worker.py", "int8"),
     "openvino": ("openvino", "openvino_worker.py", ""),
+    "openvino-int8": ("openvino", "openvino_worker.py", "int8"),
     "zentorch": ("torch", "torch_worker.py", "zentorch"),
     "inductor": ("torch", "torch_worker.py", "inductor"),
     "eager": ("torch", "torch_worker.py", "eager"),
     "llama-cpp": ("llama-cpp", "llama_cpp_worker.py", ""),
+    "llama-cpp-q8": ("llama-cpp", "llama_cpp_worker.py", "q8_0"),
 }
 # Ids of a vocabulary that all engines of the random checkpoints have.
 IDS = 599

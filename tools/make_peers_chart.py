@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw how many times as fast Assay is as other engines, from the results of tools/bench_peers.py.
 
-    make_peers_chart.py RESULTS.jsonl docs/images/peers-avx2.svg [--title TEXT] [--clock]
+    make_peers_chart.py RESULTS.jsonl docs/images/peers.svg [--title TEXT] [--clock]
 
 Each kind of work has one bar per engine; the line is at 1, equally fast. Ratios are those
 of processor time, or with --clock of the time on the clock. Among several
@@ -31,11 +31,14 @@ NAMES = {
     "vllm": "vLLM",
     "vllm-eager": "vLLM",
     "vllm-at-once": "vLLM, ten at once",
+    "vllm-int8": "vLLM, W8A8",
     "openvino": "OpenVINO",
+    "openvino-int8": "OpenVINO, W8A8",
     "inductor": "transformers, inductor",
     "eager": "transformers, eager",
     "zentorch": "zentorch",
     "llama-cpp": "llama.cpp",
+    "llama-cpp-q8": "llama.cpp, Q8_0",
 }
 LEFT, BAR, WIDTH, ROW, GAP, TOP = 300, 380, 760, 20, 12, 58
 # Ratios beyond this are cut, with an arrow.
@@ -122,7 +125,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--title", default="How many times as fast Assay is, with AVX2, in f32")
+    parser.add_argument("--title", default="How many times as fast as other engines Assay is")
     parser.add_argument("--clock", action="store_true", help="compare the time on the clock")
     args = parser.parse_args()
     ratios = read(args.results, "assay_over_it" if args.clock else "by_processor_time")

@@ -1,14 +1,13 @@
-"""llama.cpp, through llama-cpp-python, as a worker of tools/bench_peers.py. It runs one text after the other."""
+"""llama.cpp, through llama-cpp-python, as a worker of tools/bench_peers.py. It runs one text after the other.
 
-import sys
+The backend is a type of llama.cpp for the weights, such as `q8_0`, or none for --dtype.
+"""
+
 from pathlib import Path
 
+import gguf_file
 import llama_cpp
-
 import worker
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import bench_llama_cpp  # noqa: E402  pylint: disable=wrong-import-position
 
 TYPES = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -16,9 +15,10 @@ TYPES = {"float32": "f32", "bfloat16": "bf16"}
 def load(args):
     """Write the model's file, unless that was done before, and load it."""
     model = Path(args.model)
-    file = Path(args.cache) / f"{model.name}-{args.dtype}.gguf"
+    kind = args.backend or TYPES[args.dtype]
+    file = Path(args.cache) / f"{model.name}-{kind}.gguf"
     if not file.exists():
-        bench_llama_cpp.write(model, file, TYPES[args.dtype])
+        gguf_file.write(model, file, kind)
     engine = llama_cpp.Llama(
         str(file), n_ctx=args.context, n_batch=2048, n_threads=args.threads, n_threads_batch=args.threads, verbose=False
     )

@@ -3,11 +3,52 @@
 It also answers `{"ask": TEXTS, "labels": IDS, "at_once": N}` with the log-probability of
 each label after each text, of which N are submitted at once, and with the prompts' tokens
 that were cached. `salt` keeps jobs apart that shall not share the cache.
+
+The backend `int8` computes with weights of 8 bits, one scale for each row, and activations
+of 8 bits, one scale for each token (W8A8, dynamic), as compressed-tensors describes it.
 """
 
+import json
 import os
+import re
+from pathlib import Path
 
+import torch
 import worker
+from safetensors.torch import load_file, save_file
+
+LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
+
+
+def quantization():
+    """The description of such a checkpoint in its config.json."""
+    weights = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+    activations = {**weights, "strategy": "token", "dynamic": True}
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": activations}
+    return {
+        "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
+        "ignore": ["lm_head", "score"], "config_groups": {"group_0": group},
+    }
+
+
+def quantize(model, quantized):
+    """Write a checkpoint whose linear layers have weights of 8 bits."""
+    tensors = {}
+    for path in sorted(model.glob("*.safetensors")):
+        for name, tensor in load_file(path).items():
+            if LINEAR.search(name):
+                scale = tensor.float().abs().amax(dim=1, keepdim=True) / 127
+                tensors[f"{name}_scale"] = scale.to(tensor.dtype)
+                tensor = torch.round(tensor.float() / scale).clamp(-127, 127).to(torch.int8)
+            tensors[name] = tensor.contiguous()
+    quantized.mkdir()
+    save_file(tensors, quantized / "model.safetensors", {"format": "pt"})
+    for path in model.glob("*.json"):
+        if not path.name.endswith(".index.json"):
+            (quantized / path.name).write_bytes(path.read_bytes())
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = quantization()
+    (quantized / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def load(args):
@@ -19,8 +60,14 @@ def load(args):
     # vLLM reads these when it is imported.
     import vllm  # pylint: disable=import-outside-toplevel
 
+    model = Path(args.model)
+    if args.backend == "int8":
+        quantized = Path(args.cache) / f"vllm-{model.name}-int8"
+        if not quantized.exists():
+            quantize(model, quantized)
+        model = quantized
     engine = vllm.LLM(
-        args.model,
+        str(model),
         runner="pooling" if args.kind == "score" else "generate",
         dtype=args.dtype,
         max_model_len=args.context,

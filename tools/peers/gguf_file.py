@@ -1,19 +1,9 @@
-#!/usr/bin/env python3
-"""Time llama.cpp on the weights of a Qwen2 checkpoint and print one JSON line.
+"""Qwen2 checkpoints as files of llama.cpp.
 
-    bench_llama_cpp.py --model DIR --llama-bench PROGRAM --gguf FILE \\
-        --tokens 256 --dtype bf16 --threads 2
-
-Writes the decoder of the checkpoint to --gguf, unless that file exists, and then runs
-llama-bench on texts of random ids. The head is left out: llama-bench uses the embedding
-as head, once per text. Needs the packages gguf, numpy and safetensors, and a llama-bench
-built for this machine.
+The head of reward models is left out: llama.cpp uses the embedding as head.
 """
 
-import argparse
 import json
-import subprocess
-from pathlib import Path
 
 import gguf
 import numpy as np
@@ -35,18 +25,6 @@ NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-
-
-def parse_arguments():
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, type=Path, help="checkpoint directory")
-    parser.add_argument("--llama-bench", required=True, help="llama.cpp's own timing program")
-    parser.add_argument("--gguf", required=True, type=Path, help="file to write, kept if it exists")
-    parser.add_argument("--tokens", type=int, default=256, help="length of each text")
-    parser.add_argument("--dtype", default="bf16", choices=sorted(TYPES))
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
 
 
 def gguf_name(name):
@@ -91,27 +69,3 @@ def write(model, path, dtype):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def main():
-    """Write the file if it is missing, run the benchmark, print the result."""
-    args = parse_arguments()
-    if not args.gguf.exists():
-        write(args.model, args.gguf, args.dtype)
-    command = [args.llama_bench, "-m", args.gguf, "-t", args.threads, "-p", args.tokens, "-n", 0, "-r", 5, "-o", "json"]
-    answer = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    timed = json.loads(answer.stdout)[0]
-    result = {
-        "engine": "llama.cpp",
-        "build": timed["build_commit"],
-        "dtype": args.dtype,
-        "threads": timed["n_threads"],
-        "tokens": args.tokens,
-        "tokens_per_second": round(timed["avg_ts"], 1),
-        "deviation": round(timed["stddev_ts"], 1),
-    }
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()
