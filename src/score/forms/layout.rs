@@ -192,7 +192,7 @@ impl Form {
         match self.name {
             "pair" | "lists" => &["prompt", "chosen", "rejected", "system"],
             "responses" => &["prompt", "responses", "system"],
-            "response-columns" => &["prompt", "system"],
+            "response-columns" => &["prompt", "responses", "system"],
             "response" => &["prompt", "response", "system"],
             "conversation" => &["conversation", "system"],
             _ => &[],

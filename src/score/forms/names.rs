@@ -169,8 +169,9 @@ impl FromStr for ColumnName {
 /// Column names from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct ColumnNames {
-    /// Columns that have unusual names, for example prompt=task,response=result; roles: prompt, response, responses,
-    /// conversation, chosen, rejected, system. A dot goes into an object: prompt=question.text
+    /// Columns that have unusual names, for example prompt=task,response=result; roles: prompt, response, responses
+    /// (a list, or several columns: responses=a,responses=b), conversation, chosen, rejected, system. A dot goes into
+    /// an object: prompt=question.text
     #[arg(long, value_name = "ROLE=COLUMN", value_delimiter = ',')]
     pub columns: Vec<ColumnName>,
     /// The same as --columns prompt=COLUMN
@@ -199,7 +200,7 @@ impl ColumnNames {
         listed.or(option.map(String::as_str))
     }
 
-    /// The first role that the command line names several columns for, and these.
+    /// The first role that the command line names several columns for, and these. Responses may be in several.
     pub(super) fn named_twice(&self) -> Option<(&'static str, Vec<String>)> {
         let options = [
             (Role::Prompt, &self.prompt_column),
@@ -209,7 +210,8 @@ impl ColumnNames {
             (Role::Chosen, &self.chosen_column),
             (Role::Rejected, &self.rejected_column),
         ];
-        ROLES.iter().find_map(|(name, role)| {
+        let mut single = ROLES.iter().filter(|(_, role)| *role != Role::Responses);
+        single.find_map(|(name, role)| {
             let listed = self.columns.iter().filter(|named| named.role == *role).map(|named| &named.column);
             let option =
                 options.iter().filter(|(other, _)| other == role).filter_map(|(_, column)| column.as_ref());
@@ -224,6 +226,13 @@ impl ColumnNames {
 
     pub(super) fn response(&self) -> Option<&str> {
         self.named(Role::Response, self.response_column.as_ref())
+    }
+
+    /// All columns that are named for responses.
+    pub(super) fn responses_columns(&self) -> Vec<&str> {
+        let listed = self.columns.iter().filter(|name| name.role == Role::Responses);
+        let listed = listed.map(|name| name.column.as_str());
+        listed.chain(self.responses_column.as_deref()).collect()
     }
 
     pub(super) fn responses(&self) -> Option<&str> {
@@ -248,15 +257,14 @@ impl ColumnNames {
 
     /// The columns that are named, with what they are named for.
     pub(super) fn all(&self) -> Vec<(&'static str, &str)> {
-        let named = [
-            ("prompt", self.prompt()),
-            ("response", self.response()),
-            ("responses", self.responses()),
+        let mut named = vec![("prompt", self.prompt()), ("response", self.response())];
+        named.extend(self.responses_columns().into_iter().map(|column| ("responses", Some(column))));
+        named.extend([
             ("conversation", self.conversation()),
             ("chosen", self.chosen()),
             ("rejected", self.rejected()),
             ("system", self.system()),
-        ];
+        ]);
         named.into_iter().filter_map(|(role, column)| Some((role, column?))).collect()
     }
 }

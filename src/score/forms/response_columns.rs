@@ -16,11 +16,19 @@ pub(super) static RESPONSE_COLUMNS: Form = Form {
     holds: Holds::Group,
     fits: |view| {
         let prompt = view.prompt_column();
+        match view.options.names.responses_columns().len() {
+            0 => {}
+            named => return named > 1 && prompt.is_some(),
+        }
         let has_response = RESPONSES.iter().any(|name| view.has(name) && Some(*name) != prompt);
         prompt.is_some() && !has_response && first_two(view).is_some()
     },
     read: |view| {
         let prompt = view.prompt_column().ok_or_else(|| ConversationError::Missing("prompt".into()))?;
+        let named = view.options.names.responses_columns();
+        if !named.is_empty() {
+            return read_columns(view, prompt, &named, None);
+        }
         let first_two = first_two(view).ok_or_else(|| ConversationError::Missing("response_1".into()))?;
         // AlpacaFarm counts the outputs from 1.
         let preference = match view.number("preference") {
@@ -68,21 +76,30 @@ pub(super) fn series(view: &RowView, first_two: [&str; 2]) -> Vec<String> {
     columns
 }
 
-/// The responses of a series of columns. `preference` is positive if the first of two is better. A list `scores` may
-/// say what is thought of each.
+/// The responses of a series of columns. `preference` is positive if the first of two is better.
 pub(super) fn read_series(
     view: &RowView,
     prompt: &str,
     first_two: [&str; 2],
     preference: Option<f64>,
 ) -> Result<Found, ConversationError> {
-    let prompt = view.prompt(prompt)?;
     let columns = series(view, first_two);
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    read_columns(view, prompt, &names, preference)
+}
+
+/// The responses in these columns. A list `scores` may say what is thought of each.
+fn read_columns(
+    view: &RowView,
+    prompt: &str,
+    names: &[&str],
+    preference: Option<f64>,
+) -> Result<Found, ConversationError> {
+    let prompt = view.prompt(prompt)?;
     let mut candidates: Vec<_> = names.iter().map(|column| view.candidate(&prompt, column)).collect();
     view.check_same_prompt(&prompt, &mut candidates);
     let count = candidates.len();
-    let found = Found::group(candidates, &names);
+    let found = Found::group(candidates, names);
     if count == 2 && preference.is_some() {
         return Ok(found.preferred(preference));
     }

@@ -16,7 +16,8 @@ pub(super) static RESPONSES: Form = Form {
     holds: Holds::Group,
     fits: |view| {
         // A column called `completions` may hold one text, unless the command line names it.
-        view.prompt_column().is_some() && column(view).is_some()
+        let one_column = view.options.names.responses_columns().len() < 2;
+        one_column && view.prompt_column().is_some() && column(view).is_some()
     },
     read: |view| {
         let prompt = match view.prompt_column() {

@@ -29,6 +29,13 @@ fn columns_with_other_names_are_found_when_they_are_named() {
     );
     let with_system = read(&["prompt=task.text", "response=result", "system=rules"], &nested).unwrap();
     assert_eq!(with_system[0][0], turn("system", "s"));
+    assert_eq!(
+        read(&["prompt=task.text", "responses=better", "responses=worse", "responses=result"], &nested)
+            .unwrap(),
+        [answered("a"), answered("b"), answered("a")]
+    );
+    let missing = read(&["prompt=task.text", "responses=better", "responses=C"], &nested).unwrap_err();
+    assert!(missing.to_string().contains("no column `C` for the responses"), "{missing}");
     let missing = read(&["prompt=nope", "response=result"], &nested).unwrap_err().to_string();
     assert!(missing.contains("no column `nope`") && missing.contains("task"), "{missing}");
     assert!("prompt".parse::<ColumnName>().is_err() && "colour=x".parse::<ColumnName>().is_err());
