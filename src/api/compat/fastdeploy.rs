@@ -1,4 +1,4 @@
-//! `POST /v1/reward`: FastDeploy's route.
+//! `POST /v1/reward`: FastDeploy's route, which its documentation calls `/v1/chat/reward`.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(reward))
+    OpenApiRouter::new().routes(routes!(reward)).routes(routes!(chat_reward))
 }
 
 /// A conversation.
@@ -71,7 +71,25 @@ struct ListedReward {
     responses((status = 200, body = ListedRewards), Errors),
 )]
 async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let texts = score(&app, request, UnknownFields::Refuse, read).await?;
+    answer(&app, request).await
+}
+
+/// The same as at `/v1/reward`.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/reward",
+    tag = "compatibility",
+    request_body(content = RewardRequest, example = json!({
+        "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+    })),
+    responses((status = 200, body = ListedRewards), Errors),
+)]
+async fn chat_reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    answer(&app, request).await
+}
+
+async fn answer(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
+    let texts = score(app, request, UnknownFields::Refuse, read).await?;
     let mut data = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {
         data.push(ListedReward { index, object: "reward", score: texts.values(scored) });

@@ -65,6 +65,7 @@ async fn a_conversation_has_the_same_scores_by_every_route() {
         ("/pooling", "/data/0/data/0"),
         ("/v1/embeddings", "/data/0/embedding"),
         ("/v1/reward", "/data/0/score"),
+        ("/v1/chat/reward", "/data/0/score"),
     ] {
         for request in [json!({"input": bare}), json!({"messages": messages})] {
             let answer = ok(&server, path, request).await;
