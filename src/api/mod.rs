@@ -5,6 +5,7 @@
 //! router and the OpenAPI document are made.
 
 mod admin;
+mod answer_id;
 mod app;
 mod budget;
 mod chat;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::HeaderMap;
+use serde_json::Value;
 
+use super::answer_id::{self, LONGEST_ID};
 use super::app::App;
 use super::budget::ByteShare;
 use super::deadline;
@@ -110,9 +112,10 @@ enum TruncationSide {
     Right,
 }
 
-/// The fields of a request that say how urgent it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// The fields of a request that say how urgent it is, and what its client calls it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct SchedulingFields {
+    request_id: Option<String>,
     priority: Option<Priority>,
     timeout: Option<Duration>,
 }
@@ -169,11 +172,12 @@ impl ReceivedRequest {
         prepared
     }
 
-    /// How urgent the request is: what its fields say, else a header, else the server's default.
+    /// How urgent the request is: what its fields say, else a header, else the server's default. Errors and answers made
+    /// afterwards know these fields.
     ///
     /// # Errors
     /// A header is not a number, or is out of range.
-    pub(super) fn scheduling(&self, app: &App, fields: SchedulingFields) -> Result<Scheduling, ApiError> {
+    pub(super) fn scheduling(&self, app: &App, fields: &SchedulingFields) -> Result<Scheduling, ApiError> {
         let class = match fields.priority {
             Some(class) => Some(class),
             None => {
@@ -186,6 +190,9 @@ impl ReceivedRequest {
             None => (header()?, TIMEOUT_HEADER),
         };
         deadline::set_source(time.map(|_| source));
+        if let Some(id) = &fields.request_id {
+            answer_id::set_field(id.clone());
+        }
         Ok(Scheduling {
             arrived: self.arrived,
             priority: class.unwrap_or_default(),
@@ -202,7 +209,7 @@ impl ReceivedRequest {
 }
 
 impl SchedulingFields {
-    /// Takes `priority` and `timeout` out of a request.
+    /// Takes `priority`, `timeout` and `request_id` out of a request.
     ///
     /// # Errors
     /// One of them is out of range.
@@ -212,8 +219,16 @@ impl SchedulingFields {
         Ok(Self {
             priority: class.map(|class| priority("priority", class)).transpose()?,
             timeout: seconds.map(|seconds| timeout(TIMEOUT, seconds)).transpose()?,
+            request_id: request_id(fields)?,
         })
     }
+}
+
+/// Takes `request_id`. On the routes of trainers it may be a field of their users' own, so that only a usable one counts.
+fn request_id(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let id = fields.take::<Value>("request_id")?;
+    let id = id.and_then(|id| id.as_str().map(str::to_owned));
+    Ok(id.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID))
 }
 
 /// Takes out what a request says about texts that are too long: `truncation`, or vLLM's

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
+pub(super) use super::answer_id::new_id;
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 use crate::reward::Scores;
@@ -16,11 +16,6 @@ use crate::serving::Scored;
 
 /// Number of tokens that were cut off the texts of a request; absent if none were.
 const TRUNCATED_TOKENS: HeaderName = HeaderName::from_static("x-truncated-tokens");
-
-/// A new id such as `chatcmpl-0f3c...`.
-pub(super) fn new_id(prefix: &str) -> String {
-    format!("{prefix}-{}", Uuid::new_v4().simple())
-}
 
 /// Seconds since 1970.
 pub(super) fn unix_time() -> u64 {

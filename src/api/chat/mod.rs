@@ -48,7 +48,7 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     }
     let mut reader = ReceivedRequest::read(&app, request).await?;
     let (request, item) = reader.prepare(&app, prepare).await?;
-    let scheduling = reader.scheduling(&app, request.scheduling)?;
+    let scheduling = reader.scheduling(&app, &request.scheduling)?;
     let model = app.model(request.model.as_deref())?;
     let mut scored = item.score(app.scorer()?, scheduling).await?;
     scored.select(model);

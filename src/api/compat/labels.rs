@@ -133,7 +133,7 @@ async fn scored(
 ) -> Result<(LabelCall, LabelScores), ApiError> {
     let mut reader = ReceivedRequest::read(app, request).await?;
     let mut call = reader.prepare(app, move |app, body| prepare(app, body, dialect)).await?;
-    let scheduling = reader.scheduling(app, call.scheduling)?;
+    let scheduling = reader.scheduling(app, &call.scheduling)?;
     let generator = app.generator()?;
     let items = std::mem::take(&mut call.items);
     let prompt_tokens = items.iter().map(|item| item.tokens.len()).sum();

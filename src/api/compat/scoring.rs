@@ -184,7 +184,7 @@ pub(super) async fn score<F: Send + 'static>(
     let mut reader = ReceivedRequest::read(app, request).await?;
     let prepared = reader.prepare(app, move |app, body| prepare(app, body, unknown, read)).await?;
     let Prepared { model, scheduling, items, activation, shape } = prepared;
-    let scheduling = reader.scheduling(app, scheduling)?;
+    let scheduling = reader.scheduling(app, &scheduling)?;
     let (model, scorer) = (app.model(model.as_deref())?, app.scorer()?);
     let activate = activation.applies(scorer.head(), &app.settings.scoring)?;
     let mut scored = Vec::with_capacity(items.len());

@@ -43,7 +43,7 @@ pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Resu
     let mut reader = ReceivedRequest::read(&app, request).await?;
     let ChatCall { model, prompt, options, echo, logprobs, prompt_logprobs: prompt_top, token_ids } =
         reader.prepare(&app, prepare).await?;
-    let scheduling = reader.scheduling(&app, options.scheduling)?;
+    let scheduling = reader.scheduling(&app, &options.scheduling)?;
     let generator = app.generator()?;
     let prompt_tokens = prompt.len();
     let prompt_token_ids = token_ids.then(|| prompt.clone());

@@ -130,7 +130,7 @@ pub(in crate::api) async fn completions(
     }
     let mut reader = ReceivedRequest::read(&app, request).await?;
     let CompletionCall { model, prompts, options, wanted } = reader.prepare(&app, prepare).await?;
-    let scheduling = reader.scheduling(&app, options.scheduling)?;
+    let scheduling = reader.scheduling(&app, &options.scheduling)?;
     let generator = app.generator()?;
     let prompt_field = if wanted.prompt_logprobs.is_some() { "prompt_logprobs" } else { "echo" };
     let (mut prompt_tokens, mut choices, mut starts) = (0, Vec::new(), Vec::new());

@@ -12,6 +12,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::trace::{self, Trace};
+use crate::api::answer_id::{self, LONGEST_ID, RequestId};
 use crate::api::app::App;
 use crate::api::deadline;
 use crate::api::error::{ApiError, FailureLog, apply_overload_status};
@@ -20,19 +21,21 @@ use crate::serving::timings::{Record, Stage, Timings};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-/// Longer ids are replaced, because ids go into log lines.
-const LONGEST_ID: usize = 128;
 
 /// Wraps every handler.
 pub(in crate::api) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let id = request_id(request.headers());
+    let given = given_id(request.headers());
+    let is_from_header = given.is_some();
+    let id = given.unwrap_or_else(new_id);
+    let request_id = RequestId { id: id.to_str().unwrap_or_default().to_owned(), is_from_header };
     let span = span(&request, &id);
     let timings = Timings::default();
     let trace = app.traces.clone().map(|traces| Trace::new(traces, &request, &id, start, &timings));
     let answer = async {
         tracing::debug!("request");
-        let mut response = timings.scope(deadline::scope(next.run(request))).await;
+        let run = answer_id::scope(request_id, next.run(request));
+        let mut response = timings.scope(deadline::scope(run)).await;
         apply_overload_status(&mut response, app.settings.server.overload_status);
         log_outcome(&app, &response, start);
         response
@@ -91,15 +94,14 @@ fn log_outcome(app: &App, response: &Response, start: Instant) {
     }
 }
 
-/// The client's id, or a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    if let Some(id) = headers.get(REQUEST_ID)
-        && !id.is_empty()
-        && id.len() <= LONGEST_ID
-        && id.to_str().is_ok()
-    {
-        return id.clone();
-    }
+/// The client's id, if it can be used.
+fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let usable = !id.is_empty() && id.len() <= LONGEST_ID && id.to_str().is_ok();
+    usable.then(|| id.clone())
+}
+
+fn new_id() -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
     HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut buffer))
         .unwrap_or_else(|_| HeaderValue::from_static("-"))

@@ -46,7 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
     let (request, candidates) = reader.prepare(&app, prepare).await?;
-    let scheduling = reader.scheduling(&app, request.scheduling)?;
+    let scheduling = reader.scheduling(&app, &request.scheduling)?;
     let (model, scorer) = (app.model(request.model.as_deref())?, app.rubric_scorer()?);
     let mut results = items::score_all(scorer, candidates, scheduling).await;
     if let Some(error) = failure_of_all(&mut results) {

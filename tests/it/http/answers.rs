@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::engines::instant;
 use super::server::{ATTRIBUTES, MODEL, Server, TestResponse, chat, paris};
+use crate::support::http::json_request;
 
 /// Every attribute's score as a client that splits the text reads it.
 fn scores(content: &str) -> Vec<(String, f64)> {
@@ -161,6 +162,42 @@ async fn answers_bear_the_request_id_and_the_times() {
         assert!(answer.headers[name].to_str().unwrap().parse::<f64>().unwrap() >= 0.0);
     }
     assert!(!server.chat(paris()).await.headers["x-request-id"].is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_ends_its_id_with_that_of_its_request() {
+    let server = Server::start();
+    let texts = json!({"text_1": "Hello", "text_2": ["a"]});
+    for (path, body, prefix) in [
+        ("/v1/chat/completions", paris(), "chatcmpl"),
+        ("/score", texts.clone(), "score"),
+        ("/classify", json!({"input": "Hello"}), "classify"),
+        ("/rerank", json!({"query": "Hello", "documents": ["a"]}), "rerank"),
+        ("/v1/rewards", json!({"conversations": [paris()["messages"]]}), "rewards"),
+    ] {
+        let ask = async |body: &Value, header: Option<&str>| {
+            let mut request = json_request(path, body.to_string());
+            if let Some(header) = header {
+                request.headers_mut().insert("x-request-id", header.parse().unwrap());
+            }
+            let answer = server.send(request).await;
+            let of_request = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+            (answer.json()["id"].as_str().unwrap().to_owned(), of_request)
+        };
+        let (id, of_request) = ask(&body, None).await;
+        assert_eq!(id, format!("{prefix}-{of_request}"));
+        assert_eq!(ask(&body, Some("mine-1")).await.0, format!("{prefix}-mine-1"));
+        let mut named = body.clone();
+        named["request_id"] = json!("mine-2");
+        assert_eq!(ask(&named, None).await.0, format!("{prefix}-mine-2"));
+        // As in vLLM, the header goes before the field.
+        assert_eq!(ask(&named, Some("mine-1")).await.0, format!("{prefix}-mine-1"));
+        for unusable in [json!(7), json!(""), json!("x".repeat(129))] {
+            named["request_id"] = unusable;
+            let (id, of_request) = ask(&named, None).await;
+            assert_eq!(id, format!("{prefix}-{of_request}"));
+        }
+    }
 }
 
 #[tokio::test]
