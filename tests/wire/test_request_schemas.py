@@ -59,7 +59,7 @@ FORMS = {
     "/v1/embeddings": [{"messages": TURNS}],
     "/v1/ranking": [{"query": content(), "passages": [content()]}],
     "/v1/reward": [{"input": TEXT}],
-    "/v1/rewards": [{"conversations": [TURNS]}, {"conversations": [{"messages": TURNS}]}],
+    "/v1/rewards": [{"conversations": [TURNS]}, {"conversations": [{"messages": TURNS}]}, {"texts": [TEXT]}],
 }
 
 

@@ -95,6 +95,18 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
                 conversation.pop();
             }
         }
+        Candidates::Texts(texts) => {
+            let scorer = app.scorer()?;
+            for (index, text) in texts.into_iter().enumerate() {
+                if is_cancelled() {
+                    break;
+                }
+                let path = ItemPath::field(format!("texts[{index}]"));
+                items.push(
+                    text.and_then(|text| Item::new(path, scorer.encode_templated(&text, request.length))),
+                );
+            }
+        }
         Candidates::Conversations(conversations) => {
             check_prompts(app, &request, &conversations)?;
             for (index, conversation) in conversations.into_iter().enumerate() {

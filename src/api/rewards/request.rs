@@ -12,7 +12,7 @@ use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::template_variables::VariablesSchema;
-use crate::api::template_variables::take_variables;
+use crate::api::template_variables::{refuse, take_variables};
 use crate::config::ServerSettings;
 use crate::manifest::judge::QuestionLayout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
@@ -38,7 +38,7 @@ pub(super) struct RewardsRequest {
     pub(super) scheduling: SchedulingFields,
 }
 
-/// Either `messages` and `responses` to them, or `conversations`.
+/// `messages` and `responses` to them, or `conversations`, or `texts`.
 #[derive(ToSchema)]
 #[schema(as = RewardsRequest)]
 #[expect(dead_code, reason = "the schema of what `RewardsRequest::parse` reads")]
@@ -52,6 +52,9 @@ pub(super) struct RewardsSchema {
     /// Whole conversations; or objects with `messages` and a `rubric` or `principle` of their own.
     #[schema(min_items = 1)]
     conversations: Option<Vec<Vec<Turn>>>,
+    /// Whole conversations with the chat template applied, which are scored as they are.
+    #[schema(min_items = 1)]
+    texts: Option<Vec<String>>,
     /// Questions about each candidate, for a model that generates text.
     #[schema(min_items = 1, max_items = 64)]
     rubric: Option<Vec<RubricItemSchema>>,
@@ -86,6 +89,8 @@ pub(super) enum Candidates {
     },
     /// Whole conversations, or what is wrong with one.
     Conversations(Vec<Result<(Vec<Message>, Criteria), ApiError>>),
+    /// Texts with the chat template applied, or what is wrong with one.
+    Texts(Vec<Result<String, ApiError>>),
 }
 
 impl RewardsRequest {
@@ -114,9 +119,32 @@ impl RewardsRequest {
         if layout.is_some() && rubric.is_none() && candidates.bring_no_rubric() {
             return Err(layout_without_rubric("layout".to_owned()));
         }
+        if let Candidates::Texts(_) = candidates {
+            request.check_texts()?;
+        }
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
         Ok((request, candidates))
+    }
+
+    /// Refuses what needs messages, in a request that has texts.
+    fn check_texts(&self) -> Result<(), ApiError> {
+        refuse(&self.variables)?;
+        let EncodeOptions { add_generation_prompt, continue_final_message, .. } = self.encoding;
+        let refused = [
+            ("rubric", self.criteria.rubric.is_some()),
+            ("principle", self.criteria.principle.is_some()),
+            ("add_generation_prompt", add_generation_prompt),
+            ("continue_final_message", continue_final_message),
+        ];
+        match refused.into_iter().find(|(_, there)| *there) {
+            Some((name, _)) => {
+                let reason = "is for messages, and `texts` are templated already: send `conversations`, or leave \
+                              it out";
+                Err(ApiError::invalid(name, reason))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -136,26 +164,35 @@ impl Candidates {
 
     /// Takes the candidates, each of which is rendered with `repeated` bytes of variables in each prompt.
     fn take(fields: &mut Fields, app: &App, repeated: usize, criteria: &Criteria) -> Result<Self, ApiError> {
-        match fields.take::<Vec<Value>>("conversations")? {
-            Some(list) => Self::conversations(fields, list, app, (repeated, criteria.layout)),
-            None => Self::responses(fields, repeated, criteria.prompts(app), &app.settings.server),
+        if let Some(list) = fields.take::<Vec<Value>>("conversations")? {
+            refuse_beside(fields, "conversations", &["messages", "responses", "texts"])?;
+            return Self::conversations(list, app, (repeated, criteria.layout));
         }
+        if let Some(list) = fields.take::<Vec<Value>>("texts")? {
+            refuse_beside(fields, "texts", &["messages", "responses"])?;
+            return Self::texts(list, &app.settings.server);
+        }
+        Self::responses(fields, repeated, criteria.prompts(app), &app.settings.server)
+    }
+
+    fn texts(list: Vec<Value>, settings: &ServerSettings) -> Result<Self, ApiError> {
+        check_count("texts", list.len(), settings)?;
+        let mut texts = Vec::with_capacity(list.len());
+        for (index, value) in list.into_iter().enumerate() {
+            texts.push(match value {
+                Value::String(text) => Ok(text),
+                other => Err(wrong_type(format!("texts[{index}]"), "a string", &other)),
+            });
+        }
+        Ok(Self::Texts(texts))
     }
 
     fn conversations(
-        fields: &mut Fields,
         list: Vec<Value>,
         app: &App,
         (repeated, layout): (usize, Option<QuestionLayout>),
     ) -> Result<Self, ApiError> {
         let settings = &app.settings.server;
-        for other in ["messages", "responses"] {
-            if fields.take::<Value>(other)?.is_some() {
-                let reason = "excludes `conversations`: send either a prompt and its responses, or whole \
-                              conversations";
-                return Err(ApiError::invalid(other, reason));
-            }
-        }
         check_count("conversations", list.len(), settings)?;
         check_and_reserve("conversations", repeated, list.iter().map(|_| 0), settings)?;
         let mut conversations = Vec::with_capacity(list.len());
@@ -185,8 +222,9 @@ impl Candidates {
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
         let Some(prompt) = fields.take("messages")? else {
-            let expected = "a prompt in `messages` and a list of `responses`, or whole `conversations`";
-            return Err(fields.none_of(&["messages", "conversations"], expected));
+            let expected = "a prompt in `messages` and a list of `responses`, or whole `conversations`, or templated \
+                            `texts`";
+            return Err(fields.none_of(&["messages", "conversations", "texts"], expected));
         };
         let conversation = messages::read("messages", prompt)?;
         let list: Vec<Value> = fields.require("responses")?;
@@ -203,6 +241,19 @@ impl Candidates {
         check_and_reserve("responses", prompts * (prompt + repeated), sizes, settings)?;
         Ok(Self::Responses { conversation, responses })
     }
+}
+
+/// Refuses fields of other forms beside the one that is `there`.
+fn refuse_beside(fields: &mut Fields, there: &str, others: &[&'static str]) -> Result<(), ApiError> {
+    for &other in others {
+        if fields.take::<Value>(other)?.is_some() {
+            let reason = format!(
+                "excludes `{there}`: send either a prompt and its responses, or whole conversations, or templated texts"
+            );
+            return Err(ApiError::invalid(other, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a conversation with criteria of its own.

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::compat::{RESPONSE, templated};
 use super::engines::{failing, instant};
 use super::server::{ATTRIBUTES, MODEL, Server, TestResponse};
 
@@ -172,4 +173,42 @@ async fn a_strict_server_scores_the_assistants_turns_alone() {
     let answer = ok(&server, json!({"conversations": [prompt(), conversation("The Louvre.")]})).await;
     assert_eq!(answer["data"][0]["error"]["param"], "conversations[0][0].role");
     assert!(answer["data"][1]["scores"].is_object());
+}
+
+#[tokio::test]
+async fn templated_texts_have_the_scores_that_trainers_get_for_them() {
+    let server = Server::start();
+    let texts = ["Louvre.", "Stay at home."].map(|response| templated(&server).replace(RESPONSE, response));
+    let answer = ok(&server, json!({"texts": texts, "timing": true})).await;
+    let trained = server.ask("/get_reward", json!({"query": texts})).await.json();
+    let mut ranks: Vec<u64> = Vec::new();
+    for (index, item) in items(&answer).iter().enumerate() {
+        assert_eq!(item["scores"]["helpfulness"], trained["rewards"][index]);
+        assert!(item["timing"]["engine"].is_number(), "{item}");
+        ranks.push(item["rank"].as_u64().unwrap());
+    }
+    ranks.sort_unstable();
+    assert_eq!(ranks, [1, 2]);
+
+    let long = templated(&server).replace(RESPONSE, &"more ".repeat(300));
+    let answer = ok(&server, json!({"texts": [texts[0], long, 5]})).await;
+    assert!(items(&answer)[0]["scores"].is_object());
+    for (index, field) in [(1, "texts[1]"), (2, "texts[2]")] {
+        assert_eq!(items(&answer)[index]["error"]["param"], field);
+    }
+    for cut in [json!({"truncation": "left"}), json!({"truncate_prompt_tokens": 64})] {
+        let mut body = json!({"texts": [long]});
+        body.as_object_mut().unwrap().extend(cut.as_object().unwrap().clone());
+        let answer = ok(&server, body).await;
+        assert!(items(&answer)[0]["truncated"]["tokens_removed"].as_u64().unwrap() > 0, "{answer}");
+    }
+    for (body, field) in [
+        (json!({"texts": []}), "texts"),
+        (json!({"texts": ["a"], "messages": prompt()}), "messages"),
+        (json!({"texts": ["a"], "conversations": [conversation("a")]}), "texts"),
+        (json!({"texts": ["a"], "add_generation_prompt": true}), "add_generation_prompt"),
+        (json!({"texts": ["a"], "chat_template_kwargs": {"x": 1}}), "chat_template_kwargs"),
+    ] {
+        assert_eq!(refused(&server, body).await.1, field);
+    }
 }
