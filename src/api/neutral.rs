@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use self::Neutral::{Any, Empty, False, One, Words, Zero};
+use self::Neutral::{Any, Empty, False, NoLimit, One, Words, Zero};
 use super::error::ApiError;
 use super::fields::{Field, Fields};
 
@@ -20,6 +20,8 @@ enum Neutral {
     Zero,
     /// 1.
     One,
+    /// -1.
+    NoLimit,
     /// An empty list, object or text.
     Empty,
     /// One of these words.
@@ -100,6 +102,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("include_stop_str_in_output", False, "a stop string is not part of the text; leave it out"),
     ("no_stop_trim", False, "a stop string is not part of the text; leave it out"),
     ("include_reasoning", Any, ""),
+    ("thinking_token_budget", NoLimit, "tokens of thought are not counted apart; leave it out, or send -1"),
     ("separate_reasoning", Any, ""),
     ("stream_reasoning", Any, ""),
     ("stream_interval", Any, ""),
@@ -167,6 +170,7 @@ impl Neutral {
             False => bool::from_value(value) == Ok(false),
             Zero => f64::from_value(value) == Ok(0.0),
             One => f64::from_value(value) == Ok(1.0),
+            NoLimit => f64::from_value(value) == Ok(-1.0),
             Words(words) => match &value {
                 Value::String(word) => words.contains(&word.as_str()),
                 Value::Bool(flag) => words.contains(&if *flag { "true" } else { "false" }),

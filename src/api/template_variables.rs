@@ -23,8 +23,25 @@ pub(super) struct VariablesSchema {
     documents: Option<Vec<Value>>,
 }
 
+/// How much a model that reasons should do so, for its chat template.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ReasoningEffort)]
+#[expect(dead_code, reason = "the schema of `reasoning_effort`")]
+pub(super) enum EffortSchema {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
 const KWARGS: &str = "chat_template_kwargs";
 const TOOLS: &str = "tools";
+const EFFORT: &str = "reasoning_effort";
+const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Takes `chat_template_kwargs`.
 ///
@@ -41,6 +58,11 @@ pub(super) fn take_kwargs(fields: &mut Fields) -> Result<TemplateVariables, ApiE
 /// # Errors
 /// As [`take_kwargs`], or one of the two is not a list of objects.
 pub(super) fn take_variables(fields: &mut Fields) -> Result<TemplateVariables, ApiError> {
+    let given = take_given(fields)?;
+    check(fields, given)
+}
+
+fn take_given(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
     let mut given = take_object(fields)?;
     for name in [TOOLS, "documents"] {
         let list = fields.take::<Vec<Value>>(name)?.unwrap_or_default();
@@ -56,6 +78,20 @@ pub(super) fn take_variables(fields: &mut Fields) -> Result<TemplateVariables, A
         if !list.is_empty() {
             given.insert(name.to_owned(), list.into());
         }
+    }
+    Ok(given)
+}
+
+/// The same for an answer that is generated: `reasoning_effort` is a variable too, and, as in vLLM, says whether the
+/// model thinks at all unless `enable_thinking` does.
+///
+/// # Errors
+/// As [`take_variables`], or `reasoning_effort` is another word.
+pub(super) fn take_variables_of_answer(fields: &mut Fields) -> Result<TemplateVariables, ApiError> {
+    let mut given = take_given(fields)?;
+    if let Some(effort) = fields.take_one_of(EFFORT, &EFFORTS)? {
+        given.entry("enable_thinking").or_insert(Value::Bool(effort != "none"));
+        given.insert(EFFORT.to_owned(), effort.into());
     }
     check(fields, given)
 }
@@ -85,4 +121,33 @@ pub(super) fn refuse(variables: &TemplateVariables) -> Result<(), ApiError> {
     let name = if variables.to_json().get(TOOLS).is_some() { TOOLS } else { KWARGS };
     let reason = "the request's texts do not go through the chat template: send `messages`, or leave it out";
     Err(ApiError::unsupported(name, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_effort_says_whether_the_model_thinks_unless_the_request_does() {
+        let variables = |body: Value| {
+            let mut fields = Fields::parse(body.to_string().as_bytes()).unwrap();
+            take_variables_of_answer(&mut fields).unwrap().to_json()
+        };
+        assert_eq!(
+            variables(json!({"reasoning_effort": "none"})),
+            json!({"reasoning_effort": "none", "enable_thinking": false})
+        );
+        assert_eq!(
+            variables(json!({"reasoning_effort": "low"})),
+            json!({"reasoning_effort": "low", "enable_thinking": true})
+        );
+        let own = json!({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": true}});
+        assert_eq!(variables(own), json!({"reasoning_effort": "none", "enable_thinking": true}));
+        assert_eq!(variables(json!({})), json!({}));
+        let mut wrong = Fields::parse(br#"{"reasoning_effort": "lots"}"#).unwrap();
+        let error = take_variables_of_answer(&mut wrong).unwrap_err().to_string();
+        assert!(error.starts_with("`reasoning_effort` must be one of none, minimal"), "{error}");
+    }
 }

@@ -10,6 +10,8 @@ pub struct SamplingCapabilities {
     pub top_k: usize,
     /// Maximum number of end tokens that [`Sampling::min_tokens`] can suppress.
     pub suppressed_end_tokens: usize,
+    /// Whether it supports [`Sampling::allowed_tokens`].
+    pub allowed_tokens: bool,
     /// Whether it supports [`Sampling::logit_bias`].
     pub logit_bias: bool,
     /// Whether it supports [`Sampling::prompt_logprobs`].
@@ -37,6 +39,9 @@ pub enum UnsupportedSampling {
         /// Number of end tokens that the sequence has.
         end_tokens: usize,
     },
+    /// [`Sampling::allowed_tokens`].
+    #[error("this engine does not support allowed_token_ids; use logit_bias")]
+    AllowedTokens,
     /// [`Sampling::logit_bias`].
     #[error("this engine does not support logit_bias: its ranks do not divide the vocabulary evenly")]
     LogitBias,
@@ -61,6 +66,7 @@ impl SamplingCapabilities {
     pub const ALL: Self = Self {
         top_k: usize::MAX,
         suppressed_end_tokens: usize::MAX,
+        allowed_tokens: true,
         logit_bias: true,
         prompt_logprobs: true,
         max_logprobs_tokens: usize::MAX,
@@ -75,6 +81,7 @@ impl SamplingCapabilities {
         let Self {
             top_k,
             suppressed_end_tokens,
+            allowed_tokens,
             logit_bias,
             prompt_logprobs,
             max_logprobs_tokens,
@@ -86,6 +93,9 @@ impl SamplingCapabilities {
         let end_tokens = sampling.end_tokens.len();
         if sampling.min_tokens > 0 && end_tokens > suppressed_end_tokens {
             return Err(UnsupportedSampling::MinTokens { max: suppressed_end_tokens, end_tokens });
+        }
+        if !sampling.allowed_tokens.is_empty() && !allowed_tokens {
+            return Err(UnsupportedSampling::AllowedTokens);
         }
         if !sampling.logit_bias.is_empty() && !logit_bias {
             return Err(UnsupportedSampling::LogitBias);
@@ -113,6 +123,7 @@ mod tests {
         let limited = SamplingCapabilities {
             top_k: 1024,
             suppressed_end_tokens: 1,
+            allowed_tokens: false,
             logit_bias: false,
             prompt_logprobs: false,
             max_logprobs_tokens: 8,
@@ -126,6 +137,7 @@ mod tests {
         for (sampling, error) in [
             (Sampling { top_k: 1025, ..greedy.clone() }, UnsupportedSampling::TopK { max: 1024 }),
             (min_tokens, UnsupportedSampling::MinTokens { max: 1, end_tokens: 2 }),
+            (Sampling { allowed_tokens: vec![1], ..greedy.clone() }, UnsupportedSampling::AllowedTokens),
             (Sampling { logit_bias: vec![(1, 0.5)], ..greedy.clone() }, UnsupportedSampling::LogitBias),
             (
                 Sampling { logprobs: Some(0), max_tokens: 9, ..greedy.clone() },

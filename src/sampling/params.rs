@@ -13,7 +13,7 @@ pub const REPETITION_PENALTIES: RangeInclusive<f32> = 0.01..=100.0;
 
 /// How a sequence's tokens are chosen, and where it ends.
 ///
-/// From `logit_bias` on, the fields are in the order in which they change the logits.
+/// From `allowed_tokens` on, the fields are in the order in which they change the logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// Maximum number of tokens to generate; at least 1.
@@ -22,6 +22,8 @@ pub struct Sampling {
     pub min_tokens: usize,
     /// Token ids that end the sequence; the one that ends it is its last token.
     pub end_tokens: Vec<u32>,
+    /// The only tokens to choose from; all if empty.
+    pub allowed_tokens: Vec<u32>,
     /// Values to add to the logits of some tokens.
     pub logit_bias: Vec<(u32, f32)>,
     /// Factor that makes tokens of the prompt and of the response less likely: positive logits are
@@ -58,6 +60,7 @@ impl Sampling {
             max_tokens,
             min_tokens: 0,
             end_tokens,
+            allowed_tokens: Vec::new(),
             logit_bias: Vec::new(),
             repetition_penalty: 1.0,
             frequency_penalty: 0.0,

@@ -66,9 +66,12 @@ impl Sampler {
         Ok(Sampled::from_logits(token, logits, self.sampling.logprobs.unwrap_or(0)))
     }
 
-    /// Applies bias and penalties.
+    /// Excludes tokens, and applies bias and penalties.
     fn adjust(&self, logits: &mut [f32]) {
         let sampling = &*self.sampling;
+        if !sampling.allowed_tokens.is_empty() {
+            keep_only(logits, &sampling.allowed_tokens);
+        }
         for &(token, bias) in &sampling.logit_bias {
             change(logits, token, |logit| logit + bias);
         }
@@ -155,6 +158,16 @@ fn sum(candidates: &[Candidate]) -> f64 {
 fn change(logits: &mut [f32], token: u32, to: impl Fn(f32) -> f32) {
     if let Some(logit) = logits.get_mut(token as usize) {
         *logit = to(*logit);
+    }
+}
+
+/// Excludes all other tokens.
+fn keep_only(logits: &mut [f32], tokens: &[u32]) {
+    let kept: Vec<_> =
+        tokens.iter().filter_map(|&token| Some((token, *logits.get(token as usize)?))).collect();
+    logits.fill(f32::NEG_INFINITY);
+    for (token, kept) in kept {
+        change(logits, token, |_| kept);
     }
 }
 
@@ -283,6 +296,18 @@ mod tests {
         let sum: f32 = sampled.top.iter().map(|top| top.1.exp()).sum();
         assert!((sum - 1.0).abs() < 1e-6, "{sum}");
         assert!(sampled.top.is_sorted_by(|a, b| a.1 >= b.1));
+    }
+
+    #[test]
+    fn no_token_is_chosen_but_those_that_are_allowed() {
+        let allowed = Sampling { allowed_tokens: vec![3, 1, 900], ..sampling() };
+        assert_shares(&allowed, [0.0, 0.8, 0.0, 0.2, 0.0]);
+        let greedy =
+            Sampling { allowed_tokens: vec![2, 4], logprobs: Some(1), ..Sampling::greedy(1, vec![]) };
+        let sampled = Sampler::new(Arc::new(greedy), &[]).sample(&mut logits()).unwrap();
+        assert_eq!(sampled.token, 2);
+        // The model's own, which knows of no such limit.
+        assert!((sampled.logprob.unwrap() - 0.125f32.ln()).abs() < 1e-6);
     }
 
     #[test]

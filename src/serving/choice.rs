@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ServingError;
-use super::text_stream::TextStream;
+use super::text_stream::{StopReason, TextStream};
 use crate::sampling::{Sampled, Sampling};
 use crate::scheduler::{EngineFailure, Ticket};
 
@@ -32,17 +32,21 @@ pub(crate) struct Delta {
     pub(crate) text: String,
     /// The tokens that the text is made of.
     pub(crate) tokens: Vec<Sampled>,
-    /// The token that ended the sequence, which is not part of the text.
+    /// The token that ended the sequence, which is part of the text only if the request wants that.
     pub(crate) end_token: Option<Sampled>,
     /// How the sequence ended; `None` until it has.
     pub(crate) ending: Option<Ending>,
 }
 
 /// How a sequence ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ending {
     /// `stop` or `length`.
     pub(crate) finish_reason: &'static str,
+    /// The text or token that ended it; `None` if a limit did.
+    pub(crate) stop: Option<StopReason>,
+    /// Whether the request names that, rather than the model.
+    pub(crate) is_stop_of_request: bool,
     /// Tokens generated, an end token included.
     pub(crate) tokens: usize,
     /// Prompt tokens that were not computed for this sequence; unknown if a stop string ended it.
@@ -115,27 +119,30 @@ impl Choice {
         }
         if self.prompt_only {
             let cached_tokens = Some(self.cached_tokens().await?);
-            return Ok(Delta { ending: Some(self.ending("length", cached_tokens)), ..Delta::default() });
+            return Ok(Delta { ending: Some(self.ending(None, cached_tokens)), ..Delta::default() });
         }
         self.generated += 1;
         let token = sampled.token;
         let ended = self.sampling.end_tokens.contains(&token);
         let mut delta = Delta { tokens: std::mem::take(&mut self.pending), ..Delta::default() };
         if ended {
+            delta.text = self.text.push_end(token);
             delta.end_token = Some(sampled);
         } else {
             delta.text = self.text.push(token);
             delta.tokens.push(sampled);
         }
-        if self.text.stopped() {
+        if let Some(text) = self.text.stopped() {
+            let stop = Some(StopReason::Text(text.to_owned()));
             if let Some(ticket) = self.ticket.take() {
                 ticket.finish();
             }
-            delta.ending = Some(self.ending("stop", None));
+            delta.ending = Some(self.ending(stop, None));
         } else if self.sampling.ends(self.generated, token) {
             delta.text.push_str(&self.text.finish());
             let cached_tokens = self.cached_tokens().await?;
-            delta.ending = Some(self.ending(if ended { "stop" } else { "length" }, Some(cached_tokens)));
+            let stop = ended.then_some(StopReason::Token(token));
+            delta.ending = Some(self.ending(stop, Some(cached_tokens)));
         }
         Ok(delta)
     }
@@ -145,7 +152,13 @@ impl Choice {
         Ok(ticket.await?.cached_tokens)
     }
 
-    fn ending(&self, finish_reason: &'static str, cached_tokens: Option<usize>) -> Ending {
-        Ending { finish_reason, tokens: self.generated, cached_tokens }
+    fn ending(&self, stop: Option<StopReason>, cached_tokens: Option<usize>) -> Ending {
+        Ending {
+            finish_reason: if stop.is_some() { "stop" } else { "length" },
+            is_stop_of_request: stop.as_ref().is_some_and(|stop| self.text.names(stop)),
+            stop,
+            tokens: self.generated,
+            cached_tokens,
+        }
     }
 }

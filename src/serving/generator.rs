@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::choice::{Choice, Ending};
-use super::text_stream::TextStream;
+use super::text_stream::{Stops, TextStream};
 use super::{Scheduling, Scorer, ServingError};
 use crate::engine::Limits;
 use crate::manifest::{self, Judge, Manifest, SamplingDefaults, Task};
@@ -43,8 +43,8 @@ pub(crate) struct GenerateOptions {
     pub(crate) prompt_only: bool,
     /// Answers to each prompt.
     pub(crate) n: usize,
-    /// Texts that end an answer.
-    pub(crate) stop: Arc<[String]>,
+    /// What ends an answer.
+    pub(crate) stops: Stops,
     /// Whether special tokens are left out of the text.
     pub(crate) skip_special: bool,
 }
@@ -154,7 +154,7 @@ impl Generator {
                 priority: scheduling.priority,
             };
             let ticket = self.scheduler.submit(job, scheduling.deadline())?;
-            let text = TextStream::new(self.vocabulary.clone(), options.stop.clone(), options.skip_special);
+            let text = TextStream::new(self.vocabulary.clone(), options.stops.clone(), options.skip_special);
             choices.push(Choice::new(ticket, text, sampling, prompt.len(), options.prompt_only));
         }
         Ok(choices)

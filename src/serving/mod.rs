@@ -32,6 +32,7 @@ pub(crate) use rubric::RubricError;
 pub use scorable::Scorable;
 pub use scored::Scored;
 pub use scorer::{LengthPolicy, Scheduling, Scorer};
+pub(crate) use text_stream::{StopReason, Stops};
 
 use crate::engine::Limits;
 use crate::prompt::Encoder;

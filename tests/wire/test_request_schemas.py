@@ -18,7 +18,7 @@ SOURCES = {path: path.read_text() for path in API.rglob("*.rs")}
 # Every name that the code of a route may ask a request for.
 NAMES = sorted({name for text in SOURCES.values() for name in re.findall(r'"([A-Za-z_][A-Za-z0-9_]*)"', text)})
 # Fields that any route takes if they ask for what happens anyway. They are documented in one place for all routes.
-NEUTRAL = set(re.findall(r'"([a-z_]+)",\s*(?:Any|False|Zero|One|Empty|Words)', SOURCES[API / "neutral.rs"]))
+NEUTRAL = set(re.findall(r'"([a-z_]+)",\s*(?:Any|False|Zero|One|NoLimit|Empty|Words)', SOURCES[API / "neutral.rs"]))
 NEUTRAL |= {"response_format", "modalities"}
 # Fields that say how to generate, which a reward model ignores. Those that a model that generates reads are documented.
 IGNORED = set(re.findall(r'"([a-z_]+)", Kind::', SOURCES[API / "chat/request.rs"]))
@@ -55,7 +55,11 @@ FORMS = {
         {"messages": TURNS, "max_tokens": 1, "logprobs": True},
         {"messages": TURNS, "max_tokens": 1, "stream": True, "stream_options": {"include_usage": True}},
     ],
-    "/v1/completions": [{"prompt": TEXT, "return_context_logits": True}],
+    "/v1/chat/completions/batch": [{"messages": [TURNS], "max_tokens": 1, "logprobs": True}],
+    "/v1/completions": [
+        {"prompt": TEXT, "return_context_logits": True},
+        {"prompt": TEXT, "max_tokens": 1, "logprobs": 1},
+    ],
     "/v1/embeddings": [{"messages": TURNS}],
     "/v1/ranking": [{"query": content(), "passages": [content()]}],
     "/v1/reward": [{"input": TEXT}],
@@ -70,7 +74,7 @@ VALUES = {"string": "zz zz", "integer": 7, "number": 0.5, "boolean": True, "arra
 
 
 # Numbers whose bounds are those of the model that is served, or of another field.
-BOUND_ELSEWHERE = {"dimensions", "truncate_prompt_tokens", "best_of"}
+BOUND_ELSEWHERE = {"dimensions", "truncate_prompt_tokens", "best_of", "min_tokens"}
 # `content` may be missing beside `tool_calls`.
 MAY_BE_MISSING = {"content"}
 

@@ -15,8 +15,8 @@ use crate::api::messages::{self, Turn};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
-use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::take_variables;
+use crate::api::template_variables::{EffortSchema, VariablesSchema};
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
 use crate::serving::LengthPolicy;
 
@@ -56,6 +56,7 @@ pub(super) struct ChatSchema {
     /// An older name of `max_completion_tokens`.
     #[schema(minimum = 1)]
     max_tokens: Option<i64>,
+    reasoning_effort: Option<EffortSchema>,
     #[serde(flatten)]
     generation: GenerationSchema,
     #[serde(flatten)]
@@ -78,7 +79,7 @@ enum Kind {
 }
 
 /// Fields that say how to generate.
-const IGNORED: [(&str, Kind); 36] = [
+const IGNORED: [(&str, Kind); 38] = [
     ("temperature", Kind::Number),
     ("top_p", Kind::Number),
     ("top_k", Kind::Whole),
@@ -99,6 +100,8 @@ const IGNORED: [(&str, Kind); 36] = [
     ("bad_words", Kind::Any),
     ("logprobs", Kind::Any),
     ("top_logprobs", Kind::Whole),
+    ("logprob_token_ids", Kind::Any),
+    ("return_tokens_as_token_ids", Kind::Flag),
     ("max_tokens", Kind::Whole),
     ("max_completion_tokens", Kind::Whole),
     ("max_new_tokens", Kind::Whole),

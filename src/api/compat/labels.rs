@@ -27,7 +27,7 @@ use crate::api::request::{ReceivedRequest, SchedulingFields};
 use crate::api::token_ids;
 use crate::api::wire::Usage;
 use crate::sampling::Sampling;
-use crate::serving::{GenerateOptions, Generator, Scheduling};
+use crate::serving::{GenerateOptions, Generator, Scheduling, Stops};
 
 /// Most items of a request that are with the scheduler at once.
 const IN_FLIGHT: usize = 256;
@@ -151,7 +151,7 @@ impl Labelled {
             max_tokens: Some(1),
             prompt_only: false,
             n: 1,
-            stop: Arc::new([]),
+            stops: Stops { texts: Arc::default(), tokens: Arc::default(), keep: false },
             skip_special: true,
         };
         let started = generator.start(tokens, &options, scheduling);

@@ -173,6 +173,10 @@ fn unsupported_sampling(error: UnsupportedSampling) -> (&'static str, String) {
                  out, or send ignore_eos"
             ),
         ),
+        UnsupportedSampling::AllowedTokens => (
+            "allowed_token_ids",
+            "is not supported by this engine; exclude tokens by logit_bias, or leave it out".to_owned(),
+        ),
         UnsupportedSampling::LogitBias => (
             "logit_bias",
             "is not supported by this engine, whose ranks do not divide the vocabulary evenly; leave it out"

@@ -11,11 +11,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::choices::{TextChoice, TextLogprobs, prompt_logprobs, usage};
+use super::choices::{TextChoice, usage};
+use super::logprobs::{LogprobStyle, TextLogprobs, prompt_logprobs};
 use super::options::GenerationSchema;
 use super::options::{self, Options};
 use super::prompts::{self, EncodedPrompt, PromptOptions};
 use super::stream::{self, ChunkWriter, Heading};
+use super::wanted_logprobs::{self, WantedLogprobs, top_logprobs};
 use crate::api::app::App;
 use crate::api::compat;
 use crate::api::error::ApiError;
@@ -80,14 +82,11 @@ struct CompletionCall {
 }
 
 /// What an answer has in addition to the generated text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Wanted {
     /// The prompt, before the text.
     echo: bool,
-    /// Log-probabilities of the text, with those of this many likeliest tokens.
-    logprobs: Option<usize>,
-    /// The same of the prompt, in vLLM's form.
-    prompt_logprobs: Option<usize>,
+    logprobs: WantedLogprobs,
     token_ids: bool,
 }
 
@@ -132,11 +131,11 @@ pub(in crate::api) async fn completions(
     let CompletionCall { model, prompts, options, wanted } = reader.prepare(&app, prepare).await?;
     let scheduling = reader.scheduling(&app, &options.scheduling)?;
     let generator = app.generator()?;
-    let prompt_field = if wanted.prompt_logprobs.is_some() { "prompt_logprobs" } else { "echo" };
+    let prompt_field = if wanted.logprobs.prompt.is_some() { "prompt_logprobs" } else { "echo" };
     let (mut prompt_tokens, mut choices, mut starts) = (0, Vec::new(), Vec::new());
     for EncodedPrompt { path, text, tokens } in prompts {
         prompt_tokens += tokens.len();
-        starts.extend(vec![Start::new(text, &tokens, wanted); options.generate.n]);
+        starts.extend(vec![Start::new(text, &tokens, &wanted); options.generate.n]);
         let started = generator.start(tokens, &options.generate, scheduling);
         choices.extend(started.map_err(|error| options::refused(error, &path, prompt_field))?);
     }
@@ -156,7 +155,7 @@ pub(in crate::api) async fn completions(
     }
     let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole()));
     let wholes = wholes.await.map_err(ApiError::without_item)?;
-    let endings: Vec<_> = wholes.iter().filter_map(|whole| whole.ending).collect();
+    let endings: Vec<_> = wholes.iter().filter_map(|whole| whole.ending.clone()).collect();
     generator.answered(prompt_tokens, &endings, scheduling.arrived);
     let mut choices = Vec::with_capacity(wholes.len());
     for (index, whole) in wholes.into_iter().enumerate() {
@@ -178,11 +177,11 @@ pub(in crate::api) async fn completions(
 }
 
 impl Start {
-    fn new(text: String, tokens: &[u32], wanted: Wanted) -> Self {
+    fn new(text: String, tokens: &[u32], wanted: &Wanted) -> Self {
         Self {
             echo: if wanted.echo { text } else { String::new() },
-            first: tokens.first().copied().filter(|_| wanted.echo && wanted.logprobs.is_some()),
-            prompt_logprobs: wanted.prompt_logprobs,
+            first: tokens.first().copied().filter(|_| wanted.echo && wanted.logprobs.answer.is_some()),
+            prompt_logprobs: wanted.logprobs.prompt,
             prompt_token_ids: wanted.token_ids.then(|| tokens.to_vec()),
         }
     }
@@ -202,11 +201,11 @@ impl TextWriter {
         let start = std::mem::take(&mut self.starts[index]);
         let offset = &mut self.offsets[index];
         *offset += start.echo.chars().count();
-        let vocabulary = generator.vocabulary();
+        let (vocabulary, style) = (generator.vocabulary(), self.wanted.logprobs.answer);
         TextChoice {
             index,
-            logprobs: self.wanted.logprobs.map(|top| logprobs(generator, delta, &start, top, offset)),
-            finish_reason: delta.ending.as_ref().map(|ending| ending.finish_reason),
+            logprobs: style.map(|style| logprobs(generator, delta, &start, style, offset)),
+            end: delta.ending.clone().into(),
             prompt_logprobs: start.prompt_logprobs.map(|top| prompt_logprobs(&delta.prompt, top, vocabulary)),
             prompt_token_ids: start.prompt_token_ids,
             token_ids: self.wanted.token_ids.then(|| delta.token_ids()),
@@ -228,11 +227,11 @@ fn logprobs(
     generator: &Generator,
     delta: &Delta,
     start: &Start,
-    top: usize,
+    style: LogprobStyle,
     offset: &mut usize,
 ) -> TextLogprobs {
     let vocabulary = generator.vocabulary();
-    let mut logprobs = TextLogprobs::new(top);
+    let mut logprobs = TextLogprobs::new(style);
     if let Some(first) = start.first {
         logprobs.push_prompt(first, &delta.prompt, &start.echo, vocabulary);
     }
@@ -256,16 +255,15 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let mut options = Options::take(&mut fields, generator)?;
     let most = app.settings.server.max_request_items.min(MOST_ANSWERS_OF_A_CALL);
     check_answers(list.len(), options.generate.n, most)?;
-    let wanted = wanted(&mut fields, options.stream)?;
+    let wanted = wanted(&mut fields, options.stream, generator.vocab_size())?;
     let max_tokens = max_tokens(&mut fields, if wanted.echo { 0 } else { 1 })?;
     let generate = &mut options.generate;
     generate.prompt_only = max_tokens == Some(0);
     let most = max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most.max(1) as usize);
     generate.max_tokens = Some(most);
     options::check_min_tokens(generate)?;
-    generate.sampling.logprobs = wanted.logprobs.max(wanted.prompt_logprobs);
-    generate.sampling.prompt_logprobs =
-        wanted.prompt_logprobs.is_some() || (wanted.echo && wanted.logprobs.is_some());
+    wanted.logprobs.apply(&mut generate.sampling);
+    generate.sampling.prompt_logprobs |= wanted.echo && wanted.logprobs.answer.is_some();
     let fit = options::prompt_fit(&mut fields, app, most)?;
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
@@ -294,13 +292,15 @@ fn check_answers(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> 
     Err(ApiError::invalid(if n > 1 { "n" } else { "prompt" }, reason))
 }
 
-fn wanted(fields: &mut Fields, stream: bool) -> Result<Wanted, ApiError> {
-    Ok(Wanted {
-        echo: fields.take("echo")?.unwrap_or(false),
-        logprobs: options::top_logprobs(fields, "logprobs")?,
-        prompt_logprobs: options::prompt_logprobs(fields, stream)?,
-        token_ids: fields.take("return_token_ids")?.unwrap_or(false),
-    })
+fn wanted(fields: &mut Fields, stream: bool, vocab_size: usize) -> Result<Wanted, ApiError> {
+    let echo = fields.take("echo")?.unwrap_or(false);
+    let top = top_logprobs(fields, "logprobs")?;
+    let prompt = wanted_logprobs::prompt_logprobs(fields, stream)?;
+    let logprobs = WantedLogprobs::take(fields, (top, prompt), vocab_size)?;
+    if echo {
+        logprobs.refuse_labels_with_echo()?;
+    }
+    Ok(Wanted { echo, logprobs, token_ids: fields.take("return_token_ids")?.unwrap_or(false) })
 }
 
 /// Takes `max_tokens`. lmdeploy's client also sends `max_completion_tokens`, with its default.

@@ -1,12 +1,17 @@
 //! Routes of models that generate text: chat and completions, streamed or whole, and token ids.
 
 mod chat;
+mod chat_request;
 mod choices;
 mod completions;
+mod logprobs;
 mod options;
 mod prompts;
+mod stops;
 mod stream;
+mod token_limits;
 mod tokenize;
+mod wanted_logprobs;
 
 use std::sync::Arc;
 
@@ -18,5 +23,5 @@ pub(super) use self::options::GenerationSchema;
 use super::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().merge(completions::routes()).merge(tokenize::routes())
+    OpenApiRouter::new().merge(chat::routes()).merge(completions::routes()).merge(tokenize::routes())
 }

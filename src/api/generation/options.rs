@@ -1,19 +1,19 @@
 //! The fields that chat and completions share: how to generate, and how to answer.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::stops;
+use super::token_limits::{allowed_tokens, logit_bias};
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, wrong_type};
+use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
 use crate::api::request::{SchedulingFields, take_prompt_tokens};
 use crate::api::stream_options::StreamOptionsSchema;
 use crate::api::stream_options::{StreamOptions, take_stream_options};
-use crate::api::token_ids;
 use crate::prompt::Fit;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS, UnsupportedSampling};
 use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
@@ -21,10 +21,7 @@ use utoipa::ToSchema;
 
 /// Most answers to one prompt.
 const MOST_ANSWERS: i64 = 128;
-/// Most stop strings, as in OpenAI's API.
-const MOST_STOPS: usize = 4;
-/// Most of the likeliest tokens whose log-probabilities a request may ask for.
-const MOST_LOGPROBS: i64 = 20;
+
 /// How to generate and how to answer.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -41,6 +38,27 @@ pub(super) struct Options {
 #[schema(as = GenerationFields)]
 #[expect(dead_code, reason = "the schema of what `Options::take` reads, and what both routes read besides")]
 pub(in crate::api) struct GenerationSchema {
+    /// Answers to each prompt; 1 if absent.
+    #[schema(minimum = 1, maximum = 128)]
+    n: Option<i64>,
+    /// Must be `n`: answers are not ranked.
+    best_of: Option<i64>,
+    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
+    #[schema(minimum = 0, maximum = 20)]
+    prompt_logprobs: Option<i64>,
+    /// Whether the answer comes as server-sent events.
+    stream: Option<bool>,
+    /// With `stream`.
+    stream_options: Option<StreamOptionsSchema>,
+    #[serde(flatten)]
+    sampling: SamplingSchema,
+}
+
+/// How the tokens of an answer are chosen and written.
+#[derive(ToSchema)]
+#[schema(as = SamplingFields)]
+#[expect(dead_code, reason = "the schema of what `Options::take` reads, and what both routes read besides")]
+pub(super) struct SamplingSchema {
     /// Most tokens to generate.
     #[schema(minimum = 1)]
     max_completion_tokens: Option<i64>,
@@ -50,11 +68,6 @@ pub(in crate::api) struct GenerationSchema {
     /// Another name of `min_tokens`.
     #[schema(minimum = 0)]
     min_new_tokens: Option<i64>,
-    /// Answers to each prompt; 1 if absent.
-    #[schema(minimum = 1, maximum = 128)]
-    n: Option<i64>,
-    /// Must be `n`: answers are not ranked.
-    best_of: Option<i64>,
     seed: Option<i64>,
     #[schema(minimum = 0, maximum = 100)]
     temperature: Option<f64>,
@@ -77,19 +90,23 @@ pub(in crate::api) struct GenerationSchema {
     stop: Option<StopSchema>,
     /// Token ids that end the answer besides the model's own.
     stop_token_ids: Option<Vec<u32>>,
+    /// Whether the string or token that ends the answer is part of its text.
+    include_stop_str_in_output: Option<bool>,
+    /// Another name of `include_stop_str_in_output`.
+    no_stop_trim: Option<bool>,
+    /// The only tokens that the answer may have; all if empty.
+    allowed_token_ids: Option<Vec<u32>>,
     /// Whether the model's own end tokens do not end the answer.
     ignore_eos: Option<bool>,
     /// Whether control tokens are left out of the text; true if absent.
     skip_special_tokens: Option<bool>,
-    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
-    #[schema(minimum = 0, maximum = 20)]
-    prompt_logprobs: Option<i64>,
+    /// Tokens whose log-probabilities are reported in place of those of the likeliest, with `logprobs`.
+    #[schema(min_items = 1, max_items = 128)]
+    logprob_token_ids: Option<Vec<u32>>,
+    /// Whether log-probabilities name tokens by their ids: `token_id:9906`.
+    return_tokens_as_token_ids: Option<bool>,
     /// Whether the answer has the ids of its tokens and of the prompt's.
     return_token_ids: Option<bool>,
-    /// Whether the answer comes as server-sent events.
-    stream: Option<bool>,
-    /// With `stream`.
-    stream_options: Option<StreamOptionsSchema>,
 }
 
 /// Strings that end the answer.
@@ -114,13 +131,14 @@ impl Options {
         if fields.take::<i64>("best_of")?.is_some_and(|best_of| best_of != n as i64) {
             return Err(ApiError::unsupported("best_of", "answers are not ranked; send n instead"));
         }
+        let (end_tokens, stops) = stops::take(fields, generator)?;
         Ok(Self {
             generate: GenerateOptions {
-                sampling: sampling(fields, generator)?,
+                sampling: sampling(fields, generator, end_tokens)?,
                 max_tokens: None,
                 prompt_only: false,
                 n,
-                stop: stop(fields)?,
+                stops,
                 skip_special: fields.take("skip_special_tokens")?.unwrap_or(true),
             },
             stream,
@@ -130,14 +148,17 @@ impl Options {
     }
 }
 
-fn sampling(fields: &mut Fields, generator: &Generator) -> Result<Sampling, ApiError> {
+fn sampling(fields: &mut Fields, generator: &Generator, end_tokens: Vec<u32>) -> Result<Sampling, ApiError> {
+    let min_tokens = min_tokens(fields)?;
+    let vocab_size = generator.vocab_size();
     let defaults = generator.defaults();
     let seed = fields.take::<i64>("seed")?.map_or_else(|| Uuid::new_v4().as_u64_pair().0, |seed| seed as u64);
     Ok(Sampling {
         max_tokens: 1,
-        min_tokens: min_tokens(fields)?,
-        end_tokens: end_tokens(fields, generator)?,
-        logit_bias: logit_bias(fields, generator.vocab_size())?,
+        allowed_tokens: allowed_tokens(fields, vocab_size, (min_tokens > 0, &end_tokens))?,
+        min_tokens,
+        end_tokens,
+        logit_bias: logit_bias(fields, vocab_size)?,
         repetition_penalty: number(fields, "repetition_penalty", REPETITION_PENALTIES)?
             .or(defaults.repetition_penalty)
             .unwrap_or(1.0),
@@ -187,20 +208,6 @@ fn top_p(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
     Err(ApiError::invalid("top_p", format!("is {value}: it must be above 0 and at most 1")))
 }
 
-fn end_tokens(fields: &mut Fields, generator: &Generator) -> Result<Vec<u32>, ApiError> {
-    let ignore_eos = fields.take("ignore_eos")?.unwrap_or(false);
-    let mut tokens = if ignore_eos { Vec::new() } else { generator.end_tokens().to_vec() };
-    let further = fields.take::<Vec<Value>>("stop_token_ids")?.unwrap_or_default();
-    for (index, value) in further.iter().enumerate() {
-        let path = format!("stop_token_ids[{index}]");
-        let token = token_ids::read_one(&path, value, generator.vocab_size())?;
-        if !tokens.contains(&token) {
-            tokens.push(token);
-        }
-    }
-    Ok(tokens)
-}
-
 /// Takes `top_k`; 0 means all tokens.
 fn top_k(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     match fields.take::<i64>("top_k")? {
@@ -248,27 +255,16 @@ pub(super) fn whole(
     Err(ApiError::invalid(fields.path(name), reason))
 }
 
-/// Takes the number of likeliest tokens to report in addition to the chosen one.
-pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
-    Ok(whole(fields, name, 0, MOST_LOGPROBS)?.map(|count| count as usize))
-}
-
-/// Takes `prompt_logprobs`: the number of likeliest tokens to report at each token of the prompt.
-pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Option<usize>, ApiError> {
-    let top = top_logprobs(fields, "prompt_logprobs")?;
-    if top.is_some() && stream {
-        let reason = "is for answers that are not streamed: send it with `stream` false, or leave it out";
-        return Err(ApiError::invalid("prompt_logprobs", reason));
-    }
-    Ok(top)
-}
-
 /// The error about the prompt at `path` that the engine did not take; `field` asks for log-probabilities of prompts,
 /// if any does.
 pub(super) fn refused(error: ServingError, path: &ItemPath, field: &str) -> ApiError {
     match error {
         ServingError::UnsupportedSampling(UnsupportedSampling::PromptLogprobs) => {
             ApiError::unsupported(field, "this engine returns no log-probabilities of a prompt; leave it out")
+        }
+        ServingError::UnsupportedSampling(UnsupportedSampling::LabelTokens) => {
+            let reason = "this engine returns log-probabilities of the likeliest tokens only; leave it out";
+            ApiError::unsupported("logprob_token_ids", reason)
         }
         error => ApiError::on_item(error, path),
     }
@@ -285,49 +281,6 @@ pub(super) fn prompt_fit(fields: &mut Fields, app: &App, max_tokens: usize) -> R
 /// Takes the most tokens to generate.
 pub(super) fn max_tokens(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
     Ok(whole(fields, name, 1, i64::MAX)?.map(|count| count as usize))
-}
-
-fn stop(fields: &mut Fields) -> Result<Arc<[String]>, ApiError> {
-    let list = match fields.take::<Value>("stop")? {
-        None => vec![],
-        Some(Value::Array(list)) => list,
-        Some(one @ Value::String(_)) => vec![one],
-        Some(other) => return Err(wrong_type("stop", "a string or a list of strings", &other)),
-    };
-    if list.len() > MOST_STOPS {
-        let reason = format!("has {} strings: send up to {MOST_STOPS}", list.len());
-        return Err(ApiError::invalid("stop", reason));
-    }
-    let mut stops = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
-        match value {
-            Value::String(text) if text.is_empty() => {
-                return Err(ApiError::invalid("stop", "has an empty string: leave it out"));
-            }
-            Value::String(text) => stops.push(text),
-            other => return Err(wrong_type(format!("stop[{index}]"), "a string", &other)),
-        }
-    }
-    Ok(stops.into())
-}
-
-fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>, ApiError> {
-    let map: Map<String, Value> = match fields.take::<Value>("logit_bias")? {
-        None => return Ok(vec![]),
-        Some(Value::Object(map)) => map,
-        Some(other) => return Err(wrong_type("logit_bias", "an object of token ids and numbers", &other)),
-    };
-    let mut biases = Vec::with_capacity(map.len());
-    for (id, bias) in map {
-        let path = format!("logit_bias.{id}");
-        let id = id.parse::<i64>().map_or(Value::String(id), Value::from);
-        let token = token_ids::read_one(&path, &id, vocab_size)?;
-        match bias.as_f64() {
-            Some(bias) if (-100.0..=100.0).contains(&bias) => biases.push((token, bias as f32)),
-            _ => return Err(ApiError::invalid(path, "must be a number from -100 to 100")),
-        }
-    }
-    Ok(biases)
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl<W: ChunkWriter> Events<W> {
     fn chunks(&mut self, index: usize, delta: Delta) -> Result<String, ApiError> {
         let before = self.generated;
         self.generated += delta.tokens.len() + usize::from(delta.end_token.is_some());
-        self.endings.extend(delta.ending);
+        self.endings.extend(delta.ending.clone());
         let choices = self.writer.chunks(self.app.generator()?, index, delta);
         let (last, mut events) = (choices.len().saturating_sub(1), String::new());
         for (at, choice) in choices.into_iter().enumerate() {

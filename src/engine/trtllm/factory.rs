@@ -268,6 +268,7 @@ fn capabilities(manifest: &Manifest, gpus: &GpuTarget, logit_rows: usize) -> Sam
     SamplingCapabilities {
         top_k: 1024,
         suppressed_end_tokens: 1,
+        allowed_tokens: false,
         logit_bias,
         prompt_logprobs: false,
         max_logprobs_tokens: logit_rows,

@@ -255,7 +255,7 @@ async fn requests_of_other_servers_clients_are_taken() {
         json!({"model": null, "logprobs": false, "top_logprobs": 0, "stop_token_ids": [], "bad_words": []}),
         json!({"max_completion_tokens": 16, "tools": [], "tool_choice": "none", "user": "me", "kwargs": {}}),
         json!({"spaces_between_special_tokens": true, "return_token_ids": false, "stream": "false"}),
-        json!({"use_beam_search": false, "length_penalty": 1.0, "include_stop_str_in_output": false}),
+        json!({"use_beam_search": false, "length_penalty": 1.0, "include_stop_str_in_output": false, "allowed_token_ids": []}),
         json!({"min_new_tokens": 1, "repetition_penalty": 1, "temperature": "1.0", "best_of": 1, "echo": false}),
         json!({"truncate_prompt_tokens": -1, "truncation_side": "left", "prompt_logprobs": null}),
     ] {

@@ -7,3 +7,4 @@ mod engines;
 mod http;
 pub(crate) mod language;
 mod token_ids;
+mod vllm;

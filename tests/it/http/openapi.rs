@@ -11,7 +11,7 @@ use super::server::Server;
 use crate::generation::language;
 
 /// The routes that only a model that generates text answers.
-const GENERATE: [&str; 2] = ["/v1/completions", "/generative_scoring"];
+const GENERATE: [&str; 3] = ["/v1/completions", "/v1/chat/completions/batch", "/generative_scoring"];
 
 async fn document(server: &Server) -> Value {
     server.get("/openapi.json").await.json()
