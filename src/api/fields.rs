@@ -136,9 +136,19 @@ impl Fields {
         self.map.is_empty()
     }
 
+    /// The fields that were not taken out yet.
+    pub(super) fn rest(&self) -> &Map<String, Value> {
+        &self.map
+    }
+
+    /// A field that was not taken out yet, unless it is null.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
     /// Whether a field is there and not null.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.map.get(name).is_some_and(|value| !value.is_null())
+        self.get(name).is_some()
     }
 
     /// Whether an object in the list `name` has a field that is not null.

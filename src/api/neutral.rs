@@ -1,4 +1,4 @@
-//! Fields that ask for what happens anyway: clients send their defaults, and a default must not be refused.
+//! Fields whose values change nothing: clients send their defaults, and a default must not be refused.
 //!
 //! One table serves all routes. A route takes the fields that it acts on first; of the others, those in the table
 //! may have a value that changes nothing, and any other value is refused with the sentence in the table.
@@ -35,7 +35,7 @@ const NO_TEXT: &str = "no text is generated here; leave it out";
 const RAW: &str = "this route gives the model's own scores; leave it out, or send the text to /classify";
 const NO_MEDIA: &str = "only text is read; leave it out";
 const NO_TOOLS: &str = "no tools are called here; leave it out";
-const TEMPLATE: &str = "the engine's chat template is used; leave it out";
+const TEMPLATE: &str = "no chat template is applied to this request; leave it out";
 const NOT_RETURNED: &str = "the answer has no place for it; leave it out";
 
 /// Name, neutral values, and what is said about any other value.
@@ -129,7 +129,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
 ];
 
 impl Fields {
-    /// Takes out the fields that ask only for what happens anyway.
+    /// Takes out the fields that change nothing.
     ///
     /// # Errors
     /// One of them asks for something else.
@@ -182,6 +182,41 @@ impl Neutral {
                 Value::String(text) => text.is_empty(),
                 _ => false,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `docs/api.md` calls the values.
+    fn label(neutral: Neutral) -> String {
+        match neutral {
+            Any => "any value".to_owned(),
+            False => "`false`".to_owned(),
+            Zero => "0".to_owned(),
+            One => "1".to_owned(),
+            Empty => "an empty list, object or text".to_owned(),
+            Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    #[test]
+    fn the_page_lists_every_field_that_changes_nothing() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+        for &(name, neutral, _) in FIELDS {
+            let (label, name) = (label(neutral), format!("`{name}`"));
+            match lines.iter_mut().find(|(listed, _)| *listed == label) {
+                Some((_, names)) => names.push(name),
+                None => lines.push((label, vec![name])),
+            }
+        }
+        for (label, names) in lines {
+            let line = format!("\n- {label}: {}\n", names.join(", "));
+            assert!(page.contains(&line), "docs/api.md lacks this line:{line}");
         }
     }
 }

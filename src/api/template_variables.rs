@@ -42,6 +42,11 @@ const KWARGS: &str = "chat_template_kwargs";
 const TOOLS: &str = "tools";
 const EFFORT: &str = "reasoning_effort";
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+const DOCUMENTS: &str = "documents";
+/// The fields that [`take_kwargs`] reads.
+pub(super) const KWARGS_ONLY: &[&str] = &[KWARGS];
+/// The fields that [`take_variables`] reads.
+pub(super) const VARIABLES: &[&str] = &[KWARGS, TOOLS, DOCUMENTS];
 
 /// Takes `chat_template_kwargs`.
 ///
@@ -64,7 +69,7 @@ pub(super) fn take_variables(fields: &mut Fields) -> Result<TemplateVariables, A
 
 fn take_given(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
     let mut given = take_object(fields)?;
-    for name in [TOOLS, "documents"] {
+    for name in [TOOLS, DOCUMENTS] {
         let list = fields.take::<Vec<Value>>(name)?.unwrap_or_default();
         for (index, value) in list.iter().enumerate() {
             let path = format!("{}[{index}]", fields.path(name));
@@ -110,17 +115,19 @@ fn check(fields: &Fields, given: Map<String, Value>) -> Result<TemplateVariables
     })
 }
 
-/// Refuses variables in a request without a conversation: no template would read them.
-///
-/// # Errors
-/// There are some.
-pub(super) fn refuse(variables: &TemplateVariables) -> Result<(), ApiError> {
-    if variables.is_empty() {
-        return Ok(());
-    }
-    let name = if variables.to_json().get(TOOLS).is_some() { TOOLS } else { KWARGS };
+/// The first field of `names` that sets a variable.
+pub(super) fn first_set(fields: &Fields, names: &[&'static str]) -> Option<&'static str> {
+    names.iter().copied().find(|name| match fields.get(name) {
+        Some(Value::Object(given)) => !given.is_empty(),
+        Some(Value::Array(list)) => !list.is_empty(),
+        other => other.is_some(),
+    })
+}
+
+/// The error about a field that sets variables in a request whose texts no chat template renders.
+pub(super) fn not_rendered(name: &str) -> ApiError {
     let reason = "the request's texts do not go through the chat template: send `messages`, or leave it out";
-    Err(ApiError::unsupported(name, reason))
+    ApiError::unsupported(name, reason)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ API = ROOT / "src/api"
 SOURCES = {path: path.read_text() for path in API.rglob("*.rs")}
 # Every name that the code of a route may ask a request for.
 NAMES = sorted({name for text in SOURCES.values() for name in re.findall(r'"([A-Za-z_][A-Za-z0-9_]*)"', text)})
-# Fields that any route takes if they ask for what happens anyway. They are documented in one place for all routes.
+# Fields that any route takes if they change nothing. They are documented in one place for all routes.
 NEUTRAL = set(re.findall(r'"([a-z_]+)",\s*(?:Any|False|Zero|One|NoLimit|Empty|Words)', SOURCES[API / "neutral.rs"]))
 NEUTRAL |= {"response_format", "modalities"}
 # Fields that say how to generate, which a reward model ignores. Those that a model that generates reads are documented.

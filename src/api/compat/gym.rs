@@ -13,13 +13,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, turn};
-use super::scoring::{CompatRequest, UnknownFields, score};
+use super::scoring::{CompatRequest, KwargsSchema, TrainerSchema, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::messages;
 use crate::api::openapi::Errors;
-use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::wire::ScoreMap;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message};
@@ -28,16 +27,16 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(verify)).routes(routes!(seed_session))
 }
 
-/// A rollout in the form of OpenAI's Responses API. Other fields are sent back as they are.
+/// A rollout in the form of OpenAI's Responses API. All fields are sent back as they are.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct VerifyRequest {
     responses_create_params: CreateParams,
     response: RolloutResponse,
     #[serde(flatten)]
-    common: CommonSchema,
+    shared: TrainerSchema,
     #[serde(flatten)]
-    length: LengthSchema,
+    variables: KwargsSchema,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -115,16 +114,12 @@ async fn seed_session() -> Response {
 }
 
 fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<Map<String, Value>>, ApiError> {
-    let params: Value = fields.require_value("responses_create_params", "an object")?;
-    let response: Value = fields.require_value("response", "an object")?;
-    let mut messages = prompt(params.clone())?;
-    output(response.clone(), &mut messages)?;
-    let mut request = fields.take_rest();
-    request.insert("responses_create_params".into(), params);
-    request.insert("response".into(), response);
+    let mut request = fields.rest().clone();
     for name in ["reward", "reward_components"] {
         request.remove(name);
     }
+    let mut messages = prompt(fields.require_value("responses_create_params", "an object")?)?;
+    output(fields.require_value("response", "an object")?, &mut messages)?;
     Ok(CompatRequest::new(
         vec![Input::at("response.output", InputText::Conversation(messages, EncodeOptions::default()))],
         request,

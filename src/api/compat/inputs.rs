@@ -15,7 +15,7 @@ use crate::api::middleware::limits::check_count;
 use crate::api::token_ids;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
-use crate::serving::LengthPolicy;
+use crate::serving::{LengthPolicy, Scorer};
 
 /// A text to score, and where it is in the request.
 pub(super) struct Input {
@@ -111,9 +111,13 @@ impl Input {
 }
 
 impl InputText {
-    /// Whether the chat template may render it.
-    pub(super) fn is_conversation(&self) -> bool {
-        matches!(self, Self::Conversation(..) | Self::Answer(..) | Self::Pair(..))
+    /// Whether the chat template renders it.
+    pub(super) fn is_rendered(&self, scorer: &Scorer) -> bool {
+        match self {
+            Self::Conversation(..) | Self::Answer(..) => true,
+            Self::Pair(prompt, _) => !scorer.is_templated(prompt),
+            Self::Templated(_) | Self::Raw(_) | Self::Tokens(_) | Self::QueryItem(_) => false,
+        }
     }
 
     /// Bytes of its messages or of the text itself; none of token ids, of which nothing is asked.

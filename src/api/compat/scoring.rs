@@ -17,11 +17,12 @@ use crate::api::items::{self, Item};
 use crate::api::middleware::limits::check_and_reserve;
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{ReceivedRequest, SchedulingFields, take_length_policy};
-use crate::api::template_variables::VariablesSchema;
-use crate::api::template_variables::{refuse, take_kwargs, take_variables};
+use crate::api::template_variables::{
+    KWARGS_ONLY, VARIABLES, VariablesSchema, first_set, not_rendered, take_kwargs, take_variables,
+};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
-use crate::prompt::is_cancelled;
+use crate::prompt::{TemplateVariables, is_cancelled};
 use crate::reward::{Head, probability};
 use crate::serving::{LengthPolicy, Model, Scored};
 use serde_json::Value;
@@ -49,6 +50,13 @@ pub(super) struct TrainerSchema {
     common: CommonSchema,
     #[serde(flatten)]
     length: LengthSchema,
+}
+
+/// The variables for the chat template that routes of trainers take, if they take conversations.
+#[derive(ToSchema)]
+#[schema(as = TrainerVariables)]
+#[expect(dead_code, reason = "the schema of what `take_kwargs` reads")]
+pub(super) struct KwargsSchema {
     /// Variables for the chat template.
     #[schema(value_type = Option<Object>)]
     chat_template_kwargs: Option<Value>,
@@ -213,24 +221,18 @@ fn prepare<F>(
 ) -> Result<Prepared<F>, ApiError> {
     let settings = &app.settings.server;
     let mut fields = Fields::parse(body)?;
+    // A route may repeat the whole request, so it reads first.
+    let CompatRequest { inputs, shape, activation, read_at, length: own_length } =
+        read(&mut fields, settings)?;
     let model = fields.take::<String>("model")?;
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
     let length = take_length_policy(&mut fields, app)?;
-    let CompatRequest { inputs, shape, activation, read_at, length: own_length } =
-        read(&mut fields, settings)?;
-    let variables = if unknown == UnknownFields::Refuse {
-        let variables = take_variables(&mut fields)?;
-        if !inputs.iter().any(|input| input.text.is_conversation()) {
-            refuse(&variables)?;
-        }
+    let variables = variables(&mut fields, app, unknown, &inputs)?;
+    if unknown == UnknownFields::Refuse {
         fields.take_neutral()?;
         fields.end("requests of this form have no such field; leave it out")?;
-        variables
-    } else {
-        // `tools` may be a field of the user's own.
-        take_kwargs(&mut fields)?
-    };
+    }
     check_and_reserve("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
     check_questions(app, &inputs, variables.size())?;
     let each_token = read_at.each_token(app.scorer()?.head())?;
@@ -245,6 +247,30 @@ fn prepare<F>(
         items.push(if each_token { item.at_each_token() } else { item });
     }
     Ok(Prepared { model, scheduling, items, activation, shape })
+}
+
+/// Takes the variables for the chat template, which some input must go through.
+fn variables(
+    fields: &mut Fields,
+    app: &App,
+    unknown: UnknownFields,
+    inputs: &[Input],
+) -> Result<TemplateVariables, ApiError> {
+    // On routes of trainers, `tools` and `documents` may be fields of the user's own.
+    let names = match unknown {
+        UnknownFields::Refuse => VARIABLES,
+        UnknownFields::Ignore => KWARGS_ONLY,
+    };
+    if let Some(name) = first_set(fields, names) {
+        let scorer = app.scorer()?;
+        if !inputs.iter().any(|input| input.text.is_rendered(scorer)) {
+            return Err(not_rendered(name));
+        }
+    }
+    match unknown {
+        UnknownFields::Refuse => take_variables(fields),
+        UnknownFields::Ignore => take_kwargs(fields),
+    }
 }
 
 /// Refuses texts that come to too many bytes with `variables` bytes of variables in the prompt of each question of a judge.

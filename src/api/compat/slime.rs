@@ -11,8 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, turn};
-use super::scoring::TrainerSchema;
-use super::scoring::{CompatRequest, UnknownFields, score};
+use super::scoring::{CompatRequest, KwargsSchema, TrainerSchema, UnknownFields, score};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -35,6 +34,8 @@ struct SlimeRewardRequest {
     response: String,
     #[serde(flatten)]
     shared: TrainerSchema,
+    #[serde(flatten)]
+    variables: KwargsSchema,
 }
 
 /// Messages, or a text. A text that spells control tokens is the start of a templated text, which the response

@@ -19,7 +19,7 @@ use crate::api::messages::{self, Turn};
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
 use crate::api::template_variables::VariablesSchema;
-use crate::api::template_variables::{refuse, take_variables};
+use crate::api::template_variables::{VARIABLES, first_set, not_rendered, take_variables};
 use crate::api::token_ids;
 use crate::prompt::{EncodeOptions, PromptError};
 
@@ -105,10 +105,13 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
 
 fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
+    let set = first_set(fields, VARIABLES);
     let variables = take_variables(fields)?;
     match (fields.take::<String>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
         (Some(prompt), None) => {
-            refuse(&variables)?;
+            if let Some(name) = set {
+                return Err(not_rendered(name));
+            }
             let tokens = text_tokens(app, &prompt, add_special_tokens)?;
             tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("prompt")))
         }

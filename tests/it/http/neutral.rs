@@ -1,4 +1,4 @@
-//! Fields that ask for what happens anyway are taken on every route; what cannot be done is refused by name.
+//! Fields that change nothing are taken on every route; what cannot be done is refused by name.
 
 use serde_json::{Map, Value, json};
 

@@ -84,14 +84,19 @@ async fn a_rollout_of_nemo_gym_comes_back_with_its_reward() {
     for input in
         [json!(PROMPT), json!([{"role": "user", "content": [{"type": "input_text", "text": PROMPT}]}])]
     {
-        let request = rollout(input, output.clone());
+        let mut request = rollout(input, output.clone());
+        // Fields that the server reads are those of a row of the data set too.
+        for (name, value) in [("model", json!(MODEL)), ("timeout", json!(60)), ("truncation", json!("left"))]
+        {
+            request[name] = value;
+        }
         let answer = ok(&server, "/verify", request.clone()).await;
         assert_eq!(answer["reward"], scores[0]);
         let components: Vec<&Value> =
             ATTRIBUTES.iter().map(|name| &answer["reward_components"][*name]).collect();
         assert_eq!(components, scores.iter().collect::<Vec<_>>());
-        for name in ["responses_create_params", "response", "label"] {
-            assert_eq!(answer[name], request[name]);
+        for (name, value) in request.as_object().unwrap() {
+            assert_eq!(&answer[name], value, "{name}");
         }
     }
     let mut one = rollout(json!(PROMPT), output);
