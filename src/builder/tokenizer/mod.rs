@@ -12,6 +12,7 @@ mod protobuf;
 mod registered;
 mod sentencepiece;
 mod settings;
+mod token;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,8 @@ use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 use self::class::TokenizerClass;
 use self::registered::Choice;
 use self::sentencepiece::{SentencePiece, SentencePieceError};
-use self::settings::{Given, NAMED, Settings, TokenFields};
+use self::settings::{NAMED, Settings};
+use self::token::{Given, TokenFields};
 use super::BuildError;
 use super::json::{LARGEST_FILE, Object, read_text, unreadable};
 use crate::manifest::{TOKENIZER_FILE, read_plain_file};

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::merges;
 use super::protobuf::{Fields, ProtobufError, Value as Field};
-use super::settings::{Given, TokenFields};
+use super::token::{Given, TokenFields};
 
 /// Types of pieces.
 const NORMAL: u64 = 1;

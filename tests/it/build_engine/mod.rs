@@ -13,6 +13,8 @@ mod output;
 mod padding;
 mod reading;
 mod refused;
+mod rotary;
 pub(crate) mod support;
 mod templates;
 mod tokenizer;
+mod weights;
