@@ -37,7 +37,7 @@ enum Target {
     GetReward,
 }
 
-/// The fields that a request for each route has. The first row of which all are there counts.
+/// The fields that a request for each route has. The first row whose fields are all there decides.
 const TARGETS: [(&[&str], Target); 19] = [
     (&["conversations"], Target::Rewards),
     (&["responses"], Target::Rewards),

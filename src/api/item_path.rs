@@ -46,7 +46,7 @@ impl ItemPath {
         self
     }
 
-    /// The path of these messages, of which the last is the response if one is in a field of its own.
+    /// The path of these messages. The last one is the response, if the response is in a field of its own.
     pub(super) fn of_messages(self, messages: &[Message]) -> Self {
         let Some((last, before)) = messages.split_last() else { return self };
         self.with_bytes(Message::total_bytes(before), last.content.len())

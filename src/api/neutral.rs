@@ -28,15 +28,15 @@ enum Neutral {
     Words(&'static [&'static str]),
 }
 
-const PLAIN: &str = "answers are plain text; leave it out";
-const SAMPLED: &str = "answers are sampled token by token; leave it out";
-const ONE_ANSWER: &str = "there is one answer to a request of this form; leave it out or send 1";
+const PLAIN: &str = "responses are plain text; leave it out";
+const SAMPLED: &str = "text is sampled token by token; leave it out";
+const ONE_ANSWER: &str = "a request of this form has one result; leave it out or send 1";
 const NO_TEXT: &str = "no text is generated here; leave it out";
 const RAW: &str = "this route gives the model's own scores; leave it out, or send the text to /classify";
 const NO_MEDIA: &str = "only text is read; leave it out";
 const NO_TOOLS: &str = "no tools are called here; leave it out";
 const TEMPLATE: &str = "no chat template is applied to this request; leave it out";
-const NOT_RETURNED: &str = "the answer has no place for it; leave it out";
+const NOT_RETURNED: &str = "the response has no place for it; leave it out";
 
 /// Name, neutral values, and what is said about any other value.
 const FIELDS: &[(&str, Neutral, &str)] = &[
@@ -77,7 +77,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
         "texts are computed without padding; leave it out",
     ),
     ("suffix", Empty, "texts are only continued; leave it out"),
-    ("echo", False, "the answer does not repeat the prompt; leave it out"),
+    ("echo", False, "the response does not repeat the prompt; leave it out"),
     ("cache_salt", Empty, "all requests share one cache of prompts; leave it out"),
     // Sampling and search.
     ("n", One, ONE_ANSWER),
@@ -106,8 +106,8 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("separate_reasoning", Any, ""),
     ("stream_reasoning", Any, ""),
     ("stream_interval", Any, ""),
-    ("stream", False, "the answer comes as a whole; leave it out"),
-    ("stream_options", Empty, "the answer comes as a whole; leave it out"),
+    ("stream", False, "the response comes as a whole; leave it out"),
+    ("stream_options", Empty, "the response comes as a whole; leave it out"),
     ("extra_body", Empty, "its fields belong to the request itself"),
     // Further parts of a response.
     ("logprobs", False, NOT_RETURNED),
@@ -121,7 +121,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("return_token_offsets", False, NOT_RETURNED),
     ("return_logprob", False, "send `logprobs` instead"),
     ("return_hidden_states", False, NOT_RETURNED),
-    ("return_pooled_hidden_states", False, "the answer is scores; leave it out"),
+    ("return_pooled_hidden_states", False, "the response has scores only; leave it out"),
     ("return_routed_experts", False, NOT_RETURNED),
     ("return_cached_tokens_details", False, NOT_RETURNED),
     ("return_mm_kwargs", Any, ""),

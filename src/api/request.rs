@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_requests_come_to_is_taken_from_one_budget_until_they_are_answered() {
+    async fn expanded_requests_share_one_budget_until_they_are_answered() {
         let budget = ByteBudget::new(1 << 20);
         let prepare = |parts: &'static [usize]| {
             let budget = budget.clone();

@@ -35,7 +35,7 @@ pub(super) struct StreamOptionsSchema {
 pub(super) fn take_stream_options(fields: &mut Fields, stream: bool) -> Result<StreamOptions, ApiError> {
     let Some(value) = fields.take::<Value>("stream_options")? else { return Ok(StreamOptions::default()) };
     if !stream {
-        let reason = "is for streamed answers: send it with `stream` true, or leave it out";
+        let reason = "is for streamed responses: send it with `stream` true, or leave it out";
         return Err(ApiError::invalid("stream_options", reason));
     }
     let mut options = Fields::from_value("stream_options".into(), value)?;

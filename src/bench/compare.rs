@@ -60,7 +60,7 @@ pub enum CompareError {
     #[error("a text was not scored: {0}")]
     Refused(#[from] Rejection),
     /// The thread that waits for answers did not start.
-    #[error("cannot wait for answers: {0}")]
+    #[error("cannot wait for results: {0}")]
     Runtime(#[from] std::io::Error),
 }
 

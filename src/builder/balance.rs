@@ -72,13 +72,12 @@ pub(super) fn balance(
         balancer
             .balanced
             .left
-            .push("what this family's matrices read comes from no norm of their own, and stays as it is");
+            .push("this family has no norms before its matrices, so their inputs stay as they are");
     }
     if !is_balanced(model.variant.activation) {
-        balancer
-            .balanced
-            .left
-            .push("the activation of this family leaves no factor as it is, so feed-forward networks stay");
+        balancer.balanced.left.push(
+            "no factor can pass through this family's activation, so feed-forward networks stay as they are",
+        );
     }
     balancer.balanced.largest = 1.0;
     balancer.embed()?;
@@ -331,8 +330,8 @@ fn count(factors: &[f32], largest: &mut f32) -> usize {
     factors.iter().filter(|factor| **factor != 1.0).count()
 }
 
-/// Powers of two to divide numbers of these mean squares by and to multiply the columns that read them by, so that the
-/// numbers are as even as the columns' largest magnitudes. Most channels are left as they are.
+/// Powers of two, one for each channel. Dividing the channels by them, and multiplying the columns that read them, makes
+/// both as even as possible. Most factors are 1.
 fn evening(mean_squares: &[f32], columns: &[f32]) -> Vec<f32> {
     let ratios: Vec<f32> =
         mean_squares.iter().zip(columns).map(|(square, column)| (square.sqrt() / column).sqrt()).collect();

@@ -49,7 +49,7 @@ pub(super) fn check(
         return Ok(());
     }
     Err(wrong(
-        "it encodes a text otherwise if a control token precedes it, so that a pair of texts cannot be written as one; \
+        "it encodes a text differently after a control token, so that a pair of texts cannot be written as one; \
          set `prepend_scheme` of its pre-tokenizer to `always`"
             .to_owned(),
     ))

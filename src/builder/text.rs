@@ -52,7 +52,7 @@ impl CheckpointText {
         self.template = template.to_owned();
         self.has_template = true;
         self.notes
-            .push("the prompt is the one that this head is read with, and the checkpoint's chat template is not used".to_owned());
+            .push("this head has a prompt of its own; the checkpoint's chat template is not used".to_owned());
         Ok(())
     }
 }
@@ -169,7 +169,7 @@ fn others_note(others: &[String]) -> Option<String> {
         return None;
     }
     let listed = others.join(", ");
-    Some(format!("the checkpoint has other chat templates too, which --chat-template chooses: {listed}"))
+    Some(format!("the checkpoint has other chat templates, too; choose one with --chat-template: {listed}"))
 }
 
 /// What a build says about the tokens that messages may and may not spell.

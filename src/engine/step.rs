@@ -44,8 +44,8 @@ pub enum PrefixSharing {
     WithinIteration,
     /// Only blocks that a finished iteration has written.
     Cached,
-    /// None: a token's keys and values depend on the whole text, which must be one chunk. Its blocks are room that the
-    /// engine needs while the iteration runs.
+    /// No blocks: a token's keys and values depend on the whole text, which must be one chunk. The engine needs its
+    /// blocks only while the iteration runs.
     Nothing,
 }
 
@@ -106,7 +106,7 @@ pub struct Iteration {
     pub token_ids: Vec<u32>,
     /// Block tables of all chunks.
     pub block_table: Vec<BlockId>,
-    /// One for each sequence of which the iteration computes tokens.
+    /// One for each sequence that has tokens in this iteration.
     pub chunks: Vec<Chunk>,
 }
 

@@ -88,7 +88,7 @@ pub enum Damage {
         expected: String,
     },
     /// The manifest does not have a digest for each part.
-    #[error("the manifest lists digests of {found} parts where it has {expected}")]
+    #[error("the manifest lists the digests of {found} parts, and the file has {expected}")]
     Parts {
         /// Digests in the manifest.
         found: usize,

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn one_layer_without_bias_has_nothing_above_it() {
+    fn a_single_layer_without_bias_needs_no_head_layers() {
         let plain = ManifestHead { attributes: vec!["a".into(), "b".into()], ..ManifestHead::default() };
         assert_eq!((plain.products(), plain.outputs(), plain.has_head_layers()), (2, 2, false));
         assert!(ManifestHead { bias: true, ..plain }.has_head_layers());

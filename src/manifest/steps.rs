@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the steps of a response are encoded, for models that were trained on steps which were encoded apart: line breaks
-/// that end steps would be joined with the text before them otherwise.
+/// How the steps of a response are encoded, for models that were trained on steps encoded one by one. In one text, the
+/// tokenizer would join a line break that ends a step with the text before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeparateSteps {

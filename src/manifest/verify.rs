@@ -163,7 +163,7 @@ pub(crate) mod tests {
         manifest.files.get_mut(WEIGHTS_FILE).unwrap().parts.pop();
         manifest.profile.id = manifest.profile_id().unwrap();
         let sentence = refusal(directory.path(), &manifest);
-        assert!(sentence.contains("lists digests of 2 parts where it has 3"), "{sentence}");
+        assert!(sentence.contains("lists the digests of 2 parts, and the file has 3"), "{sentence}");
     }
 
     #[test]
@@ -193,7 +193,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
+    fn pipes_and_devices_are_refused_and_not_waited_for() {
         let (directory, manifest) = engine();
         let path = directory.path().join(TOKENIZER_FILE);
         std::fs::remove_file(&path).unwrap();

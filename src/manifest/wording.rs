@@ -25,12 +25,11 @@ pub(crate) fn wrong_type(expected: &str, found: &Value) -> String {
     }
 }
 
-/// What is wrong where the field `name` is missing, and what to do. It mentions a field among those that are there which
-/// may have been meant instead.
+/// What is wrong if the field `name` is missing, and what to do. It mentions a field that looks like a misspelling.
 pub(crate) fn missing(name: &str, to_do: &str, fields: &Map<String, Value>) -> String {
     let mut reason = format!("is missing or null: {to_do}");
     if let Some(meant) = resembling(name, fields) {
-        reason += &format!("; `{meant}` is there, which may have been meant as it");
+        reason += &format!("; `{meant}` is there: is it a misspelling?");
     }
     reason
 }

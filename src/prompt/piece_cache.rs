@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_stays_and_the_rest_is_forgotten() {
+    fn pieces_in_use_stay_and_the_rest_is_forgotten() {
         let cache = PieceCache::default();
         for index in 0..1000 {
             cache.insert(piece(index), &[index as u32]);

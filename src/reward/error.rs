@@ -117,14 +117,14 @@ pub enum Unscorable {
     NoAnswer,
     /// A text or token ids for a judge.
     #[error(
-        "the model judges conversations, which its chat template puts to it with each question, and this is a plain \
-         text or token ids"
+        "the model judges conversations: its chat template puts each question to it with the messages, and this is a \
+         plain text or token ids"
     )]
     NotAConversation,
     /// A conversation that was rendered already, for a judge that cannot continue it.
     #[error(
-        "the model judges, and only its chat template can put a question after a conversation or quote it, which here \
-         depends on the messages"
+        "the model judges conversations, and where its chat template puts the question depends on the messages, which a \
+         text with the template applied does not show"
     )]
     Rendered,
     /// A judge was asked to continue the last message.

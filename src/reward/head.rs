@@ -71,7 +71,7 @@ impl Head {
         }
     }
 
-    /// Lets `resolve` find the tokens of the answers to each question, which is for the attribute that it is given.
+    /// Lets `resolve` find the tokens of the answers to each question. It gets the attribute that the question is for.
     ///
     /// # Errors
     /// The first of `resolve`.
@@ -245,8 +245,8 @@ impl Head {
         Ok((last, tokens))
     }
 
-    /// Names of the scores that every conversation has, in their order; none if the model scores steps, of
-    /// which there may be any number.
+    /// Names of the scores that every conversation has, in their order; none if the model scores steps, because their
+    /// number varies.
     pub fn names(&self) -> Vec<&str> {
         if self.scores_steps() {
             return Vec::new();

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logit_that_is_not_finite_is_no_score() {
+    fn a_logit_that_is_not_finite_is_not_a_score() {
         let (scores, names) = judge(vec![question(AnswerScore::Expectation, &[(0, 0.0), (1, 1.0)])], &[]);
         for logits in [[f32::NAN, 1.0], [1.0, f32::INFINITY], [f32::NEG_INFINITY, 1.0]] {
             assert!(scores.scores(&names, &logits).is_err(), "{logits:?}");

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn one_layer_without_bias_leaves_the_products_alone() {
+    fn a_single_layer_without_bias_does_not_change_the_products() {
         let head = ManifestHead { attributes: vec!["a".into()], ..ManifestHead::default() };
         let layers = HeadLayers::new(&head, |_| None).unwrap();
         assert_eq!(layers.apply(vec![1.5, -2.5]), [1.5, -2.5]);

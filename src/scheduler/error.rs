@@ -35,13 +35,13 @@ pub enum Rejection {
         prompt: usize,
     },
     /// The deadline cannot be met, so the work was not started.
-    #[error("the deadline cannot be met: the answer would be ready in about {} ms", estimate.as_millis())]
+    #[error("the deadline cannot be met: the result would be ready in about {} ms", estimate.as_millis())]
     DeadlineUnmeetable {
         /// Time until the answer, as estimated at arrival.
         estimate: Duration,
     },
     /// The deadline passed before the answer was ready.
-    #[error("the deadline passed before the answer was ready")]
+    #[error("the deadline passed before the result was ready")]
     DeadlineExceeded,
     /// The engine failed on the sequence, or with it.
     #[error(transparent)]

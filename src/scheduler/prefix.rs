@@ -68,7 +68,7 @@ impl PrefixTree {
         self.idle
     }
 
-    /// Makes the caller a user of the longest path of its class that spells the blocks, and returns that path.
+    /// Finds the longest path of this class that matches the blocks, marks it as used by the caller, and returns it.
     pub(super) fn enter<'a>(
         &mut self,
         class: usize,

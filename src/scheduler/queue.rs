@@ -1,8 +1,8 @@
 //! Priority queue of waiting sequences.
 //!
-//! The order is fixed at arrival: time of arrival plus what the class is worth, so that a decision
-//! costs the logarithm of what waits, higher classes go first, and nothing starves. There is
-//! one lane for each kind of sequence that a plan may have no room for while others may go on.
+//! The order is fixed at arrival: the time of arrival plus a handicap for lower classes. So higher classes go first,
+//! nothing starves, and a decision takes logarithmic time. A plan may have no room for one kind of sequence while
+//! others may go on, so each kind has a lane.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

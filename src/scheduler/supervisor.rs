@@ -97,7 +97,7 @@ impl<E: ?Sized + Send + 'static> Supervisor<E> {
         self.running()?.busy_since?.checked_add(self.options.stall_timeout)
     }
 
-    /// The engine owes reports, or does not. From when it owes one, it has the stall timeout to give one.
+    /// Records whether the engine owes reports. If it owes one, it must send one within the stall timeout.
     pub(super) fn expect_reports(&mut self, owed: bool) {
         if let State::Running(_, running) = &mut self.state {
             running.busy_since = owed.then(|| running.busy_since.unwrap_or_else(Instant::now));

@@ -44,7 +44,7 @@ pub struct CheckArgs {
     build: ModelOptions,
 }
 
-/// A conversation and its expected scores, of which there may be none.
+/// A conversation and its expected scores, possibly none.
 pub(super) type Case = (Vec<Message>, BTreeMap<String, f64>);
 
 /// A line of the file.

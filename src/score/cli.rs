@@ -28,7 +28,7 @@ use crate::manifest::judge::read_rubric_file;
 use crate::prompt::TemplateVariables;
 use crate::report::page;
 
-/// Start of the names of columns that are not written, so that they may not meet those of a file.
+/// Prefix of columns that are not written. No column of a file has a name like that.
 const UNWRITTEN: &str = "\u{1}score_";
 
 /// Exit status of a run in which a response was left without scores.

@@ -128,7 +128,8 @@ pub enum ScoreError {
     #[error("{} is the input; choose another --output", _0.display())]
     OutputIsInput(PathBuf),
     /// An input is not of the form of those before it.
-    #[error("{}: each row has {found}, and those of the inputs before have {expected}; score them in two runs, or choose one form with --form", path.display())]
+    #[error("{}: each row has {found}, and rows of the earlier inputs have {expected}; score them in two runs, or \
+             choose one form with --form", path.display())]
     OtherForm { path: PathBuf, found: String, expected: String },
     /// `assay report` found no scores.
     #[error(
@@ -145,7 +146,7 @@ pub enum ScoreError {
     },
     /// `assay report` cannot tell scores from other columns.
     #[error(
-        "an empty --prefix does not tell scores from other columns; name them, for example with \
+        "with an empty --prefix, scores cannot be told from other columns; name them, for example with \
          --attributes helpfulness,correctness"
     )]
     UnnamedScores,
@@ -309,8 +310,7 @@ pub enum ConversationError {
     Answered(String),
     /// Responses that are compared answer different prompts.
     #[error(
-        "it brings a prompt of its own, which is not that of the row and of the responses that it is compared with; give \
-         all of them the same prompt"
+        "its prompt differs from that of the responses that it is compared with; give all of them the same prompt"
     )]
     OtherPrompt,
     /// Each row is only a part of a conversation.

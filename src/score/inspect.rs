@@ -43,8 +43,8 @@ impl Peeked {
     }
 }
 
-/// Finds the form of the rows of `inputs`: that of the first row which has one and a conversation in it, or else of the
-/// first that has one. An input without rows is passed over if another one has some.
+/// Finds the form of the rows of `inputs`. The first row that holds a conversation in a known form decides, or else the
+/// first row in a known form. An input without rows is passed over if another one has some.
 ///
 /// # Errors
 /// There are no rows, none is in a known form, or the first has a column that would be replaced; or another input

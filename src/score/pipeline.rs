@@ -23,8 +23,8 @@ use super::{ConversationError, ScoreError, ScoreResult, Unscored};
 /// close to each other have its prefix computed once.
 const WINDOW: usize = 256;
 
-/// Reads the rows of all inputs, on a thread of its own, and skips those that are `done`. In place of a row
-/// that cannot be read, or that has a column like an added one, comes [`ScoreColumns::unreadable_row`].
+/// Reads the rows of all inputs, on a thread of its own, and skips those that are `done`. A row
+/// that cannot be read, or that has a column like an added one, is replaced by [`ScoreColumns::unreadable_row`].
 ///
 /// The rows that are done are compared with those of the inputs: standard input has no name and no time
 /// that would tell one input from another.

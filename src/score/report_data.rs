@@ -85,7 +85,7 @@ impl ReportDataBuilder {
         if name.is_empty() { None } else { Some(RankedBy::parse(&name)) }
     }
 
-    /// The scores to show: of steps, of which each response may have another number, what sums them up.
+    /// The scores to show. Responses may differ in their number of steps, so the steps are summarised.
     fn shown(&self, scores: NamedScores) -> NamedScores {
         let Some(step) = self.columns.by.as_ref().and_then(RankedBy::step) else { return scores };
         let mut shown = Vec::new();
@@ -121,7 +121,7 @@ fn responses(found: &Found, scores: &[NamedScores]) -> Vec<Response> {
     responses
 }
 
-/// Every pair of responses to one prompt, of which people or a stronger model found the first one better.
+/// Every pair of responses to one prompt in which people or a stronger model preferred the first.
 pub(super) fn rated_pairs(found: &Found) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     for (better, a) in found.ratings.iter().enumerate() {

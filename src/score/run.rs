@@ -266,7 +266,7 @@ mod tests {
     use crate::score::Row;
 
     #[test]
-    fn a_file_of_which_a_filter_keeps_nothing_has_its_columns() {
+    fn a_file_has_its_columns_even_if_a_filter_keeps_no_row() {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal");
         let scored = r#"{"id":7,"prompt":"p","responses":["a","b"],"score_reward":[1.5,2.0],"score_rank":[2,1],"score_margin":0.5}"#;

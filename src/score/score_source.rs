@@ -28,7 +28,9 @@ struct NoScores(String);
 
 /// The names of scores are not known before they are read.
 #[derive(Debug, thiserror::Error)]
-#[error("an empty --prefix does not tell the scores of rows' own rubrics from other columns; give one")]
+#[error(
+    "with an empty --prefix, the scores of rows' own rubrics cannot be told from other columns; give a prefix"
+)]
 struct NoPrefix;
 
 /// What scores the conversations of a run.

@@ -19,7 +19,7 @@ const SECTOR: usize = 16;
 pub(super) struct Faults {
     /// The operation, counted from 1, at which the power is cut.
     pub(super) cut: Option<usize>,
-    /// The operation from which on there is no room for more.
+    /// The first operation, counted from 1, that finds the disk full.
     pub(super) full: Option<usize>,
     /// No file can be created or changed.
     pub(super) read_only: bool,

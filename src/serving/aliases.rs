@@ -103,8 +103,7 @@ pub enum AliasError {
     Generates,
 }
 
-/// The names under which a model is served, the first of which is the one in answers: `names`, or its own if there are
-/// none.
+/// The names under which a model is served: `names`, or its own if there are none. Responses have the first one.
 pub(crate) fn served_names(names: &[String], manifest: &Manifest) -> Vec<String> {
     if names.is_empty() { vec![manifest.model.name.clone()] } else { names.to_vec() }
 }

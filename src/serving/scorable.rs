@@ -32,7 +32,7 @@ impl Scorable {
         self.truncated
     }
 
-    /// The same with another account of what was cut off.
+    /// The same text; `truncated` says what was cut off.
     pub(crate) fn with_truncated(self, truncated: Option<Truncated>) -> Self {
         Self { truncated, ..self }
     }

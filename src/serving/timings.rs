@@ -63,7 +63,7 @@ pub(crate) struct Record {
     /// Sequences that the engine answered.
     pub(crate) sequences: usize,
     pub(crate) prompt_tokens: usize,
-    /// Those of the prompt tokens that were not computed.
+    /// Prompt tokens that were not computed, because a cached or shared prefix had them.
     pub(crate) cached_tokens: usize,
 }
 

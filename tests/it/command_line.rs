@@ -43,7 +43,7 @@ fn a_wrong_model_gets_the_command_that_was_meant() {
 }
 
 #[test]
-fn a_missing_engine_is_asked_for() {
+fn a_missing_engine_is_named() {
     assert!(refused(1, &["serve"], &[]).contains("assay serve MODEL"));
     let error = refused(2, &["score", "in.jsonl", "--output", "out.jsonl"], &[]);
     assert!(error.contains("<--engine <MODEL>|--url <URL>>"), "{error}");

@@ -130,7 +130,7 @@ fn what_does_not_run_here_is_skipped() {
 }
 
 #[test]
-fn a_profile_is_pinned_by_name_by_id_or_by_the_ids_beginning() {
+fn a_profile_is_pinned_by_name_by_id_or_by_the_start_of_its_id() {
     let all = [manifest(h100(Quantization::Fp8, 1, Objective::Latency), |_| {}), cpu()];
     let id = &all[1].profile.id;
     for wanted in ["onednn-avx2-f32", id, &id[..12]] {

@@ -25,15 +25,17 @@ fn switches() -> u64 {
 #[test]
 fn an_idle_scheduler_does_not_wake() {
     let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
-    let output =
-        tests.args(["--ignored", "--exact", "scheduler_idle::alone_in_its_process"]).output().unwrap();
+    let output = tests
+        .args(["--ignored", "--exact", "scheduler_idle::the_scheduler_sleeps_while_it_has_no_work"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }
 
 #[tokio::test]
 #[ignore = "an_idle_scheduler_does_not_wake runs it in a process of its own"]
-async fn alone_in_its_process() {
+async fn the_scheduler_sleeps_while_it_has_no_work() {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 1);
     let handle = start(factory.into(), SchedulerOptions::default(), Arc::new(())).unwrap();
     let tokens = [1, 2, 3].into();

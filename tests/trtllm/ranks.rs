@@ -178,7 +178,7 @@ fn a_leader_that_cannot_finish_leaves_after_its_grace_time() {
 }
 
 #[test]
-fn as_many_ranks_as_the_engine_has_not_are_refused_with_a_sentence() {
+fn a_number_of_ranks_that_is_not_the_engines_is_refused() {
     for started in [1, 3] {
         let job = Job::start(started, engine(2, 1, ""), &[]);
         let sentence = format!("has 2 ranks, and mpirun started {started}; start it with `mpirun -n 2`");

@@ -158,7 +158,7 @@ fn ignore(fields: &mut Fields) -> Result<(), ApiError> {
 fn one_answer(fields: &mut Fields) -> Result<(), ApiError> {
     for name in ["n", "best_of"] {
         if fields.take::<i64>(name)?.is_some_and(|count| count != 1) {
-            let reason = "a reward model has one answer to a conversation; leave it out or send 1";
+            let reason = "a reward model has one result for a conversation; leave it out or send 1";
             return Err(ApiError::unsupported(name, reason));
         }
     }

@@ -47,7 +47,7 @@ struct RerankRequest {
     return_documents: Option<bool>,
     /// Whether `texts` are sent back; false if absent.
     return_text: Option<bool>,
-    /// With `documents`: fields of a document to read, of which there is `text` only.
+    /// With `documents`: fields of a document to read; only `text` is possible.
     rank_fields: Option<Vec<String>>,
     /// With `documents`: accepted and ignored, because documents are not split.
     max_chunks_per_doc: Option<i64>,

@@ -86,7 +86,8 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
     for scored in &texts.scored {
         let row: Vec<f32> = texts.answered(scored).scores.pairs.iter().map(|(_, score)| *score).collect();
         if dimensions.is_some_and(|dimensions| usize::try_from(dimensions) != Ok(row.len())) {
-            let reason = format!("this model has {} scores, and all are answered; leave it out", row.len());
+            let reason =
+                format!("this model has {} scores, and all of them are returned; leave it out", row.len());
             return Err(ApiError::unsupported("dimensions", reason));
         }
         numbers.push(Numbers::Row(row));

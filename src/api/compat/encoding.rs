@@ -196,7 +196,7 @@ impl Encoding {
         let metadata = serde_json::to_string(&Metadata { id, created, model, data, usage });
         let metadata = in_ascii(&metadata.map_err(ApiError::internal)?);
         if metadata.len() > LONGEST_METADATA {
-            let reason = "describes each text in a header, which these are too many for: send fewer, or \
+            let reason = "describes each text in a header, which has no room for this many: send fewer, or \
                           `bytes_only`";
             return Err(ApiError::invalid("encoding_format", reason));
         }
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_has_only_ascii() {
+    fn a_header_is_ascii_only() {
         assert_eq!(in_ascii("\"né😀\""), "\"n\\u00e9\\ud83d\\ude00\"");
     }
 }

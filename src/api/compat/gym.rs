@@ -101,7 +101,7 @@ async fn verify(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     Ok(texts.respond(Verified { request, reward: texts.single(scored)?, reward_components }))
 }
 
-/// Opens a session, of which this server keeps nothing.
+/// Opens a session. The server stores nothing about it.
 #[utoipa::path(
     post,
     path = "/seed_session",

@@ -61,11 +61,11 @@ enum TaskSchema {
     Score,
 }
 
-/// What a pooler of vLLM's gives.
+/// What is returned, by vLLM's names of its poolers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
-    /// A row of scores where the model is read: of its steps, or of its last token. What is answered unless the
-    /// request says otherwise, so that `data[-1][0]` is a reward.
+    /// A row of scores where the model is read: of its steps, or of its last token. This is the default, so that
+    /// `data[-1][0]` is a reward.
     Reward,
     /// The scores of a text.
     Classify,

@@ -273,7 +273,8 @@ fn variables(
     }
 }
 
-/// Refuses texts that come to too many bytes with `variables` bytes of variables in the prompt of each question of a judge.
+/// Refuses texts whose prompts are too many bytes: a judge has one for each question, each with `variables` bytes of
+/// variables.
 /// The prompts of the first question are counted with the body.
 fn check_questions(app: &App, inputs: &[Input], variables: usize) -> Result<(), ApiError> {
     let (Some(judge), Some(first)) = (app.scorer()?.head().judge(), inputs.first()) else { return Ok(()) };

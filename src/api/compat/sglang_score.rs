@@ -104,8 +104,8 @@ pub(super) fn read_as<F>(
     }
     for name in ["label_token_ids", "return_token_logprobs", "temperature"] {
         if fields.take::<Value>(name)?.is_some_and(|value| value != false && value.as_f64() != Some(1.0)) {
-            let reason = "this server gives a reward model's or a judge's scores, and no token is scored; leave it \
-                          out, or serve an engine that generates text, without `judge`";
+            let reason = "the model served here returns scores of its own, and none of tokens; leave it out, or serve \
+                          an engine that generates text, without `judge`";
             return Err(ApiError::unsupported(name, reason));
         }
     }

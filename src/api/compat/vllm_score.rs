@@ -91,8 +91,8 @@ pub(super) fn read_as<F>(
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
 }
 
-/// The names that the error asks for if there are not two lists: the pair of which one is present, or may have been
-/// meant.
+/// The names that the error asks for if there are not two lists: the pair that has a name which is present, or which
+/// another name resembles.
 fn incomplete(fields: &Fields) -> (&'static str, &'static str) {
     let half = NAMES.iter().find(|(first, second)| fields.has(first) || fields.has(second));
     let meant = || NAMES.iter().find(|(first, _)| fields.resembling(first).is_some());

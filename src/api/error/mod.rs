@@ -91,7 +91,7 @@ pub(super) enum ApiError {
     /// The engine is still being loaded.
     #[error("the server is starting: its engine is being loaded; try again shortly")]
     Starting,
-    /// As many connections are open as the server accepts.
+    /// The server has all the connections that it accepts.
     #[error("too many connections to this server; try again shortly")]
     TooManyConnections,
     /// The bodies of requests in flight take all of this number of bytes.

@@ -90,12 +90,12 @@ struct Wanted {
     token_ids: bool,
 }
 
-/// What an answer repeats of its prompt, if the request asks for it.
+/// What a choice repeats of its prompt, if the request asks for it.
 #[derive(Clone, Debug, Default)]
 struct Start {
     /// The prompt itself.
     echo: String,
-    /// Its first token, if the log-probabilities of the others are part of the answer's.
+    /// The prompt's first token, if the log-probabilities include those of the prompt.
     first: Option<u32>,
     /// How many likeliest tokens the prompt's own log-probabilities have.
     prompt_logprobs: Option<usize>,
@@ -286,8 +286,8 @@ fn check_answers(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> 
         return Ok(());
     }
     let reason = format!(
-        "asks for {n} answers to each of {prompts} prompts, and this server gives {most} in a call: send fewer \
-         prompts, or a smaller `n`"
+        "asks for {n} completions of each of {prompts} prompts, and this server returns at most {most} in one call: \
+         send fewer prompts, or a smaller `n`"
     );
     Err(ApiError::invalid(if n > 1 { "n" } else { "prompt" }, reason))
 }

@@ -129,7 +129,7 @@ impl Options {
         let stream = fields.take("stream")?.unwrap_or(false);
         let n = whole(fields, "n", 1, MOST_ANSWERS)?.unwrap_or(1) as usize;
         if fields.take::<i64>("best_of")?.is_some_and(|best_of| best_of != n as i64) {
-            return Err(ApiError::unsupported("best_of", "answers are not ranked; send n instead"));
+            return Err(ApiError::unsupported("best_of", "completions are not ranked; send n instead"));
         }
         let (end_tokens, stops) = stops::take(fields, generator)?;
         Ok(Self {

@@ -124,7 +124,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, A
     Ok((request, items))
 }
 
-/// Refuses conversations whose prompts, one for each question, come to too many bytes.
+/// Refuses conversations whose prompts, one for each question, are too many bytes in all.
 fn check_prompts(
     app: &App,
     request: &RewardsRequest,
@@ -161,7 +161,7 @@ fn item(
     }
 }
 
-/// Refuses a call without a rubric to a model without scores of its own, and what cannot be asked of any candidate.
+/// Refuses a call without a rubric to a model without scores of its own, and questions that no candidate can be asked.
 fn check_asks(app: &App, request: &RewardsRequest, candidates: &Candidates) -> Result<(), ApiError> {
     let asks = if request.criteria.rubric.is_none() && candidates.bring_no_rubric() {
         app.scorer()?.head().judge().is_some()

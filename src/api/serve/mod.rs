@@ -192,8 +192,8 @@ async fn engine_changed(app: &App, watch: &mut EngineWatch) {
             }
             OnEngineChange::Report => tracing::error!(
                 %directory,
-                "the engine directory was changed; scores still come from the engine that was loaded, and a server that \
-                 starts will not give them: {change}"
+                "the engine directory was changed; scores still come from the engine that was loaded, and a restarted \
+                 server would give others: {change}"
             ),
         }
     }

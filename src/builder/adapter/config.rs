@@ -144,8 +144,8 @@ fn refuse_unsupported(object: &Object) -> Result<(), BuildError> {
         && !HARMLESS_STARTS.contains(&start.to_lowercase().as_str())
     {
         let reason = format!(
-            "an adapter that was started with {start} counts from base weights that the training changed; save it \
-             with peft's path_initial_model_for_weight_conversion, or {MERGE_ELSEWHERE}"
+            "an adapter that was initialised with {start} belongs to base weights that this initialisation changed; \
+             save it with peft's path_initial_model_for_weight_conversion, or {MERGE_ELSEWHERE}"
         );
         return Err(object.error("init_lora_weights", &reason));
     }

@@ -20,7 +20,7 @@ pub(in crate::builder) struct Tensor<'a> {
     pub(in crate::builder) shape: &'a [usize],
     stored: &'a Stored,
     merge: Option<&'a Merge>,
-    /// Its first element, counted in those of the whole tensor.
+    /// Index of its first element in the whole tensor.
     first: usize,
     elements: usize,
     /// Elements of one row.

@@ -105,7 +105,7 @@ fn limits(options: &BuildOptions, config: &Config, task: Task) -> Result<BuildLi
     }
     if limits.max_seq_len > config.longest {
         return Err(BuildError::Option(format!(
-            "--max-seq-len {} is more than the model can tell apart: its positions reach {}",
+            "--max-seq-len {} is more than the model has positions for: its positions reach {}",
             limits.max_seq_len, config.longest
         )));
     }
@@ -113,8 +113,8 @@ fn limits(options: &BuildOptions, config: &Config, task: Task) -> Result<BuildLi
         && limits.max_seq_len > usual
     {
         return Err(BuildError::Option(format!(
-            "--max-seq-len {}: in a text of more than {usual} tokens this model rotates all tokens otherwise, so a text \
-             that is generated cannot grow beyond them; use at most {usual}",
+            "--max-seq-len {}: in texts of more than {usual} tokens this model uses other rotary frequencies from the \
+             first token on, so generated text cannot grow past that; use at most {usual}",
             limits.max_seq_len
         )));
     }

@@ -1,4 +1,4 @@
-//! Qwen2 and Qwen1.5 with mixtures of experts, one of which every token has.
+//! Qwen2 and Qwen1.5 with mixtures of experts, and a shared expert for every token.
 
 use serde_json::{Map, Value, json};
 

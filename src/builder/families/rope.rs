@@ -134,7 +134,8 @@ fn kind_of_layer(section: &Object, kind: &str) -> Result<Object, BuildError> {
     Ok(parameters)
 }
 
-/// Reads the embedding of layers without a window, and that of layers with one, whose base has a field of its own.
+/// Reads the embeddings of layers without a window and of layers with one. The latter have a field of their own for the
+/// base.
 pub(super) fn read_by_layer(
     config: &Object,
     defaults: &RopeDefaults,
@@ -315,7 +316,7 @@ fn scaling_type(section: &Object, notes: &mut Vec<String>) -> Result<Option<Stri
             return Err(section.error("rope_type", &reason));
         }
         (Some("default"), Some(field)) => notes.push(format!(
-            "config.json has {} but the type default, with which it has no effect",
+            "config.json has {}, which has no effect with the type default",
             section.name(field)
         )),
         _ => {}

@@ -8,8 +8,9 @@ pub(super) fn llama3(parameters: &Object, original: usize) -> Result<RopeScaling
     let low_freq_factor: f64 = parameters.required("low_freq_factor")?;
     let high_freq_factor: f64 = parameters.required("high_freq_factor")?;
     if !(low_freq_factor > 0.0 && high_freq_factor > low_freq_factor && high_freq_factor.is_finite()) {
-        let reason =
-            format!("{high_freq_factor} must be above low_freq_factor, {low_freq_factor}, and that above 0");
+        let reason = format!(
+            "{high_freq_factor} must be above low_freq_factor ({low_freq_factor}), which must be above 0"
+        );
         return Err(parameters.error("high_freq_factor", &reason));
     }
     Ok(RopeScaling::Llama3 {

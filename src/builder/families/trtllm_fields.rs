@@ -6,8 +6,7 @@ use crate::builder::BuildError;
 use crate::manifest::{Model, SlidingWindow};
 
 /// What [`super::spec::TrtllmSpec::lacks`] says about biases.
-pub(super) const THESE_BIASES: &str =
-    "biases of only some of the projections that this checkpoint has them of";
+pub(super) const THESE_BIASES: &str = "biases for only the projections that have them in this checkpoint";
 
 /// What mixtures of experts have that TensorRT-LLM's classes cannot express. Those build every layer with experts.
 pub(super) fn lacks_for_experts(model: &Model) -> Option<&'static str> {

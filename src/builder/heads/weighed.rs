@@ -51,8 +51,8 @@ fn urm(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     mixed(context, head, mixture)
 }
 
-/// A network gives a distribution over ten classes for each objective, whose mean from 0 to 1 is the objective's score,
-/// and another one the weights.
+/// One network returns a distribution over ten classes for each objective; the mean, from 0 to 1, is the objective's
+/// score. Another network returns the weights.
 fn ldl(context: &Context<'_>) -> Result<CheckpointHead, BuildError> {
     let (checkpoint, object) = (context.checkpoint, &context.config.object);
     let layers = network(LDL_OBJECTIVES, &[0, 2, 4], HeadActivation::LeakyRelu, checkpoint);

@@ -12,9 +12,9 @@ mod protobuf;
 mod registered;
 mod sentencepiece;
 mod settings;
-mod token;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;

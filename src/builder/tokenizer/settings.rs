@@ -62,7 +62,8 @@ impl Settings {
             reader.fields.insert(name.to_owned(), value.clone());
         }
         if reader.fields.get("split_special_tokens") == Some(&Value::Bool(true)) {
-            let reason = "true makes text of every special token, also of the template's; set it to false";
+            let reason = "true splits every special token into pieces of text, also those of the template; set it to \
+                          false";
             return Err(reader.error("split_special_tokens", reason));
         }
         reader.rename_additional_tokens();

@@ -57,7 +57,7 @@ impl Memory {
             }
         };
         let sampler = if task.generates() { GENERATING_SAMPLER_ROWS } else { SCORING_SAMPLER_ROWS };
-        // Every stage has a batch of its own under way.
+        // Each stage works on a batch of its own.
         let sequences = (limits.max_batch_size * mapping.pipeline_parallel) as u64;
         let rows = if rank.is_last_stage() { small.unwrap_or(vocab) as u64 } else { 0 };
         Self {
@@ -106,8 +106,8 @@ impl fmt::Display for Memory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "weights {} (lm_head {} of that) + keys and values of one longest sequence {} + activations {} + logits {} + \
-             CUDA, TensorRT and NCCL {}",
+            "weights {} (lm_head {} of that) + keys and values of a sequence of the longest length {} + activations \
+             {} + logits {} + CUDA, TensorRT and NCCL {}",
             HumanBytes(self.weights),
             HumanBytes(self.lm_head),
             HumanBytes(self.kv_cache),

@@ -24,7 +24,8 @@ pub(super) fn limits(
     {
         longest = usual;
         why = format!(
-            "it rotates texts of more than {usual} tokens in another way, and TensorRT-LLM would rotate the whole batch so"
+            "it uses other rotary frequencies for texts of more than {usual} tokens, and TensorRT-LLM would do that \
+             to the whole batch"
         );
     }
     let requested = &options.common;

@@ -77,13 +77,13 @@ impl Rank {
         start(self.stage)..start(self.stage + 1)
     }
 
-    /// Its part of `count` rows or columns, which the ranks of a stage must divide.
+    /// This rank's part of `count` rows or columns; the ranks of a stage must divide them.
     pub(super) fn share(self, count: usize) -> Range<usize> {
         let each = count / self.mapping.tensor_parallel;
         self.tensor * each..(self.tensor + 1) * each
     }
 
-    /// Its key-value heads of `count`. If there are fewer than ranks, several ranks have the same.
+    /// This rank's part of `count` key-value heads. If there are fewer than ranks, several ranks have the same one.
     pub(super) fn kv_heads(self, count: usize) -> Range<usize> {
         let ranks = self.mapping.tensor_parallel;
         if count < ranks {

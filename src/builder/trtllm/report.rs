@@ -103,8 +103,8 @@ impl Report<'_> {
         }
         writeln!(
             out,
-            "one sequence: keys and values of one longest sequence; the rest of the memory is for those of others. In all: \
-             includes {} for CUDA, TensorRT and NCCL (assumed)",
+            "one sequence: keys and values of a sequence of the longest length; the rest of the memory is for more \
+             sequences. In all: includes {} for CUDA, TensorRT and NCCL (assumed)",
             HumanBytes(RUNTIME_BYTES)
         )
     }

@@ -108,7 +108,7 @@ pub(super) fn read_question(path: String, value: Value) -> Result<Question, Fiel
     Ok(question)
 }
 
-/// Checks the names of scores, of which `path` gives the place.
+/// Checks the names of scores; `path` returns the place of each.
 pub(super) fn check_names(names: &[String], path: impl Fn(usize) -> String) -> Result<(), FieldError> {
     match find_unusable_name(names) {
         None => Ok(()),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_in_its_order_with_yes_and_no_by_default() {
+    fn questions_keep_their_order_and_take_yes_and_no_by_default() {
         let text = r#"
 attributes:
   Helpfulness:
@@ -214,7 +214,7 @@ layout: quote
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_with_its_line_and_its_field() {
+    fn an_error_in_a_file_names_the_line_and_the_field() {
         let one = |rest: &str| judge(&format!("attributes:\n  safe:\n    {rest}\n")).unwrap_err();
         for (rest, expected) in [
             ("ask: ' '", "judge.yaml:3: `attributes.safe.ask` is empty; write"),

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_has_its_line_and_what_is_missing_that_of_what_is_around_it() {
+    fn a_missing_value_gets_the_line_of_what_contains_it() {
         let text = "attributes:\n  safe:\n    ask: Safe?\n    answers: {a: 1,\n      b: 0}\n";
         let document = Document::parse(text).unwrap();
         assert_eq!(document.value["attributes"]["safe"]["answers"]["b"], 0);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stay_words_and_quoted_numbers_texts() {
+    fn words_and_quoted_numbers_are_texts() {
         let value = Document::parse("{a: Yes, b: '1', c: 1, d: .nan, e: true, 0: ~}").unwrap().value;
         assert_eq!(value.to_string(), r#"{"a":"Yes","b":"1","c":1,"d":".nan","e":true,"0":null}"#);
         assert_eq!(Document::parse("").unwrap().value, Value::Null);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_twice_is_named_with_its_line() {
+    fn a_repeated_key_is_named_with_its_line() {
         let error = Document::parse("a:\n  Yes: 1\n  No: 0\n  Yes: 2\n").unwrap_err();
         assert_eq!((error.line, &*error.reason), (Some(4), "the key `Yes` is there twice; leave one out"));
     }

@@ -67,7 +67,7 @@ pub trait Core {
     fn observe(&self);
 }
 
-/// What each kind of core does in its own way.
+/// What differs between the kinds of core.
 trait Batching {
     type State: SequenceState;
 

@@ -76,7 +76,7 @@ impl RewardClient {
             }
         }
         let Some((_, identity)) = agreed else {
-            // Each of the servers, of which there is at least one, is absent.
+            // There is at least one server, and all are absent.
             return Err(absent.swap_remove(0).1);
         };
         for (server, error) in absent {

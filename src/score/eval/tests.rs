@@ -35,7 +35,7 @@ fn assert_close(value: Option<f64>, expected: &Value, name: &str) {
     assert!((value - expected).abs() < 1e-12, "{name}: {value}, and the authors have {expected}");
 }
 
-/// The evaluation of pairs of two scores each, of which the first is of the chosen response.
+/// The evaluation of pairs of scores; the first of each pair is that of the chosen response.
 fn evaluate_pairs(pairs: impl Iterator<Item = (String, [f64; 2])>) -> PairEvaluation {
     let mut data = ReportData::new(vec!["reward".into()], 0);
     for (subset, scores) in pairs {

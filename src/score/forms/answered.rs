@@ -81,7 +81,7 @@ impl RowView<'_> {
         turns.ok_or_else(|| ConversationError::of_turns(response, column))
     }
 
-    /// Fails responses that are compared, and of which some follow the prompt and others bring another one.
+    /// Fails responses that would be compared although their prompts differ.
     pub(super) fn check_same_prompt(&self, prompt: &Prompt, candidates: &mut [Candidate]) {
         let own = candidates.iter().map(|candidate| {
             let turns = candidate.turns.as_ref().ok()?;

@@ -53,7 +53,7 @@ fn list_in_other_column(view: &RowView) -> Option<&'static str> {
     }
 }
 
-/// Whether a column holds a list itself, the first item of which is of this kind.
+/// Whether a column holds a list whose first item is of this kind.
 fn is_list_of(view: &RowView, name: &str, kind: fn(&Value) -> bool) -> bool {
     let list = view.peek(name);
     list.is_some_and(|list| list.as_array().and_then(|items| items.first()).is_some_and(kind))

@@ -49,8 +49,8 @@ fn corrected_field(found: &FieldRef, plain: Option<&FieldRef>, stored: Option<&F
     Arc::new(Field::clone(found).with_data_type(data_type))
 }
 
-/// The type of a column that the crate reads as `found`, that is `plain` without the stored types, and that was
-/// `stored` when it was written.
+/// The type of a column. The crate reads it as `found`, or as `plain` without the stored Arrow types; it was written as
+/// `stored`.
 fn corrected_type(found: &DataType, plain: &DataType, stored: &DataType) -> DataType {
     use DataType as T;
     let item = |field: &FieldRef| corrected_field(field, children(plain).first(), children(stored).first());

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_something_else_than_its_name_says_is_named() {
+    fn a_file_that_is_not_what_its_name_says_is_refused_by_what_it_is() {
         let pointer: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
         for (name, start, words) in [
             ("a.parquet", pointer, Some("LFS pointer")),

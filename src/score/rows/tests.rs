@@ -195,7 +195,7 @@ fn dates_and_floats_of_a_parquet_file_are_not_scored_as_texts() {
 }
 
 #[test]
-fn a_time_that_no_calendar_has_is_the_number_that_is_stored() {
+fn a_time_outside_the_calendar_is_written_as_the_stored_number() {
     let file = parquet(vec![
         ("t", Arc::new(TimestampMicrosecondArray::from(vec![i64::MAX, 0]))),
         ("d", Arc::new(Date32Array::from(vec![i32::MIN, 0]))),

@@ -96,7 +96,7 @@ fn shards_are_read_without_an_index_and_a_stale_one_is_named() {
 }
 
 #[test]
-fn files_that_are_not_what_they_should_be() {
+fn files_that_are_not_what_they_should_be_are_named() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
     for file in ["model.safetensors", "tokenizer.json", "config.json"] {
         let checkpoint = Checkpoint::copy("llama3-tiny");

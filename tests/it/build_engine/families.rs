@@ -11,7 +11,7 @@ fn digest(manifest: &Manifest) -> &str {
 }
 
 #[test]
-fn gemma_3_text_models_under_every_class_that_transformers_gives_them() {
+fn gemma_3_text_models_are_built_under_every_class_of_transformers() {
     let checkpoint = Checkpoint::copy("gemma3-tiny");
     let (text, _) = checkpoint.said();
     checkpoint.set("architectures", json!(["Gemma3ForSequenceClassification"]));
@@ -25,7 +25,7 @@ fn gemma_3_text_models_under_every_class_that_transformers_gives_them() {
 }
 
 #[test]
-fn the_text_part_of_a_model_of_images_in_both_layouts_of_its_tensors() {
+fn the_text_part_of_a_model_of_images_is_built_from_both_layouts() {
     let checkpoint = Checkpoint::copy("gemma3-vision");
     let (new, said) = checkpoint.said();
     assert_names(&said, &["Gemma3ForSequenceClassification takes images", "only its text part"]);
@@ -53,7 +53,7 @@ fn the_text_part_of_a_model_of_images_in_both_layouts_of_its_tensors() {
 }
 
 #[test]
-fn a_language_model_of_images_with_the_defaults_of_its_text_part() {
+fn a_language_model_of_images_has_the_defaults_of_its_text_part() {
     let checkpoint = Checkpoint::copy("gemma3-vision");
     checkpoint.retensor(|tensors| drop(tensors.remove("score.weight")));
     checkpoint.set("architectures", json!(["Gemma3ForConditionalGeneration"]));
@@ -70,7 +70,7 @@ fn a_language_model_of_images_with_the_defaults_of_its_text_part() {
 }
 
 #[test]
-fn a_mistral_3_whose_text_part_is_a_mistral() {
+fn the_text_part_of_a_mistral_3_may_be_a_mistral() {
     let checkpoint = Checkpoint::copy("mistral-tiny");
     let (text, _) = checkpoint.said();
     checkpoint.edit("config.json", |config| {
@@ -188,7 +188,7 @@ fn the_size_of_a_window_counts_only_if_a_layer_has_one() {
 }
 
 #[test]
-fn factors_and_layers_that_no_engine_computes() {
+fn factors_and_layers_that_no_engine_computes_are_refused() {
     let refused = |name: &str, field: &str, value: Value, part: &str| {
         let checkpoint = Checkpoint::copy(name);
         checkpoint.set(field, value);
@@ -209,7 +209,7 @@ fn factors_and_layers_that_no_engine_computes() {
 }
 
 #[test]
-fn pythia_checkpoints_with_the_buffers_and_names_of_old() {
+fn pythia_checkpoints_are_built_with_their_old_buffers_and_names() {
     let checkpoint = Checkpoint::copy("neox-tiny");
     let (new, _) = checkpoint.said();
     checkpoint.retensor(|tensors| {
@@ -225,7 +225,7 @@ fn pythia_checkpoints_with_the_buffers_and_names_of_old() {
 
 /// As transformers 5 holds them.
 #[test]
-fn experts_whose_matrices_are_stacked_in_one_tensor() {
+fn experts_may_be_stacked_in_one_tensor() {
     let checkpoint = Checkpoint::copy("qwen3-moe-tiny");
     let (apart, _) = checkpoint.said();
     checkpoint.retensor(|tensors| {
@@ -257,7 +257,7 @@ fn experts_whose_matrices_are_stacked_in_one_tensor() {
 }
 
 #[test]
-fn gpt_2_under_every_class_and_what_of_it_is_refused() {
+fn gpt_2_is_built_under_every_class_unless_its_attention_is_scaled_by_layer() {
     let checkpoint = Checkpoint::copy("gpt2-tiny");
     let (classifier, _) = checkpoint.said();
     assert_eq!(classifier.model.intermediate_size, 4 * 72);
@@ -300,7 +300,7 @@ fn encoders_that_cannot_be_built_are_refused_by_name() {
 }
 
 #[test]
-fn what_kind_a_model_is_that_cannot_be_built() {
+fn a_model_that_cannot_be_built_is_refused_by_its_kind() {
     for (architecture, field, kind) in [
         ("Qwen2VLForConditionalGeneration", "vision_config", "images"),
         ("LlavaForConditionalGeneration", "vision_config", "images"),

@@ -24,7 +24,7 @@ fn builds_the_same(checkpoint: &Checkpoint, name: &str) {
 
 /// Transformers finds the base model in a file without its name, as `save_pretrained` of the base model writes it.
 #[test]
-fn base_models_that_were_saved_without_their_head() {
+fn base_models_may_be_saved_without_their_head() {
     for (name, base) in [
         ("gpt2-tiny", "transformer."),
         ("neox-tiny", "gpt_neox."),
@@ -40,7 +40,7 @@ fn base_models_that_were_saved_without_their_head() {
 }
 
 #[test]
-fn norms_under_the_names_of_the_first_bert() {
+fn norms_may_have_the_names_of_the_first_bert() {
     let checkpoint = renamed("bert-tiny", |name| {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
     });
@@ -48,7 +48,7 @@ fn norms_under_the_names_of_the_first_bert() {
 }
 
 #[test]
-fn what_an_encoder_was_trained_with_before_it_was_a_classifier() {
+fn heads_of_an_encoders_pre_training_are_left_out() {
     for (name, leftovers) in [
         ("bert-tiny", &["cls.predictions.bias", "cls.seq_relationship.weight"][..]),
         ("roberta-tiny", &["lm_head.dense.weight", "roberta.pooler.dense.weight"]),

@@ -23,7 +23,7 @@ fn config_refused(field: &str, value: Value, parts: &[&str]) {
 }
 
 #[test]
-fn an_unknown_architecture_with_those_that_are_known() {
+fn an_unknown_architecture_is_refused_with_those_that_are_known() {
     let known = ["ForSequenceClassification", "Llama", "Gemma2", "InternLM2ForRewardModel"];
     for other in ["MambaForSequenceClassification", "LlamaForTokenClassification"] {
         config_refused("architectures", json!([other]), &[&[other], &known[..]].concat());
@@ -33,7 +33,7 @@ fn an_unknown_architecture_with_those_that_are_known() {
 
 /// Reward models of other kinds than decoders, and of decoders that are not supported.
 #[test]
-fn reward_models_of_other_families_by_their_name() {
+fn reward_models_of_other_families_are_refused_by_name() {
     for (architecture, model_type) in [
         ("DebertaForSequenceClassification", "deberta"),
         ("ElectraForSequenceClassification", "electra"),
@@ -50,7 +50,7 @@ fn reward_models_of_other_families_by_their_name() {
 }
 
 #[test]
-fn settings_that_would_change_the_scores() {
+fn settings_that_would_change_the_scores_are_refused() {
     config_refused("hidden_act", json!("gelu"), &["gelu", "silu"]);
     config_refused("quantization_config", json!({"quant_method": "awq", "bits": 4}), &["awq"]);
     config_refused(
@@ -72,7 +72,7 @@ fn settings_that_would_change_the_scores() {
 }
 
 #[test]
-fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
+fn a_language_model_is_refused_if_nothing_says_which_logits_are_scores() {
     let checkpoint = Checkpoint::copy("lm-head-tiny");
     let options = with(&checkpoint, |options| options.checkpoint.task = Some(Task::Reward));
     let sentence = build(&options, &Silent).unwrap_err().to_string();
@@ -80,7 +80,7 @@ fn a_language_model_of_which_nothing_says_which_logits_are_scores() {
 }
 
 #[test]
-fn tasks_that_the_checkpoint_cannot_do() {
+fn tasks_that_the_checkpoint_cannot_do_are_refused() {
     for (name, task, parts) in [
         ("llama3-tiny", Task::Chat, &["--task chat", "LlamaForSequenceClassification"][..]),
         ("trl-tiny", Task::Completion, &["--task completion", "LlamaForCausalLM"]),
@@ -92,7 +92,7 @@ fn tasks_that_the_checkpoint_cannot_do() {
 }
 
 #[test]
-fn head_files_that_do_not_fit_the_head() {
+fn head_files_that_do_not_fit_the_head_are_refused() {
     let checkpoint = Checkpoint::copy("lm-head-tiny");
     let file = checkpoint.beside("head.yaml");
     for (text, parts) in [
@@ -111,7 +111,7 @@ fn head_files_that_do_not_fit_the_head() {
 }
 
 #[test]
-fn checkpoints_that_lack_tensors_of_their_head() {
+fn checkpoints_that_lack_tensors_of_their_head_are_refused() {
     for (name, tensor) in [
         ("trl-tiny", "v_head.summary.weight"),
         ("math-rm-tiny", "score.0.bias"),
@@ -132,12 +132,12 @@ fn checkpoints_that_lack_tensors_of_their_head() {
 }
 
 #[test]
-fn a_checkpoint_that_mixes_families() {
+fn a_checkpoint_that_mixes_families_is_refused() {
     config_refused("model_type", json!("gemma2"), &["gemma2", "LlamaForSequenceClassification", "llama"]);
 }
 
 #[test]
-fn rotary_scalings_that_are_not_known_or_not_complete() {
+fn rotary_scalings_that_are_unknown_or_incomplete_are_refused() {
     for kind in ["mrope", "proportional"] {
         config_refused("rope_scaling", json!({"type": kind, "factor": 2.0}), &[kind, "yarn", "llama3"]);
     }
@@ -158,7 +158,7 @@ fn rotary_scalings_that_are_not_known_or_not_complete() {
 }
 
 #[test]
-fn sizes_that_no_model_has() {
+fn impossible_sizes_are_refused() {
     config_refused("hidden_size", json!(0), &["0"]);
     config_refused("hidden_size", json!("64"), &["\"64\""]);
     config_refused("num_hidden_layers", json!(-1), &["-1"]);
@@ -170,7 +170,7 @@ fn sizes_that_no_model_has() {
 }
 
 #[test]
-fn labels_that_cannot_stand_in_a_score_text() {
+fn labels_that_would_break_a_score_text_are_refused() {
     for label in ["very helpful", "a,b", "a:b", "", "tab\there"] {
         config_refused("id2label", json!({"0": label}), &[&format!("{label:?}"), "rename"]);
     }
@@ -219,7 +219,7 @@ fn no_setting_of_any_value_goes_unexplained() {
 }
 
 #[test]
-fn a_tokenizer_that_is_cut_off_or_damaged() {
+fn a_tokenizer_that_is_cut_off_or_damaged_is_refused() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let whole = std::fs::read_to_string(checkpoint.file("tokenizer.json")).unwrap();
     let decoder = whole.find("\"decoder\"").unwrap();
@@ -236,7 +236,7 @@ fn a_tokenizer_that_is_cut_off_or_damaged() {
 }
 
 #[test]
-fn a_template_that_writes_a_token_without_a_row_in_the_embedding() {
+fn a_template_that_writes_a_token_without_a_row_in_the_embedding_is_refused() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.set("vocab_size", json!(624)).retensor(|tensors| {
         let (_, shape, bytes) = tensors.get_mut("model.embed_tokens.weight").unwrap();
@@ -248,7 +248,7 @@ fn a_template_that_writes_a_token_without_a_row_in_the_embedding() {
 }
 
 #[test]
-fn named_templates_without_a_default() {
+fn named_templates_without_a_default_are_refused() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.edit("tokenizer_config.json", |config| {
         config["chat_template"] = json!([{"name": "tool_use", "template": "x"}]);
@@ -257,7 +257,7 @@ fn named_templates_without_a_default() {
 }
 
 #[test]
-fn a_chat_template_that_cannot_be_compiled() {
+fn a_chat_template_that_cannot_be_compiled_is_refused() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let broken = "{% for message in messages %}{{ message.content }}";
     checkpoint.edit("tokenizer_config.json", |config| config["chat_template"] = json!(broken));
@@ -267,7 +267,7 @@ fn a_chat_template_that_cannot_be_compiled() {
 }
 
 #[test]
-fn a_chat_template_that_fails_gives_nothing_or_never_ends() {
+fn a_chat_template_that_fails_returns_nothing_or_never_ends_is_refused() {
     for (template, words) in [
         ("{{ messages[0].content.nothing.at_all }}", "cannot render"),
         ("{{ unknown_function() }}", "cannot render"),
@@ -284,7 +284,7 @@ fn a_chat_template_that_fails_gives_nothing_or_never_ends() {
 }
 
 #[test]
-fn a_chat_template_that_refuses_in_its_own_words_is_no_fault() {
+fn a_chat_template_that_refuses_in_its_own_words_is_accepted() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let template = "{{ raise_exception('a system turn is needed') }}";
     std::fs::write(checkpoint.file("chat_template.jinja"), template).unwrap();
@@ -292,7 +292,7 @@ fn a_chat_template_that_refuses_in_its_own_words_is_no_fault() {
 }
 
 #[test]
-fn labels_of_another_number_than_the_head_has_rows() {
+fn labels_that_are_not_as_many_as_the_heads_rows_are_refused() {
     for labels in [json!({"0": "a"}), json!({"0": "a", "1": "b", "2": "c"})] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         let count = format!("{} labels", labels.as_object().unwrap().len());
@@ -302,7 +302,7 @@ fn labels_of_another_number_than_the_head_has_rows() {
 }
 
 #[test]
-fn lengths_that_the_model_cannot_tell_apart() {
+fn lengths_beyond_the_models_positions_are_refused() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     for (max_seq_len, part) in [(1025, "1024"), (0, "at least 1")] {
         let options = with(&checkpoint, |options| options.max_seq_len = Some(max_seq_len));

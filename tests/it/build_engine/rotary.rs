@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::support::{Checkpoint, Notes, assert_names};
 
 #[test]
-fn of_two_rotary_settings_the_one_that_counts_is_said() {
+fn the_build_says_which_of_two_rotary_settings_counts() {
     let said_with = |settings: &[(&str, Value)]| {
         let checkpoint = Checkpoint::copy("qwen2-tiny");
         for (field, value) in settings {
@@ -58,7 +58,7 @@ fn of_two_rotary_settings_the_one_that_counts_is_said() {
 }
 
 #[test]
-fn a_scaling_without_a_type() {
+fn a_scaling_without_a_type_is_refused() {
     for section in ["rope_scaling", "rope_parameters"] {
         let checkpoint = Checkpoint::copy("qwen2-tiny");
         checkpoint.set(section, json!({"factor": 8.0}));

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::support::{Checkpoint, assert_names};
 
 #[test]
-fn files_that_are_missing() {
+fn missing_files_are_named() {
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         std::fs::remove_file(checkpoint.file(file)).unwrap();
@@ -28,7 +28,7 @@ fn files_that_are_missing() {
 }
 
 #[test]
-fn files_that_are_cut_off_or_malformed() {
+fn files_that_are_cut_off_or_malformed_are_named() {
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         let bytes = std::fs::read(checkpoint.file(file)).unwrap();
@@ -40,7 +40,7 @@ fn files_that_are_cut_off_or_malformed() {
 }
 
 #[test]
-fn weights_in_another_form_with_what_to_do() {
+fn weights_in_another_format_are_refused_with_what_to_do() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     let rename = |to: &str| {
         let from = checkpoint.file("model.safetensors");
@@ -55,7 +55,7 @@ fn weights_in_another_form_with_what_to_do() {
 }
 
 #[test]
-fn a_missing_tensor_with_the_shape_that_it_should_have() {
+fn a_missing_tensor_is_named_with_its_shape() {
     for (tensor, shape) in [
         ("model.embed_tokens.weight", "[640, 64]"),
         ("model.layers.2.self_attn.k_proj.weight", "[32, 64]"),
@@ -74,7 +74,7 @@ fn a_missing_tensor_with_the_shape_that_it_should_have() {
 }
 
 #[test]
-fn a_misshapen_tensor_with_both_shapes() {
+fn a_misshapen_tensor_is_named_with_both_shapes() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.retensor(|tensors| {
         tensors.get_mut("model.layers.1.mlp.down_proj.weight").unwrap().1 = vec![176, 64];
@@ -88,7 +88,7 @@ fn a_misshapen_tensor_with_both_shapes() {
 }
 
 #[test]
-fn an_unexpected_tensor_with_its_name() {
+fn an_unexpected_tensor_is_named() {
     let bias = (safetensors::Dtype::F32, vec![64], vec![0; 256]);
     for unexpected in
         ["model.layers.0.self_attn.q_proj.bias", "model.layers.3.input_layernorm.weight", "v_head.weight"]
@@ -100,7 +100,7 @@ fn an_unexpected_tensor_with_its_name() {
 }
 
 #[test]
-fn a_tensor_of_another_type_with_its_type() {
+fn a_tensor_of_another_type_is_refused_by_its_type() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.retensor(|tensors| {
         let (dtype, _, bytes) = tensors.get_mut("model.layers.0.mlp.gate_proj.weight").unwrap();
@@ -111,7 +111,7 @@ fn a_tensor_of_another_type_with_its_type() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_with_their_tensor() {
+fn numbers_that_are_not_finite_are_refused_with_their_tensor() {
     let tensors = [
         "model.embed_tokens.weight",
         "model.layers.2.mlp.up_proj.weight",
@@ -128,7 +128,7 @@ fn numbers_that_are_not_finite_with_their_tensor() {
 }
 
 #[test]
-fn an_index_that_does_not_fit_its_shards() {
+fn an_index_that_does_not_fit_its_shards_is_refused() {
     let index = "model.safetensors.index.json";
     let checkpoint = Checkpoint::copy("llama-linear");
     checkpoint.edit(index, |index| {
@@ -147,7 +147,7 @@ fn an_index_that_does_not_fit_its_shards() {
 }
 
 #[test]
-fn quantized_tensors_by_their_name() {
+fn quantized_tensors_are_refused_by_name() {
     for (change, words) in [
         (safetensors::Dtype::I8, ["model.layers.1.mlp.up_proj.weight", "I8"]),
         (safetensors::Dtype::F8_E4M3, ["model.layers.1.mlp.up_proj.weight", "F8_E4M3"]),
@@ -170,7 +170,7 @@ fn quantized_tensors_by_their_name() {
 }
 
 #[test]
-fn tensors_of_another_family_by_their_name() {
+fn tensors_of_another_family_are_refused_by_name() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.retensor(|tensors| {
         let norm = (safetensors::Dtype::F32, vec![16], vec![0; 64]);
@@ -180,7 +180,7 @@ fn tensors_of_another_family_by_their_name() {
 }
 
 #[test]
-fn checkpoints_of_other_formats_with_the_conversion_to_do_first() {
+fn checkpoints_of_other_formats_are_refused_with_the_conversion_to_run() {
     let convert = ["convert_nemotron_nemo_to_hf.py", "--hf_output_path", "docs/models.md"];
     let directory = tempfile::tempdir().unwrap();
     let refusal = |model: std::path::PathBuf| {

@@ -85,7 +85,7 @@ async fn a_recommended_length_is_no_more_than_there_is_room_for() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_file_and_field() {
+fn impossible_sampling_defaults_are_refused_with_file_and_field() {
     for (field, value) in [
         ("temperature", json!(-1)),
         ("top_p", json!(1.5)),

@@ -42,7 +42,7 @@ async fn a_prompts_tokens_have_the_log_probabilities_of_transformers() {
 }
 
 #[tokio::test]
-async fn they_are_to_the_last_bit_those_it_has_when_it_is_generated() {
+async fn a_prompt_has_the_log_probabilities_of_its_generation_bit_for_bit() {
     let server = Server::start("lm-head-tiny");
     let prompt = Golden::read("lm-head-tiny").texts[0].prompt.clone();
     let generated = ask(&server, json!({"prompt": prompt, "max_tokens": 20, "ignore_eos": true})).await;

@@ -92,7 +92,7 @@ async fn a_greedy_answer_has_the_tokens_of_transformers() {
 }
 
 #[tokio::test]
-async fn a_stream_says_what_the_whole_answer_says() {
+async fn a_stream_says_what_the_whole_response_says() {
     let server = Server::start("lm-head-tiny");
     for change in [json!({}), json!({"logprobs": true}), json!({"n": 3}), json!({"stop": ["a", "e"]})] {
         let mut body = chat(change);
@@ -196,7 +196,7 @@ async fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_cancels_its_answer() {
+async fn a_client_that_hangs_up_cancels_its_request() {
     let server = Server::start("lm-head-tiny");
     let body = chat(json!({"stream": true, "max_tokens": 900}));
     let mut stream = server.begin(CHAT, &body).await.into_body().into_data_stream();

@@ -89,7 +89,7 @@ async fn text_parts_count_as_the_lines_of_one_text() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_ends_with_the_user_is_scored_as_it_stands() {
+async fn a_conversation_that_ends_with_the_user_is_scored_as_it_is() {
     let server = Server::start();
     let probe = json!({"model": MODEL, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1});
     assert_eq!(server.chat(probe).await.status, StatusCode::OK);
@@ -152,7 +152,7 @@ async fn a_repeated_conversation_says_what_was_cached() {
 }
 
 #[tokio::test]
-async fn answers_bear_the_request_id_and_the_times() {
+async fn responses_carry_the_request_id_and_the_times() {
     let server = Server::start();
     let mut request = chat(paris().to_string());
     request.headers_mut().insert("x-request-id", "mine-1".parse().unwrap());

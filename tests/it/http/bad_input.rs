@@ -140,7 +140,7 @@ async fn a_body_may_start_with_a_byte_order_mark_and_a_compressed_one_is_called_
 }
 
 #[tokio::test]
-async fn a_header_that_is_no_number_is_named() {
+async fn a_header_that_is_not_a_number_is_named() {
     let server = Server::start();
     for (name, value) in
         [("X-Priority", "soon"), ("X-Request-Timeout", "soon"), ("X-Request-Timeout", "1e308")]

@@ -117,7 +117,7 @@ async fn a_model_of_one_score_answers_slime_with_a_number() {
 }
 
 #[tokio::test]
-async fn probabilities_are_given_only_to_who_asks_and_of_one_score_they_are_no_softmax() {
+async fn probabilities_are_returned_on_request_and_that_of_one_score_is_not_a_softmax() {
     let server =
         Server::with(|settings| settings.server.alias = vec!["one=verbosity".parse().unwrap()], instant());
     let scores = scores(&server).await;
@@ -291,7 +291,7 @@ async fn a_text_with_the_template_applied_is_scored_as_it_ends() {
 }
 
 #[tokio::test]
-async fn what_a_request_asks_for_in_vain_is_named() {
+async fn a_field_that_cannot_be_honoured_is_named() {
     let server = Server::start();
     let text = templated(&server);
     for (path, body, words) in [
@@ -323,7 +323,7 @@ async fn what_a_request_asks_for_in_vain_is_named() {
         (
             "/v1/score",
             json!({"text_1": "a", "text_2": "b", "return_pooled_hidden_states": true}),
-            "`return_pooled_hidden_states` is not supported: the answer is scores",
+            "`return_pooled_hidden_states` is not supported: the response has scores only",
         ),
         (
             "/classify",

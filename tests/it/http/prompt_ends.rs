@@ -52,7 +52,7 @@ async fn every_route_of_a_conversation_scores_the_prompt_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn both_ends_at_once_are_refused_and_so_is_either_of_a_text() {
+async fn both_ends_of_a_prompt_at_once_or_any_of_a_text_are_refused() {
     let server = Server::start();
     let both =
         request(EncodeOptions { add_generation_prompt: true, continue_final_message: true, variables: None });

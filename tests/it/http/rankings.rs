@@ -158,7 +158,7 @@ async fn probabilities_of_a_model_with_several_scores_keep_the_order_of_the_one_
 }
 
 #[tokio::test]
-async fn a_server_may_give_what_its_peers_give_by_default() {
+async fn a_server_may_return_what_its_peers_return_by_default() {
     let plain = Server::start();
     let peer = Server::with(|settings| settings.scoring.activation = RouteActivation::Peer, instant());
     let text = templated(&plain);

@@ -7,7 +7,7 @@ use super::steps::serve_built;
 use crate::support::http::post;
 
 #[tokio::test]
-async fn raw_values_of_steps_are_no_probabilities_on_any_route() {
+async fn raw_values_of_steps_are_not_probabilities_on_any_route() {
     let head = "rows: [420]\nstep_token: ' b'\nstep_value: raw";
     let (server, _engine) = serve_built(of_checkpoint_with("lm-head-tiny", Some(head)));
     let messages = json!([{"role": "user", "content": "?"}, {"role": "assistant", "content": "a b, c b"}]);

@@ -102,7 +102,7 @@ async fn the_shared_prompt_is_computed_once() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_one_candidate_fails_no_other() {
+async fn an_error_in_one_candidate_fails_no_other() {
     let server = Server::start();
     let long = "too long ".repeat(400);
     let answer = ok(&server, best_of(&["The Louvre.", &long, "The Seine."])).await;
@@ -161,7 +161,7 @@ async fn a_prompt_repeated_beyond_what_a_server_takes_is_refused() {
 }
 
 #[tokio::test]
-async fn a_call_of_which_the_engine_scored_nothing_has_the_status_of_that() {
+async fn a_call_without_any_score_has_the_status_of_the_failure() {
     let server = Server::with(|_| {}, failing("on purpose"));
     let answer = server.ask(ROUTE, best_of(&["a", "b"])).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "engine_failed"));

@@ -29,7 +29,7 @@ async fn the_tokenizer_is_described_as_in_vllm() {
 }
 
 #[tokio::test]
-async fn every_answer_names_the_engine_that_gave_it() {
+async fn every_response_names_the_engine_that_computed_it() {
     let server = Server::start();
     let engine = "0".repeat(64);
     let answers = [

@@ -63,7 +63,7 @@ async fn a_text_has_raw_scores_unless_probabilities_are_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_text_is_named_by_its_field() {
+async fn an_error_in_a_text_names_its_field() {
     let server = Server::start();
     for (request, words) in [
         (json!({"text": []}), "`text` is empty"),

@@ -45,7 +45,7 @@ fn content(answer: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn every_step_has_a_probability_that_what_follows_does_not_change() {
+async fn the_probability_of_a_step_does_not_depend_on_later_steps() {
     let (server, _engine) = serve();
     let (status, answer) = ask(&server, "2 + 3 is 5.<extra_0>5 + 4 is 9.<extra_0>").await;
     assert_eq!(status, StatusCode::OK, "{answer}");

@@ -40,7 +40,7 @@ async fn a_conversation_that_is_too_long_is_refused_unless_the_request_says_othe
 }
 
 #[tokio::test]
-async fn without_its_oldest_turns_it_has_the_score_of_the_turns_that_stay_and_the_answer_says_so() {
+async fn a_conversation_cut_to_its_last_turns_has_their_score_and_the_response_says_so() {
     let server = Server::start();
     let answer = server.chat(request("oldest_turns")).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -69,7 +69,7 @@ async fn a_response_that_is_too_long_by_itself_is_refused_though_turns_may_be_dr
 }
 
 #[tokio::test]
-async fn a_servers_own_choice_holds_where_a_request_makes_none_and_each_candidate_reports_its_truncation() {
+async fn the_servers_truncation_is_the_default_and_each_candidate_reports_its_own() {
     let server = Server::with(|settings| settings.server.truncation = Truncation::Left, instant());
     let answer = server.chat(json!({"model": MODEL, "messages": long()})).await.json();
     assert_eq!(answer["truncated"]["strategy"], "left");

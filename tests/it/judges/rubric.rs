@@ -120,7 +120,7 @@ async fn responses_are_ranked_by_the_sum_and_share_prompt_and_response() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_rubric_is_said_with_its_field() {
+async fn an_error_in_a_rubric_names_the_field() {
     let server = Server::start("lm-head-tiny", None);
     let many: Vec<Value> = (0..65).map(|number| item(&format!("i{number}"), "Is it?")).collect();
     for (rubric, param, reason) in [
@@ -214,7 +214,7 @@ async fn what_is_too_long_with_a_question_is_named_and_not_to_be_cut() {
 }
 
 #[tokio::test]
-async fn what_asks_for_nothing_else_is_taken() {
+async fn fields_of_a_rubric_that_change_nothing_are_accepted() {
     let server = Server::start("lm-head-tiny", None);
     let body = json!({"conversations": [conversation("Yes.")], "rubric": [item("a", "Is it?")]});
     let plain = server.rewards(&body).await;
@@ -235,7 +235,7 @@ async fn what_asks_for_nothing_else_is_taken() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_there_twice_is_refused() {
+async fn a_repeated_key_is_refused() {
     let server = Server::start("lm-head-tiny", None);
     let messages = conversation("Yes.");
     for (body, path) in [

@@ -110,7 +110,7 @@ async fn each_row_is_asked_the_rubric_in_its_own_column() {
 }
 
 #[test]
-fn what_keeps_rows_from_being_scored_is_said_before_the_first() {
+fn what_keeps_rows_from_being_scored_is_reported_before_the_first() {
     let built = Built::new("lm-head-tiny", Dtype::F32);
     let engine = built.path();
     let folder = tempfile::tempdir().unwrap();

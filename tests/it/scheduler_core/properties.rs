@@ -169,7 +169,7 @@ proptest! {
     /// Without faults, deadlines and cancellations, everything is answered with its output, and
     /// within a class what came first begins first.
     #[test]
-    fn within_a_priority_what_comes_first_begins_first(
+    fn within_a_priority_the_first_to_arrive_starts_first(
         limits in limits(),
         sharing in sharing(),
         mut options in options(),

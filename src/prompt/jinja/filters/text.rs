@@ -1,4 +1,4 @@
-//! Filters of texts. Each takes any value, of which it uses the text.
+//! Filters of texts. Each takes any value and uses its text.
 
 use super::super::arguments::{Given, int, text};
 use super::super::fault::{Fault, fault};

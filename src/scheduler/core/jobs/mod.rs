@@ -143,7 +143,7 @@ impl<S: SequenceState> JobTable<S> {
         sequence.in_flight = true;
     }
 
-    /// Takes a sequence out of flight, of which `remaining` tokens were not scheduled.
+    /// Takes a sequence out of flight; `remaining` of its tokens were not scheduled.
     pub(super) fn leave_flight(&mut self, id: SequenceId, remaining: usize) {
         let sequence = &mut self.sequences[id];
         self.in_flight.order.remove(&sequence.key);

@@ -104,7 +104,7 @@ fn wait_for(child: &mut Child, file: &Path) -> String {
 }
 
 #[test]
-fn without_trtllm_build_it_is_said_where_that_is() {
+fn a_missing_trtllm_build_is_refused_with_where_to_find_it() {
     let site = Site::new("llama3-tiny");
     std::fs::remove_file(site.bin.join("trtllm-build")).unwrap();
     assert_names(&site.refusal("", &[]), &["no trtllm-build on PATH", "docker/", "--checkpoint-only"]);
@@ -125,7 +125,7 @@ fn another_tensorrt_llm_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_build_that_nobody_listens_to_goes_on() {
+fn a_build_whose_output_nobody_reads_goes_on() {
     let site = Site::new("llama3-tiny");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -136,7 +136,7 @@ fn a_build_that_nobody_listens_to_goes_on() {
 }
 
 #[test]
-fn its_man_page_and_completions_tell_of_its_options() {
+fn the_man_page_and_completions_list_the_options() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_build-engine")).args(arguments).output().unwrap();

@@ -47,7 +47,7 @@ fn cells(plan: &str, ranks: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_language_model_is_built_for_what_it_can_do_and_the_plan_tells() {
+fn a_language_model_is_built_for_what_it_can_do_and_the_plan_says_so() {
     let site = Site::new("lm-head-tiny");
     let plan = |more: &[&str]| {
         let output = site.build("", &[more, &["--dry-run"]].concat());

@@ -13,7 +13,7 @@ use super::{Site, gpus, refused_copy, said};
 use crate::build_engine::support::{Checkpoint, assert_names};
 
 #[test]
-fn a_head_of_more_rows_than_the_vocabulary() {
+fn a_head_of_more_rows_than_the_vocabulary_is_refused() {
     let checkpoint = Checkpoint::wide("llama3-tiny");
     let labels: serde_json::Map<_, _> =
         (0..641).map(|row| (row.to_string(), json!(format!("label_{row}")))).collect();
@@ -87,7 +87,7 @@ fn a_small_head_has_its_own_rows_and_the_engine_says_how_wide_its_logits_are() {
 }
 
 #[test]
-fn small_heads_where_the_library_has_none() {
+fn small_heads_are_refused_where_the_library_has_none() {
     let small = |options: &mut TrtllmBuildOptions| options.gpu.small_head = true;
     assert_names(&refused("gemma2-tiny", "h100", small), &["--small-head", "Llama's and Qwen's", "Gemma 2"]);
     let quantized = |options: &mut TrtllmBuildOptions| {

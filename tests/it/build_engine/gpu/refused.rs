@@ -30,7 +30,7 @@ fn refused_narrow(name: &str) -> String {
 }
 
 #[test]
-fn targets_that_cannot_be_built_for() {
+fn targets_that_cannot_be_built_for_are_refused() {
     assert_names(&refused("llama3-tiny", "h9000", |_| {}), &["h9000", "h100-sxm", "l40s"]);
     let fp8 = |options: &mut TrtllmBuildOptions| options.gpu.quantization = Quantization::Fp8;
     assert_names(&refused("llama3-tiny", "a100", fp8), &["A100", "fp8", "bf16"]);
@@ -50,7 +50,7 @@ fn targets_that_cannot_be_built_for() {
 }
 
 #[test]
-fn ranks_that_cannot_divide_the_model() {
+fn ranks_that_cannot_divide_the_model_are_refused() {
     let ranks = |tp, pp| {
         move |options: &mut TrtllmBuildOptions| {
             options.gpu.tensor_parallel = tp;
@@ -109,7 +109,7 @@ fn nodes_that_the_ranks_do_not_fill_are_refused() {
 }
 
 #[test]
-fn models_that_tensorrt_llm_would_compute_otherwise() {
+fn models_that_tensorrt_llm_would_compute_differently_are_refused() {
     assert_names(&refused("qwen2-yarn", "h100", |_| {}), &["YaRN", "--target cpu"]);
     assert_names(&refused("gemma3-tiny", "h100", |_| {}), &["Gemma 3", "rotary scaling"]);
     for (name, title) in [
@@ -157,7 +157,7 @@ fn models_that_tensorrt_llm_would_compute_otherwise() {
 }
 
 #[test]
-fn a_machine_with_other_gpus() {
+fn a_machine_with_other_gpus_is_refused_unless_only_the_checkpoint_is_written() {
     let checkpoint = Checkpoint::wide("llama3-tiny");
     let gpu = Gpu {
         name: "Tesla T4".to_owned(),

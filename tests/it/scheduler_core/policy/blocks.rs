@@ -26,7 +26,7 @@ fn a_prefix_stays_until_its_blocks_are_needed_and_the_least_used_goes_first() {
 }
 
 #[test]
-fn no_more_blocks_are_kept_for_their_prefixes_than_is_said() {
+fn no_more_blocks_are_kept_for_their_prefixes_than_the_option_says() {
     let mut world = world(LIMITS, SchedulerOptions::default());
     world.core.set_max_cached_blocks(8);
     for n in 0..5 {
