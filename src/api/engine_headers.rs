@@ -1,4 +1,4 @@
-//! Headers that name the engine that gave an answer.
+//! Headers that name the engine that gave a response.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
@@ -13,7 +13,7 @@ const ENGINE: HeaderName = HeaderName::from_static("x-assay-engine");
 /// [`EngineHeaders::digest`].
 const DIGEST: HeaderName = HeaderName::from_static("x-assay-digest");
 
-/// What the headers of every answer say of the engine.
+/// What the headers of every response say of the engine.
 pub(super) struct EngineHeaders {
     profile: HeaderValue,
     /// SHA-256 over everything that scores depend on: the profile id, which itself is a digest of the manifest and so of
@@ -40,7 +40,7 @@ impl EngineHeaders {
         Some(Self { profile: header(&manifest.profile.id)?, digest: header(&digest)? })
     }
 
-    /// Adds them to those of an answer.
+    /// Adds them to those of a response.
     pub(super) fn add_to(&self, headers: &mut HeaderMap) {
         headers.insert(ENGINE, self.profile.clone());
         headers.insert(DIGEST, self.digest.clone());

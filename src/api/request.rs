@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 /// Fewest bytes that such a body counts for: this bounds how many are worked on at once.
 const LEAST_PREPARING: usize = 1 << 20;
-/// Longest time for which an answer may be of use.
+/// Longest time for which a response may be of use.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(1_000_000_000);
 /// What some editors and languages put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -77,7 +77,7 @@ pub(super) struct CommonSchema {
     /// Lower goes first.
     #[schema(minimum = -128, maximum = 127)]
     priority: Option<i64>,
-    /// Seconds for which the answer is of use.
+    /// Seconds for which the response is of use.
     #[schema(exclusive_minimum = 0, maximum = 1e9)]
     timeout: Option<f64>,
 }
@@ -288,7 +288,7 @@ fn priority(name: &str, class: i64) -> Result<Priority, ApiError> {
     }
 }
 
-/// How long the answer is of use, from the field or header `name`.
+/// How long the response is of use, from the field or header `name`.
 fn timeout(name: &str, seconds: f64) -> Result<Duration, ApiError> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() && duration <= LONGEST_TIMEOUT => Ok(duration),

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// What the chunks of a stream say about usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamOptions {
-    /// Whether a last chunk has the usage of the whole answer.
+    /// Whether a last chunk has the usage of the whole response.
     pub(super) include_usage: bool,
     /// Whether each chunk has the usage so far. It takes effect with `include_usage` only, as in vLLM.
     pub(super) continuous_usage: bool,
@@ -20,7 +20,7 @@ pub(super) struct StreamOptions {
 #[schema(as = StreamOptions)]
 #[expect(dead_code, reason = "the schema of what `take_stream_options` reads")]
 pub(super) struct StreamOptionsSchema {
-    /// Whether a last chunk has the usage of the whole answer.
+    /// Whether a last chunk has the usage of the whole response.
     include_usage: Option<bool>,
     /// Whether each chunk has the usage so far; takes effect with `include_usage` only.
     continuous_usage_stats: Option<bool>,
@@ -31,7 +31,7 @@ pub(super) struct StreamOptionsSchema {
 /// Takes `stream_options` out of a request.
 ///
 /// # Errors
-/// The answer is not streamed, or an option is unknown.
+/// The response is not streamed, or an option is unknown.
 pub(super) fn take_stream_options(fields: &mut Fields, stream: bool) -> Result<StreamOptions, ApiError> {
     let Some(value) = fields.take::<Value>("stream_options")? else { return Ok(StreamOptions::default()) };
     if !stream {

@@ -131,7 +131,7 @@ pub(super) struct GenerateArgs {
     /// Responses per prompt in a best-of-n trace
     #[arg(long, value_name = "COUNT", default_value_t = 16)]
     pub(super) group: usize,
-    /// Time after which an answer is of no use [default: none]
+    /// Time after which a response is of no use [default: none]
     #[arg(long, value_name = "SECONDS")]
     pub(super) timeout: Option<f64>,
 }

@@ -35,7 +35,7 @@ pub(super) struct TraceSpec {
     pub(super) response_tokens: usize,
     /// Responses to one prompt in [`TraceShape::BestOfN`]; at least 1.
     pub(super) group: usize,
-    /// Seconds after its arrival at which a request's answer is no longer useful.
+    /// Seconds after its arrival at which a request's response is no longer useful.
     pub(super) timeout: Option<f64>,
 }
 

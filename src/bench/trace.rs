@@ -35,7 +35,7 @@ pub(super) struct TraceRequest {
     /// Priority class; lower ones first.
     #[serde(default, skip_serializing_if = "is_default_priority")]
     pub(super) priority: i8,
-    /// Seconds after arrival at which the answer is no longer useful.
+    /// Seconds after arrival at which the response is no longer useful.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) timeout: Option<f64>,
 }

@@ -85,7 +85,7 @@ options! {
 
         /// Finish reason of scores
         ///
-        /// For /v1/chat/completions: `stop`, or `length` as NIM's reward models answer. The `openai` package's
+        /// For /v1/chat/completions: `stop`, or `length` as NIM's reward models return. The `openai` package's
         /// `parse()` raises an error on `length`.
         finish_reason: FinishReason = FinishReason::Stop, value_name: "REASON";
 

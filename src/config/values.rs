@@ -281,9 +281,9 @@ pub enum RouteActivation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// What a complete answer has
+    /// What a complete response has
     Stop,
-    /// What NIM's reward models answer
+    /// What NIM's reward models return
     Length,
 }
 

@@ -133,7 +133,7 @@ pub enum PromptError {
     Empty,
     /// The conversation does not end with the steps that the model scores.
     #[error(
-        "the model scores the steps of an answer; send a user's turn and then an assistant's turn with the steps, each on \
+        "the model scores the steps of a response; send a user's turn and then an assistant's turn with the steps, each on \
          its own or with {separator:?} between two"
     )]
     NoSteps { separator: String },

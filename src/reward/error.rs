@@ -113,7 +113,7 @@ pub enum Unscorable {
     )]
     NoTurn,
     /// The conversation has no answer, but the model also reads where the prompt ends.
-    #[error("the model scores an answer to a prompt; send a user's turn and then the assistant's")]
+    #[error("the model scores a response to a prompt; send a user's turn and then the assistant's")]
     NoAnswer,
     /// A text or token ids for a judge.
     #[error(

@@ -4,7 +4,7 @@
 //! `row_scores`, `step_scores`, `judge_scores` and `gated_mixture` make scores of their outputs ([`Head`]). [`RankedBy`] is the one
 //! rule of which score ranks responses.
 //!
-//! A score is served as one number in two places: in the text of the answer and, as JSON, in its
+//! A score is served as one number in two places: in the text of the response and, as JSON, in its
 //! log-probabilities. Both carry the model's f32 widened to f64, which is exact, so a client reads
 //! the same number from either, and `float()` of the text gives back every bit.
 
@@ -38,7 +38,7 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The text of the answer: `helpfulness:1.2578125,correctness:-0.5`.
+    /// The text of the response: `helpfulness:1.2578125,correctness:-0.5`.
     pub fn content(&self) -> String {
         let mut text = String::new();
         for (index, (attribute, value)) in self.values().enumerate() {

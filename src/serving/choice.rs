@@ -1,4 +1,4 @@
-//! One answer that is being generated: OpenAI's `choice`.
+//! One completion that is being generated: OpenAI's `choice`.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use crate::sampling::Sampling;
 use crate::scheduler::{Handle, Job, Work};
 use crate::telemetry::Metrics;
 
-/// Added to the seed for each further answer to a prompt: far apart, so that no two answers' draws run
+/// Added to the seed for each further completion of a prompt: far apart, so that no two completions' draws run
 /// alongside each other.
 const SEED_STEP: u64 = 0xD1B5_4A32_D192_ED03;
 
@@ -41,7 +41,7 @@ pub(crate) struct GenerateOptions {
     pub(crate) max_tokens: Option<usize>,
     /// Whether to generate nothing; `max_tokens` is 1 then, because an engine generates something.
     pub(crate) prompt_only: bool,
-    /// Answers to each prompt.
+    /// Completions of each prompt.
     pub(crate) n: usize,
     /// What ends an answer.
     pub(crate) stops: Stops,
@@ -104,7 +104,7 @@ impl Generator {
         self.task
     }
 
-    /// Tokens that end an answer by default.
+    /// Tokens that end a completion by default.
     pub(crate) fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
     }

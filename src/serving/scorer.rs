@@ -32,7 +32,7 @@ pub struct Scheduling {
     pub arrived: Instant,
     /// Its priority class.
     pub priority: Priority,
-    /// How long after its arrival the answer is of use.
+    /// How long after its arrival the result is of use.
     pub timeout: Option<Duration>,
 }
 

@@ -46,12 +46,12 @@ pub(super) struct ChatRequest {
 pub(super) struct ChatSchema {
     #[schema(min_items = 1)]
     messages: Vec<Turn>,
-    /// Whether log-probabilities of the answer are returned, by a model that generates.
+    /// Whether log-probabilities of the response are returned, by a model that generates.
     logprobs: Option<bool>,
     /// With `logprobs`, the number of likeliest tokens to report in addition to the chosen one.
     #[schema(minimum = 0, maximum = 20)]
     top_logprobs: Option<i64>,
-    /// Whether the answer starts with the assistant's turn that it continues.
+    /// Whether the response starts with the assistant's turn that it continues.
     echo: Option<bool>,
     /// An older name of `max_completion_tokens`.
     #[schema(minimum = 1)]
@@ -136,7 +136,7 @@ impl ChatRequest {
         let length = take_length_policy(&mut fields, app)?;
         let scheduling = SchedulingFields::take(&mut fields)?;
         ignore(&mut fields)?;
-        one_answer(&mut fields)?;
+        one_result(&mut fields)?;
         fields.take_neutral()?;
         fields.end("a reward model has no use for it; leave it out")?;
         Ok(Self { model, messages, encoding, variables, stream, usage, length, scheduling })
@@ -155,7 +155,7 @@ fn ignore(fields: &mut Fields) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn one_answer(fields: &mut Fields) -> Result<(), ApiError> {
+fn one_result(fields: &mut Fields) -> Result<(), ApiError> {
     for name in ["n", "best_of"] {
         if fields.take::<i64>(name)?.is_some_and(|count| count != 1) {
             let reason = "a reward model has one result for a conversation; leave it out or send 1";

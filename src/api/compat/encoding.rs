@@ -139,7 +139,7 @@ impl Encoding {
         }
     }
 
-    /// The answer with the numbers of all texts: in bytes, or a list of what `item` makes of each.
+    /// The response with the numbers of all texts: in bytes, or a list of what `item` makes of each.
     ///
     /// # Errors
     /// The header that describes the bytes would be longer than clients read.

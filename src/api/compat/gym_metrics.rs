@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(aggregate_metrics)).routes(routes!(reverify_mode))
 }
 
-/// Answers of `/verify`, usually without the rollouts themselves.
+/// Responses of `/verify`, usually without the rollouts themselves.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `aggregated` reads")]
 struct AggregateMetricsRequest {
@@ -105,12 +105,12 @@ struct Rollout {
     index: i64,
     /// Its numbers, by name; what the model used is among them.
     numbers: Vec<(String, f64)>,
-    /// What an answer lists of it.
+    /// What a response lists of it.
     info: Map<String, Value>,
 }
 
 impl Rollout {
-    /// Reads an answer of `/verify` at `path`.
+    /// Reads a response of `/verify` at `path`.
     ///
     /// # Errors
     /// It is not an object, or one of its indices is not a whole number.

@@ -34,7 +34,7 @@ struct GetRewardRequest {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct GetRewardAnswer<'a> {
+struct GetRewardResponse<'a> {
     rewards: &'a [f64],
     /// The same again: OpenRLHF filters by these.
     scores: &'a [f64],
@@ -50,7 +50,7 @@ struct GetRewardAnswer<'a> {
     request_body(content = GetRewardRequest, example = json!({
         "query": ["<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nGood day<|eot_id|>"]
     })),
-    responses((status = 200, body = GetRewardAnswer), Errors),
+    responses((status = 200, body = GetRewardResponse), Errors),
 )]
 pub(in crate::api) async fn get_reward(
     State(app): State<Arc<App>>,
@@ -58,7 +58,7 @@ pub(in crate::api) async fn get_reward(
 ) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Ignore, read).await?;
     let rewards = texts.singles()?;
-    Ok(texts.respond(GetRewardAnswer { rewards: &rewards, scores: &rewards, extra_logs: Map::new() }))
+    Ok(texts.respond(GetRewardResponse { rewards: &rewards, scores: &rewards, extra_logs: Map::new() }))
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {

@@ -110,16 +110,16 @@ pub(super) fn conversations(
     Ok(inputs)
 }
 
-/// What a request to rank asks of its answer.
+/// What a request to rank asks of its response.
 pub(super) struct RankingShape {
     /// Most results; 0 for all.
     pub(super) top: usize,
-    /// The responses, if the answer returns them.
+    /// The candidates, if they are returned.
     documents: Option<Vec<String>>,
 }
 
 impl RankingShape {
-    /// Takes `top_n`, and the field `flag`, which says whether the answer returns the responses; `default` if it is
+    /// Takes `top_n`, and the field `flag`, which says whether the candidates are returned; `default` if it is
     /// absent.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ struct ScoreSchema {
 /// The response in the form of the request.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum ScoreAnswer<'a> {
+enum ScoreResponse<'a> {
     Pairs(List<'a, PairScore>),
     Matrix(Matrix<'a>),
 }
@@ -88,7 +88,7 @@ enum Client {
         content = ScoreSchema,
         example = json!({"model": "demo", "text_1": "Hello", "text_2": ["Good day", "Go away"]}),
     ),
-    responses((status = 200, body = ScoreAnswer), Errors),
+    responses((status = 200, body = ScoreResponse), Errors),
 )]
 async fn score_pairs(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     answer(app, request).await
@@ -103,7 +103,7 @@ async fn score_pairs(State(app): State<Arc<App>>, request: Request) -> Result<Re
         "query": "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>",
         "items": ["<|start_header_id|>assistant<|end_header_id|>\n\nGood day<|eot_id|>"]
     })),
-    responses((status = 200, body = ScoreAnswer), Errors),
+    responses((status = 200, body = ScoreResponse), Errors),
 )]
 async fn score_v1(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     answer(app, request).await
@@ -119,8 +119,8 @@ pub(in crate::api) async fn answer(app: Arc<App>, request: Request) -> Result<Re
     }
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
     let answer = match texts.shape {
-        Client::Vllm => ScoreAnswer::Pairs(vllm_score::pairs(&texts)?),
-        Client::Sglang => ScoreAnswer::Matrix(sglang_score::matrix(&texts)),
+        Client::Vllm => ScoreResponse::Pairs(vllm_score::pairs(&texts)?),
+        Client::Sglang => ScoreResponse::Matrix(sglang_score::matrix(&texts)),
     };
     Ok(texts.respond(answer))
 }

@@ -62,7 +62,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The answer.
+/// The response.
 pub(super) fn matrix<'a, F>(texts: &ScoredTexts<'a, F>) -> Matrix<'a> {
     let rows = texts.scored.iter().map(|scored| texts.values(scored)).collect();
     Matrix::new(texts.model.name, rows, None, texts.usage())

@@ -51,14 +51,14 @@ enum SlimePrompt {
 /// The reward itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum SlimeRewardAnswer {
+enum SlimeRewardResponse {
     /// From a model with one score, or one that scores steps.
     Number(f64),
     /// By attribute, from any other model.
     Scores(ScoreMap),
 }
 
-/// Scores a response. The answer is the reward itself: a number, or, if the model has several scores, an object
+/// Scores a response. The body that is returned is the reward itself: a number, or, if the model has several scores, an object
 /// from which the trainer's `--reward-key` chooses.
 #[utoipa::path(
     post,
@@ -68,7 +68,7 @@ enum SlimeRewardAnswer {
         content = SlimeRewardRequest,
         example = json!({"prompt": "Hello", "response": "Good day", "label": null}),
     ),
-    responses((status = 200, body = SlimeRewardAnswer), Errors),
+    responses((status = 200, body = SlimeRewardResponse), Errors),
 )]
 async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Ignore, read).await?;
@@ -76,9 +76,9 @@ async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         return Err(ApiError::internal("one text was sent and not one was scored"));
     };
     let reward = if texts.model.names(texts.head).len() <= 1 {
-        SlimeRewardAnswer::Number(texts.single(scored)?)
+        SlimeRewardResponse::Number(texts.single(scored)?)
     } else {
-        SlimeRewardAnswer::Scores((&scored.scores).into())
+        SlimeRewardResponse::Scores((&scored.scores).into())
     };
     Ok(texts.respond(reward))
 }

@@ -68,7 +68,7 @@ pub(super) struct Classification {
     num_classes: usize,
 }
 
-/// The answer to `POST /classify`.
+/// The response to `POST /classify`.
 pub(super) fn classes<'a, F>(texts: &ScoredTexts<'a, F>) -> List<'a, Classification> {
     let mut data = Vec::with_capacity(texts.scored.len());
     for (index, scored) in texts.scored.iter().enumerate() {

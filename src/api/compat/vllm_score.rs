@@ -42,7 +42,7 @@ impl PairScore {
     }
 }
 
-/// The answer.
+/// The response.
 ///
 /// # Errors
 /// A text has no score: a bug in Assay.

@@ -32,7 +32,7 @@ use crate::serving::{Delta, Generator};
 /// Tokens to generate unless the request says otherwise, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// Most answers to one call, each of which is computed on its own.
+/// Most completions of one call; each is computed on its own.
 const MOST_ANSWERS_OF_A_CALL: usize = 1024;
 
 /// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is
@@ -47,7 +47,7 @@ struct CompletionRequest {
     /// The number of likeliest tokens to report in addition to the chosen one; with `echo`, also for the prompt.
     #[schema(minimum = 0, maximum = 20)]
     logprobs: Option<i64>,
-    /// Whether the answer starts with the prompt.
+    /// Whether the response starts with the prompt.
     echo: Option<bool>,
     /// Whether the tokens that every text of the model has are added to the prompt; true if absent.
     add_special_tokens: Option<bool>,
@@ -279,7 +279,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
 }
 
 /// Refuses a request for more answers than the server takes items in a call.
-fn check_answers(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> {
+fn check_completions(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> {
     let answers = prompts * n;
     // A single prompt may have as many answers as `n` may say.
     if prompts == 1 || answers <= most {

@@ -19,7 +19,7 @@ use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_
 use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
 use utoipa::ToSchema;
 
-/// Most answers to one prompt.
+/// Most completions of one prompt.
 const MOST_ANSWERS: i64 = 128;
 
 /// How to generate and how to answer.
@@ -62,7 +62,7 @@ pub(super) struct SamplingSchema {
     /// Most tokens to generate.
     #[schema(minimum = 1)]
     max_completion_tokens: Option<i64>,
-    /// Fewest tokens before the answer may end.
+    /// Fewest tokens before the text may end.
     #[schema(minimum = 0)]
     min_tokens: Option<i64>,
     /// Another name of `min_tokens`.
@@ -88,7 +88,7 @@ pub(super) struct SamplingSchema {
     #[schema(value_type = Option<Object>)]
     logit_bias: Option<Value>,
     stop: Option<StopSchema>,
-    /// Token ids that end the answer besides the model's own.
+    /// Token ids that end the text besides the model's own.
     stop_token_ids: Option<Vec<u32>>,
     /// Whether the string or token that ends the answer is part of its text.
     include_stop_str_in_output: Option<bool>,
@@ -109,7 +109,7 @@ pub(super) struct SamplingSchema {
     return_token_ids: Option<bool>,
 }
 
-/// Strings that end the answer.
+/// Strings that end the text.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[schema(as = Stop)]

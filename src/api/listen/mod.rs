@@ -125,7 +125,7 @@ impl Port {
         }
     }
 
-    /// Answers a connection over the limit and closes it. Under TLS it is closed without an answer, which would
+    /// Answers a connection over the limit and closes it. Under TLS it is closed without a response, which would
     /// take a handshake, and a handshake is work.
     fn refuse(&self, mut stream: TcpStream) {
         self.metrics.connection_cut(ConnectionEnd::TooMany);

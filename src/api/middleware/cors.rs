@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// How long a browser may keep the answer to a preflight request.
+/// How long a browser may keep the response to a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// An option names something that is not an origin.

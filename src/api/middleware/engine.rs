@@ -1,4 +1,4 @@
-//! Names the engine that gave an answer.
+//! Names the engine that gave a response.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use crate::api::app::App;
 
-/// Adds the headers to the answer, once the engine is loaded.
+/// Adds the headers to the response, once the engine is loaded.
 pub(in crate::api) async fn name_engine(
     State(app): State<Arc<App>>,
     request: Request,
