@@ -17,7 +17,7 @@ mod linear;
 mod mlp;
 mod options;
 mod rank;
-mod ranking;
+mod ranked_by;
 mod row_scores;
 mod step_scores;
 
@@ -28,7 +28,7 @@ pub use head::Head;
 pub use layers::{HeadLayers, MissingTensor};
 pub(crate) use options::{check as check_options, probability};
 pub use rank::ranks;
-pub use ranking::RankedBy;
+pub use ranked_by::RankedBy;
 
 /// The scores of one conversation.
 #[derive(Clone, Debug, PartialEq)]
