@@ -47,7 +47,7 @@ impl ItemPath {
     }
 
     /// The path of these messages. The last one is the response, if the response is in a field of its own.
-    pub(super) fn of_messages(self, messages: &[Message]) -> Self {
+    pub(super) fn with_messages(self, messages: &[Message]) -> Self {
         let Some((last, before)) = messages.split_last() else { return self };
         self.with_bytes(Message::total_bytes(before), last.content.len())
     }
@@ -102,8 +102,8 @@ mod tests {
         assert_eq!(pair.clone().with_bytes(9, 2).longer(), "query");
         assert_eq!(pair.with_bytes(2, 9).longer(), "documents[1]");
         let messages = ["a long", "question", "no"].map(|text| Message::new("user", text));
-        let path = ItemPath::response("messages", 2, "responses[3]").of_messages(&messages);
+        let path = ItemPath::response("messages", 2, "responses[3]").with_messages(&messages);
         assert_eq!((path.longer(), path.whole()), ("messages", "responses[3]"));
-        assert_eq!(ItemPath::field("input").of_messages(&messages).longer(), "input");
+        assert_eq!(ItemPath::field("input").with_messages(&messages).longer(), "input");
     }
 }

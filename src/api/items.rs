@@ -63,7 +63,7 @@ impl Item {
         (options, length): (EncodeOptions<'_>, LengthPolicy),
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
-        let path = path.of_messages(messages);
+        let path = path.with_messages(messages);
         check_last_turn(messages, &path, settings)?;
         Self::new(path, scorer.encode_with(messages, options, length))
     }
@@ -79,7 +79,7 @@ impl Item {
         (options, rubric): (EncodeOptions<'_>, &Rubric),
         settings: &ServerSettings,
     ) -> Result<Self, ApiError> {
-        let path = path.of_messages(messages);
+        let path = path.with_messages(messages);
         check_last_turn(messages, &path, settings)?;
         match scorer.encode_rubric(messages, options, &rubric.head) {
             Err(error @ ServingError::TooLongToAsk { question, mostly_question: true, .. }) => {

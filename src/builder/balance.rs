@@ -154,7 +154,7 @@ impl<'a> Balancer<'_, 'a> {
         for (&value, column) in read.iter().zip(&measured.columns) {
             columns[value] = columns[value].max(*column);
         }
-        let factors = evening(values, &columns);
+        let factors = balancing_factors(values, &columns);
         self.balanced.values += count(&factors, &mut self.balanced.largest);
         self.divide_outputs(&qkv, first, &factors);
         let factors: Vec<f32> = read.iter().map(|&value| factors[value]).collect();
@@ -206,7 +206,7 @@ impl<'a> Balancer<'_, 'a> {
         };
         let measured = self.measure(&down, &sizes)?;
         if is_balanced(activation) {
-            let mut factors = evening(&sizes, &measured.columns);
+            let mut factors = balancing_factors(&sizes, &measured.columns);
             let mut ups = factors.clone();
             if activation == Activation::Relu2 {
                 // A square: a factor on its input is there twice.
@@ -269,7 +269,7 @@ impl<'a> Balancer<'_, 'a> {
         if !self.index.contains_key(norm) {
             return;
         }
-        let factors = evening(inputs, columns);
+        let factors = balancing_factors(inputs, columns);
         self.balanced.norms += count(&factors, &mut self.balanced.largest);
         for name in [norm.to_owned(), format!("{norm}_bias")] {
             if let Some(&at) = self.index.get(&name) {
@@ -332,7 +332,7 @@ fn count(factors: &[f32], largest: &mut f32) -> usize {
 
 /// Powers of two, one for each channel. Dividing the channels by them, and multiplying the columns that read them, makes
 /// both as even as possible. Most factors are 1.
-fn evening(mean_squares: &[f32], columns: &[f32]) -> Vec<f32> {
+fn balancing_factors(mean_squares: &[f32], columns: &[f32]) -> Vec<f32> {
     let ratios: Vec<f32> =
         mean_squares.iter().zip(columns).map(|(square, column)| (square.sqrt() / column).sqrt()).collect();
     let mut known: Vec<f32> = ratios.iter().copied().filter(|ratio| ratio.is_normal()).collect();

@@ -36,7 +36,7 @@ pub(super) enum Named {
 ///
 /// # Errors
 /// It names nothing that can be used.
-pub(super) fn recognize(model: &Path, command: &'static str) -> Result<Named, ModelError> {
+pub(super) fn recognise(model: &Path, command: &'static str) -> Result<Named, ModelError> {
     if model.is_dir() {
         directory(model, command)
     } else if model.exists() {
@@ -147,12 +147,12 @@ mod tests {
 
     fn named(root: &tempfile::TempDir, path: &str) -> Result<Named, String> {
         let path = root.path().join(path);
-        recognize(&path, "assay serve")
+        recognise(&path, "assay serve")
             .map_err(|error| error.to_string().replace(&format!("{}", root.path().display()), "ROOT"))
     }
 
     #[test]
-    fn engines_and_checkpoints_are_recognized_by_their_files() {
+    fn engines_and_checkpoints_are_recognised_by_their_files() {
         let root = with(&[
             "engine/engine.yaml",
             "engine/config.json",
@@ -201,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn names_and_addresses_of_the_hub_are_recognized() {
-        let sentence = |name: &str| recognize(Path::new(name), "assay serve").unwrap_err().to_string();
+    fn names_and_addresses_of_the_hub_are_recognised() {
+        let sentence = |name: &str| recognise(Path::new(name), "assay serve").unwrap_err().to_string();
         assert!(sentence("acme/no-such-model").contains("`hf download acme/no-such-model`"));
         let address = sentence("https://huggingface.co/acme/judge/tree/main");
         assert!(address.contains("`assay serve acme/judge`"), "{address}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::download::download;
-use super::named::{Named, recognize};
+use super::named::{Named, recognise};
 use super::store::{InUse, Store};
 use super::{ModelError, ModelOptions, key};
 use crate::builder::cpu::{self, CpuBuildOptions, DEFAULT_MAX_BATCH_SIZE, DEFAULT_MAX_NUM_TOKENS};
@@ -31,15 +31,15 @@ pub fn prepare(
     command: &'static str,
     progress: &dyn Progress,
 ) -> Result<Prepared, ModelError> {
-    let recognized = match recognize(model, command) {
+    let recognised = match recognise(model, command) {
         Err(ModelError::NotDownloaded { name, .. }) if options.download => {
             progress.note(&format!("downloading {name} from the Hugging Face hub"));
             download(&name)?;
-            recognize(model, command)
+            recognise(model, command)
         }
-        recognized => recognized,
+        recognised => recognised,
     };
-    match recognized? {
+    match recognised? {
         Named::Engine if options.build_only() => {
             Err(ModelError::AlreadyBuilt { directory: model.to_owned() })
         }
@@ -53,7 +53,7 @@ pub fn prepare(
 
 /// Whether `model` names a checkpoint. Its engine will run as one process.
 pub fn is_checkpoint(model: &Path) -> bool {
-    matches!(recognize(model, ""), Ok(Named::Checkpoint))
+    matches!(recognise(model, ""), Ok(Named::Checkpoint))
 }
 
 /// Refuses to build for the processor if the user may want a GPU engine.

@@ -69,7 +69,7 @@ pub enum LengthClasses {
 
 impl LengthClasses {
     /// The class of a text; 0 for the usual one.
-    pub fn of(self, tokens: usize) -> usize {
+    pub fn class_of(self, tokens: usize) -> usize {
         match self {
             Self::Two { usual } if tokens > usual => 1,
             Self::EachBeyond { usual } if tokens > usual => tokens,

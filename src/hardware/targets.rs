@@ -173,7 +173,7 @@ impl HardwareTarget {
     ///
     /// # Errors
     /// [`TargetError::Invalid`] when a file of this build is malformed.
-    pub fn of_device(device: &str) -> Result<Option<Self>, TargetError> {
+    pub fn from_device(device: &str) -> Result<Option<Self>, TargetError> {
         Ok(Self::all()?.into_iter().find(|target| target.devices.iter().any(|known| known == device)))
     }
 

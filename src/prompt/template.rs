@@ -25,7 +25,7 @@ impl Template {
     /// The template has a syntax error.
     pub(super) fn parse(source: &str, spec: &PromptSpec) -> Result<Self, SyntaxError> {
         let jinja = Jinja::parse(source)?;
-        let date_use = DateUse::of(&jinja);
+        let date_use = DateUse::from_jinja(&jinja);
         let mut date = spec.template_date.or(date_use.default_date());
         let mut variables = Map::new();
         for (name, text) in &spec.special_tokens {
@@ -142,10 +142,10 @@ impl DateUse {
     /// # Errors
     /// The template has a syntax error.
     pub(crate) fn detect(source: &str) -> Result<Self, SyntaxError> {
-        Ok(Self::of(&Jinja::parse(source)?))
+        Ok(Self::from_jinja(&Jinja::parse(source)?))
     }
 
-    fn of(jinja: &Jinja) -> Self {
+    fn from_jinja(jinja: &Jinja) -> Self {
         if jinja.asks_for("strftime_now") {
             Self::Fallback
         } else if jinja.reads("strftime_now") {

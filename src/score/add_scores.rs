@@ -4,7 +4,7 @@ use serde_json::{Number, Value};
 
 use super::columns::{SIDES, ScoreColumns};
 use super::forms::{Found, Holds, RowLayout};
-use super::margins::{lists_margin, margin, of_rivals, ranks_of_rivals};
+use super::margins::{lists_margin, margin, ranks_of_rivals, rival_scores};
 use super::row::{Cell, Row};
 use super::{ConversationScores, ScoreError, ScoreResult};
 
@@ -91,7 +91,7 @@ impl ScoreColumns {
             self.set(row, attribute, &column(scores, attribute));
         }
         self.set(row, "rank", &ranks_of_rivals(ranking, found).into_iter().map(Value::from).collect());
-        self.set(row, "margin", &number(margin(&of_rivals(ranking, found, 0))));
+        self.set(row, "margin", &number(margin(&rival_scores(ranking, found, 0))));
     }
 
     fn add_pair(&self, row: &mut Row, scores: &[Option<&ConversationScores>], ranking: &[Option<f64>]) {

@@ -292,7 +292,7 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     }
     let mut columns = ScoreColumns::new(&arguments.prefix, arguments.by.as_deref());
     columns.attributes.clone_from(&arguments.attributes);
-    let form = arguments.form.of_inputs(std::slice::from_ref(&arguments.input));
+    let form = arguments.form.for_inputs(std::slice::from_ref(&arguments.input));
     let mut builder: Option<ReportDataBuilder> = None;
     for row in rows::open(path)? {
         let row = row?;

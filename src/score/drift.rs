@@ -47,12 +47,12 @@ pub struct DriftArgs {
 /// There is nothing to compare with.
 #[derive(Debug, thiserror::Error)]
 #[error("one server has nothing to differ from; give a second --url, or --engine")]
-struct Alone;
+struct OneReplica;
 
 /// A server does not differ from itself.
 #[derive(Debug, thiserror::Error)]
 #[error("--url {0} is given twice; name each server once")]
-struct Twice(String);
+struct RepeatedUrl(String);
 
 /// No replica scored anything, so that nothing was compared.
 #[derive(Debug, thiserror::Error)]
@@ -109,11 +109,11 @@ pub async fn drift(arguments: &DriftArgs) -> Result<u8, ScoreError> {
 
 async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
     if arguments.urls.len() + usize::from(arguments.engine.is_some()) < 2 {
-        return Err(ScoreError::Setup(Alone.into()));
+        return Err(ScoreError::Setup(OneReplica.into()));
     }
     for (index, url) in arguments.urls.iter().enumerate() {
         if arguments.urls[..index].iter().any(|other| server_root(other) == server_root(url)) {
-            return Err(ScoreError::Setup(Twice(url.clone()).into()));
+            return Err(ScoreError::Setup(RepeatedUrl(url.clone()).into()));
         }
     }
     let mut replicas = Vec::new();

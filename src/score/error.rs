@@ -331,7 +331,7 @@ pub enum ConversationError {
 
 impl ConversationError {
     /// Why `value` does not have the turns of a conversation.
-    pub(super) fn of_turns(value: &Value, column: &str) -> Self {
+    pub(super) fn from_turns(value: &Value, column: &str) -> Self {
         let column = column.to_owned();
         match value {
             Value::Object(fields) if fields.len() == 1 && fields.contains_key("hex") => Self::Bytes(column),

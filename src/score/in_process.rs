@@ -200,7 +200,7 @@ fn rubric_head(scorer: &Scorer, rubric: &Value) -> Result<Arc<Head>, String> {
     let items = read_rubric(RUBRIC, rubric.clone()).map_err(|error| error.to_string())?;
     scorer.rubric(items, QuestionLayout::default()).map_err(|error| match error {
         RubricError::Item { index, source } => {
-            FieldError::of_question(&format!("{RUBRIC}[{index}]"), &source).to_string()
+            FieldError::from_question(&format!("{RUBRIC}[{index}]"), &source).to_string()
         }
         error => format!("`{RUBRIC}` {error}"),
     })

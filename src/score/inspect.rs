@@ -54,7 +54,7 @@ pub(super) fn inspect(
     form: &FormArgs,
     columns: &ScoreColumns,
 ) -> Result<(RowLayout, Peeked), ScoreError> {
-    let form = &form.of_inputs(inputs);
+    let form = &form.for_inputs(inputs);
     for (input, path) in inputs.iter().enumerate() {
         let start = Start::read(path)?;
         start.check_is_rows(path, form)?;

@@ -4,7 +4,7 @@ use super::forms::Found;
 use crate::reward::ranks;
 
 /// The scores of the responses to the prompt of the response at `index`; null for the others.
-pub(super) fn of_rivals(ranking: &[Option<f64>], found: &Found, index: usize) -> Vec<Option<f64>> {
+pub(super) fn rival_scores(ranking: &[Option<f64>], found: &Found, index: usize) -> Vec<Option<f64>> {
     let scores = ranking.iter().enumerate();
     scores.map(|(other, score)| score.filter(|_| found.are_rivals(index, other))).collect()
 }
@@ -19,7 +19,7 @@ pub(super) fn ranks_of_rivals(ranking: &[Option<f64>], found: &Found) -> Vec<Opt
         if found.prompts[..index].contains(prompt) {
             continue;
         }
-        for (rank, place) in ranks(&of_rivals(ranking, found, index)).into_iter().zip(&mut all) {
+        for (rank, place) in ranks(&rival_scores(ranking, found, index)).into_iter().zip(&mut all) {
             *place = rank.or(*place);
         }
     }
@@ -51,7 +51,7 @@ mod tests {
         let found = Found { prompts: vec![0, 0, 1, 1, 1], ..Found::default() };
         let ranking = [Some(1.0), Some(2.5), Some(9.0), None, Some(7.0)];
         assert_eq!(ranks_of_rivals(&ranking, &found), [Some(2), Some(1), Some(1), None, Some(2)]);
-        assert_eq!(margin(&of_rivals(&ranking, &found, 0)), Some(1.5));
+        assert_eq!(margin(&rival_scores(&ranking, &found, 0)), Some(1.5));
     }
 
     #[test]

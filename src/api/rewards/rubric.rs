@@ -142,7 +142,7 @@ fn rubric(fields: &Fields, app: &App, value: Value, layout: QuestionLayout) -> R
         RubricError::NoVocabulary(error) => ApiError::unsupported(&path, error.to_string()),
         RubricError::Layout(source) => ApiError::invalid(fields.path("layout"), source.to_string()),
         RubricError::Item { index, source } => {
-            FieldError::of_question(&format!("{path}[{index}]"), &source).into()
+            FieldError::from_question(&format!("{path}[{index}]"), &source).into()
         }
     })?;
     Ok(Rubric { path, head })

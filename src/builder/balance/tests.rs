@@ -123,9 +123,9 @@ fn what_was_evened_out_is_counted() {
 #[test]
 fn factors_are_powers_of_two_and_even_channels_keep_theirs() {
     assert_eq!(
-        evening(&[1.0, 1.1, 0.9, 900.0, 0.0], &[0.5, 0.4, 0.6, 0.5 / 30.0, 0.0]),
+        balancing_factors(&[1.0, 1.1, 0.9, 900.0, 0.0], &[0.5, 0.4, 0.6, 0.5 / 30.0, 0.0]),
         [1.0, 1.0, 1.0, 32.0, 1.0]
     );
-    assert_eq!(evening(&[1e10, 1.0, 1.0], &[1e-10, 1.0, 1.0])[0], 1024.0);
-    assert_eq!(evening(&[0.0; 2], &[1.0; 2]), [1.0; 2]);
+    assert_eq!(balancing_factors(&[1e10, 1.0, 1.0], &[1e-10, 1.0, 1.0])[0], 1024.0);
+    assert_eq!(balancing_factors(&[0.0; 2], &[1.0; 2]), [1.0; 2]);
 }

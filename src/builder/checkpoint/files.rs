@@ -136,7 +136,7 @@ impl Index {
         let mut places: BTreeMap<&str, &Path> = BTreeMap::new();
         for (name, stored) in found {
             if let Some(other) = places.insert(name, stored.path()) {
-                return Err(twice(name, stored, other));
+                return Err(in_two_files(name, stored, other));
             }
         }
         for (tensor, shard) in &self.listed {
@@ -151,7 +151,7 @@ impl Index {
 }
 
 /// The error for a tensor that another file has, too.
-pub(super) fn twice(name: &str, stored: &Stored, other: &Path) -> BuildError {
+pub(super) fn in_two_files(name: &str, stored: &Stored, other: &Path) -> BuildError {
     BuildError::tensor(stored.path(), name, format!("is also in {}; remove one", other.display()))
 }
 

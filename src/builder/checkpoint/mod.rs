@@ -48,7 +48,7 @@ impl Checkpoint {
         let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();
         for (name, stored) in tensor_names::normalise(found) {
             if let Some(other) = tensors.get(&name) {
-                return Err(files::twice(&name, &stored, other.stored.path()));
+                return Err(files::in_two_files(&name, &stored, other.stored.path()));
             }
             tensors.insert(name, Entry { stored, merge: None, adapted: false });
         }

@@ -16,6 +16,6 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 
 /// Ministral if `family` is Mistral and the checkpoint lists the kinds of its layers: transformers' `AutoConfig` reads
 /// such a `config.json` as Ministral's.
-pub(super) fn or_other(config: &Object, family: &'static FamilySpec) -> &'static FamilySpec {
+pub(super) fn if_layers_are_listed(config: &Object, family: &'static FamilySpec) -> &'static FamilySpec {
     if family.name == mistral::SPEC.name && config.has("layer_types") { &SPEC } else { family }
 }

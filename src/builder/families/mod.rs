@@ -115,12 +115,12 @@ impl Architecture {
                 );
                 return Err(config.error("model_type", &reason));
             }
-            let family = ministral::or_other(config, family);
+            let family = ministral::if_layers_are_listed(config, family);
             return Ok(Some(Self::new(name, family, class)));
         }
         // Training code gives its classes names of its own, such as `RewardModel`.
         let family = model_type.as_deref().and_then(with_model_type);
-        Ok(family.map(|family| Self::new(name, ministral::or_other(config, family), name)))
+        Ok(family.map(|family| Self::new(name, ministral::if_layers_are_listed(config, family), name)))
     }
 
     fn new(name: &str, family: &'static FamilySpec, class: &str) -> Self {

@@ -102,16 +102,16 @@ impl HeadFile {
             serde_saphyr::from_str(&text).map_err(|error| wrong(error.without_snippet().to_string()))?;
         let file = Self { path: path.to_owned(), content, judge: None };
         if file.content.matrix.is_some() && file.content.layers.is_some() {
-            return Err(file.wrong(
+            return Err(file.error(
                 "`matrix` is for a head of one layer and `layers` for one of several; give one of them",
             ));
         }
         if file.content.bias.is_some() && file.content.matrix.is_none() {
-            return Err(file.wrong("`bias` goes with `matrix`; give a layer of `layers` its own"));
+            return Err(file.error("`bias` goes with `matrix`; give a layer of `layers` its own"));
         }
         let count = file.content.layers.as_ref().map_or(1, Vec::len);
         if count == 0 || count > MOST_LAYERS {
-            return Err(file.wrong(&format!("`layers` has {count} layers; give 1 to {MOST_LAYERS}")));
+            return Err(file.error(&format!("`layers` has {count} layers; give 1 to {MOST_LAYERS}")));
         }
         Ok(file)
     }
@@ -121,7 +121,7 @@ impl HeadFile {
         self.judge.as_ref()
     }
 
-    pub(super) fn wrong(&self, reason: &str) -> BuildError {
+    pub(super) fn error(&self, reason: &str) -> BuildError {
         BuildError::Option(format!("--head {}: {reason}", self.path.display()))
     }
 
@@ -161,7 +161,7 @@ impl HeadFile {
                         "the checkpoint has no tensor {name}; beside the decoder it has {}",
                         if beside.is_empty() { "none".to_owned() } else { beside.join(", ") }
                     );
-                    return Err(self.wrong(&reason));
+                    return Err(self.error(&reason));
                 }
             }
         }
@@ -183,23 +183,23 @@ impl HeadFile {
         let content = &self.content;
         if head.mixture.is_some() || head.steps.is_some() && content.rows.is_some() {
             let class = &context.config.model.architecture;
-            return Err(self.wrong(&format!("{class} defines its scores itself; leave --head out")));
+            return Err(self.error(&format!("{class} defines its scores itself; leave --head out")));
         }
         let rows = content.rows.clone().unwrap_or_else(|| head.rows.clone());
         if let Some(row) = rows.iter().chain(&content.minus).find(|row| **row >= head.outputs) {
             let matrix = head.last().map_or("", |layer| layer.matrix.as_str());
-            return Err(self.wrong(&format!("row {row} does not exist: {matrix} has {} rows", head.outputs)));
+            return Err(self.error(&format!("row {row} does not exist: {matrix} has {} rows", head.outputs)));
         }
         let steps = self.steps(context, &head, rows.len())?;
         let attributes = self.attributes(&head, rows.len(), steps.is_some())?;
         let pad = self.pad(context, &head, steps.is_some())?;
         let score = content.score.clone().or(head.score.clone());
         crate::reward::check_options(&score, &attributes, steps.is_none())
-            .map_err(|error| self.wrong(&format!("`score.{}`: {error}", error.field())))?;
+            .map_err(|error| self.error(&format!("`score.{}`: {error}", error.field())))?;
         let suffix = content.suffix.clone().unwrap_or_else(|| head.suffix.clone());
         let vocabulary = context.config.model.vocab_size;
         if let Some(id) = suffix.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(self.wrong(&format!("`suffix`: {id} is not a token id below {vocabulary}")));
+            return Err(self.error(&format!("`suffix`: {id} is not a token id below {vocabulary}")));
         }
         let template = match content.step_prompt {
             Some(StepPrompt::Text) => Some(PLAIN_PROMPT),
@@ -230,13 +230,13 @@ impl HeadFile {
     ) -> Result<Option<u32>, BuildError> {
         match self.content.read {
             Some(_) if steps => {
-                Err(self.wrong("`read` is for heads that are read once, and this one scores steps"))
+                Err(self.error("`read` is for heads that are read once, and this one scores steps"))
             }
             None => Ok(head.pad),
             Some(Read::LastToken) => Ok(None),
             Some(Read::LastNonPad) => padding::token(context)
                 .map(Some)
-                .ok_or_else(|| self.wrong("`read: last_non_pad` needs pad_token_id in config.json")),
+                .ok_or_else(|| self.error("`read: last_non_pad` needs pad_token_id in config.json")),
         }
     }
 
@@ -251,11 +251,11 @@ impl HeadFile {
         };
         if rows == 0 || attributes.len() != expected {
             let names = attributes.len();
-            return Err(self.wrong(&format!(
+            return Err(self.error(&format!(
                 "`rows` has {rows} entries and `attributes` has {names}; give each row one name, and all steps one"
             )));
         }
-        check_attribute_names(&attributes).map_err(|error| self.wrong(&format!("attributes: {error}")))?;
+        check_attribute_names(&attributes).map_err(|error| self.error(&format!("attributes: {error}")))?;
         Ok(attributes)
     }
 
@@ -270,27 +270,27 @@ impl HeadFile {
         let Some(token) = token else {
             let own = head.steps.clone().map(|own| Steps { value: value.unwrap_or(own.value), ..own });
             if own.is_none() && value.is_some() {
-                return Err(self.wrong("`step_value` goes with `step_token`, which says where a step ends"));
+                return Err(self.error("`step_value` goes with `step_token`, which says where a step ends"));
             }
             if head.separate_steps().is_none() && self.content.step_prompt.is_some() {
-                return Err(self.wrong("`step_prompt` goes with `step_token`, which says where a step ends"));
+                return Err(self.error("`step_prompt` goes with `step_token`, which says where a step ends"));
             }
             return Ok(own);
         };
         let default = if rows == 2 { StepValue::Softmax } else { StepValue::Sigmoid };
         let value = value.or(head.steps.as_ref().map(|own| own.value)).unwrap_or(default);
         if rows != value.outputs() {
-            return Err(self.wrong(&format!(
+            return Err(self.error(&format!(
                 "`rows` has {rows} entries; the score of a step is made of {} (`step_value`)",
                 value.outputs()
             )));
         }
         if token.is_empty() {
-            return Err(self.wrong("`step_token` is empty"));
+            return Err(self.error("`step_token` is empty"));
         }
         let token = if head.separate_steps().is_some() || self.content.step_prompt.is_some() {
             StepToken::encoded(token, context.encoder)
-                .map_err(|error| self.wrong(&format!("`step_token`: {error}")))?
+                .map_err(|error| self.error(&format!("`step_token`: {error}")))?
         } else {
             StepToken::Text(token.clone())
         };

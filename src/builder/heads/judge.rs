@@ -23,19 +23,19 @@ pub(super) fn head(
     if config.architecture.class != "ForCausalLM" || has_own_head(context.checkpoint) {
         let class = &config.architecture.name;
         let reason = format!("a judge is a language model, and {class} is not one; leave --head out");
-        return Err(file.wrong(&reason));
+        return Err(file.error(&reason));
     }
     let JudgeFile { attributes, weights, judge: Judge { layout, mut questions } } = judge.clone();
     let mut tokens = AnswerTokens::new(context.encoder, layout, config.longest)
-        .map_err(|error| file.wrong(&format!("`layout` {error}")))?;
+        .map_err(|error| file.error(&format!("`layout` {error}")))?;
     for (attribute, question) in attributes.iter().zip(&mut questions) {
         let resolved = tokens.resolve(question);
         let wrong = |error: QuestionError| format!("`attributes.{attribute}.{}` {error}", error.field());
-        resolved.map_err(|error| file.wrong(&wrong(error)))?;
+        resolved.map_err(|error| file.error(&wrong(error)))?;
     }
     let judge = Judge { layout, questions };
     let rows = judge.tokens().into_iter().map(|token| token as usize).collect();
     let score = ScoreOptions { weights, ..ScoreOptions::default() };
-    check_options(&score, &attributes, false).map_err(|error| file.wrong(&error.to_string()))?;
+    check_options(&score, &attributes, false).map_err(|error| file.error(&error.to_string()))?;
     Ok(CheckpointHead { attributes, rows, judge: Some(judge), score, ..lm_head(config, context.checkpoint)? })
 }

@@ -152,7 +152,7 @@ impl CheckpointHead {
     }
 
     /// A head that scores steps by these rows.
-    fn of_steps(layers: Vec<Layer>, rows: Vec<usize>, steps: Steps) -> Self {
+    fn from_steps(layers: Vec<Layer>, rows: Vec<usize>, steps: Steps) -> Self {
         let outputs = rows.len();
         let attributes = vec!["step".to_owned()];
         Self { rows, attributes, steps: Some(steps), ..Self::new(layers, outputs, vec![]) }

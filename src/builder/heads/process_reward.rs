@@ -30,13 +30,13 @@ fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
     let name = context.config.architecture.name.as_str();
     if name == QWEN {
         let steps = Steps { token: StepToken::Control(QWEN_STEP.to_owned()), value: StepValue::Softmax };
-        return Ok(Some(CheckpointHead::of_steps(two_layers::layers(context), vec![0, 1], steps)));
+        return Ok(Some(CheckpointHead::from_steps(two_layers::layers(context), vec![0, 1], steps)));
     }
     let token = StepToken::encoded(NEW_LINE, context.encoder)
         .map_err(|error| context.config.object.error("architectures", &error.to_string()))?;
     if name == SKYWORK {
         let steps = Steps { token, value: StepValue::Sigmoid };
-        let head = CheckpointHead::of_steps(vec![Layer::new("v_head.summary", checkpoint)], vec![0], steps);
+        let head = CheckpointHead::from_steps(vec![Layer::new("v_head.summary", checkpoint)], vec![0], steps);
         return Ok(Some(CheckpointHead { template: Some(PROMPT_LINE), ..head }));
     }
     // TRL's PRMTrainer: the second of two classes is a good step. Other numbers of classes are other tasks.
@@ -45,7 +45,7 @@ fn read(context: &Context<'_>) -> Result<Option<CheckpointHead>, BuildError> {
         return Err(super::unknown(&context.config.object, name, true));
     }
     let steps = Steps { token, value: StepValue::Softmax };
-    let mut head = CheckpointHead::of_steps(vec![layer], vec![0, 1], steps);
+    let mut head = CheckpointHead::from_steps(vec![layer], vec![0, 1], steps);
     head.template = Some(PLAIN_PROMPT);
     head.notes.push(
         "steps end with a line break and follow the prompt's own text, as TRL's PRMTrainer encodes them by default; \

@@ -25,7 +25,7 @@ impl Steps {
             StepToken::Text(text) => {
                 // A tokenizer may put a token for a space before the text.
                 let id = encoder.token_id(text).or(encode(text)?.last().copied()).unwrap_or(0);
-                if !stands_alone(text, id, encoder) {
+                if !is_separate_token(text, id, encoder) {
                     let reason = format!(
                         "the model is read at the end of each step, and the tokenizer joins {text:?}, which ends one, \
                          with the text before it or writes it elsewhere, too; name the step's end that the model was \
@@ -69,7 +69,7 @@ impl StepToken {
 }
 
 /// Whether a text is one token wherever a step ends with it, and only there.
-fn stands_alone(text: &str, id: u32, encoder: &Encoder) -> bool {
+fn is_separate_token(text: &str, id: u32, encoder: &Encoder) -> bool {
     if text.trim().is_empty() {
         return false;
     }

@@ -29,11 +29,11 @@ impl<'a> Planner<'a> {
                     let bias = self.chosen_rows(&bias_name, bias, head, &[])?;
                     self.head_plans.push(bias);
                 } else {
-                    self.upper_layer(&bias_name, bias, &[outputs])?;
+                    self.head_layer(&bias_name, bias, &[outputs])?;
                 }
             }
             if let Some(norm) = &layer.norm {
-                self.upper_layer(&format!("{name}_norm"), norm, &[outputs])?;
+                self.head_layer(&format!("{name}_norm"), norm, &[outputs])?;
             }
             if number == 0 {
                 plan.name = "head".to_owned();
@@ -79,10 +79,10 @@ impl<'a> Planner<'a> {
         for (number, (layer, &out)) in mixture.layers.iter().zip(&widths).enumerate() {
             let name = format!("gating.{number}");
             if number > 0 {
-                self.upper_layer(&name, &layer.matrix, &[out, widths[number - 1]])?;
+                self.head_layer(&name, &layer.matrix, &[out, widths[number - 1]])?;
             }
             if let Some(bias) = &layer.bias {
-                self.upper_layer(&format!("{name}_bias"), bias, &[out])?;
+                self.head_layer(&format!("{name}_bias"), bias, &[out])?;
             }
         }
         for (name, shape) in mixture.manifest_tensors() {
@@ -92,7 +92,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A tensor of the head's own file.
-    fn upper_layer(&mut self, name: &str, source: &str, shape: &[usize]) -> Result<(), BuildError> {
+    fn head_layer(&mut self, name: &str, source: &str, shape: &[usize]) -> Result<(), BuildError> {
         let sources = vec![self.take(source, shape)?];
         let layout = TensorLayout::RowMajor { dtype: Dtype::F32, shape: shape.to_vec() };
         self.head_plans.push(TensorPlan::new(name, sources, layout));

@@ -21,7 +21,7 @@ impl BuildCommand {
     pub(super) fn new(form: &TrtllmSpec, gpus: &GpuTarget, limits: BuildLimits) -> Self {
         Self {
             limits,
-            mapping: Mapping::of_gpus(gpus),
+            mapping: Mapping::from_gpus(gpus),
             quantization: gpus.quantization.clone(),
             objective: gpus.objective,
             // The form with a small head is Qwen's.

@@ -41,7 +41,7 @@ pub(super) fn build_from_checkpoint(
     gpus.device.clone_from(device);
     gpus.driver = machine.driver.clone().unwrap_or_default();
     gpus.objective = options.gpu.objective.unwrap_or(gpus.objective);
-    let mapping = Mapping::of_gpus(gpus);
+    let mapping = Mapping::from_gpus(gpus);
     if options.gpu.gpus_per_node.is_some() {
         check::check_nodes(options.gpu.gpus_per_node, mapping)?;
         gpus.gpus_per_node = options.gpus_per_node();

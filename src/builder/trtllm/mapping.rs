@@ -15,7 +15,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// The division of an engine.
-    pub(super) fn of_gpus(gpus: &GpuTarget) -> Self {
+    pub(super) fn from_gpus(gpus: &GpuTarget) -> Self {
         Self { tensor_parallel: gpus.tensor_parallel, pipeline_parallel: gpus.pipeline_parallel }
     }
 

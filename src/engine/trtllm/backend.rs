@@ -31,7 +31,7 @@ impl TrtllmBackend<'_> {
     /// Why a machine's GPUs cannot run `needed` ranks of the engine; `None` if they can.
     fn gpu_obstacle(&self, machine: &Machine, needed: usize) -> Option<Obstacle> {
         let GpuTarget { device, compute_capability, .. } = self.gpus;
-        let built_for = HardwareTarget::of_device(device).ok().flatten();
+        let built_for = HardwareTarget::from_device(device).ok().flatten();
         let is_same = |gpu: &Gpu| match &built_for {
             Some(target) => gpu.is(target),
             None => gpu.name == *device && !gpu.divided,
@@ -80,7 +80,7 @@ impl backend::Backend for TrtllmBackend<'_> {
     /// `tensorrt_llm-h100-fp8-tp8-latency`.
     fn profile_name(&self) -> String {
         let GpuTarget { device, quantization, tensor_parallel, pipeline_parallel, objective, .. } = self.gpus;
-        let device = match HardwareTarget::of_device(device).ok().flatten() {
+        let device = match HardwareTarget::from_device(device).ok().flatten() {
             Some(target) => target.short_name().to_owned(),
             None => device.trim_start_matches("NVIDIA ").to_lowercase().replace(' ', "_"),
         };

@@ -51,7 +51,7 @@ impl FieldError {
     }
 
     /// What is wrong with the question at `path`.
-    pub(crate) fn of_question(path: &str, error: &QuestionError) -> Self {
+    pub(crate) fn from_question(path: &str, error: &QuestionError) -> Self {
         Self::invalid(format!("{path}.{}", error.field()), error.to_string())
     }
 
@@ -184,7 +184,7 @@ impl Described {
         if let Some(value) = self.take("score") {
             question.score = read_choice(&self.path("score"), &value)?;
         }
-        question.check().map_err(|error| FieldError::of_question(&self.path, &error))?;
+        question.check().map_err(|error| FieldError::from_question(&self.path, &error))?;
         Ok(question)
     }
 

@@ -87,7 +87,7 @@ impl<'s> Lexer<'s> {
         let sign = rest[length + 2..].chars().next().filter(|c| matches!(c, '-' | '+'));
         self.data(&rest[..length], sign, tag == "{{");
         self.advance(length);
-        let raw = if tag == "{%" { raw_begin(self.rest()) } else { None };
+        let raw = if tag == "{%" { raw_start(self.rest()) } else { None };
         if let Some(length) = raw {
             self.advance(length);
             return self.raw();
@@ -286,7 +286,7 @@ fn float_length(text: &str) -> Option<usize> {
 }
 
 /// Length of the `{% raw %}` that `text` starts with, and of what it takes away.
-fn raw_begin(text: &str) -> Option<usize> {
+fn raw_start(text: &str) -> Option<usize> {
     let after = text[2..].strip_prefix(['-', '+']).unwrap_or(&text[2..]);
     let after = after.trim_start_matches(is_space).strip_prefix("raw")?.trim_start_matches(is_space);
     let after = match after.strip_prefix("-%}") {

@@ -78,7 +78,7 @@ impl RowView<'_> {
             },
             _ => None,
         };
-        turns.ok_or_else(|| ConversationError::of_turns(response, column))
+        turns.ok_or_else(|| ConversationError::from_turns(response, column))
     }
 
     /// Fails responses that would be compared although their prompts differ.

@@ -27,7 +27,7 @@ pub(super) static CONVERSATION: Form = Form {
             Some(_) => ConversationError::NotADialogue("text".into()),
             None => ConversationError::Missing("messages".into()),
         })?;
-        Ok(Found::one(view.conversation(column)?, &[column]))
+        Ok(Found::from_one(view.conversation(column)?, &[column]))
     },
     repeated: &["prompt", "instruction", "question", "query"],
     example: r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#,

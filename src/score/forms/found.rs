@@ -40,7 +40,7 @@ pub(in crate::score) struct Found {
 
 impl Found {
     /// One conversation.
-    pub(super) fn one(candidate: Candidate, columns: &[&str]) -> Self {
+    pub(super) fn from_one(candidate: Candidate, columns: &[&str]) -> Self {
         Self::group(vec![candidate], columns)
     }
 

@@ -57,7 +57,7 @@ pub(super) static FEEDBACK: Form = Form {
     fits: |view| view.has_all(&["context", "response", "feedback"]),
     read: |view| {
         let prompt = view.prompt("context")?;
-        Ok(Found::one(view.candidate(&prompt, "response"), &["response"]))
+        Ok(Found::from_one(view.candidate(&prompt, "response"), &["response"]))
     },
     repeated: &[],
     example: r#"{"context": [{"role": "user", "content": "q"}], "response": "a", "feedback": ["f"]}"#,

@@ -27,8 +27,8 @@ pub struct FormArgs {
 }
 
 impl FormArgs {
-    /// The same for the rows of these files.
-    pub(in crate::score) fn of_inputs(&self, inputs: &[PathBuf]) -> Self {
+    /// The same arguments, for the rows of these files.
+    pub(in crate::score) fn for_inputs(&self, inputs: &[PathBuf]) -> Self {
         Self { inputs: InputKinds::new(inputs), ..self.clone() }
     }
 }

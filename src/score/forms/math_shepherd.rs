@@ -34,7 +34,7 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
     let first_error = view.text("label").and_then(|label| first_error(&input, &label));
     let prompt = view.prompt_of(vec![turn("user", question.trim())])?;
     let candidate = view.steps(&prompt, &texts, "input")?;
-    Ok(Found { first_error, ..Found::one(candidate, &["input"]) })
+    Ok(Found { first_error, ..Found::from_one(candidate, &["input"]) })
 }
 
 /// Index of the first step that is labelled `-`; -1 if all are labelled `+`, `None` if the label is of another text.

@@ -13,7 +13,7 @@ pub(super) static PREFERENCE: Form = Form {
     read: |view| {
         let messages = view.value("input.messages")?;
         let turns = parse_prompt(&messages)
-            .ok_or_else(|| ConversationError::of_turns(&messages, "input.messages"))?;
+            .ok_or_else(|| ConversationError::from_turns(&messages, "input.messages"))?;
         let prompt = view.prompt_of(turns.0)?;
         let columns = ["preferred_output", "non_preferred_output"];
         let [preferred, other] = columns.map(|column| view.candidate(&prompt, column));

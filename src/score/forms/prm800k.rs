@@ -34,7 +34,7 @@ fn read(view: &RowView) -> Result<Found, ConversationError> {
     }
     let prompt = view.prompt_of(vec![turn("user", &problem)])?;
     let candidate = view.steps(&prompt, &texts, "label.steps")?;
-    Ok(Found { first_error: Some(first_error), ..Found::one(candidate, &["label"]) })
+    Ok(Found { first_error: Some(first_error), ..Found::from_one(candidate, &["label"]) })
 }
 
 /// The completion with which the solution goes on; the first if it ends here.

@@ -15,7 +15,7 @@ pub(super) static PROCESS_BENCH: Form = Form {
         let prompt = view.prompt_of(vec![turn("user", &problem)])?;
         let candidate = view.steps(&prompt, &view.texts("steps")?, "steps")?;
         let first_error = view.number("label").map(|label| label as i64);
-        Ok(Found { first_error, ..Found::one(candidate, &["steps"]) })
+        Ok(Found { first_error, ..Found::from_one(candidate, &["steps"]) })
     },
     repeated: &[],
     example: r#"{"id": "gsm8k-0", "generator": "m", "problem": "q", "steps": ["a", "b"], "final_answer_correct": false, "label": 1}"#,

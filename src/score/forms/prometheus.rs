@@ -29,7 +29,7 @@ pub(super) static FEEDBACK: Form = Form {
     fits: |view| view.has_all(&["orig_instruction", "orig_response", "orig_score"]),
     read: |view| {
         let prompt = view.prompt("orig_instruction")?;
-        Ok(Found::one(view.candidate(&prompt, "orig_response"), &["orig_response"]))
+        Ok(Found::from_one(view.candidate(&prompt, "orig_response"), &["orig_response"]))
     },
     repeated: &["instruction", "output", "input", "messages"],
     example: r#"{"instruction": "judge", "output": "feedback", "orig_instruction": "q", "orig_response": "a", "orig_score": "3"}"#,

@@ -26,7 +26,7 @@ pub(super) static RESPONSE: Form = Form {
             None => return Err(ConversationError::Missing("prompt".into())),
         };
         let column = column(view).ok_or_else(|| ConversationError::Missing("response".into()))?;
-        Ok(Found::one(view.candidate(&prompt, column), &[column]))
+        Ok(Found::from_one(view.candidate(&prompt, column), &[column]))
     },
     repeated: &["messages"],
     example: r#"{"prompt": "q", "response": "a", "helpfulness": 3}"#,

@@ -19,7 +19,7 @@ pub(super) static STEPWISE: Form = Form {
         let labels = view.list("labels")?;
         let wrong = labels.iter().position(|label| number(label) == Some(0.0));
         let first_error = Some(wrong.map_or(-1, |index| index as i64));
-        Ok(Found { first_error, ..Found::one(candidate, &["completions"]) })
+        Ok(Found { first_error, ..Found::from_one(candidate, &["completions"]) })
     },
     repeated: &[],
     example: r#"{"prompt": "q", "completions": ["a", "b"], "labels": [true, false]}"#,

@@ -177,7 +177,7 @@ impl<'a> RowView<'a> {
     pub(super) fn prompt(&self, column: &str) -> Result<Prompt, ConversationError> {
         let value = self.value(column)?;
         let parsed = parse_prompt(&value);
-        let (mut turns, printed) = parsed.ok_or_else(|| ConversationError::of_turns(&value, column))?;
+        let (mut turns, printed) = parsed.ok_or_else(|| ConversationError::from_turns(&value, column))?;
         if column == "instruction" || column == "query" {
             self.add_alpaca(&mut turns)?;
         }
@@ -253,7 +253,7 @@ impl<'a> RowView<'a> {
             Value::String(text) => parse_printed_messages(text).or_else(|| parse_dialogue(text)),
             _ => None,
         };
-        let turns = turns.ok_or_else(|| ConversationError::of_turns(&value, column))?;
+        let turns = turns.ok_or_else(|| ConversationError::from_turns(&value, column))?;
         let finished = self.finish(turns, self.system()?.as_deref(), column);
         Ok(Candidate { turns: Ok(finished?), response: value })
     }

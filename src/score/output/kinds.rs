@@ -35,11 +35,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The kind of a JSON value.
-    pub(super) fn of(json: &str) -> Self {
-        Self::of_nested(json, 0)
+    pub(super) fn from_json(json: &str) -> Self {
+        Self::from_nested(json, 0)
     }
 
-    fn of_nested(json: &str, depth: usize) -> Self {
+    fn from_nested(json: &str, depth: usize) -> Self {
         if depth > MAX_DEPTH {
             return Self::Json;
         }
@@ -52,23 +52,23 @@ impl Kind {
                 let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(json) else { return Self::Json };
                 let mut kind = Self::Null;
                 for item in items {
-                    kind = kind.merge(Self::of_nested(item.get(), depth + 1));
+                    kind = kind.merge(Self::from_nested(item.get(), depth + 1));
                 }
                 Self::List(Box::new(kind))
             }
             Some(b'{') => {
                 let Ok(row) = Row::parse(json) else { return Self::Json };
                 let field = |(name, cell): (&str, &super::super::row::Cell)| {
-                    (name.to_owned(), Self::of_nested(cell.json(), depth + 1))
+                    (name.to_owned(), Self::from_nested(cell.json(), depth + 1))
                 };
                 Self::Struct(row.columns().map(field).collect())
             }
             Some(b'"') | None => Self::Json,
-            Some(_) => Self::of_number(json),
+            Some(_) => Self::from_number(json),
         }
     }
 
-    fn of_number(digits: &str) -> Self {
+    fn from_number(digits: &str) -> Self {
         if !digits.contains(['.', 'e', 'E']) && digits != "-0" {
             if let Ok(number) = digits.parse::<i64>() {
                 let is_safe = (-MAX_SAFE..=MAX_SAFE).contains(&number);
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn merged(values: &[&str]) -> Option<DataType> {
-        values.iter().map(|json| Kind::of(json)).fold(Kind::Null, Kind::merge).data_type()
+        values.iter().map(|json| Kind::from_json(json)).fold(Kind::Null, Kind::merge).data_type()
     }
 
     #[test]

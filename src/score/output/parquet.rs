@@ -99,7 +99,7 @@ impl ColumnPlan {
                     && *kind != Kind::Json
                     && let Some(cell) = row.get(name)
                 {
-                    *kind = std::mem::replace(kind, Kind::Null).merge(Kind::of(cell.json()));
+                    *kind = std::mem::replace(kind, Kind::Null).merge(Kind::from_json(cell.json()));
                 }
             }
         }
@@ -121,7 +121,8 @@ impl ColumnPlan {
 
     /// Names the columns that are written as JSON.
     fn report(&self, path: &Path) {
-        let columns: Vec<&str> = self.of(Source::JsonText).map(|field| field.name().as_str()).collect();
+        let columns: Vec<&str> =
+            self.fields_from(Source::JsonText).map(|field| field.name().as_str()).collect();
         if !columns.is_empty() {
             let columns = columns.join(", ");
             let path = path.display();
@@ -131,14 +132,14 @@ impl ColumnPlan {
         }
     }
 
-    fn of(&self, source: Source) -> impl Iterator<Item = &Field> {
+    fn fields_from(&self, source: Source) -> impl Iterator<Item = &Field> {
         let fields = self.schema.fields().iter().zip(&self.sources);
         fields.filter(move |(_, other)| **other == source).map(|(field, _)| field.as_ref())
     }
 
     /// Whether a row has the columns of the input, or is in place of one that could not be read.
     fn has_originals(&self, row: &Row) -> bool {
-        self.of(Source::Input).next().is_none_or(|field| row.contains(field.name()))
+        self.fields_from(Source::Input).next().is_none_or(|field| row.contains(field.name()))
     }
 
     /// What makes arrays of JSON, for the columns that are not those of the input.

@@ -186,7 +186,7 @@ fn dates_and_floats_of_a_parquet_file_are_not_scored_as_texts() {
     ] {
         let file = parquet(vec![("prompt", texts.clone()), ("response", other)]);
         let row = open(file.path()).unwrap().next().unwrap().unwrap();
-        let form = FormArgs::default().of_inputs(&[file.path().to_owned()]);
+        let form = FormArgs::default().for_inputs(&[file.path().to_owned()]);
         let layout = RowLayout::detect(&row, &form).unwrap();
         let turns = layout.found(&row).unwrap().candidates.remove(0).turns;
         let reason = turns.unwrap_err().to_string();

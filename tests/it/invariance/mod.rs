@@ -76,7 +76,7 @@ fn lay_out(texts: &[SharedText], kv_blocks: usize, classes: LengthClasses) -> Ve
             let parent = text.parent.get(&laid);
             let shared = text.shared_blocks.min(parent.ids.len() / BLOCK);
             ids.extend_from_slice(&parent.ids[..shared * BLOCK]);
-            if classes.of(parent.ids.len()) == classes.of(ids.len() + text.own.len()) {
+            if classes.class_of(parent.ids.len()) == classes.class_of(ids.len() + text.own.len()) {
                 blocks.extend_from_slice(&parent.blocks[..shared]);
             }
         }

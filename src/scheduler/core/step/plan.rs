@@ -284,7 +284,7 @@ impl StepCore {
         let prompt = sequence.state.prompt.clone();
         let needed = self.jobs.limits.blocks_for(prompt.len());
         let shareable = if sharing { sequence.shareable(per_block) } else { 0 };
-        let class = self.length_classes.of(prompt.len());
+        let class = self.length_classes.class_of(prompt.len());
         let path = self.tree.enter(class, prompt[..shareable].chunks_exact(per_block));
         let missing = needed - path.len();
         let enough = self.pool.free() + self.tree.idle() >= missing + self.generating;
