@@ -23,7 +23,7 @@ pub(super) struct Turn {
     role: String,
     /// May be missing or null if there are `tool_calls`.
     content: Option<Content>,
-    /// Calls of functions, in OpenAI's form.
+    /// Calls of functions, in OpenAI's format.
     #[schema(value_type = Option<Vec<Object>>)]
     tool_calls: Option<Vec<Value>>,
 }

@@ -30,7 +30,7 @@ enum Neutral {
 
 const PLAIN: &str = "responses are plain text; leave it out";
 const SAMPLED: &str = "text is sampled token by token; leave it out";
-const ONE_ANSWER: &str = "a request of this form has one result; leave it out or send 1";
+const ONE_ANSWER: &str = "a request of this format has one result; leave it out or send 1";
 const NO_TEXT: &str = "no text is generated here; leave it out";
 const RAW: &str = "this route gives the model's own scores; leave it out, or send the text to /classify";
 const NO_MEDIA: &str = "only text is read; leave it out";

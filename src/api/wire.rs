@@ -84,7 +84,7 @@ impl From<Usage> for NullableUsage {
     }
 }
 
-/// A completion or a chunk of one, in OpenAI's form; `C` is a choice.
+/// A completion or a chunk of one, in OpenAI's format; `C` is a choice.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Completion<'a, C> {
     /// The same in all chunks of a response.
@@ -103,7 +103,7 @@ pub(super) struct Completion<'a, C> {
     /// What was done to the scores, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) score_options: Option<&'a ScoreOptions>,
-    /// Log-probabilities of the prompt, in vLLM's form; null unless they were asked for.
+    /// Log-probabilities of the prompt, in vLLM's format; null unless they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) prompt_logprobs: Option<Value>,
     /// Token ids of the prompt, in the first chunk of a stream; absent unless they were asked for.

@@ -1,4 +1,4 @@
-//! Scores in the form of OpenAI's chat completions, whole or streamed.
+//! Scores in the format of OpenAI's chat completions, whole or streamed.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue};

@@ -1,5 +1,5 @@
 //! `POST /classify` and `POST /v1/classify`, which two servers have: with `text` or `input_ids` the request has the
-//! form of SGLang, with `input` or `messages` that of vLLM.
+//! format of SGLang, with `input` or `messages` that of vLLM.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ enum FloatFormat {
     Float,
 }
 
-/// The response in the form of the request.
+/// The response in the format of the request.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Classified<'a> {
@@ -81,7 +81,7 @@ enum Classified<'a> {
     Many(Vec<Embedded>),
 }
 
-/// Whose form the request has.
+/// Whose format the request has.
 enum Client {
     Vllm,
     Sglang(NativeShape),
@@ -141,7 +141,7 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         return Ok(CompatRequest { activation, ..CompatRequest::new(inputs, Client::Sglang(shape)) });
     }
     if !fields.has("input") && !fields.has("messages") {
-        let expected = "texts or token ids in `input`, a conversation in `messages`, or, in SGLang's form, texts in \
+        let expected = "texts or token ids in `input`, a conversation in `messages`, or, in SGLang's format, texts in \
                         `text` or token ids in `input_ids`";
         return Err(fields.none_of(&["input", "messages", "text", "input_ids"], expected));
     }

@@ -1,5 +1,5 @@
 //! `POST /rerank`, `/v1/rerank` and `/v2/rerank`: responses to one prompt, the best first. With `documents` they have the
-//! form of Cohere, Jina and vLLM, with `texts` that of text-embeddings-inference.
+//! format of Cohere, Jina and vLLM, with `texts` that of text-embeddings-inference.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ enum Ranking<'a> {
     Texts(Vec<Rank>),
 }
 
-/// Whose form the request has, which the name of the list shows.
+/// Whose format the request has, which the name of the list shows.
 #[derive(Clone, Copy)]
 enum Client {
     /// `documents`.

@@ -1,4 +1,4 @@
-//! `POST /v1/embeddings`: the form of OpenAI's embeddings, in which vLLM and SGLang answer with rewards.
+//! `POST /v1/embeddings`: the format of OpenAI's embeddings, in which vLLM and SGLang answer with rewards.
 
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Res
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<EmbeddingsShape>, ApiError> {
     let inputs = messages_or_input(fields, settings)?;
-    // SGLang, whose form of a reward this is, gives raw scores.
+    // SGLang, whose format of a reward this is, gives raw scores.
     let activation = activation(fields)?.or_raw();
     let shape = EmbeddingsShape { encoding: Encoding::take(fields)?, dimensions: fields.take("dimensions")? };
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })

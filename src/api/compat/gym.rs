@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(verify)).routes(routes!(seed_session))
 }
 
-/// A rollout in the form of OpenAI's Responses API. All fields are sent back as they are.
+/// A rollout in the format of OpenAI's Responses API. All fields are sent back as they are.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
 struct VerifyRequest {

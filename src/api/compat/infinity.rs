@@ -119,7 +119,7 @@ struct Stats {
     batch_size: usize,
 }
 
-/// The names of the model, in Infinity's form.
+/// The names of the model, in Infinity's format.
 #[utoipa::path(
     get,
     path = "/infinity/models",
@@ -150,7 +150,7 @@ async fn models(State(app): State<Arc<App>>) -> Response {
     Json(ModelList { object: "list", data }).into_response()
 }
 
-/// Scores every response and puts the best first, in Infinity's form.
+/// Scores every response and puts the best first, in Infinity's format.
 #[utoipa::path(
     post,
     path = "/infinity/rerank",
@@ -171,7 +171,7 @@ async fn rerank(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     Ok(texts.respond(Ranking { object: "rerank", id, created, model, results, usage }))
 }
 
-/// Scores texts, in Infinity's form.
+/// Scores texts, in Infinity's format.
 #[utoipa::path(
     post,
     path = "/infinity/classify",

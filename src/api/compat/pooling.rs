@@ -93,7 +93,7 @@ impl Pooled {
     }
 }
 
-/// Scores texts, or a conversation, in the form of vLLM's poolers.
+/// Scores texts, or a conversation, in the format of vLLM's poolers.
 #[utoipa::path(
     post,
     path = "/pooling",

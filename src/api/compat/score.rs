@@ -1,4 +1,4 @@
-//! `POST /score` and `POST /v1/score`, which two servers have: with `query` and `items` the request has the form of
+//! `POST /score` and `POST /v1/score`, which two servers have: with `query` and `items` the request has the format of
 //! SGLang, with two lists of texts that of vLLM.
 
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(score_pairs)).routes(routes!(score_v1))
 }
 
-/// vLLM's form: prompts and their responses, under one of four pairs of names. One prompt may have many responses.
-/// SGLang's form: `query` and `items`.
+/// vLLM's format: prompts and their responses, under one of four pairs of names. One prompt may have many responses.
+/// SGLang's format: `query` and `items`.
 #[derive(ToSchema)]
 #[schema(as = ScoreRequest)]
 #[expect(dead_code, reason = "the schema of what `read` reads")]
@@ -65,7 +65,7 @@ struct ScoreSchema {
     shared: SharedSchema,
 }
 
-/// The response in the form of the request.
+/// The response in the format of the request.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum ScoreResponse<'a> {
@@ -73,7 +73,7 @@ enum ScoreResponse<'a> {
     Matrix(Matrix<'a>),
 }
 
-/// Whose form the request has.
+/// Whose format the request has.
 enum Client {
     Vllm,
     Sglang,
@@ -109,7 +109,7 @@ async fn score_v1(State(app): State<Arc<App>>, request: Request) -> Result<Respo
     answer(app, request).await
 }
 
-/// Answers a request of either form.
+/// Answers a request of either format.
 ///
 /// # Errors
 /// The request is wrong, or one of its texts has no score.

@@ -65,7 +65,7 @@ pub(super) struct KwargsSchema {
 /// What a route read of its request.
 pub(super) struct CompatRequest<F> {
     pub(super) inputs: Vec<Input>,
-    /// What else the form of the response depends on.
+    /// What else the format of the response depends on.
     pub(super) shape: F,
     pub(super) activation: Activation,
     pub(super) read_at: ReadAt,
@@ -231,7 +231,7 @@ fn prepare<F>(
     let variables = variables(&mut fields, app, unknown, &inputs)?;
     if unknown == UnknownFields::Refuse {
         fields.take_neutral()?;
-        fields.end("requests of this form have no such field; leave it out")?;
+        fields.end("requests of this format have no such field; leave it out")?;
     }
     check_and_reserve("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
     check_questions(app, &inputs, variables.size())?;

@@ -1,4 +1,4 @@
-//! SGLang's native form of `POST /classify`: the cards of well-known reward models and AReaL send it.
+//! SGLang's native format of `POST /classify`: the cards of well-known reward models and AReaL send it.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -62,7 +62,7 @@ struct MetaInfo {
     cached_tokens: usize,
 }
 
-/// Scores every response and puts the best first, in SGLang's form.
+/// Scores every response and puts the best first, in SGLang's format.
 #[utoipa::path(
     post,
     path = "/sglang/v1/rerank",

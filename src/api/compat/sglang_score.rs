@@ -1,4 +1,4 @@
-//! SGLang's form of `POST /v1/score` for a reward model: the scores of each item after a query.
+//! SGLang's format of `POST /v1/score` for a reward model: the scores of each item after a query.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Hugging Face's text-embeddings-inference (TEI): `POST /predict`, and its form of `POST /rerank`.
+//! Hugging Face's text-embeddings-inference (TEI): `POST /predict`, and its format of `POST /rerank`.
 
 use std::sync::Arc;
 

@@ -32,7 +32,7 @@ struct TokenizerInfo<'a> {
     special_tokens: &'a BTreeMap<String, String>,
 }
 
-/// Describes the model's tokenizer, in vLLM's form.
+/// Describes the model's tokenizer, in vLLM's format.
 #[utoipa::path(
     get,
     path = "/tokenizer_info",

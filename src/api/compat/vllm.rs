@@ -1,4 +1,4 @@
-//! vLLM's form of `POST /classify`, which verl and others use, and code shared by vLLM's other routes.
+//! vLLM's format of `POST /classify`, which verl and others use, and code shared by vLLM's other routes.
 
 use serde::Serialize;
 use utoipa::ToSchema;

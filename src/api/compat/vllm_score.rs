@@ -1,4 +1,4 @@
-//! vLLM's form of `POST /score`: pairs of a prompt and a response.
+//! vLLM's format of `POST /score`: pairs of a prompt and a response.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -30,7 +30,7 @@ pub(super) struct Heading {
     pub(super) prompt_token_ids: Option<Vec<u32>>,
 }
 
-/// Writes the choices of chunks in the form of one route.
+/// Writes the choices of chunks in the format of one route.
 pub(super) trait ChunkWriter: Send + 'static {
     type Choice: Serialize;
 

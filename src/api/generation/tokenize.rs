@@ -1,4 +1,4 @@
-//! `POST /tokenize` and `POST /detokenize`, in vLLM's form, for every model.
+//! `POST /tokenize` and `POST /detokenize`, in vLLM's format, for every model.
 
 use std::sync::Arc;
 

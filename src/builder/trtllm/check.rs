@@ -9,14 +9,14 @@ use crate::manifest::{Model, QkNorm, Quantization, RopeScaling, TENSORRT_LLM, Ta
 /// The architecture whose head has as many rows as wanted.
 pub(super) const SMALL_HEAD: &str = "Qwen2ForSequenceClassification";
 
-/// A family that TensorRT-LLM has, and its form there.
+/// A family that TensorRT-LLM has, and how it is described there.
 #[derive(Clone, Copy)]
 pub(super) struct Family {
     pub(super) spec: &'static FamilySpec,
-    pub(super) form: &'static TrtllmSpec,
+    pub(super) trtllm: &'static TrtllmSpec,
 }
 
-/// The form of a model's family.
+/// The description of a model's family.
 ///
 /// # Errors
 /// TensorRT-LLM does not have it.
@@ -26,7 +26,7 @@ pub(super) fn family(model: &Model) -> Result<Family, BuildError> {
         return refuse(format!("its family {} is unknown to this version of build-engine", model.family));
     };
     match &spec.trtllm {
-        Ok(form) => Ok(Family { spec, form }),
+        Ok(trtllm) => Ok(Family { spec, trtllm }),
         Err(reason) => refuse(format!(
             "{} cannot be built for GPUs with TensorRT-LLM {TENSORRT_LLM}: {reason}; build it for --target cpu",
             spec.title
@@ -67,7 +67,7 @@ pub(super) fn check_model(
         {
             Some("LongRoPE with an attention_factor of its own")
         }
-        _ => (family.form.lacks)(model),
+        _ => (family.trtllm.lacks)(model),
     };
     if let Some(lacks) = lacks {
         return Err(BuildError::Option(format!(
@@ -82,7 +82,7 @@ pub(super) fn check_model(
              output with --quantized DIR"
         )));
     }
-    if *quantization == Quantization::Fp8 && !family.form.fp8 {
+    if *quantization == Quantization::Fp8 && !family.trtllm.fp8 {
         return Err(BuildError::Option(format!(
             "--quantization fp8: TensorRT-LLM quantizes {title}'s layers to fp8 only with calibrated scales; quantize \
              with NVIDIA's modelopt and give its output with --quantized DIR, or use int8-weight-only"
@@ -105,7 +105,7 @@ pub(super) fn check_small_head(family: Family, model: &Model, task: Task) -> Res
     if task != Task::Reward {
         return refuse("a model that generates needs all rows of the vocabulary's head");
     }
-    let Some(small_head) = &family.form.small_head else {
+    let Some(small_head) = &family.trtllm.small_head else {
         return refuse(&format!(
             "TensorRT-LLM has a head of fewer rows than the vocabulary only for Llama's and Qwen's layers, and {} is a \
              {}",
@@ -195,7 +195,7 @@ pub(super) fn check_mapping(family: Family, model: &Model, mapping: Mapping) -> 
     if pp > model.num_layers {
         return refuse(format!("--pp {pp} is more than the {} layers of {}", model.num_layers, model.name));
     }
-    if pp > 1 && !family.form.stages {
+    if pp > 1 && !family.trtllm.stages {
         return refuse(format!(
             "--pp: TensorRT-LLM's {} cannot be divided into stages; use --tp",
             family.spec.title

@@ -123,7 +123,7 @@ impl<'p, 'a> CheckpointPlan<'p, 'a> {
             lm_head_rows: lm_head.small.then_some(lm_head.rows),
             ..GpuTarget::default()
         };
-        let planner = |format| RankPlanner::new(plans, &lm_head, model, family.form, mapping, format);
+        let planner = |format| RankPlanner::new(plans, &lm_head, model, family.trtllm, mapping, format);
         let mut plan = Self {
             family,
             mapping,
@@ -225,7 +225,7 @@ fn prequantized(
         let reason = "the checkpoint of --quantized is quantized already; leave --quantization out";
         return Err(BuildError::Option(reason.to_owned()));
     }
-    let prequantized = Prequantized::open(directory, family.form, own_json)?;
+    let prequantized = Prequantized::open(directory, family.trtllm, own_json)?;
     prequantized.check(context.target)?;
     Ok(Some(prequantized))
 }

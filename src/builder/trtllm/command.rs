@@ -18,14 +18,14 @@ pub(super) struct BuildCommand {
 }
 
 impl BuildCommand {
-    pub(super) fn new(form: &TrtllmSpec, gpus: &GpuTarget, limits: BuildLimits) -> Self {
+    pub(super) fn new(trtllm: &TrtllmSpec, gpus: &GpuTarget, limits: BuildLimits) -> Self {
         Self {
             limits,
             mapping: Mapping::from_gpus(gpus),
             quantization: gpus.quantization.clone(),
             objective: gpus.objective,
             // The form with a small head is Qwen's.
-            llama_classes: form.llama_classes && gpus.lm_head_rows.is_none(),
+            llama_classes: trtllm.llama_classes && gpus.lm_head_rows.is_none(),
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) fn config_json(
     let Config { model, max_position_embeddings, .. } = &source.config;
     let rotary_dim = model.variant.rotary_dim.unwrap_or(model.head_dim);
     let mut config = json!({
-        "architecture": family.form.architecture,
+        "architecture": family.trtllm.architecture,
         "dtype": "bfloat16",
         "logits_dtype": "float32",
         "vocab_size": lm_head.vocab_size,
@@ -48,14 +48,14 @@ pub(super) fn config_json(
         "num_key_value_heads": model.num_kv_heads,
         "head_size": model.head_dim,
         "intermediate_size": model.intermediate_size,
-        "hidden_act": activation(model, family.form),
+        "hidden_act": activation(model, family.trtllm),
         "norm_epsilon": number(model.norm_eps),
-        "position_embedding_type": family.form.positions,
+        "position_embedding_type": family.trtllm.positions,
         "max_position_embeddings": max_position_embeddings,
         "rotary_embedding_dim": rotary_dim,
         "rotary_base": model.rope.theta,
         "rotary_scaling": rotary_scaling(&model.rope.scaling),
-        "use_parallel_embedding": divides_embedding(family.form, mapping),
+        "use_parallel_embedding": divides_embedding(family.trtllm, mapping),
         "embedding_sharding_dim": 0,
         "mapping": {
             "world_size": mapping.ranks(),
@@ -69,8 +69,8 @@ pub(super) fn config_json(
         },
     });
     if let Value::Object(fields) = &mut config {
-        fields.extend((family.form.fields)(model, source.softcap())?);
-        if let Some(small_head) = family.form.small_head.as_ref().filter(|_| lm_head.small) {
+        fields.extend((family.trtllm.fields)(model, source.softcap())?);
+        if let Some(small_head) = family.trtllm.small_head.as_ref().filter(|_| lm_head.small) {
             fields.extend((small_head.fields)(model, None)?);
             fields.insert("architecture".to_owned(), SMALL_HEAD.into());
             fields.insert("num_labels".to_owned(), lm_head.rows.into());
@@ -80,8 +80,8 @@ pub(super) fn config_json(
 }
 
 /// Whether the ranks of a stage divide the embedding.
-pub(super) fn divides_embedding(form: &TrtllmSpec, mapping: Mapping) -> bool {
-    form.divided_embedding && mapping.tensor_parallel > 1
+pub(super) fn divides_embedding(trtllm: &TrtllmSpec, mapping: Mapping) -> bool {
+    trtllm.divided_embedding && mapping.tensor_parallel > 1
 }
 
 fn algorithm(quantization: &Quantization) -> Value {
@@ -94,7 +94,7 @@ fn algorithm(quantization: &Quantization) -> Value {
     }
 }
 
-fn activation(model: &Model, form: &TrtllmSpec) -> &'static str {
+fn activation(model: &Model, trtllm: &TrtllmSpec) -> &'static str {
     match model.variant.activation {
         Activation::Silu if form.fused_gate || model.variant.experts.is_some() => "swiglu",
         Activation::Silu => "silu",

@@ -165,7 +165,7 @@ pub(super) fn run_build(
 ) -> Result<Outcome, BuildError> {
     let limits = manifest.limits;
     let gpus = gpus(&mut manifest, checkpoint)?;
-    let command = BuildCommand::new(family.form, gpus, limits);
+    let command = BuildCommand::new(family.trtllm, gpus, limits);
     let work = staging.join(WORK);
     process::run(program, &command.arguments(checkpoint, staging.path()), &work, progress)?;
 

@@ -55,7 +55,7 @@ impl Prequantized {
     ///
     /// # Errors
     /// It is not such a checkpoint, or it is one of another model or for other ranks.
-    pub(super) fn open(directory: &Path, form: &TrtllmSpec, expected: &Value) -> Result<Self, BuildError> {
+    pub(super) fn open(directory: &Path, trtllm: &TrtllmSpec, expected: &Value) -> Result<Self, BuildError> {
         let object = Object::read(&directory.join("config.json"))?;
         let quantization = object.nested("quantization")?;
         let Some(algorithm) = quantization.optional::<String>("quant_algo")? else {
@@ -74,7 +74,7 @@ impl Prequantized {
             }
         }
         let architecture: Value = object.required("architecture")?;
-        if ![Some(form.architecture), form.exported_as].contains(&architecture.as_str()) {
+        if ![Some(trtllm.architecture), trtllm.exported_as].contains(&architecture.as_str()) {
             return Err(disagrees("architecture", &architecture));
         }
         let mapping = object.nested("mapping")?;

@@ -26,7 +26,7 @@ pub(super) struct RankPlanner<'p, 'a> {
     lm_head_rows: usize,
     vocab_size: usize,
     model: &'p Model,
-    form: &'p TrtllmSpec,
+    trtllm: &'p TrtllmSpec,
     mapping: Mapping,
     format: Option<Format>,
 }
@@ -37,7 +37,7 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
         plans: &'p [TensorPlan<'a>],
         lm_head: &LmHead,
         model: &'p Model,
-        form: &'p TrtllmSpec,
+        trtllm: &'p TrtllmSpec,
         mapping: Mapping,
         format: Option<Format>,
     ) -> Self {
@@ -49,7 +49,7 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
             vocab_size: lm_head.vocab_size,
             plans,
             model,
-            form,
+            trtllm,
             mapping,
             format,
         }
@@ -60,7 +60,7 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
         let mut tensors = Tensors { planner: self, list: Vec::new() };
         let hidden = self.model.hidden_size;
         if rank.is_first_stage() {
-            let rows = if divides_embedding(self.form, self.mapping) {
+            let rows = if divides_embedding(self.trtllm, self.mapping) {
                 rank.share(self.vocab_size.next_multiple_of(self.mapping.tensor_parallel))
             } else {
                 0..self.vocab_size
@@ -144,14 +144,14 @@ impl<'p, 'a> RankPlanner<'p, 'a> {
             tensors.norm(&format!("{to}.post_layernorm"), &format!("{from}.attention_post_norm"));
             tensors.norm(&format!("{to}.pre_feedforward_layernorm"), &format!("{from}.post_norm"));
             tensors.norm(&format!("{to}.post_feedforward_layernorm"), &format!("{from}.mlp_post_norm"));
-        } else if let Some(name) = self.form.mlp_norm {
+        } else if let Some(name) = self.trtllm.mlp_norm {
             tensors.norm(&format!("{to}.{name}"), &format!("{from}.post_norm"));
         }
         match &model.variant.experts {
             Some(experts) => self.experts(experts, rank, to, from, tensors),
             None => {
                 let network = FeedForward { to: &format!("{to}.mlp"), from, width: model.intermediate_size };
-                self.feed_forward(network, self.form.fused_gate, rank, tensors);
+                self.feed_forward(network, self.trtllm.fused_gate, rank, tensors);
             }
         }
     }

@@ -42,7 +42,7 @@ impl fmt::Display for Report<'_> {
         writeln!(
             out,
             "layers   {} in {}; embedding and head in bf16",
-            if gpus.lm_head_rows.is_some() { SMALL_HEAD } else { self.family.form.architecture },
+            if gpus.lm_head_rows.is_some() { SMALL_HEAD } else { self.family.trtllm.architecture },
             gpus.quantization
         )?;
         writeln!(
@@ -114,7 +114,7 @@ impl Report<'_> {
     /// The command, for a shell.
     fn command(&self, out: &mut fmt::Formatter<'_>, gpus: &GpuTarget) -> fmt::Result {
         let options = self.context.options;
-        let command = BuildCommand::new(self.family.form, gpus, self.draft.limits);
+        let command = BuildCommand::new(self.family.trtllm, gpus, self.draft.limits);
         let [model, output] = [options.common.model.as_path(), options.common.output.as_path()];
         let (checkpoint, engine) = match (options.gpu.checkpoint_only, model.join(DRAFT_FILE).is_file()) {
             (true, _) => (output, Path::new("ENGINE")),

@@ -1,4 +1,4 @@
-//! Rankings and pairs in the forms of vLLM, Cohere, SGLang, Infinity, NVIDIA and TEI.
+//! Rankings and pairs in the formats of vLLM, Cohere, SGLang, Infinity, NVIDIA and TEI.
 
 use assay::config::RouteActivation;
 use serde_json::{Value, json};
