@@ -246,6 +246,20 @@ pub(super) fn take_length_policy(fields: &mut Fields, app: &App) -> Result<Lengt
     Ok(take_prompt_tokens(fields, app)?.unwrap_or(policy))
 }
 
+/// Refuses what [`take_length_policy`] takes, except for a side, beside `own`, a field of the route that says the same.
+///
+/// # Errors
+/// There is such a field.
+pub(super) fn refuse_length_policy(fields: &Fields, own: &str) -> Result<(), ApiError> {
+    match ["truncation", "truncate_prompt_tokens"].into_iter().find(|name| fields.has(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("excludes `{own}`, which also says how texts are cut: send one of them");
+            Err(ApiError::invalid(fields.path(name), reason))
+        }
+    }
+}
+
 /// Takes vLLM's `truncate_prompt_tokens` and `truncation_side`; without the first, the second has no effect.
 ///
 /// # Errors

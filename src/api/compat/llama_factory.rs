@@ -71,11 +71,11 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
 }
 
 /// Takes `max_length`: LLaMA-Factory's servers keep as many tokens of a text, from its start.
-fn max_length(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiError> {
+fn max_length(fields: &mut Fields) -> Result<Option<(&'static str, LengthPolicy)>, ApiError> {
     let Some(tokens) = fields.take::<i64>("max_length")? else { return Ok(None) };
     match usize::try_from(tokens) {
         Ok(tokens) if tokens > 0 => {
-            Ok(Some(LengthPolicy { truncation: Truncation::Right, tokens: Some(tokens) }))
+            Ok(Some(("max_length", LengthPolicy { truncation: Truncation::Right, tokens: Some(tokens) })))
         }
         _ => Err(ApiError::invalid(
             "max_length",

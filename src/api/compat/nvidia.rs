@@ -122,6 +122,6 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         let path = ItemPath::pair("query", format!("passages[{index}]"));
         inputs.push(Input { text, path });
     }
-    let length = truncation.map(|truncation| LengthPolicy { truncation, tokens: None });
+    let length = truncation.map(|truncation| ("truncate", LengthPolicy { truncation, tokens: None }));
     Ok(CompatRequest { length, ..CompatRequest::new(inputs, ()) })
 }

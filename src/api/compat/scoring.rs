@@ -16,7 +16,7 @@ use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
 use crate::api::middleware::limits::check_and_reserve;
 use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{ReceivedRequest, SchedulingFields, take_length_policy};
+use crate::api::request::{ReceivedRequest, SchedulingFields, refuse_length_policy, take_length_policy};
 use crate::api::template_variables::{
     KWARGS_ONLY, VARIABLES, VariablesSchema, first_set, not_rendered, take_kwargs, take_variables,
 };
@@ -69,8 +69,8 @@ pub(super) struct CompatRequest<F> {
     pub(super) shape: F,
     pub(super) activation: Activation,
     pub(super) read_at: ReadAt,
-    /// How texts that are too long are cut, if a field of the route says so; else `truncation` decides.
-    pub(super) length: Option<LengthPolicy>,
+    /// How texts that are too long are cut, if a field of the route says so, and that field; else `truncation` decides.
+    pub(super) length: Option<(&'static str, LengthPolicy)>,
 }
 
 impl<F> CompatRequest<F> {
@@ -227,7 +227,11 @@ fn prepare<F>(
     let model = fields.take::<String>("model")?;
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
-    let length = take_length_policy(&mut fields, app)?;
+    if let Some((own, _)) = own_length {
+        refuse_length_policy(&fields, own)?;
+    }
+    let others = take_length_policy(&mut fields, app)?;
+    let length = own_length.map_or(others, |(_, own)| own);
     let variables = variables(&mut fields, app, unknown, &inputs)?;
     if unknown == UnknownFields::Refuse {
         fields.take_neutral()?;
@@ -241,7 +245,7 @@ fn prepare<F>(
         if is_cancelled() {
             break;
         }
-        let item = text.encode(app, &variables, path, own_length.unwrap_or(length))?;
+        let item = text.encode(app, &variables, path, length)?;
         // A text that cannot be scored fails the whole call, so that is found before any is computed.
         item.check(app.scorer()?)?;
         items.push(if each_token { item.at_each_token() } else { item });

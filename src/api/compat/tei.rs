@@ -229,14 +229,14 @@ pub(super) fn raw_scores(fields: &mut Fields) -> Result<Activation, ApiError> {
 ///
 /// # Errors
 /// One of them has another type or value.
-pub(super) fn truncate(fields: &mut Fields) -> Result<Option<LengthPolicy>, ApiError> {
+pub(super) fn truncate(fields: &mut Fields) -> Result<Option<(&'static str, LengthPolicy)>, ApiError> {
     let asked = fields.take::<bool>("truncate")?.unwrap_or(false);
     let direction = fields.take_one_of("truncation_direction", &["Left", "left", "Right", "right"])?;
     let truncation = match direction {
         Some("Right" | "right") => Truncation::Right,
         _ => Truncation::Left,
     };
-    Ok(asked.then_some(LengthPolicy { truncation, tokens: None }))
+    Ok(asked.then_some(("truncate", LengthPolicy { truncation, tokens: None })))
 }
 
 /// The texts, and whether there is one that is not in a list of its own.

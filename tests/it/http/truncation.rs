@@ -81,3 +81,26 @@ async fn the_servers_truncation_is_the_default_and_each_candidate_reports_its_ow
     let refused = server.chat(request("error")).await;
     assert_eq!(refused.code(), "context_length_exceeded");
 }
+
+#[tokio::test]
+async fn two_fields_that_say_how_texts_are_cut_exclude_each_other() {
+    let server = Server::start();
+    let ranking = json!({"query": {"text": "a"}, "passages": [{"text": "b"}], "truncate": "END"});
+    for (path, request, own) in [
+        ("/v1/ranking", ranking, "truncate"),
+        ("/rerank", json!({"query": "a", "texts": ["b"], "truncate": true}), "truncate"),
+        ("/predict", json!({"inputs": "a", "truncate": true}), "truncate"),
+        ("/v1/score/evaluation", json!({"messages": ["a"], "max_length": 5}), "max_length"),
+    ] {
+        for (name, value) in [("truncation", json!("left")), ("truncate_prompt_tokens", json!(5))] {
+            let mut both = request.clone();
+            both[name] = value;
+            let refused = server.ask(path, both).await;
+            let message = refused.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+            assert!(message.starts_with(&format!("`{name}` excludes `{own}`")), "{path}: {}", refused.text);
+        }
+        let mut side = request;
+        side["truncation_side"] = json!("left");
+        assert_eq!(server.ask(path, side).await.status, StatusCode::OK, "{path}");
+    }
+}
