@@ -231,7 +231,7 @@ test-chart: $(CLIENTS)
 
 # Takes some minutes.
 test-kills: $(CLIENTS) bins
-	ASSAY_KILLS=100 .venv/bin/python -m pytest tests/wire/test_score.py -k killed
+	ASSAY_KILLS=100 .venv/bin/python -m pytest tests/wire/test_score_resume.py -k killed
 
 # --- Fuzzing ---
 
