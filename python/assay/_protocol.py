@@ -1,4 +1,4 @@
-"""Requests to `/v1/rewards` and their answers, for the client and its asynchronous counterpart."""
+"""requests to `/v1/rewards` and their responses, for the client and its asynchronous counterpart."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Item:
-    """One conversation's part of an answer: its scores, or why it has none."""
+    """One conversation's part of a response: its scores, or why it has none."""
 
     scores: Scores | None
     reward: float | None
@@ -72,7 +72,7 @@ def bodies(
 
 
 def items(answer: httpx.Response, expected: int) -> list[Item]:
-    """The items of an answer in the order of the request, found by their index."""
+    """The items of a response in the order of the request, found by their index."""
     try:
         body = answer.json()
         ranked_by = body["ranked_by"]
@@ -155,7 +155,7 @@ def retry_after(answer: httpx.Response) -> float:
 
 
 def refusal(answer: httpx.Response) -> ServerError:
-    """The error that an answer contains."""
+    """The error that a response contains."""
     error: dict[str, Any] = {}
     try:
         error = answer.json()["error"]
