@@ -197,6 +197,7 @@ mod tests {
             False => "`false`".to_owned(),
             Zero => "0".to_owned(),
             One => "1".to_owned(),
+            NoLimit => "-1".to_owned(),
             Empty => "an empty list, object or text".to_owned(),
             Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         }

@@ -118,8 +118,10 @@ fn read(fields: &mut Fields, _: &ServerSettings) -> Result<CompatRequest<Map<Str
     for name in ["reward", "reward_components"] {
         request.remove(name);
     }
-    let mut messages = prompt(fields.require_value("responses_create_params", "an object")?)?;
-    output(fields.require_value("response", "an object")?, &mut messages)?;
+    let params: Value = fields.require_value("responses_create_params", "an object")?;
+    let response: Value = fields.require_value("response", "an object")?;
+    let mut messages = prompt(params)?;
+    output(response, &mut messages)?;
     Ok(CompatRequest::new(
         vec![Input::at("response.output", InputText::Conversation(messages, EncodeOptions::default()))],
         request,

@@ -254,7 +254,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let mut options = Options::take(&mut fields, generator)?;
     let most = app.settings.server.max_request_items.min(MOST_ANSWERS_OF_A_CALL);
-    check_answers(list.len(), options.generate.n, most)?;
+    check_completions(list.len(), options.generate.n, most)?;
     let wanted = wanted(&mut fields, options.stream, generator.vocab_size())?;
     let max_tokens = max_tokens(&mut fields, if wanted.echo { 0 } else { 1 })?;
     let generate = &mut options.generate;

@@ -81,7 +81,7 @@ pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Op
 pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Option<usize>, ApiError> {
     let top = top_logprobs(fields, "prompt_logprobs")?;
     if top.is_some() && stream {
-        let reason = "is for answers that are not streamed: send it with `stream` false, or leave it out";
+        let reason = "is for responses that are not streamed: send it with `stream` false, or leave it out";
         return Err(ApiError::invalid("prompt_logprobs", reason));
     }
     Ok(top)

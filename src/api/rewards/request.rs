@@ -11,8 +11,7 @@ use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{SchedulingFields, take_length_policy};
-use crate::api::template_variables::VariablesSchema;
-use crate::api::template_variables::{refuse, take_variables};
+use crate::api::template_variables::{VARIABLES, VariablesSchema, first_set, not_rendered, take_variables};
 use crate::config::ServerSettings;
 use crate::manifest::judge::QuestionLayout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
@@ -104,6 +103,7 @@ impl RewardsRequest {
         if fields.has("rubric") || fields.any_has("conversations", "rubric") {
             refuse_repeated_keys(body)?;
         }
+        let set = first_set(&fields, VARIABLES);
         let request = Self {
             model: fields.take("model")?,
             rank_by: fields.take("rank_by")?,
@@ -120,16 +120,18 @@ impl RewardsRequest {
             return Err(layout_without_rubric("layout".to_owned()));
         }
         if let Candidates::Texts(_) = candidates {
-            request.check_texts()?;
+            request.check_texts(set)?;
         }
         fields.take_neutral()?;
         fields.end("this route knows no such field; leave it out")?;
         Ok((request, candidates))
     }
 
-    /// Refuses what needs messages, in a request that has texts.
-    fn check_texts(&self) -> Result<(), ApiError> {
-        refuse(&self.variables)?;
+    /// Refuses what needs messages, in a request that has texts. `variable` is a field that sets a variable, if one does.
+    fn check_texts(&self, variable: Option<&str>) -> Result<(), ApiError> {
+        if let Some(name) = variable {
+            return Err(not_rendered(name));
+        }
         let EncodeOptions { add_generation_prompt, continue_final_message, .. } = self.encoding;
         let refused = [
             ("rubric", self.criteria.rubric.is_some()),

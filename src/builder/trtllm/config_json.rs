@@ -96,7 +96,7 @@ fn algorithm(quantization: &Quantization) -> Value {
 
 fn activation(model: &Model, trtllm: &TrtllmSpec) -> &'static str {
     match model.variant.activation {
-        Activation::Silu if form.fused_gate || model.variant.experts.is_some() => "swiglu",
+        Activation::Silu if trtllm.fused_gate || model.variant.experts.is_some() => "swiglu",
         Activation::Silu => "silu",
         Activation::GeluTanh | Activation::PlainGeluTanh => "gelu_pytorch_tanh",
         Activation::Relu2 => "squared-relu",

@@ -199,7 +199,7 @@ mod tests {
             json!({"prompt": "q", "system": "s", "chosen": own("r", "a"), "rejected": "b"}),
             json!({"instruction": "q", "chosen_response": own("r", "a"), "rejected_response": "b"}),
         ] {
-            assert!(error(&value).contains("a prompt of its own"), "{value}");
+            assert!(error(&value).contains("its prompt differs"), "{value}");
         }
         let same = json!({"prompt": "q", "chosen": own("q", "a"), "rejected": "b"});
         assert_eq!(found(&same), [answered("a"), answered("b")]);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::support::{Checkpoint, assert_names};
 
 /// Options to build it in f32, changed.
-fn with(checkpoint: &Checkpoint, change: impl FnOnce(&mut BuildOptions)) -> CpuBuildOptions {
+pub(super) fn with(checkpoint: &Checkpoint, change: impl FnOnce(&mut BuildOptions)) -> CpuBuildOptions {
     let mut options = checkpoint.options(Dtype::F32);
     change(&mut options.common);
     options

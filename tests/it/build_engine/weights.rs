@@ -2,9 +2,9 @@
 
 use assay::builder::Silent;
 use assay::builder::cpu::{CpuBuildOptions, build};
-use assay::manifest::Dtype;
 use serde_json::json;
 
+use super::refused::with;
 use super::support::{Checkpoint, assert_names};
 
 #[test]

@@ -373,7 +373,7 @@ async fn more_answers_than_a_call_may_have_are_refused_before_anything_is_comput
     let answer = server.ask(TEXT, &text(json!({"prompt": vec!["a"; 1024], "n": 128}))).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(answer.json()["error"]["param"], "n");
-    assert!(answer.text.contains("gives 1024 in a call"), "{}", answer.text);
+    assert!(answer.text.contains("returns at most 1024 in one call"), "{}", answer.text);
     let metrics = server.app.metrics.render().unwrap();
     assert!(metrics.lines().any(|line| line.starts_with("generation_tokens_total") && line.ends_with(" 0")));
     assert_eq!(server.ask(TEXT, &text(json!({"prompt": []}))).await.json()["error"]["param"], "prompt");

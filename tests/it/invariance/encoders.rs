@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::{BLOCK, VOCABULARY, text};
+use super::{BLOCK, VOCABULARY};
 use crate::support::{Batch, Driver, encoder, model, random_encoder};
 use assay::engine::{BlockId, EngineOptions};
 use assay::hardware::Cpu;

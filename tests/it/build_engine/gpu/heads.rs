@@ -9,7 +9,7 @@ use assay::manifest::Manifest;
 use safetensors::SafeTensors;
 use serde_json::json;
 
-use super::{Site, gpus, refused_copy, said};
+use super::{Site, gpus, refused, refused_copy, said};
 use crate::build_engine::support::{Checkpoint, assert_names};
 
 #[test]

@@ -74,6 +74,12 @@ fn gpus(manifest: &Manifest) -> &GpuTarget {
     }
 }
 
+/// The error for a checkpoint with changed options; no file may be left behind.
+fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions)) -> String {
+    let checkpoint = Checkpoint::wide(name);
+    refused_copy(&checkpoint, target, &Gpus::default(), change)
+}
+
 fn refused_copy(
     checkpoint: &Checkpoint,
     target: &str,

@@ -5,19 +5,13 @@ use assay::hardware::{Gpu, Gpus};
 use assay::manifest::{Quantization, Task};
 use serde_json::json;
 
-use super::refused_copy;
+use super::{refused, refused_copy};
 use crate::build_engine::support::{Checkpoint, assert_names};
 
 #[test]
 fn tasks_that_a_checkpoint_cannot_do_are_refused_as_for_a_cpu() {
     let chat = |options: &mut TrtllmBuildOptions| options.common.checkpoint.task = Some(Task::Chat);
     assert_names(&refused("llama3-tiny", "h100", chat), &["--task chat", "LlamaForSequenceClassification"]);
-}
-
-/// The error for a checkpoint with changed options; no file may be left behind.
-fn refused(name: &str, target: &str, change: impl FnOnce(&mut TrtllmBuildOptions)) -> String {
-    let checkpoint = Checkpoint::wide(name);
-    refused_copy(&checkpoint, target, &Gpus::default(), change)
 }
 
 /// The error for a family that TensorRT-LLM does not have, whatever the width of its heads.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use assay::engine::Limits;
+use assay::scheduler::core::Core;
 use assay::scheduler::{Rejection, SchedulerOptions, Work};
 
 use super::{LIMITS, cached_tokens, sequences, world};

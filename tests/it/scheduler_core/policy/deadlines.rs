@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use assay::engine::Limits;
+use assay::scheduler::core::Core;
 use assay::scheduler::{Rejection, SchedulerOptions, Work};
 
 use super::{LIMITS, MS, sequences, world};
