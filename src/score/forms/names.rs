@@ -169,9 +169,10 @@ impl FromStr for ColumnName {
 /// Column names from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct ColumnNames {
-    /// Columns that have unusual names, for example prompt=task,response=result; roles: prompt, response, responses
-    /// (a list, or several columns: responses=a,responses=b), conversation, chosen, rejected, system. A dot goes into
-    /// an object: prompt=question.text
+    /// Columns that have unusual names, for example prompt=task,response=result
+    ///
+    /// Roles: prompt, response, responses (a list, or several columns: responses=a,responses=b), conversation, chosen,
+    /// rejected, system. A dot goes into an object: prompt=question.text
     #[arg(long, value_name = "ROLE=COLUMN", value_delimiter = ',')]
     pub columns: Vec<ColumnName>,
     /// The same as --columns prompt=COLUMN
