@@ -11,9 +11,10 @@ token ids, new ones in each round, in an order that changes from round to round.
 tokens per second and how many times as fast Assay was: medians of the rounds. The same by
 processor time follows, which other work on the machine disturbs least with --threads 1.
 
-CHECKPOINT is one of tools/make_bench_checkpoint.py, with --language for generation, and
-ENGINE is built from it. Peers compute in --dtype, and those named after int8 or q8 with
-weights and activations of 8 bits; Assay in what ENGINE was built for.
+CHECKPOINT is one of tools/make_bench_checkpoint.py, with --language for generation, or of
+tools/make_bench_encoder.py, which onnxruntime and eager take in f32. ENGINE is built from
+it. Peers compute in --dtype, and those named after int8 or q8 with weights and activations
+of 8 bits; Assay in what ENGINE was built for.
 """
 
 import argparse
@@ -38,6 +39,7 @@ PEERS = {
     "vllm-int8": ("vllm", "vllm_worker.py", "int8"),
     "openvino": ("openvino", "openvino_worker.py", ""),
     "openvino-int8": ("openvino", "openvino_worker.py", "int8"),
+    "onnxruntime": ("onnxruntime", "onnxruntime_worker.py", ""),
     "zentorch": ("torch", "torch_worker.py", "zentorch"),
     "inductor": ("torch", "torch_worker.py", "inductor"),
     "eager": ("torch", "torch_worker.py", "eager"),

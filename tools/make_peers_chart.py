@@ -34,6 +34,7 @@ NAMES = {
     "vllm-int8": "vLLM, W8A8",
     "openvino": "OpenVINO",
     "openvino-int8": "OpenVINO, W8A8",
+    "onnxruntime": "ONNX Runtime",
     "inductor": "transformers, inductor",
     "eager": "transformers, eager",
     "zentorch": "zentorch",

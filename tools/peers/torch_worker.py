@@ -22,12 +22,15 @@ def load(args):
     if args.backend != "eager":
         model.forward = torch.compile(model.forward, backend=args.backend)
 
+    # Encoders have no cache, and take no such argument.
+    uncached = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+
     def run(job):
         ids = torch.tensor(job.get("score") or job["generate"])
         mask = torch.ones_like(ids)
         with torch.inference_mode():
             if "score" in job:
-                model(input_ids=ids, attention_mask=mask, use_cache=False)
+                model(input_ids=ids, attention_mask=mask, **uncached)
             else:
                 number = job["tokens"]
                 model.generate(ids, attention_mask=mask, do_sample=False, min_new_tokens=number, max_new_tokens=number)
