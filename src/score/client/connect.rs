@@ -8,7 +8,7 @@ use serde_json::json;
 use super::error::ConnectError;
 use super::identity::ServerIdentity;
 use super::routing::PromptDigest;
-use super::send::Request;
+use super::send::{Request, SILENCE};
 use super::server::Server;
 use super::wire::ErrorBody;
 use super::{REWARDS, RequestSettings, RewardClient, ScoreError};
@@ -44,6 +44,7 @@ impl RewardClient {
             identity: ServerIdentity::default(),
             has_rewards: false,
             concurrency: concurrency.max(1),
+            silence: SILENCE,
         };
         client.identity = client.agree_on_identity(model.as_deref()).await?;
         client.has_rewards = client.probe_rewards().await?;

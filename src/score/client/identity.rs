@@ -132,8 +132,8 @@ impl RewardClient {
     ) -> Result<ServerIdentity, ConnectError> {
         let url = &server.url;
         let failed = |source| ConnectError::Models { url: url.clone(), source };
-        let request = self.authorized(self.http.get(format!("{url}/v1/models")));
-        let listed = request.send().await.and_then(reqwest::Response::error_for_status);
+        let ask = |route| self.authorized(self.http.get(format!("{url}{route}"))).timeout(self.silence);
+        let listed = ask("/v1/models").send().await.and_then(reqwest::Response::error_for_status);
         if let Err(error) = &listed
             && let Some(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) = error.status()
         {
@@ -163,8 +163,7 @@ impl RewardClient {
             id: model.unwrap_or_default().to_owned(),
             ..ModelEntry::default()
         });
-        let request = self.authorized(self.http.get(format!("{url}/v1/metadata")));
-        let metadata = request.send().await.and_then(reqwest::Response::error_for_status);
+        let metadata = ask("/v1/metadata").send().await.and_then(reqwest::Response::error_for_status);
         let (profile, digest) = match metadata {
             Ok(response) => {
                 let digest = response.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok());
@@ -177,21 +176,28 @@ impl RewardClient {
         Ok(ServerIdentity { model, is_listed, profile, digest })
     }
 
-    /// Checks that a server that failed still runs what it ran before.
+    /// Checks that a server that failed still runs what it ran before. Returns whether it answers in time.
     ///
     /// # Errors
     /// [`EngineChanged`].
-    pub(super) async fn check_identity(&self, server: &Server) -> Result<(), ScoreError> {
-        // Without a model the client has only just begun to connect. If the server does not answer, the next
-        // attempt fails too and asks again.
+    pub(super) async fn check_identity(&self, server: &Server) -> Result<bool, ScoreError> {
+        // Without a model the client has only just begun to connect.
         if self.model.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         match self.ask_identity(server, Some(&self.model)).await {
             Ok(now) if now.profile.is_some() && now.differs(&self.identity) => {
                 Err(ScoreError::Gone(EngineChanged { url: server.url.clone() }.into()))
             }
-            _ => Ok(()),
+            // If the server refuses to say, the next attempt fails too and asks again.
+            Err(ConnectError::Models { source, .. }) => Ok(!source.is_timeout()),
+            _ => Ok(true),
         }
+    }
+
+    /// Whether a server answers anything in time, be it an error.
+    pub(super) async fn answers_at_all(&self, server: &Server) -> bool {
+        let models = self.authorized(self.http.get(format!("{}/v1/models", server.url)));
+        models.timeout(self.silence).send().await.is_ok()
     }
 }

@@ -8,7 +8,11 @@ mod retry;
 mod routing;
 mod send;
 mod server;
+#[cfg(test)]
+mod tests;
 mod wire;
+
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
@@ -62,6 +66,9 @@ pub(super) struct RewardClient {
     has_rewards: bool,
     /// Conversations that may be at one server at once; at least one.
     concurrency: usize,
+    /// How long a server may answer nothing before the client asks whether it still answers anything, and how long it may
+    /// take to say that.
+    silence: Duration,
 }
 
 /// A response that no further attempt would change.

@@ -13,7 +13,7 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 pub(super) const MAX_FAILURES: u32 = 3;
 /// Delay before the first retry; each further one doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
-const MIN_DELAY: Duration = Duration::from_millis(100);
+pub(super) const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// Limits the time that is spent on one request and its retries.
@@ -63,10 +63,9 @@ pub(super) fn pause(retry_after: Option<Duration>, failures: u32) -> Duration {
 }
 
 /// Whether further attempts would get the same answer. An overloaded or restarting server says 429 or 503.
-pub(super) fn is_final(status: StatusCode, failures: u32) -> bool {
+pub(super) fn is_final(status: StatusCode) -> bool {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => false,
-        StatusCode::INTERNAL_SERVER_ERROR => failures >= MAX_FAILURES,
         StatusCode::NOT_IMPLEMENTED => true,
         status => !status.is_server_error(),
     }
@@ -84,9 +83,7 @@ mod tests {
 
     #[test]
     fn overload_is_retried_and_refusals_are_not() {
-        assert!(is_final(StatusCode::OK, 0) && is_final(StatusCode::BAD_REQUEST, 0));
-        assert!(
-            !is_final(StatusCode::SERVICE_UNAVAILABLE, 99) && !is_final(StatusCode::TOO_MANY_REQUESTS, 99)
-        );
+        assert!(is_final(StatusCode::OK) && is_final(StatusCode::BAD_REQUEST));
+        assert!(!is_final(StatusCode::SERVICE_UNAVAILABLE) && !is_final(StatusCode::TOO_MANY_REQUESTS));
     }
 }

@@ -1,13 +1,14 @@
 //! Sends a request to the server of its prompt, and to the others if that one cannot answer.
 
 use std::fmt::Display;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::error::root_cause;
-use super::retry::{RetryBudget, is_final, retry_after};
+use super::retry::{MAX_FAILURES, RetryBudget, is_final, retry_after};
 use super::routing::{PROMPT_HEADER, PromptDigest};
 use super::server::Server;
 use super::wire::error_message;
@@ -26,13 +27,26 @@ pub(super) struct Request<'a> {
     pub(super) rotation: usize,
 }
 
+/// How long a server may answer nothing before the client asks whether it still answers anything.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+
 /// An attempt that another may make good, at this server or at another one.
 struct Failure {
     reason: String,
-    /// The delay that the server asks for.
-    retry_after: Option<Duration>,
-    /// Whether the server would fail on any other request, too.
-    is_of_server: bool,
+    fault: Fault,
+}
+
+/// Who may be at fault.
+enum Fault {
+    /// The server: it would fail on any other request, too.
+    Server {
+        /// The delay that it asks for.
+        retry_after: Option<Duration>,
+    },
+    /// The server is busy for now.
+    Busy { retry_after: Option<Duration> },
+    /// The server, or the request. The response is final if the request is at fault.
+    Unknown { status: StatusCode, text: String },
 }
 
 type Attempt = Result<(StatusCode, String), Failure>;
@@ -42,19 +56,46 @@ impl RewardClient {
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<(StatusCode, String), ScoreError> {
         let mut order = request.prompt.order(self.urls());
         order.rotate_left(request.rotation % self.servers.len().max(1));
+        let servers: Vec<&Server> = order.iter().filter_map(|&index| self.servers.get(index)).collect();
         let mut budget = RetryBudget::new();
+        // The servers that failed on this request, perhaps because of it.
+        let mut failed: Vec<(&Server, String)> = Vec::new();
         loop {
-            let (mut reason, mut delay) = (String::new(), None);
-            for server in self.candidates(&order) {
-                match self.attempt(server, request, budget.failures).await? {
-                    Ok(answer) => return Ok(answer),
-                    Err(failure) => {
-                        budget.failures += 1;
-                        if failure.is_of_server {
-                            self.note_failure(server, &failure.reason, failure.retry_after);
+            let (mut reason, mut delay) = ("no server answers".to_owned(), None);
+            let all_rest = servers.iter().all(|server| server.is_resting());
+            for &server in &servers {
+                if !all_rest && !server.take_turn() {
+                    continue;
+                }
+                let failure = match self.attempt(server, request).await? {
+                    Ok(answer) => {
+                        if answer.0.is_success() {
+                            note_errors(&failed, server);
                         }
-                        delay = [delay, failure.retry_after].into_iter().flatten().min();
-                        reason = failure.reason;
+                        return Ok(answer);
+                    }
+                    Err(failure) => failure,
+                };
+                budget.failures += 1;
+                reason = failure.reason;
+                match failure.fault {
+                    Fault::Server { retry_after } => {
+                        self.note_failure(server, &reason, retry_after);
+                        delay = [delay, retry_after].into_iter().flatten().min();
+                    }
+                    Fault::Busy { retry_after } => {
+                        server.end_trial();
+                        delay = [delay, retry_after].into_iter().flatten().min();
+                    }
+                    Fault::Unknown { status, text } => {
+                        server.end_trial();
+                        if failed.iter().all(|(other, _)| other.url != server.url) {
+                            failed.push((server, reason.clone()));
+                        }
+                        let by_request = failed.len() > 1 || !server.is_broken();
+                        if budget.failures > MAX_FAILURES && (by_request || self.servers.len() == 1) {
+                            return Ok((status, text));
+                        }
                     }
                 }
             }
@@ -62,62 +103,93 @@ impl RewardClient {
         }
     }
 
-    /// The servers that may answer, in this order: those that did not fail a moment ago, or else all.
-    fn candidates(&self, order: &[usize]) -> Vec<&Server> {
-        let servers: Vec<&Server> = order.iter().filter_map(|&index| self.servers.get(index)).collect();
-        let answering: Vec<&Server> =
-            servers.iter().copied().filter(|server| !server.is_backing_off()).collect();
-        if answering.is_empty() { servers } else { answering }
-    }
-
-    async fn attempt(
-        &self,
-        server: &Server,
-        request: &Request<'_>,
-        failures: u32,
-    ) -> Result<Attempt, ScoreError> {
+    async fn attempt(&self, server: &Server, request: &Request<'_>) -> Result<Attempt, ScoreError> {
+        let asked = Instant::now();
         let _permits = server.acquire(request.conversations).await?;
-        if server.has_failed() {
-            self.check_identity(server).await?;
+        if self.servers.len() > 1 && server.has_failed_since(asked) {
+            let reason = format!("{} does not answer", server.url);
+            return Ok(Err(Failure { reason, fault: Fault::Busy { retry_after: None } }));
+        }
+        let unreachable = |what: String| {
+            let fault = Fault::Server { retry_after: None };
+            Ok(Err(Failure { reason: format!("{} {what}", server.url), fault }))
+        };
+        if server.has_failed() && !self.check_identity(server).await? && self.servers.len() > 1 {
+            return unreachable("does not answer".to_owned());
         }
         let post = self.authorized(self.http.post(format!("{}{}", server.url, request.route)));
         let post = post.header(PROMPT_HEADER, request.prompt.header()).json(request.body);
-        let broken = |what, error| Failure {
-            reason: format!("{} {what}: {}", server.url, root_cause(&error)),
-            retry_after: None,
-            is_of_server: true,
-        };
         let sent = Instant::now();
-        let response = match post.send().await {
-            Ok(response) => response,
-            Err(error) => return Ok(Err(broken("does not answer", error))),
+        let response = match self.unless_hung(server, post.send()).await {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => return unreachable(format!("does not answer: {}", root_cause(&error))),
+            None => return unreachable(HUNG.to_owned()),
         };
         let (status, retry_after) = (response.status(), retry_after(&response));
         self.identity.check_headers(response.headers(), &server.url)?;
-        let text = match response.text().await {
-            Ok(text) => text,
-            Err(error) => return Ok(Err(broken("broke off its response", error))),
+        let text = match self.unless_hung(server, response.text()).await {
+            Some(Ok(text)) => text,
+            Some(Err(error)) => {
+                return unreachable(format!("broke off its response: {}", root_cause(&error)));
+            }
+            None => return unreachable(HUNG.to_owned()),
         };
-        if is_final(status, failures) {
+        if is_final(status) {
             if server.record_answer(sent) && self.servers.len() > 1 {
                 eprint_line(format_args!("{} answers again", server.url));
             }
             return Ok(Ok((status, text)));
         }
-        Ok(Err(Failure {
-            reason: format!("{}: {}", server.url, error_message(status, &text)),
-            retry_after,
-            is_of_server: matches!(
-                status,
-                StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-            ),
-        }))
+        let reason = format!("{}: {}", server.url, error_message(status, &text));
+        let fault = match status {
+            StatusCode::INTERNAL_SERVER_ERROR => Fault::Unknown { status, text },
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Fault::Server { retry_after }
+            }
+            _ => Fault::Busy { retry_after },
+        };
+        Ok(Err(Failure { reason, fault }))
+    }
+
+    /// Waits for a server's answer; `None` if there are other servers and this one answers nothing at all any more. One
+    /// that works on a large request still says what models it has, or answers other requests.
+    async fn unless_hung<T>(&self, server: &Server, answer: impl Future<Output = T>) -> Option<T> {
+        if self.servers.len() == 1 {
+            return Some(answer.await);
+        }
+        let mut answer = pin!(answer);
+        loop {
+            let since = Instant::now();
+            if let Ok(answer) = tokio::time::timeout(self.silence, &mut answer).await {
+                return Some(answer);
+            }
+            if server.has_answered_since(since) {
+                continue;
+            }
+            tokio::select! {
+                answer = &mut answer => return Some(answer),
+                answers = self.answers_at_all(server) => if !answers { return None },
+            }
+        }
     }
 
     /// Lets a server rest that fails on everything.
     pub(super) fn note_failure(&self, server: &Server, reason: impl Display, retry_after: Option<Duration>) {
         if server.record_failure(retry_after) && self.servers.len() > 1 {
             eprint_line(format_args!("warning: {reason}; the other servers score its rows until it answers"));
+        }
+    }
+}
+
+const HUNG: &str = "answers nothing any more, not even what models it has";
+
+/// Counts the failures on a request that the server `answered` then has answered.
+fn note_errors(failed: &[(&Server, String)], answered: &Server) {
+    for (server, reason) in failed {
+        if server.url != answered.url && server.record_error() {
+            eprint_line(format_args!(
+                "warning: {reason}; it fails on what the other servers answer, and they score its rows until it answers"
+            ));
         }
     }
 }
