@@ -33,7 +33,7 @@ pub use table::{
     ServeOptions, ServerSettings, Settings,
 };
 pub(crate) use template_variables::template_variables;
-pub(crate) use values::positive;
+pub(crate) use values::thread_count;
 pub use values::{FinishReason, OnEngineChange, OverloadStatus, RouteActivation, Seconds};
 
 impl Settings {

@@ -13,6 +13,7 @@ use super::row::{Described, Row, Setting, options};
 use super::score_values::{Clamp, LogitsRange, Named};
 use super::values::{
     FinishReason, OnEngineChange, OverloadStatus, RouteActivation, Seconds, finite, fraction, name, positive,
+    thread_count,
 };
 use crate::engine::simulated::Simulation;
 use crate::hardware::profiles;
@@ -159,7 +160,7 @@ options! {
             value_name: "TOKENS", unset: "chosen by the engine", parse: positive;
 
         /// Threads of the CPU engine
-        threads: Option<usize> = None, value_name: "COUNT", unset: "one per physical core in the affinity mask, within the CPU quota", parse: positive;
+        threads: Option<usize> = None, value_name: "COUNT", unset: "one per physical core in the affinity mask, within the CPU quota", parse: thread_count;
 
         /// Use the model's sampling defaults
         ///

@@ -238,7 +238,8 @@ fn an_old_name_of_an_option_still_works() {
 fn a_wrong_value_is_refused_with_what_the_option_takes() {
     for (flag, value, expected) in [
         ("--max-body-bytes", "0", "a whole number, 1 or more"),
-        ("--threads", "-1", "a whole number, 1 or more"),
+        ("--threads", "-1", "a whole number from 1 to 1024"),
+        ("--threads", "1000000", "a whole number from 1 to 1024"),
         ("--chat-template-kwargs", "[1]", "a JSON object, such as"),
         ("--chat-template-kwargs", r#"{"messages": []}"#, "`messages` is not a variable that can be set"),
         ("--port", "70000", "a whole number from 0 to 65535"),

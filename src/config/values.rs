@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::InvalidValue;
 use crate::engine::simulated::Simulation;
+use crate::hardware::cores::MOST_THREADS;
 use crate::manifest::score_options::ScoreActivation;
 use crate::prompt::Truncation;
 use crate::scheduler::OnFailure;
@@ -58,10 +59,18 @@ macro_rules! whole_numbers {
 whole_numbers!(u16, u32, usize);
 
 /// Reads a whole number that is at least 1.
-pub(crate) fn positive(text: &str) -> Result<usize, InvalidValue> {
+pub(super) fn positive(text: &str) -> Result<usize, InvalidValue> {
     match text.trim().parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(InvalidValue("expected a whole number, 1 or more".to_owned())),
+    }
+}
+
+/// Reads a number of threads of an engine.
+pub(crate) fn thread_count(text: &str) -> Result<usize, InvalidValue> {
+    match text.trim().parse() {
+        Ok(number) if (1..=MOST_THREADS).contains(&number) => Ok(number),
+        _ => Err(InvalidValue(format!("expected a whole number from 1 to {MOST_THREADS}"))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::SequenceId;
 use crate::hardware::Obstacle;
+use crate::hardware::cores::MOST_THREADS;
 use crate::manifest::{LimitError, ManifestError};
 use crate::reward::MissingTensor;
 use crate::sampling::{SamplingError, UnsupportedSampling};
@@ -34,9 +35,9 @@ pub enum EngineError {
     /// An option asks for a limit that the engine cannot have.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// The option for the number of threads is zero.
-    #[error("threads is 0; it must be at least 1")]
-    NoThreads,
+    /// The option for the number of threads is out of range.
+    #[error("threads is {0}; it must be from 1 to {MOST_THREADS}")]
+    Threads(usize),
     /// The KV cache would not hold the longest sequence.
     #[error(
         "kv_cache_tokens is {tokens}, less than one sequence of max_seq_len {max_seq_len}; raise it or lower max_seq_len"

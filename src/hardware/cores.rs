@@ -5,12 +5,15 @@ use std::{env, fs, thread};
 
 use super::quota;
 
+/// Most threads that an engine is given: more than any machine has hardware threads.
+pub(crate) const MOST_THREADS: usize = 1024;
+
 /// Threads that compute without waiting for each other: one for each physical core that the process may run on, and
 /// no more than its CPU quota gives it. `OMP_NUM_THREADS`, where it is set, decides instead, as it does for every
 /// program that uses OpenMP.
 pub fn usable() -> usize {
     let asked = env::var("OMP_NUM_THREADS").ok().and_then(|text| text.trim().parse().ok());
-    asked.filter(|&threads: &usize| threads > 0).unwrap_or_else(|| {
+    asked.filter(|threads| (1..=MOST_THREADS).contains(threads)).unwrap_or_else(|| {
         // The standard library reads the affinity mask and, though it does not promise to, quotas.
         let available = thread::available_parallelism().map_or(1, usize::from);
         fewest(available, [physical(), quota::whole_cpus()])

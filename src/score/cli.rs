@@ -22,7 +22,7 @@ use super::unread::UnreadColumns;
 use super::{ScoreError, rows, summary};
 use crate::cache::ModelOptions;
 use crate::cli::output::{eprint_line, print};
-use crate::config::{ServeOptions, Settings, positive, template_variables};
+use crate::config::{ServeOptions, Settings, template_variables, thread_count};
 use crate::engine::simulated::Simulation;
 use crate::manifest::judge::read_rubric_file;
 use crate::prompt::TemplateVariables;
@@ -54,7 +54,7 @@ struct SourceArgs {
     #[arg(long, requires = "urls", default_value_t = 64, value_name = "COUNT")]
     concurrency: usize,
     /// Threads of the CPU engine [default: one per core]
-    #[arg(long, conflicts_with = "urls", value_name = "COUNT", value_parser = positive)]
+    #[arg(long, conflicts_with = "urls", value_name = "COUNT", value_parser = thread_count)]
     threads: Option<usize>,
     /// Simulate the engine, to try a file without computing anything; scores mean nothing
     #[arg(long, conflicts_with = "urls")]

@@ -28,6 +28,18 @@ fn too_high(built: BuildLimits) -> [(LimitOverrides, String); 3] {
 }
 
 #[test]
+fn the_cpu_engine_refuses_a_number_of_threads_that_no_machine_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = support::model(64, 96, 2, (4, 2, 16));
+    let manifest = support::random_engine(directory.path(), model, Dtype::F32, 7);
+    for threads in [0, 1025, usize::MAX] {
+        let options = EngineOptions { threads: Some(threads), ..EngineOptions::default() };
+        let error = CpuFactory::open(directory.path(), &manifest, &options).err().unwrap().to_string();
+        assert_eq!(error, format!("threads is {threads}; it must be from 1 to 1024"));
+    }
+}
+
+#[test]
 fn the_cpu_engine_and_the_server_refuse_limits_above_what_was_built() {
     let directory = tempfile::tempdir().unwrap();
     let model = support::model(64, 96, 2, (4, 2, 16));

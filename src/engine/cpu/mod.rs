@@ -203,8 +203,8 @@ fn limits(manifest: &Manifest, options: &EngineOptions, moderate: usize) -> Resu
     if is_encoder && max_num_tokens < max_seq_len {
         return Err(EngineError::SmallBatch { tokens: max_num_tokens, max_seq_len });
     }
-    if options.threads == Some(0) {
-        return Err(EngineError::NoThreads);
+    if let Some(threads) = options.threads.filter(|threads| !(1..=cores::MOST_THREADS).contains(threads)) {
+        return Err(EngineError::Threads(threads));
     }
     // Short texts fill parts of blocks.
     let texts = if is_encoder { max_batch_size * TOKENS_PER_BLOCK } else { 0 };
