@@ -14,6 +14,7 @@ use super::wire::unix_time;
 use crate::config::Settings;
 use crate::manifest::{LimitError, Manifest};
 use crate::prompt::Encoder;
+use crate::scheduler::Priority;
 use crate::serving::{Generator, LoadedModel, Model, Scorer, find_model, served_names};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
@@ -154,6 +155,15 @@ impl App {
                  /v1/chat/completions",
             )),
         }
+    }
+
+    /// Whether the queue has room for requests of a class, whatever their texts are.
+    ///
+    /// # Errors
+    /// It has none, or [`ApiError::Starting`] until a model is loaded.
+    pub(super) fn check_room(&self, class: Priority) -> Result<(), ApiError> {
+        let checked = self.loaded()?.scheduler().check_room(class);
+        checked.map_err(|rejection| ApiError::without_item(rejection.into()))
     }
 
     /// The encoder of the loaded model's prompts.

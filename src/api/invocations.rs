@@ -86,8 +86,9 @@ async fn dispatch(
     let headers = request.headers().clone();
     let generates = app.generator().is_ok();
     let mut reader = ReceivedRequest::read(&app, request).await?;
-    let (target, body) =
-        reader.prepare(&app, move |_, body| Ok((target(body, generates, usual)?, body.to_vec()))).await?;
+    let (target, body) = reader
+        .prepare(&app, move |_, body| Ok((target(&body.bytes, generates, usual)?, body.bytes.clone())))
+        .await?;
     let mut request = Request::new(Body::from(body));
     *request.headers_mut() = headers;
     let app = State(app);

@@ -33,10 +33,29 @@ const PRIORITY_HEADER: &str = "X-Priority";
 const TIMEOUT: &str = "timeout";
 const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 
+/// A body that is still to be parsed.
+pub(super) struct ReceivedBody {
+    pub(super) bytes: Vec<u8>,
+    /// The class that a header says.
+    class: Option<Priority>,
+}
+
+impl ReceivedBody {
+    /// Refuses the request if the queue has no room for its class: before its text is rendered and tokenized, which takes
+    /// far longer than the refusal.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub(super) fn check_room(&self, app: &App, fields: &SchedulingFields) -> Result<(), ApiError> {
+        app.check_room(fields.priority.or(self.class).unwrap_or_default())
+    }
+}
+
 /// A request whose body has arrived in full.
 pub(super) struct ReceivedRequest {
     arrived: Instant,
     headers: HeaderMap,
+    /// Empty once it is being prepared.
     body: Vec<u8>,
     /// The body's share of the memory for bodies, held until the request is answered.
     _share: ByteShare,
@@ -147,14 +166,18 @@ impl ReceivedRequest {
     pub(super) async fn prepare<T: Send + 'static>(
         &mut self,
         app: &Arc<App>,
-        prepare: impl FnOnce(&App, &[u8]) -> Result<T, ApiError> + Send + 'static,
+        prepare: impl FnOnce(&App, &ReceivedBody) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let body = std::mem::take(&mut self.body);
+        let body = ReceivedBody {
+            // What is wrong with the header is said once it is needed.
+            class: self.header_class().ok().flatten(),
+            bytes: std::mem::take(&mut self.body),
+        };
         let start = Instant::now();
-        let prepared = if is_small(&body) {
+        let prepared = if is_small(&body.bytes) {
             prepare(app, &body)
         } else {
-            let share = app.preparing.wait_for(body.len().max(LEAST_PREPARING)).await;
+            let share = app.preparing.wait_for(body.bytes.len().max(LEAST_PREPARING)).await;
             let guard = SetOnDrop(Arc::default());
             let (app, left) = (app.clone(), guard.0.clone());
             let prepare = move || {
@@ -180,9 +203,7 @@ impl ReceivedRequest {
     pub(super) fn scheduling(&self, app: &App, fields: &SchedulingFields) -> Result<Scheduling, ApiError> {
         let class = match fields.priority {
             Some(class) => Some(class),
-            None => {
-                self.header(PRIORITY_HEADER)?.map(|class| priority(PRIORITY_HEADER, class)).transpose()?
-            }
+            None => self.header_class()?,
         };
         let header = || self.header(TIMEOUT_HEADER)?.map(|time| timeout(TIMEOUT_HEADER, time)).transpose();
         let (time, source) = match fields.timeout {
@@ -198,6 +219,11 @@ impl ReceivedRequest {
             priority: class.unwrap_or_default(),
             timeout: time.or(app.settings.server.timeout.map(|time| time.0)),
         })
+    }
+
+    /// The class that a header says.
+    fn header_class(&self) -> Result<Option<Priority>, ApiError> {
+        self.header(PRIORITY_HEADER)?.map(|class| priority(PRIORITY_HEADER, class)).transpose()
     }
 
     /// The number in a header.

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::dispatcher::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{EngineFailure, Job, JobResult, QueueLimit, Rejection, validate};
+use super::{EngineFailure, FullQueue, Job, JobResult, Priority, QueueLimit, Rejection, validate};
 use crate::engine::Limits;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
@@ -56,11 +56,20 @@ pub(super) struct Shared {
     pub(super) abandoned: AtomicBool,
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
+    /// What keeps jobs out of the queue, as of a moment ago.
+    pub(super) full_queue: Mutex<Option<FullQueue>>,
     pub(super) limits: Limits,
     pub(super) capabilities: SamplingCapabilities,
     pub(super) max_queue_requests: usize,
     pub(super) drained: watch::Sender<bool>,
     pub(super) failed: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn queue_full(&self, limit: QueueLimit) -> Rejection {
+        let retry_after = Duration::from_millis(self.retry_after.load(Ordering::Relaxed));
+        Rejection::QueueFull { limit, retry_after }
+    }
 }
 
 /// Drains the scheduler when the last handle is dropped, so that its thread ends.
@@ -112,14 +121,26 @@ impl Handle {
         Ok(Ticket { id, answer, tokens: received, shared: shared.clone(), answered: false })
     }
 
+    /// Whether the queue has room for jobs of this class, before anything is known of their text: making tokens of a text
+    /// costs many times what a refusal does. A job of a higher class than what waits has room. What the queue was a
+    /// moment ago decides, so a job may be rejected all the same.
+    ///
+    /// # Errors
+    /// [`Rejection::QueueFull`].
+    pub fn check_room(&self, priority: Priority) -> Result<(), Rejection> {
+        let shared = self.shared();
+        let full = *shared.full_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        match full.filter(|full| full.keeps_out(priority)) {
+            Some(full) => Err(shared.queue_full(full.limit)),
+            None => Ok(()),
+        }
+    }
+
     fn rejection(&self, refused: Refused) -> Rejection {
         let shared = self.shared();
         match refused {
             Refused::Draining => Rejection::ShuttingDown,
-            Refused::Full => Rejection::QueueFull {
-                limit: QueueLimit::Requests(shared.max_queue_requests),
-                retry_after: Duration::from_millis(shared.retry_after.load(Ordering::Relaxed)),
-            },
+            Refused::Full => shared.queue_full(QueueLimit::Requests(shared.max_queue_requests)),
         }
     }
 

@@ -28,6 +28,7 @@ pub mod core;
 mod dispatcher;
 mod drive;
 mod error;
+mod full_queue;
 mod handle;
 mod mailbox;
 mod observer;
@@ -46,6 +47,7 @@ mod sync {
 
 pub use crate::engine::{Job, Priority, Work};
 pub use error::{EngineFailure, QueueLimit, Rejection};
+pub use full_queue::FullQueue;
 pub use handle::{Handle, Ticket};
 pub use observer::Observer;
 pub use options::{OnFailure, SchedulerOptions};

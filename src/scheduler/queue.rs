@@ -121,6 +121,11 @@ impl Queue {
         lower.flat_map(|(_, class)| class.order.iter().rev().map(|key| key.sequence()))
     }
 
+    /// The lowest class that waits.
+    pub(super) fn lowest_class(&self) -> Option<Priority> {
+        self.classes.last_key_value().map(|(class, _)| *class)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.iter().all(BTreeSet::is_empty)
     }

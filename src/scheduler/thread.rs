@@ -4,8 +4,8 @@
 //! comes that the core asked for. When a report comes, the iteration prepared meanwhile is submitted
 //! first, and the answers go out while it runs.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, bounded, never, select};
@@ -66,6 +66,7 @@ fn spawn<C: Drive + Send + 'static>(
         ready: true.into(),
         abandoned: false.into(),
         retry_after: 1000.into(),
+        full_queue: Mutex::new(core.full_queue()),
         limits,
         capabilities,
         max_queue_requests,
@@ -200,6 +201,8 @@ impl<C: Drive> Thread<C> {
         let retry_after =
             self.dispatcher.core.retry_after(self.now()).as_millis().try_into().unwrap_or(u64::MAX);
         self.shared.retry_after.store(retry_after, Ordering::Relaxed);
+        let full_queue = self.dispatcher.core.full_queue();
+        *self.shared.full_queue.lock().unwrap_or_else(PoisonError::into_inner) = full_queue;
     }
 
     fn now(&self) -> Duration {

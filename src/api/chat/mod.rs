@@ -17,7 +17,7 @@ use super::generation;
 use super::item_path::ItemPath;
 use super::items::Item;
 use super::openapi::Errors;
-use super::request::ReceivedRequest;
+use super::request::{ReceivedBody, ReceivedRequest};
 use super::wire::Completion;
 use crate::prompt::EncodeOptions;
 
@@ -60,13 +60,15 @@ pub(super) async fn completions(State(app): State<Arc<App>>, request: Request) -
     })
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Item), ApiError> {
+fn prepare(app: &App, body: &ReceivedBody) -> Result<(ChatRequest, Item), ApiError> {
     let settings = &app.settings.server;
-    let request = ChatRequest::parse(body, app)?;
+    let request = ChatRequest::parse(&body.bytes, app)?;
     app.model(request.model.as_deref())?;
+    let scorer = app.scorer()?;
+    body.check_room(app, &request.scheduling)?;
     let path = ItemPath::field("messages");
     let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
     let length = (encoding, request.length);
-    let item = Item::conversation(app.scorer()?, &request.messages, path, length, settings)?;
+    let item = Item::conversation(scorer, &request.messages, path, length, settings)?;
     Ok((request, item))
 }

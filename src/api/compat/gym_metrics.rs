@@ -62,7 +62,7 @@ async fn aggregate_metrics(
     request: Request,
 ) -> Result<Json<AggregateMetrics>, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |_, body| Ok(Json(aggregated(body)?))).await
+    reader.prepare(&app, |_, body| Ok(Json(aggregated(&body.bytes)?))).await
 }
 
 /// Says that rollouts may be verified again at any time: this server keeps nothing of them.

@@ -23,7 +23,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::openapi::Errors;
 use crate::api::request::CommonSchema;
-use crate::api::request::{ReceivedRequest, SchedulingFields};
+use crate::api::request::{ReceivedBody, ReceivedRequest, SchedulingFields};
 use crate::api::token_ids;
 use crate::api::wire::Usage;
 use crate::sampling::Sampling;
@@ -178,12 +178,13 @@ impl LabelCall {
     }
 }
 
-fn prepare(app: &App, body: &[u8], dialect: Dialect) -> Result<LabelCall, ApiError> {
+fn prepare(app: &App, body: &ReceivedBody, dialect: Dialect) -> Result<LabelCall, ApiError> {
     let generator = app.generator()?;
-    let mut fields = Fields::parse(body)?;
+    let mut fields = Fields::parse(&body.bytes)?;
     let model = fields.take::<String>("model")?;
     app.model(model.as_deref())?;
     let scheduling = SchedulingFields::take(&mut fields)?;
+    body.check_room(app, &scheduling)?;
     let add_special_tokens = fields.take::<bool>("add_special_tokens")?.unwrap_or(true);
     let prompts = prompts(&mut fields, app, dialect, add_special_tokens)?;
     let labels = labels(&mut fields, prompts.len(), generator.vocab_size())?;

@@ -16,7 +16,9 @@ use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
 use crate::api::middleware::limits::check_and_reserve;
 use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{ReceivedRequest, SchedulingFields, refuse_length_policy, take_length_policy};
+use crate::api::request::{
+    ReceivedBody, ReceivedRequest, SchedulingFields, refuse_length_policy, take_length_policy,
+};
 use crate::api::template_variables::{
     KWARGS_ONLY, VARIABLES, VariablesSchema, first_set, not_rendered, take_kwargs, take_variables,
 };
@@ -215,12 +217,12 @@ struct Prepared<F> {
 
 fn prepare<F>(
     app: &App,
-    body: &[u8],
+    body: &ReceivedBody,
     unknown: UnknownFields,
     read: fn(&mut Fields, &ServerSettings) -> Result<CompatRequest<F>, ApiError>,
 ) -> Result<Prepared<F>, ApiError> {
     let settings = &app.settings.server;
-    let mut fields = Fields::parse(body)?;
+    let mut fields = Fields::parse(&body.bytes)?;
     // A route may repeat the whole request, so it reads first.
     let CompatRequest { inputs, shape, activation, read_at, length: own_length } =
         read(&mut fields, settings)?;
@@ -237,9 +239,12 @@ fn prepare<F>(
         fields.take_neutral()?;
         fields.end("requests of this format have no such field; leave it out")?;
     }
+    let each_token = read_at.each_token(app.scorer()?.head())?;
+    if !inputs.is_empty() {
+        body.check_room(app, &scheduling)?;
+    }
     check_and_reserve("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
     check_questions(app, &inputs, variables.size())?;
-    let each_token = read_at.each_token(app.scorer()?.head())?;
     let mut items = Vec::with_capacity(inputs.len());
     for Input { text, path } in inputs {
         if is_cancelled() {

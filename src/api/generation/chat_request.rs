@@ -12,7 +12,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
-use crate::api::request::{CommonSchema, PromptTokensSchema};
+use crate::api::request::{CommonSchema, PromptTokensSchema, ReceivedBody};
 use crate::api::stream_options::StreamOptionsSchema;
 use crate::api::template_variables::{EffortSchema, VariablesSchema, take_variables_of_answer};
 use crate::manifest::Task;
@@ -85,14 +85,14 @@ pub(super) struct BatchSchema {
     common: CommonSchema,
 }
 
-pub(super) fn prepare(app: &App, body: &[u8], form: Form) -> Result<ChatCall, ApiError> {
+pub(super) fn prepare(app: &App, body: &ReceivedBody, form: Form) -> Result<ChatCall, ApiError> {
     let generator = app.generator()?;
     if generator.task() != Task::Chat {
         return Err(ApiError::WrongTask(
             "the model served here completes texts and has no chat template; use POST /v1/completions",
         ));
     }
-    let mut fields = Fields::parse(body)?;
+    let mut fields = Fields::parse(&body.bytes)?;
     let model: Option<String> = fields.take("model")?;
     let model = app.model(model.as_deref())?.name.to_owned();
     let conversations = conversations(&mut fields, form, app)?;
@@ -116,6 +116,7 @@ pub(super) fn prepare(app: &App, body: &[u8], form: Form) -> Result<ChatCall, Ap
     let echo = fields.take("echo")?.unwrap_or(false);
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
+    body.check_room(app, &options.scheduling)?;
     // The first rendering of the variables is counted with the body.
     let repeated = conversations.iter().skip(1).map(|_| 0);
     check_and_reserve("chat_template_kwargs", variables.size(), repeated, &app.settings.server)?;

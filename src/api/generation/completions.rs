@@ -23,8 +23,8 @@ use crate::api::compat;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
-use crate::api::request::ReceivedRequest;
 use crate::api::request::{CommonSchema, LengthSchema};
+use crate::api::request::{ReceivedBody, ReceivedRequest};
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::prompt::is_cancelled;
 use crate::serving::{Delta, Generator};
@@ -245,9 +245,9 @@ fn logprobs(
     logprobs
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
+fn prepare(app: &App, body: &ReceivedBody) -> Result<CompletionCall, ApiError> {
     let generator = app.generator()?;
-    let mut fields = Fields::parse(body)?;
+    let mut fields = Fields::parse(&body.bytes)?;
     let model: Option<String> = fields.take("model")?;
     let model = app.model(model.as_deref())?.name.to_owned();
     let list = prompts::list(fields.require_value("prompt", prompts::EXPECTED)?)?;
@@ -267,6 +267,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<CompletionCall, ApiError> {
     let fit = options::prompt_fit(&mut fields, app, most)?;
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
+    body.check_room(app, &options.scheduling)?;
     let encoding = PromptOptions { add_special_tokens, fit };
     let mut prompts = Vec::with_capacity(list.len());
     for (path, value) in list {

@@ -80,7 +80,7 @@ struct Detokenized {
 )]
 async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Tokenized>, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(tokenized(app, body)?))).await
+    reader.prepare(&app, |app, body| Ok(Json(tokenized(app, &body.bytes)?))).await
 }
 
 fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
@@ -159,7 +159,7 @@ fn text_tokens(
 )]
 async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Detokenized>, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(detokenized(app, body)?))).await
+    reader.prepare(&app, |app, body| Ok(Json(detokenized(app, &body.bytes)?))).await
 }
 
 fn detokenized(app: &App, body: &[u8]) -> Result<Detokenized, ApiError> {

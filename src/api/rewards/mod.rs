@@ -21,7 +21,7 @@ use super::item_path::ItemPath;
 use super::items::{self, Item};
 use super::middleware::limits::check_and_reserve;
 use super::openapi::Errors;
-use super::request::ReceivedRequest;
+use super::request::{ReceivedBody, ReceivedRequest};
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
 use crate::reward::Unscorable;
 use crate::serving::{LengthPolicy, Scored};
@@ -76,7 +76,10 @@ fn log_failure(app: &App, error: &ApiError) {
     tracing::debug!(code, "one of several candidates was not scored");
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
+fn prepare(
+    app: &App,
+    body: &ReceivedBody,
+) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
     let (request, candidates) = RewardsRequest::parse(body, app)?;
     check_rank_by(app, &request, &candidates)?;
     check_asks(app, &request, &candidates)?;

@@ -10,7 +10,7 @@ use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
 use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{SchedulingFields, take_length_policy};
+use crate::api::request::{ReceivedBody, SchedulingFields, take_length_policy};
 use crate::api::template_variables::{VARIABLES, VariablesSchema, first_set, not_rendered, take_variables};
 use crate::config::ServerSettings;
 use crate::manifest::judge::QuestionLayout;
@@ -98,21 +98,26 @@ impl RewardsRequest {
     /// # Errors
     /// It is malformed, or a field is wrong or unknown; the error names it. What is wrong with one
     /// conversation is that conversation's error alone.
-    pub(super) fn parse(body: &[u8], app: &App) -> Result<(Self, Candidates), ApiError> {
-        let mut fields = Fields::parse(body)?;
+    pub(super) fn parse(body: &ReceivedBody, app: &App) -> Result<(Self, Candidates), ApiError> {
+        let mut fields = Fields::parse(&body.bytes)?;
         if fields.has("rubric") || fields.any_has("conversations", "rubric") {
-            refuse_repeated_keys(body)?;
+            refuse_repeated_keys(&body.bytes)?;
         }
         let set = first_set(&fields, VARIABLES);
+        let model = fields.take::<String>("model")?;
+        app.model(model.as_deref())?;
+        let scheduling = SchedulingFields::take(&mut fields)?;
+        // The questions of a rubric are tokenized as they are read.
+        body.check_room(app, &scheduling)?;
         let request = Self {
-            model: fields.take("model")?,
+            model,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
             criteria: Criteria::take(&mut fields, app, None)?,
             encoding: messages::take_encode_options(&mut fields, false)?,
             variables: take_variables(&mut fields)?,
             length: take_length_policy(&mut fields, app)?,
-            scheduling: SchedulingFields::take(&mut fields)?,
+            scheduling,
         };
         let candidates = Candidates::take(&mut fields, app, request.variables.size(), &request.criteria)?;
         let Criteria { layout, rubric, .. } = &request.criteria;

@@ -23,7 +23,7 @@ pub use self::step::StepCore;
 
 use self::jobs::{Backlog, JobTable};
 use self::sequence::SequenceState;
-use super::{JobResult, Rejection};
+use super::{FullQueue, JobResult, Rejection};
 use crate::engine::{Job, SequenceId};
 use crate::sampling::Sampled;
 
@@ -59,6 +59,9 @@ pub trait Core {
 
     /// How long the work that is here at `now` should take at the present drain rate.
     fn retry_after(&self, now: Duration) -> Duration;
+
+    /// What keeps jobs out of the queue whatever their text is, if anything does.
+    fn full_queue(&self) -> Option<FullQueue>;
 
     /// Whether nothing waits and nothing is in flight.
     fn is_idle(&self) -> bool;
@@ -149,6 +152,10 @@ impl<B: Batching> Core for B {
 
     fn retry_after(&self, now: Duration) -> Duration {
         self.jobs().time_to_drain(now, self.backlog(now))
+    }
+
+    fn full_queue(&self) -> Option<FullQueue> {
+        self.jobs().full_queue()
     }
 
     fn is_idle(&self) -> bool {

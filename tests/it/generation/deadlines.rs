@@ -1,9 +1,10 @@
-//! Requests that are not answered in time by a model that generates.
+//! Requests that a model that generates does not answer in time, or refuses at once.
 
+use assay::manifest::Dtype;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::language::Server;
+use super::language::{Built, Server};
 
 #[tokio::test]
 async fn an_answer_that_comes_too_late_names_the_field_even_after_the_stream_has_started() {
@@ -24,4 +25,20 @@ async fn an_answer_that_comes_too_late_names_the_field_even_after_the_stream_has
         (&json!("deadline_exceeded"), &json!("timeout")),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_a_prompt_before_it_is_encoded() {
+    let server = Server::of(Built::new("lm-head-tiny", Dtype::F32), |settings| {
+        settings.scheduling.max_queue_requests = 0;
+    });
+    let long = "word ".repeat(20_000);
+    for (path, body) in [
+        ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": long}]})),
+        ("/v1/completions", json!({"prompt": long})),
+        ("/v1/score", json!({"query": long, "items": ["a"], "label_token_ids": [5, 7]})),
+    ] {
+        let refused = server.ask(path, &body).await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{path}: {}", refused.text);
+    }
 }

@@ -159,8 +159,7 @@ impl Server {
         change(&mut settings);
         let app = Arc::new(App::new(settings, &manifest).unwrap());
         let metrics = app.metrics.clone();
-        let handle =
-            scheduler::start(factory, scheduler::SchedulerOptions::default(), metrics.clone()).unwrap();
+        let handle = scheduler::start(factory, app.settings.scheduler(), metrics.clone()).unwrap();
         app.start(Generator::new(
             encoder,
             &manifest,

@@ -92,6 +92,35 @@ async fn overloaded(option: OverloadStatus, expected: StatusCode) {
 }
 
 #[tokio::test]
+async fn a_full_queue_refuses_a_request_before_its_texts_are_encoded() {
+    let server = Server::with(|settings| settings.scheduling.max_queue_requests = 0, instant());
+    let roomy = Server::start();
+    let long = "word ".repeat(400);
+    let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": long}]);
+    for (path, body) in [
+        ("/v1/chat/completions", json!({"messages": turns})),
+        ("/v1/rewards", json!({"conversations": [turns]})),
+        ("/v1/rewards", json!({"messages": turns, "responses": ["a", "b"]})),
+        ("/classify", json!({"input": long})),
+        ("/pooling", json!({"input": [long, "b"]})),
+        ("/rerank", json!({"query": "q", "documents": [long]})),
+        ("/get_reward", json!({"query": [long]})),
+        ("/invocations", json!({"messages": turns})),
+    ] {
+        let refused = server.ask(path, body.clone()).await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{path}: {}", refused.text);
+        assert!(refused.headers.contains_key("retry-after") && refused.code() == "overloaded", "{path}");
+        // Where there is room, all are tokenized and found to be too long.
+        let answer = roomy.ask(path, body).await;
+        assert!(answer.text.contains("maximum context length"), "{path}: {}", answer.text);
+    }
+    // What is wrong with a request itself is said all the same, and nothing needs no room.
+    let unknown = server.ask("/classify", json!({"input": "a", "model": "other"})).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    assert_eq!(server.ask("/get_reward", json!({"query": []})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
     let server = Arc::new(Server::with(|_| {}, stalled()));
     let request = tokio::spawn({

@@ -9,7 +9,10 @@ use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
 use crate::scheduler::queue::{Key, Lane};
 use crate::scheduler::score_cache::ScoreKey;
-use crate::scheduler::{Completed, Output, QueueLimit, Rejection, SchedulerOptions, validate};
+use crate::scheduler::{Completed, FullQueue, Output, QueueLimit, Rejection, SchedulerOptions, validate};
+
+/// The part of the queue's tokens that may stay free in a queue that counts as full.
+const SMALL_PART: usize = 64;
 
 impl<S: SequenceState> JobTable<S> {
     /// Takes a job in.
@@ -157,6 +160,9 @@ impl<S: SequenceState> JobTable<S> {
             }
         }
         if self.limit_met(jobs, queued, tokens).is_some() {
+            if matches!(limit, QueueLimit::Tokens(_)) {
+                self.refused_tokens = tokens;
+            }
             return Err(self.queue_full(limit, now, backlog));
         }
         for id in displaced {
@@ -164,6 +170,18 @@ impl<S: SequenceState> JobTable<S> {
             self.reject_waiting(id, &rejection);
         }
         Ok(())
+    }
+
+    /// What keeps jobs out of the queue whatever their text is. How many tokens that will have is not known: the limit on
+    /// tokens counts as met while there is no room for the last job that met it, or for a small part of the queue.
+    pub(in crate::scheduler::core) fn full_queue(&self) -> Option<FullQueue> {
+        // Only a text's tokens show whether its score is in the cache.
+        if self.options.score_cache > 0 {
+            return None;
+        }
+        let tokens = self.refused_tokens.min(self.options.max_queue_tokens / SMALL_PART).max(1);
+        let limit = self.limit_met(self.waiting_jobs, self.queue.tokens(), tokens)?;
+        Some(FullQueue { limit, lowest: self.queue.lowest_class() })
     }
 
     /// The limit of the queue that keeps out a job of `tokens` tokens while `jobs` jobs of `queued` tokens wait. A job

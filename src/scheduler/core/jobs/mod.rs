@@ -35,6 +35,8 @@ pub(super) struct JobTable<S> {
     answers: Vec<(JobId, JobResult)>,
     /// Tokens chosen since they were last taken.
     tokens: Vec<(JobId, Sampled)>,
+    /// Tokens of the last job that the limit on the queue's tokens kept out.
+    refused_tokens: usize,
     /// Why nothing is taken any more.
     closed: Option<Rejection>,
 }
@@ -78,6 +80,7 @@ impl<S: SequenceState> JobTable<S> {
             scores: ScoreCache::new(options.score_cache),
             answers: Vec::new(),
             tokens: Vec::new(),
+            refused_tokens: 0,
             closed: None,
             options,
         }

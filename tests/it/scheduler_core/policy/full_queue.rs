@@ -30,7 +30,7 @@ fn a_full_queue_refuses_and_says_when_there_will_be_room() {
 }
 
 /// A world with room for one sequence at a time, in which one runs and one is planned, so that what comes next waits.
-fn busy(max_queue_requests: usize, max_queue_tokens: usize) -> World {
+pub(super) fn busy(max_queue_requests: usize, max_queue_tokens: usize) -> World {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let options = SchedulerOptions { max_queue_requests, max_queue_tokens, ..SchedulerOptions::default() };
     let mut world = world(limits, options);
@@ -42,12 +42,12 @@ fn busy(max_queue_requests: usize, max_queue_tokens: usize) -> World {
 }
 
 /// A text of `len` tokens that no other job has.
-fn arrive(world: &mut World, len: usize, priority: i8) -> u64 {
+pub(super) fn arrive(world: &mut World, len: usize, priority: i8) -> u64 {
     let tokens = vec![10_000 + world.jobs.len() as u32; len];
     world.arrive(tokens, Work::score(len), priority, None)
 }
 
-fn is_refused(world: &World, job: u64) -> bool {
+pub(super) fn is_refused(world: &World, job: u64) -> bool {
     matches!(world.answers.get(&job), Some(Err(Rejection::QueueFull { .. })))
 }
 

@@ -5,6 +5,7 @@ mod deadlines;
 mod full_queue;
 mod order;
 mod prefixes;
+mod room;
 
 use std::time::Duration;
 
