@@ -148,6 +148,9 @@ pub(super) struct CompareArgs {
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, value_name = "COUNT")]
     pub(super) threads: Option<usize>,
+    /// Download the model from the Hugging Face hub if this machine does not have it, with the `hf` command
+    #[arg(long, env = "ASSAY_DOWNLOAD")]
+    pub(super) download: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]

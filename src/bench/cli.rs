@@ -114,7 +114,8 @@ impl CompareArgs {
     fn run(&self, model: &Path, out: &mut dyn Write) -> Result<(), BenchError> {
         check_count("--rounds", self.rounds, 1000)?;
         let (limits, progress) = (LimitOverrides::default(), Console::default());
-        let prepared = prepare(model, &ModelOptions::for_cpu(), &limits, "assay bench --engine", &progress)?;
+        let build = ModelOptions { download: self.download, ..ModelOptions::for_cpu() };
+        let prepared = prepare(model, &build, &limits, "assay bench --engine", &progress)?;
         let directory = &prepared.directory;
         let manifest = Manifest::read(directory)?;
         let files = manifest.read_files(directory)?;

@@ -9,7 +9,8 @@ use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
 use assay::builder::{Console, Progress};
 use assay::cache::cli::{self as cache, CacheArgs};
-use assay::cache::{LoggedProgress, ModelOptions, is_checkpoint, prepare};
+use assay::cache::{LoggedProgress, ModelOptions, check_engines, is_engine, prepare};
+use assay::cli::advice;
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::config::{ConfigError, ServeOptions, Settings};
@@ -86,8 +87,13 @@ struct ProfilesArgs {
     json: bool,
 }
 
+/// The command line up to the model that is served, for advice.
+const SERVE: &str = "assay serve";
+
 fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+    let arguments =
+        Arguments::try_parse().unwrap_or_else(|error| advice::explain(error, &Arguments::command()).exit());
+    let command = arguments.command;
     if matches!(command, Command::Serve(_) | Command::Score(_) | Command::Check(_) | Command::Bench(_)) {
         limit_spinning();
     }
@@ -150,6 +156,7 @@ fn list_profiles(arguments: &ProfilesArgs) -> Result<ExitCode, Box<dyn Error>> {
     let nim = ServeOptions::from_nim(variable)?;
     let root = arguments.engines.clone().or(nim.directory);
     let root = root.ok_or("no folder is given: use --engines DIR, or set NIM_CACHE_PATH")?;
+    check_engines(&root, "assay profiles --engines")?;
     let machine = Machine::detect();
     let profiles = profiles::Profiles::find(&root, &backends::fit(&machine))?;
     if arguments.json {
@@ -170,8 +177,9 @@ fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
         return Ok(Exit::Drained);
     }
     if arguments.print_ranks {
-        let is_checkpoint = is_checkpoint(&settings.engine.directory);
-        let ranks = if is_checkpoint { 1 } else { settings.choose_engine()?.ranks() };
+        // The engine of a checkpoint runs as one process.
+        let is_engine = is_engine(&settings.engine.directory, &arguments.build, SERVE)?;
+        let ranks = if is_engine { settings.choose_engine()?.ranks() } else { 1 };
         print(format_args!("{ranks}\n"));
         return Ok(Exit::Drained);
     }
@@ -181,7 +189,7 @@ fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
         LogFormat::Json => Box::new(LoggedProgress::default()),
     };
     let engine = &settings.engine;
-    let prepared = prepare(&engine.directory, &arguments.build, &engine.limits(), "assay serve", &*progress)?;
+    let prepared = prepare(&engine.directory, &arguments.build, &engine.limits(), SERVE, &*progress)?;
     drop(progress);
     settings.engine.directory.clone_from(&prepared.directory);
     let runtime = runtime()?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use assay::builder::cpu::{self, CpuBuildOptions};
 use assay::builder::trtllm::{self, GPU_HEADING, GpuBuildOptions, Outcome, TrtllmBuildOptions};
 use assay::builder::{BuildError, BuildOptions, Console};
+use assay::cli::advice;
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::hardware::Gpus;
@@ -44,7 +45,8 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    let matches =
+        command().try_get_matches().unwrap_or_else(|error| advice::explain(error, &command()).exit());
     let (error, status) = if matches.subcommand_name().is_some() {
         let manual = Manual::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         match manual.write(command()) {

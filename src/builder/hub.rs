@@ -1,9 +1,14 @@
 //! The local cache of the Hugging Face hub: `models--OWNER--NAME/snapshots/COMMIT`.
 
+mod address;
+
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use crate::manifest::read_plain_text;
+
+pub use address::AddressError;
+pub(crate) use address::name;
 
 /// Bytes of the largest file that names a snapshot; it holds the hash of a commit.
 const LARGEST_REFERENCE: u64 = 1 << 10;
@@ -53,7 +58,7 @@ fn refuse_cache(directory: &Path) -> Result<(), BuildError> {
     match models.first() {
         Some(first) if !directory.join("config.json").exists() => {
             let reason = format!(
-                "it is a cache of the Hugging Face hub with {} models; name one, for example `--model {first}`",
+                "it is a cache of the Hugging Face hub with {} models; name one of them, for example {first}",
                 models.len()
             );
             Err(BuildError::checkpoint(directory, reason))
@@ -63,7 +68,7 @@ fn refuse_cache(directory: &Path) -> Result<(), BuildError> {
 }
 
 /// Whether a text can be the name of a model of the hub: `owner/name` or `name`.
-pub(crate) fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let is_plain = |part: &&str| {
         !part.is_empty()

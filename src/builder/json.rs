@@ -228,7 +228,7 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BuildError {
             "it is a link to a file that is not there; download the checkpoint again".to_owned()
         }
         std::io::ErrorKind::NotFound => {
-            "it is missing; --model must name a directory with a Hugging Face checkpoint".to_owned()
+            "it is missing; name a directory with a Hugging Face checkpoint".to_owned()
         }
         _ => format!("it cannot be read ({error})"),
     };

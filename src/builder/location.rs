@@ -31,12 +31,12 @@ impl Location {
     /// A directory is missing or not what it should be, or the adapter cannot be merged.
     pub(super) fn find(options: &BuildOptions) -> Result<Self, BuildError> {
         foreign::refuse(&options.model)?;
-        let model = directory("--model", &options.model)?;
+        let model = directory("", &options.model)?;
         foreign::refuse(&model)?;
         let adapter_directory = match &options.checkpoint.adapter {
             Some(adapter) if has(&model, ADAPTER_CONFIG) && !has_weights(&model) => {
                 return Err(BuildError::Option(format!(
-                    "--model {} is an adapter itself; give its base model as --model, and one adapter as --adapter {}",
+                    "{} is an adapter itself; name its base model instead, and one adapter as --adapter {}",
                     options.model.display(),
                     adapter.display()
                 )));
@@ -116,7 +116,8 @@ fn refuse_lone_weights(directory: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The directory that an option names: by path, or by the name of a model in the hub's cache.
+/// The directory that a user names: by path, or by the name or address of a model in the hub's cache. `option` is what
+/// a sentence about it starts with.
 fn directory(option: &str, given: &Path) -> Result<PathBuf, BuildError> {
     let shown = given.display();
     if given.is_dir() {
@@ -125,23 +126,25 @@ fn directory(option: &str, given: &Path) -> Result<PathBuf, BuildError> {
     if given.exists() {
         let parent = given.parent().map_or(String::new(), |parent| format!(", {}", parent.display()));
         return Err(BuildError::Option(format!(
-            "{option} {shown} is a file; give the directory that it is in{parent}"
+            "{option}{shown} is a file; give the directory that it is in{parent}"
         )));
     }
-    if let Some(found) = given.to_str().and_then(hub::find) {
+    let name = hub::name(&given.to_string_lossy())
+        .map_err(|error| BuildError::Option(format!("{option}{error}")))?;
+    if let Some(found) = name.as_deref().and_then(hub::find) {
         return Ok(hub::snapshot(&found)?.unwrap_or(found));
     }
     let cache =
         hub::cache().map_or(String::new(), |cache| format!(" or in the hub's cache {}", cache.display()));
     Err(BuildError::Option(format!(
-        "{option} {shown} cannot be found; it must be a directory on this machine{cache}, so download a model of the \
+        "{option}{shown} cannot be found; it must be a directory on this machine{cache}, so download a model of the \
          Hugging Face hub first (`hf download`)"
     )))
 }
 
 /// The directory that `--adapter` names.
 fn adapter_directory(given: &Path) -> Result<PathBuf, BuildError> {
-    let found = directory("--adapter", given)?;
+    let found = directory("--adapter ", given)?;
     refuse_lone_weights(&found)?;
     if has(&found, ADAPTER_CONFIG) {
         return Ok(found);
@@ -155,7 +158,7 @@ fn adapter_directory(given: &Path) -> Result<PathBuf, BuildError> {
 /// The directory of an adapter's base model.
 fn base(adapter: &Adapter, directory_of_adapter: &Path) -> Result<PathBuf, BuildError> {
     let Some(base) = &adapter.config.base else {
-        let reason = "it does not name the adapter's base model; give that as --model, and this directory as --adapter";
+        let reason = "it does not name the adapter's base model; name that as the model, and this directory as --adapter";
         return Err(adapter.config.error("base_model_name_or_path", reason));
     };
     let found = [PathBuf::from(base), directory_of_adapter.join(base)].into_iter().find(|path| path.is_dir());
@@ -164,7 +167,7 @@ fn base(adapter: &Adapter, directory_of_adapter: &Path) -> Result<PathBuf, Build
         let cache = hub::cache().map_or_else(|| "none is set".into(), |cache| cache.display().to_string());
         let reason = format!(
             "the adapter's base model {base} is neither a directory here nor in the hub's cache ({cache}); download it \
-             (`hf download {base}`), or give its directory as --model and this one as --adapter"
+             (`hf download {base}`), or name its directory as the model and this one as --adapter"
         );
         return Err(adapter.config.error("base_model_name_or_path", &reason));
     };
@@ -185,6 +188,6 @@ fn name(given: &Path, found: &Path, requested: Option<&str>) -> Result<String, B
     let name = requested.map(str::to_owned).or_else(own);
     name.filter(|name| !name.trim().is_empty() && !name.contains(char::is_control)).ok_or_else(|| {
         let shown = given.display();
-        BuildError::Option(format!("--model {shown} gives no name to serve it under; choose one with --name"))
+        BuildError::Option(format!("{shown} gives no name to serve it under; choose one with --name"))
     })
 }

@@ -36,6 +36,7 @@ pub mod trtllm;
 mod weights;
 
 pub use error::{BuildError, OutputError, ProcessError};
+pub use hub::AddressError;
 pub(crate) use location::inputs;
 pub use options::{BuildOptions, CheckpointOptions, DEFAULT_MAX_SEQ_LEN};
 pub use progress::{Console, Progress, Silent};

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::builder::BuildError;
+use crate::builder::{AddressError, BuildError};
 use crate::hardware::targets::TargetError;
 
 /// Why a model cannot be used as it was named. The sentences name the command that was probably meant.
@@ -19,12 +19,14 @@ pub enum ModelError {
     /// The name looks like a model of the hub, but this machine's hub cache does not have it.
     #[error(
         "{name} is neither a directory here nor in the Hugging Face cache{}; if it is a model of the hub, download it \
-         with `hf download {name}`, then run this command again, or let `assay serve {name} --download` do both", place(cache.as_deref())
+         with `hf download {name}`, then run this command again, or let `{command} {name} --download` do both", place(cache.as_deref())
     )]
     NotDownloaded {
         name: String,
         /// Where the cache is, if it is known.
         cache: Option<PathBuf>,
+        /// The command line up to the model.
+        command: &'static str,
     },
     /// The hub's client is not there.
     #[error(
@@ -41,15 +43,9 @@ pub enum ModelError {
         "`hf download {name}` failed ({status}); the lines above say why, and running it again continues"
     )]
     Download { name: String, status: String },
-    /// An address of the hub.
-    #[error("{address} is an address; name the model as the hub does: `{command} {name}`")]
-    Address {
-        address: String,
-        /// The model's name in it.
-        name: String,
-        /// The command line up to the model.
-        command: &'static str,
-    },
+    /// An address that names no model.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// A file of an engine or of a checkpoint.
     #[error("{} is {what}; name its directory: `{command} {}`", file.display(), directory.display())]
     File {
@@ -64,11 +60,29 @@ pub enum ModelError {
     #[error("{} is a file that does not belong to a model; give the model's directory", file.display())]
     UnknownFile { file: PathBuf },
     /// A folder without an engine and without a checkpoint.
-    #[error("{} has neither an engine (engine.yaml) nor a checkpoint (config.json) in it", directory.display())]
+    #[error(
+        "{} has neither an engine (engine.yaml) nor a checkpoint (config.json) in it; name a directory that has, or \
+         OWNER/NAME of a model of the Hugging Face hub", directory.display()
+    )]
     NoModel { directory: PathBuf },
+    /// Engines are listed in a folder that is not there.
+    #[error(
+        "{} is not a folder on this machine; name one with engines, such as that of `build-engine --output`",
+        model.display()
+    )]
+    NoFolder { model: PathBuf },
+    /// A checkpoint where only engines are listed.
+    #[error(
+        "{0} is not a folder of engines; `assay serve {0}` builds an engine from a checkpoint for this machine's \
+         processor, and `assay cache` lists such engines", model.display()
+    )]
+    NotBuilt { model: PathBuf },
     /// A folder of several checkpoints.
     #[error(
-        "{} is a folder of {count} checkpoints; name one of them: `{command} {}`", directory.display(), first.display()
+        "{} is a folder of {}: `{command} {}`", directory.display(), match count {
+            1 => "one checkpoint; name that".to_owned(),
+            count => format!("{count} checkpoints; name one of them"),
+        }, first.display()
     )]
     Checkpoints {
         directory: PathBuf,

@@ -13,5 +13,5 @@ mod store;
 
 pub use error::ModelError;
 pub use options::ModelOptions;
-pub use prepare::{Prepared, is_checkpoint, prepare};
+pub use prepare::{Prepared, check_engines, is_engine, prepare};
 pub use progress::LoggedProgress;

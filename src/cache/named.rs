@@ -20,15 +20,13 @@ const CHECKPOINT_FILES: [&str; 5] = [
 const FOREIGN: [&str; 2] = ["gguf", "nemo"];
 /// Ends of the names of files that checkpoints consist of.
 const PARTS: [&str; 5] = ["safetensors", "bin", "json", "jinja", "model"];
-/// Where the hub has its models.
-const HUB: [&str; 3] = ["https://huggingface.co/", "http://huggingface.co/", "https://hf.co/"];
 
 /// What a name means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Named {
     /// An engine directory, or a folder of several.
     Engine,
-    /// A checkpoint, by its directory or its name on the hub.
+    /// A checkpoint, by its directory, or by its name or address on the hub.
     Checkpoint,
 }
 
@@ -106,17 +104,14 @@ fn file(model: &Path, command: &'static str) -> Result<Named, ModelError> {
 
 fn absent(model: &Path, command: &'static str) -> Result<Named, ModelError> {
     let text = model.to_string_lossy();
-    if let Some(path) = HUB.iter().find_map(|hub| text.strip_prefix(hub)) {
-        let name = path.split('/').take(2).collect::<Vec<_>>().join("/");
-        return Err(ModelError::Address { address: text.into_owned(), name, command });
+    match hub::name(&text)? {
+        Some(name) if hub::find(&name).is_some() => Ok(Named::Checkpoint),
+        // A word without a slash is rather a directory that is missing.
+        Some(name) if name.contains('/') || name != text.trim_end_matches('/') => {
+            Err(ModelError::NotDownloaded { name, cache: hub::cache(), command })
+        }
+        _ => Err(ModelError::Missing { model: model.to_owned() }),
     }
-    if hub::find(&text).is_some() {
-        return Ok(Named::Checkpoint);
-    }
-    if hub::is_name(&text) && text.contains('/') {
-        return Err(ModelError::NotDownloaded { name: text.into_owned(), cache: hub::cache() });
-    }
-    Err(ModelError::Missing { model: model.to_owned() })
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -180,6 +175,7 @@ mod tests {
             "models/a/config.json",
             "models/b/config.json",
             "models/a/model.safetensors",
+            "mine/judge/config.json",
             "notes/todo.txt",
             "gpu/checkpoint.yaml",
             "gpu/config.json",
@@ -189,7 +185,8 @@ mod tests {
             ("engine/weights.safetensors", &["is a file of an engine", "`assay serve ROOT/engine`"]),
             ("models/a/config.json", &["is a file of a checkpoint", "`assay serve ROOT/models/a`"]),
             ("models/a/model.safetensors", &["is a file of a checkpoint", "`assay serve ROOT/models/a`"]),
-            ("models", &["folder of 2 checkpoints", "`assay serve ROOT/models/a`"]),
+            ("models", &["folder of 2 checkpoints; name one of them", "`assay serve ROOT/models/a`"]),
+            ("mine", &["folder of one checkpoint; name that", "`assay serve ROOT/mine/judge`"]),
             ("notes", &["ROOT/notes has neither an engine", "config.json"]),
             ("notes/todo.txt", &["is a file", "directory"]),
             ("gpu", &["TensorRT-LLM", "`build-engine --model ROOT/gpu --target GPU --output DIR`"]),
@@ -203,9 +200,16 @@ mod tests {
     #[test]
     fn names_and_addresses_of_the_hub_are_recognised() {
         let sentence = |name: &str| recognise(Path::new(name), "assay serve").unwrap_err().to_string();
-        assert!(sentence("acme/no-such-model").contains("`hf download acme/no-such-model`"));
-        let address = sentence("https://huggingface.co/acme/judge/tree/main");
-        assert!(address.contains("`assay serve acme/judge`"), "{address}");
+        for text in
+            ["acme/no-such-model", "hf.co/acme/no-such-model", "https://huggingface.co/acme/no-such-model"]
+        {
+            let sentence = sentence(text);
+            for command in ["`hf download acme/no-such-model`", "`assay serve acme/no-such-model --download`"]
+            {
+                assert!(sentence.contains(command), "{sentence}");
+            }
+        }
+        assert!(sentence("https://huggingface.co/datasets/acme/pairs").contains("a dataset"));
         assert!(sentence("no-such-model").contains("does not exist"));
     }
 }

@@ -51,9 +51,32 @@ pub fn prepare(
     }
 }
 
-/// Whether `model` names a checkpoint. Its engine will run as one process.
-pub fn is_checkpoint(model: &Path) -> bool {
-    matches!(recognise(model, ""), Ok(Named::Checkpoint))
+/// Whether `model` names engines, rather than a checkpoint from which [`prepare`] builds one with the same `options`.
+///
+/// # Errors
+/// It names nothing that can be used.
+pub fn is_engine(model: &Path, options: &ModelOptions, command: &'static str) -> Result<bool, ModelError> {
+    match recognise(model, command) {
+        Err(ModelError::NotDownloaded { .. }) if options.download => Ok(false),
+        recognised => Ok(recognised? == Named::Engine),
+    }
+}
+
+/// Refuses a checkpoint or a file where a folder of engines is needed.
+///
+/// # Errors
+/// `folder` is one of them, or does not exist.
+pub fn check_engines(folder: &Path, command: &'static str) -> Result<(), ModelError> {
+    let model = folder.to_owned();
+    match recognise(folder, command) {
+        Ok(Named::Checkpoint) => Err(ModelError::NotBuilt { model }),
+        Err(ModelError::NotDownloaded { .. } | ModelError::Missing { .. }) => {
+            Err(ModelError::NoFolder { model })
+        }
+        // The search for engines says so in its own words.
+        Err(ModelError::NoModel { .. } | ModelError::Checkpoints { .. }) | Ok(Named::Engine) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses to build for the processor if the user may want a GPU engine.

@@ -1,5 +1,6 @@
 //! What the programs share on the terminal.
 
+pub mod advice;
 pub mod man;
 mod markdown;
 pub mod output;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Obstacle;
-use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError, Objective};
+use crate::manifest::{MANIFEST_FILE, Manifest, Objective};
 
 /// The name that leaves the choice to the server.
 pub const AUTO: &str = "auto";
@@ -94,8 +94,11 @@ impl Found {
 #[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ProfileError {
     /// The folder is not an engine directory and holds none.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    #[error(
+        "there is no engine in {root}, nor up to {DEPTH} levels below it; `build-engine --output DIR` writes an engine \
+         to a directory"
+    )]
+    NoEngine { root: PathBuf },
     /// The requested engine, or the only one, does not run here.
     #[error("the engine in {directory} {obstacle}")]
     Unsuitable {
@@ -144,7 +147,7 @@ impl Profiles {
         let mut directories = Vec::new();
         search(root, DEPTH, &mut directories);
         if directories.is_empty() {
-            Manifest::read(root)?;
+            return Err(ProfileError::NoEngine { root: root.to_owned() });
         }
         let mut found: Vec<Found> =
             directories.into_iter().map(|directory| Found::new(directory, fit)).collect();

@@ -89,6 +89,32 @@ fn a_checkpoint_is_built_at_its_first_use_only_and_scores_as_its_engine() {
 }
 
 #[test]
+fn a_model_of_the_hub_is_found_by_its_address_as_by_its_name() {
+    let site = Site::new();
+    let hub = site.root.path().join("hub");
+    let snapshots = hub.join("models--acme--judge/snapshots");
+    std::fs::create_dir_all(&snapshots).unwrap();
+    std::fs::rename(site.checkpoint(), snapshots.join("0123")).unwrap();
+    let check = |name: &str| {
+        let mut command = site.command(&["check", name, "--dtype", "f32"]);
+        succeeded(&command.env("HF_HUB_CACHE", &hub).output().unwrap()).0
+    };
+    let scores = check("acme/judge");
+    for address in ["hf.co/acme/judge", "https://huggingface.co/acme/judge/tree/main"] {
+        assert_eq!(check(address), scores);
+    }
+    let engines = site.engines();
+    assert_eq!(engines.len(), 1);
+    assert_eq!(engines[0]["model"], "acme/judge");
+
+    let mut command = site.command(&["serve", "--print-ranks", "hf.co/acme/judge"]);
+    let (ranks, _) = succeeded(&command.env("HF_HUB_CACHE", &hub).output().unwrap());
+    assert_eq!(ranks, "1\n");
+    let (ranks, _) = succeeded(&site.run(&["serve", "--print-ranks", "acme/not-here", "--download"]));
+    assert_eq!(ranks, "1\n", "the model is downloaded by the command that serves it");
+}
+
+#[test]
 fn a_changed_checkpoint_is_built_again_and_the_cache_is_bounded() {
     let site = Site::new();
     succeeded(&site.run(&["check", "judge", "--dtype", "f32"]));

@@ -30,16 +30,92 @@ fn a_wrong_model_gets_the_command_that_was_meant() {
             "`assay serve tests/checkpoints/armo-tiny`",
         ),
         (&["serve", "--engine", "owner/name"], "`hf download owner/name`"),
+        (&["serve", "https://huggingface.co/owner/name"], "`assay serve owner/name --download`"),
+        (&["serve", "hf.co/owner/name/tree/v2"], "`hf download owner/name --revision v2 --local-dir DIR`"),
+        (
+            &["serve", "--print-ranks", "tests/checkpoints/armo-tiny/config.json"],
+            "`assay serve tests/checkpoints/armo-tiny`",
+        ),
+        (&["serve", "--print-ranks", "owner/name"], "`assay serve owner/name --download`"),
+        (&["check", "owner/name"], "`assay check owner/name --download`"),
+        (&["bench", "--engine", "owner/name"], "`assay bench --engine owner/name --download`"),
+        (&["profiles", "--engines", "tests/golden"], "there is no engine in tests/golden"),
+        (
+            &["profiles", "--engines", "tests/nowhere"],
+            "tests/nowhere is not a folder on this machine; name one with engines",
+        ),
+        (
+            &["profiles", "--engines", "tests/checkpoints/armo-tiny"],
+            "`assay serve tests/checkpoints/armo-tiny`",
+        ),
+        (&["profiles", "--engines", "nowhere"], "nowhere is not a folder on this machine"),
         (&["serve", "nowhere"], "nowhere does not exist"),
         (&["serve", "tests/checkpoints"], "`assay serve tests/checkpoints/"),
         (&["check", "tests/golden"], "neither an engine"),
-        (&["bench", "--engine", "owner/name"], "`hf download owner/name`"),
         (&["score", pairs, "--output", "-", "--engine", "owner/name"], "`hf download owner/name`"),
         (&["eval", pairs, "--engine", "tests/checkpoints"], "`assay eval --engine tests/checkpoints/"),
     ] {
         let error = refused(1, arguments, &[]);
         assert!(error.contains(part), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn the_manifest_of_an_engine_gets_the_command_with_its_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let manifest = root.path().join("engine.yaml");
+    std::fs::write(&manifest, "").unwrap();
+    let (manifest, directory) = (manifest.to_str().unwrap(), root.path().display());
+    for arguments in [&["serve", manifest][..], &["serve", "--print-ranks", manifest]] {
+        let error = refused(1, arguments, &[]);
+        assert!(error.contains(&format!("name its directory: `assay serve {directory}`")), "{error}");
+    }
+    let error = refused(1, &["profiles", "--engines", manifest], &[]);
+    assert!(error.contains(&format!("`assay profiles --engines {directory}`")), "{error}");
+}
+
+#[test]
+fn a_model_in_the_wrong_place_of_a_command_line_gets_the_right_place() {
+    for (arguments, tip) in [
+        (&["serve", "--model", "owner/name"][..], "without an option: assay serve owner/name"),
+        (&["serve", "--port", "1", "--model-id=owner/name"], "assay serve owner/name"),
+        (&["serve", "--model"], "assay serve MODEL"),
+        (&["check", "--model-path", "owner/name"], "assay check owner/name"),
+        (&["owner/name"], "assay serve owner/name"),
+        (&["--model", "owner/name"], "assay serve owner/name"),
+        (&["tests"], "assay serve tests"),
+        (&["bench", "owner/name"], "--engine owner/name"),
+        (&["bench", "--model", "owner/name"], "--engine owner/name"),
+        (&["profiles", "tests"], "--engines tests"),
+        (&["score", "in.jsonl", "--output", "-", "--model", "owner/name"], "--engine owner/name"),
+        (&["eval", "in.jsonl", "--model-path", "owner/name"], "--engine owner/name"),
+        (&["build-engine", "--model", "owner/name"], "build-engine --help"),
+    ] {
+        let error = refused(2, arguments, &[]);
+        let tip = format!("{tip}\n");
+        assert!(error.contains("tip: ") && error.contains(&tip), "{arguments:?}: {error}");
+    }
+    for arguments in [&["--target", "cpu", "owner/name"][..], &["owner/name"]] {
+        let mut build = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+        let done = build.args(arguments).output().unwrap();
+        let error = String::from_utf8(done.stderr).unwrap();
+        assert!(error.contains("tip: name the model with --model owner/name\n"), "{error}");
+    }
+}
+
+#[test]
+fn an_option_of_another_server_gets_the_one_for_the_same_thing() {
+    for (given, tip) in [
+        ("--max-model-len", "--max-seq-len"),
+        ("--tensor-parallel-size", "--tp of `build-engine`"),
+        ("--api-key", "--api-keys-file FILE"),
+    ] {
+        let error = refused(2, &["serve", "owner/name", given, "1"], &[]);
+        assert!(error.contains(&format!("tip: the option for this is {tip}\n")), "{error}");
+    }
+    // Those that are similar to an option of ours are still clap's to correct.
+    let error = refused(2, &["serve", "owner/name", "--prot", "1"], &[]);
+    assert!(error.contains("'--port'"), "{error}");
 }
 
 #[test]

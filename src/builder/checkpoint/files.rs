@@ -195,7 +195,7 @@ fn no_safetensors(directory: &Path) -> BuildError {
     } else if let Some(other) = with(".safetensors") {
         format!(", only {other}; if it holds the model under transformers' names, rename it to {SINGLE_FILE}")
     } else {
-        "; --model must name a directory with a Hugging Face checkpoint".to_owned()
+        "; name a directory with a Hugging Face checkpoint".to_owned()
     };
     BuildError::checkpoint(directory, missing + &hint)
 }

@@ -255,7 +255,7 @@ fn an_adapter_whose_base_model_is_not_here_says_which_it_is() {
     let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
     for (base, parts) in [
         (json!("acme/no-such-model"), &["acme/no-such-model", "hf download", "--adapter"][..]),
-        (json!(null), &["base_model_name_or_path", "--model"]),
+        (json!(null), &["base_model_name_or_path", "--adapter"]),
     ] {
         adapted.edit(|config| config["base_model_name_or_path"] = base);
         let options = CpuBuildOptions::new(adapted.adapter(), adapted.base.beside("engine"));

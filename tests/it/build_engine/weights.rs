@@ -24,7 +24,7 @@ fn missing_files_are_named() {
 
     let options = with(&checkpoint, |options| options.model = "/no/such/model".into());
     let sentence = build(&options, &Silent).unwrap_err().to_string();
-    assert_names(&sentence, &["--model /no/such/model", "directory"]);
+    assert_names(&sentence, &["/no/such/model", "directory"]);
 }
 
 #[test]
