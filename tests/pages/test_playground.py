@@ -126,6 +126,31 @@ def test_many_responses_become_a_table_that_can_be_sorted(server, page: Page):
     assert page.faults == []
 
 
+def test_a_wide_table_scrolls_by_itself_and_its_rows_keep_their_names(server, page: Page):
+    names = ["score", *(f"ultrafeedback-instruction_following_{n}" for n in range(19))]
+    data = [{"index": index, "rank": index + 1, "scores": dict.fromkeys(names, index / 10)} for index in range(16)]
+    answer = {"model": "five", "data": data, "ranked_by": "score", "usage": {"prompt_tokens": 9}}
+    page.route("**/v1/rewards", lambda route: route.fulfill(json=answer))
+    page.goto(server.url)
+    paste(page, json.dumps([f"Answer {n}: {'see the Louvre ' * 20}" for n in range(16)]))
+    scored(page)
+    frame = page.locator(".scrolled")
+    kept = page.locator(".table-responses tr:first-child > :nth-child(-n+2)")
+    for width in (390, 1366):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"the page is wider than {width}"
+        places = []
+        for left in (0, 1_000_000):
+            frame.evaluate("(element, left) => { element.scrollLeft = left }", left)
+            places.append(kept.evaluate_all("all => all.map(one => one.getBoundingClientRect().x)"))
+        assert places[0] == places[1], "the rank and the response scrolled away"
+        right = kept.last.evaluate("one => one.getBoundingClientRect().right")
+        last = page.locator(".table-responses tbody tr:first-child td:last-child").bounding_box()
+        assert last["x"] >= right and last["x"] + last["width"] <= width, "no room is left for a score"
+        head = page.locator(".table-responses thead th:last-child .sort").bounding_box()
+        assert 80 <= head["width"] <= 110, "a long name is squeezed, or makes its column wide"
+
+
 def test_many_attributes_become_a_table_tinted_by_attribute(server, page: Page):
     names = ["score", *(f"helpsteer-{n}" for n in range(19))]
     data = [{"index": index, "rank": index + 1, "scores": {name: index / 10 for name in names}} for index in range(2)]

@@ -14,6 +14,9 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A long name that may wrap after its separators. */
+export const breakable = (name) => name.split(/(?<=[-_./])/).flatMap((part) => [part, element("wbr")]);
+
 // White letters on each have a contrast of 4.5 or more.
 const HUES = ["#2f6db3", "#a34d25", "#2f7a3f", "#8a4fa8", "#7d6010", "#1d7480", "#b03a6a", "#5f636a"];
 

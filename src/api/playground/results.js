@@ -1,6 +1,6 @@
 // What is shown: the ranking first, then bars, or a table where there are many responses or attributes.
 
-import { $, element, hue, letter, mark } from "./dom.js";
+import { $, breakable, element, hue, letter, mark } from "./dom.js";
 
 // From so many on, a table shows more at a glance than bars.
 const TABLE_RESPONSES = 5;
@@ -87,7 +87,9 @@ function byResponse(best, names, responses, by) {
   });
   const body = element("tbody", {}, ...rows);
   const heads = ["Rank", "Response", ...names].map((name, index) => {
-    const button = element("button", { type: "button", class: "sort" }, name);
+    // A sign heads the ranks, whose column is narrow.
+    const label = index === 0 ? { title: name, "aria-label": name } : {};
+    const button = element("button", { type: "button", class: "sort", ...label }, ...breakable(index === 0 ? "#" : name));
     const head = element("th", { scope: "col", "aria-sort": index === 0 ? "ascending" : "none" }, button);
     if (name === by) head.append(element("span", { class: "by" }, "ranks"));
     button.addEventListener("click", () => {
@@ -107,7 +109,7 @@ function byAttribute(best, names) {
   const heads = scored.map((item) => element("th", { scope: "col" }, mark(item.index)));
   const rows = names.map((name) => {
     const scores = scored.map((item) => item.scores[name]);
-    return element("tr", {}, element("th", { scope: "row" }, name), ...scores.map((score) => cell(score, scores)));
+    return element("tr", {}, element("th", { scope: "row" }, element("div", {}, ...breakable(name))), ...scores.map((score) => cell(score, scores)));
   });
   const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Attribute"), ...heads));
   return scrolled("table-attributes", "A row for each attribute", head, element("tbody", {}, ...rows));
