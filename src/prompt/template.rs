@@ -113,16 +113,20 @@ fn before_end_tag(mut rendered: String) -> Result<String, PromptError> {
     Ok(rendered)
 }
 
-/// Bytes of the texts in a value.
+/// Bytes that count for every value besides its text. One without any still takes memory, and templates print it.
+const VALUE_BYTES: usize = 8;
+
+/// Bytes of the texts in a value, and of the values themselves.
 pub(super) fn size(value: &serde_json::Value) -> usize {
-    match value {
+    let text = match value {
         serde_json::Value::String(text) => text.len(),
         serde_json::Value::Array(items) => items.iter().map(size).sum(),
         serde_json::Value::Object(fields) => {
             fields.iter().map(|(name, value)| name.len() + size(value)).sum()
         }
-        _ => 8,
-    }
+        _ => 0,
+    };
+    VALUE_BYTES + text
 }
 
 /// How a template prints the date.

@@ -114,7 +114,8 @@ impl Encoder {
         options: EncodeOptions<'_>,
         fit: Fit,
     ) -> Result<(), PromptError> {
-        let bytes = Message::total_bytes(messages);
+        let bytes =
+            Message::total_bytes(messages) + options.variables.map_or(0, super::TemplateVariables::size);
         if fit.truncation == Truncation::Error
             && bytes >= SMALLEST_REFUSED
             && self.tokenizer.fewest_tokens(bytes) > fit.limit

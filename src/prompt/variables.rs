@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::template::size;
 use crate::manifest::{NotADate, TemplateDate};
 
-/// Most bytes of texts in the variables: they are rendered again with every conversation of a request.
+/// Most bytes of the variables: they are rendered again with every conversation of a request.
 const LARGEST: usize = 1 << 20;
 /// The function that gives templates the date. As a variable it is the date to give.
 const DATE: &str = "strftime_now";
@@ -103,7 +103,7 @@ impl TemplateVariables {
         self.given.keys().map(String::as_str).chain(self.date.map(|_| DATE))
     }
 
-    /// Bytes of their texts.
+    /// Bytes of their values, of which each counts for a few besides its text.
     pub(crate) fn size(&self) -> usize {
         self.given.iter().map(|(name, value)| name.len() + size(value)).sum()
     }
@@ -157,9 +157,13 @@ mod tests {
             assert_eq!(name, "strftime_now");
             assert!(error.to_string().contains("YYYY-MM-DD"), "{error}");
         }
-        let (name, error) = variables(&json!({"a": 1, "long": "x".repeat(LARGEST)})).unwrap_err();
-        assert_eq!(name, "long");
-        assert!(error.to_string().contains("send at most 1048576"), "{error}");
+        let long = json!("x".repeat(LARGEST));
+        let empty = ["", "[]", "{}"].map(|value| json!(vec![value; LARGEST / 8]));
+        for many in empty.into_iter().chain([long]) {
+            let (name, error) = variables(&json!({"a": 1, "many": many})).unwrap_err();
+            assert_eq!(name, "many");
+            assert!(error.to_string().contains("send at most 1048576"), "{error}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
+use crate::api::middleware::limits::reserve_items;
 use crate::api::openapi::Errors;
 use crate::api::request::CommonSchema;
 use crate::api::request::{ReceivedBody, ReceivedRequest, SchedulingFields};
@@ -219,6 +220,7 @@ fn prompts(
 ) -> Result<Vec<(ItemPath, Vec<u32>)>, ApiError> {
     let settings = &app.settings.server;
     let mut parts = Parts::take(fields, settings)?;
+    reserve_items(parts.items.len());
     if dialect == Dialect::Vllm {
         encode_parts(&mut parts, app, add_special_tokens)?;
     }

@@ -14,7 +14,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
-use crate::api::middleware::limits::check_and_reserve;
+use crate::api::middleware::limits::{check_and_reserve, reserve_items};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{
     ReceivedBody, ReceivedRequest, SchedulingFields, refuse_length_policy, take_length_policy,
@@ -243,6 +243,7 @@ fn prepare<F>(
     if !inputs.is_empty() {
         body.check_room(app, &scheduling)?;
     }
+    reserve_items(inputs.len());
     check_and_reserve("chat_template_kwargs", variables.size(), inputs.iter().map(|_| 0), settings)?;
     check_questions(app, &inputs, variables.size())?;
     let mut items = Vec::with_capacity(inputs.len());
@@ -284,10 +285,11 @@ fn variables(
 
 /// Refuses texts whose prompts are too many bytes: a judge has one for each question, each with `variables` bytes of
 /// variables.
-/// The prompts of the first question are counted with the body.
+/// The prompts of the first question are counted already.
 fn check_questions(app: &App, inputs: &[Input], variables: usize) -> Result<(), ApiError> {
     let (Some(judge), Some(first)) = (app.scorer()?.head().judge(), inputs.first()) else { return Ok(()) };
     let others = judge.questions.len().saturating_sub(1);
+    reserve_items(inputs.len() * others);
     let sizes = inputs.iter().map(|input| (input.text.bytes() + variables) * others);
     check_and_reserve(first.path.whole(), 0, sizes, &app.settings.server)
 }

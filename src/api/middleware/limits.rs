@@ -21,6 +21,9 @@ const TRUSTED_LENGTH: u64 = 64 << 10;
 /// Bytes of every body that are not counted, so that large bodies never keep small ones out; the number of
 /// connections bounds these.
 const FREE_BYTES: usize = 64 << 10;
+/// Bytes that count for every prompt of a list besides its text: the template's tokens, its place in the request, its scores
+/// and what is answered about it take up to four times as much.
+const ITEM_BYTES: usize = 640;
 /// Limit on a request's bytes with the prompt counted once for each response, as a multiple of the largest body: it
 /// bounds the cost of encoding.
 const LARGEST_EXPANSION: usize = 4;
@@ -104,6 +107,11 @@ pub(in crate::api) fn check_count(
         return Err(ApiError::invalid(field, reason));
     }
     Ok(())
+}
+
+/// Waits until the requests in flight have room for `count` prompts, whatever their texts are.
+pub(in crate::api) fn reserve_items(count: usize) {
+    reserve_expanded(count * ITEM_BYTES);
 }
 
 /// Checks the bytes of the responses in the list `field`, whose lengths are given, with a prompt of `prompt` bytes before

@@ -19,7 +19,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::items::{self, Item};
-use super::middleware::limits::check_and_reserve;
+use super::middleware::limits::{check_and_reserve, reserve_items};
 use super::openapi::Errors;
 use super::request::{ReceivedBody, ReceivedRequest};
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
@@ -133,11 +133,12 @@ fn check_prompts(
     request: &RewardsRequest,
     conversations: &[Result<(Vec<Message>, Criteria), ApiError>],
 ) -> Result<(), ApiError> {
+    // The first prompt is counted already.
+    let others = |criteria: &Criteria| criteria.or(&request.criteria).prompts(app).saturating_sub(1);
+    reserve_items(conversations.iter().flatten().map(|(_, criteria)| others(criteria)).sum());
     let sizes = conversations.iter().map(|conversation| {
         let Ok((messages, criteria)) = conversation else { return 0 };
-        // The first prompt is counted with the body.
-        let bytes = Message::total_bytes(messages) + request.variables.size();
-        bytes * (criteria.or(&request.criteria).prompts(app) - 1)
+        (Message::total_bytes(messages) + request.variables.size()) * others(criteria)
     });
     check_and_reserve("conversations", 0, sizes, &app.settings.server)
 }

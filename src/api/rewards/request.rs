@@ -8,7 +8,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
 use crate::api::messages::{self, PromptEndSchema, Turn};
-use crate::api::middleware::limits::{check_and_reserve, check_count};
+use crate::api::middleware::limits::{check_and_reserve, check_count, reserve_items};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{ReceivedBody, SchedulingFields, take_length_policy};
 use crate::api::template_variables::{VARIABLES, VariablesSchema, first_set, not_rendered, take_variables};
@@ -177,13 +177,14 @@ impl Candidates {
         }
         if let Some(list) = fields.take::<Vec<Value>>("texts")? {
             refuse_beside(fields, "texts", &["messages", "responses"])?;
-            return Self::texts(list, &app.settings.server);
+            return Self::texts(list, criteria.prompts(app), &app.settings.server);
         }
         Self::responses(fields, repeated, criteria.prompts(app), &app.settings.server)
     }
 
-    fn texts(list: Vec<Value>, settings: &ServerSettings) -> Result<Self, ApiError> {
+    fn texts(list: Vec<Value>, prompts: usize, settings: &ServerSettings) -> Result<Self, ApiError> {
         check_count("texts", list.len(), settings)?;
+        reserve_items(list.len() * prompts);
         let mut texts = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
             texts.push(match value {
@@ -201,6 +202,7 @@ impl Candidates {
     ) -> Result<Self, ApiError> {
         let settings = &app.settings.server;
         check_count("conversations", list.len(), settings)?;
+        reserve_items(list.len());
         check_and_reserve("conversations", repeated, list.iter().map(|_| 0), settings)?;
         let mut conversations = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
@@ -236,6 +238,7 @@ impl Candidates {
         let conversation = messages::read("messages", prompt)?;
         let list: Vec<Value> = fields.require("responses")?;
         check_count("responses", list.len(), settings)?;
+        reserve_items(list.len() * prompts);
         let mut responses = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
             match value {

@@ -1,6 +1,8 @@
 //! Bodies in flight: how much memory they may take together, and how many answers one may ask for.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -8,7 +10,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::json;
 use tower::ServiceExt;
 
-use super::engines::instant;
+use super::engines::{instant, stalled};
+use super::failures::{count, until};
 use super::server::{Server, paris};
 
 /// A body of `length` bytes whose end never comes.
@@ -33,6 +36,27 @@ async fn bodies_share_a_budget_that_small_ones_do_not_need() {
     // The client of the slow body leaves.
     drop(slow);
     assert_eq!(server.post(large()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_list_of_tiny_texts_takes_room_for_its_items() {
+    let server = Arc::new(Server::with(|settings| settings.server.max_inflight_bytes = 1 << 20, stalled()));
+    let send = |first: usize| {
+        let responses: Vec<String> = (first..first + 4000).map(|number| number.to_string()).collect();
+        let body = json!({"messages": [{"role": "user", "content": "a"}], "responses": responses});
+        let server = server.clone();
+        tokio::spawn(async move { server.ask("/v1/rewards", body).await })
+    };
+    let waiting = || count(&server, "num_requests_waiting");
+    // A request may have 1,024 with the scheduler at once, of which the engine takes a few.
+    let first = send(0);
+    until(|| waiting() >= 1000.0).await;
+    let second = send(4000);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(waiting() <= 1024.0, "the second waits until there is room for its items");
+    first.abort();
+    until(|| count(&server, "request_cancelled_total") >= 1000.0 && waiting() >= 1000.0).await;
+    second.abort();
 }
 
 #[tokio::test]

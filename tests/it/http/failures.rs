@@ -14,7 +14,7 @@ use super::engines::{failing, instant, not_a_number, stalled};
 use super::server::{Server, TestResponse, chat, paris};
 
 /// Waits until `condition` holds; a test that waits in vain fails.
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     let all = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -31,7 +31,7 @@ fn metric(server: &Server, line: &str) -> f64 {
 
 const LABEL: &str = "{model_name=\"nvidia/nemotron-4-340b-reward\"}";
 
-fn count(server: &Server, name: &str) -> f64 {
+pub(super) fn count(server: &Server, name: &str) -> f64 {
     metric(server, &format!("{name}{LABEL}"))
 }
 
