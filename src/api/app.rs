@@ -109,6 +109,13 @@ impl App {
         let _ = self.model.set(model);
     }
 
+    /// Reads the API keys again, if the server asks for keys. If their file cannot be used, the keys stay as they were.
+    pub fn reload_keys(&self) {
+        if let Some(keys) = &self.keys {
+            keys.reload_and_log();
+        }
+    }
+
     /// What answers say of the engine; `None` until it is loaded.
     pub(super) fn engine_headers(&self) -> Option<&EngineHeaders> {
         self.engine_headers.get()

@@ -119,8 +119,9 @@ pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
     // The ports answer while the engine loads: alive, and not ready.
     let (stop, stopping) = watch::channel(false);
     let ports = ports::open(&app, router(app.clone())?, tls.clone(), stopping).await?;
-    if let Some(keys) = app.keys.clone() {
-        tokio::spawn(key_files.on_change(move || keys.reload_and_log()));
+    if app.keys.is_some() {
+        let app = app.clone();
+        tokio::spawn(key_files.on_change(move || app.reload_keys()));
     }
     if let Some(tls) = tls.clone() {
         let metrics = app.metrics.clone();
@@ -210,9 +211,7 @@ fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, ServeError> {
 /// Reads the API keys and the certificates again at every SIGHUP.
 async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
     while hangup.recv().await.is_some() {
-        if let Some(keys) = &app.keys {
-            keys.reload_and_log();
-        }
+        app.reload_keys();
         if let Some(tls) = &tls {
             tls.reload_and_log();
             app.metrics.certificate_expires(tls.expiry());
@@ -220,9 +219,15 @@ async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
     }
 }
 
-/// Finishes what is in flight, for no longer than `grace`, then answers the rest with an error. The ports stay
-/// open until then, so that clients learn that the server is not ready.
-async fn drain(scheduler: Handle, stop: watch::Sender<bool>, ports: JoinSet<()>, grace: Duration) -> Exit {
+/// What SIGTERM starts: finishes what is in flight, for no longer than `grace`, then answers the rest with an error. The
+/// `ports`, which end soon after `stop` becomes true, stay open until then, so that clients learn that the server is not
+/// ready.
+pub async fn drain(
+    scheduler: Handle,
+    stop: watch::Sender<bool>,
+    ports: JoinSet<()>,
+    grace: Duration,
+) -> Exit {
     tracing::info!(grace = grace.as_secs_f64(), "shutting down: finishing requests in flight");
     scheduler.drain();
     let finished = async {

@@ -82,7 +82,7 @@ impl Server {
         self.permits.acquire_many(permits).await.map_err(|error| ScoreError::Gone(error.into()))
     }
 
-    /// Whether other servers are to be asked: it failed a moment ago, or one request finds out whether it answers again.
+    /// Whether to ask other servers instead: it failed a moment ago, or one request finds out whether it answers again.
     pub(super) fn is_resting(&self) -> bool {
         self.health().is_resting()
     }
