@@ -5,14 +5,25 @@
 //! takes it most of its time and which nothing here needs.
 
 use tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::split::Split;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
+
+use super::segments::{next_space_between_letters, segments};
+
+/// Patterns by which no word has a letter and then a space, and which do not look beyond a space after a letter: those of
+/// Llama 3 and Qwen2.
+const CUT_AT_SPACES: [&str; 2] = [
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+];
 
 /// Splits text into the words of a byte-level tokenizer.
 pub(super) struct ByteLevelSplitter {
     split: Split,
     /// The letter that each byte is written as.
     letters: [char; 256],
+    /// Whether a text has the same words if it is cut between a letter and a space.
+    cuts_at_spaces: bool,
 }
 
 impl ByteLevelSplitter {
@@ -26,10 +37,18 @@ impl ByteLevelSplitter {
                     && !bytes.add_prefix_space
                     && !bytes.use_regex =>
             {
-                Some(Self { split: split.clone(), letters: letters() })
+                let known = |pattern: &&str| split.pattern == SplitPattern::Regex((*pattern).to_owned());
+                let cuts_at_spaces = CUT_AT_SPACES.iter().any(known);
+                Some(Self { split: split.clone(), letters: letters(), cuts_at_spaces })
             }
             _ => None,
         }
+    }
+
+    /// The parts of a text that have the words of the whole together.
+    pub(super) fn segments<'a>(&self, text: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let cuts = self.cuts_at_spaces;
+        segments(text, move |text, from| if cuts { next_space_between_letters(text, from) } else { None })
     }
 
     /// Calls `each` with every word of `text`, written in letters.

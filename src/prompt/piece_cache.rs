@@ -77,6 +77,15 @@ impl Halves {
 }
 
 #[cfg(test)]
+impl PieceCache {
+    /// The number of pieces that it holds.
+    pub(super) fn len(&self) -> usize {
+        let halves = self.halves.lock().unwrap();
+        halves.new.len() + halves.old.len()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -21,6 +21,7 @@ use super::control_tokens::{ControlPolicy, classify};
 use super::injection_guard::{Mark, is_guarded, marks_within};
 use super::normalization::Normalization;
 use super::piece_cache::{self, Piece, PieceCache};
+use super::segments::{self, segments};
 use super::size_bound::most_bytes_of_a_token;
 use super::tokenizer_error::{TokenizerError, without_panics};
 use super::tokenizer_file;
@@ -49,6 +50,8 @@ pub(super) struct PromptTokenizer {
     normalized: AddedSearch,
     /// Ids of pieces that were encoded lately.
     cache: PieceCache,
+    /// Ids of segments of plain text that were encoded lately.
+    segments: PieceCache,
     /// The most bytes of text that a token can have, if that is known.
     token_bytes: Option<usize>,
 }
@@ -88,6 +91,7 @@ impl PromptTokenizer {
             added,
             prefix: prefix(&tokenizer)?,
             cache: PieceCache::default(),
+            segments: PieceCache::default(),
             token_bytes: most_bytes_of_a_token(&tokenizer),
             independent_words,
             spaces,
@@ -205,7 +209,9 @@ impl PromptTokenizer {
                 (None, None) if self.independent_words => self.encode_words(piece, marks, ids)?,
                 (None, None) => self.encode_word(piece, marks, ids)?,
                 (None, Some(splitter)) => {
-                    splitter.for_each(piece, |word| self.encode_word(word, marks, ids))?;
+                    self.encode_segments(splitter.segments(piece), marks, ids, |segment, ids| {
+                        splitter.for_each(segment, |word| self.encode_word(word, marks, ids))
+                    })?;
                 }
             }
         }
@@ -218,8 +224,33 @@ impl PromptTokenizer {
         marks: Option<&[Mark]>,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        for word in word_starts::words(text) {
-            self.encode_word(word, marks, ids)?;
+        self.encode_segments(segments(text, word_starts::next_start), marks, ids, |segment, ids| {
+            word_starts::words(segment).try_for_each(|word| self.encode_word(word, marks, ids))
+        })
+    }
+
+    /// Encodes the segments of plain text with `encode`, but not those that were encoded lately.
+    fn encode_segments<'a>(
+        &self,
+        segments: impl Iterator<Item = &'a str>,
+        marks: Option<&[Mark]>,
+        ids: &mut Vec<u32>,
+        encode: impl Fn(&str, &mut Vec<u32>) -> Result<(), TokenizerError>,
+    ) -> Result<(), TokenizerError> {
+        for segment in segments {
+            if segment.len() < segments::LENGTH {
+                encode(segment, ids)?;
+                continue;
+            }
+            // Only whether there are marks at all matters to plain text.
+            let key = Piece { text: segment.into(), first: false, marks: marks.map(|_| Box::default()) };
+            if let Some(known) = self.segments.get(&key) {
+                ids.extend_from_slice(&known);
+                continue;
+            }
+            let before = ids.len();
+            encode(segment, ids)?;
+            self.segments.insert(key, &ids[before..]);
         }
         Ok(())
     }
@@ -334,9 +365,15 @@ impl PromptTokenizer {
         self.spaces
     }
 
+    /// The number of segments that it remembers.
+    pub(super) fn remembered(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Forgets what was encoded before.
     pub(super) fn forget(&mut self) {
         self.cache = PieceCache::default();
+        self.segments = PieceCache::default();
     }
 
     pub(super) fn decode(&self, ids: &[u32]) -> String {

@@ -89,6 +89,18 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The first place at or after `from` where a word starts.
+pub(super) fn next_start(text: &str, from: usize) -> Option<usize> {
+    let mut from = (from..=text.len()).find(|place| text.is_char_boundary(*place))?;
+    loop {
+        let start = from + text.get(from..)?.find(SPACE)?;
+        if start > 0 && !text[..start].ends_with(SPACE) {
+            return Some(start);
+        }
+        from = start + SPACE.len_utf8();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +117,15 @@ mod tests {
         ] {
             assert_eq!(words(text).collect::<Vec<_>>(), expected);
             assert_eq!(words(text).collect::<String>(), text);
+            let starts: Vec<usize> =
+                words(text).scan(0, |end, word| Some(std::mem::replace(end, *end + word.len()))).collect();
+            for from in 1..=text.len() {
+                assert_eq!(
+                    next_start(text, from),
+                    starts.iter().copied().find(|start| *start >= from),
+                    "{text} {from}"
+                );
+            }
         }
     }
 }

@@ -214,3 +214,72 @@ proptest! {
         });
     }
 }
+
+/// Templates that put no control token between a prompt and its response, with which tokens may have parts of both.
+const WITHOUT_CONTROL_TOKENS: [&str; 3] = [
+    "{% for message in messages %}{{ message.content }}{% endfor %}",
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}",
+    "[INST] {{ messages[0].content }} [/INST] {{ messages[1].content }}",
+];
+
+/// Encoders with these templates.
+fn without_control_tokens() -> Vec<(String, Encoder)> {
+    let mut encoders = Vec::new();
+    for name in ["llama2-tiny", "llama3-tiny", "qwen2-tiny"] {
+        for template in WITHOUT_CONTROL_TOKENS {
+            let encoder = open(&tokenizer(name, |_| ()), template).unwrap();
+            encoders.push((format!("{name} {template}"), encoder));
+        }
+    }
+    encoders
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A prompt that is encoded once for all of its responses changes no id of any, cut or not.
+    #[test]
+    fn responses_after_a_prompt_without_control_tokens_have_the_ids_that_each_has_alone(
+        prompt in "([a-zA-Z]{1,8}[ \n]?|'[a-z]{0,2} |[0-9]{1,5}[ .]|[<|>/\\[\\]]|</s>|\u{e9}|\u{2581}|\\PC|  |\t){0,60}[a-z]{0,4}",
+        responses in prop::collection::vec("[a-z]{0,4}([a-z]{1,8} |[<|>]|<\\|im_end|_id\\|>|\\PC){0,20}", 1..4),
+        limit in 1..80usize,
+    ) {
+        thread_local!(static ENCODERS: std::cell::RefCell<Vec<(String, Encoder)>> = without_control_tokens().into());
+        ENCODERS.with_borrow_mut(|encoders| for (name, encoder) in encoders {
+            for truncation in [Truncation::Error, Truncation::Left, Truncation::Right] {
+                let ids = |encoder: &Encoder, response: &str| {
+                    let turns = turns(&[&prompt, response]);
+                    encoder.encode_within(&turns, EncodeOptions::default(), Fit { limit, truncation }).ok()
+                };
+                encoder.tokenizer.forget();
+                let together: Vec<_> = responses.iter().map(|response| ids(encoder, response)).collect();
+                for (response, together) in responses.iter().zip(together) {
+                    encoder.tokenizer.forget();
+                    assert_eq!(ids(encoder, response), together, "{name}: {prompt:?} {response:?}");
+                    let whole = ids(encoder, response).map(|prompt| prompt.tokens);
+                    let text = encoder.render(&turns(&[&prompt, response]), EncodeOptions::default()).unwrap();
+                    if truncation == Truncation::Error && encoder.control_token_in(&text).is_none() {
+                        let reference = Some(encoder.tokenizer.reference(&text)).filter(|ids| !ids.is_empty());
+                        assert_eq!(whole, reference, "{name}: {text:?}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_prompt_is_encoded_once_for_all_of_its_responses() {
+    let prompt = "some words of a long prompt, and more of them ".repeat(200);
+    for (name, encoder) in without_control_tokens() {
+        for truncation in [Truncation::Error, Truncation::Left, Truncation::Right] {
+            let mut remembered = Vec::new();
+            for response in ["first", "second", "third"] {
+                let fit = Fit { limit: 1 << 20, truncation };
+                encoder.encode_within(&turns(&[&prompt, response]), EncodeOptions::default(), fit).unwrap();
+                remembered.push(encoder.tokenizer.remembered());
+            }
+            assert!(remembered[0] > 2 && remembered[2] <= remembered[0] + 4, "{name}: {remembered:?}");
+        }
+    }
+}
