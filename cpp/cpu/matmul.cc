@@ -46,9 +46,14 @@ constexpr std::size_t kLongSum = std::size_t{1} << 13;
 // Columns of x beyond which a sum of products of up to 127 * 127 might overflow.
 constexpr std::size_t kMostSummed = std::size_t{1} << 17;
 
+// Rows that a product computes at least. oneDNN 3 sums a single row in another order than several.
+constexpr std::size_t kFewestRows = DNNL_VERSION_MAJOR < 3 ? 1 : 2;
+
 // Rows to compute for a small product. Those of generation are not rounded up to 16: with few rows, the time
 // of a product is that of reading its weights.
-std::size_t rounded_up(std::size_t rows) { return std::min(std::bit_ceil(rows), room_for_rows(rows)); }
+std::size_t rounded_up(std::size_t rows) {
+    return std::min(std::bit_ceil(std::max(rows, kFewestRows)), room_for_rows(rows));
+}
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
 
