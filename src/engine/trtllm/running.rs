@@ -168,7 +168,10 @@ impl QueueEngine for TrtllmEngine {
             }
         }
         match self.fed.as_ref().ok_or(StepError::Ended)?.try_send(()) {
-            Err(error) if error.is_disconnected() => Err(StepError::Ended),
+            // Its last report says why the thread ended.
+            Err(error) if error.is_disconnected() => {
+                Err(self.reports.try_iter().find_map(Result::err).unwrap_or(StepError::Ended))
+            }
             // If the channel is full, the thread will look anyway.
             _ => Ok(()),
         }
