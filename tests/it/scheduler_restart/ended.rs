@@ -10,12 +10,7 @@ use assay::scheduler::{Job, OnFailure, Rejection, SchedulerOptions, Work};
 #[tokio::test]
 async fn on_sigterm_a_server_whose_engine_restarts_serves_what_waits_first() {
     let stage = Stage::set(quick());
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    let waiting = stage.submit(2);
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    let waiting = stage.lose_engine_after(|| stage.submit(2)).await;
     stage.handle.drain();
     assert_eq!(stage.handle.submit(job(3), None).err(), Some(Rejection::ShuttingDown));
     let mut second = stage.permit();
@@ -29,12 +24,7 @@ async fn on_sigterm_a_server_whose_engine_restarts_serves_what_waits_first() {
 #[tokio::test]
 async fn on_sigterm_a_server_does_not_wait_for_an_engine_that_never_starts() {
     let stage = Stage::set(SchedulerOptions { restart_attempts: 2, ..quick() });
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    let waiting = stage.submit(2);
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    let waiting = stage.lose_engine_after(|| stage.submit(2)).await;
     stage.handle.drain();
     stage.refuse();
     stage.refuse();
@@ -89,12 +79,7 @@ async fn the_scheduler_ends_with_its_last_handle() {
 #[tokio::test]
 async fn asked_to_end_with_the_engine_it_is_not_started_again() {
     let stage = Stage::set(SchedulerOptions { on_failure: OnFailure::Exit, ..quick() });
-    let first = stage.engine();
-    let lost = stage.submit(1);
-    first.iteration();
-    let waiting = stage.submit(2);
-    first.fail("gone");
-    assert_failed(lost, "gone").await;
+    let waiting = stage.lose_engine_after(|| stage.submit(2)).await;
     assert_failed(waiting, "going away").await;
     stage.handle.failed().await;
     assert_eq!(stage.counts.restarted.load(Ordering::SeqCst), 0);

@@ -235,11 +235,18 @@ impl Stage {
 
     /// Fails the engine that runs in an iteration with one text, whose client gets the error.
     async fn lose_engine(&self) {
+        self.lose_engine_after(|| ()).await;
+    }
+
+    /// The same, after something is done while that iteration runs.
+    async fn lose_engine_after<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
         let engine = self.engine();
         let lost = self.submit(1);
         engine.iteration();
+        let done = meanwhile();
         engine.fail("gone");
         assert_failed(lost, "gone").await;
+        done
     }
 }
 
