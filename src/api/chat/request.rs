@@ -9,14 +9,13 @@ use utoipa::ToSchema;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::generation::GenerationSchema;
+use crate::api::generation::{ChatAnswerSchema, GenerationSchema};
 use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{SchedulingFields, take_length_policy};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
-use crate::api::template_variables::take_variables;
-use crate::api::template_variables::{EffortSchema, VariablesSchema};
+use crate::api::template_variables::{VariablesSchema, take_variables};
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
 use crate::serving::LengthPolicy;
 
@@ -46,17 +45,8 @@ pub(super) struct ChatRequest {
 pub(super) struct ChatSchema {
     #[schema(min_items = 1)]
     messages: Vec<Turn>,
-    /// Whether log-probabilities of the response are returned, by a model that generates.
-    logprobs: Option<bool>,
-    /// With `logprobs`, the number of likeliest tokens to report in addition to the chosen one.
-    #[schema(minimum = 0, maximum = 20)]
-    top_logprobs: Option<i64>,
-    /// Whether the response starts with the assistant's turn that it continues.
-    echo: Option<bool>,
-    /// An older name of `max_completion_tokens`.
-    #[schema(minimum = 1)]
-    max_tokens: Option<i64>,
-    reasoning_effort: Option<EffortSchema>,
+    #[serde(flatten)]
+    answer: ChatAnswerSchema,
     #[serde(flatten)]
     generation: GenerationSchema,
     #[serde(flatten)]

@@ -46,6 +46,24 @@ pub(super) struct Conversation {
     pub(super) echo: String,
 }
 
+/// What an answer of a chat has, on both routes. A reward model ignores it.
+#[derive(ToSchema)]
+#[schema(as = ChatAnswerFields)]
+#[expect(dead_code, reason = "the schema of what `prepare` reads")]
+pub(in crate::api) struct ChatAnswerSchema {
+    /// Whether log-probabilities of the answer are returned.
+    logprobs: Option<bool>,
+    /// With `logprobs`, the number of likeliest tokens to report in addition to the chosen one.
+    #[schema(minimum = 0, maximum = 20)]
+    top_logprobs: Option<i64>,
+    /// Whether the answer starts with the assistant's turn that it continues.
+    echo: Option<bool>,
+    /// An older name of `max_completion_tokens`.
+    #[schema(minimum = 1)]
+    max_tokens: Option<i64>,
+    reasoning_effort: Option<EffortSchema>,
+}
+
 /// Conversations to answer, each by itself and once.
 #[derive(ToSchema)]
 #[schema(as = ChatBatchRequest)]
@@ -53,16 +71,8 @@ pub(super) struct Conversation {
 pub(super) struct BatchSchema {
     #[schema(min_items = 1, max_items = 1024)]
     messages: Vec<Vec<Turn>>,
-    /// Whether log-probabilities of the answers are returned.
-    logprobs: Option<bool>,
-    /// With `logprobs`, the number of likeliest tokens to report in addition to the chosen one.
-    #[schema(minimum = 0, maximum = 20)]
-    top_logprobs: Option<i64>,
-    /// Whether an answer starts with the assistant's turn that it continues.
-    echo: Option<bool>,
-    /// An older name of `max_completion_tokens`.
-    #[schema(minimum = 1)]
-    max_tokens: Option<i64>,
+    #[serde(flatten)]
+    answer: ChatAnswerSchema,
     /// Must be 1.
     #[schema(minimum = 1, maximum = 1)]
     n: Option<i64>,
@@ -78,7 +88,6 @@ pub(super) struct BatchSchema {
     prompt_end: PromptEndSchema,
     #[serde(flatten)]
     variables: VariablesSchema,
-    reasoning_effort: Option<EffortSchema>,
     #[serde(flatten)]
     length: PromptTokensSchema,
     #[serde(flatten)]
