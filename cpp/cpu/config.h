@@ -118,7 +118,7 @@ struct FeedForwardConfig {
 struct HeadConfig {
     // Rows of the matrix: `head`, f32, whose products are finished elsewhere.
     std::size_t rows;
-    // The matrix is the language model's `lm_head` instead, packed, with a row for each token.
+    // The matrix is the language model's `lm_head` instead, packed, with a row for each token or for some.
     bool vocabulary;
     // Caps the language model's logits: cap * tanh(logit / cap). 0: no cap.
     float softcap;

@@ -28,6 +28,11 @@ bool supports_int8();
 // Rows that buffers of activations must have room for: a small product computes a few more than requested.
 constexpr std::size_t room_for_rows(std::size_t rows) { return round_up(rows, 16); }
 
+// Columns of a product that gives the logits of `tokens`. oneDNN's kernels for fewer columns than a block sum
+// in another order; among whole blocks a column has the same bits whatever the others are. The builder pads
+// matrices to it: `logit_rows` in src/engine/cpu/packing.rs.
+constexpr std::size_t room_for_logits(std::size_t tokens) { return round_up(tokens, 16); }
+
 // The product of activations with a packed matrix of [out, in]: y = x W^T (+ bias) (+ y).
 //
 // One Matmul serves every layer, since layers differ only in their weights. A row of the result has the same

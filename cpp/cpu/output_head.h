@@ -51,25 +51,27 @@ class ScoreHead final : public OutputHead<T> {
     const Kernels<T>& kernels_;
 };
 
-// The logits of the vocabulary.
+// The logits of the vocabulary, or of some of its tokens: the logit of a token has the same bits either way.
 template <typename T>
 class VocabularyHead final : public OutputHead<T> {
   public:
     VocabularyHead(const ModelConfig& config, const RunLimits& limits, const NormWeights& norm,
                    const Weights& weights, const Kernels<T>& kernels)
-        : vocabulary_(config.head.rows),
+        : tokens_(config.head.rows),
+          columns_(room_for_logits(tokens_)),
           softcap_(config.head.softcap),
           norm_(norm),
-          matrix_({kDtype<T>, vocabulary_, config.hidden_size, Dtype::F32, false, false}, kernels),
+          matrix_({kDtype<T>, columns_, config.hidden_size, Dtype::F32, false, false}, kernels),
           weights_{weights.find<std::byte>("lm_head", matrix_.packed_bytes()), nullptr, nullptr},
-          logits_(room_for_rows(std::min(kPanelRows, limits.max_num_tokens)) * vocabulary_ * sizeof(float)) {}
+          logits_(room_for_rows(std::min(kPanelRows, limits.max_num_tokens)) * columns_ * sizeof(float)) {}
 
     void run(std::size_t rows, const ResidualStream<T>& stream, T* states, std::span<float> logits) override {
         for (std::size_t begin = 0; begin < rows; begin += kPanelRows) {
             const std::size_t panel = std::min(kPanelRows, rows - begin);
             stream.norm(norm_, begin, panel, states);
             matrix_.run(panel, states, weights_, logits_.as());
-            cap(logits_.as<float>(), panel * vocabulary_, logits.data() + begin * vocabulary_);
+            for (std::size_t row = 0; row < panel; ++row)
+                cap(logits_.as<float>() + row * columns_, logits.data() + (begin + row) * tokens_);
         }
     }
 
@@ -77,18 +79,20 @@ class VocabularyHead final : public OutputHead<T> {
     // Rows to compute at once.
     static constexpr std::size_t kPanelRows = 32;
 
-    void cap(const float* from, std::size_t count, float* to) const {
+    void cap(const float* from, float* to) const {
 #pragma omp parallel for
-        for (std::size_t i = 0; i < count; ++i)
+        for (std::size_t i = 0; i < tokens_; ++i)
             to[i] = softcap_ > 0.0f ? softcap_ * std::tanh(from[i] / softcap_) : from[i];
     }
 
-    const std::size_t vocabulary_;
+    const std::size_t tokens_;
+    // With those that fill the last block.
+    const std::size_t columns_;
     const float softcap_;
     const NormWeights norm_;
     Linear<T> matrix_;
     const LinearWeights weights_;
-    // [kPanelRows, vocabulary].
+    // [kPanelRows, columns].
     Buffer logits_;
 };
 

@@ -1,4 +1,4 @@
-// Products agree with sums in double, and a row has the same bits in every batch.
+// Products agree with sums in double, a row has the same bits in every batch, and a logit among any others.
 #include "cpu/matmul.h"
 
 #include <omp.h>
@@ -25,6 +25,9 @@ struct Size {
 constexpr Size kSizes[] = {{64, 64}, {112, 64}, {64, 112}, {88, 72}, {200, 160}, {344, 128}, {64, 2432}};
 // A sum that threads without columns of their own may share, and one that oneDNN takes in parts.
 constexpr Size kLongSums[] = {{64, 20480}, {192, 2048}};
+
+// Small vocabularies.
+constexpr Size kVocabularies[] = {{1003, 64}, {2000, 896}, {1500, 2048}, {650, 4096}, {700, 9000}};
 
 template <typename T>
 struct Product {
@@ -89,6 +92,42 @@ void rows_of_long_sums_keep_their_bits(Dtype dtype, const Size& size) {
     }
 }
 
+// The logit of a token is the same from a matrix of few tokens and from one of the vocabulary.
+template <typename T>
+void logits_keep_their_bits_among_others(Dtype dtype, const Size& size) {
+    constexpr std::size_t kRows = 40;
+    const auto shape_of = [&](std::size_t tokens) {
+        return Matmul::Shape{dtype, room_for_logits(tokens), size.in, Dtype::F32};
+    };
+    const Matmul::Shape whole_shape = shape_of(size.out);
+    const std::vector<float> weights = random_floats(whole_shape.out * size.in, 1);
+    const std::vector<float> input = random_floats(kRows * size.in, 2);
+    Product<T> whole(whole_shape, weights, input);
+    for (const std::size_t tokens : {2, 3, 7, 17, 64, 65, 130}) {
+        const Matmul::Shape shape = shape_of(tokens);
+        const auto token = [&](std::size_t index) {
+            return index == 0 ? size.out - 1 : (index * 131 + 5) % size.out;
+        };
+        std::vector<float> chosen;
+        for (std::size_t index = 0; index < shape.out; ++index) {
+            const float* const row = weights.data() + token(index) * size.in;
+            chosen.insert(chosen.end(), row, row + size.in);
+        }
+        Product<T> few(shape, chosen, input);
+        for (const std::size_t rows : {1, 2, 5, 33}) {
+            const std::vector<float> all = whole.run(whole_shape, rows, 0.0f);
+            const std::vector<float> some = few.run(shape, rows, 0.0f);
+            std::size_t different = 0;
+            for (std::size_t row = 0; row < rows; ++row)
+                for (std::size_t index = 0; index < tokens; ++index)
+                    different += some[row * shape.out + index] != all[row * whole_shape.out + token(index)];
+            CHECK_THAT(different == 0, std::to_string(different) + " of " + std::to_string(tokens) + " x " +
+                                           std::to_string(rows) + " logits, sums of " +
+                                           std::to_string(size.in));
+        }
+    }
+}
+
 // int8 products are exact for any number of rows.
 void int8_products_are_exact(const Size& size) {
     Matmul matmul({Dtype::Int8, size.out, size.in, Dtype::Int32});
@@ -122,6 +161,7 @@ void every_size(Dtype dtype) {
         products_agree_and_rows_keep_their_bits<T>(dtype, size, true, true);
     }
     for (const Size& size : kLongSums) rows_of_long_sums_keep_their_bits<T>(dtype, size);
+    for (const Size& size : kVocabularies) logits_keep_their_bits_among_others<T>(dtype, size);
 }
 
 }  // namespace

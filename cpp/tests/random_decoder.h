@@ -59,7 +59,7 @@ class RandomDecoder {
         layer_bytes_ = bytes() - outside;
         norm("final_norm");
         if (config.head.vocabulary)
-            packed("lm_head", state_dtype(), config_.vocab_size, config_.hidden_size);
+            packed("lm_head", state_dtype(), room_for_logits(config_.head.rows), config_.hidden_size);
         else
             floats("head", config.head.rows * config_.hidden_size);
     }

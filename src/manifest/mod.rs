@@ -64,7 +64,7 @@ const LARGEST_MANIFEST: u64 = 16 << 20;
 pub const FORMAT: u32 = 3;
 /// Revision of what turns text into scores, from tokens to arithmetic. Raise it with every change that changes bits:
 /// then engines must be built again, and a scoring run that started with another revision cannot continue.
-pub const NUMERICS: u32 = 2;
+pub const NUMERICS: u32 = 3;
 
 /// What `engine.yaml` says: the engine's target, sizes, prompts and head, and the digests of its files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -238,6 +238,12 @@ impl Manifest {
     /// Number of processes that the engine runs as: one for each GPU, or one.
     pub fn ranks(&self) -> usize {
         self.target.ranks()
+    }
+
+    /// Whether an engine for the CPU computes logits as a language model does: those of the vocabulary, or of the answers
+    /// of a judge. Other heads are computed in f32.
+    pub(crate) fn has_lm_head(&self) -> bool {
+        self.task.generates() || self.head.judge.is_some()
     }
 
     /// Number of logits for each position read: the vocabulary's size if the engine generates, or else the

@@ -1,7 +1,8 @@
 //! The head's tensors.
 //!
 //! The matrices of its first layers are stacked and become `head` in the weights. Biases and the layers above go
-//! into the head's own file, under the names of [`crate::manifest::HeadLayer`].
+//! into the head's own file, under the names of [`crate::manifest::HeadLayer`]. A language model has `lm_head` instead,
+//! and a judge for the CPU has some rows of it.
 
 use super::{Planner, TensorLayout, TensorPlan};
 use crate::builder::BuildError;
@@ -13,6 +14,9 @@ use crate::manifest::{Dtype, Model};
 impl<'a> Planner<'a> {
     /// A head that scores.
     pub(super) fn head(&mut self, head: &CheckpointHead, hidden: usize) -> Result<(), BuildError> {
+        if head.judge.is_some() && self.packed {
+            return self.answers_rows(head, hidden);
+        }
         let (mut inputs, mut first) = (hidden, None);
         for (number, layer) in head.layers.iter().enumerate() {
             let is_last = number + 1 == head.layers.len();
@@ -63,11 +67,26 @@ impl<'a> Planner<'a> {
         model: &Model,
         logit_scale: f32,
     ) -> Result<(), BuildError> {
-        let (out, inp) = (model.vocab_size, model.hidden_size);
-        let source = self.take(matrix, &[out, inp])?;
-        let layout = self.matrix_layout(cpu::state_dtype(self.dtype), out, inp)?;
-        self.plans
-            .push(TensorPlan { scale: logit_scale, ..TensorPlan::new("lm_head", vec![source], layout) });
+        let whole = self.take(matrix, &[model.vocab_size, model.hidden_size])?;
+        self.logits(vec![whole], logit_scale)
+    }
+
+    /// The rows of the language model's head that are the answers of a judge. They are computed as those of the whole
+    /// vocabulary are, so that an answer has the same logit from either engine.
+    fn answers_rows(&mut self, head: &CheckpointHead, hidden: usize) -> Result<(), BuildError> {
+        let Some(layer) = head.layers.last() else { return Ok(()) };
+        let whole = self.take(&layer.matrix, &[head.outputs, hidden])?;
+        self.logits(head.rows.iter().map(|&row| whole.rows(row..row + 1)).collect(), head.scale)
+    }
+
+    /// The matrix of logits with these rows, to which others are added that fill the last block of one for the CPU.
+    fn logits(&mut self, mut sources: Vec<Tensor<'a>>, scale: f32) -> Result<(), BuildError> {
+        let Some(first) = sources.first().map(|source| source.rows(0..1)) else { return Ok(()) };
+        let tokens = sources.iter().map(Tensor::row_count).sum();
+        let rows = if self.packed { cpu::logit_rows(tokens) } else { tokens };
+        sources.extend((tokens..rows).map(|_| first));
+        let layout = self.matrix_layout(cpu::state_dtype(self.dtype), rows, first.elements())?;
+        self.plans.push(TensorPlan { scale, ..TensorPlan::new("lm_head", sources, layout) });
         Ok(())
     }
 

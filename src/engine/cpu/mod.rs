@@ -26,7 +26,7 @@ use decoder::Decoder;
 
 pub(super) use backend::CpuBackend;
 pub(crate) use model_view::{check_model, model_view};
-pub use packing::{pack, packed_bytes};
+pub use packing::{logit_rows, pack, packed_bytes};
 
 /// Tokens that one KV block holds; `kTokensPerBlock` in `cpp/cpu/types.h`.
 const TOKENS_PER_BLOCK: usize = 16;

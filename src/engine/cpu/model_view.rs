@@ -55,7 +55,7 @@ pub(crate) fn model_view(manifest: &Manifest) -> ffi::CpuModel {
         },
         head: ffi::HeadView {
             rows: manifest.products(),
-            vocabulary: manifest.task.generates(),
+            vocabulary: manifest.has_lm_head(),
             softcap: manifest.head.softcap.unwrap_or(0.0),
         },
         positions: positions_view(model),

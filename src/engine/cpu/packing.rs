@@ -13,6 +13,11 @@ pub fn packed_bytes(dtype: Dtype, out: usize, inp: usize) -> Result<usize, Engin
     Ok(ffi::packed_bytes(dtype_view(dtype), out, inp).map_err(LibraryError::from)?)
 }
 
+/// Rows of a packed matrix that gives the logits of `tokens`; `room_for_logits` in `cpp/cpu/matmul.h`.
+pub fn logit_rows(tokens: usize) -> usize {
+    tokens.next_multiple_of(16)
+}
+
 /// Packs `source`, row-major `[out, inp]` in `dtype` (int8: already quantized), into `packed`, which is
 /// [`packed_bytes`] long.
 ///
