@@ -53,6 +53,7 @@ mod message;
 mod normalization;
 mod pair;
 mod piece_cache;
+mod principle;
 mod segments;
 mod size_bound;
 mod steps;

@@ -134,7 +134,7 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
 
 async fn score(replica: &Replica, conversations: &[Vec<Message>]) -> Result<Scores, ScoreError> {
     let none = TemplateVariables::default();
-    let plain = RowOptions { variables: &none, rubric: None };
+    let plain = RowOptions::variables(&none);
     let mut alone = Vec::with_capacity(conversations.len());
     for conversation in conversations {
         alone.extend(replica.source.score(std::slice::from_ref(conversation), plain).await?);

@@ -313,6 +313,13 @@ pub enum ConversationError {
         "its prompt differs from that of the responses that it is compared with; give all of them the same prompt"
     )]
     OtherPrompt,
+    /// The row has a column that would change its scores, and that the model cannot use.
+    #[error("the row has a `{column}`, {reason}")]
+    Criterion {
+        column: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// Each row is only a part of a conversation.
     #[error("{0}")]
     NotAConversation(&'static str),

@@ -1,5 +1,6 @@
 //! An engine in this process, as what scores conversations.
 
+use std::slice;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -7,8 +8,9 @@ use futures_util::future::{BoxFuture, try_join_all};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::criteria::RUBRIC;
 use super::row_options::RowOptions;
-use super::score_source::{RUBRIC, ScoreSource, variables_in_journal};
+use super::score_source::{NO_PRINCIPLES, ScoreSource, variables_in_journal};
 use super::token_warning::TokenWarning;
 use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
@@ -135,6 +137,11 @@ impl InProcess {
         };
         let options = EncodeOptions { variables: Some(row.variables), ..EncodeOptions::default() };
         let score = |turns| score_in_process(scorer, &self.in_flight, turns, options, rubric.as_ref());
+        let Some(principle) = row.principle.map(Message::principle) else {
+            return try_join_all(conversations.iter().map(|turns| score(turns))).await;
+        };
+        let with_principle = |turns: &Vec<Message>| [turns.as_slice(), slice::from_ref(&principle)].concat();
+        let conversations: Vec<Vec<Message>> = conversations.iter().map(with_principle).collect();
         try_join_all(conversations.iter().map(|turns| score(turns))).await
     }
 }
@@ -161,6 +168,11 @@ impl ScoreSource for InProcess {
 
     fn needs_rubrics(&self) -> bool {
         self.engine.needs_rubrics
+    }
+
+    fn refuses_principles(&self) -> Option<&'static str> {
+        let is_trained = self.head().judge().is_none() && self.engine.scorer.encoder().takes_principles();
+        if is_trained { None } else { Some(NO_PRINCIPLES) }
     }
 
     fn questions(&self) -> String {

@@ -14,6 +14,7 @@ pub mod cli;
 mod client;
 mod columns;
 mod conversation;
+mod criteria;
 mod dialogue;
 mod disk;
 pub mod drift;

@@ -3,21 +3,19 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::add_scores::Scored;
 use super::columns::ScoreColumns;
-use super::conversation::list;
+use super::criteria::RowCriteria;
 use super::forms::RowLayout;
 use super::inspect::Peeked;
 use super::journal::JournalRows;
 use super::progress::ScoreProgress;
 use super::row::Row;
-use super::row_options::RowOptions;
-use super::score_source::{RUBRIC, SharedSource};
-use super::{ConversationError, ScoreError, ScoreResult, Unscored};
+use super::score_source::SharedSource;
+use super::{ScoreError, ScoreResult, Unscored};
 
 /// Rows that are read ahead, and rows that one engine scores at a time. Responses to one prompt that are this
 /// close to each other have its prefix computed once.
@@ -143,11 +141,8 @@ async fn score_row(
     if columns.is_unreadable(&row) {
         return Ok(ScoredRow { row, responses: 0, tokens: 0 });
     }
-    let read = layout.found(&row).and_then(|found| {
-        let rubric = source.needs_rubrics().then(|| rubric(&row)).transpose()?;
-        Ok((found, rubric))
-    });
-    let (mut found, rubric) = match read {
+    let read = layout.found(&row).and_then(|found| Ok((found, RowCriteria::read(&row, &*source)?)));
+    let (mut found, criteria) = match read {
         Ok(read) => read,
         Err(error) => {
             columns.add_error(&mut row, &error.to_string());
@@ -164,8 +159,7 @@ async fn score_row(
             Err(error) => errors.push(Some(error)),
         }
     }
-    let options = RowOptions { variables: &found.variables, rubric: rubric.as_ref() };
-    let scored = source.score(&readable, options).await?;
+    let scored = source.score(&readable, criteria.with_variables(&found.variables)).await?;
     debug_assert_eq!(scored.len(), readable.len(), "every conversation has a result");
     let mut scored = scored.into_iter();
     let mut results: Vec<ScoreResult> = Vec::with_capacity(errors.len());
@@ -179,11 +173,4 @@ async fn score_row(
     let scores = results.iter().flatten();
     let tokens = scores.clone().map(|scores| scores.tokens).sum();
     Ok(ScoredRow { row, responses: scores.count(), tokens })
-}
-
-/// The rubric of a row, which may be in a text.
-fn rubric(row: &Row) -> Result<Value, ConversationError> {
-    let cell = row.get(RUBRIC).filter(|cell| !cell.is_null());
-    let value = cell.ok_or_else(|| ConversationError::Missing(RUBRIC.to_owned()))?.value();
-    Ok(list(&value).map_or(value, Value::Array))
 }

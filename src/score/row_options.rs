@@ -11,4 +11,13 @@ pub(super) struct RowOptions<'a> {
     pub(super) variables: &'a TemplateVariables,
     /// Questions that its conversations are judged by.
     pub(super) rubric: Option<&'a Value>,
+    /// What a good response does, for a model that was trained with principles.
+    pub(super) principle: Option<&'a str>,
+}
+
+impl<'a> RowOptions<'a> {
+    /// Those of a row with these variables alone.
+    pub(super) fn variables(variables: &'a TemplateVariables) -> Self {
+        Self { variables, rubric: None, principle: None }
+    }
 }

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::criteria::{RUBRIC, RowCriteria};
 use super::row_options::RowOptions;
-use super::{Row, ScoreError, ScoreResult};
+use super::{ConversationError, Row, ScoreError, ScoreResult};
 use crate::prompt::{Message, TemplateVariables};
-
-/// The column with the rubric of a row, as requests spell it.
-pub(super) const RUBRIC: &str = "rubric";
 
 /// The model has no scores, and the rows bring no rubrics.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +31,17 @@ struct NoScores(String);
 )]
 struct NoPrefix;
 
+/// Why principles of rows are not used.
+pub(super) const NO_PRINCIPLES: &str = "and the model was not trained with principles; rename the column";
+
+/// The first row has a column that would change its scores, and that the model cannot use.
+#[derive(Debug, thiserror::Error)]
+#[error("the first row has a `{column}`, {reason}")]
+struct UnusableColumn {
+    column: &'static str,
+    reason: &'static str,
+}
+
 /// What scores the conversations of a run.
 pub(super) trait ScoreSource: Send + Sync {
     /// Name of the model.
@@ -50,6 +59,9 @@ pub(super) trait ScoreSource: Send + Sync {
     /// Whether the model has no scores, so that each row must bring a rubric.
     fn needs_rubrics(&self) -> bool;
 
+    /// Why rows may not bring a principle, and what to do; `None` if the model may be able to use one.
+    fn refuses_principles(&self) -> Option<&'static str>;
+
     /// What a language model is asked in every row, for a journal; empty if that is up to the model.
     fn questions(&self) -> String;
 
@@ -66,8 +78,8 @@ pub(super) trait ScoreSource: Send + Sync {
     /// The token that must follow each step, if the model scores steps.
     fn step_token(&self) -> Option<&str>;
 
-    /// Scores the conversations of one row, in their order, by the row's own rubric if it has one. What they share is
-    /// computed once. The row's variables for the chat template go before those of the run.
+    /// Scores the conversations of one row, in their order, by the row's own rubric or principle if it has one. What they
+    /// share is computed once. The row's variables for the chat template go before those of the run.
     ///
     /// # Errors
     /// [`ScoreError::Gone`].
@@ -99,13 +111,19 @@ impl dyn ScoreSource {
     /// # Errors
     /// [`ScoreError::Setup`].
     pub(super) fn check_rows(&self, first: Option<&Row>, prefix: &str) -> Result<(), ScoreError> {
-        if !self.needs_rubrics() {
-            return Ok(());
-        }
-        if !first.is_some_and(|row| row.contains(RUBRIC)) {
+        if self.needs_rubrics() && !first.is_some_and(|row| row.contains(RUBRIC)) {
             return Err(ScoreError::Setup(NoRubrics(self.model().to_owned()).into()));
         }
-        if prefix.is_empty() { Err(ScoreError::Setup(NoPrefix.into())) } else { Ok(()) }
+        if self.needs_rubrics() && prefix.is_empty() {
+            return Err(ScoreError::Setup(NoPrefix.into()));
+        }
+        match first.map(|row| RowCriteria::read(row, self)) {
+            Some(Err(ConversationError::Criterion { column, reason })) => {
+                Err(ScoreError::Setup(UnusableColumn { column, reason }.into()))
+            }
+            // What else is wrong with it, the row says itself.
+            _ => Ok(()),
+        }
     }
 }
 

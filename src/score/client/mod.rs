@@ -30,7 +30,7 @@ use self::wire::{
     shared_prompt,
 };
 use super::row_options::RowOptions;
-use super::score_source::{ScoreSource, variables_in_journal};
+use super::score_source::{NO_PRINCIPLES, ScoreSource, variables_in_journal};
 use super::{ScoreError, ScoreResult, Unscored};
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
@@ -111,6 +111,18 @@ impl ScoreSource for RewardClient {
         self.rubric.is_none() && self.has_rewards && self.identity.generates()
     }
 
+    /// Whether the model was trained with them, the server says.
+    fn refuses_principles(&self) -> Option<&'static str> {
+        let is_asked = self.rubric.is_some() || self.needs_rubrics();
+        if !self.has_rewards {
+            Some("and the server has no route /v1/rewards, which takes it; rename the column")
+        } else if is_asked {
+            Some(NO_PRINCIPLES)
+        } else {
+            None
+        }
+    }
+
     fn questions(&self) -> String {
         self.rubric.as_ref().map(Value::to_string).unwrap_or_default()
     }
@@ -174,7 +186,7 @@ impl RewardClient {
         }
         // A row with more conversations than may be at the server at once becomes several requests.
         let parts = conversations.chunks(self.concurrency);
-        let row = RowOptions { variables, rubric: row.rubric.or(self.rubric.as_ref()) };
+        let row = RowOptions { variables, rubric: row.rubric.or(self.rubric.as_ref()), ..row };
         Ok(try_join_all(parts.map(|part| self.score_by_rewards(prompt, part, row))).await?.concat())
     }
 
@@ -258,6 +270,9 @@ impl RewardClient {
         };
         if let Some(rubric) = row.rubric {
             body["rubric"] = rubric.clone();
+        }
+        if let Some(principle) = row.principle {
+            body["principle"] = principle.into();
         }
         add_variables(&mut body, row.variables);
         body

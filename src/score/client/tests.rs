@@ -91,7 +91,7 @@ async fn score_rows(client: &RewardClient, prompts: &[String]) -> Vec<ScoreResul
         .map(|prompt| vec![vec![Message::new("user", prompt), Message::new("assistant", "a")]])
         .collect();
     let variables = TemplateVariables::default();
-    let row = RowOptions { variables: &variables, rubric: None };
+    let row = RowOptions::variables(&variables);
     let scored = join_all(rows.iter().map(|row_turns| client.score(row_turns, row))).await;
     scored.into_iter().flat_map(Result::unwrap).collect()
 }

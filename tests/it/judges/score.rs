@@ -110,6 +110,89 @@ async fn each_row_is_asked_the_rubric_in_its_own_column() {
 }
 
 #[test]
+fn a_rubric_in_a_row_that_is_not_asked_is_refused_and_not_passed_over() {
+    let built = super::files::built_with_judge("lm-head-tiny", super::server::JUDGE).unwrap();
+    let plain = Built::new("lm-head-tiny", Dtype::F32);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (input, output, rubric) = (path("in.jsonl"), path("out.jsonl"), path("rubric.json"));
+    std::fs::write(&rubric, RUBRIC).unwrap();
+    let items = json!([{"name": "short", "ask": "Is it short?", "answers": {"a": 1, "b": 0}}]);
+    let row = |rubric: Value| json!({"messages": conversation("Yes."), "rubric": rubric});
+    for (engine, options) in [(&built, vec![]), (&plain, vec!["--rubric", &*rubric])] {
+        write_lines(&input, &[row(items.clone()), row(items.clone())]);
+        let arguments = [&[&*input, "--output", &*output], &options[..]].concat();
+        let (succeeded, _, error) = run("score", &engine.path(), &arguments);
+        let expected = "the first row has a `rubric`, and --judge, --rubric or the engine says what is asked";
+        assert!(!succeeded && error.contains(expected), "{error}");
+        // Texts are not questions. A later row has its own error.
+        write_lines(&input, &[row(json!("5 points: polite")), row(json!(items.to_string()))]);
+        let (_, _, error) = run("score", &engine.path(), &arguments);
+        let rows = lines(&output);
+        assert!(rows[0]["score_quality"].is_number(), "{error} {rows:?}");
+        let error = rows[1]["score_error"].as_str().unwrap();
+        assert!(error.starts_with("the row has a `rubric`, and --judge, --rubric or the engine"), "{error}");
+        std::fs::remove_file(&output).unwrap();
+    }
+    let head = path("head.yaml");
+    std::fs::write(&head, "rows: [0]").unwrap();
+    let reward = Built::with("lm-head-tiny", |options| options.common.checkpoint.head = Some(head.into()));
+    write_lines(&input, &[row(items)]);
+    let (succeeded, _, error) = run("score", &reward.path(), &[&input, "--output", &output]);
+    let expected = "the first row has a `rubric`, and the model has scores of its own; name a model";
+    assert!(!succeeded && error.contains(expected), "{error}");
+}
+
+/// A template that puts a principle where a message with its role is.
+const TEMPLATE: &str = "{% for message in messages %}{% if message.role == 'principle' %}[judge by \
+                        {{ message.content }}]{% else %}<{{ message.role }}>{{ message.content }}{% endif %}{% endfor %}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_principle_of_a_row_scores_it_as_in_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (input, output) = (path("in.jsonl"), path("out.jsonl"));
+    std::fs::write(path("head.yaml"), "rows: [0]").unwrap();
+    let build = |template: Option<&str>| {
+        Built::with("lm-head-tiny", |options| {
+            options.dtype = Some(Dtype::F32);
+            options.common.checkpoint.head = Some(path("head.yaml").into());
+            if let Some(template) = template {
+                std::fs::write(options.common.model.join("chat_template.jinja"), template).unwrap();
+            }
+        })
+    };
+    let row = |principle: Value| json!({"messages": conversation("Yes."), "principle": principle});
+    write_lines(&input, &[row(json!("truth")), row(json!("brevity")), row(json!("")), row(json!(5))]);
+    let plain = build(None);
+    let (succeeded, _, error) = run("score", &plain.path(), &[&input, "--output", &output]);
+    let expected = "the first row has a `principle`, and the model was not trained with principles";
+    assert!(!succeeded && error.contains(expected), "{error}");
+
+    let trained = build(Some(TEMPLATE));
+    let engine = trained.path();
+    let (_, _, error) = run("score", &engine, &[&input, "--output", &output]);
+    let scored = lines(&output);
+    let server = Server::on(trained, None).unwrap();
+    let url = server.listen().await;
+    for (row, principle) in scored.iter().zip([json!("truth"), json!("brevity"), Value::Null]) {
+        let body = json!({"conversations": [row["messages"]], "principle": principle});
+        assert_eq!(
+            row["score_reward"],
+            server.rewards(&body).await["data"][0]["scores"]["reward"],
+            "{error}"
+        );
+    }
+    assert_ne!(scored[0]["score_reward"], scored[1]["score_reward"]);
+    assert!(scored[3]["score_error"].as_str().unwrap().contains("`principle`, which is not a text"));
+    let by_url = path("by-url.jsonl");
+    let arguments = ["score", "--url", &*url, &*input, "--output", &*by_url].map(str::to_owned);
+    let command = move || Command::new(env!("CARGO_BIN_EXE_assay")).args(arguments).output().unwrap();
+    tokio::task::spawn_blocking(command).await.unwrap();
+    assert_eq!(lines(&by_url), scored);
+}
+
+#[test]
 fn what_keeps_rows_from_being_scored_is_reported_before_the_first() {
     let built = Built::new("lm-head-tiny", Dtype::F32);
     let engine = built.path();
