@@ -11,6 +11,9 @@ use super::error::ApiError;
 pub(super) use crate::manifest::wording::nearest;
 use crate::manifest::wording::{self, LONGEST_NAME, kind};
 
+/// Fields of requests that only `POST /v1/rewards` takes, and that are known by their names.
+const REWARDS_ONLY: [&str; 3] = ["rubric", "principle", "compare"];
+
 /// The fields of an object. Each is taken out as it is read; those left at the end are unknown.
 pub(super) struct Fields {
     path: String,
@@ -164,6 +167,10 @@ impl Fields {
     /// There is such a field.
     pub(super) fn end(&self, why: &str) -> Result<(), ApiError> {
         let Some((name, _)) = self.map.iter().find(|(_, value)| !value.is_null()) else { return Ok(()) };
+        if self.path.is_empty() && REWARDS_ONLY.contains(&name.as_str()) {
+            let reason = "POST /v1/rewards takes it; send the conversation there, or leave it out";
+            return Err(ApiError::unsupported(name, reason));
+        }
         let reason = wording::unknown(name, self.known.iter().copied(), || why.to_owned());
         Err(ApiError::unsupported(self.path(name), reason))
     }

@@ -46,7 +46,8 @@ pub struct CheckpointOptions {
     /// Use of the model [default: reward for reward models, else chat, or completion without a chat template]
     #[arg(long)]
     pub task: Option<Task>,
-    /// File that says which logits are scores, if the checkpoint does not (docs/models.md)
+    /// File that says which logits are scores, if the checkpoint does not (docs/models.md), or that describes a judge
+    /// (docs/judges.md)
     #[arg(long, value_name = "FILE")]
     pub head: Option<PathBuf>,
     /// Which of the checkpoint's chat templates to use, by name [default: the one called default]

@@ -64,12 +64,18 @@ pub enum ConfigError {
     /// The file of a judge cannot be used.
     #[error("judge: {0}")]
     Judge(#[from] JudgeFileError),
-    /// A judge on an engine without the logits of the whole vocabulary.
+    /// A judge on a reward model.
     #[error(
-        "judge: this engine has only the logits of its own scores, and a judge needs those of the vocabulary; name an \
-         engine that generates text, or build one with `build-engine --head FILE`"
+        "judge: this engine is a reward model and has only the logits of its own scores, and a judge or a rubric needs \
+         those of the whole vocabulary; leave it out, or name an engine that generates text"
     )]
     NotALanguageModel,
+    /// A judge on an engine that has one.
+    #[error(
+        "judge: this engine was built with a judge of its own and has only the logits of its answers, and another judge \
+         or a rubric needs those of the whole vocabulary; leave it out, or build the engine without --head"
+    )]
+    HasAJudge,
     /// An option does not fit the engine's head.
     #[error("{option}: {source}")]
     Head {

@@ -108,6 +108,7 @@ impl Settings {
         match &self.scoring.judge {
             None if manifest.task.generates() => Ok(None),
             None => Ok(Some(self.scoring.head(&manifest.head)?)),
+            Some(_) if manifest.head.judge.is_some() => Err(ConfigError::HasAJudge),
             Some(_) if !manifest.task.generates() => Err(ConfigError::NotALanguageModel),
             Some(file) => {
                 let JudgeFile { attributes, weights, judge } = JudgeFile::read(file)?;

@@ -5,6 +5,12 @@ use serde_json::{Map, Value};
 /// Longer names are not compared with the known ones.
 pub(crate) const LONGEST_NAME: usize = 64;
 
+/// A count with its noun: `1 answer`, `2 answers`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// What a value is, in words.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {

@@ -97,7 +97,7 @@ impl<'e> AnswerTokens<'e> {
             let text = &question.answers[index].text;
             let token = match self.found.get(text) {
                 Some(token) => *token,
-                None => self.token(text)?,
+                None => self.token(text).map_err(|error| of_default(question, error))?,
             };
             self.found.insert(text.clone(), token);
             let (before, answer) = question.answers.split_at_mut(index);
@@ -136,6 +136,9 @@ impl<'e> AnswerTokens<'e> {
         let ids = encoder.encode_text(&format!("{}{space}{answer}", self.text)).map_err(template)?;
         let common = ids.iter().zip(&self.ids).take_while(|(a, b)| a == b).count();
         match &ids[common..] {
+            &[token] if common == self.ids.len() && encoder.tokenizer.is_control(token) => {
+                Err(QuestionError::ControlToken(answer.to_owned()))
+            }
             &[token] if common == self.ids.len() => Ok(token),
             tokens => {
                 let tokens = tokens.iter().map(|token| encoder.token_text(*token)).collect();
@@ -156,6 +159,16 @@ impl<'e> AnswerTokens<'e> {
         let rest = whole.strip_prefix(&self.text).unwrap_or_default();
         let text = rest.trim_start();
         if text.starts_with(answer) { rest[..rest.len() - text.len()].to_owned() } else { String::new() }
+    }
+}
+
+/// The error about an answer of a question, which may have named no answers.
+fn of_default(question: &Question, error: QuestionError) -> QuestionError {
+    match error {
+        QuestionError::SeveralTokens { answer, tokens } if question.has_default_answers() => {
+            QuestionError::DefaultOfSeveralTokens { answer, tokens }
+        }
+        error => error,
     }
 }
 

@@ -12,8 +12,8 @@ use crate::reward::Head;
 /// The engine has only the logits of its own scores.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "asks about the answers of a language model, and this engine has only the logits of its own scores; serve an engine \
-     that generates text"
+    "a rubric asks about the answers of a language model, and this engine has only the logits of its own scores; leave \
+     it out, or serve an engine that generates text"
 )]
 pub(crate) struct NoVocabulary;
 

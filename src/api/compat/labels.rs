@@ -30,6 +30,8 @@ use crate::api::wire::Usage;
 use crate::sampling::Sampling;
 use crate::serving::{GenerateOptions, Generator, Scheduling, Stops};
 
+/// The field with the tokens whose probabilities are wanted.
+pub(super) const LABELS: &str = "label_token_ids";
 /// Most items of a request that are with the scheduler at once.
 const IN_FLIGHT: usize = 256;
 
@@ -89,7 +91,7 @@ struct Labelled {
 /// The log-probabilities of each item's labels, and what they cost.
 struct LabelScores {
     logprobs: Vec<Vec<f64>>,
-    prompt_tokens: usize,
+    usage: Usage,
 }
 
 /// Scores label tokens after each item, by a model that generates text.
@@ -110,8 +112,7 @@ async fn generative_scoring(State(app): State<Arc<App>>, request: Request) -> Re
         data.push(PairScore::new(index, first));
     }
     let model = app.model(call.model.as_deref())?.name;
-    let usage = Usage::new(scores.prompt_tokens, 0, None);
-    Ok(Json(List::new("generative-scoring", model, data, usage)).into_response())
+    Ok(Json(List::new("generative-scoring", model, data, scores.usage)).into_response())
 }
 
 /// Answers SGLang's `POST /v1/score`.
@@ -122,9 +123,15 @@ pub(super) async fn matrix(app: Arc<App>, request: Request) -> Result<Response, 
     let (call, scores) = scored(&app, request, Dialect::Sglang).await?;
     let rows = scores.logprobs.iter().map(|logprobs| call.probabilities(logprobs)).collect();
     let model = app.model(call.model.as_deref())?.name;
-    let usage = Usage::new(scores.prompt_tokens, 0, None);
     let logprobs = call.logprobs.then_some(scores.logprobs);
-    Ok(Json(Matrix::new(model, rows, logprobs, usage)).into_response())
+    Ok(Json(Matrix::new(model, rows, logprobs, scores.usage)).into_response())
+}
+
+/// The error about labels that are sent to a reward model.
+pub(super) fn no_labels(field: &str) -> ApiError {
+    let reason = "the model served here has scores of its own, and none of tokens; send conversations to POST \
+                  /v1/rewards, or serve an engine that generates text, without `judge`";
+    ApiError::unsupported(field, reason)
 }
 
 async fn scored(
@@ -138,14 +145,21 @@ async fn scored(
     let generator = app.generator()?;
     let items = std::mem::take(&mut call.items);
     let prompt_tokens = items.iter().map(|item| item.tokens.len()).sum();
-    let logprobs = stream::iter(items.into_iter().map(|item| item.score(generator, scheduling)));
-    let logprobs: Vec<_> = logprobs.buffered(IN_FLIGHT).try_collect().await?;
+    let scored = stream::iter(items.into_iter().map(|item| item.score(generator, scheduling)));
+    let scored: Vec<(Vec<f64>, usize)> = scored.buffered(IN_FLIGHT).try_collect().await?;
     generator.answered(prompt_tokens, &[], scheduling.arrived);
-    Ok((call, LabelScores { logprobs, prompt_tokens }))
+    let cached_tokens = scored.iter().map(|(_, cached)| cached).sum();
+    let logprobs = scored.into_iter().map(|(logprobs, _)| logprobs).collect();
+    Ok((call, LabelScores { logprobs, usage: Usage::new(prompt_tokens, 0, Some(cached_tokens)) }))
 }
 
 impl Labelled {
-    async fn score(self, generator: &Generator, scheduling: Scheduling) -> Result<Vec<f64>, ApiError> {
+    /// The log-probabilities of the labels, and how many of the item's tokens were not computed for it.
+    async fn score(
+        self,
+        generator: &Generator,
+        scheduling: Scheduling,
+    ) -> Result<(Vec<f64>, usize), ApiError> {
         let Self { path, tokens, labels } = self;
         let options = GenerateOptions {
             sampling: Sampling { logprobs: Some(0), label_tokens: labels, ..Sampling::greedy(1, Vec::new()) },
@@ -161,7 +175,8 @@ impl Labelled {
         let whole = choice.whole().await.map_err(|error| ApiError::on_item(error, &path))?;
         let sampled = whole.tokens.first().or(whole.end_token.as_ref());
         let sampled = sampled.ok_or_else(|| ApiError::internal("no token was chosen after an item"))?;
-        Ok(sampled.top.iter().map(|(_, logprob)| f64::from(*logprob)).collect())
+        let cached_tokens = whole.ending.as_ref().and_then(|ending| ending.cached_tokens).unwrap_or(0);
+        Ok((sampled.top.iter().map(|(_, logprob)| f64::from(*logprob)).collect(), cached_tokens))
     }
 }
 
@@ -180,7 +195,10 @@ impl LabelCall {
 }
 
 fn prepare(app: &App, body: &ReceivedBody, dialect: Dialect) -> Result<LabelCall, ApiError> {
-    let generator = app.generator()?;
+    let generator = app.generator().map_err(|error| match error {
+        ApiError::WrongTask(_) => no_labels(LABELS),
+        error => error,
+    })?;
     let mut fields = Fields::parse(&body.bytes)?;
     let model = fields.take::<String>("model")?;
     app.model(model.as_deref())?;
@@ -273,18 +291,17 @@ fn encode(app: &App, text: &str, path: &ItemPath, add_special_tokens: bool) -> R
 
 /// Takes `label_token_ids`: one list for all items, or one for each.
 fn labels(fields: &mut Fields, items: usize, vocab_size: usize) -> Result<Vec<Vec<u32>>, ApiError> {
-    const NAME: &str = "label_token_ids";
-    let list: Vec<Value> = fields.require(NAME)?;
+    let list: Vec<Value> = fields.require(LABELS)?;
     if !list.first().is_some_and(Value::is_array) {
-        return Ok(vec![token_ids::read(NAME, &list, vocab_size)?; items]);
+        return Ok(vec![token_ids::read(LABELS, &list, vocab_size)?; items]);
     }
     if list.len() != items {
         let reason = format!("has {} lists and `items` has {items}: send one list for each item", list.len());
-        return Err(ApiError::invalid(NAME, reason));
+        return Err(ApiError::invalid(LABELS, reason));
     }
     let mut labels = Vec::with_capacity(items);
     for (index, value) in list.into_iter().enumerate() {
-        let path = format!("{NAME}[{index}]");
+        let path = format!("{LABELS}[{index}]");
         match value {
             Value::Array(ids) => labels.push(token_ids::read(&path, &ids, vocab_size)?),
             other => return Err(wrong_type(path, "a list of token ids", &other)),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::inputs::{Input, InputText};
+use super::labels::{LABELS, no_labels};
 use super::query_item::QueryItem;
 use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
@@ -102,11 +103,9 @@ pub(super) fn read_as<F>(
             }
         }
     }
-    for name in ["label_token_ids", "return_token_logprobs", "temperature"] {
+    for name in [LABELS, "return_token_logprobs", "temperature"] {
         if fields.take::<Value>(name)?.is_some_and(|value| value != false && value.as_f64() != Some(1.0)) {
-            let reason = "the model served here returns scores of its own, and none of tokens; leave it out, or serve \
-                          an engine that generates text, without `judge`";
-            return Err(ApiError::unsupported(name, reason));
+            return Err(no_labels(name));
         }
     }
     let activation = match fields.take::<bool>("apply_softmax")? {

@@ -19,7 +19,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::item_path::ItemPath;
 use super::items::{self, Item};
-use super::middleware::limits::{check_and_reserve, reserve_items};
+use super::middleware::limits::{check_and_reserve, check_questions, reserve_items};
 use super::openapi::Errors;
 use super::request::{ReceivedBody, ReceivedRequest};
 use crate::prompt::{EncodeOptions, Message, is_cancelled};
@@ -135,6 +135,9 @@ fn check_prompts(
 ) -> Result<(), ApiError> {
     // The first prompt is counted already.
     let others = |criteria: &Criteria| criteria.or(&request.criteria).prompts(app).saturating_sub(1);
+    let items = |criteria: &Criteria| criteria.or(&request.criteria).items();
+    let questions = conversations.iter().flatten().map(|(_, criteria)| items(criteria)).sum();
+    check_questions("conversations", questions, &app.settings.server)?;
     reserve_items(conversations.iter().flatten().map(|(_, criteria)| others(criteria)).sum());
     let sizes = conversations.iter().map(|conversation| {
         let Ok((messages, criteria)) = conversation else { return 0 };
@@ -155,7 +158,7 @@ fn item(
     if let Some(rubric) = &criteria.rubric {
         return Item::rubric(app.rubric_scorer()?, messages, path, (encoding, rubric), settings);
     }
-    let scorer = app.scorer()?;
+    let scorer = app.scorer().map_err(|_| without_rubric(&path))?;
     match &criteria.principle {
         None => Item::conversation(scorer, messages, path, (encoding, length), settings),
         Some(principle) => {
@@ -163,6 +166,13 @@ fn item(
             Item::conversation(scorer, &messages, path, (encoding, length), settings)
         }
     }
+}
+
+/// The error about a conversation that no rubric asks about, beside others, to a model without scores of its own.
+fn without_rubric(path: &ItemPath) -> ApiError {
+    let reason = "is missing: the model served here generates text and has no scores; send {\"messages\": ..., \
+                  \"rubric\": ...} for this conversation, or one `rubric` for the whole call";
+    ApiError::invalid(format!("{}.rubric", path.start()), reason)
 }
 
 /// Refuses a call without a rubric to a model without scores of its own, and questions that no candidate can be asked.
@@ -182,7 +192,14 @@ fn check_asks(app: &App, request: &RewardsRequest, candidates: &Candidates) -> R
 fn check_rank_by(app: &App, request: &RewardsRequest, candidates: &Candidates) -> Result<(), ApiError> {
     let model = app.model(request.model.as_deref())?;
     let Some(name) = &request.rank_by else { return Ok(()) };
-    let names = match request.criteria.head().or(candidates.first_rubric()) {
+    let rubric = candidates.shared_rubric(&request.criteria).map_err(|index| {
+        let reason = format!(
+            "needs one score that all candidates have, and another rubric scores `conversations[{index}]`; send one \
+             `rubric` for the whole call, or leave it out"
+        );
+        ApiError::invalid("rank_by", reason)
+    })?;
+    let names = match rubric {
         Some(head) => head.ranking_names(),
         None => model.ranking_names(app.scorer()?.head()),
     };

@@ -3,12 +3,12 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::rubric::{Criteria, RubricItemSchema, check_takes_rubrics, layout_without_rubric};
+use super::rubric::{Criteria, RubricItemSchema, are_same, check_takes_rubrics, layout_without_rubric};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
 use crate::api::messages::{self, PromptEndSchema, Turn};
-use crate::api::middleware::limits::{check_and_reserve, check_count, reserve_items};
+use crate::api::middleware::limits::{check_and_reserve, check_count, check_questions, reserve_items};
 use crate::api::request::{CommonSchema, LengthSchema};
 use crate::api::request::{ReceivedBody, SchedulingFields, take_length_policy};
 use crate::api::template_variables::{VARIABLES, VariablesSchema, first_set, not_rendered, take_variables};
@@ -122,7 +122,7 @@ impl RewardsRequest {
         let candidates = Candidates::take(&mut fields, app, request.variables.size(), &request.criteria)?;
         let Criteria { layout, rubric, .. } = &request.criteria;
         if layout.is_some() && rubric.is_none() && candidates.bring_no_rubric() {
-            return Err(layout_without_rubric("layout".to_owned()));
+            return Err(layout_without_rubric());
         }
         if let Candidates::Texts(_) = candidates {
             request.check_texts(set)?;
@@ -163,10 +163,21 @@ impl Candidates {
         conversations.iter().all(|conversation| conversation.as_ref().is_ok_and(has_none))
     }
 
-    /// The head of the first rubric that a conversation brings.
-    pub(super) fn first_rubric(&self) -> Option<&Head> {
-        let Self::Conversations(conversations) = self else { return None };
-        conversations.iter().flatten().find_map(|(_, criteria)| criteria.head())
+    /// The head of the rubric that all candidates are scored by: their own, or else the one of the whole request.
+    ///
+    /// # Errors
+    /// The index of the first conversation that another rubric scores.
+    pub(super) fn shared_rubric<'a>(&'a self, request: &'a Criteria) -> Result<Option<&'a Head>, usize> {
+        let Self::Conversations(conversations) = self else { return Ok(request.head()) };
+        let mut first = None;
+        for (index, conversation) in conversations.iter().enumerate() {
+            let Ok((_, criteria)) = conversation else { continue };
+            let head = criteria.or(request).head();
+            if !are_same(head, *first.get_or_insert(head)) {
+                return Err(index);
+            }
+        }
+        Ok(first.unwrap_or(request.head()))
     }
 
     /// Takes the candidates, each of which is rendered with `repeated` bytes of variables in each prompt.
@@ -179,7 +190,7 @@ impl Candidates {
             refuse_beside(fields, "texts", &["messages", "responses"])?;
             return Self::texts(list, criteria.prompts(app), &app.settings.server);
         }
-        Self::responses(fields, repeated, criteria.prompts(app), &app.settings.server)
+        Self::responses(fields, repeated, app, criteria)
     }
 
     fn texts(list: Vec<Value>, prompts: usize, settings: &ServerSettings) -> Result<Self, ApiError> {
@@ -227,9 +238,10 @@ impl Candidates {
     fn responses(
         fields: &mut Fields,
         repeated: usize,
-        prompts: usize,
-        settings: &ServerSettings,
+        app: &App,
+        criteria: &Criteria,
     ) -> Result<Self, ApiError> {
+        let (settings, prompts) = (&app.settings.server, criteria.prompts(app));
         let Some(prompt) = fields.take("messages")? else {
             let expected = "a prompt in `messages` and a list of `responses`, or whole `conversations`, or templated \
                             `texts`";
@@ -238,6 +250,7 @@ impl Candidates {
         let conversation = messages::read("messages", prompt)?;
         let list: Vec<Value> = fields.require("responses")?;
         check_count("responses", list.len(), settings)?;
+        check_questions("rubric", list.len() * criteria.items(), settings)?;
         reserve_items(list.len() * prompts);
         let mut responses = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
@@ -275,7 +288,14 @@ fn with_criteria(
 ) -> Result<(Vec<Message>, Criteria), ApiError> {
     let mut fields = Fields::from_value(path, value)?;
     let criteria = Criteria::take(&mut fields, app, layout)?;
+    if criteria.layout.is_some() && criteria.rubric.is_none() {
+        let reason = "it says how the items of this conversation's own `rubric` are asked, and there is none; send it \
+                      beside the `rubric` of the whole call, or leave it out";
+        return Err(ApiError::unsupported(fields.path("layout"), reason));
+    }
     let messages = messages::read(&fields.path("messages"), fields.require("messages")?)?;
-    fields.end("a conversation has `messages`, and may have a `rubric` or a `principle`; leave it out")?;
+    fields.end(
+        "a conversation has `messages`, and may have a `rubric` with a `layout`, or a `principle`; leave it out",
+    )?;
     Ok((messages, criteria))
 }

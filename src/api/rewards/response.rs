@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::request::RewardsRequest;
+use super::rubric::are_same;
 use crate::api::error::{ApiError, ErrorObject};
 use crate::api::wire::{ScoreMap, new_id, unix_time};
 use crate::manifest::score_options::ScoreOptions;
@@ -19,8 +20,12 @@ pub(super) struct Rewards<'a> {
     model: &'a str,
     /// The candidates, in the request's order.
     data: Vec<Reward>,
-    /// What `rank` goes by: an attribute, the weighted sum of a rubric, or `min(step)` if the model scores steps.
-    ranked_by: String,
+    /// What `rank` goes by: an attribute, the weighted sum of a rubric, or `min(step)` if the model scores steps. Null if
+    /// candidates have no ranks.
+    ranked_by: Option<String>,
+    /// Why candidates that have scores have no ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unranked: Option<&'static str>,
     /// What was done to the scores, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     score_options: Option<&'a ScoreOptions>,
@@ -70,17 +75,24 @@ struct Timing {
     engine: f64,
 }
 
+/// Why candidates are not ranked that are asked different questions.
+const UNRANKED: &str = "the candidates have different rubrics, whose scores cannot be compared; send one `rubric` for \
+                        the whole call to rank them";
+
 impl<'a> Rewards<'a> {
     pub(super) fn new(
         model: Model<'a>,
         head: &'a Head,
         request: &'a RewardsRequest,
-        results: &[Result<Scored, ApiError>],
+        results: &'a [Result<Scored, ApiError>],
     ) -> Self {
         let rank_by = request.rank_by.as_deref().map(RankedBy::parse);
+        let mut rubrics = results.iter().flatten().map(|scored| scored.rubric.as_deref());
+        let rubric = rubrics.next().unwrap_or(request.criteria.head());
+        let comparable = rubrics.all(|other| are_same(other, rubric));
         let mut values = Vec::with_capacity(results.len());
         for result in results {
-            values.push(result.as_ref().ok().and_then(|scored| match &rank_by {
+            values.push(result.as_ref().ok().filter(|_| comparable).and_then(|scored| match &rank_by {
                 Some(rank_by) => rank_by.value(scored.scores.values()),
                 None => match &scored.rubric {
                     Some(rubric) => rubric.single(&scored.scores).map(f64::from),
@@ -88,6 +100,11 @@ impl<'a> Rewards<'a> {
                 },
             }));
         }
+        let ranked_by = match (&rank_by, rubric) {
+            (Some(rank_by), _) => rank_by.name().to_owned(),
+            (None, Some(rubric)) => rubric.single_name(),
+            (None, None) => model.single_name(head),
+        };
         let (mut data, mut usage) = (Vec::with_capacity(results.len()), RewardUsage::default());
         for (index, (result, rank)) in results.iter().zip(ranks(&values)).enumerate() {
             data.push(match result {
@@ -105,21 +122,12 @@ impl<'a> Rewards<'a> {
             created: unix_time(),
             model: model.name,
             data,
-            ranked_by: match (rank_by, any_rubric(request, results)) {
-                (Some(rank_by), _) => rank_by.name().to_owned(),
-                (None, Some(rubric)) => rubric.single_name(),
-                (None, None) => model.single_name(head),
-            },
-            score_options: request.criteria.head().unwrap_or(head).options(),
+            ranked_by: Some(ranked_by).filter(|name| comparable && !name.is_empty()),
+            unranked: (!comparable).then_some(UNRANKED),
+            score_options: rubric.unwrap_or(head).options().filter(|_| comparable),
             usage,
         }
     }
-}
-
-/// The rubric that the scores come from: the call's, or the first of an item.
-fn any_rubric<'a>(request: &'a RewardsRequest, results: &'a [Result<Scored, ApiError>]) -> Option<&'a Head> {
-    let of_item = || results.iter().flatten().find_map(|scored| scored.rubric.as_deref());
-    request.criteria.head().or_else(of_item)
 }
 
 impl Reward {

@@ -56,18 +56,10 @@ impl Criteria {
         let layout = layout.map(|value| read_choice(&fields.path("layout"), &value)).transpose()?;
         let rubric = match fields.take::<Value>("rubric")? {
             Some(value) => Some(rubric(fields, app, value, layout.or(inherited).unwrap_or_default())?),
-            // Conversations may bring rubrics of their own.
-            None if layout.is_some() && !fields.has("conversations") => {
-                return Err(layout_without_rubric(fields.path("layout")));
-            }
             None => None,
         };
         let principle = fields.take::<String>("principle")?;
         let principle = principle.map(|text| principle_turn(fields, app, text)).transpose()?;
-        if rubric.is_some() && principle.is_some() {
-            let reason = "excludes `rubric`: a model that is trained with principles has one score for them";
-            return Err(ApiError::invalid(fields.path("principle"), reason));
-        }
         Ok(Self { layout, rubric, principle })
     }
 
@@ -81,6 +73,11 @@ impl Criteria {
         self.rubric.as_ref().map(|rubric| &*rubric.head)
     }
 
+    /// How many items the rubric has; 0 without one.
+    pub(super) fn items(&self) -> usize {
+        self.head().and_then(Head::judge).map_or(0, |judge| judge.questions.len())
+    }
+
     /// How many prompts there are for each candidate.
     pub(super) fn prompts(&self, app: &App) -> usize {
         let own = || app.scorer().ok().map(crate::serving::Scorer::head);
@@ -89,11 +86,18 @@ impl Criteria {
     }
 }
 
-pub(super) fn layout_without_rubric(param: String) -> ApiError {
-    ApiError::unsupported(
-        param,
-        "says how the items of a `rubric` are asked, and there is none; leave it out",
-    )
+/// Whether two candidates are scored by the same questions, or both by the model's own head.
+pub(super) fn are_same(one: Option<&Head>, other: Option<&Head>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => std::ptr::eq(one, other) || one == other,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+pub(super) fn layout_without_rubric() -> ApiError {
+    let reason = "it says how the items of a `rubric` are asked, and there is none; leave it out";
+    ApiError::unsupported("layout", reason)
 }
 
 /// Refuses what judges may be asked elsewhere, and not here. What asks for nothing is taken.
@@ -103,7 +107,7 @@ fn refuse_others(fields: &mut Fields) -> Result<(), ApiError> {
             "compare",
             "responses are not compared in pairs here: each is scored by itself and ranked; leave it out",
         ),
-        ("think", "the answer to a question is read at once, without thinking before it; leave it out"),
+        ("think", "scores are read at once, and nothing is generated before that; leave it out"),
     ];
     for (name, reason) in OTHERS {
         let value = fields.take::<Value>(name)?;
@@ -119,13 +123,18 @@ fn principle_turn(fields: &Fields, app: &App, text: String) -> Result<Message, A
     if text.trim().is_empty() {
         return Err(ApiError::invalid(param, "is empty: write what a good response does"));
     }
-    if !app.encoder()?.template_source().contains("principle") {
-        let reason = "needs a model that was trained with principles, and this model's chat template has none; ask a \
-                      language model by `rubric`";
+    // A language model has no score of its own, neither for a principle nor if a judge asks it.
+    if app.rubric_scorer()?.head().judge().is_some() {
+        let reason = "it is for reward models that were trained with principles, and the model served here answers \
+                      questions; ask for what you value in a `rubric`, and leave it out";
         return Err(ApiError::unsupported(param, reason));
     }
-    app.scorer()?;
-    Ok(Message::new("principle", text))
+    if !app.encoder()?.takes_principles() {
+        let reason = "it is for reward models that were trained with principles, and this model's chat template has no \
+                      place for one; leave it out";
+        return Err(ApiError::unsupported(param, reason));
+    }
+    Ok(Message::principle(text))
 }
 
 /// Refuses the rubric at `path` on an engine that can be asked none.

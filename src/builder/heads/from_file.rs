@@ -11,6 +11,7 @@ use crate::builder::BuildError;
 use crate::builder::json::read_plain;
 use crate::manifest::judge::parse_text;
 use crate::manifest::score_options::ScoreOptions;
+use crate::manifest::wording::counted;
 use crate::manifest::{HeadActivation, JudgeFile, StepValue, check_attribute_names};
 
 /// Layers of a head, at most.
@@ -249,10 +250,17 @@ impl HeadFile {
             None if rows == head.attributes.len() => head.attributes.clone(),
             None => labels::made_up(rows),
         };
-        if rows == 0 || attributes.len() != expected {
-            let names = attributes.len();
+        if rows == 0 {
+            return Err(self.error(
+                "`rows` is missing or empty: list the rows of the last matrix that are scores; or, for a judge, make \
+                 `attributes` a map from the names of scores to questions",
+            ));
+        }
+        if attributes.len() != expected {
             return Err(self.error(&format!(
-                "`rows` has {rows} entries and `attributes` has {names}; give each row one name, and all steps one"
+                "`rows` has {} and `attributes` {}; give each row one name, and all steps one",
+                counted(rows, "number"),
+                counted(attributes.len(), "name")
             )));
         }
         check_attribute_names(&attributes).map_err(|error| self.error(&format!("attributes: {error}")))?;
@@ -281,8 +289,9 @@ impl HeadFile {
         let value = value.or(head.steps.as_ref().map(|own| own.value)).unwrap_or(default);
         if rows != value.outputs() {
             return Err(self.error(&format!(
-                "`rows` has {rows} entries; the score of a step is made of {} (`step_value`)",
-                value.outputs()
+                "`rows` has {}; the score of a step is made of {} (`step_value`)",
+                counted(rows, "number"),
+                counted(value.outputs(), "row")
             )));
         }
         if token.is_empty() {

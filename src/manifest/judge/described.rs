@@ -87,10 +87,6 @@ pub(crate) fn read_rubric(path: &str, value: Value) -> Result<Vec<RubricItem>, F
 fn read_item(path: String, value: Value) -> Result<RubricItem, FieldError> {
     let mut fields = Described::new(path, value)?;
     let name = fields.text("name")?;
-    if name == WEIGHTED {
-        let reason = format!("is `{WEIGHTED}`, the name of the weighted sum of all items; rename the item");
-        return Err(FieldError::invalid(fields.path("name"), reason));
-    }
     let weight = fields.weight()?;
     let question = fields.question()?;
     fields.end(&ITEM, "an item of a rubric")?;
@@ -110,11 +106,18 @@ pub(super) fn read_question(path: String, value: Value) -> Result<Question, Fiel
 
 /// Checks the names of scores; `path` returns the place of each.
 pub(super) fn check_names(names: &[String], path: impl Fn(usize) -> String) -> Result<(), FieldError> {
+    if let Some(index) = names.iter().position(|name| name == WEIGHTED) {
+        let reason = format!("is `{WEIGHTED}`, the name of the weighted sum of all scores; rename it");
+        return Err(FieldError::invalid(path(index), reason));
+    }
     match find_unusable_name(names) {
         None => Ok(()),
         Some((index, AttributeNameError::Duplicate(name))) => {
             let reason = format!("is {name}, as another one is; rename one");
             Err(FieldError::invalid(path(index), reason))
+        }
+        Some((index, _)) if names[index].is_empty() => {
+            Err(FieldError::invalid(path(index), "is empty; give the score a name"))
         }
         Some((index, error)) => Err(FieldError::invalid(path(index), format!("cannot be used: {error}"))),
     }
@@ -169,7 +172,7 @@ impl Described {
     fn weight(&mut self) -> Result<f64, FieldError> {
         let path = self.path("weight");
         let Some(value) = self.take("weight") else { return Ok(1.0) };
-        let weight = number(&value).ok_or_else(|| wrong_type(&path, "a number", &value))?;
+        let weight = value.as_f64().ok_or_else(|| wrong_type(&path, "a number", &value))?;
         if !(-LARGEST_WORTH..=LARGEST_WORTH).contains(&weight) {
             return Err(FieldError::invalid(path, format!("is {weight:e}: give a number from -1e9 to 1e9")));
         }
@@ -203,22 +206,13 @@ fn answers(path: &str, value: Value) -> Result<Vec<JudgeAnswer>, FieldError> {
     };
     let mut answers = Vec::with_capacity(map.len());
     for (text, value) in map {
-        let Some(worth) = number(&value) else {
+        let Some(worth) = value.as_f64() else {
             let path = format!("{path}.{text}");
             return Err(wrong_type(&path, "a number, what the answer is worth", &value));
         };
         answers.push(JudgeAnswer { text, worth, token: None });
     }
     Ok(answers)
-}
-
-/// A number, or its text.
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
-    }
 }
 
 /// The error about a value of the wrong type.

@@ -11,12 +11,14 @@ use super::described::{
 use super::question::MOST_QUESTIONS;
 use super::yaml::{Document, RUBRIC};
 use super::{Judge, QuestionLayout};
-use crate::manifest::read_plain_text;
+use crate::manifest::{read_plain_text, wording};
 
 /// Bytes of the largest file that is read.
 const LARGEST: u64 = 1 << 20;
 /// The field with the attributes.
 const ATTRIBUTES: &str = "attributes";
+/// What it holds.
+const EXPECTED: &str = "a map from the names of scores to questions";
 /// The field with the layout.
 const LAYOUT: &str = "layout";
 
@@ -67,7 +69,8 @@ impl JudgeFile {
         let read = match document.value.clone() {
             list @ Value::Array(_) => read_rubric(RUBRIC, list).map(Self::from_rubric),
             Value::Object(map) => Self::from_attributes(map),
-            other => Err(wrong_type(ATTRIBUTES, "a map from names to questions", &other)),
+            Value::Null => return Err(empty(path, &format!("give `{ATTRIBUTES}`, {EXPECTED}"))),
+            other => Err(wrong_type(ATTRIBUTES, EXPECTED, &other)),
         };
         read.map_err(|error| JudgeFileError::Content {
             path: path.to_owned(),
@@ -87,19 +90,19 @@ impl JudgeFile {
     }
 
     fn from_attributes(mut map: Map<String, Value>) -> Result<Self, FieldError> {
-        const EXPECTED: &str = "a map from the names of scores to questions";
         let described = match map.shift_remove(ATTRIBUTES) {
             Some(Value::Object(described)) => described,
             Some(other) => return Err(wrong_type(ATTRIBUTES, EXPECTED, &other)),
             None => {
-                let reason = format!("is missing: give {EXPECTED}");
+                let reason = wording::missing(ATTRIBUTES, &format!("give {EXPECTED}"), &map);
                 return Err(FieldError::Invalid { path: ATTRIBUTES.to_owned(), reason });
             }
         };
         let layout = map.shift_remove(LAYOUT).filter(|value| !value.is_null());
         let layout = layout.map(|value| read_choice(LAYOUT, &value)).transpose()?.unwrap_or_default();
         if let Some(name) = map.keys().next() {
-            let reason = format!("a judge has `{ATTRIBUTES}` and `{LAYOUT}`; leave it out");
+            let to_do = || format!("a judge has `{ATTRIBUTES}` and `{LAYOUT}`; leave it out");
+            let reason = wording::unknown(name, [ATTRIBUTES, LAYOUT], to_do);
             return Err(FieldError::Unknown { path: name.clone(), reason });
         }
         if !(1..=MOST_QUESTIONS).contains(&described.len()) {
@@ -145,9 +148,12 @@ fn read_document(path: &Path) -> Result<Document, JudgeFileError> {
 /// Parses the text of the file at `path`; `None` if it is YAML that describes something else than a judge.
 ///
 /// # Errors
-/// It is not YAML, or something is wrong with the judge in it.
+/// It is empty or not YAML, or something is wrong with the judge in it.
 pub(crate) fn parse_text(path: &Path, text: &str) -> Result<Option<JudgeFile>, JudgeFileError> {
     let document = parse(path, text)?;
+    if document.value.is_null() {
+        return Err(empty(path, "describe a head, or a judge by its `attributes`"));
+    }
     describes_judge(&document.value).then(|| JudgeFile::from_document(path, &document)).transpose()
 }
 
@@ -159,12 +165,19 @@ fn parse(path: &Path, text: &str) -> Result<Document, JudgeFileError> {
     })
 }
 
-/// Whether it is a rubric, or has attributes with more than names.
+/// The error about a file without content.
+fn empty(path: &Path, to_do: &str) -> JudgeFileError {
+    JudgeFileError::Content { path: path.to_owned(), line: None, reason: format!("it is empty: {to_do}") }
+}
+
+/// Whether it is a rubric, or has attributes with more than names, perhaps in a field whose name is misspelt.
 fn describes_judge(value: &Value) -> bool {
-    match (value, value.get(ATTRIBUTES)) {
-        (Value::Array(_), _) | (_, Some(Value::Object(_))) => true,
-        (_, Some(Value::Array(list))) => list.iter().any(Value::is_object),
-        _ => value.get(LAYOUT).is_some(),
+    let Value::Object(map) = value else { return value.is_array() };
+    let name = wording::resembling(ATTRIBUTES, map);
+    match name.and_then(|name| map.get(name)) {
+        Some(Value::Object(_)) => true,
+        Some(Value::Array(list)) => list.iter().any(Value::is_object),
+        _ => map.contains_key(LAYOUT),
     }
 }
 
@@ -192,6 +205,7 @@ attributes:
 layout: quote
 "#;
         assert_eq!(parsed("attributes: [a, b]\nrows: [0, 1]"), Ok(None));
+        assert_eq!(parsed("matrix: score.weight\nscore: {clamp: [0, 1]}"), Ok(None));
         let file = judge(text).unwrap();
         assert_eq!(file.attributes, ["helpfulness", "safe"]);
         assert_eq!(file.judge.layout, QuestionLayout::Quote);
@@ -218,7 +232,7 @@ layout: quote
         let one = |rest: &str| judge(&format!("attributes:\n  safe:\n    {rest}\n")).unwrap_err();
         for (rest, expected) in [
             ("ask: ' '", "judge.yaml:3: `attributes.safe.ask` is empty; write"),
-            ("{ask: a?, answers: {Yes: 1}}", "`attributes.safe.answers` has 1 entries"),
+            ("{ask: a?, answers: {Yes: 1}}", "`attributes.safe.answers` has 1 answer; give 2 to 64"),
             ("{ask: a?, answers: {'': 1, No: 0}}", "`attributes.safe.answers` has an answer without a text"),
             (
                 "{ask: a?, answers: {Yes: .nan, No: 0}}",
@@ -255,7 +269,22 @@ layout: quote
             ),
             ("attributes: {}", "`attributes` has 0 entries; give 1 to 64"),
             ("attributes: {'a b': {ask: a?}}", "white space"),
-            ("attributes: {a: {ask: b?}}\nlayuot: quote", "judge.yaml:2: `layuot` is not supported"),
+            (
+                "attributes: {a: {ask: b?}}\nlayuot: quote",
+                "judge.yaml:2: `layuot` is not supported: did you mean `layout`?",
+            ),
+            (
+                "attribute: {a: {ask: b?}}",
+                "give a map from the names of scores to questions; `attribute` is there",
+            ),
+            (
+                "attributes: {weighted: {ask: b?}}",
+                "`attributes.weighted` is `weighted`, the name of the weighted",
+            ),
+            ("attributes: {'': {ask: b?}}", "is empty; give the score a name"),
+            ("attributes: {a: {ask: b?, answers: {a: '1', b: 0}}}", "what the answer is worth, not a string"),
+            ("- {name: a, ask: b?, weight: '2'}", "`rubric[0].weight` must be a number, not a string"),
+            ("# nothing yet", "judge.yaml: it is empty: describe a head, or a judge by its `attributes`"),
             (
                 "attributes: {a: {ask: b?}}\nlayout: quoted",
                 "judge.yaml:2: `layout` must be one of append, quote",

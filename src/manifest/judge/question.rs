@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::wording::counted;
+
 /// Most questions of a judge, or items of a rubric.
 pub(crate) const MOST_QUESTIONS: usize = 64;
 /// Most answers to a question.
@@ -74,7 +76,7 @@ pub enum QuestionError {
         limit: usize,
     },
     /// Too few or too many answers.
-    #[error("has {0} entries; give 2 to {MOST_ANSWERS}, each a token and what it is worth")]
+    #[error("has {}; give 2 to {MOST_ANSWERS}, each a token and what it is worth", counted(*.0, "answer"))]
     AnswerCount(usize),
     /// An answer has no text.
     #[error("has an answer without a text; give each the text of a token")]
@@ -97,7 +99,7 @@ pub enum QuestionError {
     #[error(
         "has the answer {answer:?}, which is not one token where this model's chat template starts an answer, but {}: \
          {}; choose answers of one token, such as Yes and No or single digits",
-        tokens.len(), tokens.iter().map(|token| format!("{token:?}")).collect::<Vec<_>>().join(", ")
+        tokens.len(), quoted(tokens)
     )]
     SeveralTokens {
         /// The answer.
@@ -105,6 +107,24 @@ pub enum QuestionError {
         /// The tokens that it makes.
         tokens: Vec<String>,
     },
+    /// The same of an answer that holds unless others are given.
+    #[error(
+        "must be given for this model: without it the answers are Yes and No, and {answer:?} is not one token where \
+         this model's chat template starts an answer, but {}: {}; choose answers of one token, such as single digits",
+        tokens.len(), quoted(tokens)
+    )]
+    DefaultOfSeveralTokens {
+        /// The answer.
+        answer: String,
+        /// The tokens that it makes.
+        tokens: Vec<String>,
+    },
+    /// An answer is a token that structures conversations.
+    #[error(
+        "has the answer {0:?}, a control token, which structures a conversation and answers no question; choose a word \
+         or a digit"
+    )]
+    ControlToken(String),
     /// Two answers start with one token.
     #[error(
         "has the answers {first:?} and {second:?}, which start with the same token, {token:?}, so that the model's \
@@ -125,6 +145,10 @@ pub enum QuestionError {
     Template(String),
 }
 
+fn quoted(tokens: &[String]) -> String {
+    tokens.iter().map(|token| format!("{token:?}")).collect::<Vec<_>>().join(", ")
+}
+
 impl QuestionError {
     /// The field at fault.
     pub fn field(&self) -> &'static str {
@@ -138,6 +162,8 @@ impl QuestionError {
             | Self::Worth(_)
             | Self::NoBest
             | Self::SeveralTokens { .. }
+            | Self::DefaultOfSeveralTokens { .. }
+            | Self::ControlToken(_)
             | Self::SharedToken { .. } => "answers",
         }
     }
@@ -152,6 +178,11 @@ impl Question {
             answers: vec![answer("Yes", 1.0), answer("No", 0.0)],
             score: AnswerScore::Expectation,
         }
+    }
+
+    /// Whether its answers are those of a question that names none.
+    pub(crate) fn has_default_answers(&self) -> bool {
+        self.answers.iter().map(|answer| answer.text.as_str()).eq(["Yes", "No"])
     }
 
     /// Checks everything that does not depend on the model.

@@ -155,6 +155,16 @@ async fn a_model_that_generates_scores_label_tokens_without_generating() {
     let vllm = ask("/generative_scoring", body).await;
     assert_eq!(vllm["data"][0]["index"], 0);
     assert!(vllm["data"][0]["score"].as_f64().is_some_and(|score| (0.0..=1.0).contains(&score)));
+    // Both say what the items shared: a block has 16 tokens.
+    let long = "The capital ".repeat(30);
+    for route in ["/v1/score", "/generative_scoring"] {
+        let body =
+            json!({"query": format!("{route}{long}"), "items": [" of", " is"], "label_token_ids": [7]});
+        let usage = ask(route, body).await["usage"].clone();
+        let (all, cached) = (&usage["prompt_tokens"], &usage["prompt_tokens_details"]["cached_tokens"]);
+        let (all, cached) = (all.as_u64().unwrap(), cached.as_u64().unwrap());
+        assert!(cached >= all / 2 - 16 && cached < all, "{usage}");
+    }
     for (body, field) in [
         (json!({"query": "a", "items": ["b"]}), "label_token_ids"),
         (json!({"query": "a", "items": ["b"], "label_token_ids": [1_000_000]}), "label_token_ids[0]"),

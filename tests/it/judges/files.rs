@@ -16,11 +16,16 @@ fn number(value: &Value) -> f64 {
 
 /// The checkpoint as an engine with the logits of the judge's answers alone.
 pub(super) fn built_with_judge(checkpoint: &str, judge: &str) -> Result<Built, String> {
+    built_as(checkpoint, judge, Dtype::F32)
+}
+
+/// The same with another type of weights.
+fn built_as(checkpoint: &str, judge: &str, dtype: Dtype) -> Result<Built, String> {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("judge.yaml");
     std::fs::write(&path, judge).unwrap();
     let change = |options: &mut CpuBuildOptions| {
-        options.dtype = Some(Dtype::F32);
+        options.dtype = Some(dtype);
         options.common.checkpoint.head = Some(path);
     };
     Built::try_with(checkpoint, change).map_err(|error| error.to_string())
@@ -73,15 +78,28 @@ async fn an_engine_of_the_answers_alone_scores_as_one_of_the_whole_vocabulary() 
     assert_eq!(built.manifest.task, Task::Reward);
     assert_eq!(built.manifest.head.attributes, ["quality", "letter"]);
     assert_eq!(built.manifest.products(), 7);
-    let (few, whole) = (Server::on(built, None).unwrap(), Server::start("lm-head-tiny", Some(JUDGE)));
-    for case in golden("lm-head-tiny").iter().filter(|case| case["layout"] == "append") {
-        let body = json!({"conversations": [case["messages"]]});
-        let (few, whole) = (few.rewards(&body).await, whole.rewards(&body).await);
-        for attribute in ["quality", "letter"] {
-            let score = |answer: &Value| number(&answer["data"][0]["scores"][attribute]);
-            assert!((score(&few) - score(&whole)).abs() <= 1e-5, "{few} {whole}");
+    let few = Server::on(built, None).unwrap();
+    let answer = few.rewards(&json!({"conversations": [conversation("Yes.")]})).await;
+    assert!(answer["data"][0].get("answer_mass").is_none(), "{answer}");
+}
+
+#[tokio::test]
+async fn a_judge_gives_the_same_bits_built_into_an_engine_and_named_at_the_start() {
+    let cpu = assay::hardware::Cpu::detect();
+    for (dtype, possible) in [(Dtype::F32, true), (Dtype::Bf16, cpu.bf16), (Dtype::Int8, cpu.int8)] {
+        for checkpoint in ["lm-head-tiny", "qwen3-tiny", "cohere-norms", "granite-tiny"] {
+            if !possible {
+                continue;
+            }
+            let built = Server::on(built_as(checkpoint, JUDGE, dtype).unwrap(), None).unwrap();
+            let served = Server::on(Built::new(checkpoint, dtype), Some(JUDGE)).unwrap();
+            for answer in ["Yes.", "It keeps keys and values.", &"A long answer. ".repeat(12)] {
+                let body = json!({"conversations": [conversation(answer)]});
+                let (built, served) = (built.rewards(&body).await, served.rewards(&body).await);
+                let scores = |answer: &Value| answer["data"][0]["scores"].clone();
+                assert_eq!(scores(&built), scores(&served), "{checkpoint} {dtype}");
+            }
         }
-        assert!(few["data"][0].get("answer_mass").is_none(), "{few}");
     }
 }
 
@@ -142,7 +160,29 @@ fn a_judge_needs_a_language_model() {
     let judge = "attributes: {safe: {ask: Is it?, answers: {a: 1, b: 0}}}";
     let reward = built_with_judge("lm-head-tiny", judge).unwrap();
     let refused = Server::on(reward, Some(judge)).err().unwrap();
-    assert!(refused.contains("judge: this engine has only the logits of its own scores"), "{refused}");
+    assert!(refused.contains("this engine was built with a judge of its own"), "{refused}");
+    assert!(refused.contains("build the engine without --head"), "{refused}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "rows: [0]").unwrap();
+    let head = |options: &mut CpuBuildOptions| options.common.checkpoint.head = Some(file.path().to_owned());
+    let refused = Server::on(Built::with("lm-head-tiny", head), Some(judge)).err().unwrap();
+    assert!(refused.contains("judge: this engine is a reward model"), "{refused}");
+}
+
+#[test]
+fn a_file_that_is_empty_or_misspelt_is_not_taken_for_rows() {
+    for (judge, expected) in [
+        ("", "it is empty: describe a head, or a judge by its `attributes`"),
+        ("# attributes:\n", "it is empty"),
+        ("attributes: [safe, polite]\n", "for a judge, make `attributes` a map from the names of scores"),
+        ("attribute: {safe: {ask: Is it?}}\n", "`attribute` is there: is it a misspelling?"),
+        ("attributes: {weighted: {ask: Is it?}}\n", "is `weighted`, the name of the weighted sum"),
+    ] {
+        let refused = built_with_judge("lm-head-tiny", judge).err().unwrap();
+        assert!(refused.contains("judge.yaml") && refused.contains(expected), "{judge}: {refused}");
+    }
+    let served = Server::on(Built::new("lm-head-tiny", Dtype::F32), Some("")).err().unwrap();
+    assert!(served.contains("it is empty: give `attributes`, a map from the names of scores"), "{served}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Language models that judge: their scores, what their questions share, and what is refused.
 
 mod files;
+mod many;
 mod remote;
 mod routes;
 mod rubric;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::server::{JUDGE, Server, conversation};
 
-fn item(name: &str, ask: &str) -> Value {
+pub(super) fn item(name: &str, ask: &str) -> Value {
     json!({"name": name, "ask": ask, "answers": {"a": 1, "b": 0}})
 }
 
@@ -140,9 +140,25 @@ async fn an_error_in_a_rubric_names_the_field() {
             "` is 1e308: give a number from -1e9 to 1e9",
         ),
         (
-            json!([{"name": "a", "ask": "?", "answers": {"a": 1, "b": 0}, "weight": "nan"}]),
+            json!([{"name": "a", "ask": "?", "answers": {"a": 1, "b": 0}, "weight": "2"}]),
             "rubric[0].weight",
             "must be a number, not a string",
+        ),
+        (json!([item("", "Is it?")]), "rubric[0].name", "is empty; give the score a name"),
+        (
+            json!([{"name": "a", "ask": "?", "answers": {"a": 1}}]),
+            "rubric[0].answers",
+            "has 1 answer; give 2 to 64",
+        ),
+        (
+            json!([{"name": "a", "ask": "?", "answers": {"a": "1", "b": 0}}]),
+            "rubric[0].answers.a",
+            "not a string",
+        ),
+        (
+            json!([{"name": "a", "ask": "?", "answers": {"<|eot_id|>": 1, "b": 0}}]),
+            "rubric[0].answers",
+            "has the answer \"<|eot_id|>\", a control token",
         ),
         (
             json!([{"name": "a", "ask": "?", "answers": {"a": 1e39, "b": 0}}]),
@@ -153,7 +169,11 @@ async fn an_error_in_a_rubric_names_the_field() {
         (json!([item("a", &"Is it? ".repeat(2000))]), "rubric[0].ask", "before any conversation is added"),
         (json!("short?"), "rubric", "must be a list of items, not a string"),
         (json!([{"name": "a"}]), "rubric[0].ask", "is missing"),
-        (json!([{"name": "a", "ask": "Is it?"}]), "rubric[0].answers", "\"Yes\", which is not one token"),
+        (
+            json!([{"name": "a", "ask": "Is it?"}]),
+            "rubric[0].answers",
+            "must be given for this model: without it the answers are Yes and No, and \"Yes\" is not one token",
+        ),
         (
             json!([{"name": "a", "ask": "Is it?", "answers": {"a": 1, "b": "x"}}]),
             "rubric[0].answers.b",
@@ -173,9 +193,9 @@ async fn an_error_in_a_rubric_names_the_field() {
     for (field, value, reason) in [
         ("compare", json!(true), "not compared in pairs"),
         ("compare", json!("pairs"), "not compared in pairs"),
-        ("think", json!(512), "without thinking"),
-        ("layout", json!("quote"), "there is none"),
-        ("principle", json!("correctness"), "was trained with principles"),
+        ("think", json!(512), "nothing is generated before that"),
+        ("layout", json!("quote"), "it says how the items of a `rubric` are asked, and there is none"),
+        ("principle", json!("correctness"), "the model served here answers questions"),
         ("rank_by", json!("b"), "use one of a, weighted"),
         ("continue_final_message", json!(true), "asked about the conversation after its end"),
     ] {
@@ -186,6 +206,53 @@ async fn an_error_in_a_rubric_names_the_field() {
         body[field] = value;
         let (message, param) = server.refusal(&body).await;
         assert!(param == field && message.contains(reason), "{field}: {param}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_conversation_lacks_or_has_too_much_is_named() {
+    let server = Server::start("lm-head-tiny", None);
+    let messages = conversation("Yes.");
+    let rubric = json!([item("a", "Is it?")]);
+    let asked = json!({"messages": messages, "rubric": rubric});
+    for (second, whole, param, reason) in [
+        (
+            messages.clone(),
+            json!(null),
+            "conversations[1].rubric",
+            "generates text and has no scores; send {",
+        ),
+        (json!({"messages": messages}), json!(null), "conversations[1].rubric", "is missing"),
+        (
+            json!({"messages": messages, "principle": "truth"}),
+            rubric.clone(),
+            "conversations[1].principle",
+            "the model served here answers questions",
+        ),
+        (
+            json!({"messages": messages, "rubric": rubric, "principle": "truth"}),
+            json!(null),
+            "conversations[1].principle",
+            "ask for what you value in a `rubric`",
+        ),
+        (
+            json!({"messages": messages, "layout": "quote"}),
+            rubric.clone(),
+            "conversations[1].layout",
+            "send it beside the `rubric` of the whole call",
+        ),
+        (
+            json!({"messages": messages, "rubric": rubric, "weight": 2}),
+            json!(null),
+            "conversations[1].weight",
+            "may have a `rubric` with a `layout`",
+        ),
+    ] {
+        let answer = server.rewards(&json!({"conversations": [asked, second], "rubric": whole})).await;
+        assert!(answer["data"][0]["scores"]["a"].is_number(), "{answer}");
+        let error = &answer["data"][1]["error"];
+        assert_eq!(error["param"], param, "{answer}");
+        assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
     }
 }
 
