@@ -55,6 +55,9 @@ struct Attention {
     const std::size_t padded_dim;
     const T* const keys;
     const T* const values;
+    // Of each row: its query, which becomes its result, and its position.
+    T* queries[kTileRows];
+    std::size_t positions[kTileRows];
 
     alignas(64) float scores[kTileRows][kTileKeys];
     alignas(64) T weights[kTileRows][kTileKeys];
@@ -69,33 +72,37 @@ struct Attention {
           rows(of.tokens * of.heads),
           padded_dim(round_up(of.shape.head_dim, kLanes)),
           keys(of.cache.base + of.head / of.shape.group() * of.cache.head_stride),
-          values(keys + of.cache.value_offset) {}
-
-    T* query(std::size_t row) const {
-        return tile.queries + row / tile.heads * tile.row_stride +
-               (tile.head + row % tile.heads) * tile.shape.head_dim;
+          values(keys + of.cache.value_offset) {
+        for (std::size_t token = 0, row = 0; token < of.tokens; ++token)
+            for (std::size_t head = 0; head < of.heads; ++head, ++row) {
+                queries[row] = of.queries + token * of.row_stride + (of.head + head) * of.shape.head_dim;
+                positions[row] = of.position + token;
+            }
     }
-
-    std::size_t position(std::size_t row) const { return tile.position + row / tile.heads; }
 
     // Keys from `begin` on that are not after those which a row sees, at most one step's. Later rows see
     // more.
     std::size_t visible(std::size_t row, std::size_t begin) const {
-        const std::size_t end = sight.end(position(row));
+        const std::size_t end = sight.end(positions[row]);
         return end <= begin ? 0 : std::min(end - begin, kTileKeys);
     }
 
     // First key that a row sees.
-    std::size_t first(std::size_t row) const { return sight.first(position(row)); }
+    std::size_t first(std::size_t row) const { return sight.first(positions[row]); }
 
     const T* block(const T* of, std::size_t index) const {
         return of + tile.blocks[index] * tile.cache.block_stride;
     }
 
+    // The values of a key, or of a pair of them.
+    const T* value(std::size_t key) const {
+        return block(values, key / kTokensPerBlock) + key % kTokensPerBlock * padded_dim;
+    }
+
     template <std::size_t Rows, std::size_t Blocks>
     void score_part(std::size_t row, std::size_t begin, std::size_t column) {
         const T* q[Rows];
-        for (std::size_t r = 0; r < Rows; ++r) q[r] = query(row + r);
+        for (std::size_t r = 0; r < Rows; ++r) q[r] = queries[row + r];
         const T* k[Blocks];
         for (std::size_t b = 0; b < Blocks; ++b) k[b] = block(keys, (begin + column) / kLanes + b);
         Vec sums[Rows][Blocks];
@@ -141,10 +148,10 @@ struct Attention {
         Vec top = splat(maxima[row]);
         for (std::size_t t = 0; t < count; t += kLanes) top = max(top, load(&scores[row][t]));
         const float maximum = largest(top);
-        const Vec factor = exp(splat(maxima[row]) - splat(maximum));
+        const Vec factor = exp(splat(maxima[row]) - splat(maximum), T{});
         Vec total = load(totals[row]) * factor;
         for (std::size_t t = 0; t < count; t += kLanes) {
-            const Vec weight = exp(load(&scores[row][t]) - splat(maximum));
+            const Vec weight = exp(load(&scores[row][t]) - splat(maximum), T{});
             total = total + weight;
             store_rounded(&weights[row][t], weight);
         }
@@ -164,16 +171,22 @@ struct Attention {
                 sums[r][c] = load(&outputs[row + r][column + c * kLanes]);
                 if (from == 0) sums[r][c] = sums[r][c] * splat(factors[row + r]);
             }
-        for (std::size_t t = from; t < to; t += kPair<T>) {
-            const T* v = block(values, (begin + t) / kTokensPerBlock) +
-                         (begin + t) % kTokensPerBlock * padded_dim + column * kPair<T>;
-            const bool half = t + kPair<T> > to;
+        const T* w[Rows];
+        for (std::size_t r = 0; r < Rows; ++r) w[r] = weights[row + r];
+        const std::size_t whole = to / kPair<T> * kPair<T>;
+        for (std::size_t t = from; t < whole;) {
+            const T* v = value(begin + t) + column * kPair<T>;
+            for (const std::size_t end = std::min(whole, round_up(t + 1, kTokensPerBlock)); t < end;
+                 t += kPair<T>, v += kPair<T> * padded_dim)
+                for (std::size_t c = 0; c < Vectors; ++c)
+                    for (std::size_t r = 0; r < Rows; ++r)
+                        sums[r][c] = step(sums[r][c], w[r] + t, v + c * kLanes * kPair<T>);
+        }
+        if (whole < to) {
+            const T* v = value(begin + whole) + column * kPair<T>;
             for (std::size_t c = 0; c < Vectors; ++c)
-                for (std::size_t r = 0; r < Rows; ++r) {
-                    const T* w = &weights[row + r][t];
-                    const T* lanes = v + c * kLanes * kPair<T>;
-                    sums[r][c] = half ? half_step(sums[r][c], w, lanes) : step(sums[r][c], w, lanes);
-                }
+                for (std::size_t r = 0; r < Rows; ++r)
+                    sums[r][c] = half_step(sums[r][c], w[r] + whole, v + c * kLanes * kPair<T>);
         }
         for (std::size_t r = 0; r < Rows; ++r)
             for (std::size_t c = 0; c < Vectors; ++c)
@@ -201,7 +214,7 @@ struct Attention {
     void finish() {
         for (std::size_t row = 0; row < rows; ++row) {
             const Vec divisor = splat(sum(load(totals[row])));
-            T* out = query(row);
+            T* out = queries[row];
             std::size_t d = 0;
             for (; d + kLanes <= tile.shape.head_dim; d += kLanes)
                 store_rounded(out + d, load(&outputs[row][d]) / divisor);
@@ -219,7 +232,7 @@ struct Attention {
             std::fill(outputs[row], outputs[row] + padded_dim, 0.0f);
             std::fill(totals[row], totals[row] + kLanes, 0.0f);
         }
-        const std::size_t end = sight.end(position(rows - 1));
+        const std::size_t end = sight.end(positions[rows - 1]);
         for (std::size_t begin = first(0) / kTileKeys * kTileKeys; begin < end; begin += kTileKeys) {
             score(begin);
             for (std::size_t row = 0; row < rows; ++row) {

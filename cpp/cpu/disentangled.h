@@ -35,13 +35,13 @@ struct Disentangled {
         const std::size_t last = work.rows - 1, count = work.visible(last, begin);
         if (count == 0) return;
         // The further a key is before the query, the later is its row.
-        const std::size_t lowest = terms.row(work.position(0), begin + count - 1);
+        const std::size_t lowest = terms.row(work.positions[0], begin + count - 1);
         const std::size_t base = lowest / kLanes * kLanes;
-        const std::size_t columns = round_up(terms.row(work.position(last), begin) + 1 - base, kLanes);
+        const std::size_t columns = round_up(terms.row(work.positions[last], begin) + 1 - base, kLanes);
         if (terms.keys != nullptr) multiply_queries(work, terms, base, columns);
         if (terms.queries != nullptr) multiply_keys(work, terms, base, columns, begin, count);
         for (std::size_t row = 0; row < work.rows; ++row) {
-            const std::int32_t* rows = terms.rows_from(work.position(row), begin);
+            const std::int32_t* rows = terms.rows_from(work.positions[row], begin);
             float* scores = work.scores[row];
             const std::size_t seen = work.visible(row, begin);
             if (terms.keys != nullptr)
@@ -61,7 +61,7 @@ struct Disentangled {
         by_parts<kRows>(work.rows, [&](std::size_t row, auto row_count) {
             by_parts<kVectors>(columns / kLanes, [&](std::size_t b, auto block_count) {
                 const T* queries[row_count()];
-                for (std::size_t r = 0; r < row_count(); ++r) queries[r] = work.query(row + r);
+                for (std::size_t r = 0; r < row_count(); ++r) queries[r] = work.queries[row + r];
                 const T* blocks[block_count()];
                 for (std::size_t i = 0; i < block_count(); ++i) blocks[i] = keys + (b + i) * dim * kLanes;
                 multiply(queries, blocks, dim, &of_queries[row][b * kLanes], kColumns);

@@ -137,30 +137,35 @@ void attention(const AttentionTile<T>& tile) {
     }
 }
 
-Vec silu(const Vec& x) { return x / (splat(1.0f) + exp(splat(0.0f) - x)); }
+// Activations, as exact as numbers of type T need them. Lambdas, since their types let the compiler inline
+// them.
+template <typename T>
+constexpr auto silu = [](const Vec& x) { return x / (splat(1.0f) + exp(splat(0.0f) - x, T{})); };
 
 // x (1 + tanh(z)) / 2 = x / (1 + e^-2z) with z = sqrt(2 / pi) (x + 0.044715 x^3).
-Vec gelu_tanh(const Vec& x) {
+template <typename T>
+constexpr auto gelu_tanh = [](const Vec& x) {
     const Vec cubic = fma(x * x * x, splat(0.044715f), x);
-    return x / (splat(1.0f) + exp(cubic * splat(-1.5957691216f)));
-}
+    return x / (splat(1.0f) + exp(cubic * splat(-1.5957691216f), T{}));
+};
 
 // x Phi(x). For x >= 0 the tail q = Phi(-x) is e^(-x^2 / 2) times a polynomial (Abramowitz and Stegun 7.1.26,
 // within 1e-7), and Phi(x) = 1 - q; so the product is max(x, 0) - |x| q for any sign.
-Vec gelu(const Vec& x) {
+template <typename T>
+constexpr auto gelu = [](const Vec& x) {
     const Vec size = max(x, splat(0.0f) - x);
     const Vec t = splat(1.0f) / fma(size, splat(0.3275911f * 0.70710678f), splat(1.0f));
     Vec tail = fma(t, splat(0.5f * 1.061405429f), splat(0.5f * -1.453152027f));
     tail = fma(t, tail, splat(0.5f * 1.421413741f));
     tail = fma(t, tail, splat(0.5f * -0.284496736f));
-    tail = fma(t, tail, splat(0.5f * 0.254829592f)) * t * exp(size * size * splat(-0.5f));
+    tail = fma(t, tail, splat(0.5f * 0.254829592f)) * t * exp(size * size * splat(-0.5f), T{});
     return max(splat(0.0f), x) - size * tail;
-}
+};
 
-Vec relu2(const Vec& x) {
+constexpr auto relu2 = [](const Vec& x) {
     const Vec positive = max(splat(0.0f), x);
     return positive * positive;
-}
+};
 
 // y = function(gate) * up, or function(gate) if `up` is null. The tail goes through whole vectors too, so
 // that a number's bits do not depend on its index.
@@ -184,17 +189,17 @@ template <typename T>
 void activate(Activation activation, const T* gate_up, std::size_t n, T* y) {
     switch (activation) {
         case Activation::Silu:
-            return activate_with(silu, gate_up, gate_up + n, n, y);
+            return activate_with(silu<T>, gate_up, gate_up + n, n, y);
         case Activation::GeluTanh:
-            return activate_with(gelu_tanh, gate_up, gate_up + n, n, y);
+            return activate_with(gelu_tanh<T>, gate_up, gate_up + n, n, y);
         case Activation::Relu2:
             return activate_with<T>(relu2, gate_up, nullptr, n, y);
         case Activation::Gelu:
-            return activate_with<T>(gelu, gate_up, nullptr, n, y);
+            return activate_with<T>(gelu<T>, gate_up, nullptr, n, y);
         case Activation::GatedGelu:
-            return activate_with(gelu, gate_up, gate_up + n, n, y);
+            return activate_with(gelu<T>, gate_up, gate_up + n, n, y);
         case Activation::PlainGeluTanh:
-            return activate_with<T>(gelu_tanh, gate_up, nullptr, n, y);
+            return activate_with<T>(gelu_tanh<T>, gate_up, nullptr, n, y);
     }
 }
 

@@ -21,12 +21,23 @@ inline constexpr std::size_t kRows = 2, kVectors = 1;
 template <typename T>
 inline constexpr std::size_t kPair = 4 / sizeof(T);
 
-// Calls `work` with as many rows (or vectors) as registers allow, then with one at a time.
+// Calls `work` once with `count`, which is at most `Most`, as a constant.
+template <std::size_t Most, typename Work>
+ASSAY_INLINE void by_constant(std::size_t begin, std::size_t count, Work work) {
+    if constexpr (Most > 0) {
+        if (count == Most)
+            work(begin, std::integral_constant<std::size_t, Most>());
+        else
+            by_constant<Most - 1>(begin, count, work);
+    }
+}
+
+// Calls `work` with as many rows (or vectors) as registers allow, then with those that are left.
 template <std::size_t Most, typename Work>
 ASSAY_INLINE void by_parts(std::size_t count, Work work) {
     std::size_t i = 0;
     for (; i + Most <= count; i += Most) work(i, std::integral_constant<std::size_t, Most>());
-    for (; i < count; ++i) work(i, std::integral_constant<std::size_t, 1>());
+    by_constant<Most - 1>(i, count - i, work);
 }
 
 // The products of each row, [dim], with each block, [dim][16 columns] as in KvCache.

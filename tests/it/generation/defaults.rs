@@ -1,15 +1,17 @@
 //! What a request leaves open is as the checkpoint's `generation_config.json` has it.
 
 use assay::builder::BuildError;
+use assay::manifest::Dtype;
 use serde_json::{Value, json};
 
 use super::language::{Built, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// A language model with a `generation_config.json`.
+/// A language model with a `generation_config.json`, in the format of [`Server::start`].
 fn built(generation_config: &Value) -> Result<Built, BuildError> {
     Built::try_with("lm-head-tiny", |options| {
+        options.dtype = Some(Dtype::F32);
         std::fs::write(options.common.model.join("generation_config.json"), generation_config.to_string())
             .unwrap();
     })
