@@ -10,18 +10,17 @@ the unmerged model. Needs peft besides requirements.txt; see tests/golden/README
 import argparse
 import json
 import shutil
-from pathlib import Path
 
-import make_test_checkpoints as common
 import numpy as np
 import torch
-import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-ROOT = common.HERE.parent / "tests"
+from fixtures.files import TESTS, check_versions, write_cases, write_json
+from fixtures.scores import make_repeatable, random_sequences
+
 DECODER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 ADAPTERS = {
@@ -142,7 +141,7 @@ ADAPTERS = {
 
 def base_model(spec):
     """The base model in float32, as training loads it."""
-    directory = ROOT / "checkpoints" / spec["base"]
+    directory = TESTS / "checkpoints" / spec["base"]
     kind = AutoModelForCausalLM if "rows" in spec else AutoModelForSequenceClassification
     labels = {} if "rows" in spec or spec["base"] != "lm-head-tiny" else {"num_labels": 1}
     model = kind.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager", **labels)
@@ -179,7 +178,7 @@ def logits(model, ids, spec):
 def make(name, spec):
     """Write one adapter and its scores."""
     torch.manual_seed(spec["seed"])
-    directory = ROOT / "adapters" / name
+    directory = TESTS / "adapters" / name
     shutil.rmtree(directory, ignore_errors=True)
     model = get_peft_model(base_model(spec), LoraConfig(**spec["config"]))
     randomise(model, spec["seed"])
@@ -192,12 +191,12 @@ def make(name, spec):
     config = json.loads((directory / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = f"../../checkpoints/{spec['base']}"
     config["target_modules"] = sorted(config["target_modules"])
-    common.write_json(directory / "adapter_config.json", config, indent=2)
+    write_json(directory / "adapter_config.json", config, indent=2)
 
     loaded = PeftModel.from_pretrained(base_model(spec), directory).eval()
-    base_config = json.loads((ROOT / "checkpoints" / spec["base"] / "config.json").read_text())
+    base_config = json.loads((TESTS / "checkpoints" / spec["base"] / "config.json").read_text())
     sizes = {**base_config, "vocab_size": spec.get("resize", base_config["vocab_size"])}
-    sequences = common.random_sequences(spec, sizes)
+    sequences = random_sequences(spec, sizes)
     unmerged = [logits(loaded, ids, spec) for ids in sequences]
     # Norms of rows are rounded, too, when they are computed before the merge.
     merged = loaded.merge_and_unload()
@@ -208,7 +207,7 @@ def make(name, spec):
     plain = [logits(base_model({**spec, "config": {}}), ids, spec) for ids in sequences[:6]]
     moved = max(abs(a - b) for p, c in zip(plain, cases) for a, b in zip(p, c["f32"]))
     assert moved > 0.1, (name, moved)
-    common.write_cases(ROOT / "golden" / "scores" / f"{name}.json", {"cases": cases}, {"labels": ["reward"]})
+    write_cases(TESTS / "golden" / "scores" / f"{name}.json", {"cases": cases}, {"labels": ["reward"]})
     print(f"{name}: merged and unmerged within {worst:.1e}")
 
 
@@ -226,10 +225,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=sorted(ADAPTERS), help="make one adapter only")
     args = parser.parse_args()
-    common.check_versions()
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    check_versions()
+    make_repeatable()
     for name, spec in ADAPTERS.items():
         if args.only in (None, name):
             make(name, spec)

@@ -12,10 +12,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import make_test_checkpoints as common
 import torch
-import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from fixtures.files import TESTS, check_versions
+from fixtures.scores import make_repeatable
 
 FAMILIES = [
     "llama3-tiny",
@@ -57,11 +58,10 @@ def with_pad(directory, pad):
 def main():
     """Make the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=common.HERE.parent / "tests")
+    parser.add_argument("--root", type=Path, default=TESTS)
     root = parser.parse_args().root
-    common.check_versions()
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
+    check_versions()
+    make_repeatable()
     golden = {}
     for name in FAMILIES:
         tokenizer = AutoTokenizer.from_pretrained(root / "checkpoints" / name)

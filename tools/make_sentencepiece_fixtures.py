@@ -14,8 +14,10 @@ import json
 import random
 from pathlib import Path
 
-import make_test_checkpoints as common
 import sentencepiece
+
+from fixtures.corpus import CORPUS
+from fixtures.files import TESTS
 
 AWKWARD = [
     "", " ", "   ", "a", " a", "a ", "  a  b  ", "\n", "a\nb", "\n\n a \t b\r\n", "▁", "▁▁a▁", "a ▁ b▁",
@@ -65,13 +67,13 @@ def random_options(draw):
 
 
 def random_text(draw):
-    pieces = AWKWARD + common.CORPUS.split()[:200] + [" ", "\n"]
+    pieces = AWKWARD + CORPUS.split()[:200] + [" ", "\n"]
     return "".join(draw.choice(pieces) + draw.choice(["", " "]) for _ in range(draw.randint(1, 8)))
 
 
 def train(options, output):
     model = io.BytesIO()
-    lines = [line for line in common.CORPUS.splitlines() if line.strip()] + ["東京 é ﬁ Москва"]
+    lines = [line for line in CORPUS.splitlines() if line.strip()] + ["東京 é ﬁ Москва"]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_writer=model,
@@ -87,7 +89,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--random", type=int, default=0, help="number of models with random options")
-    parser.add_argument("--output", type=Path, default=common.HERE.parent / "tests/golden/sentencepiece")
+    parser.add_argument("--output", type=Path, default=TESTS / "golden/sentencepiece")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     draw = random.Random(arguments.seed)

@@ -13,13 +13,16 @@ import argparse
 import json
 from pathlib import Path
 
-import make_family_checkpoints as families
-import make_test_checkpoints as common
 import torch
-import transformers
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer
 from trl.experimental.prm import PRMTrainer
+
+from fixtures.family_checkpoint import make_checkpoint
+from fixtures.files import TESTS, check_versions
+from fixtures.forms import LLAMA2_FORM, QWEN2_FORM
+from fixtures.heads import SMALL
+from fixtures.scores import make_repeatable
 
 SEPARATOR = "\n"
 
@@ -37,9 +40,9 @@ CONVERSATIONS = [
 SPECS = {
     "skywork-prm-tiny": {
         "seed": 53,
-        "form": {**families.QWEN2_FORM, "config": {**families.QWEN2_FORM["config"], "bos_token": "<|endoftext|>"}},
+        "form": {**QWEN2_FORM, "config": {**QWEN2_FORM["config"], "bos_token": "<|endoftext|>"}},
         "architecture": "Qwen2ForPrmModel",
-        "config": {**families.SMALL, "model_type": "qwen2", "head_dim": None, "use_sliding_window": False},
+        "config": {**SMALL, "model_type": "qwen2", "head_dim": None, "use_sliding_window": False},
         "labels": ["step"],
         # As its wrapper's state_dict() has it: the language model's own head, too.
         "head": {
@@ -50,9 +53,9 @@ SPECS = {
     },
     "trl-prm-tiny": {
         "seed": 54,
-        "form": families.LLAMA2_FORM,
+        "form": LLAMA2_FORM,
         "architecture": "LlamaForTokenClassification",
-        "config": {**families.SMALL, "model_type": "llama", "vocab_size": 704},
+        "config": {**SMALL, "model_type": "llama", "vocab_size": 704},
         "labels": ["LABEL_0", "LABEL_1"],
         "head": {"score.weight": (2, 32), "score.bias": (2,)},
     },
@@ -106,17 +109,16 @@ def trl_scores(directory, ids, ends):
 def main():
     """Make the files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=common.HERE.parent / "tests")
+    parser.add_argument("--root", type=Path, default=TESTS)
     args = parser.parse_args()
-    common.check_versions()
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
+    check_versions()
+    make_repeatable()
     for name, encode, score in (
         ("skywork-prm-tiny", skywork_ids, skywork_scores),
         ("trl-prm-tiny", trl_ids, trl_scores),
     ):
         directory = args.root / "checkpoints" / name
-        families.make_checkpoint(SPECS[name], directory)
+        make_checkpoint(SPECS[name], directory)
         tokenizer = AutoTokenizer.from_pretrained(directory)
         cases = []
         for prompt, steps in CONVERSATIONS:

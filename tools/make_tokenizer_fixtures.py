@@ -19,11 +19,10 @@ import random
 import tempfile
 from pathlib import Path
 
-from make_test_checkpoints import HERE
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-TESTS = HERE.parent / "tests"
+from fixtures.files import TESTS
 
 # The tokenizer.json of a case, relative to `tests`, and its model types.
 BASES = {
