@@ -8,7 +8,8 @@ import statistics
 import sys
 import time
 
-from accept import QUESTIONS, Client, noise, read, record
+from client import QUESTIONS, Client, noise
+from results import read, record
 
 ASK = {"temperature": 0, "ignore_eos": True, "logprobs": True}
 
