@@ -1,100 +1,42 @@
 // Answers as TensorRT-LLM's Executor does, without a GPU, and misbehaves as its script says.
 
+#include "tensorrt_llm/executor/executor.h"
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <fstream>
-#include <map>
 #include <mutex>
 #include <random>
 #include <set>
 #include <stdexcept>
 #include <thread>
 
-#include "choice.h"
+#include "asked_for.h"
 #include "engine_config.h"
+#include "given_model.h"
+#include "group.h"
 #include "logits.h"
-#include "ranks.h"
+#include "prefix_cache.h"
 #include "script.h"
-#include "tensorrt_llm/executor/executor.h"
+#include "sequence.h"
 
-using stand_in::kSeed;
 using stand_in::mix;
 using stand_in::Script;
-
-namespace {
-
-// Logits after `count` tokens, `[width]`.
-using Model = void (*)(void* context, const std::int32_t* tokens, std::size_t count, float* logits,
-                       std::size_t width);
-
-struct Given {
-    Model model = nullptr;
-    void* context = nullptr;
-};
-
-std::mutex given_mutex;
-std::map<std::size_t, Given> given;
-
-}  // namespace
-
-// What sequences are answered with where the script says `callback` and this number.
-extern "C" void stand_in_set_model(std::size_t number, Model model, void* context) {
-    const std::lock_guard lock(given_mutex);
-    given[number] = {model, context};
-}
+using stand_in::Sequence;
 
 namespace tensorrt_llm::executor {
-
-void SamplingConfig::setTopP(std::optional<FloatType> const& topP) {
-    if (topP && (*topP <= 0 || *topP > 1))
-        throw std::runtime_error("[TensorRT-LLM][ERROR] Assertion failed: topP should be in (0, 1]");
-    top_p_ = topP;
-}
-
-Request::Request(VecTokens inputTokenIds, SizeType32 maxTokens, bool streaming)
-    : tokens_(std::move(inputTokenIds)), max_tokens_(maxTokens), streaming_(streaming) {
-    if (tokens_.empty() || max_tokens_ < 1)
-        throw std::runtime_error("[TensorRT-LLM][ERROR] Assertion failed: !inputTokenIds.empty()");
-}
-
-void Request::setPriority(PriorityType priority) {
-    if (priority < 0 || priority > 1)
-        throw std::runtime_error("[TensorRT-LLM][ERROR] Priority should be in [0, 1]");
-    priority_ = priority;
-}
-
-Response::Response(IdType requestId, std::string errorMsg, std::optional<IdType>)
-    : request_(requestId), error_(std::move(errorMsg)) {}
-
-Response::Response(IdType requestId, Result Result, std::optional<IdType>)
-    : request_(requestId), result_(std::move(Result)) {}
-
-std::string const& Response::getErrorMsg() const {
-    if (!error_) throw std::runtime_error("[TensorRT-LLM][ERROR] Cannot get error message: no error");
-    return *error_;
-}
-
-Result const& Response::getResult() const {
-    if (!result_) throw std::runtime_error("[TensorRT-LLM][ERROR] Cannot get result: there was an error");
-    return *result_;
-}
 
 class Executor::Impl {
   public:
     Impl(const std::filesystem::path& directory, const ExecutorConfig& config)
         : script_(Script::read(directory)),
-          engine_(stand_in::EngineConfig::read(directory)),
+          engine_(read_engine(directory, script_)),
           config_(config),
-          random_(script_.seed) {
-        if (script_.devices > 0) engine_.check_node(script_.ranks, script_.devices);
-        const auto parallel = config_.getParallelConfig();
-        if (parallel && parallel->getCommunicationMode() == CommunicationMode::kORCHESTRATOR)
-            orchestrate(directory, parallel->getOrchestratorConfig()->getWorkerExecutablePath());
-        else
-            take_part(directory);
-        if (script_.echo) echo(directory);
-        thread_ = std::thread([this] { follows() ? follow() : run(); });
+          group_(script_, directory, config_),
+          random_(script_.seed),
+          cache_(config_.getKvCacheConfig().getEnableBlockReuse(), script_.tokens_per_block) {
+        if (script_.echo) stand_in::write_asked_for(config_, directory);
+        thread_ = std::thread([this] { group_.follows() ? group_.follow() : run(); });
     }
 
     ~Impl() { shutdown(); }
@@ -153,79 +95,19 @@ class Executor::Impl {
         return std::exchange(statistics_, {});
     }
 
-    bool can_enqueue() const { return !shut_down_ && !follows(); }
+    bool can_enqueue() const { return !shut_down_ && !group_.follows(); }
 
   private:
-    bool follows() const { return script_.follows || world_member() != nullptr; }
-
-    const stand_in::Member* world_member() const {
-        return world_ != nullptr && world_->member ? &*world_->member : nullptr;
+    static stand_in::EngineConfig read_engine(const std::filesystem::path& directory, const Script& script) {
+        auto engine = stand_in::EngineConfig::read(directory);
+        if (script.devices > 0) engine.check_node(script.ranks, script.devices);
+        return engine;
     }
-
-    // The others, for whom this process speaks: those that mpirun started, or spawned workers.
-    const stand_in::Middle* others() const {
-        if (workers_) return &*workers_;
-        return world_ != nullptr && world_->middle ? &*world_->middle : nullptr;
-    }
-
-    void orchestrate(const std::filesystem::path& directory, const std::filesystem::path& worker) {
-        if (!std::filesystem::exists(worker))
-            throw std::runtime_error("[TensorRT-LLM][ERROR] the worker executable cannot be spawned");
-        if (stand_in::Place::find().world != 1)
-            throw std::runtime_error("[TensorRT-LLM][ERROR] Assertion failed: expect MPI worldSize to be 1");
-        load(directory, 0);
-        workers_.emplace(stand_in::spawn(worker, script_.ranks, directory));
-    }
-
-    // As one of the ranks that mpirun started: none goes on before all have loaded.
-    void take_part(const std::filesystem::path& directory) {
-        const stand_in::Place place = stand_in::Place::find();
-        if (place.world != script_.ranks && !script_.follows)
-            throw std::runtime_error(
-                "[TensorRT-LLM][ERROR] Assertion failed: With communicationMode kLEADER, MPI worldSize is "
-                "expected to be "
-                "equal to tp*pp*cp when participantIds are not specified");
-        if (place.world > 1) world_ = &stand_in::World::join();
-        load(directory, place.rank);
-        if (const stand_in::Member* member = world_member()) member->meet();
-        if (const stand_in::Middle* middle = others()) middle->meet();
-    }
-
-    void load(const std::filesystem::path& directory, std::size_t rank) const {
-        if (rank != script_.load_rank) return;
-        if (!script_.load_error.empty()) throw std::runtime_error(script_.load_error);
-        while (script_.load_gate && !std::filesystem::exists(directory / "gate"))
-            std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-
-    // A worker rank computes its part until the leader ends it; without a leader, it waits forever.
-    void follow() const {
-        const stand_in::Member* member = world_member();
-        if (member == nullptr) return;
-        try {
-            member->serve(script_, world_->place.rank, world_->place.world);
-        } catch (const stand_in::RankLost&) {
-            stand_in::hang();
-        }
-    }
-
-    // A sequence that waits or is in flight.
-    struct Sequence {
-        IdType id;
-        Request request;
-        // Its prompt and what it has generated.
-        VecTokens tokens;
-        SizeType32 generated;
-        // The logits of the step that runs, if several ranks compute them.
-        std::vector<float> logits = {};
-        // Blocks of its prompt that were found.
-        SizeType32 reused = 0;
-    };
 
     void check_running(const char* what) const {
         if (shut_down_)
             throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] Shutdown called, ") + what);
-        if (follows())
+        if (group_.follows())
             throw std::runtime_error(std::string("[TensorRT-LLM][ERROR] only the leader rank is asked: ") +
                                      what);
     }
@@ -252,36 +134,10 @@ class Executor::Impl {
         }
         const bool orderly = ending_;
         lock.unlock();
-        if (orderly) end_others();
+        if (orderly) group_.end_others();
         lock.lock();
         stopped_ = true;
         responded_.notify_all();
-    }
-
-    void end_others() const {
-        const stand_in::Middle* middle = others();
-        if (middle == nullptr) return;
-        try {
-            middle->end();
-        } catch (const stand_in::RankLost&) {
-            stand_in::hang();
-        }
-    }
-
-    // Has the other ranks compute what they hold of every sequence in flight. False if one is gone.
-    bool compute_together() {
-        const stand_in::Middle* middle = others();
-        if (middle == nullptr) return true;
-        std::vector<VecTokens> texts;
-        for (const Sequence& sequence : active_) texts.push_back(sequence.tokens);
-        try {
-            std::vector<std::vector<float>> rows = middle->compute(script_, texts);
-            for (std::size_t i = 0; i < rows.size(); ++i) active_[i].logits = std::move(rows[i]);
-        } catch (const stand_in::RankLost&) {
-            if (!script_.lost_rank_fails) stand_in::hang();
-            return false;
-        }
-        return true;
     }
 
     bool stalled() const { return script_.stall_in_step > 0 && step_ >= script_.stall_in_step; }
@@ -306,9 +162,10 @@ class Executor::Impl {
         const bool failed = !failure.empty();
         std::vector<Response> answers;
         std::vector<Sequence> remaining;
-        std::set<std::uint64_t> contributed;
+        stand_in::PrefixCache::Blocks contributed;
         for (Sequence& sequence : active_) {
-            if (!failed && is_held_back(sequence, contributed)) {
+            const bool starts = sequence.generated == 0;
+            if (!failed && starts && cache_.is_held_back(sequence.tokens, contributed)) {
                 remaining.push_back(std::move(sequence));
                 continue;
             }
@@ -329,13 +186,8 @@ class Executor::Impl {
                 answers.push_back(answers.back());
         }
         active_ = std::move(remaining);
-        computed_.merge(computing_);
+        cache_.end_step();
         return answers;
-    }
-
-    bool top_k_only() const {
-        const auto decoding = config_.getDecodingConfig();
-        return decoding && decoding->getDecodingMode() && decoding->getDecodingMode()->samples_top_k_only();
     }
 
     // Whether a prompt has an id beyond the embedding, which the library does not check.
@@ -376,13 +228,13 @@ class Executor::Impl {
         if (std::any_of(active_.begin(), active_.end(),
                         [this](const Sequence& one) { return gathers_outside(one); }))
             return "CUDA error: an illegal memory access was encountered";
-        if (!compute_together()) return "NCCL error: a rank has gone";
+        if (!group_.compute(active_)) return "NCCL error: a rank has gone";
         return {};
     }
 
     Response advance(Sequence& sequence) {
         const bool first = sequence.generated == 0;
-        if (top_k_only() && sequence.request.getSamplingConfig().getTopP())
+        if (stand_in::is_top_k_only(config_) && sequence.request.getSamplingConfig().getTopP())
             return {sequence.id,
                     std::string("Encountered an error when fetching new request: top-p is not decoded")};
         if (first && pinned() > script_.pinned_bytes && pinned(sequence) > 0)
@@ -397,10 +249,10 @@ class Executor::Impl {
             result.finishReasons = {*reason};
             return {sequence.id, std::move(result)};
         }
-        if (first) sequence.reused = reuse(sequence.tokens);
+        if (first) sequence.reused = cache_.reuse(sequence.tokens);
         std::vector<float> logits = logits_after(sequence);
         if (reuses_wrongly(sequence)) std::fill(logits.begin(), logits.end(), 1e30f);
-        generate(sequence, logits, result);
+        stand_in::generate(sequence, std::span(logits).first(script_.rows), result);
         if (!result.isFinal) result.finishReasons = {FinishReason::kNOT_FINISHED};
         const OutputConfig output = sequence.request.getOutputConfig();
         if (output.returnPerfMetrics && result.isFinal) {
@@ -418,40 +270,6 @@ class Executor::Impl {
         return {sequence.id, std::move(result)};
     }
 
-    // A hash of the tokens up to its end for each whole block of a prompt, its last token left out.
-    std::vector<std::uint64_t> blocks_of(const VecTokens& prompt) const {
-        std::vector<std::uint64_t> blocks;
-        if (!config_.getKvCacheConfig().getEnableBlockReuse()) return blocks;
-        std::uint64_t state = kSeed;
-        for (std::size_t i = 0; i + 1 < prompt.size(); ++i) {
-            state = mix(state ^ (static_cast<std::uint64_t>(prompt[i]) + 1));
-            if ((i + 1) % script_.tokens_per_block == 0) blocks.push_back(state);
-        }
-        return blocks;
-    }
-
-    // Like the real library's capacity scheduler, which holds a sequence back while another computes the
-    // first block that it does not find.
-    bool is_held_back(const Sequence& sequence, std::set<std::uint64_t>& contributed) const {
-        if (sequence.generated > 0) return false;
-        for (const std::uint64_t block : blocks_of(sequence.tokens))
-            if (!computed_.contains(block)) return !contributed.insert(block).second;
-        return false;
-    }
-
-    // Blocks of a prompt that an earlier step computed. What is not found is computed in this one.
-    SizeType32 reuse(const VecTokens& prompt) {
-        SizeType32 reused = 0;
-        for (const std::uint64_t block : blocks_of(prompt)) {
-            if (computed_.contains(block))
-                ++reused;
-            else
-                computing_.insert(block);
-        }
-        reused_ += reused;
-        return reused;
-    }
-
     std::optional<FinishReason> interruption(const Sequence& sequence) {
         {
             const std::lock_guard lock(mutex_);
@@ -462,47 +280,10 @@ class Executor::Impl {
         return std::nullopt;
     }
 
-    // The next token. An end id ends the sequence and is not among its tokens; a stop word is.
-    void generate(Sequence& sequence, const std::vector<float>& logits, Result& result) const {
-        const TokenIdType token =
-            stand_in::choose(sequence.request, sequence.tokens, std::span(logits).first(script_.rows));
-        ++sequence.generated;
-        result.outputTokenIds = {{}};
-        if (token == sequence.request.getEndId()) {
-            result.isFinal = true;
-            result.finishReasons = {FinishReason::kEND_ID};
-            return;
-        }
-        sequence.tokens.push_back(token);
-        if (!sequence.request.getOutputConfig().excludeInputFromOutput)
-            result.outputTokenIds = {sequence.request.getInputTokenIds()};
-        result.outputTokenIds.front().push_back(token);
-        if (stops(sequence)) {
-            result.isFinal = true;
-            result.finishReasons = {FinishReason::kSTOP_WORDS};
-        } else if (sequence.generated >= sequence.request.getMaxTokens()) {
-            result.isFinal = true;
-            result.finishReasons = {FinishReason::kLENGTH};
-        }
-    }
-
-    static bool stops(const Sequence& sequence) {
-        const auto words = sequence.request.getStopWords();
-        return words && std::any_of(words->begin(), words->end(), [&](const VecTokens& word) {
-                   return static_cast<std::size_t>(sequence.generated) >= word.size() &&
-                          std::equal(word.rbegin(), word.rend(), sequence.tokens.rbegin());
-               });
-    }
-
     std::vector<float> logits_after(const Sequence& sequence) const {
-        if (others() != nullptr) return sequence.logits;
+        if (group_.has_others()) return sequence.logits;
         if (script_.callback == 0) return stand_in::logits_of(script_, sequence.tokens, 0, 1);
-        std::vector<float> logits(script_.vocabulary, 0.0f);
-        const std::lock_guard lock(given_mutex);
-        const Given& model = given.at(script_.callback);
-        model.model(model.context, sequence.tokens.data(), sequence.tokens.size(), logits.data(),
-                    logits.size());
-        return logits;
+        return stand_in::logits_of_given(script_.callback, sequence.tokens, script_.vocabulary);
     }
 
     void report(std::size_t count) {
@@ -518,7 +299,7 @@ class Executor::Impl {
         stats.kvCacheStats->maxNumBlocks = static_cast<SizeType32>(blocks);
         stats.kvCacheStats->freeNumBlocks = static_cast<SizeType32>(blocks);
         stats.kvCacheStats->tokensPerBlock = static_cast<SizeType32>(script_.tokens_per_block);
-        stats.kvCacheStats->reusedBlocks = reused_;
+        stats.kvCacheStats->reusedBlocks = cache_.reused();
         stats.inflightBatchingStats = InflightBatchingStats{};
         stats.inflightBatchingStats->numScheduledRequests = stats.numActiveRequests;
         stats.inflightBatchingStats->numCtxTokens = static_cast<SizeType32>(context_tokens_);
@@ -532,21 +313,6 @@ class Executor::Impl {
         std::stable_sort(responses_.begin(), responses_.end(), [salt](const Response& a, const Response& b) {
             return mix(a.getRequestId() ^ salt) < mix(b.getRequestId() ^ salt);
         });
-    }
-
-    void echo(const std::filesystem::path& directory) const {
-        const KvCacheConfig cache = config_.getKvCacheConfig();
-        std::ofstream asked_for(directory / "asked-for");
-        asked_for << "max_batch_size " << config_.getMaxBatchSize().value_or(0) << "\nmax_num_tokens "
-                  << config_.getMaxNumTokens().value_or(0) << "\nmax_queue_size "
-                  << config_.getMaxQueueSize().value_or(0) << "\nblock_reuse " << cache.getEnableBlockReuse()
-                  << "\nchunked_context " << config_.getEnableChunkedContext() << "\nkv_cache_fraction "
-                  << cache.getFreeGpuMemoryFraction().value_or(0) << "\nkv_cache_tokens "
-                  << cache.getMaxTokens().value_or(0) << "\nhost_cache "
-                  << cache.getHostCacheSize().value_or(0) << "\ntop_k_only " << top_k_only() << "\nwindows";
-        for (const SizeType32 keys : cache.getMaxAttentionWindowVec().value_or(std::vector<SizeType32>{}))
-            asked_for << " " << keys;
-        asked_for << "\n";
     }
 
     // Under the lock.
@@ -567,8 +333,7 @@ class Executor::Impl {
     const Script script_;
     const stand_in::EngineConfig engine_;
     const ExecutorConfig config_;
-    stand_in::World* world_ = nullptr;
-    std::optional<stand_in::Middle> workers_;
+    stand_in::Group group_;
     std::mutex mutex_;
     std::condition_variable queued_;
     std::condition_variable responded_;
@@ -576,11 +341,7 @@ class Executor::Impl {
     std::deque<Sequence> queue_;
     // Used by the library's own thread only, like the tokens that joined with the last step.
     std::vector<Sequence> active_;
-    // Beginnings that are in the cache, by their hash, those that this step adds, and how often one was
-    // found.
-    std::set<std::uint64_t> computed_;
-    std::set<std::uint64_t> computing_;
-    SizeType32 reused_ = 0;
+    stand_in::PrefixCache cache_;
     std::size_t context_tokens_ = 0;
     std::vector<Response> responses_;
     std::set<IdType> cancelled_;
