@@ -299,9 +299,9 @@ async fn log_probabilities_wait_for_host_memory_and_never_exceed_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn short_texts_do_not_wait_for_a_long_generation() {
-    let engine = Engine::new("delay 20000");
+    let engine = Engine::new("delay 200000");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
-    // Its 200 steps take four seconds at least.
+    // Its 200 steps take 40 seconds at least, which no short text needs.
     let long = tokio::spawn(handle.submit(generate(&[1, 2], 200), None).unwrap());
     for i in 0..3 {
         assert_eq!(score(&handle, &[i]).await.unwrap(), expected_logits(&[i], ROWS));
@@ -312,7 +312,8 @@ async fn short_texts_do_not_wait_for_a_long_generation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_ends_its_generation() {
-    let engine = Engine::new("delay 20000");
+    let delay = Duration::from_millis(200);
+    let engine = Engine::new(&format!("delay {}", delay.as_micros()));
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let ticket = handle.submit(generate(&[1, 2], 240), None).unwrap();
     let started = std::time::Instant::now();
@@ -320,7 +321,7 @@ async fn a_client_that_leaves_ends_its_generation() {
     drop(ticket);
     handle.drain();
     handle.drained().await;
-    assert!(started.elapsed() < 240 * Duration::from_millis(20), "it went on to its end");
+    assert!(started.elapsed() < 240 * delay, "it went on to its end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,12 +245,11 @@ void an_engine_that_has_ended_is_noticed_rather_than_asked_for_ever() {
     const Directory directory("die_in_step 1");
     Executor executor(directory.config());
     executor.enqueue(std::vector<Sequence>{scored(1)});
-    const auto begun = std::chrono::steady_clock::now();
+    // An end that goes unnoticed is a wait of an hour.
     const std::string error = error_of([&] {
-        while (true) (void)executor.await(Milliseconds(10000));
+        while (true) (void)executor.await(Milliseconds(3'600'000));
     });
     CHECK(contains(error, "has stopped"));
-    CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(5));
     CHECK(executor.in_flight() == 1);
 }
 

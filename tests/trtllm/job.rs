@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::server;
 
 /// Longest that anything is waited for; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What starts ranks: `ASSAY_MPIRUN`, else the script beside this file.
 pub(crate) fn mpirun() -> PathBuf {

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,12 +98,10 @@ def test_a_port_in_use_is_named(engines: Engines):
 
 
 def test_an_idle_server_exits_at_once_on_sigterm(engines: Engines):
-    with Server(engines["llama3-tiny"]) as server:
-        # An idle keep-alive connection must not delay the exit.
+    with Server(engines["llama3-tiny"], "--shutdown-grace", "3600", "--keep-alive", "3600") as server:
+        # An idle keep-alive connection must not delay the exit, which would then take an hour.
         server.client().models.list()
-        start = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - start < 10
 
 
 def test_requests_in_flight_are_finished_on_sigterm(engines: Engines):

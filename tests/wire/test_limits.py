@@ -65,14 +65,12 @@ def test_a_client_that_sends_its_body_byte_by_byte_gets_408_and_is_disconnected(
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_is_not(engines: Engines):
-    with limited(engines, "--keep-alive", "1", "--header-timeout", "0.5") as server, server.connect() as stream:
+    with limited(engines, "--keep-alive", "4", "--header-timeout", "1") as server, server.connect() as stream:
         for _ in range(3):
             stream.sendall(good())
             assert stream.recv(65536).startswith(b"HTTP/1.1 200 ")
-            time.sleep(0.6)
-        start = time.monotonic()
+            time.sleep(1.5)
         assert rest(stream) == b""
-        assert time.monotonic() - start < 30
         assert server.metric("http_connections_cut_total", 'reason="slow_head"') == 0
 
 
@@ -213,30 +211,26 @@ def test_best_of_1024_clients_do_not_keep_health_checks_waiting(engines: Engines
         "truncation": "left",
     }
     with limited(engines, "--max-queue-requests", "100000") as server:
-        stop = threading.Event()
+        stop, answers = threading.Event(), []
 
         def ask() -> None:
             while not stop.is_set():
                 try:
-                    requests.post(server.url + "/v1/rewards", json=candidates, timeout=120)
+                    answers.append(requests.post(server.url + "/v1/rewards", json=candidates, timeout=600).status_code)
                 except requests.ConnectionError:  # the test is over
                     return
 
         clients = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
         for client in clients:
             client.start()
-        time.sleep(1)
-        times = []
-        for _ in range(30):
-            start = time.monotonic()
+        until(lambda: answers, timeout=600)
+        before = len(answers)
+        for _ in range(100):
             assert requests.get(server.url + "/v1/health/live", timeout=60).status_code == 200
-            times.append(time.monotonic() - start)
-            time.sleep(0.05)
+        overtaken = len(answers) - before
         stop.set()
-        times.sort()
-        print(f"health: median {times[15] * 1e3:.1f} ms, worst {times[-1] * 1e3:.1f} ms")
-        # Milliseconds on an idle machine; the bound leaves room for a busy one and a build without optimization.
-        assert times[15] < 0.25, times
+        # Checks that wait for the clients' work would let at least one of the two be answered for each of them.
+        assert overtaken < 50 and set(answers) == {200}, (overtaken, set(answers))
 
 
 def test_the_work_for_a_client_that_has_left_is_dropped(engines: Engines):
@@ -249,9 +243,9 @@ def test_the_work_for_a_client_that_has_left_is_dropped(engines: Engines):
             with server.connect() as stream:
                 stream.sendall(head + many)
                 time.sleep(0.2)
-        start = time.monotonic()
         answer = requests.post(
-            server.url + "/classify", json={"input": ["a"] * 300 + ["b" * 1000]}, timeout=60
+            server.url + "/classify", json={"input": ["a"] * 300 + ["b" * 1000]}, timeout=600
         )
         assert answer.status_code == 200, answer.text
-        assert time.monotonic() - start < 5
+        # All but its own 301 texts are of those that left; few are scored before they do.
+        assert server.metric("request_success_total") < 301 + 5000 / 2

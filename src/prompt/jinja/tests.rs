@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value};
 
 use super::*;
@@ -55,11 +57,14 @@ fn chat_templates_of_well_known_kinds_give_the_text_that_jinja2_gives() {
     assert!(templates >= 30 && conversations.len() >= 12);
 }
 
-/// What a template that costs too much says, and that it says so soon.
+/// Longer than a slow machine needs for anything here: work without a bound takes hours.
+const BOUND: Duration = Duration::from_secs(600);
+
+/// What a template that costs too much says, and that it is stopped.
 fn refusal(template: &str) -> String {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let refusal = render(template).unwrap_err();
-    assert!(started.elapsed().as_secs() < 60, "{}", &template[..60]);
+    assert!(started.elapsed() < BOUND, "{}", &template[..60]);
     refusal
 }
 
@@ -157,10 +162,10 @@ fn long_words_are_wrapped_in_bounded_time() {
     for (text, length) in
         [("'a' * 1000000", 1_999_999), ("'-' * 1000000", 1_999_999), ("'é-' * 500000", 1_999_999)]
     {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let wrapped = render(&format!("{{{{ ({text})|wordwrap(1)|length }}}}")).unwrap();
         assert_eq!(wrapped, length.to_string(), "{text}");
-        assert!(started.elapsed().as_secs() < 30, "{text}");
+        assert!(started.elapsed() < BOUND, "{text}");
     }
 }
 

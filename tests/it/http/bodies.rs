@@ -63,7 +63,6 @@ async fn a_list_of_tiny_texts_takes_room_for_its_items() {
 async fn a_huge_text_is_refused_without_making_tokens_of_it() {
     let server = Server::start();
     let huge = "word ".repeat(1_000_000);
-    let start = std::time::Instant::now();
     for (path, body) in [
         ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": huge}]})),
         ("/classify", json!({"input": huge})),
@@ -73,8 +72,11 @@ async fn a_huge_text_is_refused_without_making_tokens_of_it() {
         let answer = server.ask(path, body).await;
         assert!(answer.text.contains("context_length_exceeded"), "{path}: {}", answer.text);
         assert!(answer.text.contains("has 5000"), "{path}: {}", answer.text);
+        assert!(
+            answer.text.contains(" bytes, which are at least "),
+            "its tokens were counted: {}",
+            answer.text
+        );
         assert!(answer.text.contains("this model's maximum context length is 256 tokens"), "{}", answer.text);
     }
-    // Making tokens of one of them takes seconds in a debug build.
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

@@ -153,11 +153,13 @@ async fn an_engine_that_leaves_out_logits_is_replaced() {
 
 #[tokio::test]
 async fn an_engine_that_stalls_is_replaced_though_it_never_ends() {
-    let stage = Stage::set(SchedulerOptions { stall_timeout: Duration::from_millis(50), ..quick() });
+    // The second engine must answer within it.
+    let stall_timeout = Duration::from_secs(1);
+    let stage = Stage::set(SchedulerOptions { stall_timeout, ..quick() });
     let first = stage.engine();
     let lost = stage.submit(1);
     let iteration = first.iteration();
-    assert_eq!(lost.await, Err(Rejection::EngineStalled(Duration::from_millis(50))));
+    assert_eq!(lost.await, Err(Rejection::EngineStalled(stall_timeout)));
     let waiting = stage.submit(2);
     let mut second = stage.permit();
     // Too late: nobody reads it, and nobody is answered with it.
