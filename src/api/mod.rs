@@ -5,7 +5,6 @@
 //! router and the OpenAPI document are made.
 
 mod admin;
-mod answer_id;
 mod app;
 mod budget;
 mod chat;
@@ -29,6 +28,7 @@ mod nim;
 mod openapi;
 mod playground;
 mod request;
+mod response_id;
 mod rewards;
 mod router;
 pub mod serve;

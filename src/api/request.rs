@@ -9,7 +9,6 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use serde_json::Value;
 
-use super::answer_id::{self, LONGEST_ID};
 use super::app::App;
 use super::budget::ByteShare;
 use super::deadline;
@@ -17,6 +16,7 @@ use super::error::ApiError;
 use super::expanded::{INLINE_TEXT, prepare_within};
 use super::fields::Fields;
 use super::middleware::limits::read_body;
+use super::response_id::{self, LONGEST_ID};
 use crate::prompt::{Truncation, cancellable};
 use crate::scheduler::Priority;
 use crate::serving::timings::{Stage, Timings};
@@ -212,7 +212,7 @@ impl ReceivedRequest {
         };
         deadline::set_source(time.map(|_| source));
         if let Some(id) = &fields.request_id {
-            answer_id::set_field(id.clone());
+            response_id::set_field(id.clone());
         }
         Ok(Scheduling {
             arrived: self.arrived,

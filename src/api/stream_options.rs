@@ -1,4 +1,4 @@
-//! `stream_options`: what a streamed answer says about usage.
+//! `stream_options`: what a streamed response says about usage.
 
 use serde_json::Value;
 

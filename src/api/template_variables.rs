@@ -87,12 +87,12 @@ fn take_given(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
     Ok(given)
 }
 
-/// The same for an answer that is generated: `reasoning_effort` is a variable too, and, as in vLLM, says whether the
+/// The same for a text that is generated: `reasoning_effort` is a variable too, and, as in vLLM, says whether the
 /// model thinks at all unless `enable_thinking` does.
 ///
 /// # Errors
 /// As [`take_variables`], or `reasoning_effort` is another word.
-pub(super) fn take_variables_of_answer(fields: &mut Fields) -> Result<TemplateVariables, ApiError> {
+pub(super) fn take_variables_of_chat(fields: &mut Fields) -> Result<TemplateVariables, ApiError> {
     let mut given = take_given(fields)?;
     if let Some(effort) = fields.take_one_of(EFFORT, &EFFORTS)? {
         given.entry("enable_thinking").or_insert(Value::Bool(effort != "none"));
@@ -140,7 +140,7 @@ mod tests {
     fn an_effort_says_whether_the_model_thinks_unless_the_request_does() {
         let variables = |body: Value| {
             let mut fields = Fields::parse(body.to_string().as_bytes()).unwrap();
-            take_variables_of_answer(&mut fields).unwrap().to_json()
+            take_variables_of_chat(&mut fields).unwrap().to_json()
         };
         assert_eq!(
             variables(json!({"reasoning_effort": "none"})),
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(variables(own), json!({"reasoning_effort": "none", "enable_thinking": true}));
         assert_eq!(variables(json!({})), json!({}));
         let mut wrong = Fields::parse(br#"{"reasoning_effort": "lots"}"#).unwrap();
-        let error = take_variables_of_answer(&mut wrong).unwrap_err().to_string();
+        let error = take_variables_of_chat(&mut wrong).unwrap_err().to_string();
         assert!(error.starts_with("`reasoning_effort` must be one of none, minimal"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-pub(super) use super::answer_id::new_id;
+pub(super) use super::response_id::new_id;
 use crate::manifest::score_options::ScoreOptions;
 use crate::prompt::Truncated;
 use crate::reward::Scores;

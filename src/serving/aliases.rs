@@ -8,7 +8,7 @@ use crate::reward::{Head, Scores};
 /// A model as a request named it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Model<'a> {
-    /// The name in its answers.
+    /// The name in its responses.
     pub(crate) name: &'a str,
     /// The attributes that an alias has; all of the head's if `None`.
     attributes: Option<&'a [String]>,

@@ -1,4 +1,4 @@
-//! One completion that is being generated: OpenAI's `choice`.
+//! One text that is being generated: OpenAI's `choice`.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl Choice {
         }
     }
 
-    /// The whole answer.
+    /// The whole choice.
     pub(crate) async fn whole(&mut self) -> Result<Delta, ServingError> {
         let mut whole = Delta::default();
         while let Some(delta) = self.next().await {

@@ -14,7 +14,7 @@ use crate::sampling::Sampling;
 use crate::scheduler::{Handle, Job, Work};
 use crate::telemetry::Metrics;
 
-/// Added to the seed for each further completion of a prompt: far apart, so that no two completions' draws run
+/// Added to the seed for each further choice of a prompt: far apart, so that no two choices' draws run
 /// alongside each other.
 const SEED_STEP: u64 = 0xD1B5_4A32_D192_ED03;
 
@@ -32,7 +32,7 @@ pub struct Generator {
     metrics: Arc<Metrics>,
 }
 
-/// How to answer a request's prompts.
+/// How to continue a request's prompts.
 #[derive(Debug)]
 pub(crate) struct GenerateOptions {
     /// How tokens are chosen; its `max_tokens` is replaced by the field below.
@@ -41,9 +41,9 @@ pub(crate) struct GenerateOptions {
     pub(crate) max_tokens: Option<usize>,
     /// Whether to generate nothing; `max_tokens` is 1 then, because an engine generates something.
     pub(crate) prompt_only: bool,
-    /// Completions of each prompt.
+    /// Choices of each prompt.
     pub(crate) n: usize,
-    /// What ends an answer.
+    /// What ends a text.
     pub(crate) stops: Stops,
     /// Whether special tokens are left out of the text.
     pub(crate) skip_special: bool,
@@ -104,7 +104,7 @@ impl Generator {
         self.task
     }
 
-    /// Tokens that end a completion by default.
+    /// Tokens that end a text by default.
     pub(crate) fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
     }
@@ -179,7 +179,7 @@ impl Generator {
         Ok(wanted)
     }
 
-    /// Counts a request whose answers are complete.
+    /// Counts a request whose choices are complete.
     pub(crate) fn answered(&self, prompt_tokens: usize, endings: &[Ending], arrived: Instant) {
         let reasons = endings.iter().map(|ending| ending.finish_reason);
         let tokens = endings.iter().map(|ending| ending.tokens).sum();

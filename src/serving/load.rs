@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 pub struct LoadOptions {
     /// The engine's directory.
     pub directory: PathBuf,
-    /// The names of the model, at least one; the first is the one in answers.
+    /// The names of the model, at least one; the first is the one in responses.
     pub names: Vec<String>,
     /// Further names, of all or some of a reward model's scores.
     pub aliases: Vec<Alias>,

@@ -8,18 +8,18 @@ use utoipa::ToSchema;
 
 use crate::prompt::Vocabulary;
 
-/// What ends an answer besides the model's own end tokens.
+/// What ends a text besides the model's own end tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Stops {
     /// Texts, none of them empty.
     pub(crate) texts: Arc<[String]>,
     /// Those of [`crate::sampling::Sampling::end_tokens`] that the request names.
     pub(crate) tokens: Arc<[u32]>,
-    /// Whether what ends the answer is part of its text.
+    /// Whether what ends the text is part of it.
     pub(crate) keep: bool,
 }
 
-/// What ended an answer, if it was not a limit.
+/// What ended a text, if it was not a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum StopReason {
@@ -77,7 +77,7 @@ impl TextStream {
         self.stopped.as_deref()
     }
 
-    /// Whether the request names this text or token as one that ends an answer.
+    /// Whether the request names this text or token as one that ends the text.
     pub(super) fn names(&self, stop: &StopReason) -> bool {
         match stop {
             StopReason::Text(_) => true,

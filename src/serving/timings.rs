@@ -1,4 +1,4 @@
-//! When a request was in which stage. [`Timings`] belong to the task that answers a request, so that the
+//! When a request was in which stage. [`Timings`] belong to the task that serves a request, so that the
 //! scorer can note what it knows without knowing who asks.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub(crate) enum Stage {
     Queue,
     /// In the engine.
     Engine,
-    /// From the engine's last output until the answer was complete.
+    /// From the engine's last output until the response was complete.
     Answer,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Timings(Arc<Mutex<Record>>);
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Record {
     stages: [Option<Period>; Stage::ALL.len()],
-    /// Sequences that the engine answered.
+    /// Sequences that the engine finished.
     pub(crate) sequences: usize,
     pub(crate) prompt_tokens: usize,
     /// Prompt tokens that were not computed, because a cached or shared prefix had them.
@@ -80,7 +80,7 @@ impl Record {
 }
 
 impl Timings {
-    /// Runs the future that answers a request; what it notes goes here.
+    /// Runs the future that serves a request; what it notes goes here.
     pub(crate) async fn scope<T>(&self, request: impl Future<Output = T>) -> T {
         CURRENT.scope(self.clone(), request).await
     }
@@ -95,7 +95,7 @@ impl Timings {
         self.update(|record| record.add(stage, Period { start, end: Instant::now() }));
     }
 
-    /// Notes a sequence that the engine has answered just now, after `queue` of waiting and `engine` of work.
+    /// Notes a sequence that the engine has finished just now, after `queue` of waiting and `engine` of work.
     /// `tokens` are those of its prompt, and how many of them were cached.
     pub(crate) fn add_sequence(&self, tokens: (usize, usize), queue: Duration, engine: Duration) {
         let end = Instant::now();
@@ -115,7 +115,7 @@ impl Timings {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the answer's stage: from the engine's end until now.
+    /// Notes the response's stage: from the engine's end until now.
     pub(crate) fn answer_complete(&self) {
         if let Some(engine) = self.read().stage(Stage::Engine) {
             self.add(Stage::Answer, engine.end);

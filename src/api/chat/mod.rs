@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(completions))
 }
 
-/// Scores the last turn of a conversation; a model that chats answers the conversation instead.
+/// Scores the last turn of a conversation; a model that chats continues it instead.
 #[utoipa::path(
     post,
     path = "/v1/chat/completions",

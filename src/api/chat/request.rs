@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::generation::{ChatAnswerSchema, GenerationSchema};
+use crate::api::generation::{ChatChoiceSchema, GenerationSchema};
 use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
 use crate::api::request::{CommonSchema, LengthSchema};
@@ -46,7 +46,7 @@ pub(super) struct ChatSchema {
     #[schema(min_items = 1)]
     messages: Vec<Turn>,
     #[serde(flatten)]
-    answer: ChatAnswerSchema,
+    choice: ChatChoiceSchema,
     #[serde(flatten)]
     generation: GenerationSchema,
     #[serde(flatten)]

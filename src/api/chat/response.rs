@@ -55,7 +55,7 @@ pub(super) fn whole(model: &str, scored: &Scored, finish: FinishReason) -> Respo
         logprobs: Some(logprobs(scored)),
         finish_reason: Some(finish.name()),
     };
-    let answer = Completion {
+    let response = Completion {
         id: &new_id("chatcmpl"),
         object: "chat.completion",
         created: unix_time(),
@@ -67,7 +67,7 @@ pub(super) fn whole(model: &str, scored: &Scored, finish: FinishReason) -> Respo
         prompt_logprobs: None,
         prompt_token_ids: None,
     };
-    with_headers(Json(answer), scored)
+    with_headers(Json(response), scored)
 }
 
 /// The response to a request that asked for a stream: a chunk with the scores, one that ends the choice, and

@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::chat_request::{BatchSchema, ChatCall, Form, prepare};
+use super::chat_request::{BatchSchema, ChatCall, Conversations, prepare};
 use super::choices::{ChatChoice, usage};
 use super::logprobs::{ChatLogprobs, LogprobStyle, prompt_logprobs};
 use super::options;
@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(batch))
 }
 
-/// Answers several conversations, each by a choice of its own.
+/// Continues several conversations, each by a choice of its own.
 #[utoipa::path(
     post,
     path = "/v1/chat/completions/batch",
@@ -39,17 +39,17 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses((status = 200, body = Completion<ChatChoice>), Errors),
 )]
 async fn batch(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    answer(app, request, Form::Batch).await
+    respond(app, request, Conversations::Batch).await
 }
 
-/// Answers a conversation.
+/// Continues a conversation.
 pub(in crate::api) async fn completions(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
-    answer(app, request, Form::Single).await
+    respond(app, request, Conversations::Single).await
 }
 
-async fn answer(app: Arc<App>, request: Request, form: Form) -> Result<Response, ApiError> {
+async fn respond(app: Arc<App>, request: Request, given: Conversations) -> Result<Response, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
-    let call = reader.prepare(&app, move |app, body| prepare(app, body, form)).await?;
+    let call = reader.prepare(&app, move |app, body| prepare(app, body, given)).await?;
     let ChatCall { model, conversations, options, logprobs, token_ids } = call;
     let scheduling = reader.scheduling(&app, &options.scheduling)?;
     let generator = app.generator()?;
@@ -58,7 +58,7 @@ async fn answer(app: Arc<App>, request: Request, form: Form) -> Result<Response,
     for conversation in conversations {
         let prompt = conversation.prompt;
         prompt_tokens += prompt.len();
-        if token_ids && form == Form::Single {
+        if token_ids && given == Conversations::Single {
             prompt_token_ids = Some(prompt.clone());
         }
         let started = generator.start(prompt, &options.generate, scheduling);
@@ -78,7 +78,7 @@ async fn answer(app: Arc<App>, request: Request, form: Form) -> Result<Response,
             prompt_token_ids,
         };
         let writer =
-            ChatChunks { started: vec![false; choices.len()], echoes, logprobs: logprobs.answer, token_ids };
+            ChatChunks { started: vec![false; choices.len()], echoes, logprobs: logprobs.choice, token_ids };
         return stream::respond(app, heading, choices, writer).await;
     }
     let wholes = try_join_all(choices.iter_mut().map(|choice| choice.whole()));
@@ -93,7 +93,7 @@ async fn answer(app: Arc<App>, request: Request, form: Form) -> Result<Response,
     };
     let mut choices = Vec::with_capacity(wholes.len());
     for (index, (whole, echo)) in wholes.into_iter().zip(echoes).enumerate() {
-        let style = logprobs.answer;
+        let style = logprobs.choice;
         choices.push(ChatChoice {
             index,
             logprobs: style.map(|style| ChatLogprobs::new(&whole.tokens, style, generator.vocabulary())),
@@ -103,7 +103,7 @@ async fn answer(app: Arc<App>, request: Request, form: Form) -> Result<Response,
             ..ChatChoice::default()
         });
     }
-    let answer = Completion {
+    let response = Completion {
         id: &id,
         object: "chat.completion",
         created: unix_time(),
@@ -115,7 +115,7 @@ async fn answer(app: Arc<App>, request: Request, form: Form) -> Result<Response,
         prompt_logprobs: Some(prompt_logprobs.map_err(ApiError::internal)?),
         prompt_token_ids,
     };
-    Ok(Json(answer).into_response())
+    Ok(Json(response).into_response())
 }
 
 struct ChatChunks {

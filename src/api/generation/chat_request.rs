@@ -14,13 +14,13 @@ use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::request::{CommonSchema, PromptTokensSchema, ReceivedBody};
 use crate::api::stream_options::StreamOptionsSchema;
-use crate::api::template_variables::{EffortSchema, VariablesSchema, take_variables_of_answer};
+use crate::api::template_variables::{EffortSchema, VariablesSchema, take_variables_of_chat};
 use crate::manifest::Task;
 use crate::prompt::{EncodeOptions, Fit, Message, Truncation, is_cancelled};
 
 /// How many conversations a request has.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Conversations {
     /// One, in `messages`.
     Single,
     /// A list of them, in `messages`.
@@ -33,30 +33,30 @@ pub(super) struct ChatCall {
     pub(super) conversations: Vec<Conversation>,
     pub(super) options: Options,
     pub(super) logprobs: WantedLogprobs,
-    /// Whether the token ids of the prompt and of answers are wanted.
+    /// Whether the token ids of the prompt and of its choices are wanted.
     pub(super) token_ids: bool,
 }
 
-/// A conversation to answer.
+/// A conversation to continue.
 pub(super) struct Conversation {
     /// Where it is in the request.
     pub(super) path: ItemPath,
     pub(super) prompt: Vec<u32>,
-    /// The text that answers start with: the assistant's turn that they continue, if the request asks for it.
+    /// The text that choices start with: the assistant's turn that they continue, if the request asks for it.
     pub(super) echo: String,
 }
 
-/// What an answer of a chat has, on both routes. A reward model ignores it.
+/// What a choice of a chat has, on both routes. A reward model ignores it.
 #[derive(ToSchema)]
-#[schema(as = ChatAnswerFields)]
+#[schema(as = ChatChoiceFields)]
 #[expect(dead_code, reason = "the schema of what `prepare` reads")]
-pub(in crate::api) struct ChatAnswerSchema {
-    /// Whether log-probabilities of the answer are returned.
+pub(in crate::api) struct ChatChoiceSchema {
+    /// Whether log-probabilities of the choice's tokens are returned.
     logprobs: Option<bool>,
     /// With `logprobs`, the number of likeliest tokens to report in addition to the chosen one.
     #[schema(minimum = 0, maximum = 20)]
     top_logprobs: Option<i64>,
-    /// Whether the answer starts with the assistant's turn that it continues.
+    /// Whether the choice starts with the assistant's turn that it continues.
     echo: Option<bool>,
     /// An older name of `max_completion_tokens`.
     #[schema(minimum = 1)]
@@ -64,7 +64,7 @@ pub(in crate::api) struct ChatAnswerSchema {
     reasoning_effort: Option<EffortSchema>,
 }
 
-/// Conversations to answer, each by itself and once.
+/// Conversations to continue, each by itself and once.
 #[derive(ToSchema)]
 #[schema(as = ChatBatchRequest)]
 #[expect(dead_code, reason = "the schema of what `prepare` reads")]
@@ -72,7 +72,7 @@ pub(super) struct BatchSchema {
     #[schema(min_items = 1, max_items = 1024)]
     messages: Vec<Vec<Turn>>,
     #[serde(flatten)]
-    answer: ChatAnswerSchema,
+    choice: ChatChoiceSchema,
     /// Must be 1.
     #[schema(minimum = 1, maximum = 1)]
     n: Option<i64>,
@@ -80,7 +80,7 @@ pub(super) struct BatchSchema {
     best_of: Option<i64>,
     /// Must be false.
     stream: Option<bool>,
-    /// Must be absent, since no answer is streamed.
+    /// Must be absent, since no response is streamed.
     stream_options: Option<StreamOptionsSchema>,
     #[serde(flatten)]
     sampling: SamplingSchema,
@@ -94,7 +94,7 @@ pub(super) struct BatchSchema {
     common: CommonSchema,
 }
 
-pub(super) fn prepare(app: &App, body: &ReceivedBody, form: Form) -> Result<ChatCall, ApiError> {
+pub(super) fn prepare(app: &App, body: &ReceivedBody, given: Conversations) -> Result<ChatCall, ApiError> {
     let generator = app.generator()?;
     if generator.task() != Task::Chat {
         return Err(ApiError::WrongTask(
@@ -104,23 +104,23 @@ pub(super) fn prepare(app: &App, body: &ReceivedBody, form: Form) -> Result<Chat
     let mut fields = Fields::parse(&body.bytes)?;
     let model: Option<String> = fields.take("model")?;
     let model = app.model(model.as_deref())?.name.to_owned();
-    let conversations = conversations(&mut fields, form, app)?;
+    let conversations = conversations(&mut fields, given, app)?;
     let mut options = Options::take(&mut fields, generator)?;
     let max_tokens = options::max_tokens(&mut fields, "max_tokens")?;
     options.generate.max_tokens = options::max_tokens(&mut fields, "max_completion_tokens")?.or(max_tokens);
     options::check_min_tokens(&options.generate)?;
-    let prompt_logprobs = match form {
-        Form::Single => prompt_logprobs(&mut fields, options.stream)?,
-        Form::Batch => None,
+    let prompt_logprobs = match given {
+        Conversations::Single => prompt_logprobs(&mut fields, options.stream)?,
+        Conversations::Batch => None,
     };
     let logprobs = logprobs(&mut fields, prompt_logprobs, generator.vocab_size())?;
     logprobs.apply(&mut options.generate.sampling);
-    if form == Form::Batch {
+    if given == Conversations::Batch {
         check_batch(&options)?;
     }
     let token_ids = fields.take("return_token_ids")?.unwrap_or(false);
     let fit = options::prompt_fit(&mut fields, app, options.generate.max_tokens.unwrap_or(1))?;
-    let variables = take_variables_of_answer(&mut fields)?;
+    let variables = take_variables_of_chat(&mut fields)?;
     let encoding = messages::take_encode_options(&mut fields, true)?;
     let echo = fields.take("echo")?.unwrap_or(false);
     fields.take_neutral()?;
@@ -139,7 +139,7 @@ pub(super) fn prepare(app: &App, body: &ReceivedBody, form: Form) -> Result<Chat
         }
         let prompt = generator.encoder().encode_within(&messages, encoding, fit.unwrap_or(whole));
         let prompt = prompt.map_err(|error| ApiError::on_item(error, &path))?.tokens;
-        let echo = if echo { last_answer(&messages) } else { String::new() };
+        let echo = if echo { continued_turn(&messages) } else { String::new() };
         encoded.push(Conversation { path, prompt, echo });
     }
     Ok(ChatCall { model, conversations: encoded, options, logprobs, token_ids })
@@ -148,11 +148,11 @@ pub(super) fn prepare(app: &App, body: &ReceivedBody, form: Form) -> Result<Chat
 /// Takes `messages`: a conversation, or a list of them.
 fn conversations(
     fields: &mut Fields,
-    form: Form,
+    given: Conversations,
     app: &App,
 ) -> Result<Vec<(ItemPath, Vec<Message>)>, ApiError> {
     let list: Vec<Value> = fields.require("messages")?;
-    if form == Form::Single {
+    if given == Conversations::Single {
         return Ok(vec![(ItemPath::field("messages"), messages::read("messages", list)?)]);
     }
     check_count("messages", list.len(), &app.settings.server)?;
@@ -174,7 +174,7 @@ fn conversations(
     Ok(conversations)
 }
 
-/// Refuses what has no place in an answer to several conversations.
+/// Refuses what has no place in a response to several conversations.
 fn check_batch(options: &Options) -> Result<(), ApiError> {
     let one_conversation = "send the conversations one by one to /v1/chat/completions, or leave it out";
     let refused = [("stream", options.stream), ("n", options.generate.n > 1)];
@@ -185,7 +185,7 @@ fn check_batch(options: &Options) -> Result<(), ApiError> {
 }
 
 /// The text of the last message, if that is the assistant's.
-fn last_answer(messages: &[Message]) -> String {
+fn continued_turn(messages: &[Message]) -> String {
     let last = messages.last().filter(|message| message.role == "assistant");
     last.map(|message| message.content.clone()).unwrap_or_default()
 }

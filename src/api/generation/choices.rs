@@ -1,4 +1,4 @@
-//! Choices of generated text in OpenAI's form.
+//! Choices of generated text in OpenAI's format.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -35,10 +35,10 @@ impl ChatChoice {
 pub(super) struct ChoiceEnd {
     /// `stop` or `length`.
     pub(super) finish_reason: Option<&'static str>,
-    /// The string of `stop` or the id of `stop_token_ids` that ended the text, in vLLM's form; null if something else
+    /// The string of `stop` or the id of `stop_token_ids` that ended the text, in vLLM's format; null if something else
     /// did.
     pub(super) stop_reason: Option<StopReason>,
-    /// The same in SGLang's form, in which it may be an end token of the model.
+    /// The same in SGLang's format, in which it may be an end token of the model.
     pub(super) matched_stop: Option<StopReason>,
 }
 

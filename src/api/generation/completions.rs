@@ -32,8 +32,8 @@ use crate::serving::{Delta, Generator};
 /// Tokens to generate unless the request says otherwise, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// Most completions of one call; each is computed on its own.
-const MOST_ANSWERS_OF_A_CALL: usize = 1024;
+/// Most choices of one call; each is computed on its own.
+const MOST_CHOICES_OF_A_CALL: usize = 1024;
 
 /// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is
 /// not supported is refused by name.
@@ -47,7 +47,7 @@ struct CompletionRequest {
     /// The number of likeliest tokens to report in addition to the chosen one; with `echo`, also for the prompt.
     #[schema(minimum = 0, maximum = 20)]
     logprobs: Option<i64>,
-    /// Whether the response starts with the prompt.
+    /// Whether the choice starts with the prompt.
     echo: Option<bool>,
     /// Whether the tokens that every text of the model has are added to the prompt; true if absent.
     add_special_tokens: Option<bool>,
@@ -81,7 +81,7 @@ struct CompletionCall {
     wanted: Wanted,
 }
 
-/// What an answer has in addition to the generated text.
+/// What a choice has in addition to the generated text.
 #[derive(Debug)]
 struct Wanted {
     /// The prompt, before the text.
@@ -161,7 +161,7 @@ pub(in crate::api) async fn completions(
     for (index, whole) in wholes.into_iter().enumerate() {
         choices.push(writer.choice(generator, index, &whole));
     }
-    let answer = Completion {
+    let response = Completion {
         id: &id,
         object: "text_completion",
         created: unix_time(),
@@ -173,14 +173,14 @@ pub(in crate::api) async fn completions(
         prompt_logprobs: None,
         prompt_token_ids: None,
     };
-    Ok(Json(answer).into_response())
+    Ok(Json(response).into_response())
 }
 
 impl Start {
     fn new(text: String, tokens: &[u32], wanted: &Wanted) -> Self {
         Self {
             echo: if wanted.echo { text } else { String::new() },
-            first: tokens.first().copied().filter(|_| wanted.echo && wanted.logprobs.answer.is_some()),
+            first: tokens.first().copied().filter(|_| wanted.echo && wanted.logprobs.choice.is_some()),
             prompt_logprobs: wanted.logprobs.prompt,
             prompt_token_ids: wanted.token_ids.then(|| tokens.to_vec()),
         }
@@ -201,7 +201,7 @@ impl TextWriter {
         let start = std::mem::take(&mut self.starts[index]);
         let offset = &mut self.offsets[index];
         *offset += start.echo.chars().count();
-        let (vocabulary, style) = (generator.vocabulary(), self.wanted.logprobs.answer);
+        let (vocabulary, style) = (generator.vocabulary(), self.wanted.logprobs.choice);
         TextChoice {
             index,
             logprobs: style.map(|style| logprobs(generator, delta, &start, style, offset)),
@@ -253,8 +253,8 @@ fn prepare(app: &App, body: &ReceivedBody) -> Result<CompletionCall, ApiError> {
     let list = prompts::list(fields.require_value("prompt", prompts::EXPECTED)?)?;
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let mut options = Options::take(&mut fields, generator)?;
-    let most = app.settings.server.max_request_items.min(MOST_ANSWERS_OF_A_CALL);
-    check_completions(list.len(), options.generate.n, most)?;
+    let most = app.settings.server.max_request_items.min(MOST_CHOICES_OF_A_CALL);
+    check_choices(list.len(), options.generate.n, most)?;
     let wanted = wanted(&mut fields, options.stream, generator.vocab_size())?;
     let max_tokens = max_tokens(&mut fields, if wanted.echo { 0 } else { 1 })?;
     let generate = &mut options.generate;
@@ -263,7 +263,7 @@ fn prepare(app: &App, body: &ReceivedBody) -> Result<CompletionCall, ApiError> {
     generate.max_tokens = Some(most);
     options::check_min_tokens(generate)?;
     wanted.logprobs.apply(&mut generate.sampling);
-    generate.sampling.prompt_logprobs |= wanted.echo && wanted.logprobs.answer.is_some();
+    generate.sampling.prompt_logprobs |= wanted.echo && wanted.logprobs.choice.is_some();
     let fit = options::prompt_fit(&mut fields, app, most)?;
     fields.take_neutral()?;
     fields.end("this server does not do that; leave it out")?;
@@ -279,11 +279,11 @@ fn prepare(app: &App, body: &ReceivedBody) -> Result<CompletionCall, ApiError> {
     Ok(CompletionCall { model, prompts, options, wanted })
 }
 
-/// Refuses a request for more answers than the server takes items in a call.
-fn check_completions(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> {
-    let answers = prompts * n;
-    // A single prompt may have as many answers as `n` may say.
-    if prompts == 1 || answers <= most {
+/// Refuses a request for more choices than the server takes items in a call.
+fn check_choices(prompts: usize, n: usize, most: usize) -> Result<(), ApiError> {
+    let choices = prompts * n;
+    // A single prompt may have as many choices as `n` may say.
+    if prompts == 1 || choices <= most {
         return Ok(());
     }
     let reason = format!(

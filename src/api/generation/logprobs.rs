@@ -1,4 +1,4 @@
-//! Log-probabilities of tokens, in the forms of chats, completions and prompts.
+//! Log-probabilities of tokens, in the formats of chats, completions and prompts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::prompt::Vocabulary;
 use crate::sampling::Sampled;
 
-/// How log-probabilities of an answer are written.
+/// How log-probabilities of a choice are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LogprobStyle {
     /// How many of the likeliest tokens are listed beside each.
@@ -78,7 +78,7 @@ impl ChatLogprobs {
     }
 }
 
-/// Log-probabilities of a prompt's tokens in vLLM's form, by token id. Null for the first token.
+/// Log-probabilities of a prompt's tokens in vLLM's format, by token id. Null for the first token.
 pub(super) type PromptLogprobs = Vec<Option<BTreeMap<u32, PromptToken>>>;
 
 /// A token that a prompt has, or that was likely in its place.
@@ -116,12 +116,12 @@ pub(super) struct TextLogprobs {
     #[serde(skip)]
     #[schema(ignore)]
     style: LogprobStyle,
-    /// First those of the prompt, if the answer starts with it; last the end token, if one came.
+    /// First those of the prompt, if the choice starts with it; last the end token, if one came.
     tokens: Vec<String>,
     /// Null for the prompt's first token, which follows nothing.
     token_logprobs: Vec<Option<f32>>,
     top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
-    /// Where each token starts in the answer's text, in characters.
+    /// Where each token starts in the choice's text, in characters.
     text_offset: Vec<usize>,
 }
 
@@ -131,7 +131,7 @@ impl TextLogprobs {
         Self { style, ..Self::default() }
     }
 
-    /// Adds the tokens of a prompt that the answer shows as `text`: the first, which has no log-probability,
+    /// Adds the tokens of a prompt that the choice shows as `text`: the first, which has no log-probability,
     /// and the rest. Tokens that the tokenizer put before the text have the offset 0.
     pub(super) fn push_prompt(&mut self, first: u32, rest: &[Sampled], text: &str, vocabulary: &Vocabulary) {
         self.tokens.push(self.style.spelled(vocabulary, first));
@@ -173,7 +173,7 @@ impl TextLogprobs {
     }
 }
 
-/// Characters of the token in the text of an answer.
+/// Characters of the token in the text of a choice.
 fn characters(vocabulary: &Vocabulary, id: u32) -> usize {
     String::from_utf8_lossy(vocabulary.bytes(id)).chars().count()
 }

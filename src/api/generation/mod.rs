@@ -18,7 +18,7 @@ use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use self::chat::completions as chat_completions;
-pub(super) use self::chat_request::ChatAnswerSchema;
+pub(super) use self::chat_request::ChatChoiceSchema;
 pub(super) use self::completions::completions as text_completions;
 pub(super) use self::options::GenerationSchema;
 use super::app::App;

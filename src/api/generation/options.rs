@@ -1,4 +1,4 @@
-//! The fields that chat and completions share: how to generate, and how to answer.
+//! The fields that chat and completions share: how to generate, and how to respond.
 
 use std::ops::RangeInclusive;
 
@@ -19,10 +19,10 @@ use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_
 use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
 use utoipa::ToSchema;
 
-/// Most completions of one prompt.
-const MOST_ANSWERS: i64 = 128;
+/// Most choices of one prompt.
+const MOST_CHOICES: i64 = 128;
 
-/// How to generate and how to answer.
+/// How to generate and how to respond.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) generate: GenerateOptions,
@@ -38,15 +38,15 @@ pub(super) struct Options {
 #[schema(as = GenerationFields)]
 #[expect(dead_code, reason = "the schema of what `Options::take` reads, and what both routes read besides")]
 pub(in crate::api) struct GenerationSchema {
-    /// Answers to each prompt; 1 if absent.
+    /// Choices of each prompt; 1 if absent.
     #[schema(minimum = 1, maximum = 128)]
     n: Option<i64>,
-    /// Must be `n`: answers are not ranked.
+    /// Must be `n`: choices are not ranked.
     best_of: Option<i64>,
-    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's form.
+    /// The number of likeliest tokens to report at each token of the prompt, in vLLM's format.
     #[schema(minimum = 0, maximum = 20)]
     prompt_logprobs: Option<i64>,
-    /// Whether the answer comes as server-sent events.
+    /// Whether the response comes as server-sent events.
     stream: Option<bool>,
     /// With `stream`.
     stream_options: Option<StreamOptionsSchema>,
@@ -54,7 +54,7 @@ pub(in crate::api) struct GenerationSchema {
     sampling: SamplingSchema,
 }
 
-/// How the tokens of an answer are chosen and written.
+/// How the tokens of a choice are chosen and written.
 #[derive(ToSchema)]
 #[schema(as = SamplingFields)]
 #[expect(dead_code, reason = "the schema of what `Options::take` reads, and what both routes read besides")]
@@ -90,13 +90,13 @@ pub(super) struct SamplingSchema {
     stop: Option<StopSchema>,
     /// Token ids that end the text besides the model's own.
     stop_token_ids: Option<Vec<u32>>,
-    /// Whether the string or token that ends the answer is part of its text.
+    /// Whether the string or token that ends the text is part of it.
     include_stop_str_in_output: Option<bool>,
     /// Another name of `include_stop_str_in_output`.
     no_stop_trim: Option<bool>,
-    /// The only tokens that the answer may have; all if empty.
+    /// The only tokens that the text may have; all if empty.
     allowed_token_ids: Option<Vec<u32>>,
-    /// Whether the model's own end tokens do not end the answer.
+    /// Whether the model's own end tokens do not end the text.
     ignore_eos: Option<bool>,
     /// Whether control tokens are left out of the text; true if absent.
     skip_special_tokens: Option<bool>,
@@ -105,7 +105,7 @@ pub(super) struct SamplingSchema {
     logprob_token_ids: Option<Vec<u32>>,
     /// Whether log-probabilities name tokens by their ids: `token_id:9906`.
     return_tokens_as_token_ids: Option<bool>,
-    /// Whether the answer has the ids of its tokens and of the prompt's.
+    /// Whether the response has the ids of the choice's tokens and of the prompt's.
     return_token_ids: Option<bool>,
 }
 
@@ -127,7 +127,7 @@ impl Options {
     /// A field is out of range, or asks for something that is not supported.
     pub(super) fn take(fields: &mut Fields, generator: &Generator) -> Result<Self, ApiError> {
         let stream = fields.take("stream")?.unwrap_or(false);
-        let n = whole(fields, "n", 1, MOST_ANSWERS)?.unwrap_or(1) as usize;
+        let n = whole(fields, "n", 1, MOST_CHOICES)?.unwrap_or(1) as usize;
         if fields.take::<i64>("best_of")?.is_some_and(|best_of| best_of != n as i64) {
             return Err(ApiError::unsupported("best_of", "completions are not ranked; send n instead"));
         }

@@ -1,4 +1,4 @@
-//! What ends an answer: the request's own texts and tokens, and the model's end tokens.
+//! What ends a text: the request's own texts and tokens, and the model's end tokens.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::serving::{Generator, Stops};
 /// Most stop strings, as in OpenAI's API.
 const MOST_STOPS: usize = 4;
 
-/// Takes `stop`, `stop_token_ids`, `ignore_eos`, and whether what ends the answer is part of its text: vLLM's
-/// `include_stop_str_in_output`, which SGLang calls `no_stop_trim`. With them come all tokens that end an answer.
+/// Takes `stop`, `stop_token_ids`, `ignore_eos`, and whether what ends the text is part of it: vLLM's
+/// `include_stop_str_in_output`, which SGLang calls `no_stop_trim`. With them come all tokens that end the text.
 ///
 /// # Errors
 /// A field has another type, a stop string is empty, or there are too many.

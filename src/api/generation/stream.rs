@@ -1,4 +1,4 @@
-//! Answers as server-sent events.
+//! Responses as server-sent events.
 
 use std::convert::Infallible;
 use std::future::ready;

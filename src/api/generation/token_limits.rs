@@ -1,4 +1,4 @@
-//! Which tokens an answer may have, and which of them are more likely: `allowed_token_ids` and `logit_bias`.
+//! Which tokens a text may have, and which of them are more likely: `allowed_token_ids` and `logit_bias`.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use crate::api::token_ids;
 /// Most names that are not token ids that an error repeats.
 const MOST_NAMES: usize = 5;
 
-/// Takes `allowed_token_ids`: the only tokens of the answer; all if empty. `must_go_on` says that the answer may not
+/// Takes `allowed_token_ids`: the only tokens of the text; all if empty. `must_go_on` says that the text may not
 /// end with its first token, which is one of `end_tokens`.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub(super) fn allowed_tokens(
     }
     let tokens = token_ids::read(NAME, &list, vocab_size)?;
     if must_go_on && tokens.iter().all(|token| end_tokens.contains(token)) {
-        let reason = "are all tokens that end the answer, and `min_tokens` excludes these: add another token, or \
+        let reason = "are all tokens that end the text, and `min_tokens` excludes these: add another token, or \
                       leave out `min_tokens`";
         return Err(ApiError::invalid(NAME, reason));
     }

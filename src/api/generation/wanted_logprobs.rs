@@ -18,9 +18,9 @@ const LABELS: &str = "logprob_token_ids";
 /// The log-probabilities that a request asks for.
 #[derive(Debug)]
 pub(super) struct WantedLogprobs {
-    /// How those of the answer are written; `None` if they are not wanted.
-    pub(super) answer: Option<LogprobStyle>,
-    /// How many of the likeliest tokens are wanted at each token of the prompt, in vLLM's form.
+    /// How those of a choice are written; `None` if they are not wanted.
+    pub(super) choice: Option<LogprobStyle>,
+    /// How many of the likeliest tokens are wanted at each token of the prompt, in vLLM's format.
     pub(super) prompt: Option<usize>,
     /// Tokens whose log-probabilities are wanted in place of those of the likeliest.
     labels: Vec<u32>,
@@ -28,10 +28,10 @@ pub(super) struct WantedLogprobs {
 
 impl WantedLogprobs {
     /// Takes the fields that all routes have. `top` and `prompt` are the numbers of likeliest tokens wanted beside each
-    /// token of the answer and of the prompt; `None` if log-probabilities are not wanted.
+    /// token of a choice and of the prompt; `None` if log-probabilities are not wanted.
     ///
     /// # Errors
-    /// One of them is wrong, or asks for what comes only with log-probabilities of the answer.
+    /// One of them is wrong, or asks for what comes only with log-probabilities of a choice.
     pub(super) fn take(
         fields: &mut Fields,
         (top, prompt): (Option<usize>, Option<usize>),
@@ -44,17 +44,17 @@ impl WantedLogprobs {
         }
         let as_ids = fields.take("return_tokens_as_token_ids")?.unwrap_or(false);
         let style = |top| LogprobStyle { top, labels: !labels.is_empty(), as_ids };
-        Ok(Self { answer: top.map(style), prompt, labels })
+        Ok(Self { choice: top.map(style), prompt, labels })
     }
 
     /// Asks the sampler for them.
     pub(super) fn apply(&self, sampling: &mut Sampling) {
-        sampling.logprobs = self.answer.map(|style| style.top).max(self.prompt);
+        sampling.logprobs = self.choice.map(|style| style.top).max(self.prompt);
         sampling.prompt_logprobs = self.prompt.is_some();
         sampling.label_tokens.clone_from(&self.labels);
     }
 
-    /// Refuses named tokens in an answer that repeats its prompt, whose tokens would have others.
+    /// Refuses named tokens in a choice that repeats its prompt, whose tokens would have others.
     ///
     /// # Errors
     /// There are some.
@@ -77,7 +77,7 @@ pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Op
 /// Takes `prompt_logprobs`: the number of likeliest tokens to report at each token of the prompt.
 ///
 /// # Errors
-/// It is out of range, or the answer is streamed.
+/// It is out of range, or the response is streamed.
 pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Option<usize>, ApiError> {
     let top = top_logprobs(fields, "prompt_logprobs")?;
     if top.is_some() && stream {

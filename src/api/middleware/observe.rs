@@ -12,10 +12,10 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::trace::{self, Trace};
-use crate::api::answer_id::{self, LONGEST_ID, RequestId};
 use crate::api::app::App;
 use crate::api::deadline;
 use crate::api::error::{ApiError, FailureLog, apply_overload_status};
+use crate::api::response_id::{self, LONGEST_ID, RequestId};
 use crate::api::wire::milliseconds;
 use crate::serving::timings::{Record, Stage, Timings};
 
@@ -34,7 +34,7 @@ pub(in crate::api) async fn observe(State(app): State<Arc<App>>, request: Reques
     let trace = app.traces.clone().map(|traces| Trace::new(traces, &request, &id, start, &timings));
     let answer = async {
         tracing::debug!("request");
-        let run = answer_id::scope(request_id, next.run(request));
+        let run = response_id::scope(request_id, next.run(request));
         let mut response = timings.scope(deadline::scope(run)).await;
         apply_overload_status(&mut response, app.settings.server.overload_status);
         log_outcome(&app, &response, start);

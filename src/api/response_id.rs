@@ -1,4 +1,4 @@
-//! Ids of answers. As in vLLM, an answer ends its id with that of its request, which its client may have given.
+//! Ids of responses. As in vLLM, the id of a response ends with that of its request, which the client may have given.
 
 use std::cell::RefCell;
 
@@ -19,7 +19,7 @@ pub(super) struct RequestId {
     pub(super) is_from_header: bool,
 }
 
-/// Runs the future that answers a request.
+/// Runs the future that serves a request.
 pub(super) async fn scope<T>(id: RequestId, request: impl Future<Output = T>) -> T {
     REQUEST.scope(RefCell::new(id), request).await
 }
@@ -35,7 +35,7 @@ pub(super) fn set_field(id: String) {
     });
 }
 
-/// The id of an answer, such as `chatcmpl-0f3c...`.
+/// The id of a response, such as `chatcmpl-0f3c...`.
 pub(super) fn new_id(prefix: &str) -> String {
     let request = REQUEST.try_with(|request| request.borrow().id.clone());
     let request = request.unwrap_or_else(|_| Uuid::new_v4().simple().to_string());
