@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::conversation::list;
 use super::row_options::RowOptions;
 use super::score_source::ScoreSource;
-use super::{ConversationError, Row};
+use super::{ConversationError, Row, ScoreError};
 use crate::prompt::TemplateVariables;
 
 /// The column with the rubric of a row, as requests spell it.
@@ -19,6 +19,28 @@ const OWN_SCORES: &str =
 const SAME_QUESTIONS: &str = "and --judge, --rubric or the engine says what is asked about all rows; leave that out, or \
                               rename the column";
 const NOT_A_TEXT: &str = "which is not a text; write it as one, or rename the column";
+
+/// The model has no scores, and the rows bring no rubrics.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} generates text and has no scores; ask it questions with --rubric FILE, or in a column `{RUBRIC}` of each row"
+)]
+struct NoRubrics(String);
+
+/// The names of scores are not known before they are read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "with an empty --prefix, the scores of rows' own rubrics cannot be told from other columns; give a prefix"
+)]
+struct NoPrefix;
+
+/// The first row has a column that would change its scores, and that the model cannot use.
+#[derive(Debug, thiserror::Error)]
+#[error("the first row has a `{column}`, {reason}")]
+struct UnusableColumn {
+    column: &'static str,
+    reason: &'static str,
+}
 
 /// What a row says that its conversations are scored by; nothing if that is up to the run.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +73,28 @@ impl RowCriteria {
     /// They, with the variables that the row gives to the chat template.
     pub(super) fn with_variables<'a>(&'a self, variables: &'a TemplateVariables) -> RowOptions<'a> {
         RowOptions { variables, rubric: self.rubric.as_ref(), principle: self.principle.as_deref() }
+    }
+}
+
+impl dyn ScoreSource {
+    /// Checks that rows like `first` can be scored, and their scores found in columns that start with `prefix`.
+    ///
+    /// # Errors
+    /// [`ScoreError::Setup`].
+    pub(super) fn check_rows(&self, first: Option<&Row>, prefix: &str) -> Result<(), ScoreError> {
+        if self.needs_rubrics() && !first.is_some_and(|row| row.contains(RUBRIC)) {
+            return Err(ScoreError::Setup(NoRubrics(self.model().to_owned()).into()));
+        }
+        if self.needs_rubrics() && prefix.is_empty() {
+            return Err(ScoreError::Setup(NoPrefix.into()));
+        }
+        match first.map(|row| RowCriteria::read(row, self)) {
+            Some(Err(ConversationError::Criterion { column, reason })) => {
+                Err(ScoreError::Setup(UnusableColumn { column, reason }.into()))
+            }
+            // What else is wrong with it, the row says itself.
+            _ => Ok(()),
+        }
     }
 }
 

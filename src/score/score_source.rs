@@ -4,17 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::criteria::{RUBRIC, RowCriteria};
 use super::row_options::RowOptions;
-use super::{ConversationError, Row, ScoreError, ScoreResult};
+use super::{ScoreError, ScoreResult};
 use crate::prompt::{Message, TemplateVariables};
-
-/// The model has no scores, and the rows bring no rubrics.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{0} generates text and has no scores; ask it questions with --rubric FILE, or in a column `{RUBRIC}` of each row"
-)]
-struct NoRubrics(String);
 
 /// The model has no scores.
 #[derive(Debug, thiserror::Error)]
@@ -24,23 +16,8 @@ struct NoRubrics(String);
 )]
 struct NoScores(String);
 
-/// The names of scores are not known before they are read.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "with an empty --prefix, the scores of rows' own rubrics cannot be told from other columns; give a prefix"
-)]
-struct NoPrefix;
-
 /// Why principles of rows are not used.
 pub(super) const NO_PRINCIPLES: &str = "and the model was not trained with principles; rename the column";
-
-/// The first row has a column that would change its scores, and that the model cannot use.
-#[derive(Debug, thiserror::Error)]
-#[error("the first row has a `{column}`, {reason}")]
-struct UnusableColumn {
-    column: &'static str,
-    reason: &'static str,
-}
 
 /// What scores the conversations of a run.
 pub(super) trait ScoreSource: Send + Sync {
@@ -103,26 +80,6 @@ impl dyn ScoreSource {
             Err(ScoreError::Setup(NoScores(self.model().to_owned()).into()))
         } else {
             Ok(())
-        }
-    }
-
-    /// Checks that rows like `first` can be scored, and their scores found in columns that start with `prefix`.
-    ///
-    /// # Errors
-    /// [`ScoreError::Setup`].
-    pub(super) fn check_rows(&self, first: Option<&Row>, prefix: &str) -> Result<(), ScoreError> {
-        if self.needs_rubrics() && !first.is_some_and(|row| row.contains(RUBRIC)) {
-            return Err(ScoreError::Setup(NoRubrics(self.model().to_owned()).into()));
-        }
-        if self.needs_rubrics() && prefix.is_empty() {
-            return Err(ScoreError::Setup(NoPrefix.into()));
-        }
-        match first.map(|row| RowCriteria::read(row, self)) {
-            Some(Err(ConversationError::Criterion { column, reason })) => {
-                Err(ScoreError::Setup(UnusableColumn { column, reason }.into()))
-            }
-            // What else is wrong with it, the row says itself.
-            _ => Ok(()),
         }
     }
 }

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::inputs::TokensSchema;
 use super::sglang_score::{ItemsSchema, QuerySchema};
-use super::sglang_score::{Joined, Matrix, Parts, item_path, refuse_extraction};
+use super::sglang_score::{Joined, LABELS, Matrix, Parts, item_path, no_labels, refuse_extraction};
 use super::vllm::List;
 use super::vllm_score::PairScore;
 use crate::api::app::App;
@@ -30,8 +30,6 @@ use crate::api::wire::Usage;
 use crate::sampling::Sampling;
 use crate::serving::{GenerateOptions, Generator, Scheduling, Stops};
 
-/// The field with the tokens whose probabilities are wanted.
-pub(super) const LABELS: &str = "label_token_ids";
 /// Most items of a request that are with the scheduler at once.
 const IN_FLIGHT: usize = 256;
 
@@ -125,13 +123,6 @@ pub(super) async fn matrix(app: Arc<App>, request: Request) -> Result<Response, 
     let model = app.model(call.model.as_deref())?.name;
     let logprobs = call.logprobs.then_some(scores.logprobs);
     Ok(Json(Matrix::new(model, rows, logprobs, scores.usage)).into_response())
-}
-
-/// The error about labels that are sent to a reward model.
-pub(super) fn no_labels(field: &str) -> ApiError {
-    let reason = "the model served here has scores of its own, and none of tokens; send conversations to POST \
-                  /v1/rewards, or serve an engine that generates text, without `judge`";
-    ApiError::unsupported(field, reason)
 }
 
 async fn scored(

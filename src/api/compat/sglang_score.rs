@@ -7,7 +7,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::inputs::{Input, InputText};
-use super::labels::{LABELS, no_labels};
 use super::query_item::QueryItem;
 use super::scoring::{Activation, CompatRequest, ScoredTexts};
 use crate::api::error::ApiError;
@@ -17,6 +16,9 @@ use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::api::wire::Usage;
 use crate::config::ServerSettings;
 use serde::Deserialize;
+
+/// The field with the tokens whose probabilities are wanted.
+pub(super) const LABELS: &str = "label_token_ids";
 
 /// What items are joined with: a text, or token ids.
 #[derive(Deserialize, ToSchema)]
@@ -114,6 +116,13 @@ pub(super) fn read_as<F>(
     };
     refuse_extraction(fields)?;
     Ok(CompatRequest { activation, ..CompatRequest::new(inputs, shape) })
+}
+
+/// The error about a field for labels that is sent to a reward model.
+pub(super) fn no_labels(field: &str) -> ApiError {
+    let reason = "the model served here has scores of its own, and none of tokens; send conversations to POST \
+                  /v1/rewards, or serve an engine that generates text, without `judge`";
+    ApiError::unsupported(field, reason)
 }
 
 /// Takes the fields that ask for scores at several tokens of an item, which must be off.
