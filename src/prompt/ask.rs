@@ -30,11 +30,20 @@ impl Encoder {
         if messages.is_empty() {
             return Err(PromptError::NoMessages);
         }
+        self.encode_turns(&with_question(messages, layout, ask), variables, fit)
+    }
+
+    /// Token ids of turns that end with a question, up to where its answer starts.
+    pub(super) fn encode_turns(
+        &self,
+        turns: &[Message],
+        variables: Option<&TemplateVariables>,
+        fit: Fit,
+    ) -> Result<Vec<u32>, PromptError> {
         let variables = self.without_thinking(variables);
         let options = answering(&variables, true);
-        let turns = with_question(messages, layout, ask);
-        self.refuse_by_size(&turns, options, fit)?;
-        self.encode_rendered(&turns, options)
+        self.refuse_by_size(turns, options, fit)?;
+        self.encode_rendered(turns, options)
     }
 
     /// A request's variables, and that the model does not think unless they say otherwise.
@@ -195,7 +204,7 @@ fn with_question(messages: &[Message], layout: QuestionLayout, ask: &str) -> Vec
 }
 
 /// The start of a user's turn that quotes a conversation.
-fn quote(messages: &[Message]) -> String {
+pub(super) fn quote(messages: &[Message]) -> String {
     let mut text = String::from("<conversation>\n");
     for message in messages {
         // Writing to a String cannot fail.

@@ -44,6 +44,7 @@ mod backtracking;
 mod byte_level;
 mod cancel;
 mod charsmap;
+mod compare;
 mod control_tokens;
 mod encoder;
 mod follow_up;
@@ -74,6 +75,7 @@ use std::path::PathBuf;
 
 pub use ask::AnswerTokens;
 pub(crate) use cancel::{cancellable, is_cancelled};
+pub(crate) use compare::which_is_better;
 pub use control_tokens::ControlPolicy;
 pub(crate) use control_tokens::control_tokens;
 pub use encoder::Encoder;

@@ -8,6 +8,7 @@
 //! log-probabilities. Both carry the model's f32 widened to f64, which is exact, so a client reads
 //! the same number from either, and `float()` of the text gives back every bit.
 
+mod bradley_terry;
 mod error;
 mod gated_mixture;
 mod head;
@@ -23,6 +24,7 @@ mod step_scores;
 
 use std::fmt::Write;
 
+pub(crate) use bradley_terry::strengths;
 pub use error::{HeadError, RewardError, ScoreOptionsError, Unscorable};
 pub use head::Head;
 pub use layers::{HeadLayers, MissingTensor};

@@ -7,6 +7,7 @@
 mod alias;
 mod aliases;
 mod choice;
+mod compare;
 mod error;
 mod generator;
 pub mod load;

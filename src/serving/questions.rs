@@ -71,7 +71,7 @@ impl Scorer {
 }
 
 /// The prompt of a question, if the engine takes as many tokens; `mostly_question` says which part is the longer one.
-fn fitting(
+pub(super) fn fitting(
     tokens: Result<Vec<u32>, PromptError>,
     (question, mostly_question): (usize, bool),
     limit: usize,

@@ -109,24 +109,21 @@ pub(in crate::api) fn check_count(
     Ok(())
 }
 
-/// Checks the number of questions by the rubrics of a request, whose field is `field`: each item of a rubric is one for
-/// each candidate.
+/// Checks the number of questions that a request asks by `field`; `questions` says what they are.
 ///
 /// # Errors
 /// There are more than `max_request_items`.
 pub(in crate::api) fn check_questions(
     field: &str,
-    count: usize,
+    (count, questions): (usize, &str),
     settings: &ServerSettings,
 ) -> Result<(), ApiError> {
     let most = settings.max_request_items;
     if count <= most {
         return Ok(());
     }
-    let reason = format!(
-        "comes to {count} questions, one for each candidate and item of its rubric, and this server takes {most} in a \
-         call: send them in several"
-    );
+    let reason =
+        format!("comes to {count} {questions}, and this server takes {most} in a call: send them in several");
     Err(ApiError::invalid(field, reason))
 }
 

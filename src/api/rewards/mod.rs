@@ -1,5 +1,6 @@
 //! `POST /v1/rewards`: many candidates in one call, each with its own scores or its own error.
 
+mod compare;
 mod request;
 mod response;
 mod rubric;
@@ -14,7 +15,7 @@ use utoipa_axum::routes;
 
 use self::request::{Candidates, RewardsRequest};
 use self::response::Rewards;
-use self::rubric::Criteria;
+use self::rubric::{Criteria, QUESTIONS};
 use super::app::App;
 use super::error::ApiError;
 use super::item_path::ItemPath;
@@ -49,6 +50,11 @@ pub(super) async fn rewards(State(app): State<Arc<App>>, request: Request) -> Re
     let scheduling = reader.scheduling(&app, &request.scheduling)?;
     let (model, scorer) = (app.model(request.model.as_deref())?, app.rubric_scorer()?);
     let mut results = items::score_all(scorer, candidates, scheduling).await;
+    if request.compare {
+        // The ranking needs every pair.
+        let scored = results.into_iter().collect::<Result<Vec<Scored>, ApiError>>()?;
+        return Ok(Json(Rewards::compared(model, &scored, request.timing)).into_response());
+    }
     if let Some(error) = failure_of_all(&mut results) {
         return Err(error);
     }
@@ -81,6 +87,10 @@ fn prepare(
     body: &ReceivedBody,
 ) -> Result<(RewardsRequest, Vec<Result<Item, ApiError>>), ApiError> {
     let (request, candidates) = RewardsRequest::parse(body, app)?;
+    if request.compare {
+        let items = compare::items(app, &request, &candidates)?;
+        return Ok((request, items));
+    }
     check_rank_by(app, &request, &candidates)?;
     check_asks(app, &request, &candidates)?;
     let encoding = EncodeOptions { variables: Some(&request.variables), ..request.encoding };
@@ -137,7 +147,7 @@ fn check_prompts(
     let others = |criteria: &Criteria| criteria.or(&request.criteria).prompts(app).saturating_sub(1);
     let items = |criteria: &Criteria| criteria.or(&request.criteria).items();
     let questions = conversations.iter().flatten().map(|(_, criteria)| items(criteria)).sum();
-    check_questions("conversations", questions, &app.settings.server)?;
+    check_questions("conversations", (questions, QUESTIONS), &app.settings.server)?;
     reserve_items(conversations.iter().flatten().map(|(_, criteria)| others(criteria)).sum());
     let sizes = conversations.iter().map(|conversation| {
         let Ok((messages, criteria)) = conversation else { return 0 };

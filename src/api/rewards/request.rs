@@ -3,7 +3,9 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::rubric::{Criteria, RubricItemSchema, are_same, check_takes_rubrics, layout_without_rubric};
+use super::rubric::{
+    Criteria, QUESTIONS, RubricItemSchema, are_same, check_takes_rubrics, layout_without_rubric, take_compare,
+};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
@@ -28,6 +30,8 @@ pub(super) struct RewardsRequest {
     pub(super) timing: bool,
     /// What they are scored by, if not by the model's own scores.
     pub(super) criteria: Criteria,
+    /// Whether they are compared in pairs instead.
+    pub(super) compare: bool,
     /// How their prompts end.
     pub(super) encoding: EncodeOptions<'static>,
     /// What the chat template gets besides.
@@ -62,6 +66,8 @@ pub(super) struct RewardsSchema {
     layout: Option<String>,
     /// What a good response does, for a model that was trained with principles.
     principle: Option<String>,
+    /// Whether a language model compares 2 to 16 `responses` in pairs, each in both orders, and ranks them.
+    compare: Option<bool>,
     /// The score to rank by, such as `helpfulness`, `weighted` or `mean(step)`. By default the weighted sum or
     /// mixture if there is one, else the lowest step, else the first attribute.
     rank_by: Option<String>,
@@ -109,8 +115,10 @@ impl RewardsRequest {
         let scheduling = SchedulingFields::take(&mut fields)?;
         // The questions of a rubric are tokenized as they are read.
         body.check_room(app, &scheduling)?;
+        let compare = take_compare(&mut fields, app)?;
         let request = Self {
             model,
+            compare,
             rank_by: fields.take("rank_by")?,
             timing: fields.take("timing")?.unwrap_or(false),
             criteria: Criteria::take(&mut fields, app, None)?,
@@ -250,7 +258,7 @@ impl Candidates {
         let conversation = messages::read("messages", prompt)?;
         let list: Vec<Value> = fields.require("responses")?;
         check_count("responses", list.len(), settings)?;
-        check_questions("rubric", list.len() * criteria.items(), settings)?;
+        check_questions("rubric", (list.len() * criteria.items(), QUESTIONS), settings)?;
         reserve_items(list.len() * prompts);
         let mut responses = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::compare::Comparison;
 use super::request::RewardsRequest;
 use super::rubric::are_same;
 use crate::api::error::{ApiError, ErrorObject};
@@ -23,6 +24,9 @@ pub(super) struct Rewards<'a> {
     /// What `rank` goes by: an attribute, the weighted sum of a rubric, or `min(step)` if the model scores steps. Null if
     /// candidates have no ranks.
     ranked_by: Option<String>,
+    /// The pairs that the ranks are made of, if responses were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<Comparison>,
     /// Why candidates that have scores have no ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     unranked: Option<&'static str>,
@@ -75,6 +79,8 @@ struct Timing {
     engine: f64,
 }
 
+/// The score of a response among those that it was compared with.
+const STRENGTH: &str = "bradley_terry";
 /// Why candidates are not ranked that are asked different questions.
 const UNRANKED: &str = "the candidates have different rubrics, whose scores cannot be compared; send one `rubric` for \
                         the whole call to rank them";
@@ -123,10 +129,60 @@ impl<'a> Rewards<'a> {
             model: model.name,
             data,
             ranked_by: Some(ranked_by).filter(|name| comparable && !name.is_empty()),
+            comparison: None,
             unranked: (!comparable).then_some(UNRANKED),
             score_options: rubric.unwrap_or(head).options().filter(|_| comparable),
             usage,
         }
+    }
+
+    /// The ranking of candidates that were compared, from the scores of all pairs. A candidate's usage and timing are those
+    /// of the prompts that name it first.
+    pub(super) fn compared(model: Model<'a>, scored: &[Scored], timing: bool) -> Self {
+        let (comparison, strengths) = Comparison::new(scored);
+        let values: Vec<Option<f64>> = strengths.iter().map(|strength| Some(f64::from(*strength))).collect();
+        let (mut data, mut usage) = (Vec::with_capacity(strengths.len()), RewardUsage::default());
+        let prompts = scored.chunks((strengths.len() - 1).max(1));
+        for (index, ((strength, rank), prompts)) in
+            strengths.iter().zip(ranks(&values)).zip(prompts).enumerate()
+        {
+            let own = RewardUsage {
+                prompt_tokens: prompts.iter().map(|scored| scored.prompt_tokens).sum(),
+                cached_tokens: prompts.iter().map(|scored| scored.cached_tokens).sum(),
+            };
+            usage.prompt_tokens += own.prompt_tokens;
+            usage.cached_tokens += own.cached_tokens;
+            data.push(Reward {
+                object: "reward",
+                index,
+                scores: Some(ScoreMap::from(&[(STRENGTH.to_owned(), *strength)][..])),
+                rank,
+                usage: Some(own),
+                timing: timing.then(|| Timing::of_all(prompts)),
+                ..Reward::default()
+            });
+        }
+        Self {
+            object: "list",
+            id: new_id("rewards"),
+            created: unix_time(),
+            model: model.name,
+            data,
+            ranked_by: Some(STRENGTH.to_owned()),
+            comparison: Some(comparison),
+            unranked: None,
+            score_options: None,
+            usage,
+        }
+    }
+}
+
+impl Timing {
+    /// The time of several prompts: until the first of them was started, and until the last was answered.
+    fn of_all(prompts: &[Scored]) -> Self {
+        let queue = prompts.iter().map(|scored| scored.queue_time).min().unwrap_or_default();
+        let engine = prompts.iter().map(|scored| scored.inference_time).max().unwrap_or_default();
+        Self { queue: queue.as_secs_f64(), engine: engine.as_secs_f64() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a request asks about its candidates in words: a rubric, or a principle.
+//! What a request asks about its candidates in words: a rubric, a principle, or which of two is better.
 
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -86,6 +86,13 @@ impl Criteria {
     }
 }
 
+/// The field that asks for a comparison.
+pub(super) const COMPARE: &str = "compare";
+/// Fields that say how candidates are scored one by one.
+const EXCLUDED: [&str; 6] = ["rubric", "layout", "principle", "rank_by", "conversations", "texts"];
+/// The questions of rubrics, to say how many are too many.
+pub(super) const QUESTIONS: &str = "questions, one for each candidate and item of its rubric";
+
 /// Whether two candidates are scored by the same questions, or both by the model's own head.
 pub(super) fn are_same(one: Option<&Head>, other: Option<&Head>) -> bool {
     match (one, other) {
@@ -104,8 +111,8 @@ pub(super) fn layout_without_rubric() -> ApiError {
 fn refuse_others(fields: &mut Fields) -> Result<(), ApiError> {
     const OTHERS: [(&str, &str); 2] = [
         (
-            "compare",
-            "responses are not compared in pairs here: each is scored by itself and ranked; leave it out",
+            COMPARE,
+            "the whole call compares the `responses` to its `messages`; leave it out of a conversation",
         ),
         ("think", "scores are read at once, and nothing is generated before that; leave it out"),
     ];
@@ -116,6 +123,28 @@ fn refuse_others(fields: &mut Fields) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Takes `compare`: whether pairs are compared.
+///
+/// # Errors
+/// It is not a boolean, or true beside a field that it excludes, or the engine cannot be asked.
+pub(super) fn take_compare(fields: &mut Fields, app: &App) -> Result<bool, ApiError> {
+    if !fields.take::<bool>(COMPARE)?.unwrap_or(false) {
+        return Ok(false);
+    }
+    app.rubric_scorer()?.check_takes_rubrics().map_err(|_| {
+        let reason = "it asks a language model which of two responses is better, and this engine has only the logits of \
+                      its own scores; leave it out, or serve an engine that generates text";
+        ApiError::unsupported(COMPARE, reason)
+    })?;
+    match EXCLUDED.into_iter().find(|name| fields.has(name)) {
+        Some(name) => {
+            let reason = "does not go with `compare`, which ranks the `responses` to `messages` by pairs; leave one out";
+            Err(ApiError::invalid(name, reason))
+        }
+        None => Ok(true),
+    }
 }
 
 fn principle_turn(fields: &Fields, app: &App, text: String) -> Result<Message, ApiError> {

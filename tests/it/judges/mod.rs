@@ -2,6 +2,7 @@
 
 mod files;
 mod many;
+mod pairs;
 mod remote;
 mod routes;
 mod rubric;

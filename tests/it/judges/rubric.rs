@@ -191,8 +191,6 @@ async fn an_error_in_a_rubric_names_the_field() {
         assert!(field == param && message.contains(reason), "{rubric}: {field}: {message}");
     }
     for (field, value, reason) in [
-        ("compare", json!(true), "not compared in pairs"),
-        ("compare", json!("pairs"), "not compared in pairs"),
         ("think", json!(512), "nothing is generated before that"),
         ("layout", json!("quote"), "it says how the items of a `rubric` are asked, and there is none"),
         ("principle", json!("correctness"), "the model served here answers questions"),

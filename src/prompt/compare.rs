@@ -1,0 +1,67 @@
+//! The prompts by which a model compares two responses to one conversation.
+
+use std::fmt::Write;
+
+use super::ask::quote;
+use super::{Encoder, Fit, Message, PromptError, TemplateVariables};
+use crate::manifest::judge::{JudgeAnswer, Question};
+
+/// The names of the two responses in a prompt, which are the answers.
+const NAMES: [&str; 2] = ["A", "B"];
+
+/// The question which of two responses is better. It is worth 1 if that is the first.
+pub(crate) fn which_is_better() -> Question {
+    let [first, second] = NAMES;
+    let ask = format!("Which response to the conversation is better? Answer {first} or {second}.");
+    let answer = |text: &str, worth| JudgeAnswer { text: text.to_owned(), worth, token: None };
+    Question { answers: vec![answer(first, 1.0), answer(second, 0.0)], ..Question::yes_or_no(ask) }
+}
+
+impl Encoder {
+    /// Token ids of a question about two responses to a conversation, in this order. What the questions about one
+    /// conversation share comes first, then the first response.
+    ///
+    /// # Errors
+    /// As for [`Encoder::encode_question`].
+    pub(crate) fn encode_comparison(
+        &self,
+        messages: &[Message],
+        responses: [&str; 2],
+        ask: &str,
+        variables: Option<&TemplateVariables>,
+        fit: Fit,
+    ) -> Result<Vec<u32>, PromptError> {
+        let mut text = quote(messages);
+        for (name, response) in NAMES.iter().zip(responses) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "<response {name}>\n{response}\n</response {name}>\n");
+        }
+        self.encode_turns(&[Message::new("user", text + ask)], variables, fit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::llama3;
+    use super::*;
+    use crate::prompt::Truncation;
+
+    #[test]
+    fn comparisons_share_the_conversation_and_their_first_response() {
+        let encoder = llama3();
+        let messages = [Message::new("user", "Where is Paris?")];
+        let fit = Fit { limit: 1000, truncation: Truncation::Error };
+        let ids = |responses| encoder.encode_comparison(&messages, responses, "Which?", None, fit).unwrap();
+        let [one, other, turned] =
+            [["In France.", "Here."], ["In France.", "There."], ["Here.", "In France."]].map(ids);
+        let shared = |other: &[u32]| {
+            let count = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+            encoder.vocabulary().decode(&one[..count])
+        };
+        assert!(shared(&other).contains("<response A>\nIn France.\n</response A>\n\n<response B>"));
+        assert!(shared(&turned).ends_with("</conversation>\n\n<response A>\n"), "{}", shared(&turned));
+        let whole = encoder.vocabulary().decode(&one);
+        assert!(whole.contains("<response B>\nHere.\n</response B>\n\nWhich?<|eot_id|>"), "{whole}");
+        assert!(whole.ends_with("<|start_header_id|>assistant<|end_header_id|>\n\n"), "{whole}");
+    }
+}
