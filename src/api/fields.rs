@@ -183,7 +183,7 @@ impl Fields {
 pub(super) fn refuse_repeated_keys(body: &[u8]) -> Result<(), ApiError> {
     match repeated_key(body) {
         None => Ok(()),
-        Some(path) => Err(ApiError::invalid(path, "is there twice; leave one out")),
+        Some(path) => Err(ApiError::invalid(path, "appears twice; leave one out")),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::reward::Head;
 use crate::scheduler::Rejection;
 use crate::serving::{LengthPolicy, Scheduling, Scorable, Scored, Scorer, ServingError};
 
-/// Most items of one request that are with the scheduler at once, so that a long list leaves room for others.
+/// Maximum number of items of one request that are with the scheduler at once, so that a long list leaves room for others.
 const MOST_IN_FLIGHT: usize = 1024;
 /// Number of items to submit before yielding to other requests on the same thread.
 const AT_ONCE: usize = 32;

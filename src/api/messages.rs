@@ -1,4 +1,4 @@
-//! Conversations as requests spell them.
+//! Conversations as requests write them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::item_path::ItemPath;
 use crate::config::ServerSettings;
 use crate::prompt::{EncodeOptions, Message};
 
-/// Most bytes of a role, which does not count as text to score.
+/// Maximum number of bytes of a role, which does not count as text to score.
 const LONGEST_ROLE: usize = 256;
 
 /// One message of a conversation. The chat template gets its other fields too, such as `name`, `tool_call_id` or
@@ -176,7 +176,7 @@ pub(super) fn take_encode_options(
     let add_generation_prompt = fields.take::<bool>("add_generation_prompt")?;
     let continue_final_message = fields.take::<bool>("continue_final_message")?.unwrap_or(false);
     if continue_final_message && add_generation_prompt == Some(true) {
-        let reason = "excludes `add_generation_prompt`: send true in one of them only";
+        let reason = "cannot be combined with `add_generation_prompt`: send true in one of them only";
         return Err(ApiError::invalid(fields.path("continue_final_message"), reason));
     }
     let add_generation_prompt = add_generation_prompt.unwrap_or(default && !continue_final_message);

@@ -24,7 +24,7 @@ mod messages;
 mod middleware;
 mod nearest_route;
 mod neutral;
-mod nim;
+mod nim_metadata;
 mod openapi;
 mod playground;
 mod request;
@@ -36,6 +36,7 @@ mod service;
 mod stream_options;
 mod template_variables;
 mod token_ids;
+mod truncation;
 mod wire;
 
 pub use app::{App, AppError};

@@ -102,7 +102,11 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("include_stop_str_in_output", False, "a stop string is not part of the text; leave it out"),
     ("no_stop_trim", False, "a stop string is not part of the text; leave it out"),
     ("include_reasoning", Any, ""),
-    ("thinking_token_budget", NoLimit, "tokens of thought are not counted apart; leave it out, or send -1"),
+    (
+        "thinking_token_budget",
+        NoLimit,
+        "reasoning tokens are not limited separately; leave it out, or send -1",
+    ),
     ("separate_reasoning", Any, ""),
     ("stream_reasoning", Any, ""),
     ("stream_interval", Any, ""),

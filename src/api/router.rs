@@ -17,7 +17,7 @@ use super::middleware::cors::{self, OriginError};
 use super::middleware::engine::name_engine;
 use super::middleware::observe::{observe, panicked};
 use super::nearest_route::RouteIndex;
-use super::{chat, compat, generation, invocations, nim, openapi, playground, rewards, service};
+use super::{chat, compat, generation, invocations, nim_metadata, openapi, playground, rewards, service};
 
 /// The whole HTTP surface. A slash at the end of a path changes nothing.
 ///
@@ -65,7 +65,7 @@ fn routes(app: &App) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
         .merge(compat::routes())
         .merge(invocations::routes())
         .merge(service::routes())
-        .merge(nim::routes());
+        .merge(nim_metadata::routes());
     let settings = &app.settings;
     if settings.server.metrics_port.is_none() {
         if settings.security.protect_metrics {

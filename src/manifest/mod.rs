@@ -19,7 +19,7 @@ mod model;
 mod plain_file;
 mod sampling_defaults;
 pub mod score_options;
-mod steps;
+mod separate_steps;
 mod target;
 mod template_date;
 pub(crate) mod verify;
@@ -41,7 +41,7 @@ pub use model::{
 };
 pub(crate) use plain_file::{read_plain_file, read_plain_text};
 pub use sampling_defaults::SamplingDefaults;
-pub use steps::SeparateSteps;
+pub use separate_steps::SeparateSteps;
 pub use target::{DEFAULT_GPUS_PER_NODE, GpuTarget, Objective, Quantization, Target};
 pub use template_date::{NotADate, TemplateDate};
 

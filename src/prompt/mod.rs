@@ -56,8 +56,8 @@ mod pair;
 mod piece_cache;
 mod principle;
 mod segments;
+mod separate_steps;
 mod size_bound;
-mod steps;
 mod strftime;
 mod template;
 #[cfg(test)]

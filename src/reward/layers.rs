@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_take_their_own_products_and_stand_side_by_side() {
+    fn networks_take_their_own_products_and_their_outputs_are_joined() {
         let tensor = |name: &str| match name {
             "gating.0_bias" => Some(vec![0.0, 0.0, -1.0]),
             "gating.1" => Some(vec![1.0, 0.0, 0.0, 0.0, 10.0, 100.0]),

@@ -16,7 +16,7 @@ mod rubric;
 mod scorable;
 mod scored;
 mod scorer;
-mod steps;
+mod step_positions;
 mod text_stream;
 pub(crate) mod timings;
 

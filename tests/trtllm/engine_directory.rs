@@ -90,16 +90,20 @@ pub(crate) async fn score(handle: &Handle, tokens: &[u32]) -> Result<Vec<f32>, R
     read(handle, tokens, &[tokens.len() - 1]).await
 }
 
-/// The raw logits at some places of a text.
-pub(crate) async fn read(handle: &Handle, tokens: &[u32], places: &[usize]) -> Result<Vec<f32>, Rejection> {
-    match handle.submit(reading(tokens, places), None)?.await?.output {
+/// The raw logits at some positions of a text.
+pub(crate) async fn read(
+    handle: &Handle,
+    tokens: &[u32],
+    positions: &[usize],
+) -> Result<Vec<f32>, Rejection> {
+    match handle.submit(reading(tokens, positions), None)?.await?.output {
         Output::Logits(logits) => Ok(logits.to_vec()),
         Output::Tokens(tokens) => panic!("asked for a score, got tokens {tokens:?}"),
     }
 }
 
-/// The job of reading a text at some places.
-pub(crate) fn reading(tokens: &[u32], places: &[usize]) -> Job {
-    let work = Work::Score { read: places.into() };
+/// The job of reading a text at some positions.
+pub(crate) fn reading(tokens: &[u32], positions: &[usize]) -> Job {
+    let work = Work::Score { read: positions.into() };
     Job { tokens: tokens.into(), work, priority: Priority(0) }
 }

@@ -15,7 +15,7 @@ mod http;
 mod job;
 mod model;
 mod numbers;
-mod places;
+mod positions;
 mod ranks;
 
 #[path = "../it/support/mod.rs"]

@@ -70,12 +70,12 @@ async fn scores_agree(name: &str, matrices: &[&str]) {
     let head = Head::new(&manifest.head);
     let golden = Golden::read(name);
     for case in &golden.cases {
-        let places = head.positions(&case.ids).unwrap();
+        let positions = head.positions(&case.ids).unwrap();
         let scores = |logits: &[f32]| -> Vec<f32> {
             head.scores(logits).unwrap().pairs.into_iter().map(|(_, score)| score).collect()
         };
-        let gpu = scores(&read(&handle, &case.ids, &places).await.unwrap());
-        let cpu = scores(&cpu.read(&case.ids, &places));
+        let gpu = scores(&read(&handle, &case.ids, &positions).await.unwrap());
+        let cpu = scores(&cpu.read(&case.ids, &positions));
         assert_eq!(gpu.len(), case.f32.len(), "{name}");
         for ((gpu, cpu), theirs) in gpu.iter().zip(&cpu).zip(&case.f32) {
             assert_eq!(gpu.to_bits(), cpu.to_bits(), "{name}: {gpu}, and {cpu} on a CPU");

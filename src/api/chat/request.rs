@@ -12,10 +12,10 @@ use crate::api::fields::Fields;
 use crate::api::generation::{ChatChoiceSchema, GenerationSchema};
 use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
-use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{SchedulingFields, take_length_policy};
+use crate::api::request::{CommonSchema, SchedulingFields};
 use crate::api::stream_options::{StreamOptions, take_stream_options};
 use crate::api::template_variables::{VariablesSchema, take_variables};
+use crate::api::truncation::{LengthSchema, take_length_policy};
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
 use crate::serving::LengthPolicy;
 

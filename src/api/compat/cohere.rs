@@ -40,7 +40,7 @@ struct RerankRequest {
     documents: Option<DocumentsSchema>,
     #[schema(min_items = 1)]
     texts: Option<Vec<String>>,
-    /// Most results; 0 for all.
+    /// Maximum number of results; 0 for all.
     #[schema(minimum = 0)]
     top_n: Option<i64>,
     /// Whether `documents` are sent back; true if absent.

@@ -30,7 +30,7 @@ use crate::api::wire::Usage;
 use crate::sampling::Sampling;
 use crate::serving::{GenerateOptions, Generator, Scheduling, Stops};
 
-/// Most items of a request that are with the scheduler at once.
+/// Maximum number of items of a request that are with the scheduler at once.
 const IN_FLIGHT: usize = 256;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {

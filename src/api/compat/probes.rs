@@ -38,7 +38,7 @@ struct Version {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Load {
-    /// Sequences that are computed or wait.
+    /// Sequences that are running or waiting.
     server_load: i64,
 }
 

@@ -112,7 +112,7 @@ pub(super) fn conversations(
 
 /// What a request to rank asks of its response.
 pub(super) struct RankingShape {
-    /// Most results; 0 for all.
+    /// Maximum number of results; 0 for all.
     pub(super) top: usize,
     /// The candidates, if they are returned.
     documents: Option<Vec<String>>,

@@ -41,7 +41,7 @@ struct ScoreSchema {
     documents: Option<vllm_score::TextsSchema>,
     data_1: Option<vllm_score::TextsSchema>,
     data_2: Option<vllm_score::TextsSchema>,
-    /// What stands before each item: text, or token ids.
+    /// The text or the token ids before each item.
     query: Option<QuerySchema>,
     /// With `query`, texts or lists of token ids; with `queries`, the responses to them.
     items: Option<ItemsSchema>,

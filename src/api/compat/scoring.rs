@@ -15,13 +15,11 @@ use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::items::{self, Item};
 use crate::api::middleware::limits::{check_and_reserve, reserve_items};
-use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{
-    ReceivedBody, ReceivedRequest, SchedulingFields, refuse_length_policy, take_length_policy,
-};
+use crate::api::request::{CommonSchema, ReceivedBody, ReceivedRequest, SchedulingFields};
 use crate::api::template_variables::{
     KWARGS_ONLY, VARIABLES, VariablesSchema, first_set, not_rendered, take_kwargs, take_variables,
 };
+use crate::api::truncation::{LengthSchema, refuse_length_policy, take_length_policy};
 use crate::api::wire::{Usage, with_truncation};
 use crate::config::{RouteActivation, ScoringSettings, ServerSettings};
 use crate::prompt::{TemplateVariables, is_cancelled};
@@ -148,7 +146,7 @@ impl ReadAt {
     /// Whether the request wants scores at each token.
     ///
     /// # Errors
-    /// They are, and this head's are made of several tokens.
+    /// It does, but each score of this head is made of several tokens.
     fn each_token(self, head: &Head) -> Result<bool, ApiError> {
         match self {
             Self::Model => Ok(false),

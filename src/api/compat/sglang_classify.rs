@@ -102,7 +102,7 @@ pub(super) fn read(
 ) -> Result<(Vec<Input>, NativeShape), ApiError> {
     let (single, inputs) = match (fields.take("text")?, fields.take("input_ids")?) {
         (Some(_), Some(_)) => {
-            return Err(ApiError::invalid("input_ids", "excludes `text`: send one of them"));
+            return Err(ApiError::invalid("input_ids", "cannot be combined with `text`: send one of them"));
         }
         (Some(Value::String(text)), _) => (true, vec![Input::at("text", InputText::Templated(text))]),
         (Some(Value::Array(list)), _) => (false, list_of("text", list, settings, text)?),

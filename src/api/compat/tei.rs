@@ -63,12 +63,12 @@ pub(super) struct TeiSchema {
 #[expect(dead_code, reason = "the schema of what `parameters` reads")]
 struct ParametersSchema {
     function_to_apply: Option<Function>,
-    /// Most labels of a text; 0 for all.
+    /// Maximum number of labels of a text; 0 for all.
     #[schema(minimum = 0)]
     top_k: Option<i64>,
 }
 
-/// What makes numbers of logits.
+/// How logits become the numbers of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Function {
@@ -119,7 +119,7 @@ struct PredictShape {
     /// Whether the response to one text is one list, not a list in a list.
     flat: bool,
     function: Option<Function>,
-    /// Most labels of a text; 0 for all.
+    /// Maximum number of labels of a text; 0 for all.
     top: usize,
 }
 

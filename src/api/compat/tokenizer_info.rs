@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct TokenizerInfo<'a> {
     /// The class that transformers has for any `tokenizer.json`.
     tokenizer_class: &'static str,
-    /// Most tokens that the engine takes.
+    /// Maximum number of tokens that the engine takes.
     model_max_length: usize,
     /// Null for a model without one.
     chat_template: Option<&'a str>,

@@ -1,8 +1,10 @@
 //! [`ApiError`]: every error of every route. What it means to a client (status, OpenAI's `type`, `code` and
-//! `param`) is decided in [`classification`], how it is written out in [`response`], and nowhere else.
+//! `param`) is decided in [`classification`], the status of a full queue in [`overload_status`], how an error is written
+//! out in [`response`], and nowhere else.
 
 mod classification;
 mod kinds;
+mod overload_status;
 mod response;
 
 use std::time::Duration;
@@ -10,7 +12,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 pub(super) use self::kinds::INVALID_HOST;
-pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog, apply_overload_status};
+pub(super) use self::overload_status::apply_overload_status;
+pub(super) use self::response::{ErrorBody, ErrorObject, FailureLog};
 use super::item_path::ItemPath;
 use crate::reward::Unscorable;
 use crate::scheduler::Rejection;
@@ -117,7 +120,7 @@ impl ApiError {
     /// A body that the parser refuses.
     pub(super) fn malformed_json(body: &[u8], error: &serde_json::Error) -> Self {
         if body.starts_with(&[0x1f, 0x8b]) {
-            return Self::MalformedJson("the body is compressed with gzip; send it plain".to_owned());
+            return Self::MalformedJson("the body is compressed with gzip; send it uncompressed".to_owned());
         }
         Self::MalformedJson(match non_finite(body, error) {
             Some(word) => format!(

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 
 use super::ApiError;
 use super::classification::Classification;
-use crate::config::OverloadStatus;
 
 /// Response extension that `observe` reads: metric label and log detail.
 #[derive(Clone, Debug)]
@@ -20,20 +19,10 @@ pub(in crate::api) struct FailureLog {
     /// What happened, in full. Never holds a conversation's text.
     pub(in crate::api) detail: String,
     /// Whether the queue was full.
-    overloaded: bool,
+    pub(super) overloaded: bool,
 }
 
-/// Sets the status of a response about a full queue to the one that the operator chose, 429 or 503.
-pub(in crate::api) fn apply_overload_status(response: &mut Response, status: OverloadStatus) {
-    if response.extensions().get::<FailureLog>().is_some_and(|failure| failure.overloaded) {
-        *response.status_mut() = match status {
-            OverloadStatus::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            OverloadStatus::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        };
-    }
-}
-
-/// An error as OpenAI's API spells it.
+/// An error in the format of OpenAI's API.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct ErrorObject {
     /// What was wrong, where, and what to do.

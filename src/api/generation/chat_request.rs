@@ -12,9 +12,10 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
-use crate::api::request::{CommonSchema, PromptTokensSchema, ReceivedBody};
+use crate::api::request::{CommonSchema, ReceivedBody};
 use crate::api::stream_options::StreamOptionsSchema;
 use crate::api::template_variables::{EffortSchema, VariablesSchema, take_variables_of_chat};
+use crate::api::truncation::PromptTokensSchema;
 use crate::manifest::Task;
 use crate::prompt::{EncodeOptions, Fit, Message, Truncation, is_cancelled};
 

@@ -23,8 +23,8 @@ use crate::api::compat;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
-use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{ReceivedBody, ReceivedRequest};
+use crate::api::request::{CommonSchema, ReceivedBody, ReceivedRequest};
+use crate::api::truncation::LengthSchema;
 use crate::api::wire::{Completion, new_id, unix_time};
 use crate::prompt::is_cancelled;
 use crate::serving::{Delta, Generator};
@@ -32,7 +32,7 @@ use crate::serving::{Delta, Generator};
 /// Tokens to generate unless the request says otherwise, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// Most choices of one call; each is computed on its own.
+/// Maximum number of choices of one call; each is computed on its own.
 const MOST_CHOICES_OF_A_CALL: usize = 1024;
 
 /// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is

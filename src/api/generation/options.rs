@@ -11,15 +11,16 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
-use crate::api::request::{SchedulingFields, take_prompt_tokens};
+use crate::api::request::SchedulingFields;
 use crate::api::stream_options::StreamOptionsSchema;
 use crate::api::stream_options::{StreamOptions, take_stream_options};
+use crate::api::truncation::take_prompt_tokens;
 use crate::prompt::Fit;
 use crate::sampling::{MIN_PS, REPETITION_PENALTIES, Sampling, TEMPERATURES, TOP_PS, UnsupportedSampling};
 use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
 use utoipa::ToSchema;
 
-/// Most choices of one prompt.
+/// Maximum number of choices of one prompt.
 const MOST_CHOICES: i64 = 128;
 
 /// How to generate and how to respond.
@@ -59,10 +60,10 @@ pub(in crate::api) struct GenerationSchema {
 #[schema(as = SamplingFields)]
 #[expect(dead_code, reason = "the schema of what `Options::take` reads, and what both routes read besides")]
 pub(super) struct SamplingSchema {
-    /// Most tokens to generate.
+    /// Maximum number of tokens to generate.
     #[schema(minimum = 1)]
     max_completion_tokens: Option<i64>,
-    /// Fewest tokens before the text may end.
+    /// Minimum number of tokens before the text may end.
     #[schema(minimum = 0)]
     min_tokens: Option<i64>,
     /// Another name of `min_tokens`.

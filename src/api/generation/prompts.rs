@@ -11,7 +11,7 @@ use crate::serving::Generator;
 
 /// What `prompt` may be.
 pub(super) const EXPECTED: &str = "a text, a list of texts, token ids or a list of lists of them";
-/// Most prompts of one request.
+/// Maximum number of prompts of one request.
 pub(super) const MOST_PROMPTS: usize = 1024;
 
 /// A prompt, and where it is in the request.

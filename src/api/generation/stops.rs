@@ -9,7 +9,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::token_ids;
 use crate::serving::{Generator, Stops};
 
-/// Most stop strings, as in OpenAI's API.
+/// Maximum number of stop strings, as in OpenAI's API.
 const MOST_STOPS: usize = 4;
 
 /// Takes `stop`, `stop_token_ids`, `ignore_eos`, and whether what ends the text is part of it: vLLM's

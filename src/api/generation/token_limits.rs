@@ -6,7 +6,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::token_ids;
 
-/// Most names that are not token ids that an error repeats.
+/// Maximum number of names that an error repeats because they are not token ids.
 const MOST_NAMES: usize = 5;
 
 /// Takes `allowed_token_ids`: the only tokens of the text; all if empty. `must_go_on` says that the text may not

@@ -128,7 +128,7 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
             Err(fields.none_of(&["prompt", "messages"], expected))
         }
         (Some(_), Some(_)) => {
-            Err(ApiError::invalid("prompt", "and `messages` are both there: send one of them"))
+            Err(ApiError::invalid("prompt", "cannot be combined with `messages`: send one of them"))
         }
     }
 }

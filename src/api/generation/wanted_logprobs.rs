@@ -9,9 +9,9 @@ use crate::api::fields::Fields;
 use crate::api::token_ids;
 use crate::sampling::Sampling;
 
-/// Most of the likeliest tokens whose log-probabilities a request may ask for.
+/// Maximum number of likeliest tokens whose log-probabilities a request may ask for.
 const MOST_LOGPROBS: i64 = 20;
-/// Most tokens that a request may name to have their log-probabilities, as in vLLM.
+/// Maximum number of tokens whose log-probabilities a request may ask for by id, as in vLLM.
 const MOST_LABELS: usize = 128;
 const LABELS: &str = "logprob_token_ids";
 

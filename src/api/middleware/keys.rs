@@ -64,7 +64,7 @@ struct Key {
 }
 
 impl KeyRing {
-    /// Reads the keys of `file`: one a line, `KEY` or `KEY NAME`; a line that starts with `#` is a comment.
+    /// Reads the keys of `file`: one per line, `KEY` or `KEY NAME`; a line that starts with `#` is a comment.
     ///
     /// # Errors
     /// The file cannot be read, or holds no key, one that is too short, or one twice.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_of_a_file_opens_and_no_other_does() {
+    fn each_key_of_the_file_is_accepted_and_no_other_is() {
         let ring = ring("# trainers\nsk-0123456789abcdef the trainer\n\n  sk-fedcba9876543210\n").unwrap();
         assert_eq!(check(&ring, "Bearer sk-0123456789abcdef"), Ok("the trainer".into()));
         assert_eq!(check(&ring, "bearer  sk-fedcba9876543210 "), Ok("line 4".into()));

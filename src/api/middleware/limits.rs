@@ -16,7 +16,7 @@ use crate::config::ServerSettings;
 /// How long to keep reading a body that is over the limit: a client that is still sending when the connection closes
 /// would not see the response.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-/// Most bytes to allocate because a client announced them.
+/// Maximum number of bytes to allocate because a client announced them.
 const TRUSTED_LENGTH: u64 = 64 << 10;
 /// Bytes of every body that are not counted, so that large bodies never keep small ones out; the number of
 /// connections bounds these.

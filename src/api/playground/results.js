@@ -2,7 +2,7 @@
 
 import { $, breakable, element, hue, letter, mark } from "./dom.js";
 
-// From so many on, a table shows more at a glance than bars.
+// With this many or more, a table shows more at a glance than bars.
 const TABLE_RESPONSES = 5;
 const TABLE_ATTRIBUTES = 9;
 
@@ -87,7 +87,7 @@ function byResponse(best, names, responses, by) {
   });
   const body = element("tbody", {}, ...rows);
   const heads = ["Rank", "Response", ...names].map((name, index) => {
-    // A sign heads the ranks, whose column is narrow.
+    // The column of ranks is narrow, so its heading is a sign.
     const label = index === 0 ? { title: name, "aria-label": name } : {};
     const button = element("button", { type: "button", class: "sort", ...label }, ...breakable(index === 0 ? "#" : name));
     const head = element("th", { scope: "col", "aria-sort": index === 0 ? "ascending" : "none" }, button);

@@ -11,9 +11,9 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
 use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count, check_questions, reserve_items};
-use crate::api::request::{CommonSchema, LengthSchema};
-use crate::api::request::{ReceivedBody, SchedulingFields, take_length_policy};
+use crate::api::request::{CommonSchema, ReceivedBody, SchedulingFields};
 use crate::api::template_variables::{VARIABLES, VariablesSchema, first_set, not_rendered, take_variables};
+use crate::api::truncation::{LengthSchema, take_length_policy};
 use crate::config::ServerSettings;
 use crate::manifest::judge::QuestionLayout;
 use crate::prompt::{EncodeOptions, Message, TemplateVariables};
@@ -279,7 +279,8 @@ fn refuse_beside(fields: &mut Fields, there: &str, others: &[&'static str]) -> R
     for &other in others {
         if fields.take::<Value>(other)?.is_some() {
             let reason = format!(
-                "excludes `{there}`: send either a prompt and its responses, or whole conversations, or templated texts"
+                "cannot be combined with `{there}`: send either a prompt and its responses, or whole conversations, or \
+                 templated texts"
             );
             return Err(ApiError::invalid(other, reason));
         }

@@ -14,7 +14,7 @@ use crate::api::listen::tls::Tls;
 use crate::api::listen::{Limits, Port};
 use crate::api::{admin, service};
 
-/// Fewest connections that may wait to be accepted.
+/// Minimum number of connections that may wait to be accepted.
 const LEAST_BACKLOG: u32 = 128;
 /// Files that a server has open in addition to its connections.
 const OTHER_FILES: u64 = 256;

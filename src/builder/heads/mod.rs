@@ -19,7 +19,7 @@ mod steps;
 mod two_layers;
 mod value_head;
 pub(super) mod vocabulary_rows;
-mod weighed;
+mod weighted_objectives;
 
 use std::path::PathBuf;
 
@@ -47,11 +47,11 @@ struct HeadKind {
     read: fn(&Context<'_>) -> Result<Option<CheckpointHead>, BuildError>,
 }
 
-/// Every kind; the first that a checkpoint has counts.
+/// Every kind; a checkpoint's head is of the first that recognises it.
 const KINDS: [HeadKind; 9] = [
     encoder::KIND,
     judged_tokens::KIND,
-    weighed::KIND,
+    weighted_objectives::KIND,
     classifier::KIND,
     process_reward::KIND,
     two_layers::KIND,

@@ -11,6 +11,11 @@ fn gated() -> Head {
     Head::new(&manifest::ManifestHead { attributes, gating: Some(gating()), ..Default::default() })
 }
 
+fn plain(attributes: &[&str]) -> Head {
+    let attributes = attributes.iter().map(|name| name.to_string()).collect();
+    Head::new(&manifest::ManifestHead { attributes, ..Default::default() })
+}
+
 #[test]
 fn scores_are_named_by_the_kind_of_head() {
     assert_eq!(steps().scores(&[0.0, 0.0, 0.0, 0.0]).unwrap().content(), "step_1:0.5,step_2:0.5");
@@ -52,7 +57,7 @@ fn one_number_is_the_lowest_step_the_mixture_the_sum_or_the_first() {
 }
 
 #[test]
-fn rows_cannot_be_chosen_nor_steps_weighed_where_there_are_none() {
+fn rows_and_weights_of_steps_are_refused_for_heads_without_them() {
     let gating = match gated().kind {
         Kind::Gated(gating) => gating,
         _ => unreachable!("a gated head"),
@@ -68,4 +73,17 @@ fn rows_cannot_be_chosen_nor_steps_weighed_where_there_are_none() {
     let options = ScoreOptions { weights, ..Default::default() };
     let error = Head::with_options(&head, None, None, options);
     assert_eq!(error, Err(ScoreOptionsError::WeightsOfSteps.into()));
+}
+
+#[test]
+fn a_logit_that_is_not_finite_names_its_attribute() {
+    let error = plain(&["helpfulness", "verbosity"]).scores(&[1.0, f32::NAN]).unwrap_err();
+    insta::assert_snapshot!(error, @"the engine returned NaN for the attribute `verbosity`, which is not a score");
+    assert!(plain(&["reward"]).scores(&[f32::NEG_INFINITY]).is_err());
+}
+
+#[test]
+fn a_missing_logit_is_an_error() {
+    let error = plain(&["helpfulness", "verbosity"]).scores(&[1.0]).unwrap_err();
+    insta::assert_snapshot!(error, @"the engine returned 1 logits, expected 2");
 }

@@ -165,7 +165,7 @@ async fn responses_carry_the_request_id_and_the_times() {
 }
 
 #[tokio::test]
-async fn an_answer_ends_its_id_with_that_of_its_request() {
+async fn the_id_of_an_answer_ends_with_that_of_its_request() {
     let server = Server::start();
     let texts = json!({"text_1": "Hello", "text_2": ["a"]});
     for (path, body, prefix) in [
@@ -190,7 +190,7 @@ async fn an_answer_ends_its_id_with_that_of_its_request() {
         let mut named = body.clone();
         named["request_id"] = json!("mine-2");
         assert_eq!(ask(&named, None).await.0, format!("{prefix}-mine-2"));
-        // As in vLLM, the header goes before the field.
+        // As in vLLM, the header takes precedence over the field.
         assert_eq!(ask(&named, Some("mine-1")).await.0, format!("{prefix}-mine-1"));
         for unusable in [json!(7), json!(""), json!("x".repeat(129))] {
             named["request_id"] = unusable;

@@ -21,7 +21,7 @@ fn with_message(message: Value) -> String {
 }
 
 #[tokio::test]
-async fn each_names_the_field_and_says_what_to_do() {
+async fn every_error_names_the_field_and_says_what_to_do() {
     let server = Server::start();
     let requests = [
         ("broken JSON", "{\"model\": \"x\", \"messages\": [}".to_owned()),

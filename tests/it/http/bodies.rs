@@ -60,7 +60,7 @@ async fn a_list_of_tiny_texts_takes_room_for_its_items() {
 }
 
 #[tokio::test]
-async fn a_huge_text_is_refused_without_making_tokens_of_it() {
+async fn a_huge_text_is_refused_without_tokenizing_it() {
     let server = Server::start();
     let huge = "word ".repeat(1_000_000);
     for (path, body) in [

@@ -328,7 +328,7 @@ async fn a_field_that_cannot_be_honoured_is_named() {
         (
             "/classify",
             json!({"input": "a", "truncation": "right", "truncate_prompt_tokens": 4}),
-            "`truncation` excludes `truncate_prompt_tokens`",
+            "`truncation` cannot be combined with `truncate_prompt_tokens`",
         ),
         ("/predict", json!({"inputs": [["a", 5]]}), "`inputs[0][1]` must be a string, not 5"),
         ("/predict", json!({"inputs": [["a", "b", "c"]]}), "`inputs[0]` must be one text or two in a list"),

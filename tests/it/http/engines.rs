@@ -37,7 +37,7 @@ pub fn not_a_number() -> EngineFactory {
     EngineFactory::step(NotANumberFactory)
 }
 
-/// An engine built of a test's checkpoint, and what starts it.
+/// An engine built from a test's checkpoint, and what starts it.
 pub struct Built {
     pub path: PathBuf,
     pub manifest: Manifest,
@@ -45,12 +45,12 @@ pub struct Built {
     _directory: TempDir,
 }
 
-/// The CPU engine of one.
+/// Builds a checkpoint for the CPU engine.
 pub fn of_checkpoint(name: &str) -> Built {
     of_checkpoint_with(name, None)
 }
 
-/// The same with the text of a file for `--head`.
+/// The same with a file for `--head` that has this text.
 pub fn of_checkpoint_with(name: &str, head: Option<&str>) -> Built {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("engine");

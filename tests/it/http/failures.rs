@@ -114,7 +114,7 @@ async fn a_full_queue_refuses_a_request_before_its_texts_are_encoded() {
         let answer = roomy.ask(path, body).await;
         assert!(answer.text.contains("maximum context length"), "{path}: {}", answer.text);
     }
-    // What is wrong with a request itself is said all the same, and nothing needs no room.
+    // Mistakes in a request are still reported, and a request without texts needs no room.
     let unknown = server.ask("/classify", json!({"input": "a", "model": "other"})).await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(server.ask("/get_reward", json!({"query": []})).await.status, StatusCode::OK);

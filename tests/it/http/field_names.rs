@@ -89,7 +89,7 @@ async fn each_candidate_is_named_by_its_own_field() {
 }
 
 #[tokio::test]
-async fn a_server_for_assistants_turns_names_the_turn_that_is_not_one() {
+async fn a_strict_server_names_the_turn_that_is_not_the_assistants() {
     let server = Server::with(|settings| settings.server.require_assistant_turn = true, instant());
     let messages = json!([turn("user", "Hello")]);
     for (path, body) in [

@@ -12,7 +12,7 @@ fn server() -> Server {
 }
 
 #[tokio::test]
-async fn an_alias_is_listed_under_the_model_it_is_of_with_the_attributes_it_has() {
+async fn an_alias_is_listed_with_its_model_and_its_attributes() {
     let server = server();
     let list = server.get("/v1/models").await.json();
     let of = |index: usize, field: &str| list["data"][index][field].clone();

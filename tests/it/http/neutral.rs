@@ -119,7 +119,7 @@ async fn a_missing_field_is_named_with_the_one_that_may_have_been_meant() {
         ("/v1/score", json!({"queries": "a", "docs": ["b"]}), "documents", ""),
         ("/v1/rewards", json!({"mesages": [], "responses": ["b"]}), "messages", "mesages"),
         ("/get_reward", json!({"querry": ["a"]}), "query", "querry"),
-        // Where one of several fields is needed, it is the one that is most like what is there.
+        // If one of several fields is needed, the error names the one most like a field that is there.
         ("/classify", json!({"texts": "a"}), "text", "texts"),
         ("/classify", json!({"input_id": [1]}), "input_ids", "input_id"),
         ("/classify", json!({"mesages": []}), "messages", "mesages"),

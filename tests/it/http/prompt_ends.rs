@@ -59,7 +59,7 @@ async fn both_ends_of_a_prompt_at_once_or_any_of_a_text_are_refused() {
     for path in ["/classify", "/pooling", "/v1/embeddings", "/v1/chat/completions", "/tokenize"] {
         let message = refused(&server, path, both.clone()).await;
         assert!(
-            message.starts_with("`continue_final_message` excludes `add_generation_prompt`"),
+            message.starts_with("`continue_final_message` cannot be combined with `add_generation_prompt`"),
             "{message}"
         );
     }

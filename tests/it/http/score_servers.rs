@@ -205,7 +205,7 @@ async fn an_interrupted_run_goes_on_with_other_servers_of_the_same_engine_only()
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    // So few rows are computed before they are in the journal.
+    // With few rows in flight, few are computed that are not in the journal yet.
     let few = ["--concurrency", "8"];
     tokio::select! {
         found = run_with(&input, "out.jsonl", &only, &few) => panic!("the run ended: {:?}", found.map(|_| ())),

@@ -111,7 +111,7 @@ impl TestResponse {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The body as JSON over lines, with what differs each time taken out.
+    /// The body as JSON on several lines, without what differs each time.
     pub fn snapshot(&self) -> String {
         let mut json = self.json();
         for (name, value) in [("id", json!("ID")), ("created", json!(0))] {

@@ -70,7 +70,7 @@ async fn an_error_in_a_text_names_its_field() {
         (json!({"text": 7}), "`text` must be a text or a list of texts"),
         (json!({"text": ["a", 7]}), "`text[1]` must be a text"),
         (json!({"text": ["a", ["b"]]}), "`text[1]` must be a text"),
-        (json!({"text": "a", "input_ids": [1]}), "`input_ids` excludes `text`"),
+        (json!({"text": "a", "input_ids": [1]}), "`input_ids` cannot be combined with `text`"),
         (json!({"input_ids": []}), "`input_ids` is empty"),
         (json!({"input_ids": [[1], []]}), "`input_ids[1]` is empty"),
         (json!({"input_ids": [[1], [640]]}), "`input_ids[1][0]` is 640"),

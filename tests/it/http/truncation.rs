@@ -97,7 +97,11 @@ async fn two_fields_that_say_how_texts_are_cut_exclude_each_other() {
             both[name] = value;
             let refused = server.ask(path, both).await;
             let message = refused.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
-            assert!(message.starts_with(&format!("`{name}` excludes `{own}`")), "{path}: {}", refused.text);
+            assert!(
+                message.starts_with(&format!("`{name}` cannot be combined with `{own}`")),
+                "{path}: {}",
+                refused.text
+            );
         }
         let mut side = request;
         side["truncation_side"] = json!("left");

@@ -14,14 +14,14 @@ use super::plan::PlannedRequest;
 use crate::http::server::{Server, TestResponse};
 
 /// A request that takes longer is starved. A slow machine never takes this long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// What the clients saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     pub(super) answered: usize,
     pub(super) refused: usize,
-    /// Those of the refused that had no key or another.
+    /// Refused requests that had no key or a wrong one.
     pub(super) without_key: usize,
     pub(super) left: usize,
     /// Items of answers that have an error of their own.
@@ -76,7 +76,7 @@ pub(super) async fn send(server: &Server, plan: &PlannedRequest) -> Option<Answe
     let response = match plan.leaves {
         Some(time) => tokio::time::timeout(time, answer).await.ok()?,
         None => {
-            let answer = tokio::time::timeout(PATIENCE, answer).await;
+            let answer = tokio::time::timeout(TIME_LIMIT, answer).await;
             answer.unwrap_or_else(|_| panic!("starved: {plan:?}"))
         }
     };

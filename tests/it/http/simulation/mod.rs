@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::client::{PATIENCE, Seen, check, scores, send, with_key};
+use self::client::{Seen, TIME_LIMIT, check, scores, send, with_key};
 use self::keys::{ClientKey, KeyFile};
 use self::plan::{INFLIGHT_BYTES, MS, Operations};
 use super::server::{MODEL, Server, TestResponse, paris};
@@ -41,11 +41,11 @@ fn count(server: &Server, name: &str) -> f64 {
     text.lines().find_map(|line| line.strip_prefix(&start)).map_or(0.0, |value| value.parse().unwrap())
 }
 
-/// Waits for what must come to be so.
+/// Waits until `condition` is true; fails if that takes too long.
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
+        assert!(start.elapsed() < TIME_LIMIT, "{what}");
         tokio::time::sleep(MS).await;
     }
 }
@@ -54,7 +54,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 /// this status. An engine that stalled before it became calm may still lose it.
 async fn answer_to_large_body(server: &Server, status: StatusCode) -> TestResponse {
     let mut request = paris();
-    request["timeout"] = json!(PATIENCE.as_secs());
+    request["timeout"] = json!(TIME_LIMIT.as_secs());
     let start = Instant::now();
     loop {
         let body = format!("{}{request}", " ".repeat(INFLIGHT_BYTES - 1000));
@@ -63,7 +63,7 @@ async fn answer_to_large_body(server: &Server, status: StatusCode) -> TestRespon
         if answer.status == status {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "the server does not recover: {}", answer.text);
+        assert!(start.elapsed() < TIME_LIMIT, "the server does not recover: {}", answer.text);
         tokio::time::sleep(5 * MS).await;
     }
 }
@@ -76,7 +76,7 @@ async fn end(server: &Server, grace: Duration) -> Exit {
         let _ = stopping.wait_for(|stop| *stop).await;
     });
     let start = Instant::now();
-    let ended = tokio::time::timeout(PATIENCE, drain(server.scheduler.clone(), stop, ports, grace)).await;
+    let ended = tokio::time::timeout(TIME_LIMIT, drain(server.scheduler.clone(), stop, ports, grace)).await;
     let exit = ended.expect("the server does not end");
     assert!(exit == Exit::Drained || start.elapsed() >= grace, "{exit:?} before the grace time was over");
     exit
@@ -144,7 +144,7 @@ async fn simulate(seed: u64, calm_server: &Server) -> Seen {
         assert_eq!(scores(path, &answer), scores(path, &right));
     }
     if ended.is_none() {
-        assert_eq!(end(&server, PATIENCE).await, Exit::Drained);
+        assert_eq!(end(&server, TIME_LIMIT).await, Exit::Drained);
     }
     answer_to_large_body(&server, StatusCode::SERVICE_UNAVAILABLE).await;
     seen

@@ -1,4 +1,4 @@
-//! Texts that are read in several places, each of which is a request to the library.
+//! Texts that are read at several positions, each of which is a request to the library.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::engine_directory::{Engine, read, reading};
 /// Classes of a step.
 const ROWS: usize = 2;
 
-/// An engine whose texts may be read in any number of places.
+/// An engine whose texts may be read at any number of positions.
 fn steps(script: &str) -> Engine {
     let mut engine = Engine::new(&format!("tokens_per_block 8\nkv_blocks 64\n{script}"));
     engine.manifest.head.pooling =
@@ -21,9 +21,9 @@ fn steps(script: &str) -> Engine {
     engine
 }
 
-/// What the stand-in gives there: of each place, the logits of the text up to it.
-fn expected(text: &[u32], places: &[usize]) -> Vec<f32> {
-    places.iter().flat_map(|&place| expected_logits(&text[..=place], ROWS)).collect()
+/// What the stand-in gives there: of each position, the logits of the text up to it.
+fn expected(text: &[u32], positions: &[usize]) -> Vec<f32> {
+    positions.iter().flat_map(|&position| expected_logits(&text[..=position], ROWS)).collect()
 }
 
 /// Texts with beginnings in common, and where they are read.
@@ -34,11 +34,11 @@ fn texts(count: u32) -> Vec<(Vec<u32>, Vec<usize>)> {
         let tokens: Vec<u32> =
             (0..length).map(|token| token % 9 + if token < 40 { number % 4 } else { number }).collect();
         let share = random.random_range(0.01..0.3);
-        let mut places: Vec<usize> = (0..tokens.len()).filter(|_| random.random_bool(share)).collect();
-        if places.is_empty() {
-            places.push(random.random_range(0..tokens.len()));
+        let mut positions: Vec<usize> = (0..tokens.len()).filter(|_| random.random_bool(share)).collect();
+        if positions.is_empty() {
+            positions.push(random.random_range(0..tokens.len()));
         }
-        (tokens, places)
+        (tokens, positions)
     };
     (0..count).map(text).collect()
 }
@@ -47,9 +47,9 @@ fn texts(count: u32) -> Vec<(Vec<u32>, Vec<usize>)> {
 async fn read_all(handle: &Handle, texts: &[(Vec<u32>, Vec<usize>)]) -> Vec<Result<Vec<f32>, Rejection>> {
     let running: Vec<_> = texts
         .iter()
-        .map(|(text, places)| {
-            let (handle, text, places) = (handle.clone(), text.clone(), places.clone());
-            tokio::spawn(async move { read(&handle, &text, &places).await })
+        .map(|(text, positions)| {
+            let (handle, text, positions) = (handle.clone(), text.clone(), positions.clone());
+            tokio::spawn(async move { read(&handle, &text, &positions).await })
         })
         .collect();
     let mut answers = Vec::new();
@@ -60,24 +60,24 @@ async fn read_all(handle: &Handle, texts: &[(Vec<u32>, Vec<usize>)]) -> Vec<Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_place_has_the_logits_of_the_text_up_to_there() {
+async fn each_position_has_the_logits_of_the_text_up_to_it() {
     let engine = steps("reorder\njitter 200\npartial_share 200000\ntwice_share 200000");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let texts = texts(150);
-    for ((text, places), logits) in texts.iter().zip(read_all(&handle, &texts).await) {
-        assert_eq!(logits.unwrap(), expected(text, places));
+    for ((text, positions), logits) in texts.iter().zip(read_all(&handle, &texts).await) {
+        assert_eq!(logits.unwrap(), expected(text, positions));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_with_more_places_than_the_library_takes_at_once_is_scored_and_so_are_those_beside_it() {
+async fn a_text_with_more_positions_than_the_library_takes_at_once_is_scored_and_so_are_the_others() {
     let engine = steps("echo\ndelay 200");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let everywhere: Vec<(Vec<u32>, Vec<usize>)> =
         (0..8).map(|number| ((0..250).map(|token| token + number).collect(), (0..250).collect())).collect();
     let both = [everywhere, texts(40)].concat();
-    for ((text, places), logits) in both.iter().zip(read_all(&handle, &both).await) {
-        assert_eq!(logits.unwrap(), expected(text, places));
+    for ((text, positions), logits) in both.iter().zip(read_all(&handle, &both).await) {
+        assert_eq!(logits.unwrap(), expected(text, positions));
     }
     // Two iterations' requests twice over, and those of the longest text.
     let asked_for = std::fs::read_to_string(engine.directory.path().join("asked-for")).unwrap();
@@ -85,7 +85,7 @@ async fn a_text_with_more_places_than_the_library_takes_at_once_is_scored_and_so
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_to_a_place_its_text_has_one_answer() {
+async fn whatever_happens_to_a_position_its_text_has_one_answer() {
     for fault in [
         "error_share 60000",
         "time_out_share 60000",
@@ -98,10 +98,10 @@ async fn whatever_happens_to_a_place_its_text_has_one_answer() {
         let handle = engine.schedule(scheduler::SchedulerOptions::default());
         let texts = texts(120);
         let (mut right, mut failed) = (0, 0);
-        for ((text, places), answer) in texts.iter().zip(read_all(&handle, &texts).await) {
+        for ((text, positions), answer) in texts.iter().zip(read_all(&handle, &texts).await) {
             match answer {
                 Ok(logits) => {
-                    assert_eq!(logits, expected(text, places), "{fault}");
+                    assert_eq!(logits, expected(text, positions), "{fault}");
                     right += 1;
                 }
                 Err(Rejection::EngineFailed(_)) => failed += 1,
@@ -133,9 +133,9 @@ async fn a_text_whose_every_position_fails_reports_one_reason() {
 async fn a_client_that_leaves_leaves_nothing_behind() {
     let engine = steps("delay 10000");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
-    let (text, places): (Vec<u32>, Vec<usize>) = ((0..250).collect(), (0..250).collect());
+    let (text, positions): (Vec<u32>, Vec<usize>) = ((0..250).collect(), (0..250).collect());
     for wait in [0, 5, 30] {
-        let ticket = handle.submit(reading(&text, &places), None).unwrap();
+        let ticket = handle.submit(reading(&text, &positions), None).unwrap();
         tokio::time::sleep(Duration::from_millis(wait)).await;
         drop(ticket);
     }
