@@ -1,4 +1,4 @@
-//! How long it takes to make token ids of a conversation.
+//! How long it takes to tokenize a conversation.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark may panic, and is not a library")]
 

@@ -89,7 +89,8 @@ fn decision() {
     }
 }
 
-/// Jobs of 256 tokens through the handle, this many in flight at once; time until all are answered.
+/// The time until jobs of 256 tokens, of which this many are in flight at once, are answered through the
+/// handle.
 fn round_trip() {
     let factory = SimulatedFactory::new(LIMITS, PrefixSharing::WithinIteration, 5);
     let handle = start(factory.into(), SchedulerOptions::default(), Arc::new(())).expect("an engine");

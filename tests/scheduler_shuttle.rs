@@ -47,7 +47,7 @@ impl<T> Hole<T> {
         Self(Arc::new((Mutex::new(None), Condvar::new())))
     }
 
-    /// Gives what was there before.
+    /// Returns what was there before.
     fn put(&self, value: T) -> Option<T> {
         let before = self.0.0.lock().unwrap().replace(value);
         self.0.1.notify_one();

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Scores of questions about conversations, by transformers in f32.
 
-Each question follows its conversation in a further user's turn, or stands in one turn
-that quotes it. See tests/golden/README.md.
+Each question follows its conversation in a further user's turn, or is in one turn that quotes it. See
+tests/golden/README.md.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Records what Python's datetime.strftime gives, in tests/golden/strftime.jsonl: a date, a format, a text a line."""
+"""Records what Python's datetime.strftime gives, in tests/golden/strftime.jsonl: a date, a format and a text
+per line."""
 
 import datetime
 import json

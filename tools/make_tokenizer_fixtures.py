@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make random tokenizer configurations, and record the ids that transformers gives with them.
 
-Each case is a checkpoint without weights: a `tokenizer.json` of the test checkpoints, changed, and
-the files that go over it. The cases in `tests/golden/tokenizers` are those of the default options.
-For a longer run:
+Each case is a checkpoint without weights: a `tokenizer.json` of the test checkpoints, changed, and the files
+that override parts of it. The cases in `tests/golden/tokenizers` are those of the default options. For a
+longer run:
 
     python tools/make_tokenizer_fixtures.py --seed 1 --cases 5000 --output /tmp/tokenizers.json
     TOKENIZER_CASES=/tmp/tokenizers.json cargo test --lib builder::tokenizer
@@ -261,7 +261,7 @@ def record(case):
 
 
 def write(recorded, path):
-    """Write cases, one a line."""
+    """Write cases, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in recorded)
     path.write_text(f'{{"cases": [\n{lines}\n]}}\n')

@@ -17,7 +17,7 @@ struct ModelShape {
     std::size_t hidden_size;
     HeadShape heads;
     std::size_t intermediate_size;
-    // What the family computes otherwise than Llama.
+    // How the family's layers differ from Llama's.
     void (*change)(ModelConfig&) = [](ModelConfig&) {};
 };
 

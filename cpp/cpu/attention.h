@@ -80,8 +80,7 @@ struct Attention {
             }
     }
 
-    // Keys from `begin` on that are not after those which a row sees, at most one step's. Later rows see
-    // more.
+    // Number of keys from `begin` to the last that a row sees, at most one step's. Later rows see more.
     std::size_t visible(std::size_t row, std::size_t begin) const {
         const std::size_t end = sight.end(positions[row]);
         return end <= begin ? 0 : std::min(end - begin, kTileKeys);

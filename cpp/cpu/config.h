@@ -29,7 +29,7 @@ struct NormConfig {
     bool sum_norms = false;
 };
 
-// Embeddings of a token's place in its text, which are added to that of the token.
+// Embeddings of a token's position in its text, which are added to that of the token.
 struct PositionsConfig {
     std::size_t rows = 0;  // 0: none
     // The row of the first token.
@@ -38,13 +38,14 @@ struct PositionsConfig {
     std::optional<std::uint32_t> padding = {};
 };
 
-// Most rows of embeddings of relative positions.
+// Maximum number of rows of embeddings of relative positions.
 inline constexpr std::size_t kMostRelativeRows = 1 << 16;
 
 // Embeddings of relative positions, see RelativePositions.
 struct RelativeConfig {
     std::size_t span = 0;  // half of the rows; 0: none
-    // Distances from half of this on share rows, the more the longer, up to `longest`. 0: none share rows.
+    // From half of this on, several distances share a row, and longer distances share it with more, up to
+    // `longest`. 0: none share rows.
     std::size_t buckets = 0;
     std::size_t longest = 0;
     // There is a layer norm over them.

@@ -25,7 +25,7 @@ struct HeadShape {
     std::size_t qkv_width() const { return q_width() + 2 * kv_width(); }
 };
 
-// Most rows (queries x heads) of one attention tile.
+// Maximum number of rows (queries x heads) of one attention tile.
 inline constexpr std::size_t kTileRows = 64;
 // Keys that each update of the running softmax takes.
 inline constexpr std::size_t kTileKeys = 64;

@@ -6,7 +6,7 @@ use assay_fuzz::Checkpoint;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// Most data that a header gets; the zeros are not stored, but a build may read some of them.
+/// Maximum bytes of data that a header gets; the zeros are not stored, but a build may read some of them.
 const MAX_DATA: u64 = 1 << 30;
 
 thread_local! {

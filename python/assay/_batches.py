@@ -38,10 +38,10 @@ class BatchScorer:
         self._server = Server(engine, *engine_options) if engine is not None else None
         if self._server is not None:
             urls = [self._server.url]
-        # Where there are several servers, the next one is asked soon.
-        patience = retry_for if len(urls) == 1 else min(retry_for, 3.0)
+        # If there are several servers, the next one is asked soon.
+        retry_each_for = retry_for if len(urls) == 1 else min(retry_for, 3.0)
         self._retry_for = retry_for
-        self._clients = [Client(one, api_key=api_key, model=model, retry_for=patience) for one in urls]
+        self._clients = [Client(one, api_key=api_key, model=model, retry_for=retry_each_for) for one in urls]
         self._fields = fields or {}
 
     def items(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> list[Item]:
@@ -61,7 +61,7 @@ class BatchScorer:
         return [found[index] for index in range(len(keys))]
 
     def _home(self, key: str) -> int:
-        """The server of a prompt: the same in every process and on every day."""
+        """The index of a prompt's server, which is the same in every process and every run."""
         return int(key, 16) % len(self._clients)
 
     def _score(self, first: int, conversations: list[list[Message]]) -> list[Item]:

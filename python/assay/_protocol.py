@@ -64,7 +64,7 @@ class Item:
 def bodies(
     settings: Settings, conversations: Sequence[Sequence[Message]], rank_by: str | None, fields: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """The bodies of the requests that score `conversations`, a batch each."""
+    """The bodies of the requests that score `conversations`, one batch in each."""
     common = {name: value for name, value in [("model", settings.model), ("rank_by", rank_by)] if value is not None}
     for start in range(0, len(conversations), settings.batch_size):
         batch = [list(turns) for turns in conversations[start : start + settings.batch_size]]

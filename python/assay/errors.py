@@ -19,7 +19,8 @@ class ServerError(AssayError):
         super().__init__(message)
         self.status, self.code, self.param = status, code, param
 
-    # Errors cross processes, for example Ray's actors. Exceptions are made again from their message alone by default.
+    # Errors cross processes, for example Ray's actors. By default, unpickling makes an exception from its
+    # message alone.
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.status, self.code, self.param)
 

@@ -45,7 +45,7 @@ class Server:
         return Client(self.url)
 
     def close(self) -> None:
-        """Stops the server, after the requests that it has begun."""
+        """Stops the server once the requests in progress are answered."""
         if self._process.poll() is None:
             self._process.terminate()
         self._process.wait()

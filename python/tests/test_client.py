@@ -65,7 +65,7 @@ def test_a_response_without_scores_raises_with_its_index_and_never_becomes_a_sco
     assert found[1].scores is None and found[1].reward is None
 
 
-def test_what_the_server_refuses_names_the_field(client: Client):
+def test_a_refusal_of_the_server_names_the_field(client: Client):
     with pytest.raises(ServerError) as raised:
         client.rewards(QUESTION, ANSWERS, rank_by="nope")
     assert raised.value.status == 400 and raised.value.param == "rank_by"
@@ -138,7 +138,7 @@ def test_a_busy_server_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPat
     assert slept[0] >= 7 and all(seconds > 0 for seconds in slept)
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch):
+def test_retries_end_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     client, asked = answering([httpx.Response(503, headers={"Retry-After": "60"}, json={"error": {"message": "full"}})], retry_for=5)
     with pytest.raises(ServerError, match="full") as raised:

@@ -246,7 +246,7 @@ impl SimulateArgs {
     }
 }
 
-/// Scales arrivals so that the ideal engine time is `load` of the trace's span on every server.
+/// Scales arrivals so that the ideal engine time is the share `load` of the trace's span, on every server.
 fn scale_arrivals(
     setup: &SimulationSetup,
     requests: &mut [TraceRequest],

@@ -51,8 +51,8 @@ const LONG: (usize, f64) = (16_384, 0.05);
 /// Generates a trace, sorted by arrival.
 ///
 /// Lengths are uniform from 0.5 to 1.5 times their mean, except in three shapes: in best-of-n, prompts have
-/// exactly the mean length and only responses vary; in long-tailed, lengths follow a Pareto distribution; and in
-/// some-long, some are of one great length.
+/// exactly the mean length and only responses vary; in long-tailed, lengths follow a Pareto distribution; and
+/// in some-long, some have one large, fixed length.
 pub(super) fn generate(spec: &TraceSpec) -> Vec<TraceRequest> {
     let mut random = SmallRng::seed_from_u64(spec.seed);
     let mut requests = match spec.shape {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn one_text_in_twenty_of_some_long_is_long() {
+    fn the_shape_some_long_makes_one_text_in_twenty_long() {
         let requests = generate(&spec(TraceShape::SomeLong));
         let long = requests.iter().filter(|request| request.prompt_tokens == 16_384).count();
         assert!((900..1100).contains(&long), "{long}");

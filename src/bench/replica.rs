@@ -36,7 +36,7 @@ pub(super) struct Replica<'a> {
     setup: &'a SimulationSetup,
     core: StepCore,
     ledger: Ledger,
-    /// The places in the trace of the requests that it got, in this order.
+    /// Indices in the trace of the requests that it got, in this order.
     requests: Vec<usize>,
     answered: usize,
     running: Option<RunningIteration>,
@@ -70,8 +70,8 @@ impl<'a> Replica<'a> {
         [end, self.core.next_wakeup()].into_iter().flatten().min()
     }
 
-    /// Does what the scheduler's thread does when it wakes up, in the same order. `arriving` are places in the trace, and
-    /// so are those of the answers.
+    /// Does what the scheduler's thread does when it wakes up, in the same order. `arriving` are indices in
+    /// the trace, and so are those of the answers.
     pub(super) fn step(
         &mut self,
         now: Duration,

@@ -45,7 +45,7 @@ pub enum TimingError {
         /// Memory for weights and KV cache, in 10^9 bytes.
         usable_gb: f64,
     },
-    /// A share is not a share.
+    /// A share is not above 0 and at most 1.
     #[error("{option} is {share}; it must be above 0 and at most 1")]
     Share { option: &'static str, share: f64 },
     /// There are more GPUs than attention heads, or none.

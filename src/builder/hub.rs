@@ -46,7 +46,7 @@ pub(super) fn snapshot(directory: &Path) -> Result<Option<PathBuf>, BuildError> 
         )),
         (Some(_), false) => {
             let reason =
-                "it has several snapshots, and refs/main does not say which counts; name one of them";
+                "it has several snapshots, and refs/main does not say which to use; name one of them";
             Err(BuildError::checkpoint(snapshots, reason))
         }
     }

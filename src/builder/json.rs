@@ -122,7 +122,7 @@ impl Object {
         Self { path: self.path.clone(), prefix: self.prefix.clone(), fields }
     }
 
-    /// Its fields, and those of another object in place of those of the same name.
+    /// Its fields, with those of another object overriding fields of the same name.
     pub(super) fn overlaid(&self, over: &Self) -> Self {
         let names = if over.is_empty() { self } else { over };
         let mut fields = self.fields.clone();

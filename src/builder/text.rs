@@ -23,7 +23,7 @@ pub(super) struct CheckpointText {
     pub(super) has_template: bool,
     /// The special tokens that the template may use.
     pub(super) prompt: PromptSpec,
-    /// All of it, ready to use.
+    /// The encoder that tokenizer and template make.
     pub(super) encoder: Encoder,
     /// Token ids that follow every conversation.
     pub(super) suffix: Vec<u32>,

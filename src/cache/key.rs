@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_decides_the_engine_changes_its_name() {
+    fn everything_that_determines_the_engine_changes_its_name() {
         let directory = checkpoint();
         let path = directory.path();
         let first = key_with(path, |_, _| {});
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_files() {
+    fn a_models_name_becomes_a_valid_file_name() {
         assert_eq!(file_name("acme/judge 8b"), "acme--judge-8b");
     }
 }

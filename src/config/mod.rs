@@ -42,8 +42,8 @@ impl Settings {
         Self::fill(ServeOptions { directory: Some(directory), ..ServeOptions::default() })
     }
 
-    /// The effective settings. The command line overrides the `ASSAY_*` variables, these override NIM's, and these the
-    /// file. `variable` reads an environment variable.
+    /// The effective settings. The command line overrides the `ASSAY_*` variables, which override NIM's
+    /// variables, which override the file. `variable` reads an environment variable.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -61,7 +61,7 @@ impl Settings {
     /// Fills in the default of every option that is not given.
     ///
     /// # Errors
-    /// [`ConfigError::NoModel`], or the error that names the options which do not go together.
+    /// [`ConfigError::NoModel`], or an error that names the options that contradict each other.
     pub fn resolve(options: ServeOptions) -> Result<Self, ConfigError> {
         if options.directory.is_none() {
             return Err(ConfigError::NoModel);

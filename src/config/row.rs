@@ -102,7 +102,7 @@ pub(super) struct Row<S: Setting> {
     pub(super) hyphens: bool,
     /// Other names, which work in every source but are not listed.
     pub(super) aliases: &'static [&'static str],
-    /// NIM's variables for this option; the first that is set counts.
+    /// NIM's variables for this option; the first that is set is used.
     pub(super) nim: &'static [(&'static str, FromNim)],
 }
 

@@ -1,9 +1,9 @@
 //! The table of options: one row for each.
 //!
 //! A row gives the name, the type, the default and the help (the first paragraph is shown by `-h`, all of it by
-//! `--help`). It may add, by key: what stands for the value in help, what help says about a default that is
-//! chosen later, how the value is read, old names, and the variables of NIM that stand for the option. The command
-//! line, the variable `ASSAY_*`, the key in YAML, the settings and `--print-config` follow from it.
+//! `--help`). It may add, by key: the placeholder for the value in help, what help says about a default that
+//! is chosen later, how the value is read, old names, and NIM's variables for the option. The command line,
+//! the variable `ASSAY_*`, the key in YAML, the settings and `--print-config` follow from it.
 
 use std::path::PathBuf;
 

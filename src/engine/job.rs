@@ -46,7 +46,7 @@ impl Work {
         }
     }
 
-    /// Most tokens that are streamed to the client after a prompt of `prompt` tokens.
+    /// Maximum number of tokens that are streamed to the client after a prompt of `prompt` tokens.
     pub(crate) fn max_streamed_tokens(&self, prompt: usize) -> usize {
         match self {
             Self::Score { .. } => 0,

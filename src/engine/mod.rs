@@ -56,9 +56,9 @@ pub type BlockId = u32;
 pub struct Limits {
     /// Longest sequence, prompt and generated tokens together.
     pub max_seq_len: usize,
-    /// Most sequences in one iteration.
+    /// Maximum number of sequences in one iteration.
     pub max_batch_size: usize,
-    /// Most tokens computed in one iteration.
+    /// Maximum number of tokens computed in one iteration.
     pub max_num_tokens: usize,
     /// KV blocks in the cache.
     pub kv_blocks: usize,

@@ -15,7 +15,7 @@ pub trait StepEngine: Send {
     /// Which earlier work a sequence's blocks may reuse.
     fn sharing(&self) -> PrefixSharing;
 
-    /// Most KV blocks to keep for their prefixes while no sequence uses them. An engine whose memory is taken
+    /// Maximum number of KV blocks to keep for their prefixes while no sequence uses them. An engine whose memory is taken
     /// only as blocks are first used returns fewer than all of them.
     fn max_cached_blocks(&self) -> usize {
         self.limits().kv_blocks

@@ -5,7 +5,7 @@ use std::{env, fs, thread};
 
 use super::quota;
 
-/// Most threads that an engine is given: more than any machine has hardware threads.
+/// Maximum number of threads that an engine is given: more than any machine has hardware threads.
 pub(crate) const MOST_THREADS: usize = 1024;
 
 /// Threads that compute without waiting for each other: one for each physical core that the process may run on, and

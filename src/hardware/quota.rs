@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_quota_nothing_is_said() {
+    fn without_a_readable_quota_there_is_no_limit() {
         assert_eq!(found("/", &[]), None);
         assert_eq!(found("/", &[("", "max 100000\n")]), None);
         assert_eq!(found("/", &[("", "damaged")]), None);

@@ -259,13 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_target_is_answered_with_those_there_are() {
+    fn an_unknown_target_is_refused_with_the_known_ones() {
         let message = HardwareTarget::find("h9000").unwrap_err().to_string();
         assert!(message.contains("\"h9000\"") && message.contains("h100-sxm"), "{message}");
     }
 
     #[test]
-    fn a_precision_the_target_lacks_is_answered_with_those_it_has() {
+    fn a_precision_the_target_lacks_is_refused_with_those_it_has() {
         let message = HardwareTarget::find("a10").unwrap().rate(Precision::Fp8).unwrap_err().to_string();
         assert!(message.contains("no rate for fp8; it has bf16, int8"), "{message}");
     }

@@ -1,6 +1,6 @@
 //! Which names attributes may have.
 
-/// Most bytes of a name, which every answer repeats.
+/// Maximum number of bytes of a name, which every answer repeats.
 const MOST_BYTES: usize = 256;
 
 /// Why a list of attribute names cannot be used.

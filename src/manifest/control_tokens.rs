@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which added tokens of the tokenizer structure a conversation, where the tokenizer itself does not say it.
+/// Which of the tokenizer's added tokens structure a conversation, if the tokenizer itself does not say so.
 ///
-/// A token that structures a conversation, such as the end of a turn, is never taken from the text of a message.
-/// Every other token is taken wherever a text spells it. Special tokens are of the first kind and all others of the
-/// second, except those listed here.
+/// Text of a message never becomes a token that structures a conversation, such as the end of a turn. Every
+/// other token is recognised wherever a text spells it. Special tokens are of the first kind and all others
+/// of the second, except those listed here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlTokens {

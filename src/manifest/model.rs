@@ -247,9 +247,10 @@ pub struct Segments {
 pub struct RelativePositions {
     /// Half of the rows of the embedding.
     pub span: usize,
-    /// Distances from half of this on share rows, the more the longer; `None` if each distance has its own.
+    /// From half of this on, several distances share a row, and longer distances share it with more; `None`
+    /// if each distance has its own.
     pub buckets: Option<usize>,
-    /// The longest distance that rows tell apart.
+    /// Longer distances have the row of this one.
     pub longest: usize,
     /// Whether there is a layer norm over the embedding.
     pub normed: bool,

@@ -55,8 +55,8 @@ impl AddedSearch {
         self.added.is_empty()
     }
 
-    /// Where the added tokens of a text are that are `honoured`, and the pieces between them. No place is empty, but for
-    /// that of a text without any.
+    /// The ranges of the added tokens in a text that are `honoured`, and of the pieces between them. No range
+    /// is empty, unless the text is.
     pub(super) fn cut(
         &self,
         text: &str,

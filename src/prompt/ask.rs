@@ -72,7 +72,7 @@ impl Encoder {
 pub struct AnswerTokens<'e> {
     encoder: &'e Encoder,
     layout: QuestionLayout,
-    /// Most tokens of a prompt.
+    /// Maximum number of tokens of a prompt.
     limit: usize,
     /// A prompt up to where its answer starts.
     text: String,

@@ -2,7 +2,7 @@
 //! would keep a thread busy for years.
 //!
 //! Real patterns need a few steps for each character. So each pattern is tried on runs of the characters that it may be
-//! sensitive to, before it is used, and must get along with a number of steps in proportion to their length.
+//! sensitive to, before it is used, and must need only a number of steps in proportion to their length.
 
 use onig::{MatchParam, Regex, Region, SearchOptions};
 use serde_json::Value;

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_counts_for_the_work_and_not_after_it() {
+    fn a_flag_cancels_its_own_work_and_nothing_after_it() {
         let flag = Arc::new(AtomicBool::new(false));
         let seen = cancellable(flag.clone(), || {
             let before = is_cancelled();

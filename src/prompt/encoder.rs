@@ -163,7 +163,7 @@ impl Encoder {
         Ok(self.encode_whole(messages, options)?.tokens)
     }
 
-    /// The same, with where steps end if each is encoded by itself.
+    /// As [`Self::encode`]; also returns where steps end, if each is encoded by itself.
     pub(super) fn encode_whole(
         &self,
         messages: &[Message],

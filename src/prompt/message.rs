@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_but_plain_words_is_seen() {
+    fn every_text_is_visited_but_names_that_are_plain_words() {
         let given = json!({"name": "Ann <b>", "x y": {"k": ["v", 1], "<k>": true}});
         let message = Message::with_fields("judge <r>".into(), Some("hi".into()), fields(&given));
         let mut seen = Vec::new();

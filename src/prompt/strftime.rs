@@ -23,7 +23,7 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 /// Widest field; a format asks for more only to exhaust memory.
 const MAX_WIDTH: usize = 1000;
 
-/// What stands between `%` and the letter of a directive.
+/// The flags and the width between `%` and the letter of a directive.
 #[derive(Clone, Copy, Default)]
 struct Flags {
     /// `-` for no padding, or the character to pad with.

@@ -53,8 +53,8 @@ impl Template {
         self.jinja.reads(name)
     }
 
-    /// Renders messages with `variables`, whatever those of the options are. `marks` are characters in both that the
-    /// template's string functions skip.
+    /// Renders messages with `variables` instead of those of the options. `marks` are characters in both that
+    /// the template's string functions skip.
     ///
     /// # Errors
     /// The template refuses the conversation or fails.
@@ -86,8 +86,8 @@ impl Template {
     }
 }
 
-/// Stands after the last message's text, so that its end is found in the rendering. The space shows whether the
-/// template keeps white space there.
+/// A tag after the last message's text, so that its end is found in the rendering. The space shows whether
+/// the template keeps white space there.
 const END_TAG: &str = "THE_LAST_MESSAGE_ENDS_HERE ";
 
 /// Adds the tag, and returns the text that it ends.

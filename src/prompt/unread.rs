@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::template::Template;
 use super::{Message, TemplateVariables};
 
-/// Most names of fields, or of variables, that are looked for in a template.
+/// Maximum number of names of fields, or of variables, that are looked for in a template.
 const MOST_SEEN: usize = 100;
 
 /// The names that were looked for in a template.

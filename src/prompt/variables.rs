@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::template::size;
 use crate::manifest::{NotADate, TemplateDate};
 
-/// Most bytes of the variables: they are rendered again with every conversation of a request.
+/// Maximum number of bytes of the variables: they are rendered again with every conversation of a request.
 const LARGEST: usize = 1 << 20;
 /// The function that gives templates the date. As a variable it is the date to give.
 const DATE: &str = "strftime_now";

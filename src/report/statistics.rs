@@ -72,7 +72,7 @@ impl Moments {
     }
 }
 
-/// Whether sums of squares of numbers up to this one are floats; 0 is.
+/// Whether sums of squares of numbers up to this one fit in a float; true for 0.
 fn is_moderate(number: f64) -> bool {
     number == 0.0 || (1e-100..=1e100).contains(&number)
 }

@@ -49,7 +49,7 @@ pub enum Rejection {
     /// The engine made no progress.
     #[error("the engine made no progress for {} s", .0.as_secs())]
     EngineStalled(Duration),
-    /// The server is going away.
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
 }

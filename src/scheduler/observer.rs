@@ -16,7 +16,7 @@ pub trait Observer: Send + Sync {
     fn iteration(&self, _tokens: usize, _sequences: usize, _elapsed: Duration) {}
     /// The number of tokens whose keys and values a sequence took from the prefix tree.
     fn prefix_reused(&self, _tokens: usize) {}
-    /// A sequence that generates gave up its blocks to one that goes before it.
+    /// A sequence that generates gave up its blocks to one that is ahead of it.
     fn preempted(&self) {}
     /// A request is answered by the computation for another request, or by the cache of scores.
     fn deduplicated(&self) {}

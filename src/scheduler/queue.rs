@@ -110,12 +110,13 @@ impl Queue {
         self.total
     }
 
-    /// Waiting tokens of a class and of those that go before it.
+    /// Waiting tokens of a class and of those ahead of it.
     pub(super) fn tokens_up_to(&self, priority: Priority) -> usize {
         self.classes.range(..=priority).map(|(_, class)| class.tokens).sum()
     }
 
-    /// The sequences of classes that go after `priority`: the lowest class first, and in it the last in order first.
+    /// The sequences of classes below `priority`: the lowest class first, and within it the last in order
+    /// first.
     pub(super) fn last_below(&self, priority: Priority) -> impl Iterator<Item = SequenceId> + '_ {
         let lower = self.classes.range((Bound::Excluded(priority), Bound::Unbounded)).rev();
         lower.flat_map(|(_, class)| class.order.iter().rev().map(|key| key.sequence()))

@@ -137,7 +137,7 @@ impl<E: ?Sized + Send + 'static> Supervisor<E> {
             OnFailure::Exit => {
                 // Its thread may never end: the process does instead.
                 std::mem::forget(running.engine);
-                self.event = Event::GivenUp("the engine failed and the server is going away".into());
+                self.event = Event::GivenUp("the engine failed and the server is shutting down".into());
             }
             OnFailure::Restart if self.failed_starts >= self.options.restart_attempts => {
                 self.event = Event::GivenUp("the engine fails whenever it is started".into());

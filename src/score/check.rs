@@ -19,7 +19,7 @@ use crate::serving::{LengthPolicy, Scheduling, Scorer};
 /// Exit status if a score is not the expected one.
 const DIFFERENT: u8 = 1;
 
-/// Score a few conversations with an engine, to compare them with those of other software
+/// Score a few conversations with an engine, to compare the scores with those of other software
 ///
 /// Prints a JSON line for each conversation: its messages, its token ids and its scores.
 /// tools/compare_with_transformers.py compares them with those of the checkpoint in transformers.

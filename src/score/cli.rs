@@ -50,7 +50,7 @@ struct SourceArgs {
     /// Model to ask the server for [default: the first that it lists]
     #[arg(long, requires = "urls", value_name = "NAME")]
     model: Option<String>,
-    /// Maximum number of conversations at a server at once
+    /// Maximum number of conversations in flight to each server
     #[arg(long, requires = "urls", default_value_t = 64, value_name = "COUNT")]
     concurrency: usize,
     /// Threads of the CPU engine [default: one per core]
@@ -115,7 +115,7 @@ pub struct EvalArgs {
     source: SourceArgs,
     #[command(flatten)]
     form: FormArgs,
-    /// Hold one score of each row's conversation against the numbers in this column: Pearson's and Spearman's
+    /// Compare one score of each row's conversation with the numbers in this column: Pearson's and Spearman's
     /// correlation, agreement, and the reliability curve
     #[arg(long, value_name = "COLUMN")]
     label: Option<String>,

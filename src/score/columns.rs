@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_columns_that_would_be_added_are_in_the_way() {
+    fn only_columns_that_would_be_added_collide() {
         let shp = json!({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9,
                          "score_B": 2, "score_ratio": 4.5});
         let webgpt = json!({"question": {"full_text": "q"}, "answer_0": "a", "answer_1": "b", "score_0": 0.5,

@@ -17,7 +17,7 @@ pub(super) struct Peeked {
     path: PathBuf,
     others: Vec<PathBuf>,
     read: Vec<Result<Row, ScoreError>>,
-    /// Place of the row whose form was found.
+    /// Index of the row whose form was found.
     first: usize,
     rest: Rows,
 }

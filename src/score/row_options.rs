@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::prompt::TemplateVariables;
 
-/// What a row brings besides its conversations; it goes before what the run has.
+/// What a row brings besides its conversations; it overrides what the run has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowOptions<'a> {
     /// Variables for the chat template.

@@ -56,7 +56,7 @@ pub(super) trait ScoreSource: Send + Sync {
     fn step_token(&self) -> Option<&str>;
 
     /// Scores the conversations of one row, in their order, by the row's own rubric or principle if it has one. What they
-    /// share is computed once. The row's variables for the chat template go before those of the run.
+    /// share is computed once. The row's variables for the chat template override those of the run.
     ///
     /// # Errors
     /// [`ScoreError::Gone`].

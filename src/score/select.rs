@@ -185,7 +185,7 @@ impl<'a> Selector<'a> {
                         row.set(name, only_kept(list, &kept));
                     }
                 } else {
-                    // The responses are inside of a tree, which stays whole.
+                    // The responses are nodes of a tree, from which none can be removed.
                     for (name, list) in &lists {
                         row.set(name, others_null(list, &kept));
                     }

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_that_holds_a_whole_table_is_told_from_a_row() {
+    fn an_object_that_holds_a_whole_table_is_not_taken_for_a_row() {
         for (json, words) in [
             (r#"{"data": [{"prompt": "p", "response": "a"}]}"#, ".data[]"),
             (r#"{"prompt": {"0": "p", "1": "q"}, "response": {"0": "a", "1": "b"}}"#, "numbered"),

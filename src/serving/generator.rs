@@ -37,7 +37,7 @@ pub struct Generator {
 pub(crate) struct GenerateOptions {
     /// How tokens are chosen; its `max_tokens` is replaced by the field below.
     pub(crate) sampling: Sampling,
-    /// Most tokens to generate; the model's own number, or as many as there is room for, unless given.
+    /// Maximum number of tokens to generate; the model's own number, or as many as there is room for, unless given.
     pub(crate) max_tokens: Option<usize>,
     /// Whether to generate nothing; `max_tokens` is 1 then, because an engine generates something.
     pub(crate) prompt_only: bool,

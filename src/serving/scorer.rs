@@ -52,7 +52,7 @@ impl Scheduling {
 pub struct LengthPolicy {
     /// Which end of it is cut off, if it is cut.
     pub truncation: Truncation,
-    /// Most tokens that it may have; as many as the engine takes if not set.
+    /// Maximum number of tokens that it may have; as many as the engine takes if not set.
     pub tokens: Option<usize>,
 }
 

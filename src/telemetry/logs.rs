@@ -120,7 +120,7 @@ fn escaped(event: &str) -> String {
     text + end
 }
 
-/// The level that `name` stands for in this program, in Python or in NIM; capitals do not count.
+/// The level that this program, Python or NIM calls `name`, in upper or lower case.
 pub(crate) fn level_name(name: &str) -> Option<&'static str> {
     Some(match name.trim().to_ascii_lowercase().as_str() {
         "off" => "off",

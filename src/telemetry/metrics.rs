@@ -272,7 +272,7 @@ impl Metrics {
         self.non_finite.inc();
     }
 
-    /// Sequences that are computed or wait.
+    /// Number of sequences that are running or waiting.
     pub fn load(&self) -> i64 {
         self.running.get() + self.waiting.get()
     }

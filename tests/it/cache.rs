@@ -126,7 +126,7 @@ fn a_changed_checkpoint_is_built_again_and_the_cache_is_bounded() {
     assert_eq!(site.engines().len(), 2);
     let newest = site.engines()[0]["name"].clone();
 
-    // What a build that was killed left goes as well.
+    // What a killed build left is removed as well.
     let left = site.root.path().join("cache/engines/.judge-0.build-engine-x");
     std::fs::create_dir(&left).unwrap();
     let mut small = site.command(&["check", "judge", "--dtype", "f32"]);

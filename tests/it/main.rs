@@ -1,4 +1,4 @@
-//! Integration tests, one module a topic. `cargo test --test it TOPIC` runs one of them.
+//! Integration tests, one module per topic. `cargo test --test it TOPIC` runs one of them.
 //!
 //! The scheduler under `shuttle` and the tests over TensorRT-LLM's stand-in are binaries of their own.
 #![allow(clippy::needless_pass_by_value, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]

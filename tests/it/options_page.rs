@@ -10,7 +10,7 @@ Every option of every command. The page is generated; after a change run
 `UPDATE_DOCS=1 cargo test --test it options_page`. `assay man DIR` and `build-engine man DIR` write man pages, and
 `assay completions SHELL` prints completions for a shell.
 
-An option of `assay serve` can be set in three places. If several set it, the first in this list counts:
+An option of `assay serve` can be set in three places. If several set it, the first in this list takes precedence:
 
 | Place | Example |
 |---|---|

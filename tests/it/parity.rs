@@ -211,6 +211,6 @@ parity! {
     every_step: "math-prm-tiny";
     objectives_and_their_mixture: "armo-tiny";
     quantiles_mixed_through_batch_norms: "qrm-tiny";
-    means_weighed_by_a_network: "urm-tiny";
-    distributions_weighed_by_a_network: "ldl-tiny";
+    means_weighted_by_a_network: "urm-tiny";
+    distributions_weighted_by_a_network: "ldl-tiny";
 }

@@ -260,7 +260,7 @@ fn the_listing_has_nims_form() {
 }
 
 #[test]
-fn an_engine_directory_is_its_own_choice_and_folders_are_searched_three_deep() {
+fn an_engine_directory_is_used_as_it_is_and_a_folder_is_searched_three_levels_deep() {
     let root = folder(&[cpu()]);
     let search = |path: &Path| choose(path, AUTO, &machine("", 0)).map(|(directory, _)| directory);
     let directory = root.path().join("0");
@@ -276,7 +276,7 @@ fn an_engine_directory_is_its_own_choice_and_folders_are_searched_three_deep() {
 }
 
 #[test]
-fn models_are_never_chosen_between() {
+fn no_choice_is_made_between_different_models() {
     let other = manifest(cpu().target, |manifest| manifest.model.name = "other".to_owned());
     let all = [cpu(), other];
     for wanted in [AUTO, "onednn-avx2-f32"] {

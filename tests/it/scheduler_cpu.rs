@@ -61,7 +61,7 @@ fn job(tokens: &[u32], work: Work, priority: i8) -> Job {
     Job { tokens: tokens.into(), work, priority: Priority(priority) }
 }
 
-/// Where a text is read: at its last token, and of some texts in two places before it.
+/// Where a text is read: at its last token, and for some texts at two earlier positions.
 fn reads(text: &[u32]) -> Vec<usize> {
     let last = text.len() - 1;
     let mut read = if text[last].is_multiple_of(3) { vec![last / 3, last / 2, last] } else { vec![last] };
@@ -172,7 +172,7 @@ fn a_text_of_an_encoder_has_one_score_however_it_is_scheduled() {
     check(directory.path(), &manifest, None, &texts(&mut SmallRng::seed_from_u64(3), 40));
 }
 
-/// Its whole batch is one text at least.
+/// A batch of it has room for at least one whole text.
 #[test]
 fn an_encoder_needs_room_for_a_whole_text() {
     let directory = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ struct Bench {
     args: BenchArgs,
 }
 
-/// Runs `assay bench` with these arguments; gives what it printed, or why it refused.
+/// Runs `assay bench` with these arguments; returns what it printed, or why it refused.
 fn bench<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
     let arguments = std::iter::once("bench").chain(arguments);
     let Bench { args } = Bench::try_parse_from(arguments).map_err(|error| error.to_string())?;
@@ -201,7 +201,7 @@ fn examples(page: &str) -> Vec<(&str, &str)> {
     examples
 }
 
-/// The words of a line, numbers apart.
+/// The words of a line, and its numbers.
 fn words_and_numbers(line: &str) -> (Vec<&str>, Vec<f64>) {
     let parts =
         line.split(|c: char| c.is_whitespace() || c == ',' || c == '%').filter(|part| !part.is_empty());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a program may take for a refusal. A slow machine needs less: what is wrong waits forever.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIME_LIMIT: Duration = Duration::from_secs(300);
 const MEMORY: u64 = 1 << 30;
 
 /// Puts something else in place of a file.
@@ -42,7 +42,7 @@ fn refusal(program: &str, arguments: &[&str]) -> String {
             break status;
         }
         peak = peak.max(resident_bytes(child.id()));
-        if start.elapsed() > PATIENCE || peak > MEMORY {
+        if start.elapsed() > TIME_LIMIT || peak > MEMORY {
             child.kill().unwrap();
             panic!("{arguments:?}: {peak} bytes after {:?}", start.elapsed());
         }

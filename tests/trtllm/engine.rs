@@ -52,7 +52,7 @@ async fn a_prompt_is_computed_once_for_all_its_responses_though_they_come_togeth
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sequence_that_the_library_refuses_alone_leaves_the_others_alone() {
+async fn a_sequence_that_the_library_refuses_does_not_affect_the_others() {
     let engine = Engine::new("error_share 300000\ncalm_steps 2\ndelay 500");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let answers = (0..100u32).map(|i| {
@@ -131,7 +131,7 @@ fn job(tokens: &[u32]) -> scheduler::Job {
 }
 
 #[tokio::test]
-async fn the_head_s_bias_is_added_here() {
+async fn the_heads_bias_is_added_by_the_server() {
     let engine = Engine::biased("logits 1 2 3 4 5 77 77", &[0.5, 0.0, -1.0, 0.25, 0.0]);
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
     assert_eq!(score(&handle, &[1, 2]).await.unwrap(), [1.5, 2.0, 2.0, 4.25, 5.0]);
@@ -202,7 +202,8 @@ fn options_reach_the_library() {
     );
 }
 
-/// Without a window, the library would let every layer see everything; out of one, it finds blocks of other texts.
+/// Without a window, the library would let every layer see everything; beyond one, it reuses blocks of other
+/// texts.
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_reach_the_library_and_prefixes_are_not_shared_beyond_them() {
     for (keys, shares) in [(20, false), (LIMITS.max_seq_len, false), (LIMITS.max_seq_len + 1, true)] {
@@ -223,7 +224,7 @@ async fn windows_reach_the_library_and_prefixes_are_not_shared_beyond_them() {
 
 /// The library does not check, and its fault would end every sequence in flight.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_the_model_does_not_have_fails_alone() {
+async fn a_token_that_the_model_does_not_have_fails_only_its_own_text() {
     let engine = Engine::new("embedding 640\ndelay 2000");
     let handle = engine.schedule(scheduler::SchedulerOptions::default());
     let tickets: Vec<_> = (630..650).map(|token| handle.submit(job(&[1, token]), None).unwrap()).collect();
@@ -346,7 +347,7 @@ fn generate(tokens: &[u32], max_tokens: usize) -> scheduler::Job {
 }
 
 #[test]
-fn a_bias_is_taken_where_ranks_divide_the_vocabulary_and_the_library_pads_nothing() {
+fn a_bias_is_supported_if_the_library_does_not_pad_the_vocabulary() {
     for (vocabulary, stages, takes) in [(6, 1, true), (7, 1, false), (6, 2, false), (8, 2, true)] {
         let mut engine = Engine::new(&format!("vocabulary {vocabulary}"));
         engine.manifest.model.vocab_size = vocabulary;

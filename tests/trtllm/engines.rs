@@ -1,5 +1,6 @@
 //! TensorRT-LLM engines over the stand-in, for the tests of the whole server: the stand-in's hash of the
-//! tokens is the simulated engine's, so clients are answered alike. What loads has scored one token.
+//! tokens is the simulated engine's, so clients are answered alike. An engine that has loaded has scored one
+//! token.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,15 +59,15 @@ pub(crate) struct Built {
     pub(crate) factory: Option<EngineFactory>,
 }
 
-/// That of one for GPUs, whose first layer's products are as many numbers of the stand-in's hash.
+/// The same for GPUs: the products of the head's first layer are numbers of the stand-in's hash.
 pub(crate) fn of_checkpoint(name: &str) -> Built {
     let engine = Engine::of_checkpoint(name, "rows 64");
     let (path, manifest) = (engine.directory.path().to_owned(), engine.manifest.clone());
     Built { path, manifest, factory: Some(EngineFactory::queue(StandIn(engine))) }
 }
 
-/// One of the same checkpoint as a CPU's, which computes what it answers with: built by `build-engine`, with a
-/// script in the place of `trtllm-build`.
+/// An engine for GPUs of the checkpoint of a CPU engine, which computes its answers. `build-engine` builds
+/// it, with a script in the place of `trtllm-build`.
 pub(crate) fn generating(built: Language) -> Generating {
     build_generating(built, &[])
 }

@@ -62,7 +62,8 @@ async fn greedy_answers_are_those_of_the_cpu_engine() {
     }
 }
 
-/// The answers' logits are read of those after each prompt, and the library reuses the blocks of what prompts share.
+/// The answers' logits are among those after each prompt, and the library reuses the blocks of a prefix that
+/// prompts share.
 #[tokio::test(flavor = "multi_thread")]
 async fn rubrics_score_as_on_the_cpu_engine_and_share_their_conversation() {
     let (gpu, cpu) = both("lm-head-tiny");
@@ -179,7 +180,7 @@ async fn the_limits_of_sampling_reach_the_library() {
 }
 
 #[test]
-fn what_an_engine_is_for_is_found_out_as_for_a_cpu() {
+fn the_task_of_an_engine_is_recognised_as_for_a_cpu() {
     let chat = build_generating(built("lm-head-tiny"), &["--tp", "2", "--pp", "2"]);
     assert_eq!((chat.manifest.task, chat.manifest.ranks()), (Task::Chat, 4));
     assert_eq!(chat.manifest.prompt, chat.built.manifest.prompt);

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::server;
 
 /// Longest that anything is waited for; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// What starts ranks: `ASSAY_MPIRUN`, else the script beside this file.
 pub(crate) fn mpirun() -> PathBuf {
@@ -208,7 +208,7 @@ pub(crate) fn until<T>(mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(begun.elapsed() < PATIENCE, "it never came to that");
+        assert!(begun.elapsed() < TIME_LIMIT, "the condition never became true");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -219,7 +219,7 @@ pub(crate) fn signal(process: u32, name: &str) {
         Command::new("kill").args([&format!("-{name}"), &process.to_string()]).stderr(Stdio::null()).status();
 }
 
-/// Whether a process is there, and is more than what its parent has still to hear of.
+/// Whether a process exists and is not a zombie.
 pub(crate) fn is_running(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))

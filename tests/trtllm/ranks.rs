@@ -165,7 +165,7 @@ fn an_engine_that_stalls_is_the_end_of_the_job() {
 }
 
 #[test]
-fn a_leader_that_cannot_finish_leaves_after_its_grace_time() {
+fn a_leader_that_cannot_finish_ends_after_its_grace_time() {
     let options = ["--shutdown-grace", "0.5"];
     let mut job = Job::start(2, engine(2, 1, "stall_in_step 2"), &options);
     let address = job.address();

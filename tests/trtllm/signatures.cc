@@ -10,7 +10,7 @@ namespace tle = tensorrt_llm::executor;
 
 namespace {
 
-// Whether a member, of whatever overloads, can be called so and gives that.
+// Whether a call, whichever overload it chooses, has this type.
 template <typename Given, typename Wanted>
 constexpr bool is = std::is_same_v<Given, Wanted>;
 template <typename T>

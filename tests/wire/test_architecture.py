@@ -16,7 +16,7 @@ FOLDERS = {path.name for path in (ROOT / "src").iterdir() if path.is_dir()} - {"
 
 
 def imports(folder: str) -> dict[str, str]:
-    """The other folders that a folder's code names, tests apart, each with a file that names it."""
+    """The other folders that a folder's code names, tests excepted, each with a file that names it."""
     found = {}
     for path in sorted((ROOT / "src" / folder).rglob("*.rs")):
         if path.name == "tests.rs":
@@ -133,7 +133,7 @@ def imported(file: tuple[str, ...], code: str) -> set[tuple[str, ...]]:
 
 def test_files_form_no_circle():
     left = {file: imported(file, code) for file, code in FILES.items()}
-    # Neither a file that uses no other that is left, nor one that none of these uses, is part of a circle.
+    # A file that uses none of the files left, or that none of them uses, is not part of a circle.
     while free := [
         file
         for file, uses in left.items()

@@ -1,8 +1,9 @@
 """The schemas of request bodies against the code that reads the bodies.
 
-A schema is a type for the documentation, and the fields are read one by one, so that every error names its field. These
-tests hold the two against each other from outside: for every route and every name that occurs in the routes' code, they
-ask the server whether it reads a field of this name, which types and values it takes, and whether it may be left out.
+A schema is a type for the documentation, and the fields are read one by one, so that every error names its
+field. These tests compare the two from outside: for every route and every name that occurs in the routes'
+code, they ask the server whether it reads a field of this name, which types and values it takes, and whether
+it may be left out.
 """
 
 import copy

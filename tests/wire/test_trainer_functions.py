@@ -185,7 +185,7 @@ def test_llama_factory_gets_a_score_for_each_text(one_score: Server):
     assert answer == chat_scores(one_score, "one") + chat_scores(one_score, "one", "No.")
 
 
-def test_rolls_judge_asks_by_openais_client(judge: Server):
+def test_rolls_judge_asks_through_openais_client(judge: Server):
     methods = ("_call_api_model",)
     worker = take("ROLL", "LLMJudgeRewardWorker", methods)()
     worker.judge_api_url, worker.judge_api_key, worker.judge_model_name = judge.url + "/v1", "none", judge.model

@@ -166,7 +166,7 @@ fn refuse_unsupported(object: &Object) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Values for modules whose name, or its end, matches a pattern; the first that matches counts.
+/// Values for modules whose name, or its end, matches a pattern; the first that matches is used.
 fn patterns(object: &Object, field: &str) -> Result<Vec<(Regex, f64)>, BuildError> {
     let nested = object.nested(field)?;
     let mut patterns = Vec::new();

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_product_is_that_of_its_rows_whatever_the_threads() {
+    fn a_product_does_not_depend_on_the_number_of_threads() {
         let left: Vec<f32> = (0..7 * 3).map(|i| i as f32).collect();
         let right: Vec<f32> = (0..3 * 5).map(|i| (i % 4) as f32).collect();
         let mut expected = vec![0.0; 7 * 5];

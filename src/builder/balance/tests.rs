@@ -110,7 +110,7 @@ fn outlier_channels_cost_int8_no_accuracy() {
 }
 
 #[test]
-fn what_was_evened_out_is_counted() {
+fn the_build_counts_the_channels_that_it_evens_out() {
     let source = with_outliers(100.0);
     let mut plans = source.plan(Dtype::Int8, false).unwrap().weights;
     let balanced = balance(&mut plans, &source.config.model, &Silent).unwrap();

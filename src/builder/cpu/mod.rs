@@ -13,9 +13,9 @@ use crate::engine::cpu::check_model;
 use crate::hardware::Cpu;
 use crate::manifest::{BuildLimits, Dtype, FileDigest, HEAD_FILE, Manifest, Target, Task, WEIGHTS_FILE};
 
-/// Most sequences in one iteration unless an option says otherwise.
+/// Maximum number of sequences in one iteration unless an option says otherwise.
 pub const DEFAULT_MAX_BATCH_SIZE: usize = 256;
-/// Most tokens in one iteration unless an option says otherwise.
+/// Maximum number of tokens in one iteration unless an option says otherwise.
 pub const DEFAULT_MAX_NUM_TOKENS: usize = 2048;
 
 /// What to build for a processor.

@@ -53,7 +53,7 @@ fn section(config: &Object, notes: &mut Vec<String>) -> Result<Object, BuildErro
         return Ok(parameters);
     }
     if !parameters.is_empty() {
-        notes.push("config.json has both rope_scaling and rope_parameters; rope_scaling counts".to_owned());
+        notes.push("config.json has both rope_scaling and rope_parameters; rope_scaling is used".to_owned());
     }
     Ok(scaling)
 }
@@ -76,7 +76,7 @@ fn inner_or_outer(
 
 /// The note about two values that contradict each other; the first one is used.
 fn conflict<T: Display>(name: &str, value: T, other_name: &str, other: T) -> String {
-    format!("config.json has {name} {value} and {other_name} {other}; {name} counts")
+    format!("config.json has {name} {value} and {other_name} {other}; {name} is used")
 }
 
 /// Reads one embedding for all layers, or one for each kind of layer in sections of their own.
@@ -282,7 +282,7 @@ impl Reader<'_> {
             if stretched != factor && stretched != 1.0 {
                 notes.push(format!(
                     "config.json has {} {factor}, and max_position_embeddings is {stretched} times the original \
-                     length; {factor} counts",
+                     length; {factor} is used",
                     section.name("factor")
                 ));
             }

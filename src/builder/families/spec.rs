@@ -219,8 +219,8 @@ pub(crate) type WindowedLayers = fn(&Object, &WindowFields) -> Result<Vec<usize>
 
 /// The fields about windows that configurations of all families have.
 pub(crate) struct WindowFields {
-    /// Whether `sliding_window` gives a number of keys, or the family has a default. The number counts only if a layer
-    /// has a window: transformers writes 0 where none has.
+    /// Whether `sliding_window` gives a number of keys, or the family has a default. The number is read only
+    /// if a layer has a window: transformers writes 0 where none has.
     pub(crate) has_keys: bool,
     /// Layers whose `layer_types` entry is `sliding_attention`; `None` if there is no such field. Families whose layers
     /// are all alike ignore it, as they do in transformers.

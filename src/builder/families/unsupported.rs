@@ -36,9 +36,7 @@ pub(crate) fn kind(config: &Object, architecture: &str) -> Option<&'static str> 
              model), which cannot be built",
         )
     } else if OTHER_MEDIA.iter().any(|section| config.has(section)) || architecture.contains("VL") {
-        Some(
-            "is a model of images or sound beside text, and of those only Gemma 3 and Mistral 3 can be built",
-        )
+        Some("takes images or sound besides text, and of such models only Gemma 3 and Mistral 3 can be built")
     } else if named(&ENCODER_DECODERS) || matches!(config.optional("is_encoder_decoder"), Ok(Some(true))) {
         Some("has an encoder beside its decoder, and only plain decoders can be built")
     } else if named(&ENCODERS) {

@@ -26,8 +26,8 @@ pub(super) enum TokenError {
 }
 
 impl Context<'_> {
-    /// Names of the scores of a head with this many rows. Names in the file of `--head` count before the labels of
-    /// `config.json`, which then need not be usable.
+    /// Names of the scores of a head with this many rows. Names in the file of `--head` take precedence over
+    /// the labels of `config.json`, which then need not be usable.
     pub(super) fn labels(&self, rows: usize) -> Result<Vec<String>, BuildError> {
         if self.file.is_some_and(HeadFile::names_scores) {
             return Ok(labels::made_up(rows));

@@ -1,4 +1,4 @@
-//! Heads as the tensors of a checkpoint spell them: one linear layer, or several in a row.
+//! Heads as a checkpoint's tensors describe them: one linear layer, or several in a row.
 
 use crate::builder::BuildError;
 use crate::builder::checkpoint::Checkpoint;

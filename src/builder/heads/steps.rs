@@ -1,4 +1,4 @@
-//! Where the steps of a conversation end, as the tokenizer spells it.
+//! The tokens at which the steps of a conversation end.
 
 use super::{StepToken, Steps, token_id};
 use crate::builder::BuildError;

@@ -10,7 +10,7 @@ const SCHEMES: [&str; 2] = ["https://", "http://"];
 const SHORT: &str = "hf://";
 /// Sections of the hub without models.
 const SECTIONS: [(&str, &str); 2] = [("datasets", "a dataset"), ("spaces", "a space")];
-/// What stands between a model's name and a revision.
+/// What separates a model's name from a revision.
 const VIEWS: [&str; 4] = ["tree", "blob", "resolve", "raw"];
 /// The revision that the cache of the hub is asked for.
 const MAIN: &str = "main";

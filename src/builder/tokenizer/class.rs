@@ -159,7 +159,7 @@ impl TokenizerClass {
             merges => merges,
         };
         let unknown = match self {
-            // Python spells an absent token.
+            // As in Python, an absent token becomes the text `None`.
             Self::Gemma => json!(settings.named_or("unk_token", "<unk>").unwrap_or("None")),
             _ => Value::Null,
         };

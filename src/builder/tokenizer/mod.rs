@@ -1,6 +1,6 @@
-//! A checkpoint's tokenizer as transformers assembles it from several files: `tokenizer.json` (or SentencePiece's
-//! `tokenizer.model`), and over it `tokenizer_config.json` or the older `special_tokens_map.json` and
-//! `added_tokens.json`.
+//! A checkpoint's tokenizer as transformers assembles it from several files: `tokenizer.json` (or
+//! SentencePiece's `tokenizer.model`), which `tokenizer_config.json` or the older `special_tokens_map.json`
+//! and `added_tokens.json` override.
 //!
 //! The result is written into the engine as one `tokenizer.json`, so that serving reads one file.
 
@@ -33,14 +33,14 @@ use super::json::{LARGEST_FILE, Object, read_text, unreadable};
 use crate::manifest::{TOKENIZER_FILE, read_plain_file};
 use crate::prompt::parse_tokenizer;
 
-/// SentencePiece's model, which counts if there is no `tokenizer.json`.
+/// SentencePiece's model, which is read if there is no `tokenizer.json`.
 const SENTENCEPIECE_FILE: &str = "tokenizer.model";
 
 /// What `config.json` says about the tokenizer.
 #[derive(Default)]
 pub(super) struct ModelFields {
     pub(super) model_type: Option<String>,
-    /// Counts if `tokenizer_config.json` names no class.
+    /// Used if `tokenizer_config.json` names no class.
     pub(super) tokenizer_class: Option<String>,
 }
 
@@ -232,8 +232,8 @@ fn remove_what_changes_texts(file: &mut Value) {
     }
 }
 
-/// The named tokens: the class's own, over them the files', and those of other names. `padding` is the token that
-/// the padding settings of `tokenizer.json` name.
+/// The named tokens: the class's own, which the files' override, and those of other names. `padding` is the
+/// token that the padding settings of `tokenizer.json` name.
 fn named_tokens(class: TokenizerClass, settings: &Settings, padding: Option<&str>) -> Vec<(String, Given)> {
     let mut tokens = Vec::new();
     for name in NAMED {

@@ -2,7 +2,7 @@
 //!
 //! The rules of precedence are those of transformers' `PreTrainedTokenizerBase._from_pretrained`: where
 //! `tokenizer_config.json` has `added_tokens_decoder`, the two older files are not read; otherwise
-//! `special_tokens_map.json` goes over it.
+//! `special_tokens_map.json` overrides it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

@@ -81,7 +81,7 @@ impl Prequantized {
         for (field, option) in [("tp_size", "--tp"), ("pp_size", "--pp")] {
             let found = mapping.optional::<u64>(field)?.unwrap_or(1);
             if Some(found) != expected["mapping"][field].as_u64() {
-                return Err(mapping.error(field, &format!("it is {found}; say {option} {found}")));
+                return Err(mapping.error(field, &format!("it is {found}; give {option} {found}")));
             }
         }
         let mut config: Value =

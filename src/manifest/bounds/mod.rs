@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn experts_are_no_more_than_there_are_and_in_layers_that_exist() {
+    fn experts_and_layers_that_do_not_exist_are_refused() {
         let with = |change: fn(&mut Experts)| {
             refused(|m| {
                 let mut experts = Experts {

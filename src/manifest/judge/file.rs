@@ -240,7 +240,7 @@ layout: quote
             ),
             ("{ask: a?, answers: {Yes: 1e39, No: 0}}", "gives \"Yes\" a worth that is not a number from"),
             ("{ask: a?, answers: {Yes: 1, No: 1}}", "has no answer that is worth more"),
-            ("{ask: a?, answers: {Yes: 1, Yes: 0}}", "judge.yaml:3: the key `Yes` is there twice"),
+            ("{ask: a?, answers: {Yes: 1, Yes: 0}}", "judge.yaml:3: the key `Yes` appears twice"),
             ("{ask: a?, answers: {a: 1, b: 1, c: 0}, score: logit}", "has no answer that is worth more"),
             (
                 "{ask: a?, answers: {a: 2, b: 1, c: 0}, score: logit_difference}",

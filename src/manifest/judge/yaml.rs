@@ -75,7 +75,7 @@ impl Document {
 fn reason(error: &serde_saphyr::Error) -> String {
     match error {
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key `{key}` is there twice; leave one out")
+            format!("the key `{key}` appears twice; leave one out")
         }
         serde_saphyr::Error::AliasReplayLimitExceeded { .. } => {
             format!("aliases repeat more than {MOST_REPEATED} values; write them out")
@@ -239,6 +239,6 @@ mod tests {
     #[test]
     fn a_repeated_key_is_named_with_its_line() {
         let error = Document::parse("a:\n  Yes: 1\n  No: 0\n  Yes: 2\n").unwrap_err();
-        assert_eq!((error.line, &*error.reason), (Some(4), "the key `Yes` is there twice; leave one out"));
+        assert_eq!((error.line, &*error.reason), (Some(4), "the key `Yes` appears twice; leave one out"));
     }
 }

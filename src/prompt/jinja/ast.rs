@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// A variable's name: its place in [`Program::names`].
+/// A variable's name: its index in [`Program::names`].
 pub(super) type Name = u32;
 
 /// A parsed template.
@@ -28,13 +28,13 @@ pub(super) enum StatementKind {
     Print(Expr),
     /// Conditions and their bodies in order, then the body of `else`.
     If(Vec<(Expr, Vec<Statement>)>, Vec<Statement>),
-    /// Place in [`Program::loops`].
+    /// Index in [`Program::loops`].
     For(usize),
     Set(Target, Expr),
     /// The filters are applied to [`Expr::Buffer`].
     SetBlock(Target, Option<Expr>, Vec<Statement>),
     With(Vec<(Target, Expr)>, Vec<Statement>),
-    /// Place in [`Program::macros`].
+    /// Index in [`Program::macros`].
     Macro(usize),
     /// A call, and the macro that it gets as `caller`.
     Call(Expr, usize),
@@ -119,7 +119,7 @@ pub(super) enum Expr {
     If(Box<Expr>, Box<Expr>, Option<Box<Expr>>),
 }
 
-/// What stands between the parentheses of a call.
+/// The arguments between the parentheses of a call.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     pub(super) positional: Vec<Expr>,

@@ -58,7 +58,7 @@ impl Interpreter<'_> {
     /// What Python's `getattr` gives; None if there is no such attribute.
     fn own_attribute(&mut self, object: &Value, name: &Arc<str>) -> Result<Option<Value>, Fault> {
         Ok(match object {
-            Value::Undefined(reason) => return fault!("{reason}, and `.{name}` is asked of it"),
+            Value::Undefined(reason) => return fault!("{reason}, so `.{name}` cannot be read"),
             Value::Loop(id) => self.loop_attribute(*id, name)?,
             Value::Object(id) => match &self.objects[*id] {
                 Object::Namespace(attributes) => attributes.get_name(name).cloned(),
@@ -149,7 +149,7 @@ fn missing(object: &Value, name: &str) -> Value {
     Value::undefined(format!("a {} has no `{name}`", object.type_name()))
 }
 
-/// The place that an index means, counted from the end if negative.
+/// The position that an index means; a negative one counts from the end.
 fn position(index: &Value, length: usize) -> Option<usize> {
     let index = index.as_int()?;
     let index = if index < 0 { index.checked_add(length as i128)? } else { index };
@@ -160,7 +160,7 @@ fn nth_char(text: &str, at: usize) -> Option<char> {
     if text.is_ascii() { text.as_bytes().get(at).map(|byte| char::from(*byte)) } else { text.chars().nth(at) }
 }
 
-/// The places that a slice means.
+/// The positions that a slice selects.
 fn slice_range(length: usize, [start, stop, step]: [Option<i128>; 3]) -> Result<Range, Fault> {
     let length = length as i128;
     let step = step.unwrap_or(1);

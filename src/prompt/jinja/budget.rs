@@ -8,7 +8,7 @@ const STEPS: u64 = 10_000_000;
 const BYTES: u64 = 128 << 20;
 /// Bytes more for each byte of the conversation: templates copy it several times.
 const BYTES_PER_INPUT_BYTE: u64 = 32;
-/// Most nested evaluations; each of them takes stack.
+/// Maximum number of nested evaluations; each of them takes stack.
 const DEPTH: usize = 350;
 
 pub(super) struct Budget {

@@ -219,7 +219,7 @@ impl Parser {
         }
     }
 
-    /// Items between commas up to `end`, which is passed.
+    /// Items between commas up to `end`, which is consumed.
     fn items<T>(
         &mut self,
         end: &str,

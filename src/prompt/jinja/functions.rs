@@ -8,7 +8,7 @@ use super::scopes::check_attribute;
 use super::value::{Dict, Range, Value};
 use crate::prompt::strftime::strftime;
 
-/// Most items of a range, as in Jinja's sandbox.
+/// Maximum number of items of a range, as in Jinja's sandbox.
 const MAX_RANGE: i128 = 100_000;
 
 impl Interpreter<'_> {

@@ -68,7 +68,7 @@ impl<'s> Lexer<'s> {
         Err(SyntaxError { line: self.line, reason: reason.into() })
     }
 
-    /// Passes the white space that a `-` takes away.
+    /// Skips the white space that a `-` removes.
     fn skip_space(&mut self) {
         let rest = self.rest();
         self.advance(rest.len() - rest.trim_start_matches(is_space).len());

@@ -5,7 +5,7 @@ use super::value::Value;
 /// A loop that runs.
 pub(super) struct LoopState {
     pub(super) id: u64,
-    /// Place among the program's loops.
+    /// Index among the program's loops.
     pub(super) index: usize,
     /// The scope that the loop is in.
     pub(super) scope: usize,

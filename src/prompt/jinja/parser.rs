@@ -173,8 +173,8 @@ impl Parser {
         parsed
     }
 
-    /// Statements up to a tag of one of `ends`, whose name is passed and returned. With no `ends`, up to the end of
-    /// the template.
+    /// Statements up to a tag of one of `ends`, whose name is consumed and returned. With no `ends`, up to
+    /// the end of the template.
     fn body(&mut self, ends: &[&'static str]) -> Result<(Vec<Statement>, &'static str), SyntaxError> {
         let mut body = Vec::new();
         loop {

@@ -9,7 +9,7 @@ use super::numbers::{exponent_form, general_form, non_finite};
 use super::print::quote;
 use super::value::{Value, char_count};
 
-/// What stands between `%` and the letter.
+/// The flags, width and precision between `%` and the letter.
 #[derive(Default)]
 struct Conversion {
     left: bool,

@@ -310,7 +310,7 @@ impl Interpreter<'_> {
 
 fn partition(of: &str, separator: &str, from_right: bool) -> Result<Value, Fault> {
     if separator.is_empty() {
-        return fault!("a text cannot be parted by an empty one");
+        return fault!("a text cannot be split at an empty one");
     }
     let found = if from_right { of.rsplit_once(separator) } else { of.split_once(separator) };
     let parts = match (found, from_right) {
@@ -321,7 +321,7 @@ fn partition(of: &str, separator: &str, from_right: bool) -> Result<Value, Fault
     Value::tuple(parts.map(Value::str).to_vec())
 }
 
-/// `find`, `rfind`, `index`, `rindex` and `count`: places are counted in characters.
+/// `find`, `rfind`, `index`, `rindex` and `count`: positions are counted in characters.
 fn search(of: &str, name: &str, given: Given) -> Result<Value, Fault> {
     let [part, start, stop] = given.bind(name, ["sub", "start", "end"], 1)?;
     let part = part.unwrap_or(Value::None);

@@ -172,7 +172,7 @@ fn long_words_are_wrapped_in_bounded_time() {
 #[test]
 fn an_error_names_the_line() {
     for (template, expected) in [
-        ("a\n{{ nosuch.x }}", "line 2: `nosuch` is undefined, and `.x` is asked of it"),
+        ("a\n{{ nosuch.x }}", "line 2: `nosuch` is undefined, so `.x` cannot be read"),
         ("{% if true %}\n\n{{ 'a' + 1 }}\n{% endif %}", "line 3: `+` cannot join str and int"),
         (
             "{% macro m() %}\n{{ 1 / 0 }}{% endmacro %}\n\n{{ m() }}",
@@ -181,7 +181,7 @@ fn an_error_names_the_line() {
         ("\n\n{{ 1 | nosuch }}", "line 3: there is no filter `nosuch`"),
         ("\n{% if true %}\n", "line 2: the template ends where `elif` or `else` or `endif` is needed"),
         ("\n{{ 'abc }}", "line 2: a string is not closed"),
-        ("{{ {}.a.b }}", "line 1: a dict has no `a`, and `.b` is asked of it"),
+        ("{{ {}.a.b }}", "line 1: a dict has no `a`, so `.b` cannot be read"),
         ("{{ {}.a + 'b' }}", "line 1: a dict has no `a`, so it cannot be used with `+`"),
         (
             "{{ [].append(1) }}",
@@ -189,9 +189,9 @@ fn an_error_names_the_line() {
         ),
         (
             "{{ ('a' if false).b }}",
-            "line 1: an `if` without `else` has no value, as its condition is false, and `.b` is asked of it",
+            "line 1: an `if` without `else` has no value, as its condition is false, so `.b` cannot be read",
         ),
-        ("{{ [1][2].b }}", "line 1: a list has no element 2, and `.b` is asked of it"),
+        ("{{ [1][2].b }}", "line 1: a list has no element 2, so `.b` cannot be read"),
     ] {
         assert_eq!(render(template).unwrap_err(), expected);
     }

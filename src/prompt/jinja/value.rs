@@ -64,7 +64,7 @@ impl View {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) start: i128,
-    /// As it was given: it may lie beyond the last item.
+    /// As it was given: it may be beyond the last item.
     pub(super) stop: i128,
     pub(super) step: i128,
     pub(super) length: usize,
@@ -88,7 +88,7 @@ pub(super) struct List {
 /// A macro, and the variables that it sees.
 #[derive(Debug)]
 pub(super) struct MacroValue {
-    /// Place among the program's macros.
+    /// Index among the program's macros.
     pub(super) index: usize,
     /// Number of the scope that it was defined in.
     pub(super) scope: usize,

@@ -57,7 +57,7 @@ pub(super) fn long_text(piece: &str) -> String {
 }
 
 #[test]
-fn a_long_piece_has_its_ids_wherever_it_comes_again() {
+fn a_repeated_long_piece_has_the_same_ids_everywhere() {
     for (name, tokenizer) in variants() {
         let control = tokenizer.control_tokens().first().map_or("", |token| *token).to_owned();
         for piece in ["plain words ", "  spaced\n\n", "Wörter, 漢字 😀 ", "1234567890", " x"] {

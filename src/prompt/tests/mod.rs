@@ -70,7 +70,7 @@ const EOT: u32 = 624;
 const PLAIN: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
 
 #[test]
-fn the_encoding_of_a_text_that_nobody_wants_any_more_ends() {
+fn encoding_stops_when_nobody_wants_the_text_any_more() {
     let messages = [Message::new("user", "a word and another ".repeat(1000))];
     let unwanted = Arc::new(AtomicBool::new(true));
     let encoded = cancellable(unwanted, || llama3().encode(&messages, EncodeOptions::default()));

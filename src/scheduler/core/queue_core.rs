@@ -70,7 +70,7 @@ impl QueueCore {
         while let Some(id) = self.jobs.queue.first(|_| true) {
             let backlog = Backlog { engine_free: now, tokens: self.jobs.in_flight.remaining };
             self.reject_unmeetable(id, now, backlog);
-            // Without jobs left, it is gone.
+            // A sequence without jobs is gone.
             if self.jobs.sequences.get(id).is_none() {
                 continue;
             }

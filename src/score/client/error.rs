@@ -45,7 +45,7 @@ impl ConnectError {
     /// Whether the server may answer later: it is not there, or it is starting.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            // A URL that cannot be one stays so.
+            // A wrong URL stays wrong.
             Self::Models { source, .. } if source.is_builder() => false,
             Self::Models { source, .. } => source.status().is_none_or(|status| status.is_server_error()),
             _ => false,
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_server_that_is_absent_may_come_and_a_url_that_is_wrong_stays_wrong() {
+    async fn an_absent_server_is_tried_again_and_a_wrong_url_is_not() {
         // Fails only if another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         for (url, expected) in [("http://127.0.0.1:1", true), ("http://[", false)] {

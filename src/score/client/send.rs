@@ -23,14 +23,14 @@ pub(super) struct Request<'a> {
     pub(super) prompt: &'a PromptDigest,
     /// Number of its conversations.
     pub(super) conversations: usize,
-    /// How often it was answered already, but not well: each time, another server comes first.
+    /// How often it got an answer that could not be used: each time, another server comes first.
     pub(super) rotation: usize,
 }
 
 /// How long a server may answer nothing before the client asks whether it still answers anything.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
-/// An attempt that another may make good, at this server or at another one.
+/// A failed attempt that may succeed if it is repeated, at this server or another.
 struct Failure {
     reason: String,
     fault: Fault,

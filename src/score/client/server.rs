@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_rests_that_fails_again_and_again_on_what_others_answer() {
+    fn a_server_that_keeps_failing_on_what_others_answer_rests() {
         let server = Server::new("http://a", 1);
         for _ in 1..TOLERATED_ERRORS {
             assert!(!server.record_error());

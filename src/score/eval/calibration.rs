@@ -92,40 +92,40 @@ fn agreement(rows: &[Labelled]) -> Option<f64> {
     let mut scores: Vec<f64> = rows.iter().map(|row| row.score).collect();
     scores.sort_by(f64::total_cmp);
     scores.dedup();
-    let place = |score: f64| scores.partition_point(|other| *other < score);
+    let rank = |score: f64| scores.partition_point(|other| *other < score);
     let mut sorted = rows.to_vec();
     sorted.sort_by(|a, b| a.label.total_cmp(&b.label));
     let (mut lower, mut agreeing, mut pairs) = (Counts::new(scores.len()), 0.0, 0.0);
     for equal in sorted.chunk_by(|a, b| a.label == b.label) {
         for row in equal {
-            let (below, up_to) = (lower.before(place(row.score)), lower.before(place(row.score) + 1));
+            let (below, up_to) = (lower.before(rank(row.score)), lower.before(rank(row.score) + 1));
             agreeing += below + (up_to - below) / 2.0;
             pairs += lower.before(scores.len());
         }
-        equal.iter().for_each(|row| lower.add(place(row.score)));
+        equal.iter().for_each(|row| lower.add(rank(row.score)));
     }
     (pairs > 0.0).then(|| agreeing / pairs)
 }
 
-/// How many values are at each place, with fast sums: a Fenwick tree.
+/// How many values have each rank, with fast sums: a Fenwick tree.
 struct Counts(Vec<f64>);
 
 impl Counts {
-    fn new(places: usize) -> Self {
-        Self(vec![0.0; places + 1])
+    fn new(ranks: usize) -> Self {
+        Self(vec![0.0; ranks + 1])
     }
 
-    fn add(&mut self, place: usize) {
-        let mut index = place + 1;
+    fn add(&mut self, rank: usize) {
+        let mut index = rank + 1;
         while index < self.0.len() {
             self.0[index] += 1.0;
             index += index & index.wrapping_neg();
         }
     }
 
-    /// How many values are at places below `place`.
-    fn before(&self, place: usize) -> f64 {
-        let (mut index, mut sum) = (place, 0.0);
+    /// How many values have a rank below `rank`.
+    fn before(&self, rank: usize) -> f64 {
+        let (mut index, mut sum) = (rank, 0.0);
         while index > 0 {
             sum += self.0[index];
             index &= index - 1;

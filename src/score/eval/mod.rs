@@ -2,7 +2,7 @@
 //!
 //! Pairs are evaluated as in RewardBench and JudgeBench ([`pairs`]). Lists of
 //! chosen and rejected responses are RewardBench 2's ([`rewardbench2`]) or RM-Bench's ([`rm_bench`]), and responses in
-//! steps ProcessBench's ([`process_bench`]). With a column of labels, one score is held against it ([`calibration`]).
+//! steps ProcessBench's ([`process_bench`]). With a column of labels, one score is compared with it ([`calibration`]).
 
 mod calibration;
 mod pairs;
@@ -81,7 +81,7 @@ pub(super) struct EvaluationBuilder {
     columns: ScoreColumns,
     pairs: ReportDataBuilder,
     rows: Vec<BenchmarkRow>,
-    /// The column of the labels that one score is held against.
+    /// The column of labels that one score is compared with.
     label: Option<String>,
     labelled: Vec<Labelled>,
     /// Whether the rows are RM-Bench's, which have a `domain`.

@@ -1,8 +1,9 @@
 //! RM-Bench (Liu et al. 2024, `scripts/utils.py`): three chosen and three rejected responses, each from a concise to an
 //! elaborate style.
 //!
-//! Each chosen response is compared with each rejected one. Hard are the comparisons with a rejected response of a more
-//! elaborate style, normal those of one style, easy the others. Figures are means over domains.
+//! Each chosen response is compared with each rejected one. Comparisons with a rejected response of a more
+//! elaborate style are hard, those within one style are normal, and the others are easy. Figures are means
+//! over domains.
 
 use super::{BenchmarkRow, Figure, mean};
 

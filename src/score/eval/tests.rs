@@ -80,7 +80,7 @@ fn judgebench_is_evaluated_by_groups_of_sources() {
 }
 
 #[test]
-fn lists_are_evaluated_as_by_rewardbench_2_with_ties_apart() {
+fn lists_are_evaluated_as_by_rewardbench_2_with_ties_separately() {
     let golden = golden("rewardbench2");
     let (figures, score) = rewardbench2::figures(&rows(&golden));
     for (subset, expected) in golden["subsets"].as_object().unwrap() {

@@ -29,7 +29,7 @@ pub(super) struct OriginalsReader<'a> {
     inputs: std::slice::Iter<'a, PathBuf>,
     open: Option<Batches>,
     batch: Option<RecordBatch>,
-    /// Place of the batch's first row among the rows of all inputs.
+    /// Index of the batch's first row among the rows of all inputs.
     start: usize,
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::super::ScoreError;
 use super::super::row::Row;
 
-/// Rows, each with its place among the rows of the inputs.
+/// Rows, each with its index among the rows of the inputs.
 pub(in crate::score) type IndexedRows<'a> = Box<dyn Iterator<Item = Result<(usize, Row), ScoreError>> + 'a>;
 
 /// Rows that can be read several times, each time from the first.
@@ -13,7 +13,8 @@ pub(in crate::score) trait Replayable {
     /// An iterator over all rows.
     fn rows(&self) -> Result<IndexedRows<'_>, ScoreError>;
 
-    /// The rows that tell the names and types of columns: the same, unless they are none and others are known.
+    /// The rows that show the names and types of columns: by default the same rows; others if there may be
+    /// none.
     fn rows_of_columns(&self) -> Result<IndexedRows<'_>, ScoreError> {
         self.rows()
     }

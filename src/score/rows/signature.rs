@@ -20,9 +20,9 @@ const SIGNATURES: [(&[u8], &str); 6] = [
         b"version https://git-lfs",
         "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository, or download it with `hf download`",
     ),
-    (b"PAR1", "a Parquet file; let its name end in .parquet"),
-    (b"\x1f\x8b", "compressed with gzip; let its name end in .gz, or decompress it"),
-    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard; let its name end in .zst, or decompress it"),
+    (b"PAR1", "a Parquet file; rename it so that it ends in .parquet"),
+    (b"\x1f\x8b", "compressed with gzip; rename it so that it ends in .gz, or decompress it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard; rename it so that it ends in .zst, or decompress it"),
     (b"PK\x03\x04", "a ZIP archive or a spreadsheet; unpack it, or export it as CSV"),
     (b"BZh", "compressed with bzip2; decompress it"),
 ];

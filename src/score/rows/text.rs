@@ -16,7 +16,7 @@ use crate::cli::output::eprint_line;
 pub(super) type TextReader = BufReader<Box<dyn Read + Send>>;
 
 /// How long a named pipe is waited for without a word.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WARN_AFTER: Duration = Duration::from_secs(2);
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
@@ -50,7 +50,7 @@ fn open_or_say_why_not(path: &Path) -> io::Result<File> {
     let (opened, waiting) = std::sync::mpsc::channel::<()>();
     let name = path.display().to_string();
     std::thread::spawn(move || {
-        if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if waiting.recv_timeout(WARN_AFTER) == Err(RecvTimeoutError::Timeout) {
             eprint_line(format_args!("waiting for a program that writes to {name}, which is a named pipe"));
         }
     });

@@ -77,42 +77,42 @@ fn merged_as_peft_does(base: &str, adapter: &str, head: Option<&str>) {
 }
 
 #[test]
-fn ranks_and_factors_by_pattern() {
+fn ranks_and_factors_given_by_pattern_are_merged() {
     merged_as_peft_does("lm-head-tiny", "lora-classifier", None);
 }
 
 #[test]
-fn factors_by_the_root_of_the_rank() {
+fn factors_by_the_root_of_the_rank_are_merged() {
     merged_as_peft_does("lm-head-tiny", "lora-rslora", None);
 }
 
 #[test]
-fn dora_on_matrices_and_on_the_embedding() {
+fn dora_on_matrices_and_on_the_embedding_is_merged() {
     merged_as_peft_does("lm-head-tiny", "lora-dora", None);
 }
 
 #[test]
-fn embedding_and_language_head() {
+fn an_embedding_and_a_language_head_are_merged() {
     merged_as_peft_does("lm-head-tiny", "lora-embedding", Some("rows: [420, 17]"));
 }
 
 #[test]
-fn fused_matrices() {
+fn changes_of_fused_matrices_are_merged() {
     merged_as_peft_does("phi3-tiny", "lora-fused", None);
 }
 
 #[test]
-fn matrices_that_are_stored_transposed() {
+fn changes_of_matrices_that_are_stored_transposed_are_merged() {
     merged_as_peft_does("gpt2-tiny", "lora-transposed", None);
 }
 
 #[test]
-fn dora_on_matrices_that_are_stored_transposed() {
+fn dora_on_matrices_that_are_stored_transposed_is_merged() {
     merged_as_peft_does("gpt2-tiny", "dora-transposed", None);
 }
 
 #[test]
-fn biases_of_the_model_and_of_the_adapter() {
+fn biases_of_the_model_and_of_the_adapter_are_merged() {
     merged_as_peft_does("llama2-tiny", "lora-bias", None);
 }
 
@@ -154,7 +154,7 @@ fn the_engine_is_named_after_the_adapter_and_takes_its_tokenizer() {
 }
 
 #[test]
-fn tensors_that_a_trainer_saved_under_peft_s_own_names() {
+fn tensors_that_a_trainer_saved_under_pefts_own_names_are_merged() {
     let adapted = Adapted::copy("lm-head-tiny", "lora-dora");
     adapted.base.rewrite(&adapted.adapter().join("adapter_model.safetensors"), |name| {
         let name = name.replace("lora_A.weight", "lora_A.default.weight");
@@ -221,7 +221,7 @@ fn adapters_that_do_not_fit_are_refused_with_the_tensor() {
 
 /// Peft leaves them out.
 #[test]
-fn changes_of_modules_that_the_configuration_does_not_train() {
+fn changes_of_modules_that_the_configuration_does_not_train_are_refused() {
     let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
     let sentence = adapted.edit(|config| config["target_modules"] = json!(["q_proj"])).refusal();
     assert_names(&sentence, &["adapter_config.json", "target_modules", "model.layers.0.", "peft"]);
@@ -237,7 +237,7 @@ fn a_directory_without_an_adapter_is_not_called_a_checkpoint() {
 }
 
 #[test]
-fn the_bias_of_an_adapter_on_a_layer_without_one() {
+fn the_bias_of_an_adapter_on_a_layer_without_one_is_refused() {
     let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
     adapted.edit(|config| config["lora_bias"] = json!(true));
     let file = adapted.adapter().join("adapter_model.safetensors");
@@ -251,7 +251,7 @@ fn the_bias_of_an_adapter_on_a_layer_without_one() {
 }
 
 #[test]
-fn an_adapter_whose_base_model_is_not_here_says_which_it_is() {
+fn an_adapter_whose_base_model_is_missing_names_it() {
     let adapted = Adapted::copy("lm-head-tiny", "lora-classifier");
     for (base, parts) in [
         (json!("acme/no-such-model"), &["acme/no-such-model", "hf download", "--adapter"][..]),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::support::{Checkpoint, assert_names};
 
-/// Builds it anew with a file for `--head`, if there is one.
+/// Builds it again, with a file for `--head` if there is one.
 fn build_with(checkpoint: &Checkpoint, head: Option<&str>) -> Result<Manifest, BuildError> {
     let _ = std::fs::remove_dir_all(checkpoint.beside("engine"));
     let mut options = checkpoint.options(Dtype::F32);

@@ -56,7 +56,7 @@ impl BuiltAs {
             Self::Mixture(what, _) => format!("{what} and their mixture"),
             Self::Steps(how) => format!("[steps](#score-steps){how}"),
             Self::StepOfEachTurn => "a [step](#score-steps) each turn, by \"+\" and \"-\"".to_owned(),
-            Self::EncodedSteps => "[steps](#steps-that-end-with-a-line-break), one a line".to_owned(),
+            Self::EncodedSteps => "[steps](#steps-that-end-with-a-line-break), one per line".to_owned(),
             Self::Encoder => "[encoder](#encoders)".to_owned(),
         }
     }
@@ -88,11 +88,11 @@ impl BuiltAs {
     }
 }
 
-/// What makes a tiny checkpoint one of the model's own form.
+/// A change that gives a tiny checkpoint the form of the model.
 #[derive(Clone, Copy)]
 enum Change {
     Class(&'static str),
-    /// The head's tensors, whose names start so, are called otherwise, and the class, too.
+    /// The class gets another name, and so do the head's tensors, whose names start with `head`.
     Renamed {
         head: &'static str,
         to: &'static str,

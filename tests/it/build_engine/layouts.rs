@@ -79,7 +79,7 @@ fn a_deberta_whose_positions_are_not_normed_may_have_their_norm() {
 }
 
 #[test]
-fn a_head_that_peft_trained_and_its_original() {
+fn a_head_that_peft_trained_replaces_the_original() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.retensor(|tensors| {
         let head = tensors.remove("score.weight").unwrap();
@@ -109,7 +109,7 @@ fn a_tensor_under_an_unknown_prefix_is_named() {
 }
 
 #[test]
-fn activations_and_kinds_of_attention_under_their_other_names() {
+fn activations_and_kinds_of_attention_are_read_under_their_other_names() {
     for (name, field, value) in [
         ("llama3-tiny", "hidden_act", json!("swish")),
         ("gpt2-tiny", "activation_function", json!("gelu_pytorch_tanh")),

@@ -92,7 +92,7 @@ fn a_gated_model_is_read_where_the_last_prompt_ends_too() {
 }
 
 #[test]
-fn a_score_is_read_at_the_models_own_token_where_it_has_one() {
+fn a_score_is_read_at_the_models_own_token_if_it_has_one() {
     let checkpoint = Checkpoint::copy("internlm2-tiny");
     let built = Built::of(&checkpoint);
     let ids = built.ids(&TURNS);

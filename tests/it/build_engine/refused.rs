@@ -199,7 +199,7 @@ fn no_setting_of_any_value_goes_unexplained() {
     ];
     for name in ["llama3-tiny", "qwen2-yarn"] {
         let checkpoint = Checkpoint::copy(name);
-        // What is found fault with, is so before the output is looked at, which can never be written.
+        // Every fault is found before the output is opened, which could never be written.
         std::fs::create_dir_all(checkpoint.beside("engine").join("taken")).unwrap();
         let original = std::fs::read(checkpoint.file("config.json")).unwrap();
         let config: Value = serde_json::from_slice(&original).unwrap();
@@ -292,7 +292,7 @@ fn a_chat_template_that_refuses_in_its_own_words_is_accepted() {
 }
 
 #[test]
-fn labels_that_are_not_as_many_as_the_heads_rows_are_refused() {
+fn labels_that_do_not_match_the_number_of_the_heads_rows_are_refused() {
     for labels in [json!({"0": "a"}), json!({"0": "a", "1": "b", "2": "c"})] {
         let checkpoint = Checkpoint::copy("llama3-tiny");
         let count = format!("{} labels", labels.as_object().unwrap().len());

@@ -23,7 +23,7 @@ fn the_build_says_which_of_two_rotary_settings_counts() {
         ("rope_theta", json!(7000.0)),
     ]);
     assert_eq!((rope.theta, rope.scaling), (7000.0, RopeScaling::Linear { factor: 2.0 }));
-    assert_names(&said, &["both rope_scaling and rope_parameters", "rope_scaling counts"]);
+    assert_names(&said, &["both rope_scaling and rope_parameters", "rope_scaling is used"]);
 
     let (rope, said) = said_with(&[
         ("rope_parameters", json!({"rope_type": "default", "rope_theta": 5000.0})),
@@ -32,7 +32,7 @@ fn the_build_says_which_of_two_rotary_settings_counts() {
     assert_eq!(rope.theta, 5000.0);
     assert_names(
         &said,
-        &["rope_parameters.rope_theta 5000", "rope_theta 7000", "rope_parameters.rope_theta counts"],
+        &["rope_parameters.rope_theta 5000", "rope_theta 7000", "rope_parameters.rope_theta is used"],
     );
 
     let (rope, said) =
@@ -92,7 +92,7 @@ fn phi_3_scales_by_longrope_under_all_its_names() {
 }
 
 #[test]
-fn a_model_that_generates_ends_where_its_rotation_would_change() {
+fn generated_text_stops_at_the_length_where_the_rotation_would_change() {
     let checkpoint = Checkpoint::copy("phi3-longrope");
     checkpoint.set("architectures", json!(["Phi3ForCausalLM"]));
     checkpoint.retensor(|tensors| {

@@ -116,7 +116,7 @@ impl Checkpoint {
         write_tensors(path, &renamed);
     }
 
-    /// Moves the tensors whose names start so from `model.safetensors` to a file of their own.
+    /// Moves the tensors whose names start with `start` from `model.safetensors` to a file of their own.
     pub(crate) fn split_head(&self, start: &str, file: &str) {
         let (head, rest) =
             self.tensors("model.safetensors").into_iter().partition(|(name, _)| name.starts_with(start));
@@ -141,7 +141,7 @@ impl Checkpoint {
         build(&self.options(dtype), &Silent)
     }
 
-    /// Builds it in f32, anew; the manifest, and the lines that the build shows.
+    /// Builds it again, in f32; returns the manifest and the lines that the build shows.
     pub(crate) fn said(&self) -> (Manifest, String) {
         self.remove_engine();
         let notes = Notes::default();
@@ -154,7 +154,7 @@ impl Checkpoint {
         let _ = std::fs::remove_dir_all(self.beside("engine"));
     }
 
-    /// Builds it, which must fail and leave nothing; gives the sentence.
+    /// Builds it, which must fail and leave nothing; returns the error's text.
     pub(crate) fn refusal(&self) -> String {
         self.remove_engine();
         let sentence = self.build(Dtype::F32).expect_err("it was built").to_string();

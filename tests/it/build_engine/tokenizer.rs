@@ -134,7 +134,7 @@ fn the_build_says_which_tokens_messages_may_spell_and_an_option_is_stricter() {
 }
 
 #[test]
-fn an_engine_serves_the_file_itself_if_nothing_goes_over_it() {
+fn an_engine_serves_the_tokenizer_file_itself_if_nothing_overrides_it() {
     let checkpoint = Checkpoint::copy("llama3-tiny");
     checkpoint.build(Dtype::F32).unwrap();
     let read = |path| std::fs::read(path).unwrap();

@@ -341,7 +341,7 @@ async fn a_prompt_has_its_log_probabilities_and_its_ids_in_vllms_form() {
         assert!(ranks.count() >= 2);
     }
     assert_eq!(choice["token_ids"].as_array().unwrap().len(), 12);
-    // The answer's own log-probabilities keep to their own number.
+    // The answer's own log-probabilities still list their own number of tokens.
     assert!(choice["logprobs"]["top_logprobs"][0].as_object().unwrap().len() == 1);
     let chat_answer = server.ask(CHAT, &chat(json!({"prompt_logprobs": 1}))).await.json();
     assert_eq!(

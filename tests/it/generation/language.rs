@@ -174,7 +174,7 @@ impl Server {
         send(&self.router, Request::get(path).body(Body::empty()).unwrap()).await.json()
     }
 
-    /// Posts JSON to a path; gives the answer before it is read.
+    /// Posts JSON to a path; returns the answer before it is read.
     pub(crate) async fn begin(&self, path: &str, body: &Value) -> axum::http::Response<Body> {
         self.router.clone().oneshot(json_request(path, body.to_string())).await.unwrap()
     }

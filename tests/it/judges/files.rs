@@ -14,7 +14,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
-/// The checkpoint as an engine with the logits of the judge's answers alone.
+/// The checkpoint, built into an engine that has only the logits of the judge's answers.
 pub(super) fn built_with_judge(checkpoint: &str, judge: &str) -> Result<Built, String> {
     built_as(checkpoint, judge, Dtype::F32)
 }
@@ -73,7 +73,7 @@ async fn the_prompts_are_those_of_transformers() {
 }
 
 #[tokio::test]
-async fn an_engine_of_the_answers_alone_scores_as_one_of_the_whole_vocabulary() {
+async fn an_engine_with_only_the_answers_logits_scores_as_one_with_the_whole_vocabulary() {
     let built = built_with_judge("lm-head-tiny", JUDGE).unwrap();
     assert_eq!(built.manifest.task, Task::Reward);
     assert_eq!(built.manifest.head.attributes, ["quality", "letter"]);
@@ -200,7 +200,7 @@ fn the_examples_are_judges() {
 }
 
 #[test]
-fn a_mistake_in_the_file_of_a_judge_is_that_of_the_judge() {
+fn a_mistake_in_a_judges_file_is_reported_with_its_line_and_field() {
     for (judge, expected) in [
         (
             "attributes:\n  safe:\n    ask: Is it?\n    think: 5\n",

@@ -60,7 +60,7 @@ async fn a_server_is_asked_the_rubric_of_the_command_line_or_of_each_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_cannot_score_ends_the_run_with_its_sentence() {
+async fn what_a_server_cannot_score_ends_the_run_with_its_error() {
     let generates = Server::start("lm-head-tiny", None).listen().await;
     let built = Server::on(super::files::built_with_judge("lm-head-tiny", JUDGE).unwrap(), None).unwrap();
     let has_few = built.listen().await;

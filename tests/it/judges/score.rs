@@ -29,7 +29,7 @@ pub(super) fn rows() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_file_gets_the_scores_of_the_route_and_is_held_against_labels() {
+async fn a_file_gets_the_scores_of_the_route_and_is_compared_with_labels() {
     let built = Built::new("lm-head-tiny", Dtype::F32);
     let engine = built.path();
     let folder = tempfile::tempdir().unwrap();

@@ -79,7 +79,7 @@ impl Fed {
         self.collect();
     }
 
-    /// Gives the engine what there is; gives what it was.
+    /// Feeds the engine, and returns the sequences that it was fed.
     fn feed(&mut self) -> Vec<SequenceId> {
         let feed = self.core.feed(self.now);
         for id in feed.cancelled {

@@ -185,7 +185,7 @@ proptest! {
             let timeout = None;
             let tokens = conversation.tokens();
             let work = Work::score(tokens.len());
-            // Long prompts queue apart, so that short ones need not wait for them.
+            // Long prompts have a lane of their own in the queue, so that short ones need not wait for them.
             let fits = tokens.len().div_ceil(limits.tokens_per_block) <= limits.kv_blocks;
             if fits {
                 world.arrive(tokens, work, priority, timeout);

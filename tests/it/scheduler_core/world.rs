@@ -13,7 +13,7 @@ use assay::scheduler::{
 
 pub(crate) const ROWS: usize = 5;
 
-/// What an engine says of a sequence that it refuses alone.
+/// The engine's error for a single sequence that it refuses.
 pub(crate) fn too_odd() -> SequenceError {
     SequenceError::Library(LibraryError("it is too odd".into()))
 }

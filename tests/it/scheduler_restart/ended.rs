@@ -77,16 +77,16 @@ async fn the_scheduler_ends_with_its_last_handle() {
 }
 
 #[tokio::test]
-async fn asked_to_end_with_the_engine_it_is_not_started_again() {
+async fn a_failed_engine_is_not_started_again_if_the_process_is_to_exit() {
     let stage = Stage::set(SchedulerOptions { on_failure: OnFailure::Exit, ..quick() });
     let waiting = stage.lose_engine_after(|| stage.submit(2)).await;
-    assert_failed(waiting, "going away").await;
+    assert_failed(waiting, "shutting down").await;
     stage.handle.failed().await;
     assert_eq!(stage.counts.restarted.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
-async fn an_engine_hears_at_once_of_a_client_that_left() {
+async fn an_engine_learns_at_once_that_a_client_left() {
     let stage = Stage::set_queue(quick());
     let engine = stage.engine();
     let ticket = stage.submit(1);
@@ -96,7 +96,7 @@ async fn an_engine_hears_at_once_of_a_client_that_left() {
 }
 
 #[tokio::test]
-async fn an_engine_hears_at_once_that_the_tokens_so_far_are_enough() {
+async fn an_engine_learns_at_once_that_the_tokens_so_far_are_enough() {
     let stage = Stage::set_queue(quick());
     let engine = stage.engine();
     let ticket = stage.handle.submit(Job { work: Work::greedy(20, Vec::new()), ..job(1) }, None).unwrap();
@@ -106,7 +106,7 @@ async fn an_engine_hears_at_once_that_the_tokens_so_far_are_enough() {
 }
 
 #[tokio::test]
-async fn a_panic_on_the_scheduler_s_thread_is_an_error_to_everyone_and_the_end_of_the_server() {
+async fn a_panic_on_the_schedulers_thread_fails_every_request_and_ends_the_server() {
     let stage = Stage::set(quick());
     let mut engine = stage.engine();
     engine.holds = None;

@@ -25,10 +25,10 @@ const LIMITS: Limits =
 /// The engine panics when it is handed a text of this token.
 const PANICS: u32 = 666;
 
-/// Longer than anything here takes, so that a mistake is an error and no hang.
+/// Longer than anything here takes, so that a mistake fails a test rather than hangs it.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Starts engines as the test permits.
+/// Starts an engine whenever the test permits it.
 struct Factory {
     permits: Receiver<Result<(), EngineError>>,
     started: Sender<Running>,
@@ -38,7 +38,7 @@ type StepResult = Result<StepReport, StepError>;
 
 type Fed = (Vec<(SequenceId, Job)>, Vec<SequenceId>);
 
-/// The test's end of a running engine.
+/// What the test holds of a running engine.
 struct Running {
     iterations: Receiver<Iteration>,
     fed: Receiver<Fed>,
@@ -48,7 +48,7 @@ struct Running {
     cache: HashCache,
 }
 
-/// An engine of either kind, of which the test holds the strings.
+/// A running engine of either kind, as the test controls it.
 struct Puppet {
     iterations: Sender<Iteration>,
     feeds: Sender<Fed>,
@@ -188,7 +188,7 @@ impl Counts {
     }
 }
 
-/// A scheduler, and the strings of its engine.
+/// A scheduler, and control of its engine.
 struct Stage {
     handle: Handle,
     permits: Sender<Result<(), EngineError>>,
@@ -233,7 +233,7 @@ impl Stage {
         self.handle.submit(job(token), None).unwrap()
     }
 
-    /// Fails the engine that runs in an iteration with one text, whose client gets the error.
+    /// Makes the running engine fail in an iteration with one text, whose client gets the error.
     async fn lose_engine(&self) {
         self.lose_engine_after(|| ()).await;
     }

@@ -81,7 +81,7 @@ async fn the_wait_between_attempts_doubles() {
 }
 
 #[tokio::test]
-async fn an_engine_that_never_starts_again_is_given_up_and_everyone_hears() {
+async fn an_engine_that_never_starts_again_is_given_up_and_every_request_gets_an_error() {
     let stage = Stage::set(SchedulerOptions { restart_attempts: 3, ..quick() });
     stage.lose_engine().await;
     let waiting = stage.submit(2);

@@ -22,7 +22,7 @@ impl<'a> Layer<'_, 'a> {
             rows.push((ExpertTensors::SHARED_GATE, 1));
         }
         let router = self.take_parts(&rows, "weight", &[hidden])?;
-        // Which experts are chosen hangs on small differences, so the router is never in int8.
+        // Which experts are chosen depends on small differences, so the router is never in int8.
         let dtype = cpu::state_dtype(self.planner.dtype);
         let layout = self.planner.matrix_layout(dtype, experts.router_rows(), hidden)?;
         self.planner.push(&self.engine_name("router"), router, layout);

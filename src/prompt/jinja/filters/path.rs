@@ -2,7 +2,7 @@
 
 use super::super::value::Value;
 
-/// The parts of an attribute's name, `a.b.0`; numbers are places in lists.
+/// The parts of an attribute's name, `a.b.0`; numbers are indices of lists.
 pub(super) fn path(attribute: Option<&Value>) -> Vec<Value> {
     match attribute {
         None | Some(Value::None) => Vec::new(),

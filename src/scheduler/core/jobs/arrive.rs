@@ -201,11 +201,12 @@ impl<S: SequenceState> JobTable<S> {
         Rejection::QueueFull { limit, retry_after: self.time_to_drain(now, backlog) }
     }
 
-    /// Rejects what would be ready too late, as far as the drain rate is known.
+    /// Rejects a job that would be answered too late, as far as the drain rate is known.
     ///
-    /// A job is answered when the whole iteration is in which it ends: the time that the rest of that iteration takes
-    /// must be left when its turn comes; else, under overload, everything would start just too late. If iterations are
-    /// long beside its time, a quarter of that must do: its deadline then shortens the iteration.
+    /// A job is answered at the end of the iteration that computes its last token. So there must be time for
+    /// the rest of that iteration when the job's turn comes; otherwise, under overload, every job would start
+    /// slightly too late. If iterations are long compared with the job's time, a quarter of its time has to
+    /// be enough, because its deadline then shortens the iteration.
     fn check_deadline(
         &self,
         job: &Job,

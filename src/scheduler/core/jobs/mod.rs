@@ -92,7 +92,7 @@ impl<S: SequenceState> JobTable<S> {
         most.clamp(1, self.limits.max_num_tokens)
     }
 
-    /// Tokens of the longest prompt that is not long: one that goes into an iteration as a whole.
+    /// Tokens of the longest prompt that an iteration computes whole; longer ones are computed in chunks.
     pub(super) fn longest_whole_prompt(&self) -> usize {
         let most = self.options.max_chunk_tokens.unwrap_or(self.limits.max_num_tokens / 2);
         most.clamp(1, self.limits.max_num_tokens)

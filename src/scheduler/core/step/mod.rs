@@ -27,7 +27,7 @@ pub struct StepCore {
     sharing: PrefixSharing,
     pool: BlockPool,
     tree: PrefixTree,
-    /// Most blocks that only the tree keeps.
+    /// Maximum number of blocks that only the tree keeps.
     max_cached_blocks: usize,
     /// Which texts may share a prefix.
     length_classes: LengthClasses,

@@ -250,8 +250,9 @@ impl StepCore {
         }
     }
 
-    /// Starts waiting sequences in order. When the first finds too few blocks, or would make the iteration too long for
-    /// a deadline, those after it wait too, so that others do not overtake it again and again.
+    /// Starts the sequences that wait, in order. When the first finds too few blocks, or would make the
+    /// iteration too long for a deadline, those after it wait too, so that others do not overtake it again
+    /// and again.
     fn admit(&mut self, plan: &mut IterationPlan, now: Duration) {
         // Those that wait for a prefix take no room in the plan, yet they hold blocks.
         let most = self.jobs.limits.max_batch_size.saturating_mul(4);
@@ -264,7 +265,7 @@ impl StepCore {
             let Some(id) = self.jobs.queue.first(may_go) else { return };
             let backlog = Backlog { engine_free: plan.starts, tokens: plan.advanced };
             self.reject_unmeetable(id, now, backlog);
-            // Without jobs left, it is gone.
+            // A sequence without jobs is gone.
             if let Some(sequence) = self.jobs.sequences.get(id) {
                 if sequence.max_len.min(plan.room) > self.room_before_due(plan) || !self.reserve_blocks(id) {
                     return;

@@ -87,7 +87,7 @@ fn a_small_head_has_its_own_rows_and_the_engine_says_how_wide_its_logits_are() {
 }
 
 #[test]
-fn small_heads_are_refused_where_the_library_has_none() {
+fn small_heads_are_refused_if_the_library_has_no_form_for_them() {
     let small = |options: &mut TrtllmBuildOptions| options.gpu.small_head = true;
     assert_names(&refused("gemma2-tiny", "h100", small), &["--small-head", "Llama's and Qwen's", "Gemma 2"]);
     let quantized = |options: &mut TrtllmBuildOptions| {

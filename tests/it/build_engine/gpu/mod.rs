@@ -52,7 +52,7 @@ impl Site {
         self.command(&self.checkpoint.path(), &self.output(), mode, more).output().unwrap()
     }
 
-    /// Builds it, which must fail and leave nothing; gives what it said.
+    /// Builds it, which must fail and leave nothing; returns the error's text.
     fn refusal(&self, mode: &str, more: &[&str]) -> String {
         let output = self.build(mode, more);
         assert!(!output.status.success());

@@ -41,7 +41,7 @@ fn no_more_blocks_are_kept_for_their_prefixes_than_the_option_says() {
 }
 
 #[test]
-fn where_blocks_are_short_what_comes_later_does_not_overtake() {
+fn when_blocks_run_short_later_jobs_do_not_overtake_earlier_ones() {
     let limits = Limits { kv_blocks: 10, max_num_tokens: 64, ..LIMITS };
     let mut world =
         world(limits, SchedulerOptions { max_chunk_tokens: Some(1000), ..SchedulerOptions::default() });
@@ -67,7 +67,7 @@ fn answer(world: &mut World, n: u32, max_tokens: usize, end_tokens: Vec<u32>) ->
 }
 
 #[test]
-fn answers_that_might_fill_the_cache_run_side_by_side_while_they_do_not() {
+fn answers_that_could_outgrow_the_cache_run_together_while_they_fit() {
     let mut world = world(Limits { kv_blocks: 64, ..LIMITS }, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=16).map(|n| answer(&mut world, n, 1000, vec![0])).collect();
     assert_eq!(sequences(&world.step().unwrap()), jobs);
@@ -75,7 +75,7 @@ fn answers_that_might_fill_the_cache_run_side_by_side_while_they_do_not() {
 }
 
 #[test]
-fn where_blocks_run_out_the_last_give_way_and_still_give_the_same_tokens() {
+fn when_blocks_run_out_the_last_sequences_are_preempted_and_still_give_the_same_tokens() {
     let limits = Limits { kv_blocks: 10, ..LIMITS };
     let mut world = world(limits, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=4).map(|n| answer(&mut world, n, 100, vec![])).collect();
@@ -86,7 +86,7 @@ fn where_blocks_run_out_the_last_give_way_and_still_give_the_same_tokens() {
         let ended: Vec<u64> = ended.copied().collect();
         done.extend(ended);
     }
-    // What they gave was compared as it came.
+    // Their tokens were compared as they arrived.
     world.run_dry();
     assert_eq!(done, jobs, "the first never gives way");
     assert!(world.computed > 4 * (12 + 99), "none had to start again");

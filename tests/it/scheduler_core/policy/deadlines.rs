@@ -100,7 +100,7 @@ fn an_iteration_is_no_longer_than_its_first_deadline_allows() {
 }
 
 #[test]
-fn what_expires_while_it_waits_costs_nothing() {
+fn a_job_that_expires_while_it_waits_costs_nothing() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let mut world = world(limits, SchedulerOptions::default());
     world.score(0..100);
@@ -114,7 +114,7 @@ fn what_expires_while_it_waits_costs_nothing() {
 }
 
 #[test]
-fn what_is_cancelled_in_flight_leaves_after_its_iteration_and_frees_its_blocks() {
+fn a_job_cancelled_in_flight_leaves_after_its_iteration_and_frees_its_blocks() {
     let limits = Limits { max_num_tokens: 64, ..LIMITS };
     let mut world = world(limits, SchedulerOptions { prefix_sharing: false, ..SchedulerOptions::default() });
     let job = world.score(0..1600);

@@ -1,4 +1,4 @@
-//! The rules of the scheduler, one a test.
+//! The rules of the scheduler, one per test.
 
 mod blocks;
 mod deadlines;

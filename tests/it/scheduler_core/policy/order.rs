@@ -89,7 +89,7 @@ fn finished_scores_are_kept_if_asked_and_forgotten_with_the_engine() {
 }
 
 #[test]
-fn a_lost_engine_costs_what_it_had_begun_and_the_rest_keeps_its_place() {
+fn a_lost_engine_costs_the_jobs_it_had_started_and_the_others_keep_their_order() {
     let limits = Limits { max_num_tokens: 200, ..LIMITS };
     let mut world = world(limits, SchedulerOptions::default());
     let begun: Vec<u64> = (0..2).map(|n| world.score(100 * n..100 * n + 100)).collect();

@@ -20,7 +20,7 @@ fn the_prompt_of_many_responses_is_computed_once_in_one_iteration() {
 }
 
 #[test]
-fn texts_that_the_engine_rotates_otherwise_share_no_prefix() {
+fn texts_with_different_rotary_frequencies_share_no_prefix() {
     let beginning = |length: u32| 0..length;
     for (classes, computed) in [
         (LengthClasses::Alike, 560 + 80 + 32 + 32),
@@ -42,7 +42,7 @@ fn texts_that_the_engine_rotates_otherwise_share_no_prefix() {
 }
 
 #[test]
-fn where_only_the_cache_is_shared_one_goes_first_and_the_others_follow() {
+fn if_only_the_cache_is_shared_one_goes_first_and_the_others_follow() {
     let mut world = World::new(LIMITS, PrefixSharing::Cached, SchedulerOptions::default());
     let jobs: Vec<u64> = (1..=16).map(|n| world.score(response(n))).collect();
     let other = world.score(5000..5100);
@@ -53,7 +53,7 @@ fn where_only_the_cache_is_shared_one_goes_first_and_the_others_follow() {
 }
 
 #[test]
-fn a_follower_is_held_no_longer_than_the_option_says() {
+fn a_follower_waits_no_longer_than_the_option_says() {
     let options = SchedulerOptions { max_prefix_wait: Duration::ZERO, ..SchedulerOptions::default() };
     let mut world = World::new(LIMITS, PrefixSharing::Cached, options);
     let (leader, follower) = (world.score(response(1)), world.score(response(2)));
@@ -112,7 +112,7 @@ fn a_leader_whose_client_leaves_still_computes_what_a_planned_follower_reads() {
 }
 
 #[test]
-fn a_sequence_that_the_engine_refuses_alone_leaves_those_that_share_its_prefix_alone() {
+fn a_sequence_that_the_engine_refuses_does_not_affect_those_that_share_its_prefix() {
     for sharing in [PrefixSharing::WithinIteration, PrefixSharing::Cached] {
         let mut world = World::new(LIMITS, sharing, SchedulerOptions::default());
         let (refused, other) = (world.score(response(1)), world.score(response(2)));

@@ -1,4 +1,4 @@
-//! What is known of a queue before a job's tokens are: whether it is full.
+//! What is known of the queue before a job is tokenized: whether it is full.
 
 use assay::engine::Limits;
 use assay::scheduler::core::Core;
