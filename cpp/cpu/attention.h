@@ -55,7 +55,7 @@ struct Attention {
     const std::size_t padded_dim;
     const T* const keys;
     const T* const values;
-    // Of each row: its query, which becomes its result, and its position.
+    // A query, which its result replaces, and a position for each row.
     T* queries[kTileRows];
     std::size_t positions[kTileRows];
 
