@@ -76,6 +76,7 @@ async fn respond(app: Arc<App>, request: Request, given: Conversations) -> Resul
             usage: options.usage,
             arrived: scheduling.arrived,
             prompt_token_ids,
+            n: options.generate.n,
         };
         let writer =
             ChatChunks { started: vec![false; choices.len()], echoes, logprobs: logprobs.choice, token_ids };
@@ -109,7 +110,7 @@ async fn respond(app: Arc<App>, request: Request, given: Conversations) -> Resul
         created: unix_time(),
         model: &model,
         choices,
-        usage: Some(usage(prompt_tokens, &endings).into()),
+        usage: Some(usage(prompt_tokens, &endings, options.generate.n).into()),
         truncated: None,
         score_options: None,
         prompt_logprobs: Some(prompt_logprobs.map_err(ApiError::internal)?),

@@ -73,10 +73,33 @@ pub(super) struct TextChoice {
     pub(super) token_ids: Option<Vec<u32>>,
 }
 
-/// The usage of finished sequences, whose prompts have `prompt_tokens` tokens in all.
-pub(super) fn usage(prompt_tokens: usize, endings: &[Ending]) -> Usage {
+/// The usage of finished sequences, `n` for each prompt, in the order of the prompts. These have `prompt_tokens` tokens
+/// in all.
+pub(super) fn usage(prompt_tokens: usize, endings: &[Ending], n: usize) -> Usage {
     let completion_tokens = endings.iter().map(|ending| ending.tokens).sum();
     // Only the first sequence of a prompt shows what was cached before the request.
-    let cached = endings.iter().map(|ending| ending.cached_tokens).min().flatten();
+    let of_a_prompt = |endings: &[Ending]| endings.iter().map(|ending| ending.cached_tokens).min().flatten();
+    let cached = endings.chunks(n.max(1)).map(of_a_prompt).sum();
     Usage::new(prompt_tokens, completion_tokens, cached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ending(cached_tokens: Option<usize>) -> Ending {
+        Ending { finish_reason: "length", stop: None, is_stop_of_request: false, tokens: 3, cached_tokens }
+    }
+
+    #[test]
+    fn cached_tokens_are_counted_once_for_each_prompt() {
+        let details = |cached: &[Option<usize>], n| {
+            let endings: Vec<_> = cached.iter().copied().map(ending).collect();
+            serde_json::to_value(usage(20, &endings, n)).unwrap()["prompt_tokens_details"].clone()
+        };
+        // The second sequence of a prompt shares all of it with the first.
+        assert_eq!(details(&[Some(0), Some(9), Some(4), Some(9)], 2)["cached_tokens"], 4);
+        assert_eq!(details(&[Some(5), Some(6), Some(7)], 1)["cached_tokens"], 18);
+        assert!(details(&[Some(5), None], 1).is_null(), "one prompt's are unknown");
+    }
 }

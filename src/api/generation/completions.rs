@@ -150,6 +150,7 @@ pub(in crate::api) async fn completions(
             usage: options.usage,
             arrived: scheduling.arrived,
             prompt_token_ids: None,
+            n: options.generate.n,
         };
         return stream::respond(app, heading, choices, writer).await;
     }
@@ -167,7 +168,7 @@ pub(in crate::api) async fn completions(
         created: unix_time(),
         model: &model,
         choices,
-        usage: Some(usage(prompt_tokens, &endings).into()),
+        usage: Some(usage(prompt_tokens, &endings, options.generate.n).into()),
         truncated: None,
         score_options: None,
         prompt_logprobs: None,

@@ -28,6 +28,8 @@ pub(super) struct Heading {
     pub(super) arrived: Instant,
     /// Written into the first chunk, if there.
     pub(super) prompt_token_ids: Option<Vec<u32>>,
+    /// Choices of each prompt.
+    pub(super) n: usize,
 }
 
 /// Writes the choices of chunks in the format of one route.
@@ -48,6 +50,7 @@ pub(super) async fn respond<W: ChunkWriter>(
     choices: Vec<Choice>,
     writer: W,
 ) -> Result<Response, ApiError> {
+    let endings = vec![None; choices.len()];
     let mut deltas = stream::select_all(choices.into_iter().enumerate().map(deltas));
     let first = match deltas.next().await {
         Some((_, Err(error))) => return Err(error),
@@ -61,7 +64,7 @@ pub(super) async fn respond<W: ChunkWriter>(
         deadline_source: deadline::source(),
         writer,
         generated: 0,
-        endings: Vec::new(),
+        endings,
         failed: false,
     };
     let end = stream::iter([None]);
@@ -91,8 +94,8 @@ struct Events<W> {
     writer: W,
     /// Tokens generated so far, of all choices.
     generated: usize,
-    /// How each finished choice ended.
-    endings: Vec<Ending>,
+    /// How each choice ended; `None` until it has.
+    endings: Vec<Option<Ending>>,
     /// Whether a choice has failed; nothing is written after that.
     failed: bool,
 }
@@ -116,7 +119,9 @@ impl<W: ChunkWriter> Events<W> {
     fn chunks(&mut self, index: usize, delta: Delta) -> Result<String, ApiError> {
         let before = self.generated;
         self.generated += delta.tokens.len() + usize::from(delta.end_token.is_some());
-        self.endings.extend(delta.ending.clone());
+        if delta.ending.is_some() {
+            self.endings[index].clone_from(&delta.ending);
+        }
         let choices = self.writer.chunks(self.app.generator()?, index, delta);
         let (last, mut events) = (choices.len().saturating_sub(1), String::new());
         for (at, choice) in choices.into_iter().enumerate() {
@@ -135,12 +140,13 @@ impl<W: ChunkWriter> Events<W> {
     }
 
     fn end(&mut self) -> Result<String, ApiError> {
-        let Heading { prompt_tokens, usage: wanted, arrived, .. } = self.heading;
-        self.app.generator()?.answered(prompt_tokens, &self.endings, arrived);
+        let Heading { prompt_tokens, usage: wanted, arrived, n, .. } = self.heading;
+        let endings: Vec<Ending> = self.endings.drain(..).flatten().collect();
+        self.app.generator()?.answered(prompt_tokens, &endings, arrived);
         if !wanted.include_usage {
             return Ok(LAST_EVENT.to_owned());
         }
-        let usage = usage(prompt_tokens, &self.endings);
+        let usage = usage(prompt_tokens, &endings, n);
         Ok(self.chunk(Vec::new(), Some(usage.into())) + LAST_EVENT)
     }
 

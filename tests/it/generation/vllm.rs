@@ -240,3 +240,24 @@ async fn an_effort_is_taken_and_reaches_no_template_that_does_not_read_it() {
     let limit = refused(&server, CHAT, chat(json!({"thinking_token_budget": 10}))).await;
     assert_eq!(limit.0, "thinking_token_budget");
 }
+
+#[tokio::test]
+async fn cached_tokens_of_several_prompts_add_up_streamed_or_not() {
+    let server = Server::start("lm-head-tiny");
+    let prompts = ["a question and its answer ", "one more "].map(|text| text.repeat(30));
+    let cached = |usage: &Value| usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    let mut alone = Vec::new();
+    for prompt in &prompts {
+        // The first answer fills the cache.
+        ok(&server, TEXT, text(json!({"prompt": prompt}))).await;
+        alone.push(cached(&ok(&server, TEXT, text(json!({"prompt": prompt}))).await["usage"]));
+    }
+    for n in [1, 2] {
+        let body = text(json!({"prompt": prompts, "n": n, "temperature": 1}));
+        let whole = ok(&server, TEXT, body.clone()).await;
+        assert_eq!(cached(&whole["usage"]), alone.iter().sum::<u64>(), "{n} for each prompt");
+        let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+        let chunks = server.ask(TEXT, &with(body, options)).await.chunks();
+        assert_eq!(cached(&chunks.last().unwrap()["usage"]), alone.iter().sum::<u64>(), "{n} streamed");
+    }
+}
