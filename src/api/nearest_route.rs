@@ -5,7 +5,7 @@ use utoipa::openapi::OpenApi;
 use super::fields::nearest;
 
 /// Paths of other servers, and the routes that take their place here.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 21] = [
     ("/generate", "/v1/completions"),
     ("/generate_stream", "/v1/completions"),
     ("/v1/responses", "/v1/chat/completions"),
@@ -16,10 +16,17 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("/v2/embed", "/v1/embeddings"),
     ("/embeddings", "/v1/embeddings"),
     ("/v1/embed", "/v1/embeddings"),
-    ("/v1/encode", "/v1/embeddings"),
+    ("/v1/encode", "/tokenize"),
     ("/reward", "/v1/rewards"),
     ("/rewards", "/v1/rewards"),
+    ("/judge", "/v1/rewards"),
+    ("/remote_rm", "/get_reward"),
+    ("/classification", "/classify"),
+    ("/moderations", "/classify"),
     ("/healthz", "/health"),
+    ("/livez", "/health"),
+    ("/get_load", "/load"),
+    ("/v1/loads", "/load"),
 ];
 
 /// The paths of the server and the methods of each.
@@ -54,13 +61,14 @@ impl RouteIndex {
     pub(super) fn nearest(&self, path: &str) -> Option<&str> {
         let plain = path.trim_end_matches('/').to_lowercase();
         let known = |wanted: &str| self.paths().find(|known| *known == wanted);
-        if let Some((_, place)) = ELSEWHERE.iter().find(|(other, _)| *other == plain) {
-            return known(place);
-        }
+        let elsewhere = |wanted: &str| ELSEWHERE.iter().find(|(other, _)| *other == wanted);
         // A base URL with a version or a prefix of its own: the longest end of the path that is a route, and the
         // route under a version or without it.
         let mut rest = plain.as_str();
         loop {
+            if let Some((_, place)) = elsewhere(rest) {
+                return known(place);
+            }
             let versioned = format!("/v1{rest}");
             if let Some(found) = known(rest).or_else(|| known(&versioned)) {
                 return Some(found);
@@ -70,7 +78,17 @@ impl RouteIndex {
                 None => break,
             }
         }
-        nearest(&plain, self.paths())
+        let versioned = || nearest(&format!("/v1{plain}"), self.paths());
+        nearest(&plain, self.paths()).or_else(|| self.only_below(&plain)).or_else(versioned)
+    }
+
+    /// The only route whose path goes on after `path`.
+    fn only_below(&self, path: &str) -> Option<&str> {
+        let mut below = self.paths().filter(|known| {
+            let rest = known.strip_prefix(path);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        });
+        below.next().filter(|_| below.next().is_none())
     }
 }
 
@@ -85,8 +103,11 @@ mod tests {
             "/v1/chat/completions",
             "/v1/completions",
             "/v1/embeddings",
+            "/v1/models",
             "/v1/rerank",
             "/v1/rewards",
+            "/slime/reward",
+            "/health_generate",
         ];
         let index = RouteIndex(paths.map(|path| (path.to_owned(), "POST")).to_vec());
         for (path, meant) in [
@@ -99,6 +120,12 @@ mod tests {
             ("/clasify", Some("/classify")),
             ("/v1/reward", Some("/v1/rewards")),
             ("/generate", Some("/v1/completions")),
+            ("/api/generate", Some("/v1/completions")),
+            ("/api/chat", Some("/v1/chat/completions")),
+            ("/v1/moderations", Some("/classify")),
+            ("/judge", Some("/v1/rewards")),
+            ("/slime", Some("/slime/reward")),
+            ("/model", Some("/v1/models")),
             ("/v1/responses", Some("/v1/chat/completions")),
             ("/", None),
             ("/something/else", None),

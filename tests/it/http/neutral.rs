@@ -149,6 +149,28 @@ async fn a_missing_field_is_named_with_the_one_that_may_have_been_meant() {
 }
 
 #[tokio::test]
+async fn a_field_under_the_name_of_another_server_is_answered_with_the_name_here() {
+    let server = Server::start();
+    for (path, request, field, other) in [
+        ("/rerank", json!({"query": "a", "docs": ["b"]}), "documents", "docs"),
+        ("/rerank", json!({"q": "a", "documents": ["b"]}), "query", "q"),
+        (
+            "/v1/rewards",
+            json!({"messages": [paris()["messages"][0]], "candidates": ["b"]}),
+            "responses",
+            "candidates",
+        ),
+        ("/tokenize", json!({"text": "a"}), "prompt", "text"),
+        ("/detokenize", json!({"ids": [1]}), "tokens", "ids"),
+    ] {
+        let error = server.ask(path, request).await.json()["error"].clone();
+        assert_eq!(error["param"], field, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.ends_with(&format!("; `{other}` is there: send it as `{field}`")), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_for_no_route_is_answered_with_the_field_that_was_meant() {
     let server = Server::start();
     let error = server.ask("/invocations", json!({"querry": "a", "documents": ["b"]})).await.json();

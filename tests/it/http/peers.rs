@@ -211,6 +211,11 @@ async fn a_wrong_path_or_method_is_answered_with_the_right_one() {
         ("/v1/rewrad", "/v1/reward?"),
         ("/api/get_reward", "/get_reward?"),
         ("/generate", "/v1/completions?"),
+        ("/api/generate", "/v1/completions?"),
+        ("/slime", "/slime/reward?"),
+        ("/model", "/v1/models?"),
+        ("/v1/moderations", "/classify?"),
+        ("/v1/encode", "/tokenize?"),
     ] {
         let answer = server.ask(path, json!({})).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
