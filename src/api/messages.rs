@@ -130,16 +130,26 @@ pub(super) fn content(
     let path = fields.path("content");
     match fields.take("content")? {
         Some(Value::String(text)) => Ok(text),
-        Some(Value::Array(parts)) => {
-            let mut texts = Vec::with_capacity(parts.len());
-            for (index, part) in parts.into_iter().enumerate() {
-                texts.push(read_part(format!("{path}[{index}]"), part)?);
-            }
-            Ok(Message::join_parts(&texts))
-        }
+        Some(Value::Array(list)) => parts(&path, list, read_part),
         Some(other) => Err(wrong_type(path, EXPECTED, &other)),
         None => Err(fields.missing("content", &format!("{EXPECTED}, empty if nothing was said"))),
     }
+}
+
+/// Reads a list of parts, each of which becomes a line.
+///
+/// # Errors
+/// A part is more than text.
+pub(super) fn parts(
+    path: &str,
+    list: Vec<Value>,
+    read_part: fn(String, Value) -> Result<String, ApiError>,
+) -> Result<String, ApiError> {
+    let mut texts = Vec::with_capacity(list.len());
+    for (index, part) in list.into_iter().enumerate() {
+        texts.push(read_part(format!("{path}[{index}]"), part)?);
+    }
+    Ok(Message::join_parts(&texts))
 }
 
 /// Reads a part of text. As in vLLM, it may go by the names of OpenAI's Responses API, or be a plain string.

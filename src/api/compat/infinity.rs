@@ -1,10 +1,11 @@
-//! Infinity's `POST /rerank`, `POST /classify` and `GET /models`, under the prefix `/infinity`: the requests look like
-//! those of other servers, but the responses differ.
+//! Infinity's `POST /rerank`, `POST /classify`, `GET /models` and `GET /health`, under the prefix `/infinity`: the
+//! requests look like those of other servers, but the responses differ.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -23,6 +24,11 @@ use crate::api::fields::Fields;
 use crate::api::openapi::Errors;
 use crate::api::wire::{Usage, new_id, unix_time};
 use crate::config::ServerSettings;
+
+/// The route that asks for no key.
+pub(super) fn open_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(health))
+}
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(rerank)).routes(routes!(classify)).routes(routes!(models))
@@ -117,6 +123,25 @@ struct Stats {
     queue_absolute: i64,
     results_pending: i64,
     batch_size: usize,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfinityHealth)]
+struct Health {
+    /// The time, in seconds since 1970.
+    unix: u64,
+}
+
+/// The same as at `/health`, with the body that Infinity's client reads.
+#[utoipa::path(
+    get,
+    path = "/infinity/health",
+    tag = "service",
+    responses((status = 200, body = Health), (status = 503, body = Health)),
+)]
+async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    let status = if app.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Health { unix: unix_time() }))
 }
 
 /// The names of the model, in Infinity's format.

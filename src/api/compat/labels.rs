@@ -21,7 +21,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
-use crate::api::middleware::limits::reserve_items;
+use crate::api::middleware::limits::{check_count, reserve_items};
 use crate::api::openapi::Errors;
 use crate::api::request::CommonSchema;
 use crate::api::request::{ReceivedBody, ReceivedRequest, SchedulingFields};
@@ -231,6 +231,7 @@ fn prompts(
     let mut parts = Parts::take(fields, settings)?;
     reserve_items(parts.items.len());
     if dialect == Dialect::Vllm {
+        check_count("items", parts.items.len(), settings)?;
         encode_parts(&mut parts, app, add_special_tokens)?;
     }
     let mut prompts = Vec::with_capacity(parts.items.len());

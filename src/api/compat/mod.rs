@@ -49,7 +49,7 @@ use super::app::App;
 
 /// The routes that ask for no key.
 pub(super) fn open_routes() -> OpenApiRouter<Arc<App>> {
-    probes::open_routes()
+    probes::open_routes().merge(infinity::open_routes())
 }
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::inputs::{Input, InputText, PartLimits};
 use super::ranking::DocumentSchema;
-use super::ranking::{document, query};
+use super::ranking::{document, keep, query, top};
 use super::scoring::SharedSchema;
 use super::scoring::{CompatRequest, UnknownFields, score};
 use crate::api::app::App;
@@ -38,6 +38,9 @@ struct RankingRequest {
     #[schema(min_items = 1)]
     passages: Vec<DocumentSchema>,
     truncate: Option<Truncate>,
+    /// Most results; all if absent or 0.
+    #[schema(minimum = 0)]
+    top_k: Option<i64>,
     #[serde(flatten)]
     shared: SharedSchema,
 }
@@ -78,8 +81,8 @@ struct PassageRank {
 )]
 async fn ranking(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let texts = score(&app, request, UnknownFields::Refuse, read).await?;
-    let mut rankings = Vec::with_capacity(texts.scored.len());
-    for (index, logit) in texts.ranked()? {
+    let mut rankings = Vec::new();
+    for (index, logit) in keep(texts.ranked()?, texts.shape) {
         rankings.push(PassageRank { index, logit });
     }
     Ok(texts.respond(Rankings { rankings, usage: texts.usage() }))
@@ -101,7 +104,8 @@ async fn hosted_ranking(state: State<Arc<App>>, request: Request) -> Result<Resp
     ranking(state, request).await
 }
 
-fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<()>, ApiError> {
+/// Reads a request, and how many results it wants.
+fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<usize>, ApiError> {
     let query = query(fields)?;
     let list: Vec<Value> = fields.require("passages")?;
     check_count("passages", list.len(), settings)?;
@@ -123,5 +127,6 @@ fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<
         inputs.push(Input { text, path });
     }
     let length = truncation.map(|truncation| ("truncate", LengthPolicy { truncation, tokens: None }));
-    Ok(CompatRequest { length, ..CompatRequest::new(inputs, ()) })
+    let top = top(fields, "top_k")?;
+    Ok(CompatRequest { length, ..CompatRequest::new(inputs, top) })
 }

@@ -7,13 +7,13 @@ use super::vllm_score;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
-use crate::api::messages::Content;
+use crate::api::messages::{Content, Part};
 use crate::api::middleware::limits::{check_and_reserve, check_count};
 use crate::config::ServerSettings;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// A text, alone or in an object.
+/// A text, alone, in an object or in parts.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Document)]
@@ -22,6 +22,7 @@ pub(super) enum DocumentSchema {
     Text(String),
     Object(DocumentTextSchema),
     Parts(DocumentPartsSchema),
+    List(Vec<Part>),
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -44,7 +45,9 @@ pub(super) struct DocumentPartsSchema {
 #[schema(as = Documents)]
 #[expect(dead_code, reason = "the schema of what `documents` reads")]
 pub(super) enum DocumentsSchema {
-    One(DocumentSchema),
+    Text(String),
+    Object(DocumentTextSchema),
+    Parts(DocumentPartsSchema),
     List(Vec<DocumentSchema>),
 }
 

@@ -147,7 +147,6 @@ pub(super) fn refuse_extraction(fields: &mut Fields) -> Result<(), ApiError> {
 /// The fields `query`, `items` and `item_first`.
 pub(super) struct Parts {
     pub(super) query: Option<Value>,
-    /// Not empty.
     pub(super) items: Vec<Value>,
     item_first: bool,
 }
@@ -165,7 +164,10 @@ impl Parts {
             Some(other) => return Err(wrong_type("items", EXPECTED, &other)),
             None => return Err(fields.missing("items", EXPECTED)),
         };
-        check_count("items", items.len(), settings)?;
+        // SGLang answers no items with no scores.
+        if !items.is_empty() {
+            check_count("items", items.len(), settings)?;
+        }
         let item_first = fields.take::<bool>("item_first")?.unwrap_or(false);
         Ok(Self { query: fields.take("query")?, items, item_first })
     }
@@ -176,6 +178,9 @@ impl Parts {
     /// An item is malformed, texts and token ids are mixed, or the result is too large.
     pub(super) fn join(self, settings: &ServerSettings) -> Result<Joined, ApiError> {
         let Self { query, items, item_first } = self;
+        if items.is_empty() {
+            return Ok(Joined::Tokens(Vec::new()));
+        }
         if items.first().is_some_and(Value::is_array) {
             let query = match query {
                 None => Vec::new(),

@@ -118,13 +118,16 @@ fn texts(name: &str, value: Value, settings: &ServerSettings) -> Result<Vec<Loca
     Ok(texts)
 }
 
-/// A text, or an object whose `content` is a list of text parts.
+/// A text, a list of text parts as SGLang takes it, or an object with such a list in `content`.
 ///
 /// # Errors
 /// It is something else, or a part is not text.
 pub(super) fn text(path: &str, value: Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) => Ok(text),
+        Value::Array(list) if list.first().is_some_and(Value::is_object) => {
+            messages::parts(path, list, messages::text_part)
+        }
         object @ Value::Object(_) => {
             let mut fields = Fields::from_value(path.to_owned(), object)?;
             let text = messages::content(&mut fields, messages::text_part)?;

@@ -4,6 +4,7 @@ mod chat;
 mod chat_request;
 mod choices;
 mod completions;
+mod detokenize;
 mod logprobs;
 mod options;
 mod prompts;
@@ -24,5 +25,9 @@ pub(super) use self::options::GenerationSchema;
 use super::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().merge(chat::routes()).merge(completions::routes()).merge(tokenize::routes())
+    OpenApiRouter::new()
+        .merge(chat::routes())
+        .merge(completions::routes())
+        .merge(tokenize::routes())
+        .merge(detokenize::routes())
 }

@@ -1,10 +1,10 @@
-//! `POST /tokenize` and `POST /detokenize`, in vLLM's format, for every model.
+//! `POST /tokenize`, in the format that vLLM and SGLang share, for every model.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,19 +12,19 @@ use utoipa_axum::routes;
 
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::Fields;
+use crate::api::fields::{Fields, wrong_type};
 use crate::api::item_path::ItemPath;
 use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
+use crate::api::middleware::limits::check_count;
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
 use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::{VARIABLES, first_set, not_rendered, take_variables};
-use crate::api::token_ids;
-use crate::prompt::{EncodeOptions, PromptError};
+use crate::prompt::{EncodeOptions, PromptError, is_cancelled};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(detokenize))
+    OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(tokenize_v1))
 }
 
 /// Either `prompt` or `messages`.
@@ -33,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct TokenizeRequest {
     /// The server's own if absent.
     model: Option<String>,
-    prompt: Option<String>,
+    prompt: Option<TokenizePrompt>,
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
     add_special_tokens: Option<bool>,
@@ -45,29 +45,40 @@ struct TokenizeRequest {
     return_token_strs: Option<bool>,
 }
 
-/// Token ids of the model.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of what `detokenized` reads")]
-struct DetokenizeRequest {
-    /// The server's own if absent.
-    model: Option<String>,
-    tokens: Vec<u32>,
+/// A text, or a list of them.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of what `tokens` reads")]
+enum TokenizePrompt {
+    Text(String),
+    Texts(Vec<String>),
 }
 
-/// Token ids of a text or a conversation.
+/// Token ids of a text or a conversation. For a list of texts, each field but `max_model_len` is a list.
 #[derive(Debug, Serialize, ToSchema)]
 struct Tokenized {
-    count: usize,
+    count: OneOrEach<usize>,
     max_model_len: usize,
-    tokens: Vec<u32>,
+    tokens: OneOrEach<Vec<u32>>,
     /// The tokens as the vocabulary spells them; null unless they were asked for.
-    token_strs: Option<Vec<String>>,
+    token_strs: Option<OneOrEach<Vec<String>>>,
 }
 
-/// The text of token ids.
+/// What a text has, or each text of a list.
 #[derive(Debug, Serialize, ToSchema)]
-struct Detokenized {
-    prompt: String,
+#[serde(untagged)]
+pub(super) enum OneOrEach<T> {
+    One(T),
+    Each(Vec<T>),
+}
+
+impl<T> OneOrEach<T> {
+    pub(super) fn map<U>(&self, of: impl Fn(&T) -> U) -> OneOrEach<U> {
+        match self {
+            Self::One(one) => OneOrEach::One(of(one)),
+            Self::Each(list) => OneOrEach::Each(list.iter().map(of).collect()),
+        }
+    }
 }
 
 /// Makes token ids of `prompt` or of `messages`.
@@ -83,6 +94,18 @@ async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<
     reader.prepare(&app, |app, body| Ok(Json(tokenized(app, &body.bytes)?))).await
 }
 
+/// The same as at `/tokenize`, under SGLang's name.
+#[utoipa::path(
+    post,
+    path = "/v1/tokenize",
+    tag = "text",
+    request_body(content = TokenizeRequest, example = json!({"prompt": ["Paris is", "Rome is"]})),
+    responses((status = 200, body = Tokenized), Errors),
+)]
+async fn tokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Json<Tokenized>, ApiError> {
+    tokenize(app, request).await
+}
+
 fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
     let mut fields = Fields::parse(body)?;
     app.model(fields.take::<String>("model")?.as_deref())?;
@@ -90,30 +113,27 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
     let tokens = tokens(app, &mut fields)?;
     fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
-    let mut token_strs = Vec::new();
-    if return_token_strs {
-        let vocabulary = app.encoder()?.vocabulary();
-        token_strs.extend(tokens.iter().map(|&id| vocabulary.name(id).unwrap_or_default().to_owned()));
-    }
+    let vocabulary = app.encoder()?.vocabulary();
+    let name = |&id: &u32| vocabulary.name(id).unwrap_or_default().to_owned();
+    let names = |ids: &Vec<u32>| ids.iter().map(name).collect();
     Ok(Tokenized {
-        count: tokens.len(),
+        count: tokens.map(Vec::len),
         max_model_len: app.max_seq_len,
-        token_strs: return_token_strs.then_some(token_strs),
+        token_strs: return_token_strs.then(|| tokens.map(names)),
         tokens,
     })
 }
 
-fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
+fn tokens(app: &App, fields: &mut Fields) -> Result<OneOrEach<Vec<u32>>, ApiError> {
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let set = first_set(fields, VARIABLES);
     let variables = take_variables(fields)?;
-    match (fields.take::<String>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
+    match (fields.take::<Value>("prompt")?, fields.take::<Vec<Value>>("messages")?) {
         (Some(prompt), None) => {
             if let Some(name) = set {
                 return Err(not_rendered(name));
             }
-            let tokens = text_tokens(app, &prompt, add_special_tokens)?;
-            tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("prompt")))
+            prompt_tokens(app, prompt, add_special_tokens)
         }
         (None, Some(list)) => {
             let messages = messages::read("messages", list)?;
@@ -121,7 +141,8 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
             let encoding = messages::take_encode_options(fields, generates)?;
             let encoding = EncodeOptions { variables: Some(&variables), ..encoding };
             let tokens = app.encoder()?.encode(&messages, encoding);
-            tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))
+            let tokens = tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field("messages")))?;
+            Ok(OneOrEach::One(tokens))
         }
         (None, None) => {
             let expected = "a text in `prompt`, or a conversation in `messages`";
@@ -133,46 +154,44 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
     }
 }
 
-/// The tokens of a text as the model is given it: those that are scored, or those that are continued.
-fn text_tokens(
+/// The tokens of a text, or of each text of a list.
+fn prompt_tokens(
     app: &App,
-    text: &str,
+    prompt: Value,
     add_special_tokens: bool,
-) -> Result<Result<Vec<u32>, PromptError>, ApiError> {
+) -> Result<OneOrEach<Vec<u32>>, ApiError> {
+    let list = match prompt {
+        Value::String(text) => {
+            return Ok(OneOrEach::One(text_tokens(app, "prompt", &text, add_special_tokens)?));
+        }
+        Value::Array(list) => list,
+        other => return Err(wrong_type("prompt", "a text or a list of texts", &other)),
+    };
+    check_count("prompt", list.len(), &app.settings.server)?;
+    let mut each = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        if is_cancelled() {
+            break;
+        }
+        let path = format!("prompt[{index}]");
+        let Value::String(text) = value else { return Err(wrong_type(path, "a text", &value)) };
+        each.push(text_tokens(app, &path, &text, add_special_tokens)?);
+    }
+    Ok(OneOrEach::Each(each))
+}
+
+/// The tokens of a text as the model is given it: those that are scored, or those that are continued. There may be none.
+fn text_tokens(app: &App, path: &str, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
     let encoder = app.encoder()?;
-    Ok(if app.generator().is_ok() {
+    let tokens = if app.generator().is_ok() {
         encoder.encode_completion(text, add_special_tokens)
     } else if add_special_tokens {
         encoder.encode_templated(text)
     } else {
         encoder.encode_text(text)
-    })
-}
-
-/// Makes text of `tokens`.
-#[utoipa::path(
-    post,
-    path = "/detokenize",
-    tag = "text",
-    request_body(content = DetokenizeRequest, example = json!({"tokens": [72, 101, 108, 108, 111]})),
-    responses((status = 200, body = Detokenized), Errors),
-)]
-async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Detokenized>, ApiError> {
-    let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(detokenized(app, &body.bytes)?))).await
-}
-
-fn detokenized(app: &App, body: &[u8]) -> Result<Detokenized, ApiError> {
-    let mut fields = Fields::parse(body)?;
-    app.model(fields.take::<String>("model")?.as_deref())?;
-    let vocabulary = app.encoder()?.vocabulary();
-    let list: Vec<Value> = fields.require("tokens")?;
-    fields.take_neutral()?;
-    fields.end("this route knows no such field; leave it out")?;
-    if list.is_empty() {
-        return Ok(Detokenized { prompt: String::new() });
+    };
+    match tokens {
+        Err(PromptError::Empty) => Ok(Vec::new()),
+        tokens => tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field(path))),
     }
-    // The model may have ids for which the tokenizer has no token; they decode to no text.
-    let ids = token_ids::read("tokens", &list, app.manifest.model.vocab_size)?;
-    Ok(Detokenized { prompt: vocabulary.decode(&ids) })
 }

@@ -126,9 +126,14 @@ async fn each_server_ranks_in_its_own_form() {
     }
     let passages: Vec<Value> = DOCUMENTS.iter().map(|text| json!({"text": text})).collect();
     let request = json!({"model": "", "query": {"text": PROMPT}, "passages": passages, "truncate": "END"});
-    let nvidia = ok(&server, "/v1/ranking", request).await;
-    for (place, index) in order.iter().enumerate() {
-        assert_eq!(nvidia["rankings"][place], json!({"index": index, "logit": scores[*index]}));
+    for (top, kept) in [(json!(null), 4), (json!(0), 4), (json!(2), 2), (json!(9), 4)] {
+        let mut request = request.clone();
+        request["top_k"] = top;
+        let nvidia = ok(&server, "/v1/ranking", request).await;
+        assert_eq!(nvidia["rankings"].as_array().unwrap().len(), kept);
+        for (place, index) in order.iter().take(kept).enumerate() {
+            assert_eq!(nvidia["rankings"][place], json!({"index": index, "logit": scores[*index]}));
+        }
     }
     let request = json!({"model": "", "query": {"text": PROMPT}, "passages": [{"text": DOCUMENTS[0]}]});
     let hosted = ok(&server, "/v1/retrieval/nvidia/reward/reranking", request).await;

@@ -101,12 +101,15 @@ async fn items_are_scored_after_their_query() {
         assert_eq!(answer["scores"], json!([scores]), "{request}");
         assert_eq!(answer["object"], "scoring");
     }
+    for query in [json!("a"), json!([1, 2]), Value::Null] {
+        let none = ok(&server, "/v1/score", json!({"query": query, "items": []})).await;
+        assert_eq!((&none["scores"], &none["usage"]["prompt_tokens"]), (&json!([]), &json!(0)), "{query}");
+    }
     let shares = ok(&server, "/v1/score", json!({"items": [text], "apply_softmax": true})).await;
     let sum: f64 = shares["scores"][0].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-6);
     for (request, words) in [
         (json!({"query": "a", "items": ["b"], "label_token_ids": [1]}), "`label_token_ids` is not supported"),
-        (json!({"query": "a", "items": []}), "`items` is empty"),
         (json!({"query": "a", "items": [[1]]}), "`query` must be a list of token ids"),
         (json!({"query": "a", "items": ["b", [1]]}), "`items[1]` must be a text"),
         (json!({"items": ["a"], "score_extraction_token": "b"}), "`score_extraction_token`"),
@@ -151,6 +154,10 @@ async fn a_model_that_generates_scores_label_tokens_without_generating() {
         assert!((shares[0] + shares[1] - 1.0).abs() < 1e-9);
         assert!((shares[0] / shares[1] - (logprobs[0] - logprobs[1]).exp()).abs() < 1e-9);
     }
+    let none = ask("/v1/score", json!({"query": "The capital", "items": [], "label_token_ids": [7]})).await;
+    assert_eq!((&none["scores"], &none["usage"]["prompt_tokens"]), (&json!([]), &json!(0)));
+    let vllms = server.ask("/generative_scoring", &json!({"items": [], "label_token_ids": [7]})).await;
+    assert_eq!(vllms.json()["error"]["param"], "items", "vLLM refuses to score nothing");
     let body = json!({"query": "The capital", "items": [" of"], "label_token_ids": [7, 9]});
     let vllm = ask("/generative_scoring", body).await;
     assert_eq!(vllm["data"][0]["index"], 0);

@@ -80,14 +80,47 @@ async fn wrong_ids_are_named_by_their_index() {
             assert!(message.contains(&words), "{path} {input}: {message}");
         }
     }
-    for (tokens, field) in
-        [(json!([1, -1]), "tokens[1]"), (json!(["a"]), "tokens[0]"), (json!("a"), "tokens")]
-    {
+    for (tokens, field) in [
+        (json!([1, -1]), "tokens[1]"),
+        (json!(["a"]), "tokens[0]"),
+        (json!("a"), "tokens"),
+        (json!([[1], 2]), "tokens[1]"),
+        (json!([[1], [2, -1]]), "tokens[1][1]"),
+    ] {
         let answer = server.ask("/detokenize", json!({"tokens": tokens})).await;
         assert_eq!(answer.json()["error"]["param"], field, "{}", answer.text);
     }
     let empty = server.ask("/detokenize", json!({"tokens": []})).await;
-    assert_eq!(empty.json(), json!({"prompt": ""}));
+    assert_eq!(empty.json(), json!({"prompt": "", "text": ""}));
+}
+
+#[tokio::test]
+async fn several_texts_are_tokenized_and_spelled_in_one_call() {
+    let server = Server::start();
+    let texts = ["Paris is", "", "<|eot_id|>"];
+    let mut each = Vec::new();
+    for text in texts {
+        each.push(answer(&server, "/tokenize", json!({"prompt": text, "add_special_tokens": false})).await);
+    }
+    assert_eq!((&each[1]["tokens"], &each[1]["count"]), (&json!([]), &json!(0)));
+    for path in ["/tokenize", "/v1/tokenize"] {
+        let body = json!({"prompt": texts, "add_special_tokens": false, "return_token_strs": true});
+        let all = answer(&server, path, body).await;
+        for (index, one) in each.iter().enumerate() {
+            assert_eq!(all["tokens"][index], one["tokens"], "{path}");
+            assert_eq!(all["count"][index], one["count"], "{path}");
+        }
+        assert_eq!(all["token_strs"][2], json!(["<|eot_id|>"]), "{path}");
+        for (path, skip, last) in [("/detokenize", false, "<|eot_id|>"), ("/v1/detokenize", true, "")] {
+            let body = json!({"tokens": all["tokens"], "skip_special_tokens": skip});
+            let spelled = json!(["Paris is", "", last]);
+            assert_eq!(answer(&server, path, body).await, json!({"prompt": spelled, "text": spelled}));
+        }
+    }
+    for (prompt, field) in [(json!([]), "prompt"), (json!(["a", 7]), "prompt[1]"), (json!(7), "prompt")] {
+        let answer = server.ask("/tokenize", json!({"prompt": prompt})).await;
+        assert_eq!(answer.json()["error"]["param"], field, "{}", answer.text);
+    }
 }
 
 #[tokio::test]
