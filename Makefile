@@ -83,7 +83,7 @@ $(RELEASE)/build-engine: always
 # A virtual environment with the `openai` package, pytest and numpy.
 $(CLIENTS): tests/wire/requirements.txt tests/trtllm_checkpoint/requirements.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(foreach file,$^,-r $(file))
+	.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(foreach file,$^,-r $(file))
 	touch $@
 
 # --- Tests ---
