@@ -14,8 +14,7 @@ use super::wire::unix_time;
 use crate::config::Settings;
 use crate::manifest::{LimitError, Manifest};
 use crate::prompt::Encoder;
-use crate::scheduler::Priority;
-use crate::serving::{Generator, LoadedModel, Model, Scorer, find_model, served_names};
+use crate::serving::{Generator, LoadedModel, Model, Scheduling, Scorer, find_model, served_names};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -164,12 +163,12 @@ impl App {
         }
     }
 
-    /// Whether the queue has room for requests of a class, whatever their texts are.
+    /// Whether the queue has room for a request and time before its deadline, whatever its texts are.
     ///
     /// # Errors
     /// It has none, or [`ApiError::Starting`] until a model is loaded.
-    pub(super) fn check_room(&self, class: Priority) -> Result<(), ApiError> {
-        let checked = self.loaded()?.scheduler().check_room(class);
+    pub(super) fn check_room(&self, scheduling: Scheduling) -> Result<(), ApiError> {
+        let checked = self.loaded()?.scheduler().check_room(scheduling.priority, scheduling.deadline());
         checked.map_err(|rejection| ApiError::without_item(rejection.into()))
     }
 

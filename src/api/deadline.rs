@@ -17,6 +17,11 @@ pub(super) fn with_source<T>(source: Option<&'static str>, report: impl FnOnce()
     SOURCE.sync_scope(Cell::new(source), report)
 }
 
+/// Runs a part of the current request on another thread. Returns its result with what set the deadline there.
+pub(super) fn with_its_source<T>(part: impl FnOnce() -> T) -> (T, Option<&'static str>) {
+    SOURCE.sync_scope(Cell::new(None), || (part(), source()))
+}
+
 /// Notes what set the deadline of the current request; `None` for the server's own.
 pub(super) fn set_source(source: Option<&'static str>) {
     // Outside a request, nobody asks.

@@ -36,18 +36,25 @@ const TIMEOUT_HEADER: &str = "X-Request-Timeout";
 /// A body that is still to be parsed.
 pub(super) struct ReceivedBody {
     pub(super) bytes: Vec<u8>,
-    /// The class that a header says.
-    class: Option<Priority>,
+    arrived: Instant,
+    header: HeaderFields,
+}
+
+/// What the headers of a request say of how urgent it is.
+#[derive(Clone, Copy, Default)]
+struct HeaderFields {
+    priority: Option<Priority>,
+    timeout: Option<Duration>,
 }
 
 impl ReceivedBody {
-    /// Refuses the request if the queue has no room for its class: before its text is rendered and tokenized, which takes
-    /// far longer than the refusal.
+    /// Refuses the request if the queue has no room for its class, or no time before its deadline: before its text is
+    /// rendered and tokenized, which takes far longer than the refusal.
     ///
     /// # Errors
-    /// The queue is full.
+    /// The queue is full, or the deadline cannot be met.
     pub(super) fn check_room(&self, app: &App, fields: &SchedulingFields) -> Result<(), ApiError> {
-        app.check_room(fields.priority.or(self.class).unwrap_or_default())
+        app.check_room(fields.scheduling(app, self.arrived, self.header))
     }
 }
 
@@ -139,9 +146,13 @@ impl ReceivedRequest {
         prepare: impl FnOnce(&App, &ReceivedBody) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let body = ReceivedBody {
-            // What is wrong with the header is said once it is needed.
-            class: self.header_class().ok().flatten(),
             bytes: std::mem::take(&mut self.body),
+            arrived: self.arrived,
+            // What is wrong with a header is said once it is needed.
+            header: HeaderFields {
+                priority: self.header_priority().ok().flatten(),
+                timeout: self.header_timeout().ok().flatten(),
+            },
         };
         let start = Instant::now();
         let prepared = if is_small(&body.bytes) {
@@ -152,12 +163,14 @@ impl ReceivedRequest {
             let (app, left) = (app.clone(), guard.0.clone());
             let prepare = move || {
                 let budget = app.expanded.clone();
-                let prepared = prepare_within(budget, || cancellable(left, || prepare(&app, &body)));
+                let prepare = || cancellable(left, || prepare(&app, &body));
+                let prepared = deadline::with_its_source(|| prepare_within(budget, prepare));
                 drop(share);
                 prepared
             };
-            let (prepared, expanded) =
+            let ((prepared, expanded), source) =
                 tokio::task::spawn_blocking(prepare).await.map_err(ApiError::internal)?;
+            deadline::set_source(source);
             self._expanded = expanded;
             prepared
         };
@@ -171,29 +184,23 @@ impl ReceivedRequest {
     /// # Errors
     /// A header is not a number, or is out of range.
     pub(super) fn scheduling(&self, app: &App, fields: &SchedulingFields) -> Result<Scheduling, ApiError> {
-        let class = match fields.priority {
-            Some(class) => Some(class),
-            None => self.header_class()?,
+        // A header that a field replaces may be anything.
+        let header = HeaderFields {
+            priority: if fields.priority.is_none() { self.header_priority()? } else { None },
+            timeout: if fields.timeout.is_none() { self.header_timeout()? } else { None },
         };
-        let header = || self.header(TIMEOUT_HEADER)?.map(|time| timeout(TIMEOUT_HEADER, time)).transpose();
-        let (time, source) = match fields.timeout {
-            Some(time) => (Some(time), TIMEOUT),
-            None => (header()?, TIMEOUT_HEADER),
-        };
-        deadline::set_source(time.map(|_| source));
         if let Some(id) = &fields.request_id {
             response_id::set_field(id.clone());
         }
-        Ok(Scheduling {
-            arrived: self.arrived,
-            priority: class.unwrap_or_default(),
-            timeout: time.or(app.settings.server.timeout.map(|time| time.0)),
-        })
+        Ok(fields.scheduling(app, self.arrived, header))
     }
 
-    /// The class that a header says.
-    fn header_class(&self) -> Result<Option<Priority>, ApiError> {
+    fn header_priority(&self) -> Result<Option<Priority>, ApiError> {
         self.header(PRIORITY_HEADER)?.map(|class| priority(PRIORITY_HEADER, class)).transpose()
+    }
+
+    fn header_timeout(&self) -> Result<Option<Duration>, ApiError> {
+        self.header(TIMEOUT_HEADER)?.map(|time| timeout(TIMEOUT_HEADER, time)).transpose()
     }
 
     /// The number in a header.
@@ -217,6 +224,20 @@ impl SchedulingFields {
             timeout: seconds.map(|seconds| timeout(TIMEOUT, seconds)).transpose()?,
             request_id: request_id(fields)?,
         })
+    }
+
+    /// How urgent a request with these fields is. Errors about its deadline then name what set that.
+    fn scheduling(&self, app: &App, arrived: Instant, header: HeaderFields) -> Scheduling {
+        let (time, source) = match self.timeout {
+            Some(time) => (Some(time), TIMEOUT),
+            None => (header.timeout, TIMEOUT_HEADER),
+        };
+        deadline::set_source(time.map(|_| source));
+        Scheduling {
+            arrived,
+            priority: self.priority.or(header.priority).unwrap_or_default(),
+            timeout: time.or(app.settings.server.timeout.map(|time| time.0)),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::dispatcher::{Envelope, Reply};
 use super::mailbox::{Mailbox, Refused, Wake};
-use super::{EngineFailure, FullQueue, Job, JobResult, Priority, QueueLimit, Rejection, validate};
+use super::{Admission, EngineFailure, Job, JobResult, Priority, QueueLimit, Rejection, validate};
 use crate::engine::Limits;
 use crate::sampling::{Sampled, SamplingCapabilities};
 
@@ -56,8 +56,8 @@ pub(super) struct Shared {
     pub(super) abandoned: AtomicBool,
     /// Milliseconds until the queue should have room.
     pub(super) retry_after: AtomicU64,
-    /// What keeps jobs out of the queue, as of a moment ago.
-    pub(super) full_queue: Mutex<Option<FullQueue>>,
+    /// What keeps jobs out, as of a moment ago.
+    pub(super) admission: Mutex<Admission>,
     pub(super) limits: Limits,
     pub(super) capabilities: SamplingCapabilities,
     pub(super) max_queue_requests: usize,
@@ -121,19 +121,21 @@ impl Handle {
         Ok(Ticket { id, answer, tokens: received, shared: shared.clone(), answered: false })
     }
 
-    /// Whether the queue has room for jobs of this class, before anything is known of their text: making tokens of a text
-    /// costs many times what a refusal does. A job of a higher class than what waits has room. What the queue was a
-    /// moment ago decides, so a job may be rejected all the same.
+    /// Whether the queue has room for a job of this class, and time for it before its deadline, while nothing is known of
+    /// its text: making tokens of a text costs many times what a refusal does. A job of a higher class than what waits
+    /// has room. What the queue was a moment ago decides, so a job may be rejected all the same.
     ///
     /// # Errors
-    /// [`Rejection::QueueFull`].
-    pub fn check_room(&self, priority: Priority) -> Result<(), Rejection> {
+    /// [`Rejection::QueueFull`], [`Rejection::DeadlineExceeded`] or [`Rejection::DeadlineUnmeetable`].
+    pub fn check_room(&self, priority: Priority, deadline: Option<Instant>) -> Result<(), Rejection> {
         let shared = self.shared();
-        let full = *shared.full_queue.lock().unwrap_or_else(PoisonError::into_inner);
-        match full.filter(|full| full.keeps_out(priority)) {
-            Some(full) => Err(shared.queue_full(full.limit)),
-            None => Ok(()),
+        let admission = shared.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = admission.limit_met(priority) {
+            return Err(shared.queue_full(limit));
         }
+        let Some(deadline) = deadline else { return Ok(()) };
+        let deadline = deadline.saturating_duration_since(shared.origin);
+        admission.check_deadline(shared.origin.elapsed(), priority, deadline)
     }
 
     fn rejection(&self, refused: Refused) -> Rejection {

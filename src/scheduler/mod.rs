@@ -23,12 +23,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod admission;
 mod blocks;
 pub mod core;
 mod dispatcher;
 mod drive;
 mod error;
-mod full_queue;
 mod handle;
 mod mailbox;
 mod observer;
@@ -46,8 +46,8 @@ mod sync {
 }
 
 pub use crate::engine::{Job, Priority, Work};
+pub use admission::Admission;
 pub use error::{EngineFailure, QueueLimit, Rejection};
-pub use full_queue::FullQueue;
 pub use handle::{Handle, Ticket};
 pub use observer::Observer;
 pub use options::{OnFailure, SchedulerOptions};

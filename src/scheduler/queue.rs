@@ -115,6 +115,11 @@ impl Queue {
         self.classes.range(..=priority).map(|(_, class)| class.tokens).sum()
     }
 
+    /// Waiting tokens of each class.
+    pub(super) fn tokens_by_class(&self) -> Vec<(Priority, usize)> {
+        self.classes.iter().map(|(priority, class)| (*priority, class.tokens)).collect()
+    }
+
     /// The sequences of classes below `priority`: the lowest class first, and within it the last in order
     /// first.
     pub(super) fn last_below(&self, priority: Priority) -> impl Iterator<Item = SequenceId> + '_ {

@@ -9,7 +9,7 @@ const MEMORY: f64 = 10.0;
 const CAUTION: f64 = 1.05;
 
 /// Tokens per second that iterations finish, those taken from the prefix tree included.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DrainRate {
     tokens: f64,
     seconds: f64,
@@ -45,6 +45,25 @@ impl DrainRate {
     /// How long `tokens` take at most; known once an iteration was large.
     pub(super) fn upper_estimate(&self, tokens: usize) -> Option<Duration> {
         self.estimate(tokens).map(|time| time.mul_f64(CAUTION))
+    }
+
+    /// How long a job of `tokens` tokens takes once the engine is free, with `ahead` tokens before it and at most
+    /// `max_num_tokens` in an iteration, if its answer is of use for `time`; known once an iteration was large.
+    ///
+    /// A job is answered at the end of the iteration that computes its last token. So there must be time for the rest of
+    /// that iteration when the job's turn comes; otherwise, under overload, every job would start slightly too late. If
+    /// iterations are long compared with the job's time, a quarter of its time has to be enough, because its deadline then
+    /// shortens the iteration.
+    pub(super) fn time_to_answer(
+        &self,
+        ahead: usize,
+        tokens: usize,
+        max_num_tokens: usize,
+        time: Duration,
+    ) -> Option<Duration> {
+        let work = ahead + tokens;
+        let rest = if ahead > 0 { work.next_multiple_of(max_num_tokens) - work } else { 0 };
+        Some(self.estimate(work)? + self.estimate(rest)?.min(time / 4))
     }
 
     /// Tokens that are computed within `time` at least; known once an iteration was large.

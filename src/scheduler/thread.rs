@@ -66,7 +66,7 @@ fn spawn<C: Drive + Send + 'static>(
         ready: true.into(),
         abandoned: false.into(),
         retry_after: 1000.into(),
-        full_queue: Mutex::new(core.full_queue()),
+        admission: Mutex::new(core.admission(Duration::ZERO)),
         limits,
         capabilities,
         max_queue_requests,
@@ -198,11 +198,11 @@ impl<C: Drive> Thread<C> {
 
     fn send_answers(&mut self) {
         self.dispatcher.send_answers();
-        let retry_after =
-            self.dispatcher.core.retry_after(self.now()).as_millis().try_into().unwrap_or(u64::MAX);
+        let now = self.now();
+        let retry_after = self.dispatcher.core.retry_after(now).as_millis().try_into().unwrap_or(u64::MAX);
         self.shared.retry_after.store(retry_after, Ordering::Relaxed);
-        let full_queue = self.dispatcher.core.full_queue();
-        *self.shared.full_queue.lock().unwrap_or_else(PoisonError::into_inner) = full_queue;
+        let admission = self.dispatcher.core.admission(now);
+        *self.shared.admission.lock().unwrap_or_else(PoisonError::into_inner) = admission;
     }
 
     fn now(&self) -> Duration {

@@ -3,7 +3,8 @@
 
     tests/fire/overload.py --assay target/release/assay --engine build/demo-engine
 
-- Refusals: processor time of the server for each request that meets a full queue; at most 0.1 ms.
+- Refusals: processor time of the server for each request that meets a full queue, or comes too late for its deadline; at
+  most 0.1 ms.
 - Retry-After: compared with the time that the queue then took; right within a factor of two.
 - Interactive requests of a higher priority beside a bulk load of 1,024 candidates: p99 of at most three iterations.
 
@@ -47,10 +48,18 @@ def refusals(given: argparse.Namespace) -> bool:
             stream.sendall(request("/v1/chat/completions", chat(3, number)))
             held.append(stream)
             time.sleep(0.2)
-        for words in (4, 200):
-            cost, statuses = refused(service, request("/v1/chat/completions", chat(words, 9), close=False))
-            ok &= statuses == {429} and cost <= 0.1e-3
-            print(f"a refused request of {words} words costs {cost * 1e3:.3f} ms of processor time; statuses {statuses}")
+        ok &= refusals_cost(service, "a full queue", 429)
+    with Service(given.assay, given.engine, "--simulate", "stall", *given.option) as service:
+        ok &= refusals_cost(service, "a deadline", 504, timeout=1e-9)
+    return ok
+
+
+def refusals_cost(service: Service, why: str, status: int, **fields: object) -> bool:
+    ok = True
+    for words in (4, 200):
+        cost, statuses = refused(service, request("/v1/chat/completions", chat(words, 9, **fields), close=False))
+        ok &= statuses == {status} and cost <= 0.1e-3
+        print(f"refusing a request of {words} words for {why} costs {cost * 1e3:.3f} ms of processor time; statuses {statuses}")
     return ok
 
 

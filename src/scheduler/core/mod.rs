@@ -23,7 +23,7 @@ pub use self::step::StepCore;
 
 use self::jobs::{Backlog, JobTable};
 use self::sequence::SequenceState;
-use super::{FullQueue, JobResult, Rejection};
+use super::{Admission, JobResult, Rejection};
 use crate::engine::{Job, SequenceId};
 use crate::sampling::Sampled;
 
@@ -60,8 +60,8 @@ pub trait Core {
     /// How long the work that is here at `now` should take at the present drain rate.
     fn retry_after(&self, now: Duration) -> Duration;
 
-    /// What keeps jobs out of the queue whatever their text is, if anything does.
-    fn full_queue(&self) -> Option<FullQueue>;
+    /// What keeps out jobs that arrive, whatever their text is.
+    fn admission(&self, now: Duration) -> Admission;
 
     /// Whether nothing waits and nothing is in flight.
     fn is_idle(&self) -> bool;
@@ -154,8 +154,8 @@ impl<B: Batching> Core for B {
         self.jobs().time_to_drain(now, self.backlog(now))
     }
 
-    fn full_queue(&self) -> Option<FullQueue> {
-        self.jobs().full_queue()
+    fn admission(&self, now: Duration) -> Admission {
+        self.jobs().admission(self.backlog(now))
     }
 
     fn is_idle(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay::config::{OverloadStatus, Seconds};
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::engines::{failing, instant, not_a_number, stalled};
@@ -91,13 +91,11 @@ async fn overloaded(option: OverloadStatus, expected: StatusCode) {
     requests.iter().for_each(JoinHandle::abort);
 }
 
-#[tokio::test]
-async fn a_full_queue_refuses_a_request_before_its_texts_are_encoded() {
-    let server = Server::with(|settings| settings.scheduling.max_queue_requests = 0, instant());
-    let roomy = Server::start();
-    let long = "word ".repeat(400);
+/// Requests to every kind of route with a text of this many words.
+fn requests_of(words: usize) -> [(&'static str, Value); 8] {
+    let long = "word ".repeat(words);
     let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": long}]);
-    for (path, body) in [
+    [
         ("/v1/chat/completions", json!({"messages": turns})),
         ("/v1/rewards", json!({"conversations": [turns]})),
         ("/v1/rewards", json!({"messages": turns, "responses": ["a", "b"]})),
@@ -106,7 +104,14 @@ async fn a_full_queue_refuses_a_request_before_its_texts_are_encoded() {
         ("/rerank", json!({"query": "q", "documents": [long]})),
         ("/get_reward", json!({"query": [long]})),
         ("/invocations", json!({"messages": turns})),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_a_request_before_its_texts_are_encoded() {
+    let server = Server::with(|settings| settings.scheduling.max_queue_requests = 0, instant());
+    let roomy = Server::start();
+    for (path, body) in requests_of(400) {
         let refused = server.ask(path, body.clone()).await;
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{path}: {}", refused.text);
         assert!(refused.headers.contains_key("retry-after") && refused.code() == "overloaded", "{path}");
@@ -118,6 +123,21 @@ async fn a_full_queue_refuses_a_request_before_its_texts_are_encoded() {
     let unknown = server.ask("/classify", json!({"input": "a", "model": "other"})).await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(server.ask("/get_reward", json!({"query": []})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_too_late_for_its_deadline_is_refused_before_its_texts_are_encoded() {
+    let server = Server::start();
+    // The second size is prepared on a worker thread.
+    for (path, mut body) in requests_of(400).into_iter().chain(requests_of(20_000)) {
+        body["timeout"] = json!(1e-9);
+        let refused = server.ask(path, body).await;
+        assert_eq!(refused.status, StatusCode::GATEWAY_TIMEOUT, "{path}: {}", refused.text);
+        assert_eq!(
+            (refused.code().as_str(), &refused.json()["error"]["param"]),
+            ("deadline_exceeded", &json!("timeout"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::{Backlog, JobTable};
 use crate::engine::{Job, Priority, SequenceId};
+use crate::scheduler::admission::{Admission, FullQueue, WorkAhead};
 use crate::scheduler::core::job_id::JobId;
 use crate::scheduler::core::sequence::{Sequence, SequenceState, Waiter};
 use crate::scheduler::queue::{Key, Lane};
 use crate::scheduler::score_cache::ScoreKey;
-use crate::scheduler::{Completed, FullQueue, Output, QueueLimit, Rejection, SchedulerOptions, validate};
+use crate::scheduler::{Completed, Output, QueueLimit, Rejection, SchedulerOptions, validate};
 
 /// The part of the queue's tokens that may stay free in a queue that counts as full.
 const SMALL_PART: usize = 64;
@@ -172,13 +173,25 @@ impl<S: SequenceState> JobTable<S> {
         Ok(())
     }
 
-    /// What keeps jobs out of the queue whatever their text is. How many tokens that will have is not known: the limit on
-    /// tokens counts as met while there is no room for the last job that met it, or for a small part of the queue.
-    pub(in crate::scheduler::core) fn full_queue(&self) -> Option<FullQueue> {
+    /// What keeps jobs out of the queue whatever their text is.
+    pub(in crate::scheduler::core) fn admission(&self, backlog: Backlog) -> Admission {
         // Only a text's tokens show whether its score is in the cache.
         if self.options.score_cache > 0 {
-            return None;
+            return Admission::default();
         }
+        let work_ahead = WorkAhead {
+            engine_free: backlog.engine_free,
+            started: self.started_tokens(backlog),
+            waiting: self.queue.tokens_by_class(),
+            rate: self.rate,
+            max_num_tokens: self.limits.max_num_tokens,
+        };
+        Admission { full_queue: self.full_queue(), work_ahead: Some(work_ahead) }
+    }
+
+    /// How many tokens a text will have is not known: the limit on tokens counts as met while there is no room for the
+    /// last job that met it, or for a small part of the queue.
+    fn full_queue(&self) -> Option<FullQueue> {
         let tokens = self.refused_tokens.min(self.options.max_queue_tokens / SMALL_PART).max(1);
         let limit = self.limit_met(self.waiting_jobs, self.queue.tokens(), tokens)?;
         Some(FullQueue { limit, lowest: self.queue.lowest_class() })
@@ -202,11 +215,6 @@ impl<S: SequenceState> JobTable<S> {
     }
 
     /// Rejects a job that would be answered too late, as far as the drain rate is known.
-    ///
-    /// A job is answered at the end of the iteration that computes its last token. So there must be time for
-    /// the rest of that iteration when the job's turn comes; otherwise, under overload, every job would start
-    /// slightly too late. If iterations are long compared with the job's time, a quarter of its time has to
-    /// be enough, because its deadline then shortens the iteration.
     fn check_deadline(
         &self,
         job: &Job,
@@ -215,15 +223,18 @@ impl<S: SequenceState> JobTable<S> {
         backlog: Backlog,
     ) -> Result<(), Rejection> {
         let Some(deadline) = waiter.deadline else { return Ok(()) };
-        let ahead = backlog.tokens + self.in_flight.remaining + self.queue.tokens_up_to(job.priority);
-        let work = ahead + tokens;
-        let rest = if ahead > 0 { work.next_multiple_of(self.limits.max_num_tokens) - work } else { 0 };
-        let (Some(work), Some(rest)) = (self.rate.estimate(work), self.rate.estimate(rest)) else {
+        let time = deadline.saturating_sub(waiter.arrived);
+        let ahead = self.started_tokens(backlog) + self.queue.tokens_up_to(job.priority);
+        let Some(computed) = self.rate.time_to_answer(ahead, tokens, self.limits.max_num_tokens, time) else {
             return Ok(());
         };
-        let time = deadline.saturating_sub(waiter.arrived);
-        let estimate = backlog.engine_free.saturating_sub(waiter.arrived) + work + rest.min(time / 4);
+        let estimate = backlog.engine_free.saturating_sub(waiter.arrived) + computed;
         if estimate > time { Err(Rejection::DeadlineUnmeetable { estimate }) } else { Ok(()) }
+    }
+
+    /// Tokens that go before anything that waits.
+    fn started_tokens(&self, backlog: Backlog) -> usize {
+        backlog.tokens + self.in_flight.remaining
     }
 
     fn register(&mut self, waiter: &Waiter, sequence: SequenceId) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay::engine::Limits;
 use assay::scheduler::core::Core;
-use assay::scheduler::{Rejection, SchedulerOptions, Work};
+use assay::scheduler::{Priority, Rejection, SchedulerOptions, Work};
 
 use super::{LIMITS, MS, sequences, world};
 use crate::scheduler_core::world::World;
@@ -39,14 +39,39 @@ fn hundred_a_second(limits: Limits) -> World {
     world
 }
 
-/// Whether a text of 100 tokens is taken that must be answered within this many seconds.
+/// Whether a text of 100 tokens is taken that must be answered within this many seconds. It may be refused before its
+/// tokens are known only if it is refused once they are.
 fn is_taken(world: &mut World, priority: i8, seconds: f64) -> bool {
+    let time = Duration::from_secs_f64(seconds);
+    let expected = is_expected(world, priority, seconds);
     let token = 5000 + world.jobs.len() as u32;
-    let job =
-        world.arrive(vec![token; 100], Work::score(100), priority, Some(Duration::from_secs_f64(seconds)));
+    let job = world.arrive(vec![token; 100], Work::score(100), priority, Some(time));
     let taken = !world.is_settled(job);
+    assert!(expected || !taken, "it was refused too early");
     world.cancel(job);
     taken
+}
+
+/// Whether a text of unknown length is expected that must be answered within this many seconds.
+fn is_expected(world: &World, priority: i8, seconds: f64) -> bool {
+    let deadline = world.now + Duration::from_secs_f64(seconds);
+    world.core.admission(world.now).check_deadline(world.now, Priority(priority), deadline).is_ok()
+}
+
+#[test]
+fn a_deadline_that_what_goes_before_leaves_no_time_for_is_refused_before_the_tokens_are_known() {
+    let mut world = hundred_a_second(Limits { max_num_tokens: 100, ..LIMITS });
+    assert!(is_expected(&world, 0, 0.1) && !is_expected(&world, 0, 0.0));
+    world.score(1000..1100);
+    world.begin();
+    let waiting = world.arrive((2000..2300).collect(), Work::score(300), 1, None);
+    // One second of what runs, and for the lower class three of what waits; then the rest of an iteration.
+    for (priority, seconds, expected) in [(0, 0.9, false), (0, 1.4, true), (1, 3.9, false), (1, 5.1, true)] {
+        assert_eq!(is_expected(&world, priority, seconds), expected, "{priority}, {seconds} s");
+    }
+    world.cancel(waiting);
+    assert!(is_expected(&world, 1, 1.4));
+    world.run_dry();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::scheduler_core::world::World;
 
 /// Whether a job of this class is kept out before its tokens are known.
 fn is_kept_out(world: &World, priority: i8) -> bool {
-    world.core.full_queue().is_some_and(|full| full.keeps_out(Priority(priority)))
+    world.core.admission(world.now).limit_met(Priority(priority)).is_some()
 }
 
 #[test]
