@@ -1,6 +1,7 @@
 //! The core for engines that are handed each iteration.
 
 mod complete;
+mod give_way;
 mod plan;
 mod preempt;
 mod state;

@@ -42,11 +42,18 @@ pub(super) struct Entry {
     pub(super) sequence: SequenceId,
     position: usize,
     pub(super) len: usize,
+    /// Tokens before `position` that were found in the prefix tree for this plan.
+    reused: usize,
     /// The tokens after which logits are requested, counted from `position`.
     pub(super) logits: Vec<usize>,
 }
 
 impl IterationPlan {
+    /// Tokens that still fit.
+    pub(super) fn room(&self) -> usize {
+        self.room
+    }
+
     pub(super) fn tokens(&self) -> usize {
         self.entries.iter().map(|entry| entry.len).sum()
     }
@@ -125,7 +132,7 @@ impl StepCore {
         let sequence = &self.jobs.sequences[id];
         let wants_token = sequence.wants_token() && sequence.state.planned_in < plan.number;
         if wants_token && self.has_room(plan) && self.ensure_block(id, plan.number) {
-            self.push(plan, id, 1);
+            self.push(plan, id, 1, 0);
         }
     }
 
@@ -165,7 +172,7 @@ impl StepCore {
         if is_long {
             plan.long_room -= len;
         }
-        self.push(plan, id, len);
+        self.push(plan, id, len, reused);
     }
 
     /// A sequence that has waited too long computes its prefix itself, in blocks of its own, if there are any.
@@ -189,12 +196,12 @@ impl StepCore {
         true
     }
 
-    fn push(&mut self, plan: &mut IterationPlan, id: SequenceId, len: usize) {
+    fn push(&mut self, plan: &mut IterationPlan, id: SequenceId, len: usize, reused: usize) {
         let state = &mut self.jobs.sequences[id].state;
         let position = state.scheduled;
         state.planned_in = plan.number;
         state.held_since = None;
-        plan.entries.push(Entry { sequence: id, position, len: 0, logits: Vec::new() });
+        plan.entries.push(Entry { sequence: id, position, len: 0, reused, logits: Vec::new() });
         self.lengthen(plan, plan.entries.len() - 1, len);
     }
 
@@ -250,19 +257,23 @@ impl StepCore {
         }
     }
 
-    /// Starts the sequences that wait, in order. When the first finds too few blocks, or would make the
-    /// iteration too long for a deadline, those after it wait too, so that others do not overtake it again
-    /// and again.
+    /// Starts the sequences that wait, in order; what the plan would start gives way to higher classes. When
+    /// the first finds too few blocks, or would make the iteration too long for a deadline, those after it
+    /// wait too, so that others do not overtake it again and again.
     fn admit(&mut self, plan: &mut IterationPlan, now: Duration) {
         // Those that wait for a prefix take no room in the plan, yet they hold blocks.
         let most = self.jobs.limits.max_batch_size.saturating_mul(4);
         // Prompts always get some room, even if sequences that generate could take all of it.
         let per_iteration = self.jobs.limits.max_batch_size.min(self.jobs.limits.max_num_tokens);
         let most_generating = (per_iteration * 3 / 4).max(1);
-        while self.has_room(plan) && self.jobs.in_flight.order.len() < most {
+        while self.jobs.in_flight.order.len() < most {
             let may_generate = self.generating < most_generating;
             let may_go = |lane: Lane| (may_generate || !lane.generates) && (plan.long_room > 0 || !lane.long);
             let Some(id) = self.jobs.queue.first(may_go) else { return };
+            self.give_way(plan, id);
+            if !self.has_room(plan) {
+                return;
+            }
             let backlog = Backlog { engine_free: plan.starts, tokens: plan.advanced };
             self.reject_unmeetable(id, now, backlog);
             // A sequence without jobs is gone.
@@ -320,14 +331,22 @@ impl StepCore {
 
     /// Takes a sequence out of the prepared plan, unless another there may read what it writes.
     pub(super) fn unplan(&mut self, id: SequenceId) {
-        let Some(plan) = &mut self.prepared else { return };
-        let Some(place) = plan.entries.iter().position(|entry| entry.sequence == id) else { return };
+        if let Some(mut plan) = self.prepared.take() {
+            self.remove_from(&mut plan, id);
+            self.prepared = Some(plan);
+        }
+    }
+
+    /// Takes a sequence out of a plan that is not submitted, unless another there may read what it writes. Returns whether
+    /// it did.
+    pub(super) fn remove_from(&mut self, plan: &mut IterationPlan, id: SequenceId) -> bool {
+        let Some(place) = plan.entries.iter().position(|entry| entry.sequence == id) else { return false };
         let sequence = &mut self.jobs.sequences[id];
-        let Entry { position, len, .. } = plan.entries[place];
+        let Entry { position, len, reused, .. } = plan.entries[place];
         let per_block = self.jobs.limits.tokens_per_block;
         let nodes: Vec<_> = sequence.completed_nodes(position, position + len, per_block).collect();
         if nodes.iter().any(|&node| self.tree.is_shared(node)) {
-            return;
+            return false;
         }
         for node in nodes {
             self.tree.set_written(node, None);
@@ -338,8 +357,9 @@ impl StepCore {
         plan.entries.remove(place);
         plan.room += len;
         plan.rows += sequence.rows_of(position, len);
-        plan.advanced -= len;
+        plan.advanced -= len + reused;
         self.jobs.in_flight.remaining += len;
+        true
     }
 
     /// Writes a plan down for the engine.

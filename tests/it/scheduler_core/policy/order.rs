@@ -35,6 +35,62 @@ fn a_higher_class_goes_first_until_the_lower_has_waited_long_enough() {
 }
 
 #[test]
+fn a_higher_class_enters_the_next_iteration_though_that_was_full_of_a_lower_one() {
+    for limits in [Limits { max_num_tokens: 400, ..LIMITS }, Limits { max_batch_size: 4, ..LIMITS }] {
+        let mut world = world(limits, SchedulerOptions::default());
+        let bulk: Vec<u64> = (0..12).map(|n| world.arrive(vec![n; 100], Work::score(100), 1, None)).collect();
+        world.step();
+        let urgent = [100, 101].map(|n| world.arrive(vec![n; 100], Work::score(100), 0, None));
+        let same = world.arrive(vec![102; 100], Work::score(100), 1, None);
+        assert_eq!(sequences(&world.step().unwrap()), [bulk[4], bulk[5], urgent[0], urgent[1]]);
+        world.run_dry();
+        assert_eq!(world.begun[8..], [&bulk[6..], &[same]].concat(), "the others keep their places");
+        assert_eq!(world.computed, 1500);
+    }
+}
+
+#[test]
+fn texts_of_a_higher_class_beside_a_bulk_load_are_answered_within_two_iterations() {
+    let iteration = 20;
+    let mut world = world(Limits { max_num_tokens: 400, ..LIMITS }, SchedulerOptions::default());
+    for n in 0..1024 {
+        world.arrive(vec![n; 100], Work::score(100), 1, None);
+    }
+    world.step();
+    let mut previous = None;
+    for n in 0..100 {
+        // It arrives at any time of an iteration.
+        let after = n % iteration;
+        world.pass(after * MS);
+        let job = world.arrive(vec![5000 + n; 50], Work::score(50), 0, None);
+        let sent = world.now;
+        world.prepare();
+        world.pass((iteration - after) * MS);
+        world.step();
+        if let Some((job, sent)) = previous.replace((job, sent)) {
+            assert!(world.answers[&job].is_ok());
+            assert!(world.now - sent <= 2 * iteration * MS);
+        }
+    }
+    world.run_dry();
+}
+
+#[test]
+fn what_has_started_gives_way_to_no_class() {
+    let mut world = world(Limits { max_num_tokens: 400, ..LIMITS }, SchedulerOptions::default());
+    let bulk: Vec<u64> = (0..6).map(|n| world.arrive(vec![n; 150], Work::score(150), 1, None)).collect();
+    world.step();
+    let urgent = [100, 101].map(|n| world.arrive(vec![n; 200], Work::score(200), 0, None));
+    let next = world.step().unwrap();
+    // The rest of what has started leaves room for one of them.
+    let expected = [(bulk[2], 50), (bulk[3], 150), (urgent[0], 200)];
+    assert_eq!(sequences(&next), expected.map(|(job, _)| job));
+    assert!(expected.iter().all(|(job, tokens)| tokens_of(&next, *job) == *tokens));
+    world.run_dry();
+    assert!(bulk.iter().chain(&urgent).all(|job| world.answers[job].is_ok()));
+}
+
+#[test]
 fn a_duplicate_of_a_higher_class_hurries_the_sequence() {
     let limits = Limits { max_batch_size: 1, ..LIMITS };
     let mut world = world(limits, SchedulerOptions::default());
