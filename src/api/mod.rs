@@ -40,6 +40,7 @@ mod truncation;
 mod wire;
 
 pub use app::{App, AppError};
+pub use listen::tls::Tls;
 pub use middleware::cors::OriginError;
 pub use middleware::keys::KeyError;
 pub use router::router;

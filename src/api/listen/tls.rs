@@ -87,7 +87,7 @@ pub enum TlsError {
 }
 
 /// Accepts TLS 1.2 and 1.3 connections, with what the files held when they were last read without an error.
-pub(crate) struct Tls {
+pub struct Tls {
     files: Files,
     loaded: RwLock<Loaded>,
 }
@@ -119,7 +119,7 @@ impl Tls {
     ///
     /// # Errors
     /// A file cannot be read or used, or does not match another.
-    pub(crate) fn open(settings: &SecuritySettings) -> Result<Option<Arc<Self>>, TlsError> {
+    pub fn open(settings: &SecuritySettings) -> Result<Option<Arc<Self>>, TlsError> {
         let Some(files) = Files::from_settings(settings) else { return Ok(None) };
         let loaded = RwLock::new(load(&files)?);
         Ok(Some(Arc::new(Self { files, loaded })))
@@ -132,7 +132,7 @@ impl Tls {
     }
 
     /// The acceptor for the next connection.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    pub fn acceptor(&self) -> TlsAcceptor {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).acceptor.clone()
     }
 
@@ -142,7 +142,7 @@ impl Tls {
     }
 
     /// Reloads the files for new connections and logs the result. After an error the old certificate stays in use.
-    pub(crate) fn reload_and_log(&self) {
+    pub fn reload_and_log(&self) {
         match load(&self.files) {
             Ok(loaded) => {
                 *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;

@@ -9,6 +9,7 @@ use axum::http::{Request, StatusCode, header};
 use futures_util::stream;
 use serde_json::Value;
 
+use super::certificates::CertificateFiles;
 use super::keys::{ClientKey, KeyFile};
 use super::plan::PlannedRequest;
 use crate::http::server::{Server, TestResponse};
@@ -54,9 +55,17 @@ pub(super) fn with_key(path: &str, key: ClientKey, body: Body) -> Request<Body> 
     request
 }
 
-/// Sends what a plan says; `None` if the client left before the answer.
-pub(super) async fn send(server: &Server, plan: &PlannedRequest) -> Option<Answer> {
+/// Sends what a plan says, over TLS if there are certificates; `None` if the client left before the answer.
+pub(super) async fn send(
+    server: &Server,
+    certificates: Option<&CertificateFiles>,
+    plan: &PlannedRequest,
+) -> Option<Answer> {
     tokio::time::sleep(plan.after).await;
+    let mut connection = None;
+    if let Some(certificates) = certificates {
+        connection = Some(certificates.connect().await);
+    }
     let text = plan.text.clone().unwrap_or_else(|| plan.body.to_string());
     let parts: Vec<(Duration, Vec<u8>)> = match plan.pieces.len() {
         0 => vec![(Duration::ZERO, text.into_bytes())],
@@ -80,7 +89,11 @@ pub(super) async fn send(server: &Server, plan: &PlannedRequest) -> Option<Answe
             answer.unwrap_or_else(|_| panic!("starved: {plan:?}"))
         }
     };
-    Some(Answer { response, sent, answered: Instant::now() })
+    let answered = Instant::now();
+    if let Some(connection) = &mut connection {
+        connection.carry(&response.text).await;
+    }
+    Some(Answer { response, sent, answered })
 }
 
 /// The scores in an answer, in a form that is the same whatever else is in it; null for an item without any.

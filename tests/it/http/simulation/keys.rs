@@ -1,13 +1,14 @@
 //! API keys in a file that changes while requests come.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use assay::api::App;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tempfile::TempDir;
+
+use super::periods::Periods;
 
 const STAYS: &str = "sk-that-stays-0123456789";
 const COMES_AND_GOES: &str = "sk-that-comes-and-goes-01";
@@ -69,15 +70,14 @@ impl KeyChange {
 /// The file, and when the key that comes and goes was in force.
 pub(super) struct KeyFile {
     directory: TempDir,
-    /// From when, until when, and whether the key was in force then. Periods overlap while the file is read.
-    periods: Mutex<Vec<(Instant, Option<Instant>, bool)>>,
+    /// Whether the key was in force.
+    periods: Periods<bool>,
 }
 
 impl KeyFile {
     pub(super) fn new() -> Self {
-        let file = Self { directory: tempfile::tempdir().unwrap(), periods: Mutex::default() };
+        let file = Self { directory: tempfile::tempdir().unwrap(), periods: Periods::new(true) };
         std::fs::write(file.path(), KeyChange::BothKeys.text()).unwrap();
-        file.periods.lock().unwrap().push((Instant::now(), None, true));
         file
     }
 
@@ -89,14 +89,9 @@ impl KeyFile {
         std::fs::write(self.path(), change.text()).unwrap();
         let start = Instant::now();
         app.reload_keys();
-        if change == KeyChange::Damaged {
-            return;
+        if change != KeyChange::Damaged {
+            self.periods.replace(start, change == KeyChange::BothKeys);
         }
-        let mut periods = self.periods.lock().unwrap();
-        if let Some((_, end, _)) = periods.last_mut() {
-            *end = Some(Instant::now());
-        }
-        periods.push((start, None, change == KeyChange::BothKeys));
     }
 
     /// Checks that a request with this key, sent and answered then, was refused for it or not.
@@ -104,13 +99,7 @@ impl KeyFile {
         let expected = match key {
             ClientKey::Stays => vec![true],
             ClientKey::Wrong | ClientKey::None => vec![false],
-            ClientKey::ComesAndGoes => {
-                let periods = self.periods.lock().unwrap();
-                let overlapping = periods
-                    .iter()
-                    .filter(|(start, end, _)| *start <= answered && end.is_none_or(|end| sent <= end));
-                overlapping.map(|(_, _, in_force)| *in_force).collect()
-            }
+            ClientKey::ComesAndGoes => self.periods.during(sent, answered),
         };
         assert!(expected.contains(&!refused), "{key:?}: refused: {refused}");
     }

@@ -2,14 +2,16 @@
 //! scheduler, supervisor, metrics and a simulated engine.
 //!
 //! A seed fixes the options, what each client sends and when it leaves, which iterations fail, stall or are late, how
-//! the file of keys changes, and whether and when the server gets a signal to end. It does not fix how the machine interleaves
-//! the threads, so an unlucky interleaving may need several repetitions.
+//! the files of keys and of TLS change, and whether and when the server gets a signal to end. It does not fix how the machine
+//! interleaves the threads, so an unlucky interleaving may need several repetitions.
 //!
 //! `ASSAY_SIMULATION_SEEDS` sets the number of seeds, `ASSAY_SIMULATION_SEED` chooses a single one. `make simulate` runs
 //! a thousand, eight at a time.
 
+mod certificates;
 mod client;
 mod keys;
+mod periods;
 mod plan;
 
 use std::any::Any;
@@ -27,6 +29,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::certificates::CertificateFiles;
 use self::client::{Seen, TIME_LIMIT, check, scores, send, with_key};
 use self::keys::{ClientKey, KeyFile};
 use self::plan::{INFLIGHT_BYTES, MS, Operations};
@@ -82,13 +85,27 @@ async fn end(server: &Server, grace: Duration) -> Exit {
     exit
 }
 
+/// What the operator has given the server, and changes while it runs.
+struct OperatorFiles {
+    keys: Option<KeyFile>,
+    certificates: Option<CertificateFiles>,
+}
+
 /// Does what the operator does while clients are there. Returns when the server was signalled to end, if it was.
-async fn operate(server: &Server, keys: Option<&KeyFile>, operations: &Operations) -> Option<Instant> {
+async fn operate(server: &Server, files: &OperatorFiles, operations: &Operations) -> Option<Instant> {
     let change_keys = async {
         for (pause, change) in &operations.key_changes {
             tokio::time::sleep(*pause).await;
-            if let Some(keys) = keys {
+            if let Some(keys) = &files.keys {
                 keys.change(&server.app, *change);
+            }
+        }
+    };
+    let change_certificates = async {
+        for (pause, change) in &operations.certificate_changes {
+            tokio::time::sleep(*pause).await;
+            if let Some(certificates) = &files.certificates {
+                certificates.change(*change);
             }
         }
     };
@@ -100,20 +117,25 @@ async fn operate(server: &Server, keys: Option<&KeyFile>, operations: &Operation
         end(server, grace).await;
         Some(told)
     };
-    tokio::join!(change_keys, end_server).1
+    tokio::join!(change_keys, change_certificates, end_server).2
 }
 
 async fn simulate(seed: u64, calm_server: &Server) -> Seen {
     let mut random = SmallRng::seed_from_u64(seed);
     let calm = Arc::new(AtomicBool::new(false));
-    let keys = random.random_bool(0.5).then(KeyFile::new);
-    let mut server =
-        Server::starting(|settings| plan::change(settings, &mut random, keys.as_ref().map(KeyFile::path)));
+    let files = OperatorFiles {
+        keys: random.random_bool(0.5).then(KeyFile::new),
+        certificates: random.random_bool(0.5).then(CertificateFiles::new),
+    };
+    let mut server = Server::starting(|settings| {
+        plan::change(settings, &mut random, files.keys.as_ref().map(KeyFile::path))
+    });
     server.load(plan::engine(&mut random, calm.clone()).into());
     let (requests, operations) = (plan::requests(&mut random), plan::operations(&mut random));
 
-    let answers = futures_util::future::join_all(requests.iter().map(|plan| send(&server, plan)));
-    let (answers, ended) = tokio::join!(answers, operate(&server, keys.as_ref(), &operations));
+    let send_one = |plan| send(&server, files.certificates.as_ref(), plan);
+    let answers = futures_util::future::join_all(requests.iter().map(send_one));
+    let (answers, ended) = tokio::join!(answers, operate(&server, &files, &operations));
     let mut seen = Seen::default();
     for (plan, answer) in requests.iter().zip(&answers) {
         let Some(answer) = answer else {
@@ -125,7 +147,7 @@ async fn simulate(seed: u64, calm_server: &Server) -> Seen {
             !was_ending || answer.response.status != StatusCode::OK,
             "taken by a server that ends: {plan:?}"
         );
-        check(plan, answer, keys.as_ref(), calm_server, &mut seen).await;
+        check(plan, answer, files.keys.as_ref(), calm_server, &mut seen).await;
     }
 
     // Whoever left has left nothing behind, and the metrics add up.

@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::certificates::CertificateChange;
 use super::keys::{ClientKey, KeyChange};
 use crate::http::server::{ATTRIBUTES, LIMITS, MODEL};
 
@@ -41,6 +42,8 @@ pub(super) struct PlannedRequest {
 pub(super) struct Operations {
     /// Changes of the keys' file, each after the one before.
     pub(super) key_changes: Vec<(Duration, KeyChange)>,
+    /// Changes of the certificates' files, likewise.
+    pub(super) certificate_changes: Vec<(Duration, CertificateChange)>,
     /// When the server gets a signal to end, and its grace time.
     pub(super) end: Option<(Duration, Duration)>,
 }
@@ -102,15 +105,18 @@ fn text(random: &mut SmallRng, words: usize) -> String {
 }
 
 pub(super) fn operations(random: &mut SmallRng) -> Operations {
-    let changes = random.random_range(0..8);
     Operations {
-        key_changes: (0..changes)
-            .map(|_| (random.random_range(0..12) * MS, KeyChange::random(random)))
-            .collect(),
+        key_changes: changes(random, KeyChange::random),
+        certificate_changes: changes(random, CertificateChange::random),
         end: random
             .random_bool(0.3)
             .then(|| (random.random_range(0..50) * MS, random.random_range(0..100) * MS)),
     }
+}
+
+fn changes<T>(random: &mut SmallRng, change: fn(&mut SmallRng) -> T) -> Vec<(Duration, T)> {
+    let count = random.random_range(0..8);
+    (0..count).map(|_| (random.random_range(0..12) * MS, change(random))).collect()
 }
 
 /// An engine that behaves well once `calm` is set.
