@@ -27,8 +27,6 @@ WORKDIR /home/assay
 # Engine directories, or a checkpoint, whose engine is then built into the cache. Nothing else is read or written, so the
 # root file system may be read-only.
 ENV ASSAY_CACHE=/cache
-# glibc gives large blocks back at once: see "Memory" in docs/operations.md.
-ENV MALLOC_MMAP_THRESHOLD_=262144
 VOLUME ["/engines", "/cache"]
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Assay" \

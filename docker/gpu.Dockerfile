@@ -31,8 +31,6 @@ COPY --from=build /out/ /usr/local/bin/
 COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
 # Python looks up the user name, and a user id set with --user has none.
 ENV USER=assay
-# glibc gives large blocks back at once: see "Memory" in docs/operations.md.
-ENV MALLOC_MMAP_THRESHOLD_=262144
 USER 10001
 WORKDIR /home/assay
 # One or more engine directories. Only /tmp is written besides (by mpirun and trtllm-build): with a read-only root

@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod body_bytes;
 mod budget;
 mod chat;
 mod compat;

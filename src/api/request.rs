@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::app::App;
+use super::body_bytes::BodyBytes;
 use super::budget::ByteShare;
 use super::deadline;
 use super::error::ApiError;
@@ -48,6 +49,14 @@ struct HeaderFields {
 }
 
 impl ReceivedBody {
+    fn new(body: BodyBytes, arrived: Instant, header: HeaderFields) -> Self {
+        let mut bytes = body.join();
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        Self { bytes, arrived, header }
+    }
+
     /// Refuses the request if the queue has no room for its class, or no time before its deadline: before its text is
     /// rendered and tokenized, which takes far longer than the refusal.
     ///
@@ -63,7 +72,7 @@ pub(super) struct ReceivedRequest {
     arrived: Instant,
     headers: HeaderMap,
     /// Empty once it is being prepared.
-    body: Vec<u8>,
+    body: BodyBytes,
     /// The body's share of the memory for bodies, held until the request is answered.
     _share: ByteShare,
     /// Its texts' share of the memory for prompts that are repeated.
@@ -125,11 +134,10 @@ impl ReceivedRequest {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let (mut body, share) = read_body(&parts.headers, body, &app.settings.server, &app.bodies).await?;
-        if body.starts_with(BYTE_ORDER_MARK) {
-            body.drain(..BYTE_ORDER_MARK.len());
-        }
         if app.settings.logging.log_requests {
-            tracing::info!(body = %String::from_utf8_lossy(&body), "request");
+            let whole = body.join();
+            tracing::info!(body = %String::from_utf8_lossy(&whole), "request");
+            body = whole.into();
         }
         Ok(Self { arrived, headers: parts.headers, body, _share: share, _expanded: None })
     }
@@ -145,25 +153,23 @@ impl ReceivedRequest {
         app: &Arc<App>,
         prepare: impl FnOnce(&App, &ReceivedBody) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let body = ReceivedBody {
-            bytes: std::mem::take(&mut self.body),
-            arrived: self.arrived,
-            // What is wrong with a header is said once it is needed.
-            header: HeaderFields {
-                priority: self.header_priority().ok().flatten(),
-                timeout: self.header_timeout().ok().flatten(),
-            },
+        let (body, arrived) = (std::mem::take(&mut self.body), self.arrived);
+        // What is wrong with a header is said once it is needed.
+        let header = HeaderFields {
+            priority: self.header_priority().ok().flatten(),
+            timeout: self.header_timeout().ok().flatten(),
         };
         let start = Instant::now();
-        let prepared = if is_small(&body.bytes) {
-            prepare(app, &body)
+        let prepared = if body.in_one_piece().is_some_and(is_small) {
+            prepare(app, &ReceivedBody::new(body, arrived, header))
         } else {
-            let share = app.preparing.wait_for(body.bytes.len().max(LEAST_PREPARING)).await;
+            let share = app.preparing.wait_for(body.len().max(LEAST_PREPARING)).await;
             let guard = SetOnDrop(Arc::default());
             let (app, left) = (app.clone(), guard.0.clone());
             let prepare = move || {
                 let budget = app.expanded.clone();
-                let prepare = || cancellable(left, || prepare(&app, &body));
+                let prepare = || prepare(&app, &ReceivedBody::new(body, arrived, header));
+                let prepare = || cancellable(left, prepare);
                 let prepared = deadline::with_its_source(|| prepare_within(budget, prepare));
                 drop(share);
                 prepared

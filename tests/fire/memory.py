@@ -3,7 +3,7 @@
 
     tests/fire/memory.py --assay target/release/assay --engine build/demo-engine
 
-Set MALLOC_MMAP_THRESHOLD_=262144 for the server, as that page says. Exit status 1 if a peak is more than 10% above that, or if the server does not answer after an attack.
+Exit status 1 if a peak is more than 10% above that, or if the server does not answer after an attack.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
 
+use crate::api::body_bytes::BodyBytes;
 use crate::api::budget::{ByteBudget, ByteShare};
 use crate::api::error::ApiError;
 use crate::api::expanded::reserve_expanded;
@@ -16,8 +17,6 @@ use crate::config::ServerSettings;
 /// How long to keep reading a body that is over the limit: a client that is still sending when the connection closes
 /// would not see the response.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-/// Maximum number of bytes to allocate because a client announced them.
-const TRUSTED_LENGTH: u64 = 64 << 10;
 /// Bytes of every body that are not counted, so that large bodies never keep small ones out; the number of
 /// connections bounds these.
 const FREE_BYTES: usize = 64 << 10;
@@ -37,7 +36,7 @@ pub(in crate::api) async fn read_body(
     body: Body,
     settings: &ServerSettings,
     budget: &ByteBudget,
-) -> Result<(Vec<u8>, ByteShare), ApiError> {
+) -> Result<(BodyBytes, ByteShare), ApiError> {
     let time = settings.body_timeout.0;
     match tokio::time::timeout(time, read_all(headers, body, settings.max_body_bytes, budget)).await {
         Ok(read) => read,
@@ -50,7 +49,7 @@ async fn read_all(
     mut body: Body,
     limit: usize,
     budget: &ByteBudget,
-) -> Result<(Vec<u8>, ByteShare), ApiError> {
+) -> Result<(BodyBytes, ByteShare), ApiError> {
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         // A client that waits for `100 Continue` has sent nothing yet.
@@ -60,7 +59,7 @@ async fn read_all(
         return Err(ApiError::TooLarge(limit));
     }
     let mut share = budget.share();
-    let mut bytes = Vec::with_capacity(announced.min(TRUSTED_LENGTH) as usize);
+    let mut bytes = BodyBytes::default();
     while let Some(data) = next(&mut body).await {
         let data = data.map_err(|_| ApiError::UnreadableBody)?;
         if bytes.len() + data.len() > limit {
@@ -72,7 +71,7 @@ async fn read_all(
             discard(body).await;
             return Err(ApiError::TooManyBytes(budget.size()));
         }
-        bytes.extend_from_slice(&data);
+        bytes.extend(&data);
     }
     Ok((bytes, share))
 }
