@@ -52,12 +52,14 @@ fn newton_step(strengths: &[f64], preference: impl Fn(usize, usize) -> f64) -> V
 fn solve(mut matrix: Vec<Vec<f64>>, mut vector: Vec<f64>) -> Vec<f64> {
     let count = vector.len();
     for pivot in 0..count {
-        for row in pivot + 1..count {
-            let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..count {
-                matrix[row][column] -= factor * matrix[pivot][column];
+        let (done, rest) = matrix.split_at_mut(pivot + 1);
+        let above = &done[pivot];
+        for (offset, row) in rest.iter_mut().enumerate() {
+            let factor = row[pivot] / above[pivot];
+            for (element, from) in row.iter_mut().zip(above) {
+                *element -= factor * from;
             }
-            vector[row] -= factor * vector[pivot];
+            vector[pivot + 1 + offset] -= factor * vector[pivot];
         }
     }
     for row in (0..count).rev() {
