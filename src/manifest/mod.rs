@@ -26,7 +26,7 @@ pub(crate) mod verify;
 pub(crate) mod wording;
 
 pub use attribute_names::AttributeNameError;
-pub(crate) use attribute_names::check_attribute_names;
+pub(crate) use attribute_names::{OTHER_COLUMNS, check_attribute_names};
 pub use bounds::OutOfBounds;
 pub use control_tokens::ControlTokens;
 pub use digest::FileDigest;

@@ -3,10 +3,9 @@
 use super::conversation::list;
 use super::forms::{Holds, RowLayout};
 use super::row::{Cell, Row};
+use crate::manifest::OTHER_COLUMNS;
 use crate::reward::RankedBy;
 
-/// Names of added columns that are not attributes, without their prefix.
-const NOT_ATTRIBUTES: [&str; 5] = ["rank", "margin", "ranked_by", "error", "line"];
 /// What the attributes of chosen and rejected responses start with.
 pub(super) const SIDES: [&str; 2] = ["chosen_", "rejected_"];
 
@@ -44,7 +43,7 @@ impl ScoreColumns {
     /// The name of an added column without the prefix; `None` if the column is not an added one.
     pub(super) fn added<'a>(&self, column: &'a str) -> Option<&'a str> {
         let name = column.strip_prefix(&self.prefix)?;
-        if NOT_ATTRIBUTES.contains(&name) {
+        if OTHER_COLUMNS.contains(&name) {
             return Some(name);
         }
         let attribute = SIDES.iter().find_map(|side| name.strip_prefix(side)).unwrap_or(name);
@@ -60,7 +59,7 @@ impl ScoreColumns {
     pub(super) fn scores<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (&'a str, &'a Cell)> {
         row.columns()
             .filter_map(move |(column, cell)| Some((self.added(column)?, cell)))
-            .filter(|(name, _)| !NOT_ATTRIBUTES.contains(name))
+            .filter(|(name, _)| !OTHER_COLUMNS.contains(name))
     }
 
     fn has_steps(&self) -> bool {
@@ -82,13 +81,13 @@ impl ScoreColumns {
     /// As [`ScoreColumns::collision`], before the attributes are known.
     pub(super) fn certain_collision<'a>(&self, row: &'a Row) -> Option<&'a str> {
         let is_fixed =
-            |name: &&str| name.strip_prefix(&self.prefix).is_some_and(|name| NOT_ATTRIBUTES.contains(&name));
+            |name: &&str| name.strip_prefix(&self.prefix).is_some_and(|name| OTHER_COLUMNS.contains(&name));
         row.names().find(is_fixed)
     }
 
     fn is_taken_for_added(&self, column: &str, cell: &Cell, holds: Holds) -> bool {
         let Some(name) = column.strip_prefix(&self.prefix) else { return false };
-        if NOT_ATTRIBUTES.contains(&name) {
+        if OTHER_COLUMNS.contains(&name) {
             return true;
         }
         let has_side = SIDES.iter().any(|side| name.starts_with(side));

@@ -169,7 +169,14 @@ async fn score_row(
             None => scored.next().unwrap_or_else(|| Err(Unscored::Refused("it was not scored".into()))),
         });
     }
-    columns.add(&mut row, &Scored { layout: &layout, found: &found, results: &results })?;
+    match columns.add(&mut row, &Scored { layout: &layout, found: &found, results: &results }) {
+        // Each row has items of its own: another one may have this score.
+        Err(error @ ScoreError::UnknownAttribute { .. }) if source.needs_rubrics() => {
+            let to_do = "add an item of that name to the row's rubric, or choose another --by";
+            columns.add_error(&mut row, &format!("{error}; {to_do}"));
+        }
+        added => added?,
+    }
     let scores = results.iter().flatten();
     let tokens = scores.clone().map(|scores| scores.tokens).sum();
     Ok(ScoredRow { row, responses: scores.count(), tokens })

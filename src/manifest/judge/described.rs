@@ -106,14 +106,20 @@ pub(super) fn read_question(path: String, value: Value) -> Result<Question, Fiel
 
 /// Checks the names of scores; `path` returns the place of each.
 pub(super) fn check_names(names: &[String], path: impl Fn(usize) -> String) -> Result<(), FieldError> {
-    if let Some(index) = names.iter().position(|name| name == WEIGHTED) {
+    if let Some(index) = names.iter().position(|name| name.to_lowercase() == WEIGHTED) {
         let reason = format!("is `{WEIGHTED}`, the name of the weighted sum of all scores; rename it");
         return Err(FieldError::invalid(path(index), reason));
     }
     match find_unusable_name(names) {
         None => Ok(()),
-        Some((index, AttributeNameError::Duplicate(name))) => {
-            let reason = format!("is {name}, as another one is; rename one");
+        Some((index, AttributeNameError::Duplicate(_))) => {
+            let reason = "is the name of another score: names must differ by more than case; rename one";
+            Err(FieldError::invalid(path(index), reason))
+        }
+        Some((index, AttributeNameError::Column(name))) => {
+            let reason = format!(
+                "is `{name}`, the name of a column that `assay score` adds for other purposes; rename it"
+            );
             Err(FieldError::invalid(path(index), reason))
         }
         Some((index, _)) if names[index].is_empty() => {

@@ -265,7 +265,7 @@ layout: quote
         for (text, expected) in [
             (
                 "attributes: {Safe: {ask: a?},\n safe: {ask: b?}}",
-                "judge.yaml:2: `attributes.safe` is safe, as",
+                "judge.yaml:2: `attributes.safe` is the name of another score: names must differ by more than case",
             ),
             ("attributes: {}", "`attributes` has 0 entries; give 1 to 64"),
             ("attributes: {'a b': {ask: a?}}", "white space"),
@@ -293,8 +293,15 @@ layout: quote
             ("layout: quote", "`attributes` is missing"),
             (
                 "- {name: a, ask: b?}\n- {name: a, ask: c?}",
-                "judge.yaml:2: `rubric[1].name` is a, as another one is",
+                "judge.yaml:2: `rubric[1].name` is the name of another score: names must differ by more than case",
             ),
+            ("- {name: a, ask: b?}\n- {name: A, ask: c?}", "`rubric[1].name` is the name of another score"),
+            ("attributes: {Error: {ask: b?}}", "`attributes.Error` is `error`, the name of a column that"),
+            (
+                "- {name: rank, ask: b?}",
+                "`rubric[0].name` is `rank`, the name of a column that `assay score` adds",
+            ),
+            ("- {name: Weighted, ask: b?}", "`rubric[0].name` is `weighted`, the name of the weighted sum"),
             ("- {names: a, ask: b?}", "`rubric[0].name` is missing or null: give a string; `names` is there"),
             ("- {name: weighted, ask: b?}", "`rubric[0].name` is `weighted`, the name of the weighted sum"),
             (

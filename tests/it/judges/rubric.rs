@@ -126,7 +126,12 @@ async fn an_error_in_a_rubric_names_the_field() {
     for (rubric, param, reason) in [
         (json!([]), "rubric", "has 0 items; send 1 to 64"),
         (json!(many), "rubric", "has 65 items"),
-        (json!([item("a", "Is it?"), item("a", "Is it?")]), "rubric[1].name", "` is a, as another one is"),
+        (
+            json!([item("a", "Is it?"), item("A", "Is it?")]),
+            "rubric[1].name",
+            "is the name of another score: names must differ by more than case",
+        ),
+        (json!([item("margin", "Is it?")]), "rubric[0].name", "a column that `assay score` adds"),
         (json!([item("a:b", "Is it?")]), "rubric[0].name", "has no comma"),
         (
             json!([item("weighted", "Is it?")]),

@@ -96,6 +96,16 @@ async fn each_row_is_asked_the_rubric_in_its_own_column() {
     let (_, _, error) = run("score", &engine, &[&input, "--output", &output]);
     assert!(error.contains("2 rows"), "{error}");
     let scored = lines(&output);
+    // Of the rows, one has the score to rank by.
+    let (_, _, error) = run("score", &engine, &[&input, "--by", "short", "--output", &path("by.jsonl")]);
+    assert!(error.contains("3 rows"), "{error}");
+    let by = lines(&path("by.jsonl"));
+    assert_eq!(by[0]["score_short"], scored[0]["score_short"]);
+    assert_eq!(
+        by[1]["score_error"],
+        "--by names `short`, but the scores are polite, true, weighted; add an item of that name to the row's rubric, or \
+         choose another --by"
+    );
     let server = Server::on(built, None).unwrap();
     for (row, rubric) in scored.iter().zip(&rubrics) {
         let body = json!({"conversations": [row["messages"]], "rubric": rubric});
