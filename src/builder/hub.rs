@@ -5,6 +5,7 @@ mod address;
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
+use super::checkpoint::has_weights;
 use crate::manifest::read_plain_text;
 
 pub use address::AddressError;
@@ -85,6 +86,12 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     }
     let path = cache()?.join(format!("{PREFIX}{}", name.replace('/', "--")));
     path.is_dir().then_some(path)
+}
+
+/// Whether the cache has all weights of a model. A download that was interrupted leaves some files out.
+pub(crate) fn is_downloaded(name: &str) -> bool {
+    let snapshot = find(name).and_then(|repository| snapshot(&repository).ok().flatten());
+    snapshot.is_some_and(|snapshot| has_weights(&snapshot))
 }
 
 /// Where the cache is, as huggingface_hub finds it.

@@ -13,7 +13,7 @@ pub enum ModelError {
     /// Nothing has this name.
     #[error(
         "{} does not exist; give an engine directory, a checkpoint directory, or OWNER/NAME of a model of the Hugging \
-         Face hub", model.display()
+         Face hub, which --download fetches", model.display()
     )]
     Missing { model: PathBuf },
     /// The name looks like a model of the hub, but this machine's hub cache does not have it.
@@ -40,7 +40,7 @@ pub enum ModelError {
     },
     /// The hub's client failed.
     #[error(
-        "`hf download {name}` failed ({status}); the lines above say why, and running it again continues"
+        "`hf download {name}` failed ({status}); the lines above say why, and running this command again continues"
     )]
     Download { name: String, status: String },
     /// An address that names no model.

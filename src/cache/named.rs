@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::ModelError;
-use crate::builder::hub;
 use crate::builder::trtllm::DRAFT_FILE;
+use crate::builder::{AddressError, hub};
 use crate::hardware::profiles;
 use crate::manifest::MANIFEST_FILE;
 
@@ -103,15 +103,28 @@ fn file(model: &Path, command: &'static str) -> Result<Named, ModelError> {
 }
 
 fn absent(model: &Path, command: &'static str) -> Result<Named, ModelError> {
-    let text = model.to_string_lossy();
-    match hub::name(&text)? {
+    match name_on_hub(model)? {
         Some(name) if hub::find(&name).is_some() => Ok(Named::Checkpoint),
-        // A word without a slash is rather a directory that is missing.
-        Some(name) if name.contains('/') || name != text.trim_end_matches('/') => {
-            Err(ModelError::NotDownloaded { name, cache: hub::cache(), command })
-        }
-        _ => Err(ModelError::Missing { model: model.to_owned() }),
+        Some(name) => Err(ModelError::NotDownloaded { name, cache: hub::cache(), command }),
+        None => Err(ModelError::Missing { model: model.to_owned() }),
     }
+}
+
+/// The name of the model of the hub that a name or an address means.
+fn name_on_hub(model: &Path) -> Result<Option<String>, AddressError> {
+    let text = model.to_string_lossy();
+    // A word without a slash is rather a directory that is missing.
+    let is_meant =
+        |name: &String| name.contains('/') || name != text.trim_end_matches('/') || hub::find(name).is_some();
+    Ok(hub::name(&text)?.filter(is_meant))
+}
+
+/// The name of the model of the hub that `model` means, if this machine has no copy of it, or an unfinished one.
+pub(super) fn to_download(model: &Path) -> Option<String> {
+    if model.exists() {
+        return None;
+    }
+    name_on_hub(model).ok()?.filter(|name| !hub::is_downloaded(name))
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::download::download;
-use super::named::{Named, recognise};
+use super::named::{Named, recognise, to_download};
 use super::store::{InUse, Store};
 use super::{ModelError, ModelOptions, key};
 use crate::builder::cpu::{self, CpuBuildOptions, DEFAULT_MAX_BATCH_SIZE, DEFAULT_MAX_NUM_TOKENS};
@@ -31,15 +31,13 @@ pub fn prepare(
     command: &'static str,
     progress: &dyn Progress,
 ) -> Result<Prepared, ModelError> {
-    let recognised = match recognise(model, command) {
-        Err(ModelError::NotDownloaded { name, .. }) if options.download => {
-            progress.note(&format!("downloading {name} from the Hugging Face hub"));
-            download(&name)?;
-            recognise(model, command)
-        }
-        recognised => recognised,
-    };
-    match recognised? {
+    if options.download
+        && let Some(name) = to_download(model)
+    {
+        progress.note(&format!("downloading {name} from the Hugging Face hub"));
+        download(&name)?;
+    }
+    match recognise(model, command)? {
         Named::Engine if options.build_only() => {
             Err(ModelError::AlreadyBuilt { directory: model.to_owned() })
         }

@@ -1,5 +1,6 @@
 //! The cache of engines that are built from checkpoints when they are first used.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -112,6 +113,28 @@ fn a_model_of_the_hub_is_found_by_its_address_as_by_its_name() {
     assert_eq!(ranks, "1\n");
     let (ranks, _) = succeeded(&site.run(&["serve", "--print-ranks", "acme/not-here", "--download"]));
     assert_eq!(ranks, "1\n", "the model is downloaded by the command that serves it");
+}
+
+#[test]
+fn a_download_that_was_interrupted_is_continued_and_a_complete_one_is_not_repeated() {
+    let site = Site::new();
+    let root = site.root.path();
+    let snapshots = root.join("hub/models--acme--judge/snapshots");
+    std::fs::create_dir_all(&snapshots).unwrap();
+    let shard = snapshots.join("0123/model-00002-of-00002.safetensors");
+    std::fs::rename(site.checkpoint(), snapshots.join("0123")).unwrap();
+    std::fs::rename(&shard, root.join("rest")).unwrap();
+    // In the place of the hub's client; once it has moved the file, it fails.
+    let client = root.join("hf");
+    std::fs::write(&client, format!("#!/bin/sh\nmv {}/rest {}\n", root.display(), shard.display())).unwrap();
+    std::fs::set_permissions(&client, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", root.display(), std::env::var("PATH").unwrap());
+    for downloads in [true, false] {
+        let mut command = site.command(&["check", "acme/judge", "--download", "--dtype", "f32"]);
+        command.env("HF_HUB_CACHE", root.join("hub")).env("PATH", &path);
+        let (_, progress) = succeeded(&command.output().unwrap());
+        assert_eq!(progress.contains("downloading acme/judge"), downloads, "{progress}");
+    }
 }
 
 #[test]

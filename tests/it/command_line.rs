@@ -50,6 +50,10 @@ fn a_wrong_model_gets_the_command_that_was_meant() {
         ),
         (&["profiles", "--engines", "nowhere"], "nowhere is not a folder on this machine"),
         (&["serve", "nowhere"], "nowhere does not exist"),
+        (
+            &["serve", "nowhere", "--download"],
+            "OWNER/NAME of a model of the Hugging Face hub, which --download fetches",
+        ),
         (&["serve", "tests/checkpoints"], "`assay serve tests/checkpoints/"),
         (&["check", "tests/golden"], "neither an engine"),
         (&["score", pairs, "--output", "-", "--engine", "owner/name"], "`hf download owner/name`"),

@@ -51,6 +51,22 @@ pub(super) fn find(directory: &Path) -> Result<Weights, BuildError> {
     Ok(Weights { paths: shards, listing: directory.to_owned(), index: None })
 }
 
+/// Ends of the names of files with weights in other forms, about which the build has advice.
+const OTHER_FORMS: [&str; 6] = [
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    ".gguf",
+    ".nemo",
+];
+
+/// Whether a directory has the weights of a model or of an adapter, and not only some of them.
+pub(in crate::builder) fn has_weights(directory: &Path) -> bool {
+    let is_other = |name: &String| OTHER_FORMS.iter().any(|end| name.ends_with(end));
+    find(directory).is_ok() || names(directory).iter().any(is_other)
+}
+
 fn indexed(directory: &Path, path: &Path) -> Result<Weights, BuildError> {
     let object = Object::read(path)?;
     let listed: BTreeMap<String, String> = object.required("weight_map")?;

@@ -11,6 +11,7 @@ use super::adapter::{Adapter, Axes, Merge};
 use super::families::FamilySpec;
 use super::stored::{Stored, open as open_file};
 use super::tensor_names;
+pub(super) use files::has_weights;
 pub(super) use tensor::Tensor;
 
 /// A checkpoint's tensors. Their numbers are read only when they are needed.
