@@ -18,6 +18,16 @@ pub enum ManifestError {
         /// What is wrong with it.
         source: InvalidManifest,
     },
+    /// A later version of Assay wrote it.
+    #[error(
+        "{path}: {source}, so a later version of Assay built this engine; install that version, or build the engine \
+         again with the `build-engine` of this one"
+    )]
+    Later {
+        path: PathBuf,
+        /// Which of its versions is later.
+        source: InvalidManifest,
+    },
     /// A file is missing, changed or truncated.
     #[error("{path}: {source}; copy the engine directory again or build it again with `build-engine`")]
     Damaged {
@@ -42,6 +52,17 @@ pub enum InvalidManifest {
     /// A number is one that no engine can have.
     #[error(transparent)]
     OutOfBounds(#[from] OutOfBounds),
+}
+
+impl InvalidManifest {
+    /// Whether a later version of Assay can read it.
+    pub(super) fn is_later(&self) -> bool {
+        match self {
+            Self::Format(format) => *format > FORMAT,
+            Self::Numerics(numerics) => *numerics > NUMERICS,
+            Self::Yaml(_) | Self::OutOfBounds(_) => false,
+        }
+    }
 }
 
 /// How a file of an engine directory differs from the one that was built.

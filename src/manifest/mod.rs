@@ -279,7 +279,13 @@ impl Manifest {
         let path = directory.join(MANIFEST_FILE);
         let text = read_plain_text(&path, LARGEST_MANIFEST)
             .map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
-        Self::parse(&text).map_err(|source| ManifestError::Invalid { path, source })
+        Self::parse(&text).map_err(|source| {
+            if source.is_later() {
+                ManifestError::Later { path, source }
+            } else {
+                ManifestError::Invalid { path, source }
+            }
+        })
     }
 
     /// Parses the text of a manifest.

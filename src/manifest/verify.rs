@@ -260,6 +260,19 @@ pub(crate) mod tests {
         std::fs::write(directory.path().join(MANIFEST_FILE), "format: 1\nbeams: 4\n").unwrap();
         let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
         assert!(sentence.contains("its format is 1, this version reads 3"), "{sentence}");
+        assert!(sentence.contains("build the engine again with `build-engine`"), "{sentence}");
+    }
+
+    #[test]
+    fn an_engine_of_a_later_version_names_the_update_before_the_build() {
+        let (directory, _) = engine();
+        std::fs::write(directory.path().join(MANIFEST_FILE), "format: 99\nnumerics: 1\n").unwrap();
+        let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
+        assert!(
+            sentence.contains("its format is 99, this version reads 3, so a later version"),
+            "{sentence}"
+        );
+        assert!(sentence.contains("install that version, or build the engine again"), "{sentence}");
     }
 
     #[test]
