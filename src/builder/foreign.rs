@@ -26,10 +26,11 @@ pub(super) fn refuse(model: &Path) -> Result<(), BuildError> {
         );
         return Err(BuildError::checkpoint(model, reason));
     }
-    if !converted && (named("gguf") || holds("gguf").is_some()) {
+    let gguf = if named("gguf") { Some(model.to_owned()) } else { holds("gguf") };
+    if let Some(file) = gguf.filter(|_| !converted) {
         let reason =
             "it is a GGUF file, whose weights are quantized; use the original checkpoint in safetensors";
-        return Err(BuildError::checkpoint(model, reason));
+        return Err(BuildError::checkpoint(file, reason));
     }
     Ok(())
 }

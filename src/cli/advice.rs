@@ -31,6 +31,11 @@ const OTHER_SERVERS: [(&str, &str); 17] = [
 /// Words with which users ask `assay` to build.
 const BUILD: [&str; 3] = ["build-engine", "build", "convert"];
 
+/// Words with which users ask to serve, as other programs call it.
+const SERVE: [&str; 4] = ["run", "start", "launch", "server"];
+/// Words with which users ask for a model of the hub.
+const DOWNLOAD: [&str; 2] = ["download", "pull"];
+
 /// Adds what was probably meant to clap's error about the command line of a program.
 #[must_use]
 pub fn explain(error: Error, program: &Command) -> Error {
@@ -70,7 +75,7 @@ fn tip(error: &Error, program: &str, words: &[String]) -> Option<String> {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let given = named(ContextKind::InvalidSubcommand)?;
-            if program == "assay" { subcommand(given) } else { model_by_option(program, "", given) }
+            if program == "assay" { subcommand(given, words) } else { model_by_option(program, "", given) }
         }
         ErrorKind::UnknownArgument => {
             let given = named(ContextKind::InvalidArg)?;
@@ -78,7 +83,7 @@ fn tip(error: &Error, program: &str, words: &[String]) -> Option<String> {
                 return model(program, command, &value(given, words));
             }
             if !given.starts_with('-') {
-                return model_by_option(program, command, given);
+                return second_model(command).or_else(|| model_by_option(program, command, given));
             }
             let (_, ours) =
                 OTHER_SERVERS.iter().find(|(theirs, _)| command == "serve" && *theirs == given)?;
@@ -94,12 +99,24 @@ fn tip(error: &Error, program: &str, words: &[String]) -> Option<String> {
 }
 
 /// What was meant by a word where a command is due.
-fn subcommand(given: &str) -> Option<String> {
+fn subcommand(given: &str, words: &[String]) -> Option<String> {
     if BUILD.contains(&given) {
         return Some("engines are built by a program of its own: build-engine --help".to_owned());
     }
+    let next = words.get(1).filter(|word| !word.starts_with('-')).map_or("MODEL", String::as_str);
+    if SERVE.contains(&given) {
+        return Some(format!("to serve a model, use assay serve {next}"));
+    }
+    if DOWNLOAD.contains(&given) {
+        return Some(format!("to download a model and serve it, use assay serve {next} --download"));
+    }
     let is_model = given.contains('/') || std::path::Path::new(given).exists();
     is_model.then(|| format!("to serve a model, use assay serve {given}"))
+}
+
+/// What a stray word after the model of a server means.
+fn second_model(command: &str) -> Option<String> {
+    (command == "serve").then(|| "a server has one model; start another one with another --port".to_owned())
 }
 
 /// How `command` takes a model.

@@ -94,6 +94,10 @@ fn a_model_in_the_wrong_place_of_a_command_line_gets_the_right_place() {
         (&["score", "in.jsonl", "--output", "-", "--model", "owner/name"], "--engine owner/name"),
         (&["eval", "in.jsonl", "--model-path", "owner/name"], "--engine owner/name"),
         (&["build-engine", "--model", "owner/name"], "build-engine --help"),
+        (&["run", "owner/name"], "assay serve owner/name"),
+        (&["start", "--port", "1"], "assay serve MODEL"),
+        (&["pull", "owner/name"], "assay serve owner/name --download"),
+        (&["serve", "owner/name", "owner/other"], "start another one with another --port"),
     ] {
         let error = refused(2, arguments, &[]);
         let tip = format!("{tip}\n");

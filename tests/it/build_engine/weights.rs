@@ -197,7 +197,11 @@ fn checkpoints_of_other_formats_are_refused_with_the_conversion_to_run() {
     std::fs::create_dir(&unpacked).unwrap();
     std::fs::write(unpacked.join("model_config.yaml"), "").unwrap();
     assert_names(&refusal(unpacked), &convert);
-    let gguf = directory.path().join("judge.gguf");
+    let quantized = directory.path().join("quantized");
+    std::fs::create_dir(&quantized).unwrap();
+    let gguf = quantized.join("judge.gguf");
     std::fs::write(&gguf, "").unwrap();
-    assert_names(&refusal(gguf), &["GGUF", "safetensors"]);
+    for model in [gguf, quantized] {
+        assert_names(&refusal(model), &["judge.gguf: it is a GGUF file", "safetensors"]);
+    }
 }
