@@ -96,7 +96,7 @@ async fn each_row_is_asked_the_rubric_in_its_own_column() {
     let (_, _, error) = run("score", &engine, &[&input, "--output", &output]);
     assert!(error.contains("2 rows"), "{error}");
     let scored = lines(&output);
-    // Of the rows, one has the score to rank by.
+    // One of the rows has the score to rank by.
     let (_, _, error) = run("score", &engine, &[&input, "--by", "short", "--output", &path("by.jsonl")]);
     assert!(error.contains("3 rows"), "{error}");
     let by = lines(&path("by.jsonl"));
