@@ -1,8 +1,6 @@
 //! The prompts by which a model compares two responses to one conversation.
 
-use std::fmt::Write;
-
-use super::ask::{quote, without_tags};
+use super::quotation::Quotation;
 use super::{Encoder, Fit, Message, PromptError, TemplateVariables};
 use crate::manifest::judge::{JudgeAnswer, Question};
 
@@ -31,13 +29,12 @@ impl Encoder {
         variables: Option<&TemplateVariables>,
         fit: Fit,
     ) -> Result<Vec<u32>, PromptError> {
-        let mut text = quote(messages);
+        let mut quotation = Quotation::new(messages);
         for (name, response) in NAMES.iter().zip(responses) {
-            let response = without_tags(response, messages);
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "<response {name}>\n{response}\n</response {name}>\n");
+            quotation.push(&format!("response {name}"), response);
+            quotation.push_blank_line();
         }
-        self.encode_turns(&[Message::new("user", text + ask)], variables, fit)
+        self.encode_turns(&[Message::new("user", quotation.ask(ask))], variables, fit)
     }
 }
 

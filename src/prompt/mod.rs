@@ -55,6 +55,7 @@ mod normalization;
 mod pair;
 mod piece_cache;
 mod principle;
+mod quotation;
 mod segments;
 mod separate_steps;
 mod size_bound;

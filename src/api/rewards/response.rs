@@ -1,5 +1,7 @@
 //! What `POST /v1/rewards` answers.
 
+use std::iter::Sum;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -111,28 +113,18 @@ impl<'a> Rewards<'a> {
             (None, Some(rubric)) => rubric.single_name(),
             (None, None) => model.single_name(head),
         };
-        let (mut data, mut usage) = (Vec::with_capacity(results.len()), RewardUsage::default());
+        let mut data = Vec::with_capacity(results.len());
         for (index, (result, rank)) in results.iter().zip(ranks(&values)).enumerate() {
             data.push(match result {
-                Ok(scored) => {
-                    usage.prompt_tokens += scored.prompt_tokens;
-                    usage.cached_tokens += scored.cached_tokens;
-                    Reward::scored(index, rank, scored, request.timing)
-                }
+                Ok(scored) => Reward::scored(index, rank, scored, request.timing),
                 Err(error) => Reward::failed(index, error),
             });
         }
         Self {
-            object: "list",
-            id: new_id("rewards"),
-            created: unix_time(),
-            model: model.name,
-            data,
             ranked_by: Some(ranked_by).filter(|name| comparable && !name.is_empty()),
-            comparison: None,
             unranked: (!comparable).then_some(UNRANKED),
             score_options: rubric.unwrap_or(head).options().filter(|_| comparable),
-            usage,
+            ..Self::list(model, data)
         }
     }
 
@@ -141,39 +133,53 @@ impl<'a> Rewards<'a> {
     pub(super) fn compared(model: Model<'a>, scored: &[Scored], timing: bool) -> Self {
         let (comparison, strengths) = Comparison::new(scored);
         let values: Vec<Option<f64>> = strengths.iter().map(|strength| Some(f64::from(*strength))).collect();
-        let (mut data, mut usage) = (Vec::with_capacity(strengths.len()), RewardUsage::default());
+        let mut data = Vec::with_capacity(strengths.len());
         let prompts = scored.chunks((strengths.len() - 1).max(1));
         for (index, ((strength, rank), prompts)) in
             strengths.iter().zip(ranks(&values)).zip(prompts).enumerate()
         {
-            let own = RewardUsage {
-                prompt_tokens: prompts.iter().map(|scored| scored.prompt_tokens).sum(),
-                cached_tokens: prompts.iter().map(|scored| scored.cached_tokens).sum(),
-            };
-            usage.prompt_tokens += own.prompt_tokens;
-            usage.cached_tokens += own.cached_tokens;
             data.push(Reward {
                 object: "reward",
                 index,
                 scores: Some(ScoreMap::from(&[(STRENGTH.to_owned(), *strength)][..])),
                 rank,
-                usage: Some(own),
+                usage: Some(prompts.iter().map(RewardUsage::of).sum()),
                 timing: timing.then(|| Timing::of_all(prompts)),
                 ..Reward::default()
             });
         }
+        Self { ranked_by: Some(STRENGTH.to_owned()), comparison: Some(comparison), ..Self::list(model, data) }
+    }
+
+    /// The response about candidates, without what says how they are ranked.
+    fn list(model: Model<'a>, data: Vec<Reward>) -> Self {
         Self {
             object: "list",
             id: new_id("rewards"),
             created: unix_time(),
             model: model.name,
+            usage: data.iter().filter_map(|reward| reward.usage).sum(),
             data,
-            ranked_by: Some(STRENGTH.to_owned()),
-            comparison: Some(comparison),
+            ranked_by: None,
+            comparison: None,
             unranked: None,
             score_options: None,
-            usage,
         }
+    }
+}
+
+impl RewardUsage {
+    fn of(scored: &Scored) -> Self {
+        Self { prompt_tokens: scored.prompt_tokens, cached_tokens: scored.cached_tokens }
+    }
+}
+
+impl Sum for RewardUsage {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            prompt_tokens: sum.prompt_tokens + part.prompt_tokens,
+            cached_tokens: sum.cached_tokens + part.cached_tokens,
+        })
     }
 }
 
@@ -188,21 +194,14 @@ impl Timing {
 
 impl Reward {
     fn scored(index: usize, rank: Option<usize>, scored: &Scored, timing: bool) -> Self {
-        let timing = timing.then_some(Timing {
-            queue: scored.queue_time.as_secs_f64(),
-            engine: scored.inference_time.as_secs_f64(),
-        });
         Self {
             object: "reward",
             index,
             scores: Some((&scored.scores).into()),
             answer_mass: (!scored.answer_mass.is_empty()).then(|| ScoreMap::from(&scored.answer_mass[..])),
             rank,
-            usage: Some(RewardUsage {
-                prompt_tokens: scored.prompt_tokens,
-                cached_tokens: scored.cached_tokens,
-            }),
-            timing,
+            usage: Some(RewardUsage::of(scored)),
+            timing: timing.then(|| Timing::of_all(std::slice::from_ref(scored))),
             truncated: scored.truncated,
             error: None,
         }
