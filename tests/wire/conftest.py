@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 BINARIES = Path(os.environ.get("ASSAY_BINARIES", ROOT / "target/debug"))
 CHECKPOINTS = {path.name: path for path in (ROOT / "tests/checkpoints").iterdir()} | {"demo": ROOT / "engines/demo"}
 
+# Longest, in seconds, that anything is waited for. Only a test that hangs reaches it, however slow the machine is.
+TIME_LIMIT = 300
+
 PARIS = "I am going to Paris, what should I see?"
 LOUVRE = "See the Louvre in the morning, and walk along the Seine in the evening."
 ATTRIBUTES = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"]
@@ -38,7 +41,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
 def assay(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     """Runs `assay` and waits until it exits."""
     command = [BINARIES / "assay", *arguments]
-    return subprocess.run(command, env=clean_environment(**variables), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=clean_environment(**variables), capture_output=True, text=True, timeout=TIME_LIMIT)
 
 
 class Server:
@@ -80,11 +83,11 @@ class Server:
     def connect(self) -> socket.socket:
         """A raw connection, for clients that break the rules of HTTP."""
         host, port = self.address.rsplit(":", 1)
-        return socket.create_connection((host, int(port)), timeout=60)
+        return socket.create_connection((host, int(port)), timeout=TIME_LIMIT)
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=TIME_LIMIT) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -100,7 +103,7 @@ class Server:
     def async_client(self, **options) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", **({"max_retries": 0} | options))
 
-    def end(self, timeout: float = 60) -> int:
+    def end(self, timeout: float = TIME_LIMIT) -> int:
         """Sends SIGTERM, waits, and returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -115,7 +118,7 @@ class Server:
         self.process.wait()
 
 
-def until(condition: Callable, timeout: float = 60):
+def until(condition: Callable, timeout: float = TIME_LIMIT):
     """Waits until `condition` returns something true, and returns it."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -135,7 +138,7 @@ class Engines:
         if not engine.exists():
             command = [BINARIES / "build-engine", "--model", CHECKPOINTS[checkpoint], "--target", "cpu"]
             command += ["--output", engine, "--dtype", "f32"]
-            built = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            built = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
             assert built.returncode == 0, built.stderr
         return engine
 
