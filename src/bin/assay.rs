@@ -1,9 +1,9 @@
 //! The server and its tools.
 
 use std::error::Error;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use assay::api::serve::{self, Exit};
 use assay::bench::cli::{self as bench, BenchArgs};
@@ -14,7 +14,7 @@ use assay::cli::advice;
 use assay::cli::man::Manual;
 use assay::cli::output::{eprint_line, print};
 use assay::config::{ConfigError, ServeOptions, Settings};
-use assay::engine::backends;
+use assay::engine::{backends, exit_now};
 use assay::hardware::Machine;
 use assay::hardware::profiles;
 use assay::score::ScoreError;
@@ -100,7 +100,14 @@ struct ProfilesArgs {
 /// The command line up to the model that is served, for advice.
 const SERVE: &str = "assay serve";
 
-fn main() -> ExitCode {
+fn main() -> ! {
+    let status = run();
+    let _ = std::io::stdout().flush();
+    exit_now(status)
+}
+
+/// Runs the command, and returns the exit status.
+fn run() -> u8 {
     let arguments =
         Arguments::try_parse().unwrap_or_else(|error| advice::explain(error, &Arguments::command()).exit());
     let command = arguments.command;
@@ -108,38 +115,23 @@ fn main() -> ExitCode {
         limit_spinning();
     }
     let done = match command {
-        Command::Serve(arguments) => return exit(serve(arguments)),
+        Command::Serve(arguments) => serve(arguments),
         Command::Score(arguments) => on_runtime(score::score(&arguments)),
         Command::Check(arguments) => on_runtime(check::check(&arguments)),
         Command::Drift(arguments) => on_runtime(drift::drift(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
-        Command::Report(arguments) => score::report(&arguments).map(ExitCode::from).map_err(Into::into),
+        Command::Report(arguments) => score::report(&arguments).map_err(Into::into),
         Command::Profiles(arguments) => list_profiles(&arguments),
-        Command::Cache(arguments) => cache::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Command::Cache(arguments) => cache::run(&arguments).map(|()| 0).map_err(Into::into),
         Command::Bench(arguments) => {
-            bench::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+            bench::run(&arguments, &mut std::io::stdout()).map(|()| 0).map_err(Into::into)
         }
-        Command::Manual(manual) => {
-            manual.write(Arguments::command()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Command::Manual(manual) => manual.write(Arguments::command()).map(|()| 0).map_err(Into::into),
     };
     done.unwrap_or_else(|error| {
         eprint_line(format_args!("assay: {error}"));
-        ExitCode::from(Exit::NotStarted as u8)
+        Exit::NotStarted as u8
     })
-}
-
-/// Ends a server's process.
-fn exit(ended: Result<Exit, Box<dyn Error>>) -> ExitCode {
-    let exit = ended.unwrap_or_else(|error| {
-        eprint_line(format_args!("assay: {error}"));
-        Exit::NotStarted
-    });
-    #[cfg(feature = "trtllm")]
-    if exit != Exit::Drained {
-        assay::engine::trtllm::exit_now(exit as u8);
-    }
-    ExitCode::from(exit as u8)
 }
 
 /// Keeps OpenMP's threads from spinning for long.
@@ -162,7 +154,7 @@ fn limit_spinning() {
     let _ = again.args(arguments).env(SPINS, "10000").exec();
 }
 
-fn list_profiles(arguments: &ProfilesArgs) -> Result<ExitCode, Box<dyn Error>> {
+fn list_profiles(arguments: &ProfilesArgs) -> Result<u8, Box<dyn Error>> {
     let nim = ServeOptions::from_nim(variable)?;
     let root = arguments.engines.clone().or(nim.directory);
     let root = root.ok_or("no folder is given: use --engines DIR, or set NIM_CACHE_PATH")?;
@@ -174,24 +166,24 @@ fn list_profiles(arguments: &ProfilesArgs) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         print(profiles);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
-fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
+fn serve(arguments: ServeArgs) -> Result<u8, Box<dyn Error>> {
     let mut options = *arguments.options;
     options.directory = arguments.model.or(options.directory);
     let settings = Settings::load(options, arguments.config.as_deref(), variable);
     let mut settings = settings.map_err(exit_on_wrong_variable)?;
     if arguments.print_config {
         print(serde_saphyr::to_string(&settings)?);
-        return Ok(Exit::Drained);
+        return Ok(0);
     }
     if arguments.print_ranks {
         // The engine of a checkpoint runs as one process.
         let is_engine = is_engine(&settings.engine.directory, &arguments.build, SERVE)?;
         let ranks = if is_engine { settings.choose_engine()?.ranks() } else { 1 };
         print(format_args!("{ranks}\n"));
-        return Ok(Exit::Drained);
+        return Ok(0);
     }
     logs::start(&settings.logging.log_level, settings.logging.log_format)?;
     let progress: Box<dyn Progress> = match settings.logging.log_format {
@@ -202,11 +194,18 @@ fn serve(arguments: ServeArgs) -> Result<Exit, Box<dyn Error>> {
     let prepared = prepare(&engine.directory, &arguments.build, &engine.limits(), SERVE, &*progress)?;
     drop(progress);
     settings.engine.directory.clone_from(&prepared.directory);
+    let manifest = settings.choose_engine()?;
+    let interruptible = backends::for_manifest(&manifest).is_interruptible();
     let runtime = runtime()?;
-    let exit = runtime.block_on(serve::run(settings));
+    let exit = runtime.block_on(serve::run(settings, manifest));
     // Nobody waits for the result of a load or a tokenization that is still running.
     runtime.shutdown_background();
-    Ok(exit?)
+    let exit = exit?;
+    if exit == Exit::Drained && !interruptible {
+        // The exit handlers of its library let all ranks of the engine end together.
+        std::process::exit(exit as i32);
+    }
+    Ok(exit as u8)
 }
 
 /// The value of an environment variable, if it is set to valid UTF-8.
@@ -223,11 +222,11 @@ fn exit_on_wrong_variable(error: ConfigError) -> ConfigError {
 }
 
 /// Runs an asynchronous command.
-fn on_runtime(command: impl Future<Output = Result<u8, ScoreError>>) -> Result<ExitCode, Box<dyn Error>> {
+fn on_runtime(command: impl Future<Output = Result<u8, ScoreError>>) -> Result<u8, Box<dyn Error>> {
     let runtime = runtime()?;
     let done = runtime.block_on(command);
     runtime.shutdown_background();
-    Ok(done.map(ExitCode::from)?)
+    Ok(done?)
 }
 
 fn runtime() -> Result<Runtime, RuntimeError> {

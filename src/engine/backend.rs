@@ -38,7 +38,7 @@ pub trait Backend {
         None
     }
 
-    /// Whether a process can exit cleanly while it loads the engine.
+    /// Whether the process can end at any time, even while it loads the engine.
     fn is_interruptible(&self) -> bool {
         true
     }

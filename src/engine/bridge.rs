@@ -328,9 +328,12 @@ pub(crate) mod ffi {
     }
 }
 
-/// Ends the process without running exit handlers.
-#[cfg(feature = "trtllm")]
-pub(crate) fn exit_now(status: i32) -> ! {
+/// Ends the process at once, without exit handlers.
+///
+/// They would take down what the libraries keep (oneDNN's caches, OpenMP's threads) while an engine's thread may still
+/// compute. MPI's waits for every other rank, and hangs if one is lost or still loading; if this rank just ends, the
+/// launcher notices and ends the others.
+pub fn exit_now(status: u8) -> ! {
     // SAFETY: `_exit` has no preconditions and does not return.
-    unsafe { libc::_exit(status) }
+    unsafe { libc::_exit(status.into()) }
 }

@@ -39,6 +39,7 @@ pub mod trtllm;
 mod weights;
 
 pub use backend::{Backend, Worker};
+pub use bridge::exit_now;
 pub use error::{EngineError, LibraryError, SequenceError, StepError};
 pub use job::{Job, Priority, Work};
 pub use options::{EngineOptions, GpuOptions};

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use super::journal;
 use super::output::unfinished_path;
 use crate::cli::output::eprint_line;
+use crate::engine::exit_now;
 
 /// Exit status of a process that Ctrl-C ended, as shells have it.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
 
 /// Ends the process at Ctrl-C, with a line that says how to continue the run that writes `output`.
 pub(super) fn exit_on_interrupt(output: &Path) {
@@ -27,6 +28,6 @@ pub(super) fn exit_on_interrupt(output: &Path) {
         } else {
             eprint_line("\ninterrupted; nothing was written");
         }
-        std::process::exit(INTERRUPTED);
+        exit_now(INTERRUPTED);
     });
 }

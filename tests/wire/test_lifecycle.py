@@ -1,8 +1,10 @@
 """Startup, shutdown and failure, as an orchestrator sees them."""
 
 import asyncio
+import json
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +103,33 @@ def test_an_idle_server_exits_at_once_on_sigterm(engines: Engines):
     with Server(engines["llama3-tiny"], "--shutdown-grace", "3600", "--keep-alive", "3600") as server:
         # An idle keep-alive connection must not delay the exit, which would then take an hour.
         server.client().models.list()
+        assert server.end() == 0
+
+
+@pytest.fixture
+def without_exit_handlers(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of processes of which none may run the exit handlers of its libraries."""
+    source, library, ran = tmp_path / "handler.c", tmp_path / "handler.so", tmp_path / "ran"
+    source.write_text(
+        '#include <fcntl.h>\n#include <unistd.h>\n'
+        f'__attribute__((destructor)) static void ran(void) {{ close(open("{ran}", O_CREAT, 0600)); }}\n'
+    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    subprocess.run(["true"], env={"LD_PRELOAD": str(library)}, check=True)
+    assert ran.exists()
+    ran.unlink()
+    yield {"LD_PRELOAD": str(library)}
+    assert not ran.exists()
+
+
+def test_nothing_is_torn_down_under_an_engine_that_still_computes(engines: Engines, tmp_path: Path, without_exit_handlers):
+    """Exit handlers would destroy what oneDNN and OpenMP keep, and a process with an engine could end by a crash."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"messages": conversation()}) + "\n")
+    of_engine = ["--engine", engines["llama3-tiny"], rows, "--output", tmp_path / "scored.jsonl"]
+    assert assay("score", *of_engine, "--filter", "kindness>0", **without_exit_handlers).returncode == 1
+    assert assay("score", *of_engine, **without_exit_handlers).returncode == 0
+    with Server(engines["llama3-tiny"], **without_exit_handlers) as server:
         assert server.end() == 0
 
 

@@ -97,13 +97,12 @@ impl From<LoadError> for ServeError {
     }
 }
 
-/// Runs a server until a signal ends it or its engine fails.
+/// Runs a server of the engine that [`Settings::choose_engine`] chose, until a signal ends it or its engine fails.
 ///
 /// # Errors
 /// It cannot start.
-pub async fn run(mut settings: Settings) -> Result<Exit, ServeError> {
+pub async fn run(settings: Settings, manifest: Manifest) -> Result<Exit, ServeError> {
     let mut signals = Signals::new()?;
-    let manifest = settings.choose_engine()?;
     if let Some(worker) = load::worker(&settings.engine.directory, &settings.engine_options(), &manifest) {
         // Signals are caught and ignored: the leader gets them too, and ends this rank in order.
         tokio::task::spawn_blocking(worker).await??;

@@ -276,12 +276,6 @@ fn capabilities(manifest: &Manifest, gpus: &GpuTarget, logit_rows: usize) -> Sam
     }
 }
 
-/// Ends the process at once. On an ordinary exit, the library's MPI waits for every other rank, and hangs if one is
-/// lost or still loading. If this rank just exits, the launcher notices and ends the others.
-pub fn exit_now(status: u8) -> ! {
-    bridge::exit_now(status.into())
-}
-
 /// The library's program for ranks that it spawns itself: in `TRTLLM_ROOT`, or where NVIDIA's image has it.
 fn worker_program() -> PathBuf {
     let root = std::env::var_os("TRTLLM_ROOT").unwrap_or_else(|| "/app/tensorrt_llm".into());

@@ -24,4 +24,4 @@ mod running;
 
 pub(super) use backend::TrtllmBackend;
 #[cfg(feature = "trtllm")]
-pub use factory::{TrtllmFactory, exit_now};
+pub use factory::TrtllmFactory;
