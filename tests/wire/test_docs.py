@@ -132,6 +132,13 @@ def test_paths_in_backticks_exist(page: Path):
             assert list(ROOT.glob(path.split("::")[0].rstrip("/"))), path
 
 
+@pytest.mark.parametrize("folder", ["docker", "fuzz", "tests", "tools"])
+def test_a_program_can_be_run_by_its_path(folder: str):
+    for path in sorted((ROOT / folder).rglob("*.*")):
+        if path.suffix in (".py", ".sh"):
+            assert os.access(path, os.X_OK) == path.read_text().startswith("#!"), path
+
+
 def scores(text: str) -> dict[str, list[float]]:
     """The scores that a text shows by name, in the order in which it shows them."""
     found: dict[str, list[float]] = {}
