@@ -50,6 +50,7 @@ mod encoder;
 mod follow_up;
 mod injection_guard;
 mod jinja;
+mod merges;
 mod message;
 mod normalization;
 mod pair;

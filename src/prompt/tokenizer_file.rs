@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::backtracking::endless_pattern;
+use super::merges::Merges;
 use super::normalization::{LARGEST_GROWTH, growth};
 use super::tokenizer_error::without_panics;
 
@@ -15,7 +16,7 @@ const LONGEST_SHOWN: usize = 200;
 /// # Errors
 /// The text is not JSON, or not a tokenizer.
 pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
-    /// The field that is checked before the crate may run it.
+    /// The fields that are checked before the crate may run them.
     #[derive(serde::Deserialize)]
     struct Checked {
         #[serde(default)]
@@ -24,8 +25,10 @@ pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
         pre_tokenizer: Value,
         #[serde(default)]
         post_processor: Value,
+        #[serde(default)]
+        model: Option<Merges>,
     }
-    let Checked { normalizer, pre_tokenizer, post_processor } = serde_json::from_str(json)?;
+    let Checked { normalizer, pre_tokenizer, post_processor, model } = serde_json::from_str(json)?;
     if let Some(token) = undefined_token(&post_processor) {
         return Err(format!(
             "its post-processor puts {token:?} around texts, but special_tokens does not say which ids that has"
@@ -36,13 +39,26 @@ pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
         return Err("its normalizer makes texts grow without limit".into());
     }
     if let Some(pattern) = endless_pattern(&normalizer).or_else(|| endless_pattern(&pre_tokenizer)) {
-        let shown: String = pattern.chars().take(LONGEST_SHOWN).collect();
         return Err(format!(
-            "its pattern {shown:?} backtracks without bound, so that a text could take years"
+            "its pattern {:?} backtracks without bound, so that a text could take years",
+            shown(&pattern)
+        )
+        .into());
+    }
+    if let Some((first, second)) = model.as_ref().and_then(Merges::unusable) {
+        return Err(format!(
+            "it merges {:?} and {:?} into a token that its vocabulary does not have",
+            shown(first),
+            shown(second)
         )
         .into());
     }
     without_panics(|| json.parse())
+}
+
+/// The start of a text, for an error.
+fn shown(text: &str) -> String {
+    text.chars().take(LONGEST_SHOWN).collect()
 }
 
 /// A token of a post-processor's template without an entry in its `special_tokens`; the tokenizers crate panics on it.
@@ -64,6 +80,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_merge_into_a_token_that_is_not_there_is_refused_by_its_parts() {
+        let file = |merges: serde_json::Value| {
+            let model = json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": merges});
+            json!({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+                "post_processor": null, "decoder": null, "truncation": null, "padding": null, "model": model})
+        };
+        assert!(parse(&file(json!([["a", "b"]])).to_string()).is_ok());
+        let error = parse(&file(json!([["a", "b"], ["ab", "ab"]])).to_string()).err().unwrap().to_string();
+        assert_eq!(error, "it merges \"ab\" and \"ab\" into a token that its vocabulary does not have");
+    }
 
     #[test]
     fn a_post_processor_with_a_token_that_it_does_not_define_is_refused_by_the_token() {
