@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
@@ -83,14 +82,9 @@ async fn dispatch(
     request: Request,
     usual: &'static str,
 ) -> Result<Response, ApiError> {
-    let headers = request.headers().clone();
     let generates = app.generator().is_ok();
-    let mut reader = ReceivedRequest::read(&app, request).await?;
-    let (target, body) = reader
-        .prepare(&app, move |_, body| Ok((target(&body.bytes, generates, usual)?, body.bytes.clone())))
-        .await?;
-    let mut request = Request::new(Body::from(body));
-    *request.headers_mut() = headers;
+    let received = ReceivedRequest::read(&app, request).await?;
+    let (target, request) = received.inspect(&app, move |body| target(body, generates, usual)).await?;
     let app = State(app);
     match target {
         Target::Chat => chat::completions(app, request).await,

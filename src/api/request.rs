@@ -1,10 +1,11 @@
 //! What every route with a body does first: read it, tokenize it, and find out how urgent it is.
 
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use serde_json::Value;
@@ -125,12 +126,21 @@ pub(super) struct SchedulingFields {
     timeout: Option<Duration>,
 }
 
+/// A request that was read before it was given to the handler of its route.
+#[derive(Clone)]
+struct ReadBefore(Arc<Mutex<Option<ReceivedRequest>>>);
+
 impl ReceivedRequest {
     /// Reads a request.
     ///
     /// # Errors
     /// Its body is too large or too slow, or breaks off.
-    pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
+    pub(super) async fn read(app: &App, mut request: Request) -> Result<Self, ApiError> {
+        if let Some(ReadBefore(shared)) = request.extensions_mut().remove()
+            && let Some(read) = shared.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            return Ok(read);
+        }
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let (mut body, share) = read_body(&parts.headers, body, &app.settings.server, &app.bodies).await?;
@@ -140,6 +150,24 @@ impl ReceivedRequest {
             body = whole.into();
         }
         Ok(Self { arrived, headers: parts.headers, body, _share: share, _expanded: None })
+    }
+
+    /// What `inspect` finds in the body, and the request as it was, for the handler of another route.
+    ///
+    /// # Errors
+    /// Those of `inspect`.
+    pub(super) async fn inspect<T: Send + 'static>(
+        mut self,
+        app: &Arc<App>,
+        inspect: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<(T, Request), ApiError> {
+        let inspect = move |_: &App, body: ReceivedBody| Ok((inspect(&body.bytes)?, body.bytes));
+        let (found, bytes) = self.prepare_owned(app, inspect).await?;
+        self.body = bytes.into();
+        let mut request = Request::new(Body::empty());
+        request.headers_mut().clone_from(&self.headers);
+        request.extensions_mut().insert(ReadBefore(Arc::new(Mutex::new(Some(self)))));
+        Ok((found, request))
     }
 
     /// Parses and tokenizes the body with `prepare`. A body that may expand to much text is prepared on a worker
@@ -153,6 +181,14 @@ impl ReceivedRequest {
         app: &Arc<App>,
         prepare: impl FnOnce(&App, &ReceivedBody) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.prepare_owned(app, move |app, body| prepare(app, &body)).await
+    }
+
+    async fn prepare_owned<T: Send + 'static>(
+        &mut self,
+        app: &Arc<App>,
+        prepare: impl FnOnce(&App, ReceivedBody) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let (body, arrived) = (std::mem::take(&mut self.body), self.arrived);
         // What is wrong with a header is said once it is needed.
         let header = HeaderFields {
@@ -161,14 +197,14 @@ impl ReceivedRequest {
         };
         let start = Instant::now();
         let prepared = if body.in_one_piece().is_some_and(is_small) {
-            prepare(app, &ReceivedBody::new(body, arrived, header))
+            prepare(app, ReceivedBody::new(body, arrived, header))
         } else {
             let share = app.preparing.wait_for(body.len().max(LEAST_PREPARING)).await;
             let guard = SetOnDrop(Arc::default());
             let (app, left) = (app.clone(), guard.0.clone());
             let prepare = move || {
                 let budget = app.expanded.clone();
-                let prepare = || prepare(&app, &ReceivedBody::new(body, arrived, header));
+                let prepare = || prepare(&app, ReceivedBody::new(body, arrived, header));
                 let prepare = || cancellable(left, prepare);
                 let prepared = deadline::with_its_source(|| prepare_within(budget, prepare));
                 drop(share);
