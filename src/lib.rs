@@ -74,4 +74,5 @@ pub mod sampling;
 pub mod scheduler;
 pub mod score;
 pub mod serving;
+pub mod signing;
 pub mod telemetry;

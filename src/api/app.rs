@@ -10,11 +10,13 @@ use super::budget::ByteBudget;
 use super::engine_headers::EngineHeaders;
 use super::error::ApiError;
 use super::middleware::keys::{KeyError, KeyRing};
+use super::signer::Signer;
 use super::wire::unix_time;
 use crate::config::Settings;
 use crate::manifest::{LimitError, Manifest};
 use crate::prompt::Encoder;
 use crate::serving::{Generator, LoadedModel, Model, Scheduling, Scorer, find_model, served_names};
+use crate::signing::SigningKeyError;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -35,6 +37,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The API keys; `None` lets everyone call.
     pub(super) keys: Option<Arc<KeyRing>>,
+    /// What signs responses, if they are signed.
+    pub(super) signer: Option<Signer>,
     /// Where spans are sent, if anywhere.
     pub(super) traces: Option<Traces>,
     /// Bytes of bodies that requests in flight may hold together.
@@ -60,6 +64,9 @@ pub enum AppError {
     /// The API keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The signing key cannot be used.
+    #[error("signing_key: {0}")]
+    SigningKey(#[from] SigningKeyError),
     /// An option asks for a limit that the engine cannot have.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -74,6 +81,7 @@ impl App {
         let models = served_names(&settings.server.served_model_name, manifest);
         let limits = manifest.limits.lowered(&settings.engine.limits())?;
         let keys = settings.security.api_keys_file.as_deref().map(open_keys).transpose()?;
+        let signer = settings.security.signing_key.as_deref().map(Signer::open).transpose()?;
         Ok(Self {
             metrics: Arc::new(Metrics::with_score_buckets(
                 &models[0],
@@ -81,6 +89,7 @@ impl App {
                 &settings.scoring.score_buckets,
             )?),
             keys,
+            signer,
             traces: None,
             bodies: ByteBudget::new(settings.server.max_inflight_bytes),
             expanded: ByteBudget::new(settings.server.max_inflight_bytes),
@@ -102,7 +111,7 @@ impl App {
         let model = model.into();
         self.metrics.set_limits(&model.limits());
         let simulated = self.settings.engine.simulate.is_some();
-        if let Some(headers) = EngineHeaders::new(&self.manifest, &model, simulated) {
+        if let Some(headers) = EngineHeaders::new(&model.identity(&self.manifest, simulated)) {
             let _ = self.engine_headers.set(headers);
         }
         let _ = self.model.set(model);
@@ -112,6 +121,13 @@ impl App {
     pub fn reload_keys(&self) {
         if let Some(keys) = &self.keys {
             keys.reload_and_log();
+        }
+    }
+
+    /// Reads the signing key again, if there is one. If its file cannot be used, the key stays as it was.
+    pub fn reload_signing_key(&self) {
+        if let Some(signer) = &self.signer {
+            signer.reload_and_log();
         }
     }
 

@@ -34,6 +34,7 @@ mod rewards;
 mod router;
 pub mod serve;
 mod service;
+mod signer;
 mod stream_options;
 mod template_variables;
 mod token_ids;

@@ -16,6 +16,7 @@ use super::middleware::auth::require_key;
 use super::middleware::cors::{self, OriginError};
 use super::middleware::engine::name_engine;
 use super::middleware::observe::{observe, panicked};
+use super::middleware::sign::sign;
 use super::nearest_route::RouteIndex;
 use super::{chat, compat, generation, invocations, nim_metadata, openapi, playground, rewards, service};
 
@@ -33,6 +34,7 @@ pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
     let keyed = Router::from(keyed)
         .fallback(move |uri: Uri| unknown_route(index.clone(), uri))
         .layer(from_fn_with_state(app.clone(), name_engine))
+        .layer(from_fn_with_state(app.clone(), sign))
         .layer(from_fn_with_state(app.clone(), require_key));
     let mut open = Router::from(open).merge(openapi::pages(document));
     if app.settings.server.playground {

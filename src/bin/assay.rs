@@ -21,6 +21,7 @@ use assay::score::ScoreError;
 use assay::score::check::{self, CheckArgs};
 use assay::score::cli::{self as score, EvalArgs, ReportArgs, ScoreArgs};
 use assay::score::drift::{self, DriftArgs};
+use assay::score::verify::{self, VerifyArgs};
 use assay::telemetry::logs::{self, LogFormat};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -59,6 +60,7 @@ enum Command {
     Report(ReportArgs),
     Check(CheckArgs),
     Drift(DriftArgs),
+    Verify(VerifyArgs),
     /// List engines, and which of them run on this machine
     Profiles(ProfilesArgs),
     Cache(CacheArgs),
@@ -121,6 +123,7 @@ fn run() -> u8 {
         Command::Drift(arguments) => on_runtime(drift::drift(&arguments)),
         Command::Eval(arguments) => on_runtime(score::eval(&arguments)),
         Command::Report(arguments) => score::report(&arguments).map_err(Into::into),
+        Command::Verify(arguments) => verify::verify(&arguments).map_err(Into::into),
         Command::Profiles(arguments) => list_profiles(&arguments),
         Command::Cache(arguments) => cache::run(&arguments).map(|()| 0).map_err(Into::into),
         Command::Bench(arguments) => {

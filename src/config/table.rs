@@ -299,6 +299,12 @@ options! {
         /// A request without one of the keys is rejected. The file is read again when it changes, and on SIGHUP.
         api_keys_file: Option<PathBuf> = None, value_name: "FILE", unset: "no key is needed";
 
+        /// Private key that signs responses, in PEM (Ed25519)
+        ///
+        /// Others than the file's owner and group may not have access to it. The file is read again when it changes,
+        /// and on SIGHUP. See docs/signing.md.
+        signing_key: Option<PathBuf> = None, value_name: "FILE", unset: "responses are not signed";
+
         /// Ask for an API key for the metrics too
         protect_metrics: bool = false, value_name: "BOOL";
 

@@ -212,7 +212,8 @@ fn every_option_can_be_given_in_every_source() {
             "served_model_name" | "alias" | "reward_model_string" | "score_weighted_name" | "cors_origin" => {
                 "a"
             }
-            "tls_key" | "tls_cert" | "tls_client_ca" | "api_keys_file" | "engine" | "judge" => "a",
+            "tls_key" | "tls_cert" | "tls_client_ca" | "api_keys_file" | "signing_key" | "engine"
+            | "judge" => "a",
             _ => row.default.as_deref().unwrap_or_else(|| panic!("a value for {}", row.name)),
         };
         let on_line = line(&[&flag, value]);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 const MOST_BYTES: usize = 256;
 /// The columns that `assay score` adds beside those of the attributes, without their prefix. An attribute of such a name
 /// would have the same column.
-pub(crate) const OTHER_COLUMNS: [&str; 5] = ["rank", "margin", "ranked_by", "error", "line"];
+pub(crate) const OTHER_COLUMNS: [&str; 6] = ["rank", "margin", "ranked_by", "error", "line", "signature"];
 
 /// Why a list of attribute names cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,8 @@ pub(super) struct Scored<'a> {
     pub(super) found: &'a Found,
     /// In the order of the responses.
     pub(super) results: &'a [ScoreResult],
+    /// The signatures of the scores, in the same order; empty if they are not signed.
+    pub(super) signatures: &'a [Option<String>],
 }
 
 impl ScoreColumns {
@@ -46,7 +48,7 @@ impl ScoreColumns {
     /// # Errors
     /// [`ScoreError::UnknownAttribute`].
     pub(super) fn add(&self, row: &mut Row, scored: &Scored<'_>) -> Result<(), ScoreError> {
-        let Scored { layout, found, results } = scored;
+        let Scored { layout, found, results, signatures } = scored;
         let (mut scores, mut ranking, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (index, result) in results.iter().enumerate() {
             match result {
@@ -67,6 +69,9 @@ impl ScoreColumns {
                 Holds::Lists => self.add_lists(row, &scores, &ranking, found.chosen),
             }
             self.add_ranked_by(row, &scores);
+            if !signatures.is_empty() {
+                self.add_signatures(row, layout.holds(), found.chosen, signatures);
+            }
         }
         if !errors.is_empty() {
             self.add_error(row, &errors.join("; "));
@@ -131,7 +136,7 @@ impl ScoreColumns {
         }
     }
 
-    fn set(&self, row: &mut Row, name: &str, value: &Value) {
+    pub(super) fn set(&self, row: &mut Row, name: &str, value: &Value) {
         row.set(&self.name(name), Cell::from(value));
     }
 }
@@ -190,7 +195,12 @@ mod tests {
         columns
             .add(
                 &mut row,
-                &Scored { layout: &layout, found: &Found { chosen, ..Found::default() }, results: &results },
+                &Scored {
+                    layout: &layout,
+                    found: &Found { chosen, ..Found::default() },
+                    results: &results,
+                    signatures: &[],
+                },
             )
             .unwrap();
         let status = columns.status(&row);
@@ -240,15 +250,20 @@ mod tests {
             let mut row = row.clone();
             let results = [scored(2.0, 1.0), scored(1.0, 2.0)];
             columns
-                .add(&mut row, &Scored { layout: &layout, found: &Found::default(), results: &results })
+                .add(
+                    &mut row,
+                    &Scored { layout: &layout, found: &Found::default(), results: &results, signatures: &[] },
+                )
                 .unwrap();
             assert_eq!(row.get("score_rank").map(Cell::json), Some(rank), "{by:?}");
             assert_eq!(row.get("score_ranked_by").map(Cell::json), named, "{by:?}");
         }
         let columns = ScoreColumns::new("score_", Some("beauty"));
         let results = [scored(2.0, 1.0)];
-        let error = columns
-            .add(&mut row.clone(), &Scored { layout: &layout, found: &Found::default(), results: &results });
+        let error = columns.add(
+            &mut row.clone(),
+            &Scored { layout: &layout, found: &Found::default(), results: &results, signatures: &[] },
+        );
         assert!(matches!(error, Err(ScoreError::UnknownAttribute { .. })));
     }
 }

@@ -27,6 +27,7 @@ use crate::engine::simulated::Simulation;
 use crate::manifest::judge::read_rubric_file;
 use crate::prompt::TemplateVariables;
 use crate::report::page;
+use crate::signing::SigningKey;
 
 /// Prefix of columns that are not written. No column of a file has a name like that.
 const UNWRITTEN: &str = "\u{1}score_";
@@ -97,6 +98,10 @@ pub struct ScoreArgs {
     /// Start of the names of added columns
     #[arg(long, default_value = "score_", value_name = "TEXT")]
     prefix: String,
+    /// Private key that signs the scores of each response, in PEM (Ed25519): adds a column that `assay verify` checks
+    /// (docs/signing.md)
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
     /// Keep only the best response to each prompt
     #[arg(long)]
     best_of: bool,
@@ -205,12 +210,15 @@ pub async fn score(arguments: &ScoreArgs) -> Result<u8, ScoreError> {
     } else {
         None
     };
+    let signing_key = arguments.signing_key.as_deref().map(SigningKey::read).transpose();
+    let signing_key = signing_key.map_err(|error| ScoreError::Setup(error.into()))?;
     let mut run = ScoreRun {
         inputs: &arguments.inputs,
         output: &arguments.output,
         journal: scratch.as_ref().map_or(arguments.output.clone(), |scratch| scratch.path().join("rows")),
         form: &arguments.form,
         columns: ScoreColumns::new(&arguments.prefix, arguments.source.by.as_deref()),
+        signing_key,
         selection: Selection { best_of: arguments.best_of, filter: arguments.filter.clone() },
         unread: UnreadColumns::default(),
     };
@@ -247,7 +255,7 @@ pub async fn eval(arguments: &EvalArgs) -> Result<u8, ScoreError> {
     let mut evaluation = EvaluationBuilder::new(layout.clone(), columns.clone(), label.clone());
     let rows = read_rows(peeked, &layout, &columns, Box::new(std::iter::empty()));
     let progress = ScoreProgress::new(inputs, 0);
-    score_rows(rows, &source, &layout, &columns, progress, |row| evaluation.add(row)).await?;
+    score_rows(rows, (&source, None), &layout, &columns, progress, |row| evaluation.add(row)).await?;
     let evaluation = evaluation.finish(source.model());
     if *json {
         let text = serde_json::to_string_pretty(&evaluation);

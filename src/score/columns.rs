@@ -8,6 +8,8 @@ use crate::reward::RankedBy;
 
 /// What the attributes of chosen and rejected responses start with.
 pub(super) const SIDES: [&str; 2] = ["chosen_", "rejected_"];
+/// The column with the signatures of scores.
+pub(super) const SIGNATURE: &str = "signature";
 
 /// Names of the added columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ impl ScoreColumns {
             return Some(name);
         }
         let attribute = SIDES.iter().find_map(|side| name.strip_prefix(side)).unwrap_or(name);
+        if attribute == SIGNATURE {
+            return Some(name);
+        }
         let is_known = if self.attributes.is_empty() && !self.has_steps() {
             !self.prefix.is_empty()
         } else {
@@ -59,7 +64,7 @@ impl ScoreColumns {
     pub(super) fn scores<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (&'a str, &'a Cell)> {
         row.columns()
             .filter_map(move |(column, cell)| Some((self.added(column)?, cell)))
-            .filter(|(name, _)| !OTHER_COLUMNS.contains(name))
+            .filter(|(name, _)| !OTHER_COLUMNS.contains(name) && !is_signature(name))
     }
 
     fn has_steps(&self) -> bool {
@@ -130,6 +135,11 @@ impl ScoreColumns {
     pub(super) fn add_error(&self, row: &mut Row, reason: &str) {
         row.set(&self.name("error"), Cell::text(reason));
     }
+}
+
+/// Whether a column holds the signatures of one side.
+fn is_signature(name: &str) -> bool {
+    SIDES.iter().any(|side| name.strip_prefix(side) == Some(SIGNATURE))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::prompt::TemplateVariables;
 /// The column with the rubric of a row, as requests spell it.
 pub(super) const RUBRIC: &str = "rubric";
 /// The column with the principle of a row.
-const PRINCIPLE: &str = "principle";
+pub(super) const PRINCIPLE: &str = "principle";
 
 /// Why the rubrics of rows are not asked.
 const OWN_SCORES: &str =

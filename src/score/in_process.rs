@@ -16,6 +16,7 @@ use super::{ConversationScores, ScoreError, ScoreResult, Unscored};
 use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
 use crate::config::Settings;
+use crate::manifest::EngineIdentity;
 use crate::manifest::judge::{FieldError, MOST_QUESTIONS, QuestionLayout, read_rubric};
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{EncodeOptions, Message};
@@ -46,6 +47,7 @@ pub(super) struct LoadedScorer {
     model: String,
     /// The profile id of the engine, and whether it is simulated.
     id: String,
+    identity: EngineIdentity,
     prepared: Prepared,
 }
 
@@ -78,11 +80,12 @@ pub(super) fn load_scorer(
     let options = settings.load_options(&manifest).map_err(|error| ScoreError::Setup(error.into()))?;
     let loaded = load::load(&options, &manifest, Arc::new(metrics))
         .map_err(|error| ScoreError::Setup(error.into()))?;
+    let identity = loaded.identity(&manifest, settings.engine.simulate.is_some());
     let (scorer, needs_rubrics) = match loaded {
         LoadedModel::Scorer(scorer) => (scorer, false),
         LoadedModel::Generator(generator) => (Box::new(generator.into_scorer()), true),
     };
-    Ok(LoadedScorer { scorer, needs_rubrics, model, id, prepared })
+    Ok(LoadedScorer { scorer, needs_rubrics, model, id, identity, prepared })
 }
 
 impl LoadedScorer {
@@ -160,6 +163,10 @@ impl ScoreSource for InProcess {
 
     fn engine_id(&self) -> Option<&str> {
         Some(&self.engine.id)
+    }
+
+    fn engine_identity(&self) -> Result<EngineIdentity, &'static str> {
+        Ok(self.engine.identity.clone())
     }
 
     fn engines(&self) -> usize {

@@ -42,12 +42,14 @@ mod run;
 mod score_source;
 mod scores_of_row;
 mod select;
+mod signatures;
 mod subset;
 mod summary;
 mod token_warning;
 #[cfg(test)]
 mod torn_disk;
 mod unread;
+pub mod verify;
 mod whole_table;
 
 pub(crate) use error::Unscored;

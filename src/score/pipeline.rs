@@ -1,6 +1,8 @@
 //! The scoring pipeline: a thread reads rows, tasks score several of them at a time, and the results come
 //! out in the order of the input.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
@@ -15,7 +17,9 @@ use super::journal::JournalRows;
 use super::progress::ScoreProgress;
 use super::row::Row;
 use super::score_source::SharedSource;
+use super::signatures::sign_row;
 use super::{ScoreError, ScoreResult, Unscored};
+use crate::signing::ScoreSigner;
 
 /// Rows that are read ahead, and rows that one engine scores at a time. Responses to one prompt that are this
 /// close to each other have its prefix computed once.
@@ -87,13 +91,13 @@ impl Reader {
     }
 }
 
-/// Scores rows, and passes each to `done`, in the order of the input.
+/// Scores rows, signs their scores if there is a signer, and passes each to `done`, in the order of the input.
 ///
 /// # Errors
 /// Rows cannot be read, scored or passed on any more.
 pub(super) async fn score_rows(
     mut rows: ReceiverStream<Result<Row, ScoreError>>,
-    source: &SharedSource,
+    (source, signer): (&SharedSource, Option<&Arc<ScoreSigner>>),
     layout: &RowLayout,
     columns: &ScoreColumns,
     mut progress: ScoreProgress,
@@ -108,7 +112,7 @@ pub(super) async fn score_rows(
                 // What is being scored is still finished and kept.
                 Err(error) => (has_more, unreadable) = (false, Some(error)),
                 Ok(Some(row)) => {
-                    let task = score_row(row, source.clone(), layout.clone(), columns.clone());
+                    let task = score_row(row, source.clone(), signer.cloned(), layout.clone(), columns.clone());
                     running.push_back(tokio::spawn(task));
                 }
                 Ok(None) => has_more = false,
@@ -135,6 +139,7 @@ struct ScoredRow {
 async fn score_row(
     mut row: Row,
     source: SharedSource,
+    signer: Option<Arc<ScoreSigner>>,
     layout: RowLayout,
     columns: ScoreColumns,
 ) -> Result<ScoredRow, ScoreError> {
@@ -169,7 +174,9 @@ async fn score_row(
             None => scored.next().unwrap_or_else(|| Err(Unscored::Refused("it was not scored".into()))),
         });
     }
-    match columns.add(&mut row, &Scored { layout: &layout, found: &found, results: &results }) {
+    let signatures = signer.map(|signer| sign_row(&signer, &row, &layout, &results)).unwrap_or_default();
+    let scored = Scored { layout: &layout, found: &found, results: &results, signatures: &signatures };
+    match columns.add(&mut row, &scored) {
         // Each row has items of its own: another one may have this score.
         Err(error @ ScoreError::UnknownAttribute { .. }) if source.needs_rubrics() => {
             let to_do = "add an item of that name to the row's rubric, or choose another --by";

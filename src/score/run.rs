@@ -1,6 +1,7 @@
 //! A run of `assay score`: scores what is not scored yet, then writes the output.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::ScoreError;
@@ -22,9 +23,15 @@ use crate::cli::output::eprint_line;
 use crate::manifest::NUMERICS;
 use crate::report::ReportData;
 use crate::reward::RankedBy;
+use crate::signing::{ScoreSigner, SigningKey};
 
 /// Version of the journal's format.
 const JOURNAL_VERSION: u32 = 5;
+
+/// Scores that cannot be signed.
+#[derive(Debug, thiserror::Error)]
+#[error("--signing-key: {0}")]
+struct Unsignable(&'static str);
 
 /// What to score, and where to write it.
 pub(super) struct ScoreRun<'a> {
@@ -36,6 +43,8 @@ pub(super) struct ScoreRun<'a> {
     pub(super) journal: PathBuf,
     pub(super) form: &'a FormArgs,
     pub(super) columns: ScoreColumns,
+    /// The key that signs scores, if they are signed.
+    pub(super) signing_key: Option<SigningKey>,
     pub(super) selection: Selection,
     pub(super) unread: UnreadColumns,
 }
@@ -88,7 +97,9 @@ impl ScoreRun<'_> {
                 column: column.to_owned(),
             });
         }
-        let mut journal = Journal::open(&self.journal, &self.identity(source, &layout)?)?;
+        let signer = self.signer(source)?;
+        let identity = self.identity(source, &layout, signer.as_deref())?;
+        let mut journal = Journal::open(&self.journal, &identity)?;
         if journal.done > 0 {
             let done = counted(journal.done as u64, "row");
             eprint_line(format_args!("resuming after {done} that an earlier run scored"));
@@ -98,7 +109,7 @@ impl ScoreRun<'_> {
         let selector = Selector::new(&self.selection, &layout, &self.columns);
         // A filter with an unknown name should not be found out after hours.
         let mut filter_is_checked = false;
-        score_rows(rows, source, &layout, &self.columns, progress, |row| {
+        score_rows(rows, (source, signer.as_ref()), &layout, &self.columns, progress, |row| {
             filter_is_checked = filter_is_checked || selector.check(row)?;
             warn_unread(&self.unread.observe(&layout, row));
             journal.append(row)
@@ -127,8 +138,22 @@ impl ScoreRun<'_> {
         }
     }
 
-    fn identity(&self, source: &SharedSource, layout: &RowLayout) -> Result<RunIdentity, ScoreError> {
+    /// What signs the scores of `source`.
+    fn signer(&mut self, source: &SharedSource) -> Result<Option<Arc<ScoreSigner>>, ScoreError> {
+        let Some(key) = self.signing_key.take() else { return Ok(None) };
+        let engine =
+            source.engine_identity().map_err(|reason| ScoreError::Setup(Unsignable(reason).into()))?;
+        Ok(Some(Arc::new(ScoreSigner::new(key, &engine))))
+    }
+
+    fn identity(
+        &self,
+        source: &SharedSource,
+        layout: &RowLayout,
+        signer: Option<&ScoreSigner>,
+    ) -> Result<RunIdentity, ScoreError> {
         let ScoreColumns { prefix, by, .. } = &self.columns;
+        let signed = signer.map_or_else(String::new, |signer| format!(", signed by {}", signer.key_id()));
         let by = by.as_ref().map(RankedBy::name);
         Ok(RunIdentity {
             assay_journal: JOURNAL_VERSION,
@@ -137,7 +162,7 @@ impl ScoreRun<'_> {
             source: source.identity(),
             questions: source.questions(),
             form: layout.identity(),
-            columns: format!("prefix {prefix:?}, by {by:?}"),
+            columns: format!("prefix {prefix:?}, by {by:?}{signed}"),
         })
     }
 

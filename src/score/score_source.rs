@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::row_options::RowOptions;
 use super::{ScoreError, ScoreResult};
+use crate::manifest::EngineIdentity;
 use crate::prompt::{Message, TemplateVariables};
 
 /// The model has no scores.
@@ -29,6 +30,12 @@ pub(super) trait ScoreSource: Send + Sync {
 
     /// The profile id of the engine, if it is known.
     fn engine_id(&self) -> Option<&str>;
+
+    /// What the scores come from, for signatures.
+    ///
+    /// # Errors
+    /// Why that cannot be said, and what to do.
+    fn engine_identity(&self) -> Result<EngineIdentity, &'static str>;
 
     /// How many engines score at the same time.
     fn engines(&self) -> usize;

@@ -10,6 +10,7 @@ mod choice;
 mod compare;
 mod error;
 mod generator;
+mod identity;
 pub mod load;
 mod questions;
 mod rubric;

@@ -6,4 +6,5 @@ pub(super) mod engine;
 pub(super) mod keys;
 pub(super) mod limits;
 pub(super) mod observe;
+pub(super) mod sign;
 mod trace;

@@ -109,8 +109,9 @@ pub async fn run(settings: Settings, manifest: Manifest) -> Result<Exit, ServeEr
         return Ok(Exit::Drained);
     }
     let security = &settings.security;
-    let (key_files, tls_files) =
-        (FileWatcher::new(security.api_keys_file.clone()), FileWatcher::new(Tls::files(security)));
+    let key_files = FileWatcher::new(security.api_keys_file.clone());
+    let signing_files = FileWatcher::new(security.signing_key.clone());
+    let tls_files = FileWatcher::new(Tls::files(security));
     let tls = Tls::open(security)?;
     let mut app = App::new(settings, &manifest)?;
     app.traces = Traces::from_environment()?;
@@ -121,6 +122,11 @@ pub async fn run(settings: Settings, manifest: Manifest) -> Result<Exit, ServeEr
     if app.keys.is_some() {
         let app = app.clone();
         tokio::spawn(key_files.on_change(move || app.reload_keys()));
+    }
+    if let Some(signer) = &app.signer {
+        tracing::info!(key = signer.key().id(), "responses with scores are signed");
+        let app = app.clone();
+        tokio::spawn(signing_files.on_change(move || app.reload_signing_key()));
     }
     if let Some(tls) = tls.clone() {
         let metrics = app.metrics.clone();
@@ -211,6 +217,7 @@ fn load_model(app: &App, manifest: &Manifest) -> Result<Handle, ServeError> {
 async fn reload_on(mut hangup: Signal, app: Arc<App>, tls: Option<Arc<Tls>>) {
     while hangup.recv().await.is_some() {
         app.reload_keys();
+        app.reload_signing_key();
         if let Some(tls) = &tls {
             tls.reload_and_log();
             app.metrics.certificate_expires(tls.expiry());

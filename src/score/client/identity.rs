@@ -8,11 +8,8 @@ use super::error::ConnectError;
 use super::server::Server;
 use super::wire::{Metadata, ModelEntry, ModelList};
 use super::{RewardClient, ScoreError};
-
-/// Header of a response with the id of the engine's profile. Only Assay sends it.
-const ENGINE_HEADER: &str = "x-assay-engine";
-/// Header of a response with a digest of all that scores depend on. Only Assay sends it, once its engine is loaded.
-const DIGEST_HEADER: &str = "x-assay-digest";
+use crate::manifest::EngineIdentity;
+use crate::signing::{DIGEST, ENGINE};
 
 /// The server came back with something else.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +42,12 @@ impl ServerIdentity {
     /// Id of the engine's profile; `None` if the server has none.
     pub(in crate::score) fn profile(&self) -> Option<&str> {
         self.profile.as_deref()
+    }
+
+    /// What the scores come from; `None` if the server does not say.
+    pub(super) fn engine(&self) -> Option<EngineIdentity> {
+        let (profile, digest) = self.profile.clone().zip(self.digest.clone())?;
+        Some(EngineIdentity { profile, digest })
     }
 
     /// Names of the scores that every conversation has; empty if they are not known.
@@ -112,7 +115,7 @@ impl ServerIdentity {
     /// # Errors
     /// [`EngineChanged`].
     pub(super) fn check_headers(&self, headers: &HeaderMap, url: &str) -> Result<(), ScoreError> {
-        for (name, before) in [(ENGINE_HEADER, &self.profile), (DIGEST_HEADER, &self.digest)] {
+        for (name, before) in [(ENGINE, &self.profile), (DIGEST, &self.digest)] {
             if let (Some(now), Some(before)) = (headers.get(name), before)
                 && now.as_bytes() != before.as_bytes()
             {
@@ -166,7 +169,7 @@ impl RewardClient {
         let metadata = ask("/v1/metadata").send().await.and_then(reqwest::Response::error_for_status);
         let (profile, digest) = match metadata {
             Ok(response) => {
-                let digest = response.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok());
+                let digest = response.headers().get(DIGEST).and_then(|value| value.to_str().ok());
                 let digest = digest.map(str::to_owned);
                 let metadata = response.json::<Metadata>().await.ok();
                 (metadata.map(|found| found.selected_model_profile_id), digest)

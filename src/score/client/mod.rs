@@ -32,6 +32,7 @@ use self::wire::{
 use super::row_options::RowOptions;
 use super::score_source::{NO_PRINCIPLES, ScoreSource, variables_in_journal};
 use super::{ScoreError, ScoreResult, Unscored};
+use crate::manifest::EngineIdentity;
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
 use crate::reward::RankedBy;
@@ -101,6 +102,17 @@ impl ScoreSource for RewardClient {
 
     fn engine_id(&self) -> Option<&str> {
         self.identity.profile()
+    }
+
+    fn engine_identity(&self) -> Result<EngineIdentity, &'static str> {
+        if self.rubric.is_some() || !self.variables.is_empty() {
+            return Err(
+                "--rubric and --chat-template-kwargs are not in the rows; start the server with them instead",
+            );
+        }
+        self.identity.engine().ok_or(
+            "the server does not say which engine it runs; wait until it is ready, or name a server of Assay",
+        )
     }
 
     fn engines(&self) -> usize {
