@@ -170,10 +170,10 @@ constexpr auto relu2 = [](const Vec& x) {
 // y = function(gate) * up, or function(gate) if `up` is null. The tail goes through whole vectors too, so
 // that a number's bits do not depend on its index.
 template <typename T, typename Function>
-void activate_with(Function function, const T* gate, const T* up, std::size_t n, T* y) {
+void activate_with(Function function, const T* gate, const T* up, float factor, std::size_t n, T* y) {
     const auto lanes = [&](const T* g, const T* u, T* out) {
-        const Vec value = function(load_as_float(g));
-        store_rounded(out, u == nullptr ? value : value * load_as_float(u));
+        const Vec value = function(load_as_float(g) * splat(factor));
+        store_rounded(out, u == nullptr ? value : value * (load_as_float(u) * splat(factor)));
     };
     std::size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) lanes(gate + i, up == nullptr ? nullptr : up + i, y + i);
@@ -186,20 +186,20 @@ void activate_with(Function function, const T* gate, const T* up, std::size_t n,
 }
 
 template <typename T>
-void activate(Activation activation, const T* gate_up, std::size_t n, T* y) {
+void activate(Activation activation, const T* gate_up, float factor, std::size_t n, T* y) {
     switch (activation) {
         case Activation::Silu:
-            return activate_with(silu<T>, gate_up, gate_up + n, n, y);
+            return activate_with(silu<T>, gate_up, gate_up + n, factor, n, y);
         case Activation::GeluTanh:
-            return activate_with(gelu_tanh<T>, gate_up, gate_up + n, n, y);
+            return activate_with(gelu_tanh<T>, gate_up, gate_up + n, factor, n, y);
         case Activation::Relu2:
-            return activate_with<T>(relu2, gate_up, nullptr, n, y);
+            return activate_with<T>(relu2, gate_up, nullptr, factor, n, y);
         case Activation::Gelu:
-            return activate_with<T>(gelu<T>, gate_up, nullptr, n, y);
+            return activate_with<T>(gelu<T>, gate_up, nullptr, factor, n, y);
         case Activation::GatedGelu:
-            return activate_with(gelu<T>, gate_up, gate_up + n, n, y);
+            return activate_with(gelu<T>, gate_up, gate_up + n, factor, n, y);
         case Activation::PlainGeluTanh:
-            return activate_with<T>(gelu_tanh<T>, gate_up, nullptr, n, y);
+            return activate_with<T>(gelu_tanh<T>, gate_up, nullptr, factor, n, y);
     }
 }
 

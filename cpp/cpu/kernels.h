@@ -120,8 +120,9 @@ struct Kernels {
                  const CacheView<T>& cache, T* queries);
     // Attention over the positions that each query sees.
     void (*attention)(const AttentionTile<T>& tile);
-    // y = activation of a row that holds the gates, if the activation has any, and then the ups.
-    void (*activate)(Activation activation, const T* gate_up, std::size_t n, T* y);
+    // y = activation of a row that holds the gates, if the activation has any, and then the ups, all to be
+    // multiplied by `factor` first.
+    void (*activate)(Activation activation, const T* gate_up, float factor, std::size_t n, T* y);
     // Rounds x / scale to integers with a largest magnitude of 127. Returns the scale; 0 if all numbers are
     // 0.
     float (*quantize)(const T* x, std::size_t n, std::int8_t* y);

@@ -1,6 +1,8 @@
 // Linear layers: products of activations with packed matrices, with quantization around int8 products.
 #pragma once
 
+#include <utility>
+
 #include "kernels.h"
 #include "matmul.h"
 
@@ -21,7 +23,8 @@ struct LinearWeights {
 template <typename T>
 class Linear {
   public:
-    // The shape's `dtype` is that of the weights; x is always of T.
+    // The shape's `dtype` is that of the weights; x is always of T. With `scaled`, run_unscaled() saves a
+    // pass over the result if it can.
     Linear(const Matmul::Shape& shape, const Kernels<T>& kernels)
         : shape_(shape), kernels_(&kernels), matmul_(product(shape)) {}
 
@@ -39,30 +42,54 @@ class Linear {
         }
     }
 
+    // As run(), but each row of y lacks a factor. Returns the factors, [rows], valid until the next call;
+    // null if no row lacks one.
+    const float* run_unscaled(std::size_t rows, const T* x, const LinearWeights& weights, void* y) {
+        if (!matmul_.shape().scaled) {
+            run(rows, x, weights, y);
+            return nullptr;
+        }
+        quantize(rows, x);
+        matmul_.run(rows, quantized_.as(), weights.packed, weights.scales, y);
+        return row_scales_.as<float>();
+    }
+
   private:
     // Rows to quantize at once: their sums then stay in the processor's cache.
     static constexpr std::size_t kQuantizedRows = 256;
 
-    static Matmul::Shape product(Matmul::Shape shape) {
-        if (shape.dtype != Dtype::Int8) return shape;
-        return {.dtype = shape.dtype,
-                .out = shape.out,
-                .in = shape.in,
-                .result = Dtype::Int32,
-                .any_rows = shape.any_rows};
+    static Matmul product(Matmul::Shape shape) {
+        const bool scaled = std::exchange(shape.scaled, false);
+        if (shape.dtype != Dtype::Int8) return Matmul(shape);
+        if (scaled && !shape.bias) {
+            shape.scaled = true;
+            Matmul matmul(shape);
+            if (matmul.has_fast_kernel()) return matmul;
+        }
+        return Matmul({.dtype = shape.dtype,
+                       .out = shape.out,
+                       .in = shape.in,
+                       .result = Dtype::Int32,
+                       .any_rows = shape.any_rows});
     }
 
-    void run_quantized(std::size_t rows, const T* x, const LinearWeights& weights, std::byte* y) {
-        const std::size_t room = room_for_rows(kQuantizedRows);
-        if (sums_.bytes() == 0) {
+    // Fills `quantized_` and `row_scales_`.
+    void quantize(std::size_t rows, const T* x) {
+        const std::size_t room = room_for_rows(std::max(rows, kQuantizedRows));
+        if (row_scales_.bytes() < room * sizeof(float)) {
             quantized_ = Buffer(room * shape_.in);
             row_scales_ = Buffer(room * sizeof(float));
-            sums_ = Buffer(room * shape_.out * sizeof(std::int32_t));
         }
 #pragma omp parallel for
         for (std::size_t row = 0; row < rows; ++row)
             row_scales_.as<float>()[row] = kernels_->quantize(x + row * shape_.in, shape_.in,
                                                               quantized_.as<std::int8_t>() + row * shape_.in);
+    }
+
+    void run_quantized(std::size_t rows, const T* x, const LinearWeights& weights, std::byte* y) {
+        if (sums_.bytes() == 0)
+            sums_ = Buffer(room_for_rows(kQuantizedRows) * shape_.out * sizeof(std::int32_t));
+        quantize(rows, x);
         matmul_.run(rows, quantized_.as(), weights.packed, nullptr, sums_.as());
 #pragma omp parallel for
         for (std::size_t row = 0; row < rows; ++row) {
@@ -79,7 +106,7 @@ class Linear {
     Matmul::Shape shape_;
     const Kernels<T>* kernels_;
     Matmul matmul_;
-    // [kQuantizedRows, in] int8, [kQuantizedRows] and [kQuantizedRows, out] int32.
+    // [rows, in] int8, [rows], and [kQuantizedRows, out] int32.
     Buffer quantized_, row_scales_, sums_;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <exception>
+#include <utility>
 
 #include "engine.h"
 
@@ -56,6 +57,10 @@ std::size_t rounded_up(std::size_t rows) {
 }
 
 Dim dim(std::size_t value) { return static_cast<Dim>(value); }
+
+dnnl::memory::desc one_per_column(const Matmul::Shape& shape) {
+    return {{1, dim(shape.out)}, dnnl::memory::data_type::f32, Tag::ab};
+}
 
 // Limits OpenMP's threads while it lives: oneDNN then compiles for as many.
 class AtMostThreads {
@@ -141,10 +146,13 @@ Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::
         throw EngineError("an int8 product sums at most " + std::to_string(kMostSummed) + " columns, not " +
                           std::to_string(shape.in) + "; build the engine with another `--dtype`");
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
-    const dnnl::matmul::primitive_desc desc = describe(kReferenceRows, any);
-    weights_ = desc.weights_desc();
+    Shape plain = shape;
+    if (std::exchange(plain.scaled, false)) plain.result = Dtype::Int32;
+    weights_ = describe(plain, kReferenceRows, any).weights_desc();
+    const std::string kernel = describe(shape, kReferenceRows, weights_).impl_info_str();
+    has_fast_kernel_ = kernel.starts_with("brg");
     // Sums of whole numbers are the same in any order.
-    independent_rows_ = shape.dtype == Dtype::Int8 || sums_in_one_order(desc.impl_info_str());
+    independent_rows_ = shape.dtype == Dtype::Int8 || sums_in_one_order(kernel);
 }
 
 std::size_t Matmul::packed_bytes() const { return round_up(weights_.get_size(), 64); }
@@ -165,19 +173,17 @@ void Matmul::pack(std::span<const std::byte> source, std::span<std::byte> packed
     stream.wait();
 }
 
-dnnl::matmul::primitive_desc Matmul::describe(std::size_t rows, const dnnl::memory::desc& weights) const {
-    const dnnl::memory::desc x({dim(rows), dim(shape_.in)}, type_of(shape_.dtype), Tag::ab);
-    const dnnl::memory::desc y({dim(rows), dim(shape_.out)}, type_of(shape_.result), Tag::ab);
-    const dnnl::memory::desc bias =
-        shape_.bias ? dnnl::memory::desc({1, dim(shape_.out)}, dnnl::memory::data_type::f32, Tag::ab)
-                    : dnnl::memory::desc();
+dnnl::matmul::primitive_desc Matmul::describe(const Shape& shape, std::size_t rows,
+                                              const dnnl::memory::desc& weights) const {
+    const dnnl::memory::desc x({dim(rows), dim(shape.in)}, type_of(shape.dtype), Tag::ab);
+    const dnnl::memory::desc y({dim(rows), dim(shape.out)}, type_of(shape.result), Tag::ab);
+    const dnnl::memory::desc bias = shape.bias ? one_per_column(shape) : dnnl::memory::desc();
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    if (shape_.add) {
-        dnnl::post_ops operations;
-        operations.append_sum(1.0f);
-        attributes.set_post_ops(operations);
-    }
+    dnnl::post_ops operations;
+    if (shape.scaled) operations.append_binary(dnnl::algorithm::binary_mul, one_per_column(shape));
+    if (shape.add) operations.append_sum(1.0f);
+    attributes.set_post_ops(operations);
 #if DNNL_VERSION_MAJOR >= 3
     return {engine_, x, weights, bias, y, attributes};
 #else
@@ -192,7 +198,7 @@ const Matmul::Plan& Matmul::plan(std::size_t rows) {
         plans_.splice(plans_.begin(), plans_, found);
     } else {
         const AtMostThreads held(independent_rows_ ? most_threads(shape_) : 1);
-        dnnl::matmul::primitive_desc desc = describe(rows, weights_);
+        dnnl::matmul::primitive_desc desc = describe(shape_, rows, weights_);
         plans_.push_front({rows, desc, dnnl::matmul(desc)});
         if (plans_.size() > kMaxPlans) plans_.pop_back();
     }
@@ -206,7 +212,7 @@ void Matmul::make_scratch(const Plan& plan, std::size_t threads) {
         if (scratch.bytes() < bytes) scratch = Buffer(bytes);
 }
 
-void Matmul::execute(const Plan& plan, const void* x, const void* packed, const float* bias, void* y,
+void Matmul::execute(const Plan& plan, const void* x, const void* packed, const float* columns, void* y,
                      void* scratch) const {
     const auto memory = [&](const dnnl::memory::desc& desc, const void* data) {
         return dnnl::memory(desc, engine_, const_cast<void*>(data));
@@ -217,23 +223,25 @@ void Matmul::execute(const Plan& plan, const void* x, const void* packed, const 
         {DNNL_ARG_DST, memory(plan.desc.dst_desc(), y)},
         {DNNL_ARG_SCRATCHPAD, memory(plan.desc.scratchpad_desc(), scratch)},
     };
-    if (shape_.bias) arguments.insert({DNNL_ARG_BIAS, memory(plan.desc.bias_desc(), bias)});
+    if (columns != nullptr)
+        arguments.insert({shape_.bias ? DNNL_ARG_BIAS : DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1,
+                          memory(one_per_column(shape_), columns)});
     dnnl::stream stream(engine_);
     plan.primitive.execute(stream, arguments);
     stream.wait();
 }
 
-void Matmul::run(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
+void Matmul::run(std::size_t rows, const void* x, const void* packed, const float* columns, void* y) {
     if (rows == 0) return;
-    if (!independent_rows_) return run_panels(rows, x, packed, bias, y);
+    if (!independent_rows_) return run_panels(rows, x, packed, columns, y);
     // Rounding up gives few sizes of small products, so that most are compiled already.
     const bool small = shape_.any_rows || rows * shape_.out * shape_.in < kSmall;
     const Plan& plan = this->plan(small ? rounded_up(rows) : rows);
     make_scratch(plan, 1);
-    execute(plan, x, packed, bias, y, scratch_.front().as());
+    execute(plan, x, packed, columns, y, scratch_.front().as());
 }
 
-void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, const float* bias, void* y) {
+void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, const float* columns, void* y) {
     const Plan& plan = this->plan(kPanelRows);
     make_scratch(plan, static_cast<std::size_t>(omp_get_max_threads()));
     const std::size_t panels = (rows + kPanelRows - 1) / kPanelRows;
@@ -246,9 +254,9 @@ void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, con
         void* scratch = scratch_[static_cast<std::size_t>(omp_get_thread_num())].as();
         try {
             if (rows - begin < kPanelRows)
-                run_last_panel(plan, rows - begin, from, packed, bias, to, scratch);
+                run_last_panel(plan, rows - begin, from, packed, columns, to, scratch);
             else
-                execute(plan, from, packed, bias, to, scratch);
+                execute(plan, from, packed, columns, to, scratch);
         } catch (...) {
 #pragma omp critical
             failure = std::current_exception();
@@ -258,14 +266,14 @@ void Matmul::run_panels(std::size_t rows, const void* x, const void* packed, con
 }
 
 void Matmul::run_last_panel(const Plan& plan, std::size_t rows, const void* x, const void* packed,
-                            const float* bias, void* y, void* scratch) {
+                            const float* columns, void* y, void* scratch) {
     const std::size_t x_row = shape_.in * size_of(shape_.dtype);
     const std::size_t y_row = shape_.out * size_of(shape_.result);
     if (last_x_.bytes() < kPanelRows * x_row) last_x_ = Buffer(kPanelRows * x_row);
     if (last_y_.bytes() < kPanelRows * y_row) last_y_ = Buffer(kPanelRows * y_row);
     std::memcpy(last_x_.as(), x, rows * x_row);
     std::memcpy(last_y_.as(), y, rows * y_row);
-    execute(plan, last_x_.as(), packed, bias, last_y_.as(), scratch);
+    execute(plan, last_x_.as(), packed, columns, last_y_.as(), scratch);
     std::memcpy(y, last_y_.as(), rows * y_row);
 }
 

@@ -48,19 +48,28 @@ class Matmul {
         bool add = false;   // adds to y
         // The number of rows differs from call to call: it is rounded up, so that few products are compiled.
         bool any_rows = false;
+        // Multiplies each column of y by a factor before it is rounded to `result`, which is then F32 or
+        // Bf16. Int8 only, without a bias; and only if has_fast_kernel().
+        bool scaled = false;
     };
 
     explicit Matmul(const Shape& shape);
 
-    // Bytes of a packed matrix, a multiple of 64.
+    const Shape& shape() const { return shape_; }
+
+    // Whether oneDNN computes the product block by block. It has slow kernels that do anything.
+    bool has_fast_kernel() const { return has_fast_kernel_; }
+
+    // Bytes of a packed matrix, a multiple of 64. The layout does not depend on what is done with the sums.
     std::size_t packed_bytes() const;
 
     // Packs a row-major [out, in] matrix.
     void pack(std::span<const std::byte> source, std::span<std::byte> packed);
 
     // x is [rows, in] and y [rows, out], both with room for room_for_rows(rows); rows of y beyond the last
-    // may be overwritten. `bias` is null unless the shape has one.
-    void run(std::size_t rows, const void* x, const void* packed, const float* bias, void* y);
+    // may be overwritten. `columns` are the biases or the factors of the columns, null unless the shape has
+    // them.
+    void run(std::size_t rows, const void* x, const void* packed, const float* columns, void* y);
 
   private:
     struct Plan {
@@ -69,18 +78,20 @@ class Matmul {
         dnnl::matmul primitive;
     };
 
-    dnnl::matmul::primitive_desc describe(std::size_t rows, const dnnl::memory::desc& weights) const;
+    dnnl::matmul::primitive_desc describe(const Shape& shape, std::size_t rows,
+                                          const dnnl::memory::desc& weights) const;
     const Plan& plan(std::size_t rows);
     void make_scratch(const Plan& plan, std::size_t threads);
-    void execute(const Plan& plan, const void* x, const void* packed, const float* bias, void* y,
+    void execute(const Plan& plan, const void* x, const void* packed, const float* columns, void* y,
                  void* scratch) const;
-    void run_panels(std::size_t rows, const void* x, const void* packed, const float* bias, void* y);
+    void run_panels(std::size_t rows, const void* x, const void* packed, const float* columns, void* y);
     void run_last_panel(const Plan& plan, std::size_t rows, const void* x, const void* packed,
-                        const float* bias, void* y, void* scratch);
+                        const float* columns, void* y, void* scratch);
 
     Shape shape_;
     dnnl::engine engine_;
     dnnl::memory::desc weights_;
+    bool has_fast_kernel_;
     // Whether oneDNN's kernel gives a row the same bits for any number of rows.
     bool independent_rows_;
     // Compiled products, most recently used first; compiling one takes about a millisecond.

@@ -39,7 +39,7 @@ void norms_and_activations(const Kernels<T>& kernels, std::size_t n, double tole
         CHECK_THAT(widen(y[i]) == widen(halves[i]), "without a norm rows are only rounded");
         CHECK_THAT(in_place[i] == floats[i], "a row may be normed in place");
     }
-    kernels.activate(Activation::Silu, halves.data(), n, y.data());
+    kernels.activate(Activation::Silu, halves.data(), 1.0f, n, y.data());
     for (std::size_t i = 0; i < n; ++i) {
         const auto gate = static_cast<double>(widen(halves[i]));
         const auto up = static_cast<double>(widen(halves[n + i]));
@@ -105,7 +105,7 @@ void activations_far_out(const Kernels<T>& kernels) {
     gates[3] = std::nanf("");
     const std::vector<T> in = rounded<T>(gates);
     std::vector<T> y(16);
-    kernels.activate(Activation::Silu, in.data(), 16, y.data());
+    kernels.activate(Activation::Silu, in.data(), 1.0f, 16, y.data());
     CHECK(std::abs(widen(y[0])) < 1e-6f);
     CHECK(widen(y[1]) > 9e29f && widen(y[1]) < 1.1e30f);
     CHECK(std::abs(widen(y[2])) < 1e-6f);

@@ -128,28 +128,39 @@ void logits_keep_their_bits_among_others(Dtype dtype, const Size& size) {
     }
 }
 
-// int8 products are exact for any number of rows.
-void int8_products_are_exact(const Size& size) {
-    Matmul matmul({Dtype::Int8, size.out, size.in, Dtype::Int32});
+// int8 products are exact for any number of rows. With factors for columns, each number is that of the sum
+// and the factor, rounded once for the product and once for its own format.
+template <typename Y>
+void int8_products_are_exact(const Size& size, Dtype result) {
+    const bool scaled = result != Dtype::Int32;
+    Matmul matmul({.dtype = Dtype::Int8, .out = size.out, .in = size.in, .result = result, .scaled = scaled});
     const auto bytes = [](std::size_t n, unsigned seed) {
         const std::vector<float> values = random_floats(n, seed, 127.9f);
         return std::vector<std::int8_t>(values.begin(), values.end());
     };
     std::vector<std::int8_t> x = bytes(kMostRows * size.in, 2);
     const std::vector<std::int8_t> weights = bytes(size.out * size.in, 1);
+    const std::vector<float> factors = random_floats(size.out, 3);
+    const auto expected = [&](std::int32_t sum, std::size_t column) {
+        if constexpr (std::is_same_v<Y, std::int32_t>)
+            return sum;
+        else
+            return rounded<Y>({static_cast<float>(sum) * factors[column]}).front();
+    };
     x.resize(room_for_rows(kMostRows) * size.in);
     Buffer packed(matmul.packed_bytes());
     matmul.pack(std::as_bytes(std::span(weights)), {packed.as<std::byte>(), packed.bytes()});
     for (const std::size_t rows :
          {std::size_t{1}, std::size_t{3}, std::size_t{16}, std::size_t{37}, kMostRows}) {
-        std::vector<std::int32_t> y(room_for_rows(rows) * size.out);
-        matmul.run(rows, x.data(), packed.as(), nullptr, y.data());
+        std::vector<Y> y(room_for_rows(rows) * size.out);
+        matmul.run(rows, x.data(), packed.as(), scaled ? factors.data() : nullptr, y.data());
         for (std::size_t row = 0; row < rows; row += rows < 40 ? 1 : 97)
             for (std::size_t column = 0; column < size.out; ++column) {
                 std::int32_t sum = 0;
                 for (std::size_t k = 0; k < size.in; ++k)
                     sum += x[row * size.in + k] * weights[column * size.in + k];
-                CHECK(y[row * size.out + column] == sum);
+                const Y exact = expected(sum, column);
+                CHECK(std::memcmp(&y[row * size.out + column], &exact, sizeof exact) == 0);
             }
     }
 }
@@ -172,7 +183,11 @@ int main() {
         every_size<float>(Dtype::F32);
         if (supports_bf16()) every_size<bf16>(Dtype::Bf16);
         if (supports_int8())
-            for (const Size& size : kSizes) int8_products_are_exact(size);
+            for (const Size& size : kSizes) {
+                int8_products_are_exact<std::int32_t>(size, Dtype::Int32);
+                int8_products_are_exact<float>(size, Dtype::F32);
+                if (supports_bf16()) int8_products_are_exact<bf16>(size, Dtype::Bf16);
+            }
     }
     Matmul matmul({Dtype::F32, 64, 64, Dtype::F32});
     std::vector<std::byte> plain(std::size_t{64} * 64 * 4), packed(matmul.packed_bytes());

@@ -66,7 +66,7 @@ const LARGEST_MANIFEST: u64 = 16 << 20;
 pub const FORMAT: u32 = 3;
 /// Revision of what turns text into scores, from tokens to arithmetic. Raise it with every change that changes bits:
 /// then engines must be built again, and a scoring run that started with another revision cannot continue.
-pub const NUMERICS: u32 = 3;
+pub const NUMERICS: u32 = 4;
 
 /// What `engine.yaml` says: the engine's target, sizes, prompts and head, and the digests of its files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

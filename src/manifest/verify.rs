@@ -283,7 +283,7 @@ pub(crate) mod tests {
         std::fs::write(directory.path().join(MANIFEST_FILE), text).unwrap();
         let sentence = Manifest::read(directory.path()).unwrap_err().to_string();
         assert!(
-            sentence.contains("numerics revision is 4, this version computes revision 3")
+            sentence.contains("numerics revision is 5, this version computes revision 4")
                 && sentence.contains("build the engine again"),
             "{sentence}"
         );
