@@ -92,6 +92,7 @@ WORK = {
     "best-of-n-warm": warm,
     "long-2048": lambda generator: score(ids(generator, 1, 2048)),
     "long-8192": lambda generator: score(ids(generator, 1, 8192)),
+    "long-32768": lambda generator: score(ids(generator, 1, 32768)),
     "generate": lambda generator: generate(generator, 1, 32),
     "generate-8": lambda generator: generate(generator, 8, 32),
 }
