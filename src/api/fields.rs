@@ -1,11 +1,11 @@
 //! A JSON object read field by field, so that every error names the field that it is about.
 
-mod repeated;
+mod parse;
 mod values;
 
 use serde_json::{Map, Value};
 
-use self::repeated::repeated_key;
+use self::parse::ParseError;
 pub(super) use self::values::{Field, wrong_type};
 use super::error::ApiError;
 pub(super) use crate::manifest::wording::nearest;
@@ -14,27 +14,47 @@ use crate::manifest::wording::{self, LONGEST_NAME, kind};
 /// Fields of requests that only `POST /v1/rewards` takes, and that are known by their names.
 const REWARDS_ONLY: [&str; 3] = ["rubric", "principle", "compare"];
 
+/// Fields of requests that have the text to be read. A route takes those of one format.
+const TEXTS: [&str; 10] = [
+    "conversations",
+    "documents",
+    "input",
+    "input_ids",
+    "inputs",
+    "messages",
+    "prompt",
+    "query",
+    "text",
+    "texts",
+];
+
 /// The fields of an object. Each is taken out as it is read; those left at the end are unknown.
 pub(super) struct Fields {
     path: String,
     map: Map<String, Value>,
     /// The names that were asked for, whether or not they were there.
     known: Vec<&'static str>,
+    /// The field of [`TEXTS`] that was taken out.
+    text: Option<&'static str>,
 }
 
 impl Fields {
     fn new(path: String, map: Map<String, Value>) -> Self {
-        Self { path, map, known: Vec::new() }
+        Self { path, map, known: Vec::new(), text: None }
     }
 
     /// Reads a request body.
     ///
     /// # Errors
-    /// It is not JSON, or not an object.
+    /// It is not JSON, or not an object, or an object in it has a key twice.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        match serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(body, &error))? {
-            Value::Object(map) => Ok(Self::new(String::new(), map)),
-            other => Err(ApiError::NotAnObject(kind(&other))),
+        match parse::parse(body) {
+            Ok(Value::Object(map)) => Ok(Self::new(String::new(), map)),
+            Ok(other) => Err(not_an_object(&other)),
+            Err(ParseError::Malformed(error)) => Err(ApiError::malformed_json(body, &error)),
+            Err(ParseError::RepeatedKey(path)) => {
+                Err(ApiError::invalid(path, "appears twice; leave one out"))
+            }
         }
     }
 
@@ -63,6 +83,9 @@ impl Fields {
         let Some(value) = self.map.swap_remove(name).filter(|value| !value.is_null()) else {
             return Ok(None);
         };
+        if TEXTS.contains(&name) {
+            self.text.get_or_insert(name);
+        }
         match T::from_value(value) {
             Ok(value) => Ok(Some(value)),
             Err(found) => Err(wrong_type(self.path(name), T::EXPECTED, &found)),
@@ -154,12 +177,6 @@ impl Fields {
         self.get(name).is_some()
     }
 
-    /// Whether an object in the list `name` has a field that is not null.
-    pub(super) fn any_has(&self, list: &str, name: &str) -> bool {
-        let list = self.map.get(list).and_then(Value::as_array);
-        list.into_iter().flatten().any(|value| value.get(name).is_some_and(|value| !value.is_null()))
-    }
-
     /// Refuses fields that were not taken out, unless they are null. The error suggests the name that the client
     /// may have meant; if there is none like it, it says `why`.
     ///
@@ -171,20 +188,18 @@ impl Fields {
             let reason = "POST /v1/rewards takes it; send the conversation there, or leave it out";
             return Err(ApiError::unsupported(name, reason));
         }
-        let reason = wording::unknown(name, self.known.iter().copied(), || why.to_owned());
+        let why = || match self.text.filter(|_| self.path.is_empty() && TEXTS.contains(&name.as_str())) {
+            Some(text) => format!("it cannot be combined with `{text}`; leave one of them out"),
+            None => why.to_owned(),
+        };
+        let reason = wording::unknown(name, self.known.iter().copied(), why);
         Err(ApiError::unsupported(self.path(name), reason))
     }
 }
 
-/// Refuses a body in which an object has a key twice, of which only one would count.
-///
-/// # Errors
-/// There is such an object.
-pub(super) fn refuse_repeated_keys(body: &[u8]) -> Result<(), ApiError> {
-    match repeated_key(body) {
-        None => Ok(()),
-        Some(path) => Err(ApiError::invalid(path, "appears twice; leave one out")),
-    }
+/// The error about a body that is JSON, but not an object.
+pub(super) fn not_an_object(value: &Value) -> ApiError {
+    ApiError::NotAnObject(kind(value))
 }
 
 /// Whether a text looks like the name of a choice: short, and without spaces.

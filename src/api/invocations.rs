@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
-use super::fields::nearest;
+use super::fields::{nearest, not_an_object};
 use super::openapi::Errors;
 use super::request::ReceivedRequest;
 use super::{chat, compat, generation, rewards};
@@ -116,13 +116,20 @@ async fn root(app: State<Arc<App>>, request: Request) -> Result<Response, ApiErr
 
 /// The route that a body is for, by the names of its fields.
 fn target(body: &[u8], generates: bool, usual: &str) -> Result<Target, ApiError> {
-    let names: Names =
-        serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(body, &error))?;
+    let names: Names = serde_json::from_slice(body).map_err(|error| not_names(body, &error))?;
     let known = TARGETS.iter().find(|(fields, _)| fields.iter().all(|field| names.0.contains(*field)));
     match known {
         Some((_, Target::Classify | Target::Pooling)) if generates => Ok(Target::Chat),
         Some((_, target)) => Ok(*target),
         None => Err(for_no_route(&names, usual)),
+    }
+}
+
+/// The error about a body that is not a JSON object.
+fn not_names(body: &[u8], error: &serde_json::Error) -> ApiError {
+    match serde_json::from_slice(body) {
+        Ok(value) => not_an_object(&value),
+        Err(_) => ApiError::malformed_json(body, error),
     }
 }
 
@@ -133,10 +140,13 @@ fn for_no_route(names: &Names, usual: &str) -> ApiError {
                       /pooling, /rerank, /score, /predict, /get_reward, /v1/rewards or /v1/chat/completions"
             .to_owned();
     for meant in TARGETS.iter().flat_map(|(fields, _)| *fields) {
-        if let Some(found) = nearest(meant, names.0.iter().map(String::as_str)) {
-            reason += &format!("; `{found}` is there: did you mean `{meant}`?");
-            break;
-        }
+        let Some(found) = nearest(meant, names.0.iter().map(String::as_str)) else { continue };
+        reason += &if found == *meant {
+            format!("; `{found}` is there, and needs another field beside it")
+        } else {
+            format!("; `{found}` is there: did you mean `{meant}`?")
+        };
+        break;
     }
     ApiError::invalid(usual, reason)
 }

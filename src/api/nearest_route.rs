@@ -5,18 +5,21 @@ use utoipa::openapi::OpenApi;
 use super::fields::nearest;
 
 /// Paths of other servers, and the routes that take their place here.
-const ELSEWHERE: [(&str, &str); 21] = [
+const ELSEWHERE: [(&str, &str); 24] = [
     ("/generate", "/v1/completions"),
     ("/generate_stream", "/v1/completions"),
     ("/v1/responses", "/v1/chat/completions"),
     ("/v1/messages", "/v1/chat/completions"),
     ("/chat", "/v1/chat/completions"),
     ("/embed", "/v1/embeddings"),
+    ("/embed_all", "/v1/embeddings"),
+    ("/embed_sparse", "/v1/embeddings"),
+    ("/similarity", "/rerank"),
+    ("/vertex", "/predict"),
     ("/encode", "/v1/embeddings"),
     ("/v2/embed", "/v1/embeddings"),
     ("/embeddings", "/v1/embeddings"),
     ("/v1/embed", "/v1/embeddings"),
-    ("/v1/encode", "/tokenize"),
     ("/reward", "/v1/rewards"),
     ("/rewards", "/v1/rewards"),
     ("/judge", "/v1/rewards"),
@@ -78,8 +81,16 @@ impl RouteIndex {
                 None => break,
             }
         }
-        let versioned = || nearest(&format!("/v1{plain}"), self.paths());
-        nearest(&plain, self.paths()).or_else(|| self.only_below(&plain)).or_else(versioned)
+        self.misspelt(&plain).or_else(|| self.only_below(&plain))
+    }
+
+    /// The path that differs from `path` by few letters, apart from the version.
+    fn misspelt(&self, path: &str) -> Option<&str> {
+        let meant = nearest(unversioned(path), self.paths().map(unversioned))?;
+        let is_meant = |known: &&str| unversioned(known) == meant;
+        let has_version = |known: &&str| known.starts_with("/v1/") == path.starts_with("/v1/");
+        let same = self.paths().filter(is_meant).find(has_version);
+        same.or_else(|| self.paths().find(is_meant))
     }
 
     /// The only route whose path goes on after `path`.
@@ -90,6 +101,11 @@ impl RouteIndex {
         });
         below.next().filter(|_| below.next().is_none())
     }
+}
+
+/// A path without the version before it.
+fn unversioned(path: &str) -> &str {
+    path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ const FIELDS: &[(&str, Neutral, &str)] = &[
     ("continue_final_message", False, "conversations are closed by the chat template; leave it out"),
     ("add_special_tokens", Any, ""),
     ("do_preprocess", Any, ""),
+    ("chat_template", Empty, "the engine has its own, so that a conversation has one score; leave it out"),
     ("documents", Empty, TEMPLATE),
     ("chat_template_kwargs", Empty, TEMPLATE),
     (

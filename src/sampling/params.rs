@@ -9,7 +9,7 @@ pub const TOP_PS: RangeInclusive<f32> = 1e-6..=1.0;
 /// Valid values of [`Sampling::min_p`].
 pub const MIN_PS: RangeInclusive<f32> = 0.0..=1.0;
 /// Valid values of [`Sampling::repetition_penalty`].
-pub const REPETITION_PENALTIES: RangeInclusive<f32> = 0.01..=100.0;
+pub const REPETITION_PENALTIES: RangeInclusive<f32> = 1e-9..=100.0;
 
 /// How a sequence's tokens are chosen, and where it ends.
 ///

@@ -135,11 +135,13 @@ pub(super) fn check(names: &[String], aliases: &[Alias], head: &Head) -> Result<
 pub(crate) fn find<'a>(names: &'a [String], aliases: &'a [Alias], asked: Option<&str>) -> Option<Model<'a>> {
     // [`served_names`] always gives one.
     let whole = Model::whole(&names[0]);
-    match asked {
-        None => Some(whole),
-        Some(asked) if names.iter().any(|name| name == asked) => Some(whole),
-        Some(asked) => aliases.iter().find(|alias| alias.name == asked).map(Model::alias),
-    }
+    let Some(asked) = asked else { return Some(whole) };
+    let named = |is_it: &dyn Fn(&str) -> bool| {
+        let whole = names.iter().any(|name| is_it(name)).then_some(whole);
+        whole.or_else(|| aliases.iter().find(|alias| is_it(&alias.name)).map(Model::alias))
+    };
+    // litellm writes the names of NIM's rankers with dots in place of underscores.
+    named(&|name| name == asked).or_else(|| named(&|name| name.replace('_', ".") == asked))
 }
 
 #[cfg(test)]
@@ -168,6 +170,16 @@ mod tests {
             (Some(3.0), "length".into())
         );
         assert_eq!(Model::alias(&"all".parse().unwrap()).names(&head()), ["help", "safety", "length"]);
+    }
+
+    #[test]
+    fn a_name_whose_underscores_a_client_wrote_as_dots_is_found_unless_another_is_called_so() {
+        let names = ["my_ranker-1_0".to_owned()];
+        let aliases = [alias("a_b=help"), alias("a.b=safety")];
+        let found = |asked| find(&names, &aliases, Some(asked)).map(|model| model.name);
+        assert_eq!(found("my.ranker-1.0"), Some("my_ranker-1_0"));
+        assert_eq!((found("a.b"), found("a_b")), (Some("a.b"), Some("a_b")));
+        assert_eq!((found("my.ranker-1_0"), found("my_ranker-1.0")), (None, None));
     }
 
     #[test]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import openai
 import pytest
+import requests
 
 ROOT = Path(__file__).parents[2]
 BINARIES = Path(os.environ.get("ASSAY_BINARIES", ROOT / "target/debug"))
@@ -164,3 +165,40 @@ def one_score(engines) -> Iterator[Server]:
     """Serves a single score as the model `one`."""
     with Server(engines["qwen2-tiny"], "--served-model-name", "one") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def peer(engines) -> Iterator[Server]:
+    """Serves five attributes as other servers do: with probabilities where a request does not say."""
+    with Server(engines["llama3-tiny"], "--served-model-name", "five", "--activation", "peer") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ranker(engines) -> Iterator[Server]:
+    """Serves a single score in the same way."""
+    with Server(engines["qwen2-tiny"], "--served-model-name", "one", "--activation", "peer") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chat(engines) -> Iterator[Server]:
+    """Serves a model that generates text."""
+    with Server(engines["lm-head-tiny"], "--served-model-name", "chat") as server:
+        yield server
+
+
+def ask(server: Server, path: str, body: dict) -> requests.Response:
+    return requests.post(server.url + path, json=body, timeout=60)
+
+
+def ok(server: Server, path: str, body: dict):
+    answer = ask(server, path, body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(server: Server, path: str, body: dict) -> dict:
+    answer = ask(server, path, body)
+    assert answer.status_code == 400, answer.text
+    return answer.json()["error"]

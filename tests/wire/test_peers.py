@@ -13,7 +13,7 @@ from itertools import permutations
 import openai
 import pytest
 import requests
-from conftest import ATTRIBUTES, LOUVRE, PARIS, Server, conversation
+from conftest import ATTRIBUTES, LOUVRE, PARIS, Server, ask, conversation, ok, refused
 from infinity_client import Client
 from infinity_client.api.default import health
 from test_trainers import chatml, llama3
@@ -21,43 +21,6 @@ from test_trainers import chatml, llama3
 LABELS = [5, 7, 11]
 FRIES = ["I love fries!", "I hate fries!", "I am jealous of fries!"]
 TOWERS = [f"The tower is in {place}." for place in ("Paris", "London", "Berlin")]
-
-
-def ask(server: Server, path: str, body: dict) -> requests.Response:
-    return requests.post(server.url + path, json=body, timeout=60)
-
-
-def ok(server: Server, path: str, body: dict):
-    answer = ask(server, path, body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refused(server: Server, path: str, body: dict) -> dict:
-    answer = ask(server, path, body)
-    assert answer.status_code == 400, answer.text
-    return answer.json()["error"]
-
-
-@pytest.fixture(scope="module")
-def peer(engines) -> Iterator[Server]:
-    """Serves five attributes as other servers do: with probabilities where a request does not say."""
-    with Server(engines["llama3-tiny"], "--served-model-name", "five", "--activation", "peer") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def ranker(engines) -> Iterator[Server]:
-    """Serves a single score in the same way."""
-    with Server(engines["qwen2-tiny"], "--served-model-name", "one", "--activation", "peer") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def chat(engines) -> Iterator[Server]:
-    """Serves a model that generates text."""
-    with Server(engines["lm-head-tiny"], "--served-model-name", "chat") as server:
-        yield server
 
 
 # SGLang: classify.
@@ -288,25 +251,6 @@ def test_sglang_tokenizes_a_conversation_as_the_template_renders_it(chat: Server
         refused(chat, "/detokenize", {"tokens": tokens})
 
 
-# text-embeddings-inference.
-
-
-def test_text_embeddings_inference_predicts_a_text_as_in_a_batch(peer: Server):
-    single = ok(peer, "/predict", {"inputs": "test"})
-    assert {entry["label"] for entry in single} == set(ATTRIBUTES)
-    assert all(isinstance(entry["score"], float) for entry in single)
-    assert ok(peer, "/predict", {"inputs": [["test"]] * 5}) == [single] * 5
-
-
-def test_text_embeddings_inference_ranks_equal_texts_with_equal_scores(ranker: Server):
-    ranks = ok(ranker, "/rerank", {"query": "test", "texts": ["test", "other", "test"], "return_text": True})
-    by_index = {rank["index"]: rank for rank in ranks}
-    assert by_index[0]["score"] == by_index[2]["score"] and by_index[1]["text"] == "other"
-    # Equal texts keep their order here.
-    assert [rank["index"] for rank in ranks if rank["index"] != 1] == [0, 2]
-    assert "/v1/embeddings" in ask(ranker, "/embed", {"inputs": "test"}).json()["error"]["message"]
-
-
 # Infinity.
 
 
@@ -382,6 +326,18 @@ def test_lmdeploy_pools_texts_and_token_ids_into_rows_of_scores(peer: Server):
     assert rows[0]["data"][0]["object"] == "pooling" and rows[0]["usage"]["prompt_tokens"] == len(ids)
     assert refused(peer, "/pooling", {"model": "five", "input": []})["param"] == "input"
     assert refused(peer, "/pooling", {"model": "five", "input": 7})["param"] == "input"
+
+
+def test_lmdeploys_client_counts_tokens(peer: Server, chat: Server):
+    for server in (peer, chat):
+        # What its client sends, and the two fields that it reads.
+        body = {"input": "Hi, pls intro yourself", "do_preprocess": False, "add_bos": False}
+        one = ok(server, "/v1/encode", body)
+        assert one["length"] == len(one["input_ids"]) and all(isinstance(token, int) for token in one["input_ids"])
+        many = ok(server, "/v1/encode", body | {"input": [body["input"], "a"]})
+        assert many == {"input_ids": [one["input_ids"], many["input_ids"][1]], "length": [one["length"], 1]}
+        with_bos = ok(server, "/v1/encode", body | {"add_bos": True})
+        assert with_bos["length"] > one["length"]
 
 
 def test_lmdeploys_client_streams_with_a_word_for_true(chat: Server):

@@ -51,7 +51,7 @@ FORMS = {
         {"query": [72, 101], "items": [[108]]},
         {"query": "Yes?", "items": ["No."], "label_token_ids": [5, 7], "apply_softmax": True},
     ],
-    "/tokenize": [{"messages": TURNS}],
+    "/tokenize": [{"messages": TURNS}, {"inputs": TEXT}],
     "/v1/chat/completions": [
         {"messages": TURNS, "max_tokens": 1, "logprobs": True},
         {"messages": TURNS, "max_tokens": 1, "stream": True, "stream_options": {"include_usage": True}},

@@ -15,6 +15,7 @@ mod infinity;
 mod inputs;
 mod labels;
 mod llama_factory;
+mod lmdeploy;
 mod nvidia;
 mod openrlhf;
 mod pooling;
@@ -70,6 +71,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(tei::routes())
         .merge(tei_service::routes())
         .merge(tokenizer_info::routes())
+        .merge(lmdeploy::routes())
         .merge(cohere::routes())
         .merge(nvidia::routes())
         .merge(infinity::routes())

@@ -126,7 +126,8 @@ pub(in crate::api) async fn answer(app: Arc<App>, request: Request) -> Result<Re
 }
 
 fn read(fields: &mut Fields, settings: &ServerSettings) -> Result<CompatRequest<Client>, ApiError> {
-    let without_items = || fields.has("query") && fields.resembling("items").is_some();
+    let without_items =
+        || fields.has("query") && (fields.resembling("items").is_some() || !vllm_score::is_meant(fields));
     if !fields.has("queries") && (fields.has("items") || without_items()) {
         return sglang_score::read_as(Client::Sglang, fields, settings);
     }

@@ -99,6 +99,13 @@ fn incomplete(fields: &Fields) -> (&'static str, &'static str) {
     half.or_else(meant).copied().unwrap_or(NAMES[0])
 }
 
+/// Whether one of the lists is there, or a name that resembles that of the second, but for `items`.
+pub(super) fn is_meant(fields: &Fields) -> bool {
+    NAMES
+        .iter()
+        .any(|(first, second)| fields.has(first) || *second != "items" && fields.resembling(second).is_some())
+}
+
 /// A text, and where it is in the request.
 struct Located {
     path: String,

@@ -4,6 +4,7 @@
 
 mod classification;
 mod kinds;
+mod malformed;
 mod overload_status;
 mod response;
 
@@ -119,17 +120,7 @@ impl ApiError {
 
     /// A body that the parser refuses.
     pub(super) fn malformed_json(body: &[u8], error: &serde_json::Error) -> Self {
-        if body.starts_with(&[0x1f, 0x8b]) {
-            return Self::MalformedJson("the body is compressed with gzip; send it uncompressed".to_owned());
-        }
-        Self::MalformedJson(match non_finite(body, error) {
-            Some(word) => format!(
-                "{word} at line {} column {}, which Python writes and JSON does not have; send a number or null",
-                error.line(),
-                error.column()
-            ),
-            None => error.to_string(),
-        })
+        Self::MalformedJson(malformed::reason(body, error))
     }
 
     pub(super) fn unsupported(param: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -165,13 +156,6 @@ impl ApiError {
                 | Self::Serving { error: ServingError::Rejected(Rejection::QueueFull { .. }), .. }
         )
     }
-}
-
-/// The number that is not finite at which a parser stopped.
-fn non_finite(body: &[u8], error: &serde_json::Error) -> Option<&'static str> {
-    let line = body.split(|byte| *byte == b'\n').nth(error.line().checked_sub(1)?)?;
-    let rest = line.get(error.column().checked_sub(1)?..)?;
-    ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes()))
 }
 
 fn meant(nearest: Option<&str>) -> String {

@@ -82,21 +82,34 @@ fn detokenized(app: &App, body: &[u8]) -> Result<Detokenized, ApiError> {
     let list: Vec<Value> = fields.require("tokens")?;
     fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
-    let prompt = if list.first().is_some_and(Value::is_array) {
-        check_count("tokens", list.len(), &app.settings.server)?;
+    let prompt = texts(app, "tokens", list, skip_special)?;
+    Ok(Detokenized { text: prompt.map(String::clone), prompt })
+}
+
+/// The text of the token ids in the field `name`, or of each list of them.
+///
+/// # Errors
+/// One of them is not a token id of the model.
+pub(super) fn texts(
+    app: &App,
+    name: &str,
+    list: Vec<Value>,
+    skip_special: bool,
+) -> Result<OneOrEach<String>, ApiError> {
+    if list.first().is_some_and(Value::is_array) {
+        check_count(name, list.len(), &app.settings.server)?;
         let mut texts = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
-            let path = format!("tokens[{index}]");
+            let path = format!("{name}[{index}]");
             let Value::Array(ids) = value else {
                 return Err(wrong_type(path, "a list of token ids", &value));
             };
             texts.push(text(app, &path, &ids, skip_special)?);
         }
-        OneOrEach::Each(texts)
+        Ok(OneOrEach::Each(texts))
     } else {
-        OneOrEach::One(text(app, "tokens", &list, skip_special)?)
-    };
-    Ok(Detokenized { text: prompt.map(String::clone), prompt })
+        Ok(OneOrEach::One(text(app, name, &list, skip_special)?))
+    }
 }
 
 fn text(app: &App, path: &str, list: &[Value], skip_special: bool) -> Result<String, ApiError> {

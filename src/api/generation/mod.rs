@@ -10,6 +10,7 @@ mod options;
 mod prompts;
 mod stops;
 mod stream;
+mod tei_tokens;
 mod token_limits;
 mod tokenize;
 mod wanted_logprobs;
@@ -22,6 +23,7 @@ pub(super) use self::chat::completions as chat_completions;
 pub(super) use self::chat_request::ChatChoiceSchema;
 pub(super) use self::completions::completions as text_completions;
 pub(super) use self::options::GenerationSchema;
+pub(super) use self::tokenize::{OneOrEach, prompt_tokens};
 use super::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -30,4 +32,5 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(completions::routes())
         .merge(tokenize::routes())
         .merge(detokenize::routes())
+        .merge(tei_tokens::routes())
 }

@@ -83,7 +83,7 @@ pub(super) struct SamplingSchema {
     frequency_penalty: Option<f64>,
     #[schema(minimum = -2, maximum = 2)]
     presence_penalty: Option<f64>,
-    #[schema(minimum = 0.01, maximum = 100)]
+    #[schema(minimum = 1e-9, maximum = 100)]
     repetition_penalty: Option<f64>,
     /// What is added to the logits of tokens, by token id.
     #[schema(value_type = Option<Object>)]

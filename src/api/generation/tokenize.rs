@@ -1,4 +1,4 @@
-//! `POST /tokenize`, in the format that vLLM and SGLang share, for every model.
+//! `POST /tokenize`, in the format that vLLM and SGLang share and in that of TEI, for every model.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::tei_tokens::{self, TextToken};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};
@@ -23,17 +24,21 @@ use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::{VARIABLES, first_set, not_rendered, take_variables};
 use crate::prompt::{EncodeOptions, PromptError, is_cancelled};
 
+const TEXTS: &str = "a text or a list of texts";
+
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(tokenize_v1))
 }
 
-/// Either `prompt` or `messages`.
+/// One of `prompt`, `messages` and `inputs`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of what `tokenized` reads")]
 struct TokenizeRequest {
     /// The server's own if absent.
     model: Option<String>,
     prompt: Option<TokenizePrompt>,
+    /// TEI's name of `prompt`: the response is then a list of the tokens of each text, with their places in it.
+    inputs: Option<TokenizePrompt>,
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
     add_special_tokens: Option<bool>,
@@ -64,16 +69,24 @@ struct Tokenized {
     token_strs: Option<OneOrEach<Vec<String>>>,
 }
 
+/// The response in one of the formats.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Tokenization {
+    Ids(Tokenized),
+    Located(Vec<Vec<TextToken>>),
+}
+
 /// What a text has, or each text of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum OneOrEach<T> {
+pub(in crate::api) enum OneOrEach<T> {
     One(T),
     Each(Vec<T>),
 }
 
 impl<T> OneOrEach<T> {
-    pub(super) fn map<U>(&self, of: impl Fn(&T) -> U) -> OneOrEach<U> {
+    pub(in crate::api) fn map<U>(&self, of: impl Fn(&T) -> U) -> OneOrEach<U> {
         match self {
             Self::One(one) => OneOrEach::One(of(one)),
             Self::Each(list) => OneOrEach::Each(list.iter().map(of).collect()),
@@ -81,15 +94,15 @@ impl<T> OneOrEach<T> {
     }
 }
 
-/// Makes token ids of `prompt` or of `messages`.
+/// Makes token ids of `prompt`, `messages` or `inputs`.
 #[utoipa::path(
     post,
     path = "/tokenize",
     tag = "text",
     request_body(content = TokenizeRequest, example = json!({"prompt": "Paris is", "return_token_strs": true})),
-    responses((status = 200, body = Tokenized), Errors),
+    responses((status = 200, body = Tokenization), Errors),
 )]
-async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Tokenized>, ApiError> {
+async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Tokenization>, ApiError> {
     let mut reader = ReceivedRequest::read(&app, request).await?;
     reader.prepare(&app, |app, body| Ok(Json(tokenized(app, &body.bytes)?))).await
 }
@@ -100,15 +113,18 @@ async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<
     path = "/v1/tokenize",
     tag = "text",
     request_body(content = TokenizeRequest, example = json!({"prompt": ["Paris is", "Rome is"]})),
-    responses((status = 200, body = Tokenized), Errors),
+    responses((status = 200, body = Tokenization), Errors),
 )]
-async fn tokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Json<Tokenized>, ApiError> {
+async fn tokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Json<Tokenization>, ApiError> {
     tokenize(app, request).await
 }
 
-fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
+fn tokenized(app: &App, body: &[u8]) -> Result<Tokenization, ApiError> {
     let mut fields = Fields::parse(body)?;
     app.model(fields.take::<String>("model")?.as_deref())?;
+    if fields.has("inputs") {
+        return Ok(Tokenization::Located(located(app, fields)?));
+    }
     let return_token_strs = fields.take("return_token_strs")?.unwrap_or(false);
     let tokens = tokens(app, &mut fields)?;
     fields.take_neutral()?;
@@ -116,12 +132,22 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenized, ApiError> {
     let vocabulary = app.encoder()?.vocabulary();
     let name = |&id: &u32| vocabulary.name(id).unwrap_or_default().to_owned();
     let names = |ids: &Vec<u32>| ids.iter().map(name).collect();
-    Ok(Tokenized {
+    Ok(Tokenization::Ids(Tokenized {
         count: tokens.map(Vec::len),
         max_model_len: app.max_seq_len,
         token_strs: return_token_strs.then(|| tokens.map(names)),
         tokens,
-    })
+    }))
+}
+
+/// Reads a request in TEI's format.
+fn located(app: &App, mut fields: Fields) -> Result<Vec<Vec<TextToken>>, ApiError> {
+    let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
+    let inputs = fields.require_value("inputs", TEXTS)?;
+    let tokens = tei_tokens::tokens(app, inputs, add_special_tokens)?;
+    fields.take_neutral()?;
+    fields.end("requests with `inputs` have no such field; leave it out")?;
+    Ok(tokens)
 }
 
 fn tokens(app: &App, fields: &mut Fields) -> Result<OneOrEach<Vec<u32>>, ApiError> {
@@ -133,7 +159,7 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<OneOrEach<Vec<u32>>, ApiErro
             if let Some(name) = set {
                 return Err(not_rendered(name));
             }
-            prompt_tokens(app, prompt, add_special_tokens)
+            prompt_tokens(app, "prompt", prompt, add_special_tokens)
         }
         (None, Some(list)) => {
             let messages = messages::read("messages", list)?;
@@ -154,26 +180,30 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<OneOrEach<Vec<u32>>, ApiErro
     }
 }
 
-/// The tokens of a text, or of each text of a list.
-fn prompt_tokens(
+/// The tokens of the text in the field `name`, or of each text of a list there.
+///
+/// # Errors
+/// It is something else.
+pub(in crate::api) fn prompt_tokens(
     app: &App,
+    name: &str,
     prompt: Value,
     add_special_tokens: bool,
 ) -> Result<OneOrEach<Vec<u32>>, ApiError> {
     let list = match prompt {
         Value::String(text) => {
-            return Ok(OneOrEach::One(text_tokens(app, "prompt", &text, add_special_tokens)?));
+            return Ok(OneOrEach::One(text_tokens(app, name, &text, add_special_tokens)?));
         }
         Value::Array(list) => list,
-        other => return Err(wrong_type("prompt", "a text or a list of texts", &other)),
+        other => return Err(wrong_type(name, TEXTS, &other)),
     };
-    check_count("prompt", list.len(), &app.settings.server)?;
+    check_count(name, list.len(), &app.settings.server)?;
     let mut each = Vec::with_capacity(list.len());
     for (index, value) in list.into_iter().enumerate() {
         if is_cancelled() {
             break;
         }
-        let path = format!("prompt[{index}]");
+        let path = format!("{name}[{index}]");
         let Value::String(text) = value else { return Err(wrong_type(path, "a text", &value)) };
         each.push(text_tokens(app, &path, &text, add_special_tokens)?);
     }

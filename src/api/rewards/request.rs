@@ -8,7 +8,7 @@ use super::rubric::{
 };
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, refuse_repeated_keys, wrong_type};
+use crate::api::fields::{Fields, wrong_type};
 use crate::api::messages::{self, PromptEndSchema, Turn};
 use crate::api::middleware::limits::{check_and_reserve, check_count, check_questions, reserve_items};
 use crate::api::request::{CommonSchema, ReceivedBody, SchedulingFields};
@@ -106,9 +106,6 @@ impl RewardsRequest {
     /// conversation is that conversation's error alone.
     pub(super) fn parse(body: &ReceivedBody, app: &App) -> Result<(Self, Candidates), ApiError> {
         let mut fields = Fields::parse(&body.bytes)?;
-        if fields.has("rubric") || fields.any_has("conversations", "rubric") {
-            refuse_repeated_keys(&body.bytes)?;
-        }
         let set = first_set(&fields, VARIABLES);
         let model = fields.take::<String>("model")?;
         app.model(model.as_deref())?;
@@ -230,6 +227,13 @@ impl Candidates {
                 Value::Array(list) => {
                     messages::read(&path, list).map(|messages| (messages, Criteria::default()))
                 }
+                Value::Object(message)
+                    if message.contains_key("role") && !message.contains_key("messages") =>
+                {
+                    let reason =
+                        "is a message: send a list of conversations, each of which is a list of messages";
+                    Err(ApiError::invalid(path, reason))
+                }
                 Value::Object(_) => {
                     // The engine is at fault, and not this conversation.
                     if value.get("rubric").is_some_and(|rubric| !rubric.is_null()) {
@@ -256,7 +260,11 @@ impl Candidates {
             return Err(fields.none_of(&["messages", "conversations", "texts"], expected));
         };
         let conversation = messages::read("messages", prompt)?;
-        let list: Vec<Value> = fields.require("responses")?;
+        let Some(list) = fields.take::<Vec<Value>>("responses")? else {
+            let expected = "a list of responses to the prompt in `messages`, or whole conversations in \
+                            `conversations`, which is a list of lists";
+            return Err(fields.missing("responses", expected));
+        };
         check_count("responses", list.len(), settings)?;
         check_questions("rubric", (list.len() * criteria.items(), QUESTIONS), settings)?;
         reserve_items(list.len() * prompts);

@@ -62,6 +62,59 @@ async fn every_error_names_the_field_and_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_object_has_twice_is_named_wherever_it_is() {
+    let server = Server::start();
+    for (path, body, field) in [
+        ("/classify", r#"{"input": "a", "input": "b"}"#, "input"),
+        ("/get_reward", r#"{"query": ["a"], "labels": [], "labels": []}"#, "labels"),
+        (
+            "/v1/rewards",
+            r#"{"conversations": [[{"role": "user", "role": "assistant"}]]}"#,
+            "conversations[0][0].role",
+        ),
+        ("/score", r#"{"text_1": "a", "text_2": "b", "text_2": "c"}"#, "text_2"),
+        ("/predict", r#"{"inputs": "a", "parameters": {"top_k": 1, "top_k": 2}}"#, "parameters.top_k"),
+        ("/invocations", r#"{"input": "a", "input": "b"}"#, "input"),
+        ("/verify", r#"{"response": {"output": [], "output": []}}"#, "response.output"),
+        ("/tokenize", r#"{"prompt": "a", "pro\u006dpt": "b"}"#, "prompt"),
+    ] {
+        let request = Request::post(path).body(Body::from(body)).unwrap();
+        let answer = server.send(request).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);
+        let error = &answer.json()["error"];
+        assert_eq!(error["param"], field, "{path}: {error}");
+        assert_eq!(error["message"], format!("`{field}` appears twice; leave one out"));
+    }
+}
+
+#[tokio::test]
+async fn a_text_in_a_field_of_another_format_is_answered_with_what_to_do() {
+    let server = Server::start();
+    let message = json!({"role": "user", "content": "a"});
+    for (path, body, expected) in [
+        (
+            "/classify",
+            json!({"input": "a", "messages": [message]}),
+            "`input` is not supported: it cannot be combined with `messages`",
+        ),
+        ("/score", json!({"query": "a"}), "`items` is missing"),
+        ("/score", json!({"query": "a", "document": ["b"]}), "`query` is there: is it a misspelling?"),
+        ("/v1/rewards", json!({"messages": [message]}), "or whole conversations in `conversations`"),
+        ("/v1/rewards", json!({"conversations": [message]}), "`conversations[0]` is a message: send a list"),
+        (
+            "/invocations",
+            json!({"documents": ["a"]}),
+            "`documents` is there, and needs another field beside it",
+        ),
+        ("/invocations", json!(["a"]), "the request body must be a JSON object, not a list"),
+        ("/nope", json!({}), "there is no /nope on this server; GET /openapi.json"),
+    ] {
+        let answer = server.ask(path, body).await;
+        assert!(answer.text.contains(expected), "{path}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_wants_the_assistant_last_names_the_last_role() {
     let server = Server::with(|settings| settings.server.require_assistant_turn = true, instant());
     let answer = server.post(with_message(json!({"role": "user", "content": "Hello"}))).await;

@@ -215,7 +215,8 @@ async fn a_wrong_path_or_method_is_answered_with_the_right_one() {
         ("/slime", "/slime/reward?"),
         ("/model", "/v1/models?"),
         ("/v1/moderations", "/classify?"),
-        ("/v1/encode", "/tokenize?"),
+        ("/similarity", "/rerank?"),
+        ("/embed_all", "/v1/embeddings?"),
     ] {
         let answer = server.ask(path, json!({})).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");

@@ -150,3 +150,54 @@ async fn vllms_truncation_is_honoured_within_the_engines_length() {
     let left = scored(&server, "/pooling", kept("left")).await;
     assert_eq!(left, scored(&server, "/pooling", json!({"input": [8, 9]})).await);
 }
+
+#[tokio::test]
+async fn clients_of_lmdeploy_and_tei_get_the_tokens_of_tokenize_in_their_formats() {
+    let server = Server::start();
+    let ids = answer(&server, "/tokenize", json!({"prompt": TEXT})).await["tokens"].clone();
+    let encoded = answer(&server, "/v1/encode", json!({"input": TEXT, "do_preprocess": false})).await;
+    assert_eq!(encoded, json!({"input_ids": ids, "length": ids.as_array().unwrap().len()}));
+    let both = answer(&server, "/v1/encode", json!({"input": [TEXT, "a"], "add_bos": false})).await;
+    assert_eq!(both["input_ids"][0].as_array().unwrap().len(), both["length"][0]);
+    assert_eq!(both["length"][1], 1);
+
+    let located = answer(&server, "/tokenize", json!({"inputs": [TEXT, "a"]})).await;
+    let tokens = located[0].as_array().unwrap();
+    let found: Value = tokens.iter().map(|token| token["id"].clone()).collect();
+    assert_eq!((found, located.as_array().unwrap().len()), (ids.clone(), 2));
+    // The BOS token is not in the text; every other one is, in its place.
+    assert_eq!((&tokens[0]["special"], &tokens[0]["start"]), (&json!(true), &Value::Null));
+    for token in tokens.iter().filter(|token| token["special"] == false) {
+        let place = [&token["start"], &token["stop"]].map(|place| place.as_u64().unwrap() as usize);
+        assert_eq!(token["text"], TEXT[place[0]..place[1]], "{token}");
+    }
+    let one = answer(&server, "/tokenize", json!({"inputs": "a", "add_special_tokens": false})).await;
+    assert_eq!(one, json!([[{"id": one[0][0]["id"], "text": "a", "special": false, "start": 0, "stop": 1}]]));
+
+    let decoded = answer(&server, "/decode", json!({"ids": ids, "skip_special_tokens": false})).await;
+    assert!(decoded[0].as_str().unwrap().ends_with(TEXT), "{decoded}");
+    let plain = answer(&server, "/decode", json!({"ids": [ids, [one[0][0]["id"]]]})).await;
+    assert_eq!(plain[1], "a");
+    assert!(!plain[0].as_str().unwrap().contains("<|"), "special tokens are left out: {plain}");
+}
+
+#[tokio::test]
+async fn a_wrong_request_for_tokens_names_its_own_field() {
+    let server = Server::start();
+    for (path, body, field) in [
+        ("/v1/encode", json!({"input": 5}), "input"),
+        ("/v1/encode", json!({"input": ["a", 5]}), "input[1]"),
+        ("/v1/encode", json!({"inputs": "a"}), "input"),
+        ("/v1/encode", json!({"input": "a", "do_preprocess": true}), "do_preprocess"),
+        ("/tokenize", json!({"inputs": ["a", 5]}), "inputs[1]"),
+        ("/tokenize", json!({"inputs": "a", "prompt": "a"}), "prompt"),
+        ("/tokenize", json!({"inputs": []}), "inputs"),
+        ("/decode", json!({"ids": ["a"]}), "ids[0]"),
+        ("/decode", json!({"ids": [[1], [-1]]}), "ids[1][0]"),
+        ("/decode", json!({"tokens": [1]}), "ids"),
+    ] {
+        let error = server.ask(path, body).await;
+        assert_eq!(error.status, 400, "{path}: {}", error.text);
+        assert_eq!(error.json()["error"]["param"], field, "{path}: {}", error.text);
+    }
+}
