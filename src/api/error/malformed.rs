@@ -16,10 +16,9 @@ pub(super) fn reason(body: &[u8], error: &serde_json::Error) -> String {
     }
     let (line, column) = (error.line(), error.column());
     let at = offset(body, line, column);
-    if let Some(start) = std::str::from_utf8(body).err().map(|error| error.valid_up_to()) {
-        if start <= at {
-            return format!("the text is not UTF-8 at line {line} column {column}; send UTF-8");
-        }
+    let is_not_utf8 = |error: std::str::Utf8Error| error.valid_up_to() <= at;
+    if std::str::from_utf8(body).is_err_and(is_not_utf8) {
+        return format!("the text is not UTF-8 at line {line} column {column}; send UTF-8");
     }
     let rest = body.get(at..).unwrap_or_default();
     if let Some((word, instead)) = PYTHONS.iter().find(|(word, _)| rest.starts_with(word.as_bytes())) {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::tokenize::OneOrEach;
+use super::text_tokens::OneOrEach;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, wrong_type};

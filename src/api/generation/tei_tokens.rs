@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::detokenize;
-use super::tokenize::{self, OneOrEach};
+use super::text_tokens::{self, OneOrEach};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -97,7 +97,7 @@ pub(super) fn tokens(
         // What is wrong with it is said below.
         _ => Vec::new(),
     };
-    let lists = match tokenize::prompt_tokens(app, "inputs", inputs, add_special_tokens)? {
+    let lists = match text_tokens::prompt_tokens(app, "inputs", inputs, add_special_tokens)? {
         OneOrEach::One(ids) => vec![ids],
         OneOrEach::Each(lists) => lists,
     };

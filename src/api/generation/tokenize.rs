@@ -11,20 +11,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::tei_tokens::{self, TextToken};
+use super::text_tokens::{OneOrEach, TEXTS, prompt_tokens};
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::fields::{Fields, wrong_type};
+use crate::api::fields::Fields;
 use crate::api::item_path::ItemPath;
 use crate::api::messages::PromptEndSchema;
 use crate::api::messages::{self, Turn};
-use crate::api::middleware::limits::check_count;
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
 use crate::api::template_variables::VariablesSchema;
 use crate::api::template_variables::{VARIABLES, first_set, not_rendered, take_variables};
-use crate::prompt::{EncodeOptions, PromptError, is_cancelled};
-
-const TEXTS: &str = "a text or a list of texts";
+use crate::prompt::EncodeOptions;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(tokenize)).routes(routes!(tokenize_v1))
@@ -75,23 +73,6 @@ struct Tokenized {
 enum Tokenization {
     Ids(Tokenized),
     Located(Vec<Vec<TextToken>>),
-}
-
-/// What a text has, or each text of a list.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(in crate::api) enum OneOrEach<T> {
-    One(T),
-    Each(Vec<T>),
-}
-
-impl<T> OneOrEach<T> {
-    pub(in crate::api) fn map<U>(&self, of: impl Fn(&T) -> U) -> OneOrEach<U> {
-        match self {
-            Self::One(one) => OneOrEach::One(of(one)),
-            Self::Each(list) => OneOrEach::Each(list.iter().map(of).collect()),
-        }
-    }
 }
 
 /// Makes token ids of `prompt`, `messages` or `inputs`.
@@ -177,51 +158,5 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<OneOrEach<Vec<u32>>, ApiErro
         (Some(_), Some(_)) => {
             Err(ApiError::invalid("prompt", "cannot be combined with `messages`: send one of them"))
         }
-    }
-}
-
-/// The tokens of the text in the field `name`, or of each text of a list there.
-///
-/// # Errors
-/// It is something else.
-pub(in crate::api) fn prompt_tokens(
-    app: &App,
-    name: &str,
-    prompt: Value,
-    add_special_tokens: bool,
-) -> Result<OneOrEach<Vec<u32>>, ApiError> {
-    let list = match prompt {
-        Value::String(text) => {
-            return Ok(OneOrEach::One(text_tokens(app, name, &text, add_special_tokens)?));
-        }
-        Value::Array(list) => list,
-        other => return Err(wrong_type(name, TEXTS, &other)),
-    };
-    check_count(name, list.len(), &app.settings.server)?;
-    let mut each = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
-        if is_cancelled() {
-            break;
-        }
-        let path = format!("{name}[{index}]");
-        let Value::String(text) = value else { return Err(wrong_type(path, "a text", &value)) };
-        each.push(text_tokens(app, &path, &text, add_special_tokens)?);
-    }
-    Ok(OneOrEach::Each(each))
-}
-
-/// The tokens of a text as the model is given it: those that are scored, or those that are continued. There may be none.
-fn text_tokens(app: &App, path: &str, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
-    let encoder = app.encoder()?;
-    let tokens = if app.generator().is_ok() {
-        encoder.encode_completion(text, add_special_tokens)
-    } else if add_special_tokens {
-        encoder.encode_templated(text)
-    } else {
-        encoder.encode_text(text)
-    };
-    match tokens {
-        Err(PromptError::Empty) => Ok(Vec::new()),
-        tokens => tokens.map_err(|error| ApiError::on_item(error, &ItemPath::field(path))),
     }
 }
