@@ -28,6 +28,8 @@ struct EncodeRequest {
     input: EncodeInput,
     /// Whether the BOS token is added where the text lacks it; true if absent.
     add_bos: Option<bool>,
+    /// Only false: `/tokenize` applies the chat template to `messages`.
+    do_preprocess: Option<bool>,
 }
 
 /// A text, or a list of them.
@@ -46,7 +48,7 @@ struct Encoded {
     length: OneOrEach<usize>,
 }
 
-/// Makes token ids of `input`. No chat template is applied, so `do_preprocess` may only be false.
+/// Makes token ids of `input`.
 #[utoipa::path(
     post,
     path = "/v1/encode",
