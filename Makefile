@@ -50,6 +50,7 @@ help:
 	@echo 'make test-balancers   test the configuration of nginx in front of two servers  (needs nginx)'
 	@echo 'make test-chart       render the Helm chart and check its objects  (needs helm, or golang-go and sprig)'
 	@echo 'make image            build the image for CPUs without a container runtime, and try it  (needs buildah, root)'
+	@echo 'make image-gpu        build the image for GPUs the same way, over a stand-in for TensorRT-LLM'
 	@echo 'make check-deploy     check the Helm chart and the systemd unit  (needs helm)'
 	@echo 'make check-docker     check what the entry script of the images starts'
 	@echo 'make check-trtllm-headers TRTLLM_ROOT=DIR   compile against the TensorRT-LLM headers in DIR'
@@ -294,13 +295,17 @@ check-docker:
 
 # Debian's packages are buildah and debootstrap. Takes as long as a release build.
 image:
-	docker/build-image.sh
+	docker/build-image.sh cpu
+
+# The same for the image for GPUs, over a stand-in for TensorRT-LLM.
+image-gpu:
+	docker/build-image.sh gpu
 
 # Takes minutes. On a GPU, run the script in the GPU image.
 accept: $(RELEASE)/build-engine
 	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
 
-.PHONY: accept always bins deb image test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
+.PHONY: accept always bins deb image image-gpu test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
 .PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-spark test-trainers test-trtllm
 .PHONY: simulate test-fire test-wire tidy typos wheel

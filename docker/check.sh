@@ -116,6 +116,6 @@ for source in "ASSAY_PORT=$port" "NIM_SERVER_PORT=$port" "ASSAY_CONFIG=$tmp/assa
     fi
 done
 
-command -v shellcheck >/dev/null && shellcheck ./*.sh ../tests/gpu/*.sh
+command -v shellcheck >/dev/null && (cd .. && shellcheck -x docker/*.sh docker/image/*.sh tests/gpu/*.sh)
 command -v hadolint >/dev/null && hadolint ./*.Dockerfile
 echo 'docker/: all checks passed'

@@ -5,27 +5,31 @@
 #   docker run --gpus all -v MODELS:/models -v ENGINES:/engines assay:gpu \
 #       build-engine --model /models/judge --target h100 --output /engines/judge
 #   docker run --gpus all --shm-size 1g -v ENGINES:/engines -p 8000:8000 assay:gpu
+# docker/build-image.sh builds the same file without a container runtime, over stand-ins for these base images.
 # TensorRT-LLM is pinned to 1.2.1, the last stable release with the engine format that Assay uses.
 
-FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1 AS build
 ARG RUST=1.95.0
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+FROM rust:${RUST}-slim-bookworm AS rust
+
+FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1 AS build
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends \
-        ca-certificates cmake curl g++ libdnnl-dev make && rm -rf /var/lib/apt/lists/*
-ENV CARGO_HOME=/opt/cargo RUSTUP_HOME=/opt/rustup PATH=/opt/cargo/bin:$PATH
-RUN curl -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path --profile minimal --default-toolchain "$RUST"
+        ca-certificates cmake g++ libdnnl-dev make && rm -rf /var/lib/apt/lists/*
+ENV CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup PATH=/usr/local/cargo/bin:$PATH
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+COPY --from=rust /usr/local/cargo /usr/local/cargo
 WORKDIR /src
 COPY . .
-RUN --mount=type=cache,target=/opt/cargo/registry --mount=type=cache,target=/src/target \
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bins --features trtllm \
     && install -D -t /out target/release/assay target/release/build-engine
 
 FROM nvcr.io/nvidia/tensorrt-llm/release:1.2.1
-# OpenSSH starts the ranks of an engine on other nodes.
+# OpenSSH starts the ranks of an engine on other nodes. The entry script makes a host key for each container: one that is
+# part of the image would be known to everyone who has the image.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends libdnnl-dev libgomp1 openssh-client openssh-server \
-    && rm -rf /var/lib/apt/lists/* && mkdir -p /run/sshd \
+    && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* && mkdir -p /run/sshd \
     && useradd --uid 10001 --create-home --shell /bin/bash assay
 COPY --from=build /out/ /usr/local/bin/
 COPY --chmod=755 docker/entrypoint.sh docker/healthy.sh /usr/local/bin/
