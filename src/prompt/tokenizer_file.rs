@@ -4,9 +4,9 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::backtracking::endless_pattern;
-use super::merges::Merges;
 use super::normalization::{LARGEST_GROWTH, growth};
 use super::tokenizer_error::without_panics;
+use super::tokenizer_model::TokenizerModel;
 
 /// Characters of a pattern that an error shows.
 const LONGEST_SHOWN: usize = 200;
@@ -26,7 +26,7 @@ pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
         #[serde(default)]
         post_processor: Value,
         #[serde(default)]
-        model: Option<Merges>,
+        model: Option<TokenizerModel>,
     }
     let Checked { normalizer, pre_tokenizer, post_processor, model } = serde_json::from_str(json)?;
     if let Some(token) = undefined_token(&post_processor) {
@@ -45,7 +45,12 @@ pub(crate) fn parse(json: &str) -> tokenizers::Result<Tokenizer> {
         )
         .into());
     }
-    if let Some((first, second)) = model.as_ref().and_then(Merges::unusable) {
+    if let Some((first, second)) = model.as_ref().and_then(TokenizerModel::same_id) {
+        return Err(
+            format!("its vocabulary gives {:?} and {:?} the same id", shown(first), shown(second)).into()
+        );
+    }
+    if let Some((first, second)) = model.as_ref().and_then(TokenizerModel::unusable_merge) {
         return Err(format!(
             "it merges {:?} and {:?} into a token that its vocabulary does not have",
             shown(first),
@@ -91,6 +96,13 @@ mod tests {
         assert!(parse(&file(json!([["a", "b"]])).to_string()).is_ok());
         let error = parse(&file(json!([["a", "b"], ["ab", "ab"]])).to_string()).err().unwrap().to_string();
         assert_eq!(error, "it merges \"ab\" and \"ab\" into a token that its vocabulary does not have");
+    }
+
+    #[test]
+    fn two_tokens_with_one_id_are_refused_by_their_texts() {
+        let model = json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 1}, "merges": []});
+        let error = parse(&json!({"version": "1.0", "model": model}).to_string()).err().unwrap().to_string();
+        assert!(error.starts_with("its vocabulary gives "), "{error}");
     }
 
     #[test]

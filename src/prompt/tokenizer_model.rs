@@ -1,13 +1,16 @@
-//! Checks the merges of a BPE model, at which the tokenizers crate panics or reads half characters.
+//! Checks what the tokenizers crate reads of a model without checking it: tokens with one id, and the merges of BPE.
+
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
-/// What the crate reads of a BPE model without checking it. Other models have no merges.
+/// The vocabulary of a model, and its merges if it has some.
 #[derive(Default, Deserialize)]
-pub(super) struct Merges {
+pub(super) struct TokenizerModel {
     #[serde(default)]
-    vocab: LongestToken,
+    vocab: Vocabulary,
     #[serde(default)]
     merges: Option<Vec<Merge>>,
     #[serde(default)]
@@ -17,14 +20,19 @@ pub(super) struct Merges {
 /// Two tokens that become one; `None` for the line of a version.
 struct Merge(Option<(String, String)>);
 
-impl Merges {
+impl TokenizerModel {
+    /// Two tokens with the same id. The crate keeps either of them, at random, when it writes a tokenizer.
+    pub(super) fn same_id(&self) -> Option<&(String, String)> {
+        self.vocab.same_id.as_ref()
+    }
+
     /// A merge that the crate must not see: its token is longer than all of the vocabulary, or what is cut off its second
     /// part is not whole characters of it.
-    pub(super) fn unusable(&self) -> Option<(&str, &str)> {
+    pub(super) fn unusable_merge(&self) -> Option<(&str, &str)> {
         let prefix = self.continuing_subword_prefix.as_ref().map_or(0, String::len);
         let mut merges = self.merges.iter().flatten().filter_map(|merge| merge.0.as_ref());
         let fits = |first: &str, second: &str| {
-            second.get(prefix..).is_some_and(|rest| first.len() + rest.len() <= self.vocab.0)
+            second.get(prefix..).is_some_and(|rest| first.len() + rest.len() <= self.vocab.longest)
         };
         let unusable = merges.find(|(first, second)| !fits(first, second));
         unusable.map(|(first, second)| (first.as_str(), second.as_str()))
@@ -62,31 +70,40 @@ impl<'de> Deserialize<'de> for Merge {
     }
 }
 
-/// Bytes of the longest token of a vocabulary that is an object; 0 for others.
+/// What is checked of a vocabulary that is an object; nothing of others.
 #[derive(Default)]
-struct LongestToken(usize);
+struct Vocabulary {
+    /// Bytes of the longest token.
+    longest: usize,
+    same_id: Option<(String, String)>,
+}
 
-impl<'de> Deserialize<'de> for LongestToken {
+impl<'de> Deserialize<'de> for Vocabulary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Names;
         impl<'de> Visitor<'de> for Names {
-            type Value = LongestToken;
+            type Value = Vocabulary;
 
             fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str("a vocabulary")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut names: A) -> Result<LongestToken, A::Error> {
-                let mut longest = 0;
-                while let Some((name, IgnoredAny)) = names.next_entry::<String, _>()? {
-                    longest = longest.max(name.len());
+            fn visit_map<A: MapAccess<'de>>(self, mut names: A) -> Result<Vocabulary, A::Error> {
+                let (mut vocabulary, mut seen) = (Vocabulary::default(), HashMap::new());
+                while let Some((name, id)) = names.next_entry::<String, Value>()? {
+                    vocabulary.longest = vocabulary.longest.max(name.len());
+                    let Some(id) = id.as_u64() else { continue };
+                    let earlier = seen.insert(id, name.clone());
+                    if let Some(earlier) = earlier.filter(|earlier| *earlier != name) {
+                        vocabulary.same_id.get_or_insert((earlier, name));
+                    }
                 }
-                Ok(LongestToken(longest))
+                Ok(vocabulary)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut pieces: A) -> Result<LongestToken, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pieces: A) -> Result<Vocabulary, A::Error> {
                 while pieces.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(LongestToken(0))
+                Ok(Vocabulary::default())
             }
         }
         deserializer.deserialize_any(Names)
@@ -95,15 +112,15 @@ impl<'de> Deserialize<'de> for LongestToken {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
     fn unusable(merges: &Value, prefix: Option<&str>) -> Option<String> {
         let model = json!({"type": "BPE", "vocab": {"a": 0, "##b": 1, "ab": 2, "\u{e9}": 3, "abc": 4},
             "merges": merges, "continuing_subword_prefix": prefix});
-        let merges: Merges = serde_json::from_value(model).unwrap();
-        merges.unusable().map(|(first, second)| format!("{first}+{second}"))
+        let model: TokenizerModel = serde_json::from_value(model).unwrap();
+        model.unusable_merge().map(|(first, second)| format!("{first}+{second}"))
     }
 
     #[test]
@@ -121,10 +138,22 @@ mod tests {
     }
 
     #[test]
+    fn two_tokens_with_one_id_are_found_and_one_token_twice_is_not() {
+        let same_id = |vocab: &str| {
+            let model: TokenizerModel = serde_json::from_str(&format!(r#"{{"vocab": {vocab}}}"#)).unwrap();
+            model.same_id().cloned()
+        };
+        assert_eq!(same_id(r#"{"a": 0, "b": 1, "c": 0}"#), Some(("a".into(), "c".into())));
+        assert_eq!(same_id(r#"{"a": 0, "b": 1, "a": 0}"#), None);
+        assert_eq!(same_id(r#"[["a", 0], ["b", 0]]"#), None);
+    }
+
+    #[test]
     fn a_model_without_merges_has_none_to_check() {
         for vocab in [json!([["a", -1.5], ["b", -2.0]]), json!({"a": 0})] {
-            let merges: Merges = serde_json::from_value(json!({"type": "Unigram", "vocab": vocab})).unwrap();
-            assert_eq!(merges.unusable(), None);
+            let model: TokenizerModel =
+                serde_json::from_value(json!({"type": "Unigram", "vocab": vocab})).unwrap();
+            assert_eq!(model.unusable_merge(), None);
         }
     }
 }
