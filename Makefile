@@ -12,7 +12,7 @@ ifneq ($(wildcard $(CARGO_BIN)/rustup),)
 export PATH := $(CARGO_BIN):$(PATH)
 endif
 RELEASE = $(CARGO_TARGET_DIR)/release
-# Compiles in half the time. The demo and the tests share it.
+# Compiles faster, and the demo and the tests share it.
 DEBUG = $(CARGO_TARGET_DIR)/debug
 DEMO_ENGINE = build/demo-engine
 CLIENTS = .venv/installed
