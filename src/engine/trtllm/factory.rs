@@ -13,7 +13,7 @@ use super::running::{self, AWAIT, Loaded, millis};
 use crate::engine::bridge::ffi;
 use crate::engine::{
     EngineError, EngineFactory, EngineOptions, Job, LibraryError, Limits, Priority, QueueDepth, QueueEngine,
-    StartEngine, Work, bridge, head_layers,
+    StartEngine, Work, head_layers,
 };
 use crate::hardware::Obstacle;
 use crate::manifest::{BuildLimits, EngineFiles, GpuTarget, HEAD_FILE, Manifest, Model, Pooling, Target};
