@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::generation::{OneOrEach, prompt_tokens};
+use crate::api::generation::{OneOrEach, ids_or_lists, prompt_tokens};
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
 
@@ -44,6 +44,7 @@ enum EncodeInput {
 /// Token ids of a text, and how many they are; lists of these for a list of texts.
 #[derive(Debug, Serialize, ToSchema)]
 struct Encoded {
+    #[schema(schema_with = ids_or_lists)]
     input_ids: OneOrEach<Vec<u32>>,
     length: OneOrEach<usize>,
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -20,6 +21,21 @@ pub(super) const TEXTS: &str = "a text or a list of texts";
 pub(in crate::api) enum OneOrEach<T> {
     One(T),
     Each(Vec<T>),
+}
+
+/// The schema of the ids of a text, or of each. Not `oneOf`, as derived: an empty list is both.
+pub(in crate::api) fn ids_or_lists() -> Schema {
+    AnyOfBuilder::new().item(Vec::<u32>::schema()).item(Vec::<Vec<u32>>::schema()).build().into()
+}
+
+/// The same of tokens as text, or null.
+pub(in crate::api) fn tokens_or_lists() -> Schema {
+    AnyOfBuilder::new()
+        .item(Vec::<String>::schema())
+        .item(Vec::<Vec<String>>::schema())
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .build()
+        .into()
 }
 
 impl<T> OneOrEach<T> {

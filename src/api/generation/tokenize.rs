@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::tei_tokens::{self, TextToken};
-use super::text_tokens::{OneOrEach, TEXTS, prompt_tokens};
+use super::text_tokens::{OneOrEach, TEXTS, ids_or_lists, prompt_tokens, tokens_or_lists};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -62,8 +62,10 @@ enum TokenizePrompt {
 struct Tokenized {
     count: OneOrEach<usize>,
     max_model_len: usize,
+    #[schema(schema_with = ids_or_lists)]
     tokens: OneOrEach<Vec<u32>>,
     /// The tokens as the vocabulary spells them; null unless they were asked for.
+    #[schema(schema_with = tokens_or_lists)]
     token_strs: Option<OneOrEach<Vec<String>>>,
 }
 
