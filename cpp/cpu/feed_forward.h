@@ -25,7 +25,7 @@ class FeedForward {
           kernels_(kernels),
           gate_up_(
               {config.dtype, gate_up_width(), config.hidden_size, kDtype<T>, config_.bias, false, any_rows,
-               /*scaled=*/true},
+               /*scale_columns=*/true},
               kernels),
           down_({config.dtype, config.hidden_size, config_.intermediate_size, Dtype::F32, config_.bias, add,
                  any_rows},
@@ -43,11 +43,11 @@ class FeedForward {
     // `states` and `outputs` are [rows, hidden], of kPanelRows rows at most.
     void run(const Weights& weights, std::size_t rows, const T* states, float* outputs) {
         const std::size_t width = config_.intermediate_size;
-        const float* factors = gate_up_.run_unscaled(rows, states, weights.gate_up, gates_.as());
+        const float* scales = gate_up_.run_without_row_scales(rows, states, weights.gate_up, gates_.as());
 #pragma omp parallel for
         for (std::size_t row = 0; row < rows; ++row)
             kernels_.activate(config_.activation, gates_.as<T>() + row * gate_up_width(),
-                              factors == nullptr ? 1.0f : factors[row], width,
+                              scales == nullptr ? 1.0f : scales[row], width,
                               activated_.as<T>() + row * width);
         down_.run(rows, activated_.as<T>(), weights.down, outputs);
     }

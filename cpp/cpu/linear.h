@@ -1,7 +1,7 @@
 // Linear layers: products of activations with packed matrices, with quantization around int8 products.
 #pragma once
 
-#include <utility>
+#include <algorithm>
 
 #include "kernels.h"
 #include "matmul.h"
@@ -23,8 +23,8 @@ struct LinearWeights {
 template <typename T>
 class Linear {
   public:
-    // The shape's `dtype` is that of the weights; x is always of T. With `scaled`, run_unscaled() saves a
-    // pass over the result if it can.
+    // The shape's `dtype` is that of the weights; x is always of T. With `scale_columns`,
+    // run_without_row_scales() saves a pass over the result if it can.
     Linear(const Matmul::Shape& shape, const Kernels<T>& kernels)
         : shape_(shape), kernels_(&kernels), matmul_(product(shape)) {}
 
@@ -42,10 +42,10 @@ class Linear {
         }
     }
 
-    // As run(), but each row of y lacks a factor. Returns the factors, [rows], valid until the next call;
-    // null if no row lacks one.
-    const float* run_unscaled(std::size_t rows, const T* x, const LinearWeights& weights, void* y) {
-        if (!matmul_.shape().scaled) {
+    // As run(), but each row of y is yet to be multiplied by its scale. Returns the scales, [rows], valid
+    // until the next call; null if the rows are complete.
+    const float* run_without_row_scales(std::size_t rows, const T* x, const LinearWeights& weights, void* y) {
+        if (!matmul_.shape().scale_columns) {
             run(rows, x, weights, y);
             return nullptr;
         }
@@ -59,10 +59,11 @@ class Linear {
     static constexpr std::size_t kQuantizedRows = 256;
 
     static Matmul product(Matmul::Shape shape) {
-        const bool scaled = std::exchange(shape.scaled, false);
-        if (shape.dtype != Dtype::Int8) return Matmul(shape);
-        if (scaled && !shape.bias) {
-            shape.scaled = true;
+        if (shape.dtype != Dtype::Int8) {
+            shape.scale_columns = false;
+            return Matmul(shape);
+        }
+        if (shape.scale_columns && !shape.bias) {
             Matmul matmul(shape);
             if (matmul.has_fast_kernel()) return matmul;
         }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <exception>
-#include <utility>
 
 #include "engine.h"
 
@@ -147,9 +146,14 @@ Matmul::Matmul(const Shape& shape) : shape_(shape), engine_(dnnl::engine::kind::
                           std::to_string(shape.in) + "; build the engine with another `--dtype`");
     const dnnl::memory::desc any({dim(shape.in), dim(shape.out)}, type_of(shape.dtype), Tag::any);
     Shape plain = shape;
-    if (std::exchange(plain.scaled, false)) plain.result = Dtype::Int32;
-    weights_ = describe(plain, kReferenceRows, any).weights_desc();
-    const std::string kernel = describe(shape, kReferenceRows, weights_).impl_info_str();
+    if (shape.scale_columns) {
+        plain.scale_columns = false;
+        plain.result = Dtype::Int32;
+    }
+    dnnl::matmul::primitive_desc desc = describe(plain, kReferenceRows, any);
+    weights_ = desc.weights_desc();
+    if (shape.scale_columns) desc = describe(shape, kReferenceRows, weights_);
+    const std::string_view kernel = desc.impl_info_str();
     has_fast_kernel_ = kernel.starts_with("brg");
     // Sums of whole numbers are the same in any order.
     independent_rows_ = shape.dtype == Dtype::Int8 || sums_in_one_order(kernel);
@@ -181,7 +185,7 @@ dnnl::matmul::primitive_desc Matmul::describe(const Shape& shape, std::size_t ro
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     dnnl::post_ops operations;
-    if (shape.scaled) operations.append_binary(dnnl::algorithm::binary_mul, one_per_column(shape));
+    if (shape.scale_columns) operations.append_binary(dnnl::algorithm::binary_mul, one_per_column(shape));
     if (shape.add) operations.append_sum(1.0f);
     attributes.set_post_ops(operations);
 #if DNNL_VERSION_MAJOR >= 3

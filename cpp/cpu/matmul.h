@@ -50,7 +50,7 @@ class Matmul {
         bool any_rows = false;
         // Multiplies each column of y by a factor before it is rounded to `result`, which is then F32 or
         // Bf16. Int8 only, without a bias; and only if has_fast_kernel().
-        bool scaled = false;
+        bool scale_columns = false;
     };
 
     explicit Matmul(const Shape& shape);

@@ -133,7 +133,8 @@ void logits_keep_their_bits_among_others(Dtype dtype, const Size& size) {
 template <typename Y>
 void int8_products_are_exact(const Size& size, Dtype result) {
     const bool scaled = result != Dtype::Int32;
-    Matmul matmul({.dtype = Dtype::Int8, .out = size.out, .in = size.in, .result = result, .scaled = scaled});
+    Matmul matmul(
+        {.dtype = Dtype::Int8, .out = size.out, .in = size.in, .result = result, .scale_columns = scaled});
     const auto bytes = [](std::size_t n, unsigned seed) {
         const std::vector<float> values = random_floats(n, seed, 127.9f);
         return std::vector<std::int8_t>(values.begin(), values.end());
