@@ -1,6 +1,7 @@
 //! Checks what the tokenizers crate reads of a model without checking it: tokens with one id, and the merges of BPE.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -93,9 +94,14 @@ impl<'de> Deserialize<'de> for Vocabulary {
                 while let Some((name, id)) = names.next_entry::<String, Value>()? {
                     vocabulary.longest = vocabulary.longest.max(name.len());
                     let Some(id) = id.as_u64() else { continue };
-                    let earlier = seen.insert(id, name.clone());
-                    if let Some(earlier) = earlier.filter(|earlier| *earlier != name) {
-                        vocabulary.same_id.get_or_insert((earlier, name));
+                    match seen.entry(id) {
+                        Entry::Vacant(free) => {
+                            free.insert(name);
+                        }
+                        Entry::Occupied(taken) if *taken.get() != name => {
+                            vocabulary.same_id.get_or_insert_with(|| (taken.get().clone(), name));
+                        }
+                        Entry::Occupied(_) => {}
                     }
                 }
                 Ok(vocabulary)
